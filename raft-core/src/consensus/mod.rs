@@ -1,0 +1,5 @@
+//! The protocol.
+
+mod message;
+
+pub use message::{Body, Message, ReadId, Round, Verdict};

@@ -1,0 +1,109 @@
+//! A batch of changes: the unit that is written, made durable, and kept or lost as a whole.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use crate::types::{Entry, EntryId, HardState, LogIndex};
+
+/// The most payload that [`WriteBatch::then`] gathers in one batch, in bytes. A single batch that
+/// is larger on its own is written as it is.
+pub const MAX_BATCH_BYTES: u64 = 4 << 20;
+
+/// Changes that are applied in the order of the fields and become durable together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WriteBatch {
+    /// First: the new term and vote.
+    pub hard_state: Option<HardState>,
+    /// Then: the whole log replaced by this boundary.
+    pub reset: Option<EntryId>,
+    /// Then: every entry after this index removed.
+    pub truncate_after: Option<LogIndex>,
+    /// Then: these entries appended.
+    pub append: Vec<Entry>,
+    /// Then: every entry up to this one purged.
+    pub purge_upto: Option<EntryId>,
+    /// Last: an index known to be committed, which a store may drop.
+    pub commit_hint: Option<LogIndex>,
+}
+
+impl WriteBatch {
+    /// A batch that appends entries and does nothing else.
+    pub fn of_entries(append: Vec<Entry>) -> WriteBatch {
+        WriteBatch { append, ..WriteBatch::default() }
+    }
+
+    /// Whether the batch changes nothing; a hint alone is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.hard_state.is_none()
+            && self.reset.is_none()
+            && self.truncate_after.is_none()
+            && self.append.is_empty()
+            && self.purge_upto.is_none()
+    }
+
+    /// The payload bytes of the batch.
+    pub fn size(&self) -> u64 {
+        self.append.iter().map(Entry::size).sum()
+    }
+
+    /// This batch and then `next`, as one batch; the only way to group writes. Applying the result
+    /// does exactly what applying one after the other does.
+    ///
+    /// Refuses, and gives both back, where no single batch does the same (`next` resets the log, or
+    /// truncates below what this one purges or resets to, or appends with a gap), and where the
+    /// result would hold more than [`MAX_BATCH_BYTES`].
+    pub fn then(self, next: WriteBatch) -> Result<WriteBatch, Box<(WriteBatch, WriteBatch)>> {
+        match self.can_precede(&next) && self.size() + next.size() <= MAX_BATCH_BYTES {
+            true => Ok(self.merged_with(next)),
+            false => Err(Box::new((self, next))),
+        }
+    }
+
+    fn can_precede(&self, next: &WriteBatch) -> bool {
+        if next.reset.is_some() {
+            return false;
+        }
+        let floor = self.purge_upto.max(self.reset).map(|id| id.index);
+        match (next.truncate_after, self.append.last(), next.append.first()) {
+            (Some(cut), ..) if floor.is_some_and(|floor| cut < floor) => false,
+            (Some(cut), Some(_), _) => self.can_be_cut(cut),
+            (None, Some(last), Some(first)) => first.id.index == last.id.index.next(),
+            // A truncation without an append leaves the end unknown here; the store checks it.
+            _ => true,
+        }
+    }
+
+    /// Whether removing the entries after `cut` from this batch's effect is known to be the same as
+    /// truncating after it was applied. A cut above the appended entries is a no-op.
+    fn can_be_cut(&self, cut: LogIndex) -> bool {
+        let Some(first) = self.append.first() else { return true };
+        // The hard case is a cut below this batch's own truncation point: then the truncation
+        // itself moves down.
+        cut >= first.id.index.prev() || self.reset.is_none()
+    }
+
+    fn merged_with(mut self, next: WriteBatch) -> WriteBatch {
+        if let Some(cut) = next.truncate_after {
+            self.cut_after(cut);
+        }
+        self.append.extend(next.append);
+        self.hard_state = next.hard_state.or(self.hard_state);
+        self.purge_upto = later(self.purge_upto, next.purge_upto);
+        self.commit_hint = self.commit_hint.max(next.commit_hint);
+        self
+    }
+
+    fn cut_after(&mut self, cut: LogIndex) {
+        let before = self.append.first().map(|first| first.id.index.prev());
+        self.append.retain(|entry| entry.id.index <= cut);
+        if before.is_none_or(|before| cut < before) {
+            let lowest = self.truncate_after.map_or(cut, |own| own.min(cut));
+            self.truncate_after = Some(lowest);
+        }
+    }
+}
+
+/// The boundary that lies further on.
+fn later(one: Option<EntryId>, other: Option<EntryId>) -> Option<EntryId> {
+    if one.map(|id| id.index) > other.map(|id| id.index) { one } else { other }
+}

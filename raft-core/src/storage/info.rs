@@ -1,0 +1,57 @@
+//! What a store declares of itself. The conformance suite verifies each declaration.
+
+use alloc::borrow::Cow;
+use core::fmt;
+
+/// The declarations of a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreInfo {
+    /// The backend's name, as users choose it: `memory`, `file`, ...
+    pub backend: Cow<'static, str>,
+    /// What a write that returned `Ok` survives.
+    pub durability: Durability,
+    /// Whether a crash leaves whole batches (P4), or may cut between the verbs of the last one.
+    pub atomic_batch: bool,
+    /// Whether a verb may block its thread. Such a store is given a thread of its own.
+    pub may_block: bool,
+    /// Which damage the store tells from data.
+    pub detects: Detects,
+    /// The call that makes bytes durable, for people: `fdatasync`, `none`, ...
+    pub sync_verb: Cow<'static, str>,
+    /// The version of the stored format.
+    pub format_version: u32,
+}
+
+/// What a write that returned `Ok` survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Durability {
+    /// Nothing: the data goes with the process.
+    Volatile,
+    /// The end of the process, not that of the machine.
+    ProcessCrash,
+    /// A power cut.
+    PowerLoss,
+}
+
+/// Which damage a store tells from data. Each level promises what the one before it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Detects {
+    /// None.
+    Nothing,
+    /// Rotten bytes are never returned as data.
+    Payload,
+    /// Also: damage before the last position that is proven synced (by a later batch, a clean close
+    /// or a reopening) is an error, never a shorter log. What lies beyond may be a torn write and is
+    /// dropped.
+    ProvenPrefix,
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Durability::Volatile => "volatile",
+            Durability::ProcessCrash => "process crash",
+            Durability::PowerLoss => "power loss",
+        })
+    }
+}

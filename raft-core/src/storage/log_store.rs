@@ -1,0 +1,86 @@
+//! The log: append, truncate the suffix, purge the prefix, reset, bounds, read.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use async_trait::async_trait;
+
+use super::LogError;
+use crate::types::{Entry, EntryId, LogIndex, Term};
+
+/// Where a log begins and ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct LogBounds {
+    /// The last entry that was purged or replaced by a snapshot; zero if none was. Its id outlives
+    /// its entry (P6).
+    pub boundary: EntryId,
+    /// The last entry, or the boundary when there is none.
+    pub last: EntryId,
+}
+
+impl LogBounds {
+    /// The index of the first entry, or where it would be.
+    pub fn first(&self) -> LogIndex {
+        self.boundary.index.next()
+    }
+
+    /// Whether there is no entry.
+    pub fn is_empty(&self) -> bool {
+        self.last.index == self.boundary.index
+    }
+
+    /// Whether there is neither an entry nor a boundary: a store that was never bootstrapped.
+    pub fn is_blank(&self) -> bool {
+        self.last.index == LogIndex::ZERO
+    }
+}
+
+/// A log of entries without holes. Each mutating verb is durable when it returns `Ok` (P1).
+///
+/// On a [`Refused`](super::LogErrorKind::Refused) error nothing changed. Any other error of a
+/// mutating verb poisons the handle for good (P15).
+#[async_trait]
+pub trait LogStore: Send {
+    /// Where the log begins and ends, without I/O.
+    fn bounds(&self) -> LogBounds;
+
+    /// Appends entries, which must follow the last one (P5: no holes, no falling terms). No entries
+    /// at all is a success.
+    async fn append(&mut self, entries: &[Entry]) -> Result<(), LogError>;
+
+    /// Removes every entry after `index`. They never come back (P7). At or past the end: nothing
+    /// happens. Below the boundary: refused.
+    async fn truncate_after(&mut self, index: LogIndex) -> Result<(), LogError>;
+
+    /// Removes every entry up to and with `upto`, which becomes the boundary. They never come back.
+    /// At or below the boundary: nothing happens. Beyond the last entry, or where the log has
+    /// another term: refused.
+    async fn purge_upto(&mut self, upto: EntryId) -> Result<(), LogError>;
+
+    /// Removes all entries and makes `boundary` the boundary, whatever stood there.
+    async fn reset(&mut self, boundary: EntryId) -> Result<(), LogError>;
+
+    /// A reader with a life of its own, to be used on any thread beside the writer; it sees what was
+    /// written, later writes included (P11). Any number may live at once.
+    fn reader(&self) -> Box<dyn LogReader>;
+}
+
+/// Reads a log beside its writer.
+///
+/// A read that races with a truncation, a purge or a reset returns entries that each stood under
+/// their id, or `Compacted` or `Unavailable`; never `Corrupt` (P12).
+#[async_trait]
+pub trait LogReader: Send {
+    /// The entries of a range, as many as fit in `max_bytes` of payload, but at least one unless the
+    /// range is empty (P10). The bytes are exact and stay as they are, whatever is written later.
+    async fn read(
+        &mut self,
+        range: Range<LogIndex>,
+        max_bytes: u64,
+    ) -> Result<Vec<Entry>, LogError>;
+
+    /// The term of an entry; valid at the boundary too (P6). Index 0 has term 0 while nothing was
+    /// purged.
+    async fn term(&mut self, index: LogIndex) -> Result<Term, LogError>;
+}

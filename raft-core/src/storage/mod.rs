@@ -1,0 +1,27 @@
+//! The storage contract: what the engine asks of a log, and what a log promises.
+//!
+//! Two traits, as small as they can be: [`StableStore`] keeps the identity and the hard state,
+//! [`LogStore`] keeps entries. [`Store`] is a type that is both, and adds two verbs with defaults:
+//! [`Store::write`], a whole batch at once, and [`Store::recover`], what a restarting member must
+//! know. For changes the engine calls only `save_identity` and `write`.
+//!
+//! The promises are numbered P1... in `docs/laws.md`; the documentation of each verb cites its own.
+//! One task owns a store and calls its mutating verbs one after another, so a store needs no lock
+//! for them. A verb may block the thread; [`StoreInfo::may_block`] says whether it does.
+
+mod batch;
+mod error;
+mod info;
+mod log_store;
+pub mod record;
+mod recovered;
+mod stable_store;
+mod store;
+
+pub use batch::{MAX_BATCH_BYTES, WriteBatch};
+pub use error::{LogError, LogErrorKind, LogOp, Refusal};
+pub use info::{Detects, Durability, StoreInfo};
+pub use log_store::{LogBounds, LogReader, LogStore};
+pub use recovered::{Recovered, Tail};
+pub use stable_store::StableStore;
+pub use store::Store;
