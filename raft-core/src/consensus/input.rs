@@ -34,8 +34,8 @@ pub enum Input {
     Propose {
         /// How many; at least one.
         count: u64,
-        /// The follower that forwarded them and waits for their commit, if one did.
-        origin: Option<NodeId>,
+        /// The followers that forwarded some of them, and wait for their commit.
+        origins: Vec<NodeId>,
     },
     /// A client wants to read what is current.
     ReadIndex {

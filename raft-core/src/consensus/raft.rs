@@ -158,6 +158,11 @@ impl Raft {
         matches!(self.role, Role::Leader(_))
     }
 
+    /// The last entry of the log, as issued to the disk.
+    pub fn last(&self) -> EntryId {
+        self.log.last_id()
+    }
+
     // ---- changes of role ----
 
     /// Follows `leader`, or waits for one, in `term`: the current one or a later.

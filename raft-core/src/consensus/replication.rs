@@ -46,15 +46,15 @@ impl Raft {
     }
 
     /// Takes proposals, if this member leads.
-    pub(super) fn on_propose(&mut self, count: u64, origin: Option<NodeId>, out: &mut Vec<Output>) {
+    pub(super) fn on_propose(&mut self, count: u64, origins: &[NodeId], out: &mut Vec<Output>) {
         assert!(count > 0, "a proposal proposes something");
         if !self.is_leader() {
             let refusal = Refusal::NotLeader { hint: self.leader() };
             return out.push(Output::ProposalRefused(refusal));
         }
         self.append_as_leader(count, Source::Proposals, out);
-        if let Some(origin) = origin {
-            self.await_commit(origin, self.log.last());
+        for origin in origins {
+            self.await_commit(*origin, self.log.last());
         }
     }
 

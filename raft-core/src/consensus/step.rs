@@ -25,7 +25,7 @@ impl Raft {
             Input::Message { from, message, memberships } => {
                 self.on_message(from, message, memberships, out);
             }
-            Input::Propose { count, origin } => self.on_propose(count, origin, out),
+            Input::Propose { count, origins } => self.on_propose(count, &origins, out),
             Input::ReadIndex { read } => self.on_read(read, out),
             Input::Durable { seq } => self.on_durable(seq, out),
             Input::Sent { to, send, upto, bytes } => self.on_sent(to, send, upto, bytes, out),
@@ -38,6 +38,8 @@ impl Raft {
 
     fn on_tick(&mut self, out: &mut Vec<Output>) {
         self.writes.tick();
+        // What a restarted member knows to be committed waits for no leader.
+        self.release_committed(out);
         self.leader_heard = self.leader_heard.map(|ticks| ticks.saturating_add(1));
         match self.role {
             Role::Leader(_) => self.tick_leader(out),
