@@ -2,6 +2,7 @@
 
 mod error;
 mod inbound;
+pub mod pump;
 mod state_machine;
 mod transport;
 
