@@ -1,1 +1,3 @@
-//! Being built.
+//! The wire codec and the TCP transport of Kontiki.
+
+pub mod wire;

@@ -1,9 +1,9 @@
 //! What members say to each other: one variant per remote procedure call and its response.
 //!
 //! Each message carries its sender's current term (section 5.1 of the paper); who sent it and to
-//! whom is told beside it. A field that means nothing for a variant does not exist. Payloads are not
-//! here: an append names its entries by their ids, and whoever moves bytes puts the payloads beside
-//! the message.
+//! whom is told beside it. A field that means nothing for a variant does not exist. Payloads are
+//! not here: an append names its entries by their ids, and whoever moves bytes puts the payloads
+//! beside the message.
 
 use core::fmt;
 
@@ -44,8 +44,8 @@ pub enum Body {
         /// Whether the vote is given.
         granted: bool,
     },
-    /// Entries to append after the one they name (AppendEntries, section 5.3). Without entries it is
-    /// a heartbeat.
+    /// Entries to append after the one they name (AppendEntries, section 5.3). Without entries it
+    /// is a heartbeat.
     Append {
         /// Which entries, after which one.
         span: LogSpan,
@@ -89,14 +89,14 @@ pub enum Verdict {
         /// The index of that entry, so that an answer to an earlier append is not taken for this
         /// one's.
         refused: LogIndex,
-        /// The follower's last entry that may yet match: the last one before the refused index whose
-        /// term is not above the refused entry's term.
+        /// The follower's last entry that may yet match: the last one before the refused index
+        /// whose term is not above the refused entry's term.
         hint: EntryId,
     },
 }
 
-/// Counts, within one leadership, the times a leader asked who still follows it. A majority that has
-/// answered in round n proves that it led when round n began.
+/// Counts, within one leadership, the times a leader asked who still follows it. A majority that
+/// has answered in round n proves that it led when round n began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Round(pub u64);
 
