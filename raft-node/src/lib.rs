@@ -13,6 +13,7 @@
 
 mod bootstrap;
 mod cell;
+mod data_dir;
 mod desk;
 mod engine;
 mod error;
@@ -28,9 +29,11 @@ mod state_machine;
 mod status;
 mod tasks;
 mod transport;
+mod typed;
 mod waiters;
 
 pub use bootstrap::{BootstrapError, bootstrap, cluster_id};
+pub use data_dir::{DataDir, DataDirError};
 pub use error::{ProposeError, ReadError};
 pub use in_process::InProcessNetwork;
 pub use inbound::{Inbound, Stranger};
@@ -39,3 +42,4 @@ pub use pump::Limits;
 pub use state_machine::{Committed, Replies, StateMachine};
 pub use status::{NodeEvent, NodeStatus};
 pub use transport::{Content, Envelope, Forward, ForwardAnswer, Transport};
+pub use typed::{Application, TypedError, TypedNode};

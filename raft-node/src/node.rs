@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use raft_core::consensus::{Config, Start};
 use raft_core::storage::{Durability, LogError, Recovered, Store};
-use raft_core::types::{EntryId, Identity, LogIndex, StoreId, Term};
+use raft_core::types::{EntryId, Identity, LogIndex, NodeId, StoreId, Term};
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::sync::{broadcast, oneshot, watch};
@@ -285,6 +285,14 @@ impl Node {
     /// The member's status, to be waited on.
     pub fn watch_status(&self) -> watch::Receiver<Arc<NodeStatus>> {
         self.inner.status.clone()
+    }
+
+    /// Waits until a leader is known, and gives it; `None` if the member ends before.
+    pub async fn wait_for_leader(&self) -> Option<NodeId> {
+        let mut status = self.watch_status();
+        let known = |now: &Arc<NodeStatus>| now.closed || now.raft.standing.leader.is_some();
+        let now = status.wait_for(known).await.ok()?;
+        now.raft.standing.leader.filter(|_| !now.closed)
     }
 
     /// What happens to the member from now on.
