@@ -152,7 +152,10 @@ proptest! {
     /// Random bytes seldom get past a checksum; here it is made to fit, so that the header's own
     /// decoder meets them.
     #[test]
-    fn random_headers_never_panic(header in vec(any::<u8>(), 0..200), body in vec(any::<u8>(), 0..64)) {
+    fn random_headers_never_panic(
+        header in vec(any::<u8>(), 0..200),
+        body in vec(any::<u8>(), 0..64),
+    ) {
         let stream = framed(&header, &body);
         let _ = frames(&stream, stream.len());
     }

@@ -1,7 +1,7 @@
 //! The header's types in version 1, and the way between them and the engine's own.
 //!
-//! The order of variants and fields is the format (`docs/formats/wire.md`): it is never changed, and
-//! new variants come last. Whatever a peer could say that the engine's types must not hold is
+//! The order of variants and fields is the format (`docs/formats/wire.md`): it is never changed,
+//! and new variants come last. Whatever a peer could say that the engine's types must not hold is
 //! refused here: falling terms, unknown kinds, numbers so high that arithmetic would overflow.
 
 use bytes::Bytes;
