@@ -25,6 +25,7 @@ pub mod server;
 pub mod txn;
 
 mod admin;
+mod auth;
 mod authority;
 mod cluster;
 mod kv;

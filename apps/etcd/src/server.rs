@@ -9,10 +9,12 @@ use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
 
 use crate::admin::AdminService;
+use crate::api::etcdserverpb::auth_server::AuthServer;
 use crate::api::etcdserverpb::cluster_server::ClusterServer;
 use crate::api::etcdserverpb::kv_server::KvServer;
 use crate::api::etcdserverpb::maintenance_server::MaintenanceServer;
 use crate::api::kontiki::v1::admin_server::AdminServer;
+use crate::auth::AuthService;
 use crate::authority::ClientStream;
 use crate::cluster::ClusterService;
 use crate::engine::Engine;
@@ -53,6 +55,7 @@ impl Server {
         let routes = Routes::new(kv.max_decoding_message_size(MAX_MESSAGE_BYTES))
             .add_service(cluster)
             .add_service(maintenance)
+            .add_service(AuthServer::new(AuthService))
             .add_service(AdminServer::new(AdminService { member }));
         Server { routes: in_etcd_words(routes) }
     }
