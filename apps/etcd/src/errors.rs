@@ -1,8 +1,8 @@
 //! etcd's refusals, in etcd's words.
 //!
-//! Go clients recognise an error by its text and not by its code alone, so each text here is, letter
-//! for letter, the one that an etcd 3.4 server sends. A refusal never changes anything, except
-//! [`Refusal::TimedOut`]: there the outcome is unknown.
+//! Go clients recognise an error by its text and not by its code alone, so each text here is,
+//! letter for letter, the one that an etcd 3.4 server sends. A refusal never changes anything,
+//! except [`Refusal::TimedOut`]: there the outcome is unknown.
 
 use raft_node::{ProposeError, ReadError};
 use thiserror::Error;

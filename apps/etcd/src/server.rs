@@ -45,8 +45,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// The services of a member: `engine` replicates commands to a [`crate::Machine`] whose key space
-    /// is `store`.
+    /// The services of a member: `engine` replicates commands to a [`crate::Machine`] whose key
+    /// space is `store`.
     pub fn new<E: Engine>(engine: E, store: SharedStore, profile: Profile) -> Server {
         let member = Arc::new(Member { engine, store, profile });
         let kv = KvServer::new(KvService { member: member.clone() });

@@ -1,8 +1,8 @@
 //! The refusals that the gRPC layer gives by itself, in the words of etcd's gRPC layer.
 //!
-//! A request that is longer than the limit on messages and a request for a service or method that is
-//! not here never reach a service of ours. Clients of etcd know these refusals with other texts, and
-//! the first with another code, so both are put into etcd's words on the way out.
+//! A request that is longer than the limit on messages and a request for a service or method that
+//! is not here never reach a service of ours. Clients of etcd know these refusals with other
+//! texts, and the first with another code, so both are put into etcd's words on the way out.
 
 use std::convert::Infallible;
 use std::future::Future;

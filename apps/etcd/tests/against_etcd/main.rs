@@ -1,10 +1,10 @@
 //! Compares this server with a real etcd, beside each other on this machine.
 //!
-//! The same commands of the real `etcdctl`, and the same requests of a seeded random sequence, go to
-//! both servers, and everything that comes back must be equal: text, JSON, exit status, each field of
-//! each answer. Exempt are only what two clusters cannot share (ids, names, addresses, terms), times,
-//! and sizes of files; `mask` lists them. Without etcd on the machine the tests say so and pass,
-//! unless `KONTIKI_REQUIRE=all` is set.
+//! The same commands of the real `etcdctl`, and the same requests of a seeded random sequence, go
+//! to both servers, and everything that comes back must be equal: text, JSON, exit status, each
+//! field of each answer. Exempt are only what two clusters cannot share (ids, names, addresses,
+//! terms), times, and sizes of files; `mask` lists them. Without etcd on the machine the tests say
+//! so and pass, unless `KONTIKI_REQUIRE=all` is set.
 
 mod mask;
 mod oracle;

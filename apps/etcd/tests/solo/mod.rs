@@ -1,5 +1,5 @@
-//! This server on a member without a cluster: each command is applied at once, unless the test wants
-//! it to fail first.
+//! This server on a member without a cluster: each command is applied at once, unless the test
+//! wants it to fail first.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
