@@ -1,1 +1,39 @@
-//! Being built.
+//! An etcd v3 server on the Kontiki engine.
+//!
+//! A request that changes something becomes a [`command`] in the replicated log; the [`Machine`]
+//! applies it to the multi-version key space ([`mvcc`]) on every member, in one room for each kind of
+//! request ([`range`], [`put`], [`delete`], [`txn`], [`compact`]). A request that only reads is answered
+//! from the member's own key space, after a barrier unless the client asked for no such promise.
+//!
+//! The measure is etcd 3.4: revisions, answers and error texts are the same, and
+//! `tests/against_etcd.rs` compares them with a real server. What is absent: watching, leases,
+//! authentication, and the maintenance of a database file that does not exist here.
+
+pub mod addresses;
+pub mod api;
+pub mod client;
+pub mod command;
+pub mod compact;
+pub mod delete;
+pub mod engine;
+pub mod errors;
+pub mod machine;
+pub mod mvcc;
+pub mod put;
+pub mod range;
+pub mod server;
+pub mod txn;
+
+mod admin;
+mod cluster;
+mod kv;
+mod maintenance;
+mod member;
+mod tie_order;
+mod wording;
+
+pub use addresses::MemberAddresses;
+pub use client::Client;
+pub use engine::Engine;
+pub use machine::Machine;
+pub use server::{Profile, Server};

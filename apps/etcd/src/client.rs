@@ -1,0 +1,312 @@
+//! A small client for Kontiki's own tools: a few requests, to whichever member can take them.
+//!
+//! It holds one connection. It begins at any endpoint that answers, asks there who leads, and goes to the
+//! leader, where a request takes one hop less; any member would do. When an endpoint fails, the
+//! next one is tried, but a request that may have changed something is never sent twice.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use thiserror::Error;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Response, Status};
+
+use crate::api::etcdserverpb::kv_client::KvClient;
+use crate::api::etcdserverpb::{DeleteRangeRequest, PutRequest, RangeRequest, RangeResponse};
+use crate::api::kontiki::v1::admin_client::AdminClient;
+use crate::api::kontiki::v1::{AdminStatusRequest, AdminStatusResponse};
+use crate::errors::Refusal;
+
+/// How long a request may take, all attempts together, unless [`Client::with_timeout`] says else.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The longest that one endpoint may take to accept a connection or to say how it stands.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long to wait once every endpoint has failed, before the next round.
+const ROUND_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why a request has no answer.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// The list of endpoints is empty. Nothing was sent.
+    #[error("no endpoint is given; name at least one, as in 127.0.0.1:2379")]
+    NoEndpoints,
+    /// An endpoint cannot be read. Nothing was sent.
+    #[error("the endpoint {0:?} is not an address; write host:port or http://host:port")]
+    BadEndpoint(String),
+    /// No endpoint could take the request until the time was over. Nothing happened.
+    #[error("no endpoint could take the request (last tried {endpoint}: {reason})")]
+    Unavailable {
+        /// The endpoint that was tried last.
+        endpoint: String,
+        /// What it said, or why it could not be reached.
+        reason: String,
+    },
+    /// The request was sent, and what became of it is not known. Look before you try again.
+    #[error("{endpoint} did not tell the outcome ({reason}); the change may have happened")]
+    Unknown {
+        /// The endpoint that the request was sent to.
+        endpoint: String,
+        /// What it said, or how the connection ended.
+        reason: String,
+    },
+    /// The request was refused. Nothing happened, and trying again does not help.
+    #[error("{}", .0.message())]
+    Refused(Status),
+}
+
+/// How one endpoint stands.
+#[derive(Debug)]
+pub struct EndpointStatus {
+    /// The endpoint, as it was given.
+    pub endpoint: String,
+    /// What the member behind it says, or why it could not be asked.
+    pub status: Result<AdminStatusResponse, String>,
+}
+
+/// A connection to a cluster.
+#[derive(Debug)]
+pub struct Client {
+    endpoints: Vec<(String, Endpoint)>,
+    /// The endpoint to try next.
+    next: usize,
+    /// The connection in use, and whose it is.
+    connection: Option<(String, Channel)>,
+    timeout: Duration,
+}
+
+/// What became of one attempt.
+enum Attempt {
+    /// Nothing happened; another endpoint may do.
+    NotTaken(String),
+    /// It may have happened.
+    Unclear(String),
+    /// It was refused for good.
+    Refused(Status),
+}
+
+impl Client {
+    /// A client for the cluster behind these endpoints; connects with the first request.
+    pub fn new<S: AsRef<str>>(
+        endpoints: impl IntoIterator<Item = S>,
+    ) -> Result<Client, ClientError> {
+        let endpoints = endpoints.into_iter().map(|endpoint| parse(endpoint.as_ref()));
+        let endpoints: Vec<_> = endpoints.collect::<Result<_, _>>()?;
+        if endpoints.is_empty() {
+            return Err(ClientError::NoEndpoints);
+        }
+        Ok(Client { endpoints, next: 0, connection: None, timeout: DEFAULT_TIMEOUT })
+    }
+
+    /// Gives each request this long.
+    pub fn with_timeout(self, timeout: Duration) -> Client {
+        Client { timeout, ..self }
+    }
+
+    /// Puts a value and returns the revision that has it.
+    pub async fn put(
+        &mut self,
+        key: impl Into<Bytes>,
+        value: impl Into<Bytes>,
+    ) -> Result<i64, ClientError> {
+        let request = PutRequest { key: key.into(), value: value.into(), ..PutRequest::default() };
+        let send = |channel, request| async move { KvClient::new(channel).put(request).await };
+        let response = self.attempt_until_done(request, send, Effect::Change).await?;
+        Ok(response.header.unwrap_or_default().revision)
+    }
+
+    /// Reads keys, as the request says.
+    pub async fn get(&mut self, request: RangeRequest) -> Result<RangeResponse, ClientError> {
+        let send = |channel, request| async move {
+            let client = KvClient::new(channel);
+            // The answer to a range may be far larger than any request.
+            client.max_decoding_message_size(usize::MAX).range(request).await
+        };
+        self.attempt_until_done(request, send, Effect::None).await
+    }
+
+    /// Deletes keys, as the request says, and returns how many there were.
+    pub async fn delete(&mut self, request: DeleteRangeRequest) -> Result<i64, ClientError> {
+        let send =
+            |channel, request| async move { KvClient::new(channel).delete_range(request).await };
+        Ok(self.attempt_until_done(request, send, Effect::Change).await?.deleted)
+    }
+
+    /// Asks every endpoint how it stands; one that does not answer does not stop the others.
+    pub async fn status(&self) -> Vec<EndpointStatus> {
+        let mut statuses = Vec::with_capacity(self.endpoints.len());
+        for (name, endpoint) in &self.endpoints {
+            let status = match connect(endpoint).await {
+                Ok(channel) => ask_status(channel).await,
+                Err(reason) => Err(reason),
+            };
+            statuses.push(EndpointStatus { endpoint: name.clone(), status });
+        }
+        statuses
+    }
+
+    async fn attempt_until_done<Q: Clone, R, F>(
+        &mut self,
+        request: Q,
+        send: impl Fn(Channel, Q) -> F,
+        effect: Effect,
+    ) -> Result<R, ClientError>
+    where
+        F: Future<Output = Result<Response<R>, Status>>,
+    {
+        let deadline = Instant::now() + self.timeout;
+        let mut failures = 0;
+        loop {
+            let (endpoint, attempt) = match self.connected().await {
+                Err((endpoint, reason)) => (endpoint, Attempt::NotTaken(reason)),
+                Ok((endpoint, channel)) => {
+                    match timeout_at(deadline, send(channel, request.clone())).await {
+                        Ok(Ok(response)) => return Ok(response.into_inner()),
+                        Ok(Err(status)) => (endpoint, judge(status, effect)),
+                        Err(_) => (endpoint, late(effect)),
+                    }
+                }
+            };
+            self.connection = None;
+            let reason = match attempt {
+                Attempt::Refused(status) => return Err(ClientError::Refused(status)),
+                Attempt::Unclear(reason) => return Err(ClientError::Unknown { endpoint, reason }),
+                Attempt::NotTaken(reason) => reason,
+            };
+            failures += 1;
+            if Instant::now() >= deadline {
+                return Err(ClientError::Unavailable { endpoint, reason });
+            }
+            if failures % self.endpoints.len() == 0 {
+                sleep(ROUND_PAUSE).await;
+            }
+        }
+    }
+
+    /// The connection in use, or a new one: to the leader, if the next endpoint knows it.
+    async fn connected(&mut self) -> Result<(String, Channel), (String, String)> {
+        if let Some(connection) = &self.connection {
+            return Ok(connection.clone());
+        }
+        let (name, endpoint) = self.endpoints[self.next].clone();
+        self.next = (self.next + 1) % self.endpoints.len();
+        let channel = connect(&endpoint).await.map_err(|reason| (name.clone(), reason))?;
+        let connection = match follow_hint(&name, channel.clone()).await {
+            Some(leader) => leader,
+            None => (name, channel),
+        };
+        Ok(self.connection.insert(connection).clone())
+    }
+}
+
+/// Whether a request changes something.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    None,
+    Change,
+}
+
+/// A connection to the leader, if the member behind `channel` knows another than itself.
+async fn follow_hint(name: &str, channel: Channel) -> Option<(String, Channel)> {
+    let status = ask_status(channel).await.ok()?;
+    let leader = status.members.iter().find(|member| member.id == status.leader)?;
+    if status.leader == status.id || leader.client_url.is_empty() {
+        return None;
+    }
+    let (leader_name, endpoint) = parse(&leader.client_url).ok()?;
+    let channel = connect(&endpoint).await.ok()?;
+    tracing::debug!(from = name, to = leader_name, "following the hint to the leader");
+    Some((leader_name, channel))
+}
+
+fn parse(name: &str) -> Result<(String, Endpoint), ClientError> {
+    let bad = || ClientError::BadEndpoint(name.to_owned());
+    let url = if name.contains("://") { name.to_owned() } else { format!("http://{name}") };
+    let endpoint = Endpoint::from_shared(url).map_err(|_| bad())?;
+    if endpoint.uri().host().is_none_or(str::is_empty) {
+        return Err(bad());
+    }
+    Ok((name.to_owned(), endpoint.connect_timeout(CONNECT_TIMEOUT)))
+}
+
+async fn connect(endpoint: &Endpoint) -> Result<Channel, String> {
+    endpoint.connect().await.map_err(|error| innermost(&error))
+}
+
+async fn ask_status(channel: Channel) -> Result<AdminStatusResponse, String> {
+    let mut client = AdminClient::new(channel);
+    match timeout(CONNECT_TIMEOUT, client.status(AdminStatusRequest {})).await {
+        Ok(Ok(response)) => Ok(response.into_inner()),
+        Ok(Err(status)) => Err(status.message().to_owned()),
+        Err(_) => Err("no answer in time".to_owned()),
+    }
+}
+
+/// The cause at the end of the chain: "connection refused" says more than "transport error".
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+fn judge(status: Status, effect: Effect) -> Attempt {
+    let untouched = [Refusal::NoLeader, Refusal::Stopped, Refusal::TooManyRequests];
+    if untouched.iter().any(|refusal| refusal.to_string() == status.message()) {
+        return Attempt::NotTaken(status.message().to_owned());
+    }
+    let is_unclear = match status.code() {
+        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => true,
+        // How a broken connection shows itself.
+        Code::Unknown | Code::Internal => std::error::Error::source(&status).is_some(),
+        _ => false,
+    };
+    match (is_unclear, effect) {
+        (false, _) => Attempt::Refused(status),
+        (true, Effect::None) => Attempt::NotTaken(status.message().to_owned()),
+        (true, Effect::Change) => Attempt::Unclear(status.message().to_owned()),
+    }
+}
+
+fn late(effect: Effect) -> Attempt {
+    let reason = "no answer in time".to_owned();
+    match effect {
+        Effect::None => Attempt::NotTaken(reason),
+        Effect::Change => Attempt::Unclear(reason),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_are_checked_when_given() {
+        assert!(matches!(Client::new::<&str>([]), Err(ClientError::NoEndpoints)));
+        assert!(matches!(Client::new(["a b"]), Err(ClientError::BadEndpoint(_))));
+        assert!(Client::new(["127.0.0.1:2379", "http://localhost:22379"]).is_ok());
+    }
+
+    #[test]
+    fn a_request_can_be_spawned() {
+        fn spawnable(_: impl Send) {}
+        let mut client = Client::new(["127.0.0.1:1"]).expect("an endpoint");
+        spawnable(client.put("k", "v"));
+        spawnable(client.get(RangeRequest::default()));
+    }
+
+    #[test]
+    fn only_what_is_known_not_to_have_happened_is_sent_again() {
+        let timed_out = || Status::from(Refusal::TimedOut);
+        assert!(matches!(judge(timed_out(), Effect::Change), Attempt::Unclear(_)));
+        assert!(matches!(judge(timed_out(), Effect::None), Attempt::NotTaken(_)));
+        let no_leader = Status::from(Refusal::NoLeader);
+        assert!(matches!(judge(no_leader, Effect::Change), Attempt::NotTaken(_)));
+        let empty = Status::from(Refusal::EmptyKey);
+        assert!(matches!(judge(empty, Effect::Change), Attempt::Refused(_)));
+    }
+}

@@ -1,0 +1,132 @@
+//! The commands in the replicated log; `docs/formats/etcd-command.md` is their specification.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use prost::Message;
+
+use crate::api::etcdserverpb::{CompactionRequest, DeleteRangeRequest, PutRequest, TxnRequest};
+use crate::errors::Refusal;
+
+/// The version of the encoding, its first byte. What is written stays readable for ever, so a change
+/// of the encoding is a new version beside this one.
+pub const VERSION: u8 = 1;
+
+/// The most bytes that a request which changes something may have, as etcd counts them: 1.5 MiB.
+pub const MAX_REQUEST_BYTES: usize = 1536 * 1024;
+
+/// What etcd adds to a request before it counts its bytes, besides the length of the length: the
+/// header with the request's id, and the tag.
+const COUNTED_OVERHEAD_BYTES: usize = 15;
+
+/// A request that changes something.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// One key gets a value.
+    Put(PutRequest),
+    /// The keys of a span cease to exist.
+    Delete(DeleteRangeRequest),
+    /// A transaction.
+    Txn(TxnRequest),
+    /// The past below a revision is given up.
+    Compact(CompactionRequest),
+}
+
+impl Command {
+    /// The bytes that are proposed, unless there are too many.
+    pub fn encode(&self) -> Result<Bytes, Refusal> {
+        match self {
+            Command::Put(request) => encode(1, request),
+            Command::Delete(request) => encode(2, request),
+            Command::Txn(request) => encode(3, request),
+            Command::Compact(request) => encode(4, request),
+        }
+    }
+
+    /// Reads a command. Keys and values stay slices of `bytes`.
+    pub fn decode(bytes: &Bytes) -> Result<Command, Refusal> {
+        let (&[version, kind], _) = bytes.split_first_chunk().ok_or(Refusal::UnreadableCommand)?;
+        if version != VERSION {
+            return Err(Refusal::UnreadableCommand);
+        }
+        let body = bytes.slice(2..);
+        let command = match kind {
+            1 => PutRequest::decode(body).map(Command::Put),
+            2 => DeleteRangeRequest::decode(body).map(Command::Delete),
+            3 => TxnRequest::decode(body).map(Command::Txn),
+            4 => CompactionRequest::decode(body).map(Command::Compact),
+            _ => return Err(Refusal::UnreadableCommand),
+        };
+        command.map_err(|_| Refusal::UnreadableCommand)
+    }
+}
+
+fn encode(kind: u8, request: &impl Message) -> Result<Bytes, Refusal> {
+    let size = request.encoded_len();
+    let counted = size + prost::length_delimiter_len(size) + COUNTED_OVERHEAD_BYTES;
+    if counted > MAX_REQUEST_BYTES {
+        return Err(Refusal::RequestTooLarge);
+    }
+    let mut bytes = BytesMut::with_capacity(2 + size);
+    bytes.put_u8(VERSION);
+    bytes.put_u8(kind);
+    request.encode_raw(&mut bytes);
+    Ok(bytes.freeze())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn commands() -> [Command; 4] {
+        let put = PutRequest {
+            key: Bytes::from_static(b"k"),
+            value: Bytes::from_static(b"v"),
+            prev_kv: true,
+            ..PutRequest::default()
+        };
+        let delete = DeleteRangeRequest {
+            key: Bytes::from_static(b"a"),
+            range_end: Bytes::from_static(b"b"),
+            prev_kv: false,
+        };
+        let compact = CompactionRequest { revision: 7, physical: true };
+        [
+            Command::Put(put),
+            Command::Delete(delete),
+            Command::Txn(TxnRequest::default()),
+            Command::Compact(compact),
+        ]
+    }
+
+    #[test]
+    fn the_bytes_are_those_of_the_specification() {
+        let frozen: [&[u8]; 4] = [
+            &[1, 1, 0x0a, 1, b'k', 0x12, 1, b'v', 0x20, 1],
+            &[1, 2, 0x0a, 1, b'a', 0x12, 1, b'b'],
+            &[1, 3],
+            &[1, 4, 0x08, 7, 0x10, 1],
+        ];
+        for (command, frozen) in commands().into_iter().zip(frozen) {
+            assert_eq!(command.encode().expect("small"), frozen);
+            assert_eq!(Command::decode(&Bytes::from_static(frozen)), Ok(command));
+        }
+    }
+
+    #[test]
+    fn foreign_bytes_are_refused() {
+        for bytes in [&[][..], &[1], &[2, 1], &[0, 0], &[1, 9], &[1, 1, 0x0a, 200]] {
+            let command = Command::decode(&Bytes::from_static(bytes));
+            assert_eq!(command, Err(Refusal::UnreadableCommand), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_of_more_than_the_limit_is_refused() {
+        let with_value = |length| {
+            let value = Bytes::from(vec![0; length]);
+            Command::Put(PutRequest { key: Bytes::from_static(b"k"), value, ..Default::default() })
+        };
+        assert!(with_value(MAX_REQUEST_BYTES - 64).encode().is_ok());
+        let refused = with_value(MAX_REQUEST_BYTES).encode();
+        assert_eq!(refused, Err(Refusal::RequestTooLarge));
+    }
+}

@@ -1,0 +1,23 @@
+//! DeleteRange: the keys of a span cease to exist.
+
+use crate::api::etcdserverpb::{DeleteRangeRequest, DeleteRangeResponse};
+use crate::errors::Refusal;
+use crate::mvcc::{Span, Write};
+use crate::range::header_at;
+
+/// Refuses a request that can never succeed.
+pub fn check(request: &DeleteRangeRequest) -> Result<(), Refusal> {
+    if request.key.is_empty() { Err(Refusal::EmptyKey) } else { Ok(()) }
+}
+
+/// Deletes, and answers what was there if that was asked.
+pub fn delete(write: &mut Write<'_>, request: &DeleteRangeRequest) -> DeleteRangeResponse {
+    let span = Span::of(&request.key, &request.range_end);
+    let prev_kvs = if request.prev_kv {
+        write.view().newest(span).map(|found| found.to_key_value()).collect()
+    } else {
+        Vec::new()
+    };
+    let (deleted, revision) = write.delete(span);
+    DeleteRangeResponse { header: Some(header_at(revision)), deleted, prev_kvs }
+}

@@ -1,0 +1,89 @@
+//! What the services need of the engine that replicates their commands.
+//!
+//! A seam and not the engine itself, so that the tests can put a member without a cluster behind the
+//! services and compare them with a real etcd.
+
+use std::fmt;
+use std::future::Future;
+
+use bytes::Bytes;
+use raft_core::types::{ClusterId, LogIndex, NodeId, Term};
+
+pub use raft_node::{ProposeError, ReadError};
+
+/// A running member, as its services see it.
+pub trait Engine: Send + Sync + 'static {
+    /// Replicates a command, applies it, and returns the machine's answer.
+    fn propose(&self, command: Bytes) -> impl Future<Output = Result<Bytes, ProposeError>> + Send;
+
+    /// Returns once everything that was committed before the call is applied on this member.
+    fn barrier(&self) -> impl Future<Output = Result<LogIndex, ReadError>> + Send;
+
+    /// Where the member stands now. Asked for each answer, so it has to be cheap.
+    fn standing(&self) -> Standing;
+
+    /// The members of the cluster, in the order of their ids, as this member knows them.
+    fn members(&self) -> Vec<ClusterMember>;
+}
+
+/// Where a member stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The cluster that it belongs to.
+    pub cluster: ClusterId,
+    /// Who it is.
+    pub node: NodeId,
+    /// What it is at the moment.
+    pub role: Role,
+    /// Its current term.
+    pub term: Term,
+    /// The leader that it knows, if any.
+    pub leader: Option<NodeId>,
+    /// The last entry that it knows to be committed.
+    pub commit: LogIndex,
+    /// The last entry that its machine has applied.
+    pub applied: LogIndex,
+    /// The last entry of its log.
+    pub last: LogIndex,
+    /// The last entry that its disk has kept.
+    pub durable: LogIndex,
+}
+
+/// What a member is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Role {
+    /// It follows a leader, or waits for one.
+    Follower,
+    /// It asks for votes, or asks whether it would get them.
+    Candidate,
+    /// It leads.
+    Leader,
+    /// It receives the log and does not vote.
+    Learner,
+    /// It was shut down, or stopped at an error of its store.
+    Stopped,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Role::Follower => "follower",
+            Role::Candidate => "candidate",
+            Role::Leader => "leader",
+            Role::Learner => "learner",
+            Role::Stopped => "stopped",
+        })
+    }
+}
+
+/// One member of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterMember {
+    /// Who it is.
+    pub node: NodeId,
+    /// Whether it receives the log without voting.
+    pub learner: bool,
+    /// What the membership says of it: [`crate::MemberAddresses`], encoded.
+    pub metadata: Bytes,
+}

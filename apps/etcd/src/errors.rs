@@ -1,0 +1,157 @@
+//! etcd's refusals, in etcd's words.
+//!
+//! Go clients recognise an error by its text and not by its code alone, so each text here is, letter
+//! for letter, the one that an etcd 3.4 server sends. A refusal never changes anything, except
+//! [`Refusal::TimedOut`]: there the outcome is unknown.
+
+use raft_node::{ProposeError, ReadError};
+use thiserror::Error;
+use tonic::{Code, Status};
+
+/// Why a request was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// A request or a compare names no key.
+    #[error("etcdserver: key is not provided")]
+    EmptyKey,
+    /// A put would keep the value or lease of a key that does not exist; or an operation of a
+    /// transaction is empty.
+    #[error("etcdserver: key not found")]
+    KeyNotFound,
+    /// A put gives a value and asks to keep the old one.
+    #[error("etcdserver: value is provided")]
+    ValueProvided,
+    /// A put gives a lease and asks to keep the old one.
+    #[error("etcdserver: lease is provided")]
+    LeaseProvided,
+    /// A transaction has more compares or operations than [`crate::txn::MAX_OPERATIONS`].
+    #[error("etcdserver: too many operations in txn request")]
+    TooManyOperations,
+    /// A transaction would write a key twice.
+    #[error("etcdserver: duplicate key given in txn request")]
+    DuplicateKey,
+    /// The revision asked for was compacted away.
+    #[error("etcdserver: mvcc: required revision has been compacted")]
+    Compacted,
+    /// The revision asked for does not exist yet.
+    #[error("etcdserver: mvcc: required revision is a future revision")]
+    FutureRevision,
+    /// No such lease.
+    #[error("etcdserver: requested lease not found")]
+    LeaseNotFound,
+    /// The request has more bytes than [`crate::command::MAX_REQUEST_BYTES`].
+    #[error("etcdserver: request is too large")]
+    RequestTooLarge,
+    /// No leader is known, so nothing can be decided; try again.
+    #[error("etcdserver: no leader")]
+    NoLeader,
+    /// Too many requests are waiting; try again later.
+    #[error("etcdserver: too many requests")]
+    TooManyRequests,
+    /// No answer came in time. A change may have happened, or may still.
+    #[error("etcdserver: request timed out")]
+    TimedOut,
+    /// The member has stopped.
+    #[error("etcdserver: server stopped")]
+    Stopped,
+    /// The log holds a command that this version cannot read. Not etcd's: there the server would
+    /// have stopped.
+    #[error("kontiki: this member cannot read the command; it needs a newer version")]
+    UnreadableCommand,
+}
+
+/// Every refusal that applying a command can give, with the number that stands for it in an
+/// answer of the [`crate::Machine`].
+const NUMBERED: [(u8, Refusal); 5] = [
+    (1, Refusal::KeyNotFound),
+    (2, Refusal::LeaseNotFound),
+    (3, Refusal::Compacted),
+    (4, Refusal::FutureRevision),
+    (5, Refusal::UnreadableCommand),
+];
+
+impl Refusal {
+    /// The gRPC code that etcd sends with this text.
+    pub const fn code(self) -> Code {
+        match self {
+            Refusal::EmptyKey
+            | Refusal::KeyNotFound
+            | Refusal::ValueProvided
+            | Refusal::LeaseProvided
+            | Refusal::TooManyOperations
+            | Refusal::DuplicateKey
+            | Refusal::RequestTooLarge => Code::InvalidArgument,
+            Refusal::Compacted | Refusal::FutureRevision => Code::OutOfRange,
+            Refusal::LeaseNotFound => Code::NotFound,
+            Refusal::TooManyRequests => Code::ResourceExhausted,
+            Refusal::NoLeader | Refusal::TimedOut | Refusal::Stopped => Code::Unavailable,
+            Refusal::UnreadableCommand => Code::Internal,
+        }
+    }
+
+    /// The number that stands for this refusal in a machine's answer.
+    ///
+    /// # Panics
+    ///
+    /// If applying a command gave a refusal that only a service may give: our own bug.
+    pub(crate) fn number(self) -> u8 {
+        let numbered = NUMBERED.iter().find(|(_, refusal)| *refusal == self);
+        numbered.unwrap_or_else(|| panic!("applying a command must not answer: {self}")).0
+    }
+
+    /// The refusal with this number.
+    pub(crate) fn from_number(number: u8) -> Option<Refusal> {
+        NUMBERED.iter().find(|(known, _)| *known == number).map(|(_, refusal)| *refusal)
+    }
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Status {
+        Status::new(refusal.code(), refusal.to_string())
+    }
+}
+
+impl From<ProposeError> for Refusal {
+    fn from(error: ProposeError) -> Refusal {
+        match error {
+            ProposeError::NotLeader { .. } => Refusal::NoLeader,
+            ProposeError::Busy => Refusal::TooManyRequests,
+            ProposeError::TooLarge { .. } => Refusal::RequestTooLarge,
+            ProposeError::Closed => Refusal::Stopped,
+            // An error of a later version may mean anything, so nothing is promised of it.
+            _ => Refusal::TimedOut,
+        }
+    }
+}
+
+impl From<ReadError> for Refusal {
+    fn from(error: ReadError) -> Refusal {
+        match error {
+            ReadError::NotLeader { .. } => Refusal::NoLeader,
+            ReadError::Busy => Refusal::TooManyRequests,
+            ReadError::Closed => Refusal::Stopped,
+            _ => Refusal::TimedOut,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_leads_back_to_its_refusal() {
+        for (number, refusal) in NUMBERED {
+            assert_eq!(refusal.number(), number);
+            assert_eq!(Refusal::from_number(number), Some(refusal));
+        }
+        assert_eq!(Refusal::from_number(0), None);
+    }
+
+    #[test]
+    fn an_unknown_outcome_is_never_told_as_a_plain_refusal() {
+        assert_eq!(Refusal::from(ProposeError::Unknown), Refusal::TimedOut);
+        assert_eq!(Refusal::from(ProposeError::Busy), Refusal::TooManyRequests);
+    }
+}

@@ -1,0 +1,71 @@
+//! What all services of a member share: the engine, the key space, and how an answer is headed.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tonic::metadata::MetadataMap;
+
+use crate::api::etcdserverpb::ResponseHeader;
+use crate::engine::{Engine, ProposeError};
+use crate::errors::Refusal;
+use crate::machine::SharedStore;
+use crate::server::Profile;
+
+/// How often a command is proposed again after another leader's entry took its place. Nothing has
+/// happened in such a case; each time means a change of leaders within the request.
+const LOST_RETRIES: usize = 8;
+
+/// The metadata by which a client says that it wants an answer only from a member with a leader.
+const REQUIRE_LEADER: (&str, &[u8]) = ("hasleader", b"true");
+
+/// A member, as seen from its services.
+pub(crate) struct Member<E> {
+    pub(crate) engine: E,
+    pub(crate) store: SharedStore,
+    pub(crate) profile: Profile,
+}
+
+/// What each service holds.
+pub(crate) type SharedMember<E> = Arc<Member<E>>;
+
+impl<E: Engine> Member<E> {
+    /// Completes a header with who answers; 0 is filled in by the newest revision.
+    pub(crate) fn fill(&self, header: &mut Option<ResponseHeader>) {
+        let header = header.get_or_insert_default();
+        let standing = self.engine.standing();
+        header.cluster_id = standing.cluster.0;
+        header.member_id = standing.node.get();
+        header.raft_term = standing.term.get();
+        if header.revision == 0 {
+            header.revision = self.store.read().revision();
+        }
+    }
+
+    /// Refuses a request that asks for a leader where none is known.
+    pub(crate) fn admit(&self, metadata: &MetadataMap) -> Result<(), Refusal> {
+        let (name, wanted) = REQUIRE_LEADER;
+        let requires = metadata.get(name).is_some_and(|value| value.as_bytes() == wanted);
+        if requires && self.engine.standing().leader.is_none() {
+            return Err(Refusal::NoLeader);
+        }
+        Ok(())
+    }
+
+    /// Replicates a command and returns the machine's answer.
+    pub(crate) async fn propose(&self, command: Bytes) -> Result<Bytes, Refusal> {
+        for _ in 0..LOST_RETRIES {
+            match self.engine.propose(command.clone()).await {
+                Err(ProposeError::Lost) => {}
+                outcome => return outcome.map_err(Refusal::from),
+            }
+        }
+        // Each attempt is known not to have happened.
+        Err(Refusal::NoLeader)
+    }
+
+    /// Waits until this member has applied everything that was committed before the call.
+    pub(crate) async fn barrier(&self) -> Result<(), Refusal> {
+        self.engine.barrier().await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,228 @@
+//! The multi-version key space: every version of every key, named by the revision that wrote it.
+//!
+//! A store has one *revision*. It begins at 1, and each transaction that changes something raises it
+//! by one, whatever the number of its changes; those are told apart by a second number, their place
+//! in the transaction. A deletion leaves a tombstone, so that the past can still be read.
+//! [`Store::compact`] gives the past up: revisions below the compacted one are refused from then on, and
+//! [`Store::sweep`] frees, little by little, what can no longer be read.
+//!
+//! Reads go through a [`View`], changes through [`Store::write`]. Absent: watchers of changes and
+//! leases of keys, which will have their own rooms.
+
+mod history;
+mod span;
+mod view;
+mod write;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+
+use crate::errors::Refusal;
+
+pub use history::{Revision, Value, Version};
+pub use span::Span;
+pub use view::{Found, View};
+pub use write::Write;
+
+use history::History;
+
+/// The revision of a store in which nothing was ever written.
+pub const FIRST_REVISION: i64 = 1;
+
+/// The compacted revision of a store that was never compacted. Compacting at 0 is allowed, once.
+const NEVER_COMPACTED: i64 = -1;
+
+/// About how many bytes one version costs besides its key and value.
+const VERSION_OVERHEAD_BYTES: u64 = 128;
+
+/// The key space of one member.
+#[derive(Debug)]
+pub struct Store {
+    /// The revision of the last transaction that changed something.
+    revision: i64,
+    /// The lowest revision that can still be read.
+    compacted: i64,
+    /// The keys in order, each with its versions; none is without any.
+    keys: BTreeMap<Bytes, History>,
+    /// The changes that made an older version of their key superfluous, or will when compacted:
+    /// what a sweep has to look at, in the order of revisions.
+    superseding: VecDeque<(i64, Bytes)>,
+    /// About how many bytes the versions take.
+    bytes: u64,
+}
+
+impl Default for Store {
+    fn default() -> Store {
+        Store {
+            revision: FIRST_REVISION,
+            compacted: NEVER_COMPACTED,
+            keys: BTreeMap::new(),
+            superseding: VecDeque::new(),
+            bytes: 0,
+        }
+    }
+}
+
+impl Store {
+    /// The revision of the last transaction that changed something.
+    pub fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    /// About how many bytes the store takes.
+    pub fn size(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The store as it is now.
+    pub fn view(&self) -> View<'_> {
+        View::new(self, self.revision)
+    }
+
+    /// Runs a transaction: all changes of `work` get one revision, the next, which becomes the
+    /// store's if there was any change.
+    pub fn write<R>(&mut self, work: impl FnOnce(&mut Write<'_>) -> R) -> R {
+        let mut write = Write::new(self);
+        let result = work(&mut write);
+        write.finish();
+        result
+    }
+
+    /// Gives up everything that only revisions below `revision` could see.
+    pub fn compact(&mut self, revision: i64) -> Result<(), Refusal> {
+        if revision <= self.compacted {
+            return Err(Refusal::Compacted);
+        }
+        if revision > self.revision {
+            return Err(Refusal::FutureRevision);
+        }
+        self.compacted = revision;
+        Ok(())
+    }
+
+    /// Frees what a compaction gave up, in at most `steps` steps: a large compaction must not hold
+    /// up the member. No result depends on how far sweeps have come.
+    pub fn sweep(&mut self, steps: usize) {
+        for _ in 0..steps {
+            match self.superseding.front() {
+                Some((revision, _)) if *revision <= self.compacted => {}
+                _ => return,
+            }
+            if let Some((_, key)) = self.superseding.pop_front() {
+                self.prune(&key);
+            }
+        }
+    }
+
+    fn prune(&mut self, key: &Bytes) {
+        let Some(history) = self.keys.get_mut(key) else { return };
+        for version in history.prune(self.compacted) {
+            self.bytes = self.bytes.saturating_sub(cost(key, &version));
+        }
+        if history.is_empty() {
+            self.keys.remove(key);
+        }
+    }
+
+    #[cfg(test)]
+    fn version_count(&self) -> usize {
+        self.keys.values().map(History::len).sum()
+    }
+}
+
+fn cost(key: &[u8], version: &Version) -> u64 {
+    let value = version.value.as_ref().map_or(0, |value| value.bytes.len());
+    VERSION_OVERHEAD_BYTES + (key.len() + value) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(store: &mut Store, key: &'static str, value: &'static str) -> i64 {
+        store.write(|write| write.put(&Bytes::from(key), Bytes::from(value), 0))
+    }
+
+    fn delete(store: &mut Store, key: &str) -> (i64, i64) {
+        store.write(|write| write.delete(Span::of(key.as_bytes(), b"")))
+    }
+
+    fn value_at(store: &Store, key: &str, revision: i64) -> Option<String> {
+        let span = Span::of(key.as_bytes(), b"");
+        let found = store.view().find(span, revision).expect("readable").next();
+        found.map(|found| String::from_utf8_lossy(&found.value.bytes).into_owned())
+    }
+
+    #[test]
+    fn a_revision_counts_transactions_that_change_something() {
+        let mut store = Store::default();
+        assert_eq!(store.revision(), 1);
+        assert_eq!(put(&mut store, "a", "1"), 2);
+        assert_eq!(delete(&mut store, "missing"), (0, 2));
+        assert_eq!(store.revision(), 2);
+        assert_eq!(delete(&mut store, "a"), (1, 3));
+        assert_eq!(put(&mut store, "a", "1"), 4);
+    }
+
+    #[test]
+    fn the_past_stays_readable_until_it_is_compacted() {
+        let mut store = Store::default();
+        put(&mut store, "a", "1");
+        put(&mut store, "a", "2");
+        delete(&mut store, "a");
+        assert_eq!(value_at(&store, "a", 2), Some("1".to_owned()));
+        assert_eq!(value_at(&store, "a", 3), Some("2".to_owned()));
+        assert_eq!(value_at(&store, "a", 4), None);
+        store.compact(3).expect("not yet compacted");
+        assert_eq!(value_at(&store, "a", 3), Some("2".to_owned()));
+        let gone = store.view().find(Span::of(b"a", b""), 2).map(|found| found.count());
+        assert_eq!(gone, Err(Refusal::Compacted));
+    }
+
+    #[test]
+    fn compaction_is_refused_backwards_and_beyond() {
+        let mut store = Store::default();
+        assert_eq!(store.compact(-1), Err(Refusal::Compacted));
+        assert_eq!(store.compact(0), Ok(()));
+        assert_eq!(store.compact(0), Err(Refusal::Compacted));
+        assert_eq!(store.compact(2), Err(Refusal::FutureRevision));
+        assert_eq!(store.compact(1), Ok(()));
+    }
+
+    #[test]
+    fn a_sweep_frees_what_cannot_be_read_and_nothing_else() {
+        let mut store = Store::default();
+        for value in ["1", "2", "3"] {
+            put(&mut store, "a", value);
+        }
+        put(&mut store, "b", "1");
+        delete(&mut store, "b");
+        put(&mut store, "c", "1");
+        store.compact(6).expect("not yet compacted");
+        store.sweep(1);
+        store.sweep(100);
+        assert_eq!(store.version_count(), 2);
+        assert_eq!(store.keys.len(), 2);
+        assert_eq!(value_at(&store, "a", 6), Some("3".to_owned()));
+        let left: u64 =
+            store.keys.keys().map(|key| VERSION_OVERHEAD_BYTES + key.len() as u64).sum();
+        assert_eq!(store.size(), left + 2);
+    }
+
+    #[test]
+    fn a_sweep_keeps_what_later_revisions_see() {
+        let mut store = Store::default();
+        put(&mut store, "a", "1");
+        delete(&mut store, "a");
+        put(&mut store, "a", "2");
+        store.compact(2).expect("not yet compacted");
+        store.sweep(100);
+        assert_eq!(value_at(&store, "a", 2), Some("1".to_owned()));
+        assert_eq!(value_at(&store, "a", 3), None);
+        store.compact(3).expect("not yet compacted");
+        store.sweep(100);
+        assert_eq!(store.version_count(), 1);
+        assert_eq!(value_at(&store, "a", 4), Some("2".to_owned()));
+    }
+}

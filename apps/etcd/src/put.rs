@@ -1,0 +1,59 @@
+//! Put: one key gets a value.
+
+use crate::api::etcdserverpb::{PutRequest, PutResponse};
+use crate::errors::Refusal;
+use crate::mvcc::{View, Write};
+use crate::range::header_at;
+
+/// Refuses a request that can never succeed.
+pub fn check(request: &PutRequest) -> Result<(), Refusal> {
+    if request.key.is_empty() {
+        return Err(Refusal::EmptyKey);
+    }
+    if request.ignore_value && !request.value.is_empty() {
+        return Err(Refusal::ValueProvided);
+    }
+    if request.ignore_lease && request.lease != 0 {
+        return Err(Refusal::LeaseProvided);
+    }
+    Ok(())
+}
+
+/// A put by itself. etcd looks for its lease before it looks for the key.
+pub fn put_alone(write: &mut Write<'_>, request: PutRequest) -> Result<PutResponse, Refusal> {
+    check_lease(&request)?;
+    check_previous(write.view(), &request)?;
+    Ok(put(write, request))
+}
+
+/// Whether a put inside a transaction can succeed; asked before the transaction changes anything.
+/// Here etcd looks for the key first.
+pub fn check_in_transaction(view: View<'_>, request: &PutRequest) -> Result<(), Refusal> {
+    check_previous(view, request)?;
+    check_lease(request)
+}
+
+/// Puts, once it is certain that nothing stands against it.
+pub fn put(write: &mut Write<'_>, request: PutRequest) -> PutResponse {
+    let previous = write.view().get(&request.key);
+    let prev_kv = previous.filter(|_| request.prev_kv).map(|found| found.to_key_value());
+    let kept_value = previous.filter(|_| request.ignore_value).map(|found| &found.value.bytes);
+    let value = kept_value.cloned().unwrap_or(request.value);
+    let kept_lease = previous.filter(|_| request.ignore_lease).map(|found| found.value.lease);
+    let lease = kept_lease.unwrap_or(request.lease);
+    let revision = write.put(&request.key, value, lease);
+    PutResponse { header: Some(header_at(revision)), prev_kv }
+}
+
+/// There are no leases yet, so any that is named is unknown.
+fn check_lease(request: &PutRequest) -> Result<(), Refusal> {
+    if request.lease == 0 { Ok(()) } else { Err(Refusal::LeaseNotFound) }
+}
+
+fn check_previous(view: View<'_>, request: &PutRequest) -> Result<(), Refusal> {
+    let needs_previous = request.ignore_value || request.ignore_lease;
+    if needs_previous && view.get(&request.key).is_none() {
+        return Err(Refusal::KeyNotFound);
+    }
+    Ok(())
+}

@@ -1,0 +1,76 @@
+//! Compares: what must hold of a key, or of every key of a span.
+
+use std::cmp::Ordering;
+
+use crate::api::etcdserverpb::Compare;
+use crate::api::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
+use crate::mvcc::{Found, Span, View};
+
+/// Whether a compare holds. Where no key exists, a value is never anything, not even empty, and
+/// every number counts as 0.
+pub(super) fn holds(view: View<'_>, compare: &Compare) -> bool {
+    let mut found = view.newest(Span::of(&compare.key, &compare.range_end)).peekable();
+    if found.peek().is_some() {
+        return found.all(|found| holds_for(compare, Some(found)));
+    }
+    compare.target != CompareTarget::Value as i32 && holds_for(compare, None)
+}
+
+fn holds_for(compare: &Compare, found: Option<Found<'_>>) -> bool {
+    let order = order(compare, found);
+    match CompareResult::try_from(compare.result) {
+        Ok(CompareResult::Equal) => order == Ordering::Equal,
+        Ok(CompareResult::NotEqual) => order != Ordering::Equal,
+        Ok(CompareResult::Greater) => order == Ordering::Greater,
+        Ok(CompareResult::Less) => order == Ordering::Less,
+        // etcd lets a relation that does not exist hold.
+        Err(_) => true,
+    }
+}
+
+/// How the key stands to the compare's operand. An operand of another kind than the target counts
+/// as absent, that is, as 0 or as empty.
+fn order(compare: &Compare, found: Option<Found<'_>>) -> Ordering {
+    let operand = compare.target_union.as_ref();
+    let number = |of: fn(Found<'_>) -> i64, wanted: Option<i64>| {
+        found.map_or(0, of).cmp(&wanted.unwrap_or(0))
+    };
+    match CompareTarget::try_from(compare.target) {
+        Ok(CompareTarget::Version) => number(
+            |found| found.value.version,
+            operand.and_then(|operand| match operand {
+                TargetUnion::Version(version) => Some(*version),
+                _ => None,
+            }),
+        ),
+        Ok(CompareTarget::Create) => number(
+            |found| found.value.created,
+            operand.and_then(|operand| match operand {
+                TargetUnion::CreateRevision(revision) => Some(*revision),
+                _ => None,
+            }),
+        ),
+        Ok(CompareTarget::Mod) => number(
+            |found| found.modified,
+            operand.and_then(|operand| match operand {
+                TargetUnion::ModRevision(revision) => Some(*revision),
+                _ => None,
+            }),
+        ),
+        Ok(CompareTarget::Lease) => number(
+            |found| found.value.lease,
+            operand.and_then(|operand| match operand {
+                TargetUnion::Lease(lease) => Some(*lease),
+                _ => None,
+            }),
+        ),
+        Ok(CompareTarget::Value) => {
+            let wanted = match operand {
+                Some(TargetUnion::Value(value)) => &value[..],
+                _ => &[],
+            };
+            found.map_or(&[][..], |found| &found.value.bytes[..]).cmp(wanted)
+        }
+        Err(_) => Ordering::Equal,
+    }
+}

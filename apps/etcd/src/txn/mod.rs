@@ -1,0 +1,158 @@
+//! Txn: compares, and then one of two lists of operations, all in one revision.
+//!
+//! A transaction may hold others, to any depth. All compares, those of inner transactions on the
+//! branches taken included, are decided first and against the store as it was before; then it is
+//! checked that no operation on those branches can fail; only then is anything changed. So there is
+//! nothing to roll back.
+
+mod check;
+mod compare;
+mod overlap;
+
+use crate::api::etcdserverpb::request_op::Request;
+use crate::api::etcdserverpb::response_op::Response;
+use crate::api::etcdserverpb::{
+    RangeRequest, RequestOp, ResponseHeader, ResponseOp, TxnRequest, TxnResponse,
+};
+use crate::errors::Refusal;
+use crate::mvcc::{Store, View, Write};
+use crate::range::{header_at, range};
+use crate::{delete, put};
+
+pub use check::{MAX_DEPTH, MAX_OPERATIONS, check};
+
+/// Runs a transaction that may change something.
+pub fn run(store: &mut Store, request: TxnRequest) -> Result<TxnResponse, Refusal> {
+    let plan = Plan::of(store.view(), request);
+    plan.check_puts(store.view())?;
+    plan.check_ranges(store.view())?;
+    let (mut response, revision) = store.write(|write| {
+        let response = plan.run(write);
+        (response, write.revision())
+    });
+    response.header = Some(header_at(revision));
+    Ok(response)
+}
+
+/// Answers a transaction that only reads, see [`is_read_only`].
+pub fn read(view: View<'_>, request: TxnRequest) -> Result<TxnResponse, Refusal> {
+    let plan = Plan::of(view, request);
+    plan.check_ranges(view)?;
+    let mut response = plan.read(view);
+    response.header = Some(header_at(view.revision()));
+    Ok(response)
+}
+
+/// Whether a transaction holds nothing but ranges. One that holds another transaction counts as
+/// changing, whatever is in it.
+pub fn is_read_only(request: &TxnRequest) -> bool {
+    ranges(request).all(|range| range.is_some())
+}
+
+/// Whether a transaction that only reads may be answered without a barrier.
+pub fn is_serializable(request: &TxnRequest) -> bool {
+    ranges(request).all(|range| range.is_some_and(|range| range.serializable))
+}
+
+fn ranges(request: &TxnRequest) -> impl Iterator<Item = Option<&RangeRequest>> {
+    request.success.iter().chain(&request.failure).map(|operation| match &operation.request {
+        Some(Request::RequestRange(range)) => Some(range),
+        _ => None,
+    })
+}
+
+/// A transaction whose compares are decided: what will be done.
+struct Plan {
+    succeeded: bool,
+    steps: Vec<Step>,
+}
+
+enum Step {
+    Plain(Request),
+    Inner(Plan),
+}
+
+impl Plan {
+    fn of(view: View<'_>, request: TxnRequest) -> Plan {
+        let succeeded = request.compare.iter().all(|compare| compare::holds(view, compare));
+        let branch = if succeeded { request.success } else { request.failure };
+        let steps = branch.into_iter().filter_map(|operation: RequestOp| operation.request);
+        let steps = steps.map(|request| match request {
+            Request::RequestTxn(inner) => Step::Inner(Plan::of(view, inner)),
+            plain => Step::Plain(plain),
+        });
+        Plan { succeeded, steps: steps.collect() }
+    }
+
+    fn check_puts(&self, view: View<'_>) -> Result<(), Refusal> {
+        self.steps.iter().try_for_each(|step| match step {
+            Step::Inner(plan) => plan.check_puts(view),
+            Step::Plain(Request::RequestPut(request)) => put::check_in_transaction(view, request),
+            Step::Plain(_) => Ok(()),
+        })
+    }
+
+    fn check_ranges(&self, view: View<'_>) -> Result<(), Refusal> {
+        self.steps.iter().try_for_each(|step| match step {
+            Step::Inner(plan) => plan.check_ranges(view),
+            Step::Plain(Request::RequestRange(request)) => check_range(view, request),
+            Step::Plain(_) => Ok(()),
+        })
+    }
+
+    fn run(self, write: &mut Write<'_>) -> TxnResponse {
+        let responses = self.steps.into_iter().map(|step| match step {
+            Step::Inner(plan) => Response::ResponseTxn(plan.run(write)),
+            Step::Plain(request) => run_plain(write, request),
+        });
+        answer(self.succeeded, responses.collect())
+    }
+
+    fn read(self, view: View<'_>) -> TxnResponse {
+        let responses = self.steps.into_iter().map(|step| match step {
+            Step::Plain(Request::RequestRange(request)) => read_checked(view, &request),
+            _ => panic!("a transaction that only reads holds something else than ranges"),
+        });
+        answer(self.succeeded, responses.collect())
+    }
+}
+
+fn run_plain(write: &mut Write<'_>, request: Request) -> Response {
+    match request {
+        Request::RequestRange(request) => read_checked(write.view(), &request),
+        Request::RequestPut(request) => Response::ResponsePut(put::put(write, request)),
+        Request::RequestDeleteRange(request) => {
+            Response::ResponseDeleteRange(delete::delete(write, &request))
+        }
+        Request::RequestTxn(_) => panic!("an inner transaction was planned as a plain step"),
+    }
+}
+
+/// A range on a branch taken. Unlike a range by itself, a negative revision that is not above the
+/// compacted one is refused.
+fn check_range(view: View<'_>, request: &RangeRequest) -> Result<(), Refusal> {
+    match request.revision {
+        0 => Ok(()),
+        future if future > view.revision() => Err(Refusal::FutureRevision),
+        past if past < view.compacted() => Err(Refusal::Compacted),
+        _ => Ok(()),
+    }
+}
+
+fn read_checked(view: View<'_>, request: &RangeRequest) -> Response {
+    let response = range(view, request);
+    Response::ResponseRange(response.expect("the revision of a range was checked beforehand"))
+}
+
+/// An inner transaction's header stays empty, as etcd leaves it.
+fn answer(succeeded: bool, responses: Vec<Response>) -> TxnResponse {
+    let responses = responses.into_iter().map(|response| ResponseOp { response: Some(response) });
+    TxnResponse {
+        header: Some(ResponseHeader::default()),
+        succeeded,
+        responses: responses.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

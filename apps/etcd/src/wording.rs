@@ -1,0 +1,96 @@
+//! The refusals that the gRPC layer gives by itself, in the words of etcd's gRPC layer.
+//!
+//! A request that is longer than the limit on messages and a request for a service or method that is
+//! not here never reach a service of ours. Clients of etcd know these refusals with other texts, and
+//! the first with another code, so both are put into etcd's words on the way out.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tonic::body::Body;
+use tonic::codegen::Service;
+use tonic::codegen::http::{HeaderMap, Request, Response, Uri};
+use tonic::service::{AxumBody, AxumRouter, Routes};
+use tonic::{Code, Status};
+
+use crate::server::MAX_MESSAGE_BYTES;
+
+/// The services, answering in etcd's words.
+pub(crate) fn in_etcd_words(routes: Routes) -> Routes {
+    let inner = routes.prepare().into_axum_router();
+    Routes::from(AxumRouter::new().fallback_service(Wording { inner }))
+}
+
+#[derive(Clone)]
+struct Wording {
+    inner: AxumRouter,
+}
+
+impl Service<Request<AxumBody>> for Wording {
+    type Response = Response<AxumBody>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Service::<Request<AxumBody>>::poll_ready(&mut self.inner, context)
+    }
+
+    fn call(&mut self, request: Request<AxumBody>) -> Self::Future {
+        let uri = request.uri().clone();
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let response = answer.await?;
+            Ok(match in_other_words(&uri, response.headers()) {
+                Some(status) => status.into_http::<Body>().map(AxumBody::new),
+                None => response,
+            })
+        })
+    }
+}
+
+/// etcd's words for a refusal of the gRPC layer; `None` for all other answers.
+fn in_other_words(uri: &Uri, headers: &HeaderMap) -> Option<Status> {
+    // Only a refusal has its status among the headers; other answers send it at their end.
+    headers.get("grpc-status")?;
+    let status = Status::from_header_map(headers)?;
+    match status.code() {
+        Code::Unimplemented if status.message().is_empty() => Some(unknown(uri.path())),
+        Code::OutOfRange => message_too_long(status.message()),
+        _ => None,
+    }
+}
+
+/// The text of a Go server about what it does not serve. It cannot be told here whether the service
+/// or only the method is unknown, except for the services of our own definitions.
+fn unknown(path: &str) -> Status {
+    let mut parts = path.trim_start_matches('/').splitn(2, '/');
+    let (service, method) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let known = ["etcdserverpb.KV", "etcdserverpb.Cluster", "etcdserverpb.Maintenance"];
+    Status::unimplemented(if known.contains(&service) || service.starts_with("kontiki.") {
+        format!("unknown method {method} for service {service}")
+    } else {
+        format!("unknown service {service}")
+    })
+}
+
+fn message_too_long(message: &str) -> Option<Status> {
+    let found = message.split_once("message length too large: found ")?.1;
+    let length = found.split(' ').next()?;
+    let text = format!("grpc: received message larger than max ({length} vs. {MAX_MESSAGE_BYTES})");
+    Some(Status::resource_exhausted(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_served_is_named() {
+        let watch = unknown("/etcdserverpb.Watch/Watch");
+        assert_eq!(watch.message(), "unknown service etcdserverpb.Watch");
+        let add = unknown("/etcdserverpb.Cluster/MemberAdd");
+        assert_eq!(add.message(), "unknown method MemberAdd for service etcdserverpb.Cluster");
+    }
+}
