@@ -25,6 +25,7 @@ pub mod server;
 pub mod txn;
 
 mod admin;
+mod authority;
 mod cluster;
 mod kv;
 mod maintenance;

@@ -14,6 +14,10 @@ use crate::member::SharedMember;
 /// ask for, and the comparison with a real server is made against this version.
 pub const ETCD_VERSION: &str = "3.4.23";
 
+/// What an empty store says of its size. An empty file of etcd's database has about as much, and a
+/// client would show a size of 0 as none at all.
+const EMPTY_SIZE: u64 = 20 * 1024;
+
 /// The service.
 pub(crate) struct MaintenanceService<E> {
     pub(crate) member: SharedMember<E>,
@@ -42,7 +46,7 @@ impl<E: Engine> Maintenance for MaintenanceService<E> {
         let standing = self.member.engine.standing();
         let mut header = None;
         self.member.fill(&mut header);
-        let size = self.member.store.read().size() as i64;
+        let size = (EMPTY_SIZE + self.member.store.read().size()) as i64;
         let errors = match standing.leader {
             Some(_) => Vec::new(),
             None => vec![Refusal::NoLeader.to_string()],

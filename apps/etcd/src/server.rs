@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
+use tonic::codegen::tokio_stream::StreamExt;
 use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
 
@@ -12,6 +13,7 @@ use crate::api::etcdserverpb::cluster_server::ClusterServer;
 use crate::api::etcdserverpb::kv_server::KvServer;
 use crate::api::etcdserverpb::maintenance_server::MaintenanceServer;
 use crate::api::kontiki::v1::admin_server::AdminServer;
+use crate::authority::ClientStream;
 use crate::cluster::ClusterService;
 use crate::engine::Engine;
 use crate::kv::KvService;
@@ -66,6 +68,7 @@ impl Server {
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), tonic::transport::Error> {
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let incoming = incoming.map(|stream| stream.map(ClientStream::new));
         tonic::transport::Server::builder()
             .add_routes(self.routes)
             .serve_with_incoming_shutdown(incoming, shutdown)

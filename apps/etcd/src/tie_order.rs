@@ -136,7 +136,7 @@ impl<T, L: FnMut(&T, &T) -> bool> Sorter<'_, T, L> {
         let mut random = length as u64;
         let mask = (1 << (usize::BITS - length.leading_zeros())) - 1;
         let middle = start + length / 4 * 2;
-        for place in middle - 2..=middle {
+        for place in middle - 1..=middle + 1 {
             random ^= random << 13;
             random ^= random >> 17;
             random ^= random << 5;

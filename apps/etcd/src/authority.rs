@@ -1,0 +1,439 @@
+//! Lets clients in that name the server by a URL.
+//!
+//! `etcdctl endpoint status`, given endpoints as URLs, sends `http://host:port` as the `:authority` of
+//! its requests. That is not an authority, and the HTTP/2 library refuses such a request before
+//! anything of ours runs; etcd's own server takes it. Nobody reads that header here, so the offending
+//! letters are overwritten in what comes in: each with a harmless one that takes exactly as many bits,
+//! in plain text and in HPACK's Huffman code alike. Thus no length changes anywhere, and nothing
+//! else has to be understood: frames are told apart, and header fields are stepped over.
+//!
+//! A name that is not a URL passes untouched, and so does all that is not HTTP/2. Absent: a header
+//! that is continued in a second frame, which no client of etcd has need of.
+
+use std::io;
+use std::ops::Range;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tonic::transport::server::{Connected, TcpConnectInfo};
+
+/// How much is read at once.
+const CHUNK_BYTES: usize = 16 * 1024;
+/// The longest frame of headers that is looked into: the longest that a client may send.
+const MAX_HEADERS_BYTES: usize = 16 * 1024;
+/// What an HTTP/2 connection begins with, in part, and how long all of it is (RFC 9113, 3.4).
+const PREFACE: (&[u8], usize) = (b"PRI", 24);
+/// The length of a frame's own header, and the type and flags of a frame of header fields.
+const FRAME_HEADER_BYTES: usize = 9;
+const HEADERS: u8 = 1;
+const PADDED: u8 = 0x08;
+const PRIORITY: u8 = 0x20;
+/// `:authority` in the table of well-known header fields (RFC 7541, appendix A).
+const AUTHORITY: usize = 1;
+
+/// A connection from a client.
+pub(crate) struct ClientStream {
+    stream: TcpStream,
+    chunk: Box<[u8]>,
+    inbound: Inbound,
+}
+
+/// The bytes that came in and were not handed on.
+struct Inbound {
+    held: BytesMut,
+    /// How many of them may be handed on.
+    released: usize,
+    position: Position,
+}
+
+/// Where in the connection the byte after the released ones stands.
+enum Position {
+    /// At its very beginning.
+    Start,
+    /// At the header of a frame.
+    Frame,
+    /// As many bytes before that.
+    Within(usize),
+    /// In something that is not HTTP/2, or is at its end: all may pass.
+    Beyond,
+}
+
+impl ClientStream {
+    pub(crate) fn new(stream: TcpStream) -> ClientStream {
+        let inbound = Inbound { held: BytesMut::new(), released: 0, position: Position::Start };
+        ClientStream { stream, chunk: vec![0; CHUNK_BYTES].into_boxed_slice(), inbound }
+    }
+}
+
+impl AsyncRead for ClientStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        while this.inbound.released == 0 {
+            let mut chunk = ReadBuf::new(&mut this.chunk);
+            ready!(Pin::new(&mut this.stream).poll_read(context, &mut chunk))?;
+            if chunk.filled().is_empty() {
+                this.inbound.end();
+                break;
+            }
+            this.inbound.take(chunk.filled());
+        }
+        this.inbound.hand_on(out);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for ClientStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write_vectored(context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+impl Connected for ClientStream {
+    type ConnectInfo = TcpConnectInfo;
+
+    fn connect_info(&self) -> TcpConnectInfo {
+        self.stream.connect_info()
+    }
+}
+
+impl Inbound {
+    fn take(&mut self, bytes: &[u8]) {
+        self.held.extend_from_slice(bytes);
+        while self.release() {}
+    }
+
+    /// Nothing more will come: what was held back for its missing end passes as it is.
+    fn end(&mut self) {
+        self.position = Position::Beyond;
+        self.released = self.held.len();
+    }
+
+    fn hand_on(&mut self, out: &mut ReadBuf<'_>) {
+        let count = self.released.min(out.remaining());
+        out.put_slice(&self.held[..count]);
+        self.held.advance(count);
+        self.released -= count;
+    }
+
+    /// Releases the next stretch of bytes if it is complete, and says whether it was.
+    fn release(&mut self) -> bool {
+        let rest = &mut self.held[self.released..];
+        match self.position {
+            Position::Start => {
+                let (beginning, length) = PREFACE;
+                if rest.len() < beginning.len() {
+                    return false;
+                }
+                let is_http2 = rest.starts_with(beginning);
+                self.position = if is_http2 { Position::Within(length) } else { Position::Beyond };
+            }
+            Position::Frame => {
+                let Some(header) = rest.first_chunk::<FRAME_HEADER_BYTES>() else { return false };
+                let length = u32::from_be_bytes([0, header[0], header[1], header[2]]) as usize;
+                let (kind, flags) = (header[3], header[4]);
+                let frame = FRAME_HEADER_BYTES + length;
+                if kind == HEADERS && length <= MAX_HEADERS_BYTES {
+                    if rest.len() < frame {
+                        return false;
+                    }
+                    soften_headers(flags, &mut rest[FRAME_HEADER_BYTES..frame]);
+                }
+                self.position = Position::Within(frame);
+            }
+            Position::Within(left) => {
+                let count = left.min(rest.len());
+                self.released += count;
+                if count < left {
+                    self.position = Position::Within(left - count);
+                    return false;
+                }
+                self.position = Position::Frame;
+            }
+            Position::Beyond => {
+                self.released = self.held.len();
+                return false;
+            }
+        }
+        true
+    }
+}
+
+fn soften_headers(flags: u8, payload: &mut [u8]) {
+    let padding = usize::from(flags & PADDED != 0);
+    let priority = if flags & PRIORITY != 0 { 5 } else { 0 };
+    let Some(fields) = payload.get_mut(padding + priority..) else { return };
+    let Some((is_huffman, place)) = (Fields { bytes: fields, at: 0 }).authority() else { return };
+    if is_huffman { soften_huffman(&mut fields[place]) } else { soften_plain(&mut fields[place]) }
+}
+
+/// Steps over header fields in HPACK (RFC 7541, sections 5 and 6).
+struct Fields<'f> {
+    bytes: &'f [u8],
+    at: usize,
+}
+
+impl Fields<'_> {
+    /// Where the value of `:authority` is spelled out, and whether in Huffman code.
+    fn authority(&mut self) -> Option<(bool, Range<usize>)> {
+        loop {
+            let index = match self.bytes.get(self.at)? {
+                0x80.. => {
+                    self.integer(7)?; // a whole field that was sent before
+                    continue;
+                }
+                0x40.. => self.integer(6)?,
+                0x20.. => {
+                    self.integer(5)?; // a new size of the table
+                    continue;
+                }
+                _ => self.integer(4)?,
+            };
+            if index == 0 {
+                self.string()?; // the field's name
+            }
+            let value = self.string()?;
+            if index == AUTHORITY {
+                return Some(value);
+            }
+        }
+    }
+
+    fn integer(&mut self, prefix_bits: u32) -> Option<usize> {
+        let prefix = (1 << prefix_bits) - 1;
+        let mut number = usize::from(self.next()?) & prefix;
+        if number < prefix {
+            return Some(number);
+        }
+        for shift in [0, 7, 14] {
+            let byte = usize::from(self.next()?);
+            number += (byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Some(number);
+            }
+        }
+        None // longer than any frame
+    }
+
+    fn string(&mut self) -> Option<(bool, Range<usize>)> {
+        let is_huffman = *self.bytes.get(self.at)? >= 0x80;
+        let length = self.integer(7)?;
+        let place = self.at..self.at + length;
+        self.at = place.end;
+        self.bytes.get(place.clone()).map(|_| (is_huffman, place))
+    }
+
+    fn next(&mut self) -> Option<u8> {
+        let byte = *self.bytes.get(self.at)?;
+        self.at += 1;
+        Some(byte)
+    }
+}
+
+/// `http://host:1` becomes `httpz--host:1`.
+fn soften_plain(text: &mut [u8]) {
+    for place in 0..text.len() {
+        match text[place] {
+            b':' if text.get(place + 1) == Some(&b'/') => text[place] = b'z',
+            b'/' => text[place] = b'-',
+            _ => {}
+        }
+    }
+}
+
+/// One letter in the Huffman code of HPACK (RFC 7541, appendix B).
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Letter {
+    code: u16,
+    bits: usize,
+}
+
+const SLASH: Letter = Letter { code: 0b01_1000, bits: 6 };
+const DASH: Letter = Letter { code: 0b01_0110, bits: 6 };
+const COLON: Letter = Letter { code: 0b101_1100, bits: 7 };
+const SMALL_Z: Letter = Letter { code: 0b111_1011, bits: 7 };
+
+/// The greatest code of each short length. All codes of a length follow each other, after those of
+/// shorter lengths, so they tell where a letter ends. Names and addresses have no longer ones.
+const GREATEST_CODES: [Letter; 4] = [
+    Letter { code: 0b0_1001, bits: 5 },
+    Letter { code: 0b10_1101, bits: 6 },
+    SMALL_Z,
+    Letter { code: 0b1111_1101, bits: 8 },
+];
+
+/// The same in Huffman code. At a letter with a long code it stops: that is no URL.
+fn soften_huffman(text: &mut [u8]) {
+    let mut at = 0;
+    let mut colon = None;
+    while let Some(letter) = letter_at(text, at) {
+        if letter == SLASH {
+            write_bits(text, at, DASH);
+            if let Some(colon) = colon {
+                write_bits(text, colon, SMALL_Z);
+            }
+        }
+        colon = (letter == COLON).then_some(at);
+        at += letter.bits;
+    }
+}
+
+fn letter_at(text: &[u8], at: usize) -> Option<Letter> {
+    let mut letters = GREATEST_CODES.iter().map_while(|greatest| {
+        let code = read_bits(text, at, greatest.bits)?;
+        Some((Letter { code, bits: greatest.bits }, greatest.code))
+    });
+    letters.find(|(letter, greatest)| letter.code <= *greatest).map(|(letter, _)| letter)
+}
+
+fn read_bits(text: &[u8], at: usize, bits: usize) -> Option<u16> {
+    if at + bits > text.len() * 8 {
+        return None;
+    }
+    let bit = |place: usize| u16::from(text[place / 8] >> (7 - place % 8) & 1);
+    Some((at..at + bits).fold(0, |code, place| code << 1 | bit(place)))
+}
+
+fn write_bits(text: &mut [u8], at: usize, letter: Letter) {
+    for place in 0..letter.bits {
+        let mask = 0x80 >> ((at + place) % 8);
+        let byte = &mut text[(at + place) / 8];
+        if letter.code >> (letter.bits - 1 - place) & 1 == 1 {
+            *byte |= mask
+        } else {
+            *byte &= !mask
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PREFACE_BYTES: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+    fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
+        let length = (payload.len() as u32).to_be_bytes();
+        let header = [length[1], length[2], length[3], kind, flags, 0, 0, 0, 1];
+        [&header[..], payload].concat()
+    }
+
+    /// A POST with a path of its own, and an authority; two fields come before it.
+    fn fields(authority: &[u8], is_huffman: bool) -> Vec<u8> {
+        let length = authority.len() as u8 | if is_huffman { 0x80 } else { 0 };
+        [&[0x83, 0x44, 2, b'/', b'x', 0x41, length][..], authority, &[0x86]].concat()
+    }
+
+    fn pass(connection: &[u8], chunk: usize) -> Vec<u8> {
+        let mut inbound = Inbound { held: BytesMut::new(), released: 0, position: Position::Start };
+        let mut passed = Vec::new();
+        let mut hand_on = |inbound: &mut Inbound| {
+            let mut room = [0; 7];
+            while inbound.released > 0 {
+                let mut out = ReadBuf::new(&mut room);
+                inbound.hand_on(&mut out);
+                passed.extend_from_slice(out.filled());
+            }
+        };
+        for bytes in connection.chunks(chunk) {
+            inbound.take(bytes);
+            hand_on(&mut inbound);
+        }
+        inbound.end();
+        hand_on(&mut inbound);
+        passed
+    }
+
+    fn connection(headers: &[u8], flags: u8) -> Vec<u8> {
+        let data = frame(0, 0, b"http://data:1 stays\x01\x04\x00");
+        [PREFACE_BYTES, &frame(4, 0, &[]), &frame(HEADERS, flags, headers), &data].concat()
+    }
+
+    #[test]
+    fn a_url_becomes_an_authority_however_the_bytes_arrive() {
+        let given = connection(&fields(b"http://127.0.0.1:1", false), 4);
+        let wanted = connection(&fields(b"httpz--127.0.0.1:1", false), 4);
+        for chunk in 1..given.len() {
+            assert_eq!(pass(&given, chunk), wanted, "in chunks of {chunk}");
+        }
+    }
+
+    #[test]
+    fn padding_and_priority_are_stepped_over() {
+        for (flags, before) in [(PADDED, &[0][..]), (PADDED | PRIORITY, &[0, 1, 2, 3, 4, 5])] {
+            let given = connection(&[before, &fields(b"a://b", false)].concat(), flags);
+            let wanted = connection(&[before, &fields(b"az--b", false)].concat(), flags);
+            assert_eq!(pass(&given, 11), wanted);
+        }
+    }
+
+    #[test]
+    fn huffman_code_is_mended_in_place() {
+        // "http://a:1" and "httpz--a:1", by the table of RFC 7541.
+        let code = |letters: &[(u16, usize)]| {
+            let bits: usize = letters.iter().map(|letter| letter.1).sum();
+            let mut text = vec![0xff; bits.div_ceil(8)];
+            let mut at = 0;
+            for &(code, bits) in letters {
+                write_bits(&mut text, at, Letter { code, bits });
+                at += bits;
+            }
+            text
+        };
+        let (h, t, p, a, one) = ((39, 6), (9, 5), (43, 6), (3, 5), (1, 5));
+        let (colon, slash) = ((COLON.code, 7), (SLASH.code, 6));
+        let (small_z, dash) = ((SMALL_Z.code, 7), (DASH.code, 6));
+        let given = code(&[h, t, t, p, colon, slash, slash, a, colon, one]);
+        let wanted = code(&[h, t, t, p, small_z, dash, dash, a, colon, one]);
+        let passed = pass(&connection(&fields(&given, true), 4), 5);
+        assert_eq!(passed, connection(&fields(&wanted, true), 4));
+    }
+
+    #[test]
+    fn all_else_passes_untouched() {
+        let cut_short = [0x41, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff];
+        let connections = [
+            b"GET / HTTP/1.1\r\nhost: x\r\n\r\n".to_vec(),
+            connection(&fields(b"127.0.0.1:2379", false), 4),
+            connection(&cut_short, 4),
+            connection(&[], PADDED | PRIORITY),
+            [PREFACE_BYTES, &[0, 0, 9, HEADERS, 4, 0]].concat(),
+            vec![b'P', b'R'],
+        ];
+        for given in connections {
+            for chunk in [1, 3, 1000] {
+                assert_eq!(pass(&given, chunk), given);
+            }
+        }
+    }
+}
