@@ -193,7 +193,7 @@ mod tests {
     fn index() -> Index {
         let mut index = Index::default();
         for (number, term) in (1..=9).zip([1, 1, 2, 2, 2, 3, 3, 3, 3]) {
-            index.push(id(number, term), seal((number + 2) / 3), Slot::new(number * 64, 5));
+            index.push(id(number, term), seal(number.div_ceil(3)), Slot::new(number * 64, 5));
         }
         index
     }
