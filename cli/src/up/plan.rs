@@ -63,19 +63,7 @@ struct Saved {
 impl Plan {
     /// What the arguments mean, beside what is in the directory already. Changes nothing.
     pub fn from_arguments(up: &Up) -> Result<Plan, Failure> {
-        let path = up.dir.join(FILE_NAME);
-        let saved = match fs::read_to_string(&path) {
-            Ok(text) => {
-                let saved = toml::from_str(&text);
-                Some(saved.map_err(|e| Failure::of(format!("{} is damaged", path.display()), &e))?)
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => {
-                let what = format!("{} cannot be read", path.display());
-                return Err(Failure::of(what, &error).advise("choose another one with --dir"));
-            }
-        };
-        Plan::new(up, saved)
+        Plan::new(up, Saved::read(&up.dir)?)
     }
 
     fn new(up: &Up, saved: Option<Saved>) -> Result<Plan, Failure> {
@@ -148,6 +136,21 @@ impl MemberPlan {
 }
 
 impl Saved {
+    /// What was remembered in this directory, if there is anything.
+    fn read(dir: &Path) -> Result<Option<Saved>, Failure> {
+        let path = dir.join(FILE_NAME);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                let what = format!("{} cannot be read", path.display());
+                return Err(Failure::of(what, &error).advise("choose another one with --dir"));
+            }
+        };
+        let saved = toml::from_str(&text);
+        saved.map(Some).map_err(|e| Failure::of(format!("{} is damaged", path.display()), &e))
+    }
+
     /// The same cluster, unless the arguments ask for another.
     fn continued(self, up: &Up) -> Result<Saved, Failure> {
         let differs = |what: &str, saved: String, asked: String| {
@@ -235,10 +238,6 @@ mod tests {
         Up { nodes: None, backend: None, dir: dir.to_owned(), base_port: None }
     }
 
-    fn ports(plan: &Plan) -> Vec<(u16, u16)> {
-        plan.members.iter().map(|member| (member.client_port, member.peer_port)).collect()
-    }
-
     #[test]
     fn ports_are_where_the_help_says() {
         let members =
@@ -250,23 +249,34 @@ mod tests {
         assert!(members(3, Some(65515)).is_err());
     }
 
-    #[cfg(feature = "file")]
     #[test]
     fn a_cluster_goes_on_as_what_it_was() {
         let dir = tempfile::tempdir().expect("a temporary directory");
+        assert_eq!(Saved::read(dir.path()), Ok(None));
         let five = Up { nodes: Some(5), base_port: Some(7000), ..up(dir.path()) };
-        let first = Plan::from_arguments(&five).expect("a plan");
-        first.save(&five).expect("saved");
-        let again = Plan::from_arguments(&up(dir.path())).expect("a plan");
-        assert_eq!(again, first);
-        assert_eq!(ports(&again)[4], (7040, 7041));
+        let plan = Plan {
+            cluster: "c".to_owned(),
+            backend: "file".to_owned(),
+            durable: true,
+            dir: dir.path().to_owned(),
+            members: members(5, five.base_port).expect("ports"),
+        };
+        plan.save(&five).expect("saved");
+        let saved = Saved::read(dir.path()).expect("readable").expect("there");
+        assert_eq!((saved.nodes, saved.base_port, &*saved.cluster), (5, Some(7000), "c"));
+        for same in [&up(dir.path()), &five] {
+            assert_eq!(saved.clone().continued(same), Ok(saved.clone()));
+        }
         for other in [
             Up { nodes: Some(3), ..up(dir.path()) },
             Up { base_port: Some(8000), ..up(dir.path()) },
+            Up { backend: Some("memory".to_owned()), ..up(dir.path()) },
         ] {
-            let failure = Plan::from_arguments(&other).expect_err("another cluster");
+            let failure = saved.clone().continued(&other).expect_err("another cluster");
             assert!(failure.to_string().contains("leave out the flag"), "{failure}");
         }
+        fs::write(dir.path().join(FILE_NAME), "cluster = 5").expect("written");
+        assert!(Saved::read(dir.path()).is_err_and(|e| e.to_string().contains("is damaged")));
     }
 
     #[cfg(feature = "memory")]
