@@ -53,3 +53,8 @@ pub use raft_node::{
     ReadError, Replies, StartError, StateMachine, Stranger, Timing, Transport, TypedError,
     TypedNode, bootstrap, cluster_id,
 };
+
+/// The examples of the README are compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

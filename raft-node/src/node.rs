@@ -167,18 +167,17 @@ impl Node {
         let node = identity.node;
         let persist = tasks::persist::run(store, writes, Arc::clone(&shared));
         let read = tasks::read::run(reader, fetches, Arc::clone(&shared));
-        let (persist_name, read_name) =
-            (format!("kontiki-log-{node}"), format!("kontiki-read-{node}"));
         let mut ended = vec![
-            spawn_loop(&persist_name, info.may_block, &runtime, persist)?,
-            spawn_loop(&read_name, info.may_block, &runtime, read)?,
+            spawn_loop("persist", node, info.may_block, &runtime, persist)?,
+            spawn_loop("read", node, info.may_block, &runtime, read)?,
         ];
         if let Some(machine) = tasked {
             let apply = tasks::apply::run(machine, work, Arc::clone(&shared));
-            ended.push(spawn_loop("kontiki-apply", false, &runtime, apply)?);
+            ended.push(spawn_loop("apply", node, false, &runtime, apply)?);
         }
         shared.start_transport();
-        runtime.spawn(tasks::drive::run(Arc::clone(&shared)));
+        let drive = tasks::drive::run(Arc::clone(&shared));
+        ended.push(spawn_loop("drive", node, false, &runtime, drive)?);
         let ended = tokio::sync::Mutex::new(ended);
         Ok(Node { inner: Arc::new(Inner { shared, status: watched, ended }) })
     }

@@ -15,13 +15,16 @@ pub(crate) mod read;
 use std::future::Future;
 use std::io;
 
+use raft_core::types::NodeId;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tracing::{Instrument, info_span};
 
-/// Runs a loop to its end: on a thread of its own where it may block, else as a task. The receiver
-/// hears when it ended.
+/// Runs a loop of a member to its end: on a thread of its own where it may block, else as a task. The
+/// receiver hears when it ended.
 pub(crate) fn spawn_loop<F>(
-    name: &str,
+    name: &'static str,
+    node: NodeId,
     may_block: bool,
     runtime: &Handle,
     work: F,
@@ -35,9 +38,10 @@ where
         // Nobody listens where the member is dropped without a shutdown.
         let _ = ended.send(());
     };
+    let work = work.instrument(info_span!("kontiki", %node, task = name));
     if may_block {
         let handle = runtime.clone();
-        let thread = std::thread::Builder::new().name(name.to_owned());
+        let thread = std::thread::Builder::new().name(format!("{name}-{node}"));
         thread.spawn(move || handle.block_on(work))?;
     } else {
         runtime.spawn(work);
