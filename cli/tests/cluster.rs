@@ -269,7 +269,52 @@ fn a_durable_cluster_goes_on_where_it_was() {
         &two,
     ]);
     assert!(others.contains("belongs to node 1") && others.contains(&own), "{others}");
-    assert!(others.contains("choose an empty one"), "{others}");
+    assert!(others.contains("choose this member's own"), "{others}");
+}
+
+/// Changes bytes of a member's log a little before the value: in the frame that holds it.
+fn damage(dir: &Path, member: u64, value: &str) {
+    let log = dir.join(member.to_string()).join("log");
+    let segments = std::fs::read_dir(log).expect("a log").map(|file| file.expect("a file").path());
+    for path in segments {
+        let mut bytes = std::fs::read(&path).expect("readable");
+        let found = bytes.windows(value.len()).position(|window| window == value.as_bytes());
+        if let Some(at) = found {
+            bytes[at - 60..at - 40].fill(0xff);
+            return std::fs::write(&path, bytes).expect("writable");
+        }
+    }
+    panic!("{value} is nowhere in the log of member {member}");
+}
+
+#[test]
+fn a_damaged_or_emptied_log_keeps_its_member_out_and_no_other() {
+    if !has_file_log() {
+        println!("SKIPPED: the file log is not in this build");
+        assert!(std::env::var("KONTIKI_REQUIRE").is_err(), "KONTIKI_REQUIRE wants it");
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let base = free_base_port();
+    let up = Up::start("file", dir.path(), base);
+    for round in 0..5 {
+        up.ask(&["put", "key", &format!("value-{round}")]);
+    }
+    assert_eq!(up.stop(), Some(0));
+    damage(dir.path(), 1, "value-2");
+    let up = Up::start("file", dir.path(), base);
+    up.wait_for("member 1 has ended (exit status: 1); it is not started again");
+    up.wait_for("is damaged");
+    assert_eq!(up.ask(&["get", "key"]), "value-4\n");
+    assert_eq!(up.stop(), Some(0));
+
+    // Without its log the damaged member would vote as if it had never been here.
+    std::fs::remove_dir_all(dir.path().join("1")).expect("removed");
+    let up = Up::start("file", dir.path(), base);
+    up.wait_for("member 1: error: the log of member 1 in");
+    up.wait_for("is empty, though this member has had one");
+    assert_eq!(up.ask(&["get", "key"]), "value-4\n");
+    assert_eq!(up.stop(), Some(0));
 }
 
 #[test]

@@ -72,6 +72,11 @@ impl MemberProcess {
         }
     }
 
+    /// From its next start on, it is started as the plan says now.
+    pub fn set_arguments(&mut self, plan: &Plan) {
+        self.arguments = plan.serve_arguments(&self.plan);
+    }
+
     /// Starts the process.
     pub fn start(&mut self) -> io::Result<()> {
         let mut child = Command::new(std::env::current_exe()?)

@@ -52,7 +52,7 @@ pub async fn run(up: Up) -> Result<ExitCode, Failure> {
         true => Some(DataDir::open(&plan.dir).map_err(|error| Failure::new(chain(&error)))?),
         false => None,
     };
-    plan.save(&up)?;
+    plan.save()?;
     let mut stop = Stop::listen()?;
     let mut cluster = Cluster::start(plan)?;
     let outcome = cluster.watch(&mut stop).await;
@@ -158,20 +158,24 @@ impl Cluster {
                 Some((member, line)) = self.lines.recv() => {
                     self.board.say(&format!("member {member}: {line}"));
                 }
-                Some((place, status)) = self.answers.recv() => self.learn(place, status),
+                Some((place, status)) = self.answers.recv() => self.learn(place, status)?,
                 _ = look.tick() => self.look()?,
             }
         }
     }
 
     /// A member has said how it stands, or has not answered.
-    fn learn(&mut self, place: usize, status: MemberStatus) {
+    fn learn(&mut self, place: usize, status: MemberStatus) -> Result<(), Failure> {
         let member = &mut self.members[place];
         // An answer of another process is one from before a restart, or somebody else's.
         let answered = status.pid.is_some() && status.pid == member.pid();
         self.misses[place] = if answered { 0 } else { self.misses[place] + 1 };
         if answered {
-            member.has_answered = true;
+            // One that says it has stopped is about to end, and never came up.
+            if status.role != "stopped" && !std::mem::replace(&mut member.has_answered, true) {
+                self.plan.has_begun(member.plan.id)?;
+                member.set_arguments(&self.plan);
+            }
             self.statuses[place] = status;
         } else if member.pid().is_some() && self.misses[place] == MAX_MISSES {
             let role = if member.has_answered { "silent" } else { "starting" };
@@ -179,6 +183,7 @@ impl Cluster {
         }
         self.board.show(&self.statuses);
         self.announce();
+        Ok(())
     }
 
     /// Tells once that the cluster serves, and what to try.

@@ -1,6 +1,7 @@
 //! Who the members of a cluster on this machine are: their ports, their directories, and what is
 //! remembered of them beside the data, so that the cluster can go on later.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -37,6 +38,9 @@ pub struct Plan {
     pub dir: PathBuf,
     /// The members.
     pub members: Vec<MemberPlan>,
+    /// Those that have served with a log of their own, in this run or an earlier one.
+    pub begun: BTreeSet<u64>,
+    base_port: Option<u16>,
 }
 
 /// One of its members.
@@ -58,6 +62,10 @@ struct Saved {
     nodes: u64,
     backend: String,
     base_port: Option<u16>,
+    /// The members that must have a log. One that comes without has lost it, and must not vote as
+    /// if it remembered.
+    #[serde(default)]
+    begun: BTreeSet<u64>,
 }
 
 impl Plan {
@@ -77,9 +85,12 @@ impl Plan {
                 nodes: up.nodes.unwrap_or(DEFAULT_NODES),
                 backend: wanted,
                 base_port: up.base_port,
+                begun: BTreeSet::new(),
             },
         };
         Ok(Plan {
+            begun: chosen.begun,
+            base_port: chosen.base_port,
             members: members(chosen.nodes, chosen.base_port)?,
             cluster: chosen.cluster,
             backend: chosen.backend,
@@ -88,21 +99,31 @@ impl Plan {
         })
     }
 
-    /// Remembers the cluster in its directory, before any member has written there.
-    pub fn save(&self, up: &Up) -> Result<(), Failure> {
+    /// Remembers the cluster in its directory: before any member has written there, and each time
+    /// that one has begun.
+    pub fn save(&self) -> Result<(), Failure> {
         let path = self.dir.join(FILE_NAME);
-        if !self.durable || path.exists() {
+        if !self.durable {
             return Ok(());
         }
         let saved = Saved {
             cluster: self.cluster.clone(),
             nodes: self.members.len() as u64,
             backend: self.backend.clone(),
-            base_port: up.base_port,
+            base_port: self.base_port,
+            begun: self.begun.clone(),
         };
         let text = toml::to_string(&saved).expect("strings and numbers are TOML");
         write_whole(&path, &text)
             .map_err(|error| Failure::of(format!("{} cannot be written", path.display()), &error))
+    }
+
+    /// Remembers that a member serves with a log of its own.
+    pub fn has_begun(&mut self, member: u64) -> Result<(), Failure> {
+        match self.durable && self.begun.insert(member) {
+            true => self.save(),
+            false => Ok(()),
+        }
     }
 
     /// The arguments of `kontiki serve` for a member.
@@ -115,8 +136,12 @@ impl Plan {
         if self.durable {
             push("--dir", self.dir.join(member.id.to_string()).display().to_string());
         }
+        if self.begun.contains(&member.id) {
+            arguments.push("--must-have-log".to_owned());
+        }
         for MemberPlan { id, client_port, peer_port } in &self.members {
-            push("--member", format!("{id}=127.0.0.1:{peer_port},127.0.0.1:{client_port}"));
+            let addresses = format!("{id}=127.0.0.1:{peer_port},127.0.0.1:{client_port}");
+            arguments.extend(["--member".to_owned(), addresses]);
         }
         arguments
     }
@@ -254,16 +279,23 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         assert_eq!(Saved::read(dir.path()), Ok(None));
         let five = Up { nodes: Some(5), base_port: Some(7000), ..up(dir.path()) };
-        let plan = Plan {
+        let mut plan = Plan {
             cluster: "c".to_owned(),
             backend: "file".to_owned(),
             durable: true,
             dir: dir.path().to_owned(),
             members: members(5, five.base_port).expect("ports"),
+            begun: BTreeSet::new(),
+            base_port: five.base_port,
         };
-        plan.save(&five).expect("saved");
+        plan.save().expect("saved");
+        let one = &plan.members[0].clone();
+        assert!(!plan.serve_arguments(one).contains(&"--must-have-log".to_owned()));
+        plan.has_begun(1).expect("saved");
+        assert!(plan.serve_arguments(one).contains(&"--must-have-log".to_owned()));
         let saved = Saved::read(dir.path()).expect("readable").expect("there");
         assert_eq!((saved.nodes, saved.base_port, &*saved.cluster), (5, Some(7000), "c"));
+        assert_eq!(saved.begun, BTreeSet::from([1]));
         for same in [&up(dir.path()), &five] {
             assert_eq!(saved.clone().continued(same), Ok(saved.clone()));
         }
@@ -285,7 +317,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let memory = Up { backend: Some("memory".to_owned()), ..up(dir.path()) };
         let first = Plan::from_arguments(&memory).expect("a plan");
-        first.save(&memory).expect("nothing to save");
+        first.save().expect("nothing to save");
         assert_eq!(fs::read_dir(dir.path()).expect("it is there").count(), 0);
         let second = Plan::from_arguments(&memory).expect("a plan");
         assert_ne!(second.cluster, first.cluster);
