@@ -172,7 +172,7 @@ impl Cluster {
         self.misses[place] = if answered { 0 } else { self.misses[place] + 1 };
         if answered {
             // One that says it has stopped is about to end, and never came up.
-            if status.role != "stopped" && !std::mem::replace(&mut member.has_answered, true) {
+            if status.role != "stopped" && member.answered() {
                 self.plan.has_begun(member.plan.id)?;
                 member.set_arguments(&self.plan);
             }
