@@ -17,6 +17,12 @@ pub enum LogConfig {
     /// In memory: everything is gone with the process.
     #[cfg(feature = "memory")]
     Memory,
+    /// In flat files in this directory, which is made if it is missing.
+    #[cfg(feature = "file")]
+    File {
+        /// The directory of the log's files.
+        dir: std::path::PathBuf,
+    },
 }
 
 /// Why a log could not be opened.
@@ -51,7 +57,8 @@ impl LogConfig {
     /// The backends of this build.
     pub fn compiled() -> Vec<&'static str> {
         let memory = cfg!(feature = "memory").then_some("memory");
-        memory.into_iter().collect()
+        let file = cfg!(feature = "file").then_some("file");
+        memory.into_iter().chain(file).collect()
     }
 
     /// The log that a backend's name means, with its files, if it has any, in `dir`.
@@ -59,23 +66,33 @@ impl LogConfig {
         match name {
             #[cfg(feature = "memory")]
             "memory" => Ok(LogConfig::Memory),
+            #[cfg(feature = "file")]
+            "file" => Ok(LogConfig::File { dir: dir.as_ref().to_owned() }),
             _ => Err(unavailable(name, dir.as_ref())),
         }
     }
 
     /// Whether the log outlives its process.
     pub fn is_durable(&self) -> bool {
-        match self {
+        // Without a backend there is no value, so the match is on the place itself.
+        match *self {
             #[cfg(feature = "memory")]
             LogConfig::Memory => false,
+            #[cfg(feature = "file")]
+            LogConfig::File { .. } => true,
         }
     }
 
     /// Opens the log. May read much of it; call it where blocking is allowed.
     pub fn open(&self) -> Result<Box<dyn Store>, OpenError> {
-        match self {
+        match *self {
             #[cfg(feature = "memory")]
             LogConfig::Memory => Ok(Box::new(log_memory::MemoryLog::new())),
+            #[cfg(feature = "file")]
+            LogConfig::File { ref dir } => {
+                let config = log_file::FileLogConfig::new(dir);
+                Ok(Box::new(log_file::FileLog::open(config)?))
+            }
         }
     }
 }

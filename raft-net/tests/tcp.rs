@@ -32,10 +32,9 @@ impl Inbound for Recorder {
         self.identity
     }
 
+    /// The clusters are left to the transport, which compares them first.
     fn greet(&self, peer: Identity) -> Result<(), Stranger> {
-        let (ours, theirs) = (self.identity.cluster, peer.cluster);
         match peer.node {
-            node if ours != theirs => Err(Stranger::OtherCluster { node, theirs, ours }),
             node if node == self.identity.node => Err(Stranger::OwnId(node)),
             node if peer.store == StoreId(666) => {
                 Err(Stranger::OtherStore { node, theirs: peer.store, known: StoreId(1) })

@@ -21,8 +21,8 @@ pub struct MemberAddresses {
     pub client_url: String,
 }
 
-/// Why a member's metadata cannot be read. Nothing was changed; the membership was written by another
-/// program, or by a newer version of this one.
+/// Why a member's metadata cannot be read. Nothing was changed; the membership was written by
+/// another program, or by a newer version of this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum AddressesError {
     /// It has another version, or none.

@@ -6,8 +6,8 @@ use prost::Message;
 use crate::api::etcdserverpb::{CompactionRequest, DeleteRangeRequest, PutRequest, TxnRequest};
 use crate::errors::Refusal;
 
-/// The version of the encoding, its first byte. What is written stays readable for ever, so a change
-/// of the encoding is a new version beside this one.
+/// The version of the encoding, its first byte. What is written stays readable for ever, so a
+/// change of the encoding is a new version beside this one.
 pub const VERSION: u8 = 1;
 
 /// The most bytes that a request which changes something may have, as etcd counts them: 1.5 MiB.

@@ -1,7 +1,7 @@
 //! What the services need of the engine that replicates their commands.
 //!
-//! A seam and not the engine itself, so that the tests can put a member without a cluster behind the
-//! services and compare them with a real etcd.
+//! A seam and not the engine itself, so that the tests can put a member without a cluster behind
+//! the services and compare them with a real etcd.
 
 use std::fmt;
 use std::future::Future;

@@ -1,8 +1,8 @@
 //! etcd's refusals, in etcd's words.
 //!
-//! Go clients recognise an error by its text and not by its code alone, so each text here is, letter
-//! for letter, the one that an etcd 3.4 server sends. A refusal never changes anything, except
-//! [`Refusal::TimedOut`]: there the outcome is unknown.
+//! Go clients recognise an error by its text and not by its code alone, so each text here is,
+//! letter for letter, the one that an etcd 3.4 server sends. A refusal never changes anything,
+//! except [`Refusal::TimedOut`]: there the outcome is unknown.
 
 use raft_node::{ProposeError, ReadError};
 use thiserror::Error;
@@ -55,6 +55,9 @@ pub enum Refusal {
     /// The member has stopped.
     #[error("etcdserver: server stopped")]
     Stopped,
+    /// There is no authentication, so none is needed.
+    #[error("etcdserver: authentication is not enabled")]
+    AuthNotEnabled,
     /// The log holds a command that this version cannot read. Not etcd's: there the server would
     /// have stopped.
     #[error("kontiki: this member cannot read the command; it needs a newer version")]
@@ -84,6 +87,7 @@ impl Refusal {
             | Refusal::RequestTooLarge => Code::InvalidArgument,
             Refusal::Compacted | Refusal::FutureRevision => Code::OutOfRange,
             Refusal::LeaseNotFound => Code::NotFound,
+            Refusal::AuthNotEnabled => Code::FailedPrecondition,
             Refusal::TooManyRequests => Code::ResourceExhausted,
             Refusal::NoLeader | Refusal::TimedOut | Refusal::Stopped => Code::Unavailable,
             Refusal::UnreadableCommand => Code::Internal,

@@ -1,12 +1,13 @@
 //! An etcd v3 server on the Kontiki engine.
 //!
 //! A request that changes something becomes a [`command`] in the replicated log; the [`Machine`]
-//! applies it to the multi-version key space ([`mvcc`]) on every member, in one room for each kind of
-//! request ([`range`], [`put`], [`delete`], [`txn`], [`compact`]). A request that only reads is answered
-//! from the member's own key space, after a barrier unless the client asked for no such promise.
+//! applies it to the multi-version key space ([`mvcc`]) on every member, in one room for each kind
+//! of request ([`range`], [`put`], [`delete`], [`txn`], [`compact`]). A request that only reads is
+//! answered from the member's own key space, after a barrier unless the client asked for no such
+//! promise.
 //!
 //! The measure is etcd 3.4: revisions, answers and error texts are the same, and
-//! `tests/against_etcd.rs` compares them with a real server. What is absent: watching, leases,
+//! `tests/against_etcd` compares them with a real server. What is absent: watching, leases,
 //! authentication, and the maintenance of a database file that does not exist here.
 
 pub mod addresses;
@@ -25,6 +26,7 @@ pub mod server;
 pub mod txn;
 
 mod admin;
+mod auth;
 mod authority;
 mod cluster;
 mod kv;

@@ -33,7 +33,9 @@ pub fn check_in_transaction(view: View<'_>, request: &PutRequest) -> Result<(), 
     check_lease(request)
 }
 
-/// Puts, once it is certain that nothing stands against it.
+/// Puts, once it is certain that nothing stands against it. Where the former value or lease is to
+/// be kept, but an earlier operation of the same transaction has deleted the key, there is none,
+/// and the key begins anew without; etcd's server breaks down there.
 pub fn put(write: &mut Write<'_>, request: PutRequest) -> PutResponse {
     let previous = write.view().get(&request.key);
     let prev_kv = previous.filter(|_| request.prev_kv).map(|found| found.to_key_value());

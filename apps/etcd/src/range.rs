@@ -1,8 +1,8 @@
 //! Range: reading keys, now or at a revision of the past.
 //!
-//! The order of the steps is etcd's and shows in the answers: the limit cuts what is fetched, before
-//! anything is sorted, unless an explicit order or a filter by revision was asked for; `count` is the
-//! number of keys in the span, whatever the limit and the filters leave of them.
+//! The order of the steps is etcd's and shows in the answers: the limit cuts what is fetched,
+//! before anything is sorted, unless an explicit order or a filter by revision was asked for;
+//! `count` is the number of keys in the span, whatever the limit and the filters leave of them.
 
 use crate::api::etcdserverpb::range_request::{SortOrder, SortTarget};
 use crate::api::etcdserverpb::{RangeRequest, RangeResponse, ResponseHeader};

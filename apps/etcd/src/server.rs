@@ -9,10 +9,12 @@ use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
 
 use crate::admin::AdminService;
+use crate::api::etcdserverpb::auth_server::AuthServer;
 use crate::api::etcdserverpb::cluster_server::ClusterServer;
 use crate::api::etcdserverpb::kv_server::KvServer;
 use crate::api::etcdserverpb::maintenance_server::MaintenanceServer;
 use crate::api::kontiki::v1::admin_server::AdminServer;
+use crate::auth::AuthService;
 use crate::authority::ClientStream;
 use crate::cluster::ClusterService;
 use crate::engine::Engine;
@@ -43,8 +45,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// The services of a member: `engine` replicates commands to a [`crate::Machine`] whose key space
-    /// is `store`.
+    /// The services of a member: `engine` replicates commands to a [`crate::Machine`] whose key
+    /// space is `store`.
     pub fn new<E: Engine>(engine: E, store: SharedStore, profile: Profile) -> Server {
         let member = Arc::new(Member { engine, store, profile });
         let kv = KvServer::new(KvService { member: member.clone() });
@@ -53,6 +55,7 @@ impl Server {
         let routes = Routes::new(kv.max_decoding_message_size(MAX_MESSAGE_BYTES))
             .add_service(cluster)
             .add_service(maintenance)
+            .add_service(AuthServer::new(AuthService))
             .add_service(AdminServer::new(AdminService { member }));
         Server { routes: in_etcd_words(routes) }
     }

@@ -1,10 +1,10 @@
 //! In which order equal elements stand after a sort: in that of etcd's server.
 //!
-//! etcd sorts an answer with the unstable sort of the Go library it was built with (1.19), so where
-//! keys share a version or a value, their order is whatever that algorithm leaves, and with a limit it
-//! even decides which keys are answered. To give the same answers we take the same steps: the
-//! pattern-defeating quicksort of Orson Peters, with the parameters of that library. Up to
-//! [`INSERTION_MAX`] elements it is an insertion sort, hence stable.
+//! etcd sorts an answer with the unstable sort of the Go library it was built with (1.19), so
+//! where keys share a version or a value, their order is whatever that algorithm leaves, and with
+//! a limit it even decides which keys are answered. To give the same answers we take the same
+//! steps: the pattern-defeating quicksort of Orson Peters, with the parameters of that library. Up
+//! to [`INSERTION_MAX`] elements it is an insertion sort, hence stable.
 
 /// The longest slice that is sorted by insertion.
 const INSERTION_MAX: usize = 12;

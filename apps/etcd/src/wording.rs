@@ -1,8 +1,8 @@
 //! The refusals that the gRPC layer gives by itself, in the words of etcd's gRPC layer.
 //!
-//! A request that is longer than the limit on messages and a request for a service or method that is
-//! not here never reach a service of ours. Clients of etcd know these refusals with other texts, and
-//! the first with another code, so both are put into etcd's words on the way out.
+//! A request that is longer than the limit on messages and a request for a service or method that
+//! is not here never reach a service of ours. Clients of etcd know these refusals with other
+//! texts, and the first with another code, so both are put into etcd's words on the way out.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -16,6 +16,15 @@ use tonic::service::{AxumBody, AxumRouter, Routes};
 use tonic::{Code, Status};
 
 use crate::server::MAX_MESSAGE_BYTES;
+
+/// The services that are here, though not each with all its methods.
+const SERVICES: [&str; 5] = [
+    "etcdserverpb.Auth",
+    "etcdserverpb.Cluster",
+    "etcdserverpb.KV",
+    "etcdserverpb.Maintenance",
+    "kontiki.v1.Admin",
+];
 
 /// The services, answering in etcd's words.
 pub(crate) fn in_etcd_words(routes: Routes) -> Routes {
@@ -62,13 +71,11 @@ fn in_other_words(uri: &Uri, headers: &HeaderMap) -> Option<Status> {
     }
 }
 
-/// The text of a Go server about what it does not serve. It cannot be told here whether the service
-/// or only the method is unknown, except for the services of our own definitions.
+/// The text of a Go server about what it does not serve.
 fn unknown(path: &str) -> Status {
     let mut parts = path.trim_start_matches('/').splitn(2, '/');
     let (service, method) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    let known = ["etcdserverpb.KV", "etcdserverpb.Cluster", "etcdserverpb.Maintenance"];
-    Status::unimplemented(if known.contains(&service) || service.starts_with("kontiki.") {
+    Status::unimplemented(if SERVICES.contains(&service) {
         format!("unknown method {method} for service {service}")
     } else {
         format!("unknown service {service}")

@@ -184,12 +184,15 @@ proptest! {
         for step in &steps {
             match step {
                 Step::Transaction(changes) => take(&mut store, changes),
-                Step::Compact(_) => {}
+                // Some are refused, which the other test looks at.
+                Step::Compact(back) => {
+                    let _ = store.compact(store.revision() - back);
+                }
                 Step::Sweep(steps) => store.sweep(*steps),
             }
         }
-        // Refused only if nothing was ever written and it was compacted there; it was not.
-        prop_assert_eq!(store.compact(store.revision()), Ok(()));
+        // Refused if it is compacted there already.
+        let _ = store.compact(store.revision());
         store.sweep(usize::MAX);
         let swept = store.size();
         // The same keys and values, written once each into a new store, take as much.

@@ -1,10 +1,10 @@
 //! The multi-version key space: every version of every key, named by the revision that wrote it.
 //!
-//! A store has one *revision*. It begins at 1, and each transaction that changes something raises it
-//! by one, whatever the number of its changes; those are told apart by a second number, their place
-//! in the transaction. A deletion leaves a tombstone, so that the past can still be read.
-//! [`Store::compact`] gives the past up: revisions below the compacted one are refused from then on, and
-//! [`Store::sweep`] frees, little by little, what can no longer be read.
+//! A store has one *revision*. It begins at 1, and each transaction that changes something raises
+//! it by one, whatever the number of its changes; those are told apart by a second number, their
+//! place in the transaction. A deletion leaves a tombstone, so that the past can still be read.
+//! [`Store::compact`] gives the past up: revisions below the compacted one are refused from then
+//! on, and [`Store::sweep`] frees, little by little, what can no longer be read.
 //!
 //! Reads go through a [`View`], changes through [`Store::write`]. Absent: watchers of changes and
 //! leases of keys, which will have their own rooms.

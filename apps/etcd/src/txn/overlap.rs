@@ -1,10 +1,10 @@
 //! No key is written twice in one transaction.
 //!
-//! The rule is etcd's, with its gaps. Puts are checked against the other puts and against the deletions
-//! of their own level and of the inner transactions before them; the two branches of one inner
-//! transaction never run together, so they may put the same key. Not checked are deletions
-//! against earlier inner puts, and a deletion of "this key and all after it": its end, a zero byte,
-//! counts as an end like any other here, so that it covers nothing.
+//! The rule is etcd's, with its gaps. Puts are checked against the other puts and against the
+//! deletions of their own level and of the inner transactions before them; the two branches of one
+//! inner transaction never run together, so they may put the same key. Not checked are deletions
+//! against earlier inner puts, and a deletion of "this key and all after it": its end, a zero
+//! byte, counts as an end like any other here, so that it covers nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,19 +1,23 @@
 //! Compares this server with a real etcd, beside each other on this machine.
 //!
-//! The same commands of the real `etcdctl`, and the same requests of a seeded random sequence, go to
-//! both servers, and everything that comes back must be equal: text, JSON, exit status, each field of
-//! each answer. Exempt are only what two clusters cannot share (ids, names, addresses, terms), times,
-//! and sizes of files; `mask` lists them. Without etcd on the machine the tests say so and pass,
-//! unless `KONTIKI_REQUIRE=all` is set.
+//! The same commands of the real `etcdctl`, and the same requests of a seeded random sequence, go
+//! to both servers, and everything that comes back must be equal: text, JSON, exit status, each
+//! field of each answer. Exempt are only what two clusters cannot share (ids, names, addresses,
+//! terms), times, and sizes of files; `mask` lists them. Without etcd on the machine the tests say
+//! so and pass, unless `KONTIKI_REQUIRE=all` is set.
 
 mod mask;
 mod oracle;
 mod random;
 mod script;
+#[path = "../solo/mod.rs"]
 mod solo;
 
-use kontiki_etcd::api::etcdserverpb::PutRequest;
 use kontiki_etcd::api::etcdserverpb::kv_client::KvClient;
+use kontiki_etcd::api::etcdserverpb::request_op::Request;
+use kontiki_etcd::api::etcdserverpb::{Compare, PutRequest, RangeRequest, RequestOp, TxnRequest};
+use tonic::transport::Channel;
+use tonic::{Response, Status};
 
 use oracle::Oracle;
 use random::Comparison;
@@ -66,20 +70,68 @@ async fn ties_are_sorted_alike() {
 async fn limits_on_size_are_alike() {
     let Some(oracle) = Oracle::start().await else { return };
     let solo = Solo::start().await;
+    let (mut theirs, mut ours) = (connect(oracle.endpoint()).await, connect(solo.endpoint()).await);
     for size in [1_572_000, 1_572_864, 2_000_000, 2_200_000, 5_000_000] {
-        let mut answers = Vec::new();
-        for endpoint in [oracle.endpoint(), solo.endpoint()] {
-            let mut client =
-                KvClient::connect(format!("http://{endpoint}")).await.expect("the server is up");
-            let request = PutRequest {
-                key: "k".into(),
-                value: vec![b'v'; size].into(),
-                ..PutRequest::default()
-            };
-            let answer = client.put(request).await;
-            answers.push(answer.map(drop).map_err(|s| (s.code(), s.message().to_owned())));
-        }
-        assert_eq!(answers[0], answers[1], "a value of {size} bytes");
-        assert_eq!(answers[0].is_ok(), size < 1_572_800, "a value of {size} bytes");
+        let request =
+            PutRequest { key: "k".into(), value: vec![b'v'; size].into(), ..PutRequest::default() };
+        let theirs = in_words(theirs.put(request.clone()).await);
+        let ours = in_words(ours.put(request).await);
+        assert_eq!(theirs, ours, "a value of {size} bytes");
+        assert_eq!(theirs.is_ok(), size < 1_572_800, "a value of {size} bytes");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn limits_on_transactions_are_alike() {
+    let Some(oracle) = Oracle::start().await else { return };
+    let solo = Solo::start().await;
+    let (mut theirs, mut ours) = (connect(oracle.endpoint()).await, connect(solo.endpoint()).await);
+    let gets = |count| vec![get(); count];
+    let compares = |count| vec![Compare { key: "k".into(), ..Compare::default() }; count];
+    let inner = |count| vec![in_transaction(gets(count))];
+    let success = |success| TxnRequest { success, ..TxnRequest::default() };
+    let failure = |failure| TxnRequest { failure, ..TxnRequest::default() };
+    let deep = |depth| (0..depth).fold(gets(1), |inner, _| vec![in_transaction(inner)]);
+    let too_many = "etcdserver: too many operations in txn request";
+    let cases = [
+        (success(gets(128)), true),
+        (success(gets(129)), false),
+        (failure(gets(128)), true),
+        (failure(gets(129)), false),
+        (TxnRequest { compare: compares(128), ..TxnRequest::default() }, true),
+        (TxnRequest { compare: compares(129), ..TxnRequest::default() }, false),
+        (success(inner(127)), true),
+        (success(inner(128)), false),
+        (failure(inner(128)), false),
+        (TxnRequest { compare: compares(100), ..success(inner(28)) }, true),
+        (TxnRequest { compare: compares(100), ..success(inner(29)) }, false),
+        (success(deep(30)), true),
+    ];
+    for (number, (request, is_allowed)) in cases.into_iter().enumerate() {
+        let theirs = in_words(theirs.txn(request.clone()).await);
+        let ours = in_words(ours.txn(request).await);
+        assert_eq!(theirs, ours, "case {number}");
+        assert_eq!(theirs.is_ok(), is_allowed, "case {number}");
+        if let Err(refusal) = theirs {
+            assert!(refusal.ends_with(too_many), "case {number}: {refusal}");
+        }
+    }
+}
+
+fn get() -> RequestOp {
+    let request = RangeRequest { key: "k".into(), ..RangeRequest::default() };
+    RequestOp { request: Some(Request::RequestRange(request)) }
+}
+
+fn in_transaction(success: Vec<RequestOp>) -> RequestOp {
+    let request = TxnRequest { success, ..TxnRequest::default() };
+    RequestOp { request: Some(Request::RequestTxn(request)) }
+}
+
+async fn connect(endpoint: &str) -> KvClient<Channel> {
+    KvClient::connect(format!("http://{endpoint}")).await.expect("the server is up")
+}
+
+fn in_words<R>(answer: Result<Response<R>, Status>) -> Result<(), String> {
+    answer.map(drop).map_err(|status| format!("{:?}: {}", status.code(), status.message()))
 }

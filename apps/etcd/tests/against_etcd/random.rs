@@ -207,6 +207,29 @@ fn operation(request: Request) -> RequestOp {
     RequestOp { request: Some(request) }
 }
 
+fn deletes(txn: &TxnRequest) -> bool {
+    txn.success.iter().chain(&txn.failure).any(|operation| match &operation.request {
+        Some(Request::RequestDeleteRange(_)) => true,
+        Some(Request::RequestTxn(inner)) => deletes(inner),
+        _ => false,
+    })
+}
+
+/// Lets no put keep a former value or lease: etcd's server breaks down where an earlier operation
+/// of the transaction has deleted the key, so there is nothing to compare with.
+fn put_anew(txn: &mut TxnRequest) {
+    for operation in txn.success.iter_mut().chain(&mut txn.failure) {
+        match &mut operation.request {
+            Some(Request::RequestPut(put)) => {
+                put.ignore_value = false;
+                put.ignore_lease = false;
+            }
+            Some(Request::RequestTxn(inner)) => put_anew(inner),
+            _ => {}
+        }
+    }
+}
+
 /// The source of requests: a seed gives the same ones each time.
 struct Random {
     state: u64,
@@ -234,7 +257,13 @@ impl Random {
             7..12 => Request::RequestRange(self.range(newest)).into(),
             12..14 => Request::RequestDeleteRange(self.delete()).into(),
             14 if self.one_in(3) => Sent::Compact(self.compaction(newest)),
-            _ => Request::RequestTxn(self.txn(newest, 0)).into(),
+            _ => {
+                let mut txn = self.txn(newest, 0);
+                if deletes(&txn) {
+                    put_anew(&mut txn);
+                }
+                Request::RequestTxn(txn).into()
+            }
         }
     }
 

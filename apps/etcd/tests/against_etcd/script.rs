@@ -1,6 +1,8 @@
 //! Reads a list of `etcdctl` commands and runs it against one server.
 
+use std::ffi::OsString;
 use std::fmt;
+use std::os::unix::ffi::OsStringExt;
 use std::process::Stdio;
 
 use tokio::io::AsyncWriteExt;
@@ -14,7 +16,7 @@ const FORMS: [&str; 3] = ["simple", "json", "fields"];
 /// One line of the list: a command, and what it reads from its standard input.
 #[derive(Default)]
 pub struct Step {
-    words: Vec<String>,
+    words: Vec<OsString>,
     input: String,
 }
 
@@ -28,7 +30,8 @@ pub struct Outcome {
 }
 
 /// Reads the list: a command a line, its input in the lines after it that begin with `|`. Words
-/// may stand in single quotes. Lines that begin with `#` are comments.
+/// may stand in single quotes, and `\\xff` is the byte of that number. Lines that begin with `#`
+/// are comments.
 pub fn parse(list: &str) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     for line in list.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
@@ -44,22 +47,29 @@ pub fn parse(list: &str) -> Vec<Step> {
     steps
 }
 
-fn words(line: &str) -> Vec<String> {
+fn words(line: &str) -> Vec<OsString> {
     let mut words = Vec::new();
-    let mut word: Option<String> = None;
+    let mut word: Option<Vec<u8>> = None;
     let mut quoted = false;
-    for letter in line.chars() {
+    let mut letters = line.bytes();
+    while let Some(letter) = letters.next() {
         match letter {
-            '\'' => {
+            b'\'' => {
                 quoted = !quoted;
                 word.get_or_insert_default();
             }
-            ' ' if !quoted => words.extend(word.take()),
+            b' ' if !quoted => words.extend(word.take().map(OsString::from_vec)),
+            b'\\' => {
+                let number: Vec<u8> = letters.by_ref().skip(1).take(2).collect();
+                let number = std::str::from_utf8(&number).expect("two digits follow \\x");
+                let byte = u8::from_str_radix(number, 16).expect("two digits follow \\x");
+                word.get_or_insert_default().push(byte);
+            }
             letter => word.get_or_insert_default().push(letter),
         }
     }
     assert!(!quoted, "a quote is not closed: {line}");
-    words.extend(word);
+    words.extend(word.map(OsString::from_vec));
     words
 }
 
@@ -71,7 +81,7 @@ pub async fn run(steps: &[Step], endpoint: &str) -> Vec<Outcome> {
             outcomes.push(step.run(endpoint, form).await);
         }
         // Only these have tables, and say more to an endpoint that is given as a URL.
-        if matches!(step.words[0].as_str(), "endpoint" | "member") {
+        if ["endpoint", "member"].iter().any(|first| step.words[0] == *first) {
             outcomes.push(step.run(endpoint, "table").await);
             outcomes.push(step.run(&format!("http://{endpoint}"), "simple").await);
         }

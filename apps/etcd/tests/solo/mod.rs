@@ -1,5 +1,7 @@
-//! This server on a member without a cluster: each command is applied at once.
+//! This server on a member without a cluster: each command is applied at once, unless the test
+//! wants it to fail first.
 
+use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use bytes::Bytes;
@@ -11,6 +13,9 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 const TERM: Term = Term::new(2);
+/// The server's own id, and that of another leader.
+const NODE: u64 = 7;
+const OTHER: u64 = 8;
 const CLUSTER: ClusterId = ClusterId(0x1234_5678_9abc_def0);
 
 /// The server; it is stopped when dropped.
@@ -19,15 +24,31 @@ pub struct Solo {
     endpoint: String,
 }
 
+/// How a server is to behave.
+#[derive(Default)]
+pub struct Setup {
+    /// Where another leader listens; without one, the server leads itself.
+    pub leader: Option<String>,
+    /// How the first proposals fail, one after the other.
+    pub failures: VecDeque<ProposeError>,
+}
+
 impl Solo {
-    /// Starts it on a free port.
+    /// Starts it on a free port; it leads itself, and nothing fails.
     pub async fn start() -> Solo {
+        Solo::start_with(Setup::default()).await
+    }
+
+    /// Starts it on a free port.
+    pub async fn start_with(setup: Setup) -> Solo {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let endpoint = listener.local_addr().expect("it is bound").to_string();
+        let mut members = vec![(NODE, endpoint.clone())];
+        members.extend(setup.leader.map(|leader| (OTHER, leader)));
         let machine = Machine::new();
         let store = machine.store();
-        let state = State { machine, last: LogIndex::new(1) };
-        let engine = SoloEngine { endpoint: endpoint.clone(), state: Mutex::new(state) };
+        let state = State { machine, last: LogIndex::new(1), failures: setup.failures };
+        let engine = SoloEngine { members, state: Mutex::new(state) };
         let profile = Profile { name: "solo".to_owned(), backend: "none".to_owned() };
         let server = Server::new(engine, store, profile);
         let server = tokio::spawn(async move {
@@ -49,18 +70,23 @@ impl Drop for Solo {
 }
 
 struct SoloEngine {
-    endpoint: String,
+    /// The members with their client addresses; the last one leads.
+    members: Vec<(u64, String)>,
     state: Mutex<State>,
 }
 
 struct State {
     machine: Machine,
     last: LogIndex,
+    failures: VecDeque<ProposeError>,
 }
 
 impl Engine for SoloEngine {
     async fn propose(&self, command: Bytes) -> Result<Bytes, ProposeError> {
         let mut state = self.state.lock().expect("applying does not panic");
+        if let Some(failure) = state.failures.pop_front() {
+            return Err(failure);
+        }
         state.last = state.last.next();
         let committed = Committed { id: EntryId::new(TERM, state.last), command };
         let mut replies = Replies::default();
@@ -74,12 +100,13 @@ impl Engine for SoloEngine {
 
     fn standing(&self) -> Standing {
         let last = self.state.lock().expect("applying does not panic").last;
+        let leader = self.members.last().map_or(NODE, |(node, _)| *node);
         Standing {
             cluster: CLUSTER,
-            node: node(),
-            role: Role::Leader,
+            node: node(NODE),
+            role: if leader == NODE { Role::Leader } else { Role::Follower },
             term: TERM,
-            leader: Some(node()),
+            leader: Some(node(leader)),
             commit: last,
             applied: last,
             last,
@@ -88,15 +115,19 @@ impl Engine for SoloEngine {
     }
 
     fn members(&self) -> Vec<ClusterMember> {
-        let addresses = MemberAddresses {
-            name: "solo".to_owned(),
-            peer_url: "http://127.0.0.1:1".to_owned(),
-            client_url: format!("http://{}", self.endpoint),
-        };
-        vec![ClusterMember { node: node(), learner: false, metadata: addresses.encode() }]
+        let members = self.members.iter().map(|(number, endpoint)| {
+            let addresses = MemberAddresses {
+                name: format!("solo-{number}"),
+                peer_url: "http://127.0.0.1:1".to_owned(),
+                client_url: format!("http://{endpoint}"),
+            };
+            let metadata = addresses.encode();
+            ClusterMember { node: node(*number), learner: false, metadata }
+        });
+        members.collect()
     }
 }
 
-fn node() -> NodeId {
-    NodeId::new(7).expect("not zero")
+fn node(number: u64) -> NodeId {
+    NodeId::new(number).expect("not zero")
 }

@@ -1,0 +1,21 @@
+//! The Auth service: that there is no authentication. A client that was given a name and a password
+//! asks first, takes this answer as leave to go on without, and does.
+
+use tonic::{Request, Response, Status};
+
+use crate::api::etcdserverpb::auth_server::Auth;
+use crate::api::etcdserverpb::{AuthenticateRequest, AuthenticateResponse};
+use crate::errors::Refusal;
+
+/// The service.
+pub(crate) struct AuthService;
+
+#[tonic::async_trait]
+impl Auth for AuthService {
+    async fn authenticate(
+        &self,
+        _request: Request<AuthenticateRequest>,
+    ) -> Result<Response<AuthenticateResponse>, Status> {
+        Err(Refusal::AuthNotEnabled.into())
+    }
+}
