@@ -158,6 +158,11 @@ impl Raft {
         matches!(self.role, Role::Leader(_))
     }
 
+    /// The term of an entry, as issued to the disk; known from the boundary to the last entry.
+    pub fn term_at(&self, index: LogIndex) -> Option<Term> {
+        self.log.term(index)
+    }
+
     /// The last entry of the log, as issued to the disk.
     pub fn last(&self) -> EntryId {
         self.log.last_id()

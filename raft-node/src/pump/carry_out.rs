@@ -9,6 +9,7 @@ use raft_core::storage::record::{decode_membership, encode_membership};
 use raft_core::types::{Entry, EntryId, EntryKind, LogIndex, LogSpan, Membership, NodeId};
 
 use super::event::{Clients, Errands, Failed};
+use super::planted::planted;
 use super::{Pump, Section};
 use crate::{Content, Envelope, ProposeError, ReadError};
 
@@ -158,7 +159,12 @@ impl<C: Clients> Pump<C> {
     fn became(&mut self, standing: Standing, errands: &mut Errands<C>) {
         errands.standings.push(standing);
         if standing.leader.is_some() {
+            let before = errands.failed.len();
             self.forwarding.on_new_term(standing.term, &mut errands.failed);
+            if planted!(self, UnansweredForwardFailed) {
+                let error = ProposeError::NotLeader { hint: None };
+                errands.failed[before..].iter_mut().for_each(|f| f.error = error.clone());
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ use raft_core::storage::{LogError, LogErrorKind};
 use raft_core::types::{Entry, LogIndex, NodeId};
 
 use super::event::{Clients, Errands, Fetch, FetchId};
+use super::planted::planted;
 use super::tail_cache::begin_span;
 use super::{Pump, StopReason};
 use crate::Content;
@@ -90,7 +91,8 @@ impl<C: Clients> Pump<C> {
         errands: &mut Errands<C>,
     ) {
         let Body::Append { span, .. } = &mut message.body else { return };
-        if entries.is_empty() || !begin_span(&entries, span) {
+        let stands = begin_span(&entries, span) || planted!(self, RewrittenEntriesSent);
+        if entries.is_empty() || !stands {
             return self.queue(Input::NotSent { to, send, why: NotSent::Rewritten });
         }
         let upto = entries[entries.len() - 1].id.index;

@@ -27,6 +27,7 @@ mod fetching;
 mod forwarding;
 mod group_commit;
 mod limits;
+mod planted;
 mod proposals;
 mod reads;
 mod tail_cache;
@@ -46,6 +47,9 @@ use self::fetching::Fetching;
 use self::forwarding::Forwarding;
 use self::group_commit::GroupCommit;
 pub use self::limits::Limits;
+#[cfg(feature = "mutants")]
+pub use self::planted::PumpBug;
+use self::planted::planted;
 use self::proposals::Proposals;
 use self::reads::Reads;
 use self::tail_cache::TailCache;
@@ -75,6 +79,9 @@ pub struct Pump<C: Clients> {
     /// Outputs that are yet to be carried out, and the list that the core fills.
     todo: VecDeque<Output>,
     stepped: Vec<Output>,
+    /// A bug to run with, for tests of the tests.
+    #[cfg(feature = "mutants")]
+    planted: Option<PumpBug>,
 }
 
 /// The proposals of one turn: commands in order, and whose they are.
@@ -125,6 +132,8 @@ impl<C: Clients> Pump<C> {
             payloads: Payloads::default(),
             todo: VecDeque::new(),
             stepped: Vec::new(),
+            #[cfg(feature = "mutants")]
+            planted: None,
             limits,
         }
     }
@@ -138,6 +147,12 @@ impl<C: Clients> Pump<C> {
         if !self.ended {
             self.settle(errands);
         }
+    }
+
+    /// Runs with a bug from now on.
+    #[cfg(feature = "mutants")]
+    pub fn plant(&mut self, bug: PumpBug) {
+        self.planted = Some(bug);
     }
 
     /// What people see of the protocol.
@@ -257,7 +272,8 @@ impl<C: Clients> Pump<C> {
             let answer = forwarding::answer(&forward, None);
             return self.send(from, Content::ForwardAnswer(answer), errands);
         }
-        if self.forwarding.takes(from, &forward, forward.term) {
+        let is_new = self.forwarding.takes(from, &forward, forward.term);
+        if is_new || planted!(self, ForwardTakenTwice) {
             let answer = forwarding::answer(&forward, None);
             let count = forward.commands.len();
             self.round.sections.push(Section::Forwarded { from, answer, count });
@@ -297,7 +313,11 @@ impl<C: Clients> Pump<C> {
             self.step(Input::ReadIndex { read }, errands);
         }
         self.apply_more(errands);
-        self.reads.serve(self.applying.applied(), &mut errands.served);
+        let applied = match planted!(self, ReadServedBeforeApplied) {
+            true => LogIndex::new(u64::MAX),
+            false => self.applying.applied(),
+        };
+        self.reads.serve(applied, &mut errands.served);
         self.write_more(errands);
     }
 

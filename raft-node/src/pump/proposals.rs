@@ -49,12 +49,12 @@ impl<C: Clients> Proposals<C> {
         self.waiting.is_empty()
     }
 
-    /// Finds who waits for entries that are about to be applied: `id_at` tells the id that stands at
-    /// an index up to `upto`, `commands` are the commands among them.
+    /// Finds who waits for entries that are about to be applied: `stands` tells whether an entry up to
+    /// `upto` is one of them, `commands` are the commands among them.
     pub(super) fn claim(
         &mut self,
         commands: &[Committed],
-        id_at: impl Fn(LogIndex) -> Option<EntryId>,
+        stands: impl Fn(EntryId) -> bool,
         upto: LogIndex,
         failed: &mut Vec<Failed<C>>,
     ) -> Vec<Claim<C>> {
@@ -63,14 +63,17 @@ impl<C: Clients> Proposals<C> {
         while let Some(waiting) = self.waiting.front()
             && waiting.first.index <= upto
         {
-            let waiting = self.waiting.pop_front().expect("just seen");
-            if id_at(waiting.first.index) != Some(waiting.first) {
-                failed.push(waiting.fail(ProposeError::Lost));
-                continue;
+            let mut waiting = self.waiting.pop_front().expect("just seen");
+            let reached = waiting.count.min(upto.since(waiting.first.index.prev()) as usize);
+            let standing = waiting.standing(reached, &stands);
+            if standing > 0 {
+                claims.push(waiting.claim(standing, commands));
             }
-            let (claim, later) = waiting.claim(commands, upto);
-            claims.push(claim);
-            rest.extend(later);
+            if standing < reached {
+                failed.push(waiting.fail(ProposeError::Lost));
+            } else if waiting.count > 0 {
+                rest.push_back(waiting);
+            }
         }
         for later in rest.into_iter().rev() {
             self.waiting.push_front(later);
@@ -103,22 +106,22 @@ impl<C: Clients> Waiting<C> {
         Failed { group: self.group, offset: self.offset, count: self.count, error }
     }
 
-    /// What of the group is answered by `commands`, and what waits on. The whole group has one term,
-    /// so where its first entry stands, the following ones up to `upto` stand too (law L3).
-    fn claim(self, commands: &[Committed], upto: LogIndex) -> (Claim<C>, Option<Waiting<C>>) {
+    /// How many of the first `reached` entries stand. Where one stands, those before it stand too
+    /// (law L3); a change of leader may have cut the group anywhere, and then the rest never happens.
+    fn standing(&self, reached: usize, stands: impl Fn(EntryId) -> bool) -> usize {
+        let id = |at: usize| EntryId::new(self.first.term, self.first.index.plus(at as u64));
+        let is_cut = reached > 0 && !stands(id(reached - 1));
+        if is_cut { (0..reached).take_while(|at| stands(id(*at))).count() } else { reached }
+    }
+
+    /// The first `count` commands are answered by `commands`; the others wait on.
+    fn claim(&mut self, count: usize, commands: &[Committed]) -> Claim<C> {
         let position = commands.partition_point(|command| command.id.index < self.first.index);
-        let reached = upto.since(self.first.index.prev()) as usize;
-        let count = self.count.min(reached);
-        let group = self.group.clone();
-        let claim = Claim { group, offset: self.offset, position, count };
-        let later = (count < self.count).then(|| Waiting {
-            first: EntryId::new(self.first.term, self.first.index.plus(count as u64)),
-            group: self.group,
-            offset: self.offset + count,
-            count: self.count - count,
-            deadline: self.deadline,
-        });
-        (claim, later)
+        let claim = Claim { group: self.group.clone(), offset: self.offset, position, count };
+        self.first.index = self.first.index.plus(count as u64);
+        self.offset += count;
+        self.count -= count;
+        claim
     }
 }
 
@@ -151,9 +154,9 @@ mod tests {
     /// Applies entries with these ids.
     fn claim(proposals: &mut Proposals<Numbers>, ids: &[EntryId]) -> Outcome {
         let mut failed = Vec::new();
-        let id_at = |index| ids.iter().copied().find(|id| id.index == index);
+        let stands = |id| ids.contains(&id);
         let upto = ids.last().expect("entries").index;
-        let claims = proposals.claim(&commands(ids), id_at, upto, &mut failed);
+        let claims = proposals.claim(&commands(ids), stands, upto, &mut failed);
         let claims = claims.iter().map(|c| (c.group, c.offset, c.position, c.count)).collect();
         (claims, failed.iter().map(|f| (f.group, f.offset, f.count)).collect())
     }
@@ -176,6 +179,15 @@ mod tests {
         proposals.push(id(3, 4), 8, 1, 100);
         let claimed = claim(&mut proposals, &[id(3, 4)]);
         assert_eq!(claimed, (vec![(8, 0, 0, 1)], vec![(7, 0, 2)]));
+    }
+
+    #[test]
+    fn a_group_that_a_change_of_leader_cut_is_answered_in_part() {
+        let mut proposals = Proposals::<Numbers>::new();
+        proposals.push(id(3, 1), 7, 3, 100);
+        let claimed = claim(&mut proposals, &[id(3, 1), id(4, 2)]);
+        assert_eq!(claimed, (vec![(7, 0, 0, 1)], vec![(7, 1, 2)]), "nobody answers 4@1 with 4@2");
+        assert!(proposals.is_empty());
     }
 
     #[test]
