@@ -1,2 +1,51 @@
-//! Being built.
-fn main() {}
+//! `kontiki`: run a cluster, run one member, and talk to either.
+//!
+//! - `up` starts a whole cluster on this machine, each member a process of its own, and watches it;
+//! - `serve` runs one member;
+//! - `put`, `get`, `del` and `status` are a small client.
+//!
+//! Exit status: 0 when all went well, 1 when something failed, 2 when the command was not
+//! understood. Results go to the standard output, what is said about them to the standard error.
+
+mod arguments;
+mod client;
+mod failure;
+mod log_lines;
+mod serve;
+mod status;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::arguments::{Arguments, Command};
+use crate::failure::Failure;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    log_lines::install(arguments.verbose);
+    match run(arguments.command) {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode, Failure> {
+    // One thread carries everything but the log's: a single group of members is fastest so.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::of("the runtime cannot start", &error))?;
+    runtime.block_on(async {
+        match command {
+            Command::Up(up) => up::run(up).await,
+            Command::Serve(serve) => serve::run(serve).await,
+            Command::Put(put) => client::put(put).await,
+            Command::Get(get) => client::get(get).await,
+            Command::Del(del) => client::del(del).await,
+            Command::Status(status) => status::run(status).await,
+        }
+    })
+}

@@ -1,1 +1,12 @@
-//! Being built.
+//! What tests the members of the family and belongs to none of them.
+//!
+//! | room | |
+//! |---|---|
+//! | [`sim`] | a whole cluster on one thread, with a network, clocks and disks that fail |
+//! | [`checks`] | what must hold: the laws across members, the clients' order, convergence |
+//!
+//! The simulator runs the very pump that a node runs, on whatever store it is handed; it knows no
+//! backend. `docs/testing.md` says what is checked where, and how to replay a seed.
+
+pub mod checks;
+pub mod sim;

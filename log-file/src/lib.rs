@@ -1,1 +1,45 @@
-//! Being built.
+//! The flat-file log: one stream of records in pre-written, recycled segments.
+//!
+//! A batch is one frame: one write and one `fdatasync`, votes and truncations included. The bytes
+//! are specified in `docs/formats/log-file.md`. Where to begin reading:
+//!
+//! - `log` is the store: opening, the verbs of the contract, closing;
+//! - `check` refuses what the contract refuses; `writer` writes frames, `reader` reads entries beside
+//!   it, `index` knows where each lies;
+//! - `format`, `facts`, `frame_builder` and `names` are the bytes and names, without any I/O;
+//! - `listing`, `recover`, `scan` and `replay` are the way from files back to a log;
+//! - `yard` makes segments ready ahead of time and gives them up; `growth` writes zeros before the
+//!   writer;
+//! - `disk` is the seam under it all, with [`RealDisk`] and, for tests, [`SimDisk`].
+//!
+//! Absent: repair of damaged entries from peers (its record number is reserved), compression, and
+//! memory maps (an I/O error there would kill the process).
+
+mod check;
+mod config;
+mod disk;
+mod facts;
+mod format;
+mod frame_builder;
+mod growth;
+mod index;
+mod listing;
+mod log;
+mod names;
+mod reader;
+mod real_disk;
+mod recover;
+mod replay;
+mod scan;
+mod sim_disk;
+mod writer;
+mod yard;
+
+pub use config::{
+    Alignment, DEFAULT_SEGMENT_BYTES, FileLogConfig, Housekeeping, MAX_SEGMENT_BYTES,
+    MIN_SEGMENT_BYTES,
+};
+pub use disk::{Disk, DiskFile};
+pub use log::FileLog;
+pub use real_disk::RealDisk;
+pub use sim_disk::{Fault, SimDisk};

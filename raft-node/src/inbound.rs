@@ -17,6 +17,12 @@ pub trait Inbound: Send + Sync {
     /// Takes in what a peer sent; `from` is the id from the handshake. Never blocks: what finds no
     /// room is dropped and counted.
     fn deliver(&self, from: NodeId, envelope: Envelope);
+
+    /// Takes in, in order, all that one read brought, and leaves `envelopes` empty. A member that
+    /// can take many at the price of one wake does so.
+    fn deliver_all(&self, from: NodeId, envelopes: &mut Vec<Envelope>) {
+        envelopes.drain(..).for_each(|envelope| self.deliver(from, envelope));
+    }
 }
 
 /// Why a peer is not talked to.

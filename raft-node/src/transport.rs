@@ -59,8 +59,8 @@ pub struct ForwardAnswer {
     pub appended: Option<EntryId>,
 }
 
-/// Carries envelopes between members. May lose, delay and reorder them, but never delivers one twice
-/// and never changes one.
+/// Carries envelopes between members. May lose, delay and reorder them, but never delivers one
+/// twice and never changes one.
 pub trait Transport: Send {
     /// Begins to work. What arrives is handed to `inbound`. Called once, before any `send`, on the
     /// runtime that the member runs on.

@@ -1,13 +1,18 @@
 //! What members say to each other: one variant per remote procedure call and its response.
 //!
 //! Each message carries its sender's current term (section 5.1 of the paper); who sent it and to
-//! whom is told beside it. A field that means nothing for a variant does not exist. Payloads are not
-//! here: an append names its entries by their ids, and whoever moves bytes puts the payloads beside
-//! the message.
+//! whom is told beside it. A field that means nothing for a variant does not exist. Payloads are
+//! not here: an append names its entries by their ids, and whoever moves bytes puts the payloads
+//! beside the message.
 
 use core::fmt;
 
 use crate::types::{EntryId, LogIndex, LogSpan, Term};
+
+/// The greatest term and index that a message may carry. No cluster gets there by itself (at a
+/// million entries in a second it would take 146,000 years), so a greater number is a peer's error,
+/// and taking it would bring the arithmetic of terms and indexes to its end (law L16).
+pub const MAX_NUMBER: u64 = 1 << 62;
 
 /// One message of the protocol.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -44,8 +49,8 @@ pub enum Body {
         /// Whether the vote is given.
         granted: bool,
     },
-    /// Entries to append after the one they name (AppendEntries, section 5.3). Without entries it is
-    /// a heartbeat.
+    /// Entries to append after the one they name (AppendEntries, section 5.3). Without entries it
+    /// is a heartbeat.
     Append {
         /// Which entries, after which one.
         span: LogSpan,
@@ -89,18 +94,21 @@ pub enum Verdict {
         /// The index of that entry, so that an answer to an earlier append is not taken for this
         /// one's.
         refused: LogIndex,
-        /// The follower's last entry that may yet match: the last one before the refused index whose
-        /// term is not above the refused entry's term.
+        /// The follower's last entry that may yet match: the last one before the refused index
+        /// whose term is not above the refused entry's term.
         hint: EntryId,
     },
 }
 
-/// Counts, within one leadership, the times a leader asked who still follows it. A majority that has
-/// answered in round n proves that it led when round n began.
+/// Counts, within one leadership, the times a leader asked who still follows it. A majority that
+/// has answered in round n proves that it led when round n began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Round(pub u64);
 
-/// A member's name for one read, or for a group of reads that share it; unique in its process.
+/// A member's name for one read, or for a group of reads that share it. Never used again by that
+/// member, not even after a restart: an answer that was on its way would be taken for the answer to
+/// the new read, which may be older than what that read must see (law L15). So a process begins to
+/// count at a random number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReadId(pub u64);
 
@@ -110,11 +118,37 @@ impl Message {
         Message { term, body }
     }
 
+    /// Whether every term and index in it is at most [`MAX_NUMBER`].
+    pub fn is_in_range(&self) -> bool {
+        let EntryId { term, index } = self.body.greatest();
+        self.term.max(term).get() <= MAX_NUMBER && index.get() <= MAX_NUMBER
+    }
+
     /// The span of an append, with or without entries.
     pub fn span(&self) -> Option<&LogSpan> {
         match &self.body {
             Body::Append { span, .. } => Some(span),
             _ => None,
+        }
+    }
+}
+
+impl Body {
+    /// The greatest term and the greatest index in it.
+    fn greatest(&self) -> EntryId {
+        let at = |index| EntryId::new(Term::ZERO, index);
+        match self {
+            Body::PreVote { last } | Body::Vote { last } => *last,
+            Body::PreVoteResponse { asked, .. } => EntryId::new(*asked, LogIndex::ZERO),
+            Body::Append { span, commit, .. } => {
+                EntryId::new(span.last_id().term, span.last().max(*commit))
+            }
+            Body::AppendResponse { verdict: Verdict::Accepted { matched }, .. } => at(*matched),
+            Body::AppendResponse { verdict: Verdict::Conflict { refused, hint }, .. } => {
+                EntryId::new(hint.term, hint.index.max(*refused))
+            }
+            Body::ReadIndexResponse { index, .. } => at(*index),
+            Body::VoteResponse { .. } | Body::ReadIndex { .. } => EntryId::ZERO,
         }
     }
 }

@@ -1,5 +1,69 @@
-//! The protocol.
+//! The protocol: Raft, as a function from inputs to outputs.
+//!
+//! Raft keeps a log of commands the same on all members of a cluster, as long as a majority lives.
+//! One member leads. It takes commands, appends them to its log, and sends them to the others; what
+//! a majority has stored is *committed*, and will be applied by all, in the same order. Where the
+//! leader falls silent, the others elect another, whose log holds everything committed. Time is cut
+//! into *terms*, each with at most one leader.
+//!
+//! ```text
+//!                    silent leader        majority would vote        majority votes
+//!      +----------+               +--------------+             +-----------+           +--------+
+//!  --> | Follower | ------------> | PreCandidate | ----------> | Candidate | --------> | Leader |
+//!      +----------+               +--------------+             +-----------+           +--------+
+//!            ^                           |                           |                      |
+//!            +---------------------------+---------------------------+----------------------+
+//!            hears a leader, or a later term; the leader: hears no majority, or its disk stalls
+//! ```
+//!
+//! [`Raft::step`] takes one [`Input`] and appends [`Output`]s to a list, in the order in which they
+//! may be carried out, each the moment it appears. No I/O, no clock, no thread: time and chance are
+//! inputs. The caller makes writes durable in the order of issue and says so with
+//! [`Input::Durable`]; what a promise must wait for, the core knows.
+//!
+//! | room | of the paper or the thesis |
+//! |---|---|
+//! | `election` | 5.2, 5.4.1; thesis 4.2.3, 6.2, 9.6 |
+//! | `append` | 5.3, the follower's side |
+//! | `replication`, `progress` | 5.3, the leader's side; thesis 10.2 |
+//! | `commit`, `quorum` | 5.3, 5.4.2 |
+//! | `read_index` | 8; thesis 6.4 |
+//! | `log_view`, `writes` | 5.3; thesis 10.2.1 |
+//! | `step`, `raft`, `role` | Figure 2, the rules for servers |
+//! | `laws` | Figure 3 |
+//!
+//! Not here yet, each to have a room of its own beside these: changes of membership (the
+//! configuration is read from the log from the first day, but only bootstrap writes one), snapshots
+//! (a peer that needs one is reported), leadership transfer, leases, client sessions.
+//! `docs/divergence.md` says where this differs from the thesis.
 
+mod append;
+mod commit;
+mod config;
+mod election;
+mod input;
+mod laws;
+mod log_view;
 mod message;
+mod output;
+mod planted;
+mod progress;
+mod quorum;
+mod raft;
+mod read_index;
+mod refusal;
+mod replication;
+mod role;
+mod status;
+mod step;
+mod writes;
 
-pub use message::{Body, Message, ReadId, Round, Verdict};
+pub use config::{Config, ConfigError};
+pub use input::{Input, NotSent};
+pub use message::{Body, MAX_NUMBER, Message, ReadId, Round, Verdict};
+pub use output::{Appended, Output, RoleName, SendId, Source, Standing, Write, WriteSeq};
+#[cfg(feature = "mutants")]
+pub use planted::Mutant;
+pub use raft::{Raft, Start};
+pub use refusal::{Refusal, Rejection};
+pub use status::{PeerStatus, Status};

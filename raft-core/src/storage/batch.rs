@@ -63,7 +63,7 @@ impl WriteBatch {
         if next.reset.is_some() {
             return false;
         }
-        let floor = self.purge_upto.max(self.reset).map(|id| id.index);
+        let floor = later(self.reset, self.purge_upto).map(|id| id.index);
         match (next.truncate_after, self.append.last(), next.append.first()) {
             (Some(cut), ..) if floor.is_some_and(|floor| cut < floor) => false,
             (Some(cut), Some(_), _) => self.can_be_cut(cut),
@@ -103,7 +103,8 @@ impl WriteBatch {
     }
 }
 
-/// The boundary that lies further on.
+/// The boundary that lies further on; of two at one index the first, since the second changes
+/// nothing.
 fn later(one: Option<EntryId>, other: Option<EntryId>) -> Option<EntryId> {
-    if one.map(|id| id.index) > other.map(|id| id.index) { one } else { other }
+    if one.map(|id| id.index) >= other.map(|id| id.index) { one } else { other }
 }

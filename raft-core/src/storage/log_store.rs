@@ -61,8 +61,8 @@ pub trait LogStore: Send {
     /// Removes all entries and makes `boundary` the boundary, whatever stood there.
     async fn reset(&mut self, boundary: EntryId) -> Result<(), LogError>;
 
-    /// A reader with a life of its own, to be used on any thread beside the writer; it sees what was
-    /// written, later writes included (P11). Any number may live at once.
+    /// A reader with a life of its own, to be used on any thread beside the writer; it sees what
+    /// was written, later writes included (P11). Any number may live at once.
     fn reader(&self) -> Box<dyn LogReader>;
 }
 
@@ -72,8 +72,9 @@ pub trait LogStore: Send {
 /// their id, or `Compacted` or `Unavailable`; never `Corrupt` (P12).
 #[async_trait]
 pub trait LogReader: Send {
-    /// The entries of a range, as many as fit in `max_bytes` of payload, but at least one unless the
-    /// range is empty (P10). The bytes are exact and stay as they are, whatever is written later.
+    /// The entries of a range, as many as fit in `max_bytes` of payload, but at least one unless
+    /// the range is empty (P10). The bytes are exact and stay as they are, whatever is written
+    /// later.
     async fn read(
         &mut self,
         range: Range<LogIndex>,

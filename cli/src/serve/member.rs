@@ -1,0 +1,68 @@
+//! The running member, as the etcd services want to see it.
+
+use bytes::Bytes;
+use kontiki::consensus::RoleName;
+use kontiki::types::LogIndex;
+use kontiki::{Node, NodeStatus};
+use kontiki_etcd::Engine;
+use kontiki_etcd::engine::{ClusterMember, ProposeError, ReadError, Role, Standing};
+
+/// A running member.
+pub struct Member {
+    node: Node,
+}
+
+impl Member {
+    /// The member behind this handle.
+    pub fn new(node: Node) -> Member {
+        Member { node }
+    }
+}
+
+impl Engine for Member {
+    async fn propose(&self, command: Bytes) -> Result<Bytes, ProposeError> {
+        self.node.propose(command).await
+    }
+
+    async fn barrier(&self) -> Result<LogIndex, ReadError> {
+        self.node.barrier().await
+    }
+
+    fn standing(&self) -> Standing {
+        let status = self.node.status();
+        Standing {
+            cluster: status.identity.cluster,
+            node: status.identity.node,
+            role: role(&status),
+            term: status.raft.standing.term,
+            leader: status.raft.standing.leader,
+            commit: status.raft.commit,
+            applied: status.applied,
+            last: status.raft.last.index,
+            durable: status.raft.durable,
+        }
+    }
+
+    fn members(&self) -> Vec<ClusterMember> {
+        let status = self.node.status();
+        let Some(membership) = &status.raft.membership else { return Vec::new() };
+        let member = |node| ClusterMember {
+            node,
+            learner: !membership.is_voter(node),
+            metadata: membership.metadata(node).cloned().unwrap_or_default(),
+        };
+        membership.members().map(member).collect()
+    }
+}
+
+fn role(status: &NodeStatus) -> Role {
+    let node = status.identity.node;
+    let votes = status.raft.membership.as_ref().is_none_or(|members| members.is_voter(node));
+    match status.raft.standing.role {
+        _ if status.closed || status.stopped.is_some() => Role::Stopped,
+        RoleName::Leader => Role::Leader,
+        RoleName::Candidate | RoleName::PreCandidate => Role::Candidate,
+        RoleName::Follower if votes => Role::Follower,
+        RoleName::Follower => Role::Learner,
+    }
+}

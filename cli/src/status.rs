@@ -1,0 +1,157 @@
+//! `kontiki status`: how each member stands, by its own word.
+
+use std::process::ExitCode;
+
+use kontiki_etcd::Client;
+use kontiki_etcd::api::kontiki::v1::AdminStatusResponse;
+use serde::Serialize;
+
+use crate::arguments::Status;
+use crate::failure::Failure;
+
+/// A member in the output. What is not known of one that does not answer is null.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct MemberStatus {
+    /// Its id.
+    pub id: Option<u64>,
+    /// Where it was asked.
+    pub endpoint: String,
+    /// Follower, candidate, leader, learner, stopped; or unreachable.
+    pub role: String,
+    /// Its term.
+    pub term: Option<u64>,
+    /// Its commit index.
+    pub commit: Option<u64>,
+    /// The last index that its machine has applied.
+    pub applied: Option<u64>,
+    /// What it keeps its log in.
+    pub backend: Option<String>,
+    /// Its process.
+    pub pid: Option<u32>,
+    /// Why it does not answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Output {
+    members: Vec<MemberStatus>,
+}
+
+/// Asks all endpoints. Fails when one of them does not answer, after having shown the others.
+pub async fn run(status: Status) -> Result<ExitCode, Failure> {
+    let mut clients = Vec::new();
+    for endpoint in &status.to.endpoints {
+        let client = Client::new([endpoint]).map_err(|error| Failure::new(error.to_string()))?;
+        clients.push(tokio::spawn(async move { client.status().await }));
+    }
+    let mut members = Vec::new();
+    for client in clients {
+        let answered = client.await.expect("asking does not panic");
+        members.extend(answered.into_iter().map(|one| MemberStatus::new(one.endpoint, one.status)));
+    }
+    let all = members.iter().all(|member| member.error.is_none());
+    match status.json {
+        true => {
+            let json = serde_json::to_string(&Output { members });
+            println!("{}", json.expect("numbers and strings are JSON"));
+        }
+        false => print!("{}", table(&members)),
+    }
+    Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+impl MemberStatus {
+    /// What a member said, or why it said nothing.
+    pub fn new(endpoint: String, status: Result<AdminStatusResponse, String>) -> MemberStatus {
+        match status {
+            Ok(said) => MemberStatus {
+                id: Some(said.id),
+                endpoint,
+                role: said.role,
+                term: Some(said.term),
+                commit: Some(said.commit),
+                applied: Some(said.applied),
+                backend: Some(said.backend),
+                pid: Some(said.pid),
+                error: None,
+            },
+            Err(error) => MemberStatus {
+                endpoint,
+                role: "unreachable".to_owned(),
+                error: Some(error),
+                ..MemberStatus::default()
+            },
+        }
+    }
+}
+
+/// The members in columns, each as wide as it needs to be.
+fn table(members: &[MemberStatus]) -> String {
+    let heads = ["ENDPOINT", "ID", "ROLE", "TERM", "COMMIT", "APPLIED", "BACKEND", "PID"];
+    let mut rows = vec![heads.map(str::to_owned)];
+    rows.extend(members.iter().map(row));
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    let widths: [usize; 8] = std::array::from_fn(width);
+    let mut text = String::new();
+    for row in &rows {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+        text += cells.collect::<Vec<_>>().join("  ").trim_end();
+        text += "\n";
+    }
+    for member in members {
+        if let Some(error) = &member.error {
+            text += &format!("{} does not answer: {error}\n", member.endpoint);
+        }
+    }
+    text
+}
+
+fn row(member: &MemberStatus) -> [String; 8] {
+    let number = |number: Option<u64>| number.map_or("-".to_owned(), |number| number.to_string());
+    [
+        member.endpoint.clone(),
+        number(member.id),
+        member.role.clone(),
+        number(member.term),
+        number(member.commit),
+        number(member.applied),
+        member.backend.clone().unwrap_or("-".to_owned()),
+        number(member.pid.map(u64::from)),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer() -> AdminStatusResponse {
+        AdminStatusResponse {
+            id: 2,
+            role: "leader".to_owned(),
+            term: 3,
+            commit: 10,
+            applied: 9,
+            backend: "file".to_owned(),
+            pid: 77,
+            ..AdminStatusResponse::default()
+        }
+    }
+
+    #[test]
+    fn a_script_finds_every_field() {
+        let members = vec![
+            MemberStatus::new("a:1".to_owned(), Ok(answer())),
+            MemberStatus::new("b:2".to_owned(), Err("connection refused".to_owned())),
+        ];
+        assert!(table(&members).ends_with("b:2 does not answer: connection refused\n"));
+        let json = serde_json::to_string(&Output { members }).expect("it is JSON");
+        let expected = concat!(
+            r#"{"members":[{"id":2,"endpoint":"a:1","role":"leader","term":3,"commit":10,"#,
+            r#""applied":9,"backend":"file","pid":77},{"id":null,"endpoint":"b:2","#,
+            r#""role":"unreachable","term":null,"commit":null,"applied":null,"backend":null,"#,
+            r#""pid":null,"error":"connection refused"}]}"#
+        );
+        assert_eq!(json, expected);
+    }
+}

@@ -1,0 +1,335 @@
+//! Who the members of a cluster on this machine are: their ports, their directories, and what is
+//! remembered of them beside the data, so that the cluster can go on later.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use kontiki::LogConfig;
+use serde::{Deserialize, Serialize};
+
+use crate::arguments::Up;
+use crate::failure::{Failure, chain};
+
+/// Where the members serve clients unless a base port is given.
+const DEFAULT_PORTS: [u16; 5] = [2379, 22379, 32379, 42379, 52379];
+
+/// The distance between the client ports of two members, from a base port on.
+const PORT_STEP: u16 = 10;
+
+/// The members of a cluster that is not told how many.
+const DEFAULT_NODES: u64 = 3;
+
+/// What is remembered, in the cluster's directory.
+const FILE_NAME: &str = "cluster.toml";
+
+/// A cluster on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The cluster's name, unlike any other's.
+    pub cluster: String,
+    /// The backend's name.
+    pub backend: String,
+    /// Whether a member that dies can come back as itself.
+    pub durable: bool,
+    /// The directory of all members.
+    pub dir: PathBuf,
+    /// The members.
+    pub members: Vec<MemberPlan>,
+    /// Those that have served with a log of their own, in this run or an earlier one.
+    pub begun: BTreeSet<u64>,
+    base_port: Option<u16>,
+}
+
+/// One of its members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberPlan {
+    /// Its id.
+    pub id: u64,
+    /// Where it serves clients.
+    pub client_port: u16,
+    /// Where it talks to its peers.
+    pub peer_port: u16,
+}
+
+/// What a durable cluster is, once it exists. It cannot be changed by starting it differently.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Saved {
+    cluster: String,
+    nodes: u64,
+    backend: String,
+    base_port: Option<u16>,
+    /// The members that must have a log. One that comes without has lost it, and must not vote as
+    /// if it remembered.
+    #[serde(default)]
+    begun: BTreeSet<u64>,
+}
+
+impl Plan {
+    /// What the arguments mean, beside what is in the directory already. Changes nothing.
+    pub fn from_arguments(up: &Up) -> Result<Plan, Failure> {
+        Plan::new(up, Saved::read(&up.dir)?)
+    }
+
+    fn new(up: &Up, saved: Option<Saved>) -> Result<Plan, Failure> {
+        let saved_backend = saved.as_ref().map(|saved| saved.backend.clone());
+        let wanted = up.backend.clone().or(saved_backend).unwrap_or_else(|| "file".to_owned());
+        let log = LogConfig::from_name(&wanted, &up.dir).map_err(|e| unavailable(&wanted, &e))?;
+        let chosen = match saved.filter(|_| log.is_durable()) {
+            Some(saved) => saved.continued(up)?,
+            None => Saved {
+                cluster: new_name(),
+                nodes: up.nodes.unwrap_or(DEFAULT_NODES),
+                backend: wanted,
+                base_port: up.base_port,
+                begun: BTreeSet::new(),
+            },
+        };
+        Ok(Plan {
+            begun: chosen.begun,
+            base_port: chosen.base_port,
+            members: members(chosen.nodes, chosen.base_port)?,
+            cluster: chosen.cluster,
+            backend: chosen.backend,
+            durable: log.is_durable(),
+            dir: up.dir.clone(),
+        })
+    }
+
+    /// Remembers the cluster in its directory: before any member has written there, and each time
+    /// that one has begun.
+    pub fn save(&self) -> Result<(), Failure> {
+        let path = self.dir.join(FILE_NAME);
+        if !self.durable {
+            return Ok(());
+        }
+        let saved = Saved {
+            cluster: self.cluster.clone(),
+            nodes: self.members.len() as u64,
+            backend: self.backend.clone(),
+            base_port: self.base_port,
+            begun: self.begun.clone(),
+        };
+        let text = toml::to_string(&saved).expect("strings and numbers are TOML");
+        write_whole(&path, &text)
+            .map_err(|error| Failure::of(format!("{} cannot be written", path.display()), &error))
+    }
+
+    /// Remembers that a member serves with a log of its own.
+    pub fn has_begun(&mut self, member: u64) -> Result<(), Failure> {
+        match self.durable && self.begun.insert(member) {
+            true => self.save(),
+            false => Ok(()),
+        }
+    }
+
+    /// The arguments of `kontiki serve` for a member.
+    pub fn serve_arguments(&self, member: &MemberPlan) -> Vec<String> {
+        let mut arguments = vec!["serve".to_owned(), "--exit-with-parent".to_owned()];
+        let mut push = |name: &str, value: String| arguments.extend([name.to_owned(), value]);
+        push("--id", member.id.to_string());
+        push("--cluster", self.cluster.clone());
+        push("--backend", self.backend.clone());
+        if self.durable {
+            push("--dir", self.dir.join(member.id.to_string()).display().to_string());
+        }
+        if self.begun.contains(&member.id) {
+            arguments.push("--must-have-log".to_owned());
+        }
+        for MemberPlan { id, client_port, peer_port } in &self.members {
+            let addresses = format!("{id}=127.0.0.1:{peer_port},127.0.0.1:{client_port}");
+            arguments.extend(["--member".to_owned(), addresses]);
+        }
+        arguments
+    }
+
+    /// The members' client addresses, as `--endpoints` wants them.
+    pub fn endpoints(&self) -> String {
+        let endpoints: Vec<String> = self.members.iter().map(MemberPlan::endpoint).collect();
+        endpoints.join(",")
+    }
+}
+
+impl MemberPlan {
+    /// Where it serves clients.
+    pub fn endpoint(&self) -> String {
+        format!("127.0.0.1:{}", self.client_port)
+    }
+}
+
+impl Saved {
+    /// What was remembered in this directory, if there is anything.
+    fn read(dir: &Path) -> Result<Option<Saved>, Failure> {
+        let path = dir.join(FILE_NAME);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                let what = format!("{} cannot be read", path.display());
+                return Err(Failure::of(what, &error).advise("choose another one with --dir"));
+            }
+        };
+        let saved = toml::from_str(&text);
+        saved.map(Some).map_err(|e| Failure::of(format!("{} is damaged", path.display()), &e))
+    }
+
+    /// The same cluster, unless the arguments ask for another.
+    fn continued(self, up: &Up) -> Result<Saved, Failure> {
+        let differs = |what: &str, saved: String, asked: String| {
+            let dir = up.dir.display();
+            Failure::new(format!("the cluster in {dir} has {what} {saved}, not {asked}")).advise(
+                format!("leave out the flag to go on with it, or choose another --dir than {dir}"),
+            )
+        };
+        if let Some(asked) = up.nodes.filter(|asked| *asked != self.nodes) {
+            return Err(differs(
+                "the number of members",
+                self.nodes.to_string(),
+                asked.to_string(),
+            ));
+        }
+        if let Some(asked) = up.backend.as_ref().filter(|asked| **asked != self.backend) {
+            return Err(differs("the backend", self.backend, asked.clone()));
+        }
+        if let Some(asked) = up.base_port.filter(|asked| Some(*asked) != self.base_port) {
+            let saved =
+                self.base_port.map_or("the default ones".to_owned(), |port| port.to_string());
+            return Err(differs("the base port", saved, asked.to_string()));
+        }
+        Ok(self)
+    }
+}
+
+fn unavailable(name: &str, error: &kontiki::OpenError) -> Failure {
+    let failure = Failure::new(chain(error));
+    match error {
+        kontiki::OpenError::NotCompiledIn { .. } => failure.advise(format!(
+            "for example: cargo run --release --package kontiki-cli --features {name} -- up"
+        )),
+        _ => failure.advise("choose one of these with --backend"),
+    }
+}
+
+fn members(nodes: u64, base_port: Option<u16>) -> Result<Vec<MemberPlan>, Failure> {
+    (1..=nodes)
+        .map(|id| {
+            let client_port = client_port(id, base_port)?;
+            let peer_port = client_port.checked_add(1).ok_or_else(no_ports)?;
+            Ok(MemberPlan { id, client_port, peer_port })
+        })
+        .collect()
+}
+
+fn client_port(id: u64, base_port: Option<u16>) -> Result<u16, Failure> {
+    let place = id as u16 - 1;
+    match base_port {
+        Some(base) => base.checked_add(place * PORT_STEP).ok_or_else(no_ports),
+        None => DEFAULT_PORTS.get(usize::from(place)).copied().ok_or_else(|| {
+            Failure::new("more than five members have no default ports")
+                .advise("name the first port with --base-port P; the others follow in tens")
+        }),
+    }
+}
+
+fn no_ports() -> Failure {
+    Failure::new("the members' ports would be above 65535").advise("choose a lower --base-port")
+}
+
+/// A name that no other cluster has, so that members of two never take each other's messages.
+fn new_name() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let nanos = now.map_or(0, |since| since.as_nanos());
+    format!("up-{nanos:x}-{}", std::process::id())
+}
+
+/// Writes a file so that it is there as a whole or not at all, and is still there after a crash.
+fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    let next = path.with_extension("new");
+    let mut file = fs::File::create(&next)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&next, path)?;
+    fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn up(dir: &Path) -> Up {
+        Up { nodes: None, backend: None, dir: dir.to_owned(), base_port: None }
+    }
+
+    #[test]
+    fn ports_are_where_the_help_says() {
+        let members =
+            |nodes, base| members(nodes, base).map(|m| (m[1].client_port, m[2].peer_port));
+        assert_eq!(members(3, None), Ok((22379, 32380)));
+        assert_eq!(members(3, Some(7000)), Ok((7010, 7021)));
+        assert!(members(6, None).is_err());
+        assert!(members(3, Some(65530)).is_err());
+        assert!(members(3, Some(65515)).is_err());
+    }
+
+    #[test]
+    fn a_cluster_goes_on_as_what_it_was() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        assert_eq!(Saved::read(dir.path()), Ok(None));
+        let five = Up { nodes: Some(5), base_port: Some(7000), ..up(dir.path()) };
+        let mut plan = Plan {
+            cluster: "c".to_owned(),
+            backend: "file".to_owned(),
+            durable: true,
+            dir: dir.path().to_owned(),
+            members: members(5, five.base_port).expect("ports"),
+            begun: BTreeSet::new(),
+            base_port: five.base_port,
+        };
+        plan.save().expect("saved");
+        let one = &plan.members[0].clone();
+        assert!(!plan.serve_arguments(one).contains(&"--must-have-log".to_owned()));
+        plan.has_begun(1).expect("saved");
+        assert!(plan.serve_arguments(one).contains(&"--must-have-log".to_owned()));
+        let saved = Saved::read(dir.path()).expect("readable").expect("there");
+        assert_eq!((saved.nodes, saved.base_port, &*saved.cluster), (5, Some(7000), "c"));
+        assert_eq!(saved.begun, BTreeSet::from([1]));
+        for same in [&up(dir.path()), &five] {
+            assert_eq!(saved.clone().continued(same), Ok(saved.clone()));
+        }
+        for other in [
+            Up { nodes: Some(3), ..up(dir.path()) },
+            Up { base_port: Some(8000), ..up(dir.path()) },
+            Up { backend: Some("memory".to_owned()), ..up(dir.path()) },
+        ] {
+            let failure = saved.clone().continued(&other).expect_err("another cluster");
+            assert!(failure.to_string().contains("leave out the flag"), "{failure}");
+        }
+        fs::write(dir.path().join(FILE_NAME), "cluster = 5").expect("written");
+        assert!(Saved::read(dir.path()).is_err_and(|e| e.to_string().contains("is damaged")));
+    }
+
+    #[cfg(feature = "memory")]
+    #[test]
+    fn a_volatile_cluster_is_always_new_and_leaves_nothing() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let memory = Up { backend: Some("memory".to_owned()), ..up(dir.path()) };
+        let first = Plan::from_arguments(&memory).expect("a plan");
+        first.save().expect("nothing to save");
+        assert_eq!(fs::read_dir(dir.path()).expect("it is there").count(), 0);
+        let second = Plan::from_arguments(&memory).expect("a plan");
+        assert_ne!(second.cluster, first.cluster);
+    }
+
+    #[test]
+    fn a_backend_that_is_not_here_is_named() {
+        let dir = Path::new("nowhere");
+        let with = |name: &str| Up { backend: Some(name.to_owned()), ..up(dir) };
+        let unknown = Plan::from_arguments(&with("rockdb")).expect_err("unknown").to_string();
+        assert!(unknown.contains("'rockdb'"), "{unknown}");
+        let absent = Plan::from_arguments(&with("rocksdb")).expect_err("absent").to_string();
+        assert!(absent.contains("--features rocksdb"), "{absent}");
+    }
+}

@@ -1,0 +1,98 @@
+//! Once faults stop: one leader, equal logs, equal machines, and nobody waits.
+//!
+//! Safety alone is kept by a cluster that does nothing. So each run ends with calm, and within a bounded time
+//! all of this must hold.
+
+use raft_core::consensus::{RoleName, Status};
+use raft_core::types::LogIndex;
+
+use super::{Check, Violation};
+
+/// What one member shows.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Its protocol.
+    pub status: Status,
+    /// How far its machine is.
+    pub applied: LogIndex,
+    /// What its machine came to.
+    pub machine: u64,
+    /// Whether a write is in flight.
+    pub is_writing: bool,
+    /// Whether a client waits at it.
+    pub is_waited_for: bool,
+}
+
+/// Says what still keeps the cluster from rest; nothing, if it is at rest.
+pub fn unrest(views: &[View]) -> Option<String> {
+    let leaders = views.iter().filter(|view| view.status.standing.role == RoleName::Leader);
+    let leaders: Vec<_> = leaders.map(|view| view.status.id).collect();
+    let [leader] = leaders[..] else { return Some(format!("leaders: {leaders:?}")) };
+    let first = &views[0];
+    views.iter().find_map(|view| {
+        let Status { id, standing, commit, last, durable, .. } = &view.status;
+        let facts = [
+            (standing.leader == Some(leader), "follows another"),
+            (standing.term == first.status.standing.term, "is in another term"),
+            (*last == first.status.last, "has another log"),
+            (*commit == last.index, "has not committed everything"),
+            (*durable == last.index, "has not kept everything"),
+            (view.applied == *commit, "has not applied everything"),
+            (!view.is_writing, "is writing"),
+            (!view.is_waited_for, "keeps a client waiting"),
+        ];
+        let broken = facts.iter().find(|(holds, _)| !holds);
+        broken.map(|(_, why)| format!("{id} {why}: {:?}", view.status))
+    })
+}
+
+/// Machines that have applied the same log are equal.
+pub fn check_machines(views: &[View]) -> Result<(), Violation> {
+    match views.iter().find(|view| view.machine != views[0].machine) {
+        None => Ok(()),
+        Some(other) => {
+            let (one, other) = (views[0].status.id, other.status.id);
+            let what = format!("the machines of {one} and {other} differ at rest");
+            Err(Violation::new(Check::SameMachine, what))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use raft_core::consensus::Standing;
+    use raft_core::types::{EntryId, NodeId, Term};
+
+    use super::*;
+
+    fn view(number: u64, role: RoleName) -> View {
+        let (term, index) = (Term::new(3), LogIndex::new(7));
+        let status = Status {
+            id: NodeId::new(number).expect("not zero"),
+            standing: Standing { role, term, leader: NodeId::new(1) },
+            vote: None,
+            commit: index,
+            applicable: index,
+            last: EntryId::new(term, index),
+            durable: index,
+            boundary: EntryId::ZERO,
+            membership: None,
+            peers: Vec::new(),
+            disk_stalled: false,
+        };
+        View { status, applied: index, machine: 5, is_writing: false, is_waited_for: false }
+    }
+
+    #[test]
+    fn what_differs_is_named() {
+        let mut views = [view(1, RoleName::Leader), view(2, RoleName::Follower)];
+        assert_eq!(unrest(&views), None);
+        assert_eq!(check_machines(&views), Ok(()));
+        views[1].applied = LogIndex::new(6);
+        assert!(unrest(&views).is_some_and(|why| why.contains("2 has not applied everything")));
+        views[1] = view(2, RoleName::Leader);
+        assert!(unrest(&views).is_some_and(|why| why.contains("leaders")));
+        views[1].machine = 6;
+        assert!(check_machines(&views).is_err());
+    }
+}

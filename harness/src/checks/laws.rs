@@ -1,0 +1,406 @@
+//! The laws that take two members to break.
+//!
+//! One table for each, fed after each input with what one member did: who led in which term (L1), who
+//! voted for whom (L7), which entry follows which (L3), what is committed (L5, L11), what machines came to
+//! (L5). Facts of different members, or of one before and after a restart, meet in the tables; a second fact that
+//! contradicts the first is a violation.
+
+use std::collections::{BTreeMap, HashMap};
+
+use raft_core::consensus::{Body, Message, PeerStatus, Raft, RoleName, Standing};
+use raft_core::storage::{Recovered, WriteBatch};
+use raft_core::types::{EntryId, HardState, LogIndex, NodeId, Term};
+
+use super::promises::{DiskImage, check_promise};
+use super::violation::hold;
+use super::{Check, Violation};
+use crate::sim::Digest;
+
+/// Everything known of a cluster.
+#[derive(Debug)]
+pub struct Laws {
+    members: Vec<Member>,
+    leaders: BTreeMap<Term, NodeId>,
+    votes: BTreeMap<(Term, u64), NodeId>,
+    /// What is known of each entry that was ever durable anywhere.
+    entries: HashMap<EntryId, Known>,
+    /// The terms of the committed entries, from index 1 on.
+    committed: Vec<Term>,
+    /// What machines came to after the command at an index.
+    machines: HashMap<LogIndex, u64>,
+    /// Whether promises are compared with disks; without it only their consequences are found.
+    inspects_promises: bool,
+}
+
+/// An entry's predecessor and contents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Known {
+    term_before: Term,
+    contents: u64,
+}
+
+/// What one member was seen to have.
+#[derive(Clone, Debug, Default)]
+struct Member {
+    disk: DiskImage,
+    term: Term,
+    /// The commit index of this process.
+    commit: LogIndex,
+    /// Whether it led in its term when it was last looked at.
+    led: bool,
+}
+
+impl Laws {
+    /// A cluster of members 1 to `members`, with blank disks.
+    pub fn new(members: u64, inspects_promises: bool) -> Laws {
+        Laws {
+            members: vec![Member::default(); members as usize],
+            leaders: BTreeMap::new(),
+            votes: BTreeMap::new(),
+            entries: HashMap::new(),
+            committed: Vec::new(),
+            machines: HashMap::new(),
+            inspects_promises,
+        }
+    }
+
+    /// What the member's disk surely holds.
+    pub fn disk(&self, node: NodeId) -> &DiskImage {
+        &self.members[place(node)].disk
+    }
+
+    /// The last index known to be committed by anybody.
+    pub fn committed(&self) -> LogIndex {
+        LogIndex::new(self.committed.len() as u64)
+    }
+
+    /// Whether another member asked for votes in this term.
+    pub fn asked_by_other(&self, term: Term, node: NodeId) -> bool {
+        let in_term = (term, 0)..=(term, u64::MAX);
+        self.votes.range(in_term).any(|((_, voter), vote)| *voter == vote.get() && *vote != node)
+    }
+
+    // ---- disks ----
+
+    /// A write of the member is durable.
+    pub fn on_durable(&mut self, node: NodeId, batch: &WriteBatch) -> Result<(), Violation> {
+        let disk = &mut self.members[place(node)].disk;
+        let before = disk.hard_state();
+        disk.apply(batch);
+        hold(before.may_become(disk.hard_state()), Check::Monotonic, || {
+            format!("the disk of {node} went from {before} to {}", disk.hard_state())
+        })?;
+        for entry in &batch.append {
+            let term_before = disk.term(entry.id.index.prev()).unwrap_or_default();
+            let known = Known { term_before, contents: Digest::of((entry.kind, &entry.payload)) };
+            let first = *self.entries.entry(entry.id).or_insert(known);
+            hold(first == known, Check::LogMatching, || {
+                format!("{node} holds {} with {known:?}, another holds it with {first:?}", entry.id)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The member's store was opened again. Of the writes that were in flight any number, from the first
+    /// on, may have become durable; gives that number.
+    pub fn on_recovered(
+        &mut self,
+        node: NodeId,
+        in_flight: &[WriteBatch],
+        recovered: &Recovered,
+    ) -> Result<usize, Violation> {
+        for survived in 0..=in_flight.len() {
+            if self.members[place(node)].disk.is(recovered) {
+                let member = &mut self.members[place(node)];
+                let disk = std::mem::take(&mut member.disk);
+                let term = disk.hard_state().term;
+                *member = Member { disk, term, ..Member::default() };
+                return Ok(survived);
+            }
+            if let Some(batch) = in_flight.get(survived) {
+                self.on_durable(node, batch)?;
+            }
+        }
+        let what = format!("{node} came back with {recovered:?}, which nobody wrote");
+        Err(Violation::new(Check::StoreContract, what))
+    }
+
+    // ---- what members say ----
+
+    /// The member sends a message.
+    pub fn on_send(
+        &mut self,
+        from: NodeId,
+        to: NodeId,
+        message: &Message,
+    ) -> Result<(), Violation> {
+        let vote = match &message.body {
+            Body::Vote { .. } => Some(from),
+            Body::VoteResponse { granted: true } => Some(to),
+            _ => None,
+        };
+        if let Some(vote) = vote {
+            let first = *self.votes.entry((message.term, from.get())).or_insert(vote);
+            hold(first == vote, Check::OneVote, || {
+                format!("{from} voted for {first} and for {vote} in term {}", message.term)
+            })?;
+        }
+        match self.inspects_promises {
+            true => check_promise(self.disk(from), from, to, message),
+            false => Ok(()),
+        }
+    }
+
+    /// The member has another role, term or leader.
+    pub fn on_standing(&mut self, node: NodeId, standing: Standing) -> Result<(), Violation> {
+        if standing.role != RoleName::Leader {
+            return Ok(());
+        }
+        let term = standing.term;
+        let first = *self.leaders.entry(term).or_insert(node);
+        hold(first == node, Check::ElectionSafety, || {
+            format!("{first} and {node} both lead in term {term}")
+        })?;
+        self.check_elected(node, term)
+    }
+
+    /// A majority has voted for the new leader, itself included.
+    fn check_elected(&self, node: NodeId, term: Term) -> Result<(), Violation> {
+        if !self.inspects_promises {
+            return Ok(());
+        }
+        let all = (1..=self.members.len() as u64).filter_map(NodeId::new);
+        let own = HardState { term, vote: Some(node) };
+        let voted = all.filter(|voter| match *voter == node {
+            true => self.disk(node).hard_state() == own,
+            false => self.votes.get(&(term, voter.get())) == Some(&node),
+        });
+        let votes = voted.count();
+        hold(self.is_majority(votes), Check::ElectionSafety, || {
+            format!("{node} leads in term {term} with {votes} votes")
+        })
+    }
+
+    /// The member applied the commands of a batch: ids and contents.
+    pub fn on_apply(
+        &mut self,
+        node: NodeId,
+        trail: impl IntoIterator<Item = (LogIndex, u64)>,
+    ) -> Result<(), Violation> {
+        for (index, state) in trail {
+            let first = *self.machines.entry(index).or_insert(state);
+            hold(first == state, Check::SameMachine, || {
+                format!("the machine of {node} differs from another's after {index}")
+            })?;
+        }
+        Ok(())
+    }
+
+    // ---- what members are ----
+
+    /// The member's state after an input.
+    pub fn on_state(&mut self, node: NodeId, raft: &Raft) -> Result<(), Violation> {
+        let member = &mut self.members[place(node)];
+        let (before, led) = (member.commit, member.led && member.term == raft.term());
+        let (term, commit) = (member.term, raft.commit());
+        hold(raft.term() >= term && commit >= before, Check::Monotonic, || {
+            format!("{node} went from term {term} commit {before} to {} {commit}", raft.term())
+        })?;
+        let elected = raft.is_leader() && !led;
+        (member.term, member.commit, member.led) = (raft.term(), commit, raft.is_leader());
+        if elected {
+            self.check_complete(node, raft)?;
+        }
+        if commit > before {
+            self.check_committed(node, raft, before, led)?;
+        }
+        Ok(())
+    }
+
+    /// A new leader has everything that was committed before its election. Equal ids at the end mean equal
+    /// logs before it, which `on_durable` checks.
+    fn check_complete(&self, node: NodeId, raft: &Raft) -> Result<(), Violation> {
+        let last = self.committed();
+        let Some(term) = self.committed.last() else { return Ok(()) };
+        hold(
+            *term >= raft.term() || raft.term_at(last) == Some(*term),
+            Check::LeaderCompleteness,
+            || format!("{node} leads in term {} without {last}@{term}", raft.term()),
+        )
+    }
+
+    fn check_committed(
+        &mut self,
+        node: NodeId,
+        raft: &Raft,
+        before: LogIndex,
+        led: bool,
+    ) -> Result<(), Violation> {
+        let commit = raft.commit();
+        hold(
+            !led || !self.inspects_promises || raft.term_at(commit) == Some(raft.term()),
+            Check::DurableMajority,
+            || format!("{node} commits {commit} of an older term by counting"),
+        )?;
+        for index in before.get() + 1..=commit.get() {
+            let index = LogIndex::new(index);
+            let term = raft.term_at(index).unwrap_or_default();
+            match self.committed.get(index.get() as usize - 1).copied() {
+                Some(known) => hold(known == term, Check::CommittedForEver, || {
+                    format!("{node} commits {index}@{term}, where {index}@{known} was committed")
+                })?,
+                None => self.commit(node, EntryId::new(term, index))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// An entry is committed for the first time: a majority of disks surely holds it.
+    fn commit(&mut self, node: NodeId, id: EntryId) -> Result<(), Violation> {
+        let copies = self.durable_copies(id);
+        self.committed.push(id.term);
+        hold(self.is_majority(copies), Check::DurableMajority, || {
+            format!("{node} commits {id}, which is durable on {copies} members")
+        })
+    }
+
+    /// On how many disks an entry surely is.
+    pub fn durable_copies(&self, id: EntryId) -> usize {
+        self.members.iter().filter(|member| member.disk.holds(id)).count()
+    }
+
+    /// Whether so many members are a majority.
+    pub fn is_majority(&self, members: usize) -> bool {
+        members > self.members.len() / 2
+    }
+
+    /// A leader believes no more of its peers than their disks hold, as long as they are in its term.
+    pub fn check_peers(
+        &self,
+        node: NodeId,
+        raft: &Raft,
+        peers: &[PeerStatus],
+    ) -> Result<(), Violation> {
+        for peer in peers.iter().filter(|_| self.inspects_promises) {
+            let disk = self.disk(peer.id);
+            let same_term = disk.hard_state().term == raft.term();
+            let (matched, own) = (peer.matched, raft.term_at(peer.matched));
+            hold(!same_term || disk.term(matched) == own, Check::MatchIndex, || {
+                format!("{node} believes {} to match up to {matched}", peer.id)
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn place(node: NodeId) -> usize {
+    node.get() as usize - 1
+}
+
+#[cfg(test)]
+mod tests {
+    use raft_core::types::{Entry, EntryKind};
+
+    use super::*;
+
+    fn node(number: u64) -> NodeId {
+        NodeId::new(number).expect("not zero")
+    }
+
+    fn entry(index: u64, term: u64, payload: &'static str) -> Entry {
+        let id = EntryId::new(Term::new(term), LogIndex::new(index));
+        Entry::new(id, EntryKind::Command, payload.into())
+    }
+
+    fn vote(term: u64) -> WriteBatch {
+        let hard_state = HardState { term: Term::new(term), vote: Some(node(1)) };
+        WriteBatch { hard_state: Some(hard_state), ..WriteBatch::default() }
+    }
+
+    fn leads(term: u64) -> Standing {
+        Standing { role: RoleName::Leader, term: Term::new(term), leader: None }
+    }
+
+    #[test]
+    fn two_leaders_of_one_term_are_found() {
+        let mut laws = Laws::new(3, false);
+        assert_eq!(laws.on_standing(node(1), leads(4)), Ok(()));
+        assert_eq!(laws.on_standing(node(2), leads(5)), Ok(()));
+        let found = laws.on_standing(node(3), leads(4)).expect_err("a second leader");
+        assert_eq!(found.check, Check::ElectionSafety);
+    }
+
+    #[test]
+    fn a_leader_without_a_majority_is_found() {
+        let mut laws = Laws::new(3, true);
+        laws.on_durable(node(1), &vote(4)).expect("sound");
+        let found = laws.on_standing(node(1), leads(4)).expect_err("one vote of three");
+        assert_eq!(found.check, Check::ElectionSafety);
+        laws.votes.insert((Term::new(4), 2), node(1));
+        assert_eq!(laws.on_standing(node(1), leads(4)), Ok(()));
+    }
+
+    #[test]
+    fn a_second_vote_is_found_whatever_happened_between() {
+        let granted = Message::new(Term::new(4), Body::VoteResponse { granted: true });
+        let mut laws = Laws::new(3, false);
+        assert_eq!(laws.on_send(node(1), node(2), &granted), Ok(()));
+        assert_eq!(laws.on_send(node(1), node(2), &granted), Ok(()));
+        let found = laws.on_send(node(1), node(3), &granted).expect_err("a second vote");
+        assert_eq!(found.check, Check::OneVote);
+    }
+
+    #[test]
+    fn logs_that_do_not_match_are_found() {
+        let mut laws = Laws::new(3, true);
+        let write = |entries| WriteBatch::of_entries(entries);
+        laws.on_durable(node(1), &write(vec![entry(1, 1, "a"), entry(2, 2, "b")])).expect("first");
+        laws.on_durable(node(2), &write(vec![entry(1, 1, "a")])).expect("the same");
+        let other_contents = laws.on_durable(node(2), &write(vec![entry(2, 2, "c")]));
+        assert_eq!(other_contents.expect_err("found").check, Check::LogMatching);
+        let other_prefix =
+            laws.on_durable(node(3), &write(vec![entry(1, 2, "a"), entry(2, 2, "b")]));
+        assert_eq!(other_prefix.expect_err("found").check, Check::LogMatching);
+    }
+
+    #[test]
+    fn a_commit_without_a_durable_majority_is_found() {
+        let mut laws = Laws::new(3, true);
+        let first = entry(1, 1, "a");
+        laws.on_durable(node(1), &WriteBatch::of_entries(vec![first.clone()])).expect("sound");
+        let found = laws.commit(node(1), first.id).expect_err("one copy of three");
+        assert_eq!(found.check, Check::DurableMajority);
+    }
+
+    #[test]
+    fn machines_that_differ_are_found() {
+        let mut laws = Laws::new(3, true);
+        assert_eq!(laws.on_apply(node(1), [(LogIndex::new(3), 77)]), Ok(()));
+        assert_eq!(laws.on_apply(node(2), [(LogIndex::new(3), 77)]), Ok(()));
+        let found = laws.on_apply(node(3), [(LogIndex::new(3), 78)]).expect_err("another");
+        assert_eq!(found.check, Check::SameMachine);
+    }
+
+    #[test]
+    fn a_store_that_shows_what_nobody_wrote_is_found() {
+        let mut laws = Laws::new(1, true);
+        let write = WriteBatch::of_entries(vec![entry(1, 1, "a")]);
+        let mut recovered = Recovered {
+            bounds: Default::default(),
+            hard_state: HardState::default(),
+            term_runs: Vec::new(),
+            memberships: Vec::new(),
+            commit_hint: LogIndex::ZERO,
+            tail: raft_core::storage::Tail::Clean,
+        };
+        assert_eq!(laws.on_recovered(node(1), std::slice::from_ref(&write), &recovered), Ok(0));
+        recovered.bounds.last = write.append[0].id;
+        recovered
+            .term_runs
+            .push(raft_core::types::TermRun { first: LogIndex::new(1), term: Term::new(1) });
+        assert_eq!(laws.on_recovered(node(1), std::slice::from_ref(&write), &recovered), Ok(1));
+        recovered.hard_state.term = Term::new(9);
+        let found = laws.on_recovered(node(1), &[], &recovered).expect_err("nobody wrote term 9");
+        assert_eq!(found.check, Check::StoreContract);
+    }
+}

@@ -1,0 +1,21 @@
+//! What must hold, whatever fails: one property for each file.
+//!
+//! | room | checks |
+//! |---|---|
+//! | [`promises`] | nothing is said before the disk has kept what it rests on (L6, L7) |
+//! | [`laws`] | what takes two members to break (L1 to L5, L8, L11, L12) |
+//! | [`order`] | clients: the committed log is the order in which things happened |
+//! | [`linearizable`] | clients: some order explains what they saw; knows nothing of the log |
+//! | [`convergence`] | once faults stop, all members become equal and serve |
+//!
+//! All but [`linearizable`] are fed by the simulator after each input. That one takes a history of
+//! any origin, so the same checker judges clusters of real processes.
+
+pub mod convergence;
+pub mod laws;
+pub mod linearizable;
+pub mod order;
+pub mod promises;
+mod violation;
+
+pub use violation::{Check, Violation};

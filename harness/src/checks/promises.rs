@@ -1,0 +1,132 @@
+//! Nothing is said before the disk has kept what it rests on.
+//!
+//! For each member, what its disk surely holds is kept here beside the real store: term, vote, and the
+//! term of each entry. Every message is compared with it at the moment it is sent (L6, L7). Such a promise,
+//! once broken, may take a rare crash to do harm; here it is found when it is made.
+
+use raft_core::consensus::{Body, Message, Verdict};
+use raft_core::storage::{Recovered, WriteBatch};
+use raft_core::types::{EntryId, HardState, LogIndex, NodeId, Term};
+
+use super::violation::hold;
+use super::{Check, Violation};
+
+/// What one member's disk surely holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DiskImage {
+    hard_state: HardState,
+    /// The terms of the entries, from index 1 on.
+    terms: Vec<Term>,
+}
+
+impl DiskImage {
+    /// Term and vote.
+    pub fn hard_state(&self) -> HardState {
+        self.hard_state
+    }
+
+    /// The last entry's index.
+    pub fn last(&self) -> LogIndex {
+        LogIndex::new(self.terms.len() as u64)
+    }
+
+    /// The term of an entry; of index 0 too.
+    pub fn term(&self, index: LogIndex) -> Option<Term> {
+        match index.get() {
+            0 => Some(Term::ZERO),
+            at => self.terms.get(at as usize - 1).copied(),
+        }
+    }
+
+    /// Whether this very entry is there.
+    pub fn holds(&self, id: EntryId) -> bool {
+        self.term(id.index) == Some(id.term)
+    }
+
+    /// A batch is durable now.
+    pub fn apply(&mut self, batch: &WriteBatch) {
+        self.hard_state = batch.hard_state.unwrap_or(self.hard_state);
+        if let Some(cut) = batch.truncate_after {
+            self.terms.truncate(cut.get() as usize);
+        }
+        self.terms.extend(batch.append.iter().map(|entry| entry.id.term));
+    }
+
+    /// Whether a store that was opened shows exactly this.
+    pub fn is(&self, recovered: &Recovered) -> bool {
+        let mut runs = recovered.term_runs.iter().peekable();
+        let mut term = Term::ZERO;
+        self.hard_state == recovered.hard_state
+            && self.last() == recovered.bounds.last.index
+            && self.terms.iter().zip(1..).all(|(own, index)| {
+                if let Some(run) = runs.next_if(|run| run.first.get() == index) {
+                    term = run.term;
+                }
+                *own == term
+            })
+    }
+}
+
+/// Checks what a member says against what its disk surely holds.
+pub fn check_promise(
+    disk: &DiskImage,
+    from: NodeId,
+    to: NodeId,
+    message: &Message,
+) -> Result<(), Violation> {
+    let kept = disk.hard_state();
+    let said = || format!("{from} -> {to}: {message}, but its disk holds {kept}");
+    let voted = |vote| kept == HardState { term: message.term, vote: Some(vote) };
+    match &message.body {
+        Body::PreVote { .. } | Body::PreVoteResponse { .. } => Ok(()),
+        Body::Vote { .. } => hold(voted(from), Check::DurablePromise, said),
+        Body::VoteResponse { granted: true } => hold(voted(to), Check::DurablePromise, said),
+        Body::AppendResponse { verdict: Verdict::Accepted { matched }, .. } => {
+            let durable = kept.term == message.term && *matched <= disk.last();
+            hold(durable, Check::DurablePromise, || format!("{}, up to {}", said(), disk.last()))
+        }
+        _ => hold(message.term <= kept.term, Check::DurablePromise, said),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(number: u64) -> NodeId {
+        NodeId::new(number).expect("not zero")
+    }
+
+    fn disk(term: u64, vote: Option<u64>) -> DiskImage {
+        let hard_state = HardState { term: Term::new(term), vote: vote.map(node) };
+        DiskImage { hard_state, terms: vec![Term::new(1); 4] }
+    }
+
+    fn granted(term: u64) -> Message {
+        Message::new(Term::new(term), Body::VoteResponse { granted: true })
+    }
+
+    fn accepted(matched: u64) -> Message {
+        let matched = LogIndex::new(matched);
+        let round = raft_core::consensus::Round(0);
+        let body = Body::AppendResponse { verdict: Verdict::Accepted { matched }, round };
+        Message::new(Term::new(2), body)
+    }
+
+    #[test]
+    fn a_vote_that_is_not_durable_is_found() {
+        let says = |disk: &DiskImage, message| check_promise(disk, node(1), node(2), &message);
+        assert_eq!(says(&disk(3, Some(2)), granted(3)), Ok(()));
+        assert!(says(&disk(3, None), granted(3)).is_err());
+        assert!(says(&disk(3, Some(3)), granted(3)).is_err());
+        assert!(says(&disk(2, Some(2)), granted(3)).is_err());
+    }
+
+    #[test]
+    fn an_acknowledgement_that_is_not_durable_is_found() {
+        let says = |disk: &DiskImage, message| check_promise(disk, node(1), node(2), &message);
+        assert_eq!(says(&disk(2, None), accepted(4)), Ok(()));
+        assert!(says(&disk(2, None), accepted(5)).is_err());
+        assert!(says(&disk(1, None), accepted(4)).is_err());
+    }
+}

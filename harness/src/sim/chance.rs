@@ -1,0 +1,102 @@
+//! Chance that repeats itself: SplitMix64, one stream for each part of the world.
+
+use crate::sim::Time;
+
+/// A stream of random numbers.
+#[derive(Clone, Debug)]
+pub struct Chance {
+    state: u64,
+}
+
+/// Out of so many: the unit of rates.
+pub(crate) const MILLION: u64 = 1_000_000;
+
+impl Chance {
+    /// The stream of one part of the world that a seed makes, by the part's name and number.
+    pub fn stream(seed: u64, part: &str, number: u64) -> Chance {
+        let mut chance = Chance { state: seed };
+        let mut state = chance.draw();
+        for byte in part.bytes() {
+            chance.state = state ^ u64::from(byte);
+            state = chance.draw();
+        }
+        chance.state = state ^ number;
+        Chance { state: chance.draw() }
+    }
+
+    /// The next number (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
+    pub fn draw(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `bound`, which is not zero.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.draw() % bound
+    }
+
+    /// A number from `least` to `most`, both included.
+    pub fn between(&mut self, least: u64, most: u64) -> u64 {
+        least + self.below(most - least + 1)
+    }
+
+    /// Whether something happens that does so in `rate` of a million cases. Draws nothing at rate
+    /// zero.
+    pub fn happens(&mut self, rate: u64) -> bool {
+        rate > 0 && self.below(MILLION) < rate
+    }
+
+    /// One of two equal chances.
+    pub fn coin(&mut self) -> bool {
+        self.draw() & 1 == 1
+    }
+
+    /// One of these.
+    pub fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.below(choices.len() as u64) as usize]
+    }
+
+    /// A duration around `typical` with a heavy tail: each doubling is half as likely as the one before.
+    pub fn heavy(&mut self, typical: Time) -> Time {
+        let mut time = self.between(typical / 2, typical);
+        while self.coin() {
+            time = time.saturating_mul(2);
+        }
+        time.min(typical.saturating_mul(256))
+    }
+
+    /// A number between two bounds whose logarithm is spread evenly, so that small and large scales are
+    /// equally likely.
+    pub fn scale(&mut self, least: u64, most: u64) -> u64 {
+        let (low, high) = (least.max(1).ilog2(), most.max(1).ilog2());
+        let exponent = self.between(u64::from(low), u64::from(high));
+        self.between(1 << exponent, (2 << exponent) - 1).clamp(least, most)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_differ_and_repeat() {
+        let first = |part, number| Chance::stream(7, part, number).draw();
+        assert_eq!(first("disk", 1), first("disk", 1));
+        assert_ne!(first("disk", 1), first("disk", 2));
+        assert_ne!(first("disk", 1), first("clock", 1));
+        assert_ne!(first("disk", 1), Chance::stream(8, "disk", 1).draw());
+    }
+
+    #[test]
+    fn numbers_stay_in_bounds() {
+        let mut chance = Chance::stream(1, "bounds", 0);
+        for _ in 0..10_000 {
+            assert!((3..=5).contains(&chance.between(3, 5)));
+            assert!((2..=4096).contains(&chance.scale(2, 4096)));
+            assert!(chance.heavy(100) <= 25_600);
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Clients: each asks, waits for the answer, thinks, and asks again, at any member.
+//!
+//! Some go to whoever believes that it leads, be it stale. Some lose their patience, and ask something else
+//! elsewhere; the answer may still come. A client whose member stops learns nothing, as over a broken
+//! connection.
+
+use crate::sim::machine::KEYS;
+use crate::sim::plan::ClientPlan;
+use crate::sim::{Chance, Time};
+
+#[derive(Debug)]
+pub(crate) struct Workload {
+    plan: ClientPlan,
+    chance: Chance,
+    /// What each client waits for.
+    waits: Vec<Wait>,
+}
+
+/// The group of operations that a client waits for, and how many of them are open.
+#[derive(Clone, Copy, Debug, Default)]
+struct Wait {
+    group: u64,
+    count: u64,
+    open: u64,
+}
+
+/// What is about to be asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request {
+    pub(crate) is_read: bool,
+    /// How many commands together.
+    pub(crate) count: u64,
+}
+
+impl Workload {
+    pub(crate) fn new(plan: ClientPlan, chance: Chance) -> Workload {
+        let waits = vec![Wait::default(); plan.count as usize];
+        Workload { plan, chance, waits }
+    }
+
+    /// The clients, by number.
+    pub(crate) fn clients(&self) -> std::ops::Range<u64> {
+        0..self.plan.count
+    }
+
+    /// What some client asks next.
+    pub(crate) fn next_request(&mut self) -> Request {
+        let is_read = self.chance.happens(self.plan.reads);
+        let count = if is_read { 1 } else { self.chance.between(1, self.plan.group) };
+        Request { is_read, count }
+    }
+
+    /// The register that the next operation is about.
+    pub(crate) fn key(&mut self) -> u64 {
+        self.chance.below(KEYS)
+    }
+
+    /// How many bytes the next command has too many.
+    pub(crate) fn padding(&mut self) -> usize {
+        self.chance.between(0, self.plan.padding) as usize
+    }
+
+    /// Which member to ask, of those that run and those of them that lead.
+    pub(crate) fn choose(&mut self, running: &[usize], leading: &[usize]) -> Option<usize> {
+        let at_leader = self.chance.happens(self.plan.at_leader) && !leading.is_empty();
+        let choices = if at_leader { leading } else { running };
+        (!choices.is_empty()).then(|| self.chance.one_of(choices))
+    }
+
+    /// The client waits for a group of so many answers. For how long, if it is not for ever.
+    pub(crate) fn waits(&mut self, client: u64, group: u64, count: u64) -> Option<Time> {
+        *self.waits.get_mut(client as usize)? = Wait { group, count, open: count };
+        (self.plan.patience > 0).then(|| self.chance.heavy(self.plan.patience))
+    }
+
+    /// The client has the answer to an operation. When it asks again, if it waits for no other.
+    pub(crate) fn answered(&mut self, client: u64, number: u64) -> Option<Time> {
+        let wait = self.waits.get_mut(client as usize)?;
+        if wait.open == 0 || !(wait.group..wait.group + wait.count).contains(&number) {
+            return None;
+        }
+        wait.open -= 1;
+        (wait.open == 0).then(|| self.think())
+    }
+
+    /// The client loses its patience with a group. Whether it still waited for it.
+    pub(crate) fn gives_up(&mut self, client: u64, group: u64) -> bool {
+        let wait = &mut self.waits[client as usize];
+        let waits = wait.group == group && wait.open > 0;
+        wait.open *= u64::from(!waits);
+        waits
+    }
+
+    /// How long a client thinks.
+    pub(crate) fn think(&mut self) -> Time {
+        self.chance.heavy(self.plan.think)
+    }
+}

@@ -1,0 +1,245 @@
+//! One member: a pump, its store, its machine, its clock, and the clients that wait at it.
+
+use std::collections::BTreeSet;
+
+use raft_core::consensus::{Config, Start};
+use raft_core::storage::record::encode_membership;
+use raft_core::storage::{LogError, Recovered, WriteBatch};
+use raft_core::types::{
+    ClusterId, Entry, EntryId, EntryKind, Identity, LogIndex, Membership, NodeId, StoreId, Term,
+};
+use raft_node::StateMachine;
+use raft_node::pump::{ApplyBatch, Clients, Event, Pump};
+
+use crate::checks::convergence::View;
+use crate::sim::machine::Registers;
+use crate::sim::plan::{HostPlan, Plan};
+use crate::sim::planted::{Planted, StoreBug};
+use crate::sim::store_host::{SimulatedDisk, StoreHost};
+use crate::sim::{Chance, TICK, Time};
+
+/// How the pump's clients are named here: by the number of the first operation of a group.
+#[derive(Debug)]
+pub(crate) struct Requests;
+
+impl Clients for Requests {
+    type Proposals = u64;
+    type Reads = u64;
+}
+
+/// One member, running or not.
+pub(crate) struct Member {
+    pub(crate) id: NodeId,
+    /// Counts the starts. What belongs to an earlier process is dropped.
+    pub(crate) process: u64,
+    pub(crate) pump: Option<Pump<Requests>>,
+    pub(crate) host: StoreHost,
+    pub(crate) machine: Registers,
+    /// The machine before its last batch, for a planted bug.
+    pub(crate) machine_before: Registers,
+    /// The batch that the machine works on.
+    pub(crate) applying: Option<ApplyBatch<Requests>>,
+    /// What arrived and was not taken up.
+    pub(crate) inbox: Vec<Event<Requests>>,
+    /// The operations that wait here.
+    pub(crate) waiting: BTreeSet<u64>,
+    /// Until when it works on its last turn, or stands still.
+    pub(crate) busy_until: Time,
+    pub(crate) paused_until: Time,
+    /// Whether its waking is on the agenda, and whether it is in a turn.
+    pub(crate) wakes: bool,
+    pub(crate) turns: bool,
+    /// How many times as long its disk takes, and until when.
+    pub(crate) slowness: (u64, Time),
+    /// When it stopped, and when its oldest write began.
+    pub(crate) stopped_at: Time,
+    pub(crate) writing_since: Time,
+    /// How many writes this process has begun, and how many have ended.
+    pub(crate) writes_begun: u64,
+    pub(crate) writes_finished: u64,
+    /// What was in flight when it stopped, until it starts again.
+    pub(crate) left_in_flight: Vec<WriteBatch>,
+    tick: Time,
+    plan: HostPlan,
+    /// The chance of the disk, and of the clock and the processor.
+    disk_chance: Chance,
+    clock_chance: Chance,
+}
+
+impl Member {
+    pub(crate) fn new(
+        id: NodeId,
+        plan: &Plan,
+        disk: Box<dyn SimulatedDisk>,
+        planted: Option<Planted>,
+    ) -> Member {
+        let mut clock_chance = Chance::stream(plan.seed, "clock", id.get());
+        Member {
+            id,
+            process: 0,
+            pump: None,
+            host: StoreHost::new(disk, Planted::of_store(planted)),
+            machine: Registers::new(plan.host.durable_machine),
+            machine_before: Registers::default(),
+            applying: None,
+            inbox: Vec::new(),
+            waiting: BTreeSet::new(),
+            busy_until: 0,
+            paused_until: 0,
+            wakes: false,
+            turns: false,
+            slowness: (1, 0),
+            stopped_at: 0,
+            writing_since: 0,
+            writes_begun: 0,
+            writes_finished: 0,
+            left_in_flight: Vec::new(),
+            tick: drifted(&mut clock_chance, plan.host.drift),
+            plan: plan.host.clone(),
+            disk_chance: Chance::stream(plan.seed, "disk", id.get()),
+            clock_chance,
+        }
+    }
+
+    /// Writes what a bootstrap writes.
+    pub(crate) fn bootstrap(&mut self, members: u64) -> Result<WriteBatch, LogError> {
+        self.host.open()?;
+        let voters = (1..=members).filter_map(NodeId::new);
+        let membership = Membership::of_voters(voters.map(|node| (node, Default::default())))
+            .expect("a few voters");
+        let id = EntryId::new(Term::ZERO, LogIndex::new(1));
+        let first = Entry::new(id, EntryKind::Membership, encode_membership(&membership));
+        let batch = WriteBatch::of_entries(vec![first]);
+        self.host.write_first(identity(self.id), batch.clone())?;
+        self.host.crash(&mut self.disk_chance);
+        Ok(batch)
+    }
+
+    /// Opens the store; what it remembers.
+    pub(crate) fn open(&mut self) -> Result<Recovered, LogError> {
+        Ok(self.host.open()?.1)
+    }
+
+    /// Starts a process on what the store remembers.
+    pub(crate) fn start(&mut self, plan: &Plan, recovered: Recovered, planted: Option<Planted>) {
+        let applied = self.machine.applied().map_or(LogIndex::ZERO, |id| id.index);
+        let applied = match Planted::of_store(planted) {
+            Some(StoreBug::LastCommandAppliedAgain) => applied.prev().max(LogIndex::ZERO),
+            _ => applied,
+        };
+        let share = |(index, membership)| (index, std::sync::Arc::new(membership));
+        let start = Start {
+            hard_state: recovered.hard_state,
+            boundary: recovered.bounds.boundary,
+            last: recovered.bounds.last.index,
+            term_runs: recovered.term_runs,
+            base: None,
+            memberships: recovered.memberships.into_iter().map(share).collect(),
+            commit: recovered.commit_hint.max(applied),
+            applied,
+        };
+        let seed = self.clock_chance.draw();
+        let config = Config {
+            id: self.id,
+            seed,
+            #[cfg(feature = "mutants")]
+            mutant: Planted::of_core(planted),
+            ..plan.config.clone()
+        };
+        let start_number = self.clock_chance.draw();
+        let limits = plan.limits.clone();
+        let pump = Pump::new(identity(self.id), config, limits, start, start_number);
+        self.pump = Some(pump);
+        #[cfg(feature = "mutants")]
+        if let (Some(Planted::Pump(bug)), Some(pump)) = (planted, &mut self.pump) {
+            pump.plant(bug);
+        }
+        self.tick = drifted(&mut self.clock_chance, self.plan.drift);
+    }
+
+    /// Stops at once. Gives back the writes that were in flight and the operations that waited.
+    pub(crate) fn crash(&mut self, now: Time) -> (Vec<WriteBatch>, BTreeSet<u64>) {
+        self.pump = None;
+        self.process += 1;
+        self.machine.crash();
+        self.applying = None;
+        self.inbox.clear();
+        (self.busy_until, self.paused_until) = (0, 0);
+        (self.wakes, self.stopped_at) = (false, now);
+        (self.writes_begun, self.writes_finished) = (0, 0);
+        (self.host.crash(&mut self.disk_chance), std::mem::take(&mut self.waiting))
+    }
+
+    /// Whether it runs.
+    pub(crate) fn is_up(&self) -> bool {
+        self.pump.is_some()
+    }
+
+    /// Whether it believes that it leads.
+    pub(crate) fn leads(&self) -> bool {
+        self.pump.as_ref().is_some_and(|pump| pump.raft().is_leader())
+    }
+
+    /// When it will take up what arrives.
+    pub(crate) fn ready_at(&self) -> Time {
+        self.busy_until.max(self.paused_until)
+    }
+
+    /// How long until the next tick of its clock.
+    pub(crate) fn tick(&self) -> Time {
+        self.tick
+    }
+
+    /// How long its disk takes for a write that begins now.
+    pub(crate) fn write_time(&mut self, now: Time) -> Time {
+        let (factor, until) = self.slowness;
+        let usual = self.disk_chance.heavy(self.plan.write);
+        match until > now {
+            true => usual.saturating_mul(factor).min(usual + until - now),
+            false => usual,
+        }
+    }
+
+    /// How long a read of entries takes.
+    pub(crate) fn read_time(&mut self) -> Time {
+        self.disk_chance.heavy(self.plan.read)
+    }
+
+    /// Whether the next write fails.
+    pub(crate) fn fails_next_write(&mut self) -> bool {
+        self.disk_chance.happens(self.plan.failed_writes)
+    }
+
+    /// Everything is well from now on.
+    pub(crate) fn calm(&mut self, now: Time) {
+        self.plan.failed_writes = 0;
+        self.plan.drift = 0;
+        self.plan.write = self.plan.write.min(500);
+        self.plan.read = self.plan.read.min(500);
+        self.tick = TICK;
+        self.slowness = (1, 0);
+        self.paused_until = self.paused_until.min(now);
+        self.wakes = false;
+    }
+
+    /// What it shows at rest.
+    pub(crate) fn view(&self) -> Option<View> {
+        let pump = self.pump.as_ref()?;
+        Some(View {
+            status: pump.status(),
+            applied: pump.applied(),
+            machine: self.machine.chain(),
+            is_writing: self.host.in_flight().next().is_some(),
+            is_waited_for: !self.waiting.is_empty(),
+        })
+    }
+}
+
+fn identity(node: NodeId) -> Identity {
+    Identity { cluster: ClusterId(7), node, store: StoreId(node.get()) }
+}
+
+fn drifted(chance: &mut Chance, drift: u64) -> Time {
+    let most = TICK * drift / 1_000_000;
+    TICK - most / 2 + chance.between(0, most)
+}

@@ -1,0 +1,141 @@
+//! The network: who can reach whom, how long it takes, what is lost, and what comes twice.
+//!
+//! Protocol messages may be lost, delayed, reordered, doubled, and delivered again long after
+//! (the *archive*), even to a member that was restarted meanwhile. A forwarded proposal is bound to the
+//! process it was sent to, as to a connection: its copy may come soon after, never to another process,
+//! since a transport never sends a frame twice.
+
+use raft_core::types::NodeId;
+use raft_node::{Content, Envelope};
+
+use crate::sim::plan::NetworkPlan;
+use crate::sim::{Chance, Time};
+
+/// How many old messages are kept. A new one replaces any, so that some become very old.
+const ARCHIVE: usize = 256;
+
+/// Out of so many messages, one goes to the archive.
+const ARCHIVE_SHARE: u64 = 6;
+
+/// A message on its way.
+#[derive(Clone, Debug)]
+pub(crate) struct Parcel {
+    pub(crate) from: NodeId,
+    pub(crate) to: NodeId,
+    pub(crate) envelope: Envelope,
+    /// The process that it is for, if it must not reach another.
+    pub(crate) process: Option<u64>,
+    /// Why it arrives.
+    pub(crate) origin: Origin,
+}
+
+/// Which copy of a message this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Origin {
+    First,
+    Duplicate,
+    Archive,
+}
+
+#[derive(Debug)]
+pub(crate) struct Network {
+    plan: NetworkPlan,
+    chance: Chance,
+    members: u64,
+    /// Pairs (from, to) that cannot reach each other, as a matrix.
+    cut: Vec<bool>,
+    /// When the last message of each pair arrives, for ordered delivery.
+    last_arrival: Vec<Time>,
+    archive: Vec<Parcel>,
+}
+
+impl Network {
+    pub(crate) fn new(plan: NetworkPlan, members: u64, chance: Chance) -> Network {
+        let pairs = (members * members) as usize;
+        Network {
+            plan,
+            chance,
+            members,
+            cut: vec![false; pairs],
+            last_arrival: vec![0; pairs],
+            archive: Vec::new(),
+        }
+    }
+
+    /// Sends a message: what arrives, and when.
+    pub(crate) fn send(&mut self, now: Time, parcel: Parcel, arrivals: &mut Vec<(Time, Parcel)>) {
+        if self.chance.happens(self.plan.archive) && !self.archive.is_empty() {
+            let old = self.archive[self.chance.below(self.archive.len() as u64) as usize].clone();
+            if self.connects(old.from, old.to) {
+                arrivals.push((now + self.plan.delay, old));
+            }
+        }
+        self.keep(&parcel);
+        if !self.connects(parcel.from, parcel.to) || self.chance.happens(self.plan.loss) {
+            return;
+        }
+        let at = self.arrival(now, &parcel);
+        if self.chance.happens(self.plan.duplicate) {
+            let again = at + self.chance.heavy(self.plan.delay);
+            let copy = Parcel { origin: Origin::Duplicate, ..parcel.clone() };
+            arrivals.push((again, copy));
+        }
+        arrivals.push((at, parcel));
+    }
+
+    fn keep(&mut self, parcel: &Parcel) {
+        let is_protocol = matches!(parcel.envelope.content, Content::Raft { .. });
+        if self.plan.archive == 0 || !is_protocol || self.chance.below(ARCHIVE_SHARE) > 0 {
+            return;
+        }
+        let kept = Parcel { origin: Origin::Archive, ..parcel.clone() };
+        match self.archive.len() < ARCHIVE {
+            true => self.archive.push(kept),
+            false => self.archive[self.chance.below(ARCHIVE as u64) as usize] = kept,
+        }
+    }
+
+    fn arrival(&mut self, now: Time, parcel: &Parcel) -> Time {
+        let late = self.chance.happens(self.plan.late);
+        let delay = match late {
+            true => self.chance.heavy(self.plan.late_delay),
+            false => self.chance.between(self.plan.delay / 2, self.plan.delay * 2),
+        };
+        let pair = self.pair(parcel.from, parcel.to);
+        let mut at = now + delay;
+        if self.plan.ordered {
+            at = at.max(self.last_arrival[pair] + 1);
+            self.last_arrival[pair] = at;
+        }
+        at
+    }
+
+    fn pair(&self, from: NodeId, to: NodeId) -> usize {
+        ((from.get() - 1) * self.members + to.get() - 1) as usize
+    }
+
+    fn connects(&self, from: NodeId, to: NodeId) -> bool {
+        !self.cut[self.pair(from, to)]
+    }
+
+    /// Cuts every pair for which this holds, and heals the others.
+    pub(crate) fn cut_where(&mut self, is_cut: impl Fn(u64, u64) -> bool) {
+        for from in 1..=self.members {
+            for to in 1..=self.members {
+                let pair = ((from - 1) * self.members + to - 1) as usize;
+                self.cut[pair] = from != to && is_cut(from, to);
+            }
+        }
+    }
+
+    /// Everything is well from now on, and stays so.
+    pub(crate) fn calm(&mut self) {
+        self.cut_where(|_, _| false);
+        self.plan.ordered = false;
+        self.plan.loss = 0;
+        self.plan.duplicate = 0;
+        self.plan.late = 0;
+        self.plan.archive = 0;
+        self.plan.delay = self.plan.delay.min(1_000);
+    }
+}

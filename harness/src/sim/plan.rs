@@ -1,0 +1,279 @@
+//! What a seed draws: how many members, which limits, which faults and how often.
+//!
+//! Swarm testing: each fault is left out of about half of the seeds, since faults can hide each other,
+//! and rates are drawn by their scale, so that rare and frequent are equally likely. One seed in sixteen is
+//! *boring*: nothing fails, and everything must simply work.
+
+use raft_core::consensus::Config;
+use raft_core::types::NodeId;
+use raft_node::pump::Limits;
+
+use crate::sim::chance::MILLION;
+use crate::sim::{Chance, TICK, Time};
+
+/// Everything that a seed decides before its run begins.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The seed.
+    pub seed: u64,
+    /// How many members there are.
+    pub members: u64,
+    /// Whether nothing fails.
+    pub boring: bool,
+    /// The protocol's settings; id and seed are each member's own.
+    pub config: Config,
+    /// The pump's limits.
+    pub limits: Limits,
+    /// The network.
+    pub network: NetworkPlan,
+    /// Disks, machines and processors.
+    pub host: HostPlan,
+    /// Faults that strike members.
+    pub faults: FaultPlan,
+    /// The clients.
+    pub clients: ClientPlan,
+}
+
+/// How the network behaves. Rates are out of a million messages.
+#[derive(Clone, Debug)]
+pub struct NetworkPlan {
+    /// Typical delay.
+    pub delay: Time,
+    /// Messages that vanish.
+    pub loss: u64,
+    /// Messages that arrive twice.
+    pub duplicate: u64,
+    /// Messages that take long, with a heavy tail.
+    pub late: u64,
+    /// How long those typically take.
+    pub late_delay: Time,
+    /// Sends upon which an old message arrives again.
+    pub archive: u64,
+    /// Whether messages of one member to another keep their order, as on one connection.
+    pub ordered: bool,
+}
+
+/// How the machines of the members behave.
+#[derive(Clone, Debug)]
+pub struct HostPlan {
+    /// How long a write typically takes.
+    pub write: Time,
+    /// How long a read of entries typically takes.
+    pub read: Time,
+    /// How long applying a batch takes; zero: it is done between two turns.
+    pub apply: Time,
+    /// How long a turn of the pump takes; what arrives meanwhile is taken up together.
+    pub turn: Time,
+    /// By how much clocks may run wrong, out of a million.
+    pub drift: u64,
+    /// Writes that fail, out of a million.
+    pub failed_writes: u64,
+    /// Whether the machine keeps its state through crashes.
+    pub durable_machine: bool,
+}
+
+/// How often members are struck, and how. The weights say which fault is how likely.
+#[derive(Clone, Debug)]
+pub struct FaultPlan {
+    /// Typical time between two faults.
+    pub interval: Time,
+    /// Typical time until what was cut, slowed or stopped is well again.
+    pub duration: Time,
+    /// Faults that strike the leader, out of a million; others strike anybody.
+    pub at_leader: u64,
+    /// Which faults, with weights.
+    pub weights: [u64; FaultKind::ALL.len()],
+    /// Out of a million granted votes, those upon which the voter crashes and comes back at once.
+    pub crash_upon_vote: u64,
+    /// Out of a million elections, those upon which the new leader is cut off or crashes.
+    pub strike_upon_election: u64,
+}
+
+/// The faults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FaultKind {
+    /// One member is cut off.
+    Isolate,
+    /// One member is heard and hears nobody, or the reverse.
+    OneWay,
+    /// The members fall into two parts.
+    Split,
+    /// The members fall into two parts, and one member sees both.
+    Bridge,
+    /// One member stops at once; what it had not synced may be lost.
+    Crash,
+    /// All members stop at once.
+    PowerCut,
+    /// One member stands still for a while.
+    Pause,
+    /// One disk becomes slow.
+    SlowDisk,
+    /// One disk keeps nothing for a long while.
+    StallDisk,
+}
+
+impl FaultKind {
+    /// All faults.
+    pub const ALL: [FaultKind; 9] = [
+        FaultKind::Isolate,
+        FaultKind::OneWay,
+        FaultKind::Split,
+        FaultKind::Bridge,
+        FaultKind::Crash,
+        FaultKind::PowerCut,
+        FaultKind::Pause,
+        FaultKind::SlowDisk,
+        FaultKind::StallDisk,
+    ];
+}
+
+/// What the clients do.
+#[derive(Clone, Debug)]
+pub struct ClientPlan {
+    /// How many there are.
+    pub count: u64,
+    /// Typical time between an answer and the next request.
+    pub think: Time,
+    /// Typical time after which a client asks something else without an answer; zero: never.
+    pub patience: Time,
+    /// Requests that read, out of a million.
+    pub reads: u64,
+    /// The most commands proposed together.
+    pub group: u64,
+    /// The most bytes added to a command.
+    pub padding: u64,
+    /// Requests that go to whoever led last, or still thinks that it leads, out of a million.
+    pub at_leader: u64,
+}
+
+impl Plan {
+    /// What this seed draws.
+    pub fn draw(seed: u64) -> Plan {
+        let mut chance = Chance::stream(seed, "plan", 0);
+        let boring = chance.below(16) == 0;
+        let config = draw_config(&mut chance);
+        let election = Time::from(config.election_ticks_max) * TICK;
+        Plan {
+            seed,
+            members: chance.one_of(&[3, 3, 3, 3, 3, 3, 5, 5, 5, 4, 4, 2, 1]),
+            boring,
+            limits: draw_limits(&mut chance),
+            network: draw_network(&mut chance, boring, election),
+            host: draw_host(&mut chance, boring, election),
+            faults: draw_faults(&mut chance, boring, election),
+            clients: draw_clients(&mut chance, election),
+            config,
+        }
+    }
+}
+
+fn draw_config(chance: &mut Chance) -> Config {
+    let heartbeat = chance.between(1, 4) as u32;
+    let election = heartbeat * chance.between(2, 6) as u32 + 1;
+    let anybody = NodeId::new(1).expect("not zero");
+    Config {
+        heartbeat_ticks: heartbeat,
+        election_ticks_min: election,
+        election_ticks_max: election + chance.between(2, u64::from(election) + 2) as u32,
+        stall_ticks: election * chance.between(1, 4) as u32,
+        max_append_entries: chance.one_of(&[1, 2, 8, 4096]),
+        max_inflight_entries: chance.one_of(&[1, 4, 64, 65_536]),
+        max_inflight_bytes: chance.one_of(&[1, 200, 4096, 16 << 20]),
+        pre_vote: chance.below(3) > 0,
+        check_quorum: chance.below(3) > 0,
+        ..Config::new(anybody, 0)
+    }
+}
+
+fn draw_limits(chance: &mut Chance) -> Limits {
+    Limits {
+        append_bytes: chance.one_of(&[1, 100, 1 << 20]),
+        apply_bytes: chance.one_of(&[1, 100, 4 << 20]),
+        tail_bytes: chance.one_of(&[0, 100, 4096, 32 << 20]),
+        proposal_ticks: chance.one_of(&[20, 100, 500]),
+        read_ticks: chance.one_of(&[20, 100, 500]),
+        ..Limits::default()
+    }
+}
+
+fn draw_network(chance: &mut Chance, boring: bool, election: Time) -> NetworkPlan {
+    let mut rate = |most: u64| maybe(chance, boring, most);
+    let (loss, duplicate) = (rate(200_000), rate(100_000));
+    let (late, archive) = (rate(100_000), rate(50_000));
+    NetworkPlan {
+        delay: chance.scale(100, 4_000),
+        loss,
+        duplicate,
+        late,
+        late_delay: chance.scale(election / 8, election * 2),
+        archive,
+        ordered: chance.below(4) == 0,
+    }
+}
+
+fn draw_host(chance: &mut Chance, boring: bool, election: Time) -> HostPlan {
+    HostPlan {
+        write: if boring { 500 } else { chance.scale(50, election / 4) },
+        read: chance.scale(50, if boring { 500 } else { election / 4 }),
+        apply: chance.one_of(&[0, 0, 100, 5_000]),
+        turn: chance.one_of(&[0, 0, 10, 500]),
+        drift: if boring { 1_000 } else { chance.scale(1_000, 400_000) },
+        failed_writes: maybe(chance, boring, 2_000),
+        durable_machine: chance.below(3) == 0,
+    }
+}
+
+fn draw_faults(chance: &mut Chance, boring: bool, election: Time) -> FaultPlan {
+    let mut weights = [0; FaultKind::ALL.len()];
+    for weight in &mut weights {
+        *weight = if chance.coin() { chance.between(1, 8) } else { 0 };
+    }
+    // A cluster whose disks stand still does nothing that could be wrong.
+    weights[FaultKind::StallDisk as usize] = weights[FaultKind::StallDisk as usize].min(1);
+    FaultPlan {
+        interval: chance.scale(election, election * 32),
+        duration: chance.scale(election / 4, election * 8),
+        at_leader: chance.one_of(&[0, 300_000, 700_000, 900_000]),
+        weights: if boring { [0; FaultKind::ALL.len()] } else { weights },
+        crash_upon_vote: maybe(chance, boring, 100_000),
+        strike_upon_election: maybe(chance, boring, 500_000),
+    }
+}
+
+fn draw_clients(chance: &mut Chance, election: Time) -> ClientPlan {
+    ClientPlan {
+        count: chance.between(1, 10),
+        think: chance.scale(200, 50_000),
+        patience: chance.one_of(&[0, election / 2, election, election * 4]),
+        reads: chance.one_of(&[100_000, 500_000, 800_000]),
+        group: chance.one_of(&[1, 1, 3]),
+        padding: chance.one_of(&[0, 0, 200]),
+        at_leader: chance.one_of(&[0, 500_000, 900_000]),
+    }
+}
+
+/// A rate up to `most`, or zero in half of the seeds and in boring ones.
+fn maybe(chance: &mut Chance, boring: bool, most: u64) -> u64 {
+    let (off, rate) = (chance.coin(), chance.scale(most / 100, most));
+    if off || boring { 0 } else { rate.min(MILLION) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_plan_can_work() {
+        for seed in 0..5_000 {
+            let plan = Plan::draw(seed);
+            assert_eq!(plan.config.check(), Ok(()), "seed {seed}");
+            assert!(plan.members >= 1 && plan.clients.count >= 1);
+        }
+    }
+
+    #[test]
+    fn some_seeds_are_boring() {
+        let boring = (0..1_000).filter(|seed| Plan::draw(*seed).boring).count();
+        assert!((20..200).contains(&boring), "{boring} of 1000");
+    }
+}

@@ -1,0 +1,176 @@
+//! The seam to backends: a store on a simulated disk, and how the disk takes its time.
+//!
+//! The world is handed a [`DiskFactory`] and knows no backend. A [`SimulatedDisk`] outlives the processes
+//! that open it. Store calls are asynchronous by their traits, but no store that can be mounted here ever
+//! waits, so each call is polled once.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use raft_core::storage::{LogError, LogReader, Recovered, Store, WriteBatch};
+use raft_core::types::{Entry, Identity, LogIndex};
+
+use crate::sim::Chance;
+use crate::sim::planted::StoreBug;
+
+/// Makes the disk of one member, from its number and a stream of chance.
+pub type DiskFactory<'a> = dyn Fn(u64, Chance) -> Box<dyn SimulatedDisk> + 'a;
+
+/// A disk that outlives the processes that open it, and loses what was not synced when the power fails.
+pub trait SimulatedDisk {
+    /// Opens the store that lies on the disk.
+    fn open(&mut self) -> Result<Box<dyn Store>, LogError>;
+
+    /// Whether `Store::write` only writes, and [`sync`](Self::sync) makes durable. Otherwise a write is
+    /// durable when it returns, and the world calls it when its time has come.
+    fn syncs_apart(&self) -> bool;
+
+    /// Makes the oldest write that is not durable yet durable.
+    fn sync(&mut self) {}
+
+    /// Lets the next write fail. Nobody knows then whether it happened.
+    fn fail_next_write(&mut self);
+
+    /// The power fails during the write that comes next, somewhere in the midst of it; for disks that do
+    /// not sync apart. The store reports an error then.
+    fn cut_power_during_next_write(&mut self) {}
+
+    /// The power fails now: the store is dead, and of what is not durable any part may be lost that the
+    /// contract allows.
+    fn cut_power(&mut self);
+}
+
+/// A member's store while it runs.
+pub(crate) struct StoreHost {
+    disk: Box<dyn SimulatedDisk>,
+    open: Option<OpenStore>,
+    /// Writes that the store was handed and that are not known to be durable, oldest first.
+    in_flight: VecDeque<Flight>,
+    /// A write that failed: nobody knows whether it happened.
+    failed: Option<WriteBatch>,
+    bug: Option<StoreBug>,
+}
+
+struct OpenStore {
+    store: Box<dyn Store>,
+    reader: Box<dyn LogReader>,
+}
+
+struct Flight {
+    batch: WriteBatch,
+    /// What the store said, if it was asked already.
+    said: Option<Result<(), LogError>>,
+}
+
+impl StoreHost {
+    pub(crate) fn new(disk: Box<dyn SimulatedDisk>, bug: Option<StoreBug>) -> StoreHost {
+        StoreHost { disk, open: None, in_flight: VecDeque::new(), failed: None, bug }
+    }
+
+    /// Opens the store; what it remembers.
+    pub(crate) fn open(&mut self) -> Result<(Option<Identity>, Recovered), LogError> {
+        let mut store = self.disk.open()?;
+        let identity = at_once(store.load_identity())?;
+        let recovered = at_once(store.recover())?;
+        let reader = store.reader();
+        self.open = Some(OpenStore { store, reader });
+        Ok((identity, recovered))
+    }
+
+    /// Writes outside of the simulation's time, and at once durable: for bootstrap.
+    pub(crate) fn write_first(
+        &mut self,
+        identity: Identity,
+        batch: WriteBatch,
+    ) -> Result<(), LogError> {
+        let open = self.open.as_mut().expect("an open store");
+        at_once(open.store.save_identity(&identity))?;
+        self.disk.sync();
+        at_once(open.store.write(batch))?;
+        self.disk.sync();
+        Ok(())
+    }
+
+    /// Hands the store a write. It takes its time; [`finish`](Self::finish) ends it.
+    pub(crate) fn begin(&mut self, batch: WriteBatch) {
+        let said = match (self.disk.syncs_apart(), &mut self.open) {
+            (true, Some(open)) => Some(write(open, &batch, self.bug)),
+            _ => None,
+        };
+        self.in_flight.push_back(Flight { batch, said });
+    }
+
+    /// The oldest write's time is over. What it was, and what the store says.
+    pub(crate) fn finish(&mut self) -> (WriteBatch, Result<(), LogError>) {
+        let flight = self.in_flight.pop_front().expect("a write is in flight");
+        let open = self.open.as_mut().expect("an open store");
+        let said = flight.said.unwrap_or_else(|| write(open, &flight.batch, self.bug));
+        match &said {
+            Ok(()) => self.disk.sync(),
+            Err(_) => self.failed = Some(flight.batch.clone()),
+        }
+        (flight.batch, said)
+    }
+
+    /// What is in flight, oldest first.
+    pub(crate) fn in_flight(&self) -> impl Iterator<Item = &WriteBatch> {
+        self.in_flight.iter().map(|flight| &flight.batch)
+    }
+
+    /// Lets the next write fail.
+    pub(crate) fn fail_next_write(&mut self) {
+        self.disk.fail_next_write();
+    }
+
+    /// Reads entries as the store's own reader does.
+    pub(crate) fn read(
+        &mut self,
+        first: LogIndex,
+        last: LogIndex,
+        max_bytes: u64,
+    ) -> Result<Vec<Entry>, LogError> {
+        let open = self.open.as_mut().expect("an open store");
+        at_once(open.reader.read(first..last.next(), max_bytes))
+    }
+
+    /// The power fails. Gives back what was in flight: of these, any number from the first on may have
+    /// become durable.
+    pub(crate) fn crash(&mut self, chance: &mut Chance) -> Vec<WriteBatch> {
+        let flights: Vec<Flight> = self.in_flight.drain(..).collect();
+        if let (Some(open), Some(flight)) = (&mut self.open, flights.first())
+            && flight.said.is_none()
+            && chance.coin()
+        {
+            self.disk.cut_power_during_next_write();
+            let cut_short = write(open, &flight.batch, self.bug);
+            drop(cut_short);
+        }
+        self.disk.cut_power();
+        self.open = None;
+        let in_flight = flights.into_iter().map(|flight| flight.batch);
+        self.failed.take().into_iter().chain(in_flight).collect()
+    }
+}
+
+fn write(open: &mut OpenStore, batch: &WriteBatch, bug: Option<StoreBug>) -> Result<(), LogError> {
+    let mut batch = batch.clone();
+    match bug {
+        Some(StoreBug::VoteLeftOut) => {
+            let voteless = |hard_state: &raft_core::types::HardState| hard_state.vote.is_none();
+            batch.hard_state = batch.hard_state.filter(voteless);
+        }
+        Some(StoreBug::TruncationLeftOut) => batch.truncate_after = None,
+        _ => {}
+    }
+    at_once(open.store.write(batch))
+}
+
+/// The result of a future that never waits.
+fn at_once<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(result) => result,
+        Poll::Pending => panic!("a store in the simulator must not wait"),
+    }
+}

@@ -1,0 +1,491 @@
+//! The world: an agenda of happenings, and what each does.
+//!
+//! Members, network and clients live in their rooms; here they meet. Every input of a member goes through
+//! [`World::turn`], where the laws are checked. What a turn leaves to do is carried out in `errands`.
+
+mod errands;
+mod strikes;
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use raft_core::storage::{LogError, LogErrorKind};
+use raft_core::types::NodeId;
+use raft_node::pump::{Errands, Event, Fetch, FetchId};
+use raft_node::{Content, Envelope};
+
+use crate::checks::laws::Laws;
+use crate::checks::order::Orders;
+use crate::checks::{Check, Violation};
+use crate::sim::clients::Workload;
+use crate::sim::journal::Journal;
+use crate::sim::machine::Command;
+use crate::sim::marks::{Mark, Marks};
+use crate::sim::member::Member;
+use crate::sim::nemesis::{Fault, Nemesis};
+use crate::sim::network::{Network, Origin, Parcel};
+use crate::sim::planted::{Planted, StoreBug};
+use crate::sim::{Chance, DiskFactory, Plan, Time};
+
+/// A whole cluster and everything around it.
+pub(crate) struct World {
+    pub(crate) plan: Plan,
+    pub(crate) journal: Journal,
+    pub(crate) marks: Marks,
+    pub(crate) laws: Laws,
+    pub(crate) orders: Orders,
+    /// How many events were stepped into pumps.
+    pub(crate) inputs: u64,
+    pub(super) members: Vec<Member>,
+    agenda: BinaryHeap<Reverse<Scheduled>>,
+    /// Counts what was put on the agenda, so that equal times keep their order.
+    sequence: u64,
+    network: Network,
+    workload: Workload,
+    nemesis: Nemesis,
+    /// Whether faults have stopped.
+    calm: bool,
+    /// Counts the cuts of the network, so that an old healing heals no new one.
+    cuts: u64,
+    planted: Option<Planted>,
+    arrivals: Vec<(Time, Parcel)>,
+}
+
+/// Something on the agenda.
+#[derive(Debug)]
+struct Scheduled {
+    at: Time,
+    sequence: u64,
+    what: Happening,
+}
+
+/// What may happen. Members are named by their place; what belongs to a process is dropped if the member
+/// has another by then.
+#[derive(Debug)]
+enum Happening {
+    Tick { member: usize, process: u64 },
+    Wake { member: usize, process: u64 },
+    Arrive(Box<Parcel>),
+    Written { member: usize, process: u64, number: u64 },
+    Read { member: usize, process: u64, fetch: Fetch },
+    Applied { member: usize, process: u64 },
+    Ask { client: u64 },
+    GiveUp { client: u64, group: u64 },
+    Strike,
+    Inflict(Fault),
+    Heal { cut: u64 },
+    Start { member: usize },
+}
+
+impl World {
+    /// A cluster at its first start.
+    pub(crate) fn new(
+        plan: Plan,
+        disks: &DiskFactory<'_>,
+        planted: Option<Planted>,
+        inspects_promises: bool,
+        aloud: bool,
+    ) -> Result<World, Violation> {
+        let stream = |part| Chance::stream(plan.seed, part, 0);
+        let ids = (1..=plan.members).filter_map(NodeId::new);
+        let disk = |id: NodeId| disks(id.get(), Chance::stream(plan.seed, "platter", id.get()));
+        let mut world = World {
+            journal: Journal::new(aloud),
+            marks: Marks::default(),
+            laws: Laws::new(plan.members, inspects_promises),
+            orders: Orders::default(),
+            inputs: 0,
+            members: ids.map(|id| Member::new(id, &plan, disk(id), planted)).collect(),
+            agenda: BinaryHeap::new(),
+            sequence: 0,
+            network: Network::new(plan.network.clone(), plan.members, stream("network")),
+            workload: Workload::new(plan.clients.clone(), stream("clients")),
+            nemesis: Nemesis::new(plan.faults.clone(), plan.members, stream("nemesis")),
+            calm: false,
+            cuts: 0,
+            planted,
+            arrivals: Vec::new(),
+            plan,
+        };
+        world.begin()?;
+        Ok(world)
+    }
+
+    fn begin(&mut self) -> Result<(), Violation> {
+        for member in 0..self.members.len() {
+            let id = self.members[member].id;
+            let first = self.members[member].bootstrap(self.plan.members);
+            self.laws.on_durable(id, &first.map_err(|error| store_failed(id, &error))?)?;
+            self.start(member, Vec::new())?;
+        }
+        for client in self.workload.clients() {
+            let think = self.workload.think();
+            self.schedule(think, Happening::Ask { client });
+        }
+        if self.nemesis.strikes() {
+            let pause = self.nemesis.pause();
+            self.schedule(pause, Happening::Strike);
+        }
+        Ok(())
+    }
+
+    /// Lets the next thing happen.
+    pub(crate) fn advance(&mut self) -> Result<(), Violation> {
+        let Reverse(next) = self.agenda.pop().expect("clocks tick for ever");
+        self.journal.now = next.at;
+        match next.what {
+            Happening::Tick { member, process } if self.runs(member, process) => self.tick(member),
+            Happening::Wake { member, process } if self.runs(member, process) => {
+                self.members[member].wakes = false;
+                self.rouse(member)
+            }
+            Happening::Written { member, process, number } => {
+                while self.runs(member, process) && self.members[member].writes_finished < number {
+                    self.finish_write(member)?;
+                }
+                Ok(())
+            }
+            Happening::Read { member, process, fetch } if self.runs(member, process) => {
+                self.finish_read(member, fetch)
+            }
+            Happening::Applied { member, process } if self.runs(member, process) => {
+                self.finish_apply(member)?;
+                self.hand(member, Event::Applied)
+            }
+            Happening::Arrive(parcel) => self.arrive(*parcel),
+            Happening::Ask { client } => self.ask(client),
+            Happening::GiveUp { client, group } => match self.workload.gives_up(client, group) {
+                true => self.ask(client),
+                false => Ok(()),
+            },
+            Happening::Strike => self.strike(),
+            Happening::Inflict(fault) if !self.calm => self.inflict(fault),
+            Happening::Heal { cut } => {
+                self.heal(cut);
+                Ok(())
+            }
+            Happening::Start { member } if !self.members[member].is_up() => self.restart(member),
+            _ => Ok(()),
+        }
+    }
+
+    /// The time.
+    pub(crate) fn now(&self) -> Time {
+        self.journal.now
+    }
+
+    fn schedule(&mut self, after: Time, what: Happening) {
+        self.sequence += 1;
+        let at = self.now() + after;
+        self.agenda.push(Reverse(Scheduled { at, sequence: self.sequence, what }));
+    }
+
+    fn runs(&self, member: usize, process: u64) -> bool {
+        self.members[member].is_up() && self.members[member].process == process
+    }
+
+    // ---- inputs ----
+
+    /// Something happens to a member. It takes it up at once, unless it is busy.
+    pub(super) fn hand(
+        &mut self,
+        member: usize,
+        event: Event<crate::sim::member::Requests>,
+    ) -> Result<(), Violation> {
+        self.members[member].inbox.push(event);
+        self.rouse(member)
+    }
+
+    /// Lets a member take up what arrived, now or when it can.
+    fn rouse(&mut self, member: usize) -> Result<(), Violation> {
+        while self.members[member].is_up()
+            && !self.members[member].inbox.is_empty()
+            && !self.members[member].turns
+            && !self.members[member].wakes
+        {
+            let ready = self.members[member].ready_at();
+            if ready > self.now() {
+                let process = self.members[member].process;
+                self.members[member].wakes = true;
+                self.schedule(ready - self.now(), Happening::Wake { member, process });
+            } else {
+                self.turn(member)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One turn of a member's pump, with everything that arrived; then the laws.
+    fn turn(&mut self, at: usize) -> Result<(), Violation> {
+        let member = &mut self.members[at];
+        member.turns = true;
+        member.busy_until = self.journal.now + self.plan.host.turn;
+        let mut events = std::mem::take(&mut member.inbox);
+        self.inputs += events.len() as u64;
+        let mut errands = Errands::default();
+        let pump = member.pump.as_mut().expect("a member that runs");
+        pump.turn(&mut events, &mut errands);
+        pump.raft().check_laws();
+        member.inbox = events;
+        self.check_turn(at)?;
+        self.carry_out(at, errands)?;
+        self.members[at].turns = false;
+        Ok(())
+    }
+
+    fn check_turn(&mut self, at: usize) -> Result<(), Violation> {
+        let member = &self.members[at];
+        let pump = member.pump.as_ref().expect("a member that runs");
+        self.laws.on_state(member.id, pump.raft())?;
+        if pump.raft().is_leader() {
+            let ahead = pump.raft().commit() > self.laws.disk(member.id).last();
+            self.marks.hit_if(ahead, Mark::CommittedBeforeOwnSync);
+            self.laws.check_peers(member.id, pump.raft(), &pump.status().peers)?;
+        }
+        let counters = pump.counters();
+        let unsound = counters.rejected.keys().find(|why| !is_honest(**why));
+        match (unsound, counters.malformed) {
+            (None, 0) => Ok(()),
+            (why, malformed) => {
+                let what = format!("{} got {why:?}, malformed: {malformed}", member.id);
+                Err(Violation::new(Check::SoundMessages, what))
+            }
+        }
+    }
+
+    fn tick(&mut self, at: usize) -> Result<(), Violation> {
+        let member = &self.members[at];
+        let (process, tick, id) = (member.process, member.tick(), member.id.get());
+        self.schedule(tick, Happening::Tick { member: at, process });
+        let member = &self.members[at];
+        if member.paused_until > self.now() {
+            return Ok(());
+        }
+        if let Some(pump) = &member.pump
+            && member.host.in_flight().next().is_some()
+            && self.now() - member.writing_since > Time::from(self.plan.config.stall_ticks) * tick
+        {
+            self.marks.hit_if(pump.status().disk_stalled, Mark::DiskStalled);
+        }
+        self.journal.hash_only(id, "tick");
+        self.hand(at, Event::Tick)
+    }
+
+    fn arrive(&mut self, parcel: Parcel) -> Result<(), Violation> {
+        let at = parcel.to.get() as usize - 1;
+        let member = &self.members[at];
+        let Some(pump) = &member.pump else { return Ok(()) };
+        if parcel.process.is_some_and(|process| process != member.process) {
+            return Ok(());
+        }
+        if let Content::Raft { message, .. } = &parcel.envelope.content {
+            self.marks.hit_if(message.term < pump.raft().term(), Mark::OldTermDelivered);
+        }
+        let Parcel { from, to, envelope, origin, .. } = parcel;
+        self.marks.hit_if(origin == Origin::Duplicate, Mark::DuplicateDelivered);
+        self.marks.hit_if(origin == Origin::Archive, Mark::ArchiveDelivered);
+        let why = if origin == Origin::First { "" } else { " again" };
+        let digest = content_digest(&envelope.content);
+        self.journal.note(
+            to.get(),
+            ("arrives", from, digest),
+            format_args!("<- {from}{why} {}", Line(&envelope.content)),
+        );
+        self.hand(at, Event::Deliver { from, envelope })
+    }
+
+    /// Sends an envelope on its way.
+    pub(super) fn send(&mut self, from: NodeId, to: NodeId, envelope: Envelope) {
+        let is_forward = matches!(envelope.content, Content::Forward(_));
+        let process = is_forward.then(|| self.members[to.get() as usize - 1].process);
+        let parcel = Parcel { from, to, envelope, process, origin: Origin::First };
+        let mut arrivals = std::mem::take(&mut self.arrivals);
+        self.network.send(self.journal.now, parcel, &mut arrivals);
+        for (at, parcel) in arrivals.drain(..) {
+            self.schedule(at - self.now(), Happening::Arrive(Box::new(parcel)));
+        }
+        self.arrivals = arrivals;
+    }
+
+    // ---- clients ----
+
+    fn ask(&mut self, client: u64) -> Result<(), Violation> {
+        if self.calm {
+            return Ok(());
+        }
+        let up = |at: &usize| self.members[*at].is_up();
+        let running: Vec<usize> = (0..self.members.len()).filter(up).collect();
+        let leading: Vec<usize> =
+            running.iter().copied().filter(|at| self.members[*at].leads()).collect();
+        let request = self.workload.next_request();
+        match self.workload.choose(&running, &leading) {
+            Some(at) => self.ask_at(at, client, request.is_read, request.count),
+            None => {
+                let think = self.workload.think();
+                self.schedule(think, Happening::Ask { client });
+                Ok(())
+            }
+        }
+    }
+
+    /// A client asks a member; the operations have consecutive numbers, which the group's first one names.
+    pub(crate) fn ask_at(
+        &mut self,
+        at: usize,
+        client: u64,
+        is_read: bool,
+        count: u64,
+    ) -> Result<(), Violation> {
+        let group = self.orders.len() + 1;
+        if let Some(patience) = self.workload.waits(client, group, count) {
+            self.schedule(patience, Happening::GiveUp { client, group });
+        }
+        let mut commands = Vec::new();
+        for _ in 0..count {
+            let key = self.workload.key();
+            let value = self.orders.ask(client, key, is_read);
+            commands.push(Command { key, value }.encode(self.workload.padding()));
+            self.members[at].waiting.insert(value);
+        }
+        let kind = if is_read { "read" } else { "write" };
+        self.journal.note(
+            self.members[at].id.get(),
+            (kind, group, count),
+            format_args!("client {client} asks: {kind} {group}, {count} together"),
+        );
+        self.hand(
+            at,
+            match is_read {
+                true => Event::Read { group },
+                false => Event::Propose { commands, group },
+            },
+        )
+    }
+
+    /// An operation's client has its answer.
+    pub(super) fn resolve(&mut self, at: usize, number: u64) {
+        self.members[at].waiting.remove(&number);
+        self.go_on(number);
+    }
+
+    /// The client goes on, once it waits for nothing else.
+    fn go_on(&mut self, number: u64) {
+        let client = self.orders.request(number).client;
+        if let Some(think) = self.workload.answered(client, number) {
+            self.schedule(think, Happening::Ask { client });
+        }
+    }
+
+    // ---- what takes its time ----
+
+    fn finish_write(&mut self, at: usize) -> Result<(), Violation> {
+        let member = &mut self.members[at];
+        let id = member.id;
+        member.writes_finished += 1;
+        let (batch, said) = member.host.finish();
+        self.journal.note(
+            id.get(),
+            ("durable", batch.append.len(), said.is_ok()),
+            format_args!("disk: {}", if said.is_ok() { "durable" } else { "failed" }),
+        );
+        match &said {
+            Ok(()) => self.laws.on_durable(id, &batch)?,
+            Err(error) if error.kind != LogErrorKind::Io => return Err(store_failed(id, error)),
+            Err(_) => {}
+        }
+        match Planted::of_store(self.planted) {
+            Some(StoreBug::DurableSaidBeforeSync) if said.is_ok() => Ok(()),
+            _ => self.hand(at, Event::Written(said)),
+        }
+    }
+
+    fn finish_read(&mut self, at: usize, fetch: Fetch) -> Result<(), Violation> {
+        let member = &mut self.members[at];
+        let Fetch { id, first, last, max_bytes } = fetch;
+        let result = member.host.read(first, last, max_bytes);
+        self.marks.hit(Mark::ColdFetch);
+        match &result {
+            Err(error) if !is_answer(error) => return Err(store_failed(member.id, error)),
+            Err(_) => self.marks.hit(Mark::FetchRaced),
+            Ok(_) => {}
+        }
+        let FetchId(number) = id;
+        self.journal.hash_only(member.id.get(), ("fetched", number, result.is_ok()));
+        self.hand(at, Event::Fetched { fetch: id, result })
+    }
+}
+
+/// Whether the store told that the entries are not there, which may happen.
+fn is_answer(error: &LogError) -> bool {
+    matches!(error.kind, LogErrorKind::Compacted { .. } | LogErrorKind::Unavailable { .. })
+}
+
+pub(super) fn store_failed(node: NodeId, error: &LogError) -> Violation {
+    Violation::new(Check::StoreContract, format!("the store of {node}: {error:?}"))
+}
+
+/// Whether honest members may cause this rejection, by messages that come late or twice.
+fn is_honest(why: raft_core::consensus::Rejection) -> bool {
+    use raft_core::consensus::Rejection;
+    !matches!(
+        why,
+        Rejection::FromSelf
+            | Rejection::SecondLeader
+            | Rejection::RewritesCommitted
+            | Rejection::EntryFromTheFuture
+            | Rejection::AcknowledgesUnknown
+            | Rejection::NotAMember
+    )
+}
+
+fn content_digest(content: &Content) -> u64 {
+    use crate::sim::Digest;
+    match content {
+        Content::Raft { message, entries } => Digest::of((message, entries)),
+        Content::Forward(forward) => {
+            Digest::of((forward.term, forward.start, forward.sequence, &forward.commands))
+        }
+        Content::ForwardAnswer(answer) => {
+            Digest::of((answer.start, answer.sequence, answer.appended))
+        }
+    }
+}
+
+/// An envelope in words.
+pub(super) struct Line<'a>(pub(super) &'a Content);
+
+impl std::fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Content::Raft { message, .. } => write!(f, "{message}"),
+            Content::Forward(forward) => {
+                let (count, sequence) = (forward.commands.len(), forward.sequence);
+                write!(f, "term {} forward {sequence}: {count} commands", forward.term)
+            }
+            Content::ForwardAnswer(answer) => match answer.appended {
+                Some(first) => write!(f, "forward {} appended at {first}", answer.sequence),
+                None => write!(f, "forward {} refused", answer.sequence),
+            },
+        }
+    }
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Scheduled) -> bool {
+        self.sequence == other.sequence
+    }
+}
+
+impl Eq for Scheduled {}
+
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Scheduled) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Scheduled) -> std::cmp::Ordering {
+        (self.at, self.sequence).cmp(&(other.at, other.sequence))
+    }
+}

@@ -1,0 +1,266 @@
+//! Carries out what a turn of the pump leaves to do: the write first, then the sends, then the rest.
+
+use raft_core::consensus::{Body, RoleName, Standing};
+use raft_core::types::{EntryId, NodeId};
+use raft_node::pump::{ApplyBatch, Errands, Event, Failed};
+use raft_node::{Content, Envelope, ProposeError, ReadError, Replies, StateMachine};
+
+use super::{Happening, Line, World};
+use crate::checks::{Check, Violation};
+use crate::sim::machine::Command;
+use crate::sim::marks::Mark;
+use crate::sim::member::Requests;
+use crate::sim::nemesis::Fault;
+use crate::sim::planted::{Planted, StoreBug};
+
+impl World {
+    pub(super) fn carry_out(
+        &mut self,
+        at: usize,
+        errands: Errands<Requests>,
+    ) -> Result<(), Violation> {
+        if let Some(batch) = errands.write {
+            self.begin_write(at, batch)?;
+        }
+        let from = self.members[at].id;
+        let mut granted = false;
+        for (to, envelope) in errands.sends {
+            granted |= self.check_send(from, to, &envelope)?;
+            self.send(from, to, envelope);
+        }
+        self.begin_reads(at, errands.fetches);
+        let stood_down = !errands.standings.is_empty();
+        self.marks
+            .hit_if(stood_down && !errands.failed_reads.is_empty(), Mark::ReadsAcrossStepDown);
+        for standing in errands.standings {
+            self.on_standing(at, standing)?;
+        }
+        for failed in errands.failed {
+            self.fail_proposals(at, &failed)?;
+        }
+        if let Some(batch) = errands.apply {
+            self.begin_apply(at, batch)?;
+        }
+        for (number, _) in errands.served {
+            self.serve(at, number)?;
+        }
+        for (number, error) in errands.failed_reads {
+            self.fail_read(at, number, &error);
+        }
+        if errands.stop.is_some() {
+            self.marks.hit(Mark::WriteFailed);
+            let down = self.nemesis.duration();
+            self.crash(at, down)?;
+        } else if granted && let Some(down) = self.nemesis.upon_vote() {
+            self.schedule(0, Happening::Inflict(Fault::Crash { member: from.get(), down }));
+        }
+        Ok(())
+    }
+
+    // ---- the disk ----
+
+    fn begin_write(
+        &mut self,
+        at: usize,
+        batch: raft_core::storage::WriteBatch,
+    ) -> Result<(), Violation> {
+        let now = self.now();
+        let member = &mut self.members[at];
+        if let Some(cut) = batch.truncate_after {
+            let gone = self.laws.disk(member.id).last().get().saturating_sub(cut.get());
+            self.marks.hit_if(gone >= 2, Mark::TruncatedTwoOrMore);
+        }
+        self.journal.note(
+            member.id.get(),
+            ("writes", batch.hard_state, batch.truncate_after, &batch.append),
+            format_args!(
+                "disk: writes {:?}, cut after {:?}, {} entries",
+                batch.hard_state,
+                batch.truncate_after,
+                batch.append.len()
+            ),
+        );
+        member.writing_since = now;
+        if member.fails_next_write() {
+            member.host.fail_next_write();
+        }
+        member.host.begin(batch);
+        member.writes_begun += 1;
+        let (process, number) = (member.process, member.writes_begun);
+        let time = member.write_time(now);
+        self.schedule(time, Happening::Written { member: at, process, number });
+        match Planted::of_store(self.planted) {
+            Some(StoreBug::DurableSaidBeforeSync) => self.hand(at, Event::Written(Ok(()))),
+            _ => Ok(()),
+        }
+    }
+
+    fn begin_reads(&mut self, at: usize, fetches: Vec<raft_node::pump::Fetch>) {
+        for fetch in fetches {
+            let member = &mut self.members[at];
+            let (process, time) = (member.process, member.read_time());
+            self.schedule(time, Happening::Read { member: at, process, fetch });
+        }
+    }
+
+    // ---- what is said ----
+
+    /// Checks a message before it goes; whether it grants a vote.
+    fn check_send(
+        &mut self,
+        from: NodeId,
+        to: NodeId,
+        envelope: &Envelope,
+    ) -> Result<bool, Violation> {
+        self.journal.say(from.get(), format_args!("-> {to} {}", Line(&envelope.content)));
+        let Content::Raft { message, .. } = &envelope.content else { return Ok(false) };
+        let splits = matches!(message.body, Body::Vote { .. })
+            && self.laws.asked_by_other(message.term, from);
+        self.marks.hit_if(splits, Mark::SplitVote);
+        self.laws.on_send(from, to, message)?;
+        Ok(matches!(message.body, Body::VoteResponse { granted: true }))
+    }
+
+    fn on_standing(&mut self, at: usize, standing: Standing) -> Result<(), Violation> {
+        let id = self.members[at].id;
+        self.journal.note(id.get(), ("is", standing), format_args!("is {standing}"));
+        self.laws.on_standing(id, standing)?;
+        if standing.role != RoleName::Leader {
+            return Ok(());
+        }
+        let others = self.members.iter().filter(|other| other.id != id);
+        let two = others.filter(|other| other.leads()).count() > 0;
+        self.marks.hit_if(two, Mark::TwoLeaders);
+        self.marks.hit_if(self.inherits_majority(at), Mark::OldEntryOnMajority);
+        if let Some(fault) = self.nemesis.upon_election(id.get()) {
+            self.schedule(0, Happening::Inflict(fault));
+        }
+        Ok(())
+    }
+
+    /// Whether the last entry before a new leader's own stands on a majority and is not committed.
+    fn inherits_majority(&self, at: usize) -> bool {
+        let Some(pump) = &self.members[at].pump else { return false };
+        let before = pump.raft().last().index.prev();
+        let Some(term) = pump.raft().term_at(before) else { return false };
+        let copies = self.laws.durable_copies(EntryId::new(term, before));
+        before > self.laws.committed() && self.laws.is_majority(copies)
+    }
+
+    // ---- the machine ----
+
+    fn begin_apply(&mut self, at: usize, batch: ApplyBatch<Requests>) -> Result<(), Violation> {
+        self.members[at].applying = Some(batch);
+        let time = self.plan.host.apply;
+        if time == 0 {
+            self.finish_apply(at)?;
+            return self.hand(at, Event::Applied);
+        }
+        let process = self.members[at].process;
+        self.schedule(time, Happening::Applied { member: at, process });
+        Ok(())
+    }
+
+    /// The machine is done with its batch: its clients are answered.
+    pub(super) fn finish_apply(&mut self, at: usize) -> Result<(), Violation> {
+        let member = &mut self.members[at];
+        let batch = member.applying.take().expect("the machine has a batch");
+        let mut replies = Replies::with_capacity(batch.commands.len());
+        member.machine_before = member.machine.clone();
+        member.machine.apply(&batch.commands, &mut replies);
+        let (id, trail) = (member.id, member.machine.take_trail());
+        self.journal.note(
+            id.get(),
+            ("applies", batch.upto, batch.commands.len()),
+            format_args!("applies {} commands, up to {}", batch.commands.len(), batch.upto),
+        );
+        self.laws.on_apply(id, trail)?;
+        for committed in &batch.commands {
+            let Some(command) = Command::decode(&committed.command) else {
+                let what = format!("{id} applies bytes at {} that nobody sent", committed.id);
+                return Err(Violation::new(Check::Outcome, what));
+            };
+            let late = self.orders.on_applied(command.value, committed.id)?;
+            self.marks.hit_if(late, Mark::UnknownYetCommitted);
+        }
+        self.answer(at, &batch, &replies.into_answers())
+    }
+
+    fn answer(
+        &mut self,
+        at: usize,
+        batch: &ApplyBatch<Requests>,
+        answers: &[bytes::Bytes],
+    ) -> Result<(), Violation> {
+        for claim in &batch.claims {
+            for step in 0..claim.count {
+                let number = claim.group + (claim.offset + step) as u64;
+                let position = claim.position + step;
+                let (Some(answer), Some(command)) =
+                    (answers.get(position), batch.commands.get(position))
+                else {
+                    let what = format!("write {number} is answered by nothing");
+                    return Err(Violation::new(Check::Outcome, what));
+                };
+                self.orders.on_done(number, command.id, word(answer))?;
+                let leads = self.members[at].leads();
+                self.marks.hit_if(!leads, Mark::ForwardAnswered);
+                self.resolve(at, number);
+            }
+        }
+        Ok(())
+    }
+
+    // ---- clients ----
+
+    fn serve(&mut self, at: usize, number: u64) -> Result<(), Violation> {
+        let member = &self.members[at];
+        let key = [self.orders.request(number).key as u8];
+        let value = match Planted::of_store(self.planted) {
+            Some(StoreBug::ReadOneBatchBehind) => member.machine_before.read(&key),
+            _ => member.machine.read(&key),
+        };
+        let applied = member.pump.as_ref().map(|pump| pump.applied()).unwrap_or_default();
+        self.marks.hit_if(!member.leads(), Mark::FollowerRead);
+        self.journal.note(
+            member.id.get(),
+            ("serves", number, word(&value)),
+            format_args!("serves read {number}: {} at {applied}", word(&value)),
+        );
+        self.orders.on_read(number, applied, word(&value))?;
+        self.resolve(at, number);
+        Ok(())
+    }
+
+    fn fail_read(&mut self, at: usize, number: u64, error: &ReadError) {
+        let id = self.members[at].id.get();
+        self.journal.note(id, ("unread", number), format_args!("read {number}: {error}"));
+        self.orders.on_unknown(number);
+        self.resolve(at, number);
+    }
+
+    fn fail_proposals(&mut self, at: usize, failed: &Failed<Requests>) -> Result<(), Violation> {
+        let Failed { group, offset, count, error } = failed;
+        let id = self.members[at].id.get();
+        self.journal.note(
+            id,
+            ("fails", group, offset, count),
+            format_args!("write {group}, {count} from {offset}: {error}"),
+        );
+        for number in group + *offset as u64..group + (*offset + *count) as u64 {
+            self.marks.hit_if(*error == ProposeError::Lost, Mark::CommandLost);
+            if *error == ProposeError::Unknown {
+                let happened = self.orders.on_unknown(number);
+                self.marks.hit_if(happened, Mark::UnknownYetCommitted);
+            } else {
+                self.orders.on_failed(number)?;
+            }
+            self.resolve(at, number);
+        }
+        Ok(())
+    }
+}
+
+fn word(bytes: &[u8]) -> u64 {
+    bytes.try_into().map_or(u64::MAX, u64::from_le_bytes)
+}

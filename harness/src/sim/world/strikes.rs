@@ -1,0 +1,159 @@
+//! What strikes the cluster, and how it comes back: cuts, crashes, restarts, calm.
+
+use raft_core::storage::WriteBatch;
+use raft_node::pump::Event;
+
+use super::{Happening, World, store_failed};
+use crate::checks::Violation;
+use crate::checks::convergence::View;
+use crate::sim::marks::Mark;
+use crate::sim::member::Member;
+use crate::sim::nemesis::Fault;
+use crate::sim::{TICK, Time};
+
+impl World {
+    pub(super) fn strike(&mut self) -> Result<(), Violation> {
+        if self.calm {
+            return Ok(());
+        }
+        let pause = self.nemesis.pause();
+        self.schedule(pause, Happening::Strike);
+        let leader = self.members.iter().find(|member| member.leads());
+        let leader = leader.map(|member| member.id.get());
+        match self.nemesis.next_fault(leader) {
+            Some(fault) => self.inflict(fault),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn inflict(&mut self, fault: Fault) -> Result<(), Violation> {
+        self.journal.note(0, fault, format_args!("{fault:?}"));
+        let now = self.now();
+        match fault {
+            Fault::Cut { from, to, back } => {
+                let length = self.nemesis.duration();
+                self.cut(from, to, back, length);
+            }
+            Fault::Crash { member, down } => self.crash_if_up(member as usize - 1, down)?,
+            Fault::PowerCut { down } => {
+                self.marks.hit(Mark::PowerCut);
+                for at in 0..self.members.len() {
+                    self.crash_if_up(at, down + at as Time * 100)?;
+                }
+            }
+            Fault::Pause { member, length } => {
+                self.members[member as usize - 1].paused_until = now + length;
+            }
+            Fault::SlowDisk { member, factor, length } => {
+                self.members[member as usize - 1].slowness = (factor, now + length);
+            }
+        }
+        Ok(())
+    }
+
+    fn cut(&mut self, from: u64, to: u64, back: bool, length: Time) {
+        let has = |set: u64, node: u64| set & (1 << node) != 0;
+        self.network.cut_where(|one, other| {
+            (has(from, one) && has(to, other)) || (back && has(to, one) && has(from, other))
+        });
+        self.cuts += 1;
+        self.schedule(length, Happening::Heal { cut: self.cuts });
+    }
+
+    pub(super) fn heal(&mut self, cut: u64) {
+        if cut == self.cuts {
+            self.journal.note(0, "heals", format_args!("the network heals"));
+            self.network.cut_where(|_, _| false);
+        }
+    }
+
+    // ---- crashes ----
+
+    /// Stops a member, unless it is down, or everything is calm.
+    fn crash_if_up(&mut self, at: usize, down: Time) -> Result<(), Violation> {
+        match self.members[at].is_up() && !self.calm {
+            true => self.crash(at, down),
+            false => Ok(()),
+        }
+    }
+
+    /// Stops a member at once.
+    pub(super) fn crash(&mut self, at: usize, down: Time) -> Result<(), Violation> {
+        let now = self.now();
+        let (in_flight, waiting) = self.members[at].crash(now);
+        let id = self.members[at].id.get();
+        let lost = in_flight.len();
+        self.journal.note(id, ("crashes", lost), format_args!("crashes, {lost} writes in flight"));
+        let votes = |batch: &WriteBatch| batch.hard_state.is_some_and(|hs| hs.vote.is_some());
+        self.marks.hit_if(in_flight.iter().any(votes), Mark::CrashBeforeVoteDurable);
+        let appends = |batch: &WriteBatch| !batch.append.is_empty();
+        self.marks.hit_if(in_flight.iter().any(appends), Mark::CrashBeforeEntriesDurable);
+        for number in waiting {
+            let happened = self.orders.on_unknown(number);
+            self.marks.hit_if(happened, Mark::UnknownYetCommitted);
+            self.go_on(number);
+        }
+        self.members[at].left_in_flight = in_flight;
+        self.schedule(down, Happening::Start { member: at });
+        Ok(())
+    }
+
+    pub(super) fn restart(&mut self, at: usize) -> Result<(), Violation> {
+        let down = self.now() - self.members[at].stopped_at;
+        let quick = Time::from(self.plan.config.election_ticks_min) * TICK;
+        self.marks.hit_if(down < quick, Mark::QuickRestart);
+        self.marks.hit_if(self.members[at].machine.durable, Mark::DurableMachineRestarted);
+        let in_flight = std::mem::take(&mut self.members[at].left_in_flight);
+        self.start(at, in_flight)
+    }
+
+    /// Starts a member on what its store remembers.
+    pub(super) fn start(&mut self, at: usize, in_flight: Vec<WriteBatch>) -> Result<(), Violation> {
+        let member = &mut self.members[at];
+        let id = member.id;
+        let recovered = member.open().map_err(|error| store_failed(id, &error))?;
+        let survived = self.laws.on_recovered(id, &in_flight, &recovered)?;
+        self.marks.hit_if(survived < in_flight.len(), Mark::UnsyncedWriteLost);
+        self.marks.hit_if(survived > 0, Mark::UntoldWriteKept);
+        let (last, hard_state) = (recovered.bounds.last, recovered.hard_state);
+        self.journal.note(
+            id.get(),
+            ("starts", last, hard_state, survived),
+            format_args!("starts with {hard_state}, last {last}, {survived} untold writes kept"),
+        );
+        member.start(&self.plan, recovered, self.planted);
+        let (process, tick) = (member.process, member.tick());
+        self.schedule(tick, Happening::Tick { member: at, process });
+        Ok(())
+    }
+
+    // ---- the end ----
+
+    /// From now on nothing fails, and nobody asks for anything new.
+    pub(crate) fn calm_down(&mut self) -> Result<(), Violation> {
+        self.journal.note(0, "calm", format_args!("calm: no more faults"));
+        self.calm = true;
+        self.network.calm();
+        let now = self.now();
+        for at in 0..self.members.len() {
+            self.members[at].calm(now);
+            if !self.members[at].is_up() {
+                self.restart(at)?;
+            }
+            let Member { process, writes_begun: number, .. } = self.members[at];
+            self.schedule(500, Happening::Written { member: at, process, number });
+            self.rouse(at)?;
+        }
+        Ok(())
+    }
+
+    /// What all members show, if all run.
+    pub(crate) fn views(&self) -> Option<Vec<View>> {
+        self.members.iter().map(|member| member.view()).collect()
+    }
+
+    /// Closes every member in good order.
+    pub(crate) fn close(&mut self) -> Result<(), Violation> {
+        (0..self.members.len()).try_for_each(|at| self.hand(at, Event::Close))
+    }
+}

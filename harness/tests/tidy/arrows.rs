@@ -1,0 +1,148 @@
+//! The arrows of the design: who may depend on whom. They only point down.
+
+use crate::source::{self, SourceFile, hold, is_word};
+
+/// Each crate of the workspace, and the crates of the workspace that it may depend on. The
+/// dependencies of tests are free: a backend tests itself with the harness.
+const ARROWS: [(&str, &[&str]); 12] = [
+    ("raft-core", &[]),
+    ("log-memory", &["raft-core"]),
+    ("log-file", &["raft-core"]),
+    ("raft-node", &["raft-core"]),
+    ("raft-net", &["raft-core", "raft-node"]),
+    ("kontiki", &["raft-core", "raft-node", "raft-net", "log-memory", "log-file"]),
+    ("harness", &["raft-core", "raft-node"]),
+    ("benches", &["kontiki", "log-memory", "log-file", "kontiki-etcd"]),
+    ("kontiki-etcd", &["kontiki"]),
+    ("kontiki-cli", &["kontiki", "kontiki-etcd", "harness", "benches"]),
+    ("xtask", &[]),
+    ("examples", &["kontiki"]),
+];
+
+/// Crates that take no dependency at all, of the workspace or from outside.
+const BARE: [&str; 1] = ["xtask"];
+
+/// Rooms of `raft-core`, and the rooms that they must not know.
+const ROOMS: [(&str, &[&str]); 3] = [
+    ("raft-core/src/types/", &["storage", "consensus"]),
+    ("raft-core/src/storage/", &["consensus"]),
+    ("raft-core/src/consensus/", &["storage"]),
+];
+
+#[test]
+fn arrows_between_crates_point_down() {
+    let manifests: Vec<SourceFile> =
+        source::tree().into_iter().filter(|f| f.path.ends_with("Cargo.toml")).collect();
+    assert!(manifests.len() > 9, "only {} manifests were found", manifests.len());
+    hold(manifests.iter().flat_map(wrong_arrows).collect());
+}
+
+#[test]
+fn an_arrow_that_points_up_is_found() {
+    let up = "[package]\nname = \"raft-core\"\n[dependencies]\nbytes = \"1\"\nraft-node.workspace \
+              = true\n";
+    assert_eq!(wrong_arrows(&SourceFile::sample("a/Cargo.toml", up)).len(), 1);
+    let table = "[package]\nname = \"harness\"\n[dependencies.log-file]\nworkspace = true\n";
+    assert_eq!(wrong_arrows(&SourceFile::sample("b/Cargo.toml", table)).len(), 1);
+    let hidden = "[package]\nname = \"harness\"\n[target.'cfg(unix)'.dependencies]\nlog-file = {}";
+    assert_eq!(wrong_arrows(&SourceFile::sample("c/Cargo.toml", hidden)).len(), 1);
+    let bare = "[package]\nname = \"xtask\"\n[dependencies]\nserde = \"1\"\n";
+    assert_eq!(wrong_arrows(&SourceFile::sample("d/Cargo.toml", bare)).len(), 1);
+    let unknown = "[package]\nname = \"raft-utils\"\n[dependencies]\n";
+    assert_eq!(wrong_arrows(&SourceFile::sample("e/Cargo.toml", unknown)).len(), 1);
+    let tests = "[package]\nname = \"harness\"\n[dev-dependencies]\nlog-file = {}\n";
+    assert_eq!(wrong_arrows(&SourceFile::sample("f/Cargo.toml", tests)), [""; 0]);
+}
+
+#[test]
+fn the_rooms_of_the_core_do_not_know_each_other() {
+    let files = source::rust_files();
+    for (room, _) in ROOMS {
+        assert!(files.iter().any(|file| file.path.starts_with(room)), "no room {room}");
+    }
+    hold(files.iter().flat_map(wrong_rooms).collect());
+}
+
+#[test]
+fn a_room_that_knows_another_is_found() {
+    let text = "//! Of storage.\nuse crate::{storage::WriteBatch, types::Term};\n";
+    let file = SourceFile::sample("raft-core/src/consensus/append.rs", text);
+    assert_eq!(wrong_rooms(&file).len(), 1);
+    assert_eq!(wrong_rooms(&SourceFile::sample("raft-core/src/storage/x.rs", text)), [""; 0]);
+}
+
+#[test]
+fn every_crate_takes_the_lints_of_the_workspace() {
+    let files = source::tree();
+    let manifests = files.iter().filter(|file| file.path.ends_with("Cargo.toml"));
+    hold(manifests.filter_map(missing_lints).collect());
+}
+
+#[test]
+fn a_crate_without_lints_is_found() {
+    let file = SourceFile::sample("a/Cargo.toml", "[package]\nname = \"a\"\n[dependencies]\n");
+    assert!(missing_lints(&file).is_some());
+}
+
+fn wrong_arrows(manifest: &SourceFile) -> Vec<String> {
+    let Some(name) = package_name(&manifest.text) else { return Vec::new() };
+    let Some((_, allowed)) = ARROWS.iter().find(|(of, _)| *of == name) else {
+        return vec![format!("{}: write the arrows of {name} into the tidy test", manifest.path)];
+    };
+    let mut findings = Vec::new();
+    for dependency in dependencies(&manifest.text) {
+        let ours = ARROWS.iter().any(|(of, _)| *of == dependency);
+        let up = ours && !allowed.contains(&dependency.as_str());
+        if up || BARE.contains(&name.as_str()) {
+            findings.push(format!("{}: {name} must not depend on {dependency}", manifest.path));
+        }
+    }
+    findings
+}
+
+fn package_name(manifest: &str) -> Option<String> {
+    let package = manifest.lines().skip_while(|line| line.trim() != "[package]").skip(1);
+    let mut section = package.take_while(|line| !line.starts_with('['));
+    let line = section.find(|line| line.trim_start().starts_with("name"))?;
+    Some(line.split('"').nth(1)?.to_owned())
+}
+
+/// The names in all sections of dependencies that are built into the crate, its build script's
+/// included; not those of the tests, nor the workspace's list of versions.
+fn dependencies(manifest: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut inside = false;
+    for line in manifest.lines().map(str::trim) {
+        if let Some(section) = line.strip_prefix('[') {
+            let section = section.trim_end_matches(']');
+            let free = section.contains("dev-dependencies") || section.starts_with("workspace");
+            inside = !free && section.ends_with("dependencies");
+            if let (false, Some((_, name))) = (free, section.split_once("dependencies.")) {
+                names.push(name.to_owned());
+            }
+        } else if inside && !line.is_empty() && !line.starts_with('#') {
+            let end = line.find(['.', '=', ' ']).unwrap_or(line.len());
+            names.push(line[..end].to_owned());
+        }
+    }
+    names
+}
+
+fn wrong_rooms(file: &SourceFile) -> Vec<String> {
+    let Some((room, strangers)) = ROOMS.iter().find(|(room, _)| file.path.starts_with(room)) else {
+        return Vec::new();
+    };
+    let code = file.code();
+    let words = code.split(|c| !is_word(c));
+    words
+        .filter(|word| strangers.contains(word))
+        .map(|word| format!("{}: {room} must not know {word}", file.path))
+        .collect()
+}
+
+fn missing_lints(manifest: &SourceFile) -> Option<String> {
+    package_name(&manifest.text)?;
+    let lints = manifest.text.split("[lints]").nth(1).unwrap_or_default();
+    let taken = lints.trim_start().starts_with("workspace = true");
+    (!taken).then(|| format!("{}: add [lints] workspace = true", manifest.path))
+}

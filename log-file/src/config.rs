@@ -1,0 +1,92 @@
+//! What a user may choose about a flat-file log.
+
+use std::path::PathBuf;
+
+use raft_core::storage::{LogError, LogErrorKind, LogOp};
+
+use crate::format::FRAMES_START;
+
+/// The length of a segment unless told otherwise.
+pub const DEFAULT_SEGMENT_BYTES: u64 = 64 << 20;
+
+/// The smallest segment: the headers, and room for a few frames.
+pub const MIN_SEGMENT_BYTES: u64 = 16 << 10;
+
+/// The largest segment.
+pub const MAX_SEGMENT_BYTES: u64 = 4 << 30;
+
+/// How a flat-file log is laid out and run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileLogConfig {
+    /// The directory, which holds nothing but this log. Created if it is not there.
+    pub dir: PathBuf,
+    /// How long a segment is. May differ from opening to opening.
+    pub segment_bytes: u64,
+    /// Where a batch may begin.
+    pub alignment: Alignment,
+    /// How many emptied segments are kept for later use. Others are removed.
+    pub spare_segments: usize,
+    /// Who prepares and removes segments.
+    pub housekeeping: Housekeeping,
+}
+
+/// Where a batch may begin. A boundary of the device makes sure that no write ever touches a sector
+/// that holds acknowledged bytes, at the cost of the space between.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Alignment {
+    /// Anywhere (at a multiple of 8).
+    #[default]
+    Packed,
+    /// At a multiple of 512.
+    Sector,
+    /// At a multiple of 4096.
+    Page,
+}
+
+/// Who prepares the next segment and removes the old ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Housekeeping {
+    /// A thread of the store's own, so that a write does not wait for it.
+    #[default]
+    Thread,
+    /// Each write, after its batch is durable. For simulators: the same calls give the same bytes.
+    Inline,
+}
+
+impl FileLogConfig {
+    /// The defaults, in this directory.
+    pub fn new(dir: impl Into<PathBuf>) -> FileLogConfig {
+        FileLogConfig {
+            dir: dir.into(),
+            segment_bytes: DEFAULT_SEGMENT_BYTES,
+            alignment: Alignment::default(),
+            spare_segments: 2,
+            housekeeping: Housekeeping::default(),
+        }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), LogError> {
+        let allowed = MIN_SEGMENT_BYTES..=MAX_SEGMENT_BYTES;
+        if allowed.contains(&self.segment_bytes) && self.segment_bytes.is_multiple_of(4096) {
+            return Ok(());
+        }
+        let place = format!(
+            "segment_bytes = {}; choose a multiple of 4096 from {MIN_SEGMENT_BYTES} to \
+             {MAX_SEGMENT_BYTES}",
+            self.segment_bytes
+        );
+        Err(LogError::new(LogOp::Open, LogErrorKind::Format).at(place))
+    }
+}
+
+impl Alignment {
+    pub(crate) fn bytes(self) -> u64 {
+        match self {
+            Alignment::Packed => 8,
+            Alignment::Sector => 512,
+            Alignment::Page => 4096,
+        }
+    }
+}
+
+const _: () = assert!(FRAMES_START < MIN_SEGMENT_BYTES);

@@ -1,0 +1,80 @@
+//! Writes zeros ahead of the writer, in small steps.
+//!
+//! The segment that a store begins with is not written beforehand; its blocks come into being behind
+//! the first appends. A step is never synced here: the next sync of the writer covers it. That costs
+//! one append in many a little, and leaves every error of the file to the writer, who must hear it.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crate::disk::{DiskFile, write_all};
+
+/// How far ahead of the writer zeros are written, at most.
+const AHEAD_BYTES: u64 = 1 << 20;
+const PAGE_BYTES: u64 = 4096;
+
+/// The part of a segment that was written, and who may write on.
+pub(crate) struct Growth {
+    file: Arc<dyn DiskFile>,
+    limit: u64,
+    ahead: u64,
+    /// Where the writer stands.
+    position: AtomicU64,
+    /// Everything before it was written. Moved only under the lock, which a step holds while it
+    /// writes, so that zeros never land on a frame.
+    written: AtomicU64,
+    lock: Mutex<()>,
+    /// A step failed (a full disk, most likely): the writer is left alone from then on.
+    is_given_up: AtomicBool,
+}
+
+impl Growth {
+    pub(crate) fn new(file: Arc<dyn DiskFile>, limit: u64, written: u64, position: u64) -> Growth {
+        Growth {
+            file,
+            limit,
+            ahead: AHEAD_BYTES.min((limit / 8).next_multiple_of(PAGE_BYTES)),
+            position: AtomicU64::new(position),
+            written: AtomicU64::new(written),
+            lock: Mutex::new(()),
+            is_given_up: AtomicBool::new(false),
+        }
+    }
+
+    /// The writer is about to write up to `end`; zeros keep out of its way from now on.
+    pub(crate) fn reserve(&self, end: u64) {
+        if end > self.written.load(Ordering::Acquire) {
+            let _held = self.hold();
+            self.written.fetch_max(end, Ordering::AcqRel);
+        }
+        self.position.store(end, Ordering::Release);
+    }
+
+    /// Whether a step would be of use.
+    pub(crate) fn is_hungry(&self) -> bool {
+        let written = self.written.load(Ordering::Acquire);
+        let wanted = self.position.load(Ordering::Acquire) + self.ahead - self.ahead / 4;
+        written < wanted.min(self.limit) && !self.is_given_up.load(Ordering::Acquire)
+    }
+
+    /// Writes one step of zeros, if one is of use.
+    pub(crate) fn step(&self) -> io::Result<()> {
+        let _held = self.hold();
+        if !self.is_hungry() {
+            return Ok(());
+        }
+        let start = self.written.load(Ordering::Acquire);
+        let step = (self.ahead / 4).max(PAGE_BYTES);
+        let end = (start + step).next_multiple_of(PAGE_BYTES).min(self.limit);
+        let zeros = vec![0; (end - start) as usize];
+        write_all(self.file.as_ref(), &zeros, start)
+            .inspect_err(|_| self.is_given_up.store(true, Ordering::Release))?;
+        self.written.store(end, Ordering::Release);
+        Ok(())
+    }
+
+    fn hold(&self) -> MutexGuard<'_, ()> {
+        self.lock.lock().expect("nothing panics while it writes zeros")
+    }
+}

@@ -1,0 +1,55 @@
+//! The files of a log's directory, by what their names say.
+
+use raft_core::storage::{LogError, LogErrorKind, LogOp};
+
+use crate::disk::Disk;
+use crate::names::{Name, parse};
+
+/// The numbers of the segments and spares, ascending.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    segments: Vec<u64>,
+    pub(crate) spares: Vec<u64>,
+}
+
+impl Listing {
+    /// Lists a directory. One that holds files and no segment is refused: it is somebody else's.
+    pub(crate) fn of(disk: &dyn Disk) -> Result<Listing, LogError> {
+        let names = disk.list().map_err(|error| LogError::io(LogOp::Open, error))?;
+        let mut listing = Listing::default();
+        let mut stranger = None;
+        for name in names {
+            match parse(&name) {
+                Some(Name::Segment(number)) => listing.segments.push(number),
+                Some(Name::Spare(number)) => listing.spares.push(number),
+                Some(Name::Lock) => {}
+                None => stranger = Some(name),
+            }
+        }
+        listing.segments.sort_unstable();
+        listing.spares.sort_unstable();
+        match stranger {
+            Some(name) if listing.segments.is_empty() => {
+                let place =
+                    format!("{}: not a file of a log; give an empty directory", disk.place(&name));
+                Err(LogError::new(LogOp::Open, LogErrorKind::Format).at(place))
+            }
+            _ => Ok(listing),
+        }
+    }
+
+    /// The highest unbroken row of segments: those that count.
+    pub(crate) fn row(&self) -> impl Iterator<Item = u64> + '_ {
+        self.segments[self.row_start()..].iter().copied()
+    }
+
+    /// The segments below that row: left from an interrupted removal, unless the row needs them.
+    pub(crate) fn left_over(&self) -> impl Iterator<Item = u64> + '_ {
+        self.segments[..self.row_start()].iter().copied()
+    }
+
+    fn row_start(&self) -> usize {
+        let is_gap = |pair: &[u64]| pair[0] + 1 != pair[1];
+        self.segments.windows(2).rposition(is_gap).map_or(0, |before| before + 1)
+    }
+}

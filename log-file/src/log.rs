@@ -1,0 +1,314 @@
+//! The store itself: opening, the verbs, closing.
+
+use std::any::Any;
+use std::sync::{Arc, RwLock};
+use std::thread::{Builder, JoinHandle};
+
+use async_trait::async_trait;
+use raft_core::storage::record::decode_membership;
+use raft_core::storage::{
+    Detects, Durability, LogBounds, LogError, LogErrorKind, LogOp, LogReader,
+};
+use raft_core::storage::{LogStore, Recovered, Refusal, StableStore, Store, StoreInfo};
+use raft_core::storage::{Tail, WriteBatch};
+use raft_core::types::{Entry, EntryId, HardState, Identity, LogIndex};
+
+use crate::check::{Plan, plan};
+use crate::config::{FileLogConfig, Housekeeping};
+use crate::disk::Disk;
+use crate::format::{FORMAT_VERSION, Position};
+use crate::index::{Index, SharedIndex};
+use crate::listing::Listing;
+use crate::names::segment_name;
+use crate::reader::FileReader;
+use crate::real_disk::RealDisk;
+use crate::recover::{Recovery, recover};
+use crate::writer::{Content, Start, Writer};
+use crate::yard::{Shape, Yard};
+
+/// A log in files. Everything that a verb returned `Ok` for survives a power cut.
+pub struct FileLog {
+    disk: Arc<dyn Disk>,
+    index: SharedIndex,
+    writer: Writer,
+    yard: Arc<Yard>,
+    thread: Option<JoinHandle<()>>,
+    housekeeping: Housekeeping,
+    /// The lowest segment that was not given up.
+    oldest: u64,
+    tail: Tail,
+    is_poisoned: bool,
+    /// Released last, when the thread is gone.
+    _lock: Box<dyn Any + Send + Sync>,
+}
+
+impl FileLog {
+    /// Opens the log in a directory, or begins one there. What it shows is durable when it returns.
+    pub fn open(config: FileLogConfig) -> Result<FileLog, LogError> {
+        let place = config.dir.display().to_string();
+        let disk = RealDisk::new(&config.dir);
+        let disk = disk.map_err(|error| LogError::io(LogOp::Open, error).at(place))?;
+        FileLog::open_on(Arc::new(disk), &config)
+    }
+
+    /// Opens the log on a given disk, whatever directory the configuration names.
+    pub fn open_on(disk: Arc<dyn Disk>, config: &FileLogConfig) -> Result<FileLog, LogError> {
+        config.check()?;
+        let lock = disk.lock().map_err(|error| lock_error(error, disk.as_ref()))?;
+        let listing = Listing::of(disk.as_ref())?;
+        let mut recovery = recover(&disk, &listing)?;
+        recovery.prove_tail(&disk)?;
+        let failed = |error| LogError::io(LogOp::Open, error).at(disk.place(""));
+        // What was renamed and not synced by the last process must not be used before this.
+        disk.sync_names().map_err(failed)?;
+        let directory = match recovery.directory {
+            Some(directory) => directory,
+            None => disk.random().map_err(failed)?,
+        };
+        let FileLogConfig { segment_bytes, spare_segments, .. } = *config;
+        let shape = Shape { directory, segment_bytes, spare_segments };
+        let yard = Arc::new(Yard::new(disk.clone(), shape, &listing.spares));
+        yard.retire(listing.left_over());
+        FileLog::begin(disk, yard, recovery, config, lock)
+    }
+
+    /// Seals what was recovered, and begins a new segment behind it.
+    fn begin(
+        disk: Arc<dyn Disk>,
+        yard: Arc<Yard>,
+        recovery: Recovery,
+        config: &FileLogConfig,
+        lock: Box<dyn Any + Send + Sync>,
+    ) -> Result<FileLog, LogError> {
+        let Recovery { replay, tail, oldest, empty, .. } = recovery;
+        yard.demote(&empty)?;
+        let segment = yard.make(replay.end.segment + 1, replay.end)?;
+        cut_to_end(disk.as_ref(), replay.end)?;
+        let (end, number, facts) = (replay.end, replay.number, replay.facts);
+        let start = Start { facts, segment, end, number };
+        let writer = Writer::new(start, config.segment_bytes, config.alignment.bytes());
+        let mut log = FileLog {
+            disk,
+            index: Arc::new(RwLock::new(replay.index)),
+            writer,
+            thread: None,
+            yard,
+            housekeeping: config.housekeeping,
+            oldest,
+            tail,
+            is_poisoned: false,
+            _lock: lock,
+        };
+        log.retire_empty_segments();
+        log.start_housekeeping()?;
+        Ok(log)
+    }
+
+    fn start_housekeeping(&mut self) -> Result<(), LogError> {
+        match self.housekeeping {
+            Housekeeping::Inline => self.yard.work_off(),
+            Housekeeping::Thread => {
+                let yard = self.yard.clone();
+                let builder = Builder::new().name("log-file".to_string());
+                let thread = builder.spawn(move || yard.work_until_stopped());
+                self.thread = Some(thread.map_err(|error| LogError::io(LogOp::Open, error))?);
+            }
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, op: LogOp, batch: WriteBatch) -> Result<(), LogError> {
+        self.check_poison(op)?;
+        let plan = plan(&self.index(), &self.writer.facts, &batch)?;
+        if plan == Plan::default() && batch.append.is_empty() {
+            // A hint alone rides with the next frame, or is lost, as a hint may be.
+            let hint = batch.commit_hint.unwrap_or_default();
+            self.writer.facts.commit_hint = self.writer.facts.commit_hint.max(hint);
+            return Ok(());
+        }
+        let WriteBatch { append, commit_hint, .. } = &batch;
+        let content =
+            Content { plan, entries: append, commit_hint: *commit_hint, ..Content::default() };
+        self.write_frame(op, &content)?;
+        if plan.purge.or(plan.reset).is_some() {
+            self.retire_empty_segments();
+        }
+        if self.housekeeping == Housekeeping::Inline {
+            self.yard.work_off();
+        }
+        Ok(())
+    }
+
+    fn write_frame(&mut self, op: LogOp, content: &Content<'_>) -> Result<(), LogError> {
+        let written = self.writer.write(op, content, &self.index, &self.yard);
+        self.is_poisoned = written.is_err();
+        written
+    }
+
+    /// Gives up the lowest segments as far as no entry lies in them. The purge is durable by now,
+    /// and the segment that is written to holds a checkpoint, if anything was written to it.
+    fn retire_empty_segments(&mut self) {
+        let newest = self.writer.checkpointed_segment();
+        let keep = self.index().first_segment().unwrap_or(newest).min(newest);
+        if self.oldest < keep {
+            self.yard.retire(self.oldest..keep);
+            self.oldest = keep;
+        }
+    }
+
+    fn check_poison(&self, op: LogOp) -> Result<(), LogError> {
+        match self.is_poisoned {
+            true => Err(LogError::new(op, LogErrorKind::Poisoned)),
+            false => Ok(()),
+        }
+    }
+
+    fn index(&self) -> std::sync::RwLockReadGuard<'_, Index> {
+        self.index.read().expect("no writer panics")
+    }
+}
+
+impl Drop for FileLog {
+    fn drop(&mut self) {
+        self.yard.stop();
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread was reported when it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn lock_error(error: std::io::Error, disk: &dyn Disk) -> LogError {
+    let place = disk.place(crate::names::LOCK_NAME);
+    match error.kind() {
+        std::io::ErrorKind::WouldBlock => LogError::new(LogOp::Open, LogErrorKind::InUse).at(place),
+        _ => LogError::io(LogOp::Open, error).at(place),
+    }
+}
+
+/// Gives back what lies behind the last frame of a segment that is not written to any more. Whether
+/// that is durable does not matter: nobody reads there.
+fn cut_to_end(disk: &dyn Disk, end: Position) -> Result<(), LogError> {
+    if end == Position::default() {
+        return Ok(());
+    }
+    let name = segment_name(end.segment);
+    let cut = || {
+        let file = disk.open(&name)?;
+        match file.len()? > end.offset {
+            true => file.set_len(end.offset),
+            false => Ok(()),
+        }
+    };
+    cut().map_err(|error| LogError::io(LogOp::Open, error).at(disk.place(&name)))
+}
+
+#[async_trait]
+impl LogStore for FileLog {
+    fn bounds(&self) -> LogBounds {
+        self.index().bounds()
+    }
+
+    async fn append(&mut self, entries: &[Entry]) -> Result<(), LogError> {
+        self.change(LogOp::Append, WriteBatch::of_entries(entries.to_vec()))
+    }
+
+    async fn truncate_after(&mut self, index: LogIndex) -> Result<(), LogError> {
+        let batch = WriteBatch { truncate_after: Some(index), ..WriteBatch::default() };
+        self.change(LogOp::Truncate, batch)
+    }
+
+    async fn purge_upto(&mut self, upto: EntryId) -> Result<(), LogError> {
+        let batch = WriteBatch { purge_upto: Some(upto), ..WriteBatch::default() };
+        self.change(LogOp::Purge, batch)
+    }
+
+    async fn reset(&mut self, boundary: EntryId) -> Result<(), LogError> {
+        let batch = WriteBatch { reset: Some(boundary), ..WriteBatch::default() };
+        self.change(LogOp::Reset, batch)
+    }
+
+    fn reader(&self) -> Box<dyn LogReader> {
+        Box::new(FileReader::new(self.disk.clone(), self.index.clone()))
+    }
+}
+
+#[async_trait]
+impl StableStore for FileLog {
+    async fn load_identity(&mut self) -> Result<Option<Identity>, LogError> {
+        Ok(self.writer.facts.identity)
+    }
+
+    async fn save_identity(&mut self, identity: &Identity) -> Result<(), LogError> {
+        self.check_poison(LogOp::Identity)?;
+        match self.writer.facts.identity {
+            Some(same) if same == *identity => Ok(()),
+            Some(_) => Err(LogError::refused(LogOp::Identity, Refusal::OtherIdentity)),
+            None => {
+                let content = Content { identity: Some(*identity), ..Content::default() };
+                self.write_frame(LogOp::Identity, &content)
+            }
+        }
+    }
+
+    async fn load_hard_state(&mut self) -> Result<HardState, LogError> {
+        Ok(self.writer.facts.hard_state)
+    }
+
+    async fn save_hard_state(&mut self, hard_state: HardState) -> Result<(), LogError> {
+        let batch = WriteBatch { hard_state: Some(hard_state), ..WriteBatch::default() };
+        self.change(LogOp::HardState, batch)
+    }
+}
+
+#[async_trait]
+impl Store for FileLog {
+    fn info(&self) -> StoreInfo {
+        StoreInfo {
+            backend: "file".into(),
+            durability: Durability::PowerLoss,
+            atomic_batch: true,
+            may_block: true,
+            detects: Detects::ProvenPrefix,
+            sync_verb: "fdatasync".into(),
+            format_version: FORMAT_VERSION,
+        }
+    }
+
+    async fn write(&mut self, batch: WriteBatch) -> Result<(), LogError> {
+        self.change(LogOp::Write, batch)
+    }
+
+    async fn recover(&mut self) -> Result<Recovered, LogError> {
+        let index = self.index();
+        let bounds = index.bounds();
+        let mut memberships = Vec::new();
+        for (at, payload) in index.memberships() {
+            let membership = decode_membership(payload).map_err(|cause| {
+                let kind = LogErrorKind::Corrupt { index: Some(*at) };
+                LogError::new(LogOp::Open, kind).because(cause)
+            })?;
+            memberships.push((*at, membership));
+        }
+        Ok(Recovered {
+            bounds,
+            hard_state: self.writer.facts.hard_state,
+            term_runs: index.runs().collect(),
+            memberships,
+            commit_hint: self.writer.facts.commit_hint.min(bounds.last.index),
+            tail: self.tail.clone(),
+        })
+    }
+
+    /// Writes a last frame that proves all before it, if there is anything to prove.
+    async fn close(&mut self) -> Result<(), LogError> {
+        self.check_poison(LogOp::Close)?;
+        match self.writer.is_worth_closing() {
+            true => {
+                let content = Content { is_close: true, ..Content::default() };
+                self.write_frame(LogOp::Close, &content)
+            }
+            false => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Reads entries beside the writer: a look at the index for the places, then the disk.
+//!
+//! Nothing is locked while the disk is read. What was found may be gone by then, purged, cut, or
+//! overwritten by a segment's next life; so a failed check is damage only if the index still says
+//! that the entry is there (P12).
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use raft_core::storage::{LogError, LogErrorKind, LogOp, LogReader, Refusal};
+use raft_core::types::{Entry, EntryId, EntryKind, LogIndex, Term};
+
+use crate::disk::{Disk, DiskFile, read_up_to};
+use crate::format::{RECORD_HEADER_BYTES, RecordHeader, RecordType, Seal};
+use crate::index::{SharedIndex, Slot};
+use crate::names::segment_name;
+
+/// Records that lie no further apart than this are read with one call.
+const GAP_BYTES: u64 = 4096;
+/// The most that one call reads, unless a single record is larger.
+const READ_BYTES: u64 = 4 << 20;
+
+pub(crate) struct FileReader {
+    disk: Arc<dyn Disk>,
+    index: SharedIndex,
+    /// The segment that was read last.
+    open: Option<(Seal, Arc<dyn DiskFile>)>,
+}
+
+/// An entry to be read, and where it was when the index was looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Wanted {
+    id: EntryId,
+    seal: Seal,
+    slot: Slot,
+}
+
+/// Why a run of records could not be read.
+enum ReadFault {
+    /// The bytes are not the record that was wanted.
+    Damaged(Wanted),
+    Io(std::io::Error, Seal),
+}
+
+impl FileReader {
+    pub(crate) fn new(disk: Arc<dyn Disk>, index: SharedIndex) -> FileReader {
+        FileReader { disk, index, open: None }
+    }
+
+    /// The places of as many entries as fit.
+    fn look_up(&self, range: &Range<LogIndex>, max_bytes: u64) -> Result<Vec<Wanted>, LogError> {
+        let index = self.index.read().expect("no writer panics");
+        index.check_inside(range.start, range.end.prev())?;
+        let mut wanted = Vec::new();
+        let (mut bytes, mut at) = (0, range.start);
+        while at < range.end {
+            let (seal, slot) = index.find(at);
+            bytes += slot.payload_bytes();
+            if bytes > max_bytes && !wanted.is_empty() {
+                break;
+            }
+            wanted.push(Wanted { id: EntryId::new(index.term(at)?, at), seal, slot });
+            at = at.next();
+        }
+        Ok(wanted)
+    }
+
+    fn fetch(&mut self, wanted: &[Wanted]) -> Result<Vec<Entry>, ReadFault> {
+        let mut entries = Vec::with_capacity(wanted.len());
+        let mut rest = wanted;
+        while !rest.is_empty() {
+            let (run, after) = rest.split_at(run_length(rest));
+            self.fetch_run(run, &mut entries)?;
+            rest = after;
+        }
+        Ok(entries)
+    }
+
+    /// Reads records that lie close together, with one call; the payloads share one buffer.
+    fn fetch_run(&mut self, run: &[Wanted], entries: &mut Vec<Entry>) -> Result<(), ReadFault> {
+        let seal = run[0].seal;
+        let (start, end) = (run[0].slot.offset(), run[run.len() - 1].slot.end());
+        let mut bytes = vec![0; (end - start) as usize];
+        let read = self.segment(seal).and_then(|file| read_up_to(file, &mut bytes, start));
+        let read = read.map_err(|error| ReadFault::Io(error, seal))?;
+        bytes.truncate(read);
+        let bytes = Bytes::from(bytes);
+        for wanted in run {
+            let offset = wanted.slot.offset();
+            let record = bytes.get((offset - start) as usize..).unwrap_or_default();
+            let entry = parse(record, wanted)
+                .map(|(kind, payload)| Entry::new(wanted.id, kind, bytes.slice_ref(payload)));
+            entries.push(entry.ok_or(ReadFault::Damaged(*wanted))?);
+        }
+        Ok(())
+    }
+
+    fn segment(&mut self, seal: Seal) -> std::io::Result<&dyn DiskFile> {
+        if self.open.as_ref().is_none_or(|(open, _)| *open != seal) {
+            self.open = Some((seal, self.disk.open(&segment_name(seal.segment))?));
+        }
+        let (_, file) = self.open.as_ref().expect("just opened");
+        Ok(file.as_ref())
+    }
+
+    /// What a fault means, now that the index was looked at again. `None`: look up and read again.
+    fn judge(&mut self, fault: ReadFault, wanted: &[Wanted]) -> Result<Option<LogError>, LogError> {
+        self.open = None;
+        let index = self.index.read().expect("no writer panics");
+        let (first, last) = (wanted[0].id.index, wanted[wanted.len() - 1].id.index);
+        index.check_inside(first, last)?;
+        let moved = |wanted: &&Wanted| index.find(wanted.id.index) != (wanted.seal, wanted.slot);
+        if wanted.iter().find(moved).is_some() {
+            return Ok(None);
+        }
+        let place = |seal: Seal| self.disk.place(&segment_name(seal.segment));
+        Ok(Some(match fault {
+            ReadFault::Io(error, seal) => LogError::io(LogOp::Read, error).at(place(seal)),
+            ReadFault::Damaged(Wanted { id, seal, slot }) => {
+                let kind = LogErrorKind::Corrupt { index: Some(id.index) };
+                let place = format!("{}, offset {}: {id}", place(seal), slot.offset());
+                LogError::new(LogOp::Read, kind).at(place)
+            }
+        }))
+    }
+}
+
+/// How many of the first records lie close enough together for one call.
+fn run_length(wanted: &[Wanted]) -> usize {
+    let start = wanted[0].slot.offset();
+    let breaks = |pair: &[Wanted]| {
+        let (one, next) = (pair[0].slot, pair[1].slot);
+        pair[0].seal != pair[1].seal
+            || next.offset() < one.end()
+            || next.offset() - one.end() > GAP_BYTES
+            || next.end() - start > READ_BYTES
+    };
+    wanted.windows(2).position(breaks).map_or(wanted.len(), |last| last + 1)
+}
+
+/// The kind and payload of the wanted entry, if that is what these bytes begin with.
+fn parse<'a>(bytes: &'a [u8], wanted: &Wanted) -> Option<(EntryKind, &'a [u8])> {
+    let header = RecordHeader::decode(wanted.seal, wanted.slot.offset(), bytes)?;
+    let length = wanted.slot.payload_bytes() as usize;
+    let payload = bytes.get(RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + length)?;
+    let is_wanted = header.record == RecordType::Entry
+        && header.id == wanted.id
+        && header.payload_bytes as usize == length
+        && header.payload_hash == wanted.seal.payload_hash(payload);
+    EntryKind::from_number(header.entry_kind).filter(|_| is_wanted).map(|kind| (kind, payload))
+}
+
+#[async_trait]
+impl LogReader for FileReader {
+    async fn read(
+        &mut self,
+        range: Range<LogIndex>,
+        max_bytes: u64,
+    ) -> Result<Vec<Entry>, LogError> {
+        if range.end < range.start {
+            return Err(LogError::refused(LogOp::Read, Refusal::InvertedRange));
+        }
+        if range.is_empty() {
+            return Ok(Vec::new());
+        }
+        loop {
+            let wanted = self.look_up(&range, max_bytes)?;
+            match self.fetch(&wanted) {
+                Ok(entries) => return Ok(entries),
+                Err(fault) => match self.judge(fault, &wanted)? {
+                    Some(error) => return Err(error),
+                    None => continue,
+                },
+            }
+        }
+    }
+
+    async fn term(&mut self, index: LogIndex) -> Result<Term, LogError> {
+        self.index.read().expect("no writer panics").term(index)
+    }
+}

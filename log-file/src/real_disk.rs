@@ -1,0 +1,122 @@
+//! A directory of the operating system. Linux and other Unix systems; `sync_data` is `fdatasync`
+//! where there is one.
+
+use std::any::Any;
+use std::fs::{File, OpenOptions, create_dir_all, read_dir, remove_file, rename};
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::disk::{Disk, DiskFile};
+use crate::names::LOCK_NAME;
+
+/// A directory of the operating system.
+#[derive(Debug)]
+pub struct RealDisk {
+    dir: PathBuf,
+}
+
+impl RealDisk {
+    /// The directory, which is created if it is not there.
+    pub fn new(dir: impl Into<PathBuf>) -> io::Result<RealDisk> {
+        let dir = dir.into();
+        if !dir.is_dir() {
+            create_dir_all(&dir)?;
+            if let Some(parent) = parent_of(&dir) {
+                File::open(parent)?.sync_all()?;
+            }
+        }
+        Ok(RealDisk { dir })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+}
+
+/// The directory that holds this one, also for a relative path of one part.
+fn parent_of(dir: &Path) -> Option<PathBuf> {
+    let parent = dir.parent()?;
+    match parent.as_os_str().is_empty() {
+        true => Some(PathBuf::from(".")),
+        false => Some(parent.to_path_buf()),
+    }
+}
+
+impl Disk for RealDisk {
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true);
+        Ok(Arc::new(RealFile(options.open(self.path(name))?)))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        let file = OpenOptions::new().read(true).write(true).open(self.path(name))?;
+        Ok(Arc::new(RealFile(file)))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        rename(self.path(from), self.path(to))
+    }
+
+    fn unlink(&self, name: &str) -> io::Result<()> {
+        remove_file(self.path(name))
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        File::open(&self.dir)?.sync_all()
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let name_of = |entry: io::Result<std::fs::DirEntry>| {
+            entry.map(|entry| entry.file_name().to_string_lossy().into_owned())
+        };
+        read_dir(&self.dir)?.map(name_of).collect()
+    }
+
+    fn lock(&self) -> io::Result<Box<dyn Any + Send + Sync>> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let file = options.open(self.path(LOCK_NAME))?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(Box::new(file))
+    }
+
+    /// The keys of a hash map are drawn from the system's randomness once per thread and counted on
+    /// from there; hashed together with the time they differ on every call and every start.
+    fn random(&self) -> io::Result<u64> {
+        Ok(RandomState::new().hash_one(std::time::SystemTime::now()))
+    }
+
+    fn place(&self, name: &str) -> String {
+        self.path(name).display().to_string()
+    }
+}
+
+struct RealFile(File);
+
+impl DiskFile for RealFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buffer, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        self.0.write_at(bytes, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+}

@@ -1,0 +1,317 @@
+//! From the files of a directory to a log: the steps of "Opening" in `docs/formats/log-file.md`,
+//! up to the point where nothing has been written yet.
+
+use std::io;
+use std::sync::Arc;
+
+use raft_core::storage::{LogError, LogErrorKind, LogOp, Tail};
+
+use crate::disk::{Disk, DiskFile, read_up_to, write_all};
+use crate::facts::Checkpoint;
+use crate::format::{
+    FRAMES_START, HEADER_BLOCK_BYTES, HeaderFault, Position, RecordType, SEGMENT_HEADER_BYTES,
+    SegmentHeader,
+};
+use crate::listing::Listing;
+use crate::names::segment_name;
+use crate::replay::{Replay, ReplayFault};
+use crate::scan::{Frame, NoFrame, SegmentScan};
+
+/// What the directory held.
+pub(crate) struct Recovery {
+    pub(crate) replay: Replay,
+    pub(crate) tail: Tail,
+    /// The number of the directory, if a segment tells it.
+    pub(crate) directory: Option<u64>,
+    /// The last frame, where it must be written again; its offset and its bytes.
+    unproven: Option<Unproven>,
+    /// The lowest segment that counts.
+    pub(crate) oldest: u64,
+    /// Segments without a frame, which become spares again.
+    pub(crate) empty: Vec<u64>,
+}
+
+struct Unproven {
+    segment: u64,
+    offset: u64,
+    bytes: Vec<u8>,
+}
+
+/// A segment that counts, and its first frame.
+struct Segment {
+    header: SegmentHeader,
+    scan: SegmentScan,
+    first: Option<(Frame, Checkpoint)>,
+}
+
+/// Reads the log that the listed files hold. Changes nothing.
+pub(crate) fn recover(disk: &Arc<dyn Disk>, listing: &Listing) -> Result<Recovery, LogError> {
+    let mut segments = Vec::new();
+    for number in listing.row() {
+        segments.push(open_segment(disk, number)?);
+    }
+    Recoverer { disk: disk.clone(), segments, replay: Replay::default() }.run()
+}
+
+impl Recovery {
+    /// Writes the unproven last frame again, byte for byte, and syncs it (P2): the process that
+    /// wrote it may never have synced it, or its sync may have failed.
+    pub(crate) fn prove_tail(&mut self, disk: &Arc<dyn Disk>) -> Result<(), LogError> {
+        let Some(Unproven { segment, offset, bytes }) = self.unproven.take() else { return Ok(()) };
+        let name = segment_name(segment);
+        let again = || -> io::Result<()> {
+            let file = disk.open(&name)?;
+            write_all(file.as_ref(), &bytes, offset)?;
+            file.sync_data()
+        };
+        again().map_err(|error| LogError::io(LogOp::Open, error).at(disk.place(&name)))
+    }
+}
+
+fn open_segment(disk: &Arc<dyn Disk>, number: u64) -> Result<Segment, LogError> {
+    let name = segment_name(number);
+    let failed = |error| LogError::io(LogOp::Open, error).at(disk.place(&name));
+    let file = disk.open(&name).map_err(failed)?;
+    let header = read_header(file.as_ref()).map_err(failed)?;
+    let header = header.and_then(|header| match header.seal.segment == number {
+        true => Ok(header),
+        false => Err(HeaderFault::Damaged),
+    });
+    let header = header.map_err(|fault| header_error(fault, &disk.place(&name)))?;
+    let mut scan = SegmentScan::new(file, header.seal).map_err(failed)?;
+    let first = first_frame(&mut scan).map_err(failed)?;
+    Ok(Segment { header, scan, first })
+}
+
+/// The header of a segment, from whichever copy is sound.
+pub(crate) fn read_header(file: &dyn DiskFile) -> io::Result<Result<SegmentHeader, HeaderFault>> {
+    let mut answer = Err(HeaderFault::Damaged);
+    for offset in [0, HEADER_BLOCK_BYTES] {
+        let mut bytes = [0; SEGMENT_HEADER_BYTES];
+        let count = read_up_to(file, &mut bytes, offset)?;
+        match SegmentHeader::decode(&bytes[..count]) {
+            Ok(header) => return Ok(Ok(header)),
+            Err(HeaderFault::Damaged) => {}
+            Err(fault) => answer = Err(fault),
+        }
+    }
+    Ok(answer)
+}
+
+fn header_error(fault: HeaderFault, place: &str) -> LogError {
+    match fault {
+        HeaderFault::Damaged => {
+            let kind = LogErrorKind::Corrupt { index: None };
+            let place = format!("{place}: both copies of the segment's header");
+            LogError::new(LogOp::Open, kind).at(place)
+        }
+        HeaderFault::Version(version) => {
+            let place =
+                format!("{place}: format version {version}; use a newer version of Kontiki");
+            LogError::new(LogOp::Open, LogErrorKind::Format).at(place)
+        }
+    }
+}
+
+/// The first frame of a segment with its checkpoint, if both are sound.
+fn first_frame(scan: &mut SegmentScan) -> io::Result<Option<(Frame, Checkpoint)>> {
+    let Ok(frame) = scan.frame(FRAMES_START)? else { return Ok(None) };
+    let Some((record, offset)) = frame.records.first() else { return Ok(None) };
+    if record.record != RecordType::Checkpoint {
+        return Ok(None);
+    }
+    let payload = scan.payload(record, *offset)?;
+    let checkpoint = payload.and_then(Checkpoint::decode);
+    Ok(checkpoint.map(|checkpoint| (frame, checkpoint)))
+}
+
+struct Recoverer {
+    disk: Arc<dyn Disk>,
+    segments: Vec<Segment>,
+    replay: Replay,
+}
+
+/// How far the walk over the tail segment came.
+struct TailWalk {
+    last: Option<Frame>,
+    stopped_at: u64,
+    why: NoFrame,
+}
+
+impl Recoverer {
+    fn run(mut self) -> Result<Recovery, LogError> {
+        let Some(lowest) = self.segments.first() else { return Ok(self.blank()) };
+        let (oldest, directory) = (lowest.header.seal.segment, lowest.header.directory);
+        self.check_directory(directory)?;
+        let tail = self.segments.iter().rposition(|segment| segment.first.is_some()).unwrap_or(0);
+        for at in 0..tail {
+            self.walk_sealed(at)?;
+        }
+        let walk = self.walk_tail(tail)?;
+        let (verdict, unproven) = self.settle_tail(tail, walk)?;
+        self.replay.check_complete(self.place(0))?;
+        let has_frames = self.replay.end.segment == oldest + tail as u64;
+        if !has_frames && oldest + tail as u64 != self.replay.end.segment + 1 {
+            return Err(self.damage(tail, FRAMES_START, "the segments before it are missing"));
+        }
+        let first_empty = if has_frames { tail + 1 } else { tail };
+        let empty = self.segments[first_empty..].iter().map(|segment| segment.header.seal.segment);
+        Ok(Recovery {
+            empty: empty.collect(),
+            replay: self.replay,
+            tail: verdict,
+            directory: Some(directory),
+            unproven,
+            oldest,
+        })
+    }
+
+    fn blank(self) -> Recovery {
+        Recovery {
+            replay: self.replay,
+            tail: Tail::Clean,
+            directory: None,
+            unproven: None,
+            oldest: 1,
+            empty: Vec::new(),
+        }
+    }
+
+    fn check_directory(&self, directory: u64) -> Result<(), LogError> {
+        match self.segments.iter().position(|segment| segment.header.directory != directory) {
+            Some(at) => Err(self.damage(at, 0, "the segment is of another log")),
+            None => Ok(()),
+        }
+    }
+
+    /// A segment whose successor has frames: it must be sound up to its end, which that one tells.
+    fn walk_sealed(&mut self, at: usize) -> Result<(), LogError> {
+        let Some((_, Checkpoint { previous_end: end, .. })) = self.segments[at + 1].first else {
+            return Err(self.damage(at + 1, FRAMES_START, "a frame that was synced"));
+        };
+        let mut offset = FRAMES_START;
+        while offset < end {
+            match self.frame(at, offset)? {
+                Ok(frame) if frame.end() <= end => {
+                    offset = frame.end();
+                    self.apply(at, &frame)?;
+                }
+                _ => return Err(self.damage(at, offset, "a frame that was synced")),
+            }
+        }
+        match offset == end {
+            true => Ok(()),
+            false => Err(self.damage(at, end, "the end of the segment")),
+        }
+    }
+
+    /// The last segment with frames: up to the first place without a sound one. All but the last
+    /// frame are proven by the one behind them, and applied.
+    fn walk_tail(&mut self, tail: usize) -> Result<TailWalk, LogError> {
+        let mut last: Option<Frame> = None;
+        let mut offset = FRAMES_START;
+        loop {
+            let why = match self.frame(tail, offset)? {
+                Ok(frame) if last.as_ref().is_none_or(|last| follows(last, &frame)) => {
+                    offset = frame.end();
+                    if let Some(proven) = last.replace(frame) {
+                        self.apply(tail, &proven)?;
+                    }
+                    continue;
+                }
+                Ok(_) => NoFrame::Broken,
+                Err(why) => why,
+            };
+            return Ok(TailWalk { last, stopped_at: offset, why });
+        }
+    }
+
+    /// Decides about the last frame, and about what stopped the walk.
+    fn settle_tail(
+        &mut self,
+        tail: usize,
+        walk: TailWalk,
+    ) -> Result<(Tail, Option<Unproven>), LogError> {
+        let segment = self.segments[tail].header.seal.segment;
+        let stopped_at = Position::new(segment, walk.stopped_at);
+        let proven = self.furthest_proof(tail, walk.stopped_at)?;
+        if proven > stopped_at {
+            if let Some(last) = &walk.last {
+                self.apply(tail, last)?;
+            }
+            let next = tail + 1;
+            return Err(match proven.segment > segment && next < self.segments.len() {
+                true => self.damage(next, FRAMES_START, "a frame that was synced"),
+                false => self.damage(tail, walk.stopped_at, "a frame that was synced"),
+            });
+        }
+        let broken = match walk.why {
+            NoFrame::Broken => self.torn(tail, walk.stopped_at),
+            NoFrame::NoHeader => Tail::Clean,
+        };
+        let Some(last) = walk.last else { return Ok((broken, None)) };
+        if proven == stopped_at {
+            self.apply(tail, &last)?;
+            return Ok((broken, None));
+        }
+        let place = self.place(tail);
+        let failed = |error| LogError::io(LogOp::Open, error).at(place.clone());
+        let scan = &mut self.segments[tail].scan;
+        if !scan.has_sound_payloads(&last).map_err(failed)? {
+            return Ok((self.torn(tail, last.offset), None));
+        }
+        let mut bytes = vec![0; last.header.length as usize];
+        read_up_to(scan.file(), &mut bytes, last.offset).map_err(failed)?;
+        self.apply(tail, &last)?;
+        Ok((broken, Some(Unproven { segment, offset: last.offset, bytes })))
+    }
+
+    /// The furthest position that anything proves to be synced: the segment headers, and the frame
+    /// headers from where the walk stopped on, whatever stands between.
+    fn furthest_proof(&mut self, tail: usize, stopped_at: u64) -> Result<Position, LogError> {
+        let told = self.segments.iter().map(|segment| segment.header.proven).max();
+        let mut proven = told.unwrap_or_default();
+        for at in tail..self.segments.len() {
+            let from = if at == tail { stopped_at } else { FRAMES_START };
+            let found = self.segments[at].scan.furthest_proof(from);
+            let found = found.map_err(|error| self.read_failed(at, error))?;
+            proven = proven.max(found.unwrap_or_default());
+        }
+        Ok(proven)
+    }
+
+    fn frame(&mut self, at: usize, offset: u64) -> Result<Result<Frame, NoFrame>, LogError> {
+        let found = self.segments[at].scan.frame(offset);
+        found.map_err(|error| self.read_failed(at, error))
+    }
+
+    fn apply(&mut self, at: usize, frame: &Frame) -> Result<(), LogError> {
+        let applied = self.replay.apply(&mut self.segments[at].scan, frame);
+        applied.map_err(|fault| match fault {
+            ReplayFault::Damaged(what) => self.damage(at, frame.offset, what),
+            ReplayFault::Read(error) => self.read_failed(at, error),
+        })
+    }
+
+    fn place(&self, at: usize) -> String {
+        self.disk.place(&segment_name(self.segments[at].header.seal.segment))
+    }
+
+    fn torn(&self, at: usize, offset: u64) -> Tail {
+        Tail::TornDiscarded { place: format!("{}, offset {offset}", self.place(at)) }
+    }
+
+    fn read_failed(&self, at: usize, error: io::Error) -> LogError {
+        LogError::io(LogOp::Open, error).at(self.place(at))
+    }
+
+    fn damage(&self, at: usize, offset: u64, what: &str) -> LogError {
+        let kind = LogErrorKind::Corrupt { index: Some(self.replay.next_index()) };
+        let place = format!("{}, offset {offset}: {what}", self.place(at));
+        LogError::new(LogOp::Open, kind).at(place)
+    }
+}
+
+fn follows(last: &Frame, frame: &Frame) -> bool {
+    frame.header.number == last.header.number + 1 && frame.header.synced.offset >= last.end()
+}

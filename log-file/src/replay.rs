@@ -1,0 +1,191 @@
+//! Applies the frames of the stream, in order, to an empty log: what opening is, in the end.
+//!
+//! A frame that passes its checksums and still makes no sense (a gap, a checkpoint that contradicts
+//! what came before) is damage too, and named as such.
+
+use bytes::Bytes;
+use raft_core::storage::record::{decode_hard_state, decode_identity};
+use raft_core::storage::{LogError, LogErrorKind, LogOp};
+use raft_core::types::{EntryId, EntryKind, LogIndex};
+
+use crate::facts::{Checkpoint, Facts};
+use crate::format::{Position, RecordHeader, RecordType};
+use crate::index::{Index, Slot};
+use crate::scan::{Frame, SegmentScan};
+
+/// The log as far as it was replayed.
+#[derive(Default)]
+pub(crate) struct Replay {
+    pub(crate) index: Index,
+    pub(crate) facts: Facts,
+    /// The number of the last frame.
+    pub(crate) number: u64,
+    /// Where the last frame ends.
+    pub(crate) end: Position,
+    /// Whether the last frame is a clean close.
+    pub(crate) is_closed: bool,
+    /// The boundary as the records tell it. The index begins after it when the entries between lie
+    /// in segments that are gone; a purge further on must explain that.
+    boundary: EntryId,
+    is_begun: bool,
+}
+
+/// Why a frame cannot be applied.
+pub(crate) enum ReplayFault {
+    /// Its bytes are damaged; what the message says, of which entry.
+    Damaged(&'static str),
+    /// It could not be read.
+    Read(std::io::Error),
+}
+
+impl From<std::io::Error> for ReplayFault {
+    fn from(error: std::io::Error) -> ReplayFault {
+        ReplayFault::Read(error)
+    }
+}
+
+type Applied = Result<(), ReplayFault>;
+
+fn nonsense(what: &'static str) -> Applied {
+    Err(ReplayFault::Damaged(what))
+}
+
+impl Replay {
+    /// The first entry that a damaged place may concern.
+    pub(crate) fn next_index(&self) -> LogIndex {
+        self.index.last().index.next()
+    }
+
+    pub(crate) fn apply(&mut self, scan: &mut SegmentScan, frame: &Frame) -> Applied {
+        if self.is_begun && frame.header.number != self.number + 1 {
+            return nonsense("a frame is missing before it");
+        }
+        for (record, payload_offset) in &frame.records {
+            self.apply_record(scan, record, *payload_offset)?;
+        }
+        if !self.is_begun && scan.seal().segment != 1 {
+            return nonsense("the segments before it are missing");
+        }
+        self.is_begun = true;
+        self.facts.commit_hint = self.facts.commit_hint.max(frame.header.commit_hint);
+        self.number = frame.header.number;
+        self.end = Position::new(scan.seal().segment, frame.end());
+        self.is_closed = frame.header.is_close;
+        Ok(())
+    }
+
+    fn apply_record(&mut self, scan: &mut SegmentScan, record: &RecordHeader, at: u64) -> Applied {
+        match record.record {
+            RecordType::Entry => self.apply_entry(scan, record, at),
+            RecordType::Checkpoint => {
+                let payload = sound_payload(scan, record, at)?;
+                match Checkpoint::decode(&payload) {
+                    Some(checkpoint) => self.apply_checkpoint(record.id, checkpoint),
+                    None => nonsense("its checkpoint does not parse"),
+                }
+            }
+            RecordType::HardState => {
+                let payload = sound_payload(scan, record, at)?;
+                match decode_hard_state(&payload) {
+                    Ok(hard_state) if self.facts.hard_state.may_become(hard_state) => {
+                        self.facts.hard_state = hard_state;
+                        Ok(())
+                    }
+                    _ => nonsense("its hard state makes no sense"),
+                }
+            }
+            RecordType::Identity => {
+                let payload = sound_payload(scan, record, at)?;
+                let decoded = decode_identity(&payload).ok();
+                self.facts.identity = decoded;
+                decoded.map_or_else(|| nonsense("its identity does not parse"), |_| Ok(()))
+            }
+            RecordType::Reset => {
+                self.facts.commit_hint = LogIndex::ZERO;
+                self.boundary = record.id;
+                self.index.reset(record.id);
+                Ok(())
+            }
+            RecordType::Truncate => self.apply_truncation(record.id),
+            RecordType::Purge => self.apply_purge(record.id),
+        }
+    }
+
+    fn apply_entry(&mut self, scan: &mut SegmentScan, record: &RecordHeader, at: u64) -> Applied {
+        let (id, last) = (record.id, self.index.last());
+        if id.index != last.index.next() || id.term < last.term {
+            return nonsense("its entries do not follow the ones before");
+        }
+        let Some(kind) = EntryKind::from_number(record.entry_kind) else {
+            return nonsense("it holds an entry of an unknown kind");
+        };
+        let header_offset = at - crate::format::RECORD_HEADER_BYTES as u64;
+        self.index.push(id, scan.seal(), Slot::new(header_offset, record.payload_bytes));
+        if kind == EntryKind::Membership {
+            let payload = sound_payload(scan, record, at)?;
+            self.index.push_membership(id.index, payload);
+        }
+        Ok(())
+    }
+
+    /// The first checkpoint begins the replay; the others repeat what is known.
+    fn apply_checkpoint(&mut self, last: EntryId, checkpoint: Checkpoint) -> Applied {
+        let Checkpoint { boundary, hard_state, identity, .. } = checkpoint;
+        if !self.is_begun {
+            self.facts = Facts { hard_state, identity, ..Facts::default() };
+            self.boundary = boundary;
+            self.index.reset(last);
+            self.is_begun = true;
+            return Ok(());
+        }
+        let known = (self.boundary, self.index.last(), self.facts.hard_state, self.facts.identity);
+        match known == (boundary, last, hard_state, identity) {
+            true => Ok(()),
+            false => nonsense("its checkpoint contradicts the frames before"),
+        }
+    }
+
+    fn apply_truncation(&mut self, last: EntryId) -> Applied {
+        if last.index < self.boundary.index || last.index > self.index.last().index {
+            return nonsense("it cuts what is not there");
+        }
+        match last.index < self.index.bounds().boundary.index {
+            // Only entries of segments that are gone stay: a later purge must explain them.
+            true => self.index.reset(last),
+            false => self.index.truncate_after(last.index),
+        }
+        Ok(())
+    }
+
+    fn apply_purge(&mut self, upto: EntryId) -> Applied {
+        if upto.index > self.index.last().index {
+            return nonsense("it purges what is not there");
+        }
+        self.boundary = upto;
+        if upto.index > self.index.bounds().boundary.index {
+            self.index.purge_upto(upto);
+        }
+        Ok(())
+    }
+
+    /// Whether every entry of the log lies in a segment that is here.
+    pub(crate) fn check_complete(&self, place: String) -> Result<(), LogError> {
+        if self.index.bounds().boundary == self.boundary {
+            return Ok(());
+        }
+        let kind = LogErrorKind::Corrupt { index: Some(self.boundary.index.next()) };
+        let place = format!("{place}: the segments before it are missing");
+        Err(LogError::new(LogOp::Open, kind).at(place))
+    }
+}
+
+fn sound_payload(
+    scan: &mut SegmentScan,
+    record: &RecordHeader,
+    at: u64,
+) -> Result<Bytes, ReplayFault> {
+    match scan.payload(record, at)? {
+        Some(payload) => Ok(Bytes::copy_from_slice(payload)),
+        None => Err(ReplayFault::Damaged("a payload that must be known is damaged")),
+    }
+}

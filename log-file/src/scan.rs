@@ -1,0 +1,218 @@
+//! Reading frames from a segment: through a window, so that a walk over many small records costs
+//! few calls, and large payloads are skipped.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::disk::{DiskFile, read_up_to};
+use crate::format::{
+    FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHeader, Position, RECORD_HEADER_BYTES, RecordHeader, Seal,
+};
+
+const WINDOW_BYTES: usize = 64 << 10;
+const SEARCH_BYTES: usize = 1 << 20;
+
+/// A segment that is being read.
+pub(crate) struct SegmentScan {
+    file: Arc<dyn DiskFile>,
+    seal: Seal,
+    file_bytes: u64,
+    window: Vec<u8>,
+    window_start: u64,
+}
+
+/// One frame, its headers checked.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    pub(crate) offset: u64,
+    pub(crate) header: FrameHeader,
+    /// Each record header with the offset of its payload.
+    pub(crate) records: Vec<(RecordHeader, u64)>,
+}
+
+impl Frame {
+    pub(crate) fn end(&self) -> u64 {
+        self.offset + self.header.length
+    }
+}
+
+/// Why no frame was found at an offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoFrame {
+    /// There is no sealed frame header.
+    NoHeader,
+    /// The header holds, the records do not.
+    Broken,
+}
+
+impl SegmentScan {
+    pub(crate) fn new(file: Arc<dyn DiskFile>, seal: Seal) -> io::Result<SegmentScan> {
+        let file_bytes = file.len()?;
+        Ok(SegmentScan { file, seal, file_bytes, window: Vec::new(), window_start: 0 })
+    }
+
+    pub(crate) fn seal(&self) -> Seal {
+        self.seal
+    }
+
+    pub(crate) fn file(&self) -> &dyn DiskFile {
+        self.file.as_ref()
+    }
+
+    /// Bytes of the file; `None` if it ends before.
+    pub(crate) fn bytes(&mut self, offset: u64, count: usize) -> io::Result<Option<&[u8]>> {
+        if offset.checked_add(count as u64).is_none_or(|end| end > self.file_bytes) {
+            return Ok(None);
+        }
+        let held = self.window_start..self.window_start + self.window.len() as u64;
+        if !(held.contains(&offset) && offset + count as u64 <= held.end) {
+            let rest = (self.file_bytes - offset).min(WINDOW_BYTES.max(count) as u64);
+            self.window.resize(rest as usize, 0);
+            let read = read_up_to(self.file.as_ref(), &mut self.window, offset)?;
+            self.window.truncate(read);
+            self.window_start = offset;
+        }
+        let start = (offset - self.window_start) as usize;
+        Ok(self.window.get(start..start + count))
+    }
+
+    /// The frame at an offset, with all its headers checked; no payload is looked at.
+    pub(crate) fn frame(&mut self, offset: u64) -> io::Result<Result<Frame, NoFrame>> {
+        let seal = self.seal;
+        let header = match self.bytes(offset, FRAME_HEADER_BYTES)? {
+            Some(bytes) => FrameHeader::decode(seal, offset, bytes),
+            None => None,
+        };
+        let Some(header) = header else {
+            return Ok(Err(NoFrame::NoHeader));
+        };
+        let end = offset.checked_add(header.length).filter(|end| *end <= self.file_bytes);
+        let (Some(end), true) = (end, header.length.is_multiple_of(8)) else {
+            return Ok(Err(NoFrame::Broken));
+        };
+        let records = self.records(&header, offset + FRAME_HEADER_BYTES as u64, end)?;
+        Ok(records.map(|records| Frame { offset, header, records }).ok_or(NoFrame::Broken))
+    }
+
+    fn records(
+        &mut self,
+        header: &FrameHeader,
+        mut offset: u64,
+        end: u64,
+    ) -> io::Result<Option<Vec<(RecordHeader, u64)>>> {
+        let seal = self.seal;
+        let mut digest = seal.digest();
+        let mut records = Vec::with_capacity((header.records as usize).min(1024));
+        for _ in 0..header.records {
+            let Some(bytes) = self.bytes(offset, RECORD_HEADER_BYTES)? else { return Ok(None) };
+            digest.update(bytes);
+            let Some(record) = RecordHeader::decode(seal, offset, bytes) else { return Ok(None) };
+            records.push((record, offset + RECORD_HEADER_BYTES as u64));
+            offset += record.record_bytes();
+            if offset > end {
+                return Ok(None);
+            }
+        }
+        Ok((digest.digest() == header.digest).then_some(records))
+    }
+
+    /// The payload of a record, if its checksum holds.
+    pub(crate) fn payload(
+        &mut self,
+        record: &RecordHeader,
+        offset: u64,
+    ) -> io::Result<Option<&[u8]>> {
+        let seal = self.seal;
+        let payload = self.bytes(offset, record.payload_bytes as usize)?;
+        Ok(payload.filter(|payload| seal.payload_hash(payload) == record.payload_hash))
+    }
+
+    /// Whether the checksums of all payloads of a frame hold.
+    pub(crate) fn has_sound_payloads(&mut self, frame: &Frame) -> io::Result<bool> {
+        for (record, offset) in &frame.records {
+            if self.payload(record, *offset)?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The furthest position that any sealed frame header at or after `from` tells to be synced.
+    pub(crate) fn furthest_proof(&mut self, from: u64) -> io::Result<Option<Position>> {
+        let (mut offset, mut furthest) = (from, None);
+        while offset + FRAME_HEADER_BYTES as u64 <= self.file_bytes {
+            let count = (self.file_bytes - offset).min(SEARCH_BYTES as u64) as usize;
+            let seal = self.seal;
+            let Some(bytes) = self.bytes(offset, count)? else { break };
+            let last = count - FRAME_HEADER_BYTES;
+            for at in (0..=last).step_by(8).filter(|at| &bytes[*at..at + 4] == FRAME_MAGIC) {
+                let found = FrameHeader::decode(seal, offset + at as u64, &bytes[at..]);
+                furthest = furthest.max(found.map(|header| header.synced));
+            }
+            offset += (last as u64 / 8 + 1) * 8;
+        }
+        Ok(furthest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use raft_core::types::{EntryId, LogIndex, Term};
+
+    use super::*;
+    use crate::disk::Disk;
+    use crate::format::RecordType;
+    use crate::frame_builder::FrameBuilder;
+    use crate::sim_disk::SimDisk;
+
+    const SEAL: Seal = Seal { segment: 1, salt: 5 };
+    const OFFSET: u64 = 8192;
+
+    /// A frame of two entries of a term, with payloads of this byte.
+    fn frame_of(term: u64, byte: u8) -> Vec<u8> {
+        let mut builder = FrameBuilder::new(SEAL);
+        builder.begin(SEAL, OFFSET, 1, Position::default());
+        for index in 1..=2 {
+            let id = EntryId::new(Term::new(term), LogIndex::new(index));
+            builder.push(RecordType::Entry, 1, id, &[byte; 64]);
+        }
+        builder.finish(8, LogIndex::ZERO, false).to_vec()
+    }
+
+    fn scan_of(frame: &[u8]) -> SegmentScan {
+        let mut bytes = vec![0; OFFSET as usize];
+        bytes.extend(frame);
+        let disk = SimDisk::new(0);
+        disk.put("segment", bytes);
+        SegmentScan::new(disk.open("segment").expect("there"), SEAL).expect("opens")
+    }
+
+    #[test]
+    fn a_frame_is_found_with_its_records() {
+        let mut scan = scan_of(&frame_of(1, 1));
+        let frame = scan.frame(OFFSET).expect("reads").expect("sound");
+        assert_eq!((frame.header.first_entry, frame.records.len()), (LogIndex::new(1), 2));
+        assert!(scan.has_sound_payloads(&frame).expect("reads"));
+        assert_eq!(scan.frame(OFFSET + 8).expect("reads").err(), Some(NoFrame::NoHeader));
+    }
+
+    /// Two writes to one place, each half there: every checksum of a part holds, that of the whole
+    /// does not.
+    #[test]
+    fn a_mixture_of_two_frames_is_none() {
+        let (one, other) = (frame_of(1, 1), frame_of(2, 1));
+        let second = FRAME_HEADER_BYTES + RECORD_HEADER_BYTES + 64;
+        let mixed = [&one[..second], &other[second..]].concat();
+        let found = scan_of(&mixed).frame(OFFSET).expect("reads");
+        assert_eq!(found.err(), Some(NoFrame::Broken));
+    }
+
+    #[test]
+    fn a_frame_that_the_file_cuts_short_is_broken() {
+        let frame = frame_of(1, 1);
+        for kept in [FRAME_HEADER_BYTES, frame.len() - 1] {
+            let found = scan_of(&frame[..kept]).frame(OFFSET).expect("reads");
+            assert_eq!(found.err(), Some(NoFrame::Broken));
+        }
+    }
+}

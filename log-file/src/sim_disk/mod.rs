@@ -1,0 +1,361 @@
+//! A disk in memory that is as unkind as the standards allow: for tests and for simulators.
+//!
+//! What was not synced may be lost at a [`crash`](SimDisk::crash), sector by sector, torn inside a
+//! sector, bytes without the length or the length without the bytes, and names apart from both. A
+//! sync that fails leaves the bytes readable and never writes them, as Linux does, so that a second
+//! sync succeeds and means nothing. Faults are planned by operation number. All chance comes from
+//! seeds: the same calls give the same bytes.
+//!
+//! What survives a crash is drawn in `remains`.
+
+mod remains;
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crate::disk::{Disk, DiskFile};
+pub(crate) use remains::Chance;
+
+/// A simulated directory. Clones are handles to the same one.
+#[derive(Clone, Debug)]
+pub struct SimDisk {
+    machine: Arc<Mutex<Machine>>,
+}
+
+/// What goes wrong at a planned operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The operation fails and does nothing; a sync drops what it should have written.
+    Error(io::ErrorKind),
+    /// A write writes half of its bytes and succeeds. Other operations are not touched.
+    ShortWrite,
+    /// The power goes while the operation runs. All later ones fail until a crash or an image.
+    PowerOff,
+}
+
+#[derive(Clone, Debug)]
+struct Machine {
+    files: Vec<FileState>,
+    names: BTreeMap<String, usize>,
+    durable_names: BTreeMap<String, usize>,
+    pending_names: Vec<NameChange>,
+    is_locked: bool,
+    /// Counts the crashes. Handles of an earlier life are dead.
+    life: u64,
+    operations: u64,
+    plan: Option<(u64, Fault)>,
+    is_powered: bool,
+    chance: Chance,
+}
+
+#[derive(Clone, Debug, Default)]
+struct FileState {
+    /// What a read sees.
+    bytes: Vec<u8>,
+    /// What a crash cannot take.
+    durable: Vec<u8>,
+    pending: Vec<ByteChange>,
+}
+
+#[derive(Clone, Debug)]
+enum ByteChange {
+    Write { offset: usize, bytes: Vec<u8> },
+    SetLen(usize),
+}
+
+#[derive(Clone, Debug)]
+enum NameChange {
+    Link(String, usize),
+    Unlink(String),
+    Rename(String, String, usize),
+}
+
+impl SimDisk {
+    /// An empty directory. The seed feeds [`Disk::random`].
+    pub fn new(seed: u64) -> SimDisk {
+        SimDisk::of(Machine {
+            files: Vec::new(),
+            names: BTreeMap::new(),
+            durable_names: BTreeMap::new(),
+            pending_names: Vec::new(),
+            is_locked: false,
+            life: 0,
+            operations: 0,
+            plan: None,
+            is_powered: true,
+            chance: Chance::new(seed),
+        })
+    }
+
+    fn of(machine: Machine) -> SimDisk {
+        SimDisk { machine: Arc::new(Mutex::new(machine)) }
+    }
+
+    /// How many operations changed or tried to change the disk so far.
+    pub fn operations(&self) -> u64 {
+        self.machine().operations
+    }
+
+    /// Plans one fault, at the operation with this number; the next one is `operations()`.
+    pub fn plan_fault(&self, operation: u64, fault: Fault) {
+        self.machine().plan = Some((operation, fault));
+    }
+
+    /// Cuts the power and comes up again. The seed decides what survives of what was not synced.
+    /// Open files and the lock are gone.
+    pub fn crash(&self, seed: u64) {
+        self.machine().crash(&mut Chance::new(seed));
+    }
+
+    /// Another disk that holds what this one would after a crash with this seed.
+    pub fn image(&self, seed: u64) -> SimDisk {
+        let mut machine = self.machine().clone();
+        machine.crash(&mut Chance::new(seed));
+        SimDisk::of(machine)
+    }
+
+    /// Another disk in exactly the state of this one, what is not durable included.
+    pub fn copy(&self) -> SimDisk {
+        let mut machine = self.machine().clone();
+        machine.end_life();
+        SimDisk::of(machine)
+    }
+
+    /// Ends the process without cutting the power: all that was written can be read.
+    pub fn kill(&self) {
+        self.machine().end_life();
+    }
+
+    /// The bytes of a file, as a read sees them.
+    pub fn bytes(&self, name: &str) -> Option<Vec<u8>> {
+        let machine = self.machine();
+        machine.names.get(name).map(|file| machine.files[*file].bytes.clone())
+    }
+
+    /// Puts a durable file in place, from outside of any process.
+    pub fn put(&self, name: &str, bytes: Vec<u8>) {
+        let mut machine = self.machine();
+        let file = FileState { durable: bytes.clone(), bytes, pending: Vec::new() };
+        machine.files.push(file);
+        let number = machine.files.len() - 1;
+        machine.names.insert(name.to_string(), number);
+        machine.durable_names.insert(name.to_string(), number);
+    }
+
+    fn machine(&self) -> MutexGuard<'_, Machine> {
+        self.machine.lock().expect("nothing panics while it holds a simulated disk")
+    }
+}
+
+impl Machine {
+    /// Counts a changing operation; the fault that is planned for it, if one is.
+    fn begin(&mut self) -> io::Result<Option<Fault>> {
+        self.check_power()?;
+        let operation = self.operations;
+        self.operations += 1;
+        match self.plan {
+            Some((planned, fault)) if planned == operation => {
+                self.is_powered = fault != Fault::PowerOff;
+                Ok(Some(fault))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// As `begin`, for an operation that is either done or not.
+    fn begin_whole(&mut self) -> io::Result<()> {
+        match self.begin()? {
+            Some(Fault::Error(kind)) => Err(planned(kind)),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_power(&self) -> io::Result<()> {
+        match self.is_powered {
+            true => Ok(()),
+            false => Err(io::Error::other("the simulated power is off")),
+        }
+    }
+
+    /// An operation that was under way when the power went is not reported as done.
+    fn end(&self) -> io::Result<()> {
+        self.check_power()
+    }
+
+    fn end_life(&mut self) {
+        self.life += 1;
+        self.is_locked = false;
+        self.is_powered = true;
+        self.plan = None;
+    }
+
+    fn file_named(&self, name: &str) -> io::Result<usize> {
+        let missing = || io::Error::new(io::ErrorKind::NotFound, "no such simulated file");
+        self.names.get(name).copied().ok_or_else(missing)
+    }
+}
+
+fn planned(kind: io::ErrorKind) -> io::Error {
+    io::Error::new(kind, "planned failure of a simulated disk")
+}
+
+impl Disk for SimDisk {
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        let mut machine = self.machine();
+        machine.begin_whole()?;
+        machine.files.push(FileState::default());
+        let file = machine.files.len() - 1;
+        machine.names.insert(name.to_string(), file);
+        machine.pending_names.push(NameChange::Link(name.to_string(), file));
+        machine.end()?;
+        Ok(Arc::new(SimFile { disk: self.clone(), file, life: machine.life }))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        let machine = self.machine();
+        machine.check_power()?;
+        let file = machine.file_named(name)?;
+        Ok(Arc::new(SimFile { disk: self.clone(), file, life: machine.life }))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut machine = self.machine();
+        machine.begin_whole()?;
+        let file = machine.file_named(from)?;
+        machine.names.remove(from);
+        machine.names.insert(to.to_string(), file);
+        machine.pending_names.push(NameChange::Rename(from.to_string(), to.to_string(), file));
+        machine.end()
+    }
+
+    fn unlink(&self, name: &str) -> io::Result<()> {
+        let mut machine = self.machine();
+        machine.begin_whole()?;
+        machine.file_named(name)?;
+        machine.names.remove(name);
+        machine.pending_names.push(NameChange::Unlink(name.to_string()));
+        machine.end()
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        let mut machine = self.machine();
+        match machine.begin()? {
+            Some(Fault::Error(kind)) => return Err(planned(kind)),
+            Some(Fault::PowerOff) => return machine.end(),
+            _ => {}
+        }
+        machine.durable_names = machine.names.clone();
+        machine.pending_names.clear();
+        Ok(())
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let machine = self.machine();
+        machine.check_power()?;
+        Ok(machine.names.keys().cloned().collect())
+    }
+
+    fn lock(&self) -> io::Result<Box<dyn Any + Send + Sync>> {
+        let mut machine = self.machine();
+        machine.check_power()?;
+        if machine.is_locked {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        machine.is_locked = true;
+        Ok(Box::new(SimLock { disk: self.clone(), life: machine.life }))
+    }
+
+    fn random(&self) -> io::Result<u64> {
+        Ok(self.machine().chance.next())
+    }
+
+    fn place(&self, name: &str) -> String {
+        format!("sim/{name}")
+    }
+}
+
+struct SimLock {
+    disk: SimDisk,
+    life: u64,
+}
+
+impl Drop for SimLock {
+    fn drop(&mut self) {
+        let mut machine = self.disk.machine();
+        if machine.life == self.life {
+            machine.is_locked = false;
+        }
+    }
+}
+
+struct SimFile {
+    disk: SimDisk,
+    file: usize,
+    life: u64,
+}
+
+impl SimFile {
+    fn machine(&self) -> io::Result<MutexGuard<'_, Machine>> {
+        let machine = self.disk.machine();
+        match machine.life == self.life {
+            true => Ok(machine),
+            false => Err(io::Error::other("this handle is of a process that is gone")),
+        }
+    }
+}
+
+impl DiskFile for SimFile {
+    fn len(&self) -> io::Result<u64> {
+        let machine = self.machine()?;
+        machine.check_power()?;
+        Ok(machine.files[self.file].bytes.len() as u64)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let machine = self.machine()?;
+        machine.check_power()?;
+        let rest = machine.files[self.file].bytes.get(offset as usize..).unwrap_or_default();
+        let count = rest.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&rest[..count]);
+        Ok(count)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        let mut machine = self.machine()?;
+        let count = match machine.begin()? {
+            Some(Fault::Error(kind)) => return Err(planned(kind)),
+            Some(Fault::ShortWrite) => bytes.len().div_ceil(2),
+            _ => bytes.len(),
+        };
+        let bytes = bytes[..count].to_vec();
+        machine.files[self.file].change(ByteChange::Write { offset: offset as usize, bytes });
+        machine.end()?;
+        Ok(count)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut machine = self.machine()?;
+        let fault = machine.begin()?;
+        let file = &mut machine.files[self.file];
+        match fault {
+            Some(Fault::Error(kind)) => {
+                file.pending.clear();
+                Err(planned(kind))
+            }
+            Some(Fault::PowerOff) => machine.end(),
+            _ => {
+                file.make_durable();
+                Ok(())
+            }
+        }
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut machine = self.machine()?;
+        machine.begin_whole()?;
+        machine.files[self.file].change(ByteChange::SetLen(len as usize));
+        machine.end()
+    }
+}

@@ -1,0 +1,165 @@
+//! What a crash leaves of a simulated disk.
+
+use std::collections::BTreeMap;
+
+use super::{ByteChange, FileState, Machine, NameChange};
+
+/// The smallest piece that a disk usually writes as one; even that may be torn here.
+const SECTOR_BYTES: usize = 512;
+
+/// A small generator of chance (SplitMix64), so that a seed is all there is to remember.
+#[derive(Clone, Debug)]
+pub(crate) struct Chance(u64);
+
+impl Chance {
+    pub(crate) fn new(seed: u64) -> Chance {
+        Chance(seed)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit.max(1)
+    }
+
+    fn one_in(&mut self, count: u64) -> bool {
+        self.below(count) == 0
+    }
+}
+
+/// How a crash treats what was pending.
+#[derive(Clone, Copy)]
+enum Manner {
+    LoseAll,
+    KeepAll,
+    /// Each sector and each name on its own.
+    Scatter,
+    /// Each sector on its own, and some torn.
+    Tear,
+}
+
+impl Manner {
+    fn draw(chance: &mut Chance) -> Manner {
+        match chance.below(8) {
+            0 => Manner::LoseAll,
+            1 => Manner::KeepAll,
+            2..5 => Manner::Scatter,
+            _ => Manner::Tear,
+        }
+    }
+
+    fn keeps(self, chance: &mut Chance) -> bool {
+        match self {
+            Manner::LoseAll => false,
+            Manner::KeepAll => true,
+            Manner::Scatter | Manner::Tear => chance.one_in(2),
+        }
+    }
+}
+
+impl Machine {
+    pub(super) fn crash(&mut self, chance: &mut Chance) {
+        for file in &mut self.files {
+            file.crash(Manner::draw(chance), chance);
+        }
+        let manner = Manner::draw(chance);
+        for change in std::mem::take(&mut self.pending_names) {
+            if manner.keeps(chance) {
+                apply_name(&mut self.durable_names, change);
+            }
+        }
+        self.names = self.durable_names.clone();
+        self.end_life();
+    }
+}
+
+fn apply_name(names: &mut BTreeMap<String, usize>, change: NameChange) {
+    match change {
+        NameChange::Link(name, file) => {
+            names.insert(name, file);
+        }
+        NameChange::Unlink(name) => {
+            names.remove(&name);
+        }
+        NameChange::Rename(from, to, file) => {
+            names.remove(&from);
+            names.insert(to, file);
+        }
+    }
+}
+
+impl FileState {
+    pub(super) fn change(&mut self, change: ByteChange) {
+        apply_bytes(&mut self.bytes, &change);
+        self.pending.push(change);
+    }
+
+    pub(super) fn make_durable(&mut self) {
+        for change in std::mem::take(&mut self.pending) {
+            apply_bytes(&mut self.durable, &change);
+        }
+    }
+
+    fn crash(&mut self, manner: Manner, chance: &mut Chance) {
+        let synced_len = self.durable.len();
+        for change in std::mem::take(&mut self.pending) {
+            match change {
+                ByteChange::Write { offset, bytes } => {
+                    self.crash_write(offset, &bytes, manner, chance);
+                }
+                ByteChange::SetLen(len) if manner.keeps(chance) => self.durable.resize(len, 0),
+                ByteChange::SetLen(_) => {}
+            }
+        }
+        if matches!(manner, Manner::Scatter | Manner::Tear) {
+            match chance.below(4) {
+                // The length was written, not all of the bytes.
+                0 => self.durable.resize(self.bytes.len().max(synced_len), 0),
+                // Bytes were written, not the new length.
+                1 => self.durable.truncate(synced_len),
+                _ => {}
+            }
+        }
+        self.bytes.clone_from(&self.durable);
+    }
+
+    /// Each sector of a write survives on its own.
+    fn crash_write(&mut self, offset: usize, bytes: &[u8], manner: Manner, chance: &mut Chance) {
+        let end = offset + bytes.len();
+        let mut at = offset;
+        while at < end {
+            let next = (at + SECTOR_BYTES - at % SECTOR_BYTES).min(end);
+            if manner.keeps(chance) {
+                let mut kept = at..next;
+                if matches!(manner, Manner::Tear) && chance.one_in(3) {
+                    // Headers are short and stand at the front of sectors: tear there often.
+                    let reach = if chance.one_in(2) { 64.min(next - at) } else { next - at };
+                    let cut = at + chance.below(reach as u64 + 1) as usize;
+                    kept = if chance.one_in(2) { at..cut } else { cut..next };
+                }
+                let piece = bytes[kept.start - offset..kept.end - offset].to_vec();
+                let piece = ByteChange::Write { offset: kept.start, bytes: piece };
+                apply_bytes(&mut self.durable, &piece);
+            }
+            at = next;
+        }
+    }
+}
+
+fn apply_bytes(target: &mut Vec<u8>, change: &ByteChange) {
+    match change {
+        ByteChange::Write { bytes, .. } if bytes.is_empty() => {}
+        ByteChange::Write { offset, bytes } => {
+            if target.len() < offset + bytes.len() {
+                target.resize(offset + bytes.len(), 0);
+            }
+            target[*offset..offset + bytes.len()].copy_from_slice(bytes);
+        }
+        ByteChange::SetLen(len) => target.resize(*len, 0),
+    }
+}

@@ -1,0 +1,368 @@
+//! Where segments come from and where they go: spares, the next segment made ready ahead of time,
+//! and the removal of segments that hold nothing any more.
+//!
+//! The order of syncs is what matters here. A file gets the name of a segment only after its header
+//! was synced; a segment is written to only after its name was synced; a removed segment becomes a
+//! spare only after its removal was synced. A failure of housekeeping loses nothing and poisons
+//! nothing: the file is left out, and the writer meets the cause itself if it lasts.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+
+use raft_core::storage::{LogError, LogOp};
+use tracing::warn;
+
+use crate::disk::{Disk, DiskFile, write_all};
+use crate::format::{FRAMES_START, HEADER_BLOCK_BYTES, Position, Seal, SegmentHeader};
+use crate::growth::Growth;
+use crate::names::{segment_name, spare_name};
+
+/// How many zeros are written between two syncs of a spare.
+const FILL_STEP_BYTES: u64 = 1 << 20;
+
+/// A segment that may be written to: its header and its name are durable.
+#[derive(Clone)]
+pub(crate) struct OpenSegment {
+    pub(crate) file: Arc<dyn DiskFile>,
+    pub(crate) seal: Seal,
+    pub(crate) growth: Arc<Growth>,
+}
+
+/// What all segments of a log have in common.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    pub(crate) directory: u64,
+    pub(crate) segment_bytes: u64,
+    pub(crate) spare_segments: usize,
+}
+
+impl Shape {
+    /// Whether most of a segment of this length was written already.
+    fn is_worth_keeping(self, len: u64) -> bool {
+        (self.segment_bytes / 2..=self.segment_bytes).contains(&len)
+    }
+}
+
+/// The yard, shared by the writer and the housekeeping thread.
+pub(crate) struct Yard {
+    disk: Arc<dyn Disk>,
+    shape: Shape,
+    work: Mutex<Work>,
+    /// Told when there is work, or an end of it.
+    wake: Condvar,
+    /// Told when the ordered segment is ready, or will not be.
+    done: Condvar,
+}
+
+#[derive(Default)]
+struct Work {
+    /// Files whose removal from the log is durable; how many of their bytes were ever written.
+    spares: Vec<(String, u64)>,
+    next_spare: u64,
+    retired: VecDeque<u64>,
+    growth: Option<Arc<Growth>>,
+    ordered: Option<(u64, Position)>,
+    is_making: bool,
+    ready: Option<OpenSegment>,
+    /// The writer waits for the ordered segment: no more zeros.
+    is_urgent: bool,
+    is_stopped: bool,
+    is_broken: bool,
+}
+
+/// Whether somebody waits for a new segment.
+#[derive(Clone, Copy)]
+enum When {
+    /// Somebody does: a new file is not written beforehand.
+    Now,
+    /// There is time to write it full of zeros.
+    Ahead,
+}
+
+/// One piece of housekeeping.
+enum Job {
+    Grow(Arc<Growth>),
+    Retire(Vec<u64>),
+    Make(u64, Position),
+}
+
+impl Yard {
+    /// A yard with these spares.
+    pub(crate) fn new(disk: Arc<dyn Disk>, shape: Shape, spares: &[u64]) -> Yard {
+        let next_spare = spares.last().map_or(1, |last| last + 1);
+        let work = Mutex::new(Work { next_spare, ..Work::default() });
+        let yard = Yard { disk, shape, work, wake: Condvar::new(), done: Condvar::new() };
+        for spare in spares {
+            yard.adopt_spare(spare_name(*spare));
+        }
+        yard
+    }
+
+    /// Keeps a spare that was found, if it is whole and there is room for it.
+    fn adopt_spare(&self, name: String) {
+        let has_room = self.lock().spares.len() < self.shape.spare_segments;
+        let len = self.disk.open(&name).and_then(|file| file.len());
+        match len {
+            Ok(len) if has_room && self.shape.is_worth_keeping(len) => {
+                self.lock().spares.push((name, len));
+            }
+            _ => self.warn_of(&name, self.disk.unlink(&name)),
+        }
+    }
+
+    /// Makes a segment now, on the caller's time.
+    pub(crate) fn make(&self, number: u64, proven: Position) -> Result<OpenSegment, LogError> {
+        self.try_make(number, proven, When::Now)
+            .map(|made| made.expect("nobody stops this one"))
+            .map_err(|error| LogError::io(LogOp::Write, error).at(self.place(number)))
+    }
+
+    fn place(&self, number: u64) -> String {
+        self.disk.place(&segment_name(number))
+    }
+
+    /// Makes a segment of a spare or of a new file; `None` if it was told to stop.
+    fn try_make(
+        &self,
+        number: u64,
+        proven: Position,
+        when: When,
+    ) -> io::Result<Option<OpenSegment>> {
+        let spare = self.lock().spares.pop();
+        let (name, file, written) = match spare {
+            Some((name, written)) => {
+                let file = self.disk.open(&name)?;
+                (name, file, written)
+            }
+            None => {
+                let name = self.new_spare_name();
+                let file = self.disk.create(&name)?;
+                let written = match when {
+                    When::Now => Some(FRAMES_START),
+                    When::Ahead => self.fill(file.as_ref())?,
+                };
+                let Some(written) = written else { return Ok(None) };
+                (name, file, written)
+            }
+        };
+        let seal = Seal { segment: number, salt: self.disk.random()? };
+        let Shape { directory, segment_bytes, .. } = self.shape;
+        let header = SegmentHeader { seal, directory, proven, segment_bytes }.encode();
+        for copy in [0, HEADER_BLOCK_BYTES] {
+            write_all(file.as_ref(), &padded(&header), copy)?;
+        }
+        file.sync_data()?;
+        self.disk.rename(&name, &segment_name(number))?;
+        self.sync_names()?;
+        let growth = Growth::new(file.clone(), segment_bytes, written, FRAMES_START);
+        Ok(Some(OpenSegment { file, seal, growth: Arc::new(growth) }))
+    }
+
+    /// Syncs the names. Once that failed it is never tried again: a second sync may succeed and mean
+    /// nothing.
+    fn sync_names(&self) -> io::Result<()> {
+        if self.lock().is_broken {
+            return Err(io::Error::other("an earlier sync of the directory failed"));
+        }
+        self.disk.sync_names().inspect_err(|_| self.lock().is_broken = true)
+    }
+
+    fn new_spare_name(&self) -> String {
+        let mut work = self.lock();
+        work.next_spare += 1;
+        spare_name(work.next_spare - 1)
+    }
+
+    /// Orders the segment after the current one, to be made ahead of time.
+    pub(crate) fn order(&self, number: u64, proven: Position) {
+        self.lock().ordered = Some((number, proven));
+        self.wake.notify_one();
+    }
+
+    /// The ordered segment, or one made on the spot. Waits only for the last steps of one that is
+    /// being made.
+    pub(crate) fn take(&self, number: u64, proven: Position) -> Result<OpenSegment, LogError> {
+        let mut work = self.lock();
+        work.ordered = None;
+        work.is_urgent = true;
+        while work.is_making {
+            work = self.done.wait(work).expect("nothing panics while it holds the yard");
+        }
+        work.is_urgent = false;
+        match work.ready.take() {
+            Some(ready) if ready.seal.segment == number => Ok(ready),
+            _ => {
+                drop(work);
+                self.make(number, proven)
+            }
+        }
+    }
+
+    /// Lets the segment that is written to grow ahead of its writer.
+    pub(crate) fn grow(&self, growth: &Arc<Growth>) {
+        if growth.is_hungry() {
+            self.lock().growth = Some(growth.clone());
+            self.wake.notify_one();
+        }
+    }
+
+    /// Gives up segments that hold nothing any more, lowest first; that must be durable.
+    pub(crate) fn retire(&self, segments: impl IntoIterator<Item = u64>) {
+        let mut work = self.lock();
+        work.retired.extend(segments);
+        if !work.retired.is_empty() {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Does all the work there is, on the caller's time.
+    pub(crate) fn work_off(&self) {
+        loop {
+            let job = self.lock().next_job();
+            match job {
+                Some(job) => self.run(job),
+                None => return,
+            }
+        }
+    }
+
+    /// The life of the housekeeping thread.
+    pub(crate) fn work_until_stopped(&self) {
+        let mut work = self.lock();
+        while !work.is_stopped {
+            match work.next_job() {
+                Some(job) => {
+                    drop(work);
+                    self.run(job);
+                    work = self.lock();
+                }
+                None => {
+                    work = self.wake.wait(work).expect("nothing panics while it holds the yard");
+                }
+            }
+        }
+    }
+
+    /// Ends the thread's work, at the next step.
+    pub(crate) fn stop(&self) {
+        self.lock().is_stopped = true;
+        self.wake.notify_one();
+    }
+
+    fn run(&self, job: Job) {
+        match job {
+            // The writer meets the cause at its own next write.
+            Job::Grow(growth) => self.warn_of("a growing segment", growth.step()),
+            Job::Retire(segments) => self.retire_now(&segments),
+            Job::Make(number, proven) => self.make_ahead(number, proven),
+        }
+    }
+
+    fn make_ahead(&self, number: u64, proven: Position) {
+        let made = self.try_make(number, proven, When::Ahead);
+        let mut work = self.lock();
+        work.is_making = false;
+        match made {
+            Ok(made) => work.ready = made,
+            Err(error) => warn!(segment = number, %error, "no segment was made ready ahead"),
+        }
+        self.done.notify_all();
+    }
+
+    /// Writes a new file full of zeros, and syncs it in steps. Stops early when the writer waits.
+    fn fill(&self, file: &dyn DiskFile) -> io::Result<Option<u64>> {
+        let mut written = 0;
+        let zeros = vec![0; FILL_STEP_BYTES.min(self.shape.segment_bytes) as usize];
+        while written < self.shape.segment_bytes {
+            let (is_urgent, is_stopped) = {
+                let work = self.lock();
+                (work.is_urgent, work.is_stopped)
+            };
+            if is_stopped {
+                return Ok(None);
+            }
+            if is_urgent && written >= FRAMES_START {
+                break;
+            }
+            let step = (self.shape.segment_bytes - written).min(zeros.len() as u64);
+            write_all(file, &zeros[..step as usize], written)?;
+            file.sync_data()?;
+            written += step;
+        }
+        Ok(Some(written))
+    }
+
+    /// Turns segments into spares, or removes them.
+    fn retire_now(&self, segments: &[u64]) {
+        let mut kept = Vec::new();
+        for number in segments {
+            let name = segment_name(*number);
+            let len = self.disk.open(&name).and_then(|file| file.len()).unwrap_or(0);
+            let room = self.shape.spare_segments.saturating_sub(self.lock().spares.len());
+            if self.shape.is_worth_keeping(len) && kept.len() < room {
+                let spare = self.new_spare_name();
+                match self.disk.rename(&name, &spare) {
+                    Ok(()) => kept.push((spare, len)),
+                    Err(error) => self.warn_of(&name, Err(error)),
+                }
+            } else {
+                self.warn_of(&name, self.disk.unlink(&name));
+            }
+        }
+        match self.sync_names() {
+            Ok(()) => self.lock().spares.extend(kept),
+            Err(error) => self.warn_of("the directory", Err(error)),
+        }
+    }
+
+    /// Turns segments that were never written to back into spares, before any of them is used.
+    pub(crate) fn demote(&self, segments: &[u64]) -> Result<(), LogError> {
+        if segments.is_empty() {
+            return Ok(());
+        }
+        let failed = |error| LogError::io(LogOp::Open, error).at(self.place(segments[0]));
+        let mut demoted = Vec::new();
+        for number in segments.iter().rev() {
+            let (name, spare) = (segment_name(*number), self.new_spare_name());
+            let len = self.disk.open(&name).and_then(|file| file.len()).map_err(failed)?;
+            self.disk.rename(&name, &spare).map_err(failed)?;
+            demoted.push((spare, len.min(self.shape.segment_bytes)));
+        }
+        self.sync_names().map_err(failed)?;
+        self.lock().spares.extend(demoted);
+        Ok(())
+    }
+
+    fn warn_of(&self, what: &str, result: io::Result<()>) {
+        if let Err(error) = result {
+            warn!(what, %error, "housekeeping of the log failed; it is tried again at the next start");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Work> {
+        self.work.lock().expect("nothing panics while it holds the yard")
+    }
+}
+
+impl Work {
+    /// The most urgent piece of work; what is taken is not given again.
+    fn next_job(&mut self) -> Option<Job> {
+        if let Some(growth) = self.growth.take() {
+            return Some(Job::Grow(growth));
+        }
+        if !self.retired.is_empty() {
+            return Some(Job::Retire(self.retired.drain(..).collect()));
+        }
+        let (number, proven) = self.ordered.take()?;
+        self.is_making = true;
+        Some(Job::Make(number, proven))
+    }
+}
+
+/// A header, with zeros up to the end of its block.
+fn padded(header: &[u8]) -> Vec<u8> {
+    let mut block = header.to_vec();
+    block.resize(HEADER_BLOCK_BYTES as usize, 0);
+    block
+}

@@ -1,0 +1,277 @@
+//! Power cuts: at every operation of a workload, with every kind of loss that the simulated disk
+//! knows, and again while the log is being opened.
+//!
+//! What must hold each time: everything acknowledged is there, of the batch that was under way all
+//! or nothing, and what an opening showed stays, even if the power goes again at once.
+
+use log_file::{Fault, FileLog, SimDisk};
+use log_memory::MemoryLog;
+use proptest::prelude::*;
+use raft_core::storage::{LogError, LogErrorKind, StableStore, Store, WriteBatch};
+use raft_core::types::{ClusterId, Identity, NodeId, StoreId};
+
+use crate::samples::{Draft, Sight, batch_for, draft, id, is_deep, look, now, open};
+
+#[derive(Clone, Debug)]
+enum Step {
+    Write(Draft),
+    Reopen { clean: bool },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        9 => draft().prop_map(Step::Write),
+        1 => any::<bool>().prop_map(|clean| Step::Reopen { clean }),
+    ]
+}
+
+fn identity() -> Identity {
+    let node = NodeId::new(1).expect("not zero");
+    Identity { cluster: ClusterId(1), node, store: StoreId(2) }
+}
+
+/// What may be seen after the power went: the acknowledged state, or that with the batch under way.
+struct Legal {
+    acknowledged: Sight,
+    under_way: Option<Sight>,
+}
+
+impl Legal {
+    fn allows(&self, seen: &Sight) -> bool {
+        *seen == self.acknowledged || self.under_way.as_ref() == Some(seen)
+    }
+}
+
+/// A look at a log without its hint, which may be forgotten.
+fn see(log: &mut dyn Store) -> Result<Sight, LogError> {
+    let mut sight = look(log)?;
+    sight.recovered.commit_hint = Default::default();
+    Ok(sight)
+}
+
+/// Runs the steps until they end or the power goes.
+fn run(disk: &SimDisk, steps: &[Step]) -> Legal {
+    let mut model = MemoryLog::new();
+    let mut legal = Legal { acknowledged: see(&mut model).expect("blank"), under_way: None };
+    let Ok(mut log) = open(disk) else { return legal };
+    now(model.save_identity(&identity())).expect("the first");
+    legal.under_way = Some(see(&mut model).expect("sound"));
+    if now(log.save_identity(&identity())).is_err() {
+        return legal;
+    }
+    for (mark, step) in steps.iter().enumerate() {
+        legal = Legal { acknowledged: see(&mut model).expect("sound"), under_way: None };
+        match step {
+            Step::Write(draft) => {
+                let batch = batch_for(&legal.acknowledged, draft, mark as u64);
+                now(model.write(batch.clone())).expect("a sound batch");
+                legal.under_way = Some(see(&mut model).expect("sound"));
+                if now(log.write(batch)).is_err() {
+                    return legal;
+                }
+            }
+            Step::Reopen { clean } => {
+                if *clean && now(log.close()).is_err() {
+                    return legal;
+                }
+                drop(log);
+                log = match open(disk) {
+                    Ok(log) => log,
+                    Err(_) => return legal,
+                };
+            }
+        }
+    }
+    Legal { acknowledged: see(&mut model).expect("sound"), under_way: None }
+}
+
+/// Opens what a crash left; the log and what it shows.
+fn reopen(disk: &SimDisk) -> Result<(FileLog, Sight), LogError> {
+    let mut log = open(disk)?;
+    let sight = see(&mut log)?;
+    Ok((log, sight))
+}
+
+/// Opens an image, crashes at once and in the middle of the opening, and writes on.
+fn check_image(image: SimDisk, legal: &Legal, seed: u64) -> Result<(), TestCaseError> {
+    let untouched = image.copy();
+    let before = image.operations();
+    let (log, sight) = reopen(&image).map_err(|error| TestCaseError::fail(error.to_string()))?;
+    prop_assert!(legal.allows(&sight), "seen {sight:?}\nacknowledged {:?}", legal.acknowledged);
+    let operations = image.operations() - before;
+
+    // The power goes again before anything was written: what was shown stays.
+    let again = image.image(seed.wrapping_add(1));
+    drop(log);
+    let (mut log, seen) = reopen(&again).map_err(|error| TestCaseError::fail(error.to_string()))?;
+    prop_assert_eq!(&seen, &sight, "what an opening showed must stay");
+
+    // It goes on as if nothing had been.
+    let last = seen.bounds.last;
+    let next = id(last.index.get() + 1, last.term.get() + 1);
+    let batch = WriteBatch::of_entries(crate::samples::entries(
+        next.index.get()..=next.index.get(),
+        next.term.get(),
+    ));
+    now(log.write(batch)).map_err(|error| TestCaseError::fail(error.to_string()))?;
+    again.crash(seed.wrapping_add(2));
+    let (_, seen) = reopen(&again).map_err(|error| TestCaseError::fail(error.to_string()))?;
+    prop_assert_eq!(seen.bounds.last, next);
+
+    // The power goes during the opening itself.
+    if operations > 0 {
+        let cut = untouched.operations() + seed % operations;
+        untouched.plan_fault(cut, Fault::PowerOff);
+        // If only housekeeping was hit, the opening succeeds, and what it showed must stay.
+        let shown = reopen(&untouched).ok().map(|(_, sight)| sight);
+        untouched.crash(seed.wrapping_add(3));
+        let opened = reopen(&untouched).map_err(|error| TestCaseError::fail(error.to_string()));
+        let (_, sight) = opened?;
+        prop_assert!(legal.allows(&sight), "after a crash in recovery: {sight:?}");
+        prop_assert!(shown.is_none_or(|shown| shown == sight), "what an opening showed must stay");
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: if is_deep() { 400 } else { 12 },
+        failure_persistence: None,
+        max_shrink_iters: 200,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn a_power_cut_at_any_operation_loses_nothing_acknowledged(
+        steps in prop::collection::vec(step(), 1..14),
+        seed in any::<u64>(),
+    ) {
+        let dry = SimDisk::new(seed);
+        let legal = run(&dry, &steps);
+        check_image(dry.image(seed), &legal, seed)?;
+        for cut in 0..dry.operations() {
+            let disk = SimDisk::new(seed);
+            disk.plan_fault(cut, Fault::PowerOff);
+            let legal = run(&disk, &steps);
+            for draw in 0..4 {
+                let seed = seed.wrapping_mul(31).wrapping_add(cut * 64 + draw);
+                check_image(disk.image(seed), &legal, seed)?;
+            }
+        }
+    }
+
+    /// An error of the disk at any operation: the verb fails, the handle is dead, and reopening
+    /// finds a legal log, whether the machine went down in between or not.
+    #[test]
+    fn an_error_at_any_operation_poisons_and_loses_nothing(
+        steps in prop::collection::vec(step(), 1..10),
+        seed in any::<u64>(),
+    ) {
+        use std::io::ErrorKind::{Other, StorageFull};
+        let dry = SimDisk::new(seed);
+        run(&dry, &steps);
+        for cut in 0..dry.operations() {
+            for fault in [Fault::Error(Other), Fault::Error(StorageFull), Fault::ShortWrite] {
+                let disk = SimDisk::new(seed);
+                disk.plan_fault(cut, fault);
+                let legal = run(&disk, &steps);
+                if fault == Fault::ShortWrite {
+                    prop_assert_eq!(&legal.under_way, &None, "a short write is written on");
+                }
+                let image = disk.image(seed.wrapping_add(cut));
+                check_image(image, &legal, seed.wrapping_add(cut))?;
+                disk.kill();
+                check_image(disk, &legal, seed.wrapping_add(cut))?;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_failed_sync_is_never_tried_again() {
+    let disk = SimDisk::new(1);
+    let mut log = open(&disk).expect("a new log");
+    now(log.write(WriteBatch::of_entries(crate::samples::entries(1..=2, 1)))).expect("sound");
+    // The write is one operation, its sync the next.
+    disk.plan_fault(disk.operations() + 1, Fault::Error(std::io::ErrorKind::Other));
+    let third = WriteBatch::of_entries(crate::samples::entries(3..=3, 1));
+    let failed = now(log.write(third.clone())).map_err(|error| error.kind);
+    assert_eq!(failed, Err(LogErrorKind::Io));
+    let operations = disk.operations();
+    let after = now(log.write(third)).map_err(|error| error.kind);
+    assert_eq!((after, disk.operations()), (Err(LogErrorKind::Poisoned), operations));
+    assert_eq!(log_last(&mut log), 2, "a reader never saw it");
+    drop(log);
+
+    // The bytes are in the memory of the machine only, and a sync alone would not write them. What
+    // the next opening shows must survive.
+    let mut log = open(&disk).expect("the cause is gone");
+    assert_eq!(log_last(&mut log), 3);
+    disk.crash(5);
+    assert_eq!(log_last(&mut open(&disk).expect("opens")), 3);
+}
+
+/// Opens a disk with the power going at each operation in turn, and with many kinds of loss: what
+/// the log held stays.
+fn check_opening(disk: &SimDisk) {
+    let whole = disk.copy();
+    let before = whole.operations();
+    let (_, sight) = reopen(&whole).expect("opens");
+    let operations = whole.operations() - before;
+    for cut in 0..operations {
+        let disk = disk.copy();
+        disk.plan_fault(before + cut, Fault::PowerOff);
+        drop(reopen(&disk));
+        for seed in 0..if is_deep() { 3000 } else { 40 } {
+            let image = disk.image(seed * 1000 + cut);
+            let seen = reopen(&image).map(|(_, sight)| sight);
+            let seen = seen.unwrap_or_else(|error| panic!("operation {cut}, seed {seed}: {error}"));
+            assert_eq!(seen, sight, "operation {cut}, seed {seed}");
+        }
+    }
+}
+
+/// An empty segment gets a new header at each opening: never under a name that a crash may bring
+/// back, as half a header there would be damage.
+#[test]
+fn an_opening_may_be_cut_short_anywhere() {
+    let disk = SimDisk::new(7);
+    let mut log = open(&disk).expect("a new log");
+    now(log.write(WriteBatch::of_entries(crate::samples::entries(1..=3, 1)))).expect("sound");
+    drop(log);
+    check_opening(&disk);
+    drop(open(&disk).expect("opens"));
+    check_opening(&disk);
+    disk.crash(1);
+    check_opening(&disk);
+}
+
+/// The removal of a segment fails half-way; what became of it may be used only once that is durable.
+#[test]
+fn a_removed_segment_is_not_used_before_its_removal_is_durable() {
+    let entry = |at| WriteBatch::of_entries(vec![crate::samples::sized_entry(at, 1, 0, 3000)]);
+    let fill = |disk: &SimDisk| {
+        let mut log = open(disk).expect("a new log");
+        (1..=9).for_each(|at| now(log.write(entry(at))).expect("sound"));
+        log
+    };
+    let purge = WriteBatch { purge_upto: Some(id(8, 1)), ..WriteBatch::default() };
+    let dry = SimDisk::new(7);
+    let mut log = fill(&dry);
+    let before = dry.operations();
+    now(log.write(purge.clone())).expect("sound");
+    assert!(dry.operations() - before >= 4, "segments are removed");
+    for cut in before + 2..dry.operations() {
+        let disk = SimDisk::new(7);
+        let mut log = fill(&disk);
+        disk.plan_fault(cut, Fault::Error(std::io::ErrorKind::Other));
+        now(log.write(purge.clone())).expect("housekeeping does not fail a write");
+        drop(log);
+        disk.kill();
+        check_opening(&disk);
+    }
+}
+
+fn log_last(log: &mut FileLog) -> u64 {
+    look(log).expect("sound").bounds.last.index.get()
+}

@@ -1,0 +1,230 @@
+//! Damage never passes for data: every byte of a closed log is flipped, and the log either is what
+//! it was or says that it is not.
+
+use log_file::SimDisk;
+use proptest::prelude::*;
+use raft_core::storage::{LogError, LogErrorKind, Store, Tail, WriteBatch};
+use raft_core::types::{ClusterId, HardState, Identity, NodeId, StoreId, Term};
+
+use crate::samples::{Sight, entries, id, index, is_deep, kind, look, now, open, sized_entry};
+
+/// Entries in three segments, a vote, an identity, a truncation and a purge; then what `end` says.
+fn disk_with_a_log(end: impl Fn(&mut log_file::FileLog)) -> (SimDisk, Sight) {
+    let disk = SimDisk::new(3);
+    let mut log = open(&disk).expect("a new log");
+    let node = NodeId::new(1).expect("not zero");
+    let identity = Identity { cluster: ClusterId(1), node, store: StoreId(2) };
+    now(raft_core::storage::StableStore::save_identity(&mut log, &identity)).expect("the first");
+    let vote = HardState { term: Term::new(2), vote: Some(node) };
+    let mut batch = WriteBatch::of_entries(entries(1..=5, 1));
+    batch.hard_state = Some(vote);
+    now(log.write(batch)).expect("sound");
+    for at in 6..12 {
+        let large = WriteBatch::of_entries(vec![sized_entry(at, 1, 1, 3000)]);
+        now(log.write(large)).expect("sound");
+    }
+    let cut = WriteBatch {
+        truncate_after: Some(index(10)),
+        purge_upto: Some(id(2, 1)),
+        commit_hint: Some(index(2)),
+        ..WriteBatch::of_entries(entries(11..=14, 2))
+    };
+    now(log.write(cut)).expect("sound");
+    end(&mut log);
+    let sight = look(&mut log).expect("sound");
+    drop(log);
+    (disk, sight)
+}
+
+fn segments(disk: &SimDisk) -> Vec<String> {
+    let mut names = log_file::Disk::list(disk).expect("lists");
+    names.retain(|name| name.starts_with("seg-"));
+    names.sort();
+    names
+}
+
+fn sight_of(disk: &SimDisk) -> Result<Sight, LogError> {
+    look(&mut open(disk)?)
+}
+
+/// The log that remains when one byte of a file has another value.
+fn with_flip(disk: &SimDisk, name: &str, at: usize, mask: u8) -> Result<Sight, LogError> {
+    let flipped = disk.copy();
+    let mut bytes = disk.bytes(name).expect("it is there");
+    bytes[at] ^= mask;
+    flipped.put(name, bytes);
+    sight_of(&flipped)
+}
+
+/// How far a file was written to by frames; behind it are zeros.
+fn used_bytes(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
+}
+
+/// Flips one byte after another; how many flips were noticed, and how many did no harm.
+fn flip_all(disk: &SimDisk, sight: &Sight, step: usize) -> (usize, usize) {
+    let (mut noticed, mut harmless) = (0, 0);
+    for name in segments(disk) {
+        let used = used_bytes(&disk.bytes(&name).expect("it is there"));
+        for at in (0..used).step_by(step) {
+            match with_flip(disk, &name, at, 1 << (at % 8)) {
+                Ok(seen) => {
+                    let (mut seen, mut sight) = (seen, sight.clone());
+                    seen.recovered.commit_hint = index(0);
+                    sight.recovered.commit_hint = index(0);
+                    assert_eq!(seen, sight, "byte {at} of {name} passed for data");
+                    harmless += 1;
+                }
+                Err(error) => {
+                    let LogErrorKind::Corrupt { .. } = error.kind else {
+                        panic!("byte {at} of {name}: {error}");
+                    };
+                    assert!(error.place.contains(&name), "{error} does not name {name}");
+                    noticed += 1;
+                }
+            }
+        }
+    }
+    (noticed, harmless)
+}
+
+#[test]
+fn a_flip_of_any_byte_of_a_closed_log_is_noticed_or_harmless() {
+    let (disk, sight) = disk_with_a_log(|log| now(log.close()).expect("closes"));
+    assert!(segments(&disk).len() >= 3, "several segments are needed");
+    assert_eq!(sight_of(&disk.copy()).expect("unharmed"), sight);
+    let step = if is_deep() { 1 } else { 3 };
+    let (noticed, harmless) = flip_all(&disk, &sight, step);
+    assert!(noticed > harmless / 4 && noticed > 1000 / step, "{noticed} of {harmless} noticed");
+}
+
+/// A reopening proves the tail as a clean close does: what it showed is not dropped later.
+#[test]
+fn a_flip_after_a_reopening_is_noticed_or_harmless() {
+    let (disk, sight) = disk_with_a_log(|_| ());
+    drop(open(&disk).expect("opens"));
+    let (noticed, _) = flip_all(&disk, &sight, if is_deep() { 1 } else { 5 });
+    assert!(noticed > 200, "{noticed} noticed");
+}
+
+/// Only the last frame may pass for a torn write, and only while nothing proves it.
+#[test]
+fn an_unproven_last_frame_is_dropped_and_no_other() {
+    let (disk, sight) = disk_with_a_log(|_| ());
+    let names = segments(&disk);
+    let name = names.iter().rfind(|name| {
+        let bytes = disk.bytes(name).expect("it is there");
+        bytes.get(8192..8196) == Some(b"KTKF".as_slice())
+    });
+    let name = name.expect("a segment with frames");
+    let bytes = disk.bytes(name).expect("it is there");
+    // The last byte that is not zero is in the purge record; the first of the last frame is found
+    // by its magic.
+    let last = bytes.windows(4).rposition(|four| four == b"KTKF").expect("frames");
+    let mut kinds = std::collections::BTreeSet::new();
+    for at in last..used_bytes(&bytes) {
+        let mut log = {
+            let flipped = disk.copy();
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 0x40;
+            flipped.put(name, bytes);
+            open(&flipped).expect("a torn write is no damage")
+        };
+        let tail = now(log.recover()).expect("recovers").tail;
+        let seen = look(&mut log).expect("sound");
+        match seen.bounds == sight.bounds {
+            true => assert_eq!(seen, sight, "a byte of padding"),
+            false => {
+                assert_eq!(seen.bounds.last, id(11, 1), "one batch is gone, no more");
+                kinds.insert(matches!(tail, Tail::TornDiscarded { .. }));
+            }
+        }
+    }
+    assert!(kinds.contains(&true), "a torn write is reported");
+    let before = with_flip(&disk, name, 8192 + 20, 1);
+    assert!(matches!(kind(before), LogErrorKind::Corrupt { .. }), "a frame before it is proven");
+}
+
+#[test]
+fn a_missing_segment_is_noticed() {
+    let (disk, _) = disk_with_a_log(|log| now(log.close()).expect("closes"));
+    let names = segments(&disk);
+    for name in &names[..names.len() - 2] {
+        let without = disk.copy();
+        log_file::Disk::unlink(&without, name).expect("it is there");
+        let LogErrorKind::Corrupt { index: Some(_) } = kind(open(&without)) else {
+            panic!("without {name} the log must not open");
+        };
+    }
+}
+
+#[test]
+fn a_segment_of_another_log_is_noticed() {
+    let (disk, _) = disk_with_a_log(|_| ());
+    let other = SimDisk::new(99);
+    drop(open(&other).expect("a new log"));
+    let names = segments(&disk);
+    let name = &names[1];
+    let first = segments(&other).remove(0);
+    disk.put(name, other.bytes(&first).expect("it is there"));
+    assert_eq!(kind(open(&disk)), LogErrorKind::Corrupt { index: None });
+}
+
+#[test]
+fn a_newer_format_and_a_strange_directory_are_told_from_damage() {
+    let (disk, _) = disk_with_a_log(|_| ());
+    let name = &segments(&disk)[0];
+    let mut bytes = disk.bytes(name).expect("it is there");
+    for copy in [0, 4096] {
+        bytes[copy + 8] = 2;
+        let front = crc32c::crc32c(&bytes[copy..copy + 12]);
+        let checksum = crc32c::crc32c_append(front, &bytes[copy + 16..copy + 64]);
+        bytes[copy + 12..copy + 16].copy_from_slice(&checksum.to_le_bytes());
+    }
+    disk.put(name, bytes);
+    assert_eq!(kind(open(&disk)), LogErrorKind::Format);
+
+    let strange = SimDisk::new(1);
+    strange.put("letter.txt", b"dear reader".to_vec());
+    let error = open(&strange).err().expect("not a log");
+    assert_eq!(error.kind, LogErrorKind::Format);
+    assert!(error.place.contains("letter.txt"), "{error}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: if is_deep() { 20_000 } else { 300 },
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    /// Whatever stands behind the last frame, or in a whole file: no panic, and no invented entry.
+    #[test]
+    fn garbage_never_passes_for_data(at in 0..40_000usize, length in 1..600usize, seed in any::<u64>(),
+                                     closed in any::<bool>(), which in 0..4usize) {
+        let (disk, sight) = disk_with_a_log(|log| if closed { now(log.close()).expect("closes") });
+        let names = segments(&disk);
+        let name = &names[which % names.len()];
+        let mut bytes = disk.bytes(name).expect("it is there");
+        let before = bytes.clone();
+        let start = at % bytes.len();
+        let end = (start + length).min(bytes.len());
+        let mut state = seed;
+        for byte in &mut bytes[start..end] {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            *byte = (state >> 56) as u8;
+        }
+        let after = bytes.clone();
+        disk.put(name, bytes);
+        if let Ok(seen) = sight_of(&disk) {
+            let known = |entry| sight.entries.contains(entry) || seen.bounds.last <= id(11, 1);
+            prop_assert!(seen.entries.iter().all(known));
+            // The last frame is the clean close; while it stands, nothing is dropped.
+            let proof = before.windows(4).rposition(|four| four == b"KTKF");
+            let is_proof_hit = proof.is_some_and(|at| after[at..at + 80] != before[at..at + 80]);
+            if closed && !is_proof_hit {
+                prop_assert_eq!(seen.bounds, sight.bounds);
+            }
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! The life of a log on a disk: one opener, many openings, segments that come and go.
+
+use std::time::Instant;
+
+use log_file::{Alignment, FileLog, FileLogConfig, Housekeeping, SimDisk};
+use raft_core::storage::{LogErrorKind, LogStore, Store, WriteBatch};
+
+use crate::samples::{entries, id, index, is_deep, kind, look, now, open, sized_entry};
+
+fn bytes_on_disk(dir: &std::path::Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let sizes = std::fs::read_dir(dir).expect("lists").map(|entry| {
+        let metadata = entry.expect("an entry").metadata().expect("its size");
+        metadata.len().max(metadata.blocks() * 512)
+    });
+    sizes.sum()
+}
+
+#[test]
+fn a_directory_has_one_store_at_a_time() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = FileLogConfig::new(dir.path().join("new/log"));
+    let first = FileLog::open(config.clone()).expect("a new log");
+    let error = FileLog::open(config.clone()).err().expect("in use");
+    assert_eq!(error.kind, LogErrorKind::InUse);
+    assert!(error.place.contains("lock"), "{error}");
+    drop(first);
+    FileLog::open(config).expect("free again");
+}
+
+#[test]
+fn a_segment_length_that_makes_no_sense_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for segment_bytes in [0, 4096, 65_537, 1 << 40] {
+        let config = FileLogConfig { segment_bytes, ..FileLogConfig::new(dir.path()) };
+        let error = FileLog::open(config).err().expect("refused");
+        assert!(error.to_string().contains("segment_bytes"), "{error}");
+    }
+}
+
+#[test]
+fn a_thousand_reopenings_leak_no_space() {
+    // Each opening walks all the small segments before it, which a debug build does slowly.
+    let rounds = if cfg!(debug_assertions) && !is_deep() { 300 } else { 1000 };
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = FileLogConfig::new(dir.path());
+    let segment_bytes = config.segment_bytes;
+    for round in 1..=rounds {
+        let mut log = FileLog::open(config.clone()).expect("opens");
+        assert_eq!(log.bounds().last.index, index(round - 1));
+        let batch = WriteBatch::of_entries(vec![sized_entry(round, 1, 0, 256)]);
+        now(log.write(batch)).expect("sound");
+        if round % 3 == 0 {
+            now(log.close()).expect("closes");
+        }
+    }
+    let bytes = bytes_on_disk(dir.path());
+    assert!(bytes < 3 * segment_bytes, "{bytes} bytes for {rounds} small entries");
+    let start = Instant::now();
+    let mut log = FileLog::open(config).expect("opens");
+    assert!(start.elapsed().as_secs() < 2, "opening took {:?}", start.elapsed());
+    assert_eq!(look(&mut log).expect("sound").entries.len() as u64, rounds);
+}
+
+#[test]
+fn reopenings_without_a_write_change_nothing() {
+    let disk = SimDisk::new(1);
+    let mut log = open(&disk).expect("a new log");
+    now(log.write(WriteBatch::of_entries(entries(1..=3, 1)))).expect("sound");
+    drop(log);
+    drop(open(&disk).expect("opens"));
+    let names = || log_file::Disk::list(&disk).expect("lists");
+    let before = names();
+    for _ in 0..20 {
+        assert_eq!(look(&mut open(&disk).expect("opens")).expect("sound").entries.len(), 3);
+    }
+    assert_eq!(names().len(), before.len());
+}
+
+/// Runs a log for many segments with a short window of live entries; the bytes that it takes.
+fn bytes_after_purging(housekeeping: Housekeeping) -> u64 {
+    let dir = tempfile::tempdir().expect("a directory");
+    let config =
+        FileLogConfig { segment_bytes: 64 << 10, housekeeping, ..FileLogConfig::new(dir.path()) };
+    let mut log = FileLog::open(config.clone()).expect("a new log");
+    for at in 1..=3000u64 {
+        let purge = (at > 100 && at % 50 == 0).then(|| id(at - 100, 1));
+        let entry = sized_entry(at, 1, 0, 1000);
+        let batch = WriteBatch { purge_upto: purge, ..WriteBatch::of_entries(vec![entry]) };
+        now(log.write(batch)).expect("sound");
+    }
+    let live = look(&mut log).expect("sound").entries.len();
+    assert_eq!(live, 100);
+    drop(log);
+    let mut log = FileLog::open(config).expect("opens");
+    assert_eq!(look(&mut log).expect("sound").bounds.first(), index(2901));
+    drop(log);
+    bytes_on_disk(dir.path())
+}
+
+#[test]
+fn purged_segments_give_their_space_back() {
+    for housekeeping in [Housekeeping::Inline, Housekeeping::Thread] {
+        let bytes = bytes_after_purging(housekeeping);
+        assert!(bytes < 8 * (64 << 10), "{bytes} bytes with {housekeeping:?}");
+    }
+}
+
+#[test]
+fn a_reset_gives_all_space_back_and_outlives_its_segments() {
+    let disk = SimDisk::new(4);
+    let mut log = open(&disk).expect("a new log");
+    for at in 1..=40 {
+        let batch = WriteBatch::of_entries(vec![sized_entry(at, 1, 0, 2000)]);
+        now(log.write(batch)).expect("sound");
+    }
+    now(log.reset(id(500, 3))).expect("sound");
+    now(log.append(&entries(501..=502, 3))).expect("sound");
+    let segments = log_file::Disk::list(&disk).expect("lists");
+    let segments = segments.iter().filter(|name| name.starts_with("seg-")).count();
+    assert!(segments <= 2, "{segments} segments for two entries");
+    drop(log);
+    disk.crash(9);
+    let sight = look(&mut open(&disk).expect("opens")).expect("sound");
+    assert_eq!((sight.bounds.boundary, sight.bounds.last), (id(500, 3), id(502, 3)));
+}
+
+#[test]
+fn an_entry_may_be_larger_than_a_segment() {
+    let disk = SimDisk::new(2);
+    let mut log = open(&disk).expect("a new log");
+    let sizes = [10, 100_000, 0, 1, 16_000, 9 << 20, 5];
+    let all: Vec<_> = (1..).zip(sizes).map(|(at, size)| sized_entry(at, 1, 0, size)).collect();
+    for entry in &all {
+        now(log.append(std::slice::from_ref(entry))).expect("sound");
+    }
+    assert_eq!(look(&mut log).expect("sound").entries, all);
+    drop(log);
+    disk.crash(1);
+    assert_eq!(look(&mut open(&disk).expect("opens")).expect("sound").entries, all);
+}
+
+#[test]
+fn a_batch_can_begin_on_any_boundary() {
+    for (alignment, bytes) in
+        [(Alignment::Packed, 8), (Alignment::Sector, 512), (Alignment::Page, 4096)]
+    {
+        let disk = SimDisk::new(2);
+        let config = FileLogConfig { alignment, ..crate::samples::config() };
+        let open = || FileLog::open_on(std::sync::Arc::new(disk.clone()), &config);
+        let mut log = open().expect("a new log");
+        for at in 1..=30 {
+            now(log.append(&entries(at..=at, 1))).expect("sound");
+        }
+        let frames = log_file::Disk::list(&disk).expect("lists").into_iter().flat_map(|name| {
+            let bytes = disk.bytes(&name).expect("it is there");
+            let starts = bytes.windows(4).enumerate().filter(|(_, four)| four == b"KTKF");
+            starts.map(|(at, _)| at).collect::<Vec<_>>()
+        });
+        let frames: Vec<_> = frames.collect();
+        assert_eq!(frames.len(), 30);
+        assert!(frames.iter().all(|at| at % bytes == 0), "{alignment:?}: {frames:?}");
+        drop(log);
+        assert_eq!(look(&mut open().expect("opens")).expect("sound").entries.len(), 30);
+    }
+}
+
+#[test]
+fn a_refusal_touches_no_byte() {
+    let disk = SimDisk::new(1);
+    let mut log = open(&disk).expect("a new log");
+    let operations = disk.operations();
+    let LogErrorKind::Refused(_) = kind(now(log.append(&entries(2..=2, 1)))) else {
+        panic!("a gap must be refused");
+    };
+    assert_eq!(disk.operations(), operations, "a refusal writes nothing");
+    now(log.append(&entries(1..=1, 1))).expect("not poisoned");
+}

@@ -1,0 +1,9 @@
+//! The tests of the flat-file log.
+
+mod crash;
+mod damage;
+mod fixture;
+mod life;
+mod model;
+mod readers;
+mod samples;

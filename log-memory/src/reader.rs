@@ -1,0 +1,66 @@
+//! A reader beside the writer. Each read is one look at the state, under its lock.
+
+use std::ops::Range;
+
+use async_trait::async_trait;
+use raft_core::storage::{LogError, LogOp, LogReader, Refusal};
+use raft_core::types::{Entry, LogIndex, Term};
+
+use crate::disk::MemoryDisk;
+use crate::state::{State, check_inside};
+
+pub(crate) struct MemoryReader {
+    disk: MemoryDisk,
+    process: u64,
+}
+
+impl MemoryReader {
+    pub(crate) fn new(disk: MemoryDisk, process: u64) -> MemoryReader {
+        MemoryReader { disk, process }
+    }
+}
+
+#[async_trait]
+impl LogReader for MemoryReader {
+    async fn read(
+        &mut self,
+        range: Range<LogIndex>,
+        max_bytes: u64,
+    ) -> Result<Vec<Entry>, LogError> {
+        let platter = self.disk.lock();
+        platter.check_alive(self.process, LogOp::Read)?;
+        entries_of(&platter.state, range, max_bytes)
+    }
+
+    async fn term(&mut self, index: LogIndex) -> Result<Term, LogError> {
+        let platter = self.disk.lock();
+        platter.check_alive(self.process, LogOp::Read)?;
+        platter.state.term(index)
+    }
+}
+
+fn entries_of(
+    state: &State,
+    range: Range<LogIndex>,
+    max_bytes: u64,
+) -> Result<Vec<Entry>, LogError> {
+    if range.end < range.start {
+        return Err(LogError::refused(LogOp::Read, Refusal::InvertedRange));
+    }
+    if range.is_empty() {
+        return Ok(Vec::new());
+    }
+    let bounds = state.bounds();
+    check_inside(range.start, range.end.prev(), bounds.boundary, bounds.last)?;
+    let (start, end) = (state.position(range.start), state.position(range.end.prev()));
+    let mut entries = Vec::new();
+    let mut bytes = 0;
+    for entry in state.entries.range(start..=end) {
+        bytes += entry.size();
+        if bytes > max_bytes && !entries.is_empty() {
+            break;
+        }
+        entries.push(entry.clone());
+    }
+    Ok(entries)
+}

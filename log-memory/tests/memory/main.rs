@@ -1,0 +1,5 @@
+//! The tests of the memory log.
+
+mod contract;
+mod grouping;
+mod samples;

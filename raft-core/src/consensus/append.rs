@@ -1,0 +1,203 @@
+//! The follower's side of replication: match, cut what conflicts, append, acknowledge.
+//!
+//! Section 5.3 of the paper. Laws L3 (log matching), L6 (acknowledged means durable), L10 (nothing
+//! committed is cut).
+//!
+//! Two marks move. *Verified* is how far this log is known to equal the leader's; the commit index
+//! and every acknowledgement stay at or below it, never merely below the log's end (K8). *Durable*
+//! is how far the disk has kept it. Every answer reports the lesser of both, heartbeats and
+//! duplicates included.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::message::{Body, Round, Verdict};
+use super::output::{Output, Source, WriteSeq};
+use super::planted::planted;
+use super::raft::Raft;
+use super::refusal::Rejection;
+use super::role::{Follower, Role};
+use crate::types::{LogIndex, LogSpan, Membership, NodeId};
+
+impl Raft {
+    /// Entries, or a heartbeat, from the leader of this term.
+    pub(super) fn on_append(
+        &mut self,
+        from: NodeId,
+        span: LogSpan,
+        memberships: Vec<(LogIndex, Arc<Membership>)>,
+        commit: LogIndex,
+        round: Round,
+        out: &mut Vec<Output>,
+    ) {
+        if self.is_leader() {
+            return self.reject(from, Rejection::SecondLeader, out);
+        }
+        if span.last_id().term > self.term() {
+            return self.reject(from, Rejection::EntryFromTheFuture, out);
+        }
+        if self.leader().is_some_and(|leader| leader != from) {
+            return self.reject(from, Rejection::SecondLeader, out);
+        }
+        self.hear_leader(from, round, out);
+        if !self.log.contains(span.prev()) {
+            return self.refuse_append(from, &span, out);
+        }
+        if self.cut_conflict(from, &span, out) {
+            let wrote = self.append_missing(&span, memberships);
+            self.verify(span.last());
+            self.follow_commit(commit, out);
+            self.answer_append(wrote, out);
+        }
+    }
+
+    /// A candidate that hears the term's leader follows it (section 5.2); a follower's timer starts
+    /// anew.
+    fn hear_leader(&mut self, from: NodeId, round: Round, out: &mut Vec<Output>) {
+        if self.leader().is_none() {
+            self.become_follower(self.term(), Some(from), out);
+        }
+        self.reset_election_timer();
+        self.leader_heard = Some(0);
+        let follower = self.follower();
+        follower.round = follower.round.max(round);
+    }
+
+    /// This log lacks the entry before the span: says where the logs may meet, so that the leader
+    /// skips a whole term at a time (end of section 5.3; K10).
+    fn refuse_append(&mut self, from: NodeId, span: &LogSpan, out: &mut Vec<Output>) {
+        let (refused, round) = (span.prev().index, self.follower().round);
+        let hint = self.log.last_at_or_below(refused.prev(), span.prev().term);
+        let verdict = Verdict::Conflict { refused, hint };
+        self.send_when_durable(from, Body::AppendResponse { verdict, round }, out);
+    }
+
+    /// Cuts this log from the first entry that the span contradicts, and only there: an append that
+    /// was delayed or repeated, and contradicts nothing, cuts nothing (K8, K9). False if the span
+    /// contradicts a committed entry, or one that this leader has sent itself: no leader's does.
+    fn cut_conflict(&mut self, from: NodeId, span: &LogSpan, out: &mut Vec<Output>) -> bool {
+        let Some(conflict) = self.first_conflict(span) else { return true };
+        if conflict <= self.commit {
+            self.reject(from, Rejection::RewritesCommitted, out);
+            return false;
+        }
+        if conflict <= self.follower().verified && !planted!(self, TruncateWithoutConflict) {
+            self.reject(from, Rejection::ContradictsItself, out);
+            return false;
+        }
+        self.truncate_log_after(conflict.prev());
+        true
+    }
+
+    fn first_conflict(&self, span: &LogSpan) -> Option<LogIndex> {
+        if planted!(self, TruncateWithoutConflict) && span.prev().index < self.log.last() {
+            return Some(span.prev().index.max(self.commit).next());
+        }
+        let known = self.log.last().min(span.last());
+        let mut index = span.first().max(self.log.boundary().index);
+        if index > known || self.log.term(known) == span.term_at(known) {
+            // Equal ids at `known` mean equal logs up to it (law L3).
+            return None;
+        }
+        while self.log.term(index) == span.term_at(index) {
+            index = index.next();
+        }
+        Some(index)
+    }
+
+    /// Appends what of the span lies beyond this log's end; true if that is anything.
+    fn append_missing(
+        &mut self,
+        span: &LogSpan,
+        memberships: Vec<(LogIndex, Arc<Membership>)>,
+    ) -> bool {
+        let end = self.log.last();
+        if span.last() <= end {
+            return false;
+        }
+        self.append_to_log(span.after(end), Source::Append);
+        for (index, membership) in memberships.into_iter().filter(|(index, _)| *index > end) {
+            self.log.note_membership(index, membership);
+        }
+        true
+    }
+
+    fn verify(&mut self, last: LogIndex) {
+        let follower = self.follower();
+        follower.verified = follower.verified.max(last);
+    }
+
+    /// The commit index follows the leader's, but never beyond what is verified (K8).
+    pub(super) fn follow_commit(&mut self, commit: LogIndex, out: &mut Vec<Output>) {
+        let bound = match planted!(self, CommitBeyondVerified) {
+            true => self.log.last(),
+            false => self.follower().verified,
+        };
+        self.advance_commit(commit.min(bound), out);
+    }
+
+    /// Answers at once where nothing was written; else the answer comes with the disk's.
+    fn answer_append(&mut self, wrote: bool, out: &mut Vec<Output>) {
+        if planted!(self, AckBeforeSync) && wrote {
+            return self.send_accepted(self.log.last(), out);
+        }
+        if wrote || !self.hard_state_is_durable() {
+            self.follower().owes_answer = true;
+        } else {
+            let matched = self.acknowledged();
+            self.send_accepted(matched, out);
+        }
+    }
+
+    /// What this member may tell its leader that it has (law L6).
+    fn acknowledged(&mut self) -> LogIndex {
+        let durable = self.writes.durable();
+        match planted!(self, HeartbeatReportsVerified) {
+            true => self.follower().verified,
+            false => self.follower().verified.min(durable),
+        }
+    }
+
+    fn send_accepted(&mut self, matched: LogIndex, out: &mut Vec<Output>) {
+        let follower = self.follower();
+        let Some(leader) = follower.leader else { return };
+        let body =
+            Body::AppendResponse { verdict: Verdict::Accepted { matched }, round: follower.round };
+        self.send_now(leader, body, out);
+    }
+
+    /// The disk has kept writes: everything that waited for them goes out.
+    pub(super) fn on_durable(&mut self, seq: WriteSeq, out: &mut Vec<Output>) {
+        if !self.writes.complete(seq) {
+            return;
+        }
+        self.release_withheld(out);
+        self.count_own_vote(out);
+        self.release_committed(out);
+        match &self.role {
+            Role::Leader(_) => self.count_commit(out),
+            Role::Follower(follower) if follower.owes_answer => self.pay_answer(out),
+            _ => {}
+        }
+    }
+
+    /// One answer for all appends whose writes are durable now.
+    fn pay_answer(&mut self, out: &mut Vec<Output>) {
+        if !self.hard_state_is_durable() {
+            return;
+        }
+        let durable = self.writes.durable();
+        let follower = self.follower();
+        follower.owes_answer = durable < follower.verified;
+        let matched = follower.verified.min(durable);
+        self.send_accepted(matched, out);
+    }
+
+    /// The follower's state; the caller knows that this member follows.
+    pub(super) fn follower(&mut self) -> &mut Follower {
+        match &mut self.role {
+            Role::Follower(follower) => follower,
+            other => unreachable!("a {} is no follower", other.name()),
+        }
+    }
+}

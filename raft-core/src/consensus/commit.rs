@@ -1,0 +1,86 @@
+//! What is committed, and what may be applied.
+//!
+//! Section 5.3 (a majority stores it), 5.4.2 (only entries of the current term are committed by
+//! counting; older ones follow indirectly, or Figure 8 happens). Laws L5, L8, L9, L11.
+//!
+//! A leader counts itself only up to what its own disk has kept, but the majority may be others: an
+//! entry may be committed before the leader's own sync returns (thesis, section 10.2.1). It is
+//! applied here only after that, so that a member never shows what it could forget.
+
+use alloc::vec::Vec;
+
+use super::output::Output;
+use super::planted::planted;
+use super::quorum;
+use super::raft::Raft;
+use super::role::Role;
+use crate::types::{LogIndex, NodeId};
+
+impl Raft {
+    /// A leader counts copies, and commits what a majority stores, if the last of it is of its own
+    /// term.
+    pub(super) fn count_commit(&mut self, out: &mut Vec<Output>) {
+        let (Role::Leader(leader), Some(membership)) = (&self.role, self.membership()) else {
+            return;
+        };
+        let own_mark = match planted!(self, LeaderCountsBeforeSync) {
+            true => self.log.last(),
+            false => self.writes.durable(),
+        };
+        let matched = |node: NodeId| match leader.peers.get(&node) {
+            Some(peer) => peer.matched,
+            None if node == self.id() => own_mark,
+            None => LogIndex::ZERO,
+        };
+        let stored = quorum::reached_by_majority(membership, matched);
+        let of_this_term =
+            self.log.term(stored) == Some(self.term()) || planted!(self, CommitOldTermByCounting);
+        if stored > self.commit && of_this_term {
+            self.advance_commit(stored, out);
+            self.tell_waiting_members(out);
+            self.start_waiting_reads(out);
+        }
+    }
+
+    /// Moves the commit index, never back (L8), and releases what may be applied.
+    pub(super) fn advance_commit(&mut self, commit: LogIndex, out: &mut Vec<Output>) {
+        if commit > self.commit {
+            self.commit = commit;
+            self.release_committed(out);
+        }
+    }
+
+    /// Releases what is committed and durable here.
+    pub(super) fn release_committed(&mut self, out: &mut Vec<Output>) {
+        let upto = self.commit.min(self.writes.durable());
+        if upto > self.applicable {
+            self.applicable = upto;
+            out.push(Output::Apply { upto });
+        }
+    }
+
+    /// Notes that a client behind this member waits to see `index` committed.
+    pub(super) fn await_commit(&mut self, member: NodeId, index: LogIndex) {
+        if let Role::Leader(leader) = &mut self.role
+            && let Some(peer) = leader.peers.get_mut(&member)
+        {
+            peer.awaited = peer.awaited.max(index);
+        }
+    }
+
+    /// The commit index rides on the next append, or on the next heartbeat; only where a client
+    /// waits for it does it go at once.
+    fn tell_waiting_members(&mut self, out: &mut Vec<Output>) {
+        let commit = self.commit;
+        let Role::Leader(leader) = &self.role else { return };
+        let waiting: Vec<NodeId> = leader
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.awaited.min(commit) > peer.told_commit)
+            .map(|(node, _)| *node)
+            .collect();
+        for member in waiting {
+            self.send_heartbeat(member, out);
+        }
+    }
+}

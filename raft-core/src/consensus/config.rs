@@ -1,0 +1,90 @@
+//! Every limit of the protocol, with its number.
+//!
+//! Time is counted in ticks; the node's shell steps one [`Input::Tick`](super::Input::Tick) every
+//! 10 ms. Safety never depends on any of these numbers (thesis, section 3.9), progress does: a
+//! message round must take far less than an election timeout.
+
+use thiserror::Error;
+
+#[cfg(feature = "mutants")]
+use super::planted::Mutant;
+use crate::types::NodeId;
+
+/// The settings of one member's protocol. Checked by [`Config::check`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Config {
+    /// This member.
+    pub id: NodeId,
+    /// Seeds the random election timeouts: the only chance in the protocol.
+    pub seed: u64,
+    /// Ticks between two heartbeats of a leader. 6 (60 ms).
+    pub heartbeat_ticks: u32,
+    /// The shortest election timeout, and for how long a heard leader is protected. 30 (300 ms).
+    pub election_ticks_min: u32,
+    /// The longest election timeout. 60 (600 ms).
+    pub election_ticks_max: u32,
+    /// For how long a write may be in flight before its disk counts as stalled. 100 (1 s).
+    pub stall_ticks: u32,
+    /// The most entries in one append. 4,096.
+    pub max_append_entries: u64,
+    /// The most entries sent to a member and not yet acknowledged. 65,536.
+    pub max_inflight_entries: u64,
+    /// The most payload bytes sent to a member and not yet acknowledged. 16 MiB.
+    pub max_inflight_bytes: u64,
+    /// Ask before raising a term (thesis, section 9.6).
+    pub pre_vote: bool,
+    /// A leader that hears no majority for an election timeout gives up (thesis, section 6.2).
+    pub check_quorum: bool,
+    /// A bug to run with, for tests of the tests.
+    #[cfg(feature = "mutants")]
+    pub mutant: Option<Mutant>,
+}
+
+/// Why settings cannot work. Nothing was started; mend them and try again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum ConfigError {
+    /// A number that must be at least one is zero.
+    #[error("{0} must be at least 1")]
+    Zero(&'static str),
+    /// The election timeouts leave no room for heartbeats or for chance.
+    #[error("timeouts must rise: heartbeat < election min < election max")]
+    TimeoutsDoNotRise,
+}
+
+impl Config {
+    /// The default settings for a member.
+    pub fn new(id: NodeId, seed: u64) -> Config {
+        Config {
+            id,
+            seed,
+            heartbeat_ticks: 6,
+            election_ticks_min: 30,
+            election_ticks_max: 60,
+            stall_ticks: 100,
+            max_append_entries: 4096,
+            max_inflight_entries: 65_536,
+            max_inflight_bytes: 16 << 20,
+            pre_vote: true,
+            check_quorum: true,
+            #[cfg(feature = "mutants")]
+            mutant: None,
+        }
+    }
+
+    /// Refuses settings with which no cluster could make progress.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let at_least_one = [
+            ("heartbeat_ticks", u64::from(self.heartbeat_ticks)),
+            ("stall_ticks", u64::from(self.stall_ticks)),
+            ("max_append_entries", self.max_append_entries),
+            ("max_inflight_entries", self.max_inflight_entries),
+            ("max_inflight_bytes", self.max_inflight_bytes),
+        ];
+        if let Some((name, _)) = at_least_one.iter().find(|(_, number)| *number == 0) {
+            return Err(ConfigError::Zero(name));
+        }
+        let rise = self.heartbeat_ticks < self.election_ticks_min
+            && self.election_ticks_min < self.election_ticks_max;
+        if rise { Ok(()) } else { Err(ConfigError::TimeoutsDoNotRise) }
+    }
+}

@@ -1,0 +1,235 @@
+//! Elections: timeouts, pre-vote, votes, and the leader's own doubt.
+//!
+//! Section 5.2 (leader election) and 5.4.1 (election restriction) of the paper; thesis 9.6
+//! (pre-vote), 4.2.3 (a live leader is not disturbed), 6.2 (a leader that hears no majority gives
+//! up). Laws L1 (one leader in a term), L4 (it has every committed entry), L6 and L7 (one durable
+//! vote in a term).
+//!
+//! Absent: leadership transfer (it gets a room of its own, and one exemption in
+//! [`Raft::leader_is_alive`]).
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use super::message::{Body, Message};
+use super::output::Output;
+use super::planted::planted;
+use super::quorum::{self, Tally};
+use super::raft::Raft;
+use super::refusal::Rejection;
+use super::role::{Candidate, PreCandidate, Role};
+use crate::types::{EntryId, HardState, NodeId, Term};
+
+impl Raft {
+    // ---- the timer ----
+
+    pub(super) fn set_election_timeout(&mut self, after: u32) {
+        self.election_timeout = self.election_elapsed.saturating_add(after.max(1));
+    }
+
+    /// One tick of a member that does not lead.
+    pub(super) fn tick_election(&mut self, out: &mut Vec<Output>) {
+        self.election_elapsed = self.election_elapsed.saturating_add(1);
+        if self.election_elapsed < self.election_timeout {
+            return;
+        }
+        self.reset_election_timer();
+        self.leave_silent_leader(out);
+        if self.may_campaign() {
+            self.campaign(out);
+        }
+    }
+
+    /// Whoever waits for a leader that fell silent waits in vain, also where this member may not
+    /// campaign.
+    fn leave_silent_leader(&mut self, out: &mut Vec<Output>) {
+        if self.leader().is_some() {
+            self.become_follower(self.term(), None, out);
+        }
+    }
+
+    /// Only voters campaign, and not with a disk that keeps nothing.
+    fn may_campaign(&self) -> bool {
+        let votes = self.membership().is_some_and(|membership| membership.is_voter(self.id()));
+        votes && !self.disk_is_stalled()
+    }
+
+    fn campaign(&mut self, out: &mut Vec<Output>) {
+        match self.config.pre_vote {
+            true => self.become_pre_candidate(out),
+            false => self.become_candidate(out),
+        }
+    }
+
+    // ---- pre-vote: would you vote for me? (thesis, section 9.6) ----
+
+    fn become_pre_candidate(&mut self, out: &mut Vec<Output>) {
+        let votes = BTreeMap::from([(self.id(), true)]);
+        self.role = Role::PreCandidate(PreCandidate { votes });
+        out.push(Output::Became(self.standing()));
+        let last = self.log.last_id();
+        for voter in self.other_voters() {
+            self.send_now(voter, Body::PreVote { last }, out);
+        }
+        self.count_pre_votes(out);
+    }
+
+    /// Answers by the rules of a vote in the next term, and changes nothing: neither term, nor
+    /// vote, nor timer.
+    pub(super) fn on_pre_vote(&mut self, from: NodeId, last: EntryId, out: &mut Vec<Output>) {
+        let granted = !self.is_leader() && self.log_allows_vote(last);
+        self.send_now(from, Body::PreVoteResponse { asked: self.term(), granted }, out);
+    }
+
+    pub(super) fn on_pre_vote_response(
+        &mut self,
+        from: NodeId,
+        asked: Term,
+        granted: bool,
+        out: &mut Vec<Output>,
+    ) {
+        let current = asked == self.term();
+        match &mut self.role {
+            Role::PreCandidate(candidate) if current => {
+                candidate.votes.insert(from, granted);
+                self.count_pre_votes(out);
+            }
+            _ => self.reject(from, Rejection::Unasked, out),
+        }
+    }
+
+    fn count_pre_votes(&mut self, out: &mut Vec<Output>) {
+        let Role::PreCandidate(candidate) = &self.role else { return };
+        match self.tally(&candidate.votes) {
+            Tally::Won => self.become_candidate(out),
+            Tally::Lost => self.become_follower(self.term(), None, out),
+            Tally::Open => {}
+        }
+    }
+
+    // ---- votes ----
+
+    /// Raises the term, votes for itself, and asks the others once that vote is durable.
+    fn become_candidate(&mut self, out: &mut Vec<Output>) {
+        let hard_state = HardState { term: self.term().next(), vote: Some(self.id()) };
+        self.set_hard_state(hard_state);
+        self.leader_heard = None;
+        let ballot = self.hard_state_seq;
+        self.role = Role::Candidate(Candidate { votes: BTreeMap::new(), ballot });
+        out.push(Output::Became(self.standing()));
+        self.reset_election_timer();
+        let last = self.log.last_id();
+        for voter in self.other_voters() {
+            if planted!(self, CandidateAsksBeforeDurable) {
+                self.send_now(voter, Body::Vote { last }, out);
+                continue;
+            }
+            self.send_when_durable(voter, Body::Vote { last }, out);
+        }
+    }
+
+    /// The candidate's own vote counts once it is durable (thesis, section 9.3; K7).
+    pub(super) fn count_own_vote(&mut self, out: &mut Vec<Output>) {
+        let own = self.config.id;
+        if let Role::Candidate(candidate) = &mut self.role
+            && self.writes.is_durable(candidate.ballot)
+            && candidate.votes.insert(own, true).is_none()
+        {
+            self.count_votes(out);
+        }
+    }
+
+    /// Grants at most one vote in a term, to a candidate whose log is at least as good as this one
+    /// (section 5.4.1); repeats its answer to the same candidate.
+    pub(super) fn on_vote(&mut self, from: NodeId, last: EntryId, out: &mut Vec<Output>) {
+        let vote = self.hard_state.vote;
+        let free = vote.is_none_or(|vote| vote == from);
+        let granted = free && self.log_allows_vote(last);
+        if !granted {
+            return self.send_when_durable(from, Body::VoteResponse { granted }, out);
+        }
+        if matches!(self.role, Role::PreCandidate(_)) {
+            self.become_follower(self.term(), None, out);
+        }
+        self.reset_election_timer();
+        if vote.is_none() {
+            self.set_hard_state(HardState { term: self.term(), vote: Some(from) });
+        }
+        if planted!(self, VoteBeforeDurable) {
+            return self.send_now(from, Body::VoteResponse { granted }, out);
+        }
+        self.send_when_durable(from, Body::VoteResponse { granted }, out);
+    }
+
+    pub(super) fn on_vote_response(&mut self, from: NodeId, granted: bool, out: &mut Vec<Output>) {
+        match &mut self.role {
+            Role::Candidate(candidate) => {
+                candidate.votes.insert(from, granted);
+                self.count_votes(out);
+            }
+            _ => self.reject(from, Rejection::Unasked, out),
+        }
+    }
+
+    fn count_votes(&mut self, out: &mut Vec<Output>) {
+        let Role::Candidate(candidate) = &self.role else { return };
+        match self.tally(&candidate.votes) {
+            Tally::Won => self.become_leader(out),
+            Tally::Lost => self.become_follower(self.term(), None, out),
+            Tally::Open => {}
+        }
+    }
+
+    // ---- what both kinds of vote share ----
+
+    fn tally(&self, votes: &BTreeMap<NodeId, bool>) -> Tally {
+        match self.membership() {
+            Some(membership) => quorum::tally(membership, |node| votes.get(&node).copied()),
+            None => Tally::Open,
+        }
+    }
+
+    /// Whether this log allows a vote for a log that ends with `last`: not if it holds an entry
+    /// that the other lacks and that may be committed; not from a blank store, which remembers
+    /// nothing; not from a disk that keeps nothing.
+    fn log_allows_vote(&self, last: EntryId) -> bool {
+        let own = self.log.last_id();
+        let complete = match planted!(self, VoteByLengthAlone) {
+            true => last.index >= own.index,
+            false => last >= own,
+        };
+        complete && !self.log.is_blank() && !self.disk_is_stalled()
+    }
+
+    /// Whether a leader was heard within the shortest election timeout. While it is, nobody's vote
+    /// request is listened to, nor raises the term (thesis, section 4.2.3; K24). A leader that
+    /// hears its majority counts as heard.
+    pub(super) fn leader_is_alive(&self) -> bool {
+        match &self.role {
+            Role::Leader(_) => self.config.check_quorum,
+            _ => self.leader_heard.is_some_and(|ticks| ticks < self.config.election_ticks_min),
+        }
+    }
+
+    /// A vote request that comes while a leader is alive. A pre-vote is refused, which promises
+    /// nothing; a vote is not answered.
+    pub(super) fn on_untimely_vote(
+        &mut self,
+        from: NodeId,
+        message: &Message,
+        out: &mut Vec<Output>,
+    ) {
+        self.reject(from, Rejection::LeaderIsAlive, out);
+        if matches!(message.body, Body::PreVote { .. }) && message.term <= self.term() {
+            let refusal = Body::PreVoteResponse { asked: message.term, granted: false };
+            self.send_now(from, refusal, out);
+        }
+    }
+
+    /// The voters besides this member.
+    fn other_voters(&self) -> Vec<NodeId> {
+        let Some(membership) = self.membership() else { return Vec::new() };
+        let others = membership.members().filter(|node| *node != self.id());
+        others.filter(|node| membership.is_voter(*node)).collect()
+    }
+}

@@ -1,0 +1,84 @@
+//! Everything that can happen to a member: a closed list.
+//!
+//! Time and chance are on it. The same inputs in the same order give the same outputs, byte for
+//! byte, which is what lets a simulator replay a failure from its seed.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::message::{Message, ReadId};
+use super::output::{SendId, WriteSeq};
+use crate::types::{LogIndex, Membership, NodeId};
+
+/// One thing that happens to a member.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Input {
+    /// One tick of time has passed.
+    Tick,
+    /// The election timer is to fire after this many more ticks, instead of when chance said; for
+    /// traces and exhaustive searches, which choose what chance would.
+    ElectionTimeout {
+        /// Ticks from now; at least one.
+        after: u32,
+    },
+    /// A peer's message arrived.
+    Message {
+        /// Who sent it, as the transport's handshake found.
+        from: NodeId,
+        /// What it says.
+        message: Message,
+        /// The memberships among the entries of an append, by value.
+        memberships: Vec<(LogIndex, Arc<Membership>)>,
+    },
+    /// Clients propose commands. Answered by a write whose source is the proposals, or by a
+    /// refusal.
+    Propose {
+        /// How many; at least one.
+        count: u64,
+        /// The followers that forwarded some of them, and wait for their commit.
+        origins: Vec<NodeId>,
+    },
+    /// A client wants to read what is current.
+    ReadIndex {
+        /// The name under which the answer comes.
+        read: ReadId,
+    },
+    /// The store has made durable every write up to this one.
+    Durable {
+        /// The newest durable write.
+        seq: WriteSeq,
+    },
+    /// Entries were handed to the transport.
+    Sent {
+        /// To whom.
+        to: NodeId,
+        /// Which send.
+        send: SendId,
+        /// The last entry that was sent; the send may have been cut short by its size.
+        upto: LogIndex,
+        /// The payload bytes that were sent.
+        bytes: u64,
+    },
+    /// Entries were not handed to the transport.
+    NotSent {
+        /// To whom.
+        to: NodeId,
+        /// Which send.
+        send: SendId,
+        /// Why not.
+        why: NotSent,
+    },
+}
+
+/// Why entries were not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NotSent {
+    /// The entries read were not the ones named: the log was rewritten meanwhile.
+    Rewritten,
+    /// There was no room on the way to the peer. It is asked again at the next heartbeat.
+    Dropped,
+    /// The entries were purged. Only a snapshot can help the peer.
+    Compacted,
+    /// The entries cannot be read: damaged, or the disk fails. The member must stop.
+    Unreadable,
+}

@@ -1,0 +1,191 @@
+//! The log as the protocol sees it: ids and memberships, no payloads.
+//!
+//! Terms rise only when leaders change, so the ids of a million entries are told by a handful of
+//! *term runs*, one for each leadership. With them, "the term at index i" (section 5.3) needs no
+//! I/O; with the memberships kept by value, neither does "the configuration at index i" (section 6:
+//! the newest in the log rules, committed or not, and truncating it brings the one before back).
+//!
+//! Everything here is what was *issued* to the disk. What the disk has kept is in
+//! [`writes`](super::writes).
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::types::{EntryId, LogIndex, LogSpan, Membership, Term, TermRun};
+
+/// Ids and memberships of the log above its boundary.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct LogView {
+    boundary: EntryId,
+    last: LogIndex,
+    /// Where terms rise; the first run starts right after the boundary, unless there is no entry.
+    runs: Vec<TermRun>,
+    /// The membership in force at the boundary, if the log did not begin with it.
+    base: Option<Arc<Membership>>,
+    /// The memberships above the boundary, in order.
+    memberships: Vec<(LogIndex, Arc<Membership>)>,
+}
+
+impl LogView {
+    /// The log that a store holds. Positions and terms come from a store that checked them.
+    pub(super) fn new(
+        boundary: EntryId,
+        last: LogIndex,
+        runs: Vec<TermRun>,
+        base: Option<Arc<Membership>>,
+        memberships: Vec<(LogIndex, Arc<Membership>)>,
+    ) -> LogView {
+        LogView { boundary, last, runs, base, memberships }
+    }
+
+    pub(super) fn boundary(&self) -> EntryId {
+        self.boundary
+    }
+
+    pub(super) fn last(&self) -> LogIndex {
+        self.last
+    }
+
+    pub(super) fn last_id(&self) -> EntryId {
+        let term = self.runs.last().map_or(self.boundary.term, |run| run.term);
+        EntryId::new(term, self.last)
+    }
+
+    /// Whether nothing was ever written here.
+    pub(super) fn is_blank(&self) -> bool {
+        self.last == LogIndex::ZERO
+    }
+
+    /// The term at an index, from the boundary to the last entry.
+    pub(super) fn term(&self, index: LogIndex) -> Option<Term> {
+        if index == self.boundary.index {
+            return Some(self.boundary.term);
+        }
+        if index < self.boundary.index || index > self.last {
+            return None;
+        }
+        match self.runs.last() {
+            Some(run) if run.first <= index => Some(run.term),
+            _ => {
+                let after = self.runs.partition_point(|run| run.first <= index);
+                self.runs.get(after.wrapping_sub(1)).map(|run| run.term)
+            }
+        }
+    }
+
+    /// Whether this very entry stands in the log. What lies below the boundary was committed, so
+    /// every leader has it too.
+    pub(super) fn contains(&self, id: EntryId) -> bool {
+        id.index < self.boundary.index || self.term(id.index) == Some(id.term)
+    }
+
+    /// The last entry at or before `index` whose term is at most `term`; the boundary if none is.
+    /// With it a whole conflicting term is skipped at once (end of section 5.3).
+    pub(super) fn last_at_or_below(&self, index: LogIndex, term: Term) -> EntryId {
+        let index = index.min(self.last);
+        let mut end = index;
+        for run in self.runs.iter().rev().filter(|run| run.first <= index) {
+            if run.term <= term {
+                return EntryId::new(run.term, end);
+            }
+            end = run.first.prev();
+        }
+        self.boundary
+    }
+
+    /// The ids after `prev`, up to and with `last`. `prev` is not below the boundary.
+    pub(super) fn span(&self, prev: LogIndex, last: LogIndex) -> LogSpan {
+        let prev_term = self.term(prev).expect("a span starts inside the log");
+        let prev = EntryId::new(prev_term, prev);
+        let mut span = LogSpan::empty(prev);
+        let from = self.runs.partition_point(|run| run.first <= prev.index.next());
+        let first = from.saturating_sub(1);
+        for (at, run) in self.runs.iter().enumerate().skip(first) {
+            let end = self.runs.get(at + 1).map_or(self.last, |next| next.first.prev()).min(last);
+            if end > span.last() {
+                span.push_run(run.term, end).expect("terms in a log never fall");
+            }
+        }
+        span
+    }
+
+    /// The newest membership in the log.
+    pub(super) fn membership(&self) -> Option<&Arc<Membership>> {
+        self.memberships.last().map(|(_, membership)| membership).or(self.base.as_ref())
+    }
+
+    /// Removes every entry after `index`, memberships included.
+    pub(super) fn truncate_after(&mut self, index: LogIndex) {
+        self.last = self.last.min(index);
+        self.runs.retain(|run| run.first <= index);
+        self.memberships.retain(|(at, _)| *at <= index);
+    }
+
+    /// Appends the entries of a span that starts after the last one.
+    pub(super) fn append(&mut self, span: &LogSpan) {
+        debug_assert_eq!(span.prev(), self.last_id(), "an append has no holes");
+        for run in span.runs() {
+            if self.runs.last().is_none_or(|last| last.term != run.term) {
+                self.runs.push(run);
+            }
+        }
+        self.last = span.last();
+    }
+
+    /// Notes a membership among entries that were appended.
+    pub(super) fn note_membership(&mut self, index: LogIndex, membership: Arc<Membership>) {
+        self.memberships.push((index, membership));
+    }
+
+    /// The runs, for the laws.
+    pub(super) fn runs(&self) -> &[TermRun] {
+        &self.runs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+
+    /// One digit for each entry: its term.
+    fn log(terms: &str) -> LogView {
+        let mut log = LogView::new(EntryId::ZERO, LogIndex::ZERO, vec![], None, vec![]);
+        for term in terms.bytes() {
+            let term = Term::new(u64::from(term - b'0'));
+            let span = LogSpan::of_term(log.last_id(), term, 1);
+            log.append(&span);
+        }
+        log
+    }
+
+    fn terms(log: &LogView) -> alloc::string::String {
+        let term = |index| log.term(LogIndex::new(index)).expect("inside").get() as u8;
+        (1..=log.last().get()).map(|index| char::from(b'0' + term(index))).collect()
+    }
+
+    #[test]
+    fn every_index_has_its_term() {
+        for sample in ["", "1", "1114455666", "11122233333"] {
+            assert_eq!(terms(&log(sample)), sample);
+            for prev in 0..=sample.len() as u64 {
+                let span = log(sample).span(LogIndex::new(prev), log(sample).last());
+                let mut again = log(&sample[..prev as usize]);
+                again.append(&span);
+                assert_eq!(again, log(sample), "after {prev} of {sample}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_hint_skips_a_whole_conflicting_term() {
+        let follower = log("11122233333");
+        let hint = follower.last_at_or_below(LogIndex::new(9), Term::new(2));
+        assert_eq!(hint, EntryId::new(Term::new(2), LogIndex::new(6)));
+        let hint = follower.last_at_or_below(LogIndex::new(20), Term::new(3));
+        assert_eq!(hint, EntryId::new(Term::new(3), LogIndex::new(11)));
+        let hint = follower.last_at_or_below(LogIndex::new(9), Term::ZERO);
+        assert_eq!(hint, EntryId::ZERO);
+    }
+}

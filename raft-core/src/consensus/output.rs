@@ -1,0 +1,204 @@
+//! Everything a member asks of its surroundings: a closed list, in order.
+//!
+//! Each output may be carried out the moment it appears. The core itself holds back what must wait
+//! for the disk, so the caller has one duty alone: writes are made durable in the order in which
+//! they were issued.
+
+use alloc::sync::Arc;
+use core::fmt;
+
+use super::message::{Message, ReadId};
+use super::refusal::{Refusal, Rejection};
+use crate::types::{EntryId, HardState, LogIndex, LogSpan, Membership, NodeId, Term};
+
+/// One thing to be done.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Output {
+    /// Make this durable, then step [`Input::Durable`](super::Input::Durable).
+    Write(Write),
+    /// Send a message without entries.
+    Send {
+        /// To whom.
+        to: NodeId,
+        /// What.
+        message: Message,
+    },
+    /// Send an append with the entries of its span, or as many of them as fit, and step
+    /// [`Input::Sent`](super::Input::Sent) or [`Input::NotSent`](super::Input::NotSent).
+    SendEntries {
+        /// To whom.
+        to: NodeId,
+        /// The append.
+        message: Message,
+        /// The name of this send.
+        send: SendId,
+    },
+    /// Every entry up to this one may be applied: it is committed, and durable here.
+    Apply {
+        /// The last one.
+        upto: LogIndex,
+    },
+    /// Proposals were not taken, and nothing happened.
+    ProposalRefused(Refusal),
+    /// The read may be served once everything up to the index is applied.
+    ReadReady {
+        /// Which read.
+        read: ReadId,
+        /// The index.
+        index: LogIndex,
+    },
+    /// The read cannot be served here now.
+    ReadRefused {
+        /// Which read.
+        read: ReadId,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// The member has another role, term or leader than before; for people and for the shell.
+    Became(Standing),
+    /// What a peer sent was not taken.
+    Rejected {
+        /// The peer.
+        from: NodeId,
+        /// Why not.
+        why: Rejection,
+    },
+    /// A peer's log lies behind this leader's boundary; only a snapshot can help it.
+    SnapshotNeeded {
+        /// The peer.
+        to: NodeId,
+    },
+    /// The member cannot go on: its own log cannot be read.
+    Stop,
+}
+
+/// The name of a write: rises by one with each, within a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WriteSeq(pub u64);
+
+/// The name of a send with entries: unique in its process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SendId(pub u64);
+
+/// A change to be made durable, as one unit, in the order of the fields.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Write {
+    /// Its name.
+    pub seq: WriteSeq,
+    /// The new term and vote.
+    pub hard_state: Option<HardState>,
+    /// Every entry after this one goes.
+    pub truncate_after: Option<LogIndex>,
+    /// Entries to append.
+    pub append: Option<Appended>,
+}
+
+/// Entries to append: their ids, and where their payloads are.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Appended {
+    /// Their ids.
+    pub span: LogSpan,
+    /// Where their payloads are.
+    pub source: Source,
+}
+
+/// Where the payloads of appended entries are.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// The one entry that opens a leader's term; it has none.
+    Noop,
+    /// In the proposals just stepped, in order.
+    Proposals,
+    /// Among the entries of the append just stepped, found by index.
+    Append,
+    /// Here: one membership.
+    Membership(Arc<Membership>),
+}
+
+/// A member's place in its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Standing {
+    /// Its role.
+    pub role: RoleName,
+    /// Its term.
+    pub term: Term,
+    /// The leader it follows, or itself.
+    pub leader: Option<NodeId>,
+}
+
+/// The four roles by name. A pre-candidate is a candidate that has not raised its term yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RoleName {
+    /// Follows a leader, or waits for one.
+    Follower,
+    /// Asks whether it would be elected.
+    PreCandidate,
+    /// Asks to be elected.
+    Candidate,
+    /// Leads.
+    Leader,
+}
+
+impl fmt::Display for RoleName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RoleName::Follower => "follower",
+            RoleName::PreCandidate => "pre-candidate",
+            RoleName::Candidate => "candidate",
+            RoleName::Leader => "leader",
+        })
+    }
+}
+
+/// The line of a trace.
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Output::Write(write) => write!(f, "{write}"),
+            Output::Send { to, message } | Output::SendEntries { to, message, .. } => {
+                write!(f, "-> {to} {message}")
+            }
+            Output::Apply { upto } => write!(f, "apply up to {upto}"),
+            Output::ProposalRefused(refusal) => write!(f, "refuse proposal: {refusal}"),
+            Output::ReadReady { read, index } => write!(f, "read {} ready at {index}", read.0),
+            Output::ReadRefused { read, refusal } => write!(f, "refuse read {}: {refusal}", read.0),
+            Output::Became(standing) => write!(f, "{standing}"),
+            Output::Rejected { from, why } => write!(f, "reject {from}: {why}"),
+            Output::SnapshotNeeded { to } => write!(f, "{to} needs a snapshot"),
+            Output::Stop => write!(f, "stop: own log unreadable"),
+        }
+    }
+}
+
+impl fmt::Display for Write {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "write #{}", self.seq.0)?;
+        if let Some(hard_state) = self.hard_state {
+            write!(f, " {hard_state}")?;
+        }
+        if let Some(index) = self.truncate_after {
+            write!(f, " truncate after {index}")?;
+        }
+        match &self.append {
+            Some(appended) => write!(f, " append {}", appended.span),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in term {}", self.role, self.term)?;
+        match (self.role, self.leader) {
+            (RoleName::Follower, Some(leader)) => write!(f, " of {leader}"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Appended {
+    /// The last entry.
+    pub fn last(&self) -> EntryId {
+        self.span.last_id()
+    }
+}

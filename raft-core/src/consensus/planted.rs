@@ -1,0 +1,81 @@
+//! Planted bugs: each is named after what goes wrong, and the harness must find every one.
+//!
+//! A check that finds nothing is decoration. The bugs exist only with the feature `mutants`, and
+//! act only where [`Config::mutant`](super::Config) names one; without the feature the compiler
+//! removes every trace of them. Each stands in the room whose rule it breaks.
+
+/// A bug to run with.
+#[cfg(feature = "mutants")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mutant {
+    /// A vote is sent before it is durable (breaks L6, so L7).
+    VoteBeforeDurable,
+    /// A candidate asks for votes before its own vote is durable (breaks L6, so L7).
+    CandidateAsksBeforeDurable,
+    /// A late completion confirms an index that was rewritten meanwhile (breaks L6).
+    LateCompletionConfirmsRewritten,
+    /// An entry of an older term is committed by counting its copies (breaks L11, so L4; Figure 8).
+    CommitOldTermByCounting,
+    /// A follower acknowledges entries before the sync (breaks L6).
+    AckBeforeSync,
+    /// A reply to a heartbeat or a duplicate reports the verified, not the durable, index.
+    HeartbeatReportsVerified,
+    /// A leader counts its own copy before its sync (breaks L6).
+    LeaderCountsBeforeSync,
+    /// Logs are compared by length alone when voting (breaks L4).
+    VoteByLengthAlone,
+    /// A follower cuts its log after the entry before an append, even where nothing conflicts.
+    TruncateWithoutConflict,
+    /// A follower's commit index follows the leader's beyond what it has verified (breaks L5).
+    CommitBeyondVerified,
+    /// A read index is given before an entry of the leader's own term is committed (breaks L15).
+    ReadBeforeOwnTermCommit,
+    /// A read index is given without asking a majority (breaks L15).
+    ReadWithoutMajority,
+    /// A vote granted in an earlier term is counted (breaks L1).
+    StaleVoteCounted,
+    /// A leader or candidate that steps down in its term forgets its vote (breaks L7).
+    VoteForgottenOnStepDown,
+    /// An append of an earlier term is taken (breaks L10).
+    StaleAppendTaken,
+}
+
+#[cfg(feature = "mutants")]
+impl Mutant {
+    /// All of them.
+    pub const ALL: [Mutant; 15] = [
+        Mutant::VoteBeforeDurable,
+        Mutant::CandidateAsksBeforeDurable,
+        Mutant::LateCompletionConfirmsRewritten,
+        Mutant::CommitOldTermByCounting,
+        Mutant::AckBeforeSync,
+        Mutant::HeartbeatReportsVerified,
+        Mutant::LeaderCountsBeforeSync,
+        Mutant::VoteByLengthAlone,
+        Mutant::TruncateWithoutConflict,
+        Mutant::CommitBeyondVerified,
+        Mutant::ReadBeforeOwnTermCommit,
+        Mutant::ReadWithoutMajority,
+        Mutant::StaleVoteCounted,
+        Mutant::VoteForgottenOnStepDown,
+        Mutant::StaleAppendTaken,
+    ];
+}
+
+/// Whether a member runs with this bug.
+#[cfg(feature = "mutants")]
+macro_rules! planted {
+    ($raft:expr, $bug:ident) => {
+        $raft.config.mutant == Some($crate::consensus::planted::Mutant::$bug)
+    };
+}
+
+/// Without the feature nobody does.
+#[cfg(not(feature = "mutants"))]
+macro_rules! planted {
+    ($raft:expr, $bug:ident) => {
+        false
+    };
+}
+
+pub(super) use planted;

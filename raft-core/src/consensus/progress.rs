@@ -1,0 +1,147 @@
+//! One other member as a leader sees it.
+//!
+//! ```text
+//!            accepted                     sent: next moves on
+//!   Probe ----------------> Pipeline ------------------------+
+//!     ^  <---------------      ^   |                         |
+//!     |  conflict, dropped     +---+-------------------------+
+//!     |
+//!     +--> Snapshot: its log ends before this leader's boundary; left when it accepts an append
+//! ```
+//!
+//! *Probe*: the leader does not know where the logs meet, so one append is in flight at a time.
+//! *Pipeline*: they meet, so appends follow each other without waiting, up to a limit of entries
+//! and bytes (thesis, section 10.2.1). In both, `next` moves on as soon as entries are sent; a
+//! conflict moves it back.
+
+use alloc::collections::VecDeque;
+
+use super::config::Config;
+use super::message::Round;
+use super::output::SendId;
+use crate::types::{EntryId, LogIndex};
+
+/// What a leader knows of a peer, and what it has sent.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Progress {
+    /// The last index known to stand durably in the peer's log (matchIndex). Never falls.
+    pub(super) matched: LogIndex,
+    /// The next index to send (nextIndex).
+    pub(super) next: LogIndex,
+    /// Whether the logs are known to meet.
+    pub(super) pace: Pace,
+    /// Entries that were sent and not acknowledged: the last of each append, and its bytes.
+    in_flight: VecDeque<(LogIndex, u64)>,
+    in_flight_bytes: u64,
+    /// A send whose outcome is not known yet. At most one, so that a peer's entries go in order.
+    pub(super) sending: Option<SendId>,
+    /// The newest round that the peer has answered in.
+    pub(super) round: Round,
+    /// Whether the peer answered since a majority was last checked for.
+    pub(super) active: bool,
+    /// The last index that a client behind this peer waits to see committed.
+    pub(super) awaited: LogIndex,
+    /// The commit index that the peer was told last.
+    pub(super) told_commit: LogIndex,
+}
+
+/// How a peer is sent entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Pace {
+    /// One append at a time; true while one is out.
+    Probe { waiting: bool },
+    /// One after another.
+    Pipeline,
+    /// None: only a snapshot can help.
+    Snapshot,
+}
+
+impl Progress {
+    /// A peer about which nothing is known: the leader guesses that its log is complete.
+    pub(super) fn new(next: LogIndex) -> Progress {
+        Progress {
+            matched: LogIndex::ZERO,
+            next,
+            pace: Pace::Probe { waiting: false },
+            in_flight: VecDeque::new(),
+            in_flight_bytes: 0,
+            sending: None,
+            round: Round(0),
+            active: true,
+            awaited: LogIndex::ZERO,
+            told_commit: LogIndex::ZERO,
+        }
+    }
+
+    /// Whether entries may be sent now.
+    pub(super) fn may_send(&self, config: &Config) -> bool {
+        let has_room = match self.pace {
+            Pace::Probe { waiting } => !waiting,
+            Pace::Pipeline => self.room(config) > 0,
+            Pace::Snapshot => false,
+        };
+        has_room && self.sending.is_none()
+    }
+
+    /// How many more entries may be in flight.
+    pub(super) fn room(&self, config: &Config) -> u64 {
+        let entries = self.next.prev().since(self.matched);
+        match self.in_flight_bytes < config.max_inflight_bytes {
+            true => config.max_inflight_entries.saturating_sub(entries),
+            false => 0,
+        }
+    }
+
+    /// Entries up to `upto` were sent.
+    pub(super) fn on_sent(&mut self, upto: LogIndex, bytes: u64) {
+        self.sending = None;
+        self.next = self.next.max(upto.next());
+        self.in_flight.push_back((upto, bytes));
+        self.in_flight_bytes += bytes;
+        if let Pace::Probe { waiting } = &mut self.pace {
+            *waiting = true;
+        }
+    }
+
+    /// Entries found no room on the way; the next heartbeat tries again.
+    pub(super) fn on_dropped(&mut self) {
+        self.sending = None;
+        self.restart(Pace::Probe { waiting: true });
+    }
+
+    /// The peer's log meets the leader's, durably up to `matched`.
+    pub(super) fn on_accepted(&mut self, matched: LogIndex) -> bool {
+        let advanced = matched > self.matched;
+        self.matched = self.matched.max(matched);
+        self.next = self.next.max(self.matched.next());
+        while let Some((last, bytes)) = self.in_flight.front()
+            && *last <= matched
+        {
+            self.in_flight_bytes -= bytes;
+            self.in_flight.pop_front();
+        }
+        self.pace = Pace::Pipeline;
+        advanced
+    }
+
+    /// The peer lacks the entry before `refused`'s successor; the logs may meet at `meeting`.
+    /// Never goes back below what is matched.
+    pub(super) fn on_conflict(&mut self, meeting: EntryId) {
+        self.next = meeting.index.next().max(self.matched.next());
+        self.restart(Pace::Probe { waiting: false });
+    }
+
+    /// The peer lacks entries up to `boundary`, which were purged. Heartbeats ask whether it has
+    /// the boundary now.
+    pub(super) fn on_compacted(&mut self, boundary: LogIndex) {
+        self.next = boundary.max(self.matched).next();
+        self.restart(Pace::Snapshot);
+    }
+
+    /// Forgets what is in flight.
+    pub(super) fn restart(&mut self, pace: Pace) {
+        self.pace = pace;
+        self.in_flight.clear();
+        self.in_flight_bytes = 0;
+    }
+}

@@ -1,0 +1,325 @@
+//! One member's protocol state, and the changes of role.
+//!
+//! [`Raft::step`](Raft::step) (in [`step`](super::step)) is the only way to change it. Promises to
+//! peers are held back here until the disk has kept what they rest on (law L6):
+//!
+//! | waits until durable | does not wait |
+//! |---|---|
+//! | a vote request (own term and vote), a granted vote, counting the own vote | pre-votes |
+//! | an acknowledged append, a leader's own match index | replication, heartbeats |
+//! | any other message that shows a term not yet durable | refusals within a durable term |
+//! | applying: never beyond min(commit index, own durable index) | |
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::config::Config;
+use super::log_view::LogView;
+use super::message::{Body, Message};
+use super::output::{Appended, Output, Source, Standing, Write, WriteSeq};
+use super::planted::planted;
+use super::refusal::Refusal;
+use super::role::{Follower, Role};
+use super::writes::Writes;
+use crate::types::{EntryId, HardState, LogIndex, LogSpan, Membership, NodeId, Term, TermRun};
+
+/// One member of a cluster: the protocol as a function from inputs to outputs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Raft {
+    pub(super) config: Config,
+    /// Term and vote, as issued.
+    pub(super) hard_state: HardState,
+    /// The write that carried the current term and vote.
+    pub(super) hard_state_seq: WriteSeq,
+    pub(super) log: LogView,
+    pub(super) writes: Writes,
+    /// The last index known to be committed.
+    pub(super) commit: LogIndex,
+    /// The last index released for applying.
+    pub(super) applicable: LogIndex,
+    pub(super) role: Role,
+    /// Ticks since the election timer was last reset, and the tick at which it fires.
+    pub(super) election_elapsed: u32,
+    pub(super) election_timeout: u32,
+    /// Ticks since a leader of this term was last heard, if one was.
+    pub(super) leader_heard: Option<u32>,
+    /// The state of the random number generator.
+    pub(super) chance: u64,
+    /// The name of the last send.
+    pub(super) sends: u64,
+    /// Messages that wait for a write.
+    withheld: Vec<Withheld>,
+    /// What this step writes; issued as one write at its end.
+    draft: Draft,
+}
+
+/// What a store remembered, from which a member starts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Start {
+    /// Term and vote.
+    pub hard_state: HardState,
+    /// The last purged entry.
+    pub boundary: EntryId,
+    /// The last entry's index.
+    pub last: LogIndex,
+    /// Where the terms of the entries change.
+    pub term_runs: Vec<TermRun>,
+    /// The membership in force at the boundary, from the snapshot that replaced it.
+    pub base: Option<Arc<Membership>>,
+    /// The memberships in the log.
+    pub memberships: Vec<(LogIndex, Arc<Membership>)>,
+    /// An index known to be committed: the greatest of hint, applied and boundary.
+    pub commit: LogIndex,
+    /// The last index that was applied before.
+    pub applied: LogIndex,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Withheld {
+    seq: WriteSeq,
+    to: NodeId,
+    message: Message,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Draft {
+    hard_state: bool,
+    truncate_after: Option<LogIndex>,
+    append: Option<Appended>,
+}
+
+impl Raft {
+    /// A member that starts as a follower from what its store remembers.
+    ///
+    /// Panics if `config` does not pass [`Config::check`], or if what was remembered is not sound:
+    /// both are the caller's to check first.
+    pub fn new(config: Config, start: Start) -> Raft {
+        config.check().expect("a checked configuration");
+        assert!(start.commit <= start.last, "L9: commit {} of {}", start.commit, start.last);
+        let chance = config.seed ^ config.id.get().wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let Start { boundary, last, term_runs, base, memberships, .. } = start;
+        let mut raft = Raft {
+            hard_state: start.hard_state,
+            hard_state_seq: WriteSeq(0),
+            log: LogView::new(boundary, last, term_runs, base, memberships),
+            writes: Writes::new(last),
+            commit: start.commit,
+            applicable: start.applied,
+            role: Role::Follower(Follower::default()),
+            election_elapsed: 0,
+            election_timeout: 0,
+            leader_heard: None,
+            chance,
+            sends: 0,
+            withheld: Vec::new(),
+            draft: Draft::default(),
+            config,
+        };
+        raft.reset_election_timer();
+        raft
+    }
+
+    /// This member.
+    pub fn id(&self) -> NodeId {
+        self.config.id
+    }
+
+    /// The current term.
+    pub fn term(&self) -> Term {
+        self.hard_state.term
+    }
+
+    /// The last index known to be committed.
+    pub fn commit(&self) -> LogIndex {
+        self.commit
+    }
+
+    /// The member that this one follows, or itself where it leads.
+    pub fn leader(&self) -> Option<NodeId> {
+        match &self.role {
+            Role::Leader(_) => Some(self.config.id),
+            Role::Follower(follower) => follower.leader,
+            Role::PreCandidate(_) | Role::Candidate(_) => None,
+        }
+    }
+
+    /// The newest membership in the log, committed or not; none on a blank store.
+    pub fn membership(&self) -> Option<&Arc<Membership>> {
+        self.log.membership()
+    }
+
+    /// Role, term and leader.
+    pub fn standing(&self) -> Standing {
+        Standing { role: self.role.name(), term: self.term(), leader: self.leader() }
+    }
+
+    /// Whether this member leads.
+    pub fn is_leader(&self) -> bool {
+        matches!(self.role, Role::Leader(_))
+    }
+
+    /// The term of an entry, as issued to the disk; known from the boundary to the last entry.
+    pub fn term_at(&self, index: LogIndex) -> Option<Term> {
+        self.log.term(index)
+    }
+
+    /// The last entry of the log, as issued to the disk.
+    pub fn last(&self) -> EntryId {
+        self.log.last_id()
+    }
+
+    // ---- changes of role ----
+
+    /// Follows `leader`, or waits for one, in `term`: the current one or a later.
+    pub(super) fn become_follower(
+        &mut self,
+        term: Term,
+        leader: Option<NodeId>,
+        out: &mut Vec<Output>,
+    ) {
+        debug_assert!(term >= self.term(), "L8: terms never fall");
+        self.refuse_reads(leader, out);
+        if term > self.term() || planted!(self, VoteForgottenOnStepDown) {
+            self.set_hard_state(HardState { term, vote: None });
+        }
+        if self.is_leader() {
+            self.reset_election_timer();
+        }
+        self.leader_heard = None;
+        self.role = Role::Follower(Follower::of(leader));
+        out.push(Output::Became(self.standing()));
+    }
+
+    /// Refuses the reads that wait for an answer from a leadership that is over.
+    fn refuse_reads(&mut self, hint: Option<NodeId>, out: &mut Vec<Output>) {
+        let refusal = Refusal::LeaderChanged { hint };
+        let refuse = |read| Output::ReadRefused { read, refusal };
+        match &mut self.role {
+            Role::Follower(follower) => out.extend(follower.reads.drain(..).map(refuse)),
+            Role::Leader(leader) => {
+                let own = leader.reads.drain(..).filter(|waiting| waiting.origin.is_none());
+                out.extend(own.map(|waiting| refuse(waiting.read)));
+            }
+            Role::PreCandidate(_) | Role::Candidate(_) => {}
+        }
+    }
+
+    // ---- writes ----
+
+    /// Changes term and vote, to be written with this step.
+    pub(super) fn set_hard_state(&mut self, hard_state: HardState) {
+        self.hard_state = hard_state;
+        self.hard_state_seq = self.writes.next_seq();
+        self.draft.hard_state = true;
+    }
+
+    /// Removes every entry after `index`, to be written with this step. Nothing committed goes
+    /// (L10).
+    pub(super) fn truncate_log_after(&mut self, index: LogIndex) {
+        debug_assert!(self.draft.append.is_none(), "a step truncates before it appends");
+        self.log.truncate_after(index);
+        if !planted!(self, LateCompletionConfirmsRewritten) {
+            self.writes.lower_to(index);
+        }
+        self.draft.truncate_after = Some(index);
+    }
+
+    /// Appends entries, to be written with this step.
+    pub(super) fn append_to_log(&mut self, span: LogSpan, source: Source) {
+        debug_assert!(self.draft.append.is_none(), "a step appends once between two writes");
+        self.log.append(&span);
+        self.draft.append = Some(Appended { span, source });
+    }
+
+    /// Issues what was drafted, as one write.
+    pub(super) fn issue_write(&mut self, out: &mut Vec<Output>) {
+        let draft = core::mem::take(&mut self.draft);
+        if draft == Draft::default() {
+            return;
+        }
+        let seq = self.writes.issue(self.log.last());
+        out.push(Output::Write(Write {
+            seq,
+            hard_state: draft.hard_state.then_some(self.hard_state),
+            truncate_after: draft.truncate_after,
+            append: draft.append,
+        }));
+    }
+
+    /// Whether the disk has kept nothing for too long: then this member neither leads, nor
+    /// campaigns, nor grants votes, until a write completes.
+    pub(super) fn disk_is_stalled(&self) -> bool {
+        self.writes.waited() >= self.config.stall_ticks
+    }
+
+    // ---- messages ----
+
+    /// Whether the current term and vote are durable.
+    pub(super) fn hard_state_is_durable(&self) -> bool {
+        self.writes.is_durable(self.hard_state_seq)
+    }
+
+    /// Sends at once. Only for what promises nothing, or rests on nothing that is not durable.
+    pub(super) fn send_now(&self, to: NodeId, body: Body, out: &mut Vec<Output>) {
+        out.push(Output::Send { to, message: Message::new(self.term(), body) });
+    }
+
+    /// Sends as soon as the current term and vote are durable; drops the message if the term has
+    /// passed by then.
+    pub(super) fn send_when_durable(&mut self, to: NodeId, body: Body, out: &mut Vec<Output>) {
+        if self.hard_state_is_durable() {
+            return self.send_now(to, body, out);
+        }
+        let message = Message::new(self.term(), body);
+        // A slow disk must not gather what peers repeat: a newer answer of a kind replaces the
+        // older.
+        self.withheld.retain(|held| held.to != to || !replaces(&message.body, &held.message.body));
+        self.withheld.push(Withheld { seq: self.hard_state_seq, to, message });
+    }
+
+    /// Sends the messages whose write is durable now, and drops those of a term that has passed.
+    pub(super) fn release_withheld(&mut self, out: &mut Vec<Output>) {
+        let (term, writes) = (self.hard_state.term, &self.writes);
+        self.withheld.retain_mut(|held| {
+            if held.message.term != term {
+                return false;
+            }
+            let durable = writes.is_durable(held.seq);
+            if durable {
+                let stand_in = Message::new(term, Body::VoteResponse { granted: false });
+                let message = core::mem::replace(&mut held.message, stand_in);
+                out.push(Output::Send { to: held.to, message });
+            }
+            !durable
+        });
+    }
+
+    // ---- chance ----
+
+    /// Starts the election timer anew, with a new random timeout (section 5.2).
+    pub(super) fn reset_election_timer(&mut self) {
+        self.election_elapsed = 0;
+        let (min, max) = (self.config.election_ticks_min, self.config.election_ticks_max);
+        let spread = u64::from(max - min) + 1;
+        self.election_timeout = min + (self.draw() % spread) as u32;
+    }
+
+    /// The next number of a SplitMix64 sequence (Steele, Lea, Flood: Fast splittable pseudorandom
+    /// number generators, 2014).
+    fn draw(&mut self) -> u64 {
+        self.chance = self.chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.chance;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+/// Whether a message makes an older one to the same member needless: it is of the same kind, and,
+/// if a question about a read, about the same read.
+fn replaces(newer: &Body, older: &Body) -> bool {
+    match newer {
+        Body::ReadIndex { .. } => newer == older,
+        _ => core::mem::discriminant(newer) == core::mem::discriminant(older),
+    }
+}

@@ -1,0 +1,165 @@
+//! Linearizable reads without a log entry: ReadIndex (thesis, section 6.4; K35). Law L15.
+//!
+//! A read may be served from a member's state once that state includes everything committed when
+//! the read arrived. The leader knows what is committed once an entry of its own term is (before
+//! that, reads wait), and knows that it still leads once a majority has answered in a *round* that
+//! began after the read arrived. Rounds are numbered, so an answer to an earlier one confirms
+//! nothing; reads that arrive together share one.
+//!
+//! A follower asks its leader, and serves the read itself. It asks again at each heartbeat
+//! interval, since a question or an answer may be lost. Absent: leases (they will be opt-in, with a
+//! declared bound on clock drift).
+
+use alloc::vec::Vec;
+
+use super::message::{Body, ReadId, Round};
+use super::output::Output;
+use super::planted::planted;
+use super::quorum;
+use super::raft::Raft;
+use super::refusal::{Refusal, Rejection};
+use super::role::{Role, WaitingRead};
+use crate::types::{LogIndex, NodeId};
+
+impl Raft {
+    /// A client of this member wants to read.
+    pub(super) fn on_read(&mut self, read: ReadId, out: &mut Vec<Output>) {
+        match &mut self.role {
+            Role::Leader(_) => self.accept_read(read, None, out),
+            Role::Follower(follower) if follower.leader.is_some() => {
+                let leader = follower.leader.expect("just seen");
+                follower.reads.push(read);
+                self.send_when_durable(leader, Body::ReadIndex { read }, out);
+            }
+            _ => {
+                let refusal = Refusal::NotLeader { hint: self.leader() };
+                out.push(Output::ReadRefused { read, refusal });
+            }
+        }
+    }
+
+    /// A follower asks on behalf of its client.
+    pub(super) fn on_read_index(&mut self, from: NodeId, read: ReadId, out: &mut Vec<Output>) {
+        match self.is_leader() {
+            true => self.accept_read(read, Some(from), out),
+            false => self.reject(from, Rejection::NotLeader, out),
+        }
+    }
+
+    fn accept_read(&mut self, read: ReadId, origin: Option<NodeId>, out: &mut Vec<Output>) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let asked = |waiting: &WaitingRead| waiting.read == read && waiting.origin == origin;
+        if origin.is_some() && leader.reads.iter().any(asked) {
+            // Asked again; the rounds that heartbeats carry will answer the first time.
+            return;
+        }
+        leader.reads.push_back(WaitingRead { read, origin, point: None });
+        self.start_waiting_reads(out);
+    }
+
+    /// Gives every read that has none yet its index, and begins one round for them all, once an
+    /// entry of this term is committed.
+    pub(super) fn start_waiting_reads(&mut self, out: &mut Vec<Output>) {
+        let (commit, early) = (self.commit, planted!(self, ReadBeforeOwnTermCommit));
+        let Role::Leader(leader) = &mut self.role else { return };
+        let knows_commit = commit >= leader.first_of_term || early;
+        if !knows_commit || leader.reads.back().is_none_or(|read| read.point.is_some()) {
+            return;
+        }
+        leader.round = Round(leader.round.0 + 1);
+        let point = Some((commit, leader.round));
+        for waiting in leader.reads.iter_mut().rev().take_while(|read| read.point.is_none()) {
+            waiting.point = point;
+        }
+        self.broadcast_heartbeat(out);
+        self.confirm_reads(out);
+    }
+
+    /// Answers every read whose round a majority has answered in.
+    pub(super) fn confirm_reads(&mut self, out: &mut Vec<Output>) {
+        let (Role::Leader(leader), Some(membership)) = (&self.role, self.membership()) else {
+            return;
+        };
+        let own = self.id();
+        let answered = |node: NodeId| match leader.peers.get(&node) {
+            Some(peer) => peer.round,
+            None if node == own => leader.round,
+            None => Round(0),
+        };
+        let confirmed = match planted!(self, ReadWithoutMajority) {
+            true => leader.round,
+            false => quorum::reached_by_majority(membership, answered),
+        };
+        while let Some((read, origin, index)) = self.next_confirmed_read(confirmed) {
+            self.answer_read(read, origin, index, out);
+        }
+    }
+
+    fn next_confirmed_read(
+        &mut self,
+        confirmed: Round,
+    ) -> Option<(ReadId, Option<NodeId>, LogIndex)> {
+        let Role::Leader(leader) = &mut self.role else { return None };
+        let (index, round) = leader.reads.front()?.point?;
+        if round > confirmed {
+            return None;
+        }
+        leader.reads.pop_front().map(|waiting| (waiting.read, waiting.origin, index))
+    }
+
+    fn answer_read(
+        &mut self,
+        read: ReadId,
+        origin: Option<NodeId>,
+        index: LogIndex,
+        out: &mut Vec<Output>,
+    ) {
+        match origin {
+            None => out.push(Output::ReadReady { read, index }),
+            Some(member) => {
+                self.await_commit(member, index);
+                self.send_now(member, Body::ReadIndexResponse { read, index }, out);
+            }
+        }
+    }
+
+    /// The leader's answer. It tells a commit index too.
+    pub(super) fn on_read_index_response(
+        &mut self,
+        from: NodeId,
+        read: ReadId,
+        index: LogIndex,
+        out: &mut Vec<Output>,
+    ) {
+        let Role::Follower(follower) = &mut self.role else {
+            return self.reject(from, Rejection::Unasked, out);
+        };
+        let asked = follower.reads.iter().position(|waiting| *waiting == read);
+        let (Some(at), true) = (asked, follower.leader == Some(from)) else {
+            return self.reject(from, Rejection::Unasked, out);
+        };
+        follower.reads.swap_remove(at);
+        self.follow_commit(index, out);
+        out.push(Output::ReadReady { read, index });
+    }
+
+    /// A follower asks again about reads that wait.
+    pub(super) fn tick_reads(&mut self, out: &mut Vec<Output>) {
+        let interval = self.config.heartbeat_ticks;
+        let follower = self.follower();
+        let Some(leader) = follower.leader else { return };
+        if follower.reads.is_empty() {
+            follower.reads_waited = 0;
+            return;
+        }
+        follower.reads_waited += 1;
+        if follower.reads_waited < interval {
+            return;
+        }
+        follower.reads_waited = 0;
+        let waiting: Vec<ReadId> = follower.reads.clone();
+        for read in waiting {
+            self.send_when_durable(leader, Body::ReadIndex { read }, out);
+        }
+    }
+}

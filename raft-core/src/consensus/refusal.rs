@@ -1,0 +1,101 @@
+//! Why a caller was refused, and why a peer's message was not taken.
+//!
+//! A *refusal* goes to this member's own client; nothing happened. A *rejection* drops what a peer
+//! sent; it is counted, and never a reason to panic, since a peer's bytes are not ours to trust.
+
+use core::fmt;
+
+use crate::types::NodeId;
+
+/// Why a request was refused. Nothing happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// This member does not lead. Try the hint, or again later.
+    NotLeader {
+        /// The member that may lead.
+        hint: Option<NodeId>,
+    },
+    /// This member led or followed when the request came, and its term or leader changed before the
+    /// answer. Try again.
+    LeaderChanged {
+        /// The member that may lead now.
+        hint: Option<NodeId>,
+    },
+}
+
+/// Why a peer's message was not taken. Nothing changed, but for what the message's term changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// It claims to come from this member itself.
+    FromSelf,
+    /// A response of an earlier term.
+    StaleResponse,
+    /// A vote is asked for while this member hears a leader (thesis, section 4.2.3).
+    LeaderIsAlive,
+    /// Another member claims to lead in the term in which this one leads: one of the two has lost
+    /// its memory, or lies.
+    SecondLeader,
+    /// Its entries would remove a committed one: the sender has lost its memory, or lies.
+    RewritesCommitted,
+    /// An entry of it carries a term above the message's.
+    EntryFromTheFuture,
+    /// A response acknowledges entries that were never sent.
+    AcknowledgesUnknown,
+    /// A response from someone who is not a member.
+    NotAMember,
+    /// Something only a leader can answer.
+    NotLeader,
+    /// An answer that nobody waits for.
+    Unasked,
+    /// A follower refuses an entry that it has acknowledged in this term. Later answers overtook
+    /// this one on the way; or, if it happens again and again, the follower has lost its memory.
+    BelowMatch,
+    /// A term or an index is so great that no cluster can have reached it (law L16).
+    OutOfRange,
+    /// An append contradicts an earlier one of the same leader: the sender has lost its memory, or
+    /// lies.
+    ContradictsItself,
+}
+
+impl Rejection {
+    /// The name under which rejections are counted.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Rejection::FromSelf => "from_self",
+            Rejection::StaleResponse => "stale_response",
+            Rejection::LeaderIsAlive => "leader_is_alive",
+            Rejection::SecondLeader => "second_leader",
+            Rejection::RewritesCommitted => "rewrites_committed",
+            Rejection::EntryFromTheFuture => "entry_from_the_future",
+            Rejection::AcknowledgesUnknown => "acknowledges_unknown",
+            Rejection::NotAMember => "not_a_member",
+            Rejection::NotLeader => "not_leader",
+            Rejection::Unasked => "unasked",
+            Rejection::BelowMatch => "below_match",
+            Rejection::OutOfRange => "out_of_range",
+            Rejection::ContradictsItself => "contradicts_itself",
+        }
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (text, hint) = match self {
+            Refusal::NotLeader { hint } => ("not the leader", hint),
+            Refusal::LeaderChanged { hint } => ("the leader changed", hint),
+        };
+        f.write_str(text)?;
+        match hint {
+            Some(node) => write!(f, ", try {node}"),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! The leader's side of replication: heartbeats, probing, pipelining, backing off.
+//!
+//! Section 5.3 of the paper; thesis, sections 10.2.1 (the leader's disk works beside the
+//! followers') and 10.2.2 (batching and pipelining). Laws L2 (a leader only appends), L12 (match
+//! and next index).
+//!
+//! Sends name entries by their ids; whoever carries them out may cut them short, and says what was
+//! sent. At most one send for each peer is open, so that entries go in order. Absent: payloads.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use super::input::NotSent;
+use super::message::{Body, Message, Round, Verdict};
+use super::output::{Output, SendId, Source};
+use super::planted::planted;
+use super::progress::{Pace, Progress};
+use super::quorum;
+use super::raft::Raft;
+use super::refusal::{Refusal, Rejection};
+use super::role::{Leader, Role};
+use crate::types::{EntryId, LogIndex, LogSpan, NodeId};
+
+impl Raft {
+    /// Begins to lead: guesses that every log is complete, and opens the term with an entry of its
+    /// own, since nothing older can be committed by counting (section 8; K2, K12).
+    pub(super) fn become_leader(&mut self, out: &mut Vec<Output>) {
+        let next = self.log.last().next();
+        let peers = self.other_members().map(|peer| (peer, Progress::new(next))).collect();
+        self.role = Role::Leader(Leader {
+            peers,
+            first_of_term: next,
+            round: Round(0),
+            reads: VecDeque::new(),
+            heartbeat_elapsed: 0,
+            quorum_elapsed: 0,
+        });
+        self.leader_heard = None;
+        out.push(Output::Became(self.standing()));
+        self.append_as_leader(1, Source::Noop, out);
+    }
+
+    fn other_members(&self) -> impl Iterator<Item = NodeId> + use<> {
+        let (membership, own) = (self.membership().cloned(), self.id());
+        let members: Vec<NodeId> = membership.iter().flat_map(|m| m.members()).collect();
+        members.into_iter().filter(move |node| *node != own)
+    }
+
+    /// Takes proposals, if this member leads.
+    pub(super) fn on_propose(&mut self, count: u64, origins: &[NodeId], out: &mut Vec<Output>) {
+        assert!(count > 0, "a proposal proposes something");
+        if !self.is_leader() {
+            let refusal = Refusal::NotLeader { hint: self.leader() };
+            return out.push(Output::ProposalRefused(refusal));
+        }
+        self.append_as_leader(count, Source::Proposals, out);
+        for origin in origins {
+            self.await_commit(*origin, self.log.last());
+        }
+    }
+
+    /// Appends entries of this term, hands them to the disk, and sends them beside its work.
+    fn append_as_leader(&mut self, count: u64, source: Source, out: &mut Vec<Output>) {
+        let span = LogSpan::of_term(self.log.last_id(), self.term(), count);
+        self.append_to_log(span, source);
+        self.issue_write(out);
+        if planted!(self, LeaderCountsBeforeSync) {
+            self.count_commit(out);
+        }
+        self.replicate(out);
+    }
+
+    // ---- sending ----
+
+    /// Sends every peer what it lacks, as far as limits allow.
+    pub(super) fn replicate(&mut self, out: &mut Vec<Output>) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let last = self.log.last();
+        let (commit, term) = (self.commit, self.hard_state.term);
+        for (&to, peer) in &mut leader.peers {
+            if peer.next > last || !peer.may_send(&self.config) {
+                continue;
+            }
+            let prev = peer.next.prev();
+            if prev < self.log.boundary().index {
+                peer.restart(Pace::Snapshot);
+                out.push(Output::SnapshotNeeded { to });
+                continue;
+            }
+            let limit = match peer.pace {
+                Pace::Pipeline => self.config.max_append_entries.min(peer.room(&self.config)),
+                _ => self.config.max_append_entries,
+            };
+            let span = self.log.span(prev, last.min(prev.plus(limit)));
+            self.sends += 1;
+            let send = SendId(self.sends);
+            peer.sending = Some(send);
+            peer.told_commit = commit;
+            let body = Body::Append { span, commit, round: leader.round };
+            out.push(Output::SendEntries { to, message: Message::new(term, body), send });
+        }
+    }
+
+    /// An append without entries: a heartbeat, a probe, a commit index, a round.
+    pub(super) fn send_heartbeat(&mut self, to: NodeId, out: &mut Vec<Output>) {
+        let (commit, boundary) = (self.commit, self.log.boundary().index);
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Some(peer) = leader.peers.get_mut(&to) else { return };
+        let prev = peer.next.prev().max(boundary);
+        let span = self.log.span(prev, prev);
+        peer.told_commit = commit;
+        let body = Body::Append { span, commit, round: leader.round };
+        self.send_now(to, body, out);
+    }
+
+    /// Sends every peer a heartbeat.
+    pub(super) fn broadcast_heartbeat(&mut self, out: &mut Vec<Output>) {
+        for peer in self.peers() {
+            self.send_heartbeat(peer, out);
+        }
+    }
+
+    fn peers(&self) -> Vec<NodeId> {
+        match &self.role {
+            Role::Leader(leader) => leader.peers.keys().copied().collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Part of the entries, or all, are on their way.
+    pub(super) fn on_sent(
+        &mut self,
+        to: NodeId,
+        send: SendId,
+        upto: LogIndex,
+        bytes: u64,
+        out: &mut Vec<Output>,
+    ) {
+        if let Some(peer) = self.sender(to, send) {
+            peer.on_sent(upto, bytes);
+            self.replicate(out);
+        }
+    }
+
+    /// The entries are not on their way.
+    pub(super) fn on_not_sent(
+        &mut self,
+        to: NodeId,
+        send: SendId,
+        why: NotSent,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(peer) = self.sender(to, send) else { return };
+        match why {
+            NotSent::Rewritten | NotSent::Dropped => peer.on_dropped(),
+            NotSent::Compacted => {
+                peer.sending = None;
+                self.need_snapshot(to, out);
+            }
+            NotSent::Unreadable => out.push(Output::Stop),
+        }
+    }
+
+    /// The peer for which this send is open; none for a send of an earlier leadership.
+    fn sender(&mut self, to: NodeId, send: SendId) -> Option<&mut Progress> {
+        let Role::Leader(leader) = &mut self.role else { return None };
+        leader.peers.get_mut(&to).filter(|peer| peer.sending == Some(send))
+    }
+
+    // ---- answers ----
+
+    pub(super) fn on_append_response(
+        &mut self,
+        from: NodeId,
+        verdict: Verdict,
+        round: Round,
+        out: &mut Vec<Output>,
+    ) {
+        let last = self.log.last();
+        let Role::Leader(leader) = &mut self.role else {
+            return self.reject(from, Rejection::Unasked, out);
+        };
+        let Some(peer) = leader.peers.get_mut(&from) else {
+            return self.reject(from, Rejection::NotAMember, out);
+        };
+        peer.active = true;
+        let news = round > peer.round;
+        peer.round = peer.round.max(round.min(leader.round));
+        match verdict {
+            Verdict::Accepted { matched } if matched > last => {
+                return self.reject(from, Rejection::AcknowledgesUnknown, out);
+            }
+            Verdict::Accepted { matched } => {
+                if peer.on_accepted(matched) {
+                    self.count_commit(out);
+                }
+            }
+            Verdict::Conflict { refused, hint } => self.on_conflict(from, refused, hint, out),
+        }
+        if news {
+            self.confirm_reads(out);
+        }
+        self.replicate(out);
+    }
+
+    /// The peer lacks the entry at `refused`. A refusal of what was not sent yet moves nothing; nor
+    /// does one of what the peer has acknowledged since.
+    fn on_conflict(
+        &mut self,
+        from: NodeId,
+        refused: LogIndex,
+        hint: EntryId,
+        out: &mut Vec<Output>,
+    ) {
+        let meeting = self.log.last_at_or_below(hint.index.min(refused.prev()), hint.term);
+        let boundary = self.log.boundary().index;
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Some(peer) = leader.peers.get_mut(&from) else { return };
+        if refused >= peer.next {
+            return;
+        }
+        if refused <= peer.matched {
+            return self.reject(from, Rejection::BelowMatch, out);
+        }
+        if refused <= boundary || hint.index < boundary {
+            return self.need_snapshot(from, out);
+        }
+        peer.on_conflict(meeting);
+    }
+
+    /// No append can help the peer: what it lacks was purged. Told once, until it accepts an
+    /// append.
+    fn need_snapshot(&mut self, to: NodeId, out: &mut Vec<Output>) {
+        let boundary = self.log.boundary().index;
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Some(peer) = leader.peers.get_mut(&to) else { return };
+        if peer.pace != Pace::Snapshot {
+            peer.on_compacted(boundary);
+            out.push(Output::SnapshotNeeded { to });
+        }
+    }
+
+    // ---- time ----
+
+    /// One tick of a leader.
+    pub(super) fn tick_leader(&mut self, out: &mut Vec<Output>) {
+        if self.disk_is_stalled() || self.has_lost_majority() {
+            return self.become_follower(self.term(), None, out);
+        }
+        let Role::Leader(leader) = &mut self.role else { return };
+        leader.heartbeat_elapsed += 1;
+        if leader.heartbeat_elapsed >= self.config.heartbeat_ticks {
+            leader.heartbeat_elapsed = 0;
+            self.broadcast_heartbeat(out);
+        }
+    }
+
+    /// Whether a whole election timeout passed without answers from a majority (thesis, section
+    /// 6.2; K11). Starts the next count.
+    fn has_lost_majority(&mut self) -> bool {
+        let membership = self.membership().cloned();
+        let (own, limit) = (self.id(), self.config.election_ticks_min);
+        let (Role::Leader(leader), Some(membership)) = (&mut self.role, membership) else {
+            return false;
+        };
+        if !self.config.check_quorum {
+            return false;
+        }
+        leader.quorum_elapsed += 1;
+        if leader.quorum_elapsed < limit {
+            return false;
+        }
+        leader.quorum_elapsed = 0;
+        let is_active = |node| node == own || leader.peers.get(&node).is_some_and(|p| p.active);
+        let lost = !quorum::has_majority(&membership, is_active);
+        leader.peers.values_mut().for_each(|peer| peer.active = false);
+        lost
+    }
+}

@@ -1,0 +1,101 @@
+//! What each role alone may know.
+//!
+//! A role owns its state: becoming another one drops the rest, so a candidate cannot read a stale
+//! match index and a follower cannot count votes.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+
+use super::message::{ReadId, Round};
+use super::output::{RoleName, WriteSeq};
+use super::progress::Progress;
+use crate::types::{LogIndex, NodeId};
+
+/// A member's role and what comes with it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Role {
+    Follower(Follower),
+    PreCandidate(PreCandidate),
+    Candidate(Candidate),
+    Leader(Leader),
+}
+
+/// Follows a leader, or waits for one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Follower {
+    /// The leader of this term, once it was heard.
+    pub(super) leader: Option<NodeId>,
+    /// The last index known to stand in that leader's log too. Nothing beyond it is acknowledged
+    /// or committed.
+    pub(super) verified: LogIndex,
+    /// The leader's newest round.
+    pub(super) round: Round,
+    /// Whether an answer waits for the disk.
+    pub(super) owes_answer: bool,
+    /// Reads that the leader was asked about.
+    pub(super) reads: Vec<ReadId>,
+    /// Ticks since the leader was asked last.
+    pub(super) reads_waited: u32,
+}
+
+/// Asks whether it would be elected, without raising its term.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct PreCandidate {
+    /// The answers, its own included.
+    pub(super) votes: BTreeMap<NodeId, bool>,
+}
+
+/// Asks to be elected.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Candidate {
+    /// The answers; its own is among them once it is durable.
+    pub(super) votes: BTreeMap<NodeId, bool>,
+    /// The write of its own vote.
+    pub(super) ballot: WriteSeq,
+}
+
+/// Leads.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Leader {
+    /// The other members, as the leader sees them.
+    pub(super) peers: BTreeMap<NodeId, Progress>,
+    /// The entry that opened the term. Once it is committed, so is everything before it, and the
+    /// leader knows what is.
+    pub(super) first_of_term: LogIndex,
+    /// The newest round.
+    pub(super) round: Round,
+    /// Reads that wait for a round, or for the first commit of the term, in order of arrival.
+    pub(super) reads: VecDeque<WaitingRead>,
+    /// Ticks since the last heartbeat.
+    pub(super) heartbeat_elapsed: u32,
+    /// Ticks since a majority was last checked for.
+    pub(super) quorum_elapsed: u32,
+}
+
+/// A read that a leader has not confirmed yet.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct WaitingRead {
+    /// Its name.
+    pub(super) read: ReadId,
+    /// The follower that asked, if it was not this member's own client.
+    pub(super) origin: Option<NodeId>,
+    /// The index and the round that confirms it, once the leader knows what is committed.
+    pub(super) point: Option<(LogIndex, Round)>,
+}
+
+impl Role {
+    pub(super) fn name(&self) -> RoleName {
+        match self {
+            Role::Follower(_) => RoleName::Follower,
+            Role::PreCandidate(_) => RoleName::PreCandidate,
+            Role::Candidate(_) => RoleName::Candidate,
+            Role::Leader(_) => RoleName::Leader,
+        }
+    }
+}
+
+impl Follower {
+    pub(super) fn of(leader: Option<NodeId>) -> Follower {
+        Follower { leader, ..Follower::default() }
+    }
+}

@@ -1,0 +1,80 @@
+//! What people and other programs see of a member's protocol state.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::output::Standing;
+use super::progress::Pace;
+use super::raft::Raft;
+use super::role::Role;
+use crate::types::{EntryId, LogIndex, Membership, NodeId};
+
+/// A member's protocol state at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The member.
+    pub id: NodeId,
+    /// Role, term and leader.
+    pub standing: Standing,
+    /// The member that this one voted for in its term.
+    pub vote: Option<NodeId>,
+    /// The last index known to be committed.
+    pub commit: LogIndex,
+    /// The last index released for applying.
+    pub applicable: LogIndex,
+    /// The last entry of the log.
+    pub last: EntryId,
+    /// The last index that is durable here.
+    pub durable: LogIndex,
+    /// The last purged entry.
+    pub boundary: EntryId,
+    /// The membership in force.
+    pub membership: Option<Arc<Membership>>,
+    /// The other members, if this one leads.
+    pub peers: Vec<PeerStatus>,
+    /// Whether the disk has kept nothing for longer than the limit.
+    pub disk_stalled: bool,
+}
+
+/// A peer as its leader sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// The peer.
+    pub id: NodeId,
+    /// The last index that it has acknowledged.
+    pub matched: LogIndex,
+    /// The next index that it will be sent.
+    pub next: LogIndex,
+    /// Whether only a snapshot can help it.
+    pub needs_snapshot: bool,
+}
+
+impl Raft {
+    /// The state at this moment. Allocates; not for the path of a write.
+    pub fn status(&self) -> Status {
+        Status {
+            id: self.id(),
+            standing: self.standing(),
+            vote: self.hard_state.vote,
+            commit: self.commit,
+            applicable: self.applicable,
+            last: self.log.last_id(),
+            durable: self.writes.durable(),
+            boundary: self.log.boundary(),
+            membership: self.membership().cloned(),
+            peers: self.peer_status(),
+            disk_stalled: self.disk_is_stalled(),
+        }
+    }
+
+    fn peer_status(&self) -> Vec<PeerStatus> {
+        let Role::Leader(leader) = &self.role else { return Vec::new() };
+        let status = |(id, peer): (&NodeId, &super::progress::Progress)| PeerStatus {
+            id: *id,
+            matched: peer.matched,
+            next: peer.next,
+            needs_snapshot: peer.pace == Pace::Snapshot,
+        };
+        leader.peers.iter().map(status).collect()
+    }
+}

@@ -1,0 +1,138 @@
+//! The table: which room takes which input in which role.
+//!
+//! No logic stands here but the rules on terms that hold for every message (section 5.1, K3): a
+//! later term is adopted, a request of an earlier one is refused with the current term, a response
+//! of an earlier one is dropped.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::input::Input;
+use super::message::{Body, Message, Verdict};
+use super::output::Output;
+use super::planted::planted;
+use super::raft::Raft;
+use super::refusal::Rejection;
+use super::role::Role;
+use crate::types::{EntryId, LogIndex, Membership, NodeId};
+
+impl Raft {
+    /// Takes one input, and appends what is to be done to `out`, in order.
+    pub fn step(&mut self, input: Input, out: &mut Vec<Output>) {
+        match input {
+            Input::Tick => self.on_tick(out),
+            Input::ElectionTimeout { after } => self.set_election_timeout(after),
+            Input::Message { from, message, memberships } => {
+                self.on_message(from, message, memberships, out);
+            }
+            Input::Propose { count, origins } => self.on_propose(count, &origins, out),
+            Input::ReadIndex { read } => self.on_read(read, out),
+            Input::Durable { seq } => self.on_durable(seq, out),
+            Input::Sent { to, send, upto, bytes } => self.on_sent(to, send, upto, bytes, out),
+            Input::NotSent { to, send, why } => self.on_not_sent(to, send, why, out),
+        }
+        self.issue_write(out);
+        #[cfg(debug_assertions)]
+        self.check_laws();
+    }
+
+    fn on_tick(&mut self, out: &mut Vec<Output>) {
+        self.writes.tick();
+        // What a restarted member knows to be committed waits for no leader.
+        self.release_committed(out);
+        self.leader_heard = self.leader_heard.map(|ticks| ticks.saturating_add(1));
+        match self.role {
+            Role::Leader(_) => self.tick_leader(out),
+            Role::Follower(_) => {
+                self.tick_reads(out);
+                self.tick_election(out);
+            }
+            Role::PreCandidate(_) | Role::Candidate(_) => self.tick_election(out),
+        }
+    }
+
+    fn on_message(
+        &mut self,
+        from: NodeId,
+        message: Message,
+        memberships: Vec<(LogIndex, Arc<Membership>)>,
+        out: &mut Vec<Output>,
+    ) {
+        if from == self.id() {
+            return self.reject(from, Rejection::FromSelf, out);
+        }
+        if !message.is_in_range() {
+            return self.reject(from, Rejection::OutOfRange, out);
+        }
+        let asks_for_vote = matches!(message.body, Body::PreVote { .. } | Body::Vote { .. });
+        if asks_for_vote && self.leader_is_alive() {
+            return self.on_untimely_vote(from, &message, out);
+        }
+        if message.term > self.term() {
+            self.become_follower(message.term, None, out);
+        }
+        if message.term < self.term() && !self.takes_stale(&message.body) {
+            return self.on_stale_message(from, message, out);
+        }
+        self.dispatch(from, message.body, memberships, out);
+    }
+
+    /// Never, but for planted bugs.
+    fn takes_stale(&self, body: &Body) -> bool {
+        match body {
+            Body::VoteResponse { granted } => *granted && planted!(self, StaleVoteCounted),
+            Body::Append { .. } => planted!(self, StaleAppendTaken),
+            _ => false,
+        }
+    }
+
+    /// The table. Every message here is of the current term.
+    fn dispatch(
+        &mut self,
+        from: NodeId,
+        body: Body,
+        memberships: Vec<(LogIndex, Arc<Membership>)>,
+        out: &mut Vec<Output>,
+    ) {
+        match body {
+            Body::PreVote { last } => self.on_pre_vote(from, last, out),
+            Body::PreVoteResponse { asked, granted } => {
+                self.on_pre_vote_response(from, asked, granted, out);
+            }
+            Body::Vote { last } => self.on_vote(from, last, out),
+            Body::VoteResponse { granted } => self.on_vote_response(from, granted, out),
+            Body::Append { span, commit, round } => {
+                self.on_append(from, span, memberships, commit, round, out);
+            }
+            Body::AppendResponse { verdict, round } => {
+                self.on_append_response(from, verdict, round, out);
+            }
+            Body::ReadIndex { read } => self.on_read_index(from, read, out),
+            Body::ReadIndexResponse { read, index } => {
+                self.on_read_index_response(from, read, index, out);
+            }
+        }
+    }
+
+    /// A message of an earlier term: a request is refused, so that its sender learns the current
+    /// term; a response is dropped.
+    fn on_stale_message(&mut self, from: NodeId, message: Message, out: &mut Vec<Output>) {
+        let asked = message.term;
+        let refusal = match message.body {
+            Body::PreVote { .. } => Body::PreVoteResponse { asked, granted: false },
+            Body::Vote { .. } => Body::VoteResponse { granted: false },
+            Body::Append { span, round, .. } => {
+                let refused = span.prev().index;
+                let verdict = Verdict::Conflict { refused, hint: EntryId::ZERO };
+                Body::AppendResponse { verdict, round }
+            }
+            _ => return self.reject(from, Rejection::StaleResponse, out),
+        };
+        self.send_when_durable(from, refusal, out);
+    }
+
+    /// Drops what a peer sent, with a reason to be counted.
+    pub(super) fn reject(&self, from: NodeId, why: Rejection, out: &mut Vec<Output>) {
+        out.push(Output::Rejected { from, why });
+    }
+}

@@ -1,0 +1,212 @@
+//! A connection after its handshake: frames in, frames out, until either side ends it.
+//!
+//! One task does both, so a burst costs it one wake. It writes only while its link is the newest
+//! of the peer; it drains the peer's queue into one vectored write, and hands in at once what one
+//! read brought. Where there is nothing to say it says that it lives, and where nothing is heard
+//! for too long it ends.
+
+use std::io::{Error, ErrorKind, IoSlice};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::{Buf, BytesMut};
+use raft_core::types::{ClusterId, Identity};
+use raft_node::Envelope;
+use thiserror::Error;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::time::{self, MissedTickBehavior};
+
+use crate::counters::Counted;
+use crate::options::READ_BLOCK_BYTES;
+use crate::peer::{Link, Peer};
+use crate::shared::{Shared, Who};
+use crate::wire::{self, Chunks, Frame, FrameReader, WireError};
+
+/// The most pieces that one system call writes.
+const MAX_SLICES: usize = 256;
+
+/// Less room than this in the receive buffer is not worth a read.
+const MIN_READ_BYTES: usize = READ_BLOCK_BYTES / 8;
+
+/// Why a connection ended.
+#[derive(Debug, Error)]
+enum Ended {
+    #[error("the connection broke: {0}")]
+    Broken(#[from] Error),
+    #[error("closed by the peer")]
+    ClosedByPeer,
+    #[error("nothing was heard for too long")]
+    Idle,
+    #[error("newer connections have taken its place")]
+    Replaced,
+    #[error("refused, and the connection closed: {0}")]
+    Refused(#[from] WireError),
+    #[error("a frame of cluster {0}, which is not the one of the handshake")]
+    OtherCluster(ClusterId),
+}
+
+/// Runs a connection with this peer to its end.
+pub async fn run(shared: &Shared, peer: &Peer, identity: Identity, mut stream: TcpStream) {
+    let link = Attached { shared, peer, link: peer.attach() };
+    let (mut incoming, mut outgoing) = stream.split();
+    let heard = AtomicBool::new(true);
+    let ended = tokio::select! {
+        ended = read(shared, identity, &mut incoming, &heard) => ended,
+        ended = write(shared, peer, &link.link, identity.cluster, &mut outgoing) => ended,
+        ended = watch(shared, &heard) => ended,
+        () = link.link.close.notified() => Err(Ended::Replaced),
+    };
+    drop(link);
+    let Err(why) = ended;
+    let who = Who::Node(peer.node);
+    match &why {
+        Ended::Refused(WireError::HeaderTooLong(_) | WireError::BodyTooLong(_)) => {
+            shared.note(who, Counted::RefusedOversized, &why);
+        }
+        Ended::Refused(_) => shared.note(who, Counted::RefusedFrame, &why),
+        Ended::OtherCluster(_) => shared.note(who, Counted::RefusedCluster, &why),
+        Ended::Idle => shared.note(who, Counted::Idle, &why),
+        Ended::Broken(_) | Ended::ClosedByPeer | Ended::Replaced => {
+            tracing::info!(peer = %who, "{why}");
+        }
+    }
+}
+
+/// No connection ends well; this type has no value, so that the loops below have no other end.
+enum Never {}
+
+/// A link that leaves its peer however the connection ends, an aborted task included.
+struct Attached<'a> {
+    shared: &'a Shared,
+    peer: &'a Peer,
+    link: Arc<Link>,
+}
+
+impl Drop for Attached<'_> {
+    fn drop(&mut self) {
+        let dropped = self.peer.detach(&self.link);
+        self.shared.counters.add(Counted::DroppedUnreachable, dropped);
+    }
+}
+
+async fn read(
+    shared: &Shared,
+    peer: Identity,
+    incoming: &mut ReadHalf<'_>,
+    heard: &AtomicBool,
+) -> Result<Never, Ended> {
+    let mut frames = FrameReader::new();
+    let mut buffer = BytesMut::with_capacity(READ_BLOCK_BYTES);
+    let mut arrived = Vec::new();
+    loop {
+        let missing = frames.missing(&buffer);
+        make_room(&mut buffer, missing);
+        let count = incoming.read_buf(&mut buffer).await?;
+        if count == 0 {
+            return Err(Ended::ClosedByPeer);
+        }
+        heard.store(true, Ordering::Relaxed);
+        let outcome = take_frames(&mut frames, &mut buffer, peer.cluster, &mut arrived);
+        shared.counters.add(Counted::ReceivedBytes, count);
+        shared.counters.add(Counted::Received, arrived.len());
+        if !arrived.is_empty() {
+            shared.inbound.deliver_all(peer.node, &mut arrived);
+        }
+        outcome?;
+    }
+}
+
+/// Keeps the buffer's block as long as it has room: payloads that are still held keep all of it.
+fn make_room(buffer: &mut BytesMut, missing: usize) {
+    if buffer.capacity() - buffer.len() < missing.max(MIN_READ_BYTES) {
+        buffer.reserve(missing.max(READ_BLOCK_BYTES));
+    }
+}
+
+fn take_frames(
+    frames: &mut FrameReader,
+    buffer: &mut BytesMut,
+    cluster: ClusterId,
+    arrived: &mut Vec<Envelope>,
+) -> Result<(), Ended> {
+    while let Some(frame) = frames.next(buffer)? {
+        let (of, envelope) = match frame {
+            Frame::KeepAlive(of) => (of, None),
+            Frame::Envelope(envelope) => (envelope.cluster, Some(envelope)),
+        };
+        if of != cluster {
+            return Err(Ended::OtherCluster(of));
+        }
+        arrived.extend(envelope);
+    }
+    Ok(())
+}
+
+async fn write(
+    shared: &Shared,
+    peer: &Peer,
+    link: &Arc<Link>,
+    cluster: ClusterId,
+    outgoing: &mut WriteHalf<'_>,
+) -> Result<Never, Ended> {
+    let mut tick = time::interval(shared.options.keep_alive_every);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut batch, mut chunks, mut silent) = (Vec::new(), Chunks::new(), false);
+    loop {
+        peer.take(link, &mut batch);
+        if batch.is_empty() {
+            tokio::select! {
+                () = link.wake.notified() => continue,
+                _ = tick.tick() => match silent {
+                    true => wire::keep_alive(cluster, &mut chunks),
+                    false => {
+                        silent = true;
+                        continue;
+                    }
+                },
+            }
+        }
+        encode_all(shared, peer, &mut batch, &mut chunks);
+        shared.counters.add(Counted::SentBytes, chunks.remaining());
+        write_all(outgoing, &mut chunks).await?;
+        silent = false;
+    }
+}
+
+fn encode_all(shared: &Shared, peer: &Peer, batch: &mut Vec<Envelope>, chunks: &mut Chunks) {
+    let mut sent = 0;
+    for envelope in batch.drain(..) {
+        match wire::encode(&envelope, chunks) {
+            Ok(()) => sent += 1,
+            Err(wrong) => shared.note(Who::Node(peer.node), Counted::DroppedUnsendable, &wrong),
+        }
+    }
+    shared.counters.add(Counted::Sent, sent);
+}
+
+async fn write_all(outgoing: &mut WriteHalf<'_>, chunks: &mut Chunks) -> Result<(), Error> {
+    while chunks.has_remaining() {
+        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+        let count = chunks.slices(&mut slices);
+        match outgoing.write_vectored(&slices[..count]).await? {
+            0 => return Err(ErrorKind::WriteZero.into()),
+            written => chunks.advance(written),
+        }
+    }
+    Ok(())
+}
+
+/// Ends when nothing was heard for the idle limit, or up to half of it longer: it looks twice in
+/// that time, instead of setting a timer at each read.
+async fn watch(shared: &Shared, heard: &AtomicBool) -> Result<Never, Ended> {
+    let mut silences = 0;
+    loop {
+        time::sleep(shared.options.idle_limit / 2).await;
+        silences = if heard.swap(false, Ordering::Relaxed) { 0 } else { silences + 1 };
+        if silences == 2 {
+            return Err(Ended::Idle);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Reaches a peer that there is something to send to, and keeps trying with growing pauses.
+
+use std::io;
+use std::sync::Arc;
+
+use raft_core::types::Identity;
+use thiserror::Error;
+use tokio::net::TcpStream;
+use tokio::time;
+
+use crate::acceptor::counted;
+use crate::connection;
+use crate::counters::Counted;
+use crate::handshake::{self, HandshakeError};
+use crate::peer::Peer;
+use crate::shared::{Shared, Who};
+
+/// Why a peer was not reached.
+#[derive(Debug, Error)]
+enum DialError {
+    #[error("its address is not text of the form host:port: {0:?}")]
+    Address(String),
+    #[error("{address} cannot be reached: {error}; it is tried again for as long as it is needed")]
+    Connect { address: String, error: io::Error },
+    #[error("{address}: {error}")]
+    Handshake { address: String, error: HandshakeError },
+}
+
+/// Dials whenever the peer is wanted and not there, for ever.
+pub async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
+    let mut failures = 0;
+    loop {
+        let address = peer.wanted().await;
+        match dial(&shared, &peer, &address).await {
+            Ok((identity, stream)) => {
+                failures = 0;
+                shared.forget(Who::Node(peer.node));
+                shared.counters.add(Counted::Dialed, 1);
+                tracing::info!(peer = %identity, "connected to a peer");
+                connection::run(&shared, &peer, identity, stream).await;
+            }
+            Err(error) => {
+                failures += 1;
+                shared.note(Who::Node(peer.node), error.counted(), &error);
+                shared.counters.add(Counted::DroppedUnreachable, peer.give_up());
+            }
+        }
+        let own = shared.inbound.identity().node.get();
+        let salt = own.rotate_left(32) ^ peer.node.get();
+        time::sleep(shared.options.back_off(failures.max(1), salt)).await;
+    }
+}
+
+async fn dial(
+    shared: &Shared,
+    peer: &Peer,
+    address: &[u8],
+) -> Result<(Identity, TcpStream), DialError> {
+    let text = std::str::from_utf8(address).ok().filter(|text| text.contains(':'));
+    let Some(text) = text else {
+        return Err(DialError::Address(String::from_utf8_lossy(address).into_owned()));
+    };
+    let failed = |error| DialError::Connect { address: text.to_owned(), error };
+    let connect = time::timeout(shared.options.connect_timeout, TcpStream::connect(text));
+    let connected = connect.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    let mut stream = connected.and_then(checked).map_err(failed)?;
+    let handshake = handshake::dial(&mut stream, shared.inbound.as_ref(), peer.node);
+    let outcome = time::timeout(shared.options.handshake_timeout, handshake).await;
+    let outcome = outcome.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()));
+    match outcome {
+        Ok(identity) => Ok((identity, stream)),
+        Err(error) => Err(DialError::Handshake { address: text.to_owned(), error }),
+    }
+}
+
+/// A dead port that the system also hands out to outgoing connections may connect to itself, and
+/// would then keep the peer from listening on it.
+fn checked(stream: TcpStream) -> io::Result<TcpStream> {
+    if stream.local_addr()? == stream.peer_addr()? {
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+impl DialError {
+    fn counted(&self) -> Counted {
+        match self {
+            DialError::Address(_) | DialError::Connect { .. } => Counted::DialFailed,
+            DialError::Handshake { error, .. } => counted(error),
+        }
+    }
+}

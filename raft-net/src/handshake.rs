@@ -1,0 +1,275 @@
+//! The first bytes of a connection: who each side is, whom the dialer means, and whether they want
+//! each other. `docs/formats/wire.md` has the tables.
+//!
+//! A stranger decides how slowly these bytes come and what they say, so everything here has a fixed
+//! or a small length, and the caller bounds the time.
+
+use crc32c::{crc32c, crc32c_append};
+use raft_core::types::{ClusterId, Identity, NodeId, StoreId};
+use raft_node::{Inbound, Stranger};
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use crate::wire;
+
+/// The length of a hello.
+pub const HELLO_BYTES: usize = 44;
+
+/// The most bytes of the text in a verdict.
+pub const MAX_REASON_BYTES: usize = 256;
+
+/// The most bytes that one side sends before its first frame.
+pub const MAX_HANDSHAKE_BYTES: usize = HELLO_BYTES + VERDICT_BYTES + MAX_REASON_BYTES;
+
+const VERDICT_BYTES: usize = 7;
+const MAGIC: [u8; 4] = *b"KTKH";
+const VERSION: u16 = wire::VERSION as u16;
+const WELCOME: u8 = 0;
+
+/// What each side says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// The sender.
+    pub identity: Identity,
+    /// Whom the sender means to talk to.
+    pub meant: NodeId,
+}
+
+/// Why one side does not want the other. Each has a code on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// No version is spoken by both.
+    #[error("this member speaks version {VERSION}, the other versions {lowest} to {highest}")]
+    Version {
+        /// The lowest that the other speaks.
+        lowest: u16,
+        /// The highest.
+        highest: u16,
+    },
+    /// The dialer meant another node than it reached.
+    #[error("node {meant} was meant, but this is node {reached}: its address is wrong")]
+    WrongNode {
+        /// Whom the dialer meant.
+        meant: NodeId,
+        /// Who answered.
+        reached: NodeId,
+    },
+    /// The member does not want this peer.
+    #[error(transparent)]
+    Stranger(#[from] Stranger),
+    /// There are [`crate::MAX_PEERS`] already.
+    #[error("this member has no room for more peers")]
+    NoRoom,
+}
+
+/// Why a handshake came to nothing.
+#[derive(Debug, Error)]
+pub enum HandshakeError {
+    /// The other side's bytes are not a handshake.
+    #[error("not a member of a Kontiki cluster: {0}")]
+    Garbage(&'static str),
+    /// This side does not want the other.
+    #[error(transparent)]
+    Refused(Refusal),
+    /// The other side does not want this one.
+    #[error("refused by the peer: {reason}")]
+    RefusedByPeer {
+        /// The code of the verdict.
+        code: u8,
+        /// What the peer says about it.
+        reason: String,
+    },
+    /// The connection broke.
+    #[error("the connection broke during the handshake: {0}")]
+    Broken(#[from] std::io::Error),
+}
+
+/// Presents this member to the one that it dialed; gives who that is.
+pub async fn dial(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    inbound: &dyn Inbound,
+    meant: NodeId,
+) -> Result<Identity, HandshakeError> {
+    let ours = inbound.identity();
+    stream.write_all(&Hello { identity: ours, meant }.encode()).await?;
+    let answer = read_hello(stream).await;
+    let welcome = match answer {
+        Ok(hello) => check_answer(hello, ours, meant, inbound),
+        Err(HandshakeError::Refused(refusal)) => Err(refusal),
+        Err(other) => return Err(other),
+    };
+    match (read_verdict(stream).await, welcome) {
+        (Ok(()), welcome) => give_verdict(stream, welcome).await,
+        // Both refuse: our own reason says more to whoever reads our log.
+        (Err(HandshakeError::RefusedByPeer { .. }), Err(own)) => Err(HandshakeError::Refused(own)),
+        (Err(other), _) => Err(other),
+    }
+}
+
+/// Learns who has connected, and says whether it is wanted. `admit` has the last word on a peer
+/// that is welcome otherwise.
+pub async fn accept(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    inbound: &dyn Inbound,
+    admit: impl FnOnce(NodeId) -> Result<(), Refusal>,
+) -> Result<Identity, HandshakeError> {
+    let ours = inbound.identity();
+    let (theirs, welcome) = match read_hello(stream).await {
+        Ok(hello) => (hello.identity.node, check_dialer(hello, ours, inbound)),
+        // Who speaks another version may have put its id elsewhere; our own stands in.
+        Err(HandshakeError::Refused(refusal)) => (ours.node, Err(refusal)),
+        Err(other) => return Err(other),
+    };
+    let welcome = welcome.and_then(|identity| admit(identity.node).map(|()| identity));
+    stream.write_all(&Hello { identity: ours, meant: theirs }.encode()).await?;
+    let identity = give_verdict(stream, welcome).await?;
+    read_verdict(stream).await?;
+    Ok(identity)
+}
+
+fn check_answer(
+    hello: Hello,
+    ours: Identity,
+    meant: NodeId,
+    inbound: &dyn Inbound,
+) -> Result<Identity, Refusal> {
+    check_cluster(hello, ours)?;
+    if hello.identity.node != meant {
+        return Err(Refusal::WrongNode { meant, reached: hello.identity.node });
+    }
+    inbound.greet(hello.identity)?;
+    Ok(hello.identity)
+}
+
+fn check_dialer(hello: Hello, ours: Identity, inbound: &dyn Inbound) -> Result<Identity, Refusal> {
+    check_cluster(hello, ours)?;
+    if hello.meant != ours.node {
+        return Err(Refusal::WrongNode { meant: hello.meant, reached: ours.node });
+    }
+    inbound.greet(hello.identity)?;
+    Ok(hello.identity)
+}
+
+/// First of all, so that a wrong address in another cluster is called by its worse name.
+fn check_cluster(hello: Hello, ours: Identity) -> Result<(), Stranger> {
+    let Identity { cluster, node, .. } = hello.identity;
+    match cluster == ours.cluster {
+        true => Ok(()),
+        false => Err(Stranger::OtherCluster { node, theirs: cluster, ours: ours.cluster }),
+    }
+}
+
+async fn read_hello(stream: &mut (impl AsyncRead + Unpin)) -> Result<Hello, HandshakeError> {
+    let mut bytes = [0; HELLO_BYTES];
+    stream.read_exact(&mut bytes[..8]).await?;
+    if bytes[..4] != MAGIC {
+        return Err(HandshakeError::Garbage("it does not begin with the magic bytes"));
+    }
+    stream.read_exact(&mut bytes[8..]).await?;
+    Hello::decode(&bytes)
+}
+
+async fn read_verdict(stream: &mut (impl AsyncRead + Unpin)) -> Result<(), HandshakeError> {
+    let mut head = [0; VERDICT_BYTES];
+    stream.read_exact(&mut head).await?;
+    let length = usize::from(u16::from_le_bytes([head[1], head[2]]));
+    if length > MAX_REASON_BYTES {
+        return Err(HandshakeError::Garbage("the text of its verdict is over the limit"));
+    }
+    let mut text = [0; MAX_REASON_BYTES];
+    let text = &mut text[..length];
+    stream.read_exact(text).await?;
+    if crc32c_append(crc32c(&head[..3]), text).to_le_bytes() != head[3..] {
+        return Err(HandshakeError::Garbage("the checksum of its verdict is wrong"));
+    }
+    match head[0] {
+        WELCOME => Ok(()),
+        code => {
+            let reason = String::from_utf8_lossy(text).escape_debug().to_string();
+            Err(HandshakeError::RefusedByPeer { code, reason })
+        }
+    }
+}
+
+/// Says whether the other side is welcome, and to ourselves the same.
+async fn give_verdict(
+    stream: &mut (impl AsyncWrite + Unpin),
+    welcome: Result<Identity, Refusal>,
+) -> Result<Identity, HandshakeError> {
+    let bytes = match &welcome {
+        Ok(_) => verdict(WELCOME, ""),
+        Err(refusal) => verdict(refusal.code(), &refusal.to_string()),
+    };
+    stream.write_all(&bytes).await?;
+    if welcome.is_err() {
+        stream.shutdown().await?;
+    }
+    welcome.map_err(HandshakeError::Refused)
+}
+
+fn verdict(code: u8, text: &str) -> Vec<u8> {
+    let end = (0..=MAX_REASON_BYTES).rev().find(|end| text.is_char_boundary(*end));
+    let text = &text.as_bytes()[..end.unwrap_or(0).min(text.len())];
+    let mut bytes = vec![code];
+    bytes.extend((text.len() as u16).to_le_bytes());
+    let checksum = crc32c_append(crc32c(&bytes), text);
+    bytes.extend(checksum.to_le_bytes());
+    bytes.extend(text);
+    bytes
+}
+
+impl Refusal {
+    /// The number that stands for it in a verdict.
+    fn code(&self) -> u8 {
+        match self {
+            Refusal::Version { .. } => 1,
+            Refusal::Stranger(Stranger::OtherCluster { .. }) => 2,
+            Refusal::WrongNode { .. } => 3,
+            Refusal::Stranger(Stranger::OwnId(_)) => 4,
+            Refusal::Stranger(Stranger::OtherStore { .. }) => 5,
+            Refusal::NoRoom => 6,
+        }
+    }
+}
+
+impl Hello {
+    /// The bytes of this hello.
+    pub fn encode(&self) -> [u8; HELLO_BYTES] {
+        let mut bytes = [0; HELLO_BYTES];
+        bytes[..4].copy_from_slice(&MAGIC);
+        bytes[4..6].copy_from_slice(&VERSION.to_le_bytes());
+        bytes[6..8].copy_from_slice(&VERSION.to_le_bytes());
+        let Identity { cluster, node, store } = self.identity;
+        let numbers = [cluster.0, node.get(), store.0, self.meant.get()];
+        for (place, number) in bytes[8..40].chunks_exact_mut(8).zip(numbers) {
+            place.copy_from_slice(&number.to_le_bytes());
+        }
+        let checksum = crc32c(&bytes[..40]);
+        bytes[40..].copy_from_slice(&checksum.to_le_bytes());
+        bytes
+    }
+
+    /// The hello in these bytes. Versions come before the checksum, which later ones may change.
+    pub fn decode(bytes: &[u8; HELLO_BYTES]) -> Result<Hello, HandshakeError> {
+        if bytes[..4] != MAGIC {
+            return Err(HandshakeError::Garbage("it does not begin with the magic bytes"));
+        }
+        let [lowest, highest] = [4, 6].map(|at| u16::from_le_bytes([bytes[at], bytes[at + 1]]));
+        if !(lowest..=highest).contains(&VERSION) {
+            return Err(HandshakeError::Refused(Refusal::Version { lowest, highest }));
+        }
+        if crc32c(&bytes[..40]).to_le_bytes() != bytes[40..] {
+            return Err(HandshakeError::Garbage("the checksum of its hello is wrong"));
+        }
+        let numbers = bytes[8..40].chunks_exact(8).map(|eight| eight.try_into());
+        let numbers = numbers.map(|eight| u64::from_le_bytes(eight.expect("eight bytes")));
+        let numbers: Vec<u64> = numbers.collect();
+        let node = |number| NodeId::new(number).ok_or(HandshakeError::Garbage("its node id is 0"));
+        let identity = Identity {
+            cluster: ClusterId(numbers[0]),
+            node: node(numbers[1])?,
+            store: StoreId(numbers[2]),
+        };
+        Ok(Hello { identity, meant: node(numbers[3])? })
+    }
+}

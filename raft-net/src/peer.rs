@@ -1,0 +1,147 @@
+//! One peer as the transport sees it: what waits for it, where it is, and its connections.
+//!
+//! All of it is behind one lock that is held for a few instructions and never across an await. The
+//! newest connection is the one that is written to: after a restart of the peer it is the one that
+//! lives. Others are read from until they end.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use raft_core::types::NodeId;
+use raft_node::Envelope;
+use tokio::sync::Notify;
+
+use crate::options::{MAX_LINKS_PER_PEER, MAX_WRITE_BYTES};
+use crate::queue::SendQueue;
+
+/// A member of the cluster other than this one.
+#[derive(Debug)]
+pub struct Peer {
+    /// Its name.
+    pub node: NodeId,
+    state: Mutex<State>,
+    /// Wakes the task that dials.
+    dial: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    queue: SendQueue,
+    address: Vec<u8>,
+    /// Handshaken connections, the newest last.
+    links: Vec<Arc<Link>>,
+    has_dialer: bool,
+}
+
+/// One connection with the peer, after its handshake.
+#[derive(Debug, Default)]
+pub struct Link {
+    /// Wakes the writer.
+    pub wake: Notify,
+    /// Tells the connection to end.
+    pub close: Notify,
+}
+
+/// What became of an envelope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pushed {
+    /// It waits in the queue.
+    Queued,
+    /// It waits in the queue, and nobody dials this peer yet.
+    QueuedWithoutDialer,
+    /// Dropped: the queue is full.
+    Full,
+    /// Dropped: there is neither a connection nor an address.
+    NoRoute,
+}
+
+impl Peer {
+    /// A peer of whom nothing is known but its name.
+    pub fn new(node: NodeId) -> Peer {
+        Peer { node, state: Mutex::default(), dial: Notify::new() }
+    }
+
+    /// Queues an envelope and wakes who will send it.
+    pub fn push(&self, envelope: Envelope, address: Option<&[u8]>) -> Pushed {
+        let mut state = self.state();
+        if let Some(address) = address
+            && state.address != address
+        {
+            state.address = address.to_vec();
+        }
+        let link = state.links.last().cloned();
+        if link.is_none() && address.is_none() {
+            return Pushed::NoRoute;
+        }
+        if !state.queue.push(envelope) {
+            return Pushed::Full;
+        }
+        match link {
+            Some(link) => link.wake.notify_one(),
+            None if !state.has_dialer => {
+                state.has_dialer = true;
+                return Pushed::QueuedWithoutDialer;
+            }
+            None => self.dial.notify_one(),
+        }
+        Pushed::Queued
+    }
+
+    /// Takes what waits, as much as one write carries, if this is the link to write to.
+    pub fn take(&self, link: &Arc<Link>, taken: &mut Vec<Envelope>) {
+        let mut state = self.state();
+        if state.links.last().is_some_and(|newest| Arc::ptr_eq(newest, link)) {
+            state.queue.take(MAX_WRITE_BYTES, taken);
+        }
+    }
+
+    /// A new connection, from now on the one to write to. Where there are too many, the oldest is
+    /// told to end.
+    pub fn attach(&self) -> Arc<Link> {
+        let link = Arc::new(Link::default());
+        let mut state = self.state();
+        state.links.push(Arc::clone(&link));
+        if state.links.len() > MAX_LINKS_PER_PEER {
+            state.links.remove(0).close.notify_one();
+        }
+        link.wake.notify_one();
+        link
+    }
+
+    /// The connection has ended. Without another, nothing that waits can still be of use when the
+    /// next one comes about; says how many were dropped.
+    pub fn detach(&self, link: &Arc<Link>) -> usize {
+        let mut state = self.state();
+        state.links.retain(|other| !Arc::ptr_eq(other, link));
+        match state.links.last() {
+            Some(newest) => {
+                newest.wake.notify_one();
+                0
+            }
+            None => state.queue.clear(),
+        }
+    }
+
+    /// Waits until something waits to be sent that only a new connection can carry; gives the
+    /// address to dial.
+    pub async fn wanted(&self) -> Vec<u8> {
+        loop {
+            {
+                let state = self.state();
+                if state.links.is_empty() && !state.queue.is_empty() {
+                    return state.address.clone();
+                }
+            }
+            self.dial.notified().await;
+        }
+    }
+
+    /// The peer could not be reached: drops what waits, unless the peer has come by itself.
+    pub fn give_up(&self) -> usize {
+        let mut state = self.state();
+        if state.links.is_empty() { state.queue.clear() } else { 0 }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nobody panics while holding a peer")
+    }
+}

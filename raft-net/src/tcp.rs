@@ -1,0 +1,107 @@
+//! The transport over TCP.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use raft_core::types::NodeId;
+use raft_node::{Envelope, Inbound, Transport};
+use thiserror::Error;
+
+use crate::counters::{Counted, Counters};
+use crate::options::TcpOptions;
+use crate::peer::{Peer, Pushed};
+use crate::shared::Shared;
+use crate::{acceptor, dialer};
+
+/// Carries envelopes over TCP: one bounded queue for each peer, at most one dialed connection to
+/// it, and either side's connection used both ways.
+///
+/// A peer's address, as `send` is given it, is `host:port` in UTF-8. Dropping the transport ends
+/// all of its tasks, and with them its connections and its listener.
+pub struct TcpTransport {
+    listener: Option<TcpListener>,
+    address: SocketAddr,
+    options: TcpOptions,
+    counters: Arc<Counters>,
+    shared: Option<Arc<Shared>>,
+    peers: BTreeMap<NodeId, Arc<Peer>>,
+}
+
+/// Why a transport could not be bound.
+#[derive(Debug, Error)]
+#[error("cannot listen for peers on {address}: {source}; another program may use that port")]
+pub struct BindError {
+    /// Where it should have listened.
+    pub address: String,
+    /// What the system says.
+    pub source: std::io::Error,
+}
+
+impl TcpTransport {
+    /// Listens at `address` (`host:port`; port 0 for any free one). Connections wait until `start`.
+    pub fn bind(address: &str, options: TcpOptions) -> Result<TcpTransport, BindError> {
+        let failed = |source| BindError { address: address.to_owned(), source };
+        let listener = TcpListener::bind(address).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        Ok(TcpTransport {
+            address: listener.local_addr().map_err(failed)?,
+            listener: Some(listener),
+            options,
+            counters: Arc::new(Counters::new()),
+            shared: None,
+            peers: BTreeMap::new(),
+        })
+    }
+
+    /// Where it listens.
+    pub fn local_address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The counts, which may be kept when the transport itself is handed over.
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
+    }
+
+    fn peer(&mut self, shared: &Shared, node: NodeId) -> Option<Arc<Peer>> {
+        match self.peers.entry(node) {
+            Entry::Occupied(known) => Some(Arc::clone(known.get())),
+            Entry::Vacant(new) => Some(Arc::clone(new.insert(shared.peer(node).ok()?))),
+        }
+    }
+}
+
+impl Transport for TcpTransport {
+    fn start(&mut self, inbound: Arc<dyn Inbound>) {
+        let listener = self.listener.take().expect("a transport is started once");
+        let listener = tokio::net::TcpListener::from_std(listener);
+        let listener = listener.expect("a listening socket on a runtime with I/O");
+        let counters = Arc::clone(&self.counters);
+        let shared = Arc::new(Shared::new(inbound, self.options, counters));
+        shared.spawn(acceptor::run(Arc::clone(&shared), listener));
+        self.shared = Some(shared);
+    }
+
+    fn send(&mut self, to: NodeId, address: Option<&[u8]>, envelope: Envelope) {
+        let shared = self.shared.clone().expect("a transport is started before it sends");
+        let Some(peer) = self.peer(&shared, to) else {
+            return self.counters.add(Counted::DroppedNoRoute, 1);
+        };
+        match peer.push(envelope, address) {
+            Pushed::Queued => {}
+            Pushed::QueuedWithoutDialer => shared.spawn(dialer::run(Arc::clone(&shared), peer)),
+            Pushed::Full => self.counters.add(Counted::DroppedFull, 1),
+            Pushed::NoRoute => self.counters.add(Counted::DroppedNoRoute, 1),
+        }
+    }
+}
+
+impl Drop for TcpTransport {
+    fn drop(&mut self) {
+        if let Some(shared) = &self.shared {
+            shared.end_tasks();
+        }
+    }
+}

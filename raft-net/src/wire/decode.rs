@@ -1,0 +1,87 @@
+//! Frames are cut out of the receive buffer, part by part as they arrive.
+
+use bytes::{Bytes, BytesMut};
+use crc32c::crc32c;
+use raft_core::types::ClusterId;
+use raft_node::Envelope;
+
+use super::prefix::{Prefix, is_intact};
+use super::version1::Header;
+use super::{PREFIX_BYTES, WireError};
+
+/// What one frame brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// Its sender, of this cluster, lives.
+    KeepAlive(ClusterId),
+    /// An envelope.
+    Envelope(Envelope),
+}
+
+/// Reads the frames of one connection. After an error it must not be asked again.
+#[derive(Debug, Default)]
+pub struct FrameReader {
+    /// The frame of which prefix and header are read and found good, but not all of the body.
+    open: Option<(Prefix, Header)>,
+}
+
+impl FrameReader {
+    /// At the beginning of a frame.
+    pub fn new() -> FrameReader {
+        FrameReader::default()
+    }
+
+    /// The next frame, if all of it is in the buffer; its bytes are taken out of there.
+    pub fn next(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame>, WireError> {
+        if self.open.is_none() {
+            self.open = take_header(buffer)?;
+        }
+        let Some((prefix, header)) = self.open.take() else { return Ok(None) };
+        if buffer.len() < prefix.body_bytes {
+            self.open = Some((prefix, header));
+            return Ok(None);
+        }
+        let body = buffer.split_to(prefix.body_bytes).freeze();
+        finish(prefix, header, body).map(Some)
+    }
+
+    /// How many bytes, beyond those in the buffer, the frame that has begun is known to need. Never
+    /// more than one part of a frame may have, whatever the peer says.
+    pub fn missing(&self, buffer: &BytesMut) -> usize {
+        let known = match &self.open {
+            Some((prefix, _)) => prefix.body_bytes,
+            None => known_part(buffer).map_or(PREFIX_BYTES, |p| PREFIX_BYTES + p.header_bytes),
+        };
+        known.saturating_sub(buffer.len())
+    }
+}
+
+fn known_part(buffer: &BytesMut) -> Option<Prefix> {
+    Prefix::decode(buffer.first_chunk()?).ok()
+}
+
+/// Takes prefix and header out of the buffer, once they are there as a whole.
+fn take_header(buffer: &mut BytesMut) -> Result<Option<(Prefix, Header)>, WireError> {
+    let Some(bytes) = buffer.first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
+    let prefix = Prefix::decode(bytes)?;
+    let Some(header) = buffer[PREFIX_BYTES..].get(..prefix.header_bytes) else { return Ok(None) };
+    if !is_intact(bytes, header) {
+        return Err(WireError::HeaderChecksum);
+    }
+    let parsed = match postcard::take_from_bytes(header) {
+        Ok((parsed, [])) => parsed,
+        _ => return Err(WireError::Malformed),
+    };
+    let _ = buffer.split_to(PREFIX_BYTES + prefix.header_bytes);
+    Ok(Some((prefix, parsed)))
+}
+
+fn finish(prefix: Prefix, header: Header, body: Bytes) -> Result<Frame, WireError> {
+    if crc32c(&body) != prefix.body_checksum {
+        return Err(WireError::BodyChecksum);
+    }
+    Ok(match header.into_content(body)? {
+        Some(content) => Frame::Envelope(Envelope { cluster: prefix.cluster, content }),
+        None => Frame::KeepAlive(prefix.cluster),
+    })
+}

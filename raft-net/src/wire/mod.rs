@@ -1,0 +1,38 @@
+//! The codec: envelopes to bytes and back, as `docs/formats/wire.md` specifies them.
+//!
+//! A frame is a fixed prefix, a header in postcard's format, and a body of payload bytes that
+//! nobody copies: [`encode`] gives a list of chunks for a vectored write, and [`FrameReader`] cuts
+//! the payloads out of the receive buffer. What is kept of a received payload therefore keeps its
+//! whole receive block alive; who stores a few bytes for long copies them.
+//!
+//! The header's types are of this crate (`version1`), so that the protocol's own types can
+//! change without a byte of the wire changing, and the other way round. Bytes of a peer never cause
+//! a panic, nor an allocation beyond the limits below: they are refused with a [`WireError`].
+//!
+//! Absent: the first bytes of a connection, which are the handshake's.
+
+mod decode;
+mod encode;
+mod error;
+mod prefix;
+mod version1;
+
+pub use decode::{Frame, FrameReader};
+pub use encode::{Chunks, encode, keep_alive};
+pub use error::{Unsendable, WireError};
+pub use prefix::PREFIX_BYTES;
+
+/// The version of frames that this code speaks.
+pub const VERSION: u8 = 1;
+
+/// The most bytes of a header. A header of [`MAX_ENTRIES`] entries in a few terms has half of it.
+pub const MAX_HEADER_BYTES: usize = 1 << 20;
+
+/// The most payload bytes of one frame.
+pub const MAX_BODY_BYTES: usize = 64 << 20;
+
+/// The most entries, or forwarded commands, of one frame.
+pub const MAX_ENTRIES: usize = 1 << 16;
+
+/// Terms and indexes from here on are refused, so that no arithmetic on a peer's numbers overflows.
+pub const NUMBER_LIMIT: u64 = 1 << 62;

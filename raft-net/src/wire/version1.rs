@@ -1,0 +1,298 @@
+//! The header's types in version 1, and the way between them and the engine's own.
+//!
+//! The order of variants and fields is the format (`docs/formats/wire.md`): it is never changed,
+//! and new variants come last. Whatever a peer could say that the engine's types must not hold is
+//! refused here: falling terms, unknown kinds, numbers so high that arithmetic would overflow.
+
+use bytes::Bytes;
+use raft_core::consensus::{Body, Message, ReadId, Round, Verdict};
+use raft_core::types::{Entry, EntryId, EntryKind, LogIndex, LogSpan, Term, TermRun};
+use raft_node::{Content, Forward, ForwardAnswer};
+use serde::{Deserialize, Serialize};
+
+use super::{MAX_ENTRIES, NUMBER_LIMIT, Unsendable, WireError};
+
+/// What a frame says, without its payloads.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Header {
+    KeepAlive,
+    Message { term: u64, body: HeaderBody },
+    Forward { term: u64, start: u64, sequence: u64, lengths: Vec<u32> },
+    ForwardAnswer { start: u64, sequence: u64, appended: Option<Id> },
+}
+
+/// What a message says.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum HeaderBody {
+    PreVote { last: Id },
+    PreVoteResponse { asked: u64, granted: bool },
+    Vote { last: Id },
+    VoteResponse { granted: bool },
+    Append(Append),
+    Accepted { matched: u64, round: u64 },
+    Conflict { refused: u64, hint: Id, round: u64 },
+    ReadIndex { read: u64 },
+    ReadIndexResponse { read: u64, index: u64 },
+}
+
+/// An append: the ids of its entries as a span, then a line for each.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Append {
+    prev: Id,
+    last: u64,
+    runs: Vec<Run>,
+    commit: u64,
+    round: u64,
+    entries: Vec<EntryLine>,
+}
+
+/// The name of an entry.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Id {
+    term: u64,
+    index: u64,
+}
+
+/// Where a term begins.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Run {
+    first: u64,
+    term: u64,
+}
+
+/// An entry's kind and the length of its payload.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct EntryLine {
+    kind: u8,
+    length: u32,
+}
+
+impl TryFrom<&Content> for Header {
+    type Error = Unsendable;
+
+    fn try_from(content: &Content) -> Result<Header, Unsendable> {
+        Ok(match content {
+            Content::Raft { message, entries } => {
+                Header::Message { term: message.term.get(), body: body(&message.body, entries)? }
+            }
+            Content::Forward(forward) => Header::Forward {
+                term: forward.term.get(),
+                start: forward.start,
+                sequence: forward.sequence,
+                lengths: lengths(&forward.commands)?,
+            },
+            Content::ForwardAnswer(answer) => Header::ForwardAnswer {
+                start: answer.start,
+                sequence: answer.sequence,
+                appended: answer.appended.map(Id::from),
+            },
+        })
+    }
+}
+
+impl Header {
+    /// What was sent; the payloads are cut out of `payloads`, which they must fill exactly. `None`
+    /// for a keep-alive.
+    pub fn into_content(self, payloads: Bytes) -> Result<Option<Content>, WireError> {
+        let mut cutter = Cutter(payloads);
+        let content = match self {
+            Header::KeepAlive => None,
+            Header::Message { term, body } => {
+                let (body, entries) = body.into_body(&mut cutter)?;
+                Some(Content::Raft { message: Message::new(self::term(term)?, body), entries })
+            }
+            Header::Forward { term, start, sequence, lengths } => {
+                check_count(lengths.len())?;
+                let commands: Result<_, _> = lengths.iter().map(|l| cutter.cut(*l)).collect();
+                let (term, commands) = (self::term(term)?, commands?);
+                Some(Content::Forward(Forward { term, start, sequence, commands }))
+            }
+            Header::ForwardAnswer { start, sequence, appended } => {
+                let appended = appended.map(EntryId::try_from).transpose()?;
+                Some(Content::ForwardAnswer(ForwardAnswer { start, sequence, appended }))
+            }
+        };
+        cutter.finish().map(|()| content)
+    }
+}
+
+impl HeaderBody {
+    fn into_body(self, cutter: &mut Cutter) -> Result<(Body, Vec<Entry>), WireError> {
+        let body = match self {
+            HeaderBody::PreVote { last } => Body::PreVote { last: last.try_into()? },
+            HeaderBody::PreVoteResponse { asked, granted } => {
+                Body::PreVoteResponse { asked: term(asked)?, granted }
+            }
+            HeaderBody::Vote { last } => Body::Vote { last: last.try_into()? },
+            HeaderBody::VoteResponse { granted } => Body::VoteResponse { granted },
+            HeaderBody::Append(append) => return append.into_body(cutter),
+            HeaderBody::Accepted { matched, round } => {
+                let verdict = Verdict::Accepted { matched: index(matched)? };
+                Body::AppendResponse { verdict, round: Round(round) }
+            }
+            HeaderBody::Conflict { refused, hint, round } => {
+                let verdict =
+                    Verdict::Conflict { refused: index(refused)?, hint: hint.try_into()? };
+                Body::AppendResponse { verdict, round: Round(round) }
+            }
+            HeaderBody::ReadIndex { read } => Body::ReadIndex { read: ReadId(read) },
+            HeaderBody::ReadIndexResponse { read, index: at } => {
+                Body::ReadIndexResponse { read: ReadId(read), index: index(at)? }
+            }
+        };
+        Ok((body, Vec::new()))
+    }
+}
+
+impl Append {
+    fn into_body(self, cutter: &mut Cutter) -> Result<(Body, Vec<Entry>), WireError> {
+        check_count(self.entries.len())?;
+        let runs: Result<Vec<TermRun>, WireError> =
+            self.runs.iter().map(|run| TermRun::try_from(*run)).collect();
+        let span = LogSpan::new(self.prev.try_into()?, runs?, index(self.last)?)?;
+        let listed = self.entries.len() as u64;
+        if span.len() != listed {
+            return Err(WireError::EntryCount { span: span.len(), listed });
+        }
+        let mut entries = Vec::with_capacity(self.entries.len());
+        for (id, line) in ids(&span).zip(&self.entries) {
+            let kind = EntryKind::from_number(line.kind).ok_or(WireError::Kind(line.kind))?;
+            entries.push(Entry::new(id, kind, cutter.cut(line.length)?));
+        }
+        let (commit, round) = (index(self.commit)?, Round(self.round));
+        Ok((Body::Append { span, commit, round }, entries))
+    }
+}
+
+/// The payloads of a frame, from the first on.
+struct Cutter(Bytes);
+
+impl Cutter {
+    fn cut(&mut self, length: u32) -> Result<Bytes, WireError> {
+        match length as usize {
+            length if length > self.0.len() => Err(WireError::Lengths),
+            length => Ok(self.0.split_to(length)),
+        }
+    }
+
+    fn finish(self) -> Result<(), WireError> {
+        if self.0.is_empty() { Ok(()) } else { Err(WireError::Lengths) }
+    }
+}
+
+fn body(body: &Body, entries: &[Entry]) -> Result<HeaderBody, Unsendable> {
+    if !entries.is_empty() && !matches!(body, Body::Append { .. }) {
+        return Err(Unsendable::NotTheSpan);
+    }
+    Ok(match body {
+        Body::PreVote { last } => HeaderBody::PreVote { last: (*last).into() },
+        Body::PreVoteResponse { asked, granted } => {
+            HeaderBody::PreVoteResponse { asked: asked.get(), granted: *granted }
+        }
+        Body::Vote { last } => HeaderBody::Vote { last: (*last).into() },
+        Body::VoteResponse { granted } => HeaderBody::VoteResponse { granted: *granted },
+        Body::Append { span, commit, round } => {
+            HeaderBody::Append(append(span, *commit, *round, entries)?)
+        }
+        Body::AppendResponse { verdict: Verdict::Accepted { matched }, round } => {
+            HeaderBody::Accepted { matched: matched.get(), round: round.0 }
+        }
+        Body::AppendResponse { verdict: Verdict::Conflict { refused, hint }, round } => {
+            HeaderBody::Conflict { refused: refused.get(), hint: (*hint).into(), round: round.0 }
+        }
+        Body::ReadIndex { read } => HeaderBody::ReadIndex { read: read.0 },
+        Body::ReadIndexResponse { read, index } => {
+            HeaderBody::ReadIndexResponse { read: read.0, index: index.get() }
+        }
+    })
+}
+
+fn append(
+    span: &LogSpan,
+    commit: LogIndex,
+    round: Round,
+    entries: &[Entry],
+) -> Result<Append, Unsendable> {
+    let same_ids = ids(span).eq(entries.iter().map(|entry| entry.id));
+    if !same_ids {
+        return Err(Unsendable::NotTheSpan);
+    }
+    let lengths = lengths(entries.iter().map(|entry| &entry.payload))?;
+    let lines = entries.iter().zip(lengths);
+    Ok(Append {
+        prev: span.prev().into(),
+        last: span.last().get(),
+        runs: span.runs().map(Run::from).collect(),
+        commit: commit.get(),
+        round: round.0,
+        entries: lines.map(|(e, length)| EntryLine { kind: e.kind.number(), length }).collect(),
+    })
+}
+
+/// The ids of a span's entries, in order. Walks the runs once, where asking for each term would
+/// search them anew.
+fn ids(span: &LogSpan) -> impl Iterator<Item = EntryId> + '_ {
+    let mut runs = span.runs().peekable();
+    let mut term = span.prev().term;
+    (span.first().get()..=span.last().get()).map(LogIndex::new).map(move |index| {
+        if let Some(run) = runs.next_if(|run| run.first == index) {
+            term = run.term;
+        }
+        EntryId::new(term, index)
+    })
+}
+
+fn lengths<'a>(
+    payloads: impl IntoIterator<Item = &'a Bytes, IntoIter: ExactSizeIterator>,
+) -> Result<Vec<u32>, Unsendable> {
+    let payloads = payloads.into_iter();
+    if payloads.len() > MAX_ENTRIES {
+        return Err(Unsendable::TooManyEntries(payloads.len()));
+    }
+    let length = |payload: &Bytes| u32::try_from(payload.len());
+    payloads.map(|p| length(p).map_err(|_| Unsendable::BodyTooLong(p.len()))).collect()
+}
+
+fn check_count(count: usize) -> Result<(), WireError> {
+    if count > MAX_ENTRIES { Err(WireError::TooManyEntries(count as u64)) } else { Ok(()) }
+}
+
+fn term(number: u64) -> Result<Term, WireError> {
+    checked(number).map(Term::new)
+}
+
+fn index(number: u64) -> Result<LogIndex, WireError> {
+    checked(number).map(LogIndex::new)
+}
+
+fn checked(number: u64) -> Result<u64, WireError> {
+    if number < NUMBER_LIMIT { Ok(number) } else { Err(WireError::Number(number)) }
+}
+
+impl From<EntryId> for Id {
+    fn from(id: EntryId) -> Id {
+        Id { term: id.term.get(), index: id.index.get() }
+    }
+}
+
+impl TryFrom<Id> for EntryId {
+    type Error = WireError;
+
+    fn try_from(id: Id) -> Result<EntryId, WireError> {
+        Ok(EntryId::new(term(id.term)?, index(id.index)?))
+    }
+}
+
+impl From<TermRun> for Run {
+    fn from(run: TermRun) -> Run {
+        Run { first: run.first.get(), term: run.term.get() }
+    }
+}
+
+impl TryFrom<Run> for TermRun {
+    type Error = WireError;
+
+    fn try_from(run: Run) -> Result<TermRun, WireError> {
+        Ok(TermRun { first: index(run.first)?, term: term(run.term)? })
+    }
+}

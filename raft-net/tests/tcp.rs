@@ -1,0 +1,445 @@
+//! Transports on the loopback interface: delivery, restarts, bounds, and strangers of all kinds.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes};
+use raft_core::types::{ClusterId, Identity, NodeId, StoreId, Term};
+use raft_net::wire::{self, Chunks};
+use raft_net::{
+    Counted, Counters, Hello, MAX_HANDSHAKES, MAX_LINKS_PER_PEER, MAX_QUEUED_ENVELOPES, TcpOptions,
+    TcpTransport,
+};
+use raft_node::{Content, Envelope, Forward, Inbound, Stranger, Transport};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+
+const CLUSTER: ClusterId = ClusterId(7);
+
+/// Longer than anything here takes, shorter than anybody's patience.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A member that writes down what arrives.
+struct Recorder {
+    identity: Identity,
+    arrived: Mutex<Vec<(NodeId, Envelope)>>,
+}
+
+impl Inbound for Recorder {
+    fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// The clusters are left to the transport, which compares them first.
+    fn greet(&self, peer: Identity) -> Result<(), Stranger> {
+        match peer.node {
+            node if node == self.identity.node => Err(Stranger::OwnId(node)),
+            node if peer.store == StoreId(666) => {
+                Err(Stranger::OtherStore { node, theirs: peer.store, known: StoreId(1) })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn deliver(&self, from: NodeId, envelope: Envelope) {
+        self.arrived.lock().expect("not poisoned").push((from, envelope));
+    }
+}
+
+/// A member: its recorder and its transport.
+struct Member {
+    recorder: Arc<Recorder>,
+    transport: TcpTransport,
+    counters: Arc<Counters>,
+}
+
+impl Member {
+    fn new(number: u64) -> Member {
+        Member::of(CLUSTER, number, "127.0.0.1:0")
+    }
+
+    fn of(cluster: ClusterId, number: u64, address: &str) -> Member {
+        let identity = Identity { cluster, node: node(number), store: StoreId(number) };
+        let recorder = Arc::new(Recorder { identity, arrived: Mutex::default() });
+        let mut transport = TcpTransport::bind(address, options()).expect("a free port");
+        let counters = transport.counters();
+        transport.start(Arc::clone(&recorder) as Arc<dyn Inbound>);
+        Member { recorder, transport, counters }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.transport.local_address()
+    }
+
+    fn send(&mut self, to: u64, address: Option<SocketAddr>, sequence: u64) {
+        let address = address.map(|address| address.to_string());
+        let address = address.as_deref().map(str::as_bytes);
+        let cluster = self.recorder.identity.cluster;
+        self.transport.send(node(to), address, envelope(cluster, sequence, 256));
+    }
+
+    /// The senders and sequence numbers of what has arrived.
+    fn arrived(&self) -> Vec<(u64, u64)> {
+        let arrived = self.recorder.arrived.lock().expect("not poisoned");
+        arrived.iter().map(|(from, envelope)| (from.get(), sequence(envelope))).collect()
+    }
+
+    fn count(&self, counted: Counted) -> u64 {
+        self.counters.get(counted)
+    }
+}
+
+fn options() -> TcpOptions {
+    TcpOptions {
+        handshake_timeout: Duration::from_millis(300),
+        keep_alive_every: Duration::from_millis(50),
+        idle_limit: Duration::from_millis(300),
+        ..TcpOptions::default()
+    }
+}
+
+fn node(number: u64) -> NodeId {
+    NodeId::new(number).expect("not zero")
+}
+
+fn envelope(cluster: ClusterId, sequence: u64, bytes: usize) -> Envelope {
+    let commands = vec![Bytes::from(vec![sequence as u8; bytes])];
+    let forward = Forward { term: Term::new(1), start: 1, sequence, commands };
+    Envelope { cluster, content: Content::Forward(forward) }
+}
+
+fn sequence(envelope: &Envelope) -> u64 {
+    match &envelope.content {
+        Content::Forward(forward) => forward.sequence,
+        other => panic!("nobody sent {other:?}"),
+    }
+}
+
+async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !holds() {
+        assert!(begin.elapsed() < PATIENCE, "waited in vain: {what}");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Binds a port again that another transport had until a moment ago.
+async fn again(number: u64, address: SocketAddr) -> Member {
+    let text = address.to_string();
+    eventually("the port is free again", || TcpTransport::bind(&text, options()).is_ok()).await;
+    Member::of(CLUSTER, number, &text)
+}
+
+fn hello(cluster: ClusterId, number: u64, store: u64, meant: u64) -> [u8; 44] {
+    let identity = Identity { cluster, node: node(number), store: StoreId(store) };
+    Hello { identity, meant: node(meant) }.encode()
+}
+
+/// A peer made by hand that has completed its handshake with node 1.
+async fn shaken(address: SocketAddr, number: u64) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.expect("it listens");
+    stream.write_all(&hello(CLUSTER, number, number, 1)).await.expect("connected");
+    let mut answer = [0; 44 + 7];
+    stream.read_exact(&mut answer).await.expect("hello and verdict");
+    assert_eq!(answer[44], 0, "welcome");
+    let mut verdict = vec![0; 3];
+    verdict.extend(crc32c::crc32c(&verdict).to_le_bytes());
+    stream.write_all(&verdict).await.expect("connected");
+    stream
+}
+
+fn frame(sequence: u64) -> Vec<u8> {
+    let mut chunks = Chunks::new();
+    wire::encode(&envelope(CLUSTER, sequence, 9), &mut chunks).expect("within the limits");
+    chunks.copy_to_bytes(chunks.remaining()).to_vec()
+}
+
+/// Reads until the other side closes; `false` when it does not.
+async fn is_closed(stream: &mut TcpStream) -> bool {
+    let mut rest = Vec::new();
+    timeout(PATIENCE, stream.read_to_end(&mut rest)).await.is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn envelopes_arrive_in_order_over_one_connection() {
+    let (mut one, two, mut three) = (Member::new(1), Member::new(2), Member::new(3));
+    for sequence in 0..1000 {
+        one.send(2, Some(two.address()), sequence);
+        three.send(2, Some(two.address()), sequence);
+    }
+    eventually("all have arrived", || two.arrived().len() == 2000).await;
+    for from in [1, 3] {
+        let arrived = two.arrived();
+        let of: Vec<u64> = arrived.iter().filter(|(f, _)| *f == from).map(|(_, s)| *s).collect();
+        assert_eq!(of, (0..1000).collect::<Vec<u64>>());
+    }
+    assert_eq!((one.count(Counted::Dialed), two.count(Counted::Accepted)), (1, 2));
+    assert_eq!(one.count(Counted::Sent), 1000);
+}
+
+#[tokio::test]
+async fn a_connection_carries_answers_without_an_address() {
+    let (mut one, mut two) = (Member::new(1), Member::new(2));
+    two.send(1, None, 5);
+    assert_eq!(two.count(Counted::DroppedNoRoute), 1, "nobody is there yet");
+    one.send(2, Some(two.address()), 6);
+    eventually("it has arrived", || two.arrived() == [(1, 6)]).await;
+    two.send(1, None, 7);
+    eventually("the answer has arrived", || one.arrived() == [(2, 7)]).await;
+    assert_eq!((two.count(Counted::Dialed), one.count(Counted::Accepted)), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_may_dial_at_once() {
+    let (mut one, mut two) = (Member::new(1), Member::new(2));
+    let (to_one, to_two) = (Some(one.address()), Some(two.address()));
+    for sequence in 0..100 {
+        one.send(2, to_two, sequence);
+        two.send(1, to_one, sequence);
+    }
+    eventually("all have arrived", || one.arrived().len() + two.arrived().len() == 200).await;
+    assert!(one.count(Counted::Dialed) <= 1 && two.count(Counted::Dialed) <= 1);
+    let dropped = [Counted::DroppedFull, Counted::DroppedNoRoute, Counted::DroppedUnreachable];
+    assert!(dropped.iter().all(|why| one.count(*why) + two.count(*why) == 0));
+}
+
+#[tokio::test]
+async fn a_restarted_peer_is_reached_again() {
+    let (mut one, two) = (Member::new(1), Member::new(2));
+    let address = two.address();
+    one.send(2, Some(address), 0);
+    eventually("it has arrived", || two.arrived() == [(1, 0)]).await;
+    drop(two);
+    let two = again(2, address).await;
+    let mut sequence = 0;
+    eventually("the restarted peer hears", || {
+        sequence += 1;
+        one.send(2, Some(address), sequence);
+        !two.arrived().is_empty()
+    })
+    .await;
+    assert_eq!(one.count(Counted::Dialed), 2);
+}
+
+#[tokio::test]
+async fn a_dead_peer_costs_bounded_memory() {
+    let mut one = Member::new(1);
+    // A listener that never answers: the connection is made, the handshake hangs.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = silent.local_addr().expect("bound");
+    let count = MAX_QUEUED_ENVELOPES as u64 + 100;
+    for sequence in 0..count {
+        one.send(2, Some(address), sequence);
+    }
+    assert_eq!(one.count(Counted::DroppedFull), 100);
+    eventually("what waits is given up", || {
+        one.count(Counted::DroppedUnreachable) == MAX_QUEUED_ENVELOPES as u64
+    })
+    .await;
+    assert_eq!(one.count(Counted::HandshakeFailed), 1);
+}
+
+#[tokio::test]
+async fn an_address_that_is_none_is_named_and_not_retried_in_a_loop() {
+    let mut one = Member::new(1);
+    one.transport.send(node(2), Some(b"nowhere"), envelope(CLUSTER, 1, 1));
+    eventually("it is given up", || one.count(Counted::DroppedUnreachable) == 1).await;
+    sleep(Duration::from_millis(100)).await;
+    assert_eq!(one.count(Counted::DialFailed), 1);
+}
+
+#[tokio::test]
+async fn another_cluster_is_refused_on_both_sides() {
+    let (mut one, two) = (Member::new(1), Member::of(ClusterId(8), 2, "127.0.0.1:0"));
+    one.send(2, Some(two.address()), 1);
+    eventually("both have refused", || {
+        one.count(Counted::RefusedCluster) >= 1 && two.count(Counted::RefusedCluster) >= 1
+    })
+    .await;
+    assert_eq!((two.arrived(), one.count(Counted::Dialed)), (vec![], 0));
+    assert_eq!(two.count(Counted::Accepted), 0);
+}
+
+#[tokio::test]
+async fn a_wrong_address_does_not_reach_another_node() {
+    let (mut one, three) = (Member::new(1), Member::new(3));
+    one.send(2, Some(three.address()), 1);
+    eventually("both have refused", || {
+        one.count(Counted::RefusedNode) >= 1 && three.count(Counted::RefusedNode) >= 1
+    })
+    .await;
+    assert_eq!(three.arrived(), []);
+}
+
+#[tokio::test]
+async fn a_refusal_says_why() {
+    let one = Member::new(1);
+    let cases: [([u8; 44], u8, Counted); 5] = [
+        (hello(ClusterId(8), 2, 2, 1), 2, Counted::RefusedCluster),
+        (hello(CLUSTER, 2, 2, 9), 3, Counted::RefusedNode),
+        (hello(CLUSTER, 1, 2, 1), 4, Counted::RefusedNode),
+        (hello(CLUSTER, 2, 666, 1), 5, Counted::RefusedStore),
+        (newer(hello(CLUSTER, 2, 2, 1)), 1, Counted::RefusedVersion),
+    ];
+    for (hello, code, counted) in cases {
+        let before = one.count(counted);
+        let mut stream = TcpStream::connect(one.address()).await.expect("it listens");
+        stream.write_all(&hello).await.expect("connected");
+        let mut answer = Vec::new();
+        let all = timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+        assert!(matches!(all, Ok(Ok(_))), "the connection ends");
+        assert_eq!(answer[44], code);
+        assert!(answer.len() > 44 + 7 + 10, "with words for a person");
+        eventually("it is counted", || one.count(counted) == before + 1).await;
+    }
+}
+
+fn newer(mut hello: [u8; 44]) -> [u8; 44] {
+    (hello[4], hello[6]) = (2, 3);
+    hello
+}
+
+#[tokio::test]
+async fn strangers_are_closed_and_the_member_goes_on() {
+    let (one, mut two) = (Member::new(1), Member::new(2));
+    two.send(1, Some(one.address()), 1);
+    eventually("it has arrived", || one.arrived().len() == 1).await;
+
+    let mut garbage = TcpStream::connect(one.address()).await.expect("it listens");
+    garbage.write_all(b"GET / HTTP/1.1\r\n\r\n").await.expect("connected");
+    assert!(is_closed(&mut garbage).await);
+    assert_eq!(one.count(Counted::RefusedGarbage), 1);
+
+    // Slow loris: a sound hello, but a byte now and then, would take three seconds.
+    let begin = Instant::now();
+    let mut slow = TcpStream::connect(one.address()).await.expect("it listens");
+    for byte in hello(CLUSTER, 3, 3, 1) {
+        if slow.write_all(&[byte]).await.is_err() {
+            break;
+        }
+        sleep(Duration::from_millis(70)).await;
+    }
+    eventually("it is cut off", || one.count(Counted::HandshakeFailed) == 1).await;
+    assert!(begin.elapsed() < Duration::from_secs(2), "in {:?}", begin.elapsed());
+    assert_eq!(one.count(Counted::Accepted), 1);
+
+    two.send(1, Some(one.address()), 2);
+    eventually("the member goes on", || one.arrived().len() == 2).await;
+}
+
+#[tokio::test]
+async fn a_handshake_has_a_time_and_their_number_a_limit() {
+    let one = Member::new(1);
+    let mut silent = Vec::new();
+    for _ in 0..MAX_HANDSHAKES + 1 {
+        silent.push(TcpStream::connect(one.address()).await.expect("it listens"));
+    }
+    eventually("the one too many is closed", || one.count(Counted::RefusedNoRoom) == 1).await;
+    assert!(is_closed(&mut silent[MAX_HANDSHAKES]).await);
+    eventually("the others run out of time", || {
+        one.count(Counted::HandshakeFailed) == MAX_HANDSHAKES as u64
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn bad_frames_end_the_connection() {
+    let one = Member::new(1);
+    let mut oversized = frame(1);
+    oversized[8..12].copy_from_slice(&u32::MAX.to_le_bytes());
+    let mut damaged = frame(1);
+    let last = damaged.len() - 1;
+    damaged[last] ^= 1;
+    let mut foreign = Chunks::new();
+    wire::keep_alive(ClusterId(8), &mut foreign);
+    let foreign = foreign.copy_to_bytes(foreign.remaining()).to_vec();
+    let cases = [
+        (oversized, Counted::RefusedOversized),
+        (damaged, Counted::RefusedFrame),
+        (foreign, Counted::RefusedCluster),
+    ];
+    for (number, (bad, counted)) in (2..).zip(cases) {
+        let mut stream = shaken(one.address(), number).await;
+        stream.write_all(&frame(number)).await.expect("connected");
+        stream.write_all(&bad).await.expect("connected");
+        assert!(is_closed(&mut stream).await);
+        assert_eq!(one.count(counted), 1, "{counted:?}");
+        let arrived = one.arrived();
+        assert_eq!(arrived.last(), Some(&(number, number)), "what came before is taken");
+    }
+}
+
+#[tokio::test]
+async fn a_silent_connection_is_closed_and_a_living_one_is_not() {
+    let (mut one, two) = (Member::new(1), Member::new(2));
+    one.send(2, Some(two.address()), 1);
+    let mut silent = shaken(one.address(), 3).await;
+    assert!(is_closed(&mut silent).await);
+    assert_eq!(one.count(Counted::Idle), 1);
+    sleep(options().idle_limit * 3).await;
+    assert_eq!((one.count(Counted::Idle), two.count(Counted::Idle)), (1, 0));
+    one.send(2, Some(two.address()), 2);
+    eventually("the same connection still serves", || two.arrived().len() == 2).await;
+    assert_eq!(one.count(Counted::Dialed), 1);
+}
+
+#[tokio::test]
+async fn one_peer_has_few_connections() {
+    let one = Member::new(1);
+    let mut oldest = shaken(one.address(), 2).await;
+    let mut newer = Vec::new();
+    for _ in 0..MAX_LINKS_PER_PEER {
+        newer.push(shaken(one.address(), 2).await);
+    }
+    let begin = Instant::now();
+    assert!(is_closed(&mut oldest).await);
+    assert!(begin.elapsed() < options().idle_limit, "it is not closed for its silence");
+}
+
+#[tokio::test]
+async fn the_newest_connection_is_written_to() {
+    let mut one = Member::new(1);
+    let mut before = shaken(one.address(), 2).await;
+    before.write_all(&frame(1)).await.expect("connected");
+    eventually("the first is there", || one.arrived().len() == 1).await;
+    let mut after = shaken(one.address(), 2).await;
+    after.write_all(&frame(2)).await.expect("connected");
+    eventually("the second is there", || one.arrived().len() == 2).await;
+    one.send(2, None, 3);
+    let written = timeout(PATIENCE, async { while body_bytes(&mut after).await != 256 {} }).await;
+    assert!(written.is_ok(), "it went elsewhere");
+}
+
+/// Reads one frame; a keep-alive has no body.
+async fn body_bytes(stream: &mut TcpStream) -> usize {
+    let mut prefix = [0; wire::PREFIX_BYTES];
+    stream.read_exact(&mut prefix).await.expect("a frame");
+    let length = |at: usize| u32::from_le_bytes(prefix[at..at + 4].try_into().expect("four"));
+    let mut rest = vec![0; length(4) as usize + length(8) as usize];
+    stream.read_exact(&mut rest).await.expect("all of it");
+    length(8) as usize
+}
+
+#[tokio::test]
+async fn dropping_the_transport_ends_everything() {
+    let (mut one, two) = (Member::new(1), Member::new(2));
+    let address = one.address();
+    one.send(2, Some(two.address()), 1);
+    eventually("it has arrived", || two.arrived().len() == 1).await;
+    let mut peer = shaken(address, 3).await;
+    let recorder = Arc::clone(&one.recorder);
+    drop(one);
+    assert!(is_closed(&mut peer).await);
+    eventually("no task holds the member any more", || Arc::strong_count(&recorder) == 1).await;
+    assert!(TcpStream::connect(address).await.is_err(), "nobody listens");
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_named() {
+    let one = Member::new(1);
+    let text = one.address().to_string();
+    let error = TcpTransport::bind(&text, options()).err().expect("the port is in use");
+    assert!(error.to_string().contains(&text), "{error}");
+}

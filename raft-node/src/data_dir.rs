@@ -1,0 +1,62 @@
+//! A member's directory: `DIR/{lock, log/, snapshots/}`.
+//!
+//! The lock keeps two processes from one member's memory; the operating system lets go of it when the
+//! process ends, however it ends. Who the member is stands in its store alone. `snapshots/` is made
+//! once there are any.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+/// A member's directory, locked while this lives.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+/// Why a directory cannot be a member's. Nothing was changed but, perhaps, created.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum DataDirError {
+    /// Another process has it.
+    #[error("{} is in use by another process: stop that one first, or choose another directory", .0.display())]
+    InUse(PathBuf),
+    /// The operating system refuses.
+    #[error("{} cannot be used as a data directory: {source}", .path.display())]
+    Io {
+        /// The directory or the file in it.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl DataDir {
+    /// Opens or makes a member's directory, and locks it.
+    pub fn open(path: impl Into<PathBuf>) -> Result<DataDir, DataDirError> {
+        let path = path.into();
+        let failed = |path: &Path, source| DataDirError::Io { path: path.to_owned(), source };
+        fs::create_dir_all(&path).map_err(|error| failed(&path, error))?;
+        let lock_path = path.join("lock");
+        let lock = File::options().create(true).append(true).open(&lock_path);
+        let lock = lock.map_err(|error| failed(&lock_path, error))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(DataDir { path, _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(DataDirError::InUse(path)),
+            Err(TryLockError::Error(error)) => Err(failed(&lock_path, error)),
+        }
+    }
+
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the log belongs.
+    pub fn log(&self) -> PathBuf {
+        self.path.join("log")
+    }
+}

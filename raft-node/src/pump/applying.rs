@@ -1,0 +1,111 @@
+//! Committed entries on their way to the machine.
+//!
+//! One batch at a time, in the order of the log; while the machine works, the next one gathers.
+
+use raft_core::types::{Entry, EntryId, EntryKind, LogIndex};
+
+use super::event::{ApplyBatch, Clients, Errands};
+use super::fetching::Purpose;
+use super::planted::planted;
+use super::{Pump, StopReason};
+use crate::Committed;
+
+/// How far the machine is.
+#[derive(Debug)]
+pub(super) struct Applying {
+    applied: LogIndex,
+    /// The last entry of the batch that the machine has now, else the last applied.
+    claimed: LogIndex,
+    /// The last entry that may be applied.
+    applicable: LogIndex,
+    /// Whether the next entries are being read from the store.
+    fetching: bool,
+}
+
+impl Applying {
+    pub(super) fn new(applied: LogIndex) -> Applying {
+        Applying { applied, claimed: applied, applicable: applied, fetching: false }
+    }
+
+    /// The last entry that the machine has applied.
+    pub(super) fn applied(&self) -> LogIndex {
+        self.applied
+    }
+
+    /// The last entry whose waiting client has been looked for.
+    pub(super) fn claimed(&self) -> LogIndex {
+        self.claimed
+    }
+
+    /// Everything up to `upto` may be applied.
+    pub(super) fn release(&mut self, upto: LogIndex) {
+        self.applicable = self.applicable.max(upto);
+    }
+
+    fn is_ready(&self) -> bool {
+        self.claimed == self.applied && self.applied < self.applicable && !self.fetching
+    }
+}
+
+impl<C: Clients> Pump<C> {
+    /// The machine is done with its batch.
+    pub(super) fn on_applied(&mut self, errands: &mut Errands<C>) {
+        self.applying.applied = self.applying.claimed;
+        self.apply_more(errands);
+    }
+
+    /// Hands the machine its next batch, if it is free and there is one.
+    pub(super) fn apply_more(&mut self, errands: &mut Errands<C>) {
+        if !self.applying.is_ready() {
+            return;
+        }
+        let (first, last) = (self.applying.applied.next(), self.applying.applicable);
+        let max_bytes = self.limits.apply_bytes;
+        match self.tail.read(first, last, max_bytes) {
+            Some(entries) => self.apply(&entries, errands),
+            None => {
+                self.applying.fetching = true;
+                self.fetch(Purpose::Apply, first, last, max_bytes, errands);
+            }
+        }
+    }
+
+    /// Entries for the machine came from the store.
+    pub(super) fn on_fetched_to_apply(
+        &mut self,
+        result: Result<Vec<Entry>, raft_core::storage::LogError>,
+        errands: &mut Errands<C>,
+    ) {
+        self.applying.fetching = false;
+        match result {
+            Ok(entries) => self.apply(&entries, errands),
+            Err(error) => self.stop(StopReason::Store(error), errands),
+        }
+    }
+
+    /// Committed entries are never cut, so what was read is what is committed.
+    fn apply(&mut self, entries: &[Entry], errands: &mut Errands<C>) {
+        let Some(last) = entries.last() else { return };
+        let (first, upto) = (entries[0].id.index, last.id.index);
+        assert_eq!(first, self.applying.applied.next(), "L8: entries are applied in order, once");
+        let commands: Vec<Committed> = entries.iter().filter_map(command).collect();
+        let careless = planted!(self, LostAnsweredAsDone);
+        let stands = |id: EntryId| {
+            let at = id.index.get().checked_sub(first.get());
+            let entry = at.and_then(|at| entries.get(at as usize));
+            entry.is_some_and(|entry| entry.id == id || careless)
+        };
+        let claims = self.proposals.claim(&commands, stands, upto, &mut errands.failed);
+        self.counters.applied += commands.len() as u64;
+        self.applying.claimed = upto;
+        if commands.is_empty() {
+            return self.on_applied(errands);
+        }
+        errands.apply = Some(ApplyBatch { commands, claims, upto });
+    }
+}
+
+fn command(entry: &Entry) -> Option<Committed> {
+    (entry.kind == EntryKind::Command)
+        .then(|| Committed { id: entry.id, command: entry.payload.clone() })
+}

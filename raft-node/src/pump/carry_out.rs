@@ -1,0 +1,201 @@
+//! Carries out what the core says, one output after another.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use raft_core::consensus::{Appended, Input, Message, Output, Refusal, Source, Standing, Write};
+use raft_core::storage::WriteBatch;
+use raft_core::storage::record::{decode_membership, encode_membership};
+use raft_core::types::{Entry, EntryId, EntryKind, LogIndex, LogSpan, Membership, NodeId};
+
+use super::event::{Clients, Errands, Failed};
+use super::planted::planted;
+use super::{Pump, Section};
+use crate::{Content, Envelope, ProposeError, ReadError};
+
+impl<C: Clients> Pump<C> {
+    /// Steps the core, and carries out all that follows from it.
+    pub(super) fn step(&mut self, input: Input, errands: &mut Errands<C>) {
+        self.queue(input);
+        while let Some(output) = self.todo.pop_front() {
+            self.carry_out(output, errands);
+        }
+    }
+
+    /// Steps the core; its outputs wait for their turn.
+    pub(super) fn queue(&mut self, input: Input) {
+        self.raft.step(input, &mut self.stepped);
+        self.todo.extend(self.stepped.drain(..));
+    }
+
+    fn carry_out(&mut self, output: Output, errands: &mut Errands<C>) {
+        match output {
+            Output::Write(write) => self.write(write, errands),
+            Output::Send { to, message } => {
+                self.send(to, Content::Raft { message, entries: Vec::new() }, errands);
+            }
+            Output::SendEntries { to, message, send } => {
+                self.send_entries(to, message, send, errands);
+            }
+            Output::Apply { upto } => self.applying.release(upto),
+            Output::ProposalRefused(refusal) => self.refuse_round(refusal, errands),
+            Output::ReadReady { read, index } => self.reads.confirm(read, index),
+            Output::ReadRefused { read, refusal } => {
+                let error = ReadError::NotLeader { hint: hint(refusal) };
+                for group in self.reads.refuse(read) {
+                    errands.failed_reads.push((group, error.clone()));
+                }
+            }
+            Output::Became(standing) => self.became(standing, errands),
+            Output::Rejected { why, .. } => *self.counters.rejected.entry(why).or_insert(0) += 1,
+            // The peer is shown in the status; snapshots will help it.
+            Output::SnapshotNeeded { .. } => {}
+            Output::Stop => unreachable!("a log that cannot be read ends the member at the read"),
+        }
+    }
+
+    pub(super) fn send(&mut self, to: NodeId, content: Content, errands: &mut Errands<C>) {
+        self.counters.sent += 1;
+        errands.sends.push((to, Envelope { cluster: self.identity.cluster, content }));
+    }
+
+    // ---- writes ----
+
+    fn write(&mut self, write: Write, errands: &mut Errands<C>) {
+        if let Some(index) = write.truncate_after {
+            self.tail.truncate_after(index);
+        }
+        let append = match write.append {
+            Some(appended) => self.entries(appended, errands),
+            None => Vec::new(),
+        };
+        self.tail.push(&append, self.writes.written());
+        let (hard_state, truncate_after) = (write.hard_state, write.truncate_after);
+        let batch = WriteBatch { hard_state, truncate_after, append, ..WriteBatch::default() };
+        self.writes.push(write.seq, batch, self.raft.last().index);
+    }
+
+    /// Gives the ids of appended entries their payloads.
+    fn entries(&mut self, appended: Appended, errands: &mut Errands<C>) -> Vec<Entry> {
+        let span = appended.span;
+        match appended.source {
+            Source::Noop => vec![Entry::new(span.last_id(), EntryKind::Noop, Bytes::new())],
+            Source::Membership(membership) => {
+                let payload = encode_membership(&membership);
+                vec![Entry::new(span.last_id(), EntryKind::Membership, payload)]
+            }
+            Source::Append => {
+                let entries = std::mem::take(&mut self.payloads.append);
+                entries.into_iter().filter(|entry| entry.id.index >= span.first()).collect()
+            }
+            Source::Proposals => {
+                self.settle_round(&span, errands);
+                let commands = std::mem::take(&mut self.payloads.proposals);
+                self.counters.proposed += commands.len() as u64;
+                let ids = ids_from(EntryId::new(span.last_id().term, span.first()));
+                let entry = |(id, command)| Entry::new(id, EntryKind::Command, command);
+                ids.zip(commands).map(entry).collect()
+            }
+        }
+    }
+
+    /// The round's commands have their ids now: own clients wait for them, forwards are answered,
+    /// before the entries themselves go out.
+    fn settle_round(&mut self, span: &LogSpan, errands: &mut Errands<C>) {
+        let (term, mut index) = (span.last_id().term, span.first());
+        let deadline = self.now + self.limits.proposal_ticks;
+        for section in std::mem::take(&mut self.round.sections) {
+            let first = EntryId::new(term, index);
+            match section {
+                Section::Own { group, count } => {
+                    self.proposals.push(first, group, count, deadline);
+                    index = index.plus(count as u64);
+                }
+                Section::Forwarded { from, mut answer, count } => {
+                    answer.appended = Some(first);
+                    self.send(from, Content::ForwardAnswer(answer), errands);
+                    index = index.plus(count as u64);
+                }
+            }
+        }
+    }
+
+    /// This member led when the round's proposals came, and does no more.
+    fn refuse_round(&mut self, refusal: Refusal, errands: &mut Errands<C>) {
+        for section in std::mem::take(&mut self.round.sections) {
+            match section {
+                Section::Own { group, count } => {
+                    let error = ProposeError::NotLeader { hint: hint(refusal) };
+                    errands.failed.push(Failed { group, offset: 0, count, error });
+                }
+                Section::Forwarded { from, answer, .. } => {
+                    self.send(from, Content::ForwardAnswer(answer), errands);
+                }
+            }
+        }
+    }
+
+    // ---- what arrives ----
+
+    /// A message of the protocol. Its entries must be those that it names; memberships among them go
+    /// to the core by value.
+    pub(super) fn on_raft(
+        &mut self,
+        from: NodeId,
+        message: Message,
+        entries: Vec<Entry>,
+        errands: &mut Errands<C>,
+    ) {
+        let (true, Some(memberships)) = (names_all(&message, &entries), memberships(&entries))
+        else {
+            self.counters.malformed += 1;
+            return;
+        };
+        self.payloads.append = entries;
+        self.step(Input::Message { from, message, memberships }, errands);
+        self.payloads.append.clear();
+    }
+
+    fn became(&mut self, standing: Standing, errands: &mut Errands<C>) {
+        errands.standings.push(standing);
+        if standing.leader.is_some() {
+            let before = errands.failed.len();
+            self.forwarding.on_new_term(standing.term, &mut errands.failed);
+            if planted!(self, UnansweredForwardFailed) {
+                let error = ProposeError::NotLeader { hint: None };
+                errands.failed[before..].iter_mut().for_each(|f| f.error = error.clone());
+            }
+        }
+    }
+}
+
+fn hint(refusal: Refusal) -> Option<NodeId> {
+    match refusal {
+        Refusal::NotLeader { hint } | Refusal::LeaderChanged { hint } => hint,
+        _ => None,
+    }
+}
+
+fn ids_from(first: EntryId) -> impl Iterator<Item = EntryId> {
+    (0..).map(move |offset| EntryId::new(first.term, first.index.plus(offset)))
+}
+
+/// Whether the entries are exactly those that the message names.
+fn names_all(message: &Message, entries: &[Entry]) -> bool {
+    match message.span() {
+        Some(span) => {
+            span.len() == entries.len() as u64 && super::tail_cache::begin_span(entries, span)
+        }
+        None => entries.is_empty(),
+    }
+}
+
+/// The memberships among entries; none at all if one does not decode.
+fn memberships(entries: &[Entry]) -> Option<Vec<(LogIndex, Arc<Membership>)>> {
+    let of_kind = entries.iter().filter(|entry| entry.kind == EntryKind::Membership);
+    let decoded = |entry: &Entry| {
+        let membership = decode_membership(&entry.payload).ok()?;
+        Some((entry.id.index, Arc::new(membership)))
+    };
+    of_kind.map(decoded).collect()
+}

@@ -1,0 +1,34 @@
+//! What a member counts, in plain integers; published on the tick, never on the path of a write.
+
+use std::collections::BTreeMap;
+
+use raft_core::consensus::Rejection;
+
+/// Counts since the member's start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Turns of the pump.
+    pub turns: u64,
+    /// Commands that this member appended as leader.
+    pub proposed: u64,
+    /// Commands forwarded to a leader.
+    pub forwarded: u64,
+    /// Entries written.
+    pub entries_written: u64,
+    /// Writes handed to the store, each with one sync.
+    pub writes: u64,
+    /// Payload bytes written.
+    pub bytes_written: u64,
+    /// Commands applied.
+    pub applied: u64,
+    /// Envelopes sent.
+    pub sent: u64,
+    /// Envelopes that arrived.
+    pub delivered: u64,
+    /// Reads of entries from the store, because they were no longer in memory.
+    pub cold_fetches: u64,
+    /// Envelopes that were not well formed, or of another cluster.
+    pub malformed: u64,
+    /// Messages that the protocol did not take, by reason.
+    pub rejected: BTreeMap<Rejection, u64>,
+}

@@ -1,0 +1,162 @@
+//! What comes into the pump, and what it asks for.
+
+use std::fmt::Debug;
+
+use bytes::Bytes;
+use raft_core::consensus::Standing;
+use raft_core::storage::{LogError, WriteBatch};
+use raft_core::types::{Entry, LogIndex, NodeId};
+use thiserror::Error;
+
+use crate::{Committed, Envelope, ProposeError, ReadError};
+
+/// How whoever drives a pump names the clients that wait. The pump keeps these names and gives them
+/// back; it never looks inside.
+pub trait Clients: Debug {
+    /// A group of proposals that were handed in together.
+    type Proposals: Clone + Debug;
+    /// A group of reads that were handed in together.
+    type Reads: Debug;
+}
+
+/// One thing that happens to a member.
+#[derive(Debug)]
+pub enum Event<C: Clients> {
+    /// A tick of time has passed.
+    Tick,
+    /// Clients propose commands, at least one.
+    Propose {
+        /// The commands, in order.
+        commands: Vec<Bytes>,
+        /// Who waits for them.
+        group: C::Proposals,
+    },
+    /// Clients want to read.
+    Read {
+        /// Who waits.
+        group: C::Reads,
+    },
+    /// A peer sent something.
+    Deliver {
+        /// The peer, as the transport's handshake found.
+        from: NodeId,
+        /// What it sent.
+        envelope: Envelope,
+    },
+    /// The store has carried out the write it was handed.
+    Written(Result<(), LogError>),
+    /// The store has read what was asked for.
+    Fetched {
+        /// The name of the question.
+        fetch: FetchId,
+        /// The entries, from the first that was asked for; or why there are none.
+        result: Result<Vec<Entry>, LogError>,
+    },
+    /// The machine has applied the batch it was handed.
+    Applied,
+    /// The member is being closed.
+    Close,
+}
+
+/// The name of a question to the store's reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FetchId(pub u64);
+
+/// What a member wants done after a turn, in lanes that do not wait for each other. Whoever drives
+/// the pump hands the write to the disk first, then sends, then does the rest.
+#[derive(Debug)]
+pub struct Errands<C: Clients> {
+    /// Write this, then say [`Event::Written`]. There is at most one write at a time.
+    pub write: Option<WriteBatch>,
+    /// Send these, in order.
+    pub sends: Vec<(NodeId, Envelope)>,
+    /// Read these, then say [`Event::Fetched`] for each.
+    pub fetches: Vec<Fetch>,
+    /// Apply this, answer its claims, then say [`Event::Applied`]. There is at most one at a time.
+    pub apply: Option<ApplyBatch<C>>,
+    /// Tell clients that their proposals have failed, or that their fate is unknown.
+    pub failed: Vec<Failed<C>>,
+    /// Serve these reads: everything that was committed when they came, up to the index, is applied.
+    pub served: Vec<(C::Reads, LogIndex)>,
+    /// Tell clients that their reads cannot be served.
+    pub failed_reads: Vec<(C::Reads, ReadError)>,
+    /// The member has had these roles, terms and leaders, in order.
+    pub standings: Vec<Standing>,
+    /// The member's log cannot be written or read any more. Nothing else follows.
+    pub stop: Option<StopReason>,
+}
+
+/// Entries wanted from the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fetch {
+    /// The name of the question.
+    pub id: FetchId,
+    /// The first entry wanted.
+    pub first: LogIndex,
+    /// The last entry wanted.
+    pub last: LogIndex,
+    /// The most payload bytes wanted; at least one entry comes.
+    pub max_bytes: u64,
+}
+
+/// Proposals of one group that failed.
+#[derive(Debug)]
+pub struct Failed<C: Clients> {
+    /// The group.
+    pub group: C::Proposals,
+    /// The first proposal of the group that is meant.
+    pub offset: usize,
+    /// How many are meant.
+    pub count: usize,
+    /// Why.
+    pub error: ProposeError,
+}
+
+/// Committed entries for the machine, and who waits for which answer.
+#[derive(Debug)]
+pub struct ApplyBatch<C: Clients> {
+    /// The commands, in order; entries of other kinds are left out.
+    pub commands: Vec<Committed>,
+    /// Who waits, in the order of the commands.
+    pub claims: Vec<Claim<C>>,
+    /// The last entry of the batch, of whatever kind.
+    pub upto: LogIndex,
+}
+
+/// Clients that wait for the answers to consecutive commands.
+#[derive(Debug)]
+pub struct Claim<C: Clients> {
+    /// The group.
+    pub group: C::Proposals,
+    /// The first proposal of the group that is answered.
+    pub offset: usize,
+    /// The first command of the batch that answers.
+    pub position: usize,
+    /// How many follow each other.
+    pub count: usize,
+}
+
+/// Why a member stopped.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StopReason {
+    /// The store failed. The member can be started again once the cause is gone.
+    #[error("the log store failed: {0}")]
+    Store(#[from] LogError),
+}
+
+impl<C: Clients> Default for Errands<C> {
+    fn default() -> Errands<C> {
+        Errands {
+            write: None,
+            sends: Vec::new(),
+            fetches: Vec::new(),
+            apply: None,
+            failed: Vec::new(),
+            served: Vec::new(),
+            failed_reads: Vec::new(),
+            standings: Vec::new(),
+            stop: None,
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Entries for peers and for the machine: from memory where they are, else from the store.
+//!
+//! Between naming entries and reading them the log may be rewritten, so what was read is compared
+//! with what was named, id by id, and a difference drops the send; no message ever mixes two logs.
+
+use std::collections::BTreeMap;
+
+use raft_core::consensus::{Body, Input, Message, NotSent, SendId};
+use raft_core::storage::{LogError, LogErrorKind};
+use raft_core::types::{Entry, LogIndex, NodeId};
+
+use super::event::{Clients, Errands, Fetch, FetchId};
+use super::planted::planted;
+use super::tail_cache::begin_span;
+use super::{Pump, StopReason};
+use crate::Content;
+
+/// Questions to the store that are not answered yet.
+#[derive(Debug, Default)]
+pub(super) struct Fetching {
+    last_id: u64,
+    open: BTreeMap<FetchId, Purpose>,
+}
+
+/// What entries are for.
+#[derive(Debug)]
+pub(super) enum Purpose {
+    Apply,
+    Send { to: NodeId, message: Message, send: SendId },
+}
+
+impl<C: Clients> Pump<C> {
+    /// Asks the store. At most one question is open for each peer, and one for the machine.
+    pub(super) fn fetch(
+        &mut self,
+        purpose: Purpose,
+        first: LogIndex,
+        last: LogIndex,
+        max_bytes: u64,
+        errands: &mut Errands<C>,
+    ) {
+        self.fetching.last_id += 1;
+        let id = FetchId(self.fetching.last_id);
+        self.fetching.open.insert(id, purpose);
+        self.counters.cold_fetches += 1;
+        errands.fetches.push(Fetch { id, first, last, max_bytes });
+    }
+
+    /// The store has answered.
+    pub(super) fn on_fetched(
+        &mut self,
+        fetch: FetchId,
+        result: Result<Vec<Entry>, LogError>,
+        errands: &mut Errands<C>,
+    ) {
+        match self.fetching.open.remove(&fetch) {
+            Some(Purpose::Apply) => self.on_fetched_to_apply(result, errands),
+            Some(Purpose::Send { to, message, send }) => match result {
+                Ok(entries) => self.send_fetched(to, message, send, entries, errands),
+                Err(error) => self.on_fetch_failed(to, send, error, errands),
+            },
+            None => {}
+        }
+    }
+
+    /// Sends entries that the core named, or as many as fit.
+    pub(super) fn send_entries(
+        &mut self,
+        to: NodeId,
+        message: Message,
+        send: SendId,
+        errands: &mut Errands<C>,
+    ) {
+        let span = message.span().expect("an append has a span");
+        let (first, last, max_bytes) = (span.first(), span.last(), self.limits.append_bytes);
+        match self.tail.read(first, last, max_bytes) {
+            Some(entries) => self.send_fetched(to, message, send, entries, errands),
+            None => {
+                let purpose = Purpose::Send { to, message, send };
+                self.fetch(purpose, first, last, max_bytes, errands);
+            }
+        }
+    }
+
+    fn send_fetched(
+        &mut self,
+        to: NodeId,
+        mut message: Message,
+        send: SendId,
+        entries: Vec<Entry>,
+        errands: &mut Errands<C>,
+    ) {
+        let Body::Append { span, .. } = &mut message.body else { return };
+        let stands = begin_span(&entries, span) || planted!(self, RewrittenEntriesSent);
+        if entries.is_empty() || !stands {
+            return self.queue(Input::NotSent { to, send, why: NotSent::Rewritten });
+        }
+        let upto = entries[entries.len() - 1].id.index;
+        let bytes = entries.iter().map(Entry::size).sum();
+        if upto < span.last() {
+            *span = span.up_to(upto);
+        }
+        self.send(to, Content::Raft { message, entries }, errands);
+        self.queue(Input::Sent { to, send, upto, bytes });
+    }
+
+    fn on_fetch_failed(
+        &mut self,
+        to: NodeId,
+        send: SendId,
+        error: LogError,
+        errands: &mut Errands<C>,
+    ) {
+        let why = match error.kind {
+            LogErrorKind::Compacted { .. } => NotSent::Compacted,
+            LogErrorKind::Unavailable { .. } => NotSent::Rewritten,
+            _ => return self.stop(StopReason::Store(error), errands),
+        };
+        self.step(Input::NotSent { to, send, why }, errands);
+    }
+}

@@ -1,0 +1,48 @@
+//! Every limit of a member around its protocol, with its number.
+
+/// Limits of queues, batches and waits. Times are in ticks of 10 ms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The most bytes that one command may have. 8 MiB.
+    pub command_bytes: u64,
+    /// The most bytes of commands that wait at this member for their outcome; more proposers wait
+    /// for room. 64 MiB.
+    pub proposal_bytes: u64,
+    /// The most commands that wait at this member for their outcome. 65,536.
+    pub proposals: u64,
+    /// The most reads that wait at this member. 65,536.
+    pub reads: u64,
+    /// The most payload bytes that one append carries, unless its first entry alone is larger. 1 MiB.
+    pub append_bytes: u64,
+    /// The most payload bytes that one batch for the machine holds. 4 MiB.
+    pub apply_bytes: u64,
+    /// The most commands in one forward. 4,096.
+    pub forward_commands: usize,
+    /// The payload bytes of recent entries kept in memory, so that neither peers nor the machine
+    /// need the store. Entries that are not written yet come on top. 32 MiB.
+    pub tail_bytes: u64,
+    /// The most bytes that peers may have delivered and this member has not taken up. 64 MiB.
+    pub inbound_bytes: u64,
+    /// After how many ticks a proposal's outcome counts as unknown. 500 (5 s).
+    pub proposal_ticks: u64,
+    /// After how many ticks a read is given up. 500 (5 s).
+    pub read_ticks: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            command_bytes: 8 << 20,
+            proposal_bytes: 64 << 20,
+            proposals: 65_536,
+            reads: 65_536,
+            append_bytes: 1 << 20,
+            apply_bytes: 4 << 20,
+            forward_commands: 4096,
+            tail_bytes: 32 << 20,
+            inbound_bytes: 64 << 20,
+            proposal_ticks: 500,
+            read_ticks: 500,
+        }
+    }
+}

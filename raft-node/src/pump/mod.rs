@@ -1,0 +1,383 @@
+//! The pump: one member's protocol with everything around it that needs no thread.
+//!
+//! [`Pump::turn`] takes events, steps the core, carries out what it says, and leaves a list of
+//! errands for whoever drives it. It never blocks and never awaits, so one turn can handle all that
+//! came since the last: proposals of all clients become one append, writes are merged into one,
+//! everything a peer is owed goes out once. The simulator runs this very code.
+//!
+//! ```text
+//!   events --> take each --> step the core --> carry out its outputs --> settle --> errands
+//!                               ^                     |
+//!                               +------ sent, read ---+
+//! ```
+//!
+//! | room | |
+//! |---|---|
+//! | `carry_out` | the core's outputs, one by one |
+//! | `proposals`, `forwarding`, `reads` | clients that wait |
+//! | `group_commit` | writes, merged |
+//! | `tail_cache`, `fetching` | entries for peers and for the machine, from memory or the store |
+//! | `applying` | committed entries, on their way to the machine |
+
+mod applying;
+mod carry_out;
+mod counters;
+mod event;
+mod fetching;
+mod forwarding;
+mod group_commit;
+mod limits;
+mod planted;
+mod proposals;
+mod reads;
+mod tail_cache;
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use raft_core::consensus::{Config, Input, Output, Raft, RoleName, Start, Status};
+use raft_core::types::{Entry, Identity, LogIndex, NodeId};
+
+use self::applying::Applying;
+pub use self::counters::Counters;
+pub use self::event::{
+    ApplyBatch, Claim, Clients, Errands, Event, Failed, Fetch, FetchId, StopReason,
+};
+use self::fetching::Fetching;
+use self::forwarding::Forwarding;
+use self::group_commit::GroupCommit;
+pub use self::limits::Limits;
+#[cfg(feature = "mutants")]
+pub use self::planted::PumpBug;
+use self::planted::planted;
+use self::proposals::Proposals;
+use self::reads::Reads;
+use self::tail_cache::TailCache;
+use crate::{Content, Envelope, Forward, ForwardAnswer, ProposeError, ReadError};
+
+/// One member's protocol and what surrounds it.
+#[derive(Debug)]
+pub struct Pump<C: Clients> {
+    raft: Raft,
+    identity: Identity,
+    limits: Limits,
+    /// Ticks since the start.
+    now: u64,
+    tail: TailCache,
+    writes: GroupCommit,
+    proposals: Proposals<C>,
+    forwarding: Forwarding<C>,
+    reads: Reads<C>,
+    fetching: Fetching,
+    applying: Applying,
+    counters: Counters,
+    ended: bool,
+    /// What this turn proposes.
+    round: Round<C>,
+    /// The payloads that the core's next outputs may name.
+    payloads: Payloads,
+    /// Outputs that are yet to be carried out, and the list that the core fills.
+    todo: VecDeque<Output>,
+    stepped: Vec<Output>,
+    /// A bug to run with, for tests of the tests.
+    #[cfg(feature = "mutants")]
+    planted: Option<PumpBug>,
+}
+
+/// The proposals of one turn: commands in order, and whose they are.
+#[derive(Debug)]
+struct Round<C: Clients> {
+    commands: Vec<Bytes>,
+    sections: Vec<Section<C>>,
+}
+
+/// Consecutive commands of one origin.
+#[derive(Debug)]
+enum Section<C: Clients> {
+    Own { group: C::Proposals, count: usize },
+    Forwarded { from: NodeId, answer: ForwardAnswer, count: usize },
+}
+
+/// Bytes that belong to the input being stepped.
+#[derive(Debug, Default)]
+struct Payloads {
+    proposals: Vec<Bytes>,
+    append: Vec<Entry>,
+}
+
+impl<C: Clients> Pump<C> {
+    /// A member's pump. `start_number` is random, so that no other start of this member has it.
+    pub fn new(
+        identity: Identity,
+        config: Config,
+        limits: Limits,
+        start: Start,
+        start_number: u64,
+    ) -> Pump<C> {
+        let (last, applied) = (start.last, start.applied);
+        Pump {
+            raft: Raft::new(config, start),
+            identity,
+            now: 0,
+            tail: TailCache::new(limits.tail_bytes),
+            writes: GroupCommit::new(last),
+            proposals: Proposals::new(),
+            forwarding: Forwarding::new(start_number),
+            reads: Reads::new(),
+            fetching: Fetching::default(),
+            applying: Applying::new(applied),
+            counters: Counters::default(),
+            ended: false,
+            round: Round { commands: Vec::new(), sections: Vec::new() },
+            payloads: Payloads::default(),
+            todo: VecDeque::new(),
+            stepped: Vec::new(),
+            #[cfg(feature = "mutants")]
+            planted: None,
+            limits,
+        }
+    }
+
+    /// Takes everything that happened, and leaves what is to be done.
+    pub fn turn(&mut self, events: &mut Vec<Event<C>>, errands: &mut Errands<C>) {
+        self.counters.turns += 1;
+        for event in events.drain(..) {
+            self.take(event, errands);
+        }
+        if !self.ended {
+            self.settle(errands);
+        }
+    }
+
+    /// Runs with a bug from now on.
+    #[cfg(feature = "mutants")]
+    pub fn plant(&mut self, bug: PumpBug) {
+        self.planted = Some(bug);
+    }
+
+    /// What people see of the protocol.
+    pub fn status(&self) -> Status {
+        self.raft.status()
+    }
+
+    /// The last entry that the machine has applied.
+    pub fn applied(&self) -> LogIndex {
+        self.applying.applied()
+    }
+
+    /// What was counted.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Payload bytes of recent entries in memory.
+    pub fn tail_bytes(&self) -> u64 {
+        self.tail.bytes()
+    }
+
+    /// Whether nobody waits for anything here.
+    pub fn is_idle(&self) -> bool {
+        self.proposals.is_empty() && self.reads.is_empty()
+    }
+
+    /// The protocol's state, for the laws.
+    pub fn raft(&self) -> &Raft {
+        &self.raft
+    }
+
+    /// Whether the member has stopped or was closed.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    fn take(&mut self, event: Event<C>, errands: &mut Errands<C>) {
+        if self.ended {
+            return refuse_after_end(event, errands);
+        }
+        match event {
+            Event::Tick => self.on_tick(errands),
+            Event::Propose { commands, group } => self.on_propose(commands, group, errands),
+            Event::Read { group } => self.reads.arrived.push(group),
+            Event::Deliver { from, envelope } => self.on_envelope(from, envelope, errands),
+            Event::Written(Ok(())) => {
+                let seq = self.writes.finish();
+                self.step(Input::Durable { seq }, errands);
+            }
+            Event::Written(Err(error)) => self.stop(StopReason::Store(error), errands),
+            Event::Fetched { fetch, result } => self.on_fetched(fetch, result, errands),
+            Event::Applied => self.on_applied(errands),
+            Event::Close => self.end(errands),
+        }
+    }
+
+    fn on_tick(&mut self, errands: &mut Errands<C>) {
+        self.now += 1;
+        self.step(Input::Tick, errands);
+        self.proposals.expire(self.now, &mut errands.failed);
+        self.forwarding.expire(self.now, &mut errands.failed);
+        if !self.reads.is_empty() {
+            let failed = &mut errands.failed_reads;
+            self.reads.give_up(Some(self.now), &ReadError::Timeout, failed);
+        }
+    }
+
+    // ---- what comes in ----
+
+    fn on_propose(&mut self, commands: Vec<Bytes>, group: C::Proposals, errands: &mut Errands<C>) {
+        let standing = self.raft.standing();
+        match (standing.role, standing.leader) {
+            (RoleName::Leader, _) => {
+                self.round.sections.push(Section::Own { group, count: commands.len() });
+                self.round.commands.extend(commands);
+            }
+            (_, Some(leader)) => self.forward(leader, commands, group, errands),
+            (_, None) => {
+                let error = ProposeError::NotLeader { hint: None };
+                errands.failed.push(Failed { group, offset: 0, count: commands.len(), error });
+            }
+        }
+    }
+
+    fn forward(
+        &mut self,
+        leader: NodeId,
+        commands: Vec<Bytes>,
+        group: C::Proposals,
+        errands: &mut Errands<C>,
+    ) {
+        self.counters.forwarded += commands.len() as u64;
+        let (term, deadline) = (self.raft.term(), self.now + self.limits.proposal_ticks);
+        let forward = self.forwarding.wrap(leader, term, commands, group, deadline);
+        self.send(leader, Content::Forward(forward), errands);
+    }
+
+    fn on_envelope(&mut self, from: NodeId, envelope: Envelope, errands: &mut Errands<C>) {
+        self.counters.delivered += 1;
+        if envelope.cluster != self.identity.cluster {
+            self.counters.malformed += 1;
+            return;
+        }
+        match envelope.content {
+            Content::Raft { message, entries } => self.on_raft(from, message, entries, errands),
+            Content::Forward(forward) => self.on_forward(from, forward, errands),
+            Content::ForwardAnswer(answer) => self.on_forward_answer(from, &answer, errands),
+        }
+    }
+
+    /// Takes a follower's proposals, in exactly the term in which it knows this member to lead.
+    fn on_forward(&mut self, from: NodeId, forward: Forward, errands: &mut Errands<C>) {
+        let leads = self.raft.is_leader() && self.raft.term() == forward.term;
+        let fits = |command: &Bytes| command.len() as u64 <= self.limits.command_bytes;
+        if !leads || forward.commands.is_empty() || !forward.commands.iter().all(fits) {
+            let answer = forwarding::answer(&forward, None);
+            return self.send(from, Content::ForwardAnswer(answer), errands);
+        }
+        let is_new = self.forwarding.takes(from, &forward, forward.term);
+        if is_new || planted!(self, ForwardTakenTwice) {
+            let answer = forwarding::answer(&forward, None);
+            let count = forward.commands.len();
+            self.round.sections.push(Section::Forwarded { from, answer, count });
+            self.round.commands.extend(forward.commands);
+        }
+    }
+
+    fn on_forward_answer(
+        &mut self,
+        from: NodeId,
+        answer: &ForwardAnswer,
+        errands: &mut Errands<C>,
+    ) {
+        let Some(forward) = self.forwarding.settle(from, answer) else { return };
+        match answer.appended {
+            None => {
+                let hint = self.raft.leader().filter(|leader| *leader != from);
+                errands.failed.push(forward.fail(ProposeError::NotLeader { hint }));
+            }
+            // The answer came after its entries were applied: they may be the client's, and what
+            // they were answered is gone.
+            Some(first) if first.index <= self.applying.claimed() => {
+                errands.failed.push(forward.fail(ProposeError::Unknown));
+            }
+            Some(first) => {
+                let (group, count, deadline) = (forward.group, forward.count, forward.deadline);
+                self.proposals.push(first, group, count, deadline);
+            }
+        }
+    }
+
+    // ---- the end of a turn ----
+
+    fn settle(&mut self, errands: &mut Errands<C>) {
+        self.propose_round(errands);
+        if let Some(read) = self.reads.ask(self.now + self.limits.read_ticks) {
+            self.step(Input::ReadIndex { read }, errands);
+        }
+        self.apply_more(errands);
+        let applied = match planted!(self, ReadServedBeforeApplied) {
+            true => LogIndex::new(u64::MAX),
+            false => self.applying.applied(),
+        };
+        self.reads.serve(applied, &mut errands.served);
+        self.write_more(errands);
+    }
+
+    /// Everything that was proposed in this turn becomes one append.
+    fn propose_round(&mut self, errands: &mut Errands<C>) {
+        if self.round.commands.is_empty() {
+            return;
+        }
+        let count = self.round.commands.len() as u64;
+        let mut origins = Vec::new();
+        for section in &self.round.sections {
+            if let Section::Forwarded { from, .. } = section {
+                origins.push(*from);
+            }
+        }
+        self.payloads.proposals = std::mem::take(&mut self.round.commands);
+        self.step(Input::Propose { count, origins }, errands);
+        self.payloads.proposals.clear();
+        self.round.sections.clear();
+    }
+
+    fn write_more(&mut self, errands: &mut Errands<C>) {
+        let Some(mut batch) = self.writes.start() else { return };
+        batch.commit_hint = Some(self.raft.commit());
+        self.counters.writes += 1;
+        self.counters.entries_written += batch.append.len() as u64;
+        self.counters.bytes_written += batch.size();
+        errands.write = Some(batch);
+    }
+
+    // ---- the end of the member ----
+
+    fn stop(&mut self, reason: StopReason, errands: &mut Errands<C>) {
+        errands.stop = Some(reason);
+        self.end(errands);
+    }
+
+    fn end(&mut self, errands: &mut Errands<C>) {
+        self.ended = true;
+        for section in self.round.sections.drain(..) {
+            if let Section::Own { group, count } = section {
+                let error = ProposeError::Closed;
+                errands.failed.push(Failed { group, offset: 0, count, error });
+            }
+        }
+        self.round.commands.clear();
+        self.proposals.abandon(&mut errands.failed);
+        self.forwarding.abandon(&mut errands.failed);
+        self.reads.give_up(None, &ReadError::Closed, &mut errands.failed_reads);
+    }
+}
+
+/// After the end everything that clients ask is refused, and all else is dropped.
+fn refuse_after_end<C: Clients>(event: Event<C>, errands: &mut Errands<C>) {
+    match event {
+        Event::Propose { commands, group } => {
+            let (offset, count, error) = (0, commands.len(), ProposeError::Closed);
+            errands.failed.push(Failed { group, offset, count, error });
+        }
+        Event::Read { group } => errands.failed_reads.push((group, ReadError::Closed)),
+        _ => {}
+    }
+}

@@ -1,0 +1,49 @@
+//! Planted bugs of the pump, for tests of the tests; see the core's `planted` room.
+//!
+//! They exist only with the feature `mutants`, and act only after [`Pump::plant`](super::Pump).
+
+/// A bug to run with.
+#[cfg(feature = "mutants")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PumpBug {
+    /// A leader takes a copy of a forward that it has taken.
+    ForwardTakenTwice,
+    /// A client whose command was lost is answered as if it had been done.
+    LostAnsweredAsDone,
+    /// Reads are served before what they must see is applied.
+    ReadServedBeforeApplied,
+    /// Entries that are not those of their message are sent, where the log was rewritten meanwhile.
+    RewrittenEntriesSent,
+    /// A forward whose answer never came is told to have failed when a new leader is known.
+    UnansweredForwardFailed,
+}
+
+#[cfg(feature = "mutants")]
+impl PumpBug {
+    /// All of them.
+    pub const ALL: [PumpBug; 5] = [
+        PumpBug::ForwardTakenTwice,
+        PumpBug::LostAnsweredAsDone,
+        PumpBug::ReadServedBeforeApplied,
+        PumpBug::RewrittenEntriesSent,
+        PumpBug::UnansweredForwardFailed,
+    ];
+}
+
+/// Whether a pump runs with this bug.
+#[cfg(feature = "mutants")]
+macro_rules! planted {
+    ($pump:expr, $bug:ident) => {
+        $pump.planted == Some($crate::pump::PumpBug::$bug)
+    };
+}
+
+/// Without the feature none does.
+#[cfg(not(feature = "mutants"))]
+macro_rules! planted {
+    ($pump:expr, $bug:ident) => {
+        false
+    };
+}
+
+pub(super) use planted;

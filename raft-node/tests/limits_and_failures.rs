@@ -1,0 +1,302 @@
+//! What happens at the edges: clients faster than the disk, a dead follower, a failing store, a
+//! restart of everything.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use log_memory::{MemoryDisk, MemoryLog, SyncMode};
+use raft_core::consensus::RoleName;
+use raft_core::storage::{
+    LogBounds, LogError, LogOp, LogReader, LogStore, Recovered, StableStore, Store, StoreInfo,
+    WriteBatch,
+};
+use raft_core::types::{Entry, EntryId, HardState, Identity, LogIndex, Membership, NodeId, Term};
+use raft_node::{
+    Committed, InProcessNetwork, Limits, Node, NodeConfig, NodeEvent, ProposeError, ReadError,
+    Replies, StateMachine, bootstrap,
+};
+
+/// Counts commands and their bytes; answers the count.
+#[derive(Default)]
+struct Count {
+    count: u64,
+}
+
+impl StateMachine for Count {
+    fn apply(&mut self, commands: &[Committed], replies: &mut Replies) {
+        for _ in commands {
+            self.count += 1;
+            replies.push(Bytes::from(self.count.to_string()));
+        }
+    }
+
+    fn read(&self, _query: &[u8]) -> Bytes {
+        Bytes::from(self.count.to_string())
+    }
+}
+
+/// A memory log behind a disk that is as slow, or as broken, as a test wants.
+struct HardDisk {
+    log: MemoryLog,
+    delay: Duration,
+    broken: Arc<AtomicBool>,
+}
+
+#[async_trait]
+impl StableStore for HardDisk {
+    async fn load_identity(&mut self) -> Result<Option<Identity>, LogError> {
+        self.log.load_identity().await
+    }
+    async fn save_identity(&mut self, identity: &Identity) -> Result<(), LogError> {
+        self.log.save_identity(identity).await
+    }
+    async fn load_hard_state(&mut self) -> Result<HardState, LogError> {
+        self.log.load_hard_state().await
+    }
+    async fn save_hard_state(&mut self, hard_state: HardState) -> Result<(), LogError> {
+        self.log.save_hard_state(hard_state).await
+    }
+}
+
+#[async_trait]
+impl LogStore for HardDisk {
+    fn bounds(&self) -> LogBounds {
+        self.log.bounds()
+    }
+    async fn append(&mut self, entries: &[Entry]) -> Result<(), LogError> {
+        self.log.append(entries).await
+    }
+    async fn truncate_after(&mut self, index: LogIndex) -> Result<(), LogError> {
+        self.log.truncate_after(index).await
+    }
+    async fn purge_upto(&mut self, upto: EntryId) -> Result<(), LogError> {
+        self.log.purge_upto(upto).await
+    }
+    async fn reset(&mut self, boundary: EntryId) -> Result<(), LogError> {
+        self.log.reset(boundary).await
+    }
+    fn reader(&self) -> Box<dyn LogReader> {
+        Box::new(SameReader(self.log.reader()))
+    }
+}
+
+#[async_trait]
+impl Store for HardDisk {
+    fn info(&self) -> StoreInfo {
+        StoreInfo { may_block: true, ..self.log.info() }
+    }
+    async fn write(&mut self, batch: WriteBatch) -> Result<(), LogError> {
+        std::thread::sleep(self.delay);
+        if self.broken.load(Ordering::Relaxed) {
+            return Err(LogError::io(LogOp::Sync, std::io::Error::other("the disk is gone")));
+        }
+        self.log.write(batch).await
+    }
+    async fn recover(&mut self) -> Result<Recovered, LogError> {
+        self.log.recover().await
+    }
+}
+
+struct SameReader(Box<dyn LogReader>);
+
+#[async_trait]
+impl LogReader for SameReader {
+    async fn read(&mut self, range: Range<LogIndex>, max: u64) -> Result<Vec<Entry>, LogError> {
+        self.0.read(range, max).await
+    }
+    async fn term(&mut self, index: LogIndex) -> Result<Term, LogError> {
+        self.0.term(index).await
+    }
+}
+
+fn node_id(number: u64) -> NodeId {
+    NodeId::new(number).expect("not zero")
+}
+
+struct Cluster {
+    network: InProcessNetwork,
+    disks: Vec<MemoryDisk>,
+    broken: Arc<AtomicBool>,
+    delay: Duration,
+    limits: Limits,
+}
+
+impl Cluster {
+    fn new(size: usize, delay: Duration, limits: Limits) -> Cluster {
+        Cluster {
+            network: InProcessNetwork::new(),
+            disks: (0..size).map(|_| MemoryDisk::new(SyncMode::EachWrite)).collect(),
+            broken: Arc::default(),
+            delay,
+            limits,
+        }
+    }
+
+    async fn start(&self, number: u64) -> Node {
+        let log = MemoryLog::open(&self.disks[number as usize - 1]).expect("nobody has it");
+        let mut store = HardDisk { log, delay: self.delay, broken: Arc::clone(&self.broken) };
+        let members = (1..=self.disks.len() as u64).map(|n| (node_id(n), Bytes::new()));
+        let membership = Membership::of_voters(members).expect("sound");
+        let identity = bootstrap(&mut store, "edges", node_id(number), &membership).await;
+        identity.expect("blank, or bootstrapped just so");
+        let config = NodeConfig { limits: self.limits.clone(), ..NodeConfig::default() };
+        let (transport, machine) = (self.network.transport(), Box::<Count>::default());
+        Node::start(config, Box::new(store), transport, machine).await.expect("it starts")
+    }
+
+    async fn start_all(&self) -> Vec<Node> {
+        let mut nodes = Vec::new();
+        for number in 1..=self.disks.len() as u64 {
+            nodes.push(self.start(number).await);
+        }
+        nodes
+    }
+}
+
+/// The leader among members, once one of them knows that it leads.
+async fn leader(nodes: &[Node]) -> usize {
+    for _ in 0..2000 {
+        let leads = |node: &Node| {
+            let status = node.status();
+            status.raft.standing.role == RoleName::Leader && !status.closed
+        };
+        if let Some(at) = nodes.iter().position(leads) {
+            return at;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("nobody leads after 20 s");
+}
+
+async fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..2000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("not within 20 s: {what}");
+}
+
+#[tokio::test]
+async fn clients_that_outrun_the_disk_wait_and_memory_stays_bounded() {
+    const SIZE: usize = 4096;
+    let limits = Limits {
+        proposals: 64,
+        proposal_bytes: 40 * SIZE as u64,
+        tail_bytes: 64 << 10,
+        ..Limits::default()
+    };
+    let cluster = Cluster::new(1, Duration::from_millis(5), limits.clone());
+    let nodes = cluster.start_all().await;
+    leader(&nodes).await;
+    let command = Bytes::from(vec![7; SIZE]);
+    let mut clients = Vec::new();
+    for _ in 0..400 {
+        let (node, command) = (nodes[0].clone(), command.clone());
+        clients.push(tokio::spawn(async move { node.propose(command).await }));
+    }
+    let mut most = 0;
+    let mut busy = 0;
+    while clients.iter().any(|client| !client.is_finished()) {
+        let status = nodes[0].status();
+        most = most.max(status.proposals_waiting);
+        assert!(status.proposal_bytes_waiting <= limits.proposal_bytes);
+        assert!(status.tail_bytes <= limits.tail_bytes + limits.proposal_bytes);
+        let tried =
+            tokio::time::timeout(Duration::from_millis(1), nodes[0].try_propose(command.clone()));
+        busy += u64::from(matches!(tried.await, Ok(Err(ProposeError::Busy))));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    for client in clients {
+        client.await.expect("no panic").expect("everyone is served in the end");
+    }
+    assert_eq!(most, 40, "40 commands fill the room of {} bytes", limits.proposal_bytes);
+    assert!(busy > 0, "who does not want to wait is told so");
+}
+
+#[tokio::test]
+async fn a_dead_follower_costs_no_memory_and_catches_up() {
+    let limits = Limits { tail_bytes: 64 << 10, append_bytes: 16 << 10, ..Limits::default() };
+    let cluster = Cluster::new(3, Duration::ZERO, limits.clone());
+    let mut nodes = cluster.start_all().await;
+    let at = leader(&nodes).await;
+    let victim = (at + 1) % 3;
+    nodes[victim].shutdown().await;
+    let command = Bytes::from(vec![7; 1024]);
+    for _ in 0..40 {
+        let commands = (0..100).map(|_| command.clone());
+        for answer in nodes[at].propose_many(commands).await {
+            answer.expect("two of three are a majority");
+        }
+        let status = nodes[at].status();
+        let bound = limits.tail_bytes + 100 * 1024;
+        assert!(status.tail_bytes <= bound, "{} in memory", status.tail_bytes);
+    }
+    nodes[victim] = cluster.start(victim as u64 + 1).await;
+    let target = nodes[at].status().raft.commit;
+    wait_until("the follower caught up", || nodes[victim].status().applied >= target).await;
+    assert!(nodes[at].status().counters.cold_fetches > 0, "old entries came from the store");
+    assert_eq!(nodes[victim].read(Bytes::new()).await, Ok(Bytes::from("4000")));
+}
+
+#[tokio::test]
+async fn everything_acknowledged_is_there_after_a_restart_of_all() {
+    let cluster = Cluster::new(3, Duration::ZERO, Limits::default());
+    let nodes = cluster.start_all().await;
+    let at = leader(&nodes).await;
+    for count in 1..=50u64 {
+        let answer = nodes[at].propose(Bytes::from_static(b"x")).await.expect("a stable leader");
+        assert_eq!(answer, count.to_string());
+    }
+    for node in &nodes {
+        node.shutdown().await;
+    }
+    let nodes = cluster.start_all().await;
+    leader(&nodes).await;
+    for node in &nodes {
+        node.wait_for_leader().await;
+        assert_eq!(node.read(Bytes::new()).await, Ok(Bytes::from("50")));
+    }
+}
+
+#[tokio::test]
+async fn a_store_error_stops_the_member_loudly_and_wholly() {
+    let cluster = Cluster::new(1, Duration::ZERO, Limits::default());
+    let nodes = cluster.start_all().await;
+    leader(&nodes).await;
+    let mut events = nodes[0].events();
+    cluster.broken.store(true, Ordering::Relaxed);
+    let outcome = nodes[0].propose(Bytes::from_static(b"x")).await;
+    assert_eq!(outcome, Err(ProposeError::Unknown), "it may have reached the disk");
+    assert_eq!(nodes[0].propose(Bytes::new()).await, Err(ProposeError::Closed));
+    assert_eq!(nodes[0].read(Bytes::new()).await, Err(ReadError::Closed));
+    let stopped = nodes[0].status().stopped.clone().expect("the status says why");
+    assert!(stopped.contains("the disk is gone"), "{stopped}");
+    loop {
+        match events.recv().await.expect("an event says so") {
+            NodeEvent::Stopped(why) => break assert_eq!(why, stopped),
+            _ => continue,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_leader_with_a_stalled_disk_gives_up_its_place() {
+    let cluster = Cluster::new(3, Duration::ZERO, Limits::default());
+    let mut nodes = cluster.start_all().await;
+    let at = leader(&nodes).await;
+    nodes[at].shutdown().await;
+    let mut slow = Cluster { delay: Duration::from_secs(3), ..cluster };
+    // Alone in its slowness: the others keep their disks.
+    let number = at as u64 + 1;
+    nodes[at] = slow.start(number).await;
+    slow.delay = Duration::ZERO;
+    let second = leader(&nodes).await;
+    assert_ne!(second, at, "whose disk completes nothing for 3 s cannot win");
+    nodes[second].propose(Bytes::from_static(b"x")).await.expect("two good disks are a majority");
+}

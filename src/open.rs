@@ -1,0 +1,107 @@
+//! The choice of a log at start-up, from a name.
+//!
+//! This is sugar: every constructor of a member takes a boxed store, whoever made it.
+
+use std::path::Path;
+
+use raft_core::storage::{LogError, Store};
+use thiserror::Error;
+
+/// The backends of this project, and the feature that compiles each in.
+const KNOWN: [&str; 4] = ["memory", "file", "rocksdb", "sqlite"];
+
+/// A log to open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LogConfig {
+    /// In memory: everything is gone with the process.
+    #[cfg(feature = "memory")]
+    Memory,
+    /// In flat files in this directory, which is made if it is missing.
+    #[cfg(feature = "file")]
+    File {
+        /// The directory of the log's files.
+        dir: std::path::PathBuf,
+    },
+}
+
+/// Why a log could not be opened.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// No backend has this name.
+    #[error("there is no log backend '{name}'; this build has: {}", .compiled.join(", "))]
+    Unknown {
+        /// The name.
+        name: String,
+        /// The backends of this build.
+        compiled: Vec<&'static str>,
+    },
+    /// The backend exists, and was not compiled in.
+    #[error(
+        "the log backend '{name}' is not in this build: build with `--features {name}`; this build has: {}",
+        .compiled.join(", ")
+    )]
+    NotCompiledIn {
+        /// The name, which is that of the feature too.
+        name: String,
+        /// The backends of this build.
+        compiled: Vec<&'static str>,
+    },
+    /// The store could not be opened.
+    #[error(transparent)]
+    Store(#[from] LogError),
+}
+
+impl LogConfig {
+    /// The backends of this build.
+    pub fn compiled() -> Vec<&'static str> {
+        let memory = cfg!(feature = "memory").then_some("memory");
+        let file = cfg!(feature = "file").then_some("file");
+        memory.into_iter().chain(file).collect()
+    }
+
+    /// The log that a backend's name means, with its files, if it has any, in `dir`.
+    pub fn from_name(name: &str, dir: impl AsRef<Path>) -> Result<LogConfig, OpenError> {
+        match name {
+            #[cfg(feature = "memory")]
+            "memory" => Ok(LogConfig::Memory),
+            #[cfg(feature = "file")]
+            "file" => Ok(LogConfig::File { dir: dir.as_ref().to_owned() }),
+            _ => Err(unavailable(name, dir.as_ref())),
+        }
+    }
+
+    /// Whether the log outlives its process.
+    pub fn is_durable(&self) -> bool {
+        // Without a backend there is no value, so the match is on the place itself.
+        match *self {
+            #[cfg(feature = "memory")]
+            LogConfig::Memory => false,
+            #[cfg(feature = "file")]
+            LogConfig::File { .. } => true,
+        }
+    }
+
+    /// Opens the log. May read much of it; call it where blocking is allowed.
+    pub fn open(&self) -> Result<Box<dyn Store>, OpenError> {
+        match *self {
+            #[cfg(feature = "memory")]
+            LogConfig::Memory => Ok(Box::new(log_memory::MemoryLog::new())),
+            #[cfg(feature = "file")]
+            LogConfig::File { ref dir } => {
+                let config = log_file::FileLogConfig::new(dir);
+                Ok(Box::new(log_file::FileLog::open(config)?))
+            }
+        }
+    }
+}
+
+/// Why no log goes by this name here.
+fn unavailable(name: &str, _dir: &Path) -> OpenError {
+    let (compiled, owned) = (LogConfig::compiled(), name.to_owned());
+    match KNOWN.contains(&name) {
+        true => OpenError::NotCompiledIn { name: owned, compiled },
+        false => OpenError::Unknown { name: owned, compiled },
+    }
+}

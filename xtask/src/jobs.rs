@@ -1,0 +1,123 @@
+//! The table of jobs, in the order in which they run: the quick ones that fail most often first.
+//!
+//! To add a job, add a line. `Depth::Deep` marks one that only `--deep` runs.
+
+/// One thing that is checked.
+#[derive(Clone, Copy, Debug)]
+pub struct Job {
+    /// The name in the table of times.
+    pub name: &'static str,
+    /// Who runs it.
+    pub depth: Depth,
+    /// What is done.
+    pub work: Work,
+}
+
+/// Who runs a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Everybody.
+    Always,
+    /// Only who asks for `--deep`.
+    Deep,
+}
+
+/// What a job does.
+#[derive(Clone, Copy, Debug)]
+pub enum Work {
+    /// Looks for what the other jobs call, and installs it where it can.
+    Packages,
+    /// Runs cargo with these words; the pairs are added to its environment.
+    Cargo(&'static str, &'static [(&'static str, &'static str)]),
+    /// Checks a package with one of its features and no other; with none where that is empty.
+    Alone(&'static str, &'static str),
+}
+
+use Depth::{Always, Deep};
+use Work::{Alone, Cargo, Packages};
+
+const JOBS: &[Job] = &[
+    job("system packages", Always, Packages),
+    job("format", Always, Cargo("fmt --all --check", &[])),
+    job("tidy", Always, Cargo("test --package harness --test tidy", &[])),
+    job("clippy", Always, Cargo("clippy --workspace --all-targets -- --deny warnings", &[])),
+    job("kontiki, no feature", Always, Alone("kontiki", "")),
+    job("kontiki, memory alone", Always, Alone("kontiki", "memory")),
+    job("kontiki, file alone", Always, Alone("kontiki", "file")),
+    job("cli, memory alone", Always, Alone("kontiki-cli", "memory")),
+    job("cli, file alone", Always, Alone("kontiki-cli", "file")),
+    job("tests", Always, Cargo("test --workspace --all-targets", &[])),
+    job("doc tests", Always, Cargo("test --workspace --doc", &[])),
+    job(
+        "documentation",
+        Always,
+        Cargo("doc --no-deps --workspace", &[("RUSTDOCFLAGS", "--deny warnings")]),
+    ),
+    job("examples", Always, Cargo("build --workspace --examples", &[])),
+    job("tests, optimized", Deep, Cargo("test --workspace --release", &[])),
+];
+
+const fn job(name: &'static str, depth: Depth, work: Work) -> Job {
+    Job { name, depth, work }
+}
+
+/// The jobs that are run, in order.
+pub fn table(deep: bool) -> Vec<Job> {
+    JOBS.iter().copied().filter(|job| deep || job.depth == Always).collect()
+}
+
+/// Prints the jobs, one to a line, and what each runs.
+pub fn list(deep: bool) {
+    for job in table(deep) {
+        println!("{:<24} {}", job.name, job.command());
+    }
+}
+
+impl Job {
+    /// The command as one would type it.
+    pub fn command(&self) -> String {
+        let Some((words, environment)) = self.cargo() else {
+            return "(looks for rustfmt, clippy, etcd and etcdctl)".to_owned();
+        };
+        let set = environment.iter().map(|(name, value)| format!("{name}='{value}' "));
+        format!("{}cargo {words}", set.collect::<String>())
+    }
+
+    /// The words for cargo and the environment, of a job that is cargo's.
+    pub fn cargo(&self) -> Option<(String, &'static [(&'static str, &'static str)])> {
+        match self.work {
+            Packages => None,
+            Cargo(words, environment) => Some((words.to_owned(), environment)),
+            Alone(package, feature) => Some((alone(package, feature), &[])),
+        }
+    }
+}
+
+fn alone(package: &str, feature: &str) -> String {
+    let features = match feature {
+        "" => String::new(),
+        one => format!(" --features {one}"),
+    };
+    format!("clippy --package {package} --no-default-features{features} -- --deny warnings")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_job_has_a_name_of_its_own() {
+        let names: Vec<&str> = JOBS.iter().map(|job| job.name).collect();
+        let mut once = names.clone();
+        once.sort_unstable();
+        once.dedup();
+        assert_eq!(once.len(), names.len());
+    }
+
+    #[test]
+    fn deep_adds_and_never_takes_away() {
+        let plain = table(false).len();
+        let deep = JOBS.iter().filter(|job| job.depth == Deep).count();
+        assert_eq!(table(true).len(), plain + deep);
+    }
+}
