@@ -41,8 +41,8 @@ const LINE_FIELDS: [&str; 14] = [
     "DBSizeInUse",
 ];
 
-/// In the rows that describe an endpoint, the columns that are exempt: endpoint, id, size, whether it
-/// leads, term, and the two indices.
+/// In the rows that describe an endpoint, the columns that are exempt: endpoint, id, size, whether
+/// it leads, term, and the two indices.
 const STATUS_COLUMNS: [usize; 7] = [0, 1, 3, 4, 6, 7, 8];
 /// In the rows that describe an endpoint's health: the endpoint, and the time that it took.
 const HEALTH_COLUMNS: [usize; 2] = [0, 2];

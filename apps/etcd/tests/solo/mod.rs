@@ -5,10 +5,10 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use bytes::Bytes;
+use kontiki::types::{ClusterId, EntryId, LogIndex, NodeId, Term};
+use kontiki::{Committed, Replies, StateMachine};
 use kontiki_etcd::engine::{ClusterMember, ProposeError, ReadError, Role, Standing};
 use kontiki_etcd::{Engine, Machine, MemberAddresses, Profile, Server};
-use raft_core::types::{ClusterId, EntryId, LogIndex, NodeId, Term};
-use raft_node::{Committed, Replies, StateMachine};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
