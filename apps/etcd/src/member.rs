@@ -77,9 +77,9 @@ impl<E: Engine> Member<E> {
         Ok(())
     }
 
-    /// Waits until what this member knows may be read without a barrier. After a start the key space
-    /// is empty until the log has been applied to it again, and a client that reads old values must
-    /// not read still older ones than before; so one barrier has to be passed.
+    /// Waits until what this member knows may be read without a barrier. After a start the key
+    /// space is empty until the log has been applied to it again, and a client that reads old
+    /// values must not read still older ones than before; so one barrier has to be passed.
     pub(crate) async fn catch_up(&self) -> Result<(), Refusal> {
         if self.is_caught_up.load(Ordering::Relaxed) { Ok(()) } else { self.barrier().await }
     }

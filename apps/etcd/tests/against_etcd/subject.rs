@@ -7,6 +7,7 @@ use std::env;
 use std::ffi::OsString;
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -91,6 +92,9 @@ impl Drop for Cluster {
 fn free_base_port() -> u16 {
     let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
     let are_free = |base: &u16| [0, 1, 10, 11, 20, 21].iter().all(|more| is_free(base + more));
-    let start = 20_000 + (std::process::id() % 10_000) as u16;
+    // Tests that run beside each other look in different places.
+    static SEARCHES: AtomicU16 = AtomicU16::new(0);
+    let search = SEARCHES.fetch_add(1, Ordering::Relaxed);
+    let start = 20_000 + (std::process::id() % 10_000) as u16 + 600 * (search % 20);
     (start..u16::MAX - 30).step_by(30).find(are_free).expect("there are free ports")
 }
