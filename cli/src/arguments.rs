@@ -88,6 +88,9 @@ pub struct Serve {
     /// Listen for peers here instead of at the member's peer address.
     #[arg(long, value_name = "HOST:PORT")]
     pub listen_peer: Option<String>,
+    /// Refuse to start on an empty log: this member has had one, and must not forget its votes.
+    #[arg(long)]
+    pub must_have_log: bool,
     /// Stop when the standard input ends, as it does when the parent process is gone.
     #[arg(long)]
     pub exit_with_parent: bool,

@@ -276,3 +276,62 @@ pub(crate) fn put_id(bytes: &mut [u8], at: usize, id: EntryId) {
     put_u64(bytes, at, id.index.get());
     put_u64(bytes, at + 8, id.term.get());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEAL: Seal = Seal { segment: 3, salt: 0x0123_4567_89ab_cdef };
+
+    #[test]
+    fn headers_come_back_as_they_were_written() {
+        let proven = Position::new(2, 8192);
+        let header = SegmentHeader { seal: SEAL, directory: 9, proven, segment_bytes: 1 << 20 };
+        assert_eq!(SegmentHeader::decode(&header.encode()), Ok(header));
+
+        let frame = FrameHeader {
+            number: 5,
+            length: 160,
+            records: 2,
+            is_close: true,
+            synced: proven,
+            commit_hint: LogIndex::new(4),
+            first_entry: LogIndex::new(6),
+            digest: 7,
+        };
+        let mut bytes = [1; FRAME_HEADER_BYTES];
+        frame.encode(SEAL, 4096, &mut bytes);
+        assert_eq!(FrameHeader::decode(SEAL, 4096, &bytes), Some(frame));
+
+        for (_, record) in RecordType::ALL {
+            let id = EntryId::new(Term::new(2), LogIndex::new(3));
+            let header =
+                RecordHeader { record, entry_kind: 1, payload_bytes: 9, id, payload_hash: 8 };
+            let bytes = header.encode(SEAL, 16);
+            assert_eq!(RecordHeader::decode(SEAL, 16, &bytes), Some(header));
+        }
+    }
+
+    /// Bytes at another place, or of another life of the file, are not what they were.
+    #[test]
+    fn a_seal_holds_in_one_place_only() {
+        let mut bytes = [0; FRAME_HEADER_BYTES];
+        FrameHeader::default().encode(SEAL, 4096, &mut bytes);
+        assert_eq!(FrameHeader::decode(SEAL, 4104, &bytes), None);
+        for other in [Seal { segment: 4, ..SEAL }, Seal { salt: 1, ..SEAL }] {
+            assert_eq!(FrameHeader::decode(other, 4096, &bytes), None);
+        }
+    }
+
+    #[test]
+    fn a_newer_version_is_told_from_damage() {
+        let proven = Position::default();
+        let header = SegmentHeader { seal: SEAL, directory: 9, proven, segment_bytes: 0 };
+        let mut bytes = header.encode();
+        put_u32(&mut bytes, 8, 2);
+        assert_eq!(SegmentHeader::decode(&bytes), Err(HeaderFault::Damaged));
+        let checksum = segment_checksum(&bytes);
+        put_u32(&mut bytes, 12, checksum);
+        assert_eq!(SegmentHeader::decode(&bytes), Err(HeaderFault::Version(2)));
+    }
+}

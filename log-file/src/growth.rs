@@ -5,7 +5,7 @@
 //! one append in many a little, and leaves every error of the file to the writer, who must hear it.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::disk::{DiskFile, write_all};
@@ -25,6 +25,8 @@ pub(crate) struct Growth {
     /// writes, so that zeros never land on a frame.
     written: AtomicU64,
     lock: Mutex<()>,
+    /// A step failed (a full disk, most likely): the writer is left alone from then on.
+    is_given_up: AtomicBool,
 }
 
 impl Growth {
@@ -36,6 +38,7 @@ impl Growth {
             position: AtomicU64::new(position),
             written: AtomicU64::new(written),
             lock: Mutex::new(()),
+            is_given_up: AtomicBool::new(false),
         }
     }
 
@@ -52,7 +55,7 @@ impl Growth {
     pub(crate) fn is_hungry(&self) -> bool {
         let written = self.written.load(Ordering::Acquire);
         let wanted = self.position.load(Ordering::Acquire) + self.ahead - self.ahead / 4;
-        written < wanted.min(self.limit)
+        written < wanted.min(self.limit) && !self.is_given_up.load(Ordering::Acquire)
     }
 
     /// Writes one step of zeros, if one is of use.
@@ -64,7 +67,9 @@ impl Growth {
         let start = self.written.load(Ordering::Acquire);
         let step = (self.ahead / 4).max(PAGE_BYTES);
         let end = (start + step).next_multiple_of(PAGE_BYTES).min(self.limit);
-        write_all(self.file.as_ref(), &vec![0; (end - start) as usize], start)?;
+        let zeros = vec![0; (end - start) as usize];
+        write_all(self.file.as_ref(), &zeros, start)
+            .inspect_err(|_| self.is_given_up.store(true, Ordering::Release))?;
         self.written.store(end, Ordering::Release);
         Ok(())
     }

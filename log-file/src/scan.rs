@@ -154,3 +154,65 @@ impl SegmentScan {
         Ok(furthest)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use raft_core::types::{EntryId, LogIndex, Term};
+
+    use super::*;
+    use crate::disk::Disk;
+    use crate::format::RecordType;
+    use crate::frame_builder::FrameBuilder;
+    use crate::sim_disk::SimDisk;
+
+    const SEAL: Seal = Seal { segment: 1, salt: 5 };
+    const OFFSET: u64 = 8192;
+
+    /// A frame of two entries of a term, with payloads of this byte.
+    fn frame_of(term: u64, byte: u8) -> Vec<u8> {
+        let mut builder = FrameBuilder::new(SEAL);
+        builder.begin(SEAL, OFFSET, 1, Position::default());
+        for index in 1..=2 {
+            let id = EntryId::new(Term::new(term), LogIndex::new(index));
+            builder.push(RecordType::Entry, 1, id, &[byte; 64]);
+        }
+        builder.finish(8, LogIndex::ZERO, false).to_vec()
+    }
+
+    fn scan_of(frame: &[u8]) -> SegmentScan {
+        let mut bytes = vec![0; OFFSET as usize];
+        bytes.extend(frame);
+        let disk = SimDisk::new(0);
+        disk.put("segment", bytes);
+        SegmentScan::new(disk.open("segment").expect("there"), SEAL).expect("opens")
+    }
+
+    #[test]
+    fn a_frame_is_found_with_its_records() {
+        let mut scan = scan_of(&frame_of(1, 1));
+        let frame = scan.frame(OFFSET).expect("reads").expect("sound");
+        assert_eq!((frame.header.first_entry, frame.records.len()), (LogIndex::new(1), 2));
+        assert!(scan.has_sound_payloads(&frame).expect("reads"));
+        assert_eq!(scan.frame(OFFSET + 8).expect("reads").err(), Some(NoFrame::NoHeader));
+    }
+
+    /// Two writes to one place, each half there: every checksum of a part holds, that of the whole
+    /// does not.
+    #[test]
+    fn a_mixture_of_two_frames_is_none() {
+        let (one, other) = (frame_of(1, 1), frame_of(2, 1));
+        let second = FRAME_HEADER_BYTES + RECORD_HEADER_BYTES + 64;
+        let mixed = [&one[..second], &other[second..]].concat();
+        let found = scan_of(&mixed).frame(OFFSET).expect("reads");
+        assert_eq!(found.err(), Some(NoFrame::Broken));
+    }
+
+    #[test]
+    fn a_frame_that_the_file_cuts_short_is_broken() {
+        let frame = frame_of(1, 1);
+        for kept in [FRAME_HEADER_BYTES, frame.len() - 1] {
+            let found = scan_of(&frame[..kept]).frame(OFFSET).expect("reads");
+            assert_eq!(found.err(), Some(NoFrame::Broken));
+        }
+    }
+}

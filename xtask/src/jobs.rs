@@ -54,6 +54,15 @@ const JOBS: &[Job] = &[
         Cargo("doc --no-deps --workspace", &[("RUSTDOCFLAGS", "--deny warnings")]),
     ),
     job("examples", Always, Cargo("build --workspace --examples", &[])),
+    job("planted bugs, traces", Always, Cargo("test --package raft-core --features mutants", &[])),
+    job(
+        "100 kills",
+        Always,
+        Cargo(
+            "test --release --package kontiki-cli --test kill_rounds -- --nocapture",
+            &[("KONTIKI_ROUNDS", "100")],
+        ),
+    ),
     job("tests, optimized", Deep, Cargo("test --workspace --release", &[])),
 ];
 

@@ -32,7 +32,7 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// Runs a member until it is told to stop.
 pub async fn run(serve: Serve) -> Result<ExitCode, Failure> {
-    let exit_with_parent = serve.exit_with_parent;
+    let (exit_with_parent, must_have_log) = (serve.exit_with_parent, serve.must_have_log);
     let config = MemberConfig::from_arguments(serve)?;
     let stop = stop_signal(exit_with_parent)?;
     let clients = TcpListener::bind(&config.listen_client).await;
@@ -42,6 +42,9 @@ pub async fn run(serve: Serve) -> Result<ExitCode, Failure> {
         .map_err(|error| port_failure("peers", &config.listen_peer, &error))?;
 
     let (_lock, mut log) = open::open(&config).await?;
+    if must_have_log {
+        open::check_not_blank(&config, log.as_mut()).await?;
+    }
     open::bootstrap(&config, log.as_mut()).await?;
     let machine = Machine::new();
     let store = machine.store();

@@ -38,6 +38,21 @@ pub async fn open(config: &MemberConfig) -> Result<(Option<DataDir>, Box<dyn Sto
     Ok((Some(lock), log))
 }
 
+/// Refuses a log that nobody has written to.
+pub async fn check_not_blank(config: &MemberConfig, log: &mut dyn Store) -> Result<(), Failure> {
+    let identity = log.load_identity().await;
+    match identity.map_err(|error| store_failure(config, &error))? {
+        Some(_) => Ok(()),
+        None => {
+            let text = format!("{} is empty, though this member has had one", place(config));
+            Err(Failure::new(text).advise(
+                "bring its directory back. On an empty log it would have forgotten its votes and \
+                 what it acknowledged, so that the cluster could lose what it promised to keep",
+            ))
+        }
+    }
+}
+
 /// Makes a blank log the log of this member.
 pub async fn bootstrap(config: &MemberConfig, log: &mut dyn Store) -> Result<(), Failure> {
     let membership = config.membership()?;
@@ -48,8 +63,8 @@ pub async fn bootstrap(config: &MemberConfig, log: &mut dyn Store) -> Result<(),
         }
         Err(error @ BootstrapError::OtherIdentity { .. }) => {
             Err(Failure::of(place(config), &error).advise(
-                "the directory is another member's or another cluster's: choose an empty one, or \
-                 start with the id, the cluster name and the members that it was made with",
+                "the directory is another member's or another cluster's: choose this member's own, \
+                 or start with the id, the cluster name and the members that it was made with",
             ))
         }
         Err(error) => Err(Failure::of(place(config), &error)),

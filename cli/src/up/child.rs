@@ -16,14 +16,12 @@ use tokio::time::{Instant, timeout};
 
 use super::plan::{MemberPlan, Plan};
 
-/// The pause before a member that died is started again; doubled each time that it dies soon.
+/// The pause before a member that died is started again; doubled each time that it has died before
+/// it answered. One that was up and was killed has nothing to mend by waiting.
 const BACK_OFF_MIN: Duration = Duration::from_millis(250);
 
 /// The longest such pause.
 const BACK_OFF_MAX: Duration = Duration::from_secs(8);
-
-/// Who has lived for so long did not die soon.
-const LONG_LIFE: Duration = Duration::from_secs(10);
 
 /// How long a member may take to stop when told to, before it is killed.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
@@ -34,10 +32,11 @@ pub struct MemberProcess {
     pub plan: MemberPlan,
     arguments: Vec<String>,
     state: State,
-    started: Instant,
     back_off: Duration,
-    /// Whether it has answered since it was started first.
+    /// Whether it has answered, in any of its lives.
     pub has_answered: bool,
+    /// Whether it has answered since it was started last.
+    is_up: bool,
     lines: Sender<(u64, String)>,
 }
 
@@ -65,11 +64,16 @@ impl MemberProcess {
             plan: member.clone(),
             arguments: plan.serve_arguments(member),
             state: State::Ended,
-            started: Instant::now(),
             back_off: BACK_OFF_MIN,
             has_answered: false,
+            is_up: false,
             lines,
         }
+    }
+
+    /// From its next start on, it is started as the plan says now.
+    pub fn set_arguments(&mut self, plan: &Plan) {
+        self.arguments = plan.serve_arguments(&self.plan);
     }
 
     /// Starts the process.
@@ -86,8 +90,14 @@ impl MemberProcess {
             tokio::spawn(pass_on(self.plan.id, said, self.lines.clone()));
         }
         self.state = State::Running(child);
-        self.started = Instant::now();
+        self.is_up = false;
         Ok(())
+    }
+
+    /// It has answered; gives whether that was for the first time ever.
+    pub fn answered(&mut self) -> bool {
+        self.is_up = true;
+        !std::mem::replace(&mut self.has_answered, true)
     }
 
     /// The process, while it runs.
@@ -124,8 +134,7 @@ impl MemberProcess {
 
     /// It will be started again, after the pause that this returns.
     pub fn restart_later(&mut self) -> Duration {
-        let short = self.started.elapsed() < LONG_LIFE;
-        let pause = if short { self.back_off } else { BACK_OFF_MIN };
+        let pause = if self.is_up { BACK_OFF_MIN } else { self.back_off };
         self.back_off = (pause * 2).min(BACK_OFF_MAX);
         self.state = State::Waiting(Instant::now() + pause);
         pause

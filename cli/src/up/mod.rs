@@ -38,6 +38,9 @@ const PORT_PATIENCE: Duration = Duration::from_secs(3);
 /// After which a cluster that does not come up is spoken of.
 const SLOW_START: Duration = Duration::from_secs(10);
 
+/// After so many questions without an answer a member is shown as silent.
+const MAX_MISSES: u32 = 3;
+
 /// Lines of the members that wait to be shown.
 const MAX_LINES: usize = 256;
 
@@ -49,7 +52,7 @@ pub async fn run(up: Up) -> Result<ExitCode, Failure> {
         true => Some(DataDir::open(&plan.dir).map_err(|error| Failure::new(chain(&error)))?),
         false => None,
     };
-    plan.save(&up)?;
+    plan.save()?;
     let mut stop = Stop::listen()?;
     let mut cluster = Cluster::start(plan)?;
     let outcome = cluster.watch(&mut stop).await;
@@ -107,6 +110,8 @@ struct Cluster {
     plan: Plan,
     members: Vec<MemberProcess>,
     statuses: Vec<MemberStatus>,
+    /// The questions since each member's last answer.
+    misses: Vec<u32>,
     board: Board,
     lines: Receiver<(u64, String)>,
     answers: Receiver<(usize, MemberStatus)>,
@@ -131,6 +136,7 @@ impl Cluster {
         let mut cluster = Cluster {
             plan,
             statuses: Vec::with_capacity(count),
+            misses: vec![0; count],
             members,
             board: Board::new(),
             lines,
@@ -152,29 +158,32 @@ impl Cluster {
                 Some((member, line)) = self.lines.recv() => {
                     self.board.say(&format!("member {member}: {line}"));
                 }
-                Some((place, status)) = self.answers.recv() => self.learn(place, status),
+                Some((place, status)) = self.answers.recv() => self.learn(place, status)?,
                 _ = look.tick() => self.look()?,
             }
         }
     }
 
     /// A member has said how it stands, or has not answered.
-    fn learn(&mut self, place: usize, status: MemberStatus) {
+    fn learn(&mut self, place: usize, status: MemberStatus) -> Result<(), Failure> {
         let member = &mut self.members[place];
-        self.statuses[place] = match (status.error.is_none(), member.pid()) {
-            (true, Some(pid)) if status.pid == Some(pid) => {
-                member.has_answered = true;
-                status
+        // An answer of another process is one from before a restart, or somebody else's.
+        let answered = status.pid.is_some() && status.pid == member.pid();
+        self.misses[place] = if answered { 0 } else { self.misses[place] + 1 };
+        if answered {
+            // One that says it has stopped is about to end, and never came up.
+            if status.role != "stopped" && member.answered() {
+                self.plan.has_begun(member.plan.id)?;
+                member.set_arguments(&self.plan);
             }
-            // Another process answers there, or the answer is older than the process.
-            (_, Some(pid)) => {
-                let role = if member.has_answered { "silent" } else { "starting" };
-                MemberStatus { role: role.to_owned(), pid: Some(pid), ..starting(member) }
-            }
-            (_, None) => MemberStatus { role: "down".to_owned(), ..starting(member) },
-        };
+            self.statuses[place] = status;
+        } else if member.pid().is_some() && self.misses[place] == MAX_MISSES {
+            let role = if member.has_answered { "silent" } else { "starting" };
+            self.statuses[place] = MemberStatus { role: role.to_owned(), ..starting(member) };
+        }
         self.board.show(&self.statuses);
         self.announce();
+        Ok(())
     }
 
     /// Tells once that the cluster serves, and what to try.
@@ -211,6 +220,7 @@ impl Cluster {
                 Found::Restarted(Ok(())) => {
                     let (id, pid) = (self.members[place].plan.id, self.members[place].pid());
                     let pid = pid.map_or(String::new(), |pid| format!(" (pid {pid})"));
+                    self.statuses[place] = starting(&self.members[place]);
                     self.board.say(&format!("member {id} is started again{pid}"));
                 }
                 Found::Restarted(Err(error)) => {

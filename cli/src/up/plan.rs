@@ -1,6 +1,7 @@
 //! Who the members of a cluster on this machine are: their ports, their directories, and what is
 //! remembered of them beside the data, so that the cluster can go on later.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -37,6 +38,9 @@ pub struct Plan {
     pub dir: PathBuf,
     /// The members.
     pub members: Vec<MemberPlan>,
+    /// Those that have served with a log of their own, in this run or an earlier one.
+    pub begun: BTreeSet<u64>,
+    base_port: Option<u16>,
 }
 
 /// One of its members.
@@ -58,24 +62,16 @@ struct Saved {
     nodes: u64,
     backend: String,
     base_port: Option<u16>,
+    /// The members that must have a log. One that comes without has lost it, and must not vote as
+    /// if it remembered.
+    #[serde(default)]
+    begun: BTreeSet<u64>,
 }
 
 impl Plan {
     /// What the arguments mean, beside what is in the directory already. Changes nothing.
     pub fn from_arguments(up: &Up) -> Result<Plan, Failure> {
-        let path = up.dir.join(FILE_NAME);
-        let saved = match fs::read_to_string(&path) {
-            Ok(text) => {
-                let saved = toml::from_str(&text);
-                Some(saved.map_err(|e| Failure::of(format!("{} is damaged", path.display()), &e))?)
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => {
-                let what = format!("{} cannot be read", path.display());
-                return Err(Failure::of(what, &error).advise("choose another one with --dir"));
-            }
-        };
-        Plan::new(up, saved)
+        Plan::new(up, Saved::read(&up.dir)?)
     }
 
     fn new(up: &Up, saved: Option<Saved>) -> Result<Plan, Failure> {
@@ -89,9 +85,12 @@ impl Plan {
                 nodes: up.nodes.unwrap_or(DEFAULT_NODES),
                 backend: wanted,
                 base_port: up.base_port,
+                begun: BTreeSet::new(),
             },
         };
         Ok(Plan {
+            begun: chosen.begun,
+            base_port: chosen.base_port,
             members: members(chosen.nodes, chosen.base_port)?,
             cluster: chosen.cluster,
             backend: chosen.backend,
@@ -100,21 +99,31 @@ impl Plan {
         })
     }
 
-    /// Remembers the cluster in its directory, before any member has written there.
-    pub fn save(&self, up: &Up) -> Result<(), Failure> {
+    /// Remembers the cluster in its directory: before any member has written there, and each time
+    /// that one has begun.
+    pub fn save(&self) -> Result<(), Failure> {
         let path = self.dir.join(FILE_NAME);
-        if !self.durable || path.exists() {
+        if !self.durable {
             return Ok(());
         }
         let saved = Saved {
             cluster: self.cluster.clone(),
             nodes: self.members.len() as u64,
             backend: self.backend.clone(),
-            base_port: up.base_port,
+            base_port: self.base_port,
+            begun: self.begun.clone(),
         };
         let text = toml::to_string(&saved).expect("strings and numbers are TOML");
         write_whole(&path, &text)
             .map_err(|error| Failure::of(format!("{} cannot be written", path.display()), &error))
+    }
+
+    /// Remembers that a member serves with a log of its own.
+    pub fn has_begun(&mut self, member: u64) -> Result<(), Failure> {
+        match self.durable && self.begun.insert(member) {
+            true => self.save(),
+            false => Ok(()),
+        }
     }
 
     /// The arguments of `kontiki serve` for a member.
@@ -127,8 +136,12 @@ impl Plan {
         if self.durable {
             push("--dir", self.dir.join(member.id.to_string()).display().to_string());
         }
+        if self.begun.contains(&member.id) {
+            arguments.push("--must-have-log".to_owned());
+        }
         for MemberPlan { id, client_port, peer_port } in &self.members {
-            push("--member", format!("{id}=127.0.0.1:{peer_port},127.0.0.1:{client_port}"));
+            let addresses = format!("{id}=127.0.0.1:{peer_port},127.0.0.1:{client_port}");
+            arguments.extend(["--member".to_owned(), addresses]);
         }
         arguments
     }
@@ -148,6 +161,21 @@ impl MemberPlan {
 }
 
 impl Saved {
+    /// What was remembered in this directory, if there is anything.
+    fn read(dir: &Path) -> Result<Option<Saved>, Failure> {
+        let path = dir.join(FILE_NAME);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                let what = format!("{} cannot be read", path.display());
+                return Err(Failure::of(what, &error).advise("choose another one with --dir"));
+            }
+        };
+        let saved = toml::from_str(&text);
+        saved.map(Some).map_err(|e| Failure::of(format!("{} is damaged", path.display()), &e))
+    }
+
     /// The same cluster, unless the arguments ask for another.
     fn continued(self, up: &Up) -> Result<Saved, Failure> {
         let differs = |what: &str, saved: String, asked: String| {
@@ -235,10 +263,6 @@ mod tests {
         Up { nodes: None, backend: None, dir: dir.to_owned(), base_port: None }
     }
 
-    fn ports(plan: &Plan) -> Vec<(u16, u16)> {
-        plan.members.iter().map(|member| (member.client_port, member.peer_port)).collect()
-    }
-
     #[test]
     fn ports_are_where_the_help_says() {
         let members =
@@ -250,23 +274,41 @@ mod tests {
         assert!(members(3, Some(65515)).is_err());
     }
 
-    #[cfg(feature = "file")]
     #[test]
     fn a_cluster_goes_on_as_what_it_was() {
         let dir = tempfile::tempdir().expect("a temporary directory");
+        assert_eq!(Saved::read(dir.path()), Ok(None));
         let five = Up { nodes: Some(5), base_port: Some(7000), ..up(dir.path()) };
-        let first = Plan::from_arguments(&five).expect("a plan");
-        first.save(&five).expect("saved");
-        let again = Plan::from_arguments(&up(dir.path())).expect("a plan");
-        assert_eq!(again, first);
-        assert_eq!(ports(&again)[4], (7040, 7041));
+        let mut plan = Plan {
+            cluster: "c".to_owned(),
+            backend: "file".to_owned(),
+            durable: true,
+            dir: dir.path().to_owned(),
+            members: members(5, five.base_port).expect("ports"),
+            begun: BTreeSet::new(),
+            base_port: five.base_port,
+        };
+        plan.save().expect("saved");
+        let one = &plan.members[0].clone();
+        assert!(!plan.serve_arguments(one).contains(&"--must-have-log".to_owned()));
+        plan.has_begun(1).expect("saved");
+        assert!(plan.serve_arguments(one).contains(&"--must-have-log".to_owned()));
+        let saved = Saved::read(dir.path()).expect("readable").expect("there");
+        assert_eq!((saved.nodes, saved.base_port, &*saved.cluster), (5, Some(7000), "c"));
+        assert_eq!(saved.begun, BTreeSet::from([1]));
+        for same in [&up(dir.path()), &five] {
+            assert_eq!(saved.clone().continued(same), Ok(saved.clone()));
+        }
         for other in [
             Up { nodes: Some(3), ..up(dir.path()) },
             Up { base_port: Some(8000), ..up(dir.path()) },
+            Up { backend: Some("memory".to_owned()), ..up(dir.path()) },
         ] {
-            let failure = Plan::from_arguments(&other).expect_err("another cluster");
+            let failure = saved.clone().continued(&other).expect_err("another cluster");
             assert!(failure.to_string().contains("leave out the flag"), "{failure}");
         }
+        fs::write(dir.path().join(FILE_NAME), "cluster = 5").expect("written");
+        assert!(Saved::read(dir.path()).is_err_and(|e| e.to_string().contains("is damaged")));
     }
 
     #[cfg(feature = "memory")]
@@ -275,7 +317,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let memory = Up { backend: Some("memory".to_owned()), ..up(dir.path()) };
         let first = Plan::from_arguments(&memory).expect("a plan");
-        first.save(&memory).expect("nothing to save");
+        first.save().expect("nothing to save");
         assert_eq!(fs::read_dir(dir.path()).expect("it is there").count(), 0);
         let second = Plan::from_arguments(&memory).expect("a plan");
         assert_ne!(second.cluster, first.cluster);

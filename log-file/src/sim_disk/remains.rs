@@ -137,7 +137,9 @@ impl FileState {
             if manner.keeps(chance) {
                 let mut kept = at..next;
                 if matches!(manner, Manner::Tear) && chance.one_in(3) {
-                    let cut = at + chance.below((next - at) as u64 + 1) as usize;
+                    // Headers are short and stand at the front of sectors: tear there often.
+                    let reach = if chance.one_in(2) { 64.min(next - at) } else { next - at };
+                    let cut = at + chance.below(reach as u64 + 1) as usize;
                     kept = if chance.one_in(2) { at..cut } else { cut..next };
                 }
                 let piece = bytes[kept.start - offset..kept.end - offset].to_vec();

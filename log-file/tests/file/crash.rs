@@ -211,6 +211,67 @@ fn a_failed_sync_is_never_tried_again() {
     assert_eq!(log_last(&mut open(&disk).expect("opens")), 3);
 }
 
+/// Opens a disk with the power going at each operation in turn, and with many kinds of loss: what
+/// the log held stays.
+fn check_opening(disk: &SimDisk) {
+    let whole = disk.copy();
+    let before = whole.operations();
+    let (_, sight) = reopen(&whole).expect("opens");
+    let operations = whole.operations() - before;
+    for cut in 0..operations {
+        let disk = disk.copy();
+        disk.plan_fault(before + cut, Fault::PowerOff);
+        drop(reopen(&disk));
+        for seed in 0..if is_deep() { 3000 } else { 40 } {
+            let image = disk.image(seed * 1000 + cut);
+            let seen = reopen(&image).map(|(_, sight)| sight);
+            let seen = seen.unwrap_or_else(|error| panic!("operation {cut}, seed {seed}: {error}"));
+            assert_eq!(seen, sight, "operation {cut}, seed {seed}");
+        }
+    }
+}
+
+/// An empty segment gets a new header at each opening: never under a name that a crash may bring
+/// back, as half a header there would be damage.
+#[test]
+fn an_opening_may_be_cut_short_anywhere() {
+    let disk = SimDisk::new(7);
+    let mut log = open(&disk).expect("a new log");
+    now(log.write(WriteBatch::of_entries(crate::samples::entries(1..=3, 1)))).expect("sound");
+    drop(log);
+    check_opening(&disk);
+    drop(open(&disk).expect("opens"));
+    check_opening(&disk);
+    disk.crash(1);
+    check_opening(&disk);
+}
+
+/// The removal of a segment fails half-way; what became of it may be used only once that is durable.
+#[test]
+fn a_removed_segment_is_not_used_before_its_removal_is_durable() {
+    let entry = |at| WriteBatch::of_entries(vec![crate::samples::sized_entry(at, 1, 0, 3000)]);
+    let fill = |disk: &SimDisk| {
+        let mut log = open(disk).expect("a new log");
+        (1..=9).for_each(|at| now(log.write(entry(at))).expect("sound"));
+        log
+    };
+    let purge = WriteBatch { purge_upto: Some(id(8, 1)), ..WriteBatch::default() };
+    let dry = SimDisk::new(7);
+    let mut log = fill(&dry);
+    let before = dry.operations();
+    now(log.write(purge.clone())).expect("sound");
+    assert!(dry.operations() - before >= 4, "segments are removed");
+    for cut in before + 2..dry.operations() {
+        let disk = SimDisk::new(7);
+        let mut log = fill(&disk);
+        disk.plan_fault(cut, Fault::Error(std::io::ErrorKind::Other));
+        now(log.write(purge.clone())).expect("housekeeping does not fail a write");
+        drop(log);
+        disk.kill();
+        check_opening(&disk);
+    }
+}
+
 fn log_last(log: &mut FileLog) -> u64 {
     look(log).expect("sound").bounds.last.index.get()
 }

@@ -177,10 +177,8 @@ fn a_newer_format_and_a_strange_directory_are_told_from_damage() {
     let mut bytes = disk.bytes(name).expect("it is there");
     for copy in [0, 4096] {
         bytes[copy + 8] = 2;
-        let checksum = crc32c::crc32c_append(
-            crc32c::crc32c(&bytes[copy..copy + 12]),
-            &bytes[copy + 16..copy + 64],
-        );
+        let front = crc32c::crc32c(&bytes[copy..copy + 12]);
+        let checksum = crc32c::crc32c_append(front, &bytes[copy + 16..copy + 64]);
         bytes[copy + 12..copy + 16].copy_from_slice(&checksum.to_le_bytes());
     }
     disk.put(name, bytes);

@@ -1,1 +1,110 @@
-//! Being written.
+//! A directory of format version 1, frozen: it opens for ever, to the same content.
+//!
+//! `KONTIKI_FREEZE=1` writes the directory of the current version anew. Do that only when a new
+//! version begins, into a new folder; the old one stays.
+
+use std::path::PathBuf;
+
+use log_file::{Disk, FileLog, FileLogConfig, SimDisk};
+use raft_core::storage::record::encode_membership;
+use raft_core::storage::{StableStore, Store, WriteBatch};
+use raft_core::types::{
+    ClusterId, Entry, EntryKind, HardState, Identity, Membership, NodeId, StoreId, Term,
+};
+
+use crate::samples::{id, index, look, now, open, sized_entry};
+
+fn frozen_dir() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1")
+}
+
+fn node(number: u64) -> NodeId {
+    NodeId::new(number).expect("not zero")
+}
+
+fn identity() -> Identity {
+    Identity { cluster: ClusterId(0xc1), node: node(2), store: StoreId(0x51) }
+}
+
+fn membership() -> Membership {
+    let voters = (1..=3).map(|number| (node(number), "127.0.0.1:1".into()));
+    Membership::of_voters(voters).expect("sound")
+}
+
+/// Every kind of record, over three segments and two openings.
+fn write_sample() -> SimDisk {
+    let disk = SimDisk::new(2026);
+    let mut log = open(&disk).expect("a new log");
+    now(log.save_identity(&identity())).expect("the first");
+    let first = Entry::new(id(1, 0), EntryKind::Membership, encode_membership(&membership()));
+    now(log.write(WriteBatch::of_entries(vec![first]))).expect("sound");
+    let vote = HardState { term: Term::new(1), vote: Some(node(2)) };
+    let mut batch =
+        WriteBatch::of_entries(vec![sized_entry(2, 1, 0, 0), sized_entry(3, 1, 0, 700)]);
+    batch.hard_state = Some(vote);
+    now(log.write(batch)).expect("sound");
+    drop(log);
+    let mut log = open(&disk).expect("opens");
+    for at in 4..=8 {
+        now(log.write(WriteBatch::of_entries(vec![sized_entry(at, 1, 0, 1900)]))).expect("sound");
+    }
+    let term = HardState { term: Term::new(3), vote: None };
+    let conflict = WriteBatch {
+        hard_state: Some(term),
+        truncate_after: Some(index(7)),
+        purge_upto: Some(id(2, 1)),
+        commit_hint: Some(index(3)),
+        ..WriteBatch::of_entries(vec![sized_entry(8, 3, 1, 33)])
+    };
+    now(log.write(conflict)).expect("sound");
+    now(log.close()).expect("closes");
+    disk
+}
+
+#[test]
+fn a_directory_of_version_1_opens_to_what_was_written() {
+    if std::env::var_os("KONTIKI_FREEZE").is_some() {
+        freeze();
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    for file in std::fs::read_dir(frozen_dir()).expect("the frozen directory") {
+        let file = file.expect("a file");
+        std::fs::copy(file.path(), dir.path().join(file.file_name())).expect("copies");
+    }
+    let mut log = FileLog::open(FileLogConfig::new(dir.path())).expect("opens");
+    let sight = look(&mut log).expect("sound");
+    assert_eq!((sight.bounds.boundary, sight.bounds.last), (id(2, 1), id(8, 3)));
+    assert_eq!(sight.hard_state, HardState { term: Term::new(3), vote: None });
+    assert_eq!(sight.identity, Some(identity()));
+    assert_eq!(sight.recovered.commit_hint, index(3));
+    assert_eq!(sight.recovered.memberships, [], "the membership was purged");
+    let mut wanted = vec![sized_entry(3, 1, 0, 700)];
+    wanted.extend((4..=7).map(|at| sized_entry(at, 1, 0, 1900)));
+    wanted.push(sized_entry(8, 3, 1, 33));
+    assert_eq!(sight.entries, wanted);
+    now(log.write(WriteBatch::of_entries(vec![sized_entry(9, 3, 0, 5)]))).expect("goes on");
+}
+
+/// The frozen bytes guard the writer too: with the same chance it writes them again.
+#[test]
+fn version_1_is_still_written_as_it_was() {
+    let disk = write_sample();
+    let mut segments = 0;
+    for file in std::fs::read_dir(frozen_dir()).expect("the frozen directory") {
+        let file = file.expect("a file");
+        let name = file.file_name().to_string_lossy().into_owned();
+        let frozen = std::fs::read(file.path()).expect("reads");
+        assert!(disk.bytes(&name) == Some(frozen), "{name} is written in another way");
+        segments += 1;
+    }
+    assert!(segments >= 3, "{segments} segments");
+}
+
+fn freeze() {
+    let disk = write_sample();
+    std::fs::create_dir_all(frozen_dir()).expect("creates");
+    for name in disk.list().expect("lists").iter().filter(|name| name.starts_with("seg-")) {
+        let bytes = disk.bytes(name).expect("it is there");
+        std::fs::write(frozen_dir().join(name), bytes).expect("writes");
+    }
+}

@@ -74,11 +74,15 @@ impl Raft {
 
     /// Cuts this log from the first entry that the span contradicts, and only there: an append that
     /// was delayed or repeated, and contradicts nothing, cuts nothing (K8, K9). False if the span
-    /// contradicts a committed entry, which no leader's does.
+    /// contradicts a committed entry, or one that this leader has sent itself: no leader's does.
     fn cut_conflict(&mut self, from: NodeId, span: &LogSpan, out: &mut Vec<Output>) -> bool {
         let Some(conflict) = self.first_conflict(span) else { return true };
         if conflict <= self.commit {
             self.reject(from, Rejection::RewritesCommitted, out);
+            return false;
+        }
+        if conflict <= self.follower().verified && !planted!(self, TruncateWithoutConflict) {
+            self.reject(from, Rejection::ContradictsItself, out);
             return false;
         }
         self.truncate_log_after(conflict.prev());
@@ -90,7 +94,7 @@ impl Raft {
             return Some(span.prev().index.max(self.commit).next());
         }
         let known = self.log.last().min(span.last());
-        let mut index = span.first().max(self.log.boundary().index.next());
+        let mut index = span.first().max(self.log.boundary().index);
         if index > known || self.log.term(known) == span.term_at(known) {
             // Equal ids at `known` mean equal logs up to it (law L3).
             return None;

@@ -24,7 +24,7 @@ impl Raft {
     // ---- the timer ----
 
     pub(super) fn set_election_timeout(&mut self, after: u32) {
-        self.election_timeout = self.election_elapsed + after.max(1);
+        self.election_timeout = self.election_elapsed.saturating_add(after.max(1));
     }
 
     /// One tick of a member that does not lead.
@@ -34,8 +34,17 @@ impl Raft {
             return;
         }
         self.reset_election_timer();
+        self.leave_silent_leader(out);
         if self.may_campaign() {
             self.campaign(out);
+        }
+    }
+
+    /// Whoever waits for a leader that fell silent waits in vain, also where this member may not
+    /// campaign.
+    fn leave_silent_leader(&mut self, out: &mut Vec<Output>) {
+        if self.leader().is_some() {
+            self.become_follower(self.term(), None, out);
         }
     }
 
@@ -55,10 +64,6 @@ impl Raft {
     // ---- pre-vote: would you vote for me? (thesis, section 9.6) ----
 
     fn become_pre_candidate(&mut self, out: &mut Vec<Output>) {
-        if self.leader().is_some() {
-            // The leader fell silent: whoever waits for it waits in vain.
-            self.become_follower(self.term(), None, out);
-        }
         let votes = BTreeMap::from([(self.id(), true)]);
         self.role = Role::PreCandidate(PreCandidate { votes });
         out.push(Output::Became(self.standing()));
@@ -69,8 +74,8 @@ impl Raft {
         self.count_pre_votes(out);
     }
 
-    /// Answers by the rules of a vote in the next term, and changes nothing: neither term, nor vote,
-    /// nor timer.
+    /// Answers by the rules of a vote in the next term, and changes nothing: neither term, nor
+    /// vote, nor timer.
     pub(super) fn on_pre_vote(&mut self, from: NodeId, last: EntryId, out: &mut Vec<Output>) {
         let granted = !self.is_leader() && self.log_allows_vote(last);
         self.send_now(from, Body::PreVoteResponse { asked: self.term(), granted }, out);
@@ -184,9 +189,9 @@ impl Raft {
         }
     }
 
-    /// Whether this log allows a vote for a log that ends with `last`: not if it holds an entry that
-    /// the other lacks and that may be committed; not from a blank store, which remembers nothing; not
-    /// from a disk that keeps nothing.
+    /// Whether this log allows a vote for a log that ends with `last`: not if it holds an entry
+    /// that the other lacks and that may be committed; not from a blank store, which remembers
+    /// nothing; not from a disk that keeps nothing.
     fn log_allows_vote(&self, last: EntryId) -> bool {
         let own = self.log.last_id();
         let complete = match planted!(self, VoteByLengthAlone) {
@@ -197,8 +202,8 @@ impl Raft {
     }
 
     /// Whether a leader was heard within the shortest election timeout. While it is, nobody's vote
-    /// request is listened to, nor raises the term (thesis, section 4.2.3; K24). A leader that hears
-    /// its majority counts as heard.
+    /// request is listened to, nor raises the term (thesis, section 4.2.3; K24). A leader that
+    /// hears its majority counts as heard.
     pub(super) fn leader_is_alive(&self) -> bool {
         match &self.role {
             Role::Leader(_) => self.config.check_quorum,

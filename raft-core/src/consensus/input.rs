@@ -30,7 +30,8 @@ pub enum Input {
         /// The memberships among the entries of an append, by value.
         memberships: Vec<(LogIndex, Arc<Membership>)>,
     },
-    /// Clients propose commands. Answered by a write whose source is the proposals, or by a refusal.
+    /// Clients propose commands. Answered by a write whose source is the proposals, or by a
+    /// refusal.
     Propose {
         /// How many; at least one.
         count: u64,

@@ -2,7 +2,8 @@
 //! simulation.
 //!
 //! `docs/laws.md` lists all laws. Those that need two members to break (one leader in a term, log
-//! matching, leader completeness, state machine safety) are checked by the simulator, which sees all.
+//! matching, leader completeness, state machine safety) are checked by the simulator, which sees
+//! all.
 
 use super::raft::Raft;
 use super::role::{Leader, Role};

@@ -9,6 +9,11 @@ use core::fmt;
 
 use crate::types::{EntryId, LogIndex, LogSpan, Term};
 
+/// The greatest term and index that a message may carry. No cluster gets there by itself (at a
+/// million entries in a second it would take 146,000 years), so a greater number is a peer's error,
+/// and taking it would bring the arithmetic of terms and indexes to its end (law L16).
+pub const MAX_NUMBER: u64 = 1 << 62;
+
 /// One message of the protocol.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Message {
@@ -100,7 +105,10 @@ pub enum Verdict {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Round(pub u64);
 
-/// A member's name for one read, or for a group of reads that share it; unique in its process.
+/// A member's name for one read, or for a group of reads that share it. Never used again by that
+/// member, not even after a restart: an answer that was on its way would be taken for the answer to
+/// the new read, which may be older than what that read must see (law L15). So a process begins to
+/// count at a random number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReadId(pub u64);
 
@@ -110,11 +118,37 @@ impl Message {
         Message { term, body }
     }
 
+    /// Whether every term and index in it is at most [`MAX_NUMBER`].
+    pub fn is_in_range(&self) -> bool {
+        let EntryId { term, index } = self.body.greatest();
+        self.term.max(term).get() <= MAX_NUMBER && index.get() <= MAX_NUMBER
+    }
+
     /// The span of an append, with or without entries.
     pub fn span(&self) -> Option<&LogSpan> {
         match &self.body {
             Body::Append { span, .. } => Some(span),
             _ => None,
+        }
+    }
+}
+
+impl Body {
+    /// The greatest term and the greatest index in it.
+    fn greatest(&self) -> EntryId {
+        let at = |index| EntryId::new(Term::ZERO, index);
+        match self {
+            Body::PreVote { last } | Body::Vote { last } => *last,
+            Body::PreVoteResponse { asked, .. } => EntryId::new(*asked, LogIndex::ZERO),
+            Body::Append { span, commit, .. } => {
+                EntryId::new(span.last_id().term, span.last().max(*commit))
+            }
+            Body::AppendResponse { verdict: Verdict::Accepted { matched }, .. } => at(*matched),
+            Body::AppendResponse { verdict: Verdict::Conflict { refused, hint }, .. } => {
+                EntryId::new(hint.term, hint.index.max(*refused))
+            }
+            Body::ReadIndexResponse { index, .. } => at(*index),
+            Body::VoteResponse { .. } | Body::ReadIndex { .. } => EntryId::ZERO,
         }
     }
 }

@@ -1,10 +1,10 @@
 //! The protocol: Raft, as a function from inputs to outputs.
 //!
 //! Raft keeps a log of commands the same on all members of a cluster, as long as a majority lives.
-//! One member leads. It takes commands, appends them to its log, and sends them to the others; what a
-//! majority has stored is *committed*, and will be applied by all, in the same order. Where the leader
-//! falls silent, the others elect another, whose log holds everything committed. Time is cut into
-//! *terms*, each with at most one leader.
+//! One member leads. It takes commands, appends them to its log, and sends them to the others; what
+//! a majority has stored is *committed*, and will be applied by all, in the same order. Where the
+//! leader falls silent, the others elect another, whose log holds everything committed. Time is cut
+//! into *terms*, each with at most one leader.
 //!
 //! ```text
 //!                    silent leader        majority would vote        majority votes
@@ -13,7 +13,7 @@
 //!      +----------+               +--------------+             +-----------+           +--------+
 //!            ^                           |                           |                      |
 //!            +---------------------------+---------------------------+----------------------+
-//!               hears a leader, or a later term;  the leader: hears no majority, or its disk stalls
+//!            hears a leader, or a later term; the leader: hears no majority, or its disk stalls
 //! ```
 //!
 //! [`Raft::step`] takes one [`Input`] and appends [`Output`]s to a list, in the order in which they
@@ -60,7 +60,7 @@ mod writes;
 
 pub use config::{Config, ConfigError};
 pub use input::{Input, NotSent};
-pub use message::{Body, Message, ReadId, Round, Verdict};
+pub use message::{Body, MAX_NUMBER, Message, ReadId, Round, Verdict};
 pub use output::{Appended, Output, RoleName, SendId, Source, Standing, Write, WriteSeq};
 #[cfg(feature = "mutants")]
 pub use planted::Mutant;

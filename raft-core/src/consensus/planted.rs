@@ -1,8 +1,8 @@
 //! Planted bugs: each is named after what goes wrong, and the harness must find every one.
 //!
-//! A check that finds nothing is decoration. The bugs exist only with the feature `mutants`, and act
-//! only where [`Config::mutant`](super::Config) names one; without the feature the compiler removes
-//! every trace of them. Each stands in the room whose rule it breaks.
+//! A check that finds nothing is decoration. The bugs exist only with the feature `mutants`, and
+//! act only where [`Config::mutant`](super::Config) names one; without the feature the compiler
+//! removes every trace of them. Each stands in the room whose rule it breaks.
 
 /// A bug to run with.
 #[cfg(feature = "mutants")]
@@ -14,7 +14,7 @@ pub enum Mutant {
     CandidateAsksBeforeDurable,
     /// A late completion confirms an index that was rewritten meanwhile (breaks L6).
     LateCompletionConfirmsRewritten,
-    /// An entry of an older term is committed by counting its copies (breaks L11, Figure 8).
+    /// An entry of an older term is committed by counting its copies (breaks L11, so L4; Figure 8).
     CommitOldTermByCounting,
     /// A follower acknowledges entries before the sync (breaks L6).
     AckBeforeSync,
@@ -36,7 +36,7 @@ pub enum Mutant {
     StaleVoteCounted,
     /// A leader or candidate that steps down in its term forgets its vote (breaks L7).
     VoteForgottenOnStepDown,
-    /// An append of an earlier term is taken (breaks L3).
+    /// An append of an earlier term is taken (breaks L10).
     StaleAppendTaken,
 }
 

@@ -6,13 +6,13 @@
 //!     ^  <---------------      ^   |                         |
 //!     |  conflict, dropped     +---+-------------------------+
 //!     |
-//!     +--> Snapshot: its log ends behind this leader's boundary
+//!     +--> Snapshot: its log ends before this leader's boundary; left when it accepts an append
 //! ```
 //!
 //! *Probe*: the leader does not know where the logs meet, so one append is in flight at a time.
-//! *Pipeline*: they meet, so appends follow each other without waiting, up to a limit of entries and
-//! bytes (thesis, section 10.2.1). In both, `next` moves on as soon as entries are sent; a conflict
-//! moves it back.
+//! *Pipeline*: they meet, so appends follow each other without waiting, up to a limit of entries
+//! and bytes (thesis, section 10.2.1). In both, `next` moves on as soon as entries are sent; a
+//! conflict moves it back.
 
 use alloc::collections::VecDeque;
 
@@ -120,9 +120,7 @@ impl Progress {
             self.in_flight_bytes -= bytes;
             self.in_flight.pop_front();
         }
-        if let Pace::Probe { .. } = self.pace {
-            self.pace = Pace::Pipeline;
-        }
+        self.pace = Pace::Pipeline;
         advanced
     }
 
@@ -131,6 +129,13 @@ impl Progress {
     pub(super) fn on_conflict(&mut self, meeting: EntryId) {
         self.next = meeting.index.next().max(self.matched.next());
         self.restart(Pace::Probe { waiting: false });
+    }
+
+    /// The peer lacks entries up to `boundary`, which were purged. Heartbeats ask whether it has
+    /// the boundary now.
+    pub(super) fn on_compacted(&mut self, boundary: LogIndex) {
+        self.next = boundary.max(self.matched).next();
+        self.restart(Pace::Snapshot);
     }
 
     /// Forgets what is in flight.

@@ -213,7 +213,8 @@ impl Raft {
         self.draft.hard_state = true;
     }
 
-    /// Removes every entry after `index`, to be written with this step. Nothing committed goes (L10).
+    /// Removes every entry after `index`, to be written with this step. Nothing committed goes
+    /// (L10).
     pub(super) fn truncate_log_after(&mut self, index: LogIndex) {
         debug_assert!(self.draft.append.is_none(), "a step truncates before it appends");
         self.log.truncate_after(index);
@@ -245,8 +246,8 @@ impl Raft {
         }));
     }
 
-    /// Whether the disk has kept nothing for too long: then this member neither leads, nor campaigns,
-    /// nor grants votes, until a write completes.
+    /// Whether the disk has kept nothing for too long: then this member neither leads, nor
+    /// campaigns, nor grants votes, until a write completes.
     pub(super) fn disk_is_stalled(&self) -> bool {
         self.writes.waited() >= self.config.stall_ticks
     }
@@ -270,6 +271,9 @@ impl Raft {
             return self.send_now(to, body, out);
         }
         let message = Message::new(self.term(), body);
+        // A slow disk must not gather what peers repeat: a newer answer of a kind replaces the
+        // older.
+        self.withheld.retain(|held| held.to != to || !replaces(&message.body, &held.message.body));
         self.withheld.push(Withheld { seq: self.hard_state_seq, to, message });
     }
 
@@ -308,5 +312,14 @@ impl Raft {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
+    }
+}
+
+/// Whether a message makes an older one to the same member needless: it is of the same kind, and,
+/// if a question about a read, about the same read.
+fn replaces(newer: &Body, older: &Body) -> bool {
+    match newer {
+        Body::ReadIndex { .. } => newer == older,
+        _ => core::mem::discriminant(newer) == core::mem::discriminant(older),
     }
 }

@@ -1,14 +1,14 @@
 //! Linearizable reads without a log entry: ReadIndex (thesis, section 6.4; K35). Law L15.
 //!
-//! A read may be served from a member's state once that state includes everything committed when the
-//! read arrived. The leader knows what is committed once an entry of its own term is (before that,
-//! reads wait), and knows that it still leads once a majority has answered in a *round* that began
-//! after the read arrived. Rounds are numbered, so an answer to an earlier one confirms nothing; reads
-//! that arrive together share one.
+//! A read may be served from a member's state once that state includes everything committed when
+//! the read arrived. The leader knows what is committed once an entry of its own term is (before
+//! that, reads wait), and knows that it still leads once a majority has answered in a *round* that
+//! began after the read arrived. Rounds are numbered, so an answer to an earlier one confirms
+//! nothing; reads that arrive together share one.
 //!
-//! A follower asks its leader, and serves the read itself. It asks again at each heartbeat interval,
-//! since a question or an answer may be lost. Absent: leases (they will be opt-in, with a declared
-//! bound on clock drift).
+//! A follower asks its leader, and serves the read itself. It asks again at each heartbeat
+//! interval, since a question or an answer may be lost. Absent: leases (they will be opt-in, with a
+//! declared bound on clock drift).
 
 use alloc::vec::Vec;
 
@@ -48,12 +48,17 @@ impl Raft {
 
     fn accept_read(&mut self, read: ReadId, origin: Option<NodeId>, out: &mut Vec<Output>) {
         let Role::Leader(leader) = &mut self.role else { return };
+        let asked = |waiting: &WaitingRead| waiting.read == read && waiting.origin == origin;
+        if origin.is_some() && leader.reads.iter().any(asked) {
+            // Asked again; the rounds that heartbeats carry will answer the first time.
+            return;
+        }
         leader.reads.push_back(WaitingRead { read, origin, point: None });
         self.start_waiting_reads(out);
     }
 
-    /// Gives every read that has none yet its index, and begins one round for them all, once an entry
-    /// of this term is committed.
+    /// Gives every read that has none yet its index, and begins one round for them all, once an
+    /// entry of this term is committed.
     pub(super) fn start_waiting_reads(&mut self, out: &mut Vec<Output>) {
         let (commit, early) = (self.commit, planted!(self, ReadBeforeOwnTermCommit));
         let Role::Leader(leader) = &mut self.role else { return };
@@ -143,8 +148,12 @@ impl Raft {
         let interval = self.config.heartbeat_ticks;
         let follower = self.follower();
         let Some(leader) = follower.leader else { return };
+        if follower.reads.is_empty() {
+            follower.reads_waited = 0;
+            return;
+        }
         follower.reads_waited += 1;
-        if follower.reads.is_empty() || follower.reads_waited < interval {
+        if follower.reads_waited < interval {
             return;
         }
         follower.reads_waited = 0;

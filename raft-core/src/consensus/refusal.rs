@@ -49,8 +49,14 @@ pub enum Rejection {
     NotLeader,
     /// An answer that nobody waits for.
     Unasked,
-    /// A follower lacks entries that it had acknowledged in this term: it has lost its memory.
-    ForgotAcknowledged,
+    /// A follower refuses an entry that it has acknowledged in this term. Later answers overtook
+    /// this one on the way; or, if it happens again and again, the follower has lost its memory.
+    BelowMatch,
+    /// A term or an index is so great that no cluster can have reached it (law L16).
+    OutOfRange,
+    /// An append contradicts an earlier one of the same leader: the sender has lost its memory, or
+    /// lies.
+    ContradictsItself,
 }
 
 impl Rejection {
@@ -67,7 +73,9 @@ impl Rejection {
             Rejection::NotAMember => "not_a_member",
             Rejection::NotLeader => "not_leader",
             Rejection::Unasked => "unasked",
-            Rejection::ForgotAcknowledged => "forgot_acknowledged",
+            Rejection::BelowMatch => "below_match",
+            Rejection::OutOfRange => "out_of_range",
+            Rejection::ContradictsItself => "contradicts_itself",
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The leader's side of replication: heartbeats, probing, pipelining, backing off.
 //!
-//! Section 5.3 of the paper; thesis, sections 10.2.1 (the leader's disk works beside the followers')
-//! and 10.2.2 (batching and pipelining). Laws L2 (a leader only appends), L12 (match and next index).
+//! Section 5.3 of the paper; thesis, sections 10.2.1 (the leader's disk works beside the
+//! followers') and 10.2.2 (batching and pipelining). Laws L2 (a leader only appends), L12 (match
+//! and next index).
 //!
 //! Sends name entries by their ids; whoever carries them out may cut them short, and says what was
 //! sent. At most one send for each peer is open, so that entries go in order. Absent: payloads.
@@ -154,8 +155,7 @@ impl Raft {
             NotSent::Rewritten | NotSent::Dropped => peer.on_dropped(),
             NotSent::Compacted => {
                 peer.sending = None;
-                peer.restart(Pace::Snapshot);
-                out.push(Output::SnapshotNeeded { to });
+                self.need_snapshot(to, out);
             }
             NotSent::Unreadable => out.push(Output::Stop),
         }
@@ -203,8 +203,8 @@ impl Raft {
         self.replicate(out);
     }
 
-    /// The peer lacks the entry at `refused`. An answer to an append from before the newest one moves
-    /// nothing; nor does one below what the peer has acknowledged, which an honest peer never sends.
+    /// The peer lacks the entry at `refused`. A refusal of what was not sent yet moves nothing; nor
+    /// does one of what the peer has acknowledged since.
     fn on_conflict(
         &mut self,
         from: NodeId,
@@ -213,15 +213,31 @@ impl Raft {
         out: &mut Vec<Output>,
     ) {
         let meeting = self.log.last_at_or_below(hint.index.min(refused.prev()), hint.term);
+        let boundary = self.log.boundary().index;
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(peer) = leader.peers.get_mut(&from) else { return };
         if refused >= peer.next {
             return;
         }
         if refused <= peer.matched {
-            return self.reject(from, Rejection::ForgotAcknowledged, out);
+            return self.reject(from, Rejection::BelowMatch, out);
+        }
+        if refused <= boundary || hint.index < boundary {
+            return self.need_snapshot(from, out);
         }
         peer.on_conflict(meeting);
+    }
+
+    /// No append can help the peer: what it lacks was purged. Told once, until it accepts an
+    /// append.
+    fn need_snapshot(&mut self, to: NodeId, out: &mut Vec<Output>) {
+        let boundary = self.log.boundary().index;
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Some(peer) = leader.peers.get_mut(&to) else { return };
+        if peer.pace != Pace::Snapshot {
+            peer.on_compacted(boundary);
+            out.push(Output::SnapshotNeeded { to });
+        }
     }
 
     // ---- time ----
@@ -239,16 +255,19 @@ impl Raft {
         }
     }
 
-    /// Whether a whole election timeout passed without answers from a majority (thesis, section 6.2;
-    /// K11). Starts the next count.
+    /// Whether a whole election timeout passed without answers from a majority (thesis, section
+    /// 6.2; K11). Starts the next count.
     fn has_lost_majority(&mut self) -> bool {
         let membership = self.membership().cloned();
         let (own, limit) = (self.id(), self.config.election_ticks_min);
         let (Role::Leader(leader), Some(membership)) = (&mut self.role, membership) else {
             return false;
         };
+        if !self.config.check_quorum {
+            return false;
+        }
         leader.quorum_elapsed += 1;
-        if !self.config.check_quorum || leader.quorum_elapsed < limit {
+        if leader.quorum_elapsed < limit {
             return false;
         }
         leader.quorum_elapsed = 0;

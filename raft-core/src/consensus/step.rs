@@ -1,8 +1,8 @@
 //! The table: which room takes which input in which role.
 //!
 //! No logic stands here but the rules on terms that hold for every message (section 5.1, K3): a
-//! later term is adopted, a request of an earlier one is refused with the current term, a response of
-//! an earlier one is dropped.
+//! later term is adopted, a request of an earlier one is refused with the current term, a response
+//! of an earlier one is dropped.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -61,6 +61,9 @@ impl Raft {
         if from == self.id() {
             return self.reject(from, Rejection::FromSelf, out);
         }
+        if !message.is_in_range() {
+            return self.reject(from, Rejection::OutOfRange, out);
+        }
         let asks_for_vote = matches!(message.body, Body::PreVote { .. } | Body::Vote { .. });
         if asks_for_vote && self.leader_is_alive() {
             return self.on_untimely_vote(from, &message, out);
@@ -69,7 +72,7 @@ impl Raft {
             self.become_follower(message.term, None, out);
         }
         if message.term < self.term() && !self.takes_stale(&message.body) {
-            return self.on_stale_message(from, message.body, out);
+            return self.on_stale_message(from, message, out);
         }
         self.dispatch(from, message.body, memberships, out);
     }
@@ -113,9 +116,10 @@ impl Raft {
 
     /// A message of an earlier term: a request is refused, so that its sender learns the current
     /// term; a response is dropped.
-    fn on_stale_message(&mut self, from: NodeId, body: Body, out: &mut Vec<Output>) {
-        let refusal = match body {
-            Body::PreVote { .. } => Body::PreVoteResponse { asked: self.term(), granted: false },
+    fn on_stale_message(&mut self, from: NodeId, message: Message, out: &mut Vec<Output>) {
+        let asked = message.term;
+        let refusal = match message.body {
+            Body::PreVote { .. } => Body::PreVoteResponse { asked, granted: false },
             Body::Vote { .. } => Body::VoteResponse { granted: false },
             Body::Append { span, round, .. } => {
                 let refused = span.prev().index;

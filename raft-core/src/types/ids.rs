@@ -61,9 +61,10 @@ impl LogIndex {
         self.0
     }
 
-    /// The position after this one.
+    /// The position after this one. The greatest number is its own successor: only a peer's bytes
+    /// can bring it, and they must not end in an overflow before they are refused.
     pub const fn next(self) -> LogIndex {
-        LogIndex(self.0 + 1)
+        LogIndex(self.0.saturating_add(1))
     }
 
     /// The position before this one; nothing stands before index 0.
@@ -73,7 +74,7 @@ impl LogIndex {
 
     /// The position `count` entries further on.
     pub const fn plus(self, count: u64) -> LogIndex {
-        LogIndex(self.0 + count)
+        LogIndex(self.0.saturating_add(count))
     }
 
     /// How many entries lie after `earlier`, up to and with this position (0 if none).

@@ -1,0 +1,399 @@
+//! The tool as a user meets it: whole clusters of real processes on the loopback interface.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// Longer than anything here takes, shorter than anybody's patience.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn kontiki(arguments: &[&str]) -> Output {
+    let output = Command::new(env!("CARGO_BIN_EXE_kontiki")).args(arguments).output();
+    output.expect("the tool starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// What a command that must fail with status 1 says about it.
+fn failure(arguments: &[&str]) -> String {
+    let output = kontiki(arguments);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+    assert!(said.starts_with("error: "), "{arguments:?}: {said}");
+    said
+}
+
+fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let begin = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(begin.elapsed() < PATIENCE, "waited in vain: {what}");
+        sleep(Duration::from_millis(50));
+    }
+}
+
+/// The first port of a cluster of three whose six ports are free. Each test gets another part of
+/// the range below the ports that the system hands out itself.
+fn free_base_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = std::process::id() as u16 % 100 * 100;
+    eventually("six free ports", || {
+        let base = 12000 + (start + NEXT.fetch_add(50, Ordering::Relaxed)) % 15000;
+        ports(base).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()).then_some(base)
+    })
+}
+
+fn ports(base: u16) -> impl Iterator<Item = u16> {
+    (0..3).flat_map(move |member| [base + 10 * member, base + 10 * member + 1])
+}
+
+/// A running `kontiki up`, killed at the latest when it is dropped.
+struct Up {
+    process: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+    base: u16,
+    endpoints: String,
+}
+
+impl Up {
+    fn start(backend: &str, dir: &Path, base: u16) -> Up {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_kontiki"))
+            .args(["up", "--backend", backend, "--base-port", &base.to_string(), "--dir"])
+            .arg(dir)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the tool starts");
+        let output = BufReader::new(process.stdout.take().expect("a pipe"));
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&lines);
+        thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                println!("{line}");
+                kept.lock().expect("not poisoned").push(line);
+            }
+        });
+        let endpoints = [0, 10, 20].map(|step| format!("127.0.0.1:{}", base + step)).join(",");
+        let up = Up { process, lines, base, endpoints };
+        up.wait_for("the cluster is up");
+        up
+    }
+
+    fn wait_for(&self, words: &str) -> String {
+        eventually(words, || {
+            let lines = self.lines.lock().expect("not poisoned");
+            lines.iter().find(|line| line.contains(words)).cloned()
+        })
+    }
+
+    fn count(&self, words: &str) -> usize {
+        let lines = self.lines.lock().expect("not poisoned");
+        lines.iter().filter(|line| line.contains(words)).count()
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        kontiki(&[arguments, &["--endpoints", &self.endpoints]].concat())
+    }
+
+    /// The output of a command that must succeed.
+    fn ask(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    fn members(&self) -> Vec<Value> {
+        let output = self.run(&["status", "--json"]);
+        let status: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        status["members"].as_array().expect("a list").clone()
+    }
+
+    fn pid_of(&self, id: u64) -> u64 {
+        eventually("the member answers", || self.members()[id as usize - 1]["pid"].as_u64())
+    }
+
+    fn leader(&self) -> u64 {
+        eventually("a leader", || {
+            let members = self.members();
+            members.iter().find(|member| member["role"] == "leader")?["id"].as_u64()
+        })
+    }
+
+    /// Tells it to stop, and gives its exit status.
+    fn stop(mut self) -> Option<i32> {
+        signal(self.process.id().into(), Signal::TERM);
+        let status = eventually("it stops", || self.process.try_wait().expect("our child"));
+        self.ports_become_free();
+        status.code()
+    }
+
+    fn ports_become_free(&self) {
+        eventually("all members are gone", || {
+            let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
+            ports(self.base).all(free).then_some(())
+        });
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn signal(pid: u64, signal: Signal) {
+    let pid = Pid::from_raw(pid as i32).expect("a process");
+    kill_process(pid, signal).expect("it runs");
+}
+
+fn has_file_log() -> bool {
+    // The list of what is compiled in is part of the answer to a name that nobody has.
+    let answer = failure(&["up", "--backend", "nobody's"]);
+    answer.lines().next().is_some_and(|line| line.ends_with("file"))
+}
+
+#[test]
+fn a_volatile_cluster_serves_and_stops_and_its_dead_stay_dead() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let up = Up::start("memory", dir.path(), free_base_port());
+    let line = up.wait_for("etcdctl --endpoints=");
+    assert!(line.contains(&up.endpoints), "{line}");
+
+    assert_eq!(up.ask(&["put", "a", "1"]), "OK\n");
+    assert_eq!(up.ask(&["put", "ab", "2", "--json"]), "{\"revision\":3}\n");
+    assert_eq!(up.ask(&["get", "a"]), "1\n");
+    assert_eq!(up.ask(&["get", "a", "--prefix"]), "a\t1\nab\t2\n");
+    assert_eq!(up.ask(&["del", "a"]), "1\n");
+    assert_eq!(up.run(&["get", "a"]).status.code(), Some(1));
+
+    let members = up.members();
+    assert_eq!(members.len(), 3);
+    for (place, member) in members.iter().enumerate() {
+        assert_eq!(member["id"], place + 1);
+        assert_eq!(member["endpoint"], format!("127.0.0.1:{}", up.base as usize + 10 * place));
+        assert_eq!(member["backend"], "memory");
+        assert!(member["pid"].as_u64() > Some(1) && member["term"].as_u64() > Some(0));
+        assert!(member["commit"].as_u64() > Some(3) && member["applied"].as_u64() > Some(3));
+    }
+    let pids: BTreeSet<u64> = members.iter().filter_map(|member| member["pid"].as_u64()).collect();
+    assert_eq!(pids.len(), 3, "each is a process of its own");
+
+    let leader = up.leader();
+    signal(up.pid_of(leader), Signal::KILL);
+    let line = up.wait_for(&format!("member {leader} has ended"));
+    assert!(line.contains("not started again: a memory log forgets its votes"), "{line}");
+    // What is forwarded to a leader that has just died has no known outcome, so wait for the next.
+    assert_ne!(up.leader(), leader);
+    assert_eq!(up.ask(&["put", "after", "it"]), "OK\n");
+    assert_eq!(up.ask(&["get", "ab"]), "2\n");
+    assert_eq!(up.run(&["status"]).status.code(), Some(1), "one does not answer");
+
+    assert_eq!(up.stop(), Some(0));
+    assert_eq!(std::fs::read_dir(dir.path()).expect("it is there").count(), 0);
+}
+
+#[test]
+fn a_volatile_cluster_without_a_majority_gives_up() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut up = Up::start("memory", dir.path(), free_base_port());
+    let pids = [1, 2].map(|id| up.pid_of(id));
+    pids.iter().for_each(|pid| signal(*pid, Signal::KILL));
+    let status = eventually("it gives up", || up.process.try_wait().expect("our child"));
+    assert_eq!(status.code(), Some(1));
+    up.ports_become_free();
+}
+
+#[test]
+fn the_members_die_with_their_parent() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut up = Up::start("memory", dir.path(), free_base_port());
+    up.process.kill().expect("it runs");
+    up.process.wait().expect("our child");
+    up.ports_become_free();
+}
+
+#[test]
+fn a_durable_cluster_goes_on_where_it_was() {
+    if !has_file_log() {
+        println!("SKIPPED: the file log is not in this build");
+        assert!(std::env::var("KONTIKI_REQUIRE").is_err(), "KONTIKI_REQUIRE wants it");
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let base = free_base_port();
+    let up = Up::start("file", dir.path(), base);
+    assert_eq!(up.ask(&["put", "a", "1"]), "OK\n");
+    // However often it is killed, a member that was up comes back without growing pauses.
+    let leader = up.leader();
+    for kills in 1..=3 {
+        let before = up.pid_of(leader);
+        signal(before, Signal::KILL);
+        eventually("another process answers, and is known to", || {
+            let other = up.members()[leader as usize - 1]["pid"].as_u64()?;
+            (other != before && up.count(&format!("pid {other}  ")) > 0).then_some(())
+        });
+        let restarts = format!(
+            "member {leader} has ended (signal: 9 (SIGKILL)); it is started again in 250 ms"
+        );
+        assert_eq!(up.count(&restarts), kills);
+    }
+    assert_eq!(up.ask(&["get", "a"]), "1\n");
+    assert_eq!(up.stop(), Some(0));
+
+    let up = Up::start("file", dir.path(), base);
+    assert_eq!(up.ask(&["get", "a"]), "1\n");
+    let second = Command::new(env!("CARGO_BIN_EXE_kontiki"))
+        .args(["up", "--base-port", &free_base_port().to_string(), "--dir"])
+        .arg(dir.path())
+        .output()
+        .expect("the tool starts");
+    assert_eq!(second.status.code(), Some(1), "the same cluster at other ports");
+    assert!(text(&second.stderr).contains("the base port"), "{}", text(&second.stderr));
+    assert_eq!(up.stop(), Some(0));
+
+    let own = dir.path().join("1").display().to_string();
+    let member = |id: u16| format!("{id}=127.0.0.1:{},127.0.0.1:{}", base + id, base + 5 + id);
+    let (one, two) = (member(1), member(2));
+    let others = failure(&[
+        "serve",
+        "--id",
+        "1",
+        "--cluster",
+        "another",
+        "--dir",
+        &own,
+        "--member",
+        &one,
+        "--member",
+        &two,
+    ]);
+    assert!(others.contains("belongs to node 1") && others.contains(&own), "{others}");
+    assert!(others.contains("choose this member's own"), "{others}");
+}
+
+/// Changes bytes of a member's log a little before the value: in the frame that holds it.
+fn damage(dir: &Path, member: u64, value: &str) {
+    let log = dir.join(member.to_string()).join("log");
+    let segments = std::fs::read_dir(log).expect("a log").map(|file| file.expect("a file").path());
+    for path in segments {
+        let mut bytes = std::fs::read(&path).expect("readable");
+        let found = bytes.windows(value.len()).position(|window| window == value.as_bytes());
+        if let Some(at) = found {
+            bytes[at - 60..at - 40].fill(0xff);
+            return std::fs::write(&path, bytes).expect("writable");
+        }
+    }
+    panic!("{value} is nowhere in the log of member {member}");
+}
+
+#[test]
+fn a_damaged_or_emptied_log_keeps_its_member_out_and_no_other() {
+    if !has_file_log() {
+        println!("SKIPPED: the file log is not in this build");
+        assert!(std::env::var("KONTIKI_REQUIRE").is_err(), "KONTIKI_REQUIRE wants it");
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let base = free_base_port();
+    let up = Up::start("file", dir.path(), base);
+    for round in 0..5 {
+        up.ask(&["put", "key", &format!("value-{round}")]);
+    }
+    assert_eq!(up.stop(), Some(0));
+    damage(dir.path(), 1, "value-2");
+    let up = Up::start("file", dir.path(), base);
+    up.wait_for("member 1 has ended (exit status: 1); it is not started again");
+    up.wait_for("is damaged");
+    assert_eq!(up.ask(&["get", "key"]), "value-4\n");
+    assert_eq!(up.stop(), Some(0));
+
+    // Without its log the damaged member would vote as if it had never been here.
+    std::fs::remove_dir_all(dir.path().join("1")).expect("removed");
+    let up = Up::start("file", dir.path(), base);
+    up.wait_for("member 1: error: the log of member 1 in");
+    up.wait_for("is empty, though this member has had one");
+    assert_eq!(up.ask(&["get", "key"]), "value-4\n");
+    assert_eq!(up.stop(), Some(0));
+}
+
+#[test]
+fn a_directory_in_use_is_named() {
+    if !has_file_log() {
+        println!("SKIPPED: the file log is not in this build");
+        assert!(std::env::var("KONTIKI_REQUIRE").is_err(), "KONTIKI_REQUIRE wants it");
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (path, base) = (dir.path().display().to_string(), free_base_port());
+    let first = Up::start("file", dir.path(), base);
+    let own = format!("{path}/1");
+    let member = format!("1=127.0.0.1:{},127.0.0.1:{}", base + 5, base + 6);
+    let said =
+        failure(&["serve", "--id", "1", "--cluster", "c", "--dir", &own, "--member", &member]);
+    assert!(said.contains(&own) && said.contains("in use by another process"), "{said}");
+    assert_eq!(first.stop(), Some(0));
+}
+
+#[test]
+fn what_is_wrong_is_named_with_what_to_do() {
+    let unknown = failure(&["up", "--backend", "flies"]);
+    assert!(unknown.contains("'flies'") && unknown.contains("memory"), "{unknown}");
+    for known in ["rocksdb", "sqlite"] {
+        let absent = failure(&["up", "--backend", known]);
+        assert!(absent.contains(&format!("--features {known}")), "{absent}");
+        let absent = failure(&[
+            "serve",
+            "--id",
+            "1",
+            "--cluster",
+            "c",
+            "--backend",
+            known,
+            "--member",
+            "1=127.0.0.1:1,127.0.0.1:2",
+            "--listen-client",
+            "127.0.0.1:0x",
+        ]);
+        assert!(absent.contains("host:port"), "{absent}");
+    }
+    let nobody = failure(&["get", "k", "--endpoints", "127.0.0.1:9", "--timeout", "1"]);
+    assert!(nobody.contains("127.0.0.1:9") && nobody.contains("is the cluster up?"), "{nobody}");
+
+    for usage in [&["up", "--nodes", "0"][..], &["fly"], &["put", "k"], &[]] {
+        assert_eq!(kontiki(usage).status.code(), Some(2), "{usage:?}");
+    }
+    assert_eq!(kontiki(&["--help"]).status.code(), Some(0));
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let base = free_base_port();
+    let _other = TcpListener::bind(("127.0.0.1", base + 11)).expect("it is free");
+    let said = failure(&["up", "--backend", "memory", "--base-port", &base.to_string()]);
+    let port = format!("port {}, where member 2 talks to peers", base + 11);
+    assert!(said.contains(&port) && said.contains("--base-port"), "{said}");
+}
+
+#[test]
+fn a_file_with_an_unknown_field_is_refused() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("member.toml");
+    let sound = "id = 1\ncluster = \"c\"\nmembers = []\n";
+    std::fs::write(&path, format!("{sound}heartbeat = 5\n")).expect("written");
+    let path = path.display().to_string();
+    let said = failure(&["serve", "--config", &path]);
+    assert!(said.contains(&path) && said.contains("unknown field `heartbeat`"), "{said}");
+}

@@ -1,0 +1,186 @@
+//! Clients that write and read through all members, and write down what they saw.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use harness::checks::linearizable::{Action, Operation};
+use kontiki_etcd::api::etcdserverpb::kv_client::KvClient;
+use kontiki_etcd::api::etcdserverpb::{PutRequest, RangeRequest};
+use tokio::task::JoinHandle;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::cluster::{Cluster, MEMBERS};
+
+/// Clients at each member.
+const CLIENTS_PER_MEMBER: usize = 2;
+
+/// Keys that all clients share.
+const SHARED_KEYS: u64 = 4;
+
+/// After which a client gives a request up; its outcome is unknown then.
+const REQUEST_LIMIT: Duration = Duration::from_millis(1500);
+
+/// Between two requests of a client.
+const PAUSE: Duration = Duration::from_millis(4);
+
+/// What the clients saw.
+#[derive(Default)]
+pub struct Record {
+    /// Reads and writes of the shared keys.
+    pub history: Vec<(String, Operation<Option<String>>)>,
+    /// Acknowledged writes of keys that were written once.
+    pub acknowledged: Vec<(String, String)>,
+    /// Writes whose outcome is not known.
+    pub unknown: usize,
+}
+
+/// The running clients.
+pub struct Clients {
+    shared: Arc<Shared>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+struct Shared {
+    began: Instant,
+    record: Mutex<Record>,
+    writes: AtomicUsize,
+    stopping: AtomicBool,
+}
+
+impl Clients {
+    /// Starts clients at all members.
+    pub fn start(cluster: &Cluster) -> Clients {
+        let shared = Arc::new(Shared {
+            began: Instant::now(),
+            record: Mutex::default(),
+            writes: AtomicUsize::new(0),
+            stopping: AtomicBool::new(false),
+        });
+        let number = 0..(MEMBERS * CLIENTS_PER_MEMBER) as u64;
+        let start = |number| {
+            let endpoint = format!("http://{}", cluster.endpoint(number as usize % MEMBERS));
+            let endpoint = Endpoint::from_shared(endpoint).expect("an address");
+            let client = Client {
+                number,
+                count: 0,
+                kv: KvClient::new(endpoint.connect_lazy()),
+                shared: Arc::clone(&shared),
+            };
+            tokio::spawn(client.run())
+        };
+        let tasks = number.map(start).collect();
+        Clients { shared, tasks }
+    }
+
+    /// Waits until this many more writes were invoked from now on and acknowledged; how long that took.
+    pub async fn wait_for_writes(&self, count: usize, limit: Duration) -> Duration {
+        // A write that was invoked before now may be acknowledged after it; clients are few, so this
+        // many more acknowledgements cannot all be of such.
+        let slack = if count == 1 { MEMBERS * CLIENTS_PER_MEMBER } else { 0 };
+        let (began, from) = (Instant::now(), self.shared.writes.load(Ordering::Relaxed));
+        while self.shared.writes.load(Ordering::Relaxed) < from + count + slack {
+            assert!(began.elapsed() < limit, "no write was served for {limit:?}");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        began.elapsed()
+    }
+
+    /// Stops the clients and gives what they saw.
+    pub async fn stop(self) -> Record {
+        self.shared.stopping.store(true, Ordering::Relaxed);
+        for task in self.tasks {
+            task.await.expect("a client does not panic");
+        }
+        std::mem::take(&mut *self.shared.record.lock().expect("no client panicked"))
+    }
+}
+
+struct Client {
+    number: u64,
+    count: u64,
+    kv: KvClient<Channel>,
+    shared: Arc<Shared>,
+}
+
+impl Client {
+    async fn run(mut self) {
+        while !self.shared.stopping.load(Ordering::Relaxed) {
+            self.count += 1;
+            let key = format!("shared/{}", (self.number + self.count / 3) % SHARED_KEYS);
+            let done = match self.count % 3 {
+                0 => self.write_own().await,
+                1 => self.write_shared(key).await,
+                _ => self.read_shared(key).await,
+            };
+            // A member that is down refuses at once; it need not be asked a thousand times a second.
+            let pause = if done { PAUSE } else { 10 * PAUSE };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    fn now(&self) -> u64 {
+        self.shared.began.elapsed().as_nanos() as u64
+    }
+
+    async fn put(&mut self, key: &str, value: &str) -> bool {
+        let request = PutRequest {
+            key: key.to_owned().into(),
+            value: value.to_owned().into(),
+            ..PutRequest::default()
+        };
+        let answer = tokio::time::timeout(REQUEST_LIMIT, self.kv.put(request)).await;
+        let acknowledged = matches!(answer, Ok(Ok(_)));
+        if acknowledged {
+            self.shared.writes.fetch_add(1, Ordering::Relaxed);
+        }
+        acknowledged
+    }
+
+    /// A key of this client's alone, written once.
+    async fn write_own(&mut self) -> bool {
+        let (key, value) = (format!("own/{}/{}", self.number, self.count), self.count.to_string());
+        let acknowledged = self.put(&key, &value).await;
+        let mut record = self.shared.record.lock().expect("no client panicked");
+        match acknowledged {
+            true => record.acknowledged.push((key, value)),
+            false => record.unknown += 1,
+        }
+        acknowledged
+    }
+
+    /// A key that others write and read too; the value is unique.
+    async fn write_shared(&mut self, key: String) -> bool {
+        let value = format!("{}-{}", self.number, self.count);
+        let invoked = self.now();
+        let acknowledged = self.put(&key, &value).await;
+        let returned = acknowledged.then(|| self.now());
+        self.note(key, invoked, returned, Action::Write(Some(value)));
+        acknowledged
+    }
+
+    async fn read_shared(&mut self, key: String) -> bool {
+        let request = RangeRequest { key: key.clone().into(), ..RangeRequest::default() };
+        let invoked = self.now();
+        let answer = tokio::time::timeout(REQUEST_LIMIT, self.kv.range(request)).await;
+        let Ok(Ok(answer)) = answer else { return false };
+        let pair = answer.into_inner().kvs.into_iter().next();
+        let value = pair.map(|pair| String::from_utf8_lossy(&pair.value).into_owned());
+        let returned = Some(self.now());
+        self.note(key, invoked, returned, Action::Read(value));
+        true
+    }
+
+    fn note(
+        &self,
+        key: String,
+        invoked: u64,
+        returned: Option<u64>,
+        action: Action<Option<String>>,
+    ) {
+        let operation = Operation { client: self.number, invoked, returned, action };
+        let mut record = self.shared.record.lock().expect("no client panicked");
+        record.unknown += usize::from(returned.is_none());
+        record.history.push((key, operation));
+    }
+}

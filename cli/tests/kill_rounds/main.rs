@@ -1,0 +1,96 @@
+//! Real processes, killed: nothing acknowledged is lost, and every history is linearizable.
+//!
+//! Three members on the file log serve clients on all endpoints. Round after round one of them, often
+//! the leader, is killed with SIGKILL and started again while the clients go on. At the end every
+//! acknowledged write must be on every member, the history of each shared key must be linearizable, and
+//! the same must hold once more after all members were killed at once.
+//!
+//! `KONTIKI_ROUNDS` sets the number of rounds (6), `KONTIKI_BACKEND` the log (file).
+
+mod clients;
+mod cluster;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use clients::{Clients, Record};
+use cluster::{Cluster, MEMBERS};
+
+/// How many writes the clients must have had acknowledged between two kills.
+const WRITES_BETWEEN_KILLS: usize = 40;
+
+/// After a kill somebody must serve a write within this time, however busy the machine is.
+const FAIL_OVER_LIMIT: Duration = Duration::from_secs(15);
+
+/// What the default timeouts are made for; most fail-overs must be within it.
+const FAIL_OVER_GOAL: Duration = Duration::from_secs(2);
+
+#[tokio::test(flavor = "current_thread")]
+async fn no_acknowledged_write_is_lost_when_members_are_killed() {
+    let rounds = number("KONTIKI_ROUNDS", 6);
+    let backend = std::env::var("KONTIKI_BACKEND").unwrap_or_else(|_| "file".to_owned());
+    let mut cluster = Cluster::start(&backend).await;
+    let clients = Clients::start(&cluster);
+    let mut fail_overs = Vec::new();
+    for round in 0..rounds {
+        clients.wait_for_writes(WRITES_BETWEEN_KILLS, FAIL_OVER_LIMIT).await;
+        let victim = cluster.choose_victim(round).await;
+        cluster.kill(victim);
+        fail_overs.push(clients.wait_for_writes(1, FAIL_OVER_LIMIT).await);
+        cluster.start_member(victim);
+    }
+    clients.wait_for_writes(WRITES_BETWEEN_KILLS, FAIL_OVER_LIMIT).await;
+    let record = clients.stop().await;
+    report(rounds, &mut fail_overs, &record);
+    check_all_members(&cluster, &record).await;
+
+    (0..MEMBERS).for_each(|member| cluster.kill(member));
+    (0..MEMBERS).for_each(|member| cluster.start_member(member));
+    check_all_members(&cluster, &record).await;
+    judge(record);
+}
+
+fn number(name: &str, default: usize) -> usize {
+    match std::env::var(name) {
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")),
+        Err(_) => default,
+    }
+}
+
+fn report(rounds: usize, fail_overs: &mut [Duration], record: &Record) {
+    fail_overs.sort_unstable();
+    let within = fail_overs.iter().filter(|time| **time <= FAIL_OVER_GOAL).count();
+    let (median, longest) = (fail_overs[rounds / 2], fail_overs[rounds - 1]);
+    println!(
+        "{rounds} kills: a write was served again after {median:.0?} (median), {longest:.0?} (longest), \
+         {within} of {rounds} within {FAIL_OVER_GOAL:?}; {} writes acknowledged, {} unknown",
+        record.acknowledged.len(),
+        record.unknown,
+    );
+    assert!(median <= FAIL_OVER_GOAL, "half of the fail-overs took longer than {median:?}");
+}
+
+/// Every acknowledged write of a key of its own is on every member.
+async fn check_all_members(cluster: &Cluster, record: &Record) {
+    for member in 0..MEMBERS {
+        let found: BTreeMap<Vec<u8>, Vec<u8>> = cluster.read_all(member, "own/").await;
+        let lost: Vec<_> = record
+            .acknowledged
+            .iter()
+            .filter(|(key, value)| found.get(key.as_bytes()) != Some(&value.as_bytes().to_vec()))
+            .collect();
+        assert!(lost.is_empty(), "member {} lost {lost:?}", member + 1);
+    }
+}
+
+/// Every shared key's history is linearizable.
+fn judge(record: Record) {
+    let (count, began) = (record.history.len(), Instant::now());
+    if let Err((key, verdict)) = harness::checks::linearizable::check_all(&None, record.history) {
+        panic!("the history of {key} is not linearizable: {verdict:?}");
+    }
+    println!(
+        "{count} operations on shared keys are linearizable (judged in {:.1?})",
+        began.elapsed()
+    );
+}

@@ -1,0 +1,274 @@
+//! Whatever peers say, a member does not panic (law L16): random messages, with the numbers at
+//! which arithmetic ends, are stepped into members of every role.
+//!
+//! In debug builds each step also checks the laws of a single state, so a message that is taken and
+//! breaks one is found here too. What lies can do to the *cluster* is not asked: Raft trusts its
+//! members.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use raft_core::consensus::{
+    Body, Config, Input, MAX_NUMBER, Message, NotSent, Output, Raft, ReadId, Rejection, Round,
+    Start, Verdict,
+};
+use raft_core::types::{
+    EntryId, HardState, LogIndex, LogSpan, Membership, MembershipParts, NodeId, Term, TermRun,
+};
+
+fn node(number: u64) -> NodeId {
+    NodeId::new(number).expect("not zero")
+}
+
+fn membership() -> Arc<Membership> {
+    let voters = (1..=3).map(node).collect();
+    let parts = MembershipParts { voters, ..MembershipParts::default() };
+    Arc::new(Membership::new(parts).expect("sound"))
+}
+
+/// Small numbers, where logs meet, and those at which arithmetic ends.
+fn number() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        12 => 0u64..12,
+        1 => MAX_NUMBER - 1..=MAX_NUMBER + 1,
+        1 => u64::MAX - 1..=u64::MAX,
+    ]
+}
+
+fn term() -> impl Strategy<Value = Term> {
+    number().prop_map(Term::new)
+}
+
+fn index() -> impl Strategy<Value = LogIndex> {
+    number().prop_map(LogIndex::new)
+}
+
+fn id() -> impl Strategy<Value = EntryId> {
+    (term(), index()).prop_map(|(term, index)| EntryId::new(term, index))
+}
+
+/// Every span that passes its gate, from runs that need not.
+fn span() -> impl Strategy<Value = LogSpan> {
+    let run = (index(), term()).prop_map(|(first, term)| TermRun { first, term });
+    let lengths = prop::collection::vec((1u64..4, 0u64..3), 0..4);
+    let wild = (id(), prop::collection::vec(run, 0..3), index())
+        .prop_map(|(prev, runs, last)| LogSpan::new(prev, runs, last));
+    let sound = (id(), lengths).prop_map(|(prev, lengths)| {
+        let mut span = LogSpan::empty(prev);
+        for (length, rise) in lengths {
+            let term = Term::new(span.last_id().term.get().saturating_add(rise));
+            span.push_run(term, span.last().plus(length))?;
+        }
+        Ok(span)
+    });
+    prop_oneof![wild, sound].prop_filter_map("no span", Result::ok)
+}
+
+fn verdict() -> impl Strategy<Value = Verdict> {
+    prop_oneof![
+        index().prop_map(|matched| Verdict::Accepted { matched }),
+        (index(), id()).prop_map(|(refused, hint)| Verdict::Conflict { refused, hint }),
+    ]
+}
+
+fn body() -> impl Strategy<Value = Body> {
+    let round = || number().prop_map(Round);
+    let read = || (0u64..4).prop_map(ReadId);
+    prop_oneof![
+        1 => id().prop_map(|last| Body::PreVote { last }),
+        1 => (term(), any::<bool>())
+            .prop_map(|(asked, granted)| Body::PreVoteResponse { asked, granted }),
+        1 => id().prop_map(|last| Body::Vote { last }),
+        2 => any::<bool>().prop_map(|granted| Body::VoteResponse { granted }),
+        4 => (span(), index(), round())
+            .prop_map(|(span, commit, round)| Body::Append { span, commit, round }),
+        4 => (verdict(), round())
+            .prop_map(|(verdict, round)| Body::AppendResponse { verdict, round }),
+        1 => read().prop_map(|read| Body::ReadIndex { read }),
+        1 => (read(), index()).prop_map(|(read, index)| Body::ReadIndexResponse { read, index }),
+    ]
+}
+
+/// What happens to the member: mostly letters, and now and then what its own shell does.
+#[derive(Clone, Debug)]
+enum Event {
+    Letter { from: u64, term: Term, of_current_term: bool, body: Body },
+    Ticks(u32),
+    Campaign,
+    Propose(u64),
+    Read(u64),
+    Durable,
+    SendsDone(bool),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let letter =
+        (1u64..6, term(), any::<bool>(), body()).prop_map(|(from, term, of_current_term, body)| {
+            Event::Letter { from, term, of_current_term, body }
+        });
+    prop_oneof![
+        16 => letter,
+        1 => (1u32..40).prop_map(Event::Ticks),
+        2 => Just(Event::Campaign),
+        1 => (1u64..4).prop_map(Event::Propose),
+        1 => (0u64..4).prop_map(Event::Read),
+        3 => Just(Event::Durable),
+        2 => any::<bool>().prop_map(Event::SendsDone),
+    ]
+}
+
+/// A member with its outputs, of which writes and sends are carried out when an event says so.
+struct Stage {
+    raft: Raft,
+    outputs: Vec<Output>,
+}
+
+impl Stage {
+    /// Member 1 with five entries of terms 1 1 1 2 2, of which some are purged.
+    fn new(purged: u64, voters_ask_first: bool) -> Stage {
+        let mut config = Config::new(node(1), 7);
+        config.pre_vote = voters_ask_first;
+        let term_at = |index: u64| Term::new(if index < 4 { index.min(1) } else { 2 });
+        let boundary = EntryId::new(term_at(purged), LogIndex::new(purged));
+        let mut term_runs: Vec<TermRun> = Vec::new();
+        for index in purged + 1..=5 {
+            let term = term_at(index);
+            if term_runs.last().is_none_or(|run| run.term != term) {
+                term_runs.push(TermRun { first: LogIndex::new(index), term });
+            }
+        }
+        let start = Start {
+            hard_state: HardState { term: Term::new(2), vote: None },
+            boundary,
+            last: LogIndex::new(5),
+            term_runs,
+            base: Some(membership()),
+            memberships: Vec::new(),
+            commit: LogIndex::new(purged.max(3)),
+            applied: boundary.index,
+        };
+        Stage { raft: Raft::new(config, start), outputs: Vec::new() }
+    }
+
+    fn step(&mut self, input: Input) {
+        self.raft.step(input, &mut self.outputs);
+        self.raft.check_laws();
+    }
+
+    fn take_in(&mut self, event: Event) {
+        match event {
+            Event::Letter { from, term, of_current_term, body } => {
+                let term = if of_current_term { self.raft.term() } else { term };
+                let message = Message::new(term, body);
+                let _ = message.to_string();
+                self.step(Input::Message { from: node(from), message, memberships: Vec::new() });
+            }
+            Event::Ticks(count) => (0..count).for_each(|_| self.step(Input::Tick)),
+            Event::Campaign => {
+                self.step(Input::ElectionTimeout { after: 1 });
+                self.step(Input::Tick);
+            }
+            Event::Propose(count) => self.step(Input::Propose { count, origins: vec![node(2)] }),
+            Event::Read(read) => self.step(Input::ReadIndex { read: ReadId(read) }),
+            Event::Durable => self.complete_writes(),
+            Event::SendsDone(sent) => self.complete_sends(sent),
+        }
+    }
+
+    fn complete_writes(&mut self) {
+        let writes = self.outputs.iter().filter_map(|output| match output {
+            Output::Write(write) => Some(write.seq),
+            _ => None,
+        });
+        if let Some(seq) = writes.max() {
+            self.step(Input::Durable { seq });
+        }
+    }
+
+    fn complete_sends(&mut self, sent: bool) {
+        let sends = std::mem::take(&mut self.outputs);
+        let newest = sends.iter().rev().find(|output| matches!(output, Output::Write(_))).cloned();
+        self.outputs.extend(newest);
+        for output in sends {
+            let Output::SendEntries { to, message, send } = output else { continue };
+            let upto = message.span().expect("an append").last();
+            self.step(match sent {
+                true => Input::Sent { to, send, upto, bytes: 10 },
+                false => Input::NotSent { to, send, why: NotSent::Dropped },
+            });
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 1500,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn no_message_makes_a_member_panic(
+        purged in 0u64..=5,
+        voters_ask_first in any::<bool>(),
+        events in prop::collection::vec(event(), 1..60),
+    ) {
+        let mut stage = Stage::new(purged, voters_ask_first);
+        events.into_iter().for_each(|event| stage.take_in(event));
+        let _ = stage.raft.status();
+    }
+}
+
+/// An append of entries in runs (last index, term) after `prev`, from member 2 in term 3.
+fn append(prev: (u64, u64), runs: &[(u64, u64)]) -> Event {
+    let mut span = LogSpan::empty(EntryId::new(Term::new(prev.1), LogIndex::new(prev.0)));
+    for (last, term) in runs {
+        span.push_run(Term::new(*term), LogIndex::new(*last)).expect("sound");
+    }
+    let body = Body::Append { span, commit: LogIndex::ZERO, round: Round(0) };
+    Event::Letter { from: 2, term: Term::new(3), of_current_term: false, body }
+}
+
+fn rejections(stage: &Stage) -> Vec<Rejection> {
+    let rejection = |output: &Output| match output {
+        Output::Rejected { why, .. } => Some(*why),
+        _ => None,
+    };
+    stage.outputs.iter().filter_map(rejection).collect()
+}
+
+/// What went wrong: the entry at the purge point was not compared, so entries of another history
+/// were appended to a log that was purged to its end.
+#[test]
+fn an_append_that_contradicts_the_purge_point_is_refused() {
+    let mut stage = Stage::new(5, true);
+    stage.take_in(append((1, 1), &[(5, 1), (7, 3)]));
+    assert_eq!(rejections(&stage), [Rejection::RewritesCommitted]);
+    assert_eq!(stage.raft.last().index, LogIndex::new(5));
+}
+
+/// What went wrong: the log was cut below what the same leader had verified, and the mark of what
+/// is verified stayed beyond the log's end (law L3).
+#[test]
+fn a_leader_that_contradicts_itself_is_refused() {
+    let mut stage = Stage::new(0, true);
+    stage.take_in(append((5, 2), &[(9, 3)]));
+    stage.take_in(append((3, 1), &[(4, 3)]));
+    assert_eq!(rejections(&stage), [Rejection::ContradictsItself]);
+    assert_eq!(stage.raft.last().index, LogIndex::new(9));
+}
+
+/// What went wrong: a term at the end of its range was adopted, and the next election overflowed.
+#[test]
+fn numbers_that_no_cluster_reaches_are_refused() {
+    let mut stage = Stage::new(0, false);
+    for term in [MAX_NUMBER + 1, u64::MAX] {
+        let (term, body) = (Term::new(term), Body::VoteResponse { granted: false });
+        stage.take_in(Event::Letter { from: 2, term, of_current_term: false, body });
+    }
+    stage.take_in(append((5, 2), &[(u64::MAX, 3)]));
+    assert_eq!(rejections(&stage), [Rejection::OutOfRange; 3]);
+    stage.take_in(Event::Campaign);
+    assert_eq!(stage.raft.term(), Term::new(3));
+}

@@ -1,0 +1,108 @@
+//! Golden traces: what the protocol does, as prose.
+//!
+//! Each file under `tests/traces` claims something in its first line, gives commands, and shows
+//! every output that followed. The test runs the commands again, checks the laws after each step,
+//! and fails on any difference. After a change that was meant, write the outputs anew with
+//! `KONTIKI_TRACES=write cargo test -p raft-core --test traces`, and read the difference.
+
+#[cfg(feature = "mutants")]
+#[path = "traces/mutants.rs"]
+mod mutants;
+#[path = "traces/runner/mod.rs"]
+mod runner;
+
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use runner::{Outcome, Planted, Script};
+
+/// Which variable to set, and how, to write the outputs anew.
+const WRITE: (&str, &str) = ("KONTIKI_TRACES", "write");
+
+#[test]
+fn every_trace_says_what_happens() {
+    let complaints: Vec<String> = traces().iter().filter_map(|path| replay(path).err()).collect();
+    let count = complaints.len();
+    assert!(complaints.is_empty(), "{count} traces differ\n\n{}", complaints.join("\n\n"));
+}
+
+#[test]
+fn a_run_repeats_itself_byte_for_byte() {
+    for path in traces() {
+        let script = Script::parse(&read(&path)).expect("checked above");
+        let texts = [(); 2].map(|()| match runner::run(&script, Planted::default()) {
+            Outcome::Ran(blocks) => Script { blocks }.write(),
+            Outcome::Broke { why, .. } => why,
+        });
+        assert_eq!(texts[0], texts[1], "L16: {}", path.display());
+    }
+}
+
+#[test]
+fn a_runner_that_is_told_nonsense_says_so() {
+    let text = "# A claim.\ncluster nodes=1\nsing 1\n---\n";
+    let script = Script::parse(text).expect("a claim and a block");
+    match runner::run(&script, Planted::default()) {
+        Outcome::Broke { line: 3, why } => assert!(why.contains(runner::VERBS), "{why}"),
+        _ => panic!("a verb that does not exist was run"),
+    }
+}
+
+/// Every trace, in order of name.
+fn traces() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/traces");
+    let mut found = Vec::new();
+    for room in fs::read_dir(root).expect("the folder of traces").flatten() {
+        let Ok(files) = fs::read_dir(room.path()) else { continue };
+        found.extend(files.flatten().map(|file| file.path()));
+    }
+    found.retain(|path| path.extension().is_some_and(|extension| extension == "trace"));
+    found.sort();
+    assert!(!found.is_empty(), "no traces were found");
+    found
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).expect("a readable trace")
+}
+
+/// Runs one trace, and compares or writes its outputs.
+fn replay(path: &Path) -> Result<(), String> {
+    let (name, text) = (path.display(), read(path));
+    let script = Script::parse(&text).map_err(|why| format!("{name}: {why}"))?;
+    let blocks = match runner::run(&script, Planted::default()) {
+        Outcome::Ran(blocks) => blocks,
+        Outcome::Broke { line, why } => return Err(format!("{name}:{line}: {why}")),
+    };
+    let written = Script { blocks }.write();
+    if env::var(WRITE.0).is_ok_and(|value| value == WRITE.1) {
+        fs::write(path, &written).map_err(|why| format!("{name}: {why}"))?;
+        return Ok(());
+    }
+    match difference(&text, &written) {
+        None => Ok(()),
+        Some(difference) => {
+            let how = format!("if it is meant, run again with {}={}", WRITE.0, WRITE.1);
+            Err(format!("{name}:{difference}\n  {how}"))
+        }
+    }
+}
+
+/// The first line in which two texts differ.
+fn difference(expected: &str, found: &str) -> Option<String> {
+    let (mut old, mut new) = (expected.lines(), found.lines());
+    for line in 1.. {
+        match (old.next(), new.next()) {
+            (None, None) => return None,
+            (one, other) if one == other => {}
+            (one, other) => {
+                let shown = |line: Option<&str>| line.unwrap_or("(the end)").to_string();
+                let (one, other) = (shown(one), shown(other));
+                return Some(format!(
+                    "{line}:\n  the trace says: {one}\n  what happens:   {other}"
+                ));
+            }
+        }
+    }
+    None
+}

@@ -1,0 +1,73 @@
+//! The tests of the tests: every planted bug must break a law in the trace that is named for it.
+//!
+//! A difference in an output alone would not do: any change makes one. The named trace must end
+//! with a broken law, so that the law is seen to catch what it is for.
+
+use std::path::Path;
+
+use raft_core::consensus::Mutant;
+
+use super::runner::{self, Outcome, Planted, Script};
+use super::{read, traces};
+
+/// Each bug, the law that must catch it, and the trace in which it does.
+const KILLERS: [(Mutant, &str, &str); 15] = [
+    (Mutant::VoteBeforeDurable, "L6", "election/one_vote_in_a_term_across_restarts"),
+    (Mutant::CandidateAsksBeforeDurable, "L6", "election/candidate_asks_once_its_own_vote_is_kept"),
+    (Mutant::LateCompletionConfirmsRewritten, "L6", "writes/late_completion_confirms_nothing_new"),
+    (Mutant::CommitOldTermByCounting, "L4", "commit/figure_8_old_entry_is_overwritten"),
+    (Mutant::AckBeforeSync, "L6", "append/one_answer_for_all_that_one_sync_kept"),
+    (Mutant::HeartbeatReportsVerified, "L6", "append/heartbeat_reports_what_is_kept"),
+    (Mutant::LeaderCountsBeforeSync, "L6", "commit/leader_counts_itself_only_when_durable"),
+    (Mutant::VoteByLengthAlone, "L4", "election/later_term_beats_longer_log"),
+    (Mutant::TruncateWithoutConflict, "L3", "append/late_append_shortens_nothing"),
+    (Mutant::CommitBeyondVerified, "L5", "append/commit_stays_below_what_is_verified"),
+    (Mutant::ReadBeforeOwnTermCommit, "L15", "read_index/new_leader_reads_after_its_first_commit"),
+    (Mutant::ReadWithoutMajority, "L15", "read_index/deposed_leader_answers_no_read"),
+    (Mutant::StaleVoteCounted, "L1", "election/vote_of_an_earlier_term_is_not_counted"),
+    (Mutant::VoteForgottenOnStepDown, "L7", "election/stepping_down_keeps_the_vote"),
+    (Mutant::StaleAppendTaken, "L10", "append/append_of_an_earlier_term_is_refused"),
+];
+
+#[test]
+fn every_planted_bug_breaks_its_law() {
+    let mut survivors = Vec::new();
+    println!("{:<34} {:<4} {:<52} traces that notice", "planted bug", "law", "killer");
+    for (mutant, law, killer) in KILLERS {
+        let why = broken_law(mutant, killer);
+        let noticed = traces().iter().filter(|path| notices(mutant, path)).count();
+        println!("{:<34} {law:<4} {killer:<52} {noticed}", format!("{mutant:?}"));
+        match why {
+            Some(why) if why.contains(&format!("{law}: ")) => {}
+            Some(why) => survivors.push(format!("{mutant:?}: {killer} breaks another law: {why}")),
+            None => survivors.push(format!("{mutant:?} survives {killer}")),
+        }
+    }
+    assert!(survivors.is_empty(), "{}", survivors.join("\n"));
+}
+
+#[test]
+fn every_planted_bug_has_a_killer() {
+    for mutant in Mutant::ALL {
+        assert!(KILLERS.iter().any(|(known, ..)| *known == mutant), "{mutant:?} has no killer");
+    }
+}
+
+fn broken_law(mutant: Mutant, killer: &str) -> Option<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/traces");
+    let script = Script::parse(&read(&root.join(killer).with_extension("trace"))).expect("sound");
+    match runner::run(&script, Planted { bug: Some(mutant) }) {
+        Outcome::Broke { why, .. } => Some(why),
+        Outcome::Ran(_) => None,
+    }
+}
+
+/// Whether a trace differs from its text with the bug in it.
+fn notices(mutant: Mutant, path: &Path) -> bool {
+    let text = read(path);
+    let script = Script::parse(&text).expect("sound");
+    match runner::run(&script, Planted { bug: Some(mutant) }) {
+        Outcome::Broke { .. } => true,
+        Outcome::Ran(blocks) => Script { blocks }.write() != text,
+    }
+}

@@ -1,0 +1,155 @@
+//! One line of a trace: a verb, words, and `name=value` settings.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use raft_core::consensus::{Body, Message};
+use raft_core::types::NodeId;
+
+use super::world::Letter;
+
+/// Every verb, with what it takes; what an unknown verb is answered with.
+pub const VERBS: &str = "\
+cluster nodes=N [base] [inflight=N] [inflight_bytes=N] [append=N] [bytes=N] [stall=N]
+        [prevote=off] [quorum=off] [timers=default]
+node N [blank] [log=DIGITS] [term=T] [vote=N] [commit=I] [applied=I] [boundary=I@T] [learners=N,..]
+tick N|all [TICKS] | timeout N TICKS | campaign N | elect N
+propose N [COUNT] [for=N] | read N NAME
+deliver | drop | keep | copy | late  [from=N] [to=N] [kind=KIND] [count=N]
+durable N|all [upto=SEQ] | crash N [kept] | restart N [commit=I] [applied=I]
+hold N | fetch N [to=N] [upto=I] [dropped|compacted|unreadable]
+partition N,.. N,.. | heal | stabilize | status N | log | network | quietly COMMAND";
+
+/// A line, cut into its parts.
+pub struct Command<'a> {
+    /// The first word.
+    pub verb: &'a str,
+    words: Vec<&'a str>,
+    settings: BTreeMap<&'a str, &'a str>,
+}
+
+impl<'a> Command<'a> {
+    /// Cuts a line.
+    pub fn parse(line: &'a str) -> Result<Command<'a>, String> {
+        let mut parts = line.split_whitespace();
+        let verb = parts.next().ok_or("an empty command")?;
+        let (mut words, mut settings) = (Vec::new(), BTreeMap::new());
+        for part in parts {
+            match part.split_once('=') {
+                Some((name, value)) => drop(settings.insert(name, value)),
+                None => words.push(part),
+            }
+        }
+        Ok(Command { verb, words, settings })
+    }
+
+    /// The word at a place after the verb.
+    pub fn word(&self, at: usize) -> Result<&'a str, String> {
+        let word = self.words.get(at).copied();
+        word.ok_or_else(|| format!("`{}` needs {} words or more", self.verb, at + 1))
+    }
+
+    /// Whether a word stands after the verb.
+    pub fn says(&self, word: &str) -> bool {
+        self.words.contains(&word)
+    }
+
+    /// Whether nothing stands after the verb.
+    pub fn is_bare(&self) -> bool {
+        self.words.is_empty() && self.settings.is_empty()
+    }
+
+    /// The member that is the first word.
+    pub fn node(&self) -> Result<NodeId, String> {
+        parse_node(self.word(0)?)
+    }
+
+    /// A number at a place after the verb, or another number if none stands there.
+    pub fn number_at(&self, at: usize, otherwise: u64) -> Result<u64, String> {
+        match self.words.get(at) {
+            Some(word) => parse(word),
+            None => Ok(otherwise),
+        }
+    }
+
+    /// The text of a setting.
+    pub fn text(&self, name: &str) -> Option<&'a str> {
+        self.settings.get(name).copied()
+    }
+
+    /// A setting that is a number.
+    pub fn number(&self, name: &str) -> Result<Option<u64>, String> {
+        self.text(name).map(parse).transpose()
+    }
+
+    /// A setting that is a member.
+    pub fn node_setting(&self, name: &str) -> Result<Option<NodeId>, String> {
+        self.text(name).map(parse_node).transpose()
+    }
+
+    /// Which letters the settings pick.
+    pub fn filter(&self) -> Result<Filter<'a>, String> {
+        Ok(Filter {
+            from: self.node_setting("from")?,
+            to: self.node_setting("to")?,
+            kind: self.text("kind"),
+            count: self.number("count")?.unwrap_or(u64::MAX),
+        })
+    }
+}
+
+/// A number, or a complaint.
+pub fn parse<T: FromStr>(word: &str) -> Result<T, String> {
+    word.parse().map_err(|_| format!("`{word}` is no number"))
+}
+
+/// A member by its number.
+pub fn parse_node(word: &str) -> Result<NodeId, String> {
+    NodeId::new(parse(word)?).ok_or_else(|| "no member has the number 0".to_string())
+}
+
+/// Members with commas between them.
+pub fn parse_nodes(word: &str) -> Result<Vec<NodeId>, String> {
+    word.split(',').map(parse_node).collect()
+}
+
+/// Picks letters.
+pub struct Filter<'a> {
+    from: Option<NodeId>,
+    to: Option<NodeId>,
+    kind: Option<&'a str>,
+    count: u64,
+}
+
+impl Filter<'_> {
+    /// Takes the picked letters out of a heap; to pick none is an error in the trace.
+    pub fn take(&self, heap: &mut Vec<Letter>) -> Result<Vec<Letter>, String> {
+        let (mut taken, mut rest) = (Vec::new(), Vec::new());
+        for letter in heap.drain(..) {
+            let wanted = self.picks(&letter) && (taken.len() as u64) < self.count;
+            if wanted { taken.push(letter) } else { rest.push(letter) }
+        }
+        *heap = rest;
+        if taken.is_empty() { Err("no such letter is there".to_string()) } else { Ok(taken) }
+    }
+
+    fn picks(&self, letter: &Letter) -> bool {
+        self.from.is_none_or(|from| from == letter.from)
+            && self.to.is_none_or(|to| to == letter.to)
+            && self.kind.is_none_or(|kind| kind == kind_of(&letter.message))
+    }
+}
+
+fn kind_of(message: &Message) -> &'static str {
+    match &message.body {
+        Body::PreVote { .. } => "pre-vote",
+        Body::PreVoteResponse { .. } => "pre-vote-answer",
+        Body::Vote { .. } => "vote",
+        Body::VoteResponse { .. } => "vote-answer",
+        Body::Append { span, .. } if span.is_empty() => "heartbeat",
+        Body::Append { .. } => "append",
+        Body::AppendResponse { .. } => "answer",
+        Body::ReadIndex { .. } => "read",
+        Body::ReadIndexResponse { .. } => "read-answer",
+    }
+}

@@ -1,0 +1,182 @@
+//! The laws that need more than one member, or a disk, to be checked (docs/laws.md).
+
+use std::collections::BTreeMap;
+
+use raft_core::consensus::{Body, Message, Output, ReadId, RoleName, Verdict, Write};
+use raft_core::types::{HardState, LogIndex, Membership, NodeId, Term};
+
+use super::member::{Image, Member};
+
+type Members = BTreeMap<NodeId, Member>;
+
+/// What was seen of a cluster so far.
+#[derive(Default)]
+pub struct ClusterLaws {
+    /// Who led each term.
+    leaders: BTreeMap<Term, NodeId>,
+    /// Every vote that was shown to anybody.
+    votes: BTreeMap<(NodeId, Term), NodeId>,
+    /// Every entry that was ever committed.
+    committed: BTreeMap<LogIndex, Committed>,
+    /// What each read must see.
+    reads: BTreeMap<ReadId, LogIndex>,
+}
+
+#[derive(Clone, Copy)]
+struct Committed {
+    /// The entry's term.
+    term: Term,
+    /// The term of the member that was the first to know.
+    by: Term,
+}
+
+impl ClusterLaws {
+    /// Notes that a read begins now: it must see everything committed so far.
+    pub fn note_read(&mut self, read: ReadId) {
+        let last = self.committed.last_key_value().map_or(LogIndex::ZERO, |(index, _)| *index);
+        self.reads.insert(read, last);
+    }
+
+    /// What a member may say, given what its disk has kept.
+    pub fn check_output(&mut self, id: NodeId, output: &Output, members: &Members) {
+        let member = &members[&id];
+        match output {
+            Output::Write(write) => self.check_cut(id, write, &member.issued),
+            Output::Send { to, message } => {
+                check_promise(id, *to, message, member);
+                self.check_vote(id, *to, message);
+            }
+            Output::SendEntries { message, .. } => check_term_kept(id, message, &member.disk),
+            Output::Apply { upto } => {
+                assert!(*upto <= member.disk.last(), "L6: {id} applies {upto}, which is not kept");
+            }
+            Output::ReadReady { read, index } => {
+                let floor = self.reads.get(read).copied().unwrap_or_default();
+                assert!(*index >= floor, "L15: read {} at {index} misses {floor}", read.0);
+            }
+            _ => {}
+        }
+    }
+
+    /// No member cuts a committed entry that it has.
+    fn check_cut(&self, id: NodeId, write: &Write, image: &Image) {
+        let Some(last) = write.truncate_after else { return };
+        for (index, entry) in self.committed.range(last.next()..) {
+            let has = image.term(*index) == Some(entry.term);
+            assert!(!has, "L10: {id} cuts {index}@{}, which is committed", entry.term);
+        }
+    }
+
+    fn check_vote(&mut self, id: NodeId, to: NodeId, message: &Message) {
+        let candidate = match message.body {
+            Body::Vote { .. } => id,
+            Body::VoteResponse { granted: true } => to,
+            _ => return,
+        };
+        let first = *self.votes.entry((id, message.term)).or_insert(candidate);
+        let term = message.term;
+        assert_eq!(first, candidate, "L7: {id} votes twice in term {term}");
+    }
+
+    /// What must hold between the members after each step of one.
+    pub fn check_state(&mut self, id: NodeId, members: &Members) {
+        let member = &members[&id];
+        let Some(raft) = &member.raft else { return };
+        assert_eq!(raft.status().last.index, member.issued.last(), "the runner lost the log");
+        if raft.is_leader() {
+            let first = *self.leaders.entry(raft.term()).or_insert(id);
+            assert_eq!(first, id, "L1: two leaders in term {}", raft.term());
+        }
+        self.check_committed(id, members);
+        for (other, peer) in members.iter().filter(|(other, _)| **other != id) {
+            check_log_matching((id, &member.issued), (*other, &peer.issued));
+        }
+        self.check_leaders(members);
+    }
+
+    /// A committed entry never changes, and a majority of disks has it when its leader commits it.
+    fn check_committed(&mut self, id: NodeId, members: &Members) {
+        let member = &members[&id];
+        let Some(raft) = &member.raft else { return };
+        let status = raft.status();
+        let known = self.committed.last_key_value().map_or(LogIndex::ZERO, |(index, _)| *index);
+        let leads = status.standing.role == RoleName::Leader;
+        if leads && status.commit > known {
+            let membership = status.membership.as_ref().expect("a leader has a membership");
+            check_copies(id, status.commit, membership, members);
+        }
+        let first = member.issued.boundary.index.get() + 1;
+        for index in (first..=status.commit.get()).map(LogIndex::new) {
+            let term = member.issued.term(index).expect("committed entries stand in the log");
+            let new = Committed { term, by: raft.term() };
+            let old = *self.committed.entry(index).or_insert(new);
+            let was = old.term;
+            assert_eq!(was, term, "L5: {id} commits {index}@{term}, which was {index}@{was}");
+        }
+    }
+
+    /// A leader of a later term has every entry that was committed before.
+    fn check_leaders(&self, members: &Members) {
+        for (id, member) in members {
+            let Some(raft) = member.raft.as_ref().filter(|raft| raft.is_leader()) else { continue };
+            for (index, entry) in &self.committed {
+                let covered = *index <= member.issued.boundary.index;
+                let has = covered || member.issued.term(*index) == Some(entry.term);
+                let term = entry.term;
+                assert!(has || raft.term() <= entry.by, "L4: leader {id} lacks {index}@{term}");
+            }
+        }
+    }
+}
+
+fn check_copies(id: NodeId, commit: LogIndex, membership: &Membership, members: &Members) {
+    let term = members[&id].issued.term(commit);
+    for half in membership.halves() {
+        let kept = |node: &&NodeId| members[*node].disk.term(commit) == term;
+        let copies = half.iter().filter(kept).count();
+        let needed = half.len() / 2 + 1;
+        assert!(copies >= needed, "L6: {id} commits {commit}, of which disks keep {copies} copies");
+    }
+}
+
+/// Nothing is promised that a power cut could take back.
+fn check_promise(id: NodeId, to: NodeId, message: &Message, member: &Member) {
+    let disk = &member.disk;
+    match &message.body {
+        Body::PreVote { .. } | Body::PreVoteResponse { .. } => return,
+        Body::Vote { .. } => check_vote_kept(id, id, message.term, disk),
+        Body::VoteResponse { granted: true } => check_vote_kept(id, to, message.term, disk),
+        Body::AppendResponse { verdict: Verdict::Accepted { matched }, .. } => {
+            let indexes = (disk.boundary.index.get() + 1..=matched.get()).map(LogIndex::new);
+            for index in indexes {
+                let same = disk.term(index) == member.issued.term(index);
+                let kept = same && disk.term(index).is_some();
+                assert!(kept, "L6: {id} acknowledges {matched}, but its disk has not kept {index}");
+            }
+        }
+        _ => {}
+    }
+    check_term_kept(id, message, disk);
+}
+
+fn check_vote_kept(id: NodeId, candidate: NodeId, term: Term, disk: &Image) {
+    let vote = HardState { term, vote: Some(candidate) };
+    assert_eq!(disk.hard_state, vote, "L6: {id} shows a vote that its disk has not kept");
+}
+
+fn check_term_kept(id: NodeId, message: &Message, disk: &Image) {
+    let kept = disk.hard_state.term >= message.term;
+    assert!(kept, "L6: {id} shows term {}, which its disk has not kept", message.term);
+}
+
+/// Where two logs have an entry in common, they are equal up to it.
+fn check_log_matching(one: (NodeId, &Image), other: (NodeId, &Image)) {
+    let last = one.1.last().min(other.1.last());
+    let first = one.1.boundary.index.max(other.1.boundary.index);
+    let mut met = false;
+    for index in (first.get() + 1..=last.get()).rev().map(LogIndex::new) {
+        let same = one.1.term(index) == other.1.term(index);
+        met |= same;
+        assert!(same || !met, "L3: the logs of {} and {} differ at {index}", one.0, other.0);
+    }
+}

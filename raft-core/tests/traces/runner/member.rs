@@ -1,0 +1,174 @@
+//! One member: a core, what its disk has kept, and what its disk was asked to keep.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use raft_core::consensus::{Appended, Config, Message, Raft, SendId, Source, Start, Write};
+use raft_core::types::{EntryId, HardState, LogIndex, LogSpan, Membership, NodeId, Term, TermRun};
+
+/// Memberships among entries, by value.
+pub type Memberships = Vec<(LogIndex, Arc<Membership>)>;
+
+/// A member, up or down.
+pub struct Member {
+    /// Its settings.
+    pub config: Config,
+    /// The core; none while the member is down.
+    pub raft: Option<Raft>,
+    /// What the disk has kept.
+    pub disk: Image,
+    /// What the disk will hold once all it was asked for is kept.
+    pub issued: Image,
+    /// Writes that are not durable yet.
+    pub pending: VecDeque<(Write, Memberships)>,
+    /// Whether sends with entries wait for a `fetch`.
+    pub holds: bool,
+    /// The sends that wait.
+    pub held: VecDeque<HeldSend>,
+}
+
+/// A send whose entries were not fetched yet.
+pub struct HeldSend {
+    /// To whom.
+    pub to: NodeId,
+    /// The append.
+    pub message: Message,
+    /// The send's name.
+    pub send: SendId,
+}
+
+/// What a store holds: ids and memberships, since payloads are of no interest here.
+#[derive(Clone, Default)]
+pub struct Image {
+    /// Term and vote.
+    pub hard_state: HardState,
+    /// The last purged entry.
+    pub boundary: EntryId,
+    /// The membership at the boundary.
+    pub base: Option<Arc<Membership>>,
+    /// The terms of the entries after the boundary.
+    pub terms: Vec<Term>,
+    /// The memberships in the log.
+    pub memberships: Memberships,
+}
+
+impl Member {
+    /// A member that is down, with this on its disk.
+    pub fn new(config: Config, disk: Image) -> Member {
+        let (pending, held) = (VecDeque::new(), VecDeque::new());
+        let issued = disk.clone();
+        Member { config, raft: None, disk, issued, pending, holds: false, held }
+    }
+
+    /// Starts from what the disk has kept.
+    pub fn start(&mut self, commit: LogIndex, applied: LogIndex) {
+        self.issued = self.disk.clone();
+        self.raft = Some(Raft::new(self.config.clone(), self.disk.start(commit, applied)));
+    }
+
+    /// Ends at once; what the disk was asked for and has not kept is lost, unless it is `kept`
+    /// without the core being told.
+    pub fn crash(&mut self, kept: bool) {
+        let pending = std::mem::take(&mut self.pending);
+        if kept {
+            pending.iter().for_each(|(write, memberships)| self.disk.apply(write, memberships));
+        }
+        self.issued = self.disk.clone();
+        (self.raft, self.holds) = (None, false);
+        self.held.clear();
+    }
+
+    /// Takes a write that the core asks for.
+    pub fn issue(&mut self, write: Write, memberships: Memberships) {
+        self.issued.apply(&write, &memberships);
+        self.pending.push_back((write, memberships));
+    }
+}
+
+impl Image {
+    /// A log told by one digit for each entry: its term.
+    pub fn with_log(mut self, digits: &str) -> Result<Image, String> {
+        let digit = |c: char| c.to_digit(10).ok_or(format!("`{c}` is no term"));
+        self.terms = digits
+            .chars()
+            .map(|c| Ok(Term::new(digit(c)?.into())))
+            .collect::<Result<Vec<_>, String>>()?;
+        Ok(self)
+    }
+
+    fn start(&self, commit: LogIndex, applied: LogIndex) -> Start {
+        let mut term_runs: Vec<TermRun> = Vec::new();
+        for (index, term) in (self.boundary.index.get() + 1..).zip(&self.terms) {
+            if term_runs.last().is_none_or(|run| run.term != *term) {
+                term_runs.push(TermRun { first: LogIndex::new(index), term: *term });
+            }
+        }
+        Start {
+            hard_state: self.hard_state,
+            boundary: self.boundary,
+            last: self.last(),
+            term_runs,
+            base: self.base.clone(),
+            memberships: self.memberships.clone(),
+            commit: commit.max(self.boundary.index),
+            applied: applied.max(self.boundary.index),
+        }
+    }
+
+    /// The last entry's index.
+    pub fn last(&self) -> LogIndex {
+        self.boundary.index.plus(self.terms.len() as u64)
+    }
+
+    /// The term of an entry, or of the boundary.
+    pub fn term(&self, index: LogIndex) -> Option<Term> {
+        match index.get().checked_sub(self.boundary.index.get())? {
+            0 => Some(self.boundary.term),
+            after => self.terms.get(after as usize - 1).copied(),
+        }
+    }
+
+    /// The memberships among some entries.
+    pub fn memberships_in(&self, span: &LogSpan) -> Memberships {
+        let inside = |at: LogIndex| span.first() <= at && at <= span.last();
+        self.memberships.iter().filter(|(at, _)| inside(*at)).cloned().collect()
+    }
+
+    /// Whether exactly these entries stand here.
+    pub fn holds(&self, span: &LogSpan) -> bool {
+        let indexes = span.prev().index.get()..=span.last().get();
+        indexes.map(LogIndex::new).all(|index| self.term(index) == span.term_at(index))
+    }
+
+    /// Applies a write, as a store would: a hole or a falling term is a bug of the core.
+    pub fn apply(&mut self, write: &Write, memberships: &Memberships) {
+        if let Some(hard_state) = write.hard_state {
+            let allowed = self.hard_state.may_become(hard_state);
+            assert!(allowed, "L7: {} overwritten by {hard_state}", self.hard_state);
+            self.hard_state = hard_state;
+        }
+        if let Some(index) = write.truncate_after {
+            self.terms.truncate(index.since(self.boundary.index) as usize);
+            self.memberships.retain(|(at, _)| *at <= index);
+        }
+        if let Some(appended) = &write.append {
+            self.append(appended, memberships);
+        }
+    }
+
+    fn append(&mut self, appended: &Appended, memberships: &Memberships) {
+        let span = &appended.span;
+        assert_eq!(span.prev().index, self.last(), "P5: an append leaves a hole");
+        assert_eq!(self.term(self.last()), Some(span.prev().term), "L3: appended to another log");
+        let indexes = span.first().get()..=span.last().get();
+        self.terms.extend(indexes.filter_map(|index| span.term_at(LogIndex::new(index))));
+        match &appended.source {
+            Source::Membership(own) => self.memberships.push((span.last(), own.clone())),
+            Source::Append => {
+                let inside = |at: LogIndex| span.first() <= at && at <= span.last();
+                self.memberships.extend(memberships.iter().filter(|(at, _)| inside(*at)).cloned());
+            }
+            Source::Noop | Source::Proposals => {}
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Runs traces: whole clusters of protocol cores, one step at a time.
+//!
+//! `script` is the text, `command` one line of it, `verbs` what a line does, `world` the cluster
+//! and its network, `member` one core with its disk, `laws` what no single member can check.
+//! Everything is decided by the text: there is no chance, no clock and no thread.
+
+mod command;
+mod laws;
+mod member;
+mod script;
+mod verbs;
+mod world;
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+pub use command::VERBS;
+pub use script::{Block, Script};
+pub use world::Planted;
+use world::World;
+
+/// What a run of a script came to.
+pub enum Outcome {
+    /// It ran to its end; these are its blocks, with the outputs they had now.
+    Ran(Vec<Block>),
+    /// A law was broken, or a command made no sense.
+    Broke {
+        /// The line of the command.
+        line: usize,
+        /// What was wrong.
+        why: String,
+    },
+}
+
+/// Runs a script, with a planted bug if one is given.
+pub fn run(script: &Script, planted: Planted) -> Outcome {
+    let mut world = World::new(planted);
+    let mut blocks = Vec::new();
+    for block in &script.blocks {
+        let mut outputs = Vec::new();
+        for (line, command) in block.commands() {
+            match step(&mut world, command) {
+                Ok(said) => outputs.extend(said),
+                Err(why) => return Outcome::Broke { line, why },
+            }
+        }
+        blocks.push(block.with_outputs(outputs));
+    }
+    Outcome::Ran(blocks)
+}
+
+/// One command. A core that finds its own law broken panics, which is an outcome like others here.
+fn step(world: &mut World, command: &str) -> Result<Vec<String>, String> {
+    let stepped = catch_unwind(AssertUnwindSafe(|| verbs::run(world, command)));
+    stepped.unwrap_or_else(|panic| Err(panic_text(panic.as_ref())))
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words").to_string()
+}

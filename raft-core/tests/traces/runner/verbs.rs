@@ -1,0 +1,338 @@
+//! What each verb does.
+
+use std::sync::Arc;
+
+use raft_core::consensus::{Config, Input, NotSent, ReadId, RoleName};
+use raft_core::types::{EntryId, HardState, LogIndex, Membership, MembershipParts, NodeId, Term};
+
+use super::command::{Command, VERBS, parse, parse_nodes};
+use super::member::{Image, Member};
+use super::world::{Planted, World, not_sent};
+
+/// An election timeout that never ends: elections come when a trace says so.
+const NEVER: u32 = 1_000_000_000;
+
+/// Runs one command, and tells what was said.
+pub fn run(world: &mut World, line: &str) -> Result<Vec<String>, String> {
+    if let Some(rest) = line.strip_prefix("quietly ") {
+        return run(world, rest).map(|_| Vec::new());
+    }
+    let command = Command::parse(line)?;
+    dispatch(world, &command).map_err(|why| format!("`{line}`: {why}"))?;
+    Ok(std::mem::take(&mut world.said))
+}
+
+fn dispatch(world: &mut World, command: &Command<'_>) -> Result<(), String> {
+    match command.verb {
+        "cluster" => cluster(world, command),
+        "node" => node(world, command),
+        "tick" => tick(world, command),
+        "timeout" => timeout(world, command),
+        "campaign" => campaign(world, command.node()?),
+        "elect" => elect(world, command.node()?),
+        "propose" => propose(world, command),
+        "read" => read(world, command),
+        "deliver" | "drop" | "keep" | "copy" | "late" => letters(world, command),
+        "durable" => durable(world, command),
+        "crash" => crash(world, command),
+        "restart" => restart(world, command),
+        "hold" => hold(world, command.node()?),
+        "fetch" => fetch(world, command),
+        "partition" => partition(world, command),
+        "heal" => heal(world),
+        "stabilize" => world.stabilize(),
+        "status" => status(world, command.node()?),
+        "log" => log(world),
+        "network" => network(world),
+        _ => Err(format!("no such verb; there are:\n{VERBS}")),
+    }
+}
+
+// ---- the cluster ----
+
+fn cluster(world: &mut World, command: &Command<'_>) -> Result<(), String> {
+    let nodes = command.number("nodes")?.ok_or("how many nodes?")?;
+    let voters = (1..=nodes).filter_map(NodeId::new).collect();
+    let parts = MembershipParts { voters, ..MembershipParts::default() };
+    let membership = Membership::new(parts).map_err(|error| error.to_string())?;
+    *world = World::new(world.planted);
+    world.membership = Some(Arc::new(membership));
+    world.base = command.says("base");
+    world.entry_bytes = command.number("bytes")?.unwrap_or(1);
+    for id in (1..=nodes).filter_map(NodeId::new) {
+        let config = config(world, id, command)?;
+        let image = image(world, if world.base { "" } else { "0" })?;
+        let mut member = Member::new(config, image);
+        member.start(LogIndex::ZERO, LogIndex::ZERO);
+        world.members.insert(id, member);
+    }
+    Ok(())
+}
+
+fn config(world: &World, id: NodeId, command: &Command<'_>) -> Result<Config, String> {
+    let mut config = Config::new(id, 0);
+    let set = |limit: &mut u64, name| {
+        command.number(name).map(|number| *limit = number.unwrap_or(*limit))
+    };
+    set(&mut config.max_inflight_entries, "inflight")?;
+    set(&mut config.max_inflight_bytes, "inflight_bytes")?;
+    set(&mut config.max_append_entries, "append")?;
+    if let Some(stall) = command.text("stall") {
+        config.stall_ticks = parse(stall)?;
+    }
+    config.pre_vote = command.text("prevote") != Some("off");
+    config.check_quorum = command.text("quorum") != Some("off");
+    if command.text("timers") != Some("default") {
+        config.election_ticks_max = NEVER;
+    }
+    plant(world.planted, &mut config);
+    Ok(config)
+}
+
+#[cfg(feature = "mutants")]
+fn plant(planted: Planted, config: &mut Config) {
+    config.mutant = planted.bug;
+}
+
+#[cfg(not(feature = "mutants"))]
+fn plant(_: Planted, _: &mut Config) {}
+
+/// A disk with this log, and the cluster's membership before it or as its first entry.
+fn image(world: &World, digits: &str) -> Result<Image, String> {
+    let membership = world.membership.clone().ok_or("no cluster yet")?;
+    let mut image = Image::default().with_log(digits)?;
+    match world.base {
+        true => image.base = Some(membership),
+        false => image.memberships = vec![(LogIndex::new(1), membership)],
+    }
+    image.hard_state.term = image.terms.iter().copied().max().unwrap_or_default();
+    Ok(image)
+}
+
+fn node(world: &mut World, command: &Command<'_>) -> Result<(), String> {
+    let id = command.node()?;
+    let config = world.member(id)?.config.clone();
+    let mut image = match command.says("blank") {
+        true => Image::default(),
+        false => image(world, command.text("log").unwrap_or("0"))?,
+    };
+    if let Some(boundary) = command.text("boundary") {
+        let (index, term) = boundary.split_once('@').ok_or("a boundary is INDEX@TERM")?;
+        image.boundary = EntryId::new(Term::new(parse(term)?), LogIndex::new(parse(index)?));
+    }
+    if let Some(learners) = command.text("learners") {
+        image.base = Some(Arc::new(with_learners(world, &parse_nodes(learners)?)?));
+        image.memberships.clear();
+    }
+    let term = command.number("term")?.map_or(image.hard_state.term, Term::new);
+    image.hard_state = HardState { term, vote: command.node_setting("vote")? };
+    let index = |name| command.number(name).map(|at| LogIndex::new(at.unwrap_or_default()));
+    let mut member = Member::new(config, image);
+    member.start(index("commit")?, index("applied")?);
+    world.members.insert(id, member);
+    Ok(())
+}
+
+/// The cluster's membership, in which some voters only learn.
+fn with_learners(world: &World, learners: &[NodeId]) -> Result<Membership, String> {
+    let membership = world.membership.as_ref().ok_or("no cluster yet")?;
+    let mut parts = membership.parts().clone();
+    for learner in learners {
+        parts.voters.remove(learner);
+        parts.learners.insert(*learner);
+    }
+    Membership::new(parts).map_err(|error| error.to_string())
+}
+
+// ---- time and clients ----
+
+fn some_or_all(world: &World, command: &Command<'_>) -> Result<Vec<NodeId>, String> {
+    match command.word(0)? {
+        "all" => Ok(world.up()),
+        word => parse_nodes(word),
+    }
+}
+
+fn tick(world: &mut World, command: &Command<'_>) -> Result<(), String> {
+    let nodes = some_or_all(world, command)?;
+    for _ in 0..command.number_at(1, 1)? {
+        nodes.iter().try_for_each(|id| world.step(*id, Input::Tick))?;
+    }
+    Ok(())
+}
+
+fn timeout(world: &mut World, command: &Command<'_>) -> Result<(), String> {
+    let after = parse(command.word(1)?)?;
+    world.step(command.node()?, Input::ElectionTimeout { after })
+}
+
+fn campaign(world: &mut World, id: NodeId) -> Result<(), String> {
+    world.step(id, Input::ElectionTimeout { after: 1 })?;
+    world.step(id, Input::Tick)
+}
+
+/// Lets the others forget the leader they heard, and elects a member.
+fn elect(world: &mut World, id: NodeId) -> Result<(), String> {
+    for other in world.up() {
+        let raft = world.members[&other].raft.as_ref();
+        if other != id && raft.is_some_and(|raft| !raft.is_leader()) {
+            (0..30).try_for_each(|_| world.step(other, Input::Tick))?;
+        }
+    }
+    campaign(world, id)?;
+    world.stabilize()?;
+    world.said.clear();
+    let raft = world.member(id)?.raft.as_ref();
+    match raft.is_some_and(|raft| raft.is_leader()) {
+        true => Ok(()),
+        false => Err(format!("{id} was not elected")),
+    }
+}
+
+fn propose(world: &mut World, command: &Command<'_>) -> Result<(), String> {
+    let count = command.number_at(1, 1)?;
+    let origins = command.node_setting("for")?.into_iter().collect();
+    world.step(command.node()?, Input::Propose { count, origins })
+}
+
+fn read(world: &mut World, command: &Command<'_>) -> Result<(), String> {
+    let read = ReadId(parse(command.word(1)?)?);
+    world.laws.note_read(read);
+    world.step(command.node()?, Input::ReadIndex { read })
+}
+
+// ---- the network ----
+
+fn letters(world: &mut World, command: &Command<'_>) -> Result<(), String> {
+    if command.verb == "drop" && command.is_bare() {
+        world.network.clear();
+        return Ok(());
+    }
+    let filter = command.filter()?;
+    let heap = if command.verb == "late" { &mut world.kept } else { &mut world.network };
+    let before = heap.clone();
+    let taken = filter.take(heap)?;
+    match command.verb {
+        "drop" => {}
+        "keep" => world.kept.extend(taken),
+        "copy" => {
+            world.network = before;
+            world.kept.extend(taken);
+        }
+        _ => taken.into_iter().try_for_each(|letter| world.deliver(letter))?,
+    }
+    Ok(())
+}
+
+fn partition(world: &mut World, command: &Command<'_>) -> Result<(), String> {
+    let (one, other) = (parse_nodes(command.word(0)?)?, parse_nodes(command.word(1)?)?);
+    for from in &one {
+        for to in &other {
+            world.cut.extend([(*from, *to), (*to, *from)]);
+        }
+    }
+    let cut = &world.cut;
+    world.network.retain(|letter| !cut.contains(&(letter.from, letter.to)));
+    Ok(())
+}
+
+fn heal(world: &mut World) -> Result<(), String> {
+    world.cut.clear();
+    Ok(())
+}
+
+fn network(world: &mut World) -> Result<(), String> {
+    let lines =
+        world.network.iter().map(|l| format!("on its way: {} -> {} {}", l.from, l.to, l.message));
+    world.said.extend(lines);
+    Ok(())
+}
+
+// ---- the disk ----
+
+fn durable(world: &mut World, command: &Command<'_>) -> Result<(), String> {
+    let upto = command.number("upto")?;
+    let nodes = some_or_all(world, command)?;
+    let all = command.says("all");
+    let waits = |world: &World, id: &NodeId| !all || !world.members[id].pending.is_empty();
+    let nodes: Vec<NodeId> = nodes.into_iter().filter(|id| waits(world, id)).collect();
+    nodes.into_iter().try_for_each(|id| world.make_durable(id, upto))
+}
+
+fn crash(world: &mut World, command: &Command<'_>) -> Result<(), String> {
+    world.member(command.node()?)?.crash(command.says("kept"));
+    Ok(())
+}
+
+fn restart(world: &mut World, command: &Command<'_>) -> Result<(), String> {
+    let index = |name| command.number(name).map(|at| LogIndex::new(at.unwrap_or_default()));
+    let (commit, applied) = (index("commit")?, index("applied")?);
+    let member = world.member(command.node()?)?;
+    if member.raft.is_some() {
+        member.crash(false);
+    }
+    member.start(commit, applied);
+    Ok(())
+}
+
+fn hold(world: &mut World, id: NodeId) -> Result<(), String> {
+    world.member(id)?.holds = true;
+    Ok(())
+}
+
+fn fetch(world: &mut World, command: &Command<'_>) -> Result<(), String> {
+    let (id, to) = (command.node()?, command.node_setting("to")?);
+    let upto = command.number("upto")?.map(LogIndex::new);
+    let held = &mut world.member(id)?.held;
+    let at = held.iter().position(|send| to.is_none_or(|to| to == send.to));
+    let held = at.and_then(|at| held.remove(at)).ok_or("no send waits")?;
+    let why = match command.word(1).unwrap_or_default() {
+        "dropped" => NotSent::Dropped,
+        "compacted" => NotSent::Compacted,
+        "unreadable" => NotSent::Unreadable,
+        _ => {
+            let input = world.fetch(id, held, upto)?;
+            return world.step(id, input);
+        }
+    };
+    world.step(id, not_sent(held.to, held.send, why))
+}
+
+// ---- looking ----
+
+fn status(world: &mut World, id: NodeId) -> Result<(), String> {
+    let raft = world.member(id)?.raft.as_ref().ok_or_else(|| format!("member {id} is down"))?;
+    let status = raft.status();
+    let vote = status.vote.map_or("nobody".to_string(), |vote| vote.to_string());
+    let stalled = if status.disk_stalled { ", disk stalled" } else { "" };
+    let mut lines = vec![format!(
+        "{id} is {}: vote {vote}, last {}, durable {}, commit {}, apply {}{stalled}",
+        status.standing, status.last, status.durable, status.commit, status.applicable
+    )];
+    for peer in status.peers {
+        let snapshot = if peer.needs_snapshot { ", needs a snapshot" } else { "" };
+        let (matched, next) = (peer.matched, peer.next);
+        lines.push(format!("{id} sees {}: match {matched}, next {next}{snapshot}", peer.id));
+    }
+    world.said.extend(lines);
+    Ok(())
+}
+
+/// Each log by the terms of its entries, with a bar after what is known to be committed.
+fn log(world: &mut World) -> Result<(), String> {
+    for (id, member) in &world.members {
+        let image = &member.issued;
+        let commit = member.raft.as_ref().map_or(image.boundary.index, |raft| raft.commit());
+        let committed = commit.since(image.boundary.index) as usize;
+        let terms: Vec<String> = image.terms.iter().map(|term| term.to_string()).collect();
+        let (before, after) = terms.split_at(committed);
+        let standing = member.raft.as_ref().map(|raft| raft.standing());
+        let role = match standing {
+            Some(standing) if standing.role == RoleName::Leader => " leads",
+            Some(_) => "",
+            None => " is down",
+        };
+        world.said.push(format!("{id}: {}|{}{role}", before.concat(), after.concat()));
+    }
+    Ok(())
+}

@@ -1,0 +1,209 @@
+//! A cluster, its network and its clock, all moved by hand.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use raft_core::consensus::{Body, Input, Message, NotSent, Output, SendId};
+use raft_core::types::{LogIndex, Membership, NodeId};
+
+use super::laws::ClusterLaws;
+use super::member::{HeldSend, Member, Memberships};
+
+/// What a run plants: a bug, where the feature allows one.
+#[derive(Clone, Copy, Default)]
+pub struct Planted {
+    /// The bug, if there is one.
+    #[cfg(feature = "mutants")]
+    pub bug: Option<raft_core::consensus::Mutant>,
+}
+
+/// One message on its way.
+#[derive(Clone)]
+pub struct Letter {
+    /// Who sent it.
+    pub from: NodeId,
+    /// Who is to have it.
+    pub to: NodeId,
+    /// What it says.
+    pub message: Message,
+    /// The memberships among its entries.
+    pub memberships: Memberships,
+}
+
+/// Everything there is.
+pub struct World {
+    /// What every member runs with.
+    pub planted: Planted,
+    /// The members.
+    pub members: BTreeMap<NodeId, Member>,
+    /// The membership that they begin with.
+    pub membership: Option<Arc<Membership>>,
+    /// Whether that membership stands before the log, not in it.
+    pub base: bool,
+    /// Letters on their way.
+    pub network: Vec<Letter>,
+    /// Letters that were kept aside.
+    pub kept: Vec<Letter>,
+    /// Ways on which everything is lost.
+    pub cut: BTreeSet<(NodeId, NodeId)>,
+    /// Payload bytes of each entry.
+    pub entry_bytes: u64,
+    /// What was said since the last command began.
+    pub said: Vec<String>,
+    /// What no single member can check.
+    pub laws: ClusterLaws,
+}
+
+impl World {
+    /// Nothing at all.
+    pub fn new(planted: Planted) -> World {
+        World {
+            planted,
+            members: BTreeMap::new(),
+            membership: None,
+            base: false,
+            network: Vec::new(),
+            kept: Vec::new(),
+            cut: BTreeSet::new(),
+            entry_bytes: 1,
+            said: Vec::new(),
+            laws: ClusterLaws::default(),
+        }
+    }
+
+    /// A member, up or down.
+    pub fn member(&mut self, id: NodeId) -> Result<&mut Member, String> {
+        self.members.get_mut(&id).ok_or_else(|| format!("there is no member {id}"))
+    }
+
+    /// The members that are up.
+    pub fn up(&self) -> Vec<NodeId> {
+        let up = self.members.iter().filter(|(_, member)| member.raft.is_some());
+        up.map(|(id, _)| *id).collect()
+    }
+
+    /// Steps one input into a member that is up, and carries out what it asks for.
+    pub fn step(&mut self, id: NodeId, input: Input) -> Result<(), String> {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let memberships = match &input {
+                Input::Message { memberships, .. } => memberships.clone(),
+                _ => Vec::new(),
+            };
+            let mut outputs = Vec::new();
+            let member = self.member(id)?;
+            let raft = member.raft.as_mut().ok_or_else(|| format!("member {id} is down"))?;
+            raft.step(input, &mut outputs);
+            raft.check_laws();
+            for output in outputs {
+                self.said.push(format!("{id} {output}"));
+                self.laws.check_output(id, &output, &self.members);
+                inputs.extend(self.carry_out(id, output, &memberships)?);
+            }
+            self.laws.check_state(id, &self.members);
+        }
+        Ok(())
+    }
+
+    /// Does what an output asks for; what comes of it is stepped next.
+    fn carry_out(
+        &mut self,
+        id: NodeId,
+        output: Output,
+        memberships: &Memberships,
+    ) -> Result<Option<Input>, String> {
+        match output {
+            Output::Write(write) => self.member(id)?.issue(write, memberships.clone()),
+            Output::Send { to, message } => self.post(id, to, message),
+            Output::SendEntries { to, message, send } => {
+                if !self.member(id)?.holds {
+                    return self.fetch(id, HeldSend { to, message, send }, None).map(Some);
+                }
+                self.member(id)?.held.push_back(HeldSend { to, message, send });
+            }
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    /// Puts a letter on its way, unless the way is cut.
+    fn post(&mut self, from: NodeId, to: NodeId, message: Message) {
+        if self.cut.contains(&(from, to)) {
+            return;
+        }
+        let entries = message.span().map(|span| self.members[&from].issued.memberships_in(span));
+        let memberships = entries.unwrap_or_default();
+        self.network.push(Letter { from, to, message, memberships });
+    }
+
+    /// Fetches the entries of a send, as the node's pump does: compares them with what the send
+    /// names, and drops it on a difference.
+    pub fn fetch(
+        &mut self,
+        id: NodeId,
+        held: HeldSend,
+        upto: Option<LogIndex>,
+    ) -> Result<Input, String> {
+        let HeldSend { to, mut message, send } = held;
+        let Body::Append { span, .. } = &mut message.body else {
+            return Err("a send of entries is no append".to_string());
+        };
+        if let Some(upto) = upto {
+            *span = span.up_to(upto);
+        }
+        if !self.member(id)?.issued.holds(span) {
+            self.said.push(format!("{id} finds other entries than the send to {to} names"));
+            return Ok(not_sent(to, send, NotSent::Rewritten));
+        }
+        let (upto, bytes) = (span.last(), span.len() * self.entry_bytes);
+        self.post(id, to, message);
+        Ok(Input::Sent { to, send, upto, bytes })
+    }
+
+    /// Hands a letter to its receiver, if that is up.
+    pub fn deliver(&mut self, letter: Letter) -> Result<(), String> {
+        let Letter { from, to, message, memberships } = letter;
+        if self.member(to)?.raft.is_none() {
+            return Ok(());
+        }
+        self.step(to, Input::Message { from, message, memberships })
+    }
+
+    /// Makes the writes of a member durable, up to one of them or all.
+    pub fn make_durable(&mut self, id: NodeId, upto: Option<u64>) -> Result<(), String> {
+        let member = self.member(id)?;
+        let mut done = None;
+        while let Some((write, memberships)) = member.pending.front()
+            && upto.is_none_or(|upto| write.seq.0 <= upto)
+        {
+            member.disk.apply(write, memberships);
+            done = Some(write.seq);
+            member.pending.pop_front();
+        }
+        match done {
+            Some(seq) => self.step(id, Input::Durable { seq }),
+            None => Err(format!("member {id} has no such write in flight")),
+        }
+    }
+
+    /// Makes everything durable and delivers everything, until nothing is left to do.
+    pub fn stabilize(&mut self) -> Result<(), String> {
+        const ROUNDS: usize = 200;
+        for _ in 0..ROUNDS {
+            let waits = |id: &NodeId| !self.members[id].pending.is_empty();
+            let waiting: Vec<NodeId> = self.up().into_iter().filter(waits).collect();
+            let letters = std::mem::take(&mut self.network);
+            if waiting.is_empty() && letters.is_empty() {
+                return Ok(());
+            }
+            waiting.into_iter().try_for_each(|id| self.make_durable(id, None))?;
+            letters.into_iter().try_for_each(|letter| self.deliver(letter))?;
+        }
+        Err(format!("no quiet after {ROUNDS} rounds"))
+    }
+}
+
+/// The input that says so.
+pub fn not_sent(to: NodeId, send: SendId, why: NotSent) -> Input {
+    Input::NotSent { to, send, why }
+}
