@@ -1,8 +1,8 @@
-//! `cargo run --release --package harness --example sim`: runs seeds of the simulator, replays one, or
-//! hunts planted bugs.
+//! `cargo run --release --package harness --example sim`: runs seeds of the simulator, replays one,
+//! or hunts planted bugs.
 //!
-//! An example and not a program of the crate, since it mounts backends, which the harness itself must not
-//! know (decision 0050).
+//! An example and not a program of the crate, since it mounts backends, which the harness itself
+//! must not know (decision 0050).
 
 mod disks;
 
@@ -11,8 +11,6 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use harness::sim::{Chance, Marks, Planted, Report, Settings, SimulatedDisk, run};
-
-use crate::disks::MountedMemory;
 
 const HELP: &str = "\
 Runs whole clusters on one thread, with networks, clocks and disks that fail.
@@ -28,7 +26,7 @@ Usage: sim [options]
   --mutants        hunt every planted bug, --inputs each; fail if one is not found
   --outcomes-only  do not compare promises with disks; find only harm that others can see
   --marks          fail if something rare never happened
-  --store NAME     the backend: memory (default)
+  --store NAME     the backend: memory (default), file, or mixed
   --list           name the planted bugs of this build
 
 Exit status: 0 as expected, 1 something was found (or a planted bug was not), 2 not understood.
@@ -100,9 +98,9 @@ fn parse(arguments: &[String]) -> Result<Asked, String> {
             other => return Err(format!("there is no option {other:?}")),
         }
     }
-    match asked.store.as_str() {
-        "memory" => Ok(asked),
-        other => Err(format!("there is no store {other:?} to mount")),
+    match disks::STORES.contains(&asked.store.as_str()) {
+        true => Ok(asked),
+        false => Err(format!("there is no store {:?}; choose of {:?}", asked.store, disks::STORES)),
     }
 }
 
@@ -132,7 +130,7 @@ fn one(asked: &Asked, seed: u64, planted: Option<Planted>, aloud: bool) -> Repor
     settings.inspects_promises = !asked.outcomes_only;
     settings.aloud = aloud;
     let disks = |member: u64, chance: Chance| -> Box<dyn SimulatedDisk> {
-        MountedMemory::blank(member, chance)
+        disks::blank(&asked.store, member, chance).expect("a store that parse knows")
     };
     run(settings, &disks)
 }
@@ -143,7 +141,7 @@ fn replay(asked: &Asked, seed: u64) -> bool {
     let second = one(asked, seed, asked.mutant, false);
     println!("seed {seed}: {} inputs, hash {:016x}", first.inputs, first.hash);
     println!("{}", first.marks);
-    report(&first);
+    report(&first, &asked.store);
     let same = (first.hash, &first.marks) == (second.hash, &second.marks);
     if !same {
         println!("NOT REPEATED: the second run has hash {:016x}", second.hash);
@@ -159,7 +157,7 @@ fn guard(asked: &Asked) -> bool {
     while inputs < asked.inputs {
         let done = one(asked, asked.first + seeds, None, false);
         if done.found.is_some() {
-            report(&done);
+            report(&done, &asked.store);
             return false;
         }
         seeds += 1;
@@ -211,7 +209,7 @@ fn hunt_all(asked: &Asked) -> bool {
 }
 
 /// What was found, and how to see it again.
-fn report(done: &Report) {
+fn report(done: &Report, store: &str) {
     let Some(found) = &done.found else { return };
     let Settings { seed, inputs, planted, inspects_promises, .. } = done.settings;
     println!("FOUND after {} inputs: {}", found.inputs, found.violation);
@@ -223,7 +221,7 @@ fn report(done: &Report) {
     let only = if inspects_promises { "" } else { " --outcomes-only" };
     println!(
         "  again: cargo run --release --package harness --example sim{feature} -- --seed {seed} \
-         --length {inputs}{bug}{only} --trace"
+         --length {inputs} --store {store}{bug}{only} --trace"
     );
 }
 

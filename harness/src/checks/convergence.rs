@@ -1,7 +1,7 @@
 //! Once faults stop: one leader, equal logs, equal machines, and nobody waits.
 //!
-//! Safety alone is kept by a cluster that does nothing. So each run ends with calm, and within a bounded time
-//! all of this must hold.
+//! Safety alone is kept by a cluster that does nothing. So each run ends with calm, and within a
+//! bounded time all of this must hold.
 
 use raft_core::consensus::{RoleName, Status};
 use raft_core::types::LogIndex;

@@ -1,9 +1,9 @@
 //! The laws that take two members to break.
 //!
-//! One table for each, fed after each input with what one member did: who led in which term (L1), who
-//! voted for whom (L7), which entry follows which (L3), what is committed (L5, L11), what machines came to
-//! (L5). Facts of different members, or of one before and after a restart, meet in the tables; a second fact that
-//! contradicts the first is a violation.
+//! One table for each, fed after each input with what one member did: who led in which term (L1),
+//! who voted for whom (L7), which entry follows which (L3), what is committed (L5, L11), what
+//! machines came to (L5). Facts of different members, or of one before and after a restart, meet in
+//! the tables; a second fact that contradicts the first is a violation.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -101,8 +101,8 @@ impl Laws {
         Ok(())
     }
 
-    /// The member's store was opened again. Of the writes that were in flight any number, from the first
-    /// on, may have become durable; gives that number.
+    /// The member's store was opened again. Of the writes that were in flight any number, from the
+    /// first on, may have become durable; gives that number.
     pub fn on_recovered(
         &mut self,
         node: NodeId,
@@ -217,8 +217,8 @@ impl Laws {
         Ok(())
     }
 
-    /// A new leader has everything that was committed before its election. Equal ids at the end mean equal
-    /// logs before it, which `on_durable` checks.
+    /// A new leader has everything that was committed before its election. Equal ids at the end
+    /// mean equal logs before it, which `on_durable` checks.
     fn check_complete(&self, node: NodeId, raft: &Raft) -> Result<(), Violation> {
         let last = self.committed();
         let Some(term) = self.committed.last() else { return Ok(()) };
@@ -274,7 +274,8 @@ impl Laws {
         members > self.members.len() / 2
     }
 
-    /// A leader believes no more of its peers than their disks hold, as long as they are in its term.
+    /// A leader believes no more of its peers than their disks hold, as long as they are in its
+    /// term.
     pub fn check_peers(
         &self,
         node: NodeId,

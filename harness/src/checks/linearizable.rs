@@ -1,22 +1,23 @@
 //! Is there an order that explains what clients saw?
 //!
 //! A history is *linearizable* if each operation can be given one moment between its invocation and
-//! its return, so that the operations, in the order of these moments, do what a single register would
-//! (Herlihy and Wing, 1990). An operation whose outcome is unknown may have its moment at any time after its
-//! invocation, or never.
+//! its return, so that the operations, in the order of these moments, do what a single register
+//! would (Herlihy and Wing, 1990). An operation whose outcome is unknown may have its moment at any
+//! time after its invocation, or never.
 //!
-//! The search is that of Wing and Gong with the memory of Lowe (Testing for linearizability, 2017): take
-//! an operation that no other must precede, try it, and step back when nothing goes on; never visit the
-//! same set of operations with the same value twice. Keys are registers of their own, so each is judged
-//! alone (locality). Two shortcuts keep it fast, and neither changes a verdict:
+//! The search is that of Wing and Gong with the memory of Lowe (Testing for linearizability, 2017):
+//! take an operation that no other must precede, try it, and step back when nothing goes on; never
+//! visit the same set of operations with the same value twice. Keys are registers of their own, so
+//! each is judged alone (locality). Two shortcuts keep it fast, and neither changes a verdict:
 //!
 //! - a read that may come next and returned the current value comes next at once, since it changes
 //!   nothing for the others;
-//! - a write of unknown outcome whose value nobody read is left out, since it may never have happened.
+//! - a write of unknown outcome whose value nobody read is left out, since it may never have
+//!   happened.
 //!
-//! The module knows nothing of Raft or of the simulator: [`Operation`]s may come from real processes. Moments
-//! are numbers that rise; whether they are nanoseconds or a counter does not matter. A moment of return that
-//! equals a moment of invocation is taken as before it.
+//! The module knows nothing of Raft or of the simulator: [`Operation`]s may come from real
+//! processes. Moments are numbers that rise; whether they are nanoseconds or a counter does not
+//! matter. A moment of return that equals a moment of invocation is taken as before it.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -38,8 +39,9 @@ pub struct Operation<V> {
     pub client: u64,
     /// When it was asked for.
     pub invoked: u64,
-    /// When the answer came; `None` if none came, or one that leaves the outcome open. A read without
-    /// an answer says nothing and is ignored; an operation that surely did not happen must be left out.
+    /// When the answer came; `None` if none came, or one that leaves the outcome open. A read
+    /// without an answer says nothing and is ignored; an operation that surely did not happen must
+    /// be left out.
     pub returned: Option<u64>,
     /// What it did.
     pub action: Action<V>,
@@ -67,8 +69,8 @@ pub enum Verdict<V> {
 /// How many steps a search takes before it gives up.
 pub const MAX_STEPS: u64 = 20_000_000;
 
-/// Judges the histories of many registers, each on its own, all with the same value at first. Gives the
-/// first key whose history is not linearizable, or could not be judged.
+/// Judges the histories of many registers, each on its own, all with the same value at first. Gives
+/// the first key whose history is not linearizable, or could not be judged.
 pub fn check_all<K: Ord + Clone, V: Clone + Eq + Hash>(
     initial: &V,
     history: impl IntoIterator<Item = (K, Operation<V>)>,

@@ -1,8 +1,9 @@
 //! What clients saw, against the committed log: an oracle that needs one look at each operation.
 //!
-//! The log is the order in which things happened, if anything is. So a command that was answered stands in it,
-//! after everything that had been answered when the command was asked for; a read saw a state at least that new; a
-//! command that was said to have failed stands nowhere; and no command stands twice.
+//! The log is the order in which things happened, if anything is. So a command that was answered
+//! stands in it, after everything that had been answered when the command was asked for; a read saw
+//! a state at least that new; a command that was said to have failed stands nowhere; and no command
+//! stands twice.
 
 use raft_core::types::{EntryId, LogIndex};
 
@@ -78,8 +79,8 @@ impl Orders {
         self.requests.get_mut((number as usize).checked_sub(1)?)
     }
 
-    /// A member applies a command. True if it is the first one to do so, and the client was told that the
-    /// outcome is unknown.
+    /// A member applies a command. True if it is the first one to do so, and the client was told
+    /// that the outcome is unknown.
     pub fn on_applied(&mut self, number: u64, id: EntryId) -> Result<bool, Violation> {
         let placed = self.placed + 1;
         let Some(request) = self.request_mut(number) else {
@@ -99,7 +100,8 @@ impl Orders {
         Ok(outcome == Outcome::Unknown)
     }
 
-    /// A client is told that its command was done; the machine's answer is the number of commands so far.
+    /// A client is told that its command was done; the machine's answer is the number of commands
+    /// so far.
     pub fn on_done(&mut self, number: u64, id: EntryId, answer: u64) -> Result<(), Violation> {
         self.moment += 1;
         let (moment, floor) = (self.moment, self.request(number).floor);

@@ -1,8 +1,8 @@
 //! Nothing is said before the disk has kept what it rests on.
 //!
-//! For each member, what its disk surely holds is kept here beside the real store: term, vote, and the
-//! term of each entry. Every message is compared with it at the moment it is sent (L6, L7). Such a promise,
-//! once broken, may take a rare crash to do harm; here it is found when it is made.
+//! For each member, what its disk surely holds is kept here beside the real store: term, vote, and
+//! the term of each entry. Every message is compared with it at the moment it is sent (L6, L7).
+//! Such a promise, once broken, may take a rare crash to do harm; here it is found when it is made.
 
 use raft_core::consensus::{Body, Message, Verdict};
 use raft_core::storage::{Recovered, WriteBatch};

@@ -59,7 +59,8 @@ impl Chance {
         choices[self.below(choices.len() as u64) as usize]
     }
 
-    /// A duration around `typical` with a heavy tail: each doubling is half as likely as the one before.
+    /// A duration around `typical` with a heavy tail: each doubling is half as likely as the one
+    /// before.
     pub fn heavy(&mut self, typical: Time) -> Time {
         let mut time = self.between(typical / 2, typical);
         while self.coin() {
@@ -68,8 +69,8 @@ impl Chance {
         time.min(typical.saturating_mul(256))
     }
 
-    /// A number between two bounds whose logarithm is spread evenly, so that small and large scales are
-    /// equally likely.
+    /// A number between two bounds whose logarithm is spread evenly, so that small and large scales
+    /// are equally likely.
     pub fn scale(&mut self, least: u64, most: u64) -> u64 {
         let (low, high) = (least.max(1).ilog2(), most.max(1).ilog2());
         let exponent = self.between(u64::from(low), u64::from(high));

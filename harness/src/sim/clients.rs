@@ -1,8 +1,8 @@
 //! Clients: each asks, waits for the answer, thinks, and asks again, at any member.
 //!
-//! Some go to whoever believes that it leads, be it stale. Some lose their patience, and ask something else
-//! elsewhere; the answer may still come. A client whose member stops learns nothing, as over a broken
-//! connection.
+//! Some go to whoever believes that it leads, be it stale. Some lose their patience, and ask
+//! something else elsewhere; the answer may still come. A client whose member stops learns nothing,
+//! as over a broken connection.
 
 use crate::sim::machine::KEYS;
 use crate::sim::plan::ClientPlan;

@@ -1,7 +1,7 @@
 //! One line and one hash for each happening.
 //!
-//! The hash runs over everything that happens, in order; two runs of one seed must end with the same.
-//! Lines are made only when somebody reads them.
+//! The hash runs over everything that happens, in order; two runs of one seed must end with the
+//! same. Lines are made only when somebody reads them.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};

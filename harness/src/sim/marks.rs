@@ -1,7 +1,7 @@
 //! Rare things that must happen sometimes.
 //!
-//! A run without a violation proves little if nothing difficult happened in it. Each mark counts one such
-//! thing; the run that guards the project asserts that none is left at zero.
+//! A run without a violation proves little if nothing difficult happened in it. Each mark counts
+//! one such thing; the run that guards the project asserts that none is left at zero.
 
 use std::fmt;
 
@@ -31,7 +31,8 @@ pub enum Mark {
     DuplicateDelivered,
     /// Two members led at once, in different terms.
     TwoLeaders,
-    /// An entry of an earlier term stood on a majority, not committed, when a leader was elected (Figure 8).
+    /// An entry of an earlier term stood on a majority, not committed, when a leader was elected
+    /// (Figure 8).
     OldEntryOnMajority,
     /// An entry was committed before its leader's own disk had kept it.
     CommittedBeforeOwnSync,

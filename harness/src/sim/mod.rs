@@ -1,9 +1,10 @@
 //! A whole cluster on one thread: real pumps on real stores, everything around them simulated.
 //!
-//! One [`World`](world) has one agenda, a heap of happenings keyed by (time, sequence). Whatever waits in
-//! reality is a happening here: ticks of each member's own clock, messages on their way, a disk's work,
-//! clients' thoughts, faults. All chance comes from one seed, in a stream of its own for each part, so that a
-//! run is repeated byte for byte, and taking one fault away does not shift the others.
+//! One [`World`](world) has one agenda, a heap of happenings keyed by (time, sequence). Whatever
+//! waits in reality is a happening here: ticks of each member's own clock, messages on their way, a
+//! disk's work, clients' thoughts, faults. All chance comes from one seed, in a stream of its own
+//! for each part, so that a run is repeated byte for byte, and taking one fault away does not shift
+//! the others.
 //!
 //! | room | |
 //! |---|---|
@@ -20,8 +21,8 @@
 //! | [`journal`] | one line and one hash for each happening |
 //! | [`planted`] | bugs to be found |
 //!
-//! Absent: threads, sockets, files, real time; membership changes and snapshots, which the core does not
-//! have yet; shrinking of failures.
+//! Absent: threads, sockets, files, real time; membership changes and snapshots, which the core
+//! does not have yet; shrinking of failures.
 
 mod chance;
 mod clients;

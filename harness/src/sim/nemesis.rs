@@ -1,8 +1,8 @@
 //! The nemesis: draws which fault comes next, whom it strikes, and for how long.
 //!
-//! Faults that strike the leader find more than faults that strike anybody, so the plan says how many do.
-//! Some strike at the worst moment instead of at a random one: a voter right after it granted a vote, a leader
-//! right after its election.
+//! Faults that strike the leader find more than faults that strike anybody, so the plan says how
+//! many do. Some strike at the worst moment instead of at a random one: a voter right after it
+//! granted a vote, a leader right after its election.
 
 use crate::sim::plan::{FaultKind, FaultPlan};
 use crate::sim::{Chance, Time};

@@ -1,9 +1,9 @@
 //! The network: who can reach whom, how long it takes, what is lost, and what comes twice.
 //!
-//! Protocol messages may be lost, delayed, reordered, doubled, and delivered again long after
-//! (the *archive*), even to a member that was restarted meanwhile. A forwarded proposal is bound to the
-//! process it was sent to, as to a connection: its copy may come soon after, never to another process,
-//! since a transport never sends a frame twice.
+//! Protocol messages may be lost, delayed, reordered, doubled, and delivered again long after (the
+//! *archive*), even to a member that was restarted meanwhile. A forwarded proposal is bound to the
+//! process it was sent to, as to a connection: its copy may come soon after, never to another
+//! process, since a transport never sends a frame twice.
 
 use raft_core::types::NodeId;
 use raft_node::{Content, Envelope};

@@ -1,8 +1,8 @@
 //! What a seed draws: how many members, which limits, which faults and how often.
 //!
-//! Swarm testing: each fault is left out of about half of the seeds, since faults can hide each other,
-//! and rates are drawn by their scale, so that rare and frequent are equally likely. One seed in sixteen is
-//! *boring*: nothing fails, and everything must simply work.
+//! Swarm testing: each fault is left out of about half of the seeds, since faults can hide each
+//! other, and rates are drawn by their scale, so that rare and frequent are equally likely. One
+//! seed in sixteen is *boring*: nothing fails, and everything must simply work.
 
 use raft_core::consensus::Config;
 use raft_core::types::NodeId;

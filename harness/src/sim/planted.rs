@@ -1,7 +1,7 @@
 //! Bugs to be found: in the core, in the pump, and around the store.
 //!
-//! A simulator that finds nothing may be a simulator that looks at nothing. Those of the core and the pump
-//! exist only with the feature `mutants`.
+//! A simulator that finds nothing may be a simulator that looks at nothing. Those of the core and
+//! the pump exist only with the feature `mutants`.
 
 use std::fmt;
 

@@ -1,4 +1,5 @@
-//! One seed, from its beginning to its end: a storm of so many inputs, then calm, then the last judgement.
+//! One seed, from its beginning to its end: a storm of so many inputs, then calm, then the last
+//! judgement.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -20,8 +21,8 @@ pub struct Settings {
     pub inputs: u64,
     /// A bug to run with.
     pub planted: Option<Planted>,
-    /// Whether promises are compared with disks when they are made (the default). Without it only harm that
-    /// others can see is found.
+    /// Whether promises are compared with disks when they are made (the default). Without it only
+    /// harm that others can see is found.
     pub inspects_promises: bool,
     /// Whether every happening is printed.
     pub aloud: bool,

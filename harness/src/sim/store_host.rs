@@ -1,8 +1,8 @@
 //! The seam to backends: a store on a simulated disk, and how the disk takes its time.
 //!
-//! The world is handed a [`DiskFactory`] and knows no backend. A [`SimulatedDisk`] outlives the processes
-//! that open it. Store calls are asynchronous by their traits, but no store that can be mounted here ever
-//! waits, so each call is polled once.
+//! The world is handed a [`DiskFactory`] and knows no backend. A [`SimulatedDisk`] outlives the
+//! processes that open it. Store calls are asynchronous by their traits, but no store that can be
+//! mounted here ever waits, so each call is polled once.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -18,13 +18,14 @@ use crate::sim::planted::StoreBug;
 /// Makes the disk of one member, from its number and a stream of chance.
 pub type DiskFactory<'a> = dyn Fn(u64, Chance) -> Box<dyn SimulatedDisk> + 'a;
 
-/// A disk that outlives the processes that open it, and loses what was not synced when the power fails.
+/// A disk that outlives the processes that open it, and loses what was not synced when the power
+/// fails.
 pub trait SimulatedDisk {
     /// Opens the store that lies on the disk.
     fn open(&mut self) -> Result<Box<dyn Store>, LogError>;
 
-    /// Whether `Store::write` only writes, and [`sync`](Self::sync) makes durable. Otherwise a write is
-    /// durable when it returns, and the world calls it when its time has come.
+    /// Whether `Store::write` only writes, and [`sync`](Self::sync) makes durable. Otherwise a
+    /// write is durable when it returns, and the world calls it when its time has come.
     fn syncs_apart(&self) -> bool;
 
     /// Makes the oldest write that is not durable yet durable.
@@ -33,12 +34,12 @@ pub trait SimulatedDisk {
     /// Lets the next write fail. Nobody knows then whether it happened.
     fn fail_next_write(&mut self);
 
-    /// The power fails during the write that comes next, somewhere in the midst of it; for disks that do
-    /// not sync apart. The store reports an error then.
+    /// The power fails during the write that comes next, somewhere in the midst of it; for disks
+    /// that do not sync apart. The store reports an error then.
     fn cut_power_during_next_write(&mut self) {}
 
-    /// The power fails now: the store is dead, and of what is not durable any part may be lost that the
-    /// contract allows.
+    /// The power fails now: the store is dead, and of what is not durable any part may be lost that
+    /// the contract allows.
     fn cut_power(&mut self);
 }
 
@@ -135,8 +136,8 @@ impl StoreHost {
         at_once(open.reader.read(first..last.next(), max_bytes))
     }
 
-    /// The power fails. Gives back what was in flight: of these, any number from the first on may have
-    /// become durable.
+    /// The power fails. Gives back what was in flight: of these, any number from the first on may
+    /// have become durable.
     pub(crate) fn crash(&mut self, chance: &mut Chance) -> Vec<WriteBatch> {
         let flights: Vec<Flight> = self.in_flight.drain(..).collect();
         if let (Some(open), Some(flight)) = (&mut self.open, flights.first())

@@ -1,7 +1,8 @@
 //! The world: an agenda of happenings, and what each does.
 //!
-//! Members, network and clients live in their rooms; here they meet. Every input of a member goes through
-//! [`World::turn`], where the laws are checked. What a turn leaves to do is carried out in `errands`.
+//! Members, network and clients live in their rooms; here they meet. Every input of a member goes
+//! through [`World::turn`], where the laws are checked. What a turn leaves to do is carried out in
+//! `errands`.
 
 mod errands;
 mod strikes;
@@ -59,8 +60,8 @@ struct Scheduled {
     what: Happening,
 }
 
-/// What may happen. Members are named by their place; what belongs to a process is dropped if the member
-/// has another by then.
+/// What may happen. Members are named by their place; what belongs to a process is dropped if the
+/// member has another by then.
 #[derive(Debug)]
 enum Happening {
     Tick { member: usize, process: u64 },
@@ -328,7 +329,8 @@ impl World {
         }
     }
 
-    /// A client asks a member; the operations have consecutive numbers, which the group's first one names.
+    /// A client asks a member; the operations have consecutive numbers, which the group's first one
+    /// names.
     pub(crate) fn ask_at(
         &mut self,
         at: usize,

@@ -1,4 +1,5 @@
-//! Carries out what a turn of the pump leaves to do: the write first, then the sends, then the rest.
+//! Carries out what a turn of the pump leaves to do: the write first, then the sends, then the
+//! rest.
 
 use raft_core::consensus::{Body, RoleName, Standing};
 use raft_core::types::{EntryId, NodeId};
