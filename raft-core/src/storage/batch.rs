@@ -103,7 +103,8 @@ impl WriteBatch {
     }
 }
 
-/// The boundary that lies further on; of two at one index the first, since the second changes nothing.
+/// The boundary that lies further on; of two at one index the first, since the second changes
+/// nothing.
 fn later(one: Option<EntryId>, other: Option<EntryId>) -> Option<EntryId> {
     if one.map(|id| id.index) >= other.map(|id| id.index) { one } else { other }
 }
