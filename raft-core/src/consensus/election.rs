@@ -257,8 +257,8 @@ mod tests {
     }
 
     /// Members with one seed, as a lazy operator gives them, do not time out together. What went
-    /// wrong: they walked one sequence, each a draw behind the other, so that two of them could split
-    /// every vote.
+    /// wrong: they walked one sequence, each a draw behind the other, so that two of them could
+    /// split every vote.
     #[test]
     fn one_seed_gives_each_member_its_own_timeouts() {
         let timeouts = |node: u64| {

@@ -1,8 +1,8 @@
 //! Random traces: whatever happened, a cluster whose network and disks are good again agrees soon.
 //!
-//! No golden outputs here: the laws are checked after each step, and at the end `converge` asks for one
-//! leader, equal and committed logs, and no read without an answer. It fails too where members talk
-//! without an end. A failure prints the trace, which can be cut down and kept as a golden one.
+//! No golden outputs here: the laws are checked after each step, and at the end `converge` asks for
+//! one leader, equal and committed logs, and no read without an answer. It fails too where members
+//! talk without an end. A failure prints the trace, which can be cut down and kept as a golden one.
 
 use proptest::prelude::*;
 
