@@ -12,7 +12,6 @@ use crate::api::etcdserverpb::ResponseHeader;
 use crate::engine::{Engine, ProposeError, ReadError};
 use crate::errors::Refusal;
 use crate::machine::SharedStore;
-use crate::server::Profile;
 
 /// How long a request waits for a leader; etcd gives a request as long.
 const LEADER_WAIT: Duration = Duration::from_secs(7);
@@ -22,6 +21,15 @@ const LEADER_PAUSE: Duration = Duration::from_millis(10);
 
 /// The metadata by which a client says that it wants an answer only from a member with a leader.
 const REQUIRE_LEADER: (&str, &[u8]) = ("hasleader", b"true");
+
+/// What a member says of itself that the engine does not know.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Profile {
+    /// Its name, for people.
+    pub name: String,
+    /// The kind of its log: `file`, `memory` and the like.
+    pub backend: String,
+}
 
 /// A member, as seen from its services.
 pub(crate) struct Member<E> {
