@@ -18,4 +18,5 @@ pub mod order;
 pub mod promises;
 mod violation;
 
+pub(crate) use violation::hold;
 pub use violation::{Check, Violation};
