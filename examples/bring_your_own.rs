@@ -1,8 +1,8 @@
 //! A store and a transport of the user's own, passed in.
 //!
-//! The store is as plain as the contract allows: a vector behind a lock, with the small verbs alone; the
-//! engine's defaults make `write` and `recover` of them. The transport passes envelopes through
-//! channels, and loses every fourth: Raft does not mind.
+//! The store is as plain as the contract allows: a vector behind a lock, with the small verbs
+//! alone; the engine's defaults make `write` and `recover` of them. The transport passes envelopes
+//! through channels, and loses every fourth: Raft does not mind.
 //!
 //! ```text
 //! cargo run --example bring_your_own

@@ -3,7 +3,8 @@
 //! A replicated counter, whole:
 //!
 //! ```
-//! use kontiki::{Application, InProcessNetwork, LogConfig, Membership, NodeConfig, NodeId, TypedNode};
+//! use kontiki::{Application, InProcessNetwork, LogConfig, Membership, NodeConfig, NodeId,
+//! TypedNode};
 //!
 //! struct Counter(u64);
 //! impl Application for Counter {
@@ -35,7 +36,9 @@
 //! | you bring | or take |
 //! |---|---|
 //! | an [`Application`] (types) or a [`StateMachine`] (bytes) | |
-//! | a [`Store`](storage::Store) | [`LogConfig`]: `memory` and `file`, each behind a feature of that name |
+//! | a [`Store`](storage::Store) | [`LogConfig`]: `memory` and `file`, each behind a feature of
+//! that name
+//! |
 //! | a [`Transport`] | [`TcpTransport`], [`InProcessNetwork`] |
 //!
 //! One member runs on the runtime it is started on. A single group is fastest on a current-thread

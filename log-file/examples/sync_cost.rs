@@ -45,7 +45,10 @@ fn measure_pairs(dir: &Path, count: u64) -> Result<(), Box<dyn std::error::Error
     let mut options = OpenOptions::new();
     let raw = options.read(true).write(true).create(true).truncate(true);
     let mut raw = raw.open(dir.join("raw"))?;
-    raw.write_all(&vec![0; 64 << 20])?;
+    // In small calls: see `growth` for what large ones would cost each sync.
+    for _ in 0..1024 {
+        raw.write_all(&[0; 64 << 10])?;
+    }
     raw.sync_all()?;
     let mut log = FileLog::open(FileLogConfig::new(dir.join(format!("pairs-{count}"))))?;
     let (mut of_raw, mut of_log) = (Vec::new(), Vec::new());

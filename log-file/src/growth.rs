@@ -1,10 +1,12 @@
 //! Writes zeros ahead of the writer, in small steps.
 //!
-//! The segment that a store begins with is not written beforehand; its blocks come into being behind
-//! the first appends. A step is never synced here: the next sync of the writer covers it. That costs
-//! one append in many a little, and leaves every error of the file to the writer, who must hear it.
+//! The segment that a store begins with is not written beforehand; its blocks come into being
+//! behind the first appends. A step is never synced here: the next sync of the writer covers it.
+//! That costs one append in many a little, and leaves every error of the file to the writer, who
+//! must hear it.
 
 use std::io;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -13,6 +15,11 @@ use crate::disk::{DiskFile, write_all};
 /// How far ahead of the writer zeros are written, at most.
 const AHEAD_BYTES: u64 = 1 << 20;
 const PAGE_BYTES: u64 = 4096;
+/// How many zeros one call writes. Linux keeps what one call wrote in memory in pieces as large
+/// as the call, and a later sync of a few bytes looks through the whole piece: zeros written in
+/// calls of 1 MiB cost each sync 6 us of 38 (of 16 MiB, 18 of 50); below 256 KiB there is no
+/// difference.
+const CALL_BYTES: u64 = 64 << 10;
 
 /// The part of a segment that was written, and who may write on.
 pub(crate) struct Growth {
@@ -67,8 +74,7 @@ impl Growth {
         let start = self.written.load(Ordering::Acquire);
         let step = (self.ahead / 4).max(PAGE_BYTES);
         let end = (start + step).next_multiple_of(PAGE_BYTES).min(self.limit);
-        let zeros = vec![0; (end - start) as usize];
-        write_all(self.file.as_ref(), &zeros, start)
+        write_zeros(self.file.as_ref(), start..end)
             .inspect_err(|_| self.is_given_up.store(true, Ordering::Release))?;
         self.written.store(end, Ordering::Release);
         Ok(())
@@ -77,4 +83,14 @@ impl Growth {
     fn hold(&self) -> MutexGuard<'_, ()> {
         self.lock.lock().expect("nothing panics while it writes zeros")
     }
+}
+
+/// Writes zeros to a part of a file.
+pub(crate) fn write_zeros(file: &dyn DiskFile, range: Range<u64>) -> io::Result<()> {
+    let zeros = [0; CALL_BYTES as usize];
+    for start in range.clone().step_by(CALL_BYTES as usize) {
+        let count = CALL_BYTES.min(range.end - start);
+        write_all(file, &zeros[..count as usize], start)?;
+    }
+    Ok(())
 }

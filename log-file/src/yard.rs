@@ -15,7 +15,7 @@ use tracing::warn;
 
 use crate::disk::{Disk, DiskFile, write_all};
 use crate::format::{FRAMES_START, HEADER_BLOCK_BYTES, Position, Seal, SegmentHeader};
-use crate::growth::Growth;
+use crate::growth::{Growth, write_zeros};
 use crate::names::{segment_name, spare_name};
 
 /// How many zeros are written between two syncs of a spare.
@@ -159,8 +159,8 @@ impl Yard {
         Ok(Some(OpenSegment { file, seal, growth: Arc::new(growth) }))
     }
 
-    /// Syncs the names. Once that failed it is never tried again: a second sync may succeed and mean
-    /// nothing.
+    /// Syncs the names. Once that failed it is never tried again: a second sync may succeed and
+    /// mean nothing.
     fn sync_names(&self) -> io::Result<()> {
         if self.lock().is_broken {
             return Err(io::Error::other("an earlier sync of the directory failed"));
@@ -273,7 +273,6 @@ impl Yard {
     /// Writes a new file full of zeros, and syncs it in steps. Stops early when the writer waits.
     fn fill(&self, file: &dyn DiskFile) -> io::Result<Option<u64>> {
         let mut written = 0;
-        let zeros = vec![0; FILL_STEP_BYTES.min(self.shape.segment_bytes) as usize];
         while written < self.shape.segment_bytes {
             let (is_urgent, is_stopped) = {
                 let work = self.lock();
@@ -285,10 +284,10 @@ impl Yard {
             if is_urgent && written >= FRAMES_START {
                 break;
             }
-            let step = (self.shape.segment_bytes - written).min(zeros.len() as u64);
-            write_all(file, &zeros[..step as usize], written)?;
+            let end = self.shape.segment_bytes.min(written + FILL_STEP_BYTES);
+            write_zeros(file, written..end)?;
             file.sync_data()?;
-            written += step;
+            written = end;
         }
         Ok(Some(written))
     }
@@ -336,7 +335,7 @@ impl Yard {
 
     fn warn_of(&self, what: &str, result: io::Result<()>) {
         if let Err(error) = result {
-            warn!(what, %error, "housekeeping of the log failed; it is tried again at the next start");
+            warn!(what, %error, "housekeeping of the log failed; the next start tries again");
         }
     }
 

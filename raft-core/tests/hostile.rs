@@ -203,7 +203,7 @@ impl Stage {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 1500,
+        cases: 800,
         failure_persistence: None,
         ..ProptestConfig::default()
     })]

@@ -19,8 +19,8 @@ pub enum BootstrapError {
     /// The node is not in the membership. Nothing was written.
     #[error("node {0} is not a member of the cluster that it is to bootstrap")]
     NotAMember(NodeId),
-    /// The store belongs to another cluster, node or membership. Nothing was written: choose an empty
-    /// store, or the name and members that this one was bootstrapped with.
+    /// The store belongs to another cluster, node or membership. Nothing was written: choose an
+    /// empty store, or the name and members that this one was bootstrapped with.
     #[error("the store belongs to {found}, not to node {node} of cluster {cluster}")]
     OtherIdentity {
         /// Whom it belongs to.
@@ -45,8 +45,8 @@ pub fn cluster_id(name: &str, membership: &Membership) -> ClusterId {
     ClusterId(digest.digest())
 }
 
-/// Bootstraps a blank store as one of the initial members. Repeating it is harmless: a store that was
-/// bootstrapped just so, and has gone on since, stays as it is.
+/// Bootstraps a blank store as one of the initial members. Repeating it is harmless: a store that
+/// was bootstrapped just so, and has gone on since, stays as it is.
 pub async fn bootstrap(
     store: &mut dyn Store,
     name: &str,

@@ -1,8 +1,8 @@
 //! The answers to requests that were handed in together, in one place.
 //!
 //! A request is a place in a *cell* that it shares with those that came in the same moment: one
-//! allocation, one lock and one sweep of wakes for all of them, where a channel each would cost every
-//! request its own.
+//! allocation, one lock and one sweep of wakes for all of them, where a channel each would cost
+//! every request its own.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -35,7 +35,8 @@ impl<A> Cell<A> {
         Answer { cell: Arc::clone(self), place: places.len() - 1 }
     }
 
-    /// Fills places from `first` on; who waits is added to `wakers`, to be woken once no lock is held.
+    /// Fills places from `first` on; who waits is added to `wakers`, to be woken once no lock is
+    /// held.
     pub(crate) fn answer(
         &self,
         first: usize,

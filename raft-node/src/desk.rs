@@ -1,7 +1,7 @@
 //! A place where one task leaves work for another.
 //!
-//! The pump hands out one write, one batch to apply and a few reads at a time, so the queue behind a
-//! desk is bounded by the pump itself; the desk only passes things on and wakes the worker.
+//! The pump hands out one write, one batch to apply and a few reads at a time, so the queue behind
+//! a desk is bounded by the pump itself; the desk only passes things on and wakes the worker.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,7 +1,8 @@
 //! The engine room: the pump, and the hands that run its errands.
 //!
 //! One lock guards it, and that lock is only ever *tried*: who fails leaves what it brought in the
-//! inbox, and the holder looks there again after letting go. Clients are woken when no lock is held.
+//! inbox, and the holder looks there again after letting go. Clients are woken when no lock is
+//! held.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -103,6 +104,12 @@ impl Shared {
         self.wake.notify_one();
     }
 
+    /// Brings many events at the price of one wake.
+    pub(crate) fn post_all(&self, events: impl Iterator<Item = Event<Waiters>>) {
+        self.inbox.push_all(events);
+        self.wake.notify_one();
+    }
+
     /// Whether the member has stopped or was closed.
     pub(crate) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
@@ -154,8 +161,8 @@ impl Engine {
         }
     }
 
-    /// Runs the errands: the disk first, then the peers, then the machine and the clients. What is done
-    /// at once comes back through `events`.
+    /// Runs the errands: the disk first, then the peers, then the machine and the clients. What is
+    /// done at once comes back through `events`.
     fn run(
         &mut self,
         errands: &mut Errands<Waiters>,

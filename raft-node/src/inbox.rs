@@ -40,6 +40,10 @@ impl Inbox {
         self.lock().events.push(event);
     }
 
+    pub(crate) fn push_all(&self, events: impl Iterator<Item = Event<Waiters>>) {
+        self.lock().events.extend(events);
+    }
+
     /// Adds a command to the next group of proposals.
     pub(crate) fn propose(&self, command: Bytes) -> Answer<Result<Bytes, ProposeError>> {
         let mut arrived = self.lock();

@@ -4,10 +4,10 @@
 //!   client -> node -> pump -> core -> store -> pump -> machine -> client
 //! ```
 //!
-//! [`pump`] is the synchronous heart: the protocol with everything around it that needs no thread; the
-//! simulator runs it as it is. [`Node`] puts it on tokio: a driver task that takes turns, a thread for
-//! a store that may block, another for its reader, a task for a machine that is not cheap. An
-//! application brings a [`StateMachine`], a store and a [`Transport`].
+//! [`pump`] is the synchronous heart: the protocol with everything around it that needs no thread;
+//! the simulator runs it as it is. [`Node`] puts it on tokio: a driver task that takes turns, a
+//! thread for a store that may block, another for its reader, a task for a machine that is not
+//! cheap. An application brings a [`StateMachine`], a store and a [`Transport`].
 //!
 //! Absent, with their places: snapshots, changes of membership, client sessions.
 

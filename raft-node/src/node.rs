@@ -182,8 +182,8 @@ impl Node {
         Ok(Node { inner: Arc::new(Inner { shared, status: watched, ended }) })
     }
 
-    /// Proposes a command, and waits until it is applied here; gives the machine's answer. Waits for
-    /// room first, where too many proposals wait already.
+    /// Proposes a command, and waits until it is applied here; gives the machine's answer. Waits
+    /// for room first, where too many proposals wait already.
     ///
     /// Each error says whether the command may have happened: see [`ProposeError`]. Dropping the
     /// future withdraws nothing.
@@ -254,14 +254,15 @@ impl Node {
         }
     }
 
-    /// Asks the machine, and gets what is current: the answer includes everything that was answered to
-    /// any client before the call (a linearizable read).
+    /// Asks the machine, and gets what is current: the answer includes everything that was answered
+    /// to any client before the call (a linearizable read).
     pub async fn read(&self, query: Bytes) -> Result<Bytes, ReadError> {
         Ok(self.ask(Some(query)).await?.answer)
     }
 
-    /// Waits until everything that was answered to any client before the call has been applied here;
-    /// whoever shares the machine's state may then read it. Gives the index that was committed.
+    /// Waits until everything that was answered to any client before the call has been applied
+    /// here; whoever shares the machine's state may then read it. Gives the index that was
+    /// committed.
     pub async fn barrier(&self) -> Result<LogIndex, ReadError> {
         Ok(self.ask(None).await?.index)
     }
@@ -300,7 +301,8 @@ impl Node {
     }
 
     /// Closes the member: proposals that wait are answered [`ProposeError::Unknown`], the write in
-    /// flight is finished, and the store is closed when this returns, so that it may be opened again.
+    /// flight is finished, and the store is closed when this returns, so that it may be opened
+    /// again.
     pub async fn shutdown(&self) {
         self.inner.shared.post(Event::Close);
         self.inner.shared.drive();

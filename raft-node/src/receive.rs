@@ -45,18 +45,34 @@ impl Inbound for Door {
     }
 
     fn deliver(&self, from: NodeId, envelope: Envelope) {
+        self.deliver_all(from, &mut vec![envelope]);
+    }
+
+    fn deliver_all(&self, from: NodeId, envelopes: &mut Vec<Envelope>) {
         let shared = &self.0;
         if shared.has_ended() {
-            return;
+            return envelopes.clear();
         }
+        envelopes.retain(|envelope| shared.finds_room(envelope));
+        if !envelopes.is_empty() {
+            let event = |envelope| Event::Deliver { from, envelope };
+            shared.post_all(envelopes.drain(..).map(event));
+        }
+    }
+}
+
+impl Shared {
+    /// Whether there is room for an envelope among those that no turn has taken yet; if so, the
+    /// room is taken.
+    fn finds_room(&self, envelope: &Envelope) -> bool {
         let size = envelope.size();
-        let before = shared.inbound_bytes.fetch_add(size, Ordering::Relaxed);
-        if before > 0 && before + size > shared.limits.inbound_bytes {
-            shared.inbound_bytes.fetch_sub(size, Ordering::Relaxed);
-            shared.inbound_dropped.fetch_add(1, Ordering::Relaxed);
-            return;
+        let before = self.inbound_bytes.fetch_add(size, Ordering::Relaxed);
+        let fits = before == 0 || before + size <= self.limits.inbound_bytes;
+        if !fits {
+            self.inbound_bytes.fetch_sub(size, Ordering::Relaxed);
+            self.inbound_dropped.fetch_add(1, Ordering::Relaxed);
         }
-        shared.post(Event::Deliver { from, envelope });
+        fits
     }
 }
 

@@ -1,8 +1,8 @@
 //! Applications whose commands and answers are types, not bytes.
 //!
-//! An [`Application`] is a [`StateMachine`] for people who do not want to think about bytes. Commands
-//! travel in postcard's wire format; a command that does not decode (an older or newer version wrote
-//! it) is answered so by every member alike, and changes nothing.
+//! An [`Application`] is a [`StateMachine`] for people who do not want to think about bytes.
+//! Commands travel in postcard's wire format; a command that does not decode (an older or newer
+//! version wrote it) is answered so by every member alike, and changes nothing.
 
 use std::marker::PhantomData;
 

@@ -7,9 +7,9 @@ use std::fmt;
 use std::future::Future;
 
 use bytes::Bytes;
-use raft_core::types::{ClusterId, LogIndex, NodeId, Term};
+use kontiki::types::{ClusterId, LogIndex, NodeId, Term};
 
-pub use raft_node::{ProposeError, ReadError};
+pub use kontiki::{ProposeError, ReadError};
 
 /// A running member, as its services see it.
 pub trait Engine: Send + Sync + 'static {

@@ -4,7 +4,7 @@
 //! letter for letter, the one that an etcd 3.4 server sends. A refusal never changes anything,
 //! except [`Refusal::TimedOut`]: there the outcome is unknown.
 
-use raft_node::{ProposeError, ReadError};
+use kontiki::{ProposeError, ReadError};
 use thiserror::Error;
 use tonic::{Code, Status};
 

@@ -26,10 +26,12 @@ impl<E: Engine> KvService<E> {
         decode_answer(&answer)
     }
 
+    async fn wait_to_read(&self, serializable: bool) -> Result<(), Refusal> {
+        if serializable { self.member.catch_up().await } else { self.member.barrier().await }
+    }
+
     async fn read_txn(&self, request: TxnRequest) -> Result<TxnResponse, Refusal> {
-        if !txn::is_serializable(&request) {
-            self.member.barrier().await?;
-        }
+        self.wait_to_read(txn::is_serializable(&request)).await?;
         txn::read(self.member.store.read().view(), request)
     }
 }
@@ -43,9 +45,7 @@ impl<E: Engine> Kv for KvService<E> {
         self.member.admit(request.metadata())?;
         let request = request.into_inner();
         range::check(&request)?;
-        if !request.serializable {
-            self.member.barrier().await?;
-        }
+        self.wait_to_read(request.serializable).await?;
         let mut response = range::range(self.member.store.read().view(), &request)?;
         self.member.fill(&mut response.header);
         Ok(Response::new(response))

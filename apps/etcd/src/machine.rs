@@ -6,8 +6,8 @@
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use kontiki::{Committed, Replies, StateMachine};
 use prost::Message;
-use raft_node::{Committed, Replies, StateMachine};
 
 use crate::command::Command;
 use crate::errors::Refusal;

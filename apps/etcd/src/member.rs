@@ -1,6 +1,7 @@
 //! What all services of a member share: the engine, the key space, and how an answer is headed.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use tonic::metadata::MetadataMap;
@@ -23,12 +24,18 @@ pub(crate) struct Member<E> {
     pub(crate) engine: E,
     pub(crate) store: SharedStore,
     pub(crate) profile: Profile,
+    /// Whether a barrier has been passed since the start.
+    is_caught_up: AtomicBool,
 }
 
 /// What each service holds.
 pub(crate) type SharedMember<E> = Arc<Member<E>>;
 
 impl<E: Engine> Member<E> {
+    pub(crate) fn new(engine: E, store: SharedStore, profile: Profile) -> SharedMember<E> {
+        Arc::new(Member { engine, store, profile, is_caught_up: AtomicBool::new(false) })
+    }
+
     /// Completes a header with who answers; 0 is filled in by the newest revision.
     pub(crate) fn fill(&self, header: &mut Option<ResponseHeader>) {
         let header = header.get_or_insert_default();
@@ -66,6 +73,14 @@ impl<E: Engine> Member<E> {
     /// Waits until this member has applied everything that was committed before the call.
     pub(crate) async fn barrier(&self) -> Result<(), Refusal> {
         self.engine.barrier().await?;
+        self.is_caught_up.store(true, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Waits until what this member knows may be read without a barrier. After a start the key
+    /// space is empty until the log has been applied to it again, and a client that reads old
+    /// values must not read still older ones than before; so one barrier has to be passed.
+    pub(crate) async fn catch_up(&self) -> Result<(), Refusal> {
+        if self.is_caught_up.load(Ordering::Relaxed) { Ok(()) } else { self.barrier().await }
     }
 }

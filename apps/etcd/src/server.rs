@@ -1,7 +1,6 @@
 //! Puts the services together on one port.
 
 use std::future::Future;
-use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use tonic::codegen::tokio_stream::StreamExt;
@@ -48,7 +47,7 @@ impl Server {
     /// The services of a member: `engine` replicates commands to a [`crate::Machine`] whose key
     /// space is `store`.
     pub fn new<E: Engine>(engine: E, store: SharedStore, profile: Profile) -> Server {
-        let member = Arc::new(Member { engine, store, profile });
+        let member = Member::new(engine, store, profile);
         let kv = KvServer::new(KvService { member: member.clone() });
         let cluster = ClusterServer::new(ClusterService { member: member.clone() });
         let maintenance = MaintenanceServer::new(MaintenanceService { member: member.clone() });

@@ -80,7 +80,7 @@ async fn what_did_not_happen_is_tried_again() {
         ProposeError::Busy,
         ProposeError::Closed,
     ];
-    let solo = Solo::start_with(Setup { failures: failures.into(), leader: None }).await;
+    let solo = Solo::start_with(Setup { failures: failures.into(), ..Setup::default() }).await;
     let mut client = Client::new([solo.endpoint()]).expect("an endpoint");
     assert_eq!(client.put("k", "v").await.expect("in the end"), 2);
 }
@@ -88,7 +88,7 @@ async fn what_did_not_happen_is_tried_again() {
 #[tokio::test]
 async fn what_may_have_happened_is_not_tried_again() {
     let failures = [ProposeError::Unknown].into();
-    let solo = Solo::start_with(Setup { failures, leader: None }).await;
+    let solo = Solo::start_with(Setup { failures, ..Setup::default() }).await;
     let mut client = Client::new([solo.endpoint()]).expect("an endpoint");
     let error = client.put("k", "v").await.expect_err("the outcome is unknown");
     assert!(matches!(error, ClientError::Unknown { .. }), "{error:?}");

@@ -73,7 +73,8 @@ impl Clients {
         Clients { shared, tasks }
     }
 
-    /// Waits until this many more writes were invoked from now on and acknowledged; how long that took.
+    /// Waits until this many more writes were invoked from now on and acknowledged; how long that
+    /// took.
     pub async fn wait_for_writes(&self, count: usize, limit: Duration) -> Duration {
         // A write that was invoked before now may be acknowledged after it; clients are few, so this
         // many more acknowledgements cannot all be of such.

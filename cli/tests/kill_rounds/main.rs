@@ -1,9 +1,9 @@
 //! Real processes, killed: nothing acknowledged is lost, and every history is linearizable.
 //!
-//! Three members on the file log serve clients on all endpoints. Round after round one of them, often
-//! the leader, is killed with SIGKILL and started again while the clients go on. At the end every
-//! acknowledged write must be on every member, the history of each shared key must be linearizable, and
-//! the same must hold once more after all members were killed at once.
+//! Three members on the file log serve clients on all endpoints. Round after round one of them,
+//! often the leader, is killed with SIGKILL and started again while the clients go on. At the end
+//! every acknowledged write must be on every member, the history of each shared key must be
+//! linearizable, and the same must hold once more after all members were killed at once.
 //!
 //! `KONTIKI_ROUNDS` sets the number of rounds (6), `KONTIKI_BACKEND` the log (file).
 

@@ -128,6 +128,26 @@ impl FileState {
         self.bytes.clone_from(&self.durable);
     }
 
+    /// A piece of a sector survives, or each of its bytes is old or new as it happens.
+    fn tear(&mut self, at: usize, new: &[u8], chance: &mut Chance) {
+        // Headers are short and stand at the front of sectors: tear there often.
+        let reach = if chance.one_in(2) { new.len().min(64) } else { new.len() };
+        let cut = chance.below(reach as u64 + 1) as usize;
+        match chance.below(3) {
+            0 => self.keep(at, &new[..cut]),
+            1 => self.keep(at + cut, &new[cut..]),
+            _ => {
+                for (byte, value) in new.iter().enumerate().filter(|_| chance.one_in(2)) {
+                    self.keep(at + byte, &[*value]);
+                }
+            }
+        }
+    }
+
+    fn keep(&mut self, at: usize, bytes: &[u8]) {
+        apply_bytes(&mut self.durable, &ByteChange::Write { offset: at, bytes: bytes.to_vec() });
+    }
+
     /// Each sector of a write survives on its own.
     fn crash_write(&mut self, offset: usize, bytes: &[u8], manner: Manner, chance: &mut Chance) {
         let end = offset + bytes.len();
@@ -135,16 +155,11 @@ impl FileState {
         while at < end {
             let next = (at + SECTOR_BYTES - at % SECTOR_BYTES).min(end);
             if manner.keeps(chance) {
-                let mut kept = at..next;
-                if matches!(manner, Manner::Tear) && chance.one_in(3) {
-                    // Headers are short and stand at the front of sectors: tear there often.
-                    let reach = if chance.one_in(2) { 64.min(next - at) } else { next - at };
-                    let cut = at + chance.below(reach as u64 + 1) as usize;
-                    kept = if chance.one_in(2) { at..cut } else { cut..next };
+                let new = &bytes[at - offset..next - offset];
+                match manner {
+                    Manner::Tear if chance.one_in(2) => self.tear(at, new, chance),
+                    _ => self.keep(at, new),
                 }
-                let piece = bytes[kept.start - offset..kept.end - offset].to_vec();
-                let piece = ByteChange::Write { offset: kept.start, bytes: piece };
-                apply_bytes(&mut self.durable, &piece);
             }
             at = next;
         }

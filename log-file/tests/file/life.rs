@@ -55,6 +55,7 @@ fn a_thousand_reopenings_leak_no_space() {
         }
     }
     let bytes = bytes_on_disk(dir.path());
+    assert!(bytes < rounds * (16 << 10) + (8 << 20), "{bytes} bytes for {rounds} small entries");
     assert!(bytes < 3 * segment_bytes, "{bytes} bytes for {rounds} small entries");
     let start = Instant::now();
     let mut log = FileLog::open(config).expect("opens");
@@ -75,6 +76,21 @@ fn reopenings_without_a_write_change_nothing() {
         assert_eq!(look(&mut open(&disk).expect("opens")).expect("sound").entries.len(), 3);
     }
     assert_eq!(names().len(), before.len());
+}
+
+/// Bytes of a torn write must not come back when the segment is used again: its salt is another.
+#[test]
+fn a_segment_that_is_used_again_has_a_new_salt() {
+    let disk = SimDisk::new(1);
+    let salt = || disk.bytes("seg-0000000000000002").expect("it is there")[24..32].to_vec();
+    let mut log = open(&disk).expect("a new log");
+    now(log.write(WriteBatch::of_entries(entries(1..=3, 1)))).expect("sound");
+    drop(log);
+    let mut salts = std::collections::BTreeSet::new();
+    for _ in 0..5 {
+        drop(open(&disk).expect("opens"));
+        assert!(salts.insert(salt()), "a salt came twice");
+    }
 }
 
 /// Runs a log for many segments with a short window of live entries; the bytes that it takes.

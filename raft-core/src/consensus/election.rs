@@ -233,3 +233,47 @@ impl Raft {
         others.filter(|node| membership.is_voter(*node)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::collections::BTreeSet;
+
+    use super::*;
+    use crate::consensus::{Config, Start};
+
+    /// K6: a timeout is drawn anew each time, within its bounds, both included.
+    #[test]
+    fn each_timeout_is_drawn_anew_within_its_bounds() {
+        let own = NodeId::new(1).expect("not zero");
+        let mut config = Config::new(own, 42);
+        (config.election_ticks_min, config.election_ticks_max) = (30, 33);
+        let mut raft = Raft::new(config, Start::default());
+        let mut drawn = BTreeSet::new();
+        for _ in 0..100 {
+            raft.reset_election_timer();
+            drawn.insert(raft.election_timeout);
+        }
+        assert_eq!(drawn, BTreeSet::from([30, 31, 32, 33]));
+    }
+
+    /// Members with one seed, as a lazy operator gives them, do not time out together. What went
+    /// wrong: they walked one sequence, each a draw behind the other, so that two of them could
+    /// split every vote.
+    #[test]
+    fn one_seed_gives_each_member_its_own_timeouts() {
+        let timeouts = |node: u64| {
+            let own = NodeId::new(node).expect("not zero");
+            let mut raft = Raft::new(Config::new(own, 0), Start::default());
+            let mut draw = || {
+                raft.reset_election_timer();
+                raft.election_timeout
+            };
+            [(); 40].map(|()| draw())
+        };
+        let (one, other) = (timeouts(1), timeouts(2));
+        for shift in 0..8 {
+            assert_ne!(one[shift..shift + 32], other[..32], "{shift} draws apart");
+            assert_ne!(other[shift..shift + 32], one[..32], "{shift} draws apart");
+        }
+    }
+}

@@ -3,7 +3,8 @@
 //! Terms rise only when leaders change, so the ids of a million entries are told by a handful of
 //! *term runs*, one for each leadership. With them, "the term at index i" (section 5.3) needs no
 //! I/O; with the memberships kept by value, neither does "the configuration at index i" (section 6:
-//! the newest in the log rules, committed or not, and truncating it brings the one before back).
+//! the newest in the log rules, committed or not, and truncating it brings the one before back; law
+//! L13).
 //!
 //! Everything here is what was *issued* to the disk. What the disk has kept is in
 //! [`writes`](super::writes).
@@ -145,9 +146,13 @@ impl LogView {
 
 #[cfg(test)]
 mod tests {
+    use alloc::string::ToString;
     use alloc::vec;
 
+    use bytes::Bytes;
+
     use super::*;
+    use crate::types::NodeId;
 
     /// One digit for each entry: its term.
     fn log(terms: &str) -> LogView {
@@ -176,6 +181,59 @@ mod tests {
                 assert_eq!(again, log(sample), "after {prev} of {sample}");
             }
         }
+    }
+
+    fn at(index: u64) -> LogIndex {
+        LogIndex::new(index)
+    }
+
+    fn of_one(node: u64) -> Arc<Membership> {
+        let node = NodeId::new(node).expect("not zero");
+        Arc::new(Membership::of_voters([(node, Bytes::new())]).expect("sound"))
+    }
+
+    /// Entries 4 to 8 of terms 1 1 2 2 5, after a boundary at 3@1.
+    fn purged() -> LogView {
+        let run = |first, term| TermRun { first: at(first), term: Term::new(term) };
+        let boundary = EntryId::new(Term::new(1), at(3));
+        let runs = vec![run(4, 1), run(6, 2), run(8, 5)];
+        LogView::new(boundary, at(8), runs, Some(of_one(1)), vec![])
+    }
+
+    #[test]
+    fn the_newest_membership_rules_until_it_is_cut() {
+        let mut log = purged();
+        log.note_membership(at(5), of_one(2));
+        log.note_membership(at(7), of_one(3));
+        assert_eq!(log.membership(), Some(&of_one(3)));
+        log.truncate_after(at(6));
+        assert_eq!(log.membership(), Some(&of_one(2)));
+        log.truncate_after(at(4));
+        assert_eq!(log.membership(), Some(&of_one(1)), "L13: that of the boundary");
+    }
+
+    #[test]
+    fn a_purged_log_answers_from_its_boundary_on() {
+        let log = purged();
+        let terms: Vec<Option<u64>> = (2..=9).map(|i| log.term(at(i)).map(Term::get)).collect();
+        let expected = [None, Some(1), Some(1), Some(1), Some(2), Some(2), Some(5), None];
+        assert_eq!(terms, expected);
+        assert!(log.contains(EntryId::new(Term::new(9), at(2))), "what was purged was committed");
+        assert!(!log.contains(EntryId::new(Term::new(9), at(3))));
+        assert_eq!(log.last_at_or_below(at(8), Term::ZERO), log.boundary());
+        assert_eq!(log.last_at_or_below(at(1), Term::new(9)), log.boundary());
+        assert_eq!(log.span(at(3), at(7)).to_string(), "after 3@1: 4..5@1 6..7@2");
+    }
+
+    #[test]
+    fn a_log_cut_to_its_boundary_is_empty_and_goes_on() {
+        let mut log = purged();
+        log.truncate_after(at(3));
+        assert_eq!(log.last_id(), log.boundary());
+        assert!(!log.is_blank());
+        log.append(&LogSpan::of_term(log.last_id(), Term::new(7), 2));
+        assert_eq!(log.last_id(), EntryId::new(Term::new(7), at(5)));
+        assert_eq!(log.runs(), [TermRun { first: at(4), term: Term::new(7) }]);
     }
 
     #[test]

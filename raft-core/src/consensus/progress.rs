@@ -150,3 +150,93 @@ impl Progress {
         self.in_flight_bytes = 0;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{NodeId, Term};
+
+    fn at(index: u64) -> LogIndex {
+        LogIndex::new(index)
+    }
+
+    fn meeting(index: u64) -> EntryId {
+        EntryId::new(Term::new(1), at(index))
+    }
+
+    /// Limits of 10 entries and 100 bytes.
+    fn config() -> Config {
+        let own = NodeId::new(1).expect("not zero");
+        Config { max_inflight_entries: 10, max_inflight_bytes: 100, ..Config::new(own, 0) }
+    }
+
+    /// A peer that has everything up to 5.
+    fn pipelining() -> Progress {
+        let mut peer = Progress::new(at(6));
+        assert!(peer.on_accepted(at(5)));
+        peer
+    }
+
+    #[test]
+    fn one_append_is_out_while_the_logs_are_not_known_to_meet() {
+        let mut peer = Progress::new(at(6));
+        assert!(peer.may_send(&config()));
+        peer.on_sent(at(7), 1);
+        assert!(!peer.may_send(&config()));
+        peer.on_accepted(at(7));
+        assert_eq!((peer.pace, peer.next), (Pace::Pipeline, at(8)));
+        assert!(peer.may_send(&config()));
+    }
+
+    #[test]
+    fn room_shrinks_with_what_is_sent_and_grows_with_what_is_accepted() {
+        let mut peer = pipelining();
+        peer.on_sent(at(12), 10);
+        assert_eq!(peer.room(&config()), 3);
+        peer.on_sent(at(15), 10);
+        assert_eq!(peer.room(&config()), 0);
+        peer.on_accepted(at(13));
+        assert_eq!(peer.room(&config()), 8);
+    }
+
+    #[test]
+    fn bytes_are_freed_with_the_whole_append_that_carried_them() {
+        let mut peer = pipelining();
+        peer.on_sent(at(7), 60);
+        peer.on_sent(at(9), 60);
+        assert_eq!(peer.room(&config()), 0);
+        peer.on_accepted(at(6));
+        assert_eq!(peer.room(&config()), 0);
+        peer.on_accepted(at(7));
+        assert_eq!(peer.room(&config()), 8);
+    }
+
+    #[test]
+    fn a_conflict_never_goes_back_below_what_is_matched() {
+        let mut peer = pipelining();
+        peer.on_sent(at(9), 60);
+        peer.on_conflict(meeting(2));
+        assert_eq!((peer.next, peer.matched), (at(6), at(5)));
+        assert_eq!(peer.pace, Pace::Probe { waiting: false });
+        assert_eq!(peer.room(&config()), 10);
+    }
+
+    #[test]
+    fn an_older_acceptance_moves_nothing_back() {
+        let mut peer = pipelining();
+        peer.on_sent(at(9), 1);
+        assert!(peer.on_accepted(at(9)));
+        assert!(!peer.on_accepted(at(7)));
+        assert_eq!((peer.matched, peer.next), (at(9), at(10)));
+    }
+
+    #[test]
+    fn a_peer_in_need_of_a_snapshot_is_asked_about_the_boundary_and_leaves_by_accepting_it() {
+        let mut peer = Progress::new(at(30));
+        peer.on_compacted(at(20));
+        assert_eq!(peer.next, at(21));
+        assert!(!peer.may_send(&config()));
+        peer.on_accepted(at(20));
+        assert!(peer.may_send(&config()));
+    }
+}

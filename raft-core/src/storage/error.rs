@@ -55,7 +55,7 @@ pub enum LogOp {
     Close,
 }
 
-/// What went wrong.
+/// What went wrong; a store tells these apart (P13).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LogErrorKind {
@@ -82,7 +82,7 @@ pub enum LogErrorKind {
     Poisoned,
     /// The request breaks the contract. Nothing changed, and the handle is not poisoned.
     Refused(Refusal),
-    /// Another process or handle has the store open. Nothing changed.
+    /// Another process or handle has the store open (P17). Nothing changed.
     InUse,
     /// The bytes are not of a format that this version reads. Nothing changed.
     Format,

@@ -33,7 +33,7 @@ pub enum Durability {
     PowerLoss,
 }
 
-/// Which damage a store tells from data. Each level promises what the one before it does.
+/// Which damage a store tells from data (P14). Each level promises what the one before it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Detects {
     /// None.

@@ -20,7 +20,7 @@ pub trait Store: LogStore + StableStore {
     fn info(&self) -> StoreInfo;
 
     /// Applies a whole batch: hard state, reset, truncation, append, purge, commit hint, in that
-    /// order; durable when it returns `Ok`.
+    /// order; durable when it returns `Ok`. A crash leaves a prefix of the batches given here (P3).
     ///
     /// The default runs the small verbs one after another, each durable before the next. That is
     /// correct (a crash leaves the hard state ahead of the entries, never behind), and enough for a

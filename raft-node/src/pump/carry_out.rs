@@ -137,8 +137,8 @@ impl<C: Clients> Pump<C> {
 
     // ---- what arrives ----
 
-    /// A message of the protocol. Its entries must be those that it names; memberships among them go
-    /// to the core by value.
+    /// A message of the protocol. Its entries must be those that it names; memberships among them
+    /// go to the core by value.
     pub(super) fn on_raft(
         &mut self,
         from: NodeId,

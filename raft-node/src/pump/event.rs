@@ -76,7 +76,8 @@ pub struct Errands<C: Clients> {
     pub apply: Option<ApplyBatch<C>>,
     /// Tell clients that their proposals have failed, or that their fate is unknown.
     pub failed: Vec<Failed<C>>,
-    /// Serve these reads: everything that was committed when they came, up to the index, is applied.
+    /// Serve these reads: everything that was committed when they came, up to the index, is
+    /// applied.
     pub served: Vec<(C::Reads, LogIndex)>,
     /// Tell clients that their reads cannot be served.
     pub failed_reads: Vec<(C::Reads, ReadError)>,

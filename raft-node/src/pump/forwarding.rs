@@ -1,12 +1,12 @@
 //! Forwarding: a follower hands its clients' proposals to the leader, one hop.
 //!
 //! A forward must never append twice what a client proposed once. So it names the term in which its
-//! sender knows the receiver to lead, and the leader takes it in exactly that term; and it carries the
-//! sender's start number and a rising sequence, of which the leader takes each once. What it leaves
-//! out it does not answer: it cannot know whether an earlier copy was taken.
+//! sender knows the receiver to lead, and the leader takes it in exactly that term; and it carries
+//! the sender's start number and a rising sequence, of which the leader takes each once. What it
+//! leaves out it does not answer: it cannot know whether an earlier copy was taken.
 //!
-//! The leader answers at append, with the id of the first entry; from then on the follower waits for
-//! that id as if it had appended it itself.
+//! The leader answers at append, with the id of the first entry; from then on the follower waits
+//! for that id as if it had appended it itself.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -12,7 +12,8 @@ pub struct Limits {
     pub proposals: u64,
     /// The most reads that wait at this member. 65,536.
     pub reads: u64,
-    /// The most payload bytes that one append carries, unless its first entry alone is larger. 1 MiB.
+    /// The most payload bytes that one append carries, unless its first entry alone is larger. 1
+    /// MiB.
     pub append_bytes: u64,
     /// The most payload bytes that one batch for the machine holds. 4 MiB.
     pub apply_bytes: u64,

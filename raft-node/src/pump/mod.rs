@@ -123,7 +123,7 @@ impl<C: Clients> Pump<C> {
             writes: GroupCommit::new(last),
             proposals: Proposals::new(),
             forwarding: Forwarding::new(start_number),
-            reads: Reads::new(),
+            reads: Reads::new(start_number),
             fetching: Fetching::default(),
             applying: Applying::new(applied),
             counters: Counters::default(),

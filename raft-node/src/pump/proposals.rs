@@ -1,8 +1,8 @@
 //! Commands whose entries are in the log, and whose clients wait for the answer.
 //!
-//! A client is answered when the entry with its very id is applied here. If an entry of another term
-//! is applied at that index, the command was lost, and never happens: being cut from a log proves
-//! nothing, only what is committed in its place does.
+//! A client is answered when the entry with its very id is applied here. If an entry of another
+//! term is applied at that index, the command was lost, and never happens: being cut from a log
+//! proves nothing, only what is committed in its place does.
 
 use std::collections::VecDeque;
 
@@ -49,7 +49,8 @@ impl<C: Clients> Proposals<C> {
         self.waiting.is_empty()
     }
 
-    /// Finds who waits for entries that are about to be applied: `stands` tells whether an entry up to
+    /// Finds who waits for entries that are about to be applied: `stands` tells whether an entry up
+    /// to
     /// `upto` is one of them, `commands` are the commands among them.
     pub(super) fn claim(
         &mut self,
@@ -107,7 +108,8 @@ impl<C: Clients> Waiting<C> {
     }
 
     /// How many of the first `reached` entries stand. Where one stands, those before it stand too
-    /// (law L3); a change of leader may have cut the group anywhere, and then the rest never happens.
+    /// (law L3); a change of leader may have cut the group anywhere, and then the rest never
+    /// happens.
     fn standing(&self, reached: usize, stands: impl Fn(EntryId) -> bool) -> usize {
         let id = |at: usize| EntryId::new(self.first.term, self.first.index.plus(at as u64));
         let is_cut = reached > 0 && !stands(id(reached - 1));
@@ -148,7 +150,8 @@ mod tests {
         ids.iter().map(|id| Committed { id: *id, command: Bytes::new() }).collect()
     }
 
-    /// What is claimed, as (group, offset, position, count), and what failed, as (group, offset, count).
+    /// What is claimed, as (group, offset, position, count), and what failed, as (group, offset,
+    /// count).
     type Outcome = (Vec<(u64, usize, usize, usize)>, Vec<(u64, usize, usize)>);
 
     /// Applies entries with these ids.

@@ -33,9 +33,11 @@ struct Confirmed<C: Clients> {
 }
 
 impl<C: Clients> Reads<C> {
-    pub(super) fn new() -> Reads<C> {
+    /// `start` is random: an answer to a read of an earlier start of this member, still on its way,
+    /// must not be taken for the answer to a read of this one (law L15).
+    pub(super) fn new(start: u64) -> Reads<C> {
         Reads {
-            last_id: 0,
+            last_id: start,
             arrived: Vec::new(),
             asked: VecDeque::new(),
             confirmed: VecDeque::new(),
@@ -47,7 +49,7 @@ impl<C: Clients> Reads<C> {
         if self.arrived.is_empty() {
             return None;
         }
-        self.last_id += 1;
+        self.last_id = self.last_id.wrapping_add(1);
         let id = ReadId(self.last_id);
         let groups = std::mem::take(&mut self.arrived);
         self.asked.push_back(Asked { id, groups, deadline });

@@ -1,7 +1,7 @@
 //! The newest entries, kept in memory.
 //!
-//! Peers that keep up and a machine that keeps up are served from here, without a read. Entries that
-//! are not written yet stay whatever the limit says, since nobody else has them.
+//! Peers that keep up and a machine that keeps up are served from here, without a read. Entries
+//! that are not written yet stay whatever the limit says, since nobody else has them.
 
 use std::collections::VecDeque;
 
@@ -30,7 +30,8 @@ impl TailCache {
         }
     }
 
-    /// Remembers entries that follow the last one; older ones make room, as far as they are written.
+    /// Remembers entries that follow the last one; older ones make room, as far as they are
+    /// written.
     pub(super) fn push(&mut self, entries: &[Entry], written: LogIndex) {
         if let (Some(last), Some(first)) = (self.entries.back(), entries.first()) {
             assert_eq!(first.id.index, last.id.index.next(), "the tail has no holes");
@@ -46,7 +47,8 @@ impl TailCache {
         }
     }
 
-    /// The entries from `first` to `last`, as many as fit in `max_bytes`, but at least one; `None` if
+    /// The entries from `first` to `last`, as many as fit in `max_bytes`, but at least one; `None`
+    /// if
     /// `first` is not here.
     pub(super) fn read(
         &self,

@@ -20,8 +20,8 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tracing::{Instrument, info_span};
 
-/// Runs a loop of a member to its end: on a thread of its own where it may block, else as a task. The
-/// receiver hears when it ended.
+/// Runs a loop of a member to its end: on a thread of its own where it may block, else as a task.
+/// The receiver hears when it ended.
 pub(crate) fn spawn_loop<F>(
     name: &'static str,
     node: NodeId,

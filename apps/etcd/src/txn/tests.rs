@@ -1,3 +1,5 @@
+//! Transactions by themselves: what they see, what they refuse, and their limits.
+
 use bytes::Bytes;
 
 use super::*;

@@ -12,6 +12,7 @@ mod random;
 mod script;
 #[path = "../solo/mod.rs"]
 mod solo;
+mod subject;
 
 use kontiki_etcd::api::etcdserverpb::kv_client::KvClient;
 use kontiki_etcd::api::etcdserverpb::request_op::Request;
@@ -21,35 +22,44 @@ use tonic::{Response, Status};
 
 use oracle::Oracle;
 use random::Comparison;
-use solo::Solo;
+use subject::{Subject, member_count};
 
 /// How many random requests are compared, in as many rounds on the same key space.
 const ROUNDS: u64 = 12;
 const REQUESTS_PER_ROUND: usize = 250;
 
+/// The two clusters, empty, or none where etcd is missing.
+async fn start() -> Option<(Oracle, Subject)> {
+    let oracle = Oracle::start(member_count()).await?;
+    Some((oracle, Subject::start().await))
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn etcdctl_sees_no_difference() {
-    let Some(oracle) = Oracle::start().await else { return };
-    let solo = Solo::start().await;
     let steps = script::parse(include_str!("cases.txt"));
-    let (theirs, ours) =
-        tokio::join!(script::run(&steps, oracle.endpoint()), script::run(&steps, solo.endpoint()),);
-    let mut differences = String::new();
-    for (theirs, ours) in theirs.iter().zip(&ours) {
-        if theirs != ours {
-            differences += &format!("--- etcd\n{theirs}\n--- this server\n{ours}\n");
+    // Each member is asked everything, so that leader and followers are; none keeps what the
+    // member before it was told.
+    for member in 0..member_count() {
+        let Some((oracle, subject)) = start().await else { return };
+        let (theirs, ours) = (oracle.endpoints(), subject.endpoints());
+        let (theirs, ours) =
+            tokio::join!(script::run(&steps, &theirs[member]), script::run(&steps, &ours[member]),);
+        let mut differences = String::new();
+        for (theirs, ours) in theirs.iter().zip(&ours) {
+            if theirs != ours {
+                differences += &format!("--- etcd\n{theirs}\n--- this server\n{ours}\n");
+            }
         }
+        assert_eq!(theirs.len(), ours.len());
+        assert!(theirs.len() > 700, "the list of cases has shrunk to {}", theirs.len());
+        assert!(differences.is_empty(), "etcdctl saw differences:\n{differences}");
     }
-    assert_eq!(theirs.len(), ours.len());
-    assert!(theirs.len() > 300, "the list of cases has shrunk to {}", theirs.len());
-    assert!(differences.is_empty(), "etcdctl saw differences:\n{differences}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_requests_are_answered_alike() {
-    let Some(oracle) = Oracle::start().await else { return };
-    let solo = Solo::start().await;
-    let mut comparison = Comparison::connect(oracle.endpoint(), solo.endpoint()).await;
+    let Some((oracle, subject)) = start().await else { return };
+    let mut comparison = Comparison::connect(&oracle.endpoints(), &subject.endpoints()).await;
     for seed in 0..ROUNDS {
         comparison.run(seed, REQUESTS_PER_ROUND).await;
     }
@@ -58,9 +68,8 @@ async fn random_requests_are_answered_alike() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ties_are_sorted_alike() {
-    let Some(oracle) = Oracle::start().await else { return };
-    let solo = Solo::start().await;
-    let mut comparison = Comparison::connect(oracle.endpoint(), solo.endpoint()).await;
+    let Some((oracle, subject)) = start().await else { return };
+    let mut comparison = Comparison::connect(&oracle.endpoints(), &subject.endpoints()).await;
     for seed in 0..8 {
         comparison.run_sorts(seed).await;
     }
@@ -68,9 +77,9 @@ async fn ties_are_sorted_alike() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn limits_on_size_are_alike() {
-    let Some(oracle) = Oracle::start().await else { return };
-    let solo = Solo::start().await;
-    let (mut theirs, mut ours) = (connect(oracle.endpoint()).await, connect(solo.endpoint()).await);
+    let Some((oracle, subject)) = start().await else { return };
+    let mut theirs = connect(&oracle.endpoints()).await;
+    let mut ours = connect(&subject.endpoints()).await;
     for size in [1_572_000, 1_572_864, 2_000_000, 2_200_000, 5_000_000] {
         let request =
             PutRequest { key: "k".into(), value: vec![b'v'; size].into(), ..PutRequest::default() };
@@ -83,9 +92,9 @@ async fn limits_on_size_are_alike() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn limits_on_transactions_are_alike() {
-    let Some(oracle) = Oracle::start().await else { return };
-    let solo = Solo::start().await;
-    let (mut theirs, mut ours) = (connect(oracle.endpoint()).await, connect(solo.endpoint()).await);
+    let Some((oracle, subject)) = start().await else { return };
+    let mut theirs = connect(&oracle.endpoints()).await;
+    let mut ours = connect(&subject.endpoints()).await;
     let gets = |count| vec![get(); count];
     let compares = |count| vec![Compare { key: "k".into(), ..Compare::default() }; count];
     let inner = |count| vec![in_transaction(gets(count))];
@@ -128,7 +137,9 @@ fn in_transaction(success: Vec<RequestOp>) -> RequestOp {
     RequestOp { request: Some(Request::RequestTxn(request)) }
 }
 
-async fn connect(endpoint: &str) -> KvClient<Channel> {
+/// A connection to the last member; in a cluster, that one rarely leads.
+async fn connect(endpoints: &[String]) -> KvClient<Channel> {
+    let endpoint = endpoints.last().expect("there is a member");
     KvClient::connect(format!("http://{endpoint}")).await.expect("the server is up")
 }
 

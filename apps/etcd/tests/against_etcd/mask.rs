@@ -41,20 +41,20 @@ const LINE_FIELDS: [&str; 14] = [
     "DBSizeInUse",
 ];
 
-/// In the rows that describe an endpoint, the columns that are exempt: endpoint, id, size, term,
-/// and the two indices.
-const STATUS_COLUMNS: [usize; 6] = [0, 1, 3, 6, 7, 8];
+/// In the rows that describe an endpoint, the columns that are exempt: endpoint, id, size, whether
+/// it leads, term, and the two indices.
+const STATUS_COLUMNS: [usize; 7] = [0, 1, 3, 4, 6, 7, 8];
 /// In the rows that describe an endpoint's health: the endpoint, and the time that it took.
 const HEALTH_COLUMNS: [usize; 2] = [0, 2];
 /// In the rows that describe a member: id, name and the two addresses.
 const MEMBER_COLUMNS: [usize; 4] = [0, 2, 3, 4];
 
 /// Masks an output, given as escaped text with `\n` at the ends of lines.
-pub fn all(escaped: &str, endpoint: &str) -> String {
+pub fn all(escaped: &str) -> String {
     // Where etcdctl itself breaks down, the addresses in its stack differ from run to run.
     let told = escaped.split("goroutine ").next().unwrap_or_default();
     let lines = told.split("\\n");
-    let masked = lines.map(|masked| line(&json(&masked.replace("\\\"", "\"")), endpoint));
+    let masked = lines.map(|masked| line(&json(&masked.replace("\\\"", "\""))));
     masked.collect::<Vec<_>>().join("\n")
 }
 
@@ -83,7 +83,19 @@ fn values_after(text: &str, marker: &str) -> String {
     masked
 }
 
-fn line(text: &str, endpoint: &str) -> String {
+/// Masks each address on the loopback device, which is where both listen.
+fn addresses(text: &str) -> String {
+    let mut parts = text.split("127.0.0.1:");
+    let mut masked = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        masked.push('_');
+        masked += part.trim_start_matches(|letter: char| letter.is_ascii_digit());
+    }
+    masked
+}
+
+fn line(text: &str) -> String {
+    let text = &addresses(text);
     let field = text.split_once(" : ").map(|(name, _)| name.trim_matches('"'));
     if let Some(field) = field.filter(|field| LINE_FIELDS.contains(field)) {
         return format!("{field} : _");
@@ -92,7 +104,7 @@ fn line(text: &str, endpoint: &str) -> String {
         return "+--".to_owned();
     }
     if text.contains(" is healthy: ") || text.starts_with("\"Took\"") {
-        return text.split(['=', '"']).next().unwrap_or_default().replace(endpoint, "_");
+        return text.split(['=', '"']).next().unwrap_or_default().to_owned();
     }
     let cells: Vec<&str> = match text.strip_prefix('|') {
         // Without what follows the last bar, which is nothing.
@@ -105,7 +117,7 @@ fn line(text: &str, endpoint: &str) -> String {
         }
         [_, _, _, _, _, _, _, _, _, _, ..] => columns(&cells, &STATUS_COLUMNS),
         [_, "started", _, _, _, _] => columns(&cells, &MEMBER_COLUMNS),
-        _ => text.replace(endpoint, "_"),
+        _ => text.clone(),
     }
 }
 

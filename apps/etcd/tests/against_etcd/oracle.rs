@@ -13,16 +13,16 @@ use tokio::time::{Instant, sleep};
 
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The server; it is stopped and its directory removed when dropped.
+/// The cluster; it is stopped and its directory removed when dropped.
 pub struct Oracle {
-    server: Child,
-    endpoint: String,
+    members: Vec<Child>,
+    endpoints: Vec<String>,
     _directory: TempDir,
 }
 
 impl Oracle {
-    /// Starts an etcd with one member, or says that there is none on this machine.
-    pub async fn start() -> Option<Oracle> {
+    /// Starts an etcd with so many members, or says that there is none on this machine.
+    pub async fn start(count: usize) -> Option<Oracle> {
         for program in ["etcd", "etcdctl"] {
             if !is_installed(program) {
                 skip(program);
@@ -30,49 +30,59 @@ impl Oracle {
             }
         }
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
-        let (client, peer) = (free_address(), free_address());
-        let (client_url, peer_url) = (format!("http://{client}"), format!("http://{peer}"));
-        let server = Command::new("etcd")
-            .arg("--data-dir")
-            .arg(directory.path())
-            .args(["--listen-client-urls", &client_url, "--advertise-client-urls", &client_url])
-            .args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url])
-            .args(["--initial-cluster", &format!("default={peer_url}")])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("etcd starts");
-        let oracle = Oracle { server, endpoint: client, _directory: directory };
-        oracle.wait_until_it_serves().await;
+        let addresses: Vec<_> = (0..count).map(|_| (free_address(), free_address())).collect();
+        let peers = addresses.iter().enumerate();
+        let peers: Vec<_> = peers.map(|(n, (_, peer))| format!("m{n}=http://{peer}")).collect();
+        let members = addresses.iter().enumerate().map(|(number, (client, peer))| {
+            let (client, peer) = (format!("http://{client}"), format!("http://{peer}"));
+            Command::new("etcd")
+                .args(["--name", &format!("m{number}"), "--data-dir"])
+                .arg(directory.path().join(number.to_string()))
+                .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+                .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+                .args(["--initial-cluster", &peers.join(",")])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("etcd starts")
+        });
+        let members = members.collect();
+        let endpoints: Vec<_> = addresses.into_iter().map(|(client, _)| client).collect();
+        let oracle = Oracle { members, endpoints, _directory: directory };
+        for endpoint in &oracle.endpoints {
+            wait_until_it_serves(endpoint).await;
+        }
         Some(oracle)
     }
 
-    /// Where it listens for clients.
-    pub fn endpoint(&self) -> &str {
-        &self.endpoint
-    }
-
-    async fn wait_until_it_serves(&self) {
-        let deadline = Instant::now() + START_TIMEOUT;
-        let url = format!("http://{}", self.endpoint);
-        loop {
-            if let Ok(mut client) = KvClient::connect(url.clone()).await {
-                let request = RangeRequest { key: "k".into(), ..RangeRequest::default() };
-                if client.range(request).await.is_ok() {
-                    return;
-                }
-            }
-            assert!(Instant::now() < deadline, "etcd did not serve within {START_TIMEOUT:?}");
-            sleep(Duration::from_millis(50)).await;
-        }
+    /// Where its members listen for clients.
+    pub fn endpoints(&self) -> Vec<String> {
+        self.endpoints.clone()
     }
 }
 
 impl Drop for Oracle {
     fn drop(&mut self) {
-        // If it has ended by itself, there is nothing left to stop.
-        let _ = self.server.kill();
-        let _ = self.server.wait();
+        for member in &mut self.members {
+            // If it has ended by itself, there is nothing left to stop.
+            let _ = member.kill();
+            let _ = member.wait();
+        }
+    }
+}
+
+/// Waits until the member that listens there can read what its cluster agrees on.
+pub async fn wait_until_it_serves(endpoint: &str) {
+    let deadline = Instant::now() + START_TIMEOUT;
+    loop {
+        if let Ok(mut client) = KvClient::connect(format!("http://{endpoint}")).await {
+            let request = RangeRequest { key: "k".into(), ..RangeRequest::default() };
+            if client.range(request).await.is_ok() {
+                return;
+            }
+        }
+        assert!(Instant::now() < deadline, "{endpoint} did not serve within {START_TIMEOUT:?}");
+        sleep(Duration::from_millis(50)).await;
     }
 }
 

@@ -21,8 +21,14 @@ const KEYS: [&[u8]; 12] =
 
 /// Two servers that get the same requests.
 pub struct Comparison {
+    /// A connection to one member of theirs. The others may differ from it: in a cluster of etcd
+    /// 3.4, a transaction that is refused for the revision of a range is done in part on all
+    /// members but the one that was asked.
     theirs: KvClient<Channel>,
-    ours: KvClient<Channel>,
+    /// A connection to each member of ours, and which of them is asked at the moment. A
+    /// serializable read of another one could be stale.
+    ours: Vec<KvClient<Channel>>,
+    member: usize,
     /// The newest revision seen, so that requests can name interesting ones.
     revision: i64,
     /// How many answers there were of each kind, by the request's name and the refusal.
@@ -34,18 +40,16 @@ type Told = Result<String, String>;
 
 impl Comparison {
     /// Connects to both.
-    pub async fn connect(theirs: &str, ours: &str) -> Comparison {
-        let connect = async |endpoint: &str| {
-            let client = KvClient::connect(format!("http://{endpoint}")).await;
-            client.expect("the server is up").max_decoding_message_size(usize::MAX)
-        };
-        let (theirs, ours) = (connect(theirs).await, connect(ours).await);
-        Comparison { theirs, ours, revision: 1, seen: BTreeMap::new() }
+    pub async fn connect(theirs: &[String], ours: &[String]) -> Comparison {
+        let theirs = connect(&theirs[..1]).await.remove(0);
+        let ours = connect(ours).await;
+        Comparison { theirs, ours, member: 0, revision: 1, seen: BTreeMap::new() }
     }
 
     /// Sends `count` random requests, and now and then reads everything.
     pub async fn run(&mut self, seed: u64, count: usize) {
         let mut random = Random::new(seed);
+        self.turn_to_next_member().await;
         for step in 0..count {
             let request = random.request(self.revision);
             self.compare(request, seed, step).await;
@@ -58,6 +62,7 @@ impl Comparison {
     /// Fills the key space with many keys that tie, and sorts them in every way.
     pub async fn run_sorts(&mut self, seed: u64) {
         let mut random = Random::new(seed);
+        self.turn_to_next_member().await;
         let all = DeleteRangeRequest { prev_kv: false, ..delete(b"\0", b"\0") };
         self.compare(Request::RequestDeleteRange(all).into(), seed, 0).await;
         let count = [13, 40, 60, 150, 260][random.below(5)];
@@ -107,9 +112,15 @@ impl Comparison {
         }
     }
 
+    /// Asks another member of ours from now on, once it knows what the one before knew.
+    async fn turn_to_next_member(&mut self) {
+        self.member = (self.member + 1) % self.ours.len();
+        self.compare(Request::RequestRange(everything()).into(), 0, 0).await;
+    }
+
     async fn compare(&mut self, sent: Sent, seed: u64, step: usize) {
         let (theirs, revision) = tell(&mut self.theirs, sent.clone()).await;
-        let (ours, _) = tell(&mut self.ours, sent.clone()).await;
+        let (ours, _) = tell(&mut self.ours[self.member], sent.clone()).await;
         assert_eq!(
             theirs, ours,
             "seed {seed}, step {step}: etcd left, this server right\n{sent:?}"
@@ -121,6 +132,15 @@ impl Comparison {
         };
         *self.seen.entry(format!("{} {outcome}", sent.name())).or_default() += 1;
     }
+}
+
+async fn connect(endpoints: &[String]) -> Vec<KvClient<Channel>> {
+    let mut clients = Vec::new();
+    for endpoint in endpoints {
+        let client = KvClient::connect(format!("http://{endpoint}")).await;
+        clients.push(client.expect("the member is up").max_decoding_message_size(usize::MAX));
+    }
+    clients
 }
 
 #[derive(Clone, Debug)]

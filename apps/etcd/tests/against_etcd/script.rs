@@ -101,7 +101,7 @@ impl Step {
         let _ = stdin.write_all(self.input.as_bytes()).await;
         drop(stdin);
         let output = child.wait_with_output().await.expect("etcdctl ends");
-        let printable = |bytes: &[u8]| mask::all(&bytes.escape_ascii().to_string(), endpoint);
+        let printable = |bytes: &[u8]| mask::all(&bytes.escape_ascii().to_string());
         Outcome {
             command: format!("-w {form} {:?} {:?}", self.words, self.input),
             status: output.status.code(),

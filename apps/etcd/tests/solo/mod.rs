@@ -5,10 +5,10 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use bytes::Bytes;
+use kontiki::types::{ClusterId, EntryId, LogIndex, NodeId, Term};
+use kontiki::{Committed, Replies, StateMachine};
 use kontiki_etcd::engine::{ClusterMember, ProposeError, ReadError, Role, Standing};
 use kontiki_etcd::{Engine, Machine, MemberAddresses, Profile, Server};
-use raft_core::types::{ClusterId, EntryId, LogIndex, NodeId, Term};
-use raft_node::{Committed, Replies, StateMachine};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -31,6 +31,8 @@ pub struct Setup {
     pub leader: Option<String>,
     /// How the first proposals fail, one after the other.
     pub failures: VecDeque<ProposeError>,
+    /// What becomes of the first barriers: whether each is passed. Later ones are.
+    pub barriers: VecDeque<bool>,
 }
 
 impl Solo {
@@ -47,7 +49,8 @@ impl Solo {
         members.extend(setup.leader.map(|leader| (OTHER, leader)));
         let machine = Machine::new();
         let store = machine.store();
-        let state = State { machine, last: LogIndex::new(1), failures: setup.failures };
+        let (failures, barriers) = (setup.failures, setup.barriers);
+        let state = State { machine, last: LogIndex::new(1), failures, barriers };
         let engine = SoloEngine { members, state: Mutex::new(state) };
         let profile = Profile { name: "solo".to_owned(), backend: "none".to_owned() };
         let server = Server::new(engine, store, profile);
@@ -79,6 +82,7 @@ struct State {
     machine: Machine,
     last: LogIndex,
     failures: VecDeque<ProposeError>,
+    barriers: VecDeque<bool>,
 }
 
 impl Engine for SoloEngine {
@@ -95,7 +99,11 @@ impl Engine for SoloEngine {
     }
 
     async fn barrier(&self) -> Result<LogIndex, ReadError> {
-        Ok(self.state.lock().expect("applying does not panic").last)
+        let mut state = self.state.lock().expect("applying does not panic");
+        match state.barriers.pop_front() {
+            Some(false) => Err(ReadError::NotLeader { hint: None }),
+            _ => Ok(state.last),
+        }
     }
 
     fn standing(&self) -> Standing {

@@ -1,0 +1,91 @@
+//! Every law and promise that a source cites stands in `docs/laws.md`, and every law there is
+//! cited.
+//!
+//! A citation is an L or a P with a number, as a word of its own.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Crates whose sources cite laws and promises.
+const CITING: [&str; 6] =
+    ["raft-core", "raft-node", "raft-net", "log-memory", "log-file", "harness"];
+
+#[test]
+fn every_cited_law_stands_in_the_docs() {
+    let known = defined();
+    let unknown: Vec<String> = cited()
+        .into_iter()
+        .filter(|(law, _)| !known.contains(law))
+        .map(|(law, place)| format!("{place} cites {law}"))
+        .collect();
+    assert!(unknown.is_empty(), "docs/laws.md lacks:\n{}", unknown.join("\n"));
+}
+
+#[test]
+fn every_law_and_promise_is_cited_in_the_core() {
+    let cited: BTreeSet<String> = cited()
+        .into_iter()
+        .filter(|(_, place)| place.contains("src"))
+        .map(|(law, _)| law)
+        .collect();
+    let idle: Vec<String> = defined().into_iter().filter(|law| !cited.contains(law)).collect();
+    assert!(idle.is_empty(), "no source cites {}", idle.join(", "));
+}
+
+#[test]
+fn a_citation_is_a_word_of_its_own() {
+    let text = "law L3, (P16): L12; XL4 L5x P L_6 0xL7 L8.";
+    assert_eq!(citations(text), ["L3", "P16", "L12", "L8"]);
+}
+
+fn workspace() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace's folder");
+    root.to_path_buf()
+}
+
+/// The laws and promises of the tables in `docs/laws.md`.
+fn defined() -> BTreeSet<String> {
+    let text = fs::read_to_string(workspace().join("docs/laws.md")).expect("docs/laws.md");
+    let row =
+        |line: &str| line.strip_prefix("| ")?.split_once(" |").map(|(law, _)| law.to_string());
+    let laws = text.lines().filter_map(row).filter(|law| citations(law) == [law.clone()]);
+    laws.collect()
+}
+
+/// Every citation in sources and traces, with its file.
+fn cited() -> Vec<(String, String)> {
+    let mut files = Vec::new();
+    for name in CITING {
+        gather(&workspace().join(name), &mut files);
+    }
+    let own = Path::new(file!()).file_name();
+    files.retain(|file| file.file_name() != own);
+    let text = |file: &PathBuf| fs::read_to_string(file).unwrap_or_default();
+    let in_file = |file: &PathBuf| {
+        let place = file.display().to_string();
+        citations(&text(file)).into_iter().map(move |law| (law, place.clone())).collect::<Vec<_>>()
+    };
+    files.iter().flat_map(in_file).collect()
+}
+
+fn gather(folder: &Path, files: &mut Vec<PathBuf>) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        match extension {
+            _ if path.is_dir() => gather(&path, files),
+            Some("rs" | "trace") => files.push(path),
+            _ => {}
+        }
+    }
+}
+
+fn citations(text: &str) -> Vec<String> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let is_citation = |word: &&str| {
+        let number = word.strip_prefix(['L', 'P']);
+        number.is_some_and(|n| !n.is_empty() && n.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    words.filter(is_citation).map(String::from).collect()
+}
