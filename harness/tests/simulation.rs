@@ -1,5 +1,5 @@
-//! The simulator, at the size of a debug build: nothing is found where nothing is wrong, planted bugs
-//! are found, and a seed repeats itself.
+//! The simulator, at the size of a debug build: nothing is found where nothing is wrong, planted
+//! bugs are found, and a seed repeats itself.
 //!
 //! The large run is the program's: `cargo run --release --package harness --example sim -- --help`.
 

@@ -1,22 +1,22 @@
 //! Registers to which every value is written once: judged without a search.
 //!
-//! Where each value has one write, an order keeps that write and all reads of its value side by side,
-//! as a block. A block A may stand before a block B unless some operation of B returned before some
-//! operation of A was invoked, that is, unless B's first return comes no later than A's last
-//! invocation. Two blocks of which neither may stand before the other contradict each other, and if
-//! no two blocks do, an order exists (Gibbons and Korach, Testing shared memories, 1997). Each block is
-//! the span between its first return and its last invocation: *forward* if something returned
-//! before something else began, else *backward*. Forward spans must not touch each other, and no
-//! backward span may lie inside a forward one; two sorted passes find both.
+//! Where each value has one write, an order keeps that write and all reads of its value side by
+//! side, as a block. A block A may stand before a block B unless some operation of B returned
+//! before some operation of A was invoked, that is, unless B's first return comes no later than A's
+//! last invocation. Two blocks of which neither may stand before the other contradict each other,
+//! and if no two blocks do, an order exists (Gibbons and Korach, Testing shared memories, 1997).
+//! Each block is the span between its first return and its last invocation: *forward* if something
+//! returned before something else began, else *backward*. Forward spans must not touch each other,
+//! and no backward span may lie inside a forward one; two sorted passes find both.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
 use super::linearizable::{Action, Operation};
 
-/// Judges a history whose operations all have a return later than their invocation, if each value is
-/// written once and the initial one never. `None` if not; else the operations that contradict each
-/// other, if any do.
+/// Judges a history whose operations all have a return later than their invocation, if each value
+/// is written once and the initial one never. `None` if not; else the operations that contradict
+/// each other, if any do.
 pub(super) fn contradiction<V: Clone + Eq + Hash>(
     initial: &V,
     operations: &[Operation<V>],
