@@ -36,6 +36,13 @@ pub enum Work {
 use Depth::{Always, Deep};
 use Work::{Alone, Cargo, Packages};
 
+/// The simulator, as cargo is asked for it; its options follow. All its jobs share one build.
+macro_rules! simulator {
+    () => {
+        "run --release --package harness --example sim --features mutants -- "
+    };
+}
+
 const JOBS: &[Job] = &[
     job("system packages", Always, Packages),
     job("format", Always, Cargo("fmt --all --check", &[])),
@@ -55,6 +62,13 @@ const JOBS: &[Job] = &[
     ),
     job("examples", Always, Cargo("build --workspace --examples", &[])),
     job("planted bugs, traces", Always, Cargo("test --package raft-core --features mutants", &[])),
+    job("simulator", Always, Cargo(concat!(simulator!(), "--inputs 2000000 --marks"), &[])),
+    job("simulator, file", Always, Cargo(concat!(simulator!(), "--store mixed --marks"), &[])),
+    job(
+        "planted bugs, simulator",
+        Always,
+        Cargo(concat!(simulator!(), "--mutants --inputs 20000000"), &[]),
+    ),
     job(
         "100 kills",
         Always,
@@ -62,6 +76,11 @@ const JOBS: &[Job] = &[
             "test --release --package kontiki-cli --test kill_rounds -- --nocapture",
             &[("KONTIKI_ROUNDS", "100")],
         ),
+    ),
+    job(
+        "simulator, 100 million",
+        Deep,
+        Cargo(concat!(simulator!(), "--inputs 100000000 --first 1000 --store mixed --marks"), &[]),
     ),
     job("tests, optimized", Deep, Cargo("test --workspace --release", &[])),
 ];
