@@ -1,5 +1,6 @@
 //! Requests that wait: reads without a barrier, around a start, since none may show a key space
-//! that is still being filled; and changes while there is no leader, since nothing has happened yet.
+//! that is still being filled; and changes while there is no leader, since nothing has happened
+//! yet.
 
 mod solo;
 
