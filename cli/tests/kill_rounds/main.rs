@@ -63,7 +63,8 @@ fn report(rounds: usize, fail_overs: &mut [Duration], record: &Record) {
     let (median, longest) = (fail_overs[rounds / 2], fail_overs[rounds - 1]);
     println!(
         "{rounds} kills: a write was served again after {median:.0?} (median), {longest:.0?} \
-         (longest), {within} of {rounds} within {FAIL_OVER_GOAL:?}; {} writes acknowledged, {} unknown",
+         (longest), {within} of {rounds} within {FAIL_OVER_GOAL:?}; {} writes acknowledged, \
+         {} unknown",
         record.acknowledged.len(),
         record.unknown,
     );
