@@ -27,7 +27,8 @@ pub enum Depth {
 pub enum Work {
     /// Looks for what the other jobs call, and installs it where it can.
     Packages,
-    /// Runs cargo with these words; the pairs are added to its environment.
+    /// Runs cargo with these words; the pairs are added to its environment, where `{programs}` is
+    /// the folder of the programs that earlier jobs have built.
     Cargo(&'static str, &'static [(&'static str, &'static str)]),
     /// Checks a package with one of its features and no other; with none where that is empty.
     Alone(&'static str, &'static str),
@@ -62,6 +63,14 @@ const JOBS: &[Job] = &[
     ),
     job("examples", Always, Cargo("build --workspace --examples", &[])),
     job("planted bugs, traces", Always, Cargo("test --package raft-core --features mutants", &[])),
+    job(
+        "etcd's answers, a cluster's",
+        Always,
+        Cargo(
+            "test --package kontiki-etcd --test against_etcd",
+            &[("KONTIKI_BIN", "{programs}/kontiki")],
+        ),
+    ),
     job("simulator", Always, Cargo(concat!(simulator!(), "--inputs 2000000 --marks"), &[])),
     job("simulator, file", Always, Cargo(concat!(simulator!(), "--store mixed --marks"), &[])),
     job(

@@ -31,9 +31,25 @@ pub fn all(jobs: &[Job]) -> ExitCode {
 
 fn one(job: &Job) -> Result<(), String> {
     match job.cargo() {
-        Some((words, environment)) => command(&cargo(), words.split(' '), environment),
+        Some((words, environment)) => {
+            let programs = programs()?;
+            let filled: Vec<(&str, String)> = environment
+                .iter()
+                .map(|(name, value)| (*name, value.replace("{programs}", &programs)))
+                .collect();
+            let environment: Vec<(&str, &str)> =
+                filled.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            command(&cargo(), words.split(' '), &environment)
+        }
         None => packages::provide().map(|said| eprintln!("{said}")),
     }
+}
+
+/// Where cargo puts programs that are not optimized: this one is among them.
+fn programs() -> Result<String, String> {
+    let own = std::env::current_exe().map_err(|error| format!("where this program is: {error}"))?;
+    let folder = own.parent().unwrap_or(&own);
+    folder.to_str().map(str::to_owned).ok_or_else(|| format!("{} is not text", folder.display()))
 }
 
 fn report(times: &[(&str, Duration)], jobs: usize, whole: Duration) {
