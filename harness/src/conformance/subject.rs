@@ -312,7 +312,9 @@ fn check_answer(said: Result<(), LogError>, refusal: Option<Refusal>) -> Checked
             promised(13, is_refusal, || format!("`{error}`, where it had to be: {refusal}"))
         }
         (Err(error), None) => match error.kind {
-            LogErrorKind::Refused(_) => broken(16, format!("an allowed request failed: {error}")),
+            LogErrorKind::Refused(_) | LogErrorKind::Poisoned => {
+                broken(16, format!("an allowed request failed: {error}"))
+            }
             _ => broken(13, format!("an allowed request failed: {error}")),
         },
     }
