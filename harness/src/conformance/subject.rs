@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -41,7 +42,11 @@ pub enum Ending {
 
 /// What was asked of the store and what it answered, in order. Clones share one list.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Journal(Arc<Mutex<Vec<String>>>);
+pub(crate) struct Journal {
+    lines: Arc<Mutex<Vec<String>>>,
+    /// Counts every line that was ever written.
+    steps: Arc<AtomicU64>,
+}
 
 /// The store under test.
 pub struct Subject {
@@ -265,7 +270,12 @@ impl Journal {
 
     /// A check that panicked while it wrote a line leaves a list that is still worth reading.
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.lines.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// How many steps were made so far.
+    pub(crate) fn steps(&self) -> u64 {
+        self.steps.load(Ordering::Relaxed)
     }
 
     fn note<T>(&self, asked: &str, said: &Result<T, LogError>) {
@@ -273,6 +283,7 @@ impl Journal {
             Ok(_) => "Ok".to_owned(),
             Err(error) => error.to_string(),
         };
+        self.steps.fetch_add(1, Ordering::Relaxed);
         self.lock().push(format!("{asked}: {said}"));
     }
 }
