@@ -22,6 +22,9 @@ use super::sight::{After, Sight, check_recovered};
 const RELEASE_TRIES: u32 = 40;
 const RELEASE_PAUSE: Duration = Duration::from_millis(50);
 
+/// The lowest limit on a payload that a store may have.
+const FAIR_LIMIT: u64 = 1 << 20;
+
 /// How the changes of a check reach the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
@@ -162,6 +165,9 @@ impl Subject {
             Way::SmallVerbs => by_verbs(self.store(), batch).await,
         };
         self.journal.note(&in_words(batch), &said);
+        if said.as_ref().is_err_and(|error| is_fair_limit(error, batch)) {
+            return Err(Halt::DoesNotApply("the store declares that it holds no payload so large"));
+        }
         check_answer(said, refusal)
     }
 
@@ -304,6 +310,16 @@ async fn by_verbs(store: &mut dyn Store, batch: &WriteBatch) -> Result<(), LogEr
     match batch.purge_upto {
         Some(upto) => store.purge_upto(upto).await,
         None => Ok(()),
+    }
+}
+
+/// Whether an entry was refused for a limit that it is really beyond, and that is not absurd.
+fn is_fair_limit(error: &LogError, batch: &WriteBatch) -> bool {
+    match error.kind {
+        LogErrorKind::Refused(Refusal::TooLarge { limit, .. }) => {
+            limit >= FAIR_LIMIT && batch.append.iter().any(|entry| entry.size() > limit)
+        }
+        _ => false,
     }
 }
 
