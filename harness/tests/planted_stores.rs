@@ -4,11 +4,13 @@
 //! `the_matrix_of_bugs_and_checks` prints which family finds which bug, all of it with
 //! `KONTIKI_DEEP=1 cargo test -p harness --test planted_stores the_matrix -- --nocapture`.
 //!
-//! Absent: bytes that change in a reader's hand. They cannot be planted without `unsafe` code, since
-//! the type `Bytes` forbids it; the check is for stores that reach into another language.
+//! Absent: bytes that change in a reader's hand. They cannot be planted without `unsafe` code,
+//! since the type `Bytes` forbids it; the check is for stores that reach into another language.
 
 #[path = "planted_stores/bug.rs"]
 mod bug;
+#[path = "planted_stores/plain.rs"]
+mod plain;
 #[path = "planted_stores/reader.rs"]
 mod reader;
 #[path = "planted_stores/store.rs"]
@@ -18,11 +20,17 @@ use std::sync::Arc;
 
 use bug::{Bug, KILLERS};
 use harness::conformance::{CHECKS, Check, Factory, Failure, Outcome, opened_by, run};
+use plain::PlainStore;
 use store::{PlantedStore, SharedPlatter};
 
 harness::conformance!(without_a_bug, {
     let platter = SharedPlatter::default();
     opened_by(async move || PlantedStore::open(&platter, None))
+});
+
+harness::conformance!(by_small_verbs_alone, {
+    let platter = SharedPlatter::default();
+    opened_by(async move || PlantedStore::open(&platter, None).map(PlainStore))
 });
 
 #[test]
@@ -38,7 +46,7 @@ fn each_planted_bug_is_found_by_its_check() {
     assert!(missed.is_empty(), "not found as they should be:\n{}", missed.join("\n"));
 }
 
-/// Every bug meets every check under `KONTIKI_DEEP`; otherwise, for the time it takes, every eighth.
+/// Every bug meets every check under `KONTIKI_DEEP`; for the time it takes, else every eighth does.
 #[test]
 fn the_matrix_of_bugs_and_checks() {
     let mut families: Vec<&str> = CHECKS.iter().map(|check| check.family).collect();

@@ -1,7 +1,7 @@
 //! Readers beside the writer.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -14,9 +14,14 @@ use super::samples::{entries, entry, id, index, sized};
 use super::sight::{After, in_short};
 use super::subject::Subject;
 
-/// How many batches the writer of the race writes, and how many readers race with it.
-const RACE_ROUNDS: u64 = 600;
+/// How many readers race with the writer.
 const RACING_READERS: usize = 2;
+
+/// The fewest batches that the writer of the race writes; it goes on until the readers have read so
+/// often, but not for ever.
+const RACE_ROUNDS: u64 = 300;
+const RACE_READS: u64 = 2000;
+const MAX_RACE_ROUNDS: u64 = 6000;
 
 /// A reader that was made before there was anything to read shows all that comes, at once.
 pub async fn an_older_reader_sees_later_writes(log: &mut Subject) -> Checked {
@@ -112,6 +117,7 @@ async fn check_old(reader: &mut dyn LogReader, log: &mut Subject) -> Checked {
 #[derive(Default)]
 struct Race {
     is_over: AtomicBool,
+    reads: AtomicU64,
     /// Every id that was ever handed to the store.
     written: Mutex<HashSet<EntryId>>,
     bounds: Mutex<(u64, u64)>,
@@ -132,6 +138,7 @@ impl Race {
                     _ => return broken(12, format!("a read of {range:?} in a race: {error}")),
                 },
             }
+            self.reads.fetch_add(1, Ordering::Relaxed);
             thread::yield_now();
         }
         Ok(())
@@ -157,7 +164,10 @@ impl Race {
 }
 
 async fn write_wildly(log: &mut Subject, race: &Race) -> Checked {
-    for round in 1..=RACE_ROUNDS {
+    for round in 1..=MAX_RACE_ROUNDS {
+        if round > RACE_ROUNDS && race.reads.load(Ordering::Relaxed) >= RACE_READS {
+            break;
+        }
         let (boundary, last) = (log.model.boundary.index.get(), log.model.last());
         let (mut end, mut term) = (last.index.get(), last.term.get());
         let mut batch = WriteBatch::default();

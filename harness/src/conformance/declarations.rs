@@ -6,12 +6,12 @@ use super::report::{Checked, Halt, promised};
 use super::samples::{entries, hard_state, id, index};
 use super::subject::{Ending, Subject, Way};
 
-/// A declaration has words in it, and is the same while the store is used and when it is opened
+/// A declaration has a name in it, and is the same while the store is used and when it is opened
 /// again.
 pub async fn what_is_declared_stays(log: &mut Subject) -> Checked {
     let declared = log.info().clone();
-    let named = !declared.backend.is_empty() && !declared.sync_verb.is_empty();
-    promised(1, named, || format!("a declaration lacks a name: {declared:?}"))?;
+    let named = !declared.backend.is_empty();
+    promised(1, named, || format!("the backend has no name: {declared:?}"))?;
     log.append(entries(1..=3, 1)).await?;
     log.save(hard_state(2, 1)).await?;
     let later = log.store().info();

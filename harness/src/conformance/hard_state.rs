@@ -13,7 +13,7 @@ pub async fn term_and_vote_come_back_as_one(log: &mut Subject) -> Checked {
     log.save(hard_state(2, 3)).await?;
     log.save(hard_state(2, 3)).await?;
     let batch = WriteBatch {
-        hard_state: Some(hard_state(u64::MAX >> 1, u64::MAX)),
+        hard_state: Some(hard_state(u64::MAX >> 1, u64::MAX >> 1)),
         ..WriteBatch::of_entries(entries(1..=2, 2))
     };
     log.change(batch).await

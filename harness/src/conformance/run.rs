@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::Builder;
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use super::report::{Broken, Halt};
 use super::subject::{Journal, Subject, Way};
 use super::{CHECKS, Check};
 
-/// How long a check may take one way. A store that hangs is broken too, and has to be named.
-const LIMIT: Duration = Duration::from_secs(300);
+/// How long a check may go without a step. A store that hangs is broken too, and has to be named.
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// The most lines of a journal that a failure prints; the last ones.
 const PRINTED_LINES: usize = 60;
@@ -82,13 +82,24 @@ fn run_one_way(check: &'static Check, factory: &Factory, way: Way) -> Result<Out
     };
     Builder::new().name(check.name.to_owned()).spawn(work).expect("a thread can be made");
     let fail = |promise, what| Err(Failure { promise, what, way, journal: journal.lines() });
-    match receiver.recv_timeout(LIMIT) {
+    match end_or_standstill(&receiver, &journal) {
         Ok(Ok(Ok(()))) => Ok(Outcome::Held),
         Ok(Ok(Err(Halt::DoesNotApply(why)))) => Ok(Outcome::DoesNotApply(why)),
         Ok(Ok(Err(Halt::Broken(Broken { promise, what })))) => fail(Some(promise), what),
         Ok(Err(panic)) => fail(None, format!("a panic: {}", message(panic.as_ref()))),
-        Err(RecvTimeoutError::Timeout) => fail(None, format!("no end after {LIMIT:?}")),
+        Err(RecvTimeoutError::Timeout) => fail(None, format!("nothing for {LIMIT:?}")),
         Err(RecvTimeoutError::Disconnected) => fail(None, "the check's thread is gone".to_owned()),
+    }
+}
+
+/// Waits for the end of a check, as long as there are steps.
+fn end_or_standstill<T>(end: &Receiver<T>, journal: &Journal) -> Result<T, RecvTimeoutError> {
+    loop {
+        let before = journal.steps();
+        match end.recv_timeout(LIMIT) {
+            Err(RecvTimeoutError::Timeout) if journal.steps() != before => {}
+            ended => return ended,
+        }
     }
 }
 
