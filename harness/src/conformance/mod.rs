@@ -1,8 +1,8 @@
 //! The conformance suite: whether a store keeps the contract, one named test for each check.
 //!
-//! [`conformance!`](crate::conformance) in a test file of ten lines runs it on a backend, in this
-//! repository or out of it. What it asks of a backend is a [`Place`]: where one store lives, to be
-//! opened again and again.
+//! [`conformance!`](macro@crate::conformance) in a test file of ten lines runs it on a backend, in
+//! this repository or out of it. What it asks of a backend is a [`Place`]: where one store lives,
+//! to be opened again and again.
 //!
 //! | room | |
 //! |---|---|

@@ -140,7 +140,7 @@ async fn run_step(log: &mut Subject, step: &Step) -> Checked {
                 reset: None,
                 truncate_after: draft.cut.map(|cut| index((boundary + cut).saturating_sub(2))),
                 append: append.collect(),
-                purge_upto: purge.map(|(at, term)| id(boundary + at, term)),
+                purge_upto: purge.map(|(at, term)| id((boundary + at).saturating_sub(4), term)),
                 commit_hint: None,
             };
             log.change(batch).await
@@ -194,7 +194,8 @@ fn sound(model: &Model, draft: &Draft) -> WriteBatch {
     ids.extend(batch.append.iter().map(|entry| entry.id));
     batch.purge_upto = draft.purge.and_then(|step| match step {
         0 => Some(boundary),
-        _ => ids.get(step as usize - 1).copied(),
+        // Far enough, everything: an empty log is where stores go wrong.
+        _ => ids.get(step as usize - 1).or(ids.last()).copied(),
     });
     batch
 }

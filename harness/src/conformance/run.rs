@@ -53,7 +53,7 @@ pub struct Failure {
 }
 
 /// Runs a check both ways; a failure is a panic that says everything. The body of each test that
-/// [`conformance!`](crate::conformance) makes.
+/// [`conformance!`](macro@crate::conformance) makes.
 pub fn hold(family: &str, name: &str, place: fn() -> Box<dyn Place>, test: TestName) {
     let found = CHECKS.iter().find(|check| check.family == family && check.name == name);
     let check = found.expect("tests and table are made of one list");
