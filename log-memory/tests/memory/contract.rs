@@ -1,5 +1,5 @@
-//! What the conformance suite does not ask: which refusal it is, and what a disk in memory does when
-//! it fails or loses its power.
+//! What the conformance suite does not ask: which refusal it is, and what a disk in memory does
+//! when it fails or loses its power.
 
 use crate::samples::{entries, entry, id, index, now, snapshot};
 use log_memory::{MemoryDisk, MemoryLog, SyncMode};
