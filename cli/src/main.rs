@@ -5,7 +5,8 @@
 //! - `put`, `get`, `del` and `status` are a small client.
 //!
 //! Exit status: 0 when all went well, 1 when something failed, 2 when the command was not
-//! understood, 3 when a member's log is damaged. Results go to the standard output, what is said about them to the standard error.
+//! understood, 3 when a member's log is damaged. Results go to the standard output, what is said
+//! about them to the standard error.
 
 mod arguments;
 mod client;

@@ -115,7 +115,7 @@ impl Plan {
         };
         let text = toml::to_string(&saved).expect("strings and numbers are TOML");
         if fs::read_to_string(&path).is_ok_and(|there| there == text) {
-            return Ok(()); // a full disk is no reason not to try
+            return Ok(()); // nothing to write: a full disk does not matter
         }
         write_whole(&path, &text).map_err(|error| {
             Failure::of(format!("{} cannot be written", path.display()), &error)
@@ -180,8 +180,8 @@ impl Saved {
         let saved = toml::from_str(&text);
         saved.map(Some).map_err(|error| {
             Failure::of(format!("{} is damaged", path.display()), &error).advise(
-                "it names the cluster whose members' logs lie beside it: bring it back from a copy, \
-                 or choose another directory with --dir",
+                "it names the cluster whose members' logs lie beside it: bring it back from a \
+                 copy, or choose another directory with --dir",
             )
         })
     }
