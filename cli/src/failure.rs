@@ -3,17 +3,21 @@
 use std::error::Error;
 use std::fmt;
 
+/// The exit status of a member whose log is damaged: to start it again does not help.
+pub const DAMAGED: u8 = 3;
+
 /// A failed command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     message: String,
     advice: String,
+    is_damage: bool,
 }
 
 impl Failure {
     /// A failure that says all there is to say.
     pub fn new(message: impl Into<String>) -> Failure {
-        Failure { message: message.into(), advice: String::new() }
+        Failure { message: message.into(), advice: String::new(), is_damage: false }
     }
 
     /// A failure with the whole chain of its causes.
@@ -24,6 +28,21 @@ impl Failure {
     /// What the user can do.
     pub fn advise(self, advice: impl Into<String>) -> Failure {
         Failure { advice: advice.into(), ..self }
+    }
+
+    /// The failure of a member whose log has lost what was acknowledged.
+    pub fn damaged(self) -> Failure {
+        let advised = self.advise(
+            "acknowledged data is damaged, so this member must neither vote nor serve. Keep the \
+             directory as it is; the other members go on as long as they are a majority. Do not \
+             start this member on an emptied directory: it would have forgotten its votes",
+        );
+        Failure { is_damage: true, ..advised }
+    }
+
+    /// The exit status that says it to a program.
+    pub fn exit_status(&self) -> u8 {
+        if self.is_damage { DAMAGED } else { 1 }
     }
 }
 

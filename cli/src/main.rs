@@ -5,7 +5,8 @@
 //! - `put`, `get`, `del` and `status` are a small client.
 //!
 //! Exit status: 0 when all went well, 1 when something failed, 2 when the command was not
-//! understood. Results go to the standard output, what is said about them to the standard error.
+//! understood, 3 when a member's log is damaged. Results go to the standard output, what is said
+//! about them to the standard error.
 
 mod arguments;
 mod client;
@@ -29,7 +30,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(failure) => {
             eprintln!("{failure}");
-            ExitCode::FAILURE
+            ExitCode::from(failure.exit_status())
         }
     }
 }

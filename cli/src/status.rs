@@ -43,6 +43,7 @@ pub async fn run(status: Status) -> Result<ExitCode, Failure> {
     let mut clients = Vec::new();
     for endpoint in &status.to.endpoints {
         let client = Client::new([endpoint]).map_err(|error| Failure::new(error.to_string()))?;
+        let client = client.with_timeout(status.to.timeout());
         clients.push(tokio::spawn(async move { client.status().await }));
     }
     let mut members = Vec::new();

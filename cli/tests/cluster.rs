@@ -179,14 +179,19 @@ fn a_volatile_cluster_serves_and_stops_and_its_dead_stay_dead() {
     assert_eq!(up.ask(&["del", "a"]), "1\n");
     assert_eq!(up.run(&["get", "a"]).status.code(), Some(1));
 
-    let members = up.members();
+    // A follower hears of a commit with the message after it.
+    let members = eventually("all three know and apply what is committed", || {
+        let knows = |member: &Value| {
+            member["commit"].as_u64() > Some(3) && member["applied"].as_u64() > Some(3)
+        };
+        Some(up.members()).filter(|members| members.iter().all(knows))
+    });
     assert_eq!(members.len(), 3);
     for (place, member) in members.iter().enumerate() {
         assert_eq!(member["id"], place + 1);
         assert_eq!(member["endpoint"], format!("127.0.0.1:{}", up.base as usize + 10 * place));
         assert_eq!(member["backend"], "memory");
         assert!(member["pid"].as_u64() > Some(1) && member["term"].as_u64() > Some(0));
-        assert!(member["commit"].as_u64() > Some(3) && member["applied"].as_u64() > Some(3));
     }
     let pids: BTreeSet<u64> = members.iter().filter_map(|member| member["pid"].as_u64()).collect();
     assert_eq!(pids.len(), 3, "each is a process of its own");
@@ -286,13 +291,17 @@ fn a_durable_cluster_goes_on_where_it_was() {
 
 /// Changes bytes of a member's log a little before the value: in the frame that holds it.
 fn damage(dir: &Path, member: u64, value: &str) {
+    change(dir, member, value, |bytes, at| bytes[at - 60..at - 40].fill(0xff));
+}
+
+fn change(dir: &Path, member: u64, value: &str, change: impl Fn(&mut [u8], usize)) {
     let log = dir.join(member.to_string()).join("log");
     let segments = std::fs::read_dir(log).expect("a log").map(|file| file.expect("a file").path());
     for path in segments {
         let mut bytes = std::fs::read(&path).expect("readable");
         let found = bytes.windows(value.len()).position(|window| window == value.as_bytes());
         if let Some(at) = found {
-            bytes[at - 60..at - 40].fill(0xff);
+            change(&mut bytes, at);
             return std::fs::write(&path, bytes).expect("writable");
         }
     }
@@ -315,7 +324,7 @@ fn a_damaged_or_emptied_log_keeps_its_member_out_and_no_other() {
     assert_eq!(up.stop(), Some(0));
     damage(dir.path(), 1, "value-2");
     let up = Up::start("file", dir.path(), base);
-    up.wait_for("member 1 has ended (exit status: 1); it is not started again");
+    up.wait_for("member 1 has ended (exit status: 3); it is not started again: its log is damaged");
     up.wait_for("is damaged");
     assert_eq!(up.ask(&["get", "key"]), "value-4\n");
     assert_eq!(up.stop(), Some(0));
@@ -325,6 +334,29 @@ fn a_damaged_or_emptied_log_keeps_its_member_out_and_no_other() {
     let up = Up::start("file", dir.path(), base);
     up.wait_for("member 1: error: the log of member 1 in");
     up.wait_for("is empty, though this member has had one");
+    assert_eq!(up.ask(&["get", "key"]), "value-4\n");
+    assert_eq!(up.stop(), Some(0));
+}
+
+#[test]
+fn damage_that_shows_while_the_member_runs_keeps_it_out_too() {
+    if !has_file_log() {
+        println!("SKIPPED: the file log is not in this build");
+        assert!(std::env::var("KONTIKI_REQUIRE").is_err(), "KONTIKI_REQUIRE wants it");
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let base = free_base_port();
+    let up = Up::start("file", dir.path(), base);
+    for round in 0..5 {
+        up.ask(&["put", "key", &format!("value-{round}")]);
+    }
+    assert_eq!(up.stop(), Some(0));
+    // The payload of an entry is read, and so found rotten, only when it is applied again.
+    change(dir.path(), 2, "value-2", |bytes, at| bytes[at] ^= 0xff);
+    let up = Up::start("file", dir.path(), base);
+    up.wait_for("member 2 has ended (exit status: 3); it is not started again: its log is damaged");
+    up.wait_for("this member must neither vote nor serve");
     assert_eq!(up.ask(&["get", "key"]), "value-4\n");
     assert_eq!(up.stop(), Some(0));
 }
@@ -369,6 +401,12 @@ fn what_is_wrong_is_named_with_what_to_do() {
         ]);
         assert!(absent.contains("host:port"), "{absent}");
     }
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let silent = silent.local_addr().expect("an address").to_string();
+    let begin = Instant::now();
+    let asked = kontiki(&["status", "--endpoints", &silent, "--timeout", "0"]);
+    assert_eq!(asked.status.code(), Some(1));
+    assert!(begin.elapsed() < Duration::from_millis(900), "--timeout is heeded");
     let nobody = failure(&["get", "k", "--endpoints", "127.0.0.1:9", "--timeout", "1"]);
     assert!(nobody.contains("127.0.0.1:9") && nobody.contains("is the cluster up?"), "{nobody}");
 

@@ -53,6 +53,7 @@ pub(crate) struct Engine {
     pub(crate) fetches: Arc<Desk<Fetch>>,
     pub(crate) metrics: Metrics,
     pub(crate) stopped: Option<String>,
+    pub(crate) damaged: bool,
     pub(crate) events: Vec<Event<Waiters>>,
     pub(crate) errands: Errands<Waiters>,
     pub(crate) wakers: Vec<Waker>,
@@ -236,6 +237,7 @@ impl Engine {
         let text = reason_with_causes(reason);
         let _ = shared.events.send(NodeEvent::Stopped(text.clone()));
         self.stopped = Some(text);
+        self.damaged = reason.is_damage();
     }
 
     /// Shows the state to whoever watches, and counts.
@@ -251,6 +253,7 @@ impl Engine {
             proposal_bytes_waiting: waiting_bytes,
             tail_bytes: self.pump.tail_bytes(),
             stopped: self.stopped.clone(),
+            damaged: self.damaged,
             closed: self.pump.has_ended(),
         };
         self.metrics.publish(&status, shared.inbound_dropped.load(Ordering::Relaxed));

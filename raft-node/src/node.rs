@@ -159,6 +159,7 @@ impl Node {
             fetches: Arc::clone(&fetches),
             metrics: Metrics::default(),
             stopped: None,
+            damaged: false,
             events: Vec::new(),
             errands: Errands::default(),
             wakers: Vec::new(),
@@ -382,6 +383,7 @@ fn first_status(
         proposal_bytes_waiting: 0,
         tail_bytes: 0,
         stopped: None,
+        damaged: false,
         closed: false,
     }
 }

@@ -277,6 +277,7 @@ async fn a_store_error_stops_the_member_loudly_and_wholly() {
     assert_eq!(nodes[0].read(Bytes::new()).await, Err(ReadError::Closed));
     let stopped = nodes[0].status().stopped.clone().expect("the status says why");
     assert!(stopped.contains("the disk is gone"), "{stopped}");
+    assert!(!nodes[0].status().damaged, "it can be started again");
     loop {
         match events.recv().await.expect("an event says so") {
             NodeEvent::Stopped(why) => break assert_eq!(why, stopped),

@@ -136,14 +136,14 @@ impl Client {
         Ok(self.attempt_until_done(request, send, Effect::Change).await?.deleted)
     }
 
-    /// Asks every endpoint how it stands; one that does not answer does not stop the others.
+    /// Asks every endpoint how it stands; one that does not answer, in a second or in the time that
+    /// each request has if that is less, does not stop the others.
     pub async fn status(&self) -> Vec<EndpointStatus> {
         let mut statuses = Vec::with_capacity(self.endpoints.len());
         for (name, endpoint) in &self.endpoints {
-            let status = match connect(endpoint).await {
-                Ok(channel) => ask_status(channel).await,
-                Err(reason) => Err(reason),
-            };
+            let asked = async { ask_status(connect(endpoint).await?).await };
+            let status = timeout(self.timeout, asked).await;
+            let status = status.unwrap_or_else(|_| Err("no answer in time".to_owned()));
             statuses.push(EndpointStatus { endpoint: name.clone(), status });
         }
         statuses

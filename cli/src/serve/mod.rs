@@ -82,8 +82,7 @@ async fn serve_until(
     }));
     let outcome = tokio::select! {
         () = stop => Ok(ExitCode::SUCCESS),
-        why = end_of(&node) => Err(Failure::new(format!("the member stopped: {why}"))
-            .advise("its log is as the error left it; start it again once the cause is gone")),
+        ended = end_of(&node) => Err(ended),
         served = &mut serving => Err(Failure::new(format!("serving clients failed: {served:?}"))),
     };
     let _ = end_serving.send(());
@@ -95,11 +94,17 @@ async fn serve_until(
 }
 
 /// Waits until the member ends by itself; says why.
-async fn end_of(node: &Node) -> String {
+async fn end_of(node: &Node) -> Failure {
     let mut status = node.watch_status();
-    let ended = status.wait_for(|now| now.closed || now.stopped.is_some()).await;
-    let why = ended.ok().and_then(|now| now.stopped.clone());
-    why.unwrap_or_else(|| "it was closed".to_owned())
+    let ended = status.wait_for(|now| now.closed || now.stopped.is_some()).await.ok();
+    let why = ended.as_ref().and_then(|now| now.stopped.as_deref()).unwrap_or("it was closed");
+    let failure = Failure::new(format!("the member stopped: {why}"));
+    match ended.is_some_and(|now| now.damaged) {
+        true => failure.damaged(),
+        false => {
+            failure.advise("its log is as the error left it; start it again once the cause is gone")
+        }
+    }
 }
 
 /// Done when somebody wants the member to stop.

@@ -92,11 +92,7 @@ fn open_failure(config: &MemberConfig, error: &OpenError) -> Failure {
 fn store_failure(config: &MemberConfig, error: &kontiki::storage::LogError) -> Failure {
     let failure = Failure::of(place(config), error);
     match error.kind {
-        LogErrorKind::Corrupt { .. } => failure.advise(
-            "acknowledged data is damaged, so this member must neither vote nor serve. Keep the \
-             directory as it is; the other members go on as long as they are a majority. Do not \
-             start this member on an emptied directory: it would have forgotten its votes",
-        ),
+        LogErrorKind::Corrupt { .. } => failure.damaged(),
         LogErrorKind::InUse => {
             failure.advise("stop the other process, or choose another directory")
         }

@@ -2,8 +2,8 @@
 //!
 //! One loop looks at the members ten times a second, starts again who died, and shows how they
 //! stand. A member whose backend is volatile is not started again: it would have forgotten its
-//! votes, and the others would rightly refuse it (`docs/assumptions.md` says why). Nor is one that
-//! never came up: what keeps it from starting now will keep it from starting again.
+//! votes, and the others would rightly refuse it (`docs/assumptions.md` says why). Nor is one whose
+//! log is damaged, or that never came up: what keeps it from starting now will do so again.
 
 mod board;
 mod child;
@@ -20,7 +20,7 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::arguments::Up;
-use crate::failure::{Failure, chain};
+use crate::failure::{DAMAGED, Failure, chain};
 use crate::status::MemberStatus;
 use board::Board;
 use child::{Found, MemberProcess};
@@ -252,6 +252,8 @@ impl Cluster {
                  must not come back as if it remembered",
                 self.plan.backend
             )
+        } else if status.code() == Some(DAMAGED.into()) {
+            "it is not started again: its log is damaged, see above".to_owned()
         } else if !member.has_answered && status.code().is_some() {
             "it is not started again: it did not come up, see above why".to_owned()
         } else {
@@ -274,6 +276,10 @@ impl Cluster {
         while let Ok((member, line)) = self.lines.try_recv() {
             self.board.say(&format!("member {member}: {line}"));
         }
+        for (status, member) in self.statuses.iter_mut().zip(&self.members) {
+            *status = MemberStatus { role: "stopped".to_owned(), ..starting(member) };
+        }
+        self.board.show(&self.statuses);
         self.board.say("all members are stopped");
     }
 }

@@ -114,8 +114,13 @@ impl Plan {
             begun: self.begun.clone(),
         };
         let text = toml::to_string(&saved).expect("strings and numbers are TOML");
-        write_whole(&path, &text)
-            .map_err(|error| Failure::of(format!("{} cannot be written", path.display()), &error))
+        if fs::read_to_string(&path).is_ok_and(|there| there == text) {
+            return Ok(()); // nothing to write: a full disk does not matter
+        }
+        write_whole(&path, &text).map_err(|error| {
+            Failure::of(format!("{} cannot be written", path.display()), &error)
+                .advise("check the disk: its space, its permissions, its health")
+        })
     }
 
     /// Remembers that a member serves with a log of its own.
@@ -166,14 +171,19 @@ impl Saved {
         let path = dir.join(FILE_NAME);
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return not_a_member(dir),
             Err(error) => {
                 let what = format!("{} cannot be read", path.display());
                 return Err(Failure::of(what, &error).advise("choose another one with --dir"));
             }
         };
         let saved = toml::from_str(&text);
-        saved.map(Some).map_err(|e| Failure::of(format!("{} is damaged", path.display()), &e))
+        saved.map(Some).map_err(|error| {
+            Failure::of(format!("{} is damaged", path.display()), &error).advise(
+                "it names the cluster whose members' logs lie beside it: bring it back from a \
+                 copy, or choose another directory with --dir",
+            )
+        })
     }
 
     /// The same cluster, unless the arguments ask for another.
@@ -195,12 +205,27 @@ impl Saved {
             return Err(differs("the backend", self.backend, asked.clone()));
         }
         if let Some(asked) = up.base_port.filter(|asked| Some(*asked) != self.base_port) {
-            let saved =
-                self.base_port.map_or("the default ones".to_owned(), |port| port.to_string());
-            return Err(differs("the base port", saved, asked.to_string()));
+            return Err(match self.base_port {
+                Some(port) => differs("the base port", port.to_string(), asked.to_string()),
+                None => {
+                    differs("the default", "ports".to_owned(), format!("those from {asked} on"))
+                }
+            });
         }
         Ok(self)
     }
+}
+
+/// A directory without a cluster becomes one, but never that of a single member.
+fn not_a_member(dir: &Path) -> Result<Option<Saved>, Failure> {
+    if !dir.join("log").exists() {
+        return Ok(None);
+    }
+    let text = format!("{} is the directory of a single member, not of a cluster", dir.display());
+    Err(Failure::new(text).advise(
+        "choose the cluster's directory, which holds cluster.toml, or another one, with --dir; \
+         `kontiki serve` runs a single member",
+    ))
 }
 
 fn unavailable(name: &str, error: &kontiki::OpenError) -> Failure {
@@ -321,6 +346,14 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).expect("it is there").count(), 0);
         let second = Plan::from_arguments(&memory).expect("a plan");
         assert_ne!(second.cluster, first.cluster);
+    }
+
+    #[test]
+    fn a_members_directory_does_not_become_a_cluster() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        fs::create_dir(dir.path().join("log")).expect("made");
+        let failure = Saved::read(dir.path()).expect_err("a member's").to_string();
+        assert!(failure.contains("of a single member") && failure.contains("--dir"), "{failure}");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use bytes::Bytes;
 use raft_core::consensus::Standing;
-use raft_core::storage::{LogError, WriteBatch};
+use raft_core::storage::{LogError, LogErrorKind, WriteBatch};
 use raft_core::types::{Entry, LogIndex, NodeId};
 use thiserror::Error;
 
@@ -144,6 +144,14 @@ pub enum StopReason {
     /// The store failed. The member can be started again once the cause is gone.
     #[error("the log store failed: {0}")]
     Store(#[from] LogError),
+}
+
+impl StopReason {
+    /// Whether acknowledged bytes are damaged, which no new start mends.
+    pub fn is_damage(&self) -> bool {
+        let StopReason::Store(error) = self;
+        matches!(error.kind, LogErrorKind::Corrupt { .. })
+    }
 }
 
 impl<C: Clients> Default for Errands<C> {
