@@ -17,7 +17,7 @@ use raft_core::storage::{
 use raft_core::types::{Entry, EntryId, HardState, Identity, LogIndex, Membership, NodeId, Term};
 use raft_node::{
     Committed, InProcessNetwork, Limits, Node, NodeConfig, NodeEvent, ProposeError, ReadError,
-    Replies, StateMachine, bootstrap,
+    Replies, StateMachine, Timing, bootstrap,
 };
 
 /// Counts commands and their bytes; answers the count.
@@ -143,7 +143,11 @@ impl Cluster {
         let membership = Membership::of_voters(members).expect("sound");
         let identity = bootstrap(&mut store, "edges", node_id(number), &membership).await;
         identity.expect("blank, or bootstrapped just so");
-        let config = NodeConfig { limits: self.limits.clone(), ..NodeConfig::default() };
+        // A busy machine may stop all of this for longer than the default timeouts, and no test here
+        // is about losing a leader for that.
+        let timing =
+            Timing { election_ticks_min: 150, election_ticks_max: 200, ..Timing::default() };
+        let config = NodeConfig { limits: self.limits.clone(), timing };
         let (transport, machine) = (self.network.transport(), Box::<Count>::default());
         Node::start(config, Box::new(store), transport, machine).await.expect("it starts")
     }
