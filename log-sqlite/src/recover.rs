@@ -71,7 +71,8 @@ fn scan_of(directory: &Directory, wal: Option<&File>) -> Result<WalScan, LogErro
     }
 }
 
-/// Whether the database is one of ours, and of this version. Its header never changes where we look.
+/// Whether the database is one of ours, and of this version. Its header never changes where this
+/// looks.
 fn check_header(directory: &Directory) -> Result<File, LogError> {
     let place = directory.place(DATABASE_NAME);
     let Some(file) = directory.file(DATABASE_NAME)? else {

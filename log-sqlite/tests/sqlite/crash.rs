@@ -1,5 +1,5 @@
-//! Power cuts, as far as they can be made from outside: the bytes that the last batch changed in the
-//! write-ahead log are kept or lost, sector by sector and byte by byte.
+//! Power cuts, as far as they can be made from outside: the bytes that the last batch changed in
+//! the write-ahead log are kept or lost, sector by sector and byte by byte.
 
 use std::path::Path;
 
@@ -109,7 +109,8 @@ proptest! {
             }
             let seen = sight(cut.path());
             let (before, after) = (forget_hint(before), forget_hint(after));
-            prop_assert!(seen == after || (seen == before && !is_checkpointed), "{:?}", seen.bounds);
+            let is_legal = seen == after || (seen == before && !is_checkpointed);
+            prop_assert!(is_legal, "{:?}", seen.bounds);
             prop_assert_eq!(sight(copy(cut.path()).path()), seen);
             dir = cut;
         }

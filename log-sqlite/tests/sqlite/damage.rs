@@ -259,3 +259,34 @@ fn a_newer_format_is_told_from_damage() {
     assert_eq!(found.kind, LogErrorKind::Format, "{}", found.text);
     assert!(found.text.contains("version 2"), "{}", found.text);
 }
+
+/// Rows are changed behind the store's back: their numbers are checked at open, and payloads when
+/// they are read.
+#[test]
+fn a_changed_row_is_damage_and_named() {
+    for (change, is_seen_at_open) in [
+        ("UPDATE log SET term = 2 WHERE idx = 4", true),
+        ("UPDATE log SET kind = 0 WHERE idx = 4", true),
+        ("UPDATE log SET hash = hash + 1 WHERE idx = 4", true),
+        ("UPDATE log SET head = head + 1 WHERE idx = 4", true),
+        ("UPDATE log SET payload = x'00' WHERE idx = 4", true),
+        ("DELETE FROM log WHERE idx = 4", true),
+        ("UPDATE log SET payload = zeroblob(length(payload)) WHERE idx = 4", false),
+    ] {
+        let (dir, _) = a_log(u64::MAX, close);
+        let database = rusqlite::Connection::open(dir.path().join("log.db")).expect("opens");
+        assert_eq!(database.execute(change, []).expect("changes"), 1);
+        drop(database);
+        let damage = LogErrorKind::Corrupt { index: Some(index(4)) };
+        match open(dir.path()) {
+            Err(error) => assert!(is_seen_at_open && error.kind == damage, "{change}: {error}"),
+            Ok(log) => {
+                assert!(!is_seen_at_open, "{change} was not seen");
+                let mut reader = raft_core::storage::LogStore::reader(&log);
+                assert_eq!(kind(now(reader.read(index(3)..index(6), u64::MAX))), damage);
+                assert_eq!(now(reader.term(index(4))).expect("readable"), Term::new(1));
+                now(reader.read(index(5)..index(6), u64::MAX)).expect("the next is sound");
+            }
+        }
+    }
+}
