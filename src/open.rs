@@ -45,7 +45,8 @@ pub enum OpenError {
     },
     /// The backend exists, and was not compiled in.
     #[error(
-        "the log backend '{name}' is not in this build: build with `--features {name}`; this build has: {}",
+        "the log backend '{name}' is not in this build: build with `--features {name}`; this build \
+         has: {}",
         .compiled.join(", ")
     )]
     NotCompiledIn {

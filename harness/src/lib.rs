@@ -3,10 +3,12 @@
 //! | room | |
 //! |---|---|
 //! | [`sim`] | a whole cluster on one thread, with a network, clocks and disks that fail |
+//! | [`conformance`] | whether a store keeps the contract: one macro line runs every check on it |
 //! | [`checks`] | what must hold: the laws across members, the clients' order, convergence |
 //!
 //! The simulator runs the very pump that a node runs, on whatever store it is handed; it knows no
 //! backend. `docs/testing.md` says what is checked where, and how to replay a seed.
 
 pub mod checks;
+pub mod conformance;
 pub mod sim;

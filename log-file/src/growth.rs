@@ -1,8 +1,9 @@
 //! Writes zeros ahead of the writer, in small steps.
 //!
-//! The segment that a store begins with is not written beforehand; its blocks come into being behind
-//! the first appends. A step is never synced here: the next sync of the writer covers it. That costs
-//! one append in many a little, and leaves every error of the file to the writer, who must hear it.
+//! The segment that a store begins with is not written beforehand; its blocks come into being
+//! behind the first appends. A step is never synced here: the next sync of the writer covers it.
+//! That costs one append in many a little, and leaves every error of the file to the writer, who
+//! must hear it.
 
 use std::io;
 use std::ops::Range;
@@ -14,9 +15,10 @@ use crate::disk::{DiskFile, write_all};
 /// How far ahead of the writer zeros are written, at most.
 const AHEAD_BYTES: u64 = 1 << 20;
 const PAGE_BYTES: u64 = 4096;
-/// How many zeros one call writes. Linux keeps what one call wrote in memory in pieces as large as the
-/// call, and a later sync of a few bytes looks through the whole piece: zeros written in calls of
-/// 1 MiB cost each sync 6 us of 38 (of 16 MiB, 18 of 50); below 256 KiB there is no difference.
+/// How many zeros one call writes. Linux keeps what one call wrote in memory in pieces as large
+/// as the call, and a later sync of a few bytes looks through the whole piece: zeros written in
+/// calls of 1 MiB cost each sync 6 us of 38 (of 16 MiB, 18 of 50); below 256 KiB there is no
+/// difference.
 const CALL_BYTES: u64 = 64 << 10;
 
 /// The part of a segment that was written, and who may write on.

@@ -4,8 +4,8 @@
 //! are specified in `docs/formats/log-file.md`. Where to begin reading:
 //!
 //! - `log` is the store: opening, the verbs of the contract, closing;
-//! - `check` refuses what the contract refuses; `writer` writes frames, `reader` reads entries beside
-//!   it, `index` knows where each lies;
+//! - `check` refuses what the contract refuses; `writer` writes frames, `reader` reads entries
+//!   beside it, `index` knows where each lies;
 //! - `format`, `facts`, `frame_builder` and `names` are the bytes and names, without any I/O;
 //! - `listing`, `recover`, `scan` and `replay` are the way from files back to a log;
 //! - `yard` makes segments ready ahead of time and gives them up; `growth` writes zeros before the

@@ -159,8 +159,8 @@ impl Yard {
         Ok(Some(OpenSegment { file, seal, growth: Arc::new(growth) }))
     }
 
-    /// Syncs the names. Once that failed it is never tried again: a second sync may succeed and mean
-    /// nothing.
+    /// Syncs the names. Once that failed it is never tried again: a second sync may succeed and
+    /// mean nothing.
     fn sync_names(&self) -> io::Result<()> {
         if self.lock().is_broken {
             return Err(io::Error::other("an earlier sync of the directory failed"));
@@ -335,7 +335,7 @@ impl Yard {
 
     fn warn_of(&self, what: &str, result: io::Result<()>) {
         if let Err(error) = result {
-            warn!(what, %error, "housekeeping of the log failed; it is tried again at the next start");
+            warn!(what, %error, "housekeeping of the log failed; the next start tries again");
         }
     }
 

@@ -12,8 +12,8 @@ use crate::state::{State, Undo};
 pub enum SyncMode {
     /// Before the verb returns, as the contract demands.
     EachWrite,
-    /// When [`MemoryDisk::sync`] or [`MemoryDisk::sync_first`] is called. For simulators, which must
-    /// not report a write as durable before that.
+    /// When [`MemoryDisk::sync`] or [`MemoryDisk::sync_first`] is called. For simulators, which
+    /// must not report a write as durable before that.
     WhenTold,
 }
 
@@ -81,8 +81,8 @@ impl MemoryDisk {
         platter.end_process();
     }
 
-    /// Lets `count` writes succeed, and the one after them fail. The failed one poisons its store; a
-    /// crash decides whether its bytes had reached the disk.
+    /// Lets `count` writes succeed, and the one after them fail. The failed one poisons its
+    /// store; a crash decides whether its bytes had reached the disk.
     pub fn fail_write_after(&self, count: u64) {
         self.lock().writes_until_failure = Some(count);
     }

@@ -1,4 +1,5 @@
-//! Every law and promise that a source cites stands in `docs/laws.md`, and every law there is cited.
+//! Every law and promise that a source cites stands in `docs/laws.md`, and every law there is
+//! cited.
 //!
 //! A citation is an L or a P with a number, as a word of its own.
 

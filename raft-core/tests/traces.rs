@@ -8,6 +8,8 @@
 #[cfg(feature = "mutants")]
 #[path = "traces/mutants.rs"]
 mod mutants;
+#[path = "traces/random.rs"]
+mod random;
 #[path = "traces/runner/mod.rs"]
 mod runner;
 

@@ -22,7 +22,10 @@ pub struct DataDir {
 #[non_exhaustive]
 pub enum DataDirError {
     /// Another process has it.
-    #[error("{} is in use by another process: stop that one first, or choose another directory", .0.display())]
+    #[error(
+        "{} is in use by another process: stop that one first, or choose another directory",
+        .0.display()
+    )]
     InUse(PathBuf),
     /// The operating system refuses.
     #[error("{} cannot be used as a data directory: {source}", .path.display())]

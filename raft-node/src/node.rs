@@ -77,7 +77,7 @@ pub enum StartError {
     },
     /// The log begins behind entries that the machine has not applied.
     #[error(
-        "the log begins after {boundary}, and neither a snapshot nor the machine has what was before"
+        "the log begins after {boundary}, and neither snapshot nor machine has what was before"
     )]
     MissingPrefix {
         /// The log's boundary.
@@ -122,7 +122,7 @@ impl Node {
     ) -> Result<Node, StartError> {
         let mut identity = store.load_identity().await?.ok_or(StartError::NotBootstrapped)?;
         if store.info().durability == Durability::Volatile {
-            // What a volatile store remembers ends with the process, so each start is another store.
+            // What a volatile store remembers ends with the process: each start is another store.
             identity.store = StoreId(random_number());
         }
         let recovered = store.recover().await?;

@@ -27,7 +27,8 @@ pub enum Depth {
 pub enum Work {
     /// Looks for what the other jobs call, and installs it where it can.
     Packages,
-    /// Runs cargo with these words; the pairs are added to its environment.
+    /// Runs cargo with these words; the pairs are added to its environment, where `{programs}` is
+    /// the folder of the programs that earlier jobs have built.
     Cargo(&'static str, &'static [(&'static str, &'static str)]),
     /// Checks a package with one of its features and no other; with none where that is empty.
     Alone(&'static str, &'static str),
@@ -35,6 +36,13 @@ pub enum Work {
 
 use Depth::{Always, Deep};
 use Work::{Alone, Cargo, Packages};
+
+/// The simulator, as cargo is asked for it; its options follow. All its jobs share one build.
+macro_rules! simulator {
+    () => {
+        "run --release --package harness --example sim --features mutants -- "
+    };
+}
 
 const JOBS: &[Job] = &[
     job("system packages", Always, Packages),
@@ -58,12 +66,32 @@ const JOBS: &[Job] = &[
     job("examples", Always, Cargo("build --workspace --examples", &[])),
     job("planted bugs, traces", Always, Cargo("test --package raft-core --features mutants", &[])),
     job(
+        "etcd's answers, a cluster's",
+        Always,
+        Cargo(
+            "test --package kontiki-etcd --test against_etcd",
+            &[("KONTIKI_BIN", "{programs}/kontiki")],
+        ),
+    ),
+    job("simulator", Always, Cargo(concat!(simulator!(), "--inputs 2000000 --marks"), &[])),
+    job("simulator, file", Always, Cargo(concat!(simulator!(), "--store mixed --marks"), &[])),
+    job(
+        "planted bugs, simulator",
+        Always,
+        Cargo(concat!(simulator!(), "--mutants --inputs 20000000"), &[]),
+    ),
+    job(
         "100 kills",
         Always,
         Cargo(
             "test --release --package kontiki-cli --test kill_rounds -- --nocapture",
             &[("KONTIKI_ROUNDS", "100")],
         ),
+    ),
+    job(
+        "simulator, 100 million",
+        Deep,
+        Cargo(concat!(simulator!(), "--inputs 100000000 --first 1000 --store mixed --marks"), &[]),
     ),
     job("tests, optimized", Deep, Cargo("test --workspace --release", &[])),
 ];

@@ -7,6 +7,7 @@
 //!
 //! Depends on nothing, so that the first thing a newcomer runs compiles in a moment.
 
+mod command;
 mod jobs;
 mod packages;
 mod run;

@@ -8,7 +8,7 @@
 use std::env;
 use std::path::Path;
 
-use crate::run::{cargo, command};
+use crate::command::{cargo, command};
 
 /// A part of the toolchain as cargo calls it, and the component that brings it.
 const COMPONENTS: [(&str, &str); 2] = [("fmt", "rustfmt"), ("clippy", "clippy")];

@@ -1,8 +1,9 @@
 //! Runs the jobs one after another and tells how long each took.
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use crate::command::{cargo, command};
 use crate::jobs::Job;
 use crate::packages;
 
@@ -28,35 +29,27 @@ pub fn all(jobs: &[Job]) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Runs a program and waits for it. An error names the whole command.
-pub fn command<'a>(
-    program: &str,
-    arguments: impl IntoIterator<Item = &'a str>,
-    environment: &[(&str, &str)],
-) -> Result<(), String> {
-    let arguments: Vec<&str> = arguments.into_iter().collect();
-    let line = format!("{program} {}", arguments.join(" "));
-    let status = Command::new(program)
-        .args(&arguments)
-        .envs(environment.iter().copied())
-        .status()
-        .map_err(|error| format!("could not start {line}: {error}"))?;
-    match status.success() {
-        true => Ok(()),
-        false => Err(format!("{line}: {status}")),
-    }
-}
-
 fn one(job: &Job) -> Result<(), String> {
     match job.cargo() {
-        Some((words, environment)) => command(&cargo(), words.split(' '), environment),
+        Some((words, environment)) => {
+            let programs = programs()?;
+            let filled: Vec<(&str, String)> = environment
+                .iter()
+                .map(|(name, value)| (*name, value.replace("{programs}", &programs)))
+                .collect();
+            let environment: Vec<(&str, &str)> =
+                filled.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            command(&cargo(), words.split(' '), &environment)
+        }
         None => packages::provide().map(|said| eprintln!("{said}")),
     }
 }
 
-/// The cargo that runs this, so that both build with one toolchain.
-pub fn cargo() -> String {
-    std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
+/// Where cargo puts programs that are not optimized: this one is among them.
+fn programs() -> Result<String, String> {
+    let own = std::env::current_exe().map_err(|error| format!("where this program is: {error}"))?;
+    let folder = own.parent().unwrap_or(&own);
+    folder.to_str().map(str::to_owned).ok_or_else(|| format!("{} is not text", folder.display()))
 }
 
 fn report(times: &[(&str, Duration)], jobs: usize, whole: Duration) {
@@ -69,18 +62,4 @@ fn report(times: &[(&str, Duration)], jobs: usize, whole: Duration) {
 
 fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_command_that_fails_is_named() {
-        assert_eq!(command("true", [], &[]), Ok(()));
-        let failed = command("sh", ["-c", "exit 3"], &[]).expect_err("it fails");
-        assert!(failed.contains("sh -c exit 3") && failed.contains('3'), "{failed}");
-        let absent = command("a program that nobody wrote", [], &[]).expect_err("it is not there");
-        assert!(absent.starts_with("could not start"), "{absent}");
-    }
 }

@@ -9,6 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use thiserror::Error;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tonic::metadata::MetadataValue;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Response, Status};
 
@@ -113,7 +115,7 @@ impl Client {
         value: impl Into<Bytes>,
     ) -> Result<i64, ClientError> {
         let request = PutRequest { key: key.into(), value: value.into(), ..PutRequest::default() };
-        let send = |channel, request| async move { KvClient::new(channel).put(request).await };
+        let send = |channel, request| async move { kv(channel).put(request).await };
         let response = self.attempt_until_done(request, send, Effect::Change).await?;
         Ok(response.header.unwrap_or_default().revision)
     }
@@ -121,7 +123,7 @@ impl Client {
     /// Reads keys, as the request says.
     pub async fn get(&mut self, request: RangeRequest) -> Result<RangeResponse, ClientError> {
         let send = |channel, request| async move {
-            let client = KvClient::new(channel);
+            let client = kv(channel);
             // The answer to a range may be far larger than any request.
             client.max_decoding_message_size(usize::MAX).range(request).await
         };
@@ -130,8 +132,7 @@ impl Client {
 
     /// Deletes keys, as the request says, and returns how many there were.
     pub async fn delete(&mut self, request: DeleteRangeRequest) -> Result<i64, ClientError> {
-        let send =
-            |channel, request| async move { KvClient::new(channel).delete_range(request).await };
+        let send = |channel, request| async move { kv(channel).delete_range(request).await };
         Ok(self.attempt_until_done(request, send, Effect::Change).await?.deleted)
     }
 
@@ -231,6 +232,19 @@ fn parse(name: &str) -> Result<(String, Endpoint), ClientError> {
     }
     Ok((name.to_owned(), endpoint.connect_timeout(CONNECT_TIMEOUT)))
 }
+
+/// A client that wants no answer from a member without a leader: another member may have one, and a
+/// member that knows none would let the request wait.
+fn kv(channel: Channel) -> KvClient<InterceptedService<Channel, Wish>> {
+    KvClient::with_interceptor(channel, |mut ask| {
+        ask.metadata_mut().insert("hasleader", MetadataValue::from_static("true"));
+        Ok(ask)
+    })
+}
+
+/// A request whose message is not looked at, and what is added to it.
+type Ask = tonic::Request<()>;
+type Wish = fn(Ask) -> Result<Ask, Status>;
 
 async fn connect(endpoint: &Endpoint) -> Result<Channel, String> {
     endpoint.connect().await.map_err(|error| innermost(&error))

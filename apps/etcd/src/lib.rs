@@ -39,4 +39,5 @@ pub use addresses::MemberAddresses;
 pub use client::Client;
 pub use engine::Engine;
 pub use machine::Machine;
-pub use server::{Profile, Server};
+pub use member::Profile;
+pub use server::Server;

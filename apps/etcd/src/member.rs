@@ -2,22 +2,34 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::{Instant, sleep};
 use tonic::metadata::MetadataMap;
 
 use crate::api::etcdserverpb::ResponseHeader;
-use crate::engine::{Engine, ProposeError};
+use crate::engine::{Engine, ProposeError, ReadError};
 use crate::errors::Refusal;
 use crate::machine::SharedStore;
-use crate::server::Profile;
 
-/// How often a command is proposed again after another leader's entry took its place. Nothing has
-/// happened in such a case; each time means a change of leaders within the request.
-const LOST_RETRIES: usize = 8;
+/// How long a request waits for a leader; etcd gives a request as long.
+const LEADER_WAIT: Duration = Duration::from_secs(7);
+
+/// How long a request waits before it is tried again.
+const LEADER_PAUSE: Duration = Duration::from_millis(10);
 
 /// The metadata by which a client says that it wants an answer only from a member with a leader.
 const REQUIRE_LEADER: (&str, &[u8]) = ("hasleader", b"true");
+
+/// What a member says of itself that the engine does not know.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Profile {
+    /// Its name, for people.
+    pub name: String,
+    /// The kind of its log: `file`, `memory` and the like.
+    pub backend: String,
+}
 
 /// A member, as seen from its services.
 pub(crate) struct Member<E> {
@@ -58,23 +70,32 @@ impl<E: Engine> Member<E> {
         Ok(())
     }
 
-    /// Replicates a command and returns the machine's answer.
+    /// Replicates a command and returns the machine's answer. Where there is no leader, nothing
+    /// happened, so the request waits for one, as etcd's does; the same where another leader's
+    /// entry took the command's place.
     pub(crate) async fn propose(&self, command: Bytes) -> Result<Bytes, Refusal> {
-        for _ in 0..LOST_RETRIES {
+        let patience = Patience::begin();
+        loop {
             match self.engine.propose(command.clone()).await {
-                Err(ProposeError::Lost) => {}
+                Err(ProposeError::NotLeader { .. } | ProposeError::Lost) => patience.wait().await?,
                 outcome => return outcome.map_err(Refusal::from),
             }
         }
-        // Each attempt is known not to have happened.
-        Err(Refusal::NoLeader)
     }
 
     /// Waits until this member has applied everything that was committed before the call.
     pub(crate) async fn barrier(&self) -> Result<(), Refusal> {
-        self.engine.barrier().await?;
-        self.is_caught_up.store(true, Ordering::Relaxed);
-        Ok(())
+        let patience = Patience::begin();
+        loop {
+            match self.engine.barrier().await {
+                Err(ReadError::NotLeader { .. }) => patience.wait().await?,
+                outcome => {
+                    outcome?;
+                    self.is_caught_up.store(true, Ordering::Relaxed);
+                    return Ok(());
+                }
+            }
+        }
     }
 
     /// Waits until what this member knows may be read without a barrier. After a start the key
@@ -82,5 +103,25 @@ impl<E: Engine> Member<E> {
     /// values must not read still older ones than before; so one barrier has to be passed.
     pub(crate) async fn catch_up(&self) -> Result<(), Refusal> {
         if self.is_caught_up.load(Ordering::Relaxed) { Ok(()) } else { self.barrier().await }
+    }
+}
+
+/// How long a request has waited for a leader.
+struct Patience {
+    ends: Instant,
+}
+
+impl Patience {
+    fn begin() -> Patience {
+        Patience { ends: Instant::now() + LEADER_WAIT }
+    }
+
+    /// Waits a little, unless the request has waited long enough.
+    async fn wait(&self) -> Result<(), Refusal> {
+        if Instant::now() >= self.ends {
+            return Err(Refusal::NoLeader);
+        }
+        sleep(LEADER_PAUSE).await;
+        Ok(())
     }
 }

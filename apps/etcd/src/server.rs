@@ -20,23 +20,10 @@ use crate::engine::Engine;
 use crate::kv::KvService;
 use crate::machine::SharedStore;
 use crate::maintenance::MaintenanceService;
-use crate::member::Member;
-use crate::wording::in_etcd_words;
+use crate::member::{Member, Profile};
+use crate::wording::{MAX_MESSAGE_BYTES, in_etcd_words};
 
 pub use crate::maintenance::ETCD_VERSION;
-
-/// The most bytes of one gRPC message: etcd's limit on requests, and half a MiB for what is around
-/// them. A request above it is refused before it is read into memory.
-pub const MAX_MESSAGE_BYTES: usize = crate::command::MAX_REQUEST_BYTES + 512 * 1024;
-
-/// What a member says of itself that the engine does not know.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Profile {
-    /// Its name, for people.
-    pub name: String,
-    /// The kind of its log: `file`, `memory` and the like.
-    pub backend: String,
-}
 
 /// The etcd server of one member.
 pub struct Server {

@@ -15,7 +15,9 @@ use tonic::codegen::http::{HeaderMap, Request, Response, Uri};
 use tonic::service::{AxumBody, AxumRouter, Routes};
 use tonic::{Code, Status};
 
-use crate::server::MAX_MESSAGE_BYTES;
+/// The most bytes of one gRPC message: etcd's limit on requests, and half a MiB for what is around
+/// them. A request above it is refused before it is read into memory.
+pub const MAX_MESSAGE_BYTES: usize = crate::command::MAX_REQUEST_BYTES + 512 * 1024;
 
 /// The services that are here, though not each with all its methods.
 const SERVICES: [&str; 5] = [

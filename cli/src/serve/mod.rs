@@ -32,6 +32,7 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// Runs a member until it is told to stop.
 pub async fn run(serve: Serve) -> Result<ExitCode, Failure> {
+    end_at_panics();
     let (exit_with_parent, must_have_log) = (serve.exit_with_parent, serve.must_have_log);
     let config = MemberConfig::from_arguments(serve)?;
     let stop = stop_signal(exit_with_parent)?;
@@ -56,6 +57,16 @@ pub async fn run(serve: Serve) -> Result<ExitCode, Failure> {
     let profile = Profile { name: config.name().to_owned(), backend: config.backend.clone() };
     let server = Server::new(Member::new(node.clone()), store, profile);
     serve_until(server, clients, node, stop).await
+}
+
+/// Makes a panic the end of the process. It is a bug of ours, and a member that went on without the
+/// task that panicked would be half dead: connected, and serving nobody.
+fn end_at_panics() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
 }
 
 /// Serves clients until the signal comes or the member ends; then closes both.

@@ -76,8 +76,8 @@ impl Clients {
     /// Waits until this many more writes were invoked from now on and acknowledged; how long that
     /// took.
     pub async fn wait_for_writes(&self, count: usize, limit: Duration) -> Duration {
-        // A write that was invoked before now may be acknowledged after it; clients are few, so this
-        // many more acknowledgements cannot all be of such.
+        // A write that was invoked before now may be acknowledged after it; clients are few, so
+        // this many more acknowledgements cannot all be of such.
         let slack = if count == 1 { MEMBERS * CLIENTS_PER_MEMBER } else { 0 };
         let (began, from) = (Instant::now(), self.shared.writes.load(Ordering::Relaxed));
         while self.shared.writes.load(Ordering::Relaxed) < from + count + slack {
@@ -114,7 +114,7 @@ impl Client {
                 1 => self.write_shared(key).await,
                 _ => self.read_shared(key).await,
             };
-            // A member that is down refuses at once; it need not be asked a thousand times a second.
+            // A member that is down refuses at once; it need not be asked thousands of times.
             let pause = if done { PAUSE } else { 10 * PAUSE };
             tokio::time::sleep(pause).await;
         }

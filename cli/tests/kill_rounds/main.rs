@@ -62,8 +62,9 @@ fn report(rounds: usize, fail_overs: &mut [Duration], record: &Record) {
     let within = fail_overs.iter().filter(|time| **time <= FAIL_OVER_GOAL).count();
     let (median, longest) = (fail_overs[rounds / 2], fail_overs[rounds - 1]);
     println!(
-        "{rounds} kills: a write was served again after {median:.0?} (median), {longest:.0?} (longest), \
-         {within} of {rounds} within {FAIL_OVER_GOAL:?}; {} writes acknowledged, {} unknown",
+        "{rounds} kills: a write was served again after {median:.0?} (median), {longest:.0?} \
+         (longest), {within} of {rounds} within {FAIL_OVER_GOAL:?}; {} writes acknowledged, \
+         {} unknown",
         record.acknowledged.len(),
         record.unknown,
     );

@@ -110,7 +110,7 @@ fn number(text: &str) -> Result<u64, String> {
 
 fn bug(name: &str) -> Result<Planted, String> {
     Planted::named(name).ok_or_else(|| {
-        format!("this build knows no planted bug {name:?}; see --list, and build with --features mutants")
+        format!("no planted bug {name:?} here; see --list, and build with --features mutants")
     })
 }
 

@@ -15,6 +15,8 @@
 //! - a write of unknown outcome whose value nobody read is left out, since it may never have
 //!   happened.
 //!
+//! Where each value is written only once, `zones` judges without a search.
+//!
 //! The module knows nothing of Raft or of the simulator: [`Operation`]s may come from real
 //! processes. Moments are numbers that rise; whether they are nanoseconds or a counter does not
 //! matter. A moment of return that equals a moment of invocation is taken as before it.
@@ -22,6 +24,8 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::hash::Hash;
+
+use super::zones::contradiction;
 
 /// What a client did to one register.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +56,8 @@ pub struct Operation<V> {
 pub enum Verdict<V> {
     /// An order was found.
     Linearizable,
-    /// There is none. Holds the longest explained part, and what could not follow it.
+    /// There is none. Holds the longest explained part, and what could not follow it; or, with
+    /// nothing explained, operations that contradict each other.
     NotLinearizable {
         /// The operations in the order that got furthest.
         explained: Vec<Operation<V>>,
@@ -90,7 +95,12 @@ pub fn check_all<K: Ord + Clone, V: Clone + Eq + Hash>(
 
 /// Judges the history of one register.
 pub fn check<V: Clone + Eq + Hash>(initial: V, history: Vec<Operation<V>>) -> Verdict<V> {
-    Search::new(relevant(history)).run(initial)
+    let operations = relevant(history);
+    match contradiction(&initial, &operations) {
+        Some(none) if none.is_empty() => Verdict::Linearizable,
+        Some(stuck) => Verdict::NotLinearizable { explained: Vec::new(), stuck },
+        None => Search::new(operations).run(initial),
+    }
 }
 
 /// Leaves out what can explain nothing, and sorts by invocation.
@@ -307,6 +317,10 @@ impl<V: fmt::Debug> fmt::Display for Verdict<V> {
             Verdict::Linearizable => write!(f, "linearizable"),
             Verdict::GaveUp { steps } => write!(f, "given up after {steps} steps"),
             Verdict::NotLinearizable { explained, stuck } => {
+                if explained.is_empty() {
+                    write!(f, "not linearizable: these contradict each other")?;
+                    return stuck.iter().try_for_each(|operation| write!(f, "; {operation}"));
+                }
                 write!(f, "not linearizable: after {} operations", explained.len())?;
                 for operation in explained.iter().rev().take(3).rev() {
                     write!(f, "; {operation}")?;
@@ -422,6 +436,35 @@ mod tests {
                 .collect();
             let expected = holds_by_trying_all(&history);
             assert_eq!(holds(&history), expected, "{history:?}");
+            verdicts[usize::from(expected)] += 1;
+        }
+        assert!(verdicts.iter().all(|count| *count > 500), "both verdicts: {verdicts:?}");
+    }
+
+    /// With each value written once, the quick judgement, the search and trying all orders agree.
+    #[test]
+    fn the_quick_judgement_agrees_with_the_search() {
+        let mut chance = crate::sim::Chance::stream(2, "histories", 0);
+        let mut verdicts = [0; 2];
+        for _ in 0..20_000 {
+            let count = chance.between(2, 7);
+            let history: Vec<Operation<u64>> = (0..count)
+                .map(|client| {
+                    let invoked = chance.below(16);
+                    let returned = invoked + chance.between(1, 10);
+                    let unknown = chance.below(6) == 0;
+                    match chance.below(2) {
+                        0 if unknown => maybe(client, client + 1, invoked),
+                        0 => write(client, client + 1, invoked, returned),
+                        _ => read(client, chance.below(count + 1), invoked, returned),
+                    }
+                })
+                .collect();
+            let expected = holds_by_trying_all(&history);
+            let operations = relevant(history.clone());
+            let searched = Search::new(operations.clone()).run(0) == Verdict::Linearizable;
+            let quick = contradiction(&0, &operations).expect("each value is written once");
+            assert_eq!((searched, quick.is_empty()), (expected, expected), "{history:?}");
             verdicts[usize::from(expected)] += 1;
         }
         assert!(verdicts.iter().all(|count| *count > 500), "both verdicts: {verdicts:?}");

@@ -17,5 +17,7 @@ pub mod linearizable;
 pub mod order;
 pub mod promises;
 mod violation;
+mod zones;
 
+pub(crate) use violation::hold;
 pub use violation::{Check, Violation};

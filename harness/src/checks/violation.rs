@@ -37,6 +37,8 @@ pub enum Check {
     SoundMessages,
     /// The store shows what it was given, and the engine gives it nothing that it must refuse.
     StoreContract,
+    /// Messages do not multiply without end.
+    BoundedWork,
     /// Once faults stop, the cluster serves and all members become equal.
     Convergence,
 }

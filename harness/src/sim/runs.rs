@@ -130,7 +130,7 @@ fn patience(world: &World) -> Time {
     let plan = &world.plan;
     let clients = plan.limits.proposal_ticks + plan.limits.read_ticks;
     let ticks = 100 * u64::from(plan.config.election_ticks_max) + clients;
-    (ticks + 2 * world.laws.committed().get()) * TICK
+    (ticks + 2 * world.longest_log()) * TICK
 }
 
 /// In calm every member takes a write and a read, and answers both.

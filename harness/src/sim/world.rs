@@ -17,7 +17,7 @@ use raft_node::{Content, Envelope};
 
 use crate::checks::laws::Laws;
 use crate::checks::order::Orders;
-use crate::checks::{Check, Violation};
+use crate::checks::{Check, Violation, hold};
 use crate::sim::clients::Workload;
 use crate::sim::journal::Journal;
 use crate::sim::machine::Command;
@@ -27,6 +27,9 @@ use crate::sim::nemesis::{Fault, Nemesis};
 use crate::sim::network::{Network, Origin, Parcel};
 use crate::sim::planted::{Planted, StoreBug};
 use crate::sim::{Chance, DiskFactory, Plan, Time};
+
+/// The most that may wait to happen. Usual are some hundreds; more is messages that multiply.
+const MAX_AGENDA: usize = 50_000;
 
 /// A whole cluster and everything around it.
 pub(crate) struct World {
@@ -133,6 +136,9 @@ impl World {
     /// Lets the next thing happen.
     pub(crate) fn advance(&mut self) -> Result<(), Violation> {
         let Reverse(next) = self.agenda.pop().expect("clocks tick for ever");
+        hold(self.agenda.len() < MAX_AGENDA, Check::BoundedWork, || {
+            format!("{} things wait to happen: a storm", self.agenda.len())
+        })?;
         self.journal.now = next.at;
         match next.what {
             Happening::Tick { member, process } if self.runs(member, process) => self.tick(member),

@@ -247,7 +247,8 @@ fn an_opening_may_be_cut_short_anywhere() {
     check_opening(&disk, 20);
 }
 
-/// The removal of a segment fails half-way; what became of it may be used only once that is durable.
+/// The removal of a segment fails half-way; what became of it may be used only once that is
+/// durable.
 #[test]
 fn a_removed_segment_is_not_used_before_its_removal_is_durable() {
     let entry = |at| WriteBatch::of_entries(vec![crate::samples::sized_entry(at, 1, 0, 3000)]);

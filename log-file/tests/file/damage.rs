@@ -200,7 +200,8 @@ proptest! {
 
     /// Whatever stands behind the last frame, or in a whole file: no panic, and no invented entry.
     #[test]
-    fn garbage_never_passes_for_data(at in 0..40_000usize, length in 1..600usize, seed in any::<u64>(),
+    fn garbage_never_passes_for_data(at in 0..40_000usize, length in 1..600usize,
+                                     seed in any::<u64>(),
                                      closed in any::<bool>(), which in 0..4usize) {
         let (disk, sight) = disk_with_a_log(|log| if closed { now(log.close()).expect("closes") });
         let names = segments(&disk);

@@ -9,21 +9,6 @@ use raft_core::storage::{LogErrorKind, LogReader, LogStore, Store, WriteBatch};
 use crate::samples::{entries, id, index, kind, now, open, sized_entry};
 
 #[test]
-fn an_old_reader_sees_new_entries_and_its_bytes_stay() {
-    let disk = SimDisk::new(1);
-    let mut log = open(&disk).expect("a new log");
-    let mut reader = log.reader();
-    now(log.append(&entries(1..=3, 1))).expect("sound");
-    let before = now(reader.read(index(1)..index(4), u64::MAX)).expect("there");
-    let cut =
-        WriteBatch { truncate_after: Some(index(1)), ..WriteBatch::of_entries(entries(2..=5, 2)) };
-    now(log.write(cut)).expect("sound");
-    assert_eq!(before, entries(1..=3, 1), "bytes in hand do not change");
-    let after = now(reader.read(index(2)..index(6), u64::MAX)).expect("there");
-    assert_eq!(after, entries(2..=5, 2));
-}
-
-#[test]
 fn an_error_of_a_read_is_not_an_absence_and_does_not_poison() {
     let disk = SimDisk::new(1);
     let mut log = open(&disk).expect("a new log");

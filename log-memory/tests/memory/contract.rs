@@ -1,4 +1,5 @@
-//! The promises of the contract, one test for each rule that the memory log itself must keep.
+//! What the conformance suite does not ask: which refusal it is, and what a disk in memory does when
+//! it fails or loses its power.
 
 use crate::samples::{entries, entry, id, index, now, snapshot};
 use log_memory::{MemoryDisk, MemoryLog, SyncMode};
@@ -78,41 +79,6 @@ fn a_refused_verb_refuses_its_whole_batch() {
 }
 
 #[test]
-fn verbs_that_ask_for_nothing_do_nothing() {
-    let mut log = log();
-    let before = snapshot(&mut log);
-    now(log.append(&[])).expect("no entries");
-    now(log.truncate_after(index(9))).expect("at the end");
-    now(log.truncate_after(index(50))).expect("past the end");
-    now(log.purge_upto(id(3, 1))).expect("at the boundary");
-    now(log.purge_upto(id(1, 9))).expect("below the boundary");
-    now(log.save_hard_state(hard_state(2, 1))).expect("the same again");
-    now(log.write(WriteBatch::default())).expect("an empty batch");
-    assert_eq!(snapshot(&mut log), before);
-}
-
-#[test]
-fn the_boundary_outlives_its_entry() {
-    let mut log = log();
-    now(log.purge_upto(id(9, 2))).expect("exactly the last");
-    assert!(log.bounds().is_empty());
-    assert_eq!(log.bounds().last, id(9, 2));
-    let mut reader = log.reader();
-    assert_eq!(now(reader.term(index(9))).expect("the boundary"), Term::new(2));
-    let compacted = LogErrorKind::Compacted { boundary: id(9, 2) };
-    assert_eq!(kind(now(reader.term(index(8)))), compacted);
-    now(log.append(&entries(10..=10, 2))).expect("goes on after the boundary");
-}
-
-#[test]
-fn a_blank_log_has_term_zero_at_index_zero() {
-    let log = MemoryLog::new();
-    assert!(log.bounds().is_blank());
-    assert_eq!(now(log.reader().term(index(0))).expect("before the log"), Term::ZERO);
-    assert_eq!(log.bounds().first(), index(1));
-}
-
-#[test]
 fn a_read_answers_for_its_whole_range_or_says_why_not() {
     let mut log = log();
     let mut reader = log.reader();
@@ -149,15 +115,6 @@ fn an_identity_is_saved_once() {
     let other = Identity { store: StoreId(4), ..identity };
     assert_eq!(refusal(now(log.save_identity(&other))), Refusal::OtherIdentity);
     assert_eq!(now(log.load_identity()).expect("reads"), Some(identity));
-}
-
-#[test]
-fn a_disk_has_one_store_at_a_time() {
-    let disk = MemoryDisk::new(SyncMode::EachWrite);
-    let first = MemoryLog::open(&disk).expect("free");
-    assert_eq!(kind(MemoryLog::open(&disk)), LogErrorKind::InUse);
-    drop(first);
-    MemoryLog::open(&disk).expect("free again");
 }
 
 #[test]

@@ -135,8 +135,8 @@ proptest! {
     }
 }
 
-/// Grouping is worth little if it is refused for no reason: what a leader and a follower queue up in
-/// their daily work becomes one batch.
+/// Grouping is worth little if it is refused for no reason: what a leader and a follower queue up
+/// in their daily work becomes one batch.
 #[test]
 fn the_batches_of_daily_work_merge() {
     let append = |first: u64, last: u64, term| WriteBatch {

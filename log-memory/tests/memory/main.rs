@@ -3,3 +3,4 @@
 mod contract;
 mod grouping;
 mod samples;
+mod split;

@@ -120,7 +120,12 @@ impl Progress {
             self.in_flight_bytes -= bytes;
             self.in_flight.pop_front();
         }
-        self.pace = Pace::Pipeline;
+        // An answer that brings nothing new may be one to an append from before the probe. Taken
+        // for the probe's, it would send the whole window again, and where messages overtake each
+        // other, so would each of the answers to that.
+        if advanced || matched >= self.next.prev() {
+            self.pace = Pace::Pipeline;
+        }
         advanced
     }
 

@@ -96,7 +96,9 @@ impl Raft {
     pub fn new(config: Config, start: Start) -> Raft {
         config.check().expect("a checked configuration");
         assert!(start.commit <= start.last, "L9: commit {} of {}", start.commit, start.last);
-        let chance = config.seed ^ config.id.get().wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        // Scrambled, or members with one seed would walk one sequence, a few draws apart, and could
+        // time out together for ever.
+        let chance = scramble(config.seed ^ scramble(config.id.get()));
         let Start { boundary, last, term_runs, base, memberships, .. } = start;
         let mut raft = Raft {
             hard_state: start.hard_state,
@@ -308,10 +310,7 @@ impl Raft {
     /// number generators, 2014).
     fn draw(&mut self) -> u64 {
         self.chance = self.chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.chance;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        scramble(self.chance)
     }
 }
 
@@ -322,4 +321,12 @@ fn replaces(newer: &Body, older: &Body) -> bool {
         Body::ReadIndex { .. } => newer == older,
         _ => core::mem::discriminant(newer) == core::mem::discriminant(older),
     }
+}
+
+/// SplitMix64's mixing function: numbers that differ little become numbers that differ much.
+fn scramble(number: u64) -> u64 {
+    let mut z = number;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }

@@ -3,7 +3,8 @@
 //! Two traits, as small as they can be: [`StableStore`] keeps the identity and the hard state,
 //! [`LogStore`] keeps entries. [`Store`] is a type that is both, and adds two verbs with defaults:
 //! [`Store::write`], a whole batch at once, and [`Store::recover`], what a restarting member must
-//! know. For changes the engine calls only `save_identity` and `write`.
+//! know. For changes the engine calls only `save_identity` and `write`. [`Split`] makes one store
+//! of two.
 //!
 //! The promises are numbered P1... in `docs/laws.md`; the documentation of each verb cites its own.
 //! One task owns a store and calls its mutating verbs one after another, so a store needs no lock
@@ -15,6 +16,7 @@ mod info;
 mod log_store;
 pub mod record;
 mod recovered;
+mod split;
 mod stable_store;
 mod store;
 
@@ -23,5 +25,6 @@ pub use error::{LogError, LogErrorKind, LogOp, Refusal};
 pub use info::{Detects, Durability, StoreInfo};
 pub use log_store::{LogBounds, LogReader, LogStore};
 pub use recovered::{Recovered, Tail};
+pub use split::Split;
 pub use stable_store::StableStore;
 pub use store::Store;

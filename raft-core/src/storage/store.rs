@@ -45,7 +45,8 @@ pub trait Store: LogStore + StableStore {
         }
     }
 
-    /// What a restarting member must know. The default reads the whole log once.
+    /// What a restarting member must know, as the log holds it (P18). The default reads the whole
+    /// log once.
     async fn recover(&mut self) -> Result<Recovered, LogError> {
         let (bounds, hard_state) = (self.bounds(), self.load_hard_state().await?);
         let mut scan = Scan::default();
@@ -79,6 +80,11 @@ impl Scan {
         let (mut next, end) = (bounds.first(), bounds.last.index.next());
         while next < end {
             let entries = log.read(next..end, SCAN_BYTES).await?;
+            if entries.is_empty() {
+                // A store's bug (P10); without an error here it would be an endless loop.
+                let cause = "a read of a range that is not empty returned no entry";
+                return Err(LogError::io(LogOp::Read, cause));
+            }
             for entry in &entries {
                 self.note(entry)?;
             }

@@ -107,6 +107,14 @@ impl<C: Clients> Forwarding<C> {
 
     // ---- the leader's side ----
 
+    /// Whether a forward may be a copy of one that this member took when it led in that term. It is
+    /// not answered, not even refused: the origin would tell its client that nothing happened.
+    pub(super) fn may_have_taken(&self, from: NodeId, forward: &Forward) -> bool {
+        let last = self.taken.get(&(from, forward.start));
+        let known = last.is_some_and(|last| forward.sequence <= *last);
+        forward.term < self.taken_in || (forward.term == self.taken_in && known)
+    }
+
     /// Whether a leader of this term takes the forward: neither meant for another term, nor a
     /// possible duplicate.
     pub(super) fn takes(&mut self, from: NodeId, forward: &Forward, term: Term) -> bool {
@@ -130,4 +138,38 @@ impl<C: Clients> Unanswered<C> {
 /// The answer to a forward.
 pub(super) fn answer(forward: &Forward, appended: Option<EntryId>) -> ForwardAnswer {
     ForwardAnswer { start: forward.start, sequence: forward.sequence, appended }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Numbers;
+
+    impl Clients for Numbers {
+        type Proposals = u64;
+        type Reads = u64;
+    }
+
+    fn forward(term: u64, sequence: u64) -> Forward {
+        Forward { term: Term::new(term), start: 9, sequence, commands: vec![Bytes::new()] }
+    }
+
+    #[test]
+    fn a_copy_of_a_taken_forward_is_not_refused_once_the_leadership_is_over() {
+        let origin = NodeId::new(2).expect("not zero");
+        let mut forwarding = Forwarding::<Numbers>::new(1);
+        assert!(!forwarding.may_have_taken(origin, &forward(3, 1)), "it never led");
+        assert!(forwarding.takes(origin, &forward(3, 1), Term::new(3)));
+        assert!(!forwarding.takes(origin, &forward(3, 1), Term::new(3)));
+        assert!(forwarding.may_have_taken(origin, &forward(3, 1)));
+        assert!(!forwarding.may_have_taken(origin, &forward(3, 2)), "it came too late");
+        assert!(!forwarding.may_have_taken(origin, &forward(4, 1)), "another led in term 4");
+        assert!(forwarding.takes(origin, &forward(5, 2), Term::new(5)));
+        assert!(
+            forwarding.may_have_taken(origin, &forward(3, 1)),
+            "what it took then is forgotten"
+        );
+    }
 }

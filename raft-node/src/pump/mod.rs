@@ -267,6 +267,9 @@ impl<C: Clients> Pump<C> {
     /// Takes a follower's proposals, in exactly the term in which it knows this member to lead.
     fn on_forward(&mut self, from: NodeId, forward: Forward, errands: &mut Errands<C>) {
         let leads = self.raft.is_leader() && self.raft.term() == forward.term;
+        if !leads && self.forwarding.may_have_taken(from, &forward) {
+            return;
+        }
         let fits = |command: &Bytes| command.len() as u64 <= self.limits.command_bytes;
         if !leads || forward.commands.is_empty() || !forward.commands.iter().all(fits) {
             let answer = forwarding::answer(&forward, None);

@@ -101,7 +101,7 @@ impl Engine for SoloEngine {
     async fn barrier(&self) -> Result<LogIndex, ReadError> {
         let mut state = self.state.lock().expect("applying does not panic");
         match state.barriers.pop_front() {
-            Some(false) => Err(ReadError::NotLeader { hint: None }),
+            Some(false) => Err(ReadError::Timeout),
             _ => Ok(state.last),
         }
     }

@@ -147,6 +147,12 @@ impl World {
         Ok(())
     }
 
+    /// How many entries the longest log has.
+    pub(crate) fn longest_log(&self) -> u64 {
+        let pumps = self.members.iter().filter_map(|member| member.pump.as_ref());
+        pumps.map(|pump| pump.raft().last().index.get()).max().unwrap_or(0)
+    }
+
     /// What all members show, if all run.
     pub(crate) fn views(&self) -> Option<Vec<View>> {
         self.members.iter().map(|member| member.view()).collect()

@@ -18,7 +18,8 @@ propose N [COUNT] [for=N] | read N NAME
 deliver | drop | keep | copy | late  [from=N] [to=N] [kind=KIND] [count=N]
 durable N|all [upto=SEQ] | crash N [kept] | restart N [commit=I] [applied=I]
 hold N | fetch N [to=N] [upto=I] [dropped|compacted|unreadable]
-partition N,.. N,.. | heal | stabilize | status N | log | network | quietly COMMAND";
+partition N,.. N,.. | heal | stabilize | converge | status N | log | network
+quietly COMMAND | maybe COMMAND";
 
 /// A line, cut into its parts.
 pub struct Command<'a> {

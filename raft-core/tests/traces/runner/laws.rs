@@ -18,8 +18,8 @@ pub struct ClusterLaws {
     votes: BTreeMap<(NodeId, Term), NodeId>,
     /// Every entry that was ever committed.
     committed: BTreeMap<LogIndex, Committed>,
-    /// What each read must see.
-    reads: BTreeMap<ReadId, LogIndex>,
+    /// What each read that was not answered yet must see, and whose it is.
+    reads: BTreeMap<ReadId, (NodeId, LogIndex)>,
 }
 
 #[derive(Clone, Copy)]
@@ -32,9 +32,19 @@ struct Committed {
 
 impl ClusterLaws {
     /// Notes that a read begins now: it must see everything committed so far.
-    pub fn note_read(&mut self, read: ReadId) {
+    pub fn note_read(&mut self, id: NodeId, read: ReadId) {
         let last = self.committed.last_key_value().map_or(LogIndex::ZERO, |(index, _)| *index);
-        self.reads.insert(read, last);
+        self.reads.insert(read, (id, last));
+    }
+
+    /// A member that restarts has forgotten its reads.
+    pub fn forget_reads_of(&mut self, id: NodeId) {
+        self.reads.retain(|_, (reader, _)| *reader != id);
+    }
+
+    /// How many reads have no answer yet.
+    pub fn open_reads(&self) -> usize {
+        self.reads.len()
     }
 
     /// What a member may say, given what its disk has kept.
@@ -51,9 +61,10 @@ impl ClusterLaws {
                 assert!(*upto <= member.disk.last(), "L6: {id} applies {upto}, which is not kept");
             }
             Output::ReadReady { read, index } => {
-                let floor = self.reads.get(read).copied().unwrap_or_default();
+                let floor = self.reads.remove(read).map_or(LogIndex::ZERO, |(_, floor)| floor);
                 assert!(*index >= floor, "L15: read {} at {index} misses {floor}", read.0);
             }
+            Output::ReadRefused { read, .. } => drop(self.reads.remove(read)),
             _ => {}
         }
     }

@@ -62,6 +62,7 @@ impl Member {
 
     /// Starts from what the disk has kept.
     pub fn start(&mut self, commit: LogIndex, applied: LogIndex) {
+        self.holds = false;
         self.issued = self.disk.clone();
         self.raft = Some(Raft::new(self.config.clone(), self.disk.start(commit, applied)));
     }

@@ -1,0 +1,62 @@
+//! Requests that wait: reads without a barrier, around a start, since none may show a key space
+//! that is still being filled; and changes while there is no leader, since nothing has happened
+//! yet.
+
+mod solo;
+
+use kontiki_etcd::api::etcdserverpb::kv_client::KvClient;
+use kontiki_etcd::api::etcdserverpb::{PutRequest, RangeRequest, TxnRequest};
+use kontiki_etcd::engine::ProposeError;
+
+use solo::{Setup, Solo};
+
+fn read(serializable: bool) -> RangeRequest {
+    RangeRequest { key: "k".into(), serializable, ..RangeRequest::default() }
+}
+
+#[tokio::test]
+async fn a_serializable_read_waits_for_the_first_barrier_only() {
+    let barriers = [false, false, true, false].into();
+    let solo = Solo::start_with(Setup { barriers, ..Setup::default() }).await;
+    let url = format!("http://{}", solo.endpoint());
+    let mut client = KvClient::connect(url).await.expect("it serves");
+    let refused = client.range(read(true)).await.expect_err("not caught up");
+    assert_eq!(refused.message(), "etcdserver: request timed out");
+    // A transaction that holds nothing asks for no more than such a read.
+    client.txn(TxnRequest::default()).await.expect_err("not caught up");
+    client.range(read(true)).await.expect("the third barrier is passed");
+    client.range(read(true)).await.expect("and holds from then on");
+    client.range(read(false)).await.expect_err("a linearizable read asks each time");
+    client.range(read(false)).await.expect("and is answered when a barrier is passed");
+}
+
+#[tokio::test]
+async fn where_barriers_pass_the_first_read_is_answered() {
+    let solo = Solo::start().await;
+    let url = format!("http://{}", solo.endpoint());
+    let mut client = KvClient::connect(url).await.expect("it serves");
+    client.range(read(true)).await.expect("answered");
+}
+
+#[tokio::test]
+async fn a_put_waits_for_a_leader_and_is_applied_once() {
+    let none = || ProposeError::NotLeader { hint: None };
+    let failures = [none(), none(), ProposeError::Lost, none()].into();
+    let solo = Solo::start_with(Setup { failures, ..Setup::default() }).await;
+    let url = format!("http://{}", solo.endpoint());
+    let mut client = KvClient::connect(url).await.expect("it serves");
+    let put = PutRequest { key: "k".into(), value: "v".into(), ..PutRequest::default() };
+    let answer = client.put(put).await.expect("the fifth attempt is taken").into_inner();
+    assert_eq!(answer.header.expect("a header").revision, 2, "one put, one revision");
+}
+
+#[tokio::test]
+async fn an_unknown_outcome_is_not_tried_again() {
+    let failures = [ProposeError::Unknown].into();
+    let solo = Solo::start_with(Setup { failures, ..Setup::default() }).await;
+    let url = format!("http://{}", solo.endpoint());
+    let mut client = KvClient::connect(url).await.expect("it serves");
+    let put = PutRequest { key: "k".into(), value: "v".into(), ..PutRequest::default() };
+    let refused = client.put(put).await.expect_err("it may have happened");
+    assert_eq!(refused.message(), "etcdserver: request timed out");
+}

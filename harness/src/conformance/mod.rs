@@ -1,0 +1,203 @@
+//! The conformance suite: whether a store keeps the contract, one named test for each check.
+//!
+//! [`conformance!`](crate::conformance) in a test file of ten lines runs it on a backend, in this
+//! repository or out of it. What it asks of a backend is a [`Place`]: where one store lives, to be
+//! opened again and again.
+//!
+//! | room | |
+//! |---|---|
+//! | `subject` | the store under test beside the suite's own model; each request is made to both |
+//! | `model` | what a store must do, in about a hundred lines |
+//! | `sight` | all that can be seen of a store, and which promise a difference breaks |
+//! | `place` | where a store lives |
+//! | `report` | a broken promise in words: its text, what led there, how to run it again |
+//! | `run` | one check on one store, with a limit of time |
+//! | the others | the checks, one family of promises to a file |
+//!
+//! Each check runs twice: its requests as small verbs, and as batches given to `write`. What a
+//! store declares (`StoreInfo`) decides which checks apply: a volatile store is never opened again.
+//!
+//! Absent so far: power loss, damaged bytes, failing disks. A store that never syncs passes here.
+
+use std::future::Future;
+use std::pin::Pin;
+
+pub mod append_and_read;
+pub mod concurrency;
+pub mod declarations;
+pub mod hard_state;
+mod model;
+mod place;
+pub mod positions;
+pub mod purge_and_reset;
+pub mod random;
+pub mod reopening;
+mod report;
+mod run;
+mod samples;
+mod sight;
+mod subject;
+pub mod truncation;
+
+pub use place::{Factory, InDir, OpenedBy, Place, in_dir, opened_by};
+pub use report::{Broken, Checked, Halt, promise_text};
+pub use run::{Failure, Outcome, TestName, hold, run};
+pub use subject::{Ending, Subject, Way};
+
+/// One check: a scenario that a correct store goes through without breaking a promise.
+#[derive(Clone, Copy)]
+pub struct Check {
+    /// The family of promises, which is the name of its file.
+    pub family: &'static str,
+    /// What holds, as a name.
+    pub name: &'static str,
+    /// The scenario.
+    pub scenario: Scenario,
+}
+
+/// The steps of a check on a subject.
+pub type Scenario = for<'a> fn(&'a mut Subject) -> Pin<Box<dyn Future<Output = Checked> + 'a>>;
+
+/// Runs the suite on a backend: `conformance!(name, place)`, where `place` is an expression that
+/// gives a new [`Place`](crate::conformance::Place) each time it is evaluated.
+///
+/// ```
+/// use harness::conformance::in_dir;
+/// # use log_memory::MemoryLog;
+/// # struct FileLog;
+/// # use raft_core::storage::LogError;
+/// # impl FileLog {
+/// #     fn open(_: &std::path::Path) -> Result<MemoryLog, LogError> { Ok(MemoryLog::new()) }
+/// # }
+///
+/// harness::conformance!(file_log, in_dir(async |dir| FileLog::open(dir)));
+/// ```
+#[macro_export]
+macro_rules! conformance {
+    ($name:ident, $place:expr) => {
+        fn $name() -> Box<dyn $crate::conformance::Place> {
+            Box::new($place)
+        }
+
+        $crate::list_of_checks!(tests_of_checks $name);
+    };
+}
+
+/// Every check by family; handed to another macro, which makes tests or a table of them.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! list_of_checks {
+    ($then:ident $($head:ident)?) => {
+        $crate::$then! {
+            ($($head)?)
+            positions {
+                a_fresh_store_is_blank
+                the_first_index_follows_the_boundary
+                bounds_follow_each_change
+                an_identity_is_saved_once
+            }
+            append_and_read {
+                bytes_come_back_exactly
+                a_large_payload_comes_back
+                every_kind_comes_back
+                a_gap_is_refused
+                an_append_below_the_end_is_refused
+                a_hole_inside_an_append_is_refused
+                a_falling_term_is_refused
+                no_entries_are_a_success
+                a_read_gives_its_range
+                a_read_gives_as_much_as_fits_and_never_nothing
+                a_read_outside_says_why
+                a_term_is_told_for_each_entry
+            }
+            hard_state {
+                term_and_vote_come_back_as_one
+                it_never_goes_back
+                cuts_and_purges_leave_it_alone
+                a_reset_leaves_it_alone
+            }
+            truncation {
+                what_is_cut_is_gone
+                past_the_end_nothing_happens
+                below_the_boundary_it_is_refused
+                one_index_is_rewritten_again_and_again
+                a_batch_cuts_before_it_appends
+                a_refusal_leaves_the_batch_undone
+            }
+            purge_and_reset {
+                a_purge_moves_the_boundary
+                a_purge_of_everything_keeps_the_boundary
+                at_or_below_the_boundary_nothing_happens
+                a_purge_beyond_the_end_is_refused
+                a_purge_of_another_term_is_refused
+                a_reset_replaces_everything
+                a_batch_resets_first_and_purges_last
+                many_purges_leave_the_rest_whole
+            }
+            reopening {
+                everything_comes_back
+                an_empty_log_keeps_its_boundary
+                a_cut_suffix_stays_away
+                a_cut_suffix_stays_away_behind_a_shorter_one
+                purged_entries_stay_away
+                a_reset_stays
+                the_hard_state_comes_back
+                the_identity_comes_back
+                recovery_tells_what_the_log_holds
+                a_commit_hint_is_never_too_high
+                refusals_leave_nothing_behind
+                one_opener_at_a_time
+            }
+            concurrency {
+                an_older_reader_sees_later_writes
+                bytes_in_hand_never_change
+                readers_race_with_the_writer
+            }
+            declarations {
+                what_is_declared_stays
+                an_atomic_batch_is_refused_as_a_whole
+            }
+            random {
+                sound_and_unsound_steps_agree_with_the_model
+            }
+        }
+    };
+}
+
+/// Makes a module of tests.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! tests_of_checks {
+    (($name:ident) $($family:ident { $($check:ident)* })*) => {
+        mod $name {
+            $(mod $family {
+                $(#[test]
+                fn $check() {
+                    let test = $crate::conformance::TestName {
+                        package: env!("CARGO_PKG_NAME"),
+                        binary: env!("CARGO_CRATE_NAME"),
+                        module: module_path!(),
+                    };
+                    let (family, check) = (stringify!($family), stringify!($check));
+                    $crate::conformance::hold(family, check, super::super::$name, test);
+                })*
+            })*
+        }
+    };
+}
+
+/// Makes the table of all checks.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! table_of_checks {
+    (() $($family:ident { $($check:ident)* })*) => {
+        &[$($($crate::conformance::Check {
+            family: stringify!($family),
+            name: stringify!($check),
+            scenario: |subject| Box::pin($crate::conformance::$family::$check(subject)),
+        },)*)*]
+    };
+}
+
+/// Every check, in order.
+pub const CHECKS: &[Check] = list_of_checks!(table_of_checks);

@@ -1,0 +1,91 @@
+//! A broken promise in words.
+
+use std::fmt;
+
+/// What each promise of `docs/laws.md` says; a test holds the two equal.
+const PROMISES: [&str; 18] = [
+    "A mutating verb that returned `Ok` is durable, at the durability that the store declares.",
+    "What `open` shows is already durable: an unproven tail is made so, or dropped, before it \
+     returns.",
+    "A crash leaves a prefix of what was written, never shorter than the last `Ok`.",
+    "A store that declares `atomic_batch` leaves whole batches; another may cut between the verbs \
+     of the last one, in their order, so hard state is ahead of entries, never behind.",
+    "No holes and no falling terms, ever.",
+    "The boundary's id outlives its entry, also in an empty log; its term can be read.",
+    "Purged entries and a cut suffix never come back.",
+    "Term and vote are one unit, and never go back.",
+    "Truncation, purge and reset leave the hard state alone.",
+    "A read of a range that is not empty returns at least one entry, and exact bytes.",
+    "A reader sees what was written, later writes too; bytes that it returned never change.",
+    "A read that races with a truncation, a purge or a reset returns entries that each stood under \
+     their id, or `Compacted` or `Unavailable`, never `Corrupt`.",
+    "`Compacted`, `Unavailable`, `Corrupt`, `Io`, `Poisoned` and `Refused` are told apart.",
+    "Damage never passes for data, at the level that the store declares it detects.",
+    "The first failed write or sync poisons the handle for good; a failed sync is never tried \
+     again. Opening again works once the cause is gone.",
+    "A refused request changed nothing, and does not poison. A purge below the boundary and a \
+     truncation at or past the end are no-ops.",
+    "One opener at a time.",
+    "`recover` tells what the log holds: its term runs and memberships, and a commit hint that is \
+     never above the last entry or above every hint that was given.",
+];
+
+/// The text of a promise, by its number.
+pub fn promise_text(number: usize) -> Option<&'static str> {
+    PROMISES.get(number.checked_sub(1)?).copied()
+}
+
+/// A promise that a store broke.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// The number of the promise.
+    pub promise: usize,
+    /// What was seen, and what had to be.
+    pub what: String,
+}
+
+/// Why a check ended early.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Halt {
+    /// The store broke a promise.
+    Broken(Broken),
+    /// What the store declares says that this check is not for it.
+    DoesNotApply(&'static str),
+}
+
+/// What a step of a check gives.
+pub type Checked<T = ()> = Result<T, Halt>;
+
+/// The end of a check: promise P`promise` was broken.
+pub(crate) fn broken<T>(promise: usize, what: impl Into<String>) -> Checked<T> {
+    Err(Halt::Broken(Broken { promise, what: what.into() }))
+}
+
+/// Goes on if `kept`; otherwise the promise was broken.
+pub(crate) fn promised(promise: usize, kept: bool, what: impl FnOnce() -> String) -> Checked {
+    if kept { Ok(()) } else { broken(promise, what()) }
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = promise_text(self.promise).unwrap_or("(no such promise)");
+        write!(f, "broken promise P{}: {text}\nwhat was seen: {}", self.promise, self.what)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::promise_text;
+
+    #[test]
+    fn the_promises_are_those_of_the_laws() {
+        let laws = include_str!("../../../docs/laws.md");
+        let rows: Vec<&str> = laws.lines().filter(|line| line.starts_with("| P")).collect();
+        assert!(rows.len() > 10, "only {} promises were found", rows.len());
+        for (number, row) in (1..).zip(&rows) {
+            let text = promise_text(number).unwrap_or("(missing)");
+            assert_eq!(*row, format!("| P{number} | {text} |"));
+        }
+        assert_eq!(promise_text(rows.len() + 1), None);
+    }
+}

@@ -1,0 +1,140 @@
+//! One check on one store, on a thread of its own, with a limit of time.
+
+use std::any::Any;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread::Builder;
+use std::time::Duration;
+
+use super::place::{Factory, Place};
+use super::report::{Broken, Halt};
+use super::subject::{Journal, Subject, Way};
+use super::{CHECKS, Check};
+
+/// How long a check may take one way. A store that hangs is broken too, and has to be named.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// The most lines of a journal that a failure prints; the last ones.
+const PRINTED_LINES: usize = 60;
+
+/// Where a test stands, for the command that runs it again.
+#[derive(Clone, Copy, Debug)]
+pub struct TestName {
+    /// The package.
+    pub package: &'static str,
+    /// The test binary.
+    pub binary: &'static str,
+    /// The module, from the binary on.
+    pub module: &'static str,
+}
+
+/// How a check ended that found nothing wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The store kept its promises.
+    Held,
+    /// What the store declares says that the check is not for it.
+    DoesNotApply(&'static str),
+}
+
+/// A check that a store failed.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The promise; `None` where the store panicked or hung.
+    pub promise: Option<usize>,
+    /// What was seen.
+    pub what: String,
+    /// Which way the requests went.
+    pub way: Way,
+    /// What led there.
+    pub journal: Vec<String>,
+}
+
+/// Runs a check both ways; a failure is a panic that says everything. The body of each test that
+/// [`conformance!`](crate::conformance) makes.
+pub fn hold(family: &str, name: &str, place: fn() -> Box<dyn Place>, test: TestName) {
+    let found = CHECKS.iter().find(|check| check.family == family && check.name == name);
+    let check = found.expect("tests and table are made of one list");
+    let factory: Factory = Arc::new(place);
+    match run(check, &factory) {
+        Ok(Outcome::Held) => {}
+        Ok(Outcome::DoesNotApply(why)) => println!("does not apply: {why}"),
+        Err(failure) => panic!("{failure}\nrun it again: {}", test.command(name)),
+    }
+}
+
+/// Runs a check through the small verbs, then through `write`.
+pub fn run(check: &'static Check, factory: &Factory) -> Result<Outcome, Failure> {
+    run_one_way(check, factory, Way::SmallVerbs)?;
+    run_one_way(check, factory, Way::Write)
+}
+
+fn run_one_way(check: &'static Check, factory: &Factory, way: Way) -> Result<Outcome, Failure> {
+    let journal = Journal::default();
+    let (sender, receiver) = channel();
+    let (inside, factory) = (journal.clone(), factory.clone());
+    let work = move || {
+        let attempt = AssertUnwindSafe(|| attempt(check, factory, way, inside));
+        // Nobody listens any more once the limit is over.
+        let _ = sender.send(catch_unwind(attempt));
+    };
+    Builder::new().name(check.name.to_owned()).spawn(work).expect("a thread can be made");
+    let fail = |promise, what| Err(Failure { promise, what, way, journal: journal.lines() });
+    match receiver.recv_timeout(LIMIT) {
+        Ok(Ok(Ok(()))) => Ok(Outcome::Held),
+        Ok(Ok(Err(Halt::DoesNotApply(why)))) => Ok(Outcome::DoesNotApply(why)),
+        Ok(Ok(Err(Halt::Broken(Broken { promise, what })))) => fail(Some(promise), what),
+        Ok(Err(panic)) => fail(None, format!("a panic: {}", message(panic.as_ref()))),
+        Err(RecvTimeoutError::Timeout) => fail(None, format!("no end after {LIMIT:?}")),
+        Err(RecvTimeoutError::Disconnected) => fail(None, "the check's thread is gone".to_owned()),
+    }
+}
+
+/// The store may need a runtime of tokio, its timer and its network; a store that needs nothing is
+/// not disturbed by it.
+fn attempt(check: &Check, factory: Factory, way: Way, journal: Journal) -> Result<(), Halt> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(1).enable_all().build().expect("a runtime can be made");
+    runtime.block_on(async {
+        let mut subject = Subject::begin(factory, way, journal).await?;
+        (check.scenario)(&mut subject).await
+    })
+}
+
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
+impl TestName {
+    fn command(&self, name: &str) -> String {
+        let inner = self.module.split_once("::").map_or("", |(_, inner)| inner);
+        let (package, binary) = (self.package, self.binary);
+        format!("cargo test -p {package} --test {binary} -- --exact {inner}::{name}")
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = self.what.clone();
+        match self.promise {
+            Some(promise) => write!(f, "{}", Broken { promise, what })?,
+            None => write!(f, "the store did not answer: {what}")?,
+        }
+        let way = match self.way {
+            Way::SmallVerbs => "through the small verbs",
+            Way::Write => "through `write`",
+        };
+        write!(f, "\nwhat led there, {way}:")?;
+        let skipped = self.journal.len().saturating_sub(PRINTED_LINES);
+        if skipped > 0 {
+            write!(f, "\n    ... {skipped} steps before")?;
+        }
+        for (number, line) in self.journal.iter().enumerate().skip(skipped) {
+            write!(f, "\n{:5}. {line}", number + 1)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,380 @@
+//! The store under test, beside the model. Each request is made to both, and noted.
+//!
+//! After each change everything is looked at. So a scenario need not say what must come out; it
+//! only has to go where stores go wrong.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use raft_core::storage::{Durability, WriteBatch};
+use raft_core::storage::{LogError, LogErrorKind, LogReader, Refusal, Store, StoreInfo};
+use raft_core::types::{Entry, EntryId, HardState, Identity, LogIndex};
+
+use super::model::Model;
+use super::place::{Factory, Place};
+use super::report::{Checked, Halt, broken, promised};
+use super::sight::{After, Sight, check_recovered};
+
+/// How long a store may take to let go of its place once its handle is dropped.
+const RELEASE_TRIES: u32 = 40;
+const RELEASE_PAUSE: Duration = Duration::from_millis(50);
+
+/// How the changes of a check reach the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Each verb of a batch on its own.
+    SmallVerbs,
+    /// Whole batches, through `write`.
+    Write,
+}
+
+/// How a handle ends before the store is opened again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// In good order, by `close`.
+    Closed,
+    /// Just dropped, as when a process ends.
+    Dropped,
+}
+
+/// What was asked of the store and what it answered, in order. Clones share one list.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Journal(Arc<Mutex<Vec<String>>>);
+
+/// The store under test.
+pub struct Subject {
+    factory: Factory,
+    place: Box<dyn Place>,
+    store: Option<Box<dyn Store>>,
+    info: StoreInfo,
+    pub(crate) model: Model,
+    journal: Journal,
+    way: Way,
+}
+
+impl Subject {
+    pub(crate) async fn begin(factory: Factory, way: Way, journal: Journal) -> Checked<Subject> {
+        let mut place = factory();
+        let opened = place.open().await;
+        journal.note("open a fresh store", &opened);
+        let store = match opened {
+            Ok(store) => store,
+            Err(error) => return broken(13, format!("a fresh store does not open: {error}")),
+        };
+        let (info, model) = (store.info(), Model::default());
+        let mut log = Subject { factory, place, store: Some(store), info, model, journal, way };
+        log.look(After::Saved).await?;
+        Ok(log)
+    }
+
+    /// Goes on with a store that was never used, and an empty journal.
+    pub(crate) async fn begin_anew(&mut self) -> Checked {
+        self.store = None;
+        self.journal.lock().clear();
+        let journal = self.journal.clone();
+        *self = Subject::begin(self.factory.clone(), self.way, journal).await?;
+        Ok(())
+    }
+
+    /// What the store declares.
+    pub fn info(&self) -> &StoreInfo {
+        &self.info
+    }
+
+    /// How the changes reach the store.
+    pub fn way(&self) -> Way {
+        self.way
+    }
+
+    pub(crate) fn store(&mut self) -> &mut dyn Store {
+        self.store.as_mut().expect("a check asks between openings only").as_mut()
+    }
+
+    pub(crate) fn reader(&mut self) -> Box<dyn LogReader> {
+        self.store().reader()
+    }
+
+    pub(crate) fn note(&self, line: &str) {
+        self.journal.lock().push(line.to_owned());
+    }
+
+    pub(crate) async fn append(&mut self, entries: Vec<Entry>) -> Checked {
+        self.change(WriteBatch::of_entries(entries)).await
+    }
+
+    pub(crate) async fn truncate_after(&mut self, cut: LogIndex) -> Checked {
+        self.change(WriteBatch { truncate_after: Some(cut), ..WriteBatch::default() }).await
+    }
+
+    pub(crate) async fn purge_upto(&mut self, upto: EntryId) -> Checked {
+        self.change(WriteBatch { purge_upto: Some(upto), ..WriteBatch::default() }).await
+    }
+
+    pub(crate) async fn reset(&mut self, boundary: EntryId) -> Checked {
+        self.change(WriteBatch { reset: Some(boundary), ..WriteBatch::default() }).await
+    }
+
+    pub(crate) async fn save(&mut self, hard_state: HardState) -> Checked {
+        self.change(WriteBatch { hard_state: Some(hard_state), ..WriteBatch::default() }).await
+    }
+
+    /// Makes a change, compares the answer with the model's, and looks at everything.
+    pub(crate) async fn change(&mut self, batch: WriteBatch) -> Checked {
+        let course = self.model.course(&batch);
+        let refused = course.refusal;
+        self.request(&batch, refused).await?;
+        let sight = Sight::of(self.store()).await?;
+        // What a refused batch may leave: nothing of it, or, where it is not one unit, some of the
+        // verbs before the one that was refused.
+        let (states, end) = (&course.states, course.states.len() - 1);
+        let legal = match (refused, self.way, self.info.atomic_batch) {
+            (None, ..) | (Some(_), Way::SmallVerbs, _) => &states[end..],
+            (Some(_), Way::Write, true) => &states[..1],
+            (Some(_), Way::Write, false) => &states[..],
+        };
+        let after = after(&batch, refused.is_some());
+        let fits = legal.iter().find(|model| sight.check(model, after).is_ok());
+        match fits {
+            Some(model) => self.model = model.clone(),
+            None => sight.check(&legal[0], after)?,
+        }
+        Ok(())
+    }
+
+    /// Makes a change that the model allows, without a look at the whole.
+    pub(crate) async fn change_unseen(&mut self, batch: WriteBatch) -> Checked {
+        let course = self.model.course(&batch);
+        self.request(&batch, course.refusal).await?;
+        self.model = course.states.last().expect("never empty").clone();
+        Ok(())
+    }
+
+    async fn request(&mut self, batch: &WriteBatch, refusal: Option<Refusal>) -> Checked {
+        let said = match self.way {
+            Way::Write => self.store().write(batch.clone()).await,
+            Way::SmallVerbs => by_verbs(self.store(), batch).await,
+        };
+        self.journal.note(&in_words(batch), &said);
+        check_answer(said, refusal)
+    }
+
+    pub(crate) async fn save_identity(&mut self, identity: Identity) -> Checked {
+        let refusal = self.model.save_identity(identity).err();
+        let said = self.store().save_identity(&identity).await;
+        self.journal.note(&format!("save the identity: {identity}"), &said);
+        check_answer(said, refusal)?;
+        self.look(if refusal.is_some() { After::Refused } else { After::Saved }).await
+    }
+
+    /// Reads through a new reader; what the model holds, or one of its errors, must come back.
+    /// `None` is an error in its place.
+    pub(crate) async fn read(
+        &mut self,
+        from: u64,
+        to: u64,
+        max_bytes: u64,
+    ) -> Checked<Option<Vec<Entry>>> {
+        let range = Range { start: LogIndex::new(from), end: LogIndex::new(to) };
+        let said = self.reader().read(range.clone(), max_bytes).await;
+        self.journal.note(&format!("read {from}..{to}, at most {max_bytes} bytes"), &said);
+        check_found(said, self.model.read(&range, max_bytes), |entries| {
+            entries.iter().map(super::sight::in_short).collect::<Vec<_>>().join(", ")
+        })
+    }
+
+    pub(crate) async fn term(&mut self, index: u64) -> Checked {
+        let said = self.reader().term(LogIndex::new(index)).await;
+        self.journal.note(&format!("term of {index}"), &said);
+        let wanted = self.model.term(LogIndex::new(index));
+        check_found(said, wanted, |term| format!("term {term}")).map(|_| ())
+    }
+
+    /// Ends the handle and opens the store again; all that was acknowledged must be there. Not for
+    /// a volatile store.
+    pub(crate) async fn reopen(&mut self, ending: Ending) -> Checked {
+        self.must_outlive_its_handle()?;
+        if ending == Ending::Closed {
+            let said = self.store().close().await;
+            self.journal.note("close", &said);
+            promised(13, said.is_ok(), || format!("a sound store does not close: {said:?}"))?;
+        }
+        self.store = None;
+        let opened = self.open_once_released().await;
+        self.journal.note("open again", &opened);
+        match opened {
+            Ok(store) => self.store = Some(store),
+            Err(error) => return broken(1, format!("the store does not open again: {error}")),
+        }
+        let recovered = self.store().recover().await;
+        match recovered {
+            Ok(recovered) => {
+                self.look(After::Reopened).await?;
+                check_recovered(&recovered, &self.model)
+            }
+            Err(error) => broken(18, format!("a sound store does not recover: {error}")),
+        }
+    }
+
+    /// Both ways to end a handle, one after the other.
+    pub(crate) async fn reopen_twice(&mut self) -> Checked {
+        self.reopen(Ending::Dropped).await?;
+        self.reopen(Ending::Closed).await
+    }
+
+    pub(crate) fn must_outlive_its_handle(&self) -> Checked {
+        match self.info.durability {
+            Durability::Volatile => {
+                Err(Halt::DoesNotApply("the store declares that it is volatile"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Opens the place a second time, beside the handle that is open.
+    pub(crate) async fn open_beside(&mut self) -> Result<Box<dyn Store>, LogError> {
+        let opened = self.place.open().await;
+        self.journal.note("open beside the open handle", &opened);
+        opened
+    }
+
+    /// A store with threads of its own may need a moment to let go.
+    async fn open_once_released(&mut self) -> Result<Box<dyn Store>, LogError> {
+        for _ in 0..RELEASE_TRIES {
+            match self.place.open().await {
+                Err(error) if error.kind == LogErrorKind::InUse => {
+                    std::thread::sleep(RELEASE_PAUSE);
+                }
+                opened => return opened,
+            }
+        }
+        self.place.open().await
+    }
+
+    pub(crate) async fn look(&mut self, after: After) -> Checked {
+        let sight = Sight::of(self.store()).await?;
+        sight.check(&self.model, after)
+    }
+}
+
+impl Journal {
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.lock().clone()
+    }
+
+    /// A check that panicked while it wrote a line leaves a list that is still worth reading.
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn note<T>(&self, asked: &str, said: &Result<T, LogError>) {
+        let said = match said {
+            Ok(_) => "Ok".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        self.lock().push(format!("{asked}: {said}"));
+    }
+}
+
+async fn by_verbs(store: &mut dyn Store, batch: &WriteBatch) -> Result<(), LogError> {
+    if let Some(hard_state) = batch.hard_state {
+        store.save_hard_state(hard_state).await?;
+    }
+    if let Some(boundary) = batch.reset {
+        store.reset(boundary).await?;
+    }
+    if let Some(cut) = batch.truncate_after {
+        store.truncate_after(cut).await?;
+    }
+    if !batch.append.is_empty() || *batch == WriteBatch::default() {
+        store.append(&batch.append).await?;
+    }
+    match batch.purge_upto {
+        Some(upto) => store.purge_upto(upto).await,
+        None => Ok(()),
+    }
+}
+
+fn check_answer(said: Result<(), LogError>, refusal: Option<Refusal>) -> Checked {
+    match (said, refusal) {
+        (Ok(()), None) => Ok(()),
+        (Ok(()), Some(refusal)) => {
+            let promise = match refusal {
+                Refusal::Gap { .. } | Refusal::FallingTerm { .. } => 5,
+                Refusal::HardStateGoesBack => 8,
+                _ => 16,
+            };
+            broken(promise, format!("Ok, for a request to be refused: {refusal}"))
+        }
+        (Err(error), Some(refusal)) => {
+            let is_refusal = matches!(error.kind, LogErrorKind::Refused(_));
+            promised(13, is_refusal, || format!("`{error}`, where it had to be: {refusal}"))
+        }
+        (Err(error), None) => match error.kind {
+            LogErrorKind::Refused(_) | LogErrorKind::Poisoned => {
+                broken(16, format!("an allowed request failed: {error}"))
+            }
+            _ => broken(13, format!("an allowed request failed: {error}")),
+        },
+    }
+}
+
+fn check_found<T: PartialEq>(
+    said: Result<T, LogError>,
+    wanted: Result<T, Vec<LogErrorKind>>,
+    words: impl Fn(&T) -> String,
+) -> Checked<Option<T>> {
+    match (said, wanted) {
+        (Ok(found), Ok(wanted)) if found == wanted => Ok(Some(found)),
+        (Ok(found), Ok(wanted)) => {
+            broken(10, format!("returned [{}], not [{}]", words(&found), words(&wanted)))
+        }
+        (Err(error), Ok(wanted)) => {
+            broken(10, format!("`{error}`, where [{}] had to come", words(&wanted)))
+        }
+        (Err(error), Err(errors)) if errors.iter().any(|kind| is_same(&error.kind, kind)) => {
+            Ok(None)
+        }
+        (Err(error), Err(errors)) => {
+            broken(13, format!("`{error}`, where it had to be: {}", errors[0]))
+        }
+        (Ok(found), Err(errors)) => {
+            broken(13, format!("returned [{}], where it had to be: {}", words(&found), errors[0]))
+        }
+    }
+}
+
+/// Any refusal is as good as another: of two reasons a store may name either.
+fn is_same(found: &LogErrorKind, wanted: &LogErrorKind) -> bool {
+    let refused = |kind: &LogErrorKind| matches!(kind, LogErrorKind::Refused(_));
+    found == wanted || (refused(found) && refused(wanted))
+}
+
+/// What to hold a store to after a batch: its last verb decides.
+fn after(batch: &WriteBatch, refused: bool) -> After {
+    match batch {
+        _ if refused => After::Refused,
+        WriteBatch { purge_upto: Some(_), .. } => After::Purged,
+        batch if !batch.append.is_empty() => After::Appended,
+        WriteBatch { truncate_after: Some(_), .. } => After::Cut,
+        WriteBatch { reset: Some(_), .. } => After::Reset,
+        _ => After::Saved,
+    }
+}
+
+fn in_words(batch: &WriteBatch) -> String {
+    let mut words = Vec::new();
+    let mut say = |verb: &str, what: Option<&dyn fmt::Display>| {
+        words.extend(what.map(|what| format!("{verb} {what}")));
+    };
+    say("save", batch.hard_state.as_ref().map(|it| it as &dyn fmt::Display));
+    say("reset to", batch.reset.as_ref().map(|it| it as &dyn fmt::Display));
+    say("truncate after", batch.truncate_after.as_ref().map(|it| it as &dyn fmt::Display));
+    let ids: Vec<String> = batch.append.iter().map(|entry| entry.id.to_string()).collect();
+    let ids = ids.join(" ");
+    say("append", (!ids.is_empty()).then_some(&ids as &dyn fmt::Display));
+    say("purge up to", batch.purge_upto.as_ref().map(|it| it as &dyn fmt::Display));
+    say("hint commit", batch.commit_hint.as_ref().map(|it| it as &dyn fmt::Display));
+    if words.is_empty() { "write nothing".to_owned() } else { words.join(", ") }
+}

@@ -1,0 +1,85 @@
+//! Cutting the suffix of a log.
+
+use raft_core::storage::WriteBatch;
+
+use super::report::Checked;
+use super::samples::{entries, hard_state, id, index};
+use super::subject::Subject;
+
+/// One entry, some, all; and the log goes on behind the cut.
+pub async fn what_is_cut_is_gone(log: &mut Subject) -> Checked {
+    log.append(entries(1..=10, 1)).await?;
+    for cut in [9, 5, 4] {
+        log.truncate_after(index(cut)).await?;
+        log.read(cut, cut + 2, u64::MAX).await?;
+        log.term(cut + 1).await?;
+    }
+    log.append(entries(5..=6, 2)).await?;
+    log.truncate_after(index(0)).await?;
+    log.append(entries(1..=2, 3)).await
+}
+
+/// At or past the end nothing happens, in an empty log too.
+pub async fn past_the_end_nothing_happens(log: &mut Subject) -> Checked {
+    log.truncate_after(index(0)).await?;
+    log.truncate_after(index(7)).await?;
+    log.append(entries(1..=3, 1)).await?;
+    log.truncate_after(index(3)).await?;
+    log.truncate_after(index(4)).await?;
+    log.truncate_after(index(1 << 40)).await?;
+    log.append(entries(4..=4, 1)).await
+}
+
+/// What a snapshot replaced cannot be cut.
+pub async fn below_the_boundary_it_is_refused(log: &mut Subject) -> Checked {
+    log.append(entries(1..=9, 1)).await?;
+    log.purge_upto(id(4, 1)).await?;
+    log.truncate_after(index(3)).await?;
+    log.truncate_after(index(0)).await?;
+    log.truncate_after(index(4)).await?;
+    log.append(entries(5..=5, 2)).await?;
+    log.reset(id(8, 2)).await?;
+    log.truncate_after(index(7)).await
+}
+
+/// A follower of a struggling cluster writes one index many times over.
+pub async fn one_index_is_rewritten_again_and_again(log: &mut Subject) -> Checked {
+    log.append(entries(1..=3, 1)).await?;
+    for term in 2..30 {
+        log.truncate_after(index(3 + term % 3)).await?;
+        let next = log.model.last().index.get() + 1;
+        log.append(entries(next..=next + term % 4, term)).await?;
+        let batch = WriteBatch {
+            truncate_after: Some(index(3)),
+            ..WriteBatch::of_entries(entries(4..=5 + term % 5, term))
+        };
+        log.change(batch).await?;
+    }
+    log.read(1, 5, u64::MAX).await.map(|_| ())
+}
+
+/// Hard state, truncation and append of one batch, in this order.
+pub async fn a_batch_cuts_before_it_appends(log: &mut Subject) -> Checked {
+    log.append(entries(1..=6, 1)).await?;
+    let batch = |cut, append| WriteBatch {
+        hard_state: Some(hard_state(cut + 10, 1)),
+        truncate_after: Some(index(cut)),
+        append,
+        ..WriteBatch::default()
+    };
+    log.change(batch(2, entries(3..=4, 2))).await?;
+    log.change(batch(4, entries(5..=9, 2))).await?;
+    log.change(batch(9, Vec::new())).await?;
+    log.change(batch(90, entries(10..=10, 2))).await
+}
+
+/// A batch whose append does not fit its truncation is refused; where a batch is one unit, nothing
+/// of it stays.
+pub async fn a_refusal_leaves_the_batch_undone(log: &mut Subject) -> Checked {
+    log.append(entries(1..=6, 1)).await?;
+    let batch =
+        WriteBatch { truncate_after: Some(index(3)), ..WriteBatch::of_entries(entries(5..=6, 2)) };
+    log.change(batch).await?;
+    let next = log.model.last().index.get() + 1;
+    log.append(entries(next..=next, 2)).await
+}

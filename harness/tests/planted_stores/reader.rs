@@ -1,0 +1,91 @@
+//! The reader of a planted store.
+
+use std::ops::Range;
+
+use async_trait::async_trait;
+use raft_core::storage::{LogError, LogErrorKind, LogOp, LogReader, Refusal};
+use raft_core::types::{Entry, LogIndex, Term};
+
+use crate::bug::Bug;
+use crate::store::{SharedPlatter, check_inside, lock, term_of};
+
+pub struct PlantedReader {
+    pub platter: SharedPlatter,
+    pub bug: Option<Bug>,
+}
+
+impl PlantedReader {
+    fn range(&self, range: &Range<LogIndex>) -> Result<Range<LogIndex>, LogErrorKind> {
+        let bounds = lock(&self.platter).bounds();
+        match (check_inside(bounds, range), self.bug) {
+            (Err(LogErrorKind::Unavailable { last }), Some(Bug::ReadIsSilentlyShort)) => {
+                Ok(range.start..last.next().max(range.start))
+            }
+            (Err(LogErrorKind::Compacted { .. }), Some(Bug::PurgedReadsAsAbsent)) => {
+                Err(LogErrorKind::Unavailable { last: bounds.last.index })
+            }
+            (Err(kind), _) => Err(kind),
+            (Ok(()), _) => Ok(range.clone()),
+        }
+    }
+
+    fn gather(&self, range: Range<LogIndex>, max_bytes: u64) -> Result<Vec<Entry>, LogErrorKind> {
+        let disk = lock(&self.platter);
+        check_inside(disk.bounds(), &range).or_else(|kind| match self.bug {
+            Some(Bug::RacingReaderCriesDamage) => Err(LogErrorKind::Corrupt { index: None }),
+            Some(Bug::ReadIsSilentlyShort) => Ok(()),
+            _ => Err(kind),
+        })?;
+        let mut found = Vec::new();
+        let mut bytes = 0;
+        for entry in disk.entries.iter().filter(|entry| range.contains(&entry.id.index)) {
+            let mut entry = entry.clone();
+            bytes += entry.size();
+            if bytes > max_bytes {
+                match self.bug {
+                    Some(Bug::ReadIgnoresMaxBytes) => {}
+                    Some(Bug::ReadSplitsAnEntry) => {
+                        let room = max_bytes + entry.size() - bytes;
+                        entry.payload.truncate(room as usize);
+                        found.push(entry);
+                        break;
+                    }
+                    Some(Bug::ReadOfNoBytesReturnsNothing) => break,
+                    _ if !found.is_empty() => break,
+                    _ => {}
+                }
+            }
+            found.push(entry);
+        }
+        Ok(found)
+    }
+}
+
+#[async_trait]
+impl LogReader for PlantedReader {
+    async fn read(
+        &mut self,
+        range: Range<LogIndex>,
+        max_bytes: u64,
+    ) -> Result<Vec<Entry>, LogError> {
+        let fail = |kind| LogError::new(LogOp::Read, kind);
+        if range.end < range.start && self.bug != Some(Bug::ReadBackwardsIsEmpty) {
+            return Err(LogError::refused(LogOp::Read, Refusal::InvertedRange));
+        }
+        if range.is_empty() {
+            return Ok(Vec::new());
+        }
+        let range = self.range(&range).map_err(fail)?;
+        // The log may move between the look at the bounds and the read.
+        std::thread::yield_now();
+        self.gather(range, max_bytes).map_err(fail)
+    }
+
+    async fn term(&mut self, index: LogIndex) -> Result<Term, LogError> {
+        let disk = lock(&self.platter);
+        if self.bug == Some(Bug::TermOfTheBoundaryIsForgotten) && index == disk.boundary.index {
+            return Ok(Term::ZERO);
+        }
+        term_of(&disk, index).map_err(|kind| LogError::new(LogOp::Read, kind))
+    }
+}

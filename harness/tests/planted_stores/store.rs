@@ -1,0 +1,374 @@
+//! A plain store in memory, correct unless a bug is planted in it.
+//!
+//! It is written apart from the model and from the memory log, so that the three can disagree.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use async_trait::async_trait;
+use raft_core::storage::{Detects, Durability, LogBounds, LogError, LogErrorKind, LogOp};
+use raft_core::storage::{LogReader, WriteBatch};
+use raft_core::storage::{LogStore, Recovered, Refusal, StableStore, Store, StoreInfo, Tail};
+use raft_core::types::{Entry, EntryId, HardState, Identity, LogIndex, Term, TermRun};
+
+use crate::bug::Bug;
+use crate::reader::PlantedReader;
+
+/// What outlives the handles.
+#[derive(Clone, Default)]
+pub struct Platter {
+    pub boundary: EntryId,
+    pub entries: Vec<Entry>,
+    hard_state: HardState,
+    identity: Option<Identity>,
+    hint: LogIndex,
+    /// What a bug brings back when the store is opened again.
+    ghosts: Vec<Entry>,
+    is_open: bool,
+}
+
+pub type SharedPlatter = Arc<Mutex<Platter>>;
+
+/// One handle.
+pub struct PlantedStore {
+    platter: SharedPlatter,
+    bug: Option<Bug>,
+    is_poisoned: bool,
+}
+
+pub fn lock(platter: &SharedPlatter) -> MutexGuard<'_, Platter> {
+    platter.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+impl PlantedStore {
+    pub fn open(platter: &SharedPlatter, bug: Option<Bug>) -> Result<PlantedStore, LogError> {
+        let mut disk = lock(platter);
+        if disk.is_open && bug != Some(Bug::TwoOpeners) {
+            return Err(LogError::new(LogOp::Open, LogErrorKind::InUse));
+        }
+        disk.is_open = true;
+        disk.reopen(bug);
+        Ok(PlantedStore { platter: platter.clone(), bug, is_poisoned: false })
+    }
+
+    fn has(&self, bug: Bug) -> bool {
+        self.bug == Some(bug)
+    }
+
+    /// Runs one verb: all of it, or, if it is refused, nothing.
+    fn run(
+        &mut self,
+        op: LogOp,
+        verb: impl FnOnce(&mut Platter, Option<Bug>) -> Result<(), Refusal>,
+    ) -> Result<(), LogError> {
+        if self.is_poisoned {
+            return Err(LogError::new(op, LogErrorKind::Poisoned));
+        }
+        let mut disk = lock(&self.platter);
+        let before = disk.clone();
+        verb(&mut disk, self.bug).map_err(|refusal| {
+            if self.bug != Some(Bug::RefusedBatchIsHalfDone) {
+                *disk = before;
+            }
+            self.is_poisoned = self.bug == Some(Bug::RefusalPoisons);
+            LogError::refused(op, refusal)
+        })
+    }
+}
+
+impl Drop for PlantedStore {
+    fn drop(&mut self) {
+        lock(&self.platter).is_open = false;
+    }
+}
+
+impl Platter {
+    pub fn bounds(&self) -> LogBounds {
+        let last = self.entries.last().map_or(self.boundary, |entry| entry.id);
+        LogBounds { boundary: self.boundary, last }
+    }
+
+    pub fn entry(&self, index: LogIndex) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.id.index == index)
+    }
+
+    fn reopen(&mut self, bug: Option<Bug>) {
+        let ghosts = std::mem::take(&mut self.ghosts);
+        match bug {
+            Some(Bug::EmptyLogForgetsItsBoundary) if self.entries.is_empty() => {
+                self.boundary = EntryId::ZERO;
+            }
+            Some(Bug::PurgedEntriesComeBack) if !ghosts.is_empty() => {
+                let first = ghosts[0].id;
+                self.boundary = EntryId::new(first.term, first.index.prev());
+                self.entries.splice(0..0, ghosts);
+            }
+            Some(Bug::TruncationIsNotPersistent) => {
+                let next = self.bounds().last.index.next();
+                self.entries.extend(ghosts.into_iter().skip_while(|ghost| ghost.id.index < next));
+            }
+            Some(Bug::VoteIsForgottenAtReopening) => self.hard_state.vote = None,
+            Some(Bug::OnlyTheFirstEntryIsFound) => self.entries.truncate(1),
+            Some(Bug::LastAppendIsNotPersistent) => {
+                self.entries.pop();
+            }
+            _ => {}
+        }
+    }
+
+    fn apply(&mut self, batch: &WriteBatch, bug: Option<Bug>) -> Result<(), Refusal> {
+        if let Some(hard_state) = batch.hard_state {
+            self.save(hard_state, bug)?;
+        }
+        if let Some(boundary) = batch.reset {
+            self.reset(boundary, bug);
+        }
+        if bug == Some(Bug::WriteAppendsBeforeItCuts) {
+            self.append(&batch.append, bug)?;
+        }
+        if let Some(cut) = batch.truncate_after {
+            self.truncate(cut, bug)?;
+        }
+        if bug != Some(Bug::WriteAppendsBeforeItCuts) {
+            self.append(&batch.append, bug)?;
+        }
+        if let Some(upto) = batch.purge_upto {
+            self.purge(upto, bug)?;
+        }
+        self.hint = self.hint.max(batch.commit_hint.unwrap_or_default());
+        Ok(())
+    }
+
+    fn save(&mut self, new: HardState, bug: Option<Bug>) -> Result<(), Refusal> {
+        if !self.hard_state.may_become(new) && bug != Some(Bug::HardStateGoesBack) {
+            return Err(Refusal::HardStateGoesBack);
+        }
+        self.hard_state = new;
+        Ok(())
+    }
+
+    fn reset(&mut self, boundary: EntryId, bug: Option<Bug>) {
+        match bug {
+            Some(Bug::ResetKeepsHigherEntries) => {
+                self.entries.retain(|entry| entry.id.index > boundary.index);
+            }
+            _ => self.entries.clear(),
+        }
+        if bug == Some(Bug::ResetForgetsTheHardState) {
+            self.hard_state = HardState::default();
+        }
+        self.ghosts.clear();
+        self.boundary = boundary;
+    }
+
+    fn truncate(&mut self, cut: LogIndex, bug: Option<Bug>) -> Result<(), Refusal> {
+        let boundary = self.boundary;
+        if cut < boundary.index && bug != Some(Bug::TruncationBelowTheBoundary) {
+            return Err(Refusal::TruncateBelowBoundary { boundary });
+        }
+        let last_kept = match bug {
+            Some(Bug::TruncationKeepsOneTooMany) => cut.next(),
+            _ => cut,
+        };
+        let kept = self.entries.partition_point(|entry| entry.id.index <= last_kept);
+        let gone = self.entries.split_off(kept);
+        if bug == Some(Bug::TruncationIsNotPersistent) {
+            self.ghosts = gone;
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, entries: &[Entry], bug: Option<Bug>) -> Result<(), Refusal> {
+        assert!(
+            bug != Some(Bug::Panics) || entries.iter().all(|entry| entry.size() < 1 << 20),
+            "planted: an entry larger than the buffer"
+        );
+        for (at, entry) in entries.iter().enumerate() {
+            self.check_place(entry.id, at, bug)?;
+            self.entries.push(self.as_kept(entry, bug));
+        }
+        Ok(())
+    }
+
+    fn check_place(&mut self, id: EntryId, at: usize, bug: Option<Bug>) -> Result<(), Refusal> {
+        let (expected, found) = (self.bounds().last.index.next(), id.index);
+        let is_excused = match bug {
+            Some(Bug::GapIsAccepted) => at == 0 && found > expected,
+            Some(Bug::HoleInsideAnAppendIsAccepted) => at > 0 && found > expected,
+            Some(Bug::OverwritesWithoutTruncation) if found > self.boundary.index => {
+                self.entries.retain(|entry| entry.id.index < found);
+                found < expected
+            }
+            _ => false,
+        };
+        if found != expected && !is_excused {
+            return Err(Refusal::Gap { expected, found });
+        }
+        if id.term < self.bounds().last.term && bug != Some(Bug::FallingTermIsAccepted) {
+            return Err(Refusal::FallingTerm { id });
+        }
+        Ok(())
+    }
+
+    fn as_kept(&self, entry: &Entry, bug: Option<Bug>) -> Entry {
+        let mut kept = entry.clone();
+        if bug == Some(Bug::TrailingZerosAreLost) {
+            let zeros = kept.payload.iter().rev().take_while(|byte| **byte == 0).count();
+            kept.payload.truncate(kept.payload.len() - zeros);
+        }
+        if bug == Some(Bug::KindIsForgotten) {
+            kept.kind = raft_core::types::EntryKind::Command;
+        }
+        kept
+    }
+
+    fn purge(&mut self, upto: EntryId, bug: Option<Bug>) -> Result<(), Refusal> {
+        if upto.index <= self.boundary.index {
+            if bug == Some(Bug::PurgeGoesBack) {
+                self.boundary = upto;
+            }
+            return Ok(());
+        }
+        match self.entry(upto.index).map(|entry| entry.id) {
+            None if bug == Some(Bug::PurgeBeyondTheEnd) => {}
+            None => return Err(Refusal::PurgeBeyondLast { last: self.bounds().last }),
+            Some(found) if found != upto && bug != Some(Bug::PurgeIgnoresTheTerm) => {
+                return Err(Refusal::OtherTerm { found });
+            }
+            Some(_) => {}
+        }
+        let kept = self.entries.partition_point(|entry| entry.id.index <= upto.index);
+        let gone: Vec<Entry> = self.entries.drain(..kept).collect();
+        if bug == Some(Bug::PurgedEntriesComeBack) {
+            self.ghosts = gone;
+        }
+        self.boundary = upto;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl LogStore for PlantedStore {
+    fn bounds(&self) -> LogBounds {
+        lock(&self.platter).bounds()
+    }
+
+    async fn append(&mut self, entries: &[Entry]) -> Result<(), LogError> {
+        self.run(LogOp::Append, |disk, bug| disk.append(entries, bug))
+    }
+
+    async fn truncate_after(&mut self, index: LogIndex) -> Result<(), LogError> {
+        self.run(LogOp::Truncate, |disk, bug| disk.truncate(index, bug))
+    }
+
+    async fn purge_upto(&mut self, upto: EntryId) -> Result<(), LogError> {
+        self.run(LogOp::Purge, |disk, bug| disk.purge(upto, bug))
+    }
+
+    async fn reset(&mut self, boundary: EntryId) -> Result<(), LogError> {
+        self.run(LogOp::Reset, |disk, bug| {
+            disk.reset(boundary, bug);
+            Ok(())
+        })
+    }
+
+    fn reader(&self) -> Box<dyn LogReader> {
+        let platter = match self.has(Bug::ReaderShowsThePast) {
+            true => Arc::new(Mutex::new(lock(&self.platter).clone())),
+            false => self.platter.clone(),
+        };
+        Box::new(PlantedReader { platter, bug: self.bug })
+    }
+}
+
+#[async_trait]
+impl StableStore for PlantedStore {
+    async fn load_identity(&mut self) -> Result<Option<Identity>, LogError> {
+        Ok(lock(&self.platter).identity)
+    }
+
+    async fn save_identity(&mut self, identity: &Identity) -> Result<(), LogError> {
+        self.run(LogOp::Identity, |disk, bug| match disk.identity {
+            Some(own) if own != *identity && bug != Some(Bug::IdentityIsOverwritten) => {
+                Err(Refusal::OtherIdentity)
+            }
+            _ => {
+                disk.identity = Some(*identity);
+                Ok(())
+            }
+        })
+    }
+
+    async fn load_hard_state(&mut self) -> Result<HardState, LogError> {
+        Ok(lock(&self.platter).hard_state)
+    }
+
+    async fn save_hard_state(&mut self, hard_state: HardState) -> Result<(), LogError> {
+        self.run(LogOp::HardState, |disk, bug| disk.save(hard_state, bug))
+    }
+}
+
+#[async_trait]
+impl Store for PlantedStore {
+    fn info(&self) -> StoreInfo {
+        StoreInfo {
+            backend: "planted".into(),
+            durability: Durability::ProcessCrash,
+            atomic_batch: true,
+            may_block: false,
+            detects: Detects::Nothing,
+            sync_verb: "none".into(),
+            format_version: 1,
+        }
+    }
+
+    async fn write(&mut self, batch: WriteBatch) -> Result<(), LogError> {
+        self.run(LogOp::Write, |disk, bug| disk.apply(&batch, bug))
+    }
+
+    async fn recover(&mut self) -> Result<Recovered, LogError> {
+        let disk = lock(&self.platter).clone();
+        let mut term_runs: Vec<TermRun> = Vec::new();
+        let mut memberships = Vec::new();
+        for entry in &disk.entries {
+            let EntryId { term, index } = entry.id;
+            if term_runs.last().map(|run| run.term) != Some(term) {
+                term_runs.push(TermRun { first: index, term });
+            }
+            let decoded = raft_core::storage::record::decode_membership(&entry.payload);
+            if let (raft_core::types::EntryKind::Membership, Ok(membership)) = (entry.kind, decoded)
+            {
+                memberships.push((index, membership));
+            }
+        }
+        if self.has(Bug::MembershipIsNotRecovered) {
+            memberships.clear();
+        }
+        let highest = match self.has(Bug::HintAboveTheEnd) {
+            true => disk.hint,
+            false => disk.hint.min(disk.bounds().last.index),
+        };
+        let (bounds, hard_state, tail) = (disk.bounds(), disk.hard_state, Tail::Clean);
+        Ok(Recovered { bounds, hard_state, term_runs, memberships, commit_hint: highest, tail })
+    }
+}
+
+/// What a reader needs to know of a range.
+pub fn check_inside(bounds: LogBounds, range: &Range<LogIndex>) -> Result<(), LogErrorKind> {
+    let LogBounds { boundary, last } = bounds;
+    match () {
+        () if range.start <= boundary.index => Err(LogErrorKind::Compacted { boundary }),
+        () if range.end > last.index.next() => Err(LogErrorKind::Unavailable { last: last.index }),
+        () => Ok(()),
+    }
+}
+
+/// The term at an index, where there is one.
+pub fn term_of(disk: &Platter, index: LogIndex) -> Result<Term, LogErrorKind> {
+    if index == disk.boundary.index {
+        return Ok(disk.boundary.term);
+    }
+    check_inside(disk.bounds(), &(index..index.next()))?;
+    let entry = disk.entry(index);
+    entry.map(|entry| entry.id.term).ok_or(LogErrorKind::Corrupt { index: Some(index) })
+}

@@ -1,0 +1,96 @@
+//! The simulator, at the size of a debug build: nothing is found where nothing is wrong, planted
+//! bugs are found, and a seed repeats itself.
+//!
+//! The large run is the program's: `cargo run --release --package harness --example sim -- --help`.
+
+#[path = "../examples/sim/disks.rs"]
+mod disks;
+
+use harness::sim::{Chance, Mark, Marks, Planted, Report, Settings, StoreBug, run};
+
+/// One seed on one kind of store.
+fn live(store: &str, settings: Settings) -> Report {
+    let disks = |member, chance: Chance| disks::blank(store, member, chance).expect("a store");
+    run(settings, &disks)
+}
+
+#[test]
+fn nothing_is_found_where_nothing_is_wrong() {
+    let mut marks = Marks::default();
+    for (seed, store) in (1..=30).zip(disks::STORES.iter().cycle()) {
+        let report = live(store, Settings::new(seed, 4_000));
+        assert_eq!(report.found, None, "seed {seed} on {store}");
+        assert!(report.operations > 0, "seed {seed} on {store} did nothing");
+        marks.add(&report.marks);
+    }
+    let frequent = [
+        Mark::CrashBeforeEntriesDurable,
+        Mark::UnsyncedWriteLost,
+        Mark::UntoldWriteKept,
+        Mark::SplitVote,
+        Mark::OldTermDelivered,
+        Mark::ArchiveDelivered,
+        Mark::ForwardAnswered,
+        Mark::FollowerRead,
+        Mark::ColdFetch,
+    ];
+    for mark in frequent {
+        assert!(marks.count(mark) > 0, "{mark:?} never happened:\n{marks}");
+    }
+}
+
+#[test]
+fn a_seed_repeats_itself() {
+    for store in disks::STORES {
+        let [first, second] = [(); 2].map(|()| live(store, Settings::new(7, 3_000)));
+        assert_eq!(first.hash, second.hash, "on {store}");
+        assert_eq!((first.inputs, &first.marks), (second.inputs, &second.marks), "on {store}");
+        let other = live(store, Settings::new(8, 3_000));
+        assert_ne!(first.hash, other.hash, "on {store}");
+    }
+}
+
+#[test]
+fn a_failure_is_found_at_the_same_input_again() {
+    let mut settings = Settings::new(1, 4_000);
+    settings.planted = Some(Planted::Store(StoreBug::DurableSaidBeforeSync));
+    let [first, second] = [(); 2].map(|()| live("memory", settings.clone()).found);
+    assert!(first.is_some());
+    assert_eq!(first, second);
+}
+
+#[test]
+fn bugs_around_the_store_are_found() {
+    for bug in StoreBug::ALL {
+        hunt(Planted::Store(bug), 60);
+    }
+}
+
+/// The other planted bugs take more inputs than a debug build has time for; the program hunts them.
+#[cfg(feature = "mutants")]
+#[test]
+fn bugs_that_break_promises_are_found() {
+    use raft_core::consensus::Mutant;
+    use raft_node::pump::PumpBug;
+    let quick = [
+        Planted::Core(Mutant::VoteBeforeDurable),
+        Planted::Core(Mutant::CandidateAsksBeforeDurable),
+        Planted::Core(Mutant::AckBeforeSync),
+        Planted::Core(Mutant::HeartbeatReportsVerified),
+        Planted::Core(Mutant::LeaderCountsBeforeSync),
+        Planted::Core(Mutant::VoteForgottenOnStepDown),
+        Planted::Pump(PumpBug::ReadServedBeforeApplied),
+        Planted::Pump(PumpBug::UnansweredForwardFailed),
+    ];
+    quick.into_iter().for_each(|bug| hunt(bug, 20));
+}
+
+fn hunt(bug: Planted, seeds: u64) {
+    let found = (1..=seeds).find_map(|seed| {
+        let mut settings = Settings::new(seed, 10_000);
+        settings.planted = Some(bug);
+        live("memory", settings).found
+    });
+    let found = found.unwrap_or_else(|| panic!("{bug} was not found in {seeds} seeds"));
+    println!("{bug}: {} ({} inputs)", found.violation, found.inputs);
+}

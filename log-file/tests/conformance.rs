@@ -1,0 +1,29 @@
+//! The conformance suite on the file log with small segments, and on it split with a memory log.
+
+use std::path::Path;
+
+use harness::conformance::in_dir;
+use log_file::{FileLog, FileLogConfig};
+use log_memory::{MemoryDisk, MemoryLog, SyncMode};
+use raft_core::storage::{LogError, Split, Store};
+
+harness::conformance!(file, in_dir(async |dir| open(dir)));
+
+harness::conformance!(file_with_votes_in_memory, {
+    let disk = MemoryDisk::new(SyncMode::EachWrite);
+    in_dir(async move |dir| Ok(split(open(dir)?, MemoryLog::open(&disk)?)))
+});
+
+harness::conformance!(memory_with_votes_in_a_file, {
+    let disk = MemoryDisk::new(SyncMode::EachWrite);
+    in_dir(async move |dir| Ok(split(MemoryLog::open(&disk)?, open(dir)?)))
+});
+
+fn open(dir: &Path) -> Result<FileLog, LogError> {
+    FileLog::open(FileLogConfig { segment_bytes: 16 << 10, ..FileLogConfig::new(dir) })
+}
+
+fn split<L: Store, S: Store>(log: L, stable: S) -> Split<L, S> {
+    let stable_info = stable.info();
+    Split::new(log, stable, stable_info)
+}

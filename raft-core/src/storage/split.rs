@@ -1,0 +1,138 @@
+//! Two stores of different kinds, used as one: entries in the one, identity and votes in the other.
+//!
+//! A batch costs two syncs, and is not one unit: the hard state is durable before the log is
+//! touched, so a crash between the two leaves the hard state ahead of the entries, never behind
+//! (P4). The log half is given the rest of the batch in one piece.
+//!
+//! The identity is written to both halves, the stable one first. A log half with an identity that
+//! the stable half does not have means that the halves do not belong together, or that the stable
+//! one was lost; a member that went on then could vote twice (L7), so this is refused by name.
+//!
+//! Absent: parallel syncs of the two halves. They would allow entries ahead of the hard state.
+
+use alloc::boxed::Box;
+use alloc::format;
+
+use async_trait::async_trait;
+
+use super::{LogBounds, LogError, LogOp, LogReader, LogStore, Recovered, Refusal};
+use super::{StableStore, Store, StoreInfo, WriteBatch};
+use crate::types::{Entry, EntryId, HardState, Identity, LogIndex};
+
+/// A log store and a stable store that make one [`Store`].
+#[derive(Debug)]
+pub struct Split<L, S> {
+    log: L,
+    stable: S,
+    stable_info: StoreInfo,
+}
+
+impl<L: Store, S: StableStore> Split<L, S> {
+    /// Puts the halves together. The log half declares itself; a stable store that is no more than
+    /// that has no way to, so `stable_info` declares it.
+    pub fn new(log: L, stable: S, stable_info: StoreInfo) -> Split<L, S> {
+        Split { log, stable, stable_info }
+    }
+
+    /// Refuses halves that do not belong together; gives their identity.
+    async fn matching_identity(&mut self) -> Result<Option<Identity>, LogError> {
+        let stable = self.stable.load_identity().await?;
+        match self.log.load_identity().await? {
+            None => Ok(stable),
+            same if same == stable => Ok(stable),
+            Some(other) => Err(LogError::refused(LogOp::Identity, Refusal::OtherIdentity)
+                .at(format!("the log half of a split store, which belongs to {other}"))),
+        }
+    }
+}
+
+#[async_trait]
+impl<L: Store, S: StableStore> LogStore for Split<L, S> {
+    fn bounds(&self) -> LogBounds {
+        self.log.bounds()
+    }
+
+    async fn append(&mut self, entries: &[Entry]) -> Result<(), LogError> {
+        self.log.append(entries).await
+    }
+
+    async fn truncate_after(&mut self, index: LogIndex) -> Result<(), LogError> {
+        self.log.truncate_after(index).await
+    }
+
+    async fn purge_upto(&mut self, upto: EntryId) -> Result<(), LogError> {
+        self.log.purge_upto(upto).await
+    }
+
+    async fn reset(&mut self, boundary: EntryId) -> Result<(), LogError> {
+        self.log.reset(boundary).await
+    }
+
+    fn reader(&self) -> Box<dyn LogReader> {
+        self.log.reader()
+    }
+}
+
+#[async_trait]
+impl<L: Store, S: StableStore> StableStore for Split<L, S> {
+    async fn load_identity(&mut self) -> Result<Option<Identity>, LogError> {
+        self.matching_identity().await
+    }
+
+    async fn save_identity(&mut self, identity: &Identity) -> Result<(), LogError> {
+        self.matching_identity().await?;
+        self.stable.save_identity(identity).await?;
+        self.log.save_identity(identity).await
+    }
+
+    async fn load_hard_state(&mut self) -> Result<HardState, LogError> {
+        self.stable.load_hard_state().await
+    }
+
+    async fn save_hard_state(&mut self, hard_state: HardState) -> Result<(), LogError> {
+        self.stable.save_hard_state(hard_state).await
+    }
+}
+
+#[async_trait]
+impl<L: Store, S: StableStore> Store for Split<L, S> {
+    fn info(&self) -> StoreInfo {
+        let (log, stable) = (self.log.info(), &self.stable_info);
+        StoreInfo {
+            backend: format!("{}+{}", log.backend, stable.backend).into(),
+            durability: log.durability.min(stable.durability),
+            atomic_batch: false,
+            may_block: log.may_block || stable.may_block,
+            detects: log.detects.min(stable.detects),
+            sync_verb: format!("{}, {}", log.sync_verb, stable.sync_verb).into(),
+            format_version: log.format_version,
+        }
+    }
+
+    async fn write(&mut self, mut batch: WriteBatch) -> Result<(), LogError> {
+        if let Some(hard_state) = batch.hard_state.take() {
+            self.stable.save_hard_state(hard_state).await?;
+        }
+        // A hint alone is passed on too: what it costs is the log half's business.
+        match batch == WriteBatch::default() {
+            true => Ok(()),
+            false => self.log.write(batch).await,
+        }
+    }
+
+    async fn recover(&mut self) -> Result<Recovered, LogError> {
+        self.matching_identity().await?;
+        let hard_state = self.stable.load_hard_state().await?;
+        let recovered = self.log.recover().await?;
+        match recovered.hard_state.may_become(hard_state) {
+            true => Ok(Recovered { hard_state, ..recovered }),
+            // The log half was used on its own and voted; its vote must not be forgotten.
+            false => Err(LogError::refused(LogOp::Open, Refusal::HardStateGoesBack)
+                .at(format!("the log half of a split store, with {}", recovered.hard_state))),
+        }
+    }
+
+    async fn close(&mut self) -> Result<(), LogError> {
+        self.log.close().await
+    }
+}

@@ -1,0 +1,72 @@
+//! Random traces: whatever happened, a cluster whose network and disks are good again agrees soon.
+//!
+//! No golden outputs here: the laws are checked after each step, and at the end `converge` asks for
+//! one leader, equal and committed logs, and no read without an answer. It fails too where members
+//! talk without an end. A failure prints the trace, which can be cut down and kept as a golden one.
+
+use proptest::prelude::*;
+
+use super::runner::{self, Outcome, Planted, Script};
+
+/// One line of misfortune in a cluster of `nodes`.
+fn misfortune(nodes: u64) -> impl Strategy<Value = String> {
+    let one = move || 1..=nodes;
+    prop_oneof![
+        6 => one().prop_map(|n| format!("deliver to={n}")),
+        6 => (one(), one()).prop_map(|(n, m)| format!("deliver from={n} to={m} count=1")),
+        6 => one().prop_map(|n| format!("durable {n}")),
+        2 => (one(), 1u64..12).prop_map(|(n, seq)| format!("durable {n} upto={seq}")),
+        3 => one().prop_map(|n| format!("drop to={n}")),
+        3 => one().prop_map(|n| format!("keep to={n} count=1")),
+        3 => one().prop_map(|n| format!("copy from={n}")),
+        3 => one().prop_map(|n| format!("late to={n}")),
+        4 => (one(), 1u64..40).prop_map(|(n, ticks)| format!("tick {n} {ticks}")),
+        2 => (1u64..30).prop_map(|ticks| format!("tick all {ticks}")),
+        4 => one().prop_map(|n| format!("campaign {n}")),
+        4 => (one(), 1u64..4).prop_map(|(n, count)| format!("propose {n} {count}")),
+        3 => (one(), any::<u64>()).prop_map(|(n, name)| format!("read {n} {name}")),
+        2 => one().prop_map(|n| format!("crash {n}")),
+        1 => one().prop_map(|n| format!("crash {n} kept")),
+        3 => one().prop_map(|n| format!("restart {n}")),
+        1 => (one(), one()).prop_map(|(n, m)| format!("partition {n} {m}")),
+        1 => Just("heal".to_string()),
+        1 => Just("stabilize".to_string()),
+        1 => one().prop_map(|n| format!("hold {n}")),
+        2 => one().prop_map(|n| format!("fetch {n}")),
+        1 => one().prop_map(|n| format!("fetch {n} dropped")),
+    ]
+}
+
+fn trace() -> impl Strategy<Value = String> {
+    let settings = prop_oneof![
+        4 => Just(""),
+        1 => Just(" prevote=off"),
+        1 => Just(" quorum=off"),
+        2 => Just(" inflight=3 append=2"),
+        1 => Just(" inflight_bytes=2 stall=20"),
+    ];
+    (1u64..=5, settings).prop_flat_map(|(nodes, settings)| {
+        prop::collection::vec(misfortune(nodes), 0..120).prop_map(move |lines| {
+            let lines: String = lines.iter().map(|line| format!("maybe {line}\n")).collect();
+            let again: String = (1..=nodes).map(|n| format!("restart {n}\n")).collect();
+            let cluster = format!("cluster nodes={nodes} timers=default{settings}");
+            format!("# A random trace.\n{cluster}\n{lines}{again}maybe late\nconverge\n---\n")
+        })
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 400,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn a_cluster_agrees_once_its_misfortunes_end(text in trace()) {
+        let script = Script::parse(&text).expect("a claim and a block");
+        if let Outcome::Broke { line, why } = runner::run(&script, Planted::default()) {
+            prop_assert!(false, "line {line}: {why}\n{text}");
+        }
+    }
+}
