@@ -1,4 +1,4 @@
-//! A Raft engine whose log you choose: memory, flat file, or a store of your own.
+//! A Raft engine whose log you choose: memory, flat file, SQLite, or a store of your own.
 //!
 //! A replicated counter, whole:
 //!
@@ -36,8 +36,8 @@
 //! | you bring | or take |
 //! |---|---|
 //! | an [`Application`] (types) or a [`StateMachine`] (bytes) | |
-//! | a [`Store`](storage::Store) | [`LogConfig`]: `memory` and `file`, each behind a feature of
-//! that name
+//! | a [`Store`](storage::Store) | [`LogConfig`]: `memory`, `file` and `sqlite`, each behind a
+//! feature of that name
 //! |
 //! | a [`Transport`] | [`TcpTransport`], [`InProcessNetwork`] |
 //!

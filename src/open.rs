@@ -23,6 +23,12 @@ pub enum LogConfig {
         /// The directory of the log's files.
         dir: std::path::PathBuf,
     },
+    /// In an SQLite database in this directory, which is made if it is missing.
+    #[cfg(feature = "sqlite")]
+    Sqlite {
+        /// The directory of the database.
+        dir: std::path::PathBuf,
+    },
 }
 
 /// Why a log could not be opened.
@@ -59,7 +65,8 @@ impl LogConfig {
     pub fn compiled() -> Vec<&'static str> {
         let memory = cfg!(feature = "memory").then_some("memory");
         let file = cfg!(feature = "file").then_some("file");
-        memory.into_iter().chain(file).collect()
+        let sqlite = cfg!(feature = "sqlite").then_some("sqlite");
+        memory.into_iter().chain(file).chain(sqlite).collect()
     }
 
     /// The log that a backend's name means, with its files, if it has any, in `dir`.
@@ -69,6 +76,8 @@ impl LogConfig {
             "memory" => Ok(LogConfig::Memory),
             #[cfg(feature = "file")]
             "file" => Ok(LogConfig::File { dir: dir.as_ref().to_owned() }),
+            #[cfg(feature = "sqlite")]
+            "sqlite" => Ok(LogConfig::Sqlite { dir: dir.as_ref().to_owned() }),
             _ => Err(unavailable(name, dir.as_ref())),
         }
     }
@@ -81,6 +90,8 @@ impl LogConfig {
             LogConfig::Memory => false,
             #[cfg(feature = "file")]
             LogConfig::File { .. } => true,
+            #[cfg(feature = "sqlite")]
+            LogConfig::Sqlite { .. } => true,
         }
     }
 
@@ -93,6 +104,11 @@ impl LogConfig {
             LogConfig::File { ref dir } => {
                 let config = log_file::FileLogConfig::new(dir);
                 Ok(Box::new(log_file::FileLog::open(config)?))
+            }
+            #[cfg(feature = "sqlite")]
+            LogConfig::Sqlite { ref dir } => {
+                let config = log_sqlite::SqliteLogConfig::new(dir);
+                Ok(Box::new(log_sqlite::SqliteLog::open(config)?))
             }
         }
     }

@@ -52,8 +52,10 @@ const JOBS: &[Job] = &[
     job("kontiki, no feature", Always, Alone("kontiki", "")),
     job("kontiki, memory alone", Always, Alone("kontiki", "memory")),
     job("kontiki, file alone", Always, Alone("kontiki", "file")),
+    job("kontiki, sqlite alone", Always, Alone("kontiki", "sqlite")),
     job("cli, memory alone", Always, Alone("kontiki-cli", "memory")),
     job("cli, file alone", Always, Alone("kontiki-cli", "file")),
+    job("cli, sqlite alone", Always, Alone("kontiki-cli", "sqlite")),
     job("tests", Always, Cargo("test --workspace --all-targets", &[])),
     job("doc tests", Always, Cargo("test --workspace --doc", &[])),
     job(

@@ -1,0 +1,24 @@
+//! What a user may choose about an SQLite log.
+
+use std::path::PathBuf;
+
+/// How large the write-ahead log grows before its pages are copied into the database, unless told
+/// otherwise.
+pub const DEFAULT_CHECKPOINT_BYTES: u64 = 4 << 20;
+
+/// How an SQLite log is laid out and run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SqliteLogConfig {
+    /// The directory, which holds nothing but this log. Created if it is not there.
+    pub dir: PathBuf,
+    /// About how many bytes the write-ahead log gathers before a checkpoint. A checkpoint costs two
+    /// syncs, and the log begins again at its front, over blocks that are written already.
+    pub checkpoint_bytes: u64,
+}
+
+impl SqliteLogConfig {
+    /// The defaults, in this directory.
+    pub fn new(dir: impl Into<PathBuf>) -> SqliteLogConfig {
+        SqliteLogConfig { dir: dir.into(), checkpoint_bytes: DEFAULT_CHECKPOINT_BYTES }
+    }
+}

@@ -1,0 +1,199 @@
+//! SQLite: the tables, the settings, and what its errors mean.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use raft_core::storage::{LogError, LogErrorKind, LogOp};
+use raft_core::types::{Entry, EntryId, EntryKind, LogIndex, Term};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags, Row};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::directory::{DATABASE_NAME, Directory, NEW_DATABASE_NAME};
+use crate::recover::APPLICATION_ID;
+use crate::state::{FORMAT_VERSION, State};
+use crate::wal::PAGE_BYTES;
+
+/// The tables, in the order of their root pages: the state's is page 2.
+const TABLES: [&str; 2] = [
+    "CREATE TABLE state (one INTEGER PRIMARY KEY, record BLOB NOT NULL) STRICT",
+    "CREATE TABLE log (idx INTEGER PRIMARY KEY, term INTEGER NOT NULL, kind INTEGER NOT NULL, \
+     hash INTEGER NOT NULL, head INTEGER NOT NULL, payload BLOB NOT NULL) STRICT",
+];
+/// How long to wait for another connection, which can only be a person's.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// A write-ahead log that one giant batch made longer than this is cut when it begins again.
+const WAL_BYTES_KEPT: i64 = 64 << 20;
+
+/// A row of the log: an entry, and what vouches for it.
+pub(crate) struct StoredRow {
+    pub(crate) id: EntryId,
+    kind: i64,
+    hash: u64,
+    head: i64,
+    pub(crate) payload_bytes: u64,
+}
+
+impl StoredRow {
+    /// What is stored beside an entry's payload.
+    pub(crate) fn of(entry: &Entry, directory: u64) -> StoredRow {
+        let mut row = StoredRow {
+            id: entry.id,
+            kind: i64::from(entry.kind.number()),
+            hash: xxh3_64(&entry.payload),
+            head: 0,
+            payload_bytes: entry.size(),
+        };
+        row.head = row.checksum(directory);
+        row
+    }
+
+    /// The first columns: idx, term, kind, hash, head, and then the payload's length.
+    pub(crate) fn read(row: &Row<'_>, payload_bytes: u64) -> rusqlite::Result<StoredRow> {
+        let number = |column| row.get::<_, i64>(column).map(|number| number as u64);
+        let id = EntryId::new(Term::new(number(1)?), LogIndex::new(number(0)?));
+        let (kind, hash, head) = (row.get(2)?, number(3)?, row.get(4)?);
+        Ok(StoredRow { id, kind, hash, head, payload_bytes })
+    }
+
+    /// The five numbers that are stored.
+    pub(crate) fn columns(&self) -> [i64; 5] {
+        let EntryId { term, index } = self.id;
+        [index.get() as i64, term.get() as i64, self.kind, self.hash as i64, self.head]
+    }
+
+    /// The entry's kind, if the row's numbers are what was stored.
+    pub(crate) fn checked_kind(&self, directory: u64) -> Option<EntryKind> {
+        let kind = u8::try_from(self.kind).ok().and_then(EntryKind::from_number)?;
+        (self.head == self.checksum(directory)).then_some(kind)
+    }
+
+    /// The entry, if all of it is what was stored.
+    pub(crate) fn checked_entry(&self, directory: u64, payload: &[u8]) -> Option<Entry> {
+        let kind = self.checked_kind(directory)?;
+        let is_whole = xxh3_64(payload) == self.hash;
+        is_whole.then(|| Entry::new(self.id, kind, Bytes::copy_from_slice(payload)))
+    }
+
+    fn checksum(&self, directory: u64) -> i64 {
+        let EntryId { term, index } = self.id;
+        let numbers =
+            [directory, index.get(), term.get(), self.kind as u64, self.payload_bytes, self.hash];
+        let add = |sum, number: u64| crc32c::crc32c_append(sum, &number.to_le_bytes());
+        i64::from(numbers.into_iter().fold(0, add))
+    }
+}
+
+/// Makes a database without entries under another name, and renames it when it is whole.
+pub(crate) fn create(directory: &Directory) -> Result<(), LogError> {
+    let path = directory.path(NEW_DATABASE_NAME);
+    let make = || {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        let database = Connection::open_with_flags(&path, flags)?;
+        database.pragma_update(None, "page_size", PAGE_BYTES as i64)?;
+        database.pragma_update(None, "auto_vacuum", "NONE")?;
+        database.pragma_update(None, "application_id", APPLICATION_ID)?;
+        database.pragma_update(None, "user_version", FORMAT_VERSION)?;
+        configure_writer(&database)?;
+        let random: [u8; 8] = database.query_row("SELECT randomblob(8)", [], |row| row.get(0))?;
+        let state = State::blank(u64::from_le_bytes(random));
+        for table in TABLES {
+            database.execute(table, [])?;
+        }
+        database.execute("INSERT INTO state VALUES (1, ?1)", [state.encode()])?;
+        // The last connection of an ordinary database copies all pages into it, and syncs it.
+        database.close().map_err(|(_, error)| error)
+    };
+    let made = make();
+    made.map_err(|error| failed(LogOp::Open, &directory.place(NEW_DATABASE_NAME), error))?;
+    directory.rename(NEW_DATABASE_NAME, DATABASE_NAME)
+}
+
+/// Opens the writer's connection, and checks that SQLite sees the state that the files hold.
+pub(crate) fn open_writer(directory: &Directory, state: &State) -> Result<Connection, LogError> {
+    let place = directory.place(DATABASE_NAME);
+    let open = || {
+        let path = directory.path(DATABASE_NAME);
+        let database = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        configure_writer(&database)?;
+        let has_tables = tables(&database)? == TABLES;
+        let seen = has_tables.then(|| load_state(&database)).transpose()?.flatten();
+        Ok((database, seen))
+    };
+    let (database, seen) = open().map_err(|error| failed(LogOp::Open, &place, error))?;
+    match seen == Some(*state) {
+        true => Ok(database),
+        false => Err(directory.corrupt(format!("{place}: SQLite does not see what was synced"))),
+    }
+}
+
+/// Opens a connection for reading beside the writer.
+pub(crate) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
+    let database = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    database.pragma_update(None, "mmap_size", 0)?;
+    Ok(database)
+}
+
+fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
+    let database = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    // The write-ahead log stays as it is at the end: it is evidence, and written blocks.
+    database.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    database.busy_timeout(PATIENCE)?;
+    database.pragma_update(None, "cell_size_check", true)?;
+    Ok(database)
+}
+
+fn configure_writer(database: &Connection) -> rusqlite::Result<()> {
+    database.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))?;
+    database.pragma_update(None, "synchronous", "FULL")?;
+    database.pragma_update(None, "fullfsync", true)?;
+    database.pragma_update(None, "checkpoint_fullfsync", true)?;
+    let number = |row: &Row<'_>| row.get::<_, i64>(0);
+    // A checkpoint inside a commit would hide its errors, so the store runs them itself.
+    database.pragma_update_and_check(None, "wal_autocheckpoint", 0, number)?;
+    database.pragma_update_and_check(None, "journal_size_limit", WAL_BYTES_KEPT, number)?;
+    database.pragma_update(None, "temp_store", "MEMORY")?;
+    database.pragma_update(None, "mmap_size", 0)
+}
+
+fn tables(database: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut query = database.prepare("SELECT sql FROM sqlite_schema ORDER BY rootpage")?;
+    query.query_map([], |row| row.get(0))?.collect()
+}
+
+/// The state record, if it is sound.
+pub(crate) fn load_state(database: &Connection) -> rusqlite::Result<Option<State>> {
+    let mut query = database.prepare_cached("SELECT record FROM state WHERE one = 1")?;
+    query.query_row([], |row| Ok(State::decode(row.get_ref(0)?.as_blob().unwrap_or_default())))
+}
+
+/// Copies what the write-ahead log gathered into the database, as far as no reader is in the way.
+/// Whether it got to the end.
+pub(crate) fn checkpoint(database: &Connection) -> rusqlite::Result<bool> {
+    let mut checkpoint = database.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?;
+    checkpoint.query_row([], |row| {
+        let [busy, frames, copied] = [row.get(0)?, row.get(1)?, row.get::<_, i64>(2)?];
+        Ok(busy == 0 && frames == copied)
+    })
+}
+
+/// What an error of SQLite means to the log.
+pub(crate) fn failed(op: LogOp, place: &str, error: rusqlite::Error) -> LogError {
+    let kind = match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => corrupt(None),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) if op == LogOp::Open => {
+            LogErrorKind::InUse
+        }
+        // A schema or a format that SQLite does not understand, in a file that was sound once.
+        Some(ErrorCode::Unknown) if matches!(op, LogOp::Open | LogOp::Read) => corrupt(None),
+        Some(_) => LogErrorKind::Io,
+        // A value of another type than was stored, or no value.
+        None => corrupt(None),
+    };
+    LogError::new(op, kind).because(error).at(place)
+}
+
+fn corrupt(index: Option<LogIndex>) -> LogErrorKind {
+    LogErrorKind::Corrupt { index }
+}

@@ -1,0 +1,150 @@
+//! The directory of a log: its names, its lock, and the calls that make names durable.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use raft_core::storage::{LogError, LogErrorKind, LogOp};
+use rustix::fs::{FlockOperation, flock};
+
+use crate::proof::Proof;
+
+/// The database.
+pub(crate) const DATABASE_NAME: &str = "log.db";
+/// Its write-ahead log; SQLite chooses the name.
+pub(crate) const WAL_NAME: &str = "log.db-wal";
+/// A database that is being made.
+pub(crate) const NEW_DATABASE_NAME: &str = "new.db";
+/// How far the log is known to be synced.
+pub(crate) const PROOF_NAME: &str = "proof";
+
+const SHARED_MEMORY_NAME: &str = "log.db-shm";
+const NEW_PROOF_NAME: &str = "new.proof";
+const LOCK_NAME: &str = "lock";
+const KEPT_NAMES: [&str; 5] = [DATABASE_NAME, WAL_NAME, SHARED_MEMORY_NAME, PROOF_NAME, LOCK_NAME];
+/// What a crash may leave of something that was being made.
+const PASSING_NAMES: [&str; 5] =
+    [NEW_DATABASE_NAME, "new.db-wal", "new.db-shm", "new.db-journal", NEW_PROOF_NAME];
+
+/// A locked directory. The lock goes with the value.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Directory {
+    /// Makes the directory if it is missing, locks it, refuses one that holds strange files, and
+    /// removes what a crash left unfinished.
+    pub(crate) fn open(path: &Path) -> Result<Directory, LogError> {
+        let failed = |error| LogError::io(LogOp::Open, error).at(path.display().to_string());
+        make(path).map_err(failed)?;
+        // An absolute path is never taken for a URI, whatever the directory is called.
+        let path = &fs::canonicalize(path).map_err(failed)?;
+        let directory = Directory { path: path.clone(), _lock: lock(path)? };
+        for entry in fs::read_dir(path).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
+            if PASSING_NAMES.contains(&name.as_str()) {
+                fs::remove_file(path.join(&name)).map_err(|error| directory.io(&name, error))?;
+            } else if !KEPT_NAMES.contains(&name.as_str()) {
+                return Err(LogError::new(LogOp::Open, LogErrorKind::Format)
+                    .at(format!("{}, which is no file of an SQLite log", directory.place(&name))));
+            }
+        }
+        Ok(directory)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    pub(crate) fn place(&self, name: &str) -> String {
+        self.path(name).display().to_string()
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.path(name).exists()
+    }
+
+    /// A file, for reading and writing; `None` if it is not there.
+    pub(crate) fn file(&self, name: &str) -> Result<Option<File>, LogError> {
+        match OpenOptions::new().read(true).write(true).open(self.path(name)) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.io(name, error)),
+        }
+    }
+
+    /// Makes creations and renamings durable.
+    pub(crate) fn sync_names(&self) -> Result<(), LogError> {
+        let synced = File::open(&self.path).and_then(|directory| directory.sync_all());
+        synced.map_err(|error| self.io("", error))
+    }
+
+    pub(crate) fn rename(&self, from: &str, to: &str) -> Result<(), LogError> {
+        let renamed = fs::rename(self.path(from), self.path(to));
+        renamed.map_err(|error| self.io(to, error))?;
+        self.sync_names()
+    }
+
+    /// The proof that was written last, if one was.
+    pub(crate) fn proof(&self) -> Result<Option<Proof>, LogError> {
+        let Some(mut file) = self.file(PROOF_NAME)? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(|error| self.io(PROOF_NAME, error))?;
+        match Proof::decode(&bytes) {
+            Some(proof) => Ok(Some(proof)),
+            None => Err(self.corrupt(format!("{}, offset 0", self.place(PROOF_NAME)))),
+        }
+    }
+
+    /// Writes a proof; durable when it returns `Ok`.
+    pub(crate) fn write_proof(&self, proof: &Proof) -> Result<(), LogError> {
+        let write = || {
+            let mut file = File::create(self.path(NEW_PROOF_NAME))?;
+            file.write_all(&proof.encode())?;
+            file.sync_all()
+        };
+        write().map_err(|error| self.io(NEW_PROOF_NAME, error))?;
+        self.rename(NEW_PROOF_NAME, PROOF_NAME)
+    }
+
+    pub(crate) fn corrupt(&self, place: String) -> LogError {
+        LogError::new(LogOp::Open, LogErrorKind::Corrupt { index: None }).at(place)
+    }
+
+    pub(crate) fn io(&self, name: &str, error: io::Error) -> LogError {
+        LogError::io(LogOp::Open, error).at(self.place(name))
+    }
+}
+
+/// Makes a directory, each missing part of the way to it durable.
+fn make(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    make(parent)?;
+    match fs::create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => File::open(parent)?.sync_all(),
+    }
+}
+
+fn lock(path: &Path) -> Result<File, LogError> {
+    let place = path.join(LOCK_NAME).display().to_string();
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    let file = options.open(path.join(LOCK_NAME));
+    let file = file.map_err(|error| LogError::io(LogOp::Open, error).at(place.clone()))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            Err(LogError::new(LogOp::Open, LogErrorKind::InUse).at(place))
+        }
+        Err(error) => Err(LogError::io(LogOp::Open, error).at(place)),
+    }
+}

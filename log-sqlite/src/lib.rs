@@ -1,0 +1,31 @@
+//! The SQLite log: a table of entries and a record of everything else, one transaction per batch.
+//!
+//! SQLite runs with a write-ahead log and a sync at each commit, votes and truncations included.
+//! The layout is specified in `docs/formats/log-sqlite.md`. Where to begin reading:
+//!
+//! - `log` is the store: opening, the verbs of the contract, closing;
+//! - `check` refuses what the contract refuses; `writer` runs the transactions, `reader` reads
+//!   beside it, `view` is what of the log is in memory;
+//! - `database` holds the tables and SQLite's settings, `state` and `proof` are records of bytes;
+//! - `directory`, `wal`, `recover` and `load` are the way from files back to a log. The first three
+//!   look at the files before SQLite does, which would pass over damage in silence.
+//!
+//! Absent: repair of damaged entries from peers, and a second process at the same database. People
+//! may look into it with SQLite's own tools while no member runs; they must not write.
+
+mod check;
+mod config;
+mod database;
+mod directory;
+mod load;
+mod log;
+mod proof;
+mod reader;
+mod recover;
+mod state;
+mod view;
+mod wal;
+mod writer;
+
+pub use config::{DEFAULT_CHECKPOINT_BYTES, SqliteLogConfig};
+pub use log::SqliteLog;

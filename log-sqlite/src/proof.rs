@@ -1,0 +1,50 @@
+//! The proof: a small file that says up to where the log is known to be synced.
+//!
+//! It is written anew, under another name first, whenever a log was opened and when it is closed in
+//! good order. So it is never torn: a proof whose bytes do not fit is damage.
+
+use crate::state::FORMAT_VERSION;
+
+/// The length of the file.
+pub(crate) const PROOF_BYTES: usize = 48;
+
+const MAGIC: [u8; 8] = *b"KTKPROOF";
+const CHECKSUM: usize = 44;
+
+/// How far the log is known to be synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Proof {
+    /// The random number of the log.
+    pub(crate) directory: u64,
+    /// The last batch that is proven.
+    pub(crate) batch: u64,
+    /// The salt of the write-ahead log, 0 if there was none.
+    pub(crate) salt: u64,
+    /// How many of its frames are proven.
+    pub(crate) frames: u64,
+}
+
+impl Proof {
+    pub(crate) fn encode(&self) -> [u8; PROOF_BYTES] {
+        let mut bytes = [0; PROOF_BYTES];
+        bytes[..8].copy_from_slice(&MAGIC);
+        bytes[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        let numbers = [self.directory, self.batch, self.salt, self.frames];
+        for (place, number) in bytes[12..CHECKSUM].chunks_exact_mut(8).zip(numbers) {
+            place.copy_from_slice(&number.to_le_bytes());
+        }
+        let checksum = crc32c::crc32c(&bytes[..CHECKSUM]);
+        bytes[CHECKSUM..].copy_from_slice(&checksum.to_le_bytes());
+        bytes
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Proof> {
+        let bytes: &[u8; PROOF_BYTES] = bytes.try_into().ok()?;
+        let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
+        let is_sound = bytes[..8] == MAGIC
+            && bytes[8..12] == FORMAT_VERSION.to_le_bytes()
+            && bytes[CHECKSUM..] == crc32c::crc32c(&bytes[..CHECKSUM]).to_le_bytes();
+        let [directory, batch, salt, frames] = [12, 20, 28, 36].map(number);
+        is_sound.then_some(Proof { directory, batch, salt, frames })
+    }
+}

@@ -1,0 +1,148 @@
+//! Reads entries beside the writer, on a connection of its own.
+//!
+//! One read is one short transaction: the bounds and the entries are of one moment, so a read that
+//! races with a truncation, a purge or a reset sees the log before or after it, never between
+//! (P12). All readers of a store share the connection, which the store closes with itself.
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use async_trait::async_trait;
+use raft_core::storage::{LogError, LogErrorKind, LogOp, LogReader, Refusal};
+use raft_core::types::{Entry, LogIndex, Term};
+use rusqlite::{Connection, OptionalExtension};
+
+use crate::database::{StoredRow, failed, load_state, open_reader};
+use crate::view::{SharedView, check_inside};
+
+/// The connection that all readers of a store share.
+pub(crate) struct ReadConnection {
+    path: PathBuf,
+    state: Mutex<ConnectionState>,
+}
+
+enum ConnectionState {
+    /// Nobody has read yet.
+    Unused,
+    Open(Connection),
+    /// The store is gone.
+    Closed,
+}
+
+impl ReadConnection {
+    pub(crate) fn new(path: PathBuf) -> ReadConnection {
+        ReadConnection { path, state: Mutex::new(ConnectionState::Unused) }
+    }
+
+    /// Ends all reading; whoever reads on is told so.
+    pub(crate) fn close(&self) {
+        *self.lock() = ConnectionState::Closed;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ConnectionState> {
+        self.state.lock().expect("no reader panics")
+    }
+
+    fn place(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn failed(&self, error: rusqlite::Error) -> LogError {
+        failed(LogOp::Read, &self.place(), error)
+    }
+
+    /// The entries of a range that is not empty, all of one moment.
+    fn read(&self, range: &Range<LogIndex>, max_bytes: u64) -> Result<Vec<Entry>, LogError> {
+        let mut state = self.lock();
+        if let ConnectionState::Unused = *state {
+            let connection = open_reader(&self.path).map_err(|error| self.failed(error))?;
+            *state = ConnectionState::Open(connection);
+        }
+        let ConnectionState::Open(connection) = &*state else {
+            return Err(LogError::io(LogOp::Read, "the store was closed").at(self.place()));
+        };
+        let moment = connection.unchecked_transaction().map_err(|error| self.failed(error))?;
+        self.read_now(&moment, range, max_bytes)
+    }
+
+    fn read_now(
+        &self,
+        moment: &Connection,
+        range: &Range<LogIndex>,
+        max_bytes: u64,
+    ) -> Result<Vec<Entry>, LogError> {
+        let state = load_state(moment).map_err(|error| self.failed(error))?;
+        let Some(state) = state else {
+            let kind = LogErrorKind::Corrupt { index: None };
+            return Err(LogError::new(LogOp::Read, kind).at(self.place()));
+        };
+        check_inside(state.bounds, range.start, range.end.prev())?;
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        let mut at = range.start;
+        while at < range.end {
+            let entry = self.entry(moment, state.directory, at)?;
+            bytes += entry.size();
+            if bytes > max_bytes && !entries.is_empty() {
+                break;
+            }
+            entries.push(entry);
+            at = at.next();
+        }
+        Ok(entries)
+    }
+
+    fn entry(
+        &self,
+        moment: &Connection,
+        directory: u64,
+        index: LogIndex,
+    ) -> Result<Entry, LogError> {
+        let find = || {
+            let sql = "SELECT idx, term, kind, hash, head, payload FROM log WHERE idx = ?1";
+            let mut query = moment.prepare_cached(sql)?;
+            let found = query.query_row([index.get() as i64], |row| {
+                let payload = row.get_ref(5)?.as_blob().unwrap_or_default();
+                let stored = StoredRow::read(row, payload.len() as u64)?;
+                Ok(stored.checked_entry(directory, payload).filter(|it| it.id.index == index))
+            });
+            found.optional().map(Option::flatten)
+        };
+        find().map_err(|error| self.failed(error))?.ok_or_else(|| {
+            LogError::new(LogOp::Read, LogErrorKind::Corrupt { index: Some(index) })
+                .at(format!("{}, table log, idx {index}", self.place()))
+        })
+    }
+}
+
+pub(crate) struct SqliteReader {
+    connection: Arc<ReadConnection>,
+    view: SharedView,
+}
+
+impl SqliteReader {
+    pub(crate) fn new(connection: Arc<ReadConnection>, view: SharedView) -> SqliteReader {
+        SqliteReader { connection, view }
+    }
+}
+
+#[async_trait]
+impl LogReader for SqliteReader {
+    async fn read(
+        &mut self,
+        range: Range<LogIndex>,
+        max_bytes: u64,
+    ) -> Result<Vec<Entry>, LogError> {
+        if range.end < range.start {
+            return Err(LogError::refused(LogOp::Read, Refusal::InvertedRange));
+        }
+        match range.is_empty() {
+            true => Ok(Vec::new()),
+            false => self.connection.read(&range, max_bytes),
+        }
+    }
+
+    async fn term(&mut self, index: LogIndex) -> Result<Term, LogError> {
+        self.view.read().expect("no writer panics").term(index)
+    }
+}

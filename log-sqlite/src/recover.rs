@@ -1,0 +1,198 @@
+//! From files back to a log: what may be believed, and what must be made durable first.
+//!
+//! Everything here happens before SQLite opens the database, and changes nothing while there is
+//! doubt, so that the evidence of damage stays where it is.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use raft_core::storage::{LogError, LogErrorKind, LogOp, Tail};
+
+use crate::directory::{DATABASE_NAME, Directory, PROOF_NAME, WAL_NAME};
+use crate::proof::Proof;
+use crate::state::{FORMAT_VERSION, State};
+use crate::wal::{Front, PAGE_BYTES, STATE_PAGE, WalScan, frame_offset, scan, scan_nothing};
+
+/// Of the database's header: what every file of SQLite begins with.
+const SQLITE_MAGIC: &[u8; 16] = b"SQLite format 3\0";
+/// Of the database's header: whose file it is ("KTKL").
+pub(crate) const APPLICATION_ID: i32 = 0x4b54_4b4c;
+
+const USER_VERSION_AT: usize = 60;
+const APPLICATION_ID_AT: usize = 68;
+const COPY_BYTES: usize = 1 << 18;
+
+/// What the files hold, made durable.
+pub(crate) struct Recovery {
+    /// What SQLite must show, too.
+    pub(crate) state: State,
+    pub(crate) tail: Tail,
+}
+
+/// Looks at the files of a log that is there, and makes durable what they show.
+pub(crate) fn recover(directory: &Directory) -> Result<Recovery, LogError> {
+    let database = check_header(directory)?;
+    let wal = directory.file(WAL_NAME)?;
+    let scan = scan_of(directory, wal.as_ref())?;
+    let state = latest_state(directory, &scan, &database)?;
+    let proof = directory.proof()?;
+    check_wal(directory, &scan, &state)?;
+    check_proof(directory, &scan, &state, proof.as_ref())?;
+    if let Some(wal) = &wal {
+        let from = proven_end(&scan, proof.as_ref());
+        make_durable(wal, from, scan.end()).map_err(|error| directory.io(WAL_NAME, error))?;
+    }
+    directory.sync_names()?;
+    let proven = proof_of(&scan, &state);
+    if proof != Some(proven) {
+        directory.write_proof(&proven)?;
+    }
+    let place = format!("{}, offset {}", directory.place(WAL_NAME), scan.end());
+    let tail = if scan.is_torn { Tail::TornDiscarded { place } } else { Tail::Clean };
+    Ok(Recovery { state, tail })
+}
+
+/// Records that all that the files hold is synced, which the caller knows.
+pub(crate) fn prove(directory: &Directory, state: &State) -> Result<(), LogError> {
+    let scan = scan_of(directory, directory.file(WAL_NAME)?.as_ref())?;
+    directory.write_proof(&proof_of(&scan, state))
+}
+
+fn proof_of(scan: &WalScan, state: &State) -> Proof {
+    let State { directory, batch, .. } = *state;
+    Proof { directory, batch, salt: scan.salt().unwrap_or(0), frames: scan.committed_frames }
+}
+
+fn scan_of(directory: &Directory, wal: Option<&File>) -> Result<WalScan, LogError> {
+    match wal {
+        Some(wal) => scan(wal).map_err(|error| directory.io(WAL_NAME, error)),
+        None => Ok(scan_nothing()),
+    }
+}
+
+/// Whether the database is one of ours, and of this version. Its header never changes where this
+/// looks.
+fn check_header(directory: &Directory) -> Result<File, LogError> {
+    let place = directory.place(DATABASE_NAME);
+    let Some(file) = directory.file(DATABASE_NAME)? else {
+        return Err(directory.corrupt(format!("{place}, which is missing")));
+    };
+    let mut header = [0; 100];
+    let read = file.read_exact_at(&mut header, 0);
+    let number = |at: usize| u32::from_be_bytes(header[at..at + 4].try_into().expect("4 bytes"));
+    let is_ours = header.starts_with(SQLITE_MAGIC)
+        && number(APPLICATION_ID_AT) == APPLICATION_ID as u32
+        && header[16..18] == (PAGE_BYTES as u16).to_be_bytes();
+    let format = LogError::new(LogOp::Open, LogErrorKind::Format);
+    match read {
+        Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => {
+            Err(directory.io(DATABASE_NAME, error))
+        }
+        Ok(()) if is_ours && number(USER_VERSION_AT) == FORMAT_VERSION => Ok(file),
+        Ok(()) if is_ours => {
+            Err(format.at(format!("{place}: version {}", number(USER_VERSION_AT))))
+        }
+        _ if directory.has(PROOF_NAME) => Err(directory.corrupt(format!("{place}, offset 0"))),
+        _ => Err(format.at(place)),
+    }
+}
+
+/// The state of the last whole transaction: in the write-ahead log, or in the database beneath it,
+/// whose own may be torn while the write-ahead log has a later one.
+fn latest_state(directory: &Directory, scan: &WalScan, database: &File) -> Result<State, LogError> {
+    let mut page = vec![0; PAGE_BYTES];
+    let offset = u64::from(STATE_PAGE - 1) * PAGE_BYTES as u64;
+    let read = database.read_exact_at(&mut page, offset);
+    if let Some(error) = read.err().filter(|it| it.kind() != io::ErrorKind::UnexpectedEof) {
+        return Err(directory.io(DATABASE_NAME, error));
+    }
+    let place = directory.place(DATABASE_NAME);
+    match (State::find(&page), scan.state) {
+        (Some(beneath), Some(above)) if beneath.directory != above.directory => {
+            let place = format!("{place}: it belongs to another log than {WAL_NAME}");
+            Err(directory.corrupt(place))
+        }
+        (beneath, above) => {
+            above.or(beneath).ok_or_else(|| directory.corrupt(format!("{place}, offset {offset}")))
+        }
+    }
+}
+
+/// Whether what lies behind the last whole transaction proves that the bad frame was whole once.
+///
+/// A batch is begun when the one before is synced, and the header of a write-ahead log is synced
+/// before its first frame is written.
+fn check_wal(directory: &Directory, scan: &WalScan, state: &State) -> Result<(), LogError> {
+    let place = directory.place(WAL_NAME);
+    if let Some(later) = scan.later_transaction {
+        let place = format!(
+            "{place}, offset {}: a later transaction, at offset {later}, proves that it was synced",
+            scan.broken_at
+        );
+        return Err(directory.corrupt(place));
+    }
+    let proving = state.batch + if scan.front == Front::Bad { 1 } else { 2 };
+    match scan.newest_beyond {
+        Some(newest) if newest >= proving => Err(directory.corrupt(format!(
+            "{place}, offset {}: batch {} was synced, since batch {newest} follows",
+            scan.broken_at,
+            state.batch + 1,
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn check_proof(
+    directory: &Directory,
+    scan: &WalScan,
+    state: &State,
+    proof: Option<&Proof>,
+) -> Result<(), LogError> {
+    let place = directory.place(PROOF_NAME);
+    let Some(proof) = proof else {
+        // A new log is whole before its first proof is written.
+        return match state.batch {
+            0 => Ok(()),
+            _ => Err(directory.corrupt(format!("{place}, which is missing"))),
+        };
+    };
+    if proof.directory != state.directory {
+        let place = format!("{place}: it belongs to another log than the database");
+        return Err(directory.corrupt(place));
+    }
+    let is_same_life = scan.salt() == Some(proof.salt);
+    if state.batch < proof.batch || (is_same_life && scan.committed_frames < proof.frames) {
+        return Err(directory.corrupt(format!(
+            "{}, offset {}: batch {} is there, batch {} was synced",
+            directory.place(WAL_NAME),
+            scan.broken_at,
+            state.batch,
+            proof.batch,
+        )));
+    }
+    Ok(())
+}
+
+/// Up to where the write-ahead log is known to be on the disk already.
+fn proven_end(scan: &WalScan, proof: Option<&Proof>) -> u64 {
+    match proof {
+        Some(proof) if scan.salt() == Some(proof.salt) => frame_offset(proof.frames),
+        _ => 0,
+    }
+}
+
+/// Writes the unproven part again, byte for byte, cuts off what is not part of the log, and syncs.
+/// After a failed sync the pages may be clean and the disk without them; only a new write helps.
+fn make_durable(wal: &File, from: u64, end: u64) -> io::Result<()> {
+    let mut bytes = vec![0; COPY_BYTES];
+    let mut at = from;
+    while at < end {
+        let part = &mut bytes[..COPY_BYTES.min((end - at) as usize)];
+        wal.read_exact_at(part, at)?;
+        wal.write_all_at(part, at)?;
+        at += part.len() as u64;
+    }
+    wal.set_len(end)?;
+    wal.sync_all()
+}

@@ -1,0 +1,159 @@
+//! Runs batches as transactions, and checkpoints between them.
+
+use std::sync::RwLockWriteGuard;
+
+use raft_core::storage::{LogError, LogOp, WriteBatch};
+use raft_core::types::{Entry, Identity, LogIndex};
+use rusqlite::{Connection, Params};
+
+use crate::check::Plan;
+use crate::database::{StoredRow, checkpoint, failed};
+use crate::state::State;
+use crate::view::{SharedView, View};
+use crate::wal::PAGE_BYTES;
+
+/// How many purged rows one transaction deletes at most, so that no write waits for a large purge.
+const DELETED_ROWS: u64 = 2048;
+/// About how many pages a transaction writes besides those that its payloads fill.
+const OTHER_PAGES: u64 = 3;
+
+/// What one transaction does.
+#[derive(Default)]
+pub(crate) struct Content<'a> {
+    pub(crate) plan: Plan,
+    pub(crate) entries: &'a [Entry],
+    pub(crate) commit_hint: LogIndex,
+    pub(crate) identity: Option<Identity>,
+}
+
+impl Content<'_> {
+    /// A batch, checked: what its plan says of it.
+    pub(crate) fn of(plan: Plan, batch: &WriteBatch) -> Content<'_> {
+        let commit_hint = batch.commit_hint.unwrap_or_default();
+        Content { plan, entries: &batch.append, commit_hint, identity: None }
+    }
+
+    /// Whether it changes nothing but the hint.
+    pub(crate) fn is_hint(&self) -> bool {
+        self.plan == Plan::default() && self.entries.is_empty() && self.identity.is_none()
+    }
+}
+
+/// The writer's connection, and the state after its last transaction.
+pub(crate) struct Writer {
+    database: Connection,
+    pub(crate) state: State,
+    place: String,
+    checkpoint_bytes: u64,
+    /// About how much the write-ahead log has grown since the last checkpoint.
+    grown_bytes: u64,
+}
+
+impl Writer {
+    pub(crate) fn new(
+        database: Connection,
+        state: State,
+        place: String,
+        checkpoint_bytes: u64,
+    ) -> Writer {
+        Writer { database, state, place, checkpoint_bytes, grown_bytes: 0 }
+    }
+
+    /// Runs one transaction; durable when it returns `Ok`. After an error nothing is known of it.
+    pub(crate) fn write(
+        &mut self,
+        op: LogOp,
+        content: &Content<'_>,
+        view: &SharedView,
+    ) -> Result<(), LogError> {
+        let state = next_state(self.state, content);
+        let run = self.transact(content, &state);
+        run.map_err(|error| failed(op, &self.place, error))?;
+        self.state = state;
+        show(content, view.write().expect("no reader panics"));
+        self.checkpoint_if_due(content).map_err(|error| failed(LogOp::Sync, &self.place, error))
+    }
+
+    fn transact(&self, content: &Content<'_>, state: &State) -> rusqlite::Result<()> {
+        self.run("BEGIN IMMEDIATE", [])?;
+        if content.plan.reset.is_some() {
+            self.run("DELETE FROM log", [])?;
+        }
+        if let Some(last) = content.plan.cut {
+            self.run("DELETE FROM log WHERE idx > ?1", [last.index.get() as i64])?;
+        }
+        for entry in content.entries {
+            self.insert(entry)?;
+        }
+        if state.oldest_row > self.state.oldest_row && content.plan.reset.is_none() {
+            let end = state.oldest_row.get() as i64;
+            self.run("DELETE FROM log WHERE idx < ?1", [end])?;
+        }
+        let changed = self.run("UPDATE state SET record = ?1 WHERE one = 1", [state.encode()])?;
+        if changed != 1 {
+            return Err(rusqlite::Error::StatementChangedRows(changed));
+        }
+        self.run("COMMIT", []).map(|_| ())
+    }
+
+    fn run(&self, sql: &str, values: impl Params) -> rusqlite::Result<usize> {
+        self.database.prepare_cached(sql)?.execute(values)
+    }
+
+    fn insert(&self, entry: &Entry) -> rusqlite::Result<usize> {
+        let [index, term, kind, hash, head] = StoredRow::of(entry, self.state.directory).columns();
+        let payload: &[u8] = &entry.payload;
+        let sql = "INSERT INTO log VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        self.run(sql, (index, term, kind, hash, head, payload))
+    }
+
+    fn checkpoint_if_due(&mut self, content: &Content<'_>) -> rusqlite::Result<()> {
+        let payload: u64 = content.entries.iter().map(Entry::size).sum();
+        self.grown_bytes += payload + OTHER_PAGES * PAGE_BYTES as u64;
+        if self.grown_bytes < self.checkpoint_bytes {
+            return Ok(());
+        }
+        // A reader in the way delays the rest, not the writer.
+        let is_whole = checkpoint(&self.database)?;
+        self.grown_bytes = if is_whole { 0 } else { self.checkpoint_bytes / 2 };
+        Ok(())
+    }
+}
+
+/// The state after a transaction.
+fn next_state(mut state: State, content: &Content<'_>) -> State {
+    let Plan { hard_state, reset, cut, purge } = content.plan;
+    state.batch += 1;
+    state.hard_state = hard_state.unwrap_or(state.hard_state);
+    state.identity = content.identity.or(state.identity);
+    if let Some(boundary) = reset {
+        state.bounds.boundary = boundary;
+        state.bounds.last = boundary;
+        state.oldest_row = boundary.index.next();
+        state.commit_hint = LogIndex::ZERO;
+    }
+    let appended = content.entries.last().map(|entry| entry.id);
+    state.bounds.last = appended.or(cut).unwrap_or(state.bounds.last);
+    state.bounds.boundary = purge.unwrap_or(state.bounds.boundary);
+    state.commit_hint = state.commit_hint.max(content.commit_hint);
+    let due = state.bounds.boundary.index.next();
+    state.oldest_row = due.min(state.oldest_row.plus(DELETED_ROWS));
+    state
+}
+
+/// Shows readers what was written.
+fn show(content: &Content<'_>, mut view: RwLockWriteGuard<'_, View>) {
+    let Plan { reset, cut, purge, .. } = content.plan;
+    if let Some(boundary) = reset {
+        *view = View::empty(boundary);
+    }
+    if let Some(last) = cut {
+        view.cut(last);
+    }
+    for entry in content.entries {
+        view.push(entry);
+    }
+    if let Some(boundary) = purge {
+        view.purge(boundary);
+    }
+}

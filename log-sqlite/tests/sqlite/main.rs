@@ -1,0 +1,9 @@
+//! The tests of the SQLite log.
+
+mod cost;
+mod crash;
+mod damage;
+mod fixture;
+mod life;
+mod model;
+mod samples;
