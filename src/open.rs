@@ -7,8 +7,11 @@ use std::path::Path;
 use raft_core::storage::{LogError, Store};
 use thiserror::Error;
 
-/// The backends of this project, and the feature that compiles each in.
-const KNOWN: [&str; 4] = ["memory", "file", "rocksdb", "sqlite"];
+/// The backends of this version; the feature of the same name compiles each in.
+const KNOWN: [&str; 3] = ["memory", "file", "sqlite"];
+
+/// The backends of a later version.
+const PLANNED: [&str; 1] = ["rocksdb"];
 
 /// A log to open.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +54,17 @@ pub enum OpenError {
     )]
     NotCompiledIn {
         /// The name, which is that of the feature too.
+        name: String,
+        /// The backends of this build.
+        compiled: Vec<&'static str>,
+    },
+    /// The backend is planned, and this version does not have it.
+    #[error(
+        "the log backend '{name}' is planned, and not in this version; this build has: {}",
+        .compiled.join(", ")
+    )]
+    Planned {
+        /// The name.
         name: String,
         /// The backends of this build.
         compiled: Vec<&'static str>,
@@ -117,8 +131,9 @@ impl LogConfig {
 /// Why no log goes by this name here.
 fn unavailable(name: &str, _dir: &Path) -> OpenError {
     let (compiled, owned) = (LogConfig::compiled(), name.to_owned());
-    match KNOWN.contains(&name) {
-        true => OpenError::NotCompiledIn { name: owned, compiled },
-        false => OpenError::Unknown { name: owned, compiled },
+    match name {
+        _ if KNOWN.contains(&name) => OpenError::NotCompiledIn { name: owned, compiled },
+        _ if PLANNED.contains(&name) => OpenError::Planned { name: owned, compiled },
+        _ => OpenError::Unknown { name: owned, compiled },
     }
 }

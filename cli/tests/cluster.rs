@@ -384,7 +384,9 @@ fn what_is_wrong_is_named_with_what_to_do() {
     let unknown = failure(&["up", "--backend", "flies"]);
     assert!(unknown.contains("'flies'") && unknown.contains("memory"), "{unknown}");
     let is_absent = |name: &&str| *name != "sqlite" || !cfg!(feature = "sqlite");
-    for known in ["rocksdb", "sqlite"].into_iter().filter(is_absent) {
+    let planned = failure(&["up", "--backend", "rocksdb"]);
+    assert!(planned.contains("'rocksdb' is planned"), "{planned}");
+    for known in ["sqlite"].into_iter().filter(is_absent) {
         let absent = failure(&["up", "--backend", known]);
         assert!(absent.contains(&format!("--features {known}")), "{absent}");
         let absent = failure(&[

@@ -27,7 +27,8 @@ pub struct NodeStatus {
     pub tail_bytes: u64,
     /// Why it stopped, if its log failed.
     pub stopped: Option<String>,
-    /// Whether it stopped because acknowledged bytes are damaged: started again, it would stop again.
+    /// Whether it stopped because acknowledged bytes are damaged: started again, it would stop
+    /// again.
     pub damaged: bool,
     /// Whether it has ended, for whatever reason.
     pub closed: bool,

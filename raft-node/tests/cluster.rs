@@ -51,8 +51,8 @@ async fn start(network: &InProcessNetwork, number: u64, size: u64, cheap: bool) 
     bootstrap(&mut store, "test", node_id(number), &cluster).await.expect("a blank store");
     let machine = Box::new(Sum { cheap, ..Sum::default() });
     let transport = network.transport();
-    // A busy machine may stop all of this for longer than the default timeouts; a leader that is lost
-    // for that leaves proposals unknown, which no test here is about.
+    // A busy machine may stop all of this for longer than the default timeouts; a leader that is
+    // lost for that leaves proposals unknown, which no test here is about.
     let timing = Timing { election_ticks_min: 150, election_ticks_max: 200, ..Timing::default() };
     let config = NodeConfig { timing, ..NodeConfig::default() };
     let started = Node::start(config, Box::new(store), transport, machine).await;

@@ -143,8 +143,8 @@ impl Cluster {
         let membership = Membership::of_voters(members).expect("sound");
         let identity = bootstrap(&mut store, "edges", node_id(number), &membership).await;
         identity.expect("blank, or bootstrapped just so");
-        // A busy machine may stop all of this for longer than the default timeouts, and no test here
-        // is about losing a leader for that.
+        // A busy machine may stop all of this for longer than the default timeouts, and no test
+        // here is about losing a leader for that.
         let timing =
             Timing { election_ticks_min: 150, election_ticks_max: 200, ..Timing::default() };
         let config = NodeConfig { limits: self.limits.clone(), timing };

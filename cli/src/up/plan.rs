@@ -362,7 +362,7 @@ mod tests {
         let with = |name: &str| Up { backend: Some(name.to_owned()), ..up(dir) };
         let unknown = Plan::from_arguments(&with("rockdb")).expect_err("unknown").to_string();
         assert!(unknown.contains("'rockdb'"), "{unknown}");
-        let absent = Plan::from_arguments(&with("rocksdb")).expect_err("absent").to_string();
-        assert!(absent.contains("--features rocksdb"), "{absent}");
+        let planned = Plan::from_arguments(&with("rocksdb")).expect_err("planned").to_string();
+        assert!(planned.contains("'rocksdb' is planned"), "{planned}");
     }
 }

@@ -1,6 +1,5 @@
 //! The tests of the SQLite log.
 
-mod cost;
 mod crash;
 mod damage;
 mod fixture;
