@@ -50,8 +50,7 @@ impl Raft {
 
     /// Only voters campaign, and not with a disk that keeps nothing.
     fn may_campaign(&self) -> bool {
-        let votes = self.membership().is_some_and(|membership| membership.is_voter(self.id()));
-        votes && !self.disk_is_stalled()
+        self.is_voter() && !self.disk_is_stalled()
     }
 
     fn campaign(&mut self, out: &mut Vec<Output>) {
@@ -224,13 +223,6 @@ impl Raft {
             let refusal = Body::PreVoteResponse { asked: message.term, granted: false };
             self.send_now(from, refusal, out);
         }
-    }
-
-    /// The voters besides this member.
-    fn other_voters(&self) -> Vec<NodeId> {
-        let Some(membership) = self.membership() else { return Vec::new() };
-        let others = membership.members().filter(|node| *node != self.id());
-        others.filter(|node| membership.is_voter(*node)).collect()
     }
 }
 

@@ -27,14 +27,16 @@
 //! | `append` | 5.3, the follower's side |
 //! | `replication`, `progress` | 5.3, the leader's side; thesis 10.2 |
 //! | `commit`, `quorum` | 5.3, 5.4.2 |
+//! | `membership` | 6; thesis 4: which configuration rules |
+//! | `snapshot` | 7; thesis 5: peers that need one |
 //! | `read_index` | 8; thesis 6.4 |
 //! | `log_view`, `writes` | 5.3; thesis 10.2.1 |
 //! | `step`, `raft`, `role` | Figure 2, the rules for servers |
 //! | `laws` | Figure 3 |
 //!
-//! Not here yet, each to have a room of its own beside these: changes of membership (the
-//! configuration is read from the log from the first day, but only bootstrap writes one), snapshots
-//! (a peer that needs one is reported), leadership transfer, leases, client sessions.
+//! Not here yet: changes of membership, and snapshots themselves, which will stand in the rooms of
+//! those names; leadership transfer and leases, which get rooms of their own beside these. Client
+//! sessions are the state machine's side, and stand outside the core.
 //! `docs/divergence.md` says where this differs from the thesis.
 
 mod append;
@@ -44,6 +46,7 @@ mod election;
 mod input;
 mod laws;
 mod log_view;
+mod membership;
 mod message;
 mod output;
 mod planted;
@@ -54,6 +57,7 @@ mod read_index;
 mod refusal;
 mod replication;
 mod role;
+mod snapshot;
 mod status;
 mod step;
 mod writes;

@@ -145,11 +145,6 @@ impl Raft {
         }
     }
 
-    /// The newest membership in the log, committed or not; none on a blank store.
-    pub fn membership(&self) -> Option<&Arc<Membership>> {
-        self.log.membership()
-    }
-
     /// Role, term and leader.
     pub fn standing(&self) -> Standing {
         Standing { role: self.role.name(), term: self.term(), leader: self.leader() }

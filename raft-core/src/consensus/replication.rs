@@ -26,7 +26,8 @@ impl Raft {
     /// own, since nothing older can be committed by counting (section 8; K2, K12).
     pub(super) fn become_leader(&mut self, out: &mut Vec<Output>) {
         let next = self.log.last().next();
-        let peers = self.other_members().map(|peer| (peer, Progress::new(next))).collect();
+        let others = self.other_members().into_iter();
+        let peers = others.map(|peer| (peer, Progress::new(next))).collect();
         self.role = Role::Leader(Leader {
             peers,
             first_of_term: next,
@@ -38,12 +39,6 @@ impl Raft {
         self.leader_heard = None;
         out.push(Output::Became(self.standing()));
         self.append_as_leader(1, Source::Noop, out);
-    }
-
-    fn other_members(&self) -> impl Iterator<Item = NodeId> + use<> {
-        let (membership, own) = (self.membership().cloned(), self.id());
-        let members: Vec<NodeId> = membership.iter().flat_map(|m| m.members()).collect();
-        members.into_iter().filter(move |node| *node != own)
     }
 
     /// Takes proposals, if this member leads.
@@ -83,7 +78,7 @@ impl Raft {
             }
             let prev = peer.next.prev();
             if prev < self.log.boundary().index {
-                peer.restart(Pace::Snapshot);
+                peer.on_compacted(self.log.boundary().index);
                 out.push(Output::SnapshotNeeded { to });
                 continue;
             }
@@ -226,18 +221,6 @@ impl Raft {
             return self.need_snapshot(from, out);
         }
         peer.on_conflict(meeting);
-    }
-
-    /// No append can help the peer: what it lacks was purged. Told once, until it accepts an
-    /// append.
-    fn need_snapshot(&mut self, to: NodeId, out: &mut Vec<Output>) {
-        let boundary = self.log.boundary().index;
-        let Role::Leader(leader) = &mut self.role else { return };
-        let Some(peer) = leader.peers.get_mut(&to) else { return };
-        if peer.pace != Pace::Snapshot {
-            peer.on_compacted(boundary);
-            out.push(Output::SnapshotNeeded { to });
-        }
     }
 
     // ---- time ----

@@ -1,0 +1,40 @@
+//! Which configuration rules, and who the others are.
+//!
+//! Section 6 of the paper; thesis, chapter 4. The newest membership *in the log* rules from the
+//! moment it is appended, committed or not, and cutting it from the log brings back the one before
+//! (law L13); [`log_view`](super::log_view) keeps them. A request is answered whoever asks, since
+//! the asker's configuration may be newer than this one (K18).
+//!
+//! Only bootstrap writes a membership yet. Changes will stand here: learners first, joint
+//! consensus, one change at a time, none before an entry of the leader's own term is committed.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::raft::Raft;
+use crate::types::{Membership, NodeId};
+
+impl Raft {
+    /// The newest membership in the log, committed or not; none on a blank store.
+    pub fn membership(&self) -> Option<&Arc<Membership>> {
+        self.log.membership()
+    }
+
+    /// Whether this member votes.
+    pub(super) fn is_voter(&self) -> bool {
+        self.membership().is_some_and(|membership| membership.is_voter(self.id()))
+    }
+
+    /// The voters besides this member.
+    pub(super) fn other_voters(&self) -> Vec<NodeId> {
+        let Some(membership) = self.membership() else { return Vec::new() };
+        let others = membership.members().filter(|node| *node != self.id());
+        others.filter(|node| membership.is_voter(*node)).collect()
+    }
+
+    /// The members besides this one, voters or not.
+    pub(super) fn other_members(&self) -> Vec<NodeId> {
+        let Some(membership) = self.membership() else { return Vec::new() };
+        membership.members().filter(|node| *node != self.id()).collect()
+    }
+}
