@@ -3,7 +3,7 @@
 //! | room | |
 //! |---|---|
 //! | [`sim`] | a whole cluster on one thread, with a network, clocks and disks that fail |
-//! | [`mod@conformance`] | whether a store keeps the contract: one macro line runs every check on it |
+//! | [`mod@conformance`] | whether a store keeps the contract; one macro line runs every check |
 //! | [`checks`] | what must hold: the laws across members, the clients' order, convergence |
 //!
 //! The simulator runs the very pump that a node runs, on whatever store it is handed; it knows no
