@@ -116,3 +116,32 @@ impl<C: Clients> Reads<C> {
         self.asked.is_empty() && self.confirmed.is_empty() && self.arrived.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Numbers;
+
+    impl Clients for Numbers {
+        type Proposals = u64;
+        type Reads = u64;
+    }
+
+    /// The names of the first reads of a start with this number.
+    fn names(start: u64) -> Vec<ReadId> {
+        let mut reads = Reads::<Numbers>::new(start);
+        let mut ask = |group| {
+            reads.arrived.push(group);
+            reads.ask(100).expect("one has arrived")
+        };
+        vec![ask(1), ask(2), ask(3)]
+    }
+
+    #[test]
+    fn a_late_answer_to_an_earlier_start_names_no_read_of_this_one() {
+        let (earlier, this) = (names(7_000), names(u64::MAX - 1));
+        assert!(earlier.iter().all(|name| !this.contains(name)), "{earlier:?} and {this:?}");
+    }
+}
