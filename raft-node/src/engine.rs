@@ -244,17 +244,11 @@ impl Engine {
     fn publish(&mut self, shared: &Shared) {
         let (waiting, waiting_bytes) = shared.proposals_room.used();
         let status = NodeStatus {
-            identity: shared.identity,
-            raft: self.pump.status(),
-            applied: self.pump.applied(),
-            store: self.store_info.clone(),
-            counters: self.pump.counters().clone(),
             proposals_waiting: waiting,
             proposal_bytes_waiting: waiting_bytes,
-            tail_bytes: self.pump.tail_bytes(),
             stopped: self.stopped.clone(),
             damaged: self.damaged,
-            closed: self.pump.has_ended(),
+            ..NodeStatus::of(shared.identity, &self.pump, &self.store_info)
         };
         self.metrics.publish(&status, shared.inbound_dropped.load(Ordering::Relaxed));
         shared.status.send_replace(Arc::new(status));

@@ -148,7 +148,7 @@ impl Node {
             true => (Machine::Cheap(machine), None),
             false => (Machine::Tasked(Arc::clone(&work)), Some(machine)),
         };
-        let first = first_status(identity, &pump, &info);
+        let first = NodeStatus::of(identity, &pump, &info);
         let (status, watched) = watch::channel(Arc::new(first));
         let engine = Engine {
             pump,
@@ -366,24 +366,4 @@ fn term_at(recovered: &Recovered, index: LogIndex) -> Option<Term> {
     }
     let run = recovered.term_runs.iter().rev().find(|run| run.first <= index);
     run.map(|run| run.term)
-}
-
-fn first_status(
-    identity: Identity,
-    pump: &Pump<crate::waiters::Waiters>,
-    store: &raft_core::storage::StoreInfo,
-) -> NodeStatus {
-    NodeStatus {
-        identity,
-        raft: pump.status(),
-        applied: pump.applied(),
-        store: store.clone(),
-        counters: pump.counters().clone(),
-        proposals_waiting: 0,
-        proposal_bytes_waiting: 0,
-        tail_bytes: 0,
-        stopped: None,
-        damaged: false,
-        closed: false,
-    }
 }

@@ -4,7 +4,8 @@ use raft_core::consensus::{Standing, Status};
 use raft_core::storage::StoreInfo;
 use raft_core::types::{Identity, LogIndex};
 
-use crate::pump::Counters;
+use crate::pump::{Counters, Pump};
+use crate::waiters::Waiters;
 
 /// A member at one moment; renewed at each tick (10 ms) and each change of role.
 #[derive(Clone, Debug)]
@@ -32,6 +33,25 @@ pub struct NodeStatus {
     pub damaged: bool,
     /// Whether it has ended, for whatever reason.
     pub closed: bool,
+}
+
+impl NodeStatus {
+    /// What the pump tells; nobody waits yet, and nothing has failed.
+    pub(crate) fn of(identity: Identity, pump: &Pump<Waiters>, store: &StoreInfo) -> NodeStatus {
+        NodeStatus {
+            identity,
+            raft: pump.status(),
+            applied: pump.applied(),
+            store: store.clone(),
+            counters: pump.counters().clone(),
+            proposals_waiting: 0,
+            proposal_bytes_waiting: 0,
+            tail_bytes: pump.tail_bytes(),
+            stopped: None,
+            damaged: false,
+            closed: pump.has_ended(),
+        }
+    }
 }
 
 /// Something that an observer may want to know at once.
