@@ -72,10 +72,7 @@ pub async fn sound_and_unsound_steps_agree_with_the_model(log: &mut Subject) -> 
     let seed = setting("KONTIKI_SEED").unwrap_or(SEED);
     let deep = if env::var_os("KONTIKI_DEEP").is_some() { DEEP_CASES } else { CASES };
     let cases = setting("KONTIKI_CASES").unwrap_or(deep);
-    let mut bytes = [0; 32];
-    bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    let chance = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
-    let mut runner = TestRunner::new_with_rng(Config::default(), chance);
+    let mut runner = TestRunner::new_with_rng(Config::default(), chance(seed));
     let strategy = prop::collection::vec(step(), STEPS);
     for case in 1..=cases {
         let sequence = strategy.new_tree(&mut runner).expect("nothing is filtered");
@@ -89,8 +86,31 @@ pub async fn sound_and_unsound_steps_agree_with_the_model(log: &mut Subject) -> 
     Ok(())
 }
 
-fn setting(name: &str) -> Option<u64> {
+pub(super) fn setting(name: &str) -> Option<u64> {
     env::var(name).ok()?.parse().ok()
+}
+
+/// Batches that suit a log, one after another.
+pub(super) fn sound_batches(seed: u64, count: usize) -> Vec<WriteBatch> {
+    let mut runner = TestRunner::new_with_rng(Config::default(), chance(seed));
+    let mut model = Model::default();
+    let mut batches = Vec::new();
+    while batches.len() < count {
+        let draft = draft().new_tree(&mut runner).expect("nothing is filtered").current();
+        let batch = sound(&model, &draft);
+        if !batch.is_empty() {
+            let mut course = model.course(&batch);
+            model = course.states.pop().expect("never empty");
+            batches.push(batch);
+        }
+    }
+    batches
+}
+
+fn chance(seed: u64) -> TestRng {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    TestRng::from_seed(RngAlgorithm::ChaCha, &bytes)
 }
 
 async fn run_case(log: &mut Subject, steps: &[Step]) -> Checked {

@@ -96,6 +96,15 @@ impl Subject {
         self.way
     }
 
+    /// A place that was never used, beside this one.
+    pub(crate) fn new_place(&self) -> Box<dyn Place> {
+        (self.factory)()
+    }
+
+    pub(crate) fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
     pub(crate) fn store(&mut self) -> &mut dyn Store {
         self.store.as_mut().expect("a check asks between openings only").as_mut()
     }
@@ -279,6 +288,12 @@ impl Journal {
         self.lines.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    /// Another list instead: what led to where a check is now.
+    pub(crate) fn replace(&self, lines: &[String]) {
+        self.steps.fetch_add(1, Ordering::Relaxed);
+        *self.lock() = lines.to_vec();
+    }
+
     /// How many steps were made so far.
     pub(crate) fn steps(&self) -> u64 {
         self.steps.load(Ordering::Relaxed)
@@ -294,7 +309,7 @@ impl Journal {
     }
 }
 
-async fn by_verbs(store: &mut dyn Store, batch: &WriteBatch) -> Result<(), LogError> {
+pub(crate) async fn by_verbs(store: &mut dyn Store, batch: &WriteBatch) -> Result<(), LogError> {
     if let Some(hard_state) = batch.hard_state {
         store.save_hard_state(hard_state).await?;
     }
@@ -323,7 +338,7 @@ fn is_fair_limit(error: &LogError, batch: &WriteBatch) -> bool {
     }
 }
 
-fn check_answer(said: Result<(), LogError>, refusal: Option<Refusal>) -> Checked {
+pub(crate) fn check_answer(said: Result<(), LogError>, refusal: Option<Refusal>) -> Checked {
     match (said, refusal) {
         (Ok(()), None) => Ok(()),
         (Ok(()), Some(refusal)) => {
@@ -390,7 +405,7 @@ fn after(batch: &WriteBatch, refused: bool) -> After {
     }
 }
 
-fn in_words(batch: &WriteBatch) -> String {
+pub(crate) fn in_words(batch: &WriteBatch) -> String {
     let mut words = Vec::new();
     let mut say = |verb: &str, what: Option<&dyn fmt::Display>| {
         words.extend(what.map(|what| format!("{verb} {what}")));
