@@ -11,6 +11,8 @@
 //! | `sight` | all that can be seen of a store, and which promise a difference breaks |
 //! | `place` | where a store lives |
 //! | `samples`, `drafts` | entries that tell their ids, random batches that suit a log |
+//! | `sequences` | random steps, tried and shortened |
+//! | `lock_step` | several stores side by side on the same steps |
 //! | `workbench` | what a backend's own tests may borrow of all this |
 //! | `report` | a broken promise in words: its text, what led there, how to run it again |
 //! | `run` | one check on one store, with a limit of time |
@@ -29,6 +31,7 @@ pub mod concurrency;
 pub mod declarations;
 mod drafts;
 pub mod hard_state;
+mod lock_step;
 mod model;
 mod place;
 pub mod positions;
@@ -38,12 +41,14 @@ pub mod reopening;
 mod report;
 mod run;
 mod samples;
+mod sequences;
 mod settings;
 mod sight;
 mod subject;
 pub mod truncation;
 pub mod workbench;
 
+pub use lock_step::{Contestant, lock_step};
 pub use place::{Factory, InDir, OpenedBy, Place, in_dir, opened_by};
 pub use report::{Broken, Checked, Halt, promise_text};
 pub use run::{Failure, Outcome, TestName, hold, run};

@@ -49,6 +49,8 @@ pub(crate) struct Journal {
     lines: Arc<Mutex<Vec<String>>>,
     /// Counts every line that was ever written.
     steps: Arc<AtomicU64>,
+    /// Which of several stores writes here.
+    name: Option<Arc<str>>,
 }
 
 /// The store under test.
@@ -80,7 +82,7 @@ impl Subject {
     /// Goes on with a store that was never used, and an empty journal.
     pub(crate) async fn begin_anew(&mut self) -> Checked {
         self.store = None;
-        self.journal.lock().clear();
+        self.journal.clear();
         let journal = self.journal.clone();
         *self = Subject::begin(self.factory.clone(), self.way, journal).await?;
         Ok(())
@@ -104,13 +106,8 @@ impl Subject {
         self.store().reader()
     }
 
-    /// A number that no earlier step of this check had, to mark payloads with.
-    pub(crate) fn next_mark(&self) -> u64 {
-        self.journal.steps()
-    }
-
     pub(crate) fn note(&self, line: &str) {
-        self.journal.lock().push(line.to_owned());
+        self.journal.push(line.to_owned());
     }
 
     pub(crate) async fn append(&mut self, entries: Vec<Entry>) -> Checked {
@@ -279,6 +276,15 @@ impl Journal {
         self.lock().clone()
     }
 
+    pub(crate) fn clear(&self) {
+        self.lock().clear();
+    }
+
+    /// The same list, in which every line names the store.
+    pub(crate) fn under(&self, name: &str) -> Journal {
+        Journal { name: Some(name.into()), ..self.clone() }
+    }
+
     /// A check that panicked while it wrote a line leaves a list that is still worth reading.
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
         self.lines.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -294,8 +300,15 @@ impl Journal {
             Ok(_) => "Ok".to_owned(),
             Err(error) => error.to_string(),
         };
+        self.push(format!("{asked}: {said}"));
+    }
+
+    fn push(&self, line: String) {
         self.steps.fetch_add(1, Ordering::Relaxed);
-        self.lock().push(format!("{asked}: {said}"));
+        self.lock().push(match &self.name {
+            Some(name) => format!("{name}: {line}"),
+            None => line,
+        });
     }
 }
 
