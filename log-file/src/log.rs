@@ -18,7 +18,8 @@ use crate::disk::Disk;
 use crate::format::{FORMAT_VERSION, Position};
 use crate::index::{Index, SharedIndex};
 use crate::listing::Listing;
-use crate::names::segment_name;
+use crate::names::{NEW_PROOF_NAME, segment_name};
+use crate::proof::Proof;
 use crate::reader::FileReader;
 use crate::real_disk::RealDisk;
 use crate::recover::{Recovery, recover};
@@ -36,6 +37,10 @@ pub struct FileLog {
     /// The lowest segment that was not given up.
     oldest: u64,
     tail: Tail,
+    /// The number of the directory.
+    directory: u64,
+    /// How far the proof reaches.
+    proven: Position,
     is_poisoned: bool,
     /// Released last, when the thread is gone.
     _lock: Box<dyn Any + Send + Sync>,
@@ -64,11 +69,19 @@ impl FileLog {
             Some(directory) => directory,
             None => disk.random().map_err(failed)?,
         };
+        if listing.has_new_proof {
+            disk.unlink(NEW_PROOF_NAME).map_err(failed)?;
+        }
+        let end = recovery.replay.end;
+        if recovery.proven < end {
+            // Its name is synced with that of the new segment.
+            Proof { directory, end }.write(disk.as_ref(), LogOp::Open)?;
+        }
         let FileLogConfig { segment_bytes, spare_segments, .. } = *config;
         let shape = Shape { directory, segment_bytes, spare_segments };
         let yard = Arc::new(Yard::new(disk.clone(), shape, &listing.spares));
         yard.retire(listing.left_over());
-        FileLog::begin(disk, yard, recovery, config, lock)
+        FileLog::begin(disk, yard, recovery, config, (directory, lock))
     }
 
     /// Seals what was recovered, and begins a new segment behind it.
@@ -77,7 +90,7 @@ impl FileLog {
         yard: Arc<Yard>,
         recovery: Recovery,
         config: &FileLogConfig,
-        lock: Box<dyn Any + Send + Sync>,
+        (directory, lock): (u64, Box<dyn Any + Send + Sync>),
     ) -> Result<FileLog, LogError> {
         let Recovery { replay, tail, oldest, empty, .. } = recovery;
         yard.demote(&empty)?;
@@ -95,6 +108,8 @@ impl FileLog {
             housekeeping: config.housekeeping,
             oldest,
             tail,
+            directory,
+            proven: end,
             is_poisoned: false,
             _lock: lock,
         };
@@ -159,6 +174,21 @@ impl FileLog {
             self.yard.retire(self.oldest..keep);
             self.oldest = keep;
         }
+    }
+
+    /// Writes down where the stream ends, all of which is synced.
+    fn prove_end(&mut self) -> Result<(), LogError> {
+        let end = self.writer.end();
+        if self.proven == end {
+            return Ok(());
+        }
+        let failed = |error| LogError::io(LogOp::Close, error).at(self.disk.place(""));
+        let proof = Proof { directory: self.directory, end };
+        let written = proof.write(self.disk.as_ref(), LogOp::Close);
+        let written = written.and_then(|()| self.yard.sync_names().map_err(failed));
+        self.is_poisoned = written.is_err();
+        self.proven = end;
+        written
     }
 
     fn check_poison(&self, op: LogOp) -> Result<(), LogError> {
@@ -300,15 +330,14 @@ impl Store for FileLog {
         })
     }
 
-    /// Writes a last frame that proves all before it, if there is anything to prove.
+    /// Writes a last frame that proves all before it, and the proof of that frame, if there is
+    /// anything to prove.
     async fn close(&mut self) -> Result<(), LogError> {
         self.check_poison(LogOp::Close)?;
-        match self.writer.is_worth_closing() {
-            true => {
-                let content = Content { is_close: true, ..Content::default() };
-                self.write_frame(LogOp::Close, &content)
-            }
-            false => Ok(()),
+        if self.writer.is_worth_closing() {
+            let content = Content { is_close: true, ..Content::default() };
+            self.write_frame(LogOp::Close, &content)?;
         }
+        self.prove_end()
     }
 }

@@ -81,6 +81,11 @@ impl Writer {
         self.end.segment
     }
 
+    /// Where the last frame ends; all before it is synced.
+    pub(crate) fn end(&self) -> Position {
+        self.end
+    }
+
     /// Whether a clean close would say anything new.
     pub(crate) fn is_worth_closing(&self) -> bool {
         !self.is_closed && self.offset > FRAMES_START
