@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -208,17 +209,9 @@ impl Subject {
     /// a volatile store.
     pub(crate) async fn reopen(&mut self, ending: Ending) -> Checked {
         self.must_outlive_its_handle()?;
-        if ending == Ending::Closed {
-            let said = self.store().close().await;
-            self.journal.note("close", &said);
-            promised(13, said.is_ok(), || format!("a sound store does not close: {said:?}"))?;
-        }
-        self.store = None;
-        let opened = self.open_once_released().await;
-        self.journal.note("open again", &opened);
-        match opened {
-            Ok(store) => self.store = Some(store),
-            Err(error) => return broken(1, format!("the store does not open again: {error}")),
+        self.end(ending).await?;
+        if let Err(error) = self.open_again().await {
+            return broken(1, format!("the store does not open again: {error}"));
         }
         let recovered = self.store().recover().await;
         match recovered {
@@ -228,6 +221,43 @@ impl Subject {
             }
             Err(error) => broken(18, format!("a sound store does not recover: {error}")),
         }
+    }
+
+    /// Ends the handle; nothing is open until [`Subject::open_again`].
+    pub(crate) async fn end(&mut self, ending: Ending) -> Checked {
+        if ending == Ending::Closed {
+            let said = self.store().close().await;
+            self.journal.note("close", &said);
+            promised(13, said.is_ok(), || format!("a sound store does not close: {said:?}"))?;
+        }
+        self.store = None;
+        Ok(())
+    }
+
+    /// Opens the store where it lies.
+    pub(crate) async fn open_again(&mut self) -> Result<(), LogError> {
+        let opened = self.open_once_released().await;
+        self.journal.note("open again", &opened);
+        self.store = Some(opened?);
+        Ok(())
+    }
+
+    /// Drops the handle, if one is open, in whatever state it is.
+    pub(crate) fn abandon(&mut self) {
+        self.store = None;
+    }
+
+    /// The directory of the store's files.
+    pub(crate) fn files(&self) -> Checked<PathBuf> {
+        match self.place.files() {
+            Some(dir) => Ok(dir.to_owned()),
+            None => Err(Halt::DoesNotApply("the place of the store has no files")),
+        }
+    }
+
+    /// The list of steps, for checks that begin again and again from the same files.
+    pub(crate) fn journal(&self) -> &Journal {
+        &self.journal
     }
 
     /// Both ways to end a handle, one after the other.
@@ -278,6 +308,11 @@ impl Journal {
 
     pub(crate) fn clear(&self) {
         self.lock().clear();
+    }
+
+    /// Forgets all but the first lines.
+    pub(crate) fn keep(&self, lines: usize) {
+        self.lock().truncate(lines);
     }
 
     /// The same list, in which every line names the store.
