@@ -26,11 +26,12 @@ pub(crate) fn load_sound_part(
     let mut view = View::empty(state.bounds.boundary);
     let mut memberships = Vec::new();
     let scanned = scan(database, state, &mut view, &mut memberships);
-    let mut damage = scanned.err().map(|error| failed(LogOp::Open, place, error));
     let expected = view.bounds().last.index.next();
-    if damage.is_none() && view.bounds().last != state.bounds.last {
-        damage = Some(damaged(expected, place));
-    }
+    let mut damage = match scanned {
+        Err(error) => Some(failed(LogOp::Open, place, error)),
+        Ok(is_sound) if is_sound && view.bounds().last == state.bounds.last => None,
+        Ok(_) => Some(damaged(expected, place)),
+    };
     for index in memberships {
         match payload(database, state, index, place) {
             Ok(payload) => view.push_membership(index, payload),
@@ -42,15 +43,15 @@ pub(crate) fn load_sound_part(
     (view, damage)
 }
 
-/// Takes note of all rows behind the boundary, until one does not fit; and of those that hold
-/// memberships. A row too many does not fit either, and leaves the view without the last ones.
+/// Takes note of all rows behind the boundary, and of those that hold memberships; `false` if it
+/// came to one that does not fit.
 fn scan(
     database: &Connection,
     state: &State,
     view: &mut View,
     memberships: &mut Vec<LogIndex>,
-) -> rusqlite::Result<()> {
-    let Ok(behind) = i64::try_from(state.bounds.boundary.index.get()) else { return Ok(()) };
+) -> rusqlite::Result<bool> {
+    let Ok(behind) = i64::try_from(state.bounds.boundary.index.get()) else { return Ok(true) };
     let sql = "SELECT idx, term, kind, hash, head, length(payload) FROM log WHERE idx > ?1 \
                ORDER BY idx";
     let mut query = database.prepare(sql)?;
@@ -58,7 +59,8 @@ fn scan(
     while let Some(row) = rows.next()? {
         let row = StoredRow::read(row, row.get::<_, i64>(5)? as u64)?;
         let last = view.bounds().last;
-        let fits = row.id.index == last.index.next() && row.id.term >= last.term;
+        let is_next = row.id.index == last.index.next() && row.id.term >= last.term;
+        let fits = is_next && row.id.index <= state.bounds.last.index;
         match row.checked_kind(state.directory).filter(|_| fits) {
             Some(kind) => {
                 view.push_id(row.id);
@@ -66,10 +68,10 @@ fn scan(
                     memberships.push(row.id.index);
                 }
             }
-            None => return Ok(()),
+            None => return Ok(false),
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// The payload of an entry, as it is stored. A rotten one is damage here already, since no member
