@@ -17,7 +17,6 @@
 //! Absent: repair of damaged entries from peers (its record number is reserved), compression, and
 //! memory maps (an I/O error there would kill the process).
 
-mod check;
 mod config;
 mod disk;
 mod facts;

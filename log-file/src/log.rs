@@ -7,14 +7,13 @@ use std::thread::{Builder, JoinHandle};
 use async_trait::async_trait;
 use raft_core::storage::record::decode_membership;
 use raft_core::storage::{
-    Detects, Durability, LogBounds, LogError, LogErrorKind, LogOp, LogReader,
+    Detects, Durability, Gate, LogBounds, LogError, LogErrorKind, LogOp, LogReader,
 };
-use raft_core::storage::{LogStore, Recovered, Refusal, StableStore, Store, StoreInfo};
-use raft_core::storage::{Tail, WriteBatch};
+use raft_core::storage::{LogStore, Plan, Recovered, StableStore, Store, StoreInfo};
+use raft_core::storage::{Tail, WriteBatch, check_identity};
 use raft_core::types::{Entry, EntryId, HardState, Identity, LogIndex};
 
-use crate::check::{Plan, plan};
-use crate::config::{FileLogConfig, Housekeeping};
+use crate::config::{FileLogConfig, Housekeeping, MAX_PAYLOAD_BYTES};
 use crate::disk::Disk;
 use crate::facts::Facts;
 use crate::format::{FORMAT_VERSION, Position};
@@ -136,8 +135,8 @@ impl FileLog {
 
     fn change(&mut self, op: LogOp, batch: WriteBatch) -> Result<(), LogError> {
         self.check_poison(op)?;
-        let plan = plan(&self.index(), &self.writer.facts, &batch)?;
-        if plan == Plan::default() && batch.append.is_empty() {
+        let plan = self.plan(&batch)?;
+        if plan.is_empty() && batch.append.is_empty() {
             // A hint alone rides with the next frame, or is lost, as a hint may be.
             let hint = batch.commit_hint.unwrap_or_default();
             self.writer.facts.commit_hint = self.writer.facts.commit_hint.max(hint);
@@ -154,6 +153,12 @@ impl FileLog {
             self.yard.work_off();
         }
         Ok(())
+    }
+
+    fn plan(&self, batch: &WriteBatch) -> Result<Plan, LogError> {
+        let index = self.index();
+        let gate = Gate::new(index.bounds(), self.writer.facts.hard_state);
+        gate.payloads_up_to(MAX_PAYLOAD_BYTES).pass(batch, |at| index.term(at))
     }
 
     fn write_frame(&mut self, op: LogOp, content: &Content<'_>) -> Result<(), LogError> {
@@ -280,18 +285,15 @@ impl LogStore for FileLog {
     }
 
     async fn truncate_after(&mut self, index: LogIndex) -> Result<(), LogError> {
-        let batch = WriteBatch { truncate_after: Some(index), ..WriteBatch::default() };
-        self.change(LogOp::Truncate, batch)
+        self.change(LogOp::Truncate, WriteBatch::of_truncation(index))
     }
 
     async fn purge_upto(&mut self, upto: EntryId) -> Result<(), LogError> {
-        let batch = WriteBatch { purge_upto: Some(upto), ..WriteBatch::default() };
-        self.change(LogOp::Purge, batch)
+        self.change(LogOp::Purge, WriteBatch::of_purge(upto))
     }
 
     async fn reset(&mut self, boundary: EntryId) -> Result<(), LogError> {
-        let batch = WriteBatch { reset: Some(boundary), ..WriteBatch::default() };
-        self.change(LogOp::Reset, batch)
+        self.change(LogOp::Reset, WriteBatch::of_reset(boundary))
     }
 
     fn reader(&self) -> Box<dyn LogReader> {
@@ -307,13 +309,12 @@ impl StableStore for FileLog {
 
     async fn save_identity(&mut self, identity: &Identity) -> Result<(), LogError> {
         self.check_poison(LogOp::Identity)?;
-        match self.writer.facts.identity {
-            Some(same) if same == *identity => Ok(()),
-            Some(_) => Err(LogError::refused(LogOp::Identity, Refusal::OtherIdentity)),
-            None => {
+        match check_identity(self.writer.facts.identity, identity)? {
+            true => {
                 let content = Content { identity: Some(*identity), ..Content::default() };
                 self.write_frame(LogOp::Identity, &content)
             }
+            false => Ok(()),
         }
     }
 
@@ -322,8 +323,7 @@ impl StableStore for FileLog {
     }
 
     async fn save_hard_state(&mut self, hard_state: HardState) -> Result<(), LogError> {
-        let batch = WriteBatch { hard_state: Some(hard_state), ..WriteBatch::default() };
-        self.change(LogOp::HardState, batch)
+        self.change(LogOp::HardState, WriteBatch::of_hard_state(hard_state))
     }
 }
 

@@ -6,10 +6,9 @@
 use std::io;
 
 use raft_core::storage::record::{encode_hard_state, encode_identity};
-use raft_core::storage::{LogError, LogOp};
+use raft_core::storage::{LogError, LogOp, Plan};
 use raft_core::types::{Entry, EntryId, EntryKind, Identity, LogIndex};
 
-use crate::check::Plan;
 use crate::disk::write_all;
 use crate::facts::{Checkpoint, Facts};
 use crate::format::{FRAMES_START, Position, RecordType};

@@ -5,6 +5,5 @@ mod damage;
 mod fixture;
 mod inspect;
 mod life;
-mod model;
 mod readers;
 mod samples;

@@ -5,5 +5,4 @@ mod damage;
 mod fixture;
 mod inspect;
 mod life;
-mod model;
 mod samples;
