@@ -7,8 +7,8 @@
 //! Each client is a task that proposes one command after another. On a machine that others use too,
 //! the rate says little; the processor time of a write is steadier, and two builds should be run in
 //! turns. Latency is taken from one proposal in sixteen, since reading the clock costs as much as a
-//! sixth of a write. A memory log keeps all that is written (about 60 bytes an entry and member), so
-//! every row starts a cluster of its own.
+//! sixth of a write. A memory log keeps all that is written, so every row starts a cluster of its
+//! own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -167,10 +167,14 @@ async fn load(
     (writes, times)
 }
 
-/// The processor time that this process has used.
+/// The processor time that the threads of this process have used, as Linux counts it.
 fn cpu_time() -> Duration {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
+    let threads = std::fs::read_dir("/proc/self/task").expect("a Linux system");
+    let used = |thread: std::io::Result<std::fs::DirEntry>| {
+        let text = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        text.split(' ').next()?.parse::<u64>().ok()
+    };
+    Duration::from_nanos(threads.filter_map(used).sum())
 }
 
 async fn start_members(log: &str, files: &TempDir) -> Vec<Node> {
