@@ -7,7 +7,9 @@
 //! - `check` refuses what the contract refuses; `writer` writes frames, `reader` reads entries
 //!   beside it, `index` knows where each lies;
 //! - `format`, `facts`, `frame_builder` and `names` are the bytes and names, without any I/O;
+//!   `proof` is the small file that says how far the stream was synced;
 //! - `listing`, `recover`, `scan` and `replay` are the way from files back to a log;
+//! - `inspect` looks at the files for people, and changes none;
 //! - `yard` makes segments ready ahead of time and gives them up; `growth` writes zeros before the
 //!   writer;
 //! - `disk` is the seam under it all, with [`RealDisk`] and, for tests, [`SimDisk`].
@@ -15,7 +17,6 @@
 //! Absent: repair of damaged entries from peers (its record number is reserved), compression, and
 //! memory maps (an I/O error there would kill the process).
 
-mod check;
 mod config;
 mod disk;
 mod facts;
@@ -23,9 +24,11 @@ mod format;
 mod frame_builder;
 mod growth;
 mod index;
+mod inspect;
 mod listing;
 mod log;
 mod names;
+mod proof;
 mod reader;
 mod real_disk;
 mod recover;

@@ -3,10 +3,10 @@
 //! A batch is checked as a whole before anything moves, so that a refused one changes nothing. Then
 //! it is applied, which leaves an [`Undo`]: a disk that lost the batch in a crash takes it back.
 
-use std::collections::VecDeque;
+use raft_core::storage::{Gate, LogBounds, LogError, LogErrorKind, LogOp, WriteBatch};
+use raft_core::types::{EntryId, HardState, Identity, LogIndex, Term};
 
-use raft_core::storage::{LogBounds, LogError, LogErrorKind, LogOp, Refusal, WriteBatch};
-use raft_core::types::{Entry, EntryId, HardState, Identity, LogIndex, Term};
+use crate::entries::Entries;
 
 /// The small facts beside the entries.
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,7 +22,7 @@ pub(crate) struct Facts {
 #[derive(Debug, Default)]
 pub(crate) struct State {
     pub(crate) facts: Facts,
-    pub(crate) entries: VecDeque<Entry>,
+    pub(crate) entries: Entries,
 }
 
 /// How to take one batch back, the newest batch first.
@@ -30,21 +30,17 @@ pub(crate) struct State {
 pub(crate) struct Undo {
     facts: Facts,
     /// The entries that a reset removed.
-    replaced: Option<VecDeque<Entry>>,
-    cut: VecDeque<Entry>,
-    appended: usize,
-    purged: Vec<Entry>,
+    replaced: Option<Entries>,
+    cut: Entries,
+    /// The last entry before those that were appended, if any were.
+    appended_after: Option<LogIndex>,
+    purged: Entries,
 }
 
 impl State {
     pub(crate) fn bounds(&self) -> LogBounds {
         let boundary = self.facts.boundary;
-        LogBounds { boundary, last: self.entries.back().map_or(boundary, |entry| entry.id) }
-    }
-
-    /// Where an entry stands in the deque. The index lies after the boundary.
-    pub(crate) fn position(&self, index: LogIndex) -> usize {
-        index.since(self.facts.boundary.index) as usize - 1
+        LogBounds { boundary, last: self.entries.last_id().unwrap_or(boundary) }
     }
 
     /// The term at an index, the boundary's included.
@@ -54,66 +50,13 @@ impl State {
             return Ok(boundary.term);
         }
         check_inside(index, index, boundary, last)?;
-        Ok(self.entries[self.position(index)].id.term)
+        Ok(self.entries.id(index).term)
     }
 
     /// Whether the contract allows the batch here (P16).
     pub(crate) fn check(&self, batch: &WriteBatch) -> Result<(), LogError> {
-        if batch.hard_state.is_some_and(|new| !self.facts.hard_state.may_become(new)) {
-            return Err(LogError::refused(LogOp::HardState, Refusal::HardStateGoesBack));
-        }
-        let mut bounds = self.bounds();
-        if let Some(boundary) = batch.reset {
-            bounds = LogBounds { boundary, last: boundary };
-        }
-        if let Some(cut) = batch.truncate_after {
-            bounds.last = self.check_truncation(cut, bounds)?;
-        }
-        for entry in &batch.append {
-            check_next(bounds.last, entry.id)?;
-            bounds.last = entry.id;
-        }
-        match batch.purge_upto {
-            Some(upto) => self.check_purge(upto, bounds, &batch.append),
-            None => Ok(()),
-        }
-    }
-
-    /// The last entry after a truncation. After a reset nothing but the boundary can be asked for.
-    fn check_truncation(&self, cut: LogIndex, bounds: LogBounds) -> Result<EntryId, LogError> {
-        let LogBounds { boundary, last } = bounds;
-        if cut < boundary.index {
-            let refusal = Refusal::TruncateBelowBoundary { boundary };
-            return Err(LogError::refused(LogOp::Truncate, refusal));
-        }
-        if cut >= last.index {
-            return Ok(last);
-        }
-        Ok(EntryId::new(self.term(cut)?, cut))
-    }
-
-    fn check_purge(
-        &self,
-        upto: EntryId,
-        bounds: LogBounds,
-        appended: &[Entry],
-    ) -> Result<(), LogError> {
-        if upto.index <= bounds.boundary.index {
-            return Ok(());
-        }
-        if upto.index > bounds.last.index {
-            let refusal = Refusal::PurgeBeyondLast { last: bounds.last };
-            return Err(LogError::refused(LogOp::Purge, refusal));
-        }
-        let new = appended.iter().find(|entry| entry.id.index == upto.index);
-        let found = match new {
-            Some(entry) => entry.id,
-            None => EntryId::new(self.term(upto.index)?, upto.index),
-        };
-        match found == upto {
-            true => Ok(()),
-            false => Err(LogError::refused(LogOp::Purge, Refusal::OtherTerm { found })),
-        }
+        let gate = Gate::new(self.bounds(), self.facts.hard_state);
+        gate.pass(batch, |index| self.term(index)).map(|_| ())
     }
 
     /// Applies a checked batch, in the order of its fields.
@@ -126,13 +69,15 @@ impl State {
             self.facts.commit_hint = LogIndex::ZERO;
         }
         if let Some(cut) = batch.truncate_after {
-            let kept = cut.since(self.facts.boundary.index) as usize;
-            undo.cut = self.entries.split_off(kept.min(self.entries.len()));
+            undo.cut = self.entries.split_after(cut);
         }
-        undo.appended = batch.append.len();
-        self.entries.extend(batch.append);
+        if let Some(first) = batch.append.first() {
+            undo.appended_after = Some(first.id.index.prev());
+            self.entries.extend(batch.append);
+        }
         if let Some(upto) = batch.purge_upto.filter(|id| id.index > self.facts.boundary.index) {
-            undo.purged.extend(self.entries.drain(..=self.position(upto.index)));
+            let rest = self.entries.split_after(upto.index);
+            undo.purged = std::mem::replace(&mut self.entries, rest);
             self.facts.boundary = upto;
         }
         self.facts.commit_hint = self.facts.commit_hint.max(batch.commit_hint.unwrap_or_default());
@@ -148,11 +93,12 @@ impl State {
 
     /// Takes back what the newest batch did.
     pub(crate) fn take_back(&mut self, undo: Undo) {
-        for entry in undo.purged.into_iter().rev() {
-            self.entries.push_front(entry);
+        let rest = std::mem::replace(&mut self.entries, undo.purged);
+        self.entries.append(rest);
+        if let Some(before) = undo.appended_after {
+            self.entries.split_after(before);
         }
-        self.entries.truncate(self.entries.len() - undo.appended);
-        self.entries.extend(undo.cut);
+        self.entries.append(undo.cut);
         if let Some(replaced) = undo.replaced {
             self.entries = replaced;
         }
@@ -175,16 +121,4 @@ pub(crate) fn check_inside(
         return Err(LogError::new(LogOp::Read, kind));
     }
     Ok(())
-}
-
-fn check_next(last: EntryId, id: EntryId) -> Result<(), LogError> {
-    let expected = last.index.next();
-    if id.index != expected {
-        let refusal = Refusal::Gap { expected, found: id.index };
-        return Err(LogError::refused(LogOp::Append, refusal));
-    }
-    match id.term < last.term {
-        true => Err(LogError::refused(LogOp::Append, Refusal::FallingTerm { id })),
-        false => Ok(()),
-    }
 }

@@ -11,7 +11,7 @@ use std::thread::Builder;
 use std::time::Duration;
 
 use super::place::{Factory, Place};
-use super::report::{Broken, Halt};
+use super::report::{Broken, Checked, Halt};
 use super::subject::{Journal, Subject, Way};
 use super::{CHECKS, Check};
 
@@ -90,16 +90,29 @@ pub fn run(check: &'static Check, factory: &Factory) -> Result<Outcome, Failure>
 
 fn run_one_way(check: &'static Check, factory: &Factory, way: Way) -> Result<Outcome, Failure> {
     let journal = Journal::default();
-    let (sender, receiver) = channel();
     let (inside, factory) = (journal.clone(), factory.clone());
+    on_a_thread(check.name, way, &journal, async move || {
+        let mut subject = Subject::begin(factory, way, inside).await?;
+        (check.scenario)(&mut subject).await
+    })
+}
+
+/// Runs work on a thread and a runtime of its own; a panic or a standstill is a failure too.
+pub(crate) fn on_a_thread(
+    name: &str,
+    way: Way,
+    journal: &Journal,
+    work: impl AsyncFnOnce() -> Checked + Send + 'static,
+) -> Result<Outcome, Failure> {
+    let (sender, receiver) = channel();
     let work = move || {
-        let attempt = AssertUnwindSafe(|| attempt(check, factory, way, inside));
+        let attempt = AssertUnwindSafe(|| on_a_runtime(work));
         // Nobody listens any more once the limit is over.
         let _ = sender.send(catch_unwind(attempt));
     };
-    Builder::new().name(check.name.to_owned()).spawn(work).expect("a thread can be made");
+    Builder::new().name(name.to_owned()).spawn(work).expect("a thread can be made");
     let fail = |promise, what| Err(Failure { promise, what, way, journal: journal.lines() });
-    match end_or_standstill(&receiver, &journal) {
+    match end_or_standstill(&receiver, journal) {
         Ok(Ok(Ok(()))) => Ok(Outcome::Held),
         Ok(Ok(Err(Halt::DoesNotApply(why)))) => Ok(Outcome::DoesNotApply(why)),
         Ok(Ok(Err(Halt::Skipped(why)))) => Ok(Outcome::Skipped(why)),
@@ -123,13 +136,10 @@ fn end_or_standstill<T>(end: &Receiver<T>, journal: &Journal) -> Result<T, RecvT
 
 /// The store may need a runtime of tokio, its timer and its network; a store that needs nothing is
 /// not disturbed by it.
-fn attempt(check: &Check, factory: Factory, way: Way, journal: Journal) -> Result<(), Halt> {
+fn on_a_runtime(work: impl AsyncFnOnce() -> Checked) -> Checked {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let runtime = builder.worker_threads(1).enable_all().build().expect("a runtime can be made");
-    runtime.block_on(async {
-        let mut subject = Subject::begin(factory, way, journal).await?;
-        (check.scenario)(&mut subject).await
-    })
+    runtime.block_on(work())
 }
 
 fn message(panic: &(dyn Any + Send)) -> &str {

@@ -3,7 +3,7 @@
 mod crash;
 mod damage;
 mod fixture;
+mod inspect;
 mod life;
-mod model;
 mod readers;
 mod samples;

@@ -26,12 +26,16 @@
 
 use std::env;
 
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use raft_core::storage::{Durability, WriteBatch};
 use raft_core::types::Entry;
 
-use super::random::{self, setting};
+use super::drafts::draft;
+use super::model::Model;
 use super::report::{Checked, Halt};
 use super::samples::{entries, entry, hard_state, id, identity, index, membership, sized};
+use super::settings::{is_deep, setting};
 use super::subject::{Ending, Subject};
 use crate::disk::History;
 use crate::sim::Chance;
@@ -182,11 +186,31 @@ pub async fn a_long_life_survives(log: &mut Subject) -> Checked {
 /// Random batches, whatever they are.
 pub async fn random_batches_survive(log: &mut Subject) -> Checked {
     for script in 0..SCRIPTS {
-        let batches = random::sound_batches(seed() + script, SCRIPT_STEPS);
+        let batches = sound_batches(seed() + script, SCRIPT_STEPS);
         let images = images().div_ceil(SCRIPTS as usize);
         try_script(log, batches.into_iter().map(write).collect(), images).await?;
     }
     Ok(())
+}
+
+/// Batches that suit a log, one after another.
+fn sound_batches(seed: u64, count: usize) -> Vec<WriteBatch> {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let chance = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let mut runner = TestRunner::new_with_rng(Config::default(), chance);
+    let mut model = Model::default();
+    let mut batches = Vec::new();
+    while batches.len() < count {
+        let draft = draft().new_tree(&mut runner).expect("nothing is filtered").current();
+        let batch = draft.batch_for(&model.standing(), batches.len() as u64);
+        if !batch.is_empty() {
+            let mut course = model.course(&batch);
+            model = course.states.pop().expect("never empty");
+            batches.push(batch);
+        }
+    }
+    batches
 }
 
 fn append(entries: Vec<Entry>) -> Step {
@@ -226,7 +250,7 @@ fn seed() -> u64 {
 }
 
 fn images() -> usize {
-    let deep = if env::var_os("KONTIKI_DEEP").is_some() { DEEP_IMAGES } else { IMAGES };
+    let deep = if is_deep() { DEEP_IMAGES } else { IMAGES };
     setting("KONTIKI_IMAGES").unwrap_or(deep) as usize
 }
 
