@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`sim`] | a whole cluster on one thread, with a network, clocks and disks that fail |
 //! | [`mod@conformance`] | whether a store keeps the contract; one macro line runs every check |
+//! | [`disk`] | a file system that notes down what is done, cuts the power, and fails on demand |
 //! | [`checks`] | what must hold: the laws across members, the clients' order, convergence |
 //!
 //! The simulator runs the very pump that a node runs, on whatever store it is handed; it knows no
@@ -11,4 +12,6 @@
 
 pub mod checks;
 pub mod conformance;
+#[cfg(target_os = "linux")]
+pub mod disk;
 pub mod sim;

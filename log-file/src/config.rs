@@ -15,6 +15,9 @@ pub const MIN_SEGMENT_BYTES: u64 = 16 << 10;
 /// The largest segment.
 pub const MAX_SEGMENT_BYTES: u64 = 4 << 30;
 
+/// The most bytes that one payload may have.
+pub(crate) const MAX_PAYLOAD_BYTES: u64 = 1 << 30;
+
 /// How a flat-file log is laid out and run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileLogConfig {

@@ -7,6 +7,7 @@
 //! - `check` refuses what the contract refuses; `writer` writes frames, `reader` reads entries
 //!   beside it, `index` knows where each lies;
 //! - `format`, `facts`, `frame_builder` and `names` are the bytes and names, without any I/O;
+//!   `proof` is the small file that says how far the stream was synced;
 //! - `listing`, `recover`, `scan` and `replay` are the way from files back to a log;
 //! - `yard` makes segments ready ahead of time and gives them up; `growth` writes zeros before the
 //!   writer;
@@ -15,7 +16,6 @@
 //! Absent: repair of damaged entries from peers (its record number is reserved), compression, and
 //! memory maps (an I/O error there would kill the process).
 
-mod check;
 mod config;
 mod disk;
 mod facts;
@@ -26,6 +26,7 @@ mod index;
 mod listing;
 mod log;
 mod names;
+mod proof;
 mod reader;
 mod real_disk;
 mod recover;

@@ -5,11 +5,14 @@ use raft_core::storage::{LogError, LogErrorKind, LogOp};
 use crate::disk::Disk;
 use crate::names::{Name, parse};
 
-/// The numbers of the segments and spares, ascending.
+/// The numbers of the segments and spares, ascending, and which small files there are.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
     segments: Vec<u64>,
     pub(crate) spares: Vec<u64>,
+    pub(crate) has_proof: bool,
+    /// A proof was being made when its process ended.
+    pub(crate) has_new_proof: bool,
 }
 
 impl Listing {
@@ -22,6 +25,8 @@ impl Listing {
             match parse(&name) {
                 Some(Name::Segment(number)) => listing.segments.push(number),
                 Some(Name::Spare(number)) => listing.spares.push(number),
+                Some(Name::Proof) => listing.has_proof = true,
+                Some(Name::NewProof) => listing.has_new_proof = true,
                 Some(Name::Lock) => {}
                 None => stranger = Some(name),
             }

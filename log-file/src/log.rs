@@ -7,19 +7,19 @@ use std::thread::{Builder, JoinHandle};
 use async_trait::async_trait;
 use raft_core::storage::record::decode_membership;
 use raft_core::storage::{
-    Detects, Durability, LogBounds, LogError, LogErrorKind, LogOp, LogReader,
+    Detects, Durability, Gate, LogBounds, LogError, LogErrorKind, LogOp, LogReader,
 };
-use raft_core::storage::{LogStore, Recovered, Refusal, StableStore, Store, StoreInfo};
-use raft_core::storage::{Tail, WriteBatch};
+use raft_core::storage::{LogStore, Plan, Recovered, StableStore, Store, StoreInfo};
+use raft_core::storage::{Tail, WriteBatch, check_identity};
 use raft_core::types::{Entry, EntryId, HardState, Identity, LogIndex};
 
-use crate::check::{Plan, plan};
-use crate::config::{FileLogConfig, Housekeeping};
+use crate::config::{FileLogConfig, Housekeeping, MAX_PAYLOAD_BYTES};
 use crate::disk::Disk;
 use crate::format::{FORMAT_VERSION, Position};
 use crate::index::{Index, SharedIndex};
 use crate::listing::Listing;
-use crate::names::segment_name;
+use crate::names::{NEW_PROOF_NAME, segment_name};
+use crate::proof::Proof;
 use crate::reader::FileReader;
 use crate::real_disk::RealDisk;
 use crate::recover::{Recovery, recover};
@@ -37,6 +37,10 @@ pub struct FileLog {
     /// The lowest segment that was not given up.
     oldest: u64,
     tail: Tail,
+    /// The number of the directory.
+    directory: u64,
+    /// How far the proof reaches.
+    proven: Position,
     is_poisoned: bool,
     /// Released last, when the thread is gone.
     _lock: Box<dyn Any + Send + Sync>,
@@ -65,11 +69,19 @@ impl FileLog {
             Some(directory) => directory,
             None => disk.random().map_err(failed)?,
         };
+        if listing.has_new_proof {
+            disk.unlink(NEW_PROOF_NAME).map_err(failed)?;
+        }
+        let end = recovery.replay.end;
+        if recovery.proven < end {
+            // Its name is synced with that of the new segment.
+            Proof { directory, end }.write(disk.as_ref(), LogOp::Open)?;
+        }
         let FileLogConfig { segment_bytes, spare_segments, .. } = *config;
         let shape = Shape { directory, segment_bytes, spare_segments };
         let yard = Arc::new(Yard::new(disk.clone(), shape, &listing.spares));
         yard.retire(listing.left_over());
-        FileLog::begin(disk, yard, recovery, config, lock)
+        FileLog::begin(disk, yard, recovery, config, (directory, lock))
     }
 
     /// Seals what was recovered, and begins a new segment behind it.
@@ -78,7 +90,7 @@ impl FileLog {
         yard: Arc<Yard>,
         recovery: Recovery,
         config: &FileLogConfig,
-        lock: Box<dyn Any + Send + Sync>,
+        (directory, lock): (u64, Box<dyn Any + Send + Sync>),
     ) -> Result<FileLog, LogError> {
         let Recovery { replay, tail, oldest, empty, .. } = recovery;
         yard.demote(&empty)?;
@@ -96,6 +108,8 @@ impl FileLog {
             housekeeping: config.housekeeping,
             oldest,
             tail,
+            directory,
+            proven: end,
             is_poisoned: false,
             _lock: lock,
         };
@@ -119,8 +133,8 @@ impl FileLog {
 
     fn change(&mut self, op: LogOp, batch: WriteBatch) -> Result<(), LogError> {
         self.check_poison(op)?;
-        let plan = plan(&self.index(), &self.writer.facts, &batch)?;
-        if plan == Plan::default() && batch.append.is_empty() {
+        let plan = self.plan(&batch)?;
+        if plan.is_empty() && batch.append.is_empty() {
             // A hint alone rides with the next frame, or is lost, as a hint may be.
             let hint = batch.commit_hint.unwrap_or_default();
             self.writer.facts.commit_hint = self.writer.facts.commit_hint.max(hint);
@@ -139,6 +153,12 @@ impl FileLog {
         Ok(())
     }
 
+    fn plan(&self, batch: &WriteBatch) -> Result<Plan, LogError> {
+        let index = self.index();
+        let gate = Gate::new(index.bounds(), self.writer.facts.hard_state);
+        gate.payloads_up_to(MAX_PAYLOAD_BYTES).pass(batch, |at| index.term(at))
+    }
+
     fn write_frame(&mut self, op: LogOp, content: &Content<'_>) -> Result<(), LogError> {
         let written = self.writer.write(op, content, &self.index, &self.yard);
         self.is_poisoned = written.is_err();
@@ -154,6 +174,21 @@ impl FileLog {
             self.yard.retire(self.oldest..keep);
             self.oldest = keep;
         }
+    }
+
+    /// Writes down where the stream ends, all of which is synced.
+    fn prove_end(&mut self) -> Result<(), LogError> {
+        let end = self.writer.end();
+        if self.proven == end {
+            return Ok(());
+        }
+        let failed = |error| LogError::io(LogOp::Close, error).at(self.disk.place(""));
+        let proof = Proof { directory: self.directory, end };
+        let written = proof.write(self.disk.as_ref(), LogOp::Close);
+        let written = written.and_then(|()| self.yard.sync_names().map_err(failed));
+        self.is_poisoned = written.is_err();
+        self.proven = end;
+        written
     }
 
     fn check_poison(&self, op: LogOp) -> Result<(), LogError> {
@@ -214,18 +249,15 @@ impl LogStore for FileLog {
     }
 
     async fn truncate_after(&mut self, index: LogIndex) -> Result<(), LogError> {
-        let batch = WriteBatch { truncate_after: Some(index), ..WriteBatch::default() };
-        self.change(LogOp::Truncate, batch)
+        self.change(LogOp::Truncate, WriteBatch::of_truncation(index))
     }
 
     async fn purge_upto(&mut self, upto: EntryId) -> Result<(), LogError> {
-        let batch = WriteBatch { purge_upto: Some(upto), ..WriteBatch::default() };
-        self.change(LogOp::Purge, batch)
+        self.change(LogOp::Purge, WriteBatch::of_purge(upto))
     }
 
     async fn reset(&mut self, boundary: EntryId) -> Result<(), LogError> {
-        let batch = WriteBatch { reset: Some(boundary), ..WriteBatch::default() };
-        self.change(LogOp::Reset, batch)
+        self.change(LogOp::Reset, WriteBatch::of_reset(boundary))
     }
 
     fn reader(&self) -> Box<dyn LogReader> {
@@ -241,13 +273,12 @@ impl StableStore for FileLog {
 
     async fn save_identity(&mut self, identity: &Identity) -> Result<(), LogError> {
         self.check_poison(LogOp::Identity)?;
-        match self.writer.facts.identity {
-            Some(same) if same == *identity => Ok(()),
-            Some(_) => Err(LogError::refused(LogOp::Identity, Refusal::OtherIdentity)),
-            None => {
+        match check_identity(self.writer.facts.identity, identity)? {
+            true => {
                 let content = Content { identity: Some(*identity), ..Content::default() };
                 self.write_frame(LogOp::Identity, &content)
             }
+            false => Ok(()),
         }
     }
 
@@ -256,8 +287,7 @@ impl StableStore for FileLog {
     }
 
     async fn save_hard_state(&mut self, hard_state: HardState) -> Result<(), LogError> {
-        let batch = WriteBatch { hard_state: Some(hard_state), ..WriteBatch::default() };
-        self.change(LogOp::HardState, batch)
+        self.change(LogOp::HardState, WriteBatch::of_hard_state(hard_state))
     }
 }
 
@@ -300,15 +330,14 @@ impl Store for FileLog {
         })
     }
 
-    /// Writes a last frame that proves all before it, if there is anything to prove.
+    /// Writes a last frame that proves all before it, and the proof of that frame, if there is
+    /// anything to prove.
     async fn close(&mut self) -> Result<(), LogError> {
         self.check_poison(LogOp::Close)?;
-        match self.writer.is_worth_closing() {
-            true => {
-                let content = Content { is_close: true, ..Content::default() };
-                self.write_frame(LogOp::Close, &content)
-            }
-            false => Ok(()),
+        if self.writer.is_worth_closing() {
+            let content = Content { is_close: true, ..Content::default() };
+            self.write_frame(LogOp::Close, &content)?;
         }
+        self.prove_end()
     }
 }

@@ -3,10 +3,18 @@
 /// The file that is locked while a store is open.
 pub(crate) const LOCK_NAME: &str = "lock";
 
+/// The file that says how far the stream was synced.
+pub(crate) const PROOF_NAME: &str = "proof";
+
+/// A proof that is being made.
+pub(crate) const NEW_PROOF_NAME: &str = "new-proof";
+
 /// What a name in the directory stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Name {
     Lock,
+    Proof,
+    NewProof,
     Segment(u64),
     Spare(u64),
 }
@@ -21,8 +29,11 @@ pub(crate) fn spare_name(number: u64) -> String {
 
 /// What a name stands for; `None` for a stranger.
 pub(crate) fn parse(name: &str) -> Option<Name> {
-    if name == LOCK_NAME {
-        return Some(Name::Lock);
+    match name {
+        LOCK_NAME => return Some(Name::Lock),
+        PROOF_NAME => return Some(Name::Proof),
+        NEW_PROOF_NAME => return Some(Name::NewProof),
+        _ => {}
     }
     if let Some(digits) = name.strip_prefix("seg-") {
         return number(digits).filter(|number| *number > 0).map(Name::Segment);
@@ -45,6 +56,8 @@ mod tests {
     #[test]
     fn only_our_names_are_known() {
         assert_eq!(parse("lock"), Some(Name::Lock));
+        assert_eq!(parse("proof"), Some(Name::Proof));
+        assert_eq!(parse("new-proof"), Some(Name::NewProof));
         assert_eq!(parse(&segment_name(31)), Some(Name::Segment(31)));
         assert_eq!(parse(&spare_name(u64::MAX)), Some(Name::Spare(u64::MAX)));
         for name in ["seg-1", "seg-0000000000000000", "seg-000000000000001F", "x", "spare-"] {

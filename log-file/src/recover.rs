@@ -13,7 +13,8 @@ use crate::format::{
     SegmentHeader,
 };
 use crate::listing::Listing;
-use crate::names::segment_name;
+use crate::names::{PROOF_NAME, segment_name};
+use crate::proof::Proof;
 use crate::replay::{Replay, ReplayFault};
 use crate::scan::{Frame, NoFrame, SegmentScan};
 
@@ -23,6 +24,8 @@ pub(crate) struct Recovery {
     pub(crate) tail: Tail,
     /// The number of the directory, if a segment tells it.
     pub(crate) directory: Option<u64>,
+    /// How far the proof that was found reaches; nowhere if there is none.
+    pub(crate) proven: Position,
     /// The last frame, where it must be written again; its offset and its bytes.
     unproven: Option<Unproven>,
     /// The lowest segment that counts.
@@ -46,11 +49,12 @@ struct Segment {
 
 /// Reads the log that the listed files hold. Changes nothing.
 pub(crate) fn recover(disk: &Arc<dyn Disk>, listing: &Listing) -> Result<Recovery, LogError> {
+    let proof = listing.has_proof.then(|| Proof::read(disk.as_ref())).transpose()?;
     let mut segments = Vec::new();
     for number in listing.row() {
         segments.push(open_segment(disk, number)?);
     }
-    Recoverer { disk: disk.clone(), segments, replay: Replay::default() }.run()
+    Recoverer { disk: disk.clone(), segments, proof, replay: Replay::default() }.run()
 }
 
 impl Recovery {
@@ -128,6 +132,7 @@ fn first_frame(scan: &mut SegmentScan) -> io::Result<Option<(Frame, Checkpoint)>
 struct Recoverer {
     disk: Arc<dyn Disk>,
     segments: Vec<Segment>,
+    proof: Option<Proof>,
     replay: Replay,
 }
 
@@ -140,7 +145,7 @@ struct TailWalk {
 
 impl Recoverer {
     fn run(mut self) -> Result<Recovery, LogError> {
-        let Some(lowest) = self.segments.first() else { return Ok(self.blank()) };
+        let Some(lowest) = self.segments.first() else { return self.blank() };
         let (oldest, directory) = (lowest.header.seal.segment, lowest.header.directory);
         self.check_directory(directory)?;
         let tail = self.segments.iter().rposition(|segment| segment.first.is_some()).unwrap_or(0);
@@ -158,6 +163,7 @@ impl Recoverer {
         let empty = self.segments[first_empty..].iter().map(|segment| segment.header.seal.segment);
         Ok(Recovery {
             empty: empty.collect(),
+            proven: self.proven(),
             replay: self.replay,
             tail: verdict,
             directory: Some(directory),
@@ -166,18 +172,30 @@ impl Recoverer {
         })
     }
 
-    fn blank(self) -> Recovery {
-        Recovery {
+    fn blank(self) -> Result<Recovery, LogError> {
+        if let Some(proof) = self.proof {
+            return Err(self.missing(proof.end.segment));
+        }
+        Ok(Recovery {
             replay: self.replay,
             tail: Tail::Clean,
             directory: None,
+            proven: Position::default(),
             unproven: None,
             oldest: 1,
             empty: Vec::new(),
-        }
+        })
+    }
+
+    fn proven(&self) -> Position {
+        self.proof.map(|proof| proof.end).unwrap_or_default()
     }
 
     fn check_directory(&self, directory: u64) -> Result<(), LogError> {
+        if self.proof.is_some_and(|proof| proof.directory != directory) {
+            let place = format!("{}: it is of another log", self.disk.place(PROOF_NAME));
+            return Err(LogError::new(LogOp::Open, LogErrorKind::Corrupt { index: None }).at(place));
+        }
         match self.segments.iter().position(|segment| segment.header.directory != directory) {
             Some(at) => Err(self.damage(at, 0, "the segment is of another log")),
             None => Ok(()),
@@ -239,11 +257,7 @@ impl Recoverer {
             if let Some(last) = &walk.last {
                 self.apply(tail, last)?;
             }
-            let next = tail + 1;
-            return Err(match proven.segment > segment && next < self.segments.len() {
-                true => self.damage(next, FRAMES_START, "a frame that was synced"),
-                false => self.damage(tail, walk.stopped_at, "a frame that was synced"),
-            });
+            return Err(self.lost(tail, walk.stopped_at, proven));
         }
         let broken = match walk.why {
             NoFrame::Broken => self.torn(tail, walk.stopped_at),
@@ -266,11 +280,24 @@ impl Recoverer {
         Ok((broken, Some(Unproven { segment, offset: last.offset, bytes })))
     }
 
-    /// The furthest position that anything proves to be synced: the segment headers, and the frame
-    /// headers from where the walk stopped on, whatever stands between.
+    /// What is said of a stream that ends before a position that was synced.
+    fn lost(&self, tail: usize, stopped_at: u64, proven: Position) -> LogError {
+        let segment = self.segments[tail].header.seal.segment;
+        let next = tail + 1;
+        match proven.segment > segment {
+            true if next < self.segments.len() => {
+                self.damage(next, FRAMES_START, "a frame that was synced")
+            }
+            true => self.missing(segment + 1),
+            false => self.damage(tail, stopped_at, "a frame that was synced"),
+        }
+    }
+
+    /// The furthest position that anything proves to be synced: the proof, the segment headers, and
+    /// the frame headers from where the walk stopped on, whatever stands between.
     fn furthest_proof(&mut self, tail: usize, stopped_at: u64) -> Result<Position, LogError> {
         let told = self.segments.iter().map(|segment| segment.header.proven).max();
-        let mut proven = told.unwrap_or_default();
+        let mut proven = told.unwrap_or_default().max(self.proven());
         for at in tail..self.segments.len() {
             let from = if at == tail { stopped_at } else { FRAMES_START };
             let found = self.segments[at].scan.furthest_proof(from);
@@ -299,6 +326,13 @@ impl Recoverer {
 
     fn torn(&self, at: usize, offset: u64) -> Tail {
         Tail::TornDiscarded { place: format!("{}, offset {offset}", self.place(at)) }
+    }
+
+    /// A segment that was synced, and is not there.
+    fn missing(&self, segment: u64) -> LogError {
+        let kind = LogErrorKind::Corrupt { index: Some(self.replay.next_index()) };
+        let place = self.disk.place(&segment_name(segment));
+        LogError::new(LogOp::Open, kind).at(format!("{place}: missing, and it was synced"))
     }
 
     fn read_failed(&self, at: usize, error: io::Error) -> LogError {

@@ -6,10 +6,9 @@
 use std::io;
 
 use raft_core::storage::record::{encode_hard_state, encode_identity};
-use raft_core::storage::{LogError, LogOp};
+use raft_core::storage::{LogError, LogOp, Plan};
 use raft_core::types::{Entry, EntryId, EntryKind, Identity, LogIndex};
 
-use crate::check::Plan;
 use crate::disk::write_all;
 use crate::facts::{Checkpoint, Facts};
 use crate::format::{FRAMES_START, Position, RecordType};
@@ -80,6 +79,11 @@ impl Writer {
     /// The highest segment that holds a checkpoint, so that the ones before it may go.
     pub(crate) fn checkpointed_segment(&self) -> u64 {
         self.end.segment
+    }
+
+    /// Where the last frame ends; all before it is synced.
+    pub(crate) fn end(&self) -> Position {
+        self.end
     }
 
     /// Whether a clean close would say anything new.

@@ -161,7 +161,7 @@ impl Yard {
 
     /// Syncs the names. Once that failed it is never tried again: a second sync may succeed and
     /// mean nothing.
-    fn sync_names(&self) -> io::Result<()> {
+    pub(crate) fn sync_names(&self) -> io::Result<()> {
         if self.lock().is_broken {
             return Err(io::Error::other("an earlier sync of the directory failed"));
         }

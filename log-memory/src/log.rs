@@ -5,8 +5,8 @@ use raft_core::storage::record::decode_membership;
 use raft_core::storage::{
     Detects, Durability, LogBounds, LogError, LogErrorKind, LogOp, LogReader,
 };
-use raft_core::storage::{LogStore, Recovered, Refusal, StableStore, Store, StoreInfo};
-use raft_core::storage::{Tail, WriteBatch};
+use raft_core::storage::{LogStore, Recovered, StableStore, Store, StoreInfo};
+use raft_core::storage::{Tail, WriteBatch, check_identity};
 use raft_core::types::{Entry, EntryId, EntryKind, HardState, Identity, LogIndex};
 use raft_core::types::{Membership, TermRun};
 
@@ -96,18 +96,15 @@ impl LogStore for MemoryLog {
     }
 
     async fn truncate_after(&mut self, index: LogIndex) -> Result<(), LogError> {
-        let batch = WriteBatch { truncate_after: Some(index), ..WriteBatch::default() };
-        self.change_batch(LogOp::Truncate, batch)
+        self.change_batch(LogOp::Truncate, WriteBatch::of_truncation(index))
     }
 
     async fn purge_upto(&mut self, upto: EntryId) -> Result<(), LogError> {
-        let batch = WriteBatch { purge_upto: Some(upto), ..WriteBatch::default() };
-        self.change_batch(LogOp::Purge, batch)
+        self.change_batch(LogOp::Purge, WriteBatch::of_purge(upto))
     }
 
     async fn reset(&mut self, boundary: EntryId) -> Result<(), LogError> {
-        let batch = WriteBatch { reset: Some(boundary), ..WriteBatch::default() };
-        self.change_batch(LogOp::Reset, batch)
+        self.change_batch(LogOp::Reset, WriteBatch::of_reset(boundary))
     }
 
     fn reader(&self) -> Box<dyn LogReader> {
@@ -122,11 +119,9 @@ impl StableStore for MemoryLog {
     }
 
     async fn save_identity(&mut self, identity: &Identity) -> Result<(), LogError> {
-        self.change(LogOp::Identity, |state| match state.facts.identity {
-            Some(other) if other != *identity => {
-                Err(LogError::refused(LogOp::Identity, Refusal::OtherIdentity))
-            }
-            _ => Ok(state.set_identity(*identity)),
+        self.change(LogOp::Identity, |state| {
+            check_identity(state.facts.identity, identity)?;
+            Ok(state.set_identity(*identity))
         })
     }
 
@@ -135,8 +130,7 @@ impl StableStore for MemoryLog {
     }
 
     async fn save_hard_state(&mut self, hard_state: HardState) -> Result<(), LogError> {
-        let batch = WriteBatch { hard_state: Some(hard_state), ..WriteBatch::default() };
-        self.change_batch(LogOp::HardState, batch)
+        self.change_batch(LogOp::HardState, WriteBatch::of_hard_state(hard_state))
     }
 }
 

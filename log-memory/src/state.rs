@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use raft_core::storage::{LogBounds, LogError, LogErrorKind, LogOp, Refusal, WriteBatch};
+use raft_core::storage::{Gate, LogBounds, LogError, LogErrorKind, LogOp, WriteBatch};
 use raft_core::types::{Entry, EntryId, HardState, Identity, LogIndex, Term};
 
 /// The small facts beside the entries.
@@ -59,61 +59,8 @@ impl State {
 
     /// Whether the contract allows the batch here (P16).
     pub(crate) fn check(&self, batch: &WriteBatch) -> Result<(), LogError> {
-        if batch.hard_state.is_some_and(|new| !self.facts.hard_state.may_become(new)) {
-            return Err(LogError::refused(LogOp::HardState, Refusal::HardStateGoesBack));
-        }
-        let mut bounds = self.bounds();
-        if let Some(boundary) = batch.reset {
-            bounds = LogBounds { boundary, last: boundary };
-        }
-        if let Some(cut) = batch.truncate_after {
-            bounds.last = self.check_truncation(cut, bounds)?;
-        }
-        for entry in &batch.append {
-            check_next(bounds.last, entry.id)?;
-            bounds.last = entry.id;
-        }
-        match batch.purge_upto {
-            Some(upto) => self.check_purge(upto, bounds, &batch.append),
-            None => Ok(()),
-        }
-    }
-
-    /// The last entry after a truncation. After a reset nothing but the boundary can be asked for.
-    fn check_truncation(&self, cut: LogIndex, bounds: LogBounds) -> Result<EntryId, LogError> {
-        let LogBounds { boundary, last } = bounds;
-        if cut < boundary.index {
-            let refusal = Refusal::TruncateBelowBoundary { boundary };
-            return Err(LogError::refused(LogOp::Truncate, refusal));
-        }
-        if cut >= last.index {
-            return Ok(last);
-        }
-        Ok(EntryId::new(self.term(cut)?, cut))
-    }
-
-    fn check_purge(
-        &self,
-        upto: EntryId,
-        bounds: LogBounds,
-        appended: &[Entry],
-    ) -> Result<(), LogError> {
-        if upto.index <= bounds.boundary.index {
-            return Ok(());
-        }
-        if upto.index > bounds.last.index {
-            let refusal = Refusal::PurgeBeyondLast { last: bounds.last };
-            return Err(LogError::refused(LogOp::Purge, refusal));
-        }
-        let new = appended.iter().find(|entry| entry.id.index == upto.index);
-        let found = match new {
-            Some(entry) => entry.id,
-            None => EntryId::new(self.term(upto.index)?, upto.index),
-        };
-        match found == upto {
-            true => Ok(()),
-            false => Err(LogError::refused(LogOp::Purge, Refusal::OtherTerm { found })),
-        }
+        let gate = Gate::new(self.bounds(), self.facts.hard_state);
+        gate.pass(batch, |index| self.term(index)).map(|_| ())
     }
 
     /// Applies a checked batch, in the order of its fields.
@@ -175,16 +122,4 @@ pub(crate) fn check_inside(
         return Err(LogError::new(LogOp::Read, kind));
     }
     Ok(())
-}
-
-fn check_next(last: EntryId, id: EntryId) -> Result<(), LogError> {
-    let expected = last.index.next();
-    if id.index != expected {
-        let refusal = Refusal::Gap { expected, found: id.index };
-        return Err(LogError::refused(LogOp::Append, refusal));
-    }
-    match id.term < last.term {
-        true => Err(LogError::refused(LogOp::Append, Refusal::FallingTerm { id })),
-        false => Ok(()),
-    }
 }

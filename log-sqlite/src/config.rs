@@ -2,9 +2,16 @@
 
 use std::path::PathBuf;
 
+use raft_core::types::LogIndex;
+
 /// How large the write-ahead log grows before its pages are copied into the database, unless told
 /// otherwise.
 pub const DEFAULT_CHECKPOINT_BYTES: u64 = 4 << 20;
+
+/// The most bytes that one payload may have; SQLite's own limit for a row lies above it.
+pub(crate) const MAX_PAYLOAD_BYTES: u64 = 512 << 20;
+/// The last index that a row can have, whose key is a signed number.
+pub(crate) const MAX_INDEX: LogIndex = LogIndex::new(i64::MAX as u64);
 
 /// How an SQLite log is laid out and run.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,7 +13,6 @@
 //! Absent: repair of damaged entries from peers, and a second process at the same database. People
 //! may look into it with SQLite's own tools while no member runs; they must not write.
 
-mod check;
 mod config;
 mod database;
 mod directory;

@@ -5,14 +5,13 @@ use std::sync::{Arc, RwLock, RwLockReadGuard};
 use async_trait::async_trait;
 use raft_core::storage::record::decode_membership;
 use raft_core::storage::{
-    Detects, Durability, LogBounds, LogError, LogErrorKind, LogOp, LogReader,
+    Detects, Durability, Gate, LogBounds, LogError, LogErrorKind, LogOp, LogReader,
 };
-use raft_core::storage::{LogStore, Recovered, Refusal, StableStore, Store, StoreInfo};
-use raft_core::storage::{Tail, WriteBatch};
+use raft_core::storage::{LogStore, Plan, Recovered, StableStore, Store, StoreInfo};
+use raft_core::storage::{Tail, WriteBatch, check_identity};
 use raft_core::types::{Entry, EntryId, HardState, Identity, LogIndex};
 
-use crate::check::plan;
-use crate::config::SqliteLogConfig;
+use crate::config::{MAX_INDEX, MAX_PAYLOAD_BYTES, SqliteLogConfig};
 use crate::database::{create, open_writer};
 use crate::directory::{DATABASE_NAME, Directory, PROOF_NAME, WAL_NAME};
 use crate::load::load;
@@ -60,7 +59,7 @@ impl SqliteLog {
 
     fn change(&mut self, op: LogOp, batch: WriteBatch) -> Result<(), LogError> {
         self.check_poison(op)?;
-        let plan = plan(&self.view(), self.writer.state.hard_state, &batch)?;
+        let plan = self.plan(&batch)?;
         let content = Content::of(plan, &batch);
         if content.is_hint() {
             // A hint alone rides with the next batch, or is lost, as a hint may be.
@@ -69,6 +68,13 @@ impl SqliteLog {
             return Ok(());
         }
         self.transact(op, &content)
+    }
+
+    fn plan(&self, batch: &WriteBatch) -> Result<Plan, LogError> {
+        let view = self.view();
+        let gate = Gate::new(view.bounds(), self.writer.state.hard_state);
+        let gate = gate.payloads_up_to(MAX_PAYLOAD_BYTES).indices_up_to(MAX_INDEX);
+        gate.pass(batch, |index| view.term(index))
     }
 
     fn transact(&mut self, op: LogOp, content: &Content<'_>) -> Result<(), LogError> {
@@ -117,18 +123,15 @@ impl LogStore for SqliteLog {
     }
 
     async fn truncate_after(&mut self, index: LogIndex) -> Result<(), LogError> {
-        let batch = WriteBatch { truncate_after: Some(index), ..WriteBatch::default() };
-        self.change(LogOp::Truncate, batch)
+        self.change(LogOp::Truncate, WriteBatch::of_truncation(index))
     }
 
     async fn purge_upto(&mut self, upto: EntryId) -> Result<(), LogError> {
-        let batch = WriteBatch { purge_upto: Some(upto), ..WriteBatch::default() };
-        self.change(LogOp::Purge, batch)
+        self.change(LogOp::Purge, WriteBatch::of_purge(upto))
     }
 
     async fn reset(&mut self, boundary: EntryId) -> Result<(), LogError> {
-        let batch = WriteBatch { reset: Some(boundary), ..WriteBatch::default() };
-        self.change(LogOp::Reset, batch)
+        self.change(LogOp::Reset, WriteBatch::of_reset(boundary))
     }
 
     fn reader(&self) -> Box<dyn LogReader> {
@@ -144,13 +147,12 @@ impl StableStore for SqliteLog {
 
     async fn save_identity(&mut self, identity: &Identity) -> Result<(), LogError> {
         self.check_poison(LogOp::Identity)?;
-        match self.writer.state.identity {
-            Some(same) if same == *identity => Ok(()),
-            Some(_) => Err(LogError::refused(LogOp::Identity, Refusal::OtherIdentity)),
-            None => {
+        match check_identity(self.writer.state.identity, identity)? {
+            true => {
                 let content = Content { identity: Some(*identity), ..Content::default() };
                 self.transact(LogOp::Identity, &content)
             }
+            false => Ok(()),
         }
     }
 
@@ -159,8 +161,7 @@ impl StableStore for SqliteLog {
     }
 
     async fn save_hard_state(&mut self, hard_state: HardState) -> Result<(), LogError> {
-        let batch = WriteBatch { hard_state: Some(hard_state), ..WriteBatch::default() };
-        self.change(LogOp::HardState, batch)
+        self.change(LogOp::HardState, WriteBatch::of_hard_state(hard_state))
     }
 }
 

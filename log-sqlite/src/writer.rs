@@ -2,11 +2,10 @@
 
 use std::sync::RwLockWriteGuard;
 
-use raft_core::storage::{LogError, LogOp, WriteBatch};
+use raft_core::storage::{LogError, LogOp, Plan, WriteBatch};
 use raft_core::types::{Entry, Identity, LogIndex};
 use rusqlite::{Connection, Params};
 
-use crate::check::Plan;
 use crate::database::{StoredRow, checkpoint, failed};
 use crate::state::State;
 use crate::view::{SharedView, View};
@@ -79,7 +78,7 @@ impl Writer {
         if content.plan.reset.is_some() {
             self.run("DELETE FROM log", [])?;
         }
-        if let Some(last) = content.plan.cut {
+        if let Some(last) = content.plan.truncate {
             self.run("DELETE FROM log WHERE idx > ?1", [last.index.get() as i64])?;
         }
         for entry in content.entries {
@@ -122,7 +121,7 @@ impl Writer {
 
 /// The state after a transaction.
 fn next_state(mut state: State, content: &Content<'_>) -> State {
-    let Plan { hard_state, reset, cut, purge } = content.plan;
+    let Plan { hard_state, reset, truncate, purge } = content.plan;
     state.batch += 1;
     state.hard_state = hard_state.unwrap_or(state.hard_state);
     state.identity = content.identity.or(state.identity);
@@ -133,7 +132,7 @@ fn next_state(mut state: State, content: &Content<'_>) -> State {
         state.commit_hint = LogIndex::ZERO;
     }
     let appended = content.entries.last().map(|entry| entry.id);
-    state.bounds.last = appended.or(cut).unwrap_or(state.bounds.last);
+    state.bounds.last = appended.or(truncate).unwrap_or(state.bounds.last);
     state.bounds.boundary = purge.unwrap_or(state.bounds.boundary);
     state.commit_hint = state.commit_hint.max(content.commit_hint);
     let due = state.bounds.boundary.index.next();
@@ -143,11 +142,11 @@ fn next_state(mut state: State, content: &Content<'_>) -> State {
 
 /// Shows readers what was written.
 fn show(content: &Content<'_>, mut view: RwLockWriteGuard<'_, View>) {
-    let Plan { reset, cut, purge, .. } = content.plan;
+    let Plan { reset, truncate, purge, .. } = content.plan;
     if let Some(boundary) = reset {
         *view = View::empty(boundary);
     }
-    if let Some(last) = cut {
+    if let Some(last) = truncate {
         view.cut(last);
     }
     for entry in content.entries {

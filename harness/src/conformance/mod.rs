@@ -10,6 +10,8 @@
 //! | `model` | what a store must do, in about a hundred lines |
 //! | `sight` | all that can be seen of a store, and which promise a difference breaks |
 //! | `place` | where a store lives |
+//! | `samples`, `drafts` | entries that tell their ids, random batches that suit a log |
+//! | `workbench` | what a backend's own tests may borrow of all this |
 //! | `report` | a broken promise in words: its text, what led there, how to run it again |
 //! | `run` | one check on one store, with a limit of time |
 //! | the others | the checks, one family of promises to a file |
@@ -25,6 +27,7 @@ use std::pin::Pin;
 pub mod append_and_read;
 pub mod concurrency;
 pub mod declarations;
+mod drafts;
 pub mod hard_state;
 mod model;
 mod place;
@@ -35,9 +38,11 @@ pub mod reopening;
 mod report;
 mod run;
 mod samples;
+mod settings;
 mod sight;
 mod subject;
 pub mod truncation;
+pub mod workbench;
 
 pub use place::{Factory, InDir, OpenedBy, Place, in_dir, opened_by};
 pub use report::{Broken, Checked, Halt, promise_text};

@@ -10,6 +10,8 @@ use raft_core::storage::{LogBounds, LogErrorKind, Refusal, WriteBatch};
 use raft_core::types::{Entry, EntryId, EntryKind, HardState, Identity, LogIndex};
 use raft_core::types::{Membership, Term, TermRun};
 
+use super::drafts::Standing;
+
 /// The state of a correct store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Model {
@@ -37,6 +39,12 @@ impl Model {
 
     pub(crate) fn bounds(&self) -> LogBounds {
         LogBounds { boundary: self.boundary, last: self.last() }
+    }
+
+    /// What a draft must know of it.
+    pub(crate) fn standing(&self) -> Standing {
+        let ids = self.entries.iter().map(|entry| entry.id).collect();
+        Standing { bounds: self.bounds(), hard_state: self.hard_state, ids }
     }
 
     /// The verbs of a batch, in the order of its fields.

@@ -4,17 +4,15 @@
 //! multiplies the first. The seed is fixed unless told otherwise, so that a test that passed does
 //! not fail tomorrow for no change of yours.
 
-use std::env;
-
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use raft_core::storage::{Durability, WriteBatch};
-use raft_core::types::{Entry, EntryId};
 
-use super::model::Model;
+use super::drafts::{Draft, draft};
 use super::report::{Checked, Halt};
 use super::samples::{hard_state, id, identity, index, sized};
+use super::settings::{is_deep, setting};
 use super::subject::{Ending, Subject};
 
 const CASES: u64 = 40;
@@ -55,22 +53,10 @@ enum Step {
     },
 }
 
-#[derive(Clone, Debug)]
-struct Draft {
-    /// How far the term rises, and who is voted for; 0 is nobody.
-    vote: Option<(u64, u64)>,
-    reset: Option<u64>,
-    cut: Option<u64>,
-    sizes: Vec<usize>,
-    rise: u64,
-    purge: Option<u64>,
-    hint: Option<u64>,
-}
-
 /// Any sequence of sound and unsound requests, readings and reopenings gives what the model says.
 pub async fn sound_and_unsound_steps_agree_with_the_model(log: &mut Subject) -> Checked {
     let seed = setting("KONTIKI_SEED").unwrap_or(SEED);
-    let deep = if env::var_os("KONTIKI_DEEP").is_some() { DEEP_CASES } else { CASES };
+    let deep = if is_deep() { DEEP_CASES } else { CASES };
     let cases = setting("KONTIKI_CASES").unwrap_or(deep);
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
@@ -87,10 +73,6 @@ pub async fn sound_and_unsound_steps_agree_with_the_model(log: &mut Subject) -> 
         }
     }
     Ok(())
-}
-
-fn setting(name: &str) -> Option<u64> {
-    env::var(name).ok()?.parse().ok()
 }
 
 async fn run_case(log: &mut Subject, steps: &[Step]) -> Checked {
@@ -129,7 +111,7 @@ async fn run_step(log: &mut Subject, step: &Step) -> Checked {
     let (boundary, last) = (log.model.boundary.index.get(), log.model.last().index.get());
     match step {
         Step::Sound(draft) => {
-            let batch = sound(&log.model, draft);
+            let batch = draft.batch_for(&log.model.standing(), log.next_mark());
             log.change(batch).await
         }
         Step::Wild { draft, first, term, purge, vote } => {
@@ -161,65 +143,6 @@ async fn run_step(log: &mut Subject, step: &Step) -> Checked {
         Step::Reopen { closed: true } => log.reopen(Ending::Closed).await,
         Step::Reopen { closed: false } => log.reopen(Ending::Dropped).await,
     }
-}
-
-/// The batch that a draft means for this log.
-fn sound(model: &Model, draft: &Draft) -> WriteBatch {
-    let vote = |(rise, vote)| hard_state(model.hard_state.term.get() + rise, vote);
-    let mut batch = WriteBatch {
-        hard_state: draft.vote.map(vote).filter(|new| model.hard_state.may_become(*new)),
-        commit_hint: draft.hint.map(index),
-        ..WriteBatch::default()
-    };
-    let (mut boundary, mut last) = (model.boundary, model.last());
-    let mut ids: Vec<EntryId> = model.entries.iter().map(|entry| entry.id).collect();
-    if let Some(step) = draft.reset {
-        boundary = id((last.index.get() + step).saturating_sub(4), last.term.get());
-        last = boundary;
-        batch.reset = Some(boundary);
-        ids.clear();
-    }
-    if let Some(back) = draft.cut {
-        // Past the end at times, where a truncation does nothing.
-        let cut = index((last.index.get() + 2).saturating_sub(back)).max(boundary.index);
-        batch.truncate_after = Some(cut);
-        ids.retain(|id| id.index <= cut);
-        last = ids.last().copied().unwrap_or(boundary);
-    }
-    let term = last.term.get() + draft.rise;
-    batch.append = (last.index.get() + 1..)
-        .zip(&draft.sizes)
-        .map(|(at, size)| sized(at, term, *size))
-        .collect::<Vec<Entry>>();
-    ids.extend(batch.append.iter().map(|entry| entry.id));
-    batch.purge_upto = draft.purge.and_then(|step| match step {
-        0 => Some(boundary),
-        // Far enough, everything: an empty log is where stores go wrong.
-        _ => ids.get(step as usize - 1).or(ids.last()).copied(),
-    });
-    batch
-}
-
-fn draft() -> impl Strategy<Value = Draft> {
-    let size = prop_oneof![4 => 0..60usize, 2 => 60..700usize, 1 => 700..9000usize];
-    (
-        prop::option::weighted(0.3, (0..3u64, 0..3u64)),
-        prop::option::weighted(0.05, 0..16u64),
-        prop::option::weighted(0.3, 0..16u64),
-        prop::collection::vec(size, 0..6),
-        0..2u64,
-        prop::option::weighted(0.25, 0..16u64),
-        prop::option::weighted(0.3, 0..40u64),
-    )
-        .prop_map(|(vote, reset, cut, sizes, rise, purge, hint)| Draft {
-            vote,
-            reset,
-            cut,
-            sizes,
-            rise,
-            purge,
-            hint,
-        })
 }
 
 fn step() -> impl Strategy<Value = Step> {

@@ -104,6 +104,11 @@ impl Subject {
         self.store().reader()
     }
 
+    /// A number that no earlier step of this check had, to mark payloads with.
+    pub(crate) fn next_mark(&self) -> u64 {
+        self.journal.steps()
+    }
+
     pub(crate) fn note(&self, line: &str) {
         self.journal.lock().push(line.to_owned());
     }
@@ -113,19 +118,19 @@ impl Subject {
     }
 
     pub(crate) async fn truncate_after(&mut self, cut: LogIndex) -> Checked {
-        self.change(WriteBatch { truncate_after: Some(cut), ..WriteBatch::default() }).await
+        self.change(WriteBatch::of_truncation(cut)).await
     }
 
     pub(crate) async fn purge_upto(&mut self, upto: EntryId) -> Checked {
-        self.change(WriteBatch { purge_upto: Some(upto), ..WriteBatch::default() }).await
+        self.change(WriteBatch::of_purge(upto)).await
     }
 
     pub(crate) async fn reset(&mut self, boundary: EntryId) -> Checked {
-        self.change(WriteBatch { reset: Some(boundary), ..WriteBatch::default() }).await
+        self.change(WriteBatch::of_reset(boundary)).await
     }
 
     pub(crate) async fn save(&mut self, hard_state: HardState) -> Checked {
-        self.change(WriteBatch { hard_state: Some(hard_state), ..WriteBatch::default() }).await
+        self.change(WriteBatch::of_hard_state(hard_state)).await
     }
 
     /// Makes a change, compares the answer with the model's, and looks at everything.

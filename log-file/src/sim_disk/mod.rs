@@ -31,6 +31,9 @@ pub enum Fault {
     Error(io::ErrorKind),
     /// A write writes half of its bytes and succeeds. Other operations are not touched.
     ShortWrite,
+    /// The disk is full from here on, until the process ends: no file can be made, and none can
+    /// be written to beyond its end. What has its place already can be written over.
+    Full,
     /// The power goes while the operation runs. All later ones fail until a crash or an image.
     PowerOff,
 }
@@ -47,6 +50,7 @@ struct Machine {
     operations: u64,
     plan: Option<(u64, Fault)>,
     is_powered: bool,
+    is_full: bool,
     chance: Chance,
 }
 
@@ -85,6 +89,7 @@ impl SimDisk {
             operations: 0,
             plan: None,
             is_powered: true,
+            is_full: false,
             chance: Chance::new(seed),
         })
     }
@@ -158,6 +163,7 @@ impl Machine {
         match self.plan {
             Some((planned, fault)) if planned == operation => {
                 self.is_powered = fault != Fault::PowerOff;
+                self.is_full |= fault == Fault::Full;
                 Ok(Some(fault))
             }
             _ => Ok(None),
@@ -188,7 +194,15 @@ impl Machine {
         self.life += 1;
         self.is_locked = false;
         self.is_powered = true;
+        self.is_full = false;
         self.plan = None;
+    }
+
+    fn check_space(&self, is_needed: bool) -> io::Result<()> {
+        match self.is_full && is_needed {
+            true => Err(planned(io::ErrorKind::StorageFull)),
+            false => Ok(()),
+        }
     }
 
     fn file_named(&self, name: &str) -> io::Result<usize> {
@@ -205,6 +219,7 @@ impl Disk for SimDisk {
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         let mut machine = self.machine();
         machine.begin_whole()?;
+        machine.check_space(true)?;
         machine.files.push(FileState::default());
         let file = machine.files.len() - 1;
         machine.names.insert(name.to_string(), file);
@@ -329,6 +344,9 @@ impl DiskFile for SimFile {
             Some(Fault::ShortWrite) => bytes.len().div_ceil(2),
             _ => bytes.len(),
         };
+        let room = machine.files[self.file].bytes.len().saturating_sub(offset as usize);
+        let count = if machine.is_full { count.min(room) } else { count };
+        machine.check_space(count == 0)?;
         let bytes = bytes[..count].to_vec();
         machine.files[self.file].change(ByteChange::Write { offset: offset as usize, bytes });
         machine.end()?;

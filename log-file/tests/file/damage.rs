@@ -61,31 +61,61 @@ fn used_bytes(bytes: &[u8]) -> usize {
     bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
 }
 
+/// What damage did: nothing (the log is what it was, hints apart), or an error, which names the
+/// file. Anything else fails the test.
+fn is_noticed(seen: Result<Sight, LogError>, sight: &Sight, name: &str, what: &str) -> bool {
+    match seen {
+        Ok(mut seen) => {
+            let mut sight = sight.clone();
+            seen.recovered.commit_hint = index(0);
+            sight.recovered.commit_hint = index(0);
+            assert_eq!(seen, sight, "{what} of {name} passed for data");
+            false
+        }
+        Err(error) => {
+            let LogErrorKind::Corrupt { .. } = error.kind else {
+                panic!("{what} of {name}: {error}");
+            };
+            assert!(error.place.contains(name), "{error} does not name {name}");
+            true
+        }
+    }
+}
+
 /// Flips one byte after another; how many flips were noticed, and how many did no harm.
 fn flip_all(disk: &SimDisk, sight: &Sight, step: usize) -> (usize, usize) {
     let (mut noticed, mut harmless) = (0, 0);
-    for name in segments(disk) {
-        let used = used_bytes(&disk.bytes(&name).expect("it is there"));
+    for name in segments(disk).iter().map(String::as_str).chain(["proof"]) {
+        let step = if name == "proof" { 1 } else { step };
+        let used = used_bytes(&disk.bytes(name).expect("it is there"));
         for at in (0..used).step_by(step) {
-            match with_flip(disk, &name, at, 1 << (at % 8)) {
-                Ok(seen) => {
-                    let (mut seen, mut sight) = (seen, sight.clone());
-                    seen.recovered.commit_hint = index(0);
-                    sight.recovered.commit_hint = index(0);
-                    assert_eq!(seen, sight, "byte {at} of {name} passed for data");
-                    harmless += 1;
-                }
-                Err(error) => {
-                    let LogErrorKind::Corrupt { .. } = error.kind else {
-                        panic!("byte {at} of {name}: {error}");
-                    };
-                    assert!(error.place.contains(&name), "{error} does not name {name}");
-                    noticed += 1;
-                }
+            let seen = with_flip(disk, name, at, 1 << (at % 8));
+            match is_noticed(seen, sight, name, &format!("byte {at}")) {
+                true => noticed += 1,
+                false => harmless += 1,
             }
         }
     }
     (noticed, harmless)
+}
+
+/// Cuts every file at every length, then zeroes it from there on; how often that was noticed.
+fn cut_all(disk: &SimDisk, sight: &Sight, step: usize) -> usize {
+    let mut noticed = 0;
+    for name in segments(disk).iter().map(String::as_str).chain(["proof"]) {
+        let bytes = disk.bytes(name).expect("it is there");
+        for at in (0..used_bytes(&bytes)).step_by(step) {
+            let mut zeroed = bytes.clone();
+            zeroed[at..].fill(0);
+            for (what, rest) in [("a cut", bytes[..at].to_vec()), ("zeros", zeroed)] {
+                let damaged = disk.copy();
+                damaged.put(name, rest);
+                let seen = sight_of(&damaged);
+                noticed += usize::from(is_noticed(seen, sight, name, &format!("{what} at {at}")));
+            }
+        }
+    }
+    noticed
 }
 
 #[test]
@@ -145,17 +175,78 @@ fn an_unproven_last_frame_is_dropped_and_no_other() {
     assert!(matches!(kind(before), LogErrorKind::Corrupt { .. }), "a frame before it is proven");
 }
 
+/// The end of a log that was closed, or opened again, is not taken for a torn write, however much
+/// of the evidence in it is gone.
+#[test]
+fn a_proven_end_is_never_cut_in_silence() {
+    let step = if is_deep() { 1 } else { 13 };
+    let (closed, sight) = disk_with_a_log(|log| now(log.close()).expect("closes"));
+    assert!(cut_all(&closed, &sight, step) > 1000 / step);
+    let (opened, sight) = disk_with_a_log(|_| ());
+    drop(open(&opened).expect("opens"));
+    assert!(cut_all(&opened, &sight, step) > 1000 / step);
+}
+
+/// A proof is a lower bound: what was written after it may be torn, and is dropped.
+#[test]
+fn a_torn_write_after_a_proof_is_no_damage() {
+    let (disk, _) = disk_with_a_log(|log| now(log.close()).expect("closes"));
+    let mut log = open(&disk).expect("opens");
+    now(log.write(WriteBatch::of_entries(entries(15..=16, 2)))).expect("sound");
+    drop(log);
+    let name = segments(&disk).into_iter().rfind(|name| {
+        let bytes = disk.bytes(name).expect("it is there");
+        bytes.get(8192..8196) == Some(b"KTKF".as_slice())
+    });
+    let name = name.expect("a segment with frames");
+    let bytes = disk.bytes(&name).expect("it is there");
+    for at in 8192..used_bytes(&bytes) {
+        let cut = disk.copy();
+        cut.put(&name, bytes[..at].to_vec());
+        let seen = sight_of(&cut).expect("a torn write is no damage");
+        assert_eq!(seen.bounds.last, id(14, 2), "cut at {at}");
+    }
+}
+
 #[test]
 fn a_missing_segment_is_noticed() {
-    let (disk, _) = disk_with_a_log(|log| now(log.close()).expect("closes"));
+    let (disk, sight) = disk_with_a_log(|log| now(log.close()).expect("closes"));
     let names = segments(&disk);
-    for name in &names[..names.len() - 2] {
+    let with_frames = |name: &&String| {
+        disk.bytes(name).expect("it is there").get(8192..8196) == Some(b"KTKF".as_slice())
+    };
+    for name in &names {
         let without = disk.copy();
         log_file::Disk::unlink(&without, name).expect("it is there");
-        let LogErrorKind::Corrupt { index: Some(_) } = kind(open(&without)) else {
-            panic!("without {name} the log must not open");
-        };
+        match sight_of(&without) {
+            Ok(seen) => assert_eq!((seen, with_frames(&name)), (sight.clone(), false)),
+            Err(error) => {
+                assert!(matches!(error.kind, LogErrorKind::Corrupt { index: Some(_) }), "{error}");
+            }
+        }
     }
+    let last = names.iter().rfind(with_frames).expect("frames");
+    for name in names.iter().filter(|name| *name >= last) {
+        log_file::Disk::unlink(&disk, name).expect("it is there");
+    }
+    let error = open(&disk.copy()).err().expect("the end is missing").to_string();
+    assert!(error.contains(last) && error.contains("missing"), "{error}");
+    for name in names.iter().filter(|name| *name < last) {
+        log_file::Disk::unlink(&disk, name).expect("it is there");
+    }
+    assert!(matches!(kind(open(&disk)), LogErrorKind::Corrupt { .. }), "nothing but a proof");
+}
+
+#[test]
+fn the_proof_of_another_log_is_noticed() {
+    let (disk, _) = disk_with_a_log(|log| now(log.close()).expect("closes"));
+    let other = SimDisk::new(99);
+    let mut log = open(&other).expect("a new log");
+    now(log.write(WriteBatch::of_entries(entries(1..=1, 1)))).expect("sound");
+    now(log.close()).expect("closes");
+    disk.put("proof", other.bytes("proof").expect("it is there"));
+    let error = open(&disk).err().expect("another log's");
+    assert!(error.place.contains("proof") && error.to_string().contains("another log"), "{error}");
 }
 
 #[test]

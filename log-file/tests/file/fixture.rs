@@ -1,5 +1,8 @@
 //! A directory of format version 1, frozen: it opens for ever, to the same content.
 //!
+//! The directory is as the first builds of the version wrote it, without a proof. The proof that
+//! belongs to it lies in a folder of its own: the log opens with it and without.
+//!
 //! `KONTIKI_FREEZE=1` writes the directory of the current version anew. Do that only when a new
 //! version begins, into a new folder; the old one stays.
 
@@ -16,6 +19,10 @@ use crate::samples::{id, index, look, now, open, sized_entry};
 
 fn frozen_dir() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1")
+}
+
+fn frozen_proof_dir() -> PathBuf {
+    frozen_dir().with_file_name("v1-proof")
 }
 
 fn node(number: u64) -> NodeId {
@@ -66,8 +73,13 @@ fn a_directory_of_version_1_opens_to_what_was_written() {
     if std::env::var_os("KONTIKI_FREEZE").is_some() {
         freeze();
     }
+    check_opens(&[frozen_dir()]);
+    check_opens(&[frozen_dir(), frozen_proof_dir()]);
+}
+
+fn check_opens(frozen: &[PathBuf]) {
     let dir = tempfile::tempdir().expect("a directory");
-    for file in std::fs::read_dir(frozen_dir()).expect("the frozen directory") {
+    for file in frozen.iter().flat_map(|dir| std::fs::read_dir(dir).expect("frozen")) {
         let file = file.expect("a file");
         std::fs::copy(file.path(), dir.path().join(file.file_name())).expect("copies");
     }
@@ -89,22 +101,29 @@ fn a_directory_of_version_1_opens_to_what_was_written() {
 #[test]
 fn version_1_is_still_written_as_it_was() {
     let disk = write_sample();
-    let mut segments = 0;
-    for file in std::fs::read_dir(frozen_dir()).expect("the frozen directory") {
-        let file = file.expect("a file");
-        let name = file.file_name().to_string_lossy().into_owned();
-        let frozen = std::fs::read(file.path()).expect("reads");
-        assert!(disk.bytes(&name) == Some(frozen), "{name} is written in another way");
-        segments += 1;
+    let mut files = 0;
+    for dir in [frozen_dir(), frozen_proof_dir()] {
+        for file in std::fs::read_dir(dir).expect("the frozen directory") {
+            let file = file.expect("a file");
+            let name = file.file_name().to_string_lossy().into_owned();
+            let frozen = std::fs::read(file.path()).expect("reads");
+            assert!(disk.bytes(&name) == Some(frozen), "{name} is written in another way");
+            files += 1;
+        }
     }
-    assert!(segments >= 3, "{segments} segments");
+    assert!(files >= 5, "{files} files");
 }
 
 fn freeze() {
     let disk = write_sample();
-    std::fs::create_dir_all(frozen_dir()).expect("creates");
-    for name in disk.list().expect("lists").iter().filter(|name| name.starts_with("seg-")) {
-        let bytes = disk.bytes(name).expect("it is there");
-        std::fs::write(frozen_dir().join(name), bytes).expect("writes");
+    for name in disk.list().expect("lists") {
+        let dir = match name.as_str() {
+            "proof" => frozen_proof_dir(),
+            segment if segment.starts_with("seg-") => frozen_dir(),
+            _ => continue,
+        };
+        std::fs::create_dir_all(&dir).expect("creates");
+        let bytes = disk.bytes(&name).expect("it is there");
+        std::fs::write(dir.join(name), bytes).expect("writes");
     }
 }

@@ -4,6 +4,5 @@ mod crash;
 mod damage;
 mod fixture;
 mod life;
-mod model;
 mod readers;
 mod samples;

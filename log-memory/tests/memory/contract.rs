@@ -1,15 +1,11 @@
 //! What the conformance suite does not ask: which refusal it is, and what a disk in memory does
 //! when it fails or loses its power.
 
-use crate::samples::{entries, entry, id, index, now, snapshot};
+use crate::samples::{entries, entry, hard_state, id, index, kind, look, now};
 use log_memory::{MemoryDisk, MemoryLog, SyncMode};
 use raft_core::storage::WriteBatch;
 use raft_core::storage::{LogError, LogErrorKind, LogStore, Refusal, StableStore, Store};
-use raft_core::types::{ClusterId, EntryId, HardState, Identity, NodeId, StoreId, Term};
-
-fn hard_state(term: u64, vote: u64) -> HardState {
-    HardState { term: Term::new(term), vote: NodeId::new(vote) }
-}
+use raft_core::types::{ClusterId, EntryId, Identity, NodeId, StoreId, Term};
 
 /// Entries 4 to 9 behind the boundary 3@1; 7 and later are of term 2.
 fn log() -> MemoryLog {
@@ -32,14 +28,10 @@ fn refusal<T: std::fmt::Debug>(result: Result<T, LogError>) -> Refusal {
     }
 }
 
-fn kind<T: std::fmt::Debug>(result: Result<T, LogError>) -> LogErrorKind {
-    result.expect_err("must fail").kind
-}
-
 #[test]
 fn a_request_against_the_contract_changes_nothing() {
     let mut log = log();
-    let before = snapshot(&mut log);
+    let before = look(&mut log).expect("reads");
     let gap = Refusal::Gap { expected: index(10), found: index(11) };
     assert_eq!(refusal(now(log.append(&entries(11..=11, 2)))), gap);
     let below = Refusal::Gap { expected: index(10), found: index(9) };
@@ -58,14 +50,14 @@ fn a_request_against_the_contract_changes_nothing() {
     let back = Refusal::HardStateGoesBack;
     assert_eq!(refusal(now(log.save_hard_state(hard_state(1, 0)))), back);
     assert_eq!(refusal(now(log.save_hard_state(hard_state(2, 2)))), back);
-    assert_eq!(snapshot(&mut log), before);
+    assert_eq!(look(&mut log).expect("reads"), before);
     now(log.append(&entries(10..=10, 2))).expect("a refusal does not poison");
 }
 
 #[test]
 fn a_refused_verb_refuses_its_whole_batch() {
     let mut log = log();
-    let before = snapshot(&mut log);
+    let before = look(&mut log).expect("reads");
     let batch = WriteBatch {
         hard_state: Some(hard_state(3, 1)),
         truncate_after: Some(index(7)),
@@ -75,7 +67,7 @@ fn a_refused_verb_refuses_its_whole_batch() {
     };
     let beyond = Refusal::PurgeBeyondLast { last: id(8, 3) };
     assert_eq!(refusal(now(log.write(batch))), beyond);
-    assert_eq!(snapshot(&mut log), before);
+    assert_eq!(look(&mut log).expect("reads"), before);
 }
 
 #[test]
@@ -149,7 +141,7 @@ fn a_crash_ends_the_store_and_its_readers() {
     assert_eq!(kind(now(log.append(&entries(1..=1, 1)))), LogErrorKind::Poisoned);
     assert_eq!(kind(now(reader.term(index(0)))), LogErrorKind::Poisoned);
     let mut log = MemoryLog::open(&disk).expect("the crash freed it");
-    assert_eq!(snapshot(&mut log).0.bounds.last, EntryId::ZERO);
+    assert_eq!(look(&mut log).expect("reads").bounds.last, EntryId::ZERO);
 }
 
 #[test]

@@ -1,83 +1,17 @@
 //! The law of grouping: applying `a.then(b)` does exactly what applying a and then b does.
 
-use crate::samples::{entry, id, index, now, snapshot};
+use crate::samples::{Sight, batch_for, draft, entry, index, is_deep, look, now};
 use log_memory::{MemoryDisk, MemoryLog, SyncMode};
 use proptest::prelude::*;
-use raft_core::storage::{LogBounds, Store, WriteBatch};
-use raft_core::types::{EntryId, HardState, NodeId, Term};
+use raft_core::storage::{Store, WriteBatch};
+use raft_core::types::{HardState, NodeId, Term};
 
-/// Raw choices, which become a batch that suits a given log.
-#[derive(Clone, Debug)]
-struct Draft {
-    hard_state: Option<(u64, u64)>,
-    reset: Option<u64>,
-    truncate: Option<u64>,
-    appended: u64,
-    term_step: u64,
-    purge: Option<u64>,
-    hint: Option<u64>,
-}
-
-fn draft() -> impl Strategy<Value = Draft> {
-    let maybe = |limit: u64| prop::option::weighted(0.4, 0..limit);
-    let vote = prop::option::weighted(0.3, (0..3u64, 0..3u64));
-    let reset = prop::option::weighted(0.1, 0..12u64);
-    (vote, reset, maybe(12), 0..5u64, 0..2u64, maybe(12), maybe(30)).prop_map(
-        |(hard_state, reset, truncate, appended, term_step, purge, hint)| Draft {
-            hard_state,
-            reset,
-            truncate,
-            appended,
-            term_step,
-            purge,
-            hint,
-        },
-    )
-}
-
-/// The batch that a draft means for this log; `mark` goes into the payloads.
-fn batch_for(log: &mut MemoryLog, draft: &Draft, mark: u64) -> WriteBatch {
-    let (recovered, entries) = snapshot(log);
-    let mut bounds = recovered.bounds;
-    let mut ids: Vec<EntryId> = entries.iter().map(|entry| entry.id).collect();
-    let mut batch = WriteBatch {
-        hard_state: draft.hard_state.map(|(step, vote)| {
-            let term = Term::new(recovered.hard_state.term.get() + 1 + step);
-            HardState { term, vote: NodeId::new(vote) }
-        }),
-        commit_hint: draft.hint.map(index),
-        ..WriteBatch::default()
-    };
-    if let Some(step) = draft.reset {
-        let boundary = id(bounds.last.index.get() + step, bounds.last.term.get());
-        batch.reset = Some(boundary);
-        bounds = LogBounds { boundary, last: boundary };
-        ids.clear();
-    }
-    if let Some(step) = draft.truncate {
-        // Reaches beyond the end at times, where a truncation does nothing.
-        let cut = bounds.boundary.index.plus(step);
-        batch.truncate_after = Some(cut);
-        ids.retain(|id| id.index <= cut);
-        bounds.last = ids.last().copied().unwrap_or(bounds.boundary);
-    }
-    let term = bounds.last.term.get() + draft.term_step;
-    for next in 1..=draft.appended {
-        let new = entry(bounds.last.index.get() + next, term, mark);
-        ids.push(new.id);
-        batch.append.push(new);
-    }
-    batch.purge_upto = draft.purge.and_then(|step| match step {
-        // At or below the boundary a purge does nothing, whatever term it names.
-        0 => Some(EntryId::new(Term::new(99), bounds.boundary.index)),
-        _ => ids.get(step as usize - 1).copied(),
-    });
-    batch
+fn seen(log: &mut MemoryLog) -> Sight {
+    look(log).expect("a memory log reads")
 }
 
 fn config() -> ProptestConfig {
-    let deep = std::env::var_os("KONTIKI_DEEP").is_some();
-    let cases = if deep { 100_000 } else { 3000 };
+    let cases = if is_deep() { 100_000 } else { 3000 };
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
@@ -90,13 +24,13 @@ proptest! {
         let (apart, together) = (MemoryLog::new(), MemoryLog::new());
         let (mut apart, mut together) = (apart, together);
         for (mark, draft) in before.iter().enumerate() {
-            let batch = batch_for(&mut apart, draft, mark as u64);
+            let batch = batch_for(&seen(&mut apart), draft, mark as u64);
             now(together.write(batch.clone())).expect("a sound batch");
             now(apart.write(batch)).expect("a sound batch");
         }
-        let first = batch_for(&mut apart, &first, 100);
+        let first = batch_for(&seen(&mut apart), &first, 100);
         now(apart.write(first.clone())).expect("a sound batch");
-        let second = batch_for(&mut apart, &second, 101);
+        let second = batch_for(&seen(&mut apart), &second, 101);
         now(apart.write(second.clone())).expect("a sound batch");
 
         match first.clone().then(second.clone()) {
@@ -108,7 +42,7 @@ proptest! {
                 now(together.write(second)).expect("sound apart");
             }
         }
-        prop_assert_eq!(snapshot(&mut together), snapshot(&mut apart));
+        prop_assert_eq!(seen(&mut together), seen(&mut apart));
     }
 
     /// The crash of a disk keeps an oldest part of what was not synced, and nothing else.
@@ -117,11 +51,11 @@ proptest! {
                                               synced in 0..8usize, keep in 0..8usize) {
         let disk = MemoryDisk::new(SyncMode::WhenTold);
         let mut log = MemoryLog::open(&disk).expect("free");
-        let mut history = vec![snapshot(&mut log)];
+        let mut history = vec![seen(&mut log)];
         for (mark, draft) in drafts.iter().enumerate() {
-            let batch = batch_for(&mut log, draft, mark as u64);
+            let batch = batch_for(&seen(&mut log), draft, mark as u64);
             now(log.write(batch)).expect("a sound batch");
-            history.push(snapshot(&mut log));
+            history.push(seen(&mut log));
             if mark + 1 == synced {
                 disk.sync();
             }
@@ -131,7 +65,7 @@ proptest! {
         disk.crash(keep);
         let mut log = MemoryLog::open(&disk).expect("the crash freed it");
         let survived = (durable + keep).min(drafts.len());
-        prop_assert_eq!(snapshot(&mut log), history[survived].clone());
+        prop_assert_eq!(seen(&mut log), history[survived].clone());
     }
 }
 

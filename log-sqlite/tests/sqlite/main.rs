@@ -4,5 +4,4 @@ mod crash;
 mod damage;
 mod fixture;
 mod life;
-mod model;
 mod samples;

@@ -32,6 +32,26 @@ impl WriteBatch {
         WriteBatch { append, ..WriteBatch::default() }
     }
 
+    /// A batch that saves a term and vote, and does nothing else.
+    pub fn of_hard_state(hard_state: HardState) -> WriteBatch {
+        WriteBatch { hard_state: Some(hard_state), ..WriteBatch::default() }
+    }
+
+    /// A batch that replaces the log by a boundary, and does nothing else.
+    pub fn of_reset(boundary: EntryId) -> WriteBatch {
+        WriteBatch { reset: Some(boundary), ..WriteBatch::default() }
+    }
+
+    /// A batch that removes a suffix, and does nothing else.
+    pub fn of_truncation(truncate_after: LogIndex) -> WriteBatch {
+        WriteBatch { truncate_after: Some(truncate_after), ..WriteBatch::default() }
+    }
+
+    /// A batch that removes a prefix, and does nothing else.
+    pub fn of_purge(purge_upto: EntryId) -> WriteBatch {
+        WriteBatch { purge_upto: Some(purge_upto), ..WriteBatch::default() }
+    }
+
     /// Whether the batch changes nothing; a hint alone is nothing.
     pub fn is_empty(&self) -> bool {
         self.hard_state.is_none()

@@ -8,10 +8,12 @@
 //!
 //! The promises are numbered P1... in `docs/laws.md`; the documentation of each verb cites its own.
 //! One task owns a store and calls its mutating verbs one after another, so a store needs no lock
-//! for them. A verb may block the thread; [`StoreInfo::may_block`] says whether it does.
+//! for them. A verb may block the thread; [`StoreInfo::may_block`] says whether it does. What the
+//! contract refuses stands in one place, the [`Gate`], for every backend that wants it.
 
 mod batch;
 mod error;
+mod gate;
 mod info;
 mod log_store;
 pub mod record;
@@ -22,6 +24,7 @@ mod store;
 
 pub use batch::{MAX_BATCH_BYTES, WriteBatch};
 pub use error::{LogError, LogErrorKind, LogOp, Refusal};
+pub use gate::{Gate, Plan, check_identity};
 pub use info::{Detects, Durability, StoreInfo};
 pub use log_store::{LogBounds, LogReader, LogStore};
 pub use recovered::{Recovered, Tail};

@@ -1,0 +1,104 @@
+//! Random batches that suit a log, whatever log that is.
+//!
+//! A draft holds choices in numbers that mean something only beside a log: how far from its end,
+//! how much above its term. So a draft stays sound when the drafts before it are left out, and a
+//! sequence can be shrunk.
+
+use proptest::prelude::*;
+use raft_core::storage::{LogBounds, WriteBatch};
+use raft_core::types::{Entry, EntryId, HardState};
+
+use super::samples::{hard_state, id, index, sized_entry};
+
+/// What a draft must know of the log that it becomes a batch for.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// Where the log begins and ends.
+    pub bounds: LogBounds,
+    /// Its term and vote.
+    pub hard_state: HardState,
+    /// The ids of its entries.
+    pub ids: Vec<EntryId>,
+}
+
+/// Raw choices.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// How far the term rises, and who is voted for; 0 is nobody.
+    pub vote: Option<(u64, u64)>,
+    /// How far from the end a reset goes.
+    pub reset: Option<u64>,
+    /// How far from the end the log is cut.
+    pub cut: Option<u64>,
+    /// The payloads of the entries.
+    pub sizes: Vec<usize>,
+    /// How far the term rises before they are appended.
+    pub rise: u64,
+    /// How many of the entries are purged.
+    pub purge: Option<u64>,
+    /// The commit hint.
+    pub hint: Option<u64>,
+}
+
+/// Drafts with payloads up to a few hundred bytes, and now and then a large one.
+pub fn draft() -> impl Strategy<Value = Draft> {
+    let size = prop_oneof![4 => 0..60usize, 2 => 60..700usize, 1 => 700..9000usize];
+    (
+        prop::option::weighted(0.3, (0..3u64, 0..3u64)),
+        prop::option::weighted(0.05, 0..16u64),
+        prop::option::weighted(0.3, 0..16u64),
+        prop::collection::vec(size, 0..6),
+        0..2u64,
+        prop::option::weighted(0.25, 0..16u64),
+        prop::option::weighted(0.3, 0..40u64),
+    )
+        .prop_map(|(vote, reset, cut, sizes, rise, purge, hint)| Draft {
+            vote,
+            reset,
+            cut,
+            sizes,
+            rise,
+            purge,
+            hint,
+        })
+}
+
+impl Draft {
+    /// The batch that the draft means for a log; `mark` goes into the payloads, so that two entries
+    /// with one id can be told apart.
+    pub fn batch_for(&self, log: &Standing, mark: u64) -> WriteBatch {
+        let vote = |(rise, vote)| hard_state(log.hard_state.term.get() + rise, vote);
+        let mut batch = WriteBatch {
+            hard_state: self.vote.map(vote).filter(|new| log.hard_state.may_become(*new)),
+            commit_hint: self.hint.map(index),
+            ..WriteBatch::default()
+        };
+        let LogBounds { mut boundary, mut last } = log.bounds;
+        let mut ids = log.ids.clone();
+        if let Some(step) = self.reset {
+            boundary = id((last.index.get() + step).saturating_sub(4), last.term.get());
+            last = boundary;
+            batch.reset = Some(boundary);
+            ids.clear();
+        }
+        if let Some(back) = self.cut {
+            // Past the end at times, where a truncation does nothing.
+            let cut = index((last.index.get() + 2).saturating_sub(back)).max(boundary.index);
+            batch.truncate_after = Some(cut);
+            ids.retain(|id| id.index <= cut);
+            last = ids.last().copied().unwrap_or(boundary);
+        }
+        let term = last.term.get() + self.rise;
+        batch.append = (last.index.get() + 1..)
+            .zip(&self.sizes)
+            .map(|(at, size)| sized_entry(at, term, mark, *size))
+            .collect::<Vec<Entry>>();
+        ids.extend(batch.append.iter().map(|entry| entry.id));
+        batch.purge_upto = self.purge.and_then(|step| match step {
+            0 => Some(boundary),
+            // Far enough, everything: an empty log is where stores go wrong.
+            _ => ids.get(step as usize - 1).or(ids.last()).copied(),
+        });
+        batch
+    }
+}

@@ -1,0 +1,69 @@
+//! What a backend's own tests may borrow from the suite: entries, random batches, and all that can
+//! be seen of a store.
+//!
+//! The suite asks what every store must do. What one store does beside that (its files, its space,
+//! its failures below its own seam) is tested in its crate, with these.
+
+use std::ops::RangeInclusive;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use raft_core::storage::{LogBounds, LogError, LogErrorKind, Recovered, Store, Tail, WriteBatch};
+use raft_core::types::{Entry, HardState, Identity};
+
+pub use super::drafts::{Draft, Standing, draft};
+pub use super::samples::{hard_state, id, identity, index, membership, sized_entry};
+pub use super::settings::is_deep;
+
+/// Runs a verb of a store that never waits, or waits by blocking: one poll must do.
+pub fn now<F: Future>(verb: F) -> F::Output {
+    match pin!(verb).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("a verb of this store never pends"),
+    }
+}
+
+/// Small commands of one term and one size, so that a test knows where they lie.
+pub fn entries(range: RangeInclusive<u64>, term: u64) -> Vec<Entry> {
+    range.map(|index| sized_entry(index, term, 0, 20)).collect()
+}
+
+/// The kind of an error that must have come.
+pub fn kind<T>(result: Result<T, LogError>) -> LogErrorKind {
+    match result {
+        Ok(_) => panic!("it must fail"),
+        Err(error) => error.kind,
+    }
+}
+
+/// All that can be seen of a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sight {
+    /// Where the log begins and ends.
+    pub bounds: LogBounds,
+    /// Term and vote.
+    pub hard_state: HardState,
+    /// Whose store it is.
+    pub identity: Option<Identity>,
+    /// What it says of itself; always with a clean tail, as no two histories need agree on that.
+    pub recovered: Recovered,
+    /// All entries.
+    pub entries: Vec<Entry>,
+}
+
+/// Looks at a store; an error if an entry cannot be read.
+pub fn look(log: &mut dyn Store) -> Result<Sight, LogError> {
+    let recovered = Recovered { tail: Tail::Clean, ..now(log.recover())? };
+    let bounds = log.bounds();
+    let range = bounds.first()..bounds.last.index.next();
+    let entries = now(log.reader().read(range, u64::MAX))?;
+    let identity = now(log.load_identity())?;
+    Ok(Sight { bounds, hard_state: now(log.load_hard_state())?, identity, recovered, entries })
+}
+
+/// The batch that a draft means for a store that looks like this.
+pub fn batch_for(sight: &Sight, draft: &Draft, mark: u64) -> WriteBatch {
+    let ids = sight.entries.iter().map(|entry| entry.id).collect();
+    let standing = Standing { bounds: sight.bounds, hard_state: sight.hard_state, ids };
+    draft.batch_for(&standing, mark)
+}

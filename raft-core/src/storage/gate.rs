@@ -1,0 +1,232 @@
+//! The gate before a store: whether the contract allows a request (P16), and what of it has an
+//! effect.
+//!
+//! A store hands over what it knows without I/O (where its log begins and ends, its hard state, its
+//! limits) and a way to look up a term. [`Gate::pass`] then refuses, by name, or gives a [`Plan`].
+//! The whole batch is judged before a byte is written, so that a refused one changes nothing;
+//! behind the gate nobody checks again.
+//!
+//! A backend may do without it and refuse on its own; the conformance suite asks only what it does.
+
+use super::{LogBounds, LogError, LogOp, Refusal, WriteBatch};
+use crate::types::{Entry, EntryId, HardState, Identity, LogIndex, Term};
+
+/// What a store tells of itself to have a batch judged.
+#[derive(Clone, Copy, Debug)]
+pub struct Gate {
+    bounds: LogBounds,
+    hard_state: HardState,
+    payload_limit: u64,
+    index_limit: LogIndex,
+}
+
+/// The verbs of a batch that change something; its entries are appended as they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The new term and vote, if they differ from the old ones.
+    pub hard_state: Option<HardState>,
+    /// The boundary that replaces the log.
+    pub reset: Option<EntryId>,
+    /// The last entry that a truncation leaves, if it removes one.
+    pub truncate: Option<EntryId>,
+    /// The new boundary, if a purge moves it.
+    pub purge: Option<EntryId>,
+}
+
+impl Gate {
+    /// A gate without limits, for a log that begins and ends there.
+    pub fn new(bounds: LogBounds, hard_state: HardState) -> Gate {
+        let (payload_limit, index_limit) = (u64::MAX, LogIndex::new(u64::MAX));
+        Gate { bounds, hard_state, payload_limit, index_limit }
+    }
+
+    /// Refuses larger payloads.
+    pub fn payloads_up_to(self, bytes: u64) -> Gate {
+        Gate { payload_limit: bytes, ..self }
+    }
+
+    /// Refuses to append beyond an index that the store's keys cannot hold.
+    pub fn indices_up_to(self, index: LogIndex) -> Gate {
+        Gate { index_limit: index, ..self }
+    }
+
+    /// Judges a batch, in the order of its fields. `term` is asked for entries of the log as it is,
+    /// after the boundary and up to the last one.
+    pub fn pass(
+        &self,
+        batch: &WriteBatch,
+        mut term: impl FnMut(LogIndex) -> Result<Term, LogError>,
+    ) -> Result<Plan, LogError> {
+        let mut plan = Plan { reset: batch.reset, ..Plan::default() };
+        let new = batch.hard_state.filter(|new| *new != self.hard_state);
+        plan.hard_state = new.map(|new| self.check_hard_state(new)).transpose()?;
+        let mut bounds = match batch.reset {
+            Some(boundary) => LogBounds { boundary, last: boundary },
+            None => self.bounds,
+        };
+        if let Some(cut) = batch.truncate_after {
+            plan.truncate = check_truncation(bounds, cut, &mut term)?;
+            bounds.last = plan.truncate.unwrap_or(bounds.last);
+        }
+        for entry in &batch.append {
+            bounds.last = self.check_next(bounds.last, entry)?;
+        }
+        if let Some(upto) = batch.purge_upto.filter(|upto| upto.index > bounds.boundary.index) {
+            plan.purge = Some(check_purge(bounds, &batch.append, upto, &mut term)?);
+        }
+        Ok(plan)
+    }
+
+    fn check_hard_state(&self, new: HardState) -> Result<HardState, LogError> {
+        match self.hard_state.may_become(new) {
+            true => Ok(new),
+            false => Err(LogError::refused(LogOp::HardState, Refusal::HardStateGoesBack)),
+        }
+    }
+
+    fn check_next(&self, last: EntryId, entry: &Entry) -> Result<EntryId, LogError> {
+        let (id, expected) = (entry.id, last.index.next());
+        let refusal = match () {
+            () if id.index != expected => Refusal::Gap { expected, found: id.index },
+            () if id.term < last.term => Refusal::FallingTerm { id },
+            () if entry.size() > self.payload_limit => {
+                Refusal::TooLarge { id, limit: self.payload_limit }
+            }
+            () if id.index > self.index_limit => {
+                Refusal::TooLarge { id, limit: self.index_limit.get() }
+            }
+            () => return Ok(id),
+        };
+        Err(LogError::refused(LogOp::Append, refusal))
+    }
+}
+
+impl Plan {
+    /// Whether nothing changes, apart from what is appended.
+    pub fn is_empty(&self) -> bool {
+        *self == Plan::default()
+    }
+}
+
+/// Judges an identity: whether it is new and must be written. The same again is a success, another
+/// one is refused.
+pub fn check_identity(own: Option<Identity>, new: &Identity) -> Result<bool, LogError> {
+    match own {
+        None => Ok(true),
+        Some(own) if own == *new => Ok(false),
+        Some(_) => Err(LogError::refused(LogOp::Identity, Refusal::OtherIdentity)),
+    }
+}
+
+/// The last entry that a truncation leaves, if it removes one. After a reset nothing lies behind
+/// the boundary, and no term is asked for.
+fn check_truncation(
+    bounds: LogBounds,
+    cut: LogIndex,
+    term: &mut impl FnMut(LogIndex) -> Result<Term, LogError>,
+) -> Result<Option<EntryId>, LogError> {
+    let LogBounds { boundary, last } = bounds;
+    match () {
+        () if cut < boundary.index => {
+            let refusal = Refusal::TruncateBelowBoundary { boundary };
+            Err(LogError::refused(LogOp::Truncate, refusal))
+        }
+        () if cut >= last.index => Ok(None),
+        () if cut == boundary.index => Ok(Some(boundary)),
+        () => Ok(Some(EntryId::new(term(cut)?, cut))),
+    }
+}
+
+fn check_purge(
+    bounds: LogBounds,
+    appended: &[Entry],
+    upto: EntryId,
+    term: &mut impl FnMut(LogIndex) -> Result<Term, LogError>,
+) -> Result<EntryId, LogError> {
+    let refused = |refusal| Err(LogError::refused(LogOp::Purge, refusal));
+    if upto.index > bounds.last.index {
+        return refused(Refusal::PurgeBeyondLast { last: bounds.last });
+    }
+    let found = match appended.first() {
+        Some(first) if upto.index >= first.id.index => {
+            appended[upto.index.since(first.id.index) as usize].id
+        }
+        _ => EntryId::new(term(upto.index)?, upto.index),
+    };
+    if found == upto { Ok(upto) } else { refused(Refusal::OtherTerm { found }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::types::EntryKind;
+
+    fn id(index: u64, term: u64) -> EntryId {
+        EntryId::new(Term::new(term), LogIndex::new(index))
+    }
+
+    fn entry(index: u64, term: u64) -> Entry {
+        Entry::new(id(index, term), EntryKind::Command, Bytes::from_static(b"12345"))
+    }
+
+    /// Entries 4 to 9 behind the boundary 3@1; each has its index for a term.
+    fn pass(batch: WriteBatch) -> Result<Plan, Refusal> {
+        let hard_state = HardState { term: Term::new(9), vote: None };
+        let gate = Gate::new(LogBounds { boundary: id(3, 1), last: id(9, 9) }, hard_state);
+        let gate = gate.payloads_up_to(5).indices_up_to(LogIndex::new(12));
+        let mut asked = Vec::new();
+        let term = |index: LogIndex| {
+            asked.push(index.get());
+            Ok(Term::new(index.get()))
+        };
+        let passed = gate.pass(&batch, term).map_err(|error| match error.kind {
+            super::super::LogErrorKind::Refused(refusal) => refusal,
+            other => panic!("not a refusal: {other:?}"),
+        });
+        assert!(asked.iter().all(|index| (4..=9).contains(index)), "asked for {asked:?}");
+        passed
+    }
+
+    #[test]
+    fn what_changes_nothing_is_left_out_of_the_plan() {
+        let same = HardState { term: Term::new(9), vote: None };
+        let batch = WriteBatch {
+            hard_state: Some(same),
+            truncate_after: Some(LogIndex::new(9)),
+            purge_upto: Some(id(3, 7)),
+            ..WriteBatch::default()
+        };
+        assert!(pass(batch).expect("allowed").is_empty());
+    }
+
+    #[test]
+    fn a_batch_is_judged_in_the_order_of_its_fields() {
+        let batch = WriteBatch {
+            truncate_after: Some(LogIndex::new(5)),
+            purge_upto: Some(id(7, 8)),
+            ..WriteBatch::of_entries([entry(6, 8), entry(7, 8)].to_vec())
+        };
+        let plan = Plan { truncate: Some(id(5, 5)), purge: Some(id(7, 8)), ..Plan::default() };
+        assert_eq!(pass(batch), Ok(plan));
+        let batch = WriteBatch { reset: Some(id(20, 2)), ..WriteBatch::of_purge(id(9, 9)) };
+        assert_eq!(pass(batch).expect("below the new boundary").purge, None);
+        assert_eq!(
+            pass(WriteBatch::of_truncation(LogIndex::new(3))).map(|it| it.truncate),
+            Ok(Some(id(3, 1)))
+        );
+    }
+
+    #[test]
+    fn limits_are_refused_by_name() {
+        let large = Entry::new(id(10, 9), EntryKind::Command, Bytes::from_static(b"123456"));
+        let refused = Err(Refusal::TooLarge { id: id(10, 9), limit: 5 });
+        assert_eq!(pass(WriteBatch::of_entries([large].to_vec())), refused);
+        let four = (10..=13).map(|index| entry(index, 9)).collect();
+        let refused = Err(Refusal::TooLarge { id: id(13, 9), limit: 12 });
+        assert_eq!(pass(WriteBatch::of_entries(four)), refused);
+    }
+}
