@@ -13,7 +13,7 @@ use kontiki::storage::MAX_BATCH_BYTES;
 use crate::cluster::{ClusterLane, ClusterPlan};
 use crate::etcd::servers::{Kind, Servers};
 use crate::floor::{Aligned, Trio};
-use crate::lane::{Lane, POWER_LOSS, Role, Stop, Subject, Tally};
+use crate::lane::{Lane, Lanes, POWER_LOSS, Role, Stop, Subject, Tally};
 use crate::log::{check_backends, durable_of};
 use crate::measure::{Work, measure};
 use crate::meter::Spent;
@@ -101,8 +101,8 @@ fn server_lanes(
     servers: &[Servers],
     place: &Place,
     workload: &Workload,
-) -> Result<Vec<Box<dyn Lane>>, BenchError> {
-    let mut lanes: Vec<Box<dyn Lane>> = Vec::new();
+) -> Result<Lanes<'static>, BenchError> {
+    let mut lanes: Lanes = Vec::new();
     if !durable_of(&plan.backends).is_empty() {
         lanes.push(Box::new(TrioLane::create(place, workload)?));
     }
@@ -116,8 +116,8 @@ fn lanes<'a>(
     plan: &CommitPlan,
     place: &'a Place,
     workload: &Workload,
-) -> Result<Vec<Box<dyn Lane + 'a>>, BenchError> {
-    let mut lanes: Vec<Box<dyn Lane>> = Vec::new();
+) -> Result<Lanes<'a>, BenchError> {
+    let mut lanes: Lanes = Vec::new();
     if !durable_of(&plan.backends).is_empty() {
         lanes.push(Box::new(TrioLane::create(place, workload)?));
     }

@@ -114,6 +114,9 @@ pub trait Lane {
     fn turn(&mut self, time: Duration, stop: &Stop) -> Result<Tally, BenchError>;
 }
 
+/// Those who take turns.
+pub type Lanes<'a> = Vec<Box<dyn Lane + 'a>>;
+
 /// Somebody's wish that the measurement ends early. What was measured until then still counts.
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
@@ -168,7 +171,7 @@ impl Schedule {
 ///
 /// `tell` hears of each turn that is over, and how many there are.
 pub fn interleave(
-    lanes: &mut [Box<dyn Lane + '_>],
+    lanes: &mut Lanes,
     schedule: Schedule,
     stop: &Stop,
     tell: &mut dyn FnMut(u32, u32),

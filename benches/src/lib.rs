@@ -17,6 +17,7 @@
 
 pub mod cluster;
 pub mod commit;
+mod core_trio;
 mod error;
 pub mod etcd;
 pub mod facts;
@@ -25,6 +26,8 @@ pub mod lane;
 pub mod log;
 mod measure;
 pub mod meter;
+#[cfg(feature = "peers")]
+pub mod peers;
 mod place;
 mod progress;
 mod report;
@@ -32,6 +35,7 @@ mod samples;
 pub mod show;
 mod workload;
 
+pub use core_trio::CoreTrio;
 pub use error::BenchError;
 pub use lane::{Lane, Schedule, Stop, Subject, Tally};
 pub use measure::{Work, measure};

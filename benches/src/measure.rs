@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::lane::{Lane, Role, Schedule, Stop, Tally, interleave};
+use crate::lane::{Lanes, Role, Schedule, Stop, Tally, interleave};
 use crate::{BenchError, Progress, Row, Workload};
 
 /// What is measured.
@@ -22,7 +22,7 @@ pub fn measure<'a>(
     work: Work,
     stop: &Stop,
     progress: &mut Progress,
-    lanes: &mut dyn FnMut(&Workload) -> Result<Vec<Box<dyn Lane + 'a>>, BenchError>,
+    lanes: &mut dyn FnMut(&Workload) -> Result<Lanes<'a>, BenchError>,
 ) -> Result<Vec<Row>, BenchError> {
     let schedule = Schedule::of(work.time / work.workloads.len().max(1) as u32);
     let mut rows = Vec::new();
@@ -43,16 +43,10 @@ pub fn measure<'a>(
 }
 
 /// A row for each lane, each beside the floor among them, if there is one.
-fn rows_of(
-    work: &str,
-    workload: &Workload,
-    lanes: &[Box<dyn Lane + '_>],
-    rounds: &[Vec<Tally>],
-) -> Vec<Row> {
-    let row = |(lane, rounds): (&Box<dyn Lane + '_>, &Vec<_>)| {
-        Row::new(work, &lane.subject(), workload, rounds)
-    };
-    let rows: Vec<Row> = lanes.iter().zip(rounds).map(row).collect();
+fn rows_of(work: &str, workload: &Workload, lanes: &Lanes, rounds: &[Vec<Tally>]) -> Vec<Row> {
+    let rows = lanes.iter().zip(rounds);
+    let rows = rows.map(|(lane, rounds)| Row::new(work, &lane.subject(), workload, rounds));
+    let rows: Vec<Row> = rows.collect();
     // The first floor is the one that counts: the best that the disk can do for this work.
     let floor = rows.iter().find(|row| row.role == Role::Floor).cloned();
     let beside = |row: Row| match &floor {

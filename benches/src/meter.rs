@@ -1,8 +1,8 @@
 //! What this process spends: processor time, and bytes.
 //!
 //! The kernel counts bytes twice. *Handed over* is what system calls were given, exact to the byte;
-//! it misses what goes through a ring or a mapping. *Written* is what pages were made dirty or sent
-//! past the cache, in whole pages, and is what the device will see.
+//! it misses what goes through a ring or a mapping. *Written* is what was made dirty in the cache
+//! or sent past it; in the cache it counts whole pieces, which may be of many pages.
 
 use std::fs;
 use std::ops::{Add, Sub};

@@ -24,6 +24,13 @@ pub struct Report {
     pub rows: Vec<Row>,
 }
 
+impl Report {
+    /// The report as text that programs read.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("numbers and strings are JSON")
+    }
+}
+
 /// The figures of one subject at one workload. Latencies are in microseconds, and of a whole batch
 /// of one client; each figure is the median of the rounds, unless it says otherwise.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,10 +67,11 @@ pub struct Row {
     pub syncs_per_second: Option<f64>,
     /// The entries in one such write.
     pub entries_per_sync: Option<f64>,
-    /// Bytes on their way to the device, for each byte of payload on each member.
+    /// Bytes written, for each byte of payload on each member: those handed to system calls, or, of
+    /// a log that writes by other ways (a ring, a mapping), those that the kernel counted.
     pub written_per_payload: Option<f64>,
-    /// Bytes handed to system calls, for each byte of payload on each member.
-    pub handed_per_payload: Option<f64>,
+    /// Bytes that the kernel counted as on their way to the device, in whole pieces of its cache.
+    pub device_per_payload: Option<f64>,
     /// Processor time for each entry, of all that share the work (see the docs for whose).
     pub cpu_us_per_entry: Option<f64>,
     /// The requests that failed, in all rounds.
@@ -124,13 +132,16 @@ impl Row {
             p999_us: of_rounds(&|round| round.samples.quantile_us(0.999)),
             per_second: of_rounds(&per_second),
             syncs_per_second: known(&|round| {
-                synced.then(|| per(round.writes as f64, round.busy.as_secs_f64()))?
+                let writes = (synced && round.writes > 0).then_some(round.writes as f64)?;
+                per(writes, round.busy.as_secs_f64())
             }),
             entries_per_sync: known(&|round| {
                 synced.then(|| per(round.written_entries as f64, round.writes as f64))?
             }),
-            written_per_payload: known(&|round| per(round.spent.written? as f64, payload(round))),
-            handed_per_payload: known(&|round| per(round.spent.handed? as f64, payload(round))),
+            written_per_payload: known(&|round| {
+                per(written(round, payload(round))?, payload(round))
+            }),
+            device_per_payload: known(&|round| per(round.spent.written? as f64, payload(round))),
             cpu_us_per_entry: known(&|round| {
                 let micros = round.spent.cpu.as_secs_f64() * 1e6;
                 per(micros, round.entries as f64).filter(|micros| *micros > 0.0)
@@ -181,6 +192,12 @@ fn per_second(round: &Tally) -> f64 {
     per(round.entries as f64, round.busy.as_secs_f64()).unwrap_or(0.0)
 }
 
+/// The bytes that a log wrote. Less than the payload cannot have been all of them.
+fn written(round: &Tally, payload: f64) -> Option<f64> {
+    let handed = round.spent.handed.map(|handed| handed as f64);
+    handed.filter(|handed| *handed >= payload).or(Some(round.spent.written? as f64))
+}
+
 /// How much for one, where there is one.
 fn per(amount: f64, of: f64) -> Option<f64> {
     (of > 0.0).then(|| amount / of)
@@ -226,8 +243,17 @@ mod tests {
         let row = Row::new("log", &subject("file", POWER_LOSS), &workload(), &rounds);
         assert!((row.p50_us - 80.0).abs() < 0.1);
         assert_eq!((row.per_second, row.syncs_per_second), (10_000.0, Some(100.0)));
-        assert_eq!((row.entries_per_sync, row.written_per_payload), (Some(100.0), Some(2.0)));
+        assert_eq!((row.entries_per_sync, row.device_per_payload), (Some(100.0), Some(2.0)));
+        assert_eq!(row.written_per_payload, Some(300_000.0 / 256_000.0));
         assert_eq!((row.cpu_us_per_entry, row.rounds.len()), (Some(5.0), 3));
+    }
+
+    #[test]
+    fn bytes_that_went_another_way_are_the_kernels_count() {
+        let mut ring = tally(80);
+        ring.spent.handed = Some(10);
+        let row = Row::new("log", &subject("file", POWER_LOSS), &workload(), &[ring]);
+        assert_eq!(row.written_per_payload, Some(2.0));
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::bench::Bench;
+
 /// Where `up` serves clients unless it is told otherwise.
 const DEFAULT_ENDPOINTS: &str = "127.0.0.1:2379,127.0.0.1:22379,127.0.0.1:32379";
 
@@ -27,6 +29,8 @@ pub enum Command {
     Up(Up),
     /// Run one member, from flags or from a TOML file.
     Serve(Serve),
+    /// Measure which log suits this machine, or what a server answers.
+    Bench(Bench),
     /// Set a key to a value.
     Put(Put),
     /// Print the value of a key, or all keys with a prefix.

@@ -2,6 +2,7 @@
 //!
 //! - `up` starts a whole cluster on this machine, each member a process of its own, and watches it;
 //! - `serve` runs one member;
+//! - `bench` measures: a log, a cluster, or a server;
 //! - `put`, `get`, `del` and `status` are a small client.
 //!
 //! Exit status: 0 when all went well, 1 when something failed, 2 when the command was not
@@ -9,6 +10,7 @@
 //! about them to the standard error.
 
 mod arguments;
+mod bench;
 mod client;
 mod failure;
 mod log_lines;
@@ -47,6 +49,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         match command {
             Command::Up(up) => up::run(up).await,
             Command::Serve(serve) => serve::run(serve).await,
+            Command::Bench(bench) => bench::run(bench).await,
             Command::Put(put) => client::put(put).await,
             Command::Get(get) => client::get(get).await,
             Command::Del(del) => client::del(del).await,

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use crate::workload::Arrivals;
 use crate::{Tally, Workload};
 
-/// The timer is not finer than this; the rest of a wait for an arrival is spent looking at the clock.
+/// The timer is not finer than this; the rest of a wait for an arrival is spent on the clock.
 const SLEEP_MARGIN: Duration = Duration::from_millis(2);
 
 /// Somebody who takes commands.

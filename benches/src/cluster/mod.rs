@@ -149,7 +149,10 @@ impl<'a> ClusterLane<'a> {
         let store = cluster.leader.status().store.clone();
         let subject = Subject {
             role: Role::Store,
-            name: plan.backend.clone(),
+            name: match plan.workers {
+                0 | 1 => plan.backend.clone(),
+                many => format!("{}, {many} workers", plan.backend),
+            },
             durability: store.durability.to_string(),
             sync_verb: store.sync_verb.to_string(),
             members: plan.members,

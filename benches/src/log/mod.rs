@@ -23,14 +23,17 @@ use tokio::runtime::Runtime;
 use crate::lane::{Lane, Stop, Subject, Tally};
 use crate::meter::Spent;
 use crate::{BenchError, Workload};
-pub use plan::{LogPlan, check_backends, durable_of, run};
+pub use plan::{LogPlan, check_backends, durable_of, log_lanes, run};
 use queue::Queue;
 pub use raw::RawWriter;
 pub use store::{StoreWriter, open};
 
-/// The payload that a measured log keeps, in bytes: twice a segment of the file log, so that
-/// segments come round.
-pub const KEPT_BYTES: u64 = 128 << 20;
+/// The payload that a measured log keeps, in bytes: as much as a segment of the file log.
+pub const KEPT_BYTES: u64 = 64 << 20;
+
+/// The payload that is written to a log before it is measured, in bytes: so much that segments come
+/// round.
+pub const FILL_BYTES: u64 = 192 << 20;
 
 /// How much payload is purged at a time, in bytes.
 pub const PURGE_STEP_BYTES: u64 = 8 << 20;
@@ -76,6 +79,13 @@ impl<W: Writer> LogLane<W> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| BenchError::failed("starting a runtime", error))?;
         Ok(LogLane { writer, workload: workload.clone(), runtime })
+    }
+}
+
+impl LogLane<StoreWriter> {
+    /// Makes the log one that has been in use.
+    pub fn fill(&mut self, bytes: u64) -> Result<(), BenchError> {
+        self.runtime.block_on(self.writer.fill(bytes))
     }
 }
 

@@ -7,7 +7,7 @@ use kontiki::LogConfig;
 
 use super::{LogLane, RawWriter, StoreWriter, Writer, library};
 use crate::floor::{Layout, Verb};
-use crate::lane::{Lane, Stop};
+use crate::lane::{Lane, Lanes, Stop};
 use crate::measure::{Work, measure};
 use crate::place::Place;
 use crate::progress::Progress;
@@ -22,6 +22,8 @@ pub struct LogPlan {
     pub workloads: Vec<Workload>,
     /// The time for everything.
     pub time: Duration,
+    /// The payload that each log is given before it is measured, in bytes.
+    pub fill: u64,
     /// Instead of logs, the ways to make one write durable.
     pub verbs: bool,
 }
@@ -93,12 +95,12 @@ pub fn run(
 }
 
 /// The floors, where a log is durable; the logs; the libraries under them.
-fn log_lanes(
+pub fn log_lanes(
     plan: &LogPlan,
     dir: &Path,
     workload: &Workload,
-) -> Result<Vec<Box<dyn Lane>>, BenchError> {
-    let mut lanes: Vec<Box<dyn Lane>> = Vec::new();
+) -> Result<Lanes<'static>, BenchError> {
+    let mut lanes: Lanes = Vec::new();
     if !durable_of(&plan.backends).is_empty() {
         for layout in Layout::ALL {
             let floor = RawWriter::create(dir, layout, Verb::Fdatasync, workload.size)?;
@@ -106,7 +108,10 @@ fn log_lanes(
         }
     }
     for backend in &plan.backends {
-        lanes.push(lane(StoreWriter::create(backend, dir, workload.size)?, workload)?);
+        let writer = StoreWriter::create(backend, dir, workload.size)?;
+        let mut lane = LogLane::new(writer, workload)?;
+        lane.fill(plan.fill)?;
+        lanes.push(Box::new(lane));
     }
     for library in library::beside(&plan.backends, dir, workload.size)? {
         lanes.push(lane(library, workload)?);
@@ -115,7 +120,7 @@ fn log_lanes(
 }
 
 /// Every way to make a write durable that this filesystem has.
-fn verb_lanes(dir: &Path, workload: &Workload) -> Result<Vec<Box<dyn Lane>>, BenchError> {
+fn verb_lanes(dir: &Path, workload: &Workload) -> Result<Lanes<'static>, BenchError> {
     let mut lanes = Vec::new();
     for verb in Verb::ALL {
         let raw = RawWriter::create(dir, Layout::Prewritten, verb, workload.size)?;
@@ -142,6 +147,7 @@ mod tests {
             backends: backends.iter().map(|name| (*name).to_owned()).collect(),
             workloads: Workload::grid(&[64], &[1], &[1, 4]),
             time: Duration::from_millis(40),
+            fill: 2 << 20,
             verbs: false,
         }
     }

@@ -16,6 +16,10 @@ use crate::workload::incompressible;
 /// The term of all entries.
 const TERM: Term = Term::new(1);
 
+/// The payload of an entry that fills a log before it is measured, and how many go together.
+const FILL_ENTRY_BYTES: usize = 64 << 10;
+const FILL_BATCH: u64 = 16;
+
 /// A store that takes groups of entries, and is kept at a bounded length.
 pub struct StoreWriter {
     store: Box<dyn Store>,
@@ -41,6 +45,37 @@ impl StoreWriter {
             steps: VecDeque::new(),
             bytes_in_step: 0,
         })
+    }
+
+    /// Writes so many bytes of payload in large pieces, so that what is measured afterwards is a
+    /// log that has been in use: its segments come round, its tables have levels.
+    pub async fn fill(&mut self, bytes: u64) -> Result<(), BenchError> {
+        let payload = std::mem::replace(&mut self.payload, incompressible(FILL_ENTRY_BYTES).into());
+        for _ in 0..bytes / (FILL_BATCH * FILL_ENTRY_BYTES as u64) {
+            self.prepare(FILL_BATCH);
+            self.write().await?;
+        }
+        self.payload = payload;
+        Ok(())
+    }
+
+    /// Puts a group together that cuts the last entry and appends another one in its place.
+    pub fn prepare_rewrite(&mut self) {
+        self.last = self.last.prev();
+        self.prepare(1);
+        self.batch.truncate_after = Some(self.last.prev());
+    }
+
+    /// Puts a group together that purges the first entry and appends one.
+    pub fn prepare_with_purge(&mut self) {
+        let first = self.store.bounds().first();
+        self.prepare(1);
+        self.batch.purge_upto = Some(EntryId::new(TERM, first));
+    }
+
+    /// The log itself.
+    pub fn into_store(self) -> Box<dyn Store> {
+        self.store
     }
 
     /// What to purge with the next group, if the log has become long.
@@ -109,13 +144,33 @@ mod tests {
     async fn a_log_is_kept_at_a_bounded_length() {
         let mut writer =
             StoreWriter::create("memory", Path::new("unused"), 1 << 20).expect("a log");
-        for _ in 0..(2 * KEPT_BYTES >> 20) {
+        for _ in 0..(KEPT_BYTES >> 19) {
             writer.prepare(1);
             writer.write().await.expect("written");
         }
+        writer.fill(16 << 20).await.expect("filled");
+        assert_eq!(writer.payload.len(), 1 << 20);
         let bounds = writer.store.bounds();
-        let kept = bounds.last.index.since(bounds.boundary.index) << 20;
+        let mut reader = writer.store.reader();
+        let all = bounds.first()..bounds.last.index.next();
+        let kept = reader.read(all, u64::MAX).await.expect("readable");
+        let kept: u64 = kept.iter().map(Entry::size).sum();
         assert!((KEPT_BYTES..=KEPT_BYTES + 2 * PURGE_STEP_BYTES).contains(&kept), "{kept}");
+    }
+
+    #[tokio::test]
+    async fn the_last_entry_is_rewritten_and_the_first_purged() {
+        let mut writer = StoreWriter::create("memory", Path::new("unused"), 8).expect("a log");
+        for _ in 0..2 {
+            writer.prepare(2);
+            writer.write().await.expect("written");
+        }
+        writer.prepare_rewrite();
+        writer.write().await.expect("written");
+        writer.prepare_with_purge();
+        writer.write().await.expect("written");
+        let bounds = writer.into_store().bounds();
+        assert_eq!((bounds.boundary.index.get(), bounds.last.index.get()), (1, 5));
     }
 
     #[test]

@@ -23,6 +23,14 @@ pub fn markdown(report: &Report) -> String {
     text
 }
 
+/// The document with this text between the markers of that name; `None` where they are not there.
+pub fn fill_in(document: &str, name: &str, text: &str) -> Option<String> {
+    let (begin, end) = (format!("<!-- begin {name} -->"), format!("<!-- end {name} -->"));
+    let (before, rest) = document.split_once(&begin)?;
+    let (_, after) = rest.split_once(&end)?;
+    Some(format!("{before}{begin}\n\n{text}\n{end}{after}"))
+}
+
 fn line(row: &Row) -> String {
     let some = |figure: Option<f64>, digits: usize| {
         figure.map_or(String::new(), |figure| format!("{figure:.digits$}"))
@@ -45,6 +53,15 @@ fn line(row: &Row) -> String {
 mod tests {
     use super::super::table::tests::report;
     use super::*;
+
+    #[test]
+    fn tables_go_between_their_markers_again_and_again() {
+        let document = "a\n<!-- begin log -->\nold\n<!-- end log -->\nb\n";
+        let once = fill_in(document, "log", "new\n").expect("the markers are there");
+        assert_eq!(once, "a\n<!-- begin log -->\n\nnew\n\n<!-- end log -->\nb\n");
+        assert_eq!(fill_in(&once, "log", "new\n"), Some(once.clone()));
+        assert_eq!(fill_in(document, "commit", "new"), None);
+    }
 
     #[test]
     fn every_line_of_a_table_has_its_columns() {

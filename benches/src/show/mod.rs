@@ -7,6 +7,6 @@ mod plots;
 mod table;
 
 pub use advice::{Advice, advise};
-pub use markdown::markdown;
-pub use page::page;
-pub use table::table;
+pub use markdown::{fill_in, markdown};
+pub use page::{page, plots_of};
+pub use table::{table, workloads};

@@ -9,7 +9,8 @@ use crate::{BenchError, Report, Row, Workload};
 const STYLE: &str = "
 body { font: 15px/1.5 sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1em; color: #222 }
 h1 { font-size: 1.5em } h2 { font-size: 1.15em; margin-top: 2em }
-table { border-collapse: collapse; font-size: 13px } td, th { padding: .2em .7em; text-align: right }
+table { border-collapse: collapse; font-size: 13px }
+td, th { padding: .2em .7em; text-align: right }
 th { border-bottom: 1px solid #999 } td:first-child, th:first-child { text-align: left }
 tr.floor td { color: #777 } tr.apart td { text-align: left; color: #777; font-style: italic }
 .best { border-left: 4px solid #1b9e77; padding-left: .8em } .warning { color: #a33 }
@@ -30,9 +31,12 @@ pub fn page(report: &Report) -> Result<String, BenchError> {
         let of_this = |row: &&Row| row.work == work && row.workload() == workload;
         let rows: Vec<&Row> = report.rows.iter().filter(of_this).collect();
         body += &format!("<h2>{work}: {}</h2>\n{}", workload.describe(), columns(&rows));
-        body += &cdf_plots(&work, &workload, &rows)?;
+        body += &cdf_plots(&work, &workload, &rows)?.concat();
     }
-    body += &throughput_plots(&report.rows)?;
+    let against_clients = throughput_plots(&report.rows)?.concat();
+    if !against_clients.is_empty() {
+        body += &format!("<h2>Throughput against clients</h2>\n{against_clients}");
+    }
     body += "<p>Every figure is the median of the rounds, in which all subjects took turns. \
              &times; floor is p50 beside that of the disk's own write and sync.</p>\n";
     Ok(format!(
@@ -59,14 +63,14 @@ fn recommendation(advice: &[Advice]) -> String {
 fn columns(rows: &[&Row]) -> String {
     let heads = "<tr><th></th><th>p50 us</th><th>p99</th><th>p99.9</th><th>&times; floor</th>\
                  <th>entries/s</th><th>syncs/s</th><th>per sync</th><th>written per byte</th>\
-                 <th>CPU us</th><th>sync verb</th></tr>\n";
+                 <th>CPU us</th></tr>\n";
     let mut text = format!("<table>\n{heads}");
     let mut durable = true;
     for row in sorted(rows) {
         if durable && !row.is_durable() {
             let words = format!("{}, so not compared:", row.durability);
             text +=
-                &format!("<tr class=\"apart\"><td colspan=\"11\">{}</td></tr>\n", escaped(&words));
+                &format!("<tr class=\"apart\"><td colspan=\"10\">{}</td></tr>\n", escaped(&words));
         }
         durable = row.is_durable();
         let class = if row.role == Role::Floor { " class=\"floor\"" } else { "" };
@@ -76,7 +80,7 @@ fn columns(rows: &[&Row]) -> String {
     text + "</table>\n"
 }
 
-fn cells(row: &Row) -> [String; 11] {
+fn cells(row: &Row) -> [String; 10] {
     let some = |figure: Option<f64>, format: fn(f64) -> String| figure.map_or("-".into(), format);
     let two = |figure: f64| format!("{figure:.2}");
     [
@@ -90,49 +94,55 @@ fn cells(row: &Row) -> [String; 11] {
         some(row.entries_per_sync, |figure| format!("{figure:.1}")),
         some(row.written_per_payload.filter(|_| row.is_durable()), two),
         some(row.cpu_us_per_entry, two),
-        escaped(&row.sync_verb),
     ]
 }
 
+/// The plots of a report: distributions for each workload, then throughput.
+pub fn plots_of(report: &Report) -> Result<Vec<String>, BenchError> {
+    let mut plots = Vec::new();
+    for (work, workload) in workloads(&report.rows) {
+        let of_this = |row: &&Row| row.work == work && row.workload() == workload;
+        let rows: Vec<&Row> = report.rows.iter().filter(of_this).collect();
+        plots.extend(cdf_plots(&work, &workload, &rows)?);
+    }
+    plots.extend(throughput_plots(&report.rows)?);
+    Ok(plots)
+}
+
 /// One plot for what survives a power cut, one for what does not.
-fn cdf_plots(work: &str, workload: &Workload, rows: &[&Row]) -> Result<String, BenchError> {
-    let mut text = String::new();
+fn cdf_plots(work: &str, workload: &Workload, rows: &[&Row]) -> Result<Vec<String>, BenchError> {
+    let mut plots = Vec::new();
     for (durable, words) in [(true, "durable"), (false, "not durable")] {
         let of_this: Vec<&Row> =
             rows.iter().copied().filter(|row| row.is_durable() == durable).collect();
         if !of_this.is_empty() {
             let title = format!("{work}, {}, {words}: latency", workload.describe());
-            text += &latencies(&title, &of_this)?;
+            plots.push(latencies(&title, &of_this)?);
         }
     }
-    Ok(text)
+    Ok(plots)
 }
 
 /// Entries against clients, where there are several numbers of clients for the same work.
-fn throughput_plots(rows: &[Row]) -> Result<String, BenchError> {
-    let mut text = String::new();
+fn throughput_plots(rows: &[Row]) -> Result<Vec<String>, BenchError> {
+    let mut plots = Vec::new();
     let mut seen: Vec<(String, usize, u64, bool)> = Vec::new();
+    let kind = |row: &Row| (row.work.clone(), row.size, row.batch, row.is_durable());
     for row in rows.iter().filter(|row| row.rate.is_none()) {
-        let this = (row.work.clone(), row.size, row.batch, row.is_durable());
+        let this = kind(row);
         if seen.contains(&this) {
             continue;
         }
-        let alike = |other: &&Row| {
-            other.rate.is_none()
-                && (other.work.clone(), other.size, other.batch, other.is_durable()) == this
-        };
+        let alike = |other: &&Row| other.rate.is_none() && kind(other) == this;
         let alike: Vec<&Row> = rows.iter().filter(alike).collect();
         if alike.iter().any(|other| other.clients != row.clients) {
             let words = if this.3 { "durable" } else { "not durable" };
             let title = format!("{}, {} x {} B, {words}: entries a second", this.0, this.2, this.1);
-            text += &throughput(&title, &alike)?;
+            plots.push(throughput(&title, &alike)?);
         }
         seen.push(this);
     }
-    match text.is_empty() {
-        true => Ok(text),
-        false => Ok(format!("<h2>Throughput against clients</h2>\n{text}")),
-    }
+    Ok(plots)
 }
 
 fn escaped(text: &str) -> String {

@@ -5,7 +5,7 @@ use crate::lane::Role;
 use crate::{Report, Row, Workload};
 
 /// The heads of the columns.
-const HEADS: [&str; 12] = [
+const HEADS: [&str; 10] = [
     "",
     "p50 us",
     "p99",
@@ -16,13 +16,12 @@ const HEADS: [&str; 12] = [
     "per sync",
     "written",
     "CPU us",
-    "sync verb",
-    "failed",
 ];
 
 /// What the columns mean, in a few words.
-const LEGEND: &str = "x floor: p50 beside that of the disk's own write and sync, measured in turns; \
-per sync: entries in one synced write;\nwritten: bytes to the disk for each byte of payload (and \
+const LEGEND: &str = "\
+x floor: p50 beside that of the disk's own write and sync, measured in turns; \
+per sync: entries in one synced write;\nwritten: bytes written for each byte of payload (and \
 member); CPU us: processor time for each entry.";
 
 /// The report as text: the machine, the table of each workload, what to know before it is believed.
@@ -97,7 +96,6 @@ fn aligned(line: &[String], widths: &[usize]) -> String {
         let width = widths[column];
         match column {
             0 => text += &format!("  {cell:<width$}"),
-            10 => text += &format!("  {cell:<width$}"),
             _ => text += &format!("  {cell:>width$}"),
         }
     }
@@ -118,17 +116,25 @@ fn cells(row: &Row) -> Vec<String> {
         some(row.entries_per_sync, |figure| format!("{figure:.1}")),
         some(row.written_per_payload.filter(|_| row.is_durable()), two),
         some(row.cpu_us_per_entry, two),
-        row.sync_verb.clone(),
-        if row.failures == 0 { String::new() } else { row.failures.to_string() },
     ]
 }
 
-/// The subject, and how many it is.
+/// The subject, how many it is, and how it syncs.
 pub fn name(row: &Row) -> String {
-    let of = if row.role == Role::Floor { "(floor) " } else { "" };
+    let failed = match row.failures {
+        0 => String::new(),
+        failures => format!(", {failures} failed"),
+    };
     match row.role {
-        Role::Store | Role::Peer if row.members > 1 => format!("{} x{}", row.backend, row.members),
-        _ => format!("{of}{}", row.backend),
+        Role::Floor => format!("(floor) {}", row.backend),
+        Role::Store | Role::Peer => {
+            let members =
+                if row.members > 1 { format!(" x{}", row.members) } else { String::new() };
+            let verb =
+                if row.is_durable() { format!(", {}", row.sync_verb) } else { String::new() };
+            format!("{}{members}{verb}{failed}", row.backend)
+        }
+        Role::Library | Role::Server => format!("{}{failed}", row.backend),
     }
 }
 
@@ -199,7 +205,7 @@ pub(super) mod tests {
         assert!(place("  sqlite") < place("not compared"));
         assert!(place("not compared") < place("  memory"));
         assert!(text.contains("1.10") && text.contains("64 clients"), "{text}");
-        assert!(text.lines().all(|line| line.len() < 140), "{text}");
+        assert!(text.lines().all(|line| line.len() < 120), "{text}");
     }
 
     #[test]
