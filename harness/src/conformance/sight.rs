@@ -10,7 +10,7 @@ use super::report::{Checked, broken, promised};
 const LOOK_BYTES: u64 = 64 << 20;
 
 /// What a store shows.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct Sight {
     bounds: LogBounds,
     hard_state: HardState,
