@@ -247,6 +247,11 @@ impl Subject {
         self.store = None;
     }
 
+    /// A place that was never used, beside this one.
+    pub(crate) fn new_place(&self) -> Box<dyn Place> {
+        (self.factory)()
+    }
+
     /// The directory of the store's files.
     pub(crate) fn files(&self) -> Checked<PathBuf> {
         match self.place.files() {
@@ -347,7 +352,7 @@ impl Journal {
     }
 }
 
-async fn by_verbs(store: &mut dyn Store, batch: &WriteBatch) -> Result<(), LogError> {
+pub(crate) async fn by_verbs(store: &mut dyn Store, batch: &WriteBatch) -> Result<(), LogError> {
     if let Some(hard_state) = batch.hard_state {
         store.save_hard_state(hard_state).await?;
     }
@@ -443,7 +448,7 @@ fn after(batch: &WriteBatch, refused: bool) -> After {
     }
 }
 
-fn in_words(batch: &WriteBatch) -> String {
+pub(crate) fn in_words(batch: &WriteBatch) -> String {
     let mut words = Vec::new();
     let mut say = |verb: &str, what: Option<&dyn fmt::Display>| {
         words.extend(what.map(|what| format!("{verb} {what}")));
