@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::log::arguments::Log;
+
 /// Where `up` serves clients unless it is told otherwise.
 const DEFAULT_ENDPOINTS: &str = "127.0.0.1:2379,127.0.0.1:22379,127.0.0.1:32379";
 
@@ -35,6 +37,9 @@ pub enum Command {
     Del(Del),
     /// Show each member: role, term, commit index, backend, process id.
     Status(Status),
+    /// Look at the log of a member that does not run, check it, or copy it.
+    #[command(subcommand)]
+    Log(Log),
 }
 
 /// Start a cluster on this machine.

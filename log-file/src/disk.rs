@@ -10,6 +10,9 @@ use std::any::Any;
 use std::io;
 use std::sync::Arc;
 
+use crate::format::Position;
+use crate::names::segment_name;
+
 /// One directory, and the files in it by name.
 pub trait Disk: Send + Sync {
     /// Creates an empty file, open for reading and writing. Its name is durable only after
@@ -62,6 +65,13 @@ pub trait DiskFile: Send + Sync {
 
     /// Cuts or extends the file.
     fn set_len(&self, len: u64) -> io::Result<()>;
+}
+
+impl Position {
+    /// The position for people.
+    pub(crate) fn place(self, disk: &dyn Disk) -> String {
+        format!("{}, offset {}", disk.place(&segment_name(self.segment)), self.offset)
+    }
 }
 
 /// Reads until the buffer is full or the file ends; how many bytes were read.

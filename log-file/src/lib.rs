@@ -9,6 +9,7 @@
 //! - `format`, `facts`, `frame_builder` and `names` are the bytes and names, without any I/O;
 //!   `proof` is the small file that says how far the stream was synced;
 //! - `listing`, `recover`, `scan` and `replay` are the way from files back to a log;
+//! - `inspect` looks at the files for people, and changes none;
 //! - `yard` makes segments ready ahead of time and gives them up; `growth` writes zeros before the
 //!   writer;
 //! - `disk` is the seam under it all, with [`RealDisk`] and, for tests, [`SimDisk`].
@@ -23,6 +24,7 @@ mod format;
 mod frame_builder;
 mod growth;
 mod index;
+mod inspect;
 mod listing;
 mod log;
 mod names;

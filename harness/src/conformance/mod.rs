@@ -41,6 +41,8 @@ mod model;
 mod past;
 mod place;
 pub mod positions;
+#[cfg(target_os = "linux")]
+pub mod power_loss;
 pub mod purge_and_reset;
 pub mod random;
 pub mod reopening;
@@ -191,6 +193,19 @@ macro_rules! list_of_checks {
             declarations {
                 what_is_declared_stays
                 an_atomic_batch_is_refused_as_a_whole
+            }
+            power_loss {
+                entries_survive
+                votes_survive
+                what_is_rewritten_survives
+                a_purge_survives
+                a_reset_survives
+                the_identity_survives
+                a_batch_survives
+                a_closed_store_survives
+                a_dropped_store_survives
+                a_long_life_survives
+                random_batches_survive
             }
             random {
                 sound_and_unsound_steps_agree_with_the_model

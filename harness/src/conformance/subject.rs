@@ -99,6 +99,11 @@ impl Subject {
         self.way
     }
 
+    /// A place that was never used, beside this one.
+    pub(crate) fn new_place(&self) -> Box<dyn Place> {
+        (self.factory)()
+    }
+
     pub(crate) fn store(&mut self) -> &mut dyn Store {
         self.store.as_mut().expect("a check asks between openings only").as_mut()
     }
@@ -330,6 +335,12 @@ impl Journal {
         self.lines.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    /// Another list instead: what led to where a check is now.
+    pub(crate) fn replace(&self, lines: &[String]) {
+        self.steps.fetch_add(1, Ordering::Relaxed);
+        *self.lock() = lines.to_vec();
+    }
+
     /// How many steps were made so far.
     pub(crate) fn steps(&self) -> u64 {
         self.steps.load(Ordering::Relaxed)
@@ -381,7 +392,7 @@ fn is_fair_limit(error: &LogError, batch: &WriteBatch) -> bool {
     }
 }
 
-fn check_answer(said: Result<(), LogError>, refusal: Option<Refusal>) -> Checked {
+pub(crate) fn check_answer(said: Result<(), LogError>, refusal: Option<Refusal>) -> Checked {
     match (said, refusal) {
         (Ok(()), None) => Ok(()),
         (Ok(()), Some(refusal)) => {
