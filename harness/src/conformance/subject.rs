@@ -252,11 +252,6 @@ impl Subject {
         self.store = None;
     }
 
-    /// A place that was never used, beside this one.
-    pub(crate) fn new_place(&self) -> Box<dyn Place> {
-        (self.factory)()
-    }
-
     /// The directory of the store's files.
     pub(crate) fn files(&self) -> Checked<PathBuf> {
         match self.place.files() {
