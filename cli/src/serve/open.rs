@@ -83,7 +83,7 @@ fn open_failure(config: &MemberConfig, error: &OpenError) -> Failure {
     match error {
         OpenError::Store(store) => store_failure(config, store),
         OpenError::NotCompiledIn { name, .. } => Failure::new(chain(error)).advise(format!(
-            "for example: cargo run --release --package kontiki-cli --features {name}"
+            "for example: cargo run --release --features {name} -- serve --backend {name}"
         )),
         other => Failure::new(chain(other)).advise("choose one of these with --backend"),
     }
