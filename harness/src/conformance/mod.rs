@@ -37,6 +37,8 @@ mod drafts;
 pub mod elsewhere;
 pub mod hard_state;
 mod image;
+#[cfg(target_os = "linux")]
+pub mod io_errors;
 mod lock_step;
 mod model;
 mod past;
@@ -184,6 +186,14 @@ macro_rules! list_of_checks {
                 a_shorter_file_never_passes_for_a_whole_one
                 a_longer_file_is_no_longer_log
                 foreign_files_are_not_taken_in
+            }
+            io_errors {
+                a_failed_write_is_told_and_loses_nothing
+                a_short_write_is_no_whole_one
+                a_failed_sync_is_never_believed
+                a_failed_change_of_names_loses_nothing
+                a_full_disk_loses_nothing_and_opens_once_there_is_space
+                a_failed_read_is_no_absence
             }
             declarations {
                 what_is_declared_stays
