@@ -34,7 +34,6 @@ use raft_core::types::Entry;
 
 use super::drafts::draft;
 use super::model::Model;
-use super::place::Place;
 use super::report::{Checked, Halt};
 use super::samples::{entries, entry, hard_state, id, identity, index, membership, sized};
 use super::settings::{is_deep, setting};
@@ -47,7 +46,7 @@ mod real;
 mod rehearsal;
 mod verdict;
 
-use cuts::{Depth, Trial, has_files, is_blank_without_files};
+use cuts::{Depth, Trial, check_movable};
 use real::Witness;
 use rehearsal::{Beginning, Step, Troupe};
 
@@ -215,7 +214,7 @@ pub async fn a_real_power_cut_takes_nothing(log: &mut Subject) -> Checked {
     let (way, atomic, journal) = (log.way(), log.info().atomic_batch, log.journal().clone());
     let mut place = log.new_place();
     let place = place.as_mut();
-    must_be_movable(place).await?;
+    check_movable(log.new_place()).await?;
     Witness { place, way, atomic, journal: &journal, seed: seed() }.watch().await
 }
 
@@ -314,12 +313,11 @@ async fn try_script(log: &mut Subject, steps: Vec<Step>, images: usize) -> Check
     let journal = log.journal().clone();
     let say = |lines: &[String]| journal.replace(lines);
     let mut place = log.new_place();
-    must_be_movable(place.as_mut()).await?;
+    check_movable(log.new_place()).await?;
     let mut troupe = Troupe { place: place.as_mut(), way, atomic, say: &say };
     let history = History::default();
     let beginning = Beginning { history, founded: 0, legal: None, prologue: Vec::new() };
     let rehearsal = troupe.rehearse(beginning, |_| steps).await?;
-    must_lie_in_files(troupe.place).await?;
     let strict_names = env::var_os("KONTIKI_STRICT_NAMES").is_some();
     let depth = Depth { seed: seed(), power, strict_names };
     let chance = Chance::stream(depth.seed, "cuts", u64::from(way == super::Way::Write));
@@ -327,19 +325,4 @@ async fn try_script(log: &mut Subject, steps: Vec<Step>, images: usize) -> Check
     trial.examine(&rehearsal, images).await?;
     println!("{} images were opened", trial.opened);
     Ok(())
-}
-
-async fn must_be_movable(place: &mut dyn Place) -> Checked {
-    match has_files(place).await {
-        true => Ok(()),
-        false => Err(Halt::DoesNotApply("the place has no files that could lie on another disk")),
-    }
-}
-
-/// Once something was written: whether all of it lies in the store's directory.
-async fn must_lie_in_files(place: &mut dyn Place) -> Checked {
-    match is_blank_without_files(place).await {
-        true => Ok(()),
-        false => Err(Halt::DoesNotApply("a part of the store does not lie in its directory")),
-    }
 }
