@@ -22,7 +22,7 @@
 //! Each check runs twice: its requests as small verbs, and as batches given to `write`. What a
 //! store declares (`StoreInfo`) decides which checks apply: a volatile store is never opened again.
 //!
-//! Absent so far: power loss, failing disks. A store that never syncs passes here.
+//! Absent so far: failing disks.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -32,6 +32,9 @@ pub mod concurrency;
 pub mod damage;
 pub mod declarations;
 mod drafts;
+#[cfg(not(target_os = "linux"))]
+#[path = "power_loss/elsewhere.rs"]
+pub mod elsewhere;
 pub mod hard_state;
 mod image;
 #[cfg(target_os = "linux")]
@@ -56,6 +59,8 @@ mod subject;
 pub mod truncation;
 pub mod workbench;
 
+#[cfg(not(target_os = "linux"))]
+pub use elsewhere as power_loss;
 pub use lock_step::{Contestant, lock_step};
 pub use place::{Factory, InDir, OpenedBy, Place, in_dir, opened_by};
 pub use report::{Broken, Checked, Halt, promise_text};
@@ -207,6 +212,7 @@ macro_rules! list_of_checks {
                 a_torn_write_is_no_entry
                 a_long_life_survives
                 random_batches_survive
+                a_real_power_cut_takes_nothing
             }
             random {
                 sound_and_unsound_steps_agree_with_the_model
