@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::bench::Bench;
 use crate::log::arguments::Log;
 
 /// Where `up` serves clients unless it is told otherwise.
@@ -29,6 +30,8 @@ pub enum Command {
     Up(Up),
     /// Run one member, from flags or from a TOML file.
     Serve(Serve),
+    /// Measure which log suits this machine, or what a server answers.
+    Bench(Bench),
     /// Set a key to a value.
     Put(Put),
     /// Print the value of a key, or all keys with a prefix.

@@ -206,6 +206,7 @@ macro_rules! list_of_checks {
                 a_batch_survives
                 a_closed_store_survives
                 a_dropped_store_survives
+                a_torn_write_is_no_entry
                 a_long_life_survives
                 random_batches_survive
             }

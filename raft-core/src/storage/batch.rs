@@ -3,6 +3,8 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use serde::{Deserialize, Serialize};
+
 use crate::types::{Entry, EntryId, HardState, LogIndex};
 
 /// The most payload that [`WriteBatch::then`] gathers in one batch, in bytes. A single batch that
@@ -10,7 +12,9 @@ use crate::types::{Entry, EntryId, HardState, LogIndex};
 pub const MAX_BATCH_BYTES: u64 = 4 << 20;
 
 /// Changes that are applied in the order of the fields and become durable together.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+///
+/// Its serde form is for a store's own files.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WriteBatch {
     /// First: the new term and vote.
     pub hard_state: Option<HardState>,
