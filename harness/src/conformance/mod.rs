@@ -209,6 +209,7 @@ macro_rules! list_of_checks {
                 a_torn_write_is_no_entry
                 a_long_life_survives
                 random_batches_survive
+                a_real_power_cut_takes_nothing
             }
             random {
                 sound_and_unsound_steps_agree_with_the_model

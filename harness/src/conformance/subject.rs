@@ -335,6 +335,11 @@ impl Journal {
         self.lines.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    pub(crate) fn note_line(&self, line: &str) {
+        self.steps.fetch_add(1, Ordering::Relaxed);
+        self.lock().push(line.to_owned());
+    }
+
     /// Another list instead: what led to where a check is now.
     pub(crate) fn replace(&self, lines: &[String]) {
         self.steps.fetch_add(1, Ordering::Relaxed);
@@ -346,7 +351,7 @@ impl Journal {
         self.steps.load(Ordering::Relaxed)
     }
 
-    fn note<T>(&self, asked: &str, said: &Result<T, LogError>) {
+    pub(crate) fn note<T>(&self, asked: &str, said: &Result<T, LogError>) {
         let said = match said {
             Ok(_) => "Ok".to_owned(),
             Err(error) => error.to_string(),

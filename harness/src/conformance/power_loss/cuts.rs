@@ -267,9 +267,9 @@ pub(super) async fn has_files(place: &mut dyn Place) -> bool {
 }
 
 /// Whether a place shows nothing where it has no files: if not, a part of it lies elsewhere.
-pub(super) async fn is_blank_without_files(troupe: &mut Troupe<'_>) -> bool {
+pub(super) async fn is_blank_without_files(place: &mut dyn Place) -> bool {
     let dir = fresh_dir();
-    match open_in(troupe.place, dir.path()).await {
+    match open_in(place, dir.path()).await {
         Ok(mut store) => match Sight::of(store.as_mut()).await {
             Ok(sight) => sight.check(&Model::default(), After::Reopened).is_ok(),
             Err(_) => false,
