@@ -268,7 +268,12 @@ pub(super) async fn has_files(place: &mut dyn Place) -> bool {
 
 /// Whether a place shows nothing where it has no files: if not, a part of it lies elsewhere.
 pub(super) async fn is_blank_without_files(place: &mut dyn Place) -> bool {
-    let dir = fresh_dir();
+    let (elsewhere, dir) = (fresh_dir(), fresh_dir());
+    if let Ok(mut store) = open_in(place, elsewhere.path()).await {
+        // A part that was asked for nothing yet looks blank too. A refusal is no matter here.
+        let _ = store.save_hard_state(hard_state(1, 1)).await;
+        let _ = store.append(&[sized(1, 1, 9)]).await;
+    }
     match open_in(place, dir.path()).await {
         Ok(mut store) => match Sight::of(store.as_mut()).await {
             Ok(sight) => sight.check(&Model::default(), After::Reopened).is_ok(),
