@@ -252,6 +252,11 @@ impl Subject {
         self.store = None;
     }
 
+    /// Whether the store lies in files.
+    pub(crate) fn has_files(&self) -> bool {
+        self.place.files().is_some()
+    }
+
     /// The directory of the store's files.
     pub(crate) fn files(&self) -> Checked<PathBuf> {
         match self.place.files() {
