@@ -151,6 +151,8 @@ const JOBS: &[Job] = &[
         Deep,
         Cargo(concat!(simulator!(), "--inputs 100000000 --first 1000 --store mixed --marks"), &[]),
     ),
+    job("benches, once", Deep, Cargo("bench --package benches -- --test", &[])),
+    job("peers", Deep, Cargo("test --package benches --features peers", &[])),
     job("tests, optimized", Deep, Cargo("test --workspace --exclude log-rocksdb --release", &[])),
 ];
 
