@@ -3,11 +3,14 @@
 use raft_core::types::{Entry, EntryKind};
 
 use super::report::Checked;
-use super::samples::{entries, entry, id, membership, of_bytes, sized};
+use super::samples::{entries, entry, id, index, membership, of_bytes, sized};
 use super::subject::Subject;
 
 /// The payload of the one entry that must be larger than any buffer or block of a store.
 const LARGE: usize = 9 << 20;
+
+/// The entries of the one append that is larger than any list of a store should be limited to.
+const MANY: u64 = 2500;
 
 /// Every byte value, and every small length.
 pub async fn bytes_come_back_exactly(log: &mut Subject) -> Checked {
@@ -19,6 +22,21 @@ pub async fn bytes_come_back_exactly(log: &mut Subject) -> Checked {
     log.append(vec![of_bytes(40, 1, vec![0; 5000]), of_bytes(41, 1, vec![255; 5000])]).await?;
     log.read(1, 42, u64::MAX).await?;
     log.read(2, 3, 0).await.map(|_| ())
+}
+
+/// Lengths beside those where a length field, a block or a chunk ends.
+pub async fn lengths_at_every_edge_come_back(log: &mut Subject) -> Checked {
+    let edges = [1 << 8, 1 << 12, 1 << 15, 1 << 16, 1 << 17];
+    let sizes = edges.iter().flat_map(|edge| [edge - 1, *edge, edge + 1]);
+    log.append((1..).zip(sizes).map(|(at, size)| sized(at, 1, size)).collect()).await
+}
+
+/// One append of more entries than a page, a statement or a list of parameters holds, and one read.
+pub async fn many_entries_in_one_append_come_back(log: &mut Subject) -> Checked {
+    log.append((1..=MANY).map(|at| sized(at, 1 + at / 500, 5)).collect()).await?;
+    log.read(1, MANY + 1, u64::MAX).await?;
+    log.purge_upto(id(MANY / 2, 1 + MANY / 1000)).await?;
+    log.truncate_after(index(MANY / 2 + 1)).await
 }
 
 /// An entry of 9 MiB between small ones.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use raft_core::storage::{LogErrorKind, LogReader, WriteBatch};
+use raft_core::storage::{LogBounds, LogErrorKind, LogReader, WriteBatch};
 use raft_core::types::{Entry, EntryId, LogIndex};
 use tokio::runtime::Handle;
 
@@ -107,9 +107,37 @@ async fn check_old(reader: &mut dyn LogReader, log: &mut Subject) -> Checked {
         }
         Err(error) => format!("an older reader says of {range:?}: {error}"),
     })?;
-    let term = reader.term(bounds.last.index).await;
-    promised(11, term.as_ref().is_ok_and(|term| *term == bounds.last.term), || {
-        format!("an older reader tells the term of {} as {term:?}", bounds.last)
+    for id in log.model.entries.iter().map(|entry| entry.id).chain([bounds.boundary]) {
+        let term = reader.term(id.index).await;
+        promised(11, term.as_ref().is_ok_and(|term| *term == id.term), || {
+            format!(
+                "an older reader tells the term of {} as {term:?} and must tell {}",
+                id.index, id.term
+            )
+        })?;
+    }
+    check_old_outside(reader, bounds).await
+}
+
+/// What has gone since the reader was made is gone for it, too.
+async fn check_old_outside(reader: &mut dyn LogReader, bounds: LogBounds) -> Checked {
+    let LogBounds { boundary, last } = bounds;
+    for below in 1..=boundary.index.get() {
+        let found = reader.read(index(below)..index(below + 1), u64::MAX).await;
+        let is_told = found.as_ref().is_err_and(|error| {
+            matches!(error.kind, LogErrorKind::Compacted { boundary: told } if told == boundary)
+        });
+        promised(7, is_told, || {
+            format!("an older reader says of {below}, purged up to {boundary}: {found:?}")
+        })?;
+    }
+    let beyond = last.index.next();
+    let found = reader.read(beyond..beyond.next(), u64::MAX).await;
+    let is_told = found.as_ref().is_err_and(|error| {
+        matches!(error.kind, LogErrorKind::Unavailable { last: told } if told == last.index)
+    });
+    promised(7, is_told, || {
+        format!("an older reader says of {beyond}, in a log that ends at {last}: {found:?}")
     })
 }
 
@@ -124,7 +152,15 @@ struct Race {
 }
 
 impl Race {
-    async fn run(&self, mut reader: Box<dyn LogReader>, number: u64) -> Checked {
+    /// Reads until the writer or another reader is done. What a reader found ends the race, so that
+    /// the list of steps ends there, too.
+    async fn run(&self, reader: Box<dyn LogReader>, number: u64) -> Checked {
+        let verdict = self.read_on(reader, number).await;
+        self.is_over.store(true, Ordering::Release);
+        verdict
+    }
+
+    async fn read_on(&self, mut reader: Box<dyn LogReader>, number: u64) -> Checked {
         let mut step = number;
         while !self.is_over.load(Ordering::Acquire) {
             step = step.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
@@ -135,7 +171,12 @@ impl Race {
                 Ok(found) => self.check(&found, range.start)?,
                 Err(error) => match error.kind {
                     LogErrorKind::Compacted { .. } | LogErrorKind::Unavailable { .. } => {}
-                    _ => return broken(12, format!("a read of {range:?} in a race: {error}")),
+                    _ => {
+                        return broken(
+                            12,
+                            format!("a read of {}..{} in a race: {error}", range.start, range.end),
+                        );
+                    }
                 },
             }
             self.reads.fetch_add(1, Ordering::Relaxed);
@@ -165,7 +206,8 @@ impl Race {
 
 async fn write_wildly(log: &mut Subject, race: &Race) -> Checked {
     for round in 1..=MAX_RACE_ROUNDS {
-        if round > RACE_ROUNDS && race.reads.load(Ordering::Relaxed) >= RACE_READS {
+        let is_long = round > RACE_ROUNDS && race.reads.load(Ordering::Relaxed) >= RACE_READS;
+        if is_long || race.is_over.load(Ordering::Acquire) {
             break;
         }
         let (boundary, last) = (log.model.boundary.index.get(), log.model.last());

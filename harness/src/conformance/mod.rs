@@ -118,10 +118,13 @@ macro_rules! list_of_checks {
                 a_fresh_store_is_blank
                 the_first_index_follows_the_boundary
                 bounds_follow_each_change
+                numbers_of_every_width_are_kept
                 an_identity_is_saved_once
             }
             append_and_read {
                 bytes_come_back_exactly
+                lengths_at_every_edge_come_back
+                many_entries_in_one_append_come_back
                 a_large_payload_comes_back
                 every_kind_comes_back
                 a_gap_is_refused
@@ -209,6 +212,7 @@ macro_rules! list_of_checks {
                 a_reset_survives
                 the_identity_survives
                 a_batch_survives
+                a_large_batch_survives
                 a_closed_store_survives
                 a_dropped_store_survives
                 a_torn_write_is_no_entry

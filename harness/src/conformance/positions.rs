@@ -1,10 +1,10 @@
 //! Where a log begins and ends, and whose it is.
 
-use raft_core::storage::WriteBatch;
+use raft_core::storage::{Durability, WriteBatch};
 
 use super::report::{Checked, promised};
-use super::samples::{entries, hard_state, id, identity, index};
-use super::subject::Subject;
+use super::samples::{entries, entry, hard_state, id, identity, index, sized};
+use super::subject::{Ending, Subject};
 
 /// A store that was never used has neither entry nor boundary, vote nor identity, and index 0 has
 /// term 0.
@@ -46,6 +46,26 @@ pub async fn bounds_follow_each_change(log: &mut Subject) -> Checked {
     log.reset(id(100, 3)).await?;
     log.append(entries(101..=101, 4)).await?;
     log.change(WriteBatch::default()).await
+}
+
+/// Numbers beside the sizes that a narrower integer has, and beside the largest that the suite asks
+/// for: no key loses its order there, no term its upper half.
+pub async fn numbers_of_every_width_are_kept(log: &mut Subject) -> Checked {
+    log.append((1..=260).map(|at| sized(at, 1 + at / 100, 3)).collect()).await?;
+    log.truncate_after(index(255)).await?;
+    for edge in [1 << 16, 1 << 31, 1 << 32, 1 << 53, (1 << 63) - 4] {
+        log.save(hard_state(edge + 3, edge)).await?;
+        log.reset(id(edge - 3, edge - 2)).await?;
+        log.append((edge - 2..edge + 2).map(|at| entry(at, at)).collect()).await?;
+        log.read(edge - 1, edge + 2, u64::MAX).await?;
+        log.truncate_after(index(edge)).await?;
+        log.append(entries(edge + 1..=edge + 3, edge + 2)).await?;
+        log.purge_upto(id(edge - 1, edge - 1)).await?;
+        if log.info().durability != Durability::Volatile {
+            log.reopen(Ending::Dropped).await?;
+        }
+    }
+    Ok(())
 }
 
 /// The identity is saved once; the same again is a success, another is refused.

@@ -34,7 +34,11 @@ pub fn identity(store: u64) -> Identity {
 
 /// The command with this id, of up to a few hundred bytes.
 pub fn entry(index: u64, term: u64) -> Entry {
-    sized(index, term, 12 + ((index * 131 + term * 17) % 400) as usize)
+    sized(
+        index,
+        term,
+        12 + (index.wrapping_mul(131).wrapping_add(term.wrapping_mul(17)) % 400) as usize,
+    )
 }
 
 /// A command of so many bytes.

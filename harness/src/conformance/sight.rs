@@ -174,6 +174,8 @@ fn last_promise(after: After, found: EntryId, wanted: EntryId) -> usize {
         (After::Cut | After::Purged | After::Reset | After::Reopened, true) => 7,
         (After::Reopened, false) => 1,
         (_, true) => 5,
+        // The last entry itself, with another term.
+        (_, false) if found.index == wanted.index => 10,
         (_, false) => 11,
     }
 }

@@ -472,10 +472,20 @@ pub(crate) fn in_words(batch: &WriteBatch) -> String {
     say("save", batch.hard_state.as_ref().map(|it| it as &dyn fmt::Display));
     say("reset to", batch.reset.as_ref().map(|it| it as &dyn fmt::Display));
     say("truncate after", batch.truncate_after.as_ref().map(|it| it as &dyn fmt::Display));
-    let ids: Vec<String> = batch.append.iter().map(|entry| entry.id.to_string()).collect();
-    let ids = ids.join(" ");
+    let ids = ids_in_words(&batch.append);
     say("append", (!ids.is_empty()).then_some(&ids as &dyn fmt::Display));
     say("purge up to", batch.purge_upto.as_ref().map(|it| it as &dyn fmt::Display));
     say("hint commit", batch.commit_hint.as_ref().map(|it| it as &dyn fmt::Display));
     if words.is_empty() { "write nothing".to_owned() } else { words.join(", ") }
+}
+
+/// The ids of all entries, or of the first and the last of very many.
+fn ids_in_words(entries: &[Entry]) -> String {
+    const SPELT_OUT: usize = 40;
+    match entries {
+        [first, .., last] if entries.len() > SPELT_OUT => {
+            format!("{} entries from {} to {}", entries.len(), first.id, last.id)
+        }
+        _ => entries.iter().map(|entry| entry.id.to_string()).collect::<Vec<_>>().join(" "),
+    }
 }

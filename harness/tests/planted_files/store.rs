@@ -252,6 +252,12 @@ impl FileStore {
         match self.bug {
             Some(Bug::BatchInTwoSyncs) => vec![vote, rest],
             Some(Bug::EntriesBeforeTheVote) => vec![rest, vote],
+            Some(Bug::LargeBatchInParts) if batch.append.len() > 200 => {
+                let (mut first, mut second) = (batch.clone(), WriteBatch::default());
+                second.append = first.append.split_off(200);
+                second.purge_upto = first.purge_upto.take();
+                vec![Record::of(&first), Record::of(&second)]
+            }
             _ => vec![whole],
         }
     }

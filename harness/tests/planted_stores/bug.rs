@@ -41,6 +41,13 @@ pub enum Bug {
     MembershipIsNotRecovered,
     TwoOpeners,
     SleepsThoughItNeverBlocks,
+    TermOf32Bits,
+    IndexOf32Bits,
+    KeysInLittleEndianOrder,
+    LengthOf65536IsZero,
+    AppendStopsAtAThousand,
+    OlderReaderKeepsTerms,
+    OlderReaderKeepsPurged,
     Panics,
 }
 
@@ -89,5 +96,12 @@ pub const KILLERS: &[(Bug, &str, usize)] = &[
     (MembershipIsNotRecovered, "reopening::recovery_tells_what_the_log_holds", 18),
     (TwoOpeners, "reopening::one_opener_at_a_time", 17),
     (SleepsThoughItNeverBlocks, "declarations::who_never_blocks_never_sleeps", 1),
+    (TermOf32Bits, "positions::numbers_of_every_width_are_kept", 10),
+    (IndexOf32Bits, "positions::numbers_of_every_width_are_kept", 16),
+    (KeysInLittleEndianOrder, "positions::numbers_of_every_width_are_kept", 11),
+    (LengthOf65536IsZero, "append_and_read::lengths_at_every_edge_come_back", 10),
+    (AppendStopsAtAThousand, "append_and_read::many_entries_in_one_append_come_back", 11),
+    (OlderReaderKeepsTerms, "concurrency::an_older_reader_sees_later_writes", 11),
+    (OlderReaderKeepsPurged, "concurrency::an_older_reader_sees_later_writes", 7),
     (Panics, "append_and_read::a_large_payload_comes_back", 0),
 ];

@@ -12,6 +12,8 @@ use crate::store::{SharedPlatter, check_inside, lock, term_of};
 pub struct PlantedReader {
     pub platter: SharedPlatter,
     pub bug: Option<Bug>,
+    /// What an older reader keeps for itself, by its bug.
+    pub kept: Vec<Entry>,
 }
 
 impl PlantedReader {
@@ -27,6 +29,22 @@ impl PlantedReader {
             (Err(kind), _) => Err(kind),
             (Ok(()), _) => Ok(range.clone()),
         }
+    }
+
+    fn kept_at(&self, index: LogIndex) -> Option<&Entry> {
+        let is_purged = index <= lock(&self.platter).bounds().boundary.index;
+        self.kept.iter().find(|entry| is_purged && entry.id.index == index)
+    }
+
+    /// The platter's entry, or what this reader found there before.
+    fn remembered(&mut self, index: LogIndex) -> Option<Term> {
+        if self.bug != Some(Bug::OlderReaderKeepsTerms) {
+            return None;
+        }
+        let known = self.kept.iter().find(|entry| entry.id.index == index).cloned();
+        let entry = known.or_else(|| lock(&self.platter).entry(index).cloned())?;
+        self.kept.push(entry.clone());
+        Some(entry.id.term)
     }
 
     fn gather(&self, range: Range<LogIndex>, max_bytes: u64) -> Result<Vec<Entry>, LogErrorKind> {
@@ -75,13 +93,25 @@ impl LogReader for PlantedReader {
         if range.is_empty() {
             return Ok(Vec::new());
         }
+        let keeps = self.bug == Some(Bug::OlderReaderKeepsPurged);
+        let last = lock(&self.platter).bounds().last.index;
+        if let (true, Some(kept)) = (keeps && range.end <= last, self.kept_at(range.start)) {
+            return Ok(vec![kept.clone()]);
+        }
         let range = self.range(&range).map_err(fail)?;
         // The log may move between the look at the bounds and the read.
         std::thread::yield_now();
-        self.gather(range, max_bytes).map_err(fail)
+        let found = self.gather(range, max_bytes).map_err(fail)?;
+        if keeps {
+            self.kept.extend_from_slice(&found);
+        }
+        Ok(found)
     }
 
     async fn term(&mut self, index: LogIndex) -> Result<Term, LogError> {
+        if let Some(term) = self.remembered(index) {
+            return Ok(term);
+        }
         let disk = lock(&self.platter);
         if self.bug == Some(Bug::TermOfTheBoundaryIsForgotten) && index == disk.boundary.index {
             return Ok(Term::ZERO);

@@ -183,9 +183,13 @@ impl Platter {
             bug != Some(Bug::Panics) || entries.iter().all(|entry| entry.size() < 1 << 20),
             "planted: an entry larger than the buffer"
         );
-        for (at, entry) in entries.iter().enumerate() {
+        let taken = if bug == Some(Bug::AppendStopsAtAThousand) { 1000 } else { entries.len() };
+        for (at, entry) in entries.iter().take(taken).enumerate() {
             self.check_place(entry.id, at, bug)?;
             self.entries.push(self.as_kept(entry, bug));
+        }
+        if bug == Some(Bug::KeysInLittleEndianOrder) {
+            self.entries.sort_by_key(|entry| entry.id.index.get().swap_bytes());
         }
         Ok(())
     }
@@ -215,6 +219,15 @@ impl Platter {
         if bug == Some(Bug::TrailingZerosAreLost) {
             let zeros = kept.payload.iter().rev().take_while(|byte| **byte == 0).count();
             kept.payload.truncate(kept.payload.len() - zeros);
+        }
+        if bug == Some(Bug::LengthOf65536IsZero) && kept.payload.len() == 1 << 16 {
+            kept.payload.clear();
+        }
+        if bug == Some(Bug::IndexOf32Bits) {
+            kept.id.index = LogIndex::new(u64::from(kept.id.index.get() as u32));
+        }
+        if bug == Some(Bug::TermOf32Bits) {
+            kept.id.term = Term::new(u64::from(kept.id.term.get() as u32));
         }
         if bug == Some(Bug::KindIsForgotten) {
             kept.kind = raft_core::types::EntryKind::Command;
@@ -277,7 +290,7 @@ impl LogStore for PlantedStore {
             true => Arc::new(Mutex::new(lock(&self.platter).clone())),
             false => self.platter.clone(),
         };
-        Box::new(PlantedReader { platter, bug: self.bug })
+        Box::new(PlantedReader { platter, bug: self.bug, kept: Vec::new() })
     }
 }
 

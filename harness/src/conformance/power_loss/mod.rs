@@ -159,6 +159,27 @@ pub async fn a_batch_survives(log: &mut Subject) -> Checked {
     survive(log, steps).await
 }
 
+/// A batch of hundreds of entries is still one batch.
+pub async fn a_large_batch_survives(log: &mut Subject) -> Checked {
+    let large = |from: u64, term| (from..from + 400).map(|at| sized(at, term, 40)).collect();
+    let state = |term| Some(hard_state(term, 1));
+    let steps = vec![
+        write(WriteBatch { hard_state: state(1), ..appending(large(1, 1)) }),
+        write(WriteBatch {
+            hard_state: state(2),
+            truncate_after: Some(index(10)),
+            purge_upto: Some(id(4, 1)),
+            ..appending(large(11, 2))
+        }),
+        write(WriteBatch {
+            hard_state: state(3),
+            reset: Some(id(900, 3)),
+            ..appending(large(901, 3))
+        }),
+    ];
+    survive(log, steps).await
+}
+
 /// A store that was closed in good order and opened again holds what it held, and goes on.
 pub async fn a_closed_store_survives(log: &mut Subject) -> Checked {
     survive(log, reopened(Ending::Closed)).await
