@@ -16,7 +16,7 @@
 
 use std::path::{Path, PathBuf};
 
-use raft_core::storage::{Detects, LogError, WriteBatch};
+use raft_core::storage::{Detects, LogError, LogErrorKind, WriteBatch};
 
 use super::image::{Damage, Image};
 use super::model::Model;
@@ -279,10 +279,12 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// The error has to say where, which a person needs to do something about it.
+    /// The error has to say where, which a person needs to do something about it: a place, a cause,
+    /// or which entry it is.
     fn check_error(&self, error: &LogError) -> Checked {
         check_kind(error)?;
-        let says_where = !error.place.is_empty() || error.source.is_some();
+        let names_the_entry = matches!(error.kind, LogErrorKind::Corrupt { index: Some(_) });
+        let says_where = names_the_entry || !error.place.is_empty() || error.source.is_some();
         promised(14, says_where, || format!("`{error}` does not say where the damage is"))
     }
 
