@@ -292,6 +292,19 @@ impl Subject {
         opened
     }
 
+    /// The same under another name of its directory; `None` where that cannot be done.
+    #[cfg(unix)]
+    pub(crate) async fn open_beside_by_another_name(
+        &mut self,
+    ) -> Option<Result<Box<dyn Store>, LogError>> {
+        let names = tempfile::tempdir().expect("a temporary directory can be made");
+        let link = names.path().join("link");
+        std::os::unix::fs::symlink(self.place.files()?, &link).expect("a link can be made");
+        let opened = self.place.open_in(&link).await?;
+        self.journal.note("open beside the open handle, under another name", &opened);
+        Some(opened)
+    }
+
     /// A store with threads of its own may need a moment to let go.
     async fn open_once_released(&mut self) -> Result<Box<dyn Store>, LogError> {
         for _ in 0..RELEASE_TRIES {

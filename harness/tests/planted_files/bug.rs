@@ -23,6 +23,7 @@ pub enum Bug {
     RemovedBeforeItIsReplaced,
     RotationForgetsTheVote,
     CloseIsTheOnlySync,
+    LockIsOfTheName,
 }
 
 use Bug::*;
@@ -49,4 +50,5 @@ pub const KILLERS: &[(Bug, &str, usize)] = &[
     (RemovedBeforeItIsReplaced, "power_loss::a_long_life_survives", 1),
     (RotationForgetsTheVote, "power_loss::a_long_life_survives", 8),
     (CloseIsTheOnlySync, "power_loss::a_closed_store_survives", 1),
+    (LockIsOfTheName, "reopening::one_opener_at_a_time", 17),
 ];

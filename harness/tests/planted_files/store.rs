@@ -128,7 +128,12 @@ impl FileStore {
     pub async fn open(dir: &Path, bug: Option<Bug>) -> Result<FileStore, LogError> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
-        let lock = options.open(dir.join("lock")).map_err(failed(LogOp::Open))?;
+        let lock = match bug {
+            // The path stands for the directory; another path is another lock.
+            Some(Bug::LockIsOfTheName) => dir.to_string_lossy().replace('/', "_"),
+            _ => "lock".to_owned(),
+        };
+        let lock = options.open(dir.join(lock)).map_err(failed(LogOp::Open))?;
         lock.try_lock().map_err(|_| LogError::new(LogOp::Open, LogErrorKind::InUse))?;
         let file = options.open(dir.join("log")).map_err(failed(LogOp::Open))?;
         let (memory, dir) = (MemoryLog::new(), dir.to_owned());
