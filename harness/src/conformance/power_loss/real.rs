@@ -80,8 +80,8 @@ impl Witness<'_> {
 
     /// Writes until the power goes, or enough is written. While the kernel shuts a file system
     /// down, a sync may still return without an error for bytes that are not kept; no machine
-    /// answers anyone once its power is gone. So what is answered since the cut began counts as under way
-    /// (decision 0103).
+    /// answers anyone once its power is gone. So what is answered since the cut began counts as
+    /// under way (decision 0103).
     async fn work(
         &mut self,
         store: &mut dyn Store,
