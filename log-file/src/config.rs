@@ -31,6 +31,41 @@ pub struct FileLogConfig {
     pub spare_segments: usize,
     /// Who prepares and removes segments.
     pub housekeeping: Housekeeping,
+    /// Who waits for the disk.
+    pub io: Io,
+    /// How a frame is made durable.
+    pub write_verb: WriteVerb,
+}
+
+/// Who waits for the disk while a frame is written. What a machine or a file system does not offer
+/// is replaced by [`Io::Thread`], and said in the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Io {
+    /// What is known to be the better one where the log is opened: today always [`Io::Thread`].
+    #[default]
+    Auto,
+    /// The kernel: a write is handed over through an io_uring and waited for without blocking, so
+    /// that the store needs no thread to write. Linux, on a file system with direct I/O, and in a
+    /// Tokio runtime whose I/O is enabled; elsewhere the wait blocks.
+    Ring,
+    /// The thread that writes.
+    Thread,
+}
+
+/// How a frame is made durable in a segment whose bytes were all written before; a segment that
+/// still grows is written to and then synced. What a machine or a file system does not offer is
+/// replaced by the next in this list, and said in the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WriteVerb {
+    /// The first of those below that the file system offers.
+    #[default]
+    Auto,
+    /// A direct write, past the page cache, that is its own sync: `O_DIRECT` and `RWF_DSYNC`.
+    Direct,
+    /// A write that is its own sync: `RWF_DSYNC`.
+    Dsync,
+    /// A write, then `fdatasync`.
+    Fdatasync,
 }
 
 /// Where a batch may begin. A boundary of the device makes sure that no write ever touches a sector
@@ -65,6 +100,8 @@ impl FileLogConfig {
             alignment: Alignment::default(),
             spare_segments: 2,
             housekeeping: Housekeeping::default(),
+            io: Io::default(),
+            write_verb: WriteVerb::default(),
         }
     }
 

@@ -26,21 +26,25 @@ mod index;
 mod listing;
 mod log;
 mod names;
+mod paper;
 mod proof;
 mod reader;
 mod real_disk;
 mod recover;
 mod replay;
+mod route;
 mod scan;
 mod sim_disk;
 mod writer;
 mod yard;
 
 pub use config::{
-    Alignment, DEFAULT_SEGMENT_BYTES, FileLogConfig, Housekeeping, MAX_SEGMENT_BYTES,
-    MIN_SEGMENT_BYTES,
+    Alignment, DEFAULT_SEGMENT_BYTES, FileLogConfig, Housekeeping, Io, MAX_SEGMENT_BYTES,
+    MIN_SEGMENT_BYTES, WriteVerb,
 };
-pub use disk::{Disk, DiskFile};
+pub use disk::{Disk, DiskFile, FrameFile, Put, PutError, WritePath, Written};
 pub use log::FileLog;
+pub use paper::Paper;
+
 pub use real_disk::RealDisk;
 pub use sim_disk::{Fault, SimDisk};

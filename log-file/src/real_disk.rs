@@ -7,30 +7,42 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::disk::{Disk, DiskFile};
+use crate::config::{FileLogConfig, Io, WriteVerb};
+use crate::disk::{Disk, DiskFile, FrameFile, WritePath};
 use crate::names::LOCK_NAME;
+use crate::route::Route;
 
 /// A directory of the operating system.
 #[derive(Debug)]
 pub struct RealDisk {
     dir: PathBuf,
+    io: Io,
+    write_verb: WriteVerb,
+    /// What came of the two, once it was tried.
+    route: OnceLock<Route>,
 }
 
 impl RealDisk {
-    /// The directory, which is created if it is not there.
+    /// The directory, which is created if it is not there. Frames are written as by default.
     pub fn new(dir: impl Into<PathBuf>) -> io::Result<RealDisk> {
-        let dir = dir.into();
+        RealDisk::of(&FileLogConfig::new(dir))
+    }
+
+    /// The directory of a configuration, and its way of writing frames.
+    pub fn of(config: &FileLogConfig) -> io::Result<RealDisk> {
+        let FileLogConfig { ref dir, io, write_verb, .. } = *config;
+        let dir = dir.clone();
         if !dir.is_dir() {
             create_dir_all(&dir)?;
             if let Some(parent) = parent_of(&dir) {
                 File::open(parent)?.sync_all()?;
             }
         }
-        Ok(RealDisk { dir })
+        Ok(RealDisk { dir, io, write_verb, route: OnceLock::new() })
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -94,6 +106,24 @@ impl Disk for RealDisk {
 
     fn place(&self, name: &str) -> String {
         self.path(name).display().to_string()
+    }
+
+    fn open_for_frames(
+        &self,
+        name: &str,
+        file: Arc<dyn DiskFile>,
+        is_written: bool,
+    ) -> io::Result<Arc<dyn FrameFile>> {
+        let route = self.route.get_or_init(|| Route::find(&self.dir, self.io, self.write_verb));
+        route.open(&self.path(name), file, is_written)
+    }
+
+    fn write_path(&self) -> WritePath {
+        self.route.get().map(Route::write_path).unwrap_or_default()
+    }
+
+    fn settle(&self) {
+        self.route.get().into_iter().for_each(Route::settle);
     }
 }
 

@@ -5,4 +5,5 @@ mod damage;
 mod fixture;
 mod life;
 mod readers;
+mod routes;
 mod samples;
