@@ -167,10 +167,11 @@ impl Node {
         let shared = Arc::new(Shared::new(identity, config.limits, engine, status));
         let node = identity.node;
         let persist = tasks::persist::run(store, writes, Arc::clone(&shared));
+        let may_read_block = reader.may_block();
         let read = tasks::read::run(reader, fetches, Arc::clone(&shared));
         let mut ended = vec![
             spawn_loop("persist", node, info.may_block, &runtime, persist)?,
-            spawn_loop("read", node, info.may_block, &runtime, read)?,
+            spawn_loop("read", node, may_read_block, &runtime, read)?,
         ];
         if let Some(machine) = tasked {
             let apply = tasks::apply::run(machine, work, Arc::clone(&shared));

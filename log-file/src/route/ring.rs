@@ -258,16 +258,6 @@ mod tests {
     }
 
     #[test]
-    fn a_ring_that_is_dropped_waits_for_its_write() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let Some((ring, file)) = ring_file(dir.path(), Some(4096)) else { return };
-        drop(file.put(paper_of(3, 1 << 20), 0));
-        drop((ring, file));
-        let bytes = std::fs::read(dir.path().join("segment")).expect("reads");
-        assert!(bytes.iter().all(|byte| *byte == 3), "it was written");
-    }
-
-    #[test]
     fn an_error_of_the_disk_arrives() {
         let dir = tempfile::tempdir().expect("a directory");
         let Some((ring, file)) = ring_file(dir.path(), Some(512)) else { return };

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `drive` | the caller's runtime | - (it *is* the driver) |
 //! | `persist` | a thread, if the store may block; else the runtime | `Written` |
-//! | `read` | a thread, if the store may block; else the runtime | `Fetched` |
+//! | `read` | a thread, if a reader may block; else the runtime | `Fetched` |
 //! | `apply` | the runtime, unless the machine is cheap | `Applied` |
 
 pub(crate) mod apply;
