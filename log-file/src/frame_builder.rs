@@ -5,8 +5,8 @@ use raft_core::types::{EntryId, LogIndex};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::format::{
-    FRAME_HEADER_BYTES, FrameHeader, Position, RECORD_HEADER_BYTES, RecordHeader, RecordType, Seal,
-    record_bytes,
+    FRAME_HEADER_BYTES, FrameHeader, PayloadHasher, Position, RECORD_HEADER_BYTES, RecordHeader,
+    RecordType, Seal, record_bytes,
 };
 use crate::paper::Paper;
 
@@ -21,6 +21,7 @@ pub(crate) struct FrameBuilder {
     /// Where the frame that was finished last ends on the paper.
     written: usize,
     digest: Xxh3,
+    hasher: PayloadHasher,
     header: FrameHeader,
 }
 
@@ -46,14 +47,23 @@ impl Place {
 
 impl FrameBuilder {
     pub(crate) fn new(place: Place) -> FrameBuilder {
-        let (paper, digest) = (Paper::default(), place.seal.digest());
-        let header = FrameHeader::default();
-        FrameBuilder { place, paper, lead: 0, written: 0, digest, header }
+        FrameBuilder {
+            place,
+            paper: Paper::default(),
+            lead: 0,
+            written: 0,
+            digest: place.seal.digest(),
+            hasher: place.seal.payload_hasher(),
+            header: FrameHeader::default(),
+        }
     }
 
     /// Starts a frame, for which `most_bytes` will do. One that begins inside a block follows at
     /// once on the one that was built before.
     pub(crate) fn begin(&mut self, place: Place, number: u64, synced: Position, most_bytes: u64) {
+        if place.seal != self.place.seal {
+            self.hasher = place.seal.payload_hasher();
+        }
         self.place = place;
         self.digest = place.seal.digest();
         self.header = FrameHeader { number, synced, ..FrameHeader::default() };
@@ -74,7 +84,7 @@ impl FrameBuilder {
         let Place { seal, .. } = self.place;
         let offset = self.place.block_offset() + self.paper.len() as u64;
         let payload_bytes = u32::try_from(payload.len()).expect("payloads were checked");
-        let payload_hash = seal.payload_hash(payload);
+        let payload_hash = self.hasher.hash(payload);
         let header = RecordHeader { record, entry_kind, payload_bytes, id, payload_hash };
         let header = header.encode(seal, offset);
         self.digest.update(&header);
