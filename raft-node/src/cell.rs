@@ -2,7 +2,8 @@
 //!
 //! A request is a place in a *cell* that it shares with those that came in the same moment: one
 //! allocation, one lock and one sweep of wakes for all of them, where a channel each would cost
-//! every request its own.
+//! every request its own. Places are taken while the group is open ([`Places`]), and move into the
+//! cell when it is sealed.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,7 +13,15 @@ use std::task::{Context, Poll, Waker};
 /// Places for answers, filled in any order.
 #[derive(Debug)]
 pub(crate) struct Cell<A> {
+    /// Until the cell is sealed, only those that somebody looked for.
     places: Mutex<Vec<Place<A>>>,
+}
+
+/// The places of a group that is still open, and the cell where they will be.
+#[derive(Debug)]
+pub(crate) struct Places<A> {
+    places: Vec<Place<A>>,
+    cell: Arc<Cell<A>>,
 }
 
 #[derive(Debug)]
@@ -23,18 +32,39 @@ enum Place<A> {
     Done,
 }
 
+impl<A> Places<A> {
+    pub(crate) fn new() -> Places<A> {
+        Places { places: Vec::new(), cell: Arc::new(Cell { places: Mutex::default() }) }
+    }
+
+    /// Takes a place. With the waker of who is about to wait for it, the first poll of the answer
+    /// must be made with the same.
+    pub(crate) fn join(&mut self, waker: Option<&Waker>) -> Answer<A> {
+        let (place, cell) = (self.places.len(), Arc::clone(&self.cell));
+        self.places.push(Place::Open(waker.cloned()));
+        Answer { cell, place, is_registered: waker.is_some(), is_taken: false }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Nobody joins any more.
+    pub(crate) fn seal(mut self) -> Arc<Cell<A>> {
+        let mut places = self.cell.lock();
+        // Who looked meanwhile knows better who waits, or that nobody does.
+        for (joined, seen) in self.places.iter_mut().zip(places.drain(..)) {
+            if !matches!(seen, Place::Open(None)) {
+                *joined = seen;
+            }
+        }
+        *places = self.places;
+        drop(places);
+        self.cell
+    }
+}
+
 impl<A> Cell<A> {
-    pub(crate) fn new() -> Arc<Cell<A>> {
-        Arc::new(Cell { places: Mutex::new(Vec::new()) })
-    }
-
-    /// Takes a place.
-    pub(crate) fn join(self: &Arc<Cell<A>>) -> Answer<A> {
-        let mut places = self.lock();
-        places.push(Place::Open(None));
-        Answer { cell: Arc::clone(self), place: places.len() - 1 }
-    }
-
     /// Fills places from `first` on; who waits is added to `wakers`, to be woken once no lock is
     /// held.
     pub(crate) fn answer(
@@ -45,12 +75,9 @@ impl<A> Cell<A> {
     ) {
         let mut places = self.lock();
         for (place, answer) in places[first..].iter_mut().zip(answers) {
-            match std::mem::replace(place, Place::Done) {
-                Place::Open(waker) => {
-                    *place = Place::Answered(answer);
-                    wakers.extend(waker);
-                }
-                done => *place = done,
+            if let Place::Open(waker) = place {
+                wakers.extend(waker.take());
+                *place = Place::Answered(answer);
             }
         }
     }
@@ -65,27 +92,122 @@ impl<A> Cell<A> {
 pub(crate) struct Answer<A> {
     cell: Arc<Cell<A>>,
     place: usize,
+    /// The waker of the poll to come is registered.
+    is_registered: bool,
+    is_taken: bool,
+}
+
+impl<A> Answer<A> {
+    /// The place, made where the cell is not sealed yet.
+    fn place<'a>(&self, places: &'a mut Vec<Place<A>>) -> &'a mut Place<A> {
+        while places.len() <= self.place {
+            places.push(Place::Open(None));
+        }
+        &mut places[self.place]
+    }
 }
 
 impl<A> Future for Answer<A> {
     type Output = A;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<A> {
-        let mut places = self.cell.lock();
-        let place = &mut places[self.place];
-        match std::mem::replace(place, Place::Done) {
-            Place::Answered(answer) => Poll::Ready(answer),
-            Place::Open(_) => {
-                *place = Place::Open(Some(context.waker().clone()));
-                Poll::Pending
-            }
-            Place::Done => unreachable!("an answer is awaited once"),
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<A> {
+        if std::mem::take(&mut self.is_registered) {
+            return Poll::Pending;
         }
+        let answer = {
+            let mut places = self.cell.lock();
+            let place = self.place(&mut places);
+            match std::mem::replace(place, Place::Done) {
+                Place::Answered(answer) => answer,
+                Place::Open(_) => {
+                    *place = Place::Open(Some(context.waker().clone()));
+                    return Poll::Pending;
+                }
+                Place::Done => unreachable!("an answer is awaited once"),
+            }
+        };
+        self.is_taken = true;
+        Poll::Ready(answer)
     }
 }
 
 impl<A> Drop for Answer<A> {
     fn drop(&mut self) {
-        self.cell.lock()[self.place] = Place::Done;
+        if !self.is_taken {
+            *self.place(&mut self.cell.lock()) = Place::Done;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Bell(AtomicUsize);
+
+    impl Wake for Bell {
+        fn wake(self: Arc<Bell>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A waker, and how often it was woken.
+    fn bell() -> (Arc<Bell>, Waker) {
+        let bell = Arc::new(Bell::default());
+        (Arc::clone(&bell), Waker::from(bell))
+    }
+
+    fn poll(answer: &mut Answer<u32>, waker: &Waker) -> Poll<u32> {
+        Pin::new(answer).poll(&mut Context::from_waker(waker))
+    }
+
+    fn answer_and_wake(cell: &Cell<u32>, first: usize, answers: &[u32]) {
+        let mut wakers = Vec::new();
+        cell.answer(first, answers.iter().copied(), &mut wakers);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    #[test]
+    fn each_gets_its_own_answer_in_parts() {
+        let (mut places, (heard, waker)) = (Places::new(), bell());
+        let mut answers: Vec<_> = (0..3).map(|_| places.join(Some(&waker))).collect();
+        answers.iter_mut().for_each(|answer| assert!(poll(answer, &waker).is_pending()));
+        let cell = places.seal();
+        answer_and_wake(&cell, 1, &[11, 12]);
+        assert_eq!(heard.0.load(Ordering::Relaxed), 2);
+        assert!(poll(&mut answers[0], &waker).is_pending());
+        assert_eq!(poll(&mut answers[2], &waker), Poll::Ready(12));
+        answer_and_wake(&cell, 0, &[10]);
+        assert_eq!(poll(&mut answers[0], &waker), Poll::Ready(10));
+        assert_eq!(poll(&mut answers[1], &waker), Poll::Ready(11));
+    }
+
+    /// What would go wrong: a future that is polled again elsewhere before its group is sealed
+    /// would be answered to the task that it came from.
+    #[test]
+    fn who_looked_before_the_seal_is_woken_at_its_new_place() {
+        let (mut places, (old, before), (new, now)) = (Places::new(), bell(), bell());
+        let mut answer = places.join(Some(&before));
+        assert!(poll(&mut answer, &before).is_pending());
+        assert!(poll(&mut answer, &now).is_pending());
+        let cell = places.seal();
+        answer_and_wake(&cell, 0, &[7]);
+        assert_eq!((old.0.load(Ordering::Relaxed), new.0.load(Ordering::Relaxed)), (0, 1));
+        assert_eq!(poll(&mut answer, &now), Poll::Ready(7));
+    }
+
+    #[test]
+    fn who_left_is_not_woken() {
+        let (mut places, (heard, waker)) = (Places::new(), bell());
+        let (early, late) = (places.join(Some(&waker)), places.join(Some(&waker)));
+        drop(early);
+        let cell = places.seal();
+        drop(late);
+        answer_and_wake(&cell, 0, &[1, 2]);
+        assert_eq!(heard.0.load(Ordering::Relaxed), 0);
     }
 }

@@ -1,6 +1,7 @@
 //! A transport between members of one process: for tests, examples and single-process clusters.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use raft_core::types::NodeId;
@@ -10,8 +11,17 @@ use crate::{Envelope, Inbound, Transport};
 /// A network inside one process. Members find each other by id.
 #[derive(Clone, Default)]
 pub struct InProcessNetwork {
-    members: Arc<Mutex<BTreeMap<NodeId, Arc<dyn Inbound>>>>,
+    hub: Arc<Hub>,
 }
+
+#[derive(Default)]
+struct Hub {
+    members: Mutex<Members>,
+    /// Rises when a member comes or goes: who is connected looks again.
+    changes: AtomicU64,
+}
+
+type Members = BTreeMap<NodeId, Arc<dyn Inbound>>;
 
 impl InProcessNetwork {
     /// A network without members.
@@ -21,32 +31,58 @@ impl InProcessNetwork {
 
     /// A member's way into the network; it joins when its node starts, and leaves when it ends.
     pub fn transport(&self) -> Box<dyn Transport> {
-        Box::new(InProcessTransport { network: self.clone(), own: None })
+        let (hub, own) = (Arc::clone(&self.hub), None);
+        Box::new(InProcessTransport { hub, own, peers: Members::new(), as_of: 0 })
+    }
+}
+
+impl Hub {
+    /// Changes who is there.
+    fn change(&self, act: impl FnOnce(&mut Members)) {
+        act(&mut self.members());
+        self.changes.fetch_add(1, Ordering::Release);
     }
 
-    fn members(&self) -> MutexGuard<'_, BTreeMap<NodeId, Arc<dyn Inbound>>> {
+    fn members(&self) -> MutexGuard<'_, Members> {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 struct InProcessTransport {
-    network: InProcessNetwork,
+    hub: Arc<Hub>,
     own: Option<Arc<dyn Inbound>>,
+    /// Those that let this member in.
+    peers: Members,
+    /// The number of changes that `peers` knows of.
+    as_of: u64,
+}
+
+impl InProcessTransport {
+    /// Connects with all that are there. Each checks who comes, once, as in a handshake.
+    fn connect(&mut self, own: &Arc<dyn Inbound>) {
+        let changes = self.hub.changes.load(Ordering::Acquire);
+        if self.as_of != changes {
+            self.as_of = changes;
+            self.peers = self.hub.members().clone();
+            let welcome = |peer: &Arc<dyn Inbound>| peer.greet(own.identity()).is_ok();
+            self.peers.retain(|node, peer| *node != own.identity().node && welcome(peer));
+        }
+    }
 }
 
 impl Transport for InProcessTransport {
     fn start(&mut self, inbound: Arc<dyn Inbound>) {
-        self.network.members().insert(inbound.identity().node, Arc::clone(&inbound));
+        let node = inbound.identity().node;
+        self.hub.change(|members| {
+            members.insert(node, Arc::clone(&inbound));
+        });
         self.own = Some(inbound);
     }
 
     fn send(&mut self, to: NodeId, _address: Option<&[u8]>, envelope: Envelope) {
-        let Some(own) = &self.own else { return };
-        let peer = self.network.members().get(&to).cloned();
-        // The peer checks who comes, as it would in a handshake.
-        if let Some(peer) = peer
-            && peer.greet(own.identity()).is_ok()
-        {
+        let Some(own) = self.own.clone() else { return };
+        self.connect(&own);
+        if let Some(peer) = self.peers.get(&to) {
             peer.deliver(own.identity().node, envelope);
         }
     }
@@ -55,11 +91,12 @@ impl Transport for InProcessTransport {
 impl Drop for InProcessTransport {
     fn drop(&mut self) {
         let Some(own) = self.own.take() else { return };
-        let mut members = self.network.members();
         let node = own.identity().node;
-        // A member that was started again under the same id has taken this one's place.
-        if members.get(&node).is_some_and(|there| Arc::ptr_eq(there, &own)) {
-            members.remove(&node);
-        }
+        self.hub.change(|members| {
+            // A member that was started again under the same id has taken this one's place.
+            if members.get(&node).is_some_and(|there| Arc::ptr_eq(there, &own)) {
+                members.remove(&node);
+            }
+        });
     }
 }

@@ -1,38 +1,73 @@
 //! What has happened to a member and was not taken up yet.
+//!
+//! Requests that come before the next turn go in together: the first of an open group tells the
+//! driver, the others just join. A proposal that comes *alone* is not worth the driver's wake: who
+//! brings it takes the turn. Whether proposals come alone is not known before they are awaited, so
+//! the driver, which lets others run before it looks, judges it; while they do, one in
+//! [`ALONE_FOR`] still goes by the driver, so that a crowd is noticed.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Wake, Waker};
 
 use bytes::Bytes;
+use raft_core::types::NodeId;
+use tokio::sync::Notify;
 
-use crate::cell::{Answer, Cell};
+use crate::cell::{Answer, Places};
 use crate::pump::Event;
 use crate::waiters::{ProposalGroup, ReadAnswer, ReadGroup, Waiters};
-use crate::{ProposeError, ReadError};
+use crate::{Envelope, ProposeError, ReadError};
+
+/// How many proposals are taken to be alone after one that was.
+const ALONE_FOR: u32 = 64;
 
 /// Events in order of arrival, and the requests that will go in together.
+///
+/// It is also the waker of what the member polls in its own task: a wake counts as an arrival.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     arrived: Mutex<Arrived>,
+    /// Wakes the driver.
+    pub(crate) driver: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Arrived {
     events: Vec<Event<Waiters>>,
+    /// The size of the envelopes among the events.
+    inbound_bytes: u64,
+    inbound_dropped: u64,
     proposals: Option<OpenProposals>,
     reads: Option<OpenReads>,
+    /// What is polled in place wants to be polled again, or a turn left something to do.
+    is_rung: bool,
+    /// How many more proposals are taken to be alone.
+    alone: u32,
+    /// There is no driver any more.
+    has_ended: bool,
 }
 
 #[derive(Debug)]
 struct OpenProposals {
     commands: Vec<Bytes>,
-    sizes: Vec<u32>,
-    answers: Arc<Cell<Result<Bytes, ProposeError>>>,
+    places: Places<Result<Bytes, ProposeError>>,
 }
 
 #[derive(Debug)]
 struct OpenReads {
     queries: Vec<Option<Bytes>>,
-    answers: Arc<Cell<Result<ReadAnswer, ReadError>>>,
+    places: Places<Result<ReadAnswer, ReadError>>,
+}
+
+/// What is left to do for who brought something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Take a turn.
+    TakeTurn,
+    /// Wake the driver.
+    WakeDriver,
+    /// Nothing: someone before has done it.
+    Nothing,
 }
 
 impl Inbox {
@@ -40,58 +75,147 @@ impl Inbox {
         self.lock().events.push(event);
     }
 
-    pub(crate) fn push_all(&self, events: impl Iterator<Item = Event<Waiters>>) {
-        self.lock().events.extend(events);
+    /// Takes in what a peer sent, and leaves `envelopes` empty; what finds no room is dropped and
+    /// counted.
+    pub(crate) fn deliver(
+        &self,
+        from: NodeId,
+        envelopes: impl Iterator<Item = Envelope>,
+        limit: u64,
+    ) {
+        let mut arrived = self.lock();
+        for envelope in envelopes {
+            let size = envelope.size();
+            let before = arrived.inbound_bytes;
+            if before == 0 || before + size <= limit {
+                arrived.inbound_bytes += size;
+                arrived.events.push(Event::Deliver { from, envelope });
+            } else {
+                arrived.inbound_dropped += 1;
+            }
+        }
     }
 
-    /// Adds a command to the next group of proposals.
-    pub(crate) fn propose(&self, command: Bytes) -> Answer<Result<Bytes, ProposeError>> {
+    /// Adds a command to the next group of proposals. `waker` is that of who is about to wait for
+    /// the answer, if it is known; it is kept only where nothing is left to do before waiting.
+    pub(crate) fn propose(
+        &self,
+        command: Bytes,
+        waker: Option<&Waker>,
+    ) -> (Answer<Result<Bytes, ProposeError>>, Next) {
         let mut arrived = self.lock();
-        let open = arrived.proposals.get_or_insert_with(|| OpenProposals {
-            commands: Vec::new(),
-            sizes: Vec::new(),
-            answers: Cell::new(),
-        });
-        open.sizes.push(command.len() as u32);
+        let next = arrived.next_of_proposal();
+        let open = arrived
+            .proposals
+            .get_or_insert_with(|| OpenProposals { commands: Vec::new(), places: Places::new() });
         open.commands.push(command);
-        open.answers.join()
+        (open.places.join(waker.filter(|_| next != Next::TakeTurn)), next)
     }
 
     /// Adds a read to the next group of reads.
-    pub(crate) fn read(&self, query: Option<Bytes>) -> Answer<Result<ReadAnswer, ReadError>> {
+    pub(crate) fn read(
+        &self,
+        query: Option<Bytes>,
+    ) -> (Answer<Result<ReadAnswer, ReadError>>, Next) {
         let mut arrived = self.lock();
-        let new = || OpenReads { queries: Vec::new(), answers: Cell::new() };
+        let next = match (arrived.has_ended, &arrived.reads) {
+            (true, _) => Next::TakeTurn,
+            (false, None) => Next::WakeDriver,
+            (false, Some(_)) => Next::Nothing,
+        };
+        let new = || OpenReads { queries: Vec::new(), places: Places::new() };
         let open = arrived.reads.get_or_insert_with(new);
         open.queries.push(query);
-        open.answers.join()
+        (open.places.join(None), next)
     }
 
-    /// Moves everything into `events`, which is empty.
-    pub(crate) fn drain_into(&self, events: &mut Vec<Event<Waiters>>) {
+    /// Moves everything behind `events`; true if what is polled in place is to be polled.
+    pub(crate) fn drain_into(&self, events: &mut Vec<Event<Waiters>>) -> bool {
         let mut arrived = self.lock();
-        std::mem::swap(&mut arrived.events, events);
-        if let Some(OpenProposals { commands, sizes, answers }) = arrived.proposals.take() {
-            let group = Arc::new(ProposalGroup { answers, sizes });
+        match events.is_empty() {
+            true => std::mem::swap(&mut arrived.events, events),
+            false => events.append(&mut arrived.events),
+        }
+        arrived.inbound_bytes = 0;
+        if let Some(OpenProposals { commands, places }) = arrived.proposals.take() {
+            if commands.len() > 1 {
+                arrived.alone = 0;
+            }
+            let sizes = commands.iter().map(|command| command.len() as u32).collect();
+            let group = Arc::new(ProposalGroup { answers: places.seal(), sizes });
             events.push(Event::Propose { commands, group });
         }
-        if let Some(OpenReads { queries, answers }) = arrived.reads.take() {
-            events.push(Event::Read { group: Arc::new(ReadGroup { answers, queries }) });
+        if let Some(OpenReads { queries, places }) = arrived.reads.take() {
+            let group = Arc::new(ReadGroup { answers: places.seal(), queries });
+            events.push(Event::Read { group });
         }
+        std::mem::take(&mut arrived.is_rung)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         let arrived = self.lock();
-        arrived.events.is_empty() && arrived.proposals.is_none() && arrived.reads.is_none()
+        arrived.events.is_empty()
+            && !arrived.is_rung
+            && arrived.proposals.is_none()
+            && arrived.reads.is_none()
     }
 
     /// How many requests the open groups hold.
     pub(crate) fn open_requests(&self) -> usize {
         let arrived = self.lock();
         let proposals = arrived.proposals.as_ref().map_or(0, |open| open.commands.len());
-        proposals + arrived.reads.as_ref().map_or(0, |open| open.queries.len())
+        proposals + arrived.reads.as_ref().map_or(0, |open| open.places.len())
+    }
+
+    /// A turn left something to do.
+    pub(crate) fn ring(&self) {
+        self.lock().is_rung = true;
+        self.driver.notify_one();
+    }
+
+    /// The driver has let others run, and nobody else came.
+    pub(crate) fn note_alone(&self) {
+        self.lock().alone = ALONE_FOR;
+    }
+
+    /// Envelopes that found no room.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.lock().inbound_dropped
+    }
+
+    /// The driver is gone: whoever brings something takes the turn that refuses it.
+    pub(crate) fn end(&self) {
+        self.lock().has_ended = true;
     }
 
     fn lock(&self) -> MutexGuard<'_, Arrived> {
         self.arrived.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Arrived {
+    /// Who proposes first does what is to be done for the group.
+    fn next_of_proposal(&mut self) -> Next {
+        if self.has_ended {
+            return Next::TakeTurn;
+        }
+        match (&self.proposals, self.alone) {
+            (Some(_), _) => Next::Nothing,
+            (None, 0) => Next::WakeDriver,
+            (None, _) => {
+                self.alone -= 1;
+                Next::TakeTurn
+            }
+        }
+    }
+}
+
+impl Wake for Inbox {
+    fn wake(self: Arc<Inbox>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Inbox>) {
+        self.ring();
     }
 }

@@ -1,6 +1,8 @@
 //! The handle of a running member: propose, read, watch, close.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use raft_core::consensus::{Config, Start};
@@ -13,13 +15,17 @@ use tracing::info;
 
 use crate::bootstrap::random_number;
 use crate::desk::Desk;
-use crate::engine::{Engine, Machine, Shared};
-use crate::metrics::Metrics;
-use crate::pump::{Errands, Event, Limits, Pump};
-use crate::room::Entered;
+use crate::engine::Engine;
+use crate::hand::Hand;
+use crate::inbox::{Inbox, Next};
+use crate::pump::{Event, Limits, Pump};
+use crate::runner::{Machine, Runner};
+use crate::shared::Shared;
 use crate::status::{NodeEvent, NodeStatus};
-use crate::tasks::{self, spawn_loop};
-use crate::waiters::ReadAnswer;
+use crate::tasks::persist::Persist;
+use crate::tasks::read::Read;
+use crate::tasks::{self, spawn_task, spawn_thread};
+use crate::waiters::{ReadAnswer, Waiters};
 use crate::{ProposeError, ReadError, StateMachine, Transport};
 
 /// Settings of a member that are not its identity: limits and times.
@@ -138,48 +144,49 @@ impl Node {
         store: Box<dyn Store>,
         transport: Box<dyn Transport>,
         machine: Box<dyn StateMachine>,
-        pump: Pump<crate::waiters::Waiters>,
+        pump: Pump<Waiters>,
     ) -> Result<Node, StartError> {
-        let runtime = Handle::current();
-        let (info, reader) = (store.info(), store.reader());
-        let (writes, fetches, work) =
-            (Arc::new(Desk::new()), Arc::new(Desk::new()), Arc::new(Desk::new()));
+        let (runtime, node) = (Handle::current(), identity.node);
+        let (info, inbox) = (store.info(), Arc::<Inbox>::default());
+        let reader = store.reader();
+        let may_read_block = reader.may_block();
+        let (reader, writer) = (Read::new(reader), Persist::new(store));
         let (machine, tasked) = match machine.is_cheap() {
             true => (Machine::Cheap(machine), None),
-            false => (Machine::Tasked(Arc::clone(&work)), Some(machine)),
+            false => {
+                let desk = Arc::new(Desk::new());
+                (Machine::Tasked(Arc::clone(&desk)), Some((machine, desk)))
+            }
         };
-        let first = NodeStatus::of(identity, &pump, &info);
-        let (status, watched) = watch::channel(Arc::new(first));
-        let engine = Engine {
-            pump,
-            store_info: info.clone(),
+        let (writer, away_writer) = Hand::new(writer, info.may_block);
+        let (reader, away_reader) = Hand::new(reader, may_read_block);
+        let (status, watched) = watch::channel(Arc::new(NodeStatus::of(identity, &pump, &info)));
+        let runner = Runner {
             transport: Some(transport),
             machine,
-            writes: Arc::clone(&writes),
-            fetches: Arc::clone(&fetches),
-            metrics: Metrics::default(),
-            stopped: None,
-            damaged: false,
-            events: Vec::new(),
-            errands: Errands::default(),
+            writer,
+            reader,
+            own_task: Waker::from(Arc::clone(&inbox)),
             wakers: Vec::new(),
         };
-        let shared = Arc::new(Shared::new(identity, config.limits, engine, status));
-        let node = identity.node;
-        let persist = tasks::persist::run(store, writes, Arc::clone(&shared));
-        let may_read_block = reader.may_block();
-        let read = tasks::read::run(reader, fetches, Arc::clone(&shared));
-        let mut ended = vec![
-            spawn_loop("persist", node, info.may_block, &runtime, persist)?,
-            spawn_loop("read", node, may_read_block, &runtime, read)?,
-        ];
-        if let Some(machine) = tasked {
-            let apply = tasks::apply::run(machine, work, Arc::clone(&shared));
-            ended.push(spawn_loop("apply", node, false, &runtime, apply)?);
+        let engine = Engine::new(pump, runner, info);
+        let shared = Arc::new(Shared::new(identity, config.limits, inbox, engine, status));
+        let mut ended = Vec::new();
+        if let Some(writer) = away_writer {
+            let persist = writer.work(Arc::clone(&shared));
+            ended.push(spawn_thread("persist", node, &runtime, persist)?);
+        }
+        if let Some(reader) = away_reader {
+            let read = reader.work(Arc::clone(&shared));
+            ended.push(spawn_thread("read", node, &runtime, read)?);
+        }
+        if let Some((machine, desk)) = tasked {
+            let apply = tasks::apply::run(machine, desk, Arc::clone(&shared));
+            ended.push(spawn_task("apply", node, &runtime, apply));
         }
         shared.start_transport();
         let drive = tasks::drive::run(Arc::clone(&shared));
-        ended.push(spawn_loop("drive", node, false, &runtime, drive)?);
+        ended.push(spawn_task("drive", node, &runtime, drive));
         let ended = tokio::sync::Mutex::new(ended);
         Ok(Node { inner: Arc::new(Inner { shared, status: watched, ended }) })
     }
@@ -191,16 +198,16 @@ impl Node {
     /// future withdraws nothing.
     pub async fn propose(&self, command: Bytes) -> Result<Bytes, ProposeError> {
         let size = self.check_size(&command)?;
-        let entered = self.inner.shared.proposals_room.enter(size).await;
-        self.hand_in(command, entered).await
+        self.inner.shared.proposals_room.enter(size).await;
+        self.hand_in(command).await
     }
 
     /// Like [`Node::propose`], but answers [`ProposeError::Busy`] where there is no room.
     pub async fn try_propose(&self, command: Bytes) -> Result<Bytes, ProposeError> {
         let size = self.check_size(&command)?;
         match self.inner.shared.proposals_room.try_enter(size) {
-            Entered::Full => Err(ProposeError::Busy),
-            entered => self.hand_in(command, entered).await,
+            true => self.hand_in(command).await,
+            false => Err(ProposeError::Busy),
         }
     }
 
@@ -215,8 +222,8 @@ impl Node {
             answers.push(match self.check_size(&command) {
                 Ok(size) => {
                     self.inner.shared.proposals_room.enter(size).await;
-                    let answer = self.inner.shared.inbox.propose(command);
-                    self.wake();
+                    let (answer, next) = self.inner.shared.inbox.propose(command, None);
+                    self.follow(next);
                     Ok(answer)
                 }
                 Err(error) => Err(error),
@@ -238,21 +245,23 @@ impl Node {
     }
 
     /// A command that comes alone is worth a turn of its caller's: no task is woken for it.
-    async fn hand_in(&self, command: Bytes, entered: Entered) -> Result<Bytes, ProposeError> {
-        let shared = &self.inner.shared;
-        let answer = shared.inbox.propose(command);
-        match entered {
-            Entered::Alone => shared.drive(),
-            _ => self.wake(),
-        }
+    async fn hand_in(&self, command: Bytes) -> Result<Bytes, ProposeError> {
+        let inbox = &self.inner.shared.inbox;
+        let mut command = Some(command);
+        let join = |context: &mut Context<'_>| {
+            let command = command.take().expect("polled once");
+            Poll::Ready(inbox.propose(command, Some(context.waker())))
+        };
+        let (answer, next) = poll_fn(join).await;
+        self.follow(next);
         answer.await
     }
 
-    fn wake(&self) {
-        let shared = &self.inner.shared;
-        match shared.has_ended() {
-            true => shared.drive(),
-            false => shared.wake.notify_one(),
+    fn follow(&self, next: Next) {
+        match next {
+            Next::TakeTurn => self.inner.shared.drive(),
+            Next::WakeDriver => self.inner.shared.inbox.driver.notify_one(),
+            Next::Nothing => {}
         }
     }
 
@@ -271,11 +280,11 @@ impl Node {
 
     async fn ask(&self, query: Option<Bytes>) -> Result<ReadAnswer, ReadError> {
         let shared = &self.inner.shared;
-        if shared.reads_room.try_enter(0) == Entered::Full {
+        if !shared.reads_room.try_enter(0) {
             return Err(ReadError::Busy);
         }
-        let answer = shared.inbox.read(query);
-        self.wake();
+        let (answer, next) = shared.inbox.read(query);
+        self.follow(next);
         answer.await
     }
 
@@ -320,7 +329,7 @@ fn new_pump(
     config: &NodeConfig,
     identity: Identity,
     start: Start,
-) -> Result<Pump<crate::waiters::Waiters>, StartError> {
+) -> Result<Pump<Waiters>, StartError> {
     let timing = config.timing;
     let protocol = Config {
         heartbeat_ticks: timing.heartbeat_ticks,

@@ -1,13 +1,11 @@
 //! The member's own side of the door that transports knock at.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use raft_core::types::{Identity, NodeId};
 use tracing::error;
 
-use crate::engine::{Shared, known_store};
-use crate::pump::Event;
+use crate::shared::Shared;
 use crate::{Content, Envelope, Inbound, Stranger};
 
 impl Shared {
@@ -35,7 +33,7 @@ impl Inbound for Door {
         if node == ours.node {
             return Err(Stranger::OwnId(node));
         }
-        let known = known_store(&self.0, peer);
+        let known = self.0.known_store(peer);
         if known != peer.store {
             let stranger = Stranger::OtherStore { node, theirs: peer.store, known };
             error!(node = %ours.node, "{stranger}");
@@ -45,34 +43,22 @@ impl Inbound for Door {
     }
 
     fn deliver(&self, from: NodeId, envelope: Envelope) {
-        self.deliver_all(from, &mut vec![envelope]);
+        self.take_in(from, std::iter::once(envelope));
     }
 
     fn deliver_all(&self, from: NodeId, envelopes: &mut Vec<Envelope>) {
-        let shared = &self.0;
-        if shared.has_ended() {
-            return envelopes.clear();
-        }
-        envelopes.retain(|envelope| shared.finds_room(envelope));
-        if !envelopes.is_empty() {
-            let event = |envelope| Event::Deliver { from, envelope };
-            shared.post_all(envelopes.drain(..).map(event));
-        }
+        self.take_in(from, envelopes.drain(..));
     }
 }
 
-impl Shared {
-    /// Whether there is room for an envelope among those that no turn has taken yet; if so, the
-    /// room is taken.
-    fn finds_room(&self, envelope: &Envelope) -> bool {
-        let size = envelope.size();
-        let before = self.inbound_bytes.fetch_add(size, Ordering::Relaxed);
-        let fits = before == 0 || before + size <= self.limits.inbound_bytes;
-        if !fits {
-            self.inbound_bytes.fetch_sub(size, Ordering::Relaxed);
-            self.inbound_dropped.fetch_add(1, Ordering::Relaxed);
+impl Door {
+    /// What arrives is worth a turn of who brings it: no task is woken for it.
+    fn take_in(&self, from: NodeId, envelopes: impl Iterator<Item = Envelope>) {
+        let shared = &self.0;
+        if !shared.is_finished() {
+            shared.inbox.deliver(from, envelopes, shared.limits.inbound_bytes);
+            shared.drive_fed();
         }
-        fits
     }
 }
 

@@ -165,6 +165,11 @@ impl<C: Clients> Pump<C> {
         self.applying.applied()
     }
 
+    /// How many ticks have passed since the start.
+    pub fn ticks(&self) -> u64 {
+        self.now
+    }
+
     /// What was counted.
     pub fn counters(&self) -> &Counters {
         &self.counters

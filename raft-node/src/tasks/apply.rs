@@ -7,8 +7,9 @@ use tokio::task::yield_now;
 
 use crate::StateMachine;
 use crate::desk::Desk;
-use crate::engine::{MachineWork, Shared, apply_batch, serve_reads};
 use crate::pump::Event;
+use crate::runner::{MachineWork, apply_batch, serve_reads};
+use crate::shared::Shared;
 use crate::waiters::ReadGroup;
 
 /// Works until the desk is closed.

@@ -1,13 +1,14 @@
-//! The driver: takes turns whenever something has happened, and counts time.
+//! The driver: takes turns whenever nobody else does, and counts time.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use tokio::task::yield_now;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use crate::engine::Shared;
 use crate::pump::Event;
+use crate::shared::Shared;
 
 /// The length of a tick.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
@@ -20,18 +21,20 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let mut ticks = interval(TICK);
     // After a pause, time goes on from now: a burst of ticks would depose leaders for no reason.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while !shared.has_ended() {
+    while !shared.is_finished() {
         wait(&shared, &mut ticks).await;
         gather(&shared).await;
         shared.drive();
     }
+    // What came while the member ended is refused; what comes from now on, who brings it refuses.
+    shared.drive();
 }
 
 async fn wait(shared: &Shared, ticks: &mut Interval) {
     tokio::select! {
         biased;
         _ = ticks.tick() => shared.inbox.push(Event::Tick),
-        () = shared.wake.notified() => {}
+        () = shared.inbox.driver.notified() => {}
     }
 }
 
@@ -43,11 +46,29 @@ async fn gather(shared: &Shared) {
         if before == 0 {
             return;
         }
-        yield_now().await;
+        let_others_run().await;
         let now = shared.inbox.open_requests();
         if now <= before {
-            return;
+            break;
         }
         before = now;
     }
+    if before == 1 {
+        shared.inbox.note_alone();
+    }
+}
+
+/// Goes behind the tasks that are ready. Unlike tokio's `yield_now` it does not look for news of
+/// the operating system first, which would be a system call for each batch; tokio does that often
+/// enough.
+async fn let_others_run() {
+    let mut stepped_aside = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut stepped_aside, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }

@@ -1,27 +1,38 @@
 //! Makes batches durable, one after another. Owns the store.
 
-use std::sync::Arc;
-
 use raft_core::storage::{Store, WriteBatch};
 use tracing::warn;
 
-use crate::desk::Desk;
-use crate::engine::Shared;
+use crate::hand::Worker;
 use crate::pump::Event;
+use crate::waiters::Waiters;
 
-/// Writes what is put on the desk until it is closed, then closes the store.
-pub(crate) async fn run(
-    mut store: Box<dyn Store>,
-    desk: Arc<Desk<WriteBatch>>,
-    shared: Arc<Shared>,
-) {
-    let mut failed = false;
-    while let Some(batch) = desk.take().await {
-        let result = store.write(batch).await;
-        failed = result.is_err();
-        shared.post(Event::Written(result));
+/// Writes what it is given, and closes the store at the end.
+pub(crate) struct Persist {
+    store: Box<dyn Store>,
+    failed: bool,
+}
+
+impl Persist {
+    pub(crate) fn new(store: Box<dyn Store>) -> Persist {
+        Persist { store, failed: false }
     }
-    if !failed && let Err(error) = store.close().await {
-        warn!(%error, "the log store did not close cleanly; nothing acknowledged is lost");
+}
+
+impl Worker for Persist {
+    type Work = WriteBatch;
+
+    async fn work(&mut self, batch: WriteBatch) -> Event<Waiters> {
+        let result = self.store.write(batch).await;
+        self.failed = result.is_err();
+        Event::Written(result)
+    }
+
+    async fn finish(mut self) {
+        if !self.failed
+            && let Err(error) = self.store.close().await
+        {
+            warn!(%error, "the log store did not close cleanly; nothing acknowledged is lost");
+        }
     }
 }

@@ -1,21 +1,29 @@
 //! Reads entries that are no longer in memory, beside the writer. Owns a reader of the store.
 
-use std::sync::Arc;
-
 use raft_core::storage::LogReader;
 
-use crate::desk::Desk;
-use crate::engine::Shared;
+use crate::hand::Worker;
 use crate::pump::{Event, Fetch};
+use crate::waiters::Waiters;
 
-/// Answers questions until the desk is closed.
-pub(crate) async fn run(
-    mut reader: Box<dyn LogReader>,
-    desk: Arc<Desk<Fetch>>,
-    shared: Arc<Shared>,
-) {
-    while let Some(fetch) = desk.take().await {
-        let result = reader.read(fetch.first..fetch.last.next(), fetch.max_bytes).await;
-        shared.post(Event::Fetched { fetch: fetch.id, result });
+/// Answers questions to the store.
+pub(crate) struct Read {
+    reader: Box<dyn LogReader>,
+}
+
+impl Read {
+    pub(crate) fn new(reader: Box<dyn LogReader>) -> Read {
+        Read { reader }
     }
+}
+
+impl Worker for Read {
+    type Work = Fetch;
+
+    async fn work(&mut self, fetch: Fetch) -> Event<Waiters> {
+        let result = self.reader.read(fetch.first..fetch.last.next(), fetch.max_bytes).await;
+        Event::Fetched { fetch: fetch.id, result }
+    }
+
+    async fn finish(self) {}
 }

@@ -1,0 +1,208 @@
+//! Three members in one process: how many writes a second, and what each costs.
+//!
+//! ```sh
+//! cargo run --release -p benches --example in_process -- --clients 1,64,1024 --workers 1,2
+//! ```
+//!
+//! Each client is a task that proposes one command after another. On a machine that others use too,
+//! the rate says little; the processor time of a write is steadier, and two builds should be run in
+//! turns. Latency is taken from one proposal in sixteen, since reading the clock costs as much as a
+//! sixth of a write. A memory log keeps all that is written, so every row starts a cluster of its
+//! own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use kontiki::{
+    Committed, InProcessNetwork, LogConfig, Membership, Node, NodeConfig, NodeId, Replies,
+    StateMachine,
+};
+use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
+
+/// One proposal in so many is timed.
+const TIMED_EVERY: u64 = 16;
+
+/// Answers every command with nothing.
+struct Nothing;
+
+impl StateMachine for Nothing {
+    fn apply(&mut self, commands: &[Committed], replies: &mut Replies) {
+        commands.iter().for_each(|_| replies.push(Bytes::new()));
+    }
+
+    fn read(&self, _query: &[u8]) -> Bytes {
+        Bytes::new()
+    }
+
+    fn is_cheap(&self) -> bool {
+        true
+    }
+}
+
+/// What is asked for on the command line.
+struct Plan {
+    log: String,
+    bytes: usize,
+    clients: Vec<usize>,
+    workers: Vec<usize>,
+    seconds: f64,
+    rounds: usize,
+}
+
+impl Plan {
+    /// The settings behind each `--name value`; panics where one is not understood.
+    fn from_arguments() -> Plan {
+        let numbers = |text: &str| text.split(',').map(|one| one.parse().expect(text)).collect();
+        let mut plan = Plan {
+            log: "memory".to_owned(),
+            bytes: 0,
+            clients: vec![1, 64, 256, 1024, 4096],
+            workers: vec![1],
+            seconds: 1.0,
+            rounds: 1,
+        };
+        let mut arguments = std::env::args().skip(1);
+        while let (Some(name), Some(value)) = (arguments.next(), arguments.next()) {
+            match name.as_str() {
+                "--log" => plan.log = value,
+                "--bytes" => plan.bytes = value.parse().expect("a size"),
+                "--clients" => plan.clients = numbers(&value),
+                "--workers" => plan.workers = numbers(&value),
+                "--seconds" => plan.seconds = value.parse().expect("seconds"),
+                "--rounds" => plan.rounds = value.parse().expect("a number"),
+                other => {
+                    panic!("{other}: --log, --bytes, --clients, --workers, --seconds, --rounds")
+                }
+            }
+        }
+        plan
+    }
+}
+
+fn main() {
+    let plan = Plan::from_arguments();
+    println!("log     workers clients    writes/s   p50 us   p99 us  cpu us/write");
+    for _ in 0..plan.rounds {
+        for workers in &plan.workers {
+            for clients in &plan.clients {
+                println!("{}", measure(&plan, *workers, *clients));
+            }
+        }
+    }
+}
+
+/// One row of the table.
+fn measure(plan: &Plan, workers: usize, clients: usize) -> String {
+    let runtime = runtime(workers);
+    let files = tempfile::tempdir().expect("a directory");
+    let nodes = runtime.block_on(start_members(&plan.log, &files));
+    let leader = runtime.block_on(find_leader(&nodes));
+    let command = Bytes::from(vec![7; plan.bytes]);
+    // A short run first: the caches of allocator and processor warm up.
+    runtime.block_on(load(&leader, &command, clients, plan.seconds / 10.0));
+    let (cpu, began) = (cpu_time(), Instant::now());
+    let (writes, mut times) = runtime.block_on(load(&leader, &command, clients, plan.seconds));
+    let (elapsed, cpu) = (began.elapsed(), cpu_time() - cpu);
+    runtime.block_on(async {
+        for node in &nodes {
+            node.shutdown().await;
+        }
+    });
+    times.sort_unstable();
+    let quantile = |part: f64| {
+        let at = (times.len() as f64 * part) as usize;
+        times.get(at).map_or(f64::NAN, |time| time.as_secs_f64() * 1e6)
+    };
+    format!(
+        "{:<7} {workers:>7} {clients:>7} {:>11.0} {:>8.1} {:>8.1} {:>13.3}",
+        plan.log,
+        writes as f64 / elapsed.as_secs_f64(),
+        quantile(0.5),
+        quantile(0.99),
+        cpu.as_secs_f64() * 1e6 / writes as f64,
+    )
+}
+
+fn runtime(workers: usize) -> Runtime {
+    let mut builder = match workers {
+        1 => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    builder.worker_threads(workers).enable_all().build().expect("a runtime")
+}
+
+/// The clients propose until the time is up; how many writes they made, and how long some took.
+async fn load(
+    leader: &Node,
+    command: &Bytes,
+    clients: usize,
+    seconds: f64,
+) -> (u64, Vec<Duration>) {
+    let is_over = Arc::new(AtomicBool::new(false));
+    let client = |_| {
+        let (node, command, is_over) = (leader.clone(), command.clone(), Arc::clone(&is_over));
+        tokio::spawn(async move {
+            let (mut writes, mut times) = (0, Vec::new());
+            while !is_over.load(Ordering::Relaxed) {
+                let began = (writes % TIMED_EVERY == 0).then(Instant::now);
+                node.propose(command.clone()).await.expect("the leader stays");
+                times.extend(began.map(|began| began.elapsed()));
+                writes += 1;
+            }
+            (writes, times)
+        })
+    };
+    let clients: Vec<_> = (0..clients).map(client).collect();
+    tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+    is_over.store(true, Ordering::Relaxed);
+    let (mut writes, mut times) = (0, Vec::new());
+    for client in clients {
+        let (own, mut some) = client.await.expect("no client fails");
+        writes += own;
+        times.append(&mut some);
+    }
+    (writes, times)
+}
+
+/// The processor time that the threads of this process have used, as Linux counts it.
+fn cpu_time() -> Duration {
+    let threads = std::fs::read_dir("/proc/self/task").expect("a Linux system");
+    let used = |thread: std::io::Result<std::fs::DirEntry>| {
+        let text = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        text.split(' ').next()?.parse::<u64>().ok()
+    };
+    Duration::from_nanos(threads.filter_map(used).sum())
+}
+
+async fn start_members(log: &str, files: &TempDir) -> Vec<Node> {
+    let ids: Vec<NodeId> = (1..=3).filter_map(NodeId::new).collect();
+    let members = ids.iter().map(|id| (*id, Bytes::new()));
+    let membership = Membership::of_voters(members).expect("sound");
+    let network = InProcessNetwork::new();
+    let mut nodes = Vec::new();
+    for id in ids {
+        let log = LogConfig::from_name(log, files.path().join(id.to_string()));
+        let mut log = log.expect("compiled in").open().expect("a new log");
+        let identity = kontiki::bootstrap(log.as_mut(), "bench", id, &membership).await;
+        identity.expect("a blank log");
+        let (config, transport) = (NodeConfig::default(), network.transport());
+        let node = Node::start(config, log, transport, Box::new(Nothing)).await;
+        nodes.push(node.expect("it starts"));
+    }
+    nodes
+}
+
+async fn find_leader(nodes: &[Node]) -> Node {
+    loop {
+        let leader = nodes[0].wait_for_leader().await.expect("the member runs");
+        let leading = nodes.iter().find(|node| node.status().identity.node == leader);
+        let leading = leading.expect("one of the members").clone();
+        if leading.propose(Bytes::new()).await.is_ok() {
+            return leading;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

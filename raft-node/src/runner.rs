@@ -1,0 +1,177 @@
+//! Runs the errands of a turn: the disk first, then the peers, then the machine and the clients.
+
+use std::sync::Arc;
+use std::task::Waker;
+
+use bytes::Bytes;
+use raft_core::types::{LogIndex, Membership};
+
+use crate::desk::Desk;
+use crate::hand::Hand;
+use crate::pump::{ApplyBatch, Errands, Event, Failed};
+use crate::shared::Shared;
+use crate::tasks::persist::Persist;
+use crate::tasks::read::Read;
+use crate::waiters::{ReadAnswer, ReadGroup, Waiters};
+use crate::{ProposeError, ReadError, Replies, StateMachine, Transport};
+
+/// The hands and doors of a member.
+pub(crate) struct Runner {
+    /// Gone once the member has ended, and with it its tasks and connections.
+    pub(crate) transport: Option<Box<dyn Transport>>,
+    pub(crate) machine: Machine,
+    pub(crate) writer: Hand<Persist>,
+    pub(crate) reader: Hand<Read>,
+    /// Wakes the member's own task, for what is polled in place.
+    pub(crate) own_task: Waker,
+    /// Clients to be woken once no lock is held.
+    pub(crate) wakers: Vec<Waker>,
+}
+
+/// Where committed commands go.
+pub(crate) enum Machine {
+    /// Applied between two turns, right here.
+    Cheap(Box<dyn StateMachine>),
+    /// Applied by a task of its own.
+    Tasked(Arc<Desk<MachineWork>>),
+}
+
+/// Work for the task that owns the machine.
+pub(crate) enum MachineWork {
+    Apply(ApplyBatch<Waiters>),
+    Serve(Arc<ReadGroup>, LogIndex),
+}
+
+impl Runner {
+    /// Runs all but what is told to people. What is done at once comes back through `events`.
+    pub(crate) fn run(
+        &mut self,
+        errands: &mut Errands<Waiters>,
+        events: &mut Vec<Event<Waiters>>,
+        address_book: Option<&Arc<Membership>>,
+        shared: &Shared,
+    ) {
+        if let Some(batch) = errands.write.take() {
+            self.writer.put(batch, &self.own_task, events);
+        }
+        self.send(errands, address_book);
+        for fetch in errands.fetches.drain(..) {
+            self.reader.put(fetch, &self.own_task, events);
+        }
+        if let Some(batch) = errands.apply.take() {
+            self.apply(batch, events, shared);
+        }
+        for failed in errands.failed.drain(..) {
+            fail(failed, shared, &mut self.wakers);
+        }
+        for (group, index) in errands.served.drain(..) {
+            self.serve(group, index, shared);
+        }
+        for (group, error) in errands.failed_reads.drain(..) {
+            fail_reads(&group, &error, shared, &mut self.wakers);
+        }
+    }
+
+    /// Goes on with what is polled in place.
+    pub(crate) fn poll(&mut self, events: &mut Vec<Event<Waiters>>) {
+        self.writer.poll(&self.own_task, events);
+        self.reader.poll(&self.own_task, events);
+    }
+
+    /// No more errands will come.
+    pub(crate) fn close(&mut self, events: &mut Vec<Event<Waiters>>) {
+        self.writer.close(&self.own_task, events);
+        self.reader.close(&self.own_task, events);
+        if let Machine::Tasked(desk) = &self.machine {
+            desk.close();
+        }
+        self.transport = None;
+    }
+
+    /// Whether nothing is left to be polled in place.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.writer.is_gone() && self.reader.is_gone()
+    }
+
+    fn send(&mut self, errands: &mut Errands<Waiters>, address_book: Option<&Arc<Membership>>) {
+        let Some(transport) = &mut self.transport else { return errands.sends.clear() };
+        for (to, envelope) in errands.sends.drain(..) {
+            let address = address_book.and_then(|membership| membership.metadata(to));
+            transport.send(to, address.map(|address| &address[..]), envelope);
+        }
+    }
+
+    fn apply(
+        &mut self,
+        batch: ApplyBatch<Waiters>,
+        events: &mut Vec<Event<Waiters>>,
+        shared: &Shared,
+    ) {
+        match &mut self.machine {
+            Machine::Cheap(machine) => {
+                apply_batch(machine.as_mut(), batch, shared, &mut self.wakers);
+                events.push(Event::Applied);
+            }
+            Machine::Tasked(desk) => desk.put(MachineWork::Apply(batch)),
+        }
+    }
+
+    fn serve(&mut self, group: Arc<ReadGroup>, index: LogIndex, shared: &Shared) {
+        match &self.machine {
+            Machine::Cheap(machine) => {
+                serve_reads(machine.as_ref(), &group, index, &mut self.wakers);
+                shared.reads_room.leave(group.queries.len() as u64, 0);
+            }
+            Machine::Tasked(desk) => desk.put(MachineWork::Serve(group, index)),
+        }
+    }
+}
+
+/// Applies a batch and answers who waits for it.
+pub(crate) fn apply_batch(
+    machine: &mut dyn StateMachine,
+    batch: ApplyBatch<Waiters>,
+    shared: &Shared,
+    wakers: &mut Vec<Waker>,
+) {
+    let mut replies = Replies::with_capacity(batch.commands.len());
+    machine.apply(&batch.commands, &mut replies);
+    let given = replies.len();
+    assert_eq!(given, batch.commands.len(), "the machine answers each command once");
+    let mut answers = replies.into_answers();
+    for claim in batch.claims {
+        let range = claim.position..claim.position + claim.count;
+        let own = answers[range].iter_mut().map(|answer| Ok(std::mem::take(answer)));
+        claim.group.answers.answer(claim.offset, own, wakers);
+        let bytes = claim.group.bytes(claim.offset, claim.count);
+        shared.proposals_room.leave(claim.count as u64, bytes);
+    }
+}
+
+/// Answers queries from the machine's state.
+pub(crate) fn serve_reads(
+    machine: &dyn StateMachine,
+    group: &ReadGroup,
+    index: LogIndex,
+    wakers: &mut Vec<Waker>,
+) {
+    let answer = |query: &Option<Bytes>| {
+        let answer = query.as_ref().map(|query| machine.read(query)).unwrap_or_default();
+        Ok(ReadAnswer { index, answer })
+    };
+    group.answers.answer(0, group.queries.iter().map(answer), wakers);
+}
+
+fn fail(failed: Failed<Waiters>, shared: &Shared, wakers: &mut Vec<Waker>) {
+    let Failed { group, offset, count, error } = failed;
+    let errors = std::iter::repeat_n(Err::<Bytes, ProposeError>(error), count);
+    group.answers.answer(offset, errors, wakers);
+    shared.proposals_room.leave(count as u64, group.bytes(offset, count));
+}
+
+fn fail_reads(group: &ReadGroup, error: &ReadError, shared: &Shared, wakers: &mut Vec<Waker>) {
+    let count = group.queries.len();
+    let errors = (0..count).map(|_| Err(error.clone()));
+    group.answers.answer(0, errors, wakers);
+    shared.reads_room.leave(count as u64, 0);
+}

@@ -1,0 +1,199 @@
+//! What is polled in place and driven inline: a store that takes its time without blocking, and a
+//! member that fails inside another's drive.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use log_memory::MemoryLog;
+use raft_core::storage::{
+    LogBounds, LogError, LogReader, LogStore, Recovered, StableStore, Store, StoreInfo, WriteBatch,
+};
+use raft_core::types::{Entry, EntryId, HardState, Identity, LogIndex, Membership, NodeId, Term};
+use raft_node::{
+    Committed, InProcessNetwork, Node, NodeConfig, Replies, StateMachine, Timing, bootstrap,
+};
+
+/// Answers each command with the number of commands so far, unless it is doomed.
+#[derive(Default)]
+struct Count {
+    count: u64,
+    is_doomed: Arc<AtomicBool>,
+}
+
+impl StateMachine for Count {
+    fn apply(&mut self, commands: &[Committed], replies: &mut Replies) {
+        for _ in commands {
+            assert!(!self.is_doomed.load(Ordering::Relaxed), "this machine was doomed by a test");
+            self.count += 1;
+            replies.push(Bytes::from(self.count.to_string()));
+        }
+    }
+
+    fn read(&self, _query: &[u8]) -> Bytes {
+        Bytes::from(self.count.to_string())
+    }
+
+    fn is_cheap(&self) -> bool {
+        true
+    }
+}
+
+/// A memory log that answers later, and blocks nobody meanwhile.
+struct Later(MemoryLog);
+
+#[async_trait]
+impl StableStore for Later {
+    async fn load_identity(&mut self) -> Result<Option<Identity>, LogError> {
+        self.0.load_identity().await
+    }
+    async fn save_identity(&mut self, identity: &Identity) -> Result<(), LogError> {
+        self.0.save_identity(identity).await
+    }
+    async fn load_hard_state(&mut self) -> Result<HardState, LogError> {
+        self.0.load_hard_state().await
+    }
+    async fn save_hard_state(&mut self, hard_state: HardState) -> Result<(), LogError> {
+        self.0.save_hard_state(hard_state).await
+    }
+}
+
+#[async_trait]
+impl LogStore for Later {
+    fn bounds(&self) -> LogBounds {
+        self.0.bounds()
+    }
+    async fn append(&mut self, entries: &[Entry]) -> Result<(), LogError> {
+        self.0.append(entries).await
+    }
+    async fn truncate_after(&mut self, index: LogIndex) -> Result<(), LogError> {
+        self.0.truncate_after(index).await
+    }
+    async fn purge_upto(&mut self, upto: EntryId) -> Result<(), LogError> {
+        self.0.purge_upto(upto).await
+    }
+    async fn reset(&mut self, boundary: EntryId) -> Result<(), LogError> {
+        self.0.reset(boundary).await
+    }
+    fn reader(&self) -> Box<dyn LogReader> {
+        Box::new(LaterReader(self.0.reader()))
+    }
+}
+
+#[async_trait]
+impl Store for Later {
+    fn info(&self) -> StoreInfo {
+        self.0.info()
+    }
+    async fn write(&mut self, batch: WriteBatch) -> Result<(), LogError> {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        self.0.write(batch).await
+    }
+    async fn recover(&mut self) -> Result<Recovered, LogError> {
+        self.0.recover().await
+    }
+    async fn close(&mut self) -> Result<(), LogError> {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        self.0.close().await
+    }
+}
+
+struct LaterReader(Box<dyn LogReader>);
+
+#[async_trait]
+impl LogReader for LaterReader {
+    async fn read(&mut self, range: Range<LogIndex>, max: u64) -> Result<Vec<Entry>, LogError> {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        self.0.read(range, max).await
+    }
+    async fn term(&mut self, index: LogIndex) -> Result<Term, LogError> {
+        self.0.term(index).await
+    }
+}
+
+fn node_id(number: u64) -> NodeId {
+    NodeId::new(number).expect("not zero")
+}
+
+async fn start(network: &InProcessNetwork, number: u64, size: u64, machine: Count) -> Node {
+    let mut store = Later(MemoryLog::new());
+    let members = (1..=size).map(|number| (node_id(number), Bytes::new()));
+    let membership = Membership::of_voters(members).expect("sound");
+    bootstrap(&mut store, "in place", node_id(number), &membership).await.expect("blank");
+    // A busy machine may stop all of this for longer than the default timeouts.
+    let timing = Timing { election_ticks_min: 150, election_ticks_max: 200, ..Timing::default() };
+    let config = NodeConfig { timing, ..NodeConfig::default() };
+    let (store, transport, machine) = (Box::new(store), network.transport(), Box::new(machine));
+    Node::start(config, store, transport, machine).await.expect("it starts")
+}
+
+async fn leading(nodes: &[Node]) -> Node {
+    let leader = nodes[0].wait_for_leader().await.expect("it runs");
+    nodes[leader.get() as usize - 1].clone()
+}
+
+#[tokio::test]
+async fn a_store_that_answers_later_is_polled_by_the_members_own_task() {
+    let network = InProcessNetwork::new();
+    let mut nodes = Vec::new();
+    for number in 1..=3 {
+        nodes.push(start(&network, number, 3, Count::default()).await);
+    }
+    let leader = leading(&nodes).await;
+    for count in 1..=40u64 {
+        let answer = leader.propose(Bytes::from_static(b"x")).await.expect("a stable leader");
+        assert_eq!(answer, count.to_string());
+    }
+    let many = leader.propose_many((0..100).map(|_| Bytes::from_static(b"y"))).await;
+    assert!(many.iter().all(Result::is_ok));
+    for node in &nodes {
+        assert_eq!(node.read(Bytes::new()).await, Ok(Bytes::from("140")));
+    }
+    for node in &nodes {
+        node.shutdown().await;
+        assert!(node.status().closed);
+    }
+}
+
+#[tokio::test]
+async fn a_client_on_another_runtime_is_answered_by_the_members_own_task() {
+    let network = InProcessNetwork::new();
+    let node = start(&network, 1, 1, Count::default()).await;
+    node.wait_for_leader().await;
+    let client = std::thread::spawn({
+        let node = node.clone();
+        move || {
+            let other = tokio::runtime::Builder::new_current_thread().enable_time().build();
+            let propose = async { node.propose(Bytes::from_static(b"x")).await };
+            other.expect("a runtime").block_on(propose)
+        }
+    });
+    while !client.is_finished() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(client.join().expect("no panic"), Ok(Bytes::from("1")));
+}
+
+/// A member's own bug is its own end. What would go wrong: the client of the leader, whose task
+/// drives the follower too, would die of the follower's panic.
+#[tokio::test]
+async fn a_member_that_panics_takes_nobody_with_it() {
+    let network = InProcessNetwork::new();
+    let dooms: Vec<Arc<AtomicBool>> = (0..3).map(|_| Arc::default()).collect();
+    let mut nodes = Vec::new();
+    for number in 1..=3 {
+        let is_doomed = Arc::clone(&dooms[number as usize - 1]);
+        nodes.push(start(&network, number, 3, Count { count: 0, is_doomed }).await);
+    }
+    let leader = leading(&nodes).await;
+    let victim = leader.status().identity.node.get() as usize % 3;
+    for count in 1..=20u64 {
+        dooms[victim].store(count >= 10, Ordering::Relaxed);
+        let answer = leader.propose(Bytes::from_static(b"x")).await;
+        assert_eq!(answer, Ok(Bytes::from(count.to_string())));
+    }
+    assert!(nodes[victim].status().applied < leader.status().applied, "the victim is gone");
+}
