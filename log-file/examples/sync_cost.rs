@@ -1,6 +1,6 @@
 //! How close a write to the log comes to what the disk itself takes: one raw write and sync over
-//! written blocks, and one write to the log in each of its ways, in turn. Then how long an opening
-//! of many entries takes.
+//! written blocks, and one write to the log in each of its ways, in turn. Then how many bytes go to
+//! the disk for a byte of payload, and how long an opening of many entries takes.
 //!
 //! The log is measured once it writes to segments that were written beforehand. What the ways
 //! themselves cost, without a log, is what `kontiki bench log --verbs` tells.
@@ -123,6 +123,38 @@ async fn measure_rounds(dir: &Path, count: u64) -> Result<(), Box<dyn std::error
     Ok(())
 }
 
+/// How many bytes this process had written to disks, where the system tells.
+fn bytes_written() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/io").ok()?;
+    text.lines().find_map(|line| line.strip_prefix("write_bytes: ")?.parse().ok())
+}
+
+/// What goes to the disk for each byte of payload, in segments that are used again and again.
+async fn measure_bytes(dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    const COUNT: u64 = 64;
+    const BATCHES: u64 = 4000;
+    for (name, io, write_verb) in ways() {
+        let config = FileLogConfig::new(dir.join(format!("bytes-{name}")));
+        let config = FileLogConfig { io, write_verb, segment_bytes: 8 << 20, ..config };
+        let mut log = FileLog::open(config)?;
+        let mut before = None;
+        for number in 0..2 * BATCHES {
+            if number == BATCHES {
+                before = bytes_written();
+            }
+            let last = number * COUNT;
+            let purge =
+                (number % 64 == 63).then(|| EntryId::new(Term::new(1), LogIndex::new(last)));
+            log.write(WriteBatch { purge_upto: purge, ..batch(last + 1, COUNT) }).await?;
+        }
+        if let (Some(before), Some(after)) = (before, bytes_written()) {
+            let times = (after - before) as f64 / (BATCHES * COUNT * 256) as f64;
+            println!("{name}: {times:.2} bytes written per byte of payload, 64 x 256 B");
+        }
+    }
+    Ok(())
+}
+
 async fn measure_opening(
     dir: &Path,
     entries: u64,
@@ -166,5 +198,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         measure_rounds(&dir, 1).await?;
         measure_rounds(&dir, 64).await?;
     }
+    measure_bytes(dir).await?;
     measure_opening(dir, entries, each).await
 }

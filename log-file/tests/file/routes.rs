@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::task::{Context, Poll, Waker};
 
+use harness::disk::Disk;
+use harness::disk::crash::{Cut, FATES, Names};
 use log_file::{FileLog, FileLogConfig, Io, WriteVerb};
 use raft_core::storage::{LogErrorKind, LogStore, Store, WriteBatch};
 
@@ -162,4 +164,43 @@ fn a_ring_turns_to_the_next_segment_without_blocking() {
         log.close().await.expect("closes");
     });
     assert_eq!(look(&mut log).expect("sound").entries.len(), 200);
+}
+
+/// Writes in one way on a disk whose power can be cut, and cuts it at many moments: what had been
+/// acknowledged is there each time.
+fn check_cuts(io: Io, write_verb: WriteVerb) {
+    let disk = match Disk::mount() {
+        Ok(disk) => disk,
+        Err(unavailable) => return eprintln!("skipped: {unavailable}"),
+    };
+    let config = FileLogConfig { io, write_verb, ..on_a_ring(disk.dir()) };
+    let mut log = FileLog::open(config).expect("a new log");
+    let verb = log.info().sync_verb;
+    // How many changes the disk had seen when each entry was acknowledged.
+    let mut acknowledged = vec![disk.changes()];
+    for at in 1..=180 {
+        now(log.write(batch(at))).expect("sound");
+        acknowledged.push(disk.changes());
+    }
+    let history = disk.history();
+    drop(log);
+    for (seed, at) in (acknowledged[0]..history.changes.len()).step_by(13).enumerate() {
+        let fate = FATES[seed % FATES.len()];
+        let cut = Cut { at, fate, names: Names::Strict, seed: seed as u64 };
+        let dir = tempfile::tempdir().expect("a directory");
+        history.cut(&cut).tree.write_into(dir.path()).expect("writes");
+        let mut log = FileLog::open(FileLogConfig::new(dir.path()))
+            .unwrap_or_else(|error| panic!("{verb}, {cut:?}: {error}"));
+        let entries = look(&mut log).expect("sound").entries.len();
+        let least = acknowledged.iter().filter(|changes| **changes <= at).count() - 1;
+        assert!(entries >= least, "{verb}, {cut:?}: {entries} of {least}");
+    }
+}
+
+#[test]
+fn a_power_cut_loses_nothing_acknowledged_in_any_way_of_writing() {
+    for write_verb in [WriteVerb::Fdatasync, WriteVerb::Dsync, WriteVerb::Direct] {
+        check_cuts(Io::Thread, write_verb);
+    }
+    check_cuts(Io::Ring, WriteVerb::Auto);
 }
