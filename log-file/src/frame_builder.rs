@@ -4,6 +4,7 @@
 use raft_core::types::{EntryId, LogIndex};
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::config::Alignment;
 use crate::format::{
     FRAME_HEADER_BYTES, FrameHeader, PayloadHasher, Position, RECORD_HEADER_BYTES, RecordHeader,
     RecordType, Seal, record_bytes,
@@ -100,9 +101,9 @@ impl FrameBuilder {
     }
 
     /// Heads the frame and pads it; how long it is.
-    pub(crate) fn finish(&mut self, alignment: u64, hint: LogIndex, is_close: bool) -> u64 {
-        let records = self.paper.len() - self.lead - FRAME_HEADER_BYTES;
-        let length = frame_bytes(records as u64, alignment);
+    pub(crate) fn finish(&mut self, alignment: Alignment, hint: LogIndex, is_close: bool) -> u64 {
+        let length = (self.paper.len() - self.lead) as u64;
+        let length = alignment.padded(length, self.place.block_bytes);
         self.written = self.lead + length as usize;
         self.header.length = length;
         self.header.commit_hint = hint;
@@ -124,11 +125,6 @@ impl FrameBuilder {
     pub(crate) fn take_paper(&mut self, paper: Paper) {
         self.paper = paper;
     }
-}
-
-/// How long a frame with so many bytes of records is.
-pub(crate) fn frame_bytes(records_bytes: u64, alignment: u64) -> u64 {
-    (FRAME_HEADER_BYTES as u64 + records_bytes).next_multiple_of(alignment)
 }
 
 /// How many bytes records with payloads of these lengths take.

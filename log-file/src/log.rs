@@ -98,7 +98,7 @@ impl FileLog {
         cut_to_end(disk.as_ref(), replay.end)?;
         let (end, number, facts) = (replay.end, replay.number, replay.facts);
         let start = Start { facts, segment, end, number };
-        let writer = Writer::new(start, config.segment_bytes, config.alignment.bytes());
+        let writer = Writer::new(start, config.segment_bytes, config.alignment);
         let mut log = FileLog {
             disk,
             index: Arc::new(RwLock::new(replay.index)),

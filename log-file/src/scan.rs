@@ -160,6 +160,7 @@ mod tests {
     use raft_core::types::{EntryId, LogIndex, Term};
 
     use super::*;
+    use crate::config::Alignment;
     use crate::disk::Disk;
     use crate::format::RecordType;
     use crate::frame_builder::{FrameBuilder, Place};
@@ -177,7 +178,7 @@ mod tests {
             let id = EntryId::new(Term::new(term), LogIndex::new(index));
             builder.push(RecordType::Entry, 1, id, &[byte; 64]);
         }
-        builder.finish(8, LogIndex::ZERO, false);
+        builder.finish(Alignment::Packed, LogIndex::ZERO, false);
         builder.give_paper().to_vec()
     }
 

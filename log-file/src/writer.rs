@@ -7,10 +7,11 @@ use raft_core::storage::record::{encode_hard_state, encode_identity};
 use raft_core::storage::{LogError, LogOp, Plan};
 use raft_core::types::{Entry, EntryId, EntryKind, Identity, LogIndex};
 
+use crate::config::Alignment;
 use crate::disk::{Put, PutError, Written};
 use crate::facts::{Checkpoint, Facts};
-use crate::format::{FRAMES_START, Position, RecordType};
-use crate::frame_builder::{FrameBuilder, frame_bytes, records_bytes};
+use crate::format::{FRAME_HEADER_BYTES, FRAMES_START, Position, RecordType};
+use crate::frame_builder::{FrameBuilder, records_bytes};
 use crate::index::{SharedIndex, Slot};
 use crate::yard::{OpenSegment, Yard};
 
@@ -25,7 +26,7 @@ pub(crate) struct Writer {
     pub(crate) facts: Facts,
     segment: OpenSegment,
     segment_bytes: u64,
-    alignment: u64,
+    alignment: Alignment,
     /// Where the next frame goes in the segment.
     offset: u64,
     /// Where the last frame ends; all before it is synced.
@@ -58,7 +59,7 @@ pub(crate) struct Start {
 }
 
 impl Writer {
-    pub(crate) fn new(start: Start, segment_bytes: u64, alignment: u64) -> Writer {
+    pub(crate) fn new(start: Start, segment_bytes: u64, alignment: Alignment) -> Writer {
         let Start { facts, segment, end, number } = start;
         let builder = FrameBuilder::new(segment.place(FRAMES_START));
         Writer {
@@ -124,7 +125,8 @@ impl Writer {
         // Room for the small records of any batch, the checkpoint included.
         const SMALL_RECORDS_BYTES: u64 = 512;
         let entries = records_bytes(content.entries.iter().map(Entry::size));
-        frame_bytes(entries + SMALL_RECORDS_BYTES, self.alignment)
+        let length = FRAME_HEADER_BYTES as u64 + entries + SMALL_RECORDS_BYTES;
+        self.alignment.padded(length, self.segment.frames.block_bytes())
     }
 
     fn fits(&self, most_bytes: u64) -> bool {

@@ -35,10 +35,11 @@ fn batch(at: u64) -> WriteBatch {
 fn check_way(config: &FileLogConfig, verb: &str) {
     let mut log = FileLog::open(config.clone()).expect("a new log");
     assert_eq!(log.info().sync_verb, verb);
-    let mut wanted = Vec::new();
+    let (runtime, mut wanted) = (runtime(), Vec::new());
     for at in 1..=300 {
         let entry = sized_entry(at, 1, 0, (at * 131 % 5000) as usize);
-        now(log.write(WriteBatch::of_entries(vec![entry.clone()]))).expect("sound");
+        let batch = WriteBatch::of_entries(vec![entry.clone()]);
+        runtime.block_on(log.write(batch)).expect("sound");
         wanted.push(entry);
     }
     assert_eq!(look(&mut log).expect("sound").entries, wanted);
@@ -72,7 +73,6 @@ fn every_way_writes_the_same_log() {
     let log = FileLog::open(ring.clone()).expect("a new log");
     if has_ring(&log) {
         drop(log);
-        // Outside of a runtime a write waits by itself.
         check_way(&ring, "io_uring, O_DIRECT + RWF_DSYNC");
     }
 }
@@ -133,6 +133,7 @@ fn a_ring_follows_its_store_to_another_runtime() {
     let other = runtime();
     other.block_on(async { log.append(&entries(4..=6, 1)).await }).expect("sound");
     drop(other);
+    // Outside of a runtime a write waits by itself.
     now(log.append(&entries(7..=7, 1))).expect("sound, without any runtime");
     let two = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_io().build();
     let two = two.expect("a runtime");
@@ -178,8 +179,9 @@ fn check_cuts(io: Io, write_verb: WriteVerb) {
     let verb = log.info().sync_verb;
     // How many changes the disk had seen when each entry was acknowledged.
     let mut acknowledged = vec![disk.changes()];
+    let runtime = runtime();
     for at in 1..=180 {
-        now(log.write(batch(at))).expect("sound");
+        runtime.block_on(log.write(batch(at))).expect("sound");
         acknowledged.push(disk.changes());
     }
     let history = disk.history();
