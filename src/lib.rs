@@ -44,6 +44,7 @@
 //! One member runs on the runtime it is started on. A single group is fastest on a current-thread
 //! runtime up to about a thousand clients.
 
+mod look;
 mod open;
 
 pub use open::{LogConfig, OpenError};

@@ -83,6 +83,18 @@ pub enum OpenError {
         /// What was asked for.
         name: String,
     },
+    /// No log lies in a directory.
+    #[error(
+        "no log lies in {}: name a member's directory or its log/, and the backend, as in file:DIR",
+        .dir.display()
+    )]
+    NotALog {
+        /// The directory.
+        dir: std::path::PathBuf,
+    },
+    /// The backend keeps nothing that outlives its process.
+    #[error("the memory log keeps nothing on a disk: there is nothing to look at, or to copy")]
+    Volatile,
     /// The store could not be opened.
     #[error(transparent)]
     Store(#[from] LogError),

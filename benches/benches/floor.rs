@@ -1,15 +1,33 @@
-//! What the disk itself takes for a write and an `fdatasync`.
+//! What the disk itself takes for a durable write, by layout and by the second of three files.
 
-use benches::PrewrittenFile;
+use std::sync::Arc;
+use std::time::Duration;
+
+use benches::floor::{Aligned, Layout, RawFile, Trio, Verb};
+use benches::{Place, incompressible};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 
 fn floor(criterion: &mut Criterion) {
+    let place = Place::new(None).expect("a directory");
     let mut group = criterion.benchmark_group("floor/write+fdatasync");
-    for size in [256usize, 64 * 256] {
-        let mut file = PrewrittenFile::new().expect("a file can be made");
-        let bytes = vec![7; size];
-        group.bench_function(BenchmarkId::from_parameter(size), |bencher| {
-            bencher.iter(|| file.write_and_sync(&bytes).expect("the disk works"));
+    group.sample_size(10).warm_up_time(Duration::from_millis(200));
+    group.measurement_time(Duration::from_secs(1));
+    for size in [256, 64 * 256] {
+        let bytes = Arc::new(Aligned::new(&incompressible(size)));
+        for layout in Layout::ALL {
+            let room = place.room().expect("a directory");
+            let file = RawFile::create(room.path(), "floor", layout, Verb::Fdatasync);
+            let mut file = file.expect("a file can be made");
+            group.bench_function(BenchmarkId::new(layout.name(), size), |bencher| {
+                bencher.iter(|| file.write_and_sync(&bytes).expect("the disk works"));
+            });
+        }
+        let room = place.room().expect("a directory");
+        let trio = Trio::create(room.path()).expect("files can be made");
+        group.bench_function(BenchmarkId::new("second of three", size), |bencher| {
+            bencher.iter_custom(|count| {
+                (0..count).map(|_| trio.write_and_sync(&bytes).expect("the disk works")).sum()
+            });
         });
     }
     group.finish();

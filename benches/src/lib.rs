@@ -1,10 +1,46 @@
-//! The workloads that all benchmarks share.
+//! The measurements of Kontiki: which log suits a machine, and how close it comes to what the
+//! machine can do.
 //!
-//! A figure means little alone: the speed of a commit on a durable log is that of the disk, so
-//! `floor` measures the disk itself in the same form. Absent: peers, open-loop load, reports.
+//! A [`Workload`] says who does what; a [`lane`] is one subject doing it. Lanes are measured in
+//! turns, the disk's own [`floor`] among them, and what comes out is a [`Report`]: rows of figures
+//! with the [`facts`] of the machine, which [`show`] turns into a table, a page or a document.
+//!
+//! | work | module | question |
+//! |---|---|---|
+//! | `log` | [`log`] | what does a durable append cost on this backend and this disk? |
+//! | `commit` | [`commit`] | what does a cluster on it answer, in one process? |
+//! | `etcd` | [`etcd`] | what does a server answer over the network, ours or another? |
+//! | `verbs` | [`floor`] | which way to sync suits this disk? |
+//!
+//! Beside an equal stand only equals: a store that does not sync has no floor and no rank. Absent:
+//! reads under load, and more than one machine.
 
-mod cluster;
-mod floor;
+pub mod cluster;
+pub mod commit;
+mod core_trio;
+mod error;
+pub mod etcd;
+pub mod facts;
+pub mod floor;
+pub mod lane;
+pub mod log;
+mod measure;
+pub mod meter;
+#[cfg(feature = "peers")]
+pub mod peers;
+mod place;
+mod progress;
+mod report;
+mod samples;
+pub mod show;
+mod workload;
 
-pub use cluster::Cluster;
-pub use floor::PrewrittenFile;
+pub use core_trio::CoreTrio;
+pub use error::BenchError;
+pub use lane::{Lane, Schedule, Stop, Subject, Tally};
+pub use measure::{Work, measure};
+pub use place::Place;
+pub use progress::Progress;
+pub use report::{Report, Round, Row, SCHEMA};
+pub use samples::{Samples, median};
+pub use workload::{Workload, incompressible};

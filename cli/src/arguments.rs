@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::bench::Bench;
+use crate::log::arguments::Log;
+
 /// Where `up` serves clients unless it is told otherwise.
 const DEFAULT_ENDPOINTS: &str = "127.0.0.1:2379,127.0.0.1:22379,127.0.0.1:32379";
 
@@ -30,6 +33,8 @@ pub enum Command {
     Up(Up),
     /// Run one member, from flags or from a TOML file.
     Serve(Serve),
+    /// Measure which log suits this machine, or what a server answers.
+    Bench(Bench),
     /// Set a key to a value.
     Put(Put),
     /// Print the value of a key, or all keys with a prefix.
@@ -38,6 +43,9 @@ pub enum Command {
     Del(Del),
     /// Show each member: role, term, commit index, backend, process id.
     Status(Status),
+    /// Look at the log of a member that does not run, check it, or copy it.
+    #[command(subcommand)]
+    Log(Log),
 }
 
 /// Start a cluster on this machine.

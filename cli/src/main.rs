@@ -2,15 +2,19 @@
 //!
 //! - `up` starts a whole cluster on this machine, each member a process of its own, and watches it;
 //! - `serve` runs one member;
-//! - `put`, `get`, `del` and `status` are a small client.
+//! - `put`, `get`, `del` and `status` are a small client;
+//! - `log` looks at the logs of members that do not run, checks and copies them;
+//! - `bench` measures: a log, a cluster, or a server.
 //!
 //! Exit status: 0 when all went well, 1 when something failed, 2 when the command was not
 //! understood, 3 when a member's log is damaged. Results go to the standard output, what is said
 //! about them to the standard error.
 
 mod arguments;
+mod bench;
 mod client;
 mod failure;
+mod log;
 mod log_lines;
 mod serve;
 mod status;
@@ -47,10 +51,12 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         match command {
             Command::Up(up) => up::run(up).await,
             Command::Serve(serve) => serve::run(serve).await,
+            Command::Bench(bench) => bench::run(bench).await,
             Command::Put(put) => client::put(put).await,
             Command::Get(get) => client::get(get).await,
             Command::Del(del) => client::del(del).await,
             Command::Status(status) => status::run(status).await,
+            Command::Log(log) => log::run(log).await,
         }
     })
 }

@@ -160,9 +160,7 @@ fn signal(pid: u64, signal: Signal) {
 }
 
 fn has_file_log() -> bool {
-    // The list of what is compiled in is part of the answer to a name that nobody has.
-    let answer = failure(&["up", "--backend", "nobody's"]);
-    answer.lines().next().is_some_and(|line| line.ends_with("file"))
+    cfg!(feature = "file")
 }
 
 #[test]
@@ -290,6 +288,37 @@ fn a_durable_cluster_goes_on_where_it_was() {
 }
 
 /// Changes bytes of a member's log a little before the value: in the frame that holds it.
+/// A cluster that was copied, to another backend and back where this build has two, goes on where
+/// the first one was.
+#[test]
+fn a_copied_cluster_goes_on() {
+    if !has_file_log() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    let base = free_base_port();
+    let up = Up::start("file", &dir.path().join("first"), base);
+    for key in ["a", "b", "c"] {
+        assert_eq!(up.ask(&["put", key, "1"]), "OK\n");
+    }
+    let said =
+        failure(&["log", "copy", "--from", &at("first"), "--to", &format!("file:{}", at("x"))]);
+    assert!(said.contains("in use"), "{said}");
+    up.stop();
+    let other = if cfg!(feature = "sqlite") { "sqlite" } else { "file" };
+    for (from, backend, to) in [("first", other, "second"), ("second", "file", "third")] {
+        let to_named = format!("{backend}:{}", at(to));
+        let copied = kontiki(&["log", "copy", "--from", &at(from), "--to", &to_named]);
+        assert!(copied.status.success(), "{}", text(&copied.stderr));
+        let up = Up::start(backend, &dir.path().join(to), base);
+        assert_eq!(up.ask(&["get", "", "--prefix"]).lines().count(), 3);
+        assert_eq!(up.ask(&["put", "a", to]), "OK\n");
+        assert_eq!(up.ask(&["get", "a"]), format!("{to}\n"));
+        up.stop();
+    }
+}
+
 fn damage(dir: &Path, member: u64, value: &str) {
     change(dir, member, value, |bytes, at| bytes[at - 60..at - 40].fill(0xff));
 }

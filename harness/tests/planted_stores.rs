@@ -19,7 +19,8 @@ mod store;
 use std::sync::Arc;
 
 use bug::{Bug, KILLERS};
-use harness::conformance::{CHECKS, Check, Factory, Failure, Outcome, opened_by, run};
+use harness::conformance::{CHECKS, Check, Contestant, Factory, Failure, Outcome};
+use harness::conformance::{lock_step, opened_by, run};
 use plain::PlainStore;
 use store::{PlantedStore, SharedPlatter};
 
@@ -93,6 +94,18 @@ fn a_random_sequence_is_found_and_shrunk() {
 }
 
 #[test]
+fn of_stores_in_lock_step_the_wrong_one_is_named() {
+    let row = vec![
+        Contestant::new("sound", sound()),
+        Contestant::new("wrong", planted(Bug::ResetForgetsTheHardState)),
+    ];
+    let failure = lock_step(row).expect_err("the bug is found").to_string();
+    for words in ["wrong: after a reset, the hard state is", "sound: open a fresh store: Ok"] {
+        assert!(failure.contains(words), "`{words}` is missing in:\n{failure}");
+    }
+}
+
+#[test]
 fn what_does_not_apply_is_said() {
     let volatile: Factory =
         Arc::new(|| Box::new(opened_by(async || Ok(log_memory::MemoryLog::new()))));
@@ -101,10 +114,18 @@ fn what_does_not_apply_is_said() {
     assert!(said, "{outcome:?}");
 }
 
+fn sound() -> Factory {
+    plan(None)
+}
+
 fn planted(bug: Bug) -> Factory {
+    plan(Some(bug))
+}
+
+fn plan(bug: Option<Bug>) -> Factory {
     Arc::new(move || {
         let platter = SharedPlatter::default();
-        Box::new(opened_by(async move || PlantedStore::open(&platter, Some(bug))))
+        Box::new(opened_by(async move || PlantedStore::open(&platter, bug)))
     })
 }
 

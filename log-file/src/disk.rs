@@ -14,6 +14,8 @@ use std::sync::Arc;
 
 use raft_core::storage::LogOp;
 
+use crate::format::Position;
+use crate::names::segment_name;
 use crate::paper::Paper;
 
 /// One directory, and the files in it by name.
@@ -154,6 +156,13 @@ pub trait DiskFile: Send + Sync {
 
     /// Cuts or extends the file.
     fn set_len(&self, len: u64) -> io::Result<()>;
+}
+
+impl Position {
+    /// The position for people.
+    pub(crate) fn place(self, disk: &dyn Disk) -> String {
+        format!("{}, offset {}", disk.place(&segment_name(self.segment)), self.offset)
+    }
 }
 
 /// Reads until the buffer is full or the file ends; how many bytes were read.

@@ -8,6 +8,7 @@
 //! - `format`, `facts`, `frame_builder` and `names` are the bytes and names, without any I/O;
 //!   `proof` is the small file that says how far the stream was synced;
 //! - `listing`, `recover`, `scan` and `replay` are the way from files back to a log;
+//! - `inspect` looks at the files for people, and changes none;
 //! - `yard` makes segments ready ahead of time and gives them up; `growth` writes zeros before the
 //!   writer;
 //! - `paper` is the buffer that a frame is built in, `route` the way that it takes to a real disk:
@@ -24,6 +25,7 @@ mod format;
 mod frame_builder;
 mod growth;
 mod index;
+mod inspect;
 mod listing;
 mod log;
 mod names;

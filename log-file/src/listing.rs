@@ -18,7 +18,8 @@ pub(crate) struct Listing {
 impl Listing {
     /// Lists a directory. One that holds files and no segment is refused: it is somebody else's.
     pub(crate) fn of(disk: &dyn Disk) -> Result<Listing, LogError> {
-        let names = disk.list().map_err(|error| LogError::io(LogOp::Open, error))?;
+        let names =
+            disk.list().map_err(|error| LogError::io(LogOp::Open, error).at(disk.place("")))?;
         let mut listing = Listing::default();
         let mut stranger = None;
         for name in names {

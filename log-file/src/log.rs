@@ -15,6 +15,7 @@ use raft_core::types::{Entry, EntryId, HardState, Identity, LogIndex};
 
 use crate::config::{FileLogConfig, Housekeeping, MAX_PAYLOAD_BYTES};
 use crate::disk::{Disk, WritePath};
+use crate::facts::Facts;
 use crate::format::{FORMAT_VERSION, Position};
 use crate::index::{Index, SharedIndex};
 use crate::listing::Listing;
@@ -22,7 +23,7 @@ use crate::names::{NEW_PROOF_NAME, segment_name};
 use crate::proof::Proof;
 use crate::reader::FileReader;
 use crate::real_disk::RealDisk;
-use crate::recover::{Recovery, recover};
+use crate::recover::{EndOfLog, Recovery, recover};
 use crate::writer::{Content, Start, Writer};
 use crate::yard::{Shape, Yard};
 
@@ -92,7 +93,8 @@ impl FileLog {
         config: &FileLogConfig,
         (directory, lock): (u64, Box<dyn Any + Send + Sync>),
     ) -> Result<FileLog, LogError> {
-        let Recovery { replay, tail, oldest, empty, .. } = recovery;
+        let tail = recovery.tail(disk.as_ref());
+        let Recovery { replay, end: EndOfLog { oldest, empty, .. }, .. } = recovery;
         yard.demote(&empty)?;
         let segment = yard.make(replay.end.segment + 1, replay.end)?;
         cut_to_end(disk.as_ref(), replay.end)?;
@@ -217,7 +219,41 @@ impl Drop for FileLog {
     }
 }
 
-fn lock_error(error: std::io::Error, disk: &dyn Disk) -> LogError {
+/// What a flat-file log declares.
+pub(crate) fn store_info(WritePath { sync_verb, may_block }: WritePath) -> StoreInfo {
+    StoreInfo {
+        backend: "file".into(),
+        durability: Durability::PowerLoss,
+        atomic_batch: true,
+        may_block,
+        detects: Detects::ProvenPrefix,
+        sync_verb,
+        format_version: FORMAT_VERSION,
+    }
+}
+
+/// What a restarting member must know, from what is in memory.
+pub(crate) fn recovered(index: &Index, facts: &Facts, tail: Tail) -> Result<Recovered, LogError> {
+    let bounds = index.bounds();
+    let mut memberships = Vec::new();
+    for (at, payload) in index.memberships() {
+        let membership = decode_membership(payload).map_err(|cause| {
+            let kind = LogErrorKind::Corrupt { index: Some(*at) };
+            LogError::new(LogOp::Open, kind).because(cause)
+        })?;
+        memberships.push((*at, membership));
+    }
+    Ok(Recovered {
+        bounds,
+        hard_state: facts.hard_state,
+        term_runs: index.runs().collect(),
+        memberships,
+        commit_hint: facts.commit_hint.min(bounds.last.index),
+        tail,
+    })
+}
+
+pub(crate) fn lock_error(error: std::io::Error, disk: &dyn Disk) -> LogError {
     let place = disk.place(crate::names::LOCK_NAME);
     match error.kind() {
         std::io::ErrorKind::WouldBlock => LogError::new(LogOp::Open, LogErrorKind::InUse).at(place),
@@ -298,16 +334,7 @@ impl StableStore for FileLog {
 #[async_trait]
 impl Store for FileLog {
     fn info(&self) -> StoreInfo {
-        let WritePath { sync_verb, may_block } = self.disk.write_path();
-        StoreInfo {
-            backend: "file".into(),
-            durability: Durability::PowerLoss,
-            atomic_batch: true,
-            may_block,
-            detects: Detects::ProvenPrefix,
-            sync_verb,
-            format_version: FORMAT_VERSION,
-        }
+        store_info(self.disk.write_path())
     }
 
     async fn write(&mut self, batch: WriteBatch) -> Result<(), LogError> {
@@ -315,24 +342,7 @@ impl Store for FileLog {
     }
 
     async fn recover(&mut self) -> Result<Recovered, LogError> {
-        let index = self.index();
-        let bounds = index.bounds();
-        let mut memberships = Vec::new();
-        for (at, payload) in index.memberships() {
-            let membership = decode_membership(payload).map_err(|cause| {
-                let kind = LogErrorKind::Corrupt { index: Some(*at) };
-                LogError::new(LogOp::Open, kind).because(cause)
-            })?;
-            memberships.push((*at, membership));
-        }
-        Ok(Recovered {
-            bounds,
-            hard_state: self.writer.facts.hard_state,
-            term_runs: index.runs().collect(),
-            memberships,
-            commit_hint: self.writer.facts.commit_hint.min(bounds.last.index),
-            tail: self.tail.clone(),
-        })
+        recovered(&self.index(), &self.writer.facts, self.tail.clone())
     }
 
     /// Writes a last frame that proves all before it, and the proof of that frame, if there is

@@ -20,10 +20,19 @@ use crate::route::Route;
 #[derive(Debug)]
 pub struct RealDisk {
     dir: PathBuf,
+    access: Access,
     io: Io,
     write_verb: WriteVerb,
     /// What came of the two, once it was tried.
     route: OnceLock<Route>,
+}
+
+/// What may be done to the directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    Any,
+    /// Nothing is made, renamed or removed, and files are opened for reading.
+    Read,
 }
 
 impl RealDisk {
@@ -42,7 +51,33 @@ impl RealDisk {
                 File::open(parent)?.sync_all()?;
             }
         }
-        Ok(RealDisk { dir, io, write_verb, route: OnceLock::new() })
+        Ok(RealDisk { dir, access: Access::Any, io, write_verb, route: OnceLock::new() })
+    }
+
+    /// A directory that must not be changed. Its lock is taken only if there is one, and shared
+    /// with others who read.
+    pub fn read_only(dir: impl Into<PathBuf>) -> RealDisk {
+        let FileLogConfig { dir, io, write_verb, .. } = FileLogConfig::new(dir);
+        RealDisk { dir, access: Access::Read, io, write_verb, route: OnceLock::new() }
+    }
+
+    fn check_writable(&self) -> io::Result<()> {
+        match self.access {
+            Access::Any => Ok(()),
+            Access::Read => Err(io::ErrorKind::PermissionDenied.into()),
+        }
+    }
+
+    /// The lock of a directory that is only read, if there is one.
+    fn share(&self) -> io::Result<Box<dyn Any + Send + Sync>> {
+        match File::open(self.path(LOCK_NAME)) {
+            Ok(file) => {
+                flock(&file, FlockOperation::NonBlockingLockShared)?;
+                Ok(Box::new(file))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Box::new(())),
+            Err(error) => Err(error),
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -61,21 +96,25 @@ fn parent_of(dir: &Path) -> Option<PathBuf> {
 
 impl Disk for RealDisk {
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        self.check_writable()?;
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(true);
         Ok(Arc::new(RealFile(options.open(self.path(name))?)))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        let file = OpenOptions::new().read(true).write(true).open(self.path(name))?;
+        let is_written = self.access == Access::Any;
+        let file = OpenOptions::new().read(true).write(is_written).open(self.path(name))?;
         Ok(Arc::new(RealFile(file)))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.check_writable()?;
         rename(self.path(from), self.path(to))
     }
 
     fn unlink(&self, name: &str) -> io::Result<()> {
+        self.check_writable()?;
         remove_file(self.path(name))
     }
 
@@ -91,6 +130,9 @@ impl Disk for RealDisk {
     }
 
     fn lock(&self) -> io::Result<Box<dyn Any + Send + Sync>> {
+        if self.access == Access::Read {
+            return self.share();
+        }
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         let file = options.open(self.path(LOCK_NAME))?;

@@ -21,22 +21,37 @@ use crate::scan::{Frame, NoFrame, SegmentScan};
 /// What the directory held.
 pub(crate) struct Recovery {
     pub(crate) replay: Replay,
-    pub(crate) tail: Tail,
+    pub(crate) end: EndOfLog,
     /// The number of the directory, if a segment tells it.
     pub(crate) directory: Option<u64>,
     /// How far the proof that was found reaches; nowhere if there is none.
     pub(crate) proven: Position,
-    /// The last frame, where it must be written again; its offset and its bytes.
-    unproven: Option<Unproven>,
+    /// How far anything proves the stream to be synced.
+    pub(crate) furthest: Position,
+}
+
+/// What the end of a sound stream is.
+pub(crate) struct EndOfLog {
+    /// Where a torn write begins, if there is one behind the end.
+    pub(crate) torn: Option<Position>,
+    /// The last frame, where it must be written again.
+    pub(crate) unproven: Option<Unproven>,
     /// The lowest segment that counts.
     pub(crate) oldest: u64,
     /// Segments without a frame, which become spares again.
     pub(crate) empty: Vec<u64>,
 }
 
-struct Unproven {
-    segment: u64,
-    offset: u64,
+impl Default for EndOfLog {
+    fn default() -> EndOfLog {
+        EndOfLog { torn: None, unproven: None, oldest: 1, empty: Vec::new() }
+    }
+}
+
+/// A whole frame that nothing proves to be synced.
+pub(crate) struct Unproven {
+    pub(crate) segment: u64,
+    pub(crate) offset: u64,
     bytes: Vec<u8>,
 }
 
@@ -47,21 +62,56 @@ struct Segment {
     first: Option<(Frame, Checkpoint)>,
 }
 
-/// Reads the log that the listed files hold. Changes nothing.
+/// Reads the log that the listed files hold; an error if it is damaged. Changes nothing.
 pub(crate) fn recover(disk: &Arc<dyn Disk>, listing: &Listing) -> Result<Recovery, LogError> {
-    let proof = listing.has_proof.then(|| Proof::read(disk.as_ref())).transpose()?;
+    match survey(disk, listing) {
+        (recovery, None) => Ok(recovery),
+        (_, Some(damage)) => Err(damage),
+    }
+}
+
+/// Reads the log up to the first damage, and what that is. Changes nothing.
+pub(crate) fn survey(disk: &Arc<dyn Disk>, listing: &Listing) -> (Recovery, Option<LogError>) {
+    let mut damage = None;
+    let mut note = |error| {
+        damage.get_or_insert(error);
+    };
+    let proof = listing.has_proof.then(|| Proof::read(disk.as_ref())).transpose();
+    let proof = proof.map_err(&mut note).ok().flatten();
     let mut segments = Vec::new();
     for number in listing.row() {
-        segments.push(open_segment(disk, number)?);
+        match open_segment(disk, number) {
+            Ok(segment) => segments.push(segment),
+            Err(error) => {
+                note(error);
+                break;
+            }
+        }
     }
-    Recoverer { disk: disk.clone(), segments, proof, replay: Replay::default() }.run()
+    let proven = proof.map(|proof| proof.end).unwrap_or_default();
+    let directory = segments.first().map(|lowest| lowest.header.directory);
+    let replay = Replay::default();
+    let mut recoverer = Recoverer { disk: disk.clone(), segments, proof, replay, furthest: proven };
+    let end = recoverer.run().map_err(note).unwrap_or_default();
+    let Recoverer { replay, furthest, .. } = recoverer;
+    (Recovery { replay, end, directory, proven, furthest }, damage)
 }
 
 impl Recovery {
+    /// What is told of the end.
+    pub(crate) fn tail(&self, disk: &dyn Disk) -> Tail {
+        match self.end.torn {
+            Some(torn) => Tail::TornDiscarded { place: torn.place(disk) },
+            None => Tail::Clean,
+        }
+    }
+
     /// Writes the unproven last frame again, byte for byte, and syncs it (P2): the process that
     /// wrote it may never have synced it, or its sync may have failed.
     pub(crate) fn prove_tail(&mut self, disk: &Arc<dyn Disk>) -> Result<(), LogError> {
-        let Some(Unproven { segment, offset, bytes }) = self.unproven.take() else { return Ok(()) };
+        let Some(Unproven { segment, offset, bytes }) = self.end.unproven.take() else {
+            return Ok(());
+        };
         let name = segment_name(segment);
         let again = || -> io::Result<()> {
             let file = disk.open(&name)?;
@@ -89,17 +139,23 @@ fn open_segment(disk: &Arc<dyn Disk>, number: u64) -> Result<Segment, LogError> 
 
 /// The header of a segment, from whichever copy is sound.
 pub(crate) fn read_header(file: &dyn DiskFile) -> io::Result<Result<SegmentHeader, HeaderFault>> {
-    let mut answer = Err(HeaderFault::Damaged);
-    for offset in [0, HEADER_BLOCK_BYTES] {
+    Ok(match header_copies(file)? {
+        [Ok(header), _] | [_, Ok(header)] => Ok(header),
+        [Err(HeaderFault::Damaged), fault] => fault,
+        [fault, _] => fault,
+    })
+}
+
+/// Both copies of the header of a segment.
+pub(crate) fn header_copies(
+    file: &dyn DiskFile,
+) -> io::Result<[Result<SegmentHeader, HeaderFault>; 2]> {
+    let copy = |offset| -> io::Result<Result<SegmentHeader, HeaderFault>> {
         let mut bytes = [0; SEGMENT_HEADER_BYTES];
         let count = read_up_to(file, &mut bytes, offset)?;
-        match SegmentHeader::decode(&bytes[..count]) {
-            Ok(header) => return Ok(Ok(header)),
-            Err(HeaderFault::Damaged) => {}
-            Err(fault) => answer = Err(fault),
-        }
-    }
-    Ok(answer)
+        Ok(SegmentHeader::decode(&bytes[..count]))
+    };
+    Ok([copy(0)?, copy(HEADER_BLOCK_BYTES)?])
 }
 
 fn header_error(fault: HeaderFault, place: &str) -> LogError {
@@ -134,6 +190,8 @@ struct Recoverer {
     segments: Vec<Segment>,
     proof: Option<Proof>,
     replay: Replay,
+    /// How far anything proves the stream to be synced.
+    furthest: Position,
 }
 
 /// How far the walk over the tail segment came.
@@ -144,7 +202,7 @@ struct TailWalk {
 }
 
 impl Recoverer {
-    fn run(mut self) -> Result<Recovery, LogError> {
+    fn run(&mut self) -> Result<EndOfLog, LogError> {
         let Some(lowest) = self.segments.first() else { return self.blank() };
         let (oldest, directory) = (lowest.header.seal.segment, lowest.header.directory);
         self.check_directory(directory)?;
@@ -153,7 +211,7 @@ impl Recoverer {
             self.walk_sealed(at)?;
         }
         let walk = self.walk_tail(tail)?;
-        let (verdict, unproven) = self.settle_tail(tail, walk)?;
+        let (torn, unproven) = self.settle_tail(tail, walk)?;
         self.replay.check_complete(self.place(0))?;
         let has_frames = self.replay.end.segment == oldest + tail as u64;
         if !has_frames && oldest + tail as u64 != self.replay.end.segment + 1 {
@@ -161,34 +219,14 @@ impl Recoverer {
         }
         let first_empty = if has_frames { tail + 1 } else { tail };
         let empty = self.segments[first_empty..].iter().map(|segment| segment.header.seal.segment);
-        Ok(Recovery {
-            empty: empty.collect(),
-            proven: self.proven(),
-            replay: self.replay,
-            tail: verdict,
-            directory: Some(directory),
-            unproven,
-            oldest,
-        })
+        Ok(EndOfLog { torn, unproven, oldest, empty: empty.collect() })
     }
 
-    fn blank(self) -> Result<Recovery, LogError> {
-        if let Some(proof) = self.proof {
-            return Err(self.missing(proof.end.segment));
+    fn blank(&self) -> Result<EndOfLog, LogError> {
+        match self.proof {
+            Some(proof) => Err(self.missing(proof.end.segment)),
+            None => Ok(EndOfLog::default()),
         }
-        Ok(Recovery {
-            replay: self.replay,
-            tail: Tail::Clean,
-            directory: None,
-            proven: Position::default(),
-            unproven: None,
-            oldest: 1,
-            empty: Vec::new(),
-        })
-    }
-
-    fn proven(&self) -> Position {
-        self.proof.map(|proof| proof.end).unwrap_or_default()
     }
 
     fn check_directory(&self, directory: u64) -> Result<(), LogError> {
@@ -203,23 +241,25 @@ impl Recoverer {
     }
 
     /// A segment whose successor has frames: it must be sound up to its end, which that one tells.
+    /// Where that one does not, it is damaged; what stands before it is applied all the same.
     fn walk_sealed(&mut self, at: usize) -> Result<(), LogError> {
-        let Some((_, Checkpoint { previous_end: end, .. })) = self.segments[at + 1].first else {
-            return Err(self.damage(at + 1, FRAMES_START, "a frame that was synced"));
-        };
+        let next = self.segments[at + 1].first.as_ref();
+        let end = next.map(|(_, checkpoint)| checkpoint.previous_end);
         let mut offset = FRAMES_START;
-        while offset < end {
+        while end.is_none_or(|end| offset < end) {
             match self.frame(at, offset)? {
-                Ok(frame) if frame.end() <= end => {
+                Ok(frame) if end.is_none_or(|end| frame.end() <= end) => {
                     offset = frame.end();
                     self.apply(at, &frame)?;
                 }
+                _ if end.is_none() => break,
                 _ => return Err(self.damage(at, offset, "a frame that was synced")),
             }
         }
-        match offset == end {
-            true => Ok(()),
-            false => Err(self.damage(at, end, "the end of the segment")),
+        match end {
+            Some(end) if offset == end => Ok(()),
+            Some(end) => Err(self.damage(at, end, "the end of the segment")),
+            None => Err(self.damage(at + 1, FRAMES_START, "a frame that was synced")),
         }
     }
 
@@ -249,20 +289,19 @@ impl Recoverer {
         &mut self,
         tail: usize,
         walk: TailWalk,
-    ) -> Result<(Tail, Option<Unproven>), LogError> {
+    ) -> Result<(Option<Position>, Option<Unproven>), LogError> {
         let segment = self.segments[tail].header.seal.segment;
         let stopped_at = Position::new(segment, walk.stopped_at);
         let proven = self.furthest_proof(tail, walk.stopped_at)?;
+        let told_by_last = walk.last.as_ref().map(|last| last.header.synced);
+        self.furthest = proven.max(told_by_last.unwrap_or_default());
         if proven > stopped_at {
             if let Some(last) = &walk.last {
                 self.apply(tail, last)?;
             }
             return Err(self.lost(tail, walk.stopped_at, proven));
         }
-        let broken = match walk.why {
-            NoFrame::Broken => self.torn(tail, walk.stopped_at),
-            NoFrame::NoHeader => Tail::Clean,
-        };
+        let broken = (walk.why == NoFrame::Broken).then_some(stopped_at);
         let Some(last) = walk.last else { return Ok((broken, None)) };
         if proven == stopped_at {
             self.apply(tail, &last)?;
@@ -272,7 +311,7 @@ impl Recoverer {
         let failed = |error| LogError::io(LogOp::Open, error).at(place.clone());
         let scan = &mut self.segments[tail].scan;
         if !scan.has_sound_payloads(&last).map_err(failed)? {
-            return Ok((self.torn(tail, last.offset), None));
+            return Ok((Some(Position::new(segment, last.offset)), None));
         }
         let mut bytes = vec![0; last.header.length as usize];
         read_up_to(scan.file(), &mut bytes, last.offset).map_err(failed)?;
@@ -297,7 +336,7 @@ impl Recoverer {
     /// the frame headers from where the walk stopped on, whatever stands between.
     fn furthest_proof(&mut self, tail: usize, stopped_at: u64) -> Result<Position, LogError> {
         let told = self.segments.iter().map(|segment| segment.header.proven).max();
-        let mut proven = told.unwrap_or_default().max(self.proven());
+        let mut proven = self.furthest.max(told.unwrap_or_default());
         for at in tail..self.segments.len() {
             let from = if at == tail { stopped_at } else { FRAMES_START };
             let found = self.segments[at].scan.furthest_proof(from);
@@ -322,10 +361,6 @@ impl Recoverer {
 
     fn place(&self, at: usize) -> String {
         self.disk.place(&segment_name(self.segments[at].header.seal.segment))
-    }
-
-    fn torn(&self, at: usize, offset: u64) -> Tail {
-        Tail::TornDiscarded { place: format!("{}, offset {offset}", self.place(at)) }
     }
 
     /// A segment that was synced, and is not there.

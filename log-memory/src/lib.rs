@@ -10,9 +10,10 @@
 //! follows the contract word for word (P16), so that a difference between this store and another
 //! is a bug in one of them.
 //!
-//! Absent: files, threads, limits. A payload is never copied; an entry is held by reference count.
+//! Absent: files, threads, limits. Entries are packed (`entries`), since all of them stay.
 
 mod disk;
+mod entries;
 mod log;
 mod reader;
 mod state;

@@ -157,18 +157,18 @@ impl Store for MemoryLog {
     }
 }
 
-/// One pass over the entries, by reference.
+/// One pass over the entries.
 fn recovered(state: &State) -> Result<Recovered, LogError> {
     let bounds = state.bounds();
     let mut term_runs: Vec<TermRun> = Vec::new();
     let mut memberships = Vec::new();
-    for entry in &state.entries {
+    for entry in state.entries.from(bounds.first()) {
         let run = TermRun { first: entry.id.index, term: entry.id.term };
         if term_runs.last().is_none_or(|last| last.term != run.term) {
             term_runs.push(run);
         }
         if entry.kind == EntryKind::Membership {
-            memberships.push((entry.id.index, membership(entry)?));
+            memberships.push((entry.id.index, membership(&entry)?));
         }
     }
     Ok(Recovered {

@@ -56,15 +56,15 @@ fn entries_of(
     }
     let bounds = state.bounds();
     check_inside(range.start, range.end.prev(), bounds.boundary, bounds.last)?;
-    let (start, end) = (state.position(range.start), state.position(range.end.prev()));
+    let count = range.end.since(range.start) as usize;
     let mut entries = Vec::new();
     let mut bytes = 0;
-    for entry in state.entries.range(start..=end) {
+    for entry in state.entries.from(range.start).take(count) {
         bytes += entry.size();
         if bytes > max_bytes && !entries.is_empty() {
             break;
         }
-        entries.push(entry.clone());
+        entries.push(entry);
     }
     Ok(entries)
 }

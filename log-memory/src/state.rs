@@ -3,10 +3,10 @@
 //! A batch is checked as a whole before anything moves, so that a refused one changes nothing. Then
 //! it is applied, which leaves an [`Undo`]: a disk that lost the batch in a crash takes it back.
 
-use std::collections::VecDeque;
-
 use raft_core::storage::{Gate, LogBounds, LogError, LogErrorKind, LogOp, WriteBatch};
-use raft_core::types::{Entry, EntryId, HardState, Identity, LogIndex, Term};
+use raft_core::types::{EntryId, HardState, Identity, LogIndex, Term};
+
+use crate::entries::Entries;
 
 /// The small facts beside the entries.
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,7 +22,7 @@ pub(crate) struct Facts {
 #[derive(Debug, Default)]
 pub(crate) struct State {
     pub(crate) facts: Facts,
-    pub(crate) entries: VecDeque<Entry>,
+    pub(crate) entries: Entries,
 }
 
 /// How to take one batch back, the newest batch first.
@@ -30,21 +30,17 @@ pub(crate) struct State {
 pub(crate) struct Undo {
     facts: Facts,
     /// The entries that a reset removed.
-    replaced: Option<VecDeque<Entry>>,
-    cut: VecDeque<Entry>,
-    appended: usize,
-    purged: Vec<Entry>,
+    replaced: Option<Entries>,
+    cut: Entries,
+    /// The last entry before those that were appended, if any were.
+    appended_after: Option<LogIndex>,
+    purged: Entries,
 }
 
 impl State {
     pub(crate) fn bounds(&self) -> LogBounds {
         let boundary = self.facts.boundary;
-        LogBounds { boundary, last: self.entries.back().map_or(boundary, |entry| entry.id) }
-    }
-
-    /// Where an entry stands in the deque. The index lies after the boundary.
-    pub(crate) fn position(&self, index: LogIndex) -> usize {
-        index.since(self.facts.boundary.index) as usize - 1
+        LogBounds { boundary, last: self.entries.last_id().unwrap_or(boundary) }
     }
 
     /// The term at an index, the boundary's included.
@@ -54,7 +50,7 @@ impl State {
             return Ok(boundary.term);
         }
         check_inside(index, index, boundary, last)?;
-        Ok(self.entries[self.position(index)].id.term)
+        Ok(self.entries.id(index).term)
     }
 
     /// Whether the contract allows the batch here (P16).
@@ -73,13 +69,15 @@ impl State {
             self.facts.commit_hint = LogIndex::ZERO;
         }
         if let Some(cut) = batch.truncate_after {
-            let kept = cut.since(self.facts.boundary.index) as usize;
-            undo.cut = self.entries.split_off(kept.min(self.entries.len()));
+            undo.cut = self.entries.split_after(cut);
         }
-        undo.appended = batch.append.len();
-        self.entries.extend(batch.append);
+        if let Some(first) = batch.append.first() {
+            undo.appended_after = Some(first.id.index.prev());
+            self.entries.extend(batch.append);
+        }
         if let Some(upto) = batch.purge_upto.filter(|id| id.index > self.facts.boundary.index) {
-            undo.purged.extend(self.entries.drain(..=self.position(upto.index)));
+            let rest = self.entries.split_after(upto.index);
+            undo.purged = std::mem::replace(&mut self.entries, rest);
             self.facts.boundary = upto;
         }
         self.facts.commit_hint = self.facts.commit_hint.max(batch.commit_hint.unwrap_or_default());
@@ -95,11 +93,12 @@ impl State {
 
     /// Takes back what the newest batch did.
     pub(crate) fn take_back(&mut self, undo: Undo) {
-        for entry in undo.purged.into_iter().rev() {
-            self.entries.push_front(entry);
+        let rest = std::mem::replace(&mut self.entries, undo.purged);
+        self.entries.append(rest);
+        if let Some(before) = undo.appended_after {
+            self.entries.split_after(before);
         }
-        self.entries.truncate(self.entries.len() - undo.appended);
-        self.entries.extend(undo.cut);
+        self.entries.append(undo.cut);
         if let Some(replaced) = undo.replaced {
             self.entries = replaced;
         }

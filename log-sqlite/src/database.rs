@@ -117,15 +117,18 @@ pub(crate) fn open_writer(directory: &Directory, state: &State) -> Result<Connec
         let path = directory.path(DATABASE_NAME);
         let database = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         configure_writer(&database)?;
-        let has_tables = tables(&database)? == TABLES;
-        let seen = has_tables.then(|| load_state(&database)).transpose()?.flatten();
-        Ok((database, seen))
+        let is_seen = shows(&database, state)?;
+        Ok((database, is_seen))
     };
-    let (database, seen) = open().map_err(|error| failed(LogOp::Open, &place, error))?;
-    match seen == Some(*state) {
+    let (database, is_seen) = open().map_err(|error| failed(LogOp::Open, &place, error))?;
+    match is_seen {
         true => Ok(database),
-        false => Err(directory.corrupt(format!("{place}: SQLite does not see what was synced"))),
+        false => Err(directory.corrupt(unseen(&place))),
     }
+}
+
+pub(crate) fn unseen(place: &str) -> String {
+    format!("{place}: SQLite does not see what was synced")
 }
 
 /// Opens a connection for reading beside the writer.
@@ -133,6 +136,47 @@ pub(crate) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     let database = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     database.pragma_update(None, "mmap_size", 0)?;
     Ok(database)
+}
+
+/// Opens a connection that changes no file: not the database, nor the write-ahead log beside it,
+/// nor the shared memory, which an exclusive connection does without. The caller keeps others away.
+pub(crate) fn open_looker(path: &Path, has_wal: bool) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let database = match has_wal {
+        // This file system of SQLite's takes no locks, which would need the right to write.
+        true => Connection::open_with_flags_and_vfs(path, flags, c"unix-none")?,
+        // Without a write-ahead log SQLite would make one; not for a file that cannot change.
+        false => {
+            let address = format!("file:{}?immutable=1", percent_encoded(path));
+            Connection::open_with_flags(address, flags | OpenFlags::SQLITE_OPEN_URI)?
+        }
+    };
+    database.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    database.pragma_update_and_check(None, "locking_mode", "EXCLUSIVE", |row| {
+        row.get::<_, String>(0)
+    })?;
+    database.pragma_update(None, "cell_size_check", true)?;
+    database.pragma_update(None, "mmap_size", 0)?;
+    Ok(database)
+}
+
+/// A path as a part of a URI.
+fn percent_encoded(path: &Path) -> String {
+    use std::os::unix::ffi::OsStrExt;
+    let encode = |byte: &u8| match byte {
+        b'/' | b'-' | b'_' | b'.' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => {
+            char::from(*byte).to_string()
+        }
+        byte => format!("%{byte:02x}"),
+    };
+    path.as_os_str().as_bytes().iter().map(encode).collect()
+}
+
+/// What SQLite's own check of the whole database finds.
+pub(crate) fn integrity_faults(database: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut check = database.prepare("PRAGMA integrity_check")?;
+    let lines: rusqlite::Result<Vec<String>> = check.query_map([], |row| row.get(0))?.collect();
+    Ok(lines?.into_iter().filter(|line| line != "ok").collect())
 }
 
 fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
@@ -155,6 +199,11 @@ fn configure_writer(database: &Connection) -> rusqlite::Result<()> {
     database.pragma_update_and_check(None, "journal_size_limit", WAL_BYTES_KEPT, number)?;
     database.pragma_update(None, "temp_store", "MEMORY")?;
     database.pragma_update(None, "mmap_size", 0)
+}
+
+/// Whether SQLite sees the two tables, and this state in them.
+pub(crate) fn shows(database: &Connection, state: &State) -> rusqlite::Result<bool> {
+    Ok(tables(database)? == TABLES && load_state(database)? == Some(*state))
 }
 
 fn tables(database: &Connection) -> rusqlite::Result<Vec<String>> {

@@ -30,7 +30,10 @@ const PASSING_NAMES: [&str; 5] =
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
-    _lock: File,
+    /// Nothing is made, renamed or removed, and files are opened for reading.
+    is_read_only: bool,
+    /// A directory that is only read may be without a lock.
+    _lock: Option<File>,
 }
 
 impl Directory {
@@ -41,17 +44,43 @@ impl Directory {
         make(path).map_err(failed)?;
         // An absolute path is never taken for a URI, whatever the directory is called.
         let path = &fs::canonicalize(path).map_err(failed)?;
-        let directory = Directory { path: path.clone(), _lock: lock(path)? };
-        for entry in fs::read_dir(path).map_err(failed)? {
-            let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
-            if PASSING_NAMES.contains(&name.as_str()) {
-                fs::remove_file(path.join(&name)).map_err(|error| directory.io(&name, error))?;
-            } else if !KEPT_NAMES.contains(&name.as_str()) {
-                return Err(LogError::new(LogOp::Open, LogErrorKind::Format)
-                    .at(format!("{}, which is no file of an SQLite log", directory.place(&name))));
-            }
+        let lock = Some(lock(path)?);
+        let directory = Directory { path: path.clone(), is_read_only: false, _lock: lock };
+        for name in directory.passing_files()? {
+            fs::remove_file(path.join(&name)).map_err(|error| directory.io(&name, error))?;
         }
         Ok(directory)
+    }
+
+    /// A directory that must not be changed. Its lock is taken only if there is one, and shared
+    /// with others who read.
+    pub(crate) fn look(path: &Path) -> Result<Directory, LogError> {
+        let failed = |error| LogError::io(LogOp::Open, error).at(path.display().to_string());
+        let path = fs::canonicalize(path).map_err(failed)?;
+        let lock = share(&path)?;
+        let directory = Directory { path, is_read_only: true, _lock: lock };
+        directory.passing_files()?;
+        match [DATABASE_NAME, WAL_NAME, PROOF_NAME].iter().any(|name| directory.has(name)) {
+            true => Ok(directory),
+            false => Err(LogError::new(LogOp::Open, LogErrorKind::Format)
+                .at(format!("{}: no SQLite log is in it", directory.path.display()))),
+        }
+    }
+
+    /// What a crash left of something that was being made. A strange file is an error.
+    fn passing_files(&self) -> Result<Vec<String>, LogError> {
+        let failed = |error| LogError::io(LogOp::Open, error).at(self.path.display().to_string());
+        let mut passing = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
+            if PASSING_NAMES.contains(&name.as_str()) {
+                passing.push(name);
+            } else if !KEPT_NAMES.contains(&name.as_str()) {
+                return Err(LogError::new(LogOp::Open, LogErrorKind::Format)
+                    .at(format!("{}, which is no file of an SQLite log", self.place(&name))));
+            }
+        }
+        Ok(passing)
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -66,9 +95,9 @@ impl Directory {
         self.path(name).exists()
     }
 
-    /// A file, for reading and writing; `None` if it is not there.
+    /// A file, for reading, and for writing if that is allowed; `None` if it is not there.
     pub(crate) fn file(&self, name: &str) -> Result<Option<File>, LogError> {
-        match OpenOptions::new().read(true).write(true).open(self.path(name)) {
+        match OpenOptions::new().read(true).write(!self.is_read_only).open(self.path(name)) {
             Ok(file) => Ok(Some(file)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(self.io(name, error)),
@@ -140,7 +169,21 @@ fn lock(path: &Path) -> Result<File, LogError> {
     options.read(true).write(true).create(true).truncate(false);
     let file = options.open(path.join(LOCK_NAME));
     let file = file.map_err(|error| LogError::io(LogOp::Open, error).at(place.clone()))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+    take(file, FlockOperation::NonBlockingLockExclusive, place)
+}
+
+/// The lock of a directory that is only read, if there is one.
+fn share(path: &Path) -> Result<Option<File>, LogError> {
+    let place = path.join(LOCK_NAME).display().to_string();
+    match File::open(path.join(LOCK_NAME)) {
+        Ok(file) => take(file, FlockOperation::NonBlockingLockShared, place).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(LogError::io(LogOp::Open, error).at(place)),
+    }
+}
+
+fn take(file: File, how: FlockOperation, place: String) -> Result<File, LogError> {
+    match flock(&file, how) {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => {
             Err(LogError::new(LogOp::Open, LogErrorKind::InUse).at(place))

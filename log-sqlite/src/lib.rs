@@ -8,7 +8,8 @@
 //!   beside it, `view` is what of the log is in memory;
 //! - `database` holds the tables and SQLite's settings, `state` and `proof` are records of bytes;
 //! - `directory`, `wal`, `recover` and `load` are the way from files back to a log. The first three
-//!   look at the files before SQLite does, which would pass over damage in silence.
+//!   look at the files before SQLite does, which would pass over damage in silence;
+//! - `inspect` looks at all of that for people, and changes nothing.
 //!
 //! Absent: repair of damaged entries from peers, and a second process at the same database. People
 //! may look into it with SQLite's own tools while no member runs; they must not write.
@@ -16,6 +17,7 @@
 mod config;
 mod database;
 mod directory;
+mod inspect;
 mod load;
 mod log;
 mod proof;

@@ -11,57 +11,67 @@ use crate::view::View;
 
 /// The view of a log, from its rows. A missing, strange or damaged row is an error.
 pub(crate) fn load(database: &Connection, state: &State, place: &str) -> Result<View, LogError> {
-    let bounds = state.bounds;
-    let mut view = View::empty(bounds.boundary);
-    let mut found = None;
-    let scanned = scan(database, bounds.boundary.index, |row| {
-        let expected = view.bounds().last.index.next();
-        let kind = row.checked_kind(state.directory);
-        let fits = row.id.index == expected && row.id.term >= view.bounds().last.term;
-        match kind.filter(|_| fits && row.id.index <= bounds.last.index) {
-            Some(kind) => {
-                view.push_id(row.id);
-                Ok(kind == EntryKind::Membership)
-            }
-            None => {
-                found = Some(expected);
-                Err(())
-            }
-        }
-    });
-    let memberships = scanned.map_err(|error| failed(LogOp::Open, place, error))?;
-    let expected = view.bounds().last.index.next();
-    let missing = (view.bounds().last != bounds.last).then_some(expected);
-    if let Some(index) = found.or(missing) {
-        return Err(damaged(index, place));
+    match load_sound_part(database, state, place) {
+        (view, None) => Ok(view),
+        (_, Some(damage)) => Err(damage),
     }
-    for index in memberships {
-        view.push_membership(index, payload(database, state, index, place)?);
-    }
-    Ok(view)
 }
 
-/// Shows all rows behind an index, until one is refused; the rows that were asked for.
+/// The view of a log up to its first damaged row, and what is damaged.
+pub(crate) fn load_sound_part(
+    database: &Connection,
+    state: &State,
+    place: &str,
+) -> (View, Option<LogError>) {
+    let mut view = View::empty(state.bounds.boundary);
+    let mut memberships = Vec::new();
+    let scanned = scan(database, state, &mut view, &mut memberships);
+    let expected = view.bounds().last.index.next();
+    let mut damage = match scanned {
+        Err(error) => Some(failed(LogOp::Open, place, error)),
+        Ok(is_sound) if is_sound && view.bounds().last == state.bounds.last => None,
+        Ok(_) => Some(damaged(expected, place)),
+    };
+    for index in memberships {
+        match payload(database, state, index, place) {
+            Ok(payload) => view.push_membership(index, payload),
+            Err(error) => {
+                damage.get_or_insert(error);
+            }
+        }
+    }
+    (view, damage)
+}
+
+/// Takes note of all rows behind the boundary, and of those that hold memberships; `false` if it
+/// came to one that does not fit.
 fn scan(
     database: &Connection,
-    behind: LogIndex,
-    mut show: impl FnMut(&StoredRow) -> Result<bool, ()>,
-) -> rusqlite::Result<Vec<LogIndex>> {
-    let mut wanted = Vec::new();
-    let Ok(behind) = i64::try_from(behind.get()) else { return Ok(wanted) };
+    state: &State,
+    view: &mut View,
+    memberships: &mut Vec<LogIndex>,
+) -> rusqlite::Result<bool> {
+    let Ok(behind) = i64::try_from(state.bounds.boundary.index.get()) else { return Ok(true) };
     let sql = "SELECT idx, term, kind, hash, head, length(payload) FROM log WHERE idx > ?1 \
                ORDER BY idx";
     let mut query = database.prepare(sql)?;
     let mut rows = query.query([behind])?;
     while let Some(row) = rows.next()? {
-        let stored = StoredRow::read(row, row.get::<_, i64>(5)? as u64)?;
-        match show(&stored) {
-            Ok(true) => wanted.push(stored.id.index),
-            Ok(false) => {}
-            Err(()) => break,
+        let row = StoredRow::read(row, row.get::<_, i64>(5)? as u64)?;
+        let last = view.bounds().last;
+        let is_next = row.id.index == last.index.next() && row.id.term >= last.term;
+        let fits = is_next && row.id.index <= state.bounds.last.index;
+        match row.checked_kind(state.directory).filter(|_| fits) {
+            Some(kind) => {
+                view.push_id(row.id);
+                if kind == EntryKind::Membership {
+                    memberships.push(row.id.index);
+                }
+            }
+            None => return Ok(false),
         }
     }
-    Ok(wanted)
+    Ok(true)
 }
 
 /// The payload of an entry, as it is stored. A rotten one is damage here already, since no member

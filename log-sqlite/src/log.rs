@@ -17,7 +17,7 @@ use crate::directory::{DATABASE_NAME, Directory, PROOF_NAME, WAL_NAME};
 use crate::load::load;
 use crate::reader::{ReadConnection, SqliteReader};
 use crate::recover::{Recovery, prove, recover};
-use crate::state::FORMAT_VERSION;
+use crate::state::{FORMAT_VERSION, State};
 use crate::view::{SharedView, View};
 use crate::writer::{Content, Writer};
 
@@ -101,6 +101,39 @@ impl Drop for SqliteLog {
     }
 }
 
+/// What an SQLite log declares.
+pub(crate) fn store_info() -> StoreInfo {
+    StoreInfo {
+        backend: "sqlite".into(),
+        durability: Durability::PowerLoss,
+        atomic_batch: true,
+        may_block: true,
+        detects: Detects::ProvenPrefix,
+        sync_verb: sync_verb().into(),
+        format_version: FORMAT_VERSION,
+    }
+}
+
+/// What a restarting member must know, from what is in memory.
+pub(crate) fn recovered(view: &View, state: &State, tail: Tail) -> Result<Recovered, LogError> {
+    let mut memberships = Vec::new();
+    for (index, payload) in view.memberships() {
+        let membership = decode_membership(payload).map_err(|cause| {
+            let kind = LogErrorKind::Corrupt { index: Some(*index) };
+            LogError::new(LogOp::Open, kind).because(cause)
+        })?;
+        memberships.push((*index, membership));
+    }
+    Ok(Recovered {
+        bounds: view.bounds(),
+        hard_state: state.hard_state,
+        term_runs: view.runs().to_vec(),
+        memberships,
+        commit_hint: state.commit_hint.min(view.bounds().last.index),
+        tail,
+    })
+}
+
 /// The call that SQLite was built to sync with. Its build is told with these flags, and its own
 /// list of compile options does not say.
 fn sync_verb() -> &'static str {
@@ -168,15 +201,7 @@ impl StableStore for SqliteLog {
 #[async_trait]
 impl Store for SqliteLog {
     fn info(&self) -> StoreInfo {
-        StoreInfo {
-            backend: "sqlite".into(),
-            durability: Durability::PowerLoss,
-            atomic_batch: true,
-            may_block: true,
-            detects: Detects::ProvenPrefix,
-            sync_verb: sync_verb().into(),
-            format_version: FORMAT_VERSION,
-        }
+        store_info()
     }
 
     async fn write(&mut self, batch: WriteBatch) -> Result<(), LogError> {
@@ -184,23 +209,7 @@ impl Store for SqliteLog {
     }
 
     async fn recover(&mut self) -> Result<Recovered, LogError> {
-        let view = self.view();
-        let mut memberships = Vec::new();
-        for (index, payload) in view.memberships() {
-            let membership = decode_membership(payload).map_err(|cause| {
-                let kind = LogErrorKind::Corrupt { index: Some(*index) };
-                LogError::new(LogOp::Open, kind).because(cause)
-            })?;
-            memberships.push((*index, membership));
-        }
-        Ok(Recovered {
-            bounds: view.bounds(),
-            hard_state: self.writer.state.hard_state,
-            term_runs: view.runs().to_vec(),
-            memberships,
-            commit_hint: self.writer.state.commit_hint.min(view.bounds().last.index),
-            tail: self.tail.clone(),
-        })
+        recovered(&self.view(), &self.writer.state, self.tail.clone())
     }
 
     /// Records that all that was written is synced, if that is not on record yet.

@@ -13,7 +13,7 @@ use raft_core::storage::{LogError, LogErrorKind, LogOp, LogReader, Refusal};
 use raft_core::types::{Entry, LogIndex, Term};
 use rusqlite::{Connection, OptionalExtension};
 
-use crate::database::{StoredRow, failed, load_state, open_reader};
+use crate::database::{StoredRow, failed, integrity_faults, load_state, open_reader};
 use crate::view::{SharedView, check_inside};
 
 /// The connection that all readers of a store share.
@@ -35,6 +35,30 @@ impl ReadConnection {
         ReadConnection { path, state: Mutex::new(ConnectionState::Unused) }
     }
 
+    /// Reads on a connection that is open already.
+    pub(crate) fn over(path: PathBuf, connection: Connection) -> ReadConnection {
+        ReadConnection { path, state: Mutex::new(ConnectionState::Open(connection)) }
+    }
+
+    /// Reads nothing, since SQLite cannot.
+    pub(crate) fn closed(path: PathBuf) -> ReadConnection {
+        ReadConnection { path, state: Mutex::new(ConnectionState::Closed) }
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(*self.lock(), ConnectionState::Open(_))
+    }
+
+    /// What SQLite's own check finds; nothing if no connection is open.
+    pub(crate) fn integrity_faults(&self) -> Result<Vec<String>, LogError> {
+        match &*self.lock() {
+            ConnectionState::Open(connection) => {
+                integrity_faults(connection).map_err(|error| self.failed(error))
+            }
+            ConnectionState::Unused | ConnectionState::Closed => Ok(Vec::new()),
+        }
+    }
+
     /// Ends all reading; whoever reads on is told so.
     pub(crate) fn close(&self) {
         *self.lock() = ConnectionState::Closed;
@@ -53,7 +77,11 @@ impl ReadConnection {
     }
 
     /// The entries of a range that is not empty, all of one moment.
-    fn read(&self, range: &Range<LogIndex>, max_bytes: u64) -> Result<Vec<Entry>, LogError> {
+    pub(crate) fn read(
+        &self,
+        range: &Range<LogIndex>,
+        max_bytes: u64,
+    ) -> Result<Vec<Entry>, LogError> {
         let mut state = self.lock();
         if let ConnectionState::Unused = *state {
             let connection = open_reader(&self.path).map_err(|error| self.failed(error))?;

@@ -53,6 +53,61 @@ pub(crate) fn recover(directory: &Directory) -> Result<Recovery, LogError> {
     Ok(Recovery { state, tail })
 }
 
+/// What the files hold, looked at without changing them.
+#[derive(Default)]
+pub(crate) struct Survey {
+    /// The state of the last whole transaction, if it can be told.
+    pub(crate) state: Option<State>,
+    /// Whether the write-ahead log holds a whole transaction.
+    pub(crate) has_wal: bool,
+    /// How far the files are proven to be synced, for people.
+    pub(crate) proven: String,
+    /// What lies beyond, for people.
+    pub(crate) beyond: Vec<String>,
+    pub(crate) torn: Option<String>,
+    /// Why the log would not open.
+    pub(crate) damage: Option<LogError>,
+}
+
+/// Looks at the files as [`recover`] does, as far as they are sound, and changes nothing.
+pub(crate) fn survey(directory: &Directory) -> Survey {
+    let mut survey = Survey::default();
+    if let Err(damage) = survey_into(directory, &mut survey) {
+        survey.damage.get_or_insert(damage);
+    }
+    survey
+}
+
+fn survey_into(directory: &Directory, survey: &mut Survey) -> Result<(), LogError> {
+    let proof = directory.proof();
+    let proof = proof.map_err(|error| survey.damage = Some(error)).ok().flatten();
+    let database = check_header(directory)?;
+    let wal = directory.file(WAL_NAME)?;
+    let scan = scan_of(directory, wal.as_ref())?;
+    survey.has_wal = scan.committed_frames > 0;
+    let state = latest_state(directory, &scan, &database)?;
+    survey.state = Some(state);
+    check_wal(directory, &scan, &state)?;
+    let place = format!("{}, offset", directory.place(WAL_NAME));
+    let proven = proven_end(&scan, proof.as_ref());
+    if let Some(proof) = &proof {
+        survey.proven = format!("batch {}; {place} {proven}", proof.batch);
+    }
+    if proven < scan.end() {
+        let batches = format!("{place} {proven}: whole batches up to {}", state.batch);
+        survey.beyond.push(format!("{batches}, which an opening keeps"));
+    }
+    if scan.is_torn {
+        let torn = format!("{place} {}", scan.end());
+        survey.beyond.push(format!("{torn}: a torn write, which an opening drops"));
+        survey.torn = Some(torn);
+    }
+    match survey.damage {
+        Some(_) => Ok(()),
+        None => check_proof(directory, &scan, &state, proof.as_ref()),
+    }
+}
+
 /// Records that all that the files hold is synced, which the caller knows.
 pub(crate) fn prove(directory: &Directory, state: &State) -> Result<(), LogError> {
     let scan = scan_of(directory, directory.file(WAL_NAME)?.as_ref())?;

@@ -25,7 +25,14 @@ pub(crate) struct Places<A> {
 }
 
 #[derive(Debug)]
-enum Place<A> {
+struct Place<A> {
+    state: State<A>,
+    /// The bytes of the request.
+    size: u32,
+}
+
+#[derive(Debug)]
+enum State<A> {
     Open(Option<Waker>),
     Answered(A),
     /// The answer was taken, or nobody wants it any more.
@@ -37,11 +44,11 @@ impl<A> Places<A> {
         Places { places: Vec::new(), cell: Arc::new(Cell { places: Mutex::default() }) }
     }
 
-    /// Takes a place. With the waker of who is about to wait for it, the first poll of the answer
-    /// must be made with the same.
-    pub(crate) fn join(&mut self, waker: Option<&Waker>) -> Answer<A> {
+    /// Takes a place for a request of so many bytes. With the waker of who is about to wait for it,
+    /// the first poll of the answer must be made with the same.
+    pub(crate) fn join(&mut self, size: u32, waker: Option<&Waker>) -> Answer<A> {
         let (place, cell) = (self.places.len(), Arc::clone(&self.cell));
-        self.places.push(Place::Open(waker.cloned()));
+        self.places.push(Place { state: State::Open(waker.cloned()), size });
         Answer { cell, place, is_registered: waker.is_some(), is_taken: false }
     }
 
@@ -54,8 +61,8 @@ impl<A> Places<A> {
         let mut places = self.cell.lock();
         // Who looked meanwhile knows better who waits, or that nobody does.
         for (joined, seen) in self.places.iter_mut().zip(places.drain(..)) {
-            if !matches!(seen, Place::Open(None)) {
-                *joined = seen;
+            if !matches!(seen.state, State::Open(None)) {
+                joined.state = seen.state;
             }
         }
         *places = self.places;
@@ -66,20 +73,23 @@ impl<A> Places<A> {
 
 impl<A> Cell<A> {
     /// Fills places from `first` on; who waits is added to `wakers`, to be woken once no lock is
-    /// held.
+    /// held. Gives the bytes of the requests that were answered.
     pub(crate) fn answer(
         &self,
         first: usize,
         answers: impl IntoIterator<Item = A>,
         wakers: &mut Vec<Waker>,
-    ) {
+    ) -> u64 {
+        let mut bytes = 0;
         let mut places = self.lock();
         for (place, answer) in places[first..].iter_mut().zip(answers) {
-            if let Place::Open(waker) = place {
+            bytes += u64::from(place.size);
+            if let State::Open(waker) = &mut place.state {
                 wakers.extend(waker.take());
-                *place = Place::Answered(answer);
+                place.state = State::Answered(answer);
             }
         }
+        bytes
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Place<A>>> {
@@ -99,11 +109,11 @@ pub(crate) struct Answer<A> {
 
 impl<A> Answer<A> {
     /// The place, made where the cell is not sealed yet.
-    fn place<'a>(&self, places: &'a mut Vec<Place<A>>) -> &'a mut Place<A> {
+    fn place<'a>(&self, places: &'a mut Vec<Place<A>>) -> &'a mut State<A> {
         while places.len() <= self.place {
-            places.push(Place::Open(None));
+            places.push(Place { state: State::Open(None), size: 0 });
         }
-        &mut places[self.place]
+        &mut places[self.place].state
     }
 }
 
@@ -117,13 +127,13 @@ impl<A> Future for Answer<A> {
         let answer = {
             let mut places = self.cell.lock();
             let place = self.place(&mut places);
-            match std::mem::replace(place, Place::Done) {
-                Place::Answered(answer) => answer,
-                Place::Open(_) => {
-                    *place = Place::Open(Some(context.waker().clone()));
+            match std::mem::replace(place, State::Done) {
+                State::Answered(answer) => answer,
+                State::Open(_) => {
+                    *place = State::Open(Some(context.waker().clone()));
                     return Poll::Pending;
                 }
-                Place::Done => unreachable!("an answer is awaited once"),
+                State::Done => unreachable!("an answer is awaited once"),
             }
         };
         self.is_taken = true;
@@ -134,7 +144,7 @@ impl<A> Future for Answer<A> {
 impl<A> Drop for Answer<A> {
     fn drop(&mut self) {
         if !self.is_taken {
-            *self.place(&mut self.cell.lock()) = Place::Done;
+            *self.place(&mut self.cell.lock()) = State::Done;
         }
     }
 }
@@ -174,7 +184,7 @@ mod tests {
     #[test]
     fn each_gets_its_own_answer_in_parts() {
         let (mut places, (heard, waker)) = (Places::new(), bell());
-        let mut answers: Vec<_> = (0..3).map(|_| places.join(Some(&waker))).collect();
+        let mut answers: Vec<_> = (0..3).map(|_| places.join(1, Some(&waker))).collect();
         answers.iter_mut().for_each(|answer| assert!(poll(answer, &waker).is_pending()));
         let cell = places.seal();
         answer_and_wake(&cell, 1, &[11, 12]);
@@ -191,7 +201,7 @@ mod tests {
     #[test]
     fn who_looked_before_the_seal_is_woken_at_its_new_place() {
         let (mut places, (old, before), (new, now)) = (Places::new(), bell(), bell());
-        let mut answer = places.join(Some(&before));
+        let mut answer = places.join(1, Some(&before));
         assert!(poll(&mut answer, &before).is_pending());
         assert!(poll(&mut answer, &now).is_pending());
         let cell = places.seal();
@@ -203,7 +213,7 @@ mod tests {
     #[test]
     fn who_left_is_not_woken() {
         let (mut places, (heard, waker)) = (Places::new(), bell());
-        let (early, late) = (places.join(Some(&waker)), places.join(Some(&waker)));
+        let (early, late) = (places.join(1, Some(&waker)), places.join(1, Some(&waker)));
         drop(early);
         let cell = places.seal();
         drop(late);

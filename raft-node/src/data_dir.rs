@@ -10,11 +10,15 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+const LOCK: &str = "lock";
+const LOG: &str = "log";
+
 /// A member's directory, locked while this lives.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    _lock: File,
+    /// A directory that is only looked at may be without.
+    _lock: Option<File>,
 }
 
 /// Why a directory cannot be a member's. Nothing was changed but, perhaps, created.
@@ -23,8 +27,9 @@ pub struct DataDir {
 pub enum DataDirError {
     /// Another process has it.
     #[error(
-        "{} is in use by another process: stop that one first, or choose another directory",
-        .0.display()
+        "{} is in use by another process (its lock is {}): stop that one first, or choose another \
+         directory",
+        .0.display(), .0.join(LOCK).display()
     )]
     InUse(PathBuf),
     /// The operating system refuses.
@@ -43,11 +48,32 @@ impl DataDir {
         let path = path.into();
         let failed = |path: &Path, source| DataDirError::Io { path: path.to_owned(), source };
         fs::create_dir_all(&path).map_err(|error| failed(&path, error))?;
-        let lock_path = path.join("lock");
+        let lock_path = path.join(LOCK);
         let lock = File::options().create(true).append(true).open(&lock_path);
         let lock = lock.map_err(|error| failed(&lock_path, error))?;
         match lock.try_lock() {
-            Ok(()) => Ok(DataDir { path, _lock: lock }),
+            Ok(()) => Ok(DataDir { path, _lock: Some(lock) }),
+            Err(TryLockError::WouldBlock) => Err(DataDirError::InUse(path)),
+            Err(TryLockError::Error(error)) => Err(failed(&lock_path, error)),
+        }
+    }
+
+    /// Keeps members away from a directory that is there, to look at it: nothing is made or
+    /// changed. Others may look at the same time.
+    pub fn look(path: impl Into<PathBuf>) -> Result<DataDir, DataDirError> {
+        let path = path.into();
+        let failed = |path: &Path, source| DataDirError::Io { path: path.to_owned(), source };
+        fs::read_dir(&path).map_err(|error| failed(&path, error))?;
+        let lock_path = path.join(LOCK);
+        let lock = match File::open(&lock_path) {
+            Ok(lock) => lock,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(DataDir { path, _lock: None });
+            }
+            Err(error) => return Err(failed(&lock_path, error)),
+        };
+        match lock.try_lock_shared() {
+            Ok(()) => Ok(DataDir { path, _lock: Some(lock) }),
             Err(TryLockError::WouldBlock) => Err(DataDirError::InUse(path)),
             Err(TryLockError::Error(error)) => Err(failed(&lock_path, error)),
         }
@@ -60,6 +86,6 @@ impl DataDir {
 
     /// Where the log belongs.
     pub fn log(&self) -> PathBuf {
-        self.path.join("log")
+        self.path.join(LOG)
     }
 }

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use crate::cell::{Answer, Places};
 use crate::pump::Event;
-use crate::waiters::{ProposalGroup, ReadAnswer, ReadGroup, Waiters};
+use crate::waiters::{ReadAnswer, ReadGroup, Waiters};
 use crate::{Envelope, ProposeError, ReadError};
 
 /// How many proposals are taken to be alone after one that was.
@@ -108,8 +108,9 @@ impl Inbox {
         let open = arrived
             .proposals
             .get_or_insert_with(|| OpenProposals { commands: Vec::new(), places: Places::new() });
+        let size = command.len() as u32;
         open.commands.push(command);
-        (open.places.join(waker.filter(|_| next != Next::TakeTurn)), next)
+        (open.places.join(size, waker.filter(|_| next != Next::TakeTurn)), next)
     }
 
     /// Adds a read to the next group of reads.
@@ -126,7 +127,7 @@ impl Inbox {
         let new = || OpenReads { queries: Vec::new(), places: Places::new() };
         let open = arrived.reads.get_or_insert_with(new);
         open.queries.push(query);
-        (open.places.join(None), next)
+        (open.places.join(0, None), next)
     }
 
     /// Moves everything behind `events`; true if what is polled in place is to be polled.
@@ -141,9 +142,7 @@ impl Inbox {
             if commands.len() > 1 {
                 arrived.alone = 0;
             }
-            let sizes = commands.iter().map(|command| command.len() as u32).collect();
-            let group = Arc::new(ProposalGroup { answers: places.seal(), sizes });
-            events.push(Event::Propose { commands, group });
+            events.push(Event::Propose { commands, group: places.seal() });
         }
         if let Some(OpenReads { queries, places }) = arrived.reads.take() {
             let group = Arc::new(ReadGroup { answers: places.seal(), queries });

@@ -26,7 +26,7 @@ use crate::tasks::persist::Persist;
 use crate::tasks::read::Read;
 use crate::tasks::{self, spawn_task, spawn_thread};
 use crate::waiters::{ReadAnswer, Waiters};
-use crate::{ProposeError, ReadError, StateMachine, Transport};
+use crate::{ProposeError, ReadError, Replies, StateMachine, Transport};
 
 /// Settings of a member that are not its identity: limits and times.
 #[derive(Clone, Debug, Default)]
@@ -168,6 +168,7 @@ impl Node {
             reader,
             own_task: Waker::from(Arc::clone(&inbox)),
             wakers: Vec::new(),
+            replies: Replies::default(),
         };
         let engine = Engine::new(pump, runner, info);
         let shared = Arc::new(Shared::new(identity, config.limits, inbox, engine, status));

@@ -26,6 +26,8 @@ pub(crate) struct Runner {
     pub(crate) own_task: Waker,
     /// Clients to be woken once no lock is held.
     pub(crate) wakers: Vec<Waker>,
+    /// What a cheap machine answers to the batch at hand.
+    pub(crate) replies: Replies,
 }
 
 /// Where committed commands go.
@@ -61,11 +63,17 @@ impl Runner {
         if let Some(batch) = errands.apply.take() {
             self.apply(batch, events, shared);
         }
-        for failed in errands.failed.drain(..) {
-            fail(failed, shared, &mut self.wakers);
-        }
         for (group, index) in errands.served.drain(..) {
             self.serve(group, index, shared);
+        }
+        if !errands.failed.is_empty() || !errands.failed_reads.is_empty() {
+            self.fail(errands, shared);
+        }
+    }
+
+    fn fail(&mut self, errands: &mut Errands<Waiters>, shared: &Shared) {
+        for failed in errands.failed.drain(..) {
+            fail(failed, shared, &mut self.wakers);
         }
         for (group, error) in errands.failed_reads.drain(..) {
             fail_reads(&group, &error, shared, &mut self.wakers);
@@ -109,7 +117,8 @@ impl Runner {
     ) {
         match &mut self.machine {
             Machine::Cheap(machine) => {
-                apply_batch(machine.as_mut(), batch, shared, &mut self.wakers);
+                let (replies, wakers) = (&mut self.replies, &mut self.wakers);
+                apply_batch(machine.as_mut(), batch, shared, replies, wakers);
                 events.push(Event::Applied);
             }
             Machine::Tasked(desk) => desk.put(MachineWork::Apply(batch)),
@@ -127,25 +136,25 @@ impl Runner {
     }
 }
 
-/// Applies a batch and answers who waits for it.
+/// Applies a batch and answers who waits for it. `replies` is empty before and after.
 pub(crate) fn apply_batch(
     machine: &mut dyn StateMachine,
     batch: ApplyBatch<Waiters>,
     shared: &Shared,
+    replies: &mut Replies,
     wakers: &mut Vec<Waker>,
 ) {
-    let mut replies = Replies::with_capacity(batch.commands.len());
-    machine.apply(&batch.commands, &mut replies);
+    machine.apply(&batch.commands, replies);
     let given = replies.len();
     assert_eq!(given, batch.commands.len(), "the machine answers each command once");
-    let mut answers = replies.into_answers();
+    let answers = replies.answers_mut();
     for claim in batch.claims {
         let range = claim.position..claim.position + claim.count;
         let own = answers[range].iter_mut().map(|answer| Ok(std::mem::take(answer)));
-        claim.group.answers.answer(claim.offset, own, wakers);
-        let bytes = claim.group.bytes(claim.offset, claim.count);
+        let bytes = claim.group.answer(claim.offset, own, wakers);
         shared.proposals_room.leave(claim.count as u64, bytes);
     }
+    answers.clear();
 }
 
 /// Answers queries from the machine's state.
@@ -165,8 +174,8 @@ pub(crate) fn serve_reads(
 fn fail(failed: Failed<Waiters>, shared: &Shared, wakers: &mut Vec<Waker>) {
     let Failed { group, offset, count, error } = failed;
     let errors = std::iter::repeat_n(Err::<Bytes, ProposeError>(error), count);
-    group.answers.answer(offset, errors, wakers);
-    shared.proposals_room.leave(count as u64, group.bytes(offset, count));
+    let bytes = group.answer(offset, errors, wakers);
+    shared.proposals_room.leave(count as u64, bytes);
 }
 
 fn fail_reads(group: &ReadGroup, error: &ReadError, shared: &Shared, wakers: &mut Vec<Waker>) {

@@ -39,6 +39,10 @@ impl Replies {
         self.answers.is_empty()
     }
 
+    pub(crate) fn answers_mut(&mut self) -> &mut Vec<Bytes> {
+        &mut self.answers
+    }
+
     /// The answers, in the order of the commands.
     pub fn into_answers(self) -> Vec<Bytes> {
         self.answers

@@ -29,8 +29,18 @@ const MOST_TURNS: usize = 8;
 const MOST_DRIVES: usize = 32;
 
 thread_local! {
-    /// The members that the lap on this thread has yet to drive; none where no lap runs.
-    static FED: RefCell<Option<VecDeque<Arc<Shared>>>> = const { RefCell::new(None) };
+    static FED: RefCell<Fed> = const { RefCell::new(Fed::NOTHING) };
+}
+
+/// What the lap on a thread has yet to do.
+struct Fed {
+    /// Whether a lap runs.
+    runs: bool,
+    members: VecDeque<Arc<Shared>>,
+}
+
+impl Fed {
+    const NOTHING: Fed = Fed { runs: false, members: VecDeque::new() };
 }
 
 impl Shared {
@@ -73,9 +83,8 @@ impl Shared {
 
 fn add_to_lap(member: &Arc<Shared>) {
     FED.with_borrow_mut(|fed| {
-        let fed = fed.get_or_insert_default();
-        if !fed.iter().any(|other| Arc::ptr_eq(other, member)) {
-            fed.push_back(Arc::clone(member));
+        if !fed.members.iter().any(|other| Arc::ptr_eq(other, member)) {
+            fed.members.push_back(Arc::clone(member));
         }
     });
 }
@@ -86,18 +95,13 @@ struct Lap;
 impl Lap {
     /// Begins one, unless one runs.
     fn begin() -> Option<Lap> {
-        FED.with_borrow_mut(|fed| match fed {
-            Some(_) => None,
-            None => {
-                *fed = Some(VecDeque::new());
-                Some(Lap)
-            }
-        })
+        let runs = FED.with_borrow_mut(|fed| std::mem::replace(&mut fed.runs, true));
+        (!runs).then_some(Lap)
     }
 
     fn run(self) {
         for _ in 0..MOST_DRIVES {
-            let next = FED.with_borrow_mut(|fed| fed.as_mut().and_then(VecDeque::pop_front));
+            let next = FED.with_borrow_mut(|fed| fed.members.pop_front());
             let Some(member) = next else { return };
             // A panic belongs to the member that had it: its own task finds the lock poisoned, and
             // panics in its turn.
@@ -110,7 +114,11 @@ impl Lap {
 
 impl Drop for Lap {
     fn drop(&mut self) {
-        let left = FED.with_borrow_mut(Option::take);
+        let left = FED.with_borrow_mut(|fed| {
+            fed.runs = false;
+            let is_done = fed.members.is_empty();
+            (!is_done).then(|| std::mem::take(&mut fed.members))
+        });
         for member in left.into_iter().flatten() {
             member.inbox.driver.notify_one();
         }

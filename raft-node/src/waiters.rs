@@ -14,16 +14,8 @@ use crate::{ProposeError, ReadError};
 pub(crate) struct Waiters;
 
 impl Clients for Waiters {
-    type Proposals = Arc<ProposalGroup>;
+    type Proposals = Arc<Cell<Result<Bytes, ProposeError>>>;
     type Reads = Arc<ReadGroup>;
-}
-
-/// Proposals that came in together.
-#[derive(Debug)]
-pub(crate) struct ProposalGroup {
-    pub(crate) answers: Arc<Cell<Result<Bytes, ProposeError>>>,
-    /// The bytes of each, to give their room back.
-    pub(crate) sizes: Vec<u32>,
 }
 
 /// Reads that came in together.
@@ -41,11 +33,4 @@ pub(crate) struct ReadAnswer {
     pub(crate) index: LogIndex,
     /// The machine's answer; empty where nothing was asked.
     pub(crate) answer: Bytes,
-}
-
-impl ProposalGroup {
-    /// The bytes of consecutive proposals.
-    pub(crate) fn bytes(&self, offset: usize, count: usize) -> u64 {
-        self.sizes[offset..offset + count].iter().map(|size| u64::from(*size)).sum()
-    }
 }

@@ -25,6 +25,7 @@ use crate::status::MemberStatus;
 use board::Board;
 use child::{Found, MemberProcess};
 use plan::Plan;
+pub use plan::{FILE_NAME as CLUSTER_FILE, on_backend as cluster_on_backend};
 
 /// Between two looks at the processes.
 const LOOK_EVERY: Duration = Duration::from_millis(100);

@@ -23,7 +23,7 @@ const PORT_STEP: u16 = 10;
 const DEFAULT_NODES: u64 = 3;
 
 /// What is remembered, in the cluster's directory.
-const FILE_NAME: &str = "cluster.toml";
+pub const FILE_NAME: &str = "cluster.toml";
 
 /// A cluster on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -225,6 +225,15 @@ impl Saved {
             });
         }
         Ok(self)
+    }
+}
+
+/// What to remember of the cluster in a directory once its members' logs are of another backend.
+pub fn on_backend(dir: &Path, backend: &str) -> Result<String, Failure> {
+    let saved = Saved::read(dir)?.map(|saved| Saved { backend: backend.to_owned(), ..saved });
+    match saved {
+        Some(saved) => Ok(toml::to_string(&saved).expect("strings and numbers are TOML")),
+        None => Err(Failure::new(format!("{} is not a cluster's directory", dir.display()))),
     }
 }
 

@@ -11,6 +11,9 @@
 //! | `sight` | all that can be seen of a store, and which promise a difference breaks |
 //! | `place` | where a store lives |
 //! | `samples`, `drafts` | entries that tell their ids, random batches that suit a log |
+//! | `sequences` | random steps, tried and shortened |
+//! | `image`, `past` | files with damage done to them, and what may be seen of such a store |
+//! | `lock_step` | several stores side by side on the same steps |
 //! | `workbench` | what a backend's own tests may borrow of all this |
 //! | `report` | a broken promise in words: its text, what led there, how to run it again |
 //! | `run` | one check on one store, with a limit of time |
@@ -19,31 +22,39 @@
 //! Each check runs twice: its requests as small verbs, and as batches given to `write`. What a
 //! store declares (`StoreInfo`) decides which checks apply: a volatile store is never opened again.
 //!
-//! Absent so far: power loss, damaged bytes, failing disks. A store that never syncs passes here.
+//! Absent so far: power loss, failing disks. A store that never syncs passes here.
 
 use std::future::Future;
 use std::pin::Pin;
 
 pub mod append_and_read;
 pub mod concurrency;
+pub mod damage;
 pub mod declarations;
 mod drafts;
 pub mod hard_state;
+mod image;
+mod lock_step;
 mod model;
+mod past;
 mod place;
 pub mod positions;
+#[cfg(target_os = "linux")]
+pub mod power_loss;
 pub mod purge_and_reset;
 pub mod random;
 pub mod reopening;
 mod report;
 mod run;
 mod samples;
+mod sequences;
 mod settings;
 mod sight;
 mod subject;
 pub mod truncation;
 pub mod workbench;
 
+pub use lock_step::{Contestant, lock_step};
 pub use place::{Factory, InDir, OpenedBy, Place, in_dir, opened_by};
 pub use report::{Broken, Checked, Halt, promise_text};
 pub use run::{Failure, Outcome, TestName, hold, run};
@@ -158,9 +169,33 @@ macro_rules! list_of_checks {
                 bytes_in_hand_never_change
                 readers_race_with_the_writer
             }
+            damage {
+                a_flipped_byte_never_passes_for_data
+                what_an_opening_showed_is_proven
+                only_the_last_batch_may_pass_for_torn
+                zeroed_sectors_never_pass_for_data
+                stale_sectors_never_pass_for_data
+                a_missing_file_never_passes_for_an_empty_one
+                a_shorter_file_never_passes_for_a_whole_one
+                a_longer_file_is_no_longer_log
+                foreign_files_are_not_taken_in
+            }
             declarations {
                 what_is_declared_stays
                 an_atomic_batch_is_refused_as_a_whole
+            }
+            power_loss {
+                entries_survive
+                votes_survive
+                what_is_rewritten_survives
+                a_purge_survives
+                a_reset_survives
+                the_identity_survives
+                a_batch_survives
+                a_closed_store_survives
+                a_dropped_store_survives
+                a_long_life_survives
+                random_batches_survive
             }
             random {
                 sound_and_unsound_steps_agree_with_the_model

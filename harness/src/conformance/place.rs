@@ -18,6 +18,12 @@ pub trait Place {
     fn files(&self) -> Option<&Path> {
         None
     }
+
+    /// Opens, or begins, a store of the same kind whose files lie in another directory: on a disk
+    /// whose power is cut, or among what the cut left. `None` where that cannot be done.
+    async fn open_in(&mut self, _dir: &Path) -> Option<Result<Box<dyn Store>, LogError>> {
+        None
+    }
 }
 
 /// Makes new places.
@@ -66,6 +72,11 @@ where
 
     fn files(&self) -> Option<&Path> {
         Some(self.dir.path())
+    }
+
+    async fn open_in(&mut self, dir: &Path) -> Option<Result<Box<dyn Store>, LogError>> {
+        let opened = (self.open)(dir).await;
+        Some(opened.map(|store| Box::new(store) as Box<dyn Store>))
     }
 }
 

@@ -51,6 +51,8 @@ pub enum Halt {
     Broken(Broken),
     /// What the store declares says that this check is not for it.
     DoesNotApply(&'static str),
+    /// This machine lacks what the check needs.
+    Skipped(String),
 }
 
 /// What a step of a check gives.

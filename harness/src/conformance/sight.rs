@@ -10,12 +10,12 @@ use super::report::{Checked, broken, promised};
 const LOOK_BYTES: u64 = 64 << 20;
 
 /// What a store shows.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct Sight {
-    bounds: LogBounds,
-    hard_state: HardState,
-    identity: Option<Identity>,
-    entries: Vec<Entry>,
+    pub(crate) bounds: LogBounds,
+    pub(crate) hard_state: HardState,
+    pub(crate) identity: Option<Identity>,
+    pub(crate) entries: Vec<Entry>,
 }
 
 /// What was done last: the same difference breaks one promise after a refusal, another after a

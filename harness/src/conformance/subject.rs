@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -49,6 +50,8 @@ pub(crate) struct Journal {
     lines: Arc<Mutex<Vec<String>>>,
     /// Counts every line that was ever written.
     steps: Arc<AtomicU64>,
+    /// Which of several stores writes here.
+    name: Option<Arc<str>>,
 }
 
 /// The store under test.
@@ -80,7 +83,7 @@ impl Subject {
     /// Goes on with a store that was never used, and an empty journal.
     pub(crate) async fn begin_anew(&mut self) -> Checked {
         self.store = None;
-        self.journal.lock().clear();
+        self.journal.clear();
         let journal = self.journal.clone();
         *self = Subject::begin(self.factory.clone(), self.way, journal).await?;
         Ok(())
@@ -96,6 +99,11 @@ impl Subject {
         self.way
     }
 
+    /// A place that was never used, beside this one.
+    pub(crate) fn new_place(&self) -> Box<dyn Place> {
+        (self.factory)()
+    }
+
     pub(crate) fn store(&mut self) -> &mut dyn Store {
         self.store.as_mut().expect("a check asks between openings only").as_mut()
     }
@@ -104,13 +112,8 @@ impl Subject {
         self.store().reader()
     }
 
-    /// A number that no earlier step of this check had, to mark payloads with.
-    pub(crate) fn next_mark(&self) -> u64 {
-        self.journal.steps()
-    }
-
     pub(crate) fn note(&self, line: &str) {
-        self.journal.lock().push(line.to_owned());
+        self.journal.push(line.to_owned());
     }
 
     pub(crate) async fn append(&mut self, entries: Vec<Entry>) -> Checked {
@@ -211,17 +214,9 @@ impl Subject {
     /// a volatile store.
     pub(crate) async fn reopen(&mut self, ending: Ending) -> Checked {
         self.must_outlive_its_handle()?;
-        if ending == Ending::Closed {
-            let said = self.store().close().await;
-            self.journal.note("close", &said);
-            promised(13, said.is_ok(), || format!("a sound store does not close: {said:?}"))?;
-        }
-        self.store = None;
-        let opened = self.open_once_released().await;
-        self.journal.note("open again", &opened);
-        match opened {
-            Ok(store) => self.store = Some(store),
-            Err(error) => return broken(1, format!("the store does not open again: {error}")),
+        self.end(ending).await?;
+        if let Err(error) = self.open_again().await {
+            return broken(1, format!("the store does not open again: {error}"));
         }
         let recovered = self.store().recover().await;
         match recovered {
@@ -231,6 +226,43 @@ impl Subject {
             }
             Err(error) => broken(18, format!("a sound store does not recover: {error}")),
         }
+    }
+
+    /// Ends the handle; nothing is open until [`Subject::open_again`].
+    pub(crate) async fn end(&mut self, ending: Ending) -> Checked {
+        if ending == Ending::Closed {
+            let said = self.store().close().await;
+            self.journal.note("close", &said);
+            promised(13, said.is_ok(), || format!("a sound store does not close: {said:?}"))?;
+        }
+        self.store = None;
+        Ok(())
+    }
+
+    /// Opens the store where it lies.
+    pub(crate) async fn open_again(&mut self) -> Result<(), LogError> {
+        let opened = self.open_once_released().await;
+        self.journal.note("open again", &opened);
+        self.store = Some(opened?);
+        Ok(())
+    }
+
+    /// Drops the handle, if one is open, in whatever state it is.
+    pub(crate) fn abandon(&mut self) {
+        self.store = None;
+    }
+
+    /// The directory of the store's files.
+    pub(crate) fn files(&self) -> Checked<PathBuf> {
+        match self.place.files() {
+            Some(dir) => Ok(dir.to_owned()),
+            None => Err(Halt::DoesNotApply("the place of the store has no files")),
+        }
+    }
+
+    /// The list of steps, for checks that begin again and again from the same files.
+    pub(crate) fn journal(&self) -> &Journal {
+        &self.journal
     }
 
     /// Both ways to end a handle, one after the other.
@@ -279,9 +311,29 @@ impl Journal {
         self.lock().clone()
     }
 
+    pub(crate) fn clear(&self) {
+        self.lock().clear();
+    }
+
+    /// Forgets all but the first lines.
+    pub(crate) fn keep(&self, lines: usize) {
+        self.lock().truncate(lines);
+    }
+
+    /// The same list, in which every line names the store.
+    pub(crate) fn under(&self, name: &str) -> Journal {
+        Journal { name: Some(name.into()), ..self.clone() }
+    }
+
     /// A check that panicked while it wrote a line leaves a list that is still worth reading.
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
         self.lines.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Another list instead: what led to where a check is now.
+    pub(crate) fn replace(&self, lines: &[String]) {
+        self.steps.fetch_add(1, Ordering::Relaxed);
+        *self.lock() = lines.to_vec();
     }
 
     /// How many steps were made so far.
@@ -294,12 +346,19 @@ impl Journal {
             Ok(_) => "Ok".to_owned(),
             Err(error) => error.to_string(),
         };
+        self.push(format!("{asked}: {said}"));
+    }
+
+    fn push(&self, line: String) {
         self.steps.fetch_add(1, Ordering::Relaxed);
-        self.lock().push(format!("{asked}: {said}"));
+        self.lock().push(match &self.name {
+            Some(name) => format!("{name}: {line}"),
+            None => line,
+        });
     }
 }
 
-async fn by_verbs(store: &mut dyn Store, batch: &WriteBatch) -> Result<(), LogError> {
+pub(crate) async fn by_verbs(store: &mut dyn Store, batch: &WriteBatch) -> Result<(), LogError> {
     if let Some(hard_state) = batch.hard_state {
         store.save_hard_state(hard_state).await?;
     }
@@ -328,7 +387,7 @@ fn is_fair_limit(error: &LogError, batch: &WriteBatch) -> bool {
     }
 }
 
-fn check_answer(said: Result<(), LogError>, refusal: Option<Refusal>) -> Checked {
+pub(crate) fn check_answer(said: Result<(), LogError>, refusal: Option<Refusal>) -> Checked {
     match (said, refusal) {
         (Ok(()), None) => Ok(()),
         (Ok(()), Some(refusal)) => {
@@ -395,7 +454,7 @@ fn after(batch: &WriteBatch, refused: bool) -> After {
     }
 }
 
-fn in_words(batch: &WriteBatch) -> String {
+pub(crate) fn in_words(batch: &WriteBatch) -> String {
     let mut words = Vec::new();
     let mut say = |verb: &str, what: Option<&dyn fmt::Display>| {
         words.extend(what.map(|what| format!("{verb} {what}")));

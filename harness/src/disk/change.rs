@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 /// The number of a file or a directory; it is never used again.
 pub type Ino = u64;
@@ -12,7 +13,7 @@ pub type Ino = u64;
 pub const ROOT: Ino = 1;
 
 /// What a new file is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     /// A file with bytes in it.
     File,
@@ -23,7 +24,7 @@ pub enum Kind {
 }
 
 /// A name in a directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Name {
     /// The directory.
     pub dir: Ino,
@@ -32,7 +33,7 @@ pub struct Name {
 }
 
 /// One operation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
     /// A new file, directory or symbolic link, under its first name.
     Create {

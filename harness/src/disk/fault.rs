@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 /// A kind of operation, as it is counted and made to fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Operation {
     /// Bytes put into a file.
     Write,
@@ -35,7 +37,7 @@ pub const OPERATIONS: [Operation; 7] = [
 ];
 
 /// How an operation fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Failure {
     /// With `EIO`, and nothing happens. A sync that fails so drops what it had to make durable, as
     /// Linux does: it is still read, the next sync says `Ok`, and a power cut takes it.
@@ -50,7 +52,7 @@ pub enum Failure {
 }
 
 /// A fault to come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
     /// What fails.
     pub on: Operation,

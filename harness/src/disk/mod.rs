@@ -11,6 +11,7 @@
 //! | `change` | one operation, as it is noted |
 //! | `tree`, `content` | directories, names and bytes; what operations do to them |
 //! | `server` | what the kernel asks, and the answers |
+//! | `keeper`, `owner`, `wire` | the process that serves, the one that uses, and their talk |
 //! | `mount` | mounting and unmounting, so that nothing stays behind |
 //! | `fault` | operations that fail |
 //! | `history` | a record, what it begins on, and its words for people |
@@ -26,13 +27,15 @@ mod content;
 pub mod crash;
 mod fault;
 mod history;
+mod keeper;
 mod mount;
+mod owner;
 mod server;
 mod tree;
+mod wire;
 
 use std::fmt;
-use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::path::{Path, PathBuf};
 
 pub use change::{Change, Ino, Kind, Name, ROOT};
 pub use content::Content;
@@ -40,13 +43,12 @@ pub use fault::{Failure, Fault, OPERATIONS, Operation};
 pub use history::History;
 pub use tree::{Node, Tree};
 
-use mount::Mounted;
-use server::{Shared, State, lock};
+use wire::{Answer, DiskId, Request};
 
 /// A file system in memory, mounted in a directory of its own until it is dropped.
 pub struct Disk {
-    state: Shared,
-    mounted: Mounted,
+    id: DiskId,
+    point: PathBuf,
     /// What the record begins on.
     base: Tree,
 }
@@ -64,59 +66,69 @@ impl Disk {
     /// Mounts a disk on which all of this has happened already. What was not durable then is not
     /// durable yet.
     pub fn mount_after(history: History) -> Result<Disk, Unavailable> {
-        let tree = history.seen();
         let History { base, changes } = history;
-        let state = State { tree, record: changes, ..State::default() };
-        let state = Arc::new(Mutex::new(state));
-        let mounted = Mounted::new(state.clone());
-        let mounted = mounted.map_err(|error| Unavailable(error.to_string()))?;
-        Ok(Disk { state, mounted, base })
+        let request = Request::Mount { base: base.as_changes(), changes };
+        match owner::ask(&request) {
+            Ok(Answer::Mounted(id, point)) => Ok(Disk { id, point, base }),
+            Ok(other) => Err(Unavailable(format!("a mount was answered with {other:?}"))),
+            Err(error) => Err(Unavailable(error.to_string())),
+        }
     }
 
     /// The directory where it is mounted; its contents are the disk's.
     pub fn dir(&self) -> &Path {
-        self.mounted.point()
+        &self.point
     }
 
     /// Puts a mark between what was done so far and what comes.
     pub fn mark(&self, mark: u64) {
-        lock(&self.state).record.push(Change::Mark(mark));
+        owner::number(&Request::Mark(self.id, mark));
     }
 
     /// How many changes were noted so far.
     pub fn changes(&self) -> usize {
-        lock(&self.state).record.len()
+        owner::number(&Request::Length(self.id)) as usize
     }
 
-    /// What happened so far. Bytes are shared, not copied.
+    /// What happened so far.
     pub fn history(&self) -> History {
-        History { base: self.base.clone(), changes: lock(&self.state).record.clone() }
+        match owner::ask(&Request::Since(self.id, 0)) {
+            Ok(Answer::Changes(changes)) => History { base: self.base.clone(), changes },
+            other => panic!("the record of a disk was answered with {other:?}"),
+        }
     }
 
     /// What the disk shows now.
     pub fn tree(&self) -> Tree {
-        lock(&self.state).tree.clone()
+        self.history().seen()
     }
 
     /// Lets an operation fail. Several faults may wait at once; of two that strike the same
     /// operation, the later one says how it fails.
     pub fn inject(&self, fault: Fault) {
-        lock(&self.state).faults.add(fault);
+        owner::number(&Request::Inject(self.id, fault));
     }
 
     /// Ends all faults. How many operations failed since the last time.
     pub fn heal(&self) -> u64 {
-        lock(&self.state).faults.heal()
+        owner::number(&Request::Heal(self.id))
     }
 
     /// How many operations failed since faults were last ended.
     pub fn struck(&self) -> u64 {
-        lock(&self.state).faults.struck()
+        owner::number(&Request::Struck(self.id))
     }
 
     /// How many operations of a kind were asked for so far, those that failed included.
     pub fn count(&self, operation: Operation) -> u64 {
-        lock(&self.state).faults.count(operation)
+        owner::number(&Request::Count(self.id, operation))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // If the serving process is gone, so is the mount.
+        let _ = owner::ask(&Request::Unmount(self.id));
     }
 }
 

@@ -7,6 +7,8 @@ use std::io;
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
+
 use super::change::{Change, Ino, Kind, Name, ROOT};
 use super::content::Content;
 
@@ -96,6 +98,44 @@ impl Tree {
             Change::Resize { ino, size } => self.with(*ino, |file| file.resize(*size)),
             Change::Zero { ino, at, length } => self.with(*ino, |file| file.zero(*at, *length)),
             Change::Sync { .. } | Change::SyncFailed { .. } | Change::Mark(_) => {}
+        }
+    }
+
+    /// Changes that make this tree of an empty one, with the same numbers.
+    pub fn as_changes(&self) -> Vec<Change> {
+        let mut changes = Vec::new();
+        self.list(ROOT, &mut changes);
+        changes
+    }
+
+    fn list(&self, dir: Ino, changes: &mut Vec<Change>) {
+        for (name, ino) in self.names(dir).into_iter().flatten() {
+            let (ino, at) = (*ino, Name { dir, name: name.clone() });
+            let is_known = |change: &Change| {
+                matches!(change, Change::Create { ino: known, .. }
+                if *known == ino)
+            };
+            match self.nodes.get(&ino) {
+                Some(_) if changes.iter().any(is_known) => changes.push(Change::Link { ino, at }),
+                Some(Node::File(content)) => {
+                    changes.push(Change::Create { ino, kind: Kind::File, at });
+                    let bytes = content.stretches();
+                    changes.extend(bytes.map(|(at, bytes)| {
+                        let bytes = Bytes::from(bytes);
+                        Change::Write { ino, at, bytes }
+                    }));
+                    changes.push(Change::Resize { ino, size: content.size() });
+                }
+                Some(Node::Directory(_)) => {
+                    changes.push(Change::Create { ino, kind: Kind::Directory, at });
+                    self.list(ino, changes);
+                }
+                Some(Node::Symlink(target)) => {
+                    let kind = Kind::Symlink(target.clone());
+                    changes.push(Change::Create { ino, kind, at });
+                }
+                None => {}
+            }
         }
     }
 

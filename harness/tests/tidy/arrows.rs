@@ -4,14 +4,26 @@ use crate::source::{self, SourceFile, hold, is_word};
 
 /// Each crate of the workspace, and the crates of the workspace that it may depend on. The
 /// dependencies of tests are free: a backend tests itself with the harness.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("raft-core", &[]),
     ("log-memory", &["raft-core"]),
     ("log-file", &["raft-core"]),
+    ("log-rocksdb", &["raft-core"]),
     ("log-sqlite", &["raft-core"]),
     ("raft-node", &["raft-core"]),
     ("raft-net", &["raft-core", "raft-node"]),
-    ("kontiki", &["raft-core", "raft-node", "raft-net", "log-memory", "log-file", "log-sqlite"]),
+    (
+        "kontiki",
+        &[
+            "raft-core",
+            "raft-node",
+            "raft-net",
+            "log-memory",
+            "log-file",
+            "log-rocksdb",
+            "log-sqlite",
+        ],
+    ),
     ("harness", &["raft-core", "raft-node"]),
     ("benches", &["kontiki", "log-memory", "log-file", "kontiki-etcd"]),
     ("kontiki-etcd", &["kontiki"]),

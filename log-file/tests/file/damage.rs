@@ -9,7 +9,7 @@ use raft_core::types::{ClusterId, HardState, Identity, NodeId, StoreId, Term};
 use crate::samples::{Sight, entries, id, index, is_deep, kind, look, now, open, sized_entry};
 
 /// Entries in three segments, a vote, an identity, a truncation and a purge; then what `end` says.
-fn disk_with_a_log(end: impl Fn(&mut log_file::FileLog)) -> (SimDisk, Sight) {
+pub fn disk_with_a_log(end: impl Fn(&mut log_file::FileLog)) -> (SimDisk, Sight) {
     let disk = SimDisk::new(3);
     let mut log = open(&disk).expect("a new log");
     let node = NodeId::new(1).expect("not zero");
@@ -36,14 +36,14 @@ fn disk_with_a_log(end: impl Fn(&mut log_file::FileLog)) -> (SimDisk, Sight) {
     (disk, sight)
 }
 
-fn segments(disk: &SimDisk) -> Vec<String> {
+pub fn segments(disk: &SimDisk) -> Vec<String> {
     let mut names = log_file::Disk::list(disk).expect("lists");
     names.retain(|name| name.starts_with("seg-"));
     names.sort();
     names
 }
 
-fn sight_of(disk: &SimDisk) -> Result<Sight, LogError> {
+pub fn sight_of(disk: &SimDisk) -> Result<Sight, LogError> {
     look(&mut open(disk)?)
 }
 
@@ -57,7 +57,7 @@ fn with_flip(disk: &SimDisk, name: &str, at: usize, mask: u8) -> Result<Sight, L
 }
 
 /// How far a file was written to by frames; behind it are zeros.
-fn used_bytes(bytes: &[u8]) -> usize {
+pub fn used_bytes(bytes: &[u8]) -> usize {
     bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
 }
 

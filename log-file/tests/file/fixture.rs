@@ -17,7 +17,7 @@ use raft_core::types::{
 
 use crate::samples::{id, index, look, now, open, sized_entry};
 
-fn frozen_dir() -> PathBuf {
+pub fn frozen_dir() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1")
 }
 

@@ -3,6 +3,7 @@
 mod crash;
 mod damage;
 mod fixture;
+mod inspect;
 mod life;
 mod readers;
 mod routes;

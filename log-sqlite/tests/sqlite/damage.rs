@@ -17,13 +17,13 @@ fn open_with(dir: &Path, checkpoint_bytes: u64) -> Result<SqliteLog, LogError> {
     SqliteLog::open(SqliteLogConfig { checkpoint_bytes, ..SqliteLogConfig::new(dir) })
 }
 
-fn open(dir: &Path) -> Result<SqliteLog, LogError> {
+pub fn open(dir: &Path) -> Result<SqliteLog, LogError> {
     open_with(dir, u64::MAX)
 }
 
 /// A vote, an identity, large entries, a truncation and a purge; then what `end` says. What the
 /// directory holds before the store is dropped is what a kill leaves.
-fn a_log(checkpoint_bytes: u64, end: impl Fn(&mut SqliteLog)) -> (TempDir, Sight) {
+pub fn a_log(checkpoint_bytes: u64, end: impl Fn(&mut SqliteLog)) -> (TempDir, Sight) {
     let dir = tempfile::tempdir().expect("a directory");
     let mut log = open_with(dir.path(), checkpoint_bytes).expect("a new log");
     let node = NodeId::new(1).expect("not zero");
@@ -48,11 +48,11 @@ fn a_log(checkpoint_bytes: u64, end: impl Fn(&mut SqliteLog)) -> (TempDir, Sight
     (copied, sight)
 }
 
-fn close(log: &mut SqliteLog) {
+pub fn close(log: &mut SqliteLog) {
     now(log.close()).expect("closes");
 }
 
-fn bytes(dir: &Path, name: &str) -> Vec<u8> {
+pub fn bytes(dir: &Path, name: &str) -> Vec<u8> {
     std::fs::read(dir.join(name)).expect("it is there")
 }
 

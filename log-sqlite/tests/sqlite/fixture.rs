@@ -16,7 +16,7 @@ use crate::samples::{copy, id, index, look, now, open, sized_entry};
 
 const FROZEN: [&str; 3] = ["log.db", "log.db-wal", "proof"];
 
-fn frozen_dir() -> PathBuf {
+pub fn frozen_dir() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1")
 }
 

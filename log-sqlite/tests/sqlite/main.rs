@@ -3,5 +3,6 @@
 mod crash;
 mod damage;
 mod fixture;
+mod inspect;
 mod life;
 mod samples;

@@ -6,7 +6,7 @@
 
 use alloc::collections::BTreeSet;
 
-use crate::types::{Membership, NodeId};
+use crate::types::{MAX_MEMBERS, Membership, NodeId};
 
 /// What the votes so far amount to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,11 +48,15 @@ pub fn reached_by_majority<T: Ord + Copy>(
     reached.expect("a membership has at least one half")
 }
 
-/// Clusters are small, so comparing each pair beats sorting, and needs no memory.
+/// Clusters are small, so comparing each pair beats sorting. Each voter is asked once.
 fn reached_by_half<T: Ord + Copy>(half: &BTreeSet<NodeId>, value: &impl Fn(NodeId) -> T) -> T {
-    let enough = |mark: T| count(half, |node| value(node) >= mark) >= majority(half.len());
-    let marks = half.iter().map(|node| value(*node)).filter(|mark| enough(*mark));
-    marks.max().expect("the least value is reached by all")
+    let first = half.first().expect("a half has a voter");
+    let mut marks = [value(*first); MAX_MEMBERS];
+    let marks = &mut marks[..half.len()];
+    marks.iter_mut().zip(half).for_each(|(mark, node)| *mark = value(*node));
+    let reach = |mark: T| marks.iter().filter(|other| **other >= mark).count();
+    let enough = |mark: &T| reach(*mark) >= majority(half.len());
+    marks.iter().copied().filter(enough).max().expect("the least value is reached by all")
 }
 
 fn count(half: &BTreeSet<NodeId>, holds: impl Fn(NodeId) -> bool) -> usize {

@@ -88,6 +88,12 @@ struct Draft {
     append: Option<Appended>,
 }
 
+impl Draft {
+    fn is_empty(&self) -> bool {
+        !self.hard_state && self.truncate_after.is_none() && self.append.is_none()
+    }
+}
+
 impl Raft {
     /// A member that starts as a follower from what its store remembers.
     ///
@@ -230,10 +236,10 @@ impl Raft {
 
     /// Issues what was drafted, as one write.
     pub(super) fn issue_write(&mut self, out: &mut Vec<Output>) {
-        let draft = core::mem::take(&mut self.draft);
-        if draft == Draft::default() {
+        if self.draft.is_empty() {
             return;
         }
+        let draft = core::mem::take(&mut self.draft);
         let seq = self.writes.issue(self.log.last());
         out.push(Output::Write(Write {
             seq,

@@ -171,7 +171,7 @@ impl Raft {
         round: Round,
         out: &mut Vec<Output>,
     ) {
-        let last = self.log.last();
+        let (last, commit) = (self.log.last(), self.commit);
         let Role::Leader(leader) = &mut self.role else {
             return self.reject(from, Rejection::Unasked, out);
         };
@@ -186,7 +186,7 @@ impl Raft {
                 return self.reject(from, Rejection::AcknowledgesUnknown, out);
             }
             Verdict::Accepted { matched } => {
-                if peer.on_accepted(matched) {
+                if peer.on_accepted(matched) && matched > commit {
                     self.count_commit(out);
                 }
             }

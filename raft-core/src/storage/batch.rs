@@ -3,6 +3,8 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use serde::{Deserialize, Serialize};
+
 use crate::types::{Entry, EntryId, HardState, LogIndex};
 
 /// The most payload that [`WriteBatch::then`] gathers in one batch, in bytes. A single batch that
@@ -10,7 +12,9 @@ use crate::types::{Entry, EntryId, HardState, LogIndex};
 pub const MAX_BATCH_BYTES: u64 = 4 << 20;
 
 /// Changes that are applied in the order of the fields and become durable together.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+///
+/// Its serde form is for a store's own files.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WriteBatch {
     /// First: the new term and vote.
     pub hard_state: Option<HardState>,
@@ -73,7 +77,20 @@ impl WriteBatch {
     /// truncates below what this one purges or resets to, or appends with a gap), and where the
     /// result would hold more than [`MAX_BATCH_BYTES`].
     pub fn then(self, next: WriteBatch) -> Result<WriteBatch, Box<(WriteBatch, WriteBatch)>> {
-        match self.can_precede(&next) && self.size() + next.size() <= MAX_BATCH_BYTES {
+        let (size, next_size) = (self.size(), next.size());
+        self.then_sized(size, next, next_size)
+    }
+
+    /// Like [`WriteBatch::then`], for who knows the [sizes](WriteBatch::size) of both: whoever
+    /// gathers many small batches in a large one must not count its bytes anew for each.
+    pub fn then_sized(
+        self,
+        size: u64,
+        next: WriteBatch,
+        next_size: u64,
+    ) -> Result<WriteBatch, Box<(WriteBatch, WriteBatch)>> {
+        debug_assert_eq!((size, next_size), (self.size(), next.size()), "sizes that are told");
+        match self.can_precede(&next) && size + next_size <= MAX_BATCH_BYTES {
             true => Ok(self.merged_with(next)),
             false => Err(Box::new((self, next))),
         }

@@ -6,7 +6,7 @@ use core::ops::Range;
 
 use async_trait::async_trait;
 
-use super::LogError;
+use super::{LogError, LogErrorKind, LogOp, Refusal};
 use crate::types::{Entry, EntryId, LogIndex, Term};
 
 /// Where a log begins and ends.
@@ -28,6 +28,24 @@ impl LogBounds {
     /// Whether there is no entry.
     pub fn is_empty(&self) -> bool {
         self.last.index == self.boundary.index
+    }
+
+    /// Judges a range that shall be read: refused if it ends before it starts, and told where it
+    /// begins at or below the boundary or reaches beyond the end. An empty one is sound anywhere.
+    pub fn check_read(&self, range: &Range<LogIndex>) -> Result<(), LogError> {
+        let Range { start, end } = *range;
+        let kind = match () {
+            () if end < start => LogErrorKind::Refused(Refusal::InvertedRange),
+            () if end == start => return Ok(()),
+            () if start <= self.boundary.index => {
+                LogErrorKind::Compacted { boundary: self.boundary }
+            }
+            () if end > self.last.index.next() => {
+                LogErrorKind::Unavailable { last: self.last.index }
+            }
+            () => return Ok(()),
+        };
+        Err(LogError::new(LogOp::Read, kind))
     }
 
     /// Whether there is neither an entry nor a boundary: a store that was never bootstrapped.

@@ -4,7 +4,7 @@
 //! [`LogStore`] keeps entries. [`Store`] is a type that is both, and adds two verbs with defaults:
 //! [`Store::write`], a whole batch at once, and [`Store::recover`], what a restarting member must
 //! know. For changes the engine calls only `save_identity` and `write`. [`Split`] makes one store
-//! of two.
+//! of two. [`Inspect`] is for people: a look at a log that changes nothing.
 //!
 //! The promises are numbered P1... in `docs/laws.md`; the documentation of each verb cites its own.
 //! One task owns a store and calls its mutating verbs one after another, so a store needs no lock
@@ -15,6 +15,7 @@ mod batch;
 mod error;
 mod gate;
 mod info;
+mod inspect;
 mod log_store;
 pub mod record;
 mod recovered;
@@ -26,6 +27,7 @@ pub use batch::{MAX_BATCH_BYTES, WriteBatch};
 pub use error::{LogError, LogErrorKind, LogOp, Refusal};
 pub use gate::{Gate, Plan, check_identity};
 pub use info::{Detects, Durability, StoreInfo};
+pub use inspect::{Inspect, Sight};
 pub use log_store::{LogBounds, LogReader, LogStore};
 pub use recovered::{Recovered, Tail};
 pub use split::Split;

@@ -47,7 +47,9 @@ impl EntryKind {
 }
 
 /// One entry of the log: its name, its kind and its bytes.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+///
+/// Its serde form is for a store's own files. What travels between members is specified apart.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Entry {
     /// Term and index.
     pub id: EntryId,

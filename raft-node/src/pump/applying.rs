@@ -61,13 +61,14 @@ impl<C: Clients> Pump<C> {
         }
         let (first, last) = (self.applying.applied.next(), self.applying.applicable);
         let max_bytes = self.limits.apply_bytes;
-        match self.tail.read(first, last, max_bytes) {
-            Some(entries) => self.apply(&entries, errands),
-            None => {
-                self.applying.fetching = true;
-                self.fetch(Purpose::Apply, first, last, max_bytes, errands);
-            }
-        }
+        let Some(entries) = self.tail.read(first, last, max_bytes) else {
+            self.applying.fetching = true;
+            return self.fetch(Purpose::Apply, first, last, max_bytes, errands);
+        };
+        let upto = first.plus(entries.len() as u64).prev();
+        let mut commands = Vec::with_capacity(entries.len());
+        commands.extend(entries.filter_map(command));
+        self.apply(first, upto, commands, errands);
     }
 
     /// Entries for the machine came from the store.
@@ -78,23 +79,26 @@ impl<C: Clients> Pump<C> {
     ) {
         self.applying.fetching = false;
         match result {
-            Ok(entries) => self.apply(&entries, errands),
+            Ok(entries) => {
+                let Some(last) = entries.last() else { return };
+                let (first, upto) = (entries[0].id.index, last.id.index);
+                self.apply(first, upto, entries.iter().filter_map(command).collect(), errands);
+            }
             Err(error) => self.stop(StopReason::Store(error), errands),
         }
     }
 
     /// Committed entries are never cut, so what was read is what is committed.
-    fn apply(&mut self, entries: &[Entry], errands: &mut Errands<C>) {
-        let Some(last) = entries.last() else { return };
-        let (first, upto) = (entries[0].id.index, last.id.index);
+    fn apply(
+        &mut self,
+        first: LogIndex,
+        upto: LogIndex,
+        commands: Vec<Committed>,
+        errands: &mut Errands<C>,
+    ) {
         assert_eq!(first, self.applying.applied.next(), "L8: entries are applied in order, once");
-        let commands: Vec<Committed> = entries.iter().filter_map(command).collect();
         let careless = planted!(self, LostAnsweredAsDone);
-        let stands = |id: EntryId| {
-            let at = id.index.get().checked_sub(first.get());
-            let entry = at.and_then(|at| entries.get(at as usize));
-            entry.is_some_and(|entry| entry.id == id || careless)
-        };
+        let stands = |id: EntryId| careless || stands_among(&commands, id);
         let claims = self.proposals.claim(&commands, stands, upto, &mut errands.failed);
         self.counters.applied += commands.len() as u64;
         self.applying.claimed = upto;
@@ -103,6 +107,12 @@ impl<C: Clients> Pump<C> {
         }
         errands.apply = Some(ApplyBatch { commands, claims, upto });
     }
+}
+
+/// Whether this very command is among those that are applied.
+fn stands_among(commands: &[Committed], id: EntryId) -> bool {
+    let at = commands.binary_search_by_key(&id.index, |command| command.id.index);
+    at.is_ok_and(|at| commands[at].id == id)
 }
 
 fn command(entry: &Entry) -> Option<Committed> {

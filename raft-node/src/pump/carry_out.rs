@@ -17,15 +17,18 @@ impl<C: Clients> Pump<C> {
     /// Steps the core, and carries out all that follows from it.
     pub(super) fn step(&mut self, input: Input, errands: &mut Errands<C>) {
         self.queue(input);
-        while let Some(output) = self.todo.pop_front() {
+        let mut at = 0;
+        while let Some(next) = self.todo.get_mut(at) {
+            let output = std::mem::replace(next, Output::Stop);
+            at += 1;
             self.carry_out(output, errands);
         }
+        self.todo.clear();
     }
 
     /// Steps the core; its outputs wait for their turn.
     pub(super) fn queue(&mut self, input: Input) {
-        self.raft.step(input, &mut self.stepped);
-        self.todo.extend(self.stepped.drain(..));
+        self.raft.step(input, &mut self.todo);
     }
 
     fn carry_out(&mut self, output: Output, errands: &mut Errands<C>) {
@@ -85,8 +88,11 @@ impl<C: Clients> Pump<C> {
                 vec![Entry::new(span.last_id(), EntryKind::Membership, payload)]
             }
             Source::Append => {
-                let entries = std::mem::take(&mut self.payloads.append);
-                entries.into_iter().filter(|entry| entry.id.index >= span.first()).collect()
+                let mut entries = std::mem::take(&mut self.payloads.append);
+                if entries.first().is_some_and(|entry| entry.id.index < span.first()) {
+                    entries.retain(|entry| entry.id.index >= span.first());
+                }
+                entries
             }
             Source::Proposals => {
                 self.settle_round(&span, errands);
@@ -104,7 +110,8 @@ impl<C: Clients> Pump<C> {
     fn settle_round(&mut self, span: &LogSpan, errands: &mut Errands<C>) {
         let (term, mut index) = (span.last_id().term, span.first());
         let deadline = self.now + self.limits.proposal_ticks;
-        for section in std::mem::take(&mut self.round.sections) {
+        let mut sections = std::mem::take(&mut self.round.sections);
+        for section in sections.drain(..) {
             let first = EntryId::new(term, index);
             match section {
                 Section::Own { group, count } => {
@@ -118,6 +125,7 @@ impl<C: Clients> Pump<C> {
                 }
             }
         }
+        self.round.sections = sections;
     }
 
     /// This member led when the round's proposals came, and does no more.

@@ -11,7 +11,7 @@ use raft_core::types::{Entry, LogIndex, NodeId};
 
 use super::event::{Clients, Errands, Fetch, FetchId};
 use super::planted::planted;
-use super::tail_cache::begin_span;
+use super::tail_cache::{begin_span, run_into_span};
 use super::{Pump, StopReason};
 use crate::Content;
 
@@ -73,29 +73,45 @@ impl<C: Clients> Pump<C> {
     ) {
         let span = message.span().expect("an append has a span");
         let (first, last, max_bytes) = (span.first(), span.last(), self.limits.append_bytes);
-        match self.tail.read(first, last, max_bytes) {
-            Some(entries) => self.send_fetched(to, message, send, entries, errands),
-            None => {
-                let purpose = Purpose::Send { to, message, send };
-                self.fetch(purpose, first, last, max_bytes, errands);
-            }
-        }
+        let Some(entries) = self.tail.read(first, last, max_bytes) else {
+            let purpose = Purpose::Send { to, message, send };
+            return self.fetch(purpose, first, last, max_bytes, errands);
+        };
+        let entries: Vec<Entry> = entries.cloned().collect();
+        let stands = run_into_span(&entries[0], &entries[entries.len() - 1], span);
+        self.send_found(to, message, send, entries, stands, errands);
     }
 
+    /// Entries for a peer came from the store.
     fn send_fetched(
+        &mut self,
+        to: NodeId,
+        message: Message,
+        send: SendId,
+        entries: Vec<Entry>,
+        errands: &mut Errands<C>,
+    ) {
+        let span = message.span().expect("an append has a span");
+        let stands = !entries.is_empty() && begin_span(&entries, span);
+        self.send_found(to, message, send, entries, stands, errands);
+    }
+
+    /// Sends entries if they are those of the message.
+    fn send_found(
         &mut self,
         to: NodeId,
         mut message: Message,
         send: SendId,
         entries: Vec<Entry>,
+        stands: bool,
         errands: &mut Errands<C>,
     ) {
         let Body::Append { span, .. } = &mut message.body else { return };
-        let stands = begin_span(&entries, span) || planted!(self, RewrittenEntriesSent);
-        if entries.is_empty() || !stands {
+        let stands = stands || planted!(self, RewrittenEntriesSent);
+        let (true, Some(last)) = (stands, entries.last()) else {
             return self.queue(Input::NotSent { to, send, why: NotSent::Rewritten });
-        }
-        let upto = entries[entries.len() - 1].id.index;
+        };
+        let upto = last.id.index;
         let bytes = entries.iter().map(Entry::size).sum();
         if upto < span.last() {
             *span = span.up_to(upto);

@@ -21,6 +21,8 @@ pub(super) struct GroupCommit {
 #[derive(Debug)]
 struct Group {
     batch: WriteBatch,
+    /// The batch's payload bytes, so that merging does not count them anew each time.
+    bytes: u64,
     sealed: Sealed,
 }
 
@@ -42,15 +44,20 @@ impl GroupCommit {
             self.lower_to(cut);
         }
         let sealed = Sealed { upto: seq, end };
+        let bytes = batch.size();
         let Some(last) = self.waiting.back_mut() else {
-            return self.waiting.push_back(Group { batch, sealed });
+            return self.waiting.push_back(Group { batch, bytes, sealed });
         };
-        match std::mem::take(&mut last.batch).then(batch) {
-            Ok(merged) => *last = Group { batch: merged, sealed },
+        let cuts = batch.truncate_after.is_some();
+        match std::mem::take(&mut last.batch).then_sized(last.bytes, batch, bytes) {
+            Ok(merged) => {
+                let bytes = if cuts { merged.size() } else { last.bytes + bytes };
+                *last = Group { batch: merged, bytes, sealed };
+            }
             Err(both) => {
                 let (first, second) = *both;
                 last.batch = first;
-                self.waiting.push_back(Group { batch: second, sealed });
+                self.waiting.push_back(Group { batch: second, bytes, sealed });
             }
         }
     }
@@ -66,14 +73,14 @@ impl GroupCommit {
         }
     }
 
-    /// The next write, if the store is idle and there is one.
-    pub(super) fn start(&mut self) -> Option<WriteBatch> {
+    /// The next write and its payload bytes, if the store is idle and there is one.
+    pub(super) fn start(&mut self) -> Option<(WriteBatch, u64)> {
         if self.in_flight.is_some() {
             return None;
         }
         let group = self.waiting.pop_front()?;
         self.in_flight = Some(group.sealed);
-        Some(group.batch)
+        Some((group.batch, group.bytes))
     }
 
     /// The write in flight is done; the newest write that it carried.
@@ -107,12 +114,12 @@ mod tests {
         for seq in 1..=4 {
             writes.push(WriteSeq(seq), append(seq), LogIndex::new(seq));
             if seq == 1 {
-                assert_eq!(writes.start().map(|batch| batch.append.len()), Some(1));
+                assert_eq!(writes.start().map(|(batch, _)| batch.append.len()), Some(1));
             }
         }
         assert_eq!(writes.start(), None, "one write at a time");
         assert_eq!(writes.finish(), WriteSeq(1));
-        assert_eq!(writes.start().map(|batch| batch.append.len()), Some(3));
+        assert_eq!(writes.start().map(|(batch, _)| batch.append.len()), Some(3));
         assert_eq!(writes.finish(), WriteSeq(4));
         assert_eq!(writes.written(), LogIndex::new(4));
     }

@@ -19,8 +19,8 @@ pub struct Limits {
     pub apply_bytes: u64,
     /// The most commands in one forward. 4,096.
     pub forward_commands: usize,
-    /// The payload bytes of recent entries kept in memory, so that neither peers nor the machine
-    /// need the store. Entries that are not written yet come on top. 32 MiB.
+    /// The memory that recent entries may take, payloads and what surrounds them, so that neither
+    /// peers nor the machine need the store. Entries that are not written yet come on top. 32 MiB.
     pub tail_bytes: u64,
     /// The most bytes that peers may have delivered and this member has not taken up. 64 MiB.
     pub inbound_bytes: u64,

@@ -32,8 +32,6 @@ mod proposals;
 mod reads;
 mod tail_cache;
 
-use std::collections::VecDeque;
-
 use bytes::Bytes;
 use raft_core::consensus::{Config, Input, Output, Raft, RoleName, Start, Status};
 use raft_core::types::{Entry, Identity, LogIndex, NodeId};
@@ -76,9 +74,8 @@ pub struct Pump<C: Clients> {
     round: Round<C>,
     /// The payloads that the core's next outputs may name.
     payloads: Payloads,
-    /// Outputs that are yet to be carried out, and the list that the core fills.
-    todo: VecDeque<Output>,
-    stepped: Vec<Output>,
+    /// The core's outputs of one step, and of the steps that followed from carrying them out.
+    todo: Vec<Output>,
     /// A bug to run with, for tests of the tests.
     #[cfg(feature = "mutants")]
     planted: Option<PumpBug>,
@@ -89,6 +86,15 @@ pub struct Pump<C: Clients> {
 struct Round<C: Clients> {
     commands: Vec<Bytes>,
     sections: Vec<Section<C>>,
+}
+
+impl<C: Clients> Round<C> {
+    fn add(&mut self, commands: Vec<Bytes>) {
+        match self.commands.is_empty() {
+            true => self.commands = commands,
+            false => self.commands.extend(commands),
+        }
+    }
 }
 
 /// Consecutive commands of one origin.
@@ -130,8 +136,7 @@ impl<C: Clients> Pump<C> {
             ended: false,
             round: Round { commands: Vec::new(), sections: Vec::new() },
             payloads: Payloads::default(),
-            todo: VecDeque::new(),
-            stepped: Vec::new(),
+            todo: Vec::new(),
             #[cfg(feature = "mutants")]
             planted: None,
             limits,
@@ -233,7 +238,7 @@ impl<C: Clients> Pump<C> {
         match (standing.role, standing.leader) {
             (RoleName::Leader, _) => {
                 self.round.sections.push(Section::Own { group, count: commands.len() });
-                self.round.commands.extend(commands);
+                self.round.add(commands);
             }
             (_, Some(leader)) => self.forward(leader, commands, group, errands),
             (_, None) => {
@@ -285,7 +290,7 @@ impl<C: Clients> Pump<C> {
             let answer = forwarding::answer(&forward, None);
             let count = forward.commands.len();
             self.round.sections.push(Section::Forwarded { from, answer, count });
-            self.round.commands.extend(forward.commands);
+            self.round.add(forward.commands);
         }
     }
 
@@ -348,11 +353,11 @@ impl<C: Clients> Pump<C> {
     }
 
     fn write_more(&mut self, errands: &mut Errands<C>) {
-        let Some(mut batch) = self.writes.start() else { return };
+        let Some((mut batch, bytes)) = self.writes.start() else { return };
         batch.commit_hint = Some(self.raft.commit());
         self.counters.writes += 1;
         self.counters.entries_written += batch.append.len() as u64;
-        self.counters.bytes_written += batch.size();
+        self.counters.bytes_written += bytes;
         errands.write = Some(batch);
     }
 

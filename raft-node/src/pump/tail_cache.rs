@@ -4,8 +4,12 @@
 //! that are not written yet stay whatever the limit says, since nobody else has them.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
-use raft_core::types::{Entry, LogIndex, LogSpan};
+use raft_core::types::{Entry, EntryId, LogIndex, LogSpan};
+
+/// What an entry takes besides its payload.
+const ENTRY_BYTES: u64 = size_of::<Entry>() as u64;
 
 /// A run of entries that ends with the log's last.
 #[derive(Debug)]
@@ -38,7 +42,7 @@ impl TailCache {
         }
         self.bytes += entries.iter().map(Entry::size).sum::<u64>();
         self.entries.extend(entries.iter().cloned());
-        while self.bytes > self.limit
+        while self.memory() > self.limit
             && let Some(first) = self.entries.front()
             && first.id.index <= written
         {
@@ -48,27 +52,39 @@ impl TailCache {
     }
 
     /// The entries from `first` to `last`, as many as fit in `max_bytes`, but at least one; `None`
-    /// if
-    /// `first` is not here.
+    /// if `first` is not here.
     pub(super) fn read(
         &self,
         first: LogIndex,
         last: LogIndex,
         max_bytes: u64,
-    ) -> Option<Vec<Entry>> {
+    ) -> Option<impl ExactSizeIterator<Item = &Entry>> {
         let start = self.entries.front()?.id.index;
         if first < start || last < first || self.entries.back()?.id.index < first {
             return None;
         }
         let skip = first.since(start) as usize;
-        let wanted = last.since(first) as usize + 1;
+        let end = self.entries.len().min(last.since(start) as usize + 1);
+        let fitting = match self.bytes <= max_bytes {
+            true => end - skip,
+            false => self.fitting(skip..end, max_bytes),
+        };
+        Some(self.entries.range(skip..skip + fitting))
+    }
+
+    /// How many entries of a range that is not empty fit; at least one.
+    fn fitting(&self, range: Range<usize>, max_bytes: u64) -> usize {
         let mut bytes = 0;
         let fits = |entry: &&Entry| {
-            let is_first = bytes == 0 && entry.id.index == first;
             bytes += entry.size();
-            is_first || bytes <= max_bytes
+            bytes <= max_bytes
         };
-        Some(self.entries.range(skip..).take(wanted).take_while(fits).cloned().collect())
+        self.entries.range(range).take_while(fits).count().max(1)
+    }
+
+    /// About how much memory all of it takes: many entries without a payload are not for free.
+    fn memory(&self) -> u64 {
+        self.bytes + self.entries.len() as u64 * ENTRY_BYTES
     }
 
     /// The payload bytes held.
@@ -79,18 +95,29 @@ impl TailCache {
 
 /// Whether entries are the first ones of a span.
 pub(super) fn begin_span(entries: &[Entry], span: &LogSpan) -> bool {
-    let mut index = span.first();
-    entries.iter().all(|entry| {
-        let expected = index;
-        index = index.next();
-        entry.id.index == expected && span.term_at(expected) == Some(entry.id.term)
-    })
+    let mut runs = span.runs().peekable();
+    let mut expected = EntryId::new(span.prev().term, span.first());
+    entries.len() as u64 <= span.len()
+        && entries.iter().all(|entry| {
+            if let Some(run) = runs.next_if(|run| run.first == expected.index) {
+                expected.term = run.term;
+            }
+            let is_it = entry.id == expected;
+            expected.index = expected.index.next();
+            is_it
+        })
+}
+
+/// Whether entries that follow each other in one log are the first ones of a span: equal ids mean
+/// equal logs up to them (law L3), so the last one tells for all.
+pub(super) fn run_into_span(first: &Entry, last: &Entry, span: &LogSpan) -> bool {
+    first.id.index == span.first() && span.term_at(last.id.index) == Some(last.id.term)
 }
 
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use raft_core::types::{EntryId, EntryKind, Term};
+    use raft_core::types::{EntryKind, Term, TermRun};
 
     use super::*;
 
@@ -99,17 +126,24 @@ mod tests {
         Entry::new(id, EntryKind::Command, Bytes::from(vec![0; size]))
     }
 
-    fn indexes(entries: Option<Vec<Entry>>) -> Option<Vec<u64>> {
-        Some(entries?.iter().map(|entry| entry.id.index.get()).collect())
+    fn read(tail: &TailCache, first: u64, last: u64, max_bytes: u64) -> Option<Vec<u64>> {
+        let entries = tail.read(LogIndex::new(first), LogIndex::new(last), max_bytes)?;
+        Some(entries.map(|entry| entry.id.index.get()).collect())
     }
 
-    fn read(tail: &TailCache, first: u64, last: u64, max_bytes: u64) -> Option<Vec<u64>> {
-        indexes(tail.read(LogIndex::new(first), LogIndex::new(last), max_bytes))
+    #[test]
+    fn entries_without_a_payload_make_room_too() {
+        let mut tail = TailCache::new(10 * ENTRY_BYTES);
+        for index in 1..=1000 {
+            tail.push(&[entry(index, 0)], LogIndex::new(index - 1));
+        }
+        assert_eq!(read(&tail, 990, 1000, 100), None);
+        assert_eq!(read(&tail, 991, 1000, 100).map(|read| read.len()), Some(10));
     }
 
     #[test]
     fn entries_that_are_not_written_stay() {
-        let mut tail = TailCache::new(10);
+        let mut tail = TailCache::new(10 + 2 * ENTRY_BYTES);
         tail.push(&[entry(1, 8), entry(2, 8), entry(3, 8)], LogIndex::new(0));
         assert_eq!(read(&tail, 1, 3, 100), Some(vec![1, 2, 3]));
         tail.push(&[entry(4, 8)], LogIndex::new(2));
@@ -120,11 +154,30 @@ mod tests {
 
     #[test]
     fn a_read_gives_at_least_one_and_no_more_than_fits() {
-        let mut tail = TailCache::new(100);
+        let mut tail = TailCache::new(1000);
         tail.push(&[entry(1, 8), entry(2, 8), entry(3, 0)], LogIndex::new(0));
         assert_eq!(read(&tail, 1, 3, 0), Some(vec![1]));
         assert_eq!(read(&tail, 1, 3, 15), Some(vec![1]));
         assert_eq!(read(&tail, 1, 3, 16), Some(vec![1, 2, 3]));
         assert_eq!(read(&tail, 4, 4, 16), None);
+    }
+
+    #[test]
+    fn entries_are_those_of_a_span_only_one_by_one() {
+        let id = |index, term| EntryId::new(Term::new(term), LogIndex::new(index));
+        let run = |first, term| TermRun { first: LogIndex::new(first), term: Term::new(term) };
+        let span = LogSpan::new(id(4, 1), [run(5, 1), run(7, 3)], LogIndex::new(8));
+        let span = span.expect("sound");
+        let entries = |ids: &[(u64, u64)]| -> Vec<Entry> {
+            let entry = |(index, term)| Entry::new(id(index, term), EntryKind::Noop, Bytes::new());
+            ids.iter().copied().map(entry).collect()
+        };
+        let whole = [(5, 1), (6, 1), (7, 3), (8, 3)];
+        assert!((0..=4).all(|count| begin_span(&entries(&whole[..count]), &span)));
+        for wrong in [&[(6, 1)][..], &[(5, 1), (7, 3)], &[(5, 1), (6, 1), (7, 1)], &[(5, 3)]] {
+            assert!(!begin_span(&entries(wrong), &span), "{wrong:?}");
+        }
+        let longer = [&whole[..], &[(9, 3)]].concat();
+        assert!(!begin_span(&entries(&longer), &span));
     }
 }

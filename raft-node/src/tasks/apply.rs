@@ -5,12 +5,12 @@ use std::sync::Arc;
 use raft_core::types::LogIndex;
 use tokio::task::yield_now;
 
-use crate::StateMachine;
 use crate::desk::Desk;
 use crate::pump::Event;
 use crate::runner::{MachineWork, apply_batch, serve_reads};
 use crate::shared::Shared;
 use crate::waiters::ReadGroup;
+use crate::{Replies, StateMachine};
 
 /// Works until the desk is closed.
 pub(crate) async fn run(
@@ -18,11 +18,11 @@ pub(crate) async fn run(
     desk: Arc<Desk<MachineWork>>,
     shared: Arc<Shared>,
 ) {
-    let mut wakers = Vec::new();
+    let (mut replies, mut wakers) = (Replies::default(), Vec::new());
     while let Some(work) = desk.take().await {
         match work {
             MachineWork::Apply(batch) => {
-                apply_batch(machine.as_mut(), batch, &shared, &mut wakers);
+                apply_batch(machine.as_mut(), batch, &shared, &mut replies, &mut wakers);
                 shared.post(Event::Applied);
             }
             MachineWork::Serve(group, index) => {

@@ -1,0 +1,174 @@
+//! Measures what BENCHMARKS.md shows, and puts the tables into it.
+//!
+//! `run` takes all figures, a file of JSON for each; `write` puts the tables of such files between
+//! the markers of a document. Figures are never copied by hand.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use benches::show::{fill_in, markdown, plots_of};
+use benches::{BenchError, Report};
+use clap::{Parser, Subcommand};
+
+/// The measurements of a whole run: a name, and what the tool is asked.
+const MEASUREMENTS: [(&str, &[&str]); 6] = [
+    ("log", &["log", "--seconds", "60", "--clients", "1,16,256"]),
+    ("log-batches", &["log", "--seconds", "60", "--batch", "64", "--clients", "1"]),
+    ("log-sizes", &["log", "--seconds", "90", "--size", "64,1k,4k,64k", "--clients", "1"]),
+    ("verbs", &["log", "--verbs", "--seconds", "20", "--clients", "1"]),
+    ("commit", &["commit", "--seconds", "90", "--clients", "1,64,1024"]),
+    ("processes", &["commit", "--processes", "--seconds", "60", "--clients", "1,64,1000"]),
+];
+
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Take all figures with the tool, and with the program `peers` if it was built.
+    Run {
+        /// Where the JSON and the pages go.
+        #[arg(long, value_name = "DIR", default_value = "results")]
+        into: PathBuf,
+        /// The directory whose disk is measured.
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        dir: PathBuf,
+        /// Multiply all times, for a first look.
+        #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+        times: f64,
+    },
+    /// Put the tables of these files between the markers of a document.
+    Write {
+        /// The document.
+        document: PathBuf,
+        /// The files, each named after its marker: `log.json` fills `<!-- begin log -->`.
+        #[arg(required = true)]
+        results: Vec<PathBuf>,
+    },
+    /// Draw the plots of a file, as SVG files beside it.
+    Plot {
+        /// The files.
+        #[arg(required = true)]
+        results: Vec<PathBuf>,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().what {
+        What::Run { into, dir, times } => run(&into, &dir, times),
+        What::Write { document, results } => write(&document, &results),
+        What::Plot { results } => results.iter().try_for_each(|file| plot(file)),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}\n  {}", error.advice());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(into: &Path, dir: &Path, times: f64) -> Result<(), BenchError> {
+    std::fs::create_dir_all(into).map_err(|error| BenchError::of_path("making", into, error))?;
+    let tool = beside_this("kontiki").ok_or_else(|| {
+        BenchError::options(
+            "the tool was not built",
+            "cargo build --release --package kontiki-cli --features sqlite",
+        )
+    })?;
+    for (name, words) in MEASUREMENTS {
+        let mut command = Command::new(&tool);
+        command.arg("bench").args(scaled(words, times)).arg("--dir").arg(dir);
+        call(command, into, name)?;
+    }
+    match beside_this("peers") {
+        Some(program) => {
+            let mut command = Command::new(program);
+            let seconds = ((60.0 * times) as u64).max(1).to_string();
+            command.arg("--seconds").arg(seconds).arg("--dir").arg(dir);
+            call(command, into, "peers")
+        }
+        None => {
+            eprintln!("left out: peers (cargo build --release --package benches --features peers)");
+            Ok(())
+        }
+    }
+}
+
+/// The same words, with the number after `--seconds` multiplied.
+fn scaled(words: &[&str], times: f64) -> Vec<String> {
+    let mut scaled: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+    for place in 1..scaled.len() {
+        if let (true, Ok(seconds)) = (words[place - 1] == "--seconds", words[place].parse::<f64>())
+        {
+            scaled[place] = (seconds * times).to_string();
+        }
+    }
+    scaled
+}
+
+fn call(mut command: Command, into: &Path, name: &str) -> Result<(), BenchError> {
+    let file = |ending: &str| into.join(format!("{name}.{ending}"));
+    command.arg("--json").arg(file("json")).arg("--html").arg(file("html"));
+    eprintln!("measuring {name}");
+    let status = command.status();
+    let status = status.map_err(|error| BenchError::failed(format!("measuring {name}"), error))?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(BenchError::failed(format!("measuring {name}"), status.to_string())),
+    }
+}
+
+fn write(document: &Path, results: &[PathBuf]) -> Result<(), BenchError> {
+    let mut text = read(document)?;
+    for path in results {
+        let name = path.file_stem().map(|name| name.to_string_lossy()).unwrap_or_default();
+        text = fill_in(&text, &name, &markdown(&report(path)?)).ok_or_else(|| {
+            let markers = format!("<!-- begin {name} --> and <!-- end {name} -->");
+            BenchError::options(
+                format!("{} has no place for {name}", document.display()),
+                format!("put the lines {markers} where the tables belong"),
+            )
+        })?;
+    }
+    put(document, &text)
+}
+
+fn plot(path: &Path) -> Result<(), BenchError> {
+    for (place, svg) in plots_of(&report(path)?)?.iter().enumerate() {
+        put(&path.with_extension(format!("{place}.svg")), svg)?;
+    }
+    Ok(())
+}
+
+fn report(path: &Path) -> Result<Report, BenchError> {
+    let report = serde_json::from_str(&read(path)?);
+    report.map_err(|error| BenchError::failed(format!("reading {}", path.display()), error))
+}
+
+fn read(path: &Path) -> Result<String, BenchError> {
+    std::fs::read_to_string(path).map_err(|error| BenchError::of_path("reading", path, error))
+}
+
+fn put(path: &Path, text: &str) -> Result<(), BenchError> {
+    std::fs::write(path, text).map_err(|error| BenchError::of_path("writing", path, error))
+}
+
+fn beside_this(name: &str) -> Option<PathBuf> {
+    let program = std::env::current_exe().ok()?.with_file_name(name);
+    program.is_file().then_some(program)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_first_look_takes_less_time() {
+        let words = scaled(&["log", "--seconds", "60", "--clients", "1"], 0.1);
+        assert_eq!(words, ["log", "--seconds", "6", "--clients", "1"]);
+    }
+}

@@ -1,0 +1,279 @@
+//! A whole cluster in one process: real members on real logs, and clients of their leader.
+//!
+//! All members of one cluster share a runtime, which runs only while it is measured, and a disk.
+//! Absent: the network; see `etcd` for members that are processes.
+
+mod clients;
+mod counted;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use kontiki::{
+    Committed, InProcessNetwork, Membership, Node, NodeConfig, NodeId, Replies, StateMachine,
+};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+pub use clients::{Proposer, run_clients};
+use counted::{Counted, Counts};
+
+use crate::lane::{Lane, Role, Stop, Subject, Tally};
+use crate::log::open;
+use crate::meter::Spent;
+use crate::{BenchError, Place, Workload, incompressible};
+
+/// A member keeps its whole log today, so a cluster is replaced by a new one once it holds this
+/// many bytes, an entry without payload counting as [`BARE_ENTRY_BYTES`].
+const RENEWED_AT_BYTES: u64 = 256 << 20;
+
+/// What an entry takes in memory beside its payload, about.
+const BARE_ENTRY_BYTES: u64 = 100;
+
+/// How long a cluster may take to have a leader.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Answers every command with nothing: what is measured is the log and the way to it.
+struct Nothing;
+
+impl StateMachine for Nothing {
+    fn apply(&mut self, commands: &[Committed], replies: &mut Replies) {
+        commands.iter().for_each(|_| replies.push(Bytes::new()));
+    }
+
+    fn read(&self, _query: &[u8]) -> Bytes {
+        Bytes::new()
+    }
+
+    fn is_cheap(&self) -> bool {
+        true
+    }
+}
+
+/// How a cluster in one process is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterPlan {
+    /// What the members keep their logs in.
+    pub backend: String,
+    /// How many there are.
+    pub members: u64,
+    /// The threads of the runtime; one means tokio's runtime of a single thread.
+    pub workers: usize,
+}
+
+/// A running cluster on a runtime of its own.
+pub struct Cluster {
+    nodes: Vec<Node>,
+    leader: Node,
+    counts: Arc<Counts>,
+    runtime: Runtime,
+    /// Last, so that it goes once nobody writes there.
+    _files: TempDir,
+}
+
+impl Cluster {
+    /// Starts the members, each on a new log, and waits until one leads.
+    pub fn start(plan: &ClusterPlan, place: &Place) -> Result<Cluster, BenchError> {
+        let runtime = runtime(plan.workers)?;
+        let (files, counts) = (place.room()?, Arc::new(Counts::default()));
+        let nodes = runtime.block_on(start_members(plan, &files, &counts))?;
+        let leader = runtime.block_on(find_leader(&nodes))?;
+        Ok(Cluster { nodes, leader, counts, runtime, _files: files })
+    }
+
+    /// Has clients propose for this long.
+    pub fn commit(&self, workload: &Workload, time: Duration) -> Tally {
+        let command = Bytes::from(incompressible(workload.size));
+        let (writes, entries) = self.counts.read();
+        let before = Spent::now();
+        let leader = self.leader.clone();
+        let mut tally = self.runtime.block_on(run_clients(leader, command, workload, time));
+        tally.spent = Spent::now() - before;
+        if workload.rate.is_some() {
+            // The generator of arrivals looks at the clock all the time.
+            tally.spent.cpu = Duration::ZERO;
+        }
+        let (more_writes, more_entries) = self.counts.read();
+        (tally.writes, tally.written_entries) = (more_writes - writes, more_entries - entries);
+        tally
+    }
+
+    /// Makes sure that somebody leads after a pause.
+    fn settle(&mut self) -> Result<(), BenchError> {
+        self.leader = self.runtime.block_on(find_leader(&self.nodes))?;
+        Ok(())
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.runtime.block_on(async {
+            for node in &self.nodes {
+                node.shutdown().await;
+            }
+        });
+    }
+}
+
+impl Proposer for Node {
+    async fn propose(&self, command: Bytes) -> bool {
+        Node::propose(self, command).await.is_ok()
+    }
+
+    async fn propose_many(&self, command: Bytes, count: u64) -> u64 {
+        let commands = (0..count).map(|_| command.clone());
+        let answers = Node::propose_many(self, commands).await;
+        answers.iter().filter(|answer| answer.is_ok()).count() as u64
+    }
+}
+
+/// A cluster under a workload; a new one takes its place when its logs have become long.
+pub struct ClusterLane<'a> {
+    plan: ClusterPlan,
+    place: &'a Place,
+    workload: Workload,
+    cluster: Option<Cluster>,
+    subject: Subject,
+    held_bytes: u64,
+}
+
+impl<'a> ClusterLane<'a> {
+    /// A cluster for this workload.
+    pub fn new(
+        plan: &ClusterPlan,
+        place: &'a Place,
+        workload: &Workload,
+    ) -> Result<ClusterLane<'a>, BenchError> {
+        let cluster = Cluster::start(plan, place)?;
+        let store = cluster.leader.status().store.clone();
+        let subject = Subject {
+            role: Role::Store,
+            name: match plan.workers {
+                0 | 1 => plan.backend.clone(),
+                many => format!("{}, {many} workers", plan.backend),
+            },
+            durability: store.durability.to_string(),
+            sync_verb: store.sync_verb.to_string(),
+            members: plan.members,
+        };
+        let (plan, workload, cluster) = (plan.clone(), workload.clone(), Some(cluster));
+        Ok(ClusterLane { plan, place, workload, cluster, subject, held_bytes: 0 })
+    }
+
+    fn cluster(&mut self) -> Result<&mut Cluster, BenchError> {
+        if self.held_bytes > RENEWED_AT_BYTES {
+            // The old one goes first: both together would be twice the memory.
+            self.cluster = None;
+            self.held_bytes = 0;
+        }
+        let new = || Cluster::start(&self.plan, self.place);
+        let cluster = self.cluster.take().map_or_else(new, Ok)?;
+        Ok(self.cluster.insert(cluster))
+    }
+}
+
+impl Lane for ClusterLane<'_> {
+    fn subject(&self) -> Subject {
+        self.subject.clone()
+    }
+
+    fn turn(&mut self, time: Duration, _stop: &Stop) -> Result<Tally, BenchError> {
+        let workload = self.workload.clone();
+        let cluster = self.cluster()?;
+        cluster.settle()?;
+        let tally = cluster.commit(&workload, time);
+        self.held_bytes += tally.entries * (workload.size as u64 + BARE_ENTRY_BYTES);
+        match tally.samples.is_empty() && tally.failures > 0 {
+            true => Err(BenchError::failed(
+                format!("proposing to the cluster on {} logs", self.plan.backend),
+                "no proposal was answered; its log may have failed",
+            )),
+            false => Ok(tally),
+        }
+    }
+}
+
+/// A runtime with so many threads; of one thread, everything runs on the caller's.
+pub fn runtime(workers: usize) -> Result<Runtime, BenchError> {
+    let built = match workers {
+        0 | 1 => tokio::runtime::Builder::new_current_thread().enable_all().build(),
+        many => {
+            tokio::runtime::Builder::new_multi_thread().worker_threads(many).enable_all().build()
+        }
+    };
+    built.map_err(|error| BenchError::failed("starting a runtime", error))
+}
+
+async fn start_members(
+    plan: &ClusterPlan,
+    files: &TempDir,
+    counts: &Arc<Counts>,
+) -> Result<Vec<Node>, BenchError> {
+    let ids: Vec<NodeId> = (1..=plan.members).filter_map(NodeId::new).collect();
+    let members = ids.iter().map(|id| (*id, Bytes::new()));
+    let membership = Membership::of_voters(members);
+    let membership = membership.map_err(|error| BenchError::failed("naming members", error))?;
+    let network = InProcessNetwork::new();
+    let mut nodes = Vec::new();
+    for id in ids {
+        let mut log = open(&plan.backend, files.path().join(id.to_string()))?;
+        let identity = kontiki::bootstrap(log.as_mut(), "bench", id, &membership).await;
+        identity.map_err(|error| BenchError::failed("bootstrapping a member", error))?;
+        let log = Box::new(Counted::new(log, Arc::clone(counts)));
+        let (config, transport) = (NodeConfig::default(), network.transport());
+        let node = Node::start(config, log, transport, Box::new(Nothing)).await;
+        nodes.push(node.map_err(|error| BenchError::failed("starting a member", error))?);
+    }
+    Ok(nodes)
+}
+
+/// The member that leads, once it has shown so by committing a command.
+async fn find_leader(nodes: &[Node]) -> Result<Node, BenchError> {
+    let began = Instant::now();
+    while began.elapsed() < PATIENCE {
+        let leader = nodes[0].wait_for_leader().await;
+        let leading =
+            nodes.iter().find(|node| Some(node.status().identity.node) == leader).cloned();
+        if let Some(leading) = leading
+            && Node::propose(&leading, Bytes::new()).await.is_ok()
+        {
+            return Ok(leading);
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Err(BenchError::failed("waiting for a leader", "none was elected in 20 seconds"))
+}
+
+#[cfg(all(test, feature = "memory"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_that_has_become_long_is_replaced() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let place = Place::new(Some(dir.path())).expect("made");
+        let plan = ClusterPlan { backend: "memory".to_owned(), members: 3, workers: 1 };
+        let workload = Workload { size: 64, batch: 2, clients: 3, rate: None };
+        let mut lane = ClusterLane::new(&plan, &place, &workload).expect("it starts");
+        let tally = lane.turn(Duration::from_millis(5), &Stop::new()).expect("it works");
+        assert!(tally.entries > 0 && tally.failures == 0);
+        assert!(tally.written_entries >= tally.entries, "the leader writes each");
+        lane.held_bytes = RENEWED_AT_BYTES + 1;
+        lane.turn(Duration::from_millis(5), &Stop::new()).expect("a new one works");
+        assert!(lane.held_bytes < RENEWED_AT_BYTES);
+        assert_eq!(std::fs::read_dir(place.path()).expect("there").count(), 1);
+    }
+
+    #[test]
+    fn arrivals_of_an_open_loop_are_all_answered() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let place = Place::new(Some(dir.path())).expect("made");
+        let plan = ClusterPlan { backend: "memory".to_owned(), members: 1, workers: 1 };
+        let cluster = Cluster::start(&plan, &place).expect("it starts");
+        let workload = Workload { size: 64, batch: 1, clients: 1, rate: Some(2000.0) };
+        let tally = cluster.commit(&workload, Duration::from_millis(20));
+        assert_eq!((tally.entries, tally.failures), (40, 0));
+        assert_eq!(tally.samples.len(), 40);
+    }
+}

@@ -1,0 +1,219 @@
+//! The work `commit`: clients propose to a cluster in one process, and wait until it has applied.
+//!
+//! The floor of a commit is the second of three files started together: the leader and one follower
+//! must have synced. In an open loop commands arrive whatever the answers take, so that a queue
+//! shows in the latency.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kontiki::storage::MAX_BATCH_BYTES;
+
+use crate::cluster::{ClusterLane, ClusterPlan};
+use crate::etcd::servers::{Kind, Servers};
+use crate::floor::{Aligned, Trio};
+use crate::lane::{Lane, Lanes, POWER_LOSS, Role, Stop, Subject, Tally};
+use crate::log::{check_backends, durable_of};
+use crate::measure::{Work, measure};
+use crate::meter::Spent;
+use crate::{BenchError, Place, Progress, Row, Workload, incompressible};
+
+/// The most members of a cluster in one process.
+const MAX_MEMBERS: u64 = 9;
+
+/// The connections to servers that run as processes.
+const CONNECTIONS: usize = 8;
+
+/// Clusters, and what their clients do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CommitPlan {
+    /// The backends' names; each gets a cluster of its own.
+    pub backends: Vec<String>,
+    /// The members of a cluster.
+    pub members: u64,
+    /// The threads of each cluster's runtime.
+    pub workers: usize,
+    /// The tool's program, if the members are to be three processes that talk over TCP and serve
+    /// etcd's API, which their clients use.
+    pub processes: Option<PathBuf>,
+    /// The workloads, one after another.
+    pub workloads: Vec<Workload>,
+    /// The time for everything.
+    pub time: Duration,
+}
+
+impl CommitPlan {
+    /// Refuses what cannot be measured, before anything is written.
+    pub fn check(&self) -> Result<(), BenchError> {
+        self.workloads.iter().try_for_each(Workload::check)?;
+        if self.processes.is_some() && self.members != 3 {
+            return Err(BenchError::options(
+                "--processes starts three members",
+                "leave out --members, or --processes",
+            ));
+        }
+        if !(1..=MAX_MEMBERS).contains(&self.members) {
+            return Err(BenchError::options(
+                format!("--members {} is no cluster of one process", self.members),
+                format!("choose from 1 to {MAX_MEMBERS}, best an odd number"),
+            ));
+        }
+        if self.time.is_zero() {
+            return Err(BenchError::options(
+                "--seconds 0 leaves no time",
+                "give the seconds that everything together may take",
+            ));
+        }
+        check_backends(&self.backends)
+    }
+}
+
+/// Measures each workload in turn; gives a row for each cluster and for the floor.
+pub fn run(
+    plan: &CommitPlan,
+    place: &Place,
+    stop: &Stop,
+    progress: &mut Progress,
+) -> Result<Vec<Row>, BenchError> {
+    plan.check()?;
+    let Some(program) = &plan.processes else {
+        let work = Work { name: "commit", workloads: &plan.workloads, time: plan.time };
+        return measure(work, stop, progress, &mut |workload| lanes(plan, place, workload));
+    };
+    let servers = start_servers(plan, program, place)?;
+    let work = Work { name: "etcd", workloads: &plan.workloads, time: plan.time };
+    measure(work, stop, progress, &mut |workload| server_lanes(plan, &servers, place, workload))
+}
+
+fn start_servers(
+    plan: &CommitPlan,
+    program: &Path,
+    place: &Place,
+) -> Result<Vec<Servers>, BenchError> {
+    let kind =
+        |backend: &String| Kind::Kontiki { program: program.to_owned(), backend: backend.clone() };
+    plan.backends.iter().map(|backend| Servers::start(&kind(backend), place)).collect()
+}
+
+fn server_lanes(
+    plan: &CommitPlan,
+    servers: &[Servers],
+    place: &Place,
+    workload: &Workload,
+) -> Result<Lanes<'static>, BenchError> {
+    let mut lanes: Lanes = Vec::new();
+    if !durable_of(&plan.backends).is_empty() {
+        lanes.push(Box::new(TrioLane::create(place, workload)?));
+    }
+    for servers in servers {
+        lanes.push(Box::new(servers.lane(CONNECTIONS, workload)?));
+    }
+    Ok(lanes)
+}
+
+fn lanes<'a>(
+    plan: &CommitPlan,
+    place: &'a Place,
+    workload: &Workload,
+) -> Result<Lanes<'a>, BenchError> {
+    let mut lanes: Lanes = Vec::new();
+    if !durable_of(&plan.backends).is_empty() {
+        lanes.push(Box::new(TrioLane::create(place, workload)?));
+    }
+    for backend in &plan.backends {
+        let (members, workers) = (plan.members, plan.workers);
+        let cluster = ClusterPlan { backend: backend.clone(), members, workers };
+        lanes.push(Box::new(ClusterLane::new(&cluster, place, workload)?));
+    }
+    Ok(lanes)
+}
+
+/// The floor of a commit as a lane: all clients' entries in one write on each of three files.
+pub struct TrioLane {
+    trio: Trio,
+    payload: Arc<Aligned>,
+    entries: u64,
+    clients: u64,
+    _files: tempfile::TempDir,
+}
+
+impl TrioLane {
+    /// Three files for this workload.
+    pub fn create(place: &Place, workload: &Workload) -> Result<TrioLane, BenchError> {
+        let files = place.room()?;
+        let trio = Trio::create(files.path());
+        let trio = trio.map_err(|error| BenchError::of_path("writing in", files.path(), error))?;
+        let clients = if workload.rate.is_some() { 1 } else { workload.clients };
+        let most = MAX_BATCH_BYTES / (workload.size as u64).max(1);
+        let entries = (workload.batch * clients).min(most.max(1));
+        let payload = Arc::new(Aligned::new(&incompressible(workload.size * entries as usize)));
+        Ok(TrioLane { trio, payload, entries, clients, _files: files })
+    }
+}
+
+impl Lane for TrioLane {
+    fn subject(&self) -> Subject {
+        Subject {
+            role: Role::Floor,
+            name: "second of three files".to_owned(),
+            durability: POWER_LOSS.to_owned(),
+            sync_verb: "fdatasync".to_owned(),
+            members: 3,
+        }
+    }
+
+    fn turn(&mut self, time: Duration, _stop: &Stop) -> Result<Tally, BenchError> {
+        let (mut tally, began) = (Tally::new(), Instant::now());
+        let before = Spent::now();
+        while tally.writes == 0 || began.elapsed() < time {
+            let took = self.trio.write_and_sync(&self.payload);
+            let took = took.map_err(|error| BenchError::failed("writing three files", error))?;
+            tally.samples.record(took, self.clients);
+            tally.entries += self.entries;
+            tally.written_entries += 3 * self.entries;
+            tally.writes += 3;
+            tally.busy += took;
+        }
+        tally.spent = Spent::now() - before;
+        Ok(tally)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(backends: &[&str]) -> CommitPlan {
+        CommitPlan {
+            backends: backends.iter().map(|name| (*name).to_owned()).collect(),
+            members: 3,
+            workers: 1,
+            processes: None,
+            workloads: Workload::grid(&[64], &[1], &[4]),
+            time: Duration::from_millis(40),
+        }
+    }
+
+    #[test]
+    fn a_cluster_that_cannot_be_is_refused_by_name() {
+        let error = CommitPlan { members: 10, ..plan(&["memory"]) }.check();
+        assert!(error.expect_err("too many").to_string().contains("--members"));
+    }
+
+    #[cfg(all(feature = "file", feature = "memory"))]
+    #[test]
+    fn a_durable_cluster_stands_beside_three_files() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let place = Place::new(Some(dir.path())).expect("made");
+        let rows = run(&plan(&["file", "memory"]), &place, &Stop::new(), &mut Progress::silent())
+            .expect("figures");
+        drop(place);
+        assert_eq!(std::fs::read_dir(dir.path()).expect("there").count(), 0);
+        let names: Vec<&str> = rows.iter().map(|row| row.backend.as_str()).collect();
+        assert_eq!(names, ["second of three files", "file", "memory"]);
+        assert!(rows[1].ratio.is_some() && rows[2].ratio.is_none());
+        assert!(rows.iter().all(|row| row.per_second > 0.0 && row.failures == 0), "{rows:?}");
+        assert!(rows[1].entries_per_sync.is_some_and(|entries| entries > 0.0));
+    }
+}

@@ -1,0 +1,238 @@
+//! One file that is written and synced, and nothing else.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, IoSlice, Write};
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::{FallocateFlags, OFlags, fallocate};
+use rustix::io::{Errno, ReadWriteFlags, pwritev2};
+
+/// How long the file is before it is used again from its start (or, where it must grow, is cut).
+const FILE_BYTES: u64 = 64 << 20;
+
+/// How much is written at a time when the file is made. In larger pieces the filesystem may keep
+/// them in a form that makes each later sync dearer.
+const STEP_BYTES: usize = 64 << 10;
+
+/// What direct writes must be multiples of: the largest block in use.
+const BLOCK: usize = 4096;
+
+/// What is in the file before the measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Nothing: each write makes the file longer.
+    Appended,
+    /// Space that was asked for with `fallocate`, and never written.
+    Fallocated,
+    /// Bytes: each write goes over blocks that were written before.
+    Prewritten,
+}
+
+/// How a write is made durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// `pwrite`, then `fdatasync`.
+    Fdatasync,
+    /// A file opened with `O_DSYNC`: each write is its own sync.
+    ODsync,
+    /// `pwritev2` with `RWF_DSYNC`: this write is its own sync.
+    RwfDsync,
+    /// Past the page cache, then `fdatasync`.
+    DirectFdatasync,
+    /// Past the page cache, each write its own sync.
+    DirectODsync,
+    /// Past the page cache, this write its own sync.
+    DirectRwfDsync,
+}
+
+impl Layout {
+    /// All of them.
+    pub const ALL: [Layout; 3] = [Layout::Prewritten, Layout::Fallocated, Layout::Appended];
+
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Layout::Appended => "append",
+            Layout::Fallocated => "fallocated",
+            Layout::Prewritten => "pre-written",
+        }
+    }
+}
+
+impl Verb {
+    /// All of them.
+    pub const ALL: [Verb; 6] = [
+        Verb::Fdatasync,
+        Verb::ODsync,
+        Verb::RwfDsync,
+        Verb::DirectFdatasync,
+        Verb::DirectODsync,
+        Verb::DirectRwfDsync,
+    ];
+
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Verb::Fdatasync => "fdatasync",
+            Verb::ODsync => "O_DSYNC",
+            Verb::RwfDsync => "RWF_DSYNC",
+            Verb::DirectFdatasync => "O_DIRECT, fdatasync",
+            Verb::DirectODsync => "O_DIRECT, O_DSYNC",
+            Verb::DirectRwfDsync => "O_DIRECT, RWF_DSYNC",
+        }
+    }
+
+    fn is_direct(self) -> bool {
+        matches!(self, Verb::DirectFdatasync | Verb::DirectODsync | Verb::DirectRwfDsync)
+    }
+
+    fn open_flags(self) -> OFlags {
+        let direct = if self.is_direct() { OFlags::DIRECT } else { OFlags::empty() };
+        match self {
+            Verb::ODsync | Verb::DirectODsync => direct | OFlags::DSYNC,
+            _ => direct,
+        }
+    }
+}
+
+/// A file that is written in one way.
+#[derive(Debug)]
+pub struct RawFile {
+    file: File,
+    layout: Layout,
+    verb: Verb,
+    at: u64,
+}
+
+/// Bytes that may also be written past the page cache, for which they must lie and end on a block.
+#[derive(Debug)]
+pub struct Aligned {
+    bytes: Vec<u8>,
+    payload: Range<usize>,
+    padded: Range<usize>,
+}
+
+impl Aligned {
+    /// A copy of `payload` on a block's boundary.
+    pub fn new(payload: &[u8]) -> Aligned {
+        let padded_len = payload.len().max(1).next_multiple_of(BLOCK);
+        let mut bytes = vec![0; padded_len + BLOCK];
+        let start = bytes.as_ptr().align_offset(BLOCK);
+        bytes[start..start + payload.len()].copy_from_slice(payload);
+        Aligned { bytes, payload: start..start + payload.len(), padded: start..start + padded_len }
+    }
+}
+
+impl RawFile {
+    /// A new file in `dir`. An error of the kind `Unsupported` or `InvalidInput` says that the
+    /// filesystem does not have this verb.
+    pub fn create(dir: &Path, name: &str, layout: Layout, verb: Verb) -> io::Result<RawFile> {
+        let path = dir.join(name);
+        let mut file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+        match layout {
+            Layout::Appended => {}
+            Layout::Fallocated => fallocate(&file, FallocateFlags::empty(), 0, FILE_BYTES)?,
+            Layout::Prewritten => {
+                for _ in 0..FILE_BYTES / STEP_BYTES as u64 {
+                    file.write_all(&[0; STEP_BYTES])?;
+                }
+            }
+        }
+        file.sync_all()?;
+        File::open(dir)?.sync_all()?;
+        let flags = verb.open_flags().bits() as i32;
+        let file = OpenOptions::new().write(true).custom_flags(flags).open(&path)?;
+        Ok(RawFile { file, layout, verb, at: 0 })
+    }
+
+    /// Writes the payload after the last one, and waits until the disk has it.
+    pub fn write_and_sync(&mut self, aligned: &Aligned) -> io::Result<()> {
+        let range = if self.verb.is_direct() { &aligned.padded } else { &aligned.payload };
+        let bytes = &aligned.bytes[range.clone()];
+        if self.at + bytes.len() as u64 > FILE_BYTES {
+            self.begin_again()?;
+        }
+        match self.verb {
+            Verb::RwfDsync | Verb::DirectRwfDsync => self.write_as_sync(bytes)?,
+            _ => self.file.write_all_at(bytes, self.at)?,
+        }
+        self.at += bytes.len() as u64;
+        match self.verb {
+            Verb::Fdatasync | Verb::DirectFdatasync => self.file.sync_data(),
+            _ => Ok(()),
+        }
+    }
+
+    fn write_as_sync(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut done = 0;
+        while done < bytes.len() {
+            let rest = [IoSlice::new(&bytes[done..])];
+            match pwritev2(&self.file, &rest, self.at + done as u64, ReadWriteFlags::DSYNC) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => done += count,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// A file whose blocks are there is used again; one that grows is emptied, to grow again.
+    fn begin_again(&mut self) -> io::Result<()> {
+        self.at = 0;
+        match self.layout {
+            Layout::Prewritten => Ok(()),
+            Layout::Appended => self.file.set_len(0),
+            Layout::Fallocated => {
+                self.file.set_len(0)?;
+                Ok(fallocate(&self.file, FallocateFlags::empty(), 0, FILE_BYTES)?)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_stands_in_the_file() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for (place, layout) in Layout::ALL.into_iter().enumerate() {
+            let name = place.to_string();
+            let mut file =
+                RawFile::create(dir.path(), &name, layout, Verb::RwfDsync).expect("made");
+            file.write_and_sync(&Aligned::new(b"one")).expect("written");
+            file.write_and_sync(&Aligned::new(b"two")).expect("written");
+            let there = std::fs::read(dir.path().join(name)).expect("there");
+            assert_eq!(&there[..6], b"onetwo", "{}", layout.name());
+        }
+    }
+
+    #[test]
+    fn a_direct_write_begins_and_ends_on_a_block() {
+        for len in [0, 1, 256, BLOCK, BLOCK + 1] {
+            let aligned = Aligned::new(&vec![7; len]);
+            let bytes = &aligned.bytes[aligned.padded.clone()];
+            assert_eq!(bytes.as_ptr().align_offset(BLOCK), 0);
+            assert!(bytes.len().is_multiple_of(BLOCK) && !bytes.is_empty());
+            assert_eq!(&aligned.bytes[aligned.payload.clone()], vec![7; len]);
+        }
+    }
+
+    #[test]
+    fn a_file_begins_again_at_its_end() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let payload = Aligned::new(&vec![7; 24 << 20]);
+        for layout in [Layout::Appended, Layout::Fallocated] {
+            let mut file =
+                RawFile::create(dir.path(), layout.name(), layout, Verb::Fdatasync).expect("made");
+            for _ in 0..3 {
+                file.write_and_sync(&payload).expect("written");
+            }
+            assert_eq!(file.at, 24 << 20);
+        }
+    }
+}

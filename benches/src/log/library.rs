@@ -1,0 +1,183 @@
+//! Libraries as they are: the same bytes in one synced write, without a log around them. A log that
+//! keeps its entries in such a library cannot be quicker than this, and should hardly be slower.
+
+use std::path::Path;
+
+use super::Writer;
+use crate::BenchError;
+#[cfg(any(feature = "rocksdb", feature = "sqlite"))]
+use crate::lane::{POWER_LOSS, Role, Subject};
+
+/// The libraries of this build that stand beside these backends, new and empty, in `dir`.
+pub fn beside(
+    backends: &[String],
+    dir: &Path,
+    size: usize,
+) -> Result<Vec<Box<dyn Writer>>, BenchError> {
+    let library = |backend: &String| create(backend, dir, size).transpose();
+    backends.iter().filter_map(library).collect()
+}
+
+/// The library of this backend, if it has one.
+fn create(backend: &str, dir: &Path, size: usize) -> Result<Option<Box<dyn Writer>>, BenchError> {
+    match (backend, dir, size) {
+        #[cfg(feature = "sqlite")]
+        ("sqlite", ..) => Ok(Some(Box::new(sqlite::PlainSqlite::create(dir, size)?))),
+        #[cfg(feature = "rocksdb")]
+        ("rocksdb", ..) => Ok(Some(Box::new(rocksdb::PlainRocksDb::create(dir, size)?))),
+        _ => Ok(None),
+    }
+}
+
+#[cfg(any(feature = "rocksdb", feature = "sqlite"))]
+fn subject(name: &str, sync_verb: &str) -> Subject {
+    Subject {
+        role: Role::Library,
+        name: name.to_owned(),
+        durability: POWER_LOSS.to_owned(),
+        sync_verb: sync_verb.to_owned(),
+        members: 1,
+    }
+}
+
+/// SQLite with a write-ahead log and `synchronous = FULL`, which syncs at each commit.
+#[cfg(feature = "sqlite")]
+pub mod sqlite {
+    use std::path::Path;
+
+    use rusqlite::Connection;
+
+    use super::{Subject, Writer, subject};
+    use crate::BenchError;
+    use crate::log::KEPT_BYTES;
+    use crate::workload::incompressible;
+
+    const SETTINGS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+         CREATE TABLE plain (id INTEGER PRIMARY KEY, payload BLOB NOT NULL);";
+    const INSERT: &str = "INSERT INTO plain VALUES (?1, ?2)";
+    const DELETE: &str = "DELETE FROM plain WHERE id <= ?1";
+
+    /// A table of payloads.
+    pub struct PlainSqlite {
+        database: Connection,
+        payload: Vec<u8>,
+        last: i64,
+        entries: u64,
+    }
+
+    impl PlainSqlite {
+        /// A new database in `dir`.
+        pub fn create(dir: &Path, size: usize) -> Result<PlainSqlite, BenchError> {
+            let database = Connection::open(dir.join("plain.db")).map_err(failed)?;
+            database.execute_batch(SETTINGS).map_err(failed)?;
+            Ok(PlainSqlite { database, payload: incompressible(size), last: 0, entries: 0 })
+        }
+
+        fn insert(&mut self) -> rusqlite::Result<()> {
+            let transaction = self.database.transaction()?;
+            {
+                let mut insert = transaction.prepare_cached(INSERT)?;
+                for _ in 0..self.entries {
+                    self.last += 1;
+                    insert.execute((self.last, &self.payload))?;
+                }
+            }
+            // The same length as the logs beside it.
+            let kept = (KEPT_BYTES / (self.payload.len() as u64).max(64)) as i64;
+            if self.last > kept {
+                transaction.prepare_cached(DELETE)?.execute([self.last - kept])?;
+            }
+            transaction.commit()
+        }
+    }
+
+    #[async_trait::async_trait]
+    impl Writer for PlainSqlite {
+        fn subject(&self) -> Subject {
+            subject("plain sqlite insert", "synchronous=FULL")
+        }
+
+        fn prepare(&mut self, entries: u64) {
+            self.entries = entries;
+        }
+
+        async fn write(&mut self) -> Result<(), BenchError> {
+            self.insert().map_err(failed)
+        }
+    }
+
+    fn failed(error: rusqlite::Error) -> BenchError {
+        BenchError::failed("using SQLite itself", error)
+    }
+}
+
+/// RocksDB with one synced write batch for each group.
+#[cfg(feature = "rocksdb")]
+pub mod rocksdb {
+    use std::path::Path;
+
+    use rocksdb::{DB, Options, WriteBatch, WriteOptions};
+
+    use super::{Subject, Writer, subject};
+    use crate::BenchError;
+    use crate::log::{KEPT_BYTES, PURGE_STEP_BYTES};
+    use crate::workload::incompressible;
+
+    /// A database of payloads.
+    pub struct PlainRocksDb {
+        database: DB,
+        synced: WriteOptions,
+        payload: Vec<u8>,
+        last: u64,
+        purged: u64,
+        entries: u64,
+    }
+
+    impl PlainRocksDb {
+        /// A new database in `dir`.
+        pub fn create(dir: &Path, size: usize) -> Result<PlainRocksDb, BenchError> {
+            let mut options = Options::default();
+            options.create_if_missing(true);
+            let database = DB::open(&options, dir.join("plain-rocksdb")).map_err(failed)?;
+            let mut synced = WriteOptions::default();
+            synced.set_sync(true);
+            let payload = incompressible(size);
+            Ok(PlainRocksDb { database, synced, payload, last: 0, purged: 0, entries: 0 })
+        }
+
+        fn put(&mut self) -> Result<(), rocksdb::Error> {
+            let mut batch = WriteBatch::default();
+            for _ in 0..self.entries {
+                self.last += 1;
+                batch.put(self.last.to_be_bytes(), &self.payload);
+            }
+            // The same length as the logs beside it, and as coarsely kept.
+            let size = (self.payload.len() as u64).max(64);
+            if self.last - self.purged > (KEPT_BYTES + PURGE_STEP_BYTES) / size {
+                let upto = self.last - KEPT_BYTES / size;
+                batch.delete_range(self.purged.to_be_bytes(), upto.to_be_bytes());
+                self.purged = upto;
+            }
+            self.database.write_opt(&batch, &self.synced)
+        }
+    }
+
+    #[async_trait::async_trait]
+    impl Writer for PlainRocksDb {
+        fn subject(&self) -> Subject {
+            subject("plain rocksdb put", "sync=true")
+        }
+
+        fn prepare(&mut self, entries: u64) {
+            self.entries = entries;
+        }
+
+        async fn write(&mut self) -> Result<(), BenchError> {
+            self.put().map_err(failed)
+        }
+    }
+
+    fn failed(error: rocksdb::Error) -> BenchError {
+        BenchError::failed("using RocksDB itself", error)
+    }
+}

@@ -1,0 +1,204 @@
+//! The work `log`: entries appended to one log, each group durable before the next.
+//!
+//! Clients hand in batches; everything that waits is written as one group with one sync, up to
+//! [`MAX_BATCH_BYTES`], which is how a member drives its store. The driver is one thread, so that
+//! what is measured is the log and not the wakes around it; `commit` measures those too.
+//!
+//! A log is kept at a bounded length: from [`KEPT_BYTES`] of payload on, a group carries a purge
+//! now and then, and its time counts like any other.
+//!
+//! Absent: readers beside the writer, recovery (the criterion benches have them).
+
+mod library;
+mod plan;
+mod queue;
+mod raw;
+mod store;
+
+use std::time::{Duration, Instant};
+
+use kontiki::storage::MAX_BATCH_BYTES;
+use tokio::runtime::Runtime;
+
+use crate::lane::{Lane, Stop, Subject, Tally};
+use crate::meter::Spent;
+use crate::{BenchError, Workload};
+pub use plan::{LogPlan, check_backends, durable_of, log_lanes, run};
+use queue::Queue;
+pub use raw::RawWriter;
+pub use store::{StoreWriter, open};
+
+/// The payload that a measured log keeps, in bytes: as much as a segment of the file log.
+pub const KEPT_BYTES: u64 = 64 << 20;
+
+/// The payload that is written to a log before it is measured, in bytes: so much that segments come
+/// round.
+pub const FILL_BYTES: u64 = 192 << 20;
+
+/// How much payload is purged at a time, in bytes.
+pub const PURGE_STEP_BYTES: u64 = 8 << 20;
+
+/// Something that makes groups of entries durable, one after another.
+#[async_trait::async_trait]
+pub trait Writer: Send {
+    /// Who it is.
+    fn subject(&self) -> Subject;
+
+    /// Puts a group of so many entries together; this is the clients' time, not the log's.
+    fn prepare(&mut self, entries: u64);
+
+    /// Writes that group, and waits until it is durable.
+    async fn write(&mut self) -> Result<(), BenchError>;
+}
+
+#[async_trait::async_trait]
+impl Writer for Box<dyn Writer> {
+    fn subject(&self) -> Subject {
+        self.as_ref().subject()
+    }
+
+    fn prepare(&mut self, entries: u64) {
+        self.as_mut().prepare(entries);
+    }
+
+    async fn write(&mut self) -> Result<(), BenchError> {
+        self.as_mut().write().await
+    }
+}
+
+/// A log with its clients.
+pub struct LogLane<W> {
+    writer: W,
+    workload: Workload,
+    runtime: Runtime,
+}
+
+impl<W: Writer> LogLane<W> {
+    /// This writer under this workload.
+    pub fn new(writer: W, workload: &Workload) -> Result<LogLane<W>, BenchError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| BenchError::failed("starting a runtime", error))?;
+        Ok(LogLane { writer, workload: workload.clone(), runtime })
+    }
+}
+
+impl LogLane<StoreWriter> {
+    /// Makes the log one that has been in use.
+    pub fn fill(&mut self, bytes: u64) -> Result<(), BenchError> {
+        self.runtime.block_on(self.writer.fill(bytes))
+    }
+}
+
+impl<W: Writer> Lane for LogLane<W> {
+    fn subject(&self) -> Subject {
+        self.writer.subject()
+    }
+
+    fn turn(&mut self, time: Duration, stop: &Stop) -> Result<Tally, BenchError> {
+        let LogLane { writer, workload, runtime } = self;
+        runtime.block_on(turn(writer, workload, time, stop))
+    }
+}
+
+/// The batches of clients that one group takes.
+fn most_batches(workload: &Workload) -> u64 {
+    let bytes = workload.batch * workload.size as u64;
+    (MAX_BATCH_BYTES / bytes.max(1)).clamp(1, workload.clients)
+}
+
+async fn turn(
+    writer: &mut impl Writer,
+    workload: &Workload,
+    time: Duration,
+    stop: &Stop,
+) -> Result<Tally, BenchError> {
+    let mut tally = Tally::new();
+    let before = Spent::now();
+    let began = Instant::now();
+    let mut queue = Queue::new(workload, began);
+    let most = most_batches(workload);
+    while began.elapsed() < time && !(stop.is_asked() && tally.writes > 0) {
+        let group = queue.take(most);
+        let batches: u64 = group.iter().map(|(_, count)| count).sum();
+        let entries = batches * workload.batch;
+        writer.prepare(entries);
+        let start = Instant::now();
+        writer.write().await?;
+        let end = Instant::now();
+        for (handed_in, count) in &group {
+            tally.samples.record(end - handed_in.unwrap_or(start), *count);
+        }
+        queue.answered(batches, start);
+        tally.entries += entries;
+        tally.written_entries += entries;
+        tally.writes += 1;
+        tally.busy += end - start;
+    }
+    tally.spent = Spent::now() - before;
+    if workload.rate.is_some() {
+        // The time between arrivals counts, and the waiting for them is no work of the log's.
+        tally.busy = began.elapsed();
+        tally.spent.cpu = Duration::ZERO;
+    }
+    Ok(tally)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lane::{POWER_LOSS, Role};
+
+    struct Counting(Vec<u64>);
+
+    #[async_trait::async_trait]
+    impl Writer for Counting {
+        fn subject(&self) -> Subject {
+            Subject {
+                role: Role::Store,
+                name: "counting".to_owned(),
+                durability: POWER_LOSS.to_owned(),
+                sync_verb: "none".to_owned(),
+                members: 1,
+            }
+        }
+
+        fn prepare(&mut self, entries: u64) {
+            self.0.push(entries);
+        }
+
+        async fn write(&mut self) -> Result<(), BenchError> {
+            Ok(())
+        }
+    }
+
+    fn groups(workload: &Workload) -> Vec<u64> {
+        let mut lane = LogLane::new(Counting(Vec::new()), workload).expect("a runtime");
+        let tally = lane.turn(Duration::from_millis(2), &Stop::new()).expect("it works");
+        assert_eq!(tally.writes, lane.writer.0.len() as u64);
+        assert_eq!(tally.entries, lane.writer.0.iter().sum::<u64>());
+        lane.writer.0
+    }
+
+    #[test]
+    fn all_that_waits_is_one_group() {
+        let workload = Workload { size: 256, batch: 4, clients: 16, rate: None };
+        assert!(groups(&workload).iter().all(|entries| *entries == 64));
+    }
+
+    #[test]
+    fn a_group_is_not_larger_than_a_member_would_write() {
+        let workload = Workload { size: 1 << 20, batch: 1, clients: 6, rate: None };
+        assert!(groups(&workload).iter().all(|entries| *entries == 4));
+        assert_eq!(most_batches(&Workload { size: 8 << 20, batch: 9, clients: 6, rate: None }), 1);
+    }
+
+    #[test]
+    fn a_stopped_lane_still_writes_once() {
+        let workload = Workload { size: 1, batch: 1, clients: 1, rate: None };
+        let mut lane = LogLane::new(Counting(Vec::new()), &workload).expect("a runtime");
+        let stop = Stop::new();
+        stop.ask();
+        let tally = lane.turn(Duration::from_secs(3600), &stop).expect("it works");
+        assert_eq!(tally.writes, 1);
+    }
+}

@@ -1,0 +1,204 @@
+//! What `kontiki bench log` measures, and how.
+
+use std::path::Path;
+use std::time::Duration;
+
+use kontiki::LogConfig;
+
+use super::{LogLane, RawWriter, StoreWriter, Writer, library};
+use crate::floor::{Layout, Verb};
+use crate::lane::{Lane, Lanes, Stop};
+use crate::measure::{Work, measure};
+use crate::place::Place;
+use crate::progress::Progress;
+use crate::{BenchError, Row, Workload};
+
+/// Logs, and what they are given to do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogPlan {
+    /// The backends' names.
+    pub backends: Vec<String>,
+    /// The workloads, one after another.
+    pub workloads: Vec<Workload>,
+    /// The time for everything.
+    pub time: Duration,
+    /// The payload that each log is given before it is measured, in bytes.
+    pub fill: u64,
+    /// Instead of logs, the ways to make one write durable.
+    pub verbs: bool,
+}
+
+impl LogPlan {
+    /// Refuses what cannot be measured, before anything is written.
+    pub fn check(&self) -> Result<(), BenchError> {
+        self.workloads.iter().try_for_each(Workload::check)?;
+        if self.time.is_zero() {
+            return Err(BenchError::options(
+                "--seconds 0 leaves no time",
+                "give the seconds that everything together may take",
+            ));
+        }
+        check_backends(&self.backends)
+    }
+}
+
+/// Refuses backends that this build does not have, or that are named twice.
+pub fn check_backends(backends: &[String]) -> Result<(), BenchError> {
+    for (place, name) in backends.iter().enumerate() {
+        if let Err(error) = LogConfig::from_name(name, "unused") {
+            let advice = format!("or measure all of this build: --backend all ({})", all());
+            return Err(BenchError::options(error.to_string(), advice));
+        }
+        if backends[..place].contains(name) {
+            let text = format!("the backend '{name}' is named twice");
+            return Err(BenchError::options(text, "name each backend once"));
+        }
+    }
+    match backends.is_empty() {
+        true => {
+            Err(BenchError::options("no backend is named", format!("this build has {}", all())))
+        }
+        false => Ok(()),
+    }
+}
+
+/// The backends of a list that survive a power cut; only they have a floor.
+pub fn durable_of(backends: &[String]) -> Vec<String> {
+    let durable =
+        |name: &&String| LogConfig::from_name(name, "unused").is_ok_and(|log| log.is_durable());
+    backends.iter().filter(durable).cloned().collect()
+}
+
+fn all() -> String {
+    LogConfig::compiled().join(", ")
+}
+
+/// Measures each workload in turn; gives a row for each log, each floor and each library.
+pub fn run(
+    plan: &LogPlan,
+    place: &Place,
+    stop: &Stop,
+    progress: &mut Progress,
+) -> Result<Vec<Row>, BenchError> {
+    plan.check()?;
+    let name = if plan.verbs { "verbs" } else { "log" };
+    let work = Work { name, workloads: &plan.workloads, time: plan.time };
+    let mut rooms = None;
+    measure(work, stop, progress, &mut |workload| {
+        // The last workload's files go, now that nobody writes there.
+        let room = rooms.insert(place.room()?);
+        match plan.verbs {
+            true => verb_lanes(room.path(), workload),
+            false => log_lanes(plan, room.path(), workload),
+        }
+    })
+}
+
+/// The floors, where a log is durable; the logs; the libraries under them.
+pub fn log_lanes(
+    plan: &LogPlan,
+    dir: &Path,
+    workload: &Workload,
+) -> Result<Lanes<'static>, BenchError> {
+    let mut lanes: Lanes = Vec::new();
+    if !durable_of(&plan.backends).is_empty() {
+        for layout in Layout::ALL {
+            let floor = RawWriter::create(dir, layout, Verb::Fdatasync, workload.size)?;
+            lanes.extend(floor.map(|floor| lane(floor, workload)).transpose()?);
+        }
+    }
+    for backend in &plan.backends {
+        let writer = StoreWriter::create(backend, dir, workload.size)?;
+        let mut lane = LogLane::new(writer, workload)?;
+        lane.fill(plan.fill)?;
+        lanes.push(Box::new(lane));
+    }
+    for library in library::beside(&plan.backends, dir, workload.size)? {
+        lanes.push(lane(library, workload)?);
+    }
+    Ok(lanes)
+}
+
+/// Every way to make a write durable that this filesystem has.
+fn verb_lanes(dir: &Path, workload: &Workload) -> Result<Lanes<'static>, BenchError> {
+    let mut lanes = Vec::new();
+    for verb in Verb::ALL {
+        let raw = RawWriter::create(dir, Layout::Prewritten, verb, workload.size)?;
+        lanes.extend(raw.map(|raw| lane(raw, workload)).transpose()?);
+    }
+    for layout in [Layout::Fallocated, Layout::Appended] {
+        let raw = RawWriter::create(dir, layout, Verb::Fdatasync, workload.size)?;
+        lanes.extend(raw.map(|raw| lane(raw, workload)).transpose()?);
+    }
+    Ok(lanes)
+}
+
+fn lane(writer: impl Writer + 'static, workload: &Workload) -> Result<Box<dyn Lane>, BenchError> {
+    Ok(Box::new(LogLane::new(writer, workload)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lane::Role;
+
+    fn plan(backends: &[&str]) -> LogPlan {
+        LogPlan {
+            backends: backends.iter().map(|name| (*name).to_owned()).collect(),
+            workloads: Workload::grid(&[64], &[1], &[1, 4]),
+            time: Duration::from_millis(40),
+            fill: 2 << 20,
+            verbs: false,
+        }
+    }
+
+    fn run_it(plan: &LogPlan) -> Result<Vec<Row>, BenchError> {
+        let dir = tempfile::tempdir().expect("a directory");
+        let place = Place::new(Some(dir.path()))?;
+        let rows = run(plan, &place, &Stop::new(), &mut Progress::silent());
+        drop(place);
+        let left = std::fs::read_dir(dir.path()).expect("it is there").count();
+        assert_eq!(left, 0, "a measurement leaves no files");
+        rows
+    }
+
+    #[test]
+    fn what_is_not_there_is_refused_by_name() {
+        for (backends, says) in
+            [(&["rockdb"][..], "'rockdb'"), (&[], "no backend"), (&["memory", "memory"], "twice")]
+        {
+            let error = plan(backends).check().expect_err(says);
+            assert!(error.to_string().contains(says), "{error}");
+            assert!(!error.advice().is_empty());
+        }
+        let error = LogPlan { time: Duration::ZERO, ..plan(&["memory"]) }.check();
+        assert!(error.expect_err("no time").to_string().contains("--seconds"));
+    }
+
+    #[cfg(all(feature = "file", feature = "memory"))]
+    #[test]
+    fn a_log_that_syncs_stands_beside_its_disk_and_another_does_not() {
+        let rows = run_it(&plan(&["file", "memory"])).expect("figures");
+        let of = |name: &str| rows.iter().filter(|row| row.backend == name).collect::<Vec<_>>();
+        let (file, memory) = (of("file"), of("memory"));
+        assert_eq!((file.len(), memory.len()), (2, 2), "one for each workload");
+        for row in file {
+            assert!(row.ratio.is_some() && row.floor_p50_us.is_some_and(|floor| floor > 0.0));
+            assert!(row.per_second > 0.0 && row.p50_us <= row.p99_us);
+            assert_eq!(row.entries_per_sync, Some(row.clients as f64));
+        }
+        assert!(memory.iter().all(|row| row.ratio.is_none() && row.floor.is_none()));
+        assert_eq!(of("pre-written + fdatasync").len(), 2);
+    }
+
+    #[test]
+    fn the_verbs_of_this_filesystem_are_measured() {
+        let rows = run_it(&LogPlan { verbs: true, ..plan(&[any()]) }).expect("figures");
+        assert!(rows.len() >= 4, "fdatasync and O_DSYNC are everywhere");
+        assert!(rows.iter().all(|row| row.work == "verbs" && row.role == Role::Floor));
+    }
+
+    fn any() -> &'static str {
+        LogConfig::compiled()[0]
+    }
+}

@@ -1,0 +1,181 @@
+//! A log of this project as a writer, opened by its name.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use kontiki::storage::{Store, WriteBatch};
+use kontiki::types::{Entry, EntryId, EntryKind, LogIndex, Term};
+use kontiki::{LogConfig, OpenError};
+
+use super::{KEPT_BYTES, PURGE_STEP_BYTES, Writer};
+use crate::BenchError;
+use crate::lane::{Role, Subject};
+use crate::workload::incompressible;
+
+/// The term of all entries.
+const TERM: Term = Term::new(1);
+
+/// The payload of an entry that fills a log before it is measured, and how many go together.
+const FILL_ENTRY_BYTES: usize = 64 << 10;
+const FILL_BATCH: u64 = 16;
+
+/// A store that takes groups of entries, and is kept at a bounded length.
+pub struct StoreWriter {
+    store: Box<dyn Store>,
+    backend: String,
+    payload: Bytes,
+    last: LogIndex,
+    batch: WriteBatch,
+    /// Ends of stretches of [`PURGE_STEP_BYTES`] that are not purged yet, the oldest first.
+    steps: VecDeque<LogIndex>,
+    bytes_in_step: u64,
+}
+
+impl StoreWriter {
+    /// A new log of this backend in `dir`, for entries of this size.
+    pub fn create(backend: &str, dir: &Path, size: usize) -> Result<StoreWriter, BenchError> {
+        let store = open(backend, dir.join(backend))?;
+        Ok(StoreWriter {
+            store,
+            backend: backend.to_owned(),
+            payload: Bytes::from(incompressible(size)),
+            last: LogIndex::ZERO,
+            batch: WriteBatch::default(),
+            steps: VecDeque::new(),
+            bytes_in_step: 0,
+        })
+    }
+
+    /// Writes so many bytes of payload in large pieces, so that what is measured afterwards is a
+    /// log that has been in use: its segments come round, its tables have levels.
+    pub async fn fill(&mut self, bytes: u64) -> Result<(), BenchError> {
+        let payload = std::mem::replace(&mut self.payload, incompressible(FILL_ENTRY_BYTES).into());
+        for _ in 0..bytes / (FILL_BATCH * FILL_ENTRY_BYTES as u64) {
+            self.prepare(FILL_BATCH);
+            self.write().await?;
+        }
+        self.payload = payload;
+        Ok(())
+    }
+
+    /// Puts a group together that cuts the last entry and appends another one in its place.
+    pub fn prepare_rewrite(&mut self) {
+        self.last = self.last.prev();
+        self.prepare(1);
+        self.batch.truncate_after = Some(self.last.prev());
+    }
+
+    /// Puts a group together that purges the first entry and appends one.
+    pub fn prepare_with_purge(&mut self) {
+        let first = self.store.bounds().first();
+        self.prepare(1);
+        self.batch.purge_upto = Some(EntryId::new(TERM, first));
+    }
+
+    /// The log itself.
+    pub fn into_store(self) -> Box<dyn Store> {
+        self.store
+    }
+
+    /// What to purge with the next group, if the log has become long.
+    fn purge(&mut self) -> Option<EntryId> {
+        let kept = KEPT_BYTES / PURGE_STEP_BYTES;
+        let upto = (self.steps.len() as u64 > kept).then(|| self.steps.pop_front())?;
+        upto.map(|index| EntryId::new(TERM, index))
+    }
+}
+
+/// Opens a log by the name of its backend.
+pub fn open(backend: &str, dir: PathBuf) -> Result<Box<dyn Store>, BenchError> {
+    let opened = LogConfig::from_name(backend, dir).and_then(|log| log.open());
+    opened.map_err(|error| match &error {
+        OpenError::Store(_) => BenchError::failed(format!("opening the {backend} log"), error),
+        _ => BenchError::options(
+            error.to_string(),
+            "choose the backends with --backend a,b or all; others with --features",
+        ),
+    })
+}
+
+#[async_trait::async_trait]
+impl Writer for StoreWriter {
+    fn subject(&self) -> Subject {
+        let info = self.store.info();
+        Subject {
+            role: Role::Store,
+            name: self.backend.clone(),
+            durability: info.durability.to_string(),
+            sync_verb: info.sync_verb.into_owned(),
+            members: 1,
+        }
+    }
+
+    fn prepare(&mut self, entries: u64) {
+        let first = self.last.get() + 1;
+        let entry = |index| {
+            let id = EntryId::new(TERM, LogIndex::new(index));
+            Entry::new(id, EntryKind::Command, self.payload.clone())
+        };
+        let append = (first..first + entries).map(entry).collect();
+        self.last = self.last.plus(entries);
+        self.batch = WriteBatch { purge_upto: self.purge(), ..WriteBatch::of_entries(append) };
+        // An entry without payload takes room, too.
+        self.bytes_in_step += entries * (self.payload.len() as u64).max(64);
+        if self.bytes_in_step >= PURGE_STEP_BYTES {
+            self.bytes_in_step = 0;
+            self.steps.push_back(self.last);
+        }
+    }
+
+    async fn write(&mut self) -> Result<(), BenchError> {
+        let batch = std::mem::take(&mut self.batch);
+        let written = self.store.write(batch).await;
+        written
+            .map_err(|error| BenchError::failed(format!("writing the {} log", self.backend), error))
+    }
+}
+
+#[cfg(all(test, feature = "memory"))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_log_is_kept_at_a_bounded_length() {
+        let mut writer =
+            StoreWriter::create("memory", Path::new("unused"), 1 << 20).expect("a log");
+        for _ in 0..(KEPT_BYTES >> 19) {
+            writer.prepare(1);
+            writer.write().await.expect("written");
+        }
+        writer.fill(16 << 20).await.expect("filled");
+        assert_eq!(writer.payload.len(), 1 << 20);
+        let bounds = writer.store.bounds();
+        let mut reader = writer.store.reader();
+        let all = bounds.first()..bounds.last.index.next();
+        let kept = reader.read(all, u64::MAX).await.expect("readable");
+        let kept: u64 = kept.iter().map(Entry::size).sum();
+        assert!((KEPT_BYTES..=KEPT_BYTES + 2 * PURGE_STEP_BYTES).contains(&kept), "{kept}");
+    }
+
+    #[tokio::test]
+    async fn the_last_entry_is_rewritten_and_the_first_purged() {
+        let mut writer = StoreWriter::create("memory", Path::new("unused"), 8).expect("a log");
+        for _ in 0..2 {
+            writer.prepare(2);
+            writer.write().await.expect("written");
+        }
+        writer.prepare_rewrite();
+        writer.write().await.expect("written");
+        writer.prepare_with_purge();
+        writer.write().await.expect("written");
+        let bounds = writer.into_store().bounds();
+        assert_eq!((bounds.boundary.index.get(), bounds.last.index.get()), (1, 5));
+    }
+
+    #[test]
+    fn a_backend_that_is_not_there_is_named() {
+        let error = open("rockdb", PathBuf::from("unused")).err().expect("no such backend");
+        assert!(error.to_string().contains("'rockdb'") && error.advice().contains("--backend"));
+    }
+}

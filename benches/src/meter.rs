@@ -1,0 +1,120 @@
+//! What this process spends: processor time, and bytes.
+//!
+//! The kernel counts bytes twice. *Handed over* is what system calls were given, exact to the byte;
+//! it misses what goes through a ring or a mapping. *Written* is what was made dirty in the cache
+//! or sent past it; in the cache it counts whole pieces, which may be of many pages.
+
+use std::fs;
+use std::ops::{Add, Sub};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// What was spent up to a moment, or between two.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Processor time of all threads.
+    pub cpu: Duration,
+    /// Bytes handed to system calls that write.
+    pub handed: Option<u64>,
+    /// Bytes on their way to a device.
+    pub written: Option<u64>,
+}
+
+impl Spent {
+    /// What this process has spent up to now.
+    pub fn now() -> Spent {
+        let cpu = clock_gettime(ClockId::ProcessCPUTime);
+        let counts = fs::read_to_string("/proc/self/io").unwrap_or_default();
+        Spent {
+            cpu: Duration::new(cpu.tv_sec as u64, cpu.tv_nsec as u32),
+            handed: count(&counts, "wchar"),
+            written: count(&counts, "write_bytes"),
+        }
+    }
+
+    /// Nothing, of everything that can be counted.
+    pub fn none() -> Spent {
+        Spent { cpu: Duration::ZERO, handed: Some(0), written: Some(0) }
+    }
+}
+
+impl Sub for Spent {
+    type Output = Spent;
+
+    fn sub(self, earlier: Spent) -> Spent {
+        let between = |now: Option<u64>, then: Option<u64>| Some(now?.saturating_sub(then?));
+        Spent {
+            cpu: self.cpu.saturating_sub(earlier.cpu),
+            handed: between(self.handed, earlier.handed),
+            written: between(self.written, earlier.written),
+        }
+    }
+}
+
+impl Add for Spent {
+    type Output = Spent;
+
+    fn add(self, more: Spent) -> Spent {
+        let both = |one: Option<u64>, other: Option<u64>| Some(one? + other?);
+        Spent {
+            cpu: self.cpu + more.cpu,
+            handed: both(self.handed, more.handed),
+            written: both(self.written, more.written),
+        }
+    }
+}
+
+/// The processor time of another process, while it lives.
+pub fn cpu_of_process(pid: u32) -> Option<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    cpu_of_stat(&stat, rustix::param::clock_ticks_per_second())
+}
+
+/// The name of a process may hold anything, so the fields are counted from its closing parenthesis.
+fn cpu_of_stat(stat: &str, ticks_per_second: u64) -> Option<Duration> {
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let (user, system): (u64, u64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    Some(Duration::from_secs_f64((user + system) as f64 / ticks_per_second as f64))
+}
+
+fn count(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    line?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_counts_are_read_by_name() {
+        let text = "rchar: 3\nwchar: 14\nwrite_bytes: 4096\ncancelled_write_bytes: 7\n";
+        assert_eq!((count(text, "wchar"), count(text, "write_bytes")), (Some(14), Some(4096)));
+        assert_eq!(count(text, "gone"), None);
+    }
+
+    #[test]
+    fn what_cannot_be_counted_stays_unknown() {
+        let unknown = Spent { written: None, ..Spent::none() };
+        assert_eq!((Spent::none() - unknown).written, None);
+        assert_eq!((Spent::none() + unknown).handed, Some(0));
+    }
+
+    #[test]
+    fn a_process_may_have_any_name() {
+        let stat = "7 (a) b (c)) S 1 2 3 4 5 6 7 8 9 10 150 50 0 0 20";
+        assert_eq!(cpu_of_stat(stat, 100), Some(Duration::from_secs(2)));
+        assert_eq!(cpu_of_stat("nonsense", 100), None);
+    }
+
+    #[test]
+    fn work_takes_processor_time() {
+        let before = Spent::now();
+        let mut sum = 0_u64;
+        while (Spent::now() - before).cpu < Duration::from_millis(1) {
+            sum = std::hint::black_box(sum.wrapping_add(1));
+        }
+        assert!(sum > 0);
+    }
+}

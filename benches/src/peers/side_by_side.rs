@@ -1,0 +1,278 @@
+//! Everything beside everything, in one run: what the program `peers` does.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{Layout, OpenraftLane, RaftEngineWriter};
+use crate::cluster::{ClusterLane, ClusterPlan};
+use crate::commit::TrioLane;
+use crate::etcd::servers::{Kind, Servers};
+use crate::lane::{Lanes, Role, Stop};
+use crate::log::{LogLane, LogPlan, log_lanes};
+use crate::measure::{Work, measure};
+use crate::show::workloads;
+use crate::{BenchError, Place, Progress, Row, Workload};
+
+/// The threads that openraft's runtime is tried with.
+const OPENRAFT_WORKERS: [usize; 3] = [1, 2, 3];
+
+/// The threads that ours is shown with.
+const OWN_WORKERS: [usize; 2] = [1, 2];
+
+/// The connections to servers.
+const CONNECTIONS: usize = 8;
+
+/// The comparisons.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parts {
+    /// Three members in one process, logs in memory, empty payload; beside openraft.
+    Memory,
+    /// The same with durable logs and 256 bytes.
+    Durable,
+    /// The logs alone; beside raft-engine and the plain libraries.
+    Log,
+    /// Three processes behind etcd's API; beside a real etcd.
+    Etcd,
+}
+
+/// What is compared, and for how long.
+#[derive(Clone, Debug)]
+pub struct SideBySide {
+    /// The comparisons, one after another.
+    pub parts: Vec<Parts>,
+    /// The time for each.
+    pub time: Duration,
+    /// The tool, if it was built.
+    pub kontiki: Option<PathBuf>,
+    /// A real etcd, if it is installed.
+    pub etcd: Option<PathBuf>,
+}
+
+/// Measures all parts; gives their rows, and tells on the standard error what is left out.
+pub fn run(plan: &SideBySide, place: &Place, stop: &Stop) -> Result<Vec<Row>, BenchError> {
+    let mut rows = Vec::new();
+    for part in &plan.parts {
+        let workloads = part.workloads();
+        let work = Work { name: part.work(), workloads: &workloads, time: plan.time };
+        let mut progress = Progress::on_terminal(workloads.len());
+        let measured = match part {
+            Parts::Memory => measure(work, stop, &mut progress, &mut |w| memory(place, w)),
+            Parts::Durable => measure(work, stop, &mut progress, &mut |w| durable(place, w)),
+            Parts::Log => logs(work, place, stop, &mut progress),
+            Parts::Etcd => servers(plan, work, place, stop, &mut progress),
+        };
+        match measured {
+            Ok(more) => rows.extend(more),
+            Err(BenchError::Stopped) if !rows.is_empty() => break,
+            Err(error) => return Err(error),
+        }
+        if stop.is_asked() {
+            break;
+        }
+    }
+    Ok(rows)
+}
+
+impl Parts {
+    /// All of them.
+    pub const ALL: [Parts; 4] = [Parts::Memory, Parts::Durable, Parts::Log, Parts::Etcd];
+
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Parts::Memory => "memory",
+            Parts::Durable => "durable",
+            Parts::Log => "log",
+            Parts::Etcd => "etcd",
+        }
+    }
+
+    /// The part of this name.
+    pub fn from_name(name: &str) -> Option<Parts> {
+        Parts::ALL.into_iter().find(|part| part.name() == name)
+    }
+
+    fn work(self) -> &'static str {
+        match self {
+            Parts::Memory | Parts::Durable => "commit",
+            Parts::Log => "log",
+            Parts::Etcd => "etcd",
+        }
+    }
+
+    fn workloads(self) -> Vec<Workload> {
+        match self {
+            Parts::Memory => Workload::grid(&[0], &[1], &[1, 64, 256, 1024, 4096]),
+            Parts::Durable => Workload::grid(&[256], &[1], &[1, 64, 1024]),
+            Parts::Log => Workload::grid(&[256], &[1, 64], &[1]),
+            Parts::Etcd => Workload::grid(&[256], &[1], &[1, 64, 1000]),
+        }
+    }
+}
+
+fn memory<'a>(place: &'a Place, workload: &Workload) -> Result<Lanes<'a>, BenchError> {
+    let mut lanes: Lanes = Vec::new();
+    for workers in OWN_WORKERS {
+        lanes.push(Box::new(own("memory", workers, place, workload)?));
+    }
+    openrafts(false, place, workload, &mut lanes)?;
+    Ok(lanes)
+}
+
+fn durable<'a>(place: &'a Place, workload: &Workload) -> Result<Lanes<'a>, BenchError> {
+    let mut lanes: Lanes = vec![Box::new(TrioLane::create(place, workload)?)];
+    lanes.push(Box::new(own("file", 1, place, workload)?));
+    openrafts(true, place, workload, &mut lanes)?;
+    Ok(lanes)
+}
+
+fn own<'a>(
+    backend: &str,
+    workers: usize,
+    place: &'a Place,
+    workload: &Workload,
+) -> Result<ClusterLane<'a>, BenchError> {
+    let plan = ClusterPlan { backend: backend.to_owned(), members: 3, workers };
+    ClusterLane::new(&plan, place, workload)
+}
+
+fn openrafts<'a>(
+    durable: bool,
+    place: &'a Place,
+    workload: &Workload,
+    lanes: &mut Lanes<'a>,
+) -> Result<(), BenchError> {
+    for workers in OPENRAFT_WORKERS {
+        let layout = Layout { workers, durable };
+        lanes.push(Box::new(OpenraftLane::new(layout, place, workload)?));
+    }
+    Ok(())
+}
+
+fn logs(
+    work: Work,
+    place: &Place,
+    stop: &Stop,
+    progress: &mut Progress,
+) -> Result<Vec<Row>, BenchError> {
+    let durable = crate::log::durable_of(&compiled());
+    let plan = LogPlan {
+        backends: durable,
+        workloads: work.workloads.to_vec(),
+        time: work.time,
+        fill: crate::log::FILL_BYTES,
+        verbs: false,
+    };
+    let mut rooms = None;
+    measure(work, stop, progress, &mut |workload| {
+        let room = rooms.insert(place.room()?);
+        let mut lanes = log_lanes(&plan, room.path(), workload)?;
+        engines(room.path(), workload, &mut lanes)?;
+        Ok(lanes)
+    })
+}
+
+fn engines(dir: &Path, workload: &Workload, lanes: &mut Lanes) -> Result<(), BenchError> {
+    for prefilled in [false, true] {
+        let writer = RaftEngineWriter::create(dir, workload.size, prefilled)?;
+        lanes.push(Box::new(LogLane::new(writer, workload)?));
+    }
+    Ok(())
+}
+
+fn compiled() -> Vec<String> {
+    kontiki::LogConfig::compiled().into_iter().map(str::to_owned).collect()
+}
+
+fn servers(
+    plan: &SideBySide,
+    work: Work,
+    place: &Place,
+    stop: &Stop,
+    progress: &mut Progress,
+) -> Result<Vec<Row>, BenchError> {
+    let mut kinds = Vec::new();
+    match &plan.kontiki {
+        Some(program) => {
+            kinds.push(Kind::Kontiki { program: program.clone(), backend: "file".to_owned() });
+        }
+        None => eprintln!(
+            "left out: our own processes (cargo build --release --package kontiki-cli, or \
+             --kontiki FILE)"
+        ),
+    }
+    match &plan.etcd {
+        Some(program) => kinds.push(Kind::Etcd { program: program.clone() }),
+        None => eprintln!("left out: etcd is not installed (apt-get install etcd-server)"),
+    }
+    if kinds.is_empty() {
+        return Ok(Vec::new());
+    }
+    let all: Vec<Servers> =
+        kinds.iter().map(|kind| Servers::start(kind, place)).collect::<Result<_, _>>()?;
+    measure(work, stop, progress, &mut |workload| {
+        let mut lanes: Lanes = vec![Box::new(TrioLane::create(place, workload)?)];
+        for servers in &all {
+            lanes.push(Box::new(servers.lane(CONNECTIONS, workload)?));
+        }
+        Ok(lanes)
+    })
+}
+
+/// For each workload, our best beside their best: how many times as many entries a second, and how
+/// much of the latency.
+pub fn summary(rows: &[Row]) -> String {
+    let mut text = String::new();
+    for (work, workload) in workloads(rows) {
+        for durable in [true, false] {
+            let best = |ours: bool| {
+                let of_these = rows.iter().filter(|row| {
+                    row.work == work && row.workload() == workload && row.is_durable() == durable
+                });
+                let side = of_these.filter(|row| is_ours(row) == ours && row.role != Role::Floor);
+                side.max_by(|one, other| one.per_second.total_cmp(&other.per_second))
+            };
+            let (Some(ours), Some(theirs)) = (best(true), best(false)) else { continue };
+            text += &format!(
+                "{work}, {}: {} has {:.2} x the entries/s of {}, p50 {:.2} x\n",
+                workload.describe(),
+                ours.backend,
+                ours.per_second / theirs.per_second,
+                theirs.backend,
+                ours.p50_us / theirs.p50_us,
+            );
+        }
+    }
+    text
+}
+
+fn is_ours(row: &Row) -> bool {
+    row.role == Role::Store || (row.role == Role::Server && row.backend.starts_with("kontiki"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_has_a_name_and_work_to_do() {
+        for part in Parts::ALL {
+            assert_eq!(Parts::from_name(part.name()), Some(part));
+            assert!(part.workloads().iter().all(|workload| workload.check().is_ok()));
+        }
+        assert_eq!(Parts::from_name("nothing"), None);
+    }
+
+    #[test]
+    fn all_stand_side_by_side_in_one_run() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let place = Place::new(Some(dir.path())).expect("made");
+        let workloads = Workload::grid(&[64], &[1], &[2]);
+        let work = Work { name: "commit", workloads: &workloads, time: Duration::from_millis(20) };
+        let stop = Stop::new();
+        let rows = measure(work, &stop, &mut Progress::silent(), &mut |w| memory(&place, w));
+        let text = summary(&rows.expect("figures"));
+        assert!(text.contains("memory") && text.contains("openraft"), "{text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
+    }
+}

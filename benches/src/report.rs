@@ -1,0 +1,289 @@
+//! What a measurement leaves: the machine's facts and one row for each subject and workload. This
+//! is the JSON that `docs/benchmarks.md` describes.
+
+use serde::{Deserialize, Serialize};
+
+use crate::facts::Facts;
+use crate::lane::{POWER_LOSS, Role, Subject, Tally};
+use crate::samples::{Samples, median};
+use crate::workload::Workload;
+
+/// The version of the JSON. A field that is added does not change it.
+pub const SCHEMA: u32 = 1;
+
+/// A whole measurement.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The version of this form.
+    pub schema: u32,
+    /// The command that measured.
+    pub command: String,
+    /// The machine.
+    pub facts: Facts,
+    /// The figures.
+    pub rows: Vec<Row>,
+}
+
+impl Report {
+    /// The report as text that programs read.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("numbers and strings are JSON")
+    }
+}
+
+/// The figures of one subject at one workload. Latencies are in microseconds, and of a whole batch
+/// of one client; each figure is the median of the rounds, unless it says otherwise.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// What was done: `log`, `commit`, `verbs`, `etcd`.
+    pub work: String,
+    /// What the subject is.
+    pub role: Role,
+    /// Its name.
+    pub backend: String,
+    /// What it declares that an acknowledged write survives.
+    pub durability: String,
+    /// The call that makes bytes durable.
+    pub sync_verb: String,
+    /// The members that share the work.
+    pub members: u64,
+    /// The payload of an entry, in bytes.
+    pub size: usize,
+    /// The entries that a client hands in together.
+    pub batch: u64,
+    /// The clients.
+    pub clients: u64,
+    /// The batches that arrived in a second, in an open loop.
+    pub rate: Option<f64>,
+    /// Half of the batches took no longer.
+    pub p50_us: f64,
+    /// 99 of 100 took no longer.
+    pub p99_us: f64,
+    /// 999 of 1000 took no longer.
+    pub p999_us: f64,
+    /// The entries in a second.
+    pub per_second: f64,
+    /// The synced writes in a second, of all members together; absent where nothing is synced.
+    pub syncs_per_second: Option<f64>,
+    /// The entries in one such write.
+    pub entries_per_sync: Option<f64>,
+    /// Bytes written, for each byte of payload on each member: those handed to system calls, or, of
+    /// a log that writes by other ways (a ring, a mapping), those that the kernel counted.
+    pub written_per_payload: Option<f64>,
+    /// Bytes that the kernel counted as on their way to the device, in whole pieces of its cache.
+    pub device_per_payload: Option<f64>,
+    /// Processor time for each entry, of all that share the work (see the docs for whose).
+    pub cpu_us_per_entry: Option<f64>,
+    /// The requests that failed, in all rounds.
+    pub failures: u64,
+    /// Which floor stands beside the row.
+    pub floor: Option<String>,
+    /// Half of the floor's writes took no longer, in the same rounds.
+    pub floor_p50_us: Option<f64>,
+    /// 99 of 100 of the floor's.
+    pub floor_p99_us: Option<f64>,
+    /// `p50_us / floor_p50_us`; absent where one of them does not sync.
+    pub ratio: Option<f64>,
+    /// The figures of each round.
+    pub rounds: Vec<Round>,
+    /// The distribution of all rounds: microseconds, and the fraction that took no longer.
+    pub cdf: Vec<(f64, f64)>,
+}
+
+/// One round's figures.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Round {
+    /// Half of the batches took no longer.
+    pub p50_us: f64,
+    /// 99 of 100 took no longer.
+    pub p99_us: f64,
+    /// The entries in a second.
+    pub per_second: f64,
+}
+
+impl Row {
+    /// The row of one lane. Rounds without a sample say nothing and are left out.
+    pub fn new(work: &str, subject: &Subject, workload: &Workload, rounds: &[Tally]) -> Row {
+        let rounds: Vec<&Tally> = rounds.iter().filter(|round| !round.samples.is_empty()).collect();
+        let of_rounds = |figure: &dyn Fn(&Tally) -> f64| {
+            median(rounds.iter().map(|round| figure(round))).unwrap_or(0.0)
+        };
+        let known = |figure: &dyn Fn(&Tally) -> Option<f64>| {
+            median(rounds.iter().filter_map(|round| figure(round)))
+        };
+        let mut all = Samples::new();
+        rounds.iter().for_each(|round| all.add(&round.samples));
+        let payload =
+            |round: &Tally| round.entries as f64 * workload.size as f64 * subject.members as f64;
+        let synced = subject.is_durable();
+        Row {
+            work: work.to_owned(),
+            role: subject.role,
+            backend: subject.name.clone(),
+            durability: subject.durability.clone(),
+            sync_verb: subject.sync_verb.clone(),
+            members: subject.members,
+            size: workload.size,
+            batch: workload.batch,
+            clients: workload.clients,
+            rate: workload.rate,
+            p50_us: of_rounds(&|round| round.samples.quantile_us(0.5)),
+            p99_us: of_rounds(&|round| round.samples.quantile_us(0.99)),
+            p999_us: of_rounds(&|round| round.samples.quantile_us(0.999)),
+            per_second: of_rounds(&per_second),
+            syncs_per_second: known(&|round| {
+                let writes = (synced && round.writes > 0).then_some(round.writes as f64)?;
+                per(writes, round.busy.as_secs_f64())
+            }),
+            entries_per_sync: known(&|round| {
+                synced.then(|| per(round.written_entries as f64, round.writes as f64))?
+            }),
+            written_per_payload: known(&|round| {
+                per(written(round, payload(round))?, payload(round))
+            }),
+            device_per_payload: known(&|round| per(round.spent.written? as f64, payload(round))),
+            cpu_us_per_entry: known(&|round| {
+                let micros = round.spent.cpu.as_secs_f64() * 1e6;
+                per(micros, round.entries as f64).filter(|micros| *micros > 0.0)
+            }),
+            failures: rounds.iter().map(|round| round.failures).sum(),
+            floor: None,
+            floor_p50_us: None,
+            floor_p99_us: None,
+            ratio: None,
+            rounds: rounds.iter().map(|round| Round::of(round)).collect(),
+            cdf: all.cdf(),
+        }
+    }
+
+    /// Sets the disk's own figures beside the row, where both sync; nothing else is comparable.
+    pub fn beside(mut self, floor: &Row) -> Row {
+        if self.is_durable() && floor.is_durable() && floor.p50_us > 0.0 {
+            self.floor = Some(floor.backend.clone());
+            self.floor_p50_us = Some(floor.p50_us);
+            self.floor_p99_us = Some(floor.p99_us);
+            self.ratio = Some(self.p50_us / floor.p50_us);
+        }
+        self
+    }
+
+    /// Whether what was acknowledged survives a power cut.
+    pub fn is_durable(&self) -> bool {
+        self.durability == POWER_LOSS
+    }
+
+    /// The work that this row is a figure of; rows with the same may stand in one plot.
+    pub fn workload(&self) -> Workload {
+        Workload { size: self.size, batch: self.batch, clients: self.clients, rate: self.rate }
+    }
+}
+
+impl Round {
+    fn of(tally: &Tally) -> Round {
+        Round {
+            p50_us: tally.samples.quantile_us(0.5),
+            p99_us: tally.samples.quantile_us(0.99),
+            per_second: per_second(tally),
+        }
+    }
+}
+
+fn per_second(round: &Tally) -> f64 {
+    per(round.entries as f64, round.busy.as_secs_f64()).unwrap_or(0.0)
+}
+
+/// The bytes that a log wrote. Less than the payload cannot have been all of them.
+fn written(round: &Tally, payload: f64) -> Option<f64> {
+    let handed = round.spent.handed.map(|handed| handed as f64);
+    handed.filter(|handed| *handed >= payload).or(Some(round.spent.written? as f64))
+}
+
+/// How much for one, where there is one.
+fn per(amount: f64, of: f64) -> Option<f64> {
+    (of > 0.0).then(|| amount / of)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::meter::Spent;
+
+    fn subject(name: &str, durability: &str) -> Subject {
+        Subject {
+            role: Role::Store,
+            name: name.to_owned(),
+            durability: durability.to_owned(),
+            sync_verb: "fdatasync".to_owned(),
+            members: 1,
+        }
+    }
+
+    fn tally(micros: u64) -> Tally {
+        let mut tally = Tally::new();
+        tally.samples.record(Duration::from_micros(micros), 10);
+        tally.entries = 1000;
+        tally.writes = 10;
+        tally.written_entries = 1000;
+        tally.busy = Duration::from_millis(100);
+        tally.spent =
+            Spent { cpu: Duration::from_millis(5), handed: Some(300_000), written: Some(512_000) };
+        tally
+    }
+
+    fn workload() -> Workload {
+        Workload { size: 256, batch: 100, clients: 1, rate: None }
+    }
+
+    #[test]
+    fn a_row_has_the_medians_of_its_rounds() {
+        let rounds = [tally(90), tally(70), tally(80), Tally::new()];
+        let row = Row::new("log", &subject("file", POWER_LOSS), &workload(), &rounds);
+        assert!((row.p50_us - 80.0).abs() < 0.1);
+        assert_eq!((row.per_second, row.syncs_per_second), (10_000.0, Some(100.0)));
+        assert_eq!((row.entries_per_sync, row.device_per_payload), (Some(100.0), Some(2.0)));
+        assert_eq!(row.written_per_payload, Some(300_000.0 / 256_000.0));
+        assert_eq!((row.cpu_us_per_entry, row.rounds.len()), (Some(5.0), 3));
+    }
+
+    #[test]
+    fn bytes_that_went_another_way_are_the_kernels_count() {
+        let mut ring = tally(80);
+        ring.spent.handed = Some(10);
+        let row = Row::new("log", &subject("file", POWER_LOSS), &workload(), &[ring]);
+        assert_eq!(row.written_per_payload, Some(2.0));
+    }
+
+    #[test]
+    fn what_does_not_sync_is_not_set_beside_what_does() {
+        let floor = Row::new("log", &subject("disk", POWER_LOSS), &workload(), &[tally(40)]);
+        let file = Row::new("log", &subject("file", POWER_LOSS), &workload(), &[tally(80)]);
+        let ratio = file.beside(&floor).ratio.expect("both sync");
+        assert!((ratio - 2.0).abs() < 0.01);
+        let memory = Row::new("log", &subject("memory", "volatile"), &workload(), &[tally(1)]);
+        let memory = memory.beside(&floor);
+        assert_eq!((memory.ratio, memory.syncs_per_second), (None, None));
+    }
+
+    #[test]
+    fn the_json_is_what_the_documentation_says() {
+        let row = Row::new("log", &subject("file", POWER_LOSS), &workload(), &[tally(80)]);
+        let facts = Facts::gather(Path::new("."));
+        let report =
+            Report { schema: SCHEMA, command: "bench log".to_owned(), facts, rows: vec![row] };
+        let json = serde_json::to_value(&report).expect("numbers and strings are JSON");
+        let back: Report = serde_json::from_value(json.clone()).expect("what was written");
+        assert_eq!(back, report);
+        let document = include_str!("../../docs/benchmarks.md");
+        for part in [&json["rows"][0], &json["facts"], &json] {
+            for name in part.as_object().expect("an object").keys() {
+                assert!(document.contains(&format!("`{name}`")), "{name} is not documented");
+            }
+        }
+        for name in ["work", "backend", "size", "batch", "clients", "p50_us", "p99_us"] {
+            assert!(json["rows"][0].get(name).is_some_and(|value| !value.is_null()), "{name}");
+        }
+    }
+}

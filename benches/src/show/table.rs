@@ -1,0 +1,216 @@
+//! Rows in columns. Stores that do not sync stand apart from those that do: their figures answer
+//! another question.
+
+use crate::lane::Role;
+use crate::{Report, Row, Workload};
+
+/// The heads of the columns.
+const HEADS: [&str; 10] = [
+    "",
+    "p50 us",
+    "p99",
+    "p99.9",
+    "x floor",
+    "entries/s",
+    "syncs/s",
+    "per sync",
+    "written",
+    "CPU us",
+];
+
+/// What the columns mean, in a few words.
+const LEGEND: &str = "\
+x floor: p50 beside that of the disk's own write and sync, measured in turns; \
+per sync: entries in one synced write;\nwritten: bytes written for each byte of payload (and \
+member); CPU us: processor time for each entry.";
+
+/// The report as text: the machine, the table of each workload, what to know before it is believed.
+pub fn table(report: &Report) -> String {
+    let mut text = String::new();
+    for line in report.facts.lines() {
+        text += &format!("{line}\n");
+    }
+    for (work, workload) in workloads(&report.rows) {
+        let of_this = |row: &&Row| row.work == work && row.workload() == workload;
+        let rows: Vec<&Row> = report.rows.iter().filter(of_this).collect();
+        text += &format!("\n{work}: {}\n", workload.describe());
+        text += &columns(&rows);
+    }
+    text += &format!("\n{LEGEND}\n");
+    for warning in report.facts.warnings() {
+        text += &format!("warning: {warning}\n");
+    }
+    text
+}
+
+/// The workloads of a report, each once, in order.
+pub fn workloads(rows: &[Row]) -> Vec<(String, Workload)> {
+    let mut found: Vec<(String, Workload)> = Vec::new();
+    for row in rows {
+        let this = (row.work.clone(), row.workload());
+        if !found.contains(&this) {
+            found.push(this);
+        }
+    }
+    found
+}
+
+/// The rows of one workload: the durable ones with their floors, then the others.
+pub fn sorted<'a>(rows: &[&'a Row]) -> Vec<&'a Row> {
+    let place = |row: &&Row| (!row.is_durable(), row.role == Role::Floor && row.work != "verbs");
+    let mut rows = rows.to_vec();
+    // Of equals the quicker first; what is quick is not all, so the order is that of p50.
+    rows.sort_by(|one, other| {
+        place(one).cmp(&place(other)).then(one.p50_us.total_cmp(&other.p50_us))
+    });
+    rows
+}
+
+fn columns(rows: &[&Row]) -> String {
+    let mut lines = vec![HEADS.map(str::to_owned).to_vec()];
+    let mut durable = true;
+    for row in sorted(rows) {
+        if durable && !row.is_durable() {
+            lines.push(vec![format!("-- {}, so not compared:", row.durability)]);
+        }
+        durable = row.is_durable();
+        lines.push(cells(row));
+    }
+    let width = |column: usize| {
+        let cells = lines.iter().filter(|line| line.len() > 1).map(|line| line[column].len());
+        cells.max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..HEADS.len()).map(width).collect();
+    let mut text = String::new();
+    for line in &lines {
+        text += &aligned(line, &widths);
+        text += "\n";
+    }
+    text
+}
+
+/// Names to the left, numbers to the right.
+fn aligned(line: &[String], widths: &[usize]) -> String {
+    let mut text = String::new();
+    for (column, cell) in line.iter().enumerate() {
+        let width = widths[column];
+        match column {
+            0 => text += &format!("  {cell:<width$}"),
+            _ => text += &format!("  {cell:>width$}"),
+        }
+    }
+    text.trim_end().to_owned()
+}
+
+fn cells(row: &Row) -> Vec<String> {
+    let some = |figure: Option<f64>, format: fn(f64) -> String| figure.map_or("-".into(), format);
+    let two = |figure: f64| format!("{figure:.2}");
+    vec![
+        name(row),
+        micros(row.p50_us),
+        micros(row.p99_us),
+        micros(row.p999_us),
+        some(row.ratio, two),
+        count(row.per_second),
+        some(row.syncs_per_second, count),
+        some(row.entries_per_sync, |figure| format!("{figure:.1}")),
+        some(row.written_per_payload.filter(|_| row.is_durable()), two),
+        some(row.cpu_us_per_entry, two),
+    ]
+}
+
+/// The subject, how many it is, and how it syncs.
+pub fn name(row: &Row) -> String {
+    let failed = match row.failures {
+        0 => String::new(),
+        failures => format!(", {failures} failed"),
+    };
+    match row.role {
+        Role::Floor => format!("(floor) {}", row.backend),
+        Role::Store | Role::Peer => {
+            let members =
+                if row.members > 1 { format!(" x{}", row.members) } else { String::new() };
+            let verb =
+                if row.is_durable() { format!(", {}", row.sync_verb) } else { String::new() };
+            format!("{}{members}{verb}{failed}", row.backend)
+        }
+        Role::Library | Role::Server => format!("{}{failed}", row.backend),
+    }
+}
+
+/// Microseconds with as many digits as mean something.
+pub fn micros(micros: f64) -> String {
+    match micros {
+        0.0..10.0 => format!("{micros:.2}"),
+        10.0..100.0 => format!("{micros:.1}"),
+        _ => format!("{micros:.0}"),
+    }
+}
+
+/// A count with as many digits as mean something.
+pub fn count(count: f64) -> String {
+    match count {
+        0.0..10_000.0 => format!("{count:.0}"),
+        10_000.0..1_000_000.0 => format!("{:.1} k", count / 1000.0),
+        _ => format!("{:.2} M", count / 1e6),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::facts::Facts;
+    use crate::lane::{POWER_LOSS, Subject};
+    use crate::{SCHEMA, Tally};
+
+    /// A row of this backend, with a p50 of so many microseconds.
+    pub fn row(role: Role, name: &str, durability: &str, clients: u64, micros: u64) -> Row {
+        let subject = Subject {
+            role,
+            name: name.to_owned(),
+            durability: durability.to_owned(),
+            sync_verb: "fdatasync".to_owned(),
+            members: 1,
+        };
+        let workload = Workload { size: 256, batch: 1, clients, rate: None };
+        let mut tally = Tally::new();
+        tally.samples.record(Duration::from_micros(micros), 100);
+        (tally.entries, tally.writes, tally.written_entries) = (100 * clients, 100, 100 * clients);
+        tally.busy = Duration::from_micros(100 * micros);
+        Row::new("log", &subject, &workload, &[tally])
+    }
+
+    /// A report of two workloads with a floor, two durable stores and one that is not.
+    pub fn report() -> Report {
+        let mut rows = Vec::new();
+        for clients in [1, 64] {
+            let floor = row(Role::Floor, "pre-written + fdatasync", POWER_LOSS, clients, 70);
+            rows.push(row(Role::Store, "sqlite", POWER_LOSS, clients, 140).beside(&floor));
+            rows.push(row(Role::Store, "file", POWER_LOSS, clients, 77).beside(&floor));
+            rows.push(row(Role::Store, "memory", "volatile", clients, 1).beside(&floor));
+            rows.push(floor);
+        }
+        let facts = Facts::gather(Path::new("."));
+        Report { schema: SCHEMA, command: "kontiki bench log".to_owned(), facts, rows }
+    }
+
+    #[test]
+    fn what_does_not_sync_stands_apart() {
+        let text = table(&report());
+        let place = |name: &str| text.find(name).unwrap_or_else(|| panic!("{name}: {text}"));
+        assert!(place("  file") < place("  sqlite"), "the quicker first");
+        assert!(place("  sqlite") < place("not compared"));
+        assert!(place("not compared") < place("  memory"));
+        assert!(text.contains("1.10") && text.contains("64 clients"), "{text}");
+        assert!(text.lines().all(|line| line.len() < 120), "{text}");
+    }
+
+    #[test]
+    fn figures_have_the_digits_that_mean_something() {
+        assert_eq!([micros(0.344), micros(85.24), micros(1234.5)], ["0.34", "85.2", "1234"]);
+        assert_eq!([count(950.2), count(12_345.0), count(6.5e6)], ["950", "12.3 k", "6.50 M"]);
+    }
+}

@@ -1,0 +1,173 @@
+//! One description for everything that is measured: who does what, with how much at a time.
+
+use std::time::{Duration, Instant};
+
+use crate::BenchError;
+
+/// The largest payload of one entry.
+pub const MAX_SIZE: usize = 8 << 20;
+
+/// The most clients.
+pub const MAX_CLIENTS: u64 = 65_536;
+
+/// The most entries that one client hands in together.
+pub const MAX_BATCH: u64 = 65_536;
+
+/// What a figure is a figure of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Workload {
+    /// The payload of an entry, in bytes.
+    pub size: usize,
+    /// The entries that a client hands in together.
+    pub batch: u64,
+    /// The clients. In a closed loop each waits for its answer and goes on at once.
+    pub clients: u64,
+    /// In an open loop, how many batches arrive in a second, however long the answers take: a
+    /// latency then counts from the moment of arrival, so that waiting is not hidden.
+    pub rate: Option<f64>,
+}
+
+impl Workload {
+    /// The same work for each number of clients, of each size, in each batch.
+    pub fn grid(sizes: &[usize], batches: &[u64], clients: &[u64]) -> Vec<Workload> {
+        let mut all = Vec::new();
+        for &size in sizes {
+            for &batch in batches {
+                all.extend(clients.iter().map(|&clients| Workload {
+                    size,
+                    batch,
+                    clients,
+                    rate: None,
+                }));
+            }
+        }
+        all
+    }
+
+    /// Refuses what cannot be measured.
+    pub fn check(&self) -> Result<(), BenchError> {
+        let within =
+            |name: &str, value: u64, low: u64, high: u64| match (low..=high).contains(&value) {
+                true => Ok(()),
+                false => Err(BenchError::options(
+                    format!("--{name} {value} cannot be measured"),
+                    format!("choose from {low} to {high}"),
+                )),
+            };
+        within("size", self.size as u64, 0, MAX_SIZE as u64)?;
+        within("batch", self.batch, 1, MAX_BATCH)?;
+        within("clients", self.clients, 1, MAX_CLIENTS)?;
+        match self.rate {
+            Some(rate) if !(rate.is_finite() && rate > 0.0) => Err(BenchError::options(
+                format!("--rate {rate} is no rate"),
+                "give the batches that arrive in a second, for example --rate 1000",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// A line for people.
+    pub fn describe(&self) -> String {
+        let clients = match self.clients {
+            1 => "1 client".to_owned(),
+            many => format!("{many} clients"),
+        };
+        let rate = self.rate.map_or(String::new(), |rate| format!(", {rate} arrivals/s"));
+        match self.batch {
+            1 => format!("{} B, {clients}{rate}", self.size),
+            batch => format!("{batch} x {} B, {clients}{rate}", self.size),
+        }
+    }
+}
+
+/// A payload that no compression makes smaller: nobody gains from a line of sevens.
+pub fn incompressible(size: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = || {
+        // xorshift64: quick, and random enough to be as long compressed.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 32) as u8
+    };
+    (0..size).map(|_| next()).collect()
+}
+
+/// The arrivals of an open loop: one after another at a fixed distance, from the moment it began.
+#[derive(Clone, Debug)]
+pub struct Arrivals {
+    began: Instant,
+    distance: Duration,
+    taken: u32,
+}
+
+impl Arrivals {
+    /// So many a second, from now on.
+    pub fn at_rate(rate: f64, began: Instant) -> Arrivals {
+        Arrivals { began, distance: Duration::from_secs_f64(1.0 / rate), taken: 0 }
+    }
+
+    /// When the next one comes.
+    pub fn next(&self) -> Instant {
+        self.began + self.distance * self.taken
+    }
+
+    /// Takes the next one, if it has come.
+    pub fn take_due(&mut self, now: Instant) -> Option<Instant> {
+        let next = self.next();
+        (next <= now).then(|| {
+            self.taken += 1;
+            next
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one() -> Workload {
+        Workload { size: 256, batch: 1, clients: 1, rate: None }
+    }
+
+    #[test]
+    fn what_cannot_be_measured_is_refused_by_name() {
+        assert!(one().check().is_ok());
+        for (wrong, name) in [
+            (Workload { size: MAX_SIZE + 1, ..one() }, "--size"),
+            (Workload { batch: 0, ..one() }, "--batch"),
+            (Workload { clients: 0, ..one() }, "--clients"),
+            (Workload { rate: Some(0.0), ..one() }, "--rate"),
+            (Workload { rate: Some(f64::NAN), ..one() }, "--rate"),
+        ] {
+            let error = wrong.check().expect_err(name);
+            assert!(error.to_string().contains(name), "{error}");
+            assert!(!error.advice().is_empty());
+        }
+    }
+
+    #[test]
+    fn a_grid_has_every_combination_once() {
+        let grid = Workload::grid(&[64, 256], &[1, 64], &[1, 16, 256]);
+        assert_eq!(grid.len(), 12);
+        assert_eq!(grid.iter().filter(|one| one.size == 64 && one.batch == 64).count(), 3);
+    }
+
+    #[test]
+    fn arrivals_do_not_wait_for_answers() {
+        let began = Instant::now();
+        let mut arrivals = Arrivals::at_rate(1000.0, began);
+        let late = began + Duration::from_millis(10);
+        let due = std::iter::from_fn(|| arrivals.take_due(late)).collect::<Vec<_>>();
+        assert_eq!((due.len(), due[0]), (11, began));
+        assert_eq!(arrivals.next(), began + Duration::from_millis(11));
+    }
+
+    #[test]
+    fn the_payload_has_no_pattern() {
+        let payload = incompressible(4096);
+        let mut counts = [0; 256];
+        payload.iter().for_each(|byte| counts[usize::from(*byte)] += 1);
+        assert!(counts.iter().all(|count| *count < 64), "no byte comes often");
+    }
+}

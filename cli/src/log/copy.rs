@@ -1,0 +1,198 @@
+//! `kontiki log copy`: a log, a member's directory or a whole cluster's, into another place and
+//! another backend.
+//!
+//! The source is not changed. The copy keeps who the member is: it is the same member, and the two
+//! must never run both. Whatever lies beside a log goes with it, byte for byte, but for locks.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+
+use kontiki::DataDir;
+
+use super::arguments::Copy;
+use super::partial::{Partial, check_free};
+use super::place::{Kind, Looked, Named};
+use super::print;
+use super::transfer::transfer;
+use crate::failure::{Failure, chain};
+use crate::up::{CLUSTER_FILE, cluster_on_backend};
+
+/// What belongs to the running process, not to the data.
+const LOCK: &str = "lock";
+const LOG: &str = "log";
+
+/// Makes a copy.
+pub async fn run(copy: &Copy) -> Result<ExitCode, Failure> {
+    let (from, to) = (Named::parse(&copy.from), Named::parse(&copy.to));
+    let Some(backend) = to.backend.clone() else {
+        let text = format!("--to {} does not say which backend to copy to", copy.to);
+        return Err(Failure::new(text).advise(format!("for example --to sqlite:{}", copy.to)));
+    };
+    let kind = from.kind()?;
+    to.check_backend()?;
+    check_free(&to.dir)?;
+    check_apart(&from.dir, &to.dir)?;
+    let job = Job { from: &from, backend: &backend };
+    let _lock = match kind {
+        Kind::Cluster => Some(look(&from.dir)?),
+        Kind::Member | Kind::Log => None,
+    };
+    let partial = Partial::begin(&to.dir)?;
+    let copied = match kind {
+        Kind::Log => vec![job.log(&from, &partial.path(), "the log").await?.1],
+        Kind::Member => vec![job.member(&from.dir, &partial.path(), "the member").await?],
+        Kind::Cluster => job.cluster(&partial.path()).await?,
+    };
+    partial.finish()?;
+    let lines: String = copied.iter().map(|line| format!("{line}\n")).collect();
+    print(&format!("{lines}copied to {} and verified; never run both\n", to.dir.display()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses a copy into what is copied.
+fn check_apart(from: &Path, to: &Path) -> Result<(), Failure> {
+    let failed = |error| Failure::of(format!("{} cannot be read", from.display()), &error);
+    let from = fs::canonicalize(from).map_err(failed)?;
+    let absolute = std::path::absolute(to).map_err(failed)?;
+    let mut above = absolute.ancestors().filter_map(|dir| fs::canonicalize(dir).ok());
+    match above.any(|dir| dir == from) {
+        false => Ok(()),
+        true => Err(Failure::new(format!("{} lies in what is copied", to.display()))
+            .advise("choose a directory outside of it")),
+    }
+}
+
+fn look(dir: &Path) -> Result<DataDir, Failure> {
+    DataDir::look(dir).map_err(|error| Failure::new(chain(&error)))
+}
+
+/// One run of the command.
+struct Job<'a> {
+    from: &'a Named,
+    backend: &'a str,
+}
+
+impl Job<'_> {
+    /// Copies all members, and what `kontiki up` keeps beside them.
+    async fn cluster(&self, target: &Path) -> Result<Vec<String>, Failure> {
+        let text = cluster_on_backend(&self.from.dir, self.backend)?;
+        let mut lines = Vec::new();
+        let members = self.from.members()?;
+        for name in &members {
+            let (from, to) = (self.from.dir.join(name), target.join(name));
+            fs::create_dir(&to).map_err(|error| copy_failure(&to, &error))?;
+            lines.push(self.member(&from, &to, &format!("member {name}")).await?);
+        }
+        let is_beside = |name: &str| name != CLUSTER_FILE && !members.iter().any(|it| it == name);
+        copy_others(&self.from.dir, target, is_beside)?;
+        let path = target.join(CLUSTER_FILE);
+        fs::write(&path, text).map_err(|error| copy_failure(&path, &error))?;
+        Ok(lines)
+    }
+
+    async fn member(&self, from: &Path, target: &Path, what: &str) -> Result<String, Failure> {
+        let named = Named { backend: self.from.backend.clone(), dir: from.to_owned() };
+        let (_looked, line) = self.log(&named, &target.join(LOG), what).await?;
+        copy_others(from, target, |name| name != LOG)?;
+        Ok(line)
+    }
+
+    /// Copies a log. Gives the look at it, which keeps the member from starting, and a line that
+    /// tells what was copied.
+    async fn log(
+        &self,
+        from: &Named,
+        target: &Path,
+        what: &str,
+    ) -> Result<(Looked, String), Failure> {
+        let looked = from.look()?;
+        check_sound(&looked)?;
+        let inspection = looked.inspection.as_ref();
+        transfer(inspection, self.backend, target, what).await?;
+        let sight = inspection.sight();
+        let bounds = sight.recovered.bounds;
+        let count = bounds.last.index.since(bounds.boundary.index);
+        let (dir, backend) = (looked.dir.display(), &sight.info.backend);
+        let line = format!("{what}: {count} entries, {dir} ({backend}) to {}", self.backend);
+        Ok((looked, line))
+    }
+}
+
+fn check_sound(looked: &Looked) -> Result<(), Failure> {
+    match &looked.inspection.sight().damage {
+        None => Ok(()),
+        Some(damage) => {
+            let text = format!("{} is damaged: {}", looked.dir.display(), chain(damage));
+            Err(Failure::new(text).advise(
+                "a damaged log is not copied: the copy would pass for whole. `kontiki log verify` \
+                 finds all of the damage",
+            ))
+        }
+    }
+}
+
+/// Copies what lies beside a log, byte for byte, and reads it back.
+fn copy_others(from: &Path, to: &Path, is_wanted: impl Fn(&str) -> bool) -> Result<(), Failure> {
+    let entries = fs::read_dir(from).map_err(|error| copy_failure(from, &error))?;
+    for entry in entries {
+        let entry = entry.map_err(|error| copy_failure(from, &error))?;
+        let name = entry.file_name();
+        let plain = name.to_string_lossy();
+        if plain == LOCK || !is_wanted(&plain) {
+            continue;
+        }
+        copy_tree(&entry.path(), &to.join(&name))?;
+    }
+    Ok(())
+}
+
+fn copy_tree(from: &Path, to: &Path) -> Result<(), Failure> {
+    let failed = |error| copy_failure(from, &error);
+    let what = fs::symlink_metadata(from).map_err(failed)?;
+    match () {
+        () if what.is_dir() => {
+            fs::create_dir(to).map_err(|error| copy_failure(to, &error))?;
+            for entry in fs::read_dir(from).map_err(failed)? {
+                let name = entry.map_err(failed)?.file_name();
+                copy_tree(&from.join(&name), &to.join(&name))?;
+            }
+            Ok(())
+        }
+        () if what.is_file() => {
+            fs::copy(from, to).map_err(|error| copy_failure(to, &error))?;
+            match same_bytes(from, to).map_err(failed)? {
+                true => Ok(()),
+                false => Err(Failure::new(format!("{} was not copied whole", from.display()))),
+            }
+        }
+        () => Err(Failure::new(format!("{} is neither a file nor a directory", from.display()))
+            .advise("it cannot be copied: move it away")),
+    }
+}
+
+fn same_bytes(one: &Path, other: &Path) -> io::Result<bool> {
+    use io::Read;
+    let (mut one, mut other) = (File::open(one)?, File::open(other)?);
+    let (mut ours, mut theirs) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+    loop {
+        let count = one.read(&mut ours)?;
+        if count == 0 {
+            return Ok(other.read(&mut theirs)? == 0);
+        }
+        let same =
+            other.read_exact(&mut theirs[..count]).map(|()| ours[..count] == theirs[..count]);
+        match same {
+            Ok(true) => {}
+            Ok(false) => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn copy_failure(path: &Path, error: &io::Error) -> Failure {
+    Failure::of(format!("{} cannot be copied", path.display()), error)
+        .advise("check the directory: its permissions, the space of its disk")
+}

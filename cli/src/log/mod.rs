@@ -1,0 +1,70 @@
+//! `kontiki log`: the logs of members that do not run.
+//!
+//! `show` and `verify` change no byte; `copy` writes to a place where nothing is, and nowhere else.
+//! All three refuse a log that is in use. Rooms: `place` (what a directory is, and which
+//! backend's), `show`, `verify`, `copy` with `transfer` (one log into another) and `partial` (a
+//! target that is there as a whole or not at all), `progress`.
+
+pub mod arguments;
+mod copy;
+mod partial;
+mod place;
+mod progress;
+mod show;
+mod transfer;
+mod verify;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use kontiki::storage::{LogError, LogErrorKind};
+use serde::Serialize;
+
+use crate::failure::{Failure, chain};
+use arguments::Log;
+
+/// Runs one of the commands.
+pub async fn run(log: Log) -> Result<ExitCode, Failure> {
+    match log {
+        Log::Show(show) => show::run(show).await,
+        Log::Verify(verify) => verify::run(&verify),
+        Log::Copy(copy) => copy::run(&copy).await,
+    }
+}
+
+/// Prints a result. A reader that has seen enough, as `head` has, is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::of("the result cannot be written", &error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Prints a result as one line of JSON.
+fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+    print(&format!("{}\n", serde_json::to_string(value).expect("plain data is JSON")))
+}
+
+/// A damaged place in the output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Damage {
+    /// The file and the offset, or the table and the key; and what is wrong there.
+    pub place: String,
+    /// The first entry that it concerns, where the format can tell.
+    pub entry: Option<u64>,
+    /// The whole message.
+    pub message: String,
+}
+
+impl Damage {
+    /// What an error of a store says of damage.
+    pub fn of(error: &LogError) -> Damage {
+        let entry = match error.kind {
+            LogErrorKind::Corrupt { index } => index.map(|index| index.get()),
+            _ => None,
+        };
+        Damage { place: error.place.clone(), entry, message: chain(error) }
+    }
+}

@@ -1,0 +1,217 @@
+//! A directory that appears as a whole or not at all.
+//!
+//! It is made under another name beside its place, `NAME.partial/copy`, everything in it is synced,
+//! and one rename puts it there. A copy that was killed leaves `NAME.partial`, which the next one
+//! to the same place removes; a lock in it tells a killed one from one that runs.
+
+use std::ffi::OsString;
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::failure::Failure;
+
+const LOCK: &str = "lock";
+const COPY: &str = "copy";
+
+/// A directory under construction. Dropped before it is finished, it goes.
+pub struct Partial {
+    target: PathBuf,
+    dir: PathBuf,
+    is_finished: bool,
+    _lock: File,
+}
+
+impl Partial {
+    /// Begins a directory that shall be at `target`, where nothing, or an empty directory, is.
+    pub fn begin(target: &Path) -> Result<Partial, Failure> {
+        check_free(target)?;
+        let parent = parent_of(target);
+        let failed = |path: &Path, error: io::Error| {
+            Failure::of(format!("{} cannot be made", path.display()), &error)
+                .advise("check the directory: its permissions, the space of its disk")
+        };
+        make_synced(&parent).map_err(|error| failed(&parent, error))?;
+        let mut name = OsString::from(target.file_name().unwrap_or_default());
+        name.push(".partial");
+        let dir = parent.join(name);
+        fs::create_dir_all(&dir).map_err(|error| failed(&dir, error))?;
+        let lock = take_lock(&dir)?;
+        check_ours(&dir)?;
+        let copy = dir.join(COPY);
+        if copy.exists() {
+            fs::remove_dir_all(&copy).map_err(|error| failed(&copy, error))?;
+        }
+        fs::create_dir(&copy).map_err(|error| failed(&copy, error))?;
+        Ok(Partial { target: target.to_owned(), dir, is_finished: false, _lock: lock })
+    }
+
+    /// Where to build.
+    pub fn path(&self) -> PathBuf {
+        self.dir.join(COPY)
+    }
+
+    /// Puts what was built in its place; durable when it returns `Ok`.
+    pub fn finish(mut self) -> Result<(), Failure> {
+        let finish = || {
+            sync_tree(&self.path())?;
+            fs::rename(self.path(), &self.target)?;
+            sync_dir(&parent_of(&self.target))
+        };
+        finish().map_err(|error| {
+            Failure::of(format!("{} cannot be put in place", self.target.display()), &error)
+                .advise("check the directory: its permissions, the space of its disk")
+        })?;
+        self.is_finished = true;
+        self.remove();
+        Ok(())
+    }
+
+    /// What cannot be removed is left: the next copy to the same place tries again.
+    fn remove(&self) {
+        if !self.is_finished {
+            let _ = fs::remove_dir_all(self.path());
+        }
+        let _ = fs::remove_file(self.dir.join(LOCK));
+        let _ = fs::remove_dir(&self.dir);
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        if !self.is_finished {
+            self.remove();
+        }
+    }
+}
+
+/// Refuses a place where something is.
+pub fn check_free(target: &Path) -> Result<(), Failure> {
+    let refused = |what: &str| {
+        Err(Failure::new(format!("{} {what}", target.display()))
+            .advise("a copy is made where nothing is: choose another directory"))
+    };
+    if target.file_name().is_none() {
+        return refused("is no name for a new directory");
+    }
+    match fs::read_dir(target).map(|entries| entries.count()) {
+        Ok(0) => Ok(()),
+        Ok(_) => refused("is not empty"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => refused("is a file"),
+        Err(error) => Err(Failure::of(format!("{} cannot be read", target.display()), &error)),
+    }
+}
+
+/// What a killed copy left is removed; anything else is not ours.
+fn check_ours(dir: &Path) -> Result<(), Failure> {
+    let failed = |error| Failure::of(format!("{} cannot be read", dir.display()), &error);
+    for entry in fs::read_dir(dir).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        if name != LOCK && name != COPY {
+            let text = format!("{} holds files that no copy left there", dir.display());
+            return Err(Failure::new(text).advise("copies are built there: move it away"));
+        }
+    }
+    Ok(())
+}
+
+fn take_lock(dir: &Path) -> Result<File, Failure> {
+    let path = dir.join(LOCK);
+    let lock = File::options().create(true).append(true).open(&path);
+    let lock =
+        lock.map_err(|error| Failure::of(format!("{} cannot be made", path.display()), &error))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => {
+            Err(Failure::new(format!("another copy is under way in {}", dir.display()))
+                .advise("wait for it, or choose another directory"))
+        }
+        Err(TryLockError::Error(error)) => {
+            Err(Failure::of(format!("{} cannot be locked", path.display()), &error))
+        }
+    }
+}
+
+fn parent_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// Makes a directory, and makes each new part of the way to it durable.
+fn make_synced(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let parent = parent_of(dir);
+    make_synced(&parent)?;
+    fs::create_dir(dir)?;
+    sync_dir(&parent)
+}
+
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Syncs all that is in a directory, and itself.
+fn sync_tree(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        match path.is_dir() {
+            true => sync_tree(&path)?,
+            false => File::open(&path)?.sync_all()?,
+        }
+    }
+    sync_dir(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(dir: &Path) -> Vec<String> {
+        let names = fs::read_dir(dir)
+            .expect("lists")
+            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_directory_is_there_as_a_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let target = dir.path().join("deep/new");
+        let partial = Partial::begin(&target).expect("free");
+        fs::write(partial.path().join("a"), "a").expect("writes");
+        assert!(!target.exists());
+        assert!(Partial::begin(&target).is_err_and(|it| it.to_string().contains("under way")));
+        drop(partial);
+        assert_eq!(names(&dir.path().join("deep")), [""; 0], "given up, nothing is left");
+
+        let partial = Partial::begin(&target).expect("free");
+        fs::write(partial.path().join("a"), "a").expect("writes");
+        partial.finish().expect("in place");
+        assert_eq!(names(&dir.path().join("deep")), ["new"]);
+        assert_eq!(names(&target), ["a"]);
+        assert!(Partial::begin(&target).is_err_and(|it| it.to_string().contains("not empty")));
+    }
+
+    #[test]
+    fn what_a_killed_copy_left_is_removed_and_nothing_else() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (target, left) = (dir.path().join("new"), dir.path().join("new.partial"));
+        fs::create_dir_all(left.join("copy/log")).expect("made");
+        fs::write(left.join("lock"), "").expect("made");
+        Partial::begin(&target).expect("nobody holds the lock").finish().expect("in place");
+        assert_eq!(names(dir.path()), ["new"]);
+        assert_eq!(names(&target), [""; 0], "what was left is gone");
+
+        fs::create_dir_all(&left).expect("made");
+        fs::write(left.join("letter.txt"), "dear reader").expect("made");
+        Partial::begin(&target).err().expect("somebody's own files");
+        assert!(left.join("letter.txt").exists());
+    }
+}

@@ -1,0 +1,154 @@
+//! One log into another: written batch by batch through the store's own verbs, then read back and
+//! compared with the source, entry by entry.
+
+use std::path::Path;
+
+use kontiki::LogConfig;
+use kontiki::storage::{Inspect, LogError, LogReader, Sight, Store, WriteBatch};
+use kontiki::types::{EntryId, LogIndex};
+
+use super::place::open_failure;
+use super::progress::Progress;
+use crate::failure::{Failure, chain};
+
+/// So many bytes of payload are read, and written as one batch.
+const BATCH_BYTES: u64 = 4 << 20;
+
+/// Copies the log that is looked at into a new log of a backend, and verifies it.
+pub async fn transfer(
+    source: &dyn Inspect,
+    backend: &str,
+    dir: &Path,
+    what: &str,
+) -> Result<(), Failure> {
+    let config = LogConfig::from_name(backend, dir).map_err(|error| open_failure(&error))?;
+    let mut log = config.open().map_err(|error| open_failure(&error))?;
+    write(source, log.as_mut(), what).await?;
+    drop(log);
+    let copy = config.inspect().map_err(|error| open_failure(&error))?;
+    compare(source, copy.as_ref(), what).await
+}
+
+async fn write(source: &dyn Inspect, log: &mut dyn Store, what: &str) -> Result<(), Failure> {
+    let Sight { identity, recovered, .. } = source.sight();
+    if let Some(identity) = identity {
+        log.save_identity(identity).await.map_err(unwritten)?;
+    }
+    let bounds = recovered.bounds;
+    let first = WriteBatch {
+        hard_state: Some(recovered.hard_state),
+        reset: (bounds.boundary != EntryId::ZERO).then_some(bounds.boundary),
+        ..WriteBatch::default()
+    };
+    log.write(first).await.map_err(unwritten)?;
+    let progress = Progress::new(format!("copying {what}"));
+    let (mut reader, mut next) = (source.reader(), bounds.first());
+    let end = bounds.last.index.next();
+    while next < end {
+        progress.show(next.since(bounds.first()), end.since(bounds.first()));
+        let entries = reader.read(next..end, BATCH_BYTES).await.map_err(unread)?;
+        next = next.plus(entries.len() as u64);
+        let hint = Some(recovered.commit_hint.min(next.prev()));
+        let batch = WriteBatch { commit_hint: hint, ..WriteBatch::of_entries(entries) };
+        log.write(batch).await.map_err(unwritten)?;
+    }
+    log.close().await.map_err(unwritten)
+}
+
+fn unwritten(error: LogError) -> Failure {
+    Failure::new(format!("the copy cannot be written: {}", chain(&error)))
+        .advise("check the disk of the target: its space, its permissions, its health")
+}
+
+fn unread(error: LogError) -> Failure {
+    Failure::new(format!("what is to be copied cannot be read: {}", chain(&error))).advise(
+        "a damaged log is not copied: the copy would pass for whole. `kontiki log verify` finds \
+         all of the damage",
+    )
+}
+
+async fn compare(source: &dyn Inspect, copy: &dyn Inspect, what: &str) -> Result<(), Failure> {
+    let (one, other) = (source.sight(), copy.sight());
+    if let Some(damage) = &other.damage {
+        return Err(unequal(&chain(damage)));
+    }
+    let facts = |sight: &Sight| {
+        let found = &sight.recovered;
+        let (runs, members) = (found.term_runs.clone(), found.memberships.clone());
+        (sight.identity, found.hard_state, found.bounds, runs, members)
+    };
+    if facts(one) != facts(other) {
+        return Err(unequal("it tells another identity, hard state, bounds, terms or members"));
+    }
+    let bounds = one.recovered.bounds;
+    let (first, end) = (bounds.first(), bounds.last.index.next());
+    let progress = Progress::new(format!("verifying {what}"));
+    let (mut ours, mut theirs) = (source.reader(), copy.reader());
+    let mut next = first;
+    while next < end {
+        progress.show(next.since(first), end.since(first));
+        next = compare_some(ours.as_mut(), theirs.as_mut(), next, end).await?;
+    }
+    Ok(())
+}
+
+/// Compares some entries from an index on; the index of the next.
+async fn compare_some(
+    ours: &mut dyn LogReader,
+    theirs: &mut dyn LogReader,
+    from: LogIndex,
+    end: LogIndex,
+) -> Result<LogIndex, Failure> {
+    let failed = |error: LogError| unequal(&chain(&error));
+    let wanted = ours.read(from..end, BATCH_BYTES).await.map_err(unread)?;
+    let upto = from.plus(wanted.len() as u64);
+    let mut at = from;
+    while at < upto {
+        let found = theirs.read(at..upto, BATCH_BYTES).await.map_err(failed)?;
+        let same = wanted[at.since(from) as usize..].iter().zip(&found).take_while(|(a, b)| a == b);
+        let same = same.count();
+        if same < found.len() || found.is_empty() {
+            return Err(unequal(&format!("entry {} is another", at.plus(same as u64))));
+        }
+        at = at.plus(same as u64);
+    }
+    Ok(upto)
+}
+
+fn unequal(why: &str) -> Failure {
+    Failure::new(format!("the copy is not what was copied: {why}"))
+        .advise("nothing was put in place; check the disks of both directories")
+}
+
+#[cfg(all(test, feature = "file"))]
+mod tests {
+    use kontiki::types::{Entry, EntryKind, Term};
+
+    use super::*;
+
+    fn entry(index: u64, payload: &'static str) -> Entry {
+        let id = EntryId::new(Term::new(1), LogIndex::new(index));
+        Entry::new(id, EntryKind::Command, payload.into())
+    }
+
+    async fn a_log(dir: &Path, payload: &'static str) -> Box<dyn Inspect> {
+        let config = LogConfig::from_name("file", dir).expect("compiled in");
+        let mut log = config.open().expect("a new log");
+        let entries = vec![entry(1, "one"), entry(2, payload)];
+        log.write(WriteBatch::of_entries(entries)).await.expect("sound");
+        log.close().await.expect("closes");
+        drop(log);
+        config.inspect().expect("there is a log")
+    }
+
+    #[tokio::test]
+    async fn a_copy_that_differs_is_refused() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let log = a_log(&dir.path().join("a"), "two").await;
+        let same = a_log(&dir.path().join("b"), "two").await;
+        let other = a_log(&dir.path().join("c"), "2").await;
+        assert_eq!(compare(log.as_ref(), same.as_ref(), "").await, Ok(()));
+        let failure = compare(log.as_ref(), other.as_ref(), "").await.expect_err("another");
+        assert!(failure.to_string().contains("entry 2 is another"), "{failure}");
+    }
+}

@@ -1,0 +1,89 @@
+//! `kontiki log verify`: every checksum of a log, without changing it.
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::arguments::Verify;
+use super::place::{Looked, Named};
+use super::progress::Progress;
+use super::{Damage, print, print_json};
+use crate::failure::Failure;
+
+/// So many damaged places are printed for people; `--json` prints all.
+const MAX_LINES: usize = 50;
+
+/// What was found.
+#[derive(Serialize)]
+struct Verdict {
+    dir: String,
+    backend: String,
+    format_version: u32,
+    sound: bool,
+    /// The first entry, or where it would be, and the last one that is sound in its place.
+    first: u64,
+    last: u64,
+    proven: String,
+    beyond: Vec<String>,
+    damage: Vec<Damage>,
+}
+
+/// Verifies a log; status 1 if it is damaged.
+pub fn run(verify: &Verify) -> Result<ExitCode, Failure> {
+    let looked = Named::parse(&verify.dir).look()?;
+    let verdict = Verdict::of(looked);
+    match verify.json {
+        true => print_json(&verdict)?,
+        false => print(&verdict.text())?,
+    }
+    match verdict.damage.len() {
+        0 => Ok(ExitCode::SUCCESS),
+        places => Err(Failure::new(format!("{} is damaged in {places} place(s)", verdict.dir))
+            .advise(
+                "do not change the files, and keep a copy: the other members go on as long as \
+                 they are a majority",
+            )),
+    }
+}
+
+impl Verdict {
+    fn of(mut looked: Looked) -> Verdict {
+        let progress = Progress::new("verifying");
+        let findings = looked.inspection.verify(&mut |done, all| progress.show(done, all));
+        let sight = looked.inspection.sight();
+        let bounds = sight.recovered.bounds;
+        Verdict {
+            dir: looked.dir.display().to_string(),
+            backend: sight.info.backend.to_string(),
+            format_version: sight.info.format_version,
+            sound: findings.is_empty(),
+            first: bounds.first().get(),
+            last: bounds.last.index.get(),
+            proven: sight.proven.clone(),
+            beyond: sight.beyond.clone(),
+            damage: findings.iter().map(Damage::of).collect(),
+        }
+    }
+
+    fn text(&self) -> String {
+        let Verdict { dir, backend, format_version, first, last, proven, .. } = self;
+        let mut lines = vec![format!("{dir}: {backend} log, format {format_version}")];
+        lines.push(match last < first {
+            true => format!("no entry after {last}"),
+            false => format!("entries {first} to {last}"),
+        });
+        lines.push(match proven.is_empty() {
+            true => "nothing is proven to be synced".to_owned(),
+            false => format!("proven to be synced up to {proven}"),
+        });
+        lines.extend(self.beyond.iter().map(|beyond| format!("beyond: {beyond}")));
+        let shown = self.damage.iter().take(MAX_LINES);
+        lines.extend(shown.map(|damage| format!("damaged: {}", damage.message)));
+        match self.damage.len() {
+            0 => lines.push("sound: every checksum holds".to_owned()),
+            all if all > MAX_LINES => lines.push(format!("... and {} more", all - MAX_LINES)),
+            _ => {}
+        }
+        lines.join("\n") + "\n"
+    }
+}

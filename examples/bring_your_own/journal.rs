@@ -1,0 +1,199 @@
+//! A store in one file, a journal: one record for each batch, synced; the log is held in memory.
+//!
+//! A record is a change and its CRC. Only the last can be torn, so the first that does not fit ends
+//! the journal. An opening writes what it found into a new file, which takes the old one's place:
+//! all of it is durable then. `docs/write-a-backend.md` walks through it.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::{Arc, RwLock};
+
+use async_trait::async_trait;
+use crc::{CRC_32_ISCSI, Crc};
+use kontiki::storage::{
+    Detects, Durability, Gate, LogBounds, LogError, LogErrorKind, LogOp, LogReader, LogStore,
+    StableStore, Store, StoreInfo, WriteBatch, check_identity,
+};
+use kontiki::types::{Entry, EntryId, HardState, Identity, LogIndex, Term};
+use postcard::{take_from_bytes_crc32, to_allocvec_crc32};
+use serde::{Deserialize, Serialize};
+
+static CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
+
+/// The body of a record. The state of a log is one, too, with the boundary as its reset.
+#[derive(Default, Serialize, Deserialize)]
+struct Change {
+    identity: Option<Identity>,
+    batch: WriteBatch,
+}
+
+/// The state, shared by the store and its readers.
+#[derive(Clone)]
+struct Shared(Arc<RwLock<Change>>);
+
+pub struct Journal {
+    state: Shared,
+    /// Gone after the first failure: nobody knows what it holds.
+    file: Option<File>,
+    _lock: File,
+}
+
+impl Journal {
+    /// Opens the journal in a directory, or begins one there.
+    pub fn open(dir: &Path) -> Result<Journal, LogError> {
+        let failed = |error| LogError::io(LogOp::Open, error).at(dir.display().to_string());
+        fs::create_dir_all(dir).map_err(failed)?;
+        let lock = File::create(dir.join("lock")).map_err(failed)?;
+        let in_use = |error| LogError::new(LogOp::Open, LogErrorKind::InUse).because(error);
+        lock.try_lock().map_err(in_use)?;
+        let (state, file) = rewrite(dir).map_err(failed)?;
+        Ok(Journal { state: Shared(Arc::new(state.into())), file: Some(file), _lock: lock })
+    }
+
+    /// Writes a change and syncs it; only then does anybody see it.
+    fn commit(&mut self, op: LogOp, change: Change) -> Result<(), LogError> {
+        let file = self.file.take();
+        let mut file = file.ok_or_else(|| LogError::new(op, LogErrorKind::Poisoned))?;
+        write_record(&mut file, &change).map_err(|error| LogError::io(op, error))?;
+        self.file = Some(file);
+        self.state.0.write().unwrap().apply(change);
+        Ok(())
+    }
+}
+
+/// Reads the journal, and writes what it says into a new one, durable with its names.
+fn rewrite(dir: &Path) -> io::Result<(Change, File)> {
+    let (path, new_path) = (dir.join("journal"), dir.join("journal.new"));
+    let bytes = if path.exists() { fs::read(&path)? } else { Vec::new() };
+    let (mut state, mut rest) = (Change::default(), &bytes[..]);
+    while let Ok((change, after)) = take_from_bytes_crc32(rest, CRC.digest()) {
+        state.apply(change);
+        rest = after;
+    }
+    let mut file = File::create(&new_path)?;
+    write_record(&mut file, &state)?;
+    fs::rename(&new_path, &path)?;
+    File::open(dir)?.sync_all()?;
+    File::open(dir.join(".."))?.sync_all()?;
+    Ok((state, file))
+}
+
+fn write_record(file: &mut File, change: &Change) -> io::Result<()> {
+    let record = to_allocvec_crc32(change, CRC.digest()).map_err(io::Error::other)?;
+    file.write_all(&record)?;
+    file.sync_data()
+}
+
+impl Change {
+    fn apply(&mut self, Change { identity, batch: next }: Change) {
+        self.identity = identity.or(self.identity);
+        let all = &mut self.batch;
+        all.hard_state = next.hard_state.or(all.hard_state);
+        if next.reset.is_some() {
+            (all.reset, all.append) = (next.reset, Vec::new());
+        }
+        if let Some(last) = next.truncate_after {
+            all.append.retain(|entry| entry.id.index <= last);
+        }
+        all.append.extend(next.append);
+        let boundary = all.reset.unwrap_or_default();
+        if let Some(upto) = next.purge_upto.filter(|it| it.index > boundary.index) {
+            all.append.retain(|entry| entry.id.index > upto.index);
+            all.reset = Some(upto);
+        }
+    }
+
+    fn bounds(&self) -> LogBounds {
+        let boundary = self.batch.reset.unwrap_or_default();
+        LogBounds { boundary, last: self.batch.append.last().map_or(boundary, |entry| entry.id) }
+    }
+
+    fn range(&self, range: Range<LogIndex>) -> Result<&[Entry], LogError> {
+        self.bounds().check_read(&range)?;
+        let place = |index: LogIndex| index.since(self.bounds().first()) as usize;
+        Ok(self.batch.append.get(place(range.start)..place(range.end)).unwrap_or_default())
+    }
+
+    fn term(&self, index: LogIndex) -> Result<Term, LogError> {
+        let EntryId { term, index: before } = self.bounds().boundary;
+        Ok(if index == before { term } else { self.range(index..index.next())?[0].id.term })
+    }
+}
+
+#[async_trait]
+impl LogReader for Shared {
+    async fn read(&mut self, range: Range<LogIndex>, max: u64) -> Result<Vec<Entry>, LogError> {
+        let (state, start, mut bytes) = (self.0.read().unwrap(), range.start, 0);
+        let mut fits = |entry: &Entry| {
+            bytes += entry.size();
+            entry.id.index == start || bytes <= max
+        };
+        Ok(state.range(range)?.iter().take_while(|entry| fits(entry)).cloned().collect())
+    }
+    async fn term(&mut self, index: LogIndex) -> Result<Term, LogError> {
+        self.0.read().unwrap().term(index)
+    }
+}
+
+#[async_trait]
+impl Store for Journal {
+    fn info(&self) -> StoreInfo {
+        StoreInfo {
+            backend: "journal".into(),
+            durability: Durability::PowerLoss,
+            atomic_batch: true,
+            may_block: true,
+            detects: Detects::Payload,
+            sync_verb: "fdatasync".into(),
+            format_version: 1,
+        }
+    }
+    async fn write(&mut self, batch: WriteBatch) -> Result<(), LogError> {
+        let state = self.state.clone();
+        let gate = Gate::new(self.bounds(), self.load_hard_state().await?);
+        gate.pass(&batch, |index| state.0.read().unwrap().term(index))?;
+        self.commit(LogOp::Write, Change { identity: None, batch })
+    }
+}
+
+#[async_trait]
+impl LogStore for Journal {
+    fn bounds(&self) -> LogBounds {
+        self.state.0.read().unwrap().bounds()
+    }
+    async fn append(&mut self, entries: &[Entry]) -> Result<(), LogError> {
+        self.write(WriteBatch::of_entries(entries.to_vec())).await
+    }
+    async fn truncate_after(&mut self, index: LogIndex) -> Result<(), LogError> {
+        self.write(WriteBatch { truncate_after: Some(index), ..WriteBatch::default() }).await
+    }
+    async fn purge_upto(&mut self, upto: EntryId) -> Result<(), LogError> {
+        self.write(WriteBatch { purge_upto: Some(upto), ..WriteBatch::default() }).await
+    }
+    async fn reset(&mut self, boundary: EntryId) -> Result<(), LogError> {
+        self.write(WriteBatch { reset: Some(boundary), ..WriteBatch::default() }).await
+    }
+    fn reader(&self) -> Box<dyn LogReader> {
+        Box::new(self.state.clone())
+    }
+}
+
+#[async_trait]
+impl StableStore for Journal {
+    async fn load_identity(&mut self) -> Result<Option<Identity>, LogError> {
+        Ok(self.state.0.read().unwrap().identity)
+    }
+    async fn save_identity(&mut self, identity: &Identity) -> Result<(), LogError> {
+        check_identity(self.state.0.read().unwrap().identity, identity)?;
+        let (identity, batch) = (Some(*identity), WriteBatch::default());
+        self.commit(LogOp::Identity, Change { identity, batch })
+    }
+    async fn load_hard_state(&mut self) -> Result<HardState, LogError> {
+        Ok(self.state.0.read().unwrap().batch.hard_state.unwrap_or_default())
+    }
+    async fn save_hard_state(&mut self, hard_state: HardState) -> Result<(), LogError> {
+        self.write(WriteBatch { hard_state: Some(hard_state), ..WriteBatch::default() }).await
+    }
+}

@@ -1,0 +1,273 @@
+//! Where the power is cut, and what is done with what is left.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+
+use raft_core::storage::{Store, WriteBatch};
+use tempfile::TempDir;
+
+use super::super::model::Model;
+use super::super::place::Place;
+use super::super::report::{Broken, Checked, Halt, promised};
+use super::super::samples::{hard_state, sized};
+use super::super::sight::{After, Sight};
+use super::super::subject::{Way, by_verbs};
+use super::rehearsal::{Beginning, Rehearsal, Step, Troupe, open_in};
+use super::verdict;
+use crate::disk::crash::{Cut, FATES, Fate, Image, Names};
+use crate::disk::{Change, History};
+use crate::sim::Chance;
+
+/// Of so many images, one is also opened by a store that works on and is cut again, and one is also
+/// what a killed process left.
+const CUT_AGAIN: u64 = 4;
+const KILLED: u64 = 3;
+
+/// How many cuts each of these meets, and how deep they go: a recovery that is cut, and cut again.
+const CUTS_INSIDE: usize = 3;
+const DEEPEST: u32 = 2;
+
+/// How many operations of the disk a failure shows.
+const SHOWN_CHANGES: usize = 24;
+const SHOWN_MISSING: usize = 16;
+
+/// How hard a store is tried.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Depth {
+    pub(super) seed: u64,
+    /// Whether the power is cut, or the process only killed.
+    pub(super) power: bool,
+    /// Whether names are durable by POSIX alone.
+    pub(super) strict_names: bool,
+}
+
+/// What goes on in a check.
+pub(super) struct Trial<'a> {
+    pub(super) troupe: Troupe<'a>,
+    pub(super) depth: Depth,
+    pub(super) chance: Chance,
+    /// How many images were opened.
+    pub(super) opened: u64,
+}
+
+impl Trial<'_> {
+    /// Cuts the power at many moments of a rehearsal, and looks at what is left each time.
+    pub(super) async fn examine(&mut self, rehearsal: &Rehearsal, count: usize) -> Checked {
+        self.examine_at(rehearsal, count, 0).await
+    }
+
+    fn examine_at<'b>(
+        &'b mut self,
+        rehearsal: &'b Rehearsal,
+        count: usize,
+        depth: u32,
+    ) -> Pin<Box<dyn Future<Output = Checked> + 'b>> {
+        Box::pin(async move {
+            for cut in self.cuts(rehearsal, count) {
+                let image = rehearsal.history.cut(&cut);
+                let told = self.tell(rehearsal, &cut, &image);
+                (self.troupe.say)(&told);
+                let done = self.look_after(rehearsal, &cut, &image, depth, &told).await;
+                done.map_err(|halt| self.with_command(halt))?;
+            }
+            Ok(())
+        })
+    }
+
+    async fn look_after(
+        &mut self,
+        rehearsal: &Rehearsal,
+        cut: &Cut,
+        image: &Image,
+        depth: u32,
+        told: &[String],
+    ) -> Checked {
+        self.opened += 1;
+        let (legal, older) = rehearsal.legal(cut.at);
+        let dir = fresh_dir();
+        image.tree.write_into(dir.path()).expect("an image can be written");
+        let opened = open_in(self.troupe.place, dir.path()).await;
+        if opened.is_err() && rehearsal.is_founding(cut.at) {
+            return Ok(());
+        }
+        let mut store = verdict::opened(opened)?;
+        let seen = verdict::of(store.as_mut(), &legal, &older, self.troupe.atomic).await;
+        let seen = seen.map_err(|halt| second_cut(halt, rehearsal, cut))?;
+        self.go_on(store, seen, dir.path()).await?;
+        drop(dir);
+        if depth < DEEPEST && self.depth.power && self.chance.below(CUT_AGAIN) == 0 {
+            let history = History { base: image.tree.clone(), changes: Vec::new() };
+            let prologue = told.to_vec();
+            let legal = Some(legal.clone());
+            let beginning = Beginning { history, founded: 0, legal, prologue };
+            let next = self.troupe.rehearse(beginning, a_little_more).await?;
+            self.examine_at(&next, CUTS_INSIDE, depth + 1).await?;
+        }
+        let can_be_killed = depth == 0 && self.depth.power && !rehearsal.is_founding(cut.at);
+        if can_be_killed && self.chance.below(KILLED) == 0 {
+            self.kill(rehearsal, cut, legal).await?;
+        }
+        Ok(())
+    }
+
+    /// The process is killed instead: all that it wrote is seen, but is not durable for that. The
+    /// store is opened, and before it is asked anything, the power goes.
+    async fn kill(&mut self, rehearsal: &Rehearsal, cut: &Cut, legal: Vec<Model>) -> Checked {
+        let mut prologue = rehearsal.story(cut.at);
+        prologue.push("the process is killed; what it wrote is still seen".to_owned());
+        let history = rehearsal.history.upto(cut.at);
+        let (founded, legal) = (rehearsal.founded, Some(legal));
+        let beginning = Beginning { history, founded, legal, prologue };
+        let next = self.troupe.rehearse(beginning, |_| Vec::new()).await?;
+        self.examine_at(&next, CUTS_INSIDE, DEEPEST).await
+    }
+
+    /// A store that was opened after a cut takes new entries, and shows them when it is opened
+    /// again, with nothing of what was lost.
+    async fn go_on(&mut self, mut store: Box<dyn Store>, seen: Model, dir: &Path) -> Checked {
+        let mut model = seen;
+        for step in a_little_more(&model) {
+            let Step::Write(batch) = step else { continue };
+            let course = model.course(&batch);
+            let said = match self.troupe.way {
+                Way::SmallVerbs => by_verbs(store.as_mut(), &batch).await,
+                Way::Write => store.write(batch).await,
+            };
+            promised(3, said.is_ok(), || format!("the store does not go on: {said:?}"))?;
+            model = course.states[course.states.len() - 1].clone();
+        }
+        drop(store);
+        let mut store = verdict::opened(open_in(self.troupe.place, dir).await)?;
+        let sight = Sight::of(store.as_mut()).await?;
+        sight.check(&model, After::Reopened)
+    }
+
+    /// First all moments when the store had just answered, and whatever was not durable is lost;
+    /// then the edges of syncs, and any other moments.
+    fn cuts(&mut self, rehearsal: &Rehearsal, count: usize) -> Vec<Cut> {
+        let changes = &rehearsal.history.changes;
+        let (first, end) = (rehearsal.began(), changes.len());
+        let syncs = (first..end).filter(|at| matches!(changes[*at], Change::Sync { .. }));
+        let edges: Vec<usize> = syncs.flat_map(|at| [at, at + 1]).collect();
+        let mut answers = rehearsal.answers();
+        for place in (1..answers.len()).rev() {
+            answers.swap(place, self.chance.below(place as u64 + 1) as usize);
+        }
+        answers.truncate(count.div_ceil(2));
+        let mut cuts: Vec<Cut> = Vec::new();
+        let mut known = BTreeSet::new();
+        let mut spare = 4 * count;
+        while cuts.len() < count && spare > 0 {
+            spare -= 1;
+            let (at, fate) = match answers.pop() {
+                Some(at) => (at, Fate::Lost),
+                None if !edges.is_empty() && self.chance.coin() => {
+                    (self.chance.one_of(&edges), self.chance.one_of(&FATES))
+                }
+                None => {
+                    let at = self.chance.between(first as u64, end as u64) as usize;
+                    (at, self.chance.one_of(&FATES))
+                }
+            };
+            let fate = if self.depth.power { fate } else { Fate::Kept };
+            let leaves_no_choice = matches!(fate, Fate::Lost | Fate::Kept);
+            if leaves_no_choice && !known.insert((at, fate == Fate::Lost)) {
+                continue;
+            }
+            let names = match self.depth.strict_names {
+                true => Names::Strict,
+                false => Names::CarriedBefore(rehearsal.founded),
+            };
+            cuts.push(Cut { at, fate, names, seed: self.chance.draw() });
+        }
+        cuts
+    }
+
+    /// What led to a cut, and what the cut took.
+    fn tell(&self, rehearsal: &Rehearsal, cut: &Cut, image: &Image) -> Vec<String> {
+        let mut lines = rehearsal.story(cut.at);
+        let changes = &rehearsal.history.changes[..cut.at];
+        let paths = rehearsal.history.paths();
+        let from = rehearsal.scene(cut.at).max(cut.at.saturating_sub(SHOWN_CHANGES));
+        for change in &changes[from.min(cut.at)..] {
+            lines.push(format!("    on the disk: {}", History::in_words(change, &paths)));
+        }
+        let end = if self.depth.power { "the power is cut" } else { "the process is killed" };
+        lines.push(match image.missing.is_empty() {
+            true => format!("{end} after {} operations of the disk; nothing is missing", cut.at),
+            false => format!("{end} after {} operations of the disk; missing since:", cut.at),
+        });
+        let skipped = image.missing.len().saturating_sub(SHOWN_MISSING);
+        if skipped > 0 {
+            lines.push(format!("    {skipped} operations before"));
+        }
+        let missing = image.missing.iter().skip(skipped);
+        lines.extend(missing.map(|missing| format!("    {missing}")));
+        lines
+    }
+
+    fn with_command(&self, halt: Halt) -> Halt {
+        match halt {
+            Halt::Broken(Broken { promise, mut what }) => {
+                if !what.contains("KONTIKI_SEED") {
+                    let (image, seed) = (self.opened, self.depth.seed);
+                    what.push_str(&format!(" (image {image} of KONTIKI_SEED={seed})"));
+                }
+                Halt::Broken(Broken { promise, what })
+            }
+            other => other,
+        }
+    }
+}
+
+/// After a second cut the promise is another one: what an opened store showed was durable.
+fn second_cut(halt: Halt, rehearsal: &Rehearsal, cut: &Cut) -> Halt {
+    match halt {
+        Halt::Broken(Broken { what, .. }) if rehearsal.is_only_opened(cut.at) => {
+            let what = format!("what `open` had shown is not there any more: {what}");
+            Halt::Broken(Broken { promise: 2, what })
+        }
+        other => other,
+    }
+}
+
+/// Two more batches: a new term with a new entry, and one that rewrites it.
+fn a_little_more(model: &Model) -> Vec<Step> {
+    let term = model.last().term.get().max(model.hard_state.term.get()) + 1;
+    let next = model.last().index.get() + 1;
+    let first = WriteBatch {
+        hard_state: Some(hard_state(term, 1)),
+        ..WriteBatch::of_entries(vec![sized(next, term, 90)])
+    };
+    let second = WriteBatch {
+        truncate_after: Some(model.last().index),
+        ..WriteBatch::of_entries(vec![sized(next, term + 1, 50), sized(next + 1, term + 1, 700)])
+    };
+    vec![Step::Write(first), Step::Write(second)]
+}
+
+/// A directory for an image: in memory, where there is such a file system.
+fn fresh_dir() -> TempDir {
+    let fast = Path::new("/dev/shm");
+    let made = tempfile::Builder::new().prefix("kontiki-image-").tempdir_in(fast);
+    made.or_else(|_| tempfile::tempdir()).expect("a temporary directory can be made")
+}
+
+/// Whether a place can open its store wherever the files are.
+pub(super) async fn has_files(place: &mut dyn Place) -> bool {
+    place.open_in(fresh_dir().path()).await.is_some()
+}
+
+/// Whether a place shows nothing where it has no files: if not, a part of it lies elsewhere.
+pub(super) async fn is_blank_without_files(troupe: &mut Troupe<'_>) -> bool {
+    let dir = fresh_dir();
+    match open_in(troupe.place, dir.path()).await {
+        Ok(mut store) => match Sight::of(store.as_mut()).await {
+            Ok(sight) => sight.check(&Model::default(), After::Reopened).is_ok(),
+            Err(_) => false,
+        },
+        Err(_) => false,
+    }
+}

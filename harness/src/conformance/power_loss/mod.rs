@@ -1,0 +1,291 @@
+//! What is left when the power is cut, or the process killed, at any moment.
+//!
+//! Each check lets the store work on a disk that notes down what it does ([`crate::disk`]), with
+//! requests that go where stores go wrong. Then the power is cut at many moments of that record: at
+//! the edges of syncs, right after each answer, anywhere. What may be left then is made into a
+//! directory, and the same `open` opens it. It must show what was acknowledged, or what was under
+//! way, and nothing else (P1, P3, P4, P7, P8); it must go on; and of these:
+//!
+//! - some are opened on such a disk again, work a little, and are cut again, also in the middle of
+//!   the opening, twice;
+//! - for some the process is killed instead, so that all it wrote is seen; the store is opened, and
+//!   the power goes before a write. What was seen must be there still (P2).
+//!
+//! A store that declares less than power loss is killed only. One whose files cannot be moved to a
+//! disk (it has none, or a part lies elsewhere) is left alone, and the check says so.
+//!
+//! `KONTIKI_IMAGES` sets how many moments each check tries each way, `KONTIKI_SEED` which ones, and
+//! `KONTIKI_DEEP` alone multiplies them. `KONTIKI_STRICT_NAMES=1` demands that the directory of
+//! each new file is synced, the first ones included.
+//!
+//! | room | |
+//! |---|---|
+//! | `rehearsal` | the store at work, and what may be found after each moment of it |
+//! | `cuts` | the moments, and what is done with what is left |
+//! | `verdict` | whether that may be left, and which promise is broken if not |
+
+use std::env;
+
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use raft_core::storage::{Durability, WriteBatch};
+use raft_core::types::Entry;
+
+use super::drafts::draft;
+use super::model::Model;
+use super::report::{Checked, Halt};
+use super::samples::{entries, entry, hard_state, id, identity, index, membership, sized};
+use super::settings::{is_deep, setting};
+use super::subject::{Ending, Subject};
+use crate::disk::History;
+use crate::sim::Chance;
+
+mod cuts;
+mod rehearsal;
+mod verdict;
+
+use cuts::{Depth, Trial, has_files, is_blank_without_files};
+use rehearsal::{Beginning, Step, Troupe};
+
+/// How many moments each check tries, each way.
+const IMAGES: u64 = 40;
+const DEEP_IMAGES: u64 = 500;
+const SEED: u64 = 1947;
+
+/// Random scripts of a check, and their length.
+const SCRIPTS: u64 = 4;
+const SCRIPT_STEPS: usize = 14;
+
+/// Entries of all sizes are there once they were acknowledged, and whole.
+pub async fn entries_survive(log: &mut Subject) -> Checked {
+    let mut steps = vec![append(entries(1..=1, 1)), append(entries(2..=6, 1))];
+    steps.push(append(vec![sized(7, 2, 0), sized(8, 2, 1), sized(9, 2, 20_000)]));
+    steps.extend((10..=17).map(|at| append(vec![sized(at, 3, 700)])));
+    steps.push(append(vec![membership(18, 4, 3), entry(19, 4)]));
+    survive(log, steps).await
+}
+
+/// A vote that was saved is never forgotten, alone or beside entries.
+pub async fn votes_survive(log: &mut Subject) -> Checked {
+    let mut steps = vec![save(1, 0), save(1, 2), save(2, 3), append(entries(1..=3, 2))];
+    for term in 3..=7 {
+        steps.push(save(term, 0));
+        steps.push(save(term, 1 + term % 3));
+    }
+    let state = Some(hard_state(9, 1));
+    steps.push(write(WriteBatch { hard_state: state, ..appending(entries(4..=5, 9)) }));
+    steps.push(save(12, 2));
+    survive(log, steps).await
+}
+
+/// A suffix that was cut stays away, and what was written in its place is there.
+pub async fn what_is_rewritten_survives(log: &mut Subject) -> Checked {
+    let long: Vec<Entry> = (1..=20).map(|at| sized(at, 1, 300)).collect();
+    let mut steps = vec![append(long), cut(12), append(entries(13..=14, 2)), cut(13)];
+    for term in 3..=6 {
+        let rewritten = vec![sized(14, term, 100 + 40 * term as usize)];
+        let batch = WriteBatch { truncate_after: Some(index(13)), ..appending(rewritten) };
+        steps.push(write(batch));
+    }
+    steps.extend([cut(5), cut(0), append(entries(1..=3, 7))]);
+    survive(log, steps).await
+}
+
+/// Purged entries stay away, and the boundary is known, also where nothing is left.
+pub async fn a_purge_survives(log: &mut Subject) -> Checked {
+    let mut steps = Vec::new();
+    for round in 0..4 {
+        let first = round * 12 + 1;
+        steps.push(append((first..first + 12).map(|at| sized(at, round, 600)).collect()));
+        steps.push(purge(first + 4, round));
+        steps.push(purge(first + 9, round));
+    }
+    steps.extend([purge(48, 3), append(entries(49..=52, 4))]);
+    survive(log, steps).await
+}
+
+/// A log that was replaced by a boundary is gone, at one stroke.
+pub async fn a_reset_survives(log: &mut Subject) -> Checked {
+    let reset = |at, term| WriteBatch { reset: Some(id(at, term)), ..WriteBatch::default() };
+    let steps = vec![
+        append((1..=9).map(|at| sized(at, 2, 500)).collect()),
+        save(3, 1),
+        write(reset(5, 3)),
+        append(entries(6..=8, 3)),
+        write(WriteBatch { append: entries(71..=73, 4), ..reset(70, 4) }),
+        write(WriteBatch { hard_state: Some(hard_state(5, 2)), ..reset(40, 4) }),
+        append(entries(41..=42, 5)),
+        write(reset(90, 5)),
+    ];
+    survive(log, steps).await
+}
+
+/// Who the member is comes first, and stays.
+pub async fn the_identity_survives(log: &mut Subject) -> Checked {
+    let first =
+        WriteBatch { hard_state: Some(hard_state(1, 0)), ..appending(vec![membership(1, 0, 3)]) };
+    let steps = vec![
+        Step::Identity(identity(7)),
+        write(first),
+        save(1, 1),
+        append(entries(2..=4, 1)),
+        cut(2),
+        purge(2, 1),
+    ];
+    survive(log, steps).await
+}
+
+/// A batch with everything in it is there as a whole, or, for a store without that claim, as some
+/// of its verbs in their order.
+pub async fn a_batch_survives(log: &mut Subject) -> Checked {
+    let mut steps = vec![append((1..=10).map(|at| sized(at, 1, 400)).collect())];
+    for round in 1..=6 {
+        let (last, term) = (round * 4 + 6, round + 1);
+        steps.push(write(WriteBatch {
+            hard_state: Some(hard_state(term, round % 3 + 1)),
+            truncate_after: Some(index(last - 2)),
+            append: (last - 1..=last + 4).map(|at| sized(at, term, 350)).collect(),
+            purge_upto: Some(match round {
+                1 => id(3, 1),
+                _ => id(last - 5, round),
+            }),
+            commit_hint: Some(index(last - 3)),
+            ..WriteBatch::default()
+        }));
+    }
+    survive(log, steps).await
+}
+
+/// A store that was closed in good order and opened again holds what it held, and goes on.
+pub async fn a_closed_store_survives(log: &mut Subject) -> Checked {
+    survive(log, reopened(Ending::Closed)).await
+}
+
+/// A handle that was only dropped leaves a tail that nobody proved; opening proves it.
+pub async fn a_dropped_store_survives(log: &mut Subject) -> Checked {
+    survive(log, reopened(Ending::Dropped)).await
+}
+
+/// A log that grows through many files and is purged behind itself.
+pub async fn a_long_life_survives(log: &mut Subject) -> Checked {
+    let mut steps = Vec::new();
+    for round in 0..24 {
+        let first = round * 6 + 1;
+        steps.push(append((first..first + 6).map(|at| sized(at, 1 + round / 5, 2300)).collect()));
+        if round % 5 == 4 {
+            steps.push(purge(first - 9, 1 + (first - 10) / 6 / 5));
+            steps.push(cut(first + 3));
+            steps.push(append(
+                (first + 4..first + 6).map(|at| sized(at, 2 + round / 5, 90)).collect(),
+            ));
+        }
+    }
+    survive(log, steps).await
+}
+
+/// Random batches, whatever they are.
+pub async fn random_batches_survive(log: &mut Subject) -> Checked {
+    for script in 0..SCRIPTS {
+        let batches = sound_batches(seed() + script, SCRIPT_STEPS);
+        let images = images().div_ceil(SCRIPTS as usize);
+        try_script(log, batches.into_iter().map(write).collect(), images).await?;
+    }
+    Ok(())
+}
+
+/// Batches that suit a log, one after another.
+fn sound_batches(seed: u64, count: usize) -> Vec<WriteBatch> {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let chance = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let mut runner = TestRunner::new_with_rng(Config::default(), chance);
+    let mut model = Model::default();
+    let mut batches = Vec::new();
+    while batches.len() < count {
+        let draft = draft().new_tree(&mut runner).expect("nothing is filtered").current();
+        let batch = draft.batch_for(&model.standing(), batches.len() as u64);
+        if !batch.is_empty() {
+            let mut course = model.course(&batch);
+            model = course.states.pop().expect("never empty");
+            batches.push(batch);
+        }
+    }
+    batches
+}
+
+fn append(entries: Vec<Entry>) -> Step {
+    write(appending(entries))
+}
+
+fn appending(entries: Vec<Entry>) -> WriteBatch {
+    WriteBatch::of_entries(entries)
+}
+
+fn save(term: u64, vote: u64) -> Step {
+    write(WriteBatch { hard_state: Some(hard_state(term, vote)), ..WriteBatch::default() })
+}
+
+fn cut(after: u64) -> Step {
+    write(WriteBatch { truncate_after: Some(index(after)), ..WriteBatch::default() })
+}
+
+fn purge(at: u64, term: u64) -> Step {
+    write(WriteBatch { purge_upto: Some(id(at, term)), ..WriteBatch::default() })
+}
+
+fn write(batch: WriteBatch) -> Step {
+    Step::Write(batch)
+}
+
+fn reopened(ending: Ending) -> Vec<Step> {
+    let mut steps = vec![append(entries(1..=5, 1)), save(2, 1), Step::Reopen(ending)];
+    steps.extend([append(entries(6..=9, 2)), cut(7), Step::Reopen(ending)]);
+    steps.extend([Step::Reopen(ending), append(entries(8..=12, 3)), purge(9, 3)]);
+    steps.extend([Step::Reopen(ending), save(4, 0), append(entries(13..=13, 4))]);
+    steps
+}
+
+fn seed() -> u64 {
+    setting("KONTIKI_SEED").unwrap_or(SEED)
+}
+
+fn images() -> usize {
+    let deep = if is_deep() { DEEP_IMAGES } else { IMAGES };
+    setting("KONTIKI_IMAGES").unwrap_or(deep) as usize
+}
+
+async fn survive(log: &mut Subject, steps: Vec<Step>) -> Checked {
+    try_script(log, steps, images()).await
+}
+
+/// Lets the store do all steps, and cuts the power at so many moments.
+async fn try_script(log: &mut Subject, steps: Vec<Step>, images: usize) -> Checked {
+    let power = match log.info().durability {
+        Durability::Volatile => {
+            return Err(Halt::DoesNotApply("the store declares that it is volatile"));
+        }
+        Durability::ProcessCrash => false,
+        Durability::PowerLoss => true,
+    };
+    let (way, atomic) = (log.way(), log.info().atomic_batch);
+    let journal = log.journal().clone();
+    let say = |lines: &[String]| journal.replace(lines);
+    let mut place = log.new_place();
+    if !has_files(place.as_mut()).await {
+        return Err(Halt::DoesNotApply("the place has no files that could lie on another disk"));
+    }
+    let mut troupe = Troupe { place: place.as_mut(), way, atomic, say: &say };
+    let history = History::default();
+    let beginning = Beginning { history, founded: 0, legal: None, prologue: Vec::new() };
+    let rehearsal = troupe.rehearse(beginning, |_| steps).await?;
+    if !is_blank_without_files(&mut troupe).await {
+        return Err(Halt::DoesNotApply("a part of the store does not lie in its directory"));
+    }
+    let strict_names = env::var_os("KONTIKI_STRICT_NAMES").is_some();
+    let depth = Depth { seed: seed(), power, strict_names };
+    let chance = Chance::stream(depth.seed, "cuts", u64::from(way == super::Way::Write));
+    let mut trial = Trial { troupe, depth, chance, opened: 0 };
+    trial.examine(&rehearsal, images).await?;
+    println!("{} images were opened", trial.opened);
+    Ok(())
+}

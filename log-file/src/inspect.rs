@@ -1,0 +1,212 @@
+//! A look at a flat-file log that changes no byte of it, and the check of every checksum in it.
+//!
+//! The look is the opening without its second half: the files are walked as `recover` walks them,
+//! and nothing is written again, cut, renamed or removed. Damage ends the walk, not the look. The
+//! check then reads all that the segments hold, entries that were purged or cut included: nobody
+//! misses those, but a disk that loses them will lose others.
+
+use std::any::Any;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, RwLock};
+
+use raft_core::storage::{
+    Inspect, LogError, LogErrorKind, LogOp, LogReader, Recovered, Sight, Tail,
+};
+use raft_core::types::HardState;
+
+use crate::disk::{Disk, WritePath};
+use crate::format::{FRAMES_START, HEADER_BLOCK_BYTES, Position, RecordHeader, RecordType};
+use crate::index::{Index, SharedIndex};
+use crate::listing::Listing;
+use crate::log::{FileLog, lock_error, recovered, store_info};
+use crate::names::segment_name;
+use crate::reader::FileReader;
+use crate::real_disk::RealDisk;
+use crate::recover::{Recovery, header_copies, read_header, survey};
+use crate::scan::{Frame, SegmentScan};
+
+/// A flat-file log that is being looked at.
+struct FileInspection {
+    disk: Arc<dyn Disk>,
+    index: SharedIndex,
+    segments: Vec<u64>,
+    /// Where the torn write begins that an opening drops.
+    torn: Option<Position>,
+    sight: Sight,
+    _lock: Box<dyn Any + Send + Sync>,
+}
+
+impl FileLog {
+    /// Looks at the log in a directory without changing it. Fails if there is none, or if it is in
+    /// use; damage is part of what the look tells.
+    pub fn inspect(dir: impl Into<PathBuf>) -> Result<Box<dyn Inspect>, LogError> {
+        FileLog::inspect_on(Arc::new(RealDisk::read_only(dir)))
+    }
+
+    /// Looks at the log on a given disk, as [`FileLog::inspect`] does.
+    pub fn inspect_on(disk: Arc<dyn Disk>) -> Result<Box<dyn Inspect>, LogError> {
+        let lock = disk.lock().map_err(|error| lock_error(error, disk.as_ref()))?;
+        let listing = Listing::of(disk.as_ref())?;
+        let segments: Vec<u64> = listing.row().collect();
+        if segments.is_empty() && !listing.has_proof {
+            let place = format!("{}: no segment of a log is in it", disk.place(""));
+            return Err(LogError::new(LogOp::Open, LogErrorKind::Format).at(place));
+        }
+        let (recovery, damage) = survey(&disk, &listing);
+        let torn = recovery.end.torn;
+        let (index, sight) = sight_of(disk.as_ref(), recovery, damage);
+        let index = Arc::new(RwLock::new(index));
+        Ok(Box::new(FileInspection { disk, index, segments, torn, sight, _lock: lock }))
+    }
+}
+
+fn sight_of(disk: &dyn Disk, found: Recovery, mut damage: Option<LogError>) -> (Index, Sight) {
+    let tail = found.tail(disk);
+    let Recovery { replay, end, furthest, .. } = found;
+    let mut beyond = Vec::new();
+    if let Some(last) = &end.unproven {
+        let at = Position::new(last.segment, last.offset).place(disk);
+        beyond.push(format!("{at}: a whole batch, which an opening keeps"));
+    }
+    if let Some(torn) = end.torn {
+        beyond.push(format!("{}: a torn write, which an opening drops", torn.place(disk)));
+    }
+    let found = recovered(&replay.index, &replay.facts, tail);
+    let found = found.map_err(|error| damage.get_or_insert(error));
+    let sight = Sight {
+        info: store_info(WritePath::default()),
+        identity: replay.facts.identity,
+        recovered: found.unwrap_or_else(|_| nothing(replay.facts.hard_state)),
+        proven: if furthest == Position::default() { String::new() } else { furthest.place(disk) },
+        beyond,
+        damage,
+    };
+    (replay.index, sight)
+}
+
+/// What is told of a log whose memberships do not parse.
+fn nothing(hard_state: HardState) -> Recovered {
+    Recovered {
+        bounds: Default::default(),
+        hard_state,
+        term_runs: Vec::new(),
+        memberships: Vec::new(),
+        commit_hint: Default::default(),
+        tail: Tail::Clean,
+    }
+}
+
+impl Inspect for FileInspection {
+    fn sight(&self) -> &Sight {
+        &self.sight
+    }
+
+    fn reader(&self) -> Box<dyn LogReader> {
+        Box::new(FileReader::new(self.disk.clone(), self.index.clone()))
+    }
+
+    fn verify(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Vec<LogError> {
+        let mut findings = Vec::new();
+        if let Some(damage) = &self.sight.damage {
+            findings.push(LogError::new(damage.op, damage.kind.clone()).at(damage.place.clone()));
+        }
+        let all = self.segments.iter().map(|segment| self.segment_bytes(*segment)).sum();
+        let mut done = 0;
+        for segment in self.segments.clone() {
+            let checked = self.verify_segment(segment, &mut findings, &mut |offset| {
+                progress(done + offset, all);
+            });
+            if let Err(error) = checked {
+                findings.push(LogError::io(LogOp::Read, error).at(self.place(segment)));
+            }
+            done += self.segment_bytes(segment);
+        }
+        progress(all, all);
+        findings
+    }
+}
+
+impl FileInspection {
+    fn place(&self, segment: u64) -> String {
+        self.disk.place(&segment_name(segment))
+    }
+
+    fn segment_bytes(&self, segment: u64) -> u64 {
+        self.disk.open(&segment_name(segment)).and_then(|file| file.len()).unwrap_or(0)
+    }
+
+    /// Checks both headers of a segment, and every payload of the frames that can be walked.
+    fn verify_segment(
+        &self,
+        segment: u64,
+        findings: &mut Vec<LogError>,
+        progress: &mut dyn FnMut(u64),
+    ) -> io::Result<()> {
+        let file = self.disk.open(&segment_name(segment))?;
+        // Where both copies are bad the look has said so, and nothing behind them can be read.
+        let Ok(header) = read_header(file.as_ref())? else { return Ok(()) };
+        for (copy, found) in header_copies(file.as_ref())?.into_iter().enumerate() {
+            if found != Ok(header) {
+                let offset = copy as u64 * HEADER_BLOCK_BYTES;
+                let what = "one copy of the segment's header; the other is sound, nothing is lost";
+                findings.push(self.damage(segment, offset, what));
+            }
+        }
+        let mut scan = SegmentScan::new(file, header.seal)?;
+        let mut offset = FRAMES_START;
+        while let Ok(frame) = scan.frame(offset)? {
+            self.verify_frame(&mut scan, &frame, findings)?;
+            offset = frame.end();
+            progress(offset);
+        }
+        Ok(())
+    }
+
+    fn verify_frame(
+        &self,
+        scan: &mut SegmentScan,
+        frame: &Frame,
+        findings: &mut Vec<LogError>,
+    ) -> io::Result<()> {
+        let mut rotten = Vec::new();
+        for (record, offset) in &frame.records {
+            if scan.payload(record, *offset)?.is_none() {
+                rotten.push((*record, *offset));
+            }
+        }
+        let segment = scan.seal().segment;
+        if self.torn != Some(Position::new(segment, frame.offset)) {
+            findings.extend(rotten.iter().map(|(record, at)| self.rotten(segment, record, *at)));
+        }
+        Ok(())
+    }
+
+    fn rotten(&self, segment: u64, record: &RecordHeader, at: u64) -> LogError {
+        if record.record != RecordType::Entry {
+            return self.damage(segment, at, "the payload of a record that is no entry");
+        }
+        let index = self.index.read().expect("nobody writes");
+        let is_inside = index.check_inside(record.id.index, record.id.index).is_ok();
+        let is_live = is_inside && {
+            let (seal, slot) = index.find(record.id.index);
+            let header_offset = at - crate::format::RECORD_HEADER_BYTES as u64;
+            (seal.segment, slot.offset()) == (segment, header_offset)
+        };
+        let kind = LogErrorKind::Corrupt { index: Some(record.id.index) };
+        let what = match is_live || self.sight.damage.is_some() {
+            true => format!("the payload of entry {}", record.id),
+            false => {
+                format!("the payload of {}, which was purged or cut: nobody reads it", record.id)
+            }
+        };
+        let place = format!("{}, offset {at}: {what}", self.place(segment));
+        LogError::new(LogOp::Read, kind).at(place)
+    }
+
+    fn damage(&self, segment: u64, offset: u64, what: &str) -> LogError {
+        let kind = LogErrorKind::Corrupt { index: None };
+        let place = format!("{}, offset {offset}: {what}", self.place(segment));
+        LogError::new(LogOp::Read, kind).at(place)
+    }
+}

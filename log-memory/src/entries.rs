@@ -1,0 +1,237 @@
+//! The entries themselves, packed.
+//!
+//! A log keeps everything until it is purged, so what an entry takes besides its payload is what a
+//! long log of small commands takes. Entries of one term and kind that follow each other share a
+//! *block*: their payloads lie side by side, and each entry costs the four bytes that say where its
+//! own ends. A small payload is copied, which also lets go of the larger buffer that it may have
+//! been a slice of (a block read from a connection); a large one is held by reference count.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use raft_core::types::{Entry, EntryId, EntryKind, LogIndex};
+
+/// Payloads from this size on are not copied.
+const LARGE_BYTES: usize = 4 << 10;
+
+/// A block begins when the one before holds so many bytes, or so many entries.
+const BLOCK_BYTES: usize = 64 << 10;
+const BLOCK_ENTRIES: usize = 8 << 10;
+
+/// Entries that follow each other.
+#[derive(Debug, Default)]
+pub(crate) struct Entries {
+    /// None of them is empty.
+    blocks: VecDeque<Block>,
+}
+
+#[derive(Debug)]
+struct Block {
+    first: EntryId,
+    kind: EntryKind,
+    payloads: Payloads,
+}
+
+#[derive(Debug)]
+enum Payloads {
+    /// Side by side; `ends` tells where each ends.
+    Packed { bytes: Vec<u8>, ends: Vec<u32> },
+    /// The payload of the block's only entry.
+    Large(Bytes),
+}
+
+impl Entries {
+    /// The last entry's id.
+    pub(crate) fn last_id(&self) -> Option<EntryId> {
+        self.blocks.back().map(|block| block.id(block.len() - 1))
+    }
+
+    /// The id of an entry that is here.
+    pub(crate) fn id(&self, index: LogIndex) -> EntryId {
+        let block = &self.blocks[self.block_of(index)];
+        block.id(block.place(index))
+    }
+
+    /// The entries from an index on, of those that are here.
+    pub(crate) fn from(&self, index: LogIndex) -> impl Iterator<Item = Entry> {
+        let blocks = self.blocks.range(self.block_of(index)..);
+        blocks.flat_map(move |block| {
+            let first = if block.first.index < index { block.place(index) } else { 0 };
+            (first..block.len()).map(move |place| block.entry(place))
+        })
+    }
+
+    /// Appends entries that follow the last one.
+    pub(crate) fn extend(&mut self, entries: Vec<Entry>) {
+        for Entry { id, kind, payload } in entries {
+            match self.blocks.back_mut().filter(|block| block.takes(id, kind, payload.len())) {
+                Some(block) => block.push(&payload),
+                None => self.blocks.push_back(Block::of(id, kind, payload)),
+            }
+        }
+    }
+
+    /// Takes away every entry after an index.
+    pub(crate) fn split_after(&mut self, index: LogIndex) -> Entries {
+        let Some(first) = self.blocks.front().map(|block| block.first.index) else {
+            return Entries::default();
+        };
+        let from = index.next().max(first);
+        let at = self.block_of(from);
+        let mut rest = self.blocks.split_off(at);
+        if let Some(block) = rest.front_mut()
+            && block.first.index < from
+        {
+            let tail = block.split_off(block.place(from));
+            self.blocks.push_back(std::mem::replace(block, tail));
+        }
+        Entries { blocks: rest }
+    }
+
+    /// Puts back entries that follow the last one.
+    pub(crate) fn append(&mut self, mut later: Entries) {
+        self.blocks.append(&mut later.blocks);
+    }
+
+    /// The block that holds an index; the number of blocks where none does.
+    fn block_of(&self, index: LogIndex) -> usize {
+        let after = self.blocks.partition_point(|block| block.first.index <= index);
+        match after.checked_sub(1) {
+            Some(at) if self.blocks[at].place(index) < self.blocks[at].len() => at,
+            _ => after,
+        }
+    }
+}
+
+impl Block {
+    fn of(first: EntryId, kind: EntryKind, payload: Bytes) -> Block {
+        if payload.len() >= LARGE_BYTES {
+            return Block { first, kind, payloads: Payloads::Large(payload) };
+        }
+        let payloads = Payloads::Packed { bytes: Vec::new(), ends: Vec::new() };
+        let mut block = Block { first, kind, payloads };
+        block.push(&payload);
+        block
+    }
+
+    /// Whether an entry that follows the last one may lie in this block.
+    fn takes(&self, id: EntryId, kind: EntryKind, size: usize) -> bool {
+        let Payloads::Packed { bytes, ends } = &self.payloads else { return false };
+        (id.term, kind) == (self.first.term, self.kind)
+            && size < LARGE_BYTES
+            && bytes.len() + size <= BLOCK_BYTES
+            && ends.len() < BLOCK_ENTRIES
+    }
+
+    fn push(&mut self, payload: &[u8]) {
+        if let Payloads::Packed { bytes, ends } = &mut self.payloads {
+            bytes.extend_from_slice(payload);
+            ends.push(bytes.len() as u32);
+        }
+    }
+
+    fn len(&self) -> usize {
+        match &self.payloads {
+            Payloads::Packed { ends, .. } => ends.len(),
+            Payloads::Large(_) => 1,
+        }
+    }
+
+    /// Where in the block an index lies that is not before it.
+    fn place(&self, index: LogIndex) -> usize {
+        index.since(self.first.index) as usize
+    }
+
+    fn id(&self, place: usize) -> EntryId {
+        EntryId::new(self.first.term, self.first.index.plus(place as u64))
+    }
+
+    fn entry(&self, place: usize) -> Entry {
+        let payload = match &self.payloads {
+            Payloads::Packed { bytes, ends } => {
+                Bytes::copy_from_slice(&bytes[begin(ends, place)..ends[place] as usize])
+            }
+            Payloads::Large(payload) => payload.clone(),
+        };
+        Entry::new(self.id(place), self.kind, payload)
+    }
+
+    /// Takes away the entries from a place on, which is neither the first nor beyond the last.
+    fn split_off(&mut self, place: usize) -> Block {
+        let first = self.id(place);
+        let Payloads::Packed { bytes, ends } = &mut self.payloads else {
+            unreachable!("a block of one entry has one place")
+        };
+        let begin = begin(ends, place);
+        let mut tail = ends.split_off(place);
+        tail.iter_mut().for_each(|end| *end -= begin as u32);
+        let payloads = Payloads::Packed { bytes: bytes.split_off(begin), ends: tail };
+        Block { first, kind: self.kind, payloads }
+    }
+}
+
+fn begin(ends: &[u32], place: usize) -> usize {
+    place.checked_sub(1).map_or(0, |before| ends[before] as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use raft_core::types::Term;
+
+    use super::*;
+
+    /// Entries 4 to 13 of two terms and two kinds, some large.
+    fn samples() -> Vec<Entry> {
+        let sizes = [0, 5, LARGE_BYTES, 7, 0, LARGE_BYTES - 1, LARGE_BYTES + 1, 1, 2, 3];
+        let entry = |(at, size): (usize, usize)| {
+            let id = EntryId::new(Term::new(1 + at as u64 / 4), LogIndex::new(4 + at as u64));
+            let kind = if at == 8 { EntryKind::Noop } else { EntryKind::Command };
+            Entry::new(id, kind, Bytes::from(vec![at as u8; size]))
+        };
+        sizes.into_iter().enumerate().map(entry).collect()
+    }
+
+    fn all(entries: &Entries) -> Vec<Entry> {
+        entries.from(LogIndex::new(1)).collect()
+    }
+
+    #[test]
+    fn what_goes_in_comes_out() {
+        let mut entries = Entries::default();
+        assert_eq!((entries.last_id(), all(&entries)), (None, vec![]));
+        entries.extend(samples()[..3].to_vec());
+        entries.extend(samples()[3..].to_vec());
+        assert_eq!(all(&entries), samples());
+        for sample in samples() {
+            assert_eq!(entries.id(sample.id.index), sample.id);
+            let rest: Vec<Entry> = entries.from(sample.id.index).collect();
+            assert_eq!(rest, samples()[sample.id.index.get() as usize - 4..]);
+        }
+        assert_eq!(entries.last_id(), Some(samples()[9].id));
+        assert_eq!(entries.from(LogIndex::new(14)).next(), None);
+    }
+
+    #[test]
+    fn both_parts_of_a_split_go_together_again() {
+        for cut in 0..=20 {
+            let mut entries = Entries::default();
+            entries.extend(samples());
+            let rest = entries.split_after(LogIndex::new(cut));
+            let kept = (cut.max(3) as usize - 3).min(10);
+            assert_eq!(all(&entries), samples()[..kept], "cut after {cut}");
+            assert_eq!(all(&rest), samples()[kept..], "cut after {cut}");
+            entries.append(rest);
+            assert_eq!(all(&entries), samples());
+        }
+    }
+
+    #[test]
+    fn a_long_log_of_small_commands_takes_little() {
+        let mut entries = Entries::default();
+        let id = |index| EntryId::new(Term::new(1), LogIndex::new(index));
+        let entry = |index| Entry::new(id(index), EntryKind::Command, Bytes::new());
+        (1..=100_000).for_each(|index| entries.extend(vec![entry(index)]));
+        assert!(entries.blocks.len() <= 100_000 / BLOCK_ENTRIES + 1);
+        assert_eq!(entries.id(LogIndex::new(77_777)), id(77_777));
+    }
+}

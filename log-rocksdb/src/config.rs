@@ -1,0 +1,29 @@
+//! What a user may choose about a RocksDB log.
+
+use std::path::PathBuf;
+
+/// How many bytes RocksDB gathers in memory before it writes a table, unless told otherwise.
+pub const DEFAULT_MEMTABLE_BYTES: usize = 64 << 20;
+
+/// How a RocksDB log is laid out and run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RocksLogConfig {
+    /// The directory, which holds nothing but this log. Created if it is not there.
+    pub dir: PathBuf,
+    /// How many bytes RocksDB gathers in memory before it writes a table; up to three times as much
+    /// while the disk is behind. An open after a crash replays about as much, and about half of it
+    /// may be purged before its space is given back.
+    pub memtable_bytes: usize,
+}
+
+impl RocksLogConfig {
+    /// The defaults, in this directory.
+    pub fn new(dir: impl Into<PathBuf>) -> RocksLogConfig {
+        RocksLogConfig { dir: dir.into(), memtable_bytes: DEFAULT_MEMTABLE_BYTES }
+    }
+
+    /// The same, with tables of about this many bytes.
+    pub fn with_memtable(self, memtable_bytes: usize) -> RocksLogConfig {
+        RocksLogConfig { memtable_bytes, ..self }
+    }
+}

@@ -1,0 +1,271 @@
+//! RocksDB: its settings, its column families, and what its errors mean.
+
+use std::path::Path;
+use std::sync::{RwLock, RwLockReadGuard};
+
+use raft_core::storage::{LogError, LogErrorKind, LogOp};
+use raft_core::types::{Entry, LogIndex};
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, DB, DBCompressionType, DBRecoveryMode, ErrorKind,
+    FlushOptions, InfoLogger, IteratorMode, LogLevel, Options, ReadOptions, WriteOptions,
+};
+
+use crate::directory::{DATABASE_NAME, Directory, NEW_DATABASE_NAME, random_number};
+use crate::keys::{MEMBERSHIP_KEYS, Mark, RUN_KEYS, STATE_KEY, decode_entry, entry_key};
+use crate::state::{FORMAT_VERSION, State};
+use crate::view::View;
+
+/// The family of the state and of the marks; RocksDB wants one of this name.
+const META: &str = "default";
+/// The family of the entries.
+const LOG: &str = "log";
+const BLOCK_CACHE_BYTES: usize = 8 << 20;
+const BLOCK_BYTES: usize = 16 << 10;
+/// A manifest that grew longer is written anew.
+const MANIFEST_BYTES: usize = 4 << 20;
+const MANIFEST_GROWTH_BYTES: usize = 64 << 10;
+/// The first table format whose footers have a checksum.
+const TABLE_FORMAT: i32 = 6;
+
+/// A database that its store closes while readers may still hold on to it.
+pub(crate) struct Handle {
+    database: RwLock<Option<DB>>,
+    place: String,
+}
+
+impl Handle {
+    pub(crate) fn new(database: DB, place: String) -> Handle {
+        Handle { database: RwLock::new(Some(database)), place }
+    }
+
+    pub(crate) fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// Does something with the database, which stays open for so long; an error if it is closed.
+    pub(crate) fn with<T>(
+        &self,
+        op: LogOp,
+        act: impl FnOnce(&DB) -> Result<T, LogError>,
+    ) -> Result<T, LogError> {
+        match &*self.lock() {
+            Some(database) => act(database),
+            None => Err(LogError::io(op, "the store was closed").at(self.place.clone())),
+        }
+    }
+
+    /// Lets what RocksDB does beside the writes come to an end, and begins no more of it. Reading
+    /// goes on.
+    pub(crate) fn stop_background_work(&self, wait: bool) {
+        if let Some(database) = &*self.lock() {
+            database.cancel_all_background_work(wait);
+        }
+    }
+
+    /// Closes the database, once nobody reads. Whoever reads later is told so.
+    pub(crate) fn close(&self) {
+        self.database.write().expect("no reader panics").take();
+    }
+
+    fn lock(&self) -> RwLockReadGuard<'_, Option<DB>> {
+        self.database.read().expect("no closer panics")
+    }
+}
+
+/// The family of the state and of the marks.
+pub(crate) fn meta(database: &DB) -> &ColumnFamily {
+    database.cf_handle(META).expect("opened with it")
+}
+
+/// The family of the entries.
+pub(crate) fn log(database: &DB) -> &ColumnFamily {
+    database.cf_handle(LOG).expect("opened with it")
+}
+
+/// How every batch is written.
+pub(crate) fn synced() -> WriteOptions {
+    let mut options = WriteOptions::default();
+    options.set_sync(true);
+    options
+}
+
+/// Makes a database without entries under another name, and renames it when it is whole.
+pub(crate) fn create(directory: &Directory, memtable_bytes: usize) -> Result<(), LogError> {
+    let make = || {
+        let mut options = settings(memtable_bytes);
+        options.create_if_missing(true);
+        options.create_missing_column_families(true);
+        let database = open(&options, &directory.path(NEW_DATABASE_NAME), memtable_bytes)?;
+        let state = State::blank(random_number()).encode();
+        database.put_cf_opt(meta(&database), STATE_KEY, state, &synced())?;
+        flush(&database)
+    };
+    let made = make();
+    made.map_err(|error| failed(LogOp::Open, &directory.place(NEW_DATABASE_NAME), error))?;
+    directory.install_database()
+}
+
+/// The state in the tables of a database, which are of whole batches: what was written since is in
+/// write-ahead logs, and RocksDB is shown none. Changes nothing.
+pub(crate) fn read_base(directory: &Directory, memtable_bytes: usize) -> Result<State, LogError> {
+    let mut options = settings(memtable_bytes);
+    // The directory around the database holds no write-ahead log.
+    options.set_wal_dir(directory.root());
+    let families = [META, LOG].map(|name| (name, family(memtable_bytes)));
+    let path = directory.path(DATABASE_NAME);
+    let opened = DB::open_cf_with_opts_for_read_only(&options, &path, families, false);
+    let place = directory.place(DATABASE_NAME);
+    let database = opened.map_err(|error| failed(LogOp::Open, &place, error))?;
+    load_state(&database, &place)
+}
+
+/// Opens a database for writing: RocksDB replays what is in its write-ahead logs, all of it, and
+/// makes tables of it.
+pub(crate) fn open_writer(directory: &Directory, memtable_bytes: usize) -> Result<DB, LogError> {
+    let opened = open(&settings(memtable_bytes), &directory.path(DATABASE_NAME), memtable_bytes);
+    opened.map_err(|error| failed(LogOp::Open, &directory.place(DATABASE_NAME), error))
+}
+
+fn open(options: &Options, path: &Path, memtable_bytes: usize) -> Result<DB, rocksdb::Error> {
+    let families = [META, LOG].map(|name| (name, family(memtable_bytes)));
+    DB::open_cf_with_opts(options, path, families)
+}
+
+/// Writes all that is in memory into tables.
+pub(crate) fn flush(database: &DB) -> Result<(), rocksdb::Error> {
+    database.flush_cfs_opt(&[&meta(database), &log(database)], &FlushOptions::default())
+}
+
+fn settings(memtable_bytes: usize) -> Options {
+    let mut options = Options::default();
+    options.set_paranoid_checks(true);
+    options.set_wal_recovery_mode(DBRecoveryMode::AbsoluteConsistency);
+    // Both families' tables hold the same batches, or the base would be of no one moment.
+    options.set_atomic_flush(true);
+    options.set_recycle_log_file_num(0);
+    options.set_use_fsync(false);
+    options.set_allow_concurrent_memtable_write(false);
+    options.set_enable_write_thread_adaptive_yield(false);
+    options.set_max_total_wal_size(4 * memtable_bytes as u64);
+    options.set_max_manifest_file_size(MANIFEST_BYTES);
+    options.set_manifest_preallocation_size(MANIFEST_GROWTH_BYTES);
+    options.set_stats_dump_period_sec(0);
+    options.set_stats_persist_period_sec(0);
+    let tell = |_: LogLevel, text: &str| tracing::warn!("RocksDB: {}", text.trim_end());
+    options.set_info_logger(InfoLogger::new_callback_logger(LogLevel::Warn, tell));
+    options
+}
+
+fn family(memtable_bytes: usize) -> Options {
+    let mut tables = BlockBasedOptions::default();
+    tables.set_block_cache(&Cache::new_lru_cache(BLOCK_CACHE_BYTES));
+    tables.set_block_size(BLOCK_BYTES);
+    tables.set_format_version(TABLE_FORMAT);
+    let mut options = Options::default();
+    options.set_block_based_table_factory(&tables);
+    options.set_compression_type(DBCompressionType::None);
+    options.set_write_buffer_size(memtable_bytes);
+    options.set_max_write_buffer_number(3);
+    options.set_target_file_size_base(memtable_bytes as u64);
+    options.set_max_bytes_for_level_base(4 * memtable_bytes as u64);
+    options
+}
+
+/// The state record.
+pub(crate) fn load_state(database: &DB, place: &str) -> Result<State, LogError> {
+    let found = database.get_pinned_cf(meta(database), STATE_KEY);
+    let found = found.map_err(|error| failed(LogOp::Open, place, error))?;
+    decode_state(LogOp::Open, found.as_deref(), place)
+}
+
+/// The state in the record that was found.
+pub(crate) fn decode_state(
+    op: LogOp,
+    found: Option<&[u8]>,
+    place: &str,
+) -> Result<State, LogError> {
+    let bytes = found.unwrap_or_default();
+    match (State::decode(bytes), State::version(bytes)) {
+        (Some(state), _) => Ok(state),
+        (None, Some(version)) if version > FORMAT_VERSION => {
+            let place = format!("{place}: version {version}");
+            Err(LogError::new(op, LogErrorKind::Format).at(place))
+        }
+        _ => Err(corrupt(op, None, format!("{place}, key state"))),
+    }
+}
+
+/// The view of a log, from its marks. A missing, strange or damaged one is an error.
+pub(crate) fn load_view(database: &DB, state: &State, place: &str) -> Result<View, LogError> {
+    let mut view = View::of(state.bounds);
+    for [start, end] in [RUN_KEYS, MEMBERSHIP_KEYS] {
+        let mut options = ReadOptions::default();
+        options.set_iterate_range(start..end);
+        let marks = database.iterator_cf_opt(meta(database), options, IteratorMode::Start);
+        for mark in marks {
+            let (key, value) = mark.map_err(|error| failed(LogOp::Open, place, error))?;
+            match Mark::decode(&key, &value, state.directory) {
+                Some(Mark::Run(run)) => view.push_run(run),
+                Some(Mark::Membership(index)) => {
+                    let payload = load_entry(database, state, index, place)?.payload;
+                    view.push_membership(index, payload);
+                }
+                None => {
+                    let place = format!("{place}, key {}", key.escape_ascii());
+                    return Err(corrupt(LogOp::Open, None, place));
+                }
+            }
+        }
+    }
+    match view.marks() == state.marks && view.is_sound() {
+        true => Ok(view),
+        false => {
+            let place = format!("{place}: the runs and memberships do not fit the state");
+            Err(corrupt(LogOp::Open, None, place))
+        }
+    }
+}
+
+fn load_entry(
+    database: &DB,
+    state: &State,
+    index: LogIndex,
+    place: &str,
+) -> Result<Entry, LogError> {
+    let key = entry_key(index);
+    let found = database.get_pinned_cf(log(database), key);
+    let found = found.map_err(|error| failed(LogOp::Open, place, error))?;
+    let entry = found.and_then(|value| decode_entry(index, &key, &value, state.directory));
+    entry.ok_or_else(|| damaged(LogOp::Open, index, place))
+}
+
+/// What an error of RocksDB means to the log.
+pub(crate) fn failed(op: LogOp, place: &str, error: rocksdb::Error) -> LogError {
+    let text = error.to_string();
+    let is_lock = ["IO error: While lock file", "IO error: lock hold by"];
+    let kind = match error.kind() {
+        ErrorKind::Corruption => LogErrorKind::Corrupt { index: None },
+        // Of files that were sound once: whose database it is, or what is in them, is not ours.
+        ErrorKind::InvalidArgument | ErrorKind::NotSupported if op == LogOp::Open => {
+            LogErrorKind::Format
+        }
+        ErrorKind::IOError if is_lock.iter().any(|start| text.starts_with(start)) => {
+            LogErrorKind::InUse
+        }
+        // A file that another one names.
+        ErrorKind::IOError if text.contains("No such file or directory") => {
+            LogErrorKind::Corrupt { index: None }
+        }
+        _ => LogErrorKind::Io,
+    };
+    LogError::new(op, kind).because(error).at(place)
+}
+
+/// An entry that is missing or is not what was stored.
+pub(crate) fn damaged(op: LogOp, index: LogIndex, place: &str) -> LogError {
+    corrupt(op, Some(index), format!("{place}, family log, index {index}"))
+}
+
+fn corrupt(op: LogOp, index: Option<LogIndex>, place: String) -> LogError {
+    LogError::new(op, LogErrorKind::Corrupt { index }).at(place)
+}

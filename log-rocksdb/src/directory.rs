@@ -1,0 +1,231 @@
+//! The directory of a log: its names, its lock, its proof, and the calls that make names durable.
+
+use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use raft_core::storage::{LogError, LogErrorKind, LogOp};
+use rustix::fs::{FlockOperation, flock};
+
+use crate::proof::{Proof, SealedFile};
+use crate::state::FORMAT_VERSION;
+
+/// The database.
+pub(crate) const DATABASE_NAME: &str = "db";
+/// A database that is being made.
+pub(crate) const NEW_DATABASE_NAME: &str = "new";
+/// How far the log is known to be synced.
+pub(crate) const PROOF_NAME: &str = "proof";
+
+const NEW_PROOF_NAME: &str = "new.proof";
+const LOCK_NAME: &str = "lock";
+const KEPT_NAMES: [&str; 3] = [DATABASE_NAME, PROOF_NAME, LOCK_NAME];
+const WAL_SUFFIX: &str = ".log";
+const TABLE_SUFFIX: &str = ".sst";
+const COPY_BYTES: usize = 1 << 16;
+
+/// A locked directory. The lock goes with the value.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Directory {
+    /// Makes the directory if it is missing, locks it, refuses one that holds strange files, and
+    /// removes what a crash left unfinished.
+    pub(crate) fn open(path: &Path) -> Result<Directory, LogError> {
+        let failed = |error| LogError::io(LogOp::Open, error).at(path.display().to_string());
+        make(path).map_err(failed)?;
+        let path = &fs::canonicalize(path).map_err(failed)?;
+        let directory = Directory { path: path.clone(), _lock: lock(path)? };
+        for entry in fs::read_dir(path).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
+            let removed = match name.as_str() {
+                NEW_DATABASE_NAME => fs::remove_dir_all(path.join(&name)),
+                NEW_PROOF_NAME => fs::remove_file(path.join(&name)),
+                known if KEPT_NAMES.contains(&known) => Ok(()),
+                _ => return Err(directory.strange(&name)),
+            };
+            removed.map_err(|error| directory.io(&name, error))?;
+        }
+        Ok(directory)
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    pub(crate) fn place(&self, name: &str) -> String {
+        self.path(name).display().to_string()
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.path(name).exists()
+    }
+
+    /// A file's path in the database.
+    pub(crate) fn part(&self, name: &str) -> PathBuf {
+        self.path(DATABASE_NAME).join(name)
+    }
+
+    pub(crate) fn part_place(&self, name: &str) -> String {
+        self.part(name).display().to_string()
+    }
+
+    /// Makes creations, renamings and removals durable, in this directory and in a database.
+    pub(crate) fn sync_names(&self, database: &str) -> Result<(), LogError> {
+        for path in [self.path(database), self.path.clone()] {
+            let synced = File::open(&path).and_then(|directory| directory.sync_all());
+            synced
+                .map_err(|error| LogError::io(LogOp::Open, error).at(path.display().to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// Gives a database that was made its name.
+    pub(crate) fn install_database(&self) -> Result<(), LogError> {
+        self.sync_names(NEW_DATABASE_NAME)?;
+        let renamed = fs::rename(self.path(NEW_DATABASE_NAME), self.path(DATABASE_NAME));
+        renamed.map_err(|error| self.io(DATABASE_NAME, error))?;
+        self.sync_names(DATABASE_NAME)
+    }
+
+    /// The proof that was written last, if one was.
+    pub(crate) fn proof(&self) -> Result<Option<Proof>, LogError> {
+        let bytes = match fs::read(self.path(PROOF_NAME)) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(self.io(PROOF_NAME, error)),
+        };
+        match (Proof::decode(&bytes), Proof::version(&bytes)) {
+            (Some(proof), _) => Ok(Some(proof)),
+            (None, Some(version)) if version > FORMAT_VERSION => {
+                let place = format!("{}: version {version}", self.place(PROOF_NAME));
+                Err(LogError::new(LogOp::Open, LogErrorKind::Format).at(place))
+            }
+            _ => Err(self.corrupt(format!("{}, offset 0", self.place(PROOF_NAME)))),
+        }
+    }
+
+    /// Writes a proof; durable when it returns `Ok`.
+    pub(crate) fn write_proof(&self, proof: &Proof) -> Result<(), LogError> {
+        let write = || {
+            let mut file = File::create(self.path(NEW_PROOF_NAME))?;
+            file.write_all(&proof.encode())?;
+            file.sync_all()?;
+            fs::rename(self.path(NEW_PROOF_NAME), self.path(PROOF_NAME))
+        };
+        write().map_err(|error| self.io(NEW_PROOF_NAME, error))?;
+        self.sync_names(DATABASE_NAME)
+    }
+
+    /// The names in the database that a seal covers, in order.
+    fn sealed_names(&self) -> Result<Vec<String>, LogError> {
+        let mut names = Vec::new();
+        for entry in self.list()? {
+            let is_sealed = entry == "CURRENT"
+                || entry.starts_with("MANIFEST-")
+                || entry.ends_with(WAL_SUFFIX)
+                || entry.ends_with(TABLE_SUFFIX);
+            names.extend(is_sealed.then_some(entry));
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// The files of a closed database, to be sealed or compared with a seal.
+    pub(crate) fn seal(&self) -> Result<Vec<SealedFile>, LogError> {
+        let seal = |name: String| {
+            let sealed = self.seal_of(&name);
+            let (length, checksum) = sealed
+                .map_err(|error| LogError::io(LogOp::Open, error).at(self.part_place(&name)))?;
+            Ok(SealedFile { name, length, checksum })
+        };
+        self.sealed_names()?.into_iter().map(seal).collect()
+    }
+
+    fn seal_of(&self, name: &str) -> io::Result<(u64, u32)> {
+        let mut file = File::open(self.part(name))?;
+        let length = file.metadata()?.len();
+        let (mut bytes, mut checksum) = (vec![0; COPY_BYTES], 0);
+        while !name.ends_with(TABLE_SUFFIX) {
+            match file.read(&mut bytes)? {
+                0 => break,
+                read => checksum = crc32c::crc32c_append(checksum, &bytes[..read]),
+            }
+        }
+        Ok((length, checksum))
+    }
+
+    /// The write-ahead logs of the database, by their numbers.
+    pub(crate) fn wals(&self) -> Result<Vec<(u64, String)>, LogError> {
+        let number = |name: &String| name.strip_suffix(WAL_SUFFIX)?.parse().ok();
+        let names = self.list()?.into_iter();
+        let mut wals: Vec<_> = names.filter_map(|name| Some((number(&name)?, name))).collect();
+        wals.sort_unstable();
+        Ok(wals)
+    }
+
+    fn list(&self) -> Result<Vec<String>, LogError> {
+        let list = || -> io::Result<Vec<String>> {
+            let entries = fs::read_dir(self.path(DATABASE_NAME))?;
+            entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+        };
+        list().map_err(|error| self.io(DATABASE_NAME, error))
+    }
+
+    pub(crate) fn corrupt(&self, place: String) -> LogError {
+        LogError::new(LogOp::Open, LogErrorKind::Corrupt { index: None }).at(place)
+    }
+
+    pub(crate) fn io(&self, name: &str, error: io::Error) -> LogError {
+        LogError::io(LogOp::Open, error).at(self.place(name))
+    }
+
+    fn strange(&self, name: &str) -> LogError {
+        let place = format!("{}, which is no part of a RocksDB log", self.place(name));
+        LogError::new(LogOp::Open, LogErrorKind::Format).at(place)
+    }
+}
+
+/// A number that no other log has.
+pub(crate) fn random_number() -> u64 {
+    RandomState::new().hash_one(std::time::SystemTime::now())
+}
+
+/// Makes a directory, each missing part of the way to it durable.
+fn make(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    make(parent)?;
+    match fs::create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => File::open(parent)?.sync_all(),
+    }
+}
+
+fn lock(path: &Path) -> Result<File, LogError> {
+    let place = path.join(LOCK_NAME).display().to_string();
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    let file = options.open(path.join(LOCK_NAME));
+    let file = file.map_err(|error| LogError::io(LogOp::Open, error).at(place.clone()))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            Err(LogError::new(LogOp::Open, LogErrorKind::InUse).at(place))
+        }
+        Err(error) => Err(LogError::io(LogOp::Open, error).at(place)),
+    }
+}

@@ -1,0 +1,35 @@
+//! The RocksDB log: entries and a record of everything else in one database, one synced write batch
+//! per batch.
+//!
+//! Votes and truncations are part of the same write, so a batch is one atomic unit with one sync.
+//! The layout is specified in `docs/formats/log-rocksdb.md`. Where to begin reading:
+//!
+//! - `log` is the store: opening, the verbs of the contract, closing;
+//! - `check` refuses what the contract refuses; `writer` makes the write batches, `reader` reads
+//!   beside it, `view` is what of the log is in memory, `compactor` gives purged space back;
+//! - `database` holds RocksDB's settings, `keys`, `state` and `proof` are the stored bytes;
+//! - `directory`, `wal` and `recover` are the way from files back to a log. They look at the files
+//!   before RocksDB may change them: in its tolerant modes it passes over damage in silence, and in
+//!   its strict one it takes a torn write for damage.
+//!
+//! Absent: repair of damaged entries from peers, a second process at the same database, and several
+//! groups in one database. RocksDB's own tools may look into `db/` while no member runs; they must
+//! not write.
+
+mod check;
+mod compactor;
+mod config;
+mod database;
+mod directory;
+mod keys;
+mod log;
+mod proof;
+mod reader;
+mod recover;
+mod state;
+mod view;
+mod wal;
+mod writer;
+
+pub use config::{DEFAULT_MEMTABLE_BYTES, RocksLogConfig};
+pub use log::RocksLog;

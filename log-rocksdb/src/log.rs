@@ -1,0 +1,233 @@
+//! The store itself: opening, the verbs, closing.
+
+use std::sync::{Arc, RwLock, RwLockReadGuard};
+
+use async_trait::async_trait;
+use raft_core::storage::record::decode_membership;
+use raft_core::storage::{
+    Detects, Durability, LogBounds, LogError, LogErrorKind, LogOp, LogReader,
+};
+use raft_core::storage::{LogStore, Recovered, Refusal, StableStore, Store, StoreInfo};
+use raft_core::storage::{Tail, WriteBatch};
+use raft_core::types::{Entry, EntryId, HardState, Identity, LogIndex};
+
+use crate::check::plan;
+use crate::config::RocksLogConfig;
+use crate::database::{Handle, create, failed, flush, load_view};
+use crate::directory::{DATABASE_NAME, Directory, PROOF_NAME};
+use crate::reader::RocksReader;
+use crate::recover::{Recovery, recover, seal};
+use crate::state::FORMAT_VERSION;
+use crate::view::{SharedView, View};
+use crate::writer::{Content, Writer};
+
+/// A log in a RocksDB database. Everything that a verb returned `Ok` for survives a power cut.
+pub struct RocksLog {
+    handle: Arc<Handle>,
+    view: SharedView,
+    writer: Writer,
+    tail: Tail,
+    life: Life,
+    /// Unlocked last, when the database is closed.
+    directory: Directory,
+}
+
+/// What the handle is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    Open,
+    Poisoned,
+    Closed,
+}
+
+impl RocksLog {
+    /// Opens the log in a directory, or begins one there. What it shows is durable when it returns.
+    pub fn open(config: RocksLogConfig) -> Result<RocksLog, LogError> {
+        let directory = Directory::open(&config.dir)?;
+        if ![DATABASE_NAME, PROOF_NAME].iter().any(|name| directory.has(name)) {
+            create(&directory, config.memtable_bytes)?;
+        }
+        let Recovery { database, state, tail } = recover(&directory, config.memtable_bytes)?;
+        let place = directory.place(DATABASE_NAME);
+        let view = load_view(&database, &state, &place)?;
+        let handle = Arc::new(Handle::new(database, place));
+        Ok(RocksLog {
+            view: Arc::new(RwLock::new(view.clone())),
+            writer: Writer::new(handle.clone(), state, view, config.memtable_bytes),
+            handle,
+            tail,
+            life: Life::Open,
+            directory,
+        })
+    }
+
+    fn change(&mut self, op: LogOp, batch: WriteBatch) -> Result<(), LogError> {
+        self.check_life(op)?;
+        let plan = plan(self.writer.view(), self.writer.state.hard_state, &batch)?;
+        let content = Content::of(plan, &batch);
+        if content.is_hint() {
+            // A hint alone rides with the next batch, or is lost, as a hint may be.
+            let known = &mut self.writer.state.commit_hint;
+            *known = content.commit_hint.max(*known);
+            return Ok(());
+        }
+        self.write_content(op, &content)
+    }
+
+    fn write_content(&mut self, op: LogOp, content: &Content<'_>) -> Result<(), LogError> {
+        let written = self.writer.write(op, content, &self.view);
+        if written.is_err() {
+            self.poison();
+        }
+        written
+    }
+
+    /// Takes no more. RocksDB might try again what failed, and go on, once there is room on the
+    /// disk; then its tables would say less than its write-ahead log.
+    fn poison(&mut self) {
+        self.life = Life::Poisoned;
+        self.handle.stop_background_work(false);
+    }
+
+    fn check_life(&self, op: LogOp) -> Result<(), LogError> {
+        match self.life {
+            Life::Open => Ok(()),
+            Life::Poisoned => Err(LogError::new(op, LogErrorKind::Poisoned)),
+            Life::Closed => Err(LogError::io(op, "the store was closed").at(self.handle.place())),
+        }
+    }
+
+    /// Flushes and closes the database, and seals its files.
+    fn end(&mut self) -> Result<(), LogError> {
+        self.handle.with(LogOp::Close, |database| {
+            flush(database).map_err(|error| failed(LogOp::Close, self.handle.place(), error))
+        })?;
+        self.writer.stop();
+        self.handle.close();
+        seal(&self.directory, &self.writer.state)
+            .map_err(|error| LogError { op: LogOp::Close, ..error })
+    }
+
+    fn view(&self) -> RwLockReadGuard<'_, View> {
+        self.view.read().expect("no writer panics")
+    }
+}
+
+impl Drop for RocksLog {
+    fn drop(&mut self) {
+        self.writer.stop();
+        self.handle.close();
+    }
+}
+
+#[async_trait]
+impl LogStore for RocksLog {
+    fn bounds(&self) -> LogBounds {
+        self.view().bounds()
+    }
+
+    async fn append(&mut self, entries: &[Entry]) -> Result<(), LogError> {
+        self.change(LogOp::Append, WriteBatch::of_entries(entries.to_vec()))
+    }
+
+    async fn truncate_after(&mut self, index: LogIndex) -> Result<(), LogError> {
+        let batch = WriteBatch { truncate_after: Some(index), ..WriteBatch::default() };
+        self.change(LogOp::Truncate, batch)
+    }
+
+    async fn purge_upto(&mut self, upto: EntryId) -> Result<(), LogError> {
+        let batch = WriteBatch { purge_upto: Some(upto), ..WriteBatch::default() };
+        self.change(LogOp::Purge, batch)
+    }
+
+    async fn reset(&mut self, boundary: EntryId) -> Result<(), LogError> {
+        let batch = WriteBatch { reset: Some(boundary), ..WriteBatch::default() };
+        self.change(LogOp::Reset, batch)
+    }
+
+    fn reader(&self) -> Box<dyn LogReader> {
+        Box::new(RocksReader::new(self.handle.clone(), self.view.clone()))
+    }
+}
+
+#[async_trait]
+impl StableStore for RocksLog {
+    async fn load_identity(&mut self) -> Result<Option<Identity>, LogError> {
+        Ok(self.writer.state.identity)
+    }
+
+    async fn save_identity(&mut self, identity: &Identity) -> Result<(), LogError> {
+        self.check_life(LogOp::Identity)?;
+        match self.writer.state.identity {
+            Some(same) if same == *identity => Ok(()),
+            Some(_) => Err(LogError::refused(LogOp::Identity, Refusal::OtherIdentity)),
+            None => {
+                let content = Content { identity: Some(*identity), ..Content::default() };
+                self.write_content(LogOp::Identity, &content)
+            }
+        }
+    }
+
+    async fn load_hard_state(&mut self) -> Result<HardState, LogError> {
+        Ok(self.writer.state.hard_state)
+    }
+
+    async fn save_hard_state(&mut self, hard_state: HardState) -> Result<(), LogError> {
+        let batch = WriteBatch { hard_state: Some(hard_state), ..WriteBatch::default() };
+        self.change(LogOp::HardState, batch)
+    }
+}
+
+#[async_trait]
+impl Store for RocksLog {
+    fn info(&self) -> StoreInfo {
+        StoreInfo {
+            backend: "rocksdb".into(),
+            durability: Durability::PowerLoss,
+            atomic_batch: true,
+            may_block: true,
+            detects: Detects::ProvenPrefix,
+            sync_verb: "fdatasync".into(),
+            format_version: FORMAT_VERSION,
+        }
+    }
+
+    async fn write(&mut self, batch: WriteBatch) -> Result<(), LogError> {
+        self.change(LogOp::Write, batch)
+    }
+
+    async fn recover(&mut self) -> Result<Recovered, LogError> {
+        let view = self.view();
+        let mut memberships = Vec::new();
+        for (index, payload) in view.memberships() {
+            let membership = decode_membership(payload).map_err(|cause| {
+                let kind = LogErrorKind::Corrupt { index: Some(*index) };
+                LogError::new(LogOp::Open, kind).because(cause)
+            })?;
+            memberships.push((*index, membership));
+        }
+        Ok(Recovered {
+            bounds: view.bounds(),
+            hard_state: self.writer.state.hard_state,
+            term_runs: view.runs(),
+            memberships,
+            commit_hint: self.writer.state.commit_hint.min(view.bounds().last.index),
+            tail: self.tail.clone(),
+        })
+    }
+
+    /// Writes what is in memory into tables, closes the database, and records how its files are
+    /// then, so that the next opening can tell whether they still are.
+    async fn close(&mut self) -> Result<(), LogError> {
+        match self.life {
+            Life::Closed => return Ok(()),
+            Life::Open | Life::Poisoned => self.check_life(LogOp::Close)?,
+        }
+        let ended = self.end();
+        match ended {
+            Ok(()) => self.life = Life::Closed,
+            Err(_) => self.poison(),
+        }
+        ended
+    }
+}

@@ -1,0 +1,114 @@
+//! The proof: a small file that says up to where the log is known to be synced, and after a clean
+//! close which files there are, and what is in them.
+//!
+//! It is written anew, under another name first, whenever a log is opened or closed in good order.
+//! So it is never torn: a proof whose bytes do not fit is damage.
+
+use crate::state::FORMAT_VERSION;
+
+/// The longest name that a sealed file may have.
+const NAME_BYTES: usize = 32;
+
+const MAGIC: [u8; 8] = *b"KTKRPROF";
+const FRONT_BYTES: usize = 40;
+const FILE_BYTES: usize = 48;
+const CHECKSUM_BYTES: usize = 4;
+
+/// How far the log is known to be synced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Proof {
+    /// The random number of the log.
+    pub(crate) directory: u64,
+    /// The last batch that is proven.
+    pub(crate) batch: u64,
+    /// A write-ahead log with at least this number must be there; 0 if none must.
+    pub(crate) wal: u64,
+    /// What a clean close left, in the order of the names; empty if there was none.
+    pub(crate) seal: Vec<SealedFile>,
+}
+
+/// A file as a clean close left it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SealedFile {
+    pub(crate) name: String,
+    pub(crate) length: u64,
+    /// Of a table 0: its blocks have their own.
+    pub(crate) checksum: u32,
+}
+
+impl Proof {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+        bytes.extend_from_slice(&(self.seal.len() as u32).to_le_bytes());
+        for number in [self.directory, self.batch, self.wal] {
+            bytes.extend_from_slice(&number.to_le_bytes());
+        }
+        for file in &self.seal {
+            let mut name = file.name.clone().into_bytes();
+            name.resize(NAME_BYTES, 0);
+            bytes.extend_from_slice(&name);
+            bytes.extend_from_slice(&file.length.to_le_bytes());
+            bytes.extend_from_slice(&u64::from(file.checksum).to_le_bytes());
+        }
+        bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
+        bytes
+    }
+
+    /// The proof in these bytes; `None` if they are not a sound one of this version.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Proof> {
+        let (body, checksum) = bytes.split_last_chunk::<CHECKSUM_BYTES>()?;
+        let (front, files) = body.split_at_checked(FRONT_BYTES)?;
+        let is_sound = Proof::version(front) == Some(FORMAT_VERSION)
+            && *checksum == crc32c::crc32c(body).to_le_bytes()
+            && files.len() == small(front, 12) as usize * FILE_BYTES;
+        let [directory, batch, wal] = [16, 24, 32].map(|at| number(front, at));
+        let seal = files.chunks_exact(FILE_BYTES).map(SealedFile::decode).collect::<Option<_>>()?;
+        is_sound.then_some(Proof { directory, batch, wal, seal })
+    }
+
+    /// The version of the proof in these bytes, if they begin as one of any version does.
+    pub(crate) fn version(bytes: &[u8]) -> Option<u32> {
+        (bytes.len() >= 12 && bytes[..8] == MAGIC).then(|| small(bytes, 8))
+    }
+}
+
+impl SealedFile {
+    fn decode(bytes: &[u8]) -> Option<SealedFile> {
+        let end = bytes[..NAME_BYTES].iter().position(|byte| *byte == 0).unwrap_or(NAME_BYTES);
+        let name = String::from_utf8(bytes[..end].to_vec()).ok()?;
+        let (length, checksum) = (number(bytes, 32), number(bytes, 40));
+        Some(SealedFile { name, length, checksum: u32::try_from(checksum).ok()? })
+    }
+}
+
+fn small(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes"))
+}
+
+fn number(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proof_is_itself_again_and_any_flipped_bit_is_noticed() {
+        let file = |name: &str| SealedFile { name: name.into(), length: 5, checksum: 9 };
+        for seal in [vec![], vec![file("CURRENT"), file("MANIFEST-18446744073709551615")]] {
+            let proof = Proof { directory: 1, batch: u64::MAX, wal: 3, seal };
+            let bytes = proof.encode();
+            assert_eq!(Proof::decode(&bytes), Some(proof));
+            for bit in 0..bytes.len() * 8 {
+                let mut flipped = bytes.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(Proof::decode(&flipped), None, "bit {bit}");
+            }
+            for length in 0..bytes.len() {
+                assert_eq!(Proof::decode(&bytes[..length]), None, "cut to {length}");
+            }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Reads entries beside the writer.
+//!
+//! One read looks at one snapshot of the database: the bounds and the entries are of one moment, so
+//! a read that races with a truncation, a purge or a reset sees the log before or after it, never
+//! between (P12). But the tables of purged entries are dropped whole, snapshots or not; so where an
+//! entry is missing the newest bounds are asked before it is called damage.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use raft_core::storage::{LogBounds, LogError, LogErrorKind, LogOp, LogReader, Refusal};
+use raft_core::types::{Entry, LogIndex, Term};
+use rocksdb::{DB, ReadOptions, Snapshot};
+
+use crate::database::{Handle, damaged, decode_state, failed, log, meta};
+use crate::keys::{STATE_KEY, decode_entry, entry_key};
+use crate::state::State;
+use crate::view::{SharedView, check_inside};
+
+pub(crate) struct RocksReader {
+    handle: Arc<Handle>,
+    view: SharedView,
+}
+
+impl RocksReader {
+    pub(crate) fn new(handle: Arc<Handle>, view: SharedView) -> RocksReader {
+        RocksReader { handle, view }
+    }
+
+    fn bounds(&self) -> LogBounds {
+        self.view.read().expect("no writer panics").bounds()
+    }
+
+    /// The entries of a range that is not empty, all of one moment.
+    fn entries(
+        &self,
+        database: &DB,
+        range: &Range<LogIndex>,
+        max_bytes: u64,
+    ) -> Result<Vec<Entry>, LogError> {
+        let snapshot = database.snapshot();
+        let state = self.state(&snapshot, database)?;
+        check_inside(state.bounds, range.start, range.end.prev())?;
+        let mut options = ReadOptions::default();
+        options.set_iterate_range(&entry_key(range.start)[..]..&entry_key(range.end)[..]);
+        let mut found = snapshot.raw_iterator_cf_opt(log(database), options);
+        found.seek_to_first();
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        let mut at = range.start;
+        while at < range.end {
+            let entry =
+                found.item().and_then(|(key, value)| decode_entry(at, key, value, state.directory));
+            let entry = match (entry, found.status()) {
+                (Some(entry), _) => entry,
+                (None, Err(error)) => return Err(self.unreadable(at, error)),
+                (None, Ok(())) => return Err(damaged(LogOp::Read, at, self.handle.place())),
+            };
+            bytes += entry.size();
+            if bytes > max_bytes && !entries.is_empty() {
+                break;
+            }
+            entries.push(entry);
+            at = at.next();
+            found.next();
+        }
+        Ok(entries)
+    }
+
+    fn state(&self, snapshot: &Snapshot<'_>, database: &DB) -> Result<State, LogError> {
+        let place = self.handle.place();
+        let found = snapshot.get_pinned_cf(meta(database), STATE_KEY);
+        let found = found.map_err(|error| failed(LogOp::Read, place, error))?;
+        decode_state(LogOp::Read, found.as_deref(), place)
+    }
+
+    fn unreadable(&self, at: LogIndex, error: rocksdb::Error) -> LogError {
+        let read = failed(LogOp::Read, self.handle.place(), error);
+        match read.kind {
+            LogErrorKind::Corrupt { .. } => {
+                LogError { source: read.source, ..damaged(LogOp::Read, at, self.handle.place()) }
+            }
+            _ => read,
+        }
+    }
+}
+
+#[async_trait]
+impl LogReader for RocksReader {
+    async fn read(
+        &mut self,
+        range: Range<LogIndex>,
+        max_bytes: u64,
+    ) -> Result<Vec<Entry>, LogError> {
+        if range.end < range.start {
+            return Err(LogError::refused(LogOp::Read, Refusal::InvertedRange));
+        }
+        if range.is_empty() {
+            return Ok(Vec::new());
+        }
+        let read = self.handle.with(LogOp::Read, |log| self.entries(log, &range, max_bytes));
+        match read {
+            Err(error) if matches!(error.kind, LogErrorKind::Corrupt { .. }) => {
+                check_inside(self.bounds(), range.start, range.end.prev())?;
+                Err(error)
+            }
+            read => read,
+        }
+    }
+
+    async fn term(&mut self, index: LogIndex) -> Result<Term, LogError> {
+        self.view.read().expect("no writer panics").term(index)
+    }
+}

@@ -1,0 +1,201 @@
+//! From files back to a log: what may be believed, and what must be made durable first.
+//!
+//! RocksDB opens the database for writing only when all of this agrees, and nothing is changed
+//! while there is doubt, so that the evidence of damage stays where it is.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+
+use raft_core::storage::{LogError, LogOp, Tail};
+use rocksdb::DB;
+
+use crate::database::{load_state, open_writer, read_base};
+use crate::directory::{DATABASE_NAME, Directory, PROOF_NAME};
+use crate::proof::{Proof, SealedFile};
+use crate::state::State;
+use crate::wal::{WalScan, scan};
+
+/// A database that was opened, all of whose content is durable.
+pub(crate) struct Recovery {
+    pub(crate) database: DB,
+    pub(crate) state: State,
+    pub(crate) tail: Tail,
+}
+
+/// A write-ahead log, and what was found in it.
+struct Wal {
+    number: u64,
+    name: String,
+    file: File,
+    scan: WalScan,
+}
+
+/// Opens the database of a log that is there, if its files hold all that they are known to have
+/// held.
+pub(crate) fn recover(directory: &Directory, memtable_bytes: usize) -> Result<Recovery, LogError> {
+    let proof = directory.proof()?;
+    if !directory.has(DATABASE_NAME) {
+        let place = format!("{}, which is missing", directory.place(DATABASE_NAME));
+        return Err(directory.corrupt(place));
+    }
+    check_seal(directory, proof.as_ref())?;
+    let base = read_base(directory, memtable_bytes)?;
+    check_owner(directory, &base, proof.as_ref())?;
+    let wals = read_wals(directory, base.directory)?;
+    let state = judge(directory, &base, &wals)?;
+    check_proof(directory, &state, &wals, proof.as_ref())?;
+    let tail = cut_torn(directory, &wals)?;
+    drop(wals);
+    if let Some(proof) = proof.filter(|proof| proof.wal != 0 || !proof.seal.is_empty()) {
+        directory.write_proof(&Proof { wal: 0, seal: Vec::new(), ..proof })?;
+    }
+    let database = open_writer(directory, memtable_bytes)?;
+    let place = directory.place(DATABASE_NAME);
+    if load_state(&database, &place)? != state {
+        return Err(directory.corrupt(format!("{place}: RocksDB does not see what was synced")));
+    }
+    directory.sync_names(DATABASE_NAME)?;
+    let newest = directory.wals()?.last().map_or(0, |(number, _)| *number);
+    directory.write_proof(&proof_of(&state, newest))?;
+    Ok(Recovery { database, state, tail })
+}
+
+/// Seals the files of a database that was flushed and closed.
+pub(crate) fn seal(directory: &Directory, state: &State) -> Result<(), LogError> {
+    directory.sync_names(DATABASE_NAME)?;
+    let seal = directory.seal()?;
+    directory.write_proof(&Proof { seal, ..proof_of(state, 0) })
+}
+
+fn proof_of(state: &State, wal: u64) -> Proof {
+    let State { directory, batch, .. } = *state;
+    Proof { directory, batch, wal, seal: Vec::new() }
+}
+
+/// After a clean close nothing but a next opening changes the files.
+fn check_seal(directory: &Directory, proof: Option<&Proof>) -> Result<(), LogError> {
+    let sealed = proof.map_or(&[][..], |proof| &proof.seal);
+    if sealed.is_empty() {
+        return Ok(());
+    }
+    let found = directory.seal()?;
+    let differing = |one: &[SealedFile], other: &[SealedFile]| {
+        one.iter().find(|file| !other.contains(file)).map(|file| file.name.clone())
+    };
+    let Some(name) = differing(sealed, &found).or_else(|| differing(&found, sealed)) else {
+        return Ok(());
+    };
+    let place = directory.part_place(&name);
+    let of = |files: &[SealedFile]| files.iter().find(|file| file.name == name).cloned();
+    Err(directory.corrupt(match (of(sealed), of(&found)) {
+        (Some(_), None) => format!("{place}, which is missing"),
+        (None, _) => format!("{place}, which the last close did not leave"),
+        (Some(was), Some(is)) if was.length != is.length => {
+            format!("{place}, offset {}: the last close left {} bytes", is.length, was.length)
+        }
+        _ => format!("{place}: its bytes are not those that the last close left"),
+    }))
+}
+
+fn check_owner(directory: &Directory, base: &State, proof: Option<&Proof>) -> Result<(), LogError> {
+    let place = directory.place(PROOF_NAME);
+    match proof {
+        Some(proof) if proof.directory != base.directory => {
+            Err(directory.corrupt(format!("{place}: it belongs to another log than the database")))
+        }
+        // A new log is whole before its first proof is written.
+        None if base.batch != 0 => Err(directory.corrupt(format!("{place}, which is missing"))),
+        _ => Ok(()),
+    }
+}
+
+fn read_wals(directory: &Directory, number: u64) -> Result<Vec<Wal>, LogError> {
+    let read = |(wal, name): (u64, String)| {
+        let place = directory.part(&name);
+        let opened = OpenOptions::new().read(true).write(true).open(&place).and_then(|file| {
+            let scan = scan(&file, number)?;
+            Ok((file, scan))
+        });
+        let failed = |error| LogError::io(LogOp::Open, error).at(place.display().to_string());
+        let (file, scan) = opened.map_err(failed)?;
+        Ok(Wal { number: wal, name, file, scan })
+    };
+    directory.wals()?.into_iter().map(read).collect()
+}
+
+/// The state of the last whole batch: in the write-ahead logs, or in the tables beneath them. An
+/// error if a batch is missing, or if what is bad now is known to have been synced.
+///
+/// Write-ahead logs whose batches are all in the base may come back after a power cut, since nobody
+/// waits for their removal to be durable; so what repeats the base proves nothing.
+fn judge(directory: &Directory, base: &State, wals: &[Wal]) -> Result<State, LogError> {
+    let mut state = *base;
+    let mut bad_place = None;
+    for wal in wals {
+        let Wal { name, scan, .. } = wal;
+        let place = |offset| format!("{}, offset {offset}", directory.part_place(name));
+        if let Some(first) = scan.first.filter(|first| *first > state.batch + 1) {
+            let place = bad_place.unwrap_or_else(|| place(0));
+            return Err(directory.corrupt(format!(
+                "{place}: batch {} was synced, since batch {first} follows",
+                state.batch + 1,
+            )));
+        }
+        if let Some(offset) = scan.strange_at {
+            let place = format!("{}: a batch that does not follow there", place(offset));
+            return Err(directory.corrupt(place));
+        }
+        if let Some(latest) = scan.latest.filter(|latest| latest.batch > state.batch) {
+            state = latest;
+        }
+        if let Some(newest) = scan.newest_beyond.filter(|newest| *newest >= state.batch + 2) {
+            return Err(directory.corrupt(format!(
+                "{}: batch {} was synced, since batch {newest} follows",
+                place(scan.end),
+                state.batch + 1,
+            )));
+        }
+        bad_place = bad_place.or(scan.is_torn().then(|| place(scan.end)));
+    }
+    Ok(state)
+}
+
+fn check_proof(
+    directory: &Directory,
+    state: &State,
+    wals: &[Wal],
+    proof: Option<&Proof>,
+) -> Result<(), LogError> {
+    let Some(proof) = proof else { return Ok(()) };
+    let newest = wals.last();
+    if newest.map_or(0, |wal| wal.number) < proof.wal {
+        let place = directory.part_place(&format!("{:06}.log", proof.wal));
+        return Err(directory.corrupt(format!("{place}, which is missing")));
+    }
+    if state.batch >= proof.batch {
+        return Ok(());
+    }
+    let place = match newest {
+        Some(wal) => format!("{}, offset {}", directory.part_place(&wal.name), wal.scan.end),
+        None => directory.place(DATABASE_NAME),
+    };
+    Err(directory.corrupt(format!(
+        "{place}: batch {} is there, batch {} was synced",
+        state.batch, proof.batch,
+    )))
+}
+
+/// Cuts off what was not finished, so that RocksDB finds whole batches only.
+fn cut_torn(directory: &Directory, wals: &[Wal]) -> Result<Tail, LogError> {
+    let mut tail = Tail::Clean;
+    for Wal { name, file, scan, .. } in wals.iter().filter(|wal| wal.scan.is_torn()) {
+        let cut = || -> io::Result<()> {
+            file.set_len(scan.end)?;
+            file.sync_all()
+        };
+        let place = directory.part_place(name);
+        cut().map_err(|error| LogError::io(LogOp::Open, error).at(place.clone()))?;
+        tail = Tail::TornDiscarded { place: format!("{place}, offset {}", scan.end) };
+    }
+    Ok(tail)
+}

@@ -1,0 +1,346 @@
+//! RocksDB's write-ahead logs, read without RocksDB.
+//!
+//! RocksDB knows two ways to replay one. The strict one takes a torn write for damage; the others
+//! end at the first bad byte, or even at a bad length far before the end, and say nothing. Here a
+//! file is read to its end, and what lies behind the first bad place tells which of both it was.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+
+use crate::keys::STATE_KEY;
+use crate::state::{STATE_BYTES, State};
+
+const BLOCK_BYTES: usize = 32 << 10;
+const HEADER_BYTES: usize = 7;
+/// Where the state record lies in a batch: behind sequence and count (12), the record's type, the
+/// key with its length, and the length of the value in two bytes.
+const STATE_AT: usize = 12 + 1 + 1 + STATE_KEY.len() + 2;
+const FRONT_BYTES: usize = STATE_AT + STATE_BYTES;
+/// How much of the bytes before a seam can be part of a state record.
+const SEAM_BYTES: usize = STATE_BYTES - 1;
+
+/// What a write-ahead log holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct WalScan {
+    /// The number of its first whole batch, if there is one.
+    pub(crate) first: Option<u64>,
+    /// The state after its last whole batch.
+    pub(crate) latest: Option<State>,
+    /// Where the last whole batch ends.
+    pub(crate) end: u64,
+    /// How long the file is.
+    pub(crate) length: u64,
+    /// The newest batch of which a state record lies behind the last whole one.
+    pub(crate) newest_beyond: Option<u64>,
+    /// Where a whole batch begins that is not this log's next one.
+    pub(crate) strange_at: Option<u64>,
+}
+
+impl WalScan {
+    /// Whether something lies behind the last whole batch.
+    pub(crate) fn is_torn(&self) -> bool {
+        self.end < self.length
+    }
+}
+
+/// Reads a write-ahead log of the log with this number, from its front to its end.
+pub(crate) fn scan(file: &File, directory: u64) -> io::Result<WalScan> {
+    let mut file = BufReader::with_capacity(8 * BLOCK_BYTES, file);
+    let mut scanner = Scanner::new(directory);
+    let mut block = vec![0; BLOCK_BYTES];
+    loop {
+        let read = read_full(&mut file, &mut block)?;
+        scanner.take(&block[..read]);
+        if read < BLOCK_BYTES {
+            return Ok(scanner.scan);
+        }
+    }
+}
+
+fn read_full(file: &mut impl Read, bytes: &mut [u8]) -> io::Result<usize> {
+    let mut read = 0;
+    while read < bytes.len() {
+        match file.read(&mut bytes[read..]) {
+            Ok(0) => break,
+            Ok(more) => read += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(read)
+}
+
+/// Which part of a batch a chunk is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Whole,
+    First,
+    Middle,
+    Last,
+}
+
+struct Chunk<'a> {
+    part: Part,
+    bytes: &'a [u8],
+}
+
+impl Chunk<'_> {
+    /// The chunk at the front of the rest of a block, if it fits its checksum.
+    fn of(rest: &[u8]) -> Option<Chunk<'_>> {
+        let (header, rest) = rest.split_at_checked(HEADER_BYTES)?;
+        let bytes = rest.get(..usize::from(u16::from_le_bytes([header[4], header[5]])))?;
+        let part = match header[6] {
+            1 => Part::Whole,
+            2 => Part::First,
+            3 => Part::Middle,
+            4 => Part::Last,
+            _ => return None,
+        };
+        let sum = crc32c::crc32c_append(crc32c::crc32c(&header[6..]), bytes);
+        let masked = sum.rotate_right(15).wrapping_add(0xa282_ead8);
+        (header[..4] == masked.to_le_bytes()).then_some(Chunk { part, bytes })
+    }
+}
+
+/// Takes one block after the other, and keeps what it proves.
+struct Scanner {
+    directory: u64,
+    scan: WalScan,
+    /// The front of the batch that is being joined, if its first chunk was there.
+    pending: Option<Vec<u8>>,
+    pending_at: u64,
+    is_sound: bool,
+    /// The end of the block before, if it lies behind the last whole batch.
+    seam: Vec<u8>,
+}
+
+impl Scanner {
+    fn new(directory: u64) -> Scanner {
+        Scanner {
+            directory,
+            scan: WalScan::default(),
+            pending: None,
+            pending_at: 0,
+            is_sound: true,
+            seam: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, block: &[u8]) {
+        let start = self.scan.length;
+        self.scan.length += block.len() as u64;
+        let mut at = 0;
+        // Too few bytes for a header are padding at a block's end, and what is torn off elsewhere.
+        while self.is_sound && at + HEADER_BYTES <= block.len() {
+            match Chunk::of(&block[at..]) {
+                Some(chunk) => {
+                    let length = HEADER_BYTES + chunk.bytes.len();
+                    self.take_chunk(&chunk, start + at as u64, length as u64);
+                    at += length;
+                }
+                None => self.is_sound = false,
+            }
+        }
+        if !self.is_sound {
+            let behind = self.scan.end.saturating_sub(start) as usize;
+            self.look_beyond(&block[behind.min(block.len())..], behind == 0);
+        }
+    }
+
+    fn take_chunk(&mut self, chunk: &Chunk<'_>, at: u64, length: u64) {
+        let is_begin = matches!(chunk.part, Part::Whole | Part::First);
+        if is_begin == self.pending.is_some() {
+            self.is_sound = false;
+            return;
+        }
+        if is_begin {
+            self.pending_at = at;
+        }
+        let front = self.pending.get_or_insert_default();
+        let missing = FRONT_BYTES.saturating_sub(front.len());
+        front.extend_from_slice(&chunk.bytes[..missing.min(chunk.bytes.len())]);
+        if matches!(chunk.part, Part::Whole | Part::Last) {
+            self.take_batch(at + length);
+        }
+    }
+
+    fn take_batch(&mut self, end: u64) {
+        let front = self.pending.take().unwrap_or_default();
+        let state = front.get(STATE_AT..).and_then(State::decode);
+        let expected = self.scan.latest.map(|latest| latest.batch.wrapping_add(1));
+        let is_next = |state: &State| {
+            state.directory == self.directory && expected.is_none_or(|it| it == state.batch)
+        };
+        match state.filter(is_next) {
+            Some(state) => {
+                self.scan.first.get_or_insert(state.batch);
+                self.scan.latest = Some(state);
+                self.scan.end = end;
+            }
+            None => {
+                self.scan.strange_at = Some(self.pending_at);
+                self.is_sound = false;
+            }
+        }
+    }
+
+    /// Looks for state records in the part of a block that lies behind the last whole batch. One
+    /// may begin at the end of the block before, and go on behind this one's first header.
+    fn look_beyond(&mut self, bytes: &[u8], is_whole_block: bool) {
+        if is_whole_block && !self.seam.is_empty() {
+            let rest = bytes.get(HEADER_BYTES..).unwrap_or_default();
+            let joined = [&self.seam, &rest[..SEAM_BYTES.min(rest.len())]].concat();
+            self.note(State::newest_in(&joined, self.directory));
+        }
+        self.note(State::newest_in(bytes, self.directory));
+        self.seam = bytes[bytes.len().saturating_sub(SEAM_BYTES)..].to_vec();
+    }
+
+    fn note(&mut self, batch: Option<u64>) {
+        self.scan.newest_beyond = self.scan.newest_beyond.max(batch);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    const DIRECTORY: u64 = 77;
+
+    /// The bytes of a batch as RocksDB gives them to its write-ahead log.
+    fn batch(number: u64, payload: usize) -> Vec<u8> {
+        let state = State { batch: number, ..State::blank(DIRECTORY) };
+        let mut bytes = vec![0; 12];
+        bytes.extend_from_slice(&[1, STATE_KEY.len() as u8]);
+        bytes.extend_from_slice(STATE_KEY);
+        bytes.extend_from_slice(&[0xa4, 1]);
+        bytes.extend_from_slice(&state.encode());
+        bytes.resize(bytes.len() + payload, number as u8);
+        bytes
+    }
+
+    /// A write-ahead log of these batches, and where each ends.
+    fn wal(batches: &[Vec<u8>]) -> (Vec<u8>, Vec<u64>) {
+        let (mut file, mut ends) = (Vec::new(), Vec::new());
+        for batch in batches {
+            append(&mut file, batch);
+            ends.push(file.len() as u64);
+        }
+        (file, ends)
+    }
+
+    fn append(file: &mut Vec<u8>, batch: &[u8]) {
+        let (mut rest, mut is_begin) = (batch, true);
+        loop {
+            let left = BLOCK_BYTES - file.len() % BLOCK_BYTES;
+            if left < HEADER_BYTES {
+                file.resize(file.len() + left, 0);
+                continue;
+            }
+            let (part, later) = rest.split_at(rest.len().min(left - HEADER_BYTES));
+            let kind = match (is_begin, later.is_empty()) {
+                (true, true) => 1,
+                (true, false) => 2,
+                (false, false) => 3,
+                (false, true) => 4,
+            };
+            let sum = crc32c::crc32c_append(crc32c::crc32c(&[kind]), part);
+            let masked = sum.rotate_right(15).wrapping_add(0xa282_ead8);
+            file.extend_from_slice(&masked.to_le_bytes());
+            file.extend_from_slice(&(part.len() as u16).to_le_bytes());
+            file.push(kind);
+            file.extend_from_slice(part);
+            (rest, is_begin) = (later, false);
+            if rest.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn scan_bytes(bytes: &[u8]) -> WalScan {
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        file.write_all(bytes).expect("writes");
+        scan(&file.reopen().expect("opens"), DIRECTORY).expect("reads")
+    }
+
+    /// Batches of which some cross one or two blocks, and some end just before a block does.
+    fn sample() -> Vec<Vec<u8>> {
+        let sizes = [0, 32_300, 9, 40_000, 70_000, 100, 32_768 * 2, 0, 0, 3];
+        (1..).zip(sizes).map(|(number, size)| batch(number, size)).collect()
+    }
+
+    #[test]
+    fn whole_batches_are_found_to_the_end() {
+        for count in 0..=sample().len() {
+            let (bytes, ends) = wal(&sample()[..count]);
+            let scan = scan_bytes(&bytes);
+            assert_eq!(scan.end, ends.last().copied().unwrap_or(0));
+            assert_eq!(scan.latest.map(|latest| latest.batch).unwrap_or(0), count as u64);
+            assert_eq!((scan.is_torn(), scan.newest_beyond, scan.strange_at), (false, None, None));
+        }
+    }
+
+    /// A batch's state record may lie across a seam of two blocks, at each of its bytes.
+    #[test]
+    fn a_state_record_across_a_seam_is_found_in_a_sound_batch_and_behind_a_bad_one() {
+        for before in BLOCK_BYTES - 500..BLOCK_BYTES {
+            let first = batch(1, 0).len() + HEADER_BYTES;
+            let filler = before.saturating_sub(first + batch(2, 0).len() + HEADER_BYTES);
+            let (mut bytes, ends) = wal(&[batch(1, 0), batch(2, filler), batch(3, 500)]);
+            let sound = scan_bytes(&bytes);
+            assert_eq!(sound.latest.map(|latest| latest.batch), Some(3), "{before}");
+            bytes[ends[0] as usize + 30] ^= 1;
+            let bad = scan_bytes(&bytes);
+            assert_eq!((bad.end, bad.newest_beyond), (ends[0], Some(3)), "{before}");
+        }
+    }
+
+    #[test]
+    fn each_cut_leaves_whole_batches_and_shows_no_later_one() {
+        let (bytes, ends) = wal(&sample());
+        for cut in (0..bytes.len()).step_by(97) {
+            let scan = scan_bytes(&bytes[..cut]);
+            let whole = ends.iter().filter(|end| **end <= cut as u64).count();
+            assert_eq!(scan.latest.map(|latest| latest.batch).unwrap_or(0), whole as u64);
+            assert!(scan.newest_beyond.unwrap_or(0) <= whole as u64 + 1);
+        }
+    }
+
+    #[test]
+    fn behind_each_flip_before_the_last_batch_a_later_one_shows() {
+        let (bytes, ends) = wal(&sample());
+        for at in (0..bytes.len()).step_by(61) {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 0x11;
+            let scan = scan_bytes(&flipped);
+            let whole = ends.iter().filter(|end| **end <= at as u64).count();
+            let is_padding = scan.end == bytes.len() as u64;
+            assert!(is_padding || scan.end == ends[..whole].last().copied().unwrap_or(0), "{at}");
+            let is_last = whole + 1 == ends.len();
+            let newest = scan.newest_beyond.unwrap_or(0);
+            assert!(is_padding || is_last || newest == ends.len() as u64, "{at}: {newest}");
+        }
+    }
+
+    #[test]
+    fn a_batch_of_another_log_or_out_of_turn_is_strange() {
+        let (bytes, ends) = wal(&[batch(4, 10), batch(6, 10)]);
+        let scan = scan_bytes(&bytes);
+        assert_eq!((scan.strange_at, scan.end), (Some(ends[0]), ends[0]));
+        let (bytes, _) = wal(&[vec![7; 300]]);
+        assert_eq!(scan_bytes(&bytes).strange_at, Some(0));
+    }
+
+    #[test]
+    fn any_bytes_at_all_are_no_trouble() {
+        let (bytes, _) = wal(&sample());
+        for at in (0..bytes.len() - 8).step_by(1009) {
+            let mut bad = bytes.clone();
+            bad[at..at + 8].copy_from_slice(&[0xff; 8]);
+            scan_bytes(&bad);
+            bad[at..].fill(0);
+            scan_bytes(&bad);
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Makes one write batch of a batch, and gives the space of purged entries back.
+
+use std::sync::{Arc, RwLockWriteGuard};
+
+use raft_core::storage::{LogError, LogOp, WriteBatch};
+use raft_core::types::{Entry, Identity, LogIndex};
+use rocksdb::{DB, WriteOptions};
+
+use crate::check::Plan;
+use crate::compactor::Compactor;
+use crate::database::{Handle, failed, log, meta, synced};
+use crate::keys::{STATE_KEY, encode_entry, entry_key, key_behind};
+use crate::state::{STATE_BYTES, State};
+use crate::view::{Change, SharedView, View};
+
+/// How many purged entries may wait for their deletion. Each deletion leaves a mark that reads of
+/// the neighbourhood must look at, until it is compacted away.
+const WAITING_ENTRIES: u64 = 1 << 16;
+
+/// What one write batch does.
+#[derive(Default)]
+pub(crate) struct Content<'a> {
+    pub(crate) plan: Plan,
+    pub(crate) entries: &'a [Entry],
+    pub(crate) commit_hint: LogIndex,
+    pub(crate) identity: Option<Identity>,
+}
+
+impl Content<'_> {
+    /// A batch, checked: what its plan says of it.
+    pub(crate) fn of(plan: Plan, batch: &WriteBatch) -> Content<'_> {
+        let commit_hint = batch.commit_hint.unwrap_or_default();
+        Content { plan, entries: &batch.append, commit_hint, identity: None }
+    }
+
+    /// Whether it changes nothing but the hint.
+    pub(crate) fn is_hint(&self) -> bool {
+        self.plan == Plan::default() && self.entries.is_empty() && self.identity.is_none()
+    }
+}
+
+/// The state after the last batch, and the way to the next.
+pub(crate) struct Writer {
+    handle: Arc<Handle>,
+    pub(crate) state: State,
+    /// What the database notes; the readers' view follows it.
+    view: View,
+    options: WriteOptions,
+    compactor: Compactor,
+    /// How many bytes of tables with purged entries may wait for their deletion.
+    waiting_bytes: u64,
+    /// Where an entry's value is put together.
+    value: Vec<u8>,
+}
+
+impl Writer {
+    pub(crate) fn new(
+        handle: Arc<Handle>,
+        state: State,
+        view: View,
+        memtable_bytes: usize,
+    ) -> Writer {
+        let compactor = Compactor::start(handle.clone());
+        let (options, waiting_bytes) = (synced(), memtable_bytes as u64 / 2);
+        Writer { handle, state, view, options, compactor, waiting_bytes, value: Vec::new() }
+    }
+
+    pub(crate) fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// Writes one batch; durable when it returns `Ok`. After an error nothing is known of it.
+    pub(crate) fn write(
+        &mut self,
+        op: LogOp,
+        content: &Content<'_>,
+        shared: &SharedView,
+    ) -> Result<(), LogError> {
+        let handle = self.handle.clone();
+        handle.with(op, |database| {
+            let (batch, state) = self.make(database, content);
+            let written = database.write_opt(batch, &self.options);
+            written.map_err(|error| failed(op, handle.place(), error))?;
+            let before = std::mem::replace(&mut self.state, state);
+            show(content, shared.write().expect("no reader panics"));
+            match content.plan.reset.is_some() || self.state.oldest_stored > before.oldest_stored {
+                true => self.give_back(database, before.bounds.last.index),
+                false => Ok(()),
+            }
+        })
+    }
+
+    /// The write batch, in the order of the format, and the state after it. The writer's own view
+    /// has changed already; if the database then fails, nobody asks it any more.
+    fn make(&mut self, database: &DB, content: &Content<'_>) -> (rocksdb::WriteBatch, State) {
+        let (meta, log) = (meta(database), log(database));
+        let mut batch = rocksdb::WriteBatch::with_capacity_bytes(room_for(content.entries));
+        let mut changes = Vec::new();
+        let last = self.view.bounds().last.index;
+        self.view.take(&content.plan, content.entries, &mut |change| changes.push(change));
+        let state = self.next_state(content, database);
+        batch.put_cf(meta, STATE_KEY, state.encode());
+        if content.plan.reset.is_some() {
+            let all = [&entry_key(LogIndex::ZERO)[..], &key_behind(LogIndex::new(u64::MAX))];
+            batch.delete_range_cf(log, all[0], all[1]);
+        }
+        if let Some(kept) = content.plan.cut {
+            let cut = [&key_behind(kept.index)[..], &key_behind(last)];
+            batch.delete_range_cf(log, cut[0], cut[1]);
+        }
+        for entry in content.entries {
+            encode_entry(entry, state.directory, &mut self.value);
+            batch.put_cf(log, entry_key(entry.id.index), &self.value);
+        }
+        if state.oldest_stored > self.state.oldest_stored && content.plan.reset.is_none() {
+            let purged = [LogIndex::ZERO, state.oldest_stored].map(entry_key);
+            batch.delete_range_cf(log, purged[0], purged[1]);
+        }
+        for change in changes {
+            match change {
+                Change::Noted(mark) => {
+                    batch.put_cf(meta, mark.key(), mark.value(state.directory));
+                }
+                Change::Gone(mark) => batch.delete_cf(meta, mark.key()),
+            }
+        }
+        (batch, state)
+    }
+
+    /// The state after a batch that the view has taken.
+    fn next_state(&self, content: &Content<'_>, database: &DB) -> State {
+        let Plan { hard_state, reset, purge, .. } = content.plan;
+        let mut state = self.state;
+        state.batch += 1;
+        state.hard_state = hard_state.unwrap_or(state.hard_state);
+        state.identity = content.identity.or(state.identity);
+        state.bounds = self.view.bounds();
+        state.marks = self.view.marks();
+        let first = state.bounds.first();
+        if let Some(boundary) = reset {
+            state.oldest_stored = boundary.index.next();
+            state.commit_hint = LogIndex::ZERO;
+        }
+        if purge.is_some() && self.is_deletion_due(database, state.oldest_stored, first) {
+            state.oldest_stored = first;
+        }
+        state.commit_hint = state.commit_hint.max(content.commit_hint);
+        state
+    }
+
+    /// Whether enough purged entries wait to be worth a deletion.
+    fn is_deletion_due(&self, database: &DB, from: LogIndex, end: LogIndex) -> bool {
+        let [start, stop] = [from, end].map(entry_key);
+        let waiting = [rocksdb::Range::new(&start, &stop)];
+        let in_tables = || database.get_approximate_sizes_cf(log(database), &waiting)[0];
+        end.since(from) >= WAITING_ENTRIES || in_tables() >= self.waiting_bytes
+    }
+
+    /// Drops the tables that hold purged entries only; the rest is compacted beside the writes.
+    /// After a reset that is all up to the old end.
+    fn give_back(&self, database: &DB, old_last: LogIndex) -> Result<(), LogError> {
+        let [front, end] = [LogIndex::ZERO, self.state.oldest_stored].map(entry_key);
+        let dropped = database.delete_file_in_range_cf(log(database), front, end);
+        dropped.map_err(|error| failed(LogOp::Purge, self.handle.place(), error))?;
+        let oldest = self.state.oldest_stored;
+        let is_empty = self.state.bounds.is_empty();
+        self.compactor.compact_below(if is_empty { oldest.max(old_last.next()) } else { oldest });
+        Ok(())
+    }
+
+    /// Ends what runs beside the writes.
+    pub(crate) fn stop(&mut self) {
+        self.handle.stop_background_work(true);
+        self.compactor.join();
+    }
+}
+
+/// About how long the write batch of these entries is.
+fn room_for(entries: &[Entry]) -> usize {
+    let entry = |entry: &Entry| entry.payload.len() + 64;
+    2 * STATE_BYTES + entries.iter().map(entry).sum::<usize>()
+}
+
+/// Shows readers what was written.
+fn show(content: &Content<'_>, mut view: RwLockWriteGuard<'_, View>) {
+    view.take(&content.plan, content.entries, &mut |_| ());
+}

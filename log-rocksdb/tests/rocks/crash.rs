@@ -1,0 +1,120 @@
+//! Power cuts, as far as they can be made from outside: the bytes that the last batch added to the
+//! write-ahead log are kept or lost, sector by sector and byte by byte.
+
+use std::path::Path;
+
+use proptest::prelude::*;
+use raft_core::storage::{Store, WriteBatch};
+
+use crate::samples::{
+    Sight, batch_for, copy, draft, entries, is_deep, look, newest_wal, now, open,
+};
+
+const SECTOR: usize = 512;
+
+/// What the disk may hold when the power goes before a sync returned: of each sector that the write
+/// changed nothing, all, or a part; and the file may have grown less than was written.
+fn torn(before: usize, after: &[u8], mut seed: u64) -> Vec<u8> {
+    let mut next = move || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) as usize
+    };
+    // In some cuts nearly all of the write got through.
+    let choices = if next() % 4 == 0 { 40 } else { 8 };
+    let mut torn = after.to_vec();
+    for (number, sector) in torn.chunks_mut(SECTOR).enumerate() {
+        let (from, to) = match next() % choices {
+            0..3 => (0, sector.len()),
+            3 => (next() % sector.len(), sector.len()),
+            4 => (0, next() % sector.len()),
+            _ => (0, 0),
+        };
+        let old = before.saturating_sub(number * SECTOR);
+        for byte in sector.iter_mut().take(to).skip(from.max(old)) {
+            *byte = 0;
+        }
+    }
+    if torn.len() > before && next() % 4 == 0 {
+        torn.truncate(before + next() % (torn.len() - before));
+    }
+    torn
+}
+
+fn sight(dir: &Path) -> Sight {
+    let mut log = open(dir).unwrap_or_else(|error| panic!("a torn write is no damage: {error}"));
+    forget_hint(look(&mut log).expect("sound"))
+}
+
+fn forget_hint(mut sight: Sight) -> Sight {
+    sight.recovered.commit_hint = raft_core::types::LogIndex::ZERO;
+    sight
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: if is_deep() { 1_000 } else { 30 },
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    /// One life after the other, each ended by a power cut in the middle of a batch. What was
+    /// acknowledged is there, the last batch whole or not at all, and what one opening showed the
+    /// next one shows.
+    #[test]
+    fn a_power_cut_takes_the_last_batch_or_nothing(
+        lives in prop::collection::vec((prop::collection::vec(draft(), 1..12), any::<u64>()), 1..5),
+    ) {
+        let dir = tempfile::tempdir().expect("a directory");
+        for (drafts, seed) in &lives {
+            let mut log = open(dir.path()).expect("opens");
+            let mut before = look(&mut log).expect("sound");
+            let mut old = (newest_wal(dir.path()), 0);
+            for (mark, draft) in drafts.iter().enumerate() {
+                before = look(&mut log).expect("sound");
+                let name = newest_wal(dir.path());
+                old = (name.clone(), std::fs::metadata(dir.path().join(name)).expect("is").len());
+                let batch: WriteBatch = batch_for(&before, draft, *seed ^ mark as u64);
+                now(log.write(batch)).expect("sound");
+            }
+            let after = look(&mut log).expect("sound");
+            drop(log);
+            let (name, length) = old;
+            // A batch may have been the first of a new write-ahead log; then it stays whole.
+            let is_torn = name == newest_wal(dir.path());
+            if is_torn {
+                let path = dir.path().join(name);
+                let whole = std::fs::read(&path).expect("is there");
+                std::fs::write(&path, torn(length as usize, &whole, *seed)).expect("writes");
+            }
+            let seen = sight(dir.path());
+            let (before, after) = (forget_hint(before), forget_hint(after));
+            let is_legal = seen == after || (seen == before && is_torn);
+            prop_assert!(is_legal, "{:?}", seen.bounds);
+            prop_assert_eq!(sight(copy(dir.path()).path()), seen);
+        }
+    }
+}
+
+/// A kill can leave a batch in the page cache that the disk never got. Once an opening has shown
+/// it, a power cut must not take it: the write-ahead log loses it then, and all that the opening
+/// did not sync comes back.
+#[test]
+fn what_an_opening_showed_a_power_cut_does_not_take() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut log = open(dir.path()).expect("a new log");
+    now(log.write(WriteBatch::of_entries(entries(1..=5, 1)))).expect("sound");
+    let wal = newest_wal(dir.path());
+    let on_disk = std::fs::read(dir.path().join(&wal)).expect("is there");
+    now(log.write(WriteBatch::of_entries(entries(6..=9, 1)))).expect("sound");
+    drop(log);
+    let shown = sight(dir.path());
+    assert_eq!(shown.entries, entries(1..=9, 1));
+    // The removal of the old write-ahead log need not be durable.
+    std::fs::write(dir.path().join(&wal), &on_disk).expect("writes");
+    assert_eq!(sight(copy(dir.path()).path()), shown);
+    let mut log = open(dir.path()).expect("opens");
+    now(log.write(WriteBatch::of_entries(entries(10..=12, 1)))).expect("sound");
+    drop(log);
+    std::fs::write(dir.path().join(&wal), &on_disk[..on_disk.len() - 40]).expect("writes");
+    assert_eq!(sight(dir.path()).entries, entries(1..=12, 1));
+}

@@ -1,0 +1,9 @@
+//! The tests of the RocksDB log.
+
+mod crash;
+mod damage;
+mod fixture;
+mod kill;
+mod life;
+mod model;
+mod samples;

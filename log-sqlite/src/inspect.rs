@@ -1,0 +1,154 @@
+//! A look at an SQLite log that changes no file, and the check of all that guards it.
+//!
+//! The files are judged as `recover` judges them, without SQLite and without what it then makes
+//! durable. Then a connection that can change nothing reads the rows. Damage ends the look where it
+//! stands, and is told.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use raft_core::storage::{
+    Inspect, LogBounds, LogError, LogErrorKind, LogOp, LogReader, Recovered, Sight, Tail,
+};
+use raft_core::types::HardState;
+use rusqlite::Connection;
+
+use crate::database::{failed, open_looker, shows, unseen};
+use crate::directory::{DATABASE_NAME, Directory};
+use crate::load::load_sound_part;
+use crate::log::{SqliteLog, recovered, store_info};
+use crate::reader::{ReadConnection, SqliteReader};
+use crate::recover::{Survey, survey};
+use crate::state::State;
+use crate::view::{SharedView, View};
+
+/// An SQLite log that is being looked at.
+struct SqliteInspection {
+    connection: Arc<ReadConnection>,
+    view: SharedView,
+    sight: Sight,
+    /// Where the log would end if nothing were damaged.
+    bounds: LogBounds,
+    place: String,
+    _directory: Directory,
+}
+
+impl SqliteLog {
+    /// Looks at the log in a directory without changing it. Fails if there is none, or if it is in
+    /// use; damage is part of what the look tells.
+    pub fn inspect(dir: impl AsRef<Path>) -> Result<Box<dyn Inspect>, LogError> {
+        let directory = Directory::look(dir.as_ref())?;
+        let mut survey = survey(&directory);
+        let (path, place) = (directory.path(DATABASE_NAME), directory.place(DATABASE_NAME));
+        let state = survey.state.unwrap_or(State::blank(0));
+        let mut found = (View::empty(state.bounds.boundary), None, None);
+        if survey.state.is_some() {
+            found = rows(&directory, &place, &state, survey.has_wal);
+        }
+        let (view, connection, damage) = found;
+        survey.damage = survey.damage.or(damage);
+        let sight = sight_of(&view, &state, survey);
+        let connection = match connection {
+            Some(connection) => ReadConnection::over(path, connection),
+            None => ReadConnection::closed(path),
+        };
+        Ok(Box::new(SqliteInspection {
+            connection: Arc::new(connection),
+            view: Arc::new(view.into()),
+            sight,
+            bounds: state.bounds,
+            place,
+            _directory: directory,
+        }))
+    }
+}
+
+/// What SQLite shows of the log.
+fn rows(
+    directory: &Directory,
+    place: &str,
+    state: &State,
+    has_wal: bool,
+) -> (View, Option<Connection>, Option<LogError>) {
+    let open = || {
+        let database = open_looker(&directory.path(DATABASE_NAME), has_wal)?;
+        let is_seen = shows(&database, state)?;
+        Ok((database, is_seen))
+    };
+    let nothing = View::empty(state.bounds.boundary);
+    match open() {
+        Ok((database, true)) => {
+            let (view, damage) = load_sound_part(&database, state, place);
+            (view, Some(database), damage)
+        }
+        Ok((_, false)) => (nothing, None, Some(directory.corrupt(unseen(place)))),
+        Err(error) => (nothing, None, Some(failed(LogOp::Open, place, error))),
+    }
+}
+
+fn sight_of(view: &View, state: &State, survey: Survey) -> Sight {
+    let Survey { proven, beyond, torn, mut damage, .. } = survey;
+    let tail = torn.map_or(Tail::Clean, |place| Tail::TornDiscarded { place });
+    let found = recovered(view, state, tail).map_err(|error| damage.get_or_insert(error));
+    Sight {
+        info: store_info(),
+        identity: state.identity,
+        recovered: found.unwrap_or_else(|_| nothing(state.hard_state)),
+        proven,
+        beyond,
+        damage,
+    }
+}
+
+/// What is told of a log whose memberships do not parse.
+fn nothing(hard_state: HardState) -> Recovered {
+    Recovered {
+        bounds: LogBounds::default(),
+        hard_state,
+        term_runs: Vec::new(),
+        memberships: Vec::new(),
+        commit_hint: Default::default(),
+        tail: Tail::Clean,
+    }
+}
+
+impl Inspect for SqliteInspection {
+    fn sight(&self) -> &Sight {
+        &self.sight
+    }
+
+    fn reader(&self) -> Box<dyn LogReader> {
+        Box::new(SqliteReader::new(self.connection.clone(), self.view.clone()))
+    }
+
+    fn verify(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Vec<LogError> {
+        let mut findings = Vec::new();
+        if let Some(damage) = &self.sight.damage {
+            findings.push(LogError::new(damage.op, damage.kind.clone()).at(damage.place.clone()));
+        }
+        let told = self.sight.damage.as_ref().map(|damage| damage.place.as_str());
+        let LogBounds { boundary, last } = self.bounds;
+        let all = last.index.since(boundary.index) + 1;
+        progress(0, all);
+        match self.connection.integrity_faults() {
+            Ok(faults) => findings.extend(faults.iter().map(|fault| self.fault(fault))),
+            Err(error) => findings.push(error),
+        }
+        let mut at = boundary.index.next();
+        while at <= last.index && self.connection.is_open() {
+            progress(at.since(boundary.index), all);
+            let fault = self.connection.read(&(at..at.next()), 0).err();
+            findings.extend(fault.filter(|fault| told != Some(fault.place.as_str())));
+            at = at.next();
+        }
+        progress(all, all);
+        findings
+    }
+}
+
+impl SqliteInspection {
+    fn fault(&self, told: &str) -> LogError {
+        let kind = LogErrorKind::Corrupt { index: None };
+        LogError::new(LogOp::Read, kind).at(format!("{}: {told}", self.place))
+    }
+}

@@ -1,0 +1,60 @@
+//! A look at the log of a member that does not run, whatever it is kept in.
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+
+use raft_core::storage::Inspect;
+
+use crate::open::{LogConfig, OpenError};
+
+/// What a file's name begins with, in the directory of which backend.
+const MARKS: [(&str, &str); 4] =
+    [("seg-", "file"), ("spare-", "file"), ("log.db", "sqlite"), ("CURRENT", "rocksdb")];
+
+/// The small file that two backends keep beside the log, and what it begins with in which.
+const PROOF: &str = "proof";
+const PROOF_MARKS: [(&[u8; 8], &str); 2] = [(b"KTKPROVE", "file"), (b"KTKPROOF", "sqlite")];
+
+impl LogConfig {
+    /// The log whose files lie in a directory, found by their names.
+    pub fn detect(dir: impl AsRef<Path>) -> Result<LogConfig, OpenError> {
+        let dir = dir.as_ref();
+        match backend_in(dir) {
+            Some(name) => LogConfig::from_name(name, dir),
+            None => Err(OpenError::NotALog { dir: dir.to_owned() }),
+        }
+    }
+
+    /// Looks at the log without changing a byte of it. It must not be in use, and is not until the
+    /// look ends; damage is part of what is seen. May read much; call it where blocking is allowed.
+    pub fn inspect(&self) -> Result<Box<dyn Inspect>, OpenError> {
+        match *self {
+            #[cfg(feature = "memory")]
+            LogConfig::Memory => Err(OpenError::Volatile),
+            #[cfg(feature = "file")]
+            LogConfig::File { ref dir, .. } => Ok(log_file::FileLog::inspect(dir)?),
+            #[cfg(feature = "sqlite")]
+            LogConfig::Sqlite { ref dir } => Ok(log_sqlite::SqliteLog::inspect(dir)?),
+        }
+    }
+}
+
+fn backend_in(dir: &Path) -> Option<&'static str> {
+    let names: Vec<String> = fs::read_dir(dir)
+        .ok()?
+        .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
+        .collect();
+    let is_marked = |(mark, _): &&(&str, &str)| names.iter().any(|name| name.starts_with(mark));
+    match MARKS.iter().find(is_marked) {
+        Some((_, backend)) => Some(backend),
+        None => backend_of_proof(&dir.join(PROOF)),
+    }
+}
+
+/// A log of which nothing is left but the proof that there was one.
+fn backend_of_proof(proof: &Path) -> Option<&'static str> {
+    let mut front = [0; 8];
+    fs::File::open(proof).ok()?.read_exact(&mut front).ok()?;
+    PROOF_MARKS.iter().find(|(mark, _)| **mark == front).map(|(_, backend)| *backend)
+}
