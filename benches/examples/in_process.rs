@@ -10,6 +10,7 @@
 //! sixth of a write. A memory log keeps all that is written, so every row starts a cluster of its
 //! own.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -87,7 +88,7 @@ impl Plan {
 
 fn main() {
     let plan = Plan::from_arguments();
-    println!("log     workers clients    writes/s   p50 us   p99 us  cpu us/write");
+    println!("log     workers clients    writes/s   p50 us   p99 us  cpu us/write  sleeps/write");
     for _ in 0..plan.rounds {
         for workers in &plan.workers {
             for clients in &plan.clients {
@@ -106,9 +107,9 @@ fn measure(plan: &Plan, workers: usize, clients: usize) -> String {
     let command = Bytes::from(vec![7; plan.bytes]);
     // A short run first: the caches of allocator and processor warm up.
     runtime.block_on(load(&leader, &command, clients, plan.seconds / 10.0));
-    let (cpu, began) = (cpu_time(), Instant::now());
+    let (before, began) = (Used::now(), Instant::now());
     let (writes, mut times) = runtime.block_on(load(&leader, &command, clients, plan.seconds));
-    let (elapsed, cpu) = (began.elapsed(), cpu_time() - cpu);
+    let (elapsed, after) = (began.elapsed(), Used::now());
     runtime.block_on(async {
         for node in &nodes {
             node.shutdown().await;
@@ -120,12 +121,13 @@ fn measure(plan: &Plan, workers: usize, clients: usize) -> String {
         times.get(at).map_or(f64::NAN, |time| time.as_secs_f64() * 1e6)
     };
     format!(
-        "{:<7} {workers:>7} {clients:>7} {:>11.0} {:>8.1} {:>8.1} {:>13.3}",
+        "{:<7} {workers:>7} {clients:>7} {:>11.0} {:>8.1} {:>8.1} {:>13.3} {:>13.3}",
         plan.log,
         writes as f64 / elapsed.as_secs_f64(),
         quantile(0.5),
         quantile(0.99),
-        cpu.as_secs_f64() * 1e6 / writes as f64,
+        (after.cpu - before.cpu).as_secs_f64() * 1e6 / writes as f64,
+        (after.sleeps - before.sleeps) as f64 / writes as f64,
     )
 }
 
@@ -170,14 +172,31 @@ async fn load(
     (writes, times)
 }
 
-/// The processor time that the threads of this process have used, as Linux counts it.
-fn cpu_time() -> Duration {
-    let threads = std::fs::read_dir("/proc/self/task").expect("a Linux system");
-    let used = |thread: std::io::Result<std::fs::DirEntry>| {
-        let text = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
-        text.split(' ').next()?.parse::<u64>().ok()
-    };
-    Duration::from_nanos(threads.filter_map(used).sum())
+/// What the threads of this process have used, as Linux counts it.
+#[derive(Clone, Copy, Default)]
+struct Used {
+    cpu: Duration,
+    /// How often a thread went to sleep.
+    sleeps: u64,
+}
+
+impl Used {
+    fn now() -> Used {
+        let threads = std::fs::read_dir("/proc/self/task").expect("a Linux system");
+        let threads = threads.filter_map(|thread| Used::by_thread(&thread.ok()?.path()));
+        threads.fold(Used::default(), |sum, thread| Used {
+            cpu: sum.cpu + thread.cpu,
+            sleeps: sum.sleeps + thread.sleeps,
+        })
+    }
+
+    fn by_thread(thread: &Path) -> Option<Used> {
+        let cpu = std::fs::read_to_string(thread.join("schedstat")).ok()?;
+        let cpu = Duration::from_nanos(cpu.split(' ').next()?.parse().ok()?);
+        let status = std::fs::read_to_string(thread.join("status")).ok()?;
+        let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches"))?;
+        Some(Used { cpu, sleeps: line.split_whitespace().last()?.parse().ok()? })
+    }
 }
 
 async fn start_members(plan: &Plan, files: &TempDir) -> Vec<Node> {

@@ -1,8 +1,8 @@
 //! A store in one file, a journal: one record for each batch, synced; the log is held in memory.
 //!
-//! A record is a change and its CRC. Only the last can be torn, so the first that does not fit ends
-//! the journal. An opening writes what it found into a new file, which takes the old one's place:
-//! all of it is durable then. `docs/write-a-backend.md` walks through it.
+//! A record is a change and its CRC, which counts the records before it. The first that does not
+//! fit ends the journal: it was torn. An opening writes what it found into a new file, which takes
+//! the old one's place. `docs/write-a-backend.md` walks through it.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -35,8 +35,8 @@ struct Shared(Arc<RwLock<Change>>);
 
 pub struct Journal {
     state: Shared,
-    /// Gone after the first failure: nobody knows what it holds.
-    file: Option<File>,
+    /// With its number of records; gone after a failure, when nobody knows what it holds.
+    file: Option<(File, u32)>,
     _lock: File,
 }
 
@@ -49,15 +49,15 @@ impl Journal {
         let in_use = |error| LogError::new(LogOp::Open, LogErrorKind::InUse).because(error);
         lock.try_lock().map_err(in_use)?;
         let (state, file) = rewrite(dir).map_err(failed)?;
-        Ok(Journal { state: Shared(Arc::new(state.into())), file: Some(file), _lock: lock })
+        Ok(Journal { state: Shared(Arc::new(state.into())), file: Some((file, 1)), _lock: lock })
     }
 
     /// Writes a change and syncs it; only then does anybody see it.
     fn commit(&mut self, op: LogOp, change: Change) -> Result<(), LogError> {
         let file = self.file.take();
-        let mut file = file.ok_or_else(|| LogError::new(op, LogErrorKind::Poisoned))?;
-        write_record(&mut file, &change).map_err(|error| LogError::io(op, error))?;
-        self.file = Some(file);
+        let (mut file, count) = file.ok_or_else(|| LogError::new(op, LogErrorKind::Poisoned))?;
+        write_record(&mut file, count, &change).map_err(|error| LogError::io(op, error))?;
+        self.file = Some((file, count.wrapping_add(1)));
         self.state.0.write().unwrap().apply(change);
         Ok(())
     }
@@ -67,22 +67,22 @@ impl Journal {
 fn rewrite(dir: &Path) -> io::Result<(Change, File)> {
     let (path, new_path) = (dir.join("journal"), dir.join("journal.new"));
     let bytes = if path.exists() { fs::read(&path)? } else { Vec::new() };
-    let (mut state, mut rest) = (Change::default(), &bytes[..]);
-    while let Ok((change, after)) = take_from_bytes_crc32(rest, CRC.digest()) {
-        state.apply(change);
-        rest = after;
+    let (mut state, mut rest, mut count) = (Change::default(), &bytes[..], 0);
+    while let Ok((next, after)) = take_from_bytes_crc32(rest, CRC.digest_with_initial(count)) {
+        state.apply(next);
+        (rest, count) = (after, count.wrapping_add(1));
     }
     let mut file = File::create(&new_path)?;
-    write_record(&mut file, &state)?;
+    write_record(&mut file, 0, &state)?;
     fs::rename(&new_path, &path)?;
     File::open(dir)?.sync_all()?;
     File::open(dir.join(".."))?.sync_all()?;
     Ok((state, file))
 }
 
-fn write_record(file: &mut File, change: &Change) -> io::Result<()> {
-    let record = to_allocvec_crc32(change, CRC.digest()).map_err(io::Error::other)?;
-    file.write_all(&record)?;
+fn write_record(file: &mut File, count: u32, change: &Change) -> io::Result<()> {
+    let record = to_allocvec_crc32(change, CRC.digest_with_initial(count));
+    file.write_all(&record.map_err(io::Error::other)?)?;
     file.sync_data()
 }
 

@@ -63,10 +63,13 @@ impl Entries {
 
     /// Appends entries that follow the last one.
     pub(crate) fn extend(&mut self, entries: Vec<Entry>) {
-        for Entry { id, kind, payload } in entries {
-            match self.blocks.back_mut().filter(|block| block.takes(id, kind, payload.len())) {
-                Some(block) => block.push(&payload),
-                None => self.blocks.push_back(Block::of(id, kind, payload)),
+        let mut rest = &entries[..];
+        while let Some(first) = rest.first() {
+            let taken = self.blocks.back_mut().map_or(0, |block| block.extend(rest));
+            rest = &rest[taken..];
+            if taken == 0 {
+                self.blocks.push_back(Block::of(first));
+                rest = &rest[1..];
             }
         }
     }
@@ -104,30 +107,33 @@ impl Entries {
 }
 
 impl Block {
-    fn of(first: EntryId, kind: EntryKind, payload: Bytes) -> Block {
-        if payload.len() >= LARGE_BYTES {
-            return Block { first, kind, payloads: Payloads::Large(payload) };
-        }
-        let payloads = Payloads::Packed { bytes: Vec::new(), ends: Vec::new() };
-        let mut block = Block { first, kind, payloads };
-        block.push(&payload);
-        block
+    fn of(entry: &Entry) -> Block {
+        let payloads = match entry.payload.len() < LARGE_BYTES {
+            true => Payloads::Packed {
+                bytes: entry.payload.to_vec(),
+                ends: vec![entry.payload.len() as u32],
+            },
+            false => Payloads::Large(entry.payload.clone()),
+        };
+        Block { first: entry.id, kind: entry.kind, payloads }
     }
 
-    /// Whether an entry that follows the last one may lie in this block.
-    fn takes(&self, id: EntryId, kind: EntryKind, size: usize) -> bool {
-        let Payloads::Packed { bytes, ends } = &self.payloads else { return false };
-        (id.term, kind) == (self.first.term, self.kind)
-            && size < LARGE_BYTES
-            && bytes.len() + size <= BLOCK_BYTES
-            && ends.len() < BLOCK_ENTRIES
-    }
-
-    fn push(&mut self, payload: &[u8]) {
-        if let Payloads::Packed { bytes, ends } = &mut self.payloads {
-            bytes.extend_from_slice(payload);
+    /// Takes as many of these entries, which follow the last one, as belong into this block; says
+    /// how many.
+    fn extend(&mut self, entries: &[Entry]) -> usize {
+        let Payloads::Packed { bytes, ends } = &mut self.payloads else { return 0 };
+        let before = ends.len();
+        for entry in entries {
+            let size = entry.payload.len();
+            let is_alike = (entry.id.term, entry.kind) == (self.first.term, self.kind);
+            let fits = size < LARGE_BYTES && bytes.len() + size <= BLOCK_BYTES;
+            if !is_alike || !fits || ends.len() == BLOCK_ENTRIES {
+                break;
+            }
+            bytes.extend_from_slice(&entry.payload);
             ends.push(bytes.len() as u32);
         }
+        ends.len() - before
     }
 
     fn len(&self) -> usize {

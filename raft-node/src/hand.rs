@@ -22,6 +22,10 @@ pub(crate) trait Worker: Sized + Send + 'static {
     /// A piece of work.
     type Work: Send + 'static;
 
+    /// Whether what follows from a piece of work is worth no wake of the member's own task: then
+    /// the worker's thread takes the turn.
+    fn is_alone(work: &Self::Work) -> bool;
+
     /// Does it; says what the pump is to hear.
     fn work(&mut self, work: Self::Work) -> impl Future<Output = Event<Waiters>> + Send;
 
@@ -62,8 +66,12 @@ impl<W: Worker> Away<W> {
     /// Works until the desk is closed.
     pub(crate) async fn work(mut self, shared: Arc<Shared>) {
         while let Some(work) = self.desk.take().await {
+            let is_alone = W::is_alone(&work);
             let event = self.worker.work(work).await;
-            shared.post(event);
+            match is_alone {
+                true => shared.take_in(event),
+                false => shared.post(event),
+            }
         }
         self.worker.finish().await;
     }
@@ -188,6 +196,10 @@ mod tests {
 
     impl Worker for Gated {
         type Work = ();
+
+        fn is_alone((): &()) -> bool {
+            false
+        }
 
         async fn work(&mut self, (): ()) -> Event<Waiters> {
             std::future::poll_fn(|context| {

@@ -62,6 +62,12 @@ impl Shared {
         self.inbox.driver.notify_one();
     }
 
+    /// Brings an event, and takes the turn for it.
+    pub(crate) fn take_in(self: &Arc<Shared>, event: Event<Waiters>) {
+        self.inbox.push(event);
+        self.drive_fed();
+    }
+
     /// The member has ended, and so have its workers that are polled in place.
     pub(crate) fn finish(&self) {
         self.is_finished.store(true, Ordering::Release);

@@ -57,6 +57,11 @@ const JOBS: &[Job] = &[
     job("cli, file alone", Always, Alone("kontiki-cli", "file")),
     job("cli, sqlite alone", Always, Alone("kontiki-cli", "sqlite")),
     job("tests", Always, Cargo("test --workspace --all-targets", &[])),
+    job(
+        "tool, with sqlite",
+        Always,
+        Cargo("test --package kontiki-cli --features sqlite --test log --test cluster", &[]),
+    ),
     job("doc tests", Always, Cargo("test --workspace --doc", &[])),
     job(
         "documentation",

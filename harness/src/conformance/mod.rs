@@ -34,6 +34,8 @@ pub mod declarations;
 mod drafts;
 pub mod hard_state;
 mod image;
+#[cfg(target_os = "linux")]
+pub mod io_errors;
 mod lock_step;
 mod model;
 mod past;
@@ -180,6 +182,14 @@ macro_rules! list_of_checks {
                 a_longer_file_is_no_longer_log
                 foreign_files_are_not_taken_in
             }
+            io_errors {
+                a_failed_write_is_told_and_loses_nothing
+                a_short_write_is_no_whole_one
+                a_failed_sync_is_never_believed
+                a_failed_change_of_names_loses_nothing
+                a_full_disk_loses_nothing_and_opens_once_there_is_space
+                a_failed_read_is_no_absence
+            }
             declarations {
                 what_is_declared_stays
                 an_atomic_batch_is_refused_as_a_whole
@@ -194,6 +204,7 @@ macro_rules! list_of_checks {
                 a_batch_survives
                 a_closed_store_survives
                 a_dropped_store_survives
+                a_torn_write_is_no_entry
                 a_long_life_survives
                 random_batches_survive
             }

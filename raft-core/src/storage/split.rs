@@ -15,7 +15,7 @@ use alloc::format;
 
 use async_trait::async_trait;
 
-use super::{LogBounds, LogError, LogOp, LogReader, LogStore, Recovered, Refusal};
+use super::{LogBounds, LogError, LogErrorKind, LogOp, LogReader, LogStore, Recovered, Refusal};
 use super::{StableStore, Store, StoreInfo, WriteBatch};
 use crate::types::{Entry, EntryId, HardState, Identity, LogIndex};
 
@@ -25,13 +25,28 @@ pub struct Split<L, S> {
     log: L,
     stable: S,
     stable_info: StoreInfo,
+    /// Set by the first failure of either half: the other one takes no more then either (P15).
+    is_poisoned: bool,
 }
 
 impl<L: Store, S: StableStore> Split<L, S> {
     /// Puts the halves together. The log half declares itself; a stable store that is no more than
     /// that has no way to, so `stable_info` declares it.
     pub fn new(log: L, stable: S, stable_info: StoreInfo) -> Split<L, S> {
-        Split { log, stable, stable_info }
+        Split { log, stable, stable_info, is_poisoned: false }
+    }
+
+    fn check_poison(&self, op: LogOp) -> Result<(), LogError> {
+        match self.is_poisoned {
+            true => Err(LogError::new(op, LogErrorKind::Poisoned)),
+            false => Ok(()),
+        }
+    }
+
+    /// Takes note of a failure.
+    fn settle(&mut self, done: Result<(), LogError>) -> Result<(), LogError> {
+        self.is_poisoned |= done.as_ref().is_err_and(|error| !error.is_harmless());
+        done
     }
 
     /// Refuses halves that do not belong together; gives their identity.
@@ -53,19 +68,27 @@ impl<L: Store, S: StableStore> LogStore for Split<L, S> {
     }
 
     async fn append(&mut self, entries: &[Entry]) -> Result<(), LogError> {
-        self.log.append(entries).await
+        self.check_poison(LogOp::Append)?;
+        let done = self.log.append(entries).await;
+        self.settle(done)
     }
 
     async fn truncate_after(&mut self, index: LogIndex) -> Result<(), LogError> {
-        self.log.truncate_after(index).await
+        self.check_poison(LogOp::Truncate)?;
+        let done = self.log.truncate_after(index).await;
+        self.settle(done)
     }
 
     async fn purge_upto(&mut self, upto: EntryId) -> Result<(), LogError> {
-        self.log.purge_upto(upto).await
+        self.check_poison(LogOp::Purge)?;
+        let done = self.log.purge_upto(upto).await;
+        self.settle(done)
     }
 
     async fn reset(&mut self, boundary: EntryId) -> Result<(), LogError> {
-        self.log.reset(boundary).await
+        self.check_poison(LogOp::Reset)?;
+        let done = self.log.reset(boundary).await;
+        self.settle(done)
     }
 
     fn reader(&self) -> Box<dyn LogReader> {
@@ -80,9 +103,12 @@ impl<L: Store, S: StableStore> StableStore for Split<L, S> {
     }
 
     async fn save_identity(&mut self, identity: &Identity) -> Result<(), LogError> {
+        self.check_poison(LogOp::Identity)?;
         self.matching_identity().await?;
-        self.stable.save_identity(identity).await?;
-        self.log.save_identity(identity).await
+        let done = self.stable.save_identity(identity).await;
+        self.settle(done)?;
+        let done = self.log.save_identity(identity).await;
+        self.settle(done)
     }
 
     async fn load_hard_state(&mut self) -> Result<HardState, LogError> {
@@ -90,7 +116,9 @@ impl<L: Store, S: StableStore> StableStore for Split<L, S> {
     }
 
     async fn save_hard_state(&mut self, hard_state: HardState) -> Result<(), LogError> {
-        self.stable.save_hard_state(hard_state).await
+        self.check_poison(LogOp::HardState)?;
+        let done = self.stable.save_hard_state(hard_state).await;
+        self.settle(done)
     }
 }
 
@@ -110,13 +138,17 @@ impl<L: Store, S: StableStore> Store for Split<L, S> {
     }
 
     async fn write(&mut self, mut batch: WriteBatch) -> Result<(), LogError> {
+        self.check_poison(LogOp::Write)?;
         if let Some(hard_state) = batch.hard_state.take() {
-            self.stable.save_hard_state(hard_state).await?;
+            self.save_hard_state(hard_state).await?;
         }
         // A hint alone is passed on too: what it costs is the log half's business.
         match batch == WriteBatch::default() {
             true => Ok(()),
-            false => self.log.write(batch).await,
+            false => {
+                let done = self.log.write(batch).await;
+                self.settle(done)
+            }
         }
     }
 
@@ -133,6 +165,8 @@ impl<L: Store, S: StableStore> Store for Split<L, S> {
     }
 
     async fn close(&mut self) -> Result<(), LogError> {
-        self.log.close().await
+        self.check_poison(LogOp::Close)?;
+        let done = self.log.close().await;
+        self.settle(done)
     }
 }

@@ -67,7 +67,7 @@ impl<C: Clients> Pump<C> {
         };
         let upto = first.plus(entries.len() as u64).prev();
         let mut commands = Vec::with_capacity(entries.len());
-        commands.extend(entries.filter_map(command));
+        entries.filter_map(command).for_each(|command| commands.push(command));
         self.apply(first, upto, commands, errands);
     }
 

@@ -72,7 +72,7 @@ impl<C: Clients> Pump<C> {
             Some(appended) => self.entries(appended, errands),
             None => Vec::new(),
         };
-        self.tail.push(&append, self.writes.written());
+        self.tail.push(&append, self.writes.written(), self.applying.applied());
         let (hard_state, truncate_after) = (write.hard_state, write.truncate_after);
         let batch = WriteBatch { hard_state, truncate_after, append, ..WriteBatch::default() };
         self.writes.push(write.seq, batch, self.raft.last().index);

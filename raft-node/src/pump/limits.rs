@@ -20,7 +20,8 @@ pub struct Limits {
     /// The most commands in one forward. 4,096.
     pub forward_commands: usize,
     /// The memory that recent entries may take, payloads and what surrounds them, so that neither
-    /// peers nor the machine need the store. Entries that are not written yet come on top. 32 MiB.
+    /// peers nor the machine need the store; those that are applied, an eighth of it. Entries that
+    /// are not written yet come on top. 32 MiB.
     pub tail_bytes: u64,
     /// The most bytes that peers may have delivered and this member has not taken up. 64 MiB.
     pub inbound_bytes: u64,

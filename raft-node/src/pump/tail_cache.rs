@@ -11,6 +11,10 @@ use raft_core::types::{Entry, EntryId, LogIndex, LogSpan};
 /// What an entry takes besides its payload.
 const ENTRY_BYTES: u64 = size_of::<Entry>() as u64;
 
+/// Entries that are applied may take this part of the limit: only a peer that lags behind still
+/// needs them, and what is small stays near the processor.
+const APPLIED_SHARE: u64 = 8;
+
 /// A run of entries that ends with the log's last.
 #[derive(Debug)]
 pub(super) struct TailCache {
@@ -35,16 +39,22 @@ impl TailCache {
     }
 
     /// Remembers entries that follow the last one; older ones make room, as far as they are
-    /// written.
-    pub(super) fn push(&mut self, entries: &[Entry], written: LogIndex) {
+    /// written, and the sooner where they are applied.
+    pub(super) fn push(&mut self, entries: &[Entry], written: LogIndex, applied: LogIndex) {
         if let (Some(last), Some(first)) = (self.entries.back(), entries.first()) {
             assert_eq!(first.id.index, last.id.index.next(), "the tail has no holes");
         }
         self.bytes += entries.iter().map(Entry::size).sum::<u64>();
         self.entries.extend(entries.iter().cloned());
-        while self.memory() > self.limit
+        self.make_room(self.limit, written);
+        self.make_room(self.limit / APPLIED_SHARE, written.min(applied));
+    }
+
+    /// Forgets the oldest entries, but none after `upto`, until the others take no more than this.
+    fn make_room(&mut self, bytes: u64, upto: LogIndex) {
+        while self.memory() > bytes
             && let Some(first) = self.entries.front()
-            && first.id.index <= written
+            && first.id.index <= upto
         {
             self.bytes -= first.size();
             self.entries.pop_front();
@@ -135,18 +145,30 @@ mod tests {
     fn entries_without_a_payload_make_room_too() {
         let mut tail = TailCache::new(10 * ENTRY_BYTES);
         for index in 1..=1000 {
-            tail.push(&[entry(index, 0)], LogIndex::new(index - 1));
+            tail.push(&[entry(index, 0)], LogIndex::new(index - 1), LogIndex::ZERO);
         }
         assert_eq!(read(&tail, 990, 1000, 100), None);
         assert_eq!(read(&tail, 991, 1000, 100).map(|read| read.len()), Some(10));
     }
 
     #[test]
+    fn entries_that_are_applied_make_room_sooner() {
+        let mut tail = TailCache::new(16 * ENTRY_BYTES);
+        for index in 1..=12 {
+            tail.push(&[entry(index, 0)], LogIndex::new(index - 1), LogIndex::ZERO);
+        }
+        assert_eq!(read(&tail, 1, 12, 100).map(|read| read.len()), Some(12));
+        tail.push(&[entry(13, 0)], LogIndex::new(12), LogIndex::new(9));
+        assert_eq!(read(&tail, 9, 13, 100), None);
+        assert_eq!(read(&tail, 10, 13, 100).map(|read| read.len()), Some(4));
+    }
+
+    #[test]
     fn entries_that_are_not_written_stay() {
         let mut tail = TailCache::new(10 + 2 * ENTRY_BYTES);
-        tail.push(&[entry(1, 8), entry(2, 8), entry(3, 8)], LogIndex::new(0));
+        tail.push(&[entry(1, 8), entry(2, 8), entry(3, 8)], LogIndex::new(0), LogIndex::ZERO);
         assert_eq!(read(&tail, 1, 3, 100), Some(vec![1, 2, 3]));
-        tail.push(&[entry(4, 8)], LogIndex::new(2));
+        tail.push(&[entry(4, 8)], LogIndex::new(2), LogIndex::ZERO);
         assert_eq!(read(&tail, 1, 4, 100), None);
         assert_eq!(read(&tail, 3, 4, 100), Some(vec![3, 4]));
         assert_eq!(tail.bytes(), 16);
@@ -155,7 +177,7 @@ mod tests {
     #[test]
     fn a_read_gives_at_least_one_and_no_more_than_fits() {
         let mut tail = TailCache::new(1000);
-        tail.push(&[entry(1, 8), entry(2, 8), entry(3, 0)], LogIndex::new(0));
+        tail.push(&[entry(1, 8), entry(2, 8), entry(3, 0)], LogIndex::new(0), LogIndex::ZERO);
         assert_eq!(read(&tail, 1, 3, 0), Some(vec![1]));
         assert_eq!(read(&tail, 1, 3, 15), Some(vec![1]));
         assert_eq!(read(&tail, 1, 3, 16), Some(vec![1, 2, 3]));

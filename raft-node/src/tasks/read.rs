@@ -20,6 +20,11 @@ impl Read {
 impl Worker for Read {
     type Work = Fetch;
 
+    /// Whoever needs entries from the store is behind, and does not wait for one of them.
+    fn is_alone(_fetch: &Fetch) -> bool {
+        false
+    }
+
     async fn work(&mut self, fetch: Fetch) -> Event<Waiters> {
         let result = self.reader.read(fetch.first..fetch.last.next(), fetch.max_bytes).await;
         Event::Fetched { fetch: fetch.id, result }

@@ -65,26 +65,24 @@ impl Trial<'_> {
         depth: u32,
     ) -> Pin<Box<dyn Future<Output = Checked> + 'b>> {
         Box::pin(async move {
-            for cut in self.cuts(rehearsal, count) {
-                let image = rehearsal.history.cut(&cut);
-                let told = self.tell(rehearsal, &cut, &image);
-                (self.troupe.say)(&told);
-                let done = self.look_after(rehearsal, &cut, &image, depth, &told).await;
+            let cuts = self.cuts(rehearsal, count);
+            for cut in &cuts {
+                let done = self.look_after(rehearsal, cut).await;
+                done.map_err(|halt| self.with_command(halt))?;
+            }
+            for cut in cuts.iter().filter(|cut| !rehearsal.is_founding(cut.at)) {
+                let done = self.live_on(rehearsal, cut, depth).await;
                 done.map_err(|halt| self.with_command(halt))?;
             }
             Ok(())
         })
     }
 
-    async fn look_after(
-        &mut self,
-        rehearsal: &Rehearsal,
-        cut: &Cut,
-        image: &Image,
-        depth: u32,
-        told: &[String],
-    ) -> Checked {
+    /// Opens what is left after a cut.
+    async fn look_after(&mut self, rehearsal: &Rehearsal, cut: &Cut) -> Checked {
         self.opened += 1;
+        let image = rehearsal.history.cut(cut);
+        (self.troupe.say)(&self.tell(rehearsal, cut, &image));
         let (legal, older) = rehearsal.legal(cut.at);
         let dir = fresh_dir();
         image.tree.write_into(dir.path()).expect("an image can be written");
@@ -95,18 +93,26 @@ impl Trial<'_> {
         let mut store = verdict::opened(opened)?;
         let seen = verdict::of(store.as_mut(), &legal, &older, self.troupe.atomic).await;
         let seen = seen.map_err(|halt| second_cut(halt, rehearsal, cut))?;
-        self.go_on(store, seen, dir.path()).await?;
-        drop(dir);
-        if depth < DEEPEST && self.depth.power && self.chance.below(CUT_AGAIN) == 0 {
-            let history = History { base: image.tree.clone(), changes: Vec::new() };
-            let prologue = told.to_vec();
+        self.go_on(store, seen, dir.path()).await
+    }
+
+    /// Of some cuts more is seen: a store opens what is left, works on, and is cut again; or the
+    /// process was only killed.
+    async fn live_on(&mut self, rehearsal: &Rehearsal, cut: &Cut, depth: u32) -> Checked {
+        if !self.depth.power || depth >= DEEPEST {
+            return Ok(());
+        }
+        let (legal, _) = rehearsal.legal(cut.at);
+        if self.chance.below(CUT_AGAIN) == 0 {
+            let image = rehearsal.history.cut(cut);
+            let prologue = self.tell(rehearsal, cut, &image);
+            let history = History { base: image.tree, changes: Vec::new() };
             let legal = Some(legal.clone());
             let beginning = Beginning { history, founded: 0, legal, prologue };
             let next = self.troupe.rehearse(beginning, a_little_more).await?;
             self.examine_at(&next, CUTS_INSIDE, depth + 1).await?;
         }
-        let can_be_killed = depth == 0 && self.depth.power && !rehearsal.is_founding(cut.at);
-        if can_be_killed && self.chance.below(KILLED) == 0 {
+        if depth == 0 && self.chance.below(KILLED) == 0 {
             self.kill(rehearsal, cut, legal).await?;
         }
         Ok(())
@@ -150,7 +156,7 @@ impl Trial<'_> {
         let changes = &rehearsal.history.changes;
         let (first, end) = (rehearsal.began(), changes.len());
         let syncs = (first..end).filter(|at| matches!(changes[*at], Change::Sync { .. }));
-        let edges: Vec<usize> = syncs.flat_map(|at| [at, at + 1]).collect();
+        let edges: Vec<usize> = syncs.flat_map(|at| [at, at, at, at + 1]).collect();
         let mut answers = rehearsal.answers();
         for place in (1..answers.len()).rev() {
             answers.swap(place, self.chance.below(place as u64 + 1) as usize);
@@ -164,7 +170,7 @@ impl Trial<'_> {
             let (at, fate) = match answers.pop() {
                 Some(at) => (at, Fate::Lost),
                 None if !edges.is_empty() && self.chance.coin() => {
-                    (self.chance.one_of(&edges), self.chance.one_of(&FATES))
+                    (self.chance.one_of(&edges), self.chance.one_of(&FATES[2..]))
                 }
                 None => {
                     let at = self.chance.between(first as u64, end as u64) as usize;

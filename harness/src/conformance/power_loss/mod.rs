@@ -166,12 +166,22 @@ pub async fn a_dropped_store_survives(log: &mut Subject) -> Checked {
     survive(log, reopened(Ending::Dropped)).await
 }
 
+/// A write that is there in part is no entry, wherever it is torn.
+pub async fn a_torn_write_is_no_entry(log: &mut Subject) -> Checked {
+    let sizes = [1500, 5000, 600, 9000, 2100, 30_000, 700, 3300, 1100, 14_000];
+    let steps = (1..).zip(sizes).map(|(at, size)| append(vec![sized(at, 1, size)]));
+    survive(log, steps.collect()).await
+}
+
 /// A log that grows through many files and is purged behind itself.
 pub async fn a_long_life_survives(log: &mut Subject) -> Checked {
     let mut steps = Vec::new();
     for round in 0..24 {
         let first = round * 6 + 1;
         steps.push(append((first..first + 6).map(|at| sized(at, 1 + round / 5, 2300)).collect()));
+        if round % 4 == 3 {
+            steps.push(save(round + 2, round % 3 + 1));
+        }
         if round % 5 == 4 {
             steps.push(purge(first - 9, 1 + (first - 10) / 6 / 5));
             steps.push(cut(first + 3));

@@ -61,6 +61,13 @@ pub(super) fn between(before: &Model, after: &Model) -> Vec<Model> {
 
 fn judge(sight: &Sight, legal: &[Model], older: &[Model], atomic: bool) -> Checked {
     let words = || format!("{}; {}", found(sight), wanted(legal));
+    // Of one lost change the promise is told by what it was; of several there is but one to tell.
+    let shows = |model: &Model| sight.check(model, After::Reopened).is_ok();
+    let several = older.split_last().is_some_and(|(_, before)| before.iter().any(shows));
+    let is_shorter = sight.bounds.last.index < legal[0].last().index;
+    promised(1, !is_shorter || !(several || shows(&Model::default())), || {
+        format!("more than one thing that was acknowledged is gone: {}", words())
+    })?;
     let hard_states = |state| legal.iter().any(|model| model.hard_state == state);
     promised(8, hard_states(sight.hard_state), || {
         let before = older.iter().any(|model| model.hard_state == sight.hard_state);

@@ -1,0 +1,378 @@
+//! What the operating system refuses: the n-th operation fails, for n = 1, 2, ..., and the store
+//! neither lies nor loses (P15).
+//!
+//! Each trial has a disk of its own ([`crate::disk`]) with a store on it that was opened before and
+//! holds something. Then a fault is laid, the store is opened again and given batches. What fails is
+//! told as a failure; a handle that told one takes no more; opened again, once the cause is gone, the
+//! store shows what was acknowledged, and of what was under way a legal part. Where the store
+//! declares that it survives a power cut, the power goes twice: before it is opened again, since a
+//! sync that failed must not be believed when a later one succeeds, and after, since what an opening
+//! shows is durable.
+//!
+//! By default a sample of the operations fails; `KONTIKI_FAULTS` says how many of each kind, and
+//! `KONTIKI_DEEP` takes all.
+//!
+//! Absent: faults while a store is founded, where nothing was acknowledged yet.
+
+use raft_core::storage::{Durability, LogError, LogErrorKind, Store, WriteBatch};
+use raft_core::types::LogIndex;
+use tempfile::TempDir;
+
+use super::model::Model;
+use super::past::check_kind;
+use super::place::Place;
+use super::report::{Checked, Halt, broken, promised};
+use super::samples::{entries, entry, hard_state, id, identity, index, sized};
+use super::settings::{is_deep, setting};
+use super::sight::{After, Sight};
+use super::subject::{Subject, Way, by_verbs, in_words};
+use crate::disk::crash::{Cut, Fate, Names};
+use crate::disk::{Disk, Failure, Fault, Operation};
+
+/// How many operations of a kind fail by default, for each failure and way.
+const FAULTS: u64 = 8;
+
+/// A write that fails, with an error of the device and with a full disk.
+pub async fn a_failed_write_is_told_and_loses_nothing(log: &mut Subject) -> Checked {
+    strike_each(log, Operation::Write, &[Failure::Io, Failure::NoSpace], false).await
+}
+
+/// A write that takes half of its bytes, and says so.
+pub async fn a_short_write_is_no_whole_one(log: &mut Subject) -> Checked {
+    strike_each(log, Operation::Write, &[Failure::Short], false).await
+}
+
+/// A sync that fails, and whose next one would succeed without having written anything.
+pub async fn a_failed_sync_is_never_believed(log: &mut Subject) -> Checked {
+    strike_each(log, Operation::Sync, &[Failure::Io], false).await
+}
+
+/// Files that cannot be made, named, removed or given another length.
+pub async fn a_failed_change_of_names_loses_nothing(log: &mut Subject) -> Checked {
+    let changes = [Operation::Create, Operation::Rename, Operation::Unlink, Operation::Truncate];
+    for operation in changes {
+        strike_each(log, operation, &[Failure::Io, Failure::NoSpace], false).await?;
+    }
+    Ok(())
+}
+
+/// A disk without any more space, until there is some again.
+pub async fn a_full_disk_loses_nothing_and_opens_once_there_is_space(log: &mut Subject) -> Checked {
+    strike_each(log, Operation::Write, &[Failure::NoSpace], true).await?;
+    strike_each(log, Operation::Truncate, &[Failure::NoSpace], true).await
+}
+
+/// A read that fails says so; it never makes an entry, a vote or a log absent.
+pub async fn a_failed_read_is_no_absence(log: &mut Subject) -> Checked {
+    let mut dry = Trial::begin(log).await?;
+    let last = dry.read_all(None).await?;
+    if dry.maps {
+        return Err(Halt::DoesNotApply("the store maps its files: a failed read ends a process"));
+    }
+    for nth in sample(last) {
+        let mut trial = Trial::begin(log).await?;
+        log.note(&format!("read {nth} of {last} fails with Io"));
+        trial.read_all(Some(nth)).await?;
+    }
+    Ok(())
+}
+
+/// Strikes the operations of a kind one by one, each on a new disk.
+async fn strike_each(
+    log: &mut Subject,
+    on: Operation,
+    failures: &[Failure],
+    lasts: bool,
+) -> Checked {
+    let mut dry = Trial::begin(log).await?;
+    let before = dry.disk.count(on);
+    dry.work(log, None).await?;
+    let last = dry.disk.count(on) - before;
+    drop(dry);
+    for failure in failures {
+        for nth in sample(last) {
+            let mut trial = Trial::begin(log).await?;
+            let since = if lasts { " and every one after it" } else { "" };
+            log.note(&format!("{on:?} {nth} of {last}{since} fails with {failure:?}"));
+            trial.work(log, Some(Fault { on, nth, failure: *failure, lasts })).await?;
+        }
+    }
+    Ok(())
+}
+
+/// A store on a disk of its own.
+struct Trial {
+    disk: Disk,
+    place: Box<dyn Place>,
+    /// What was acknowledged.
+    model: Model,
+    way: Way,
+    survives_power_loss: bool,
+    /// Whether any of the store's files was mapped into memory while it was open.
+    maps: bool,
+}
+
+impl Trial {
+    /// A store that holds something, and is not open.
+    async fn begin(log: &mut Subject) -> Checked<Trial> {
+        log.must_outlive_its_handle()?;
+        log.abandon();
+        log.journal().clear();
+        let disk = Disk::mount().map_err(|error| Halt::Skipped(error.to_string()))?;
+        let survives_power_loss = log.info().durability == Durability::PowerLoss;
+        let (place, model, way) = (log.new_place(), Model::default(), log.way());
+        let mut trial = Trial { disk, place, model, way, survives_power_loss, maps: false };
+        let mut store = match trial.open().await? {
+            Ok(store) => store,
+            Err(error) => return broken(13, format!("a fresh store does not open: {error}")),
+        };
+        let known = identity(1);
+        let saved = store.save_identity(&known).await;
+        promised(13, saved.is_ok(), || format!("the identity is not saved: {saved:?}"))?;
+        trial.model.save_identity(known).expect("the first");
+        for batch in [
+            WriteBatch {
+                hard_state: Some(hard_state(1, 3)),
+                ..WriteBatch::of_entries(entries(1..=6, 1))
+            },
+            WriteBatch::of_purge(id(2, 1)),
+        ] {
+            let said = trial.give(store.as_mut(), &batch).await;
+            promised(13, said.is_ok(), || format!("a sound store fails: {said:?}"))?;
+            trial.model = last_of(&trial.model, &batch);
+        }
+        log.note(&format!("a store with entries up to {} lies on a disk", trial.model.last()));
+        Ok(trial)
+    }
+
+    async fn open(&mut self) -> Checked<Result<Box<dyn Store>, LogError>> {
+        let dir = self.disk.dir().join("store");
+        std::fs::create_dir_all(&dir).expect("a directory can be made on a sound disk");
+        open_in(self.place.as_mut(), &dir).await
+    }
+
+    async fn give(&self, store: &mut dyn Store, batch: &WriteBatch) -> Result<(), LogError> {
+        match self.way {
+            Way::SmallVerbs => by_verbs(store, batch).await,
+            Way::Write => store.write(batch.clone()).await,
+        }
+    }
+
+    /// Opens and writes while a fault waits, and then looks at what has become of the store.
+    async fn work(&mut self, log: &mut Subject, fault: Option<Fault>) -> Checked {
+        if let Some(fault) = fault {
+            self.disk.inject(fault);
+        }
+        let legal = self.write_under_a_fault(log).await?;
+        let struck = self.disk.heal();
+        log.note(&format!("the fault is gone; {struck} operations failed"));
+        if struck > 0 {
+            self.cut_power(log, &legal).await?;
+        }
+        let seen = self.open_healed(log, &legal).await?;
+        if struck > 0 {
+            self.cut_power(log, &[seen]).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives batches until one fails; the states that the store may be in.
+    async fn write_under_a_fault(&mut self, log: &mut Subject) -> Checked<Vec<Model>> {
+        let mut store = match self.open().await? {
+            Ok(store) => store,
+            Err(error) => {
+                log.note(&format!("open: {error}"));
+                check_kind(&error)?;
+                return Ok(vec![self.model.clone()]);
+            }
+        };
+        for batch in batches() {
+            let course = self.model.course(&batch).states;
+            let said = self.give(store.as_mut(), &batch).await;
+            let answer = said.as_ref().map_or_else(LogError::to_string, |()| "Ok".to_owned());
+            log.note(&format!("{}: {answer}", in_words(&batch)));
+            match said {
+                Ok(()) => self.model = course.last().expect("never empty").clone(),
+                Err(error) => {
+                    check_kind(&error)?;
+                    self.check_poisoned(store.as_mut(), log).await?;
+                    let is_unit = self.way == Way::Write && log.info().atomic_batch;
+                    let whole = || vec![self.model.clone(), course[course.len() - 1].clone()];
+                    return Ok(if is_unit { whole() } else { course });
+                }
+            }
+        }
+        let said = store.close().await;
+        log.note(&format!("close: {said:?}"));
+        if let Err(error) = said {
+            check_kind(&error)?;
+        }
+        Ok(vec![self.model.clone()])
+    }
+
+    /// After a failure a handle takes no more, whatever it is asked.
+    async fn check_poisoned(&self, store: &mut dyn Store, log: &mut Subject) -> Checked {
+        let save = hard_state(self.model.hard_state.term.get() + 50, 1);
+        let next = store.bounds().last;
+        let next = entry(next.index.get() + 1, next.term.get() + 50);
+        let said = [
+            ("a save", store.save_hard_state(save).await),
+            ("an append", store.append(std::slice::from_ref(&next)).await),
+            ("a write", store.write(WriteBatch::of_entries(vec![next])).await),
+        ];
+        for (what, said) in said {
+            log.note(&format!("after the failure, {what}: {said:?}"));
+            match said {
+                Ok(()) => broken(15, format!("{what} went well after a failed one"))?,
+                Err(error) => promised(15, error.kind == LogErrorKind::Poisoned, || {
+                    format!("`{error}` to {what} after a failure, where it had to be: poisoned")
+                })?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the store with the cause gone: a legal state, which goes on. What was seen first.
+    async fn open_healed(&mut self, log: &mut Subject, legal: &[Model]) -> Checked<Model> {
+        let mut store = match self.open().await? {
+            Ok(store) => store,
+            Err(error) => {
+                return broken(15, format!("it does not open once the cause is gone: {error}"));
+            }
+        };
+        let seen = legal_state(store.as_mut(), legal).await?;
+        log.note(&format!("open again: entries up to {}", seen.last()));
+        let last = seen.last();
+        let batch = WriteBatch::of_entries(vec![entry(last.index.get() + 1, last.term.get() + 1)]);
+        let said = self.give(store.as_mut(), &batch).await;
+        promised(15, said.is_ok(), || format!("it does not go on: {said:?}"))?;
+        drop(store);
+        let after = last_of(&seen, &batch);
+        match self.open().await? {
+            Ok(mut store) => Sight::of(store.as_mut()).await?.check(&after, After::Reopened)?,
+            Err(error) => broken(15, format!("it does not open a second time: {error}"))?,
+        }
+        Ok(after)
+    }
+
+    /// What the disk would hold if the power went now: at least what was acknowledged.
+    async fn cut_power(&mut self, log: &mut Subject, legal: &[Model]) -> Checked {
+        if !self.survives_power_loss {
+            return Ok(());
+        }
+        let history = self.disk.history();
+        let at = history.changes.len();
+        let names = Names::CarriedBefore(at);
+        let image = history.cut(&Cut { at, fate: Fate::Lost, names, seed: 0 });
+        let dir = TempDir::new().expect("a temporary directory can be made");
+        image.tree.write_into(dir.path()).expect("an image can be written");
+        log.note("the power goes, and all that was not durable is lost");
+        match open_in(self.place.as_mut(), &dir.path().join("store")).await? {
+            Ok(mut store) => legal_state(store.as_mut(), legal).await.map(|_| ()),
+            Err(error) => broken(3, format!("it does not open after the power went: {error}")),
+        }
+    }
+
+    /// Opens and reads everything; how many reads of the disk that takes. With a fault each answer
+    /// is an error or true, and once it is gone all is there.
+    async fn read_all(&mut self, nth: Option<u64>) -> Checked<u64> {
+        let before = self.disk.count(Operation::Read);
+        if let Some(nth) = nth {
+            let (on, failure, lasts) = (Operation::Read, Failure::Io, false);
+            self.disk.inject(Fault { on, nth, failure, lasts });
+        }
+        match self.open().await? {
+            Err(error) => check_kind(&error)?,
+            Ok(mut store) => self.read_each(store.as_mut()).await?,
+        }
+        self.disk.heal();
+        let count = self.disk.count(Operation::Read) - before;
+        match self.open().await? {
+            Ok(mut store) => legal_state(store.as_mut(), std::slice::from_ref(&self.model)).await?,
+            Err(error) => broken(15, format!("it does not open once it can be read: {error}"))?,
+        };
+        Ok(count)
+    }
+
+    async fn read_each(&mut self, store: &mut dyn Store) -> Checked {
+        let dir = self.disk.dir().display().to_string();
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+        self.maps |= maps.contains(&dir);
+        let bounds = store.bounds();
+        promised(13, bounds == self.model.bounds(), || {
+            format!("after a failed read the log shows {bounds:?}")
+        })?;
+        let votes = store.load_hard_state().await;
+        let is_true = votes.as_ref().map_or(true, |it| *it == self.model.hard_state);
+        promised(13, is_true, || format!("after a failed read the vote is told as {votes:?}"))?;
+        let mut reader = store.reader();
+        for wanted in &self.model.entries {
+            let at: LogIndex = wanted.id.index;
+            match reader.read(at..at.next(), u64::MAX).await {
+                Ok(found) => promised(10, found == [wanted.clone()], || {
+                    format!("after a failed read entry {at} reads as {found:?}")
+                })?,
+                Err(error) => check_kind(&error)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn open_in(
+    place: &mut dyn Place,
+    dir: &std::path::Path,
+) -> Checked<Result<Box<dyn Store>, LogError>> {
+    /// A store with threads of its own may need a moment to let go of its place.
+    const TRIES: u32 = 40;
+    for _ in 0..TRIES {
+        match place.open_in(dir).await {
+            None => return Err(Halt::DoesNotApply("the store cannot be opened on another disk")),
+            Some(Err(error)) if error.kind == LogErrorKind::InUse => {
+                std::thread::sleep(std::time::Duration::from_millis(50));
+            }
+            Some(opened) => return Ok(opened),
+        }
+    }
+    broken(17, "a store that was dropped stays in use")
+}
+
+/// Which of these states the store shows.
+async fn legal_state(store: &mut dyn Store, legal: &[Model]) -> Checked<Model> {
+    let sight = Sight::of(store).await?;
+    let newest = legal.last().expect("a store has a state");
+    let seen = legal.iter().rev().find(|state| sight.check(state, After::Reopened).is_ok());
+    match seen {
+        Some(seen) => Ok(seen.clone()),
+        None => sight.check(newest, After::Reopened).map(|()| newest.clone()),
+    }
+}
+
+fn last_of(model: &Model, batch: &WriteBatch) -> Model {
+    model.course(batch).states.pop().expect("never empty")
+}
+
+/// What a store is given while a fault waits: all verbs, and enough bytes to need new space.
+fn batches() -> Vec<WriteBatch> {
+    vec![
+        WriteBatch {
+            hard_state: Some(hard_state(2, 1)),
+            ..WriteBatch::of_entries((7..=10).map(|at| sized(at, 2, 3000)).collect())
+        },
+        WriteBatch { truncate_after: Some(index(8)), ..WriteBatch::of_entries(entries(9..=12, 3)) },
+        WriteBatch::of_purge(id(5, 1)),
+        WriteBatch::of_entries((13..=18).map(|at| sized(at, 3, 9000)).collect()),
+        WriteBatch::of_hard_state(hard_state(4, 2)),
+        WriteBatch::of_purge(id(14, 3)),
+        WriteBatch::of_entries((19..=22).map(|at| sized(at, 4, 7000)).collect()),
+        WriteBatch { reset: Some(id(40, 5)), ..WriteBatch::of_entries(entries(41..=42, 5)) },
+    ]
+}
+
+/// Some of the numbers from 1 to `last`, the first ones among them.
+fn sample(last: u64) -> impl Iterator<Item = u64> {
+    let count = if is_deep() { last } else { setting("KONTIKI_FAULTS").unwrap_or(FAULTS) };
+    let step = last.div_ceil(count.max(1)).max(1);
+    let seed = setting("KONTIKI_SEED").unwrap_or(0);
+    (1..=last).filter(move |nth| step == 1 || (nth / step + seed) % step == nth % step)
+}

@@ -1,0 +1,62 @@
+//! The family `power_loss` proves itself: a correct store in a file passes, and each bug that is
+//! planted in it is found by the check named for it, which names the promise broken.
+
+#![cfg(target_os = "linux")]
+
+#[path = "planted_files/bug.rs"]
+mod bug;
+#[path = "planted_files/store.rs"]
+mod store;
+
+use std::sync::Arc;
+
+use bug::{Bug, KILLERS};
+use harness::conformance::{CHECKS, Check, Factory, Outcome, in_dir, run};
+use store::FileStore;
+
+harness::conformance!(without_a_bug, in_dir(async |dir| FileStore::open(dir, None).await));
+
+#[test]
+fn each_planted_bug_is_found_by_its_check() {
+    let mut missed = Vec::new();
+    for (bug, killer, promise) in KILLERS {
+        let found = run(check(killer), &planted(*bug));
+        match found {
+            Ok(Outcome::Skipped(why)) => return println!("skipped: {why}"),
+            Err(failure) if failure.promise == Some(*promise) => {
+                println!("{bug:?}: P{promise} by {killer}\n{failure}\n");
+            }
+            found => missed.push(format!("{bug:?}: {killer} must name P{promise}: {found:?}")),
+        }
+    }
+    assert!(missed.is_empty(), "not found as they should be:\n{}", missed.join("\n"));
+}
+
+#[test]
+fn a_failure_says_what_the_cut_took() {
+    let failure = match run(check("power_loss::entries_survive"), &planted(Bug::NeverSynced)) {
+        Ok(Outcome::Skipped(_)) => return,
+        other => other.expect_err("the bug is found").to_string(),
+    };
+    for words in [
+        "broken promise P1: A mutating verb that returned `Ok` is durable",
+        "that was acknowledged is gone: found the log after 0@0 up to 0@0",
+        "of KONTIKI_SEED=1947",
+        "open a fresh store: Ok",
+        "append 1@1: Ok",
+        "    on the disk: write",
+        "the power is cut after",
+        "bytes at 0 of log: lost",
+    ] {
+        assert!(failure.contains(words), "`{words}` is missing in:\n{failure}");
+    }
+}
+
+fn planted(bug: Bug) -> Factory {
+    Arc::new(move || Box::new(in_dir(async move |dir| FileStore::open(dir, Some(bug)).await)))
+}
+
+fn check(name: &str) -> &'static Check {
+    let found = CHECKS.iter().find(|check| format!("{}::{}", check.family, check.name) == name);
+    found.unwrap_or_else(|| panic!("there is no check {name}"))
+}

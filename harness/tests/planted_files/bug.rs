@@ -1,0 +1,49 @@
+//! The bugs that are planted in a store of files, each with the check that has to find it and the
+//! promise that the check has to name.
+
+/// What a planted store of files does wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    NeverSynced,
+    SyncedBeforeTheWrite,
+    SyncedEverySecondTime,
+    VoteNotSynced,
+    EntriesNotSynced,
+    TruncationNotSynced,
+    PurgeNotSynced,
+    ResetNotSynced,
+    IdentityNotSynced,
+    OpensWithoutSync,
+    TornTailIsTaken,
+    BatchInTwoSyncs,
+    EntriesBeforeTheVote,
+    DirectoryNotSyncedAfterRotation,
+    RotatedBeforeItsBytes,
+    RemovedBeforeItIsReplaced,
+    RotationForgetsTheVote,
+    CloseIsTheOnlySync,
+}
+
+use Bug::*;
+
+/// A bug, the check that finds it, and the promise broken.
+pub const KILLERS: &[(Bug, &str, usize)] = &[
+    (NeverSynced, "power_loss::entries_survive", 1),
+    (SyncedBeforeTheWrite, "power_loss::entries_survive", 1),
+    (SyncedEverySecondTime, "power_loss::entries_survive", 1),
+    (VoteNotSynced, "power_loss::votes_survive", 8),
+    (EntriesNotSynced, "power_loss::entries_survive", 1),
+    (TruncationNotSynced, "power_loss::what_is_rewritten_survives", 7),
+    (PurgeNotSynced, "power_loss::a_purge_survives", 7),
+    (ResetNotSynced, "power_loss::a_reset_survives", 7),
+    (IdentityNotSynced, "power_loss::the_identity_survives", 1),
+    (OpensWithoutSync, "power_loss::entries_survive", 2),
+    (TornTailIsTaken, "power_loss::a_torn_write_is_no_entry", 10),
+    (BatchInTwoSyncs, "power_loss::a_batch_survives", 4),
+    (EntriesBeforeTheVote, "power_loss::a_batch_survives", 4),
+    (DirectoryNotSyncedAfterRotation, "power_loss::a_long_life_survives", 1),
+    (RotatedBeforeItsBytes, "power_loss::a_long_life_survives", 1),
+    (RemovedBeforeItIsReplaced, "power_loss::a_long_life_survives", 1),
+    (RotationForgetsTheVote, "power_loss::a_long_life_survives", 8),
+    (CloseIsTheOnlySync, "power_loss::a_closed_store_survives", 1),
+];

@@ -1,0 +1,330 @@
+//! A small store in one file, correct unless a bug is planted in it.
+//!
+//! `log` is a list of records: a length, a checksum, a batch. A record is written and synced before
+//! its verb returns. When the file is large, a new one is written that holds the state in two
+//! records; it is synced, renamed over the old one, and the directory is synced. Opening takes the
+//! records up to the first that is not whole, and writes and syncs them again.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use log_memory::MemoryLog;
+use raft_core::storage::record::{decode_identity, encode_identity};
+use raft_core::storage::{Detects, Durability, LogBounds, LogError, LogErrorKind, LogOp};
+use raft_core::storage::{
+    LogReader, LogStore, Recovered, StableStore, Store, StoreInfo, WriteBatch,
+};
+use raft_core::types::{Entry, EntryId, EntryKind, HardState, Identity, LogIndex, NodeId, Term};
+use serde::{Deserialize, Serialize};
+
+use crate::bug::Bug;
+
+/// How large the file may become before it is written anew.
+const ROTATE_BYTES: u64 = 24 << 10;
+
+type Pair = (u64, u64);
+
+/// What one record holds.
+#[derive(Default, Serialize, Deserialize)]
+struct Record {
+    identity: Option<Vec<u8>>,
+    hard_state: Option<Pair>,
+    reset: Option<Pair>,
+    truncate_after: Option<u64>,
+    append: Vec<(Pair, bool, Vec<u8>)>,
+    purge_upto: Option<Pair>,
+}
+
+/// One handle.
+pub struct FileStore {
+    memory: MemoryLog,
+    identity: Option<Identity>,
+    dir: PathBuf,
+    file: File,
+    _lock: File,
+    end: u64,
+    writes: u64,
+    bug: Option<Bug>,
+}
+
+fn failed(op: LogOp) -> impl Fn(io::Error) -> LogError {
+    move |error| LogError::io(op, error)
+}
+
+fn pair(id: EntryId) -> Pair {
+    (id.term.get(), id.index.get())
+}
+
+fn id((term, index): Pair) -> EntryId {
+    EntryId::new(Term::new(term), LogIndex::new(index))
+}
+
+/// Fowler, Noll and Vo's hash, which is enough for torn bytes.
+fn checksum(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+impl Record {
+    fn of(batch: &WriteBatch) -> Record {
+        let entry = |entry: &Entry| {
+            (pair(entry.id), entry.kind == EntryKind::Membership, entry.payload.to_vec())
+        };
+        Record {
+            identity: None,
+            hard_state: batch.hard_state.map(|it| (it.term.get(), it.vote.map_or(0, NodeId::get))),
+            reset: batch.reset.map(pair),
+            truncate_after: batch.truncate_after.map(LogIndex::get),
+            append: batch.append.iter().map(entry).collect(),
+            purge_upto: batch.purge_upto.map(pair),
+        }
+    }
+
+    fn batch(self) -> WriteBatch {
+        let entry = |(at, is_membership, payload): (Pair, bool, Vec<u8>)| {
+            let kind = if is_membership { EntryKind::Membership } else { EntryKind::Command };
+            Entry::new(id(at), kind, Bytes::from(payload))
+        };
+        let hard_state =
+            |(term, vote)| HardState { term: Term::new(term), vote: NodeId::new(vote) };
+        WriteBatch {
+            hard_state: self.hard_state.map(hard_state),
+            reset: self.reset.map(id),
+            truncate_after: self.truncate_after.map(LogIndex::new),
+            append: self.append.into_iter().map(entry).collect(),
+            purge_upto: self.purge_upto.map(id),
+            commit_hint: None,
+        }
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let body = postcard::to_extend(self, Vec::new()).expect("plain data always encodes");
+        let mut bytes = (body.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(checksum(&body).to_le_bytes());
+        bytes.extend(body);
+        bytes
+    }
+
+    /// The record at the beginning of these bytes, and its length.
+    fn parse(bytes: &[u8], bug: Option<Bug>) -> Option<(Record, usize)> {
+        let number = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+        let (length, sum) = (number(0)? as usize, number(8)?);
+        let body = bytes.get(16..16_usize.checked_add(length)?)?;
+        if length == 0 || (checksum(body) != sum && bug != Some(Bug::TornTailIsTaken)) {
+            return None;
+        }
+        let record = postcard::from_bytes(body).ok()?;
+        Some((record, 16 + length))
+    }
+}
+
+impl FileStore {
+    pub async fn open(dir: &Path, bug: Option<Bug>) -> Result<FileStore, LogError> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let lock = options.open(dir.join("lock")).map_err(failed(LogOp::Open))?;
+        lock.try_lock().map_err(|_| LogError::new(LogOp::Open, LogErrorKind::InUse))?;
+        let file = options.open(dir.join("log")).map_err(failed(LogOp::Open))?;
+        let (memory, dir) = (MemoryLog::new(), dir.to_owned());
+        let (identity, end, writes) = (None, 0, 0);
+        let mut store = FileStore { memory, identity, dir, file, _lock: lock, end, writes, bug };
+        store.replay().await?;
+        Ok(store)
+    }
+
+    async fn replay(&mut self) -> Result<(), LogError> {
+        let bytes = fs::read(self.dir.join("log")).map_err(failed(LogOp::Open))?;
+        let mut at = 0;
+        while let Some((mut record, length)) = Record::parse(&bytes[at..], self.bug) {
+            at += length;
+            if let Some(identity) = record.identity.take() {
+                self.identity = decode_identity(&identity).ok();
+            }
+            self.memory.write(record.batch()).await?;
+        }
+        self.end = at as u64;
+        self.prove(&bytes[..at]).map_err(failed(LogOp::Open))
+    }
+
+    /// What was found may have been left by a process that was killed.
+    fn prove(&self, found: &[u8]) -> io::Result<()> {
+        if self.has(Bug::OpensWithoutSync) || self.never_syncs() {
+            return self.file.set_len(self.end);
+        }
+        self.file.set_len(self.end)?;
+        self.file.write_all_at(found, 0)?;
+        self.file.sync_all()?;
+        File::open(&self.dir)?.sync_all()
+    }
+
+    fn has(&self, bug: Bug) -> bool {
+        self.bug == Some(bug)
+    }
+
+    fn never_syncs(&self) -> bool {
+        self.has(Bug::NeverSynced) || self.has(Bug::CloseIsTheOnlySync)
+    }
+
+    fn is_synced(&self, record: &Record) -> bool {
+        let none = record.append.is_empty();
+        match self.bug {
+            Some(Bug::NeverSynced | Bug::CloseIsTheOnlySync | Bug::SyncedBeforeTheWrite) => false,
+            Some(Bug::SyncedEverySecondTime) => self.writes.is_multiple_of(2),
+            Some(Bug::VoteNotSynced) => record.hard_state.is_none() || !none,
+            Some(Bug::EntriesNotSynced) => none,
+            Some(Bug::TruncationNotSynced) => record.truncate_after.is_none() || !none,
+            Some(Bug::PurgeNotSynced) => record.purge_upto.is_none() || !none,
+            Some(Bug::ResetNotSynced) => record.reset.is_none(),
+            Some(Bug::IdentityNotSynced) => record.identity.is_none(),
+            _ => true,
+        }
+    }
+
+    async fn keep(&mut self, record: Record) -> io::Result<()> {
+        let bytes = record.bytes();
+        if self.has(Bug::SyncedBeforeTheWrite) {
+            self.file.sync_data()?;
+        }
+        self.file.write_all_at(&bytes, self.end)?;
+        self.end += bytes.len() as u64;
+        self.writes += 1;
+        if self.is_synced(&record) {
+            self.file.sync_data()?;
+        }
+        if self.end > ROTATE_BYTES { self.rotate().await } else { Ok(()) }
+    }
+
+    async fn rotate(&mut self) -> io::Result<()> {
+        let state = self.memory.load_hard_state().await.map_err(io::Error::other)?;
+        let LogBounds { boundary, last } = self.memory.bounds();
+        let range = boundary.index.next()..last.index.next();
+        let entries = self.memory.reader().read(range, u64::MAX).await.map_err(io::Error::other)?;
+        let kept = (!self.has(Bug::RotationForgetsTheVote)).then_some(state);
+        let reset = Some(boundary);
+        let whole = WriteBatch { hard_state: kept, reset, ..WriteBatch::of_entries(entries) };
+        let identity = self.identity.map(|identity| encode_identity(&identity));
+        let mut bytes = Record { identity, ..Record::default() }.bytes();
+        bytes.extend(Record::of(&whole).bytes());
+        let (new, old) = (self.dir.join("log.new"), self.dir.join("log"));
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(true).open(&new)?;
+        file.write_all_at(&bytes, 0)?;
+        if !self.has(Bug::RotatedBeforeItsBytes) && !self.never_syncs() {
+            file.sync_all()?;
+        }
+        if self.has(Bug::RemovedBeforeItIsReplaced) {
+            fs::remove_file(&old)?;
+            File::open(&self.dir)?.sync_all()?;
+        }
+        fs::rename(&new, &old)?;
+        if !self.has(Bug::DirectoryNotSyncedAfterRotation) && !self.never_syncs() {
+            File::open(&self.dir)?.sync_all()?;
+        }
+        (self.file, self.end) = (file, bytes.len() as u64);
+        Ok(())
+    }
+
+    /// The batch as the records that it is kept in.
+    fn records(&self, batch: &WriteBatch) -> Vec<Record> {
+        let whole = Record::of(batch);
+        let (vote, rest) = (whole.hard_state, Record { hard_state: None, ..Record::of(batch) });
+        let vote = Record { hard_state: vote, ..Record::default() };
+        match self.bug {
+            Some(Bug::BatchInTwoSyncs) => vec![vote, rest],
+            Some(Bug::EntriesBeforeTheVote) => vec![rest, vote],
+            _ => vec![whole],
+        }
+    }
+}
+
+#[async_trait]
+impl LogStore for FileStore {
+    fn bounds(&self) -> LogBounds {
+        self.memory.bounds()
+    }
+
+    async fn append(&mut self, entries: &[Entry]) -> Result<(), LogError> {
+        self.write(WriteBatch::of_entries(entries.to_vec())).await
+    }
+
+    async fn truncate_after(&mut self, index: LogIndex) -> Result<(), LogError> {
+        self.write(WriteBatch { truncate_after: Some(index), ..WriteBatch::default() }).await
+    }
+
+    async fn purge_upto(&mut self, upto: EntryId) -> Result<(), LogError> {
+        self.write(WriteBatch { purge_upto: Some(upto), ..WriteBatch::default() }).await
+    }
+
+    async fn reset(&mut self, boundary: EntryId) -> Result<(), LogError> {
+        self.write(WriteBatch { reset: Some(boundary), ..WriteBatch::default() }).await
+    }
+
+    fn reader(&self) -> Box<dyn LogReader> {
+        self.memory.reader()
+    }
+}
+
+#[async_trait]
+impl StableStore for FileStore {
+    async fn load_identity(&mut self) -> Result<Option<Identity>, LogError> {
+        Ok(self.identity)
+    }
+
+    async fn save_identity(&mut self, identity: &Identity) -> Result<(), LogError> {
+        if raft_core::storage::check_identity(self.identity, identity)? {
+            self.identity = Some(*identity);
+            let record = Record { identity: Some(encode_identity(identity)), ..Record::default() };
+            self.keep(record).await.map_err(failed(LogOp::Identity))?;
+        }
+        Ok(())
+    }
+
+    async fn load_hard_state(&mut self) -> Result<HardState, LogError> {
+        self.memory.load_hard_state().await
+    }
+
+    async fn save_hard_state(&mut self, hard_state: HardState) -> Result<(), LogError> {
+        self.write(WriteBatch { hard_state: Some(hard_state), ..WriteBatch::default() }).await
+    }
+}
+
+#[async_trait]
+impl Store for FileStore {
+    fn info(&self) -> StoreInfo {
+        StoreInfo {
+            backend: "planted files".into(),
+            durability: Durability::PowerLoss,
+            atomic_batch: true,
+            may_block: true,
+            detects: Detects::Nothing,
+            sync_verb: "fdatasync".into(),
+            format_version: 1,
+        }
+    }
+
+    async fn write(&mut self, batch: WriteBatch) -> Result<(), LogError> {
+        let records = self.records(&batch);
+        self.memory.write(batch).await?;
+        for record in records {
+            self.keep(record).await.map_err(failed(LogOp::Write))?;
+        }
+        Ok(())
+    }
+
+    async fn recover(&mut self) -> Result<Recovered, LogError> {
+        let recovered = self.memory.recover().await?;
+        Ok(Recovered { commit_hint: LogIndex::new(0), ..recovered })
+    }
+
+    async fn close(&mut self) -> Result<(), LogError> {
+        match self.has(Bug::NeverSynced) {
+            true => Ok(()),
+            false => self.file.sync_all().map_err(failed(LogOp::Close)),
+        }
+    }
+}
