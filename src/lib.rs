@@ -1,4 +1,4 @@
-//! A Raft engine whose log you choose: memory, flat file, SQLite, or a store of your own.
+//! A Raft engine whose log you choose: memory, flat file, SQLite, RocksDB, or a store of your own.
 //!
 //! A replicated counter, whole:
 //!
@@ -36,9 +36,7 @@
 //! | you bring | or take |
 //! |---|---|
 //! | an [`Application`] (types) or a [`StateMachine`] (bytes) | |
-//! | a [`Store`](storage::Store) | [`LogConfig`]: `memory`, `file` and `sqlite`, each behind a
-//! feature of that name
-//! |
+//! | a [`Store`](storage::Store) | [`LogConfig`]; each of its logs is a feature |
 //! | a [`Transport`] | [`TcpTransport`], [`InProcessNetwork`] |
 //!
 //! One member runs on the runtime it is started on. A single group is fastest on a current-thread

@@ -8,10 +8,7 @@ use raft_core::storage::{LogError, Store};
 use thiserror::Error;
 
 /// The backends of this version; the feature of the same name compiles each in.
-const KNOWN: [&str; 3] = ["memory", "file", "sqlite"];
-
-/// The backends of a later version.
-const PLANNED: [&str; 1] = ["rocksdb"];
+const KNOWN: [&str; 4] = ["memory", "file", "sqlite", "rocksdb"];
 
 /// A log to open.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +28,12 @@ pub enum LogConfig {
     /// In an SQLite database in this directory, which is made if it is missing.
     #[cfg(feature = "sqlite")]
     Sqlite {
+        /// The directory of the database.
+        dir: std::path::PathBuf,
+    },
+    /// In a RocksDB database in this directory, which is made if it is missing.
+    #[cfg(feature = "rocksdb")]
+    RocksDb {
         /// The directory of the database.
         dir: std::path::PathBuf,
     },
@@ -56,17 +59,6 @@ pub enum OpenError {
     )]
     NotCompiledIn {
         /// The name, which is that of the feature too.
-        name: String,
-        /// The backends of this build.
-        compiled: Vec<&'static str>,
-    },
-    /// The backend is planned, and this version does not have it.
-    #[error(
-        "the log backend '{name}' is planned, and not in this version; this build has: {}",
-        .compiled.join(", ")
-    )]
-    Planned {
-        /// The name.
         name: String,
         /// The backends of this build.
         compiled: Vec<&'static str>,
@@ -106,7 +98,8 @@ impl LogConfig {
         let memory = cfg!(feature = "memory").then_some("memory");
         let file = cfg!(feature = "file").then_some("file");
         let sqlite = cfg!(feature = "sqlite").then_some("sqlite");
-        memory.into_iter().chain(file).chain(sqlite).collect()
+        let rocksdb = cfg!(feature = "rocksdb").then_some("rocksdb");
+        memory.into_iter().chain(file).chain(sqlite).chain(rocksdb).collect()
     }
 
     /// The log that a backend's name means, with its files, if it has any, in `dir`.
@@ -118,6 +111,8 @@ impl LogConfig {
             "file" => Ok(LogConfig::File { dir: dir.as_ref().to_owned(), io: log_file::Io::Auto }),
             #[cfg(feature = "sqlite")]
             "sqlite" => Ok(LogConfig::Sqlite { dir: dir.as_ref().to_owned() }),
+            #[cfg(feature = "rocksdb")]
+            "rocksdb" => Ok(LogConfig::RocksDb { dir: dir.as_ref().to_owned() }),
             _ => Err(unavailable(name, dir.as_ref())),
         }
     }
@@ -154,6 +149,8 @@ impl LogConfig {
             LogConfig::File { .. } => true,
             #[cfg(feature = "sqlite")]
             LogConfig::Sqlite { .. } => true,
+            #[cfg(feature = "rocksdb")]
+            LogConfig::RocksDb { .. } => true,
         }
     }
 
@@ -172,6 +169,11 @@ impl LogConfig {
                 let config = log_sqlite::SqliteLogConfig::new(dir);
                 Ok(Box::new(log_sqlite::SqliteLog::open(config)?))
             }
+            #[cfg(feature = "rocksdb")]
+            LogConfig::RocksDb { ref dir } => {
+                let config = log_rocksdb::RocksLogConfig::new(dir);
+                Ok(Box::new(log_rocksdb::RocksLog::open(config)?))
+            }
         }
     }
 }
@@ -181,7 +183,6 @@ fn unavailable(name: &str, _dir: &Path) -> OpenError {
     let (compiled, owned) = (LogConfig::compiled(), name.to_owned());
     match name {
         _ if KNOWN.contains(&name) => OpenError::NotCompiledIn { name: owned, compiled },
-        _ if PLANNED.contains(&name) => OpenError::Planned { name: owned, compiled },
         _ => OpenError::Unknown { name: owned, compiled },
     }
 }

@@ -19,8 +19,11 @@ use kontiki::types::{HardState, LogIndex, Term};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-/// The entries of a log that is read, cut or opened.
+/// The entries of a log that is read, cut or opened, unless [`ENTRIES_VARIABLE`] says else.
 const ENTRIES: u64 = 20_000;
+
+/// For a look at long logs: `KONTIKI_BENCH_ENTRIES=1000000 cargo bench ... -- reopen`.
+const ENTRIES_VARIABLE: &str = "KONTIKI_BENCH_ENTRIES";
 
 /// The payload of those.
 const SIZE: usize = 256;
@@ -107,13 +110,14 @@ fn reads(group: &mut Group, backend: &str) {
         let entries = runtime.block_on(reader.read(range, u64::MAX)).expect("readable");
         assert_eq!(entries.len() as u64, READ);
     };
+    let last = entries();
     group.throughput(Throughput::Elements(READ));
-    group.bench_function("read the tail", |bencher| bencher.iter(|| read(ENTRIES + 1 - READ)));
+    group.bench_function("read the tail", |bencher| bencher.iter(|| read(last + 1 - READ)));
     let mut first = 1;
     group.bench_function("read far from the tail", |bencher| {
         bencher.iter(|| {
             // Strides that have no common divisor with the length come everywhere.
-            first = 1 + (first + 7919) % (ENTRIES / 2);
+            first = 1 + (first + 7919) % (last / 2);
             read(first);
         });
     });
@@ -147,7 +151,7 @@ fn purge(group: &mut Group, backend: &str) {
 }
 
 fn reopen(group: &mut Group, backend: &str) {
-    group.throughput(Throughput::Elements(ENTRIES));
+    group.throughput(Throughput::Elements(entries()));
     for (name, in_order) in [("reopen after a clean stop", true), ("reopen after a crash", false)] {
         let (dir, runtime) = (place(), runtime());
         let mut store = filled(backend, dir.path(), &runtime);
@@ -163,7 +167,7 @@ fn reopen(group: &mut Group, backend: &str) {
                     let mut store = open(backend, dir.path().join(backend)).expect("it opens");
                     runtime.block_on(store.recover()).expect("it recovers");
                     took += start.elapsed();
-                    assert_eq!(store.bounds().last.index.get(), ENTRIES);
+                    assert_eq!(store.bounds().last.index.get(), entries());
                     // Without this the store finds its proof missing, as after a crash.
                     if in_order {
                         runtime.block_on(store.close()).expect("closed");
@@ -175,6 +179,13 @@ fn reopen(group: &mut Group, backend: &str) {
     }
 }
 
+/// How many entries the logs have; a multiple of the writes that make them.
+fn entries() -> u64 {
+    let asked = std::env::var(ENTRIES_VARIABLE).ok();
+    let asked = asked.map(|text| text.parse().expect("KONTIKI_BENCH_ENTRIES is a number"));
+    asked.unwrap_or(ENTRIES).max(ENTRIES / 20).next_multiple_of(20)
+}
+
 fn filled(backend: &str, dir: &Path, runtime: &Runtime) -> Box<dyn Store> {
     let mut writer = StoreWriter::create(backend, dir, SIZE).expect("a log");
     runtime.block_on(fill(&mut writer));
@@ -183,7 +194,7 @@ fn filled(backend: &str, dir: &Path, runtime: &Runtime) -> Box<dyn Store> {
 
 async fn fill(writer: &mut StoreWriter) {
     for _ in 0..20 {
-        writer.prepare(ENTRIES / 20);
+        writer.prepare(entries() / 20);
         writer.write().await.expect("the disk works");
     }
 }

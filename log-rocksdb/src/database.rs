@@ -151,9 +151,15 @@ fn settings(memtable_bytes: usize) -> Options {
     options.set_manifest_preallocation_size(MANIFEST_GROWTH_BYTES);
     options.set_stats_dump_period_sec(0);
     options.set_stats_persist_period_sec(0);
-    let tell = |_: LogLevel, text: &str| tracing::warn!("RocksDB: {}", text.trim_end());
     options.set_info_logger(InfoLogger::new_callback_logger(LogLevel::Warn, tell));
     options
+}
+
+/// What RocksDB says of itself at a start comes whatever the level is.
+fn tell(level: LogLevel, text: &str) {
+    if !matches!(level, LogLevel::Header) {
+        tracing::warn!("RocksDB: {}", text.trim_end());
+    }
 }
 
 fn family(memtable_bytes: usize) -> Options {

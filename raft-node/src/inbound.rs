@@ -15,7 +15,8 @@ pub trait Inbound: Send + Sync {
     fn greet(&self, peer: Identity) -> Result<(), Stranger>;
 
     /// Takes in what a peer sent; `from` is the id from the handshake. Never blocks: what finds no
-    /// room is dropped and counted.
+    /// room is dropped and counted. The member may take a turn before this returns, so a transport
+    /// holds no lock here that its own `send` needs.
     fn deliver(&self, from: NodeId, envelope: Envelope);
 
     /// Takes in, in order, all that one read brought, and leaves `envelopes` empty. A member that

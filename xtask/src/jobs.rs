@@ -1,6 +1,10 @@
 //! The table of jobs, in the order in which they run: the quick ones that fail most often first.
 //!
 //! To add a job, add a line. `Depth::Deep` marks one that only `--deep` runs.
+//!
+//! RocksDB's C++ is compiled once, in the release profile, for the jobs that link it. They all
+//! select the same packages, since cargo counts the features of what a package shares
+//! with others into its identity. Jobs that only check take [`NO_CPP`], and compile none.
 
 /// One thing that is checked.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +34,7 @@ pub enum Work {
     /// Runs cargo with these words; the pairs are added to its environment, where `{programs}` is
     /// the folder of the programs that earlier jobs have built.
     Cargo(&'static str, &'static [(&'static str, &'static str)]),
-    /// Checks a package with one of its features and no other; with none where that is empty.
+    /// Checks a package with these of its features and no other; with none where that is empty.
     Alone(&'static str, &'static str),
 }
 
@@ -44,31 +48,54 @@ macro_rules! simulator {
     };
 }
 
+/// The packages that link RocksDB, as cargo is asked for their tests.
+macro_rules! rocksdb {
+    () => {
+        "test --release --package log-rocksdb --package kontiki-cli \
+         --features kontiki-cli/rocksdb,kontiki-cli/sqlite "
+    };
+}
+
+/// Rounds of kills on a backend, in one build for all of them.
+macro_rules! kills {
+    () => {
+        concat!(rocksdb!(), "--test kill_rounds -- --nocapture")
+    };
+}
+
+/// RocksDB's build script takes this folder for one with a library that it need not compile. What
+/// is only checked links nothing, and so never misses it.
+const NO_CPP: (&str, &str) = ("ROCKSDB_LIB_DIR", "{programs}");
+
 const JOBS: &[Job] = &[
     job("system packages", Always, Packages),
     job("format", Always, Cargo("fmt --all --check", &[])),
     job("tidy", Always, Cargo("test --package harness --test tidy", &[])),
-    job("clippy", Always, Cargo("clippy --workspace --all-targets -- --deny warnings", &[])),
+    job("clippy", Always, Cargo("clippy --workspace --all-targets -- --deny warnings", &[NO_CPP])),
     job("kontiki, no feature", Always, Alone("kontiki", "")),
     job("kontiki, memory alone", Always, Alone("kontiki", "memory")),
     job("kontiki, file alone", Always, Alone("kontiki", "file")),
     job("kontiki, sqlite alone", Always, Alone("kontiki", "sqlite")),
+    job("kontiki, rocksdb alone", Always, Alone("kontiki", "rocksdb")),
+    job("kontiki, all together", Always, Alone("kontiki", "memory,file,sqlite,rocksdb")),
     job("cli, memory alone", Always, Alone("kontiki-cli", "memory")),
     job("cli, file alone", Always, Alone("kontiki-cli", "file")),
     job("cli, sqlite alone", Always, Alone("kontiki-cli", "sqlite")),
-    job("tests", Always, Cargo("test --workspace --all-targets", &[])),
+    job("cli, rocksdb alone", Always, Alone("kontiki-cli", "rocksdb")),
+    job("cli, all together", Always, Alone("kontiki-cli", "memory,file,sqlite,rocksdb")),
+    job("tests", Always, Cargo("test --workspace --exclude log-rocksdb --all-targets", &[])),
+    job("doc tests", Always, Cargo("test --workspace --exclude log-rocksdb --doc", &[])),
     job(
         "tool, with sqlite",
         Always,
         Cargo("test --package kontiki-cli --features sqlite --test log --test cluster", &[]),
     ),
-    job("doc tests", Always, Cargo("test --workspace --doc", &[])),
     job(
         "documentation",
         Always,
-        Cargo("doc --no-deps --workspace", &[("RUSTDOCFLAGS", "--deny warnings")]),
+        Cargo("doc --no-deps --workspace", &[("RUSTDOCFLAGS", "--deny warnings"), NO_CPP]),
     ),
-    job("examples", Always, Cargo("build --workspace --examples", &[])),
+    job("examples", Always, Cargo("build --workspace --exclude log-rocksdb --examples", &[])),
     job("planted bugs, traces", Always, Cargo("test --package raft-core --features mutants", &[])),
     job(
         "etcd's answers, a cluster's",
@@ -86,11 +113,37 @@ const JOBS: &[Job] = &[
         Cargo(concat!(simulator!(), "--mutants --inputs 20000000"), &[]),
     ),
     job(
-        "100 kills",
+        "RocksDB",
         Always,
+        Cargo(concat!(rocksdb!(), "--lib --test conformance --test rocks"), &[]),
+    ),
+    job("100 kills", Always, Cargo(kills!(), &[("KONTIKI_ROUNDS", "100")])),
+    job(
+        "30 kills, sqlite",
+        Always,
+        Cargo(kills!(), &[("KONTIKI_ROUNDS", "30"), ("KONTIKI_BACKEND", "sqlite")]),
+    ),
+    job(
+        "30 kills, rocksdb",
+        Always,
+        Cargo(kills!(), &[("KONTIKI_ROUNDS", "30"), ("KONTIKI_BACKEND", "rocksdb")]),
+    ),
+    job(
+        "100 kills, sqlite",
+        Deep,
+        Cargo(kills!(), &[("KONTIKI_ROUNDS", "100"), ("KONTIKI_BACKEND", "sqlite")]),
+    ),
+    job(
+        "100 kills, rocksdb",
+        Deep,
+        Cargo(kills!(), &[("KONTIKI_ROUNDS", "100"), ("KONTIKI_BACKEND", "rocksdb")]),
+    ),
+    job(
+        "RocksDB, deep",
+        Deep,
         Cargo(
-            "test --release --package kontiki-cli --test kill_rounds -- --nocapture",
-            &[("KONTIKI_ROUNDS", "100")],
+            concat!(rocksdb!(), "--lib --test conformance --test rocks"),
+            &[("KONTIKI_DEEP", "1")],
         ),
     ),
     job(
@@ -98,7 +151,9 @@ const JOBS: &[Job] = &[
         Deep,
         Cargo(concat!(simulator!(), "--inputs 100000000 --first 1000 --store mixed --marks"), &[]),
     ),
-    job("tests, optimized", Deep, Cargo("test --workspace --release", &[])),
+    job("benches, once", Deep, Cargo("bench --package benches -- --test", &[])),
+    job("peers", Deep, Cargo("test --package benches --features peers", &[])),
+    job("tests, optimized", Deep, Cargo("test --workspace --exclude log-rocksdb --release", &[])),
 ];
 
 const fn job(name: &'static str, depth: Depth, work: Work) -> Job {
@@ -121,7 +176,7 @@ impl Job {
     /// The command as one would type it.
     pub fn command(&self) -> String {
         let Some((words, environment)) = self.cargo() else {
-            return "(looks for rustfmt, clippy, etcd and etcdctl)".to_owned();
+            return "(looks for rustfmt, clippy, etcd, etcdctl, c++ and libclang)".to_owned();
         };
         let set = environment.iter().map(|(name, value)| format!("{name}='{value}' "));
         format!("{}cargo {words}", set.collect::<String>())
@@ -132,7 +187,7 @@ impl Job {
         match self.work {
             Packages => None,
             Cargo(words, environment) => Some((words.to_owned(), environment)),
-            Alone(package, feature) => Some((alone(package, feature), &[])),
+            Alone(package, feature) => Some((alone(package, feature), &[NO_CPP])),
         }
     }
 }

@@ -1,9 +1,11 @@
-//! What the other jobs call and a fresh machine may lack: the toolchain's own rustfmt and clippy,
-//! and a real etcd with its client, from Debian's packages, that tests compare with.
+//! What the other jobs call and a fresh machine may lack: the toolchain's own rustfmt and clippy;
+//! from Debian's packages a real etcd with its client, that tests compare with, and what RocksDB is
+//! built with, a C++ compiler and libclang.
 //!
 //! Parts of the toolchain are added through rustup; without them nothing can be checked. Packages
-//! are installed as root on a Debian machine. Anywhere else they are named in one line, and the
-//! tests that need them say that they skipped; under `KONTIKI_REQUIRE=all` that is a failure.
+//! are installed as root on a Debian machine. Anywhere else they are named in one line. The tests
+//! that need etcd say that they skipped; under `KONTIKI_REQUIRE=all` that is a failure. What needs
+//! a compiler fails and says so.
 
 use std::env;
 use std::path::Path;
@@ -14,7 +16,12 @@ use crate::command::{cargo, command};
 const COMPONENTS: [(&str, &str); 2] = [("fmt", "rustfmt"), ("clippy", "clippy")];
 
 /// A program, and the package that brings it.
-const PROGRAMS: [(&str, &str); 2] = [("etcd", "etcd-server"), ("etcdctl", "etcd-client")];
+const PROGRAMS: [(&str, &str); 3] =
+    [("etcd", "etcd-server"), ("etcdctl", "etcd-client"), ("c++", "g++")];
+/// The library that reads RocksDB's headers, and the package that brings it.
+const LIBCLANG: (&str, &str) = ("libclang", "libclang-dev");
+/// Where that library may lie; below these, one folder deeper, and in its `lib`.
+const LIBRARY_FOLDERS: [&str; 4] = ["/usr/lib", "/usr/lib64", "/usr/local/lib", "/lib"];
 
 /// Looks, and installs where it can. An error names what failed.
 pub fn provide() -> Result<String, String> {
@@ -54,7 +61,29 @@ fn provide_packages() -> Result<String, String> {
 
 fn missing() -> Vec<&'static str> {
     let absent = PROGRAMS.iter().filter(|(program, _)| !is_on_path(program));
-    absent.map(|(_, package)| *package).collect()
+    let library = (!has_libclang()).then_some(LIBCLANG.1);
+    absent.map(|(_, package)| *package).chain(library).collect()
+}
+
+/// As RocksDB's build looks for it: where the environment says, or where libraries lie.
+fn has_libclang() -> bool {
+    let below = LIBRARY_FOLDERS.iter().flat_map(|folder| {
+        let inner = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let inner: Vec<_> = inner.map(|entry| entry.path()).collect();
+        let deeper: Vec<_> = inner.iter().map(|path| path.join("lib")).collect();
+        [vec![folder.into()], inner, deeper].concat()
+    });
+    env::var_os("LIBCLANG_PATH").is_some()
+        || below.into_iter().any(|folder| holds_libclang(&folder))
+}
+
+fn holds_libclang(folder: &Path) -> bool {
+    let is_it = |name: &str| {
+        let rest = name.strip_prefix(LIBCLANG.0);
+        rest.is_some_and(|rest| rest.starts_with(['.', '-']) && rest.contains(".so"))
+    };
+    let mut entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.any(|entry| entry.file_name().to_str().is_some_and(is_it))
 }
 
 fn is_on_path(program: &str) -> bool {
@@ -99,6 +128,20 @@ mod tests {
         assert!(is_root("Name:\tx\nUid:\t1000\t0\t0\t0\n"));
         assert!(!is_root("Name:\tx\nUid:\t0\t1000\t0\t0\n"));
         assert!(!is_root(""));
+    }
+
+    #[test]
+    fn a_folder_with_the_library_is_told_from_others() {
+        let folder = env::temp_dir().join(format!("kontiki-libclang-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("creates");
+        for other in ["libclang", "libclangBasic.so", "clang.so"] {
+            std::fs::write(folder.join(other), "").expect("writes");
+        }
+        assert!(!holds_libclang(&folder));
+        std::fs::write(folder.join("libclang-14.so.1"), "").expect("writes");
+        assert!(holds_libclang(&folder));
+        std::fs::remove_dir_all(&folder).expect("removes");
+        assert!(!holds_libclang(&folder));
     }
 
     #[test]

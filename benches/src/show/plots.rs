@@ -3,12 +3,18 @@
 use plotters::backend::SVGBackend;
 use plotters::prelude::*;
 
-use super::table::name;
+use super::table::{count, name};
 use crate::BenchError;
 use crate::Row;
 
 /// The size of a plot, in pixels.
 const SIZE: (u32, u32) = (760, 420);
+
+/// How many numbers stand at an axis, about; more would run into each other.
+const LABELS: usize = 4;
+
+/// The height of letters.
+const LABEL_SIZE: u32 = 16;
 
 /// The colors of the lines, in order; told apart in print, too, with the marks of the points.
 const COLORS: [RGBColor; 8] = [
@@ -71,7 +77,15 @@ fn draw_fractions<'a>(svg: &'a mut String, lines: &[Line], axes: &Axes) -> Drawn
     let mut builder = ChartBuilder::on(&area);
     layout(&mut builder, axes.title);
     let mut chart = builder.build_cartesian_2d((low..high).log_scale(), 0.0..1.0)?;
-    chart.configure_mesh().x_desc(axes.x).y_desc(axes.y).light_line_style(WHITE).draw()?;
+    chart
+        .configure_mesh()
+        .x_desc(axes.x)
+        .y_desc(axes.y)
+        .x_labels(LABELS)
+        .x_label_formatter(&tick)
+        .label_style(("sans-serif", LABEL_SIZE))
+        .light_line_style(WHITE)
+        .draw()?;
     for (place, (name, points)) in lines.iter().enumerate() {
         let color = COLORS[place % COLORS.len()];
         let series = LineSeries::new(points.iter().copied(), color.stroke_width(2));
@@ -91,7 +105,17 @@ fn draw_counts<'a>(svg: &'a mut String, lines: &[Line], axes: &Axes) -> Drawn<'a
     layout(&mut builder, axes.title);
     let mut chart =
         builder.build_cartesian_2d((left..right).log_scale(), (low..high).log_scale())?;
-    chart.configure_mesh().x_desc(axes.x).y_desc(axes.y).light_line_style(WHITE).draw()?;
+    chart
+        .configure_mesh()
+        .x_desc(axes.x)
+        .y_desc(axes.y)
+        .x_labels(LABELS)
+        .y_labels(LABELS)
+        .x_label_formatter(&tick)
+        .y_label_formatter(&tick)
+        .label_style(("sans-serif", LABEL_SIZE))
+        .light_line_style(WHITE)
+        .draw()?;
     for (place, (name, points)) in lines.iter().enumerate() {
         let color = COLORS[place % COLORS.len()];
         let series = LineSeries::new(points.iter().copied(), color.stroke_width(2));
@@ -104,9 +128,17 @@ fn draw_counts<'a>(svg: &'a mut String, lines: &[Line], axes: &Axes) -> Drawn<'a
     Ok(area.present()?)
 }
 
+/// A number at an axis.
+fn tick(value: &f64) -> String {
+    match value {
+        0.0..1.0 => format!("{value:.2}"),
+        _ => count(*value),
+    }
+}
+
 fn layout<DB: DrawingBackend>(builder: &mut ChartBuilder<DB>, title: &str) {
     builder
-        .caption(title, ("sans-serif", 17))
+        .caption(title, ("sans-serif", 20))
         .margin(12)
         .x_label_area_size(42)
         .y_label_area_size(72);
@@ -127,6 +159,7 @@ where
     chart
         .configure_series_labels()
         .position(SeriesLabelPosition::LowerRight)
+        .label_font(("sans-serif", LABEL_SIZE))
         .background_style(WHITE.mix(0.85))
         .border_style(RGBColor(0xbb, 0xbb, 0xbb))
         .draw()?;

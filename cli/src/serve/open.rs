@@ -92,7 +92,7 @@ fn open_failure(config: &MemberConfig, error: &OpenError) -> Failure {
     match error {
         OpenError::Store(store) => store_failure(config, store),
         OpenError::NotCompiledIn { name, .. } => Failure::new(chain(error)).advise(format!(
-            "for example: cargo run --release --package kontiki-cli --features {name}"
+            "for example: cargo run --release --features {name} -- serve --backend {name}"
         )),
         OpenError::NoIo { .. } | OpenError::UnknownIo { .. } => {
             Failure::new(chain(error)).advise("leave out `io`, or choose the file log")

@@ -74,6 +74,11 @@ pub async fn zeroed_sectors_never_pass_for_data(log: &mut Subject) -> Checked {
                 }
             }
         }
+        for at in bench.earlier_lengths(&file) {
+            let bytes = vec![0; bench.bytes(&file).len() - at];
+            let how = "zeroed to the end";
+            bench.suffer(Damage::Bytes { file: file.clone(), at, bytes, how }).await?;
+        }
     }
     Ok(())
 }
@@ -105,6 +110,7 @@ pub async fn a_shorter_file_never_passes_for_a_whole_one(log: &mut Subject) -> C
         let length = bench.bytes(&file).len();
         let written = bench.bytes(&file).iter().rposition(|byte| *byte != 0).unwrap_or(0);
         let mut lengths: Vec<usize> = spread(length, places_of_each_file() / 3).collect();
+        lengths.extend(bench.earlier_lengths(&file));
         lengths.extend([length - 1, written, written / 2, written / SECTORS[0] * SECTORS[0]]);
         lengths.sort_unstable();
         lengths.dedup();
@@ -125,9 +131,11 @@ pub async fn a_longer_file_is_no_longer_log(log: &mut Subject) -> Checked {
                 bench.suffer(Damage::Tail { file: file.clone(), bytes, how }).await?;
             }
         }
-        let bytes = bench.bytes(&file).to_vec();
-        let how = "the same bytes again";
-        bench.suffer(Damage::Tail { file, bytes, how }).await?;
+        for at in bench.earlier_lengths(&file).into_iter().chain([0]) {
+            let bytes = bench.bytes(&file)[at..].to_vec();
+            let how = "the last bytes again";
+            bench.suffer(Damage::Tail { file: file.clone(), bytes, how }).await?;
+        }
     }
     Ok(())
 }
@@ -298,6 +306,16 @@ impl<'a> Bench<'a> {
             Ok(()) => past.look(log.store(), level).await.map(|_| ()),
             Err(error) => check_kind(&error),
         }
+    }
+
+    /// How long a file was after each step, where it was shorter than now: what was written then
+    /// begins there.
+    fn earlier_lengths(&self, file: &Path) -> Vec<usize> {
+        let now = self.bytes(file).len();
+        let then = self.before.iter().filter_map(|image| image.bytes(file));
+        let mut lengths: Vec<usize> = then.map(<[u8]>::len).filter(|then| *then < now).collect();
+        lengths.dedup();
+        lengths
     }
 
     /// Every sector of every file that was different at some time, as it was then.

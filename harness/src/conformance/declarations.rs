@@ -1,6 +1,10 @@
-//! What a store declares, as far as it can be seen without a power cut.
+//! What a store declares, as far as it can be seen in words and in threads. Durability is verified
+//! by the family `power_loss`, `detects` by the family `damage`.
 
-use raft_core::storage::WriteBatch;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use raft_core::storage::{Durability, WriteBatch};
 
 use super::report::{Checked, Halt, promised};
 use super::samples::{entries, hard_state, id, index};
@@ -12,6 +16,13 @@ pub async fn what_is_declared_stays(log: &mut Subject) -> Checked {
     let declared = log.info().clone();
     let named = !declared.backend.is_empty();
     promised(1, named, || format!("the backend has no name: {declared:?}"))?;
+    let says_how = !declared.sync_verb.trim().is_empty();
+    promised(1, says_how, || format!("the sync verb is empty, which is not `none`: {declared:?}"))?;
+    let says_none = declared.sync_verb.eq_ignore_ascii_case("none");
+    let lies_in_files = declared.durability == Durability::PowerLoss && log.has_files();
+    promised(1, !(says_none && lies_in_files), || {
+        format!("it lies in files, survives a power cut, and syncs with nothing: {declared:?}")
+    })?;
     log.append(entries(1..=3, 1)).await?;
     log.save(hard_state(2, 1)).await?;
     let later = log.store().info();
@@ -43,4 +54,44 @@ pub async fn an_atomic_batch_is_refused_as_a_whole(log: &mut Subject) -> Checked
     log.change(WriteBatch { truncate_after: Some(index(19)), ..reset.clone() }).await?;
     log.change(WriteBatch { append: entries(7..=7, 4), ..reset }).await?;
     log.append(entries(7..=7, 3)).await
+}
+
+/// A store that declares that it never blocks is polled by the task that serves clients: while it
+/// is, the thread does not go to sleep.
+pub async fn who_never_blocks_never_sleeps(log: &mut Subject) -> Checked {
+    /// How many writes; a sleep now and then may be a lock's, one in every second write is not.
+    const ROUNDS: u64 = 200;
+    if log.info().may_block {
+        return Err(Halt::DoesNotApply("the store declares that it may block"));
+    }
+    let mut slept = 0;
+    for at in 1..=ROUNDS {
+        let batch = WriteBatch {
+            hard_state: Some(hard_state(at, 1)),
+            ..WriteBatch::of_entries(entries(at..=at, 1))
+        };
+        log.note(&format!("write entry {at}"));
+        let mut writing = pin!(log.store().write(batch));
+        let Some(before) = sleeps() else {
+            return Err(Halt::Skipped("nothing tells here how often a thread sleeps".to_owned()));
+        };
+        let polled = writing.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        slept += sleeps().unwrap_or(before) - before;
+        // To wait for a completion is not to block: the task is polled again.
+        let written = match polled {
+            Poll::Ready(written) => written,
+            Poll::Pending => writing.await,
+        };
+        promised(13, written.is_ok(), || format!("an allowed request failed: {written:?}"))?;
+    }
+    promised(1, slept < ROUNDS / 2, || {
+        format!("it declares that it never blocks, and slept {slept} times in {ROUNDS} writes")
+    })
+}
+
+/// How often this thread has gone to sleep of its own accord.
+fn sleeps() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/thread-self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+    line.trim().parse().ok()
 }

@@ -252,6 +252,11 @@ impl Subject {
         self.store = None;
     }
 
+    /// Whether the store lies in files.
+    pub(crate) fn has_files(&self) -> bool {
+        self.place.files().is_some()
+    }
+
     /// The directory of the store's files.
     pub(crate) fn files(&self) -> Checked<PathBuf> {
         match self.place.files() {
@@ -330,6 +335,11 @@ impl Journal {
         self.lines.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    pub(crate) fn note_line(&self, line: &str) {
+        self.steps.fetch_add(1, Ordering::Relaxed);
+        self.lock().push(line.to_owned());
+    }
+
     /// Another list instead: what led to where a check is now.
     pub(crate) fn replace(&self, lines: &[String]) {
         self.steps.fetch_add(1, Ordering::Relaxed);
@@ -341,7 +351,7 @@ impl Journal {
         self.steps.load(Ordering::Relaxed)
     }
 
-    fn note<T>(&self, asked: &str, said: &Result<T, LogError>) {
+    pub(crate) fn note<T>(&self, asked: &str, said: &Result<T, LogError>) {
         let said = match said {
             Ok(_) => "Ok".to_owned(),
             Err(error) => error.to_string(),

@@ -16,6 +16,7 @@
 //! | `fault` | operations that fail |
 //! | `history` | a record, what it begins on, and its words for people |
 //! | [`crash`] | what a power cut leaves |
+//! | `real` | beside all this: ext4 on a loop device, and a real cut |
 //!
 //! Which promises a file system makes about a power cut, and which it does not, is decided in
 //! `docs/decisions/0100-what-a-power-cut-may-leave.md`.
@@ -30,6 +31,7 @@ mod history;
 mod keeper;
 mod mount;
 mod owner;
+mod real;
 mod server;
 mod tree;
 mod wire;
@@ -41,6 +43,8 @@ pub use change::{Change, Ino, Kind, Name, ROOT};
 pub use content::Content;
 pub use fault::{Failure, Fault, OPERATIONS, Operation};
 pub use history::History;
+pub use real::RealDisk;
+pub(crate) use real::cut;
 pub use tree::{Node, Tree};
 
 use wire::{Answer, DiskId, Request};

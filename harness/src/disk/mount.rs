@@ -25,10 +25,7 @@ pub(crate) struct Mounted {
 
 impl Mounted {
     pub(crate) fn new(state: Shared) -> io::Result<Mounted> {
-        static SWEEP: Once = Once::new();
-        SWEEP.call_once(sweep);
-        let prefix = format!("{PREFIX}{}-", std::process::id());
-        let point = tempfile::Builder::new().prefix(&prefix).tempdir()?.keep();
+        let point = point()?;
         let owner = (getuid().as_raw(), getgid().as_raw());
         let mut config = Config::default();
         let name = "kontiki-disk".to_owned();
@@ -55,6 +52,14 @@ impl Drop for Mounted {
         drop(self.session.take());
         let _ = fs::remove_dir(&self.point);
     }
+}
+
+/// A new directory to mount something on. The first time, what killed processes left is removed.
+pub(crate) fn point() -> io::Result<PathBuf> {
+    static SWEEP: Once = Once::new();
+    SWEEP.call_once(sweep);
+    let prefix = format!("{PREFIX}{}-", std::process::id());
+    Ok(tempfile::Builder::new().prefix(&prefix).tempdir()?.keep())
 }
 
 /// Takes the mount out of the tree at once. An error is no matter here: it says that there is

@@ -29,6 +29,7 @@ use Bug::*;
 /// A bug, the check that finds it, and the promise broken.
 pub const KILLERS: &[(Bug, &str, usize)] = &[
     (NeverSynced, "power_loss::entries_survive", 1),
+    (NeverSynced, "power_loss::a_real_power_cut_takes_nothing", 1),
     (SyncedBeforeTheWrite, "power_loss::entries_survive", 1),
     (SyncedEverySecondTime, "power_loss::entries_survive", 1),
     (VoteNotSynced, "power_loss::votes_survive", 8),

@@ -48,6 +48,7 @@ pub struct FileStore {
     _lock: File,
     end: u64,
     writes: u64,
+    is_poisoned: bool,
     bug: Option<Bug>,
 }
 
@@ -131,8 +132,9 @@ impl FileStore {
         lock.try_lock().map_err(|_| LogError::new(LogOp::Open, LogErrorKind::InUse))?;
         let file = options.open(dir.join("log")).map_err(failed(LogOp::Open))?;
         let (memory, dir) = (MemoryLog::new(), dir.to_owned());
-        let (identity, end, writes) = (None, 0, 0);
-        let mut store = FileStore { memory, identity, dir, file, _lock: lock, end, writes, bug };
+        let (identity, end, writes, is_poisoned) = (None, 0, 0, false);
+        let mut store =
+            FileStore { memory, identity, dir, file, _lock: lock, end, writes, is_poisoned, bug };
         store.replay().await?;
         Ok(store)
     }
@@ -185,7 +187,20 @@ impl FileStore {
         }
     }
 
-    async fn keep(&mut self, record: Record) -> io::Result<()> {
+    async fn keep(&mut self, op: LogOp, record: Record) -> Result<(), LogError> {
+        let kept = self.try_keep(record).await;
+        self.is_poisoned |= kept.is_err();
+        kept.map_err(failed(op))
+    }
+
+    fn check_poison(&self, op: LogOp) -> Result<(), LogError> {
+        match self.is_poisoned {
+            true => Err(LogError::new(op, LogErrorKind::Poisoned)),
+            false => Ok(()),
+        }
+    }
+
+    async fn try_keep(&mut self, record: Record) -> io::Result<()> {
         let bytes = record.bytes();
         if self.has(Bug::SyncedBeforeTheWrite) {
             self.file.sync_data()?;
@@ -276,10 +291,11 @@ impl StableStore for FileStore {
     }
 
     async fn save_identity(&mut self, identity: &Identity) -> Result<(), LogError> {
+        self.check_poison(LogOp::Identity)?;
         if raft_core::storage::check_identity(self.identity, identity)? {
             self.identity = Some(*identity);
             let record = Record { identity: Some(encode_identity(identity)), ..Record::default() };
-            self.keep(record).await.map_err(failed(LogOp::Identity))?;
+            self.keep(LogOp::Identity, record).await?;
         }
         Ok(())
     }
@@ -308,10 +324,11 @@ impl Store for FileStore {
     }
 
     async fn write(&mut self, batch: WriteBatch) -> Result<(), LogError> {
+        self.check_poison(LogOp::Write)?;
         let records = self.records(&batch);
         self.memory.write(batch).await?;
         for record in records {
-            self.keep(record).await.map_err(failed(LogOp::Write))?;
+            self.keep(LogOp::Write, record).await?;
         }
         Ok(())
     }

@@ -40,6 +40,7 @@ pub enum Bug {
     HintAboveTheEnd,
     MembershipIsNotRecovered,
     TwoOpeners,
+    SleepsThoughItNeverBlocks,
     Panics,
 }
 
@@ -87,5 +88,6 @@ pub const KILLERS: &[(Bug, &str, usize)] = &[
     (HintAboveTheEnd, "reopening::a_commit_hint_is_never_too_high", 18),
     (MembershipIsNotRecovered, "reopening::recovery_tells_what_the_log_holds", 18),
     (TwoOpeners, "reopening::one_opener_at_a_time", 17),
+    (SleepsThoughItNeverBlocks, "declarations::who_never_blocks_never_sleeps", 1),
     (Panics, "append_and_read::a_large_payload_comes_back", 0),
 ];

@@ -323,6 +323,9 @@ impl Store for PlantedStore {
     }
 
     async fn write(&mut self, batch: WriteBatch) -> Result<(), LogError> {
+        if self.has(Bug::SleepsThoughItNeverBlocks) {
+            std::thread::sleep(std::time::Duration::from_micros(200));
+        }
         self.run(LogOp::Write, |disk, bug| disk.apply(&batch, bug))
     }
 

@@ -67,7 +67,11 @@ impl<C: Clients> Pump<C> {
         };
         let upto = first.plus(entries.len() as u64).prev();
         let mut commands = Vec::with_capacity(entries.len());
-        entries.filter_map(command).for_each(|command| commands.push(command));
+        for entry in entries {
+            if entry.kind == EntryKind::Command {
+                commands.push(committed(entry));
+            }
+        }
         self.apply(first, upto, commands, errands);
     }
 
@@ -82,7 +86,8 @@ impl<C: Clients> Pump<C> {
             Ok(entries) => {
                 let Some(last) = entries.last() else { return };
                 let (first, upto) = (entries[0].id.index, last.id.index);
-                self.apply(first, upto, entries.iter().filter_map(command).collect(), errands);
+                let commands = entries.iter().filter(|entry| entry.kind == EntryKind::Command);
+                self.apply(first, upto, commands.map(committed).collect(), errands);
             }
             Err(error) => self.stop(StopReason::Store(error), errands),
         }
@@ -115,7 +120,6 @@ fn stands_among(commands: &[Committed], id: EntryId) -> bool {
     at.is_ok_and(|at| commands[at].id == id)
 }
 
-fn command(entry: &Entry) -> Option<Committed> {
-    (entry.kind == EntryKind::Command)
-        .then(|| Committed { id: entry.id, command: entry.payload.clone() })
+fn committed(entry: &Entry) -> Committed {
+    Committed { id: entry.id, command: entry.payload.clone() }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use tokio::task::yield_now;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::pump::Event;
@@ -25,6 +26,10 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         wait(&shared, &mut ticks).await;
         gather(&shared).await;
         shared.drive();
+        if !shared.inbox.is_empty() {
+            // A long catch-up: the timers and connections of the runtime have their turn, too.
+            yield_now().await;
+        }
     }
     // What came while the member ended is refused; what comes from now on, who brings it refuses.
     shared.drive();

@@ -13,7 +13,7 @@ use super::super::place::Place;
 use super::super::report::{Broken, Checked, Halt, promised};
 use super::super::samples::{hard_state, sized};
 use super::super::sight::{After, Sight};
-use super::super::subject::{Way, by_verbs};
+use super::super::subject::{Way, by_verbs, check_answer};
 use super::rehearsal::{Beginning, Rehearsal, Step, Troupe, open_in};
 use super::verdict;
 use crate::disk::crash::{Cut, FATES, Fate, Image, Names};
@@ -261,19 +261,29 @@ fn fresh_dir() -> TempDir {
     made.or_else(|_| tempfile::tempdir()).expect("a temporary directory can be made")
 }
 
-/// Whether a place can open its store wherever the files are.
-pub(super) async fn has_files(place: &mut dyn Place) -> bool {
-    place.open_in(fresh_dir().path()).await.is_some()
-}
-
-/// Whether a place shows nothing where it has no files: if not, a part of it lies elsewhere.
-pub(super) async fn is_blank_without_files(troupe: &mut Troupe<'_>) -> bool {
-    let dir = fresh_dir();
-    match open_in(troupe.place, dir.path()).await {
-        Ok(mut store) => match Sight::of(store.as_mut()).await {
-            Ok(sight) => sight.check(&Model::default(), After::Reopened).is_ok(),
-            Err(_) => false,
-        },
+/// Whether all of the place's store lies in the directory that it is opened in: what is written in
+/// one must not be seen in another. The place is used up by this.
+pub(super) async fn check_movable(mut place: Box<dyn Place>) -> Checked {
+    let (one, other) = (fresh_dir(), fresh_dir());
+    let Some(opened) = place.open_in(one.path()).await else {
+        let why = "the place has no files that could lie on another disk";
+        return Err(Halt::DoesNotApply(why));
+    };
+    let mut store = verdict::opened(opened)?;
+    let batch = WriteBatch {
+        hard_state: Some(hard_state(1, 1)),
+        ..WriteBatch::of_entries(vec![sized(1, 1, 9)])
+    };
+    check_answer(store.write(batch).await, None)?;
+    drop(store);
+    let is_blank = match open_in(place.as_mut(), other.path()).await {
+        Ok(mut store) => {
+            Sight::of(store.as_mut()).await?.check(&Model::default(), After::Reopened).is_ok()
+        }
         Err(_) => false,
+    };
+    match is_blank {
+        true => Ok(()),
+        false => Err(Halt::DoesNotApply("a part of the store does not lie in its directory")),
     }
 }

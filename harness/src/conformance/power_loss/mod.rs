@@ -22,6 +22,7 @@
 //! |---|---|
 //! | `rehearsal` | the store at work, and what may be found after each moment of it |
 //! | `cuts` | the moments, and what is done with what is left |
+//! | `real` | a real file system, and a real cut |
 //! | `verdict` | whether that may be left, and which promise is broken if not |
 
 use std::env;
@@ -41,10 +42,12 @@ use crate::disk::History;
 use crate::sim::Chance;
 
 mod cuts;
+mod real;
 mod rehearsal;
 mod verdict;
 
-use cuts::{Depth, Trial, has_files, is_blank_without_files};
+use cuts::{Depth, Trial, check_movable};
+use real::Witness;
 use rehearsal::{Beginning, Step, Troupe};
 
 /// How many moments each check tries, each way.
@@ -196,31 +199,60 @@ pub async fn a_long_life_survives(log: &mut Subject) -> Checked {
 /// Random batches, whatever they are.
 pub async fn random_batches_survive(log: &mut Subject) -> Checked {
     for script in 0..SCRIPTS {
-        let batches = sound_batches(seed() + script, SCRIPT_STEPS);
-        let images = images().div_ceil(SCRIPTS as usize);
-        try_script(log, batches.into_iter().map(write).collect(), images).await?;
+        let steps = Drafts::new(seed() + script).script(SCRIPT_STEPS);
+        try_script(log, steps, images().div_ceil(SCRIPTS as usize)).await?;
     }
     Ok(())
 }
 
-/// Batches that suit a log, one after another.
-fn sound_batches(seed: u64, count: usize) -> Vec<WriteBatch> {
-    let mut bytes = [0; 32];
-    bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    let chance = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
-    let mut runner = TestRunner::new_with_rng(Config::default(), chance);
-    let mut model = Model::default();
-    let mut batches = Vec::new();
-    while batches.len() < count {
-        let draft = draft().new_tree(&mut runner).expect("nothing is filtered").current();
-        let batch = draft.batch_for(&model.standing(), batches.len() as u64);
-        if !batch.is_empty() {
-            let mut course = model.course(&batch);
-            model = course.states.pop().expect("never empty");
-            batches.push(batch);
+/// A real file system, and a cut by the kernel: the witness that knows nothing of the disk above.
+/// `KONTIKI_CUTS` sets how often.
+pub async fn a_real_power_cut_takes_nothing(log: &mut Subject) -> Checked {
+    if log.info().durability != Durability::PowerLoss {
+        return Err(Halt::DoesNotApply("the store does not declare that it survives a power cut"));
+    }
+    let (way, atomic, journal) = (log.way(), log.info().atomic_batch, log.journal().clone());
+    let mut place = log.new_place();
+    let place = place.as_mut();
+    check_movable(log.new_place()).await?;
+    Witness { place, way, atomic, journal: &journal, seed: seed() }.watch().await
+}
+
+/// Random batches that suit a log, one after another.
+struct Drafts {
+    runner: TestRunner,
+    count: u64,
+}
+
+impl Drafts {
+    fn new(seed: u64) -> Drafts {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        let chance = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+        Drafts { runner: TestRunner::new_with_rng(Config::default(), chance), count: 0 }
+    }
+
+    fn next(&mut self, model: &Model) -> WriteBatch {
+        loop {
+            let drawn = draft().new_tree(&mut self.runner).expect("nothing is filtered");
+            self.count += 1;
+            let batch = drawn.current().batch_for(&model.standing(), self.count);
+            if !batch.is_empty() {
+                return batch;
+            }
         }
     }
-    batches
+
+    fn script(&mut self, length: usize) -> Vec<Step> {
+        let mut model = Model::default();
+        let mut step = || {
+            let batch = self.next(&model);
+            let mut course = model.course(&batch);
+            model = course.states.pop().expect("never empty");
+            write(batch)
+        };
+        (0..length).map(|_| step()).collect()
+    }
 }
 
 fn append(entries: Vec<Entry>) -> Step {
@@ -281,16 +313,11 @@ async fn try_script(log: &mut Subject, steps: Vec<Step>, images: usize) -> Check
     let journal = log.journal().clone();
     let say = |lines: &[String]| journal.replace(lines);
     let mut place = log.new_place();
-    if !has_files(place.as_mut()).await {
-        return Err(Halt::DoesNotApply("the place has no files that could lie on another disk"));
-    }
+    check_movable(log.new_place()).await?;
     let mut troupe = Troupe { place: place.as_mut(), way, atomic, say: &say };
     let history = History::default();
     let beginning = Beginning { history, founded: 0, legal: None, prologue: Vec::new() };
     let rehearsal = troupe.rehearse(beginning, |_| steps).await?;
-    if !is_blank_without_files(&mut troupe).await {
-        return Err(Halt::DoesNotApply("a part of the store does not lie in its directory"));
-    }
     let strict_names = env::var_os("KONTIKI_STRICT_NAMES").is_some();
     let depth = Depth { seed: seed(), power, strict_names };
     let chance = Chance::stream(depth.seed, "cuts", u64::from(way == super::Way::Write));

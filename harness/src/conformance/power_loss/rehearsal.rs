@@ -53,7 +53,6 @@ pub(super) struct Rehearsal {
     pub(super) prologue: Vec<String>,
     /// Whether nothing had been there.
     pub(super) is_new: bool,
-    atomic: bool,
 }
 
 /// Where a rehearsal begins.
@@ -104,7 +103,6 @@ impl Troupe<'_> {
             requests: Vec::new(),
             prologue,
             is_new,
-            atomic: self.atomic,
         };
         for step in steps(&seen) {
             store = self.make(step, store, &disk, &mut rehearsal).await?;
@@ -125,7 +123,7 @@ impl Troupe<'_> {
         match step {
             Step::Write(batch) => {
                 for batch in parts(batch, self.way) {
-                    let states = rehearsal.legal_during(&batch);
+                    let states = verdict::states_during(rehearsal.last(), &batch, self.atomic);
                     let from = disk.changes();
                     let said = match self.way {
                         Way::SmallVerbs => by_verbs(store.as_mut(), &batch).await,
@@ -256,27 +254,10 @@ impl Rehearsal {
     fn note(&mut self, words: String, from: usize, disk: &Disk, states: Vec<Model>) {
         self.requests.push(Request { words, from, to: disk.changes(), states });
     }
-
-    /// What a cut may leave while a batch is written: before, after, and, for a store whose
-    /// batches are no units, each verb and each part of one between.
-    fn legal_during(&self, batch: &WriteBatch) -> Vec<Model> {
-        let course = self.last().course(batch);
-        assert!(course.refusal.is_none(), "a script asks for nothing that is refused: {batch:?}");
-        let states = course.states;
-        if self.atomic {
-            return vec![states[0].clone(), states[states.len() - 1].clone()];
-        }
-        let mut legal = vec![states[0].clone()];
-        for pair in states.windows(2) {
-            legal.extend(verdict::between(&pair[0], &pair[1]));
-            legal.push(pair[1].clone());
-        }
-        legal
-    }
 }
 
 /// The verbs of a batch, each as a batch of its own; or the whole.
-fn parts(batch: WriteBatch, way: Way) -> Vec<WriteBatch> {
+pub(super) fn parts(batch: WriteBatch, way: Way) -> Vec<WriteBatch> {
     if way == Way::Write {
         return vec![batch];
     }

@@ -1,0 +1,116 @@
+//! `kontiki bench` as its users call it: the JSON, the page, the refusals, and what it leaves.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn kontiki(dir: &Path, line: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kontiki"));
+    command.arg("bench").args(line.split_whitespace()).current_dir(dir);
+    command
+}
+
+fn run(dir: &TempDir, line: &str) -> Output {
+    kontiki(dir.path(), line).output().expect("it runs")
+}
+
+/// The names of what is in the directory.
+fn left_in(dir: &TempDir) -> Vec<String> {
+    let files = std::fs::read_dir(dir.path()).expect("it is there");
+    let name = |file: std::io::Result<std::fs::DirEntry>| {
+        file.expect("readable").file_name().to_string_lossy().into_owned()
+    };
+    let mut names: Vec<String> = files.map(name).collect();
+    names.sort();
+    names
+}
+
+fn json(dir: &TempDir, line: &str) -> Value {
+    let output = run(dir, line);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{line}: {said}");
+    serde_json::from_slice(&output.stdout).expect("JSON and nothing else")
+}
+
+#[test]
+fn a_log_is_measured_and_the_figures_are_json() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let report = json(&dir, "log --fresh --seconds 0.1 --clients 1,4 --json - --html page.html");
+    let rows = report["rows"].as_array().expect("rows");
+    for name in ["work", "backend", "size", "batch", "clients", "p50_us", "p99_us", "per_second"] {
+        assert!(rows.iter().all(|row| !row[name].is_null()), "{name}: {report}");
+    }
+    let durable = rows.iter().filter(|row| row["durability"] == "power loss");
+    assert!(durable.clone().all(|row| row["ratio"].is_f64() && row["floor_p50_us"].is_f64()));
+    let others = rows.iter().filter(|row| row["durability"] != "power loss");
+    assert!(others.clone().all(|row| row["ratio"].is_null() && row["floor_p50_us"].is_null()));
+    assert!(durable.count() + others.count() > 0);
+    assert_eq!(left_in(&dir), ["page.html"], "nothing else is left");
+}
+
+#[test]
+fn a_commit_is_measured_in_one_process_and_in_three() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for (line, work) in [
+        ("commit --seconds 0.1 --clients 2 --json -", "commit"),
+        ("commit --seconds 0.1 --rate 200 --json -", "commit"),
+        ("commit --processes --seconds 0.1 --clients 2 --json -", "etcd"),
+    ] {
+        let report = json(&dir, line);
+        let rows = report["rows"].as_array().expect("rows");
+        assert!(!rows.is_empty() && rows.iter().all(|row| row["work"] == work), "{report}");
+        let answered = |row: &Value| row["per_second"].as_f64().is_some_and(|rate| rate > 0.0);
+        assert!(rows.iter().all(answered), "{report}");
+    }
+    assert_eq!(left_in(&dir), [""; 0], "no data of members is left");
+}
+
+#[test]
+fn the_table_ends_with_an_answer() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let output = run(&dir, "log --fresh --seconds 0.1 --clients 1");
+    let text = String::from_utf8(output.stdout).expect("text");
+    for words in ["p50 us", "x floor", "entries/s", "load average"] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    assert_eq!(text.contains("=> file"), cfg!(feature = "file"), "{text}");
+}
+
+#[test]
+fn what_cannot_be_measured_is_refused_with_advice() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for (line, says, code) in [
+        ("log --backend rockdb", "'rockdb'", 1),
+        ("log --dir no/such/dir --backend all", "--dir", 1),
+        ("log --json no/such/dir/file", "no/such/dir", 1),
+        ("log --size 1x", "64k", 2),
+        ("etcd --endpoints 127.0.0.1:1", "127.0.0.1:1", 1),
+    ] {
+        let output = run(&dir, line);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{line}: {said}");
+        assert!(said.contains(says), "{line}: {said}");
+    }
+    assert_eq!(left_in(&dir), [""; 0]);
+}
+
+#[test]
+fn ctrl_c_ends_it_and_leaves_no_files() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut command = kontiki(dir.path(), "log --seconds 600 --clients 1");
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it runs");
+    let began = Instant::now();
+    while left_in(&dir).is_empty() && began.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(left_in(&dir).len(), 1, "it measures in a directory of its own");
+    let pid = Pid::from_raw(child.id() as i32).expect("a process has an id");
+    kill_process(pid, Signal::INT).expect("it runs");
+    child.wait().expect("it ends long before the 600 seconds");
+    assert!(began.elapsed() < Duration::from_secs(300));
+    assert_eq!(left_in(&dir), [""; 0]);
+}

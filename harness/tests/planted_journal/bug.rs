@@ -1,0 +1,47 @@
+//! The bugs that are planted in a journal, each with the check that has to find it and the promise
+//! that the check has to name.
+
+/// What a planted journal does wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    NoChecksum,
+    MiddleDamageEndsTheLog,
+    ProofIsNotRead,
+    ChecksumIgnoresThePlace,
+    ForeignJournalIsTaken,
+    MissingFileIsAFreshLog,
+    ZerosEndTheLog,
+    OpeningProvesNothing,
+    DamageIsToldAsAbsence,
+    DamageHasNoPlace,
+    WriteErrorIsIgnored,
+    ShortWriteIsTakenForWhole,
+    SyncErrorIsIgnored,
+    SyncIsTriedAgain,
+    GoesOnAfterAFailure,
+    FailedReadIsAFreshLog,
+    LeavesAMessBehind,
+}
+
+use Bug::*;
+
+/// A bug, the check that finds it, and the promise broken.
+pub const KILLERS: &[(Bug, &str, usize)] = &[
+    (NoChecksum, "damage::a_flipped_byte_never_passes_for_data", 14),
+    (MiddleDamageEndsTheLog, "damage::only_the_last_batch_may_pass_for_torn", 14),
+    (ProofIsNotRead, "damage::a_shorter_file_never_passes_for_a_whole_one", 14),
+    (ChecksumIgnoresThePlace, "damage::a_longer_file_is_no_longer_log", 13),
+    (ForeignJournalIsTaken, "damage::foreign_files_are_not_taken_in", 14),
+    (MissingFileIsAFreshLog, "damage::a_missing_file_never_passes_for_an_empty_one", 14),
+    (ZerosEndTheLog, "damage::zeroed_sectors_never_pass_for_data", 14),
+    (OpeningProvesNothing, "damage::what_an_opening_showed_is_proven", 14),
+    (DamageIsToldAsAbsence, "damage::a_flipped_byte_never_passes_for_data", 13),
+    (DamageHasNoPlace, "damage::a_flipped_byte_never_passes_for_data", 14),
+    (WriteErrorIsIgnored, "io_errors::a_failed_write_is_told_and_loses_nothing", 3),
+    (ShortWriteIsTakenForWhole, "io_errors::a_short_write_is_no_whole_one", 3),
+    (SyncErrorIsIgnored, "io_errors::a_failed_sync_is_never_believed", 3),
+    (SyncIsTriedAgain, "io_errors::a_failed_sync_is_never_believed", 3),
+    (GoesOnAfterAFailure, "io_errors::a_failed_write_is_told_and_loses_nothing", 15),
+    (FailedReadIsAFreshLog, "io_errors::a_failed_read_is_no_absence", 13),
+    (LeavesAMessBehind, "io_errors::a_full_disk_loses_nothing_and_opens_once_there_is_space", 15),
+];

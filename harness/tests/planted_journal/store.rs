@@ -1,0 +1,410 @@
+//! A store in a journal that proves its prefix, correct unless a bug is planted in it.
+//!
+//! `journal` is a list of records: a length, a checksum over place, store and body, a body. The
+//! first one names the store. `proof` tells up to where the journal was once synced; it is written
+//! anew by each opening and each clean close, under another name first.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use log_memory::MemoryLog;
+use raft_core::storage::record::{decode_identity, encode_identity};
+use raft_core::storage::{Detects, Durability, LogBounds, LogError, LogErrorKind, LogOp};
+use raft_core::storage::{
+    LogReader, LogStore, Recovered, StableStore, Store, StoreInfo, WriteBatch, check_identity,
+};
+use raft_core::types::{Entry, EntryId, EntryKind, HardState, Identity, LogIndex, NodeId, Term};
+use serde::{Deserialize, Serialize};
+
+use crate::bug::Bug;
+
+const HEADER: usize = 16;
+
+type Pair = (u64, u64);
+
+/// What one record holds.
+#[derive(Default, Serialize, Deserialize)]
+struct Record {
+    store: Option<u64>,
+    identity: Option<Vec<u8>>,
+    hard_state: Option<Pair>,
+    reset: Option<Pair>,
+    truncate_after: Option<u64>,
+    append: Vec<(Pair, bool, Vec<u8>)>,
+    purge_upto: Option<Pair>,
+}
+
+/// One handle.
+pub struct Journal {
+    memory: MemoryLog,
+    identity: Option<Identity>,
+    dir: PathBuf,
+    file: File,
+    _lock: File,
+    store: u64,
+    end: u64,
+    is_poisoned: bool,
+    bug: Option<Bug>,
+}
+
+fn failed(op: LogOp, place: &str) -> impl Fn(io::Error) -> LogError {
+    move |error| LogError::io(op, error).at(place)
+}
+
+fn pair(id: EntryId) -> Pair {
+    (id.term.get(), id.index.get())
+}
+
+fn id((term, index): Pair) -> EntryId {
+    EntryId::new(Term::new(term), LogIndex::new(index))
+}
+
+/// Fowler, Noll and Vo's hash, which is enough for a test.
+fn checksum(seed: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325 ^ seed, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+fn number(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
+}
+
+impl Record {
+    fn of(batch: &WriteBatch) -> Record {
+        let entry = |entry: &Entry| {
+            (pair(entry.id), entry.kind == EntryKind::Membership, entry.payload.to_vec())
+        };
+        Record {
+            hard_state: batch.hard_state.map(|it| (it.term.get(), it.vote.map_or(0, NodeId::get))),
+            reset: batch.reset.map(pair),
+            truncate_after: batch.truncate_after.map(LogIndex::get),
+            append: batch.append.iter().map(entry).collect(),
+            purge_upto: batch.purge_upto.map(pair),
+            ..Record::default()
+        }
+    }
+
+    fn batch(self) -> WriteBatch {
+        let entry = |(at, is_membership, payload): (Pair, bool, Vec<u8>)| {
+            let kind = if is_membership { EntryKind::Membership } else { EntryKind::Command };
+            Entry::new(id(at), kind, Bytes::from(payload))
+        };
+        let hard_state =
+            |(term, vote)| HardState { term: Term::new(term), vote: NodeId::new(vote) };
+        WriteBatch {
+            hard_state: self.hard_state.map(hard_state),
+            reset: self.reset.map(id),
+            truncate_after: self.truncate_after.map(LogIndex::new),
+            append: self.append.into_iter().map(entry).collect(),
+            purge_upto: self.purge_upto.map(id),
+            commit_hint: None,
+        }
+    }
+
+    fn bytes(&self, seed: u64) -> Vec<u8> {
+        let body = postcard::to_extend(self, Vec::new()).expect("plain data always encodes");
+        let mut bytes = (body.len() as u64).to_le_bytes().to_vec();
+        let head = checksum(seed, &bytes);
+        bytes.extend(checksum(head, &body).to_le_bytes());
+        bytes.extend(body);
+        bytes
+    }
+
+    /// The record at the beginning of these bytes, and its length.
+    fn parse(bytes: &[u8], seed: u64, bug: Option<Bug>) -> Option<(Record, usize)> {
+        let (length, sum) = (number(bytes, 0)? as usize, number(bytes, 8)?);
+        let body = bytes.get(HEADER..HEADER.checked_add(length)?)?;
+        let is_whole = checksum(checksum(seed, &bytes[..8]), body) == sum;
+        if length == 0 || (!is_whole && bug != Some(Bug::NoChecksum)) {
+            return None;
+        }
+        Some((postcard::from_bytes(body).ok()?, HEADER + length))
+    }
+}
+
+impl Journal {
+    pub async fn open(dir: &Path, bug: Option<Bug>) -> Result<Journal, LogError> {
+        let open_failed = failed(LogOp::Open, "a planted journal");
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let lock = options.open(dir.join("lock")).map_err(&open_failed)?;
+        lock.try_lock().map_err(|_| LogError::new(LogOp::Open, LogErrorKind::InUse))?;
+        let known = dir.join("journal").exists();
+        let file = options.open(dir.join("journal")).map_err(&open_failed)?;
+        let (memory, dir) = (MemoryLog::new(), dir.to_owned());
+        let (identity, store, end, is_poisoned) = (None, 0, 0, false);
+        let mut journal =
+            Journal { memory, identity, dir, file, _lock: lock, store, end, is_poisoned, bug };
+        let proof = journal.read_proof()?;
+        let bytes = journal.read()?;
+        if !known && proof.is_some() && !journal.has(Bug::MissingFileIsAFreshLog) {
+            return Err(journal.damage(0, "the journal is missing"));
+        }
+        let (proven, proven_store) = proof.unwrap_or_default();
+        let is_fresh = bytes.is_empty() && proven == 0;
+        let takes_for_fresh =
+            journal.has(Bug::MissingFileIsAFreshLog) || journal.has(Bug::FailedReadIsAFreshLog);
+        if is_fresh || (bytes.is_empty() && takes_for_fresh) {
+            journal.found().map_err(&open_failed)?;
+        } else {
+            journal.replay(&bytes, proven, proven_store).await?;
+        }
+        journal.prove().map_err(&open_failed)?;
+        Ok(journal)
+    }
+
+    fn read(&self) -> Result<Vec<u8>, LogError> {
+        match fs::read(self.dir.join("journal")) {
+            Ok(bytes) => Ok(bytes),
+            Err(_) if self.has(Bug::FailedReadIsAFreshLog) => Ok(Vec::new()),
+            Err(error) => Err(failed(LogOp::Open, "journal")(error)),
+        }
+    }
+
+    fn read_proof(&self) -> Result<Option<(u64, u64)>, LogError> {
+        let bytes = match fs::read(self.dir.join("proof")) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(_) if self.has(Bug::FailedReadIsAFreshLog) => return Ok(None),
+            Err(error) => return Err(failed(LogOp::Open, "proof")(error)),
+        };
+        let (end, store, sum) = (number(&bytes, 0), number(&bytes, 8), number(&bytes, 16));
+        match (end, store) {
+            (Some(end), Some(store)) if sum == Some(checksum(0, &bytes[..16])) => {
+                Ok(Some((end, store)))
+            }
+            _ => Err(self.damage(0, "the proof")),
+        }
+    }
+
+    fn damage(&self, at: usize, what: &str) -> LogError {
+        let error = match self.has(Bug::DamageIsToldAsAbsence) {
+            true => LogErrorKind::Unavailable { last: self.memory.bounds().last.index },
+            false => LogErrorKind::Corrupt { index: None },
+        };
+        let error = LogError::new(LogOp::Open, error);
+        match self.has(Bug::DamageHasNoPlace) {
+            true => error,
+            false => error.at(format!("{}, offset {at}: {what}", self.dir.display())),
+        }
+    }
+
+    /// Begins a journal: its first record names it.
+    fn found(&mut self) -> io::Result<()> {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        self.store = since.map_or(1, |since| since.as_nanos() as u64);
+        let record = Record { store: Some(self.store), ..Record::default() };
+        let bytes = record.bytes(0);
+        self.file.set_len(0)?;
+        self.file.write_all_at(&bytes, 0)?;
+        self.end = bytes.len() as u64;
+        Ok(())
+    }
+
+    fn seed(&self, at: usize) -> u64 {
+        match (at, self.has(Bug::ChecksumIgnoresThePlace)) {
+            (0, _) => 0,
+            (_, true) => self.store,
+            (_, false) => self.store ^ (at as u64) << 20,
+        }
+    }
+
+    async fn replay(&mut self, bytes: &[u8], proven: u64, store: u64) -> Result<(), LogError> {
+        let mut at = 0;
+        while let Some((mut record, length)) = Record::parse(&bytes[at..], self.seed(at), self.bug)
+        {
+            self.store = record.store.take().unwrap_or(self.store);
+            at += length;
+            if let Some(identity) = record.identity.take() {
+                self.identity = decode_identity(&identity).ok();
+            }
+            self.memory.write(record.batch()).await?;
+        }
+        let is_foreign = store != self.store && proven > 0;
+        if is_foreign && !self.has(Bug::ForeignJournalIsTaken) {
+            return Err(self.damage(0, "the journal of another store"));
+        }
+        self.check_end(bytes, at, proven)?;
+        self.end = at as u64;
+        // What was found may have been left by a process that was killed.
+        let rewritten =
+            self.file.set_len(self.end).and_then(|()| self.file.write_all_at(&bytes[..at], 0));
+        rewritten.map_err(failed(LogOp::Open, "journal"))
+    }
+
+    /// Whether the place where the records end may be their end.
+    fn check_end(&self, bytes: &[u8], at: usize, proven: u64) -> Result<(), LogError> {
+        if self.has(Bug::ZerosEndTheLog) && bytes.get(at..at + 8).is_some_and(|it| it == [0; 8]) {
+            return Ok(());
+        }
+        if self.has(Bug::MiddleDamageEndsTheLog) {
+            return Ok(());
+        }
+        let is_short = (at as u64) < proven && !self.has(Bug::ProofIsNotRead);
+        let sound =
+            |later: &usize| Record::parse(&bytes[*later..], self.seed(*later), self.bug).is_some();
+        let goes_on = (at + 1..bytes.len()).find(sound);
+        let is_nothing = at == 0 || (proven == 0 && self.memory.bounds().last != EntryId::ZERO);
+        match is_short
+            || (goes_on.is_some() && !self.has(Bug::ChecksumIgnoresThePlace))
+            || is_nothing
+        {
+            true => Err(self.damage(at, "a record that was synced")),
+            false => Ok(()),
+        }
+    }
+
+    /// Syncs the journal, and then says how far it is synced.
+    fn prove(&mut self) -> io::Result<()> {
+        self.file.sync_all()?;
+        if self.has(Bug::OpeningProvesNothing) && self.dir.join("proof").exists() {
+            return Ok(());
+        }
+        let mut bytes = self.end.to_le_bytes().to_vec();
+        bytes.extend(self.store.to_le_bytes());
+        bytes.extend(checksum(0, &bytes).to_le_bytes());
+        let (new, old) = (self.dir.join("proof.new"), self.dir.join("proof"));
+        let mut options = OpenOptions::new();
+        match self.has(Bug::LeavesAMessBehind) {
+            true => options.create_new(true),
+            false => options.create(true).truncate(true),
+        };
+        let file = options.write(true).open(&new)?;
+        file.write_all_at(&bytes, 0)?;
+        file.sync_all()?;
+        fs::rename(&new, &old)?;
+        File::open(&self.dir)?.sync_all()
+    }
+
+    fn has(&self, bug: Bug) -> bool {
+        self.bug == Some(bug)
+    }
+
+    fn keep(&mut self, op: LogOp, record: &Record) -> Result<(), LogError> {
+        let bytes = record.bytes(self.seed(self.end as usize));
+        let kept = self.try_keep(&bytes);
+        self.is_poisoned |= kept.is_err() && !self.has(Bug::GoesOnAfterAFailure);
+        kept.map_err(failed(op, "journal"))
+    }
+
+    fn try_keep(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self.bug {
+            Some(Bug::WriteErrorIsIgnored) => drop(self.file.write_all_at(bytes, self.end)),
+            Some(Bug::ShortWriteIsTakenForWhole) => {
+                self.file.write_at(bytes, self.end)?;
+            }
+            _ => self.file.write_all_at(bytes, self.end)?,
+        }
+        self.end += bytes.len() as u64;
+        match self.bug {
+            Some(Bug::SyncErrorIsIgnored) => drop(self.file.sync_data()),
+            Some(Bug::SyncIsTriedAgain) => {
+                self.file.sync_data().or_else(|_| self.file.sync_data())?
+            }
+            _ => self.file.sync_data()?,
+        }
+        Ok(())
+    }
+
+    fn check_poison(&self, op: LogOp) -> Result<(), LogError> {
+        match self.is_poisoned {
+            true => Err(LogError::new(op, LogErrorKind::Poisoned)),
+            false => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl LogStore for Journal {
+    fn bounds(&self) -> LogBounds {
+        self.memory.bounds()
+    }
+
+    async fn append(&mut self, entries: &[Entry]) -> Result<(), LogError> {
+        self.write(WriteBatch::of_entries(entries.to_vec())).await
+    }
+
+    async fn truncate_after(&mut self, index: LogIndex) -> Result<(), LogError> {
+        self.write(WriteBatch::of_truncation(index)).await
+    }
+
+    async fn purge_upto(&mut self, upto: EntryId) -> Result<(), LogError> {
+        self.write(WriteBatch::of_purge(upto)).await
+    }
+
+    async fn reset(&mut self, boundary: EntryId) -> Result<(), LogError> {
+        self.write(WriteBatch::of_reset(boundary)).await
+    }
+
+    fn reader(&self) -> Box<dyn LogReader> {
+        self.memory.reader()
+    }
+}
+
+#[async_trait]
+impl StableStore for Journal {
+    async fn load_identity(&mut self) -> Result<Option<Identity>, LogError> {
+        Ok(self.identity)
+    }
+
+    async fn save_identity(&mut self, identity: &Identity) -> Result<(), LogError> {
+        self.check_poison(LogOp::Identity)?;
+        if check_identity(self.identity, identity)? {
+            let record = Record { identity: Some(encode_identity(identity)), ..Record::default() };
+            self.keep(LogOp::Identity, &record)?;
+            self.identity = Some(*identity);
+        }
+        Ok(())
+    }
+
+    async fn load_hard_state(&mut self) -> Result<HardState, LogError> {
+        self.memory.load_hard_state().await
+    }
+
+    async fn save_hard_state(&mut self, hard_state: HardState) -> Result<(), LogError> {
+        self.write(WriteBatch::of_hard_state(hard_state)).await
+    }
+}
+
+#[async_trait]
+impl Store for Journal {
+    fn info(&self) -> StoreInfo {
+        StoreInfo {
+            backend: "planted journal".into(),
+            durability: Durability::PowerLoss,
+            atomic_batch: true,
+            may_block: true,
+            detects: Detects::ProvenPrefix,
+            sync_verb: "fdatasync".into(),
+            format_version: 1,
+        }
+    }
+
+    async fn write(&mut self, batch: WriteBatch) -> Result<(), LogError> {
+        self.check_poison(LogOp::Write)?;
+        let record = Record::of(&batch);
+        let kept = record.batch();
+        self.memory.write(batch.clone()).await?;
+        match kept.is_empty() {
+            true => Ok(()),
+            false => self.keep(LogOp::Write, &Record::of(&batch)),
+        }
+    }
+
+    async fn recover(&mut self) -> Result<Recovered, LogError> {
+        let recovered = self.memory.recover().await?;
+        Ok(Recovered { commit_hint: LogIndex::ZERO, ..recovered })
+    }
+
+    async fn close(&mut self) -> Result<(), LogError> {
+        self.check_poison(LogOp::Close)?;
+        let proven = self.prove();
+        self.is_poisoned |= proven.is_err();
+        proven.map_err(failed(LogOp::Close, "proof"))
+    }
+}
