@@ -33,7 +33,7 @@ impl LogConfig {
             #[cfg(feature = "memory")]
             LogConfig::Memory => Err(OpenError::Volatile),
             #[cfg(feature = "file")]
-            LogConfig::File { ref dir } => Ok(log_file::FileLog::inspect(dir)?),
+            LogConfig::File { ref dir, .. } => Ok(log_file::FileLog::inspect(dir)?),
             #[cfg(feature = "sqlite")]
             LogConfig::Sqlite { ref dir } => Ok(log_sqlite::SqliteLog::inspect(dir)?),
         }
