@@ -9,12 +9,15 @@ use raft_core::storage::Inspect;
 use crate::open::{LogConfig, OpenError};
 
 /// What a file's name begins with, in the directory of which backend.
-const MARKS: [(&str, &str); 4] =
-    [("seg-", "file"), ("spare-", "file"), ("log.db", "sqlite"), ("CURRENT", "rocksdb")];
+const MARKS: [(&str, &str); 3] = [("seg-", "file"), ("spare-", "file"), ("log.db", "sqlite")];
 
-/// The small file that two backends keep beside the log, and what it begins with in which.
+/// The directory that holds the database of a RocksDB log.
+const ROCKSDB_MARK: &str = "db";
+
+/// The small file that backends keep beside the log, and what it begins with in which.
 const PROOF: &str = "proof";
-const PROOF_MARKS: [(&[u8; 8], &str); 2] = [(b"KTKPROVE", "file"), (b"KTKPROOF", "sqlite")];
+const PROOF_MARKS: [(&[u8; 8], &str); 3] =
+    [(b"KTKPROVE", "file"), (b"KTKPROOF", "sqlite"), (b"KTKRPROF", "rocksdb")];
 
 impl LogConfig {
     /// The log whose files lie in a directory, found by their names.
@@ -33,9 +36,11 @@ impl LogConfig {
             #[cfg(feature = "memory")]
             LogConfig::Memory => Err(OpenError::Volatile),
             #[cfg(feature = "file")]
-            LogConfig::File { ref dir } => Ok(log_file::FileLog::inspect(dir)?),
+            LogConfig::File { ref dir, .. } => Ok(log_file::FileLog::inspect(dir)?),
             #[cfg(feature = "sqlite")]
             LogConfig::Sqlite { ref dir } => Ok(log_sqlite::SqliteLog::inspect(dir)?),
+            #[cfg(feature = "rocksdb")]
+            LogConfig::RocksDb { ref dir } => Ok(log_rocksdb::RocksLog::inspect(dir)?),
         }
     }
 }
@@ -48,6 +53,7 @@ fn backend_in(dir: &Path) -> Option<&'static str> {
     let is_marked = |(mark, _): &&(&str, &str)| names.iter().any(|name| name.starts_with(mark));
     match MARKS.iter().find(is_marked) {
         Some((_, backend)) => Some(backend),
+        None if dir.join(ROCKSDB_MARK).is_dir() => Some("rocksdb"),
         None => backend_of_proof(&dir.join(PROOF)),
     }
 }

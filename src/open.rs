@@ -22,6 +22,8 @@ pub enum LogConfig {
     File {
         /// The directory of the log's files.
         dir: std::path::PathBuf,
+        /// Who waits for the disk.
+        io: log_file::Io,
     },
     /// In an SQLite database in this directory, which is made if it is missing.
     #[cfg(feature = "sqlite")]
@@ -61,6 +63,18 @@ pub enum OpenError {
         /// The backends of this build.
         compiled: Vec<&'static str>,
     },
+    /// There is no such way to write a log.
+    #[error("'{name}' is no way to write a log: choose auto, ring or thread")]
+    UnknownIo {
+        /// What was asked for.
+        name: String,
+    },
+    /// Another backend than the file log does not let one choose.
+    #[error("only the file log can be told to write by '{name}'")]
+    NoIo {
+        /// What was asked for.
+        name: String,
+    },
     /// No log lies in a directory.
     #[error(
         "no log lies in {}: name a member's directory or its log/, and the backend, as in file:DIR",
@@ -89,17 +103,43 @@ impl LogConfig {
     }
 
     /// The log that a backend's name means, with its files, if it has any, in `dir`.
+    #[cfg_attr(
+        not(any(feature = "file", feature = "sqlite", feature = "rocksdb")),
+        expect(unused_variables, reason = "no backend of this build has files")
+    )]
     pub fn from_name(name: &str, dir: impl AsRef<Path>) -> Result<LogConfig, OpenError> {
         match name {
             #[cfg(feature = "memory")]
             "memory" => Ok(LogConfig::Memory),
             #[cfg(feature = "file")]
-            "file" => Ok(LogConfig::File { dir: dir.as_ref().to_owned() }),
+            "file" => Ok(LogConfig::File { dir: dir.as_ref().to_owned(), io: log_file::Io::Auto }),
             #[cfg(feature = "sqlite")]
             "sqlite" => Ok(LogConfig::Sqlite { dir: dir.as_ref().to_owned() }),
             #[cfg(feature = "rocksdb")]
             "rocksdb" => Ok(LogConfig::RocksDb { dir: dir.as_ref().to_owned() }),
-            _ => Err(unavailable(name, dir.as_ref())),
+            _ => Err(unavailable(name)),
+        }
+    }
+
+    /// The same log, written by a `thread` of its member's, through a `ring` of the kernel's, or by
+    /// what is better (`auto`). The file log alone has the choice.
+    pub fn with_io(self, name: &str) -> Result<LogConfig, OpenError> {
+        if !["auto", "ring", "thread"].contains(&name) {
+            return Err(OpenError::UnknownIo { name: name.to_owned() });
+        }
+        match self {
+            #[cfg(feature = "file")]
+            LogConfig::File { dir, .. } => {
+                let io = match name {
+                    "ring" => log_file::Io::Ring,
+                    "thread" => log_file::Io::Thread,
+                    _ => log_file::Io::Auto,
+                };
+                Ok(LogConfig::File { dir, io })
+            }
+            // There is no other where the file log is the only one.
+            #[allow(unreachable_patterns)]
+            _ => Err(OpenError::NoIo { name: name.to_owned() }),
         }
     }
 
@@ -124,8 +164,8 @@ impl LogConfig {
             #[cfg(feature = "memory")]
             LogConfig::Memory => Ok(Box::new(log_memory::MemoryLog::new())),
             #[cfg(feature = "file")]
-            LogConfig::File { ref dir } => {
-                let config = log_file::FileLogConfig::new(dir);
+            LogConfig::File { ref dir, io } => {
+                let config = log_file::FileLogConfig { io, ..log_file::FileLogConfig::new(dir) };
                 Ok(Box::new(log_file::FileLog::open(config)?))
             }
             #[cfg(feature = "sqlite")]
@@ -143,7 +183,7 @@ impl LogConfig {
 }
 
 /// Why no log goes by this name here.
-fn unavailable(name: &str, _dir: &Path) -> OpenError {
+fn unavailable(name: &str) -> OpenError {
     let (compiled, owned) = (LogConfig::compiled(), name.to_owned());
     match name {
         _ if KNOWN.contains(&name) => OpenError::NotCompiledIn { name: owned, compiled },

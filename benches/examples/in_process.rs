@@ -46,6 +46,7 @@ impl StateMachine for Nothing {
 /// What is asked for on the command line.
 struct Plan {
     log: String,
+    io: Option<String>,
     bytes: usize,
     clients: Vec<usize>,
     workers: Vec<usize>,
@@ -59,6 +60,7 @@ impl Plan {
         let numbers = |text: &str| text.split(',').map(|one| one.parse().expect(text)).collect();
         let mut plan = Plan {
             log: "memory".to_owned(),
+            io: None,
             bytes: 0,
             clients: vec![1, 64, 256, 1024, 4096],
             workers: vec![1],
@@ -69,13 +71,14 @@ impl Plan {
         while let (Some(name), Some(value)) = (arguments.next(), arguments.next()) {
             match name.as_str() {
                 "--log" => plan.log = value,
+                "--io" => plan.io = Some(value),
                 "--bytes" => plan.bytes = value.parse().expect("a size"),
                 "--clients" => plan.clients = numbers(&value),
                 "--workers" => plan.workers = numbers(&value),
                 "--seconds" => plan.seconds = value.parse().expect("seconds"),
                 "--rounds" => plan.rounds = value.parse().expect("a number"),
                 other => {
-                    panic!("{other}: --log, --bytes, --clients, --workers, --seconds, --rounds")
+                    panic!("{other}: --log --io --bytes --clients --workers --seconds --rounds")
                 }
             }
         }
@@ -99,7 +102,7 @@ fn main() {
 fn measure(plan: &Plan, workers: usize, clients: usize) -> String {
     let runtime = runtime(workers);
     let files = tempfile::tempdir().expect("a directory");
-    let nodes = runtime.block_on(start_members(&plan.log, &files));
+    let nodes = runtime.block_on(start_members(plan, &files));
     let leader = runtime.block_on(find_leader(&nodes));
     let command = Bytes::from(vec![7; plan.bytes]);
     // A short run first: the caches of allocator and processor warm up.
@@ -196,14 +199,18 @@ impl Used {
     }
 }
 
-async fn start_members(log: &str, files: &TempDir) -> Vec<Node> {
+async fn start_members(plan: &Plan, files: &TempDir) -> Vec<Node> {
     let ids: Vec<NodeId> = (1..=3).filter_map(NodeId::new).collect();
     let members = ids.iter().map(|id| (*id, Bytes::new()));
     let membership = Membership::of_voters(members).expect("sound");
     let network = InProcessNetwork::new();
     let mut nodes = Vec::new();
     for id in ids {
-        let log = LogConfig::from_name(log, files.path().join(id.to_string()));
+        let log = LogConfig::from_name(&plan.log, files.path().join(id.to_string()));
+        let log = log.and_then(|log| match &plan.io {
+            Some(io) => log.with_io(io),
+            None => Ok(log),
+        });
         let mut log = log.expect("compiled in").open().expect("a new log");
         let identity = kontiki::bootstrap(log.as_mut(), "bench", id, &membership).await;
         identity.expect("a blank log");

@@ -11,6 +11,9 @@ use crate::log::arguments::Log;
 /// Where `up` serves clients unless it is told otherwise.
 const DEFAULT_ENDPOINTS: &str = "127.0.0.1:2379,127.0.0.1:22379,127.0.0.1:32379";
 
+/// The ways in which the file log is written.
+const IO_WAYS: [&str; 3] = ["auto", "ring", "thread"];
+
 /// A replicated key-value store whose log you choose, speaking etcd's API.
 #[derive(Debug, Parser)]
 #[command(name = "kontiki", version)]
@@ -54,6 +57,10 @@ pub struct Up {
     /// What the members keep their logs in [default: file].
     #[arg(long, value_name = "NAME")]
     pub backend: Option<String>,
+    /// How the file log is written: by a thread for each member, through a ring of the kernel's
+    /// (Linux; a thread where the machine forbids it), or by what is better [default: auto].
+    #[arg(long, value_name = "WAY", value_parser = IO_WAYS)]
+    pub io: Option<String>,
     /// The directory of the members' data. Started again on it, the cluster goes on.
     #[arg(long, value_name = "DIR", default_value = "kontiki-data")]
     pub dir: PathBuf,
@@ -70,8 +77,8 @@ pub struct Serve {
     #[arg(
         long,
         value_name = "FILE",
-        conflicts_with_all = ["id", "cluster", "backend", "dir", "listen_client", "listen_peer",
-            "members"]
+        conflicts_with_all = ["id", "cluster", "backend", "io", "dir", "listen_client",
+            "listen_peer", "members"]
     )]
     pub config: Option<PathBuf>,
     /// Which of the members this one is.
@@ -83,6 +90,10 @@ pub struct Serve {
     /// What the member keeps its log in.
     #[arg(long, value_name = "NAME", default_value = "file")]
     pub backend: String,
+    /// How the file log is written: by a thread, through a ring of the kernel's (Linux; a thread
+    /// where the machine forbids it), or by what is better [default: auto].
+    #[arg(long, value_name = "WAY", value_parser = IO_WAYS)]
+    pub io: Option<String>,
     /// The member's own directory; not needed for a volatile backend.
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
@@ -206,8 +217,15 @@ mod tests {
         assert!(parse("kontiki serve --id 1 --cluster c --member 1=a:1,b:2").is_ok());
         assert!(parse("kontiki serve --config a.toml --id 1").is_err());
         assert!(parse("kontiki serve --config a.toml --backend file").is_err());
+        assert!(parse("kontiki serve --config a.toml --io ring").is_err());
         assert!(parse("kontiki serve --id 1 --cluster c").is_err());
         assert!(parse("kontiki serve").is_err());
+    }
+
+    #[test]
+    fn io_is_one_of_three() {
+        assert!(parse("kontiki up --io ring").is_ok());
+        assert!(parse("kontiki up --io rings").is_err());
     }
 
     #[test]

@@ -70,9 +70,14 @@ struct Up {
 
 impl Up {
     fn start(backend: &str, dir: &Path, base: u16) -> Up {
+        Up::start_with(&["--backend", backend], dir, base)
+    }
+
+    fn start_with(more: &[&str], dir: &Path, base: u16) -> Up {
         let mut process = Command::new(env!("CARGO_BIN_EXE_kontiki"))
-            .args(["up", "--backend", backend, "--base-port", &base.to_string(), "--dir"])
+            .args(["up", "--base-port", &base.to_string(), "--dir"])
             .arg(dir)
+            .args(more)
             .stdout(Stdio::piped())
             .spawn()
             .expect("the tool starts");
@@ -206,6 +211,45 @@ fn a_volatile_cluster_serves_and_stops_and_its_dead_stay_dead() {
 
     assert_eq!(up.stop(), Some(0));
     assert_eq!(std::fs::read_dir(dir.path()).expect("it is there").count(), 0);
+}
+
+/// How the log is written may be another at each start, and a killed member goes on.
+#[test]
+fn a_cluster_writes_through_a_ring_and_then_by_threads() {
+    if !has_file_log() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let base = free_base_port();
+    let up = Up::start_with(&["--backend", "file", "--io", "ring"], dir.path(), base);
+    for number in 0..30 {
+        assert_eq!(up.ask(&["put", &format!("key{number}"), "ring"]), "OK\n");
+    }
+    let follower = up.leader() % 3 + 1;
+    signal(up.pid_of(follower), Signal::KILL);
+    up.wait_for(&format!("member {follower} has ended"));
+    assert_eq!(up.ask(&["put", "meanwhile", "ring"]), "OK\n");
+    eventually("it is back, and has all of it", || {
+        let members = up.members();
+        let applied = |id: u64| members[id as usize - 1]["applied"].as_u64();
+        let ended = applied(follower).filter(|at| Some(*at) >= applied(follower % 3 + 1));
+        ended.filter(|at| *at > 30)
+    });
+    assert_eq!(up.stop(), Some(0));
+
+    let up = Up::start_with(&["--io", "thread"], dir.path(), base);
+    assert_eq!(up.ask(&["get", "key29"]), "ring\n");
+    assert_eq!(up.ask(&["get", "meanwhile"]), "ring\n");
+    assert_eq!(up.ask(&["put", "after", "thread"]), "OK\n");
+    assert_eq!(up.stop(), Some(0));
+}
+
+#[test]
+fn the_memory_log_has_no_choice_of_io() {
+    let refused = kontiki(&["up", "--backend", "memory", "--io", "ring"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let said = text(&refused.stderr);
+    assert!(said.contains("only the file log") && said.contains("--backend file"), "{said}");
 }
 
 #[test]

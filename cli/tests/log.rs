@@ -402,6 +402,8 @@ fn frozen_directories_are_verified() {
         ("file", &["log-file/tests/fixtures/v1"][..]),
         ("file", &["log-file/tests/fixtures/v1", "log-file/tests/fixtures/v1-proof"]),
         ("sqlite", &["log-sqlite/tests/fixtures/v1"]),
+        ("rocksdb", &["log-rocksdb/tests/fixtures/v1/closed"]),
+        ("rocksdb", &["log-rocksdb/tests/fixtures/v1/killed"]),
     ] {
         if !LogConfig::compiled().contains(&backend) {
             continue;
@@ -415,9 +417,11 @@ fn frozen_directories_are_verified() {
 fn copied(root: &Path, parts: &[&str]) -> TempDir {
     let dir = tempfile::tempdir().expect("a directory");
     for part in parts {
-        for file in fs::read_dir(root.join(part)).expect("a frozen directory") {
-            let file = file.expect("a file");
-            fs::copy(file.path(), dir.path().join(file.file_name())).expect("copies");
+        let part = root.join(part);
+        for (file, bytes) in tree(&part) {
+            let copy = dir.path().join(file.strip_prefix(&part).expect("inside"));
+            fs::create_dir_all(copy.parent().expect("inside")).expect("made");
+            fs::write(copy, bytes).expect("copies");
         }
     }
     dir

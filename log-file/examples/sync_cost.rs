@@ -1,6 +1,9 @@
-//! How close a write to the log comes to what the disk itself takes, measured in pairs: one raw
-//! write and sync over written blocks, one write to the log, in turn. Then how long an opening of
-//! many entries takes.
+//! How close a write to the log comes to what the disk itself takes: one raw write and sync over
+//! written blocks, and one write to the log in each of its ways, in turn. Then how many bytes go to
+//! the disk for a byte of payload, and how long an opening of many entries takes.
+//!
+//! The log is measured once it writes to segments that were written beforehand. What the ways
+//! themselves cost, without a log, is what `kontiki bench log --verbs` tells.
 //!
 //! `cargo run --release -p log-file --example sync_cost -- DIR [ENTRIES] [ENTRIES_PER_BATCH]`
 
@@ -8,23 +11,16 @@ use std::fs::OpenOptions;
 use std::io::{Error, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use log_file::{FileLog, FileLogConfig};
+use log_file::{FileLog, FileLogConfig, Io, WriteVerb};
 use raft_core::storage::{LogStore, Store, WriteBatch};
 use raft_core::types::{Entry, EntryId, EntryKind, LogIndex, Term};
 
-const PAIRS: usize = 4000;
+const ROUNDS: u64 = 2000;
+/// How many bytes a log is given before it is measured, so that it has left its first segment.
+const WARM_UP_BYTES: u64 = 4 << 20;
 const PAYLOAD: &[u8; 256] = &[7; 256];
-
-fn now<F: Future>(verb: F) -> F::Output {
-    match pin!(verb).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(output) => output,
-        Poll::Pending => panic!("a verb of this log never pends"),
-    }
-}
 
 fn batch(first: u64, count: u64) -> WriteBatch {
     let entry = |index| {
@@ -34,13 +30,64 @@ fn batch(first: u64, count: u64) -> WriteBatch {
     WriteBatch::of_entries((first..first + count).map(entry).collect())
 }
 
-fn percentile(samples: &mut [Duration], of_thousand: usize) -> u128 {
+fn percentile(samples: &mut [Duration], of_thousand: usize) -> f64 {
     samples.sort_unstable();
-    samples[samples.len() * of_thousand / 1000].as_micros()
+    samples[samples.len() * of_thousand / 1000].as_secs_f64() * 1e6
 }
 
-/// Pairs of a raw write and a write of `count` entries to the log, in one directory.
-fn measure_pairs(dir: &Path, count: u64) -> Result<(), Box<dyn std::error::Error>> {
+/// The ways in which a log is written.
+fn ways() -> [(&'static str, Io, WriteVerb); 4] {
+    [
+        ("fdatasync", Io::Thread, WriteVerb::Fdatasync),
+        ("dsync", Io::Thread, WriteVerb::Dsync),
+        ("direct", Io::Thread, WriteVerb::Direct),
+        ("ring", Io::Ring, WriteVerb::Auto),
+    ]
+}
+
+/// A log, what its writes took, and how many entries it has.
+struct Measured {
+    name: &'static str,
+    log: FileLog,
+    took: Vec<Duration>,
+    entries: u64,
+}
+
+impl Measured {
+    async fn write(&mut self, count: u64) -> Result<Duration, Box<dyn std::error::Error>> {
+        let batch = batch(self.entries + 1, count);
+        self.entries += count;
+        let start = Instant::now();
+        self.log.write(batch).await?;
+        Ok(start.elapsed())
+    }
+}
+
+/// Opens a log in each way, and writes until each has left its first segment.
+async fn open_all(dir: &Path, count: u64) -> Result<Vec<Measured>, Box<dyn std::error::Error>> {
+    let mut all = Vec::new();
+    for (name, io, write_verb) in ways() {
+        let config = FileLogConfig::new(dir.join(format!("{name}-{count}")));
+        let log = FileLog::open(FileLogConfig { io, write_verb, ..config })?;
+        println!("{name}: {}", log.info().sync_verb);
+        let mut measured = Measured { name, log, took: Vec::new(), entries: 0 };
+        while measured.entries * 256 < WARM_UP_BYTES {
+            measured.write(2048).await?;
+        }
+        all.push(measured);
+    }
+    // The next segments are written beforehand, beside this.
+    std::thread::sleep(Duration::from_secs(2));
+    for measured in &mut all {
+        for _ in 0..20 {
+            measured.write(1).await?;
+        }
+    }
+    Ok(all)
+}
+
+/// A raw write and a write of `count` entries to each log, in turn, in one directory.
+async fn measure_rounds(dir: &Path, count: u64) -> Result<(), Box<dyn std::error::Error>> {
     let raw_bytes = vec![1; (count as usize * 296 + 80).next_multiple_of(8)];
     let mut options = OpenOptions::new();
     let raw = options.read(true).write(true).create(true).truncate(true);
@@ -50,43 +97,74 @@ fn measure_pairs(dir: &Path, count: u64) -> Result<(), Box<dyn std::error::Error
         raw.write_all(&[0; 64 << 10])?;
     }
     raw.sync_all()?;
-    let mut log = FileLog::open(FileLogConfig::new(dir.join(format!("pairs-{count}"))))?;
-    let (mut of_raw, mut of_log) = (Vec::new(), Vec::new());
-    for pair in 0..PAIRS as u64 {
-        let offset = pair * raw_bytes.len() as u64 % (60 << 20);
-        let batch = batch(pair * count + 1, count);
-        let mut write_raw = || -> std::io::Result<()> {
-            let start = Instant::now();
-            raw.write_all_at(&raw_bytes, offset)?;
-            raw.sync_data()?;
-            of_raw.push(start.elapsed());
-            Ok(())
-        };
-        // The first of a pair pays for what others left behind, so they take turns.
-        if pair % 2 == 0 {
-            write_raw()?;
-        }
+    let mut all = open_all(dir, count).await?;
+    let mut of_raw = Vec::new();
+    for round in 0..ROUNDS {
+        let offset = round * raw_bytes.len() as u64 % (60 << 20);
         let start = Instant::now();
-        now(log.write(batch))?;
-        of_log.push(start.elapsed());
-        if pair % 2 == 1 {
-            write_raw()?;
+        raw.write_all_at(&raw_bytes, offset)?;
+        raw.sync_data()?;
+        of_raw.push(start.elapsed());
+        // Each pays for what the one before left behind, so the order changes.
+        let first = round as usize % all.len();
+        for at in 0..all.len() {
+            let measured = &mut all[(first + at) % 4];
+            let took = measured.write(count).await?;
+            measured.took.push(took);
         }
     }
-    let figures = [500, 990].map(|at| (percentile(&mut of_raw, at), percentile(&mut of_log, at)));
-    println!(
-        "{count} x 256 B: raw p50 {} us, p99 {} us; log p50 {} us, p99 {} us",
-        figures[0].0, figures[1].0, figures[0].1, figures[1].1
-    );
+    let (p50, p99) = (percentile(&mut of_raw, 500), percentile(&mut of_raw, 990));
+    println!("{count} x 256 B: raw p50 {p50:.1} us, p99 {p99:.1} us");
+    for Measured { name, took, .. } in &mut all {
+        let (own50, own99) = (percentile(took, 500), percentile(took, 990));
+        let (times50, times99) = (own50 / p50, own99 / p99);
+        println!("  {name}: p50 {own50:.1} us ({times50:.2}), p99 {own99:.1} us ({times99:.2})");
+    }
     Ok(())
 }
 
-fn measure_opening(dir: &Path, entries: u64, each: u64) -> Result<(), Box<dyn std::error::Error>> {
+/// How many bytes this process had written to disks, where the system tells.
+fn bytes_written() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/io").ok()?;
+    text.lines().find_map(|line| line.strip_prefix("write_bytes: ")?.parse().ok())
+}
+
+/// What goes to the disk for each byte of payload, in segments that are used again and again.
+async fn measure_bytes(dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    const COUNT: u64 = 64;
+    const BATCHES: u64 = 4000;
+    for (name, io, write_verb) in ways() {
+        let config = FileLogConfig::new(dir.join(format!("bytes-{name}")));
+        let config = FileLogConfig { io, write_verb, segment_bytes: 8 << 20, ..config };
+        let mut log = FileLog::open(config)?;
+        let mut before = None;
+        for number in 0..2 * BATCHES {
+            if number == BATCHES {
+                before = bytes_written();
+            }
+            let last = number * COUNT;
+            let purge =
+                (number % 64 == 63).then(|| EntryId::new(Term::new(1), LogIndex::new(last)));
+            log.write(WriteBatch { purge_upto: purge, ..batch(last + 1, COUNT) }).await?;
+        }
+        if let (Some(before), Some(after)) = (before, bytes_written()) {
+            let times = (after - before) as f64 / (BATCHES * COUNT * 256) as f64;
+            println!("{name}: {times:.2} bytes written per byte of payload, 64 x 256 B");
+        }
+    }
+    Ok(())
+}
+
+async fn measure_opening(
+    dir: &Path,
+    entries: u64,
+    each: u64,
+) -> Result<(), Box<dyn std::error::Error>> {
     let config = FileLogConfig::new(dir.join("many"));
     let mut log = FileLog::open(config.clone())?;
     let start = Instant::now();
     for first in (1..=entries).step_by(each as usize) {
-        now(log.write(batch(first, each)))?;
+        log.write(batch(first, each)).await?;
     }
     println!("{entries} entries, {each} per batch: written in {:?}", start.elapsed());
     drop(log);
@@ -96,14 +174,15 @@ fn measure_opening(dir: &Path, entries: u64, each: u64) -> Result<(), Box<dyn st
     let start = Instant::now();
     let (mut reader, mut next) = (log.reader(), LogIndex::new(1));
     while next <= log.bounds().last.index {
-        let read = now(reader.read(next..log.bounds().last.index.next(), 1 << 20))?;
+        let read = reader.read(next..log.bounds().last.index.next(), 1 << 20).await?;
         next = next.plus(read.len() as u64);
     }
     println!("read and checked in {:?}", start.elapsed());
     Ok(())
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let Some(dir) = arguments.next() else {
         return Err(Error::other("usage: sync_cost DIR [ENTRIES] [ENTRIES_PER_BATCH]").into());
@@ -116,8 +195,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("round {round}");
         let dir = dir.join(format!("round-{round}"));
         std::fs::create_dir_all(&dir)?;
-        measure_pairs(&dir, 1)?;
-        measure_pairs(&dir, 64)?;
+        measure_rounds(&dir, 1).await?;
+        measure_rounds(&dir, 64).await?;
     }
-    measure_opening(dir, entries, each)
+    measure_bytes(dir).await?;
+    measure_opening(dir, entries, each).await
 }

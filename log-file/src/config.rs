@@ -31,14 +31,53 @@ pub struct FileLogConfig {
     pub spare_segments: usize,
     /// Who prepares and removes segments.
     pub housekeeping: Housekeeping,
+    /// Who waits for the disk.
+    pub io: Io,
+    /// How a frame is made durable.
+    pub write_verb: WriteVerb,
+}
+
+/// Who waits for the disk while a frame is written. What a machine or a file system does not offer
+/// is replaced by [`Io::Thread`], and said in the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Io {
+    /// What is known to be the better one where the log is opened: today always [`Io::Thread`].
+    #[default]
+    Auto,
+    /// The kernel: a write is handed over through an io_uring and waited for without blocking, so
+    /// that the store needs no thread to write. Linux, on a file system with direct I/O, and in a
+    /// Tokio runtime whose I/O is enabled; elsewhere the wait blocks.
+    Ring,
+    /// The thread that writes.
+    Thread,
+}
+
+/// How a frame is made durable in a segment whose bytes were all written before; a segment that
+/// still grows is written to and then synced. What a machine or a file system does not offer is
+/// replaced by the next in this list, and said in the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WriteVerb {
+    /// The first of those below that the file system offers.
+    #[default]
+    Auto,
+    /// A direct write, past the page cache, that is its own sync: `O_DIRECT` and `RWF_DSYNC`.
+    Direct,
+    /// A write that is its own sync: `RWF_DSYNC`.
+    Dsync,
+    /// A write, then `fdatasync`.
+    Fdatasync,
 }
 
 /// Where a batch may begin. A boundary of the device makes sure that no write ever touches a sector
 /// that holds acknowledged bytes, at the cost of the space between.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Alignment {
-    /// Anywhere (at a multiple of 8).
+    /// Where it makes the disk write no more than it must, and costs little: at the front of a
+    /// block where the one before ends up to 511 bytes, or an eighth of its length, before it;
+    /// else anywhere. On a disk that takes blocks of 512 that is always the front of a block.
     #[default]
+    Auto,
+    /// Anywhere (at a multiple of 8).
     Packed,
     /// At a multiple of 512.
     Sector,
@@ -65,6 +104,8 @@ impl FileLogConfig {
             alignment: Alignment::default(),
             spare_segments: 2,
             housekeeping: Housekeeping::default(),
+            io: Io::default(),
+            write_verb: WriteVerb::default(),
         }
     }
 
@@ -83,13 +124,36 @@ impl FileLogConfig {
 }
 
 impl Alignment {
-    pub(crate) fn bytes(self) -> u64 {
+    /// How long a batch of this length becomes, on a disk that takes blocks of this length.
+    pub(crate) fn padded(self, length: u64, block_bytes: u64) -> u64 {
+        /// How many bytes are always given for an end on the boundary of a block.
+        const CHEAP_BYTES: u64 = 511;
         match self {
-            Alignment::Packed => 8,
-            Alignment::Sector => 512,
-            Alignment::Page => 4096,
+            Alignment::Auto => {
+                let packed = length.next_multiple_of(8);
+                let whole = packed.next_multiple_of(block_bytes);
+                if whole - packed <= CHEAP_BYTES.max(packed / 8) { whole } else { packed }
+            }
+            Alignment::Packed => length.next_multiple_of(8),
+            Alignment::Sector => length.next_multiple_of(512),
+            Alignment::Page => length.next_multiple_of(4096),
         }
     }
 }
 
 const _: () = assert!(FRAMES_START < MIN_SEGMENT_BYTES);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_on_a_boundary_must_be_cheap() {
+        let padded = |length, block_bytes| Alignment::Auto.padded(length, block_bytes);
+        assert_eq!([padded(377, 1), padded(377, 512), padded(513, 512)], [384, 512, 1024]);
+        assert_eq!(
+            [padded(377, 4096), padded(3600, 4096), padded(19_024, 4096)],
+            [384, 4096, 20_480]
+        );
+    }
+}

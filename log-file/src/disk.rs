@@ -7,11 +7,16 @@
 //! [`RealDisk`]: crate::RealDisk
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+
+use raft_core::storage::LogOp;
 
 use crate::format::Position;
 use crate::names::segment_name;
+use crate::paper::Paper;
 
 /// One directory, and the files in it by name.
 pub trait Disk: Send + Sync {
@@ -42,6 +47,92 @@ pub trait Disk: Send + Sync {
 
     /// The name of a file for people, with the directory.
     fn place(&self, name: &str) -> String;
+
+    /// Opens a segment, which is open as `file` already, for frames. `is_written`: all of its bytes
+    /// were written and synced before, so that no write has to find room for them.
+    fn open_for_frames(
+        &self,
+        name: &str,
+        file: Arc<dyn DiskFile>,
+        is_written: bool,
+    ) -> io::Result<Arc<dyn FrameFile>> {
+        let _ = (name, is_written);
+        Ok(Arc::new(WriteThenSync(file)))
+    }
+
+    /// How frames are written. Asked after the first segment was opened for them.
+    fn write_path(&self) -> WritePath {
+        WritePath::default()
+    }
+
+    /// Waits until no frame is being written, whoever waited for it.
+    fn settle(&self) {}
+}
+
+/// What a disk says of the way in which it writes frames.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WritePath {
+    /// The calls that make a frame durable, for people.
+    pub sync_verb: Cow<'static, str>,
+    /// Whether writing a frame blocks the thread.
+    pub may_block: bool,
+}
+
+impl Default for WritePath {
+    fn default() -> WritePath {
+        WritePath { sync_verb: "fdatasync".into(), may_block: true }
+    }
+}
+
+/// A segment that frames are written to, one after another.
+pub trait FrameFile: Send + Sync {
+    /// What is written begins and ends at multiples of this: a power of two, 4096 at most.
+    fn block_bytes(&self) -> u64 {
+        1
+    }
+
+    /// Writes whole blocks and makes them durable. No other write to the segment is under way.
+    fn put(&self, paper: Paper, offset: u64) -> Put;
+}
+
+/// A write that was begun.
+pub enum Put {
+    /// It is over.
+    Done(Written),
+    /// It goes on, whether this is polled or not, and polling does not block. Whoever drops it has
+    /// lost the paper, and will not hear how the write ended.
+    Started(Pin<Box<dyn Future<Output = Written> + Send>>),
+}
+
+/// How a write ended.
+pub struct Written {
+    /// The paper, for the next frame.
+    pub paper: Paper,
+    /// Everything is durable, or it is not known how much of it is.
+    pub result: Result<(), PutError>,
+}
+
+/// Why a frame is perhaps not durable.
+#[derive(Debug)]
+pub struct PutError {
+    /// What failed: the write, or what was to make it durable.
+    pub op: LogOp,
+    /// The cause.
+    pub error: io::Error,
+}
+
+/// Frames by a write and then a sync of the whole file.
+pub(crate) struct WriteThenSync(pub(crate) Arc<dyn DiskFile>);
+
+impl FrameFile for WriteThenSync {
+    fn put(&self, paper: Paper, offset: u64) -> Put {
+        let file = self.0.as_ref();
+        let failed = |op| move |error| PutError { op, error };
+        let result = write_all(file, &paper, offset)
+            .map_err(failed(LogOp::Write))
+            .and_then(|()| file.sync_data().map_err(failed(LogOp::Sync)));
+        Put::Done(Written { paper, result })
+    }
 }
 
 /// One open file.

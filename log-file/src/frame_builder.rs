@@ -1,40 +1,77 @@
-//! Builds the bytes of one frame in a buffer that is used again and again.
+//! Builds the bytes of one frame in a buffer that is used again and again, behind what the block
+//! in which it begins holds already.
 
 use raft_core::types::{EntryId, LogIndex};
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::config::Alignment;
 use crate::format::{
-    FRAME_HEADER_BYTES, FrameHeader, Position, RECORD_HEADER_BYTES, RecordHeader, RecordType, Seal,
-    record_bytes,
+    FRAME_HEADER_BYTES, FrameHeader, PayloadHasher, Position, RECORD_HEADER_BYTES, RecordHeader,
+    RecordType, Seal, record_bytes,
 };
-
-/// What the buffer is shrunk to after a larger frame.
-const KEPT_BUFFER_BYTES: usize = 8 << 20;
+use crate::paper::Paper;
 
 /// A frame under construction.
 pub(crate) struct FrameBuilder {
-    seal: Seal,
-    offset: u64,
-    bytes: Vec<u8>,
+    place: Place,
+    /// The front of the block in which the frame begins, then the frame. Given away while it is
+    /// written.
+    paper: Paper,
+    /// How much of the paper comes before the frame.
+    lead: usize,
+    /// Where the frame that was finished last ends on the paper.
+    written: usize,
     digest: Xxh3,
+    hasher: PayloadHasher,
     header: FrameHeader,
 }
 
-impl FrameBuilder {
-    pub(crate) fn new(seal: Seal) -> FrameBuilder {
-        let header = FrameHeader::default();
-        FrameBuilder { seal, offset: 0, bytes: Vec::new(), digest: seal.digest(), header }
+/// Where a frame begins, and how the disk wants it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) seal: Seal,
+    pub(crate) offset: u64,
+    /// What is written begins and ends at multiples of this.
+    pub(crate) block_bytes: u64,
+}
+
+impl Place {
+    /// The front of the block in which the frame begins.
+    pub(crate) fn block_offset(self) -> u64 {
+        self.offset - self.lead()
     }
 
-    /// Starts a frame at a place of the stream.
-    pub(crate) fn begin(&mut self, seal: Seal, offset: u64, number: u64, synced: Position) {
-        self.seal = seal;
-        self.offset = offset;
-        self.digest = seal.digest();
-        self.bytes.clear();
-        self.bytes.shrink_to(KEPT_BUFFER_BYTES);
-        self.bytes.resize(FRAME_HEADER_BYTES, 0);
+    fn lead(self) -> u64 {
+        self.offset % self.block_bytes
+    }
+}
+
+impl FrameBuilder {
+    pub(crate) fn new(place: Place) -> FrameBuilder {
+        FrameBuilder {
+            place,
+            paper: Paper::default(),
+            lead: 0,
+            written: 0,
+            digest: place.seal.digest(),
+            hasher: place.seal.payload_hasher(),
+            header: FrameHeader::default(),
+        }
+    }
+
+    /// Starts a frame, for which `most_bytes` will do. One that begins inside a block follows at
+    /// once on the one that was built before.
+    pub(crate) fn begin(&mut self, place: Place, number: u64, synced: Position, most_bytes: u64) {
+        if place.seal != self.place.seal {
+            self.hasher = place.seal.payload_hasher();
+        }
+        self.place = place;
+        self.digest = place.seal.digest();
         self.header = FrameHeader { number, synced, ..FrameHeader::default() };
+        self.lead = place.lead() as usize;
+        self.paper.keep(self.written - self.lead..self.written);
+        self.paper.reserve(self.lead + (most_bytes + place.block_bytes) as usize);
+        self.paper.pad(self.lead + FRAME_HEADER_BYTES);
     }
 
     /// Adds a record; the offset of its header in the segment.
@@ -45,15 +82,17 @@ impl FrameBuilder {
         id: EntryId,
         payload: &[u8],
     ) -> u64 {
-        let offset = self.offset + self.bytes.len() as u64;
+        let Place { seal, .. } = self.place;
+        let offset = self.place.block_offset() + self.paper.len() as u64;
         let payload_bytes = u32::try_from(payload.len()).expect("payloads were checked");
-        let payload_hash = self.seal.payload_hash(payload);
+        let payload_hash = self.hasher.hash(payload);
         let header = RecordHeader { record, entry_kind, payload_bytes, id, payload_hash };
-        let header = header.encode(self.seal, offset);
+        let header = header.encode(seal, offset);
         self.digest.update(&header);
-        self.bytes.extend_from_slice(&header);
-        self.bytes.extend_from_slice(payload);
-        self.bytes.resize(self.bytes.len().next_multiple_of(8), 0);
+        self.paper.extend(&header);
+        self.paper.extend(payload);
+        // The paper begins at a multiple of 8 of the segment, as every frame does.
+        self.paper.pad(self.paper.len().next_multiple_of(8));
         self.header.records += 1;
         if record == RecordType::Entry && self.header.first_entry == LogIndex::ZERO {
             self.header.first_entry = id.index;
@@ -61,22 +100,31 @@ impl FrameBuilder {
         offset
     }
 
-    /// Pads the frame, heads it, and gives its bytes.
-    pub(crate) fn finish(&mut self, alignment: u64, hint: LogIndex, is_close: bool) -> &[u8] {
-        let length = frame_bytes(self.bytes.len() as u64 - FRAME_HEADER_BYTES as u64, alignment);
-        self.bytes.resize(length as usize, 0);
+    /// Heads the frame and pads it; how long it is.
+    pub(crate) fn finish(&mut self, alignment: Alignment, hint: LogIndex, is_close: bool) -> u64 {
+        let length = (self.paper.len() - self.lead) as u64;
+        let length = alignment.padded(length, self.place.block_bytes);
+        self.written = self.lead + length as usize;
         self.header.length = length;
         self.header.commit_hint = hint;
         self.header.is_close = is_close;
         self.header.digest = self.digest.digest();
-        self.header.encode(self.seal, self.offset, &mut self.bytes);
-        &self.bytes
+        let Place { seal, offset, block_bytes } = self.place;
+        self.paper.pad(self.written.next_multiple_of(block_bytes as usize));
+        self.header.encode(seal, offset, &mut self.paper.bytes_mut()[self.lead..]);
+        self.paper.align();
+        length
     }
-}
 
-/// How long a frame with so many bytes of records is.
-pub(crate) fn frame_bytes(records_bytes: u64, alignment: u64) -> u64 {
-    (FRAME_HEADER_BYTES as u64 + records_bytes).next_multiple_of(alignment)
+    /// The finished frame, with the rest of its first and last block.
+    pub(crate) fn give_paper(&mut self) -> Paper {
+        std::mem::take(&mut self.paper)
+    }
+
+    /// Takes the paper back, once it is written.
+    pub(crate) fn take_paper(&mut self, paper: Paper) {
+        self.paper = paper;
+    }
 }
 
 /// How many bytes records with payloads of these lengths take.

@@ -15,7 +15,7 @@ use raft_core::storage::{
 };
 use raft_core::types::HardState;
 
-use crate::disk::Disk;
+use crate::disk::{Disk, WritePath};
 use crate::format::{FRAMES_START, HEADER_BLOCK_BYTES, Position, RecordHeader, RecordType};
 use crate::index::{Index, SharedIndex};
 use crate::listing::Listing;
@@ -75,7 +75,7 @@ fn sight_of(disk: &dyn Disk, found: Recovery, mut damage: Option<LogError>) -> (
     let found = recovered(&replay.index, &replay.facts, tail);
     let found = found.map_err(|error| damage.get_or_insert(error));
     let sight = Sight {
-        info: store_info(),
+        info: store_info(WritePath::default()),
         identity: replay.facts.identity,
         recovered: found.unwrap_or_else(|_| nothing(replay.facts.hard_state)),
         proven: if furthest == Position::default() { String::new() } else { furthest.place(disk) },

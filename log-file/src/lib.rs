@@ -1,17 +1,18 @@
 //! The flat-file log: one stream of records in pre-written, recycled segments.
 //!
-//! A batch is one frame: one write and one `fdatasync`, votes and truncations included. The bytes
-//! are specified in `docs/formats/log-file.md`. Where to begin reading:
+//! A batch is one frame: one durable write, votes and truncations included. The bytes are specified
+//! in `docs/formats/log-file.md`. Where to begin reading:
 //!
 //! - `log` is the store: opening, the verbs of the contract, closing;
-//! - `check` refuses what the contract refuses; `writer` writes frames, `reader` reads entries
-//!   beside it, `index` knows where each lies;
+//! - `writer` writes frames, `reader` reads entries beside it, `index` knows where each lies;
 //! - `format`, `facts`, `frame_builder` and `names` are the bytes and names, without any I/O;
 //!   `proof` is the small file that says how far the stream was synced;
 //! - `listing`, `recover`, `scan` and `replay` are the way from files back to a log;
 //! - `inspect` looks at the files for people, and changes none;
 //! - `yard` makes segments ready ahead of time and gives them up; `growth` writes zeros before the
 //!   writer;
+//! - `paper` is the buffer that a frame is built in, `route` the way that it takes to a real disk:
+//!   by a thread's own durable writes, or through an io_uring;
 //! - `disk` is the seam under it all, with [`RealDisk`] and, for tests, [`SimDisk`].
 //!
 //! Absent: repair of damaged entries from peers (its record number is reserved), compression, and
@@ -28,21 +29,25 @@ mod inspect;
 mod listing;
 mod log;
 mod names;
+mod paper;
 mod proof;
 mod reader;
 mod real_disk;
 mod recover;
 mod replay;
+mod route;
 mod scan;
 mod sim_disk;
 mod writer;
 mod yard;
 
 pub use config::{
-    Alignment, DEFAULT_SEGMENT_BYTES, FileLogConfig, Housekeeping, MAX_SEGMENT_BYTES,
-    MIN_SEGMENT_BYTES,
+    Alignment, DEFAULT_SEGMENT_BYTES, FileLogConfig, Housekeeping, Io, MAX_SEGMENT_BYTES,
+    MIN_SEGMENT_BYTES, WriteVerb,
 };
-pub use disk::{Disk, DiskFile};
+pub use disk::{Disk, DiskFile, FrameFile, Put, PutError, WritePath, Written};
 pub use log::FileLog;
+pub use paper::Paper;
+
 pub use real_disk::RealDisk;
 pub use sim_disk::{Fault, SimDisk};

@@ -14,7 +14,7 @@ use raft_core::storage::{Tail, WriteBatch, check_identity};
 use raft_core::types::{Entry, EntryId, HardState, Identity, LogIndex};
 
 use crate::config::{FileLogConfig, Housekeeping, MAX_PAYLOAD_BYTES};
-use crate::disk::Disk;
+use crate::disk::{Disk, WritePath};
 use crate::facts::Facts;
 use crate::format::{FORMAT_VERSION, Position};
 use crate::index::{Index, SharedIndex};
@@ -51,7 +51,7 @@ impl FileLog {
     /// Opens the log in a directory, or begins one there. What it shows is durable when it returns.
     pub fn open(config: FileLogConfig) -> Result<FileLog, LogError> {
         let place = config.dir.display().to_string();
-        let disk = RealDisk::new(&config.dir);
+        let disk = RealDisk::of(&config);
         let disk = disk.map_err(|error| LogError::io(LogOp::Open, error).at(place))?;
         FileLog::open_on(Arc::new(disk), &config)
     }
@@ -100,7 +100,7 @@ impl FileLog {
         cut_to_end(disk.as_ref(), replay.end)?;
         let (end, number, facts) = (replay.end, replay.number, replay.facts);
         let start = Start { facts, segment, end, number };
-        let writer = Writer::new(start, config.segment_bytes, config.alignment.bytes());
+        let writer = Writer::new(start, config.segment_bytes, config.alignment);
         let mut log = FileLog {
             disk,
             index: Arc::new(RwLock::new(replay.index)),
@@ -133,7 +133,7 @@ impl FileLog {
         Ok(())
     }
 
-    fn change(&mut self, op: LogOp, batch: WriteBatch) -> Result<(), LogError> {
+    async fn change(&mut self, op: LogOp, batch: WriteBatch) -> Result<(), LogError> {
         self.check_poison(op)?;
         let plan = self.plan(&batch)?;
         if plan.is_empty() && batch.append.is_empty() {
@@ -145,7 +145,7 @@ impl FileLog {
         let WriteBatch { append, commit_hint, .. } = &batch;
         let content =
             Content { plan, entries: append, commit_hint: *commit_hint, ..Content::default() };
-        self.write_frame(op, &content)?;
+        self.write_frame(op, &content).await?;
         if plan.purge.or(plan.reset).is_some() {
             self.retire_empty_segments();
         }
@@ -161,8 +161,10 @@ impl FileLog {
         gate.payloads_up_to(MAX_PAYLOAD_BYTES).pass(batch, |at| index.term(at))
     }
 
-    fn write_frame(&mut self, op: LogOp, content: &Content<'_>) -> Result<(), LogError> {
-        let written = self.writer.write(op, content, &self.index, &self.yard);
+    async fn write_frame(&mut self, op: LogOp, content: &Content<'_>) -> Result<(), LogError> {
+        // Whoever drops this future leaves a write behind of which nobody will hear.
+        self.is_poisoned = true;
+        let written = self.writer.write(op, content, &self.index, &self.yard).await;
         self.is_poisoned = written.is_err();
         written
     }
@@ -207,6 +209,8 @@ impl FileLog {
 
 impl Drop for FileLog {
     fn drop(&mut self) {
+        // A write that nobody waits for any more ends before the lock is released.
+        self.disk.settle();
         self.yard.stop();
         if let Some(thread) = self.thread.take() {
             // A panic of the thread was reported when it happened.
@@ -216,14 +220,14 @@ impl Drop for FileLog {
 }
 
 /// What a flat-file log declares.
-pub(crate) fn store_info() -> StoreInfo {
+pub(crate) fn store_info(WritePath { sync_verb, may_block }: WritePath) -> StoreInfo {
     StoreInfo {
         backend: "file".into(),
         durability: Durability::PowerLoss,
         atomic_batch: true,
-        may_block: true,
+        may_block,
         detects: Detects::ProvenPrefix,
-        sync_verb: "fdatasync".into(),
+        sync_verb,
         format_version: FORMAT_VERSION,
     }
 }
@@ -281,19 +285,19 @@ impl LogStore for FileLog {
     }
 
     async fn append(&mut self, entries: &[Entry]) -> Result<(), LogError> {
-        self.change(LogOp::Append, WriteBatch::of_entries(entries.to_vec()))
+        self.change(LogOp::Append, WriteBatch::of_entries(entries.to_vec())).await
     }
 
     async fn truncate_after(&mut self, index: LogIndex) -> Result<(), LogError> {
-        self.change(LogOp::Truncate, WriteBatch::of_truncation(index))
+        self.change(LogOp::Truncate, WriteBatch::of_truncation(index)).await
     }
 
     async fn purge_upto(&mut self, upto: EntryId) -> Result<(), LogError> {
-        self.change(LogOp::Purge, WriteBatch::of_purge(upto))
+        self.change(LogOp::Purge, WriteBatch::of_purge(upto)).await
     }
 
     async fn reset(&mut self, boundary: EntryId) -> Result<(), LogError> {
-        self.change(LogOp::Reset, WriteBatch::of_reset(boundary))
+        self.change(LogOp::Reset, WriteBatch::of_reset(boundary)).await
     }
 
     fn reader(&self) -> Box<dyn LogReader> {
@@ -312,7 +316,7 @@ impl StableStore for FileLog {
         match check_identity(self.writer.facts.identity, identity)? {
             true => {
                 let content = Content { identity: Some(*identity), ..Content::default() };
-                self.write_frame(LogOp::Identity, &content)
+                self.write_frame(LogOp::Identity, &content).await
             }
             false => Ok(()),
         }
@@ -323,18 +327,18 @@ impl StableStore for FileLog {
     }
 
     async fn save_hard_state(&mut self, hard_state: HardState) -> Result<(), LogError> {
-        self.change(LogOp::HardState, WriteBatch::of_hard_state(hard_state))
+        self.change(LogOp::HardState, WriteBatch::of_hard_state(hard_state)).await
     }
 }
 
 #[async_trait]
 impl Store for FileLog {
     fn info(&self) -> StoreInfo {
-        store_info()
+        store_info(self.disk.write_path())
     }
 
     async fn write(&mut self, batch: WriteBatch) -> Result<(), LogError> {
-        self.change(LogOp::Write, batch)
+        self.change(LogOp::Write, batch).await
     }
 
     async fn recover(&mut self) -> Result<Recovered, LogError> {
@@ -347,7 +351,7 @@ impl Store for FileLog {
         self.check_poison(LogOp::Close)?;
         if self.writer.is_worth_closing() {
             let content = Content { is_close: true, ..Content::default() };
-            self.write_frame(LogOp::Close, &content)?;
+            self.write_frame(LogOp::Close, &content).await?;
         }
         self.prove_end()
     }

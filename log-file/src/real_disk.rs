@@ -7,18 +7,24 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::disk::{Disk, DiskFile};
+use crate::config::{FileLogConfig, Io, WriteVerb};
+use crate::disk::{Disk, DiskFile, FrameFile, WritePath};
 use crate::names::LOCK_NAME;
+use crate::route::Route;
 
 /// A directory of the operating system.
 #[derive(Debug)]
 pub struct RealDisk {
     dir: PathBuf,
     access: Access,
+    io: Io,
+    write_verb: WriteVerb,
+    /// What came of the two, once it was tried.
+    route: OnceLock<Route>,
 }
 
 /// What may be done to the directory.
@@ -30,22 +36,29 @@ enum Access {
 }
 
 impl RealDisk {
-    /// The directory, which is created if it is not there.
+    /// The directory, which is created if it is not there. Frames are written as by default.
     pub fn new(dir: impl Into<PathBuf>) -> io::Result<RealDisk> {
-        let dir = dir.into();
+        RealDisk::of(&FileLogConfig::new(dir))
+    }
+
+    /// The directory of a configuration, and its way of writing frames.
+    pub fn of(config: &FileLogConfig) -> io::Result<RealDisk> {
+        let FileLogConfig { ref dir, io, write_verb, .. } = *config;
+        let dir = dir.clone();
         if !dir.is_dir() {
             create_dir_all(&dir)?;
             if let Some(parent) = parent_of(&dir) {
                 File::open(parent)?.sync_all()?;
             }
         }
-        Ok(RealDisk { dir, access: Access::Any })
+        Ok(RealDisk { dir, access: Access::Any, io, write_verb, route: OnceLock::new() })
     }
 
     /// A directory that must not be changed. Its lock is taken only if there is one, and shared
     /// with others who read.
     pub fn read_only(dir: impl Into<PathBuf>) -> RealDisk {
-        RealDisk { dir: dir.into(), access: Access::Read }
+        let FileLogConfig { dir, io, write_verb, .. } = FileLogConfig::new(dir);
+        RealDisk { dir, access: Access::Read, io, write_verb, route: OnceLock::new() }
     }
 
     fn check_writable(&self) -> io::Result<()> {
@@ -135,6 +148,24 @@ impl Disk for RealDisk {
 
     fn place(&self, name: &str) -> String {
         self.path(name).display().to_string()
+    }
+
+    fn open_for_frames(
+        &self,
+        name: &str,
+        file: Arc<dyn DiskFile>,
+        is_written: bool,
+    ) -> io::Result<Arc<dyn FrameFile>> {
+        let route = self.route.get_or_init(|| Route::find(&self.dir, self.io, self.write_verb));
+        route.open(&self.path(name), file, is_written)
+    }
+
+    fn write_path(&self) -> WritePath {
+        self.route.get().map(Route::write_path).unwrap_or_default()
+    }
+
+    fn settle(&self) {
+        self.route.get().into_iter().for_each(Route::settle);
     }
 }
 

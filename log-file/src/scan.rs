@@ -160,9 +160,10 @@ mod tests {
     use raft_core::types::{EntryId, LogIndex, Term};
 
     use super::*;
+    use crate::config::Alignment;
     use crate::disk::Disk;
     use crate::format::RecordType;
-    use crate::frame_builder::FrameBuilder;
+    use crate::frame_builder::{FrameBuilder, Place};
     use crate::sim_disk::SimDisk;
 
     const SEAL: Seal = Seal { segment: 1, salt: 5 };
@@ -170,13 +171,15 @@ mod tests {
 
     /// A frame of two entries of a term, with payloads of this byte.
     fn frame_of(term: u64, byte: u8) -> Vec<u8> {
-        let mut builder = FrameBuilder::new(SEAL);
-        builder.begin(SEAL, OFFSET, 1, Position::default());
+        let place = Place { seal: SEAL, offset: OFFSET, block_bytes: 1 };
+        let mut builder = FrameBuilder::new(place);
+        builder.begin(place, 1, Position::default(), 1024);
         for index in 1..=2 {
             let id = EntryId::new(Term::new(term), LogIndex::new(index));
             builder.push(RecordType::Entry, 1, id, &[byte; 64]);
         }
-        builder.finish(8, LogIndex::ZERO, false).to_vec()
+        builder.finish(Alignment::Packed, LogIndex::ZERO, false);
+        builder.give_paper().to_vec()
     }
 
     fn scan_of(frame: &[u8]) -> SegmentScan {

@@ -3,25 +3,30 @@
 //! The writer knows where the stream ends and what the last frame said. It publishes entries to the
 //! index only after their sync, so that a reader never sees what a failure may take back.
 
-use std::io;
-
 use raft_core::storage::record::{encode_hard_state, encode_identity};
 use raft_core::storage::{LogError, LogOp, Plan};
 use raft_core::types::{Entry, EntryId, EntryKind, Identity, LogIndex};
 
-use crate::disk::write_all;
+use crate::config::Alignment;
+use crate::disk::{Put, PutError, Written};
 use crate::facts::{Checkpoint, Facts};
-use crate::format::{FRAMES_START, Position, RecordType};
-use crate::frame_builder::{FrameBuilder, frame_bytes, records_bytes};
+use crate::format::{FRAME_HEADER_BYTES, FRAMES_START, Position, RecordType};
+use crate::frame_builder::{FrameBuilder, records_bytes};
 use crate::index::{SharedIndex, Slot};
 use crate::yard::{OpenSegment, Yard};
+
+/// How much is written to a segment that still grows before the next one is prepared, so that a log
+/// that is opened for a few writes only does not prepare one each time.
+const GROWING_BYTES: u64 = 1 << 20;
+/// How long a segment is at least whose rest is left alone once a better one is ready.
+const LEAVABLE_BYTES: u64 = 4 << 20;
 
 /// The writing end of the stream.
 pub(crate) struct Writer {
     pub(crate) facts: Facts,
     segment: OpenSegment,
     segment_bytes: u64,
-    alignment: u64,
+    alignment: Alignment,
     /// Where the next frame goes in the segment.
     offset: u64,
     /// Where the last frame ends; all before it is synced.
@@ -54,9 +59,9 @@ pub(crate) struct Start {
 }
 
 impl Writer {
-    pub(crate) fn new(start: Start, segment_bytes: u64, alignment: u64) -> Writer {
+    pub(crate) fn new(start: Start, segment_bytes: u64, alignment: Alignment) -> Writer {
         let Start { facts, segment, end, number } = start;
-        let builder = FrameBuilder::new(segment.seal);
+        let builder = FrameBuilder::new(segment.place(FRAMES_START));
         Writer {
             facts,
             segment,
@@ -91,40 +96,54 @@ impl Writer {
         !self.is_closed && self.offset > FRAMES_START
     }
 
-    /// Writes one frame and publishes it once it is durable. On an error the stream's end is
-    /// unknown, and nothing may be written any more.
-    pub(crate) fn write(
+    /// Writes one frame and publishes it once it is durable. On an error, or if the future is
+    /// dropped, the stream's end is unknown, and nothing may be written any more. On a disk that
+    /// blocks, the first poll is the last.
+    pub(crate) async fn write(
         &mut self,
         op: LogOp,
         content: &Content<'_>,
         index: &SharedIndex,
         yard: &Yard,
     ) -> Result<(), LogError> {
-        if !self.fits(content) {
-            self.segment = yard.take(self.segment_number() + 1, self.end)?;
+        let most_bytes = self.most_bytes(content);
+        if !self.fits(most_bytes) || self.may_move_on(yard) {
+            self.segment = yard.take(self.segment_number() + 1, self.end).await?;
             self.offset = FRAMES_START;
             self.is_next_ordered = false;
         }
         let last = index.read().expect("no writer panics").bounds();
-        self.encode(content, last.boundary, last.last);
-        self.put(op, content)?;
+        self.encode(content, most_bytes, last.boundary, last.last);
+        self.put(op, content).await?;
         self.publish(content, index);
         self.look_ahead(yard);
         Ok(())
     }
 
-    fn fits(&self, content: &Content<'_>) -> bool {
+    /// The most that a frame with this content can take.
+    fn most_bytes(&self, content: &Content<'_>) -> u64 {
         // Room for the small records of any batch, the checkpoint included.
         const SMALL_RECORDS_BYTES: u64 = 512;
         let entries = records_bytes(content.entries.iter().map(Entry::size));
-        let most = frame_bytes(entries + SMALL_RECORDS_BYTES, self.alignment);
-        self.offset == FRAMES_START || self.offset + most <= self.segment_bytes
+        let length = FRAME_HEADER_BYTES as u64 + entries + SMALL_RECORDS_BYTES;
+        self.alignment.padded(length, self.segment.frames.block_bytes())
     }
 
-    fn encode(&mut self, content: &Content<'_>, boundary: EntryId, last: EntryId) {
+    fn fits(&self, most_bytes: u64) -> bool {
+        self.offset == FRAMES_START || self.offset + most_bytes <= self.segment_bytes
+    }
+
+    /// Whether the rest of a segment that still grows is better left alone, since one that was
+    /// written beforehand is ready.
+    fn may_move_on(&self, yard: &Yard) -> bool {
+        let is_growing = !self.segment.is_written && self.segment_bytes >= LEAVABLE_BYTES;
+        is_growing && self.is_next_ordered && yard.has_written_segment()
+    }
+
+    fn encode(&mut self, content: &Content<'_>, most_bytes: u64, boundary: EntryId, last: EntryId) {
         let seal = self.segment.seal;
         let builder = &mut self.builder;
-        builder.begin(seal, self.offset, self.number + 1, self.end);
+        builder.begin(self.segment.place(self.offset), self.number + 1, self.end, most_bytes);
         self.slots.clear();
         if self.offset == FRAMES_START {
             let is_first = seal.segment == 1;
@@ -159,21 +178,28 @@ impl Writer {
     }
 
     /// The write and the sync of the frame.
-    fn put(&mut self, op: LogOp, content: &Content<'_>) -> Result<(), LogError> {
+    async fn put(&mut self, op: LogOp, content: &Content<'_>) -> Result<(), LogError> {
         let hint = self.facts.commit_hint.max(content.commit_hint.unwrap_or_default());
         let hint = if content.plan.reset.is_some() { content.commit_hint } else { Some(hint) };
         let hint = hint.unwrap_or_default();
-        let frame = self.builder.finish(self.alignment, hint, content.is_close);
-        let end = self.offset + frame.len() as u64;
+        let length = self.builder.finish(self.alignment, hint, content.is_close);
+        let (start, end) = (self.offset, self.offset + length);
         self.segment.growth.reserve(end);
-        let file = self.segment.file.as_ref();
-        let segment = self.segment.seal.segment;
-        let failed = |op, error: io::Error, verb| {
-            let place = format!("segment {segment}, offset {}: {verb}", self.offset);
-            LogError::io(op, error).at(place)
-        };
-        write_all(file, frame, self.offset).map_err(|error| failed(op, error, "write"))?;
-        file.sync_data().map_err(|error| failed(LogOp::Sync, error, "sync"))?;
+        let segment = self.segment_number();
+        let from = self.segment.place(start).block_offset();
+        let Written { paper, result } =
+            match self.segment.frames.put(self.builder.give_paper(), from) {
+                Put::Done(written) => written,
+                Put::Started(going_on) => going_on.await,
+            };
+        self.builder.take_paper(paper);
+        result.map_err(|PutError { op: failed, error }| {
+            let (op, verb) = match failed {
+                LogOp::Write => (op, "write"),
+                sync => (sync, "sync"),
+            };
+            LogError::io(op, error).at(format!("segment {segment}, offset {start}: {verb}"))
+        })?;
         self.facts.commit_hint = hint;
         self.offset = end;
         self.end = Position::new(segment, end);
@@ -211,7 +237,11 @@ impl Writer {
     fn look_ahead(&mut self, yard: &Yard) {
         yard.grow(&self.segment.growth);
         let used = self.offset - FRAMES_START;
-        if !self.is_next_ordered && used > self.segment_bytes / 4 {
+        let enough = match self.segment.is_written {
+            true => self.segment_bytes / 4,
+            false => GROWING_BYTES.min(self.segment_bytes / 4),
+        };
+        if !self.is_next_ordered && used > enough {
             self.is_next_ordered = true;
             yard.order(self.segment_number() + 1, self.end);
         }

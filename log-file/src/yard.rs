@@ -7,14 +7,17 @@
 //! nothing: the file is left out, and the writer meets the cause itself if it lasts.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
 
 use raft_core::storage::{LogError, LogOp};
 use tracing::warn;
 
-use crate::disk::{Disk, DiskFile, write_all};
+use crate::disk::{Disk, DiskFile, FrameFile, write_all};
 use crate::format::{FRAMES_START, HEADER_BLOCK_BYTES, Position, Seal, SegmentHeader};
+use crate::frame_builder::Place;
 use crate::growth::{Growth, write_zeros};
 use crate::names::{segment_name, spare_name};
 
@@ -24,9 +27,18 @@ const FILL_STEP_BYTES: u64 = 1 << 20;
 /// A segment that may be written to: its header and its name are durable.
 #[derive(Clone)]
 pub(crate) struct OpenSegment {
-    pub(crate) file: Arc<dyn DiskFile>,
+    pub(crate) frames: Arc<dyn FrameFile>,
     pub(crate) seal: Seal,
     pub(crate) growth: Arc<Growth>,
+    /// All of its bytes were written and synced before.
+    pub(crate) is_written: bool,
+}
+
+impl OpenSegment {
+    /// Where a frame at this offset begins.
+    pub(crate) fn place(&self, offset: u64) -> Place {
+        Place { seal: self.seal, offset, block_bytes: self.frames.block_bytes() }
+    }
 }
 
 /// What all segments of a log have in common.
@@ -67,6 +79,10 @@ struct Work {
     ready: Option<OpenSegment>,
     /// The writer waits for the ordered segment: no more zeros.
     is_urgent: bool,
+    /// The task of a writer that does not block while it waits.
+    waiter: Option<Waker>,
+    /// Why there is no segment for it.
+    failure: Option<io::Error>,
     is_stopped: bool,
     is_broken: bool,
 }
@@ -155,8 +171,10 @@ impl Yard {
         file.sync_data()?;
         self.disk.rename(&name, &segment_name(number))?;
         self.sync_names()?;
-        let growth = Growth::new(file.clone(), segment_bytes, written, FRAMES_START);
-        Ok(Some(OpenSegment { file, seal, growth: Arc::new(growth) }))
+        let is_written = written >= segment_bytes;
+        let frames = self.disk.open_for_frames(&segment_name(number), file.clone(), is_written)?;
+        let growth = Arc::new(Growth::new(file, segment_bytes, written, FRAMES_START));
+        Ok(Some(OpenSegment { frames, seal, growth, is_written }))
     }
 
     /// Syncs the names. Once that failed it is never tried again: a second sync may succeed and
@@ -180,9 +198,25 @@ impl Yard {
         self.wake.notify_one();
     }
 
+    /// Whether the ordered segment is ready, and written from end to end.
+    pub(crate) fn has_written_segment(&self) -> bool {
+        self.lock().ready.as_ref().is_some_and(|ready| ready.is_written)
+    }
+
     /// The ordered segment, or one made on the spot. Waits only for the last steps of one that is
-    /// being made.
-    pub(crate) fn take(&self, number: u64, proven: Position) -> Result<OpenSegment, LogError> {
+    /// being made. On a disk that does not block, neither does this.
+    pub(crate) async fn take(
+        &self,
+        number: u64,
+        proven: Position,
+    ) -> Result<OpenSegment, LogError> {
+        match self.disk.write_path().may_block {
+            true => self.wait_for(number, proven),
+            false => poll_fn(|context| self.poll_take(context, number, proven)).await,
+        }
+    }
+
+    fn wait_for(&self, number: u64, proven: Position) -> Result<OpenSegment, LogError> {
         let mut work = self.lock();
         work.ordered = None;
         work.is_urgent = true;
@@ -197,6 +231,34 @@ impl Yard {
                 self.make(number, proven)
             }
         }
+    }
+
+    /// Leaves the making to the housekeeping thread, whatever it takes.
+    fn poll_take(
+        &self,
+        context: &Context<'_>,
+        number: u64,
+        proven: Position,
+    ) -> Poll<Result<OpenSegment, LogError>> {
+        let mut work = self.lock();
+        let failure = work.failure.take();
+        let taken = match work.ready.take() {
+            Some(ready) if ready.seal.segment == number => Ok(ready),
+            _ => match failure {
+                Some(error) => Err(LogError::io(LogOp::Write, error).at(self.place(number))),
+                None => {
+                    if !work.is_making {
+                        work.ordered = Some((number, proven));
+                        self.wake.notify_one();
+                    }
+                    work.is_urgent = true;
+                    work.waiter = Some(context.waker().clone());
+                    return Poll::Pending;
+                }
+            },
+        };
+        (work.is_urgent, work.waiter) = (false, None);
+        Poll::Ready(taken)
     }
 
     /// Lets the segment that is written to grow ahead of its writer.
@@ -265,8 +327,15 @@ impl Yard {
         work.is_making = false;
         match made {
             Ok(made) => work.ready = made,
-            Err(error) => warn!(segment = number, %error, "no segment was made ready ahead"),
+            Err(error) => {
+                warn!(segment = number, %error, "no segment was made ready ahead");
+                // Kept for a writer that waits, since it will not try for itself.
+                work.failure = work.waiter.is_some().then_some(error);
+            }
         }
+        let waiter = work.waiter.take();
+        drop(work);
+        waiter.into_iter().for_each(Waker::wake);
         self.done.notify_all();
     }
 

@@ -1,13 +1,18 @@
-//! The conformance suite on the file log with small segments, and on it split with a memory log.
+//! The conformance suite on the file log with small segments, in each way in which it writes, and
+//! on it split with a memory log.
 
 use std::path::Path;
 
 use harness::conformance::in_dir;
-use log_file::{FileLog, FileLogConfig};
+use log_file::{FileLog, FileLogConfig, Io, WriteVerb};
 use log_memory::{MemoryDisk, MemoryLog, SyncMode};
 use raft_core::storage::{LogError, Split, Store};
 
 harness::conformance!(file, in_dir(async |dir| open(dir)));
+
+harness::conformance!(file_synced, in_dir(async |dir| open_by(dir, WriteVerb::Fdatasync)));
+
+harness::conformance!(file_on_a_ring, in_dir(async |dir| open_on_a_ring(dir)));
 
 harness::conformance!(file_with_votes_in_memory, {
     let disk = MemoryDisk::new(SyncMode::EachWrite);
@@ -20,7 +25,20 @@ harness::conformance!(memory_with_votes_in_a_file, {
 });
 
 fn open(dir: &Path) -> Result<FileLog, LogError> {
-    FileLog::open(FileLogConfig { segment_bytes: 16 << 10, ..FileLogConfig::new(dir) })
+    open_by(dir, WriteVerb::Auto)
+}
+
+fn open_by(dir: &Path, write_verb: WriteVerb) -> Result<FileLog, LogError> {
+    FileLog::open(FileLogConfig { write_verb, ..small(dir) })
+}
+
+/// Where the machine forbids rings, this is the log on a thread once more.
+fn open_on_a_ring(dir: &Path) -> Result<FileLog, LogError> {
+    FileLog::open(FileLogConfig { io: Io::Ring, ..small(dir) })
+}
+
+fn small(dir: &Path) -> FileLogConfig {
+    FileLogConfig { segment_bytes: 16 << 10, ..FileLogConfig::new(dir) }
 }
 
 fn split<L: Store, S: Store>(log: L, stable: S) -> Split<L, S> {

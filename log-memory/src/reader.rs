@@ -37,6 +37,10 @@ impl LogReader for MemoryReader {
         platter.check_alive(self.process, LogOp::Read)?;
         platter.state.term(index)
     }
+
+    fn may_block(&self) -> bool {
+        false
+    }
 }
 
 fn entries_of(

@@ -2,8 +2,15 @@
 
 use std::path::PathBuf;
 
+use raft_core::types::LogIndex;
+
 /// How many bytes RocksDB gathers in memory before it writes a table, unless told otherwise.
 pub const DEFAULT_MEMTABLE_BYTES: usize = 64 << 20;
+
+/// The most bytes that one payload may have; RocksDB's own limit for a value lies above it.
+pub(crate) const MAX_PAYLOAD_BYTES: u64 = 512 << 20;
+/// The last index that an entry can have; the greatest number has no successor.
+pub(crate) const MAX_INDEX: LogIndex = LogIndex::new(u64::MAX - 1);
 
 /// How a RocksDB log is laid out and run.
 #[derive(Clone, Debug, PartialEq, Eq)]

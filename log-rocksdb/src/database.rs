@@ -4,16 +4,15 @@ use std::path::Path;
 use std::sync::{RwLock, RwLockReadGuard};
 
 use raft_core::storage::{LogError, LogErrorKind, LogOp};
-use raft_core::types::{Entry, LogIndex};
+use raft_core::types::LogIndex;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, DB, DBCompressionType, DBRecoveryMode, ErrorKind,
-    FlushOptions, InfoLogger, IteratorMode, LogLevel, Options, ReadOptions, WriteOptions,
+    FlushOptions, InfoLogger, LogLevel, Options, WriteOptions,
 };
 
 use crate::directory::{DATABASE_NAME, Directory, NEW_DATABASE_NAME, random_number};
-use crate::keys::{MEMBERSHIP_KEYS, Mark, RUN_KEYS, STATE_KEY, decode_entry, entry_key};
+use crate::keys::STATE_KEY;
 use crate::state::{FORMAT_VERSION, State};
-use crate::view::View;
 
 /// The family of the state and of the marks; RocksDB wants one of this name.
 const META: &str = "default";
@@ -34,8 +33,13 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
-    pub(crate) fn new(database: DB, place: String) -> Handle {
-        Handle { database: RwLock::new(Some(database)), place }
+    /// A handle on a database that is open, or on one that is closed already.
+    pub(crate) fn new(database: Option<DB>, place: String) -> Handle {
+        Handle { database: RwLock::new(database), place }
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.lock().is_some()
     }
 
     pub(crate) fn place(&self) -> &str {
@@ -105,18 +109,37 @@ pub(crate) fn create(directory: &Directory, memtable_bytes: usize) -> Result<(),
     directory.install_database()
 }
 
-/// The state in the tables of a database, which are of whole batches: what was written since is in
-/// write-ahead logs, and RocksDB is shown none. Changes nothing.
+/// Which write-ahead logs RocksDB is shown when it opens a database for reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wals {
+    /// None: what it shows is in tables, which are of whole batches.
+    Hidden,
+    /// All, up to the first bad record.
+    Shown,
+}
+
+/// The state in the tables of a database. Changes nothing.
 pub(crate) fn read_base(directory: &Directory, memtable_bytes: usize) -> Result<State, LogError> {
+    let database = open_looker(directory, memtable_bytes, Wals::Hidden)?;
+    load_state(&database, &directory.place(DATABASE_NAME))
+}
+
+/// Opens a database for reading. Changes nothing: what is in write-ahead logs stays in memory.
+pub(crate) fn open_looker(
+    directory: &Directory,
+    memtable_bytes: usize,
+    wals: Wals,
+) -> Result<DB, LogError> {
     let mut options = settings(memtable_bytes);
-    // The directory around the database holds no write-ahead log.
-    options.set_wal_dir(directory.root());
+    match wals {
+        // The directory around the database holds no write-ahead log.
+        Wals::Hidden => options.set_wal_dir(directory.root()),
+        Wals::Shown => options.set_wal_recovery_mode(DBRecoveryMode::PointInTime),
+    }
     let families = [META, LOG].map(|name| (name, family(memtable_bytes)));
     let path = directory.path(DATABASE_NAME);
     let opened = DB::open_cf_with_opts_for_read_only(&options, &path, families, false);
-    let place = directory.place(DATABASE_NAME);
-    let database = opened.map_err(|error| failed(LogOp::Open, &place, error))?;
-    load_state(&database, &place)
+    opened.map_err(|error| failed(LogOp::Open, &directory.place(DATABASE_NAME), error))
 }
 
 /// Opens a database for writing: RocksDB replays what is in its write-ahead logs, all of it, and
@@ -201,50 +224,6 @@ pub(crate) fn decode_state(
     }
 }
 
-/// The view of a log, from its marks. A missing, strange or damaged one is an error.
-pub(crate) fn load_view(database: &DB, state: &State, place: &str) -> Result<View, LogError> {
-    let mut view = View::of(state.bounds);
-    for [start, end] in [RUN_KEYS, MEMBERSHIP_KEYS] {
-        let mut options = ReadOptions::default();
-        options.set_iterate_range(start..end);
-        let marks = database.iterator_cf_opt(meta(database), options, IteratorMode::Start);
-        for mark in marks {
-            let (key, value) = mark.map_err(|error| failed(LogOp::Open, place, error))?;
-            match Mark::decode(&key, &value, state.directory) {
-                Some(Mark::Run(run)) => view.push_run(run),
-                Some(Mark::Membership(index)) => {
-                    let payload = load_entry(database, state, index, place)?.payload;
-                    view.push_membership(index, payload);
-                }
-                None => {
-                    let place = format!("{place}, key {}", key.escape_ascii());
-                    return Err(corrupt(LogOp::Open, None, place));
-                }
-            }
-        }
-    }
-    match view.marks() == state.marks && view.is_sound() {
-        true => Ok(view),
-        false => {
-            let place = format!("{place}: the runs and memberships do not fit the state");
-            Err(corrupt(LogOp::Open, None, place))
-        }
-    }
-}
-
-fn load_entry(
-    database: &DB,
-    state: &State,
-    index: LogIndex,
-    place: &str,
-) -> Result<Entry, LogError> {
-    let key = entry_key(index);
-    let found = database.get_pinned_cf(log(database), key);
-    let found = found.map_err(|error| failed(LogOp::Open, place, error))?;
-    let entry = found.and_then(|value| decode_entry(index, &key, &value, state.directory));
-    entry.ok_or_else(|| damaged(LogOp::Open, index, place))
-}
-
 /// What an error of RocksDB means to the log.
 pub(crate) fn failed(op: LogOp, place: &str, error: rocksdb::Error) -> LogError {
     let text = error.to_string();
@@ -272,6 +251,22 @@ pub(crate) fn damaged(op: LogOp, index: LogIndex, place: &str) -> LogError {
     corrupt(op, Some(index), format!("{place}, family log, index {index}"))
 }
 
-fn corrupt(op: LogOp, index: Option<LogIndex>, place: String) -> LogError {
+/// An entry that RocksDB cannot read; where its file is damaged, the cause says which, and where.
+pub(crate) fn unreadable(
+    op: LogOp,
+    index: LogIndex,
+    place: &str,
+    error: rocksdb::Error,
+) -> LogError {
+    let read = failed(op, place, error);
+    match read.kind {
+        LogErrorKind::Corrupt { .. } => {
+            LogError { source: read.source, ..damaged(op, index, place) }
+        }
+        _ => read,
+    }
+}
+
+pub(crate) fn corrupt(op: LogOp, index: Option<LogIndex>, place: String) -> LogError {
     LogError::new(op, LogErrorKind::Corrupt { index }).at(place)
 }

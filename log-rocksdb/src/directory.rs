@@ -21,6 +21,8 @@ pub(crate) const PROOF_NAME: &str = "proof";
 const NEW_PROOF_NAME: &str = "new.proof";
 const LOCK_NAME: &str = "lock";
 const KEPT_NAMES: [&str; 3] = [DATABASE_NAME, PROOF_NAME, LOCK_NAME];
+/// What a crash may leave of something that was being made.
+const PASSING_NAMES: [&str; 2] = [NEW_DATABASE_NAME, NEW_PROOF_NAME];
 const WAL_SUFFIX: &str = ".log";
 const TABLE_SUFFIX: &str = ".sst";
 const COPY_BYTES: usize = 1 << 16;
@@ -29,7 +31,10 @@ const COPY_BYTES: usize = 1 << 16;
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
-    _lock: File,
+    /// Nothing is made, renamed or removed, and files are opened for reading.
+    is_read_only: bool,
+    /// A directory that is only read may be without a lock.
+    _lock: Option<File>,
 }
 
 impl Directory {
@@ -39,18 +44,46 @@ impl Directory {
         let failed = |error| LogError::io(LogOp::Open, error).at(path.display().to_string());
         make(path).map_err(failed)?;
         let path = &fs::canonicalize(path).map_err(failed)?;
-        let directory = Directory { path: path.clone(), _lock: lock(path)? };
-        for entry in fs::read_dir(path).map_err(failed)? {
-            let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
-            let removed = match name.as_str() {
-                NEW_DATABASE_NAME => fs::remove_dir_all(path.join(&name)),
-                NEW_PROOF_NAME => fs::remove_file(path.join(&name)),
-                known if KEPT_NAMES.contains(&known) => Ok(()),
-                _ => return Err(directory.strange(&name)),
+        let lock = Some(lock(path)?);
+        let directory = Directory { path: path.clone(), is_read_only: false, _lock: lock };
+        for name in directory.passing_names()? {
+            let removed = match name {
+                NEW_DATABASE_NAME => fs::remove_dir_all(path.join(name)),
+                _ => fs::remove_file(path.join(name)),
             };
-            removed.map_err(|error| directory.io(&name, error))?;
+            removed.map_err(|error| directory.io(name, error))?;
         }
         Ok(directory)
+    }
+
+    /// A directory that must not be changed. Its lock is taken only if there is one, and shared
+    /// with others who read.
+    pub(crate) fn look(path: &Path) -> Result<Directory, LogError> {
+        let failed = |error| LogError::io(LogOp::Open, error).at(path.display().to_string());
+        let path = fs::canonicalize(path).map_err(failed)?;
+        let lock = share(&path)?;
+        let directory = Directory { path, is_read_only: true, _lock: lock };
+        directory.passing_names()?;
+        match [DATABASE_NAME, PROOF_NAME].iter().any(|name| directory.has(name)) {
+            true => Ok(directory),
+            false => Err(LogError::new(LogOp::Open, LogErrorKind::Format)
+                .at(format!("{}: no RocksDB log is in it", directory.path.display()))),
+        }
+    }
+
+    /// What a crash left of something that was being made. A strange name is an error.
+    fn passing_names(&self) -> Result<Vec<&'static str>, LogError> {
+        let failed = |error| LogError::io(LogOp::Open, error).at(self.path.display().to_string());
+        let mut passing = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
+            match PASSING_NAMES.into_iter().find(|known| *known == name) {
+                Some(known) => passing.push(known),
+                None if KEPT_NAMES.contains(&name.as_str()) => {}
+                None => return Err(self.strange(&name)),
+            }
+        }
+        Ok(passing)
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -72,6 +105,11 @@ impl Directory {
     /// A file's path in the database.
     pub(crate) fn part(&self, name: &str) -> PathBuf {
         self.path(DATABASE_NAME).join(name)
+    }
+
+    /// Opens a file in the database, for reading, and for writing if that is allowed.
+    pub(crate) fn open_part(&self, name: &str) -> io::Result<File> {
+        OpenOptions::new().read(true).write(!self.is_read_only).open(self.part(name))
     }
 
     pub(crate) fn part_place(&self, name: &str) -> String {
@@ -221,7 +259,21 @@ fn lock(path: &Path) -> Result<File, LogError> {
     options.read(true).write(true).create(true).truncate(false);
     let file = options.open(path.join(LOCK_NAME));
     let file = file.map_err(|error| LogError::io(LogOp::Open, error).at(place.clone()))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+    take(file, FlockOperation::NonBlockingLockExclusive, place)
+}
+
+/// The lock of a directory that is only read, if there is one.
+fn share(path: &Path) -> Result<Option<File>, LogError> {
+    let place = path.join(LOCK_NAME).display().to_string();
+    match File::open(path.join(LOCK_NAME)) {
+        Ok(file) => take(file, FlockOperation::NonBlockingLockShared, place).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(LogError::io(LogOp::Open, error).at(place)),
+    }
+}
+
+fn take(file: File, how: FlockOperation, place: String) -> Result<File, LogError> {
+    match flock(&file, how) {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => {
             Err(LogError::new(LogOp::Open, LogErrorKind::InUse).at(place))

@@ -4,24 +4,28 @@
 //! Votes and truncations are part of the same write, so a batch is one atomic unit with one sync.
 //! The layout is specified in `docs/formats/log-rocksdb.md`. Where to begin reading:
 //!
-//! - `log` is the store: opening, the verbs of the contract, closing;
-//! - `check` refuses what the contract refuses; `writer` makes the write batches, `reader` reads
-//!   beside it, `view` is what of the log is in memory, `compactor` gives purged space back;
-//! - `database` holds RocksDB's settings, `keys`, `state` and `proof` are the stored bytes;
+//! - `log` is the store: opening, the verbs of the contract, closing. What the contract refuses is
+//!   refused by raft-core's gate, before anything is written;
+//! - `writer` makes the write batches, `reader` reads beside it, `view` is what of the log is in
+//!   memory, `compactor` gives purged space back;
+//! - `database` holds RocksDB's settings, `keys`, `state` and `proof` are the stored bytes, `load`
+//!   makes a view of them;
 //! - `directory`, `wal` and `recover` are the way from files back to a log. They look at the files
 //!   before RocksDB may change them: in its tolerant modes it passes over damage in silence, and in
-//!   its strict one it takes a torn write for damage.
+//!   its strict one it takes a torn write for damage;
+//! - `inspect` looks at a log without changing a byte, and checks all of it.
 //!
 //! Absent: repair of damaged entries from peers, a second process at the same database, and several
 //! groups in one database. RocksDB's own tools may look into `db/` while no member runs; they must
 //! not write.
 
-mod check;
 mod compactor;
 mod config;
 mod database;
 mod directory;
+mod inspect;
 mod keys;
+mod load;
 mod log;
 mod proof;
 mod reader;

@@ -5,19 +5,19 @@ use std::sync::{Arc, RwLock, RwLockReadGuard};
 use async_trait::async_trait;
 use raft_core::storage::record::decode_membership;
 use raft_core::storage::{
-    Detects, Durability, LogBounds, LogError, LogErrorKind, LogOp, LogReader,
+    Detects, Durability, Gate, LogBounds, LogError, LogErrorKind, LogOp, LogReader,
 };
-use raft_core::storage::{LogStore, Recovered, Refusal, StableStore, Store, StoreInfo};
-use raft_core::storage::{Tail, WriteBatch};
+use raft_core::storage::{LogStore, Plan, Recovered, StableStore, Store, StoreInfo};
+use raft_core::storage::{Tail, WriteBatch, check_identity};
 use raft_core::types::{Entry, EntryId, HardState, Identity, LogIndex};
 
-use crate::check::plan;
-use crate::config::RocksLogConfig;
-use crate::database::{Handle, create, failed, flush, load_view};
+use crate::config::{MAX_INDEX, MAX_PAYLOAD_BYTES, RocksLogConfig};
+use crate::database::{Handle, create, failed, flush};
 use crate::directory::{DATABASE_NAME, Directory, PROOF_NAME};
+use crate::load::load_view;
 use crate::reader::RocksReader;
 use crate::recover::{Recovery, recover, seal};
-use crate::state::FORMAT_VERSION;
+use crate::state::{FORMAT_VERSION, State};
 use crate::view::{SharedView, View};
 use crate::writer::{Content, Writer};
 
@@ -50,7 +50,7 @@ impl RocksLog {
         let Recovery { database, state, tail } = recover(&directory, config.memtable_bytes)?;
         let place = directory.place(DATABASE_NAME);
         let view = load_view(&database, &state, &place)?;
-        let handle = Arc::new(Handle::new(database, place));
+        let handle = Arc::new(Handle::new(Some(database), place));
         Ok(RocksLog {
             view: Arc::new(RwLock::new(view.clone())),
             writer: Writer::new(handle.clone(), state, view, config.memtable_bytes),
@@ -63,7 +63,7 @@ impl RocksLog {
 
     fn change(&mut self, op: LogOp, batch: WriteBatch) -> Result<(), LogError> {
         self.check_life(op)?;
-        let plan = plan(self.writer.view(), self.writer.state.hard_state, &batch)?;
+        let plan = self.plan(&batch)?;
         let content = Content::of(plan, &batch);
         if content.is_hint() {
             // A hint alone rides with the next batch, or is lost, as a hint may be.
@@ -72,6 +72,13 @@ impl RocksLog {
             return Ok(());
         }
         self.write_content(op, &content)
+    }
+
+    fn plan(&self, batch: &WriteBatch) -> Result<Plan, LogError> {
+        let view = self.writer.view();
+        let gate = Gate::new(view.bounds(), self.writer.state.hard_state);
+        let gate = gate.payloads_up_to(MAX_PAYLOAD_BYTES).indices_up_to(MAX_INDEX);
+        gate.pass(batch, |index| view.term(index))
     }
 
     fn write_content(&mut self, op: LogOp, content: &Content<'_>) -> Result<(), LogError> {
@@ -120,6 +127,39 @@ impl Drop for RocksLog {
     }
 }
 
+/// What a RocksDB log declares.
+pub(crate) fn store_info() -> StoreInfo {
+    StoreInfo {
+        backend: "rocksdb".into(),
+        durability: Durability::PowerLoss,
+        atomic_batch: true,
+        may_block: true,
+        detects: Detects::ProvenPrefix,
+        sync_verb: "fdatasync".into(),
+        format_version: FORMAT_VERSION,
+    }
+}
+
+/// What a restarting member must know, from what is in memory.
+pub(crate) fn recovered(view: &View, state: &State, tail: Tail) -> Result<Recovered, LogError> {
+    let mut memberships = Vec::new();
+    for (index, payload) in view.memberships() {
+        let membership = decode_membership(payload).map_err(|cause| {
+            let kind = LogErrorKind::Corrupt { index: Some(*index) };
+            LogError::new(LogOp::Open, kind).because(cause)
+        })?;
+        memberships.push((*index, membership));
+    }
+    Ok(Recovered {
+        bounds: view.bounds(),
+        hard_state: state.hard_state,
+        term_runs: view.runs(),
+        memberships,
+        commit_hint: state.commit_hint.min(view.bounds().last.index),
+        tail,
+    })
+}
+
 #[async_trait]
 impl LogStore for RocksLog {
     fn bounds(&self) -> LogBounds {
@@ -131,18 +171,15 @@ impl LogStore for RocksLog {
     }
 
     async fn truncate_after(&mut self, index: LogIndex) -> Result<(), LogError> {
-        let batch = WriteBatch { truncate_after: Some(index), ..WriteBatch::default() };
-        self.change(LogOp::Truncate, batch)
+        self.change(LogOp::Truncate, WriteBatch::of_truncation(index))
     }
 
     async fn purge_upto(&mut self, upto: EntryId) -> Result<(), LogError> {
-        let batch = WriteBatch { purge_upto: Some(upto), ..WriteBatch::default() };
-        self.change(LogOp::Purge, batch)
+        self.change(LogOp::Purge, WriteBatch::of_purge(upto))
     }
 
     async fn reset(&mut self, boundary: EntryId) -> Result<(), LogError> {
-        let batch = WriteBatch { reset: Some(boundary), ..WriteBatch::default() };
-        self.change(LogOp::Reset, batch)
+        self.change(LogOp::Reset, WriteBatch::of_reset(boundary))
     }
 
     fn reader(&self) -> Box<dyn LogReader> {
@@ -158,13 +195,12 @@ impl StableStore for RocksLog {
 
     async fn save_identity(&mut self, identity: &Identity) -> Result<(), LogError> {
         self.check_life(LogOp::Identity)?;
-        match self.writer.state.identity {
-            Some(same) if same == *identity => Ok(()),
-            Some(_) => Err(LogError::refused(LogOp::Identity, Refusal::OtherIdentity)),
-            None => {
+        match check_identity(self.writer.state.identity, identity)? {
+            true => {
                 let content = Content { identity: Some(*identity), ..Content::default() };
                 self.write_content(LogOp::Identity, &content)
             }
+            false => Ok(()),
         }
     }
 
@@ -173,23 +209,14 @@ impl StableStore for RocksLog {
     }
 
     async fn save_hard_state(&mut self, hard_state: HardState) -> Result<(), LogError> {
-        let batch = WriteBatch { hard_state: Some(hard_state), ..WriteBatch::default() };
-        self.change(LogOp::HardState, batch)
+        self.change(LogOp::HardState, WriteBatch::of_hard_state(hard_state))
     }
 }
 
 #[async_trait]
 impl Store for RocksLog {
     fn info(&self) -> StoreInfo {
-        StoreInfo {
-            backend: "rocksdb".into(),
-            durability: Durability::PowerLoss,
-            atomic_batch: true,
-            may_block: true,
-            detects: Detects::ProvenPrefix,
-            sync_verb: "fdatasync".into(),
-            format_version: FORMAT_VERSION,
-        }
+        store_info()
     }
 
     async fn write(&mut self, batch: WriteBatch) -> Result<(), LogError> {
@@ -197,23 +224,7 @@ impl Store for RocksLog {
     }
 
     async fn recover(&mut self) -> Result<Recovered, LogError> {
-        let view = self.view();
-        let mut memberships = Vec::new();
-        for (index, payload) in view.memberships() {
-            let membership = decode_membership(payload).map_err(|cause| {
-                let kind = LogErrorKind::Corrupt { index: Some(*index) };
-                LogError::new(LogOp::Open, kind).because(cause)
-            })?;
-            memberships.push((*index, membership));
-        }
-        Ok(Recovered {
-            bounds: view.bounds(),
-            hard_state: self.writer.state.hard_state,
-            term_runs: view.runs(),
-            memberships,
-            commit_hint: self.writer.state.commit_hint.min(view.bounds().last.index),
-            tail: self.tail.clone(),
-        })
+        recovered(&self.view(), &self.writer.state, self.tail.clone())
     }
 
     /// Writes what is in memory into tables, closes the database, and records how its files are

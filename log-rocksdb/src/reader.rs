@@ -13,7 +13,7 @@ use raft_core::storage::{LogBounds, LogError, LogErrorKind, LogOp, LogReader, Re
 use raft_core::types::{Entry, LogIndex, Term};
 use rocksdb::{DB, ReadOptions, Snapshot};
 
-use crate::database::{Handle, damaged, decode_state, failed, log, meta};
+use crate::database::{Handle, damaged, decode_state, failed, log, meta, unreadable};
 use crate::keys::{STATE_KEY, decode_entry, entry_key};
 use crate::state::State;
 use crate::view::{SharedView, check_inside};
@@ -28,6 +28,15 @@ impl RocksReader {
         RocksReader { handle, view }
     }
 
+    /// The entries of a range that is not empty, as far as they fit, whatever is in view.
+    pub(crate) fn stored(
+        &self,
+        range: &Range<LogIndex>,
+        max_bytes: u64,
+    ) -> Result<Vec<Entry>, LogError> {
+        self.handle.with(LogOp::Read, |log| self.entries(log, range, max_bytes))
+    }
+
     fn bounds(&self) -> LogBounds {
         self.view.read().expect("no writer panics").bounds()
     }
@@ -39,7 +48,7 @@ impl RocksReader {
         range: &Range<LogIndex>,
         max_bytes: u64,
     ) -> Result<Vec<Entry>, LogError> {
-        let snapshot = database.snapshot();
+        let (snapshot, place) = (database.snapshot(), self.handle.place());
         let state = self.state(&snapshot, database)?;
         check_inside(state.bounds, range.start, range.end.prev())?;
         let mut options = ReadOptions::default();
@@ -53,8 +62,8 @@ impl RocksReader {
                 found.item().and_then(|(key, value)| decode_entry(at, key, value, state.directory));
             let entry = match (entry, found.status()) {
                 (Some(entry), _) => entry,
-                (None, Err(error)) => return Err(self.unreadable(at, error)),
-                (None, Ok(())) => return Err(damaged(LogOp::Read, at, self.handle.place())),
+                (None, Err(error)) => return Err(unreadable(LogOp::Read, at, place, error)),
+                (None, Ok(())) => return Err(damaged(LogOp::Read, at, place)),
             };
             bytes += entry.size();
             if bytes > max_bytes && !entries.is_empty() {
@@ -73,16 +82,6 @@ impl RocksReader {
         let found = found.map_err(|error| failed(LogOp::Read, place, error))?;
         decode_state(LogOp::Read, found.as_deref(), place)
     }
-
-    fn unreadable(&self, at: LogIndex, error: rocksdb::Error) -> LogError {
-        let read = failed(LogOp::Read, self.handle.place(), error);
-        match read.kind {
-            LogErrorKind::Corrupt { .. } => {
-                LogError { source: read.source, ..damaged(LogOp::Read, at, self.handle.place()) }
-            }
-            _ => read,
-        }
-    }
 }
 
 #[async_trait]
@@ -98,8 +97,7 @@ impl LogReader for RocksReader {
         if range.is_empty() {
             return Ok(Vec::new());
         }
-        let read = self.handle.with(LogOp::Read, |log| self.entries(log, &range, max_bytes));
-        match read {
+        match self.stored(&range, max_bytes) {
             Err(error) if matches!(error.kind, LogErrorKind::Corrupt { .. }) => {
                 check_inside(self.bounds(), range.start, range.end.prev())?;
                 Err(error)

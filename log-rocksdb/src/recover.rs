@@ -3,7 +3,7 @@
 //! RocksDB opens the database for writing only when all of this agrees, and nothing is changed
 //! while there is doubt, so that the evidence of damage stays where it is.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 
 use raft_core::storage::{LogError, LogOp, Tail};
@@ -34,15 +34,13 @@ struct Wal {
 /// held.
 pub(crate) fn recover(directory: &Directory, memtable_bytes: usize) -> Result<Recovery, LogError> {
     let proof = directory.proof()?;
-    if !directory.has(DATABASE_NAME) {
-        let place = format!("{}, which is missing", directory.place(DATABASE_NAME));
-        return Err(directory.corrupt(place));
-    }
+    check_database(directory)?;
     check_seal(directory, proof.as_ref())?;
     let base = read_base(directory, memtable_bytes)?;
     check_owner(directory, &base, proof.as_ref())?;
     let wals = read_wals(directory, base.directory)?;
-    let state = judge(directory, &base, &wals)?;
+    let mut state = base;
+    judge(directory, &wals, &mut state)?;
     check_proof(directory, &state, &wals, proof.as_ref())?;
     let tail = cut_torn(directory, &wals)?;
     drop(wals);
@@ -60,6 +58,83 @@ pub(crate) fn recover(directory: &Directory, memtable_bytes: usize) -> Result<Re
     Ok(Recovery { database, state, tail })
 }
 
+/// What the files hold, looked at without changing them.
+#[derive(Default)]
+pub(crate) struct Survey {
+    /// The state of the last whole batch before the damage, if it can be told.
+    pub(crate) state: Option<State>,
+    /// How far the files are proven to be synced, for people.
+    pub(crate) proven: String,
+    /// What lies beyond, for people.
+    pub(crate) beyond: Vec<String>,
+    pub(crate) torn: Option<String>,
+    /// Why the log would not open.
+    pub(crate) damage: Option<LogError>,
+}
+
+impl Survey {
+    fn note(&mut self, checked: Result<(), LogError>) {
+        if let Err(error) = checked {
+            self.damage.get_or_insert(error);
+        }
+    }
+}
+
+/// Looks at the files as [`recover`] does, as far as they are sound, and changes nothing.
+pub(crate) fn survey(directory: &Directory, memtable_bytes: usize) -> Survey {
+    let mut survey = Survey::default();
+    let surveyed = survey_into(directory, memtable_bytes, &mut survey);
+    survey.note(surveyed);
+    survey
+}
+
+fn survey_into(
+    directory: &Directory,
+    memtable_bytes: usize,
+    survey: &mut Survey,
+) -> Result<(), LogError> {
+    let proof = directory.proof();
+    let proof = proof.map_err(|error| survey.note(Err(error))).ok().flatten();
+    check_database(directory)?;
+    survey.note(check_seal(directory, proof.as_ref()));
+    let base = read_base(directory, memtable_bytes)?;
+    survey.state = Some(base);
+    if survey.damage.is_none() {
+        survey.note(check_owner(directory, &base, proof.as_ref()));
+    }
+    let wals = read_wals(directory, base.directory)?;
+    let mut state = base;
+    survey.note(judge(directory, &wals, &mut state));
+    survey.state = Some(state);
+    if survey.damage.is_none() {
+        survey.note(check_proof(directory, &state, &wals, proof.as_ref()));
+    }
+    tell_proven(directory, &wals, proof.as_ref(), survey);
+    Ok(())
+}
+
+/// How far the log is proven, and what of it is not.
+fn tell_proven(directory: &Directory, wals: &[Wal], proof: Option<&Proof>, survey: &mut Survey) {
+    let proven = proof.map_or(0, |proof| proof.batch);
+    if let Some(proof) = proof {
+        let how = if proof.seal.is_empty() { "" } else { ", all files of a clean close" };
+        survey.proven = format!("batch {proven}{how}");
+    }
+    if let Some(state) = survey.state.filter(|state| state.batch > proven) {
+        let batches =
+            format!("{}: whole batches up to {}", directory.place(DATABASE_NAME), state.batch);
+        survey.beyond.push(format!("{batches}, which an opening keeps"));
+    }
+    if survey.damage.is_some() {
+        return;
+    }
+    for Wal { name, scan, .. } in wals.iter().filter(|wal| wal.scan.is_torn()) {
+        let torn = format!("{}, offset {}", directory.part_place(name), scan.end);
+        survey.beyond.push(format!("{torn}: a torn write, which an opening drops"));
+        survey.torn = Some(torn);
+    }
+}
+
 /// Seals the files of a database that was flushed and closed.
 pub(crate) fn seal(directory: &Directory, state: &State) -> Result<(), LogError> {
     directory.sync_names(DATABASE_NAME)?;
@@ -70,6 +145,16 @@ pub(crate) fn seal(directory: &Directory, state: &State) -> Result<(), LogError>
 fn proof_of(state: &State, wal: u64) -> Proof {
     let State { directory, batch, .. } = *state;
     Proof { directory, batch, wal, seal: Vec::new() }
+}
+
+fn check_database(directory: &Directory) -> Result<(), LogError> {
+    match directory.has(DATABASE_NAME) {
+        true => Ok(()),
+        false => {
+            let place = format!("{}, which is missing", directory.place(DATABASE_NAME));
+            Err(directory.corrupt(place))
+        }
+    }
 }
 
 /// After a clean close nothing but a next opening changes the files.
@@ -112,7 +197,7 @@ fn check_owner(directory: &Directory, base: &State, proof: Option<&Proof>) -> Re
 fn read_wals(directory: &Directory, number: u64) -> Result<Vec<Wal>, LogError> {
     let read = |(wal, name): (u64, String)| {
         let place = directory.part(&name);
-        let opened = OpenOptions::new().read(true).write(true).open(&place).and_then(|file| {
+        let opened = directory.open_part(&name).and_then(|file| {
             let scan = scan(&file, number)?;
             Ok((file, scan))
         });
@@ -123,13 +208,13 @@ fn read_wals(directory: &Directory, number: u64) -> Result<Vec<Wal>, LogError> {
     directory.wals()?.into_iter().map(read).collect()
 }
 
-/// The state of the last whole batch: in the write-ahead logs, or in the tables beneath them. An
-/// error if a batch is missing, or if what is bad now is known to have been synced.
+/// From the state in the tables to that of the last whole batch, which may be in write-ahead logs.
+/// An error if a batch is missing, or if what is bad now is known to have been synced; the state is
+/// then that of the last batch before.
 ///
 /// Write-ahead logs whose batches are all in the base may come back after a power cut, since nobody
 /// waits for their removal to be durable; so what repeats the base proves nothing.
-fn judge(directory: &Directory, base: &State, wals: &[Wal]) -> Result<State, LogError> {
-    let mut state = *base;
+fn judge(directory: &Directory, wals: &[Wal], state: &mut State) -> Result<(), LogError> {
     let mut bad_place = None;
     for wal in wals {
         let Wal { name, scan, .. } = wal;
@@ -146,7 +231,7 @@ fn judge(directory: &Directory, base: &State, wals: &[Wal]) -> Result<State, Log
             return Err(directory.corrupt(place));
         }
         if let Some(latest) = scan.latest.filter(|latest| latest.batch > state.batch) {
-            state = latest;
+            *state = latest;
         }
         if let Some(newest) = scan.newest_beyond.filter(|newest| *newest >= state.batch + 2) {
             return Err(directory.corrupt(format!(
@@ -157,7 +242,7 @@ fn judge(directory: &Directory, base: &State, wals: &[Wal]) -> Result<State, Log
         }
         bad_place = bad_place.or(scan.is_torn().then(|| place(scan.end)));
     }
-    Ok(state)
+    Ok(())
 }
 
 fn check_proof(

@@ -6,10 +6,9 @@
 use std::sync::{Arc, RwLock};
 
 use bytes::Bytes;
-use raft_core::storage::{LogBounds, LogError, LogErrorKind, LogOp};
+use raft_core::storage::{LogBounds, LogError, LogErrorKind, LogOp, Plan};
 use raft_core::types::{Entry, EntryId, EntryKind, LogIndex, Term, TermRun};
 
-use crate::check::Plan;
 use crate::keys::Mark;
 
 /// A view that the writer changes and the readers see.
@@ -81,7 +80,7 @@ impl View {
             self.cut(LogIndex::ZERO, changed);
             self.bounds = LogBounds { boundary, last: boundary };
         }
-        if let Some(last) = plan.cut {
+        if let Some(last) = plan.truncate {
             self.cut(last.index, changed);
             self.bounds.last = last;
         }

@@ -2,11 +2,10 @@
 
 use std::sync::{Arc, RwLockWriteGuard};
 
-use raft_core::storage::{LogError, LogOp, WriteBatch};
+use raft_core::storage::{LogError, LogOp, Plan, WriteBatch};
 use raft_core::types::{Entry, Identity, LogIndex};
 use rocksdb::{DB, WriteOptions};
 
-use crate::check::Plan;
 use crate::compactor::Compactor;
 use crate::database::{Handle, failed, log, meta, synced};
 use crate::keys::{STATE_KEY, encode_entry, entry_key, key_behind};
@@ -35,7 +34,7 @@ impl Content<'_> {
 
     /// Whether it changes nothing but the hint.
     pub(crate) fn is_hint(&self) -> bool {
-        self.plan == Plan::default() && self.entries.is_empty() && self.identity.is_none()
+        self.plan.is_empty() && self.entries.is_empty() && self.identity.is_none()
     }
 }
 
@@ -104,7 +103,7 @@ impl Writer {
             let all = [&entry_key(LogIndex::ZERO)[..], &key_behind(LogIndex::new(u64::MAX))];
             batch.delete_range_cf(log, all[0], all[1]);
         }
-        if let Some(kept) = content.plan.cut {
+        if let Some(kept) = content.plan.truncate {
             let cut = [&key_behind(kept.index)[..], &key_behind(last)];
             batch.delete_range_cf(log, cut[0], cut[1]);
         }

@@ -148,7 +148,9 @@ impl Node {
     ) -> Result<Node, StartError> {
         let (runtime, node) = (Handle::current(), identity.node);
         let (info, inbox) = (store.info(), Arc::<Inbox>::default());
-        let (reader, writer) = (Read::new(store.reader()), Persist::new(store));
+        let reader = store.reader();
+        let may_read_block = reader.may_block();
+        let (reader, writer) = (Read::new(reader), Persist::new(store));
         let (machine, tasked) = match machine.is_cheap() {
             true => (Machine::Cheap(machine), None),
             false => {
@@ -157,7 +159,7 @@ impl Node {
             }
         };
         let (writer, away_writer) = Hand::new(writer, info.may_block);
-        let (reader, away_reader) = Hand::new(reader, info.may_block);
+        let (reader, away_reader) = Hand::new(reader, may_read_block);
         let (status, watched) = watch::channel(Arc::new(NodeStatus::of(identity, &pump, &info)));
         let runner = Runner {
             transport: Some(transport),

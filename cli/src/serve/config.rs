@@ -20,6 +20,8 @@ pub struct MemberConfig {
     pub cluster: String,
     /// The name of the log's backend.
     pub backend: String,
+    /// How the log is written, if it was said.
+    pub io: Option<String>,
     /// The member's directory.
     pub dir: Option<PathBuf>,
     /// Where to listen for clients.
@@ -39,6 +41,7 @@ struct ConfigFile {
     cluster: String,
     #[serde(default = "default_backend")]
     backend: String,
+    io: Option<String>,
     dir: Option<PathBuf>,
     listen_client: Option<String>,
     listen_peer: Option<String>,
@@ -87,6 +90,7 @@ fn from_flags(serve: Serve) -> Result<MemberConfig, Failure> {
         id: serve.id.expect("clap requires it without a file"),
         cluster: serve.cluster.expect("clap requires it without a file"),
         backend: serve.backend,
+        io: serve.io,
         dir: serve.dir,
         listen_client: serve.listen_client,
         listen_peer: serve.listen_peer,
@@ -135,8 +139,8 @@ fn checked(file: ConfigFile) -> Result<MemberConfig, Failure> {
     let listen_peer = file.listen_peer.unwrap_or_else(|| own.peer_address().to_owned());
     check_address(&listen_client)?;
     check_address(&listen_peer)?;
-    let (cluster, backend, dir) = (file.cluster, file.backend, file.dir);
-    Ok(MemberConfig { id, cluster, backend, dir, listen_client, listen_peer, members })
+    let ConfigFile { cluster, backend, io, dir, .. } = file;
+    Ok(MemberConfig { id, cluster, backend, io, dir, listen_client, listen_peer, members })
 }
 
 fn node_id(number: u64) -> Result<NodeId, Failure> {

@@ -1,5 +1,6 @@
 //! A member's directory and log, opened; and for each way in which that fails, what to do.
 
+use std::path::Path;
 use std::time::Duration;
 
 use kontiki::storage::{LogErrorKind, Store};
@@ -15,8 +16,7 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Opens the member's log, and locks its directory if it has one.
 pub async fn open(config: &MemberConfig) -> Result<(Option<DataDir>, Box<dyn Store>), Failure> {
-    let nowhere =
-        LogConfig::from_name(&config.backend, "").map_err(|e| open_failure(config, &e))?;
+    let nowhere = log_in(config, Path::new(""))?;
     if !nowhere.is_durable() {
         return Ok((None, nowhere.open().map_err(|error| open_failure(config, &error))?));
     }
@@ -33,9 +33,18 @@ pub async fn open(config: &MemberConfig) -> Result<(Option<DataDir>, Box<dyn Sto
             other => break other.map_err(|error| Failure::new(chain(&error)))?,
         }
     };
-    let log = LogConfig::from_name(&config.backend, lock.log());
-    let log = log.and_then(|log| log.open()).map_err(|error| open_failure(config, &error))?;
+    let log = log_in(config, &lock.log())?.open().map_err(|error| open_failure(config, &error))?;
     Ok((Some(lock), log))
+}
+
+/// The log that the settings mean, in this directory.
+fn log_in(config: &MemberConfig, dir: &Path) -> Result<LogConfig, Failure> {
+    let log = LogConfig::from_name(&config.backend, dir);
+    let log = log.and_then(|log| match &config.io {
+        Some(io) => log.with_io(io),
+        None => Ok(log),
+    });
+    log.map_err(|error| open_failure(config, &error))
 }
 
 /// Refuses a log that nobody has written to.
@@ -85,6 +94,9 @@ fn open_failure(config: &MemberConfig, error: &OpenError) -> Failure {
         OpenError::NotCompiledIn { name, .. } => Failure::new(chain(error)).advise(format!(
             "for example: cargo run --release --features {name} -- serve --backend {name}"
         )),
+        OpenError::NoIo { .. } | OpenError::UnknownIo { .. } => {
+            Failure::new(chain(error)).advise("leave out `io`, or choose the file log")
+        }
         other => Failure::new(chain(other)).advise("choose one of these with --backend"),
     }
 }

@@ -32,6 +32,8 @@ pub struct Plan {
     pub cluster: String,
     /// The backend's name.
     pub backend: String,
+    /// How the log is written, if it was said. May be another at each start.
+    pub io: Option<String>,
     /// Whether a member that dies can come back as itself.
     pub durable: bool,
     /// The directory of all members.
@@ -78,6 +80,12 @@ impl Plan {
         let saved_backend = saved.as_ref().map(|saved| saved.backend.clone());
         let wanted = up.backend.clone().or(saved_backend).unwrap_or_else(|| "file".to_owned());
         let log = LogConfig::from_name(&wanted, &up.dir).map_err(|e| unavailable(&wanted, &e))?;
+        let log = match &up.io {
+            Some(io) => log.with_io(io).map_err(|error| {
+                Failure::new(chain(&error)).advise("leave out --io, or choose --backend file")
+            })?,
+            None => log,
+        };
         let chosen = match saved.filter(|_| log.is_durable()) {
             Some(saved) => saved.continued(up)?,
             None => Saved {
@@ -94,6 +102,7 @@ impl Plan {
             members: members(chosen.nodes, chosen.base_port)?,
             cluster: chosen.cluster,
             backend: chosen.backend,
+            io: up.io.clone(),
             durable: log.is_durable(),
             dir: up.dir.clone(),
         })
@@ -138,6 +147,9 @@ impl Plan {
         push("--id", member.id.to_string());
         push("--cluster", self.cluster.clone());
         push("--backend", self.backend.clone());
+        if let Some(io) = &self.io {
+            push("--io", io.clone());
+        }
         if self.durable {
             push("--dir", self.dir.join(member.id.to_string()).display().to_string());
         }
@@ -294,7 +306,7 @@ mod tests {
     use super::*;
 
     fn up(dir: &Path) -> Up {
-        Up { nodes: None, backend: None, dir: dir.to_owned(), base_port: None }
+        Up { nodes: None, backend: None, io: None, dir: dir.to_owned(), base_port: None }
     }
 
     #[test]
@@ -316,6 +328,7 @@ mod tests {
         let mut plan = Plan {
             cluster: "c".to_owned(),
             backend: "file".to_owned(),
+            io: None,
             durable: true,
             dir: dir.path().to_owned(),
             members: members(5, five.base_port).expect("ports"),

@@ -15,7 +15,10 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::disk::{Disk, DiskFile};
+use raft_core::storage::LogOp;
+
+use crate::disk::{Disk, DiskFile, FrameFile, Put, PutError, WriteThenSync, Written};
+use crate::paper::Paper;
 pub(crate) use remains::Chance;
 
 /// A simulated directory. Clones are handles to the same one.
@@ -52,6 +55,8 @@ struct Machine {
     is_powered: bool,
     is_full: bool,
     chance: Chance,
+    /// What a write of a frame begins and ends at multiples of.
+    block_bytes: u64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -91,11 +96,19 @@ impl SimDisk {
             is_powered: true,
             is_full: false,
             chance: Chance::new(seed),
+            block_bytes: 1,
         })
     }
 
     fn of(machine: Machine) -> SimDisk {
         SimDisk { machine: Arc::new(Mutex::new(machine)) }
+    }
+
+    /// The same directory on a disk that takes frames in whole blocks only, as a real one does past
+    /// the page cache.
+    pub fn in_blocks_of(self, bytes: u64) -> SimDisk {
+        self.machine().block_bytes = bytes;
+        self
     }
 
     /// How many operations changed or tried to change the disk so far.
@@ -288,6 +301,38 @@ impl Disk for SimDisk {
 
     fn place(&self, name: &str) -> String {
         format!("sim/{name}")
+    }
+
+    fn open_for_frames(
+        &self,
+        _name: &str,
+        file: Arc<dyn DiskFile>,
+        is_written: bool,
+    ) -> io::Result<Arc<dyn FrameFile>> {
+        let block_bytes = if is_written { self.machine().block_bytes } else { 1 };
+        Ok(Arc::new(SimFrames { file: WriteThenSync(file), block_bytes }))
+    }
+}
+
+struct SimFrames {
+    file: WriteThenSync,
+    block_bytes: u64,
+}
+
+impl FrameFile for SimFrames {
+    fn block_bytes(&self) -> u64 {
+        self.block_bytes
+    }
+
+    fn put(&self, paper: Paper, offset: u64) -> Put {
+        let is_whole = |number: u64| number.is_multiple_of(self.block_bytes);
+        let is_sound = is_whole(offset) && is_whole(paper.len() as u64) && paper.is_aligned();
+        if !is_sound {
+            // What a system says to a direct write that is not of whole blocks.
+            let error = io::ErrorKind::InvalidInput.into();
+            return Put::Done(Written { paper, result: Err(PutError { op: LogOp::Write, error }) });
+        }
+        self.file.put(paper, offset)
     }
 }
 

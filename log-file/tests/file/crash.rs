@@ -146,11 +146,12 @@ proptest! {
         steps in prop::collection::vec(step(), 1..14),
         seed in any::<u64>(),
     ) {
-        let dry = SimDisk::new(seed);
+        let disk = || SimDisk::new(seed).in_blocks_of([1, 512, 4096][(seed % 3) as usize]);
+        let dry = disk();
         let legal = run(&dry, &steps);
         check_image(dry.image(seed), &legal, seed)?;
         for cut in 0..dry.operations() {
-            let disk = SimDisk::new(seed);
+            let disk = disk();
             disk.plan_fault(cut, Fault::PowerOff);
             let legal = run(&disk, &steps);
             for draw in 0..4 {
@@ -168,11 +169,12 @@ proptest! {
         seed in any::<u64>(),
     ) {
         use std::io::ErrorKind::{Other, StorageFull};
-        let dry = SimDisk::new(seed);
+        let disk = || SimDisk::new(seed).in_blocks_of([1, 512, 4096][(seed % 3) as usize]);
+        let dry = disk();
         run(&dry, &steps);
         for cut in 0..dry.operations() {
             for fault in [Fault::Error(Other), Fault::Error(StorageFull), Fault::ShortWrite] {
-                let disk = SimDisk::new(seed);
+                let disk = disk();
                 disk.plan_fault(cut, fault);
                 let legal = run(&disk, &steps);
                 if fault == Fault::ShortWrite {

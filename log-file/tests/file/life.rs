@@ -181,6 +181,36 @@ fn a_batch_can_begin_on_any_boundary() {
     }
 }
 
+/// The rest of a segment that grows behind its writer is left for one that was written beforehand,
+/// once there is enough to write; a few writes after an opening prepare nothing.
+#[test]
+fn a_log_that_is_used_leaves_its_growing_segment_early() {
+    let disk = SimDisk::new(3).in_blocks_of(512);
+    let config = FileLogConfig { segment_bytes: 8 << 20, ..crate::samples::config() };
+    let open = || FileLog::open_on(std::sync::Arc::new(disk.clone()), &config).expect("opens");
+    let segments = || {
+        let names = log_file::Disk::list(&disk).expect("lists");
+        names.iter().filter(|name| name.starts_with("seg-")).count()
+    };
+    let mut log = open();
+    let all: Vec<_> = (1..=40).map(|at| sized_entry(at, 1, 0, 60_000)).collect();
+    for entry in &all[..10] {
+        now(log.append(std::slice::from_ref(entry))).expect("sound");
+    }
+    assert_eq!(segments(), 1, "little was written");
+    for entry in &all[10..] {
+        now(log.append(std::slice::from_ref(entry))).expect("sound");
+    }
+    assert_eq!(segments(), 2);
+    let first = disk.bytes("seg-0000000000000001").expect("it is there").len();
+    assert!(first < 4 << 20, "{first} bytes, most of them after the last frame");
+    let frame = disk.bytes("seg-0000000000000002").expect("it is there")[8192..8196].to_vec();
+    assert_eq!(frame, b"KTKF", "it is written to");
+    drop(log);
+    disk.crash(4);
+    assert_eq!(look(&mut open()).expect("sound").entries, all);
+}
+
 #[test]
 fn a_refusal_touches_no_byte() {
     let disk = SimDisk::new(1);

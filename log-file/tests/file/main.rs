@@ -6,4 +6,5 @@ mod fixture;
 mod inspect;
 mod life;
 mod readers;
+mod routes;
 mod samples;

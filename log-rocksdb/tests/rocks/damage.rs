@@ -17,7 +17,7 @@ const CORRUPT: LogErrorKind = LogErrorKind::Corrupt { index: None };
 
 /// A vote, an identity, a table, larger entries, a truncation and a purge; then it is closed, or
 /// dropped as a kill would leave it.
-fn a_log(size: usize, is_closed: bool) -> (TempDir, Sight) {
+pub fn a_log(size: usize, is_closed: bool) -> (TempDir, Sight) {
     let dir = tempfile::tempdir().expect("a directory");
     let mut log = open(dir.path()).expect("a new log");
     let node = NodeId::new(1).expect("not zero");
@@ -54,7 +54,7 @@ fn sight_of(log: &mut RocksLog, is_closed: bool, dir: &Path) -> Sight {
     }
 }
 
-fn bytes(dir: &Path, name: &str) -> Vec<u8> {
+pub fn bytes(dir: &Path, name: &str) -> Vec<u8> {
     std::fs::read(dir.join(name)).expect("it is there")
 }
 

@@ -3,6 +3,7 @@
 mod crash;
 mod damage;
 mod fixture;
+mod inspect;
 mod kill;
 mod life;
 mod model;

@@ -102,4 +102,10 @@ pub trait LogReader: Send {
     /// The term of an entry; valid at the boundary too (P6). Index 0 has term 0 while nothing was
     /// purged.
     async fn term(&mut self, index: LogIndex) -> Result<Term, LogError>;
+
+    /// Whether a read may block its thread, whatever the store's writes do. Such a reader is given
+    /// a thread of its own.
+    fn may_block(&self) -> bool {
+        true
+    }
 }

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `drive` | the caller's runtime | - |
 //! | `persist` | a thread, if the store may block; else polled in place | `Written` |
-//! | `read` | a thread, if the store may block; else polled in place | `Fetched` |
+//! | `read` | a thread, if a reader may block; else polled in place | `Fetched` |
 //! | `apply` | the caller's runtime, unless the machine is cheap: then in place | `Applied` |
 
 pub(crate) mod apply;

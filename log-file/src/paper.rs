@@ -1,0 +1,131 @@
+//! The buffer that a frame is built in: at an address from which a device may read by itself, and
+//! led by the part of a block that was written before.
+//!
+//! A disk that is written to past the page cache takes whole blocks only. A frame that begins
+//! inside a block is then written together with what the block holds already, byte for byte the
+//! same; see "Writing" in `docs/formats/log-file.md` for why that risks nothing.
+
+use std::ops::{Deref, Range};
+
+/// The strictest alignment of memory that any device asks for here.
+pub(crate) const MEMORY_ALIGNMENT: usize = 4096;
+
+/// What the buffer is shrunk to after a larger frame.
+const KEPT_BYTES: usize = 8 << 20;
+
+/// Bytes that begin at a multiple of 4096 in memory.
+#[derive(Debug, Default)]
+pub struct Paper {
+    /// The bytes, behind `front` others that only move them to their address.
+    bytes: Vec<u8>,
+    front: usize,
+}
+
+impl Paper {
+    /// How many bytes there are.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len() - self.front
+    }
+
+    /// Keeps the bytes of this range, as the first ones, and forgets the others.
+    pub(crate) fn keep(&mut self, range: Range<usize>) {
+        let kept = range.len();
+        let range = self.front + range.start..self.front + range.end;
+        self.bytes.copy_within(range, self.front);
+        self.bytes.truncate(self.front + kept);
+    }
+
+    /// Makes room for so many bytes in all, so that they need not move while they are added.
+    pub(crate) fn reserve(&mut self, total: usize) {
+        let needed = total + MEMORY_ALIGNMENT;
+        if self.bytes.capacity() < needed || self.bytes.capacity() > KEPT_BYTES.max(2 * needed) {
+            let mut roomy = Vec::with_capacity(needed.next_power_of_two());
+            let kept = std::mem::take(&mut self.bytes);
+            let front = padding_of(&roomy);
+            roomy.resize(front, 0);
+            roomy.extend_from_slice(&kept[self.front..]);
+            (self.bytes, self.front) = (roomy, front);
+        }
+    }
+
+    pub(crate) fn extend(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Zeros up to this length in all.
+    pub(crate) fn pad(&mut self, total: usize) {
+        self.bytes.resize(self.front + total, 0);
+    }
+
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.front..]
+    }
+
+    /// Whether the bytes are where a device may read them.
+    pub(crate) fn is_aligned(&self) -> bool {
+        padding_of(self) == 0
+    }
+
+    /// Moves the bytes to an aligned address, if they outgrew the room that was made for them.
+    pub(crate) fn align(&mut self) {
+        if !self.is_aligned() {
+            let total = self.len();
+            let kept = Paper { bytes: std::mem::take(&mut self.bytes), front: self.front };
+            self.front = 0;
+            self.reserve(total);
+            self.extend(&kept);
+        }
+    }
+}
+
+impl Deref for Paper {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[self.front..]
+    }
+}
+
+/// How far the next aligned address is.
+fn padding_of(bytes: &[u8]) -> usize {
+    let past = bytes.as_ptr().addr() % MEMORY_ALIGNMENT;
+    if past == 0 { 0 } else { MEMORY_ALIGNMENT - past }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_stay_what_they_are_and_aligned() {
+        let mut paper = Paper::default();
+        let mut all = Vec::new();
+        for round in 1..2000usize {
+            let piece = vec![round as u8; round * 7 % 300];
+            if !round.is_multiple_of(3) {
+                paper.reserve(paper.len() + piece.len());
+            }
+            paper.extend(&piece);
+            all.extend(piece);
+            paper.align();
+            assert!(paper.is_aligned(), "round {round}");
+            assert_eq!(*paper, *all);
+            if round.is_multiple_of(50) {
+                let from = paper.len() / 512 * 512;
+                paper.keep(from..paper.len());
+                all.drain(..from);
+            }
+        }
+    }
+
+    #[test]
+    fn a_large_frame_does_not_keep_its_memory() {
+        let mut paper = Paper::default();
+        paper.reserve(40 << 20);
+        paper.pad(40 << 20);
+        paper.keep(0..100);
+        paper.reserve(1000);
+        assert!(paper.bytes.capacity() <= KEPT_BYTES && paper.is_aligned());
+        assert_eq!(paper.len(), 100);
+    }
+}

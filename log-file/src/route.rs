@@ -1,0 +1,123 @@
+//! How frames reach a real disk: which of the ways that were asked for this machine and this file
+//! system offer.
+//!
+//! Nothing is believed that was not tried: when the log is opened, one block is written in each way
+//! to a file of its own, until one works. What does not is named in one line of the log. Only a
+//! segment that was written beforehand, from end to end, is written to directly; one that still
+//! grows shares its pages with the zeros that are written ahead of the frames, and there the sync
+//! of the whole file is the better one too, since it finds room for a megabyte at once.
+//!
+//! Absent: `O_DSYNC`, which does what `RWF_DSYNC` does and took as long.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+#[cfg(target_os = "linux")]
+mod direct;
+#[cfg(target_os = "linux")]
+mod ring;
+#[cfg(target_os = "linux")]
+mod submission;
+#[cfg(target_os = "linux")]
+mod trial;
+
+use crate::config::{Io, WriteVerb};
+use crate::disk::{DiskFile, FrameFile, WritePath, WriteThenSync};
+
+/// The way that frames take.
+#[derive(Debug)]
+pub(crate) enum Route {
+    /// A write, then a sync of the file.
+    Fdatasync,
+    /// A write that is its own sync, in blocks of so many bytes past the page cache, or through it.
+    #[cfg(target_os = "linux")]
+    Dsync { direct: Option<u64> },
+    /// Through a ring, in blocks of so many bytes.
+    #[cfg(target_os = "linux")]
+    Ring { ring: Arc<ring::Ring>, block_bytes: u64 },
+}
+
+impl Route {
+    /// The best way that works in this directory, of those that are wanted.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn find(dir: &Path, io: Io, write_verb: WriteVerb) -> Route {
+        if io == Io::Ring {
+            match trial::try_ring(dir) {
+                Ok((ring, block_bytes)) => return Route::Ring { ring, block_bytes },
+                Err(error) => tracing::warn!(%error, "the log is written by a thread, not a ring"),
+            }
+        }
+        if matches!(write_verb, WriteVerb::Auto | WriteVerb::Direct) {
+            match trial::try_direct(dir) {
+                Ok(block_bytes) => return Route::Dsync { direct: Some(block_bytes) },
+                Err(error) => tracing::info!(%error, "the log is not written with direct writes"),
+            }
+        }
+        if write_verb != WriteVerb::Fdatasync {
+            match trial::try_dsync(dir) {
+                Ok(()) => return Route::Dsync { direct: None },
+                Err(error) => tracing::info!(%error, "the log is written, then synced"),
+            }
+        }
+        Route::Fdatasync
+    }
+
+    /// Elsewhere there is one way.
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn find(_dir: &Path, io: Io, write_verb: WriteVerb) -> Route {
+        if io == Io::Ring || matches!(write_verb, WriteVerb::Direct | WriteVerb::Dsync) {
+            tracing::warn!("the log is written, then synced, by a thread: this is not Linux");
+        }
+        Route::Fdatasync
+    }
+
+    /// Opens a segment, which is open as `file` already.
+    pub(crate) fn open(
+        &self,
+        path: &Path,
+        file: Arc<dyn DiskFile>,
+        is_written: bool,
+    ) -> io::Result<Arc<dyn FrameFile>> {
+        let _ = (path, is_written);
+        match self {
+            #[cfg(target_os = "linux")]
+            Route::Dsync { direct } if is_written => {
+                Ok(Arc::new(direct::OwnSync::open(path, *direct)?))
+            }
+            #[cfg(target_os = "linux")]
+            Route::Ring { ring, block_bytes } => {
+                let direct = is_written.then_some(*block_bytes);
+                Ok(Arc::new(ring::RingFile::open(ring, path, direct)?))
+            }
+            _ => Ok(Arc::new(WriteThenSync(file))),
+        }
+    }
+
+    pub(crate) fn write_path(&self) -> WritePath {
+        match self {
+            Route::Fdatasync => WritePath::default(),
+            #[cfg(target_os = "linux")]
+            Route::Dsync { direct } => {
+                let sync_verb = match direct {
+                    Some(_) => "O_DIRECT + RWF_DSYNC",
+                    None => "RWF_DSYNC",
+                };
+                WritePath { sync_verb: sync_verb.into(), may_block: true }
+            }
+            #[cfg(target_os = "linux")]
+            Route::Ring { .. } => {
+                let sync_verb = "io_uring, O_DIRECT + RWF_DSYNC".into();
+                WritePath { sync_verb, may_block: false }
+            }
+        }
+    }
+
+    /// Waits until no write is under way.
+    pub(crate) fn settle(&self) {
+        #[cfg(target_os = "linux")]
+        if let Route::Ring { ring, .. } = self {
+            ring.settle();
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! Frames through an io_uring: the kernel writes, and whoever waits is woken by the runtime.
+//!
+//! A frame is one direct write that is its own sync, in a segment that was written beforehand; in
+//! one that still grows it is a write, then a sync. One frame is under way at a time. Where the
+//! future is polled inside a Tokio runtime, the ring is watched by its reactor; outside of one, the
+//! poll blocks, as there is nobody to call back.
+//!
+//! A future that is dropped leaves its write under way. The ring keeps paper and file until that is
+//! over, takes no other write, and [`Ring::settle`] waits for it.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
+
+use raft_core::storage::LogOp;
+use tokio::io::unix::AsyncFd;
+use tokio::runtime::{self, Handle};
+
+use super::direct::{open_existing, whole_blocks};
+use super::submission::{Held, Operation, Slot};
+use crate::disk::{FrameFile, Put, PutError, Written};
+use crate::paper::Paper;
+
+/// A ring for the frames of one log.
+pub(crate) struct Ring {
+    desk: Mutex<Desk>,
+}
+
+struct Desk {
+    slot: Slot,
+    flight: Option<Flight>,
+    /// How the last write ended, until somebody asks.
+    written: Option<Written>,
+    /// The reactor that watches the ring.
+    watch: Option<(runtime::Id, AsyncFd<OwnedFd>)>,
+}
+
+/// A frame on its way.
+#[derive(Clone, Copy)]
+struct Flight {
+    offset: u64,
+    /// How many bytes there are, and how many of them were written.
+    length: usize,
+    done: usize,
+    /// The blocks of direct writes; none where a sync must follow.
+    direct: Option<u64>,
+}
+
+impl std::fmt::Debug for Ring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ring")
+    }
+}
+
+impl Ring {
+    pub(super) fn new() -> io::Result<Arc<Ring>> {
+        let desk = Desk { slot: Slot::new()?, flight: None, written: None, watch: None };
+        Ok(Arc::new(Ring { desk: Mutex::new(desk) }))
+    }
+
+    /// Waits until no write is under way.
+    pub(super) fn settle(&self) {
+        self.desk().settle();
+    }
+
+    fn poll(&self, context: &mut Context<'_>) -> Poll<Written> {
+        let mut desk = self.desk();
+        loop {
+            desk.advance();
+            if let Some(written) = desk.written.take() {
+                return Poll::Ready(written);
+            }
+            match desk.poll_ring(context) {
+                // Something came, perhaps after the last look.
+                Poll::Ready(Ok(())) => {}
+                // No runtime watches the ring, or none any more.
+                Poll::Ready(Err(_)) => desk.settle(),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().expect("nothing panics while it holds the ring")
+    }
+}
+
+impl Desk {
+    /// Begins a write, or gives the paper back: the write before was not waited for.
+    fn begin(&mut self, held: Held, flight: Flight) -> Result<(), Paper> {
+        if !self.slot.is_free() || self.written.is_some() {
+            return Err(held.paper);
+        }
+        self.flight = Some(flight);
+        self.submit(held, flight);
+        // Some writes end at once.
+        self.advance();
+        Ok(())
+    }
+
+    /// Asks for what comes next on the way of a frame.
+    fn submit(&mut self, held: Held, flight: Flight) {
+        let Flight { offset, length, done, direct } = flight;
+        let operation = match done < length {
+            true => Operation::Write {
+                from: done,
+                offset: offset + done as u64,
+                is_own_sync: direct.is_some(),
+            },
+            false => Operation::Fdatasync,
+        };
+        if let Err(error) = self.slot.begin(held, operation) {
+            self.end(Paper::default(), Err(PutError { op: LogOp::Write, error }));
+        }
+    }
+
+    /// Takes note of what is over, and goes on from there.
+    fn advance(&mut self) {
+        while let Some((held, result)) = self.slot.reap() {
+            let mut flight = self.flight.expect("its operation is over");
+            let is_sync = flight.done == flight.length;
+            let op = if is_sync || flight.direct.is_some() { LogOp::Sync } else { LogOp::Write };
+            let passes = |error: &io::Error| {
+                matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock)
+            };
+            match result {
+                Ok(_) if is_sync => return self.end(held.paper, Ok(())),
+                Ok(count) => {
+                    let block_bytes = flight.direct.unwrap_or(1);
+                    let before = flight.done;
+                    flight.done = whole_blocks(before + count, flight.length, block_bytes);
+                    if flight.done == before {
+                        let error = io::ErrorKind::WriteZero.into();
+                        return self.end(held.paper, Err(PutError { op, error }));
+                    }
+                    if flight.done == flight.length && flight.direct.is_some() {
+                        return self.end(held.paper, Ok(()));
+                    }
+                }
+                Err(error) if !is_sync && passes(&error) => {}
+                Err(error) => return self.end(held.paper, Err(PutError { op, error })),
+            }
+            self.flight = Some(flight);
+            self.submit(held, flight);
+        }
+    }
+
+    fn end(&mut self, paper: Paper, result: Result<(), PutError>) {
+        self.flight = None;
+        self.written = Some(Written { paper, result });
+    }
+
+    /// Ready when something may be over; an error where no runtime can tell.
+    fn poll_ring(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let here = Handle::try_current().map_err(io::Error::other)?.id();
+        if self.watch.as_ref().is_none_or(|(runtime, _)| *runtime != here) {
+            self.watch = Some((here, self.slot.watch()?));
+        }
+        let (_, ring) = self.watch.as_ref().expect("just made");
+        let mut ready = std::task::ready!(ring.poll_read_ready(context))?;
+        ready.clear_ready();
+        Poll::Ready(Ok(()))
+    }
+
+    fn settle(&mut self) {
+        while self.flight.is_some() {
+            if let Err(error) = self.slot.wait() {
+                let error = PutError { op: LogOp::Sync, error };
+                return self.end(Paper::default(), Err(error));
+            }
+            self.advance();
+        }
+    }
+}
+
+/// A segment that is written to through the ring.
+pub(super) struct RingFile {
+    ring: Arc<Ring>,
+    file: Arc<OwnedFd>,
+    direct: Option<u64>,
+}
+
+impl RingFile {
+    /// Opens a segment: with the blocks of direct writes, or to be written, then synced.
+    pub(super) fn open(ring: &Arc<Ring>, path: &Path, direct: Option<u64>) -> io::Result<RingFile> {
+        let file = Arc::new(open_existing(path, direct.is_some())?);
+        Ok(RingFile { ring: Arc::clone(ring), file, direct })
+    }
+}
+
+impl FrameFile for RingFile {
+    fn block_bytes(&self) -> u64 {
+        self.direct.unwrap_or(1)
+    }
+
+    fn put(&self, paper: Paper, offset: u64) -> Put {
+        let flight = Flight { offset, length: paper.len(), done: 0, direct: self.direct };
+        let held = Held { paper, file: Arc::clone(&self.file) };
+        match self.ring.desk().begin(held, flight) {
+            Ok(()) => Put::Started(Box::pin(Arrival(Arc::clone(&self.ring)))),
+            Err(paper) => {
+                let error = io::Error::other("the write before was not waited for");
+                Put::Done(Written { paper, result: Err(PutError { op: LogOp::Write, error }) })
+            }
+        }
+    }
+}
+
+/// The end of the write that is under way.
+struct Arrival(Arc<Ring>);
+
+impl Future for Arrival {
+    type Output = Written;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Written> {
+        self.0.poll(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    /// A ring with a segment of some zeros; nothing where the machine has no rings.
+    fn ring_file(dir: &Path, direct: Option<u64>) -> Option<(Arc<Ring>, RingFile)> {
+        let path = dir.join("segment");
+        std::fs::write(&path, vec![0; 1 << 20]).expect("writes");
+        let ring = Ring::new().ok()?;
+        let file = RingFile::open(&ring, &path, direct).ok()?;
+        Some((ring, file))
+    }
+
+    fn paper_of(byte: u8, count: usize) -> Paper {
+        let mut paper = Paper::default();
+        paper.reserve(count);
+        paper.extend(&vec![byte; count]);
+        paper
+    }
+
+    #[test]
+    fn a_dropped_write_is_waited_for_and_taken_for_no_other() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for direct in [None, Some(4096)] {
+            let Some((ring, file)) = ring_file(dir.path(), direct) else { continue };
+            drop(file.put(paper_of(1, 512 << 10), 0));
+            let Put::Done(refused) = file.put(paper_of(2, 4096), 0) else { panic!("it began") };
+            assert!(refused.result.is_err() && refused.paper.len() == 4096);
+            ring.settle();
+            assert!(ring.desk().flight.is_none(), "it is over");
+            let bytes = std::fs::read(dir.path().join("segment")).expect("reads");
+            assert!(bytes[..512 << 10].iter().all(|byte| *byte == 1), "it was written");
+        }
+    }
+
+    #[test]
+    fn an_error_of_the_disk_arrives() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let Some((ring, file)) = ring_file(dir.path(), Some(512)) else { return };
+        let Put::Started(mut going_on) = file.put(paper_of(1, 100), 0) else { panic!("refused") };
+        ring.settle();
+        let mut context = Context::from_waker(Waker::noop());
+        let Poll::Ready(Written { paper, result }) = going_on.as_mut().poll(&mut context) else {
+            panic!("it is over")
+        };
+        // The blocks of direct writes are whole.
+        let failed = result.expect_err("a piece of a block");
+        assert_eq!((failed.error.kind(), paper.len()), (io::ErrorKind::InvalidInput, 100));
+        let Put::Started(mut going_on) = file.put(paper_of(1, 512), 0) else { panic!("refused") };
+        ring.settle();
+        let over = going_on.as_mut().poll(&mut context);
+        assert!(matches!(over, Poll::Ready(Written { result: Ok(()), .. })), "it goes on");
+    }
+}

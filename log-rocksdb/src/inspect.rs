@@ -1,0 +1,179 @@
+//! A look at a RocksDB log that changes no file, and the check of all that guards it.
+//!
+//! The files are judged as `recover` judges them. Then RocksDB opens the database for reading: what
+//! is in the write-ahead logs it keeps in memory. Damage ends the look where it stands, and is told.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use raft_core::storage::{
+    Inspect, LogBounds, LogError, LogErrorKind, LogOp, LogReader, Recovered, Sight, Tail,
+};
+use raft_core::types::HardState;
+use rocksdb::{DB, IteratorMode};
+
+use crate::config::DEFAULT_MEMTABLE_BYTES;
+use crate::database::{Handle, Wals, failed, load_state, meta, open_looker};
+use crate::directory::{DATABASE_NAME, Directory};
+use crate::load::load_sound_part;
+use crate::log::{RocksLog, recovered, store_info};
+use crate::reader::RocksReader;
+use crate::recover::{Survey, survey};
+use crate::state::State;
+use crate::view::{SharedView, View};
+
+/// How many bytes of entries are read at once.
+const READ_BYTES: u64 = 1 << 20;
+
+/// A RocksDB log that is being looked at.
+struct RocksInspection {
+    handle: Arc<Handle>,
+    view: SharedView,
+    sight: Sight,
+    /// Where the log would end if none of its marks were damaged.
+    bounds: LogBounds,
+    _directory: Directory,
+}
+
+impl RocksLog {
+    /// Looks at the log in a directory without changing it. Fails if there is none, or if it is in
+    /// use; damage is part of what the look tells.
+    pub fn inspect(dir: impl AsRef<Path>) -> Result<Box<dyn Inspect>, LogError> {
+        let directory = Directory::look(dir.as_ref())?;
+        let mut survey = survey(&directory, DEFAULT_MEMTABLE_BYTES);
+        let place = directory.place(DATABASE_NAME);
+        let mut state = State::blank(0);
+        let (mut view, mut database) = (View::of(state.bounds), None);
+        match survey.state.map(|wanted| open_sound_part(&directory, &wanted)) {
+            Some(Ok((opened, shown))) => {
+                let (seen, damage) = load_sound_part(&opened, &shown, &place);
+                if survey.state != Some(shown) {
+                    let unseen = format!("{place}: RocksDB does not see what was synced");
+                    survey.damage.get_or_insert_with(|| directory.corrupt(unseen));
+                }
+                survey.damage = survey.damage.or(damage);
+                (view, database, state) = (seen, Some(opened), shown);
+            }
+            Some(Err(error)) => {
+                survey.damage.get_or_insert(error);
+            }
+            None => {}
+        }
+        let sight = sight_of(&view, &state, survey);
+        Ok(Box::new(RocksInspection {
+            handle: Arc::new(Handle::new(database, place)),
+            view: Arc::new(view.into()),
+            sight,
+            bounds: state.bounds,
+            _directory: directory,
+        }))
+    }
+}
+
+/// The database up to this state, or what its tables hold where the write-ahead logs do not lead
+/// RocksDB there; and the state that it then shows.
+fn open_sound_part(directory: &Directory, wanted: &State) -> Result<(DB, State), LogError> {
+    let place = directory.place(DATABASE_NAME);
+    let open = |wals| {
+        let database = open_looker(directory, DEFAULT_MEMTABLE_BYTES, wals)?;
+        let state = load_state(&database, &place)?;
+        Ok((database, state))
+    };
+    match open(Wals::Shown) {
+        Ok((database, state)) if state == *wanted => Ok((database, state)),
+        _ => open(Wals::Hidden),
+    }
+}
+
+fn sight_of(view: &View, state: &State, survey: Survey) -> Sight {
+    let Survey { proven, beyond, torn, mut damage, .. } = survey;
+    let tail = torn.map_or(Tail::Clean, |place| Tail::TornDiscarded { place });
+    let found = recovered(view, state, tail).map_err(|error| damage.get_or_insert(error));
+    Sight {
+        info: store_info(),
+        identity: state.identity,
+        recovered: found.unwrap_or_else(|_| nothing(state.hard_state)),
+        proven,
+        beyond,
+        damage,
+    }
+}
+
+/// What is told of a log whose memberships do not parse.
+fn nothing(hard_state: HardState) -> Recovered {
+    Recovered {
+        bounds: LogBounds::default(),
+        hard_state,
+        term_runs: Vec::new(),
+        memberships: Vec::new(),
+        commit_hint: Default::default(),
+        tail: Tail::Clean,
+    }
+}
+
+impl Inspect for RocksInspection {
+    fn sight(&self) -> &Sight {
+        &self.sight
+    }
+
+    fn reader(&self) -> Box<dyn LogReader> {
+        Box::new(RocksReader::new(self.handle.clone(), self.view.clone()))
+    }
+
+    fn verify(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Vec<LogError> {
+        let mut findings = Vec::new();
+        if let Some(damage) = &self.sight.damage {
+            findings.push(told(damage));
+        }
+        if self.handle.is_open() {
+            findings.extend(self.meta_fault());
+            self.read_entries(&mut findings, progress);
+        }
+        findings
+    }
+}
+
+impl RocksInspection {
+    /// The first record beside the entries that cannot be read. What they say was checked before.
+    fn meta_fault(&self) -> Option<LogError> {
+        let read = |database: &DB| {
+            let mut records = database.iterator_cf(meta(database), IteratorMode::Start);
+            let fault = records.find_map(Result::err);
+            fault.map_or(Ok(()), |error| Err(failed(LogOp::Read, self.handle.place(), error)))
+        };
+        let fault = self.handle.with(LogOp::Read, read).err();
+        fault.filter(|_| self.sight.damage.is_none())
+    }
+
+    /// Reads every entry. One that was told of already is passed over.
+    fn read_entries(&self, findings: &mut Vec<LogError>, progress: &mut dyn FnMut(u64, u64)) {
+        let reader = RocksReader::new(self.handle.clone(), self.view.clone());
+        let LogBounds { boundary, last } = self.bounds;
+        let (all, end) = (last.index.since(boundary.index), last.index.next());
+        let known = self.sight.damage.as_ref().map(|damage| damage.kind.clone());
+        let mut at = boundary.index.next();
+        while at < end {
+            progress(at.prev().since(boundary.index), all);
+            match reader.stored(&(at..end), READ_BYTES) {
+                Ok(entries) => at = entries.last().map_or(end, |entry| entry.id.index.next()),
+                Err(error) => {
+                    at = match error.kind {
+                        LogErrorKind::Corrupt { index: Some(index) } => index.next(),
+                        _ => end,
+                    };
+                    findings.extend(Some(error).filter(|it| known.as_ref() != Some(&it.kind)));
+                }
+            }
+        }
+        progress(all, all);
+    }
+}
+
+/// The same error once more, with its cause in words.
+fn told(damage: &LogError) -> LogError {
+    let again = LogError::new(damage.op, damage.kind.clone()).at(damage.place.clone());
+    match &damage.source {
+        Some(source) => again.because(source.to_string()),
+        None => again,
+    }
+}
