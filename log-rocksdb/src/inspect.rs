@@ -1,7 +1,7 @@
 //! A look at a RocksDB log that changes no file, and the check of all that guards it.
 //!
 //! The files are judged as `recover` judges them. Then RocksDB opens the database for reading: what
-//! is in the write-ahead logs it keeps in memory. Damage ends the look where it stands, and is told.
+//! stands in the write-ahead logs it keeps in memory. Damage ends the look there, and is told.
 
 use std::path::Path;
 use std::sync::Arc;
