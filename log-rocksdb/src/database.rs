@@ -178,9 +178,11 @@ fn settings(memtable_bytes: usize) -> Options {
     options
 }
 
-/// What RocksDB says of itself at a start comes whatever the level is.
+/// Passes warnings on. What RocksDB says of itself at a start comes whatever the level is; and what
+/// a close ended early is no news.
 fn tell(level: LogLevel, text: &str) {
-    if matches!(level, LogLevel::Warn | LogLevel::Error | LogLevel::Fatal) {
+    let is_warning = matches!(level, LogLevel::Warn | LogLevel::Error | LogLevel::Fatal);
+    if is_warning && !text.contains("Shutdown in progress") {
         tracing::warn!("RocksDB: {}", text.trim_end());
     }
 }
