@@ -217,14 +217,15 @@ async fn a_lost_end_is_damage() {
         let dir = tempfile::tempdir().expect("a directory");
         a_member(backend, &dir.path().join("1"), 1).await;
         let files = tree(&dir.path().join("1/log"));
-        let is_log = |path: &Path| {
-            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
-            name.starts_with("seg-") || name.ends_with("-wal")
-        };
         let used = |bytes: &[u8]| bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0);
+        let has_entries = |path: &Path, bytes: &[u8]| {
+            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+            let is_log = name.starts_with("seg-") || name.ends_with("-wal");
+            name.ends_with(".sst") || is_log && used(bytes) > 9000
+        };
         let (last, bytes) = files
             .iter()
-            .rfind(|(path, bytes)| is_log(path) && used(bytes) > 9000)
+            .rfind(|(path, bytes)| has_entries(path, bytes))
             .expect("a file with entries");
         fs::write(last, &bytes[..used(bytes) - 100]).expect("cut");
         let said = text(&kontiki(&["log", "verify", &path(dir.path(), "1")]).stdout);

@@ -178,9 +178,11 @@ fn settings(memtable_bytes: usize) -> Options {
     options
 }
 
-/// What RocksDB says of itself at a start comes whatever the level is.
+/// Passes warnings on. What RocksDB says of itself at a start comes whatever the level is; and what
+/// a close ended early is no news.
 fn tell(level: LogLevel, text: &str) {
-    if !matches!(level, LogLevel::Header) {
+    let is_warning = matches!(level, LogLevel::Warn | LogLevel::Error | LogLevel::Fatal);
+    if is_warning && !text.contains("Shutdown in progress") {
         tracing::warn!("RocksDB: {}", text.trim_end());
     }
 }
@@ -243,7 +245,16 @@ pub(crate) fn failed(op: LogOp, place: &str, error: rocksdb::Error) -> LogError 
         }
         _ => LogErrorKind::Io,
     };
-    LogError::new(op, kind).because(error).at(place)
+    let damaged_at = block_in(&text).filter(|_| matches!(kind, LogErrorKind::Corrupt { .. }));
+    LogError::new(op, kind).because(error).at(damaged_at.unwrap_or_else(|| place.to_owned()))
+}
+
+/// The damaged block that an error of RocksDB names, as a file and an offset.
+fn block_in(text: &str) -> Option<String> {
+    let (_, block) = text.rsplit_once(" in /")?;
+    let (path, rest) = block.split_once(" offset ")?;
+    let offset: u64 = rest.split_whitespace().next()?.parse().ok()?;
+    Some(format!("/{path}, offset {offset}"))
 }
 
 /// An entry that is missing or is not what was stored.
@@ -251,7 +262,7 @@ pub(crate) fn damaged(op: LogOp, index: LogIndex, place: &str) -> LogError {
     corrupt(op, Some(index), format!("{place}, family log, index {index}"))
 }
 
-/// An entry that RocksDB cannot read; where its file is damaged, the cause says which, and where.
+/// An entry that RocksDB cannot read.
 pub(crate) fn unreadable(
     op: LogOp,
     index: LogIndex,
@@ -261,7 +272,7 @@ pub(crate) fn unreadable(
     let read = failed(op, place, error);
     match read.kind {
         LogErrorKind::Corrupt { .. } => {
-            LogError { source: read.source, ..damaged(op, index, place) }
+            LogError { kind: LogErrorKind::Corrupt { index: Some(index) }, ..read }
         }
         _ => read,
     }
@@ -269,4 +280,18 @@ pub(crate) fn unreadable(
 
 pub(crate) fn corrupt(op: LogOp, index: Option<LogIndex>, place: String) -> LogError {
     LogError::new(op, LogErrorKind::Corrupt { index }).at(place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_block_is_found_in_what_rocksdb_says() {
+        let said = "Corruption: block checksum mismatch: stored = 1, computed = 2, type = 4  in \
+                    /a b in /c/db/000026.sst offset 4069 size 511";
+        assert_eq!(block_in(said).as_deref(), Some("/c/db/000026.sst, offset 4069"));
+        assert_eq!(block_in("Corruption: bad block type in /db/1.sst"), None);
+        assert_eq!(block_in("Corruption: in /db/1.sst offset none"), None);
+    }
 }

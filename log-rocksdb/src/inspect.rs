@@ -1,7 +1,8 @@
 //! A look at a RocksDB log that changes no file, and the check of all that guards it.
 //!
 //! The files are judged as `recover` judges them. Then RocksDB opens the database for reading: what
-//! stands in the write-ahead logs it keeps in memory. Damage ends the look there, and is told.
+//! is in the write-ahead logs it keeps in memory. Damage ends the look where it stands, and is
+//! told.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -145,12 +146,12 @@ impl RocksInspection {
         fault.filter(|_| self.sight.damage.is_none())
     }
 
-    /// Reads every entry. One that was told of already is passed over.
+    /// Reads every entry. A place that was told of already is passed over: many entries may lie in
+    /// one damaged block.
     fn read_entries(&self, findings: &mut Vec<LogError>, progress: &mut dyn FnMut(u64, u64)) {
         let reader = RocksReader::new(self.handle.clone(), self.view.clone());
         let LogBounds { boundary, last } = self.bounds;
         let (all, end) = (last.index.since(boundary.index), last.index.next());
-        let known = self.sight.damage.as_ref().map(|damage| damage.kind.clone());
         let mut at = boundary.index.next();
         while at < end {
             progress(at.prev().since(boundary.index), all);
@@ -161,7 +162,8 @@ impl RocksInspection {
                         LogErrorKind::Corrupt { index: Some(index) } => index.next(),
                         _ => end,
                     };
-                    findings.extend(Some(error).filter(|it| known.as_ref() != Some(&it.kind)));
+                    let is_known = findings.iter().any(|it| it.place == error.place);
+                    findings.extend((!is_known).then_some(error));
                 }
             }
         }

@@ -44,8 +44,10 @@ pub(crate) fn recover(directory: &Directory, memtable_bytes: usize) -> Result<Re
     check_proof(directory, &state, &wals, proof.as_ref())?;
     let tail = cut_torn(directory, &wals)?;
     drop(wals);
-    if let Some(proof) = proof.filter(|proof| proof.wal != 0 || !proof.seal.is_empty()) {
-        directory.write_proof(&Proof { wal: 0, seal: Vec::new(), ..proof })?;
+    match proof.filter(|proof| proof.wal != 0 || !proof.seal.is_empty()) {
+        Some(proof) => directory.write_proof(&Proof { wal: 0, seal: Vec::new(), ..proof })?,
+        // The seal may be broken in the page cache alone, if an opening was killed just then.
+        None => directory.sync_names(DATABASE_NAME)?,
     }
     let database = open_writer(directory, memtable_bytes)?;
     let place = directory.place(DATABASE_NAME);

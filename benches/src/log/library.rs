@@ -158,7 +158,7 @@ pub mod rocksdb {
                 batch.delete_range(self.purged.to_be_bytes(), upto.to_be_bytes());
                 self.purged = upto;
             }
-            self.database.write_opt(&batch, &self.synced)
+            self.database.write_opt(batch, &self.synced)
         }
     }
 
