@@ -124,6 +124,12 @@ impl Member {
         self.or_ended(async { acks.wait_for(|acks| acks.iter().any(is_it)).await.is_ok() }).await
     }
 
+    /// Waits until there are so many acknowledgements.
+    pub(crate) async fn wait_for_acks(&self, count: usize) -> Checked {
+        let mut acks = self.peers.acks.subscribe();
+        self.or_ended(async { acks.wait_for(|acks| acks.len() >= count).await.is_ok() }).await
+    }
+
     /// Waits for something that the end of the member would keep away for ever.
     async fn or_ended(&self, awaited: impl Future<Output = bool>) -> Checked {
         let has_come = tokio::select! {
