@@ -13,6 +13,7 @@
 //! | `samples`, `drafts` | entries that tell their ids, random batches that suit a log |
 //! | `sequences` | random steps, tried and shortened |
 //! | `image`, `past` | files with damage done to them, and what may be seen of such a store |
+//! | `gate`, `member` | a member of the engine on the store, whose writes can be held back |
 //! | `lock_step` | several stores side by side on the same steps |
 //! | `workbench` | what a backend's own tests may borrow of all this |
 //! | `report` | a broken promise in words: its text, what led there, how to run it again |
@@ -36,13 +37,16 @@ mod drafts;
 #[cfg(not(target_os = "linux"))]
 #[path = "power_loss/elsewhere.rs"]
 pub mod elsewhere;
+mod gate;
 pub mod hard_state;
 mod image;
 #[cfg(target_os = "linux")]
 pub mod io_errors;
 mod lock_step;
+mod member;
 mod model;
 mod past;
+pub mod persist;
 mod place;
 pub mod positions;
 #[cfg(target_os = "linux")]
@@ -198,6 +202,18 @@ macro_rules! list_of_checks {
                 a_failed_change_of_names_loses_nothing
                 a_full_disk_loses_nothing_and_opens_once_there_is_space
                 a_failed_read_is_no_absence
+            }
+            persist {
+                each_proposal_is_answered_once
+                many_proposals_share_a_write
+                what_is_not_yet_durable_is_not_answered
+                a_late_write_confirms_nothing_rewritten
+                dropped_futures_lose_nothing
+                a_dropped_write_leaves_a_legal_prefix
+                an_end_with_work_under_way_leaves_a_legal_prefix
+                a_shutdown_flushes_and_says_so
+                a_full_queue_pushes_back
+                a_failed_write_is_answered_truthfully
             }
             declarations {
                 what_is_declared_stays

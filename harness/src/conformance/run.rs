@@ -46,7 +46,7 @@ pub enum Outcome {
 /// A check that a store failed.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// The promise; `None` where the store panicked or hung.
+    /// The promise; `None` where the store panicked or hung, or the engine did wrong.
     pub promise: Option<usize>,
     /// What was seen.
     pub what: String,
@@ -160,7 +160,7 @@ impl fmt::Display for Failure {
         let what = self.what.clone();
         match self.promise {
             Some(promise) => write!(f, "{}", Broken { promise, what })?,
-            None => write!(f, "the store did not answer: {what}")?,
+            None => write!(f, "no promise can be named: {what}")?,
         }
         let way = match self.way {
             Way::SmallVerbs => "through the small verbs",

@@ -239,6 +239,21 @@ impl Subject {
         Ok(())
     }
 
+    /// Gives the open handle away; nothing is open until [`Subject::take_back`].
+    pub(crate) fn lend(&mut self) -> Box<dyn Store> {
+        self.store.take().expect("a check lends what is open")
+    }
+
+    /// Takes a handle back that acknowledged what the model holds now. It is opened again, unless
+    /// its data went with it, and everything must be there.
+    pub(crate) async fn take_back(&mut self, store: Box<dyn Store>, model: Model) -> Checked {
+        (self.store, self.model) = (Some(store), model);
+        match self.info.durability {
+            Durability::Volatile => self.look(After::Appended).await,
+            _ => self.reopen(Ending::Dropped).await,
+        }
+    }
+
     /// Opens the store where it lies.
     pub(crate) async fn open_again(&mut self) -> Result<(), LogError> {
         let opened = self.open_once_released().await;

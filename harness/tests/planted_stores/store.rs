@@ -4,6 +4,7 @@
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::ThreadId;
 
 use async_trait::async_trait;
 use raft_core::storage::{Detects, Durability, LogBounds, LogError, LogErrorKind, LogOp};
@@ -34,6 +35,11 @@ pub struct PlantedStore {
     platter: SharedPlatter,
     bug: Option<Bug>,
     is_poisoned: bool,
+    /// The thread that opened it.
+    home: ThreadId,
+    /// What a bug acknowledged and did not write yet.
+    late: WriteBatch,
+    is_closed: bool,
 }
 
 pub fn lock(platter: &SharedPlatter) -> MutexGuard<'_, Platter> {
@@ -48,11 +54,44 @@ impl PlantedStore {
         }
         disk.is_open = true;
         disk.reopen(bug);
-        Ok(PlantedStore { platter: platter.clone(), bug, is_poisoned: false })
+        let (home, late) = (std::thread::current().id(), WriteBatch::default());
+        let platter = platter.clone();
+        Ok(PlantedStore { platter, bug, is_poisoned: false, home, late, is_closed: false })
     }
 
     fn has(&self, bug: Bug) -> bool {
         self.bug == Some(bug)
+    }
+
+    fn write_now(&mut self, batch: &WriteBatch) -> Result<(), LogError> {
+        self.run(LogOp::Write, |disk, bug| disk.apply(batch, bug))
+    }
+
+    /// What only the engine's way of writing brings to light.
+    async fn write_wrongly(&mut self, bug: Bug, mut batch: WriteBatch) -> Result<(), LogError> {
+        match bug {
+            Bug::AcknowledgesBeforeItWrites => batch = std::mem::replace(&mut self.late, batch),
+            Bug::LargeBatchesLoseTheirEnd => batch.append.truncate(10),
+            Bug::LargeBatchesAreRefused if batch.append.len() > 3 => {
+                let expected = self.bounds().last.index.next();
+                let refusal = Refusal::Gap { expected, found: LogIndex::ZERO };
+                return Err(LogError::refused(LogOp::Write, refusal));
+            }
+            Bug::TruncationBesideAVoteIsLost if batch.hard_state.is_some() => {
+                batch.truncate_after = None;
+            }
+            Bug::AnotherThreadWritesIntoNothing if std::thread::current().id() != self.home => {
+                return Ok(());
+            }
+            Bug::DroppedWriteIsHalfDone => {
+                let rest = WriteBatch::of_entries(std::mem::take(&mut batch.append));
+                self.write_now(&batch)?;
+                tokio::task::yield_now().await;
+                batch = rest;
+            }
+            _ => {}
+        }
+        self.write_now(&batch)
     }
 
     /// Runs one verb: all of it, or, if it is refused, nothing.
@@ -78,7 +117,11 @@ impl PlantedStore {
 
 impl Drop for PlantedStore {
     fn drop(&mut self) {
-        lock(&self.platter).is_open = false;
+        let mut disk = lock(&self.platter);
+        disk.is_open = false;
+        if self.has(Bug::OnlyAClosedStoreIsKept) && !self.is_closed {
+            disk.entries.pop();
+        }
     }
 }
 
@@ -339,10 +382,23 @@ impl Store for PlantedStore {
         if self.has(Bug::SleepsThoughItNeverBlocks) {
             std::thread::sleep(std::time::Duration::from_micros(200));
         }
-        self.run(LogOp::Write, |disk, bug| disk.apply(&batch, bug))
+        match self.bug {
+            Some(bug) => self.write_wrongly(bug, batch).await,
+            None => self.write_now(&batch),
+        }
+    }
+
+    async fn close(&mut self) -> Result<(), LogError> {
+        self.is_closed = true;
+        if self.has(Bug::ClosingTakesTheLastEntry) {
+            lock(&self.platter).entries.pop();
+        }
+        Ok(())
     }
 
     async fn recover(&mut self) -> Result<Recovered, LogError> {
+        let late = std::mem::take(&mut self.late);
+        self.write_now(&late)?;
         let disk = lock(&self.platter).clone();
         let mut term_runs: Vec<TermRun> = Vec::new();
         let mut memberships = Vec::new();

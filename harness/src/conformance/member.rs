@@ -1,0 +1,413 @@
+//! A running member on the store under test: the engine's own write path, with a [`Gate`] before
+//! the store's writes, a machine that notes what it is given, and peers that do as a check says.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use raft_core::consensus::{Body, Message, Round, Verdict};
+use raft_core::storage::LogReader;
+use raft_core::types::{Entry, EntryId, LogIndex, LogSpan, Membership, NodeId, Term};
+use raft_node::{Committed, Content, Envelope, Inbound, Limits, Node, NodeConfig, NodeStatus};
+use raft_node::{ProposeError, Replies, StateMachine, Timing, Transport, bootstrap};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::gate::Gate;
+use super::report::{Checked, broken, promised};
+use super::samples::{index, node, sized_entry};
+use super::subject::Subject;
+
+/// What a client is told.
+pub(crate) type Answer = Result<Bytes, ProposeError>;
+
+/// A wait of the engine that never ends by itself: no check depends on how long anything takes.
+const NEVER: u32 = 1 << 30;
+
+/// A member on a lent store.
+pub(crate) struct Member {
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) node: Node,
+    pub(crate) peers: Arc<Peers>,
+    ledger: Arc<Mutex<Vec<Applied>>>,
+    reader: Box<dyn LogReader>,
+}
+
+/// What is left of a member whose handle is gone.
+pub(crate) struct Remains {
+    pub(crate) gate: Arc<Gate>,
+    ledger: Arc<Mutex<Vec<Applied>>>,
+}
+
+/// What the other members of the cluster do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Company {
+    /// There are none.
+    Nobody,
+    /// Two, which vote for this member and acknowledge all that it sends, at once.
+    Agreeing,
+    /// Two, which say nothing but what the check makes them say; this member follows them.
+    Leading,
+}
+
+/// A command that the machine was given.
+struct Applied {
+    id: EntryId,
+    command: Bytes,
+    /// Whether the store had acknowledged it by then.
+    is_durable: bool,
+}
+
+impl Member {
+    /// Starts a member on the subject's store. It leads, and is at rest, unless it has to follow.
+    pub(crate) async fn start(
+        log: &mut Subject,
+        company: Company,
+        limits: Limits,
+    ) -> Checked<Member> {
+        let (journal, way, model) = (log.journal().clone(), log.way(), log.model.clone());
+        let (gate, mut store) = Gate::before(log.lend(), model, journal, way);
+        let size = if company == Company::Nobody { 1 } else { 3 };
+        let voters = (1..=size).map(|number| (node(number), Bytes::new()));
+        let membership = Membership::of_voters(voters).expect("a few voters");
+        if let Err(error) = bootstrap(store.as_mut(), "persist", node(1), &membership).await {
+            gate.check()?;
+            return broken(13, format!("no member can be made of the store: {error}"));
+        }
+        let (reader, ledger) = (store.reader(), Arc::default());
+        let machine = Ledger { gate: Arc::clone(&gate), applied: Arc::clone(&ledger) };
+        let peers = Peers::new(company, Arc::clone(&gate));
+        let transport = Box::new(Door(Arc::clone(&peers)));
+        let config = NodeConfig { timing: timing(company), limits };
+        let node = match Node::start(config, store, transport, Box::new(machine)).await {
+            Ok(node) => node,
+            Err(error) => {
+                gate.check()?;
+                return broken(18, format!("no member starts on the store: {error}"));
+            }
+        };
+        log.note("a member of the engine runs on the store");
+        let member = Member { gate, node, peers, ledger, reader };
+        if company != Company::Leading {
+            member.come_to_rest().await?;
+        }
+        Ok(member)
+    }
+
+    /// Waits until the member leads and has nothing left to write.
+    async fn come_to_rest(&self) -> Checked {
+        let leads = self.node.wait_for_leader().await.is_some();
+        if !leads || self.node.barrier().await.is_err() {
+            return self.blame("the member does not come to lead");
+        }
+        Ok(())
+    }
+
+    /// Waits until the engine has asked for so many writes in all.
+    pub(crate) async fn wait_for_asked(&self, asked: u64) -> Checked {
+        self.gate.wait_for_asked(asked).await;
+        match self.gate.asked() >= asked {
+            true => Ok(()),
+            false => self.blame("the member ended while a write was waited for"),
+        }
+    }
+
+    /// Waits until entries up to here were sent to the peers, which acknowledge them at once.
+    pub(crate) async fn wait_for_sent(&self, upto: LogIndex) -> Checked {
+        let mut sent = self.peers.sent.subscribe();
+        self.or_ended(async { sent.wait_for(|sent| *sent >= upto).await.is_ok() }).await
+    }
+
+    /// Waits for an acknowledgement in a term, up to an index.
+    pub(crate) async fn wait_for_ack(&self, term: Term, upto: LogIndex) -> Checked {
+        let mut acks = self.peers.acks.subscribe();
+        let is_it = |ack: &Ack| ack.term == term && ack.matched >= upto;
+        self.or_ended(async { acks.wait_for(|acks| acks.iter().any(is_it)).await.is_ok() }).await
+    }
+
+    /// Waits until there are so many acknowledgements.
+    pub(crate) async fn wait_for_acks(&self, count: usize) -> Checked {
+        let mut acks = self.peers.acks.subscribe();
+        self.or_ended(async { acks.wait_for(|acks| acks.len() >= count).await.is_ok() }).await
+    }
+
+    /// Waits for something that the end of the member would keep away for ever.
+    async fn or_ended(&self, awaited: impl Future<Output = bool>) -> Checked {
+        let has_come = tokio::select! {
+            has_come = awaited => has_come,
+            () = self.gate.wait_for_end() => false,
+        };
+        if has_come { Ok(()) } else { self.blame("the member ended while it was listened to") }
+    }
+
+    /// The engine did not do what it does on a sound store: which verb of the store was wrong?
+    fn blame<T>(&self, what: &str) -> Checked<T> {
+        self.gate.check()?;
+        match &self.node.status().stopped {
+            Some(why) => broken(11, format!("the member stopped, as it could not read: {why}")),
+            None => panic!("the engine, not the store: {what}"),
+        }
+    }
+
+    /// Clients, each a task of its own, propose the commands with these numbers.
+    pub(crate) fn propose(
+        &self,
+        numbers: impl IntoIterator<Item = u64>,
+    ) -> Vec<(u64, JoinHandle<Answer>)> {
+        let client = |number| {
+            let (node, command) = (self.node.clone(), command(number));
+            (number, tokio::spawn(async move { node.propose(command).await }))
+        };
+        numbers.into_iter().map(client).collect()
+    }
+
+    /// Waits until so many clients wait for their answers.
+    pub(crate) async fn wait_for_waiting(&self, clients: u64) -> Checked {
+        self.wait_for(|status| status.proposals_waiting >= clients).await
+    }
+
+    /// Waits until the status says so.
+    pub(crate) async fn wait_for(&self, holds: impl Fn(&NodeStatus) -> bool) -> Checked {
+        let mut watched = self.node.watch_status();
+        let found = watched.wait_for(|status| status.closed || holds(status)).await;
+        match found.is_ok_and(|status| holds(&status)) {
+            true => Ok(()),
+            false => self.blame("the member ended while the check waited for it"),
+        }
+    }
+
+    /// Lets the engine's clock tick a few times, so that it has done whatever it may do now.
+    pub(crate) async fn tick(&self) {
+        let mut watched = self.node.watch_status();
+        for _ in 0..4 {
+            // A member that has ended does not tick, and the check goes on to find it so.
+            if watched.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// All these clients must be answered, and what each was told must be so: its command stands
+    /// in the store, and no other client has the same answer.
+    pub(crate) async fn all_answered(
+        &mut self,
+        clients: Vec<(u64, JoinHandle<Answer>)>,
+    ) -> Checked<Vec<LogIndex>> {
+        let mut answered = Vec::new();
+        for (number, client) in clients {
+            let answer = client.await.expect("no client panics");
+            answered.push(self.check_answer(number, answer).await?);
+        }
+        let mut sorted = answered.clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        assert_eq!(sorted.len(), answered.len(), "the engine: two clients have one answer");
+        Ok(answered)
+    }
+
+    /// The answer is the index of the command's entry. It is there to be read.
+    async fn check_answer(&mut self, number: u64, answer: Answer) -> Checked<LogIndex> {
+        let told = match answer {
+            Ok(told) => index_of(&told),
+            Err(error) => {
+                return self.blame(&format!("proposal {number} was answered: {error}"));
+            }
+        };
+        let found = self.reader.read(told..told.next(), u64::MAX).await;
+        let is_there = found.as_ref().is_ok_and(|found| found[0].payload == command(number));
+        promised(11, is_there, || {
+            let found = match found {
+                Ok(found) => super::sight::in_short(&found[0]),
+                Err(error) => error.to_string(),
+            };
+            format!("proposal {number} was answered, but a reader shows at {told}: {found}")
+        })?;
+        Ok(told)
+    }
+
+    /// How often the machine was given this command.
+    pub(crate) fn times_applied(&self, number: u64) -> usize {
+        let wanted = command(number);
+        lock(&self.ledger).iter().filter(|applied| applied.command == wanted).count()
+    }
+
+    /// Shuts the member down, and gives the store back; it must hold what it acknowledged.
+    pub(crate) async fn shut_down(self, log: &mut Subject) -> Checked {
+        self.node.shutdown().await;
+        assert!(self.gate.is_back(), "the engine: shut down, but the store is in use");
+        let is_closed = self.gate.is_closed();
+        self.let_go().give_back(log).await?;
+        assert!(is_closed, "the engine: shut down, but the store was not closed");
+        Ok(())
+    }
+
+    /// Drops the handle of the member, which then closes by itself.
+    pub(crate) fn let_go(self) -> Remains {
+        let Member { gate, ledger, .. } = self;
+        Remains { gate, ledger }
+    }
+}
+
+impl Remains {
+    /// Waits until the engine lets go of the store, for whatever reason, and gives it back; it must
+    /// hold what it acknowledged.
+    pub(crate) async fn give_back(self, log: &mut Subject) -> Checked {
+        let store = self.gate.take_back().await;
+        self.gate.check()?;
+        let applied = std::mem::take(&mut *lock(&self.ledger));
+        assert!(
+            applied.iter().all(|one| one.is_durable),
+            "the engine breaks L6: applied too early"
+        );
+        assert!(applied.is_sorted_by(|one, next| one.id.index < next.id.index), "applied twice");
+        log.take_back(store, self.gate.model()).await
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn timing(company: Company) -> Timing {
+    let (election_ticks_min, election_ticks_max) = match company {
+        Company::Nobody => (2, 4),
+        Company::Agreeing => (10, 20),
+        Company::Leading => (NEVER, NEVER + 1),
+    };
+    Timing { heartbeat_ticks: 1, election_ticks_min, election_ticks_max, stall_ticks: NEVER }
+}
+
+/// Limits under which nothing is given up for the time it takes.
+pub(crate) fn patient() -> Limits {
+    let ticks = u64::from(NEVER);
+    Limits { proposal_ticks: ticks, read_ticks: ticks, ..Limits::default() }
+}
+
+/// The command with this number, of up to a few hundred bytes.
+fn command(number: u64) -> Bytes {
+    sized_entry(number, 0, 0, 16 + (number * 131 % 300) as usize).payload
+}
+
+fn index_of(told: &[u8]) -> LogIndex {
+    let text = std::str::from_utf8(told).expect("the machine answers in digits");
+    index(text.parse().expect("the machine answers in digits"))
+}
+
+/// A machine that notes what it is given, and answers with the index.
+struct Ledger {
+    gate: Arc<Gate>,
+    applied: Arc<Mutex<Vec<Applied>>>,
+}
+
+impl StateMachine for Ledger {
+    fn apply(&mut self, commands: &[Committed], replies: &mut Replies) {
+        let mut applied = lock(&self.applied);
+        for Committed { id, command } in commands {
+            let is_durable = self.gate.has_acknowledged(*id);
+            applied.push(Applied { id: *id, command: command.clone(), is_durable });
+            replies.push(Bytes::from(id.index.to_string()));
+        }
+    }
+
+    fn read(&self, _query: &[u8]) -> Bytes {
+        Bytes::new()
+    }
+
+    fn is_cheap(&self) -> bool {
+        true
+    }
+}
+
+/// The other members, as far as there are any.
+pub(crate) struct Peers {
+    company: Company,
+    gate: Arc<Gate>,
+    inbound: Mutex<Option<Arc<dyn Inbound>>>,
+    /// How far entries were sent.
+    sent: watch::Sender<LogIndex>,
+    /// What this member has acknowledged to those that lead it.
+    acks: watch::Sender<Vec<Ack>>,
+}
+
+/// An acknowledgement, and what the store held when it was sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Ack {
+    pub(crate) term: Term,
+    pub(crate) matched: LogIndex,
+    pub(crate) held: Vec<EntryId>,
+}
+
+impl Peers {
+    fn new(company: Company, gate: Arc<Gate>) -> Arc<Peers> {
+        let (sent, acks) = (watch::Sender::default(), watch::Sender::default());
+        Arc::new(Peers { company, gate, inbound: Mutex::default(), sent, acks })
+    }
+
+    /// All acknowledgements so far.
+    pub(crate) fn acks(&self) -> Vec<Ack> {
+        self.acks.borrow().clone()
+    }
+
+    /// One of them, leading in a term, sends entries that follow `prev`.
+    pub(crate) fn lead(&self, from: NodeId, term: Term, prev: EntryId, entries: Vec<Entry>) {
+        let span = LogSpan::of_term(prev, term, entries.len() as u64);
+        let body = Body::Append { span, commit: index(1), round: Round(0) };
+        self.say(from, Message::new(term, body), entries);
+    }
+
+    fn say(&self, from: NodeId, message: Message, entries: Vec<Entry>) {
+        // The member may take a turn, and send, before this returns.
+        let inbound = lock(&self.inbound).clone();
+        if let Some(inbound) = inbound {
+            let cluster = inbound.identity().cluster;
+            let content = Content::Raft { message, entries };
+            inbound.deliver(from, Envelope { cluster, content });
+        }
+    }
+
+    fn hear(&self, to: NodeId, message: Message) {
+        let term = message.term;
+        if self.company == Company::Leading {
+            return self.note_ack(&message);
+        }
+        let (term, answer) = match message.body {
+            Body::PreVote { .. } => (term, Body::PreVoteResponse { asked: term, granted: true }),
+            Body::Vote { .. } => (term, Body::VoteResponse { granted: true }),
+            Body::Append { span, round, .. } => {
+                let verdict = Verdict::Accepted { matched: span.last() };
+                self.sent.send_modify(|sent| *sent = span.last().max(*sent));
+                (term, Body::AppendResponse { verdict, round })
+            }
+            _ => return,
+        };
+        self.say(to, Message::new(term, answer), Vec::new());
+    }
+
+    fn note_ack(&self, message: &Message) {
+        if let Body::AppendResponse { verdict: Verdict::Accepted { matched }, .. } = message.body {
+            let held = self.gate.model().entries.iter().map(|entry| entry.id).collect();
+            let ack = Ack { term: message.term, matched, held };
+            self.acks.send_modify(|acks| acks.push(ack));
+        }
+    }
+}
+
+/// The member's transport, which leads to its peers.
+struct Door(Arc<Peers>);
+
+impl Transport for Door {
+    fn start(&mut self, inbound: Arc<dyn Inbound>) {
+        *lock(&self.0.inbound) = Some(inbound);
+    }
+
+    fn send(&mut self, to: NodeId, _address: Option<&[u8]>, envelope: Envelope) {
+        if let Content::Raft { message, .. } = envelope.content {
+            self.0.hear(to, message);
+        }
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        *lock(&self.0.inbound) = None;
+    }
+}
