@@ -1,7 +1,7 @@
 //! What comes of it when the log does not wait for the disk: the power cuts of the suite find it.
 //!
-//! A commit that is not synced is the commonest setting of this database, and no suite without power
-//! cuts can tell it from a durable one: the process may be killed at any time and loses nothing.
+//! A commit that is not synced is the commonest setting of this database, and no suite without
+//! power cuts can tell it from a durable one: a process that is killed loses nothing by it.
 
 #![cfg(target_os = "linux")]
 

@@ -1,9 +1,9 @@
 //! A small store with one file to an entry, correct unless a bug is planted in it.
 //!
-//! `head` holds identity, hard state, boundary and era; it is replaced by a rename. `leaf-E-N` holds
-//! entry N of era E; each reset begins an era. Leaves at or below the boundary, and those of other
-//! eras, are left over, and are removed. A suffix is deleted from its end, and the directory is
-//! synced after each file, so that what a cut leaves is always a shorter suffix.
+//! `head` holds identity, hard state, boundary and era; it is replaced by a rename. `leaf-E-N`
+//! holds entry N of era E; each reset begins an era. Leaves at or below the boundary, and those of
+//! other eras, are left over, and are removed. A suffix is deleted from its end, and the directory
+//! is synced after each file, so that what a cut leaves is always a shorter suffix.
 
 use std::fs::{self, File};
 use std::io;
