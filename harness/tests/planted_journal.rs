@@ -33,11 +33,32 @@ fn each_planted_bug_is_found_by_its_check() {
     assert!(missed.is_empty(), "not found as they should be:\n{}", missed.join("\n"));
 }
 
+/// Which family finds which bug, besides the check named for it; under `KONTIKI_DEEP` alone, for
+/// the time it takes.
+#[test]
+fn the_matrix_of_bugs_and_checks() {
+    if std::env::var_os("KONTIKI_DEEP").is_none() {
+        return println!("only with KONTIKI_DEEP=1");
+    }
+    for (bug, killer, _) in KILLERS {
+        let factory = planted(*bug);
+        let finds = |check: &&'static Check| run(check, &factory).is_err();
+        let failed: Vec<String> = CHECKS.iter().filter(finds).map(name).collect();
+        println!("{bug:?}: {}", failed.join(", "));
+        let machine = matches!(run(check(killer), &factory), Ok(Outcome::Skipped(_)));
+        assert!(machine || failed.iter().any(|it| it == killer), "{bug:?} survives {killer}");
+    }
+}
+
+fn name(check: &'static Check) -> String {
+    format!("{}::{}", check.family, check.name)
+}
+
 fn planted(bug: Bug) -> Factory {
     Arc::new(move || Box::new(in_dir(async move |dir| Journal::open(dir, Some(bug)).await)))
 }
 
 fn check(name: &str) -> &'static Check {
-    let found = CHECKS.iter().find(|check| format!("{}::{}", check.family, check.name) == name);
+    let found = CHECKS.iter().find(|check| self::name(check) == name);
     found.unwrap_or_else(|| panic!("there is no check {name}"))
 }

@@ -79,6 +79,7 @@ fn bugs_that_break_promises_are_found() {
         Planted::Core(Mutant::HeartbeatReportsVerified),
         Planted::Core(Mutant::LeaderCountsBeforeSync),
         Planted::Core(Mutant::VoteForgottenOnStepDown),
+        Planted::Core(Mutant::AppliedBeforeDurable),
         Planted::Pump(PumpBug::ReadServedBeforeApplied),
         Planted::Pump(PumpBug::UnansweredForwardFailed),
     ];

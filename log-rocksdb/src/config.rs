@@ -21,12 +21,28 @@ pub struct RocksLogConfig {
     /// while the disk is behind. An open after a crash replays about as much, and about half of it
     /// may be purged before its space is given back.
     pub memtable_bytes: usize,
+    /// A bug to run with, for tests of the tests.
+    #[cfg(feature = "mutants")]
+    pub mutant: Option<Mutant>,
+}
+
+/// A planted bug, which the power cuts of the conformance suite must find.
+#[cfg(feature = "mutants")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutant {
+    /// `sync=false`: a batch is in the kernel when its write returns, and not on the disk.
+    WritesWithoutSync,
 }
 
 impl RocksLogConfig {
     /// The defaults, in this directory.
     pub fn new(dir: impl Into<PathBuf>) -> RocksLogConfig {
-        RocksLogConfig { dir: dir.into(), memtable_bytes: DEFAULT_MEMTABLE_BYTES }
+        RocksLogConfig {
+            dir: dir.into(),
+            memtable_bytes: DEFAULT_MEMTABLE_BYTES,
+            #[cfg(feature = "mutants")]
+            mutant: None,
+        }
     }
 
     /// The same, with tables of about this many bytes.

@@ -35,5 +35,7 @@ mod view;
 mod wal;
 mod writer;
 
+#[cfg(feature = "mutants")]
+pub use config::Mutant;
 pub use config::{DEFAULT_MEMTABLE_BYTES, RocksLogConfig};
 pub use log::RocksLog;

@@ -51,14 +51,11 @@ impl RocksLog {
         let place = directory.place(DATABASE_NAME);
         let view = load_view(&database, &state, &place)?;
         let handle = Arc::new(Handle::new(Some(database), place));
-        Ok(RocksLog {
-            view: Arc::new(RwLock::new(view.clone())),
-            writer: Writer::new(handle.clone(), state, view, config.memtable_bytes),
-            handle,
-            tail,
-            life: Life::Open,
-            directory,
-        })
+        let seen = Arc::new(RwLock::new(view.clone()));
+        let writer = Writer::new(handle.clone(), state, view, config.memtable_bytes);
+        #[cfg(feature = "mutants")]
+        let writer = writer.with_bug(config.mutant);
+        Ok(RocksLog { view: seen, writer, handle, tail, life: Life::Open, directory })
     }
 
     fn change(&mut self, op: LogOp, batch: WriteBatch) -> Result<(), LogError> {

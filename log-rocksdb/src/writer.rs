@@ -64,6 +64,13 @@ impl Writer {
         Writer { handle, state, view, options, compactor, waiting_bytes, value: Vec::new() }
     }
 
+    /// The same, with a bug.
+    #[cfg(feature = "mutants")]
+    pub(crate) fn with_bug(mut self, bug: Option<crate::config::Mutant>) -> Writer {
+        self.options.set_sync(bug != Some(crate::config::Mutant::WritesWithoutSync));
+        self
+    }
+
     pub(crate) fn view(&self) -> &View {
         &self.view
     }

@@ -21,11 +21,27 @@ pub struct SqliteLogConfig {
     /// About how many bytes the write-ahead log gathers before a checkpoint. A checkpoint costs two
     /// syncs, and the log begins again at its front, over blocks that are written already.
     pub checkpoint_bytes: u64,
+    /// A bug to run with, for tests of the tests.
+    #[cfg(feature = "mutants")]
+    pub mutant: Option<Mutant>,
+}
+
+/// A planted bug, which the power cuts of the conformance suite must find.
+#[cfg(feature = "mutants")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutant {
+    /// `synchronous=NORMAL`: commits do not wait for the disk, only checkpoints do.
+    SynchronousNormal,
 }
 
 impl SqliteLogConfig {
     /// The defaults, in this directory.
     pub fn new(dir: impl Into<PathBuf>) -> SqliteLogConfig {
-        SqliteLogConfig { dir: dir.into(), checkpoint_bytes: DEFAULT_CHECKPOINT_BYTES }
+        SqliteLogConfig {
+            dir: dir.into(),
+            checkpoint_bytes: DEFAULT_CHECKPOINT_BYTES,
+            #[cfg(feature = "mutants")]
+            mutant: None,
+        }
     }
 }

@@ -28,5 +28,7 @@ mod view;
 mod wal;
 mod writer;
 
+#[cfg(feature = "mutants")]
+pub use config::Mutant;
 pub use config::{DEFAULT_CHECKPOINT_BYTES, SqliteLogConfig};
 pub use log::SqliteLog;

@@ -45,6 +45,11 @@ impl SqliteLog {
         let Recovery { state, tail } = recover(&directory)?;
         let database = open_writer(&directory, &state)?;
         let place = directory.place(DATABASE_NAME);
+        #[cfg(feature = "mutants")]
+        if config.mutant == Some(crate::config::Mutant::SynchronousNormal) {
+            let set = database.pragma_update(None, "synchronous", "NORMAL");
+            set.map_err(|error| crate::database::failed(LogOp::Open, &place, error))?;
+        }
         let view = load(&database, &state, &place)?;
         Ok(SqliteLog {
             readers: Arc::new(ReadConnection::new(directory.path(DATABASE_NAME))),

@@ -63,6 +63,18 @@ macro_rules! kills {
     };
 }
 
+/// The random checks on the backends that need no C++; which of them follows.
+macro_rules! seeds {
+    () => {
+        "test --release --package log-memory --package log-file --package log-sqlite \
+         --test conformance -- "
+    };
+}
+
+/// A correct store passes so many seeds without a false alarm.
+const SEEDS: &[(&str, &str)] =
+    &[("KONTIKI_SEEDS", "1000"), ("KONTIKI_CASES", "10"), ("KONTIKI_IMAGES", "4")];
+
 /// RocksDB's build script takes this folder for one with a library that it need not compile. What
 /// is only checked links nothing, and so never misses it.
 const NO_CPP: (&str, &str) = ("ROCKSDB_LIB_DIR", "{programs}");
@@ -98,6 +110,11 @@ const JOBS: &[Job] = &[
     job("examples", Always, Cargo("build --workspace --exclude log-rocksdb --examples", &[])),
     job("planted bugs, traces", Always, Cargo("test --package raft-core --features mutants", &[])),
     job(
+        "planted bugs, sqlite",
+        Always,
+        Cargo("test --package log-sqlite --features mutants --test planted", &[]),
+    ),
+    job(
         "etcd's answers, a cluster's",
         Always,
         Cargo(
@@ -116,6 +133,11 @@ const JOBS: &[Job] = &[
         "RocksDB",
         Always,
         Cargo(concat!(rocksdb!(), "--lib --test conformance --test rocks"), &[]),
+    ),
+    job(
+        "planted bugs, rocksdb",
+        Always,
+        Cargo(concat!(rocksdb!(), "--features log-rocksdb/mutants --test planted"), &[]),
     ),
     job("100 kills", Always, Cargo(kills!(), &[("KONTIKI_ROUNDS", "100")])),
     job(
@@ -151,6 +173,17 @@ const JOBS: &[Job] = &[
         Deep,
         Cargo(concat!(simulator!(), "--inputs 100000000 --first 1000 --store mixed --marks"), &[]),
     ),
+    job(
+        "planted bugs, matrix",
+        Deep,
+        Cargo(
+            "test --package harness --test planted_stores --test planted_files \
+             --test planted_journal --test planted_rows -- --nocapture every_row the_matrix",
+            &[("KONTIKI_DEEP", "1")],
+        ),
+    ),
+    job("1000 seeds, random steps", Deep, Cargo(concat!(seeds!(), "random::"), SEEDS)),
+    job("1000 seeds, power cuts", Deep, Cargo(concat!(seeds!(), "random_batches"), SEEDS)),
     job("benches, once", Deep, Cargo("bench --package benches -- --test", &[])),
     job("peers", Deep, Cargo("test --package benches --features peers", &[])),
     job("tests, optimized", Deep, Cargo("test --workspace --exclude log-rocksdb --release", &[])),

@@ -181,6 +181,14 @@ impl Laws {
         })
     }
 
+    /// The member is about to apply what its log holds up to `upto`, and to answer for it.
+    pub fn on_release(&self, node: NodeId, upto: LogIndex) -> Result<(), Violation> {
+        let last = self.disk(node).last();
+        hold(upto <= last || !self.inspects_promises, Check::DurablePromise, || {
+            format!("{node} applies up to {upto}, but its disk holds up to {last}")
+        })
+    }
+
     /// The member applied the commands of a batch: ids and contents.
     pub fn on_apply(
         &mut self,

@@ -23,6 +23,7 @@ use tempfile::TempDir;
 use super::model::Model;
 use super::past::check_kind;
 use super::place::Place;
+use super::power_loss::states_during;
 use super::report::{Checked, Halt, broken, promised};
 use super::samples::{entries, entry, hard_state, id, identity, index, sized};
 use super::settings::{is_deep, setting};
@@ -202,9 +203,13 @@ impl Trial {
                 Err(error) => {
                     check_kind(&error)?;
                     self.check_poisoned(store.as_mut(), log).await?;
-                    let is_unit = self.way == Way::Write && log.info().atomic_batch;
                     let whole = || vec![self.model.clone(), course[course.len() - 1].clone()];
-                    return Ok(if is_unit { whole() } else { course });
+                    return Ok(match (log.info().atomic_batch, self.way) {
+                        (true, Way::Write) => whole(),
+                        (true, Way::SmallVerbs) => course,
+                        // As a power cut may, a failure may leave a part of a verb.
+                        (false, _) => states_during(&self.model, &batch, false),
+                    });
                 }
             }
         }

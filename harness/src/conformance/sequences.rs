@@ -1,8 +1,8 @@
 //! Random sequences of steps: drawn, tried, and shortened where they break a promise.
 //!
 //! `KONTIKI_CASES` sets how many sequences are tried and `KONTIKI_SEED` which; `KONTIKI_DEEP` alone
-//! multiplies the first. The seed is fixed unless told otherwise, so that a test that passed does
-//! not fail tomorrow for no change of yours.
+//! multiplies the first. `KONTIKI_SEEDS` goes on with that many seeds. The seed is fixed unless
+//! told otherwise, so that a test that passed does not fail tomorrow for no change of yours.
 
 use std::ops::Range;
 
@@ -14,7 +14,7 @@ use raft_core::storage::{Durability, WriteBatch};
 use super::drafts::{Draft, draft};
 use super::report::{Broken, Checked, Halt};
 use super::samples::{hard_state, id, identity, index, sized};
-use super::settings::{is_deep, setting};
+use super::settings::{is_deep, seeds, setting};
 use super::subject::{Ending, Subject};
 
 const CASES: u64 = 40;
@@ -58,7 +58,13 @@ pub(crate) enum Step {
 /// Tries sequence after sequence, each from nothing. The first that breaks a promise is shortened;
 /// the last trial is that of the shortest one.
 pub(crate) async fn try_many(mut trial: impl AsyncFnMut(&[Step]) -> Checked) -> Checked {
-    let seed = setting("KONTIKI_SEED").unwrap_or(SEED);
+    for seed in seeds(SEED) {
+        try_seed(seed, &mut trial).await?;
+    }
+    Ok(())
+}
+
+async fn try_seed(seed: u64, trial: &mut impl AsyncFnMut(&[Step]) -> Checked) -> Checked {
     let deep = if is_deep() { DEEP_CASES } else { CASES };
     let cases = setting("KONTIKI_CASES").unwrap_or(deep);
     let mut bytes = [0; 32];
@@ -69,7 +75,7 @@ pub(crate) async fn try_many(mut trial: impl AsyncFnMut(&[Step]) -> Checked) -> 
     for case in 1..=cases {
         let sequence = strategy.new_tree(&mut runner).expect("nothing is filtered");
         if let Err(Halt::Broken(broken)) = trial(&sequence.current()).await {
-            let mut broken = shrink(&mut trial, sequence).await.unwrap_or(broken);
+            let mut broken = shrink(trial, sequence).await.unwrap_or(broken);
             let cause = format!(" (case {case} of KONTIKI_SEED={seed}, shrunk)");
             broken.what.push_str(&cause);
             return Err(Halt::Broken(broken));

@@ -28,6 +28,8 @@ pub enum Planted {
 pub enum StoreBug {
     /// A write is reported as durable before it is synced.
     DurableSaidBeforeSync,
+    /// A write that failed is reported as durable.
+    FailureSaidToBeDurable,
     /// Votes are left out of what is written; terms are not.
     VoteLeftOut,
     /// Truncations are left out of what is written.
@@ -40,8 +42,9 @@ pub enum StoreBug {
 
 impl StoreBug {
     /// All of them.
-    pub const ALL: [StoreBug; 5] = [
+    pub const ALL: [StoreBug; 6] = [
         StoreBug::DurableSaidBeforeSync,
+        StoreBug::FailureSaidToBeDurable,
         StoreBug::VoteLeftOut,
         StoreBug::TruncationLeftOut,
         StoreBug::LastCommandAppliedAgain,

@@ -403,6 +403,7 @@ impl World {
         }
         match Planted::of_store(self.planted) {
             Some(StoreBug::DurableSaidBeforeSync) if said.is_ok() => Ok(()),
+            Some(StoreBug::FailureSaidToBeDurable) => self.hand(at, Event::Written(Ok(()))),
             _ => self.hand(at, Event::Written(said)),
         }
     }

@@ -254,7 +254,22 @@ impl FileStore {
         let whole = Record::of(batch);
         let (vote, rest) = (whole.hard_state, Record { hard_state: None, ..Record::of(batch) });
         let vote = Record { hard_state: vote, ..Record::default() };
+        let purge = Record { purge_upto: rest.purge_upto, ..Record::default() };
+        let first = self.memory.bounds().boundary.index.next().get();
         match self.bug {
+            Some(Bug::TermBeforeItsVote) if vote.hard_state.is_some_and(|(_, vote)| vote > 0) => {
+                let term = vote.hard_state.map(|(term, _)| (term, 0));
+                vec![Record { hard_state: term, ..Record::default() }, whole]
+            }
+            Some(Bug::CutAndAppendInTwoSyncs) => {
+                let cut = Record { append: Vec::new(), purge_upto: None, ..whole };
+                let append = Record { append: rest.append, ..purge };
+                vec![cut, append]
+            }
+            Some(Bug::PurgeInTwoSyncs) if purge.purge_upto.is_some_and(|(_, at)| at > first) => {
+                let almost = purge.purge_upto.map(|(term, index)| (term, index - 1));
+                vec![Record { purge_upto: almost, ..purge }, whole]
+            }
             Some(Bug::BatchInTwoSyncs) => vec![vote, rest],
             Some(Bug::EntriesBeforeTheVote) => vec![rest, vote],
             Some(Bug::LargeBatchInParts) if batch.append.len() > 200 => {

@@ -1,8 +1,9 @@
 //! The law of grouping: applying `a.then(b)` does exactly what applying a and then b does.
 
-use crate::samples::{Sight, batch_for, draft, entry, index, is_deep, look, now};
+use crate::samples::{Draft, Sight, batch_for, draft, entry, index, is_deep, look, now};
 use log_memory::{MemoryDisk, MemoryLog, SyncMode};
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 use raft_core::storage::{Store, WriteBatch};
 use raft_core::types::{HardState, NodeId, Term};
 
@@ -15,34 +16,50 @@ fn config() -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
+/// What is written for two batches.
+type Grouping = fn(WriteBatch, WriteBatch) -> Vec<WriteBatch>;
+
+fn by_then(first: WriteBatch, second: WriteBatch) -> Vec<WriteBatch> {
+    match first.clone().then(second.clone()) {
+        Ok(group) => vec![group],
+        Err(parts) => {
+            assert_eq!(*parts, (first, second), "both come back");
+            vec![parts.0, parts.1]
+        }
+    }
+}
+
+fn follows_the_law(
+    before: &[Draft],
+    first: &Draft,
+    second: &Draft,
+    group: Grouping,
+) -> Result<(), TestCaseError> {
+    let (mut apart, mut together) = (MemoryLog::new(), MemoryLog::new());
+    for (mark, draft) in before.iter().enumerate() {
+        let batch = batch_for(&seen(&mut apart), draft, mark as u64);
+        now(together.write(batch.clone())).expect("a sound batch");
+        now(apart.write(batch)).expect("a sound batch");
+    }
+    let first = batch_for(&seen(&mut apart), first, 100);
+    now(apart.write(first.clone())).expect("a sound batch");
+    let second = batch_for(&seen(&mut apart), second, 101);
+    now(apart.write(second.clone())).expect("a sound batch");
+    for batch in group(first, second) {
+        let said = now(together.write(batch));
+        prop_assert!(said.is_ok(), "a group is refused: {said:?}");
+    }
+    prop_assert_eq!(seen(&mut together), seen(&mut apart));
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(config())]
 
     #[test]
     fn a_group_does_what_its_parts_do(before in prop::collection::vec(draft(), 0..4),
                                       first in draft(), second in draft()) {
-        let (apart, together) = (MemoryLog::new(), MemoryLog::new());
-        let (mut apart, mut together) = (apart, together);
-        for (mark, draft) in before.iter().enumerate() {
-            let batch = batch_for(&seen(&mut apart), draft, mark as u64);
-            now(together.write(batch.clone())).expect("a sound batch");
-            now(apart.write(batch)).expect("a sound batch");
-        }
-        let first = batch_for(&seen(&mut apart), &first, 100);
-        now(apart.write(first.clone())).expect("a sound batch");
-        let second = batch_for(&seen(&mut apart), &second, 101);
-        now(apart.write(second.clone())).expect("a sound batch");
-
-        match first.clone().then(second.clone()) {
-            Ok(group) => now(together.write(group)).expect("a sound group"),
-            Err(parts) => {
-                prop_assert_eq!(&*parts, &(first.clone(), second.clone()), "both come back");
-                let (first, second) = *parts;
-                now(together.write(first)).expect("sound apart");
-                now(together.write(second)).expect("sound apart");
-            }
-        }
-        prop_assert_eq!(seen(&mut together), seen(&mut apart));
+        follows_the_law(&before, &first, &second, by_then)?;
     }
 
     /// The crash of a disk keeps an oldest part of what was not synced, and nothing else.
@@ -67,6 +84,40 @@ proptest! {
         let survived = (durable + keep).min(drafts.len());
         prop_assert_eq!(seen(&mut log), history[survived].clone());
     }
+}
+
+/// The test of the test: the law finds groupings that merge what must not be merged.
+#[test]
+fn wrong_groupings_are_found() {
+    let wrong: [(&str, Grouping); 3] = [
+        ("a group merged across a reset", across_a_reset),
+        ("a group that drops the second cut", without_the_second_cut),
+        ("a group that keeps the first vote", with_the_first_vote),
+    ];
+    for (what, group) in wrong {
+        let strategy = (prop::collection::vec(draft(), 0..4), draft(), draft());
+        let found = TestRunner::new(config()).run(&strategy, |(before, first, second)| {
+            follows_the_law(&before, &first, &second, group)
+        });
+        assert!(found.is_err(), "{what} is not found");
+    }
+}
+
+fn across_a_reset(first: WriteBatch, mut second: WriteBatch) -> Vec<WriteBatch> {
+    let Some(reset) = second.reset.take() else { return by_then(first, second) };
+    match first.then(second) {
+        Ok(merged) => vec![WriteBatch { reset: Some(reset), ..merged }],
+        Err(parts) => vec![parts.0, WriteBatch { reset: Some(reset), ..parts.1 }],
+    }
+}
+
+fn without_the_second_cut(first: WriteBatch, second: WriteBatch) -> Vec<WriteBatch> {
+    by_then(first, WriteBatch { truncate_after: None, ..second })
+}
+
+fn with_the_first_vote(first: WriteBatch, second: WriteBatch) -> Vec<WriteBatch> {
+    let hard_state = first.hard_state.or(second.hard_state);
+    by_then(first, WriteBatch { hard_state, ..second })
 }
 
 /// Grouping is worth little if it is refused for no reason: what a leader and a follower queue up

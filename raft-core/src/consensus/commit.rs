@@ -52,7 +52,10 @@ impl Raft {
 
     /// Releases what is committed and durable here.
     pub(super) fn release_committed(&mut self, out: &mut Vec<Output>) {
-        let upto = self.commit.min(self.writes.durable());
+        let upto = match planted!(self, AppliedBeforeDurable) {
+            true => self.commit,
+            false => self.commit.min(self.writes.durable()),
+        };
         if upto > self.applicable {
             self.applicable = upto;
             out.push(Output::Apply { upto });

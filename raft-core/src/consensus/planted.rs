@@ -38,12 +38,14 @@ pub enum Mutant {
     VoteForgottenOnStepDown,
     /// An append of an earlier term is taken (breaks L10).
     StaleAppendTaken,
+    /// What is committed is applied before it is durable here (breaks L6).
+    AppliedBeforeDurable,
 }
 
 #[cfg(feature = "mutants")]
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 15] = [
+    pub const ALL: [Mutant; 16] = [
         Mutant::VoteBeforeDurable,
         Mutant::CandidateAsksBeforeDurable,
         Mutant::LateCompletionConfirmsRewritten,
@@ -59,6 +61,7 @@ impl Mutant {
         Mutant::StaleVoteCounted,
         Mutant::VoteForgottenOnStepDown,
         Mutant::StaleAppendTaken,
+        Mutant::AppliedBeforeDurable,
     ];
 }
 

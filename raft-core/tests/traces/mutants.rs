@@ -11,7 +11,7 @@ use super::runner::{self, Outcome, Planted, Script};
 use super::{read, traces};
 
 /// Each bug, the law that must catch it, and the trace in which it does.
-const KILLERS: [(Mutant, &str, &str); 15] = [
+const KILLERS: [(Mutant, &str, &str); 16] = [
     (Mutant::VoteBeforeDurable, "L6", "election/one_vote_in_a_term_across_restarts"),
     (Mutant::CandidateAsksBeforeDurable, "L6", "election/candidate_asks_once_its_own_vote_is_kept"),
     (Mutant::LateCompletionConfirmsRewritten, "L6", "writes/late_completion_confirms_nothing_new"),
@@ -27,6 +27,7 @@ const KILLERS: [(Mutant, &str, &str); 15] = [
     (Mutant::StaleVoteCounted, "L1", "election/vote_of_an_earlier_term_is_not_counted"),
     (Mutant::VoteForgottenOnStepDown, "L7", "election/stepping_down_keeps_the_vote"),
     (Mutant::StaleAppendTaken, "L10", "append/append_of_an_earlier_term_is_refused"),
+    (Mutant::AppliedBeforeDurable, "L6", "commit/follower_applies_only_what_its_disk_has"),
 ];
 
 #[test]

@@ -15,7 +15,8 @@
 //! disk (it has none, or a part lies elsewhere) is left alone, and the check says so.
 //!
 //! `KONTIKI_IMAGES` sets how many moments each check tries each way, `KONTIKI_SEED` which ones, and
-//! `KONTIKI_DEEP` alone multiplies them. `KONTIKI_STRICT_NAMES=1` demands that the directory of
+//! `KONTIKI_DEEP` alone multiplies them; `KONTIKI_SEEDS` lets the random batches go on with that
+//! many seeds. `KONTIKI_STRICT_NAMES=1` demands that the directory of
 //! each new file is synced, the first ones included.
 //!
 //! | room | |
@@ -36,7 +37,7 @@ use super::drafts::draft;
 use super::model::Model;
 use super::report::{Checked, Halt};
 use super::samples::{entries, entry, hard_state, id, identity, index, membership, sized};
-use super::settings::{is_deep, setting};
+use super::settings::{is_deep, seeds, setting};
 use super::subject::{Ending, Subject};
 use crate::disk::History;
 use crate::sim::Chance;
@@ -49,6 +50,7 @@ mod verdict;
 use cuts::{Depth, Trial, check_movable};
 use real::Witness;
 use rehearsal::{Beginning, Step, Troupe};
+pub(super) use verdict::states_during;
 
 /// How many moments each check tries, each way.
 const IMAGES: u64 = 40;
@@ -219,9 +221,11 @@ pub async fn a_long_life_survives(log: &mut Subject) -> Checked {
 
 /// Random batches, whatever they are.
 pub async fn random_batches_survive(log: &mut Subject) -> Checked {
-    for script in 0..SCRIPTS {
-        let steps = Drafts::new(seed() + script).script(SCRIPT_STEPS);
-        try_script(log, steps, images().div_ceil(SCRIPTS as usize)).await?;
+    for seed in seeds(SEED) {
+        for script in 0..SCRIPTS {
+            let steps = Drafts::new(seed + script).script(SCRIPT_STEPS);
+            try_script(log, seed, steps, images().div_ceil(SCRIPTS as usize)).await?;
+        }
     }
     Ok(())
 }
@@ -318,11 +322,11 @@ fn images() -> usize {
 }
 
 async fn survive(log: &mut Subject, steps: Vec<Step>) -> Checked {
-    try_script(log, steps, images()).await
+    try_script(log, seed(), steps, images()).await
 }
 
 /// Lets the store do all steps, and cuts the power at so many moments.
-async fn try_script(log: &mut Subject, steps: Vec<Step>, images: usize) -> Checked {
+async fn try_script(log: &mut Subject, seed: u64, steps: Vec<Step>, images: usize) -> Checked {
     let power = match log.info().durability {
         Durability::Volatile => {
             return Err(Halt::DoesNotApply("the store declares that it is volatile"));
@@ -340,7 +344,7 @@ async fn try_script(log: &mut Subject, steps: Vec<Step>, images: usize) -> Check
     let beginning = Beginning { history, founded: 0, legal: None, prologue: Vec::new() };
     let rehearsal = troupe.rehearse(beginning, |_| steps).await?;
     let strict_names = env::var_os("KONTIKI_STRICT_NAMES").is_some();
-    let depth = Depth { seed: seed(), power, strict_names };
+    let depth = Depth { seed, power, strict_names };
     let chance = Chance::stream(depth.seed, "cuts", u64::from(way == super::Way::Write));
     let mut trial = Trial { troupe, depth, chance, opened: 0 };
     trial.examine(&rehearsal, images).await?;

@@ -40,7 +40,11 @@ pub(super) async fn of(
 
 /// What a cut may leave while a batch is written: first what was there before, last all of it, and,
 /// for a store whose batches are no units, each verb and each part of one between.
-pub(super) fn states_during(before: &Model, batch: &WriteBatch, atomic: bool) -> Vec<Model> {
+pub(in super::super) fn states_during(
+    before: &Model,
+    batch: &WriteBatch,
+    atomic: bool,
+) -> Vec<Model> {
     let course = before.course(batch);
     assert!(course.refusal.is_none(), "a script asks for nothing that is refused: {batch:?}");
     let states = course.states;

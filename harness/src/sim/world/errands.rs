@@ -151,6 +151,7 @@ impl World {
     // ---- the machine ----
 
     fn begin_apply(&mut self, at: usize, batch: ApplyBatch<Requests>) -> Result<(), Violation> {
+        self.laws.on_release(self.members[at].id, batch.upto)?;
         self.members[at].applying = Some(batch);
         let time = self.plan.host.apply;
         if time == 0 {

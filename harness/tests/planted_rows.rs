@@ -1,0 +1,136 @@
+//! The list of bugs that stores of other clusters have had, row by row: each is planted somewhere
+//! and killed by name, or it is written down why it cannot exist here.
+//!
+//! The rows are those of `docs/conformance.md`. This test holds the list together: each row has a
+//! bug and a killer; each bug stands in the list of its place, with that killer; each killer is
+//! there. That the killers kill is seen by the tests of those places.
+
+#[path = "planted_files/bug.rs"]
+mod files;
+#[path = "planted_journal/bug.rs"]
+mod journal;
+#[path = "planted_rows/rows.rs"]
+mod rows;
+#[path = "planted_stores/bug.rs"]
+mod stores;
+
+use std::fmt::Debug;
+use std::path::Path;
+
+use harness::conformance::CHECKS;
+use rows::{Kill, ROWS};
+
+/// The rows that there are, so that none is lost: storage mutants, then bugs of log stores.
+const EXPECTED: &[(&str, &[u32])] = &[
+    ("M", &[1, 2, 3, 6, 7, 8, 9, 10, 11, 12, 15, 17, 18, 19, 20, 24, 25, 27]),
+    ("D", &[1, 2, 3, 4, 5, 7, 8, 9, 11, 12, 13, 15, 16, 17, 20, 22, 23, 26, 27]),
+];
+
+#[test]
+fn every_row_is_planted_and_killed() {
+    let mut wrong = Vec::new();
+    for row in ROWS {
+        assert!(!row.kills.is_empty(), "{}: nothing kills it", row.name);
+        for kill in row.kills {
+            match told(kill) {
+                Ok(line) => println!("{:<6} {:<48} {line}", row.name, row.what),
+                Err(why) => wrong.push(format!("{}: {why}", row.name)),
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn no_row_is_left_out() {
+    for (letter, numbers) in EXPECTED {
+        for number in *numbers {
+            let name = format!("{letter}{number}");
+            let count = ROWS.iter().filter(|row| row.name == name).count();
+            assert_eq!(count, 1, "{name} stands {count} times in the list");
+        }
+    }
+}
+
+#[test]
+fn the_document_has_the_same_rows() {
+    let text = read("docs/conformance.md");
+    for row in ROWS {
+        let line = text.lines().find(|line| line.starts_with(&format!("| {} |", row.name)));
+        let line = line.unwrap_or_else(|| panic!("{} is not in docs/conformance.md", row.name));
+        for kill in row.kills {
+            let bug = named(kill);
+            assert!(line.contains(&format!("`{bug}`")), "{}: `{bug}` is not in: {line}", row.name);
+        }
+    }
+}
+
+/// The bug, or, of what cannot exist, what forbids it.
+fn named(kill: &Kill) -> String {
+    match kill {
+        Kill::Store(bug) => format!("{bug:?}"),
+        Kill::Files(bug) => format!("{bug:?}"),
+        Kill::Journal(bug) => format!("{bug:?}"),
+        Kill::Backend { bug, .. } | Kill::Trace { bug, .. } | Kill::Simulator { bug, .. } => {
+            (*bug).to_owned()
+        }
+        Kill::CannotExist { because, .. } => (*because).to_owned(),
+    }
+}
+
+/// A line of the matrix, if bug and killer are there.
+fn told(kill: &Kill) -> Result<String, String> {
+    let bug = named(kill);
+    match kill {
+        Kill::Store(it) => by_check(it, stores::KILLERS),
+        Kill::Files(it) => by_check(it, files::KILLERS),
+        Kill::Journal(it) => by_check(it, journal::KILLERS),
+        Kill::Backend { file, killer, .. } => {
+            check(killer)?;
+            let line = read(file).lines().any(|line| line.contains(&bug) && line.contains(killer));
+            needs(line, || format!("{file} does not list {bug} with {killer}"))?;
+            Ok(format!("{bug}: {killer}"))
+        }
+        Kill::Trace { trace, .. } => {
+            let list = read("raft-core/tests/traces/mutants.rs");
+            let entry = format!("(Mutant::{bug}, ");
+            let line = list.lines().find(|line| line.contains(&entry));
+            needs(line.is_some_and(|line| line.contains(trace)), || format!("{bug} by {trace}"))?;
+            read(&format!("raft-core/tests/traces/{trace}.trace"));
+            Ok(format!("{bug}: trace {trace}"))
+        }
+        Kill::Simulator { file, .. } => {
+            let count = read(file).matches(&format!("::{bug},")).count();
+            needs(count > 0, || format!("{file} does not list {bug}"))?;
+            Ok(format!("{bug}: simulator"))
+        }
+        Kill::CannotExist { file, because, argument } => {
+            needs(read(file).contains(because), || format!("{file} has no `{because}`"))?;
+            Ok(format!("cannot exist: {argument} (`{because}`)"))
+        }
+    }
+}
+
+fn by_check<B: Copy + Debug + PartialEq>(
+    bug: &B,
+    killers: &[(B, &str, usize)],
+) -> Result<String, String> {
+    let found = killers.iter().find(|(known, ..)| known == bug);
+    let (_, killer, promise) = found.ok_or_else(|| format!("{bug:?} has no killer"))?;
+    check(killer)?;
+    Ok(format!("{bug:?}: {killer} (P{promise})"))
+}
+
+fn check(name: &str) -> Result<(), String> {
+    let is_it = CHECKS.iter().any(|check| format!("{}::{}", check.family, check.name) == name);
+    needs(is_it, || format!("there is no check {name}"))
+}
+
+fn needs(is_there: bool, what: impl FnOnce() -> String) -> Result<(), String> {
+    if is_there { Ok(()) } else { Err(what()) }
+}
+
+fn read(path: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    std::fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}

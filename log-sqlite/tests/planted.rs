@@ -1,0 +1,58 @@
+//! What comes of it when the log does not wait for the disk: the power cuts of the suite find it.
+//!
+//! A commit that is not synced is the commonest setting of this database, and no suite without
+//! power cuts can tell it from a durable one: a process that is killed loses nothing by it.
+
+#![cfg(target_os = "linux")]
+
+use std::sync::Arc;
+
+use harness::conformance::{CHECKS, Check, Factory, Outcome, in_dir, run};
+use log_sqlite::{Mutant, SqliteLog, SqliteLogConfig};
+
+/// Each planted bug, the checks that must find it, and the promise that they must name.
+const KILLERS: &[(Mutant, &str, usize)] = &[
+    (Mutant::SynchronousNormal, "power_loss::entries_survive", 1),
+    (Mutant::SynchronousNormal, "power_loss::votes_survive", 8),
+    (Mutant::SynchronousNormal, "power_loss::what_is_rewritten_survives", 7),
+];
+
+#[test]
+fn each_planted_bug_is_found_by_its_check() {
+    for (mutant, killer, promise) in KILLERS {
+        match run(check(killer), &planted(*mutant)) {
+            Ok(Outcome::Skipped(why)) => println!("skipped: {why}"),
+            Ok(outcome) => panic!("{mutant:?} is not found by {killer}: {outcome:?}"),
+            Err(failure) => {
+                assert_eq!(failure.promise, Some(*promise), "{mutant:?} by {killer}: {failure}");
+                println!("{mutant:?}: P{promise} by {killer}");
+            }
+        }
+    }
+}
+
+/// It is the power that tells: a process that is killed loses nothing of what the kernel holds.
+#[test]
+fn a_suite_without_power_cuts_would_not_see_it() {
+    for name in ["reopening::everything_comes_back", "reopening::the_hard_state_comes_back"] {
+        let found = run(check(name), &planted(KILLERS[0].0));
+        assert!(matches!(found, Ok(Outcome::Held)), "{name}: {found:?}");
+    }
+}
+
+fn planted(mutant: Mutant) -> Factory {
+    Arc::new(move || {
+        Box::new(in_dir(async move |dir| {
+            SqliteLog::open(SqliteLogConfig {
+                mutant: Some(mutant),
+                checkpoint_bytes: 60 << 10,
+                ..SqliteLogConfig::new(dir)
+            })
+        }))
+    })
+}
+
+fn check(name: &str) -> &'static Check {
+    let found = CHECKS.iter().find(|check| format!("{}::{}", check.family, check.name) == name);
+    found.unwrap_or_else(|| panic!("there is no check {name}"))
+}
