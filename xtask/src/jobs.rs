@@ -132,7 +132,13 @@ const JOBS: &[Job] = &[
     job(
         "RocksDB",
         Always,
-        Cargo(concat!(rocksdb!(), "--lib --test conformance --test rocks"), &[]),
+        Cargo(
+            concat!(
+                rocksdb!(),
+                "--lib --test conformance --test rocks --test lock_step --test log"
+            ),
+            &[],
+        ),
     ),
     job(
         "planted bugs, rocksdb",
