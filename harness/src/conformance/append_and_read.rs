@@ -1,9 +1,7 @@
 //! What is appended, what is refused, and how it reads.
 
-use raft_core::types::{Entry, EntryKind};
-
 use super::report::Checked;
-use super::samples::{entries, entry, id, index, membership, of_bytes, sized};
+use super::samples::{each_kind, entries, entry, id, index, of_bytes, sized};
 use super::subject::Subject;
 
 /// The payload of the one entry that must be larger than any buffer or block of a store.
@@ -49,17 +47,7 @@ pub async fn a_large_payload_comes_back(log: &mut Subject) -> Checked {
 
 /// Each kind of entry, with and without a payload.
 pub async fn every_kind_comes_back(log: &mut Subject) -> Checked {
-    let of = |index, kind, entry: Entry| Entry { id: id(index, 1), kind, ..entry };
-    let empty = of_bytes(1, 1, Vec::new());
-    log.append(vec![
-        of(1, EntryKind::Noop, empty.clone()),
-        of(2, EntryKind::Command, empty),
-        of(3, EntryKind::SessionCommand, entry(3, 1)),
-        of(4, EntryKind::SessionControl, entry(4, 1)),
-        membership(5, 1, 3),
-        entry(6, 1),
-    ])
-    .await?;
+    log.append(each_kind(1, 1)).await?;
     log.read(1, 7, u64::MAX).await.map(|_| ())
 }
 

@@ -3,10 +3,12 @@
 use raft_core::storage::{LogErrorKind, WriteBatch};
 
 use super::report::{Checked, broken};
-use super::samples::{entries, entry, hard_state, id, identity, index, membership, sized};
+use super::samples::{
+    each_kind, entries, entry, hard_state, id, identity, index, membership, sized,
+};
 use super::subject::{Ending, Subject};
 
-/// Entries, their bytes, both kinds of end, again and again.
+/// Entries, their kinds and bytes, both kinds of end, again and again.
 pub async fn everything_comes_back(log: &mut Subject) -> Checked {
     log.reopen_twice().await?;
     for round in 0..5 {
@@ -15,7 +17,8 @@ pub async fn everything_comes_back(log: &mut Subject) -> Checked {
         log.append(vec![sized(first + 7, round, 5000 * round as usize)]).await?;
         log.reopen_twice().await?;
     }
-    Ok(())
+    log.append(each_kind(41, 5)).await?;
+    log.reopen_twice().await
 }
 
 /// A log without entries does not start at index 1 again.

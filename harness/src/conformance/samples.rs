@@ -63,6 +63,19 @@ pub fn entries(range: RangeInclusive<u64>, term: u64) -> Vec<Entry> {
     range.map(|index| entry(index, term)).collect()
 }
 
+/// An entry of each kind, those without a payload first.
+pub fn each_kind(first: u64, term: u64) -> Vec<Entry> {
+    let of = |kind, entry: Entry| Entry { kind, ..entry };
+    vec![
+        of(EntryKind::Noop, of_bytes(first, term, Vec::new())),
+        of(EntryKind::Command, of_bytes(first + 1, term, Vec::new())),
+        of(EntryKind::SessionCommand, entry(first + 2, term)),
+        of(EntryKind::SessionControl, entry(first + 3, term)),
+        membership(first + 4, term, 3),
+        entry(first + 5, term),
+    ]
+}
+
 /// An entry that says who belongs to the cluster: so many voters.
 pub fn membership(index: u64, term: u64, voters: u64) -> Entry {
     let voters = (1..=voters).map(|number| (node(number), Bytes::from(vec![b'a'; 9])));

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use raft_core::storage::{Detects, Durability, LogBounds, LogError, LogErrorKind, LogOp};
 use raft_core::storage::{LogReader, WriteBatch};
 use raft_core::storage::{LogStore, Recovered, Refusal, StableStore, Store, StoreInfo, Tail};
-use raft_core::types::{Entry, EntryId, HardState, Identity, LogIndex, Term, TermRun};
+use raft_core::types::{Entry, EntryId, EntryKind, HardState, Identity, LogIndex, Term, TermRun};
 
 use crate::bug::Bug;
 use crate::reader::PlantedReader;
@@ -152,6 +152,10 @@ impl Platter {
             }
             Some(Bug::VoteIsForgottenAtReopening) => self.hard_state.vote = None,
             Some(Bug::OnlyTheFirstEntryIsFound) => self.entries.truncate(1),
+            Some(Bug::KindIsForgottenAtReopening) => {
+                let of_kind = |entry: &mut Entry| entry.kind = EntryKind::Command;
+                self.entries.iter_mut().for_each(of_kind);
+            }
             Some(Bug::LastAppendIsNotPersistent) => {
                 self.entries.pop();
             }
@@ -276,7 +280,7 @@ impl Platter {
             kept.id.term = Term::new(u64::from(kept.id.term.get() as u32));
         }
         if bug == Some(Bug::KindIsForgotten) {
-            kept.kind = raft_core::types::EntryKind::Command;
+            kept.kind = EntryKind::Command;
         }
         kept
     }
