@@ -9,10 +9,14 @@ mod bug;
 mod store;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bug::{Bug, KILLERS};
-use harness::conformance::{CHECKS, Check, Factory, Outcome, in_dir, run};
+use harness::conformance::{CHECKS, Check, Factory, Outcome, in_dir, run, run_within};
 use store::FileStore;
+
+/// How long the matrix waits for a check that a bug makes stand still.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 harness::conformance!(without_a_bug, in_dir(async |dir| FileStore::open(dir, None).await));
 
@@ -61,7 +65,7 @@ fn the_matrix_of_bugs_and_checks() {
     }
     for (bug, killer, _) in KILLERS {
         let factory = planted(*bug);
-        let finds = |check: &&'static Check| run(check, &factory).is_err();
+        let finds = |check: &&'static Check| run_within(PATIENCE, check, &factory).is_err();
         let failed: Vec<String> = CHECKS.iter().filter(finds).map(name).collect();
         println!("{bug:?}: {}", failed.join(", "));
         let machine = matches!(run(check(killer), &factory), Ok(Outcome::Skipped(_)));

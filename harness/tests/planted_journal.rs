@@ -10,10 +10,14 @@ mod bug;
 mod store;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bug::{Bug, KILLERS};
-use harness::conformance::{CHECKS, Check, Factory, Outcome, in_dir, run};
+use harness::conformance::{CHECKS, Check, Factory, Outcome, in_dir, run, run_within};
 use store::Journal;
+
+/// How long the matrix waits for a check that a bug makes stand still.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 harness::conformance!(without_a_bug, in_dir(async |dir| Journal::open(dir, None).await));
 
@@ -42,7 +46,7 @@ fn the_matrix_of_bugs_and_checks() {
     }
     for (bug, killer, _) in KILLERS {
         let factory = planted(*bug);
-        let finds = |check: &&'static Check| run(check, &factory).is_err();
+        let finds = |check: &&'static Check| run_within(PATIENCE, check, &factory).is_err();
         let failed: Vec<String> = CHECKS.iter().filter(finds).map(name).collect();
         println!("{bug:?}: {}", failed.join(", "));
         let machine = matches!(run(check(killer), &factory), Ok(Outcome::Skipped(_)));

@@ -17,12 +17,16 @@ mod reader;
 mod store;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bug::{Bug, KILLERS};
 use harness::conformance::{CHECKS, Check, Contestant, Factory, Failure, Outcome};
-use harness::conformance::{lock_step, opened_by, run};
+use harness::conformance::{lock_step, opened_by, run, run_within};
 use plain::PlainStore;
 use store::{PlantedStore, SharedPlatter};
+
+/// How long the matrix waits for a check that a bug makes stand still.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 harness::conformance!(without_a_bug, {
     let platter = SharedPlatter::default();
@@ -56,7 +60,7 @@ fn the_matrix_of_bugs_and_checks() {
     let every = if std::env::var_os("KONTIKI_DEEP").is_some() { 1 } else { 8 };
     for (bug, killer, _) in KILLERS.iter().step_by(every) {
         let factory = planted(*bug);
-        let finds = |check: &&'static Check| run(check, &factory).is_err();
+        let finds = |check: &&'static Check| run_within(PATIENCE, check, &factory).is_err();
         let failed: Vec<&str> = CHECKS.iter().filter(finds).map(|check| check.family).collect();
         let count = |family: &str| failed.iter().filter(|failed| **failed == family).count();
         let cells = families.iter().map(|family| {

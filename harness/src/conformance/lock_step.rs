@@ -6,7 +6,7 @@
 
 use super::place::Factory;
 use super::report::{Checked, Halt, promised};
-use super::run::{Failure, on_a_thread};
+use super::run::{Failure, LIMIT, on_a_thread};
 use super::sequences::{Step, run_step, try_many};
 use super::sight::Sight;
 use super::subject::{Journal, Subject, Way};
@@ -32,7 +32,7 @@ pub fn lock_step(row: Vec<Contestant>) -> Result<(), Failure> {
     for way in [Way::SmallVerbs, Way::Write] {
         let (row, journal) = (row.clone(), Journal::default());
         let inside = journal.clone();
-        on_a_thread("lock_step", way, &journal, async move || {
+        on_a_thread(LIMIT, "lock_step", way, &journal, async move || {
             try_many(async |steps| run_row(&row, steps, way, &inside).await).await
         })?;
     }

@@ -69,7 +69,7 @@ pub use elsewhere as power_loss;
 pub use lock_step::{Contestant, lock_step};
 pub use place::{Factory, InDir, OpenedBy, Place, in_dir, opened_by};
 pub use report::{Broken, Checked, Halt, promise_text};
-pub use run::{Failure, Outcome, TestName, hold, run};
+pub use run::{Failure, Outcome, TestName, hold, run, run_within};
 pub use subject::{Ending, Subject, Way};
 
 /// One check: a scenario that a correct store goes through without breaking a promise.

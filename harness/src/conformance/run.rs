@@ -16,7 +16,7 @@ use super::subject::{Journal, Subject, Way};
 use super::{CHECKS, Check};
 
 /// How long a check may go without a step. A store that hangs is broken too, and has to be named.
-const LIMIT: Duration = Duration::from_secs(120);
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
 /// The most lines of a journal that a failure prints; the last ones.
 const PRINTED_LINES: usize = 60;
@@ -84,14 +84,29 @@ fn skip(check: &Check, why: &str) {
 
 /// Runs a check through the small verbs, then through `write`.
 pub fn run(check: &'static Check, factory: &Factory) -> Result<Outcome, Failure> {
-    run_one_way(check, factory, Way::SmallVerbs)?;
-    run_one_way(check, factory, Way::Write)
+    run_within(LIMIT, check, factory)
 }
 
-fn run_one_way(check: &'static Check, factory: &Factory, way: Way) -> Result<Outcome, Failure> {
+/// The same, with a limit of one's own for a check that goes without a step: for those who expect
+/// that many a store hangs.
+pub fn run_within(
+    limit: Duration,
+    check: &'static Check,
+    factory: &Factory,
+) -> Result<Outcome, Failure> {
+    run_one_way(limit, check, factory, Way::SmallVerbs)?;
+    run_one_way(limit, check, factory, Way::Write)
+}
+
+fn run_one_way(
+    limit: Duration,
+    check: &'static Check,
+    factory: &Factory,
+    way: Way,
+) -> Result<Outcome, Failure> {
     let journal = Journal::default();
     let (inside, factory) = (journal.clone(), factory.clone());
-    on_a_thread(check.name, way, &journal, async move || {
+    on_a_thread(limit, check.name, way, &journal, async move || {
         let mut subject = Subject::begin(factory, way, inside).await?;
         (check.scenario)(&mut subject).await
     })
@@ -99,6 +114,7 @@ fn run_one_way(check: &'static Check, factory: &Factory, way: Way) -> Result<Out
 
 /// Runs work on a thread and a runtime of its own; a panic or a standstill is a failure too.
 pub(crate) fn on_a_thread(
+    limit: Duration,
     name: &str,
     way: Way,
     journal: &Journal,
@@ -112,22 +128,26 @@ pub(crate) fn on_a_thread(
     };
     Builder::new().name(name.to_owned()).spawn(work).expect("a thread can be made");
     let fail = |promise, what| Err(Failure { promise, what, way, journal: journal.lines() });
-    match end_or_standstill(&receiver, journal) {
+    match end_or_standstill(limit, &receiver, journal) {
         Ok(Ok(Ok(()))) => Ok(Outcome::Held),
         Ok(Ok(Err(Halt::DoesNotApply(why)))) => Ok(Outcome::DoesNotApply(why)),
         Ok(Ok(Err(Halt::Skipped(why)))) => Ok(Outcome::Skipped(why)),
         Ok(Ok(Err(Halt::Broken(Broken { promise, what })))) => fail(Some(promise), what),
         Ok(Err(panic)) => fail(None, format!("a panic: {}", message(panic.as_ref()))),
-        Err(RecvTimeoutError::Timeout) => fail(None, format!("nothing for {LIMIT:?}")),
+        Err(RecvTimeoutError::Timeout) => fail(None, format!("nothing for {limit:?}")),
         Err(RecvTimeoutError::Disconnected) => fail(None, "the check's thread is gone".to_owned()),
     }
 }
 
 /// Waits for the end of a check, as long as there are steps.
-fn end_or_standstill<T>(end: &Receiver<T>, journal: &Journal) -> Result<T, RecvTimeoutError> {
+fn end_or_standstill<T>(
+    limit: Duration,
+    end: &Receiver<T>,
+    journal: &Journal,
+) -> Result<T, RecvTimeoutError> {
     loop {
         let before = journal.steps();
-        match end.recv_timeout(LIMIT) {
+        match end.recv_timeout(limit) {
             Err(RecvTimeoutError::Timeout) if journal.steps() != before => {}
             ended => return ended,
         }
