@@ -11,6 +11,7 @@ use benches::peers::{Parts, SideBySide, run, summary};
 use benches::show::{page, table};
 use benches::{BenchError, Place, Report, SCHEMA, Stop};
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Debug, Parser)]
 struct Arguments {
@@ -74,15 +75,25 @@ fn compare(arguments: &Arguments) -> Result<(), BenchError> {
     }
 }
 
-/// Ctrl-C ends the measurement with the figures that there are.
+/// Ctrl-C, and whoever else ends programs, get the figures that there are, and no file is left.
 fn ask_at_signals(stop: &Stop) -> Result<(), BenchError> {
+    let failed = |error| BenchError::failed("listening for signals", error);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| BenchError::failed("starting a runtime", error))?;
+    let runtime = runtime.map_err(failed)?;
+    let listening = runtime.enter();
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    drop(listening);
     let stop = stop.clone();
     std::thread::spawn(move || {
-        while runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
-            stop.ask();
-        }
+        runtime.block_on(async {
+            loop {
+                tokio::select! {
+                    _ = interrupt.recv() => stop.ask(),
+                    _ = terminate.recv() => stop.ask(),
+                }
+            }
+        });
     });
     Ok(())
 }

@@ -67,7 +67,7 @@ struct Log {
     #[command(flatten)]
     load: Load,
     /// The time for everything together.
-    #[arg(long, value_name = "SECONDS", default_value_t = 40.0)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 25.0)]
     seconds: f64,
     /// A directory on the disk to measure [default: the current one].
     #[arg(long, value_name = "DIR")]
@@ -97,7 +97,7 @@ struct Commit {
     #[command(flatten)]
     load: Load,
     /// The time for everything together.
-    #[arg(long, value_name = "SECONDS", default_value_t = 40.0)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 25.0)]
     seconds: f64,
     /// A directory on the disk to measure [default: the current one].
     #[arg(long, value_name = "DIR")]
@@ -286,7 +286,7 @@ fn backends(names: Vec<String>) -> Vec<String> {
 fn time(seconds: f64) -> Result<Duration, Failure> {
     let time = Duration::try_from_secs_f64(seconds);
     time.map_err(|_| {
-        Failure::new(format!("--seconds {seconds} is no time")).advise("as in --seconds 40")
+        Failure::new(format!("--seconds {seconds} is no time")).advise("as in --seconds 25")
     })
 }
 
