@@ -67,7 +67,7 @@ struct Log {
     #[command(flatten)]
     load: Load,
     /// The time for everything together.
-    #[arg(long, value_name = "SECONDS", default_value_t = 25.0)]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value_t = 25.0)]
     seconds: f64,
     /// A directory on the disk to measure [default: the current one].
     #[arg(long, value_name = "DIR")]
@@ -97,7 +97,7 @@ struct Commit {
     #[command(flatten)]
     load: Load,
     /// The time for everything together.
-    #[arg(long, value_name = "SECONDS", default_value_t = 25.0)]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value_t = 25.0)]
     seconds: f64,
     /// A directory on the disk to measure [default: the current one].
     #[arg(long, value_name = "DIR")]
@@ -127,7 +127,7 @@ struct Etcd {
     #[command(flatten)]
     load: Load,
     /// The time for everything together.
-    #[arg(long, value_name = "SECONDS", default_value_t = 15.0)]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value_t = 15.0)]
     seconds: f64,
     #[command(flatten)]
     output: Output,
