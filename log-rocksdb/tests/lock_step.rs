@@ -41,5 +41,5 @@ fn sqlite(dir: &Path) -> Result<SqliteLog, LogError> {
 }
 
 fn rocksdb(dir: &Path) -> Result<RocksLog, LogError> {
-    RocksLog::open(RocksLogConfig::new(dir).with_memtable(256 << 10))
+    RocksLog::open(RocksLogConfig::new(dir).with_memtable(100 << 10))
 }

@@ -12,9 +12,11 @@ use raft_core::storage::{LogBounds, LogError, LogOp, LogReader, LogStore, Recove
 use raft_core::types::{Entry, EntryId, HardState, Identity, LogIndex};
 use tokio::sync::watch;
 
+use super::journal::Journal;
 use super::model::Model;
 use super::report::{Checked, Halt};
-use super::subject::{Journal, Way, by_verbs, check_answer, in_words};
+use super::request::{by_verbs, check_answer, in_words};
+use super::subject::Way;
 
 /// Every write may pass.
 const ALL: u64 = u64::MAX;

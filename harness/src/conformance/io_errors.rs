@@ -25,10 +25,11 @@ use super::past::check_kind;
 use super::place::Place;
 use super::power_loss::states_during;
 use super::report::{Checked, Halt, broken, promised};
+use super::request::{by_verbs, in_words};
 use super::samples::{entries, entry, hard_state, id, identity, index, sized};
 use super::settings::{is_deep, setting};
 use super::sight::{After, Sight};
-use super::subject::{Subject, Way, by_verbs, in_words};
+use super::subject::{Subject, Way};
 use crate::disk::crash::{Cut, Fate, Names};
 use crate::disk::{Disk, Failure, Fault, Operation};
 

@@ -4,12 +4,13 @@
 //! are compared with the first. Where a batch was refused, a store whose batch is not one unit may
 //! keep some of its verbs; there the sequence ends.
 
+use super::journal::Journal;
 use super::place::Factory;
 use super::report::{Checked, Halt, promised};
 use super::run::{Failure, LIMIT, on_a_thread};
 use super::sequences::{Step, run_step, try_many};
 use super::sight::Sight;
-use super::subject::{Journal, Subject, Way};
+use super::subject::{Subject, Way};
 
 /// A store in the row, and its name for people.
 pub struct Contestant {

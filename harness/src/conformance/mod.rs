@@ -8,6 +8,8 @@
 //! |---|---|
 //! | `subject` | the store under test beside the suite's own model; each request is made to both |
 //! | `model` | what a store must do, in about a hundred lines |
+//! | `request` | how a change is asked, how its answer is judged, and both in words |
+//! | `journal` | what was asked and answered, for a failure to print |
 //! | `sight` | all that can be seen of a store, and which promise a difference breaks |
 //! | `place` | where a store lives |
 //! | `samples`, `drafts` | entries that tell their ids, random batches that suit a log |
@@ -42,6 +44,7 @@ pub mod hard_state;
 mod image;
 #[cfg(target_os = "linux")]
 pub mod io_errors;
+mod journal;
 mod lock_step;
 mod member;
 mod model;
@@ -55,6 +58,7 @@ pub mod purge_and_reset;
 pub mod random;
 pub mod reopening;
 mod report;
+mod request;
 mod run;
 mod samples;
 mod sequences;

@@ -21,9 +21,10 @@ use raft_node::{Limits, ProposeError};
 use super::member::{Ack, Company, Member, patient};
 use super::model::Model;
 use super::report::{Checked, broken};
+use super::request::{by_verbs, check_answer, in_words};
 use super::samples::{entries, entry, hard_state, id, index, node};
 use super::sight::{After, Sight};
-use super::subject::{Ending, Subject, Way, by_verbs, check_answer, in_words};
+use super::subject::{Ending, Subject, Way};
 
 /// How many clients propose at the same moment.
 const CLIENTS: u64 = 64;

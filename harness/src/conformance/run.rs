@@ -10,9 +10,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::Builder;
 use std::time::Duration;
 
+use super::journal::Journal;
 use super::place::{Factory, Place};
 use super::report::{Broken, Checked, Halt};
-use super::subject::{Journal, Subject, Way};
+use super::subject::{Subject, Way};
 use super::{CHECKS, Check};
 
 /// How long a check may go without a step. A store that hangs is broken too, and has to be named.

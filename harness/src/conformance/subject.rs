@@ -3,28 +3,24 @@
 //! After each change everything is looked at. So a scenario need not say what must come out; it
 //! only has to go where stores go wrong.
 
-use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use raft_core::storage::{Durability, WriteBatch};
 use raft_core::storage::{LogError, LogErrorKind, LogReader, Refusal, Store, StoreInfo};
 use raft_core::types::{Entry, EntryId, HardState, Identity, LogIndex};
 
+use super::journal::Journal;
 use super::model::Model;
 use super::place::{Factory, Place};
 use super::report::{Checked, Halt, broken, promised};
+use super::request::{after, by_verbs, check_answer, check_found, in_words, is_fair_limit};
 use super::sight::{After, Sight, check_recovered};
 
 /// How long a store may take to let go of its place once its handle is dropped.
 const RELEASE_TRIES: u32 = 40;
 const RELEASE_PAUSE: Duration = Duration::from_millis(50);
-
-/// The lowest limit on a payload that a store may have.
-const FAIR_LIMIT: u64 = 1 << 20;
 
 /// How the changes of a check reach the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,16 +38,6 @@ pub enum Ending {
     Closed,
     /// Just dropped, as when a process ends.
     Dropped,
-}
-
-/// What was asked of the store and what it answered, in order. Clones share one list.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Journal {
-    lines: Arc<Mutex<Vec<String>>>,
-    /// Counts every line that was ever written.
-    steps: Arc<AtomicU64>,
-    /// Which of several stores writes here.
-    name: Option<Arc<str>>,
 }
 
 /// The store under test.
@@ -113,7 +99,7 @@ impl Subject {
     }
 
     pub(crate) fn note(&self, line: &str) {
-        self.journal.push(line.to_owned());
+        self.journal.note_line(line);
     }
 
     pub(crate) async fn append(&mut self, entries: Vec<Entry>) -> Checked {
@@ -336,184 +322,5 @@ impl Subject {
     pub(crate) async fn look(&mut self, after: After) -> Checked {
         let sight = Sight::of(self.store()).await?;
         sight.check(&self.model, after)
-    }
-}
-
-impl Journal {
-    pub(crate) fn lines(&self) -> Vec<String> {
-        self.lock().clone()
-    }
-
-    pub(crate) fn clear(&self) {
-        self.lock().clear();
-    }
-
-    /// Forgets all but the first lines.
-    pub(crate) fn keep(&self, lines: usize) {
-        self.lock().truncate(lines);
-    }
-
-    /// The same list, in which every line names the store.
-    pub(crate) fn under(&self, name: &str) -> Journal {
-        Journal { name: Some(name.into()), ..self.clone() }
-    }
-
-    /// A check that panicked while it wrote a line leaves a list that is still worth reading.
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
-        self.lines.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    pub(crate) fn note_line(&self, line: &str) {
-        self.steps.fetch_add(1, Ordering::Relaxed);
-        self.lock().push(line.to_owned());
-    }
-
-    /// Another list instead: what led to where a check is now.
-    pub(crate) fn replace(&self, lines: &[String]) {
-        self.steps.fetch_add(1, Ordering::Relaxed);
-        *self.lock() = lines.to_vec();
-    }
-
-    /// How many steps were made so far.
-    pub(crate) fn steps(&self) -> u64 {
-        self.steps.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn note<T>(&self, asked: &str, said: &Result<T, LogError>) {
-        let said = match said {
-            Ok(_) => "Ok".to_owned(),
-            Err(error) => error.to_string(),
-        };
-        self.push(format!("{asked}: {said}"));
-    }
-
-    fn push(&self, line: String) {
-        self.steps.fetch_add(1, Ordering::Relaxed);
-        self.lock().push(match &self.name {
-            Some(name) => format!("{name}: {line}"),
-            None => line,
-        });
-    }
-}
-
-pub(crate) async fn by_verbs(store: &mut dyn Store, batch: &WriteBatch) -> Result<(), LogError> {
-    if let Some(hard_state) = batch.hard_state {
-        store.save_hard_state(hard_state).await?;
-    }
-    if let Some(boundary) = batch.reset {
-        store.reset(boundary).await?;
-    }
-    if let Some(cut) = batch.truncate_after {
-        store.truncate_after(cut).await?;
-    }
-    if !batch.append.is_empty() || *batch == WriteBatch::default() {
-        store.append(&batch.append).await?;
-    }
-    match batch.purge_upto {
-        Some(upto) => store.purge_upto(upto).await,
-        None => Ok(()),
-    }
-}
-
-/// Whether an entry was refused for a limit that it is really beyond, and that is not absurd.
-fn is_fair_limit(error: &LogError, batch: &WriteBatch) -> bool {
-    match error.kind {
-        LogErrorKind::Refused(Refusal::TooLarge { limit, .. }) => {
-            limit >= FAIR_LIMIT && batch.append.iter().any(|entry| entry.size() > limit)
-        }
-        _ => false,
-    }
-}
-
-pub(crate) fn check_answer(said: Result<(), LogError>, refusal: Option<Refusal>) -> Checked {
-    match (said, refusal) {
-        (Ok(()), None) => Ok(()),
-        (Ok(()), Some(refusal)) => {
-            let promise = match refusal {
-                Refusal::Gap { .. } | Refusal::FallingTerm { .. } => 5,
-                Refusal::HardStateGoesBack => 8,
-                _ => 16,
-            };
-            broken(promise, format!("Ok, for a request to be refused: {refusal}"))
-        }
-        (Err(error), Some(refusal)) => {
-            let is_refusal = matches!(error.kind, LogErrorKind::Refused(_));
-            promised(13, is_refusal, || format!("`{error}`, where it had to be: {refusal}"))
-        }
-        (Err(error), None) => match error.kind {
-            LogErrorKind::Refused(_) | LogErrorKind::Poisoned => {
-                broken(16, format!("an allowed request failed: {error}"))
-            }
-            _ => broken(13, format!("an allowed request failed: {error}")),
-        },
-    }
-}
-
-fn check_found<T: PartialEq>(
-    said: Result<T, LogError>,
-    wanted: Result<T, Vec<LogErrorKind>>,
-    words: impl Fn(&T) -> String,
-) -> Checked<Option<T>> {
-    match (said, wanted) {
-        (Ok(found), Ok(wanted)) if found == wanted => Ok(Some(found)),
-        (Ok(found), Ok(wanted)) => {
-            broken(10, format!("returned [{}], not [{}]", words(&found), words(&wanted)))
-        }
-        (Err(error), Ok(wanted)) => {
-            broken(10, format!("`{error}`, where [{}] had to come", words(&wanted)))
-        }
-        (Err(error), Err(errors)) if errors.iter().any(|kind| is_same(&error.kind, kind)) => {
-            Ok(None)
-        }
-        (Err(error), Err(errors)) => {
-            broken(13, format!("`{error}`, where it had to be: {}", errors[0]))
-        }
-        (Ok(found), Err(errors)) => {
-            broken(13, format!("returned [{}], where it had to be: {}", words(&found), errors[0]))
-        }
-    }
-}
-
-/// Any refusal is as good as another: of two reasons a store may name either.
-fn is_same(found: &LogErrorKind, wanted: &LogErrorKind) -> bool {
-    let refused = |kind: &LogErrorKind| matches!(kind, LogErrorKind::Refused(_));
-    found == wanted || (refused(found) && refused(wanted))
-}
-
-/// What to hold a store to after a batch: its last verb decides.
-fn after(batch: &WriteBatch, refused: bool) -> After {
-    match batch {
-        _ if refused => After::Refused,
-        WriteBatch { purge_upto: Some(_), .. } => After::Purged,
-        batch if !batch.append.is_empty() => After::Appended,
-        WriteBatch { truncate_after: Some(_), .. } => After::Cut,
-        WriteBatch { reset: Some(_), .. } => After::Reset,
-        _ => After::Saved,
-    }
-}
-
-pub(crate) fn in_words(batch: &WriteBatch) -> String {
-    let mut words = Vec::new();
-    let mut say = |verb: &str, what: Option<&dyn fmt::Display>| {
-        words.extend(what.map(|what| format!("{verb} {what}")));
-    };
-    say("save", batch.hard_state.as_ref().map(|it| it as &dyn fmt::Display));
-    say("reset to", batch.reset.as_ref().map(|it| it as &dyn fmt::Display));
-    say("truncate after", batch.truncate_after.as_ref().map(|it| it as &dyn fmt::Display));
-    let ids = ids_in_words(&batch.append);
-    say("append", (!ids.is_empty()).then_some(&ids as &dyn fmt::Display));
-    say("purge up to", batch.purge_upto.as_ref().map(|it| it as &dyn fmt::Display));
-    say("hint commit", batch.commit_hint.as_ref().map(|it| it as &dyn fmt::Display));
-    if words.is_empty() { "write nothing".to_owned() } else { words.join(", ") }
-}
-
-/// The ids of all entries, or of the first and the last of very many.
-fn ids_in_words(entries: &[Entry]) -> String {
-    const SPELT_OUT: usize = 40;
-    match entries {
-        [first, .., last] if entries.len() > SPELT_OUT => {
-            format!("{} entries from {} to {}", entries.len(), first.id, last.id)
-        }
-        _ => entries.iter().map(|entry| entry.id.to_string()).collect::<Vec<_>>().join(" "),
     }
 }

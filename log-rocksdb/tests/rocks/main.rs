@@ -6,5 +6,4 @@ mod fixture;
 mod inspect;
 mod kill;
 mod life;
-mod model;
 mod samples;

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use raft_core::storage::{Store, WriteBatch};
 
+use super::super::journal::Journal;
 use super::super::model::Model;
 use super::super::place::Place;
 use super::super::report::{Checked, Halt};
+use super::super::request::{by_verbs, check_answer, in_words};
 use super::super::settings::setting;
-use super::super::subject::{Journal, Way, by_verbs, check_answer, in_words};
+use super::super::subject::Way;
 use super::rehearsal::{open_in, parts};
 use super::{Drafts, verdict};
 use crate::disk::RealDisk;

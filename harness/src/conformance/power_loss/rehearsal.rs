@@ -6,8 +6,9 @@ use raft_core::types::Identity;
 use super::super::model::Model;
 use super::super::place::Place;
 use super::super::report::{Checked, Halt, broken};
+use super::super::request::{by_verbs, check_answer, in_words};
 use super::super::sight::{Sight, check_recovered};
-use super::super::subject::{Ending, Way, by_verbs, check_answer, in_words};
+use super::super::subject::{Ending, Way};
 use super::verdict;
 use crate::disk::{Disk, History};
 
