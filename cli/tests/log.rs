@@ -398,7 +398,7 @@ async fn a_killed_copy_leaves_nothing_in_its_place() {
 /// Directories of format version 1 are sound for ever.
 #[test]
 fn frozen_directories_are_verified() {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = PathBuf::from("..");
     for (backend, parts) in [
         ("file", &["log-file/tests/fixtures/v1"][..]),
         ("file", &["log-file/tests/fixtures/v1", "log-file/tests/fixtures/v1-proof"]),
@@ -438,7 +438,7 @@ async fn the_examples_of_the_operations_page_run() {
     }
     let cluster = "cluster = \"c\"\nnodes = 3\nbackend = \"file\"\nbegun = [1, 2, 3]\n";
     fs::write(dir.path().join("kontiki-data/cluster.toml"), cluster).expect("written");
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md");
+    let page = Path::new("../docs/operations.md");
     let page = fs::read_to_string(page).expect("the page");
     let examples: Vec<&str> = page.lines().filter(|line| line.starts_with("kontiki log")).collect();
     assert!(examples.len() >= 5, "{examples:?}");

@@ -131,6 +131,6 @@ fn needs(is_there: bool, what: impl FnOnce() -> String) -> Result<(), String> {
 }
 
 fn read(path: &str) -> String {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
-    std::fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+    std::fs::read_to_string(Path::new("..").join(path))
+        .unwrap_or_else(|error| panic!("{path}: {error}"))
 }

@@ -52,7 +52,7 @@ fn a_runner_that_is_told_nonsense_says_so() {
 
 /// Every trace, in order of name.
 fn traces() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/traces");
+    let root = Path::new("tests/traces");
     let mut found = Vec::new();
     for room in fs::read_dir(root).expect("the folder of traces").flatten() {
         let Ok(files) = fs::read_dir(room.path()) else { continue };

@@ -18,7 +18,7 @@ use raft_core::types::{
 use crate::samples::{id, index, look, now, open, sized_entry};
 
 pub fn frozen_dir() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1")
+    PathBuf::from("tests/fixtures/v1")
 }
 
 fn frozen_proof_dir() -> PathBuf {

@@ -18,7 +18,7 @@ use crate::samples::{copy, files, id, index, look, newest_wal, now, open, sized_
 const ENDS: [&str; 2] = ["closed", "killed"];
 
 pub fn frozen_dir(end: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1").join(end)
+    PathBuf::from("tests/fixtures/v1").join(end)
 }
 
 fn node(number: u64) -> NodeId {

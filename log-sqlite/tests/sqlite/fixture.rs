@@ -17,7 +17,7 @@ use crate::samples::{copy, id, index, look, now, open, sized_entry};
 const FROZEN: [&str; 3] = ["log.db", "log.db-wal", "proof"];
 
 pub fn frozen_dir() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1")
+    PathBuf::from("tests/fixtures/v1")
 }
 
 fn node(number: u64) -> NodeId {

@@ -55,7 +55,7 @@ fn every_planted_bug_has_a_killer() {
 }
 
 fn broken_law(mutant: Mutant, killer: &str) -> Option<String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/traces");
+    let root = Path::new("tests/traces");
     let script = Script::parse(&read(&root.join(killer).with_extension("trace"))).expect("sound");
     match runner::run(&script, Planted { bug: Some(mutant) }) {
         Outcome::Broke { why, .. } => Some(why),
