@@ -58,13 +58,17 @@ impl Engine {
 
     /// Takes up everything that arrived. Gives who is to be woken.
     pub(crate) fn turn(&mut self, shared: &Shared) -> Vec<Waker> {
-        if shared.inbox.drain_into(&mut self.events) {
+        let was_busy = self.pump.gathers_proposals();
+        if shared.inbox.drain_into(&mut self.events, was_busy) {
             self.runner.poll(&mut self.events);
         }
         let mut rounds = 0;
         while !self.events.is_empty() && rounds < MOST_ROUNDS {
             self.round(shared);
             rounds += 1;
+        }
+        if was_busy && !self.pump.gathers_proposals() {
+            shared.inbox.release_proposals();
         }
         if self.pump.has_ended() {
             self.end(shared);

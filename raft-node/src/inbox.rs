@@ -5,6 +5,10 @@
 //! brings it takes the turn. Whether proposals come alone is not known before they are awaited, so
 //! the driver, which lets others run before it looks, judges it; while they do, one in
 //! [`ALONE_FOR`] still goes by the driver, so that a crowd is noticed.
+//!
+//! Nobody but the driver, once it has gathered them, takes proposals that came together: another
+//! turn in between would break the group up, and a group in two parts costs each member two syncs.
+//! While the leader's own disk works they gather on, up to a [`CROWD`].
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
@@ -20,6 +24,10 @@ use crate::{Envelope, ProposeError, ReadError};
 
 /// How many proposals are taken to be alone after one that was.
 const ALONE_FOR: u32 = 64;
+
+/// So many proposals wait for nothing: to take them up costs the processor about as long as a sync
+/// costs the disk, and the two had better work at the same time.
+const CROWD: usize = 512;
 
 /// Events in order of arrival, and the requests that will go in together.
 ///
@@ -43,6 +51,8 @@ struct Arrived {
     is_rung: bool,
     /// How many more proposals are taken to be alone.
     alone: u32,
+    /// The next turn takes the proposals: the driver has gathered them, or they came alone.
+    are_proposals_due: bool,
     /// There is no driver any more.
     has_ended: bool,
 }
@@ -130,15 +140,19 @@ impl Inbox {
         (open.places.join(0, None), next)
     }
 
-    /// Moves everything behind `events`; true if what is polled in place is to be polled.
-    pub(crate) fn drain_into(&self, events: &mut Vec<Event<Waiters>>) -> bool {
+    /// Moves everything behind `events`, but proposals only where they are due, and not while the
+    /// disk is busy; true if what is polled in place is to be polled.
+    pub(crate) fn drain_into(&self, events: &mut Vec<Event<Waiters>>, is_disk_busy: bool) -> bool {
         let mut arrived = self.lock();
+        let is_due = std::mem::take(&mut arrived.are_proposals_due);
+        let takes_proposals = is_due && (!is_disk_busy || arrived.open_proposals() >= CROWD);
         match events.is_empty() {
             true => std::mem::swap(&mut arrived.events, events),
             false => events.append(&mut arrived.events),
         }
         arrived.inbound_bytes = 0;
-        if let Some(OpenProposals { commands, places }) = arrived.proposals.take() {
+        let proposals = arrived.proposals.take_if(|_| takes_proposals);
+        if let Some(OpenProposals { commands, places }) = proposals {
             if commands.len() > 1 {
                 arrived.alone = 0;
             }
@@ -151,19 +165,33 @@ impl Inbox {
         std::mem::take(&mut arrived.is_rung)
     }
 
+    /// Whether there is nothing that a turn would take.
     pub(crate) fn is_empty(&self) -> bool {
         let arrived = self.lock();
         arrived.events.is_empty()
             && !arrived.is_rung
-            && arrived.proposals.is_none()
+            && !arrived.are_proposals_due
             && arrived.reads.is_none()
+    }
+
+    /// The driver has gathered what proposals there are.
+    pub(crate) fn note_gathered(&self) {
+        let mut arrived = self.lock();
+        arrived.are_proposals_due = arrived.proposals.is_some();
+    }
+
+    /// The disk is free: the driver takes the proposals that were held, once those whose answers
+    /// have just come could propose again.
+    pub(crate) fn release_proposals(&self) {
+        if self.lock().proposals.is_some() {
+            self.driver.notify_one();
+        }
     }
 
     /// How many requests the open groups hold.
     pub(crate) fn open_requests(&self) -> usize {
         let arrived = self.lock();
-        let proposals = arrived.proposals.as_ref().map_or(0, |open| open.commands.len());
-        proposals + arrived.reads.as_ref().map_or(0, |open| open.places.len())
+        arrived.open_proposals() + arrived.reads.as_ref().map_or(0, |open| open.places.len())
     }
 
     /// A turn left something to do.
@@ -193,18 +221,29 @@ impl Inbox {
 }
 
 impl Arrived {
+    fn open_proposals(&self) -> usize {
+        self.proposals.as_ref().map_or(0, |open| open.commands.len())
+    }
+
     /// Who proposes first does what is to be done for the group.
     fn next_of_proposal(&mut self) -> Next {
         if self.has_ended {
+            self.are_proposals_due = true;
             return Next::TakeTurn;
         }
-        match (&self.proposals, self.alone) {
-            (Some(_), _) => Next::Nothing,
-            (None, 0) => Next::WakeDriver,
-            (None, _) => {
+        let place = self.open_proposals() + 1;
+        match (place, self.alone) {
+            (1, 0) => Next::WakeDriver,
+            (1, _) => {
                 self.alone -= 1;
+                self.are_proposals_due = true;
                 Next::TakeTurn
             }
+            (CROWD, _) => {
+                self.are_proposals_due = true;
+                Next::TakeTurn
+            }
+            _ => Next::Nothing,
         }
     }
 }
@@ -216,5 +255,79 @@ impl Wake for Inbox {
 
     fn wake_by_ref(self: &Arc<Inbox>) {
         self.ring();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn propose(inbox: &Inbox) -> Next {
+        let (answer, next) = inbox.propose(Bytes::new(), None);
+        drop(answer);
+        next
+    }
+
+    /// The sizes of the groups that a turn takes.
+    fn taken(inbox: &Inbox, is_disk_busy: bool) -> Vec<usize> {
+        let mut events = Vec::new();
+        inbox.drain_into(&mut events, is_disk_busy);
+        let sizes = events.iter().map(|event| match event {
+            Event::Propose { commands, .. } => commands.len(),
+            other => panic!("{other:?}"),
+        });
+        sizes.collect()
+    }
+
+    /// What went wrong: the turn for a peer's acknowledgement took the first proposals of a group
+    /// that was about to form, and each disk synced twice.
+    #[test]
+    fn a_turn_for_something_else_leaves_a_group_that_forms() {
+        let inbox = Inbox::default();
+        assert_eq!([propose(&inbox), propose(&inbox)], [Next::WakeDriver, Next::Nothing]);
+        assert!(taken(&inbox, false).is_empty() && inbox.is_empty());
+        propose(&inbox);
+        inbox.note_gathered();
+        assert!(!inbox.is_empty());
+        assert_eq!(taken(&inbox, false), [3]);
+    }
+
+    #[test]
+    fn proposals_gather_while_the_disk_works() {
+        let inbox = Inbox::default();
+        propose(&inbox);
+        inbox.note_gathered();
+        assert!(taken(&inbox, true).is_empty());
+        assert!(inbox.is_empty(), "a turn would find nothing to take");
+        propose(&inbox);
+        inbox.note_gathered();
+        assert_eq!(taken(&inbox, false), [2]);
+    }
+
+    #[test]
+    fn a_crowd_waits_for_no_disk() {
+        let inbox = Inbox::default();
+        let nexts: Vec<Next> = (0..CROWD).map(|_| propose(&inbox)).collect();
+        assert_eq!(nexts.iter().filter(|next| **next == Next::TakeTurn).count(), 1);
+        assert_eq!(nexts[CROWD - 1], Next::TakeTurn);
+        assert_eq!(taken(&inbox, true), [CROWD]);
+    }
+
+    #[test]
+    fn who_comes_alone_takes_the_turn() {
+        let inbox = Inbox::default();
+        inbox.note_alone();
+        assert_eq!(propose(&inbox), Next::TakeTurn);
+        assert_eq!(taken(&inbox, false), [1]);
+    }
+
+    #[test]
+    fn after_the_end_each_refusal_is_its_callers_turn() {
+        let inbox = Inbox::default();
+        inbox.end();
+        assert_eq!([propose(&inbox), propose(&inbox)], [Next::TakeTurn; 2]);
+        assert_eq!(taken(&inbox, true), [0; 0], "a pump that has ended has no busy disk");
+        propose(&inbox);
+        assert_eq!(taken(&inbox, false), [3]);
     }
 }

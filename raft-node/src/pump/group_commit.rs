@@ -73,6 +73,11 @@ impl GroupCommit {
         }
     }
 
+    /// Whether the store has a write.
+    pub(super) fn is_busy(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
     /// The next write and its payload bytes, if the store is idle and there is one.
     pub(super) fn start(&mut self) -> Option<(WriteBatch, u64)> {
         if self.in_flight.is_some() {

@@ -32,6 +32,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         }
     }
     // What came while the member ended is refused; what comes from now on, who brings it refuses.
+    shared.inbox.note_gathered();
     shared.drive();
 }
 
@@ -61,6 +62,7 @@ async fn gather(shared: &Shared) {
     if before == 1 {
         shared.inbox.note_alone();
     }
+    shared.inbox.note_gathered();
 }
 
 /// Goes behind the tasks that are ready. Unlike tokio's `yield_now` it does not look for news of
