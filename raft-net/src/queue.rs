@@ -56,7 +56,9 @@ impl SendQueue {
 fn size(envelope: &Envelope) -> usize {
     let one = |bytes: usize| bytes + ENVELOPE_OVERHEAD_BYTES;
     let payloads: usize = match &envelope.content {
-        Content::Raft { entries, .. } => entries.iter().map(|e| one(e.payload.len())).sum(),
+        Content::Raft { entries, .. } => {
+            entries.bytes() as usize + entries.len() * ENVELOPE_OVERHEAD_BYTES
+        }
         Content::Forward(forward) => forward.commands.iter().map(|c| one(c.len())).sum(),
         Content::ForwardAnswer(_) => 0,
     };

@@ -94,7 +94,7 @@ fn content() -> impl Strategy<Value = Content> {
     prop_oneof![
         (number(), message).prop_map(|(term, (body, entries))| Content::Raft {
             message: Message::new(Term::new(term), body),
-            entries
+            entries: entries.into()
         }),
         (number(), any::<u64>(), any::<u64>(), vec(payload(), 0..20)).prop_map(
             |(term, start, sequence, commands)| Content::Forward(Forward {
@@ -304,7 +304,7 @@ fn append_of(entries: Vec<Entry>) -> Envelope {
     let span = LogSpan::of_term(EntryId::ZERO, Term::new(1), 1);
     let body = Body::Append { span, commit: LogIndex::ZERO, round: Round(0) };
     let message = Message::new(Term::new(1), body);
-    Envelope { cluster: CLUSTER, content: Content::Raft { message, entries } }
+    Envelope { cluster: CLUSTER, content: Content::Raft { message, entries: entries.into() } }
 }
 
 fn forward_of(commands: Vec<Bytes>) -> Envelope {

@@ -5,7 +5,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use raft_core::consensus::{Body, Message, ReadId, Round, Verdict};
 use raft_core::types::{ClusterId, Entry, EntryId, EntryKind, LogIndex, LogSpan, Term, TermRun};
 use raft_net::wire::{Chunks, Frame, FrameReader, encode, keep_alive};
-use raft_node::{Content, Envelope, Forward, ForwardAnswer};
+use raft_node::{Content, Entries, Envelope, Forward, ForwardAnswer};
 
 const CLUSTER: ClusterId = ClusterId(0x1122_3344_5566_7788);
 
@@ -41,7 +41,7 @@ fn id(term: u64, index: u64) -> EntryId {
 }
 
 fn message(term: u64, body: Body) -> Content {
-    Content::Raft { message: Message::new(Term::new(term), body), entries: Vec::new() }
+    Content::Raft { message: Message::new(Term::new(term), body), entries: Entries::default() }
 }
 
 #[test]
@@ -85,7 +85,8 @@ fn append_of_version_1() {
         Entry::new(id(2, 6), EntryKind::Command, Bytes::from_static(b"abc")),
         Entry::new(id(8, 7), EntryKind::Noop, Bytes::new()),
     ];
-    let content = Content::Raft { message: Message::new(Term::new(8), body), entries };
+    let content =
+        Content::Raft { message: Message::new(Term::new(8), body), entries: entries.into() };
     let header = "01 08 04 0205 07 02 0602 0708 03 04 02 0103 0000";
     check(content, "b73f4b369785a408", header, "616263");
 }

@@ -16,6 +16,7 @@ mod cell;
 mod data_dir;
 mod desk;
 mod engine;
+mod entries;
 mod error;
 mod hand;
 mod in_process;
@@ -38,6 +39,7 @@ mod waiters;
 
 pub use bootstrap::{BootstrapError, bootstrap, cluster_id};
 pub use data_dir::{DataDir, DataDirError};
+pub use entries::Entries;
 pub use error::{ProposeError, ReadError};
 pub use in_process::InProcessNetwork;
 pub use inbound::{Inbound, Stranger};

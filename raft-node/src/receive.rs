@@ -68,9 +68,7 @@ impl Envelope {
         /// What an envelope holds besides payloads, and each entry or command besides its bytes.
         const FIXED: u64 = 64;
         let payload = match &self.content {
-            Content::Raft { entries, .. } => {
-                entries.iter().map(|entry| entry.size() + FIXED).sum::<u64>()
-            }
+            Content::Raft { entries, .. } => entries.bytes() + entries.len() as u64 * FIXED,
             Content::Forward(forward) => {
                 forward.commands.iter().map(|command| command.len() as u64 + FIXED).sum()
             }

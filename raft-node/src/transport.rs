@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use raft_core::consensus::Message;
-use raft_core::types::{ClusterId, Entry, EntryId, NodeId, Term};
+use raft_core::types::{ClusterId, EntryId, NodeId, Term};
 
-use crate::Inbound;
+use crate::{Entries, Inbound};
 
 /// One thing sent from member to member.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub enum Content {
         /// The message.
         message: Message,
         /// The entries that the message's span names, in order; none for other messages.
-        entries: Vec<Entry>,
+        entries: Entries,
     },
     /// Proposals of a follower's clients, on their way to the leader.
     Forward(Forward),

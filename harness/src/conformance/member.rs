@@ -359,7 +359,7 @@ impl Peers {
         let inbound = lock(&self.inbound).clone();
         if let Some(inbound) = inbound {
             let cluster = inbound.identity().cluster;
-            let content = Content::Raft { message, entries };
+            let content = Content::Raft { message, entries: entries.into() };
             inbound.deliver(from, Envelope { cluster, content });
         }
     }

@@ -27,7 +27,7 @@ pub fn keep_alive(cluster: ClusterId, chunks: &mut Chunks) {
 /// The payloads, in the order in which the header lists them.
 fn payloads(content: &Content) -> impl Iterator<Item = &Bytes> + Clone {
     let (entries, commands) = match content {
-        Content::Raft { entries, .. } => (entries.as_slice(), [].as_slice()),
+        Content::Raft { entries, .. } => (&entries[..], [].as_slice()),
         Content::Forward(forward) => ([].as_slice(), forward.commands.as_slice()),
         Content::ForwardAnswer(_) => ([].as_slice(), [].as_slice()),
     };

@@ -99,7 +99,8 @@ impl Header {
             Header::KeepAlive => None,
             Header::Message { term, body } => {
                 let (body, entries) = body.into_body(&mut cutter)?;
-                Some(Content::Raft { message: Message::new(self::term(term)?, body), entries })
+                let message = Message::new(self::term(term)?, body);
+                Some(Content::Raft { message, entries: entries.into() })
             }
             Header::Forward { term, start, sequence, lengths } => {
                 check_count(lengths.len())?;

@@ -61,16 +61,14 @@ impl<C: Clients> Pump<C> {
         }
         let (first, last) = (self.applying.applied.next(), self.applying.applicable);
         let max_bytes = self.limits.apply_bytes;
-        let Some(entries) = self.tail.read(first, last, max_bytes) else {
+        let Some(upto) = self.tail.fitting(first, last, max_bytes) else {
             self.applying.fetching = true;
             return self.fetch(Purpose::Apply, first, last, max_bytes, errands);
         };
-        let upto = first.plus(entries.len() as u64).prev();
-        let mut commands = Vec::with_capacity(entries.len());
-        for entry in entries {
-            if entry.kind == EntryKind::Command {
-                commands.push(committed(entry));
-            }
+        let mut commands = Vec::with_capacity(upto.since(first) as usize + 1);
+        for piece in self.tail.pieces(first, upto) {
+            let ordinary = piece.iter().filter(|entry| entry.kind == EntryKind::Command);
+            commands.extend(ordinary.map(committed));
         }
         self.apply(first, upto, commands, errands);
     }

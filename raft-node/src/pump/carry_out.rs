@@ -11,7 +11,7 @@ use raft_core::types::{Entry, EntryId, EntryKind, LogIndex, LogSpan, Membership,
 use super::event::{Clients, Errands, Failed};
 use super::planted::planted;
 use super::{Pump, Section};
-use crate::{Content, Envelope, ProposeError, ReadError};
+use crate::{Content, Entries, Envelope, ProposeError, ReadError};
 
 impl<C: Clients> Pump<C> {
     /// Steps the core, and carries out all that follows from it.
@@ -35,7 +35,7 @@ impl<C: Clients> Pump<C> {
         match output {
             Output::Write(write) => self.write(write, errands),
             Output::Send { to, message } => {
-                self.send(to, Content::Raft { message, entries: Vec::new() }, errands);
+                self.send(to, Content::Raft { message, entries: Entries::default() }, errands);
             }
             Output::SendEntries { to, message, send } => {
                 self.send_entries(to, message, send, errands);
@@ -68,31 +68,29 @@ impl<C: Clients> Pump<C> {
         if let Some(index) = write.truncate_after {
             self.tail.truncate_after(index);
         }
-        let append = match write.append {
+        let entries = match write.append {
             Some(appended) => self.entries(appended, errands),
-            None => Vec::new(),
+            None => Entries::default(),
         };
-        self.tail.push(&append, self.writes.written(), self.applying.applied());
         let (hard_state, truncate_after) = (write.hard_state, write.truncate_after);
+        self.tail.push(&entries, self.writes.written(), self.applying.applied());
+        let (bytes, append) = (entries.bytes(), entries.into_vec());
         let batch = WriteBatch { hard_state, truncate_after, append, ..WriteBatch::default() };
-        self.writes.push(write.seq, batch, self.raft.last().index);
+        self.writes.push(write.seq, batch, bytes, self.raft.last().index);
     }
 
     /// Gives the ids of appended entries their payloads.
-    fn entries(&mut self, appended: Appended, errands: &mut Errands<C>) -> Vec<Entry> {
+    fn entries(&mut self, appended: Appended, errands: &mut Errands<C>) -> Entries {
         let span = appended.span;
         match appended.source {
-            Source::Noop => vec![Entry::new(span.last_id(), EntryKind::Noop, Bytes::new())],
+            Source::Noop => vec![Entry::new(span.last_id(), EntryKind::Noop, Bytes::new())].into(),
             Source::Membership(membership) => {
                 let payload = encode_membership(&membership);
-                vec![Entry::new(span.last_id(), EntryKind::Membership, payload)]
+                vec![Entry::new(span.last_id(), EntryKind::Membership, payload)].into()
             }
             Source::Append => {
-                let mut entries = std::mem::take(&mut self.payloads.append);
-                if entries.first().is_some_and(|entry| entry.id.index < span.first()) {
-                    entries.retain(|entry| entry.id.index >= span.first());
-                }
-                entries
+                let entries = std::mem::take(&mut self.payloads.append);
+                entries.part(span.first(), span.last()).expect("what is appended is what came")
             }
             Source::Proposals => {
                 self.settle_round(&span, errands);
@@ -100,7 +98,7 @@ impl<C: Clients> Pump<C> {
                 self.counters.proposed += commands.len() as u64;
                 let ids = ids_from(EntryId::new(span.last_id().term, span.first()));
                 let entry = |(id, command)| Entry::new(id, EntryKind::Command, command);
-                ids.zip(commands).map(entry).collect()
+                ids.zip(commands).map(entry).collect::<Vec<Entry>>().into()
             }
         }
     }
@@ -151,7 +149,7 @@ impl<C: Clients> Pump<C> {
         &mut self,
         from: NodeId,
         message: Message,
-        entries: Vec<Entry>,
+        entries: Entries,
         errands: &mut Errands<C>,
     ) {
         let (true, Some(memberships)) = (names_all(&message, &entries), memberships(&entries))
@@ -161,7 +159,7 @@ impl<C: Clients> Pump<C> {
         };
         self.payloads.append = entries;
         self.step(Input::Message { from, message, memberships }, errands);
-        self.payloads.append.clear();
+        self.payloads.append = Entries::default();
     }
 
     fn became(&mut self, standing: Standing, errands: &mut Errands<C>) {

@@ -13,7 +13,7 @@ use super::event::{Clients, Errands, Fetch, FetchId};
 use super::planted::planted;
 use super::tail_cache::{begin_span, run_into_span};
 use super::{Pump, StopReason};
-use crate::Content;
+use crate::{Content, Entries};
 
 /// Questions to the store that are not answered yet.
 #[derive(Debug, Default)]
@@ -73,11 +73,11 @@ impl<C: Clients> Pump<C> {
     ) {
         let span = message.span().expect("an append has a span");
         let (first, last, max_bytes) = (span.first(), span.last(), self.limits.append_bytes);
-        let Some(entries) = self.tail.read(first, last, max_bytes) else {
+        let Some(upto) = self.tail.fitting(first, last, max_bytes) else {
             let purpose = Purpose::Send { to, message, send };
             return self.fetch(purpose, first, last, max_bytes, errands);
         };
-        let entries: Vec<Entry> = entries.cloned().collect();
+        let entries = self.tail.read(first, upto);
         let stands = run_into_span(&entries[0], &entries[entries.len() - 1], span);
         self.send_found(to, message, send, entries, stands, errands);
     }
@@ -93,7 +93,7 @@ impl<C: Clients> Pump<C> {
     ) {
         let span = message.span().expect("an append has a span");
         let stands = !entries.is_empty() && begin_span(&entries, span);
-        self.send_found(to, message, send, entries, stands, errands);
+        self.send_found(to, message, send, entries.into(), stands, errands);
     }
 
     /// Sends entries if they are those of the message.
@@ -102,7 +102,7 @@ impl<C: Clients> Pump<C> {
         to: NodeId,
         mut message: Message,
         send: SendId,
-        entries: Vec<Entry>,
+        entries: Entries,
         stands: bool,
         errands: &mut Errands<C>,
     ) {
@@ -112,7 +112,7 @@ impl<C: Clients> Pump<C> {
             return self.queue(Input::NotSent { to, send, why: NotSent::Rewritten });
         };
         let upto = last.id.index;
-        let bytes = entries.iter().map(Entry::size).sum();
+        let bytes = entries.bytes();
         if upto < span.last() {
             *span = span.up_to(upto);
         }

@@ -38,13 +38,12 @@ impl GroupCommit {
         GroupCommit { written, ..GroupCommit::default() }
     }
 
-    /// Queues a write after which the log ends at `end`.
-    pub(super) fn push(&mut self, seq: WriteSeq, batch: WriteBatch, end: LogIndex) {
+    /// Queues a write with so many payload bytes, after which the log ends at `end`.
+    pub(super) fn push(&mut self, seq: WriteSeq, batch: WriteBatch, bytes: u64, end: LogIndex) {
         if let Some(cut) = batch.truncate_after {
             self.lower_to(cut);
         }
         let sealed = Sealed { upto: seq, end };
-        let bytes = batch.size();
         let Some(last) = self.waiting.back_mut() else {
             return self.waiting.push_back(Group { batch, bytes, sealed });
         };
@@ -117,7 +116,7 @@ mod tests {
     fn all_that_came_meanwhile_is_the_next_write() {
         let mut writes = GroupCommit::new(LogIndex::ZERO);
         for seq in 1..=4 {
-            writes.push(WriteSeq(seq), append(seq), LogIndex::new(seq));
+            writes.push(WriteSeq(seq), append(seq), 0, LogIndex::new(seq));
             if seq == 1 {
                 assert_eq!(writes.start().map(|(batch, _)| batch.append.len()), Some(1));
             }
@@ -132,10 +131,10 @@ mod tests {
     #[test]
     fn a_cut_takes_back_what_was_written() {
         let mut writes = GroupCommit::new(LogIndex::new(9));
-        writes.push(WriteSeq(1), append(10), LogIndex::new(10));
+        writes.push(WriteSeq(1), append(10), 0, LogIndex::new(10));
         writes.start();
         let cut = WriteBatch { truncate_after: Some(LogIndex::new(7)), ..append(8) };
-        writes.push(WriteSeq(2), cut, LogIndex::new(8));
+        writes.push(WriteSeq(2), cut, 0, LogIndex::new(8));
         assert_eq!(writes.written(), LogIndex::new(7));
         writes.finish();
         assert_eq!(writes.written(), LogIndex::new(7));

@@ -34,7 +34,7 @@ mod tail_cache;
 
 use bytes::Bytes;
 use raft_core::consensus::{Config, Input, Output, Raft, RoleName, Start, Status};
-use raft_core::types::{Entry, Identity, LogIndex, NodeId};
+use raft_core::types::{Identity, LogIndex, NodeId};
 
 use self::applying::Applying;
 pub use self::counters::Counters;
@@ -51,7 +51,7 @@ use self::planted::planted;
 use self::proposals::Proposals;
 use self::reads::Reads;
 use self::tail_cache::TailCache;
-use crate::{Content, Envelope, Forward, ForwardAnswer, ProposeError, ReadError};
+use crate::{Content, Entries, Envelope, Forward, ForwardAnswer, ProposeError, ReadError};
 
 /// One member's protocol and what surrounds it.
 #[derive(Debug)]
@@ -108,7 +108,7 @@ enum Section<C: Clients> {
 #[derive(Debug, Default)]
 struct Payloads {
     proposals: Vec<Bytes>,
-    append: Vec<Entry>,
+    append: Entries,
 }
 
 impl<C: Clients> Pump<C> {

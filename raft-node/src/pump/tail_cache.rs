@@ -4,9 +4,10 @@
 //! that are not written yet stay whatever the limit says, since nobody else has them.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 
 use raft_core::types::{Entry, EntryId, LogIndex, LogSpan};
+
+use crate::Entries;
 
 /// What an entry takes besides its payload.
 const ENTRY_BYTES: u64 = size_of::<Entry>() as u64;
@@ -15,86 +16,128 @@ const ENTRY_BYTES: u64 = size_of::<Entry>() as u64;
 /// needs them, and what is small stays near the processor.
 const APPLIED_SHARE: u64 = 8;
 
-/// A run of entries that ends with the log's last.
+/// Runs of entries, about as they were appended, of which the last ends with the log's last.
 #[derive(Debug)]
 pub(super) struct TailCache {
-    entries: VecDeque<Entry>,
+    runs: VecDeque<Entries>,
+    count: u64,
     bytes: u64,
     limit: u64,
 }
 
 impl TailCache {
     pub(super) fn new(limit: u64) -> TailCache {
-        TailCache { entries: VecDeque::new(), bytes: 0, limit }
+        TailCache { runs: VecDeque::new(), count: 0, bytes: 0, limit }
     }
 
     /// Forgets every entry after `index`.
     pub(super) fn truncate_after(&mut self, index: LogIndex) {
-        while let Some(last) = self.entries.back()
-            && last.id.index > index
+        while let Some(run) = self.runs.back()
+            && run[run.len() - 1].id.index > index
         {
-            self.bytes -= last.size();
-            self.entries.pop_back();
+            let kept = run.part(run[0].id.index, index);
+            let run = self.runs.pop_back().expect("it was there");
+            self.forget(&run);
+            self.remember(&kept.unwrap_or_default());
         }
     }
 
     /// Remembers entries that follow the last one; older ones make room, as far as they are
     /// written, and the sooner where they are applied.
-    pub(super) fn push(&mut self, entries: &[Entry], written: LogIndex, applied: LogIndex) {
-        if let (Some(last), Some(first)) = (self.entries.back(), entries.first()) {
-            assert_eq!(first.id.index, last.id.index.next(), "the tail has no holes");
+    pub(super) fn push(&mut self, entries: &Entries, written: LogIndex, applied: LogIndex) {
+        if let (Some(last), Some(first)) = (self.last(), entries.first()) {
+            assert_eq!(first.id.index, last.next(), "the tail has no holes");
         }
-        self.bytes += entries.iter().map(Entry::size).sum::<u64>();
-        self.entries.extend(entries.iter().cloned());
+        self.remember(entries);
         self.make_room(self.limit, written);
         self.make_room(self.limit / APPLIED_SHARE, written.min(applied));
     }
 
-    /// Forgets the oldest entries, but none after `upto`, until the others take no more than this.
-    fn make_room(&mut self, bytes: u64, upto: LogIndex) {
-        while self.memory() > bytes
-            && let Some(first) = self.entries.front()
-            && first.id.index <= upto
-        {
-            self.bytes -= first.size();
-            self.entries.pop_front();
+    fn remember(&mut self, entries: &Entries) {
+        if entries.is_empty() {
+            return;
+        }
+        self.bytes += entries.bytes();
+        self.count += entries.len() as u64;
+        if !self.runs.back_mut().is_some_and(|run| run.take_in(entries)) {
+            self.runs.push_back(entries.clone());
         }
     }
 
-    /// The entries from `first` to `last`, as many as fit in `max_bytes`, but at least one; `None`
-    /// if `first` is not here.
-    pub(super) fn read(
+    fn forget(&mut self, run: &Entries) {
+        self.bytes -= run.bytes();
+        self.count -= run.len() as u64;
+    }
+
+    /// Forgets the oldest runs, but none with an entry after `upto`, until the others take no more
+    /// than this.
+    fn make_room(&mut self, bytes: u64, upto: LogIndex) {
+        while self.memory() > bytes
+            && let Some(run) = self.runs.front()
+            && run[run.len() - 1].id.index <= upto
+        {
+            let run = self.runs.pop_front().expect("it was there");
+            self.forget(&run);
+        }
+    }
+
+    fn last(&self) -> Option<LogIndex> {
+        Some(self.runs.back()?.last()?.id.index)
+    }
+
+    /// How far entries from `first` to `last` fit in `max_bytes`: at least to `first`. `None` if
+    /// `first` is not here.
+    pub(super) fn fitting(
         &self,
         first: LogIndex,
         last: LogIndex,
         max_bytes: u64,
-    ) -> Option<impl ExactSizeIterator<Item = &Entry>> {
-        let start = self.entries.front()?.id.index;
-        if first < start || last < first || self.entries.back()?.id.index < first {
+    ) -> Option<LogIndex> {
+        let end = self.last()?;
+        let start = LogIndex::new(end.get() + 1 - self.count);
+        if first < start || last < first || end < first {
             return None;
         }
-        let skip = first.since(start) as usize;
-        let end = self.entries.len().min(last.since(start) as usize + 1);
-        let fitting = match self.bytes <= max_bytes {
-            true => end - skip,
-            false => self.fitting(skip..end, max_bytes),
-        };
-        Some(self.entries.range(skip..skip + fitting))
-    }
-
-    /// How many entries of a range that is not empty fit; at least one.
-    fn fitting(&self, range: Range<usize>, max_bytes: u64) -> usize {
+        let last = last.min(end);
+        if self.bytes <= max_bytes {
+            return Some(last);
+        }
         let mut bytes = 0;
         let fits = |entry: &&Entry| {
             bytes += entry.size();
             bytes <= max_bytes
         };
-        self.entries.range(range).take_while(fits).count().max(1)
+        let count = self.pieces(first, last).flatten().take_while(fits).count();
+        Some(first.plus(count.max(1) as u64).prev())
+    }
+
+    /// The entries from `first` to `upto`, which are here, run by run.
+    pub(super) fn pieces(&self, first: LogIndex, upto: LogIndex) -> impl Iterator<Item = &[Entry]> {
+        let pieces = self.runs.range(self.run_of(first)..).map(move |run| run.between(first, upto));
+        pieces.take_while(|piece| !piece.is_empty())
+    }
+
+    /// The entries from `first` to `upto`, which are here; copied only where they were appended in
+    /// several runs.
+    pub(super) fn read(&self, first: LogIndex, upto: LogIndex) -> Entries {
+        let part = self.runs.get(self.run_of(first)).and_then(|run| run.part(first, upto));
+        part.unwrap_or_else(|| {
+            let pieces: Vec<&[Entry]> = self.pieces(first, upto).collect();
+            Entries::from(pieces.concat())
+        })
+    }
+
+    /// Which run holds an entry. Most who ask want the newest, and the others' memory is far away.
+    fn run_of(&self, index: LogIndex) -> usize {
+        match self.runs.back() {
+            Some(run) if run[0].id.index <= index => self.runs.len() - 1,
+            _ => self.runs.partition_point(|run| run[run.len() - 1].id.index < index),
+        }
     }
 
     /// About how much memory all of it takes: many entries without a payload are not for free.
     fn memory(&self) -> u64 {
-        self.bytes + self.entries.len() as u64 * ENTRY_BYTES
+        self.bytes + self.count * ENTRY_BYTES
     }
 
     /// The payload bytes held.
@@ -136,48 +179,91 @@ mod tests {
         Entry::new(id, EntryKind::Command, Bytes::from(vec![0; size]))
     }
 
+    fn push(tail: &mut TailCache, entries: &[Entry], written: u64, applied: u64) {
+        let entries = Entries::from(entries.to_vec());
+        tail.push(&entries, LogIndex::new(written), LogIndex::new(applied));
+    }
+
     fn read(tail: &TailCache, first: u64, last: u64, max_bytes: u64) -> Option<Vec<u64>> {
-        let entries = tail.read(LogIndex::new(first), LogIndex::new(last), max_bytes)?;
-        Some(entries.map(|entry| entry.id.index.get()).collect())
+        let (first, last) = (LogIndex::new(first), LogIndex::new(last));
+        let upto = tail.fitting(first, last, max_bytes)?;
+        let indexes: Vec<u64> =
+            tail.read(first, upto).iter().map(|entry| entry.id.index.get()).collect();
+        let pieces = tail.pieces(first, upto).flatten().map(|entry| entry.id.index.get());
+        assert!(pieces.eq(indexes.iter().copied()), "both ways give the same");
+        Some(indexes)
+    }
+
+    /// So many come together that they are a run of their own.
+    const MANY: u64 = 20;
+
+    fn push_many(tail: &mut TailCache, first: u64, size: usize, written: u64, applied: u64) {
+        let entries: Vec<Entry> = (first..first + MANY).map(|index| entry(index, size)).collect();
+        push(tail, &entries, written, applied);
     }
 
     #[test]
     fn entries_without_a_payload_make_room_too() {
-        let mut tail = TailCache::new(10 * ENTRY_BYTES);
-        for index in 1..=1000 {
-            tail.push(&[entry(index, 0)], LogIndex::new(index - 1), LogIndex::ZERO);
+        let mut tail = TailCache::new(2 * MANY * ENTRY_BYTES);
+        for first in (1..=1000).step_by(MANY as usize) {
+            push_many(&mut tail, first, 0, first - 1, 0);
         }
-        assert_eq!(read(&tail, 990, 1000, 100), None);
-        assert_eq!(read(&tail, 991, 1000, 100).map(|read| read.len()), Some(10));
+        assert_eq!(read(&tail, 960, 1000, 100), None);
+        assert_eq!(read(&tail, 961, 1000, 100).map(|read| read.len()), Some(40));
+    }
+
+    #[test]
+    fn a_few_at_a_time_make_room_by_the_page() {
+        let mut tail = TailCache::new(8192);
+        for index in 1..=1000 {
+            push(&mut tail, &[entry(index, 0)], index - 1, 0);
+        }
+        assert!(tail.memory() <= 8192 && tail.memory() >= 4096);
+        assert_eq!(read(&tail, 990, 1000, 100).map(|read| read.len()), Some(11));
     }
 
     #[test]
     fn entries_that_are_applied_make_room_sooner() {
-        let mut tail = TailCache::new(16 * ENTRY_BYTES);
-        for index in 1..=12 {
-            tail.push(&[entry(index, 0)], LogIndex::new(index - 1), LogIndex::ZERO);
-        }
-        assert_eq!(read(&tail, 1, 12, 100).map(|read| read.len()), Some(12));
-        tail.push(&[entry(13, 0)], LogIndex::new(12), LogIndex::new(9));
-        assert_eq!(read(&tail, 9, 13, 100), None);
-        assert_eq!(read(&tail, 10, 13, 100).map(|read| read.len()), Some(4));
+        let mut tail = TailCache::new(8 * MANY * ENTRY_BYTES);
+        push_many(&mut tail, 1, 0, 0, 0);
+        push_many(&mut tail, 21, 0, 20, 19);
+        assert_eq!(read(&tail, 1, 40, 100).map(|read| read.len()), Some(40));
+        push_many(&mut tail, 41, 0, 40, 39);
+        assert_eq!(read(&tail, 20, 60, 100), None);
+        assert_eq!(read(&tail, 21, 60, 100).map(|read| read.len()), Some(40));
     }
 
     #[test]
     fn entries_that_are_not_written_stay() {
-        let mut tail = TailCache::new(10 + 2 * ENTRY_BYTES);
-        tail.push(&[entry(1, 8), entry(2, 8), entry(3, 8)], LogIndex::new(0), LogIndex::ZERO);
-        assert_eq!(read(&tail, 1, 3, 100), Some(vec![1, 2, 3]));
-        tail.push(&[entry(4, 8)], LogIndex::new(2), LogIndex::ZERO);
-        assert_eq!(read(&tail, 1, 4, 100), None);
-        assert_eq!(read(&tail, 3, 4, 100), Some(vec![3, 4]));
-        assert_eq!(tail.bytes(), 16);
+        let mut tail = TailCache::new(8 * MANY + 2 * MANY * ENTRY_BYTES);
+        push_many(&mut tail, 1, 8, 0, 0);
+        push_many(&mut tail, 21, 8, 0, 0);
+        push_many(&mut tail, 41, 8, 19, 0);
+        assert_eq!(read(&tail, 1, 60, 1000).map(|read| read.len()), Some(60));
+        push(&mut tail, &[], 20, 0);
+        assert_eq!(read(&tail, 20, 60, 1000), None);
+        assert_eq!(read(&tail, 21, 60, 1000).map(|read| read.len()), Some(40));
+        push(&mut tail, &[], 60, 0);
+        assert_eq!(tail.bytes(), 8 * MANY);
+    }
+
+    #[test]
+    fn a_cut_inside_a_run_leaves_its_front() {
+        let mut tail = TailCache::new(1000);
+        push(&mut tail, &[entry(1, 1), entry(2, 2)], 0, 0);
+        push(&mut tail, &[entry(3, 4), entry(4, 8), entry(5, 16)], 0, 0);
+        tail.truncate_after(LogIndex::new(3));
+        assert_eq!((read(&tail, 1, 9, 100), tail.bytes()), (Some(vec![1, 2, 3]), 7));
+        push(&mut tail, &[entry(4, 32)], 0, 0);
+        assert_eq!(read(&tail, 2, 4, 34), Some(vec![2, 3]));
+        tail.truncate_after(LogIndex::ZERO);
+        assert_eq!((read(&tail, 1, 1, 100), tail.bytes(), tail.count), (None, 0, 0));
     }
 
     #[test]
     fn a_read_gives_at_least_one_and_no_more_than_fits() {
         let mut tail = TailCache::new(1000);
-        tail.push(&[entry(1, 8), entry(2, 8), entry(3, 0)], LogIndex::new(0), LogIndex::ZERO);
+        push(&mut tail, &[entry(1, 8), entry(2, 8), entry(3, 0)], 0, 0);
         assert_eq!(read(&tail, 1, 3, 0), Some(vec![1]));
         assert_eq!(read(&tail, 1, 3, 15), Some(vec![1]));
         assert_eq!(read(&tail, 1, 3, 16), Some(vec![1, 2, 3]));
