@@ -127,11 +127,13 @@ impl TailCache {
         })
     }
 
-    /// Which run holds an entry. Most who ask want the newest, and the others' memory is far away.
+    /// Which run holds an entry. Most who ask want one of the newest, which are near the processor.
     fn run_of(&self, index: LogIndex) -> usize {
-        match self.runs.back() {
-            Some(run) if run[0].id.index <= index => self.runs.len() - 1,
-            _ => self.runs.partition_point(|run| run[run.len() - 1].id.index < index),
+        const NEWEST: usize = 4;
+        let newest = self.runs.iter().rev().take(NEWEST);
+        match newest.enumerate().find(|(_, run)| run[0].id.index <= index) {
+            Some((back, _)) => self.runs.len() - 1 - back,
+            None => self.runs.partition_point(|run| run[run.len() - 1].id.index < index),
         }
     }
 
