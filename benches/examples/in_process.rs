@@ -10,14 +10,12 @@
 //! sixth of a write. A memory log keeps all that is written, so every row starts a cluster of its
 //! own.
 
-use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use kontiki::storage::Store;
 use kontiki::{
     Committed, InProcessNetwork, LogConfig, Membership, Node, NodeConfig, NodeId, Replies,
     StateMachine,
@@ -49,8 +47,6 @@ impl StateMachine for Nothing {
 struct Plan {
     log: String,
     io: Option<String>,
-    /// How many segments of a file log are there before it is opened.
-    spares: u64,
     bytes: usize,
     clients: Vec<usize>,
     workers: Vec<usize>,
@@ -65,7 +61,6 @@ impl Plan {
         let mut plan = Plan {
             log: "memory".to_owned(),
             io: None,
-            spares: 0,
             bytes: 0,
             clients: vec![1, 64, 256, 1024, 4096],
             workers: vec![1],
@@ -77,16 +72,13 @@ impl Plan {
             match name.as_str() {
                 "--log" => plan.log = value,
                 "--io" => plan.io = Some(value),
-                "--spares" => plan.spares = value.parse().expect("a number"),
                 "--bytes" => plan.bytes = value.parse().expect("a size"),
                 "--clients" => plan.clients = numbers(&value),
                 "--workers" => plan.workers = numbers(&value),
                 "--seconds" => plan.seconds = value.parse().expect("seconds"),
                 "--rounds" => plan.rounds = value.parse().expect("a number"),
                 other => {
-                    panic!(
-                        "{other}: --log --io --spares --bytes --clients --workers --seconds --rounds"
-                    )
+                    panic!("{other}: --log --io --bytes --clients --workers --seconds --rounds")
                 }
             }
         }
@@ -97,7 +89,7 @@ impl Plan {
 fn main() {
     let plan = Plan::from_arguments();
     println!(
-        "log     workers clients    writes/s   p50 us   p99 us  cpu us/write  sleeps/write  entries a group"
+        "log     workers clients  writes/s   p50 us   p99 us  us/write  sleeps/write  a group"
     );
     for _ in 0..plan.rounds {
         for workers in &plan.workers {
@@ -132,7 +124,7 @@ fn measure(plan: &Plan, workers: usize, clients: usize) -> String {
         times.get(at).map_or(f64::NAN, |time| time.as_secs_f64() * 1e6)
     };
     format!(
-        "{:<7} {workers:>7} {clients:>7} {:>11.0} {:>8.1} {:>8.1} {:>13.3} {:>13.3} {:>16.1}",
+        "{:<7} {workers:>7} {clients:>7} {:>9.0} {:>8.1} {:>8.1} {:>9.3} {:>13.3} {:>8.1}",
         plan.log,
         writes as f64 / elapsed.as_secs_f64(),
         quantile(0.5),
@@ -223,11 +215,7 @@ async fn start_members(plan: &Plan, files: &TempDir) -> Vec<Node> {
             Some(io) => log.with_io(io),
             None => Ok(log),
         });
-        let log = log.expect("compiled in");
-        let mut log = match (&log, plan.spares) {
-            (LogConfig::File { dir, io }, 1..) => with_spares(dir, *io, plan.spares),
-            _ => log.open().expect("a new log"),
-        };
+        let mut log = log.expect("compiled in").open().expect("a new log");
         let identity = kontiki::bootstrap(log.as_mut(), "bench", id, &membership).await;
         identity.expect("a blank log");
         let (config, transport) = (NodeConfig::default(), network.transport());
@@ -235,23 +223,6 @@ async fn start_members(plan: &Plan, files: &TempDir) -> Vec<Node> {
         nodes.push(node.expect("it starts"));
     }
     nodes
-}
-
-/// A log that finds so many emptied segments in its directory, as one has that was in use for long.
-fn with_spares(dir: &Path, io: log_file::Io, count: u64) -> Box<dyn Store> {
-    let config = log_file::FileLogConfig::new(dir);
-    std::fs::create_dir(dir).expect("a new directory");
-    for number in 1..=count {
-        let mut file =
-            std::fs::File::create(dir.join(format!("spare-{number:016x}"))).expect("made");
-        for _ in 0..config.segment_bytes >> 16 {
-            file.write_all(&[0; 1 << 16]).expect("written");
-        }
-        file.sync_all().expect("synced");
-    }
-    let spare_segments = count as usize;
-    let config = log_file::FileLogConfig { io, spare_segments, ..config };
-    Box::new(log_file::FileLog::open(config).expect("a new log"))
 }
 
 async fn find_leader(nodes: &[Node]) -> Node {

@@ -123,7 +123,7 @@ fn lanes<'a>(
     }
     for backend in &plan.backends {
         let (members, workers) = (plan.members, plan.workers);
-        let cluster = ClusterPlan { backend: backend.clone(), members, workers };
+        let cluster = ClusterPlan { backend: backend.clone(), recycled: false, members, workers };
         lanes.push(Box::new(ClusterLane::new(&cluster, place, workload)?));
     }
     Ok(lanes)

@@ -5,11 +5,15 @@
 
 mod clients;
 mod counted;
+#[cfg(feature = "file")]
+mod recycled;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use kontiki::storage::Store;
 use kontiki::{
     Committed, InProcessNetwork, Membership, Node, NodeConfig, NodeId, Replies, StateMachine,
 };
@@ -56,10 +60,33 @@ impl StateMachine for Nothing {
 pub struct ClusterPlan {
     /// What the members keep their logs in.
     pub backend: String,
+    /// Whether a file log finds emptied segments to write to, as one does that has been in use.
+    pub recycled: bool,
     /// How many there are.
     pub members: u64,
     /// The threads of the runtime; one means tokio's runtime of a single thread.
     pub workers: usize,
+}
+
+impl ClusterPlan {
+    fn name(&self) -> String {
+        let mut name = self.backend.clone();
+        if self.recycled {
+            name += ", recycled segments";
+        }
+        if self.workers > 1 {
+            name += &format!(", {} workers", self.workers);
+        }
+        name
+    }
+
+    fn open(&self, dir: PathBuf) -> Result<Box<dyn Store>, BenchError> {
+        match self.recycled {
+            #[cfg(feature = "file")]
+            true if self.backend == "file" => recycled::open_recycled(dir),
+            _ => open(&self.backend, dir),
+        }
+    }
 }
 
 /// A running cluster on a runtime of its own.
@@ -149,10 +176,7 @@ impl<'a> ClusterLane<'a> {
         let store = cluster.leader.status().store.clone();
         let subject = Subject {
             role: Role::Store,
-            name: match plan.workers {
-                0 | 1 => plan.backend.clone(),
-                many => format!("{}, {many} workers", plan.backend),
-            },
+            name: plan.name(),
             durability: store.durability.to_string(),
             sync_verb: store.sync_verb.to_string(),
             members: plan.members,
@@ -217,7 +241,7 @@ async fn start_members(
     let network = InProcessNetwork::new();
     let mut nodes = Vec::new();
     for id in ids {
-        let mut log = open(&plan.backend, files.path().join(id.to_string()))?;
+        let mut log = plan.open(files.path().join(id.to_string()))?;
         let identity = kontiki::bootstrap(log.as_mut(), "bench", id, &membership).await;
         identity.map_err(|error| BenchError::failed("bootstrapping a member", error))?;
         let log = Box::new(Counted::new(log, Arc::clone(counts)));
@@ -253,7 +277,8 @@ mod tests {
     fn a_cluster_that_has_become_long_is_replaced() {
         let dir = tempfile::tempdir().expect("a directory");
         let place = Place::new(Some(dir.path())).expect("made");
-        let plan = ClusterPlan { backend: "memory".to_owned(), members: 3, workers: 1 };
+        let plan =
+            ClusterPlan { backend: "memory".to_owned(), recycled: false, members: 3, workers: 1 };
         let workload = Workload { size: 64, batch: 2, clients: 3, rate: None };
         let mut lane = ClusterLane::new(&plan, &place, &workload).expect("it starts");
         let tally = lane.turn(Duration::from_millis(5), &Stop::new()).expect("it works");
@@ -269,7 +294,8 @@ mod tests {
     fn arrivals_of_an_open_loop_are_all_answered() {
         let dir = tempfile::tempdir().expect("a directory");
         let place = Place::new(Some(dir.path())).expect("made");
-        let plan = ClusterPlan { backend: "memory".to_owned(), members: 1, workers: 1 };
+        let plan =
+            ClusterPlan { backend: "memory".to_owned(), recycled: false, members: 1, workers: 1 };
         let cluster = Cluster::start(&plan, &place).expect("it starts");
         let workload = Workload { size: 64, batch: 1, clients: 1, rate: Some(2000.0) };
         let tally = cluster.commit(&workload, Duration::from_millis(20));

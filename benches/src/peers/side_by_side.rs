@@ -113,7 +113,8 @@ impl Parts {
 fn memory<'a>(place: &'a Place, workload: &Workload) -> Result<Lanes<'a>, BenchError> {
     let mut lanes: Lanes = Vec::new();
     for workers in OWN_WORKERS {
-        lanes.push(Box::new(own("memory", workers, place, workload)?));
+        let plan = own_plan("memory", workers);
+        lanes.push(Box::new(ClusterLane::new(&plan, place, workload)?));
     }
     openrafts(false, place, workload, &mut lanes)?;
     Ok(lanes)
@@ -121,19 +122,16 @@ fn memory<'a>(place: &'a Place, workload: &Workload) -> Result<Lanes<'a>, BenchE
 
 fn durable<'a>(place: &'a Place, workload: &Workload) -> Result<Lanes<'a>, BenchError> {
     let mut lanes: Lanes = vec![Box::new(TrioLane::create(place, workload)?)];
-    lanes.push(Box::new(own("file", 1, place, workload)?));
+    for recycled in [false, true] {
+        let plan = ClusterPlan { recycled, ..own_plan("file", 1) };
+        lanes.push(Box::new(ClusterLane::new(&plan, place, workload)?));
+    }
     openrafts(true, place, workload, &mut lanes)?;
     Ok(lanes)
 }
 
-fn own<'a>(
-    backend: &str,
-    workers: usize,
-    place: &'a Place,
-    workload: &Workload,
-) -> Result<ClusterLane<'a>, BenchError> {
-    let plan = ClusterPlan { backend: backend.to_owned(), members: 3, workers };
-    ClusterLane::new(&plan, place, workload)
+fn own_plan(backend: &str, workers: usize) -> ClusterPlan {
+    ClusterPlan { backend: backend.to_owned(), recycled: false, members: 3, workers }
 }
 
 fn openrafts<'a>(
