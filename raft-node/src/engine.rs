@@ -58,8 +58,8 @@ impl Engine {
 
     /// Takes up everything that arrived. Gives who is to be woken.
     pub(crate) fn turn(&mut self, shared: &Shared) -> Vec<Waker> {
-        let was_busy = self.pump.gathers_proposals();
-        if shared.inbox.drain_into(&mut self.events, was_busy) {
+        let write = self.pump.gathers_during();
+        if shared.inbox.drain_into(&mut self.events, write) {
             self.runner.poll(&mut self.events);
         }
         let mut rounds = 0;
@@ -67,7 +67,7 @@ impl Engine {
             self.round(shared);
             rounds += 1;
         }
-        if was_busy && !self.pump.gathers_proposals() {
+        if write.is_some() && self.pump.gathers_during() != write {
             shared.inbox.release_proposals();
         }
         if self.pump.has_ended() {

@@ -53,6 +53,9 @@ struct Arrived {
     alone: u32,
     /// The next turn takes the proposals: the driver has gathered them, or they came alone.
     are_proposals_due: bool,
+    /// The write during which they were due first. They wait for no other: forwarded proposals,
+    /// which nobody holds, may keep the disk busy for ever.
+    held_during: Option<u64>,
     /// There is no driver any more.
     has_ended: bool,
 }
@@ -140,12 +143,11 @@ impl Inbox {
         (open.places.join(0, None), next)
     }
 
-    /// Moves everything behind `events`, but proposals only where they are due, and not while the
-    /// disk is busy; true if what is polled in place is to be polled.
-    pub(crate) fn drain_into(&self, events: &mut Vec<Event<Waiters>>, is_disk_busy: bool) -> bool {
+    /// Moves everything behind `events`, but proposals only where they are due, and not during the
+    /// write that this is the number of; true if what is polled in place is to be polled.
+    pub(crate) fn drain_into(&self, events: &mut Vec<Event<Waiters>>, write: Option<u64>) -> bool {
         let mut arrived = self.lock();
-        let is_due = std::mem::take(&mut arrived.are_proposals_due);
-        let takes_proposals = is_due && (!is_disk_busy || arrived.open_proposals() >= CROWD);
+        let takes_proposals = arrived.takes_proposals(write);
         match events.is_empty() {
             true => std::mem::swap(&mut arrived.events, events),
             false => events.append(&mut arrived.events),
@@ -225,6 +227,21 @@ impl Arrived {
         self.proposals.as_ref().map_or(0, |open| open.commands.len())
     }
 
+    /// Whether the turn that begins now, during this write, takes the proposals.
+    fn takes_proposals(&mut self, write: Option<u64>) -> bool {
+        if !std::mem::take(&mut self.are_proposals_due) {
+            return false;
+        }
+        if let Some(write) = write
+            && self.open_proposals() < CROWD
+            && *self.held_during.get_or_insert(write) == write
+        {
+            return false;
+        }
+        self.held_during = None;
+        true
+    }
+
     /// Who proposes first does what is to be done for the group.
     fn next_of_proposal(&mut self) -> Next {
         if self.has_ended {
@@ -268,10 +285,10 @@ mod tests {
         next
     }
 
-    /// The sizes of the groups that a turn takes.
-    fn taken(inbox: &Inbox, is_disk_busy: bool) -> Vec<usize> {
+    /// The sizes of the groups that a turn takes during this write.
+    fn taken(inbox: &Inbox, write: Option<u64>) -> Vec<usize> {
         let mut events = Vec::new();
-        inbox.drain_into(&mut events, is_disk_busy);
+        inbox.drain_into(&mut events, write);
         let sizes = events.iter().map(|event| match event {
             Event::Propose { commands, .. } => commands.len(),
             other => panic!("{other:?}"),
@@ -285,11 +302,11 @@ mod tests {
     fn a_turn_for_something_else_leaves_a_group_that_forms() {
         let inbox = Inbox::default();
         assert_eq!([propose(&inbox), propose(&inbox)], [Next::WakeDriver, Next::Nothing]);
-        assert!(taken(&inbox, false).is_empty() && inbox.is_empty());
+        assert!(taken(&inbox, None).is_empty() && inbox.is_empty());
         propose(&inbox);
         inbox.note_gathered();
         assert!(!inbox.is_empty());
-        assert_eq!(taken(&inbox, false), [3]);
+        assert_eq!(taken(&inbox, None), [3]);
     }
 
     #[test]
@@ -297,11 +314,28 @@ mod tests {
         let inbox = Inbox::default();
         propose(&inbox);
         inbox.note_gathered();
-        assert!(taken(&inbox, true).is_empty());
+        assert!(taken(&inbox, Some(1)).is_empty());
         assert!(inbox.is_empty(), "a turn would find nothing to take");
         propose(&inbox);
         inbox.note_gathered();
-        assert_eq!(taken(&inbox, false), [2]);
+        assert_eq!(taken(&inbox, None), [2]);
+    }
+
+    /// What went wrong: the next write began in the turn that ended the one before, since a follower
+    /// had forwarded something, and a proposal of the leader's own client was held again, and again.
+    #[test]
+    fn what_waited_for_one_write_waits_for_no_other() {
+        let inbox = Inbox::default();
+        propose(&inbox);
+        for _ in 0..2 {
+            inbox.note_gathered();
+            assert!(taken(&inbox, Some(7)).is_empty());
+        }
+        inbox.note_gathered();
+        assert_eq!(taken(&inbox, Some(8)), [1]);
+        propose(&inbox);
+        inbox.note_gathered();
+        assert!(taken(&inbox, Some(8)).is_empty(), "the next group waits for its own");
     }
 
     #[test]
@@ -310,7 +344,7 @@ mod tests {
         let nexts: Vec<Next> = (0..CROWD).map(|_| propose(&inbox)).collect();
         assert_eq!(nexts.iter().filter(|next| **next == Next::TakeTurn).count(), 1);
         assert_eq!(nexts[CROWD - 1], Next::TakeTurn);
-        assert_eq!(taken(&inbox, true), [CROWD]);
+        assert_eq!(taken(&inbox, Some(1)), [CROWD]);
     }
 
     #[test]
@@ -318,7 +352,7 @@ mod tests {
         let inbox = Inbox::default();
         inbox.note_alone();
         assert_eq!(propose(&inbox), Next::TakeTurn);
-        assert_eq!(taken(&inbox, false), [1]);
+        assert_eq!(taken(&inbox, None), [1]);
     }
 
     #[test]
@@ -326,8 +360,8 @@ mod tests {
         let inbox = Inbox::default();
         inbox.end();
         assert_eq!([propose(&inbox), propose(&inbox)], [Next::TakeTurn; 2]);
-        assert_eq!(taken(&inbox, true), [0; 0], "a pump that has ended has no busy disk");
+        assert_eq!(taken(&inbox, Some(1)), [0; 0], "a pump that has ended has no busy disk");
         propose(&inbox);
-        assert_eq!(taken(&inbox, false), [3]);
+        assert_eq!(taken(&inbox, None), [3]);
     }
 }

@@ -48,9 +48,12 @@ impl Raft {
         }
     }
 
-    /// Only voters campaign, and not with a disk that keeps nothing.
+    /// Only voters campaign, and not with a disk that keeps nothing; nor again before the vote for
+    /// itself is durable, or a disk slower than the timer would never see one through.
     fn may_campaign(&self) -> bool {
-        self.is_voter() && !self.disk_is_stalled()
+        let waits_for_own_vote = matches!(&self.role, Role::Candidate(candidate)
+            if !self.writes.is_durable(candidate.ballot));
+        self.is_voter() && !self.disk_is_stalled() && !waits_for_own_vote
     }
 
     fn campaign(&mut self, out: &mut Vec<Output>) {

@@ -190,10 +190,12 @@ impl<C: Clients> Pump<C> {
         self.proposals.is_empty() && self.reads.is_empty()
     }
 
-    /// Whether proposals had better gather: this member leads, and its disk works. Its peers could
-    /// have them now, and would sync them in two parts, as would this disk.
-    pub fn gathers_proposals(&self) -> bool {
-        !self.ended && self.raft.is_leader() && self.writes.is_busy()
+    /// The number of the write during which proposals had better gather: this member leads, and its
+    /// disk works. Its peers could have them now, and would sync them in two parts, as would this
+    /// disk.
+    pub fn gathers_during(&self) -> Option<u64> {
+        let gathers = !self.ended && self.raft.is_leader() && self.writes.is_busy();
+        gathers.then_some(self.counters.writes)
     }
 
     /// The protocol's state, for the laws.
