@@ -60,9 +60,20 @@ pub(crate) struct Index {
     runs: VecDeque<TermRun>,
     /// The payloads of membership entries, which every start must know.
     memberships: VecDeque<(LogIndex, Bytes)>,
+    /// The store is gone, and others may change the files.
+    is_closed: bool,
 }
 
 impl Index {
+    /// Nothing that is read from now on is to be judged by this index.
+    pub(crate) fn close(&mut self) {
+        self.is_closed = true;
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
     pub(crate) fn bounds(&self) -> LogBounds {
         LogBounds { boundary: self.boundary, last: self.last() }
     }

@@ -78,8 +78,9 @@ impl FileLog {
             // Its name is synced with that of the new segment.
             Proof { directory, end }.write(disk.as_ref(), LogOp::Open)?;
         }
-        let FileLogConfig { segment_bytes, spare_segments, .. } = *config;
-        let shape = Shape { directory, segment_bytes, spare_segments };
+        let FileLogConfig { segment_bytes, spare_segments, housekeeping, .. } = *config;
+        let is_inline = housekeeping == Housekeeping::Inline;
+        let shape = Shape { directory, segment_bytes, spare_segments, is_inline };
         let yard = Arc::new(Yard::new(disk.clone(), shape, &listing.spares));
         yard.retire(listing.left_over());
         FileLog::begin(disk, yard, recovery, config, (directory, lock))
@@ -211,6 +212,9 @@ impl Drop for FileLog {
     fn drop(&mut self) {
         // A write that nobody waits for any more ends before the lock is released.
         self.disk.settle();
+        if let Ok(mut index) = self.index.write() {
+            index.close();
+        }
         self.yard.stop();
         if let Some(thread) = self.thread.take() {
             // A panic of the thread was reported when it happened.

@@ -109,6 +109,9 @@ impl FileReader {
     fn judge(&mut self, fault: ReadFault, wanted: &[Wanted]) -> Result<Option<LogError>, LogError> {
         self.open = None;
         let index = self.index.read().expect("no writer panics");
+        if index.is_closed() {
+            return Err(LogError::io(LogOp::Read, std::io::Error::other("the store was closed")));
+        }
         let (first, last) = (wanted[0].id.index, wanted[wanted.len() - 1].id.index);
         index.check_inside(first, last)?;
         let moved = |wanted: &&Wanted| index.find(wanted.id.index) != (wanted.seal, wanted.slot);

@@ -2,7 +2,7 @@
 //! where there is one.
 
 use std::any::Any;
-use std::fs::{File, OpenOptions, create_dir_all, read_dir, remove_file, rename};
+use std::fs::{File, OpenOptions, create_dir, read_dir, remove_file, rename};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -45,12 +45,7 @@ impl RealDisk {
     pub fn of(config: &FileLogConfig) -> io::Result<RealDisk> {
         let FileLogConfig { ref dir, io, write_verb, .. } = *config;
         let dir = dir.clone();
-        if !dir.is_dir() {
-            create_dir_all(&dir)?;
-            if let Some(parent) = parent_of(&dir) {
-                File::open(parent)?.sync_all()?;
-            }
-        }
+        make_durable(&dir)?;
         Ok(RealDisk { dir, access: Access::Any, io, write_verb, route: OnceLock::new() })
     }
 
@@ -85,12 +80,21 @@ impl RealDisk {
     }
 }
 
-/// The directory that holds this one, also for a relative path of one part.
-fn parent_of(dir: &Path) -> Option<PathBuf> {
-    let parent = dir.parent()?;
-    match parent.as_os_str().is_empty() {
-        true => Some(PathBuf::from(".")),
-        false => Some(parent.to_path_buf()),
+/// Makes a directory, each missing part of the way to it durable.
+fn make_durable(dir: &Path) -> io::Result<()> {
+    let parent = match dir.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    if dir.is_dir() {
+        // Who made it may have ended before it was durable. A directory that may not be read is
+        // not that of who makes logs in it.
+        return File::open(parent).map_or(Ok(()), |parent| parent.sync_all());
+    }
+    make_durable(parent)?;
+    match create_dir(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => File::open(parent)?.sync_all(),
     }
 }
 

@@ -47,6 +47,8 @@ pub(crate) struct Shape {
     pub(crate) directory: u64,
     pub(crate) segment_bytes: u64,
     pub(crate) spare_segments: usize,
+    /// Nobody makes segments beside the writer.
+    pub(crate) is_inline: bool,
 }
 
 impl Shape {
@@ -146,22 +148,40 @@ impl Yard {
         when: When,
     ) -> io::Result<Option<OpenSegment>> {
         let spare = self.lock().spares.pop();
-        let (name, file, written) = match spare {
-            Some((name, written)) => {
-                let file = self.disk.open(&name)?;
-                (name, file, written)
-            }
+        let (name, written) = match spare {
+            Some((name, written)) => (name, Some(written)),
+            None => (self.new_spare_name(), None),
+        };
+        let made = self.make_of(&name, written, (number, proven), when);
+        if !matches!(made, Ok(Some(_))) {
+            // What is left of it is in no list: the space is the writer's.
+            let removed = self.disk.unlink(&name);
+            let is_gone = removed.as_ref().is_err_and(|it| it.kind() == io::ErrorKind::NotFound);
+            self.warn_of(&name, if is_gone { Ok(()) } else { removed });
+        }
+        made
+    }
+
+    /// The same, of this file; a new one, unless it is known how much of it was written.
+    fn make_of(
+        &self,
+        name: &str,
+        written: Option<u64>,
+        (number, proven): (u64, Position),
+        when: When,
+    ) -> io::Result<Option<OpenSegment>> {
+        let (file, written) = match written {
+            Some(written) => (self.disk.open(name)?, Some(written)),
             None => {
-                let name = self.new_spare_name();
-                let file = self.disk.create(&name)?;
+                let file = self.disk.create(name)?;
                 let written = match when {
                     When::Now => Some(FRAMES_START),
                     When::Ahead => self.fill(file.as_ref())?,
                 };
-                let Some(written) = written else { return Ok(None) };
-                (name, file, written)
+                (file, written)
             }
         };
+        let Some(written) = written else { return Ok(None) };
         let seal = Seal { segment: number, salt: self.disk.random()? };
         let Shape { directory, segment_bytes, .. } = self.shape;
         let header = SegmentHeader { seal, directory, proven, segment_bytes }.encode();
@@ -169,7 +189,7 @@ impl Yard {
             write_all(file.as_ref(), &padded(&header), copy)?;
         }
         file.sync_data()?;
-        self.disk.rename(&name, &segment_name(number))?;
+        self.disk.rename(name, &segment_name(number))?;
         self.sync_names()?;
         let is_written = written >= segment_bytes;
         let frames = self.disk.open_for_frames(&segment_name(number), file.clone(), is_written)?;
@@ -210,7 +230,7 @@ impl Yard {
         number: u64,
         proven: Position,
     ) -> Result<OpenSegment, LogError> {
-        match self.disk.write_path().may_block {
+        match self.disk.write_path().may_block || self.shape.is_inline {
             true => self.wait_for(number, proven),
             false => poll_fn(|context| self.poll_take(context, number, proven)).await,
         }

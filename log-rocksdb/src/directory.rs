@@ -239,13 +239,15 @@ pub(crate) fn random_number() -> u64 {
 
 /// Makes a directory, each missing part of the way to it durable.
 fn make(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
+    if path.is_dir() {
+        // Who made it may have ended before it was durable. A directory that may not be read is
+        // not that of who makes logs in it.
+        return File::open(parent).map_or(Ok(()), |parent| parent.sync_all());
+    }
     make(parent)?;
     match fs::create_dir(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),

@@ -118,7 +118,9 @@ impl Writer {
             encode_entry(entry, state.directory, &mut self.value);
             batch.put_cf(log, entry_key(entry.id.index), &self.value);
         }
-        if state.oldest_stored > self.state.oldest_stored && content.plan.reset.is_none() {
+        let reset = content.plan.reset;
+        let stored = reset.map_or(self.state.oldest_stored, |boundary| boundary.index.next());
+        if state.oldest_stored > stored {
             let purged = [LogIndex::ZERO, state.oldest_stored].map(entry_key);
             batch.delete_range_cf(log, purged[0], purged[1]);
         }
@@ -165,7 +167,8 @@ impl Writer {
     /// Drops the tables that hold purged entries only; the rest is compacted beside the writes.
     /// After a reset that is all up to the old end.
     fn give_back(&self, database: &DB, old_last: LogIndex) -> Result<(), LogError> {
-        let [front, end] = [LogIndex::ZERO, self.state.oldest_stored].map(entry_key);
+        // RocksDB takes a table whose last key is the end for one inside: the end must be purged.
+        let [front, end] = [LogIndex::ZERO, self.state.oldest_stored.prev()].map(entry_key);
         let dropped = database.delete_file_in_range_cf(log(database), front, end);
         dropped.map_err(|error| failed(LogOp::Purge, self.handle.place(), error))?;
         let oldest = self.state.oldest_stored;

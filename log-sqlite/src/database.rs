@@ -102,7 +102,11 @@ pub(crate) fn create(directory: &Directory) -> Result<(), LogError> {
             database.execute(table, [])?;
         }
         database.execute("INSERT INTO state VALUES (1, ?1)", [state.encode()])?;
-        // The last connection of an ordinary database copies all pages into it, and syncs it.
+        // Closing would copy all pages into the database and sync it, too, and keep quiet of a
+        // failure (`sqlite3PagerClose`).
+        if !checkpoint(&database)? {
+            return Err(rusqlite::Error::QueryReturnedNoRows);
+        }
         database.close().map_err(|(_, error)| error)
     };
     let made = make();

@@ -8,6 +8,7 @@ use raft_core::storage::{LogError, LogErrorKind, LogOp};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::proof::Proof;
+use crate::state::FORMAT_VERSION;
 
 /// The database.
 pub(crate) const DATABASE_NAME: &str = "log.db";
@@ -121,9 +122,13 @@ impl Directory {
         let Some(mut file) = self.file(PROOF_NAME)? else { return Ok(None) };
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(|error| self.io(PROOF_NAME, error))?;
-        match Proof::decode(&bytes) {
-            Some(proof) => Ok(Some(proof)),
-            None => Err(self.corrupt(format!("{}, offset 0", self.place(PROOF_NAME)))),
+        match (Proof::decode(&bytes), Proof::version(&bytes)) {
+            (Some(proof), _) => Ok(Some(proof)),
+            (None, Some(version)) if version > FORMAT_VERSION => {
+                let place = format!("{}: version {version}", self.place(PROOF_NAME));
+                Err(LogError::new(LogOp::Open, LogErrorKind::Format).at(place))
+            }
+            _ => Err(self.corrupt(format!("{}, offset 0", self.place(PROOF_NAME)))),
         }
     }
 
@@ -149,13 +154,15 @@ impl Directory {
 
 /// Makes a directory, each missing part of the way to it durable.
 fn make(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
+    if path.is_dir() {
+        // Who made it may have ended before it was durable. A directory that may not be read is
+        // not that of who makes logs in it.
+        return File::open(parent).map_or(Ok(()), |parent| parent.sync_all());
+    }
     make(parent)?;
     match fs::create_dir(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),

@@ -38,6 +38,13 @@ impl Proof {
         bytes
     }
 
+    /// The version of the proof in these bytes, if they begin as one of any version does.
+    pub(crate) fn version(bytes: &[u8]) -> Option<u32> {
+        let (magic, rest) = bytes.split_first_chunk::<8>()?;
+        let version = rest.first_chunk()?;
+        (*magic == MAGIC).then(|| u32::from_le_bytes(*version))
+    }
+
     pub(crate) fn decode(bytes: &[u8]) -> Option<Proof> {
         let bytes: &[u8; PROOF_BYTES] = bytes.try_into().ok()?;
         let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));

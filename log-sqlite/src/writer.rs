@@ -84,7 +84,8 @@ impl Writer {
         for entry in content.entries {
             self.insert(entry)?;
         }
-        if state.oldest_row > self.state.oldest_row && content.plan.reset.is_none() {
+        let reset = content.plan.reset;
+        if state.oldest_row > reset.map_or(self.state.oldest_row, |it| it.index.next()) {
             let end = state.oldest_row.get() as i64;
             self.run("DELETE FROM log WHERE idx < ?1", [end])?;
         }

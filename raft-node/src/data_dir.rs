@@ -47,7 +47,7 @@ impl DataDir {
     pub fn open(path: impl Into<PathBuf>) -> Result<DataDir, DataDirError> {
         let path = path.into();
         let failed = |path: &Path, source| DataDirError::Io { path: path.to_owned(), source };
-        fs::create_dir_all(&path).map_err(|error| failed(&path, error))?;
+        make_durable(&path).map_err(|error| failed(&path, error))?;
         let lock_path = path.join(LOCK);
         let lock = File::options().create(true).append(true).open(&lock_path);
         let lock = lock.map_err(|error| failed(&lock_path, error))?;
@@ -87,5 +87,24 @@ impl DataDir {
     /// Where the log belongs.
     pub fn log(&self) -> PathBuf {
         self.path.join(LOG)
+    }
+}
+
+/// Makes a directory, each missing part of the way to it durable: a log below it syncs no more than
+/// its own name.
+fn make_durable(dir: &Path) -> io::Result<()> {
+    let parent = match dir.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    if dir.is_dir() {
+        // Who made it may have ended before it was durable. A directory that may not be read is
+        // not that of who makes members in it.
+        return File::open(parent).map_or(Ok(()), |parent| parent.sync_all());
+    }
+    make_durable(parent)?;
+    match fs::create_dir(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => File::open(parent)?.sync_all(),
     }
 }

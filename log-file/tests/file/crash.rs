@@ -333,3 +333,31 @@ fn a_removed_segment_is_not_used_before_its_removal_is_durable() {
 fn log_last(log: &mut FileLog) -> u64 {
     look(log).expect("sound").bounds.last.index.get()
 }
+
+/// What went wrong: a full disk was filled by zeros that nobody needed, and the next append of a
+/// log that had room before failed.
+#[test]
+fn what_is_left_of_a_segment_that_could_not_be_made_is_removed() {
+    let begun = || {
+        let disk = SimDisk::new(1);
+        let mut log = open(&disk).expect("a new log");
+        let first = vec![crate::samples::sized_entry(1, 1, 0, 100)];
+        now(log.write(WriteBatch::of_entries(first))).expect("sound");
+        (disk, log)
+    };
+    // So long that the next segment is made ahead.
+    let second = || WriteBatch::of_entries(vec![crate::samples::sized_entry(2, 1, 0, 5000)]);
+    let (disk, mut log) = begun();
+    let before = disk.operations();
+    now(log.write(second())).expect("sound");
+    let count = disk.operations() - before;
+    assert!(count > 8, "a segment was made");
+    // The first two are the frame's own write and sync.
+    for nth in 2..count {
+        let (disk, mut log) = begun();
+        disk.plan_fault(disk.operations() + nth, Fault::Error(std::io::ErrorKind::StorageFull));
+        now(log.write(second())).expect("what is made ahead fails by itself");
+        let is_there = |number| disk.bytes(&format!("spare-{number:016x}")).is_some();
+        assert!(!(1..9).any(is_there), "operation {nth} of {count}");
+    }
+}

@@ -98,3 +98,30 @@ fn read_until(mut log: Box<dyn LogReader>, is_over: &AtomicBool, mut chance: u64
     }
     read
 }
+
+/// What went wrong: a reader of a handle that was gone took a segment's next life for damage.
+#[test]
+fn a_reader_that_outlives_its_store_says_so() {
+    let disk = SimDisk::new(1);
+    let mut log = open(&disk).expect("a new log");
+    let append = |log: &mut FileLog, at| {
+        now(log.append(&[sized_entry(at, 1, 0, 3000)])).expect("sound");
+    };
+    (1..=12).for_each(|at| append(&mut log, at));
+    // Each has the file of its entry open.
+    let mut readers: Vec<_> = (1..=12).map(|_| log.reader()).collect();
+    for (reader, at) in readers.iter_mut().zip(1..) {
+        now(reader.read(index(at)..index(at + 1), 0)).expect("sound");
+    }
+    drop(log);
+    let mut log = open(&disk).expect("opens");
+    now(log.purge_upto(id(12, 1))).expect("sound");
+    (13..=40).for_each(|at| append(&mut log, at));
+    let said = readers.iter_mut().zip(1..).map(|(reader, at)| {
+        let said = now(reader.read(index(at)..index(at + 1), 0));
+        said.map(|found| assert_eq!(found, [sized_entry(at, 1, 0, 3000)])).map_err(|it| it.kind)
+    });
+    let failures: Vec<_> = said.filter_map(Result::err).collect();
+    assert!(!failures.is_empty(), "segments came round");
+    assert!(failures.iter().all(|kind| *kind == LogErrorKind::Io), "{failures:?}");
+}

@@ -5,7 +5,7 @@ use std::task::{Context, Poll, Waker};
 
 use harness::disk::Disk;
 use harness::disk::crash::{Cut, FATES, Names};
-use log_file::{FileLog, FileLogConfig, Io, WriteVerb};
+use log_file::{FileLog, FileLogConfig, Housekeeping, Io, WriteVerb};
 use raft_core::storage::{LogErrorKind, LogStore, Store, WriteBatch};
 
 use crate::samples::{entries, kind, look, now, sized_entry};
@@ -205,4 +205,21 @@ fn a_power_cut_loses_nothing_acknowledged_in_any_way_of_writing() {
         check_cuts(Io::Thread, write_verb);
     }
     check_cuts(Io::Ring, WriteVerb::Auto);
+}
+
+/// What went wrong: nobody made the segment that a writer without a housekeeping thread waited for.
+#[test]
+fn a_ring_without_a_housekeeper_makes_its_segments_itself() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (housekeeping, segment_bytes) = (Housekeeping::Inline, 16 << 10);
+    let config = FileLogConfig { housekeeping, segment_bytes, ..on_a_ring(dir.path()) };
+    let mut log = FileLog::open(config).expect("a new log");
+    if !has_ring(&log) {
+        return;
+    }
+    for (at, size) in [(1, 1000), (2, 15_000), (3, 15_000), (4, 100)] {
+        let batch = WriteBatch::of_entries(vec![sized_entry(at, 1, 0, size)]);
+        runtime().block_on(log.write(batch)).expect("sound");
+    }
+    assert_eq!(log.bounds().last.index.get(), 4);
 }

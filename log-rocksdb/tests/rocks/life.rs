@@ -136,6 +136,26 @@ fn purged_space_is_given_back() {
     assert_eq!(kind(read), LogErrorKind::Compacted { boundary: id(24_000, 1) });
 }
 
+/// What went wrong: RocksDB takes the end of a range of tables that go for one inside, and the
+/// table that ended with the first entry of the log went with the purged ones.
+#[test]
+fn the_first_entry_outlives_the_tables_of_those_before_it() {
+    for last in 95..=105 {
+        let dir = tempfile::tempdir().expect("a directory");
+        let config =
+            RocksLogConfig { memtable_bytes: 256 << 10, ..RocksLogConfig::new(dir.path()) };
+        let mut log = RocksLog::open(config).expect("a new log");
+        for at in 1..=last {
+            now(log.append(&[sized_entry(at, 1, 0, 5000)])).expect("sound");
+        }
+        now(log.purge_upto(id(50, 1))).expect("sound");
+        wait_for_size(dir.path(), 450_000);
+        now(log.purge_upto(id(last - 1, 1))).expect("sound");
+        let first = now(log.reader().read(index(last)..index(last + 1), 0));
+        assert_eq!(first.expect("it is not purged"), [sized_entry(last, 1, 0, 5000)]);
+    }
+}
+
 #[test]
 fn a_reset_gives_everything_back() {
     let dir = tempfile::tempdir().expect("a directory");

@@ -234,3 +234,22 @@ fn a_membership_that_does_not_parse_is_damage_when_it_is_asked_for() {
     now(log.append(&[entry])).expect("the store does not look into payloads");
     assert_eq!(kind(now(log.recover())), LogErrorKind::Corrupt { index: Some(index(1)) });
 }
+
+/// What went wrong: a batch that resets, appends and purges left the rows of what it purged, where
+/// the state said that there were none.
+#[test]
+fn a_reset_with_a_purge_leaves_no_rows_of_what_is_purged() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut log = open(dir.path()).expect("a new log");
+    now(log.append(&entries(1..=5, 1))).expect("sound");
+    let (reset, purge_upto) = (Some(id(10, 1)), Some(id(300, 1)));
+    let append = entries(11..=400, 1);
+    now(log.write(WriteBatch { reset, append, purge_upto, ..WriteBatch::default() }))
+        .expect("sound");
+    now(log.close()).expect("closes");
+    let database = rusqlite::Connection::open(dir.path().join("log.db")).expect("a database");
+    let count = "SELECT count(*), min(idx) FROM log";
+    let rows: (i64, i64) =
+        database.query_row(count, [], |row| Ok((row.get(0)?, row.get(1)?))).expect("readable");
+    assert_eq!(rows, (100, 301));
+}

@@ -3,6 +3,7 @@
 mod crash;
 mod damage;
 mod fixture;
+mod founding;
 mod inspect;
 mod life;
 mod samples;

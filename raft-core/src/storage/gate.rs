@@ -87,7 +87,10 @@ impl Gate {
     fn check_next(&self, last: EntryId, entry: &Entry) -> Result<EntryId, LogError> {
         let (id, expected) = (entry.id, last.index.next());
         let refusal = match () {
-            () if id.index != expected => Refusal::Gap { expected, found: id.index },
+            // Nothing follows the greatest index.
+            () if id.index != expected || id.index == last.index => {
+                Refusal::Gap { expected, found: id.index }
+            }
             () if id.term < last.term => Refusal::FallingTerm { id },
             () if entry.size() > self.payload_limit => {
                 Refusal::TooLarge { id, limit: self.payload_limit }
@@ -228,5 +231,15 @@ mod tests {
         let four = (10..=13).map(|index| entry(index, 9)).collect();
         let refused = Err(Refusal::TooLarge { id: id(13, 9), limit: 12 });
         assert_eq!(pass(WriteBatch::of_entries(four)), refused);
+    }
+
+    /// What went wrong: the greatest index followed itself, so its entry was taken again and again.
+    #[test]
+    fn nothing_follows_the_greatest_index() {
+        let boundary = id(u64::MAX, 1);
+        let gate = Gate::new(LogBounds { boundary, last: boundary }, HardState::default());
+        let batch = WriteBatch::of_entries(Vec::from([entry(u64::MAX, 1)]));
+        let passed = gate.pass(&batch, |_| Ok(Term::new(1)));
+        assert!(passed.is_err(), "{passed:?}");
     }
 }

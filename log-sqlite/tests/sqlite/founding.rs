@@ -1,0 +1,69 @@
+//! A database that is being made, on a disk that fails: none, or a sound one.
+
+#![cfg(target_os = "linux")]
+
+use harness::disk::crash::{Cut, Fate, Names};
+use harness::disk::{Disk, Failure, Fault, Operation};
+use log_sqlite::{SqliteLog, SqliteLogConfig};
+use raft_core::storage::{StableStore, Store, WriteBatch};
+
+use crate::samples::{entries, look, now};
+
+/// A disk, or a word to whoever reads the output that this machine has none.
+fn disk() -> Option<Disk> {
+    match Disk::mount() {
+        Ok(disk) => Some(disk),
+        Err(why) => {
+            let required = std::env::var("KONTIKI_REQUIRE").is_ok_and(|what| what == "all");
+            assert!(!required, "{why}, and KONTIKI_REQUIRE=all asks for it");
+            eprintln!("skipped: {why}");
+            None
+        }
+    }
+}
+
+/// How many operations of a kind the making of a database takes.
+fn count(operation: Operation) -> Option<u64> {
+    let disk = disk()?;
+    let log = SqliteLog::open(SqliteLogConfig::new(disk.dir().join("log"))).expect("a new log");
+    let count = disk.count(operation);
+    drop(log);
+    Some(count)
+}
+
+/// What went wrong: SQLite keeps quiet of what fails while it closes a database, and one whose
+/// pages had never come to the disk got its name.
+#[test]
+fn a_database_whose_making_failed_is_made_again() {
+    for (on, failure) in [
+        (Operation::Write, Failure::NoSpace),
+        (Operation::Write, Failure::Io),
+        (Operation::Sync, Failure::Io),
+    ] {
+        let Some(last) = count(on) else { return };
+        assert!(last > 2, "{on:?}: the faults reach the making");
+        for nth in 1..=last {
+            strike(Fault { on, nth, failure, lasts: failure == Failure::NoSpace });
+        }
+    }
+}
+
+fn strike(fault: Fault) {
+    let disk = disk().expect("there was one");
+    let dir = disk.dir().join("log");
+    disk.inject(fault);
+    drop(SqliteLog::open(SqliteLogConfig::new(&dir)));
+    disk.heal();
+    let mut log = SqliteLog::open(SqliteLogConfig::new(&dir))
+        .unwrap_or_else(|error| panic!("{fault:?}: {error}"));
+    assert_eq!(now(log.load_identity()).expect("readable"), None, "{fault:?}");
+    now(log.write(WriteBatch::of_entries(entries(1..=3, 1)))).expect("sound");
+    let at = disk.changes();
+    let names = Names::CarriedBefore(at);
+    let left = disk.history().cut(&Cut { at, fate: Fate::Lost, names, seed: 0 });
+    let cut = tempfile::tempdir().expect("a directory");
+    left.tree.write_into(cut.path()).expect("an image can be written");
+    let mut log = SqliteLog::open(SqliteLogConfig::new(cut.path().join("log")))
+        .unwrap_or_else(|error| panic!("after a power cut, {fault:?}: {error}"));
+    assert_eq!(look(&mut log).expect("sound").entries, entries(1..=3, 1), "{fault:?}");
+}
