@@ -9,6 +9,7 @@
 use std::any::Any;
 use std::borrow::Cow;
 use std::io;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -150,6 +151,10 @@ pub trait DiskFile: Send + Sync {
 
     /// Writes at an offset; may write fewer bytes than given.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
+
+    /// Writes zeros to a part of a file that nobody else has open yet, at multiples of 4096; on an
+    /// error it may have written some of them.
+    fn fill(&self, range: Range<u64>) -> io::Result<()>;
 
     /// Makes the bytes, and the length that is needed to read them, durable.
     fn sync_data(&self) -> io::Result<()>;

@@ -5,14 +5,18 @@ use std::any::Any;
 use std::fs::{File, OpenOptions, create_dir, read_dir, remove_file, rename};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{FlockOperation, flock};
+#[cfg(target_os = "linux")]
+use rustix::io::Errno;
 
 use crate::config::{FileLogConfig, Io, WriteVerb};
 use crate::disk::{Disk, DiskFile, FrameFile, WritePath};
+use crate::growth::write_zeros;
 use crate::names::LOCK_NAME;
 use crate::route::Route;
 
@@ -188,11 +192,85 @@ impl DiskFile for RealFile {
         self.0.write_at(bytes, offset)
     }
 
+    /// Past the page cache where the file system allows it: the zeros would push out what is read,
+    /// and be looked for again before each direct write of a frame.
+    fn fill(&self, range: Range<u64>) -> io::Result<()> {
+        match fill_directly(&self.0, range.clone()) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => write_zeros(self, range),
+            filled => filled,
+        }
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         self.0.sync_data()
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.0.set_len(len)
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn fill_directly(file: &File, range: Range<u64>) -> io::Result<()> {
+    use std::io::IoSlice;
+
+    use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+    use rustix::io::pwritev;
+
+    /// What direct writes may be taken from.
+    #[repr(align(4096))]
+    struct Zeros([u8; 64 << 10]);
+    static ZEROS: Zeros = Zeros([0; 64 << 10]);
+
+    let flags = fcntl_getfl(file)?;
+    fcntl_setfl(file, flags | OFlags::DIRECT)?;
+    let mut at = range.start;
+    let filled = loop {
+        let pieces = (at..range.end).step_by(ZEROS.0.len()).take(16);
+        let zeros = pieces.map(|start| {
+            IoSlice::new(&ZEROS.0[..(range.end - start).min(ZEROS.0.len() as u64) as usize])
+        });
+        let zeros: Vec<IoSlice<'_>> = zeros.collect();
+        if zeros.is_empty() {
+            break Ok(());
+        }
+        match pwritev(file, &zeros, at) {
+            Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
+            // A direct write goes on at the front of a block.
+            Ok(count) if at + count as u64 == range.end => at = range.end,
+            Ok(count) if count >= 4096 => at += count as u64 / 4096 * 4096,
+            Ok(_) => break Err(io::ErrorKind::InvalidInput.into()),
+            Err(Errno::INTR) => {}
+            Err(error) => break Err(error.into()),
+        }
+    };
+    fcntl_setfl(file, flags)?;
+    filled
+}
+
+#[cfg(not(target_os = "linux"))]
+fn fill_directly(_file: &File, _range: Range<u64>) -> io::Result<()> {
+    Err(io::ErrorKind::InvalidInput.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_a_file_is_filled_with_zeros_and_nothing_else_is_touched() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("file");
+        std::fs::write(&path, vec![7; 3 << 20]).expect("written");
+        let file = OpenOptions::new().read(true).write(true).open(&path).expect("opens");
+        let file = RealFile(file);
+        // More than one call, and an end inside a piece.
+        let range = 8192..(2 << 20) + 12_288;
+        file.fill(range.clone()).expect("filled");
+        file.write_at(&[1], 5).expect("written at any place again");
+        let mut wanted = vec![7; 3 << 20];
+        wanted[range.start as usize..range.end as usize].fill(0);
+        wanted[5] = 1;
+        assert!(std::fs::read(&path).expect("readable") == wanted);
     }
 }

@@ -18,7 +18,7 @@ use tracing::warn;
 use crate::disk::{Disk, DiskFile, FrameFile, write_all};
 use crate::format::{FRAMES_START, HEADER_BLOCK_BYTES, Position, Seal, SegmentHeader};
 use crate::frame_builder::Place;
-use crate::growth::{Growth, write_zeros};
+use crate::growth::Growth;
 use crate::names::{segment_name, spare_name};
 
 /// How many zeros are written between two syncs of a spare.
@@ -374,7 +374,7 @@ impl Yard {
                 break;
             }
             let end = self.shape.segment_bytes.min(written + FILL_STEP_BYTES);
-            write_zeros(file, written..end)?;
+            file.fill(written..end)?;
             file.sync_data()?;
             written = end;
         }

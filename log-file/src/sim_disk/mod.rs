@@ -13,11 +13,13 @@ mod remains;
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use raft_core::storage::LogOp;
 
 use crate::disk::{Disk, DiskFile, FrameFile, Put, PutError, WriteThenSync, Written};
+use crate::growth::write_zeros;
 use crate::paper::Paper;
 pub(crate) use remains::Chance;
 
@@ -396,6 +398,10 @@ impl DiskFile for SimFile {
         machine.files[self.file].change(ByteChange::Write { offset: offset as usize, bytes });
         machine.end()?;
         Ok(count)
+    }
+
+    fn fill(&self, range: Range<u64>) -> io::Result<()> {
+        write_zeros(self, range)
     }
 
     fn sync_data(&self) -> io::Result<()> {
