@@ -1,8 +1,8 @@
 //! The work `commit`: clients propose to a cluster in one process, and wait until it has applied.
 //!
-//! The floor of a commit is the second of three files started together: the leader and one follower
-//! must have synced. In an open loop commands arrive whatever the answers take, so that a queue
-//! shows in the latency.
+//! The floor of a commit is that file of as many as there are members, all started together, with
+//! which more than half have synced: of three the second, which is the leader and one follower. In
+//! an open loop commands arrive whatever the answers take, so that a queue shows in the latency.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use kontiki::storage::MAX_BATCH_BYTES;
 
 use crate::cluster::{ClusterLane, ClusterPlan};
 use crate::etcd::servers::{Kind, Servers};
-use crate::floor::{Aligned, Trio};
+use crate::floor::{Aligned, Majority};
 use crate::lane::{Lane, Lanes, POWER_LOSS, Role, Stop, Subject, Tally};
 use crate::log::{check_backends, durable_of};
 use crate::measure::{Work, measure};
@@ -104,7 +104,7 @@ fn server_lanes(
 ) -> Result<Lanes<'static>, BenchError> {
     let mut lanes: Lanes = Vec::new();
     if !durable_of(&plan.backends).is_empty() {
-        lanes.push(Box::new(TrioLane::create(place, workload)?));
+        lanes.push(Box::new(MajorityLane::create(plan.members, place, workload)?));
     }
     for servers in servers {
         lanes.push(Box::new(servers.lane(CONNECTIONS, workload)?));
@@ -119,7 +119,7 @@ fn lanes<'a>(
 ) -> Result<Lanes<'a>, BenchError> {
     let mut lanes: Lanes = Vec::new();
     if !durable_of(&plan.backends).is_empty() {
-        lanes.push(Box::new(TrioLane::create(place, workload)?));
+        lanes.push(Box::new(MajorityLane::create(plan.members, place, workload)?));
     }
     for backend in &plan.backends {
         let (members, workers) = (plan.members, plan.workers);
@@ -129,50 +129,56 @@ fn lanes<'a>(
     Ok(lanes)
 }
 
-/// The floor of a commit as a lane: all clients' entries in one write on each of three files.
-pub struct TrioLane {
-    trio: Trio,
+/// The floor of a commit as a lane: all clients' entries in one write on each member's file.
+pub struct MajorityLane {
+    files: Majority,
     payload: Arc<Aligned>,
     entries: u64,
     clients: u64,
-    _files: tempfile::TempDir,
+    _dir: tempfile::TempDir,
 }
 
-impl TrioLane {
-    /// Three files for this workload.
-    pub fn create(place: &Place, workload: &Workload) -> Result<TrioLane, BenchError> {
-        let files = place.room()?;
-        let trio = Trio::create(files.path());
-        let trio = trio.map_err(|error| BenchError::of_path("writing in", files.path(), error))?;
+impl MajorityLane {
+    /// The files of so many members, for this workload.
+    pub fn create(
+        members: u64,
+        place: &Place,
+        workload: &Workload,
+    ) -> Result<MajorityLane, BenchError> {
+        let dir = place.room()?;
+        let files = Majority::create(dir.path(), members);
+        let files = files.map_err(|error| BenchError::of_path("writing in", dir.path(), error))?;
         let clients = if workload.rate.is_some() { 1 } else { workload.clients };
         let most = MAX_BATCH_BYTES / (workload.size as u64).max(1);
         let entries = (workload.batch * clients).min(most.max(1));
         let payload = Arc::new(Aligned::new(&incompressible(workload.size * entries as usize)));
-        Ok(TrioLane { trio, payload, entries, clients, _files: files })
+        Ok(MajorityLane { files, payload, entries, clients, _dir: dir })
     }
 }
 
-impl Lane for TrioLane {
+impl Lane for MajorityLane {
     fn subject(&self) -> Subject {
         Subject {
             role: Role::Floor,
-            name: "second of three files".to_owned(),
+            name: self.files.name(),
             durability: POWER_LOSS.to_owned(),
             sync_verb: "fdatasync".to_owned(),
-            members: 3,
+            members: self.files.members(),
         }
     }
 
     fn turn(&mut self, time: Duration, _stop: &Stop) -> Result<Tally, BenchError> {
-        let (mut tally, began) = (Tally::new(), Instant::now());
+        let (mut tally, members) = (Tally::new(), self.files.members());
+        let began = Instant::now();
         let before = Spent::now();
         while tally.writes == 0 || began.elapsed() < time {
-            let took = self.trio.write_and_sync(&self.payload);
-            let took = took.map_err(|error| BenchError::failed("writing three files", error))?;
+            let took = self.files.write_and_sync(&self.payload);
+            let took =
+                took.map_err(|error| BenchError::failed("writing beside the logs", error))?;
             tally.samples.record(took, self.clients);
             tally.entries += self.entries;
-            tally.written_entries += 3 * self.entries;
-            tally.writes += 3;
+            tally.written_entries += members * self.entries;
+            tally.writes += members;
             tally.busy += took;
         }
         tally.spent = Spent::now() - before;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Layout, OpenraftLane, RaftEngineWriter};
 use crate::cluster::{ClusterLane, ClusterPlan};
-use crate::commit::TrioLane;
+use crate::commit::MajorityLane;
 use crate::etcd::servers::{Kind, Servers};
 use crate::lane::{Lanes, Role, Stop};
 use crate::log::{LogLane, LogPlan, log_lanes};
@@ -18,6 +18,9 @@ const OPENRAFT_WORKERS: [usize; 3] = [1, 2, 3];
 
 /// The threads that ours is shown with.
 const OWN_WORKERS: [usize; 2] = [1, 2];
+
+/// The members of every cluster.
+const MEMBERS: u64 = 3;
 
 /// The connections to servers.
 const CONNECTIONS: usize = 8;
@@ -121,7 +124,7 @@ fn memory<'a>(place: &'a Place, workload: &Workload) -> Result<Lanes<'a>, BenchE
 }
 
 fn durable<'a>(place: &'a Place, workload: &Workload) -> Result<Lanes<'a>, BenchError> {
-    let mut lanes: Lanes = vec![Box::new(TrioLane::create(place, workload)?)];
+    let mut lanes: Lanes = vec![Box::new(MajorityLane::create(MEMBERS, place, workload)?)];
     for recycled in [false, true] {
         let plan = ClusterPlan { recycled, ..own_plan("file", 1) };
         lanes.push(Box::new(ClusterLane::new(&plan, place, workload)?));
@@ -131,7 +134,7 @@ fn durable<'a>(place: &'a Place, workload: &Workload) -> Result<Lanes<'a>, Bench
 }
 
 fn own_plan(backend: &str, workers: usize) -> ClusterPlan {
-    ClusterPlan { backend: backend.to_owned(), recycled: false, members: 3, workers }
+    ClusterPlan { backend: backend.to_owned(), recycled: false, members: MEMBERS, workers }
 }
 
 fn openrafts<'a>(
@@ -209,7 +212,7 @@ fn servers(
     let all: Vec<Servers> =
         kinds.iter().map(|kind| Servers::start(kind, place)).collect::<Result<_, _>>()?;
     measure(work, stop, progress, &mut |workload| {
-        let mut lanes: Lanes = vec![Box::new(TrioLane::create(place, workload)?)];
+        let mut lanes: Lanes = vec![Box::new(MajorityLane::create(MEMBERS, place, workload)?)];
         for servers in &all {
             lanes.push(Box::new(servers.lane(CONNECTIONS, workload)?));
         }
