@@ -15,7 +15,7 @@ use crate::etcd::servers::{Kind, Servers};
 use crate::floor::{Aligned, Majority};
 use crate::lane::{Lane, Lanes, POWER_LOSS, Role, Stop, Subject, Tally};
 use crate::log::{check_backends, durable_of};
-use crate::measure::{Work, measure};
+use crate::measure::{Preparation, Work, check_time, measure};
 use crate::meter::Spent;
 use crate::{BenchError, Place, Progress, Row, Workload, incompressible};
 
@@ -59,12 +59,7 @@ impl CommitPlan {
                 format!("choose from 1 to {MAX_MEMBERS}, best an odd number"),
             ));
         }
-        if self.time.is_zero() {
-            return Err(BenchError::options(
-                "--seconds 0 leaves no time",
-                "give the seconds that everything together may take",
-            ));
-        }
+        check_time(self.time)?;
         check_backends(&self.backends)
     }
 }
@@ -79,21 +74,26 @@ pub fn run(
     plan.check()?;
     let Some(program) = &plan.processes else {
         let work = Work { name: "commit", workloads: &plan.workloads, time: plan.time };
-        return measure(work, stop, progress, &mut |workload| lanes(plan, place, workload));
+        return measure(work, stop, progress, &mut |workload, ready| {
+            lanes(plan, place, workload, ready)
+        });
     };
-    let servers = start_servers(plan, program, place)?;
-    let work = Work { name: "etcd", workloads: &plan.workloads, time: plan.time };
-    measure(work, stop, progress, &mut |workload| server_lanes(plan, &servers, place, workload))
+    let began = Instant::now();
+    let servers = start_servers(plan, program, place, stop)?;
+    let time = plan.time.saturating_sub(began.elapsed()).max(plan.time / 2);
+    let work = Work { name: "etcd", workloads: &plan.workloads, time };
+    measure(work, stop, progress, &mut |workload, _| server_lanes(plan, &servers, place, workload))
 }
 
 fn start_servers(
     plan: &CommitPlan,
     program: &Path,
     place: &Place,
+    stop: &Stop,
 ) -> Result<Vec<Servers>, BenchError> {
     let kind =
         |backend: &String| Kind::Kontiki { program: program.to_owned(), backend: backend.clone() };
-    plan.backends.iter().map(|backend| Servers::start(&kind(backend), place)).collect()
+    plan.backends.iter().map(|backend| Servers::start(&kind(backend), place, stop)).collect()
 }
 
 fn server_lanes(
@@ -116,12 +116,14 @@ fn lanes<'a>(
     plan: &CommitPlan,
     place: &'a Place,
     workload: &Workload,
+    ready: &Preparation,
 ) -> Result<Lanes<'a>, BenchError> {
     let mut lanes: Lanes = Vec::new();
     if !durable_of(&plan.backends).is_empty() {
         lanes.push(Box::new(MajorityLane::create(plan.members, place, workload)?));
     }
     for backend in &plan.backends {
+        ready.stop.check()?;
         let (members, workers) = (plan.members, plan.workers);
         let cluster = ClusterPlan { backend: backend.clone(), recycled: false, members, workers };
         lanes.push(Box::new(ClusterLane::new(&cluster, place, workload)?));
@@ -167,11 +169,11 @@ impl Lane for MajorityLane {
         }
     }
 
-    fn turn(&mut self, time: Duration, _stop: &Stop) -> Result<Tally, BenchError> {
+    fn turn(&mut self, time: Duration, stop: &Stop) -> Result<Tally, BenchError> {
         let (mut tally, members) = (Tally::new(), self.files.members());
         let began = Instant::now();
         let before = Spent::now();
-        while tally.writes == 0 || began.elapsed() < time {
+        while tally.writes == 0 || began.elapsed() < time && !stop.is_asked() {
             let took = self.files.write_and_sync(&self.payload);
             let took =
                 took.map_err(|error| BenchError::failed("writing beside the logs", error))?;
@@ -205,6 +207,33 @@ mod tests {
     fn a_cluster_that_cannot_be_is_refused_by_name() {
         let error = CommitPlan { members: 10, ..plan(&["memory"]) }.check();
         assert!(error.expect_err("too many").to_string().contains("--members"));
+    }
+
+    #[cfg(feature = "file")]
+    #[test]
+    fn the_floor_has_as_many_files_as_the_cluster_has_members() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let place = Place::new(Some(dir.path())).expect("made");
+        for (members, name) in [(1, "one file"), (5, "third of five files")] {
+            let plan = CommitPlan { members, ..plan(&["file"]) };
+            let rows = run(&plan, &place, &Stop::new(), &mut Progress::silent()).expect("figures");
+            assert_eq!((rows[0].backend.as_str(), rows[0].members), (name, members));
+            assert_eq!((rows[1].floor.as_deref(), rows[1].members), (Some(name), members));
+            assert_eq!(rows[0].entries_per_sync, Some(4.0), "each file takes all clients' entries");
+        }
+    }
+
+    #[cfg(feature = "file")]
+    #[test]
+    fn a_stopped_floor_writes_once() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let place = Place::new(Some(dir.path())).expect("made");
+        let workload = Workload { size: 64, batch: 1, clients: 1, rate: None };
+        let mut floor = MajorityLane::create(2, &place, &workload).expect("made");
+        let stop = Stop::new();
+        stop.ask();
+        let tally = floor.turn(Duration::from_secs(3600), &stop).expect("it works");
+        assert_eq!((tally.writes, tally.entries), (2, 1));
     }
 
     #[cfg(all(feature = "file", feature = "memory"))]
