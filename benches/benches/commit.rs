@@ -25,7 +25,9 @@ fn in_one_process(criterion: &mut Criterion) {
             for workload in workloads(size) {
                 // A new cluster each time: its log would grow from one to the next.
                 let cluster = Cluster::start(&plan, &place).expect("it starts");
-                measure(criterion, &name, &workload, &mut |time| cluster.commit(&workload, time));
+                measure(criterion, &name, &workload, &mut |time| {
+                    cluster.commit(&workload, time, &Stop::new())
+                });
             }
         }
     }
@@ -39,7 +41,7 @@ fn over_tcp(criterion: &mut Criterion) {
     let place = Place::new(None).expect("a directory");
     for backend in ["memory", "file"] {
         let kind = Kind::Kontiki { program: program.clone(), backend: backend.to_owned() };
-        let servers = Servers::start(&kind, &place).expect("they start");
+        let servers = Servers::start(&kind, &place, &Stop::new()).expect("they start");
         let name = format!("commit/3 processes/{backend}/256B");
         for workload in workloads(256) {
             let mut lane = servers.lane(8, &workload).expect("they answer");

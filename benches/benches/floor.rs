@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use benches::floor::{Aligned, Layout, RawFile, Trio, Verb};
+use benches::floor::{Aligned, Layout, Majority, RawFile, Verb};
 use benches::{Place, incompressible};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 
@@ -23,10 +23,10 @@ fn floor(criterion: &mut Criterion) {
             });
         }
         let room = place.room().expect("a directory");
-        let trio = Trio::create(room.path()).expect("files can be made");
+        let three = Majority::create(room.path(), 3).expect("files can be made");
         group.bench_function(BenchmarkId::new("second of three", size), |bencher| {
             bencher.iter_custom(|count| {
-                (0..count).map(|_| trio.write_and_sync(&bytes).expect("the disk works")).sum()
+                (0..count).map(|_| three.write_and_sync(&bytes).expect("the disk works")).sum()
             });
         });
     }

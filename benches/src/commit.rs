@@ -1,8 +1,8 @@
 //! The work `commit`: clients propose to a cluster in one process, and wait until it has applied.
 //!
-//! The floor of a commit is the second of three files started together: the leader and one follower
-//! must have synced. In an open loop commands arrive whatever the answers take, so that a queue
-//! shows in the latency.
+//! The floor of a commit is that file of as many as there are members, all started together, with
+//! which more than half have synced: of three the second, which is the leader and one follower. In
+//! an open loop commands arrive whatever the answers take, so that a queue shows in the latency.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use kontiki::storage::MAX_BATCH_BYTES;
 
 use crate::cluster::{ClusterLane, ClusterPlan};
 use crate::etcd::servers::{Kind, Servers};
-use crate::floor::{Aligned, Trio};
+use crate::floor::{Aligned, Majority};
 use crate::lane::{Lane, Lanes, POWER_LOSS, Role, Stop, Subject, Tally};
 use crate::log::{check_backends, durable_of};
-use crate::measure::{Work, measure};
+use crate::measure::{Preparation, Work, check_time, measure};
 use crate::meter::Spent;
 use crate::{BenchError, Place, Progress, Row, Workload, incompressible};
 
@@ -59,12 +59,7 @@ impl CommitPlan {
                 format!("choose from 1 to {MAX_MEMBERS}, best an odd number"),
             ));
         }
-        if self.time.is_zero() {
-            return Err(BenchError::options(
-                "--seconds 0 leaves no time",
-                "give the seconds that everything together may take",
-            ));
-        }
+        check_time(self.time)?;
         check_backends(&self.backends)
     }
 }
@@ -79,21 +74,26 @@ pub fn run(
     plan.check()?;
     let Some(program) = &plan.processes else {
         let work = Work { name: "commit", workloads: &plan.workloads, time: plan.time };
-        return measure(work, stop, progress, &mut |workload| lanes(plan, place, workload));
+        return measure(work, stop, progress, &mut |workload, ready| {
+            lanes(plan, place, workload, ready)
+        });
     };
-    let servers = start_servers(plan, program, place)?;
-    let work = Work { name: "etcd", workloads: &plan.workloads, time: plan.time };
-    measure(work, stop, progress, &mut |workload| server_lanes(plan, &servers, place, workload))
+    let began = Instant::now();
+    let servers = start_servers(plan, program, place, stop)?;
+    let time = plan.time.saturating_sub(began.elapsed()).max(plan.time / 2);
+    let work = Work { name: "etcd", workloads: &plan.workloads, time };
+    measure(work, stop, progress, &mut |workload, _| server_lanes(plan, &servers, place, workload))
 }
 
 fn start_servers(
     plan: &CommitPlan,
     program: &Path,
     place: &Place,
+    stop: &Stop,
 ) -> Result<Vec<Servers>, BenchError> {
     let kind =
         |backend: &String| Kind::Kontiki { program: program.to_owned(), backend: backend.clone() };
-    plan.backends.iter().map(|backend| Servers::start(&kind(backend), place)).collect()
+    plan.backends.iter().map(|backend| Servers::start(&kind(backend), place, stop)).collect()
 }
 
 fn server_lanes(
@@ -104,7 +104,7 @@ fn server_lanes(
 ) -> Result<Lanes<'static>, BenchError> {
     let mut lanes: Lanes = Vec::new();
     if !durable_of(&plan.backends).is_empty() {
-        lanes.push(Box::new(TrioLane::create(place, workload)?));
+        lanes.push(Box::new(MajorityLane::create(plan.members, place, workload)?));
     }
     for servers in servers {
         lanes.push(Box::new(servers.lane(CONNECTIONS, workload)?));
@@ -116,12 +116,14 @@ fn lanes<'a>(
     plan: &CommitPlan,
     place: &'a Place,
     workload: &Workload,
+    ready: &Preparation,
 ) -> Result<Lanes<'a>, BenchError> {
     let mut lanes: Lanes = Vec::new();
     if !durable_of(&plan.backends).is_empty() {
-        lanes.push(Box::new(TrioLane::create(place, workload)?));
+        lanes.push(Box::new(MajorityLane::create(plan.members, place, workload)?));
     }
     for backend in &plan.backends {
+        ready.stop.check()?;
         let (members, workers) = (plan.members, plan.workers);
         let cluster = ClusterPlan { backend: backend.clone(), recycled: false, members, workers };
         lanes.push(Box::new(ClusterLane::new(&cluster, place, workload)?));
@@ -129,50 +131,56 @@ fn lanes<'a>(
     Ok(lanes)
 }
 
-/// The floor of a commit as a lane: all clients' entries in one write on each of three files.
-pub struct TrioLane {
-    trio: Trio,
+/// The floor of a commit as a lane: all clients' entries in one write on each member's file.
+pub struct MajorityLane {
+    files: Majority,
     payload: Arc<Aligned>,
     entries: u64,
     clients: u64,
-    _files: tempfile::TempDir,
+    _dir: tempfile::TempDir,
 }
 
-impl TrioLane {
-    /// Three files for this workload.
-    pub fn create(place: &Place, workload: &Workload) -> Result<TrioLane, BenchError> {
-        let files = place.room()?;
-        let trio = Trio::create(files.path());
-        let trio = trio.map_err(|error| BenchError::of_path("writing in", files.path(), error))?;
+impl MajorityLane {
+    /// The files of so many members, for this workload.
+    pub fn create(
+        members: u64,
+        place: &Place,
+        workload: &Workload,
+    ) -> Result<MajorityLane, BenchError> {
+        let dir = place.room()?;
+        let files = Majority::create(dir.path(), members);
+        let files = files.map_err(|error| BenchError::of_path("writing in", dir.path(), error))?;
         let clients = if workload.rate.is_some() { 1 } else { workload.clients };
         let most = MAX_BATCH_BYTES / (workload.size as u64).max(1);
         let entries = (workload.batch * clients).min(most.max(1));
         let payload = Arc::new(Aligned::new(&incompressible(workload.size * entries as usize)));
-        Ok(TrioLane { trio, payload, entries, clients, _files: files })
+        Ok(MajorityLane { files, payload, entries, clients, _dir: dir })
     }
 }
 
-impl Lane for TrioLane {
+impl Lane for MajorityLane {
     fn subject(&self) -> Subject {
         Subject {
             role: Role::Floor,
-            name: "second of three files".to_owned(),
+            name: self.files.name(),
             durability: POWER_LOSS.to_owned(),
             sync_verb: "fdatasync".to_owned(),
-            members: 3,
+            members: self.files.members(),
         }
     }
 
-    fn turn(&mut self, time: Duration, _stop: &Stop) -> Result<Tally, BenchError> {
-        let (mut tally, began) = (Tally::new(), Instant::now());
+    fn turn(&mut self, time: Duration, stop: &Stop) -> Result<Tally, BenchError> {
+        let (mut tally, members) = (Tally::new(), self.files.members());
+        let began = Instant::now();
         let before = Spent::now();
-        while tally.writes == 0 || began.elapsed() < time {
-            let took = self.trio.write_and_sync(&self.payload);
-            let took = took.map_err(|error| BenchError::failed("writing three files", error))?;
+        while tally.writes == 0 || began.elapsed() < time && !stop.is_asked() {
+            let took = self.files.write_and_sync(&self.payload);
+            let took =
+                took.map_err(|error| BenchError::failed("writing beside the logs", error))?;
             tally.samples.record(took, self.clients);
             tally.entries += self.entries;
-            tally.written_entries += 3 * self.entries;
-            tally.writes += 3;
+            tally.written_entries += members * self.entries;
+            tally.writes += members;
             tally.busy += took;
         }
         tally.spent = Spent::now() - before;
@@ -199,6 +207,33 @@ mod tests {
     fn a_cluster_that_cannot_be_is_refused_by_name() {
         let error = CommitPlan { members: 10, ..plan(&["memory"]) }.check();
         assert!(error.expect_err("too many").to_string().contains("--members"));
+    }
+
+    #[cfg(feature = "file")]
+    #[test]
+    fn the_floor_has_as_many_files_as_the_cluster_has_members() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let place = Place::new(Some(dir.path())).expect("made");
+        for (members, name) in [(1, "one file"), (5, "third of five files")] {
+            let plan = CommitPlan { members, ..plan(&["file"]) };
+            let rows = run(&plan, &place, &Stop::new(), &mut Progress::silent()).expect("figures");
+            assert_eq!((rows[0].backend.as_str(), rows[0].members), (name, members));
+            assert_eq!((rows[1].floor.as_deref(), rows[1].members), (Some(name), members));
+            assert_eq!(rows[0].entries_per_sync, Some(4.0), "each file takes all clients' entries");
+        }
+    }
+
+    #[cfg(feature = "file")]
+    #[test]
+    fn a_stopped_floor_writes_once() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let place = Place::new(Some(dir.path())).expect("made");
+        let workload = Workload { size: 64, batch: 1, clients: 1, rate: None };
+        let mut floor = MajorityLane::create(2, &place, &workload).expect("made");
+        let stop = Stop::new();
+        stop.ask();
+        let tally = floor.turn(Duration::from_secs(3600), &stop).expect("it works");
+        assert_eq!((tally.writes, tally.entries), (2, 1));
     }
 
     #[cfg(all(feature = "file", feature = "memory"))]

@@ -5,9 +5,8 @@
 //! turn every lane runs for a moment, another one first each time. A round's figures are those of
 //! all its turns together, and a lane's figures are the medians of its rounds.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use crate::meter::Spent;
 use crate::{BenchError, Samples};
@@ -117,10 +116,13 @@ pub trait Lane {
 /// Those who take turns.
 pub type Lanes<'a> = Vec<Box<dyn Lane + 'a>>;
 
+/// How long an answer is waited for once a stop was asked for.
+const STOP_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Somebody's wish that the measurement ends early. What was measured until then still counts.
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
-    asked: Arc<AtomicBool>,
+    asked_at: Arc<OnceLock<Instant>>,
 }
 
 impl Stop {
@@ -131,12 +133,25 @@ impl Stop {
 
     /// Ends the measurement at the next write.
     pub fn ask(&self) {
-        self.asked.store(true, Ordering::Relaxed);
+        self.asked_at.get_or_init(Instant::now);
     }
 
     /// Whether it was asked for.
     pub fn is_asked(&self) -> bool {
-        self.asked.load(Ordering::Relaxed)
+        self.asked_at.get().is_some()
+    }
+
+    /// Whether it was asked for so long ago that nobody waits for an answer any more.
+    pub fn is_overdue(&self) -> bool {
+        self.asked_at.get().is_some_and(|asked_at| asked_at.elapsed() >= STOP_PATIENCE)
+    }
+
+    /// Ends a preparation, which has no figures, with an error if it was asked for.
+    pub fn check(&self) -> Result<(), BenchError> {
+        match self.is_asked() {
+            true => Err(BenchError::Stopped),
+            false => Ok(()),
+        }
     }
 }
 
@@ -181,8 +196,11 @@ pub fn interleave(
     let mut over = 0;
     let mut rounds = vec![Vec::new(); lanes.len()];
     for lane in lanes.iter_mut() {
+        stop.check()?;
         // An awkward warm-up is no figure, but a failure in it is one in the measurement too.
-        lane.turn(time * schedule.rounds, stop)?;
+        if let Err(error) = lane.turn(time * schedule.rounds, stop) {
+            return stop.check().and(Err(error));
+        }
         over += 1;
         tell(over, all);
     }
@@ -194,7 +212,12 @@ pub fn interleave(
                 if stop.is_asked() {
                     return ended_early(rounds);
                 }
-                round[place].add(&lanes[place].turn(time, stop)?);
+                match lanes[place].turn(time, stop) {
+                    Ok(tally) => round[place].add(&tally),
+                    // Whoever is not waited for any more has not failed.
+                    Err(_) if stop.is_asked() => return ended_early(rounds),
+                    Err(error) => return Err(error),
+                }
                 over += 1;
                 tell(over, all);
             }
@@ -222,6 +245,7 @@ mod tests {
         name: char,
         turns: &'a RefCell<String>,
         stop_at: usize,
+        fails: bool,
     }
 
     impl Lane for Noted<'_> {
@@ -240,14 +264,26 @@ mod tests {
             turns.push(self.name);
             if turns.len() == self.stop_at {
                 stop.ask();
+                if self.fails {
+                    return Err(BenchError::failed("stopping", "no answer"));
+                }
             }
             Ok(Tally { entries: 1, ..Tally::new() })
         }
     }
 
     fn run(schedule: Schedule, stop_at: usize) -> (String, Result<Vec<Vec<Tally>>, BenchError>) {
+        run_or_fail(schedule, stop_at, false)
+    }
+
+    /// The lane in whose turn a stop is asked for may also fail.
+    fn run_or_fail(
+        schedule: Schedule,
+        stop_at: usize,
+        fails: bool,
+    ) -> (String, Result<Vec<Vec<Tally>>, BenchError>) {
         let turns = RefCell::new(String::new());
-        let lane = |name| Box::new(Noted { name, turns: &turns, stop_at }) as Box<dyn Lane>;
+        let lane = |name| Box::new(Noted { name, turns: &turns, stop_at, fails }) as Box<dyn Lane>;
         let mut lanes = vec![lane('a'), lane('b')];
         let rounds = interleave(&mut lanes, schedule, &Stop::new(), &mut |_, _| {});
         drop(lanes);
@@ -267,6 +303,18 @@ mod tests {
         let schedule = Schedule { rounds: 3, turns: 2, time: Duration::ZERO };
         assert_eq!(run(schedule, 8).1.map(|rounds| rounds[0].len()).ok(), Some(1));
         assert!(matches!(run(schedule, 4).1, Err(BenchError::Stopped)));
+        let (turns, rounds) = run(schedule, 1);
+        assert_eq!(turns, "a", "nobody else warms up");
+        assert!(matches!(rounds, Err(BenchError::Stopped)));
+    }
+
+    #[test]
+    fn who_gets_no_answer_while_it_stops_keeps_the_rounds_that_were_whole() {
+        let schedule = Schedule { rounds: 3, turns: 2, time: Duration::ZERO };
+        assert_eq!(run_or_fail(schedule, 8, true).1.map(|rounds| rounds[0].len()).ok(), Some(1));
+        for early in [1, 4] {
+            assert!(matches!(run_or_fail(schedule, early, true).1, Err(BenchError::Stopped)));
+        }
     }
 
     #[test]

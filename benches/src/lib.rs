@@ -38,7 +38,7 @@ mod workload;
 pub use core_trio::CoreTrio;
 pub use error::BenchError;
 pub use lane::{Lane, Schedule, Stop, Subject, Tally};
-pub use measure::{Work, measure};
+pub use measure::{MakeLanes, Preparation, Work, measure};
 pub use place::Place;
 pub use progress::Progress;
 pub use report::{Report, Round, Row, SCHEMA};

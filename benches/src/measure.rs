@@ -1,9 +1,15 @@
 //! From workloads to rows: for each workload the lanes are made, measured in turns, and ended.
+//!
+//! The time is for everything: what the making of the lanes took, the turns do not get. But they
+//! get half of it at least, so whoever fills a log looks at the clock.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::lane::{Lanes, Role, Schedule, Stop, Tally, interleave};
 use crate::{BenchError, Progress, Row, Workload};
+
+/// The longest measurement: a week.
+const MAX_TIME: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What is measured.
 #[derive(Clone, Copy, Debug)]
@@ -16,22 +22,64 @@ pub struct Work<'a> {
     pub time: Duration,
 }
 
+/// Makes the lanes for a workload.
+pub type MakeLanes<'m, 'a> =
+    dyn FnMut(&Workload, &mut Preparation) -> Result<Lanes<'a>, BenchError> + 'm;
+
+/// The making of the lanes for one workload.
+pub struct Preparation<'a> {
+    /// When it should be over.
+    pub until: Instant,
+    /// Whoever makes something that takes long looks here.
+    pub stop: &'a Stop,
+    progress: &'a mut Progress,
+}
+
+impl Preparation<'_> {
+    /// When this one of several that are still to be made should be over.
+    pub fn until_next(&self, still: usize) -> Instant {
+        let now = Instant::now();
+        now + self.until.saturating_duration_since(now) / still.max(1) as u32
+    }
+
+    /// Tells the user something about the figures to come.
+    pub fn note(&self, text: &str) {
+        self.progress.note(text);
+    }
+}
+
+/// Refuses a time in which nothing can be measured, or that never ends.
+pub fn check_time(time: Duration) -> Result<(), BenchError> {
+    let seconds = time.as_secs_f64();
+    match time {
+        Duration::ZERO => Err(BenchError::options(
+            "--seconds 0 leaves no time",
+            "give the seconds that everything together may take",
+        )),
+        time if time > MAX_TIME => Err(BenchError::options(
+            format!("--seconds {seconds} is more than a week"),
+            format!("give at most {}", MAX_TIME.as_secs()),
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Measures the lanes that `lanes` makes for each workload. Whoever stops early gets the workloads
 /// that were finished, and of the last one the whole rounds.
 pub fn measure<'a>(
     work: Work,
     stop: &Stop,
     progress: &mut Progress,
-    lanes: &mut dyn FnMut(&Workload) -> Result<Lanes<'a>, BenchError>,
+    lanes: &mut MakeLanes<'_, 'a>,
 ) -> Result<Vec<Row>, BenchError> {
-    let schedule = Schedule::of(work.time / work.workloads.len().max(1) as u32);
+    let (began, parts) = (Instant::now(), work.workloads.len() as u32);
     let mut rows = Vec::new();
-    for workload in work.workloads {
+    for (part, workload) in (0..).zip(work.workloads) {
         progress.begin(&workload.describe());
-        let mut lanes = lanes(workload)?;
-        let tell = &mut |over, all| progress.turn(over, all);
-        match interleave(&mut lanes, schedule, stop, tell) {
-            Ok(rounds) => rows.extend(rows_of(work.name, workload, &lanes, &rounds)),
+        let left = work.time.saturating_sub(began.elapsed());
+        let share = Share { all: left / (parts - part), least: work.time / (2 * parts) };
+        match measure_one(work.name, workload, share, stop, progress, lanes) {
+            Ok(more) => rows.extend(more),
             Err(BenchError::Stopped) if !rows.is_empty() => break,
             Err(error) => return Err(error),
         }
@@ -40,6 +88,38 @@ pub fn measure<'a>(
         }
     }
     Ok(rows)
+}
+
+fn measure_one<'a>(
+    work: &str,
+    workload: &Workload,
+    share: Share,
+    stop: &Stop,
+    progress: &mut Progress,
+    lanes: &mut MakeLanes<'_, 'a>,
+) -> Result<Vec<Row>, BenchError> {
+    let began = Instant::now();
+    let until = began + share.least;
+    let mut lanes = lanes(workload, &mut Preparation { until, stop, progress: &mut *progress })?;
+    let schedule = Schedule::of(share.of_turns(began.elapsed()));
+    let tell = &mut |over, all| progress.turn(over, all);
+    let rounds = interleave(&mut lanes, schedule, stop, tell)?;
+    Ok(rows_of(work, workload, &lanes, &rounds))
+}
+
+/// One workload's part of the time.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    /// What is left for it, its preparation included.
+    all: Duration,
+    /// What its turns get, however long the preparation was; and what that should take at most.
+    least: Duration,
+}
+
+impl Share {
+    fn of_turns(&self, preparation: Duration) -> Duration {
+        self.all.saturating_sub(preparation).max(self.least)
+    }
 }
 
 /// A row for each lane, each beside the floor among them, if there is one.
@@ -54,4 +134,87 @@ fn rows_of(work: &str, workload: &Workload, lanes: &Lanes, rounds: &[Vec<Tally>]
         None => row,
     };
     rows.into_iter().map(beside).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Subject;
+    use crate::lane::{Lane, POWER_LOSS};
+
+    /// Notes how long all its turns may take together.
+    struct Timed<'a>(&'a mut Duration);
+
+    impl Lane for Timed<'_> {
+        fn subject(&self) -> Subject {
+            Subject {
+                role: Role::Store,
+                name: "timed".to_owned(),
+                durability: POWER_LOSS.to_owned(),
+                sync_verb: String::new(),
+                members: 1,
+            }
+        }
+
+        fn turn(&mut self, time: Duration, _stop: &Stop) -> Result<Tally, BenchError> {
+            *self.0 += time;
+            Ok(Tally::new())
+        }
+    }
+
+    #[test]
+    fn the_time_is_for_preparations_too_and_half_of_it_for_the_turns() {
+        let share = Share { all: Duration::from_secs(8), least: Duration::from_secs(4) };
+        let of_turns = |preparation| share.of_turns(Duration::from_secs(preparation)).as_secs();
+        assert_eq!([0, 1, 4, 5, 100].map(of_turns), [8, 7, 4, 4, 4]);
+    }
+
+    #[test]
+    fn turns_and_preparations_together_take_the_time() {
+        let workloads = Workload::grid(&[1], &[1], &[1, 2]);
+        let work = Work { name: "log", workloads: &workloads, time: Duration::from_secs(7200) };
+        let (stop, mut times) = (Stop::new(), [Duration::ZERO; 2]);
+        let mut left = times.iter_mut();
+        let began = Instant::now();
+        let rows = measure(work, &stop, &mut Progress::silent(), &mut |_, ready| {
+            let most = ready.until.saturating_duration_since(began);
+            assert!((1800..=1860).contains(&most.as_secs()), "half of an hour: {most:?}");
+            assert!(ready.until_next(2) < ready.until);
+            let time = left.next().expect("two workloads");
+            Ok(vec![Box::new(Timed(time)) as Box<dyn Lane>])
+        });
+        assert_eq!(rows.expect("nothing fails").len(), 2);
+        // The turns themselves took nothing here, so the second one has what the first one left.
+        assert!((3540..=3600).contains(&times[0].as_secs()), "{times:?}");
+        assert!((7140..=7200).contains(&times[1].as_secs()), "{times:?}");
+    }
+
+    #[test]
+    fn whoever_stops_a_preparation_gets_what_was_measured_before() {
+        let workloads = Workload::grid(&[1], &[1], &[1, 2]);
+        let work = Work { name: "log", workloads: &workloads, time: Duration::from_millis(2) };
+        let stopped_at = |part: usize| {
+            let (stop, mut times) = (Stop::new(), [Duration::ZERO; 2]);
+            let mut left = times.iter_mut().enumerate();
+            measure(work, &stop, &mut Progress::silent(), &mut |_, ready| {
+                let (place, time) = left.next().expect("two workloads");
+                if place == part {
+                    stop.ask();
+                }
+                ready.stop.check()?;
+                Ok(vec![Box::new(Timed(time)) as Box<dyn Lane>])
+            })
+        };
+        assert!(matches!(stopped_at(0), Err(BenchError::Stopped)));
+        assert_eq!(stopped_at(1).map(|rows| rows.len()).ok(), Some(1));
+    }
+
+    #[test]
+    fn a_time_that_cannot_be_is_refused_by_name() {
+        for time in [Duration::ZERO, Duration::from_secs(604_801), Duration::MAX] {
+            let error = check_time(time).expect_err("no time").to_string();
+            assert!(error.contains("--seconds"), "{error}");
+        }
+        assert!(check_time(MAX_TIME).is_ok() && check_time(Duration::from_nanos(1)).is_ok());
+    }
 }

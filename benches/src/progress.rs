@@ -13,24 +13,32 @@ pub struct Progress {
     bar: ProgressBar,
     parts: u32,
     begun: u32,
+    is_silent: bool,
 }
 
 impl Progress {
     /// A bar on the standard error for so many parts, if somebody looks.
     pub fn on_terminal(parts: usize) -> Progress {
         let bar = if io::stderr().is_terminal() { bar() } else { no_bar() };
-        Progress { bar, parts: parts as u32, begun: 0 }
+        Progress { bar, parts: parts as u32, begun: 0, is_silent: false }
     }
 
     /// Nothing is shown.
     pub fn silent() -> Progress {
-        Progress { bar: no_bar(), parts: 1, begun: 0 }
+        Progress { bar: no_bar(), parts: 1, begun: 0, is_silent: true }
     }
 
     /// The next part begins.
     pub fn begin(&mut self, part: &str) {
         self.begun += 1;
         self.bar.set_message(part.to_owned());
+    }
+
+    /// A line above the bar, if there is one.
+    pub fn note(&self, text: &str) {
+        if !self.is_silent {
+            self.bar.suspend(|| eprintln!("{text}"));
+        }
     }
 
     /// So many of all turns of this part are over.

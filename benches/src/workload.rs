@@ -1,5 +1,6 @@
 //! One description for everything that is measured: who does what, with how much at a time.
 
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use crate::BenchError;
@@ -12,6 +13,13 @@ pub const MAX_CLIENTS: u64 = 65_536;
 
 /// The most entries that one client hands in together.
 pub const MAX_BATCH: u64 = 65_536;
+
+/// The most payload that one client hands in together.
+pub const MAX_BATCH_PAYLOAD: u64 = 64 << 20;
+
+/// The arrivals in a second that can be told apart: a turn takes a part of a second, and the clock
+/// is read for each arrival.
+pub const RATES: RangeInclusive<f64> = 1.0..=1e6;
 
 /// What a figure is a figure of.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,10 +65,20 @@ impl Workload {
         within("size", self.size as u64, 0, MAX_SIZE as u64)?;
         within("batch", self.batch, 1, MAX_BATCH)?;
         within("clients", self.clients, 1, MAX_CLIENTS)?;
+        if self.batch * self.size as u64 > MAX_BATCH_PAYLOAD {
+            let most = (MAX_BATCH_PAYLOAD / self.size as u64).max(1);
+            return Err(BenchError::options(
+                format!(
+                    "--batch {} of --size {} is more than 64 MiB at once",
+                    self.batch, self.size
+                ),
+                format!("at this size choose a batch of at most {most}"),
+            ));
+        }
         match self.rate {
-            Some(rate) if !(rate.is_finite() && rate > 0.0) => Err(BenchError::options(
-                format!("--rate {rate} is no rate"),
-                "give the batches that arrive in a second, for example --rate 1000",
+            Some(rate) if !RATES.contains(&rate) => Err(BenchError::options(
+                format!("--rate {rate} cannot be measured"),
+                "give the batches that arrive in a second, from 1 to 1000000",
             )),
             _ => Ok(()),
         }
@@ -97,19 +115,24 @@ pub fn incompressible(size: usize) -> Vec<u8> {
 #[derive(Clone, Debug)]
 pub struct Arrivals {
     began: Instant,
-    distance: Duration,
-    taken: u32,
+    rate: f64,
+    taken: u64,
 }
 
 impl Arrivals {
-    /// So many a second, from now on.
+    /// So many a second (of [`RATES`]), the first at once.
     pub fn at_rate(rate: f64, began: Instant) -> Arrivals {
-        Arrivals { began, distance: Duration::from_secs_f64(1.0 / rate), taken: 0 }
+        Arrivals { began, rate, taken: 0 }
     }
 
     /// When the next one comes.
     pub fn next(&self) -> Instant {
-        self.began + self.distance * self.taken
+        self.began + self.span()
+    }
+
+    /// The time that belongs to those that were taken: each has the distance to the next one.
+    pub fn span(&self) -> Duration {
+        Duration::from_secs_f64(self.taken as f64 / self.rate)
     }
 
     /// Takes the next one, if it has come.
@@ -138,11 +161,27 @@ mod tests {
             (Workload { batch: 0, ..one() }, "--batch"),
             (Workload { clients: 0, ..one() }, "--clients"),
             (Workload { rate: Some(0.0), ..one() }, "--rate"),
+            (Workload { rate: Some(1e-20), ..one() }, "--rate"),
+            (Workload { rate: Some(0.5), ..one() }, "--rate"),
+            (Workload { rate: Some(1e10), ..one() }, "--rate"),
             (Workload { rate: Some(f64::NAN), ..one() }, "--rate"),
+            (Workload { size: 8 << 20, batch: 9, ..one() }, "--batch 9 of --size 8388608"),
+            (Workload { size: 1025, batch: MAX_BATCH, ..one() }, "--batch 65536"),
         ] {
             let error = wrong.check().expect_err(name);
             assert!(error.to_string().contains(name), "{error}");
             assert!(!error.advice().is_empty());
+        }
+    }
+
+    #[test]
+    fn what_is_at_the_limit_is_measured() {
+        for right in [
+            Workload { size: 8 << 20, batch: 8, ..one() },
+            Workload { size: 1024, batch: MAX_BATCH, clients: MAX_CLIENTS, rate: Some(1e6) },
+            Workload { size: 0, batch: MAX_BATCH, rate: Some(1.0), ..one() },
+        ] {
+            assert!(right.check().is_ok(), "{right:?}");
         }
     }
 
@@ -161,6 +200,7 @@ mod tests {
         let due = std::iter::from_fn(|| arrivals.take_due(late)).collect::<Vec<_>>();
         assert_eq!((due.len(), due[0]), (11, began));
         assert_eq!(arrivals.next(), began + Duration::from_millis(11));
+        assert_eq!(arrivals.span(), Duration::from_millis(11), "each has a distance of its own");
     }
 
     #[test]

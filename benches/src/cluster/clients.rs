@@ -7,13 +7,16 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinSet};
 
-use crate::workload::Arrivals;
-use crate::{Tally, Workload};
+use crate::workload::{Arrivals, MAX_CLIENTS};
+use crate::{Stop, Tally, Workload};
 
 /// The timer is not finer than this; the rest of a wait for an arrival is spent on the clock.
 const SLEEP_MARGIN: Duration = Duration::from_millis(2);
+
+/// A stop is looked for this often where nothing else happens.
+const STOP_STEP: Duration = Duration::from_millis(50);
 
 /// Somebody who takes commands.
 pub trait Proposer: Clone + Send + Sync + 'static {
@@ -35,40 +38,131 @@ struct Seen {
     failures: u64,
 }
 
-/// Has the clients of a workload propose for this long, and waits for the last answer.
+/// Until when the clients propose.
+#[derive(Clone)]
+struct Until {
+    end: Instant,
+    stop: Stop,
+}
+
+impl Until {
+    fn is_over(&self, now: Instant) -> bool {
+        now >= self.end || self.stop.is_asked()
+    }
+}
+
+/// Has the clients of a workload propose for this long, and waits for the last answer; for less,
+/// and not for an answer that does not come, once a stop is asked for.
 pub async fn run_clients<P: Proposer>(
     to: P,
     command: Bytes,
     workload: &Workload,
     time: Duration,
+    stop: &Stop,
 ) -> Tally {
     let began = Instant::now();
-    let clients = match workload.rate {
-        Some(rate) => arrive(&to, &command, workload.batch, rate, began, time).await,
-        None => {
-            let until = began + time;
-            let (clients, batch) = (workload.clients, workload.batch);
-            let start = |_| tokio::spawn(client(to.clone(), command.clone(), batch, until));
-            (0..clients).map(start).collect()
+    let until = Until { end: began + time, stop: stop.clone() };
+    let mut crowd = Crowd { clients: JoinSet::new(), tally: Tally::new() };
+    let mut span = Duration::ZERO;
+    match workload.rate {
+        Some(rate) => {
+            let arrivals = Arrivals::at_rate(rate, began);
+            span = crowd.arrive(&to, &command, workload.batch, arrivals, &until).await;
         }
-    };
-    let mut tally = Tally::new();
-    for client in clients {
-        let seen = client.await.unwrap_or_else(|_| Seen { failures: 1, ..Seen::default() });
-        seen.nanos.iter().for_each(|nanos| tally.samples.record(Duration::from_nanos(*nanos), 1));
-        tally.entries += seen.answered;
-        tally.failures += seen.failures;
+        None => {
+            for _ in 0..workload.clients {
+                let (to, command, until) = (to.clone(), command.clone(), until.clone());
+                crowd.clients.spawn(client(to, command, workload.batch, until));
+            }
+        }
     }
-    tally.busy = began.elapsed();
-    tally
+    crowd.leave(stop).await;
+    // The last arrival has a distance to the next one, too.
+    Tally { busy: began.elapsed().max(span), ..crowd.tally }
+}
+
+/// Clients at work, and what those have seen that are done.
+struct Crowd {
+    clients: JoinSet<Seen>,
+    tally: Tally,
+}
+
+impl Crowd {
+    fn heard(&mut self, seen: Result<Seen, JoinError>) {
+        let seen = seen.unwrap_or_else(|_| Seen { failures: 1, ..Seen::default() });
+        for nanos in seen.nanos {
+            self.tally.samples.record(Duration::from_nanos(nanos), 1);
+        }
+        self.tally.entries += seen.answered;
+        self.tally.failures += seen.failures;
+    }
+
+    /// Waits until all are done, or a stop was asked for long ago: somebody may never be answered.
+    async fn leave(&mut self, stop: &Stop) {
+        loop {
+            let step = if stop.is_overdue() { Duration::ZERO } else { STOP_STEP };
+            match tokio::time::timeout(step, self.clients.join_next()).await {
+                Ok(Some(seen)) => self.heard(seen),
+                Ok(None) => return,
+                Err(_) if stop.is_overdue() => {
+                    self.tally.failures += self.clients.len() as u64;
+                    return self.clients.abort_all();
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// The clients of an open loop, each there for one batch; the time that belongs to those that
+    /// came. Where more wait than a machine can hold, those who come later wait outside: their
+    /// time counts from when they came, but those who are still there at the end go unheard.
+    async fn arrive<P: Proposer>(
+        &mut self,
+        to: &P,
+        command: &Bytes,
+        batch: u64,
+        mut arrivals: Arrivals,
+        until: &Until,
+    ) -> Duration {
+        while arrivals.next() < until.end {
+            while let Some(seen) = self.clients.try_join_next() {
+                self.heard(seen);
+            }
+            let is_full = self.clients.len() >= MAX_CLIENTS as usize;
+            let has_begun = arrivals.span() > Duration::ZERO;
+            if until.stop.is_asked() && has_begun || is_full && Instant::now() >= until.end {
+                break;
+            }
+            let left = arrivals.next().saturating_duration_since(Instant::now());
+            match left > SLEEP_MARGIN {
+                true => tokio::time::sleep((left - SLEEP_MARGIN).min(STOP_STEP)).await,
+                false => tokio::task::yield_now().await,
+            }
+            while self.clients.len() < MAX_CLIENTS as usize
+                && arrivals.next() < until.end
+                && let Some(arrived) = arrivals.take_due(Instant::now())
+            {
+                self.clients.spawn(visitor(to.clone(), command.clone(), batch, arrived));
+            }
+        }
+        arrivals.span()
+    }
+}
+
+/// One client of an open loop.
+async fn visitor<P: Proposer>(to: P, command: Bytes, batch: u64, arrived: Instant) -> Seen {
+    let mut seen = Seen::default();
+    hand_in(&to, &command, batch, &mut seen).await;
+    seen.nanos.push(arrived.elapsed().as_nanos() as u64);
+    seen
 }
 
 /// One client of a closed loop.
-async fn client<P: Proposer>(to: P, command: Bytes, batch: u64, until: Instant) -> Seen {
+async fn client<P: Proposer>(to: P, command: Bytes, batch: u64, until: Until) -> Seen {
     let mut seen = Seen::default();
     loop {
         let start = Instant::now();
-        if start >= until && seen.answered + seen.failures > 0 {
+        if until.is_over(start) && seen.answered + seen.failures > 0 {
             return seen;
         }
         hand_in(&to, &command, batch, &mut seen).await;
@@ -94,32 +188,62 @@ async fn hand_in<P: Proposer>(to: &P, command: &Bytes, batch: u64, seen: &mut Se
     }
 }
 
-/// The clients of an open loop, each there for one batch, for as long as `time`.
-async fn arrive<P: Proposer>(
-    to: &P,
-    command: &Bytes,
-    batch: u64,
-    rate: f64,
-    began: Instant,
-    time: Duration,
-) -> Vec<JoinHandle<Seen>> {
-    let mut arrivals = Arrivals::at_rate(rate, began);
-    let mut clients = Vec::new();
-    while arrivals.next() < began + time {
-        let left = arrivals.next().saturating_duration_since(Instant::now());
-        match left > SLEEP_MARGIN {
-            true => tokio::time::sleep(left - SLEEP_MARGIN).await,
-            false => tokio::task::yield_now().await,
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    /// Answers so many proposals, and never again.
+    #[derive(Clone)]
+    struct Answers(Arc<AtomicU64>);
+
+    impl Proposer for Answers {
+        const TIMED: u64 = 1;
+
+        async fn propose(&self, _command: Bytes) -> bool {
+            tokio::task::yield_now().await;
+            let left = |left: u64| left.checked_sub(1);
+            if self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_err() {
+                std::future::pending::<()>().await;
+            }
+            true
         }
-        while let Some(arrived) = arrivals.take_due(Instant::now().min(began + time)) {
-            let (to, command) = (to.clone(), command.clone());
-            clients.push(tokio::spawn(async move {
-                let mut seen = Seen::default();
-                hand_in(&to, &command, batch, &mut seen).await;
-                seen.nanos.push(arrived.elapsed().as_nanos() as u64);
-                seen
-            }));
+
+        async fn propose_many(&self, _command: Bytes, count: u64) -> u64 {
+            count
         }
     }
-    clients
+
+    async fn run(answers: u64, rate: Option<f64>, time: Duration, stop: &Stop) -> Tally {
+        let workload = Workload { size: 1, batch: 1, clients: 3, rate };
+        let to = Answers(Arc::new(AtomicU64::new(answers)));
+        run_clients(to, Bytes::new(), &workload, time, stop).await
+    }
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[tokio::test]
+    async fn a_stop_ends_a_turn_after_an_answer_for_each() {
+        let stop = Stop::new();
+        stop.ask();
+        assert_eq!(run(u64::MAX, None, HOUR, &stop).await.entries, 3);
+        let open = run(u64::MAX, Some(0.001), HOUR, &stop).await;
+        assert_eq!((open.entries, open.busy), (1, Duration::from_secs(1000)));
+    }
+
+    #[tokio::test]
+    async fn whoever_stops_does_not_wait_for_an_answer_that_never_comes() {
+        let stop = Stop::new();
+        stop.ask();
+        let tally = run(2, None, HOUR, &stop).await;
+        assert_eq!((tally.entries, tally.failures), (2, 1));
+    }
+
+    #[tokio::test]
+    async fn a_few_arrivals_have_their_distances() {
+        let tally = run(u64::MAX, Some(2.0), Duration::from_millis(20), &Stop::new()).await;
+        assert_eq!((tally.entries, tally.busy), (1, Duration::from_millis(500)));
+    }
 }

@@ -71,6 +71,7 @@ pub struct ClusterPlan {
 impl ClusterPlan {
     fn name(&self) -> String {
         let mut name = self.backend.clone();
+        // Others are refused when they are opened.
         if self.recycled {
             name += ", recycled segments";
         }
@@ -81,10 +82,14 @@ impl ClusterPlan {
     }
 
     fn open(&self, dir: PathBuf) -> Result<Box<dyn Store>, BenchError> {
-        match self.recycled {
+        match (self.recycled, self.backend.as_str()) {
             #[cfg(feature = "file")]
-            true if self.backend == "file" => recycled::open_recycled(dir),
-            _ => open(&self.backend, dir),
+            (true, "file") => recycled::open_recycled(dir),
+            (true, other) => Err(BenchError::options(
+                format!("the {other} log has no segments that come round"),
+                "recycled segments are the file log's",
+            )),
+            (false, backend) => open(backend, dir),
         }
     }
 }
@@ -109,13 +114,14 @@ impl Cluster {
         Ok(Cluster { nodes, leader, counts, runtime, _files: files })
     }
 
-    /// Has clients propose for this long.
-    pub fn commit(&self, workload: &Workload, time: Duration) -> Tally {
+    /// Has clients propose for this long, or until a stop is asked for.
+    pub fn commit(&self, workload: &Workload, time: Duration, stop: &Stop) -> Tally {
         let command = Bytes::from(incompressible(workload.size));
         let (writes, entries) = self.counts.read();
         let before = Spent::now();
         let leader = self.leader.clone();
-        let mut tally = self.runtime.block_on(run_clients(leader, command, workload, time));
+        let clients = run_clients(leader, command, workload, time, stop);
+        let mut tally = self.runtime.block_on(clients);
         tally.spent = Spent::now() - before;
         if workload.rate.is_some() {
             // The generator of arrivals looks at the clock all the time.
@@ -202,11 +208,11 @@ impl Lane for ClusterLane<'_> {
         self.subject.clone()
     }
 
-    fn turn(&mut self, time: Duration, _stop: &Stop) -> Result<Tally, BenchError> {
+    fn turn(&mut self, time: Duration, stop: &Stop) -> Result<Tally, BenchError> {
         let workload = self.workload.clone();
         let cluster = self.cluster()?;
         cluster.settle()?;
-        let tally = cluster.commit(&workload, time);
+        let tally = cluster.commit(&workload, time, stop);
         self.held_bytes += tally.entries * (workload.size as u64 + BARE_ENTRY_BYTES);
         match tally.samples.is_empty() && tally.failures > 0 {
             true => Err(BenchError::failed(
@@ -256,7 +262,10 @@ async fn start_members(
 async fn find_leader(nodes: &[Node]) -> Result<Node, BenchError> {
     let began = Instant::now();
     while began.elapsed() < PATIENCE {
-        let leader = nodes[0].wait_for_leader().await;
+        let left = PATIENCE.saturating_sub(began.elapsed());
+        let Ok(leader) = tokio::time::timeout(left, nodes[0].wait_for_leader()).await else {
+            break;
+        };
         let leading =
             nodes.iter().find(|node| Some(node.status().identity.node) == leader).cloned();
         if let Some(leading) = leading
@@ -291,6 +300,17 @@ mod tests {
     }
 
     #[test]
+    fn only_the_file_log_can_have_recycled_segments() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let place = Place::new(Some(dir.path())).expect("made");
+        let plan =
+            ClusterPlan { backend: "memory".to_owned(), recycled: true, members: 1, workers: 1 };
+        let error = Cluster::start(&plan, &place).err().expect("memory has no segments");
+        assert!(error.to_string().contains("the memory log has no segments"), "{error}");
+        assert_eq!(std::fs::read_dir(place.path()).expect("there").count(), 0);
+    }
+
+    #[test]
     fn arrivals_of_an_open_loop_are_all_answered() {
         let dir = tempfile::tempdir().expect("a directory");
         let place = Place::new(Some(dir.path())).expect("made");
@@ -298,7 +318,7 @@ mod tests {
             ClusterPlan { backend: "memory".to_owned(), recycled: false, members: 1, workers: 1 };
         let cluster = Cluster::start(&plan, &place).expect("it starts");
         let workload = Workload { size: 64, batch: 1, clients: 1, rate: Some(2000.0) };
-        let tally = cluster.commit(&workload, Duration::from_millis(20));
+        let tally = cluster.commit(&workload, Duration::from_millis(20), &Stop::new());
         assert_eq!((tally.entries, tally.failures), (40, 0));
         assert_eq!(tally.samples.len(), 40);
     }

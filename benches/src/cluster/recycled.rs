@@ -20,17 +20,23 @@ const SEGMENTS: usize = 8;
 /// How much is written at a time.
 const STEP_BYTES: usize = 64 << 10;
 
-/// Opens a new log in `dir`, with segments that were written before.
+/// Opens a new log in `dir`, with segments that were written before. They go with the directory,
+/// which is the caller's.
 pub fn open_recycled(dir: PathBuf) -> Result<Box<dyn Store>, BenchError> {
-    let config = FileLogConfig { spare_segments: SEGMENTS, ..FileLogConfig::new(&dir) };
-    let filled = fs::create_dir(&dir).and_then(|()| {
+    open_of(FileLogConfig { spare_segments: SEGMENTS, ..FileLogConfig::new(dir) })
+}
+
+fn open_of(config: FileLogConfig) -> Result<Box<dyn Store>, BenchError> {
+    let dir = &config.dir;
+    fs::create_dir(dir).map_err(|error| BenchError::of_path("making", dir, error))?;
+    for number in 1..=config.spare_segments {
         // The names of emptied segments: docs/formats/log-file.md.
-        let names = (1..=SEGMENTS).map(|number| dir.join(format!("spare-{number:016x}")));
-        names.into_iter().try_for_each(|name| fill(&name, config.segment_bytes))
-    });
-    filled.map_err(|error| BenchError::of_path("writing in", &dir, error))?;
-    let log = FileLog::open(config);
-    let log = log.map_err(|error| BenchError::failed("opening the file log", error))?;
+        let path = dir.join(format!("spare-{number:016x}"));
+        let filled = fill(&path, config.segment_bytes);
+        filled.map_err(|error| BenchError::of_path("writing", &path, error))?;
+    }
+    let opening = format!("opening the file log in {}", dir.display());
+    let log = FileLog::open(config).map_err(|error| BenchError::failed(opening, error))?;
     Ok(Box::new(log))
 }
 
@@ -43,4 +49,47 @@ fn fill(path: &Path, bytes: u64) -> io::Result<()> {
     // A log's own writes went past the page cache, and left nothing there.
     fadvise(&file, 0, None, Advice::DontNeed)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn small(dir: &Path) -> FileLogConfig {
+        FileLogConfig { segment_bytes: 1 << 20, spare_segments: 3, ..FileLogConfig::new(dir) }
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let files = fs::read_dir(dir).expect("there");
+        let name = |file: io::Result<fs::DirEntry>| {
+            file.expect("readable").file_name().to_string_lossy().into_owned()
+        };
+        files.map(name).collect()
+    }
+
+    #[test]
+    fn a_new_log_finds_segments_that_it_can_write_over() {
+        let parent = tempfile::tempdir().expect("a directory");
+        let dir = parent.path().join("1");
+        let log = open_of(small(&dir)).expect("it opens");
+        drop(log);
+        let spares = names(&dir).iter().filter(|name| name.starts_with("spare-")).count();
+        let used = names(&dir).iter().filter(|name| name.starts_with("seg-")).count();
+        assert!(used >= 1 && spares + used == 3, "none was made new: {:?}", names(&dir));
+    }
+
+    #[test]
+    fn an_error_names_the_path() {
+        let parent = tempfile::tempdir().expect("a directory");
+        let dir = parent.path().join("no/such/place");
+        let error = open_of(small(&dir)).err().expect("nothing is there").to_string();
+        assert!(error.contains("no/such/place"), "{error}");
+        let dir = parent.path().join("2");
+        let wrong = FileLogConfig { segment_bytes: 1 << 12, ..small(&dir) };
+        let error = open_of(wrong).err().expect("too small").to_string();
+        assert!(error.contains(&dir.display().to_string()), "{error}");
+        let file = parent.path().join("file");
+        fill(&file, 1 << 16).expect("there is room");
+        assert!(fill(&file, 1 << 16).is_err(), "what is there is not written over");
+    }
 }

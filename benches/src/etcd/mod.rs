@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use kontiki::LogConfig;
 use kontiki_etcd::Client;
 use kontiki_etcd::api::etcdserverpb::kv_client::KvClient;
 use kontiki_etcd::api::etcdserverpb::maintenance_client::MaintenanceClient;
@@ -21,7 +20,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::cluster::{Proposer, run_clients, runtime};
 use crate::lane::{Lane, POWER_LOSS, Role, Stop, Subject, Tally};
-use crate::measure::{Work, measure};
+use crate::measure::{Work, check_time, measure};
 use crate::meter::cpu_of_process;
 use crate::{BenchError, Progress, Row, Workload, incompressible};
 
@@ -63,13 +62,7 @@ impl EtcdPlan {
                 format!("choose from 1 to {MAX_CONNECTIONS}"),
             ));
         }
-        match self.time.is_zero() {
-            true => Err(BenchError::options(
-                "--seconds 0 leaves no time",
-                "give the seconds that everything together may take",
-            )),
-            false => Ok(()),
-        }
+        check_time(self.time)
     }
 }
 
@@ -77,7 +70,7 @@ impl EtcdPlan {
 pub fn run(plan: &EtcdPlan, stop: &Stop, progress: &mut Progress) -> Result<Vec<Row>, BenchError> {
     plan.check()?;
     let work = Work { name: "etcd", workloads: &plan.workloads, time: plan.time };
-    measure(work, stop, progress, &mut |workload| {
+    measure(work, stop, progress, &mut |workload, _| {
         let lane = EtcdLane::connect(&plan.endpoints, plan.connections, workload)?;
         Ok(vec![Box::new(lane) as Box<dyn Lane>])
     })
@@ -124,10 +117,10 @@ impl Lane for EtcdLane {
         self.subject.clone()
     }
 
-    fn turn(&mut self, time: Duration, _stop: &Stop) -> Result<Tally, BenchError> {
+    fn turn(&mut self, time: Duration, stop: &Stop) -> Result<Tally, BenchError> {
         let before = self.cpu();
         let (load, value) = (self.load.clone(), self.load.all.value.clone());
-        let mut tally = self.runtime.block_on(run_clients(load, value, &self.workload, time));
+        let mut tally = self.runtime.block_on(run_clients(load, value, &self.workload, time, stop));
         tally.spent.cpu = self.cpu().saturating_sub(before);
         // Nobody here sees what a server writes to its disk.
         (tally.spent.handed, tally.spent.written) = (None, None);
@@ -259,12 +252,7 @@ async fn ask_subject(endpoint: &str, channel: Channel) -> Result<Subject, BenchE
     let members = ours.as_ref().map_or(0, |status| status.members.len() as u64);
     let (name, durability) = match ours {
         Some(status) => {
-            let log = LogConfig::from_name(&status.backend, "unused");
-            let durable = log.is_ok_and(|log| log.is_durable());
-            (
-                format!("kontiki, {} log", status.backend),
-                if durable { POWER_LOSS } else { "volatile" },
-            )
+            (format!("kontiki, {} log", status.backend), durability_of(&status.backend))
         }
         None => {
             let version = status(channel).await.map_or("?".to_owned(), |status| status.version);
@@ -278,6 +266,15 @@ async fn ask_subject(endpoint: &str, channel: Channel) -> Result<Subject, BenchE
         sync_verb: "the server's".to_owned(),
         members: members.max(1),
     })
+}
+
+/// What a server's log survives. The server may well have a backend that this build has not, so its
+/// name is all that is known: the memory log alone forgets.
+fn durability_of(backend: &str) -> &'static str {
+    match backend {
+        "memory" => "volatile",
+        _ => POWER_LOSS,
+    }
 }
 
 /// The cause at the end of the chain: "connection refused" says more than "transport error".
@@ -300,6 +297,14 @@ mod tests {
             workloads: Workload::grid(&[16], &[1], &[1]),
             time: Duration::from_millis(40),
         }
+    }
+
+    #[test]
+    fn a_server_may_have_a_log_that_this_build_has_not() {
+        for backend in ["file", "sqlite", "rocksdb"] {
+            assert_eq!(durability_of(backend), POWER_LOSS, "{backend}");
+        }
+        assert_eq!(durability_of("memory"), "volatile");
     }
 
     #[test]

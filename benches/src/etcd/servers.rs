@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use super::{EtcdLane, connect, status};
 use crate::cluster::runtime;
-use crate::{BenchError, Place, Workload};
+use crate::{BenchError, Place, Stop, Workload};
 
 /// How many servers there are.
 const SERVERS: usize = 3;
@@ -64,18 +64,19 @@ struct Ports {
 
 impl Servers {
     /// Starts three, and waits until one leads.
-    pub fn start(kind: &Kind, place: &Place) -> Result<Servers, BenchError> {
+    pub fn start(kind: &Kind, place: &Place, stop: &Stop) -> Result<Servers, BenchError> {
         let mut failure = None;
         for _ in 0..TRIES {
-            match Servers::try_start(kind, place) {
+            match Servers::try_start(kind, place, stop) {
                 Ok(servers) => return Ok(servers),
+                Err(BenchError::Stopped) => return Err(BenchError::Stopped),
                 Err(error) => failure = Some(error),
             }
         }
         Err(failure.unwrap_or(BenchError::Stopped))
     }
 
-    fn try_start(kind: &Kind, place: &Place) -> Result<Servers, BenchError> {
+    fn try_start(kind: &Kind, place: &Place, stop: &Stop) -> Result<Servers, BenchError> {
         let files = place.room()?;
         let ports = free_ports().map_err(|error| BenchError::failed("finding ports", error))?;
         let endpoints = ports.iter().map(|ports| format!("127.0.0.1:{}", ports.client)).collect();
@@ -86,7 +87,7 @@ impl Servers {
             let starting = format!("starting {}", kind.program().display());
             servers.children.push(child.map_err(|error| BenchError::failed(starting, error))?);
         }
-        servers.leader = servers.wait_for_leader()?;
+        servers.leader = servers.wait_for_leader(stop)?;
         Ok(servers)
     }
 
@@ -96,10 +97,11 @@ impl Servers {
         Ok(lane.with_processes(self.children.iter().map(Child::id).collect()))
     }
 
-    fn wait_for_leader(&mut self) -> Result<String, BenchError> {
+    fn wait_for_leader(&mut self, stop: &Stop) -> Result<String, BenchError> {
         let runtime = runtime(1)?;
         let began = Instant::now();
         while began.elapsed() < PATIENCE {
+            stop.check()?;
             self.check_alive()?;
             for endpoint in &self.endpoints {
                 if runtime.block_on(leads(endpoint)) {
@@ -245,10 +247,10 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let place = Place::new(Some(dir.path())).expect("made");
         let kind = Kind::Etcd { program: on_path("false").expect("on every system") };
-        let error = Servers::start(&kind, &place).expect_err("it does not serve");
+        let error = Servers::start(&kind, &place, &Stop::new()).expect_err("it does not serve");
         assert!(error.to_string().contains("ended"), "{error}");
         let gone = Kind::Etcd { program: "no/such/program".into() };
-        let error = Servers::start(&gone, &place).expect_err("it is not there");
+        let error = Servers::start(&gone, &place, &Stop::new()).expect_err("it is not there");
         assert!(error.to_string().contains("no/such/program"), "{error}");
     }
 

@@ -2,14 +2,14 @@
 //!
 //! No log that promises to survive a power cut can be quicker than its disk, so every durable
 //! figure stands beside one of these, taken in turn with it. [`RawFile`] is one file, laid out and
-//! synced in one of several ways; [`Trio`] is three of them started together, as the members of a
-//! cluster do, of which a commit needs the second.
+//! synced in one of several ways; [`Majority`] is as many of them as a cluster has members, started
+//! together, of which a commit needs more than half.
 
+mod majority;
 mod raw_file;
-mod trio;
 
+pub use majority::Majority;
 pub use raw_file::{Aligned, Layout, RawFile, Verb};
-pub use trio::Trio;
 
 /// The name under which a floor stands in a report.
 pub fn label(layout: Layout, verb: Verb) -> String {

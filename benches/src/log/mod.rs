@@ -22,6 +22,7 @@ use tokio::runtime::Runtime;
 
 use crate::lane::{Lane, Stop, Subject, Tally};
 use crate::meter::Spent;
+use crate::workload::MAX_CLIENTS;
 use crate::{BenchError, Workload};
 pub use plan::{LogPlan, check_backends, durable_of, log_lanes, run};
 use queue::Queue;
@@ -83,9 +84,10 @@ impl<W: Writer> LogLane<W> {
 }
 
 impl LogLane<StoreWriter> {
-    /// Makes the log one that has been in use.
-    pub fn fill(&mut self, bytes: u64) -> Result<(), BenchError> {
-        self.runtime.block_on(self.writer.fill(bytes))
+    /// Makes the log one that has been in use: writes so many bytes, or, until that moment, fewer.
+    /// How many it wrote.
+    pub fn fill(&mut self, bytes: u64, until: Instant, stop: &Stop) -> Result<u64, BenchError> {
+        self.runtime.block_on(self.writer.fill(bytes, until, stop))
     }
 }
 
@@ -100,10 +102,11 @@ impl<W: Writer> Lane for LogLane<W> {
     }
 }
 
-/// The batches of clients that one group takes.
+/// The batches of clients that one group takes. In an open loop no number of clients bounds them.
 fn most_batches(workload: &Workload) -> u64 {
     let bytes = workload.batch * workload.size as u64;
-    (MAX_BATCH_BYTES / bytes.max(1)).clamp(1, workload.clients)
+    let waiting = if workload.rate.is_some() { MAX_CLIENTS } else { workload.clients };
+    (MAX_BATCH_BYTES / bytes.max(1)).clamp(1, waiting)
 }
 
 async fn turn(
@@ -118,7 +121,10 @@ async fn turn(
     let mut queue = Queue::new(workload, began);
     let most = most_batches(workload);
     while began.elapsed() < time && !(stop.is_asked() && tally.writes > 0) {
-        let group = queue.take(most);
+        let group = queue.take(most, began + time, stop);
+        if group.is_empty() {
+            break;
+        }
         let batches: u64 = group.iter().map(|(_, count)| count).sum();
         let entries = batches * workload.batch;
         writer.prepare(entries);
@@ -136,8 +142,9 @@ async fn turn(
     }
     tally.spent = Spent::now() - before;
     if workload.rate.is_some() {
-        // The time between arrivals counts, and the waiting for them is no work of the log's.
-        tally.busy = began.elapsed();
+        // The time between arrivals counts, that after the last one too, and the waiting for them
+        // is no work of the log's.
+        tally.busy = began.elapsed().max(queue.span());
         tally.spent.cpu = Duration::ZERO;
     }
     Ok(tally)
@@ -200,5 +207,23 @@ mod tests {
         stop.ask();
         let tally = lane.turn(Duration::from_secs(3600), &stop).expect("it works");
         assert_eq!(tally.writes, 1);
+    }
+
+    #[test]
+    fn an_open_loop_is_as_quick_as_its_arrivals_and_its_turn_ends_in_time() {
+        let began = Instant::now();
+        let workload = Workload { size: 1, batch: 3, clients: 1, rate: Some(0.01) };
+        let mut lane = LogLane::new(Counting(Vec::new()), &workload).expect("a runtime");
+        let tally = lane.turn(Duration::from_millis(5), &Stop::new()).expect("it works");
+        assert_eq!((tally.writes, tally.entries), (1, 3), "the next arrives in 100 seconds");
+        assert_eq!(tally.busy, Duration::from_secs(100), "one arrival, one distance");
+        assert!(began.elapsed() < Duration::from_secs(80));
+    }
+
+    #[test]
+    fn what_arrived_meanwhile_is_one_group() {
+        let open = Workload { size: 1 << 20, batch: 1, clients: 1, rate: Some(1000.0) };
+        assert_eq!(most_batches(&open), 4);
+        assert_eq!(most_batches(&Workload { rate: None, ..open }), 1);
     }
 }

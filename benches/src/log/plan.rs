@@ -8,7 +8,7 @@ use kontiki::LogConfig;
 use super::{LogLane, RawWriter, StoreWriter, Writer, library};
 use crate::floor::{Layout, Verb};
 use crate::lane::{Lane, Lanes, Stop};
-use crate::measure::{Work, measure};
+use crate::measure::{Preparation, Work, check_time, measure};
 use crate::place::Place;
 use crate::progress::Progress;
 use crate::{BenchError, Row, Workload};
@@ -32,12 +32,7 @@ impl LogPlan {
     /// Refuses what cannot be measured, before anything is written.
     pub fn check(&self) -> Result<(), BenchError> {
         self.workloads.iter().try_for_each(Workload::check)?;
-        if self.time.is_zero() {
-            return Err(BenchError::options(
-                "--seconds 0 leaves no time",
-                "give the seconds that everything together may take",
-            ));
-        }
+        check_time(self.time)?;
         check_backends(&self.backends)
     }
 }
@@ -84,12 +79,12 @@ pub fn run(
     let name = if plan.verbs { "verbs" } else { "log" };
     let work = Work { name, workloads: &plan.workloads, time: plan.time };
     let mut rooms = None;
-    measure(work, stop, progress, &mut |workload| {
+    measure(work, stop, progress, &mut |workload, ready| {
         // The last workload's files go, now that nobody writes there.
         let room = rooms.insert(place.room()?);
         match plan.verbs {
-            true => verb_lanes(room.path(), workload),
-            false => log_lanes(plan, room.path(), workload),
+            true => verb_lanes(room.path(), workload, ready),
+            false => log_lanes(plan, room.path(), workload, ready),
         }
     })
 }
@@ -99,18 +94,29 @@ pub fn log_lanes(
     plan: &LogPlan,
     dir: &Path,
     workload: &Workload,
+    ready: &Preparation,
 ) -> Result<Lanes<'static>, BenchError> {
     let mut lanes: Lanes = Vec::new();
     if !durable_of(&plan.backends).is_empty() {
         for layout in Layout::ALL {
+            ready.stop.check()?;
             let floor = RawWriter::create(dir, layout, Verb::Fdatasync, workload.size)?;
             lanes.extend(floor.map(|floor| lane(floor, workload)).transpose()?);
         }
     }
-    for backend in &plan.backends {
+    for (place, backend) in plan.backends.iter().enumerate() {
         let writer = StoreWriter::create(backend, dir, workload.size)?;
         let mut lane = LogLane::new(writer, workload)?;
-        lane.fill(plan.fill)?;
+        let filled =
+            lane.fill(plan.fill, ready.until_next(plan.backends.len() - place), ready.stop)?;
+        if filled < plan.fill {
+            ready.note(&format!(
+                "note: the {backend} log was in use for {} of {} MiB only before it was measured; \
+                 with more --seconds for all",
+                filled >> 20,
+                plan.fill >> 20,
+            ));
+        }
         lanes.push(Box::new(lane));
     }
     for library in library::beside(&plan.backends, dir, workload.size)? {
@@ -120,9 +126,14 @@ pub fn log_lanes(
 }
 
 /// Every way to make a write durable that this filesystem has.
-fn verb_lanes(dir: &Path, workload: &Workload) -> Result<Lanes<'static>, BenchError> {
+fn verb_lanes(
+    dir: &Path,
+    workload: &Workload,
+    ready: &Preparation,
+) -> Result<Lanes<'static>, BenchError> {
     let mut lanes = Vec::new();
     for verb in Verb::ALL {
+        ready.stop.check()?;
         let raw = RawWriter::create(dir, Layout::Prewritten, verb, workload.size)?;
         lanes.extend(raw.map(|raw| lane(raw, workload)).transpose()?);
     }

@@ -4,11 +4,14 @@ use std::collections::VecDeque;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::Workload;
 use crate::workload::Arrivals;
+use crate::{Stop, Workload};
 
 /// A wait that is longer than this is slept through; a shorter one would be overslept.
 const SHORTEST_SLEEP: Duration = Duration::from_micros(200);
+
+/// A stop is looked for this often, at least.
+const LONGEST_SLEEP: Duration = Duration::from_millis(20);
 
 /// Batches with the moment at which they were handed in; `None` stands for the start of the write
 /// that takes them.
@@ -32,9 +35,10 @@ impl Queue {
         Queue { waiting, arrivals }
     }
 
-    /// The next batches, at most so many and at least one; waits for an arrival if it must.
-    pub fn take(&mut self, most: u64) -> Vec<Batches> {
-        self.arrive();
+    /// The next batches, at most so many. Waits for an arrival if it must, and gives none where
+    /// none came before the turn is over or a stop is asked for.
+    pub fn take(&mut self, most: u64, until: Instant, stop: &Stop) -> Vec<Batches> {
+        self.arrive(until, stop);
         let (mut group, mut room) = (Vec::new(), most);
         while let Some((handed_in, count)) = self.waiting.pop_front() {
             let taken = count.min(room);
@@ -62,12 +66,18 @@ impl Queue {
         self.waiting.push_back((None, batches));
     }
 
-    fn arrive(&mut self) {
+    /// The time that belongs to the arrivals up to now; none in a closed loop.
+    pub fn span(&self) -> Duration {
+        self.arrivals.as_ref().map_or(Duration::ZERO, Arrivals::span)
+    }
+
+    fn arrive(&mut self, until: Instant, stop: &Stop) {
         let Some(arrivals) = &mut self.arrivals else { return };
-        while self.waiting.is_empty() && Instant::now() < arrivals.next() {
-            let left = arrivals.next().saturating_duration_since(Instant::now());
+        let next = arrivals.next().min(until);
+        while self.waiting.is_empty() && Instant::now() < next && !stop.is_asked() {
+            let left = next.saturating_duration_since(Instant::now());
             match left > SHORTEST_SLEEP {
-                true => thread::sleep(left - SHORTEST_SLEEP),
+                true => thread::sleep((left - SHORTEST_SLEEP).min(LONGEST_SLEEP)),
                 false => std::hint::spin_loop(),
             }
         }
@@ -82,6 +92,11 @@ impl Queue {
 mod tests {
     use super::*;
 
+    /// The next batches of a turn that has all the time that it needs.
+    fn take(queue: &mut Queue, most: u64) -> Vec<Batches> {
+        queue.take(most, Instant::now() + Duration::from_secs(60), &Stop::new())
+    }
+
     fn workload(clients: u64, rate: Option<f64>) -> Workload {
         Workload { size: 1, batch: 1, clients, rate }
     }
@@ -90,29 +105,42 @@ mod tests {
     fn who_found_no_room_has_waited_longer() {
         let now = Instant::now();
         let mut queue = Queue::new(&workload(3, None), now);
-        assert_eq!(queue.take(2), [(None, 2)]);
+        assert_eq!(take(&mut queue, 2), [(None, 2)]);
         queue.answered(2, now);
-        assert_eq!(queue.take(2), [(Some(now), 1), (None, 1)]);
+        assert_eq!(take(&mut queue, 2), [(Some(now), 1), (None, 1)]);
     }
 
     #[test]
     fn an_arrival_counts_from_when_it_came() {
         let began = Instant::now() - Duration::from_millis(10);
         let mut queue = Queue::new(&workload(1, Some(1000.0)), began);
-        let first = queue.take(4);
+        let first = take(&mut queue, 4);
         let came: Vec<_> = (0..4).map(|n| (Some(began + Duration::from_millis(n)), 1)).collect();
         assert_eq!(first, came);
         queue.answered(4, began);
-        assert!(queue.take(100).len() >= 6, "answers bring no arrivals, time does");
+        assert!(take(&mut queue, 100).len() >= 6, "answers bring no arrivals, time does");
     }
 
     #[test]
     fn without_an_arrival_there_is_a_wait() {
         let began = Instant::now();
         let mut queue = Queue::new(&workload(1, Some(500.0)), began);
-        queue.take(1);
-        let second = queue.take(1);
+        take(&mut queue, 1);
+        let second = take(&mut queue, 1);
         assert_eq!(second, [(Some(began + Duration::from_millis(2)), 1)]);
         assert!(began.elapsed() >= Duration::from_millis(2));
+    }
+
+    #[test]
+    fn nobody_waits_longer_than_the_turn_or_after_a_stop() {
+        let began = Instant::now();
+        let mut queue = Queue::new(&workload(1, Some(0.01)), began);
+        assert_eq!(take(&mut queue, 1).len(), 1, "the first comes at once");
+        assert_eq!(queue.span(), Duration::from_secs(100));
+        assert_eq!(queue.take(1, began + Duration::from_millis(2), &Stop::new()), []);
+        let stop = Stop::new();
+        stop.ask();
+        assert_eq!(queue.take(1, began + Duration::from_secs(90), &stop), []);
+        assert!(began.elapsed() < Duration::from_secs(80), "the second comes at 100 seconds");
     }
 }

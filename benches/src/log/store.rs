@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use bytes::Bytes;
 use kontiki::storage::{Store, WriteBatch};
@@ -9,9 +10,9 @@ use kontiki::types::{Entry, EntryId, EntryKind, LogIndex, Term};
 use kontiki::{LogConfig, OpenError};
 
 use super::{KEPT_BYTES, PURGE_STEP_BYTES, Writer};
-use crate::BenchError;
 use crate::lane::{Role, Subject};
 use crate::workload::incompressible;
+use crate::{BenchError, Stop};
 
 /// The term of all entries.
 const TERM: Term = Term::new(1);
@@ -48,15 +49,24 @@ impl StoreWriter {
     }
 
     /// Writes so many bytes of payload in large pieces, so that what is measured afterwards is a
-    /// log that has been in use: its segments come round, its tables have levels.
-    pub async fn fill(&mut self, bytes: u64) -> Result<(), BenchError> {
+    /// log that has been in use: its segments come round, its tables have levels. Fewer, if that
+    /// would last beyond `until`; how many it wrote.
+    pub async fn fill(
+        &mut self,
+        bytes: u64,
+        until: Instant,
+        stop: &Stop,
+    ) -> Result<u64, BenchError> {
         let payload = std::mem::replace(&mut self.payload, incompressible(FILL_ENTRY_BYTES).into());
-        for _ in 0..bytes / (FILL_BATCH * FILL_ENTRY_BYTES as u64) {
+        let mut filled = 0;
+        while filled < bytes && Instant::now() < until {
+            stop.check()?;
             self.prepare(FILL_BATCH);
             self.write().await?;
+            filled += FILL_BATCH * FILL_ENTRY_BYTES as u64;
         }
         self.payload = payload;
-        Ok(())
+        Ok(filled)
     }
 
     /// Puts a group together that cuts the last entry and appends another one in its place.
@@ -138,6 +148,8 @@ impl Writer for StoreWriter {
 
 #[cfg(all(test, feature = "memory"))]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[tokio::test]
@@ -148,14 +160,29 @@ mod tests {
             writer.prepare(1);
             writer.write().await.expect("written");
         }
-        writer.fill(16 << 20).await.expect("filled");
-        assert_eq!(writer.payload.len(), 1 << 20);
+        let (later, stop) = (Instant::now() + Duration::from_secs(3600), Stop::new());
+        let filled = writer.fill(16 << 20, later, &stop).await.expect("filled");
+        assert_eq!((filled, writer.payload.len()), (16 << 20, 1 << 20));
         let bounds = writer.store.bounds();
         let mut reader = writer.store.reader();
         let all = bounds.first()..bounds.last.index.next();
         let kept = reader.read(all, u64::MAX).await.expect("readable");
         let kept: u64 = kept.iter().map(Entry::size).sum();
         assert!((KEPT_BYTES..=KEPT_BYTES + 2 * PURGE_STEP_BYTES).contains(&kept), "{kept}");
+    }
+
+    #[tokio::test]
+    async fn a_log_is_filled_for_so_long_as_there_is_time() {
+        let mut writer = StoreWriter::create("memory", Path::new("unused"), 8).expect("a log");
+        let (now, stop) = (Instant::now(), Stop::new());
+        assert_eq!(writer.fill(1 << 40, now, &stop).await.ok(), Some(0));
+        let soon = now + Duration::from_millis(50);
+        let filled = writer.fill(1 << 40, soon, &stop).await.expect("filled");
+        assert!(filled < 1 << 40 && writer.payload.len() == 8);
+        stop.ask();
+        let later = now + Duration::from_secs(3600);
+        let stopped = writer.fill(1 << 40, later, &stop).await;
+        assert!(matches!(stopped, Err(BenchError::Stopped)));
     }
 
     #[tokio::test]

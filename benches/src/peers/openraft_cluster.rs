@@ -168,7 +168,7 @@ impl Lane for OpenraftLane<'_> {
         }
     }
 
-    fn turn(&mut self, time: Duration, _stop: &Stop) -> Result<Tally, BenchError> {
+    fn turn(&mut self, time: Duration, stop: &Stop) -> Result<Tally, BenchError> {
         if self.held > RENEWED_AT_ENTRIES {
             // The old one goes first: both together would be twice the memory.
             self.cluster = None;
@@ -179,7 +179,7 @@ impl Lane for OpenraftLane<'_> {
         let cluster = self.cluster.insert(cluster);
         let command = Bytes::from(incompressible(self.workload.size));
         let before = Spent::now();
-        let clients = run_clients(cluster.leader.clone(), command, &self.workload, time);
+        let clients = run_clients(cluster.leader.clone(), command, &self.workload, time, stop);
         let mut tally = cluster.runtime.block_on(clients);
         tally.spent = Spent::now() - before;
         self.held += tally.entries;

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::{Layout, OpenraftLane, RaftEngineWriter};
 use crate::cluster::{ClusterLane, ClusterPlan};
-use crate::commit::TrioLane;
+use crate::commit::MajorityLane;
 use crate::etcd::servers::{Kind, Servers};
 use crate::lane::{Lanes, Role, Stop};
 use crate::log::{LogLane, LogPlan, log_lanes};
-use crate::measure::{Work, measure};
+use crate::measure::{Preparation, Work, measure};
 use crate::show::workloads;
 use crate::{BenchError, Place, Progress, Row, Workload};
 
@@ -18,6 +18,9 @@ const OPENRAFT_WORKERS: [usize; 3] = [1, 2, 3];
 
 /// The threads that ours is shown with.
 const OWN_WORKERS: [usize; 2] = [1, 2];
+
+/// The members of every cluster.
+const MEMBERS: u64 = 3;
 
 /// The connections to servers.
 const CONNECTIONS: usize = 8;
@@ -56,8 +59,12 @@ pub fn run(plan: &SideBySide, place: &Place, stop: &Stop) -> Result<Vec<Row>, Be
         let work = Work { name: part.work(), workloads: &workloads, time: plan.time };
         let mut progress = Progress::on_terminal(workloads.len());
         let measured = match part {
-            Parts::Memory => measure(work, stop, &mut progress, &mut |w| memory(place, w)),
-            Parts::Durable => measure(work, stop, &mut progress, &mut |w| durable(place, w)),
+            Parts::Memory => {
+                measure(work, stop, &mut progress, &mut |w, ready| memory(place, w, ready))
+            }
+            Parts::Durable => {
+                measure(work, stop, &mut progress, &mut |w, ready| durable(place, w, ready))
+            }
             Parts::Log => logs(work, place, stop, &mut progress),
             Parts::Etcd => servers(plan, work, place, stop, &mut progress),
         };
@@ -110,37 +117,49 @@ impl Parts {
     }
 }
 
-fn memory<'a>(place: &'a Place, workload: &Workload) -> Result<Lanes<'a>, BenchError> {
+fn memory<'a>(
+    place: &'a Place,
+    workload: &Workload,
+    ready: &Preparation,
+) -> Result<Lanes<'a>, BenchError> {
     let mut lanes: Lanes = Vec::new();
     for workers in OWN_WORKERS {
+        ready.stop.check()?;
         let plan = own_plan("memory", workers);
         lanes.push(Box::new(ClusterLane::new(&plan, place, workload)?));
     }
-    openrafts(false, place, workload, &mut lanes)?;
+    openrafts(false, place, workload, ready, &mut lanes)?;
     Ok(lanes)
 }
 
-fn durable<'a>(place: &'a Place, workload: &Workload) -> Result<Lanes<'a>, BenchError> {
-    let mut lanes: Lanes = vec![Box::new(TrioLane::create(place, workload)?)];
+fn durable<'a>(
+    place: &'a Place,
+    workload: &Workload,
+    ready: &Preparation,
+) -> Result<Lanes<'a>, BenchError> {
+    let mut lanes: Lanes = vec![Box::new(MajorityLane::create(MEMBERS, place, workload)?)];
     for recycled in [false, true] {
+        ready.stop.check()?;
         let plan = ClusterPlan { recycled, ..own_plan("file", 1) };
         lanes.push(Box::new(ClusterLane::new(&plan, place, workload)?));
     }
-    openrafts(true, place, workload, &mut lanes)?;
+    openrafts(true, place, workload, ready, &mut lanes)?;
     Ok(lanes)
 }
 
 fn own_plan(backend: &str, workers: usize) -> ClusterPlan {
-    ClusterPlan { backend: backend.to_owned(), recycled: false, members: 3, workers }
+    ClusterPlan { backend: backend.to_owned(), recycled: false, members: MEMBERS, workers }
 }
 
 fn openrafts<'a>(
     durable: bool,
     place: &'a Place,
     workload: &Workload,
+    ready: &Preparation,
     lanes: &mut Lanes<'a>,
 ) -> Result<(), BenchError> {
     for workers in OPENRAFT_WORKERS {
+        ready.stop.check()?;
         let layout = Layout { workers, durable };
         lanes.push(Box::new(OpenraftLane::new(layout, place, workload)?));
     }
@@ -162,9 +181,9 @@ fn logs(
         verbs: false,
     };
     let mut rooms = None;
-    measure(work, stop, progress, &mut |workload| {
+    measure(work, stop, progress, &mut |workload, ready| {
         let room = rooms.insert(place.room()?);
-        let mut lanes = log_lanes(&plan, room.path(), workload)?;
+        let mut lanes = log_lanes(&plan, room.path(), workload, ready)?;
         engines(room.path(), workload, &mut lanes)?;
         Ok(lanes)
     })
@@ -207,9 +226,9 @@ fn servers(
         return Ok(Vec::new());
     }
     let all: Vec<Servers> =
-        kinds.iter().map(|kind| Servers::start(kind, place)).collect::<Result<_, _>>()?;
-    measure(work, stop, progress, &mut |workload| {
-        let mut lanes: Lanes = vec![Box::new(TrioLane::create(place, workload)?)];
+        kinds.iter().map(|kind| Servers::start(kind, place, stop)).collect::<Result<_, _>>()?;
+    measure(work, stop, progress, &mut |workload, _| {
+        let mut lanes: Lanes = vec![Box::new(MajorityLane::create(MEMBERS, place, workload)?)];
         for servers in &all {
             lanes.push(Box::new(servers.lane(CONNECTIONS, workload)?));
         }
@@ -268,7 +287,8 @@ mod tests {
         let workloads = Workload::grid(&[64], &[1], &[2]);
         let work = Work { name: "commit", workloads: &workloads, time: Duration::from_millis(20) };
         let stop = Stop::new();
-        let rows = measure(work, &stop, &mut Progress::silent(), &mut |w| memory(&place, w));
+        let rows =
+            measure(work, &stop, &mut Progress::silent(), &mut |w, ready| memory(&place, w, ready));
         let text = summary(&rows.expect("figures"));
         assert!(text.contains("memory") && text.contains("openraft"), "{text}");
         assert_eq!(text.lines().count(), 1, "{text}");

@@ -24,6 +24,11 @@ pub async fn run(bench: Bench) -> Result<ExitCode, Failure> {
     let output = bench.output().clone();
     output.check()?;
     let task = bench.into_task()?;
+    // Before the first file is made: a signal that nobody heard would leave it behind.
+    let listen =
+        |kind| signal(kind).map_err(|error| Failure::of("signals cannot be listened for", &error));
+    let (mut interrupt, mut terminate) =
+        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
     let stop = Stop::new();
     let (tell, mut told) = oneshot::channel();
     let stopped = stop.clone();
@@ -32,10 +37,6 @@ pub async fn run(bench: Bench) -> Result<ExitCode, Failure> {
         let _ = tell.send(measure(&task, &stopped));
     });
     measuring.map_err(|error| Failure::of("a thread cannot be started", &error))?;
-    let listen =
-        |kind| signal(kind).map_err(|error| Failure::of("signals cannot be listened for", &error));
-    let (mut interrupt, mut terminate) =
-        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
     let report = loop {
         tokio::select! {
             report = &mut told => break report,

@@ -1,12 +1,13 @@
 //! `kontiki log copy`: a log, a member's directory or a whole cluster's, into another place and
 //! another backend.
 //!
-//! The source is not changed. The copy keeps who the member is: it is the same member, and the two
-//! must never run both. Whatever lies beside a log goes with it, byte for byte, but for locks.
+//! The source is not changed, and its locks are held until the copy is in its place. The copy keeps
+//! who the member is: it is the same member, and the two must never run both. Whatever lies beside
+//! a log goes with it, byte for byte, but for locks.
 
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use kontiki::DataDir;
@@ -25,6 +26,13 @@ const LOG: &str = "log";
 
 /// Makes a copy.
 pub async fn run(copy: &Copy) -> Result<ExitCode, Failure> {
+    let built = build(copy).await?;
+    print(&built.finish()?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Builds the copy beside its place.
+async fn build(copy: &Copy) -> Result<Built, Failure> {
     let (from, to) = (Named::parse(&copy.from), Named::parse(&copy.to));
     let Some(backend) = to.backend.clone() else {
         let text = format!("--to {} does not say which backend to copy to", copy.to);
@@ -35,20 +43,43 @@ pub async fn run(copy: &Copy) -> Result<ExitCode, Failure> {
     check_free(&to.dir)?;
     check_apart(&from.dir, &to.dir)?;
     let job = Job { from: &from, backend: &backend };
-    let _lock = match kind {
+    let cluster = match kind {
         Kind::Cluster => Some(look(&from.dir)?),
         Kind::Member | Kind::Log => None,
     };
     let partial = Partial::begin(&to.dir)?;
     let copied = match kind {
-        Kind::Log => vec![job.log(&from, &partial.path(), "the log").await?.1],
-        Kind::Member => vec![job.member(&from.dir, &partial.path(), "the member").await?],
+        Kind::Log => vec![job.log(from.look()?, &partial.path(), "the log").await?],
+        Kind::Member => {
+            vec![job.member(from.look()?, &from.dir, &partial.path(), "the member").await?]
+        }
         Kind::Cluster => job.cluster(&partial.path()).await?,
     };
-    partial.finish()?;
-    let lines: String = copied.iter().map(|line| format!("{line}\n")).collect();
-    print(&format!("{lines}copied to {} and verified; never run both\n", to.dir.display()))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Built { partial, copied, target: to.dir, _cluster: cluster })
+}
+
+/// A copy that is not in its place yet. Until it is, nobody may run on what was copied: a member
+/// that went on meanwhile would have promised what its copy does not know.
+struct Built {
+    partial: Partial,
+    copied: Vec<Copied>,
+    target: PathBuf,
+    _cluster: Option<DataDir>,
+}
+
+impl Built {
+    /// Puts the copy in its place, then lets go of what was copied; what to tell about it.
+    fn finish(self) -> Result<String, Failure> {
+        self.partial.finish()?;
+        let lines: String = self.copied.iter().map(|copied| format!("{}\n", copied.line)).collect();
+        Ok(format!("{lines}copied to {} and verified; never run both\n", self.target.display()))
+    }
+}
+
+/// A log that was copied: a line that tells of it, and the look that keeps others out of it.
+struct Copied {
+    line: String,
+    _looked: Looked,
 }
 
 /// Refuses a copy into what is copied.
@@ -75,39 +106,45 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Copies all members, and what `kontiki up` keeps beside them.
-    async fn cluster(&self, target: &Path) -> Result<Vec<String>, Failure> {
+    /// Copies all members, and what `kontiki up` keeps beside them. All are looked at before the
+    /// first is copied, so that none of them goes on while the others wait.
+    async fn cluster(&self, target: &Path) -> Result<Vec<Copied>, Failure> {
         let text = cluster_on_backend(&self.from.dir, self.backend)?;
-        let mut lines = Vec::new();
         let members = self.from.members()?;
-        for name in &members {
+        let looks = members.iter().map(|name| self.member_of_cluster(name).look());
+        let looks: Vec<Looked> = looks.collect::<Result<_, _>>()?;
+        let mut copied = Vec::new();
+        for (name, looked) in members.iter().zip(looks) {
             let (from, to) = (self.from.dir.join(name), target.join(name));
             fs::create_dir(&to).map_err(|error| copy_failure(&to, &error))?;
-            lines.push(self.member(&from, &to, &format!("member {name}")).await?);
+            copied.push(self.member(looked, &from, &to, &format!("member {name}")).await?);
         }
         let is_beside = |name: &str| name != CLUSTER_FILE && !members.iter().any(|it| it == name);
         copy_others(&self.from.dir, target, is_beside)?;
         let path = target.join(CLUSTER_FILE);
         fs::write(&path, text).map_err(|error| copy_failure(&path, &error))?;
-        Ok(lines)
+        Ok(copied)
     }
 
-    async fn member(&self, from: &Path, target: &Path, what: &str) -> Result<String, Failure> {
-        let named = Named { backend: self.from.backend.clone(), dir: from.to_owned() };
-        let (_looked, line) = self.log(&named, &target.join(LOG), what).await?;
-        copy_others(from, target, |name| name != LOG)?;
-        Ok(line)
+    fn member_of_cluster(&self, name: &str) -> Named {
+        Named { backend: self.from.backend.clone(), dir: self.from.dir.join(name) }
     }
 
-    /// Copies a log. Gives the look at it, which keeps the member from starting, and a line that
-    /// tells what was copied.
-    async fn log(
+    /// Copies a member: its log, and what lies beside it.
+    async fn member(
         &self,
-        from: &Named,
+        looked: Looked,
+        from: &Path,
         target: &Path,
         what: &str,
-    ) -> Result<(Looked, String), Failure> {
-        let looked = from.look()?;
+    ) -> Result<Copied, Failure> {
+        let copied = self.log(looked, &target.join(LOG), what).await?;
+        copy_others(from, target, |name| name != LOG)?;
+        Ok(copied)
+    }
+
+    /// Copies a log.
+    async fn log(&self, looked: Looked, target: &Path, what: &str) -> Result<Copied, Failure> {
         check_sound(&looked)?;
         let inspection = looked.inspection.as_ref();
         transfer(inspection, self.backend, target, what).await?;
@@ -116,7 +153,7 @@ impl Job<'_> {
         let count = bounds.last.index.since(bounds.boundary.index);
         let (dir, backend) = (looked.dir.display(), &sight.info.backend);
         let line = format!("{what}: {count} entries, {dir} ({backend}) to {}", self.backend);
-        Ok((looked, line))
+        Ok(Copied { line, _looked: looked })
     }
 }
 
@@ -195,4 +232,51 @@ fn same_bytes(one: &Path, other: &Path) -> io::Result<bool> {
 fn copy_failure(path: &Path, error: &io::Error) -> Failure {
     Failure::of(format!("{} cannot be copied", path.display()), error)
         .advise("check the directory: its permissions, the space of its disk")
+}
+
+#[cfg(all(test, feature = "file"))]
+mod tests {
+    use super::*;
+    use kontiki::LogConfig;
+    use kontiki::storage::WriteBatch;
+    use kontiki::types::{HardState, Term};
+
+    async fn a_member(dir: &Path) {
+        let lock = DataDir::open(dir).expect("a new directory");
+        let config = LogConfig::from_name("file", lock.log()).expect("compiled in");
+        let mut log = config.open().expect("a new log");
+        let hard_state = Some(HardState { term: Term::new(1), vote: None });
+        log.write(WriteBatch { hard_state, ..WriteBatch::default() }).await.expect("sound");
+        log.close().await.expect("closes");
+    }
+
+    #[tokio::test]
+    async fn nobody_runs_on_what_is_copied_until_the_copy_is_in_its_place() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let cluster = dir.path().join("cluster");
+        let members = ["1", "2", "3"].map(|name| cluster.join(name));
+        for member in &members {
+            a_member(member).await;
+        }
+        let text = "cluster = \"c\"\nnodes = 3\nbackend = \"file\"\nbegun = [1, 2, 3]\n";
+        fs::write(cluster.join(CLUSTER_FILE), text).expect("written");
+        for (what, from) in [
+            ("cluster", cluster.clone()),
+            ("member", members[0].clone()),
+            ("log", members[0].join(LOG)),
+        ] {
+            let (is_cluster, is_log) = (what == "cluster", what == "log");
+            let target = dir.path().join(format!("copy-of-{what}"));
+            let (from, to) = (from.display().to_string(), format!("file:{}", target.display()));
+            let built = build(&Copy { from, to }).await.expect("sound");
+            assert!(!target.exists(), "{what}: it is not in its place");
+            for member in if is_cluster { &members[..] } else { &members[..1] } {
+                assert_eq!(DataDir::open(member).is_ok(), is_log, "{what}: {}", member.display());
+                let log = LogConfig::from_name("file", member.join(LOG)).expect("compiled in");
+                assert!(log.open().is_err(), "{what}: {}", member.display());
+            }
+            built.finish().expect("in place");
+            assert!(target.exists() && DataDir::open(&members[0]).is_ok(), "{what}: free again");
+        }
+    }
 }

@@ -287,13 +287,8 @@ impl Shown {
 
     fn write_page(&self, text: &mut String) {
         let Some(last) = self.page.last() else { return };
-        let row = |text: &mut String, cells: [&str; 5]| {
-            let [index, term, kind, bytes, preview] = cells;
-            writeln!(text, "{index:>10} {term:>6} {kind:<10} {bytes:>9}  {preview}")
-                .expect("a string takes all");
-        };
         text.push('\n');
-        row(text, ["INDEX", "TERM", "KIND", "BYTES", "PAYLOAD"]);
+        *text += &row(["INDEX", "TERM", "KIND", "BYTES", "PAYLOAD"]);
         for entry in &self.page {
             let number = |number: Option<u64>| number.map_or("?".to_owned(), |it| it.to_string());
             let (index, term) = (entry.index.to_string(), number(entry.term));
@@ -302,13 +297,18 @@ impl Shown {
                 None => &entry.preview,
             };
             let kind = entry.kind.unwrap_or("?");
-            row(text, [&index, &term, kind, &number(entry.bytes), preview]);
+            *text += &row([&index, &term, kind, &number(entry.bytes), preview]);
         }
         if last.index < self.last.index {
             let (more, next) = (self.last.index - last.index, last.index + 1);
             writeln!(text, "... {more} more: --from {next}").expect("a string takes all");
         }
     }
+}
+
+/// A line of the page. The longest kind is `session command`.
+fn row([index, term, kind, bytes, preview]: [&str; 5]) -> String {
+    format!("{index:>10} {term:>6} {kind:<15} {bytes:>9}  {preview}\n")
 }
 
 impl ShownMembership {
@@ -327,5 +327,19 @@ impl ShownMembership {
             }
         }
         line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payloads_begin_below_each_other_whatever_the_kind() {
+        let head = row(["INDEX", "TERM", "KIND", "BYTES", "PAYLOAD"]).find("PAYLOAD");
+        for kind in [EntryKind::Noop, EntryKind::SessionCommand, EntryKind::SessionControl] {
+            let line = row(["1", "1", kind_name(kind), "7", "PAYLOAD"]);
+            assert_eq!(line.find("PAYLOAD"), head, "{line}");
+        }
     }
 }
