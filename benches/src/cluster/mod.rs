@@ -84,7 +84,9 @@ impl ClusterPlan {
     fn open(&self, dir: PathBuf) -> Result<Box<dyn Store>, BenchError> {
         match (self.recycled, self.backend.as_str()) {
             #[cfg(feature = "file")]
-            (true, "file") => recycled::open_recycled(dir),
+            (true, "file") => recycled::open_recycled(dir, log_file::Io::Auto),
+            #[cfg(feature = "file")]
+            (true, "file:ring") => recycled::open_recycled(dir, log_file::Io::Ring),
             (true, other) => Err(BenchError::options(
                 format!("the {other} log has no segments that come round"),
                 "recycled segments are the file log's",

@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use kontiki::storage::Store;
-use log_file::{FileLog, FileLogConfig};
+use log_file::{FileLog, FileLogConfig, Io};
 use rustix::fs::{Advice, fadvise};
 
 use crate::BenchError;
@@ -22,8 +22,8 @@ const STEP_BYTES: usize = 64 << 10;
 
 /// Opens a new log in `dir`, with segments that were written before. They go with the directory,
 /// which is the caller's.
-pub fn open_recycled(dir: PathBuf) -> Result<Box<dyn Store>, BenchError> {
-    open_of(FileLogConfig { spare_segments: SEGMENTS, ..FileLogConfig::new(dir) })
+pub fn open_recycled(dir: PathBuf, io: Io) -> Result<Box<dyn Store>, BenchError> {
+    open_of(FileLogConfig { spare_segments: SEGMENTS, io, ..FileLogConfig::new(dir) })
 }
 
 fn open_of(config: FileLogConfig) -> Result<Box<dyn Store>, BenchError> {

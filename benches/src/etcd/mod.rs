@@ -102,8 +102,9 @@ impl EtcdLane {
         Ok(EtcdLane { runtime, load, workload: workload.clone(), subject, pids: Vec::new() })
     }
 
-    /// Counts the processor time of these processes.
-    pub fn with_processes(self, pids: Vec<u32>) -> EtcdLane {
+    /// Counts the processor time of these processes, which may have been given a name.
+    pub fn of_servers(mut self, name: Option<String>, pids: Vec<u32>) -> EtcdLane {
+        self.subject.name = name.unwrap_or(self.subject.name);
         EtcdLane { pids, ..self }
     }
 

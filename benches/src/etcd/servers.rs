@@ -52,6 +52,8 @@ pub struct Servers {
     children: Vec<Child>,
     endpoints: Vec<String>,
     leader: String,
+    /// Ours by the name that they were asked for; others say who they are.
+    name: Option<String>,
     _files: TempDir,
 }
 
@@ -80,8 +82,12 @@ impl Servers {
         let files = place.room()?;
         let ports = free_ports().map_err(|error| BenchError::failed("finding ports", error))?;
         let endpoints = ports.iter().map(|ports| format!("127.0.0.1:{}", ports.client)).collect();
-        let mut servers =
-            Servers { children: Vec::new(), endpoints, leader: String::new(), _files: files };
+        let name = match kind {
+            Kind::Kontiki { backend, .. } => Some(format!("kontiki, {backend} log")),
+            Kind::Etcd { .. } => None,
+        };
+        let (children, leader) = (Vec::new(), String::new());
+        let mut servers = Servers { children, endpoints, leader, name, _files: files };
         for member in 0..SERVERS {
             let child = kind.spawn(member, &ports, servers._files.path());
             let starting = format!("starting {}", kind.program().display());
@@ -94,7 +100,7 @@ impl Servers {
     /// A lane that puts to the leader, over so many connections.
     pub fn lane(&self, connections: usize, workload: &Workload) -> Result<EtcdLane, BenchError> {
         let lane = EtcdLane::connect(std::slice::from_ref(&self.leader), connections, workload)?;
-        Ok(lane.with_processes(self.children.iter().map(Child::id).collect()))
+        Ok(lane.of_servers(self.name.clone(), self.children.iter().map(Child::id).collect()))
     }
 
     fn wait_for_leader(&mut self, stop: &Stop) -> Result<String, BenchError> {
@@ -174,10 +180,10 @@ fn output_of(dir: &Path, member: usize) -> PathBuf {
 
 fn kontiki_arguments(backend: &str, member: usize, ports: &[Ports], dir: &Path) -> Vec<String> {
     let id = (member + 1).to_string();
-    let mut words = vec!["serve", "--exit-with-parent", "--cluster", "bench", "--backend", backend]
-        .into_iter()
-        .map(str::to_owned)
-        .collect::<Vec<_>>();
+    let (backend, io) = backend.split_once(':').map_or((backend, None), |(it, io)| (it, Some(io)));
+    let mut words = vec!["serve", "--exit-with-parent", "--cluster", "bench", "--backend", backend];
+    words.extend(io.into_iter().flat_map(|io| ["--io", io]));
+    let mut words: Vec<String> = words.into_iter().map(str::to_owned).collect();
     let own = dir.join(&id).display().to_string();
     words.extend(["--id".to_owned(), id]);
     if kontiki::LogConfig::from_name(backend, "unused").is_ok_and(|log| log.is_durable()) {

@@ -27,7 +27,7 @@ use crate::{BenchError, Workload};
 pub use plan::{LogPlan, check_backends, durable_of, log_lanes, run};
 use queue::Queue;
 pub use raw::RawWriter;
-pub use store::{StoreWriter, open};
+pub use store::{StoreWriter, log_by_name, open};
 
 /// The payload that a measured log keeps, in bytes: as much as a segment of the file log.
 pub const KEPT_BYTES: u64 = 64 << 20;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kontiki::LogConfig;
 
-use super::{LogLane, RawWriter, StoreWriter, Writer, library};
+use super::{LogLane, RawWriter, StoreWriter, Writer, library, log_by_name};
 use crate::floor::{Layout, Verb};
 use crate::lane::{Lane, Lanes, Stop};
 use crate::measure::{Preparation, Work, check_time, measure};
@@ -40,7 +40,7 @@ impl LogPlan {
 /// Refuses backends that this build does not have, or that are named twice.
 pub fn check_backends(backends: &[String]) -> Result<(), BenchError> {
     for (place, name) in backends.iter().enumerate() {
-        if let Err(error) = LogConfig::from_name(name, "unused") {
+        if let Err(error) = log_by_name(name, "unused") {
             let advice = format!("or measure all of this build: --backend all ({})", all());
             return Err(BenchError::options(error.to_string(), advice));
         }
@@ -59,8 +59,7 @@ pub fn check_backends(backends: &[String]) -> Result<(), BenchError> {
 
 /// The backends of a list that survive a power cut; only they have a floor.
 pub fn durable_of(backends: &[String]) -> Vec<String> {
-    let durable =
-        |name: &&String| LogConfig::from_name(name, "unused").is_ok_and(|log| log.is_durable());
+    let durable = |name: &&String| log_by_name(name, "unused").is_ok_and(|log| log.is_durable());
     backends.iter().filter(durable).cloned().collect()
 }
 

@@ -96,9 +96,18 @@ impl StoreWriter {
     }
 }
 
-/// Opens a log by the name of its backend.
+/// The log that a name means: a backend's, or `file:ring` and `file:thread` for the file log
+/// that is written in that way.
+pub fn log_by_name(name: &str, dir: impl AsRef<Path>) -> Result<LogConfig, OpenError> {
+    match name.split_once(':') {
+        Some((backend, io)) => LogConfig::from_name(backend, dir)?.with_io(io),
+        None => LogConfig::from_name(name, dir),
+    }
+}
+
+/// Opens a log by the name of its backend; see [`log_by_name`].
 pub fn open(backend: &str, dir: PathBuf) -> Result<Box<dyn Store>, BenchError> {
-    let opened = LogConfig::from_name(backend, dir).and_then(|log| log.open());
+    let opened = log_by_name(backend, dir).and_then(|log| log.open());
     opened.map_err(|error| match &error {
         OpenError::Store(_) => BenchError::failed(format!("opening the {backend} log"), error),
         _ => BenchError::options(
@@ -198,6 +207,16 @@ mod tests {
         writer.write().await.expect("written");
         let bounds = writer.into_store().bounds();
         assert_eq!((bounds.boundary.index.get(), bounds.last.index.get()), (1, 5));
+    }
+
+    #[cfg(feature = "file")]
+    #[test]
+    fn a_name_says_how_the_file_log_is_written() {
+        let ring = LogConfig::from_name("file", "dir").and_then(|log| log.with_io("ring"));
+        assert_eq!(log_by_name("file:ring", "dir").expect("known"), ring.expect("known"));
+        for wrong in ["file:rings", "memory:ring", "files:ring"] {
+            assert!(log_by_name(wrong, "dir").is_err(), "{wrong}");
+        }
     }
 
     #[test]

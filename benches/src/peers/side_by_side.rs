@@ -138,9 +138,9 @@ fn durable<'a>(
     ready: &Preparation,
 ) -> Result<Lanes<'a>, BenchError> {
     let mut lanes: Lanes = vec![Box::new(MajorityLane::create(MEMBERS, place, workload)?)];
-    for recycled in [false, true] {
+    for (backend, recycled) in [("file", false), ("file", true), ("file:ring", true)] {
         ready.stop.check()?;
-        let plan = ClusterPlan { recycled, ..own_plan("file", 1) };
+        let plan = ClusterPlan { recycled, ..own_plan(backend, 1) };
         lanes.push(Box::new(ClusterLane::new(&plan, place, workload)?));
     }
     openrafts(true, place, workload, ready, &mut lanes)?;
@@ -211,7 +211,10 @@ fn servers(
     let mut kinds = Vec::new();
     match &plan.kontiki {
         Some(program) => {
-            kinds.push(Kind::Kontiki { program: program.clone(), backend: "file".to_owned() });
+            for backend in ["file", "file:ring"] {
+                let (program, backend) = (program.clone(), backend.to_owned());
+                kinds.push(Kind::Kontiki { program, backend });
+            }
         }
         None => eprintln!(
             "left out: our own processes (cargo build --release --package kontiki-cli, or \

@@ -58,7 +58,7 @@ pub struct Output {
 
 #[derive(Debug, Args)]
 struct Log {
-    /// The logs, by name, or `all` of this build.
+    /// The logs, by name, or `all` of this build; `file:ring` is the file log on an io_uring.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', default_value = "all")]
     backend: Vec<String>,
     /// The clients, whose batches are written together.
@@ -85,7 +85,8 @@ struct Log {
 
 #[derive(Debug, Args)]
 struct Commit {
-    /// The members' logs, by name, or `all` of this build.
+    /// The members' logs, by name, or `all` of this build; `file:ring` is the file log on an
+    /// io_uring.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', default_value = "all")]
     backend: Vec<String>,
     /// The members of a cluster.
