@@ -81,7 +81,8 @@ pub async fn what_is_not_yet_durable_is_not_answered(log: &mut Subject) -> Check
     member.gate.shut();
     let clients = member.propose(0..3);
     member.wait_for_asked(before + 1).await?;
-    let upto = last.plus(3);
+    // The others may gather behind the first: what comes while the disk works waits for it.
+    let upto = last.plus(1);
     member.wait_for_sent(upto).await?;
     member.wait_for(|status| status.raft.commit >= upto).await?;
     member.tick().await;
