@@ -277,6 +277,15 @@ impl Subject {
         self.reopen(Ending::Closed).await
     }
 
+    /// The same where the store outlives its handle: one that serves its reads from memory shows
+    /// only then what it kept.
+    pub(crate) async fn reopen_if_kept(&mut self) -> Checked {
+        match self.info.durability {
+            Durability::Volatile => Ok(()),
+            Durability::ProcessCrash | Durability::PowerLoss => self.reopen_twice().await,
+        }
+    }
+
     pub(crate) fn must_outlive_its_handle(&self) -> Checked {
         match self.info.durability {
             Durability::Volatile => {
