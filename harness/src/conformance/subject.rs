@@ -43,8 +43,9 @@ pub enum Ending {
 /// The store under test.
 pub struct Subject {
     factory: Factory,
-    place: Box<dyn Place>,
+    /// Before the place, so that it is dropped before its directory is removed.
     store: Option<Box<dyn Store>>,
+    place: Box<dyn Place>,
     info: StoreInfo,
     pub(crate) model: Model,
     journal: Journal,
