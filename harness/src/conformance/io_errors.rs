@@ -9,8 +9,8 @@
 //! since a sync that failed must not be believed when a later one succeeds, and after, since what
 //! an opening shows is durable.
 //!
-//! By default a sample of the operations fails; `KONTIKI_FAULTS` says how many of each kind, and
-//! `KONTIKI_DEEP` takes all.
+//! By default a sample of the operations fails, the first two and the last always; `KONTIKI_FAULTS`
+//! says about how many of each kind, and `KONTIKI_DEEP` takes all.
 //!
 //! Absent: faults while a store is founded, where nothing was acknowledged yet.
 
@@ -20,10 +20,10 @@ use raft_core::storage::{Detects, Durability, LogError, LogErrorKind, Store, Wri
 use raft_core::types::LogIndex;
 use tempfile::TempDir;
 
+use super::interrupted::states_after;
 use super::model::Model;
 use super::past::check_kind;
 use super::place::Place;
-use super::power_loss::states_during;
 use super::report::{Checked, Halt, broken, promised};
 use super::request::{by_verbs, in_words};
 use super::samples::{entries, entry, hard_state, id, identity, index, sized};
@@ -117,6 +117,8 @@ struct Trial {
     survives_power_loss: bool,
     /// Whether any of the store's files was mapped into memory while it was open.
     maps: bool,
+    /// How many changes the disk had noted when the handle under a fault was closed.
+    before_close: Option<usize>,
 }
 
 impl Trial {
@@ -128,7 +130,8 @@ impl Trial {
         let disk = Disk::mount().map_err(|error| Halt::Skipped(error.to_string()))?;
         let survives_power_loss = log.info().durability == Durability::PowerLoss;
         let (place, model, way) = (log.new_place(), Model::default(), log.way());
-        let mut trial = Trial { disk, place, model, way, survives_power_loss, maps: false };
+        let (maps, before_close) = (false, None);
+        let mut trial = Trial { disk, place, model, way, survives_power_loss, maps, before_close };
         let mut store = match trial.open().await? {
             Ok(store) => store,
             Err(error) => return broken(13, format!("a fresh store does not open: {error}")),
@@ -174,12 +177,16 @@ impl Trial {
         let struck = self.disk.heal();
         log.note(&format!("the fault is gone; {struck} operations failed"));
         if struck > 0 {
-            self.cut_power(log, &legal).await?;
+            // A clean close may make good what was passed over in silence; a power cut waits for
+            // none.
+            for at in self.before_close.into_iter().chain([self.disk.changes()]) {
+                self.cut_power(log, &legal, at).await?;
+            }
         }
         let seen = self.open_healed(log, &legal).await?;
         let on_a_sync = fault.is_some_and(|fault| fault.on == Operation::Sync);
         if struck > 0 && (!on_a_sync || asks_for_rewriting(log)) {
-            self.cut_power(log, &[seen]).await?;
+            self.cut_power(log, &[seen], self.disk.changes()).await?;
         }
         Ok(())
     }
@@ -195,25 +202,20 @@ impl Trial {
             }
         };
         for batch in batches() {
-            let course = self.model.course(&batch).states;
             let said = self.give(store.as_mut(), &batch).await;
             let answer = said.as_ref().map_or_else(LogError::to_string, |()| "Ok".to_owned());
             log.note(&format!("{}: {answer}", in_words(&batch)));
             match said {
-                Ok(()) => self.model = course.last().expect("never empty").clone(),
+                Ok(()) => self.model = last_of(&self.model, &batch),
                 Err(error) => {
                     check_kind(&error)?;
                     self.check_poisoned(store.as_mut(), log).await?;
-                    let whole = || vec![self.model.clone(), course[course.len() - 1].clone()];
-                    return Ok(match (log.info().atomic_batch, self.way) {
-                        (true, Way::Write) => whole(),
-                        (true, Way::SmallVerbs) => course,
-                        // As a power cut may, a failure may leave a part of a verb.
-                        (false, _) => states_during(&self.model, &batch, false),
-                    });
+                    let atomic = log.info().atomic_batch;
+                    return Ok(states_after(&self.model, &batch, self.way, atomic));
                 }
             }
         }
+        self.before_close = Some(self.disk.changes());
         let said = store.close().await;
         log.note(&format!("close: {said:?}"));
         if let Err(error) = said {
@@ -267,18 +269,19 @@ impl Trial {
         Ok(after)
     }
 
-    /// What the disk would hold if the power went now: at least what was acknowledged.
-    async fn cut_power(&mut self, log: &mut Subject, legal: &[Model]) -> Checked {
+    /// What the disk would hold if the power went after so many changes: at least what was
+    /// acknowledged.
+    async fn cut_power(&mut self, log: &mut Subject, legal: &[Model], at: usize) -> Checked {
         if !self.survives_power_loss {
             return Ok(());
         }
         let history = self.disk.history();
-        let at = history.changes.len();
         let names = Names::CarriedBefore(at);
         let image = history.cut(&Cut { at, fate: Fate::Lost, names, seed: 0 });
         let dir = TempDir::new().expect("a temporary directory can be made");
         image.tree.write_into(dir.path()).expect("an image can be written");
-        log.note("the power goes, and all that was not durable is lost");
+        let when = if at < history.changes.len() { " before the close" } else { "" };
+        log.note(&format!("the power goes{when}, and all that was not durable is lost"));
         match open_in(self.place.as_mut(), &dir.path().join("store")).await? {
             Ok(mut store) => legal_state(store.as_mut(), legal).await.map(|_| ()),
             Err(error) => broken(3, format!("it does not open after the power went: {error}")),
@@ -400,10 +403,13 @@ fn batches() -> Vec<WriteBatch> {
     ]
 }
 
-/// Some of the numbers from 1 to `last`, the first ones among them.
+/// Some of the numbers from 1 to `last`, the first two and the last among them: an opening's own
+/// operations come first, a clean close's last.
 fn sample(last: u64) -> impl Iterator<Item = u64> {
     let count = if is_deep() { last } else { setting("KONTIKI_FAULTS").unwrap_or(FAULTS) };
     let step = last.div_ceil(count.max(1)).max(1);
     let seed = setting("KONTIKI_SEED").unwrap_or(0);
-    (1..=last).filter(move |nth| step == 1 || (nth / step + seed) % step == nth % step)
+    let is_edge = move |nth: u64| nth <= 2 || nth == last;
+    let is_drawn = move |nth: u64| step == 1 || (nth / step + seed) % step == nth % step;
+    (1..=last).filter(move |nth| is_edge(*nth) || is_drawn(*nth))
 }

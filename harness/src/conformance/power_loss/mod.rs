@@ -50,7 +50,6 @@ mod verdict;
 use cuts::{Depth, Trial, check_movable};
 use real::Witness;
 use rehearsal::{Beginning, Step, Troupe};
-pub(super) use verdict::states_during;
 
 /// How many moments each check tries, each way.
 const IMAGES: u64 = 40;
