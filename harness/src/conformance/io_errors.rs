@@ -10,11 +10,13 @@
 //! an opening shows is durable.
 //!
 //! By default a sample of the operations fails, the first two and the last always; `KONTIKI_FAULTS`
-//! says about how many of each kind, and `KONTIKI_DEEP` takes all.
+//! says about how many of each kind, and `KONTIKI_DEEP` takes all. A store that opens slowly meets
+//! fewer.
 //!
 //! Absent: faults while a store is founded, where nothing was acknowledged yet.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use raft_core::storage::{Detects, Durability, LogError, LogErrorKind, Store, WriteBatch};
 use raft_core::types::LogIndex;
@@ -27,14 +29,16 @@ use super::place::Place;
 use super::report::{Checked, Halt, broken, promised};
 use super::request::{by_verbs, in_words};
 use super::samples::{entries, entry, hard_state, id, identity, index, sized};
-use super::settings::{is_deep, setting};
+use super::settings::{affordable, is_deep, setting};
 use super::sight::{After, Sight};
 use super::subject::{Subject, Way};
 use crate::disk::crash::{Cut, Fate, Names};
 use crate::disk::{Disk, Failure, Fault, Operation};
 
-/// How many operations of a kind fail by default, for each failure and way.
+/// How many operations of a kind fail by default, for each failure and way, where the store does
+/// not open slowly; and how often it is opened for each of them.
 const FAULTS: u64 = 8;
+const OPENINGS: u32 = 6;
 
 /// A write that fails, with an error of the device and with a full disk.
 pub async fn a_failed_write_is_told_and_loses_nothing(log: &mut Subject) -> Checked {
@@ -76,7 +80,7 @@ pub async fn a_failed_read_is_no_absence(log: &mut Subject) -> Checked {
     if last == 0 {
         return Err(Halt::DoesNotApply("the store reads nothing from its files"));
     }
-    for nth in sample(last) {
+    for nth in sample(last, dry.opening) {
         let mut trial = Trial::begin(log).await?;
         log.note(&format!("read {nth} of {last} fails with Io"));
         trial.read_all(Some(nth)).await?;
@@ -94,10 +98,10 @@ async fn strike_each(
     let mut dry = Trial::begin(log).await?;
     let before = dry.disk.count(on);
     dry.work(log, None).await?;
-    let last = dry.disk.count(on) - before;
+    let (last, opening) = (dry.disk.count(on) - before, dry.opening);
     drop(dry);
     for failure in failures {
-        for nth in sample(last) {
+        for nth in sample(last, opening) {
             let mut trial = Trial::begin(log).await?;
             let since = if lasts { " and every one after it" } else { "" };
             log.note(&format!("{on:?} {nth} of {last}{since} fails with {failure:?}"));
@@ -119,6 +123,8 @@ struct Trial {
     maps: bool,
     /// How many changes the disk had noted when the handle under a fault was closed.
     before_close: Option<usize>,
+    /// How long the opening of a fresh store took.
+    opening: Duration,
 }
 
 impl Trial {
@@ -130,12 +136,22 @@ impl Trial {
         let disk = Disk::mount().map_err(|error| Halt::Skipped(error.to_string()))?;
         let survives_power_loss = log.info().durability == Durability::PowerLoss;
         let (place, model, way) = (log.new_place(), Model::default(), log.way());
-        let (maps, before_close) = (false, None);
-        let mut trial = Trial { disk, place, model, way, survives_power_loss, maps, before_close };
+        let mut trial = Trial {
+            disk,
+            place,
+            model,
+            way,
+            survives_power_loss,
+            maps: false,
+            before_close: None,
+            opening: Duration::ZERO,
+        };
+        let began = Instant::now();
         let mut store = match trial.open().await? {
             Ok(store) => store,
             Err(error) => return broken(13, format!("a fresh store does not open: {error}")),
         };
+        trial.opening = began.elapsed();
         let known = identity(1);
         let saved = store.save_identity(&known).await;
         promised(13, saved.is_ok(), || format!("the identity is not saved: {saved:?}"))?;
@@ -405,8 +421,9 @@ fn batches() -> Vec<WriteBatch> {
 
 /// Some of the numbers from 1 to `last`, the first two and the last among them: an opening's own
 /// operations come first, a clean close's last.
-fn sample(last: u64) -> impl Iterator<Item = u64> {
-    let count = if is_deep() { last } else { setting("KONTIKI_FAULTS").unwrap_or(FAULTS) };
+fn sample(last: u64, opening: Duration) -> impl Iterator<Item = u64> {
+    let affordable = affordable(FAULTS, 1, OPENINGS, opening);
+    let count = if is_deep() { last } else { setting("KONTIKI_FAULTS").unwrap_or(affordable) };
     let step = last.div_ceil(count.max(1)).max(1);
     let seed = setting("KONTIKI_SEED").unwrap_or(0);
     let is_edge = move |nth: u64| nth <= 2 || nth == last;

@@ -70,6 +70,21 @@ fn checksum(seed: u64, bytes: &[u8]) -> u64 {
     })
 }
 
+/// Whether the lock is as old as it was when the journal began.
+fn check_age(dir: &Path, lock: &File) -> Result<(), LogError> {
+    let open_failed = failed(LogOp::Open, "age");
+    let modified = lock.metadata().and_then(|it| it.modified()).map_err(&open_failed)?;
+    let age = format!("{modified:?}");
+    match fs::read_to_string(dir.join("age")) {
+        Err(_) => fs::write(dir.join("age"), age).map_err(&open_failed),
+        Ok(known) if known == age => Ok(()),
+        Ok(_) => {
+            let kind = LogErrorKind::Corrupt { index: None };
+            Err(LogError::new(LogOp::Open, kind).at("lock: of another age"))
+        }
+    }
+}
+
 fn number(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
 }
@@ -133,6 +148,9 @@ impl Journal {
         options.read(true).write(true).create(true).truncate(false);
         let lock = options.open(dir.join("lock")).map_err(&open_failed)?;
         lock.try_lock().map_err(|_| LogError::new(LogOp::Open, LogErrorKind::InUse))?;
+        if bug == Some(Bug::KnowsItsFilesByTheirAge) {
+            check_age(dir, &lock)?;
+        }
         let known = dir.join("journal").exists();
         let file = options.open(dir.join("journal")).map_err(&open_failed)?;
         let (memory, dir) = (MemoryLog::new(), dir.to_owned());
