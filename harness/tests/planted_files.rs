@@ -8,11 +8,13 @@ mod bug;
 #[path = "planted_files/store.rs"]
 mod store;
 
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bug::{Bug, KILLERS};
 use harness::conformance::{CHECKS, Check, Factory, Outcome, in_dir, run, run_within};
+use raft_core::storage::{LogError, LogOp};
 use store::FileStore;
 
 /// How long the matrix waits for a check that a bug makes stand still.
@@ -54,6 +56,36 @@ fn a_failure_says_what_the_cut_took() {
     ] {
         assert!(failure.contains(words), "`{words}` is missing in:\n{failure}");
     }
+}
+
+/// A store that is durable, but not where it was told to lie: no cut can be made, which must not
+/// look like a check that does not concern it.
+#[test]
+fn a_store_that_lies_elsewhere_is_told() {
+    let elsewhere: Factory = Arc::new(|| {
+        let own = tempfile::tempdir().expect("a temporary directory can be made");
+        Box::new(in_dir(async move |_| FileStore::open(own.path(), None).await))
+    });
+    let outcome = run(check("power_loss::entries_survive"), &elsewhere);
+    let is_told = matches!(&outcome, Ok(Outcome::Skipped(why)) if why.contains("unverified"));
+    assert!(is_told, "{outcome:?}");
+}
+
+/// A store that opens only in the directory that it saw first.
+#[test]
+fn a_store_that_opens_in_one_directory_alone_fails() {
+    let choosy: Factory = Arc::new(|| {
+        let first: OnceLock<PathBuf> = OnceLock::new();
+        Box::new(in_dir(async move |dir: &Path| {
+            match first.get_or_init(|| dir.to_owned()) == dir {
+                true => FileStore::open(dir, None).await,
+                false => Err(LogError::io(LogOp::Open, std::io::Error::other("not my home"))),
+            }
+        }))
+    });
+    let failure = run(check("power_loss::entries_survive"), &choosy).expect_err("it is found");
+    assert_eq!(failure.promise, Some(13), "{failure}");
+    assert!(failure.what.contains("a second, empty directory"), "{failure}");
 }
 
 /// Which family finds which bug, besides the check named for it; under `KONTIKI_DEEP` alone, for

@@ -1,4 +1,4 @@
-//! What is appended, what is refused, and how it reads.
+//! What is appended, what is refused, and how it reads, also when the store is opened again.
 
 use super::report::Checked;
 use super::samples::{each_kind, entries, entry, id, index, of_bytes, sized};
@@ -19,22 +19,26 @@ pub async fn bytes_come_back_exactly(log: &mut Subject) -> Checked {
     }
     log.append(vec![of_bytes(40, 1, vec![0; 5000]), of_bytes(41, 1, vec![255; 5000])]).await?;
     log.read(1, 42, u64::MAX).await?;
-    log.read(2, 3, 0).await.map(|_| ())
+    log.read(2, 3, 0).await?;
+    log.reopen_if_kept().await
 }
 
 /// Lengths beside those where a length field, a block or a chunk ends.
 pub async fn lengths_at_every_edge_come_back(log: &mut Subject) -> Checked {
     let edges = [1 << 8, 1 << 12, 1 << 15, 1 << 16, 1 << 17];
     let sizes = edges.iter().flat_map(|edge| [edge - 1, *edge, edge + 1]);
-    log.append((1..).zip(sizes).map(|(at, size)| sized(at, 1, size)).collect()).await
+    log.append((1..).zip(sizes).map(|(at, size)| sized(at, 1, size)).collect()).await?;
+    log.reopen_if_kept().await
 }
 
 /// One append of more entries than a page, a statement or a list of parameters holds, and one read.
 pub async fn many_entries_in_one_append_come_back(log: &mut Subject) -> Checked {
     log.append((1..=MANY).map(|at| sized(at, 1 + at / 500, 5)).collect()).await?;
     log.read(1, MANY + 1, u64::MAX).await?;
+    log.reopen_if_kept().await?;
     log.purge_upto(id(MANY / 2, 1 + MANY / 1000)).await?;
-    log.truncate_after(index(MANY / 2 + 1)).await
+    log.truncate_after(index(MANY / 2 + 1)).await?;
+    log.reopen_if_kept().await
 }
 
 /// An entry of 9 MiB between small ones.
@@ -42,7 +46,8 @@ pub async fn a_large_payload_comes_back(log: &mut Subject) -> Checked {
     log.append(vec![entry(1, 1)]).await?;
     log.append(vec![sized(2, 1, LARGE), entry(3, 1)]).await?;
     log.read(1, 4, 100).await?;
-    log.read(2, 4, 0).await.map(|_| ())
+    log.read(2, 4, 0).await?;
+    log.reopen_if_kept().await
 }
 
 /// Each kind of entry, with and without a payload.

@@ -89,7 +89,8 @@ pub async fn readers_race_with_the_writer(log: &mut Subject) -> Checked {
         }
     }
     written?;
-    log.look(After::Appended).await
+    log.look(After::Appended).await?;
+    log.reopen_if_kept().await
 }
 
 async fn check_old(reader: &mut dyn LogReader, log: &mut Subject) -> Checked {

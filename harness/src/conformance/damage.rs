@@ -12,23 +12,27 @@
 //!
 //! By default the places where damage is done are a sample: in each file as many as
 //! `KONTIKI_DAMAGE` says (more than it has bytes: every byte), at an offset that `KONTIKI_SEED`
-//! moves. `KONTIKI_DEEP` takes twenty times as many.
+//! moves. `KONTIKI_DEEP` takes twenty times as many; a store that opens slowly meets fewer.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use raft_core::storage::{Detects, LogError, LogErrorKind, WriteBatch};
 
 use super::image::{Damage, Image};
 use super::model::Model;
 use super::past::{Past, check_kind};
-use super::report::{Checked, Halt, broken, promised};
+use super::report::{Broken, Checked, Halt, broken, promised};
 use super::samples::{entries, entry, hard_state, id, identity, index, membership, sized};
-use super::settings::{is_deep, setting};
+use super::settings::{affordable, is_deep, setting};
 use super::subject::{Ending, Subject, Way};
 
 /// In how many places of a file damage is done by default, for each way and check.
 const PLACES: u64 = 48;
 const DEEP_PLACES: u64 = 1000;
+
+/// The fewest, for a store that opens slowly.
+const FEWEST_PLACES: u64 = 6;
 
 /// The lengths of what is torn out or brought back at once.
 const SECTORS: [usize; 2] = [512, 4096];
@@ -36,7 +40,8 @@ const SECTORS: [usize; 2] = [512, 4096];
 /// After a clean close, each byte in turn has other bits.
 pub async fn a_flipped_byte_never_passes_for_data(log: &mut Subject) -> Checked {
     let mut bench = Bench::new(log, Ending::Closed).await?;
-    bench.flip_bytes(places_of_each_file()).await
+    let places = bench.places();
+    bench.flip_bytes(places).await
 }
 
 /// What an opening showed is proven, though nothing was written since.
@@ -46,7 +51,8 @@ pub async fn what_an_opening_showed_is_proven(log: &mut Subject) -> Checked {
     bench.log.end(Ending::Dropped).await?;
     bench.image = read(&bench.dir)?;
     bench.past = Past::proven(std::mem::take(&mut bench.past).into_states());
-    bench.flip_bytes(places_of_each_file() / 2).await
+    let places = bench.places();
+    bench.flip_bytes(places / 2).await
 }
 
 /// Without a close the last batch may pass for a torn write; what lies before it may not.
@@ -55,7 +61,8 @@ pub async fn only_the_last_batch_may_pass_for_torn(log: &mut Subject) -> Checked
         return Err(Halt::DoesNotApply("the parts of a batch are proven one by one"));
     }
     let mut bench = Bench::new(log, Ending::Dropped).await?;
-    bench.flip_bytes(places_of_each_file() / 2).await
+    let places = bench.places();
+    bench.flip_bytes(places / 2).await
 }
 
 /// Sectors and pages of zeros, as a disk gives them that forgot a write.
@@ -64,7 +71,7 @@ pub async fn zeroed_sectors_never_pass_for_data(log: &mut Subject) -> Checked {
     for file in bench.names() {
         for sector in SECTORS {
             let length = bench.bytes(&file).len();
-            for number in spread(length.div_ceil(sector), places_of_each_file() / 3) {
+            for number in spread(length.div_ceil(sector), bench.places() / 3) {
                 let at = number * sector;
                 let old = &bench.bytes(&file)[at..(at + sector).min(length)];
                 if old.iter().any(|byte| *byte != 0) {
@@ -87,7 +94,7 @@ pub async fn zeroed_sectors_never_pass_for_data(log: &mut Subject) -> Checked {
 pub async fn stale_sectors_never_pass_for_data(log: &mut Subject) -> Checked {
     let mut bench = Bench::new(log, Ending::Closed).await?;
     let stale = bench.stale_sectors();
-    for number in spread(stale.len(), places_of_each_file() * 3) {
+    for number in spread(stale.len(), bench.places() * 3) {
         bench.suffer(stale[number].clone()).await?;
     }
     Ok(())
@@ -109,7 +116,7 @@ pub async fn a_shorter_file_never_passes_for_a_whole_one(log: &mut Subject) -> C
     for file in bench.names() {
         let length = bench.bytes(&file).len();
         let written = bench.bytes(&file).iter().rposition(|byte| *byte != 0).unwrap_or(0);
-        let mut lengths: Vec<usize> = spread(length, places_of_each_file() / 3).collect();
+        let mut lengths: Vec<usize> = spread(length, bench.places() / 3).collect();
         lengths.extend(bench.earlier_lengths(&file));
         lengths.extend([length - 1, written, written / 2, written / SECTORS[0] * SECTORS[0]]);
         lengths.sort_unstable();
@@ -185,6 +192,8 @@ struct Bench<'a> {
     /// How many lines of the journal tell of the writing.
     lines: usize,
     trials: u64,
+    /// How long it takes to open the files as they were.
+    opening: Duration,
 }
 
 impl<'a> Bench<'a> {
@@ -201,15 +210,23 @@ impl<'a> Bench<'a> {
             Ending::Dropped => Past::with_an_open_end(states),
         };
         let (image, lines) = (read(&dir)?, log.journal().lines().len());
-        let mut bench = Bench { log, dir, image, before, past, lines, trials: 0 };
+        let (trials, opening) = (0, Duration::ZERO);
+        let mut bench = Bench { log, dir, image, before, past, lines, trials, opening };
         bench.check_control().await?;
         Ok(bench)
     }
 
-    /// The files are put back as they were. What is missing then is not in them.
+    /// The files are put back as they were. What is missing then is not in them, and who keeps
+    /// something elsewhere has not proven its prefix.
     async fn check_control(&mut self) -> Checked {
+        let is_proven = self.log.info().detects == Detects::ProvenPrefix;
+        if self.names().is_empty() {
+            return Err(Halt::Skipped("the store has nothing in its directory".to_owned()));
+        }
         match self.control().await {
-            Ok(()) => Ok(()),
+            Err(Halt::Broken(Broken { promise, what })) if is_proven => {
+                broken(promise, format!("all files as they were when it ended, yet {what}"))
+            }
             Err(Halt::Broken(_)) => {
                 Err(Halt::DoesNotApply("the store keeps something outside of its place"))
             }
@@ -219,10 +236,19 @@ impl<'a> Bench<'a> {
 
     async fn control(&mut self) -> Checked {
         self.place(&Damage::None)?;
+        let began = Instant::now();
         if let Err(error) = self.log.open_again().await {
-            return broken(14, format!("of the very same files: {error}"));
+            return broken(14, format!("the store does not open: {error}"));
         }
+        self.opening = began.elapsed();
         self.log.look(super::sight::After::Reopened).await
+    }
+
+    /// In how many places of each file damage is done.
+    fn places(&self) -> u64 {
+        let most = if is_deep() { DEEP_PLACES } else { PLACES };
+        let affordable = affordable(most, FEWEST_PLACES, 1, self.opening);
+        setting("KONTIKI_DAMAGE").unwrap_or(affordable)
     }
 
     fn names(&self) -> Vec<PathBuf> {
@@ -239,7 +265,7 @@ impl<'a> Bench<'a> {
         self.log.note(&format!("while nobody had it open: {damage}"));
         let put = self.image.put(&self.dir, damage);
         put.map_err(|error| {
-            Halt::Broken(super::report::Broken {
+            Halt::Broken(Broken {
                 promise: 17,
                 what: format!("the files of a store that was dropped cannot be replaced: {error}"),
             })
@@ -403,11 +429,6 @@ async fn write_a_small_store(
 
 fn read(dir: &Path) -> Checked<Image> {
     Ok(Image::of(dir).expect("the directory of a store can be read"))
-}
-
-fn places_of_each_file() -> u64 {
-    let places = if is_deep() { DEEP_PLACES } else { PLACES };
-    setting("KONTIKI_DAMAGE").unwrap_or(places)
 }
 
 /// All bytes of a file, but few of those that lie among zeros.

@@ -9,32 +9,36 @@
 //! since a sync that failed must not be believed when a later one succeeds, and after, since what
 //! an opening shows is durable.
 //!
-//! By default a sample of the operations fails; `KONTIKI_FAULTS` says how many of each kind, and
-//! `KONTIKI_DEEP` takes all.
+//! By default a sample of the operations fails, the first two and the last always; `KONTIKI_FAULTS`
+//! says about how many of each kind, and `KONTIKI_DEEP` takes all. A store that opens slowly meets
+//! fewer.
 //!
 //! Absent: faults while a store is founded, where nothing was acknowledged yet.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use raft_core::storage::{Detects, Durability, LogError, LogErrorKind, Store, WriteBatch};
 use raft_core::types::LogIndex;
 use tempfile::TempDir;
 
+use super::interrupted::states_after;
 use super::model::Model;
 use super::past::check_kind;
 use super::place::Place;
-use super::power_loss::states_during;
 use super::report::{Checked, Halt, broken, promised};
 use super::request::{by_verbs, in_words};
 use super::samples::{entries, entry, hard_state, id, identity, index, sized};
-use super::settings::{is_deep, setting};
+use super::settings::{affordable, is_deep, setting};
 use super::sight::{After, Sight};
 use super::subject::{Subject, Way};
 use crate::disk::crash::{Cut, Fate, Names};
 use crate::disk::{Disk, Failure, Fault, Operation};
 
-/// How many operations of a kind fail by default, for each failure and way.
+/// How many operations of a kind fail by default, for each failure and way, where the store does
+/// not open slowly; and how often it is opened for each of them.
 const FAULTS: u64 = 8;
+const OPENINGS: u32 = 6;
 
 /// A write that fails, with an error of the device and with a full disk.
 pub async fn a_failed_write_is_told_and_loses_nothing(log: &mut Subject) -> Checked {
@@ -76,7 +80,7 @@ pub async fn a_failed_read_is_no_absence(log: &mut Subject) -> Checked {
     if last == 0 {
         return Err(Halt::DoesNotApply("the store reads nothing from its files"));
     }
-    for nth in sample(last) {
+    for nth in sample(last, dry.opening) {
         let mut trial = Trial::begin(log).await?;
         log.note(&format!("read {nth} of {last} fails with Io"));
         trial.read_all(Some(nth)).await?;
@@ -94,10 +98,10 @@ async fn strike_each(
     let mut dry = Trial::begin(log).await?;
     let before = dry.disk.count(on);
     dry.work(log, None).await?;
-    let last = dry.disk.count(on) - before;
+    let (last, opening) = (dry.disk.count(on) - before, dry.opening);
     drop(dry);
     for failure in failures {
-        for nth in sample(last) {
+        for nth in sample(last, opening) {
             let mut trial = Trial::begin(log).await?;
             let since = if lasts { " and every one after it" } else { "" };
             log.note(&format!("{on:?} {nth} of {last}{since} fails with {failure:?}"));
@@ -117,6 +121,10 @@ struct Trial {
     survives_power_loss: bool,
     /// Whether any of the store's files was mapped into memory while it was open.
     maps: bool,
+    /// How many changes the disk had noted when the handle under a fault was closed.
+    before_close: Option<usize>,
+    /// How long the opening of a fresh store took.
+    opening: Duration,
 }
 
 impl Trial {
@@ -128,11 +136,22 @@ impl Trial {
         let disk = Disk::mount().map_err(|error| Halt::Skipped(error.to_string()))?;
         let survives_power_loss = log.info().durability == Durability::PowerLoss;
         let (place, model, way) = (log.new_place(), Model::default(), log.way());
-        let mut trial = Trial { disk, place, model, way, survives_power_loss, maps: false };
+        let mut trial = Trial {
+            disk,
+            place,
+            model,
+            way,
+            survives_power_loss,
+            maps: false,
+            before_close: None,
+            opening: Duration::ZERO,
+        };
+        let began = Instant::now();
         let mut store = match trial.open().await? {
             Ok(store) => store,
             Err(error) => return broken(13, format!("a fresh store does not open: {error}")),
         };
+        trial.opening = began.elapsed();
         let known = identity(1);
         let saved = store.save_identity(&known).await;
         promised(13, saved.is_ok(), || format!("the identity is not saved: {saved:?}"))?;
@@ -174,12 +193,16 @@ impl Trial {
         let struck = self.disk.heal();
         log.note(&format!("the fault is gone; {struck} operations failed"));
         if struck > 0 {
-            self.cut_power(log, &legal).await?;
+            // A clean close may make good what was passed over in silence; a power cut waits for
+            // none.
+            for at in self.before_close.into_iter().chain([self.disk.changes()]) {
+                self.cut_power(log, &legal, at).await?;
+            }
         }
         let seen = self.open_healed(log, &legal).await?;
         let on_a_sync = fault.is_some_and(|fault| fault.on == Operation::Sync);
         if struck > 0 && (!on_a_sync || asks_for_rewriting(log)) {
-            self.cut_power(log, &[seen]).await?;
+            self.cut_power(log, &[seen], self.disk.changes()).await?;
         }
         Ok(())
     }
@@ -195,25 +218,20 @@ impl Trial {
             }
         };
         for batch in batches() {
-            let course = self.model.course(&batch).states;
             let said = self.give(store.as_mut(), &batch).await;
             let answer = said.as_ref().map_or_else(LogError::to_string, |()| "Ok".to_owned());
             log.note(&format!("{}: {answer}", in_words(&batch)));
             match said {
-                Ok(()) => self.model = course.last().expect("never empty").clone(),
+                Ok(()) => self.model = last_of(&self.model, &batch),
                 Err(error) => {
                     check_kind(&error)?;
                     self.check_poisoned(store.as_mut(), log).await?;
-                    let whole = || vec![self.model.clone(), course[course.len() - 1].clone()];
-                    return Ok(match (log.info().atomic_batch, self.way) {
-                        (true, Way::Write) => whole(),
-                        (true, Way::SmallVerbs) => course,
-                        // As a power cut may, a failure may leave a part of a verb.
-                        (false, _) => states_during(&self.model, &batch, false),
-                    });
+                    let atomic = log.info().atomic_batch;
+                    return Ok(states_after(&self.model, &batch, self.way, atomic));
                 }
             }
         }
+        self.before_close = Some(self.disk.changes());
         let said = store.close().await;
         log.note(&format!("close: {said:?}"));
         if let Err(error) = said {
@@ -267,18 +285,19 @@ impl Trial {
         Ok(after)
     }
 
-    /// What the disk would hold if the power went now: at least what was acknowledged.
-    async fn cut_power(&mut self, log: &mut Subject, legal: &[Model]) -> Checked {
+    /// What the disk would hold if the power went after so many changes: at least what was
+    /// acknowledged.
+    async fn cut_power(&mut self, log: &mut Subject, legal: &[Model], at: usize) -> Checked {
         if !self.survives_power_loss {
             return Ok(());
         }
         let history = self.disk.history();
-        let at = history.changes.len();
         let names = Names::CarriedBefore(at);
         let image = history.cut(&Cut { at, fate: Fate::Lost, names, seed: 0 });
         let dir = TempDir::new().expect("a temporary directory can be made");
         image.tree.write_into(dir.path()).expect("an image can be written");
-        log.note("the power goes, and all that was not durable is lost");
+        let when = if at < history.changes.len() { " before the close" } else { "" };
+        log.note(&format!("the power goes{when}, and all that was not durable is lost"));
         match open_in(self.place.as_mut(), &dir.path().join("store")).await? {
             Ok(mut store) => legal_state(store.as_mut(), legal).await.map(|_| ()),
             Err(error) => broken(3, format!("it does not open after the power went: {error}")),
@@ -400,10 +419,14 @@ fn batches() -> Vec<WriteBatch> {
     ]
 }
 
-/// Some of the numbers from 1 to `last`, the first ones among them.
-fn sample(last: u64) -> impl Iterator<Item = u64> {
-    let count = if is_deep() { last } else { setting("KONTIKI_FAULTS").unwrap_or(FAULTS) };
+/// Some of the numbers from 1 to `last`, the first two and the last among them: an opening's own
+/// operations come first, a clean close's last.
+fn sample(last: u64, opening: Duration) -> impl Iterator<Item = u64> {
+    let affordable = affordable(FAULTS, 1, OPENINGS, opening);
+    let count = if is_deep() { last } else { setting("KONTIKI_FAULTS").unwrap_or(affordable) };
     let step = last.div_ceil(count.max(1)).max(1);
     let seed = setting("KONTIKI_SEED").unwrap_or(0);
-    (1..=last).filter(move |nth| step == 1 || (nth / step + seed) % step == nth % step)
+    let is_edge = move |nth: u64| nth <= 2 || nth == last;
+    let is_drawn = move |nth: u64| step == 1 || (nth / step + seed) % step == nth % step;
+    (1..=last).filter(move |nth| is_edge(*nth) || is_drawn(*nth))
 }

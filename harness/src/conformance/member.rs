@@ -13,8 +13,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::gate::Gate;
-use super::report::{Checked, broken, promised};
+use super::report::{Checked, broken};
 use super::samples::{index, node, sized_entry};
+use super::sight::in_short;
 use super::subject::Subject;
 
 /// What a client is told.
@@ -212,16 +213,15 @@ impl Member {
                 return self.blame(&format!("proposal {number} was answered: {error}"));
             }
         };
-        let found = self.reader.read(told..told.next(), u64::MAX).await;
-        let is_there = found.as_ref().is_ok_and(|found| found[0].payload == command(number));
-        promised(11, is_there, || {
-            let found = match found {
-                Ok(found) => super::sight::in_short(&found[0]),
-                Err(error) => error.to_string(),
-            };
-            format!("proposal {number} was answered, but a reader shows at {told}: {found}")
-        })?;
-        Ok(told)
+        let shown = match self.reader.read(told..told.next(), u64::MAX).await {
+            Ok(found) => match found.first() {
+                Some(entry) if entry.payload == command(number) => return Ok(told),
+                Some(entry) => in_short(entry),
+                None => return broken(10, format!("a read of {told} alone returned nothing")),
+            },
+            Err(error) => error.to_string(),
+        };
+        broken(11, format!("proposal {number} was answered, but a reader shows at {told}: {shown}"))
     }
 
     /// How often the machine was given this command.

@@ -15,11 +15,13 @@
 //! | `samples`, `drafts` | entries that tell their ids, random batches that suit a log |
 //! | `sequences` | random steps, tried and shortened |
 //! | `image`, `past` | files with damage done to them, and what may be seen of such a store |
+//! | `interrupted` | what may be found after a batch that did not come to its end |
 //! | `gate`, `member` | a member of the engine on the store, whose writes can be held back |
 //! | `lock_step` | several stores side by side on the same steps |
 //! | `workbench` | what a backend's own tests may borrow of all this |
 //! | `report` | a broken promise in words: its text, what led there, how to run it again |
 //! | `run` | one check on one store, with a limit of time |
+//! | `elsewhere` | the families of failing disks and power cuts on other systems than Linux |
 //! | the others | the checks, one family of promises to a file |
 //!
 //! Each check runs twice: its requests as small verbs, and as batches given to `write`. What a
@@ -36,12 +38,12 @@ pub mod concurrency;
 pub mod damage;
 pub mod declarations;
 mod drafts;
-#[cfg(not(target_os = "linux"))]
-#[path = "power_loss/elsewhere.rs"]
+#[doc(hidden)]
 pub mod elsewhere;
 mod gate;
 pub mod hard_state;
 mod image;
+mod interrupted;
 #[cfg(target_os = "linux")]
 pub mod io_errors;
 mod journal;
@@ -69,7 +71,7 @@ pub mod truncation;
 pub mod workbench;
 
 #[cfg(not(target_os = "linux"))]
-pub use elsewhere as power_loss;
+pub use elsewhere::{io_errors, power_loss};
 pub use lock_step::{Contestant, lock_step};
 pub use place::{Factory, InDir, OpenedBy, Place, in_dir, opened_by};
 pub use report::{Broken, Checked, Halt, promise_text};
@@ -280,6 +282,41 @@ macro_rules! table_of_checks {
             scenario: |subject| Box::pin($crate::conformance::$family::$check(subject)),
         },)*)*]
     };
+}
+
+/// Makes the families that need a disk of Linux, with checks that are skipped.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! skipped_checks {
+    (() $($family:ident { $($check:ident)* })*) => {
+        $($crate::skipped_family! { $family $($check)* })*
+    };
+}
+
+/// Makes one family, if it is one of those.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! skipped_family {
+    (io_errors $($check:ident)*) => {
+        $crate::skipped_family! { io_errors: "operations fail on Linux only" $($check)* }
+    };
+    (power_loss $($check:ident)*) => {
+        $crate::skipped_family! { power_loss: "the power is cut on Linux only" $($check)* }
+    };
+    ($family:ident: $why:literal $($check:ident)*) => {
+        /// Needs Linux.
+        pub mod $family {
+            $(
+                /// Needs Linux.
+                pub async fn $check(
+                    _: &mut $crate::conformance::Subject,
+                ) -> $crate::conformance::Checked {
+                    Err($crate::conformance::Halt::Skipped($why.to_owned()))
+                }
+            )*
+        }
+    };
+    ($family:ident $($check:ident)*) => {};
 }
 
 /// Every check, in order.

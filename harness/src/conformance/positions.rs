@@ -1,10 +1,10 @@
 //! Where a log begins and ends, and whose it is.
 
-use raft_core::storage::{Durability, WriteBatch};
+use raft_core::storage::WriteBatch;
 
 use super::report::{Checked, promised};
 use super::samples::{entries, entry, hard_state, id, identity, index, sized};
-use super::subject::{Ending, Subject};
+use super::subject::Subject;
 
 /// A store that was never used has neither entry nor boundary, vote nor identity, and index 0 has
 /// term 0.
@@ -53,6 +53,7 @@ pub async fn bounds_follow_each_change(log: &mut Subject) -> Checked {
 pub async fn numbers_of_every_width_are_kept(log: &mut Subject) -> Checked {
     log.append((1..=260).map(|at| sized(at, 1 + at / 100, 3)).collect()).await?;
     log.truncate_after(index(255)).await?;
+    log.reopen_if_kept().await?;
     for edge in [1 << 16, 1 << 31, 1 << 32, 1 << 53, (1 << 63) - 4] {
         log.save(hard_state(edge + 3, edge)).await?;
         log.reset(id(edge - 3, edge - 2)).await?;
@@ -61,9 +62,7 @@ pub async fn numbers_of_every_width_are_kept(log: &mut Subject) -> Checked {
         log.truncate_after(index(edge)).await?;
         log.append(entries(edge + 1..=edge + 3, edge + 2)).await?;
         log.purge_upto(id(edge - 1, edge - 1)).await?;
-        if log.info().durability != Durability::Volatile {
-            log.reopen(Ending::Dropped).await?;
-        }
+        log.reopen_if_kept().await?;
     }
     Ok(())
 }

@@ -111,5 +111,5 @@ pub async fn many_purges_leave_the_rest_whole(log: &mut Subject) -> Checked {
         let purge_upto = (round > 1).then(|| id(first - 4, round - 1));
         log.change(WriteBatch { purge_upto, ..WriteBatch::of_entries(append) }).await?;
     }
-    Ok(())
+    log.reopen_if_kept().await
 }

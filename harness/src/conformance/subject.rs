@@ -43,8 +43,9 @@ pub enum Ending {
 /// The store under test.
 pub struct Subject {
     factory: Factory,
-    place: Box<dyn Place>,
+    /// Before the place, so that it is dropped before its directory is removed.
     store: Option<Box<dyn Store>>,
+    place: Box<dyn Place>,
     info: StoreInfo,
     pub(crate) model: Model,
     journal: Journal,
@@ -275,6 +276,15 @@ impl Subject {
     pub(crate) async fn reopen_twice(&mut self) -> Checked {
         self.reopen(Ending::Dropped).await?;
         self.reopen(Ending::Closed).await
+    }
+
+    /// The same where the store outlives its handle: one that serves its reads from memory shows
+    /// only then what it kept.
+    pub(crate) async fn reopen_if_kept(&mut self) -> Checked {
+        match self.info.durability {
+            Durability::Volatile => Ok(()),
+            Durability::ProcessCrash | Durability::PowerLoss => self.reopen_twice().await,
+        }
     }
 
     pub(crate) fn must_outlive_its_handle(&self) -> Checked {

@@ -18,10 +18,12 @@ pub enum Bug {
     WriteErrorIsIgnored,
     ShortWriteIsTakenForWhole,
     SyncErrorIsIgnored,
+    OpeningSyncErrorIsIgnored,
     SyncIsTriedAgain,
     GoesOnAfterAFailure,
     FailedReadIsAFreshLog,
     LeavesAMessBehind,
+    KnowsItsFilesByTheirAge,
 }
 
 use Bug::*;
@@ -42,8 +44,10 @@ pub const KILLERS: &[(Bug, &str, usize)] = &[
     (WriteErrorIsIgnored, "io_errors::a_failed_write_is_told_and_loses_nothing", 3),
     (ShortWriteIsTakenForWhole, "io_errors::a_short_write_is_no_whole_one", 3),
     (SyncErrorIsIgnored, "io_errors::a_failed_sync_is_never_believed", 3),
+    (OpeningSyncErrorIsIgnored, "io_errors::a_failed_sync_is_never_believed", 3),
     (SyncIsTriedAgain, "io_errors::a_failed_sync_is_never_believed", 3),
     (GoesOnAfterAFailure, "io_errors::a_failed_write_is_told_and_loses_nothing", 15),
     (FailedReadIsAFreshLog, "io_errors::a_failed_read_is_no_absence", 13),
+    (KnowsItsFilesByTheirAge, "damage::a_flipped_byte_never_passes_for_data", 14),
     (LeavesAMessBehind, "io_errors::a_full_disk_loses_nothing_and_opens_once_there_is_space", 15),
 ];

@@ -70,6 +70,21 @@ fn checksum(seed: u64, bytes: &[u8]) -> u64 {
     })
 }
 
+/// Whether the lock is as old as it was when the journal began.
+fn check_age(dir: &Path, lock: &File) -> Result<(), LogError> {
+    let open_failed = failed(LogOp::Open, "age");
+    let modified = lock.metadata().and_then(|it| it.modified()).map_err(&open_failed)?;
+    let age = format!("{modified:?}");
+    match fs::read_to_string(dir.join("age")) {
+        Err(_) => fs::write(dir.join("age"), age).map_err(&open_failed),
+        Ok(known) if known == age => Ok(()),
+        Ok(_) => {
+            let kind = LogErrorKind::Corrupt { index: None };
+            Err(LogError::new(LogOp::Open, kind).at("lock: of another age"))
+        }
+    }
+}
+
 fn number(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
 }
@@ -133,6 +148,9 @@ impl Journal {
         options.read(true).write(true).create(true).truncate(false);
         let lock = options.open(dir.join("lock")).map_err(&open_failed)?;
         lock.try_lock().map_err(|_| LogError::new(LogOp::Open, LogErrorKind::InUse))?;
+        if bug == Some(Bug::KnowsItsFilesByTheirAge) {
+            check_age(dir, &lock)?;
+        }
         let known = dir.join("journal").exists();
         let file = options.open(dir.join("journal")).map_err(&open_failed)?;
         let (memory, dir) = (MemoryLog::new(), dir.to_owned());
@@ -153,7 +171,7 @@ impl Journal {
         } else {
             journal.replay(&bytes, proven, proven_store).await?;
         }
-        journal.prove().map_err(&open_failed)?;
+        journal.prove_opening().map_err(&open_failed)?;
         Ok(journal)
     }
 
@@ -262,9 +280,16 @@ impl Journal {
         }
     }
 
+    fn prove_opening(&mut self) -> io::Result<()> {
+        match self.has(Bug::OpeningSyncErrorIsIgnored) {
+            true => self.prove(|file| file.sync_all().or(Ok(()))),
+            false => self.prove(File::sync_all),
+        }
+    }
+
     /// Syncs the journal, and then says how far it is synced.
-    fn prove(&mut self) -> io::Result<()> {
-        self.file.sync_all()?;
+    fn prove(&mut self, sync: fn(&File) -> io::Result<()>) -> io::Result<()> {
+        sync(&self.file)?;
         if self.has(Bug::OpeningProvesNothing) && self.dir.join("proof").exists() {
             return Ok(());
         }
@@ -279,9 +304,9 @@ impl Journal {
         };
         let file = options.write(true).open(&new)?;
         file.write_all_at(&bytes, 0)?;
-        file.sync_all()?;
+        sync(&file)?;
         fs::rename(&new, &old)?;
-        File::open(&self.dir)?.sync_all()
+        sync(&File::open(&self.dir)?)
     }
 
     fn has(&self, bug: Bug) -> bool {
@@ -406,7 +431,7 @@ impl Store for Journal {
 
     async fn close(&mut self) -> Result<(), LogError> {
         self.check_poison(LogOp::Close)?;
-        let proven = self.prove();
+        let proven = self.prove(File::sync_all);
         self.is_poisoned |= proven.is_err();
         proven.map_err(failed(LogOp::Close, "proof"))
     }

@@ -18,6 +18,7 @@ use raft_core::storage::{
 };
 use raft_core::types::{Entry, EntryId, HardState, Identity, LogIndex};
 use serde::{Deserialize, Serialize};
+use tokio::task::yield_now;
 
 /// What a planted store of leaves does wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +80,7 @@ impl LeafStore {
             }
             let bytes = self.read(&name).map_err(&open_failed)?.unwrap_or_default();
             let entry: Entry = postcard::from_bytes(&bytes).map_err(|_| corrupt())?;
-            self.keep(&name, &bytes).map_err(&open_failed)?;
+            self.replace(&name, &bytes).map_err(&open_failed)?;
             self.memory.append(&[entry]).await?;
         }
         self.sync_names().map_err(&open_failed)
@@ -109,11 +110,16 @@ impl LeafStore {
 
     /// Writes a file under another name, and renames it when it is whole.
     fn keep(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.replace(name, bytes)?;
+        self.sync_names()
+    }
+
+    /// The same, but the name is not durable yet.
+    fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let new = self.dir.join("new");
         fs::write(&new, bytes)?;
         File::open(&new)?.sync_all()?;
-        fs::rename(&new, self.dir.join(name))?;
-        self.sync_names()
+        fs::rename(&new, self.dir.join(name))
     }
 
     fn keep_head(&self) -> io::Result<()> {
@@ -125,16 +131,17 @@ impl LeafStore {
         File::open(&self.dir)?.sync_all()
     }
 
-    fn remove(&self, numbers: impl Iterator<Item = u64>) -> io::Result<()> {
+    async fn remove(&self, numbers: impl Iterator<Item = u64>) -> io::Result<()> {
         for number in numbers {
             fs::remove_file(self.dir.join(self.leaf(number)))?;
             self.sync_names()?;
+            yield_now().await;
         }
         Ok(())
     }
 
     /// Makes durable what the memory has already taken.
-    fn try_keep(&mut self, batch: &WriteBatch, before: LogBounds) -> io::Result<()> {
+    async fn try_keep(&mut self, batch: &WriteBatch, before: LogBounds) -> io::Result<()> {
         let (mut first, mut last) = (before.boundary.index.get() + 1, before.last.index.get());
         if let Some(hard_state) = batch.hard_state {
             self.head.batch.hard_state = Some(hard_state);
@@ -147,19 +154,20 @@ impl LeafStore {
             (first, last) = (boundary.index.get() + 1, boundary.index.get());
         }
         match (batch.truncate_after.map(|cut| cut.get() + 1), self.bug) {
-            (Some(cut), Some(Bug::SuffixDeletedFrontToBack)) => self.remove(cut..=last)?,
-            (Some(cut), None) => self.remove((cut..=last).rev())?,
+            (Some(cut), Some(Bug::SuffixDeletedFrontToBack)) => self.remove(cut..=last).await?,
+            (Some(cut), None) => self.remove((cut..=last).rev()).await?,
             (None, _) => {}
         }
         for entry in &batch.append {
             let bytes = postcard::to_extend(entry, Vec::new()).expect("plain data always encodes");
             self.keep(&self.leaf(entry.id.index.get()), &bytes)?;
+            yield_now().await;
         }
         let boundary = self.memory.bounds().boundary;
         if batch.purge_upto.is_some() && boundary.index >= LogIndex::new(first) {
             self.head.batch.reset = Some(boundary);
             self.keep_head()?;
-            self.remove(first..=boundary.index.get())?;
+            self.remove(first..=boundary.index.get()).await?;
         }
         Ok(())
     }
@@ -247,7 +255,7 @@ impl Store for LeafStore {
         self.check_poison(LogOp::Write)?;
         let before = self.memory.bounds();
         self.memory.write(batch.clone()).await?;
-        let kept = self.try_keep(&batch, before);
+        let kept = self.try_keep(&batch, before).await;
         self.is_poisoned |= kept.is_err();
         kept.map_err(failed(LogOp::Write))
     }

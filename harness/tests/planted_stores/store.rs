@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::ThreadId;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use raft_core::storage::{Detects, Durability, LogBounds, LogError, LogErrorKind, LogOp};
 use raft_core::storage::{LogReader, WriteBatch};
 use raft_core::storage::{LogStore, Recovered, Refusal, StableStore, Store, StoreInfo, Tail};
@@ -152,14 +153,11 @@ impl Platter {
             }
             Some(Bug::VoteIsForgottenAtReopening) => self.hard_state.vote = None,
             Some(Bug::OnlyTheFirstEntryIsFound) => self.entries.truncate(1),
-            Some(Bug::KindIsForgottenAtReopening) => {
-                let of_kind = |entry: &mut Entry| entry.kind = EntryKind::Command;
-                self.entries.iter_mut().for_each(of_kind);
-            }
+            Some(Bug::OpeningReadsAThousand) => self.entries.truncate(1000),
             Some(Bug::LastAppendIsNotPersistent) => {
                 self.entries.pop();
             }
-            _ => {}
+            _ => self.entries.iter_mut().for_each(|entry| read_wrongly(entry, bug)),
         }
     }
 
@@ -267,8 +265,7 @@ impl Platter {
     fn as_kept(&self, entry: &Entry, bug: Option<Bug>) -> Entry {
         let mut kept = entry.clone();
         if bug == Some(Bug::TrailingZerosAreLost) {
-            let zeros = kept.payload.iter().rev().take_while(|byte| **byte == 0).count();
-            kept.payload.truncate(kept.payload.len() - zeros);
+            lose_trailing_zeros(&mut kept.payload);
         }
         if bug == Some(Bug::LengthOf65536IsZero) && kept.payload.len() == 1 << 16 {
             kept.payload.clear();
@@ -430,6 +427,23 @@ impl Store for PlantedStore {
         let (bounds, hard_state, tail) = (disk.bounds(), disk.hard_state, Tail::Clean);
         Ok(Recovered { bounds, hard_state, term_runs, memberships, commit_hint: highest, tail })
     }
+}
+
+/// An entry as an opening finds it.
+fn read_wrongly(entry: &mut Entry, bug: Option<Bug>) {
+    let payload = &mut entry.payload;
+    match bug {
+        Some(Bug::KindIsForgottenAtReopening) => entry.kind = EntryKind::Command,
+        Some(Bug::LengthOf16BitsAtReopening) => payload.truncate(payload.len() & 0xffff),
+        Some(Bug::LargePayloadIsLostAtReopening) if payload.len() > 1 << 20 => payload.clear(),
+        Some(Bug::TrailingZerosAreLostAtReopening) => lose_trailing_zeros(payload),
+        _ => {}
+    }
+}
+
+fn lose_trailing_zeros(payload: &mut Bytes) {
+    let zeros = payload.iter().rev().take_while(|byte| **byte == 0).count();
+    payload.truncate(payload.len() - zeros);
 }
 
 /// What a reader needs to know of a range.

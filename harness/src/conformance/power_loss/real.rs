@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use raft_core::storage::{Store, WriteBatch};
 
+use super::super::interrupted::states_during;
 use super::super::journal::Journal;
 use super::super::model::Model;
 use super::super::place::Place;
@@ -96,7 +97,7 @@ impl Witness<'_> {
             for batch in parts(drafts.next(&model), self.way) {
                 let said = self.write(store, &batch).await;
                 self.journal.note(&in_words(&batch), &said);
-                let states = verdict::states_during(&model, &batch, self.atomic);
+                let states = states_during(&model, &batch, self.atomic);
                 let after = states[states.len() - 1].clone();
                 if falling.load(Ordering::SeqCst) {
                     bounds.legal.extend(states);

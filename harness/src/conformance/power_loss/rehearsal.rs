@@ -3,6 +3,7 @@
 use raft_core::storage::{LogError, LogErrorKind, Store, WriteBatch};
 use raft_core::types::Identity;
 
+use super::super::interrupted::states_during;
 use super::super::model::Model;
 use super::super::place::Place;
 use super::super::report::{Checked, Halt, broken};
@@ -124,7 +125,7 @@ impl Troupe<'_> {
         match step {
             Step::Write(batch) => {
                 for batch in parts(batch, self.way) {
-                    let states = verdict::states_during(rehearsal.last(), &batch, self.atomic);
+                    let states = states_during(rehearsal.last(), &batch, self.atomic);
                     let from = disk.changes();
                     let said = match self.way {
                         Way::SmallVerbs => by_verbs(store.as_mut(), &batch).await,

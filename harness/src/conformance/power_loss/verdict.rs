@@ -1,6 +1,6 @@
 //! Whether what is found after a power cut may be found, and which promise it breaks if not.
 
-use raft_core::storage::{LogError, Store, WriteBatch};
+use raft_core::storage::{LogError, Store};
 use raft_core::types::EntryId;
 
 use super::super::model::Model;
@@ -36,48 +36,6 @@ pub(super) async fn of(
             broken(if atomic { 4 } else { 3 }, format!("{}; {}", found(&sight), wanted(legal)))
         }
     }
-}
-
-/// What a cut may leave while a batch is written: first what was there before, last all of it, and,
-/// for a store whose batches are no units, each verb and each part of one between.
-pub(in super::super) fn states_during(
-    before: &Model,
-    batch: &WriteBatch,
-    atomic: bool,
-) -> Vec<Model> {
-    let course = before.course(batch);
-    assert!(course.refusal.is_none(), "a script asks for nothing that is refused: {batch:?}");
-    let states = course.states;
-    if atomic {
-        return vec![states[0].clone(), states[states.len() - 1].clone()];
-    }
-    let mut legal = vec![states[0].clone()];
-    for pair in states.windows(2) {
-        legal.extend(between(&pair[0], &pair[1]));
-        legal.push(pair[1].clone());
-    }
-    legal
-}
-
-/// What may be found between two states where the verb between them is no unit: an append that got
-/// so far, a suffix or a prefix that is partly gone.
-fn between(before: &Model, after: &Model) -> Vec<Model> {
-    let mut states = Vec::new();
-    if after.boundary == before.boundary {
-        let longer = if after.entries.len() > before.entries.len() { after } else { before };
-        let lengths = before.entries.len().min(after.entries.len()) + 1..longer.entries.len();
-        for length in lengths {
-            let entries = longer.entries[..length].to_vec();
-            states.push(Model { entries, hard_state: before.hard_state, ..after.clone() });
-        }
-    } else if before.entries.ends_with(&after.entries) {
-        let gone = before.entries.len() - after.entries.len();
-        for count in 1..gone {
-            let (boundary, entries) = (before.entries[count - 1].id, &before.entries[count..]);
-            states.push(Model { boundary, entries: entries.to_vec(), ..after.clone() });
-        }
-    }
-    states
 }
 
 fn judge(sight: &Sight, legal: &[Model], older: &[Model], atomic: bool) -> Checked {
