@@ -23,26 +23,32 @@ pub(crate) fn seeds(first: u64) -> std::ops::Range<u64> {
 }
 
 /// How many trials, of so many openings each, a check makes by default: `most`, unless the store
-/// opens so slowly that they would not fit into five seconds; but never fewer than `least`. Under
-/// `KONTIKI_DEEP` time does not count.
+/// opens so slowly that they would not fit into five seconds; but never fewer than `least`. Where
+/// nothing may be skipped (`KONTIKI_REQUIRE=all`) and under `KONTIKI_DEEP` time does not count, so
+/// that what is found depends on no clock.
 pub(crate) fn affordable(most: u64, least: u64, openings: u32, opening: Duration) -> u64 {
-    if is_deep() {
-        return most;
+    let is_whole = env::var("KONTIKI_REQUIRE").is_ok_and(|what| what == "all");
+    match is_whole || is_deep() {
+        true => most,
+        false => fitting(opening * openings).clamp(least, most),
     }
-    let trial = (opening * openings).as_micros().max(1);
-    let fitting = BUDGET.as_micros() / trial;
-    u64::try_from(fitting).unwrap_or(most).clamp(least, most)
+}
+
+/// How many trials of this length fit into the budget.
+fn fitting(trial: Duration) -> u64 {
+    let count = BUDGET.as_micros() / trial.as_micros().max(1);
+    u64::try_from(count).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::affordable;
+    use super::fitting;
 
     #[test]
-    fn a_slow_store_is_tried_less_often_but_never_too_little() {
-        let images = |millis| affordable(40, 6, 7, Duration::from_millis(millis));
-        assert_eq!([0, 10, 17, 36, 90, 2000].map(images), [40, 40, 40, 19, 7, 6]);
+    fn a_slow_store_is_tried_less_often() {
+        let images = |millis: u64| fitting(Duration::from_millis(7 * millis));
+        assert_eq!([10, 17, 36, 90, 2000].map(images), [71, 42, 19, 7, 0]);
     }
 }
