@@ -8,23 +8,11 @@ use std::io::{self, IoSlice, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt, symlink};
 use std::path::Path;
 
+use harness::conformance::workbench::disk;
 use harness::disk::crash::{Cut, FATES, Fate, Names};
 use harness::disk::{Change, Disk, Failure, Fault, History, Operation};
 use rustix::fs::{CWD, FallocateFlags, FlockOperation, OFlags, RenameFlags};
 use rustix::io::ReadWriteFlags;
-
-/// A disk, or a word to whoever reads the output that this machine has none.
-fn disk() -> Option<Disk> {
-    match Disk::mount() {
-        Ok(disk) => Some(disk),
-        Err(why) => {
-            let required = std::env::var("KONTIKI_REQUIRE").is_ok_and(|what| what == "all");
-            assert!(!required, "{why}, and KONTIKI_REQUIRE=all asks for it");
-            writeln!(io::stderr(), "skipped: {why}").expect("a line can be written");
-            None
-        }
-    }
-}
 
 /// What was noted, in words, without the creations.
 fn noted(disk: &Disk) -> Vec<String> {

@@ -11,30 +11,17 @@ mod store;
 
 use std::sync::Arc;
 
-use harness::conformance::{CHECKS, Check, Factory, Outcome, in_dir, run};
+use harness::conformance::planted::each_is_found;
+use harness::conformance::{Factory, in_dir};
 use store::{Bug, KILLERS, LeafStore};
 
 harness::conformance!(without_a_bug, in_dir(async |dir| LeafStore::open(dir, None).await));
 
 #[test]
 fn each_planted_bug_is_found_by_its_check() {
-    for (bug, killer, promise) in KILLERS {
-        match run(check(killer), &planted(*bug)) {
-            Ok(Outcome::Skipped(why)) => println!("skipped: {why}"),
-            Ok(outcome) => panic!("{bug:?} is not found by {killer}: {outcome:?}"),
-            Err(failure) => {
-                assert_eq!(failure.promise, Some(*promise), "{bug:?} by {killer}: {failure}");
-                println!("{bug:?}: P{promise} by {killer}\n{failure}");
-            }
-        }
-    }
+    each_is_found(KILLERS, planted);
 }
 
 fn planted(bug: Bug) -> Factory {
     Arc::new(move || Box::new(in_dir(async move |dir| LeafStore::open(dir, Some(bug)).await)))
-}
-
-fn check(name: &str) -> &'static Check {
-    let found = CHECKS.iter().find(|check| format!("{}::{}", check.family, check.name) == name);
-    found.unwrap_or_else(|| panic!("there is no check {name}"))
 }

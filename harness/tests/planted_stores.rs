@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bug::{Bug, KILLERS};
+use harness::conformance::planted::each_is_found;
 use harness::conformance::{CHECKS, Check, Contestant, Factory, Failure, Outcome};
 use harness::conformance::{lock_step, opened_by, run, run_within};
 use plain::PlainStore;
@@ -40,15 +41,7 @@ harness::conformance!(by_small_verbs_alone, {
 
 #[test]
 fn each_planted_bug_is_found_by_its_check() {
-    let mut missed = Vec::new();
-    for (bug, killer, promise) in KILLERS {
-        let found = run(check(killer), &planted(*bug)).err();
-        match found.as_ref().map(|failure| failure.promise.unwrap_or(0)) {
-            Some(named) if named == *promise => println!("{bug:?}: P{promise} by {killer}"),
-            _ => missed.push(format!("{bug:?}: {killer} must name P{promise}: {found:?}")),
-        }
-    }
-    assert!(missed.is_empty(), "not found as they should be:\n{}", missed.join("\n"));
+    each_is_found(KILLERS, planted);
 }
 
 /// Every bug meets every check under `KONTIKI_DEEP`; for the time it takes, else every eighth does.
@@ -68,14 +61,15 @@ fn the_matrix_of_bugs_and_checks() {
             format!("{:>width$}", count(family))
         });
         println!("{:<32} {}", format!("{bug:?}"), cells.collect::<Vec<_>>().join("  "));
-        let own = check(killer).family;
+        let own = Check::named(killer).family;
         assert!(count(own) > 0, "{bug:?} is not found in {own}");
     }
 }
 
 #[test]
 fn a_failure_says_what_led_there() {
-    let failure = run(check("append_and_read::a_gap_is_refused"), &planted(Bug::GapIsAccepted));
+    let failure =
+        run(Check::named("append_and_read::a_gap_is_refused"), &planted(Bug::GapIsAccepted));
     let text = failure.expect_err("the bug is found").to_string();
     for words in [
         "broken promise P5: No holes and no falling terms, ever.",
@@ -90,7 +84,7 @@ fn a_failure_says_what_led_there() {
 
 #[test]
 fn a_random_sequence_is_found_and_shrunk() {
-    let random = check("random::sound_and_unsound_steps_agree_with_the_model");
+    let random = Check::named("random::sound_and_unsound_steps_agree_with_the_model");
     let Failure { journal, what, .. } =
         run(random, &planted(Bug::ResetForgetsTheHardState)).expect_err("the bug is found");
     assert!(journal.len() <= 6, "{} steps are left: {journal:?}", journal.len());
@@ -113,7 +107,7 @@ fn of_stores_in_lock_step_the_wrong_one_is_named() {
 fn what_does_not_apply_is_said() {
     let volatile: Factory =
         Arc::new(|| Box::new(opened_by(async || Ok(log_memory::MemoryLog::new()))));
-    let outcome = run(check("reopening::everything_comes_back"), &volatile);
+    let outcome = run(Check::named("reopening::everything_comes_back"), &volatile);
     let said = matches!(outcome, Ok(Outcome::DoesNotApply(why)) if why.contains("volatile"));
     assert!(said, "{outcome:?}");
 }
@@ -131,9 +125,4 @@ fn plan(bug: Option<Bug>) -> Factory {
         let platter = SharedPlatter::default();
         Box::new(opened_by(async move || PlantedStore::open(&platter, bug)))
     })
-}
-
-fn check(name: &str) -> &'static Check {
-    let found = CHECKS.iter().find(|check| format!("{}::{}", check.family, check.name) == name);
-    found.unwrap_or_else(|| panic!("there is no check {name}"))
 }

@@ -1,5 +1,6 @@
 //! SQLite: the tables, the settings, and what its errors mean.
 
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -104,13 +105,16 @@ pub(crate) fn create(directory: &Directory) -> Result<(), LogError> {
         database.execute("INSERT INTO state VALUES (1, ?1)", [state.encode()])?;
         // Closing would copy all pages into the database and sync it, too, and keep quiet of a
         // failure (`sqlite3PagerClose`).
-        if !checkpoint(&database)? {
-            return Err(rusqlite::Error::QueryReturnedNoRows);
-        }
-        database.close().map_err(|(_, error)| error)
+        let is_whole = checkpoint(&database)?;
+        database.close().map_err(|(_, error)| error)?;
+        Ok(is_whole)
     };
-    let made = make();
-    made.map_err(|error| failed(LogOp::Open, &directory.place(NEW_DATABASE_NAME), error))?;
+    let is_whole = make();
+    let place = directory.place(NEW_DATABASE_NAME);
+    if !is_whole.map_err(|error| failed(LogOp::Open, &place, error))? {
+        let error = io::Error::other("SQLite wrote a part of the new database only");
+        return Err(LogError::io(LogOp::Open, error).at(place));
+    }
     directory.rename(NEW_DATABASE_NAME, DATABASE_NAME)
 }
 

@@ -7,11 +7,12 @@
 
 use std::sync::Arc;
 
-use harness::conformance::{CHECKS, Check, Factory, Outcome, in_dir, run};
+use harness::conformance::planted::{Killer, each_is_found};
+use harness::conformance::{Check, Factory, Outcome, in_dir, run};
 use log_sqlite::{Mutant, SqliteLog, SqliteLogConfig};
 
 /// Each planted bug, the checks that must find it, and the promise that they must name.
-const KILLERS: &[(Mutant, &str, usize)] = &[
+const KILLERS: &[Killer<Mutant>] = &[
     (Mutant::SynchronousNormal, "power_loss::entries_survive", 1),
     (Mutant::SynchronousNormal, "power_loss::votes_survive", 8),
     (Mutant::SynchronousNormal, "power_loss::what_is_rewritten_survives", 7),
@@ -19,23 +20,14 @@ const KILLERS: &[(Mutant, &str, usize)] = &[
 
 #[test]
 fn each_planted_bug_is_found_by_its_check() {
-    for (mutant, killer, promise) in KILLERS {
-        match run(check(killer), &planted(*mutant)) {
-            Ok(Outcome::Skipped(why)) => println!("skipped: {why}"),
-            Ok(outcome) => panic!("{mutant:?} is not found by {killer}: {outcome:?}"),
-            Err(failure) => {
-                assert_eq!(failure.promise, Some(*promise), "{mutant:?} by {killer}: {failure}");
-                println!("{mutant:?}: P{promise} by {killer}");
-            }
-        }
-    }
+    each_is_found(KILLERS, planted);
 }
 
 /// It is the power that tells: a process that is killed loses nothing of what the kernel holds.
 #[test]
 fn a_suite_without_power_cuts_would_not_see_it() {
     for name in ["reopening::everything_comes_back", "reopening::the_hard_state_comes_back"] {
-        let found = run(check(name), &planted(KILLERS[0].0));
+        let found = run(Check::named(name), &planted(KILLERS[0].0));
         assert!(matches!(found, Ok(Outcome::Held)), "{name}: {found:?}");
     }
 }
@@ -50,9 +42,4 @@ fn planted(mutant: Mutant) -> Factory {
             })
         }))
     })
-}
-
-fn check(name: &str) -> &'static Check {
-    let found = CHECKS.iter().find(|check| format!("{}::{}", check.family, check.name) == name);
-    found.unwrap_or_else(|| panic!("there is no check {name}"))
 }

@@ -19,6 +19,7 @@
 //! | `gate`, `member` | a member of the engine on the store, whose writes can be held back |
 //! | `lock_step` | several stores side by side on the same steps |
 //! | `workbench` | what a backend's own tests may borrow of all this |
+//! | `planted` | planted bugs, each found by the check that is named for it |
 //! | `report` | a broken promise in words: its text, what led there, how to run it again |
 //! | `run` | one check on one store, with a limit of time |
 //! | `elsewhere` | the families of failing disks and power cuts on other systems than Linux |
@@ -53,6 +54,7 @@ mod model;
 mod past;
 pub mod persist;
 mod place;
+pub mod planted;
 pub mod positions;
 #[cfg(target_os = "linux")]
 pub mod power_loss;

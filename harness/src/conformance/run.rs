@@ -73,14 +73,13 @@ pub fn hold(family: &str, name: &str, place: fn() -> Box<dyn Place>, test: TestN
 
 /// Says, past the test runner's capture, that a check was not made here, and which one it is. With
 /// `KONTIKI_REQUIRE=all`, which is for machines that have everything, it fails instead.
-fn skip(check: &Check, why: &str) {
+pub(crate) fn skip(check: &Check, why: &str) {
     static SKIPPED: AtomicU64 = AtomicU64::new(0);
     let required = std::env::var("KONTIKI_REQUIRE").is_ok_and(|what| what == "all");
     assert!(!required, "KONTIKI_REQUIRE=all, but {why}");
     let count = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
     // Nobody may be reading, and that is no failure of the store.
-    let Check { family, name, .. } = check;
-    let _ = writeln!(std::io::stderr(), "skipped: {family}::{name}: {why} ({count} so far)");
+    let _ = writeln!(std::io::stderr(), "skipped: {}: {why} ({count} so far)", check.full_name());
 }
 
 /// Runs a check through the small verbs, then through `write`.

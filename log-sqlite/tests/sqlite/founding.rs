@@ -3,24 +3,11 @@
 #![cfg(target_os = "linux")]
 
 use harness::disk::crash::{Cut, Fate, Names};
-use harness::disk::{Disk, Failure, Fault, Operation};
+use harness::disk::{Failure, Fault, Operation};
 use log_sqlite::{SqliteLog, SqliteLogConfig};
 use raft_core::storage::{StableStore, Store, WriteBatch};
 
-use crate::samples::{entries, look, now};
-
-/// A disk, or a word to whoever reads the output that this machine has none.
-fn disk() -> Option<Disk> {
-    match Disk::mount() {
-        Ok(disk) => Some(disk),
-        Err(why) => {
-            let required = std::env::var("KONTIKI_REQUIRE").is_ok_and(|what| what == "all");
-            assert!(!required, "{why}, and KONTIKI_REQUIRE=all asks for it");
-            eprintln!("skipped: {why}");
-            None
-        }
-    }
-}
+use crate::samples::{disk, entries, look, now};
 
 /// How many operations of a kind the making of a database takes.
 fn count(operation: Operation) -> Option<u64> {

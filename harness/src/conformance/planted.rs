@@ -1,0 +1,65 @@
+//! How a suite proves itself: bugs that were planted in a store, and for each the check that must
+//! find it and the promise that it must name.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use super::place::Factory;
+use super::run::{Outcome, run, run_within, skip};
+use super::settings::is_deep;
+use super::{CHECKS, Check};
+
+/// A planted bug, the full name of the check that must find it, and the number of the promise; 0
+/// where none can be named, as with a panic.
+pub type Killer<B> = (B, &'static str, usize);
+
+/// How long the matrix waits for a check that a bug makes stand still.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+impl Check {
+    /// Its family and its name, as in a list of tests.
+    pub fn full_name(&self) -> String {
+        format!("{}::{}", self.family, self.name)
+    }
+
+    /// The check with this full name; panics where there is none.
+    pub fn named(name: &str) -> &'static Check {
+        let found = CHECKS.iter().find(|check| check.full_name() == name);
+        found.unwrap_or_else(|| panic!("there is no check {name}"))
+    }
+}
+
+/// Runs the check of each bug on a store that has it; panics with all bugs that were not found, or
+/// not for the right promise. What this machine cannot run is skipped as
+/// [`conformance!`](macro@crate::conformance) does it.
+pub fn each_is_found<B: Copy + Debug>(killers: &[Killer<B>], planted: impl Fn(B) -> Factory) {
+    let mut missed = Vec::new();
+    for (bug, killer, promise) in killers {
+        let check = Check::named(killer);
+        match run(check, &planted(*bug)) {
+            Ok(Outcome::Skipped(why)) => skip(check, &why),
+            Err(failure) if failure.promise.unwrap_or(0) == *promise => {
+                println!("{bug:?}: P{promise} by {killer}\n{failure}\n");
+            }
+            Err(failure) => missed.push(format!("{bug:?}: P{promise} by {killer}, not\n{failure}")),
+            Ok(outcome) => missed.push(format!("{bug:?}: not found by {killer}: {outcome:?}")),
+        }
+    }
+    assert!(missed.is_empty(), "not found as they should be:\n{}", missed.join("\n"));
+}
+
+/// Prints which checks find which bug, besides the one named for it; under `KONTIKI_DEEP` alone,
+/// for the time it takes.
+pub fn print_matrix<B: Copy + Debug>(killers: &[Killer<B>], planted: impl Fn(B) -> Factory) {
+    if !is_deep() {
+        return println!("only with KONTIKI_DEEP=1");
+    }
+    for (bug, killer, _) in killers {
+        let factory = planted(*bug);
+        let finds = |check: &&'static Check| run_within(PATIENCE, check, &factory).is_err();
+        let failed: Vec<String> = CHECKS.iter().filter(finds).map(Check::full_name).collect();
+        println!("{bug:?}: {}", failed.join(", "));
+        let is_skipped = matches!(run(Check::named(killer), &factory), Ok(Outcome::Skipped(_)));
+        assert!(is_skipped || failed.iter().any(|it| it == killer), "{bug:?} survives {killer}");
+    }
+}
