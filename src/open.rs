@@ -121,8 +121,8 @@ impl LogConfig {
         }
     }
 
-    /// The same log, written by a `thread` of its member's, through a `ring` of the kernel's, or by
-    /// what is better (`auto`). The file log alone has the choice.
+    /// The same log, written by a `thread` of its member's, or through a `ring` of the kernel's;
+    /// `auto` takes a ring where there is one. The file log alone has the choice.
     pub fn with_io(self, name: &str) -> Result<LogConfig, OpenError> {
         if !["auto", "ring", "thread"].contains(&name) {
             return Err(OpenError::UnknownIo { name: name.to_owned() });

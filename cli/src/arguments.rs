@@ -57,8 +57,9 @@ pub struct Up {
     /// What the members keep their logs in [default: file].
     #[arg(long, value_name = "NAME")]
     pub backend: Option<String>,
-    /// How the file log is written: by a thread for each member, through a ring of the kernel's
-    /// (Linux; a thread where the machine forbids it), or by what is better [default: auto].
+    /// How the file log is written: through a ring of the kernel's (Linux; where the machine
+    /// forbids it, a thread and a warning), by a thread for each member, or `auto`: a ring where
+    /// there is one [default: auto].
     #[arg(long, value_name = "WAY", value_parser = IO_WAYS)]
     pub io: Option<String>,
     /// The directory of the members' data. Started again on it, the cluster goes on.
@@ -90,8 +91,9 @@ pub struct Serve {
     /// What the member keeps its log in.
     #[arg(long, value_name = "NAME", default_value = "file")]
     pub backend: String,
-    /// How the file log is written: by a thread, through a ring of the kernel's (Linux; a thread
-    /// where the machine forbids it), or by what is better [default: auto].
+    /// How the file log is written: through a ring of the kernel's (Linux; where the machine
+    /// forbids it, a thread and a warning), by a thread, or `auto`: a ring where there is one
+    /// [default: auto].
     #[arg(long, value_name = "WAY", value_parser = IO_WAYS)]
     pub io: Option<String>,
     /// The member's own directory; not needed for a volatile backend.

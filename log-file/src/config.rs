@@ -41,12 +41,14 @@ pub struct FileLogConfig {
 /// is replaced by [`Io::Thread`], and said in the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Io {
-    /// What is known to be the better one where the log is opened: today always [`Io::Thread`].
+    /// [`Io::Ring`] where the kernel and the file system allow it, unless a [`WriteVerb`] is named,
+    /// which a thread calls; else [`Io::Thread`].
     #[default]
     Auto,
     /// The kernel: a write is handed over through an io_uring and waited for without blocking, so
-    /// that the store needs no thread to write. Linux, on a file system with direct I/O, and in a
-    /// Tokio runtime whose I/O is enabled; elsewhere the wait blocks.
+    /// that the store needs no thread to write. Linux, on a file system with direct I/O. A Tokio
+    /// runtime that polls the write must have its I/O enabled, or Tokio panics; without a runtime
+    /// the wait blocks.
     Ring,
     /// The thread that writes.
     Thread,

@@ -66,6 +66,12 @@ pub trait Disk: Send + Sync {
         WritePath::default()
     }
 
+    /// Whether a write that is polled on this thread now blocks it. Where nobody could wake a task,
+    /// one does, though the disk can do better.
+    fn blocks_here(&self) -> bool {
+        self.write_path().may_block
+    }
+
     /// Waits until no frame is being written, whoever waited for it.
     fn settle(&self) {}
 }

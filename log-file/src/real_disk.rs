@@ -172,6 +172,10 @@ impl Disk for RealDisk {
         self.route.get().map(Route::write_path).unwrap_or_default()
     }
 
+    fn blocks_here(&self) -> bool {
+        self.route.get().is_none_or(Route::blocks_here)
+    }
+
     fn settle(&self) {
         self.route.get().into_iter().for_each(Route::settle);
     }

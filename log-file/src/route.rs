@@ -25,6 +25,9 @@ mod trial;
 use crate::config::{Io, WriteVerb};
 use crate::disk::{DiskFile, FrameFile, WritePath, WriteThenSync};
 
+#[cfg(target_os = "linux")]
+const NO_RING: &str = "the log is written by a thread, not a ring";
+
 /// The way that frames take.
 #[derive(Debug)]
 pub(crate) enum Route {
@@ -42,10 +45,13 @@ impl Route {
     /// The best way that works in this directory, of those that are wanted.
     #[cfg(target_os = "linux")]
     pub(crate) fn find(dir: &Path, io: Io, write_verb: WriteVerb) -> Route {
-        if io == Io::Ring {
+        // Whoever names a verb has chosen the thread that calls it.
+        let is_auto = io == Io::Auto && write_verb == WriteVerb::Auto;
+        if io == Io::Ring || is_auto {
             match trial::try_ring(dir) {
                 Ok((ring, block_bytes)) => return Route::Ring { ring, block_bytes },
-                Err(error) => tracing::warn!(%error, "the log is written by a thread, not a ring"),
+                Err(error) if is_auto => tracing::info!(%error, "{NO_RING}"),
+                Err(error) => tracing::warn!(%error, "{NO_RING}"),
             }
         }
         if matches!(write_verb, WriteVerb::Auto | WriteVerb::Direct) {
@@ -110,6 +116,16 @@ impl Route {
                 let sync_verb = "io_uring, O_DIRECT + RWF_DSYNC".into();
                 WritePath { sync_verb, may_block: false }
             }
+        }
+    }
+
+    /// Whether a write that is polled on this thread now blocks it: a ring is watched by a runtime,
+    /// and there may be none.
+    pub(crate) fn blocks_here(&self) -> bool {
+        match self {
+            #[cfg(target_os = "linux")]
+            Route::Ring { .. } => tokio::runtime::Handle::try_current().is_err(),
+            _ => true,
         }
     }
 

@@ -224,13 +224,13 @@ impl Yard {
     }
 
     /// The ordered segment, or one made on the spot. Waits only for the last steps of one that is
-    /// being made. On a disk that does not block, neither does this.
+    /// being made. Where a write does not block, neither does this.
     pub(crate) async fn take(
         &self,
         number: u64,
         proven: Position,
     ) -> Result<OpenSegment, LogError> {
-        match self.disk.write_path().may_block || self.shape.is_inline {
+        match self.disk.blocks_here() || self.shape.is_inline {
             true => self.wait_for(number, proven),
             false => poll_fn(|context| self.poll_take(context, number, proven)).await,
         }

@@ -29,7 +29,7 @@ fn open(dir: &Path) -> Result<FileLog, LogError> {
 }
 
 fn open_by(dir: &Path, write_verb: WriteVerb) -> Result<FileLog, LogError> {
-    FileLog::open(FileLogConfig { write_verb, ..small(dir) })
+    FileLog::open(FileLogConfig { io: Io::Thread, write_verb, ..small(dir) })
 }
 
 /// Where the machine forbids rings, this is the log on a thread once more.

@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use kontiki::storage::Store;
 use kontiki::{
-    Committed, InProcessNetwork, Membership, Node, NodeConfig, NodeId, Replies, StateMachine,
+    Committed, InProcessNetwork, LogConfig, Membership, Node, NodeConfig, NodeId, Replies,
+    StateMachine,
 };
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -24,7 +25,7 @@ pub use clients::{Proposer, run_clients};
 use counted::{Counted, Counts};
 
 use crate::lane::{Lane, Role, Stop, Subject, Tally};
-use crate::log::open;
+use crate::log::{log_by_name, open};
 use crate::meter::Spent;
 use crate::{BenchError, Place, Workload, incompressible};
 
@@ -82,16 +83,16 @@ impl ClusterPlan {
     }
 
     fn open(&self, dir: PathBuf) -> Result<Box<dyn Store>, BenchError> {
-        match (self.recycled, self.backend.as_str()) {
+        match (self.recycled, log_by_name(&self.backend, &dir)) {
             #[cfg(feature = "file")]
-            (true, "file") => recycled::open_recycled(dir, log_file::Io::Auto),
-            #[cfg(feature = "file")]
-            (true, "file:ring") => recycled::open_recycled(dir, log_file::Io::Ring),
-            (true, other) => Err(BenchError::options(
-                format!("the {other} log has no segments that come round"),
+            (true, Ok(LogConfig::File { dir, io })) => recycled::open_recycled(dir, io),
+            #[allow(unreachable_patterns, reason = "the file log may be the only one")]
+            (true, Ok(_)) => Err(BenchError::options(
+                format!("the {} log has no segments that come round", self.backend),
                 "recycled segments are the file log's",
             )),
-            (false, backend) => open(backend, dir),
+            // What a name does not mean is told there.
+            _ => open(&self.backend, dir),
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::lane::{Lane, Stop, Subject, Tally};
 use crate::meter::Spent;
 use crate::workload::MAX_CLIENTS;
 use crate::{BenchError, Workload};
-pub use plan::{LogPlan, check_backends, durable_of, log_lanes, run};
+pub use plan::{LogPlan, all_logs, check_backends, durable_of, log_lanes, run};
 use queue::Queue;
 pub use raw::RawWriter;
 pub use store::{StoreWriter, log_by_name, open};

@@ -63,8 +63,15 @@ pub fn durable_of(backends: &[String]) -> Vec<String> {
     backends.iter().filter(durable).cloned().collect()
 }
 
+/// The logs of this build: each backend as a member opens it, which for the file log is on a ring
+/// where the machine has one; beside that, the file log on a thread.
+pub fn all_logs() -> Vec<String> {
+    let beside = |name| if name == "file" { vec![name, "file:thread"] } else { vec![name] };
+    LogConfig::compiled().into_iter().flat_map(beside).map(str::to_owned).collect()
+}
+
 fn all() -> String {
-    LogConfig::compiled().join(", ")
+    all_logs().join(", ")
 }
 
 /// Measures each workload in turn; gives a row for each log, each floor and each library.

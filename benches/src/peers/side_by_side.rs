@@ -8,7 +8,7 @@ use crate::cluster::{ClusterLane, ClusterPlan};
 use crate::commit::MajorityLane;
 use crate::etcd::servers::{Kind, Servers};
 use crate::lane::{Lanes, Role, Stop};
-use crate::log::{LogLane, LogPlan, log_lanes};
+use crate::log::{FILL_BYTES, LogLane, LogPlan, all_logs, durable_of, log_lanes};
 use crate::measure::{Preparation, Work, measure};
 use crate::show::workloads;
 use crate::{BenchError, Place, Progress, Row, Workload};
@@ -138,7 +138,8 @@ fn durable<'a>(
     ready: &Preparation,
 ) -> Result<Lanes<'a>, BenchError> {
     let mut lanes: Lanes = vec![Box::new(MajorityLane::create(MEMBERS, place, workload)?)];
-    for (backend, recycled) in [("file", false), ("file", true), ("file:ring", true)] {
+    for (backend, recycled) in [("file:thread", false), ("file:thread", true), ("file:ring", true)]
+    {
         ready.stop.check()?;
         let plan = ClusterPlan { recycled, ..own_plan(backend, 1) };
         lanes.push(Box::new(ClusterLane::new(&plan, place, workload)?));
@@ -172,12 +173,11 @@ fn logs(
     stop: &Stop,
     progress: &mut Progress,
 ) -> Result<Vec<Row>, BenchError> {
-    let durable = crate::log::durable_of(&compiled());
     let plan = LogPlan {
-        backends: durable,
+        backends: durable_of(&all_logs()),
         workloads: work.workloads.to_vec(),
         time: work.time,
-        fill: crate::log::FILL_BYTES,
+        fill: FILL_BYTES,
         verbs: false,
     };
     let mut rooms = None;
@@ -197,10 +197,6 @@ fn engines(dir: &Path, workload: &Workload, lanes: &mut Lanes) -> Result<(), Ben
     Ok(())
 }
 
-fn compiled() -> Vec<String> {
-    kontiki::LogConfig::compiled().into_iter().map(str::to_owned).collect()
-}
-
 fn servers(
     plan: &SideBySide,
     work: Work,
@@ -211,7 +207,7 @@ fn servers(
     let mut kinds = Vec::new();
     match &plan.kontiki {
         Some(program) => {
-            for backend in ["file", "file:ring"] {
+            for backend in ["file:thread", "file:ring"] {
                 let (program, backend) = (program.clone(), backend.to_owned());
                 kinds.push(Kind::Kontiki { program, backend });
             }

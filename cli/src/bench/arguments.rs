@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use benches::commit::CommitPlan;
 use benches::etcd::EtcdPlan;
-use benches::log::LogPlan;
+use benches::log::{LogPlan, all_logs};
 use benches::{BenchError, Place, Progress, Row, Stop, Workload, commit, etcd, log};
 use clap::{Args, Subcommand};
-use kontiki::LogConfig;
 
 use crate::failure::Failure;
 
@@ -58,7 +57,8 @@ pub struct Output {
 
 #[derive(Debug, Args)]
 struct Log {
-    /// The logs, by name, or `all` of this build; `file:ring` is the file log on an io_uring.
+    /// The logs, by name, or `all` of this build; `file:thread` and `file:ring` say how the
+    /// file log is written.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', default_value = "all")]
     backend: Vec<String>,
     /// The clients, whose batches are written together.
@@ -85,8 +85,8 @@ struct Log {
 
 #[derive(Debug, Args)]
 struct Commit {
-    /// The members' logs, by name, or `all` of this build; `file:ring` is the file log on an
-    /// io_uring.
+    /// The members' logs, by name, or `all` of this build; `file:thread` and `file:ring` say how
+    /// the file log is written.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', default_value = "all")]
     backend: Vec<String>,
     /// The members of a cluster.
@@ -279,7 +279,7 @@ impl Output {
 /// The names as they are, and all of this build for `all`.
 fn backends(names: Vec<String>) -> Vec<String> {
     match names.iter().any(|name| name == "all") {
-        true => LogConfig::compiled().into_iter().map(str::to_owned).collect(),
+        true => all_logs(),
         false => names,
     }
 }
@@ -324,7 +324,7 @@ mod tests {
     #[test]
     fn without_a_word_all_logs_of_the_build_are_measured() {
         let Ok(Task { plan: Plan::Log(plan), .. }) = task("log") else { panic!("it is a plan") };
-        assert_eq!(plan.backends, LogConfig::compiled());
+        assert_eq!(plan.backends, all_logs());
         assert_eq!(plan.workloads.len(), 3);
         assert!(plan.time <= Duration::from_secs(45), "the answer comes in under a minute");
     }

@@ -59,12 +59,12 @@ fn every_way_writes_the_same_log() {
         ..FileLogConfig::new(dir.path().join(name))
     };
     check_way(&config("fdatasync", Io::Thread, WriteVerb::Fdatasync), "fdatasync");
-    let auto = config("auto", Io::Auto, WriteVerb::Auto);
-    let log = FileLog::open(auto.clone()).expect("a new log");
+    let thread = config("thread", Io::Thread, WriteVerb::Auto);
+    let log = FileLog::open(thread.clone()).expect("a new log");
     let (verb, may_block) = (log.info().sync_verb, log.info().may_block);
     drop(log);
-    assert!(may_block, "a thread unless told otherwise");
-    check_way(&auto, &verb);
+    assert!(may_block);
+    check_way(&thread, &verb);
     if cfg!(target_os = "linux") {
         check_way(&config("dsync", Io::Thread, WriteVerb::Dsync), "RWF_DSYNC");
     }
@@ -74,6 +74,18 @@ fn every_way_writes_the_same_log() {
         drop(log);
         check_way(&ring, "io_uring, O_DIRECT + RWF_DSYNC");
     }
+}
+
+/// Unless told otherwise, a log takes a ring wherever one works. A named verb is a thread's.
+#[test]
+fn a_ring_is_taken_where_there_is_one() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let verb_of = |config: FileLogConfig| FileLog::open(config).expect("opens").info().sync_verb;
+    let wanted = verb_of(on_a_ring(dir.path()));
+    assert_eq!(verb_of(FileLogConfig { io: Io::Auto, ..on_a_ring(dir.path()) }), wanted);
+    let (io, write_verb) = (Io::Auto, WriteVerb::Fdatasync);
+    let named = FileLogConfig { io, write_verb, ..on_a_ring(dir.path()) };
+    assert_eq!(verb_of(named), "fdatasync");
 }
 
 /// No trace of the trials is left behind.
@@ -201,6 +213,20 @@ fn a_power_cut_loses_nothing_acknowledged_in_any_way_of_writing() {
         check_cuts(Io::Thread, write_verb);
     }
     check_cuts(Io::Ring, WriteVerb::Auto);
+}
+
+/// What went wrong: outside of a runtime a write waited for the disk by itself, and for the next
+/// segment it did not.
+#[test]
+fn without_a_runtime_a_write_waits_for_segments_too() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = FileLogConfig { segment_bytes: 16 << 10, ..on_a_ring(dir.path()) };
+    let mut log = FileLog::open(config).expect("a new log");
+    for at in 1..=200 {
+        let entry = sized_entry(at, 1, 0, 9000);
+        now(log.write(WriteBatch::of_entries(vec![entry]))).expect("sound");
+    }
+    assert_eq!(log.bounds().last.index.get(), 200);
 }
 
 /// What went wrong: nobody made the segment that a writer without a housekeeping thread waited for.
