@@ -171,6 +171,18 @@ impl Raft {
         self.log.last_id()
     }
 
+    /// Up to where no peer still waits for this member's entries: those of a leader have all
+    /// acknowledged them, and who does not lead sends none that are committed.
+    pub fn stored_by_all(&self) -> LogIndex {
+        match &self.role {
+            Role::Leader(leader) => {
+                let matched = leader.peers.values().map(|peer| peer.matched);
+                matched.min().unwrap_or(self.commit)
+            }
+            _ => self.commit,
+        }
+    }
+
     // ---- changes of role ----
 
     /// Follows `leader`, or waits for one, in `term`: the current one or a later.

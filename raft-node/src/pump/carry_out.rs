@@ -10,6 +10,7 @@ use raft_core::types::{Entry, EntryId, EntryKind, LogIndex, LogSpan, Membership,
 
 use super::event::{Clients, Errands, Failed};
 use super::planted::planted;
+use super::tail_cache::Reach;
 use super::{Pump, Section};
 use crate::{Content, Entries, Envelope, ProposeError, ReadError};
 
@@ -73,10 +74,18 @@ impl<C: Clients> Pump<C> {
             None => Entries::default(),
         };
         let (hard_state, truncate_after) = (write.hard_state, write.truncate_after);
-        self.tail.push(&entries, self.writes.written(), self.applying.applied());
+        self.tail.push(&entries, self.reach());
         let (bytes, append) = (entries.bytes(), entries.into_vec());
         let batch = WriteBatch { hard_state, truncate_after, append, ..WriteBatch::default() };
         self.writes.push(write.seq, batch, bytes, self.raft.last().index);
+    }
+
+    fn reach(&self) -> Reach {
+        Reach {
+            written: self.writes.written(),
+            applied: self.applying.applied(),
+            stored_by_all: self.raft.stored_by_all(),
+        }
     }
 
     /// Gives the ids of appended entries their payloads.

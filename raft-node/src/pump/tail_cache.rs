@@ -16,6 +16,21 @@ const ENTRY_BYTES: u64 = size_of::<Entry>() as u64;
 /// needs them, and what is small stays near the processor.
 const APPLIED_SHARE: u64 = 8;
 
+/// What nobody waits for any more takes so much, to be at hand for a leader that is new; it is a
+/// part of what a processor has near by.
+const IDLE_BYTES: u64 = 64 << 10;
+
+/// How far the log's entries have come.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reach {
+    /// The store has those up to here.
+    pub(super) written: LogIndex,
+    /// The machine has had those up to here.
+    pub(super) applied: LogIndex,
+    /// No peer waits for those up to here.
+    pub(super) stored_by_all: LogIndex,
+}
+
 /// Runs of entries, about as they were appended, of which the last ends with the log's last.
 #[derive(Debug)]
 pub(super) struct TailCache {
@@ -43,14 +58,16 @@ impl TailCache {
     }
 
     /// Remembers entries that follow the last one; older ones make room, as far as they are
-    /// written, and the sooner where they are applied.
-    pub(super) fn push(&mut self, entries: &Entries, written: LogIndex, applied: LogIndex) {
+    /// written: the sooner where they are applied, and soonest where all peers have them, too.
+    pub(super) fn push(&mut self, entries: &Entries, reach: Reach) {
         if let (Some(last), Some(first)) = (self.last(), entries.first()) {
             assert_eq!(first.id.index, last.next(), "the tail has no holes");
         }
         self.remember(entries);
-        self.make_room(self.limit, written);
-        self.make_room(self.limit / APPLIED_SHARE, written.min(applied));
+        let applied = reach.written.min(reach.applied);
+        self.make_room(self.limit, reach.written);
+        self.make_room(self.limit / APPLIED_SHARE, applied);
+        self.make_room(IDLE_BYTES, applied.min(reach.stored_by_all));
     }
 
     fn remember(&mut self, entries: &Entries) {
@@ -183,7 +200,8 @@ mod tests {
 
     fn push(tail: &mut TailCache, entries: &[Entry], written: u64, applied: u64) {
         let entries = Entries::from(entries.to_vec());
-        tail.push(&entries, LogIndex::new(written), LogIndex::new(applied));
+        let (written, applied) = (LogIndex::new(written), LogIndex::new(applied));
+        tail.push(&entries, Reach { written, applied, stored_by_all: LogIndex::ZERO });
     }
 
     fn read(tail: &TailCache, first: u64, last: u64, max_bytes: u64) -> Option<Vec<u64>> {
@@ -233,6 +251,23 @@ mod tests {
         push_many(&mut tail, 41, 0, 40, 39);
         assert_eq!(read(&tail, 20, 60, 100), None);
         assert_eq!(read(&tail, 21, 60, 100).map(|read| read.len()), Some(40));
+    }
+
+    #[test]
+    fn entries_that_all_peers_have_make_room_soonest() {
+        let mut tail = TailCache::new(1 << 20);
+        for first in (1..=10_000).step_by(MANY as usize) {
+            push_many(&mut tail, first, 0, first - 1, first - 1);
+        }
+        assert!(tail.memory() > IDLE_BYTES, "a peer lags behind");
+        let reach = |stored_by_all| {
+            let newest = LogIndex::new(10_000);
+            Reach { written: newest, applied: newest, stored_by_all: LogIndex::new(stored_by_all) }
+        };
+        tail.push(&Entries::default(), reach(8500));
+        assert!(read(&tail, 8480, 8480, 0).is_none() && read(&tail, 8501, 8501, 0).is_some());
+        tail.push(&Entries::default(), reach(10_000));
+        assert!(tail.memory() <= IDLE_BYTES && tail.memory() > IDLE_BYTES / 2);
     }
 
     #[test]

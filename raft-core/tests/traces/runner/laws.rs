@@ -93,7 +93,11 @@ impl ClusterLaws {
     pub fn check_state(&mut self, id: NodeId, members: &Members) {
         let member = &members[&id];
         let Some(raft) = &member.raft else { return };
-        assert_eq!(raft.status().last.index, member.issued.last(), "the runner lost the log");
+        let status = raft.status();
+        assert_eq!(status.last.index, member.issued.last(), "the runner lost the log");
+        let slowest = status.peers.iter().map(|peer| peer.matched).min();
+        let wanted = slowest.unwrap_or(status.commit);
+        assert_eq!(raft.stored_by_all(), wanted, "{id}: a peer still waits for entries");
         if raft.is_leader() {
             let first = *self.leaders.entry(raft.term()).or_insert(id);
             assert_eq!(first, id, "L1: two leaders in term {}", raft.term());
