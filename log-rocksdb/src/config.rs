@@ -26,12 +26,14 @@ pub struct RocksLogConfig {
     pub mutant: Option<Mutant>,
 }
 
-/// A planted bug, which the power cuts of the conformance suite must find.
+/// A planted bug, which the conformance suite must find.
 #[cfg(feature = "mutants")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutant {
     /// `sync=false`: a batch is in the kernel when its write returns, and not on the disk.
     WritesWithoutSync,
+    /// Tables are dropped up to the first entry that stays, and RocksDB takes that for inside.
+    DropsTheTableOfTheFirst,
 }
 
 impl RocksLogConfig {

@@ -7,6 +7,8 @@ use raft_core::types::{Entry, Identity, LogIndex};
 use rocksdb::{DB, WriteOptions};
 
 use crate::compactor::Compactor;
+#[cfg(feature = "mutants")]
+use crate::config::Mutant;
 use crate::database::{Handle, failed, log, meta, synced};
 use crate::keys::{STATE_KEY, encode_entry, entry_key, key_behind};
 use crate::state::{STATE_BYTES, State};
@@ -48,6 +50,8 @@ pub(crate) struct Writer {
     compactor: Compactor,
     /// How many bytes of tables with purged entries may wait for their deletion.
     waiting_bytes: u64,
+    #[cfg(feature = "mutants")]
+    bug: Option<Mutant>,
     /// Where an entry's value is put together.
     value: Vec<u8>,
 }
@@ -61,14 +65,24 @@ impl Writer {
     ) -> Writer {
         let compactor = Compactor::start(handle.clone());
         let (options, waiting_bytes) = (synced(), memtable_bytes as u64 / 2);
-        Writer { handle, state, view, options, compactor, waiting_bytes, value: Vec::new() }
+        Writer {
+            handle,
+            state,
+            view,
+            options,
+            compactor,
+            waiting_bytes,
+            #[cfg(feature = "mutants")]
+            bug: None,
+            value: Vec::new(),
+        }
     }
 
     /// The same, with a bug.
     #[cfg(feature = "mutants")]
-    pub(crate) fn with_bug(mut self, bug: Option<crate::config::Mutant>) -> Writer {
-        self.options.set_sync(bug != Some(crate::config::Mutant::WritesWithoutSync));
-        self
+    pub(crate) fn with_bug(mut self, bug: Option<Mutant>) -> Writer {
+        self.options.set_sync(bug != Some(Mutant::WritesWithoutSync));
+        Writer { bug, ..self }
     }
 
     pub(crate) fn view(&self) -> &View {
@@ -168,7 +182,13 @@ impl Writer {
     /// After a reset that is all up to the old end.
     fn give_back(&self, database: &DB, old_last: LogIndex) -> Result<(), LogError> {
         // RocksDB takes a table whose last key is the end for one inside: the end must be purged.
-        let [front, end] = [LogIndex::ZERO, self.state.oldest_stored.prev()].map(entry_key);
+        let last_purged = self.state.oldest_stored.prev();
+        #[cfg(feature = "mutants")]
+        let last_purged = match self.bug {
+            Some(Mutant::DropsTheTableOfTheFirst) => last_purged.next(),
+            _ => last_purged,
+        };
+        let [front, end] = [LogIndex::ZERO, last_purged].map(entry_key);
         let dropped = database.delete_file_in_range_cf(log(database), front, end);
         dropped.map_err(|error| failed(LogOp::Purge, self.handle.place(), error))?;
         let oldest = self.state.oldest_stored;

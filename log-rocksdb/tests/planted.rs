@@ -1,7 +1,8 @@
-//! What comes of it when the log does not wait for the disk: the power cuts of the suite find it.
+//! Bugs that this database invites to, planted in the log, and found by the suite.
 //!
-//! A commit that is not synced is the commonest setting of this database, and no suite without
-//! power cuts can tell it from a durable one: a process that is killed loses nothing by it.
+//! A commit that is not synced is its commonest setting, and no suite without power cuts can tell
+//! it from a durable one: a process that is killed loses nothing by it. A range of tables that is
+//! dropped includes its end; the log itself had that bug.
 
 #![cfg(target_os = "linux")]
 
@@ -16,6 +17,7 @@ const KILLERS: &[Killer<Mutant>] = &[
     (Mutant::WritesWithoutSync, "power_loss::entries_survive", 1),
     (Mutant::WritesWithoutSync, "power_loss::votes_survive", 1),
     (Mutant::WritesWithoutSync, "power_loss::what_is_rewritten_survives", 1),
+    (Mutant::DropsTheTableOfTheFirst, "purge_and_reset::a_purge_takes_nothing_behind_it", 10),
 ];
 
 #[test]

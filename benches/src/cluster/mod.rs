@@ -15,8 +15,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use kontiki::storage::Store;
 use kontiki::{
-    Committed, InProcessNetwork, LogConfig, Membership, Node, NodeConfig, NodeId, Replies,
-    StateMachine,
+    Committed, InProcessNetwork, Membership, Node, NodeConfig, NodeId, Replies, StateMachine,
 };
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -85,7 +84,7 @@ impl ClusterPlan {
     fn open(&self, dir: PathBuf) -> Result<Box<dyn Store>, BenchError> {
         match (self.recycled, log_by_name(&self.backend, &dir)) {
             #[cfg(feature = "file")]
-            (true, Ok(LogConfig::File { dir, io })) => recycled::open_recycled(dir, io),
+            (true, Ok(kontiki::LogConfig::File { dir, io })) => recycled::open_recycled(dir, io),
             #[allow(unreachable_patterns, reason = "the file log may be the only one")]
             (true, Ok(_)) => Err(BenchError::options(
                 format!("the {} log has no segments that come round", self.backend),

@@ -171,6 +171,7 @@ macro_rules! list_of_checks {
                 a_purge_of_another_term_is_refused
                 a_reset_replaces_everything
                 a_batch_resets_first_and_purges_last
+                a_purge_takes_nothing_behind_it
                 many_purges_leave_the_rest_whole
             }
             reopening {

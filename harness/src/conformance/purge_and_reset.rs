@@ -103,6 +103,21 @@ pub async fn a_batch_resets_first_and_purges_last(log: &mut Subject) -> Checked 
     log.append(entries(28..=28, 6)).await
 }
 
+/// What was written between two openings may lie in a file of its own, which a purge may give up
+/// whole: but none that ends with the first entry that stays.
+pub async fn a_purge_takes_nothing_behind_it(log: &mut Subject) -> Checked {
+    const ENTRIES: u64 = 12;
+    for at in 1..=ENTRIES {
+        log.append(vec![sized(at, 1, 40 << 10)]).await?;
+        log.reopen_if_kept().await?;
+    }
+    for at in 1..ENTRIES {
+        log.purge_upto(id(at, 1)).await?;
+        log.read(at + 1, ENTRIES + 1, u64::MAX).await?;
+    }
+    log.reopen_if_kept().await
+}
+
 /// A log that lives long: appended and purged many times over, with a few entries standing.
 pub async fn many_purges_leave_the_rest_whole(log: &mut Subject) -> Checked {
     for round in 0..60 {
