@@ -11,6 +11,7 @@ use rocksdb::{
 };
 
 use crate::directory::{DATABASE_NAME, Directory, NEW_DATABASE_NAME, random_number};
+use crate::framing::find_trap;
 use crate::keys::STATE_KEY;
 use crate::state::{FORMAT_VERSION, State};
 
@@ -130,6 +131,7 @@ pub(crate) fn open_looker(
     memtable_bytes: usize,
     wals: Wals,
 ) -> Result<DB, LogError> {
+    check_frames(directory, wals)?;
     let mut options = settings(memtable_bytes);
     match wals {
         // The directory around the database holds no write-ahead log.
@@ -140,6 +142,24 @@ pub(crate) fn open_looker(
     let path = directory.path(DATABASE_NAME);
     let opened = DB::open_cf_with_opts_for_read_only(&options, &path, families, false);
     opened.map_err(|error| failed(LogOp::Open, &directory.place(DATABASE_NAME), error))
+}
+
+/// Refuses files that RocksDB would read for ever.
+fn check_frames(directory: &Directory, wals: Wals) -> Result<(), LogError> {
+    let logs = match wals {
+        Wals::Hidden => Vec::new(),
+        Wals::Shown => directory.wals()?.into_iter().map(|(_, name)| name).collect(),
+    };
+    for name in directory.manifest().into_iter().chain(logs) {
+        let place = directory.part_place(&name);
+        let found = directory.open_part(&name).and_then(|file| find_trap(&file));
+        let found = found.map_err(|error| LogError::io(LogOp::Open, error).at(place.clone()))?;
+        if let Some(at) = found {
+            let what = "a record of a kind that is never written there";
+            return Err(directory.corrupt(format!("{place}, offset {at}: {what}")));
+        }
+    }
+    Ok(())
 }
 
 /// Opens a database for writing: RocksDB replays what is in its write-ahead logs, all of it, and

@@ -18,6 +18,9 @@ pub(crate) const NEW_DATABASE_NAME: &str = "new";
 /// How far the log is known to be synced.
 pub(crate) const PROOF_NAME: &str = "proof";
 
+/// Names the manifest.
+const CURRENT_NAME: &str = "CURRENT";
+const MANIFEST_PREFIX: &str = "MANIFEST-";
 const NEW_PROOF_NAME: &str = "new.proof";
 const LOCK_NAME: &str = "lock";
 const KEPT_NAMES: [&str; 3] = [DATABASE_NAME, PROOF_NAME, LOCK_NAME];
@@ -110,6 +113,12 @@ impl Directory {
     /// Opens a file in the database, for reading, and for writing if that is allowed.
     pub(crate) fn open_part(&self, name: &str) -> io::Result<File> {
         OpenOptions::new().read(true).write(!self.is_read_only).open(self.part(name))
+    }
+
+    /// The name of the database's manifest. None where RocksDB will say what is wrong.
+    pub(crate) fn manifest(&self) -> Option<String> {
+        let name = fs::read_to_string(self.part(CURRENT_NAME)).ok()?.trim_end().to_owned();
+        (name.starts_with(MANIFEST_PREFIX) && self.part(&name).is_file()).then_some(name)
     }
 
     pub(crate) fn part_place(&self, name: &str) -> String {

@@ -10,9 +10,9 @@
 //!   memory, `compactor` gives purged space back;
 //! - `database` holds RocksDB's settings, `keys`, `state` and `proof` are the stored bytes, `load`
 //!   makes a view of them;
-//! - `directory`, `wal` and `recover` are the way from files back to a log. They look at the files
-//!   before RocksDB may change them: in its tolerant modes it passes over damage in silence, and in
-//!   its strict one it takes a torn write for damage;
+//! - `directory`, `framing`, `wal` and `recover` are the way from files back to a log. They look at
+//!   the files before RocksDB may change them: in its tolerant modes it passes over damage in
+//!   silence, in its strict one it takes a torn write for damage, and one damage it reads for ever;
 //! - `inspect` looks at a log without changing a byte, and checks all of it.
 //!
 //! Absent: repair of damaged entries from peers, a second process at the same database, and several
@@ -23,6 +23,7 @@ mod compactor;
 mod config;
 mod database;
 mod directory;
+mod framing;
 mod inspect;
 mod keys;
 mod load;

@@ -5,13 +5,12 @@
 //! file is read to its end, and what lies behind the first bad place tells which of both it was.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader};
 
+use crate::framing::{BLOCK_BYTES, Chunk, HEADER_BYTES, Part, read_full};
 use crate::keys::STATE_KEY;
 use crate::state::{STATE_BYTES, State};
 
-const BLOCK_BYTES: usize = 32 << 10;
-const HEADER_BYTES: usize = 7;
 /// Where the state record lies in a batch: behind sequence and count (12), the record's type, the
 /// key with its length, and the length of the value in two bytes.
 const STATE_AT: usize = 12 + 1 + 1 + STATE_KEY.len() + 2;
@@ -54,51 +53,6 @@ pub(crate) fn scan(file: &File, directory: u64) -> io::Result<WalScan> {
         if read < BLOCK_BYTES {
             return Ok(scanner.scan);
         }
-    }
-}
-
-fn read_full(file: &mut impl Read, bytes: &mut [u8]) -> io::Result<usize> {
-    let mut read = 0;
-    while read < bytes.len() {
-        match file.read(&mut bytes[read..]) {
-            Ok(0) => break,
-            Ok(more) => read += more,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(read)
-}
-
-/// Which part of a batch a chunk is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
-    Whole,
-    First,
-    Middle,
-    Last,
-}
-
-struct Chunk<'a> {
-    part: Part,
-    bytes: &'a [u8],
-}
-
-impl Chunk<'_> {
-    /// The chunk at the front of the rest of a block, if it fits its checksum.
-    fn of(rest: &[u8]) -> Option<Chunk<'_>> {
-        let (header, rest) = rest.split_at_checked(HEADER_BYTES)?;
-        let bytes = rest.get(..usize::from(u16::from_le_bytes([header[4], header[5]])))?;
-        let part = match header[6] {
-            1 => Part::Whole,
-            2 => Part::First,
-            3 => Part::Middle,
-            4 => Part::Last,
-            _ => return None,
-        };
-        let sum = crc32c::crc32c_append(crc32c::crc32c(&header[6..]), bytes);
-        let masked = sum.rotate_right(15).wrapping_add(0xa282_ead8);
-        (header[..4] == masked.to_le_bytes()).then_some(Chunk { part, bytes })
     }
 }
 

@@ -1,0 +1,141 @@
+//! How RocksDB frames the records of its write-ahead logs and of its manifest, and the one damage
+//! of the frame that it does not come back from.
+//!
+//! A file is blocks of 32 KiB, a block is chunks, and a record is one chunk or several. RocksDB
+//! that meets a chunk of a *recycled* log behind one of another kind says "bad record", does not
+//! step over it, and meets it again, for ever (`ReadPhysicalRecord` in `db/log_reader.cc`, from its
+//! pull request 12643 on; 11.8 has it). A single flipped bit makes such a chunk of any other. There
+//! are none in a log of ours, since no file of it is recycled, so that they are looked for before
+//! RocksDB is let near.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+
+pub(crate) const BLOCK_BYTES: usize = 32 << 10;
+pub(crate) const HEADER_BYTES: usize = 7;
+
+/// The kinds of chunk of a log that was recycled.
+const RECYCLED: [u8; 6] = [5, 6, 7, 8, 11, 131];
+
+/// Reads until the bytes are full or the file ends; how many came.
+pub(crate) fn read_full(file: &mut impl Read, bytes: &mut [u8]) -> io::Result<usize> {
+    let mut read = 0;
+    while read < bytes.len() {
+        match file.read(&mut bytes[read..]) {
+            Ok(0) => break,
+            Ok(more) => read += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(read)
+}
+
+/// Which part of a record a chunk is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Whole,
+    First,
+    Middle,
+    Last,
+}
+
+/// What stands behind one header.
+pub(crate) struct Chunk<'a> {
+    pub(crate) part: Part,
+    pub(crate) bytes: &'a [u8],
+}
+
+impl Chunk<'_> {
+    /// The chunk at the front of the rest of a block, if it fits its checksum.
+    pub(crate) fn of(rest: &[u8]) -> Option<Chunk<'_>> {
+        let (header, rest) = rest.split_at_checked(HEADER_BYTES)?;
+        let bytes = rest.get(..usize::from(u16::from_le_bytes([header[4], header[5]])))?;
+        let part = match header[6] {
+            1 => Part::Whole,
+            2 => Part::First,
+            3 => Part::Middle,
+            4 => Part::Last,
+            _ => return None,
+        };
+        let sum = crc32c::crc32c_append(crc32c::crc32c(&header[6..]), bytes);
+        let masked = sum.rotate_right(15).wrapping_add(0xa282_ead8);
+        (header[..4] == masked.to_le_bytes()).then_some(Chunk { part, bytes })
+    }
+}
+
+/// Where a chunk stands that RocksDB would read for ever, if there is one.
+pub(crate) fn find_trap(file: &File) -> io::Result<Option<u64>> {
+    let mut file = BufReader::with_capacity(8 * BLOCK_BYTES, file);
+    let (mut block, mut start, mut has_record) = (vec![0; BLOCK_BYTES], 0, false);
+    loop {
+        let read = read_full(&mut file, &mut block)?;
+        if let Some(at) = trap_in(&block[..read], &mut has_record) {
+            return Ok(Some(start + at as u64));
+        }
+        if read < BLOCK_BYTES {
+            return Ok(None);
+        }
+        start += read as u64;
+    }
+}
+
+/// Walks a block as RocksDB does: what is bad in another way ends the block, not the file. A chunk
+/// of a recycled log that comes before any whole record is not met again.
+fn trap_in(block: &[u8], has_record: &mut bool) -> Option<usize> {
+    let mut at = 0;
+    while let Some(header) = block.get(at..at + HEADER_BYTES) {
+        if RECYCLED.contains(&header[HEADER_BYTES - 1]) {
+            return has_record.then_some(at);
+        }
+        let chunk = Chunk::of(&block[at..])?;
+        *has_record |= matches!(chunk.part, Part::Whole | Part::Last);
+        at += HEADER_BYTES + chunk.bytes.len();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn chunk(kind: u8, length: usize) -> Vec<u8> {
+        let bytes = vec![kind; length];
+        let sum = crc32c::crc32c_append(crc32c::crc32c(&[kind]), &bytes);
+        let masked = sum.rotate_right(15).wrapping_add(0xa282_ead8);
+        let header = [&masked.to_le_bytes()[..], &(length as u16).to_le_bytes(), &[kind]];
+        [header.concat(), bytes].concat()
+    }
+
+    fn trap(chunks: &[Vec<u8>]) -> Option<u64> {
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        file.write_all(&chunks.concat()).expect("writes");
+        find_trap(&file.reopen().expect("opens")).expect("reads")
+    }
+
+    #[test]
+    fn a_recycled_kind_behind_a_record_is_a_trap() {
+        for kind in RECYCLED {
+            assert_eq!(trap(&[chunk(1, 20), chunk(kind, 9)]), Some(27), "kind {kind}");
+            assert_eq!(trap(&[chunk(2, 5), chunk(4, 8), chunk(kind, 9)]), Some(27));
+            assert_eq!(trap(&[chunk(kind, 9), chunk(1, 20)]), None, "RocksDB ends there");
+            assert_eq!(trap(&[chunk(2, 20), chunk(kind, 9)]), None, "no record is whole");
+        }
+        assert_eq!(trap(&[chunk(1, 20), chunk(2, 9), chunk(4, 0), chunk(1, 3)]), None);
+    }
+
+    /// What is bad ends its block; RocksDB goes on with the next.
+    #[test]
+    fn a_trap_is_found_in_a_later_block() {
+        let rest = BLOCK_BYTES - (HEADER_BYTES + 20);
+        let mut bad = chunk(1, rest - HEADER_BYTES);
+        assert_eq!(trap(&[chunk(1, 20), bad.clone(), chunk(7, 9)]), Some(BLOCK_BYTES as u64));
+        bad[100] ^= 1;
+        assert_eq!(trap(&[chunk(1, 20), bad, chunk(7, 9)]), Some(BLOCK_BYTES as u64));
+        let padded = chunk(1, rest - HEADER_BYTES - 6);
+        let padding = vec![0; 6];
+        assert_eq!(trap(&[chunk(1, 20), padded, padding, chunk(5, 9)]), Some(BLOCK_BYTES as u64));
+    }
+}
