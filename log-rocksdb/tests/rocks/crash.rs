@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use raft_core::storage::{Store, WriteBatch};
 
 use crate::samples::{
-    Sight, batch_for, copy, draft, entries, is_deep, look, newest_wal, now, open,
+    Sight, batch_for, copy, draft, entries, find_wal, is_deep, look, newest_wal, now, open,
 };
 
 const SECTOR: usize = 512;
@@ -38,6 +38,17 @@ fn torn(before: usize, after: &[u8], mut seed: u64) -> Vec<u8> {
         torn.truncate(before + next() % (torn.len() - before));
     }
     torn
+}
+
+/// One that has become tables is removed at any time, and then there is a newer one.
+fn newest_wal_and_length(dir: &Path) -> (String, u64) {
+    loop {
+        if let Some(name) = find_wal(dir)
+            && let Ok(found) = std::fs::metadata(dir.join(&name))
+        {
+            return (name, found.len());
+        }
+    }
 }
 
 fn sight(dir: &Path) -> Sight {
@@ -71,8 +82,7 @@ proptest! {
             let mut old = (newest_wal(dir.path()), 0);
             for (mark, draft) in drafts.iter().enumerate() {
                 before = look(&mut log).expect("sound");
-                let name = newest_wal(dir.path());
-                old = (name.clone(), std::fs::metadata(dir.path().join(name)).expect("is").len());
+                old = newest_wal_and_length(dir.path());
                 let batch: WriteBatch = batch_for(&before, draft, *seed ^ mark as u64);
                 now(log.write(batch)).expect("sound");
             }

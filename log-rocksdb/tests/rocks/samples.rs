@@ -37,6 +37,10 @@ pub fn files(dir: &Path) -> Vec<String> {
 
 /// The newest write-ahead log of a log.
 pub fn newest_wal(dir: &Path) -> String {
-    let mut wals = files(dir).into_iter().filter(|name| name.ends_with(".log"));
-    wals.next_back().expect("RocksDB always has one")
+    find_wal(dir).expect("RocksDB always has one")
+}
+
+/// The same while RocksDB is at work: a list that is taken then may miss the old one and the new.
+pub fn find_wal(dir: &Path) -> Option<String> {
+    files(dir).into_iter().rfind(|name| name.ends_with(".log"))
 }
