@@ -13,11 +13,15 @@ const SIZE: (u32, u32) = (760, 420);
 /// How many numbers stand at an axis, about; more would run into each other.
 const LABELS: usize = 4;
 
+/// About how high the part of a plot is that has the lines in it, and a line of a legend.
+const LINES_HEIGHT: u32 = 330;
+const LEGEND_LINE: u32 = 20;
+
 /// The height of letters.
 const LABEL_SIZE: u32 = 16;
 
 /// The colors of the lines, in order; told apart in print, too, with the marks of the points.
-const COLORS: [RGBColor; 8] = [
+const COLORS: [RGBColor; 12] = [
     RGBColor(0x1b, 0x5e, 0x9b),
     RGBColor(0xd9, 0x5f, 0x02),
     RGBColor(0x1b, 0x9e, 0x77),
@@ -26,6 +30,10 @@ const COLORS: [RGBColor; 8] = [
     RGBColor(0x66, 0xa6, 0x1e),
     RGBColor(0x80, 0x60, 0x20),
     RGBColor(0x66, 0x66, 0x66),
+    RGBColor(0xc0, 0x1c, 0x28),
+    RGBColor(0x5d, 0xb8, 0xd8),
+    RGBColor(0xe6, 0xab, 0x02),
+    RGBColor(0x4b, 0x1d, 0x6e),
 ];
 
 /// One line: a name, and its points.
@@ -97,10 +105,14 @@ fn draw_fractions<'a>(svg: &'a mut String, lines: &[Line], axes: &Axes) -> Drawn
 }
 
 fn draw_counts<'a>(svg: &'a mut String, lines: &[Line], axes: &Axes) -> Drawn<'a> {
-    let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
+    // The lines go from corner to corner: the legend has room of its own below them.
+    let legend_height = LEGEND_LINE * (lines.len() as u32 + 1);
+    let size = (SIZE.0, SIZE.1 + legend_height);
+    let area = SVGBackend::with_string(svg, size).into_drawing_area();
     let all = || lines.iter().flat_map(|(_, points)| points);
     let (left, right) = extent(all().map(|point| point.0));
     let (low, high) = extent(all().map(|point| point.1));
+    let low = low / (high / low).powf(f64::from(legend_height) / f64::from(LINES_HEIGHT));
     let mut builder = ChartBuilder::on(&area);
     layout(&mut builder, axes.title);
     let mut chart =
