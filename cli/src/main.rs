@@ -34,7 +34,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     log_lines::install(arguments.verbose);
-    match run(arguments.command) {
+    match run(arguments.command, arguments.verbose) {
         Ok(code) => code,
         Err(failure) => {
             eprintln!("{failure}");
@@ -43,13 +43,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<ExitCode, Failure> {
+fn run(command: Command, verbose: bool) -> Result<ExitCode, Failure> {
     // One thread carries everything but the log's: a single group of members is fastest so.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::of("the runtime cannot start", &error))?;
     runtime.block_on(async {
         match command {
-            Command::Up(up) => up::run(up).await,
+            Command::Up(up) => up::run(up, verbose).await,
             Command::Serve(serve) => serve::run(serve).await,
             Command::Bench(bench) => bench::run(bench).await,
             Command::Put(put) => client::put(put).await,

@@ -46,8 +46,9 @@ const MAX_MISSES: u32 = 3;
 const MAX_LINES: usize = 256;
 
 /// Starts a cluster and watches it until it is told to stop.
-pub async fn run(up: Up) -> Result<ExitCode, Failure> {
-    let plan = Plan::from_arguments(&up)?;
+pub async fn run(up: Up, verbose: bool) -> Result<ExitCode, Failure> {
+    let mut plan = Plan::from_arguments(&up)?;
+    plan.verbose = verbose;
     check_ports(&plan).await?;
     let _lock = match plan.durable {
         true => Some(DataDir::open(&plan.dir).map_err(|error| Failure::new(chain(&error)))?),

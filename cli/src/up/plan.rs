@@ -34,6 +34,8 @@ pub struct Plan {
     pub backend: String,
     /// How the log is written, if it was said. May be another at each start.
     pub io: Option<String>,
+    /// Whether the members, too, log what is not a warning.
+    pub verbose: bool,
     /// Whether a member that dies can come back as itself.
     pub durable: bool,
     /// The directory of all members.
@@ -103,6 +105,7 @@ impl Plan {
             cluster: chosen.cluster,
             backend: chosen.backend,
             io: up.io.clone(),
+            verbose: false,
             durable: log.is_durable(),
             dir: up.dir.clone(),
         })
@@ -152,6 +155,9 @@ impl Plan {
         }
         if self.durable {
             push("--dir", self.dir.join(member.id.to_string()).display().to_string());
+        }
+        if self.verbose {
+            arguments.push("--verbose".to_owned());
         }
         if self.begun.contains(&member.id) {
             arguments.push("--must-have-log".to_owned());
@@ -329,6 +335,7 @@ mod tests {
             cluster: "c".to_owned(),
             backend: "file".to_owned(),
             io: None,
+            verbose: false,
             durable: true,
             dir: dir.path().to_owned(),
             members: members(5, five.base_port).expect("ports"),
@@ -337,6 +344,9 @@ mod tests {
         };
         plan.save().expect("saved");
         let one = &plan.members[0].clone();
+        assert!(!plan.serve_arguments(one).contains(&"--verbose".to_owned()));
+        plan.verbose = true;
+        assert!(plan.serve_arguments(one).contains(&"--verbose".to_owned()));
         assert!(!plan.serve_arguments(one).contains(&"--must-have-log".to_owned()));
         plan.has_begun(1).expect("saved");
         assert!(plan.serve_arguments(one).contains(&"--must-have-log".to_owned()));
