@@ -17,18 +17,10 @@ pub(crate) const HEADER_BYTES: usize = 7;
 /// The kinds of chunk of a log that was recycled.
 const RECYCLED: [u8; 6] = [5, 6, 7, 8, 11, 131];
 
-/// Reads until the bytes are full or the file ends; how many came.
-pub(crate) fn read_full(file: &mut impl Read, bytes: &mut [u8]) -> io::Result<usize> {
-    let mut read = 0;
-    while read < bytes.len() {
-        match file.read(&mut bytes[read..]) {
-            Ok(0) => break,
-            Ok(more) => read += more,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(read)
+/// Reads the next block, of which the last may be short; says whether there was one.
+pub(crate) fn read_block(file: &mut impl Read, block: &mut Vec<u8>) -> io::Result<bool> {
+    block.clear();
+    Ok(file.take(BLOCK_BYTES as u64).read_to_end(block)? > 0)
 }
 
 /// Which part of a record a chunk is.
@@ -67,17 +59,14 @@ impl Chunk<'_> {
 /// Where a chunk stands that RocksDB would read for ever, if there is one.
 pub(crate) fn find_trap(file: &File) -> io::Result<Option<u64>> {
     let mut file = BufReader::with_capacity(8 * BLOCK_BYTES, file);
-    let (mut block, mut start, mut has_record) = (vec![0; BLOCK_BYTES], 0, false);
-    loop {
-        let read = read_full(&mut file, &mut block)?;
-        if let Some(at) = trap_in(&block[..read], &mut has_record) {
+    let (mut block, mut start, mut has_record) = (Vec::new(), 0, false);
+    while read_block(&mut file, &mut block)? {
+        if let Some(at) = trap_in(&block, &mut has_record) {
             return Ok(Some(start + at as u64));
         }
-        if read < BLOCK_BYTES {
-            return Ok(None);
-        }
-        start += read as u64;
+        start += block.len() as u64;
     }
+    Ok(None)
 }
 
 /// Walks a block as RocksDB does: what is bad in another way ends the block, not the file. A chunk

@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io::{self, BufReader};
 
-use crate::framing::{BLOCK_BYTES, Chunk, HEADER_BYTES, Part, read_full};
+use crate::framing::{BLOCK_BYTES, Chunk, HEADER_BYTES, Part, read_block};
 use crate::keys::STATE_KEY;
 use crate::state::{STATE_BYTES, State};
 
@@ -46,14 +46,11 @@ impl WalScan {
 pub(crate) fn scan(file: &File, directory: u64) -> io::Result<WalScan> {
     let mut file = BufReader::with_capacity(8 * BLOCK_BYTES, file);
     let mut scanner = Scanner::new(directory);
-    let mut block = vec![0; BLOCK_BYTES];
-    loop {
-        let read = read_full(&mut file, &mut block)?;
-        scanner.take(&block[..read]);
-        if read < BLOCK_BYTES {
-            return Ok(scanner.scan);
-        }
+    let mut block = Vec::new();
+    while read_block(&mut file, &mut block)? {
+        scanner.take(&block);
     }
+    Ok(scanner.scan)
 }
 
 /// Takes one block after the other, and keeps what it proves.

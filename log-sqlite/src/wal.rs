@@ -95,33 +95,18 @@ pub(crate) fn scan_nothing() -> WalScan {
 /// Reads a write-ahead log from its front to its end.
 pub(crate) fn scan(file: &File) -> io::Result<WalScan> {
     let mut file = BufReader::with_capacity(1 << 18, file);
-    let mut bytes = [0; WAL_HEADER_BYTES as usize];
-    if read_full(&mut file, &mut bytes)? < bytes.len() {
+    let mut bytes = Vec::new();
+    if file.by_ref().take(WAL_HEADER_BYTES).read_to_end(&mut bytes)? < WAL_HEADER_BYTES as usize {
         return Ok(scan_nothing());
     }
     let mut scanner = Scanner::new(WalHeader::decode(&bytes).map_or(Front::Bad, Front::Good));
-    let mut frame = vec![0; FRAME_BYTES as usize];
-    loop {
-        let read = read_full(&mut file, &mut frame)?;
-        if read < frame.len() {
-            scanner.take_cut_frame(&frame[..read]);
-            return Ok(scanner.finish());
-        }
+    let mut frame = Vec::new();
+    while file.by_ref().take(FRAME_BYTES).read_to_end(&mut frame)? == FRAME_BYTES as usize {
         scanner.take(&Frame::of(&frame));
+        frame.clear();
     }
-}
-
-fn read_full(file: &mut impl Read, bytes: &mut [u8]) -> io::Result<usize> {
-    let mut read = 0;
-    while read < bytes.len() {
-        match file.read(&mut bytes[read..]) {
-            Ok(0) => break,
-            Ok(more) => read += more,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(read)
+    scanner.take_cut_frame(&frame);
+    Ok(scanner.finish())
 }
 
 impl WalHeader {

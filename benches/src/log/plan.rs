@@ -179,6 +179,16 @@ mod tests {
         rows
     }
 
+    #[cfg(feature = "file")]
+    #[test]
+    fn all_logs_are_those_of_the_build_and_the_file_log_on_a_thread() {
+        let mut names = all_logs();
+        names.retain(|name| name != "file:thread");
+        assert_eq!(names, LogConfig::compiled());
+        assert_eq!(all_logs().len(), names.len() + 1);
+        check_backends(&all_logs()).expect("each is known, and named once");
+    }
+
     #[test]
     fn what_is_not_there_is_refused_by_name() {
         for (backends, says) in
