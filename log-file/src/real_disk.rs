@@ -2,15 +2,15 @@
 //! where there is one.
 
 use std::any::Any;
-use std::fs::{File, OpenOptions, create_dir, read_dir, remove_file, rename};
+use std::fs::{File, OpenOptions, read_dir, remove_file, rename};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use rustix::fs::{FlockOperation, flock};
+use owned_dir::Lock;
 #[cfg(target_os = "linux")]
 use rustix::io::Errno;
 
@@ -49,7 +49,7 @@ impl RealDisk {
     pub fn of(config: &FileLogConfig) -> io::Result<RealDisk> {
         let FileLogConfig { ref dir, io, write_verb, .. } = *config;
         let dir = dir.clone();
-        make_durable(&dir)?;
+        owned_dir::make(&dir)?;
         Ok(RealDisk { dir, access: Access::Any, io, write_verb, route: OnceLock::new() })
     }
 
@@ -67,38 +67,8 @@ impl RealDisk {
         }
     }
 
-    /// The lock of a directory that is only read, if there is one.
-    fn share(&self) -> io::Result<Box<dyn Any + Send + Sync>> {
-        match File::open(self.path(LOCK_NAME)) {
-            Ok(file) => {
-                flock(&file, FlockOperation::NonBlockingLockShared)?;
-                Ok(Box::new(file))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Box::new(())),
-            Err(error) => Err(error),
-        }
-    }
-
     fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
-    }
-}
-
-/// Makes a directory, each missing part of the way to it durable.
-fn make_durable(dir: &Path) -> io::Result<()> {
-    let parent = match dir.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    if dir.is_dir() {
-        // Who made it may have ended before it was durable. A directory that may not be read is
-        // not that of who makes logs in it.
-        return File::open(parent).map_or(Ok(()), |parent| parent.sync_all());
-    }
-    make_durable(parent)?;
-    match create_dir(dir) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => File::open(parent)?.sync_all(),
     }
 }
 
@@ -138,14 +108,11 @@ impl Disk for RealDisk {
     }
 
     fn lock(&self) -> io::Result<Box<dyn Any + Send + Sync>> {
-        if self.access == Access::Read {
-            return self.share();
+        let path = self.path(LOCK_NAME);
+        match self.access {
+            Access::Any => Ok(Box::new(Lock::own(&path)?)),
+            Access::Read => Ok(Box::new(Lock::share(&path)?)),
         }
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        let file = options.open(self.path(LOCK_NAME))?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(Box::new(file))
     }
 
     /// The keys of a hash map are drawn from the system's randomness once per thread and counted on

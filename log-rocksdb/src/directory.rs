@@ -5,8 +5,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use owned_dir::Lock;
 use raft_core::storage::{LogError, LogErrorKind, LogOp};
-use rustix::fs::{FlockOperation, flock};
 
 use crate::proof::{Proof, SealedFile};
 use crate::state::FORMAT_VERSION;
@@ -37,7 +37,7 @@ pub(crate) struct Directory {
     /// Nothing is made, renamed or removed, and files are opened for reading.
     is_read_only: bool,
     /// A directory that is only read may be without a lock.
-    _lock: Option<File>,
+    _lock: Option<Lock>,
 }
 
 impl Directory {
@@ -45,10 +45,10 @@ impl Directory {
     /// removes what a crash left unfinished.
     pub(crate) fn open(path: &Path) -> Result<Directory, LogError> {
         let failed = |error| LogError::io(LogOp::Open, error).at(path.display().to_string());
-        make(path).map_err(failed)?;
+        owned_dir::make(path).map_err(failed)?;
         let path = &fs::canonicalize(path).map_err(failed)?;
-        let lock = Some(lock(path)?);
-        let directory = Directory { path: path.clone(), is_read_only: false, _lock: lock };
+        let lock = Lock::own(&path.join(LOCK_NAME)).map_err(|error| not_locked(path, error))?;
+        let directory = Directory { path: path.clone(), is_read_only: false, _lock: Some(lock) };
         for name in directory.passing_names()? {
             let removed = match name {
                 NEW_DATABASE_NAME => fs::remove_dir_all(path.join(name)),
@@ -64,7 +64,7 @@ impl Directory {
     pub(crate) fn look(path: &Path) -> Result<Directory, LogError> {
         let failed = |error| LogError::io(LogOp::Open, error).at(path.display().to_string());
         let path = fs::canonicalize(path).map_err(failed)?;
-        let lock = share(&path)?;
+        let lock = Lock::share(&path.join(LOCK_NAME)).map_err(|error| not_locked(&path, error))?;
         let directory = Directory { path, is_read_only: true, _lock: lock };
         directory.passing_names()?;
         match [DATABASE_NAME, PROOF_NAME].iter().any(|name| directory.has(name)) {
@@ -246,49 +246,10 @@ pub(crate) fn random_number() -> u64 {
     RandomState::new().hash_one(std::time::SystemTime::now())
 }
 
-/// Makes a directory, each missing part of the way to it durable.
-fn make(path: &Path) -> io::Result<()> {
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
+fn not_locked(path: &Path, error: io::Error) -> LogError {
+    let failed = match error.kind() {
+        io::ErrorKind::WouldBlock => LogError::new(LogOp::Open, LogErrorKind::InUse),
+        _ => LogError::io(LogOp::Open, error),
     };
-    if path.is_dir() {
-        // Who made it may have ended before it was durable. A directory that may not be read is
-        // not that of who makes logs in it.
-        return File::open(parent).map_or(Ok(()), |parent| parent.sync_all());
-    }
-    make(parent)?;
-    match fs::create_dir(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => File::open(parent)?.sync_all(),
-    }
-}
-
-fn lock(path: &Path) -> Result<File, LogError> {
-    let place = path.join(LOCK_NAME).display().to_string();
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    let file = options.open(path.join(LOCK_NAME));
-    let file = file.map_err(|error| LogError::io(LogOp::Open, error).at(place.clone()))?;
-    take(file, FlockOperation::NonBlockingLockExclusive, place)
-}
-
-/// The lock of a directory that is only read, if there is one.
-fn share(path: &Path) -> Result<Option<File>, LogError> {
-    let place = path.join(LOCK_NAME).display().to_string();
-    match File::open(path.join(LOCK_NAME)) {
-        Ok(file) => take(file, FlockOperation::NonBlockingLockShared, place).map(Some),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(LogError::io(LogOp::Open, error).at(place)),
-    }
-}
-
-fn take(file: File, how: FlockOperation, place: String) -> Result<File, LogError> {
-    match flock(&file, how) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            Err(LogError::new(LogOp::Open, LogErrorKind::InUse).at(place))
-        }
-        Err(error) => Err(LogError::io(LogOp::Open, error).at(place)),
-    }
+    failed.at(path.join(LOCK_NAME).display().to_string())
 }

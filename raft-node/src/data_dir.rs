@@ -4,10 +4,11 @@
 //! the process ends, however it ends. Who the member is stands in its store alone. `snapshots/` is
 //! made once there are any.
 
-use std::fs::{self, File, TryLockError};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use owned_dir::Lock;
 use thiserror::Error;
 
 const LOCK: &str = "lock";
@@ -18,7 +19,7 @@ const LOG: &str = "log";
 pub struct DataDir {
     path: PathBuf,
     /// A directory that is only looked at may be without.
-    _lock: Option<File>,
+    _lock: Option<Lock>,
 }
 
 /// Why a directory cannot be a member's. Nothing was changed but, perhaps, created.
@@ -46,15 +47,10 @@ impl DataDir {
     /// Opens or makes a member's directory, and locks it.
     pub fn open(path: impl Into<PathBuf>) -> Result<DataDir, DataDirError> {
         let path = path.into();
-        let failed = |path: &Path, source| DataDirError::Io { path: path.to_owned(), source };
-        make_durable(&path).map_err(|error| failed(&path, error))?;
-        let lock_path = path.join(LOCK);
-        let lock = File::options().create(true).append(true).open(&lock_path);
-        let lock = lock.map_err(|error| failed(&lock_path, error))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(DataDir { path, _lock: Some(lock) }),
-            Err(TryLockError::WouldBlock) => Err(DataDirError::InUse(path)),
-            Err(TryLockError::Error(error)) => Err(failed(&lock_path, error)),
+        owned_dir::make(&path).map_err(|error| failed(&path, error))?;
+        match Lock::own(&path.join(LOCK)) {
+            Ok(lock) => Ok(DataDir { path, _lock: Some(lock) }),
+            Err(error) => Err(not_locked(path, error)),
         }
     }
 
@@ -62,20 +58,10 @@ impl DataDir {
     /// changed. Others may look at the same time.
     pub fn look(path: impl Into<PathBuf>) -> Result<DataDir, DataDirError> {
         let path = path.into();
-        let failed = |path: &Path, source| DataDirError::Io { path: path.to_owned(), source };
         fs::read_dir(&path).map_err(|error| failed(&path, error))?;
-        let lock_path = path.join(LOCK);
-        let lock = match File::open(&lock_path) {
-            Ok(lock) => lock,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(DataDir { path, _lock: None });
-            }
-            Err(error) => return Err(failed(&lock_path, error)),
-        };
-        match lock.try_lock_shared() {
-            Ok(()) => Ok(DataDir { path, _lock: Some(lock) }),
-            Err(TryLockError::WouldBlock) => Err(DataDirError::InUse(path)),
-            Err(TryLockError::Error(error)) => Err(failed(&lock_path, error)),
+        match Lock::share(&path.join(LOCK)) {
+            Ok(lock) => Ok(DataDir { path, _lock: lock }),
+            Err(error) => Err(not_locked(path, error)),
         }
     }
 
@@ -90,21 +76,13 @@ impl DataDir {
     }
 }
 
-/// Makes a directory, each missing part of the way to it durable: a log below it syncs no more than
-/// its own name.
-fn make_durable(dir: &Path) -> io::Result<()> {
-    let parent = match dir.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    if dir.is_dir() {
-        // Who made it may have ended before it was durable. A directory that may not be read is
-        // not that of who makes members in it.
-        return File::open(parent).map_or(Ok(()), |parent| parent.sync_all());
+fn not_locked(path: PathBuf, error: io::Error) -> DataDirError {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => DataDirError::InUse(path),
+        _ => failed(&path.join(LOCK), error),
     }
-    make_durable(parent)?;
-    match fs::create_dir(dir) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => File::open(parent)?.sync_all(),
-    }
+}
+
+fn failed(path: &Path, source: io::Error) -> DataDirError {
+    DataDirError::Io { path: path.to_owned(), source }
 }

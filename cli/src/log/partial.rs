@@ -5,9 +5,11 @@
 //! to the same place removes; a lock in it tells a killed one from one that runs.
 
 use std::ffi::OsString;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+
+use owned_dir::Lock;
 
 use crate::failure::Failure;
 
@@ -19,7 +21,7 @@ pub struct Partial {
     target: PathBuf,
     dir: PathBuf,
     is_finished: bool,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Partial {
@@ -31,7 +33,7 @@ impl Partial {
             Failure::of(format!("{} cannot be made", path.display()), &error)
                 .advise("check the directory: its permissions, the space of its disk")
         };
-        make_synced(&parent).map_err(|error| failed(&parent, error))?;
+        owned_dir::make(&parent).map_err(|error| failed(&parent, error))?;
         let mut name = OsString::from(target.file_name().unwrap_or_default());
         name.push(".partial");
         let dir = parent.join(name);
@@ -116,21 +118,15 @@ fn check_ours(dir: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn take_lock(dir: &Path) -> Result<File, Failure> {
+fn take_lock(dir: &Path) -> Result<Lock, Failure> {
     let path = dir.join(LOCK);
-    let lock = File::options().create(true).append(true).open(&path);
-    let lock =
-        lock.map_err(|error| Failure::of(format!("{} cannot be made", path.display()), &error))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => {
-            Err(Failure::new(format!("another copy is under way in {}", dir.display()))
-                .advise("wait for it, or choose another directory"))
+    Lock::own(&path).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => {
+            Failure::new(format!("another copy is under way in {}", dir.display()))
+                .advise("wait for it, or choose another directory")
         }
-        Err(TryLockError::Error(error)) => {
-            Err(Failure::of(format!("{} cannot be locked", path.display()), &error))
-        }
-    }
+        _ => Failure::of(format!("{} cannot be locked", path.display()), &error),
+    })
 }
 
 fn parent_of(path: &Path) -> PathBuf {
@@ -138,17 +134,6 @@ fn parent_of(path: &Path) -> PathBuf {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),
     }
-}
-
-/// Makes a directory, and makes each new part of the way to it durable.
-fn make_synced(dir: &Path) -> io::Result<()> {
-    if dir.is_dir() {
-        return Ok(());
-    }
-    let parent = parent_of(dir);
-    make_synced(&parent)?;
-    fs::create_dir(dir)?;
-    sync_dir(&parent)
 }
 
 fn sync_dir(dir: &Path) -> io::Result<()> {

@@ -4,13 +4,14 @@ use crate::source::{self, SourceFile, hold, is_word};
 
 /// Each crate of the workspace, and the crates of the workspace that it may depend on. The
 /// dependencies of tests are free: a backend tests itself with the harness.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("raft-core", &[]),
+    ("owned-dir", &[]),
     ("log-memory", &["raft-core"]),
-    ("log-file", &["raft-core"]),
-    ("log-rocksdb", &["raft-core"]),
-    ("log-sqlite", &["raft-core"]),
-    ("raft-node", &["raft-core"]),
+    ("log-file", &["owned-dir", "raft-core"]),
+    ("log-rocksdb", &["owned-dir", "raft-core"]),
+    ("log-sqlite", &["owned-dir", "raft-core"]),
+    ("raft-node", &["owned-dir", "raft-core"]),
     ("raft-net", &["raft-core", "raft-node"]),
     (
         "kontiki",
@@ -27,7 +28,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("harness", &["raft-core", "raft-node"]),
     ("benches", &["kontiki", "log-memory", "log-file", "kontiki-etcd"]),
     ("kontiki-etcd", &["kontiki"]),
-    ("kontiki-cli", &["kontiki", "kontiki-etcd", "harness", "benches"]),
+    ("kontiki-cli", &["kontiki", "kontiki-etcd", "harness", "benches", "owned-dir"]),
     ("xtask", &[]),
     ("examples", &["kontiki"]),
 ];
