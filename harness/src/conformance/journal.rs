@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use raft_core::storage::LogError;
 
+use super::report::with_causes;
+
 /// What was asked of the store and what it answered, in order. Clones share one list.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Journal {
@@ -53,7 +55,7 @@ impl Journal {
     pub(crate) fn note<T>(&self, asked: &str, said: &Result<T, LogError>) {
         let said = match said {
             Ok(_) => "Ok".to_owned(),
-            Err(error) => error.to_string(),
+            Err(error) => with_causes(error),
         };
         self.note_line(&format!("{asked}: {said}"));
     }

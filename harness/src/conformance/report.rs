@@ -1,6 +1,9 @@
 //! A broken promise in words.
 
+use std::error::Error;
 use std::fmt;
+
+use raft_core::storage::LogError;
 
 /// What each promise of `docs/laws.md` says; a test holds the two equal.
 const PROMISES: [&str; 18] = [
@@ -66,6 +69,17 @@ pub(crate) fn broken<T>(promise: usize, what: impl Into<String>) -> Checked<T> {
 /// Goes on if `kept`; otherwise the promise was broken.
 pub(crate) fn promised(promise: usize, kept: bool, what: impl FnOnce() -> String) -> Checked {
     if kept { Ok(()) } else { broken(promise, what()) }
+}
+
+/// An error with all its causes: a store that does not open says why only there.
+pub(crate) fn with_causes(error: &LogError) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(known) = cause {
+        words.push_str(&format!(": {known}"));
+        cause = known.source();
+    }
+    words
 }
 
 impl fmt::Display for Broken {

@@ -14,7 +14,7 @@ use raft_core::types::{Entry, EntryId, HardState, Identity, LogIndex};
 use super::journal::Journal;
 use super::model::Model;
 use super::place::{Factory, Place};
-use super::report::{Checked, Halt, broken, promised};
+use super::report::{Checked, Halt, broken, promised, with_causes};
 use super::request::{after, by_verbs, check_answer, check_found, in_words, is_fair_limit};
 use super::sight::{After, Sight, check_recovered};
 
@@ -59,7 +59,10 @@ impl Subject {
         journal.note("open a fresh store", &opened);
         let store = match opened {
             Ok(store) => store,
-            Err(error) => return broken(13, format!("a fresh store does not open: {error}")),
+            Err(error) => {
+                let error = with_causes(&error);
+                return broken(13, format!("a fresh store does not open: {error}"));
+            }
         };
         let (info, model) = (store.info(), Model::default());
         let mut log = Subject { factory, place, store: Some(store), info, model, journal, way };
@@ -203,6 +206,7 @@ impl Subject {
         self.must_outlive_its_handle()?;
         self.end(ending).await?;
         if let Err(error) = self.open_again().await {
+            let error = with_causes(&error);
             return broken(1, format!("the store does not open again: {error}"));
         }
         let recovered = self.store().recover().await;

@@ -4,16 +4,13 @@ use raft_core::storage::{LogError, Store};
 use raft_core::types::EntryId;
 
 use super::super::model::Model;
-use super::super::report::{Checked, broken, promised};
+use super::super::report::{Checked, broken, promised, with_causes};
 use super::super::sight::{After, Sight};
 use super::rehearsal::{check_told, look};
 
 /// The store, if it opens.
 pub(super) fn opened(opened: Result<Box<dyn Store>, LogError>) -> Checked<Box<dyn Store>> {
-    opened.or_else(|error| {
-        let cause = std::error::Error::source(&error).map_or(String::new(), |it| format!(": {it}"));
-        broken(3, format!("the store does not open: {error}{cause}"))
-    })
+    opened.or_else(|error| broken(3, format!("the store does not open: {}", with_causes(&error))))
 }
 
 /// Which of the legal states a store shows. The first is what was acknowledged; the older ones were
