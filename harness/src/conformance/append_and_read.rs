@@ -1,14 +1,20 @@
 //! What is appended, what is refused, and how it reads, also when the store is opened again.
 
-use super::report::Checked;
+use raft_core::storage::{Durability, WriteBatch};
+
+use super::report::{Checked, promised};
 use super::samples::{each_kind, entries, entry, id, index, of_bytes, sized};
-use super::subject::Subject;
+use super::subject::{Ending, Subject};
 
 /// The payload of the one entry that must be larger than any buffer or block of a store.
 const LARGE: usize = 9 << 20;
 
 /// The entries of the one append that is larger than any list of a store should be limited to.
 const MANY: u64 = 2500;
+
+/// The largest index that the suite asks for: whoever makes room for a range before it looks has
+/// none for this one.
+const FAR: u64 = u64::MAX >> 1;
 
 /// Every byte value, and every small length.
 pub async fn bytes_come_back_exactly(log: &mut Subject) -> Checked {
@@ -39,6 +45,30 @@ pub async fn many_entries_in_one_append_come_back(log: &mut Subject) -> Checked 
     log.purge_upto(id(MANY / 2, 1 + MANY / 1000)).await?;
     log.truncate_after(index(MANY / 2 + 1)).await?;
     log.reopen_if_kept().await
+}
+
+/// One append of more entries than a counter of 16 bits holds, as a long queue makes it. Looked at
+/// is where such a counter would end.
+pub async fn an_append_that_16_bits_cannot_count_comes_back(log: &mut Subject) -> Checked {
+    const ENTRIES: u64 = (1 << 16) + 40;
+    let append = (1..=ENTRIES).map(|at| sized(at, 1, (at % 3) as usize)).collect();
+    log.change_unseen(WriteBatch::of_entries(append)).await?;
+    let kept = log.info().durability != Durability::Volatile;
+    for reopens in [false, true] {
+        if reopens && kept {
+            log.end(Ending::Dropped).await?;
+            let opened = log.open_again().await;
+            promised(1, opened.is_ok(), || format!("the store does not open again: {opened:?}"))?;
+        }
+        let last = log.store().bounds().last;
+        promised(if reopens { 1 } else { 11 }, last == log.model.last(), || {
+            format!("the last entry is {last} and must be {}", log.model.last())
+        })?;
+        log.read(1, 4, u64::MAX).await?;
+        log.read(ENTRIES - 50, ENTRIES + 1, u64::MAX).await?;
+        log.term(ENTRIES).await?;
+    }
+    Ok(())
 }
 
 /// An entry of 9 MiB between small ones.
@@ -128,11 +158,13 @@ pub async fn a_read_gives_as_much_as_fits_and_never_nothing(log: &mut Subject) -
         for max_bytes in [0, 1, 50, 99, 100, 101, 149, 150, 151, 700, 849, 850, 851, u64::MAX] {
             log.read(from, 7, max_bytes).await?;
         }
+        log.read(from, 7, 1 << 32).await?;
     }
     Ok(())
 }
 
-/// Below: `Compacted`, with the boundary. Beyond: `Unavailable`, with the end. Backwards: refused.
+/// Below: `Compacted`, with the boundary. Beyond, however far: `Unavailable`, with the end.
+/// Backwards: refused.
 pub async fn a_read_outside_says_why(log: &mut Subject) -> Checked {
     log.append(entries(1..=9, 1)).await?;
     log.purge_upto(id(4, 1)).await?;
@@ -140,6 +172,10 @@ pub async fn a_read_outside_says_why(log: &mut Subject) -> Checked {
         log.read(from, to, u64::MAX).await?;
         log.read(from, to, 0).await?;
     }
+    for (from, to) in [(5, FAR), (FAR - 1, FAR), (1, FAR)] {
+        log.read(from, to, u64::MAX).await?;
+    }
+    log.term(FAR).await?;
     log.read(7, 6, u64::MAX).await?;
     log.read(5, 10, u64::MAX).await.map(|_| ())
 }

@@ -5,14 +5,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use raft_core::storage::{LogBounds, LogErrorKind, LogReader, WriteBatch};
-use raft_core::types::{Entry, EntryId, LogIndex};
+use raft_core::storage::{LogBounds, LogError, LogErrorKind, LogReader, WriteBatch};
+use raft_core::types::{Entry, EntryId, LogIndex, Term};
 use tokio::runtime::Handle;
 
 use super::report::{Checked, broken, promised};
 use super::samples::{entries, entry, id, index, sized};
 use super::sight::{After, in_short};
 use super::subject::Subject;
+
+/// How many readers live at once: more than a small table of slots holds, and few enough for files
+/// of their own.
+const CROWD: usize = 70;
 
 /// How many readers race with the writer.
 const RACING_READERS: usize = 2;
@@ -39,7 +43,28 @@ pub async fn an_older_reader_sees_later_writes(log: &mut Subject) -> Checked {
     check_old(reader.as_mut(), log).await?;
     log.reset(id(30, 8)).await?;
     log.append(entries(31..=33, 8)).await?;
+    check_old(reader.as_mut(), log).await?;
+    // Back, to an index that was read, and over others.
+    log.reset(id(31, 9)).await?;
+    check_old(reader.as_mut(), log).await?;
+    log.append(entries(32..=34, 9)).await?;
     check_old(reader.as_mut(), log).await
+}
+
+/// Any number of readers live at once, each with a life of its own.
+pub async fn a_crowd_of_readers_reads(log: &mut Subject) -> Checked {
+    log.append(entries(1..=9, 1)).await?;
+    let mut crowd: Vec<_> = (0..CROWD).map(|_| log.reader()).collect();
+    log.note(&format!("make {CROWD} readers"));
+    for reader in &mut crowd {
+        check_old(reader.as_mut(), log).await?;
+    }
+    log.truncate_after(index(6)).await?;
+    log.append(entries(7..=8, 2)).await?;
+    for reader in &mut crowd {
+        check_old(reader.as_mut(), log).await?;
+    }
+    Ok(())
 }
 
 /// What a read returned stays as it is, whatever is written over its place.
@@ -95,19 +120,9 @@ pub async fn readers_race_with_the_writer(log: &mut Subject) -> Checked {
 
 async fn check_old(reader: &mut dyn LogReader, log: &mut Subject) -> Checked {
     let bounds = log.model.bounds();
-    if bounds.is_empty() {
-        return Ok(());
+    if !bounds.is_empty() {
+        check_old_entries(reader, log).await?;
     }
-    let range = bounds.first()..bounds.last.index.next();
-    let found = reader.read(range.clone(), u64::MAX).await;
-    let agrees = found.as_ref().is_ok_and(|found| *found == log.model.entries);
-    promised(11, agrees, || match found {
-        Ok(found) => {
-            let ids: Vec<String> = found.iter().map(|entry| entry.id.to_string()).collect();
-            format!("an older reader shows {} in {range:?}", ids.join(" "))
-        }
-        Err(error) => format!("an older reader says of {range:?}: {error}"),
-    })?;
     for id in log.model.entries.iter().map(|entry| entry.id).chain([bounds.boundary]) {
         let term = reader.term(id.index).await;
         promised(11, term.as_ref().is_ok_and(|term| *term == id.term), || {
@@ -120,26 +135,54 @@ async fn check_old(reader: &mut dyn LogReader, log: &mut Subject) -> Checked {
     check_old_outside(reader, bounds).await
 }
 
+async fn check_old_entries(reader: &mut dyn LogReader, log: &mut Subject) -> Checked {
+    let bounds = log.model.bounds();
+    let range = bounds.first()..bounds.last.index.next();
+    let found = reader.read(range.clone(), u64::MAX).await;
+    let agrees = found.as_ref().is_ok_and(|found| *found == log.model.entries);
+    promised(11, agrees, || match found {
+        Ok(found) => {
+            let ids: Vec<String> = found.iter().map(|entry| entry.id.to_string()).collect();
+            format!("an older reader shows {} in {range:?}", ids.join(" "))
+        }
+        Err(error) => format!("an older reader says of {range:?}: {error}"),
+    })
+}
+
 /// What has gone since the reader was made is gone for it, too.
 async fn check_old_outside(reader: &mut dyn LogReader, bounds: LogBounds) -> Checked {
     let LogBounds { boundary, last } = bounds;
     for below in 1..=boundary.index.get() {
         let found = reader.read(index(below)..index(below + 1), u64::MAX).await;
-        let is_told = found.as_ref().is_err_and(|error| {
-            matches!(error.kind, LogErrorKind::Compacted { boundary: told } if told == boundary)
-        });
-        promised(7, is_told, || {
+        promised(7, is_compacted(&found, boundary), || {
             format!("an older reader says of {below}, purged up to {boundary}: {found:?}")
+        })?;
+    }
+    for below in 1..boundary.index.get() {
+        let term = reader.term(index(below)).await;
+        promised(7, is_compacted(&term, boundary), || {
+            format!("an older reader tells the term of {below}, purged up to {boundary}: {term:?}")
         })?;
     }
     let beyond = last.index.next();
     let found = reader.read(beyond..beyond.next(), u64::MAX).await;
-    let is_told = found.as_ref().is_err_and(|error| {
-        matches!(error.kind, LogErrorKind::Unavailable { last: told } if told == last.index)
-    });
-    promised(7, is_told, || {
+    promised(7, is_unavailable(&found, last), || {
         format!("an older reader says of {beyond}, in a log that ends at {last}: {found:?}")
+    })?;
+    let term = reader.term(beyond).await;
+    promised(7, is_unavailable(&term, last), || {
+        format!("an older reader tells the term of {beyond}, where {last} is the last: {term:?}")
     })
+}
+
+fn is_compacted<T>(found: &Result<T, LogError>, boundary: EntryId) -> bool {
+    let wanted = LogErrorKind::Compacted { boundary };
+    found.as_ref().is_err_and(|error| error.kind == wanted)
+}
+
+fn is_unavailable<T>(found: &Result<T, LogError>, last: EntryId) -> bool {
+    let wanted = LogErrorKind::Unavailable { last: last.index };
+    found.as_ref().is_err_and(|error| error.kind == wanted)
 }
 
 /// What the racers share.
@@ -170,15 +213,15 @@ impl Race {
             let range = index(from)..index(from + 1 + (step >> 50) % 6);
             match reader.read(range.clone(), 3000).await {
                 Ok(found) => self.check(&found, range.start)?,
-                Err(error) => match error.kind {
-                    LogErrorKind::Compacted { .. } | LogErrorKind::Unavailable { .. } => {}
-                    _ => {
-                        return broken(
-                            12,
-                            format!("a read of {}..{} in a race: {error}", range.start, range.end),
-                        );
-                    }
-                },
+                Err(error) => promised(12, is_outside(&error), || {
+                    format!("a read of {}..{} in a race: {error}", range.start, range.end)
+                })?,
+            }
+            match reader.term(range.start).await {
+                Ok(term) => self.check_term(range.start, term)?,
+                Err(error) => promised(12, is_outside(&error), || {
+                    format!("the term of {} in a race: {error}", range.start)
+                })?,
             }
             self.reads.fetch_add(1, Ordering::Relaxed);
             thread::yield_now();
@@ -199,10 +242,23 @@ impl Race {
         Ok(())
     }
 
+    fn check_term(&self, index: LogIndex, term: Term) -> Checked {
+        let written = self.written.lock().expect("the writer does not panic");
+        promised(12, written.contains(&EntryId::new(term, index)), || {
+            format!("the term of {index} was told as {term} in a race, never written so")
+        })
+    }
+
     fn announce(&self, batch: &WriteBatch) {
         let mut written = self.written.lock().expect("no reader panics while it looks");
         written.extend(batch.append.iter().map(|entry| entry.id));
+        written.extend(batch.reset);
     }
+}
+
+/// What a read in a race may be told of a place that has just gone, or is not there yet.
+fn is_outside(error: &LogError) -> bool {
+    matches!(error.kind, LogErrorKind::Compacted { .. } | LogErrorKind::Unavailable { .. })
 }
 
 async fn write_wildly(log: &mut Subject, race: &Race) -> Checked {

@@ -18,7 +18,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use raft_core::storage::{Detects, Durability, LogError, LogErrorKind, Store, WriteBatch};
+use raft_core::storage::{
+    Detects, Durability, LogBounds, LogError, LogErrorKind, Store, WriteBatch,
+};
 use raft_core::types::LogIndex;
 use tempfile::TempDir;
 
@@ -55,6 +57,14 @@ pub async fn a_failed_sync_is_never_believed(log: &mut Subject) -> Checked {
     strike_each(log, Operation::Sync, &[Failure::Io], false).await
 }
 
+/// Who the member is was never saved before: a failure of that is one like any other.
+pub async fn a_failed_save_of_the_identity_is_told(log: &mut Subject) -> Checked {
+    for operation in [Operation::Write, Operation::Sync, Operation::Rename] {
+        strike_each_of(Task::Identity, log, operation, &[Failure::Io], false).await?;
+    }
+    Ok(())
+}
+
 /// Files that cannot be made, named, removed or given another length.
 pub async fn a_failed_change_of_names_loses_nothing(log: &mut Subject) -> Checked {
     let changes = [Operation::Create, Operation::Rename, Operation::Unlink, Operation::Truncate];
@@ -72,7 +82,7 @@ pub async fn a_full_disk_loses_nothing_and_opens_once_there_is_space(log: &mut S
 
 /// A read that fails says so; it never makes an entry, a vote or a log absent.
 pub async fn a_failed_read_is_no_absence(log: &mut Subject) -> Checked {
-    let mut dry = Trial::begin(log).await?;
+    let mut dry = Trial::begin(log, Task::Batches).await?;
     let last = dry.read_all(None).await?;
     if dry.maps {
         return Err(Halt::DoesNotApply("the store maps its files: a failed read ends a process"));
@@ -81,28 +91,47 @@ pub async fn a_failed_read_is_no_absence(log: &mut Subject) -> Checked {
         return Err(Halt::DoesNotApply("the store reads nothing from its files"));
     }
     for nth in sample(last, dry.opening) {
-        let mut trial = Trial::begin(log).await?;
+        let mut trial = Trial::begin(log, Task::Batches).await?;
         log.note(&format!("read {nth} of {last} fails with Io"));
         trial.read_all(Some(nth)).await?;
     }
     Ok(())
 }
 
-/// Strikes the operations of a kind one by one, each on a new disk.
+/// What a store is given while a fault waits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Task {
+    /// Batches, to a store that holds something.
+    Batches,
+    /// Its identity, to one that holds nothing.
+    Identity,
+}
+
 async fn strike_each(
     log: &mut Subject,
     on: Operation,
     failures: &[Failure],
     lasts: bool,
 ) -> Checked {
-    let mut dry = Trial::begin(log).await?;
+    strike_each_of(Task::Batches, log, on, failures, lasts).await
+}
+
+/// Strikes the operations of a kind one by one, each on a new disk.
+async fn strike_each_of(
+    task: Task,
+    log: &mut Subject,
+    on: Operation,
+    failures: &[Failure],
+    lasts: bool,
+) -> Checked {
+    let mut dry = Trial::begin(log, task).await?;
     let before = dry.disk.count(on);
     dry.work(log, None).await?;
     let (last, opening) = (dry.disk.count(on) - before, dry.opening);
     drop(dry);
     for failure in failures {
         for nth in sample(last, opening) {
-            let mut trial = Trial::begin(log).await?;
+            let mut trial = Trial::begin(log, task).await?;
             let since = if lasts { " and every one after it" } else { "" };
             log.note(&format!("{on:?} {nth} of {last}{since} fails with {failure:?}"));
             trial.work(log, Some(Fault { on, nth, failure: *failure, lasts })).await?;
@@ -113,6 +142,7 @@ async fn strike_each(
 
 /// A store on a disk of its own.
 struct Trial {
+    task: Task,
     disk: Disk,
     place: Box<dyn Place>,
     /// What was acknowledged.
@@ -128,8 +158,8 @@ struct Trial {
 }
 
 impl Trial {
-    /// A store that holds something, and is not open.
-    async fn begin(log: &mut Subject) -> Checked<Trial> {
+    /// A store that holds what its task asks for, and is not open.
+    async fn begin(log: &mut Subject, task: Task) -> Checked<Trial> {
         log.must_outlive_its_handle()?;
         log.abandon();
         log.journal().clear();
@@ -137,6 +167,7 @@ impl Trial {
         let survives_power_loss = log.info().durability == Durability::PowerLoss;
         let (place, model, way) = (log.new_place(), Model::default(), log.way());
         let mut trial = Trial {
+            task,
             disk,
             place,
             model,
@@ -152,10 +183,18 @@ impl Trial {
             Err(error) => return broken(13, format!("a fresh store does not open: {error}")),
         };
         trial.opening = began.elapsed();
+        if task == Task::Batches {
+            trial.furnish(store.as_mut()).await?;
+        }
+        log.note(&format!("a store with entries up to {} lies on a disk", trial.model.last()));
+        Ok(trial)
+    }
+
+    async fn furnish(&mut self, store: &mut dyn Store) -> Checked {
         let known = identity(1);
         let saved = store.save_identity(&known).await;
         promised(13, saved.is_ok(), || format!("the identity is not saved: {saved:?}"))?;
-        trial.model.save_identity(known).expect("the first");
+        self.model.save_identity(known).expect("the first");
         for batch in [
             WriteBatch {
                 hard_state: Some(hard_state(1, 3)),
@@ -163,12 +202,11 @@ impl Trial {
             },
             WriteBatch::of_purge(id(2, 1)),
         ] {
-            let said = trial.give(store.as_mut(), &batch).await;
+            let said = self.give(store, &batch).await;
             promised(13, said.is_ok(), || format!("a sound store fails: {said:?}"))?;
-            trial.model = last_of(&trial.model, &batch);
+            self.model = last_of(&self.model, &batch);
         }
-        log.note(&format!("a store with entries up to {} lies on a disk", trial.model.last()));
-        Ok(trial)
+        Ok(())
     }
 
     async fn open(&mut self) -> Checked<Result<Box<dyn Store>, LogError>> {
@@ -217,6 +255,9 @@ impl Trial {
                 return Ok(vec![self.model.clone()]);
             }
         };
+        if self.task == Task::Identity {
+            return self.save_identity(store, log).await;
+        }
         for batch in batches() {
             let said = self.give(store.as_mut(), &batch).await;
             let answer = said.as_ref().map_or_else(LogError::to_string, |()| "Ok".to_owned());
@@ -231,6 +272,31 @@ impl Trial {
                 }
             }
         }
+        self.close(store, log).await
+    }
+
+    /// Saves the identity under a fault; the states that the store may be in.
+    async fn save_identity(
+        &mut self,
+        mut store: Box<dyn Store>,
+        log: &mut Subject,
+    ) -> Checked<Vec<Model>> {
+        let (own, before) = (identity(1), self.model.clone());
+        let said = store.save_identity(&own).await;
+        log.note(&format!("save the identity: {said:?}"));
+        self.model.save_identity(own).expect("the first");
+        match said {
+            Ok(()) => self.close(store, log).await,
+            Err(error) => {
+                check_kind(&error)?;
+                self.check_poisoned(store.as_mut(), log).await?;
+                Ok(vec![before, self.model.clone()])
+            }
+        }
+    }
+
+    /// Closes a store that has answered everything well; the one state that it may be in.
+    async fn close(&mut self, mut store: Box<dyn Store>, log: &mut Subject) -> Checked<Vec<Model>> {
         self.before_close = Some(self.disk.changes());
         let said = store.close().await;
         log.note(&format!("close: {said:?}"));
@@ -243,13 +309,18 @@ impl Trial {
     /// After a failure a handle takes no more, whatever it is asked.
     async fn check_poisoned(&self, store: &mut dyn Store, log: &mut Subject) -> Checked {
         let save = hard_state(self.model.hard_state.term.get() + 50, 1);
-        let next = store.bounds().last;
-        let next = entry(next.index.get() + 1, next.term.get() + 50);
-        let said = [
+        let LogBounds { boundary, last } = store.bounds();
+        let next = entry(last.index.get() + 1, last.term.get() + 50);
+        let mut said = vec![
             ("a save", store.save_hard_state(save).await),
             ("an append", store.append(std::slice::from_ref(&next)).await),
-            ("a write", store.write(WriteBatch::of_entries(vec![next])).await),
+            ("a write", store.write(WriteBatch::of_entries(vec![next.clone()])).await),
         ];
+        if boundary.index < last.index {
+            said.push(("a truncation", store.truncate_after(boundary.index).await));
+            said.push(("a purge", store.purge_upto(last).await));
+        }
+        said.push(("a reset", store.reset(next.id).await));
         for (what, said) in said {
             log.note(&format!("after the failure, {what}: {said:?}"));
             match said {

@@ -137,6 +137,7 @@ macro_rules! list_of_checks {
                 bytes_come_back_exactly
                 lengths_at_every_edge_come_back
                 many_entries_in_one_append_come_back
+                an_append_that_16_bits_cannot_count_comes_back
                 a_large_payload_comes_back
                 every_kind_comes_back
                 a_gap_is_refused
@@ -190,6 +191,7 @@ macro_rules! list_of_checks {
             }
             concurrency {
                 an_older_reader_sees_later_writes
+                a_crowd_of_readers_reads
                 bytes_in_hand_never_change
                 readers_race_with_the_writer
             }
@@ -208,6 +210,7 @@ macro_rules! list_of_checks {
                 a_failed_write_is_told_and_loses_nothing
                 a_short_write_is_no_whole_one
                 a_failed_sync_is_never_believed
+                a_failed_save_of_the_identity_is_told
                 a_failed_change_of_names_loses_nothing
                 a_full_disk_loses_nothing_and_opens_once_there_is_space
                 a_failed_read_is_no_absence
@@ -228,6 +231,7 @@ macro_rules! list_of_checks {
                 what_is_declared_stays
                 an_atomic_batch_is_refused_as_a_whole
                 who_never_blocks_never_sleeps
+                a_reader_that_never_blocks_never_sleeps
             }
             power_loss {
                 entries_survive

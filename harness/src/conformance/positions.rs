@@ -1,9 +1,10 @@
 //! Where a log begins and ends, and whose it is.
 
 use raft_core::storage::WriteBatch;
+use raft_core::types::{ClusterId, Identity};
 
 use super::report::{Checked, promised};
-use super::samples::{entries, entry, hard_state, id, identity, index, sized};
+use super::samples::{entries, entry, hard_state, id, identity, index, node, sized};
 use super::subject::Subject;
 
 /// A store that was never used has neither entry nor boundary, vote nor identity, and index 0 has
@@ -67,12 +68,16 @@ pub async fn numbers_of_every_width_are_kept(log: &mut Subject) -> Checked {
     Ok(())
 }
 
-/// The identity is saved once; the same again is a success, another is refused.
+/// The identity is saved once; the same again is a success, another is refused, whichever of its
+/// parts is another one.
 pub async fn an_identity_is_saved_once(log: &mut Subject) -> Checked {
     log.save_identity(identity(1)).await?;
     log.save_identity(identity(1)).await?;
     log.save_identity(identity(2)).await?;
     log.append(entries(1..=2, 1)).await?;
     log.save_identity(identity(2)).await?;
+    let own = identity(1);
+    log.save_identity(Identity { cluster: ClusterId(72), ..own }).await?;
+    log.save_identity(Identity { node: node(4), ..own }).await?;
     log.reset(id(9, 1)).await
 }

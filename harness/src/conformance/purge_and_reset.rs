@@ -3,7 +3,7 @@
 use raft_core::storage::WriteBatch;
 
 use super::report::Checked;
-use super::samples::{entries, hard_state, id, index, sized};
+use super::samples::{entries, hard_state, id, identity, index, sized};
 use super::subject::Subject;
 
 /// The boundary's term can be read, the purged entries cannot.
@@ -120,6 +120,9 @@ pub async fn a_purge_takes_nothing_behind_it(log: &mut Subject) -> Checked {
 
 /// A log that lives long: appended and purged many times over, with a few entries standing.
 pub async fn many_purges_leave_the_rest_whole(log: &mut Subject) -> Checked {
+    // What is written once and never again lies in what the first purges give up.
+    log.save_identity(identity(5)).await?;
+    log.save(hard_state(1, 2)).await?;
     for round in 0..60 {
         let first = round * 3 + 1;
         let append = (first..first + 3).map(|at| sized(at, round + 1, 1500)).collect();

@@ -1,10 +1,11 @@
 //! What comes back when a store is opened again, after a close and after a mere drop.
 
 use raft_core::storage::{LogErrorKind, WriteBatch};
+use raft_core::types::{ClusterId, Identity, StoreId};
 
 use super::report::{Checked, broken};
 use super::samples::{
-    each_kind, entries, entry, hard_state, id, identity, index, membership, sized,
+    each_kind, entries, entry, hard_state, id, identity, index, membership, node, sized,
 };
 use super::subject::{Ending, Subject};
 
@@ -109,7 +110,14 @@ pub async fn the_identity_comes_back(log: &mut Subject) -> Checked {
     log.append(entries(1..=3, 1)).await?;
     log.reset(id(9, 1)).await?;
     log.reopen_twice().await?;
-    log.save_identity(identity(2)).await
+    log.save_identity(identity(2)).await?;
+    // Ids are drawn from all numbers of 64 bits.
+    log.begin_anew().await?;
+    let wide = u64::MAX - 4;
+    let wide =
+        Identity { cluster: ClusterId(wide), node: node(wide - 1), store: StoreId(wide - 2) };
+    log.save_identity(wide).await?;
+    log.reopen_twice().await
 }
 
 /// Where terms change and where memberships stand, behind cuts and purges.
@@ -125,6 +133,18 @@ pub async fn recovery_tells_what_the_log_holds(log: &mut Subject) -> Checked {
     log.truncate_after(index(4)).await?;
     log.reopen_twice().await?;
     log.purge_upto(id(4, 4)).await?;
+    log.reopen_twice().await?;
+    // A follower's conflict: one batch cuts memberships and writes other entries in their place.
+    log.append(vec![membership(5, 9, 4), entry(6, 9), membership(7, 9, 2)]).await?;
+    let rewritten = vec![entry(5, 10), membership(6, 10, 1), entry(7, 10), entry(8, 10)];
+    let batch = WriteBatch { truncate_after: Some(index(4)), ..WriteBatch::of_entries(rewritten) };
+    log.change(batch).await?;
+    log.reopen_twice().await?;
+    // What a reset takes is gone, also where it goes back below, and other entries stand there.
+    log.append(vec![membership(9, 10, 4)]).await?;
+    log.reset(id(2, 9)).await?;
+    log.reopen_twice().await?;
+    log.append((3..=11).map(|at| entry(at, 9)).collect()).await?;
     log.reopen_twice().await
 }
 

@@ -26,6 +26,10 @@ pub enum Bug {
     RemovedBeforeItIsReplaced,
     RotationForgetsTheVote,
     CloseIsTheOnlySync,
+    HintAloneIsCareless,
+    LargeRecordNotSynced,
+    MegabytesInParts,
+    RotationForgetsTheIdentity,
     LockIsOfTheName,
 }
 
@@ -56,5 +60,10 @@ pub const KILLERS: &[(Bug, &str, usize)] = &[
     (RemovedBeforeItIsReplaced, "power_loss::a_long_life_survives", 1),
     (RotationForgetsTheVote, "power_loss::a_long_life_survives", 8),
     (CloseIsTheOnlySync, "power_loss::a_closed_store_survives", 1),
+    (HintAloneIsCareless, "power_loss::a_batch_survives", 1),
+    (LargeRecordNotSynced, "power_loss::a_large_batch_survives", 1),
+    (MegabytesInParts, "power_loss::a_large_batch_survives", 4),
+    (RotationForgetsTheIdentity, "purge_and_reset::many_purges_leave_the_rest_whole", 1),
+    (RotationForgetsTheIdentity, "power_loss::a_long_life_survives", 1),
     (LockIsOfTheName, "reopening::one_opener_at_a_time", 17),
 ];

@@ -26,6 +26,9 @@ use crate::bug::Bug;
 /// How large the file may become before it is written anew.
 const ROTATE_BYTES: u64 = 24 << 10;
 
+/// From where on a bug takes a record for too large to sync.
+const LARGE_BYTES: usize = 200 << 10;
+
 type Pair = (u64, u64);
 
 /// What one record holds.
@@ -100,6 +103,10 @@ impl Record {
             purge_upto: self.purge_upto.map(id),
             commit_hint: None,
         }
+    }
+
+    fn payload_bytes(&self) -> usize {
+        self.append.iter().map(|(_, _, payload)| payload.len()).sum()
     }
 
     fn bytes(&self) -> Vec<u8> {
@@ -187,6 +194,7 @@ impl FileStore {
             Some(Bug::PurgeNotSynced) => record.purge_upto.is_none() || !none,
             Some(Bug::ResetNotSynced) => record.reset.is_none(),
             Some(Bug::IdentityNotSynced) => record.identity.is_none(),
+            Some(Bug::LargeRecordNotSynced) => record.payload_bytes() <= LARGE_BYTES,
             _ => true,
         }
     }
@@ -215,7 +223,16 @@ impl FileStore {
         if self.is_synced(&record) {
             self.file.sync_data()?;
         }
-        if self.end > ROTATE_BYTES { self.rotate().await } else { Ok(()) }
+        // To write it anew would sync it after all.
+        let rotates = self.end > ROTATE_BYTES && !self.has(Bug::LargeRecordNotSynced);
+        if rotates { self.rotate().await } else { Ok(()) }
+    }
+
+    /// Writes all of the log over itself, as if nothing could be lost with a hint.
+    fn rewrite_without_care(&self) -> io::Result<()> {
+        let bytes = fs::read(self.dir.join("log"))?;
+        self.file.set_len(0)?;
+        self.file.write_all_at(&bytes, 0)
     }
 
     async fn rotate(&mut self) -> io::Result<()> {
@@ -226,7 +243,8 @@ impl FileStore {
         let kept = (!self.has(Bug::RotationForgetsTheVote)).then_some(state);
         let reset = Some(boundary);
         let whole = WriteBatch { hard_state: kept, reset, ..WriteBatch::of_entries(entries) };
-        let identity = self.identity.map(|identity| encode_identity(&identity));
+        let own = self.identity.filter(|_| !self.has(Bug::RotationForgetsTheIdentity));
+        let identity = own.map(|identity| encode_identity(&identity));
         let mut bytes = Record { identity, ..Record::default() }.bytes();
         bytes.extend(Record::of(&whole).bytes());
         let (new, old) = (self.dir.join("log.new"), self.dir.join("log"));
@@ -271,15 +289,19 @@ impl FileStore {
             }
             Some(Bug::BatchInTwoSyncs) => vec![vote, rest],
             Some(Bug::EntriesBeforeTheVote) => vec![rest, vote],
-            Some(Bug::LargeBatchInParts) if batch.append.len() > 200 => {
-                let (mut first, mut second) = (batch.clone(), WriteBatch::default());
-                second.append = first.append.split_off(200);
-                second.purge_upto = first.purge_upto.take();
-                vec![Record::of(&first), Record::of(&second)]
-            }
+            Some(Bug::LargeBatchInParts) if batch.append.len() > 200 => in_parts(batch, 200),
+            Some(Bug::MegabytesInParts) if batch.size() > 512 << 10 => in_parts(batch, 10),
             _ => vec![whole],
         }
     }
+}
+
+/// A batch in two records, with so many entries in the first.
+fn in_parts(batch: &WriteBatch, count: usize) -> Vec<Record> {
+    let (mut first, mut second) = (batch.clone(), WriteBatch::default());
+    second.append = first.append.split_off(count);
+    second.purge_upto = first.purge_upto.take();
+    vec![Record::of(&first), Record::of(&second)]
 }
 
 #[async_trait]
@@ -350,6 +372,9 @@ impl Store for FileStore {
 
     async fn write(&mut self, batch: WriteBatch) -> Result<(), LogError> {
         self.check_poison(LogOp::Write)?;
+        if self.has(Bug::HintAloneIsCareless) && batch.is_empty() && batch.commit_hint.is_some() {
+            return self.rewrite_without_care().map_err(failed(LogOp::Write));
+        }
         let records = self.records(&batch);
         self.memory.write(batch).await?;
         for record in records {

@@ -384,7 +384,11 @@ impl StableStore for Journal {
         self.check_poison(LogOp::Identity)?;
         if check_identity(self.identity, identity)? {
             let record = Record { identity: Some(encode_identity(identity)), ..Record::default() };
-            self.keep(LogOp::Identity, &record)?;
+            let kept = self.keep(LogOp::Identity, &record);
+            self.is_poisoned &= !self.has(Bug::IdentityErrorDoesNotPoison);
+            if !self.has(Bug::IdentityErrorIsIgnored) {
+                kept?;
+            }
             self.identity = Some(*identity);
         }
         Ok(())
@@ -414,7 +418,9 @@ impl Store for Journal {
     }
 
     async fn write(&mut self, batch: WriteBatch) -> Result<(), LogError> {
-        self.check_poison(LogOp::Write)?;
+        if !self.has(Bug::PurgesAfterAFailure) || batch.purge_upto.is_none() {
+            self.check_poison(LogOp::Write)?;
+        }
         let record = Record::of(&batch);
         let kept = record.batch();
         self.memory.write(batch.clone()).await?;

@@ -1,6 +1,7 @@
 //! The reader of a planted store.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use raft_core::storage::{LogError, LogErrorKind, LogOp, LogReader, Refusal};
@@ -14,7 +15,14 @@ pub struct PlantedReader {
     pub bug: Option<Bug>,
     /// What an older reader keeps for itself, by its bug.
     pub kept: Vec<Entry>,
+    /// How often entries had been taken away when it last looked.
+    pub cuts: u64,
+    /// One of the places that a bug makes few of.
+    pub slot: Arc<()>,
 }
+
+/// How many readers a bug makes room for; the platter and its copies hold a place, too.
+const FEW: usize = 35;
 
 impl PlantedReader {
     fn range(&self, range: &Range<LogIndex>) -> Result<Range<LogIndex>, LogErrorKind> {
@@ -41,10 +49,40 @@ impl PlantedReader {
         if self.bug != Some(Bug::OlderReaderKeepsTerms) {
             return None;
         }
+        let stands = lock(&self.platter).entry(index).cloned()?;
         let known = self.kept.iter().find(|entry| entry.id.index == index).cloned();
-        let entry = known.or_else(|| lock(&self.platter).entry(index).cloned())?;
+        let entry = known.unwrap_or(stands);
         self.kept.push(entry.clone());
         Some(entry.id.term)
+    }
+
+    /// Entries of a range that were read before and, as far as a bug knows, still stand.
+    fn cached(&mut self, range: &Range<LogIndex>) -> Option<Vec<Entry>> {
+        if self.bug != Some(Bug::OlderReaderMissesAReset) {
+            return None;
+        }
+        let cuts = lock(&self.platter).cuts;
+        if cuts != self.cuts {
+            self.kept.clear();
+            self.cuts = cuts;
+        }
+        let first = self.kept.iter().find(|entry| entry.id.index == range.start)?;
+        Some(vec![first.clone()])
+    }
+
+    /// A term that was told before, where nothing stands any more.
+    fn gone_term(&self, index: LogIndex) -> Option<Term> {
+        let stands = term_of(&lock(&self.platter), index).is_ok();
+        let kept = self.kept.iter().find(|entry| entry.id.index == index)?;
+        (self.bug == Some(Bug::OlderReaderTellsGoneTerms) && !stands).then_some(kept.id.term)
+    }
+
+    /// Looks at the bounds, and takes no second look when the entry has gone meanwhile.
+    fn term_in_two_looks(&self, index: LogIndex) -> Result<Term, LogErrorKind> {
+        term_of(&lock(&self.platter), index)?;
+        std::thread::yield_now();
+        let found = term_of(&lock(&self.platter), index);
+        found.map_err(|_| LogErrorKind::Corrupt { index: Some(index) })
     }
 
     fn gather(&self, range: Range<LogIndex>, max_bytes: u64) -> Result<Vec<Entry>, LogErrorKind> {
@@ -93,9 +131,34 @@ impl LogReader for PlantedReader {
         if range.is_empty() {
             return Ok(Vec::new());
         }
-        let keeps = self.bug == Some(Bug::OlderReaderKeepsPurged);
+        if self.bug == Some(Bug::ReaderSleepsThoughItNeverBlocks) {
+            std::thread::sleep(std::time::Duration::from_micros(200));
+        }
+        if self.bug == Some(Bug::RoomIsMadeForAnyRange) {
+            let room = range.end.get() - range.start.get();
+            drop(Vec::<Entry>::with_capacity(room as usize));
+        }
+        if self.bug == Some(Bug::FewReaders) && Arc::strong_count(&self.slot) > FEW {
+            return Err(LogError::io(LogOp::Read, "planted: no reader has a place any more"));
+        }
+        if let Some(cached) = self.cached(&range) {
+            return Ok(cached);
+        }
+        let keeps = matches!(
+            self.bug,
+            Some(
+                Bug::OlderReaderKeepsPurged
+                    | Bug::OlderReaderMissesAReset
+                    | Bug::OlderReaderTellsGoneTerms
+            )
+        );
+        let max_bytes = match self.bug {
+            Some(Bug::MaxBytesOf32Bits) => u64::from(max_bytes as u32),
+            _ => max_bytes,
+        };
         let last = lock(&self.platter).bounds().last.index;
-        if let (true, Some(kept)) = (keeps && range.end <= last, self.kept_at(range.start)) {
+        let keeps_purged = self.bug == Some(Bug::OlderReaderKeepsPurged);
+        if let (true, Some(kept)) = (keeps_purged && range.end <= last, self.kept_at(range.start)) {
             return Ok(vec![kept.clone()]);
         }
         if self.bug == Some(Bug::ReadOfTheLastEntryIsEmpty) && range.start == last {
@@ -112,13 +175,21 @@ impl LogReader for PlantedReader {
     }
 
     async fn term(&mut self, index: LogIndex) -> Result<Term, LogError> {
-        if let Some(term) = self.remembered(index) {
+        if let Some(term) = self.remembered(index).or_else(|| self.gone_term(index)) {
             return Ok(term);
+        }
+        if self.bug == Some(Bug::RacingTermCriesDamage) {
+            let found = self.term_in_two_looks(index);
+            return found.map_err(|kind| LogError::new(LogOp::Read, kind));
         }
         let disk = lock(&self.platter);
         if self.bug == Some(Bug::TermOfTheBoundaryIsForgotten) && index == disk.boundary.index {
             return Ok(Term::ZERO);
         }
         term_of(&disk, index).map_err(|kind| LogError::new(LogOp::Read, kind))
+    }
+
+    fn may_block(&self) -> bool {
+        self.bug != Some(Bug::ReaderSleepsThoughItNeverBlocks)
     }
 }

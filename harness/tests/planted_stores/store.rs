@@ -2,16 +2,19 @@
 //!
 //! It is written apart from the model and from the memory log, so that the three can disagree.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::ThreadId;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use raft_core::storage::record::decode_membership;
 use raft_core::storage::{Detects, Durability, LogBounds, LogError, LogErrorKind, LogOp};
 use raft_core::storage::{LogReader, WriteBatch};
 use raft_core::storage::{LogStore, Recovered, Refusal, StableStore, Store, StoreInfo, Tail};
-use raft_core::types::{Entry, EntryId, EntryKind, HardState, Identity, LogIndex, Term, TermRun};
+use raft_core::types::{Entry, EntryId, EntryKind, HardState, Identity, LogIndex, Membership};
+use raft_core::types::{NodeId, Term, TermRun};
 
 use crate::bug::Bug;
 use crate::reader::PlantedReader;
@@ -26,6 +29,12 @@ pub struct Platter {
     hint: LogIndex,
     /// What a bug brings back when the store is opened again.
     ghosts: Vec<Entry>,
+    /// Memberships in a table of their own, of which a bug clears too little.
+    members: BTreeMap<u64, Membership>,
+    /// How often entries were taken away, as readers with a cache must know.
+    pub cuts: u64,
+    /// Held by each reader that lives.
+    pub readers: Arc<()>,
     is_open: bool,
 }
 
@@ -154,6 +163,15 @@ impl Platter {
             Some(Bug::VoteIsForgottenAtReopening) => self.hard_state.vote = None,
             Some(Bug::OnlyTheFirstEntryIsFound) => self.entries.truncate(1),
             Some(Bug::OpeningReadsAThousand) => self.entries.truncate(1000),
+            Some(Bug::CountOf16BitsAtReopening) => {
+                self.entries.truncate(self.entries.len() & 0xffff);
+            }
+            Some(Bug::NodeOf32BitsAtReopening) => {
+                let narrow = |node: NodeId| NodeId::new(u64::from(node.get() as u32));
+                let own = self.identity;
+                self.identity =
+                    own.and_then(|own| Some(Identity { node: narrow(own.node)?, ..own }));
+            }
             Some(Bug::LastAppendIsNotPersistent) => {
                 self.entries.pop();
             }
@@ -172,7 +190,11 @@ impl Platter {
             self.append(&batch.append, bug)?;
         }
         if let Some(cut) = batch.truncate_after {
+            let known = self.members.clone();
             self.truncate(cut, bug)?;
+            if bug == Some(Bug::RewrittenMembershipStays) && !batch.append.is_empty() {
+                self.members = known;
+            }
         }
         if bug != Some(Bug::WriteAppendsBeforeItCuts) {
             self.append(&batch.append, bug)?;
@@ -199,6 +221,10 @@ impl Platter {
             }
             _ => self.entries.clear(),
         }
+        if bug != Some(Bug::ResetKeepsMemberships) {
+            self.members.clear();
+        }
+        self.cuts += u64::from(bug != Some(Bug::OlderReaderMissesAReset));
         if bug == Some(Bug::ResetForgetsTheHardState) {
             self.hard_state = HardState::default();
         }
@@ -217,6 +243,8 @@ impl Platter {
         };
         let kept = self.entries.partition_point(|entry| entry.id.index <= last_kept);
         let gone = self.entries.split_off(kept);
+        self.members.retain(|at, _| *at <= cut.get());
+        self.cuts += 1;
         if bug == Some(Bug::TruncationIsNotPersistent) {
             self.ghosts = gone;
         }
@@ -232,6 +260,11 @@ impl Platter {
         for (at, entry) in entries.iter().take(taken).enumerate() {
             self.check_place(entry.id, at, bug)?;
             self.entries.push(self.as_kept(entry, bug));
+            if let (EntryKind::Membership, Ok(membership)) =
+                (entry.kind, decode_membership(&entry.payload))
+            {
+                self.members.insert(entry.id.index.get(), membership);
+            }
         }
         if bug == Some(Bug::KeysInLittleEndianOrder) {
             self.entries.sort_by_key(|entry| entry.id.index.get().swap_bytes());
@@ -302,6 +335,7 @@ impl Platter {
         if bug == Some(Bug::PurgedEntriesComeBack) {
             self.ghosts = gone;
         }
+        self.cuts += 1;
         self.boundary = upto;
         Ok(())
     }
@@ -337,7 +371,8 @@ impl LogStore for PlantedStore {
             true => Arc::new(Mutex::new(lock(&self.platter).clone())),
             false => self.platter.clone(),
         };
-        Box::new(PlantedReader { platter, bug: self.bug, kept: Vec::new() })
+        let (slot, kept, cuts) = (lock(&self.platter).readers.clone(), Vec::new(), 0);
+        Box::new(PlantedReader { platter, bug: self.bug, kept, cuts, slot })
     }
 }
 
@@ -349,6 +384,9 @@ impl StableStore for PlantedStore {
 
     async fn save_identity(&mut self, identity: &Identity) -> Result<(), LogError> {
         self.run(LogOp::Identity, |disk, bug| match disk.identity {
+            Some(own) if bug == Some(Bug::IdentityIsItsStore) && own.store == identity.store => {
+                Ok(())
+            }
             Some(own) if own != *identity && bug != Some(Bug::IdentityIsOverwritten) => {
                 Err(Refusal::OtherIdentity)
             }
@@ -411,14 +449,17 @@ impl Store for PlantedStore {
             if term_runs.last().map(|run| run.term) != Some(term) {
                 term_runs.push(TermRun { first: index, term });
             }
-            let decoded = raft_core::storage::record::decode_membership(&entry.payload);
-            if let (raft_core::types::EntryKind::Membership, Ok(membership)) = (entry.kind, decoded)
-            {
+            let decoded = decode_membership(&entry.payload);
+            if let (EntryKind::Membership, Ok(membership)) = (entry.kind, decoded) {
                 memberships.push((index, membership));
             }
         }
         if self.has(Bug::MembershipIsNotRecovered) {
             memberships.clear();
+        }
+        if self.has(Bug::ResetKeepsMemberships) || self.has(Bug::RewrittenMembershipStays) {
+            let members = disk.members.range(disk.boundary.index.get() + 1..);
+            memberships = members.map(|(at, it)| (LogIndex::new(*at), it.clone())).collect();
         }
         let highest = match self.has(Bug::HintAboveTheEnd) {
             true => disk.hint,

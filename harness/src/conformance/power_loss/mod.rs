@@ -165,11 +165,17 @@ pub async fn a_batch_survives(log: &mut Subject) -> Checked {
             commit_hint: Some(index(last - 3)),
             ..WriteBatch::default()
         }));
+        // A hint alone may be lost, and nothing beside it.
+        steps.push(write(WriteBatch {
+            commit_hint: Some(index(last - 2)),
+            ..WriteBatch::default()
+        }));
     }
     survive(log, steps).await
 }
 
-/// A batch of hundreds of entries is still one batch.
+/// A batch of hundreds of entries, or of a megabyte, is still one batch; a payload that is larger
+/// than any page is as durable as a small one.
 pub async fn a_large_batch_survives(log: &mut Subject) -> Checked {
     let large = |from: u64, term| (from..from + 400).map(|at| sized(at, term, 40)).collect();
     let state = |term| Some(hard_state(term, 1));
@@ -186,6 +192,8 @@ pub async fn a_large_batch_survives(log: &mut Subject) -> Checked {
             reset: Some(id(900, 3)),
             ..appending(large(901, 3))
         }),
+        append((1301..=1320).map(|at| sized(at, 3, 50_000)).collect()),
+        append(vec![sized(1321, 3, 300_000), sized(1322, 3, 9)]),
     ];
     survive(log, steps).await
 }
@@ -207,10 +215,13 @@ pub async fn a_torn_write_is_no_entry(log: &mut Subject) -> Checked {
     survive(log, steps.collect()).await
 }
 
-/// A log that grows through many files and is purged behind itself.
+/// A log that grows through many files and is purged behind itself, by one process after another.
 pub async fn a_long_life_survives(log: &mut Subject) -> Checked {
-    let mut steps = Vec::new();
+    let mut steps = vec![Step::Identity(identity(5))];
     for round in 0..24 {
+        if round % 8 == 7 {
+            steps.push(Step::Reopen(if round == 7 { Ending::Closed } else { Ending::Dropped }));
+        }
         let first = round * 6 + 1;
         steps.push(append((first..first + 6).map(|at| sized(at, 1 + round / 5, 2300)).collect()));
         if round % 4 == 3 {
