@@ -74,9 +74,9 @@ pub async fn an_append_that_16_bits_cannot_count_comes_back(log: &mut Subject) -
 /// An entry of 9 MiB between small ones.
 pub async fn a_large_payload_comes_back(log: &mut Subject) -> Checked {
     log.append(vec![entry(1, 1)]).await?;
-    log.append(vec![sized(2, 1, LARGE), entry(3, 1)]).await?;
-    log.read(1, 4, 100).await?;
-    log.read(2, 4, 0).await?;
+    log.append(vec![entry(2, 1), sized(3, 1, LARGE), entry(4, 1)]).await?;
+    log.read(1, 5, 100).await?;
+    log.read(3, 5, 0).await?;
     log.reopen_if_kept().await
 }
 

@@ -161,6 +161,7 @@ macro_rules! list_of_checks {
                 past_the_end_nothing_happens
                 below_the_boundary_it_is_refused
                 one_index_is_rewritten_again_and_again
+                a_deep_cut_reaches_the_old_entries
                 a_batch_cuts_before_it_appends
                 a_refusal_leaves_the_batch_undone
             }
@@ -221,6 +222,7 @@ macro_rules! list_of_checks {
                 what_is_not_yet_durable_is_not_answered
                 a_late_write_confirms_nothing_rewritten
                 dropped_futures_lose_nothing
+                a_write_wakes_who_polled_last
                 a_dropped_write_leaves_a_legal_prefix
                 an_end_with_work_under_way_leaves_a_legal_prefix
                 a_shutdown_flushes_and_says_so

@@ -12,7 +12,7 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 
 use raft_core::storage::{LogError, WriteBatch};
 use raft_core::types::{EntryId, LogIndex, Term};
@@ -153,6 +153,26 @@ pub async fn dropped_futures_lose_nothing(log: &mut Subject) -> Checked {
     }
     member.wait_for(|status| status.proposals_waiting == 0).await?;
     member.shut_down(log).await
+}
+
+/// A write that is polled by one task and then by another wakes the other: work may move.
+pub async fn a_write_wakes_who_polled_last(log: &mut Subject) -> Checked {
+    for at in 1..=20 {
+        let batch = WriteBatch::of_entries(entries(at..=at, 1));
+        log.note(&format!(
+            "append {at}@1: polled once by one task, then by another, who must wake"
+        ));
+        let said = {
+            let mut writing = pin!(log.store().write(batch.clone()));
+            match writing.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(said) => said,
+                Poll::Pending => writing.await,
+            }
+        };
+        check_answer(said, None)?;
+        log.model.entries.extend(batch.append);
+    }
+    log.look(After::Appended).await
 }
 
 /// The end of a runtime drops a write in the middle. Opened again, the store shows the log before

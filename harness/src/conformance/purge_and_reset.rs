@@ -77,7 +77,11 @@ pub async fn a_reset_replaces_everything(log: &mut Subject) -> Checked {
     log.append(entries(35..=35, 8)).await?;
     log.reset(id(12, 3)).await?;
     log.reset(id(12, 3)).await?;
-    log.append(entries(13..=14, 3)).await
+    log.append(entries(13..=14, 3)).await?;
+    // The boundary is there already, and what lies behind it goes all the same.
+    log.reset(id(12, 3)).await?;
+    log.reopen_if_kept().await?;
+    log.append(entries(13..=13, 4)).await
 }
 
 /// Every verb of a batch, in its order: what is appended stands behind the reset, and what is

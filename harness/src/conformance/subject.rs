@@ -16,6 +16,7 @@ use super::model::Model;
 use super::place::{Factory, Place};
 use super::report::{Checked, Halt, broken, promised, with_causes};
 use super::request::{after, by_verbs, check_answer, check_found, in_words, is_fair_limit};
+use super::samples::entry;
 use super::sight::{After, Sight, check_recovered};
 
 /// How long a store may take to let go of its place once its handle is dropped.
@@ -164,9 +165,24 @@ impl Subject {
         };
         self.journal.note(&in_words(batch), &said);
         if said.as_ref().is_err_and(|error| is_fair_limit(error, batch)) {
+            self.check_unharmed(batch).await?;
             return Err(Halt::DoesNotApply("the store declares that it holds no payload so large"));
         }
         check_answer(said, refusal)
+    }
+
+    /// A payload that is refused for a limit is refused like anything else: nothing of the append
+    /// is there, and the store goes on.
+    async fn check_unharmed(&mut self, batch: &WriteBatch) -> Checked {
+        if *batch != WriteBatch::of_entries(batch.append.clone()) {
+            return Ok(());
+        }
+        self.look(After::Refused).await?;
+        let last = self.model.last();
+        let small = entry(last.index.get() + 1, last.term.get());
+        let said = self.store().append(std::slice::from_ref(&small)).await;
+        self.journal.note("after the refusal, a small append", &said);
+        promised(16, said.is_ok(), || format!("after a refusal an append failed: {said:?}"))
     }
 
     pub(crate) async fn save_identity(&mut self, identity: Identity) -> Checked {

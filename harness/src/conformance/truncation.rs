@@ -3,7 +3,7 @@
 use raft_core::storage::WriteBatch;
 
 use super::report::Checked;
-use super::samples::{entries, hard_state, id, index};
+use super::samples::{entries, hard_state, id, index, sized};
 use super::subject::Subject;
 
 /// One entry, some, all; and the log goes on behind the cut.
@@ -56,6 +56,22 @@ pub async fn one_index_is_rewritten_again_and_again(log: &mut Subject) -> Checke
         log.change(batch).await?;
     }
     log.read(1, 5, u64::MAX).await.map(|_| ())
+}
+
+/// A cut through all that many appends wrote, wherever a store keeps it; then through most of it.
+pub async fn a_deep_cut_reaches_the_old_entries(log: &mut Subject) -> Checked {
+    const ENTRIES: u64 = 48;
+    for (term, cut) in [(1, 0), (2, 3)] {
+        let first = log.model.last().index.get() + 1;
+        for at in first..=ENTRIES {
+            log.change_unseen(WriteBatch::of_entries(vec![sized(at, term, 50_000)])).await?;
+        }
+        log.truncate_after(index(cut)).await?;
+        log.reopen_if_kept().await?;
+        log.append(entries(cut + 1..=cut + 2, term)).await?;
+        log.reopen_if_kept().await?;
+    }
+    Ok(())
 }
 
 /// Hard state, truncation and append of one batch, in this order.

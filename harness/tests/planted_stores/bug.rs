@@ -75,6 +75,9 @@ pub enum Bug {
     ReaderSleepsThoughItNeverBlocks,
     ResetKeepsMemberships,
     RewrittenMembershipStays,
+    ResetToTheBoundaryIsNothing,
+    TooLargeIsHalfDone,
+    TooLargePoisons,
     Panics,
 }
 
@@ -164,5 +167,8 @@ pub const KILLERS: &[(Bug, &str, usize)] = &[
     (ReaderSleepsThoughItNeverBlocks, "declarations::a_reader_that_never_blocks_never_sleeps", 1),
     (ResetKeepsMemberships, "reopening::recovery_tells_what_the_log_holds", 18),
     (RewrittenMembershipStays, "reopening::recovery_tells_what_the_log_holds", 18),
+    (ResetToTheBoundaryIsNothing, "purge_and_reset::a_reset_replaces_everything", 7),
+    (TooLargeIsHalfDone, "append_and_read::a_large_payload_comes_back", 16),
+    (TooLargePoisons, "append_and_read::a_large_payload_comes_back", 16),
     (Panics, "append_and_read::a_large_payload_comes_back", 0),
 ];

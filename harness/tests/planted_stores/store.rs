@@ -38,6 +38,9 @@ pub struct Platter {
     is_open: bool,
 }
 
+/// The largest payload that a store with a limit takes.
+const LIMIT: u64 = 1 << 20;
+
 pub type SharedPlatter = Arc<Mutex<Platter>>;
 
 /// One handle.
@@ -116,10 +119,14 @@ impl PlantedStore {
         let mut disk = lock(&self.platter);
         let before = disk.clone();
         verb(&mut disk, self.bug).map_err(|refusal| {
-            if self.bug != Some(Bug::RefusedBatchIsHalfDone) {
+            let is_too_large = matches!(refusal, Refusal::TooLarge { .. });
+            if self.bug != Some(Bug::RefusedBatchIsHalfDone)
+                && self.bug != Some(Bug::TooLargeIsHalfDone)
+            {
                 *disk = before;
             }
-            self.is_poisoned = self.bug == Some(Bug::RefusalPoisons);
+            self.is_poisoned = self.bug == Some(Bug::RefusalPoisons)
+                || self.bug == Some(Bug::TooLargePoisons) && is_too_large;
             LogError::refused(op, refusal)
         })
     }
@@ -215,6 +222,9 @@ impl Platter {
     }
 
     fn reset(&mut self, boundary: EntryId, bug: Option<Bug>) {
+        if bug == Some(Bug::ResetToTheBoundaryIsNothing) && boundary == self.boundary {
+            return;
+        }
         match bug {
             Some(Bug::ResetKeepsHigherEntries) => {
                 self.entries.retain(|entry| entry.id.index > boundary.index);
@@ -259,6 +269,10 @@ impl Platter {
         let taken = if bug == Some(Bug::AppendStopsAtAThousand) { 1000 } else { entries.len() };
         for (at, entry) in entries.iter().take(taken).enumerate() {
             self.check_place(entry.id, at, bug)?;
+            let has_a_limit = matches!(bug, Some(Bug::TooLargeIsHalfDone | Bug::TooLargePoisons));
+            if has_a_limit && entry.size() > LIMIT {
+                return Err(Refusal::TooLarge { id: entry.id, limit: LIMIT });
+            }
             self.entries.push(self.as_kept(entry, bug));
             if let (EntryKind::Membership, Ok(membership)) =
                 (entry.kind, decode_membership(&entry.payload))
