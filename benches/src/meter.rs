@@ -111,10 +111,7 @@ mod tests {
     #[test]
     fn work_takes_processor_time() {
         let before = Spent::now();
-        let mut sum = 0_u64;
-        while (Spent::now() - before).cpu < Duration::from_millis(1) {
-            sum = std::hint::black_box(sum.wrapping_add(1));
-        }
-        assert!(sum > 0);
+        (0..10_000_000_u64).for_each(|step| _ = std::hint::black_box(step));
+        assert!((Spent::now() - before).cpu >= Duration::from_millis(1));
     }
 }

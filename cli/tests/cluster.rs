@@ -478,10 +478,14 @@ fn what_is_wrong_is_named_with_what_to_do() {
     }
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let silent = silent.local_addr().expect("an address").to_string();
-    let begin = Instant::now();
-    let asked = kontiki(&["status", "--endpoints", &silent, "--timeout", "0"]);
-    assert_eq!(asked.status.code(), Some(1));
-    assert!(begin.elapsed() < Duration::from_millis(900), "--timeout is heeded");
+    // A busy machine may be late once, and it is never late five times.
+    let heeded = (0..5).any(|_| {
+        let begin = Instant::now();
+        let asked = kontiki(&["status", "--endpoints", &silent, "--timeout", "0"]);
+        assert_eq!(asked.status.code(), Some(1));
+        begin.elapsed() < Duration::from_millis(900)
+    });
+    assert!(heeded, "--timeout is heeded; without it a second is waited");
     let nobody = failure(&["get", "k", "--endpoints", "127.0.0.1:9", "--timeout", "1"]);
     assert!(nobody.contains("127.0.0.1:9") && nobody.contains("is the cluster up?"), "{nobody}");
 

@@ -46,8 +46,8 @@ pub enum Io {
     #[default]
     Auto,
     /// The kernel: a write is handed over through an io_uring and waited for without blocking, so
-    /// that the store needs no thread to write. Linux, on a file system with direct I/O. A Tokio
-    /// runtime that polls the write must have its I/O enabled, or Tokio panics; without a runtime
+    /// that the store needs no thread to write. Linux, on a file system with direct I/O. The Tokio
+    /// runtime that polls the write should have its I/O enabled: without, and without a runtime,
     /// the wait blocks.
     Ring,
     /// The thread that writes.

@@ -2,8 +2,8 @@
 //!
 //! A frame is one direct write that is its own sync, in a segment that was written beforehand; in
 //! one that still grows it is a write, then a sync. One frame is under way at a time. Where the
-//! future is polled inside a Tokio runtime, the ring is watched by its reactor; outside of one, the
-//! poll blocks, as there is nobody to call back.
+//! future is polled inside a Tokio runtime, the ring is watched by its reactor; outside of one, or
+//! in one without I/O, the poll blocks, as there is nobody to call back.
 //!
 //! A future that is dropped leaves its write under way. The ring keeps paper and file until that is
 //! over, takes no other write, and [`Ring::settle`] waits for it.
@@ -34,8 +34,8 @@ struct Desk {
     flight: Option<Flight>,
     /// How the last write ended, until somebody asks.
     written: Option<Written>,
-    /// The reactor that watches the ring.
-    watch: Option<(runtime::Id, AsyncFd<OwnedFd>)>,
+    /// The reactor that watches the ring; nothing in it where a runtime has none.
+    watch: Option<(runtime::Id, Option<AsyncFd<OwnedFd>>)>,
 }
 
 /// A frame on its way.
@@ -157,9 +157,15 @@ impl Desk {
     fn poll_ring(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let here = Handle::try_current().map_err(io::Error::other)?.id();
         if self.watch.as_ref().is_none_or(|(runtime, _)| *runtime != here) {
-            self.watch = Some((here, self.slot.watch()?));
+            let watched = self.slot.watch();
+            if let Err(error) = &watched {
+                tracing::warn!(%error, "each write of the log blocks its thread: call `enable_io`");
+            }
+            self.watch = Some((here, watched.ok()));
         }
-        let (_, ring) = self.watch.as_ref().expect("just made");
+        let Some((_, Some(ring))) = &self.watch else {
+            return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
+        };
         let mut ready = std::task::ready!(ring.poll_read_ready(context))?;
         ready.clear_ready();
         Poll::Ready(Ok(()))

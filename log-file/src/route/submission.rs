@@ -8,6 +8,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use io_uring::{IoUring, opcode, types};
@@ -99,11 +100,19 @@ impl Slot {
     }
 
     /// The ring, to be watched by the reactor of the runtime that this is called in: readable when
-    /// an operation is over.
+    /// an operation is over. An error where that runtime has its I/O switched off: no stable call
+    /// asks for that, and Tokio tells it by a panic.
     pub(super) fn watch(&self) -> io::Result<AsyncFd<OwnedFd>> {
         let ring = self.ring.as_fd().try_clone_to_owned()?;
-        // SAFETY: an owned descriptor names the same open file, and is open, as long as it lives.
-        Ok(unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }?)
+        let register = move || {
+            // SAFETY: an owned descriptor names the same open file, and is open, as long as it
+            // lives.
+            unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }
+        };
+        let registered = catch_unwind(AssertUnwindSafe(register));
+        registered
+            .map_err(|_| io::Error::other("the runtime has its I/O switched off"))?
+            .map_err(io::Error::from)
     }
 
     /// Blocks until the operation under way, if there is one, can be reaped.

@@ -134,6 +134,23 @@ fn a_write_that_is_dropped_poisons_and_loses_nothing_before_it() {
     assert!(dropped > 0, "every write was over at once");
 }
 
+/// Tokio panics where a ring is to be watched by a runtime that was built without `enable_io`; the
+/// member's task died of it at its first write.
+#[test]
+fn a_runtime_without_io_does_not_panic() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut log = FileLog::open(on_a_ring(dir.path())).expect("a new log");
+    let bare = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    for at in 1..=200 {
+        bare.block_on(log.write(batch(at))).expect("sound");
+    }
+    runtime().block_on(log.write(batch(201))).expect("sound where there is I/O");
+    bare.block_on(log.write(batch(202))).expect("sound");
+    drop(log);
+    let mut log = FileLog::open(on_a_ring(dir.path())).expect("opens");
+    assert_eq!(look(&mut log).expect("sound").entries.len(), 202);
+}
+
 /// A store may be opened and bootstrapped in one runtime and run in another.
 #[test]
 fn a_ring_follows_its_store_to_another_runtime() {
