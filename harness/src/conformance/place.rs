@@ -2,9 +2,10 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use raft_core::storage::{LogError, Store};
+use raft_core::storage::{LogError, LogErrorKind, Store};
 use tempfile::TempDir;
 
 /// Where one store lives. A new place holds nothing; it is opened by one handle after another, and
@@ -24,6 +25,24 @@ pub trait Place {
     async fn open_in(&mut self, _dir: &Path) -> Option<Result<Box<dyn Store>, LogError>> {
         None
     }
+}
+
+/// How long a store may take to let go of its place once its handle is dropped.
+const RELEASE_TRIES: u32 = 40;
+const RELEASE_PAUSE: Duration = Duration::from_millis(50);
+
+/// What an opening gives: a store with threads of its own may need a moment to let go of its place,
+/// and is opened again until it has.
+pub(crate) async fn once_released(
+    mut open: impl AsyncFnMut() -> Option<Result<Box<dyn Store>, LogError>>,
+) -> Option<Result<Box<dyn Store>, LogError>> {
+    for _ in 0..RELEASE_TRIES {
+        match open().await? {
+            Err(error) if error.kind == LogErrorKind::InUse => std::thread::sleep(RELEASE_PAUSE),
+            opened => return Some(opened),
+        }
+    }
+    open().await
 }
 
 /// Makes new places.

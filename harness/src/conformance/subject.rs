@@ -5,23 +5,18 @@
 
 use std::ops::Range;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use raft_core::storage::{Durability, WriteBatch};
-use raft_core::storage::{LogError, LogErrorKind, LogReader, Refusal, Store, StoreInfo};
+use raft_core::storage::{LogError, LogReader, Refusal, Store, StoreInfo};
 use raft_core::types::{Entry, EntryId, HardState, Identity, LogIndex};
 
 use super::journal::Journal;
 use super::model::Model;
-use super::place::{Factory, Place};
+use super::place::{Factory, Place, once_released};
 use super::report::{Checked, Halt, broken, promised, with_causes};
 use super::request::{after, by_verbs, check_answer, check_found, in_words, is_fair_limit};
 use super::samples::entry;
 use super::sight::{After, Sight, check_recovered};
-
-/// How long a store may take to let go of its place once its handle is dropped.
-const RELEASE_TRIES: u32 = 40;
-const RELEASE_PAUSE: Duration = Duration::from_millis(50);
 
 /// How the changes of a check reach the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -263,7 +258,9 @@ impl Subject {
 
     /// Opens the store where it lies.
     pub(crate) async fn open_again(&mut self) -> Result<(), LogError> {
-        let opened = self.open_once_released().await;
+        let place = &mut self.place;
+        let opened = once_released(async || Some(place.open().await)).await;
+        let opened = opened.expect("every place can be opened");
         self.journal.note("open again", &opened);
         self.store = Some(opened?);
         Ok(())
@@ -334,19 +331,6 @@ impl Subject {
         let opened = self.place.open_in(&link).await?;
         self.journal.note("open beside the open handle, under another name", &opened);
         Some(opened)
-    }
-
-    /// A store with threads of its own may need a moment to let go.
-    async fn open_once_released(&mut self) -> Result<Box<dyn Store>, LogError> {
-        for _ in 0..RELEASE_TRIES {
-            match self.place.open().await {
-                Err(error) if error.kind == LogErrorKind::InUse => {
-                    std::thread::sleep(RELEASE_PAUSE);
-                }
-                opened => return opened,
-            }
-        }
-        self.place.open().await
     }
 
     pub(crate) async fn look(&mut self, after: After) -> Checked {

@@ -1,21 +1,17 @@
 //! A store at work on a disk that notes down what it does, and what may be found of it afterwards.
 
-use raft_core::storage::{LogError, LogErrorKind, Store, WriteBatch};
+use raft_core::storage::{LogError, Store, WriteBatch};
 use raft_core::types::Identity;
 
 use super::super::interrupted::states_during;
 use super::super::model::Model;
-use super::super::place::Place;
+use super::super::place::{Place, once_released};
 use super::super::report::{Checked, Halt, broken};
 use super::super::request::{by_verbs, check_answer, in_words};
 use super::super::sight::{Sight, check_recovered};
 use super::super::subject::{Ending, Way};
 use super::verdict;
 use crate::disk::{Disk, History};
-
-/// How often a store that is still held is asked for again, and after which pause.
-const RELEASE_TRIES: u32 = 40;
-const RELEASE_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// What a store is asked to do.
 #[derive(Clone, Debug)]
@@ -172,17 +168,8 @@ pub(super) async fn open_in(
     place: &mut dyn Place,
     dir: &std::path::Path,
 ) -> Result<Box<dyn Store>, LogError> {
-    let mut tries = 0;
-    loop {
-        let opened = place.open_in(dir).await.expect("it was asked for before");
-        tries += 1;
-        match opened {
-            Err(error) if error.kind == LogErrorKind::InUse && tries < RELEASE_TRIES => {
-                std::thread::sleep(RELEASE_PAUSE);
-            }
-            opened => return opened,
-        }
-    }
+    let opened = once_released(async || place.open_in(dir).await).await;
+    opened.expect("it was asked for before")
 }
 
 impl Rehearsal {
