@@ -1,0 +1,69 @@
+//! What a power cut leaves of a file that is replaced as a whole.
+
+#![cfg(target_os = "linux")]
+
+use std::fs;
+use std::io;
+
+use harness::conformance::workbench::disk;
+use harness::disk::crash::{Cut, FATES, Names};
+use harness::disk::{Disk, Failure, Fault, Operation};
+use owned_dir::put_whole;
+
+const NAME: &str = "cluster.toml";
+
+/// What the file holds after each cut of each kind, from this change on.
+fn after_cuts(disk: &Disk, from: usize) -> Vec<(usize, Option<Vec<u8>>)> {
+    let history = disk.history();
+    let mut found = Vec::new();
+    for at in from..=history.changes.len() {
+        for fate in FATES {
+            for names in [Names::Strict, Names::CarriedBefore(usize::MAX)] {
+                let image = history.cut(&Cut { at, fate, names, seed: 7 });
+                let target = tempfile::tempdir().expect("a directory");
+                image.tree.write_into(target.path()).expect("the image is written");
+                found.push((at, fs::read(target.path().join(NAME)).ok()));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn a_power_cut_leaves_the_old_content_or_the_new_one() -> io::Result<()> {
+    let Some(disk) = disk() else { return Ok(()) };
+    let (old, new) = (vec![1; 5000], vec![2; 9000]);
+    put_whole(disk.dir(), NAME, &old)?;
+    let before = disk.changes();
+    put_whole(disk.dir(), NAME, &new)?;
+    let after = disk.changes();
+    let found = after_cuts(&disk, before);
+    for (at, content) in &found {
+        let is_allowed =
+            content.as_ref() == Some(&new) || (content.as_ref() == Some(&old) && *at < after);
+        assert!(
+            is_allowed,
+            "after change {at} of {after}: {:?} bytes",
+            content.as_ref().map(Vec::len)
+        );
+    }
+    assert!(
+        found.iter().any(|(_, content)| content.as_ref() == Some(&old)),
+        "a cut may come early"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_failed_call_leaves_the_old_content_and_may_be_repeated() -> io::Result<()> {
+    let Some(disk) = disk() else { return Ok(()) };
+    put_whole(disk.dir(), NAME, b"old")?;
+    for on in [Operation::Write, Operation::Sync, Operation::Rename] {
+        disk.inject(Fault { on, nth: 1, failure: Failure::Io, lasts: false });
+        assert!(put_whole(disk.dir(), NAME, b"new").is_err(), "{on:?}");
+        assert_eq!(fs::read(disk.dir().join(NAME))?, b"old");
+    }
+    put_whole(disk.dir(), NAME, b"new")?;
+    assert_eq!(fs::read(disk.dir().join(NAME))?, b"new");
+    Ok(())
+}
