@@ -1,7 +1,7 @@
-//! The engine room: the pump, and the hands that run its errands.
+//! The engine room: the pump, and the hands that run its effects.
 //!
 //! One lock guards it ([`turns`](crate::turns) says who takes it). A *turn* is what its holder
-//! does: everything that arrived goes through the pump, the errands that come out are run, and what
+//! does: everything that arrived goes through the pump, the effects that come out are run, and what
 //! is done at once (a write to memory, a cheap machine's work) goes in again.
 
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use tracing::{error, info};
 
 use crate::Transport;
 use crate::metrics::Metrics;
-use crate::pump::{Errands, Event, Pump, StopReason};
+use crate::pump::{Effects, Event, Pump, StopReason};
 use crate::runner::Runner;
 use crate::shared::Shared;
 use crate::status::{NodeEvent, NodeStatus};
@@ -32,7 +32,7 @@ pub(crate) struct Engine {
     damaged: bool,
     has_ended: bool,
     events: Vec<Event<Waiters>>,
-    errands: Errands<Waiters>,
+    effects: Effects<Waiters>,
 }
 
 impl Engine {
@@ -46,7 +46,7 @@ impl Engine {
             damaged: false,
             has_ended: false,
             events: Vec::new(),
-            errands: Errands::default(),
+            effects: Effects::default(),
         }
     }
 
@@ -81,16 +81,16 @@ impl Engine {
 
     fn round(&mut self, shared: &Shared) {
         let ticks = self.pump.ticks();
-        self.pump.turn(&mut self.events, &mut self.errands);
+        self.pump.turn(&mut self.events, &mut self.effects);
         let address_book = self.pump.raft().membership();
-        self.runner.run(&mut self.errands, &mut self.events, address_book, shared);
-        let has_news = !self.errands.standings.is_empty();
-        for standing in self.errands.standings.drain(..) {
-            info!(node = %shared.identity.node, "{standing}");
+        self.runner.run(&mut self.effects, &mut self.events, address_book, shared);
+        let has_news = !self.effects.soft_states.is_empty();
+        for soft_state in self.effects.soft_states.drain(..) {
+            info!(node = %shared.identity.node, "{soft_state}");
             // Nobody may be listening.
-            let _ = shared.events.send(NodeEvent::Became(standing));
+            let _ = shared.events.send(NodeEvent::Became(soft_state));
         }
-        if let Some(reason) = self.errands.stop.take() {
+        if let Some(reason) = self.effects.stop.take() {
             self.note_stop(&reason, shared);
         }
         if has_news || self.pump.ticks() != ticks {

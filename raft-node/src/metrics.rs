@@ -42,7 +42,7 @@ impl Metrics {
             counter!("kontiki_rejected_total", &labels).absolute(*total);
         }
         let levels = [
-            ("kontiki_term", status.raft.standing.term.get()),
+            ("kontiki_term", status.raft.soft_state.term.get()),
             ("kontiki_commit_index", status.raft.commit.get()),
             ("kontiki_applied_index", status.applied.get()),
             ("kontiki_durable_index", status.raft.durable.get()),

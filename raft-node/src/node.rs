@@ -302,9 +302,9 @@ impl Node {
     /// Waits until a leader is known, and gives it; `None` if the member ends before.
     pub async fn wait_for_leader(&self) -> Option<NodeId> {
         let mut status = self.watch_status();
-        let known = |now: &Arc<NodeStatus>| now.closed || now.raft.standing.leader.is_some();
+        let known = |now: &Arc<NodeStatus>| now.closed || now.raft.soft_state.leader.is_some();
         let now = status.wait_for(known).await.ok()?;
-        now.raft.standing.leader.filter(|_| !now.closed)
+        now.raft.soft_state.leader.filter(|_| !now.closed)
     }
 
     /// What happens to the member from now on.

@@ -1,4 +1,4 @@
-//! Runs the errands of a turn: the disk first, then the peers, then the machine and the clients.
+//! Runs the effects of a turn: the disk first, then the peers, then the machine and the clients.
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -8,7 +8,7 @@ use raft_core::types::{LogIndex, Membership};
 
 use crate::desk::Desk;
 use crate::hand::Hand;
-use crate::pump::{ApplyBatch, Errands, Event, Failed};
+use crate::pump::{ApplyBatch, Effects, Event, Failed};
 use crate::shared::Shared;
 use crate::tasks::persist::Persist;
 use crate::tasks::read::Read;
@@ -48,34 +48,34 @@ impl Runner {
     /// Runs all but what is told to people. What is done at once comes back through `events`.
     pub(crate) fn run(
         &mut self,
-        errands: &mut Errands<Waiters>,
+        effects: &mut Effects<Waiters>,
         events: &mut Vec<Event<Waiters>>,
         address_book: Option<&Arc<Membership>>,
         shared: &Shared,
     ) {
-        if let Some(batch) = errands.write.take() {
+        if let Some(batch) = effects.write.take() {
             self.writer.put(batch, &self.own_task, events);
         }
-        self.send(errands, address_book);
-        for fetch in errands.fetches.drain(..) {
+        self.send(effects, address_book);
+        for fetch in effects.fetches.drain(..) {
             self.reader.put(fetch, &self.own_task, events);
         }
-        if let Some(batch) = errands.apply.take() {
+        if let Some(batch) = effects.apply.take() {
             self.apply(batch, events, shared);
         }
-        for (group, index) in errands.served.drain(..) {
+        for (group, index) in effects.served.drain(..) {
             self.serve(group, index, shared);
         }
-        if !errands.failed.is_empty() || !errands.failed_reads.is_empty() {
-            self.fail(errands, shared);
+        if !effects.failed.is_empty() || !effects.failed_reads.is_empty() {
+            self.fail(effects, shared);
         }
     }
 
-    fn fail(&mut self, errands: &mut Errands<Waiters>, shared: &Shared) {
-        for failed in errands.failed.drain(..) {
+    fn fail(&mut self, effects: &mut Effects<Waiters>, shared: &Shared) {
+        for failed in effects.failed.drain(..) {
             fail(failed, shared, &mut self.wakers);
         }
-        for (group, error) in errands.failed_reads.drain(..) {
+        for (group, error) in effects.failed_reads.drain(..) {
             fail_reads(&group, &error, shared, &mut self.wakers);
         }
     }
@@ -86,7 +86,7 @@ impl Runner {
         self.reader.poll(&self.own_task, events);
     }
 
-    /// No more errands will come.
+    /// No more effects will come.
     pub(crate) fn close(&mut self, events: &mut Vec<Event<Waiters>>) {
         self.writer.close(&self.own_task, events);
         self.reader.close(&self.own_task, events);
@@ -101,9 +101,9 @@ impl Runner {
         self.writer.is_gone() && self.reader.is_gone()
     }
 
-    fn send(&mut self, errands: &mut Errands<Waiters>, address_book: Option<&Arc<Membership>>) {
-        let Some(transport) = &mut self.transport else { return errands.sends.clear() };
-        for (to, envelope) in errands.sends.drain(..) {
+    fn send(&mut self, effects: &mut Effects<Waiters>, address_book: Option<&Arc<Membership>>) {
+        let Some(transport) = &mut self.transport else { return effects.sends.clear() };
+        for (to, envelope) in effects.sends.drain(..) {
             let address = address_book.and_then(|membership| membership.metadata(to));
             transport.send(to, address.map(|address| &address[..]), envelope);
         }

@@ -1,6 +1,6 @@
 //! What people and programs see of a running member.
 
-use raft_core::consensus::{Standing, Status};
+use raft_core::consensus::{SoftState, Status};
 use raft_core::storage::StoreInfo;
 use raft_core::types::{Identity, LogIndex};
 
@@ -59,7 +59,7 @@ impl NodeStatus {
 #[non_exhaustive]
 pub enum NodeEvent {
     /// The member has another role, term or leader.
-    Became(Standing),
+    Became(SoftState),
     /// The member stopped, because its log can no longer be written or read.
     Stopped(String),
 }

@@ -72,7 +72,7 @@ async fn leader(nodes: &[Node]) -> usize {
     for _ in 0..1000 {
         let leads = |node: &Node| {
             let status = node.status();
-            status.raft.standing.role == RoleName::Leader && !status.closed
+            status.raft.soft_state.role == RoleName::Leader && !status.closed
         };
         if let Some(at) = nodes.iter().position(leads) {
             return at;
@@ -174,7 +174,7 @@ async fn the_others_go_on_without_the_leader() {
     let mut status = nodes[0].watch_status();
     let gone = Some(old.status().identity.node);
     let elected = status.wait_for(|now| {
-        let leader = now.raft.standing.leader;
+        let leader = now.raft.soft_state.leader;
         leader.is_some() && leader != gone
     });
     tokio::time::timeout(Duration::from_secs(10), elected).await.expect("in time").expect("open");

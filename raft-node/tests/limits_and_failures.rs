@@ -166,7 +166,7 @@ async fn leader(nodes: &[Node]) -> usize {
     for _ in 0..2000 {
         let leads = |node: &Node| {
             let status = node.status();
-            status.raft.standing.role == RoleName::Leader && !status.closed
+            status.raft.soft_state.role == RoleName::Leader && !status.closed
         };
         if let Some(at) = nodes.iter().position(leads) {
             return at;

@@ -34,8 +34,8 @@ impl Engine for Member {
             cluster: status.identity.cluster,
             node: status.identity.node,
             role: role(&status),
-            term: status.raft.standing.term,
-            leader: status.raft.standing.leader,
+            term: status.raft.soft_state.term,
+            leader: status.raft.soft_state.leader,
             commit: status.raft.commit,
             applied: status.applied,
             last: status.raft.last.index,
@@ -58,7 +58,7 @@ impl Engine for Member {
 fn role(status: &NodeStatus) -> Role {
     let node = status.identity.node;
     let votes = status.raft.membership.as_ref().is_none_or(|members| members.is_voter(node));
-    match status.raft.standing.role {
+    match status.raft.soft_state.role {
         _ if status.closed || status.stopped.is_some() => Role::Stopped,
         RoleName::Leader => Role::Leader,
         RoleName::Candidate | RoleName::PreCandidate => Role::Candidate,

@@ -25,15 +25,15 @@ pub struct View {
 
 /// Says what still keeps the cluster from rest; nothing, if it is at rest.
 pub fn unrest(views: &[View]) -> Option<String> {
-    let leaders = views.iter().filter(|view| view.status.standing.role == RoleName::Leader);
+    let leaders = views.iter().filter(|view| view.status.soft_state.role == RoleName::Leader);
     let leaders: Vec<_> = leaders.map(|view| view.status.id).collect();
     let [leader] = leaders[..] else { return Some(format!("leaders: {leaders:?}")) };
     let first = &views[0];
     views.iter().find_map(|view| {
-        let Status { id, standing, commit, last, durable, .. } = &view.status;
+        let Status { id, soft_state, commit, last, durable, .. } = &view.status;
         let facts = [
-            (standing.leader == Some(leader), "follows another"),
-            (standing.term == first.status.standing.term, "is in another term"),
+            (soft_state.leader == Some(leader), "follows another"),
+            (soft_state.term == first.status.soft_state.term, "is in another term"),
             (*last == first.status.last, "has another log"),
             (*commit == last.index, "has not committed everything"),
             (*durable == last.index, "has not kept everything"),
@@ -60,7 +60,7 @@ pub fn check_machines(views: &[View]) -> Result<(), Violation> {
 
 #[cfg(test)]
 mod tests {
-    use raft_core::consensus::Standing;
+    use raft_core::consensus::SoftState;
     use raft_core::types::{EntryId, NodeId, Term};
 
     use super::*;
@@ -69,7 +69,7 @@ mod tests {
         let (term, index) = (Term::new(3), LogIndex::new(7));
         let status = Status {
             id: NodeId::new(number).expect("not zero"),
-            standing: Standing { role, term, leader: NodeId::new(1) },
+            soft_state: SoftState { role, term, leader: NodeId::new(1) },
             vote: None,
             commit: index,
             applicable: index,

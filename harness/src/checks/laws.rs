@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use raft_core::consensus::{Body, Message, PeerStatus, Raft, RoleName, Standing};
+use raft_core::consensus::{Body, Message, PeerStatus, Raft, RoleName, SoftState};
 use raft_core::storage::{Recovered, WriteBatch};
 use raft_core::types::{EntryId, HardState, LogIndex, NodeId, Term};
 
@@ -152,11 +152,11 @@ impl Laws {
     }
 
     /// The member has another role, term or leader.
-    pub fn on_standing(&mut self, node: NodeId, standing: Standing) -> Result<(), Violation> {
-        if standing.role != RoleName::Leader {
+    pub fn on_soft_state(&mut self, node: NodeId, soft_state: SoftState) -> Result<(), Violation> {
+        if soft_state.role != RoleName::Leader {
             return Ok(());
         }
-        let term = standing.term;
+        let term = soft_state.term;
         let first = *self.leaders.entry(term).or_insert(node);
         hold(first == node, Check::ElectionSafety, || {
             format!("{first} and {node} both lead in term {term}")
@@ -326,16 +326,16 @@ mod tests {
         WriteBatch { hard_state: Some(hard_state), ..WriteBatch::default() }
     }
 
-    fn leads(term: u64) -> Standing {
-        Standing { role: RoleName::Leader, term: Term::new(term), leader: None }
+    fn leads(term: u64) -> SoftState {
+        SoftState { role: RoleName::Leader, term: Term::new(term), leader: None }
     }
 
     #[test]
     fn two_leaders_of_one_term_are_found() {
         let mut laws = Laws::new(3, false);
-        assert_eq!(laws.on_standing(node(1), leads(4)), Ok(()));
-        assert_eq!(laws.on_standing(node(2), leads(5)), Ok(()));
-        let found = laws.on_standing(node(3), leads(4)).expect_err("a second leader");
+        assert_eq!(laws.on_soft_state(node(1), leads(4)), Ok(()));
+        assert_eq!(laws.on_soft_state(node(2), leads(5)), Ok(()));
+        let found = laws.on_soft_state(node(3), leads(4)).expect_err("a second leader");
         assert_eq!(found.check, Check::ElectionSafety);
     }
 
@@ -343,10 +343,10 @@ mod tests {
     fn a_leader_without_a_majority_is_found() {
         let mut laws = Laws::new(3, true);
         laws.on_durable(node(1), &vote(4)).expect("sound");
-        let found = laws.on_standing(node(1), leads(4)).expect_err("one vote of three");
+        let found = laws.on_soft_state(node(1), leads(4)).expect_err("one vote of three");
         assert_eq!(found.check, Check::ElectionSafety);
         laws.votes.insert((Term::new(4), 2), node(1));
-        assert_eq!(laws.on_standing(node(1), leads(4)), Ok(()));
+        assert_eq!(laws.on_soft_state(node(1), leads(4)), Ok(()));
     }
 
     #[test]

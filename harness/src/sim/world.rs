@@ -2,9 +2,9 @@
 //!
 //! Members, network and clients live in their rooms; here they meet. Every input of a member goes
 //! through [`World::turn`], where the laws are checked. What a turn leaves to do is carried out in
-//! `errands`.
+//! `effects`.
 
-mod errands;
+mod effects;
 mod strikes;
 
 use std::cmp::Reverse;
@@ -12,7 +12,7 @@ use std::collections::BinaryHeap;
 
 use raft_core::storage::{LogError, LogErrorKind};
 use raft_core::types::NodeId;
-use raft_node::pump::{Errands, Event, Fetch, FetchId};
+use raft_node::pump::{Effects, Event, Fetch, FetchId};
 use raft_node::{Content, Envelope};
 
 use crate::checks::laws::Laws;
@@ -229,13 +229,13 @@ impl World {
         member.busy_until = self.journal.now + self.plan.host.turn;
         let mut events = std::mem::take(&mut member.inbox);
         self.inputs += events.len() as u64;
-        let mut errands = Errands::default();
+        let mut effects = Effects::default();
         let pump = member.pump.as_mut().expect("a member that runs");
-        pump.turn(&mut events, &mut errands);
+        pump.turn(&mut events, &mut effects);
         pump.raft().check_laws();
         member.inbox = events;
         self.check_turn(at)?;
-        self.carry_out(at, errands)?;
+        self.carry_out(at, effects)?;
         self.members[at].turns = false;
         Ok(())
     }

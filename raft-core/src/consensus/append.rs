@@ -142,7 +142,7 @@ impl Raft {
             return self.send_accepted(self.log.last(), out);
         }
         if wrote || !self.hard_state_is_durable() {
-            self.follower().owes_answer = true;
+            self.follower().ack_pending = true;
         } else {
             let matched = self.acknowledged();
             self.send_accepted(matched, out);
@@ -176,19 +176,19 @@ impl Raft {
         self.release_committed(out);
         match &self.role {
             Role::Leader(_) => self.count_commit(out),
-            Role::Follower(follower) if follower.owes_answer => self.pay_answer(out),
+            Role::Follower(follower) if follower.ack_pending => self.send_pending_ack(out),
             _ => {}
         }
     }
 
     /// One answer for all appends whose writes are durable now.
-    fn pay_answer(&mut self, out: &mut Vec<Output>) {
+    fn send_pending_ack(&mut self, out: &mut Vec<Output>) {
         if !self.hard_state_is_durable() {
             return;
         }
         let durable = self.writes.durable();
         let follower = self.follower();
-        follower.owes_answer = durable < follower.verified;
+        follower.ack_pending = durable < follower.verified;
         let matched = follower.verified.min(durable);
         self.send_accepted(matched, out);
     }

@@ -67,7 +67,7 @@ impl Raft {
         if let Role::Leader(leader) = &mut self.role
             && let Some(peer) = leader.peers.get_mut(&member)
         {
-            peer.awaited = peer.awaited.max(index);
+            peer.commit_wanted = peer.commit_wanted.max(index);
         }
     }
 
@@ -79,7 +79,7 @@ impl Raft {
         let waiting: Vec<NodeId> = leader
             .peers
             .iter()
-            .filter(|(_, peer)| peer.awaited.min(commit) > peer.told_commit)
+            .filter(|(_, peer)| peer.commit_wanted.min(commit) > peer.commit_sent)
             .map(|(node, _)| *node)
             .collect();
         for member in waiting {

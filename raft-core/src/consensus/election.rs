@@ -68,7 +68,7 @@ impl Raft {
     fn become_pre_candidate(&mut self, out: &mut Vec<Output>) {
         let votes = BTreeMap::from([(self.id(), true)]);
         self.role = Role::PreCandidate(PreCandidate { votes });
-        out.push(Output::Became(self.standing()));
+        out.push(Output::Became(self.soft_state()));
         let last = self.log.last_id();
         for voter in self.other_voters() {
             self.send_now(voter, Body::PreVote { last }, out);
@@ -118,7 +118,7 @@ impl Raft {
         self.leader_heard = None;
         let ballot = self.hard_state_seq;
         self.role = Role::Candidate(Candidate { votes: BTreeMap::new(), ballot });
-        out.push(Output::Became(self.standing()));
+        out.push(Output::Became(self.soft_state()));
         self.reset_election_timer();
         let last = self.log.last_id();
         for voter in self.other_voters() {

@@ -55,7 +55,7 @@ pub enum Output {
         refusal: Refusal,
     },
     /// The member has another role, term or leader than before; for people and for the shell.
-    Became(Standing),
+    Became(SoftState),
     /// What a peer sent was not taken.
     Rejected {
         /// The peer.
@@ -117,7 +117,7 @@ pub enum Source {
 
 /// A member's place in its cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Standing {
+pub struct SoftState {
     /// Its role.
     pub role: RoleName,
     /// Its term.
@@ -162,7 +162,7 @@ impl fmt::Display for Output {
             Output::ProposalRefused(refusal) => write!(f, "refuse proposal: {refusal}"),
             Output::ReadReady { read, index } => write!(f, "read {} ready at {index}", read.0),
             Output::ReadRefused { read, refusal } => write!(f, "refuse read {}: {refusal}", read.0),
-            Output::Became(standing) => write!(f, "{standing}"),
+            Output::Became(soft_state) => write!(f, "{soft_state}"),
             Output::Rejected { from, why } => write!(f, "reject {from}: {why}"),
             Output::SnapshotNeeded { to } => write!(f, "{to} needs a snapshot"),
             Output::Stop => write!(f, "stop: own log unreadable"),
@@ -186,7 +186,7 @@ impl fmt::Display for Write {
     }
 }
 
-impl fmt::Display for Standing {
+impl fmt::Display for SoftState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} in term {}", self.role, self.term)?;
         match (self.role, self.leader) {

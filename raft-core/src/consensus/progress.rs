@@ -40,9 +40,9 @@ pub(super) struct Progress {
     /// Whether the peer answered since a majority was last checked for.
     pub(super) active: bool,
     /// The last index that a client behind this peer waits to see committed.
-    pub(super) awaited: LogIndex,
+    pub(super) commit_wanted: LogIndex,
     /// The commit index that the peer was told last.
-    pub(super) told_commit: LogIndex,
+    pub(super) commit_sent: LogIndex,
 }
 
 /// How a peer is sent entries.
@@ -68,8 +68,8 @@ impl Progress {
             sending: None,
             round: Round(0),
             active: true,
-            awaited: LogIndex::ZERO,
-            told_commit: LogIndex::ZERO,
+            commit_wanted: LogIndex::ZERO,
+            commit_sent: LogIndex::ZERO,
         }
     }
 

@@ -16,7 +16,7 @@ use alloc::vec::Vec;
 use super::config::Config;
 use super::log_view::LogView;
 use super::message::{Body, Message};
-use super::output::{Appended, Output, Source, Standing, Write, WriteSeq};
+use super::output::{Appended, Output, SoftState, Source, Write, WriteSeq};
 use super::planted::planted;
 use super::refusal::Refusal;
 use super::role::{Follower, Role};
@@ -152,8 +152,8 @@ impl Raft {
     }
 
     /// Role, term and leader.
-    pub fn standing(&self) -> Standing {
-        Standing { role: self.role.name(), term: self.term(), leader: self.leader() }
+    pub fn soft_state(&self) -> SoftState {
+        SoftState { role: self.role.name(), term: self.term(), leader: self.leader() }
     }
 
     /// Whether this member leads.
@@ -202,7 +202,7 @@ impl Raft {
         }
         self.leader_heard = None;
         self.role = Role::Follower(Follower::of(leader));
-        out.push(Output::Became(self.standing()));
+        out.push(Output::Became(self.soft_state()));
     }
 
     /// Refuses the reads that wait for an answer from a leadership that is over.

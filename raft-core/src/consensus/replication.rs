@@ -37,7 +37,7 @@ impl Raft {
             quorum_elapsed: 0,
         });
         self.leader_heard = None;
-        out.push(Output::Became(self.standing()));
+        out.push(Output::Became(self.soft_state()));
         self.append_as_leader(1, Source::Noop, out);
     }
 
@@ -90,7 +90,7 @@ impl Raft {
             self.sends += 1;
             let send = SendId(self.sends);
             peer.sending = Some(send);
-            peer.told_commit = commit;
+            peer.commit_sent = commit;
             let body = Body::Append { span, commit, round: leader.round };
             out.push(Output::SendEntries { to, message: Message::new(term, body), send });
         }
@@ -103,7 +103,7 @@ impl Raft {
         let Some(peer) = leader.peers.get_mut(&to) else { return };
         let prev = peer.next.prev().max(boundary);
         let span = self.log.span(prev, prev);
-        peer.told_commit = commit;
+        peer.commit_sent = commit;
         let body = Body::Append { span, commit, round: leader.round };
         self.send_now(to, body, out);
     }

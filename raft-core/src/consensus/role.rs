@@ -31,7 +31,7 @@ pub(super) struct Follower {
     /// The leader's newest round.
     pub(super) round: Round,
     /// Whether an answer waits for the disk.
-    pub(super) owes_answer: bool,
+    pub(super) ack_pending: bool,
     /// Reads that the leader was asked about.
     pub(super) reads: Vec<ReadId>,
     /// Ticks since the leader was asked last.

@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::output::Standing;
+use super::output::SoftState;
 use super::progress::Pace;
 use super::raft::Raft;
 use super::role::Role;
@@ -15,7 +15,7 @@ pub struct Status {
     /// The member.
     pub id: NodeId,
     /// Role, term and leader.
-    pub standing: Standing,
+    pub soft_state: SoftState,
     /// The member that this one voted for in its term.
     pub vote: Option<NodeId>,
     /// The last index known to be committed.
@@ -54,7 +54,7 @@ impl Raft {
     pub fn status(&self) -> Status {
         Status {
             id: self.id(),
-            standing: self.standing(),
+            soft_state: self.soft_state(),
             vote: self.hard_state.vote,
             commit: self.commit,
             applicable: self.applicable,

@@ -4,7 +4,7 @@
 
 use raft_core::types::{Entry, EntryId, EntryKind, LogIndex};
 
-use super::event::{ApplyBatch, Clients, Errands};
+use super::event::{ApplyBatch, Clients, Effects};
 use super::fetching::Purpose;
 use super::planted::planted;
 use super::{Pump, StopReason};
@@ -49,13 +49,13 @@ impl Applying {
 
 impl<C: Clients> Pump<C> {
     /// The machine is done with its batch.
-    pub(super) fn on_applied(&mut self, errands: &mut Errands<C>) {
+    pub(super) fn on_applied(&mut self, effects: &mut Effects<C>) {
         self.applying.applied = self.applying.claimed;
-        self.apply_more(errands);
+        self.apply_more(effects);
     }
 
     /// Hands the machine its next batch, if it is free and there is one.
-    pub(super) fn apply_more(&mut self, errands: &mut Errands<C>) {
+    pub(super) fn apply_more(&mut self, effects: &mut Effects<C>) {
         if !self.applying.is_ready() {
             return;
         }
@@ -63,21 +63,21 @@ impl<C: Clients> Pump<C> {
         let max_bytes = self.limits.apply_bytes;
         let Some(upto) = self.tail.fitting(first, last, max_bytes) else {
             self.applying.fetching = true;
-            return self.fetch(Purpose::Apply, first, last, max_bytes, errands);
+            return self.fetch(Purpose::Apply, first, last, max_bytes, effects);
         };
         let mut commands = Vec::with_capacity(upto.since(first) as usize + 1);
         for piece in self.tail.pieces(first, upto) {
             let ordinary = piece.iter().filter(|entry| entry.kind == EntryKind::Command);
             commands.extend(ordinary.map(committed));
         }
-        self.apply(first, upto, commands, errands);
+        self.apply(first, upto, commands, effects);
     }
 
     /// Entries for the machine came from the store.
     pub(super) fn on_fetched_to_apply(
         &mut self,
         result: Result<Vec<Entry>, raft_core::storage::LogError>,
-        errands: &mut Errands<C>,
+        effects: &mut Effects<C>,
     ) {
         self.applying.fetching = false;
         match result {
@@ -85,9 +85,9 @@ impl<C: Clients> Pump<C> {
                 let Some(last) = entries.last() else { return };
                 let (first, upto) = (entries[0].id.index, last.id.index);
                 let commands = entries.iter().filter(|entry| entry.kind == EntryKind::Command);
-                self.apply(first, upto, commands.map(committed).collect(), errands);
+                self.apply(first, upto, commands.map(committed).collect(), effects);
             }
-            Err(error) => self.stop(StopReason::Store(error), errands),
+            Err(error) => self.stop(StopReason::Store(error), effects),
         }
     }
 
@@ -97,18 +97,18 @@ impl<C: Clients> Pump<C> {
         first: LogIndex,
         upto: LogIndex,
         commands: Vec<Committed>,
-        errands: &mut Errands<C>,
+        effects: &mut Effects<C>,
     ) {
         assert_eq!(first, self.applying.applied.next(), "L8: entries are applied in order, once");
         let careless = planted!(self, LostAnsweredAsDone);
         let stands = |id: EntryId| careless || stands_among(&commands, id);
-        let claims = self.proposals.claim(&commands, stands, upto, &mut errands.failed);
+        let claims = self.proposals.claim(&commands, stands, upto, &mut effects.failed);
         self.counters.applied += commands.len() as u64;
         self.applying.claimed = upto;
         if commands.is_empty() {
-            return self.on_applied(errands);
+            return self.on_applied(effects);
         }
-        errands.apply = Some(ApplyBatch { commands, claims, upto });
+        effects.apply = Some(ApplyBatch { commands, claims, upto });
     }
 }
 

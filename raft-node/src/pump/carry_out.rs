@@ -3,26 +3,27 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use raft_core::consensus::{Appended, Input, Message, Output, Refusal, Source, Standing, Write};
+use raft_core::consensus::{Appended, Input, Message, Output, SoftState, Source, Write};
 use raft_core::storage::WriteBatch;
 use raft_core::storage::record::{decode_membership, encode_membership};
-use raft_core::types::{Entry, EntryId, EntryKind, LogIndex, LogSpan, Membership, NodeId};
+use raft_core::types::{Entry, EntryId, EntryKind, LogIndex, Membership, NodeId};
 
-use super::event::{Clients, Errands, Failed};
+use super::Pump;
+use super::event::{Clients, Effects};
 use super::planted::planted;
 use super::tail_cache::Reach;
-use super::{Pump, Section};
+use super::turn_proposals::hint;
 use crate::{Content, Entries, Envelope, ProposeError, ReadError};
 
 impl<C: Clients> Pump<C> {
     /// Steps the core, and carries out all that follows from it.
-    pub(super) fn step(&mut self, input: Input, errands: &mut Errands<C>) {
+    pub(super) fn step(&mut self, input: Input, effects: &mut Effects<C>) {
         self.queue(input);
         let mut at = 0;
         while let Some(next) = self.todo.get_mut(at) {
             let output = std::mem::replace(next, Output::Stop);
             at += 1;
-            self.carry_out(output, errands);
+            self.carry_out(output, effects);
         }
         self.todo.clear();
     }
@@ -32,25 +33,25 @@ impl<C: Clients> Pump<C> {
         self.raft.step(input, &mut self.todo);
     }
 
-    fn carry_out(&mut self, output: Output, errands: &mut Errands<C>) {
+    fn carry_out(&mut self, output: Output, effects: &mut Effects<C>) {
         match output {
-            Output::Write(write) => self.write(write, errands),
+            Output::Write(write) => self.write(write, effects),
             Output::Send { to, message } => {
-                self.send(to, Content::Raft { message, entries: Entries::default() }, errands);
+                self.send(to, Content::Raft { message, entries: Entries::default() }, effects);
             }
             Output::SendEntries { to, message, send } => {
-                self.send_entries(to, message, send, errands);
+                self.send_entries(to, message, send, effects);
             }
             Output::Apply { upto } => self.applying.release(upto),
-            Output::ProposalRefused(refusal) => self.refuse_round(refusal, errands),
+            Output::ProposalRefused(refusal) => self.refuse_turn(refusal, effects),
             Output::ReadReady { read, index } => self.reads.confirm(read, index),
             Output::ReadRefused { read, refusal } => {
                 let error = ReadError::NotLeader { hint: hint(refusal) };
                 for group in self.reads.refuse(read) {
-                    errands.failed_reads.push((group, error.clone()));
+                    effects.failed_reads.push((group, error.clone()));
                 }
             }
-            Output::Became(standing) => self.became(standing, errands),
+            Output::Became(soft_state) => self.became(soft_state, effects),
             Output::Rejected { why, .. } => *self.counters.rejected.entry(why).or_insert(0) += 1,
             // The peer is shown in the status; snapshots will help it.
             Output::SnapshotNeeded { .. } => {}
@@ -58,19 +59,19 @@ impl<C: Clients> Pump<C> {
         }
     }
 
-    pub(super) fn send(&mut self, to: NodeId, content: Content, errands: &mut Errands<C>) {
+    pub(super) fn send(&mut self, to: NodeId, content: Content, effects: &mut Effects<C>) {
         self.counters.sent += 1;
-        errands.sends.push((to, Envelope { cluster: self.identity.cluster, content }));
+        effects.sends.push((to, Envelope { cluster: self.identity.cluster, content }));
     }
 
     // ---- writes ----
 
-    fn write(&mut self, write: Write, errands: &mut Errands<C>) {
+    fn write(&mut self, write: Write, effects: &mut Effects<C>) {
         if let Some(index) = write.truncate_after {
             self.tail.truncate_after(index);
         }
         let entries = match write.append {
-            Some(appended) => self.entries(appended, errands),
+            Some(appended) => self.entries(appended, effects),
             None => Entries::default(),
         };
         let (hard_state, truncate_after) = (write.hard_state, write.truncate_after);
@@ -89,7 +90,7 @@ impl<C: Clients> Pump<C> {
     }
 
     /// Gives the ids of appended entries their payloads.
-    fn entries(&mut self, appended: Appended, errands: &mut Errands<C>) -> Entries {
+    fn entries(&mut self, appended: Appended, effects: &mut Effects<C>) -> Entries {
         let span = appended.span;
         match appended.source {
             Source::Noop => vec![Entry::new(span.last_id(), EntryKind::Noop, Bytes::new())].into(),
@@ -102,50 +103,12 @@ impl<C: Clients> Pump<C> {
                 entries.part(span.first(), span.last()).expect("what is appended is what came")
             }
             Source::Proposals => {
-                self.settle_round(&span, errands);
+                self.settle_turn(&span, effects);
                 let commands = std::mem::take(&mut self.payloads.proposals);
                 self.counters.proposed += commands.len() as u64;
                 let ids = ids_from(EntryId::new(span.last_id().term, span.first()));
                 let entry = |(id, command)| Entry::new(id, EntryKind::Command, command);
                 ids.zip(commands).map(entry).collect::<Vec<Entry>>().into()
-            }
-        }
-    }
-
-    /// The round's commands have their ids now: own clients wait for them, forwards are answered,
-    /// before the entries themselves go out.
-    fn settle_round(&mut self, span: &LogSpan, errands: &mut Errands<C>) {
-        let (term, mut index) = (span.last_id().term, span.first());
-        let deadline = self.now + self.limits.proposal_ticks;
-        let mut sections = std::mem::take(&mut self.round.sections);
-        for section in sections.drain(..) {
-            let first = EntryId::new(term, index);
-            match section {
-                Section::Own { group, count } => {
-                    self.proposals.push(first, group, count, deadline);
-                    index = index.plus(count as u64);
-                }
-                Section::Forwarded { from, mut answer, count } => {
-                    answer.appended = Some(first);
-                    self.send(from, Content::ForwardAnswer(answer), errands);
-                    index = index.plus(count as u64);
-                }
-            }
-        }
-        self.round.sections = sections;
-    }
-
-    /// This member led when the round's proposals came, and does no more.
-    fn refuse_round(&mut self, refusal: Refusal, errands: &mut Errands<C>) {
-        for section in std::mem::take(&mut self.round.sections) {
-            match section {
-                Section::Own { group, count } => {
-                    let error = ProposeError::NotLeader { hint: hint(refusal) };
-                    errands.failed.push(Failed { group, offset: 0, count, error });
-                }
-                Section::Forwarded { from, answer, .. } => {
-                    self.send(from, Content::ForwardAnswer(answer), errands);
-                }
             }
         }
     }
@@ -159,7 +122,7 @@ impl<C: Clients> Pump<C> {
         from: NodeId,
         message: Message,
         entries: Entries,
-        errands: &mut Errands<C>,
+        effects: &mut Effects<C>,
     ) {
         let (true, Some(memberships)) = (names_all(&message, &entries), memberships(&entries))
         else {
@@ -167,27 +130,20 @@ impl<C: Clients> Pump<C> {
             return;
         };
         self.payloads.append = entries;
-        self.step(Input::Message { from, message, memberships }, errands);
+        self.step(Input::Message { from, message, memberships }, effects);
         self.payloads.append = Entries::default();
     }
 
-    fn became(&mut self, standing: Standing, errands: &mut Errands<C>) {
-        errands.standings.push(standing);
-        if standing.leader.is_some() {
-            let before = errands.failed.len();
-            self.forwarding.on_new_term(standing.term, &mut errands.failed);
+    fn became(&mut self, soft_state: SoftState, effects: &mut Effects<C>) {
+        effects.soft_states.push(soft_state);
+        if soft_state.leader.is_some() {
+            let before = effects.failed.len();
+            self.forwarding.on_new_term(soft_state.term, &mut effects.failed);
             if planted!(self, UnansweredForwardFailed) {
                 let error = ProposeError::NotLeader { hint: None };
-                errands.failed[before..].iter_mut().for_each(|f| f.error = error.clone());
+                effects.failed[before..].iter_mut().for_each(|f| f.error = error.clone());
             }
         }
-    }
-}
-
-fn hint(refusal: Refusal) -> Option<NodeId> {
-    match refusal {
-        Refusal::NotLeader { hint } | Refusal::LeaderChanged { hint } => hint,
-        _ => None,
     }
 }
 

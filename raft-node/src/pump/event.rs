@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use bytes::Bytes;
-use raft_core::consensus::Standing;
+use raft_core::consensus::SoftState;
 use raft_core::storage::{LogError, LogErrorKind, WriteBatch};
 use raft_core::types::{Entry, LogIndex, NodeId};
 use thiserror::Error;
@@ -65,7 +65,7 @@ pub struct FetchId(pub u64);
 /// What a member wants done after a turn, in lanes that do not wait for each other. Whoever drives
 /// the pump hands the write to the disk first, then sends, then does the rest.
 #[derive(Debug)]
-pub struct Errands<C: Clients> {
+pub struct Effects<C: Clients> {
     /// Write this, then say [`Event::Written`]. There is at most one write at a time.
     pub write: Option<WriteBatch>,
     /// Send these, in order.
@@ -82,7 +82,7 @@ pub struct Errands<C: Clients> {
     /// Tell clients that their reads cannot be served.
     pub failed_reads: Vec<(C::Reads, ReadError)>,
     /// The member has had these roles, terms and leaders, in order.
-    pub standings: Vec<Standing>,
+    pub soft_states: Vec<SoftState>,
     /// The member's log cannot be written or read any more. Nothing else follows.
     pub stop: Option<StopReason>,
 }
@@ -154,9 +154,9 @@ impl StopReason {
     }
 }
 
-impl<C: Clients> Default for Errands<C> {
-    fn default() -> Errands<C> {
-        Errands {
+impl<C: Clients> Default for Effects<C> {
+    fn default() -> Effects<C> {
+        Effects {
             write: None,
             sends: Vec::new(),
             fetches: Vec::new(),
@@ -164,7 +164,7 @@ impl<C: Clients> Default for Errands<C> {
             failed: Vec::new(),
             served: Vec::new(),
             failed_reads: Vec::new(),
-            standings: Vec::new(),
+            soft_states: Vec::new(),
             stop: None,
         }
     }

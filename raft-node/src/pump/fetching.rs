@@ -9,7 +9,7 @@ use raft_core::consensus::{Body, Input, Message, NotSent, SendId};
 use raft_core::storage::{LogError, LogErrorKind};
 use raft_core::types::{Entry, LogIndex, NodeId};
 
-use super::event::{Clients, Errands, Fetch, FetchId};
+use super::event::{Clients, Effects, Fetch, FetchId};
 use super::planted::planted;
 use super::tail_cache::{begin_span, run_into_span};
 use super::{Pump, StopReason};
@@ -37,13 +37,13 @@ impl<C: Clients> Pump<C> {
         first: LogIndex,
         last: LogIndex,
         max_bytes: u64,
-        errands: &mut Errands<C>,
+        effects: &mut Effects<C>,
     ) {
         self.fetching.last_id += 1;
         let id = FetchId(self.fetching.last_id);
         self.fetching.open.insert(id, purpose);
         self.counters.cold_fetches += 1;
-        errands.fetches.push(Fetch { id, first, last, max_bytes });
+        effects.fetches.push(Fetch { id, first, last, max_bytes });
     }
 
     /// The store has answered.
@@ -51,13 +51,13 @@ impl<C: Clients> Pump<C> {
         &mut self,
         fetch: FetchId,
         result: Result<Vec<Entry>, LogError>,
-        errands: &mut Errands<C>,
+        effects: &mut Effects<C>,
     ) {
         match self.fetching.open.remove(&fetch) {
-            Some(Purpose::Apply) => self.on_fetched_to_apply(result, errands),
+            Some(Purpose::Apply) => self.on_fetched_to_apply(result, effects),
             Some(Purpose::Send { to, message, send }) => match result {
-                Ok(entries) => self.send_fetched(to, message, send, entries, errands),
-                Err(error) => self.on_fetch_failed(to, send, error, errands),
+                Ok(entries) => self.send_fetched(to, message, send, entries, effects),
+                Err(error) => self.on_fetch_failed(to, send, error, effects),
             },
             None => {}
         }
@@ -69,17 +69,17 @@ impl<C: Clients> Pump<C> {
         to: NodeId,
         message: Message,
         send: SendId,
-        errands: &mut Errands<C>,
+        effects: &mut Effects<C>,
     ) {
         let span = message.span().expect("an append has a span");
         let (first, last, max_bytes) = (span.first(), span.last(), self.limits.append_bytes);
         let Some(upto) = self.tail.fitting(first, last, max_bytes) else {
             let purpose = Purpose::Send { to, message, send };
-            return self.fetch(purpose, first, last, max_bytes, errands);
+            return self.fetch(purpose, first, last, max_bytes, effects);
         };
         let entries = self.tail.read(first, upto);
         let stands = run_into_span(&entries[0], &entries[entries.len() - 1], span);
-        self.send_found(to, message, send, entries, stands, errands);
+        self.send_found(to, message, send, entries, stands, effects);
     }
 
     /// Entries for a peer came from the store.
@@ -89,11 +89,11 @@ impl<C: Clients> Pump<C> {
         message: Message,
         send: SendId,
         entries: Vec<Entry>,
-        errands: &mut Errands<C>,
+        effects: &mut Effects<C>,
     ) {
         let span = message.span().expect("an append has a span");
         let stands = !entries.is_empty() && begin_span(&entries, span);
-        self.send_found(to, message, send, entries.into(), stands, errands);
+        self.send_found(to, message, send, entries.into(), stands, effects);
     }
 
     /// Sends entries if they are those of the message.
@@ -104,7 +104,7 @@ impl<C: Clients> Pump<C> {
         send: SendId,
         entries: Entries,
         stands: bool,
-        errands: &mut Errands<C>,
+        effects: &mut Effects<C>,
     ) {
         let Body::Append { span, .. } = &mut message.body else { return };
         let stands = stands || planted!(self, RewrittenEntriesSent);
@@ -116,7 +116,7 @@ impl<C: Clients> Pump<C> {
         if upto < span.last() {
             *span = span.up_to(upto);
         }
-        self.send(to, Content::Raft { message, entries }, errands);
+        self.send(to, Content::Raft { message, entries }, effects);
         self.queue(Input::Sent { to, send, upto, bytes });
     }
 
@@ -125,13 +125,13 @@ impl<C: Clients> Pump<C> {
         to: NodeId,
         send: SendId,
         error: LogError,
-        errands: &mut Errands<C>,
+        effects: &mut Effects<C>,
     ) {
         let why = match error.kind {
             LogErrorKind::Compacted { .. } => NotSent::Compacted,
             LogErrorKind::Unavailable { .. } => NotSent::Rewritten,
-            _ => return self.stop(StopReason::Store(error), errands),
+            _ => return self.stop(StopReason::Store(error), effects),
         };
-        self.step(Input::NotSent { to, send, why }, errands);
+        self.step(Input::NotSent { to, send, why }, effects);
     }
 }

@@ -1,12 +1,12 @@
 //! The pump: one member's protocol with everything around it that needs no thread.
 //!
 //! [`Pump::turn`] takes events, steps the core, carries out what it says, and leaves a list of
-//! errands for whoever drives it. It never blocks and never awaits, so one turn can handle all that
+//! effects for whoever drives it. It never blocks and never awaits, so one turn can handle all that
 //! came since the last: proposals of all clients become one append, writes are merged into one,
 //! everything a peer is owed goes out once. The simulator runs this very code.
 //!
 //! ```text
-//!   events --> take each --> step the core --> carry out its outputs --> settle --> errands
+//!   events --> take each --> step the core --> carry out its outputs --> settle --> effects
 //!                               ^                     |
 //!                               +------ sent, read ---+
 //! ```
@@ -14,6 +14,7 @@
 //! | room | |
 //! |---|---|
 //! | `carry_out` | the core's outputs, one by one |
+//! | `turn_proposals` | what one turn proposes, and for which clients |
 //! | `proposals`, `forwarding`, `reads` | clients that wait |
 //! | `group_commit` | writes, merged |
 //! | `tail_cache`, `fetching` | entries for peers and for the machine, from memory or the store |
@@ -31,6 +32,7 @@ mod planted;
 mod proposals;
 mod reads;
 mod tail_cache;
+mod turn_proposals;
 
 use bytes::Bytes;
 use raft_core::consensus::{Config, Input, Output, Raft, RoleName, Start, Status};
@@ -39,7 +41,7 @@ use raft_core::types::{Identity, LogIndex, NodeId};
 use self::applying::Applying;
 pub use self::counters::Counters;
 pub use self::event::{
-    ApplyBatch, Claim, Clients, Errands, Event, Failed, Fetch, FetchId, StopReason,
+    ApplyBatch, Claim, Clients, Effects, Event, Failed, Fetch, FetchId, StopReason,
 };
 use self::fetching::Fetching;
 use self::forwarding::Forwarding;
@@ -51,6 +53,7 @@ use self::planted::planted;
 use self::proposals::Proposals;
 use self::reads::Reads;
 use self::tail_cache::TailCache;
+use self::turn_proposals::{Origin, TurnProposals};
 use crate::{Content, Entries, Envelope, Forward, ForwardAnswer, ProposeError, ReadError};
 
 /// One member's protocol and what surrounds it.
@@ -71,7 +74,7 @@ pub struct Pump<C: Clients> {
     counters: Counters,
     ended: bool,
     /// What this turn proposes.
-    round: Round<C>,
+    proposed: TurnProposals<C>,
     /// The payloads that the core's next outputs may name.
     payloads: Payloads,
     /// The core's outputs of one step, and of the steps that followed from carrying them out.
@@ -79,29 +82,6 @@ pub struct Pump<C: Clients> {
     /// A bug to run with, for tests of the tests.
     #[cfg(feature = "mutants")]
     planted: Option<PumpBug>,
-}
-
-/// The proposals of one turn: commands in order, and whose they are.
-#[derive(Debug)]
-struct Round<C: Clients> {
-    commands: Vec<Bytes>,
-    sections: Vec<Section<C>>,
-}
-
-impl<C: Clients> Round<C> {
-    fn add(&mut self, commands: Vec<Bytes>) {
-        match self.commands.is_empty() {
-            true => self.commands = commands,
-            false => self.commands.extend(commands),
-        }
-    }
-}
-
-/// Consecutive commands of one origin.
-#[derive(Debug)]
-enum Section<C: Clients> {
-    Own { group: C::Proposals, count: usize },
-    Forwarded { from: NodeId, answer: ForwardAnswer, count: usize },
 }
 
 /// Bytes that belong to the input being stepped.
@@ -134,7 +114,7 @@ impl<C: Clients> Pump<C> {
             applying: Applying::new(applied),
             counters: Counters::default(),
             ended: false,
-            round: Round { commands: Vec::new(), sections: Vec::new() },
+            proposed: TurnProposals::new(),
             payloads: Payloads::default(),
             todo: Vec::new(),
             #[cfg(feature = "mutants")]
@@ -144,13 +124,13 @@ impl<C: Clients> Pump<C> {
     }
 
     /// Takes everything that happened, and leaves what is to be done.
-    pub fn turn(&mut self, events: &mut Vec<Event<C>>, errands: &mut Errands<C>) {
+    pub fn turn(&mut self, events: &mut Vec<Event<C>>, effects: &mut Effects<C>) {
         self.counters.turns += 1;
         for event in events.drain(..) {
-            self.take(event, errands);
+            self.take(event, effects);
         }
         if !self.ended {
-            self.settle(errands);
+            self.settle(effects);
         }
     }
 
@@ -208,50 +188,50 @@ impl<C: Clients> Pump<C> {
         self.ended
     }
 
-    fn take(&mut self, event: Event<C>, errands: &mut Errands<C>) {
+    fn take(&mut self, event: Event<C>, effects: &mut Effects<C>) {
         if self.ended {
-            return refuse_after_end(event, errands);
+            return refuse_after_end(event, effects);
         }
         match event {
-            Event::Tick => self.on_tick(errands),
-            Event::Propose { commands, group } => self.on_propose(commands, group, errands),
+            Event::Tick => self.on_tick(effects),
+            Event::Propose { commands, group } => self.on_propose(commands, group, effects),
             Event::Read { group } => self.reads.arrived.push(group),
-            Event::Deliver { from, envelope } => self.on_envelope(from, envelope, errands),
+            Event::Deliver { from, envelope } => self.on_envelope(from, envelope, effects),
             Event::Written(Ok(())) => {
                 let seq = self.writes.finish();
-                self.step(Input::Durable { seq }, errands);
+                self.step(Input::Durable { seq }, effects);
             }
-            Event::Written(Err(error)) => self.stop(StopReason::Store(error), errands),
-            Event::Fetched { fetch, result } => self.on_fetched(fetch, result, errands),
-            Event::Applied => self.on_applied(errands),
-            Event::Close => self.end(errands),
+            Event::Written(Err(error)) => self.stop(StopReason::Store(error), effects),
+            Event::Fetched { fetch, result } => self.on_fetched(fetch, result, effects),
+            Event::Applied => self.on_applied(effects),
+            Event::Close => self.end(effects),
         }
     }
 
-    fn on_tick(&mut self, errands: &mut Errands<C>) {
+    fn on_tick(&mut self, effects: &mut Effects<C>) {
         self.now += 1;
-        self.step(Input::Tick, errands);
-        self.proposals.expire(self.now, &mut errands.failed);
-        self.forwarding.expire(self.now, &mut errands.failed);
+        self.step(Input::Tick, effects);
+        self.proposals.expire(self.now, &mut effects.failed);
+        self.forwarding.expire(self.now, &mut effects.failed);
         if !self.reads.is_empty() {
-            let failed = &mut errands.failed_reads;
+            let failed = &mut effects.failed_reads;
             self.reads.give_up(Some(self.now), &ReadError::Timeout, failed);
         }
     }
 
     // ---- what comes in ----
 
-    fn on_propose(&mut self, commands: Vec<Bytes>, group: C::Proposals, errands: &mut Errands<C>) {
-        let standing = self.raft.standing();
-        match (standing.role, standing.leader) {
+    fn on_propose(&mut self, commands: Vec<Bytes>, group: C::Proposals, effects: &mut Effects<C>) {
+        let soft_state = self.raft.soft_state();
+        match (soft_state.role, soft_state.leader) {
             (RoleName::Leader, _) => {
-                self.round.sections.push(Section::Own { group, count: commands.len() });
-                self.round.add(commands);
+                let origin = Origin::Own { group, count: commands.len() };
+                self.proposed.add(origin, commands);
             }
-            (_, Some(leader)) => self.forward(leader, commands, group, errands),
+            (_, Some(leader)) => self.forward(leader, commands, group, effects),
             (_, None) => {
                 let error = ProposeError::NotLeader { hint: None };
-                errands.failed.push(Failed { group, offset: 0, count: commands.len(), error });
+                effects.failed.push(Failed { group, offset: 0, count: commands.len(), error });
             }
         }
     }
@@ -261,29 +241,29 @@ impl<C: Clients> Pump<C> {
         leader: NodeId,
         commands: Vec<Bytes>,
         group: C::Proposals,
-        errands: &mut Errands<C>,
+        effects: &mut Effects<C>,
     ) {
         self.counters.forwarded += commands.len() as u64;
         let (term, deadline) = (self.raft.term(), self.now + self.limits.proposal_ticks);
         let forward = self.forwarding.wrap(leader, term, commands, group, deadline);
-        self.send(leader, Content::Forward(forward), errands);
+        self.send(leader, Content::Forward(forward), effects);
     }
 
-    fn on_envelope(&mut self, from: NodeId, envelope: Envelope, errands: &mut Errands<C>) {
+    fn on_envelope(&mut self, from: NodeId, envelope: Envelope, effects: &mut Effects<C>) {
         self.counters.delivered += 1;
         if envelope.cluster != self.identity.cluster {
             self.counters.malformed += 1;
             return;
         }
         match envelope.content {
-            Content::Raft { message, entries } => self.on_raft(from, message, entries, errands),
-            Content::Forward(forward) => self.on_forward(from, forward, errands),
-            Content::ForwardAnswer(answer) => self.on_forward_answer(from, &answer, errands),
+            Content::Raft { message, entries } => self.on_raft(from, message, entries, effects),
+            Content::Forward(forward) => self.on_forward(from, forward, effects),
+            Content::ForwardAnswer(answer) => self.on_forward_answer(from, &answer, effects),
         }
     }
 
     /// Takes a follower's proposals, in exactly the term in which it knows this member to lead.
-    fn on_forward(&mut self, from: NodeId, forward: Forward, errands: &mut Errands<C>) {
+    fn on_forward(&mut self, from: NodeId, forward: Forward, effects: &mut Effects<C>) {
         let leads = self.raft.is_leader() && self.raft.term() == forward.term;
         if !leads && self.forwarding.may_have_taken(from, &forward) {
             return;
@@ -291,14 +271,13 @@ impl<C: Clients> Pump<C> {
         let fits = |command: &Bytes| command.len() as u64 <= self.limits.command_bytes;
         if !leads || forward.commands.is_empty() || !forward.commands.iter().all(fits) {
             let answer = forwarding::answer(&forward, None);
-            return self.send(from, Content::ForwardAnswer(answer), errands);
+            return self.send(from, Content::ForwardAnswer(answer), effects);
         }
         let is_new = self.forwarding.takes(from, &forward, forward.term);
         if is_new || planted!(self, ForwardTakenTwice) {
             let answer = forwarding::answer(&forward, None);
             let count = forward.commands.len();
-            self.round.sections.push(Section::Forwarded { from, answer, count });
-            self.round.add(forward.commands);
+            self.proposed.add(Origin::Forwarded { from, answer, count }, forward.commands);
         }
     }
 
@@ -306,18 +285,18 @@ impl<C: Clients> Pump<C> {
         &mut self,
         from: NodeId,
         answer: &ForwardAnswer,
-        errands: &mut Errands<C>,
+        effects: &mut Effects<C>,
     ) {
         let Some(forward) = self.forwarding.settle(from, answer) else { return };
         match answer.appended {
             None => {
                 let hint = self.raft.leader().filter(|leader| *leader != from);
-                errands.failed.push(forward.fail(ProposeError::NotLeader { hint }));
+                effects.failed.push(forward.fail(ProposeError::NotLeader { hint }));
             }
             // The answer came after its entries were applied: they may be the client's, and what
             // they were answered is gone.
             Some(first) if first.index <= self.applying.claimed() => {
-                errands.failed.push(forward.fail(ProposeError::Unknown));
+                effects.failed.push(forward.fail(ProposeError::Unknown));
             }
             Some(first) => {
                 let (group, count, deadline) = (forward.group, forward.count, forward.deadline);
@@ -328,77 +307,59 @@ impl<C: Clients> Pump<C> {
 
     // ---- the end of a turn ----
 
-    fn settle(&mut self, errands: &mut Errands<C>) {
-        self.propose_round(errands);
+    fn settle(&mut self, effects: &mut Effects<C>) {
+        self.propose_turn(effects);
         if let Some(read) = self.reads.ask(self.now + self.limits.read_ticks) {
-            self.step(Input::ReadIndex { read }, errands);
+            self.step(Input::ReadIndex { read }, effects);
         }
-        self.apply_more(errands);
+        self.apply_more(effects);
         let applied = match planted!(self, ReadServedBeforeApplied) {
             true => LogIndex::new(u64::MAX),
             false => self.applying.applied(),
         };
-        self.reads.serve(applied, &mut errands.served);
-        self.write_more(errands);
+        self.reads.serve(applied, &mut effects.served);
+        self.write_more(effects);
     }
 
-    /// Everything that was proposed in this turn becomes one append.
-    fn propose_round(&mut self, errands: &mut Errands<C>) {
-        if self.round.commands.is_empty() {
-            return;
-        }
-        let count = self.round.commands.len() as u64;
-        let mut origins = Vec::new();
-        for section in &self.round.sections {
-            if let Section::Forwarded { from, .. } = section {
-                origins.push(*from);
-            }
-        }
-        self.payloads.proposals = std::mem::take(&mut self.round.commands);
-        self.step(Input::Propose { count, origins }, errands);
-        self.payloads.proposals.clear();
-        self.round.sections.clear();
-    }
-
-    fn write_more(&mut self, errands: &mut Errands<C>) {
+    fn write_more(&mut self, effects: &mut Effects<C>) {
         let Some((mut batch, bytes)) = self.writes.start() else { return };
         batch.commit_hint = Some(self.raft.commit());
         self.counters.writes += 1;
         self.counters.entries_written += batch.append.len() as u64;
         self.counters.bytes_written += bytes;
-        errands.write = Some(batch);
+        effects.write = Some(batch);
     }
 
     // ---- the end of the member ----
 
-    fn stop(&mut self, reason: StopReason, errands: &mut Errands<C>) {
-        errands.stop = Some(reason);
-        self.end(errands);
+    fn stop(&mut self, reason: StopReason, effects: &mut Effects<C>) {
+        effects.stop = Some(reason);
+        self.end(effects);
     }
 
-    fn end(&mut self, errands: &mut Errands<C>) {
+    fn end(&mut self, effects: &mut Effects<C>) {
         self.ended = true;
-        for section in self.round.sections.drain(..) {
-            if let Section::Own { group, count } = section {
+        for origin in self.proposed.origins.drain(..) {
+            if let Origin::Own { group, count } = origin {
                 let error = ProposeError::Closed;
-                errands.failed.push(Failed { group, offset: 0, count, error });
+                effects.failed.push(Failed { group, offset: 0, count, error });
             }
         }
-        self.round.commands.clear();
-        self.proposals.abandon(&mut errands.failed);
-        self.forwarding.abandon(&mut errands.failed);
-        self.reads.give_up(None, &ReadError::Closed, &mut errands.failed_reads);
+        self.proposed.commands.clear();
+        self.proposals.abandon(&mut effects.failed);
+        self.forwarding.abandon(&mut effects.failed);
+        self.reads.give_up(None, &ReadError::Closed, &mut effects.failed_reads);
     }
 }
 
 /// After the end everything that clients ask is refused, and all else is dropped.
-fn refuse_after_end<C: Clients>(event: Event<C>, errands: &mut Errands<C>) {
+fn refuse_after_end<C: Clients>(event: Event<C>, effects: &mut Effects<C>) {
     match event {
         Event::Propose { commands, group } => {
             let (offset, count, error) = (0, commands.len(), ProposeError::Closed);
-            errands.failed.push(Failed { group, offset, count, error });
+            effects.failed.push(Failed { group, offset, count, error });
         }
-        Event::Read { group } => errands.failed_reads.push((group, ReadError::Closed)),
+        Event::Read { group } => effects.failed_reads.push((group, ReadError::Closed)),
         _ => {}
     }
 }

@@ -115,7 +115,7 @@ impl ClusterLaws {
         let Some(raft) = &member.raft else { return };
         let status = raft.status();
         let known = self.committed.last_key_value().map_or(LogIndex::ZERO, |(index, _)| *index);
-        let leads = status.standing.role == RoleName::Leader;
+        let leads = status.soft_state.role == RoleName::Leader;
         if leads && status.commit > known {
             let membership = status.membership.as_ref().expect("a leader has a membership");
             check_copies(id, status.commit, membership, members);

@@ -338,7 +338,7 @@ fn status(world: &mut World, id: NodeId) -> Result<(), String> {
     let stalled = if status.disk_stalled { ", disk stalled" } else { "" };
     let mut lines = vec![format!(
         "{id} is {}: vote {vote}, last {}, durable {}, commit {}, apply {}{stalled}",
-        status.standing, status.last, status.durable, status.commit, status.applicable
+        status.soft_state, status.last, status.durable, status.commit, status.applicable
     )];
     for peer in status.peers {
         let snapshot = if peer.needs_snapshot { ", needs a snapshot" } else { "" };
@@ -357,9 +357,9 @@ fn log(world: &mut World) -> Result<(), String> {
         let committed = commit.since(image.boundary.index) as usize;
         let terms: Vec<String> = image.terms.iter().map(|term| term.to_string()).collect();
         let (before, after) = terms.split_at(committed);
-        let standing = member.raft.as_ref().map(|raft| raft.standing());
-        let role = match standing {
-            Some(standing) if standing.role == RoleName::Leader => " leads",
+        let soft_state = member.raft.as_ref().map(|raft| raft.soft_state());
+        let role = match soft_state {
+            Some(soft_state) if soft_state.role == RoleName::Leader => " leads",
             Some(_) => "",
             None => " is down",
         };

@@ -1,9 +1,9 @@
 //! Carries out what a turn of the pump leaves to do: the write first, then the sends, then the
 //! rest.
 
-use raft_core::consensus::{Body, RoleName, Standing};
+use raft_core::consensus::{Body, RoleName, SoftState};
 use raft_core::types::{EntryId, NodeId};
-use raft_node::pump::{ApplyBatch, Errands, Event, Failed};
+use raft_node::pump::{ApplyBatch, Effects, Event, Failed};
 use raft_node::{Content, Envelope, ProposeError, ReadError, Replies, StateMachine};
 
 use super::{Happening, Line, World};
@@ -18,37 +18,37 @@ impl World {
     pub(super) fn carry_out(
         &mut self,
         at: usize,
-        errands: Errands<Requests>,
+        effects: Effects<Requests>,
     ) -> Result<(), Violation> {
-        if let Some(batch) = errands.write {
+        if let Some(batch) = effects.write {
             self.begin_write(at, batch)?;
         }
         let from = self.members[at].id;
         let mut granted = false;
-        for (to, envelope) in errands.sends {
+        for (to, envelope) in effects.sends {
             granted |= self.check_send(from, to, &envelope)?;
             self.send(from, to, envelope);
         }
-        self.begin_reads(at, errands.fetches);
-        let stood_down = !errands.standings.is_empty();
+        self.begin_reads(at, effects.fetches);
+        let stood_down = !effects.soft_states.is_empty();
         self.marks
-            .hit_if(stood_down && !errands.failed_reads.is_empty(), Mark::ReadsAcrossStepDown);
-        for standing in errands.standings {
-            self.on_standing(at, standing)?;
+            .hit_if(stood_down && !effects.failed_reads.is_empty(), Mark::ReadsAcrossStepDown);
+        for soft_state in effects.soft_states {
+            self.on_soft_state(at, soft_state)?;
         }
-        for failed in errands.failed {
+        for failed in effects.failed {
             self.fail_proposals(at, &failed)?;
         }
-        if let Some(batch) = errands.apply {
+        if let Some(batch) = effects.apply {
             self.begin_apply(at, batch)?;
         }
-        for (number, _) in errands.served {
+        for (number, _) in effects.served {
             self.serve(at, number)?;
         }
-        for (number, error) in errands.failed_reads {
+        for (number, error) in effects.failed_reads {
             self.fail_read(at, number, &error);
         }
-        if errands.stop.is_some() {
+        if effects.stop.is_some() {
             self.marks.hit(Mark::WriteFailed);
             let down = self.nemesis.duration();
             self.crash(at, down)?;
@@ -122,11 +122,11 @@ impl World {
         Ok(matches!(message.body, Body::VoteResponse { granted: true }))
     }
 
-    fn on_standing(&mut self, at: usize, standing: Standing) -> Result<(), Violation> {
+    fn on_soft_state(&mut self, at: usize, soft_state: SoftState) -> Result<(), Violation> {
         let id = self.members[at].id;
-        self.journal.note(id.get(), ("is", standing), format_args!("is {standing}"));
-        self.laws.on_standing(id, standing)?;
-        if standing.role != RoleName::Leader {
+        self.journal.note(id.get(), ("is", soft_state), format_args!("is {soft_state}"));
+        self.laws.on_soft_state(id, soft_state)?;
+        if soft_state.role != RoleName::Leader {
             return Ok(());
         }
         let others = self.members.iter().filter(|other| other.id != id);
