@@ -90,6 +90,7 @@ impl Laws {
         hold(before.may_become(disk.hard_state()), Check::Monotonic, || {
             format!("the disk of {node} went from {before} to {}", disk.hard_state())
         })?;
+        let hinted = batch.commit_hint.map(|hint| (hint, disk.term(hint)));
         for entry in &batch.append {
             let term_before = disk.term(entry.id.index.prev()).unwrap_or_default();
             let known = Known { term_before, contents: Digest::of((entry.kind, &entry.payload)) };
@@ -98,7 +99,20 @@ impl Laws {
                 format!("{node} holds {} with {known:?}, another holds it with {first:?}", entry.id)
             })?;
         }
-        Ok(())
+        match hinted {
+            Some((hint, term)) if self.inspects_promises => self.check_hint(node, hint, term),
+            _ => Ok(()),
+        }
+    }
+
+    /// The entry that a disk says is committed is the committed one. Recovery applies it, and all
+    /// before it, without asking anybody.
+    fn check_hint(&self, node: NodeId, hint: LogIndex, own: Option<Term>) -> Result<(), Violation> {
+        let Some(place) = hint.get().checked_sub(1) else { return Ok(()) };
+        let committed = self.committed.get(place as usize).copied();
+        hold(own.is_some() && own == committed, Check::CommitHint, || {
+            format!("the disk of {node} says that {hint} is committed: {own:?}, not {committed:?}")
+        })
     }
 
     /// The member's store was opened again. Of the writes that were in flight any number, from the
@@ -114,7 +128,12 @@ impl Laws {
                 let member = &mut self.members[place(node)];
                 let disk = std::mem::take(&mut member.disk);
                 let term = disk.hard_state().term;
+                let hint = recovered.commit_hint;
+                let own = disk.term(hint);
                 *member = Member { disk, term, ..Member::default() };
+                if self.inspects_promises {
+                    self.check_hint(node, hint, own)?;
+                }
                 return Ok(survived);
             }
             if let Some(batch) = in_flight.get(survived) {
@@ -379,6 +398,22 @@ mod tests {
         laws.on_durable(node(1), &WriteBatch::of_entries(vec![first.clone()])).expect("sound");
         let found = laws.commit(node(1), first.id).expect_err("one copy of three");
         assert_eq!(found.check, Check::DurableMajority);
+    }
+
+    #[test]
+    fn a_hint_about_what_is_not_committed_is_found() {
+        let mut laws = Laws::new(3, true);
+        let hint =
+            |hint| WriteBatch { commit_hint: Some(LogIndex::new(hint)), ..WriteBatch::default() };
+        laws.on_durable(node(1), &WriteBatch::of_entries(vec![entry(1, 5, "a")])).expect("sound");
+        assert_eq!(laws.on_durable(node(1), &hint(0)), Ok(()));
+        let found = laws.on_durable(node(1), &hint(1)).expect_err("nothing is committed");
+        assert_eq!(found.check, Check::CommitHint);
+        laws.committed.push(Term::new(6));
+        let found = laws.on_durable(node(1), &hint(1)).expect_err("another entry is committed");
+        assert_eq!(found.check, Check::CommitHint);
+        laws.committed[0] = Term::new(5);
+        assert_eq!(laws.on_durable(node(1), &hint(1)), Ok(()));
     }
 
     #[test]

@@ -19,6 +19,9 @@ pub enum Check {
     LeaderCompleteness,
     /// What is committed stays, and is the same for all (L5).
     CommittedForEver,
+    /// What a disk says of the commit index is committed, in the entries that the disk holds (L5,
+    /// L10).
+    CommitHint,
     /// What is committed stands durably on a majority (L11).
     DurableMajority,
     /// Terms, commit indexes and what is applied never go back (L8).

@@ -189,6 +189,7 @@ fn draw_limits(chance: &mut Chance) -> Limits {
     Limits {
         append_bytes: chance.one_of(&[1, 100, 1 << 20]),
         apply_bytes: chance.one_of(&[1, 100, 4 << 20]),
+        batch_bytes: chance.one_of(&[1, 100, 4 << 20]),
         tail_bytes: chance.one_of(&[0, 100, 4096, 32 << 20]),
         proposal_ticks: chance.one_of(&[20, 100, 500]),
         read_ticks: chance.one_of(&[20, 100, 500]),

@@ -2,6 +2,19 @@
 //!
 //! It is done here once for every backend, inside the code that the simulator runs. No timer, no
 //! least size: an idle disk gets a write at once, a busy one gets a larger one when it is free.
+//!
+//! **The commit hint.** A write carries an index that is known to be committed, and recovery trusts
+//! it (laws L5, L10). The protocol's commit index may be about entries that stand in a *later*
+//! group, because a group is not merged beyond a number of bytes:
+//!
+//! 1. A follower's disk is busy. Two groups wait: `append 8..11` and `append 12`, of the leader of
+//!    term 5, which dies. None of these entries is committed.
+//! 2. The leader of term 6 sends another entry 8. It is merged into the second group, which becomes
+//!    `truncate after 7, append 8`; the leader commits that entry and says so.
+//! 3. The disk is free, and the first group goes to it. It holds entry 8 of term 5. A hint of 8
+//!    would make a restart apply that entry, which was never committed.
+//!
+//! So the hint is never above the group's `end`, which step 2 has lowered to 7.
 
 use std::collections::VecDeque;
 
@@ -12,6 +25,8 @@ use raft_core::types::LogIndex;
 /// Writes that wait for the store, and the one that it has.
 #[derive(Debug, Default)]
 pub(super) struct GroupCommit {
+    /// The most payload bytes of a group that is merged from several writes.
+    most_bytes: u64,
     waiting: VecDeque<Group>,
     in_flight: Option<Sealed>,
     /// The last index that has been written, of the log as it stands.
@@ -26,16 +41,31 @@ struct Group {
     sealed: Sealed,
 }
 
-/// What completes with a group: the newest of its writes, and the log's end.
+/// What completes with a group.
 #[derive(Clone, Copy, Debug)]
 struct Sealed {
+    /// The newest of its writes.
     upto: WriteSeq,
+    /// Up to here the log as it stands now is written once the group is. Invariant: every
+    /// truncation that was pushed after the group has lowered it.
     end: LogIndex,
 }
 
+/// A group on its way to the store.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Started {
+    pub(super) batch: WriteBatch,
+    /// The batch's payload bytes.
+    pub(super) bytes: u64,
+    /// Up to here the log as it stands now is written once the batch is: the most that the batch's
+    /// commit hint may say.
+    pub(super) end: LogIndex,
+}
+
 impl GroupCommit {
-    pub(super) fn new(written: LogIndex) -> GroupCommit {
-        GroupCommit { written, ..GroupCommit::default() }
+    /// `most_bytes` is the most payload of a group that is merged from several writes.
+    pub(super) fn new(written: LogIndex, most_bytes: u64) -> GroupCommit {
+        GroupCommit { written, most_bytes, ..GroupCommit::default() }
     }
 
     /// Queues a write with so many payload bytes, after which the log ends at `end`.
@@ -47,10 +77,13 @@ impl GroupCommit {
         let Some(last) = self.waiting.back_mut() else {
             return self.waiting.push_back(Group { batch, bytes, sealed });
         };
-        let cuts = batch.truncate_after.is_some();
+        if last.bytes + bytes > self.most_bytes {
+            return self.waiting.push_back(Group { batch, bytes, sealed });
+        }
+        let truncates = batch.truncate_after.is_some();
         match std::mem::take(&mut last.batch).then_sized(last.bytes, batch, bytes) {
             Ok(merged) => {
-                let bytes = if cuts { merged.size() } else { last.bytes + bytes };
+                let bytes = if truncates { merged.size() } else { last.bytes + bytes };
                 *last = Group { batch: merged, bytes, sealed };
             }
             Err(both) => {
@@ -77,14 +110,15 @@ impl GroupCommit {
         self.in_flight.is_some()
     }
 
-    /// The next write and its payload bytes, if the store is idle and there is one.
-    pub(super) fn start(&mut self) -> Option<(WriteBatch, u64)> {
+    /// The next write, if the store is idle and there is one.
+    pub(super) fn start(&mut self) -> Option<Started> {
         if self.in_flight.is_some() {
             return None;
         }
         let group = self.waiting.pop_front()?;
         self.in_flight = Some(group.sealed);
-        Some((group.batch, group.bytes))
+        let Group { batch, bytes, sealed } = group;
+        Some(Started { batch, bytes, end: sealed.end })
     }
 
     /// The write in flight is done; the newest write that it carried.
@@ -114,23 +148,23 @@ mod tests {
 
     #[test]
     fn all_that_came_meanwhile_is_the_next_write() {
-        let mut writes = GroupCommit::new(LogIndex::ZERO);
+        let mut writes = GroupCommit::new(LogIndex::ZERO, 4 << 20);
         for seq in 1..=4 {
             writes.push(WriteSeq(seq), append(seq), 0, LogIndex::new(seq));
             if seq == 1 {
-                assert_eq!(writes.start().map(|(batch, _)| batch.append.len()), Some(1));
+                assert_eq!(writes.start().map(|group| group.batch.append.len()), Some(1));
             }
         }
         assert_eq!(writes.start(), None, "one write at a time");
         assert_eq!(writes.finish(), WriteSeq(1));
-        assert_eq!(writes.start().map(|(batch, _)| batch.append.len()), Some(3));
+        assert_eq!(writes.start().map(|group| group.batch.append.len()), Some(3));
         assert_eq!(writes.finish(), WriteSeq(4));
         assert_eq!(writes.written(), LogIndex::new(4));
     }
 
     #[test]
     fn a_cut_takes_back_what_was_written() {
-        let mut writes = GroupCommit::new(LogIndex::new(9));
+        let mut writes = GroupCommit::new(LogIndex::new(9), 4 << 20);
         writes.push(WriteSeq(1), append(10), 0, LogIndex::new(10));
         writes.start();
         let cut = WriteBatch { truncate_after: Some(LogIndex::new(7)), ..append(8) };
@@ -138,5 +172,37 @@ mod tests {
         assert_eq!(writes.written(), LogIndex::new(7));
         writes.finish();
         assert_eq!(writes.written(), LogIndex::new(7));
+    }
+
+    /// What went wrong: the hint of the first group was the commit index, which was about the entry
+    /// that a new leader had put in the second group (the steps at the head of this file).
+    #[test]
+    fn a_group_ends_where_a_later_truncation_leaves_it() {
+        let of_term = |index, term| {
+            let id = EntryId::new(Term::new(term), LogIndex::new(index));
+            Entry::new(id, EntryKind::Command, Bytes::from_static(b"four"))
+        };
+        let mut writes = GroupCommit::new(LogIndex::new(6), 4);
+        writes.push(WriteSeq(1), append(7), 0, LogIndex::new(7));
+        assert!(writes.start().is_some(), "the disk is busy with entry 7");
+        for (seq, index) in [(2, 8), (3, 9)] {
+            let batch = WriteBatch::of_entries(vec![of_term(index, 5)]);
+            writes.push(WriteSeq(seq), batch, 4, LogIndex::new(index));
+        }
+        let batch = WriteBatch {
+            truncate_after: Some(LogIndex::new(7)),
+            ..WriteBatch::of_entries(vec![of_term(8, 6)])
+        };
+        writes.push(WriteSeq(4), batch, 4, LogIndex::new(8));
+        let mut groups = Vec::new();
+        loop {
+            writes.finish();
+            let Some(started) = writes.start() else { break };
+            let last = started.batch.append.last().map(|entry| entry.id);
+            groups.push((last.expect("an entry"), started.end));
+        }
+        let id = |index, term| EntryId::new(Term::new(term), LogIndex::new(index));
+        assert_eq!(groups[0], (id(8, 5), LogIndex::new(7)), "entry 8 of term 5 is not vouched for");
+        assert_eq!(groups.last(), Some(&(id(8, 6), LogIndex::new(8))));
     }
 }

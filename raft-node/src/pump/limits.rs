@@ -1,5 +1,7 @@
 //! Every limit of a member around its protocol, with its number.
 
+use raft_core::storage::MAX_BATCH_BYTES;
+
 /// Limits of queues, batches and waits. Times are in ticks of 10 ms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -17,6 +19,9 @@ pub struct Limits {
     pub append_bytes: u64,
     /// The most payload bytes that one batch for the machine holds. 4 MiB.
     pub apply_bytes: u64,
+    /// The most payload bytes of one write that is merged from several, unless one of them alone is
+    /// larger. 4 MiB.
+    pub batch_bytes: u64,
     /// The most commands in one forward. 4,096.
     pub forward_commands: usize,
     /// The memory that recent entries may take, payloads and what surrounds them, so that neither
@@ -40,6 +45,7 @@ impl Default for Limits {
             reads: 65_536,
             append_bytes: 1 << 20,
             apply_bytes: 4 << 20,
+            batch_bytes: MAX_BATCH_BYTES,
             forward_commands: 4096,
             tail_bytes: 32 << 20,
             inbound_bytes: 64 << 20,

@@ -32,6 +32,8 @@ mod planted;
 mod proposals;
 mod reads;
 mod tail_cache;
+#[cfg(test)]
+mod tests;
 mod turn_proposals;
 
 use bytes::Bytes;
@@ -45,7 +47,7 @@ pub use self::event::{
 };
 use self::fetching::Fetching;
 use self::forwarding::Forwarding;
-use self::group_commit::GroupCommit;
+use self::group_commit::{GroupCommit, Started};
 pub use self::limits::Limits;
 #[cfg(feature = "mutants")]
 pub use self::planted::PumpBug;
@@ -106,7 +108,7 @@ impl<C: Clients> Pump<C> {
             identity,
             now: 0,
             tail: TailCache::new(limits.tail_bytes),
-            writes: GroupCommit::new(last),
+            writes: GroupCommit::new(last, limits.batch_bytes),
             proposals: Proposals::new(),
             forwarding: Forwarding::new(start_number),
             reads: Reads::new(start_number),
@@ -322,8 +324,10 @@ impl<C: Clients> Pump<C> {
     }
 
     fn write_more(&mut self, effects: &mut Effects<C>) {
-        let Some((mut batch, bytes)) = self.writes.start() else { return };
-        batch.commit_hint = Some(self.raft.commit());
+        let Some(Started { mut batch, bytes, end }) = self.writes.start() else { return };
+        let commit = self.raft.commit();
+        batch.commit_hint =
+            Some(if planted!(self, HintBeyondBatch) { commit } else { commit.min(end) });
         self.counters.writes += 1;
         self.counters.entries_written += batch.append.len() as u64;
         self.counters.bytes_written += bytes;

@@ -16,17 +16,20 @@ pub enum PumpBug {
     RewrittenEntriesSent,
     /// A forward whose answer never came is told to have failed when a new leader is known.
     UnansweredForwardFailed,
+    /// The commit hint of a write is about entries that a later write brings.
+    HintBeyondBatch,
 }
 
 #[cfg(feature = "mutants")]
 impl PumpBug {
     /// All of them.
-    pub const ALL: [PumpBug; 5] = [
+    pub const ALL: [PumpBug; 6] = [
         PumpBug::ForwardTakenTwice,
         PumpBug::LostAnsweredAsDone,
         PumpBug::ReadServedBeforeApplied,
         PumpBug::RewrittenEntriesSent,
         PumpBug::UnansweredForwardFailed,
+        PumpBug::HintBeyondBatch,
     ];
 }
 

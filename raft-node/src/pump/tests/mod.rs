@@ -1,0 +1,127 @@
+//! The pump alone: one member that is told what happens, step by step.
+//!
+//! What takes several members to go wrong is the simulator's. Here stand the scenarios that went
+//! wrong once, each in the order in which it happened.
+
+mod hints;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use raft_core::consensus::{Body, Config, Message, Round, Start};
+use raft_core::types::{
+    ClusterId, Entry, EntryId, EntryKind, HardState, Identity, LogIndex, LogSpan, Membership,
+    NodeId, StoreId, Term, TermRun,
+};
+
+use super::{Clients, Effects, Event, Limits, Pump};
+use crate::{Content, Entries, Envelope};
+
+/// Clients are named by numbers.
+#[derive(Debug)]
+struct Names;
+
+impl Clients for Names {
+    type Proposals = u64;
+    type Reads = u64;
+}
+
+const CLUSTER: ClusterId = ClusterId(7);
+
+fn node(number: u64) -> NodeId {
+    NodeId::new(number).expect("not zero")
+}
+
+fn at(index: u64) -> LogIndex {
+    LogIndex::new(index)
+}
+
+fn id(index: u64, term: u64) -> EntryId {
+    EntryId::new(Term::new(term), at(index))
+}
+
+/// A command of four bytes.
+fn entry(index: u64, term: u64) -> Entry {
+    Entry::new(id(index, term), EntryKind::Command, Bytes::from_static(b"four"))
+}
+
+/// One member.
+struct Rig {
+    pump: Pump<Names>,
+}
+
+impl Rig {
+    /// Member 3 of so many, whose log holds the membership and entries up to 7 of term 4, all of
+    /// them committed and applied.
+    fn new(members: u64, limits: Limits) -> Rig {
+        let voters = (1..=members).map(|number| (node(number), Bytes::new()));
+        let membership = Membership::of_voters(voters).expect("sound");
+        let start = Start {
+            hard_state: HardState { term: Term::new(4), vote: None },
+            last: at(7),
+            term_runs: vec![
+                TermRun { first: at(1), term: Term::ZERO },
+                TermRun { first: at(2), term: Term::new(4) },
+            ],
+            memberships: vec![(at(1), Arc::new(membership))],
+            commit: at(7),
+            applied: at(7),
+            ..Start::default()
+        };
+        Rig::starting_from(start, limits)
+    }
+
+    fn starting_from(start: Start, limits: Limits) -> Rig {
+        let identity = Identity { cluster: CLUSTER, node: node(3), store: StoreId(3) };
+        let config = Config { pre_vote: false, ..Config::new(node(3), 1) };
+        Rig { pump: Pump::new(identity, config, limits, start, 1) }
+    }
+
+    /// One turn with one event.
+    fn turn(&mut self, event: Event<Names>) -> Effects<Names> {
+        let mut effects = Effects::default();
+        self.pump.turn(&mut vec![event], &mut effects);
+        self.pump.raft().check_laws();
+        effects
+    }
+
+    fn ticks(&mut self, count: u64) -> Effects<Names> {
+        let mut effects = Effects::default();
+        let mut events: Vec<Event<Names>> = (0..count).map(|_| Event::Tick).collect();
+        self.pump.turn(&mut events, &mut effects);
+        effects
+    }
+
+    fn written(&mut self) -> Effects<Names> {
+        self.turn(Event::Written(Ok(())))
+    }
+
+    fn deliver(&mut self, from: u64, content: Content) -> Effects<Names> {
+        self.turn(Event::Deliver {
+            from: node(from),
+            envelope: Envelope { cluster: CLUSTER, content },
+        })
+    }
+
+    fn message(&mut self, from: u64, term: u64, body: Body) -> Effects<Names> {
+        let message = Message::new(Term::new(term), body);
+        self.deliver(from, Content::Raft { message, entries: Entries::default() })
+    }
+
+    /// The leader of a term appends entries after `prev`, or none: a heartbeat.
+    fn append(
+        &mut self,
+        (from, term): (u64, u64),
+        prev: EntryId,
+        entries: Vec<Entry>,
+        commit: u64,
+    ) -> Effects<Names> {
+        let mut span = LogSpan::empty(prev);
+        for entry in &entries {
+            span.push_run(entry.id.term, entry.id.index).expect("terms do not fall");
+        }
+        let body = Body::Append { span, commit: at(commit), round: Round(0) };
+        let message = Message::new(Term::new(term), body);
+        self.deliver(from, Content::Raft { message, entries: entries.into() })
+    }
+}
