@@ -24,6 +24,18 @@ fn each_planted_bug_is_found_by_its_check() {
     each_is_found(KILLERS, planted);
 }
 
+/// The store that hands its writes to the kernel is correct as long as its opening waits for those
+/// of the process before.
+#[test]
+fn late_writes_that_an_opening_waits_for_do_no_harm() {
+    let direct: Factory =
+        Arc::new(|| Box::new(in_dir(async |dir| FileStore::open_direct(dir).await)));
+    for check in ["power_loss::entries_survive", "power_loss::a_long_life_survives"] {
+        let outcome = run(Check::named(check), &direct);
+        assert!(outcome.is_ok(), "{check}: {outcome:?}");
+    }
+}
+
 #[test]
 fn a_failure_says_what_the_cut_took() {
     let failure = match run(Check::named("power_loss::entries_survive"), &planted(Bug::NeverSynced))

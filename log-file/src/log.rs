@@ -81,7 +81,8 @@ impl FileLog {
         let FileLogConfig { segment_bytes, spare_segments, housekeeping, .. } = *config;
         let is_inline = housekeeping == Housekeeping::Inline;
         let shape = Shape { directory, segment_bytes, spare_segments, is_inline };
-        let yard = Arc::new(Yard::new(disk.clone(), shape, &listing.spares));
+        let first_own = end.segment + 1;
+        let yard = Arc::new(Yard::new(disk.clone(), shape, first_own, &listing.spares));
         yard.retire(listing.left_over());
         FileLog::begin(disk, yard, recovery, config, (directory, lock))
     }
@@ -96,7 +97,7 @@ impl FileLog {
     ) -> Result<FileLog, LogError> {
         let tail = recovery.tail(disk.as_ref());
         let Recovery { replay, end: EndOfLog { oldest, empty, .. }, .. } = recovery;
-        yard.demote(&empty)?;
+        yard.remove_empty(&empty)?;
         let segment = yard.make(replay.end.segment + 1, replay.end)?;
         cut_to_end(disk.as_ref(), replay.end)?;
         let (end, number, facts) = (replay.end, replay.number, replay.facts);

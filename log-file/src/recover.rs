@@ -38,7 +38,7 @@ pub(crate) struct EndOfLog {
     pub(crate) unproven: Option<Unproven>,
     /// The lowest segment that counts.
     pub(crate) oldest: u64,
-    /// Segments without a frame, which become spares again.
+    /// Segments without a frame, which are removed.
     pub(crate) empty: Vec<u64>,
 }
 

@@ -62,6 +62,9 @@ impl Shape {
 pub(crate) struct Yard {
     disk: Arc<dyn Disk>,
     shape: Shape,
+    /// The first segment that this process made. An earlier process may have died while the kernel
+    /// still had a direct write to one of its segments, so no file of theirs is written again.
+    first_own: u64,
     work: Mutex<Work>,
     /// Told when there is work, or an end of it.
     wake: Condvar,
@@ -106,11 +109,12 @@ enum Job {
 }
 
 impl Yard {
-    /// A yard with these spares.
-    pub(crate) fn new(disk: Arc<dyn Disk>, shape: Shape, spares: &[u64]) -> Yard {
+    /// A yard with these spares, for segments from `first_own` on.
+    pub(crate) fn new(disk: Arc<dyn Disk>, shape: Shape, first_own: u64, spares: &[u64]) -> Yard {
         let next_spare = spares.last().map_or(1, |last| last + 1);
         let work = Mutex::new(Work { next_spare, ..Work::default() });
-        let yard = Yard { disk, shape, work, wake: Condvar::new(), done: Condvar::new() };
+        let (wake, done) = (Condvar::new(), Condvar::new());
+        let yard = Yard { disk, shape, first_own, work, wake, done };
         for spare in spares {
             yard.adopt_spare(spare_name(*spare));
         }
@@ -388,7 +392,8 @@ impl Yard {
             let name = segment_name(*number);
             let len = self.disk.open(&name).and_then(|file| file.len()).unwrap_or(0);
             let room = self.shape.spare_segments.saturating_sub(self.lock().spares.len());
-            if self.shape.is_worth_keeping(len) && kept.len() < room {
+            let is_own = *number >= self.first_own;
+            if is_own && self.shape.is_worth_keeping(len) && kept.len() < room {
                 let spare = self.new_spare_name();
                 match self.disk.rename(&name, &spare) {
                     Ok(()) => kept.push((spare, len)),
@@ -404,21 +409,14 @@ impl Yard {
         }
     }
 
-    /// Turns segments that were never written to back into spares, before any of them is used.
-    pub(crate) fn demote(&self, segments: &[u64]) -> Result<(), LogError> {
-        if segments.is_empty() {
-            return Ok(());
-        }
-        let failed = |error| LogError::io(LogOp::Open, error).at(self.place(segments[0]));
-        let mut demoted = Vec::new();
+    /// Removes segments in which no frame was found, highest first, so that the row of segments
+    /// never has a gap. Their files are not used again: a frame of the process that made them may
+    /// still arrive there. The removal is durable once the names are synced.
+    pub(crate) fn remove_empty(&self, segments: &[u64]) -> Result<(), LogError> {
         for number in segments.iter().rev() {
-            let (name, spare) = (segment_name(*number), self.new_spare_name());
-            let len = self.disk.open(&name).and_then(|file| file.len()).map_err(failed)?;
-            self.disk.rename(&name, &spare).map_err(failed)?;
-            demoted.push((spare, len.min(self.shape.segment_bytes)));
+            let removed = self.disk.unlink(&segment_name(*number));
+            removed.map_err(|error| LogError::io(LogOp::Open, error).at(self.place(*number)))?;
         }
-        self.sync_names().map_err(failed)?;
-        self.lock().spares.extend(demoted);
         Ok(())
     }
 

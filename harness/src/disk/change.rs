@@ -73,6 +73,9 @@ pub enum Change {
         at: u64,
         /// What is put there.
         bytes: Bytes,
+        /// Whether the file was open with `O_DIRECT`. Such a write may still be on its way when the
+        /// process that asked for it is gone.
+        is_direct: bool,
     },
     /// A file becomes this long.
     Resize {

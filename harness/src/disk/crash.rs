@@ -303,7 +303,7 @@ impl Image {
     }
 
     fn keep_bytes(&mut self, change: &Change, part: Part, chance: &mut Chance) -> Kept {
-        let Change::Write { ino, at, bytes } = change else {
+        let Change::Write { ino, at, bytes, .. } = change else {
             let is_there = match part {
                 Part::All | Part::Size => true,
                 Part::Nothing => false,

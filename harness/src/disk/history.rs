@@ -57,7 +57,7 @@ impl History {
                 format!("exchange {} and {}", name(from), name(to))
             }
             Change::Rename { from, to, .. } => format!("rename {} to {}", name(from), name(to)),
-            Change::Write { ino, at, bytes } => {
+            Change::Write { ino, at, bytes, .. } => {
                 format!("write {} bytes at {at} of {}", bytes.len(), of(ino))
             }
             Change::Resize { ino, size } => format!("resize {} to {size} bytes", of(ino)),

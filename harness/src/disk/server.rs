@@ -19,6 +19,7 @@ use fuser::{
     INodeNo, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
     ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
 };
+use rustix::fs::OFlags;
 
 use super::change::{Change, Ino, Kind, Name};
 use super::fault::{Failure, Faults, Operation};
@@ -73,7 +74,7 @@ impl State {
         }
     }
 
-    fn write(&mut self, ino: Ino, at: u64, bytes: &[u8]) -> Answer<u32> {
+    fn write(&mut self, ino: Ino, at: u64, bytes: &[u8], is_direct: bool) -> Answer<u32> {
         let taken = match self.faults.meet(Operation::Write) {
             None | Some(Failure::Lie) => bytes,
             Some(Failure::Short) => &bytes[..bytes.len().div_ceil(2)],
@@ -81,7 +82,8 @@ impl State {
             Some(Failure::Io) => return Err(Errno::EIO),
         };
         self.content(ino)?;
-        self.change(Change::Write { ino, at, bytes: Bytes::copy_from_slice(taken) });
+        let bytes = Bytes::copy_from_slice(taken);
+        self.change(Change::Write { ino, at, bytes, is_direct });
         Ok(taken.len() as u32)
     }
 
@@ -375,11 +377,12 @@ impl Filesystem for Server {
         offset: u64,
         data: &[u8],
         _: WriteFlags,
-        _: OpenFlags,
+        flags: OpenFlags,
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        match lock(&self.state).write(ino.0, offset, data) {
+        let is_direct = flags.0 & OFlags::DIRECT.bits() as i32 != 0;
+        match lock(&self.state).write(ino.0, offset, data, is_direct) {
             Ok(written) => reply.written(written),
             Err(error) => reply.error(error),
         }

@@ -94,7 +94,7 @@ impl Tree {
                 self.unlink(at);
             }
             Change::Rename { from, to, exchange } => self.rename(from, to, *exchange),
-            Change::Write { ino, at, bytes } => self.with(*ino, |file| file.write(*at, bytes)),
+            Change::Write { ino, at, bytes, .. } => self.with(*ino, |file| file.write(*at, bytes)),
             Change::Resize { ino, size } => self.with(*ino, |file| file.resize(*size)),
             Change::Zero { ino, at, length } => self.with(*ino, |file| file.zero(*at, *length)),
             Change::Sync { .. } | Change::SyncFailed { .. } | Change::Mark(_) => {}
@@ -122,7 +122,7 @@ impl Tree {
                     let bytes = content.stretches();
                     changes.extend(bytes.map(|(at, bytes)| {
                         let bytes = Bytes::from(bytes);
-                        Change::Write { ino, at, bytes }
+                        Change::Write { ino, at, bytes, is_direct: false }
                     }));
                     changes.push(Change::Resize { ino, size: content.size() });
                 }

@@ -31,6 +31,7 @@ pub enum Bug {
     MegabytesInParts,
     RotationForgetsTheIdentity,
     LockIsOfTheName,
+    LateWriteHitsTheNext,
 }
 
 use Bug::*;
@@ -65,5 +66,6 @@ pub const KILLERS: &[(Bug, &str, usize)] = &[
     (MegabytesInParts, "power_loss::a_large_batch_survives", 4),
     (RotationForgetsTheIdentity, "purge_and_reset::many_purges_leave_the_rest_whole", 1),
     (RotationForgetsTheIdentity, "power_loss::a_long_life_survives", 1),
+    (LateWriteHitsTheNext, "power_loss::entries_survive", 1),
     (LockIsOfTheName, "reopening::one_opener_at_a_time", 17),
 ];

@@ -19,6 +19,7 @@ use raft_core::storage::{
     LogReader, LogStore, Recovered, StableStore, Store, StoreInfo, WriteBatch,
 };
 use raft_core::types::{Entry, EntryId, EntryKind, HardState, Identity, LogIndex, NodeId, Term};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use serde::{Deserialize, Serialize};
 
 use crate::bug::Bug;
@@ -52,6 +53,8 @@ pub struct FileStore {
     end: u64,
     writes: u64,
     is_poisoned: bool,
+    /// Written past the page cache, and declared never to block.
+    is_direct: bool,
     bug: Option<Bug>,
 }
 
@@ -72,6 +75,16 @@ fn checksum(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     })
+}
+
+/// Lets a file be written to past the page cache on the disk of the suite, which takes direct
+/// writes of any length. Elsewhere nothing changes.
+fn write_directly(file: &File) -> io::Result<()> {
+    const FUSE: i64 = 0x6573_5546;
+    if rustix::fs::fstatfs(file)?.f_type as i64 != FUSE {
+        return Ok(());
+    }
+    Ok(fcntl_setfl(file, fcntl_getfl(file)? | OFlags::DIRECT)?)
 }
 
 impl Record {
@@ -132,6 +145,15 @@ impl Record {
 
 impl FileStore {
     pub async fn open(dir: &Path, bug: Option<Bug>) -> Result<FileStore, LogError> {
+        FileStore::open_as(dir, bug, bug == Some(Bug::LateWriteHitsTheNext)).await
+    }
+
+    /// The correct store as one that hands its writes to the kernel.
+    pub async fn open_direct(dir: &Path) -> Result<FileStore, LogError> {
+        FileStore::open_as(dir, None, true).await
+    }
+
+    async fn open_as(dir: &Path, bug: Option<Bug>, is_direct: bool) -> Result<FileStore, LogError> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         let lock = match bug {
@@ -142,10 +164,23 @@ impl FileStore {
         let lock = options.open(dir.join(lock)).map_err(failed(LogOp::Open))?;
         lock.try_lock().map_err(|_| LogError::new(LogOp::Open, LogErrorKind::InUse))?;
         let file = options.open(dir.join("log")).map_err(failed(LogOp::Open))?;
+        if is_direct {
+            write_directly(&file).map_err(failed(LogOp::Open))?;
+        }
         let (memory, dir) = (MemoryLog::new(), dir.to_owned());
         let (identity, end, writes, is_poisoned) = (None, 0, 0, false);
-        let mut store =
-            FileStore { memory, identity, dir, file, _lock: lock, end, writes, is_poisoned, bug };
+        let mut store = FileStore {
+            memory,
+            identity,
+            dir,
+            file,
+            _lock: lock,
+            end,
+            writes,
+            is_poisoned,
+            is_direct,
+            bug,
+        };
         store.replay().await?;
         Ok(store)
     }
@@ -169,7 +204,10 @@ impl FileStore {
         if self.has(Bug::OpensWithoutSync) || self.never_syncs() {
             return self.file.set_len(self.end);
         }
-        self.file.set_len(self.end)?;
+        // The change of the size waits for direct writes that an earlier process left behind.
+        if !self.has(Bug::LateWriteHitsTheNext) {
+            self.file.set_len(self.end)?;
+        }
         self.file.write_all_at(found, 0)?;
         self.file.sync_all()?;
         File::open(&self.dir)?.sync_all()
@@ -250,6 +288,9 @@ impl FileStore {
         let (new, old) = (self.dir.join("log.new"), self.dir.join("log"));
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(true).open(&new)?;
+        if self.is_direct {
+            write_directly(&file)?;
+        }
         file.write_all_at(&bytes, 0)?;
         if !self.has(Bug::RotatedBeforeItsBytes) && !self.never_syncs() {
             file.sync_all()?;
@@ -363,7 +404,7 @@ impl Store for FileStore {
             backend: "planted files".into(),
             durability: Durability::PowerLoss,
             atomic_batch: true,
-            may_block: true,
+            may_block: !self.is_direct,
             detects: Detects::Nothing,
             sync_verb: "fdatasync".into(),
             format_version: 1,

@@ -222,3 +222,28 @@ fn a_refusal_touches_no_byte() {
     assert_eq!(disk.operations(), operations, "a refusal writes nothing");
     now(log.append(&entries(1..=1, 1))).expect("not poisoned");
 }
+
+/// What went wrong: a segment without a frame was used again, though its process may have been
+/// killed while the kernel still had its first frame. That frame landed on an acknowledged one.
+#[cfg(unix)]
+#[test]
+fn a_file_of_an_earlier_process_is_not_written_again() {
+    use std::os::unix::fs::MetadataExt;
+
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = FileLogConfig { segment_bytes: 64 << 10, ..FileLogConfig::new(dir.path()) };
+    let mut log = FileLog::open(config.clone()).expect("a new log");
+    now(log.append(&entries(1..=3, 1))).expect("sound");
+    drop(log);
+    // The log is opened and left without a frame in its new segment. While the file is held open,
+    // no other file gets its number.
+    drop(FileLog::open(config.clone()).expect("opens"));
+    let empty = dir.path().join("seg-0000000000000002");
+    let held = std::fs::File::open(&empty).expect("the segment without a frame");
+    let mut log = FileLog::open(config).expect("opens");
+    now(log.append(&entries(4..=5, 1))).expect("sound");
+    let number = |metadata: std::io::Result<std::fs::Metadata>| metadata.expect("there").ino();
+    let all = std::fs::read_dir(dir.path()).expect("lists");
+    let own = number(held.metadata());
+    assert!(all.into_iter().all(|file| number(file.expect("an entry").metadata()) != own));
+}

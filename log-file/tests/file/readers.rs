@@ -99,9 +99,10 @@ fn read_until(mut log: Box<dyn LogReader>, is_over: &AtomicBool, mut chance: u64
     read
 }
 
-/// What went wrong: a reader of a handle that was gone took a segment's next life for damage.
+/// What went wrong: a later handle wrote to the segments of an earlier one, and a reader of the
+/// earlier handle took what it found there for damage.
 #[test]
-fn a_reader_that_outlives_its_store_says_so() {
+fn a_reader_that_outlives_its_store_finds_its_entries() {
     let disk = SimDisk::new(1);
     let mut log = open(&disk).expect("a new log");
     let append = |log: &mut FileLog, at| {
@@ -117,11 +118,9 @@ fn a_reader_that_outlives_its_store_says_so() {
     let mut log = open(&disk).expect("opens");
     now(log.purge_upto(id(12, 1))).expect("sound");
     (13..=40).for_each(|at| append(&mut log, at));
-    let said = readers.iter_mut().zip(1..).map(|(reader, at)| {
-        let said = now(reader.read(index(at)..index(at + 1), 0));
-        said.map(|found| assert_eq!(found, [sized_entry(at, 1, 0, 3000)])).map_err(|it| it.kind)
-    });
-    let failures: Vec<_> = said.filter_map(Result::err).collect();
-    assert!(!failures.is_empty(), "segments came round");
-    assert!(failures.iter().all(|kind| *kind == LogErrorKind::Io), "{failures:?}");
+    // No file of an earlier handle is written again, so each reader still finds its entry.
+    for (reader, at) in readers.iter_mut().zip(1..) {
+        let found = now(reader.read(index(at)..index(at + 1), 0)).expect("its file is untouched");
+        assert_eq!(found, [sized_entry(at, 1, 0, 3000)]);
+    }
 }

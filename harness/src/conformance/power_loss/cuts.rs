@@ -43,6 +43,8 @@ pub(super) struct Depth {
     pub(super) power: bool,
     /// Whether names are durable by POSIX alone.
     pub(super) strict_names: bool,
+    /// Whether the store hands its writes to the kernel and does not wait for them by blocking.
+    pub(super) hands_over: bool,
     /// How many moments are tried, if fewer than usual: the store opens slowly.
     pub(super) reduced: Option<u64>,
 }
@@ -59,7 +61,11 @@ pub(super) struct Trial<'a> {
 impl Trial<'_> {
     /// Cuts the power at many moments of a rehearsal, and looks at what is left each time.
     pub(super) async fn examine(&mut self, rehearsal: &Rehearsal, count: usize) -> Checked {
-        self.examine_at(rehearsal, count, 0).await
+        self.examine_at(rehearsal, count, 0).await?;
+        if self.depth.hands_over {
+            self.land_late_writes(rehearsal, count).await?;
+        }
+        Ok(())
     }
 
     fn examine_at<'b>(
@@ -218,7 +224,7 @@ impl Trial<'_> {
         lines
     }
 
-    fn with_command(&self, halt: Halt) -> Halt {
+    pub(super) fn with_command(&self, halt: Halt) -> Halt {
         match halt {
             Halt::Broken(Broken { promise, mut what }) => {
                 if !what.contains("KONTIKI_SEED") {
@@ -246,7 +252,7 @@ fn second_cut(halt: Halt, rehearsal: &Rehearsal, cut: &Cut) -> Halt {
 }
 
 /// Two more batches: a new term with a new entry, and one that rewrites it.
-fn a_little_more(model: &Model) -> Vec<Step> {
+pub(super) fn a_little_more(model: &Model) -> Vec<Step> {
     let term = model.last().term.get().max(model.hard_state.term.get()) + 1;
     let next = model.last().index.get() + 1;
     let first = WriteBatch {
@@ -264,7 +270,7 @@ fn a_little_more(model: &Model) -> Vec<Step> {
 const ROOM: u64 = 1 << 30;
 
 /// A directory for an image: in memory, where there is such a file system with room.
-fn fresh_dir() -> TempDir {
+pub(super) fn fresh_dir() -> TempDir {
     let fast = Path::new("/dev/shm");
     let free = rustix::fs::statvfs(fast).map_or(0, |it| it.f_bavail.saturating_mul(it.f_frsize));
     let made = match free >= ROOM {

@@ -9,7 +9,9 @@
 //! - some are opened on such a disk again, work a little, and are cut again, also in the middle of
 //!   the opening, twice;
 //! - for some the process is killed instead, so that all it wrote is seen; the store is opened, and
-//!   the power goes before a write. What was seen must be there still (P2).
+//!   the power goes before a write. What was seen must be there still (P2);
+//! - of a store that never blocks, some direct writes arrive when the process that asked for them
+//!   is gone and the next one has worked on.
 //!
 //! A store that declares less than power loss is killed only. One whose files cannot be moved to a
 //! disk (it has none, or a part lies elsewhere) is left alone; if it has some and declares that it
@@ -26,6 +28,7 @@
 //! |---|---|
 //! | `rehearsal` | the store at work, and what may be found after each moment of it |
 //! | `cuts` | the moments, and what is done with what is left |
+//! | `late` | writes that arrive after their process is gone |
 //! | `real` | a real file system, and a real cut |
 //! | `verdict` | whether that may be left, and which promise is broken if not |
 
@@ -47,6 +50,7 @@ use crate::disk::History;
 use crate::sim::Chance;
 
 mod cuts;
+mod late;
 mod real;
 mod rehearsal;
 mod verdict;
@@ -357,6 +361,7 @@ async fn try_script(log: &mut Subject, seed: u64, steps: Vec<Step>, scripts: u64
         Durability::PowerLoss => true,
     };
     let (way, atomic) = (log.way(), log.info().atomic_batch);
+    let hands_over = !log.info().may_block;
     let journal = log.journal().clone();
     let say = |lines: &[String]| journal.replace(lines);
     let mut place = log.new_place();
@@ -368,7 +373,7 @@ async fn try_script(log: &mut Subject, seed: u64, steps: Vec<Step>, scripts: u64
     let beginning = Beginning { history, founded: 0, legal: None, prologue: Vec::new() };
     let rehearsal = troupe.rehearse(beginning, |_| steps).await?;
     let strict_names = env::var_os("KONTIKI_STRICT_NAMES").is_some();
-    let depth = Depth { seed, power, strict_names, reduced };
+    let depth = Depth { seed, power, strict_names, hands_over, reduced };
     let chance = Chance::stream(depth.seed, "cuts", u64::from(way == super::Way::Write));
     let mut trial = Trial { troupe, depth, chance, opened: 0 };
     trial.examine(&rehearsal, images.div_ceil(scripts) as usize).await?;

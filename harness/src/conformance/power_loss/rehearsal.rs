@@ -207,6 +207,11 @@ impl Rehearsal {
         std::iter::once(self.opened).chain(answers).collect()
     }
 
+    /// The moment at which the opening returned.
+    pub(super) fn opened(&self) -> usize {
+        self.opened
+    }
+
     /// The first moment that is this rehearsal's own.
     pub(super) fn began(&self) -> usize {
         self.began
