@@ -65,6 +65,10 @@ pub struct Up {
     /// The directory of the members' data. Started again on it, the cluster goes on.
     #[arg(long, value_name = "DIR", default_value = "kontiki-data")]
     pub dir: PathBuf,
+    /// Let clients in that name the server by a URL, as `etcdctl endpoint status` of etcd 3.4 does
+    /// when it is given endpoints as URLs.
+    #[arg(long)]
+    pub let_urls_in: bool,
     /// Serve clients at P, P+10, P+20...; each member's peer port is one above
     /// [default: 2379, 22379, 32379, 42379, 52379].
     #[arg(long, value_name = "P", value_parser = clap::value_parser!(u16).range(1..))]
@@ -79,7 +83,7 @@ pub struct Serve {
         long,
         value_name = "FILE",
         conflicts_with_all = ["id", "cluster", "backend", "io", "dir", "listen_client",
-            "listen_peer", "members"]
+            "listen_peer", "members", "quota_bytes", "max_clients", "let_urls_in"]
     )]
     pub config: Option<PathBuf>,
     /// Which of the members this one is.
@@ -109,6 +113,17 @@ pub struct Serve {
     /// Listen for peers here instead of at the member's peer address.
     #[arg(long, value_name = "HOST:PORT")]
     pub listen_peer: Option<String>,
+    /// How large the key space may grow, its history included, in bytes; beyond that the alarm
+    /// NOSPACE is raised, and puts are refused until it is disarmed [default: 2 GiB].
+    #[arg(long, value_name = "BYTES")]
+    pub quota_bytes: Option<u64>,
+    /// How many clients may be connected; further ones wait [default: 10000].
+    #[arg(long, value_name = "N")]
+    pub max_clients: Option<usize>,
+    /// Let clients in that name the server by a URL, as `etcdctl endpoint status` of etcd 3.4 does
+    /// when it is given endpoints as URLs.
+    #[arg(long)]
+    pub let_urls_in: bool,
     /// Refuse to start on an empty log: this member has had one, and must not forget its votes.
     #[arg(long)]
     pub must_have_log: bool,

@@ -3,7 +3,9 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 
-use crate::api::etcdserverpb::{CompactionRequest, DeleteRangeRequest, PutRequest, TxnRequest};
+use crate::api::etcdserverpb::{
+    AlarmRequest, CompactionRequest, DeleteRangeRequest, PutRequest, TxnRequest,
+};
 use crate::errors::Refusal;
 
 /// The version of the encoding, its first byte. What is written stays readable for ever, so a
@@ -28,6 +30,8 @@ pub enum Command {
     Txn(TxnRequest),
     /// The past below a revision is given up.
     Compact(CompactionRequest),
+    /// An alarm is raised or disarmed.
+    Alarm(AlarmRequest),
 }
 
 impl Command {
@@ -38,6 +42,7 @@ impl Command {
             Command::Delete(request) => encode(2, request),
             Command::Txn(request) => encode(3, request),
             Command::Compact(request) => encode(4, request),
+            Command::Alarm(request) => encode(5, request),
         }
     }
 
@@ -53,6 +58,7 @@ impl Command {
             2 => DeleteRangeRequest::decode(body).map(Command::Delete),
             3 => TxnRequest::decode(body).map(Command::Txn),
             4 => CompactionRequest::decode(body).map(Command::Compact),
+            5 => AlarmRequest::decode(body).map(Command::Alarm),
             _ => return Err(Refusal::UnreadableCommand),
         };
         command.map_err(|_| Refusal::UnreadableCommand)
@@ -76,7 +82,7 @@ fn encode(kind: u8, request: &impl Message) -> Result<Bytes, Refusal> {
 mod tests {
     use super::*;
 
-    fn commands() -> [Command; 4] {
+    fn commands() -> [Command; 5] {
         let put = PutRequest {
             key: Bytes::from_static(b"k"),
             value: Bytes::from_static(b"v"),
@@ -89,21 +95,24 @@ mod tests {
             prev_kv: false,
         };
         let compact = CompactionRequest { revision: 7, physical: true };
+        let alarm = AlarmRequest { action: 1, member_id: 3, alarm: 1 };
         [
             Command::Put(put),
             Command::Delete(delete),
             Command::Txn(TxnRequest::default()),
             Command::Compact(compact),
+            Command::Alarm(alarm),
         ]
     }
 
     #[test]
     fn the_bytes_are_those_of_the_specification() {
-        let frozen: [&[u8]; 4] = [
+        let frozen: [&[u8]; 5] = [
             &[1, 1, 0x0a, 1, b'k', 0x12, 1, b'v', 0x20, 1],
             &[1, 2, 0x0a, 1, b'a', 0x12, 1, b'b'],
             &[1, 3],
             &[1, 4, 0x08, 7, 0x10, 1],
+            &[1, 5, 0x08, 1, 0x10, 3, 0x18, 1],
         ];
         for (command, frozen) in commands().into_iter().zip(frozen) {
             assert_eq!(command.encode().expect("small"), frozen);

@@ -1,5 +1,6 @@
 //! DeleteRange: the keys of a span cease to exist.
 
+use crate::answer::Deferrals;
 use crate::api::etcdserverpb::{DeleteRangeRequest, DeleteRangeResponse};
 use crate::errors::Refusal;
 use crate::mvcc::{Span, Write};
@@ -11,10 +12,14 @@ pub fn check(request: &DeleteRangeRequest) -> Result<(), Refusal> {
 }
 
 /// Deletes, and answers what was there if that was asked.
-pub fn delete(write: &mut Write<'_>, request: &DeleteRangeRequest) -> DeleteRangeResponse {
+pub(crate) fn delete(
+    write: &mut Write<'_>,
+    request: &DeleteRangeRequest,
+    deferrals: &mut Deferrals,
+) -> DeleteRangeResponse {
     let span = Span::of(&request.key, &request.range_end);
     let prev_kvs = if request.prev_kv {
-        write.view().newest(span).map(|found| found.to_key_value()).collect()
+        deferrals.previous(write.view(), &request.key, &request.range_end)
     } else {
         Vec::new()
     };

@@ -1,8 +1,9 @@
 //! etcd's refusals, in etcd's words.
 //!
 //! Go clients recognise an error by its text and not by its code alone, so each text here is,
-//! letter for letter, the one that an etcd 3.4 server sends. A refusal never changes anything,
-//! except [`Refusal::TimedOut`]: there the outcome is unknown.
+//! letter for letter, the one that an etcd 3.4 server sends; what etcd does not know begins with
+//! `kontiki:`. A refusal never changes anything, except [`Refusal::TimedOut`], where the outcome is
+//! unknown, and [`Refusal::CarriedOutButTooLarge`], which says so.
 
 use kontiki::{ProposeError, ReadError};
 use thiserror::Error;
@@ -43,6 +44,20 @@ pub enum Refusal {
     /// The request has more bytes than [`crate::command::MAX_REQUEST_BYTES`].
     #[error("etcdserver: request is too large")]
     RequestTooLarge,
+    /// A transaction's compares look at more keys than [`crate::txn::MAX_COMPARED_KEYS`]. Not
+    /// etcd's, which has no such limit.
+    #[error("kontiki: the compares of the transaction look at too many keys")]
+    TooManyCompared,
+    /// An answer has more bytes than [`crate::range::MAX_ANSWER_BYTES`]. Not etcd's, which has no
+    /// such limit.
+    #[error("kontiki: the answer is too large; ask for fewer keys at a time, with a limit")]
+    AnswerTooLarge,
+    /// As [`Refusal::AnswerTooLarge`], of a request that also changes something, and did.
+    #[error("kontiki: the request was carried out, but its answer is too large to be sent")]
+    CarriedOutButTooLarge,
+    /// The key space is full: an alarm is raised until an operator disarms it.
+    #[error("etcdserver: mvcc: database space exceeded")]
+    NoSpace,
     /// No leader is known, so nothing can be decided; try again.
     #[error("etcdserver: no leader")]
     NoLeader,
@@ -66,12 +81,14 @@ pub enum Refusal {
 
 /// Every refusal that applying a command can give, with the number that stands for it in an
 /// answer of the [`crate::Machine`].
-const NUMBERED: [(u8, Refusal); 5] = [
+const NUMBERED: [(u8, Refusal); 7] = [
     (1, Refusal::KeyNotFound),
     (2, Refusal::LeaseNotFound),
     (3, Refusal::Compacted),
     (4, Refusal::FutureRevision),
     (5, Refusal::UnreadableCommand),
+    (6, Refusal::TooManyCompared),
+    (7, Refusal::NoSpace),
 ];
 
 impl Refusal {
@@ -84,11 +101,15 @@ impl Refusal {
             | Refusal::LeaseProvided
             | Refusal::TooManyOperations
             | Refusal::DuplicateKey
+            | Refusal::TooManyCompared
             | Refusal::RequestTooLarge => Code::InvalidArgument,
             Refusal::Compacted | Refusal::FutureRevision => Code::OutOfRange,
             Refusal::LeaseNotFound => Code::NotFound,
             Refusal::AuthNotEnabled => Code::FailedPrecondition,
-            Refusal::TooManyRequests => Code::ResourceExhausted,
+            Refusal::TooManyRequests
+            | Refusal::NoSpace
+            | Refusal::AnswerTooLarge
+            | Refusal::CarriedOutButTooLarge => Code::ResourceExhausted,
             Refusal::NoLeader | Refusal::TimedOut | Refusal::Stopped => Code::Unavailable,
             Refusal::UnreadableCommand => Code::Internal,
         }

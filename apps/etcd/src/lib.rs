@@ -11,6 +11,7 @@
 //! authentication, and the maintenance of a database file that does not exist here.
 
 pub mod addresses;
+pub mod alarms;
 pub mod api;
 pub mod client;
 pub mod command;
@@ -18,6 +19,7 @@ pub mod compact;
 pub mod delete;
 pub mod engine;
 pub mod errors;
+pub mod limits;
 pub mod machine;
 pub mod mvcc;
 pub mod put;
@@ -26,18 +28,19 @@ pub mod server;
 pub mod txn;
 
 mod admin;
+mod answer;
 mod auth;
 mod authority;
 mod cluster;
+mod front;
 mod kv;
 mod maintenance;
 mod member;
-mod tie_order;
-mod wording;
 
 pub use addresses::MemberAddresses;
 pub use client::Client;
 pub use engine::Engine;
+pub use limits::ServerLimits;
 pub use machine::Machine;
 pub use member::Profile;
 pub use server::Server;

@@ -1,14 +1,19 @@
 //! The deterministic machine: the key space as the log makes it.
 //!
 //! An answer never leaves the member: it goes to the service that proposed the command. Its first
-//! byte is 0 before an encoded response, or the number of a refusal.
+//! byte is 0 before an encoded response, 255 before one whose ranges are still to be read
+//! ([`crate::answer`]), or the number of a refusal. Where no client of this member waits, nothing
+//! is read and nothing encoded.
 
+use std::ops::Deref;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kontiki::{Committed, Replies, StateMachine};
 use prost::Message;
 
+use crate::alarms::Alarms;
+use crate::answer::{DEFERRED, Deferrals};
 use crate::command::Command;
 use crate::errors::Refusal;
 use crate::mvcc::Store;
@@ -19,19 +24,44 @@ use crate::{compact, delete, put, txn};
 /// new versions can come.
 const SWEEP_STEPS: usize = 1024;
 
-/// The key space of a member, shared between the machine that changes it and the services that
-/// read it.
-#[derive(Clone, Debug, Default)]
-pub struct SharedStore {
-    store: Arc<RwLock<Store>>,
+/// What a member has made of the log: the key space and the alarms.
+#[derive(Debug, Default)]
+struct State {
+    store: Store,
+    alarms: Alarms,
 }
 
+/// The state of a member, shared between the machine that changes it and the services that read
+/// it.
+#[derive(Clone, Debug, Default)]
+pub struct SharedStore {
+    state: Arc<RwLock<State>>,
+}
+
+/// The key space, locked for reading.
+#[derive(Debug)]
+pub struct ReadStore<'s>(RwLockReadGuard<'s, State>);
+
 impl SharedStore {
-    /// The store, for reading. It waits while a batch of commands is applied.
-    pub fn read(&self) -> RwLockReadGuard<'_, Store> {
+    /// The key space, for reading. It waits while a batch of commands is applied, and a batch waits
+    /// for it: read in short steps.
+    pub fn read(&self) -> ReadStore<'_> {
         // The lock is poisoned only if applying panicked, and then the member is stopping; what a
         // finished transaction left is still sound to read.
-        self.store.read().unwrap_or_else(PoisonError::into_inner)
+        ReadStore(self.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The alarms that are raised.
+    pub fn alarms(&self) -> Alarms {
+        self.read().0.alarms.clone()
+    }
+}
+
+impl Deref for ReadStore<'_> {
+    type Target = Store;
+
+    fn deref(&self) -> &Store {
+        &self.0.store
     }
 }
 
@@ -47,6 +77,13 @@ impl Machine {
         Machine::default()
     }
 
+    /// Applies one command, as if it had been committed.
+    #[cfg(test)]
+    pub(crate) fn apply_alone(&mut self, command: &Bytes) -> Bytes {
+        let mut state = self.shared.state.write().unwrap_or_else(PoisonError::into_inner);
+        apply(&mut state, command, true)
+    }
+
     /// The key space, for the services of this member.
     pub fn store(&self) -> SharedStore {
         self.shared.clone()
@@ -55,11 +92,11 @@ impl Machine {
 
 impl StateMachine for Machine {
     fn apply(&mut self, commands: &[Committed], replies: &mut Replies) {
-        let mut store = self.shared.store.write().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.shared.state.write().unwrap_or_else(PoisonError::into_inner);
         for committed in commands {
-            replies.push(apply(&mut store, &committed.command));
+            replies.push(apply(&mut state, &committed.command, true));
         }
-        store.sweep(SWEEP_STEPS);
+        state.store.sweep(SWEEP_STEPS);
     }
 
     fn read(&self, _query: &[u8]) -> Bytes {
@@ -72,27 +109,62 @@ impl StateMachine for Machine {
     }
 }
 
-fn apply(store: &mut Store, command: &Bytes) -> Bytes {
-    let answer = Command::decode(command).and_then(|command| match command {
-        Command::Put(request) => {
-            store.write(|write| put::put_alone(write, request)).map(|response| encode(&response))
-        }
-        Command::Delete(request) => {
-            Ok(encode(&store.write(|write| delete::delete(write, &request))))
-        }
-        Command::Txn(request) => txn::run(store, request).map(|response| encode(&response)),
-        Command::Compact(request) => {
-            compact::compact(store, &request).map(|response| encode(&response))
-        }
+fn apply(state: &mut State, command: &Bytes, is_wanted: bool) -> Bytes {
+    let answer = Command::decode(command).and_then(|command| {
+        state.alarms.admit(&command)?;
+        carry_out(state, command, is_wanted)
     });
     answer.unwrap_or_else(|refusal| Bytes::copy_from_slice(&[refusal.number()]))
 }
 
-fn encode(response: &impl Message) -> Bytes {
+fn carry_out(state: &mut State, command: Command, is_wanted: bool) -> Result<Bytes, Refusal> {
+    let State { store, alarms } = state;
+    let mut deferrals = Deferrals::new(is_wanted);
+    match command {
+        Command::Put(request) => {
+            let response = store.write(|write| put::put_alone(write, request, is_wanted))?;
+            Ok(answer(&response, is_wanted))
+        }
+        Command::Delete(request) => {
+            let response = store.write(|write| delete::delete(write, &request, &mut deferrals));
+            Ok(answer_later(store, deferrals, &response))
+        }
+        Command::Txn(request) => {
+            let response = txn::run(store, request, &mut deferrals)?;
+            Ok(answer_later(store, deferrals, &response))
+        }
+        Command::Compact(request) => {
+            compact::compact(store, &request).map(|response| answer(&response, is_wanted))
+        }
+        Command::Alarm(request) => Ok(answer(&alarms.apply(&request), is_wanted)),
+    }
+}
+
+/// An answer, where a client of this member waits for it.
+fn answer(response: &impl Message, is_wanted: bool) -> Bytes {
+    if !is_wanted {
+        return Bytes::new();
+    }
     let mut bytes = BytesMut::with_capacity(1 + response.encoded_len());
     bytes.put_u8(0);
     response.encode_raw(&mut bytes);
     bytes.freeze()
+}
+
+/// An answer that may have ranges to be read first, at revisions that stay readable until then.
+fn answer_later(store: &Store, deferrals: Deferrals, response: &impl Message) -> Bytes {
+    match deferrals.lowest() {
+        Some(lowest) => deferrals.encode(response, store.pin(lowest)),
+        None => answer(response, deferrals.is_wanted()),
+    }
+}
+
+/// What the machine answered to a command.
+pub(crate) enum Outcome<R> {
+    /// The response.
+    Done(R),
+    /// A response with ranges to be read first: [`crate::answer::Answers::complete`].
+    Deferred(Bytes),
 }
 
 /// Reads the machine's answer to a command.
@@ -100,9 +172,13 @@ fn encode(response: &impl Message) -> Bytes {
 /// # Panics
 ///
 /// If the machine of this very process did not write it: our own bug.
-pub(crate) fn decode_answer<R: Message + Default>(answer: &Bytes) -> Result<R, Refusal> {
+pub(crate) fn decode_answer<R: Message + Default>(answer: &Bytes) -> Result<Outcome<R>, Refusal> {
     match answer.first() {
-        Some(0) => Ok(R::decode(answer.slice(1..)).expect("the machine's answer can be read")),
+        Some(0) => {
+            let response = R::decode(answer.slice(1..));
+            Ok(Outcome::Done(response.expect("the machine's answer can be read")))
+        }
+        Some(&DEFERRED) => Ok(Outcome::Deferred(answer.clone())),
         Some(number) => Err(Refusal::from_number(*number).expect("the machine's refusal is known")),
         None => panic!("the machine gave an empty answer"),
     }

@@ -1,13 +1,16 @@
-//! The Maintenance service: the state of a member, and the list of alarms, which is always empty:
-//! there is no quota to exceed here, and a member whose data is damaged stops.
+//! The Maintenance service: the state of a member, and the alarms of the cluster.
 
 use tonic::{Request, Response, Status};
 
 use crate::api::etcdserverpb::alarm_request::AlarmAction;
 use crate::api::etcdserverpb::maintenance_server::Maintenance;
-use crate::api::etcdserverpb::{AlarmRequest, AlarmResponse, StatusRequest, StatusResponse};
+use crate::api::etcdserverpb::{
+    AlarmRequest, AlarmResponse, AlarmType, StatusRequest, StatusResponse,
+};
+use crate::command::Command;
 use crate::engine::{Engine, Role};
 use crate::errors::Refusal;
+use crate::machine::{Outcome, decode_answer};
 use crate::member::SharedMember;
 
 /// The version of etcd whose API and behaviour this server has: clients decide by it what they may
@@ -30,12 +33,21 @@ impl<E: Engine> Maintenance for MaintenanceService<E> {
         request: Request<AlarmRequest>,
     ) -> Result<Response<AlarmResponse>, Status> {
         self.member.admit(request.metadata())?;
-        if request.get_ref().action == AlarmAction::Activate as i32 {
-            return Err(Status::unimplemented("alarms cannot be activated"));
+        let request = request.into_inner();
+        if request.alarm == AlarmType::Corrupt as i32 {
+            let text = "the alarm CORRUPT is not known: a member whose data is damaged stops";
+            return Err(Status::unimplemented(text));
         }
-        // etcd replicates even the question; a barrier shows as well that the cluster decides.
-        self.member.barrier().await?;
-        Ok(Response::new(AlarmResponse::default()))
+        if request.action == AlarmAction::Get as i32 {
+            // etcd replicates even the question; a barrier shows as well that the cluster decides.
+            self.member.barrier().await?;
+            return Ok(Response::new(self.member.store.alarms().list(request.alarm)));
+        }
+        let answer = self.member.propose(Command::Alarm(request).encode()?).await?;
+        match decode_answer(&answer)? {
+            Outcome::Done(response) => Ok(Response::new(response)),
+            Outcome::Deferred(_) => panic!("the machine deferred a range of an alarm"),
+        }
     }
 
     async fn status(
@@ -47,10 +59,11 @@ impl<E: Engine> Maintenance for MaintenanceService<E> {
         let mut header = None;
         self.member.fill(&mut header);
         let size = (EMPTY_SIZE + self.member.store.read().size()) as i64;
-        let errors = match standing.leader {
-            Some(_) => Vec::new(),
-            None => vec![Refusal::NoLeader.to_string()],
-        };
+        let mut errors = Vec::new();
+        if standing.leader.is_none() {
+            errors.push(Refusal::NoLeader.to_string());
+        }
+        errors.extend(self.member.store.alarms().in_words());
         Ok(Response::new(StatusResponse {
             header,
             version: ETCD_VERSION.to_owned(),

@@ -8,9 +8,14 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 use tonic::metadata::MetadataMap;
 
-use crate::api::etcdserverpb::ResponseHeader;
+use crate::alarms::needed_bytes;
+use crate::answer::Answers;
+use crate::api::etcdserverpb::alarm_request::AlarmAction;
+use crate::api::etcdserverpb::{AlarmRequest, AlarmType, ResponseHeader};
+use crate::command::Command;
 use crate::engine::{Engine, ProposeError, ReadError};
 use crate::errors::Refusal;
+use crate::limits::ServerLimits;
 use crate::machine::SharedStore;
 
 /// How long a request waits for a leader; etcd gives a request as long.
@@ -36,6 +41,8 @@ pub(crate) struct Member<E> {
     pub(crate) engine: E,
     pub(crate) store: SharedStore,
     pub(crate) profile: Profile,
+    pub(crate) answers: Answers,
+    quota_bytes: u64,
     /// Whether a barrier has been passed since the start.
     is_caught_up: AtomicBool,
 }
@@ -44,8 +51,32 @@ pub(crate) struct Member<E> {
 pub(crate) type SharedMember<E> = Arc<Member<E>>;
 
 impl<E: Engine> Member<E> {
-    pub(crate) fn new(engine: E, store: SharedStore, profile: Profile) -> SharedMember<E> {
-        Arc::new(Member { engine, store, profile, is_caught_up: AtomicBool::new(false) })
+    pub(crate) fn new(
+        engine: E,
+        store: SharedStore,
+        profile: Profile,
+        limits: &ServerLimits,
+    ) -> SharedMember<E> {
+        let answers = Answers::new(store.clone(), limits.answer_bytes);
+        let quota_bytes = limits.quota_bytes;
+        let is_caught_up = AtomicBool::new(false);
+        Arc::new(Member { engine, store, profile, answers, quota_bytes, is_caught_up })
+    }
+
+    /// Refuses a command for which the key space has no room, and raises the alarm that makes every
+    /// member refuse such commands until it is disarmed. The key space outgrows its quota by no
+    /// more than the commands that are under way at that moment.
+    pub(crate) async fn check_quota(&self, command: &Command) -> Result<(), Refusal> {
+        let needed = needed_bytes(command);
+        if needed == 0 || self.store.read().size().saturating_add(needed) <= self.quota_bytes {
+            return Ok(());
+        }
+        let member_id = self.engine.standing().node.get();
+        let (action, alarm) = (AlarmAction::Activate as i32, AlarmType::Nospace as i32);
+        let raise = Command::Alarm(AlarmRequest { action, member_id, alarm });
+        tracing::warn!(quota = self.quota_bytes, "the key space has outgrown its quota");
+        self.propose(raise.encode()?).await?;
+        Err(Refusal::NoSpace)
     }
 
     /// Completes a header with who answers; 0 is filled in by the newest revision.

@@ -20,10 +20,14 @@ pub fn check(request: &PutRequest) -> Result<(), Refusal> {
 }
 
 /// A put by itself. etcd looks for its lease before it looks for the key.
-pub fn put_alone(write: &mut Write<'_>, request: PutRequest) -> Result<PutResponse, Refusal> {
+pub(crate) fn put_alone(
+    write: &mut Write<'_>,
+    request: PutRequest,
+    is_wanted: bool,
+) -> Result<PutResponse, Refusal> {
     check_lease(&request)?;
     check_previous(write.view(), &request)?;
-    Ok(put(write, request))
+    Ok(put(write, request, is_wanted))
 }
 
 /// Whether a put inside a transaction can succeed; asked before the transaction changes anything.
@@ -35,10 +39,12 @@ pub fn check_in_transaction(view: View<'_>, request: &PutRequest) -> Result<(), 
 
 /// Puts, once it is certain that nothing stands against it. Where the former value or lease is to
 /// be kept, but an earlier operation of the same transaction has deleted the key, there is none,
-/// and the key begins anew without; etcd's server breaks down there.
-pub fn put(write: &mut Write<'_>, request: PutRequest) -> PutResponse {
+/// and the key begins anew without; etcd's server breaks down there. The previous pair is answered
+/// only where that is wanted.
+pub(crate) fn put(write: &mut Write<'_>, request: PutRequest, is_wanted: bool) -> PutResponse {
     let previous = write.view().get(&request.key);
-    let prev_kv = previous.filter(|_| request.prev_kv).map(|found| found.to_key_value());
+    let prev_kv =
+        previous.filter(|_| request.prev_kv && is_wanted).map(|found| found.to_key_value());
     let kept_value = previous.filter(|_| request.ignore_value).map(|found| &found.value.bytes);
     let value = kept_value.cloned().unwrap_or(request.value);
     let kept_lease = previous.filter(|_| request.ignore_lease).map(|found| found.value.lease);

@@ -1,11 +1,13 @@
 //! Puts the services together on one port.
 
 use std::future::Future;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tonic::codegen::tokio_stream::StreamExt;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Routes;
-use tonic::transport::server::TcpIncoming;
 
 use crate::admin::AdminService;
 use crate::api::etcdserverpb::auth_server::AuthServer;
@@ -14,27 +16,50 @@ use crate::api::etcdserverpb::kv_server::KvServer;
 use crate::api::etcdserverpb::maintenance_server::MaintenanceServer;
 use crate::api::kontiki::v1::admin_server::AdminServer;
 use crate::auth::AuthService;
-use crate::authority::ClientStream;
 use crate::cluster::ClusterService;
 use crate::engine::Engine;
+use crate::front::{Incoming, MAX_MESSAGE_BYTES, Watch, within_limits};
 use crate::kv::KvService;
+use crate::limits::ServerLimits;
 use crate::machine::SharedStore;
 use crate::maintenance::MaintenanceService;
 use crate::member::{Member, Profile};
-use crate::wording::{MAX_MESSAGE_BYTES, in_etcd_words};
 
 pub use crate::maintenance::ETCD_VERSION;
+
+/// How many connections may be accepted and not yet taken up.
+const ACCEPTED: usize = 16;
+
+/// How often an idle connection is asked whether its client is still there, and how long it has to
+/// answer.
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
+
+/// The longest list of headers that a request may have.
+const MAX_HEADERS_BYTES: u32 = 64 * 1024;
 
 /// The etcd server of one member.
 pub struct Server {
     routes: Routes,
+    limits: ServerLimits,
+    watch: Watch,
+    is_lenient: bool,
 }
 
 impl Server {
-    /// The services of a member: `engine` replicates commands to a [`crate::Machine`] whose key
-    /// space is `store`.
+    /// The services of a member within the default limits: `engine` replicates commands to a
+    /// [`crate::Machine`] whose key space is `store`.
     pub fn new<E: Engine>(engine: E, store: SharedStore, profile: Profile) -> Server {
-        let member = Member::new(engine, store, profile);
+        Server::with_limits(engine, store, profile, ServerLimits::default())
+    }
+
+    /// As [`Server::new`], within limits of the caller's.
+    pub fn with_limits<E: Engine>(
+        engine: E,
+        store: SharedStore,
+        profile: Profile,
+        limits: ServerLimits,
+    ) -> Server {
+        let member = Member::new(engine, store, profile, &limits);
         let kv = KvServer::new(KvService { member: member.clone() });
         let cluster = ClusterServer::new(ClusterService { member: member.clone() });
         let maintenance = MaintenanceServer::new(MaintenanceService { member: member.clone() });
@@ -43,7 +68,16 @@ impl Server {
             .add_service(maintenance)
             .add_service(AuthServer::new(AuthService))
             .add_service(AdminServer::new(AdminService { member }));
-        Server { routes: in_etcd_words(routes) }
+        let watch = Watch::new(limits.answer_time);
+        let routes = within_limits(routes, &limits, watch.clone());
+        Server { routes, limits, watch, is_lenient: false }
+    }
+
+    /// Lets clients in that name the server by a URL where HTTP/2 wants an authority, as some
+    /// versions of etcdctl do (`endpoint status` with endpoints as URLs). Each byte that comes in
+    /// is copied once more for it.
+    pub fn let_urls_in(self) -> Server {
+        Server { is_lenient: true, ..self }
     }
 
     /// Serves on `listener` until `shutdown` is done and the requests under way are answered.
@@ -56,11 +90,27 @@ impl Server {
         listener: TcpListener,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), tonic::transport::Error> {
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        let incoming = incoming.map(|stream| stream.map(ClientStream::new));
+        let incoming = Incoming::new(listener, &self.limits, self.watch.clone(), self.is_lenient);
+        let (accepted, connections) = mpsc::channel(ACCEPTED);
+        let _accepting = AbortOnDrop(tokio::spawn(incoming.run(accepted)));
+        let _watching = AbortOnDrop(tokio::spawn(self.watch.run()));
+        let (ask_after, answer_within) = KEEP_ALIVE;
         tonic::transport::Server::builder()
+            .max_concurrent_streams(self.limits.streams)
+            .http2_max_header_list_size(MAX_HEADERS_BYTES)
+            .http2_keepalive_interval(Some(ask_after))
+            .http2_keepalive_timeout(Some(answer_within))
             .add_routes(self.routes)
-            .serve_with_incoming_shutdown(incoming, shutdown)
+            .serve_with_incoming_shutdown(ReceiverStream::new(connections), shutdown)
             .await
+    }
+}
+
+/// A task that ends with its owner.
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use kontiki::{Membership, NodeId};
-use kontiki_etcd::MemberAddresses;
+use kontiki_etcd::{MemberAddresses, ServerLimits};
 use serde::Deserialize;
 
 use crate::arguments::Serve;
@@ -30,6 +30,10 @@ pub struct MemberConfig {
     pub listen_peer: String,
     /// All members, this one included.
     pub members: BTreeMap<NodeId, MemberAddresses>,
+    /// What the client port takes on.
+    pub limits: ServerLimits,
+    /// Whether clients may name the server by a URL where HTTP/2 wants an authority.
+    pub let_urls_in: bool,
 }
 
 /// The file, as it is written. A field that is not here is an error: it would be a setting that
@@ -45,6 +49,10 @@ struct ConfigFile {
     dir: Option<PathBuf>,
     listen_client: Option<String>,
     listen_peer: Option<String>,
+    quota_bytes: Option<u64>,
+    max_clients: Option<usize>,
+    #[serde(default)]
+    let_urls_in: bool,
     members: Vec<MemberTable>,
 }
 
@@ -94,6 +102,9 @@ fn from_flags(serve: Serve) -> Result<MemberConfig, Failure> {
         dir: serve.dir,
         listen_client: serve.listen_client,
         listen_peer: serve.listen_peer,
+        quota_bytes: serve.quota_bytes,
+        max_clients: serve.max_clients,
+        let_urls_in: serve.let_urls_in,
         members: tables?,
     })
 }
@@ -139,8 +150,25 @@ fn checked(file: ConfigFile) -> Result<MemberConfig, Failure> {
     let listen_peer = file.listen_peer.unwrap_or_else(|| own.peer_address().to_owned());
     check_address(&listen_client)?;
     check_address(&listen_peer)?;
-    let ConfigFile { cluster, backend, io, dir, .. } = file;
-    Ok(MemberConfig { id, cluster, backend, io, dir, listen_client, listen_peer, members })
+    let mut limits = ServerLimits::default();
+    limits.quota_bytes = file.quota_bytes.unwrap_or(limits.quota_bytes);
+    limits.connections = file.max_clients.unwrap_or(limits.connections);
+    if limits.connections == 0 {
+        return Err(Failure::new("max_clients cannot be 0: the member would serve no client"));
+    }
+    let ConfigFile { cluster, backend, io, dir, let_urls_in, .. } = file;
+    Ok(MemberConfig {
+        id,
+        cluster,
+        backend,
+        io,
+        dir,
+        listen_client,
+        listen_peer,
+        members,
+        limits,
+        let_urls_in,
+    })
 }
 
 fn node_id(number: u64) -> Result<NodeId, Failure> {

@@ -6,6 +6,7 @@
 //! and always closes the log in order.
 
 mod config;
+mod descriptors;
 mod member;
 mod open;
 mod peers;
@@ -35,6 +36,7 @@ pub async fn run(serve: Serve) -> Result<ExitCode, Failure> {
     end_at_panics();
     let (exit_with_parent, must_have_log) = (serve.exit_with_parent, serve.must_have_log);
     let config = MemberConfig::from_arguments(serve)?;
+    let descriptors = descriptors::raise();
     let stop = stop_signal(exit_with_parent)?;
     let clients = TcpListener::bind(&config.listen_client).await;
     let clients =
@@ -55,7 +57,9 @@ pub async fn run(serve: Serve) -> Result<ExitCode, Failure> {
     tracing::info!(member = %config.id, clients = %config.listen_client, "serving");
 
     let profile = Profile { name: config.name().to_owned(), backend: config.backend.clone() };
-    let server = Server::new(Member::new(node.clone()), store, profile);
+    let limits = descriptors::leave_reserve(config.limits.clone(), descriptors);
+    let server = Server::with_limits(Member::new(node.clone()), store, profile, limits);
+    let server = if config.let_urls_in { server.let_urls_in() } else { server };
     serve_until(server, clients, node, stop).await
 }
 

@@ -36,6 +36,8 @@ pub struct Plan {
     pub io: Option<String>,
     /// Whether the members, too, log what is not a warning.
     pub verbose: bool,
+    /// Whether clients may name the members by URLs where HTTP/2 wants an authority.
+    pub let_urls_in: bool,
     /// Whether a member that dies can come back as itself.
     pub durable: bool,
     /// The directory of all members.
@@ -106,6 +108,7 @@ impl Plan {
             backend: chosen.backend,
             io: up.io.clone(),
             verbose: false,
+            let_urls_in: up.let_urls_in,
             durable: log.is_durable(),
             dir: up.dir.clone(),
         })
@@ -158,6 +161,9 @@ impl Plan {
         }
         if self.verbose {
             arguments.push("--verbose".to_owned());
+        }
+        if self.let_urls_in {
+            arguments.push("--let-urls-in".to_owned());
         }
         if self.begun.contains(&member.id) {
             arguments.push("--must-have-log".to_owned());
@@ -312,7 +318,8 @@ mod tests {
     use super::*;
 
     fn up(dir: &Path) -> Up {
-        Up { nodes: None, backend: None, io: None, dir: dir.to_owned(), base_port: None }
+        let (nodes, backend, io, base_port) = (None, None, None, None);
+        Up { nodes, backend, io, dir: dir.to_owned(), let_urls_in: false, base_port }
     }
 
     #[test]
@@ -336,6 +343,7 @@ mod tests {
             backend: "file".to_owned(),
             io: None,
             verbose: false,
+            let_urls_in: false,
             durable: true,
             dir: dir.path().to_owned(),
             members: members(5, five.base_port).expect("ports"),

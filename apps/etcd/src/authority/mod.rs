@@ -20,7 +20,6 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tonic::transport::server::{Connected, TcpConnectInfo};
 
 /// How much is read at once.
 const CHUNK_BYTES: usize = 16 * 1024;
@@ -33,7 +32,7 @@ const FRAME_HEADER_BYTES: usize = 9;
 const HEADERS: u8 = 1;
 
 /// A connection from a client.
-pub(crate) struct ClientStream {
+pub(crate) struct LenientStream {
     stream: TcpStream,
     chunk: Box<[u8]>,
     inbound: Inbound,
@@ -59,14 +58,14 @@ enum Position {
     Beyond,
 }
 
-impl ClientStream {
-    pub(crate) fn new(stream: TcpStream) -> ClientStream {
+impl LenientStream {
+    pub(crate) fn new(stream: TcpStream) -> LenientStream {
         let inbound = Inbound { held: BytesMut::new(), released: 0, position: Position::Start };
-        ClientStream { stream, chunk: vec![0; CHUNK_BYTES].into_boxed_slice(), inbound }
+        LenientStream { stream, chunk: vec![0; CHUNK_BYTES].into_boxed_slice(), inbound }
     }
 }
 
-impl AsyncRead for ClientStream {
+impl AsyncRead for LenientStream {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -87,7 +86,7 @@ impl AsyncRead for ClientStream {
     }
 }
 
-impl AsyncWrite for ClientStream {
+impl AsyncWrite for LenientStream {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -114,14 +113,6 @@ impl AsyncWrite for ClientStream {
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
-    }
-}
-
-impl Connected for ClientStream {
-    type ConnectInfo = TcpConnectInfo;
-
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
     }
 }
 

@@ -13,6 +13,13 @@ pub struct Revision {
     pub sub: i64,
 }
 
+impl Revision {
+    /// The point after all changes of the transaction with this revision.
+    pub fn whole(main: i64) -> Revision {
+        Revision { main, sub: i64::MAX }
+    }
+}
+
 /// What one change made of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {
@@ -47,14 +54,14 @@ impl History {
         self.versions.last()
     }
 
-    /// The newest version that revision `main` sees.
-    pub(super) fn at(&self, main: i64) -> Option<&Version> {
+    /// The newest version that was written at `point` or before.
+    pub(super) fn at(&self, point: Revision) -> Option<&Version> {
         // Most reads want the newest.
         let newest = self.versions.last()?;
-        if newest.revision.main <= main {
+        if newest.revision <= point {
             return Some(newest);
         }
-        self.versions[..self.count_until(main)].last()
+        self.versions[..self.count_until(point)].last()
     }
 
     pub(super) fn push(&mut self, version: Version) {
@@ -73,13 +80,13 @@ impl History {
     /// Removes the versions that no revision from `compacted` on sees: all older ones than the one
     /// that `compacted` sees, and that one too if it is a tombstone.
     pub(super) fn prune(&mut self, compacted: i64) -> Drain<'_, Version> {
-        let seen = self.count_until(compacted);
+        let seen = self.count_until(Revision::whole(compacted));
         let tombstone = self.versions[..seen].last().is_some_and(|last| last.value.is_none());
         let superfluous = if tombstone { seen } else { seen.saturating_sub(1) };
         self.versions.drain(..superfluous)
     }
 
-    fn count_until(&self, main: i64) -> usize {
-        self.versions.partition_point(|version| version.revision.main <= main)
+    fn count_until(&self, point: Revision) -> usize {
+        self.versions.partition_point(|version| version.revision <= point)
     }
 }

@@ -10,8 +10,10 @@
 //! leases of keys, which will have their own rooms.
 
 mod history;
+mod pins;
 mod span;
 mod view;
+mod walk;
 mod write;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -21,11 +23,14 @@ use bytes::Bytes;
 use crate::errors::Refusal;
 
 pub use history::{Revision, Value, Version};
+pub use pins::Pin;
 pub use span::Span;
 pub use view::{Found, View};
+pub use walk::Walk;
 pub use write::Write;
 
 use history::History;
+use pins::Pins;
 
 /// The revision of a store in which nothing was ever written.
 pub const FIRST_REVISION: i64 = 1;
@@ -50,6 +55,8 @@ pub struct Store {
     superseding: VecDeque<(i64, Bytes)>,
     /// About how many bytes the versions take.
     bytes: u64,
+    /// The revisions that reads under way still need.
+    pins: Pins,
 }
 
 impl Default for Store {
@@ -60,6 +67,7 @@ impl Default for Store {
             keys: BTreeMap::new(),
             superseding: VecDeque::new(),
             bytes: 0,
+            pins: Pins::default(),
         }
     }
 }
@@ -77,7 +85,12 @@ impl Store {
 
     /// The store as it is now.
     pub fn view(&self) -> View<'_> {
-        View::new(self, self.revision)
+        View::new(self, Revision::whole(self.revision))
+    }
+
+    /// Keeps what `revision` sees readable until the pin is dropped.
+    pub fn pin(&self, revision: i64) -> Pin {
+        self.pins.pin(revision)
     }
 
     /// Runs a transaction: all changes of `work` get one revision, the next, which becomes the
@@ -102,22 +115,26 @@ impl Store {
     }
 
     /// Frees what a compaction gave up, in at most `steps` steps: a large compaction must not hold
-    /// up the member. No result depends on how far sweeps have come.
+    /// up the member. What a pinned revision sees stays. No result depends on how far sweeps have
+    /// come.
     pub fn sweep(&mut self, steps: usize) {
+        // A pinned point may lie between two changes of its revision, so all of these stay.
+        let pinned = self.pins.lowest().map_or(i64::MAX, |lowest| lowest - 1);
+        let given_up = self.compacted.min(pinned);
         for _ in 0..steps {
             match self.superseding.front() {
-                Some((revision, _)) if *revision <= self.compacted => {}
+                Some((revision, _)) if *revision <= given_up => {}
                 _ => return,
             }
             if let Some((_, key)) = self.superseding.pop_front() {
-                self.prune(&key);
+                self.prune(&key, given_up);
             }
         }
     }
 
-    fn prune(&mut self, key: &Bytes) {
+    fn prune(&mut self, key: &Bytes, given_up: i64) {
         let Some(history) = self.keys.get_mut(key) else { return };
-        for version in history.prune(self.compacted) {
+        for version in history.prune(given_up) {
             self.bytes = self.bytes.saturating_sub(cost(key, &version));
         }
         if history.is_empty() {

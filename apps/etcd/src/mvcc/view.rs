@@ -5,13 +5,14 @@ use bytes::Bytes;
 use crate::api::mvccpb::KeyValue;
 use crate::errors::Refusal;
 
-use super::{Span, Store, Value};
+use super::{Pin, Revision, Span, Store, Value, Version};
 
 /// The store as it is at one moment, maybe in the middle of a transaction.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'s> {
     store: &'s Store,
-    revision: i64,
+    /// The last change that this view sees.
+    point: Revision,
 }
 
 /// A key that exists, in the version that was asked for.
@@ -26,13 +27,44 @@ pub struct Found<'s> {
 }
 
 impl<'s> View<'s> {
-    pub(super) fn new(store: &'s Store, revision: i64) -> View<'s> {
-        View { store, revision }
+    pub(super) fn new(store: &'s Store, point: Revision) -> View<'s> {
+        View { store, point }
     }
 
     /// The newest revision that this view sees.
     pub fn revision(self) -> i64 {
-        self.revision
+        self.point.main
+    }
+
+    /// The last change that this view sees.
+    pub fn point(self) -> Revision {
+        self.point
+    }
+
+    /// The store that is viewed.
+    pub(crate) fn store(self) -> &'s Store {
+        self.store
+    }
+
+    /// Keeps what this view sees readable until the pin is dropped.
+    pub fn pin(self) -> Pin {
+        self.store.pin(self.point.main)
+    }
+
+    /// The point at which a request reads that names the revision `at`; 0 or less means the newest.
+    ///
+    /// # Errors
+    ///
+    /// If that revision does not exist yet, or was compacted.
+    pub fn point_of(self, at: i64) -> Result<Revision, Refusal> {
+        if at > self.point.main {
+            return Err(Refusal::FutureRevision);
+        }
+        let point = if at <= 0 || at == self.point.main { self.point } else { Revision::whole(at) };
+        if point.main < self.store.compacted {
+            return Err(Refusal::Compacted);
+        }
+        Ok(point)
     }
 
     /// The lowest revision that can be read; negative while nothing was compacted.
@@ -46,28 +78,16 @@ impl<'s> View<'s> {
         span: Span<'s>,
         at: i64,
     ) -> Result<impl Iterator<Item = Found<'s>> + 's, Refusal> {
-        if at > self.revision {
-            return Err(Refusal::FutureRevision);
-        }
-        let at = if at <= 0 { self.revision } else { at };
-        if at < self.store.compacted {
-            return Err(Refusal::Compacted);
-        }
+        let point = self.point_of(at)?;
         let bounds = span.bounds().into_iter();
         let keys = bounds.flat_map(|bounds| self.store.keys.range::<[u8], _>(bounds));
-        Ok(keys.filter_map(move |(key, history)| {
-            let version = history.at(at)?;
-            let value = version.value.as_ref()?;
-            Some(Found { key, modified: version.revision.main, value })
-        }))
+        Ok(keys.filter_map(move |(key, history)| Found::of(key, history.at(point)?)))
     }
 
     /// One key as it is now.
     pub fn get(self, key: &[u8]) -> Option<Found<'s>> {
         let (key, history) = self.store.keys.get_key_value(key)?;
-        let version = history.last()?;
-        let value = version.value.as_ref()?;
-        Some(Found { key, modified: version.revision.main, value })
+        Found::of(key, history.last()?)
     }
 
     /// The keys of `span` as they are now.
@@ -77,7 +97,13 @@ impl<'s> View<'s> {
     }
 }
 
-impl Found<'_> {
+impl<'s> Found<'s> {
+    /// The key in this version, unless it is a tombstone.
+    pub(super) fn of(key: &'s Bytes, version: &'s Version) -> Option<Found<'s>> {
+        let value = version.value.as_ref()?;
+        Some(Found { key, modified: version.revision.main, value })
+    }
+
     /// The key and its value as etcd's API sends them.
     pub fn to_key_value(self) -> KeyValue {
         KeyValue {

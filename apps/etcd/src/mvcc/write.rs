@@ -19,7 +19,10 @@ impl<'s> Write<'s> {
 
     /// The store as the transaction's next step sees it.
     pub fn view(&self) -> View<'_> {
-        View::new(self.store, self.revision())
+        if self.changes == 0 {
+            return self.store.view();
+        }
+        View::new(self.store, Revision { main: self.revision(), sub: self.changes - 1 })
     }
 
     /// The transaction's own revision if it has changed something, else the one before.

@@ -4,16 +4,32 @@ use std::cmp::Ordering;
 
 use crate::api::etcdserverpb::Compare;
 use crate::api::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
+use crate::errors::Refusal;
 use crate::mvcc::{Found, Span, View};
 
 /// Whether a compare holds. Where no key exists, a value is never anything, not even empty, and
 /// every number counts as 0.
-pub(super) fn holds(view: View<'_>, compare: &Compare) -> bool {
+///
+/// # Errors
+///
+/// If it looks at more than `keys_left` keys, which is lowered by as many as it looked at.
+pub(super) fn holds(
+    view: View<'_>,
+    compare: &Compare,
+    keys_left: &mut usize,
+) -> Result<bool, Refusal> {
     let mut found = view.newest(Span::of(&compare.key, &compare.range_end)).peekable();
-    if found.peek().is_some() {
-        return found.all(|found| holds_for(compare, Some(found)));
+    if found.peek().is_none() {
+        let is_of_a_number = compare.target != CompareTarget::Value as i32;
+        return Ok(is_of_a_number && holds_for(compare, None));
     }
-    compare.target != CompareTarget::Value as i32 && holds_for(compare, None)
+    for found in found {
+        *keys_left = keys_left.checked_sub(1).ok_or(Refusal::TooManyCompared)?;
+        if !holds_for(compare, Some(found)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn holds_for(compare: &Compare, found: Option<Found<'_>>) -> bool {

@@ -9,6 +9,7 @@ mod check;
 mod compare;
 mod overlap;
 
+use crate::answer::Deferrals;
 use crate::api::etcdserverpb::request_op::Request;
 use crate::api::etcdserverpb::response_op::Response;
 use crate::api::etcdserverpb::{
@@ -16,29 +17,42 @@ use crate::api::etcdserverpb::{
 };
 use crate::errors::Refusal;
 use crate::mvcc::{Store, View, Write};
-use crate::range::{header_at, range};
+use crate::range::header_at;
 use crate::{delete, put};
 
 pub use check::{MAX_DEPTH, MAX_OPERATIONS, check};
 
-/// Runs a transaction that may change something.
-pub fn run(store: &mut Store, request: TxnRequest) -> Result<TxnResponse, Refusal> {
-    let plan = Plan::of(store.view(), request);
+/// The most keys that the compares of a transaction may look at. Compares are decided on every
+/// member while the log is applied, so a few thousand bytes of request must not be able to hold up
+/// all of them. etcd has no such limit.
+pub const MAX_COMPARED_KEYS: usize = 100_000;
+
+/// Runs a transaction that may change something. Its larger ranges are deferred.
+pub(crate) fn run(
+    store: &mut Store,
+    request: TxnRequest,
+    deferrals: &mut Deferrals,
+) -> Result<TxnResponse, Refusal> {
+    let plan = Plan::of(store.view(), request, &mut { MAX_COMPARED_KEYS })?;
     plan.check_puts(store.view())?;
     plan.check_ranges(store.view())?;
     let (mut response, revision) = store.write(|write| {
-        let response = plan.run(write);
+        let response = plan.run(write, deferrals);
         (response, write.revision())
     });
     response.header = Some(header_at(revision));
     Ok(response)
 }
 
-/// Answers a transaction that only reads, see [`is_read_only`].
-pub fn read(view: View<'_>, request: TxnRequest) -> Result<TxnResponse, Refusal> {
-    let plan = Plan::of(view, request);
+/// Answers a transaction that only reads, see [`is_read_only`]. Its larger ranges are deferred.
+pub(crate) fn read(
+    view: View<'_>,
+    request: TxnRequest,
+    deferrals: &mut Deferrals,
+) -> Result<TxnResponse, Refusal> {
+    let plan = Plan::of(view, request, &mut { MAX_COMPARED_KEYS })?;
     plan.check_ranges(view)?;
-    let mut response = plan.read(view);
+    let mut response = plan.read(view, deferrals);
     response.header = Some(header_at(view.revision()));
     Ok(response)
 }
@@ -73,15 +87,19 @@ enum Step {
 }
 
 impl Plan {
-    fn of(view: View<'_>, request: TxnRequest) -> Plan {
-        let succeeded = request.compare.iter().all(|compare| compare::holds(view, compare));
+    /// Decides the compares, which may look at no more than `keys_left` keys.
+    fn of(view: View<'_>, request: TxnRequest, keys_left: &mut usize) -> Result<Plan, Refusal> {
+        let mut succeeded = true;
+        for compare in &request.compare {
+            succeeded = succeeded && compare::holds(view, compare, keys_left)?;
+        }
         let branch = if succeeded { request.success } else { request.failure };
         let steps = branch.into_iter().filter_map(|operation: RequestOp| operation.request);
         let steps = steps.map(|request| match request {
-            Request::RequestTxn(inner) => Step::Inner(Plan::of(view, inner)),
-            plain => Step::Plain(plain),
+            Request::RequestTxn(inner) => Plan::of(view, inner, keys_left).map(Step::Inner),
+            plain => Ok(Step::Plain(plain)),
         });
-        Plan { succeeded, steps: steps.collect() }
+        Ok(Plan { succeeded, steps: steps.collect::<Result<_, _>>()? })
     }
 
     fn check_puts(&self, view: View<'_>) -> Result<(), Refusal> {
@@ -100,29 +118,37 @@ impl Plan {
         })
     }
 
-    fn run(self, write: &mut Write<'_>) -> TxnResponse {
+    fn run(self, write: &mut Write<'_>, deferrals: &mut Deferrals) -> TxnResponse {
         let responses = self.steps.into_iter().map(|step| match step {
-            Step::Inner(plan) => Response::ResponseTxn(plan.run(write)),
-            Step::Plain(request) => run_plain(write, request),
+            Step::Inner(plan) => Response::ResponseTxn(plan.run(write, deferrals)),
+            Step::Plain(request) => run_plain(write, request, deferrals),
         });
         answer(self.succeeded, responses.collect())
     }
 
-    fn read(self, view: View<'_>) -> TxnResponse {
+    fn read(self, view: View<'_>, deferrals: &mut Deferrals) -> TxnResponse {
         let responses = self.steps.into_iter().map(|step| match step {
-            Step::Plain(Request::RequestRange(request)) => read_checked(view, &request),
+            Step::Plain(Request::RequestRange(request)) => {
+                deferrals.next_slot();
+                Response::ResponseRange(deferrals.range(view, request))
+            }
             _ => panic!("a transaction that only reads holds something else than ranges"),
         });
         answer(self.succeeded, responses.collect())
     }
 }
 
-fn run_plain(write: &mut Write<'_>, request: Request) -> Response {
+fn run_plain(write: &mut Write<'_>, request: Request, deferrals: &mut Deferrals) -> Response {
+    deferrals.next_slot();
     match request {
-        Request::RequestRange(request) => read_checked(write.view(), &request),
-        Request::RequestPut(request) => Response::ResponsePut(put::put(write, request)),
+        Request::RequestRange(request) => {
+            Response::ResponseRange(deferrals.range(write.view(), request))
+        }
+        Request::RequestPut(request) => {
+            Response::ResponsePut(put::put(write, request, deferrals.is_wanted()))
+        }
         Request::RequestDeleteRange(request) => {
-            Response::ResponseDeleteRange(delete::delete(write, &request))
+            Response::ResponseDeleteRange(delete::delete(write, &request, deferrals))
         }
         Request::RequestTxn(_) => panic!("an inner transaction was planned as a plain step"),
     }
@@ -137,11 +163,6 @@ fn check_range(view: View<'_>, request: &RangeRequest) -> Result<(), Refusal> {
         past if past < view.compacted() => Err(Refusal::Compacted),
         _ => Ok(()),
     }
-}
-
-fn read_checked(view: View<'_>, request: &RangeRequest) -> Response {
-    let response = range(view, request);
-    Response::ResponseRange(response.expect("the revision of a range was checked beforehand"))
 }
 
 /// An inner transaction's header stays empty, as etcd leaves it.

@@ -42,6 +42,14 @@ fn exists(key: &'static str) -> Compare {
     }
 }
 
+/// Runs a transaction, and reads at once what it defers.
+fn carry_out(store: &mut Store, request: TxnRequest) -> Result<TxnResponse, Refusal> {
+    let mut deferrals = Deferrals::new(true);
+    let mut response = run(store, request, &mut deferrals)?;
+    deferrals.fill_at_once(store, &mut response);
+    Ok(response)
+}
+
 fn revision_of(response: &TxnResponse) -> i64 {
     response.header.as_ref().expect("a header").revision
 }
@@ -49,9 +57,9 @@ fn revision_of(response: &TxnResponse) -> i64 {
 #[test]
 fn all_changes_of_a_transaction_have_one_revision() {
     let mut store = Store::default();
-    let response = run(&mut store, success(vec![put_op("a"), put_op("b")])).expect("sound");
+    let response = carry_out(&mut store, success(vec![put_op("a"), put_op("b")])).expect("sound");
     assert_eq!((revision_of(&response), store.revision()), (2, 2));
-    let response = run(&mut store, success(vec![delete_op("x", "")])).expect("sound");
+    let response = carry_out(&mut store, success(vec![delete_op("x", "")])).expect("sound");
     assert_eq!((revision_of(&response), store.revision()), (2, 2));
 }
 
@@ -59,7 +67,7 @@ fn all_changes_of_a_transaction_have_one_revision() {
 fn later_operations_see_what_earlier_ones_did() {
     let mut store = Store::default();
     let request = success(vec![put_op("a"), get_op("a", 0), delete_op("a", "\0"), get_op("a", 0)]);
-    let response = run(&mut store, request).expect("sound");
+    let response = carry_out(&mut store, request).expect("sound");
     let counts = response.responses.iter().map(|response| match &response.response {
         Some(Response::ResponseRange(range)) => range.count,
         Some(Response::ResponseDeleteRange(delete)) => delete.deleted,
@@ -76,15 +84,79 @@ fn inner_compares_see_the_store_as_it_was_before() {
         success: vec![put_op("then")],
         failure: vec![put_op("else")],
     };
-    run(&mut store, success(vec![put_op("a"), txn_op(inner)])).expect("sound");
+    carry_out(&mut store, success(vec![put_op("a"), txn_op(inner)])).expect("sound");
     assert!(store.view().get(b"then").is_none());
     assert!(store.view().get(b"else").is_some());
 }
 
 #[test]
+fn ranges_read_after_the_transaction_see_the_point_inside_it_at_which_they_stand() {
+    let mut store = Store::default();
+    carry_out(&mut store, success(vec![put_op("a"), put_op("b")])).expect("sound");
+    let all = || {
+        let mut range = get_op("a", 0);
+        if let Some(Request::RequestRange(range)) = &mut range.request {
+            range.range_end = Bytes::from_static(b"\0");
+        }
+        range
+    };
+    let inner = success(vec![delete_op("a", "b"), all()]);
+    let operations = vec![all(), put_op("c"), all(), txn_op(inner), delete_op("b", "\0"), all()];
+    let mut deferrals = Deferrals::new(true);
+    let mut response = run(&mut store, success(operations), &mut deferrals).expect("sound");
+    let pin = store.pin(deferrals.lowest().expect("ranges are deferred"));
+    store.compact(store.revision()).expect("not yet compacted");
+    store.sweep(100);
+    deferrals.fill_at_once(&store, &mut response);
+    drop(pin);
+    let count = |response: &ResponseOp| match &response.response {
+        Some(Response::ResponseRange(range)) => range.count,
+        Some(Response::ResponseDeleteRange(delete)) => delete.prev_kvs.len() as i64,
+        _ => -1,
+    };
+    assert_eq!(response.responses.iter().map(count).collect::<Vec<_>>(), [2, -1, 3, -1, 2, 0]);
+    let Some(Response::ResponseTxn(inner)) = &response.responses[3].response else {
+        panic!("the inner transaction has another answer");
+    };
+    assert_eq!(inner.responses.iter().map(count).collect::<Vec<_>>(), [1, 2]);
+}
+
+#[test]
+fn nothing_is_read_where_no_client_waits() {
+    let mut store = Store::default();
+    carry_out(&mut store, success(vec![put_op("a")])).expect("sound");
+    let mut deferrals = Deferrals::new(false);
+    let operations = vec![get_op("a", 0), delete_op("a", "\0"), put_op("b")];
+    let response = run(&mut store, success(operations), &mut deferrals).expect("sound");
+    assert_eq!(deferrals.lowest(), None);
+    let read = response.responses.iter().map(|response| match &response.response {
+        Some(Response::ResponseRange(range)) => (range.kvs.len(), 0),
+        Some(Response::ResponseDeleteRange(delete)) => (delete.prev_kvs.len(), delete.deleted),
+        _ => (0, 0),
+    });
+    assert_eq!(read.collect::<Vec<_>>(), [(0, 0), (0, 1), (0, 0)]);
+    assert_eq!(store.revision(), 3);
+}
+
+#[test]
+fn compares_may_look_at_so_many_keys_and_no_more() {
+    let mut store = Store::default();
+    for key in 0..1000_u32 {
+        store.write(|write| write.put(&Bytes::from(format!("k{key:04}")), Bytes::new(), 0));
+    }
+    let all = Compare { range_end: Bytes::from_static(b"\0"), ..exists("k") };
+    let mut request = TxnRequest { compare: vec![all; 100], ..success(vec![put_op("a")]) };
+    assert_eq!(carry_out(&mut store, request.clone()).map(|answer| answer.succeeded), Ok(true));
+    let revision = store.revision();
+    request.compare.push(exists("k0000"));
+    assert_eq!(carry_out(&mut store, request), Err(Refusal::TooManyCompared));
+    assert_eq!(store.revision(), revision);
+}
+
+#[test]
 fn a_refused_transaction_changes_nothing() {
     let mut store = Store::default();
-    let refused = run(&mut store, success(vec![put_op("a"), get_op("a", 2)]));
+    let refused = carry_out(&mut store, success(vec![put_op("a"), get_op("a", 2)]));
     assert_eq!(refused, Err(Refusal::FutureRevision));
     assert_eq!(store.revision(), 1);
     assert!(store.view().get(b"a").is_none());
@@ -145,12 +217,12 @@ fn limits_hold_at_their_edges() {
 fn the_deepest_transaction_can_be_sent_logged_and_answered() {
     use prost::Message;
     let mut store = Store::default();
-    run(&mut store, success(vec![put_op("a")])).expect("sound");
+    carry_out(&mut store, success(vec![put_op("a")])).expect("sound");
     let deep =
         (1..MAX_DEPTH).fold(success(vec![put_op("a")]), |inner, _| success(vec![txn_op(inner)]));
     assert_eq!(check(&deep), Ok(()));
     assert_eq!(TxnRequest::decode(&deep.encode_to_vec()[..]), Ok(deep.clone()));
-    let response = run(&mut store, deep).expect("sound");
+    let response = carry_out(&mut store, deep).expect("sound");
     assert_eq!(TxnResponse::decode(&response.encode_to_vec()[..]), Ok(response));
 }
 

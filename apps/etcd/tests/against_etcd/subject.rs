@@ -61,7 +61,15 @@ impl Cluster {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         let port = free_base_port();
         let tool = Command::new(tool)
-            .args(["up", "--nodes", "3", "--base-port", &port.to_string(), "--dir"])
+            .args([
+                "up",
+                "--let-urls-in",
+                "--nodes",
+                "3",
+                "--base-port",
+                &port.to_string(),
+                "--dir",
+            ])
             .arg(directory.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use kontiki::types::{ClusterId, EntryId, LogIndex, NodeId, Term};
 use kontiki::{Committed, Replies, StateMachine};
 use kontiki_etcd::engine::{ClusterMember, ProposeError, ReadError, Role, Standing};
-use kontiki_etcd::{Engine, Machine, MemberAddresses, Profile, Server};
+use kontiki_etcd::{Engine, Machine, MemberAddresses, Profile, Server, ServerLimits};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -31,6 +31,8 @@ pub struct Setup {
     pub leader: Option<String>,
     /// How the first proposals fail, one after the other.
     pub failures: VecDeque<ProposeError>,
+    /// The server's limits.
+    pub limits: ServerLimits,
     /// What becomes of the first barriers: whether each is passed. Later ones are.
     pub barriers: VecDeque<bool>,
 }
@@ -53,7 +55,7 @@ impl Solo {
         let state = State { machine, last: LogIndex::new(1), failures, barriers };
         let engine = SoloEngine { members, state: Mutex::new(state) };
         let profile = Profile { name: "solo".to_owned(), backend: "none".to_owned() };
-        let server = Server::new(engine, store, profile);
+        let server = Server::with_limits(engine, store, profile, setup.limits).let_urls_in();
         let server = tokio::spawn(async move {
             server.serve(listener, std::future::pending()).await.expect("it serves");
         });

@@ -4,15 +4,7 @@
 //! is not here never reach a service of ours. Clients of etcd know these refusals with other
 //! texts, and the first with another code, so both are put into etcd's words on the way out.
 
-use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
-use tonic::body::Body;
-use tonic::codegen::Service;
-use tonic::codegen::http::{HeaderMap, Request, Response, Uri};
-use tonic::service::{AxumBody, AxumRouter, Routes};
+use tonic::codegen::http::{HeaderMap, Uri};
 use tonic::{Code, Status};
 
 /// The most bytes of one gRPC message: etcd's limit on requests, and half a MiB for what is around
@@ -28,41 +20,8 @@ const SERVICES: [&str; 5] = [
     "kontiki.v1.Admin",
 ];
 
-/// The services, answering in etcd's words.
-pub(crate) fn in_etcd_words(routes: Routes) -> Routes {
-    let inner = routes.prepare().into_axum_router();
-    Routes::from(AxumRouter::new().fallback_service(Wording { inner }))
-}
-
-#[derive(Clone)]
-struct Wording {
-    inner: AxumRouter,
-}
-
-impl Service<Request<AxumBody>> for Wording {
-    type Response = Response<AxumBody>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Service::<Request<AxumBody>>::poll_ready(&mut self.inner, context)
-    }
-
-    fn call(&mut self, request: Request<AxumBody>) -> Self::Future {
-        let uri = request.uri().clone();
-        let answer = self.inner.call(request);
-        Box::pin(async move {
-            let response = answer.await?;
-            Ok(match in_other_words(&uri, response.headers()) {
-                Some(status) => status.into_http::<Body>().map(AxumBody::new),
-                None => response,
-            })
-        })
-    }
-}
-
 /// etcd's words for a refusal of the gRPC layer; `None` for all other answers.
-fn in_other_words(uri: &Uri, headers: &HeaderMap) -> Option<Status> {
+pub(super) fn in_other_words(uri: &Uri, headers: &HeaderMap) -> Option<Status> {
     // Only a refusal has its status among the headers; other answers send it at their end.
     headers.get("grpc-status")?;
     let status = Status::from_header_map(headers)?;

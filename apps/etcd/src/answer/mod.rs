@@ -1,0 +1,201 @@
+//! How answers are put together and sent without holding up the member.
+//!
+//! One thread drives the member: its log, its messages, its timers. An answer may be as large as
+//! the key space, so a range that is not over after one short step goes on a blocking thread, at a
+//! pinned revision, step by step ([`Answers::read`]). An answer of more than [`SMALL_BYTES`] is
+//! encoded there, too, counts against the bytes that may wait to be sent, and is sent chunk by
+//! chunk ([`large`]). One large answer is put together at a time.
+//!
+//! [`deferred`] holds what a change reads. Absent: limits on connections and requests, which
+//! [`crate::front`] keeps.
+
+mod deferred;
+mod large;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+use tonic::Response;
+
+use crate::errors::Refusal;
+use crate::machine::SharedStore;
+use crate::range::{MAX_ANSWER_BYTES, Reading, STEP_KEYS};
+
+use deferred::{Deferred, DeferredRange};
+
+pub(crate) use deferred::{DEFERRED, Deferrals, Fill};
+pub(crate) use large::Large;
+
+/// The longest answer that is encoded and sent in one piece.
+const SMALL_BYTES: usize = 64 * 1024;
+
+/// How many steps are made on the member's own thread before a range is handed to another.
+const STEPS_IN_PLACE: usize = 4;
+
+/// How long a large answer waits for its turn, and for bytes that earlier ones have not sent yet.
+const TURN_WAIT: Duration = Duration::from_secs(10);
+
+/// What the answers of one member share.
+#[derive(Debug)]
+pub(crate) struct Answers {
+    store: SharedStore,
+    /// Held by the one request whose large answer is put together.
+    turn: Arc<Semaphore>,
+    /// The bytes of large answers that may wait to be sent.
+    bytes: Arc<Semaphore>,
+}
+
+/// What ranges read, and the turn that was taken if they were large.
+pub(crate) struct Read<T> {
+    pub(crate) read: T,
+    turn: Option<OwnedSemaphorePermit>,
+}
+
+impl Answers {
+    /// Those of a member, with so many bytes of large answers that may wait to be sent; at least
+    /// [`MAX_ANSWER_BYTES`], so that each answer that is allowed can be sent.
+    pub(crate) fn new(store: SharedStore, waiting_bytes: usize) -> Answers {
+        let waiting_bytes = waiting_bytes.clamp(2 * MAX_ANSWER_BYTES, Semaphore::MAX_PERMITS);
+        Answers {
+            store,
+            turn: Arc::new(Semaphore::new(1)),
+            bytes: Arc::new(Semaphore::new(waiting_bytes)),
+        }
+    }
+
+    /// Reads ranges to their ends. `pin` is whatever keeps their points readable until then.
+    ///
+    /// # Errors
+    ///
+    /// If together they take more than an answer may, or if no turn came in time.
+    pub(crate) async fn read(
+        &self,
+        readings: Vec<Reading>,
+        pin: impl Send + 'static,
+    ) -> Result<Read<Vec<Reading>>, Refusal> {
+        let mut reads = Reads { readings, over: 0, taken: 0 };
+        for _ in 0..STEPS_IN_PLACE {
+            if reads.step(&self.store)? {
+                return Ok(Read::small(reads.readings));
+            }
+        }
+        let turn = self.take_turn().await?;
+        let store = self.store.clone();
+        let reading = spawn_blocking(move || {
+            while !reads.step(&store)? {}
+            drop(pin);
+            Ok::<_, Refusal>(reads.readings)
+        });
+        let read = reading.await.map_err(|_| Refusal::Stopped)??;
+        Ok(Read { read, turn: Some(turn) })
+    }
+
+    /// Makes the response of a message, which is large or small.
+    ///
+    /// # Errors
+    ///
+    /// If no turn came in time, or earlier answers are not sent.
+    pub(crate) async fn respond<M>(&self, message: Read<M>) -> Result<Response<M>, Refusal>
+    where
+        M: Message + Default + 'static,
+    {
+        let Read { read: message, turn } = message;
+        let length = message.encoded_len();
+        if length <= SMALL_BYTES {
+            return Ok(Response::new(message));
+        }
+        if length > MAX_ANSWER_BYTES {
+            return Err(Refusal::AnswerTooLarge);
+        }
+        let turn = match turn {
+            Some(turn) => turn,
+            None => self.take_turn().await?,
+        };
+        let count = u32::try_from(length).map_err(|_| Refusal::AnswerTooLarge)?;
+        let bytes = timeout(TURN_WAIT, self.bytes.clone().acquire_many_owned(count)).await;
+        let bytes = bytes.map_err(|_| Refusal::TooManyRequests)?.map_err(|_| Refusal::Stopped)?;
+        let encoding = spawn_blocking(move || {
+            let encoded = large::encode(&message, length);
+            drop(turn);
+            encoded
+        });
+        let encoded = encoding.await.map_err(|_| Refusal::Stopped)?;
+        let mut response = Response::new(M::default());
+        response.extensions_mut().insert(Large::new(encoded, bytes));
+        Ok(response)
+    }
+
+    /// Completes an answer whose ranges were deferred: `answer` as [`Deferrals::encode`] made it,
+    /// whose pin lives as long as its bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Answers::read`]. A change that the answer belongs to was carried out all the same.
+    pub(crate) async fn complete<M: Fill>(&self, answer: Bytes) -> Result<Read<M>, Refusal> {
+        let deferred =
+            Deferred::decode(answer.slice(1..)).map_err(|_| Refusal::UnreadableCommand)?;
+        let response = M::decode(deferred.response);
+        let mut response = response.map_err(|_| Refusal::UnreadableCommand)?;
+        let readings = deferred.ranges.iter().map(DeferredRange::begin).collect();
+        let Read { read, turn } = self.read(readings, answer).await?;
+        for (range, reading) in deferred.ranges.iter().zip(read) {
+            response.fill(range.slot, reading.finish())?;
+        }
+        Ok(Read { read: response, turn })
+    }
+
+    async fn take_turn(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        let turn = timeout(TURN_WAIT, self.turn.clone().acquire_owned()).await;
+        turn.map_err(|_| Refusal::TooManyRequests)?.map_err(|_| Refusal::Stopped)
+    }
+}
+
+/// What a refusal of an answer means for a client whose change was carried out.
+pub(crate) fn after_the_change(refusal: Refusal) -> Refusal {
+    match refusal {
+        Refusal::AnswerTooLarge => Refusal::CarriedOutButTooLarge,
+        _ => Refusal::TimedOut,
+    }
+}
+
+impl<T> Read<T> {
+    /// Of a message that took no turn.
+    pub(crate) fn small(read: T) -> Read<T> {
+        Read { read, turn: None }
+    }
+
+    /// Goes on with what was made of it.
+    pub(crate) fn map<R>(self, make: impl FnOnce(T) -> R) -> Read<R> {
+        Read { read: make(self.read), turn: self.turn }
+    }
+}
+
+/// The ranges of one answer, under way.
+struct Reads {
+    readings: Vec<Reading>,
+    /// How many of them are read to their ends.
+    over: usize,
+    /// What those take, in bytes.
+    taken: usize,
+}
+
+impl Reads {
+    /// Goes on for one step under the store's lock. Says whether all are read to their ends.
+    fn step(&mut self, store: &SharedStore) -> Result<bool, Refusal> {
+        let Some(reading) = self.readings.get_mut(self.over) else { return Ok(true) };
+        let allowed = MAX_ANSWER_BYTES.saturating_sub(self.taken);
+        if reading.step(&store.read(), STEP_KEYS, allowed)? {
+            self.taken += reading.bytes();
+            self.over += 1;
+        }
+        Ok(self.over == self.readings.len())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+//! Large answers: read in steps beside changes, encoded once, sent in chunks, bounded in bytes.
+
+use std::pin::pin;
+
+use bytes::BytesMut;
+use http_body::Body;
+
+use super::*;
+use crate::api::etcdserverpb::{PutRequest, RangeRequest, RangeResponse};
+use crate::command::Command;
+use crate::machine::Machine;
+
+/// A machine with as many keys, each with a value of `length` bytes.
+fn filled(keys: usize, length: usize) -> Machine {
+    let mut machine = Machine::new();
+    for key in 0..keys {
+        put(&mut machine, key, &vec![b'v'; length]);
+    }
+    machine
+}
+
+fn put(machine: &mut Machine, key: usize, value: &[u8]) {
+    let (key, value) = (format!("{key:06}").into(), value.to_vec().into());
+    let command = Command::Put(PutRequest { key, value, ..PutRequest::default() });
+    machine.apply_alone(&command.encode().expect("small"));
+}
+
+fn everything() -> RangeRequest {
+    let (key, range_end) = (Bytes::from_static(&[0]), Bytes::from_static(&[0]));
+    RangeRequest { key, range_end, ..RangeRequest::default() }
+}
+
+async fn read(answers: &Answers, store: &SharedStore) -> Result<Read<RangeResponse>, Refusal> {
+    let (reading, pin) = {
+        let store = store.read();
+        let reading = Reading::begin(store.view(), everything())?;
+        let pin = store.pin(reading.pinned());
+        (reading, pin)
+    };
+    let read = answers.read(vec![reading], pin).await?;
+    Ok(read.map(|mut read| read.remove(0).finish()))
+}
+
+async fn sent(body: impl Body<Data = Bytes, Error: std::fmt::Debug>) -> (Bytes, usize, bool) {
+    let mut body = pin!(body);
+    let (mut bytes, mut chunks, mut has_status) = (BytesMut::new(), 0, false);
+    while let Some(frame) = std::future::poll_fn(|context| body.as_mut().poll_frame(context)).await
+    {
+        match frame.expect("nothing fails").into_data() {
+            Ok(data) => {
+                chunks += 1;
+                bytes.extend_from_slice(&data);
+            }
+            Err(frame) => {
+                has_status = frame.trailers_ref().is_some_and(|map| map.contains_key("grpc-status"))
+            }
+        }
+    }
+    (bytes.freeze(), chunks, has_status)
+}
+
+#[tokio::test]
+async fn a_large_answer_arrives_whole_in_chunks_behind_its_framing() {
+    let machine = filled(5000, 100);
+    let answers = Answers::new(machine.store(), 0);
+    let response = read(&answers, &machine.store()).await.expect("it fits");
+    let expected = response.read.clone();
+    let mut response = answers.respond(response).await.expect("it fits");
+    assert_eq!(*response.get_ref(), RangeResponse::default());
+    let large = response.extensions_mut().remove::<Large>().expect("it is large");
+    let (bytes, chunks, has_status) = sent(large.into_body()).await;
+    assert!(chunks > 5 && has_status, "{chunks} chunks, a status: {has_status}");
+    assert_eq!(bytes[0], 0);
+    assert_eq!(
+        u32::from_be_bytes([bytes[1], bytes[2], bytes[3], bytes[4]]) as usize,
+        bytes.len() - 5
+    );
+    assert_eq!(RangeResponse::decode(bytes.slice(5..)), Ok(expected));
+}
+
+#[tokio::test]
+async fn a_range_that_is_read_on_another_thread_sees_one_revision() {
+    let mut machine = filled(20_000, 10);
+    let (answers, store) = (Answers::new(machine.store(), 0), machine.store());
+    let reading = read(&answers, &store);
+    let mut reading = pin!(reading);
+    // Begun, and on its way to the other thread.
+    let begun = std::future::poll_fn(|context| {
+        std::task::Poll::Ready(reading.as_mut().poll(context).is_pending())
+    });
+    assert!(begun.await, "the range was read at once");
+    for key in (0..20_000).step_by(7) {
+        put(&mut machine, key, b"later");
+    }
+    let read = reading.await.expect("it fits").read;
+    assert_eq!(read.count, 20_000);
+    assert!(read.kvs.iter().all(|pair| pair.value.len() == 10));
+}
+
+#[tokio::test]
+async fn a_turn_is_given_back_with_the_answer() {
+    let machine = filled(5000, 100);
+    let answers = Answers::new(machine.store(), 0);
+    for _ in 0..3 {
+        let response = read(&answers, &machine.store()).await.expect("it fits");
+        answers.respond(response).await.expect("it fits");
+        assert_eq!(answers.turn.available_permits(), 1);
+        assert_eq!(answers.bytes.available_permits(), 2 * MAX_ANSWER_BYTES);
+    }
+}

@@ -1,0 +1,64 @@
+//! An answer on its way to a client: the response's body, watched and counted.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tokio::sync::OwnedSemaphorePermit;
+use tonic::service::AxumBody;
+
+use super::SharedProgress;
+
+/// A response's body. Dropped, it gives its request's permit back.
+pub(super) struct AnswerBody {
+    inner: AxumBody,
+    progress: Option<SharedProgress>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl AnswerBody {
+    pub(super) fn new(
+        inner: AxumBody,
+        permit: OwnedSemaphorePermit,
+        progress: Option<SharedProgress>,
+    ) -> AnswerBody {
+        if let Some(progress) = &progress {
+            progress.begin();
+        }
+        AnswerBody { inner, progress, _permit: permit }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = <AxumBody as Body>::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let this = self.get_mut();
+        let frame = ready!(Pin::new(&mut this.inner).poll_frame(context));
+        if let Some(progress) = &this.progress {
+            progress.note();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl Drop for AnswerBody {
+    fn drop(&mut self) {
+        if let Some(progress) = &self.progress {
+            progress.end();
+        }
+    }
+}
