@@ -1,7 +1,7 @@
 //! What a log remembers beside its entries, and the checkpoint that carries it over segments.
 
 use raft_core::storage::record::{
-    decode_hard_state, decode_identity, encode_hard_state, encode_identity,
+    Unreadable, decode_hard_state, decode_identity, encode_hard_state, encode_identity,
 };
 use raft_core::types::{EntryId, HardState, Identity, LogIndex};
 
@@ -41,24 +41,26 @@ impl Checkpoint {
         bytes
     }
 
-    /// The checkpoint in these bytes; `None` if they are not one.
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Checkpoint> {
+    /// The checkpoint in these bytes, whose checksum holds.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Checkpoint, Unreadable> {
         if bytes.len() < FIXED_BYTES {
-            return None;
+            return Err(Unreadable::Damaged);
         }
+        Unreadable::check_reserved(&bytes[28..32], "a checkpoint with bytes that were reserved")?;
         let lengths = get_u32(bytes, 24);
         let rest = &bytes[FIXED_BYTES..];
-        let (hard_state, identity) = rest.split_at_checked((lengths & 0xffff) as usize)?;
+        let parts = rest.split_at_checked((lengths & 0xffff) as usize);
+        let (hard_state, identity) = parts.ok_or(Unreadable::Damaged)?;
         if identity.len() != (lengths >> 16) as usize {
-            return None;
+            return Err(Unreadable::Damaged);
         }
-        Some(Checkpoint {
+        Ok(Checkpoint {
             boundary: id_at(bytes, 0),
             previous_end: get_u64(bytes, 16),
-            hard_state: decode_hard_state(hard_state).ok()?,
+            hard_state: decode_hard_state(hard_state)?,
             identity: match identity {
                 [] => None,
-                bytes => Some(decode_identity(bytes).ok()?),
+                bytes => Some(decode_identity(bytes)?),
             },
         })
     }

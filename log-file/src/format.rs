@@ -1,9 +1,11 @@
 //! The bytes of a segment header, a frame header and a record header, as `docs/formats/log-file.md`
 //! lays them out. Nothing here reads or writes a file.
 
-use raft_core::types::{EntryId, LogIndex, Term};
+use raft_core::types::{EntryId, EntryKind, LogIndex, Term};
 use xxhash_rust::const_xxh3::const_custom_default_secret;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_secret, xxh3_64_with_seed};
+
+use raft_core::storage::record::Unreadable;
 
 /// The version that this code writes, and the only one it reads.
 pub(crate) const FORMAT_VERSION: u32 = 1;
@@ -174,8 +176,20 @@ impl FrameHeader {
         put_u32(bytes, 4, checksum);
     }
 
-    /// The header at the front of `bytes`, if its seal holds for this offset.
-    pub(crate) fn decode(seal: Seal, offset: u64, bytes: &[u8]) -> Option<FrameHeader> {
+    /// The header at the front of `bytes`. [`Unreadable::Damaged`] also where there is none whose
+    /// seal holds for this offset.
+    pub(crate) fn decode(seal: Seal, offset: u64, bytes: &[u8]) -> Result<FrameHeader, Unreadable> {
+        let header = FrameHeader::sealed(seal, offset, bytes).ok_or(Unreadable::Damaged)?;
+        if get_u32(bytes, 28) & !FLAG_CLOSE != 0 {
+            return Err(Unreadable::Newer("a frame with a flag that is not known"));
+        }
+        let reserved = &bytes[72..FRAME_HEADER_BYTES];
+        Unreadable::check_reserved(reserved, "a frame header with bytes that were reserved")?;
+        Ok(header)
+    }
+
+    /// The fields that this version knows of a header whose seal holds for this offset.
+    pub(crate) fn sealed(seal: Seal, offset: u64, bytes: &[u8]) -> Option<FrameHeader> {
         let bytes = bytes.get(..FRAME_HEADER_BYTES)?;
         if &bytes[..4] != FRAME_MAGIC || get_u32(bytes, 4) != seal.checksum(offset, &bytes[8..]) {
             return None;
@@ -252,14 +266,31 @@ impl RecordHeader {
     }
 
     /// The header at the front of `bytes`, if its seal holds for this offset.
-    pub(crate) fn decode(seal: Seal, offset: u64, bytes: &[u8]) -> Option<RecordHeader> {
-        let bytes = bytes.get(..RECORD_HEADER_BYTES)?;
+    pub(crate) fn decode(
+        seal: Seal,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<RecordHeader, Unreadable> {
+        let bytes = bytes.get(..RECORD_HEADER_BYTES).ok_or(Unreadable::Damaged)?;
         if get_u32(bytes, 0) != seal.checksum(offset, &bytes[4..]) {
-            return None;
+            return Err(Unreadable::Damaged);
         }
-        Some(RecordHeader {
-            record: RecordType::from_number(bytes[4])?,
-            entry_kind: bytes[5],
+        let unknown = Unreadable::Newer("a record of an unknown type");
+        let record = RecordType::from_number(bytes[4]).ok_or(unknown)?;
+        let entry_kind = bytes[5];
+        let is_known = match record {
+            RecordType::Entry => EntryKind::from_number(entry_kind).is_some(),
+            _ => entry_kind == 0,
+        };
+        if !is_known {
+            return Err(Unreadable::Newer("an entry of an unknown kind"));
+        }
+        let reserved = "a record header with bytes that were reserved";
+        Unreadable::check_reserved(&bytes[6..8], reserved)?;
+        Unreadable::check_reserved(&bytes[12..16], "a record of another group")?;
+        Ok(RecordHeader {
+            record,
+            entry_kind,
             payload_bytes: get_u32(bytes, 8),
             id: id_at(bytes, 16),
             payload_hash: get_u64(bytes, 32),
@@ -327,14 +358,14 @@ mod tests {
         };
         let mut bytes = [1; FRAME_HEADER_BYTES];
         frame.encode(SEAL, 4096, &mut bytes);
-        assert_eq!(FrameHeader::decode(SEAL, 4096, &bytes), Some(frame));
+        assert_eq!(FrameHeader::decode(SEAL, 4096, &bytes), Ok(frame));
 
         for (_, record) in RecordType::ALL {
             let id = EntryId::new(Term::new(2), LogIndex::new(3));
-            let header =
-                RecordHeader { record, entry_kind: 1, payload_bytes: 9, id, payload_hash: 8 };
+            let entry_kind = u8::from(record == RecordType::Entry);
+            let header = RecordHeader { record, entry_kind, payload_bytes: 9, id, payload_hash: 8 };
             let bytes = header.encode(SEAL, 16);
-            assert_eq!(RecordHeader::decode(SEAL, 16, &bytes), Some(header));
+            assert_eq!(RecordHeader::decode(SEAL, 16, &bytes), Ok(header));
         }
     }
 
@@ -343,9 +374,37 @@ mod tests {
     fn a_seal_holds_in_one_place_only() {
         let mut bytes = [0; FRAME_HEADER_BYTES];
         FrameHeader::default().encode(SEAL, 4096, &mut bytes);
-        assert_eq!(FrameHeader::decode(SEAL, 4104, &bytes), None);
+        assert_eq!(FrameHeader::decode(SEAL, 4104, &bytes), Err(Unreadable::Damaged));
         for other in [Seal { segment: 4, ..SEAL }, Seal { salt: 1, ..SEAL }] {
-            assert_eq!(FrameHeader::decode(other, 4096, &bytes), None);
+            assert_eq!(FrameHeader::decode(other, 4096, &bytes), Err(Unreadable::Damaged));
+        }
+    }
+
+    /// A newer version may give meaning to each of these; what it says is not passed over.
+    #[test]
+    fn reserved_fields_of_sealed_headers_are_told_from_damage() {
+        let mut frame = [0; FRAME_HEADER_BYTES];
+        FrameHeader::default().encode(SEAL, 4096, &mut frame);
+        for at in (28..32).chain(72..80) {
+            let mut newer = frame;
+            newer[at] ^= 0x80;
+            assert_eq!(FrameHeader::decode(SEAL, 4096, &newer), Err(Unreadable::Damaged));
+            let sum = SEAL.checksum(4096, &newer[8..]);
+            put_u32(&mut newer, 4, sum);
+            let decoded = FrameHeader::decode(SEAL, 4096, &newer);
+            assert!(matches!(decoded, Err(Unreadable::Newer(_))), "byte {at}: {decoded:?}");
+        }
+        let (record, id) = (RecordType::Truncate, EntryId::ZERO);
+        let header = RecordHeader { record, entry_kind: 0, payload_bytes: 0, id, payload_hash: 0 };
+        let record = header.encode(SEAL, 16);
+        for at in (4..8).chain(12..16) {
+            let mut newer = record;
+            newer[at] ^= 0x80;
+            assert_eq!(RecordHeader::decode(SEAL, 16, &newer), Err(Unreadable::Damaged));
+            let sum = SEAL.checksum(16, &newer[4..]);
+            put_u32(&mut newer, 0, sum);
+            let decoded = RecordHeader::decode(SEAL, 16, &newer);
+            assert!(matches!(decoded, Err(Unreadable::Newer(_))), "byte {at}: {decoded:?}");
         }
     }
 

@@ -145,7 +145,7 @@ fn run_length(wanted: &[Wanted]) -> usize {
 
 /// The kind and payload of the wanted entry, if that is what these bytes begin with.
 fn parse<'a>(bytes: &'a [u8], wanted: &Wanted) -> Option<(EntryKind, &'a [u8])> {
-    let header = RecordHeader::decode(wanted.seal, wanted.slot.offset(), bytes)?;
+    let header = RecordHeader::decode(wanted.seal, wanted.slot.offset(), bytes).ok()?;
     let length = wanted.slot.payload_bytes() as usize;
     let payload = bytes.get(RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + length)?;
     let is_wanted = header.record == RecordType::Entry

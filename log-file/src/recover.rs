@@ -4,6 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
+use raft_core::storage::record::Unreadable;
 use raft_core::storage::{LogError, LogErrorKind, LogOp, Tail};
 
 use crate::disk::{Disk, DiskFile, read_up_to, write_all};
@@ -134,6 +135,7 @@ fn open_segment(disk: &Arc<dyn Disk>, number: u64) -> Result<Segment, LogError> 
     let header = header.map_err(|fault| header_error(fault, &disk.place(&name)))?;
     let mut scan = SegmentScan::new(file, header.seal).map_err(failed)?;
     let first = first_frame(&mut scan).map_err(failed)?;
+    let first = first.map_err(|what| newer(&disk.place(&name), FRAMES_START, what))?;
     Ok(Segment { header, scan, first })
 }
 
@@ -173,16 +175,32 @@ fn header_error(fault: HeaderFault, place: &str) -> LogError {
     }
 }
 
-/// The first frame of a segment with its checkpoint, if both are sound.
-fn first_frame(scan: &mut SegmentScan) -> io::Result<Option<(Frame, Checkpoint)>> {
-    let Ok(frame) = scan.frame(FRAMES_START)? else { return Ok(None) };
-    let Some((record, offset)) = frame.records.first() else { return Ok(None) };
+/// The first frame of a segment with its checkpoint, if both are sound; what is not known of it, if
+/// a newer version wrote it.
+fn first_frame(
+    scan: &mut SegmentScan,
+) -> io::Result<Result<Option<(Frame, Checkpoint)>, &'static str>> {
+    let frame = match scan.frame(FRAMES_START)? {
+        Ok(frame) => frame,
+        Err(NoFrame::Newer(what)) => return Ok(Err(what)),
+        Err(NoFrame::NoHeader | NoFrame::Broken) => return Ok(Ok(None)),
+    };
+    let Some((record, offset)) = frame.records.first() else { return Ok(Ok(None)) };
     if record.record != RecordType::Checkpoint {
-        return Ok(None);
+        return Ok(Ok(None));
     }
-    let payload = scan.payload(record, *offset)?;
-    let checkpoint = payload.and_then(Checkpoint::decode);
-    Ok(checkpoint.map(|checkpoint| (frame, checkpoint)))
+    let Some(payload) = scan.payload(record, *offset)? else { return Ok(Ok(None)) };
+    Ok(match Checkpoint::decode(payload) {
+        Ok(checkpoint) => Ok(Some((frame, checkpoint))),
+        Err(Unreadable::Damaged) => Ok(None),
+        Err(Unreadable::Newer(what)) => Err(what),
+    })
+}
+
+/// Something that a newer version wrote, behind checksums that hold.
+fn newer(place: &str, offset: u64, what: &'static str) -> LogError {
+    let place = format!("{place}, offset {offset}: {}", Unreadable::Newer(what));
+    LogError::new(LogOp::Open, LogErrorKind::Format).at(place)
 }
 
 struct Recoverer {
@@ -346,15 +364,20 @@ impl Recoverer {
         Ok(proven)
     }
 
+    /// A frame of a newer version is an error, wherever it stands: it is no torn write.
     fn frame(&mut self, at: usize, offset: u64) -> Result<Result<Frame, NoFrame>, LogError> {
         let found = self.segments[at].scan.frame(offset);
-        found.map_err(|error| self.read_failed(at, error))
+        match found.map_err(|error| self.read_failed(at, error))? {
+            Err(NoFrame::Newer(what)) => Err(newer(&self.place(at), offset, what)),
+            found => Ok(found),
+        }
     }
 
     fn apply(&mut self, at: usize, frame: &Frame) -> Result<(), LogError> {
         let applied = self.replay.apply(&mut self.segments[at].scan, frame);
         applied.map_err(|fault| match fault {
             ReplayFault::Damaged(what) => self.damage(at, frame.offset, what),
+            ReplayFault::Newer(what) => newer(&self.place(at), frame.offset, what),
             ReplayFault::Read(error) => self.read_failed(at, error),
         })
     }

@@ -4,7 +4,7 @@
 //! what came before) is damage too, and named as such.
 
 use bytes::Bytes;
-use raft_core::storage::record::{decode_hard_state, decode_identity};
+use raft_core::storage::record::{Unreadable, decode_hard_state, decode_identity};
 use raft_core::storage::{LogError, LogErrorKind, LogOp};
 use raft_core::types::{EntryId, EntryKind, LogIndex};
 
@@ -34,8 +34,20 @@ pub(crate) struct Replay {
 pub(crate) enum ReplayFault {
     /// Its bytes are damaged; what the message says, of which entry.
     Damaged(&'static str),
+    /// A newer version wrote it; what is not known.
+    Newer(&'static str),
     /// It could not be read.
     Read(std::io::Error),
+}
+
+impl ReplayFault {
+    /// What is wrong with a payload whose checksum holds; `damaged` if it does not parse.
+    fn of(fault: Unreadable, damaged: &'static str) -> ReplayFault {
+        match fault {
+            Unreadable::Damaged => ReplayFault::Damaged(damaged),
+            Unreadable::Newer(what) => ReplayFault::Newer(what),
+        }
+    }
 }
 
 impl From<std::io::Error> for ReplayFault {
@@ -80,25 +92,28 @@ impl Replay {
             RecordType::Checkpoint => {
                 let payload = sound_payload(scan, record, at)?;
                 match Checkpoint::decode(&payload) {
-                    Some(checkpoint) => self.apply_checkpoint(record.id, checkpoint),
-                    None => nonsense("its checkpoint does not parse"),
+                    Ok(checkpoint) => self.apply_checkpoint(record.id, checkpoint),
+                    Err(fault) => Err(ReplayFault::of(fault, "its checkpoint does not parse")),
                 }
             }
             RecordType::HardState => {
                 let payload = sound_payload(scan, record, at)?;
-                match decode_hard_state(&payload) {
-                    Ok(hard_state) if self.facts.hard_state.may_become(hard_state) => {
-                        self.facts.hard_state = hard_state;
-                        Ok(())
-                    }
-                    _ => nonsense("its hard state makes no sense"),
+                let what = "its hard state makes no sense";
+                let hard_state = decode_hard_state(&payload);
+                let hard_state = hard_state.map_err(|error| ReplayFault::of(error.into(), what))?;
+                if !self.facts.hard_state.may_become(hard_state) {
+                    return nonsense(what);
                 }
+                self.facts.hard_state = hard_state;
+                Ok(())
             }
             RecordType::Identity => {
                 let payload = sound_payload(scan, record, at)?;
-                let decoded = decode_identity(&payload).ok();
-                self.facts.identity = decoded;
-                decoded.map_or_else(|| nonsense("its identity does not parse"), |_| Ok(()))
+                let what = "its identity does not parse";
+                let identity = decode_identity(&payload);
+                let identity = identity.map_err(|error| ReplayFault::of(error.into(), what))?;
+                self.facts.identity = Some(identity);
+                Ok(())
             }
             RecordType::Reset => {
                 self.facts.commit_hint = LogIndex::ZERO;
@@ -116,12 +131,9 @@ impl Replay {
         if id.index != last.index.next() || id.term < last.term {
             return nonsense("its entries do not follow the ones before");
         }
-        let Some(kind) = EntryKind::from_number(record.entry_kind) else {
-            return nonsense("it holds an entry of an unknown kind");
-        };
         let header_offset = at - crate::format::RECORD_HEADER_BYTES as u64;
         self.index.push(id, scan.seal(), Slot::new(header_offset, record.payload_bytes));
-        if kind == EntryKind::Membership {
+        if record.entry_kind == EntryKind::Membership.number() {
             let payload = sound_payload(scan, record, at)?;
             self.index.push_membership(id.index, payload);
         }

@@ -4,6 +4,8 @@
 use std::io;
 use std::sync::Arc;
 
+use raft_core::storage::record::Unreadable;
+
 use crate::disk::{DiskFile, read_up_to};
 use crate::format::{
     FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHeader, Position, RECORD_HEADER_BYTES, RecordHeader, Seal,
@@ -43,6 +45,18 @@ pub(crate) enum NoFrame {
     NoHeader,
     /// The header holds, the records do not.
     Broken,
+    /// The seal of a header holds, and a newer version wrote it; what is not known.
+    Newer(&'static str),
+}
+
+impl NoFrame {
+    /// What a header says that cannot be read, where this was expected of damage.
+    fn of(fault: Unreadable, damaged: NoFrame) -> NoFrame {
+        match fault {
+            Unreadable::Damaged => damaged,
+            Unreadable::Newer(what) => NoFrame::Newer(what),
+        }
+    }
 }
 
 impl SegmentScan {
@@ -79,19 +93,19 @@ impl SegmentScan {
     /// The frame at an offset, with all its headers checked; no payload is looked at.
     pub(crate) fn frame(&mut self, offset: u64) -> io::Result<Result<Frame, NoFrame>> {
         let seal = self.seal;
-        let header = match self.bytes(offset, FRAME_HEADER_BYTES)? {
-            Some(bytes) => FrameHeader::decode(seal, offset, bytes),
-            None => None,
-        };
-        let Some(header) = header else {
+        let Some(bytes) = self.bytes(offset, FRAME_HEADER_BYTES)? else {
             return Ok(Err(NoFrame::NoHeader));
+        };
+        let header = match FrameHeader::decode(seal, offset, bytes) {
+            Ok(header) => header,
+            Err(fault) => return Ok(Err(NoFrame::of(fault, NoFrame::NoHeader))),
         };
         let end = offset.checked_add(header.length).filter(|end| *end <= self.file_bytes);
         let (Some(end), true) = (end, header.length.is_multiple_of(8)) else {
             return Ok(Err(NoFrame::Broken));
         };
         let records = self.records(&header, offset + FRAME_HEADER_BYTES as u64, end)?;
-        Ok(records.map(|records| Frame { offset, header, records }).ok_or(NoFrame::Broken))
+        Ok(records.map(|records| Frame { offset, header, records }))
     }
 
     fn records(
@@ -99,21 +113,27 @@ impl SegmentScan {
         header: &FrameHeader,
         mut offset: u64,
         end: u64,
-    ) -> io::Result<Option<Vec<(RecordHeader, u64)>>> {
+    ) -> io::Result<Result<Vec<(RecordHeader, u64)>, NoFrame>> {
         let seal = self.seal;
         let mut digest = seal.digest();
         let mut records = Vec::with_capacity((header.records as usize).min(1024));
         for _ in 0..header.records {
-            let Some(bytes) = self.bytes(offset, RECORD_HEADER_BYTES)? else { return Ok(None) };
+            let Some(bytes) = self.bytes(offset, RECORD_HEADER_BYTES)? else {
+                return Ok(Err(NoFrame::Broken));
+            };
             digest.update(bytes);
-            let Some(record) = RecordHeader::decode(seal, offset, bytes) else { return Ok(None) };
+            let record = match RecordHeader::decode(seal, offset, bytes) {
+                Ok(record) => record,
+                Err(fault) => return Ok(Err(NoFrame::of(fault, NoFrame::Broken))),
+            };
             records.push((record, offset + RECORD_HEADER_BYTES as u64));
             offset += record.record_bytes();
             if offset > end {
-                return Ok(None);
+                return Ok(Err(NoFrame::Broken));
             }
         }
-        Ok((digest.digest() == header.digest).then_some(records))
+        let is_whole = digest.digest() == header.digest;
+        Ok(if is_whole { Ok(records) } else { Err(NoFrame::Broken) })
     }
 
     /// The payload of a record, if its checksum holds.
@@ -146,7 +166,7 @@ impl SegmentScan {
             let Some(bytes) = self.bytes(offset, count)? else { break };
             let last = count - FRAME_HEADER_BYTES;
             for at in (0..=last).step_by(8).filter(|at| &bytes[*at..at + 4] == FRAME_MAGIC) {
-                let found = FrameHeader::decode(seal, offset + at as u64, &bytes[at..]);
+                let found = FrameHeader::sealed(seal, offset + at as u64, &bytes[at..]);
                 furthest = furthest.max(found.map(|header| header.synced));
             }
             offset += (last as u64 / 8 + 1) * 8;

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::{RwLock, RwLockReadGuard};
 
+use raft_core::storage::record::Unreadable;
 use raft_core::storage::{LogError, LogErrorKind, LogOp};
 use raft_core::types::LogIndex;
 use rocksdb::{
@@ -237,8 +238,10 @@ pub(crate) fn decode_state(
 ) -> Result<State, LogError> {
     let bytes = found.unwrap_or_default();
     match (State::decode(bytes), State::version(bytes)) {
-        (Some(state), _) => Ok(state),
-        (None, Some(version)) if version > FORMAT_VERSION => {
+        (Ok(state), _) => Ok(state),
+        (Err(Unreadable::Newer(what)), _) => Err(newer(op, &format!("{place}, key state"), what)),
+        // A later record may be of another length, with its checksum elsewhere.
+        (Err(Unreadable::Damaged), Some(version)) if version > FORMAT_VERSION => {
             let place = format!("{place}: version {version}");
             Err(LogError::new(op, LogErrorKind::Format).at(place))
         }
@@ -277,9 +280,19 @@ fn block_in(text: &str) -> Option<String> {
     Some(format!("/{path}, offset {offset}"))
 }
 
-/// An entry that is missing or is not what was stored.
-pub(crate) fn damaged(op: LogOp, index: LogIndex, place: &str) -> LogError {
-    corrupt(op, Some(index), format!("{place}, family log, index {index}"))
+/// What a newer version wrote, behind a checksum that holds.
+pub(crate) fn newer(op: LogOp, place: &str, what: &'static str) -> LogError {
+    let place = format!("{place}: {}", Unreadable::Newer(what));
+    LogError::new(op, LogErrorKind::Format).at(place)
+}
+
+/// An entry that is missing, is not what was stored, or was written by a newer version.
+pub(crate) fn not_an_entry(op: LogOp, index: LogIndex, place: &str, fault: Unreadable) -> LogError {
+    let place = format!("{place}, family log, index {index}");
+    match fault {
+        Unreadable::Damaged => corrupt(op, Some(index), place),
+        Unreadable::Newer(what) => newer(op, &place, what),
+    }
 }
 
 /// An entry that RocksDB cannot read.

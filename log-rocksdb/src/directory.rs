@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use owned_dir::Lock;
+use raft_core::storage::record::Unreadable;
 use raft_core::storage::{LogError, LogErrorKind, LogOp};
 
 use crate::proof::{Proof, SealedFile};
@@ -151,8 +152,12 @@ impl Directory {
             Err(error) => return Err(self.io(PROOF_NAME, error)),
         };
         match (Proof::decode(&bytes), Proof::version(&bytes)) {
-            (Some(proof), _) => Ok(Some(proof)),
-            (None, Some(version)) if version > FORMAT_VERSION => {
+            (Ok(proof), _) => Ok(Some(proof)),
+            (Err(Unreadable::Newer(what)), _) => {
+                let place = format!("{}: {}", self.place(PROOF_NAME), Unreadable::Newer(what));
+                Err(LogError::new(LogOp::Open, LogErrorKind::Format).at(place))
+            }
+            (Err(Unreadable::Damaged), Some(version)) if version > FORMAT_VERSION => {
                 let place = format!("{}: version {version}", self.place(PROOF_NAME));
                 Err(LogError::new(LogOp::Open, LogErrorKind::Format).at(place))
             }

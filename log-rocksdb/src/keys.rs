@@ -1,6 +1,7 @@
 //! The keys of the database, and the values behind all of them but the state.
 
 use bytes::Bytes;
+use raft_core::storage::record::Unreadable;
 use raft_core::types::{Entry, EntryId, EntryKind, LogIndex, Term, TermRun};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -49,14 +50,16 @@ pub(crate) fn encode_entry(entry: &Entry, directory: u64, value: &mut Vec<u8>) {
     value.extend_from_slice(&entry.payload);
 }
 
-/// The entry of a key and a value, if all of it is what was stored at this index.
+/// The entry of a key and a value, if all of it is what was stored at this index. The reserved
+/// bytes stand behind no checksum, so that they cannot be told from damage.
 pub(crate) fn decode_entry(
     index: LogIndex,
     key: &[u8],
     value: &[u8],
     directory: u64,
-) -> Option<Entry> {
-    let (header, payload) = value.split_at_checked(ENTRY_HEADER_BYTES)?;
+) -> Result<Entry, Unreadable> {
+    let parts = value.split_at_checked(ENTRY_HEADER_BYTES);
+    let (header, payload) = parts.ok_or(Unreadable::Damaged)?;
     let (term, hash) = (number(&header[..8]), number(&header[8..16]));
     let id = EntryId::new(Term::new(term), index);
     let sum = head(directory, id, header[20], payload.len() as u64, hash);
@@ -64,8 +67,12 @@ pub(crate) fn decode_entry(
         && header[16..20] == sum.to_le_bytes()
         && header[21..] == [0; 3]
         && xxh3_64(payload) == hash;
-    let kind = EntryKind::from_number(header[20]).filter(|_| is_sound)?;
-    Some(Entry::new(id, kind, Bytes::copy_from_slice(payload)))
+    if !is_sound {
+        return Err(Unreadable::Damaged);
+    }
+    let kind = EntryKind::from_number(header[20]);
+    let kind = kind.ok_or(Unreadable::Newer("an entry of an unknown kind"))?;
+    Ok(Entry::new(id, kind, Bytes::copy_from_slice(payload)))
 }
 
 impl Mark {
@@ -133,15 +140,26 @@ mod tests {
         encode_entry(&entry, 5, &mut value);
         let key = entry_key(entry.id.index);
         let decode = |value: &[u8]| decode_entry(entry.id.index, &key, value, 5);
-        assert_eq!(decode(&value), Some(entry.clone()));
+        assert_eq!(decode(&value), Ok(entry.clone()));
         for bit in 0..value.len() * 8 {
             let mut flipped = value.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(decode(&flipped), None, "bit {bit}");
+            assert_eq!(decode(&flipped), Err(Unreadable::Damaged), "bit {bit}");
         }
-        assert_eq!(decode(&value[..value.len() - 1]), None);
-        assert_eq!(decode_entry(entry.id.index, &key, &value, 6), None, "of another log");
-        assert_eq!(decode_entry(entry.id.index.next(), &key, &value, 5), None, "moved");
+        assert!(decode(&value[..value.len() - 1]).is_err());
+        assert!(decode_entry(entry.id.index, &key, &value, 6).is_err(), "of another log");
+        assert!(decode_entry(entry.id.index.next(), &key, &value, 5).is_err(), "moved");
+    }
+
+    #[test]
+    fn an_entry_of_an_unknown_kind_is_told_from_damage() {
+        let (entry, mut value) = (entry(), Vec::new());
+        encode_entry(&entry, 5, &mut value);
+        value[20] = 200;
+        let sum = head(5, entry.id, 200, entry.size(), xxh3_64(&entry.payload));
+        value[16..20].copy_from_slice(&sum.to_le_bytes());
+        let decoded = decode_entry(entry.id.index, &entry_key(entry.id.index), &value, 5);
+        assert!(matches!(decoded, Err(Unreadable::Newer(_))), "{decoded:?}");
     }
 
     #[test]

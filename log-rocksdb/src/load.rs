@@ -5,7 +5,7 @@ use raft_core::storage::{LogBounds, LogError, LogOp};
 use raft_core::types::LogIndex;
 use rocksdb::{DB, IteratorMode, ReadOptions};
 
-use crate::database::{corrupt, damaged, failed, log, meta, unreadable};
+use crate::database::{corrupt, failed, log, meta, not_an_entry, unreadable};
 use crate::keys::{MEMBERSHIP_KEYS, Mark, RUN_KEYS, decode_entry, entry_key};
 use crate::state::State;
 use crate::view::View;
@@ -81,6 +81,8 @@ fn payload(database: &DB, state: &State, index: LogIndex, place: &str) -> Result
     let key = entry_key(index);
     let found = database.get_pinned_cf(log(database), key);
     let found = found.map_err(|error| unreadable(LogOp::Open, index, place, error))?;
-    let entry = found.and_then(|value| decode_entry(index, &key, &value, state.directory));
-    entry.map(|entry| entry.payload).ok_or_else(|| damaged(LogOp::Open, index, place))
+    let value = found.as_deref().unwrap_or_default();
+    let entry = decode_entry(index, &key, value, state.directory);
+    let entry = entry.map_err(|fault| not_an_entry(LogOp::Open, index, place, fault))?;
+    Ok(entry.payload)
 }

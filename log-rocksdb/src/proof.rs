@@ -4,6 +4,8 @@
 //! It is written anew, under another name first, whenever a log is opened or closed in good order.
 //! So it is never torn: a proof whose bytes do not fit is damage.
 
+use raft_core::storage::record::Unreadable;
+
 use crate::state::FORMAT_VERSION;
 
 /// The longest name that a sealed file may have.
@@ -55,16 +57,20 @@ impl Proof {
         bytes
     }
 
-    /// The proof in these bytes; `None` if they are not a sound one of this version.
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Proof> {
-        let (body, checksum) = bytes.split_last_chunk::<CHECKSUM_BYTES>()?;
-        let (front, files) = body.split_at_checked(FRONT_BYTES)?;
+    /// The proof in these bytes.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Proof, Unreadable> {
+        let parts = bytes.split_last_chunk::<CHECKSUM_BYTES>();
+        let (body, checksum) = parts.ok_or(Unreadable::Damaged)?;
+        let (front, files) = body.split_at_checked(FRONT_BYTES).ok_or(Unreadable::Damaged)?;
         let is_sound = Proof::version(front) == Some(FORMAT_VERSION)
             && *checksum == crc32c::crc32c(body).to_le_bytes()
             && files.len() == small(front, 12) as usize * FILE_BYTES;
+        if !is_sound {
+            return Err(Unreadable::Damaged);
+        }
         let [directory, batch, wal] = [16, 24, 32].map(|at| number(front, at));
-        let seal = files.chunks_exact(FILE_BYTES).map(SealedFile::decode).collect::<Option<_>>()?;
-        is_sound.then_some(Proof { directory, batch, wal, seal })
+        let seal = files.chunks_exact(FILE_BYTES).map(SealedFile::decode);
+        Ok(Proof { directory, batch, wal, seal: seal.collect::<Result<_, _>>()? })
     }
 
     /// The version of the proof in these bytes, if they begin as one of any version does.
@@ -74,11 +80,12 @@ impl Proof {
 }
 
 impl SealedFile {
-    fn decode(bytes: &[u8]) -> Option<SealedFile> {
+    fn decode(bytes: &[u8]) -> Result<SealedFile, Unreadable> {
         let end = bytes[..NAME_BYTES].iter().position(|byte| *byte == 0).unwrap_or(NAME_BYTES);
-        let name = String::from_utf8(bytes[..end].to_vec()).ok()?;
-        let (length, checksum) = (number(bytes, 32), number(bytes, 40));
-        Some(SealedFile { name, length, checksum: u32::try_from(checksum).ok()? })
+        let reserved = "a sealed file with bytes that were reserved";
+        Unreadable::check_reserved(&bytes[44..FILE_BYTES], reserved)?;
+        let name = String::from_utf8(bytes[..end].to_vec()).map_err(|_| Unreadable::Damaged)?;
+        Ok(SealedFile { name, length: number(bytes, 32), checksum: small(bytes, 40) })
     }
 }
 
@@ -100,15 +107,27 @@ mod tests {
         for seal in [vec![], vec![file("CURRENT"), file("MANIFEST-18446744073709551615")]] {
             let proof = Proof { directory: 1, batch: u64::MAX, wal: 3, seal };
             let bytes = proof.encode();
-            assert_eq!(Proof::decode(&bytes), Some(proof));
+            assert_eq!(Proof::decode(&bytes), Ok(proof));
             for bit in 0..bytes.len() * 8 {
                 let mut flipped = bytes.clone();
                 flipped[bit / 8] ^= 1 << (bit % 8);
-                assert_eq!(Proof::decode(&flipped), None, "bit {bit}");
+                assert_eq!(Proof::decode(&flipped), Err(Unreadable::Damaged), "bit {bit}");
             }
             for length in 0..bytes.len() {
-                assert_eq!(Proof::decode(&bytes[..length]), None, "cut to {length}");
+                assert!(Proof::decode(&bytes[..length]).is_err(), "cut to {length}");
             }
         }
+    }
+
+    #[test]
+    fn a_reserved_byte_behind_a_sound_checksum_is_told_from_damage() {
+        let seal = vec![SealedFile { name: "CURRENT".into(), length: 5, checksum: 9 }];
+        let mut bytes = Proof { directory: 1, batch: 2, wal: 3, seal }.encode();
+        let end = bytes.len() - CHECKSUM_BYTES;
+        bytes[end - 1] = 1;
+        let checksum = crc32c::crc32c(&bytes[..end]).to_le_bytes();
+        bytes[end..].copy_from_slice(&checksum);
+        let decoded = Proof::decode(&bytes);
+        assert!(matches!(decoded, Err(Unreadable::Newer(_))), "{decoded:?}");
     }
 }

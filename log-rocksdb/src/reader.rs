@@ -9,11 +9,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use raft_core::storage::record::Unreadable;
 use raft_core::storage::{LogBounds, LogError, LogErrorKind, LogOp, LogReader, Refusal};
 use raft_core::types::{Entry, LogIndex, Term};
 use rocksdb::{DB, ReadOptions, Snapshot};
 
-use crate::database::{Handle, damaged, decode_state, failed, log, meta, unreadable};
+use crate::database::{Handle, decode_state, failed, log, meta, not_an_entry, unreadable};
 use crate::keys::{STATE_KEY, decode_entry, entry_key};
 use crate::state::State;
 use crate::view::{SharedView, check_inside};
@@ -58,12 +59,12 @@ impl RocksReader {
         let (mut entries, mut bytes) = (Vec::new(), 0);
         let mut at = range.start;
         while at < range.end {
-            let entry =
-                found.item().and_then(|(key, value)| decode_entry(at, key, value, state.directory));
+            let item = found.item().ok_or(Unreadable::Damaged);
+            let entry = item.and_then(|(key, value)| decode_entry(at, key, value, state.directory));
             let entry = match (entry, found.status()) {
-                (Some(entry), _) => entry,
-                (None, Err(error)) => return Err(unreadable(LogOp::Read, at, place, error)),
-                (None, Ok(())) => return Err(damaged(LogOp::Read, at, place)),
+                (Ok(entry), _) => entry,
+                (Err(_), Err(error)) => return Err(unreadable(LogOp::Read, at, place, error)),
+                (Err(fault), Ok(())) => return Err(not_an_entry(LogOp::Read, at, place, fault)),
             };
             bytes += entry.size();
             if bytes > max_bytes && !entries.is_empty() {

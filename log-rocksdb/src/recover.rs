@@ -9,7 +9,7 @@ use std::io;
 use raft_core::storage::{LogError, LogOp, Tail};
 use rocksdb::DB;
 
-use crate::database::{load_state, open_writer, read_base};
+use crate::database::{load_state, newer, open_writer, read_base};
 use crate::directory::{DATABASE_NAME, Directory, PROOF_NAME};
 use crate::proof::{Proof, SealedFile};
 use crate::state::State;
@@ -227,6 +227,9 @@ fn judge(directory: &Directory, wals: &[Wal], state: &mut State) -> Result<(), L
                 "{place}: batch {} was synced, since batch {first} follows",
                 state.batch + 1,
             )));
+        }
+        if let (Some(offset), Some(what)) = (scan.strange_at, scan.newer) {
+            return Err(newer(LogOp::Open, &place(offset), what));
         }
         if let Some(offset) = scan.strange_at {
             let place = format!("{}: a batch that does not follow there", place(offset));

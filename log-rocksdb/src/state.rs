@@ -5,7 +5,7 @@
 
 use raft_core::storage::LogBounds;
 use raft_core::storage::record::{
-    decode_hard_state, decode_identity, encode_hard_state, encode_identity,
+    Unreadable, decode_hard_state, decode_identity, encode_hard_state, encode_identity,
 };
 use raft_core::types::{EntryId, HardState, Identity, LogIndex, Term};
 
@@ -85,27 +85,38 @@ impl State {
         bytes
     }
 
-    /// The state in these bytes; `None` if they are not a sound record of this version.
-    pub(crate) fn decode(bytes: &[u8]) -> Option<State> {
-        let bytes: &[u8; STATE_BYTES] = bytes.try_into().ok()?;
+    /// The state in these bytes.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<State, Unreadable> {
+        let bytes: &[u8; STATE_BYTES] = bytes.try_into().map_err(|_| Unreadable::Damaged)?;
         let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
         let id = |at: usize| EntryId::new(Term::new(number(at)), LogIndex::new(number(at + 8)));
         let is_sound = small(bytes, CHECKSUM) == crc32c::crc32c(&bytes[..CHECKSUM]);
-        if !is_sound || State::version(bytes) != Some(FORMAT_VERSION) {
-            return None;
+        if !is_sound || bytes[..4] != MAGIC {
+            return Err(Unreadable::Damaged);
         }
-        let hard_state = bytes[HARD_STATE].get(..usize::from(bytes[80]))?;
-        Some(State {
+        if State::version(bytes) != Some(FORMAT_VERSION) {
+            return Err(Unreadable::Newer("a state record of another version"));
+        }
+        let reserved = "a state record with bytes that were reserved";
+        let [hard_state, identity] =
+            [(HARD_STATE, bytes[80]), (IDENTITY, bytes[81])].map(|(area, length)| {
+                bytes[area].split_at_checked(usize::from(length)).ok_or(Unreadable::Damaged)
+            });
+        let ((hard_state, rest), (identity, more)) = (hard_state?, identity?);
+        for zeros in [&bytes[82..84], rest, more] {
+            Unreadable::check_reserved(zeros, reserved)?;
+        }
+        Ok(State {
             batch: number(8),
             directory: number(16),
             bounds: LogBounds { boundary: id(24), last: id(40) },
             commit_hint: LogIndex::new(number(56)),
             oldest_stored: LogIndex::new(number(64)),
             marks: [small(bytes, 72), small(bytes, 76)],
-            hard_state: decode_hard_state(hard_state).ok()?,
-            identity: match bytes[IDENTITY].get(..usize::from(bytes[81]))? {
+            hard_state: decode_hard_state(hard_state)?,
+            identity: match identity {
                 [] => None,
-                identity => Some(decode_identity(identity).ok()?),
+                identity => Some(decode_identity(identity)?),
             },
         })
     }
@@ -118,7 +129,8 @@ impl State {
     /// The newest batch number of this log's sound state records anywhere in these bytes.
     pub(crate) fn newest_in(bytes: &[u8], directory: u64) -> Option<u64> {
         let starts = bytes.windows(4).enumerate().filter(|(_, four)| **four == MAGIC);
-        let records = starts.filter_map(|(at, _)| State::decode(bytes.get(at..at + STATE_BYTES)?));
+        let records =
+            starts.filter_map(|(at, _)| State::decode(bytes.get(at..at + STATE_BYTES)?).ok());
         records.filter(|state| state.directory == directory).map(|state| state.batch).max()
     }
 }
@@ -154,7 +166,7 @@ mod tests {
     #[test]
     fn the_largest_and_the_smallest_state_are_themselves_again_and_are_found() {
         for state in [largest(), State::blank(7)] {
-            assert_eq!(State::decode(&state.encode()), Some(state));
+            assert_eq!(State::decode(&state.encode()), Ok(state));
             let mut bytes = vec![b'K'; 4096];
             bytes[3001..3001 + STATE_BYTES].copy_from_slice(&state.encode());
             assert_eq!(State::newest_in(&bytes, state.directory), Some(state.batch));
@@ -169,7 +181,20 @@ mod tests {
         for bit in 0..STATE_BYTES * 8 {
             let mut flipped = bytes;
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(State::decode(&flipped), None, "bit {bit}");
+            assert_eq!(State::decode(&flipped), Err(Unreadable::Damaged), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_sound_record_of_a_newer_version_is_told_from_damage() {
+        let state = State::blank(7);
+        for at in (4..8).chain(82..84).chain([115, 159]) {
+            let mut newer = state.encode();
+            newer[at] ^= 0x80;
+            let checksum = crc32c::crc32c(&newer[..CHECKSUM]);
+            newer[CHECKSUM..].copy_from_slice(&checksum.to_le_bytes());
+            let decoded = State::decode(&newer);
+            assert!(matches!(decoded, Err(Unreadable::Newer(_))), "byte {at}: {decoded:?}");
         }
     }
 }

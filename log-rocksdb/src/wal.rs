@@ -7,6 +7,8 @@
 use std::fs::File;
 use std::io::{self, BufReader};
 
+use raft_core::storage::record::Unreadable;
+
 use crate::framing::{BLOCK_BYTES, Chunk, HEADER_BYTES, Part, read_block};
 use crate::keys::STATE_KEY;
 use crate::state::{STATE_BYTES, State};
@@ -33,6 +35,8 @@ pub(crate) struct WalScan {
     pub(crate) newest_beyond: Option<u64>,
     /// Where a whole batch begins that is not this log's next one.
     pub(crate) strange_at: Option<u64>,
+    /// What is not known of the state record of that batch, if a newer version wrote it.
+    pub(crate) newer: Option<&'static str>,
 }
 
 impl WalScan {
@@ -117,12 +121,15 @@ impl Scanner {
 
     fn take_batch(&mut self, end: u64) {
         let front = self.pending.take().unwrap_or_default();
-        let state = front.get(STATE_AT..).and_then(State::decode);
+        let state = State::decode(front.get(STATE_AT..).unwrap_or_default());
+        if let Err(Unreadable::Newer(what)) = state {
+            self.scan.newer = Some(what);
+        }
         let expected = self.scan.latest.map(|latest| latest.batch.wrapping_add(1));
         let is_next = |state: &State| {
             state.directory == self.directory && expected.is_none_or(|it| it == state.batch)
         };
-        match state.filter(is_next) {
+        match state.ok().filter(is_next) {
             Some(state) => {
                 self.scan.first.get_or_insert(state.batch);
                 self.scan.latest = Some(state);

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
+use raft_core::storage::record::Unreadable;
 use raft_core::storage::{LogError, LogErrorKind, LogOp};
 use raft_core::types::{Entry, EntryId, EntryKind, LogIndex, Term};
 use rusqlite::config::DbConfig;
@@ -65,16 +66,25 @@ impl StoredRow {
     }
 
     /// The entry's kind, if the row's numbers are what was stored.
-    pub(crate) fn checked_kind(&self, directory: u64) -> Option<EntryKind> {
-        let kind = u8::try_from(self.kind).ok().and_then(EntryKind::from_number)?;
-        (self.head == self.checksum(directory)).then_some(kind)
+    pub(crate) fn checked_kind(&self, directory: u64) -> Result<EntryKind, Unreadable> {
+        if self.head != self.checksum(directory) {
+            return Err(Unreadable::Damaged);
+        }
+        let kind = u8::try_from(self.kind).ok().and_then(EntryKind::from_number);
+        kind.ok_or(Unreadable::Newer("an entry of an unknown kind"))
     }
 
     /// The entry, if all of it is what was stored.
-    pub(crate) fn checked_entry(&self, directory: u64, payload: &[u8]) -> Option<Entry> {
+    pub(crate) fn checked_entry(
+        &self,
+        directory: u64,
+        payload: &[u8],
+    ) -> Result<Entry, Unreadable> {
         let kind = self.checked_kind(directory)?;
-        let is_whole = xxh3_64(payload) == self.hash;
-        is_whole.then(|| Entry::new(self.id, kind, Bytes::copy_from_slice(payload)))
+        if xxh3_64(payload) != self.hash {
+            return Err(Unreadable::Damaged);
+        }
+        Ok(Entry::new(self.id, kind, Bytes::copy_from_slice(payload)))
     }
 
     fn checksum(&self, directory: u64) -> i64 {
@@ -222,7 +232,7 @@ fn tables(database: &Connection) -> rusqlite::Result<Vec<String>> {
 /// The state record, if it is sound.
 pub(crate) fn load_state(database: &Connection) -> rusqlite::Result<Option<State>> {
     let mut query = database.prepare_cached("SELECT record FROM state WHERE one = 1")?;
-    query.query_row([], |row| Ok(State::decode(row.get_ref(0)?.as_blob().unwrap_or_default())))
+    query.query_row([], |row| Ok(State::decode(row.get_ref(0)?.as_blob().unwrap_or_default()).ok()))
 }
 
 /// Copies what the write-ahead log gathered into the database, as far as no reader is in the way.
@@ -233,6 +243,21 @@ pub(crate) fn checkpoint(database: &Connection) -> rusqlite::Result<bool> {
         let [busy, frames, copied] = [row.get(0)?, row.get(1)?, row.get::<_, i64>(2)?];
         Ok(busy == 0 && frames == copied)
     })
+}
+
+/// What a newer version wrote, behind a checksum that holds.
+pub(crate) fn newer(op: LogOp, place: &str, what: &'static str) -> LogError {
+    let place = format!("{place}: {}", Unreadable::Newer(what));
+    LogError::new(op, LogErrorKind::Format).at(place)
+}
+
+/// A row that cannot be read.
+pub(crate) fn unreadable(op: LogOp, index: LogIndex, place: &str, fault: Unreadable) -> LogError {
+    let place = format!("{place}, table log, idx {index}");
+    match fault {
+        Unreadable::Damaged => LogError::new(op, fault.kind(Some(index))).at(place),
+        Unreadable::Newer(what) => newer(op, &place, what),
+    }
 }
 
 /// What an error of SQLite means to the log.

@@ -1,11 +1,12 @@
 //! The entries at open: their numbers are read and checked, their payloads stay where they are.
 
 use bytes::Bytes;
-use raft_core::storage::{LogError, LogErrorKind, LogOp};
+use raft_core::storage::record::Unreadable;
+use raft_core::storage::{LogError, LogOp};
 use raft_core::types::{EntryKind, LogIndex};
 use rusqlite::Connection;
 
-use crate::database::{StoredRow, failed};
+use crate::database::{StoredRow, failed, unreadable};
 use crate::state::State;
 use crate::view::View;
 
@@ -29,8 +30,11 @@ pub(crate) fn load_sound_part(
     let expected = view.bounds().last.index.next();
     let mut damage = match scanned {
         Err(error) => Some(failed(LogOp::Open, place, error)),
-        Ok(is_sound) if is_sound && view.bounds().last == state.bounds.last => None,
-        Ok(_) => Some(damaged(expected, place)),
+        Ok(None) if view.bounds().last == state.bounds.last => None,
+        Ok(fault) => {
+            let fault = fault.unwrap_or(Unreadable::Damaged);
+            Some(unreadable(LogOp::Open, expected, place, fault))
+        }
     };
     for index in memberships {
         match payload(database, state, index, place) {
@@ -43,15 +47,15 @@ pub(crate) fn load_sound_part(
     (view, damage)
 }
 
-/// Takes note of all rows behind the boundary, and of those that hold memberships; `false` if it
-/// came to one that does not fit.
+/// Takes note of all rows behind the boundary, and of those that hold memberships; the fault of the
+/// first row that does not fit, if there is one.
 fn scan(
     database: &Connection,
     state: &State,
     view: &mut View,
     memberships: &mut Vec<LogIndex>,
-) -> rusqlite::Result<bool> {
-    let Ok(behind) = i64::try_from(state.bounds.boundary.index.get()) else { return Ok(true) };
+) -> rusqlite::Result<Option<Unreadable>> {
+    let Ok(behind) = i64::try_from(state.bounds.boundary.index.get()) else { return Ok(None) };
     let sql = "SELECT idx, term, kind, hash, head, length(payload) FROM log WHERE idx > ?1 \
                ORDER BY idx";
     let mut query = database.prepare(sql)?;
@@ -61,17 +65,18 @@ fn scan(
         let last = view.bounds().last;
         let is_next = row.id.index == last.index.next() && row.id.term >= last.term;
         let fits = is_next && row.id.index <= state.bounds.last.index;
-        match row.checked_kind(state.directory).filter(|_| fits) {
-            Some(kind) => {
+        match row.checked_kind(state.directory) {
+            Ok(kind) if fits => {
                 view.push_id(row.id);
                 if kind == EntryKind::Membership {
                     memberships.push(row.id.index);
                 }
             }
-            None => return Ok(false),
+            Ok(_) => return Ok(Some(Unreadable::Damaged)),
+            Err(fault) => return Ok(Some(fault)),
         }
     }
-    Ok(true)
+    Ok(None)
 }
 
 /// The payload of an entry, as it is stored. A rotten one is damage here already, since no member
@@ -89,10 +94,6 @@ fn payload(
         Ok(stored.checked_entry(state.directory, payload))
     });
     let entry = entry.map_err(|error| failed(LogOp::Open, place, error))?;
-    entry.map(|entry| entry.payload).ok_or_else(|| damaged(index, place))
-}
-
-fn damaged(index: LogIndex, place: &str) -> LogError {
-    LogError::new(LogOp::Open, LogErrorKind::Corrupt { index: Some(index) })
-        .at(format!("{place}, table log, idx {index}"))
+    let entry = entry.map_err(|fault| unreadable(LogOp::Open, index, place, fault))?;
+    Ok(entry.payload)
 }

@@ -9,11 +9,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
+use raft_core::storage::record::Unreadable;
 use raft_core::storage::{LogError, LogErrorKind, LogOp, LogReader, Refusal};
 use raft_core::types::{Entry, LogIndex, Term};
 use rusqlite::{Connection, OptionalExtension};
 
-use crate::database::{StoredRow, failed, integrity_faults, load_state, open_reader};
+use crate::database::{StoredRow, failed, integrity_faults, load_state, open_reader, unreadable};
 use crate::view::{SharedView, check_inside};
 
 /// The connection that all readers of a store share.
@@ -132,14 +133,17 @@ impl ReadConnection {
             let found = query.query_row([index.get() as i64], |row| {
                 let payload = row.get_ref(5)?.as_blob().unwrap_or_default();
                 let stored = StoredRow::read(row, payload.len() as u64)?;
-                Ok(stored.checked_entry(directory, payload).filter(|it| it.id.index == index))
+                Ok(stored.checked_entry(directory, payload))
             });
-            found.optional().map(Option::flatten)
+            found.optional()
         };
-        find().map_err(|error| self.failed(error))?.ok_or_else(|| {
-            LogError::new(LogOp::Read, LogErrorKind::Corrupt { index: Some(index) })
-                .at(format!("{}, table log, idx {index}", self.place()))
-        })
+        let found = find().map_err(|error| self.failed(error))?;
+        let entry = match found.unwrap_or(Err(Unreadable::Damaged)) {
+            Ok(entry) if entry.id.index == index => Ok(entry),
+            Ok(_) => Err(Unreadable::Damaged),
+            Err(fault) => Err(fault),
+        };
+        entry.map_err(|fault| unreadable(LogOp::Read, index, &self.place(), fault))
     }
 }
 

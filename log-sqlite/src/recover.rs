@@ -9,6 +9,7 @@ use std::os::unix::fs::FileExt;
 
 use raft_core::storage::{LogError, LogErrorKind, LogOp, Tail};
 
+use crate::database::newer;
 use crate::directory::{DATABASE_NAME, Directory, PROOF_NAME, WAL_NAME};
 use crate::proof::Proof;
 use crate::state::{FORMAT_VERSION, State};
@@ -163,6 +164,9 @@ fn latest_state(directory: &Directory, scan: &WalScan, database: &File) -> Resul
         return Err(directory.io(DATABASE_NAME, error));
     }
     let place = directory.place(DATABASE_NAME);
+    if let Some(what) = scan.newer.or(State::find_newer(&page)) {
+        return Err(newer(LogOp::Open, &format!("{place}, page {STATE_PAGE}"), what));
+    }
     match (State::find(&page), scan.state) {
         (Some(beneath), Some(above)) if beneath.directory != above.directory => {
             let place = format!("{place}: it belongs to another log than {WAL_NAME}");

@@ -5,7 +5,7 @@
 
 use raft_core::storage::LogBounds;
 use raft_core::storage::record::{
-    decode_hard_state, decode_identity, encode_hard_state, encode_identity,
+    Unreadable, decode_hard_state, decode_identity, encode_hard_state, encode_identity,
 };
 use raft_core::types::{EntryId, HardState, Identity, LogIndex, Term};
 
@@ -79,36 +79,58 @@ impl State {
         bytes
     }
 
-    /// The state in these bytes; `None` if they are not a sound record of this version.
-    pub(crate) fn decode(bytes: &[u8]) -> Option<State> {
-        let bytes: &[u8; STATE_BYTES] = bytes.try_into().ok()?;
+    /// The state in these bytes.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<State, Unreadable> {
+        let bytes: &[u8; STATE_BYTES] = bytes.try_into().map_err(|_| Unreadable::Damaged)?;
         let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
         let small = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes"));
         let id = |at: usize| EntryId::new(Term::new(number(at)), LogIndex::new(number(at + 8)));
         let is_sound = bytes[..4] == MAGIC && small(CHECKSUM) == crc32c::crc32c(&bytes[..CHECKSUM]);
-        if !is_sound || small(4) != FORMAT_VERSION {
-            return None;
+        if !is_sound {
+            return Err(Unreadable::Damaged);
         }
-        let hard_state = bytes[HARD_STATE].get(..usize::from(bytes[72]))?;
-        Some(State {
+        if small(4) != FORMAT_VERSION {
+            return Err(Unreadable::Newer("a state record of another version"));
+        }
+        let reserved = "a state record with bytes that were reserved";
+        let [hard_state, identity] =
+            [(HARD_STATE, bytes[72]), (IDENTITY, bytes[73])].map(|(area, length)| {
+                bytes[area].split_at_checked(usize::from(length)).ok_or(Unreadable::Damaged)
+            });
+        let ((hard_state, rest), (identity, more)) = (hard_state?, identity?);
+        for zeros in [&bytes[74..76], &bytes[152..CHECKSUM], rest, more] {
+            Unreadable::check_reserved(zeros, reserved)?;
+        }
+        Ok(State {
             batch: number(8),
             directory: number(16),
             bounds: LogBounds { boundary: id(24), last: id(40) },
             commit_hint: LogIndex::new(number(56)),
             oldest_row: LogIndex::new(number(64)),
-            hard_state: decode_hard_state(hard_state).ok()?,
-            identity: match bytes[IDENTITY].get(..usize::from(bytes[73]))? {
+            hard_state: decode_hard_state(hard_state)?,
+            identity: match identity {
                 [] => None,
-                identity => Some(decode_identity(identity).ok()?),
+                identity => Some(decode_identity(identity)?),
             },
         })
     }
 
     /// The newest state record in the image of a page.
     pub(crate) fn find(page: &[u8]) -> Option<State> {
+        State::all_in(page).filter_map(Result::ok).max_by_key(|state| state.batch)
+    }
+
+    /// What is not known of a sound state record in the image of a page, if there is such a one.
+    pub(crate) fn find_newer(page: &[u8]) -> Option<&'static str> {
+        State::all_in(page).find_map(|found| match found {
+            Err(Unreadable::Newer(what)) => Some(what),
+            Err(Unreadable::Damaged) | Ok(_) => None,
+        })
+    }
+
+    fn all_in(page: &[u8]) -> impl Iterator<Item = Result<State, Unreadable>> {
         let starts = page.windows(4).enumerate().filter(|(_, four)| **four == MAGIC);
-        let records = starts.filter_map(|(at, _)| State::decode(page.get(at..at + STATE_BYTES)?));
-        records.max_by_key(|state| state.batch)
+        starts.filter_map(|(at, _)| Some(State::decode(page.get(at..at + STATE_BYTES)?)))
     }
 }
 
@@ -150,7 +172,20 @@ mod tests {
         for bit in 0..STATE_BYTES * 8 {
             let mut flipped = bytes;
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(State::decode(&flipped), None, "bit {bit}");
+            assert_eq!(State::decode(&flipped), Err(Unreadable::Damaged), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_sound_record_of_a_newer_version_is_told_from_damage() {
+        let state = State::blank(7);
+        for at in (4..8).chain(74..76).chain([107, 151]).chain(152..156) {
+            let mut newer = state.encode();
+            newer[at] ^= 0x80;
+            let checksum = crc32c::crc32c(&newer[..CHECKSUM]);
+            newer[CHECKSUM..].copy_from_slice(&checksum.to_le_bytes());
+            let decoded = State::decode(&newer);
+            assert!(matches!(decoded, Err(Unreadable::Newer(_))), "byte {at}: {decoded:?}");
         }
     }
 }

@@ -54,6 +54,8 @@ pub(crate) struct WalScan {
     pub(crate) committed_frames: u64,
     /// The state after the last of these transactions.
     pub(crate) state: Option<State>,
+    /// What is not known of a state record in a sound frame, if a newer version wrote one.
+    pub(crate) newer: Option<&'static str>,
     /// The newest batch number in any state record behind them.
     pub(crate) newest_beyond: Option<u64>,
     /// The offset of the first frame that does not fit.
@@ -152,6 +154,10 @@ impl Frame<'_> {
             && add_up(header.is_big_endian, front, self.page) == self.sums
     }
 
+    fn newer(&self) -> Option<&'static str> {
+        (self.page_number == STATE_PAGE).then(|| State::find_newer(self.page)).flatten()
+    }
+
     fn state(&self) -> Option<State> {
         (self.page_number == STATE_PAGE).then(|| State::find(self.page)).flatten()
     }
@@ -175,6 +181,7 @@ impl Scanner {
             front,
             committed_frames: 0,
             state: None,
+            newer: None,
             newest_beyond: None,
             broken_at: 0,
             later_transaction: None,
@@ -207,6 +214,7 @@ impl Scanner {
 
     fn take_next(&mut self, frame: &Frame<'_>) {
         self.pending = frame.state().or(self.pending);
+        self.scan.newer = self.scan.newer.or(frame.newer());
         self.scan.is_torn = frame.database_pages == 0;
         if frame.database_pages != 0 {
             self.scan.committed_frames = self.frame + 1;

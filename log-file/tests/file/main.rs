@@ -5,6 +5,7 @@ mod damage;
 mod fixture;
 mod inspect;
 mod life;
+mod newer;
 mod readers;
 mod routes;
 mod samples;

@@ -6,4 +6,5 @@ mod fixture;
 mod founding;
 mod inspect;
 mod life;
+mod newer;
 mod samples;

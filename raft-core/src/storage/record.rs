@@ -5,13 +5,15 @@
 //! never re-encoded.
 
 use alloc::vec::Vec;
+use core::fmt;
 
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-use crate::types::{HardState, Identity, Membership, MembershipError, MembershipParts};
+use super::LogErrorKind;
+use crate::types::{HardState, Identity, LogIndex, Membership, MembershipError, MembershipParts};
 
 /// The version that this code writes.
 const VERSION: u8 = 1;
@@ -31,6 +33,54 @@ pub enum DecodeError {
     /// The bytes parse, but not to a sound membership.
     #[error("not a membership: {0}")]
     Membership(#[from] MembershipError),
+}
+
+/// Why a backend does not read bytes that it stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unreadable {
+    /// The checksum does not hold, or what it guards does not parse.
+    Damaged,
+    /// The checksum holds, and a version, type or reserved field has a value that this version does
+    /// not know; which field. A newer version wrote it. It is never taken for a torn write and
+    /// never passed over: what it says may matter.
+    Newer(&'static str),
+}
+
+impl Unreadable {
+    /// What to report of bytes that concern this entry, if one is known.
+    pub fn kind(self, index: Option<LogIndex>) -> LogErrorKind {
+        match self {
+            Unreadable::Damaged => LogErrorKind::Corrupt { index },
+            Unreadable::Newer(_) => LogErrorKind::Format,
+        }
+    }
+
+    /// The fault if a reserved field is not zero; `what` names the field.
+    pub fn check_reserved(bytes: &[u8], what: &'static str) -> Result<(), Unreadable> {
+        let is_zero = bytes.iter().all(|byte| *byte == 0);
+        if is_zero { Ok(()) } else { Err(Unreadable::Newer(what)) }
+    }
+}
+
+impl From<DecodeError> for Unreadable {
+    /// The record stands behind a checksum that holds.
+    fn from(error: DecodeError) -> Unreadable {
+        match error {
+            DecodeError::Version(_) => Unreadable::Newer("a record of another version"),
+            DecodeError::Empty | DecodeError::Malformed | DecodeError::Membership(_) => {
+                Unreadable::Damaged
+            }
+        }
+    }
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unreadable::Damaged => f.write_str("damaged"),
+            Unreadable::Newer(what) => write!(f, "{what}; use a newer version of Kontiki"),
+        }
+    }
 }
 
 fn encode<T: Serialize>(value: &T) -> Vec<u8> {
