@@ -50,10 +50,10 @@ pub use raft_core::types::{Membership, NodeId};
 pub use raft_core::{consensus, storage, types};
 pub use raft_net::{TcpOptions, TcpTransport};
 pub use raft_node::{
-    Application, BootstrapError, Committed, Content, DataDir, DataDirError, Envelope,
-    InProcessNetwork, Inbound, Limits, Node, NodeConfig, NodeEvent, NodeStatus, ProposeError,
-    ReadError, Replies, StartError, StateMachine, Stranger, Timing, Transport, TypedError,
-    TypedNode, bootstrap, cluster_id,
+    Application, BootstrapError, Committed, Content, DataDir, DataDirError, Envelope, Fatal,
+    InProcessNetwork, Inbound, Limits, Node, NodeConfig, NodeEvent, NodeStatus, PeerRecord,
+    PeerRejected, PeerStores, PeersFile, ProposeError, ReadError, Replies, StartError,
+    StateMachine, Timing, Transport, TypedError, TypedNode, bootstrap, cluster_id,
 };
 
 /// The examples of the README are compiled and run.

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kontiki::{
-    Committed, InProcessNetwork, LogConfig, Membership, Node, NodeConfig, NodeId, Replies,
+    Committed, Fatal, InProcessNetwork, LogConfig, Membership, Node, NodeConfig, NodeId, Replies,
     StateMachine,
 };
 use tempfile::TempDir;
@@ -30,8 +30,9 @@ const TIMED_EVERY: u64 = 16;
 struct Nothing;
 
 impl StateMachine for Nothing {
-    fn apply(&mut self, commands: &[Committed], replies: &mut Replies) {
+    fn apply(&mut self, commands: &[Committed], replies: &mut Replies) -> Result<(), Fatal> {
         commands.iter().for_each(|_| replies.push(Bytes::new()));
+        Ok(())
     }
 
     fn read(&self, _query: &[u8]) -> Bytes {

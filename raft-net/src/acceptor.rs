@@ -1,5 +1,5 @@
-//! Takes the connections of peers. Whoever connects has a bounded time to say who it is, and only a
-//! bounded number may be about it at once.
+//! Accepts the connections of peers. A connection has a bounded time for its handshake, and only a
+//! bounded number of connections may be in it at once.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -51,8 +51,8 @@ async fn serve(
 ) {
     let who = Who::Address(from);
     let _ = stream.set_nodelay(true);
-    let room = |node| shared.peer(node).map(|_| ());
-    let handshake = handshake::accept(&mut stream, shared.inbound.as_ref(), room);
+    let has_capacity = |node| shared.check_capacity(node);
+    let handshake = handshake::accept(&mut stream, shared.inbound.as_ref(), has_capacity);
     let outcome = time::timeout(shared.options.handshake_timeout, handshake).await;
     drop(permit);
     let identity = match outcome {
@@ -62,17 +62,21 @@ async fn serve(
             return shared.note(who, Counted::HandshakeFailed, &"the handshake took too long");
         }
     };
-    let Ok(peer) = shared.peer(identity.node) else { return };
+    let peer = match shared.connected_peer(identity.node) {
+        Ok(peer) => peer,
+        Err(refusal) => return shared.note(who, Counted::RefusedNoRoom, &refusal),
+    };
     shared.forget(who);
     shared.forget(Who::Node(peer.node));
     shared.counters.add(Counted::Accepted, 1);
     tracing::info!(peer = %identity, %from, "a peer has connected");
     connection::run(&shared, &peer, identity, stream).await;
+    shared.forget_if_unused(&peer);
 }
 
 /// Under which name a failed handshake is counted.
 pub fn counted(error: &HandshakeError) -> Counted {
-    use raft_node::Stranger;
+    use raft_node::PeerRejected;
     match error {
         HandshakeError::Garbage(_) => Counted::RefusedGarbage,
         HandshakeError::RefusedByPeer { .. } => Counted::RefusedByPeer,
@@ -80,10 +84,10 @@ pub fn counted(error: &HandshakeError) -> Counted {
         HandshakeError::Refused(refusal) => match refusal {
             Refusal::Version { .. } => Counted::RefusedVersion,
             Refusal::WrongNode { .. } => Counted::RefusedNode,
-            Refusal::NoRoom => Counted::RefusedNoRoom,
-            Refusal::Stranger(Stranger::OtherCluster { .. }) => Counted::RefusedCluster,
-            Refusal::Stranger(Stranger::OwnId(_)) => Counted::RefusedNode,
-            Refusal::Stranger(Stranger::OtherStore { .. }) => Counted::RefusedStore,
+            Refusal::TooMany => Counted::RefusedNoRoom,
+            Refusal::Rejected(PeerRejected::OtherCluster { .. }) => Counted::RefusedCluster,
+            Refusal::Rejected(PeerRejected::OwnId(_)) => Counted::RefusedNode,
+            Refusal::Rejected(PeerRejected::OtherStore { .. }) => Counted::RefusedStore,
         },
     }
 }

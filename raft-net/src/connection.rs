@@ -87,7 +87,7 @@ struct Attached<'a> {
 impl Drop for Attached<'_> {
     fn drop(&mut self) {
         let dropped = self.peer.detach(&self.link);
-        self.shared.counters.add(Counted::DroppedUnreachable, dropped);
+        self.shared.note_unreachable(self.peer, dropped);
     }
 }
 
@@ -159,13 +159,12 @@ async fn write(
         if batch.is_empty() {
             tokio::select! {
                 () = link.wake.notified() => continue,
-                _ = tick.tick() => match silent {
-                    true => wire::keep_alive(cluster, &mut chunks),
-                    false => {
-                        silent = true;
+                _ = tick.tick() => {
+                    if !std::mem::replace(&mut silent, true) {
                         continue;
                     }
-                },
+                    wire::keep_alive(cluster, &mut chunks);
+                }
             }
         }
         encode_all(shared, peer, &mut batch, &mut chunks);

@@ -42,7 +42,7 @@ pub async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
             Err(error) => {
                 failures += 1;
                 shared.note(Who::Node(peer.node), error.counted(), &error);
-                shared.counters.add(Counted::DroppedUnreachable, peer.give_up());
+                shared.note_unreachable(&peer, peer.give_up());
             }
         }
         let own = shared.inbound.identity().node.get();

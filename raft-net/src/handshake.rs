@@ -1,12 +1,14 @@
-//! The first bytes of a connection: who each side is, whom the dialer means, and whether they want
-//! each other. `docs/formats/wire.md` has the tables.
+//! The first bytes of a connection: which node each side is, which node the dialer means, and
+//! whether they accept each other. `docs/formats/wire.md` has the tables.
 //!
-//! A stranger decides how slowly these bytes come and what they say, so everything here has a fixed
-//! or a small length, and the caller bounds the time.
+//! Anything that reaches the port decides how slowly these bytes come and what they say, so
+//! everything here has a fixed or a small length, and the caller bounds the time. Nothing is
+//! learned from a hello alone: the member confirms a peer once both sides have said that it is
+//! welcome.
 
 use crc32c::{crc32c, crc32c_append};
 use raft_core::types::{ClusterId, Identity, NodeId, StoreId};
-use raft_node::{Inbound, Stranger};
+use raft_node::{Inbound, PeerRejected};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -31,11 +33,11 @@ const WELCOME: u8 = 0;
 pub struct Hello {
     /// The sender.
     pub identity: Identity,
-    /// Whom the sender means to talk to.
+    /// The node that the sender means to reach.
     pub meant: NodeId,
 }
 
-/// Why one side does not want the other. Each has a code on the wire.
+/// Why one side refuses the other. Each reason has a code on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Refusal {
     /// No version is spoken by both.
@@ -49,17 +51,17 @@ pub enum Refusal {
     /// The dialer meant another node than it reached.
     #[error("node {meant} was meant, but this is node {reached}: its address is wrong")]
     WrongNode {
-        /// Whom the dialer meant.
+        /// The node that the dialer meant.
         meant: NodeId,
-        /// Who answered.
+        /// The node that answered.
         reached: NodeId,
     },
-    /// The member does not want this peer.
+    /// The member does not admit this peer.
     #[error(transparent)]
-    Stranger(#[from] Stranger),
-    /// There are [`crate::MAX_PEERS`] already.
-    #[error("this member has no room for more peers")]
-    NoRoom,
+    Rejected(#[from] PeerRejected),
+    /// There are too many peers already: see [`crate::MAX_PEERS`].
+    #[error("this member is connected with too many peers")]
+    TooMany,
 }
 
 /// Why a handshake came to nothing.
@@ -68,10 +70,10 @@ pub enum HandshakeError {
     /// The other side's bytes are not a handshake.
     #[error("not a member of a Kontiki cluster: {0}")]
     Garbage(&'static str),
-    /// This side does not want the other.
+    /// This side refuses the other.
     #[error(transparent)]
     Refused(Refusal),
-    /// The other side does not want this one.
+    /// The other side refuses this one.
     #[error("refused by the peer: {reason}")]
     RefusedByPeer {
         /// The code of the verdict.
@@ -84,7 +86,7 @@ pub enum HandshakeError {
     Broken(#[from] std::io::Error),
 }
 
-/// Presents this member to the one that it dialed; gives who that is.
+/// Presents this member to the one that it dialed; gives that member's identity.
 pub async fn dial(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     inbound: &dyn Inbound,
@@ -99,31 +101,41 @@ pub async fn dial(
         Err(other) => return Err(other),
     };
     match (read_verdict(stream).await, welcome) {
-        (Ok(()), welcome) => give_verdict(stream, welcome).await,
-        // Both refuse: our own reason says more to whoever reads our log.
+        (Ok(()), welcome) => {
+            // The dialer's verdict is the last, so a peer that was admitted is confirmed here.
+            let confirmed = welcome.and_then(|identity| confirm(identity, inbound));
+            give_verdict(stream, confirmed).await
+        }
+        // Both refuse: our own reason says more in our own log.
         (Err(HandshakeError::RefusedByPeer { .. }), Err(own)) => Err(HandshakeError::Refused(own)),
         (Err(other), _) => Err(other),
     }
 }
 
-/// Learns who has connected, and says whether it is wanted. `admit` has the last word on a peer
-/// that is welcome otherwise.
+/// Learns which node has connected, and says whether it is welcome. `has_capacity` has the last
+/// word on a peer that is welcome otherwise.
 pub async fn accept(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     inbound: &dyn Inbound,
-    admit: impl FnOnce(NodeId) -> Result<(), Refusal>,
+    has_capacity: impl FnOnce(NodeId) -> Result<(), Refusal>,
 ) -> Result<Identity, HandshakeError> {
     let ours = inbound.identity();
     let (theirs, welcome) = match read_hello(stream).await {
         Ok(hello) => (hello.identity.node, check_dialer(hello, ours, inbound)),
-        // Who speaks another version may have put its id elsewhere; our own stands in.
+        // Another version may have put its id elsewhere; our own is sent instead.
         Err(HandshakeError::Refused(refusal)) => (ours.node, Err(refusal)),
         Err(other) => return Err(other),
     };
-    let welcome = welcome.and_then(|identity| admit(identity.node).map(|()| identity));
+    let welcome = welcome.and_then(|identity| has_capacity(identity.node).map(|()| identity));
     stream.write_all(&Hello { identity: ours, meant: theirs }.encode()).await?;
     let identity = give_verdict(stream, welcome).await?;
     read_verdict(stream).await?;
+    confirm(identity, inbound).map_err(HandshakeError::Refused)
+}
+
+/// Both sides have accepted each other.
+fn confirm(identity: Identity, inbound: &dyn Inbound) -> Result<Identity, Refusal> {
+    inbound.confirm(identity)?;
     Ok(identity)
 }
 
@@ -137,7 +149,7 @@ fn check_answer(
     if hello.identity.node != meant {
         return Err(Refusal::WrongNode { meant, reached: hello.identity.node });
     }
-    inbound.greet(hello.identity)?;
+    inbound.admit(hello.identity)?;
     Ok(hello.identity)
 }
 
@@ -146,16 +158,16 @@ fn check_dialer(hello: Hello, ours: Identity, inbound: &dyn Inbound) -> Result<I
     if hello.meant != ours.node {
         return Err(Refusal::WrongNode { meant: hello.meant, reached: ours.node });
     }
-    inbound.greet(hello.identity)?;
+    inbound.admit(hello.identity)?;
     Ok(hello.identity)
 }
 
 /// First of all, so that a wrong address in another cluster is called by its worse name.
-fn check_cluster(hello: Hello, ours: Identity) -> Result<(), Stranger> {
+fn check_cluster(hello: Hello, ours: Identity) -> Result<(), PeerRejected> {
     let Identity { cluster, node, .. } = hello.identity;
     match cluster == ours.cluster {
         true => Ok(()),
-        false => Err(Stranger::OtherCluster { node, theirs: cluster, ours: ours.cluster }),
+        false => Err(PeerRejected::OtherCluster { node, theirs: cluster, ours: ours.cluster }),
     }
 }
 
@@ -191,7 +203,7 @@ async fn read_verdict(stream: &mut (impl AsyncRead + Unpin)) -> Result<(), Hands
     }
 }
 
-/// Says whether the other side is welcome, and to ourselves the same.
+/// Tells the other side whether it is welcome, and returns the same.
 async fn give_verdict(
     stream: &mut (impl AsyncWrite + Unpin),
     welcome: Result<Identity, Refusal>,
@@ -223,11 +235,11 @@ impl Refusal {
     fn code(&self) -> u8 {
         match self {
             Refusal::Version { .. } => 1,
-            Refusal::Stranger(Stranger::OtherCluster { .. }) => 2,
+            Refusal::Rejected(PeerRejected::OtherCluster { .. }) => 2,
             Refusal::WrongNode { .. } => 3,
-            Refusal::Stranger(Stranger::OwnId(_)) => 4,
-            Refusal::Stranger(Stranger::OtherStore { .. }) => 5,
-            Refusal::NoRoom => 6,
+            Refusal::Rejected(PeerRejected::OwnId(_)) => 4,
+            Refusal::Rejected(PeerRejected::OtherStore { .. }) => 5,
+            Refusal::TooMany => 6,
         }
     }
 }

@@ -21,8 +21,12 @@ pub const READ_BLOCK_BYTES: usize = 64 << 10;
 /// The most connections that are in their handshake at once. More are closed at once.
 pub const MAX_HANDSHAKES: usize = 64;
 
-/// The most peers that are known at once; more than a membership may have.
+/// The most members that are peers at once; more than a membership may have.
 pub const MAX_PEERS: usize = 128;
+
+/// The most nodes that are connected at once though they are not in the membership. They take no
+/// capacity from members.
+pub const MAX_UNKNOWN_PEERS: usize = 16;
 
 /// The most connections with one peer. Two are usual where both dialed; others are left over from
 /// before a restart of the peer, and the oldest is closed.
@@ -39,7 +43,8 @@ pub struct TcpOptions {
     pub keep_alive_every: Duration,
     /// A connection on which nothing came for so long is closed. Several times `keep_alive_every`.
     pub idle_limit: Duration,
-    /// Before the second attempt to reach a peer. Each further pause is twice as long.
+    /// The pause after the first failed attempt to reach a peer. Each further pause is twice as
+    /// long.
     pub back_off_min: Duration,
     /// The longest pause between two attempts, before jitter takes up to half of it away.
     pub back_off_max: Duration,

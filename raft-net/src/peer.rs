@@ -30,6 +30,8 @@ struct State {
     /// Handshaken connections, the newest last.
     links: Vec<Arc<Link>>,
     has_dialer: bool,
+    /// The member sends to this peer.
+    is_addressed: bool,
 }
 
 /// One connection with the peer, after its handshake.
@@ -46,7 +48,7 @@ pub struct Link {
 pub enum Pushed {
     /// It waits in the queue.
     Queued,
-    /// It waits in the queue, and nobody dials this peer yet.
+    /// It waits in the queue, and no task dials this peer yet.
     QueuedWithoutDialer,
     /// Dropped: the queue is full.
     Full,
@@ -55,12 +57,23 @@ pub enum Pushed {
 }
 
 impl Peer {
-    /// A peer of whom nothing is known but its name.
+    /// A peer of which nothing is known but its name.
     pub fn new(node: NodeId) -> Peer {
         Peer { node, state: Mutex::default(), dial: Notify::new() }
     }
 
-    /// Queues an envelope and wakes who will send it.
+    /// The member sends to this peer.
+    pub fn note_addressed(&self) {
+        self.state().is_addressed = true;
+    }
+
+    /// Whether the peer is neither connected nor sent to.
+    pub fn is_unused(&self) -> bool {
+        let state = self.state();
+        state.links.is_empty() && !state.is_addressed
+    }
+
+    /// Queues an envelope and wakes the task that will send it.
     pub fn push(&self, envelope: Envelope, address: Option<&[u8]>) -> Pushed {
         let mut state = self.state();
         if let Some(address) = address
@@ -108,16 +121,16 @@ impl Peer {
     }
 
     /// The connection has ended. Without another, nothing that waits can still be of use when the
-    /// next one comes about; says how many were dropped.
-    pub fn detach(&self, link: &Arc<Link>) -> usize {
+    /// next one comes about; gives what is dropped, of which nothing was sent.
+    pub fn detach(&self, link: &Arc<Link>) -> Vec<Envelope> {
         let mut state = self.state();
         state.links.retain(|other| !Arc::ptr_eq(other, link));
         match state.links.last() {
             Some(newest) => {
                 newest.wake.notify_one();
-                0
+                Vec::new()
             }
-            None => state.queue.clear(),
+            None => state.queue.take_all(),
         }
     }
 
@@ -135,13 +148,14 @@ impl Peer {
         }
     }
 
-    /// The peer could not be reached: drops what waits, unless the peer has come by itself.
-    pub fn give_up(&self) -> usize {
+    /// The peer could not be reached: gives what is dropped, unless the peer has come by itself. Of
+    /// what is dropped nothing was sent.
+    pub fn give_up(&self) -> Vec<Envelope> {
         let mut state = self.state();
-        if state.links.is_empty() { state.queue.clear() } else { 0 }
+        if state.links.is_empty() { state.queue.take_all() } else { Vec::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("nobody panics while holding a peer")
+        self.state.lock().expect("no panic while a peer is locked")
     }
 }

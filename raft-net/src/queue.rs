@@ -45,10 +45,10 @@ impl SendQueue {
         self.bytes -= count;
     }
 
-    /// Drops everything; says how many there were.
-    pub fn clear(&mut self) -> usize {
+    /// Takes everything.
+    pub fn take_all(&mut self) -> Vec<Envelope> {
         self.bytes = 0;
-        std::mem::take(&mut self.waiting).len()
+        std::mem::take(&mut self.waiting).into()
     }
 }
 
@@ -91,7 +91,7 @@ mod tests {
 
         let quarter = MAX_QUEUED_BYTES / 4;
         let pushed = (0..9).filter(|n| queue.push(envelope(*n, quarter))).count();
-        assert_eq!((pushed, queue.clear()), (3, 3));
+        assert_eq!((pushed, queue.take_all().len()), (3, 3));
         assert!(queue.push(envelope(0, MAX_QUEUED_BYTES)), "an empty queue takes any one");
         assert!(!queue.push(envelope(1, 1)));
     }

@@ -1,5 +1,5 @@
-//! What all tasks of one transport share: the member's door, the peers, the counts, and the list of
-//! the tasks themselves, so that none outlives the transport.
+//! What all tasks of one transport share: the member, the peers, the counts, and the list of the
+//! tasks themselves, so that none outlives the transport.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -7,13 +7,13 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 use raft_core::types::NodeId;
-use raft_node::Inbound;
+use raft_node::{Envelope, Inbound};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use crate::counters::{Counted, Counters};
 use crate::handshake::Refusal;
-use crate::options::{MAX_PEERS, TcpOptions};
+use crate::options::{MAX_PEERS, MAX_UNKNOWN_PEERS, TcpOptions};
 use crate::peer::Peer;
 
 /// The most (peer, reason) pairs that are remembered as logged; then the memory begins anew.
@@ -33,12 +33,12 @@ pub struct Shared {
     runtime: Handle,
 }
 
-/// Whom a line of the log is about.
+/// What a line of the log is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Who {
     /// A member that was dialed.
     Node(NodeId),
-    /// Somebody who connected.
+    /// The other end of a connection that was accepted.
     Address(IpAddr),
 }
 
@@ -56,23 +56,62 @@ impl Shared {
         }
     }
 
-    /// The peer of this name, unless there are too many.
-    pub fn peer(&self, node: NodeId) -> Result<Arc<Peer>, Refusal> {
-        let mut peers = self.peers.lock().expect("nobody panics while holding the peers");
-        if let Some(peer) = peers.get(&node) {
-            return Ok(Arc::clone(peer));
+    /// The peer of this name, which the member sends to. It is never forgotten.
+    pub fn addressed_peer(&self, node: NodeId) -> Arc<Peer> {
+        let mut peers = self.peers.lock().expect("no panic while the peers are locked");
+        let peer = peers.entry(node).or_insert_with(|| Arc::new(Peer::new(node)));
+        peer.note_addressed();
+        Arc::clone(peer)
+    }
+
+    /// The peer of this name, which has connected, unless there are too many. It is forgotten after
+    /// its last connection, unless the member sends to it.
+    pub fn connected_peer(&self, node: NodeId) -> Result<Arc<Peer>, Refusal> {
+        let mut peers = self.peers.lock().expect("no panic while the peers are locked");
+        self.check(&peers, node)?;
+        let peer = peers.entry(node).or_insert_with(|| Arc::new(Peer::new(node)));
+        Ok(Arc::clone(peer))
+    }
+
+    /// Whether a connection with this peer may be added.
+    pub fn check_capacity(&self, node: NodeId) -> Result<(), Refusal> {
+        self.check(&self.peers.lock().expect("no panic while the peers are locked"), node)
+    }
+
+    /// A node that is not in the membership may be a new member of which this one has not heard
+    /// yet. Or it may be anything that knows the cluster's id, so there may only be a few.
+    fn check(&self, peers: &BTreeMap<NodeId, Arc<Peer>>, node: NodeId) -> Result<(), Refusal> {
+        if peers.contains_key(&node) {
+            return Ok(());
         }
-        if peers.len() >= MAX_PEERS {
-            return Err(Refusal::NoRoom);
+        let (max, is_like) = if self.inbound.is_member(node) {
+            (MAX_PEERS, true)
+        } else {
+            (MAX_UNKNOWN_PEERS, false)
+        };
+        let alike = peers.keys().filter(|other| self.inbound.is_member(**other) == is_like);
+        if alike.count() < max { Ok(()) } else { Err(Refusal::TooMany) }
+    }
+
+    /// Forgets a peer that is neither connected nor sent to.
+    pub fn forget_if_unused(&self, peer: &Arc<Peer>) {
+        let mut peers = self.peers.lock().expect("no panic while the peers are locked");
+        if peer.is_unused() && peers.get(&peer.node).is_some_and(|other| Arc::ptr_eq(other, peer)) {
+            peers.remove(&peer.node);
         }
-        let peer = Arc::new(Peer::new(node));
-        peers.insert(node, Arc::clone(&peer));
-        Ok(peer)
+    }
+
+    /// Counts what was dropped before anything of it was sent, and gives it back to the member.
+    pub fn note_unreachable(&self, peer: &Peer, mut dropped: Vec<Envelope>) {
+        self.counters.add(Counted::DroppedUnreachable, dropped.len());
+        if !dropped.is_empty() {
+            self.inbound.not_sent(peer.node, &mut dropped);
+        }
     }
 
     /// Runs a task that ends with the transport at the latest.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let mut tasks = self.tasks.lock().expect("nobody panics while holding the tasks");
+        let mut tasks = self.tasks.lock().expect("no panic while the tasks are locked");
         let Some(tasks) = tasks.as_mut() else { return };
         while let Some(ended) = tasks.try_join_next() {
             if let Err(error) = ended {
@@ -84,13 +123,13 @@ impl Shared {
 
     /// Ends all tasks; none can be added any more.
     pub fn end_tasks(&self) {
-        self.tasks.lock().expect("nobody panics while holding the tasks").take();
+        self.tasks.lock().expect("no panic while the tasks are locked").take();
     }
 
-    /// Counts what went wrong with somebody, and logs it unless it was logged already.
+    /// Counts what went wrong with a peer or address, and logs it unless it was logged already.
     pub fn note(&self, who: Who, counted: Counted, error: &dyn Display) {
         self.counters.add(counted, 1);
-        let mut noted = self.noted.lock().expect("nobody panics while holding the notes");
+        let mut noted = self.noted.lock().expect("no panic while the notes are locked");
         if noted.len() >= MAX_NOTED {
             noted.clear();
         }
@@ -99,9 +138,9 @@ impl Shared {
         }
     }
 
-    /// All is well with somebody: what goes wrong from now on is logged again.
+    /// All is well with a peer or address: what goes wrong from now on is logged again.
     pub fn forget(&self, who: Who) {
-        let mut noted = self.noted.lock().expect("nobody panics while holding the notes");
+        let mut noted = self.noted.lock().expect("no panic while the notes are locked");
         noted.retain(|(other, _)| *other != who);
     }
 }

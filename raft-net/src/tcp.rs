@@ -1,7 +1,6 @@
 //! The transport over TCP.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
@@ -65,11 +64,9 @@ impl TcpTransport {
         Arc::clone(&self.counters)
     }
 
-    fn peer(&mut self, shared: &Shared, node: NodeId) -> Option<Arc<Peer>> {
-        match self.peers.entry(node) {
-            Entry::Occupied(known) => Some(Arc::clone(known.get())),
-            Entry::Vacant(new) => Some(Arc::clone(new.insert(shared.peer(node).ok()?))),
-        }
+    fn peer(&mut self, shared: &Shared, node: NodeId) -> Arc<Peer> {
+        let peer = self.peers.entry(node).or_insert_with(|| shared.addressed_peer(node));
+        Arc::clone(peer)
     }
 }
 
@@ -84,17 +81,20 @@ impl Transport for TcpTransport {
         self.shared = Some(shared);
     }
 
-    fn send(&mut self, to: NodeId, address: Option<&[u8]>, envelope: Envelope) {
+    fn send(&mut self, to: NodeId, address: Option<&[u8]>, envelope: Envelope) -> bool {
         let shared = self.shared.clone().expect("a transport is started before it sends");
-        let Some(peer) = self.peer(&shared, to) else {
-            return self.counters.add(Counted::DroppedNoRoute, 1);
+        let peer = self.peer(&shared, to);
+        let dropped = match peer.push(envelope, address) {
+            Pushed::Queued => return true,
+            Pushed::QueuedWithoutDialer => {
+                shared.spawn(dialer::run(Arc::clone(&shared), peer));
+                return true;
+            }
+            Pushed::Full => Counted::DroppedFull,
+            Pushed::NoRoute => Counted::DroppedNoRoute,
         };
-        match peer.push(envelope, address) {
-            Pushed::Queued => {}
-            Pushed::QueuedWithoutDialer => shared.spawn(dialer::run(Arc::clone(&shared), peer)),
-            Pushed::Full => self.counters.add(Counted::DroppedFull, 1),
-            Pushed::NoRoute => self.counters.add(Counted::DroppedNoRoute, 1),
-        }
+        self.counters.add(dropped, 1);
+        false
     }
 }
 

@@ -8,10 +8,10 @@ use bytes::{Buf, Bytes};
 use raft_core::types::{ClusterId, Identity, NodeId, StoreId, Term};
 use raft_net::wire::{self, Chunks};
 use raft_net::{
-    Counted, Counters, Hello, MAX_HANDSHAKES, MAX_LINKS_PER_PEER, MAX_QUEUED_ENVELOPES, TcpOptions,
-    TcpTransport,
+    Counted, Counters, Hello, MAX_HANDSHAKES, MAX_LINKS_PER_PEER, MAX_QUEUED_ENVELOPES,
+    MAX_UNKNOWN_PEERS, TcpOptions, TcpTransport,
 };
-use raft_node::{Content, Envelope, Forward, Inbound, Stranger, Transport};
+use raft_node::{Content, Envelope, Forward, Inbound, PeerRejected, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -25,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 struct Recorder {
     identity: Identity,
     arrived: Mutex<Vec<(NodeId, Envelope)>>,
+    confirmed: Mutex<Vec<Identity>>,
+    not_sent: Mutex<Vec<(NodeId, u64)>>,
 }
 
 impl Inbound for Recorder {
@@ -33,14 +35,29 @@ impl Inbound for Recorder {
     }
 
     /// The clusters are left to the transport, which compares them first.
-    fn greet(&self, peer: Identity) -> Result<(), Stranger> {
+    fn admit(&self, peer: Identity) -> Result<(), PeerRejected> {
         match peer.node {
-            node if node == self.identity.node => Err(Stranger::OwnId(node)),
+            node if node == self.identity.node => Err(PeerRejected::OwnId(node)),
             node if peer.store == StoreId(666) => {
-                Err(Stranger::OtherStore { node, theirs: peer.store, known: StoreId(1) })
+                Err(PeerRejected::OtherStore { node, theirs: peer.store, known: StoreId(1) })
             }
             _ => Ok(()),
         }
+    }
+
+    fn confirm(&self, peer: Identity) -> Result<(), PeerRejected> {
+        self.confirmed.lock().expect("not poisoned").push(peer);
+        Ok(())
+    }
+
+    /// Nodes with three digits are in no membership.
+    fn is_member(&self, node: NodeId) -> bool {
+        node.get() < 100
+    }
+
+    fn not_sent(&self, to: NodeId, envelopes: &mut Vec<Envelope>) {
+        let mut not_sent = self.not_sent.lock().expect("not poisoned");
+        not_sent.extend(envelopes.drain(..).map(|envelope| (to, sequence(&envelope))));
     }
 
     fn deliver(&self, from: NodeId, envelope: Envelope) {
@@ -62,7 +79,12 @@ impl Member {
 
     fn of(cluster: ClusterId, number: u64, address: &str) -> Member {
         let identity = Identity { cluster, node: node(number), store: StoreId(number) };
-        let recorder = Arc::new(Recorder { identity, arrived: Mutex::default() });
+        let recorder = Arc::new(Recorder {
+            identity,
+            arrived: Mutex::default(),
+            confirmed: Mutex::default(),
+            not_sent: Mutex::default(),
+        });
         let mut transport = TcpTransport::bind(address, options()).expect("a free port");
         let counters = transport.counters();
         transport.start(Arc::clone(&recorder) as Arc<dyn Inbound>);
@@ -73,11 +95,23 @@ impl Member {
         self.transport.local_address()
     }
 
-    fn send(&mut self, to: u64, address: Option<SocketAddr>, sequence: u64) {
+    fn send(&mut self, to: u64, address: Option<SocketAddr>, sequence: u64) -> bool {
         let address = address.map(|address| address.to_string());
         let address = address.as_deref().map(str::as_bytes);
         let cluster = self.recorder.identity.cluster;
-        self.transport.send(node(to), address, envelope(cluster, sequence, 256));
+        self.transport.send(node(to), address, envelope(cluster, sequence, 256))
+    }
+
+    /// The sequence numbers of what was given back as not sent.
+    fn not_sent(&self) -> Vec<u64> {
+        let not_sent = self.recorder.not_sent.lock().expect("not poisoned");
+        not_sent.iter().map(|(_, sequence)| *sequence).collect()
+    }
+
+    /// The peers that were confirmed.
+    fn confirmed(&self) -> Vec<u64> {
+        let confirmed = self.recorder.confirmed.lock().expect("not poisoned");
+        confirmed.iter().map(|peer| peer.node.get()).collect()
     }
 
     /// The senders and sequence numbers of what has arrived.
@@ -182,8 +216,8 @@ async fn envelopes_arrive_in_order_over_one_connection() {
 #[tokio::test]
 async fn a_connection_carries_answers_without_an_address() {
     let (mut one, mut two) = (Member::new(1), Member::new(2));
-    two.send(1, None, 5);
-    assert_eq!(two.count(Counted::DroppedNoRoute), 1, "nobody is there yet");
+    assert!(!two.send(1, None, 5), "no connection and no address");
+    assert_eq!(two.count(Counted::DroppedNoRoute), 1);
     one.send(2, Some(two.address()), 6);
     eventually("it has arrived", || two.arrived() == [(1, 6)]).await;
     two.send(1, None, 7);
@@ -230,15 +264,17 @@ async fn a_dead_peer_costs_bounded_memory() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = silent.local_addr().expect("bound");
     let count = MAX_QUEUED_ENVELOPES as u64 + 100;
-    for sequence in 0..count {
-        one.send(2, Some(address), sequence);
-    }
-    assert_eq!(one.count(Counted::DroppedFull), 100);
+    let taken = (0..count).filter(|sequence| one.send(2, Some(address), *sequence)).count();
+    assert_eq!((taken, one.count(Counted::DroppedFull)), (MAX_QUEUED_ENVELOPES, 100));
     eventually("what waits is given up", || {
         one.count(Counted::DroppedUnreachable) == MAX_QUEUED_ENVELOPES as u64
     })
     .await;
     assert_eq!(one.count(Counted::HandshakeFailed), 1);
+    // What went wrong: the clients of forwards that waited here were told after five seconds that
+    // the outcome is unknown, though not a byte had left.
+    let expected: Vec<u64> = (0..MAX_QUEUED_ENVELOPES as u64).collect();
+    assert_eq!(one.not_sent(), expected, "all that was taken is given back");
 }
 
 #[tokio::test]
@@ -393,6 +429,58 @@ async fn one_peer_has_few_connections() {
     }
     assert!(is_closed(&mut oldest).await);
     assert_eq!(one.count(Counted::Idle), 0, "it is not closed for its silence");
+}
+
+/// What went wrong: the first hello of a node fixed its store, though no handshake followed.
+#[tokio::test]
+async fn a_peer_is_confirmed_only_when_both_sides_have_accepted() {
+    let one = Member::new(1);
+    let mut silent = TcpStream::connect(one.address()).await.expect("it listens");
+    silent.write_all(&hello(CLUSTER, 2, 2, 1)).await.expect("connected");
+    let mut answer = [0; 44 + 7];
+    silent.read_exact(&mut answer).await.expect("hello and verdict");
+    assert_eq!(answer[44], 0, "this side has accepted");
+    let mut refusing = TcpStream::connect(one.address()).await.expect("it listens");
+    refusing.write_all(&hello(CLUSTER, 3, 3, 1)).await.expect("connected");
+    let mut verdict = vec![5, 0, 0];
+    verdict.extend(crc32c::crc32c(&verdict).to_le_bytes());
+    refusing.write_all(&verdict).await.expect("connected");
+    eventually("the refusal is read", || one.count(Counted::RefusedByPeer) == 1).await;
+    let _accepting = shaken(one.address(), 4).await;
+    eventually("it is connected", || one.count(Counted::Accepted) == 1).await;
+    assert_eq!(one.confirmed(), [4]);
+}
+
+/// What went wrong: each hello of an unknown node took one of the places for peers for good.
+#[tokio::test]
+async fn nodes_outside_the_membership_leave_capacity_and_are_forgotten() {
+    let one = Member::new(1);
+    let mut unknown = Vec::new();
+    for number in 0..MAX_UNKNOWN_PEERS as u64 {
+        unknown.push(shaken(one.address(), 100 + number).await);
+    }
+    eventually("all are in", || one.count(Counted::Accepted) == unknown.len() as u64).await;
+    let mut one_more = TcpStream::connect(one.address()).await.expect("it listens");
+    one_more.write_all(&hello(CLUSTER, 200, 200, 1)).await.expect("connected");
+    let mut answer = Vec::new();
+    let all = timeout(PATIENCE, one_more.read_to_end(&mut answer)).await;
+    assert!(matches!(all, Ok(Ok(_))), "the connection ends");
+    assert_eq!((answer[44], one.count(Counted::RefusedNoRoom)), (6, 1));
+    let _member = shaken(one.address(), 2).await;
+    unknown.clear();
+    let mut tries = 0;
+    loop {
+        let mut stream = TcpStream::connect(one.address()).await.expect("it listens");
+        stream.write_all(&hello(CLUSTER, 201, 201, 1)).await.expect("connected");
+        let mut answer = [0; 44 + 7];
+        stream.read_exact(&mut answer).await.expect("hello and verdict");
+        if answer[44] == 0 {
+            break;
+        }
+        tries += 1;
+        assert!(tries < 1000, "a place is free again once its node is gone");
+        sleep(Duration::from_millis(5)).await;
+    }
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! A member's directory: `DIR/{lock, log/, snapshots/}`.
+//! A member's directory: `DIR/{lock, log/, peers, snapshots/}`.
 //!
 //! The lock keeps two processes from one member's memory; the operating system lets go of it when
 //! the process ends, however it ends. Who the member is stands in its store alone. `snapshots/` is
@@ -7,9 +7,13 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use owned_dir::Lock;
 use thiserror::Error;
+
+use crate::member::admission::PeerRecord;
+use crate::peers_file::PeersFile;
 
 const LOCK: &str = "lock";
 const LOG: &str = "log";
@@ -68,6 +72,13 @@ impl DataDir {
     /// The directory itself.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The record of the peers' stores, for [`NodeConfig::peers`](crate::NodeConfig). Only for a
+    /// member whose own store survives a restart: one that does not has peers like itself, and
+    /// would refuse them after each.
+    pub fn peers(&self) -> Arc<dyn PeerRecord> {
+        Arc::new(PeersFile::in_dir(&self.path))
     }
 
     /// Where the log belongs.

@@ -1,51 +1,52 @@
 //! One running member of a Kontiki cluster.
 //!
 //! ```text
-//!   client -> node -> pump -> core -> store -> pump -> machine -> client
+//!   node -> start -> member -> { requests, pump, transport, application }
 //! ```
 //!
-//! [`pump`] is the synchronous heart: the protocol with everything around it that needs no thread;
-//! the simulator runs it as it is. [`Node`] puts it on tokio: a driver task that takes turns, a
-//! thread for a store that may block, another for its reader, a task for a machine that is not
-//! cheap. An application brings a [`StateMachine`], a store and a [`Transport`].
+//! | module | |
+//! |---|---|
+//! | `node`, `typed_node` | the handle of a running member |
+//! | `start`, `config` | starting one |
+//! | `member` | one running member on tokio |
+//! | [`pump`] | the protocol and all around it that needs no thread; the simulator runs it |
+//! | `requests` | clients that wait for an answer |
+//! | `transport` | what members send each other, and what carries it |
+//! | `application` | the state machine that an application brings |
+//! | `bootstrap`, `data_dir`, `peers_file` | what a member is made from, and its directory |
+//!
+//! Arrows point down only, and no module knows one that knows it.
 //!
 //! Absent, with their places: snapshots, changes of membership, client sessions.
 
+mod application;
 mod bootstrap;
-mod cell;
+mod config;
 mod data_dir;
-mod desk;
-mod engine;
-mod entries;
-mod error;
-mod hand;
-mod in_process;
-mod inbound;
-mod inbox;
-mod metrics;
+mod member;
 mod node;
+mod panics;
+mod peers_file;
 pub mod pump;
-mod receive;
-mod room;
-mod runner;
-mod shared;
-mod state_machine;
-mod status;
-mod tasks;
+mod requests;
+mod start;
+mod sync;
 mod transport;
-mod turns;
-mod typed;
-mod waiters;
+mod typed_node;
 
+pub use application::{Application, Committed, Fatal, Replies, StateMachine};
 pub use bootstrap::{BootstrapError, bootstrap, cluster_id};
+pub use config::{NodeConfig, Timing};
 pub use data_dir::{DataDir, DataDirError};
-pub use entries::Entries;
-pub use error::{ProposeError, ReadError};
-pub use in_process::InProcessNetwork;
-pub use inbound::{Inbound, Stranger};
-pub use node::{Node, NodeConfig, StartError, Timing};
+pub use member::admission::{PeerRecord, PeerStores};
+pub use member::status::{NodeEvent, NodeStatus};
+pub use node::Node;
+pub use peers_file::PeersFile;
 pub use pump::Limits;
-pub use state_machine::{Committed, Replies, StateMachine};
-pub use status::{NodeEvent, NodeStatus};
-pub use transport::{Content, Envelope, Forward, ForwardAnswer, Transport};
-pub use typed::{Application, TypedError, TypedNode};
+pub use requests::error::{ProposeError, ReadError};
+pub use start::StartError;
+pub use transport::{
+    Content, Entries, Envelope, Forward, ForwardAnswer, InProcessNetwork, Inbound, PeerRejected,
+    Transport,
+};
+pub use typed_node::{TypedError, TypedNode};

@@ -8,8 +8,8 @@ use raft_core::consensus::RoleName;
 use raft_core::storage::Store;
 use raft_core::types::{Membership, NodeId};
 use raft_node::{
-    Committed, InProcessNetwork, Node, NodeConfig, ProposeError, ReadError, Replies, StartError,
-    StateMachine, Timing, bootstrap,
+    Committed, Fatal, InProcessNetwork, Node, NodeConfig, ProposeError, ReadError, Replies,
+    StartError, StateMachine, Timing, bootstrap,
 };
 
 /// Adds numbers; answers the sum so far.
@@ -20,12 +20,13 @@ struct Sum {
 }
 
 impl StateMachine for Sum {
-    fn apply(&mut self, commands: &[Committed], replies: &mut Replies) {
+    fn apply(&mut self, commands: &[Committed], replies: &mut Replies) -> Result<(), Fatal> {
         for committed in commands {
             let number = std::str::from_utf8(&committed.command).ok();
             self.sum += number.and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
             replies.push(Bytes::from(self.sum.to_string()));
         }
+        Ok(())
     }
 
     fn read(&self, _query: &[u8]) -> Bytes {

@@ -14,7 +14,7 @@ use raft_core::storage::{
 };
 use raft_core::types::{Entry, EntryId, HardState, Identity, LogIndex, Membership, NodeId, Term};
 use raft_node::{
-    Committed, InProcessNetwork, Node, NodeConfig, Replies, StateMachine, Timing, bootstrap,
+    Committed, Fatal, InProcessNetwork, Node, NodeConfig, Replies, StateMachine, Timing, bootstrap,
 };
 
 /// Answers each command with the number of commands so far, unless it is doomed.
@@ -25,12 +25,13 @@ struct Count {
 }
 
 impl StateMachine for Count {
-    fn apply(&mut self, commands: &[Committed], replies: &mut Replies) {
+    fn apply(&mut self, commands: &[Committed], replies: &mut Replies) -> Result<(), Fatal> {
         for _ in commands {
             assert!(!self.is_doomed.load(Ordering::Relaxed), "this machine was doomed by a test");
             self.count += 1;
             replies.push(Bytes::from(self.count.to_string()));
         }
+        Ok(())
     }
 
     fn read(&self, _query: &[u8]) -> Bytes {

@@ -16,8 +16,8 @@ use raft_core::storage::{
 };
 use raft_core::types::{Entry, EntryId, HardState, Identity, LogIndex, Membership, NodeId, Term};
 use raft_node::{
-    Committed, InProcessNetwork, Limits, Node, NodeConfig, NodeEvent, ProposeError, ReadError,
-    Replies, StateMachine, Timing, bootstrap,
+    Committed, Fatal, InProcessNetwork, Limits, Node, NodeConfig, NodeEvent, ProposeError,
+    ReadError, Replies, StateMachine, Timing, bootstrap,
 };
 
 /// Counts commands and their bytes; answers the count.
@@ -27,11 +27,12 @@ struct Count {
 }
 
 impl StateMachine for Count {
-    fn apply(&mut self, commands: &[Committed], replies: &mut Replies) {
+    fn apply(&mut self, commands: &[Committed], replies: &mut Replies) -> Result<(), Fatal> {
         for _ in commands {
             self.count += 1;
             replies.push(Bytes::from(self.count.to_string()));
         }
+        Ok(())
     }
 
     fn read(&self, _query: &[u8]) -> Bytes {
@@ -147,7 +148,7 @@ impl Cluster {
         // here is about losing a leader for that.
         let timing =
             Timing { election_ticks_min: 150, election_ticks_max: 200, ..Timing::default() };
-        let config = NodeConfig { limits: self.limits.clone(), timing };
+        let config = NodeConfig { limits: self.limits.clone(), timing, ..NodeConfig::default() };
         let (transport, machine) = (self.network.transport(), Box::<Count>::default());
         Node::start(config, Box::new(store), transport, machine).await.expect("it starts")
     }

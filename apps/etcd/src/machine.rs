@@ -9,7 +9,7 @@ use std::ops::Deref;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use kontiki::{Committed, Replies, StateMachine};
+use kontiki::{Committed, Fatal, Replies, StateMachine};
 use prost::Message;
 
 use crate::alarms::Alarms;
@@ -91,12 +91,14 @@ impl Machine {
 }
 
 impl StateMachine for Machine {
-    fn apply(&mut self, commands: &[Committed], replies: &mut Replies) {
+    fn apply(&mut self, commands: &[Committed], replies: &mut Replies) -> Result<(), Fatal> {
         let mut state = self.shared.state.write().unwrap_or_else(PoisonError::into_inner);
-        for committed in commands {
-            replies.push(apply(&mut state, &committed.command, true));
+        for (position, committed) in commands.iter().enumerate() {
+            let is_wanted = replies.is_wanted(position);
+            replies.push(apply(&mut state, &committed.command, is_wanted));
         }
         state.store.sweep(SWEEP_STEPS);
+        Ok(())
     }
 
     fn read(&self, _query: &[u8]) -> Bytes {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use kontiki::storage::Store;
 use kontiki::{
-    Committed, InProcessNetwork, Membership, Node, NodeConfig, NodeId, Replies, StateMachine,
+    Committed, Fatal, InProcessNetwork, Membership, Node, NodeConfig, NodeId, Replies, StateMachine,
 };
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -42,8 +42,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Nothing;
 
 impl StateMachine for Nothing {
-    fn apply(&mut self, commands: &[Committed], replies: &mut Replies) {
+    fn apply(&mut self, commands: &[Committed], replies: &mut Replies) -> Result<(), Fatal> {
         commands.iter().for_each(|_| replies.push(Bytes::new()));
+        Ok(())
     }
 
     fn read(&self, _query: &[u8]) -> Bytes {

@@ -15,7 +15,7 @@ use std::future::Future;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use kontiki::{Node, NodeConfig, TcpOptions, TcpTransport};
+use kontiki::{DataDir, Node, NodeConfig, TcpOptions, TcpTransport};
 use kontiki_etcd::{Machine, Profile, Server};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -44,7 +44,7 @@ pub async fn run(serve: Serve) -> Result<ExitCode, Failure> {
     let transport = TcpTransport::bind(&config.listen_peer, TcpOptions::default())
         .map_err(|error| port_failure("peers", &config.listen_peer, &error))?;
 
-    let (_lock, mut log) = open::open(&config).await?;
+    let (dir, mut log) = open::open(&config).await?;
     if must_have_log {
         open::check_not_blank(&config, log.as_mut()).await?;
     }
@@ -52,7 +52,8 @@ pub async fn run(serve: Serve) -> Result<ExitCode, Failure> {
     let machine = Machine::new();
     let store = machine.store();
     let transport = Box::new(PeerAddresses::new(transport));
-    let node = Node::start(NodeConfig::default(), log, transport, Box::new(machine)).await;
+    let settings = NodeConfig { peers: dir.as_ref().map(DataDir::peers), ..NodeConfig::default() };
+    let node = Node::start(settings, log, transport, Box::new(machine)).await;
     let node = node.map_err(|error| open::start_failure(&config, &error))?;
     tracing::info!(member = %config.id, clients = %config.listen_client, "serving");
 

@@ -41,12 +41,12 @@ impl Transport for PeerAddresses {
         self.transport.start(inbound);
     }
 
-    fn send(&mut self, to: NodeId, metadata: Option<&[u8]>, envelope: Envelope) {
+    fn send(&mut self, to: NodeId, metadata: Option<&[u8]>, envelope: Envelope) -> bool {
         if let Some(metadata) = metadata {
             self.learn(to, metadata);
         }
         let address = self.known.get(&to).and_then(|(_, address)| address.as_deref());
         let address = address.filter(|_| metadata.is_some());
-        self.transport.send(to, address.map(str::as_bytes), envelope);
+        self.transport.send(to, address.map(str::as_bytes), envelope)
     }
 }

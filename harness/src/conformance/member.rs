@@ -7,7 +7,9 @@ use bytes::Bytes;
 use raft_core::consensus::{Body, Message, Round, Verdict};
 use raft_core::storage::LogReader;
 use raft_core::types::{Entry, EntryId, LogIndex, LogSpan, Membership, NodeId, Term};
-use raft_node::{Committed, Content, Envelope, Inbound, Limits, Node, NodeConfig, NodeStatus};
+use raft_node::{
+    Committed, Content, Envelope, Fatal, Inbound, Limits, Node, NodeConfig, NodeStatus,
+};
 use raft_node::{ProposeError, Replies, StateMachine, Timing, Transport, bootstrap};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -78,7 +80,7 @@ impl Member {
         let machine = Ledger { gate: Arc::clone(&gate), applied: Arc::clone(&ledger) };
         let peers = Peers::new(company, Arc::clone(&gate));
         let transport = Box::new(Door(Arc::clone(&peers)));
-        let config = NodeConfig { timing: timing(company), limits };
+        let config = NodeConfig { timing: timing(company), limits, ..NodeConfig::default() };
         let node = match Node::start(config, store, transport, Box::new(machine)).await {
             Ok(node) => node,
             Err(error) => {
@@ -299,13 +301,14 @@ struct Ledger {
 }
 
 impl StateMachine for Ledger {
-    fn apply(&mut self, commands: &[Committed], replies: &mut Replies) {
+    fn apply(&mut self, commands: &[Committed], replies: &mut Replies) -> Result<(), Fatal> {
         let mut applied = lock(&self.applied);
         for Committed { id, command } in commands {
             let is_durable = self.gate.has_acknowledged(*id);
             applied.push(Applied { id: *id, command: command.clone(), is_durable });
             replies.push(Bytes::from(id.index.to_string()));
         }
+        Ok(())
     }
 
     fn read(&self, _query: &[u8]) -> Bytes {
@@ -399,10 +402,11 @@ impl Transport for Door {
         *lock(&self.0.inbound) = Some(inbound);
     }
 
-    fn send(&mut self, to: NodeId, _address: Option<&[u8]>, envelope: Envelope) {
+    fn send(&mut self, to: NodeId, _address: Option<&[u8]>, envelope: Envelope) -> bool {
         if let Content::Raft { message, .. } = envelope.content {
             self.0.hear(to, message);
         }
+        true
     }
 }
 

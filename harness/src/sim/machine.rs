@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use raft_core::types::{EntryId, LogIndex};
-use raft_node::{Committed, Replies, StateMachine};
+use raft_node::{Committed, Fatal, Replies, StateMachine};
 
 use crate::sim::journal::Digest;
 
@@ -91,11 +91,12 @@ impl StateMachine for Registers {
     }
 
     /// Answers with the number of commands so far.
-    fn apply(&mut self, commands: &[Committed], replies: &mut Replies) {
+    fn apply(&mut self, commands: &[Committed], replies: &mut Replies) -> Result<(), Fatal> {
         for committed in commands {
             let count = self.apply_one(committed);
             replies.push(Bytes::copy_from_slice(&count.to_le_bytes()));
         }
+        Ok(())
     }
 
     /// The query is a key, the answer its value.

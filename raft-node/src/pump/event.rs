@@ -8,7 +8,7 @@ use raft_core::storage::{LogError, LogErrorKind, WriteBatch};
 use raft_core::types::{Entry, LogIndex, NodeId};
 use thiserror::Error;
 
-use crate::{Committed, Envelope, ProposeError, ReadError};
+use crate::{Committed, Envelope, Fatal, ProposeError, ReadError};
 
 /// How whoever drives a pump names the clients that wait. The pump keeps these names and gives them
 /// back; it never looks inside.
@@ -54,6 +54,17 @@ pub enum Event<C: Clients> {
     },
     /// The machine has applied the batch it was handed.
     Applied,
+    /// The transport did not send this member's forward: not one byte of it has reached the peer.
+    ForwardNotSent {
+        /// The peer.
+        to: NodeId,
+        /// The forward's start number.
+        start: u64,
+        /// The forward's sequence number.
+        sequence: u64,
+    },
+    /// A part that the member rests on has failed for good.
+    Stop(StopReason),
     /// The member is being closed.
     Close,
 }
@@ -144,13 +155,27 @@ pub enum StopReason {
     /// The store failed. The member can be started again once the cause is gone.
     #[error("the log store failed: {0}")]
     Store(#[from] LogError),
+    /// The state machine cannot apply a committed entry. The member can be started again with what
+    /// the state machine lacked.
+    #[error("the state machine failed: {0}")]
+    StateMachine(Fatal),
+    /// A part of the member panicked: a bug, in that part or in what it was given.
+    #[error("{place} panicked: {message}")]
+    Panic {
+        /// The part.
+        place: &'static str,
+        /// What it said.
+        message: String,
+    },
 }
 
 impl StopReason {
-    /// Whether acknowledged bytes are damaged, which no new start mends.
+    /// Whether acknowledged bytes are damaged, which no new start repairs.
     pub fn is_damage(&self) -> bool {
-        let StopReason::Store(error) = self;
-        matches!(error.kind, LogErrorKind::Corrupt { .. })
+        match self {
+            StopReason::Store(error) => matches!(error.kind, LogErrorKind::Corrupt { .. }),
+            StopReason::StateMachine(_) | StopReason::Panic { .. } => false,
+        }
     }
 }
 

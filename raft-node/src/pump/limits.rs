@@ -14,6 +14,8 @@ pub struct Limits {
     pub proposals: u64,
     /// The most reads that wait at this member. 65,536.
     pub reads: u64,
+    /// The most bytes of queries that wait at this member. 64 MiB.
+    pub read_bytes: u64,
     /// The most payload bytes that one append carries, unless its first entry alone is larger. 1
     /// MiB.
     pub append_bytes: u64,
@@ -43,6 +45,7 @@ impl Default for Limits {
             proposal_bytes: 64 << 20,
             proposals: 65_536,
             reads: 65_536,
+            read_bytes: 64 << 20,
             append_bytes: 1 << 20,
             apply_bytes: 4 << 20,
             batch_bytes: MAX_BATCH_BYTES,

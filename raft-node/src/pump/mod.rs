@@ -206,6 +206,12 @@ impl<C: Clients> Pump<C> {
             Event::Written(Err(error)) => self.stop(StopReason::Store(error), effects),
             Event::Fetched { fetch, result } => self.on_fetched(fetch, result, effects),
             Event::Applied => self.on_applied(effects),
+            Event::ForwardNotSent { to, start, sequence } => {
+                // As good as the leader's word that it has not appended anything.
+                let answer = ForwardAnswer { start, sequence, appended: None };
+                self.on_forward_answer(to, &answer, effects);
+            }
+            Event::Stop(reason) => self.stop(reason, effects),
             Event::Close => self.end(effects),
         }
     }

@@ -169,7 +169,8 @@ impl World {
         let batch = member.applying.take().expect("the machine has a batch");
         let mut replies = Replies::with_capacity(batch.commands.len());
         member.machine_before = member.machine.clone();
-        member.machine.apply(&batch.commands, &mut replies);
+        let applied = member.machine.apply(&batch.commands, &mut replies);
+        applied.expect("the simulator's machine applies everything");
         let (id, trail) = (member.id, member.machine.take_trail());
         self.journal.note(
             id.get(),

@@ -1,0 +1,168 @@
+//! What an application is to a member: a deterministic state machine, fed with committed commands.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use raft_core::types::EntryId;
+use thiserror::Error;
+
+/// One committed command, in the order of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// The entry's name. Ids rise along the log; not every index carries a command.
+    pub id: EntryId,
+    /// The bytes that were proposed.
+    pub command: Bytes,
+}
+
+/// The answers to a batch of commands, one for each, in order.
+///
+/// ```
+/// use raft_node::Replies;
+///
+/// let mut replies = Replies::with_capacity(2);
+/// replies.push("first".into());
+/// replies.push("second".into());
+/// assert_eq!(replies.into_answers(), ["first", "second"]);
+/// ```
+#[derive(Debug, Default)]
+pub struct Replies {
+    answers: Vec<Bytes>,
+    wanted: Wanted,
+}
+
+/// The commands of a batch for whose answers clients of this member wait.
+#[derive(Debug, Default)]
+enum Wanted {
+    /// All of them: nothing else was said.
+    #[default]
+    All,
+    /// Those at these positions. The ranges rise and do not overlap.
+    Some(Vec<Range<usize>>),
+}
+
+impl Replies {
+    /// Space for the answers to `count` commands, all of which are wanted.
+    pub fn with_capacity(count: usize) -> Replies {
+        Replies { answers: Vec::with_capacity(count), wanted: Wanted::All }
+    }
+
+    /// Answers the next command of the batch. Empty bytes cost nothing.
+    #[inline]
+    pub fn push(&mut self, answer: Bytes) {
+        self.answers.push(answer);
+    }
+
+    /// Whether the answer to the command at this position of the batch is wanted: whether a client
+    /// of this member proposed it and waits for the outcome. Any other answer is discarded, so an
+    /// empty one does as well; it must be pushed all the same. Members differ in what is wanted,
+    /// so it must not influence the state.
+    ///
+    /// A client that left without waiting for its answer may still count as waiting.
+    pub fn is_wanted(&self, position: usize) -> bool {
+        match &self.wanted {
+            Wanted::All => true,
+            Wanted::Some(ranges) => {
+                let after = ranges.partition_point(|range| range.end <= position);
+                ranges.get(after).is_some_and(|range| range.contains(&position))
+            }
+        }
+    }
+
+    /// How many commands have been answered.
+    pub fn len(&self) -> usize {
+        self.answers.len()
+    }
+
+    /// Whether none has been answered.
+    pub fn is_empty(&self) -> bool {
+        self.answers.is_empty()
+    }
+
+    /// The answers at these positions are wanted, and no others. The ranges rise.
+    pub(crate) fn want(&mut self, positions: impl Iterator<Item = Range<usize>>) {
+        let mut ranges = match std::mem::take(&mut self.wanted) {
+            Wanted::Some(ranges) => ranges,
+            Wanted::All => Vec::new(),
+        };
+        ranges.clear();
+        ranges.extend(positions);
+        self.wanted = Wanted::Some(ranges);
+    }
+
+    pub(crate) fn answers_mut(&mut self) -> &mut Vec<Bytes> {
+        &mut self.answers
+    }
+
+    /// The answers, in the order of the commands.
+    pub fn into_answers(self) -> Vec<Bytes> {
+        self.answers
+    }
+}
+
+/// Why a state machine cannot apply a committed command, now or ever: the member stops and says so.
+///
+/// For example, a newer version of the application wrote the command, or the disk that the state
+/// is kept on has failed. The command stays committed: other members may have applied it, and this
+/// one applies it again when it is started with what it lacked.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{reason}")]
+pub struct Fatal {
+    reason: String,
+}
+
+impl Fatal {
+    /// `reason` says what could not be applied, why, and what to do.
+    pub fn new(reason: impl Into<String>) -> Fatal {
+        Fatal { reason: reason.into() }
+    }
+}
+
+/// A deterministic state machine: the same commands in the same order give the same state and the
+/// same answers on every member. No clock, no randomness, no hash order may reach a result.
+pub trait StateMachine: Send + 'static {
+    /// The last entry whose effect the state machine still has after a restart, if it keeps its
+    /// state durably itself; else `None`, and the log is applied to it again from the start.
+    fn applied(&self) -> Option<EntryId> {
+        None
+    }
+
+    /// Applies commands, and pushes exactly one answer for each into `replies`. Only the answers
+    /// that [`Replies::is_wanted`] are ever seen by a client.
+    ///
+    /// A command that is merely wrong is answered so: every member applies it.
+    ///
+    /// # Errors
+    /// A command cannot be applied. The member stops by that name ([`crate::NodeStatus::stopped`]),
+    /// and is not asked again; the clients of the batch learn that the outcome is unknown. A panic
+    /// has the same effect.
+    fn apply(&mut self, commands: &[Committed], replies: &mut Replies) -> Result<(), Fatal>;
+
+    /// Answers a query without changing anything. Called only once everything that was committed
+    /// when the query arrived has been applied.
+    fn read(&self, query: &[u8]) -> Bytes;
+
+    /// Whether applying takes so little time (a few microseconds a batch) that it may run between
+    /// two steps of the protocol. Others are applied by a task of their own.
+    fn is_cheap(&self) -> bool {
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_wanted_only_where_a_client_waits() {
+        let wanted = |replies: &Replies| -> Vec<usize> {
+            (0..9).filter(|position| replies.is_wanted(*position)).collect()
+        };
+        let mut replies = Replies::default();
+        assert_eq!(wanted(&replies).len(), 9, "nothing else was said");
+        replies.want([1..3, 3..4, 6..8].into_iter());
+        assert_eq!(wanted(&replies), [1, 2, 3, 6, 7]);
+        replies.want(std::iter::empty());
+        assert_eq!(wanted(&replies), []);
+    }
+}

@@ -1,0 +1,110 @@
+//! A state machine over types instead of bytes.
+//!
+//! Commands, queries and answers travel in postcard's wire format. Answers and queries never leave
+//! the process; commands are in the log, so another version of the application may have written
+//! them.
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::state_machine::{Committed, Fatal, Replies, StateMachine};
+
+/// A deterministic state machine over types: the same commands in the same order give the same
+/// state and the same responses on every member. No clock, no randomness, no hash order may reach a
+/// result.
+///
+/// A committed command that does not decode stops the member: a newer version of the application
+/// has written it, and to skip it would make this member's state differ from all others. Start the
+/// member with that version. So add variants to `Command` at the end, and let all members run the
+/// version that knows them before any client proposes one.
+///
+/// ```
+/// use raft_node::Application;
+///
+/// struct Counter(u64);
+///
+/// impl Application for Counter {
+///     type Command = u64;
+///     type Response = u64;
+///     type Query = ();
+///     type Answer = u64;
+///
+///     fn apply(&mut self, add: u64) -> u64 {
+///         self.0 += add;
+///         self.0
+///     }
+///
+///     fn read(&self, (): ()) -> u64 {
+///         self.0
+///     }
+/// }
+/// ```
+pub trait Application: Send + 'static {
+    /// What is proposed.
+    type Command: Serialize + DeserializeOwned;
+    /// What a command is answered.
+    type Response: Serialize + DeserializeOwned;
+    /// What is asked.
+    type Query: Serialize + DeserializeOwned;
+    /// What a query is answered.
+    type Answer: Serialize + DeserializeOwned;
+
+    /// Applies a committed command.
+    fn apply(&mut self, command: Self::Command) -> Self::Response;
+
+    /// Answers a query without changing anything.
+    fn read(&self, query: Self::Query) -> Self::Answer;
+}
+
+/// An application as a state machine over bytes.
+pub(crate) struct TypedMachine<A>(pub(crate) A);
+
+impl<A: Application> StateMachine for TypedMachine<A> {
+    fn apply(&mut self, commands: &[Committed], replies: &mut Replies) -> Result<(), Fatal> {
+        for (position, committed) in commands.iter().enumerate() {
+            let command = decode(&committed.command).ok_or_else(|| not_understood(committed))?;
+            let response = self.0.apply(command);
+            let is_wanted = replies.is_wanted(position);
+            replies.push(if is_wanted { encode(&response) } else { Bytes::new() });
+        }
+        Ok(())
+    }
+
+    /// A query that does not decode (it was not asked through this application's own handle) gets
+    /// an empty answer; all others begin with a byte that says that they are one.
+    fn read(&self, query: &[u8]) -> Bytes {
+        decode(query).map(|query| encode(&(ANSWERED, self.0.read(query)))).unwrap_or_default()
+    }
+}
+
+/// The first byte of an answer to a query that was understood.
+const ANSWERED: u8 = 1;
+
+fn not_understood(committed: &Committed) -> Fatal {
+    let (id, bytes) = (committed.id, committed.command.len());
+    Fatal::new(format!(
+        "the command of entry {id} ({bytes} bytes) does not decode: a newer version of the \
+         application has written it; start this member with that version"
+    ))
+}
+
+/// A value as bytes.
+pub(crate) fn encode<T: Serialize>(value: &T) -> Bytes {
+    let encoded = postcard::to_extend(value, Vec::new());
+    Bytes::from(encoded.expect("an application's types are plain data"))
+}
+
+/// The value in these bytes, if they hold one and nothing else.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Some(value),
+        _ => None,
+    }
+}
+
+/// The answer to a query that was understood.
+pub(crate) fn decode_answer<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    let (_, answer): (u8, T) = decode(bytes)?;
+    Some(answer)
+}

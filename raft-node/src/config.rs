@@ -1,0 +1,51 @@
+//! The settings of a member that are not its identity.
+
+use std::sync::Arc;
+
+use crate::member::admission::PeerRecord;
+use crate::pump::Limits;
+
+/// Times, limits, and where a member keeps what it learns of its peers.
+///
+/// ```
+/// use raft_node::{Limits, NodeConfig};
+///
+/// let limits = Limits { command_bytes: 1 << 20, ..Limits::default() };
+/// let config = NodeConfig { limits, ..NodeConfig::default() };
+/// assert_eq!(config.timing.heartbeat_ticks, 6);
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct NodeConfig {
+    /// The times of the protocol.
+    pub timing: Timing,
+    /// Limits of queues, batches and waits.
+    pub limits: Limits,
+    /// Where the store ids of the peers are kept over restarts: for a member with a directory,
+    /// [`DataDir::peers`](crate::DataDir::peers). Without it they are known only as long as the
+    /// member runs.
+    pub peers: Option<Arc<dyn PeerRecord>>,
+}
+
+/// The times of the protocol, in ticks of 10 ms. All members should have the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// Between two heartbeats. 6 (60 ms).
+    pub heartbeat_ticks: u32,
+    /// The shortest election timeout. 30 (300 ms).
+    pub election_ticks_min: u32,
+    /// The longest election timeout. 60 (600 ms).
+    pub election_ticks_max: u32,
+    /// After which a disk that completes nothing counts as stalled. 100 (1 s).
+    pub stall_ticks: u32,
+}
+
+impl Default for Timing {
+    fn default() -> Timing {
+        Timing {
+            heartbeat_ticks: 6,
+            election_ticks_min: 30,
+            election_ticks_max: 60,
+            stall_ticks: 100,
+        }
+    }
+}

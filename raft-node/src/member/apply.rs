@@ -1,0 +1,113 @@
+//! Applies committed commands and answers queries, in order.
+//!
+//! A cheap state machine is called in the turn; any other by a task of its own, beside the
+//! protocol, which owns it. Both call the same two functions here. A state machine that fails or
+//! panics stops the member: it would otherwise go on with a state that no other member has.
+
+use std::sync::Arc;
+use std::task::Waker;
+
+use bytes::Bytes;
+use raft_core::types::LogIndex;
+use tokio::task::yield_now;
+
+use super::clients::{ReadAnswer, ReadGroup, Waiters};
+use super::worker::{Reports, WorkReceiver};
+use crate::application::{Replies, StateMachine};
+use crate::panics::caught;
+use crate::pump::{ApplyBatch, Event, StopReason};
+use crate::requests::quota::Quotas;
+
+/// What the state machine is called where it stops the member.
+const NAME: &str = "the state machine";
+
+/// Work for the task that owns the state machine.
+pub(crate) enum ApplyWork {
+    Apply(ApplyBatch<Waiters>),
+    Serve(Arc<ReadGroup>, LogIndex),
+}
+
+/// Applies and serves until the queue is closed, or the state machine fails.
+pub(crate) async fn run(
+    mut machine: Box<dyn StateMachine>,
+    queue: WorkReceiver<ApplyWork>,
+    quotas: Arc<Quotas>,
+    reports: impl Reports,
+) {
+    let (mut replies, mut wakers) = (Replies::default(), Vec::new());
+    while let Some(work) = queue.take().await {
+        let done = match work {
+            ApplyWork::Apply(batch) => {
+                let applied =
+                    apply_batch(machine.as_mut(), batch, &quotas, &mut replies, &mut wakers);
+                applied.map(|()| reports.report(Event::Applied))
+            }
+            ApplyWork::Serve(group, index) => {
+                serve_reads(machine.as_ref(), &group, index, &quotas, &mut wakers)
+            }
+        };
+        wakers.drain(..).for_each(Waker::wake);
+        if let Err(reason) = done {
+            return reports.report(Event::Stop(reason));
+        }
+        // A long catch-up must not keep the driver from its heartbeats.
+        yield_now().await;
+    }
+}
+
+/// Applies a batch, and answers the clients that wait for it. `replies` is empty before and after.
+///
+/// # Errors
+/// The state machine cannot apply the batch, or panicked: the member must stop. The clients of the
+/// batch learn that the outcome is unknown.
+pub(crate) fn apply_batch(
+    machine: &mut dyn StateMachine,
+    batch: ApplyBatch<Waiters>,
+    quotas: &Quotas,
+    replies: &mut Replies,
+    wakers: &mut Vec<Waker>,
+) -> Result<(), StopReason> {
+    let range_of = |position: usize, count: usize| position..position + count;
+    replies.want(batch.claims.iter().map(|claim| range_of(claim.position, claim.count)));
+    let apply = || {
+        machine.apply(&batch.commands, replies)?;
+        let (given, asked) = (replies.len(), batch.commands.len());
+        assert_eq!(given, asked, "a state machine answers each command of a batch once");
+        Ok(())
+    };
+    caught(apply).map_err(panicked)?.map_err(StopReason::StateMachine)?;
+    let answers = replies.answers_mut();
+    for claim in batch.claims {
+        let own = answers[range_of(claim.position, claim.count)].iter_mut();
+        let own = own.map(|answer| Ok(std::mem::take(answer)));
+        let bytes = claim.group.answer(claim.offset, own, wakers);
+        quotas.proposals.release(claim.count as u64, bytes, wakers);
+    }
+    answers.clear();
+    Ok(())
+}
+
+/// Answers queries from the state machine.
+///
+/// # Errors
+/// The state machine panicked: the member must stop.
+pub(crate) fn serve_reads(
+    machine: &dyn StateMachine,
+    group: &ReadGroup,
+    index: LogIndex,
+    quotas: &Quotas,
+    wakers: &mut Vec<Waker>,
+) -> Result<(), StopReason> {
+    let answer = |query: &Option<Bytes>| {
+        let answer = query.as_ref().map(|query| machine.read(query)).unwrap_or_default();
+        Ok(ReadAnswer { index, answer })
+    };
+    let answers = caught(|| group.queries.iter().map(answer).collect::<Vec<_>>());
+    let bytes = group.answers.answer(0, answers.map_err(panicked)?, wakers);
+    quotas.reads.release(group.queries.len() as u64, bytes, wakers);
+    Ok(())
+}
+
+fn panicked(message: String) -> StopReason {
+    StopReason::Panic { place: NAME, message }
+}

@@ -1,0 +1,52 @@
+//! The names that a node gives its pump for groups of clients.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use raft_core::types::LogIndex;
+
+use crate::pump::Clients;
+use crate::requests::batcher::ProposeResult;
+use crate::requests::error::{ProposeError, ReadError};
+use crate::requests::reply::{Answer, Answers};
+
+/// A node's clients.
+#[derive(Debug)]
+pub(crate) struct Waiters;
+
+impl Clients for Waiters {
+    type Proposals = Answers<ProposeResult>;
+    type Reads = Arc<ReadGroup>;
+}
+
+/// The answer to a read.
+pub(crate) type ReadResult = Result<ReadAnswer, ReadError>;
+
+/// Reads that came in together.
+#[derive(Debug)]
+pub(crate) struct ReadGroup {
+    pub(crate) answers: Answers<ReadResult>,
+    /// What each asks; nothing, where only the moment is waited for.
+    pub(crate) queries: Vec<Option<Bytes>>,
+}
+
+/// What a read learns.
+#[derive(Debug)]
+pub(crate) struct ReadAnswer {
+    /// The index that was committed when it came, and that has been applied.
+    pub(crate) index: LogIndex,
+    /// The state machine's answer; empty where nothing was asked.
+    pub(crate) answer: Bytes,
+}
+
+impl Answer for ProposeResult {
+    fn abandoned() -> ProposeResult {
+        Err(ProposeError::Unknown)
+    }
+}
+
+impl Answer for ReadResult {
+    fn abandoned() -> ReadResult {
+        Err(ReadError::Closed)
+    }
+}

@@ -1,0 +1,214 @@
+//! Carries out the effects of a turn, in order: the disk first, then the peers, then the state
+//! machine and the clients.
+//!
+//! What is done at once (a write to memory, a cheap state machine's batch, a forward that the
+//! transport does not take) comes back as an event, for the next round of the same turn.
+
+use std::sync::Arc;
+use std::task::Waker;
+
+use bytes::Bytes;
+use raft_core::types::{LogIndex, Membership, NodeId};
+
+use super::apply::{ApplyWork, apply_batch, serve_reads};
+use super::clients::{ReadGroup, Waiters};
+use super::persist::Persist;
+use super::read::Read;
+use super::worker::{WorkSender, WorkerHandle};
+use crate::application::{Replies, StateMachine};
+use crate::pump::{ApplyBatch, Effects, Event, Failed};
+use crate::requests::error::{ProposeError, ReadError};
+use crate::requests::quota::Quotas;
+use crate::transport::{Content, Envelope, Transport};
+
+/// What a member acts through.
+pub(crate) struct Executor {
+    /// Gone once the member has ended, and with it its tasks and connections.
+    transport: Option<Box<dyn Transport>>,
+    machine: Machine,
+    writer: WorkerHandle<Persist>,
+    reader: WorkerHandle<Read>,
+    /// Wakes the member's own task, for what is polled inline.
+    own_task: Waker,
+    /// Clients to be woken once no lock is held.
+    wakers: Vec<Waker>,
+    /// What a cheap state machine answers to the batch at hand.
+    replies: Replies,
+}
+
+/// Where committed commands go.
+pub(crate) enum Machine {
+    /// Applied in the turn.
+    Cheap(Box<dyn StateMachine>),
+    /// Applied by a task of its own.
+    Tasked(WorkSender<ApplyWork>),
+}
+
+impl Executor {
+    pub(crate) fn new(
+        transport: Box<dyn Transport>,
+        machine: Machine,
+        writer: WorkerHandle<Persist>,
+        reader: WorkerHandle<Read>,
+        own_task: Waker,
+    ) -> Executor {
+        let (wakers, replies) = (Vec::new(), Replies::default());
+        Executor { transport: Some(transport), machine, writer, reader, own_task, wakers, replies }
+    }
+
+    /// Carries out all effects but those that observers see. What is done at once comes back
+    /// through `events`.
+    pub(crate) fn run(
+        &mut self,
+        effects: &mut Effects<Waiters>,
+        events: &mut Vec<Event<Waiters>>,
+        address_book: Option<&Arc<Membership>>,
+        quotas: &Quotas,
+    ) {
+        if let Some(batch) = effects.write.take() {
+            self.writer.put(batch, &self.own_task, events);
+        }
+        self.send(&mut effects.sends, events, address_book);
+        for fetch in effects.fetches.drain(..) {
+            self.reader.put(fetch, &self.own_task, events);
+        }
+        if let Some(batch) = effects.apply.take() {
+            self.apply(batch, events, quotas);
+        }
+        for (group, index) in effects.served.drain(..) {
+            self.serve(group, index, events, quotas);
+        }
+        for failed in effects.failed.drain(..) {
+            fail(failed, quotas, &mut self.wakers);
+        }
+        for (group, error) in effects.failed_reads.drain(..) {
+            fail_reads(&group, &error, quotas, &mut self.wakers);
+        }
+    }
+
+    /// Does something with the transport, unless the member has ended.
+    pub(crate) fn with_transport(&mut self, act: impl FnOnce(&mut dyn Transport)) {
+        if let Some(transport) = &mut self.transport {
+            act(transport.as_mut());
+        }
+    }
+
+    /// Goes on with what is polled inline.
+    pub(crate) fn poll(&mut self, events: &mut Vec<Event<Waiters>>) {
+        self.writer.poll(&self.own_task, events);
+        self.reader.poll(&self.own_task, events);
+    }
+
+    /// No more effects will come: every worker finishes what it has, and the requests that wait for
+    /// the quotas enter, to be refused.
+    pub(crate) fn close(&mut self, events: &mut Vec<Event<Waiters>>, quotas: &Quotas) {
+        self.writer.close(&self.own_task, events);
+        self.reader.close(&self.own_task, events);
+        if let Machine::Tasked(queue) = &self.machine {
+            queue.close();
+        }
+        quotas.proposals.close(&mut self.wakers);
+        quotas.reads.close(&mut self.wakers);
+        self.transport = None;
+    }
+
+    /// Whether nothing is left to be polled inline.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.writer.is_gone() && self.reader.is_gone()
+    }
+
+    /// The clients to be woken once no lock is held.
+    pub(crate) fn take_wakers(&mut self) -> Vec<Waker> {
+        std::mem::take(&mut self.wakers)
+    }
+
+    fn send(
+        &mut self,
+        sends: &mut Vec<(NodeId, Envelope)>,
+        events: &mut Vec<Event<Waiters>>,
+        address_book: Option<&Arc<Membership>>,
+    ) {
+        let Some(transport) = &mut self.transport else { return sends.clear() };
+        for (to, envelope) in sends.drain(..) {
+            let address = address_book.and_then(|membership| membership.metadata(to));
+            let address = address.map(|address| &address[..]);
+            let not_sent = forward_not_sent(to, &envelope);
+            if !transport.send(to, address, envelope) {
+                events.extend(not_sent);
+            }
+        }
+    }
+
+    fn apply(
+        &mut self,
+        batch: ApplyBatch<Waiters>,
+        events: &mut Vec<Event<Waiters>>,
+        quotas: &Quotas,
+    ) {
+        match &mut self.machine {
+            Machine::Cheap(machine) => {
+                let (replies, wakers) = (&mut self.replies, &mut self.wakers);
+                events.push(match apply_batch(machine.as_mut(), batch, quotas, replies, wakers) {
+                    Ok(()) => Event::Applied,
+                    Err(reason) => Event::Stop(reason),
+                });
+            }
+            Machine::Tasked(queue) => queue.put(ApplyWork::Apply(batch)),
+        }
+    }
+
+    fn serve(
+        &mut self,
+        group: Arc<ReadGroup>,
+        index: LogIndex,
+        events: &mut Vec<Event<Waiters>>,
+        quotas: &Quotas,
+    ) {
+        match &self.machine {
+            Machine::Cheap(machine) => {
+                let served = serve_reads(machine.as_ref(), &group, index, quotas, &mut self.wakers);
+                events.extend(served.err().map(Event::Stop));
+            }
+            Machine::Tasked(queue) => queue.put(ApplyWork::Serve(group, index)),
+        }
+    }
+}
+
+/// What the pump is to learn where the transport does not take an envelope. Only forwards: clients
+/// wait for them, and what the protocol sends is sent again.
+pub(crate) fn forward_not_sent(to: NodeId, envelope: &Envelope) -> Option<Event<Waiters>> {
+    match &envelope.content {
+        Content::Forward(forward) => {
+            let (start, sequence) = (forward.start, forward.sequence);
+            Some(Event::ForwardNotSent { to, start, sequence })
+        }
+        Content::Raft { .. } | Content::ForwardAnswer(_) => None,
+    }
+}
+
+/// Refuses what a member finds in its mailbox after it has ended. Events that are no requests are
+/// dropped.
+pub(crate) fn refuse(event: Event<Waiters>, quotas: &Quotas, wakers: &mut Vec<Waker>) {
+    match event {
+        Event::Propose { commands, group } => {
+            let (count, error) = (commands.len(), ProposeError::Closed);
+            fail(Failed { group, offset: 0, count, error }, quotas, wakers);
+        }
+        Event::Read { group } => fail_reads(&group, &ReadError::Closed, quotas, wakers),
+        _ => {}
+    }
+}
+
+fn fail(failed: Failed<Waiters>, quotas: &Quotas, wakers: &mut Vec<Waker>) {
+    let Failed { group, offset, count, error } = failed;
+    let errors = std::iter::repeat_n(Err::<Bytes, ProposeError>(error), count);
+    let bytes = group.answer(offset, errors, wakers);
+    quotas.proposals.release(count as u64, bytes, wakers);
+}
+
+fn fail_reads(group: &ReadGroup, error: &ReadError, quotas: &Quotas, wakers: &mut Vec<Waker>) {
+    let count = group.queries.len();
+    let errors = (0..count).map(|_| Err(error.clone()));
+    let bytes = group.answers.answer(0, errors, wakers);
+    quotas.reads.release(count as u64, bytes, wakers);
+}

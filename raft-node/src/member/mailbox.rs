@@ -1,0 +1,193 @@
+//! What has happened to a member and waits for a turn: events in their order, and the requests
+//! that go in together.
+//!
+//! Any thread delivers; the thread that takes a turn drains. Proposals are grouped by the
+//! [`Batcher`], which also says whether the turn takes them; all reads that wait go in together.
+//!
+//! The mailbox is also the waker of what the member polls inline: a wake counts as an arrival.
+//!
+//! Deliberately absent: who takes the turn. That is the `scheduler`.
+
+use std::sync::{Arc, PoisonError};
+use std::task::{Wake, Waker};
+
+use bytes::Bytes;
+use raft_core::types::NodeId;
+use tokio::sync::Notify;
+
+use super::clients::{ReadGroup, ReadResult, Waiters};
+use crate::pump::Event;
+use crate::requests::batcher::{Batcher, Next, ProposeResult};
+use crate::requests::reply::{OpenBatch, Reply};
+use crate::sync::{Mutex, MutexGuard};
+use crate::transport::Envelope;
+
+/// Events in order of arrival, and the requests that will go in together.
+#[derive(Debug, Default)]
+pub(crate) struct Mailbox {
+    arrived: Mutex<Arrived>,
+    /// Wakes the driver.
+    driver: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Arrived {
+    events: Vec<Event<Waiters>>,
+    /// The size of the envelopes among the events.
+    inbound_bytes: u64,
+    inbound_dropped: u64,
+    proposals: Batcher,
+    reads: Option<OpenReads>,
+    /// What is polled inline can go on, or a turn left something to do.
+    is_turn_wanted: bool,
+    /// There is no driver any more.
+    has_ended: bool,
+}
+
+#[derive(Debug)]
+struct OpenReads {
+    queries: Vec<Option<Bytes>>,
+    replies: OpenBatch<ReadResult>,
+}
+
+impl Mailbox {
+    /// Adds an event. The caller sees to the turn.
+    pub(crate) fn push(&self, event: Event<Waiters>) {
+        self.lock().events.push(event);
+    }
+
+    /// Adds what a peer sent, and leaves `envelopes` empty. What exceeds `limit` bytes together
+    /// with what waits already is dropped and counted.
+    pub(crate) fn deliver(
+        &self,
+        from: NodeId,
+        envelopes: impl Iterator<Item = Envelope>,
+        limit: u64,
+    ) {
+        let mut arrived = self.lock();
+        for envelope in envelopes {
+            let size = envelope.size();
+            let before = arrived.inbound_bytes;
+            if before == 0 || before + size <= limit {
+                arrived.inbound_bytes += size;
+                arrived.events.push(Event::Deliver { from, envelope });
+            } else {
+                arrived.inbound_dropped += 1;
+            }
+        }
+    }
+
+    /// Adds a command to the next group of proposals; see [`Batcher::propose`].
+    pub(crate) fn propose(
+        &self,
+        command: Bytes,
+        waker: Option<&Waker>,
+    ) -> (Reply<ProposeResult>, Next) {
+        self.lock().proposals.propose(command, waker)
+    }
+
+    /// Adds a read to the next group of reads. Its first read wakes the driver.
+    pub(crate) fn read(&self, query: Option<Bytes>) -> (Reply<ReadResult>, Next) {
+        let mut arrived = self.lock();
+        let next = if arrived.has_ended {
+            Next::TakeTurn
+        } else if arrived.reads.is_none() {
+            Next::WakeDriver
+        } else {
+            Next::Nothing
+        };
+        let new = || OpenReads { queries: Vec::new(), replies: OpenBatch::new() };
+        let open = arrived.reads.get_or_insert_with(new);
+        let size = query.as_ref().map_or(0, Bytes::len) as u32;
+        open.queries.push(query);
+        (open.replies.join(size, None), next)
+    }
+
+    /// Moves behind `events` what the turn that begins now takes. `write` is the number of the
+    /// leader's own write that is under way; see [`Batcher::take`]. Returns whether what is polled
+    /// inline is to be polled.
+    pub(crate) fn drain_into(&self, events: &mut Vec<Event<Waiters>>, write: Option<u64>) -> bool {
+        let mut arrived = self.lock();
+        if events.is_empty() {
+            std::mem::swap(&mut arrived.events, events);
+        } else {
+            events.append(&mut arrived.events);
+        }
+        arrived.inbound_bytes = 0;
+        if let Some((commands, group)) = arrived.proposals.take(write) {
+            events.push(Event::Propose { commands, group });
+        }
+        if let Some(OpenReads { queries, replies }) = arrived.reads.take() {
+            let group = Arc::new(ReadGroup { answers: replies.seal(), queries });
+            events.push(Event::Read { group });
+        }
+        std::mem::take(&mut arrived.is_turn_wanted)
+    }
+
+    /// Whether there is nothing that a turn would take.
+    pub(crate) fn is_empty(&self) -> bool {
+        let arrived = self.lock();
+        arrived.events.is_empty()
+            && !arrived.is_turn_wanted
+            && !arrived.proposals.is_due()
+            && arrived.reads.is_none()
+    }
+
+    /// The driver has let other tasks run: what proposals there are is due.
+    pub(crate) fn note_gathered(&self, was_alone: bool) {
+        self.lock().proposals.note_gathered(was_alone);
+    }
+
+    /// How many proposals and reads wait for a turn.
+    pub(crate) fn waiting_requests(&self) -> usize {
+        let arrived = self.lock();
+        arrived.proposals.len() + arrived.reads.as_ref().map_or(0, |open| open.replies.len())
+    }
+
+    /// Whether proposals wait, due or not.
+    pub(crate) fn has_proposals(&self) -> bool {
+        self.lock().proposals.len() > 0
+    }
+
+    /// The turn that calls this left something to do, so its caller takes another.
+    pub(crate) fn note_work_left(&self) {
+        self.lock().is_turn_wanted = true;
+    }
+
+    /// Wakes the driver.
+    pub(crate) fn wake_driver(&self) {
+        self.driver.notify_one();
+    }
+
+    /// Waits until the driver is woken; a wake that came before counts.
+    pub(crate) async fn driver_woken(&self) {
+        self.driver.notified().await;
+    }
+
+    /// Envelopes that found the mailbox full.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.lock().inbound_dropped
+    }
+
+    /// The member has ended: each later request is refused in a turn that its caller takes.
+    pub(crate) fn end(&self) {
+        let mut arrived = self.lock();
+        arrived.has_ended = true;
+        arrived.proposals.end();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Arrived> {
+        self.arrived.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Wake for Mailbox {
+    fn wake(self: Arc<Mailbox>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Mailbox>) {
+        self.lock().is_turn_wanted = true;
+        self.wake_driver();
+    }
+}

@@ -1,0 +1,198 @@
+//! One running member on tokio.
+//!
+//! ```text
+//!   clients, peers, workers --> mailbox --> turn (pump, executor) --> workers, peers, clients
+//!                                 ^           |
+//!                                 |           v one at a time, by whichever thread delivers
+//!                               driver     scheduler
+//! ```
+//!
+//! | module | |
+//! |---|---|
+//! | `mailbox` | what has happened and waits for a turn |
+//! | `scheduler` | who takes turns; the driver task |
+//! | `turn`, `executor` | one turn, and its effects |
+//! | `worker`, `persist`, `read`, `apply` | what works beside the pump |
+//! | `admission`, `inbound` | which peers may talk to the member; what they send |
+//! | `publisher`, `status`, `metrics` | what observers see |
+//!
+//! [`Member`] is what these parts share. None of them knows it: they get the parts that they need,
+//! or one of the two traits that it implements for them, [`Driven`] and [`Reports`].
+//!
+//! A panic in any part ends the member for everyone who waits for it. One in a worker or in the
+//! state machine is a [`StopReason`](crate::pump::StopReason), and the pump ends in good order. One
+//! in the turn itself leaves a state that nothing may look at again: it is dropped as a whole,
+//! which answers every client that waits ([`requests::reply`](crate::requests::reply)), closes the
+//! workers' queues and the peers' connections.
+
+pub(crate) mod admission;
+pub(crate) mod apply;
+pub(crate) mod clients;
+pub(crate) mod executor;
+pub(crate) mod inbound;
+pub(crate) mod mailbox;
+mod metrics;
+pub(crate) mod persist;
+pub(crate) mod publisher;
+pub(crate) mod read;
+pub(crate) mod scheduler;
+pub(crate) mod status;
+#[cfg(test)]
+mod tests;
+pub(crate) mod turn;
+pub(crate) mod worker;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
+
+use raft_core::types::Identity;
+use tracing::error;
+
+use self::admission::Admission;
+use self::clients::Waiters;
+use self::mailbox::Mailbox;
+use self::publisher::Publisher;
+use self::scheduler::{Driven, drive, take_turns};
+use self::turn::{AfterTurn, Turn};
+use self::worker::Reports;
+use crate::panics::caught;
+use crate::pump::{Event, Limits};
+use crate::requests::quota::Quotas;
+use crate::sync::{Mutex, MutexGuard};
+use crate::transport::Transport;
+
+/// What the parts of a running member share.
+pub(crate) struct Member {
+    pub(crate) identity: Identity,
+    pub(crate) limits: Limits,
+    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) quotas: Arc<Quotas>,
+    pub(crate) publisher: Publisher,
+    pub(crate) admission: Admission,
+    /// Nothing is left for the driver.
+    is_finished: AtomicBool,
+    /// Only ever tried; see `scheduler`. `None` after a panic.
+    turn: Mutex<Option<Turn>>,
+}
+
+impl Member {
+    pub(crate) fn new(
+        identity: Identity,
+        limits: Limits,
+        mailbox: Arc<Mailbox>,
+        quotas: Arc<Quotas>,
+        publisher: Publisher,
+        admission: Admission,
+        turn: Turn,
+    ) -> Member {
+        let (is_finished, turn) = (AtomicBool::new(false), Mutex::new(Some(turn)));
+        Member { identity, limits, mailbox, quotas, publisher, admission, is_finished, turn }
+    }
+
+    /// Leaves an event for the next turn, and wakes the driver to take it.
+    pub(crate) fn post(&self, event: Event<Waiters>) {
+        self.mailbox.push(event);
+        self.mailbox.wake_driver();
+    }
+
+    /// Does something with the transport, before the first turn.
+    pub(crate) fn with_transport(&self, act: impl FnOnce(&mut dyn Transport)) {
+        if let Some(turn) = self.lock_turn().as_mut() {
+            turn.with_transport(act);
+        }
+    }
+
+    /// Ends the member at once, as after a panic: its turn is dropped as a whole.
+    pub(crate) fn abort(&self, why: String) {
+        let mut turn = self.lock_turn();
+        let (dead, after) = self.die(&mut turn, why);
+        drop(turn);
+        self.after_turn(dead, after);
+    }
+
+    /// One turn. What it gives is for [`Member::after_turn`], once the lock is released.
+    fn one_turn(&self, turn: &mut Option<Turn>) -> (Option<Turn>, AfterTurn) {
+        let Some(living) = turn else { return (None, self.refuse_all()) };
+        let taken = caught(|| living.take(&self.mailbox, &self.quotas, &self.publisher));
+        match taken {
+            Ok(after) => {
+                if living.is_finished() {
+                    self.is_finished.store(true, Ordering::Release);
+                }
+                (None, after)
+            }
+            Err(message) => self.die(turn, format!("a turn of the member panicked: {message}")),
+        }
+    }
+
+    /// Ends a member whose turn must not be looked at again. Gives the turn to be dropped once the
+    /// lock is released, since that wakes clients.
+    fn die(&self, turn: &mut Option<Turn>, why: String) -> (Option<Turn>, AfterTurn) {
+        error!(node = %self.identity.node, "the member stops: {why}");
+        let mut dead = turn.take();
+        self.publisher.publish_end(why);
+        self.mailbox.end();
+        self.is_finished.store(true, Ordering::Release);
+        let mut after = self.refuse_all();
+        after.wakers.extend(dead.iter_mut().flat_map(Turn::take_wakers));
+        self.quotas.proposals.close(&mut after.wakers);
+        self.quotas.reads.close(&mut after.wakers);
+        after.wakes_driver = true;
+        (dead, after)
+    }
+
+    /// Refuses the requests in the mailbox of a member without a turn.
+    fn refuse_all(&self) -> AfterTurn {
+        let mut after = AfterTurn::default();
+        self.mailbox.note_gathered(false);
+        let mut events = Vec::new();
+        self.mailbox.drain_into(&mut events, None);
+        for event in events {
+            executor::refuse(event, &self.quotas, &mut after.wakers);
+        }
+        after
+    }
+
+    fn lock_turn(&self) -> MutexGuard<'_, Option<Turn>> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn after_turn(&self, dead: Option<Turn>, after: AfterTurn) {
+        if let Err(message) = caught(|| drop(dead)) {
+            error!(node = %self.identity.node, "dropping a member panicked, too: {message}");
+        }
+        self.publisher.flush();
+        after.wakers.into_iter().for_each(std::task::Waker::wake);
+        if after.wakes_driver {
+            self.mailbox.wake_driver();
+        }
+    }
+}
+
+impl Driven for Member {
+    fn take_turns(&self) {
+        take_turns(&self.turn, &self.mailbox, |turn| {
+            let (dead, after) = self.one_turn(turn);
+            move || self.after_turn(dead, after)
+        });
+    }
+
+    fn mailbox(&self) -> &Mailbox {
+        &self.mailbox
+    }
+
+    fn is_finished(&self) -> bool {
+        self.is_finished.load(Ordering::Acquire)
+    }
+}
+
+impl Reports for Arc<Member> {
+    fn report(&self, event: Event<Waiters>) {
+        self.post(event);
+    }
+
+    fn report_and_drive(&self, event: Event<Waiters>) {
+        self.mailbox.push(event);
+        drive(self);
+    }
+}

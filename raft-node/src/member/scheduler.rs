@@ -1,0 +1,203 @@
+//! Who takes turns: a client, whichever thread delivers something, or the member's own task.
+//!
+//! The lock of the turn is only ever tried. Why nothing is left behind:
+//!
+//! 1. A caller puts its event in the mailbox, and then tries the lock.
+//! 2. If it fails to take the lock, it leaves: the event waits in the mailbox.
+//! 3. The holder checks the mailbox again after it releases the lock, so it finds the event.
+//!
+//! Clients and observers are woken after the lock is released ([`take_turns`]).
+//!
+//! Members of one process deliver to each other. A thread that drives a member also drives those
+//! that the member has delivered to, one after another and never one inside another, so that a
+//! write goes round all of them without one task waking the next:
+//!
+//! ```text
+//!   client -> leader -> follower, follower -> leader -> client
+//! ```
+//!
+//! What one thread does so is a *lap*. It is bounded: what is left after [`MAX_DRIVES`] is for the
+//! members' own tasks, so that nothing else on the runtime starves.
+//!
+//! The *driver* is the member's own task: it counts time, and takes the turns that no other thread
+//! takes.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::task::yield_now;
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use super::mailbox::Mailbox;
+use crate::pump::Event;
+use crate::requests::batcher::Gather;
+use crate::sync::{Mutex, thread_local};
+
+/// The length of a tick.
+const TICK: Duration = Duration::from_millis(10);
+
+/// The most turns that one drive of a member takes.
+const MAX_TURNS: usize = 8;
+
+/// The most members that one lap drives, each as often as something was delivered to it.
+const MAX_DRIVES: usize = 32;
+
+/// A member, as far as the scheduler knows it.
+pub(crate) trait Driven: Send + Sync + 'static {
+    /// Takes turns until nothing is left to do, or another thread does it: calls [`take_turns`].
+    /// Never unwinds.
+    fn take_turns(&self);
+
+    /// What waits for a turn.
+    fn mailbox(&self) -> &Mailbox;
+
+    /// Whether nothing is left for the driver.
+    fn is_finished(&self) -> bool;
+}
+
+/// Takes turns under the lock until nothing is left to do, or another thread has the lock. A turn
+/// gives what is to be done once the lock is released: clients to wake, and news for observers.
+pub(crate) fn take_turns<T, A: FnOnce()>(
+    lock: &Mutex<T>,
+    mailbox: &Mailbox,
+    mut turn: impl FnMut(&mut T) -> A,
+) {
+    for _ in 0..MAX_TURNS {
+        let Ok(mut guard) = lock.try_lock() else { return };
+        let after = turn(&mut guard);
+        drop(guard);
+        after();
+        if mailbox.is_empty() {
+            return;
+        }
+    }
+    mailbox.wake_driver();
+}
+
+// ---- laps ----
+
+thread_local! {
+    static LAP: RefCell<LapState> = RefCell::new(LapState::default());
+}
+
+/// What the lap on a thread has yet to do.
+#[derive(Default)]
+struct LapState {
+    /// Whether a lap runs on this thread.
+    runs: bool,
+    members: VecDeque<Arc<dyn Driven>>,
+}
+
+/// Takes turns of a member, and then of the members that it delivers to. Inside a lap this only
+/// notes that the member has something to do.
+pub(crate) fn drive(member: &Arc<impl Driven>) {
+    match Lap::begin() {
+        Some(lap) => {
+            member.take_turns();
+            lap.run();
+        }
+        None => add_to_lap(member),
+    }
+}
+
+fn add_to_lap(member: &Arc<impl Driven>) {
+    let new = Arc::as_ptr(member).cast::<()>();
+    LAP.with(|lap| {
+        let members = &mut lap.borrow_mut().members;
+        if !members.iter().any(|other| Arc::as_ptr(other).cast::<()>() == new) {
+            members.push_back(Arc::clone(member) as Arc<dyn Driven>);
+        }
+    });
+}
+
+/// The lap on this thread, until it is dropped.
+struct Lap;
+
+impl Lap {
+    /// Begins one, unless one runs.
+    fn begin() -> Option<Lap> {
+        let runs = LAP.with(|lap| std::mem::replace(&mut lap.borrow_mut().runs, true));
+        (!runs).then_some(Lap)
+    }
+
+    fn run(self) {
+        for _ in 0..MAX_DRIVES {
+            let next = LAP.with(|lap| lap.borrow_mut().members.pop_front());
+            let Some(member) = next else { return };
+            member.take_turns();
+        }
+    }
+}
+
+impl Drop for Lap {
+    fn drop(&mut self) {
+        let left = LAP.with(|lap| {
+            let mut lap = lap.borrow_mut();
+            lap.runs = false;
+            std::mem::take(&mut lap.members)
+        });
+        for member in left {
+            member.mailbox().wake_driver();
+        }
+    }
+}
+
+// ---- the driver ----
+
+/// The driver: runs until the member has ended.
+pub(crate) async fn run_driver(member: Arc<impl Driven>) {
+    let mut ticks = interval(TICK);
+    // After a pause, time goes on from now: a burst of ticks would depose leaders for no reason.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while !member.is_finished() {
+        wait(member.mailbox(), &mut ticks).await;
+        gather(member.mailbox()).await;
+        drive(&member);
+        if !member.mailbox().is_empty() {
+            // A long catch-up: the timers and connections of the runtime have their turn, too.
+            yield_now().await;
+        }
+    }
+    // What came while the member ended is refused here; later requests are refused in turns that
+    // their callers take.
+    member.mailbox().note_gathered(false);
+    drive(&member);
+}
+
+async fn wait(mailbox: &Mailbox, ticks: &mut Interval) {
+    tokio::select! {
+        biased;
+        _ = ticks.tick() => mailbox.push(Event::Tick),
+        () = mailbox.driver_woken() => {}
+    }
+}
+
+/// Lets other tasks run as long as more requests keep coming; see [`Gather`].
+async fn gather(mailbox: &Mailbox) {
+    let mut gather = Gather::default();
+    while gather.continues(mailbox.waiting_requests()) {
+        let_others_run().await;
+    }
+    if gather.has_waited() {
+        mailbox.note_gathered(gather.was_alone());
+    }
+}
+
+/// Goes behind the tasks that are ready. Unlike tokio's `yield_now` it does not look for news of
+/// the operating system first, which would be a system call for each batch; tokio does that often
+/// enough.
+async fn let_others_run() {
+    let mut has_yielded = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut has_yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}

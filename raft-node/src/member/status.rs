@@ -1,0 +1,65 @@
+//! What people and programs see of a running member.
+
+use raft_core::consensus::{SoftState, Status};
+use raft_core::storage::StoreInfo;
+use raft_core::types::{Identity, LogIndex};
+
+use super::clients::Waiters;
+use crate::pump::{Counters, Pump};
+
+/// A member at one moment; renewed at each tick (10 ms) and each change of role.
+#[derive(Clone, Debug)]
+pub struct NodeStatus {
+    /// Who it is.
+    pub identity: Identity,
+    /// Its protocol state.
+    pub raft: Status,
+    /// The last entry that its machine has applied.
+    pub applied: LogIndex,
+    /// What its store declares.
+    pub store: StoreInfo,
+    /// What it has counted.
+    pub counters: Counters,
+    /// Proposals of its own clients that wait for their outcome.
+    pub proposals_waiting: u64,
+    /// The bytes of those.
+    pub proposal_bytes_waiting: u64,
+    /// Payload bytes of recent entries in memory.
+    pub tail_bytes: u64,
+    /// Why it stopped, if its log failed.
+    pub stopped: Option<String>,
+    /// Whether it stopped because acknowledged bytes are damaged: started again, it would stop
+    /// again.
+    pub damaged: bool,
+    /// Whether it has ended, for whatever reason.
+    pub closed: bool,
+}
+
+impl NodeStatus {
+    /// What the pump tells; nobody waits yet, and nothing has failed.
+    pub(crate) fn of(identity: Identity, pump: &Pump<Waiters>, store: &StoreInfo) -> NodeStatus {
+        NodeStatus {
+            identity,
+            raft: pump.status(),
+            applied: pump.applied(),
+            store: store.clone(),
+            counters: pump.counters().clone(),
+            proposals_waiting: 0,
+            proposal_bytes_waiting: 0,
+            tail_bytes: pump.tail_bytes(),
+            stopped: None,
+            damaged: false,
+            closed: pump.has_ended(),
+        }
+    }
+}
+
+/// Something that an observer may want to know at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NodeEvent {
+    /// The member has another role, term or leader.
+    Became(SoftState),
+    /// The member stopped, because its log can no longer be written or read.
+    Stopped(String),
+}

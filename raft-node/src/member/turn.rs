@@ -1,0 +1,188 @@
+//! One turn of a member: what its lock guards.
+//!
+//! ```text
+//!   mailbox --drain--> events --> pump --> effects --> executor
+//!                        ^                                |
+//!                        +---- what is done at once ------+
+//! ```
+//!
+//! Everything that arrived goes through the pump, the effects that come out are carried out, and
+//! what is done at once goes in again, [`MAX_ROUNDS`] times at most. A turn wakes no client, no
+//! observer and no driver: [`AfterTurn`] says what its caller does once the lock is released.
+//!
+//! Deliberately absent: the member. A turn gets what it needs of it, and nothing of a turn can
+//! drive the member that it belongs to.
+
+use std::task::Waker;
+
+use raft_core::storage::StoreInfo;
+use raft_core::types::Identity;
+use tracing::{error, info};
+
+use super::clients::Waiters;
+use super::executor::Executor;
+use super::mailbox::Mailbox;
+use super::publisher::Publisher;
+use super::status::{NodeEvent, NodeStatus};
+use crate::pump::{Effects, Event, Pump, StopReason};
+use crate::requests::quota::Quotas;
+use crate::transport::Transport;
+
+/// How often a turn goes through the pump; what is left then is for the next turn, so that a long
+/// catch-up does not hold up everything else.
+const MAX_ROUNDS: usize = 16;
+
+/// What only the holder of the lock touches.
+pub(crate) struct Turn {
+    identity: Identity,
+    pump: Pump<Waiters>,
+    executor: Executor,
+    store_info: StoreInfo,
+    stopped: Option<String>,
+    damaged: bool,
+    has_ended: bool,
+    events: Vec<Event<Waiters>>,
+    effects: Effects<Waiters>,
+}
+
+/// What is done once the lock is released.
+#[derive(Debug, Default)]
+pub(crate) struct AfterTurn {
+    /// Clients that were answered, or that enter a quota.
+    pub(crate) wakers: Vec<Waker>,
+    /// The driver is to gather proposals, or to end.
+    pub(crate) wakes_driver: bool,
+}
+
+impl Turn {
+    pub(crate) fn new(
+        identity: Identity,
+        pump: Pump<Waiters>,
+        executor: Executor,
+        store_info: StoreInfo,
+    ) -> Turn {
+        Turn {
+            identity,
+            pump,
+            executor,
+            store_info,
+            stopped: None,
+            damaged: false,
+            has_ended: false,
+            events: Vec::new(),
+            effects: Effects::default(),
+        }
+    }
+
+    /// Does something with the transport, unless the member has ended.
+    pub(crate) fn with_transport(&mut self, act: impl FnOnce(&mut dyn Transport)) {
+        self.executor.with_transport(act);
+    }
+
+    /// Processes everything that arrived.
+    pub(crate) fn take(
+        &mut self,
+        mailbox: &Mailbox,
+        quotas: &Quotas,
+        publisher: &Publisher,
+    ) -> AfterTurn {
+        let write = self.pump.gathers_during();
+        if mailbox.drain_into(&mut self.events, write) {
+            self.executor.poll(&mut self.events);
+        }
+        let mut rounds = 0;
+        while !self.events.is_empty() && rounds < MAX_ROUNDS {
+            self.round(mailbox, quotas, publisher);
+            rounds += 1;
+        }
+        // The disk is free: the driver takes the proposals that were held, once the clients that
+        // were just answered could propose again.
+        let is_disk_free = write.is_some() && self.pump.gathers_during() != write;
+        if self.pump.has_ended() {
+            self.end(mailbox, quotas, publisher);
+        }
+        if !self.events.is_empty() {
+            mailbox.note_work_left();
+        }
+        let wakes_driver = self.is_finished() || (is_disk_free && mailbox.has_proposals());
+        AfterTurn { wakers: self.executor.take_wakers(), wakes_driver }
+    }
+
+    /// The clients that were answered by a turn that did not end.
+    pub(crate) fn take_wakers(&mut self) -> Vec<Waker> {
+        self.executor.take_wakers()
+    }
+
+    /// Whether nothing is left for the driver: the member has ended, and so have its workers that
+    /// are polled inline.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.has_ended && self.executor.is_gone()
+    }
+
+    fn round(&mut self, mailbox: &Mailbox, quotas: &Quotas, publisher: &Publisher) {
+        let ticks = self.pump.ticks();
+        self.pump.turn(&mut self.events, &mut self.effects);
+        let address_book = self.pump.raft().membership();
+        self.executor.run(&mut self.effects, &mut self.events, address_book, quotas);
+        let has_news = !self.effects.soft_states.is_empty();
+        for soft_state in self.effects.soft_states.drain(..) {
+            info!(node = %self.identity.node, "{soft_state}");
+            publisher.add_event(NodeEvent::Became(soft_state));
+        }
+        if let Some(reason) = self.effects.stop.take() {
+            self.note_stop(&reason, publisher);
+        }
+        if has_news || self.pump.ticks() != ticks {
+            self.publish(mailbox, quotas, publisher);
+        }
+    }
+
+    fn note_stop(&mut self, reason: &StopReason, publisher: &Publisher) {
+        error!(node = %self.identity.node, "the member stops: {reason}");
+        let text = reason_with_causes(reason);
+        publisher.add_event(NodeEvent::Stopped(text.clone()));
+        self.stopped = Some(text);
+        self.damaged = reason.is_damage();
+    }
+
+    fn publish(&self, mailbox: &Mailbox, quotas: &Quotas, publisher: &Publisher) {
+        let (waiting, waiting_bytes) = quotas.proposals.used();
+        let status = NodeStatus {
+            proposals_waiting: waiting,
+            proposal_bytes_waiting: waiting_bytes,
+            stopped: self.stopped.clone(),
+            damaged: self.damaged,
+            ..NodeStatus::of(self.identity, &self.pump, &self.store_info)
+        };
+        publisher.publish(status, mailbox.dropped());
+    }
+
+    /// Lets every worker finish what it has, and end.
+    fn end(&mut self, mailbox: &Mailbox, quotas: &Quotas, publisher: &Publisher) {
+        if !self.has_ended {
+            self.has_ended = true;
+            self.executor.close(&mut self.events, quotas);
+            self.publish(mailbox, quotas, publisher);
+            mailbox.end();
+        }
+        // What a worker still reports is of no use any more.
+        self.events.clear();
+    }
+}
+
+/// An error with all its causes.
+fn reason_with_causes(reason: &StopReason) -> String {
+    let mut text = reason.to_string();
+    // The text of a store's error contains that error already.
+    let first: Option<&dyn std::error::Error> = match reason {
+        StopReason::Store(error) => Some(error),
+        _ => Some(reason),
+    };
+    let mut cause = first.and_then(std::error::Error::source);
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

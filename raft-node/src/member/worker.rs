@@ -1,0 +1,383 @@
+//! What works beside the pump: the store's writer and its reader, each inline or on a thread.
+//!
+//! ```text
+//!   executor --put--> WorkerHandle::Threaded --queue--> thread: Worker::work --> Reports
+//!                     WorkerHandle::Inline: Worker::work, polled in the turn --> events
+//! ```
+//!
+//! Work that may block has a thread, and a queue where the executor leaves it. Work that never
+//! blocks is polled *inline*, in the turn: a memory log is done before the poll returns, and a log
+//! on completion queues returns when they have something. Such a poll always carries the waker of
+//! the member's own task, whichever thread polls, since a client that took one turn will not be
+//! there for the next.
+//!
+//! A worker knows [`Reports`] and nothing else of the member. A panic in it is reported as the
+//! reason for which the member stops; the worker is dropped, and does no more work.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use tokio::sync::Notify;
+use tracing::error;
+
+use super::clients::Waiters;
+use crate::panics::{caught, caught_future};
+use crate::pump::{Event, StopReason};
+
+/// Where a worker on another thread or task says what became of its work.
+pub(crate) trait Reports: Send + 'static {
+    /// Leaves an event for the next turn, and wakes the member's own task to take it.
+    fn report(&self, event: Event<Waiters>);
+
+    /// Leaves an event, and takes the turn for it on the calling thread.
+    fn report_and_drive(&self, event: Event<Waiters>);
+}
+
+/// Something that does one piece of work after another.
+pub(crate) trait Worker: Sized + Send + 'static {
+    /// What it is called where it stops the member.
+    const NAME: &'static str;
+
+    /// A piece of work.
+    type Work: Send + 'static;
+
+    /// Whether the thread of the worker should run the next turn itself instead of waking the
+    /// member's own task.
+    fn takes_turn(work: &Self::Work) -> bool;
+
+    /// Does it; gives what the pump is to learn.
+    fn work(&mut self, work: Self::Work) -> impl Future<Output = Event<Waiters>> + Send;
+
+    /// Ends in good order.
+    fn finish(self) -> impl Future<Output = ()> + Send;
+}
+
+/// A worker as the executor sees it.
+pub(crate) enum WorkerHandle<W: Worker> {
+    /// On a thread of its own.
+    Threaded(WorkSender<W::Work>),
+    /// Polled in the turn.
+    Inline(InlineWorker<W>),
+}
+
+/// A worker on its way to its thread, and the queue that it will empty.
+pub(crate) struct ThreadedWorker<W: Worker> {
+    worker: W,
+    queue: WorkReceiver<W::Work>,
+}
+
+impl<W: Worker> WorkerHandle<W> {
+    /// Inline; or, where the worker may block, for a thread.
+    pub(crate) fn new(worker: W, may_block: bool) -> (WorkerHandle<W>, Option<ThreadedWorker<W>>) {
+        if !may_block {
+            return (WorkerHandle::Inline(InlineWorker::new(worker)), None);
+        }
+        let (sender, queue) = work_queue();
+        (WorkerHandle::Threaded(sender), Some(ThreadedWorker { worker, queue }))
+    }
+
+    /// Hands over work. The outcome of what is done at once is added to `events`.
+    pub(crate) fn put(&mut self, work: W::Work, waker: &Waker, events: &mut Vec<Event<Waiters>>) {
+        match self {
+            WorkerHandle::Threaded(sender) => sender.put(work),
+            WorkerHandle::Inline(inline) => {
+                inline.waiting.push_back(work);
+                inline.poll(&mut Context::from_waker(waker), events);
+            }
+        }
+    }
+
+    /// No more work will come: the worker does what it has, and ends.
+    pub(crate) fn close(&mut self, waker: &Waker, events: &mut Vec<Event<Waiters>>) {
+        match self {
+            WorkerHandle::Threaded(sender) => sender.close(),
+            WorkerHandle::Inline(inline) => {
+                inline.is_closed = true;
+                inline.poll(&mut Context::from_waker(waker), events);
+            }
+        }
+    }
+
+    /// Goes on with what was not done at once.
+    pub(crate) fn poll(&mut self, waker: &Waker, events: &mut Vec<Event<Waiters>>) {
+        if let WorkerHandle::Inline(inline) = self {
+            inline.poll(&mut Context::from_waker(waker), events);
+        }
+    }
+
+    /// Whether nothing is left to be polled.
+    pub(crate) fn is_gone(&self) -> bool {
+        match self {
+            WorkerHandle::Threaded(_) => true,
+            WorkerHandle::Inline(inline) => matches!(inline.state, State::Gone),
+        }
+    }
+}
+
+impl<W: Worker> ThreadedWorker<W> {
+    /// Works until the queue is closed and empty, or the worker panics.
+    pub(crate) async fn run(self, reports: impl Reports) {
+        let ThreadedWorker { mut worker, queue } = self;
+        while let Some(work) = queue.take().await {
+            let takes_turn = W::takes_turn(&work);
+            match caught_future(worker.work(work)).await {
+                Ok(event) if takes_turn => reports.report_and_drive(event),
+                Ok(event) => reports.report(event),
+                Err(message) => return reports.report(panicked(W::NAME, message)),
+            }
+        }
+        note_finish_panic(W::NAME, caught_future(worker.finish()).await);
+    }
+}
+
+/// The member stops, since one of its parts has panicked.
+pub(crate) fn panicked(place: &'static str, message: String) -> Event<Waiters> {
+    Event::Stop(StopReason::Panic { place, message })
+}
+
+fn note_finish_panic(place: &str, finished: Result<(), String>) {
+    if let Err(message) = finished {
+        error!("{place} panicked while the member ended: {message}");
+    }
+}
+
+// ---- inline ----
+
+/// A worker that is polled in the turn, and the work that waits for it.
+pub(crate) struct InlineWorker<W: Worker> {
+    state: State<W>,
+    waiting: VecDeque<W::Work>,
+    is_closed: bool,
+}
+
+/// The worker goes into the future of its work, and comes back with the outcome.
+enum State<W> {
+    Idle(W),
+    Busy(Pin<Box<dyn Future<Output = (W, Event<Waiters>)> + Send>>),
+    Finishing(Pin<Box<dyn Future<Output = ()> + Send>>),
+    Gone,
+}
+
+impl<W: Worker> InlineWorker<W> {
+    fn new(worker: W) -> InlineWorker<W> {
+        InlineWorker { state: State::Idle(worker), waiting: VecDeque::new(), is_closed: false }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>, events: &mut Vec<Event<Waiters>>) {
+        loop {
+            // Where a poll panics, the worker stays gone.
+            self.state = match std::mem::replace(&mut self.state, State::Gone) {
+                State::Idle(worker) => match self.waiting.pop_front() {
+                    Some(work) => begin(worker, work),
+                    None if self.is_closed => State::Finishing(Box::pin(worker.finish())),
+                    None => {
+                        self.state = State::Idle(worker);
+                        return;
+                    }
+                },
+                State::Busy(mut busy) => match caught(|| busy.as_mut().poll(context)) {
+                    Ok(Poll::Ready((worker, event))) => {
+                        events.push(event);
+                        State::Idle(worker)
+                    }
+                    Ok(Poll::Pending) => {
+                        self.state = State::Busy(busy);
+                        return;
+                    }
+                    Err(message) => {
+                        events.push(panicked(W::NAME, message));
+                        State::Gone
+                    }
+                },
+                State::Finishing(mut finishing) => {
+                    match caught(|| finishing.as_mut().poll(context)) {
+                        Ok(Poll::Pending) => {
+                            self.state = State::Finishing(finishing);
+                            return;
+                        }
+                        finished => {
+                            note_finish_panic(W::NAME, finished.map(|_| ()));
+                            State::Gone
+                        }
+                    }
+                }
+                State::Gone => return,
+            };
+        }
+    }
+}
+
+fn begin<W: Worker>(mut worker: W, work: W::Work) -> State<W> {
+    State::Busy(Box::pin(async move {
+        let event = worker.work(work).await;
+        (worker, event)
+    }))
+}
+
+// ---- the queue ----
+
+/// Where the executor leaves work for a thread or task.
+///
+/// The pump hands out one write, one batch to apply and a few reads at a time, so the pump itself
+/// bounds the queue.
+#[derive(Debug)]
+struct WorkQueue<T> {
+    state: Mutex<QueueState<T>>,
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct QueueState<T> {
+    work: VecDeque<T>,
+    is_closed: bool,
+    has_receiver: bool,
+}
+
+/// The executor's end of a queue. Dropping it closes the queue, so a worker never outlives the
+/// executor, however that ends.
+#[derive(Debug)]
+pub(crate) struct WorkSender<T>(Arc<WorkQueue<T>>);
+
+/// The worker's end of a queue. Dropping it drops the work that is left and all that is still put
+/// in, so the clients that wait for that work learn that it is never done.
+#[derive(Debug)]
+pub(crate) struct WorkReceiver<T>(Arc<WorkQueue<T>>);
+
+/// Both ends of a queue.
+pub(crate) fn work_queue<T>() -> (WorkSender<T>, WorkReceiver<T>) {
+    let state = QueueState { work: VecDeque::new(), is_closed: false, has_receiver: true };
+    let queue = Arc::new(WorkQueue { state: Mutex::new(state), changed: Notify::new() });
+    (WorkSender(Arc::clone(&queue)), WorkReceiver(queue))
+}
+
+impl<T> WorkSender<T> {
+    pub(crate) fn put(&self, work: T) {
+        let mut state = self.0.lock();
+        if state.has_receiver {
+            state.work.push_back(work);
+            drop(state);
+            self.0.changed.notify_one();
+        }
+    }
+
+    /// No more work will come.
+    pub(crate) fn close(&self) {
+        self.0.lock().is_closed = true;
+        self.0.changed.notify_one();
+    }
+}
+
+impl<T> Drop for WorkSender<T> {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl<T> WorkReceiver<T> {
+    /// The next piece of work, in order; `None` once the queue is closed and empty.
+    pub(crate) async fn take(&self) -> Option<T> {
+        loop {
+            {
+                let mut state = self.0.lock();
+                if let Some(work) = state.work.pop_front() {
+                    return Some(work);
+                }
+                if state.is_closed {
+                    return None;
+                }
+            }
+            self.0.changed.notified().await;
+        }
+    }
+}
+
+impl<T> Drop for WorkReceiver<T> {
+    fn drop(&mut self) {
+        let left = {
+            let mut state = self.0.lock();
+            state.has_receiver = false;
+            std::mem::take(&mut state.work)
+        };
+        drop(left);
+    }
+}
+
+impl<T> WorkQueue<T> {
+    fn lock(&self) -> MutexGuard<'_, QueueState<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    /// Does its work once its gate is open.
+    struct Gated {
+        gate: Arc<Gate>,
+        finished: Arc<AtomicBool>,
+    }
+
+    #[derive(Default)]
+    struct Gate {
+        open: AtomicBool,
+        waiting: Mutex<Option<Waker>>,
+    }
+
+    impl Worker for Gated {
+        const NAME: &'static str = "the test's worker";
+
+        type Work = ();
+
+        fn takes_turn((): &()) -> bool {
+            false
+        }
+
+        async fn work(&mut self, (): ()) -> Event<Waiters> {
+            std::future::poll_fn(|context| {
+                *self.gate.waiting.lock().expect("no panic") = Some(context.waker().clone());
+                if self.gate.open.load(Ordering::Relaxed) {
+                    Poll::Ready(Event::Applied)
+                } else {
+                    Poll::Pending
+                }
+            })
+            .await
+        }
+
+        async fn finish(self) {
+            self.finished.store(true, Ordering::Relaxed);
+        }
+    }
+
+    struct Silent;
+
+    impl Wake for Silent {
+        fn wake(self: Arc<Silent>) {}
+    }
+
+    #[test]
+    fn work_is_done_in_order_and_the_end_waits_for_it() {
+        let (gate, finished) = (Arc::<Gate>::default(), Arc::<AtomicBool>::default());
+        let worker = Gated { gate: Arc::clone(&gate), finished: Arc::clone(&finished) };
+        let (mut handle, _) = WorkerHandle::new(worker, false);
+        let mut events = Vec::new();
+        let waker = &Waker::from(Arc::new(Silent));
+        handle.put((), waker, &mut events);
+        handle.put((), waker, &mut events);
+        handle.close(waker, &mut events);
+        assert!(events.is_empty() && !handle.is_gone());
+        let registered = gate.waiting.lock().expect("no panic").take();
+        assert!(registered.is_some_and(|other| other.will_wake(waker)), "the waker that was given");
+        gate.open.store(true, Ordering::Relaxed);
+        handle.poll(waker, &mut events);
+        assert_eq!(events.len(), 2);
+        assert!(handle.is_gone() && finished.load(Ordering::Relaxed));
+    }
+}

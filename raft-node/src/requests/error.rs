@@ -1,0 +1,70 @@
+//! What a request that failed says of itself: whether it may have happened, and whether to retry.
+
+use raft_core::types::NodeId;
+use thiserror::Error;
+
+/// Why a proposal has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ProposeError {
+    /// There is no leader to take it. Nothing happened; try again, at the hint if there is one.
+    #[error("this member is not the leader{}", hint_text(.hint))]
+    NotLeader {
+        /// The member that may lead.
+        hint: Option<NodeId>,
+    },
+    /// The queue of proposals is full. Nothing happened; try again later.
+    #[error("too many proposals are waiting")]
+    Busy,
+    /// The command is larger than the limit. Nothing happened; trying again does not help.
+    #[error("the command has {size} bytes, more than the limit of {limit}")]
+    TooLarge {
+        /// The command's bytes.
+        size: u64,
+        /// The most that a command may have.
+        limit: u64,
+    },
+    /// The member was shut down, or has stopped by itself. Nothing happened.
+    #[error("this member is closed")]
+    Closed,
+    /// Another entry was committed in the command's place, so it never happens. Try again.
+    #[error("another leader's entry was committed in its place")]
+    Lost,
+    /// The deadline passed, or the member closed or stopped, before the outcome was known: the
+    /// command may have happened, or may still. Trying again may do it twice.
+    #[error("the outcome is not known")]
+    Unknown,
+}
+
+/// Why a read has no answer. A read changes nothing, so it may always be tried again.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// No leader is known that could say what is current.
+    #[error("this member is not the leader{}", hint_text(.hint))]
+    NotLeader {
+        /// The member that may lead.
+        hint: Option<NodeId>,
+    },
+    /// Too many reads, or too many bytes of queries, are waiting. Try again later.
+    #[error("too many reads are waiting")]
+    Busy,
+    /// The query is larger than all that may wait at once. Trying again does not help.
+    #[error("the query has {size} bytes, more than the limit of {limit}")]
+    TooLarge {
+        /// The query's bytes.
+        size: u64,
+        /// The most that all queries together may have.
+        limit: u64,
+    },
+    /// The member was shut down, or has stopped by itself.
+    #[error("this member is closed")]
+    Closed,
+    /// The deadline passed before a majority confirmed what is current.
+    #[error("no majority answered in time")]
+    Timeout,
+}
+
+fn hint_text(hint: &Option<NodeId>) -> String {
+    hint.map_or_else(String::new, |node| format!(", node {node} may be"))
+}

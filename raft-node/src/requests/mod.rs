@@ -1,0 +1,14 @@
+//! Clients that wait for an answer; this module knows no Raft.
+//!
+//! ```text
+//!   quota    a request waits here until it may enter
+//!   batcher  it joins those that came in the same moment
+//!   reply    and waits there for the answer that all of them share
+//! ```
+
+pub(crate) mod batcher;
+pub(crate) mod error;
+pub(crate) mod quota;
+pub(crate) mod reply;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,411 @@
+//! Starting a member: what the store remembers becomes a pump, and the parts of the member are
+//! wired to each other.
+//!
+//! | part | runs on |
+//! |---|---|
+//! | the driver | the caller's runtime |
+//! | the store's writer, the store's reader | a thread each, if they may block; else inline |
+//! | the state machine | a task on the caller's runtime, unless it is cheap; else inline |
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Waker;
+
+use raft_core::consensus::{Config, Start};
+use raft_core::storage::{Durability, LogError, Recovered, Store};
+use raft_core::types::{EntryId, Identity, LogIndex, NodeId, StoreId, Term};
+use thiserror::Error;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tracing::{Instrument, error, info, info_span};
+
+use crate::application::StateMachine;
+use crate::bootstrap::random_number;
+use crate::config::NodeConfig;
+use crate::member::admission::Admission;
+use crate::member::clients::Waiters;
+use crate::member::executor::{Executor, Machine};
+use crate::member::inbound::MemberInbound;
+use crate::member::mailbox::Mailbox;
+use crate::member::persist::Persist;
+use crate::member::publisher::Publisher;
+use crate::member::read::Read;
+use crate::member::status::NodeStatus;
+use crate::member::turn::Turn;
+use crate::member::worker::{ThreadedWorker, WorkReceiver, WorkerHandle, work_queue};
+use crate::member::{Member, apply, scheduler};
+use crate::panics::caught_future;
+use crate::pump::Pump;
+use crate::requests::quota::{Quota, Quotas};
+use crate::transport::Transport;
+
+/// Why a member did not start. Nothing was changed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The store is blank. Bootstrap it first.
+    #[error("the store is blank: bootstrap it first")]
+    NotBootstrapped,
+    /// The times cannot work.
+    #[error("the timing cannot work: {0}")]
+    Timing(#[from] raft_core::consensus::ConfigError),
+    /// The state machine has applied an entry that the log does not hold.
+    #[error(
+        "the state machine has applied {applied}, but the log ends at {last} (boundary {boundary})"
+    )]
+    MachineAhead {
+        /// What the state machine says.
+        applied: EntryId,
+        /// The log's last entry.
+        last: EntryId,
+        /// The log's boundary.
+        boundary: EntryId,
+    },
+    /// The log begins behind entries that the state machine has not applied.
+    #[error(
+        "the log begins after {boundary}, and neither snapshot nor state machine has what was \
+         before"
+    )]
+    MissingPrefix {
+        /// The log's boundary.
+        boundary: EntryId,
+    },
+    /// The store failed.
+    #[error("the store cannot be read")]
+    Store(#[from] LogError),
+    /// What the member knew of its peers cannot be read.
+    #[error("the record of the peers' stores cannot be read")]
+    Peers(#[source] io::Error),
+    /// A thread could not be started.
+    #[error("a thread could not be started")]
+    Thread(#[source] io::Error),
+}
+
+/// Hears when a task or thread of the member has ended.
+pub(crate) type HasEnded = oneshot::Receiver<()>;
+
+/// A task or thread of a member: its name, and what it does.
+type Part = (&'static str, Pin<Box<dyn Future<Output = ()> + Send>>);
+
+/// Starts a member on the runtime of the caller. Also gives what tells when each of its tasks and
+/// threads has ended.
+pub(crate) async fn start(
+    config: NodeConfig,
+    mut store: Box<dyn Store>,
+    transport: Box<dyn Transport>,
+    machine: Box<dyn StateMachine>,
+) -> Result<(Arc<Member>, Vec<HasEnded>), StartError> {
+    let mut identity = store.load_identity().await?.ok_or(StartError::NotBootstrapped)?;
+    if store.info().durability == Durability::Volatile {
+        // What a volatile store remembers ends with the process: each start is another store.
+        identity.store = StoreId(random_number());
+    }
+    let recovered = store.recover().await?;
+    let start = start_from(recovered, machine.applied())?;
+    let pump = new_pump(&config, identity, start)?;
+    let admission = Admission::load(identity, config.peers.clone()).map_err(StartError::Peers)?;
+    info!(%identity, backend = %store.info().backend, last = %pump.status().last, "starting");
+    let (member, workers) = wire(&config, identity, store, transport, machine, pump, admission);
+    let has_ended = launch(&member, workers, spawn_thread).map_err(StartError::Thread)?;
+    Ok((member, has_ended))
+}
+
+/// The workers of a member that do not run yet.
+struct Workers {
+    writer: Option<ThreadedWorker<Persist>>,
+    reader: Option<ThreadedWorker<Read>>,
+    apply: Option<(Box<dyn StateMachine>, WorkReceiver<apply::ApplyWork>)>,
+}
+
+/// Makes a member out of its parts; nothing runs yet.
+fn wire(
+    config: &NodeConfig,
+    identity: Identity,
+    store: Box<dyn Store>,
+    transport: Box<dyn Transport>,
+    machine: Box<dyn StateMachine>,
+    pump: Pump<Waiters>,
+    admission: Admission,
+) -> (Arc<Member>, Workers) {
+    let (info, reader) = (store.info(), store.reader());
+    let may_read_block = reader.may_block();
+    let (writer, threaded_writer) = WorkerHandle::new(Persist::new(store), info.may_block);
+    let (reader, threaded_reader) = WorkerHandle::new(Read::new(reader), may_read_block);
+    let (machine, apply) = if machine.is_cheap() {
+        (Machine::Cheap(machine), None)
+    } else {
+        let (sender, queue) = work_queue();
+        (Machine::Tasked(sender), Some((machine, queue)))
+    };
+    let limits = config.limits.clone();
+    let mailbox = Arc::<Mailbox>::default();
+    let quotas = Arc::new(Quotas {
+        proposals: Quota::new(limits.proposals, limits.proposal_bytes),
+        reads: Quota::new(limits.reads, limits.read_bytes),
+    });
+    let publisher = Publisher::new(NodeStatus::of(identity, &pump, &info));
+    let own_task = Waker::from(Arc::clone(&mailbox));
+    let executor = Executor::new(transport, machine, writer, reader, own_task);
+    let turn = Turn::new(identity, pump, executor, info);
+    let member = Member::new(identity, limits, mailbox, quotas, publisher, admission, turn);
+    let workers = Workers { writer: threaded_writer, reader: threaded_reader, apply };
+    (Arc::new(member), workers)
+}
+
+/// Starts the workers, the transport and the driver. Where a thread cannot be started the member
+/// is ended, which ends the workers that run already.
+fn launch(
+    member: &Arc<Member>,
+    workers: Workers,
+    spawn_thread: impl Fn(NodeId, Part) -> io::Result<HasEnded>,
+) -> io::Result<Vec<HasEnded>> {
+    let (node, mut has_ended) = (member.identity.node, Vec::new());
+    let mut threads: Vec<Part> = Vec::new();
+    if let Some(writer) = workers.writer {
+        threads.push(("persist", Box::pin(writer.run(Arc::clone(member)))));
+    }
+    if let Some(reader) = workers.reader {
+        threads.push(("read", Box::pin(reader.run(Arc::clone(member)))));
+    }
+    for thread in threads {
+        match spawn_thread(node, thread) {
+            Ok(ended) => has_ended.push(ended),
+            Err(error) => {
+                member.abort(format!("a thread could not be started: {error}"));
+                return Err(error);
+            }
+        }
+    }
+    if let Some((machine, queue)) = workers.apply {
+        let apply = apply::run(machine, queue, Arc::clone(&member.quotas), Arc::clone(member));
+        has_ended.push(spawn_task(node, ("apply", Box::pin(apply))));
+    }
+    let inbound = Arc::new(MemberInbound(Arc::clone(member)));
+    member.with_transport(|transport| transport.start(inbound));
+    let driver = run_driver(Arc::clone(member));
+    has_ended.push(spawn_task(node, ("drive", Box::pin(driver))));
+    Ok(has_ended)
+}
+
+/// The driver; where it panics, the member ends.
+async fn run_driver(member: Arc<Member>) {
+    if let Err(message) = caught_future(scheduler::run_driver(Arc::clone(&member))).await {
+        member.abort(format!("the driver of the member panicked: {message}"));
+    }
+}
+
+fn spawn_task(node: NodeId, part: Part) -> HasEnded {
+    let (work, has_ended) = named(node, part);
+    tokio::spawn(work);
+    has_ended
+}
+
+/// Runs a part of the member on a thread of its own, where it may block.
+fn spawn_thread(node: NodeId, part: Part) -> io::Result<HasEnded> {
+    let thread = std::thread::Builder::new().name(format!("{}-{node}", part.0));
+    let (runtime, (work, has_ended)) = (Handle::current(), named(node, part));
+    thread.spawn(move || runtime.block_on(work))?;
+    Ok(has_ended)
+}
+
+/// A part that says when it has ended, however it ends: the sender is dropped with it.
+fn named(
+    node: NodeId,
+    (name, work): Part,
+) -> (impl Future<Output = ()> + Send + 'static, HasEnded) {
+    let (ended, has_ended) = oneshot::channel();
+    let work = async move {
+        let _ended = ended;
+        if let Err(message) = caught_future(work).await {
+            error!("{name} panicked: {message}");
+        }
+    };
+    (work.instrument(info_span!("kontiki", %node, task = name)), has_ended)
+}
+
+fn new_pump(
+    config: &NodeConfig,
+    identity: Identity,
+    start: Start,
+) -> Result<Pump<Waiters>, StartError> {
+    let timing = config.timing;
+    let protocol = Config {
+        heartbeat_ticks: timing.heartbeat_ticks,
+        election_ticks_min: timing.election_ticks_min,
+        election_ticks_max: timing.election_ticks_max,
+        stall_ticks: timing.stall_ticks,
+        ..Config::new(identity.node, random_number())
+    };
+    protocol.check()?;
+    Ok(Pump::new(identity, protocol, config.limits.clone(), start, random_number()))
+}
+
+/// What the core starts from: what the store remembers, and how far the state machine is.
+fn start_from(recovered: Recovered, applied: Option<EntryId>) -> Result<Start, StartError> {
+    let (boundary, last) = (recovered.bounds.boundary, recovered.bounds.last);
+    if last.index == LogIndex::ZERO {
+        return Err(StartError::NotBootstrapped);
+    }
+    let applied = applied.unwrap_or(EntryId::ZERO);
+    if applied.index < boundary.index {
+        return Err(StartError::MissingPrefix { boundary });
+    }
+    let term_there = term_at(&recovered, applied.index);
+    if applied.index > last.index || term_there != Some(applied.term) {
+        return Err(StartError::MachineAhead { applied, last, boundary });
+    }
+    let hint = recovered.commit_hint.min(last.index);
+    let memberships = recovered.memberships.into_iter();
+    Ok(Start {
+        hard_state: recovered.hard_state,
+        boundary,
+        last: last.index,
+        commit: hint.max(applied.index).max(boundary.index),
+        applied: applied.index,
+        term_runs: recovered.term_runs,
+        base: None,
+        memberships: memberships.map(|(index, one)| (index, Arc::new(one))).collect(),
+    })
+}
+
+fn term_at(recovered: &Recovered, index: LogIndex) -> Option<Term> {
+    if index == recovered.bounds.boundary.index {
+        return Some(recovered.bounds.boundary.term);
+    }
+    let run = recovered.term_runs.iter().rev().find(|run| run.first <= index);
+    run.map(|run| run.term)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Range;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use async_trait::async_trait;
+    use bytes::Bytes;
+    use log_memory::MemoryLog;
+    use raft_core::storage::{LogBounds, LogReader, LogStore, StableStore, StoreInfo, WriteBatch};
+    use raft_core::types::{Entry, HardState, Membership};
+
+    use super::*;
+    use crate::application::{Committed, Fatal, Replies};
+
+    struct Idle;
+
+    impl StateMachine for Idle {
+        fn apply(&mut self, _commands: &[Committed], _replies: &mut Replies) -> Result<(), Fatal> {
+            Ok(())
+        }
+
+        fn read(&self, _query: &[u8]) -> Bytes {
+            Bytes::new()
+        }
+    }
+
+    /// A memory log that has a thread, and says when it is closed.
+    struct Threaded(MemoryLog, Arc<AtomicBool>);
+
+    #[async_trait]
+    impl StableStore for Threaded {
+        async fn load_identity(&mut self) -> Result<Option<Identity>, LogError> {
+            self.0.load_identity().await
+        }
+        async fn save_identity(&mut self, identity: &Identity) -> Result<(), LogError> {
+            self.0.save_identity(identity).await
+        }
+        async fn load_hard_state(&mut self) -> Result<HardState, LogError> {
+            self.0.load_hard_state().await
+        }
+        async fn save_hard_state(&mut self, hard_state: HardState) -> Result<(), LogError> {
+            self.0.save_hard_state(hard_state).await
+        }
+    }
+
+    #[async_trait]
+    impl LogStore for Threaded {
+        fn bounds(&self) -> LogBounds {
+            self.0.bounds()
+        }
+        async fn append(&mut self, entries: &[Entry]) -> Result<(), LogError> {
+            self.0.append(entries).await
+        }
+        async fn truncate_after(&mut self, index: LogIndex) -> Result<(), LogError> {
+            self.0.truncate_after(index).await
+        }
+        async fn purge_upto(&mut self, upto: EntryId) -> Result<(), LogError> {
+            self.0.purge_upto(upto).await
+        }
+        async fn reset(&mut self, boundary: EntryId) -> Result<(), LogError> {
+            self.0.reset(boundary).await
+        }
+        fn reader(&self) -> Box<dyn LogReader> {
+            Box::new(ThreadedReader)
+        }
+    }
+
+    #[async_trait]
+    impl Store for Threaded {
+        fn info(&self) -> StoreInfo {
+            StoreInfo { may_block: true, ..self.0.info() }
+        }
+        async fn write(&mut self, batch: WriteBatch) -> Result<(), LogError> {
+            self.0.write(batch).await
+        }
+        async fn recover(&mut self) -> Result<Recovered, LogError> {
+            self.0.recover().await
+        }
+        async fn close(&mut self) -> Result<(), LogError> {
+            self.1.store(true, Ordering::SeqCst);
+            self.0.close().await
+        }
+    }
+
+    struct ThreadedReader;
+
+    #[async_trait]
+    impl LogReader for ThreadedReader {
+        async fn read(
+            &mut self,
+            _range: Range<LogIndex>,
+            _max: u64,
+        ) -> Result<Vec<Entry>, LogError> {
+            unreachable!("its thread never starts")
+        }
+        async fn term(&mut self, _index: LogIndex) -> Result<Term, LogError> {
+            unreachable!("its thread never starts")
+        }
+    }
+
+    /// What went wrong: the writer's thread waited for work for ever, and kept the store open.
+    #[tokio::test]
+    async fn a_thread_that_cannot_be_started_leaves_none_behind() {
+        let (id, is_closed) = (NodeId::new(1).expect("not zero"), Arc::<AtomicBool>::default());
+        let membership = Membership::of_voters([(id, Bytes::new())]).expect("sound");
+        let mut store = Threaded(MemoryLog::new(), Arc::clone(&is_closed));
+        let identity = crate::bootstrap(&mut store, "no thread", id, &membership).await;
+        let (config, identity) = (NodeConfig::default(), identity.expect("blank"));
+        let started = start_from(store.recover().await.expect("recovered"), None).expect("sound");
+        let pump = new_pump(&config, identity, started).expect("sound");
+        let admission = Admission::load(identity, None).expect("nothing to read");
+        let transport = crate::InProcessNetwork::new().transport();
+        let (member, workers) =
+            wire(&config, identity, Box::new(store), transport, Box::new(Idle), pump, admission);
+        let writer_ended = std::sync::Mutex::new(None);
+        let only_the_first = |node, part: Part| {
+            if part.0 == "read" {
+                return Err(io::Error::other("planted by the test"));
+            }
+            let ended = spawn_thread(node, part)?;
+            *writer_ended.lock().expect("no panic") = Some(ended);
+            Ok(oneshot::channel().1)
+        };
+        launch(&member, workers, only_the_first).expect_err("the reader has no thread");
+        let ended = writer_ended.lock().expect("no panic").take().expect("it was started");
+        // The sender is dropped at the end, so the outcome is an error either way.
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(20), ended).await;
+        assert!(ended.is_ok(), "the writer's thread has ended");
+        assert!(is_closed.load(Ordering::SeqCst), "and has closed the store");
+    }
+}

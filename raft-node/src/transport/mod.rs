@@ -1,0 +1,98 @@
+//! What members send each other, and what carries it.
+
+mod entries;
+mod in_process;
+mod inbound;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use raft_core::consensus::Message;
+use raft_core::types::{ClusterId, EntryId, NodeId, Term};
+
+pub use self::entries::Entries;
+pub use self::in_process::InProcessNetwork;
+pub use self::inbound::{Inbound, PeerRejected};
+
+/// One thing sent from member to member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    /// The sender's cluster. A member takes nothing from another cluster.
+    pub cluster: ClusterId,
+    /// What is sent.
+    pub content: Content,
+}
+
+/// What an envelope holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// A message of the protocol; for an append, exactly the entries of its span.
+    Raft {
+        /// The message.
+        message: Message,
+        /// The entries that the message's span names, in order; none for other messages.
+        entries: Entries,
+    },
+    /// Proposals of a follower's clients, on their way to the leader.
+    Forward(Forward),
+    /// What the leader did with a [`Forward`].
+    ForwardAnswer(ForwardAnswer),
+}
+
+/// Proposals that a follower forwards to its leader: one hop, never further.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forward {
+    /// The term in which the sender knows the receiver to lead. In any other term the receiver
+    /// does not take them.
+    pub term: Term,
+    /// A random number drawn at the sender's start, so that its sequence may begin again.
+    pub start: u64,
+    /// Rises with each forward of one start. The receiver takes each number once.
+    pub sequence: u64,
+    /// The commands.
+    pub commands: Vec<Bytes>,
+}
+
+/// The leader's answer to a [`Forward`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ForwardAnswer {
+    /// The forward's start number.
+    pub start: u64,
+    /// The forward's sequence number.
+    pub sequence: u64,
+    /// The id of the first command's entry, when all were appended, one after another; `None` when
+    /// none was, and nothing happened.
+    pub appended: Option<EntryId>,
+}
+
+/// Carries envelopes between members. May lose, delay and reorder them, but never delivers one
+/// twice and never changes one.
+pub trait Transport: Send {
+    /// Begins to work. What arrives is handed to `inbound`. Called once, before any `send`, on the
+    /// runtime that the member runs on.
+    fn start(&mut self, inbound: Arc<dyn Inbound>);
+
+    /// Sends, without blocking and without a promise that it arrives. Returns whether the transport
+    /// took the envelope; `false` means that the peer surely never sees it. `address` is the peer's
+    /// metadata in the membership; without one, the peer's own connection is used, if there is any.
+    ///
+    /// What a transport took it may drop later; if it knows that nothing of it was sent, it says so
+    /// to [`Inbound::not_sent`].
+    fn send(&mut self, to: NodeId, address: Option<&[u8]>, envelope: Envelope) -> bool;
+}
+
+impl Envelope {
+    /// About how many bytes of memory the envelope holds.
+    pub fn size(&self) -> u64 {
+        /// What an envelope holds besides payloads, and each entry or command besides its bytes.
+        const FIXED: u64 = 64;
+        let payload = match &self.content {
+            Content::Raft { entries, .. } => entries.bytes() + entries.len() as u64 * FIXED,
+            Content::Forward(forward) => {
+                forward.commands.iter().map(|command| command.len() as u64 + FIXED).sum()
+            }
+            Content::ForwardAnswer(_) => 0,
+        };
+        payload + FIXED
+    }
+}

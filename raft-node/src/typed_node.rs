@@ -1,0 +1,81 @@
+//! The handle of a member whose application is one over types.
+
+use std::marker::PhantomData;
+
+use raft_core::storage::Store;
+use thiserror::Error;
+
+use crate::application::{Application, TypedMachine, decode, decode_answer, encode};
+use crate::config::NodeConfig;
+use crate::node::Node;
+use crate::requests::error::{ProposeError, ReadError};
+use crate::start::StartError;
+use crate::transport::Transport;
+
+/// A running member with a typed application. Cloning gives another handle to the same one.
+pub struct TypedNode<A: Application> {
+    node: Node,
+    application: PhantomData<fn() -> A>,
+}
+
+/// Why a typed request has no answer.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum TypedError {
+    /// The proposal failed; the error says whether it may have happened.
+    #[error(transparent)]
+    Propose(#[from] ProposeError),
+    /// The read failed; try again.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The application's own types do not decode what they encode. A proposal that ends so was
+    /// applied; a read has changed nothing. Trying again does not help.
+    #[error("the application's types do not decode what they encode")]
+    Types,
+}
+
+impl<A: Application> Clone for TypedNode<A> {
+    fn clone(&self) -> TypedNode<A> {
+        TypedNode { node: self.node.clone(), application: PhantomData }
+    }
+}
+
+impl<A: Application> TypedNode<A> {
+    /// Starts a member; see [`Node::start`].
+    ///
+    /// # Errors
+    /// Those of [`Node::start`].
+    pub async fn start(
+        config: NodeConfig,
+        store: Box<dyn Store>,
+        transport: Box<dyn Transport>,
+        application: A,
+    ) -> Result<TypedNode<A>, StartError> {
+        let machine = Box::new(TypedMachine(application));
+        let node = Node::start(config, store, transport, machine).await?;
+        Ok(TypedNode { node, application: PhantomData })
+    }
+
+    /// Proposes a command, and waits for its response; see [`Node::propose`].
+    ///
+    /// # Errors
+    /// [`TypedError::Propose`] says whether the command may have happened.
+    pub async fn propose(&self, command: &A::Command) -> Result<A::Response, TypedError> {
+        let answer = self.node.propose(encode(command)).await?;
+        decode(&answer).ok_or(TypedError::Types)
+    }
+
+    /// Asks for what is current; see [`Node::read`].
+    ///
+    /// # Errors
+    /// Nothing was changed; [`TypedError::Read`] may be tried again.
+    pub async fn read(&self, query: &A::Query) -> Result<A::Answer, TypedError> {
+        let answer = self.node.read(encode(query)).await?;
+        decode_answer(&answer).ok_or(TypedError::Types)
+    }
+
+    /// The member itself.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+}

@@ -1,0 +1,343 @@
+//! A panic anywhere in a member ends that member for everyone who waits for it: every call returns,
+//! the status says why, `shutdown` returns, and no task of a client unwinds.
+
+use std::future::Future;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use log_memory::MemoryLog;
+use raft_core::storage::{
+    LogBounds, LogError, LogReader, LogStore, Recovered, StableStore, Store, StoreInfo, WriteBatch,
+};
+use raft_core::types::{Entry, EntryId, HardState, Identity, LogIndex, Membership, NodeId, Term};
+use raft_node::{
+    Committed, Envelope, Fatal, InProcessNetwork, Inbound, Limits, Node, NodeConfig, ProposeError,
+    ReadError, Replies, StateMachine, Transport, bootstrap,
+};
+use tokio::time::timeout;
+
+/// What the member's parts do when they are told to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Fault {
+    Apply = 1,
+    ApplyFatal,
+    TooFewAnswers,
+    Read,
+    Write,
+    Send,
+}
+
+/// Tells all parts of a member which of them fails.
+#[derive(Clone, Default)]
+struct Faults(Arc<AtomicU8>);
+
+impl Faults {
+    fn strike(&self, fault: Fault) {
+        self.0.store(fault as u8, Ordering::SeqCst);
+    }
+
+    fn is(&self, fault: Fault) -> bool {
+        self.0.load(Ordering::SeqCst) == fault as u8
+    }
+
+    fn panic_if(&self, fault: Fault) {
+        assert!(!self.is(fault), "planted by the test: {fault:?}");
+    }
+}
+
+/// Answers each command with nothing.
+struct Machine {
+    faults: Faults,
+    is_cheap: bool,
+}
+
+impl StateMachine for Machine {
+    fn apply(&mut self, commands: &[Committed], replies: &mut Replies) -> Result<(), Fatal> {
+        self.faults.panic_if(Fault::Apply);
+        if self.faults.is(Fault::ApplyFatal) {
+            return Err(Fatal::new("planted by the test: fatal"));
+        }
+        if !self.faults.is(Fault::TooFewAnswers) {
+            commands.iter().for_each(|_| replies.push(Bytes::new()));
+        }
+        Ok(())
+    }
+
+    fn read(&self, _query: &[u8]) -> Bytes {
+        self.faults.panic_if(Fault::Read);
+        Bytes::new()
+    }
+
+    fn is_cheap(&self) -> bool {
+        self.is_cheap
+    }
+}
+
+/// A memory log whose writes panic, on a thread or inline.
+struct Log {
+    log: MemoryLog,
+    faults: Faults,
+    is_threaded: bool,
+}
+
+#[async_trait]
+impl StableStore for Log {
+    async fn load_identity(&mut self) -> Result<Option<Identity>, LogError> {
+        self.log.load_identity().await
+    }
+    async fn save_identity(&mut self, identity: &Identity) -> Result<(), LogError> {
+        self.log.save_identity(identity).await
+    }
+    async fn load_hard_state(&mut self) -> Result<HardState, LogError> {
+        self.log.load_hard_state().await
+    }
+    async fn save_hard_state(&mut self, hard_state: HardState) -> Result<(), LogError> {
+        self.log.save_hard_state(hard_state).await
+    }
+}
+
+#[async_trait]
+impl LogStore for Log {
+    fn bounds(&self) -> LogBounds {
+        self.log.bounds()
+    }
+    async fn append(&mut self, entries: &[Entry]) -> Result<(), LogError> {
+        self.log.append(entries).await
+    }
+    async fn truncate_after(&mut self, index: LogIndex) -> Result<(), LogError> {
+        self.log.truncate_after(index).await
+    }
+    async fn purge_upto(&mut self, upto: EntryId) -> Result<(), LogError> {
+        self.log.purge_upto(upto).await
+    }
+    async fn reset(&mut self, boundary: EntryId) -> Result<(), LogError> {
+        self.log.reset(boundary).await
+    }
+    fn reader(&self) -> Box<dyn LogReader> {
+        Box::new(Reader { reader: self.log.reader(), is_threaded: self.is_threaded })
+    }
+}
+
+#[async_trait]
+impl Store for Log {
+    fn info(&self) -> StoreInfo {
+        StoreInfo { may_block: self.is_threaded, ..self.log.info() }
+    }
+    async fn write(&mut self, batch: WriteBatch) -> Result<(), LogError> {
+        self.faults.panic_if(Fault::Write);
+        self.log.write(batch).await
+    }
+    async fn recover(&mut self) -> Result<Recovered, LogError> {
+        self.log.recover().await
+    }
+}
+
+struct Reader {
+    reader: Box<dyn LogReader>,
+    is_threaded: bool,
+}
+
+#[async_trait]
+impl LogReader for Reader {
+    async fn read(&mut self, range: Range<LogIndex>, max: u64) -> Result<Vec<Entry>, LogError> {
+        self.reader.read(range, max).await
+    }
+    async fn term(&mut self, index: LogIndex) -> Result<Term, LogError> {
+        self.reader.term(index).await
+    }
+    fn may_block(&self) -> bool {
+        self.is_threaded
+    }
+}
+
+/// A transport that panics when it is to send.
+struct Sending {
+    transport: Box<dyn Transport>,
+    faults: Faults,
+}
+
+impl Transport for Sending {
+    fn start(&mut self, inbound: Arc<dyn Inbound>) {
+        self.transport.start(inbound);
+    }
+
+    fn send(&mut self, to: NodeId, address: Option<&[u8]>, envelope: Envelope) -> bool {
+        self.faults.panic_if(Fault::Send);
+        self.transport.send(to, address, envelope)
+    }
+}
+
+/// How a cluster is made.
+#[derive(Clone, Copy)]
+struct Plan {
+    members: u64,
+    is_threaded: bool,
+    is_cheap: bool,
+}
+
+async fn start(plan: Plan) -> (Vec<Node>, Vec<Faults>) {
+    let network = InProcessNetwork::new();
+    let id = |number| NodeId::new(number).expect("not zero");
+    let membership = (1..=plan.members).map(|number| (id(number), Bytes::new()));
+    let membership = Membership::of_voters(membership).expect("sound");
+    let (mut nodes, mut all_faults) = (Vec::new(), Vec::new());
+    for number in 1..=plan.members {
+        let faults = Faults::default();
+        let (log, is_threaded) = (MemoryLog::new(), plan.is_threaded);
+        let mut log = Log { log, faults: faults.clone(), is_threaded };
+        bootstrap(&mut log, "panics", id(number), &membership).await.expect("blank");
+        let machine = Machine { faults: faults.clone(), is_cheap: plan.is_cheap };
+        let transport = Sending { transport: network.transport(), faults: faults.clone() };
+        // Few enough that some of the clients below wait for the quota.
+        let limits = Limits { proposals: 4, ..Limits::default() };
+        let config = NodeConfig { limits, ..NodeConfig::default() };
+        let (log, transport) = (Box::new(log), Box::new(transport));
+        let node = Node::start(config, log, transport, Box::new(machine)).await;
+        nodes.push(node.expect("it starts"));
+        all_faults.push(faults);
+    }
+    (nodes, all_faults)
+}
+
+/// Waits, but not for ever.
+async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(20), future).await.unwrap_or_else(|_| panic!("it hangs: {what}"))
+}
+
+/// Lets a member fail while clients propose and read, and checks that all of them return.
+async fn ends_for_everyone(node: &Node, faults: &Faults, fault: Fault, says: &str) {
+    faults.strike(fault);
+    let mut clients = Vec::new();
+    for client in 0..16 {
+        let node = node.clone();
+        clients.push(tokio::spawn(async move {
+            // Until the member has ended: some of these are under way when it does.
+            for round in 0.. {
+                let closed = if client % 4 == 0 {
+                    matches!(node.read(Bytes::new()).await, Err(ReadError::Closed))
+                } else {
+                    matches!(node.propose(Bytes::new()).await, Err(ProposeError::Closed))
+                };
+                if closed {
+                    return round;
+                }
+                tokio::task::yield_now().await;
+            }
+            unreachable!("the rounds have no end")
+        }));
+    }
+    for client in clients {
+        soon("a client", client).await.expect("no client's task unwinds");
+    }
+    let status = node.status();
+    let stopped = status.stopped.clone().expect("the status says why");
+    assert!(stopped.contains(says) && stopped.contains("planted"), "{stopped}");
+    assert!(status.closed && !status.damaged);
+    let many = (0..9).map(|_| Bytes::new());
+    let many = soon("propose_many", node.propose_many(many)).await;
+    assert!(many.iter().all(|answer| *answer == Err(ProposeError::Closed)));
+    assert_eq!(
+        soon("try_propose", node.try_propose(Bytes::new())).await,
+        Err(ProposeError::Closed)
+    );
+    assert_eq!(soon("a barrier", node.barrier()).await, Err(ReadError::Closed));
+    soon("shutdown", node.shutdown()).await;
+    soon("a second shutdown", node.shutdown()).await;
+}
+
+/// Runs the above in all the ways in which a member's parts can be driven.
+async fn ends_in_all_ways(fault: Fault, says: &str) {
+    for is_threaded in [false, true] {
+        for is_cheap in [false, true] {
+            let (nodes, faults) = start(Plan { members: 1, is_threaded, is_cheap }).await;
+            soon("a leader", nodes[0].wait_for_leader()).await.expect("it runs");
+            ends_for_everyone(&nodes[0], &faults[0], fault, says).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_panic_in_apply_ends_the_member() {
+    ends_in_all_ways(Fault::Apply, "the state machine panicked").await;
+}
+
+#[tokio::test]
+async fn a_state_machine_that_cannot_apply_ends_the_member() {
+    ends_in_all_ways(Fault::ApplyFatal, "the state machine failed").await;
+}
+
+#[tokio::test]
+async fn a_panic_in_a_read_ends_the_member() {
+    ends_in_all_ways(Fault::Read, "the state machine panicked").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_in_a_write_ends_the_member() {
+    ends_in_all_ways(Fault::Write, "the log store panicked").await;
+}
+
+#[tokio::test]
+async fn a_state_machine_that_leaves_out_answers_ends_the_member() {
+    let (nodes, faults) = start(Plan { members: 1, is_threaded: false, is_cheap: false }).await;
+    let node = &nodes[0];
+    soon("a leader", node.wait_for_leader()).await.expect("it runs");
+    assert_eq!(soon("the first", node.propose(Bytes::new())).await, Ok(Bytes::new()));
+    faults[0].strike(Fault::TooFewAnswers);
+    let outcome = soon("the second", node.propose(Bytes::new())).await;
+    assert_eq!(outcome, Err(ProposeError::Unknown), "it is committed, and nothing was answered");
+    soon("the end", async {
+        while !node.status().closed {
+            tokio::task::yield_now().await
+        }
+    })
+    .await;
+    let stopped = node.status().stopped.clone().expect("the status says why");
+    assert!(stopped.contains("answers each command of a batch once"), "{stopped}");
+}
+
+/// Here the panic is in the turn itself, and it is a client's task that takes the turn.
+#[tokio::test]
+async fn a_panic_in_the_turn_of_a_client_ends_the_member_and_not_the_client() {
+    let (nodes, faults) = start(Plan { members: 3, is_threaded: false, is_cheap: true }).await;
+    let leader = soon("a leader", nodes[0].wait_for_leader()).await.expect("it runs");
+    let at = leader.get() as usize - 1;
+    // One after another: from the second on a client takes the turn itself.
+    for _ in 0..10 {
+        soon("a write", nodes[at].propose(Bytes::new())).await.expect("a stable leader");
+    }
+    faults[at].strike(Fault::Send);
+    let outcome = soon("the write", nodes[at].propose(Bytes::new())).await;
+    assert_eq!(outcome, Err(ProposeError::Unknown), "it may have been sent");
+    ends_for_everyone(&nodes[at], &faults[at], Fault::Send, "a turn of the member panicked").await;
+    // Its links are closed, and the others elect a leader among themselves.
+    let other = (at + 1) % 3;
+    let mut status = nodes[other].watch_status();
+    let has_successor = |now: &Arc<raft_node::NodeStatus>| {
+        now.raft.soft_state.leader.is_some_and(|now| now != leader)
+    };
+    soon("a successor", status.wait_for(has_successor)).await.expect("it runs");
+    soon("a write", async {
+        while nodes[other].propose(Bytes::new()).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+}
+
+/// Many clients, two threads: a panic in the turn while others wait for the lock, for the quota and
+/// in the mailbox.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_in_the_turn_ends_the_member_for_a_crowd() {
+    for is_threaded in [false, true] {
+        let (nodes, faults) = start(Plan { members: 3, is_threaded, is_cheap: false }).await;
+        let leader = soon("a leader", nodes[0].wait_for_leader()).await.expect("it runs");
+        let at = leader.get() as usize - 1;
+        let says = "a turn of the member panicked";
+        ends_for_everyone(&nodes[at], &faults[at], Fault::Send, says).await;
+    }
+}
