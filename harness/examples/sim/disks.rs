@@ -51,6 +51,10 @@ impl SimulatedDisk for MountedMemory {
         self.disk.fail_write_after(0);
     }
 
+    fn forget_failures(&mut self) {
+        self.disk.fail_write_after(u64::MAX);
+    }
+
     fn cut_power(&mut self) {
         let unsynced = self.disk.unsynced() as u64;
         self.disk.crash(self.chance.between(0, unsynced) as usize);
@@ -93,6 +97,10 @@ impl SimulatedDisk for MountedFile {
 
     fn fail_next_write(&mut self) {
         self.plan(2, Fault::Error(std::io::ErrorKind::Other));
+    }
+
+    fn forget_failures(&mut self) {
+        self.disk.plan_fault(u64::MAX, Fault::PowerOff);
     }
 
     fn cut_power_during_next_write(&mut self) {

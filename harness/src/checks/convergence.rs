@@ -21,6 +21,8 @@ pub struct View {
     pub is_writing: bool,
     /// Whether a client waits at it.
     pub is_waited_for: bool,
+    /// Whether a command counts against its quota of waiting proposals.
+    pub holds_quota: bool,
 }
 
 /// Says what still keeps the cluster from rest; nothing, if it is at rest.
@@ -40,6 +42,7 @@ pub fn unrest(views: &[View]) -> Option<String> {
             (view.applied == *commit, "has not applied everything"),
             (!view.is_writing, "is writing"),
             (!view.is_waited_for, "keeps a client waiting"),
+            (!view.holds_quota, "has not given a quota back"),
         ];
         let broken = facts.iter().find(|(holds, _)| !holds);
         broken.map(|(_, why)| format!("{id} {why}: {:?}", view.status))
@@ -80,7 +83,14 @@ mod tests {
             peers: Vec::new(),
             disk_stalled: false,
         };
-        View { status, applied: index, machine: 5, is_writing: false, is_waited_for: false }
+        View {
+            status,
+            applied: index,
+            machine: 5,
+            is_writing: false,
+            is_waited_for: false,
+            holds_quota: false,
+        }
     }
 
     #[test]

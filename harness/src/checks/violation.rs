@@ -42,6 +42,8 @@ pub enum Check {
     StoreContract,
     /// Messages do not multiply without end.
     BoundedWork,
+    /// What a leader has not written stays within its limit.
+    BoundedMemory,
     /// Once faults stop, the cluster serves and all members become equal.
     Convergence,
 }

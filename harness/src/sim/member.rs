@@ -43,6 +43,8 @@ pub(crate) struct Member {
     pub(crate) inbox: Vec<Event<Requests>>,
     /// The operations that wait here.
     pub(crate) waiting: BTreeSet<u64>,
+    /// The writes that count against the quota of waiting proposals here.
+    pub(crate) holding: BTreeSet<u64>,
     /// Until when it works on its last turn, or stands still.
     pub(crate) busy_until: Time,
     pub(crate) paused_until: Time,
@@ -60,6 +62,8 @@ pub(crate) struct Member {
     /// What was in flight when it stopped, until it starts again.
     pub(crate) left_in_flight: Vec<WriteBatch>,
     tick: Time,
+    /// Whether its disk works evenly: no long waits, no failures.
+    is_calm: bool,
     plan: HostPlan,
     /// The chance of the disk, and of the clock and the processor.
     disk_chance: Chance,
@@ -84,6 +88,7 @@ impl Member {
             applying: None,
             inbox: Vec::new(),
             waiting: BTreeSet::new(),
+            holding: BTreeSet::new(),
             busy_until: 0,
             paused_until: 0,
             wakes: false,
@@ -95,6 +100,7 @@ impl Member {
             writes_finished: 0,
             left_in_flight: Vec::new(),
             tick: drifted(&mut clock_chance, plan.host.drift),
+            is_calm: false,
             plan: plan.host.clone(),
             disk_chance: Chance::stream(plan.seed, "disk", id.get()),
             clock_chance,
@@ -164,6 +170,7 @@ impl Member {
         self.machine.crash();
         self.applying = None;
         self.inbox.clear();
+        self.holding.clear();
         (self.busy_until, self.paused_until) = (0, 0);
         (self.wakes, self.stopped_at) = (false, now);
         (self.writes_begun, self.writes_finished) = (0, 0);
@@ -193,7 +200,7 @@ impl Member {
     /// How long its disk takes for a write that begins now.
     pub(crate) fn write_time(&mut self, now: Time) -> Time {
         let (factor, until) = self.slowness;
-        let usual = self.disk_chance.heavy(self.plan.write);
+        let usual = self.disk_time(self.plan.write);
         match until > now {
             true => usual.saturating_mul(factor).min(usual + until - now),
             false => usual,
@@ -202,7 +209,17 @@ impl Member {
 
     /// How long a read of entries takes.
     pub(crate) fn read_time(&mut self) -> Time {
-        self.disk_chance.heavy(self.plan.read)
+        self.disk_time(self.plan.read)
+    }
+
+    /// A disk's time for something that typically takes so long. In calm it never takes longer: a
+    /// heavy tail could outlast a client's deadline.
+    fn disk_time(&mut self, typical: Time) -> Time {
+        if self.is_calm {
+            self.disk_chance.between(typical / 2, typical)
+        } else {
+            self.disk_chance.heavy(typical)
+        }
     }
 
     /// Whether the next write fails.
@@ -212,6 +229,8 @@ impl Member {
 
     /// Everything is well from now on.
     pub(crate) fn calm(&mut self, now: Time) {
+        self.is_calm = true;
+        self.host.calm();
         self.plan.failed_writes = 0;
         self.plan.drift = 0;
         self.plan.write = self.plan.write.min(500);
@@ -231,6 +250,7 @@ impl Member {
             machine: self.machine.chain(),
             is_writing: self.host.in_flight().next().is_some(),
             is_waited_for: !self.waiting.is_empty(),
+            holds_quota: !self.holding.is_empty(),
         })
     }
 }

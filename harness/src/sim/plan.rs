@@ -190,6 +190,8 @@ fn draw_limits(chance: &mut Chance) -> Limits {
         append_bytes: chance.one_of(&[1, 100, 1 << 20]),
         apply_bytes: chance.one_of(&[1, 100, 4 << 20]),
         batch_bytes: chance.one_of(&[1, 100, 4 << 20]),
+        unwritten_bytes: chance.one_of(&[1, 500, 128 << 20]),
+        forward_commands: chance.one_of(&[1, 2, 4096]),
         tail_bytes: chance.one_of(&[0, 100, 4096, 32 << 20]),
         proposal_ticks: chance.one_of(&[20, 100, 500]),
         read_ticks: chance.one_of(&[20, 100, 500]),

@@ -34,6 +34,9 @@ pub trait SimulatedDisk {
     /// Lets the next write fail. Nobody knows then whether it happened.
     fn fail_next_write(&mut self);
 
+    /// No failure that was planned strikes any more.
+    fn forget_failures(&mut self);
+
     /// The power fails during the write that comes next, somewhere in the midst of it; for disks
     /// that do not sync apart. The store reports an error then.
     fn cut_power_during_next_write(&mut self) {}
@@ -123,6 +126,11 @@ impl StoreHost {
     /// Lets the next write fail.
     pub(crate) fn fail_next_write(&mut self) {
         self.disk.fail_next_write();
+    }
+
+    /// Everything is well from now on.
+    pub(crate) fn calm(&mut self) {
+        self.disk.forget_failures();
     }
 
     /// Reads entries as the store's own reader does.

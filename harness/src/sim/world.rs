@@ -11,8 +11,8 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use raft_core::storage::{LogError, LogErrorKind};
-use raft_core::types::NodeId;
-use raft_node::pump::{Effects, Event, Fetch, FetchId};
+use raft_core::types::{NodeId, Term};
+use raft_node::pump::{Effects, Event, Fetch, FetchId, Pump};
 use raft_node::{Content, Envelope};
 
 use crate::checks::laws::Laws;
@@ -30,6 +30,25 @@ use crate::sim::{Chance, DiskFactory, Plan, Time};
 
 /// The most that may wait to happen. Usual are some hundreds; more is messages that multiply.
 const MAX_AGENDA: usize = 50_000;
+
+/// The bytes of a command without padding.
+const MOST_COMMAND_BYTES: u64 = 16;
+
+/// What a member has not written.
+#[derive(Clone, Copy, Debug)]
+struct Backlog {
+    bytes: u64,
+    /// The term in which it leads, if it does.
+    leads_in: Option<Term>,
+}
+
+impl Backlog {
+    fn of(pump: &Pump<crate::sim::member::Requests>) -> Backlog {
+        let raft = pump.raft();
+        let leads_in = raft.is_leader().then(|| raft.term());
+        Backlog { bytes: pump.unwritten_bytes(), leads_in }
+    }
+}
 
 /// A whole cluster and everything around it.
 pub(crate) struct World {
@@ -231,13 +250,29 @@ impl World {
         self.inputs += events.len() as u64;
         let mut effects = Effects::default();
         let pump = member.pump.as_mut().expect("a member that runs");
+        let before = Backlog::of(pump);
         pump.turn(&mut events, &mut effects);
         pump.raft().check_laws();
+        let after = Backlog::of(pump);
         member.inbox = events;
+        self.check_backlog(at, before, after)?;
         self.check_turn(at)?;
         self.carry_out(at, effects)?;
         self.members[at].turns = false;
         Ok(())
+    }
+
+    /// A leader takes no more commands than its disk keeps up with; the commands of one request are
+    /// taken together where the disk is idle.
+    fn check_backlog(&self, at: usize, before: Backlog, after: Backlog) -> Result<(), Violation> {
+        let leads_on = before.leads_in == after.leads_in && after.leads_in.is_some();
+        let clients = &self.plan.clients;
+        let request = clients.group * (MOST_COMMAND_BYTES + clients.padding);
+        let most = self.plan.limits.unwritten_bytes.max(request).max(before.bytes);
+        hold(!leads_on || after.bytes <= most, Check::BoundedMemory, || {
+            let id = self.members[at].id;
+            format!("{id} leads with {} unwritten bytes, {} before", after.bytes, before.bytes)
+        })
     }
 
     fn check_turn(&mut self, at: usize) -> Result<(), Violation> {
@@ -354,6 +389,9 @@ impl World {
             let value = self.orders.ask(client, key, is_read);
             commands.push(Command { key, value }.encode(self.workload.padding()));
             self.members[at].waiting.insert(value);
+            if !is_read {
+                self.members[at].holding.insert(value);
+            }
         }
         let kind = if is_read { "read" } else { "write" };
         self.journal.note(

@@ -16,7 +16,7 @@ use super::persist::Persist;
 use super::read::Read;
 use super::worker::{WorkSender, WorkerHandle};
 use crate::application::{Replies, StateMachine};
-use crate::pump::{ApplyBatch, Effects, Event, Failed};
+use crate::pump::{ApplyBatch, Effects, Event, Failed, Settled};
 use crate::requests::error::{ProposeError, ReadError};
 use crate::requests::quota::Quotas;
 use crate::transport::{Content, Envelope, Transport};
@@ -80,6 +80,14 @@ impl Executor {
         }
         for failed in effects.failed.drain(..) {
             fail(failed, quotas, &mut self.wakers);
+        }
+        for Failed { group, offset, count, error } in effects.overdue.drain(..) {
+            let errors = std::iter::repeat_n(Err::<Bytes, ProposeError>(error), count);
+            group.answer(offset, errors, &mut self.wakers);
+        }
+        for Settled { group, offset, count } in effects.settled.drain(..) {
+            let bytes = group.bytes(offset, count);
+            quotas.proposals.release(count as u64, bytes, &mut self.wakers);
         }
         for (group, error) in effects.failed_reads.drain(..) {
             fail_reads(&group, &error, quotas, &mut self.wakers);

@@ -102,7 +102,7 @@ impl<C: Clients> Pump<C> {
         assert_eq!(first, self.applying.applied.next(), "L8: entries are applied in order, once");
         let careless = planted!(self, LostAnsweredAsDone);
         let stands = |id: EntryId| careless || stands_among(&commands, id);
-        let claims = self.proposals.claim(&commands, stands, upto, &mut effects.failed);
+        let claims = self.proposals.claim(&commands, stands, upto, effects);
         self.counters.applied += commands.len() as u64;
         self.applying.claimed = upto;
         if commands.is_empty() {

@@ -85,8 +85,14 @@ pub struct Effects<C: Clients> {
     pub fetches: Vec<Fetch>,
     /// Apply this, answer its claims, then say [`Event::Applied`]. There is at most one at a time.
     pub apply: Option<ApplyBatch<C>>,
-    /// Tell clients that their proposals have failed, or that their fate is unknown.
+    /// Tell clients that their proposals have failed, or that their fate is unknown, and give
+    /// their share of the quota back.
     pub failed: Vec<Failed<C>>,
+    /// Tell clients that the outcome is unknown. Their commands stand in the log and may be applied
+    /// yet, so their share of the quota is not given back before they are in `settled`.
+    pub overdue: Vec<Failed<C>>,
+    /// Give back the share of the quota of proposals whose clients were told before.
+    pub settled: Vec<Settled<C>>,
     /// Serve these reads: everything that was committed when they came, up to the index, is
     /// applied.
     pub served: Vec<(C::Reads, LogIndex)>,
@@ -122,6 +128,18 @@ pub struct Failed<C: Clients> {
     pub count: usize,
     /// Why.
     pub error: ProposeError,
+}
+
+/// Proposals of one group whose outcome is known now, and whose clients were told before that it is
+/// unknown.
+#[derive(Debug)]
+pub struct Settled<C: Clients> {
+    /// The group.
+    pub group: C::Proposals,
+    /// The first proposal of the group that is meant.
+    pub offset: usize,
+    /// How many are meant.
+    pub count: usize,
 }
 
 /// Committed entries for the machine, and who waits for which answer.
@@ -187,6 +205,8 @@ impl<C: Clients> Default for Effects<C> {
             fetches: Vec::new(),
             apply: None,
             failed: Vec::new(),
+            overdue: Vec::new(),
+            settled: Vec::new(),
             served: Vec::new(),
             failed_reads: Vec::new(),
             soft_states: Vec::new(),

@@ -13,8 +13,11 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use raft_core::types::{EntryId, NodeId, Term};
 
-use super::event::{Clients, Failed};
-use crate::{Forward, ForwardAnswer, ProposeError};
+use super::Pump;
+use super::event::{Clients, Effects, Failed};
+use super::planted::planted;
+use super::turn_proposals::Origin;
+use crate::{Content, Forward, ForwardAnswer, ProposeError};
 
 /// Forwards on their way out, and those that came in.
 #[derive(Debug)]
@@ -34,8 +37,38 @@ pub(super) struct Unanswered<C: Clients> {
     to: NodeId,
     term: Term,
     pub(super) group: C::Proposals,
+    /// The first command of the group that is in this forward.
+    pub(super) offset: usize,
     pub(super) count: usize,
     pub(super) deadline: u64,
+}
+
+/// What of a group goes into one forward.
+#[derive(Debug)]
+struct Part {
+    commands: Vec<Bytes>,
+    offset: usize,
+}
+
+/// Cuts a group's commands into parts of at most so many commands and bytes; a command that is
+/// larger alone has a part alone.
+fn parts(commands: Vec<Bytes>, most_commands: usize, most_bytes: u64) -> Vec<Part> {
+    let mut parts = Vec::new();
+    let mut part = Part { commands: Vec::new(), offset: 0 };
+    let mut bytes = 0;
+    for (at, command) in commands.into_iter().enumerate() {
+        let size = command.len() as u64;
+        let is_full = part.commands.len() >= most_commands || bytes + size > most_bytes;
+        if is_full && !part.commands.is_empty() {
+            let next = Part { commands: Vec::new(), offset: at };
+            parts.push(std::mem::replace(&mut part, next));
+            bytes = 0;
+        }
+        bytes += size;
+        part.commands.push(command);
+    }
+    parts.push(part);
+    parts
 }
 
 impl<C: Clients> Forwarding<C> {
@@ -52,18 +85,20 @@ impl<C: Clients> Forwarding<C> {
 
     // ---- the follower's side ----
 
-    /// Wraps proposals for the leader of this term.
-    pub(super) fn wrap(
+    /// Wraps proposals for the leader of this term: a part of a group.
+    fn wrap(
         &mut self,
         to: NodeId,
         term: Term,
-        commands: Vec<Bytes>,
+        part: Part,
         group: C::Proposals,
         deadline: u64,
     ) -> Forward {
         self.last_sequence += 1;
+        let Part { commands, offset } = part;
         let (sequence, count) = (self.last_sequence, commands.len());
-        self.unanswered.push_back(Unanswered { sequence, to, term, group, count, deadline });
+        let forward = Unanswered { sequence, to, term, group, offset, count, deadline };
+        self.unanswered.push_back(forward);
         Forward { term, start: self.start, sequence, commands }
     }
 
@@ -131,12 +166,106 @@ impl<C: Clients> Forwarding<C> {
 
 impl<C: Clients> Unanswered<C> {
     pub(super) fn fail(self, error: ProposeError) -> Failed<C> {
-        Failed { group: self.group, offset: 0, count: self.count, error }
+        Failed { group: self.group, offset: self.offset, count: self.count, error }
+    }
+}
+
+impl<C: Clients> Pump<C> {
+    /// Hands a group to the leader, in parts: one message of many megabytes would hold up this
+    /// member's acknowledgements behind it.
+    pub(super) fn forward(
+        &mut self,
+        leader: NodeId,
+        commands: Vec<Bytes>,
+        group: C::Proposals,
+        effects: &mut Effects<C>,
+    ) {
+        self.counters.forwarded += commands.len() as u64;
+        let term = self.raft.term();
+        let deadline = self.now + self.limits.proposal_ticks;
+        let most_commands = self.limits.forward_commands;
+        for mut part in parts(commands, most_commands, self.limits.append_bytes) {
+            if planted!(self, ForwardOffsetForgotten) {
+                part.offset = 0;
+            }
+            let forward = self.forwarding.wrap(leader, term, part, group.clone(), deadline);
+            self.send(leader, Content::Forward(forward), effects);
+        }
+    }
+
+    /// Takes a follower's proposals, in exactly the term in which it knows this member to lead.
+    pub(super) fn on_forward(&mut self, from: NodeId, forward: Forward, effects: &mut Effects<C>) {
+        let leads = self.raft.is_leader() && self.raft.term() == forward.term;
+        if !leads && self.forwarding.may_have_taken(from, &forward) {
+            return;
+        }
+        let answer = answer(&forward, None);
+        if !leads || !self.is_acceptable(&forward) {
+            return self.send(from, Content::ForwardAnswer(answer), effects);
+        }
+        // A forward that is refused for its size counts as taken too: a copy of it that comes when
+        // there is room must not be appended after the origin was told that nothing happened.
+        let is_new = self.forwarding.takes(from, &forward, forward.term);
+        if !is_new && !planted!(self, ForwardTakenTwice) {
+            return;
+        }
+        if !self.has_room_for_forward(&forward) {
+            return self.send(from, Content::ForwardAnswer(answer), effects);
+        }
+        let count = forward.commands.len();
+        self.proposed.add(Origin::Forwarded { from, answer, count }, forward.commands);
+    }
+
+    fn is_acceptable(&self, forward: &Forward) -> bool {
+        let fits = |command: &Bytes| command.len() as u64 <= self.limits.command_bytes;
+        !forward.commands.is_empty() && forward.commands.iter().all(fits)
+    }
+
+    /// Whether this leader takes the forward's bytes. Its own clients, who wait already, go first.
+    fn has_room_for_forward(&self, forward: &Forward) -> bool {
+        let size = forward.commands.iter().map(|command| command.len() as u64).sum();
+        let has_room = !self.holds_proposals() && self.has_room_for(size);
+        has_room || planted!(self, ForwardsWithoutLimit)
+    }
+
+    pub(super) fn on_forward_answer(
+        &mut self,
+        from: NodeId,
+        answer: &ForwardAnswer,
+        effects: &mut Effects<C>,
+    ) {
+        let Some(forward) = self.forwarding.settle(from, answer) else { return };
+        match answer.appended {
+            None => {
+                let error = self.why_refused(from, forward.term);
+                effects.failed.push(forward.fail(error));
+            }
+            // The answer came after its entries were applied: they may be the client's, and what
+            // they were answered is gone.
+            Some(first) if first.index <= self.applying.claimed() => {
+                effects.failed.push(forward.fail(ProposeError::Unknown));
+            }
+            Some(first) => {
+                let Unanswered { group, offset, count, deadline, .. } = forward;
+                self.proposals.push(first, group, offset, count, deadline);
+            }
+        }
+    }
+
+    /// Why a member refused a forward of this term, for a client. If it still leads in that term, as
+    /// far as this member knows, it had too much to write.
+    fn why_refused(&self, from: NodeId, term: Term) -> ProposeError {
+        let leader = self.raft.leader();
+        if leader == Some(from) && self.raft.term() == term {
+            ProposeError::Busy
+        } else {
+            ProposeError::NotLeader { hint: leader.filter(|leader| *leader != from) }
+        }
     }
 }
 
 /// The answer to a forward.
-pub(super) fn answer(forward: &Forward, appended: Option<EntryId>) -> ForwardAnswer {
+fn answer(forward: &Forward, appended: Option<EntryId>) -> ForwardAnswer {
     ForwardAnswer { start: forward.start, sequence: forward.sequence, appended }
 }
 
@@ -154,6 +283,19 @@ mod tests {
 
     fn forward(term: u64, sequence: u64) -> Forward {
         Forward { term: Term::new(term), start: 9, sequence, commands: vec![Bytes::new()] }
+    }
+
+    #[test]
+    fn a_group_is_cut_by_count_and_by_bytes() {
+        let sizes = |commands: &[usize], most_commands, most_bytes| -> Vec<(usize, usize)> {
+            let commands = commands.iter().map(|size| Bytes::from(vec![0; *size])).collect();
+            let parts = parts(commands, most_commands, most_bytes);
+            parts.iter().map(|part| (part.offset, part.commands.len())).collect()
+        };
+        assert_eq!(sizes(&[1; 5], 2, 100), [(0, 2), (2, 2), (4, 1)]);
+        assert_eq!(sizes(&[4, 4, 4], 9, 8), [(0, 2), (2, 1)]);
+        assert_eq!(sizes(&[1, 9, 1], 9, 8), [(0, 1), (1, 1), (2, 1)]);
+        assert_eq!(sizes(&[0; 3], 9, 1), [(0, 3)]);
     }
 
     #[test]

@@ -31,13 +31,13 @@ pub(super) struct GroupCommit {
     in_flight: Option<Sealed>,
     /// The last index that has been written, of the log as it stands.
     written: LogIndex,
+    /// The payload bytes of `waiting` and of `in_flight`.
+    unwritten_bytes: u64,
 }
 
 #[derive(Debug)]
 struct Group {
     batch: WriteBatch,
-    /// The batch's payload bytes, so that merging does not count them anew each time.
-    bytes: u64,
     sealed: Sealed,
 }
 
@@ -49,6 +49,8 @@ struct Sealed {
     /// Up to here the log as it stands now is written once the group is. Invariant: every
     /// truncation that was pushed after the group has lowered it.
     end: LogIndex,
+    /// The payload bytes.
+    bytes: u64,
 }
 
 /// A group on its way to the store.
@@ -73,23 +75,26 @@ impl GroupCommit {
         if let Some(cut) = batch.truncate_after {
             self.lower_to(cut);
         }
-        let sealed = Sealed { upto: seq, end };
+        let sealed = Sealed { upto: seq, end, bytes };
+        self.unwritten_bytes += bytes;
         let Some(last) = self.waiting.back_mut() else {
-            return self.waiting.push_back(Group { batch, bytes, sealed });
+            return self.waiting.push_back(Group { batch, sealed });
         };
-        if last.bytes + bytes > self.most_bytes {
-            return self.waiting.push_back(Group { batch, bytes, sealed });
+        let together = last.sealed.bytes + bytes;
+        if together > self.most_bytes {
+            return self.waiting.push_back(Group { batch, sealed });
         }
         let truncates = batch.truncate_after.is_some();
-        match std::mem::take(&mut last.batch).then_sized(last.bytes, batch, bytes) {
+        match std::mem::take(&mut last.batch).then_sized(last.sealed.bytes, batch, bytes) {
             Ok(merged) => {
-                let bytes = if truncates { merged.size() } else { last.bytes + bytes };
-                *last = Group { batch: merged, bytes, sealed };
+                let bytes = if truncates { merged.size() } else { together };
+                self.unwritten_bytes -= together - bytes;
+                *last = Group { batch: merged, sealed: Sealed { bytes, ..sealed } };
             }
             Err(both) => {
                 let (first, second) = *both;
                 last.batch = first;
-                self.waiting.push_back(Group { batch: second, bytes, sealed });
+                self.waiting.push_back(Group { batch: second, sealed });
             }
         }
     }
@@ -117,15 +122,21 @@ impl GroupCommit {
         }
         let group = self.waiting.pop_front()?;
         self.in_flight = Some(group.sealed);
-        let Group { batch, bytes, sealed } = group;
-        Some(Started { batch, bytes, end: sealed.end })
+        let Group { batch, sealed: Sealed { bytes, end, .. } } = group;
+        Some(Started { batch, bytes, end })
     }
 
     /// The write in flight is done; the newest write that it carried.
     pub(super) fn finish(&mut self) -> WriteSeq {
         let sealed = self.in_flight.take().expect("a write is in flight");
         self.written = sealed.end;
+        self.unwritten_bytes -= sealed.bytes;
         sealed.upto
+    }
+
+    /// The payload bytes that the store does not have yet.
+    pub(super) fn unwritten_bytes(&self) -> u64 {
+        self.unwritten_bytes
     }
 
     /// The last index that has been written, of the log as it stands.
@@ -163,7 +174,31 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_takes_back_what_was_written() {
+    fn bytes_count_until_they_are_written_and_not_where_a_truncation_removed_them() {
+        let of_bytes = |index, size| {
+            let id = EntryId::new(Term::new(1), LogIndex::new(index));
+            let entry = Entry::new(id, EntryKind::Command, Bytes::from(vec![0; size]));
+            WriteBatch::of_entries(vec![entry])
+        };
+        let mut writes = GroupCommit::new(LogIndex::ZERO, 100);
+        writes.push(WriteSeq(1), of_bytes(1, 10), 10, LogIndex::new(1));
+        writes.start();
+        writes.push(WriteSeq(2), of_bytes(2, 20), 20, LogIndex::new(2));
+        assert_eq!(writes.unwritten_bytes(), 30);
+        let instead = WriteBatch { truncate_after: Some(LogIndex::new(1)), ..of_bytes(2, 5) };
+        writes.push(WriteSeq(3), instead, 5, LogIndex::new(2));
+        assert_eq!(writes.unwritten_bytes(), 15);
+        writes.push(WriteSeq(4), of_bytes(3, 96), 96, LogIndex::new(3));
+        assert_eq!(writes.unwritten_bytes(), 111, "in a group of its own");
+        for left in [101, 96, 0] {
+            writes.finish();
+            assert_eq!(writes.unwritten_bytes(), left);
+            writes.start();
+        }
+    }
+
+    #[test]
+    fn a_truncation_takes_back_what_was_written() {
         let mut writes = GroupCommit::new(LogIndex::new(9), 4 << 20);
         writes.push(WriteSeq(1), append(10), 0, LogIndex::new(10));
         writes.start();

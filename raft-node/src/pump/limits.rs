@@ -8,7 +8,8 @@ pub struct Limits {
     /// The most bytes that one command may have. 8 MiB.
     pub command_bytes: u64,
     /// The most bytes of commands that wait at this member for their outcome; more proposers wait
-    /// for room. 64 MiB.
+    /// until there is room. A command counts as long as its entry stands in this member's log and its
+    /// outcome is not known, also where its client was told before that it is unknown. 64 MiB.
     pub proposal_bytes: u64,
     /// The most commands that wait at this member for their outcome. 65,536.
     pub proposals: u64,
@@ -24,7 +25,14 @@ pub struct Limits {
     /// The most payload bytes of one write that is merged from several, unless one of them alone is
     /// larger. 4 MiB.
     pub batch_bytes: u64,
-    /// The most commands in one forward. 4,096.
+    /// The most payload bytes that a leader has appended, or is about to append, and that its disk
+    /// has not written. Above it, commands of its own clients wait, and those that other members
+    /// forward are refused; nothing happened to them. What comes while the disk is idle is taken
+    /// whatever its size. Twice `proposal_bytes`, so that a leader's own clients alone never reach
+    /// it. 128 MiB.
+    pub unwritten_bytes: u64,
+    /// The most commands in one forward; one forward has no more than `append_bytes` either, unless
+    /// its first command alone is larger. 4,096.
     pub forward_commands: usize,
     /// The memory that recent entries may take, payloads and what surrounds them, so that neither
     /// peers nor the machine need the store; those that are applied, an eighth of it. Entries that
@@ -49,6 +57,7 @@ impl Default for Limits {
             append_bytes: 1 << 20,
             apply_bytes: 4 << 20,
             batch_bytes: MAX_BATCH_BYTES,
+            unwritten_bytes: 128 << 20,
             forward_commands: 4096,
             tail_bytes: 32 << 20,
             inbound_bytes: 64 << 20,

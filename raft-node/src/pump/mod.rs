@@ -37,13 +37,13 @@ mod tests;
 mod turn_proposals;
 
 use bytes::Bytes;
-use raft_core::consensus::{Config, Input, Output, Raft, RoleName, Start, Status};
-use raft_core::types::{Identity, LogIndex, NodeId};
+use raft_core::consensus::{Config, Input, Output, Raft, Start, Status};
+use raft_core::types::{EntryId, Identity, LogIndex, NodeId};
 
 use self::applying::Applying;
 pub use self::counters::Counters;
 pub use self::event::{
-    ApplyBatch, Claim, Clients, Effects, Event, Failed, Fetch, FetchId, StopReason,
+    ApplyBatch, Claim, Clients, Effects, Event, Failed, Fetch, FetchId, Settled, StopReason,
 };
 use self::fetching::Fetching;
 use self::forwarding::Forwarding;
@@ -55,8 +55,8 @@ use self::planted::planted;
 use self::proposals::Proposals;
 use self::reads::Reads;
 use self::tail_cache::TailCache;
-use self::turn_proposals::{Origin, TurnProposals};
-use crate::{Content, Entries, Envelope, Forward, ForwardAnswer, ProposeError, ReadError};
+use self::turn_proposals::TurnProposals;
+use crate::{Content, Entries, Envelope, ProposeError, ReadError};
 
 /// One member's protocol and what surrounds it.
 #[derive(Debug)]
@@ -162,14 +162,19 @@ impl<C: Clients> Pump<C> {
         &self.counters
     }
 
+    /// Payload bytes that the store does not have yet.
+    pub fn unwritten_bytes(&self) -> u64 {
+        self.writes.unwritten_bytes()
+    }
+
     /// Payload bytes of recent entries in memory.
     pub fn tail_bytes(&self) -> u64 {
         self.tail.bytes()
     }
 
-    /// Whether nobody waits for anything here.
+    /// Whether no request waits here.
     pub fn is_idle(&self) -> bool {
-        self.proposals.is_empty() && self.reads.is_empty()
+        self.proposals.is_empty() && self.reads.is_empty() && !self.holds_proposals()
     }
 
     /// The number of the write during which proposals had better gather: this member leads, and its
@@ -219,8 +224,11 @@ impl<C: Clients> Pump<C> {
     fn on_tick(&mut self, effects: &mut Effects<C>) {
         self.now += 1;
         self.step(Input::Tick, effects);
-        self.proposals.expire(self.now, &mut effects.failed);
+        let raft = &self.raft;
+        let stands = |id: EntryId| raft.term_at(id.index) == Some(id.term);
+        self.proposals.expire(self.now, stands, effects);
         self.forwarding.expire(self.now, &mut effects.failed);
+        self.proposed.expire(self.now, &mut effects.failed);
         if !self.reads.is_empty() {
             let failed = &mut effects.failed_reads;
             self.reads.give_up(Some(self.now), &ReadError::Timeout, failed);
@@ -228,34 +236,6 @@ impl<C: Clients> Pump<C> {
     }
 
     // ---- what comes in ----
-
-    fn on_propose(&mut self, commands: Vec<Bytes>, group: C::Proposals, effects: &mut Effects<C>) {
-        let soft_state = self.raft.soft_state();
-        match (soft_state.role, soft_state.leader) {
-            (RoleName::Leader, _) => {
-                let origin = Origin::Own { group, count: commands.len() };
-                self.proposed.add(origin, commands);
-            }
-            (_, Some(leader)) => self.forward(leader, commands, group, effects),
-            (_, None) => {
-                let error = ProposeError::NotLeader { hint: None };
-                effects.failed.push(Failed { group, offset: 0, count: commands.len(), error });
-            }
-        }
-    }
-
-    fn forward(
-        &mut self,
-        leader: NodeId,
-        commands: Vec<Bytes>,
-        group: C::Proposals,
-        effects: &mut Effects<C>,
-    ) {
-        self.counters.forwarded += commands.len() as u64;
-        let (term, deadline) = (self.raft.term(), self.now + self.limits.proposal_ticks);
-        let forward = self.forwarding.wrap(leader, term, commands, group, deadline);
-        self.send(leader, Content::Forward(forward), effects);
-    }
 
     fn on_envelope(&mut self, from: NodeId, envelope: Envelope, effects: &mut Effects<C>) {
         self.counters.delivered += 1;
@@ -270,52 +250,10 @@ impl<C: Clients> Pump<C> {
         }
     }
 
-    /// Takes a follower's proposals, in exactly the term in which it knows this member to lead.
-    fn on_forward(&mut self, from: NodeId, forward: Forward, effects: &mut Effects<C>) {
-        let leads = self.raft.is_leader() && self.raft.term() == forward.term;
-        if !leads && self.forwarding.may_have_taken(from, &forward) {
-            return;
-        }
-        let fits = |command: &Bytes| command.len() as u64 <= self.limits.command_bytes;
-        if !leads || forward.commands.is_empty() || !forward.commands.iter().all(fits) {
-            let answer = forwarding::answer(&forward, None);
-            return self.send(from, Content::ForwardAnswer(answer), effects);
-        }
-        let is_new = self.forwarding.takes(from, &forward, forward.term);
-        if is_new || planted!(self, ForwardTakenTwice) {
-            let answer = forwarding::answer(&forward, None);
-            let count = forward.commands.len();
-            self.proposed.add(Origin::Forwarded { from, answer, count }, forward.commands);
-        }
-    }
-
-    fn on_forward_answer(
-        &mut self,
-        from: NodeId,
-        answer: &ForwardAnswer,
-        effects: &mut Effects<C>,
-    ) {
-        let Some(forward) = self.forwarding.settle(from, answer) else { return };
-        match answer.appended {
-            None => {
-                let hint = self.raft.leader().filter(|leader| *leader != from);
-                effects.failed.push(forward.fail(ProposeError::NotLeader { hint }));
-            }
-            // The answer came after its entries were applied: they may be the client's, and what
-            // they were answered is gone.
-            Some(first) if first.index <= self.applying.claimed() => {
-                effects.failed.push(forward.fail(ProposeError::Unknown));
-            }
-            Some(first) => {
-                let (group, count, deadline) = (forward.group, forward.count, forward.deadline);
-                self.proposals.push(first, group, count, deadline);
-            }
-        }
-    }
-
     // ---- the end of a turn ----
 
     fn settle(&mut self, effects: &mut Effects<C>) {
+        self.take_held_proposals(effects);
         self.propose_turn(effects);
         if let Some(read) = self.reads.ask(self.now + self.limits.read_ticks) {
             self.step(Input::ReadIndex { read }, effects);
@@ -349,14 +287,8 @@ impl<C: Clients> Pump<C> {
 
     fn end(&mut self, effects: &mut Effects<C>) {
         self.ended = true;
-        for origin in self.proposed.origins.drain(..) {
-            if let Origin::Own { group, count } = origin {
-                let error = ProposeError::Closed;
-                effects.failed.push(Failed { group, offset: 0, count, error });
-            }
-        }
-        self.proposed.commands.clear();
-        self.proposals.abandon(&mut effects.failed);
+        self.proposed.abandon(&mut effects.failed);
+        self.proposals.abandon(effects);
         self.forwarding.abandon(&mut effects.failed);
         self.reads.give_up(None, &ReadError::Closed, &mut effects.failed_reads);
     }

@@ -18,18 +18,24 @@ pub enum PumpBug {
     UnansweredForwardFailed,
     /// The commit hint of a write is about entries that a later write brings.
     HintBeyondBatch,
+    /// A leader takes forwarded commands however much its disk has not written.
+    ForwardsWithoutLimit,
+    /// Each part of a group that is forwarded in parts is taken for the first.
+    ForwardOffsetForgotten,
 }
 
 #[cfg(feature = "mutants")]
 impl PumpBug {
     /// All of them.
-    pub const ALL: [PumpBug; 6] = [
+    pub const ALL: [PumpBug; 8] = [
         PumpBug::ForwardTakenTwice,
         PumpBug::LostAnsweredAsDone,
         PumpBug::ReadServedBeforeApplied,
         PumpBug::RewrittenEntriesSent,
         PumpBug::UnansweredForwardFailed,
         PumpBug::HintBeyondBatch,
+        PumpBug::ForwardsWithoutLimit,
+        PumpBug::ForwardOffsetForgotten,
     ];
 }
 

@@ -3,12 +3,18 @@
 //! A client is answered when the entry with its very id is applied here. If an entry of another
 //! term is applied at that index, the command was lost, and never happens: being cut from a log
 //! proves nothing, only what is committed in its place does.
+//!
+//! A client that has waited too long is told that the outcome is unknown. Its command stays here,
+//! and counts against the quota, until the outcome is known: the entry is in memory as long as a
+//! slow disk has not written it, so a deadline that gave the quota back would let clients fill the
+//! memory, one quota in each deadline. Only a command whose entry no longer stands in this member's
+//! log, or never did, gives its quota back at the deadline.
 
 use std::collections::VecDeque;
 
 use raft_core::types::{EntryId, LogIndex};
 
-use super::event::{Claim, Clients, Failed};
+use super::event::{Claim, Clients, Effects, Failed, Settled};
 use crate::{Committed, ProposeError};
 
 /// Groups that wait, sorted by their first index.
@@ -25,6 +31,8 @@ struct Waiting<C: Clients> {
     offset: usize,
     count: usize,
     deadline: u64,
+    /// The clients were told that the outcome is unknown.
+    is_overdue: bool,
 }
 
 impl<C: Clients> Proposals<C> {
@@ -32,16 +40,19 @@ impl<C: Clients> Proposals<C> {
         Proposals { waiting: VecDeque::new() }
     }
 
-    /// The group's commands stand in the log, from this entry on.
+    /// `count` of the group's commands, from `offset` on, stand in the log from this entry on.
     pub(super) fn push(
         &mut self,
         first: EntryId,
         group: C::Proposals,
+        offset: usize,
         count: usize,
         deadline: u64,
     ) {
         let before = self.waiting.partition_point(|other| other.first.index <= first.index);
-        self.waiting.insert(before, Waiting { first, group, offset: 0, count, deadline });
+        let is_overdue = false;
+        let waiting = Waiting { first, group, offset, count, deadline, is_overdue };
+        self.waiting.insert(before, waiting);
     }
 
     /// Whether nobody waits.
@@ -50,14 +61,13 @@ impl<C: Clients> Proposals<C> {
     }
 
     /// Finds who waits for entries that are about to be applied: `stands` tells whether an entry up
-    /// to
-    /// `upto` is one of them, `commands` are the commands among them.
+    /// to `upto` is one of them, `commands` are the commands among them.
     pub(super) fn claim(
         &mut self,
         commands: &[Committed],
         stands: impl Fn(EntryId) -> bool,
         upto: LogIndex,
-        failed: &mut Vec<Failed<C>>,
+        effects: &mut Effects<C>,
     ) -> Vec<Claim<C>> {
         let mut claims = Vec::new();
         let mut rest = VecDeque::new();
@@ -68,10 +78,16 @@ impl<C: Clients> Proposals<C> {
             let reached = waiting.count.min(upto.since(waiting.first.index.prev()) as usize);
             let standing = waiting.standing(reached, &stands);
             if standing > 0 {
-                claims.push(waiting.claim(standing, commands));
+                let claim = waiting.claim(standing, commands);
+                if waiting.is_overdue {
+                    let Claim { group, offset, count, .. } = claim;
+                    effects.settled.push(Settled { group, offset, count });
+                } else {
+                    claims.push(claim);
+                }
             }
             if standing < reached {
-                failed.push(waiting.fail(ProposeError::Lost));
+                waiting.fail(ProposeError::Lost, effects);
             } else if waiting.count > 0 {
                 rest.push_back(waiting);
             }
@@ -82,29 +98,53 @@ impl<C: Clients> Proposals<C> {
         claims
     }
 
-    /// Gives up those whose deadline has passed.
-    pub(super) fn expire(&mut self, now: u64, failed: &mut Vec<Failed<C>>) {
+    /// Tells those whose deadline has passed that the outcome is unknown. Those of them whose
+    /// entries do not stand in this member's log, as `stands` tells, are forgotten: no memory is
+    /// held for them here, and if the log grows no more, nothing would ever be applied there.
+    pub(super) fn expire(
+        &mut self,
+        now: u64,
+        stands: impl Fn(EntryId) -> bool,
+        effects: &mut Effects<C>,
+    ) {
         if self.waiting.iter().all(|waiting| waiting.deadline > now) {
             return;
         }
-        let all = std::mem::take(&mut self.waiting);
-        for waiting in all {
-            match waiting.deadline > now {
-                true => self.waiting.push_back(waiting),
-                false => failed.push(waiting.fail(ProposeError::Unknown)),
+        for mut waiting in std::mem::take(&mut self.waiting) {
+            if waiting.deadline <= now && !stands(waiting.first) {
+                waiting.fail(ProposeError::Unknown, effects);
+                continue;
             }
+            if waiting.deadline <= now && !waiting.is_overdue {
+                waiting.is_overdue = true;
+                effects.overdue.push(Failed {
+                    group: waiting.group.clone(),
+                    offset: waiting.offset,
+                    count: waiting.count,
+                    error: ProposeError::Unknown,
+                });
+            }
+            self.waiting.push_back(waiting);
         }
     }
 
     /// Gives up all: the member ends.
-    pub(super) fn abandon(&mut self, failed: &mut Vec<Failed<C>>) {
-        failed.extend(self.waiting.drain(..).map(|waiting| waiting.fail(ProposeError::Unknown)));
+    pub(super) fn abandon(&mut self, effects: &mut Effects<C>) {
+        for waiting in self.waiting.drain(..) {
+            waiting.fail(ProposeError::Unknown, effects);
+        }
     }
 }
 
 impl<C: Clients> Waiting<C> {
-    fn fail(self, error: ProposeError) -> Failed<C> {
-        Failed { group: self.group, offset: self.offset, count: self.count, error }
+    /// The outcome is known to be a failure, or never will be known.
+    fn fail(self, error: ProposeError, effects: &mut Effects<C>) {
+        let Waiting { group, offset, count, is_overdue, .. } = self;
+        if is_overdue {
+            effects.settled.push(Settled { group, offset, count });
+        } else {
+            effects.failed.push(Failed { group, offset, count, error });
+        }
     }
 
     /// How many of the first `reached` entries stand. Where one stands, those before it stand too
@@ -156,18 +196,18 @@ mod tests {
 
     /// Applies entries with these ids.
     fn claim(proposals: &mut Proposals<Numbers>, ids: &[EntryId]) -> Outcome {
-        let mut failed = Vec::new();
+        let mut effects = Effects::default();
         let stands = |id| ids.contains(&id);
         let upto = ids.last().expect("entries").index;
-        let claims = proposals.claim(&commands(ids), stands, upto, &mut failed);
+        let claims = proposals.claim(&commands(ids), stands, upto, &mut effects);
         let claims = claims.iter().map(|c| (c.group, c.offset, c.position, c.count)).collect();
-        (claims, failed.iter().map(|f| (f.group, f.offset, f.count)).collect())
+        (claims, effects.failed.iter().map(|f| (f.group, f.offset, f.count)).collect())
     }
 
     #[test]
     fn a_group_is_answered_in_parts() {
         let mut proposals = Proposals::<Numbers>::new();
-        proposals.push(id(3, 1), 7, 3, 100);
+        proposals.push(id(3, 1), 7, 0, 3, 100);
         let first = claim(&mut proposals, &[id(2, 1), id(3, 1), id(4, 1)]);
         assert_eq!(first, (vec![(7, 0, 1, 2)], vec![]));
         let second = claim(&mut proposals, &[id(5, 1), id(6, 1)]);
@@ -178,8 +218,8 @@ mod tests {
     #[test]
     fn a_command_is_lost_only_where_another_is_applied() {
         let mut proposals = Proposals::<Numbers>::new();
-        proposals.push(id(3, 1), 7, 2, 100);
-        proposals.push(id(3, 4), 8, 1, 100);
+        proposals.push(id(3, 1), 7, 0, 2, 100);
+        proposals.push(id(3, 4), 8, 0, 1, 100);
         let claimed = claim(&mut proposals, &[id(3, 4)]);
         assert_eq!(claimed, (vec![(8, 0, 0, 1)], vec![(7, 0, 2)]));
     }
@@ -187,21 +227,50 @@ mod tests {
     #[test]
     fn a_group_that_a_change_of_leader_cut_is_answered_in_part() {
         let mut proposals = Proposals::<Numbers>::new();
-        proposals.push(id(3, 1), 7, 3, 100);
+        proposals.push(id(3, 1), 7, 0, 3, 100);
         let claimed = claim(&mut proposals, &[id(3, 1), id(4, 2)]);
         assert_eq!(claimed, (vec![(7, 0, 0, 1)], vec![(7, 1, 2)]), "nobody answers 4@1 with 4@2");
         assert!(proposals.is_empty());
     }
 
+    /// What went wrong: the quota was given back at the deadline, while the entries were still in
+    /// memory.
     #[test]
-    fn a_deadline_leaves_the_outcome_unknown() {
+    fn a_deadline_leaves_the_outcome_unknown_and_the_quota_taken() {
         let mut proposals = Proposals::<Numbers>::new();
-        proposals.push(id(3, 1), 7, 2, 10);
-        proposals.push(id(5, 1), 8, 2, 11);
-        let mut failed = Vec::new();
-        proposals.expire(10, &mut failed);
-        assert_eq!(failed.len(), 1);
-        assert_eq!((failed[0].group, &failed[0].error), (7, &ProposeError::Unknown));
-        assert!(!proposals.is_empty());
+        proposals.push(id(3, 1), 7, 0, 2, 10);
+        proposals.push(id(5, 1), 8, 0, 2, 11);
+        let mut effects = Effects::default();
+        proposals.expire(10, |_| true, &mut effects);
+        let told: Vec<_> = effects.overdue.iter().map(|f| (f.group, f.count, &f.error)).collect();
+        assert_eq!(told, [(7, 2, &ProposeError::Unknown)]);
+        proposals.expire(10, |_| true, &mut effects);
+        assert_eq!(effects.overdue.len(), 1, "a client is told once");
+        assert!(effects.failed.is_empty() && effects.settled.is_empty());
+        let all = [id(3, 1), id(4, 1), id(5, 1), id(6, 1)];
+        let upto = LogIndex::new(6);
+        let claims = proposals.claim(&commands(&all), |id| all.contains(&id), upto, &mut effects);
+        assert_eq!(claims.iter().map(|claim| claim.group).collect::<Vec<_>>(), [8]);
+        let settled: Vec<_> =
+            effects.settled.iter().map(|s| (s.group, s.offset, s.count)).collect();
+        assert_eq!(settled, [(7, 0, 2)]);
+        assert!(proposals.is_empty());
+    }
+
+    #[test]
+    fn an_overdue_command_that_is_lost_gives_its_quota_back() {
+        let mut proposals = Proposals::<Numbers>::new();
+        proposals.push(id(3, 1), 7, 0, 1, 10);
+        let mut effects = Effects::default();
+        proposals.expire(10, |_| true, &mut effects);
+        assert_eq!(claim(&mut proposals, &[id(3, 2)]), (vec![], vec![]));
+        for (index, group) in [(4, 8), (5, 9)] {
+            proposals.push(id(index, 1), group, 0, 1, 10);
+        }
+        proposals.expire(10, |_| true, &mut effects);
+        proposals.expire(11, |id| id.index.get() != 4, &mut effects);
+        assert_eq!(effects.settled.iter().map(|s| s.group).collect::<Vec<_>>(), [8]);
+        proposals.abandon(&mut effects);
+        assert_eq!(effects.settled.iter().map(|s| s.group).collect::<Vec<_>>(), [8, 9]);
     }
 }

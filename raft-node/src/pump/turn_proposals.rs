@@ -3,9 +3,16 @@
 //! All commands of a turn become one append. Their clients are remembered in the order of the
 //! commands: once the core has given the entries their ids, this member's own clients wait for
 //! those ids, and each follower that forwarded commands is told the first id of its own.
+//!
+//! A leader whose disk is slow takes no more than [`Limits::unwritten_bytes`](super::Limits). Its
+//! entries may be committed by its followers' disks alone, and clients go on as soon as they are
+//! answered, so nothing else bounds what a leader holds in memory for its own disk. Commands of its
+//! own clients are held until the disk has caught up; forwarded ones are refused.
+
+use std::collections::VecDeque;
 
 use bytes::Bytes;
-use raft_core::consensus::{Input, Refusal};
+use raft_core::consensus::{Input, Refusal, RoleName};
 use raft_core::types::{EntryId, LogSpan, NodeId};
 
 use super::Pump;
@@ -18,9 +25,22 @@ use crate::{Content, ForwardAnswer, ProposeError};
 #[derive(Debug)]
 pub(super) struct TurnProposals<C: Clients> {
     /// In the order in which they will stand in the log.
-    pub(super) commands: Vec<Bytes>,
+    commands: Vec<Bytes>,
     /// Where the commands came from, in the same order.
-    pub(super) origins: Vec<Origin<C>>,
+    origins: Vec<Origin<C>>,
+    /// The payload bytes of the commands.
+    bytes: u64,
+    /// Own clients' commands that no turn has proposed yet, since the disk is behind.
+    held: VecDeque<Held<C>>,
+}
+
+/// A group of own clients that waits for the disk.
+#[derive(Debug)]
+struct Held<C: Clients> {
+    commands: Vec<Bytes>,
+    group: C::Proposals,
+    bytes: u64,
+    deadline: u64,
 }
 
 /// Consecutive commands that came from one place.
@@ -34,21 +54,103 @@ pub(super) enum Origin<C: Clients> {
 
 impl<C: Clients> TurnProposals<C> {
     pub(super) fn new() -> TurnProposals<C> {
-        TurnProposals { commands: Vec::new(), origins: Vec::new() }
+        TurnProposals { commands: Vec::new(), origins: Vec::new(), bytes: 0, held: VecDeque::new() }
     }
 
     /// Adds commands behind those of the turn so far.
     pub(super) fn add(&mut self, origin: Origin<C>, commands: Vec<Bytes>) {
         self.origins.push(origin);
+        self.bytes += size(&commands);
         if self.commands.is_empty() {
             self.commands = commands;
         } else {
             self.commands.extend(commands);
         }
     }
+
+    /// Gives up what was held for too long: nothing happened to it.
+    pub(super) fn expire(&mut self, now: u64, failed: &mut Vec<Failed<C>>) {
+        while let Some(held) = self.held.pop_front_if(|held| held.deadline <= now) {
+            failed.push(held.fail(ProposeError::Busy));
+        }
+    }
+
+    /// Gives up all: the member ends.
+    pub(super) fn abandon(&mut self, failed: &mut Vec<Failed<C>>) {
+        for origin in self.origins.drain(..) {
+            if let Origin::Own { group, count } = origin {
+                failed.push(Failed { group, offset: 0, count, error: ProposeError::Closed });
+            }
+        }
+        self.commands.clear();
+        self.bytes = 0;
+        failed.extend(self.held.drain(..).map(|held| held.fail(ProposeError::Closed)));
+    }
+}
+
+impl<C: Clients> Held<C> {
+    fn fail(self, error: ProposeError) -> Failed<C> {
+        Failed { group: self.group, offset: 0, count: self.commands.len(), error }
+    }
 }
 
 impl<C: Clients> Pump<C> {
+    /// Clients of this member propose commands.
+    pub(super) fn on_propose(
+        &mut self,
+        commands: Vec<Bytes>,
+        group: C::Proposals,
+        effects: &mut Effects<C>,
+    ) {
+        let soft_state = self.raft.soft_state();
+        match (soft_state.role, soft_state.leader) {
+            (RoleName::Leader, _) => self.propose_or_hold(commands, group),
+            (_, Some(leader)) => self.forward(leader, commands, group, effects),
+            (_, None) => {
+                let error = ProposeError::NotLeader { hint: None };
+                effects.failed.push(Failed { group, offset: 0, count: commands.len(), error });
+            }
+        }
+    }
+
+    fn propose_or_hold(&mut self, commands: Vec<Bytes>, group: C::Proposals) {
+        let bytes = size(&commands);
+        if self.holds_proposals() || !self.has_room_for(bytes) {
+            let deadline = self.now + self.limits.proposal_ticks;
+            return self.proposed.held.push_back(Held { commands, group, bytes, deadline });
+        }
+        let origin = Origin::Own { group, count: commands.len() };
+        self.proposed.add(origin, commands);
+    }
+
+    /// Whether the disk is so far behind that own clients' commands wait for it.
+    pub(super) fn holds_proposals(&self) -> bool {
+        !self.proposed.held.is_empty()
+    }
+
+    /// Whether a leader takes so many more bytes now. With an idle disk it takes any number.
+    pub(super) fn has_room_for(&self, bytes: u64) -> bool {
+        let unwritten = self.writes.unwritten_bytes() + self.proposed.bytes;
+        unwritten == 0 || unwritten + bytes <= self.limits.unwritten_bytes
+    }
+
+    /// Takes what was held, in order, as far as the disk has caught up. If this member leads no
+    /// more, its clients' commands go where new ones would.
+    pub(super) fn take_held_proposals(&mut self, effects: &mut Effects<C>) {
+        if !self.raft.is_leader() {
+            for held in std::mem::take(&mut self.proposed.held) {
+                self.on_propose(held.commands, held.group, effects);
+            }
+        }
+        while let Some(held) = self.proposed.held.front()
+            && self.has_room_for(held.bytes)
+        {
+            let held = self.proposed.held.pop_front().expect("just seen");
+            let origin = Origin::Own { group: held.group, count: held.commands.len() };
+            self.proposed.add(origin, held.commands);
+        }
+    }
+
     /// Everything that was proposed in this turn becomes one append.
     pub(super) fn propose_turn(&mut self, effects: &mut Effects<C>) {
         if self.proposed.commands.is_empty() {
@@ -62,6 +164,7 @@ impl<C: Clients> Pump<C> {
             }
         }
         self.payloads.proposals = std::mem::take(&mut self.proposed.commands);
+        self.proposed.bytes = 0;
         self.step(Input::Propose { count, origins }, effects);
         self.payloads.proposals.clear();
         self.proposed.origins.clear();
@@ -78,7 +181,7 @@ impl<C: Clients> Pump<C> {
             let first = EntryId::new(term, index);
             match origin {
                 Origin::Own { group, count } => {
-                    self.proposals.push(first, group, count, deadline);
+                    self.proposals.push(first, group, 0, count, deadline);
                     index = index.plus(count as u64);
                 }
                 Origin::Forwarded { from, mut answer, count } => {
@@ -105,6 +208,10 @@ impl<C: Clients> Pump<C> {
             }
         }
     }
+}
+
+fn size(commands: &[Bytes]) -> u64 {
+    commands.iter().map(|command| command.len() as u64).sum()
 }
 
 /// The member that may lead, as far as a refusal tells.

@@ -132,6 +132,12 @@ impl<A: Answer> Answers<A> {
         }
         bytes
     }
+
+    /// The bytes of `count` requests from `first` on.
+    pub(crate) fn bytes(&self, first: usize, count: usize) -> u64 {
+        let shared = self.0.lock();
+        shared.places[first..].iter().take(count).map(|place| u64::from(place.size)).sum()
+    }
 }
 
 impl<A: Answer> Clone for Answers<A> {

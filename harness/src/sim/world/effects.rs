@@ -7,7 +7,8 @@ use raft_node::pump::{ApplyBatch, Effects, Event, Failed};
 use raft_node::{Content, Envelope, ProposeError, ReadError, Replies, StateMachine};
 
 use super::{Happening, Line, World};
-use crate::checks::{Check, Violation};
+use crate::checks::{Check, Violation, hold};
+use crate::sim::TICK;
 use crate::sim::machine::Command;
 use crate::sim::marks::Mark;
 use crate::sim::member::Requests;
@@ -38,6 +39,13 @@ impl World {
         }
         for failed in effects.failed {
             self.fail_proposals(at, &failed)?;
+            self.give_quota_back(at, failed.group, failed.offset, failed.count)?;
+        }
+        for overdue in effects.overdue {
+            self.fail_proposals(at, &overdue)?;
+        }
+        for settled in effects.settled {
+            self.give_quota_back(at, settled.group, settled.offset, settled.count)?;
         }
         if let Some(batch) = effects.apply {
             self.begin_apply(at, batch)?;
@@ -50,7 +58,7 @@ impl World {
         }
         if effects.stop.is_some() {
             self.marks.hit(Mark::WriteFailed);
-            let down = self.nemesis.duration();
+            let down = if self.calm { TICK } else { self.nemesis.duration() };
             self.crash(at, down)?;
         } else if granted && let Some(down) = self.nemesis.upon_vote() {
             self.schedule(0, Happening::Inflict(Fault::Crash { member: from.get(), down }));
@@ -206,6 +214,7 @@ impl World {
                     return Err(Violation::new(Check::Outcome, what));
                 };
                 self.orders.on_done(number, command.id, word(answer))?;
+                self.give_quota_back(at, number, 0, 1)?;
                 let leads = self.members[at].leads();
                 self.marks.hit_if(!leads, Mark::ForwardAnswered);
                 self.resolve(at, number);
@@ -240,6 +249,24 @@ impl World {
         self.journal.note(id, ("unread", number), format_args!("read {number}: {error}"));
         self.orders.on_unknown(number);
         self.resolve(at, number);
+    }
+
+    /// Each command gives its share of its member's quota back once.
+    fn give_quota_back(
+        &mut self,
+        at: usize,
+        group: u64,
+        offset: usize,
+        count: usize,
+    ) -> Result<(), Violation> {
+        let member = &mut self.members[at];
+        let first = group + offset as u64;
+        for number in first..first + count as u64 {
+            hold(member.holding.remove(&number), Check::Outcome, || {
+                format!("write {number} gives back a quota that it does not hold")
+            })?;
+        }
+        Ok(())
     }
 
     fn fail_proposals(&mut self, at: usize, failed: &Failed<Requests>) -> Result<(), Violation> {

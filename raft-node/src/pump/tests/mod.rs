@@ -3,6 +3,7 @@
 //! What takes several members to go wrong is the simulator's. Here stand the scenarios that went
 //! wrong once, each in the order in which it happened.
 
+mod backlog;
 mod hints;
 
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use raft_core::types::{
 };
 
 use super::{Clients, Effects, Event, Limits, Pump};
-use crate::{Content, Entries, Envelope};
+use crate::{Content, Entries, Envelope, Forward, ForwardAnswer};
 
 /// Clients are named by numbers.
 #[derive(Debug)]
@@ -43,6 +44,26 @@ fn id(index: u64, term: u64) -> EntryId {
 /// A command of four bytes.
 fn entry(index: u64, term: u64) -> Entry {
     Entry::new(id(index, term), EntryKind::Command, Bytes::from_static(b"four"))
+}
+
+fn commands(count: usize) -> Vec<Bytes> {
+    vec![Bytes::from_static(b"four"); count]
+}
+
+fn forward_answers(effects: &Effects<Names>) -> Vec<ForwardAnswer> {
+    let answer = |(_, envelope): &(NodeId, Envelope)| match &envelope.content {
+        Content::ForwardAnswer(answer) => Some(*answer),
+        _ => None,
+    };
+    effects.sends.iter().filter_map(answer).collect()
+}
+
+fn forwards(effects: &Effects<Names>) -> Vec<Forward> {
+    let forward = |(_, envelope): &(NodeId, Envelope)| match &envelope.content {
+        Content::Forward(forward) => Some(forward.clone()),
+        _ => None,
+    };
+    effects.sends.iter().filter_map(forward).collect()
 }
 
 /// One member.
@@ -90,6 +111,37 @@ impl Rig {
         let mut events: Vec<Event<Names>> = (0..count).map(|_| Event::Tick).collect();
         self.pump.turn(&mut events, &mut effects);
         effects
+    }
+
+    /// Like [`Rig::new`], for a member that leads term 5. Its disk works on the entry that opens the
+    /// term, 8@5.
+    fn leading(members: u64, limits: Limits) -> Rig {
+        let mut rig = Rig::new(members, limits);
+        let asks = |effects: &Effects<Names>| effects.write.is_some();
+        let campaign = (0..100).map(|_| rig.ticks(1)).find(asks);
+        assert!(campaign.is_some(), "it votes for itself");
+        rig.written();
+        for voter in [1, 2, 4, 5].into_iter().take(members as usize / 2) {
+            rig.message(voter, 5, Body::VoteResponse { granted: true });
+        }
+        assert!(rig.pump.raft().is_leader());
+        rig
+    }
+
+    fn last(&self) -> u64 {
+        self.pump.raft().last().index.get()
+    }
+
+    /// Own clients propose commands of four bytes.
+    fn propose(&mut self, group: u64, count: usize) -> Effects<Names> {
+        self.turn(Event::Propose { commands: commands(count), group })
+    }
+
+    /// A member forwards commands of four bytes. What it is answered.
+    fn forward(&mut self, sequence: u64, count: usize) -> Vec<ForwardAnswer> {
+        let term = self.pump.raft().term();
+        let forward = Forward { term, start: 1, sequence, commands: commands(count) };
+        forward_answers(&self.deliver(1, Content::Forward(forward)))
     }
 
     fn written(&mut self) -> Effects<Names> {
