@@ -10,8 +10,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use raft_core::consensus::{
-    Body, Config, Input, MAX_NUMBER, Message, NotSent, Output, Raft, ReadId, Rejection, Round,
-    Start, Verdict,
+    Body, Config, Contradiction, Input, MAX_NUMBER, Message, NotSent, Output, Raft, ReadId,
+    Rejection, Round, Start, Verdict,
 };
 use raft_core::types::{
     EntryId, HardState, LogIndex, LogSpan, Membership, MembershipParts, NodeId, Term, TermRun,
@@ -195,7 +195,7 @@ impl Stage {
             let upto = message.span().expect("an append").last();
             self.step(match sent {
                 true => Input::Sent { to, send, upto, bytes: 10 },
-                false => Input::NotSent { to, send, why: NotSent::Dropped },
+                false => Input::NotSent { to, send, why: NotSent::Rewritten },
             });
         }
     }
@@ -241,10 +241,16 @@ fn rejections(stage: &Stage) -> Vec<Rejection> {
 /// What went wrong: the entry at the purge point was not compared, so entries of another history
 /// were appended to a log that was purged to its end.
 #[test]
-fn an_append_that_contradicts_the_purge_point_is_refused() {
+fn an_append_that_contradicts_the_purge_point_stops_the_member() {
     let mut stage = Stage::new(5, true);
     stage.take_in(append((1, 1), &[(5, 1), (7, 3)]));
-    assert_eq!(rejections(&stage), [Rejection::RewritesCommitted]);
+    let stop = |output: &Output| match output {
+        Output::Stop(Contradiction { own, theirs, .. }) => Some((*own, *theirs)),
+        _ => None,
+    };
+    let id = |term| EntryId::new(Term::new(term), LogIndex::new(5));
+    let stops: Vec<_> = stage.outputs.iter().filter_map(stop).collect();
+    assert_eq!(stops, [(id(2), id(1))]);
     assert_eq!(stage.raft.last().index, LogIndex::new(5));
 }
 

@@ -37,7 +37,7 @@ use crate::member::turn::Turn;
 use crate::member::worker::{ThreadedWorker, WorkReceiver, WorkerHandle, work_queue};
 use crate::member::{Member, apply, scheduler};
 use crate::panics::caught_future;
-use crate::pump::Pump;
+use crate::pump::{LimitsError, Pump};
 use crate::requests::quota::{Quota, Quotas};
 use crate::transport::Transport;
 
@@ -51,6 +51,9 @@ pub enum StartError {
     /// The times cannot work.
     #[error("the timing cannot work: {0}")]
     Timing(#[from] raft_core::consensus::ConfigError),
+    /// The limits cannot work.
+    #[error("the limits cannot work: {0}")]
+    Limits(#[from] LimitsError),
     /// The state machine has applied an entry that the log does not hold.
     #[error(
         "the state machine has applied {applied}, but the log ends at {last} (boundary {boundary})"
@@ -239,6 +242,7 @@ fn new_pump(
         ..Config::new(identity.node, random_number())
     };
     protocol.check()?;
+    config.limits.check()?;
     Ok(Pump::new(identity, protocol, config.limits.clone(), start, random_number()))
 }
 

@@ -110,6 +110,11 @@ const JOBS: &[Job] = &[
     job("examples", Always, Cargo("build --workspace --exclude log-rocksdb --examples", &[])),
     job("planted bugs, traces", Always, Cargo("test --package raft-core --features mutants", &[])),
     job(
+        "planted bugs, pump",
+        Always,
+        Cargo("test --package raft-node --features mutants --lib", &[]),
+    ),
+    job(
         "planted bugs, sqlite",
         Always,
         Cargo("test --package log-sqlite --features mutants --test planted", &[]),
@@ -122,8 +127,12 @@ const JOBS: &[Job] = &[
             &[("KONTIKI_BIN", "{programs}/kontiki")],
         ),
     ),
-    job("simulator", Always, Cargo(concat!(simulator!(), "--inputs 2000000 --marks"), &[])),
-    job("simulator, file", Always, Cargo(concat!(simulator!(), "--store mixed --marks"), &[])),
+    job("simulator", Always, Cargo(concat!(simulator!(), "--inputs 10000000 --marks"), &[])),
+    job(
+        "simulator, file",
+        Always,
+        Cargo(concat!(simulator!(), "--store mixed --inputs 5000000 --marks"), &[]),
+    ),
     job(
         "planted bugs, simulator",
         Always,

@@ -64,6 +64,11 @@ impl Laws {
         }
     }
 
+    /// Whether promises are compared with disks.
+    pub fn inspects_promises(&self) -> bool {
+        self.inspects_promises
+    }
+
     /// What the member's disk surely holds.
     pub fn disk(&self, node: NodeId) -> &DiskImage {
         &self.members[place(node)].disk

@@ -50,6 +50,10 @@ pub enum Mark {
     DiskStalled,
     /// A write failed, and its member stopped.
     WriteFailed,
+    /// A read of entries failed.
+    ReadFailed,
+    /// Reads of entries failed again and again, and the member stopped.
+    ReadsGivenUp,
     /// Entries were read from the store since they were not in memory.
     ColdFetch,
     /// The log was cut between a question for entries and its answer.
@@ -62,7 +66,7 @@ pub enum Mark {
 
 impl Mark {
     /// All marks.
-    pub const ALL: [Mark; 24] = [
+    pub const ALL: [Mark; 26] = [
         Mark::TruncatedTwoOrMore,
         Mark::CrashBeforeVoteDurable,
         Mark::CrashBeforeEntriesDurable,
@@ -83,6 +87,8 @@ impl Mark {
         Mark::FollowerRead,
         Mark::DiskStalled,
         Mark::WriteFailed,
+        Mark::ReadFailed,
+        Mark::ReadsGivenUp,
         Mark::ColdFetch,
         Mark::FetchRaced,
         Mark::QuickRestart,

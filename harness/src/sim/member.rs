@@ -1,6 +1,6 @@
 //! One member: a pump, its store, its machine, its clock, and the clients that wait at it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use raft_core::consensus::{Config, Start};
 use raft_core::storage::record::encode_membership;
@@ -9,7 +9,7 @@ use raft_core::types::{
     ClusterId, Entry, EntryId, EntryKind, Identity, LogIndex, Membership, NodeId, StoreId, Term,
 };
 use raft_node::StateMachine;
-use raft_node::pump::{ApplyBatch, Clients, Event, Pump};
+use raft_node::pump::{ApplyBatch, Clients, Event, Fetch, FetchId, Pump};
 
 use crate::checks::convergence::View;
 use crate::sim::machine::Registers;
@@ -51,6 +51,8 @@ pub(crate) struct Member {
     /// Whether its waking is on the agenda, and whether it is in a turn.
     pub(crate) wakes: bool,
     pub(crate) turns: bool,
+    /// Reads of entries that its disk works on, each with the term of its last entry when it began.
+    pub(crate) reads: BTreeMap<FetchId, (Fetch, Option<Term>)>,
     /// How many times as long its disk takes, and until when.
     pub(crate) slowness: (u64, Time),
     /// When it stopped, and when its oldest write began.
@@ -93,6 +95,7 @@ impl Member {
             paused_until: 0,
             wakes: false,
             turns: false,
+            reads: BTreeMap::new(),
             slowness: (1, 0),
             stopped_at: 0,
             writing_since: 0,
@@ -171,10 +174,16 @@ impl Member {
         self.applying = None;
         self.inbox.clear();
         self.holding.clear();
+        self.reads.clear();
         (self.busy_until, self.paused_until) = (0, 0);
         (self.wakes, self.stopped_at) = (false, now);
         (self.writes_begun, self.writes_finished) = (0, 0);
         (self.host.crash(&mut self.disk_chance), std::mem::take(&mut self.waiting))
+    }
+
+    /// The term of an entry in its log as it stands.
+    pub(crate) fn term_at(&self, index: LogIndex) -> Option<Term> {
+        self.pump.as_ref().and_then(|pump| pump.raft().term_at(index))
     }
 
     /// Whether it runs.
@@ -199,17 +208,24 @@ impl Member {
 
     /// How long its disk takes for a write that begins now.
     pub(crate) fn write_time(&mut self, now: Time) -> Time {
-        let (factor, until) = self.slowness;
         let usual = self.disk_time(self.plan.write);
-        match until > now {
-            true => usual.saturating_mul(factor).min(usual + until - now),
-            false => usual,
-        }
+        self.slowed(usual, now)
     }
 
-    /// How long a read of entries takes.
-    pub(crate) fn read_time(&mut self) -> Time {
-        self.disk_time(self.plan.read)
+    /// How long a read of entries takes that begins now.
+    pub(crate) fn read_time(&mut self, now: Time) -> Time {
+        let usual = self.disk_time(self.plan.read);
+        self.slowed(usual, now)
+    }
+
+    fn slowed(&self, usual: Time, now: Time) -> Time {
+        let (factor, until) = self.slowness;
+        if until > now { usual.saturating_mul(factor).min(usual + until - now) } else { usual }
+    }
+
+    /// Whether the read of entries that ends now fails.
+    pub(crate) fn fails_read(&mut self) -> bool {
+        self.disk_chance.happens(self.plan.failed_reads)
     }
 
     /// A disk's time for something that typically takes so long. In calm it never takes longer: a
@@ -232,6 +248,7 @@ impl Member {
         self.is_calm = true;
         self.host.calm();
         self.plan.failed_writes = 0;
+        self.plan.failed_reads = 0;
         self.plan.drift = 0;
         self.plan.write = self.plan.write.min(500);
         self.plan.read = self.plan.read.min(500);

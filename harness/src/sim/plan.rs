@@ -68,6 +68,8 @@ pub struct HostPlan {
     pub drift: u64,
     /// Writes that fail, out of a million.
     pub failed_writes: u64,
+    /// Reads of entries that fail, out of a million.
+    pub failed_reads: u64,
     /// Whether the machine keeps its state through crashes.
     pub durable_machine: bool,
 }
@@ -195,6 +197,7 @@ fn draw_limits(chance: &mut Chance) -> Limits {
         tail_bytes: chance.one_of(&[0, 100, 4096, 32 << 20]),
         proposal_ticks: chance.one_of(&[20, 100, 500]),
         read_ticks: chance.one_of(&[20, 100, 500]),
+        read_attempts: chance.one_of(&[2, 8, 8]),
         ..Limits::default()
     }
 }
@@ -217,11 +220,12 @@ fn draw_network(chance: &mut Chance, boring: bool, election: Time) -> NetworkPla
 fn draw_host(chance: &mut Chance, boring: bool, election: Time) -> HostPlan {
     HostPlan {
         write: if boring { 500 } else { chance.scale(50, election / 4) },
-        read: chance.scale(50, if boring { 500 } else { election / 4 }),
+        read: chance.scale(50, if boring { 500 } else { election * 2 }),
         apply: chance.one_of(&[0, 0, 100, 5_000]),
         turn: chance.one_of(&[0, 0, 10, 500]),
         drift: if boring { 1_000 } else { chance.scale(1_000, 400_000) },
         failed_writes: maybe(chance, boring, 2_000),
+        failed_reads: maybe(chance, boring, 200_000),
         durable_machine: chance.below(3) == 0,
     }
 }
@@ -270,6 +274,7 @@ mod tests {
         for seed in 0..5_000 {
             let plan = Plan::draw(seed);
             assert_eq!(plan.config.check(), Ok(()), "seed {seed}");
+            assert_eq!(plan.limits.check(), Ok(()), "seed {seed}");
             assert!(plan.members >= 1 && plan.clients.count >= 1);
         }
     }

@@ -9,7 +9,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use raft_core::storage::{LogError, LogReader, Recovered, Store, WriteBatch};
+use raft_core::storage::{LogError, LogErrorKind, LogOp, LogReader, Recovered, Store, WriteBatch};
 use raft_core::types::{Entry, Identity, LogIndex};
 
 use crate::sim::Chance;
@@ -133,13 +133,18 @@ impl StoreHost {
         self.disk.forget_failures();
     }
 
-    /// Reads entries as the store's own reader does.
+    /// Reads entries as the store's own reader does. If the read `fails`, nothing changed, and the
+    /// next one may succeed.
     pub(crate) fn read(
         &mut self,
         first: LogIndex,
         last: LogIndex,
         max_bytes: u64,
+        fails: bool,
     ) -> Result<Vec<Entry>, LogError> {
+        if fails {
+            return Err(LogError::new(LogOp::Read, LogErrorKind::Io));
+        }
         let open = self.open.as_mut().expect("an open store");
         at_once(open.reader.read(first..last.next(), max_bytes))
     }

@@ -90,7 +90,7 @@ enum Happening {
     Wake { member: usize, process: u64 },
     Arrive(Box<Parcel>),
     Written { member: usize, process: u64, number: u64 },
-    Read { member: usize, process: u64, fetch: Fetch },
+    Read { member: usize, process: u64, fetch: FetchId },
     Applied { member: usize, process: u64 },
     Ask { client: u64 },
     GiveUp { client: u64, group: u64 },
@@ -446,15 +446,18 @@ impl World {
         }
     }
 
-    fn finish_read(&mut self, at: usize, fetch: Fetch) -> Result<(), Violation> {
+    fn finish_read(&mut self, at: usize, fetch: FetchId) -> Result<(), Violation> {
         let member = &mut self.members[at];
+        let Some((fetch, term)) = member.reads.remove(&fetch) else { return Ok(()) };
         let Fetch { id, first, last, max_bytes } = fetch;
-        let result = member.host.read(first, last, max_bytes);
+        self.marks.hit_if(member.term_at(last) != term, Mark::FetchRaced);
+        let fails = member.fails_read();
+        let result = member.host.read(first, last, max_bytes, fails);
         self.marks.hit(Mark::ColdFetch);
         match &result {
+            Err(_) if fails => self.marks.hit(Mark::ReadFailed),
             Err(error) if !is_answer(error) => return Err(store_failed(member.id, error)),
-            Err(_) => self.marks.hit(Mark::FetchRaced),
-            Ok(_) => {}
+            Err(_) | Ok(_) => {}
         }
         let FetchId(number) = id;
         self.journal.hash_only(member.id.get(), ("fetched", number, result.is_ok()));
@@ -478,7 +481,6 @@ fn is_honest(why: raft_core::consensus::Rejection) -> bool {
         why,
         Rejection::FromSelf
             | Rejection::SecondLeader
-            | Rejection::RewritesCommitted
             | Rejection::EntryFromTheFuture
             | Rejection::AcknowledgesUnknown
             | Rejection::NotAMember

@@ -12,12 +12,12 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::message::{Body, Round, Verdict};
-use super::output::{Output, Source, WriteSeq};
+use super::output::{Contradiction, Output, Source, WriteSeq};
 use super::planted::planted;
 use super::raft::Raft;
 use super::refusal::Rejection;
 use super::role::{Follower, Role};
-use crate::types::{LogIndex, LogSpan, Membership, NodeId};
+use crate::types::{EntryId, LogIndex, LogSpan, Membership, NodeId, Term};
 
 impl Raft {
     /// Entries, or a heartbeat, from the leader of this term.
@@ -66,7 +66,12 @@ impl Raft {
     /// This log lacks the entry before the span: says where the logs may meet, so that the leader
     /// skips a whole term at a time (end of section 5.3; K10).
     fn refuse_append(&mut self, from: NodeId, span: &LogSpan, out: &mut Vec<Output>) {
-        let (refused, round) = (span.prev().index, self.follower().round);
+        let refused = span.prev().index;
+        let own = self.log.term(refused);
+        if let Some(term) = own.filter(|_| refused > LogIndex::ZERO && refused <= self.commit) {
+            return self.stop_at(EntryId::new(term, refused), span.prev(), from, out);
+        }
+        let round = self.follower().round;
         let hint = self.log.last_at_or_below(refused.prev(), span.prev().term);
         let verdict = Verdict::Conflict { refused, hint };
         self.send_when_durable(from, Body::AppendResponse { verdict, round }, out);
@@ -74,11 +79,14 @@ impl Raft {
 
     /// Cuts this log from the first entry that the span contradicts, and only there: an append that
     /// was delayed or repeated, and contradicts nothing, cuts nothing (K8, K9). False if the span
-    /// contradicts a committed entry, or one that this leader has sent itself: no leader's does.
+    /// contradicts a committed entry, which ends this member, or one that this leader has sent
+    /// itself: no leader's does.
     fn cut_conflict(&mut self, from: NodeId, span: &LogSpan, out: &mut Vec<Output>) -> bool {
         let Some(conflict) = self.first_conflict(span) else { return true };
         if conflict <= self.commit {
-            self.reject(from, Rejection::RewritesCommitted, out);
+            let id = |term: Option<Term>| EntryId::new(term.unwrap_or_default(), conflict);
+            let own = id(self.log.term(conflict));
+            self.stop_at(own, id(span.term_at(conflict)), from, out);
             return false;
         }
         if conflict <= self.follower().verified && !planted!(self, TruncateWithoutConflict) {
@@ -87,6 +95,12 @@ impl Raft {
         }
         self.truncate_log_after(conflict.prev());
         true
+    }
+
+    /// The leader's log lacks an entry that is committed here. Nothing is removed, and nothing is
+    /// answered: this member is over.
+    fn stop_at(&self, own: EntryId, theirs: EntryId, leader: NodeId, out: &mut Vec<Output>) {
+        out.push(Output::Stop(Contradiction { leader, own, theirs }));
     }
 
     fn first_conflict(&self, span: &LogSpan) -> Option<LogIndex> {

@@ -38,7 +38,8 @@ pub enum Input {
         /// The followers that forwarded some of them, and wait for their commit.
         origins: Vec<NodeId>,
     },
-    /// A client wants to read what is current.
+    /// A client wants to read what is current. A follower asks about one read at a time, and
+    /// refuses another meanwhile: reads that arrive while one is open share the next.
     ReadIndex {
         /// The name under which the answer comes.
         read: ReadId,
@@ -73,12 +74,9 @@ pub enum Input {
 /// Why entries were not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NotSent {
-    /// The entries read were not the ones named: the log was rewritten meanwhile.
+    /// The entries read were not the ones named: the log was rewritten meanwhile. They are sent
+    /// again after the next heartbeat is answered.
     Rewritten,
-    /// There was no room on the way to the peer. It is asked again at the next heartbeat.
-    Dropped,
     /// The entries were purged. Only a snapshot can help the peer.
     Compacted,
-    /// The entries cannot be read: damaged, or the disk fails. The member must stop.
-    Unreadable,
 }

@@ -50,8 +50,52 @@ impl Raft {
             assert!(peer.matched <= last, "L12: {node} matches beyond the log");
             assert!(peer.next > peer.matched, "L12: {node} is sent what it has");
             assert!(peer.next <= last.next(), "L12: {node} is sent what does not exist");
+            peer.check(*node);
         }
-        let own_term = self.log.term(leader.first_of_term) == Some(self.term());
-        assert!(own_term, "L2: the leader lost the entry that opened its term");
+        let first = leader.first_of_term;
+        let is_purged = first < self.log.boundary().index;
+        let stands = self.log.term(first) == Some(self.term());
+        assert!(is_purged || stands, "L2: the leader lost the entry that opened its term");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::sync::Arc;
+    use alloc::vec;
+
+    use bytes::Bytes;
+
+    use crate::consensus::log_view::LogView;
+    use crate::consensus::{Config, Input, Raft, Start, WriteSeq};
+    use crate::types::{EntryId, LogIndex, Membership, NodeId, Term, TermRun};
+
+    /// What went wrong: a leader whose log was purged behind its first entry was said to have lost
+    /// that entry (L2).
+    #[test]
+    fn a_leader_may_purge_the_entry_that_opened_its_term() {
+        let own = NodeId::new(1).expect("not zero");
+        let membership = Membership::of_voters([(own, Bytes::new())]).expect("sound");
+        let run = |first, term| TermRun { first: LogIndex::new(first), term: Term::new(term) };
+        let start = Start {
+            last: LogIndex::new(1),
+            term_runs: vec![run(1, 0)],
+            memberships: vec![(LogIndex::new(1), Arc::new(membership.clone()))],
+            ..Start::default()
+        };
+        let mut raft = Raft::new(Config::new(own, 1), start);
+        let mut out = vec![];
+        raft.step(Input::ElectionTimeout { after: 1 }, &mut out);
+        raft.step(Input::Tick, &mut out);
+        for seq in 1..=2 {
+            raft.step(Input::Durable { seq: WriteSeq(seq) }, &mut out);
+        }
+        raft.step(Input::Propose { count: 3, origins: vec![] }, &mut out);
+        raft.step(Input::Durable { seq: WriteSeq(3) }, &mut out);
+        assert_eq!((raft.is_leader(), raft.commit()), (true, LogIndex::new(5)));
+        let boundary = EntryId::new(Term::new(1), LogIndex::new(4));
+        let base = Some(Arc::new(membership));
+        raft.log = LogView::new(boundary, LogIndex::new(5), vec![run(5, 1)], base, vec![]);
+        raft.check_laws();
     }
 }

@@ -65,7 +65,9 @@ mod writes;
 pub use config::{Config, ConfigError};
 pub use input::{Input, NotSent};
 pub use message::{Body, MAX_NUMBER, Message, ReadId, Round, Verdict};
-pub use output::{Appended, Output, RoleName, SendId, SoftState, Source, Write, WriteSeq};
+pub use output::{
+    Appended, Contradiction, Output, RoleName, SendId, SoftState, Source, Write, WriteSeq,
+};
 #[cfg(feature = "mutants")]
 pub use planted::Mutant;
 pub use raft::{Raft, Start};

@@ -68,8 +68,30 @@ pub enum Output {
         /// The peer.
         to: NodeId,
     },
-    /// The member cannot go on: its own log cannot be read.
-    Stop,
+    /// The member must stop: data that was acknowledged to clients is lost somewhere.
+    Stop(Contradiction),
+}
+
+/// An entry that this member knows to be committed is not in its leader's log. A leader has every
+/// committed entry (law L4), unless a majority of the members lost what they had promised to keep:
+/// their disks were wiped or replaced by older copies. Nothing here tells which history clients
+/// rely on, so the member that still has the committed entry neither removes it nor goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Contradiction {
+    /// The leader.
+    pub leader: NodeId,
+    /// The entry that is committed here.
+    pub own: EntryId,
+    /// What the leader's log holds at the same index.
+    pub theirs: EntryId,
+}
+
+/// The line of a trace, and of a log.
+impl fmt::Display for Contradiction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Contradiction { leader, own, theirs } = self;
+        write!(f, "entry {own} is committed here, and leader {leader} has {theirs} in its place")
+    }
 }
 
 /// The name of a write: rises by one with each, within a process.
@@ -165,7 +187,7 @@ impl fmt::Display for Output {
             Output::Became(soft_state) => write!(f, "{soft_state}"),
             Output::Rejected { from, why } => write!(f, "reject {from}: {why}"),
             Output::SnapshotNeeded { to } => write!(f, "{to} needs a snapshot"),
-            Output::Stop => write!(f, "stop: own log unreadable"),
+            Output::Stop(why) => write!(f, "stop: {why}"),
         }
     }
 }

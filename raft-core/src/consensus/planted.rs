@@ -40,12 +40,15 @@ pub enum Mutant {
     StaleAppendTaken,
     /// What is committed is applied before it is durable here (breaks L6).
     AppliedBeforeDurable,
+    /// What became of a send counts after another send, or another leadership, took its place
+    /// (breaks L12).
+    StaleSendCounted,
 }
 
 #[cfg(feature = "mutants")]
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 16] = [
+    pub const ALL: [Mutant; 17] = [
         Mutant::VoteBeforeDurable,
         Mutant::CandidateAsksBeforeDurable,
         Mutant::LateCompletionConfirmsRewritten,
@@ -62,6 +65,7 @@ impl Mutant {
         Mutant::VoteForgottenOnStepDown,
         Mutant::StaleAppendTaken,
         Mutant::AppliedBeforeDurable,
+        Mutant::StaleSendCounted,
     ];
 }
 

@@ -4,7 +4,7 @@
 //!            accepted                     sent: next moves on
 //!   Probe ----------------> Pipeline ------------------------+
 //!     ^  <---------------      ^   |                         |
-//!     |  conflict, dropped     +---+-------------------------+
+//!     |  conflict, not sent    +---+-------------------------+
 //!     |
 //!     +--> Snapshot: its log ends before this leader's boundary; left when it accepts an append
 //! ```
@@ -19,7 +19,7 @@ use alloc::collections::VecDeque;
 use super::config::Config;
 use super::message::Round;
 use super::output::SendId;
-use crate::types::{EntryId, LogIndex};
+use crate::types::{EntryId, LogIndex, NodeId};
 
 /// What a leader knows of a peer, and what it has sent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -31,7 +31,9 @@ pub(super) struct Progress {
     /// Whether the logs are known to meet.
     pub(super) pace: Pace,
     /// Entries that were sent and not acknowledged: the last of each append, and its bytes.
+    /// Invariant: the indexes rise, and stay below `next`.
     in_flight: VecDeque<(LogIndex, u64)>,
+    /// Invariant: the sum of the bytes in `in_flight`.
     in_flight_bytes: u64,
     /// A send whose outcome is not known yet. At most one, so that a peer's entries go in order.
     pub(super) sending: Option<SendId>,
@@ -103,13 +105,25 @@ impl Progress {
         }
     }
 
-    /// Entries found no room on the way; the next heartbeat tries again.
-    pub(super) fn on_dropped(&mut self) {
+    /// Entries were not sent; they are sent once the next heartbeat is answered.
+    pub(super) fn on_not_sent(&mut self) {
         self.sending = None;
         self.restart(Pace::Probe { waiting: true });
     }
 
-    /// The peer's log meets the leader's, durably up to `matched`.
+    /// Panics, citing the law, if what is in flight contradicts itself.
+    pub(super) fn check(&self, node: NodeId) {
+        let mut before = LogIndex::ZERO;
+        for (last, _) in &self.in_flight {
+            assert!(before < *last, "L12: {node} was sent {last} after {before}");
+            before = *last;
+        }
+        assert!(before < self.next, "L12: {before} is on its way to {node}, next is {}", self.next);
+        let bytes: u64 = self.in_flight.iter().map(|(_, bytes)| bytes).sum();
+        assert_eq!(bytes, self.in_flight_bytes, "L12: bytes on their way to {node}");
+    }
+
+    /// The peer's log meets the leader's, durably up to `matched`. True if `matched` was not known.
     pub(super) fn on_accepted(&mut self, matched: LogIndex) -> bool {
         let advanced = matched > self.matched;
         self.matched = self.matched.max(matched);
@@ -154,7 +168,7 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{NodeId, Term};
+    use crate::types::Term;
 
     fn at(index: u64) -> LogIndex {
         LogIndex::new(index)

@@ -210,7 +210,7 @@ impl Raft {
         let refusal = Refusal::LeaderChanged { hint };
         let refuse = |read| Output::ReadRefused { read, refusal };
         match &mut self.role {
-            Role::Follower(follower) => out.extend(follower.reads.drain(..).map(refuse)),
+            Role::Follower(follower) => out.extend(follower.read.take().map(refuse)),
             Role::Leader(leader) => {
                 let own = leader.reads.drain(..).filter(|waiting| waiting.origin.is_none());
                 out.extend(own.map(|waiting| refuse(waiting.read)));
@@ -294,19 +294,17 @@ impl Raft {
 
     /// Sends the messages whose write is durable now, and drops those of a term that has passed.
     pub(super) fn release_withheld(&mut self, out: &mut Vec<Output>) {
-        let (term, writes) = (self.hard_state.term, &self.writes);
-        self.withheld.retain_mut(|held| {
+        let term = self.term();
+        for held in core::mem::take(&mut self.withheld) {
             if held.message.term != term {
-                return false;
+                continue;
             }
-            let durable = writes.is_durable(held.seq);
-            if durable {
-                let stand_in = Message::new(term, Body::VoteResponse { granted: false });
-                let message = core::mem::replace(&mut held.message, stand_in);
-                out.push(Output::Send { to: held.to, message });
+            if self.writes.is_durable(held.seq) {
+                out.push(Output::Send { to: held.to, message: held.message });
+            } else {
+                self.withheld.push(held);
             }
-            !durable
-        });
+        }
     }
 
     // ---- chance ----
@@ -327,13 +325,9 @@ impl Raft {
     }
 }
 
-/// Whether a message makes an older one to the same member needless: it is of the same kind, and,
-/// if a question about a read, about the same read.
+/// Whether a message makes an older one to the same member needless: it is of the same kind.
 fn replaces(newer: &Body, older: &Body) -> bool {
-    match newer {
-        Body::ReadIndex { .. } => newer == older,
-        _ => core::mem::discriminant(newer) == core::mem::discriminant(older),
-    }
+    core::mem::discriminant(newer) == core::mem::discriminant(older)
 }
 
 /// SplitMix64's mixing function: numbers that differ little become numbers that differ much.

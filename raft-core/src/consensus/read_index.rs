@@ -4,11 +4,13 @@
 //! the read arrived. The leader knows what is committed once an entry of its own term is (before
 //! that, reads wait), and knows that it still leads once a majority has answered in a *round* that
 //! began after the read arrived. Rounds are numbered, so an answer to an earlier one confirms
-//! nothing; reads that arrive together share one.
+//! nothing.
 //!
-//! A follower asks its leader, and serves the read itself. It asks again at each heartbeat
-//! interval, since a question or an answer may be lost. Absent: leases (they will be opt-in, with a
-//! declared bound on clock drift).
+//! A follower asks its leader, and serves the read itself. It asks about one read at a time;
+//! whoever drives it lets all reads that arrive meanwhile share the next (etcd's server does the
+//! same). So a leader has at most one read of each follower, and a slow answer gathers no messages.
+//! The follower asks again at each heartbeat interval, since a question or an answer may be lost.
+//! Absent: leases (they will be opt-in, with a declared bound on clock drift).
 
 use alloc::vec::Vec;
 
@@ -18,7 +20,7 @@ use super::planted::planted;
 use super::quorum;
 use super::raft::Raft;
 use super::refusal::{Refusal, Rejection};
-use super::role::{Role, WaitingRead};
+use super::role::{Follower, Role, WaitingRead};
 use crate::types::{LogIndex, NodeId};
 
 impl Raft {
@@ -26,9 +28,13 @@ impl Raft {
     pub(super) fn on_read(&mut self, read: ReadId, out: &mut Vec<Output>) {
         match &mut self.role {
             Role::Leader(_) => self.accept_read(read, None, out),
-            Role::Follower(follower) if follower.leader.is_some() => {
-                let leader = follower.leader.expect("just seen");
-                follower.reads.push(read);
+            Role::Follower(Follower { leader: Some(leader), read: open, .. }) => {
+                if open.is_some() {
+                    let refusal = Refusal::ReadIsOpen;
+                    return out.push(Output::ReadRefused { read, refusal });
+                }
+                *open = Some(read);
+                let leader = *leader;
                 self.send_when_durable(leader, Body::ReadIndex { read }, out);
             }
             _ => {
@@ -40,18 +46,25 @@ impl Raft {
 
     /// A follower asks on behalf of its client.
     pub(super) fn on_read_index(&mut self, from: NodeId, read: ReadId, out: &mut Vec<Output>) {
-        match self.is_leader() {
-            true => self.accept_read(read, Some(from), out),
-            false => self.reject(from, Rejection::NotLeader, out),
+        if self.is_leader() {
+            self.accept_read(read, Some(from), out);
+        } else {
+            self.reject(from, Rejection::NotLeader, out);
         }
     }
 
     fn accept_read(&mut self, read: ReadId, origin: Option<NodeId>, out: &mut Vec<Output>) {
         let Role::Leader(leader) = &mut self.role else { return };
-        let asked = |waiting: &WaitingRead| waiting.read == read && waiting.origin == origin;
-        if origin.is_some() && leader.reads.iter().any(asked) {
-            // Asked again; the rounds that heartbeats carry will answer the first time.
-            return;
+        if let Some(follower) = origin {
+            let of_follower = |waiting: &WaitingRead| waiting.origin == Some(follower);
+            if let Some(at) = leader.reads.iter().position(of_follower) {
+                if leader.reads[at].read == read {
+                    // Asked again; the rounds that heartbeats carry will answer the first time.
+                    return;
+                }
+                // The follower asks about one read at a time: it waits for the earlier no more.
+                leader.reads.remove(at);
+            }
         }
         leader.reads.push_back(WaitingRead { read, origin, point: None });
         self.start_waiting_reads(out);
@@ -86,9 +99,10 @@ impl Raft {
             None if node == own => leader.round,
             None => Round(0),
         };
-        let confirmed = match planted!(self, ReadWithoutMajority) {
-            true => leader.round,
-            false => quorum::reached_by_majority(membership, answered),
+        let confirmed = if planted!(self, ReadWithoutMajority) {
+            leader.round
+        } else {
+            quorum::reached_by_majority(membership, answered)
         };
         while let Some((read, origin, index)) = self.next_confirmed_read(confirmed) {
             self.answer_read(read, origin, index, out);
@@ -134,31 +148,25 @@ impl Raft {
         let Role::Follower(follower) = &mut self.role else {
             return self.reject(from, Rejection::Unasked, out);
         };
-        let asked = follower.reads.iter().position(|waiting| *waiting == read);
-        let (Some(at), true) = (asked, follower.leader == Some(from)) else {
+        if follower.read != Some(read) || follower.leader != Some(from) {
             return self.reject(from, Rejection::Unasked, out);
-        };
-        follower.reads.swap_remove(at);
+        }
+        follower.read = None;
         self.follow_commit(index, out);
         out.push(Output::ReadReady { read, index });
     }
 
-    /// A follower asks again about reads that wait.
-    pub(super) fn tick_reads(&mut self, out: &mut Vec<Output>) {
+    /// A follower asks again about the read that waits.
+    pub(super) fn tick_read(&mut self, out: &mut Vec<Output>) {
         let interval = self.config.heartbeat_ticks;
         let follower = self.follower();
-        let Some(leader) = follower.leader else { return };
-        if follower.reads.is_empty() {
-            follower.reads_waited = 0;
+        let (Some(leader), Some(read)) = (follower.leader, follower.read) else {
+            follower.read_waited = 0;
             return;
-        }
-        follower.reads_waited += 1;
-        if follower.reads_waited < interval {
-            return;
-        }
-        follower.reads_waited = 0;
-        let waiting: Vec<ReadId> = follower.reads.clone();
-        for read in waiting {
+        };
+        follower.read_waited += 1;
+        if follower.read_waited >= interval {
+            follower.read_waited = 0;
             self.send_when_durable(leader, Body::ReadIndex { read }, out);
         }
     }

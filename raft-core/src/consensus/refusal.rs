@@ -22,6 +22,9 @@ pub enum Refusal {
         /// The member that may lead now.
         hint: Option<NodeId>,
     },
+    /// This member follows, and waits for its leader's answer to another read. Ask again when that
+    /// read is answered or refused.
+    ReadIsOpen,
 }
 
 /// Why a peer's message was not taken. Nothing changed, but for what the message's term changed.
@@ -37,8 +40,6 @@ pub enum Rejection {
     /// Another member claims to lead in the term in which this one leads: one of the two has lost
     /// its memory, or lies.
     SecondLeader,
-    /// Its entries would remove a committed one: the sender has lost its memory, or lies.
-    RewritesCommitted,
     /// An entry of it carries a term above the message's.
     EntryFromTheFuture,
     /// A response acknowledges entries that were never sent.
@@ -67,7 +68,6 @@ impl Rejection {
             Rejection::StaleResponse => "stale_response",
             Rejection::LeaderIsAlive => "leader_is_alive",
             Rejection::SecondLeader => "second_leader",
-            Rejection::RewritesCommitted => "rewrites_committed",
             Rejection::EntryFromTheFuture => "entry_from_the_future",
             Rejection::AcknowledgesUnknown => "acknowledges_unknown",
             Rejection::NotAMember => "not_a_member",
@@ -91,6 +91,7 @@ impl fmt::Display for Refusal {
         let (text, hint) = match self {
             Refusal::NotLeader { hint } => ("not the leader", hint),
             Refusal::LeaderChanged { hint } => ("the leader changed", hint),
+            Refusal::ReadIsOpen => ("another read is open", &None),
         };
         f.write_str(text)?;
         match hint {

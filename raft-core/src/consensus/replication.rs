@@ -147,19 +147,19 @@ impl Raft {
     ) {
         let Some(peer) = self.sender(to, send) else { return };
         match why {
-            NotSent::Rewritten | NotSent::Dropped => peer.on_dropped(),
+            NotSent::Rewritten => peer.on_not_sent(),
             NotSent::Compacted => {
                 peer.sending = None;
                 self.need_snapshot(to, out);
             }
-            NotSent::Unreadable => out.push(Output::Stop),
         }
     }
 
     /// The peer for which this send is open; none for a send of an earlier leadership.
     fn sender(&mut self, to: NodeId, send: SendId) -> Option<&mut Progress> {
+        let counts_stale = planted!(self, StaleSendCounted);
         let Role::Leader(leader) = &mut self.role else { return None };
-        leader.peers.get_mut(&to).filter(|peer| peer.sending == Some(send))
+        leader.peers.get_mut(&to).filter(|peer| peer.sending == Some(send) || counts_stale)
     }
 
     // ---- answers ----

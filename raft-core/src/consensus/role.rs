@@ -4,7 +4,6 @@
 //! match index and a follower cannot count votes.
 
 use alloc::collections::{BTreeMap, VecDeque};
-use alloc::vec::Vec;
 
 use super::message::{ReadId, Round};
 use super::output::{RoleName, WriteSeq};
@@ -32,10 +31,11 @@ pub(super) struct Follower {
     pub(super) round: Round,
     /// Whether an answer waits for the disk.
     pub(super) ack_pending: bool,
-    /// Reads that the leader was asked about.
-    pub(super) reads: Vec<ReadId>,
+    /// The read that the leader was asked about and has not answered. One at a time: reads that
+    /// come meanwhile share the next.
+    pub(super) read: Option<ReadId>,
     /// Ticks since the leader was asked last.
-    pub(super) reads_waited: u32,
+    pub(super) read_waited: u32,
 }
 
 /// Asks whether it would be elected, without raising its term.
@@ -65,6 +65,7 @@ pub(super) struct Leader {
     /// The newest round.
     pub(super) round: Round,
     /// Reads that wait for a round, or for the first commit of the term, in order of arrival.
+    /// Invariant: at most one of each follower.
     pub(super) reads: VecDeque<WaitingRead>,
     /// Ticks since the last heartbeat.
     pub(super) heartbeat_elapsed: u32,

@@ -44,7 +44,7 @@ impl Raft {
         match self.role {
             Role::Leader(_) => self.tick_leader(out),
             Role::Follower(_) => {
-                self.tick_reads(out);
+                self.tick_read(out);
                 self.tick_election(out);
             }
             Role::PreCandidate(_) | Role::Candidate(_) => self.tick_election(out),

@@ -33,7 +33,7 @@ fn misfortune(nodes: u64) -> impl Strategy<Value = String> {
         1 => Just("stabilize".to_string()),
         1 => one().prop_map(|n| format!("hold {n}")),
         2 => one().prop_map(|n| format!("fetch {n}")),
-        1 => one().prop_map(|n| format!("fetch {n} dropped")),
+        1 => one().prop_map(|n| format!("fetch {n} rewritten")),
     ]
 }
 

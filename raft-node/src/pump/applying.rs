@@ -65,12 +65,10 @@ impl<C: Clients> Pump<C> {
             self.applying.fetching = true;
             return self.fetch(Purpose::Apply, first, last, max_bytes, effects);
         };
-        let mut commands = Vec::with_capacity(upto.since(first) as usize + 1);
-        for piece in self.tail.pieces(first, upto) {
-            let ordinary = piece.iter().filter(|entry| entry.kind == EntryKind::Command);
-            commands.extend(ordinary.map(committed));
+        match commands(self.tail.pieces(first, upto).flatten(), upto.since(first) + 1) {
+            Ok(commands) => self.apply(first, upto, commands, effects),
+            Err(reason) => self.stop(reason, effects),
         }
-        self.apply(first, upto, commands, effects);
     }
 
     /// Entries for the machine came from the store.
@@ -84,8 +82,10 @@ impl<C: Clients> Pump<C> {
             Ok(entries) => {
                 let Some(last) = entries.last() else { return };
                 let (first, upto) = (entries[0].id.index, last.id.index);
-                let commands = entries.iter().filter(|entry| entry.kind == EntryKind::Command);
-                self.apply(first, upto, commands.map(committed).collect(), effects);
+                match commands(&entries, entries.len() as u64) {
+                    Ok(commands) => self.apply(first, upto, commands, effects),
+                    Err(reason) => self.stop(reason, effects),
+                }
             }
             Err(error) => self.stop(StopReason::Store(error), effects),
         }
@@ -118,6 +118,21 @@ fn stands_among(commands: &[Committed], id: EntryId) -> bool {
     at.is_ok_and(|at| commands[at].id == id)
 }
 
-fn committed(entry: &Entry) -> Committed {
-    Committed { id: entry.id, command: entry.payload.clone() }
+/// The commands among so many entries. A kind that only a newer version applies is never passed
+/// over: the state machines of the members would differ from then on without a word.
+fn commands<'a>(
+    entries: impl IntoIterator<Item = &'a Entry>,
+    count: u64,
+) -> Result<Vec<Committed>, StopReason> {
+    let mut commands = Vec::with_capacity(count as usize);
+    for entry in entries {
+        match entry.kind {
+            EntryKind::Command => {
+                commands.push(Committed { id: entry.id, command: entry.payload.clone() });
+            }
+            EntryKind::Noop | EntryKind::Membership => {}
+            kind => return Err(StopReason::UnknownEntry { id: entry.id, kind }),
+        }
+    }
+    Ok(commands)
 }

@@ -8,24 +8,26 @@ use raft_core::storage::WriteBatch;
 use raft_core::storage::record::{decode_membership, encode_membership};
 use raft_core::types::{Entry, EntryId, EntryKind, LogIndex, Membership, NodeId};
 
-use super::Pump;
 use super::event::{Clients, Effects};
 use super::planted::planted;
 use super::tail_cache::Reach;
 use super::turn_proposals::hint;
+use super::{Pump, StopReason};
 use crate::{Content, Entries, Envelope, ProposeError, ReadError};
 
 impl<C: Clients> Pump<C> {
     /// Steps the core, and carries out all that follows from it.
     pub(super) fn step(&mut self, input: Input, effects: &mut Effects<C>) {
         self.queue(input);
-        let mut at = 0;
-        while let Some(next) = self.todo.get_mut(at) {
-            let output = std::mem::replace(next, Output::Stop);
-            at += 1;
-            self.carry_out(output, effects);
+        let mut outputs = std::mem::take(&mut self.todo);
+        while !outputs.is_empty() {
+            for output in outputs.drain(..) {
+                self.carry_out(output, effects);
+            }
+            // What the core said to what was sent meanwhile. Swapped, so that both lists keep their
+            // memory.
+            std::mem::swap(&mut outputs, &mut self.todo);
         }
-        self.todo.clear();
     }
 
     /// Steps the core; its outputs wait for their turn.
@@ -55,7 +57,7 @@ impl<C: Clients> Pump<C> {
             Output::Rejected { why, .. } => *self.counters.rejected.entry(why).or_insert(0) += 1,
             // The peer is shown in the status; snapshots will help it.
             Output::SnapshotNeeded { .. } => {}
-            Output::Stop => unreachable!("a log that cannot be read ends the member at the read"),
+            Output::Stop(why) => self.stop(StopReason::DataLost(why), effects),
         }
     }
 
@@ -69,6 +71,8 @@ impl<C: Clients> Pump<C> {
     fn write(&mut self, write: Write, effects: &mut Effects<C>) {
         if let Some(index) = write.truncate_after {
             self.tail.truncate_after(index);
+            // Before the tail makes room: it keeps what is not written.
+            self.writes.lower_to(index);
         }
         let entries = match write.append {
             Some(appended) => self.entries(appended, effects),

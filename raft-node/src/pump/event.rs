@@ -3,9 +3,9 @@
 use std::fmt::Debug;
 
 use bytes::Bytes;
-use raft_core::consensus::SoftState;
+use raft_core::consensus::{Contradiction, SoftState};
 use raft_core::storage::{LogError, LogErrorKind, WriteBatch};
-use raft_core::types::{Entry, LogIndex, NodeId};
+use raft_core::types::{Entry, EntryId, EntryKind, LogIndex, NodeId};
 use thiserror::Error;
 
 use crate::{Committed, Envelope, Fatal, ProposeError, ReadError};
@@ -185,14 +185,30 @@ pub enum StopReason {
         /// What it said.
         message: String,
     },
+    /// A committed entry is of a kind that this version does not apply: a newer version wrote it.
+    /// The member can be started again with that version.
+    #[error("entry {id} is of kind {kind:?}, which this version does not apply")]
+    UnknownEntry {
+        /// The entry.
+        id: EntryId,
+        /// Its kind.
+        kind: EntryKind,
+    },
+    /// Acknowledged data was lost: a majority of the members forgot what it had promised to keep.
+    /// A new start does not help. This member's store still holds the committed entry.
+    #[error("acknowledged data was lost: {0}")]
+    DataLost(Contradiction),
 }
 
 impl StopReason {
-    /// Whether acknowledged bytes are damaged, which no new start repairs.
+    /// Whether acknowledged bytes are damaged or lost, which no new start repairs.
     pub fn is_damage(&self) -> bool {
         match self {
             StopReason::Store(error) => matches!(error.kind, LogErrorKind::Corrupt { .. }),
-            StopReason::StateMachine(_) | StopReason::Panic { .. } => false,
+            StopReason::DataLost(_) => true,
+            StopReason::UnknownEntry { .. }
+            | StopReason::StateMachine(_)
+            | StopReason::Panic { .. } => false,
         }
     }
 }

@@ -2,6 +2,11 @@
 //!
 //! Between naming entries and reading them the log may be rewritten, so what was read is compared
 //! with what was named, id by id, and a difference drops the send; no message ever mixes two logs.
+//!
+//! A leader asks the store only for what the store has written: what it has not is in memory, and
+//! goes out with a later send. A read that fails for a reason that may pass is tried again, after a
+//! pause that doubles from one tick, up to [`Limits::read_attempts`](super::Limits) times; then the
+//! member stops.
 
 use std::collections::BTreeMap;
 
@@ -19,8 +24,24 @@ use crate::{Content, Entries};
 #[derive(Debug, Default)]
 pub(super) struct Fetching {
     last_id: u64,
-    open: BTreeMap<FetchId, Purpose>,
+    open: BTreeMap<FetchId, Question>,
+    /// Questions that failed, with the ticks at which they are asked again.
+    retries: Vec<(u64, Question)>,
 }
+
+/// A range of entries, and what it is for.
+#[derive(Debug)]
+pub(super) struct Question {
+    purpose: Purpose,
+    first: LogIndex,
+    last: LogIndex,
+    max_bytes: u64,
+    /// How often it was asked.
+    attempts: u32,
+}
+
+/// The pause before a question is asked again doubles this often at most: to 128 ticks.
+const MOST_DOUBLINGS: u32 = 7;
 
 /// What entries are for.
 #[derive(Debug)]
@@ -39,11 +60,17 @@ impl<C: Clients> Pump<C> {
         max_bytes: u64,
         effects: &mut Effects<C>,
     ) {
+        self.ask(Question { purpose, first, last, max_bytes, attempts: 0 }, effects);
+    }
+
+    fn ask(&mut self, mut question: Question, effects: &mut Effects<C>) {
+        question.attempts += 1;
         self.fetching.last_id += 1;
         let id = FetchId(self.fetching.last_id);
-        self.fetching.open.insert(id, purpose);
         self.counters.cold_fetches += 1;
+        let Question { first, last, max_bytes, .. } = question;
         effects.fetches.push(Fetch { id, first, last, max_bytes });
+        self.fetching.open.insert(id, question);
     }
 
     /// The store has answered.
@@ -53,13 +80,51 @@ impl<C: Clients> Pump<C> {
         result: Result<Vec<Entry>, LogError>,
         effects: &mut Effects<C>,
     ) {
-        match self.fetching.open.remove(&fetch) {
-            Some(Purpose::Apply) => self.on_fetched_to_apply(result, effects),
-            Some(Purpose::Send { to, message, send }) => match result {
-                Ok(entries) => self.send_fetched(to, message, send, entries, effects),
-                Err(error) => self.on_fetch_failed(to, send, error, effects),
+        let Some(question) = self.fetching.open.remove(&fetch) else { return };
+        match result {
+            Err(error) if error.kind == LogErrorKind::Io => {
+                self.ask_again_later(question, error, effects);
+            }
+            result => match question.purpose {
+                Purpose::Apply => self.on_fetched_to_apply(result, effects),
+                Purpose::Send { to, message, send } => match result {
+                    Ok(entries) => self.send_fetched(to, message, send, entries, effects),
+                    Err(error) => self.on_fetch_failed(to, send, error, effects),
+                },
             },
-            None => {}
+        }
+    }
+
+    fn ask_again_later(&mut self, question: Question, error: LogError, effects: &mut Effects<C>) {
+        self.counters.failed_fetches += 1;
+        if planted!(self, FailedFetchForgotten) {
+            return;
+        }
+        if question.attempts >= self.limits.read_attempts {
+            return self.stop(StopReason::Store(error), effects);
+        }
+        let pause = 1 << (question.attempts - 1).min(MOST_DOUBLINGS);
+        self.fetching.retries.push((self.now + pause, question));
+    }
+
+    /// Asks again what failed, where the pause is over and the answer is still wanted.
+    pub(super) fn retry_fetches(&mut self, effects: &mut Effects<C>) {
+        let now = self.now;
+        let due = self.fetching.retries.extract_if(.., |(at, _)| *at <= now);
+        for (_, question) in due.collect::<Vec<_>>() {
+            if self.is_wanted(&question.purpose) {
+                self.ask(question, effects);
+            }
+        }
+    }
+
+    /// A send counts only in the leadership that issued it.
+    fn is_wanted(&self, purpose: &Purpose) -> bool {
+        match purpose {
+            Purpose::Apply => true,
+            Purpose::Send { message, .. } => {
+                self.raft.is_leader() && self.raft.term() == message.term
+            }
         }
     }
 
@@ -74,6 +139,10 @@ impl<C: Clients> Pump<C> {
         let span = message.span().expect("an append has a span");
         let (first, last, max_bytes) = (span.first(), span.last(), self.limits.append_bytes);
         let Some(upto) = self.tail.fitting(first, last, max_bytes) else {
+            // The store would refuse a range that it has not written to its end. The first entry is
+            // written, or it would be in memory.
+            let written = self.writes.written();
+            let last = if planted!(self, UnwrittenFetched) { last } else { last.min(written) };
             let purpose = Purpose::Send { to, message, send };
             return self.fetch(purpose, first, last, max_bytes, effects);
         };

@@ -252,8 +252,8 @@ impl<C: Clients> Pump<C> {
         }
     }
 
-    /// Why a member refused a forward of this term, for a client. If it still leads in that term, as
-    /// far as this member knows, it had too much to write.
+    /// Why a member refused a forward of this term, for a client. If it still leads in that term,
+    /// as far as this member knows, it had too much to write.
     fn why_refused(&self, from: NodeId, term: Term) -> ProposeError {
         let leader = self.raft.leader();
         if leader == Some(from) && self.raft.term() == term {

@@ -72,8 +72,8 @@ impl GroupCommit {
 
     /// Queues a write with so many payload bytes, after which the log ends at `end`.
     pub(super) fn push(&mut self, seq: WriteSeq, batch: WriteBatch, bytes: u64, end: LogIndex) {
-        if let Some(cut) = batch.truncate_after {
-            self.lower_to(cut);
+        if let Some(index) = batch.truncate_after {
+            self.lower_to(index);
         }
         let sealed = Sealed { upto: seq, end, bytes };
         self.unwritten_bytes += bytes;
@@ -99,14 +99,14 @@ impl GroupCommit {
         }
     }
 
-    /// What was written beyond `cut` is about to go.
-    fn lower_to(&mut self, cut: LogIndex) {
-        self.written = self.written.min(cut);
+    /// Every entry after `index` is about to go.
+    pub(super) fn lower_to(&mut self, index: LogIndex) {
+        self.written = self.written.min(index);
         if let Some(in_flight) = &mut self.in_flight {
-            in_flight.end = in_flight.end.min(cut);
+            in_flight.end = in_flight.end.min(index);
         }
         for group in &mut self.waiting {
-            group.sealed.end = group.sealed.end.min(cut);
+            group.sealed.end = group.sealed.end.min(index);
         }
     }
 

@@ -1,6 +1,14 @@
 //! Every limit of a member around its protocol, with its number.
 
 use raft_core::storage::MAX_BATCH_BYTES;
+use thiserror::Error;
+
+/// The most payload bytes of one envelope that a transport must be able to carry: 64 MiB. What does
+/// not fit could be committed here and never reach a peer.
+pub const MAX_ENVELOPE_BYTES: u64 = 64 << 20;
+
+/// The most entries or commands in one envelope that a transport must be able to carry.
+pub const MAX_ENVELOPE_ENTRIES: usize = 1 << 16;
 
 /// Limits of queues, batches and waits. Times are in ticks of 10 ms.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -8,8 +16,8 @@ pub struct Limits {
     /// The most bytes that one command may have. 8 MiB.
     pub command_bytes: u64,
     /// The most bytes of commands that wait at this member for their outcome; more proposers wait
-    /// until there is room. A command counts as long as its entry stands in this member's log and its
-    /// outcome is not known, also where its client was told before that it is unknown. 64 MiB.
+    /// until there is room. A command counts as long as its entry stands in this member's log and
+    /// its outcome is not known, also where its client was told before that it is unknown. 64 MiB.
     pub proposal_bytes: u64,
     /// The most commands that wait at this member for their outcome. 65,536.
     pub proposals: u64,
@@ -38,6 +46,9 @@ pub struct Limits {
     /// peers nor the machine need the store; those that are applied, an eighth of it. Entries that
     /// are not written yet come on top. 32 MiB.
     pub tail_bytes: u64,
+    /// How often a read of entries from the store is tried before the member stops. The pause
+    /// before the next attempt doubles from one tick. 8 (1.3 s in all).
+    pub read_attempts: u32,
     /// The most bytes that peers may have delivered and this member has not taken up. 64 MiB.
     pub inbound_bytes: u64,
     /// After how many ticks a proposal's outcome counts as unknown. 500 (5 s).
@@ -60,9 +71,87 @@ impl Default for Limits {
             unwritten_bytes: 128 << 20,
             forward_commands: 4096,
             tail_bytes: 32 << 20,
+            read_attempts: 8,
             inbound_bytes: 64 << 20,
             proposal_ticks: 500,
             read_ticks: 500,
         }
+    }
+}
+
+/// Why limits cannot work. Nothing was started; mend them and try again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum LimitsError {
+    /// With this limit at zero nothing would ever be done.
+    #[error("the limit {0} must be at least 1")]
+    Zero(&'static str),
+    /// A limit is above what stores or transports carry.
+    #[error("the limit {name} is {value}, and must be at most {most}")]
+    TooLarge {
+        /// The limit.
+        name: &'static str,
+        /// Its value.
+        value: u64,
+        /// The most that it may be.
+        most: u64,
+    },
+}
+
+impl Limits {
+    /// Refuses limits with which a member would wait for ever, or would commit what can never reach
+    /// its peers.
+    pub fn check(&self) -> Result<(), LimitsError> {
+        let at_least_one = [
+            ("command_bytes", self.command_bytes),
+            ("proposal_bytes", self.proposal_bytes),
+            ("proposals", self.proposals),
+            ("reads", self.reads),
+            ("read_bytes", self.read_bytes),
+            ("append_bytes", self.append_bytes),
+            ("apply_bytes", self.apply_bytes),
+            ("batch_bytes", self.batch_bytes),
+            ("unwritten_bytes", self.unwritten_bytes),
+            ("forward_commands", self.forward_commands as u64),
+            ("read_attempts", u64::from(self.read_attempts)),
+            ("inbound_bytes", self.inbound_bytes),
+            ("proposal_ticks", self.proposal_ticks),
+            ("read_ticks", self.read_ticks),
+        ];
+        if let Some((name, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
+            return Err(LimitsError::Zero(name));
+        }
+        let at_most = [
+            ("command_bytes", self.command_bytes, MAX_ENVELOPE_BYTES),
+            ("append_bytes", self.append_bytes, MAX_ENVELOPE_BYTES),
+            ("batch_bytes", self.batch_bytes, MAX_BATCH_BYTES),
+            ("forward_commands", self.forward_commands as u64, MAX_ENVELOPE_ENTRIES as u64),
+        ];
+        match at_most.iter().find(|(_, value, most)| value > most) {
+            Some(&(name, value, most)) => Err(LimitsError::TooLarge { name, value, most }),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_can_work() {
+        assert_eq!(Limits::default().check(), Ok(()));
+    }
+
+    /// What went wrong: a command above the transport's limit was committed and never reached a
+    /// peer.
+    #[test]
+    fn limits_that_cannot_work_are_refused_by_name() {
+        let command_bytes = MAX_ENVELOPE_BYTES + 1;
+        let limits = Limits { command_bytes, ..Limits::default() };
+        let most = MAX_ENVELOPE_BYTES;
+        let too_large = LimitsError::TooLarge { name: "command_bytes", value: command_bytes, most };
+        assert_eq!(limits.check(), Err(too_large));
+        let limits = Limits { forward_commands: 0, ..Limits::default() };
+        assert_eq!(limits.check(), Err(LimitsError::Zero("forward_commands")));
     }
 }

@@ -48,7 +48,7 @@ pub use self::event::{
 use self::fetching::Fetching;
 use self::forwarding::Forwarding;
 use self::group_commit::{GroupCommit, Started};
-pub use self::limits::Limits;
+pub use self::limits::{Limits, LimitsError, MAX_ENVELOPE_BYTES, MAX_ENVELOPE_ENTRIES};
 #[cfg(feature = "mutants")]
 pub use self::planted::PumpBug;
 use self::planted::planted;
@@ -56,7 +56,7 @@ use self::proposals::Proposals;
 use self::reads::Reads;
 use self::tail_cache::TailCache;
 use self::turn_proposals::TurnProposals;
-use crate::{Content, Entries, Envelope, ProposeError, ReadError};
+use crate::{Content, Entries, Envelope, ForwardAnswer, ProposeError, ReadError};
 
 /// One member's protocol and what surrounds it.
 #[derive(Debug)]
@@ -202,7 +202,7 @@ impl<C: Clients> Pump<C> {
         match event {
             Event::Tick => self.on_tick(effects),
             Event::Propose { commands, group } => self.on_propose(commands, group, effects),
-            Event::Read { group } => self.reads.arrived.push(group),
+            Event::Read { group } => self.reads.arrive(group, self.now + self.limits.read_ticks),
             Event::Deliver { from, envelope } => self.on_envelope(from, envelope, effects),
             Event::Written(Ok(())) => {
                 let seq = self.writes.finish();
@@ -230,9 +230,9 @@ impl<C: Clients> Pump<C> {
         self.forwarding.expire(self.now, &mut effects.failed);
         self.proposed.expire(self.now, &mut effects.failed);
         if !self.reads.is_empty() {
-            let failed = &mut effects.failed_reads;
-            self.reads.give_up(Some(self.now), &ReadError::Timeout, failed);
+            self.reads.expire(self.now, &mut effects.failed_reads);
         }
+        self.retry_fetches(effects);
     }
 
     // ---- what comes in ----
@@ -255,7 +255,11 @@ impl<C: Clients> Pump<C> {
     fn settle(&mut self, effects: &mut Effects<C>) {
         self.take_held_proposals(effects);
         self.propose_turn(effects);
-        if let Some(read) = self.reads.ask(self.now + self.limits.read_ticks) {
+        #[cfg(feature = "mutants")]
+        if planted!(self, ReadsJoinOpenQuestion) {
+            self.reads.join_open_question();
+        }
+        if let Some(read) = self.reads.ask() {
             self.step(Input::ReadIndex { read }, effects);
         }
         self.apply_more(effects);
@@ -280,17 +284,22 @@ impl<C: Clients> Pump<C> {
 
     // ---- the end of the member ----
 
+    /// Ends the member for a reason. The first one counts.
     fn stop(&mut self, reason: StopReason, effects: &mut Effects<C>) {
-        effects.stop = Some(reason);
-        self.end(effects);
+        if !self.ended {
+            effects.stop = Some(reason);
+            self.end(effects);
+        }
     }
 
     fn end(&mut self, effects: &mut Effects<C>) {
         self.ended = true;
         self.proposed.abandon(&mut effects.failed);
-        self.proposals.abandon(effects);
+        if !planted!(self, WaitingForgottenAtEnd) {
+            self.proposals.abandon(effects);
+        }
         self.forwarding.abandon(&mut effects.failed);
-        self.reads.give_up(None, &ReadError::Closed, &mut effects.failed_reads);
+        self.reads.abandon(&mut effects.failed_reads);
     }
 }
 

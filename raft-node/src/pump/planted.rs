@@ -22,12 +22,20 @@ pub enum PumpBug {
     ForwardsWithoutLimit,
     /// Each part of a group that is forwarded in parts is taken for the first.
     ForwardOffsetForgotten,
+    /// The store is asked for entries that it has not written.
+    UnwrittenFetched,
+    /// A read of entries that failed is not tried again.
+    FailedFetchForgotten,
+    /// Reads that arrive after a question was asked share its answer.
+    ReadsJoinOpenQuestion,
+    /// When the member ends, clients whose entries are in the log are not told.
+    WaitingForgottenAtEnd,
 }
 
 #[cfg(feature = "mutants")]
 impl PumpBug {
     /// All of them.
-    pub const ALL: [PumpBug; 8] = [
+    pub const ALL: [PumpBug; 12] = [
         PumpBug::ForwardTakenTwice,
         PumpBug::LostAnsweredAsDone,
         PumpBug::ReadServedBeforeApplied,
@@ -36,6 +44,10 @@ impl PumpBug {
         PumpBug::HintBeyondBatch,
         PumpBug::ForwardsWithoutLimit,
         PumpBug::ForwardOffsetForgotten,
+        PumpBug::UnwrittenFetched,
+        PumpBug::FailedFetchForgotten,
+        PumpBug::ReadsJoinOpenQuestion,
+        PumpBug::WaitingForgottenAtEnd,
     ];
 }
 

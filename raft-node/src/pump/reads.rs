@@ -1,4 +1,8 @@
 //! Reads that wait: first for the leader's word on what is committed, then for it to be applied.
+//!
+//! One question is open at a time. Reads that arrive while it is share the next, since the answer
+//! to a question covers only what arrived before it was asked (law L15). So the number of questions
+//! does not grow with the number of readers.
 
 use std::collections::VecDeque;
 
@@ -12,108 +16,116 @@ use crate::ReadError;
 #[derive(Debug)]
 pub(super) struct Reads<C: Clients> {
     last_id: u64,
-    /// Came in this turn; asked about together at its end.
-    pub(super) arrived: Vec<C::Reads>,
-    asked: VecDeque<Asked<C>>,
+    /// Came since the open question was asked.
+    arrived: Vec<Waiting<C>>,
+    open: Option<Open<C>>,
+    /// Sorted by index.
     confirmed: VecDeque<Confirmed<C>>,
 }
 
 #[derive(Debug)]
-struct Asked<C: Clients> {
-    id: ReadId,
-    groups: Vec<C::Reads>,
+struct Waiting<C: Clients> {
+    group: C::Reads,
     deadline: u64,
+}
+
+/// The question that the protocol has not answered. It stays open where all its groups were given
+/// up, since the answer may come yet.
+#[derive(Debug)]
+struct Open<C: Clients> {
+    id: ReadId,
+    groups: Vec<Waiting<C>>,
 }
 
 #[derive(Debug)]
 struct Confirmed<C: Clients> {
     index: LogIndex,
-    groups: Vec<C::Reads>,
-    deadline: u64,
+    groups: Vec<Waiting<C>>,
 }
 
 impl<C: Clients> Reads<C> {
     /// `start` is random: an answer to a read of an earlier start of this member, still on its way,
     /// must not be taken for the answer to a read of this one (law L15).
     pub(super) fn new(start: u64) -> Reads<C> {
-        Reads {
-            last_id: start,
-            arrived: Vec::new(),
-            asked: VecDeque::new(),
-            confirmed: VecDeque::new(),
-        }
+        Reads { last_id: start, arrived: Vec::new(), open: None, confirmed: VecDeque::new() }
     }
 
-    /// One name for all that arrived in this turn.
-    pub(super) fn ask(&mut self, deadline: u64) -> Option<ReadId> {
-        if self.arrived.is_empty() {
+    /// A group of reads arrives; it is given up at the deadline.
+    pub(super) fn arrive(&mut self, group: C::Reads, deadline: u64) {
+        self.arrived.push(Waiting { group, deadline });
+    }
+
+    /// The name of a question for all that arrived, if none is open.
+    pub(super) fn ask(&mut self) -> Option<ReadId> {
+        if self.arrived.is_empty() || self.open.is_some() {
             return None;
         }
         self.last_id = self.last_id.wrapping_add(1);
         let id = ReadId(self.last_id);
-        let groups = std::mem::take(&mut self.arrived);
-        self.asked.push_back(Asked { id, groups, deadline });
+        self.open = Some(Open { id, groups: std::mem::take(&mut self.arrived) });
         Some(id)
+    }
+
+    /// Adds what arrives to the question that is open already.
+    #[cfg(feature = "mutants")]
+    pub(super) fn join_open_question(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.groups.append(&mut self.arrived);
+        }
     }
 
     /// The reads may be served once `index` is applied.
     pub(super) fn confirm(&mut self, id: ReadId, index: LogIndex) {
-        if let Some(at) = self.asked.iter().position(|asked| asked.id == id) {
-            let Asked { groups, deadline, .. } = self.asked.remove(at).expect("just found");
+        if let Some(Open { groups, .. }) = self.open.take_if(|open| open.id == id) {
             let before = self.confirmed.partition_point(|other| other.index <= index);
-            self.confirmed.insert(before, Confirmed { index, groups, deadline });
+            self.confirmed.insert(before, Confirmed { index, groups });
         }
     }
 
     /// The reads cannot be served.
     pub(super) fn refuse(&mut self, id: ReadId) -> Vec<C::Reads> {
-        match self.asked.iter().position(|asked| asked.id == id) {
-            Some(at) => self.asked.remove(at).map_or_else(Vec::new, |asked| asked.groups),
-            None => Vec::new(),
-        }
+        let refused = self.open.take_if(|open| open.id == id);
+        let groups = refused.map_or_else(Vec::new, |open| open.groups);
+        groups.into_iter().map(|waiting| waiting.group).collect()
     }
 
     /// The reads for which enough is applied now.
     pub(super) fn serve(&mut self, applied: LogIndex, served: &mut Vec<(C::Reads, LogIndex)>) {
-        while let Some(confirmed) = self.confirmed.front()
-            && confirmed.index <= applied
-        {
-            let Confirmed { index, groups, .. } = self.confirmed.pop_front().expect("just seen");
-            served.extend(groups.into_iter().map(|group| (group, index)));
+        while let Some(confirmed) = self.confirmed.pop_front_if(|read| read.index <= applied) {
+            let Confirmed { index, groups } = confirmed;
+            served.extend(groups.into_iter().map(|waiting| (waiting.group, index)));
         }
     }
 
-    /// Gives up those whose deadline has passed, or all where `now` is `None`.
-    pub(super) fn give_up(
+    /// Gives up those whose deadline has passed.
+    pub(super) fn expire(&mut self, now: u64, failed: &mut Vec<(C::Reads, ReadError)>) {
+        self.give_up(|waiting| waiting.deadline <= now, &ReadError::Timeout, failed);
+    }
+
+    /// Gives up all: the member ends.
+    pub(super) fn abandon(&mut self, failed: &mut Vec<(C::Reads, ReadError)>) {
+        self.give_up(|_| true, &ReadError::Closed, failed);
+    }
+
+    fn give_up(
         &mut self,
-        now: Option<u64>,
+        is_hopeless: impl Fn(&Waiting<C>) -> bool,
         error: &ReadError,
         failed: &mut Vec<(C::Reads, ReadError)>,
     ) {
-        let hopeless = |deadline: u64| now.is_none_or(|now| deadline <= now);
-        let mut fail = |groups: Vec<C::Reads>| {
-            failed.extend(groups.into_iter().map(|group| (group, error.clone())));
-        };
-        for asked in std::mem::take(&mut self.asked) {
-            match hopeless(asked.deadline) {
-                true => fail(asked.groups),
-                false => self.asked.push_back(asked),
-            }
+        let open = self.open.iter_mut().map(|open| &mut open.groups);
+        let confirmed = self.confirmed.iter_mut().map(|confirmed| &mut confirmed.groups);
+        for groups in std::iter::once(&mut self.arrived).chain(open).chain(confirmed) {
+            let hopeless = groups.extract_if(.., |waiting| is_hopeless(waiting));
+            failed.extend(hopeless.map(|waiting| (waiting.group, error.clone())));
         }
-        for confirmed in std::mem::take(&mut self.confirmed) {
-            match hopeless(confirmed.deadline) {
-                true => fail(confirmed.groups),
-                false => self.confirmed.push_back(confirmed),
-            }
-        }
-        if now.is_none() {
-            fail(std::mem::take(&mut self.arrived));
-        }
+        self.confirmed.retain(|confirmed| !confirmed.groups.is_empty());
     }
 
-    /// Whether nobody waits.
+    /// Whether no read waits.
     pub(super) fn is_empty(&self) -> bool {
-        self.asked.is_empty() && self.confirmed.is_empty() && self.arrived.is_empty()
+        let is_open = self.open.as_ref().is_some_and(|open| !open.groups.is_empty());
+        !is_open && self.confirmed.is_empty() && self.arrived.is_empty()
     }
 }
 
@@ -133,8 +145,10 @@ mod tests {
     fn names(start: u64) -> Vec<ReadId> {
         let mut reads = Reads::<Numbers>::new(start);
         let mut ask = |group| {
-            reads.arrived.push(group);
-            reads.ask(100).expect("one has arrived")
+            reads.arrive(group, 100);
+            let id = reads.ask().expect("one has arrived");
+            reads.refuse(id);
+            id
         };
         vec![ask(1), ask(2), ask(3)]
     }
@@ -143,5 +157,41 @@ mod tests {
     fn a_late_answer_to_an_earlier_start_names_no_read_of_this_one() {
         let (earlier, this) = (names(7_000), names(u64::MAX - 1));
         assert!(earlier.iter().all(|name| !this.contains(name)), "{earlier:?} and {this:?}");
+    }
+
+    /// What went wrong: each turn asked a question of its own, all of them were repeated until they
+    /// were answered, and a leader that paused for a moment was flooded.
+    #[test]
+    fn reads_that_arrive_while_a_question_is_open_share_the_next() {
+        let mut reads = Reads::<Numbers>::new(0);
+        reads.arrive(1, 100);
+        let first = reads.ask().expect("a question");
+        reads.arrive(2, 100);
+        reads.arrive(3, 100);
+        assert_eq!(reads.ask(), None);
+        reads.confirm(first, LogIndex::new(5));
+        let second = reads.ask().expect("the next question");
+        let mut served = Vec::new();
+        reads.serve(LogIndex::new(5), &mut served);
+        assert_eq!(served, [(1, LogIndex::new(5))], "the first answer covers no later read");
+        reads.confirm(second, LogIndex::new(5));
+        reads.serve(LogIndex::new(5), &mut served);
+        assert_eq!(served.len(), 3);
+        assert!(reads.is_empty());
+    }
+
+    #[test]
+    fn a_question_whose_readers_gave_up_stays_open() {
+        let mut reads = Reads::<Numbers>::new(0);
+        reads.arrive(1, 10);
+        let first = reads.ask().expect("a question");
+        let mut failed = Vec::new();
+        reads.expire(10, &mut failed);
+        assert_eq!(failed, [(1, ReadError::Timeout)]);
+        assert!(reads.is_empty());
+        reads.arrive(2, 30);
+        assert_eq!(reads.ask(), None, "the core asks about the first yet");
+        reads.confirm(first, LogIndex::new(5));
+        assert!(reads.ask().is_some());
     }
 }

@@ -2,8 +2,9 @@
 //! rest.
 
 use raft_core::consensus::{Body, RoleName, SoftState};
+use raft_core::storage::LogOp;
 use raft_core::types::{EntryId, NodeId};
-use raft_node::pump::{ApplyBatch, Effects, Event, Failed};
+use raft_node::pump::{ApplyBatch, Effects, Event, Failed, Fetch, StopReason};
 use raft_node::{Content, Envelope, ProposeError, ReadError, Replies, StateMachine};
 
 use super::{Happening, Line, World};
@@ -30,7 +31,7 @@ impl World {
             granted |= self.check_send(from, to, &envelope)?;
             self.send(from, to, envelope);
         }
-        self.begin_reads(at, effects.fetches);
+        self.begin_reads(at, effects.fetches)?;
         let stood_down = !effects.soft_states.is_empty();
         self.marks
             .hit_if(stood_down && !effects.failed_reads.is_empty(), Mark::ReadsAcrossStepDown);
@@ -56,8 +57,11 @@ impl World {
         for (number, error) in effects.failed_reads {
             self.fail_read(at, number, &error);
         }
-        if effects.stop.is_some() {
-            self.marks.hit(Mark::WriteFailed);
+        if self.members[at].pump.as_ref().is_some_and(|pump| pump.has_ended()) {
+            self.check_all_answered(at)?;
+        }
+        if let Some(reason) = effects.stop {
+            self.check_stop(at, &reason)?;
             let down = if self.calm { TICK } else { self.nemesis.duration() };
             self.crash(at, down)?;
         } else if granted && let Some(down) = self.nemesis.upon_vote() {
@@ -104,12 +108,67 @@ impl World {
         }
     }
 
-    fn begin_reads(&mut self, at: usize, fetches: Vec<raft_node::pump::Fetch>) {
+    /// A member asks only for what its disk holds.
+    fn begin_reads(&mut self, at: usize, fetches: Vec<Fetch>) -> Result<(), Violation> {
+        let now = self.now();
         for fetch in fetches {
             let member = &mut self.members[at];
-            let (process, time) = (member.process, member.read_time());
-            self.schedule(time, Happening::Read { member: at, process, fetch });
+            let last = self.laws.disk(member.id).last();
+            let is_lawful = fetch.last <= last || !self.laws.inspects_promises();
+            hold(is_lawful, Check::StoreContract, || {
+                format!("{} reads up to {}, its disk holds {last}", member.id, fetch.last)
+            })?;
+            let process = member.process;
+            let time = member.read_time(now);
+            let term = member.term_at(fetch.last);
+            member.reads.insert(fetch.id, (fetch, term));
+            self.schedule(time, Happening::Read { member: at, process, fetch: fetch.id });
         }
+        Ok(())
+    }
+
+    // ---- the end of a member ----
+
+    /// Only disks that fail end a member here.
+    fn check_stop(&mut self, at: usize, reason: &StopReason) -> Result<(), Violation> {
+        match reason {
+            StopReason::Store(error) if error.op == LogOp::Read => {
+                self.marks.hit(Mark::ReadsGivenUp);
+                Ok(())
+            }
+            StopReason::Store(_) => {
+                self.marks.hit(Mark::WriteFailed);
+                Ok(())
+            }
+            other => {
+                let what = format!("{} stops: {other}", self.members[at].id);
+                Err(Violation::new(Check::SoundMessages, what))
+            }
+        }
+    }
+
+    /// A member that ends has told every client that waits, but for those whose answers the state
+    /// machine has at hand, and those whose requests it has not taken up.
+    fn check_all_answered(&self, at: usize) -> Result<(), Violation> {
+        let member = &self.members[at];
+        let mut waiting = member.waiting.clone();
+        for claim in member.applying.iter().flat_map(|batch| &batch.claims) {
+            let first = claim.group + claim.offset as u64;
+            let answered = first..first + claim.count as u64;
+            waiting.retain(|number| !answered.contains(number));
+        }
+        for event in &member.inbox {
+            let (first, count) = match event {
+                Event::Propose { commands, group } => (*group, commands.len() as u64),
+                Event::Read { group } => (*group, 1),
+                _ => continue,
+            };
+            let later = first..first + count;
+            waiting.retain(|number| !later.contains(number));
+        }
+        hold(waiting.is_empty(), Check::Outcome, || {
+            format!("{} has ended, and these wait for ever: {waiting:?}", member.id)
+        })
     }
 
     // ---- what is said ----

@@ -1,7 +1,7 @@
 //! What strikes the cluster, and how it comes back: cuts, crashes, restarts, calm.
 
 use raft_core::storage::WriteBatch;
-use raft_node::pump::Event;
+use raft_node::pump::{Event, FetchId};
 
 use super::{Happening, World, store_failed};
 use crate::checks::Violation;
@@ -142,6 +142,10 @@ impl World {
             }
             let Member { process, writes_begun: number, .. } = self.members[at];
             self.schedule(500, Happening::Written { member: at, process, number });
+            let reads: Vec<FetchId> = self.members[at].reads.keys().copied().collect();
+            for fetch in reads {
+                self.schedule(500, Happening::Read { member: at, process, fetch });
+            }
             self.rouse(at)?;
         }
         Ok(())

@@ -11,13 +11,13 @@ use super::world::Letter;
 /// Every verb, with what it takes; what an unknown verb is answered with.
 pub const VERBS: &str = "\
 cluster nodes=N [base] [inflight=N] [inflight_bytes=N] [append=N] [bytes=N] [stall=N]
-        [prevote=off] [quorum=off] [timers=default]
+        [lost_memory] [prevote=off] [quorum=off] [timers=default]
 node N [blank] [log=DIGITS] [term=T] [vote=N] [commit=I] [applied=I] [boundary=I@T] [learners=N,..]
 tick N|all [TICKS] | timeout N TICKS | campaign N | elect N
 propose N [COUNT] [for=N] | read N NAME
 deliver | drop | keep | copy | late  [from=N] [to=N] [kind=KIND] [count=N]
 durable N|all [upto=SEQ] | crash N [kept] | restart N [commit=I] [applied=I]
-hold N | fetch N [to=N] [upto=I] [dropped|compacted|unreadable]
+hold N | fetch N [to=N] [upto=I] [newest] [rewritten|compacted]
 partition N,.. N,.. | heal | stabilize | converge | status N | log | network
 quietly COMMAND | maybe COMMAND";
 

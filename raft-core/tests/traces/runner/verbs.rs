@@ -63,6 +63,7 @@ fn cluster(world: &mut World, command: &Command<'_>) -> Result<(), String> {
     *world = World::new(world.planted);
     world.membership = Some(Arc::new(membership));
     world.base = command.says("base");
+    world.lost_memory = command.says("lost_memory");
     world.entry_bytes = command.number("bytes")?.unwrap_or(1);
     for id in (1..=nodes).filter_map(NodeId::new) {
         let config = config(world, id, command)?;
@@ -290,16 +291,18 @@ fn fetch(world: &mut World, command: &Command<'_>) -> Result<(), String> {
     let (id, to) = (command.node()?, command.node_setting("to")?);
     let upto = command.number("upto")?.map(LogIndex::new);
     let held = &mut world.member(id)?.held;
-    let at = held.iter().position(|send| to.is_none_or(|to| to == send.to));
+    let mut wanted = held.iter().enumerate().filter(|(_, send)| to.is_none_or(|to| to == send.to));
+    let at = if command.says("newest") { wanted.next_back() } else { wanted.next() };
+    let at = at.map(|(at, _)| at);
     let held = at.and_then(|at| held.remove(at)).ok_or("no send waits")?;
     let why = match command.word(1).unwrap_or_default() {
-        "dropped" => NotSent::Dropped,
+        "rewritten" => NotSent::Rewritten,
         "compacted" => NotSent::Compacted,
-        "unreadable" => NotSent::Unreadable,
-        _ => {
+        "" | "newest" => {
             let input = world.fetch(id, held, upto)?;
             return world.step(id, input);
         }
+        other => return Err(format!("a fetch does not end {other:?}")),
     };
     world.step(id, not_sent(held.to, held.send, why))
 }

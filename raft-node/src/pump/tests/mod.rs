@@ -4,7 +4,9 @@
 //! wrong once, each in the order in which it happened.
 
 mod backlog;
+mod ends;
 mod hints;
+mod reading;
 
 use std::sync::Arc;
 
@@ -75,9 +77,13 @@ impl Rig {
     /// Member 3 of so many, whose log holds the membership and entries up to 7 of term 4, all of
     /// them committed and applied.
     fn new(members: u64, limits: Limits) -> Rig {
+        Rig::starting_from(Rig::start(members), limits)
+    }
+
+    fn start(members: u64) -> Start {
         let voters = (1..=members).map(|number| (node(number), Bytes::new()));
         let membership = Membership::of_voters(voters).expect("sound");
-        let start = Start {
+        Start {
             hard_state: HardState { term: Term::new(4), vote: None },
             last: at(7),
             term_runs: vec![
@@ -88,8 +94,7 @@ impl Rig {
             commit: at(7),
             applied: at(7),
             ..Start::default()
-        };
-        Rig::starting_from(start, limits)
+        }
     }
 
     fn starting_from(start: Start, limits: Limits) -> Rig {
@@ -113,8 +118,8 @@ impl Rig {
         effects
     }
 
-    /// Like [`Rig::new`], for a member that leads term 5. Its disk works on the entry that opens the
-    /// term, 8@5.
+    /// Like [`Rig::new`], for a member that leads term 5. Its disk works on the entry that opens
+    /// the term, 8@5.
     fn leading(members: u64, limits: Limits) -> Rig {
         let mut rig = Rig::new(members, limits);
         let asks = |effects: &Effects<Names>| effects.write.is_some();
