@@ -118,11 +118,11 @@ impl Admission {
     ) -> Result<(), PeerRejected> {
         self.admit(peer)?;
         let mut known = self.known();
-        if membership.is_some_and(|membership| membership.contains(peer.node)) {
-            if let Entry::Vacant(new) = known.stores.entry(peer.node) {
-                new.insert(peer.store);
-                self.save(&mut known);
-            }
+        if membership.is_some_and(|membership| membership.contains(peer.node))
+            && let Entry::Vacant(new) = known.stores.entry(peer.node)
+        {
+            new.insert(peer.store);
+            self.save(&mut known);
         }
         self.check(peer, &known.stores)
     }

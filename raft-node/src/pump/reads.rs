@@ -91,8 +91,10 @@ impl<C: Clients> Reads<C> {
 
     /// The reads for which enough is applied now.
     pub(super) fn serve(&mut self, applied: LogIndex, served: &mut Vec<(C::Reads, LogIndex)>) {
-        while let Some(confirmed) = self.confirmed.pop_front_if(|read| read.index <= applied) {
-            let Confirmed { index, groups } = confirmed;
+        while let Some(confirmed) = self.confirmed.front()
+            && confirmed.index <= applied
+        {
+            let Confirmed { index, groups } = self.confirmed.pop_front().expect("just seen");
             served.extend(groups.into_iter().map(|waiting| (waiting.group, index)));
         }
     }

@@ -70,7 +70,10 @@ impl<C: Clients> TurnProposals<C> {
 
     /// Gives up what was held for too long: nothing happened to it.
     pub(super) fn expire(&mut self, now: u64, failed: &mut Vec<Failed<C>>) {
-        while let Some(held) = self.held.pop_front_if(|held| held.deadline <= now) {
+        while let Some(held) = self.held.front()
+            && held.deadline <= now
+        {
+            let held = self.held.pop_front().expect("just seen");
             failed.push(held.fail(ProposeError::Busy));
         }
     }
