@@ -143,6 +143,20 @@ impl LogConfig {
         }
     }
 
+    /// The backend's name, as [`LogConfig::from_name`] takes it.
+    pub fn name(&self) -> &'static str {
+        match *self {
+            #[cfg(feature = "memory")]
+            LogConfig::Memory => "memory",
+            #[cfg(feature = "file")]
+            LogConfig::File { .. } => "file",
+            #[cfg(feature = "sqlite")]
+            LogConfig::Sqlite { .. } => "sqlite",
+            #[cfg(feature = "rocksdb")]
+            LogConfig::RocksDb { .. } => "rocksdb",
+        }
+    }
+
     /// Whether the log outlives its process.
     pub fn is_durable(&self) -> bool {
         // Without a backend there is no value, so the match is on the place itself.

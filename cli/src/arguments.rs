@@ -1,12 +1,16 @@
 //! What can be typed after `kontiki`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::bench::Bench;
 use crate::log::arguments::Log;
+use crate::log_lines::Logging;
+use crate::serve::Settings;
 
 /// Where `up` serves clients unless it is told otherwise.
 const DEFAULT_ENDPOINTS: &str = "127.0.0.1:2379,127.0.0.1:22379,127.0.0.1:32379";
@@ -18,12 +22,12 @@ const IO_WAYS: [&str; 3] = ["auto", "ring", "thread"];
 #[derive(Debug, Parser)]
 #[command(name = "kontiki", version)]
 pub struct Arguments {
-    /// Also log what is not a warning.
-    #[arg(long, short, global = true)]
-    pub verbose: bool,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+    /// What is logged.
+    #[command(flatten)]
+    pub logging: Logging,
 }
 
 /// The commands.
@@ -46,6 +50,27 @@ pub enum Command {
     /// Look at the log of a member that does not run, check it, or copy it.
     #[command(subcommand)]
     Log(Log),
+    /// Print a script that completes commands and flags in a shell.
+    Completions(Completions),
+    /// Write a man page for each command into a directory.
+    Man(Man),
+    /// Print the version and what this build can do.
+    Version,
+}
+
+/// Print a completion script.
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell.
+    pub shell: Shell,
+}
+
+/// Write man pages.
+#[derive(Debug, Args)]
+pub struct Man {
+    /// Where; it is made if it is missing.
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
 }
 
 /// Start a cluster on this machine.
@@ -78,58 +103,18 @@ pub struct Up {
 /// Run one member.
 #[derive(Debug, Args)]
 pub struct Serve {
-    /// Read everything from this TOML file instead of the other flags.
-    #[arg(
-        long,
-        value_name = "FILE",
-        conflicts_with_all = ["id", "cluster", "backend", "io", "dir", "listen_client",
-            "listen_peer", "members", "quota_bytes", "max_clients", "let_urls_in"]
-    )]
+    /// Read the settings from this TOML file instead of from flags.
+    #[arg(long, value_name = "FILE", conflicts_with = "Settings")]
     pub config: Option<PathBuf>,
-    /// Which of the members this one is.
-    #[arg(long, value_name = "N", required_unless_present = "config")]
-    pub id: Option<u64>,
-    /// The name of the cluster, the same for all of its members.
-    #[arg(long, value_name = "NAME", required_unless_present = "config")]
-    pub cluster: Option<String>,
-    /// What the member keeps its log in.
-    #[arg(long, value_name = "NAME", default_value = "file")]
-    pub backend: String,
-    /// How the file log is written: through a ring of the kernel's (Linux; where the machine
-    /// forbids it, a thread and a warning), by a thread, or `auto`: a ring where there is one
-    /// [default: auto].
-    #[arg(long, value_name = "WAY", value_parser = IO_WAYS)]
-    pub io: Option<String>,
-    /// The member's own directory; not needed for a volatile backend.
-    #[arg(long, value_name = "DIR")]
-    pub dir: Option<PathBuf>,
-    /// A member of the cluster, itself included: ID=PEER,CLIENT, two addresses of the form
-    /// host:port. Once for each member, and the same for all of them.
-    #[arg(long = "member", value_name = "ID=PEER,CLIENT", required_unless_present = "config")]
-    pub members: Vec<String>,
-    /// Listen for clients here instead of at the member's client address.
-    #[arg(long, value_name = "HOST:PORT")]
-    pub listen_client: Option<String>,
-    /// Listen for peers here instead of at the member's peer address.
-    #[arg(long, value_name = "HOST:PORT")]
-    pub listen_peer: Option<String>,
-    /// How large the key space may grow, its history included, in bytes; beyond that the alarm
-    /// NOSPACE is raised, and puts are refused until it is disarmed [default: 2 GiB].
-    #[arg(long, value_name = "BYTES")]
-    pub quota_bytes: Option<u64>,
-    /// How many clients may be connected; further ones wait [default: 10000].
-    #[arg(long, value_name = "N")]
-    pub max_clients: Option<usize>,
-    /// Let clients in that name the server by a URL, as `etcdctl endpoint status` of etcd 3.4 does
-    /// when it is given endpoints as URLs.
+    /// Found a new cluster: for the first start of each of its members, and only then.
     #[arg(long)]
-    pub let_urls_in: bool,
-    /// Refuse to start on an empty log: this member has had one, and must not forget its votes.
-    #[arg(long)]
-    pub must_have_log: bool,
+    pub bootstrap: bool,
     /// Stop when the standard input ends, as it does when the parent process is gone.
     #[arg(long)]
     pub exit_with_parent: bool,
+    /// The settings.
+    #[command(flatten)]
+    pub settings: Settings,
 }
 
 /// Whom a client talks to.
@@ -140,6 +125,7 @@ pub struct Endpoints {
         long,
         value_name = "HOST:PORT,...",
         value_delimiter = ',',
+        env = "KONTIKI_ENDPOINTS",
         default_value = DEFAULT_ENDPOINTS
     )]
     pub endpoints: Vec<String>,
@@ -158,10 +144,10 @@ impl Endpoints {
 /// Set a key to a value.
 #[derive(Debug, Args)]
 pub struct Put {
-    /// The key.
-    pub key: String,
-    /// The value; `-` reads it from the standard input.
-    pub value: String,
+    /// The key; any bytes.
+    pub key: OsString,
+    /// The value; any bytes, and `-` reads it from the standard input.
+    pub value: OsString,
     /// Print the outcome as a JSON object.
     #[arg(long)]
     pub json: bool,
@@ -173,8 +159,8 @@ pub struct Put {
 /// Print the value of a key.
 #[derive(Debug, Args)]
 pub struct Get {
-    /// The key, or the prefix.
-    pub key: String,
+    /// The key, or the prefix; any bytes.
+    pub key: OsString,
     /// Print all keys that begin with the key, each with its value.
     #[arg(long)]
     pub prefix: bool,
@@ -189,8 +175,8 @@ pub struct Get {
 /// Remove a key.
 #[derive(Debug, Args)]
 pub struct Del {
-    /// The key, or the prefix.
-    pub key: String,
+    /// The key, or the prefix; any bytes.
+    pub key: OsString,
     /// Remove all keys that begin with the key.
     #[arg(long)]
     pub prefix: bool,
@@ -235,8 +221,9 @@ mod tests {
         assert!(parse("kontiki serve --config a.toml --id 1").is_err());
         assert!(parse("kontiki serve --config a.toml --backend file").is_err());
         assert!(parse("kontiki serve --config a.toml --io ring").is_err());
-        assert!(parse("kontiki serve --id 1 --cluster c").is_err());
-        assert!(parse("kontiki serve").is_err());
+        assert!(parse("kontiki serve --config a.toml --let-urls-in").is_err());
+        assert!(parse("kontiki serve --config a.toml --bootstrap").is_ok());
+        assert!(parse("kontiki serve --dir a").is_ok());
     }
 
     #[test]

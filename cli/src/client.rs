@@ -1,83 +1,136 @@
 //! `kontiki put`, `get` and `del`.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use kontiki_etcd::Client;
 use kontiki_etcd::api::etcdserverpb::{DeleteRangeRequest, RangeRequest};
+use kontiki_etcd::api::kontiki::v1::AdminStatusResponse;
 use kontiki_etcd::api::mvccpb::KeyValue;
 use kontiki_etcd::client::ClientError;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::arguments::{Del, Endpoints, Get, Put};
 use crate::failure::Failure;
+use crate::output::{print_bytes, print_json, print_line};
+
+/// How long the members are asked how they stand, to explain a failure.
+const EXPLAIN_WITHIN: Duration = Duration::from_secs(2);
 
 /// Sets a key to a value.
 pub async fn put(put: Put) -> Result<ExitCode, Failure> {
-    let value = match put.value.as_str() {
-        "-" => read_input()?,
-        value => value.as_bytes().to_vec(),
+    let value = if put.value == "-" { read_input()? } else { put.value.into_vec() };
+    let mut client = client(&put.to)?;
+    let revision = match client.put(put.key.into_vec(), value).await {
+        Ok(revision) => revision,
+        Err(error) => return Err(failed(&client, error).await),
     };
-    let revision = client(&put.to)?.put(put.key.into_bytes(), value).await.map_err(failed)?;
-    match put.json {
-        true => print_line(&json!({ "revision": revision }).to_string())?,
-        false => print_line("OK")?,
+    if put.json {
+        print_json(&json!({ "revision": revision }))?;
+    } else {
+        print_line("OK")?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints the value of a key, or the keys with a prefix and their values, a line each.
+/// Prints the value of a key, or the keys with a prefix and their values, a line each. A key that
+/// does not exist is status 1, in JSON as well; a prefix without keys is not.
 pub async fn get(get: Get) -> Result<ExitCode, Failure> {
-    let key = get.key.into_bytes();
+    let key = get.key.into_vec();
     let range_end = if get.prefix { end_of_prefix(&key) } else { Vec::new() };
     let request =
         RangeRequest { key: from(&key).into(), range_end: range_end.into(), ..Default::default() };
-    let answer = client(&get.to)?.get(request).await.map_err(failed)?;
+    let mut client = client(&get.to)?;
+    let answer = match client.get(request).await {
+        Ok(answer) => answer,
+        Err(error) => return Err(failed(&client, error).await),
+    };
+    let is_missing = answer.kvs.is_empty() && !get.prefix;
     if get.json {
         let revision = answer.header.map_or(0, |header| header.revision);
         let kvs: Vec<Value> = answer.kvs.iter().map(to_json).collect();
-        print_line(&json!({ "revision": revision, "kvs": kvs }).to_string())?;
-        return Ok(ExitCode::SUCCESS);
+        print_json(&json!({ "revision": revision, "kvs": kvs }))?;
+        return Ok(if is_missing { ExitCode::FAILURE } else { ExitCode::SUCCESS });
     }
-    if answer.kvs.is_empty() && !get.prefix {
+    if is_missing {
         return Err(Failure::new("there is no such key"));
     }
     for kv in &answer.kvs {
-        let line =
-            if get.prefix { [&kv.key[..], b"\t", &kv.value].concat() } else { kv.value.to_vec() };
-        print_bytes(&line)?;
+        let key = if get.prefix { [&kv.key[..], b"\t"].concat() } else { Vec::new() };
+        print_bytes(&[&key, &kv.value[..], b"\n"].concat())?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Removes a key, or the keys with a prefix; prints how many there were.
 pub async fn del(del: Del) -> Result<ExitCode, Failure> {
-    let key = del.key.into_bytes();
+    let key = del.key.into_vec();
     let range_end = if del.prefix { end_of_prefix(&key) } else { Vec::new() };
     let request = DeleteRangeRequest {
         key: from(&key).into(),
         range_end: range_end.into(),
         ..Default::default()
     };
-    let deleted = client(&del.to)?.delete(request).await.map_err(failed)?;
-    match del.json {
-        true => print_line(&json!({ "deleted": deleted }).to_string())?,
-        false => print_line(&deleted.to_string())?,
+    let mut client = client(&del.to)?;
+    let deleted = match client.delete(request).await {
+        Ok(deleted) => deleted,
+        Err(error) => return Err(failed(&client, error).await),
+    };
+    if del.json {
+        print_json(&json!({ "deleted": deleted }))?;
+    } else {
+        print_line(&deleted.to_string())?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn client(to: &Endpoints) -> Result<Client, Failure> {
-    Ok(Client::new(&to.endpoints).map_err(failed)?.with_timeout(to.timeout()))
+    let client = Client::new(&to.endpoints).map_err(|error| Failure::new(error.to_string()))?;
+    Ok(client.with_timeout(to.timeout()))
 }
 
-fn failed(error: ClientError) -> Failure {
+/// What went wrong, and how the members stand if that explains it.
+async fn failed(client: &Client, error: ClientError) -> Failure {
     let failure = Failure::new(error.to_string());
-    match error {
-        ClientError::Unavailable { .. } => {
-            failure.advise("is the cluster up? `kontiki status --endpoints ...` asks each member")
-        }
-        _ => failure,
+    let is_explained = matches!(error, ClientError::Refused(_) | ClientError::BadEndpoint(_));
+    if is_explained {
+        return failure;
+    }
+    let statuses = timeout(EXPLAIN_WITHIN, client.status()).await.unwrap_or_default();
+    let answers: Vec<_> = statuses.iter().filter_map(|one| one.status.as_ref().ok()).collect();
+    failure.advise(explain(&answers, client.timeout()))
+}
+
+/// One sentence on why no request can be carried out, from what the members say that answer.
+fn explain(answers: &[&AdminStatusResponse], timeout: Duration) -> String {
+    let Some(first) = answers.first() else {
+        return "no member answers: is the cluster up, and are these its endpoints? \
+                `kontiki status --endpoints ...` asks each"
+            .to_owned();
+    };
+    let voters: Vec<u64> =
+        first.members.iter().filter(|member| !member.learner).map(|member| member.id).collect();
+    let alive = voters.iter().filter(|id| answers.iter().any(|one| one.id == **id)).count();
+    let needed = voters.len() / 2 + 1;
+    let leader = answers.iter().find(|one| one.leader != 0).map(|one| one.leader);
+    match leader {
+        _ if alive < needed => format!(
+            "no leader: {alive} of {} members answer, and {needed} are needed to elect one; start \
+             the others, or name their endpoints too",
+            voters.len()
+        ),
+        None => format!(
+            "no leader: {alive} of {} members answer and have not elected one yet; try again",
+            voters.len()
+        ),
+        Some(leader) => format!(
+            "member {leader} leads and {alive} of {} members answer, but none answered the request \
+             within {timeout:?}; try again, or wait longer with --timeout",
+            voters.len()
+        ),
     }
 }
 
@@ -121,19 +174,10 @@ fn read_input() -> Result<Vec<u8>, Failure> {
     Ok(value)
 }
 
-fn print_line(text: &str) -> Result<(), Failure> {
-    print_bytes(text.as_bytes())
-}
-
-/// Prints a line that may be anything. Unlike the macros this does not panic when nobody listens.
-fn print_bytes(line: &[u8]) -> Result<(), Failure> {
-    let mut output = io::stdout().lock();
-    let written = output.write_all(line).and_then(|()| output.write_all(b"\n"));
-    written.map_err(|error| Failure::of("the standard output cannot be written", &error))
-}
-
 #[cfg(test)]
 mod tests {
+    use kontiki_etcd::api::kontiki::v1::AdminMember;
+
     use super::*;
 
     #[test]
@@ -142,6 +186,20 @@ mod tests {
         assert_eq!(end_of_prefix(b"a\xff\xff"), b"b");
         assert_eq!(end_of_prefix(b"\xff"), b"\0");
         assert_eq!(end_of_prefix(b""), b"\0");
+    }
+
+    #[test]
+    fn a_minority_is_told_from_an_election() {
+        let members = (1..=3).map(|id| AdminMember { id, ..AdminMember::default() }).collect();
+        let one = AdminStatusResponse { id: 1, members, ..AdminStatusResponse::default() };
+        let two = AdminStatusResponse { id: 2, ..one.clone() };
+        let told = |answers: &[&AdminStatusResponse]| explain(answers, Duration::from_secs(5));
+        assert!(told(&[]).starts_with("no member answers"));
+        assert!(told(&[&one]).starts_with("no leader: 1 of 3 members answer, and 2 are needed"));
+        assert!(told(&[&one, &two]).starts_with("no leader: 2 of 3 members answer and have not"));
+        let led = AdminStatusResponse { leader: 2, ..one.clone() };
+        assert!(told(&[&led]).starts_with("no leader: 1 of 3"), "it knows one that is gone");
+        assert!(told(&[&led, &two]).starts_with("member 2 leads and 2 of 3 members answer"));
     }
 
     #[test]

@@ -1,62 +1,175 @@
-//! The engine's log, as lines on the standard error: warnings and errors, or with `--verbose` also
-//! what is worth knowing. One line is one event; spans are not shown.
+//! The events of engine and tool, as lines on the standard error: when, how grave, what.
+//!
+//! A warning or an error that repeats is shown once a minute, so that a condition that lasts (a
+//! stranger that knocks, a disk that is full) neither fills a disk nor hides what else happens.
+//! Spans are not shown.
 
+use std::collections::HashMap;
 use std::fmt::{self, Write as _};
+use std::io::{self, IsTerminal};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use clap::{Args, ValueEnum};
 use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
+use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::layer::{Context, Filter, SubscriberExt};
+use tracing_subscriber::{Layer, Registry, fmt as lines};
 
-/// Shows the log from now on.
-pub fn install(verbose: bool) {
-    let most = if verbose { Level::INFO } else { Level::WARN };
-    let installed = tracing::subscriber::set_global_default(LogLines { most });
-    assert!(installed.is_ok(), "the log is installed once");
+/// How long an event is not shown again.
+const REPEAT_AFTER: Duration = Duration::from_secs(60);
+
+/// How many different events are remembered. Beyond that the memory begins anew.
+const MOST_REMEMBERED: usize = 1024;
+
+/// What is logged, and how.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Logging (on the standard error)")]
+pub struct Logging {
+    /// The least grave events that are shown [default: info for serve, else warn].
+    #[arg(long, global = true, value_name = "LEVEL", value_enum)]
+    log_level: Option<Least>,
+    /// Lines for people, or a JSON object for each event.
+    #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value = "text")]
+    log_format: Format,
+    /// Log more: one level more than usual.
+    #[arg(long, short, global = true)]
+    pub verbose: bool,
 }
 
-struct LogLines {
-    most: Level,
+/// How grave an event has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Least {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
 }
 
-impl Subscriber for LogLines {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_event() && *metadata.level() <= self.most
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        let mut line = Line::default();
-        event.record(&mut line);
-        let Line { message, fields } = line;
-        eprintln!("{} {message}{fields}", event.metadata().level().as_str().to_lowercase());
-    }
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
+/// How an event is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Text,
+    Json,
 }
 
-#[derive(Default)]
-struct Line {
-    message: String,
-    fields: String,
-}
-
-impl Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        match field.name() {
-            "message" => self.message = format!("{value:?}"),
-            name => {
-                let written = write!(self.fields, " {name}={value:?}");
-                assert!(written.is_ok(), "a string takes all that is written to it");
+impl Logging {
+    /// Shows events from now on. `serves` says whether the command is a member of a cluster, which
+    /// says more.
+    pub fn install(self, serves: bool) {
+        let filter = Repeats { least: self.least(serves), shown: Mutex::default() };
+        let lines = lines::layer().with_writer(io::stderr).with_target(false);
+        let installed = match self.log_format {
+            Format::Text => {
+                let lines = lines.with_ansi(io::stderr().is_terminal());
+                set(Registry::default().with(lines.with_filter(filter)))
             }
+            Format::Json => {
+                let lines = lines.json().flatten_event(true).with_current_span(false);
+                set(Registry::default().with(lines.with_span_list(false).with_filter(filter)))
+            }
+        };
+        assert!(installed, "the log is installed once");
+    }
+
+    fn least(self, serves: bool) -> LevelFilter {
+        match self.log_level {
+            Some(Least::Error) => LevelFilter::ERROR,
+            Some(Least::Warn) => LevelFilter::WARN,
+            Some(Least::Info) => LevelFilter::INFO,
+            Some(Least::Debug) => LevelFilter::DEBUG,
+            Some(Least::Trace) => LevelFilter::TRACE,
+            None if serves && self.verbose => LevelFilter::DEBUG,
+            None if serves || self.verbose => LevelFilter::INFO,
+            None => LevelFilter::WARN,
         }
+    }
+
+    /// The arguments that make a member of `up` log the same way.
+    pub fn arguments(self) -> Vec<String> {
+        let level = match self.least(false) {
+            LevelFilter::ERROR => "error",
+            LevelFilter::INFO => "info",
+            LevelFilter::DEBUG => "debug",
+            LevelFilter::TRACE => "trace",
+            _ => "warn",
+        };
+        let format = if self.log_format == Format::Json { "json" } else { "text" };
+        ["--log-level", level, "--log-format", format].map(str::to_owned).to_vec()
+    }
+}
+
+fn set(subscriber: impl Subscriber + Send + Sync) -> bool {
+    tracing::subscriber::set_global_default(subscriber).is_ok()
+}
+
+/// Lets an event pass that is grave enough and was not shown a moment ago.
+struct Repeats {
+    least: LevelFilter,
+    /// What was shown, and when. Invariant: no more than [`MOST_REMEMBERED`].
+    shown: Mutex<HashMap<String, Instant>>,
+}
+
+impl Repeats {
+    fn is_due(&self, event: String, now: Instant) -> bool {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if shown.get(&event).is_some_and(|then| now - *then < REPEAT_AFTER) {
+            return false;
+        }
+        if shown.len() >= MOST_REMEMBERED {
+            shown.clear();
+        }
+        shown.insert(event, now);
+        true
+    }
+}
+
+impl<S> Filter<S> for Repeats {
+    fn enabled(&self, metadata: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        metadata.is_event() && *metadata.level() <= self.least
+    }
+
+    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
+        if *event.metadata().level() > Level::WARN {
+            return true;
+        }
+        let mut text = Text(String::new());
+        event.record(&mut text);
+        self.is_due(text.0, Instant::now())
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(self.least)
+    }
+}
+
+/// An event's message and fields.
+struct Text(String);
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let written = write!(self.0, " {}={value:?}", field.name());
+        assert!(written.is_ok(), "a string takes all that is written to it");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_repeats_is_shown_once_a_minute() {
+        let repeats = Repeats { least: LevelFilter::WARN, shown: Mutex::default() };
+        let begin = Instant::now();
+        assert!(repeats.is_due("a".to_owned(), begin));
+        assert!(!repeats.is_due("a".to_owned(), begin + Duration::from_secs(59)));
+        assert!(repeats.is_due("b".to_owned(), begin));
+        assert!(repeats.is_due("a".to_owned(), begin + Duration::from_secs(61)));
+        for number in 0..2 * MOST_REMEMBERED {
+            repeats.is_due(number.to_string(), begin);
+        }
+        assert!(repeats.shown.lock().expect("nothing panicked").len() <= MOST_REMEMBERED);
     }
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::arguments::Status;
 use crate::failure::Failure;
+use crate::output::{print, print_json};
 
 /// A member in the output. What is not known of one that does not answer is null.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -52,12 +53,10 @@ pub async fn run(status: Status) -> Result<ExitCode, Failure> {
         members.extend(answered.into_iter().map(|one| MemberStatus::new(one.endpoint, one.status)));
     }
     let all = members.iter().all(|member| member.error.is_none());
-    match status.json {
-        true => {
-            let json = serde_json::to_string(&Output { members });
-            println!("{}", json.expect("numbers and strings are JSON"));
-        }
-        false => print!("{}", table(&members)),
+    if status.json {
+        print_json(&Output { members })?;
+    } else {
+        print(&table(&members))?;
     }
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

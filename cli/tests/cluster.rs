@@ -1,64 +1,21 @@
 //! The tool as a user meets it: whole clusters of real processes on the loopback interface.
 
+#[path = "tool/mod.rs"]
+mod tool;
+
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread::{self, sleep};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-/// Longer than anything here takes, shorter than anybody's patience.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-fn kontiki(arguments: &[&str]) -> Output {
-    let output = Command::new(env!("CARGO_BIN_EXE_kontiki")).args(arguments).output();
-    output.expect("the tool starts")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// What a command that must fail with status 1 says about it.
-fn failure(arguments: &[&str]) -> String {
-    let output = kontiki(arguments);
-    let said = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
-    assert!(said.starts_with("error: "), "{arguments:?}: {said}");
-    said
-}
-
-fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let begin = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(begin.elapsed() < PATIENCE, "waited in vain: {what}");
-        sleep(Duration::from_millis(50));
-    }
-}
-
-/// The first port of a cluster of three whose six ports are free. Each test gets another part of
-/// the range below the ports that the system hands out itself.
-fn free_base_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = std::process::id() as u16 % 100 * 100;
-    eventually("six free ports", || {
-        let base = 12000 + (start + NEXT.fetch_add(50, Ordering::Relaxed)) % 15000;
-        ports(base).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()).then_some(base)
-    })
-}
-
-fn ports(base: u16) -> impl Iterator<Item = u16> {
-    (0..3).flat_map(move |member| [base + 10 * member, base + 10 * member + 1])
-}
+use tool::{eventually, failure, free_base_port, kontiki, ports, text};
 
 /// A running `kontiki up`, killed at the latest when it is dropped.
 struct Up {
@@ -302,13 +259,14 @@ fn a_durable_cluster_goes_on_where_it_was() {
 
     let up = Up::start("file", dir.path(), base);
     assert_eq!(up.ask(&["get", "a"]), "1\n");
-    let second = Command::new(env!("CARGO_BIN_EXE_kontiki"))
-        .args(["up", "--base-port", &free_base_port().to_string(), "--dir"])
-        .arg(dir.path())
-        .output()
-        .expect("the tool starts");
-    assert_eq!(second.status.code(), Some(1), "the same cluster at other ports");
-    assert!(text(&second.stderr).contains("the base port"), "{}", text(&second.stderr));
+    let path = dir.path().display().to_string();
+    let elsewhere = free_base_port();
+    let second = failure(&["up", "--base-port", &elsewhere.to_string(), "--dir", &path]);
+    assert!(second.contains("in use by another process"), "{second}");
+    assert_eq!(up.stop(), Some(0));
+
+    let up = Up::start("file", dir.path(), elsewhere);
+    assert_eq!(up.ask(&["get", "a"]), "1\n", "the same cluster at other ports");
     assert_eq!(up.stop(), Some(0));
 
     let own = dir.path().join("1").display().to_string();
@@ -327,8 +285,8 @@ fn a_durable_cluster_goes_on_where_it_was() {
         "--member",
         &two,
     ]);
-    assert!(others.contains("belongs to node 1") && others.contains(&own), "{others}");
-    assert!(others.contains("choose this member's own"), "{others}");
+    assert!(others.contains(&own) && others.contains("belongs to cluster \""), "{others}");
+    assert!(others.contains("and the settings say \"another\""), "{others}");
 }
 
 /// Changes bytes of a member's log a little before the value: in the frame that holds it.
@@ -487,7 +445,7 @@ fn what_is_wrong_is_named_with_what_to_do() {
     });
     assert!(heeded, "--timeout is heeded; without it a second is waited");
     let nobody = failure(&["get", "k", "--endpoints", "127.0.0.1:9", "--timeout", "1"]);
-    assert!(nobody.contains("127.0.0.1:9") && nobody.contains("is the cluster up?"), "{nobody}");
+    assert!(nobody.contains("127.0.0.1:9") && nobody.contains("is the cluster up"), "{nobody}");
 
     for usage in [&["up", "--nodes", "0"][..], &["fly"], &["put", "k"], &[]] {
         assert_eq!(kontiki(usage).status.code(), Some(2), "{usage:?}");
@@ -508,7 +466,7 @@ fn a_port_in_use_is_named() {
 fn a_file_with_an_unknown_field_is_refused() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let path = dir.path().join("member.toml");
-    let sound = "id = 1\ncluster = \"c\"\nmembers = []\n";
+    let sound = "id = 1\ncluster = \"c\"\n";
     std::fs::write(&path, format!("{sound}heartbeat = 5\n")).expect("written");
     let path = path.display().to_string();
     let said = failure(&["serve", "--config", &path]);

@@ -108,6 +108,11 @@ impl Client {
         Client { timeout, ..self }
     }
 
+    /// How long each request may take.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// Puts a value and returns the revision that has it.
     pub async fn put(
         &mut self,

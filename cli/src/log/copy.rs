@@ -15,9 +15,9 @@ use kontiki::DataDir;
 use super::arguments::Copy;
 use super::partial::{Partial, check_free};
 use super::place::{Kind, Looked, Named};
-use super::print;
 use super::transfer::transfer;
 use crate::failure::{Failure, chain};
+use crate::output::print;
 use crate::up::{CLUSTER_FILE, cluster_on_backend};
 
 /// What belongs to the running process, not to the data.

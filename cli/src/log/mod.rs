@@ -14,7 +14,6 @@ mod show;
 mod transfer;
 mod verify;
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use kontiki::storage::{LogError, LogErrorKind};
@@ -30,21 +29,6 @@ pub async fn run(log: Log) -> Result<ExitCode, Failure> {
         Log::Verify(verify) => verify::run(&verify),
         Log::Copy(copy) => copy::run(&copy).await,
     }
-}
-
-/// Prints a result. A reader that has seen enough, as `head` has, is no failure.
-fn print(text: &str) -> Result<(), Failure> {
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::of("the result cannot be written", &error))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Prints a result as one line of JSON.
-fn print_json(value: &impl Serialize) -> Result<(), Failure> {
-    print(&format!("{}\n", serde_json::to_string(value).expect("plain data is JSON")))
 }
 
 /// A damaged place in the output.

@@ -9,10 +9,11 @@ use kontiki::storage::{LogReader, Sight};
 use kontiki::types::{Entry, EntryId, EntryKind, LogIndex, Membership, NodeId};
 use serde::Serialize;
 
+use super::Damage;
 use super::arguments::Show;
 use super::place::{Looked, Named};
-use super::{Damage, print, print_json};
 use crate::failure::{Failure, chain};
+use crate::output::{print, print_json};
 
 /// So many bytes of a payload are shown.
 const PREVIEW_BYTES: usize = 40;

@@ -4,11 +4,12 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
+use super::Damage;
 use super::arguments::Verify;
 use super::place::{Looked, Named};
 use super::progress::Progress;
-use super::{Damage, print, print_json};
 use crate::failure::Failure;
+use crate::output::{print, print_json};
 
 /// So many damaged places are printed for people; `--json` prints all.
 const MAX_LINES: usize = 50;

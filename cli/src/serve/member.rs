@@ -1,21 +1,32 @@
 //! The running member, as the etcd services want to see it.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use kontiki::consensus::RoleName;
 use kontiki::types::LogIndex;
-use kontiki::{Node, NodeStatus};
-use kontiki_etcd::Engine;
+use kontiki::{Membership, Node, NodeId, NodeStatus};
 use kontiki_etcd::engine::{ClusterMember, ProposeError, ReadError, Role, Standing};
+use kontiki_etcd::{Engine, MemberAddresses};
 
 /// A running member.
 pub struct Member {
     node: Node,
+    /// What the settings say of the members; their metadata may be older.
+    settings: BTreeMap<NodeId, MemberAddresses>,
 }
 
 impl Member {
     /// The member behind this handle.
-    pub fn new(node: Node) -> Member {
-        Member { node }
+    pub fn new(node: Node, settings: BTreeMap<NodeId, MemberAddresses>) -> Member {
+        Member { node, settings }
+    }
+
+    fn metadata(&self, membership: &Membership, node: NodeId) -> Bytes {
+        match self.settings.get(&node) {
+            Some(addresses) => addresses.encode(),
+            None => membership.metadata(node).cloned().unwrap_or_default(),
+        }
     }
 }
 
@@ -49,7 +60,7 @@ impl Engine for Member {
         let member = |node| ClusterMember {
             node,
             learner: !membership.is_voter(node),
-            metadata: membership.metadata(node).cloned().unwrap_or_default(),
+            metadata: self.metadata(membership, node),
         };
         membership.members().map(member).collect()
     }

@@ -1,22 +1,23 @@
 //! `kontiki serve`: one member, from its directory to its client port.
 //!
-//! It begins with what is most often wrong and changes nothing: the ports, then the directory and
-//! its lock, then the log. Only then is the log bootstrapped, which on a log that has been, does
-//! nothing. It ends on a signal, with its parent where that was asked for, or when its log fails,
-//! and always closes the log in order.
+//! It opens the directory and the log, finds out which member they are ([`origin`]), and listens; a
+//! blank log is founded only then, and only with `--bootstrap`. It ends on a signal, with its
+//! parent where that was asked for, or when its log fails, and always closes the log in order.
 
-mod config;
 mod descriptors;
 mod member;
 mod open;
+mod origin;
 mod peers;
+mod settings;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use kontiki::{DataDir, Node, NodeConfig, TcpOptions, TcpTransport};
-use kontiki_etcd::{Machine, Profile, Server};
+use kontiki::{DataDir, Node, NodeConfig, NodeId, TcpOptions, TcpTransport};
+use kontiki_etcd::{Machine, MemberAddresses, Profile, Server};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -24,9 +25,12 @@ use tokio::time::timeout;
 
 use crate::arguments::Serve;
 use crate::failure::Failure;
-use config::MemberConfig;
 use member::Member;
+use open::Opened;
+use origin::Origin;
 use peers::PeerAddresses;
+
+pub use settings::Settings;
 
 /// How long requests under way may take to be answered once the member ends.
 const GRACE: Duration = Duration::from_secs(2);
@@ -34,34 +38,138 @@ const GRACE: Duration = Duration::from_secs(2);
 /// Runs a member until it is told to stop.
 pub async fn run(serve: Serve) -> Result<ExitCode, Failure> {
     end_at_panics();
-    let (exit_with_parent, must_have_log) = (serve.exit_with_parent, serve.must_have_log);
-    let config = MemberConfig::from_arguments(serve)?;
+    let settings = match &serve.config {
+        Some(path) => Settings::from_file(path)?,
+        None => serve.settings,
+    };
+    settings.check()?;
+    let listed = open::listed(&settings)?;
     let descriptors = descriptors::raise();
-    let stop = stop_signal(exit_with_parent)?;
-    let clients = TcpListener::bind(&config.listen_client).await;
-    let clients =
-        clients.map_err(|error| port_failure("clients", &config.listen_client, &error))?;
-    let transport = TcpTransport::bind(&config.listen_peer, TcpOptions::default())
-        .map_err(|error| port_failure("peers", &config.listen_peer, &error))?;
+    let stop = stop_signal(serve.exit_with_parent)?;
 
-    let (dir, mut log) = open::open(&config).await?;
-    if must_have_log {
-        open::check_not_blank(&config, log.as_mut()).await?;
+    let Opened { dir, mut log, backend } = open::open(&settings).await?;
+    let path = dir.as_ref().map(|dir| dir.path());
+    let origin = Origin::load(path, log.as_mut()).await;
+    let origin = origin.map_err(|error| open::origin_failure(&settings, error))?;
+    if let Some(origin) = &origin {
+        origin.check(&settings)?;
     }
-    open::bootstrap(&config, log.as_mut()).await?;
+    let mut members = origin.as_ref().map(Origin::members).unwrap_or_default();
+    members.extend(listed.clone());
+    let own = own_id(&settings, origin.as_ref())?;
+    let ports = Ports::listen(&settings, own, &members).await?;
+    if origin.is_none() {
+        open::found(&settings, serve.bootstrap, log.as_mut()).await?;
+    }
+    remember_name(&settings, origin, path, log.as_mut()).await;
+
     let machine = Machine::new();
     let store = machine.store();
-    let transport = Box::new(PeerAddresses::new(transport));
-    let settings = NodeConfig { peers: dir.as_ref().map(DataDir::peers), ..NodeConfig::default() };
-    let node = Node::start(settings, log, transport, Box::new(machine)).await;
-    let node = node.map_err(|error| open::start_failure(&config, &error))?;
-    tracing::info!(member = %config.id, clients = %config.listen_client, "serving");
+    let transport = Box::new(PeerAddresses::new(ports.peers, listed.clone()));
+    let peers = dir.as_ref().map(DataDir::peers);
+    let config = NodeConfig { timing: settings.timing()?, peers, ..NodeConfig::default() };
+    let node = Node::start(config, log, transport, Box::new(machine)).await;
+    let node = node.map_err(|error| open::start_failure(&settings, &error))?;
+    tracing::info!(member = %own, clients = %ports.client_address, peers = %ports.peer_address,
+        %backend, "listening");
+    tokio::spawn(tell_of_leaders(node.clone()));
 
-    let profile = Profile { name: config.name().to_owned(), backend: config.backend.clone() };
-    let limits = descriptors::leave_reserve(config.limits.clone(), descriptors);
-    let server = Server::with_limits(Member::new(node.clone()), store, profile, limits);
-    let server = if config.let_urls_in { server.let_urls_in() } else { server };
-    serve_until(server, clients, node, stop).await
+    let name = members.get(&own).map(|own| own.name.clone()).unwrap_or_default();
+    let limits = descriptors::leave_reserve(settings.limits(), descriptors);
+    let member = Member::new(node.clone(), listed);
+    let server = Server::with_limits(member, store, Profile { name, backend }, limits);
+    let server = if settings.let_urls_in { server.let_urls_in() } else { server };
+    serve_until(server, ports.clients, node, stop).await
+}
+
+/// Which member this is: by its store, or else by the settings.
+fn own_id(settings: &Settings, origin: Option<&Origin>) -> Result<NodeId, Failure> {
+    if let Some(origin) = origin {
+        return Ok(origin.identity.node);
+    }
+    let missing = || {
+        Failure::new("the log is empty, and --id is not given")
+            .advise("the first start needs --id, --cluster and each --member, or a file with them")
+    };
+    settings::node_id(settings.id.ok_or_else(missing)?)
+}
+
+/// Keeps the cluster's name beside the log, for the messages of later starts. A member runs
+/// without.
+async fn remember_name(
+    settings: &Settings,
+    origin: Option<Origin>,
+    dir: Option<&std::path::Path>,
+    log: &mut dyn kontiki::storage::Store,
+) {
+    let Some(cluster) = &settings.cluster else { return };
+    let origin = match origin {
+        Some(origin) => Ok(Some(origin)),
+        None => Origin::load(dir, log).await,
+    };
+    let Ok(Some(origin)) = origin else { return };
+    if let Err(error) = origin.record(cluster) {
+        tracing::warn!(%error, "the cluster's name cannot be kept beside the log");
+    }
+}
+
+/// The ports of a member, bound.
+struct Ports {
+    clients: TcpListener,
+    client_address: String,
+    peers: TcpTransport,
+    peer_address: String,
+}
+
+impl Ports {
+    async fn listen(
+        settings: &Settings,
+        own: NodeId,
+        members: &BTreeMap<NodeId, MemberAddresses>,
+    ) -> Result<Ports, Failure> {
+        let own = members.get(&own);
+        let address = |given: &Option<String>, known: Option<&str>, flag: &str| {
+            given.clone().or_else(|| known.map(str::to_owned)).ok_or_else(|| {
+                Failure::new("it is not known where to listen")
+                    .advise(format!("list the members, or name an address with {flag}"))
+            })
+        };
+        let known = own.map(MemberAddresses::client_address);
+        let client_address = address(&settings.listen_client, known, "--listen-client")?;
+        let known = own.map(MemberAddresses::peer_address);
+        let peer_address = address(&settings.listen_peer, known, "--listen-peer")?;
+        let clients = TcpListener::bind(&client_address).await;
+        let clients = clients.map_err(|error| port_failure("clients", &client_address, &error))?;
+        let peers = TcpTransport::bind(&peer_address, TcpOptions::default());
+        let peers = peers.map_err(|error| port_failure("peers", &peer_address, &error))?;
+        Ok(Ports { clients, client_address, peers, peer_address })
+    }
+}
+
+/// Says each change of leader once.
+async fn tell_of_leaders(node: Node) {
+    let mut status = node.watch_status();
+    let mut known = None;
+    loop {
+        let (term, leader) = {
+            let now = status.borrow_and_update();
+            (now.raft.soft_state.term, now.raft.soft_state.leader)
+        };
+        match leader {
+            Some(leader) if known != Some((term, leader)) => {
+                tracing::info!(%leader, %term, "there is a leader");
+                known = Some((term, leader));
+            }
+            None if known.is_some() => {
+                tracing::info!(%term, "there is no leader");
+                known = None;
+            }
+            _ => {}
+        }
+        if status.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Makes a panic the end of the process. It is a bug of ours, and a member that went on without the

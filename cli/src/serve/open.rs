@@ -1,96 +1,177 @@
 //! A member's directory and log, opened; and for each way in which that fails, what to do.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use kontiki::storage::{LogErrorKind, Store};
-use kontiki::{BootstrapError, DataDir, DataDirError, LogConfig, OpenError, StartError};
+use kontiki::storage::{LogError, LogErrorKind, Store};
+use kontiki::types::Identity;
+use kontiki::{DataDir, DataDirError, LogConfig, Membership, NodeId, OpenError, StartError};
+use kontiki_etcd::MemberAddresses;
 use tokio::time::{Instant, sleep};
 
-use super::config::MemberConfig;
 use crate::failure::{Failure, chain};
+
+use super::origin::OriginError;
+use super::settings::{self, Settings};
 
 /// How long to wait for the process before this one to let go of the directory. One that was told
 /// to stop a moment ago may still be closing its log.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
+/// What a new member keeps its log in unless it is told otherwise.
+const USUAL_BACKEND: &str = "file";
+
+/// A member's opened log.
+pub struct Opened {
+    /// The lock on the member's directory, if it has one.
+    pub dir: Option<DataDir>,
+    /// The log.
+    pub log: Box<dyn Store>,
+    /// What it is kept in.
+    pub backend: String,
+}
+
 /// Opens the member's log, and locks its directory if it has one.
-pub async fn open(config: &MemberConfig) -> Result<(Option<DataDir>, Box<dyn Store>), Failure> {
-    let nowhere = log_in(config, Path::new(""))?;
+///
+/// # Errors
+///
+/// If there is no such backend, no directory for it, or either is in use, damaged or unusable.
+pub async fn open(settings: &Settings) -> Result<Opened, Failure> {
+    let backend = backend(settings)?;
+    let nowhere = log_in(settings, &backend, Path::new(""))?;
     if !nowhere.is_durable() {
-        return Ok((None, nowhere.open().map_err(|error| open_failure(config, &error))?));
+        let log = nowhere.open().map_err(|error| open_failure(settings, &error))?;
+        return Ok(Opened { dir: None, log, backend });
     }
-    let Some(dir) = &config.dir else {
-        return Err(Failure::new(format!("the {} log needs a directory", config.backend))
+    let Some(dir) = &settings.dir else {
+        return Err(Failure::new(format!("the {backend} log needs a directory"))
             .advise("name one with --dir DIR, or `dir` in the file"));
     };
+    let dir = lock(dir).await?;
+    let log = log_in(settings, &backend, &dir.log())?;
+    let log = log.open().map_err(|error| open_failure(settings, &error))?;
+    Ok(Opened { dir: Some(dir), log, backend })
+}
+
+/// The backend that the settings name, or whose files lie in the member's directory, or the usual
+/// one.
+fn backend(settings: &Settings) -> Result<String, Failure> {
+    if let Some(backend) = &settings.backend {
+        return Ok(backend.clone());
+    }
+    let Some(dir) = &settings.dir else { return Ok(USUAL_BACKEND.to_owned()) };
+    match LogConfig::detect(dir.join("log")) {
+        Ok(log) => Ok(log.name().to_owned()),
+        Err(OpenError::NotALog { .. }) => Ok(USUAL_BACKEND.to_owned()),
+        Err(error) => Err(open_failure(settings, &error)),
+    }
+}
+
+async fn lock(dir: &Path) -> Result<DataDir, Failure> {
     let deadline = Instant::now() + LOCK_PATIENCE;
-    let lock = loop {
+    loop {
         match DataDir::open(dir) {
             Err(DataDirError::InUse(_)) if Instant::now() < deadline => {
                 sleep(LOCK_PATIENCE / 40).await;
             }
-            other => break other.map_err(|error| Failure::new(chain(&error)))?,
+            other => return other.map_err(|error| Failure::new(chain(&error))),
         }
-    };
-    let log = log_in(config, &lock.log())?.open().map_err(|error| open_failure(config, &error))?;
-    Ok((Some(lock), log))
+    }
 }
 
 /// The log that the settings mean, in this directory.
-fn log_in(config: &MemberConfig, dir: &Path) -> Result<LogConfig, Failure> {
-    let log = LogConfig::from_name(&config.backend, dir);
-    let log = log.and_then(|log| match &config.io {
+fn log_in(settings: &Settings, backend: &str, dir: &Path) -> Result<LogConfig, Failure> {
+    let log = LogConfig::from_name(backend, dir);
+    let log = log.and_then(|log| match &settings.io {
         Some(io) => log.with_io(io),
         None => Ok(log),
     });
-    log.map_err(|error| open_failure(config, &error))
+    log.map_err(|error| open_failure(settings, &error))
 }
 
-/// Refuses a log that nobody has written to.
-pub async fn check_not_blank(config: &MemberConfig, log: &mut dyn Store) -> Result<(), Failure> {
-    let identity = log.load_identity().await;
-    match identity.map_err(|error| store_failure(config, &error))? {
-        Some(_) => Ok(()),
-        None => {
-            let text = format!("{} is empty, though this member has had one", place(config));
-            Err(Failure::new(text).advise(
-                "bring its directory back. On an empty log it would have forgotten its votes and \
-                 what it acknowledged, so that the cluster could lose what it promised to keep",
-            ))
-        }
+/// Makes a blank log the log of a member of a new cluster.
+///
+/// # Errors
+///
+/// If that was not asked for, if something that it takes is missing from the settings, or if the
+/// store fails.
+pub async fn found(
+    settings: &Settings,
+    is_asked_for: bool,
+    log: &mut dyn Store,
+) -> Result<Identity, Failure> {
+    let place = place(settings);
+    if settings.must_have_log {
+        let text = format!("{place} is empty, though this member has had one");
+        return Err(Failure::new(text).advise(
+            "bring its directory back. On an empty log it would have forgotten its votes and \
+             what it acknowledged, so that the cluster could lose what it promised to keep",
+        ));
     }
+    if !is_asked_for {
+        return Err(Failure::new(format!("{place} is empty: nothing was founded")).advise(
+            "a new cluster is founded by starting each of its members once with --bootstrap. If \
+             this member has run before, bring its directory back: without it, it would have \
+             forgotten its votes",
+        ));
+    }
+    let missing = |what: &str| {
+        Failure::new(format!("{place} is empty, and {what} is not given"))
+            .advise("the first start needs --id, --cluster and each --member, or a file with them")
+    };
+    let id = settings::node_id(settings.id.ok_or_else(|| missing("--id"))?)?;
+    let cluster = settings.cluster.as_ref().ok_or_else(|| missing("--cluster"))?;
+    if settings.members.is_empty() {
+        return Err(missing("a --member"));
+    }
+    let members = listed(settings)?;
+    if !members.contains_key(&id) {
+        return Err(Failure::new(format!("member {id} is not among the listed members"))
+            .advise("list every member, this one included, and the same on each of them"));
+    }
+    let voters = members.iter().map(|(id, addresses)| (*id, addresses.encode()));
+    let membership = Membership::of_voters(voters)
+        .map_err(|error| Failure::of("these members are no cluster", &error))?;
+    let identity = kontiki::bootstrap(log, cluster, id, &membership).await;
+    identity.map_err(|error| Failure::of(place, &error))
 }
 
-/// Makes a blank log the log of this member.
-pub async fn bootstrap(config: &MemberConfig, log: &mut dyn Store) -> Result<(), Failure> {
-    let membership = config.membership()?;
-    match kontiki::bootstrap(log, &config.cluster, config.id, &membership).await {
-        Ok(identity) => {
-            tracing::info!(%identity, "the log is this member's");
-            Ok(())
+/// The members that the settings list.
+///
+/// # Errors
+///
+/// If one is listed twice, or cannot be one.
+pub fn listed(settings: &Settings) -> Result<BTreeMap<NodeId, MemberAddresses>, Failure> {
+    let mut members = BTreeMap::new();
+    for member in &settings.members {
+        let (id, addresses) = member.checked()?;
+        if members.insert(id, addresses).is_some() {
+            return Err(Failure::new(format!("member {id} is listed twice")));
         }
-        Err(error @ BootstrapError::OtherIdentity { .. }) => {
-            Err(Failure::of(place(config), &error).advise(
-                "the directory is another member's or another cluster's: choose this member's own, \
-                 or start with the id, the cluster name and the members that it was made with",
-            ))
-        }
-        Err(error) => Err(Failure::of(place(config), &error)),
     }
+    Ok(members)
 }
 
 /// What a member that does not start says.
-pub fn start_failure(config: &MemberConfig, error: &StartError) -> Failure {
+pub fn start_failure(settings: &Settings, error: &StartError) -> Failure {
     match error {
-        StartError::Store(store) => store_failure(config, store),
-        other => Failure::of(place(config), other),
+        StartError::Store(store) => store_failure(settings, store),
+        other => Failure::of(place(settings), other),
     }
 }
 
-fn open_failure(config: &MemberConfig, error: &OpenError) -> Failure {
+/// What a member says whose origin cannot be told.
+pub fn origin_failure(settings: &Settings, error: OriginError) -> Failure {
     match error {
-        OpenError::Store(store) => store_failure(config, store),
+        OriginError::Store(error) => store_failure(settings, &error),
+        OriginError::File(failure) => failure,
+    }
+}
+
+fn open_failure(settings: &Settings, error: &OpenError) -> Failure {
+    match error {
+        OpenError::Store(store) => store_failure(settings, store),
         OpenError::NotCompiledIn { name, .. } => Failure::new(chain(error)).advise(format!(
             "for example: cargo run --release --features {name} -- serve --backend {name}"
         )),
@@ -101,8 +182,8 @@ fn open_failure(config: &MemberConfig, error: &OpenError) -> Failure {
     }
 }
 
-fn store_failure(config: &MemberConfig, error: &kontiki::storage::LogError) -> Failure {
-    let failure = Failure::of(place(config), error);
+fn store_failure(settings: &Settings, error: &LogError) -> Failure {
+    let failure = Failure::of(place(settings), error);
     match error.kind {
         LogErrorKind::Corrupt { .. } => failure.damaged(),
         LogErrorKind::InUse => {
@@ -116,9 +197,10 @@ fn store_failure(config: &MemberConfig, error: &kontiki::storage::LogError) -> F
     }
 }
 
-fn place(config: &MemberConfig) -> String {
-    match &config.dir {
-        Some(dir) => format!("the log of member {} in {}", config.id, dir.display()),
-        None => format!("the log of member {}", config.id),
+fn place(settings: &Settings) -> String {
+    let member = settings.id.map_or("this member".to_owned(), |id| format!("member {id}"));
+    match &settings.dir {
+        Some(dir) => format!("the log of {member} in {}", dir.display()),
+        None => format!("the log of {member}"),
     }
 }

@@ -1,7 +1,12 @@
 //! What `up` shows: one line for each member, redrawn in place on a terminal; elsewhere a line
 //! whenever a member has changed in more than its progress.
+//!
+//! A line that is wider than the terminal is cut off, so that each takes one row. The terminal may
+//! become narrower after that, and then breaks what stands on it: rows are counted, not lines.
 
 use std::io::{self, IsTerminal, Write};
+
+use rustix::termios::tcgetwinsize;
 
 use crate::status::MemberStatus;
 
@@ -23,7 +28,7 @@ impl Board {
     /// Says something once, above the members' lines.
     pub fn say(&mut self, text: &str) {
         let lines = std::mem::take(&mut self.drawn);
-        let erase = erased(lines.len());
+        let erase = erased(rows(&lines, width()));
         let block: String = lines.iter().map(|line| format!("{line}\n")).collect();
         print(&format!("{erase}{text}\n{block}"));
         self.drawn = lines;
@@ -31,18 +36,21 @@ impl Board {
 
     /// Shows how the members stand.
     pub fn show(&mut self, members: &[MemberStatus]) {
-        match self.terminal {
-            true => self.redraw(members.iter().map(|member| line(member, true)).collect()),
-            false => self.tell(members.iter().map(|member| line(member, false)).collect()),
+        if self.terminal {
+            let width = width();
+            let lines = members.iter().map(|member| cut_off(line(member, true), width));
+            self.redraw(lines.collect(), width);
+        } else {
+            self.tell(members.iter().map(|member| line(member, false)).collect());
         }
     }
 
-    fn redraw(&mut self, lines: Vec<String>) {
+    fn redraw(&mut self, lines: Vec<String>, width: usize) {
         if lines == self.drawn {
             return;
         }
         let block: String = lines.iter().map(|line| format!("{line}\n")).collect();
-        print(&format!("{}{block}", erased(self.drawn.len())));
+        print(&format!("{}{block}", erased(rows(&self.drawn, width))));
         self.drawn = lines;
     }
 
@@ -56,12 +64,30 @@ impl Board {
     }
 }
 
-/// Moves the cursor up over so many lines and clears from there to the end of the screen.
-fn erased(lines: usize) -> String {
-    match lines {
-        0 => String::new(),
-        lines => format!("\x1b[{lines}A\x1b[J"),
+/// Moves the cursor up over so many rows and clears from there to the end of the screen.
+fn erased(rows: usize) -> String {
+    if rows == 0 { String::new() } else { format!("\x1b[{rows}A\x1b[J") }
+}
+
+/// The columns of the terminal. Where it does not say, lines are not cut off.
+fn width() -> usize {
+    let size = tcgetwinsize(io::stdout());
+    size.ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0).unwrap_or(1000)
+}
+
+/// How many rows these lines take on a terminal that is so wide.
+fn rows(lines: &[String], width: usize) -> usize {
+    lines.iter().map(|line| line.chars().count().div_ceil(width).max(1)).sum()
+}
+
+/// A line that fits into one row.
+fn cut_off(line: String, width: usize) -> String {
+    if line.chars().count() <= width {
+        return line;
     }
+    let mut line: String = line.chars().take(width.saturating_sub(1)).collect();
+    line.push('\u{2026}');
+    line
 }
 
 /// A member's line; the commit index, which moves all the time, only where lines are redrawn.
@@ -105,6 +131,18 @@ mod tests {
             pid: Some(99),
             error: None,
         }
+    }
+
+    #[test]
+    fn a_line_takes_one_row_of_any_terminal_and_more_of_one_that_has_shrunk() {
+        let whole = line(&member(), true);
+        for width in [10, 40, 69, 70, 200] {
+            let shown = cut_off(whole.clone(), width);
+            assert!(shown.chars().count() <= width);
+            assert_eq!(shown == whole, whole.len() <= width);
+            assert_eq!(rows(std::slice::from_ref(&shown), width), 1);
+        }
+        assert_eq!(rows(&["x".repeat(80), String::new()], 30), 4);
     }
 
     #[test]

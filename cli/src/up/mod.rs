@@ -21,6 +21,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::arguments::Up;
 use crate::failure::{DAMAGED, Failure, chain};
+use crate::log_lines::Logging;
 use crate::status::MemberStatus;
 use board::Board;
 use child::{Found, MemberProcess};
@@ -46,9 +47,9 @@ const MAX_MISSES: u32 = 3;
 const MAX_LINES: usize = 256;
 
 /// Starts a cluster and watches it until it is told to stop.
-pub async fn run(up: Up, verbose: bool) -> Result<ExitCode, Failure> {
+pub async fn run(up: Up, logging: Logging) -> Result<ExitCode, Failure> {
     let mut plan = Plan::from_arguments(&up)?;
-    plan.verbose = verbose;
+    plan.logging = logging.arguments();
     check_ports(&plan).await?;
     let _lock = match plan.durable {
         true => Some(DataDir::open(&plan.dir).map_err(|error| Failure::new(chain(&error)))?),

@@ -34,8 +34,8 @@ pub struct Plan {
     pub backend: String,
     /// How the log is written, if it was said. May be another at each start.
     pub io: Option<String>,
-    /// Whether the members, too, log what is not a warning.
-    pub verbose: bool,
+    /// The arguments by which the members log as this process does.
+    pub logging: Vec<String>,
     /// Whether clients may name the members by URLs where HTTP/2 wants an authority.
     pub let_urls_in: bool,
     /// Whether a member that dies can come back as itself.
@@ -107,7 +107,7 @@ impl Plan {
             cluster: chosen.cluster,
             backend: chosen.backend,
             io: up.io.clone(),
-            verbose: false,
+            logging: Vec::new(),
             let_urls_in: up.let_urls_in,
             durable: log.is_durable(),
             dir: up.dir.clone(),
@@ -159,15 +159,12 @@ impl Plan {
         if self.durable {
             push("--dir", self.dir.join(member.id.to_string()).display().to_string());
         }
-        if self.verbose {
-            arguments.push("--verbose".to_owned());
-        }
+        arguments.extend(self.logging.iter().cloned());
         if self.let_urls_in {
             arguments.push("--let-urls-in".to_owned());
         }
-        if self.begun.contains(&member.id) {
-            arguments.push("--must-have-log".to_owned());
-        }
+        let has_log = self.begun.contains(&member.id);
+        arguments.push(if has_log { "--must-have-log" } else { "--bootstrap" }.to_owned());
         for MemberPlan { id, client_port, peer_port } in &self.members {
             let addresses = format!("{id}=127.0.0.1:{peer_port},127.0.0.1:{client_port}");
             arguments.extend(["--member".to_owned(), addresses]);
@@ -228,15 +225,8 @@ impl Saved {
         if let Some(asked) = up.backend.as_ref().filter(|asked| **asked != self.backend) {
             return Err(differs("the backend", self.backend, asked.clone()));
         }
-        if let Some(asked) = up.base_port.filter(|asked| Some(*asked) != self.base_port) {
-            return Err(match self.base_port {
-                Some(port) => differs("the base port", port.to_string(), asked.to_string()),
-                None => {
-                    differs("the default", "ports".to_owned(), format!("those from {asked} on"))
-                }
-            });
-        }
-        Ok(self)
+        // Ports are no part of what the cluster is: each member takes its peers' from the settings.
+        Ok(Saved { base_port: up.base_port.or(self.base_port), ..self })
     }
 }
 
@@ -342,7 +332,7 @@ mod tests {
             cluster: "c".to_owned(),
             backend: "file".to_owned(),
             io: None,
-            verbose: false,
+            logging: Vec::new(),
             let_urls_in: false,
             durable: true,
             dir: dir.path().to_owned(),
@@ -352,12 +342,11 @@ mod tests {
         };
         plan.save().expect("saved");
         let one = &plan.members[0].clone();
-        assert!(!plan.serve_arguments(one).contains(&"--verbose".to_owned()));
-        plan.verbose = true;
-        assert!(plan.serve_arguments(one).contains(&"--verbose".to_owned()));
-        assert!(!plan.serve_arguments(one).contains(&"--must-have-log".to_owned()));
+        let starts_with =
+            |plan: &Plan, flag: &str| plan.serve_arguments(one).contains(&flag.to_owned());
+        assert!(starts_with(&plan, "--bootstrap") && !starts_with(&plan, "--must-have-log"));
         plan.has_begun(1).expect("saved");
-        assert!(plan.serve_arguments(one).contains(&"--must-have-log".to_owned()));
+        assert!(!starts_with(&plan, "--bootstrap") && starts_with(&plan, "--must-have-log"));
         let saved = Saved::read(dir.path()).expect("readable").expect("there");
         assert_eq!((saved.nodes, saved.base_port, &*saved.cluster), (5, Some(7000), "c"));
         assert_eq!(saved.begun, BTreeSet::from([1]));
@@ -366,12 +355,14 @@ mod tests {
         }
         for other in [
             Up { nodes: Some(3), ..up(dir.path()) },
-            Up { base_port: Some(8000), ..up(dir.path()) },
             Up { backend: Some("memory".to_owned()), ..up(dir.path()) },
         ] {
             let failure = saved.clone().continued(&other).expect_err("another cluster");
             assert!(failure.to_string().contains("leave out the flag"), "{failure}");
         }
+        let moved = Up { base_port: Some(8000), ..up(dir.path()) };
+        let moved = saved.clone().continued(&moved).map(|saved| saved.base_port);
+        assert_eq!(moved, Ok(Some(8000)));
         fs::write(dir.path().join(FILE_NAME), "cluster = 5").expect("written");
         assert!(Saved::read(dir.path()).is_err_and(|e| e.to_string().contains("is damaged")));
     }

@@ -1,0 +1,324 @@
+//! Which member of which cluster a store is, and whether the settings mean the same one.
+//!
+//! The store holds the identity and, in its first entry, the members that the cluster was founded
+//! with; the cluster's id is a digest of its name and those members. The name itself is kept beside
+//! the log, in `member.toml` (`docs/formats/member.md`), so that a refusal can say it. A directory
+//! without that file is checked by the digest, and gets one once a start has named the cluster.
+//!
+//! Addresses and names of members are no part of who a member is: those in the settings are taken.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use kontiki::storage::{LogError, Store, record};
+use kontiki::types::{EntryKind, Identity, LogIndex};
+use kontiki::{Membership, NodeId};
+use kontiki_etcd::MemberAddresses;
+use serde::{Deserialize, Serialize};
+
+use crate::failure::Failure;
+
+use super::settings::Settings;
+
+/// The file that keeps the cluster's name.
+const FILE_NAME: &str = "member.toml";
+
+/// The version of that file.
+const VERSION: u32 = 1;
+
+/// What the file holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    version: u32,
+    node: u64,
+    cluster: String,
+    cluster_id: String,
+}
+
+/// Where a member comes from, as its own files say.
+#[derive(Debug)]
+pub struct Origin {
+    /// Whose store it is.
+    pub identity: Identity,
+    /// The members that the cluster was founded with, unless that entry is gone.
+    founders: Option<Membership>,
+    /// The cluster's name, if a file says it.
+    name: Option<String>,
+    /// The member's directory, for messages and for the file.
+    dir: Option<PathBuf>,
+}
+
+impl Origin {
+    /// What the store and the directory say. `None` while the store is blank.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read, or the file beside it is damaged or another member's.
+    pub async fn load(
+        dir: Option<&Path>,
+        log: &mut dyn Store,
+    ) -> Result<Option<Origin>, OriginError> {
+        let Some(identity) = log.load_identity().await? else { return Ok(None) };
+        if log.bounds().is_blank() {
+            return Ok(None); // founding it was cut short, and is repeated
+        }
+        let founders = founders(log).await?;
+        let name = match dir {
+            Some(dir) => recorded_name(dir, &identity)?,
+            None => None,
+        };
+        Ok(Some(Origin { identity, founders, name, dir: dir.map(Path::to_owned) }))
+    }
+
+    /// Refuses settings that mean another member or another cluster.
+    ///
+    /// # Errors
+    ///
+    /// With what the settings say and what the store says.
+    pub fn check(&self, settings: &Settings) -> Result<(), Failure> {
+        let node = self.identity.node;
+        if let Some(id) = settings.id.filter(|id| *id != node.get()) {
+            return Err(self.differs("is member", &node.to_string(), &id.to_string()));
+        }
+        if let Some(cluster) = &settings.cluster {
+            self.check_name(cluster)?;
+        }
+        self.check_members(settings)
+    }
+
+    fn check_name(&self, cluster: &str) -> Result<(), Failure> {
+        match (&self.name, &self.founders) {
+            (Some(name), _) if name == cluster => Ok(()),
+            (Some(name), _) => {
+                let (ours, theirs) = (format!("{name:?}"), format!("{cluster:?}"));
+                Err(self.differs("belongs to cluster", &ours, &theirs))
+            }
+            (None, Some(founders)) if !self.is_named(cluster, founders) => {
+                let ours = format!("of another name, with members {}", ids(founders.members()));
+                Err(self.differs("belongs to a cluster", &ours, &format!("{cluster:?}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn is_named(&self, cluster: &str, founders: &Membership) -> bool {
+        kontiki::cluster_id(cluster, founders) == self.identity.cluster
+    }
+
+    /// Members cannot change yet, so other ones mean another cluster.
+    fn check_members(&self, settings: &Settings) -> Result<(), Failure> {
+        let Some(founders) = &self.founders else { return Ok(()) };
+        let listed = settings.members.iter().map(|member| Ok(member.checked()?.0));
+        let mut listed = listed.collect::<Result<Vec<NodeId>, Failure>>()?;
+        listed.sort_unstable();
+        if listed.is_empty() || listed.iter().copied().eq(founders.members()) {
+            return Ok(());
+        }
+        let (ours, theirs) = (ids(founders.members()), ids(listed.into_iter()));
+        Err(self.differs("belongs to a cluster of the members", &ours, &theirs))
+    }
+
+    fn differs(&self, what: &str, ours: &str, theirs: &str) -> Failure {
+        let place = self
+            .dir
+            .as_ref()
+            .map_or("the store".to_owned(), |dir| format!("the store in {}", dir.display()));
+        Failure::new(format!("{place} {what} {ours}, and the settings say {theirs}")).advise(
+            "name the directory of the member that is meant, or mend the settings; what is left \
+             out is taken from the store",
+        )
+    }
+
+    /// The addresses of the members, as the cluster was founded.
+    pub fn members(&self) -> BTreeMap<NodeId, MemberAddresses> {
+        let Some(founders) = &self.founders else { return BTreeMap::new() };
+        let known = founders.members().filter_map(|node| {
+            Some((node, MemberAddresses::decode(founders.metadata(node)?).ok()?))
+        });
+        known.collect()
+    }
+
+    /// Keeps the cluster's name beside the log, where no file does yet.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be written. The member can run without; the next start tries again.
+    pub fn record(&self, cluster: &str) -> io::Result<()> {
+        match &self.dir {
+            Some(dir) if self.name.is_none() => record_name(dir, &self.identity, cluster),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Writes the file that keeps a cluster's name.
+pub fn record_name(dir: &Path, identity: &Identity, cluster: &str) -> io::Result<()> {
+    let record = Record {
+        version: VERSION,
+        node: identity.node.get(),
+        cluster: cluster.to_owned(),
+        cluster_id: identity.cluster.to_string(),
+    };
+    let text = toml::to_string(&record).expect("strings and numbers are TOML");
+    owned_dir::put_whole(dir, FILE_NAME, text.as_bytes())
+}
+
+/// The cluster's name that the file in a directory keeps, if there is one.
+fn recorded_name(dir: &Path, identity: &Identity) -> Result<Option<String>, OriginError> {
+    let path = dir.join(FILE_NAME);
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            let what = format!("{} cannot be read", path.display());
+            return Err(OriginError::File(Failure::of(what, &error)));
+        }
+    };
+    let advice = "it only keeps the name of the cluster: if this is the right directory, remove it, \
+                  and start the member once with --cluster";
+    let read: Result<Record, _> = toml::from_str(&text);
+    let read = read.map_err(|error| {
+        let what = format!("{} is not understood", path.display());
+        OriginError::File(Failure::of(what, &error).advise(advice))
+    })?;
+    let Identity { node, cluster, .. } = *identity;
+    if read.version != VERSION {
+        let text = format!("{} has version {}, not {VERSION}", path.display(), read.version);
+        let failure = Failure::new(text).advise("start the member with the program that wrote it");
+        return Err(OriginError::File(failure));
+    }
+    if read.node != node.get() || read.cluster_id != cluster.to_string() {
+        let text = format!(
+            "{} is of member {} of cluster {}, and the log beside it of member {node} of cluster \
+             {cluster}",
+            path.display(),
+            read.node,
+            read.cluster_id
+        );
+        return Err(OriginError::File(Failure::new(text).advise(advice)));
+    }
+    Ok(Some(read.cluster))
+}
+
+/// The members in the log's first entry.
+async fn founders(log: &mut dyn Store) -> Result<Option<Membership>, LogError> {
+    let first = LogIndex::new(1);
+    if log.bounds().first() != first {
+        return Ok(None);
+    }
+    let entries = log.reader().read(first..first.next(), u64::MAX).await?;
+    let entry = entries.first().filter(|entry| entry.kind == EntryKind::Membership);
+    Ok(entry.and_then(|entry| record::decode_membership(&entry.payload).ok()))
+}
+
+fn ids(members: impl Iterator<Item = NodeId>) -> String {
+    members.map(|node| node.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// Why it cannot be told which member a store is.
+#[derive(Debug)]
+pub enum OriginError {
+    /// The store failed.
+    Store(LogError),
+    /// The file beside it is the trouble.
+    File(Failure),
+}
+
+impl From<LogError> for OriginError {
+    fn from(error: LogError) -> OriginError {
+        OriginError::Store(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kontiki::LogConfig;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn settings(id: u64, cluster: &str, members: &[&str]) -> Settings {
+        let members = members.iter().map(|text| text.parse().expect("a sound member"));
+        Settings {
+            id: Some(id),
+            cluster: Some(cluster.to_owned()),
+            members: members.collect(),
+            ..Settings::default()
+        }
+    }
+
+    /// A directory with the log of member 2 of the cluster "demo" of three.
+    async fn founded() -> (TempDir, Box<dyn Store>) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut log = LogConfig::from_name("file", dir.path().join("log"))
+            .expect("it is compiled in")
+            .open()
+            .expect("it opens");
+        let members = ["1=a:1,a:2", "2=b:1,b:2", "3=c:1,c:2"];
+        let members = settings(2, "demo", &members).members;
+        let voters = members.iter().map(|member| {
+            let (node, addresses) = member.checked().expect("sound");
+            (node, addresses.encode())
+        });
+        let membership = Membership::of_voters(voters).expect("sound");
+        let node = NodeId::new(2).expect("not zero");
+        kontiki::bootstrap(log.as_mut(), "demo", node, &membership).await.expect("it is blank");
+        (dir, log)
+    }
+
+    async fn refusal(dir: &TempDir, log: &mut dyn Store, settings: &Settings) -> String {
+        let origin = Origin::load(Some(dir.path()), log).await.expect("sound").expect("founded");
+        match origin.check(settings) {
+            Ok(()) => String::new(),
+            Err(failure) => failure.to_string().lines().next().unwrap_or_default().to_owned(),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_differs_is_shown_and_addresses_do_not() {
+        let (dir, mut log) = founded().await;
+        let log = log.as_mut();
+        let moved = ["1=x:1,x:2", "2=b:1,b:9", "3=c:1,c:2"];
+        assert_eq!(refusal(&dir, log, &settings(2, "demo", &moved)).await, "");
+        assert_eq!(refusal(&dir, log, &Settings::default()).await, "");
+        let said = refusal(&dir, log, &settings(3, "demo", &moved)).await;
+        assert!(said.ends_with("is member 2, and the settings say 3"), "{said}");
+        let said = refusal(&dir, log, &settings(2, "demo", &moved[..2])).await;
+        assert!(said.ends_with("the members 1, 2, 3, and the settings say 1, 2"), "{said}");
+        let said = refusal(&dir, log, &settings(2, "other", &moved)).await;
+        assert!(said.contains("with members 1, 2, 3, and the settings say \"other\""), "{said}");
+
+        let origin = Origin::load(Some(dir.path()), log).await.expect("sound").expect("founded");
+        origin.record("demo").expect("it can be written");
+        let said = refusal(&dir, log, &settings(2, "other", &moved)).await;
+        assert!(said.ends_with("\"demo\", and the settings say \"other\""), "{said}");
+        assert_eq!(refusal(&dir, log, &settings(2, "demo", &moved)).await, "");
+    }
+
+    #[tokio::test]
+    async fn a_file_of_another_member_is_refused() {
+        let (dir, mut log) = founded().await;
+        let mut identity = log.load_identity().await.expect("readable").expect("founded");
+        identity.node = NodeId::new(9).expect("not zero");
+        record_name(dir.path(), &identity, "demo").expect("it can be written");
+        let loaded = Origin::load(Some(dir.path()), log.as_mut()).await;
+        let Err(OriginError::File(failure)) = loaded else { panic!("it was taken") };
+        assert!(failure.to_string().contains("of member 9"), "{failure}");
+    }
+
+    #[test]
+    fn the_file_is_as_specified() {
+        let text = "version = 1\nnode = 2\ncluster = \"demo\"\ncluster_id = \"00000000000000ff\"\n";
+        let record = Record {
+            version: 1,
+            node: 2,
+            cluster: "demo".to_owned(),
+            cluster_id: kontiki::types::ClusterId(255).to_string(),
+        };
+        assert_eq!(toml::to_string(&record).expect("it is TOML"), text);
+        assert_eq!(toml::from_str::<Record>(text), Ok(record));
+    }
+}
