@@ -2,6 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
+use thiserror::Error;
 
 use crate::api::etcdserverpb::{
     AlarmRequest, CompactionRequest, DeleteRangeRequest, PutRequest, TxnRequest,
@@ -47,10 +48,15 @@ impl Command {
     }
 
     /// Reads a command. Keys and values stay slices of `bytes`.
-    pub fn decode(bytes: &Bytes) -> Result<Command, Refusal> {
-        let (&[version, kind], _) = bytes.split_first_chunk().ok_or(Refusal::UnreadableCommand)?;
+    ///
+    /// # Errors
+    ///
+    /// If it has a version or a kind that this program does not know, or is damaged. A member that
+    /// went on without it would differ from the others.
+    pub fn decode(bytes: &Bytes) -> Result<Command, Unreadable> {
+        let (&[version, kind], _) = bytes.split_first_chunk().ok_or(Unreadable::Damaged)?;
         if version != VERSION {
-            return Err(Refusal::UnreadableCommand);
+            return Err(Unreadable::Version(version));
         }
         let body = bytes.slice(2..);
         let command = match kind {
@@ -59,10 +65,25 @@ impl Command {
             3 => TxnRequest::decode(body).map(Command::Txn),
             4 => CompactionRequest::decode(body).map(Command::Compact),
             5 => AlarmRequest::decode(body).map(Command::Alarm),
-            _ => return Err(Refusal::UnreadableCommand),
+            _ => return Err(Unreadable::Kind(kind)),
         };
-        command.map_err(|_| Refusal::UnreadableCommand)
+        command.map_err(|_| Unreadable::Damaged)
     }
+}
+
+/// Why a command in the log cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Unreadable {
+    /// A newer program wrote it.
+    #[error("a command has version {0}, and this program reads version {VERSION}: it is too old")]
+    Version(u8),
+    /// A newer program wrote it.
+    #[error("a command is of kind {0}, which this program does not know: it is too old")]
+    Kind(u8),
+    /// The bytes are no command.
+    #[error("a command is damaged")]
+    Damaged,
 }
 
 fn encode(kind: u8, request: &impl Message) -> Result<Bytes, Refusal> {
@@ -122,9 +143,16 @@ mod tests {
 
     #[test]
     fn foreign_bytes_are_refused() {
-        for bytes in [&[][..], &[1], &[2, 1], &[0, 0], &[1, 9], &[1, 1, 0x0a, 200]] {
-            let command = Command::decode(&Bytes::from_static(bytes));
-            assert_eq!(command, Err(Refusal::UnreadableCommand), "{bytes:?}");
+        let foreign: [(&[u8], Unreadable); 6] = [
+            (&[], Unreadable::Damaged),
+            (&[1], Unreadable::Damaged),
+            (&[2, 1], Unreadable::Version(2)),
+            (&[0, 0], Unreadable::Version(0)),
+            (&[1, 9], Unreadable::Kind(9)),
+            (&[1, 1, 0x0a, 200], Unreadable::Damaged),
+        ];
+        for (bytes, why) in foreign {
+            assert_eq!(Command::decode(&Bytes::from_static(bytes)), Err(why), "{bytes:?}");
         }
     }
 

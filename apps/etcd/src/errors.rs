@@ -73,22 +73,17 @@ pub enum Refusal {
     /// There is no authentication, so none is needed.
     #[error("etcdserver: authentication is not enabled")]
     AuthNotEnabled,
-    /// The log holds a command that this version cannot read. Not etcd's: there the server would
-    /// have stopped.
-    #[error("kontiki: this member cannot read the command; it needs a newer version")]
-    UnreadableCommand,
 }
 
 /// Every refusal that applying a command can give, with the number that stands for it in an
 /// answer of the [`crate::Machine`].
-const NUMBERED: [(u8, Refusal); 7] = [
+const NUMBERED: [(u8, Refusal); 6] = [
     (1, Refusal::KeyNotFound),
     (2, Refusal::LeaseNotFound),
     (3, Refusal::Compacted),
     (4, Refusal::FutureRevision),
-    (5, Refusal::UnreadableCommand),
-    (6, Refusal::TooManyCompared),
-    (7, Refusal::NoSpace),
+    (5, Refusal::TooManyCompared),
+    (6, Refusal::NoSpace),
 ];
 
 impl Refusal {
@@ -111,7 +106,6 @@ impl Refusal {
             | Refusal::AnswerTooLarge
             | Refusal::CarriedOutButTooLarge => Code::ResourceExhausted,
             Refusal::NoLeader | Refusal::TimedOut | Refusal::Stopped => Code::Unavailable,
-            Refusal::UnreadableCommand => Code::Internal,
         }
     }
 

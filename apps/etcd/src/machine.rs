@@ -79,9 +79,10 @@ impl Machine {
 
     /// Applies one command, as if it had been committed.
     #[cfg(test)]
-    pub(crate) fn apply_alone(&mut self, command: &Bytes) -> Bytes {
+    pub(crate) fn apply_alone(&mut self, command: &Bytes) -> Result<Bytes, Fatal> {
         let mut state = self.shared.state.write().unwrap_or_else(PoisonError::into_inner);
-        apply(&mut state, command, true)
+        let id = kontiki::types::EntryId::ZERO;
+        apply(&mut state, &Committed { id, command: command.clone() }, true)
     }
 
     /// The key space, for the services of this member.
@@ -95,7 +96,7 @@ impl StateMachine for Machine {
         let mut state = self.shared.state.write().unwrap_or_else(PoisonError::into_inner);
         for (position, committed) in commands.iter().enumerate() {
             let is_wanted = replies.is_wanted(position);
-            replies.push(apply(&mut state, &committed.command, is_wanted));
+            replies.push(apply(&mut state, committed, is_wanted)?);
         }
         state.store.sweep(SWEEP_STEPS);
         Ok(())
@@ -111,12 +112,18 @@ impl StateMachine for Machine {
     }
 }
 
-fn apply(state: &mut State, command: &Bytes, is_wanted: bool) -> Bytes {
-    let answer = Command::decode(command).and_then(|command| {
-        state.alarms.admit(&command)?;
-        carry_out(state, command, is_wanted)
-    });
-    answer.unwrap_or_else(|refusal| Bytes::copy_from_slice(&[refusal.number()]))
+/// Applies one command.
+///
+/// # Errors
+///
+/// If it cannot be read: the member has to stop, since one that went on without the command, or
+/// answered something else, would differ from the others.
+fn apply(state: &mut State, committed: &Committed, is_wanted: bool) -> Result<Bytes, Fatal> {
+    let command = Command::decode(&committed.command)
+        .map_err(|error| Fatal::new(format!("entry {}: {error}", committed.id)))?;
+    let admitted = state.alarms.admit(&command);
+    let answer = admitted.and_then(|()| carry_out(state, command, is_wanted));
+    Ok(answer.unwrap_or_else(|refusal| Bytes::copy_from_slice(&[refusal.number()])))
 }
 
 fn carry_out(state: &mut State, command: Command, is_wanted: bool) -> Result<Bytes, Refusal> {

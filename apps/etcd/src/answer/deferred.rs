@@ -16,7 +16,6 @@ use prost::Message;
 use crate::api::etcdserverpb::response_op::Response;
 use crate::api::etcdserverpb::{DeleteRangeResponse, RangeRequest, RangeResponse, TxnResponse};
 use crate::api::mvccpb::KeyValue;
-use crate::errors::Refusal;
 use crate::mvcc::{Pin, Revision, Span, View};
 use crate::range::{Reading, header_at, range};
 
@@ -121,7 +120,7 @@ impl Deferrals {
         for range in &self.ranges {
             let mut reading = range.begin();
             while !reading.step(store, 1, usize::MAX).expect("there is no limit") {}
-            response.fill(range.slot, reading.finish()).expect("its operation is there");
+            response.fill(range.slot, reading.finish());
         }
     }
 
@@ -160,30 +159,28 @@ impl DeferredRange {
 pub(crate) trait Fill: Message + Default {
     /// Fills in what the range of the plain operation with this number read.
     ///
-    /// # Errors
+    /// # Panics
     ///
     /// If there is no such operation, or it reads nothing: our own bug.
-    fn fill(&mut self, slot: u32, read: RangeResponse) -> Result<(), Refusal>;
+    fn fill(&mut self, slot: u32, read: RangeResponse);
 }
 
 impl Fill for DeleteRangeResponse {
-    fn fill(&mut self, _slot: u32, read: RangeResponse) -> Result<(), Refusal> {
+    fn fill(&mut self, _slot: u32, read: RangeResponse) {
         self.prev_kvs = read.kvs;
-        Ok(())
     }
 }
 
 impl Fill for TxnResponse {
-    fn fill(&mut self, slot: u32, read: RangeResponse) -> Result<(), Refusal> {
+    fn fill(&mut self, slot: u32, read: RangeResponse) {
         let mut before = slot;
         match plain(self, &mut before) {
             Some(Response::ResponseRange(range)) => {
                 let header = range.header.take();
                 *range = RangeResponse { header, ..read };
-                Ok(())
             }
             Some(Response::ResponseDeleteRange(delete)) => delete.fill(slot, read),
-            _ => Err(Refusal::UnreadableCommand),
+            other => panic!("operation {slot} of a transaction defers nothing: {other:?}"),
         }
     }
 }

@@ -22,7 +22,7 @@ fn filled(keys: usize, length: usize) -> Machine {
 fn put(machine: &mut Machine, key: usize, value: &[u8]) {
     let (key, value) = (format!("{key:06}").into(), value.to_vec().into());
     let command = Command::Put(PutRequest { key, value, ..PutRequest::default() });
-    machine.apply_alone(&command.encode().expect("small"));
+    machine.apply_alone(&command.encode().expect("small")).expect("it is readable");
 }
 
 fn everything() -> RangeRequest {
@@ -107,4 +107,12 @@ async fn a_turn_is_given_back_with_the_answer() {
         assert_eq!(answers.turn.available_permits(), 1);
         assert_eq!(answers.bytes.available_permits(), 2 * MAX_ANSWER_BYTES);
     }
+}
+
+#[test]
+fn a_command_that_cannot_be_read_is_never_answered_and_passed_over() {
+    let mut machine = Machine::new();
+    let newer = machine.apply_alone(&Bytes::from_static(&[1, 99]));
+    let why = newer.expect_err("it was applied").to_string();
+    assert!(why.contains("kind 99") && why.contains("too old"), "{why}");
 }
