@@ -177,7 +177,7 @@ fn recorded_name(dir: &Path, identity: &Identity) -> Result<Option<String>, Orig
             return Err(OriginError::File(Failure::of(what, &error)));
         }
     };
-    let advice = "it only keeps the name of the cluster: if this is the right directory, remove it, \
+    let advice = "it only keeps the cluster's name: if this is the right directory, remove it, \
                   and start the member once with --cluster";
     let read: Result<Record, _> = toml::from_str(&text);
     let read = read.map_err(|error| {
