@@ -14,7 +14,8 @@ const FIXED_BYTES: usize = 32;
 pub(crate) struct Facts {
     pub(crate) hard_state: HardState,
     pub(crate) identity: Option<Identity>,
-    /// The highest hint since the last reset. May lie beyond the last entry; `recover` lowers it.
+    /// The highest index that is known to be committed since the last reset. Invariant: not above
+    /// the last entry.
     pub(crate) commit_hint: LogIndex,
 }
 

@@ -140,13 +140,11 @@ impl FileLog {
         let plan = self.plan(&batch)?;
         if plan.is_empty() && batch.append.is_empty() {
             // A hint alone rides with the next frame, or is lost, as a hint may be.
-            let hint = batch.commit_hint.unwrap_or_default();
-            self.writer.facts.commit_hint = self.writer.facts.commit_hint.max(hint);
+            self.writer.facts.commit_hint = plan.commit_hint;
             return Ok(());
         }
-        let WriteBatch { append, commit_hint, .. } = &batch;
-        let content =
-            Content { plan, entries: append, commit_hint: *commit_hint, ..Content::default() };
+        let commit_hint = Some(plan.commit_hint);
+        let content = Content { plan, entries: &batch.append, commit_hint, ..Content::default() };
         self.write_frame(op, &content).await?;
         if plan.purge.or(plan.reset).is_some() {
             self.retire_empty_segments();
@@ -160,6 +158,7 @@ impl FileLog {
     fn plan(&self, batch: &WriteBatch) -> Result<Plan, LogError> {
         let index = self.index();
         let gate = Gate::new(index.bounds(), self.writer.facts.hard_state);
+        let gate = gate.committed_up_to(self.writer.facts.commit_hint);
         gate.payloads_up_to(MAX_PAYLOAD_BYTES).pass(batch, |at| index.term(at))
     }
 

@@ -79,7 +79,9 @@ impl Replay {
             return nonsense("the segments before it are missing");
         }
         self.is_begun = true;
-        self.facts.commit_hint = self.facts.commit_hint.max(frame.header.commit_hint);
+        // The first builds wrote hints beyond the last entry, too.
+        let hint = self.facts.commit_hint.max(frame.header.commit_hint);
+        self.facts.commit_hint = hint.min(self.index.last().index);
         self.number = frame.header.number;
         self.end = Position::new(scan.seal().segment, frame.end());
         self.is_closed = frame.header.is_close;

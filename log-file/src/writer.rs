@@ -46,6 +46,7 @@ pub(crate) struct Content<'a> {
     pub(crate) identity: Option<Identity>,
     pub(crate) plan: Plan,
     pub(crate) entries: &'a [Entry],
+    /// The commit hint after this frame; none where it stays as it is.
     pub(crate) commit_hint: Option<LogIndex>,
     pub(crate) is_close: bool,
 }
@@ -179,9 +180,7 @@ impl Writer {
 
     /// The write and the sync of the frame.
     async fn put(&mut self, op: LogOp, content: &Content<'_>) -> Result<(), LogError> {
-        let hint = self.facts.commit_hint.max(content.commit_hint.unwrap_or_default());
-        let hint = if content.plan.reset.is_some() { content.commit_hint } else { Some(hint) };
-        let hint = hint.unwrap_or_default();
+        let hint = content.commit_hint.unwrap_or(self.facts.commit_hint);
         let length = self.builder.finish(self.alignment, hint, content.is_close);
         let (start, end) = (self.offset, self.offset + length);
         self.segment.growth.reserve(end);
@@ -209,7 +208,7 @@ impl Writer {
     }
 
     fn publish(&mut self, content: &Content<'_>, index: &SharedIndex) {
-        let Plan { hard_state, reset, truncate, purge } = content.plan;
+        let Plan { hard_state, reset, truncate, purge, .. } = content.plan;
         self.facts.hard_state = hard_state.unwrap_or(self.facts.hard_state);
         self.facts.identity = content.identity.or(self.facts.identity);
         if content.entries.is_empty() && reset.or(truncate).or(purge).is_none() {

@@ -57,8 +57,8 @@ impl MemoryLog {
 
     fn change_batch(&mut self, op: LogOp, batch: WriteBatch) -> Result<(), LogError> {
         self.change(op, |state| {
-            state.check(&batch)?;
-            Ok(state.apply(batch))
+            let plan = state.check(&batch)?;
+            Ok(state.apply(batch, plan))
         })
     }
 

@@ -3,7 +3,7 @@
 //! A batch is checked as a whole before anything moves, so that a refused one changes nothing. Then
 //! it is applied, which leaves an [`Undo`]: a disk that lost the batch in a crash takes it back.
 
-use raft_core::storage::{Gate, LogBounds, LogError, LogErrorKind, LogOp, WriteBatch};
+use raft_core::storage::{Gate, LogBounds, LogError, LogErrorKind, LogOp, Plan, WriteBatch};
 use raft_core::types::{EntryId, HardState, Identity, LogIndex, Term};
 
 use crate::entries::Entries;
@@ -14,7 +14,8 @@ pub(crate) struct Facts {
     pub(crate) boundary: EntryId,
     pub(crate) hard_state: HardState,
     pub(crate) identity: Option<Identity>,
-    /// The highest hint since the last reset. May lie beyond the last entry; `recover` lowers it.
+    /// The highest index that is known to be committed since the last reset. Invariant: not above
+    /// the last entry.
     pub(crate) commit_hint: LogIndex,
 }
 
@@ -54,19 +55,19 @@ impl State {
     }
 
     /// Whether the contract allows the batch here (P16).
-    pub(crate) fn check(&self, batch: &WriteBatch) -> Result<(), LogError> {
+    pub(crate) fn check(&self, batch: &WriteBatch) -> Result<Plan, LogError> {
         let gate = Gate::new(self.bounds(), self.facts.hard_state);
-        gate.pass(batch, |index| self.term(index)).map(|_| ())
+        let gate = gate.committed_up_to(self.facts.commit_hint);
+        gate.pass(batch, |index| self.term(index))
     }
 
-    /// Applies a checked batch, in the order of its fields.
-    pub(crate) fn apply(&mut self, batch: WriteBatch) -> Undo {
+    /// Applies a batch in the order of its fields. `plan` is what the check gave for it.
+    pub(crate) fn apply(&mut self, batch: WriteBatch, plan: Plan) -> Undo {
         let mut undo = Undo { facts: self.facts, ..Undo::default() };
         self.facts.hard_state = batch.hard_state.unwrap_or(self.facts.hard_state);
         if let Some(boundary) = batch.reset {
             undo.replaced = Some(std::mem::take(&mut self.entries));
             self.facts.boundary = boundary;
-            self.facts.commit_hint = LogIndex::ZERO;
         }
         if let Some(cut) = batch.truncate_after {
             undo.cut = self.entries.split_after(cut);
@@ -80,7 +81,7 @@ impl State {
             undo.purged = std::mem::replace(&mut self.entries, rest);
             self.facts.boundary = upto;
         }
-        self.facts.commit_hint = self.facts.commit_hint.max(batch.commit_hint.unwrap_or_default());
+        self.facts.commit_hint = plan.commit_hint;
         undo
     }
 

@@ -64,8 +64,7 @@ impl RocksLog {
         let content = Content::of(plan, &batch);
         if content.is_hint() {
             // A hint alone rides with the next batch, or is lost, as a hint may be.
-            let known = &mut self.writer.state.commit_hint;
-            *known = content.commit_hint.max(*known);
+            self.writer.state.commit_hint = content.plan.commit_hint;
             return Ok(());
         }
         self.write_content(op, &content)
@@ -74,6 +73,7 @@ impl RocksLog {
     fn plan(&self, batch: &WriteBatch) -> Result<Plan, LogError> {
         let view = self.writer.view();
         let gate = Gate::new(view.bounds(), self.writer.state.hard_state);
+        let gate = gate.committed_up_to(self.writer.state.commit_hint);
         let gate = gate.payloads_up_to(MAX_PAYLOAD_BYTES).indices_up_to(MAX_INDEX);
         gate.pass(batch, |index| view.term(index))
     }

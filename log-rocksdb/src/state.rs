@@ -27,7 +27,8 @@ pub(crate) struct State {
     /// How many batches there were.
     pub(crate) batch: u64,
     pub(crate) bounds: LogBounds,
-    /// The highest hint since the last reset. May lie beyond the last entry; `recover` lowers it.
+    /// The highest index that is known to be committed since the last reset. Logs of the first
+    /// builds may have one beyond the last entry.
     pub(crate) commit_hint: LogIndex,
     /// No entry is stored below this index. Those from here up to the boundary are purged, and wait
     /// for their deletion.

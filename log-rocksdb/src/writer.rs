@@ -23,15 +23,13 @@ const WAITING_ENTRIES: u64 = 1 << 16;
 pub(crate) struct Content<'a> {
     pub(crate) plan: Plan,
     pub(crate) entries: &'a [Entry],
-    pub(crate) commit_hint: LogIndex,
     pub(crate) identity: Option<Identity>,
 }
 
 impl Content<'_> {
     /// A batch, checked: what its plan says of it.
     pub(crate) fn of(plan: Plan, batch: &WriteBatch) -> Content<'_> {
-        let commit_hint = batch.commit_hint.unwrap_or_default();
-        Content { plan, entries: &batch.append, commit_hint, identity: None }
+        Content { plan, entries: &batch.append, identity: None }
     }
 
     /// Whether it changes nothing but the hint.
@@ -161,12 +159,13 @@ impl Writer {
         let first = state.bounds.first();
         if let Some(boundary) = reset {
             state.oldest_stored = boundary.index.next();
-            state.commit_hint = LogIndex::ZERO;
         }
         if purge.is_some() && self.is_deletion_due(database, state.oldest_stored, first) {
             state.oldest_stored = first;
         }
-        state.commit_hint = state.commit_hint.max(content.commit_hint);
+        if content.identity.is_none() {
+            state.commit_hint = content.plan.commit_hint;
+        }
         state
     }
 

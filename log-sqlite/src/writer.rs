@@ -3,7 +3,7 @@
 use std::sync::RwLockWriteGuard;
 
 use raft_core::storage::{LogError, LogOp, Plan, WriteBatch};
-use raft_core::types::{Entry, Identity, LogIndex};
+use raft_core::types::{Entry, Identity};
 use rusqlite::{Connection, Params};
 
 use crate::database::{StoredRow, checkpoint, failed};
@@ -21,20 +21,18 @@ const OTHER_PAGES: u64 = 3;
 pub(crate) struct Content<'a> {
     pub(crate) plan: Plan,
     pub(crate) entries: &'a [Entry],
-    pub(crate) commit_hint: LogIndex,
     pub(crate) identity: Option<Identity>,
 }
 
 impl Content<'_> {
     /// A batch, checked: what its plan says of it.
     pub(crate) fn of(plan: Plan, batch: &WriteBatch) -> Content<'_> {
-        let commit_hint = batch.commit_hint.unwrap_or_default();
-        Content { plan, entries: &batch.append, commit_hint, identity: None }
+        Content { plan, entries: &batch.append, identity: None }
     }
 
     /// Whether it changes nothing but the hint.
     pub(crate) fn is_hint(&self) -> bool {
-        self.plan == Plan::default() && self.entries.is_empty() && self.identity.is_none()
+        self.plan.is_empty() && self.entries.is_empty() && self.identity.is_none()
     }
 }
 
@@ -122,7 +120,7 @@ impl Writer {
 
 /// The state after a transaction.
 fn next_state(mut state: State, content: &Content<'_>) -> State {
-    let Plan { hard_state, reset, truncate, purge } = content.plan;
+    let Plan { hard_state, reset, truncate, purge, .. } = content.plan;
     state.batch += 1;
     state.hard_state = hard_state.unwrap_or(state.hard_state);
     state.identity = content.identity.or(state.identity);
@@ -130,12 +128,13 @@ fn next_state(mut state: State, content: &Content<'_>) -> State {
         state.bounds.boundary = boundary;
         state.bounds.last = boundary;
         state.oldest_row = boundary.index.next();
-        state.commit_hint = LogIndex::ZERO;
     }
     let appended = content.entries.last().map(|entry| entry.id);
     state.bounds.last = appended.or(truncate).unwrap_or(state.bounds.last);
     state.bounds.boundary = purge.unwrap_or(state.bounds.boundary);
-    state.commit_hint = state.commit_hint.max(content.commit_hint);
+    if content.identity.is_none() {
+        state.commit_hint = content.plan.commit_hint;
+    }
     let due = state.bounds.boundary.index.next();
     state.oldest_row = due.min(state.oldest_row.plus(DELETED_ROWS));
     state

@@ -6,7 +6,7 @@
 
 use proptest::prelude::*;
 use raft_core::storage::{LogBounds, WriteBatch};
-use raft_core::types::{Entry, EntryId, HardState};
+use raft_core::types::{Entry, EntryId, HardState, LogIndex};
 
 use super::samples::{hard_state, id, index, sized_entry};
 
@@ -17,6 +17,8 @@ pub struct Standing {
     pub bounds: LogBounds,
     /// Its term and vote.
     pub hard_state: HardState,
+    /// The highest index that it may know to be committed.
+    pub committed: LogIndex,
     /// The ids of its entries.
     pub ids: Vec<EntryId>,
 }
@@ -83,7 +85,10 @@ impl Draft {
         }
         if let Some(back) = self.cut {
             // Past the end at times, where a truncation does nothing.
-            let cut = index((last.index.get() + 2).saturating_sub(back)).max(boundary.index);
+            // What is committed is never removed.
+            let committed = if batch.reset.is_some() { index(0) } else { log.committed };
+            let cut = index((last.index.get() + 2).saturating_sub(back));
+            let cut = cut.max(boundary.index).max(committed);
             batch.truncate_after = Some(cut);
             ids.retain(|id| id.index <= cut);
             last = ids.last().copied().unwrap_or(boundary);

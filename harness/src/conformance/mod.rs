@@ -164,6 +164,7 @@ macro_rules! list_of_checks {
                 a_deep_cut_reaches_the_old_entries
                 a_batch_cuts_before_it_appends
                 a_refusal_leaves_the_batch_undone
+                what_is_committed_is_not_cut
             }
             purge_and_reset {
                 a_purge_moves_the_boundary

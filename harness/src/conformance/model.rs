@@ -21,6 +21,9 @@ pub struct Model {
     pub(crate) identity: Option<Identity>,
     /// The highest commit hint that was given.
     pub(crate) highest_hint: LogIndex,
+    /// The highest index that the store may know to be committed. A truncation below it may be
+    /// refused, by a store that has not forgotten the hint.
+    pub(crate) committed: LogIndex,
 }
 
 /// How a batch goes: the state after each of its verbs, up to the one that is refused.
@@ -44,7 +47,8 @@ impl Model {
     /// What a draft must know of it.
     pub(crate) fn standing(&self) -> Standing {
         let ids = self.entries.iter().map(|entry| entry.id).collect();
-        Standing { bounds: self.bounds(), hard_state: self.hard_state, ids }
+        let (bounds, hard_state, committed) = (self.bounds(), self.hard_state, self.committed);
+        Standing { bounds, hard_state, committed, ids }
     }
 
     /// The verbs of a batch, in the order of its fields.
@@ -65,6 +69,9 @@ impl Model {
                 Ok(()) => states.push(next),
                 Err(refusal) => return Course { states, refusal: Some(refusal) },
             }
+        }
+        for state in &mut states[1..] {
+            state.committed = state.committed.max(hint).min(state.last().index);
         }
         Course { states, refusal: None }
     }
@@ -88,6 +95,7 @@ impl Model {
     fn reset(&mut self, boundary: EntryId) -> Result<(), Refusal> {
         self.entries.clear();
         self.boundary = boundary;
+        self.committed = LogIndex::ZERO;
         Ok(())
     }
 

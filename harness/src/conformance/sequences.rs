@@ -122,7 +122,12 @@ pub(crate) async fn run_step(log: &mut Subject, step: &Step, mark: u64) -> Check
             let batch = WriteBatch {
                 hard_state: draft.vote.map(|_| hard_state(vote.0, vote.1)),
                 reset: None,
-                truncate_after: draft.cut.map(|cut| index((boundary + cut).saturating_sub(2))),
+                // Whether a truncation of what is committed is refused depends on what a store has
+                // forgotten; a check of its own asks for that.
+                truncate_after: draft.cut.map(|cut| {
+                    let cut = index((boundary + cut).saturating_sub(2));
+                    if cut < log.model.boundary.index { cut } else { cut.max(log.model.committed) }
+                }),
                 append: append.collect(),
                 purge_upto: purge.map(|(at, term)| id((boundary + at).saturating_sub(4), term)),
                 commit_hint: None,

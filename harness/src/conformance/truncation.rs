@@ -1,9 +1,10 @@
 //! Cutting the suffix of a log.
 
-use raft_core::storage::WriteBatch;
+use raft_core::storage::{LogErrorKind, Refusal, WriteBatch};
 
-use super::report::Checked;
+use super::report::{Checked, Halt, promised};
 use super::samples::{entries, hard_state, id, index, sized};
+use super::sight::After;
 use super::subject::Subject;
 
 /// One entry, some, all; and the log goes on behind the cut.
@@ -98,4 +99,38 @@ pub async fn a_refusal_leaves_the_batch_undone(log: &mut Subject) -> Checked {
     log.change(batch).await?;
     let next = log.model.last().index.get() + 1;
     log.append(entries(next..=next, 2)).await
+}
+
+/// What is known to be committed is never removed (L10): a store that has not forgotten a hint
+/// refuses to truncate below it, before and after an opening. A reset is no truncation.
+pub async fn what_is_committed_is_not_cut(log: &mut Subject) -> Checked {
+    let hint = Some(index(4));
+    let batch = WriteBatch { commit_hint: hint, ..WriteBatch::of_entries(entries(1..=6, 1)) };
+    log.change_whole(batch).await?;
+    refuses_below(log, 4).await?;
+    log.truncate_after(index(4)).await?;
+    log.append(entries(5..=7, 2)).await?;
+    log.reopen_if_kept().await?;
+    refuses_below(log, 4).await?;
+    log.reset(id(2, 2)).await?;
+    log.append(entries(3..=9, 2)).await?;
+    log.truncate_after(index(3)).await
+}
+
+async fn refuses_below(log: &mut Subject, committed: u64) -> Checked {
+    let known = log.store().recover().await;
+    if !known.is_ok_and(|known| known.commit_hint == index(committed)) {
+        return Err(Halt::DoesNotApply("the store forgets commit hints"));
+    }
+    for cut in [committed - 1, 0] {
+        log.note(&format!("truncate after {cut}, where {committed} is committed"));
+        let said = log.store().truncate_after(index(cut)).await;
+        let wanted = Refusal::TruncateBelowCommit { committed: index(committed) };
+        let is_refused =
+            said.as_ref().is_err_and(|error| error.kind == LogErrorKind::Refused(wanted));
+        promised(16, is_refused, || {
+            format!("a truncation of committed entries was not refused by name: {said:?}")
+        })?;
+    }
+    log.look(After::Refused).await
 }

@@ -81,6 +81,8 @@ pub fn look(log: &mut dyn Store) -> Result<Sight, LogError> {
 /// The batch that a draft means for a store that looks like this.
 pub fn batch_for(sight: &Sight, draft: &Draft, mark: u64) -> WriteBatch {
     let ids = sight.entries.iter().map(|entry| entry.id).collect();
-    let standing = Standing { bounds: sight.bounds, hard_state: sight.hard_state, ids };
+    let committed = sight.recovered.commit_hint;
+    let (bounds, hard_state) = (sight.bounds, sight.hard_state);
+    let standing = Standing { bounds, hard_state, committed, ids };
     draft.batch_for(&standing, mark)
 }

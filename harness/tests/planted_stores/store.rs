@@ -209,7 +209,12 @@ impl Platter {
         if let Some(upto) = batch.purge_upto {
             self.purge(upto, bug)?;
         }
-        self.hint = self.hint.max(batch.commit_hint.unwrap_or_default());
+        let last = self.bounds().last.index;
+        let hint = match bug {
+            Some(Bug::HintAboveTheEnd) => batch.commit_hint.unwrap_or_default(),
+            _ => batch.commit_hint.unwrap_or_default().min(last),
+        };
+        self.hint = self.hint.max(hint);
         Ok(())
     }
 
@@ -239,6 +244,7 @@ impl Platter {
             self.hard_state = HardState::default();
         }
         self.ghosts.clear();
+        self.hint = LogIndex::ZERO;
         self.boundary = boundary;
     }
 
@@ -246,6 +252,10 @@ impl Platter {
         let boundary = self.boundary;
         if cut < boundary.index && bug != Some(Bug::TruncationBelowTheBoundary) {
             return Err(Refusal::TruncateBelowBoundary { boundary });
+        }
+        let committed = self.hint.min(self.bounds().last.index);
+        if cut < committed && bug != Some(Bug::CommittedIsCut) {
+            return Err(Refusal::TruncateBelowCommit { committed });
         }
         let last_kept = match bug {
             Some(Bug::TruncationKeepsOneTooMany) => cut.next(),

@@ -63,7 +63,8 @@ fn run(disk: &SimDisk, steps: &[Step]) -> Legal {
         legal = Legal { acknowledged: see(&mut model).expect("sound"), under_way: None };
         match step {
             Step::Write(draft) => {
-                let batch = batch_for(&legal.acknowledged, draft, mark as u64);
+                let known = look(&mut model).expect("sound");
+                let batch = batch_for(&known, draft, mark as u64);
                 now(model.write(batch.clone())).expect("a sound batch");
                 legal.under_way = Some(see(&mut model).expect("sound"));
                 if now(log.write(batch)).is_err() {

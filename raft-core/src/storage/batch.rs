@@ -26,7 +26,8 @@ pub struct WriteBatch {
     pub append: Vec<Entry>,
     /// Then: every entry up to this one purged.
     pub purge_upto: Option<EntryId>,
-    /// Last: an index known to be committed, which a store may drop.
+    /// Last: an index known to be committed, which a store may drop. It counts up to the last entry
+    /// of the log after this batch.
     pub commit_hint: Option<LogIndex>,
 }
 
@@ -74,8 +75,8 @@ impl WriteBatch {
     /// does exactly what applying one after the other does.
     ///
     /// Refuses, and gives both back, where no single batch does the same (`next` resets the log, or
-    /// truncates below what this one purges or resets to, or appends with a gap), and where the
-    /// result would hold more than [`MAX_BATCH_BYTES`].
+    /// truncates below what this one purges, resets to or calls committed, or appends with a gap),
+    /// and where the result would hold more than [`MAX_BATCH_BYTES`].
     pub fn then(self, next: WriteBatch) -> Result<WriteBatch, Box<(WriteBatch, WriteBatch)>> {
         let (size, next_size) = (self.size(), next.size());
         self.then_sized(size, next, next_size)
@@ -101,6 +102,7 @@ impl WriteBatch {
             return false;
         }
         let floor = later(self.reset, self.purge_upto).map(|id| id.index);
+        let floor = floor.max(self.commit_hint);
         match (next.truncate_after, self.append.last(), next.append.first()) {
             (Some(cut), ..) if floor.is_some_and(|floor| cut < floor) => false,
             (Some(cut), Some(_), _) => self.can_be_cut(cut),
@@ -120,6 +122,11 @@ impl WriteBatch {
     }
 
     fn merged_with(mut self, next: WriteBatch) -> WriteBatch {
+        if let Some(first) = next.append.first() {
+            // A hint counts up to where the log ended when it was given.
+            let end = first.id.index.prev();
+            self.commit_hint = self.commit_hint.map(|hint| hint.min(end));
+        }
         if let Some(cut) = next.truncate_after {
             self.cut_after(cut);
         }

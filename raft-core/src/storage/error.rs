@@ -109,6 +109,11 @@ pub enum Refusal {
         /// The boundary.
         boundary: EntryId,
     },
+    /// A truncation would remove an entry that is known to be committed (L10).
+    TruncateBelowCommit {
+        /// The highest index that is known to be committed.
+        committed: LogIndex,
+    },
     /// A purge beyond the last entry; only a reset may move the boundary there.
     PurgeBeyondLast {
         /// The last entry.
@@ -232,6 +237,9 @@ impl fmt::Display for Refusal {
             Refusal::FallingTerm { id } => write!(f, "entry {id} has a term below the one before"),
             Refusal::TruncateBelowBoundary { boundary } => {
                 write!(f, "a truncation may not go below the boundary {boundary}")
+            }
+            Refusal::TruncateBelowCommit { committed } => {
+                write!(f, "a truncation may not remove entry {committed}, which is committed")
             }
             Refusal::PurgeBeyondLast { last } => {
                 write!(f, "a purge may not go beyond the last entry {last}")

@@ -16,11 +16,12 @@ use crate::types::{Entry, EntryId, HardState, Identity, LogIndex, Term};
 pub struct Gate {
     bounds: LogBounds,
     hard_state: HardState,
+    committed: LogIndex,
     payload_limit: u64,
     index_limit: LogIndex,
 }
 
-/// The verbs of a batch that change something; its entries are appended as they are.
+/// What a batch changes, verb by verb; its entries are appended as they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// The new term and vote, if they differ from the old ones.
@@ -31,13 +32,22 @@ pub struct Plan {
     pub truncate: Option<EntryId>,
     /// The new boundary, if a purge moves it.
     pub purge: Option<EntryId>,
+    /// The commit hint that the store knows after the batch. Invariant: not above the last entry,
+    /// and not below the boundary unless no hint was given there. A store may forget it.
+    pub commit_hint: LogIndex,
 }
 
 impl Gate {
     /// A gate without limits, for a log that begins and ends there.
     pub fn new(bounds: LogBounds, hard_state: HardState) -> Gate {
         let (payload_limit, index_limit) = (u64::MAX, LogIndex::new(u64::MAX));
-        Gate { bounds, hard_state, payload_limit, index_limit }
+        Gate { bounds, hard_state, committed: LogIndex::ZERO, payload_limit, index_limit }
+    }
+
+    /// Refuses to truncate below the commit hint that the store knows: what is committed is never
+    /// removed (L10). A reset replaces the log by a snapshot, and is no truncation.
+    pub fn committed_up_to(self, committed: LogIndex) -> Gate {
+        Gate { committed, ..self }
     }
 
     /// Refuses larger payloads.
@@ -64,8 +74,10 @@ impl Gate {
             Some(boundary) => LogBounds { boundary, last: boundary },
             None => self.bounds,
         };
+        let known = self.committed.min(self.bounds.last.index);
+        let committed = if batch.reset.is_some() { LogIndex::ZERO } else { known };
         if let Some(cut) = batch.truncate_after {
-            plan.truncate = check_truncation(bounds, cut, &mut term)?;
+            plan.truncate = check_truncation(bounds, committed, cut, &mut term)?;
             bounds.last = plan.truncate.unwrap_or(bounds.last);
         }
         for entry in &batch.append {
@@ -74,6 +86,9 @@ impl Gate {
         if let Some(upto) = batch.purge_upto.filter(|upto| upto.index > bounds.boundary.index) {
             plan.purge = Some(check_purge(bounds, &batch.append, upto, &mut term)?);
         }
+        // A hint beyond the last entry says nothing of the entries that are appended there later.
+        let hint = batch.commit_hint.unwrap_or_default().min(bounds.last.index);
+        plan.commit_hint = hint.max(committed);
         Ok(plan)
     }
 
@@ -105,9 +120,10 @@ impl Gate {
 }
 
 impl Plan {
-    /// Whether nothing changes, apart from what is appended.
+    /// Whether nothing changes, apart from what is appended. A hint alone is no change.
     pub fn is_empty(&self) -> bool {
-        *self == Plan::default()
+        let Plan { hard_state, reset, truncate, purge, .. } = *self;
+        hard_state.is_none() && reset.or(truncate).or(purge).is_none()
     }
 }
 
@@ -125,6 +141,7 @@ pub fn check_identity(own: Option<Identity>, new: &Identity) -> Result<bool, Log
 /// the boundary, and no term is asked for.
 fn check_truncation(
     bounds: LogBounds,
+    committed: LogIndex,
     cut: LogIndex,
     term: &mut impl FnMut(LogIndex) -> Result<Term, LogError>,
 ) -> Result<Option<EntryId>, LogError> {
@@ -135,6 +152,9 @@ fn check_truncation(
             Err(LogError::refused(LogOp::Truncate, refusal))
         }
         () if cut >= last.index => Ok(None),
+        () if cut < committed => {
+            Err(LogError::refused(LogOp::Truncate, Refusal::TruncateBelowCommit { committed }))
+        }
         () if cut == boundary.index => Ok(Some(boundary)),
         () => Ok(Some(EntryId::new(term(cut)?, cut))),
     }
@@ -221,6 +241,26 @@ mod tests {
             pass(WriteBatch::of_truncation(LogIndex::new(3))).map(|it| it.truncate),
             Ok(Some(id(3, 1)))
         );
+    }
+
+    /// L10 at the store: what is known to be committed stays.
+    #[test]
+    fn what_is_committed_is_not_truncated() {
+        let hard_state = HardState { term: Term::new(9), vote: None };
+        let gate = Gate::new(LogBounds { boundary: id(3, 1), last: id(9, 9) }, hard_state);
+        let gate = gate.committed_up_to(LogIndex::new(7));
+        let pass = |batch| gate.pass(&batch, |index: LogIndex| Ok(Term::new(index.get())));
+        let cut = |at| WriteBatch::of_truncation(LogIndex::new(at));
+        let refused = pass(cut(6)).expect_err("entry 7 is committed");
+        let committed = LogIndex::new(7);
+        let below = super::super::LogErrorKind::Refused(Refusal::TruncateBelowCommit { committed });
+        assert_eq!(refused.kind, below);
+        assert_eq!(pass(cut(7)).expect("behind it").commit_hint, committed);
+        let reset = WriteBatch { reset: Some(id(5, 2)), ..cut(5) };
+        assert_eq!(pass(reset).expect("a snapshot").commit_hint, LogIndex::ZERO);
+        let hint = |hint| WriteBatch { commit_hint: Some(LogIndex::new(hint)), ..cut(8) };
+        let hints = [2, 8, 50].map(|at| pass(hint(at)).expect("sound").commit_hint.get());
+        assert_eq!(hints, [7, 8, 8], "never below what is known, never beyond the last entry");
     }
 
     #[test]
