@@ -47,6 +47,8 @@ pub(crate) struct Registers {
     trail: Vec<(LogIndex, u64)>,
     /// Whether this state outlives a crash.
     pub(crate) durable: bool,
+    /// Whether it cannot apply the next batch.
+    pub(crate) fails: bool,
 }
 
 impl Registers {
@@ -92,6 +94,9 @@ impl StateMachine for Registers {
 
     /// Answers with the number of commands so far.
     fn apply(&mut self, commands: &[Committed], replies: &mut Replies) -> Result<(), Fatal> {
+        if std::mem::take(&mut self.fails) {
+            return Err(Fatal::new("it was told to fail"));
+        }
         for committed in commands {
             let count = self.apply_one(committed);
             replies.push(Bytes::copy_from_slice(&count.to_le_bytes()));

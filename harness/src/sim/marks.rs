@@ -54,6 +54,8 @@ pub enum Mark {
     ReadFailed,
     /// Reads of entries failed again and again, and the member stopped.
     ReadsGivenUp,
+    /// A machine could not apply a batch, and its member stopped.
+    ApplyFailed,
     /// Entries were read from the store since they were not in memory.
     ColdFetch,
     /// The log was cut between a question for entries and its answer.
@@ -66,7 +68,7 @@ pub enum Mark {
 
 impl Mark {
     /// All marks.
-    pub const ALL: [Mark; 26] = [
+    pub const ALL: [Mark; 27] = [
         Mark::TruncatedTwoOrMore,
         Mark::CrashBeforeVoteDurable,
         Mark::CrashBeforeEntriesDurable,
@@ -89,6 +91,7 @@ impl Mark {
         Mark::WriteFailed,
         Mark::ReadFailed,
         Mark::ReadsGivenUp,
+        Mark::ApplyFailed,
         Mark::ColdFetch,
         Mark::FetchRaced,
         Mark::QuickRestart,

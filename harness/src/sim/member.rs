@@ -243,12 +243,18 @@ impl Member {
         self.disk_chance.happens(self.plan.failed_writes)
     }
 
+    /// Whether the machine fails to apply the batch at hand.
+    pub(crate) fn fails_apply(&mut self) -> bool {
+        self.clock_chance.happens(self.plan.failed_applies)
+    }
+
     /// Everything is well from now on.
     pub(crate) fn calm(&mut self, now: Time) {
         self.is_calm = true;
         self.host.calm();
         self.plan.failed_writes = 0;
         self.plan.failed_reads = 0;
+        self.plan.failed_applies = 0;
         self.plan.drift = 0;
         self.plan.write = self.plan.write.min(500);
         self.plan.read = self.plan.read.min(500);

@@ -70,6 +70,8 @@ pub struct HostPlan {
     pub failed_writes: u64,
     /// Reads of entries that fail, out of a million.
     pub failed_reads: u64,
+    /// Batches that the machine fails to apply, out of a million; its member stops.
+    pub failed_applies: u64,
     /// Whether the machine keeps its state through crashes.
     pub durable_machine: bool,
 }
@@ -226,6 +228,7 @@ fn draw_host(chance: &mut Chance, boring: bool, election: Time) -> HostPlan {
         drift: if boring { 1_000 } else { chance.scale(1_000, 400_000) },
         failed_writes: maybe(chance, boring, 2_000),
         failed_reads: maybe(chance, boring, 200_000),
+        failed_applies: maybe(chance, boring, 5_000),
         durable_machine: chance.below(3) == 0,
     }
 }

@@ -38,17 +38,20 @@ pub enum StoreBug {
     LastCommandAppliedAgain,
     /// A read is answered from the state before the last batch.
     ReadOneBatchBehind,
+    /// A batch that the machine could not apply is said to be applied.
+    ApplyErrorSwallowed,
 }
 
 impl StoreBug {
     /// All of them.
-    pub const ALL: [StoreBug; 6] = [
+    pub const ALL: [StoreBug; 7] = [
         StoreBug::DurableSaidBeforeSync,
         StoreBug::FailureSaidToBeDurable,
         StoreBug::VoteLeftOut,
         StoreBug::TruncationLeftOut,
         StoreBug::LastCommandAppliedAgain,
         StoreBug::ReadOneBatchBehind,
+        StoreBug::ApplyErrorSwallowed,
     ];
 }
 

@@ -175,8 +175,8 @@ impl World {
                 self.finish_read(member, fetch)
             }
             Happening::Applied { member, process } if self.runs(member, process) => {
-                self.finish_apply(member)?;
-                self.hand(member, Event::Applied)
+                let event = self.finish_apply(member)?;
+                self.hand(member, event)
             }
             Happening::Arrive(parcel) => self.arrive(*parcel),
             Happening::Ask { client } => self.ask(client),

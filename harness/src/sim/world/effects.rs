@@ -5,7 +5,7 @@ use raft_core::consensus::{Body, RoleName, SoftState};
 use raft_core::storage::LogOp;
 use raft_core::types::{EntryId, NodeId};
 use raft_node::pump::{ApplyBatch, Effects, Event, Failed, Fetch, StopReason};
-use raft_node::{Content, Envelope, ProposeError, ReadError, Replies, StateMachine};
+use raft_node::{Content, Envelope, Fatal, ProposeError, ReadError, Replies, StateMachine};
 
 use super::{Happening, Line, World};
 use crate::checks::{Check, Violation, hold};
@@ -129,7 +129,7 @@ impl World {
 
     // ---- the end of a member ----
 
-    /// Only disks that fail end a member here.
+    /// Only disks and machines that fail end a member here.
     fn check_stop(&mut self, at: usize, reason: &StopReason) -> Result<(), Violation> {
         match reason {
             StopReason::Store(error) if error.op == LogOp::Read => {
@@ -138,6 +138,10 @@ impl World {
             }
             StopReason::Store(_) => {
                 self.marks.hit(Mark::WriteFailed);
+                Ok(())
+            }
+            StopReason::StateMachine(_) => {
+                self.marks.hit(Mark::ApplyFailed);
                 Ok(())
             }
             other => {
@@ -222,22 +226,24 @@ impl World {
         self.members[at].applying = Some(batch);
         let time = self.plan.host.apply;
         if time == 0 {
-            self.finish_apply(at)?;
-            return self.hand(at, Event::Applied);
+            let event = self.finish_apply(at)?;
+            return self.hand(at, event);
         }
         let process = self.members[at].process;
         self.schedule(time, Happening::Applied { member: at, process });
         Ok(())
     }
 
-    /// The machine is done with its batch: its clients are answered.
-    pub(super) fn finish_apply(&mut self, at: usize) -> Result<(), Violation> {
+    /// The machine is done with its batch: its clients are answered. What the pump is to hear.
+    pub(super) fn finish_apply(&mut self, at: usize) -> Result<Event<Requests>, Violation> {
         let member = &mut self.members[at];
         let batch = member.applying.take().expect("the machine has a batch");
         let mut replies = Replies::with_capacity(batch.commands.len());
         member.machine_before = member.machine.clone();
-        let applied = member.machine.apply(&batch.commands, &mut replies);
-        applied.expect("the simulator's machine applies everything");
+        member.machine.fails = member.fails_apply();
+        if let Err(fatal) = member.machine.apply(&batch.commands, &mut replies) {
+            return self.fail_apply(at, &batch, fatal);
+        }
         let (id, trail) = (member.id, member.machine.take_trail());
         self.journal.note(
             id.get(),
@@ -253,7 +259,31 @@ impl World {
             let late = self.orders.on_applied(command.value, committed.id)?;
             self.marks.hit_if(late, Mark::UnknownYetCommitted);
         }
-        self.answer(at, &batch, &replies.into_answers())
+        self.answer(at, &batch, &replies.into_answers())?;
+        Ok(Event::Applied)
+    }
+
+    /// The machine could not apply its batch: its clients learn nothing, and the member must stop.
+    fn fail_apply(
+        &mut self,
+        at: usize,
+        batch: &ApplyBatch<Requests>,
+        fatal: Fatal,
+    ) -> Result<Event<Requests>, Violation> {
+        let id = self.members[at].id.get();
+        self.journal.note(id, ("fails to apply", batch.upto), format_args!("machine: {fatal}"));
+        for claim in &batch.claims {
+            let first = claim.group + claim.offset as u64;
+            for number in first..first + claim.count as u64 {
+                self.orders.on_unknown(number);
+                self.give_quota_back(at, number, 0, 1)?;
+                self.resolve(at, number);
+            }
+        }
+        Ok(match Planted::of_store(self.planted) {
+            Some(StoreBug::ApplyErrorSwallowed) => Event::Applied,
+            _ => Event::Stop(StopReason::StateMachine(fatal)),
+        })
     }
 
     fn answer(
