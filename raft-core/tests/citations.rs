@@ -1,7 +1,7 @@
-//! Every law and promise that a source cites stands in `docs/laws.md`, and every law there is
-//! cited.
+//! Every law and promise that a source cites stands in `docs/laws.md`, every rule in
+//! `docs/rules.md`, and each of them is cited.
 //!
-//! A citation is an L or a P with a number, as a word of its own.
+//! A citation is an L, a P or a K with a number, as a word of its own.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,7 +19,15 @@ fn every_cited_law_stands_in_the_docs() {
         .filter(|(law, _)| !known.contains(law))
         .map(|(law, place)| format!("{place} cites {law}"))
         .collect();
-    assert!(unknown.is_empty(), "docs/laws.md lacks:\n{}", unknown.join("\n"));
+    assert!(unknown.is_empty(), "docs/laws.md and docs/rules.md lack:\n{}", unknown.join("\n"));
+}
+
+#[test]
+fn every_rule_is_cited() {
+    let cited: BTreeSet<String> = cited().into_iter().map(|(rule, _)| rule).collect();
+    let idle: Vec<String> =
+        table("rules.md").into_iter().filter(|rule| !cited.contains(rule)).collect();
+    assert!(idle.is_empty(), "neither source nor trace cites {}", idle.join(", "));
 }
 
 #[test]
@@ -29,23 +37,31 @@ fn every_law_and_promise_is_cited_in_the_core() {
         .filter(|(_, place)| place.contains("src"))
         .map(|(law, _)| law)
         .collect();
-    let idle: Vec<String> = defined().into_iter().filter(|law| !cited.contains(law)).collect();
+    let idle: Vec<String> =
+        table("laws.md").into_iter().filter(|law| !cited.contains(law)).collect();
     assert!(idle.is_empty(), "no source cites {}", idle.join(", "));
 }
 
 #[test]
 fn a_citation_is_a_word_of_its_own() {
-    let text = "law L3, (P16): L12; XL4 L5x P L_6 0xL7 L8.";
-    assert_eq!(citations(text), ["L3", "P16", "L12", "L8"]);
+    let text = "law L3, (P16): L12; XL4 L5x P L_6 0xL7 L8; K35, 4K K_1.";
+    assert_eq!(citations(text), ["L3", "P16", "L12", "L8", "K35"]);
 }
 
 fn workspace() -> PathBuf {
     PathBuf::from("..")
 }
 
-/// The laws and promises of the tables in `docs/laws.md`.
+/// Everything that may be cited.
 fn defined() -> BTreeSet<String> {
-    let text = fs::read_to_string(workspace().join("docs/laws.md")).expect("docs/laws.md");
+    let mut all = table("laws.md");
+    all.extend(table("rules.md"));
+    all
+}
+
+/// What the tables of a page define.
+fn table(page: &str) -> BTreeSet<String> {
+    let text = fs::read_to_string(workspace().join("docs").join(page)).expect("a page of the docs");
     let row =
         |line: &str| line.strip_prefix("| ")?.split_once(" |").map(|(law, _)| law.to_string());
     let laws = text.lines().filter_map(row).filter(|law| citations(law) == [law.clone()]);
@@ -83,7 +99,7 @@ fn gather(folder: &Path, files: &mut Vec<PathBuf>) {
 fn citations(text: &str) -> Vec<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     let is_citation = |word: &&str| {
-        let number = word.strip_prefix(['L', 'P']);
+        let number = word.strip_prefix(['L', 'P', 'K']);
         number.is_some_and(|n| !n.is_empty() && n.bytes().all(|byte| byte.is_ascii_digit()))
     };
     words.filter(is_citation).map(String::from).collect()

@@ -94,7 +94,7 @@ mod tests {
     }
 
     proptest! {
-        /// R-c24 of the seeds: what is returned is reached by a quorum, and nothing greater is.
+        /// What is returned is reached by a majority, and nothing greater is.
         #[test]
         fn the_reached_value_is_the_sorted_one(
             voters in prop::collection::btree_set(1u64..10, 1..8),
