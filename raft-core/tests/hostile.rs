@@ -193,9 +193,10 @@ impl Stage {
         for output in sends {
             let Output::SendEntries { to, message, send } = output else { continue };
             let upto = message.span().expect("an append").last();
-            self.step(match sent {
-                true => Input::Sent { to, send, upto, bytes: 10 },
-                false => Input::NotSent { to, send, why: NotSent::Rewritten },
+            self.step(if sent {
+                Input::Sent { to, send, upto, bytes: 10 }
+            } else {
+                Input::NotSent { to, send, why: NotSent::Rewritten }
             });
         }
     }

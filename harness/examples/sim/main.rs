@@ -98,9 +98,10 @@ fn parse(arguments: &[String]) -> Result<Asked, String> {
             other => return Err(format!("there is no option {other:?}")),
         }
     }
-    match disks::STORES.contains(&asked.store.as_str()) {
-        true => Ok(asked),
-        false => Err(format!("there is no store {:?}; choose of {:?}", asked.store, disks::STORES)),
+    if disks::STORES.contains(&asked.store.as_str()) {
+        Ok(asked)
+    } else {
+        Err(format!("there is no store {:?}; choose of {:?}", asked.store, disks::STORES))
     }
 }
 

@@ -169,9 +169,10 @@ impl Laws {
                 format!("{from} voted for {first} and for {vote} in term {}", message.term)
             })?;
         }
-        match self.inspects_promises {
-            true => check_promise(self.disk(from), from, to, message),
-            false => Ok(()),
+        if self.inspects_promises {
+            check_promise(self.disk(from), from, to, message)
+        } else {
+            Ok(())
         }
     }
 
@@ -195,9 +196,12 @@ impl Laws {
         }
         let all = (1..=self.members.len() as u64).filter_map(NodeId::new);
         let own = HardState { term, vote: Some(node) };
-        let voted = all.filter(|voter| match *voter == node {
-            true => self.disk(node).hard_state() == own,
-            false => self.votes.get(&(term, voter.get())) == Some(&node),
+        let voted = all.filter(|voter| {
+            if *voter == node {
+                self.disk(node).hard_state() == own
+            } else {
+                self.votes.get(&(term, voter.get())) == Some(&node)
+            }
         });
         let votes = voted.count();
         hold(self.is_majority(votes), Check::ElectionSafety, || {

@@ -171,10 +171,7 @@ impl Orders {
                 Outcome::Open | Outcome::Unknown => (None, 0),
                 Outcome::Done(moment, value) => (Some(moment), value),
             };
-            let action = match request.is_read {
-                true => Action::Read(seen),
-                false => Action::Write(number),
-            };
+            let action = if request.is_read { Action::Read(seen) } else { Action::Write(number) };
             let Request { client, invoked, .. } = *request;
             Some((request.key, Operation { client, invoked, returned, action }))
         })

@@ -79,10 +79,13 @@ impl Nemesis {
         let (own, part) = (1 << member, self.chance.draw() & all);
         match kind {
             FaultKind::Isolate => Fault::Cut { from: own, to: all & !own, back: true },
-            FaultKind::OneWay => match self.chance.coin() {
-                true => Fault::Cut { from: own, to: all & !own, back: false },
-                false => Fault::Cut { from: all & !own, to: own, back: false },
-            },
+            FaultKind::OneWay => {
+                if self.chance.coin() {
+                    Fault::Cut { from: own, to: all & !own, back: false }
+                } else {
+                    Fault::Cut { from: all & !own, to: own, back: false }
+                }
+            }
             FaultKind::Split => Fault::Cut { from: part, to: all & !part, back: true },
             FaultKind::Bridge => {
                 Fault::Cut { from: part & !own, to: all & !part & !own, back: true }

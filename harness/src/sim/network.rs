@@ -89,17 +89,19 @@ impl Network {
             return;
         }
         let kept = Parcel { origin: Origin::Archive, ..parcel.clone() };
-        match self.archive.len() < ARCHIVE {
-            true => self.archive.push(kept),
-            false => self.archive[self.chance.below(ARCHIVE as u64) as usize] = kept,
+        if self.archive.len() < ARCHIVE {
+            self.archive.push(kept)
+        } else {
+            self.archive[self.chance.below(ARCHIVE as u64) as usize] = kept
         }
     }
 
     fn arrival(&mut self, now: Time, parcel: &Parcel) -> Time {
         let late = self.chance.happens(self.plan.late);
-        let delay = match late {
-            true => self.chance.heavy(self.plan.late_delay),
-            false => self.chance.between(self.plan.delay / 2, self.plan.delay * 2),
+        let delay = if late {
+            self.chance.heavy(self.plan.late_delay)
+        } else {
+            self.chance.between(self.plan.delay / 2, self.plan.delay * 2)
         };
         let pair = self.pair(parcel.from, parcel.to);
         let mut at = now + delay;

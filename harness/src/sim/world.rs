@@ -180,10 +180,13 @@ impl World {
             }
             Happening::Arrive(parcel) => self.arrive(*parcel),
             Happening::Ask { client } => self.ask(client),
-            Happening::GiveUp { client, group } => match self.workload.gives_up(client, group) {
-                true => self.ask(client),
-                false => Ok(()),
-            },
+            Happening::GiveUp { client, group } => {
+                if self.workload.gives_up(client, group) {
+                    self.ask(client)
+                } else {
+                    Ok(())
+                }
+            }
             Happening::Strike => self.strike(),
             Happening::Inflict(fault) if !self.calm => self.inflict(fault),
             Happening::Heal { cut } => {
@@ -401,10 +404,7 @@ impl World {
         );
         self.hand(
             at,
-            match is_read {
-                true => Event::Read { group },
-                false => Event::Propose { commands, group },
-            },
+            if is_read { Event::Read { group } } else { Event::Propose { commands, group } },
         )
     }
 

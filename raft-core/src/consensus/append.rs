@@ -143,9 +143,10 @@ impl Raft {
 
     /// The commit index follows the leader's, but never beyond what is verified (K8).
     pub(super) fn follow_commit(&mut self, commit: LogIndex, out: &mut Vec<Output>) {
-        let bound = match planted!(self, CommitBeyondVerified) {
-            true => self.log.last(),
-            false => self.follower().verified,
+        let bound = if planted!(self, CommitBeyondVerified) {
+            self.log.last()
+        } else {
+            self.follower().verified
         };
         self.advance_commit(commit.min(bound), out);
     }
@@ -166,9 +167,10 @@ impl Raft {
     /// What this member may tell its leader that it has (law L6).
     fn acknowledged(&mut self) -> LogIndex {
         let durable = self.writes.durable();
-        match planted!(self, HeartbeatReportsVerified) {
-            true => self.follower().verified,
-            false => self.follower().verified.min(durable),
+        if planted!(self, HeartbeatReportsVerified) {
+            self.follower().verified
+        } else {
+            self.follower().verified.min(durable)
         }
     }
 

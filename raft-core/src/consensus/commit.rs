@@ -23,9 +23,10 @@ impl Raft {
         let (Role::Leader(leader), Some(membership)) = (&self.role, self.membership()) else {
             return;
         };
-        let own_mark = match planted!(self, LeaderCountsBeforeSync) {
-            true => self.log.last(),
-            false => self.writes.durable(),
+        let own_mark = if planted!(self, LeaderCountsBeforeSync) {
+            self.log.last()
+        } else {
+            self.writes.durable()
         };
         let matched = |node: NodeId| match leader.peers.get(&node) {
             Some(peer) => peer.matched,
@@ -52,9 +53,10 @@ impl Raft {
 
     /// Releases what is committed and durable here.
     pub(super) fn release_committed(&mut self, out: &mut Vec<Output>) {
-        let upto = match planted!(self, AppliedBeforeDurable) {
-            true => self.commit,
-            false => self.commit.min(self.writes.durable()),
+        let upto = if planted!(self, AppliedBeforeDurable) {
+            self.commit
+        } else {
+            self.commit.min(self.writes.durable())
         };
         if upto > self.applicable {
             self.applicable = upto;

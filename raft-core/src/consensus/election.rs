@@ -57,9 +57,10 @@ impl Raft {
     }
 
     fn campaign(&mut self, out: &mut Vec<Output>) {
-        match self.config.pre_vote {
-            true => self.become_pre_candidate(out),
-            false => self.become_candidate(out),
+        if self.config.pre_vote {
+            self.become_pre_candidate(out)
+        } else {
+            self.become_candidate(out)
         }
     }
 
@@ -196,10 +197,8 @@ impl Raft {
     /// nothing; not from a disk that keeps nothing.
     fn log_allows_vote(&self, last: EntryId) -> bool {
         let own = self.log.last_id();
-        let complete = match planted!(self, VoteByLengthAlone) {
-            true => last.index >= own.index,
-            false => last >= own,
-        };
+        let complete =
+            if planted!(self, VoteByLengthAlone) { last.index >= own.index } else { last >= own };
         complete && !self.log.is_blank() && !self.disk_is_stalled()
     }
 

@@ -88,9 +88,10 @@ impl Progress {
     /// How many more entries may be in flight.
     pub(super) fn room(&self, config: &Config) -> u64 {
         let entries = self.next.prev().since(self.matched);
-        match self.in_flight_bytes < config.max_inflight_bytes {
-            true => config.max_inflight_entries.saturating_sub(entries),
-            false => 0,
+        if self.in_flight_bytes < config.max_inflight_bytes {
+            config.max_inflight_entries.saturating_sub(entries)
+        } else {
+            0
         }
     }
 

@@ -191,9 +191,10 @@ impl fmt::Display for LogSpan {
         let mut runs = self.runs().peekable();
         while let Some(run) = runs.next() {
             let last = runs.peek().map_or(self.last, |next| next.first.prev());
-            match run.first == last {
-                true => write!(f, " {last}@{}", run.term)?,
-                false => write!(f, " {}..{last}@{}", run.first, run.term)?,
+            if run.first == last {
+                write!(f, " {last}@{}", run.term)?
+            } else {
+                write!(f, " {}..{last}@{}", run.first, run.term)?
             }
         }
         Ok(())

@@ -263,9 +263,10 @@ impl<C: Clients> Pump<C> {
             self.step(Input::ReadIndex { read }, effects);
         }
         self.apply_more(effects);
-        let applied = match planted!(self, ReadServedBeforeApplied) {
-            true => LogIndex::new(u64::MAX),
-            false => self.applying.applied(),
+        let applied = if planted!(self, ReadServedBeforeApplied) {
+            LogIndex::new(u64::MAX)
+        } else {
+            self.applying.applied()
         };
         self.reads.serve(applied, &mut effects.served);
         self.write_more(effects);

@@ -71,10 +71,7 @@ impl World {
 
     /// Stops a member, unless it is down, or everything is calm.
     fn crash_if_up(&mut self, at: usize, down: Time) -> Result<(), Violation> {
-        match self.members[at].is_up() && !self.calm {
-            true => self.crash(at, down),
-            false => Ok(()),
-        }
+        if self.members[at].is_up() && !self.calm { self.crash(at, down) } else { Ok(()) }
     }
 
     /// Stops a member at once.

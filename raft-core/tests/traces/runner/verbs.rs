@@ -107,9 +107,10 @@ fn plant(_: Planted, _: &mut Config) {}
 fn image(world: &World, digits: &str) -> Result<Image, String> {
     let membership = world.membership.clone().ok_or("no cluster yet")?;
     let mut image = Image::default().with_log(digits)?;
-    match world.base {
-        true => image.base = Some(membership),
-        false => image.memberships = vec![(LogIndex::new(1), membership)],
+    if world.base {
+        image.base = Some(membership)
+    } else {
+        image.memberships = vec![(LogIndex::new(1), membership)]
     }
     image.hard_state.term = image.terms.iter().copied().max().unwrap_or_default();
     Ok(image)
@@ -118,9 +119,10 @@ fn image(world: &World, digits: &str) -> Result<Image, String> {
 fn node(world: &mut World, command: &Command<'_>) -> Result<(), String> {
     let id = command.node()?;
     let config = world.member(id)?.config.clone();
-    let mut image = match command.says("blank") {
-        true => Image::default(),
-        false => image(world, command.text("log").unwrap_or("0"))?,
+    let mut image = if command.says("blank") {
+        Image::default()
+    } else {
+        image(world, command.text("log").unwrap_or("0"))?
     };
     if let Some(boundary) = command.text("boundary") {
         let (index, term) = boundary.split_once('@').ok_or("a boundary is INDEX@TERM")?;
@@ -189,9 +191,10 @@ fn elect(world: &mut World, id: NodeId) -> Result<(), String> {
     world.stabilize()?;
     world.said.clear();
     let raft = world.member(id)?.raft.as_ref();
-    match raft.is_some_and(|raft| raft.is_leader()) {
-        true => Ok(()),
-        false => Err(format!("{id} was not elected")),
+    if raft.is_some_and(|raft| raft.is_leader()) {
+        Ok(())
+    } else {
+        Err(format!("{id} was not elected"))
     }
 }
 
