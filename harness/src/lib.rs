@@ -4,14 +4,12 @@
 //! |---|---|
 //! | [`sim`] | a whole cluster on one thread, with a network, clocks and disks that fail |
 //! | [`mod@conformance`] | whether a store keeps the contract; one macro line runs every check |
-//! | [`disk`] | a file system that notes down what is done, cuts the power, and fails on demand |
 //! | [`checks`] | what must hold: the laws across members, the clients' order, convergence |
 //!
 //! The simulator runs the very pump that a node runs, on whatever store it is handed; it knows no
-//! backend. `docs/testing.md` says what is checked where, and how to replay a seed.
+//! backend. The disk whose power is cut under stores is the crate `crash-disk`. `docs/testing.md`
+//! says what is checked where, and how to replay a seed.
 
 pub mod checks;
 pub mod conformance;
-#[cfg(target_os = "linux")]
-pub mod disk;
 pub mod sim;

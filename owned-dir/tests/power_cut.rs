@@ -5,9 +5,8 @@
 use std::fs;
 use std::io;
 
-use harness::conformance::workbench::disk;
-use harness::disk::crash::{Cut, FATES, Names};
-use harness::disk::{Disk, Failure, Fault, Operation};
+use crash_disk::crash::{Cut, FATES, Names};
+use crash_disk::{Disk, Failure, Fault, Operation, mount_or_skip};
 use owned_dir::put_whole;
 
 const NAME: &str = "cluster.toml";
@@ -31,7 +30,7 @@ fn after_cuts(disk: &Disk, from: usize) -> Vec<(usize, Option<Vec<u8>>)> {
 
 #[test]
 fn a_power_cut_leaves_the_old_content_or_the_new_one() -> io::Result<()> {
-    let Some(disk) = disk() else { return Ok(()) };
+    let Some(disk) = mount_or_skip() else { return Ok(()) };
     let (old, new) = (vec![1; 5000], vec![2; 9000]);
     put_whole(disk.dir(), NAME, &old)?;
     let before = disk.changes();
@@ -56,7 +55,7 @@ fn a_power_cut_leaves_the_old_content_or_the_new_one() -> io::Result<()> {
 
 #[test]
 fn a_failed_call_leaves_the_old_content_and_may_be_repeated() -> io::Result<()> {
-    let Some(disk) = disk() else { return Ok(()) };
+    let Some(disk) = mount_or_skip() else { return Ok(()) };
     put_whole(disk.dir(), NAME, b"old")?;
     for on in [Operation::Write, Operation::Sync, Operation::Rename] {
         disk.inject(Fault { on, nth: 1, failure: Failure::Io, lasts: false });

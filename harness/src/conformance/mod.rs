@@ -23,7 +23,7 @@
 //! | `report` | a broken promise in words: its text, what led there, how to run it again |
 //! | `run` | one check on one store, with a limit of time |
 //! | `elsewhere` | the families of failing disks and power cuts on other systems than Linux |
-//! | the others | the checks, one family of promises to a file |
+//! | `checks` | the checks, one family of promises to a file |
 //!
 //! Each check runs twice: its requests as small verbs, and as batches given to `write`. What a
 //! store declares (`StoreInfo`) decides which checks apply: a volatile store is never opened again.
@@ -34,33 +34,20 @@
 use std::future::Future;
 use std::pin::Pin;
 
-pub mod append_and_read;
-pub mod concurrency;
-pub mod damage;
-pub mod declarations;
+pub mod checks;
 mod drafts;
 #[doc(hidden)]
 pub mod elsewhere;
 mod gate;
-pub mod hard_state;
 mod image;
 mod interrupted;
-#[cfg(target_os = "linux")]
-pub mod io_errors;
 mod journal;
 mod lock_step;
 mod member;
 mod model;
 mod past;
-pub mod persist;
 mod place;
 pub mod planted;
-pub mod positions;
-#[cfg(target_os = "linux")]
-pub mod power_loss;
-pub mod purge_and_reset;
-pub mod random;
-pub mod reopening;
 mod report;
 mod request;
 mod run;
@@ -69,11 +56,8 @@ mod sequences;
 mod settings;
 mod sight;
 mod subject;
-pub mod truncation;
 pub mod workbench;
 
-#[cfg(not(target_os = "linux"))]
-pub use elsewhere::{io_errors, power_loss};
 pub use lock_step::{Contestant, lock_step};
 pub use place::{Factory, InDir, OpenedBy, Place, in_dir, opened_by};
 pub use report::{Broken, Checked, Halt, promise_text};
@@ -289,7 +273,7 @@ macro_rules! table_of_checks {
         &[$($($crate::conformance::Check {
             family: stringify!($family),
             name: stringify!($check),
-            scenario: |subject| Box::pin($crate::conformance::$family::$check(subject)),
+            scenario: |subject| Box::pin($crate::conformance::checks::$family::$check(subject)),
         },)*)*]
     };
 }

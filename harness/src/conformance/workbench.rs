@@ -5,7 +5,6 @@
 //! its failures below its own seam) is tested in its crate, with these.
 
 #[cfg(target_os = "linux")]
-use std::io::Write;
 use std::ops::RangeInclusive;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -36,21 +35,6 @@ pub fn kind<T>(result: Result<T, LogError>) -> LogErrorKind {
         Ok(_) => panic!("it must fail"),
         Err(error) => error.kind,
     }
-}
-
-/// A disk whose power can be cut; nothing, but a line for whoever reads the output, where this
-/// machine has none. Under `KONTIKI_REQUIRE=all` that is a panic.
-#[cfg(target_os = "linux")]
-pub fn disk() -> Option<crate::disk::Disk> {
-    let why = match crate::disk::Disk::mount() {
-        Ok(disk) => return Some(disk),
-        Err(why) => why,
-    };
-    let required = std::env::var("KONTIKI_REQUIRE").is_ok_and(|what| what == "all");
-    assert!(!required, "{why}, and KONTIKI_REQUIRE=all asks for it");
-    // Past the test runner's capture; nobody may be reading.
-    let _ = writeln!(std::io::stderr(), "skipped: {why}");
-    None
 }
 
 /// All that can be seen of a store.

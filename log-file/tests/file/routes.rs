@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::task::{Context, Poll, Waker};
 
-use harness::disk::crash::{Cut, FATES, Names};
+use crash_disk::crash::{Cut, FATES, Names};
+use crash_disk::mount_or_skip;
 use log_file::{FileLog, FileLogConfig, Housekeeping, Io, WriteVerb};
 use raft_core::storage::{LogErrorKind, LogStore, Store, WriteBatch};
 
-use crate::samples::{disk, entries, kind, look, now, sized_entry};
+use crate::samples::{entries, kind, look, now, sized_entry};
 
 fn on_a_ring(dir: &Path) -> FileLogConfig {
     FileLogConfig { io: Io::Ring, segment_bytes: 64 << 10, ..FileLogConfig::new(dir) }
@@ -198,7 +199,7 @@ fn a_ring_turns_to_the_next_segment_without_blocking() {
 /// Writes in one way on a disk whose power can be cut, and cuts it at many moments: what had been
 /// acknowledged is there each time.
 fn check_cuts(io: Io, write_verb: WriteVerb) {
-    let Some(disk) = disk() else { return };
+    let Some(disk) = mount_or_skip() else { return };
     let config = FileLogConfig { io, write_verb, ..on_a_ring(disk.dir()) };
     let mut log = FileLog::open(config).expect("a new log");
     let verb = log.info().sync_verb;

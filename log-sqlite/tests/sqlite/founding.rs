@@ -2,16 +2,16 @@
 
 #![cfg(target_os = "linux")]
 
-use harness::disk::crash::{Cut, Fate, Names};
-use harness::disk::{Failure, Fault, Operation};
+use crash_disk::crash::{Cut, Fate, Names};
+use crash_disk::{Failure, Fault, Operation, mount_or_skip};
 use log_sqlite::{SqliteLog, SqliteLogConfig};
 use raft_core::storage::{StableStore, Store, WriteBatch};
 
-use crate::samples::{disk, entries, look, now};
+use crate::samples::{entries, look, now};
 
 /// How many operations of a kind the making of a database takes.
 fn count(operation: Operation) -> Option<u64> {
-    let disk = disk()?;
+    let disk = mount_or_skip()?;
     let log = SqliteLog::open(SqliteLogConfig::new(disk.dir().join("log"))).expect("a new log");
     let count = disk.count(operation);
     drop(log);
@@ -36,7 +36,7 @@ fn a_database_whose_making_failed_is_made_again() {
 }
 
 fn strike(fault: Fault) {
-    let disk = disk().expect("there was one");
+    let disk = mount_or_skip().expect("there was one");
     let dir = disk.dir().join("log");
     disk.inject(fault);
     drop(SqliteLog::open(SqliteLogConfig::new(&dir)));

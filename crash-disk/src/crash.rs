@@ -1,0 +1,386 @@
+//! What a power cut may leave of a disk.
+//!
+//! The model, decided in `docs/decisions/0100-what-a-power-cut-may-leave.md`:
+//!
+//! - What a sync of a file covered is there: bytes, size and holes. Of what came after the last
+//!   sync any part may be there: writes whole, not at all, or torn between sectors of 512 bytes;
+//!   sizes and holes whole or not at all. What survives is applied in its order.
+//! - The write in flight may be torn between any two bytes, where nothing but zeros stood.
+//! - The names of a directory are there as they were when it was last synced. Of the changes after
+//!   that, the first few may be there: in order, each whole. A rename is one step, in both
+//!   directories. Names of different directories do not wait for each other.
+//! - A sync of a file that was created while the disk was founded carries its name, and the names
+//!   of the directories above it; a sync of a later one does not ([`Names`]).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::change::{Change, Ino, Name};
+use crate::history::History;
+use crate::rng::Rng;
+use crate::tree::Tree;
+
+/// What a disk writes whole or not at all.
+const SECTOR: u64 = 512;
+
+/// What happens to what was not durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fate {
+    /// It is gone.
+    Lost,
+    /// It is all there, as when only the process was killed.
+    Kept,
+    /// It is there but for the last write, which is torn.
+    Torn,
+    /// The first part of it is there, as if the disk had written in order.
+    InOrder,
+    /// Some operations are there and others not.
+    Some,
+    /// Some sectors are there and others not.
+    Sectors,
+    /// The sizes are there, and zeros where the bytes should be.
+    Sizes,
+    /// It is gone from one file, and there in all others.
+    OneFileLost,
+    /// It is there in one file, and gone from all others.
+    OneFileKept,
+}
+
+/// All fates, the plain ones first.
+pub const FATES: [Fate; 9] = [
+    Fate::Lost,
+    Fate::Kept,
+    Fate::Torn,
+    Fate::InOrder,
+    Fate::Some,
+    Fate::Sectors,
+    Fate::Sizes,
+    Fate::OneFileLost,
+    Fate::OneFileKept,
+];
+
+/// When the sync of a file makes its own name durable too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Names {
+    /// Never, which is all that POSIX promises.
+    Strict,
+    /// If it was created among the first so many changes, as on ext4, XFS and Btrfs.
+    CarriedBefore(usize),
+}
+
+/// A power cut.
+#[derive(Clone, Copy, Debug)]
+pub struct Cut {
+    /// After how many changes.
+    pub at: usize,
+    /// What becomes of what was not durable.
+    pub fate: Fate,
+    /// When names are durable.
+    pub names: Names,
+    /// What decides where the fate leaves a choice.
+    pub seed: u64,
+}
+
+/// What a power cut left.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// The disk.
+    pub tree: Tree,
+    /// What is missing of what was seen before, in words.
+    pub missing: Vec<String>,
+}
+
+impl History {
+    /// What is there after a power cut.
+    pub fn cut(&self, cut: &Cut) -> Image {
+        let changes = &self.changes[..cut.at.min(self.changes.len())];
+        let mut rng = Rng::stream(cut.seed, cut.at as u64);
+        let durable = Durable::of(changes, cut.names);
+        let names = surviving_names(changes, durable.names.clone(), cut.fate, &mut rng);
+        let mut image = Image { tree: self.base.clone(), missing: Vec::new() };
+        let mut lot = Lot::draw(changes, &durable, cut.fate, &mut rng);
+        let paths = self.paths();
+        for (number, change) in changes.iter().enumerate() {
+            let kept = match change.file() {
+                None => image.keep_name(change, is_within(change, number, &names)),
+                Some(_) if durable.bytes.contains(&number) => {
+                    image.tree.apply(change);
+                    Kept::All
+                }
+                Some(ino) => image.keep_bytes(change, lot.of(number, ino), &mut lot.rng),
+            };
+            match kept {
+                Kept::All => {}
+                Kept::Part(what) => {
+                    image.missing.push(format!("{}: {what}", History::in_words(change, &paths)));
+                }
+                Kept::Nothing => {
+                    image.missing.push(format!("{}: lost", History::in_words(change, &paths)));
+                }
+            }
+        }
+        image
+    }
+}
+
+/// What of an operation a cut left.
+enum Kept {
+    All,
+    Part(String),
+    Nothing,
+}
+
+/// What must be there.
+struct Durable {
+    /// The changes of bytes and sizes.
+    bytes: BTreeSet<usize>,
+    /// For each directory, the number of changes whose names are durable.
+    names: BTreeMap<Ino, usize>,
+}
+
+impl Durable {
+    fn of(changes: &[Change], names: Names) -> Durable {
+        let mut pending: BTreeMap<Ino, Vec<usize>> = BTreeMap::new();
+        let mut durable = Durable { bytes: BTreeSet::new(), names: BTreeMap::new() };
+        for (number, change) in changes.iter().enumerate() {
+            match change {
+                Change::Sync { ino } => {
+                    durable.bytes.extend(pending.remove(ino).unwrap_or_default());
+                    durable.names.insert(*ino, number);
+                }
+                // Its pages count as clean, so no later sync covers them; sizes and holes are not
+                // in pages.
+                Change::SyncFailed { ino } => {
+                    let is_write = |at: &usize| matches!(changes[*at], Change::Write { .. });
+                    pending.entry(*ino).or_default().retain(|at| !is_write(at));
+                }
+                _ => {
+                    if let Some(ino) = change.file() {
+                        pending.entry(ino).or_default().push(number);
+                    }
+                }
+            }
+        }
+        if let Names::CarriedBefore(founded) = names {
+            durable.carry_names(&changes[..founded.min(changes.len())]);
+        }
+        durable.names = closed(changes, durable.names);
+        durable
+    }
+
+    /// The last ones first: what is inside a directory takes the directory along.
+    fn carry_names(&mut self, founding: &[Change]) {
+        for (number, change) in founding.iter().enumerate().rev() {
+            if let Change::Create { ino, at: Name { dir, .. }, .. } = change
+                && self.names.contains_key(ino)
+            {
+                let bound = self.names.entry(*dir).or_default();
+                *bound = (number + 1).max(*bound);
+            }
+        }
+    }
+}
+
+/// Whether the names of a change are among those that are there.
+fn is_within(change: &Change, number: usize, names: &BTreeMap<Ino, usize>) -> bool {
+    change.directories().any(|dir| names.get(&dir).is_some_and(|bound| number < *bound))
+}
+
+/// A rename is there in both directories or in neither, with all that came before it in each.
+fn closed(changes: &[Change], mut names: BTreeMap<Ino, usize>) -> BTreeMap<Ino, usize> {
+    loop {
+        let before = names.clone();
+        for (number, change) in changes.iter().enumerate() {
+            if is_within(change, number, &names) {
+                for dir in change.directories() {
+                    let bound = names.entry(dir).or_default();
+                    *bound = (number + 1).max(*bound);
+                }
+            }
+        }
+        if names == before {
+            return names;
+        }
+    }
+}
+
+/// The durable names, and of the others as many as the fate leaves.
+fn surviving_names(
+    changes: &[Change],
+    mut names: BTreeMap<Ino, usize>,
+    fate: Fate,
+    rng: &mut Rng,
+) -> BTreeMap<Ino, usize> {
+    let dirs: BTreeSet<Ino> = changes.iter().flat_map(|change| change.directories()).collect();
+    for dir in dirs {
+        let least = names.get(&dir).copied().unwrap_or(0);
+        let later = changes.iter().enumerate().skip(least);
+        let of_dir = later.filter(|(_, change)| change.directories().any(|its| its == dir));
+        let pending: Vec<usize> = of_dir.map(|(number, _)| number + 1).collect();
+        let more = match fate {
+            Fate::Lost => 0,
+            Fate::Kept | Fate::Torn => pending.len(),
+            _ => [0, pending.len(), rng.below(pending.len() as u64 + 1) as usize]
+                [rng.below(3) as usize],
+        };
+        if more > 0 {
+            names.insert(dir, pending[more - 1]);
+        }
+    }
+    closed(changes, names)
+}
+
+/// How the changes of bytes that are not durable fare.
+struct Lot {
+    fate: Fate,
+    rng: Rng,
+    /// The one file that fares differently, and where an order is broken off.
+    chosen: Option<Ino>,
+    end: usize,
+    /// The last write, and whether it was still in flight.
+    last: Option<usize>,
+    in_flight: bool,
+}
+
+/// How one of them fares.
+enum Part {
+    All,
+    Nothing,
+    Sectors,
+    Size,
+    Torn { in_flight: bool },
+}
+
+impl Lot {
+    fn draw(changes: &[Change], durable: &Durable, fate: Fate, rng: &mut Rng) -> Lot {
+        let open = |(number, change): (usize, &Change)| {
+            let ino = change.file().filter(|_| !durable.bytes.contains(&number))?;
+            Some((number, ino))
+        };
+        let open: Vec<(usize, Ino)> = changes.iter().enumerate().filter_map(open).collect();
+        let files: Vec<Ino> = open.iter().map(|(_, ino)| *ino).collect();
+        let chosen = (!files.is_empty()).then(|| rng.one_of(&files));
+        let end = open.get(rng.below(open.len() as u64 + 1) as usize);
+        let is_write = |number: &usize| matches!(changes[*number], Change::Write { .. });
+        let last = open.iter().map(|(number, _)| *number).rev().find(is_write);
+        Lot {
+            fate,
+            rng: rng.clone(),
+            chosen,
+            end: end.map_or(changes.len(), |(number, _)| *number),
+            last,
+            in_flight: last.is_some_and(|last| last + 1 == changes.len()),
+        }
+    }
+
+    fn of(&mut self, number: usize, ino: Ino) -> Part {
+        let whole = |is_there| if is_there { Part::All } else { Part::Nothing };
+        match self.fate {
+            Fate::Lost => Part::Nothing,
+            Fate::Kept => Part::All,
+            Fate::Torn if self.last == Some(number) => Part::Torn { in_flight: self.in_flight },
+            Fate::Torn => Part::All,
+            Fate::InOrder if self.end == number => Part::Torn { in_flight: false },
+            Fate::InOrder => whole(number < self.end),
+            Fate::Some => whole(self.rng.coin()),
+            Fate::Sectors => Part::Sectors,
+            Fate::Sizes => Part::Size,
+            Fate::OneFileLost => whole(self.chosen != Some(ino)),
+            Fate::OneFileKept => whole(self.chosen == Some(ino)),
+        }
+    }
+}
+
+impl Image {
+    fn keep_name(&mut self, change: &Change, is_there: bool) -> Kept {
+        // The file itself is made whether its name is there or not: another name may lead to it.
+        match change {
+            Change::Create { ino, kind, .. } if !is_there => self.tree.give_birth(*ino, kind),
+            _ if is_there => self.tree.apply(change),
+            Change::Link { .. } | Change::Unlink { .. } | Change::Rename { .. } => {}
+            _ => return Kept::All,
+        }
+        if is_there { Kept::All } else { Kept::Nothing }
+    }
+
+    fn keep_bytes(&mut self, change: &Change, part: Part, rng: &mut Rng) -> Kept {
+        let Change::Write { ino, at, bytes, .. } = change else {
+            let is_there = match part {
+                Part::All | Part::Size => true,
+                Part::Nothing => false,
+                Part::Sectors | Part::Torn { .. } => rng.coin(),
+            };
+            if is_there {
+                self.tree.apply(change);
+            }
+            return if is_there { Kept::All } else { Kept::Nothing };
+        };
+        let (at, end) = (*at, at + bytes.len() as u64);
+        let ranges = match part {
+            Part::Nothing => return Kept::Nothing,
+            Part::All => vec![(at, end)],
+            Part::Size => Vec::new(),
+            Part::Sectors => some_sectors(at, end, rng),
+            Part::Torn { in_flight } => {
+                let content = self.tree.content(*ino);
+                let bare = content.is_none_or(|it| it.is_blank(at, end - at));
+                torn(at, end, in_flight && bare, rng)
+            }
+        };
+        self.tree.with(*ino, |content| {
+            if matches!(part, Part::Size) && content.size() < end {
+                content.resize(end);
+            }
+            for (from, to) in &ranges {
+                content.write(*from, &bytes[(from - at) as usize..(to - at) as usize]);
+            }
+        });
+        match ranges[..] {
+            [(from, to)] if (from, to) == (at, end) => Kept::All,
+            [] if matches!(part, Part::Size) => Kept::Part("zeros instead of the bytes".into()),
+            [] => Kept::Nothing,
+            _ => Kept::Part(format!("only {} are there", in_words(&ranges))),
+        }
+    }
+}
+
+fn in_words(ranges: &[(u64, u64)]) -> String {
+    let mut words: Vec<String> =
+        ranges.iter().take(6).map(|(from, to)| format!("{from}..{to}")).collect();
+    if ranges.len() > words.len() {
+        words.push("...".to_owned());
+    }
+    words.join(", ")
+}
+
+/// The sectors of a range, each in one piece.
+fn sectors(at: u64, end: u64) -> impl Iterator<Item = (u64, u64)> {
+    let first = at / SECTOR;
+    (first..end.div_ceil(SECTOR))
+        .map(move |sector| ((sector * SECTOR).max(at), ((sector + 1) * SECTOR).min(end)))
+}
+
+fn some_sectors(at: u64, end: u64, rng: &mut Rng) -> Vec<(u64, u64)> {
+    // Seldom many of one kind beside few of the other, if each sector has an equal chance.
+    let rate = 1 + rng.below(7);
+    let mut kept: Vec<(u64, u64)> = Vec::new();
+    for (from, to) in sectors(at, end).filter(|_| rng.below(8) < rate) {
+        match kept.last_mut() {
+            Some((_, end)) if *end == from => *end = to,
+            _ => kept.push((from, to)),
+        }
+    }
+    kept
+}
+
+/// A beginning of a write, or one without a sector in it.
+fn torn(at: u64, end: u64, anywhere: bool, rng: &mut Rng) -> Vec<(u64, u64)> {
+    let stop = match anywhere && rng.coin() {
+        true => at + rng.below(end - at + 1),
+        false if rng.coin() => return some_sectors(at, end, rng),
+        false => {
+            let ends: Vec<u64> = sectors(at, end).map(|(from, _)| from).collect();
+            rng.one_of(&ends)
+        }
+    };
+    if stop > at { vec![(at, stop)] } else { Vec::new() }
+}

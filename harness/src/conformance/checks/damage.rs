@@ -1,0 +1,491 @@
+//! Damage at rest: whatever happens to the files of a store that nobody has open, it never passes
+//! for data (P14).
+//!
+//! A small store is written and ended; its files are kept. Then, again and again, they are put back
+//! with one thing wrong with them, the store is opened, and all of it is looked at, entry by entry.
+//! A store that declares [`Detects::ProvenPrefix`] must show exactly what it held, or an error in
+//! its place; one that declares [`Detects::Payload`] may have lost something, but shows nothing
+//! that never stood. Where nothing was noticed, the store is written to and looked at again: damage
+//! in a part that only a writer uses is found by the writer.
+//!
+//! A store that detects nothing promises nothing here, and might take the test's process with it.
+//!
+//! By default the places where damage is done are a sample: in each file as many as
+//! `KONTIKI_DAMAGE` says (more than it has bytes: every byte), at an offset that `KONTIKI_SEED`
+//! moves. `KONTIKI_DEEP` takes twenty times as many; a store that opens slowly meets fewer.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use raft_core::storage::{Detects, LogError, LogErrorKind, WriteBatch};
+
+use crate::conformance::image::{Damage, Image};
+use crate::conformance::model::Model;
+use crate::conformance::past::{Past, check_kind};
+use crate::conformance::report::{Broken, Checked, Halt, broken, promised};
+use crate::conformance::samples::{
+    entries, entry, hard_state, id, identity, index, membership, sized,
+};
+use crate::conformance::settings::{affordable, is_deep, setting};
+use crate::conformance::subject::{Ending, Subject, Way};
+
+/// In how many places of a file damage is done by default, for each way and check.
+const PLACES: u64 = 48;
+const DEEP_PLACES: u64 = 1000;
+
+/// The fewest, for a store that opens slowly.
+const FEWEST_PLACES: u64 = 6;
+
+/// The lengths of what is torn out or brought back at once.
+const SECTORS: [usize; 2] = [512, 4096];
+
+/// After a clean close, each byte in turn has other bits.
+pub async fn a_flipped_byte_never_passes_for_data(log: &mut Subject) -> Checked {
+    let mut bench = Bench::new(log, Ending::Closed).await?;
+    let places = bench.places();
+    bench.flip_bytes(places).await
+}
+
+/// What an opening showed is proven, though nothing was written since.
+pub async fn what_an_opening_showed_is_proven(log: &mut Subject) -> Checked {
+    let mut bench = Bench::new(log, Ending::Dropped).await?;
+    bench.control().await?;
+    bench.log.end(Ending::Dropped).await?;
+    bench.image = read(&bench.dir)?;
+    bench.past = Past::proven(std::mem::take(&mut bench.past).into_states());
+    let places = bench.places();
+    bench.flip_bytes(places / 2).await
+}
+
+/// Without a close the last batch may pass for a torn write; what lies before it may not.
+pub async fn only_the_last_batch_may_pass_for_torn(log: &mut Subject) -> Checked {
+    if !log.info().atomic_batch {
+        return Err(Halt::DoesNotApply("the parts of a batch are proven one by one"));
+    }
+    let mut bench = Bench::new(log, Ending::Dropped).await?;
+    let places = bench.places();
+    bench.flip_bytes(places / 2).await
+}
+
+/// Sectors and pages of zeros, as a disk gives them that forgot a write.
+pub async fn zeroed_sectors_never_pass_for_data(log: &mut Subject) -> Checked {
+    let mut bench = Bench::new(log, Ending::Closed).await?;
+    for file in bench.names() {
+        for sector in SECTORS {
+            let length = bench.bytes(&file).len();
+            for number in spread(length.div_ceil(sector), bench.places() / 3) {
+                let at = number * sector;
+                let old = &bench.bytes(&file)[at..(at + sector).min(length)];
+                if old.iter().any(|byte| *byte != 0) {
+                    let bytes = vec![0; old.len()];
+                    let how = "zeroed";
+                    bench.suffer(Damage::Bytes { file: file.clone(), at, bytes, how }).await?;
+                }
+            }
+        }
+        for at in bench.earlier_lengths(&file) {
+            let bytes = vec![0; bench.bytes(&file).len() - at];
+            let how = "zeroed to the end";
+            bench.suffer(Damage::Bytes { file: file.clone(), at, bytes, how }).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Sectors as they were some time ago, as a disk gives them that lost a write.
+pub async fn stale_sectors_never_pass_for_data(log: &mut Subject) -> Checked {
+    let mut bench = Bench::new(log, Ending::Closed).await?;
+    let stale = bench.stale_sectors();
+    for number in spread(stale.len(), bench.places() * 3) {
+        bench.suffer(stale[number].clone()).await?;
+    }
+    Ok(())
+}
+
+/// Each file in turn is not there.
+pub async fn a_missing_file_never_passes_for_an_empty_one(log: &mut Subject) -> Checked {
+    let mut bench = Bench::new(log, Ending::Closed).await?;
+    for file in bench.names() {
+        bench.suffer(Damage::Missing { file: file.clone() }).await?;
+        bench.suffer(Damage::Cut { file, length: 0 }).await?;
+    }
+    Ok(())
+}
+
+/// Each file in turn ends early.
+pub async fn a_shorter_file_never_passes_for_a_whole_one(log: &mut Subject) -> Checked {
+    let mut bench = Bench::new(log, Ending::Closed).await?;
+    for file in bench.names() {
+        let length = bench.bytes(&file).len();
+        let written = bench.bytes(&file).iter().rposition(|byte| *byte != 0).unwrap_or(0);
+        let mut lengths: Vec<usize> = spread(length, bench.places() / 3).collect();
+        lengths.extend(bench.earlier_lengths(&file));
+        lengths.extend([length - 1, written, written / 2, written / SECTORS[0] * SECTORS[0]]);
+        lengths.sort_unstable();
+        lengths.dedup();
+        for length in lengths.into_iter().filter(|cut| *cut < length) {
+            bench.suffer(Damage::Cut { file: file.clone(), length }).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Bytes behind the end: zeros, noise, and the file once more.
+pub async fn a_longer_file_is_no_longer_log(log: &mut Subject) -> Checked {
+    let mut bench = Bench::new(log, Ending::Closed).await?;
+    for file in bench.names() {
+        for length in [1, 512, 5000] {
+            let tails = [(vec![0; length], "zeros"), (noise(length), "noise")];
+            for (bytes, how) in tails {
+                bench.suffer(Damage::Tail { file: file.clone(), bytes, how }).await?;
+            }
+        }
+        for at in bench.earlier_lengths(&file).into_iter().chain([0]) {
+            let bytes = bench.bytes(&file)[at..].to_vec();
+            let how = "the last bytes again";
+            bench.suffer(Damage::Tail { file: file.clone(), bytes, how }).await?;
+        }
+    }
+    Ok(())
+}
+
+/// A file that nobody knows, a copy of each file under a name beside its own, and, where a store
+/// has several, each file of another store in the place of its own.
+pub async fn foreign_files_are_not_taken_in(log: &mut Subject) -> Checked {
+    let mut bench = Bench::new(log, Ending::Closed).await?;
+    let letter = Damage::Put {
+        file: PathBuf::from("letter.txt"),
+        bytes: b"dear reader".to_vec(),
+        how: "a file of somebody else",
+    };
+    bench.suffer(letter).await?;
+    for file in bench.names() {
+        for name in names_beside(&file) {
+            if bench.image.bytes(&name).is_none() {
+                let bytes = bench.bytes(&file).to_vec();
+                let how = "a copy of another file";
+                bench.suffer(Damage::Put { file: name, bytes, how }).await?;
+            }
+        }
+    }
+    // A store that lies in one file is that file: with another's it is the other store, as its
+    // identity tells, and nothing in it could say more.
+    if bench.names().iter().filter(|name| !bench.bytes(name).is_empty()).count() < 2 {
+        return Ok(());
+    }
+    let other = bench.image_of_another_store().await?;
+    for file in bench.names() {
+        if let Some(bytes) = other.bytes(&file).filter(|bytes| *bytes != bench.bytes(&file)) {
+            let (bytes, how) = (bytes.to_vec(), "that file of another store");
+            bench.suffer(Damage::Put { file, bytes, how }).await?;
+        }
+    }
+    Ok(())
+}
+
+/// A store that was written and ended, its files, and what it may show.
+struct Bench<'a> {
+    log: &'a mut Subject,
+    dir: PathBuf,
+    image: Image,
+    /// The files as they were after each step.
+    before: Vec<Image>,
+    past: Past,
+    /// How many lines of the journal tell of the writing.
+    lines: usize,
+    trials: u64,
+    /// How long it takes to open the files as they were.
+    opening: Duration,
+}
+
+impl<'a> Bench<'a> {
+    async fn new(log: &'a mut Subject, ending: Ending) -> Checked<Bench<'a>> {
+        log.must_outlive_its_handle()?;
+        if log.info().detects == Detects::Nothing {
+            return Err(Halt::DoesNotApply("the store declares that it detects no damage"));
+        }
+        let dir = log.files()?;
+        let (states, before) = write_a_small_store(log, &dir, 1).await?;
+        log.end(ending).await?;
+        let past = match ending {
+            Ending::Closed => Past::proven(states),
+            Ending::Dropped => Past::with_an_open_end(states),
+        };
+        let (image, lines) = (read(&dir)?, log.journal().lines().len());
+        let (trials, opening) = (0, Duration::ZERO);
+        let mut bench = Bench { log, dir, image, before, past, lines, trials, opening };
+        bench.check_control().await?;
+        Ok(bench)
+    }
+
+    /// The files are put back as they were. What is missing then is not in them, and who keeps
+    /// something elsewhere has not proven its prefix.
+    async fn check_control(&mut self) -> Checked {
+        let is_proven = self.log.info().detects == Detects::ProvenPrefix;
+        if self.names().is_empty() {
+            return Err(Halt::Skipped("the store has nothing in its directory".to_owned()));
+        }
+        match self.control().await {
+            Err(Halt::Broken(Broken { promise, what })) if is_proven => {
+                broken(promise, format!("all files as they were when it ended, yet {what}"))
+            }
+            Err(Halt::Broken(_)) => {
+                Err(Halt::DoesNotApply("the store keeps something outside of its place"))
+            }
+            other => other,
+        }
+    }
+
+    async fn control(&mut self) -> Checked {
+        self.place(&Damage::None)?;
+        let began = Instant::now();
+        if let Err(error) = self.log.open_again().await {
+            return broken(14, format!("the store does not open: {error}"));
+        }
+        self.opening = began.elapsed();
+        self.log.look(crate::conformance::sight::After::Reopened).await
+    }
+
+    /// In how many places of each file damage is done.
+    fn places(&self) -> u64 {
+        let most = if is_deep() { DEEP_PLACES } else { PLACES };
+        let affordable = affordable(most, FEWEST_PLACES, 1, self.opening);
+        setting("KONTIKI_DAMAGE").unwrap_or(affordable)
+    }
+
+    fn names(&self) -> Vec<PathBuf> {
+        self.image.files().map(|(name, _)| name.to_owned()).collect()
+    }
+
+    fn bytes(&self, file: &Path) -> &[u8] {
+        self.image.bytes(file).expect("it is one of the image's own names")
+    }
+
+    fn place(&mut self, damage: &Damage) -> Checked {
+        self.log.abandon();
+        self.log.journal().keep(self.lines);
+        self.log.note(&format!("while nobody had it open: {damage}"));
+        let put = self.image.put(&self.dir, damage);
+        put.map_err(|error| {
+            Halt::Broken(Broken {
+                promise: 17,
+                what: format!("the files of a store that was dropped cannot be replaced: {error}"),
+            })
+        })
+    }
+
+    async fn flip_bytes(&mut self, places: u64) -> Checked {
+        for file in self.names() {
+            let worth = worth_a_flip(self.bytes(&file));
+            for (number, at) in spread(worth.len(), places).enumerate() {
+                let at = worth[at];
+                let byte = self.bytes(&file)[at];
+                let damage = Damage::flip(&file, at, byte, mask(number + at));
+                self.suffer(damage).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Does damage, opens, looks, and writes on where nothing was noticed.
+    async fn suffer(&mut self, damage: Damage) -> Checked {
+        self.trials += 1;
+        self.place(&damage)?;
+        match self.log.open_again().await {
+            Err(error) => {
+                self.log.abandon();
+                self.check_error(&error)
+            }
+            Ok(()) => {
+                let level = self.log.info().detects;
+                let looked = self.past.look(self.log.store(), level).await?;
+                match looked.error {
+                    Some(error) => self.check_error(&error),
+                    None => self.write_on(level).await,
+                }
+            }
+        }
+    }
+
+    /// The error has to say where, which a person needs to do something about it: a place, a cause,
+    /// or which entry it is.
+    fn check_error(&self, error: &LogError) -> Checked {
+        check_kind(error)?;
+        let names_the_entry = matches!(error.kind, LogErrorKind::Corrupt { index: Some(_) });
+        let says_where = names_the_entry || !error.place.is_empty() || error.source.is_some();
+        promised(14, says_where, || format!("`{error}` does not say where the damage is"))
+    }
+
+    /// What is acknowledged now is there, or an error; and nothing of the rest has changed.
+    async fn write_on(&mut self, level: Detects) -> Checked {
+        let log = &mut *self.log;
+        let last = log.store().bounds().last;
+        let next = sized(last.index.get() + 1, last.term.get() + 1, 6000);
+        let written = log.store().append(std::slice::from_ref(&next)).await;
+        if let Err(error) = written {
+            return check_kind(&error);
+        }
+        log.note(&format!("append {}: Ok", next.id));
+        let past = self.past.and_then(&next);
+        past.look(log.store(), level).await?;
+        if !self.trials.is_multiple_of(4) {
+            return Ok(());
+        }
+        log.end(Ending::Dropped).await?;
+        match log.open_again().await {
+            Ok(()) => past.look(log.store(), level).await.map(|_| ()),
+            Err(error) => check_kind(&error),
+        }
+    }
+
+    /// How long a file was after each step, where it was shorter than now: what was written then
+    /// begins there.
+    fn earlier_lengths(&self, file: &Path) -> Vec<usize> {
+        let now = self.bytes(file).len();
+        let then = self.before.iter().filter_map(|image| image.bytes(file));
+        let mut lengths: Vec<usize> = then.map(<[u8]>::len).filter(|then| *then < now).collect();
+        lengths.dedup();
+        lengths
+    }
+
+    /// Every sector of every file that was different at some time, as it was then.
+    fn stale_sectors(&self) -> Vec<Damage> {
+        let mut found: Vec<Damage> = Vec::new();
+        for (file, now) in self.image.files() {
+            for sector in SECTORS {
+                for at in (0..now.len()).step_by(sector) {
+                    let end = (at + sector).min(now.len());
+                    let mut seen = vec![&now[at..end]];
+                    for then in self.before.iter().filter_map(|image| image.bytes(file)) {
+                        let Some(then) = then.get(at..end) else { continue };
+                        if !seen.contains(&then) {
+                            seen.push(then);
+                            let (file, bytes) = (file.to_owned(), then.to_vec());
+                            found.push(Damage::Bytes { file, at, bytes, how: "stale" });
+                        }
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    /// The files of a store that was written as this one, for another node.
+    async fn image_of_another_store(&mut self) -> Checked<Image> {
+        self.log.begin_anew().await?;
+        let dir = self.log.files()?;
+        write_a_small_store(self.log, &dir, 2).await?;
+        self.log.end(Ending::Closed).await?;
+        self.dir = dir.clone();
+        read(&dir)
+    }
+}
+
+/// Every kind of request; the states that the store went through, and its files after each.
+async fn write_a_small_store(
+    log: &mut Subject,
+    dir: &Path,
+    store: u64,
+) -> Checked<(Vec<Model>, Vec<Image>)> {
+    let mut states = vec![log.model.clone()];
+    log.save_identity(identity(store)).await?;
+    states.push(log.model.clone());
+    let mut images = vec![read(dir)?];
+    let of_term = |term: u64| term * store;
+    let batches = [
+        WriteBatch {
+            hard_state: Some(hard_state(of_term(1), 3)),
+            commit_hint: Some(index(1)),
+            ..WriteBatch::of_entries(vec![membership(1, 0, 3), entry(2, 1), entry(3, 1)])
+        },
+        WriteBatch::of_entries((4..=9).map(|at| sized(at, of_term(1), 1500)).collect()),
+        WriteBatch {
+            hard_state: Some(hard_state(of_term(3), 0)),
+            truncate_after: Some(index(7)),
+            append: vec![entry(8, of_term(3)), membership(9, of_term(3), 5)],
+            commit_hint: Some(index(6)),
+            ..WriteBatch::default()
+        },
+        WriteBatch::of_purge(id(3, 1)),
+        WriteBatch::of_entries((10..=13).map(|at| sized(at, of_term(3), 900)).collect()),
+        WriteBatch::of_hard_state(hard_state(of_term(4), 2)),
+        WriteBatch {
+            truncate_after: Some(index(12)),
+            append: entries(13..=16, of_term(4)),
+            commit_hint: Some(index(12)),
+            ..WriteBatch::default()
+        },
+    ];
+    for batch in batches {
+        let course = log.model.course(&batch).states;
+        match log.way() {
+            Way::SmallVerbs => states.extend(course),
+            Way::Write => states.extend(course.into_iter().next_back()),
+        }
+        states.dedup();
+        log.change(batch).await?;
+        images.push(read(dir)?);
+    }
+    Ok((states, images))
+}
+
+fn read(dir: &Path) -> Checked<Image> {
+    Ok(Image::of(dir).expect("the directory of a store can be read"))
+}
+
+/// All bytes of a file, but few of those that lie among zeros.
+fn worth_a_flip(bytes: &[u8]) -> Vec<usize> {
+    let mut worth = Vec::new();
+    for (number, block) in bytes.chunks(SECTORS[0]).enumerate() {
+        let start = number * SECTORS[0];
+        match block.iter().any(|byte| *byte != 0) {
+            true => worth.extend(start..start + block.len()),
+            false if number % 64 == 0 => worth.push(start + number / 64 % block.len()),
+            false => {}
+        }
+    }
+    worth
+}
+
+/// So many of the numbers below `length`, one in each stretch.
+fn spread(length: usize, places: u64) -> impl Iterator<Item = usize> {
+    let places = places.max(1) as usize;
+    let step = length.div_ceil(places).max(1);
+    let seed = setting("KONTIKI_SEED").unwrap_or(0) as usize;
+    let shift = move |start: usize| (start / step * 7 + seed * 13) % step;
+    (0..length).step_by(step).map(move |start| start + shift(start)).filter(move |at| *at < length)
+}
+
+/// One bit, or many.
+fn mask(number: usize) -> u8 {
+    match number % 6 {
+        0 => 0xff,
+        1 => 0x80,
+        _ => 1 << (number % 8),
+    }
+}
+
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = length as u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    };
+    (0..length).map(|_| next()).collect()
+}
+
+/// Names like this one, but for the last letter or digit before the ending.
+fn names_beside(file: &Path) -> Vec<PathBuf> {
+    let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let stem = name.split('.').next().unwrap_or_default().len();
+    let Some(last) = name[..stem].chars().last().filter(char::is_ascii_alphanumeric) else {
+        return Vec::new();
+    };
+    let others = match last {
+        '0'..='8' => [(last as u8 + 1) as char, '9'],
+        _ => ['0', '1'],
+    };
+    let beside =
+        |other: char| file.with_file_name(format!("{}{other}{}", &name[..stem - 1], &name[stem..]));
+    others.into_iter().map(beside).collect()
+}

@@ -1,0 +1,154 @@
+//! What a store declares, as far as it can be seen in words and in threads. Durability is verified
+//! by the family `power_loss`, `detects` by the family `damage`.
+
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use raft_core::storage::{Durability, WriteBatch};
+
+use crate::conformance::report::{Checked, Halt, promised};
+use crate::conformance::samples::{entries, hard_state, id, index};
+use crate::conformance::subject::{Ending, Subject, Way};
+
+/// How many writes or reads are judged together, how many stretches there are at least, and how
+/// many at most before no quiet one is expected any more.
+const STRETCH: usize = 50;
+const STRETCHES: usize = 4;
+const MOST_STRETCHES: usize = 20;
+
+/// In so many of a stretch who never blocks may sleep. A sleep now and then is a lock's; and where
+/// a disk answers before the call has returned that handed a write to the kernel, a sync that goes
+/// with it is made in that call (seen: in 31 of 50, through a ring on a busy machine). Who blocks
+/// does so in each.
+const NAPS_ALLOWED: usize = STRETCH * 3 / 4;
+
+/// A declaration has a name in it, and is the same while the store is used and when it is opened
+/// again.
+pub async fn what_is_declared_stays(log: &mut Subject) -> Checked {
+    let declared = log.info().clone();
+    let named = !declared.backend.is_empty();
+    promised(1, named, || format!("the backend has no name: {declared:?}"))?;
+    let says_how = !declared.sync_verb.trim().is_empty();
+    promised(1, says_how, || format!("the sync verb is empty, which is not `none`: {declared:?}"))?;
+    let says_none = declared.sync_verb.eq_ignore_ascii_case("none");
+    let lies_in_files = declared.durability == Durability::PowerLoss && log.has_files();
+    promised(1, !(says_none && lies_in_files), || {
+        format!("it lies in files, survives a power cut, and syncs with nothing: {declared:?}")
+    })?;
+    log.append(entries(1..=3, 1)).await?;
+    log.save(hard_state(2, 1)).await?;
+    let later = log.store().info();
+    promised(1, later == declared, || format!("it declared {declared:?}, and now {later:?}"))?;
+    log.reopen(Ending::Dropped).await?;
+    let later = log.store().info();
+    promised(1, later == declared, || format!("it declared {declared:?}, and now {later:?}"))
+}
+
+/// A store that declares `atomic_batch` does all of a batch or nothing, wherever in it the refused
+/// verb stands.
+pub async fn an_atomic_batch_is_refused_as_a_whole(log: &mut Subject) -> Checked {
+    if !log.info().atomic_batch {
+        return Err(Halt::DoesNotApply("the store does not declare `atomic_batch`"));
+    }
+    if log.way() == Way::SmallVerbs {
+        return Ok(());
+    }
+    log.append(entries(1..=6, 3)).await?;
+    let save = WriteBatch { hard_state: Some(hard_state(9, 1)), ..WriteBatch::default() };
+    log.change(WriteBatch { append: entries(8..=8, 3), ..save.clone() }).await?;
+    log.change(WriteBatch { append: entries(7..=7, 2), ..save.clone() }).await?;
+    log.change(WriteBatch { purge_upto: Some(id(7, 3)), ..save.clone() }).await?;
+    log.change(WriteBatch { purge_upto: Some(id(5, 2)), ..save.clone() }).await?;
+    let cut = WriteBatch { truncate_after: Some(index(2)), ..save.clone() };
+    log.change(WriteBatch { append: entries(4..=4, 3), ..cut.clone() }).await?;
+    log.change(WriteBatch { purge_upto: Some(id(5, 3)), ..cut }).await?;
+    let reset = WriteBatch { reset: Some(id(20, 4)), ..save };
+    log.change(WriteBatch { truncate_after: Some(index(19)), ..reset.clone() }).await?;
+    log.change(WriteBatch { append: entries(7..=7, 4), ..reset }).await?;
+    log.append(entries(7..=7, 3)).await
+}
+
+/// A store that declares that it never blocks is polled by the task that serves clients: while it
+/// is, the thread does not go to sleep.
+pub async fn who_never_blocks_never_sleeps(log: &mut Subject) -> Checked {
+    if log.info().may_block {
+        return Err(Halt::DoesNotApply("the store declares that it may block"));
+    }
+    let mut naps = Naps::default();
+    while let Some(at) = naps.next() {
+        let batch = WriteBatch {
+            hard_state: Some(hard_state(at, 1)),
+            ..WriteBatch::of_entries(entries(at..=at, 1))
+        };
+        log.note(&format!("write entry {at}"));
+        let written = naps.counted(log.store().write(batch)).await?;
+        promised(13, written.is_ok(), || format!("an allowed request failed: {written:?}"))?;
+    }
+    naps.check("it declares that it never blocks", "writes")
+}
+
+/// The same of a reader that declares it, of old entries and of the newest.
+pub async fn a_reader_that_never_blocks_never_sleeps(log: &mut Subject) -> Checked {
+    let mut reader = log.reader();
+    if reader.may_block() {
+        return Err(Halt::DoesNotApply("the reader declares that it may block"));
+    }
+    let mut naps = Naps::default();
+    while let Some(at) = naps.next() {
+        log.change_unseen(WriteBatch::of_entries(entries(at..=at, 1))).await?;
+        let from = index(if at % 2 == 0 { at } else { at / 2 + 1 });
+        let found = naps.counted(reader.read(from..from.next(), 0)).await?;
+        promised(10, found.is_ok(), || format!("a read of {from} failed: {found:?}"))?;
+    }
+    naps.check("the reader declares that it never blocks", "reads")
+}
+
+/// During which polls the thread slept.
+#[derive(Default)]
+struct Naps(Vec<bool>);
+
+impl Naps {
+    /// Does some work, and notes whether the thread slept while it was polled first. To wait for a
+    /// completion is not to block: the task is polled again.
+    async fn counted<T>(&mut self, work: impl Future<Output = T>) -> Checked<T> {
+        let mut work = pin!(work);
+        let Some(before) = sleeps() else {
+            return Err(Halt::Skipped("nothing tells here how often a thread sleeps".to_owned()));
+        };
+        let polled = work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        self.0.push(sleeps().unwrap_or(before) > before);
+        match polled {
+            Poll::Ready(done) => Ok(done),
+            Poll::Pending => Ok(work.await),
+        }
+    }
+
+    /// The number of the next write or read; none once enough is known.
+    fn next(&self) -> Option<u64> {
+        let stretches = self.0.len() / STRETCH;
+        let is_known = stretches >= STRETCHES && self.in_the_quietest() < NAPS_ALLOWED;
+        (!is_known && stretches < MOST_STRETCHES).then_some(self.0.len() as u64 + 1)
+    }
+
+    /// A disk that has more to do than it can makes even the submission of a write sleep, for a
+    /// while.
+    fn in_the_quietest(&self) -> usize {
+        let stretches = self.0.chunks_exact(STRETCH);
+        let slept = stretches.map(|stretch| stretch.iter().filter(|slept| **slept).count());
+        slept.min().unwrap_or(0)
+    }
+
+    fn check(&self, declared: &str, what: &str) -> Checked {
+        let slept = self.in_the_quietest();
+        promised(1, slept < NAPS_ALLOWED, || {
+            format!("{declared}, and slept in {slept} of {STRETCH} {what}, in the quietest stretch")
+        })
+    }
+}
+
+/// How often this thread has gone to sleep of its own accord.
+fn sleeps() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/thread-self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+    line.trim().parse().ok()
+}

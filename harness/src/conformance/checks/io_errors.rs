@@ -1,0 +1,133 @@
+//! What the operating system refuses: the n-th operation fails, for n = 1, 2, ..., and the store
+//! neither lies nor loses (P15).
+//!
+//! Each trial has a disk of its own ([`crate::disk`]) with a store on it that was opened before and
+//! holds something. Then a fault is laid, the store is opened again and given batches. What fails
+//! is told as a failure; a handle that told one takes no more; opened again, once the cause is
+//! gone, the store shows what was acknowledged, and of what was under way a legal part. Where the
+//! store declares that it survives a power cut, the power goes twice: before it is opened again,
+//! since a sync that failed must not be believed when a later one succeeds, and after, since what
+//! an opening shows is durable.
+//!
+//! By default a sample of the operations fails, the first two and the last always; `KONTIKI_FAULTS`
+//! says about how many of each kind, and `KONTIKI_DEEP` takes all. A store that opens slowly meets
+//! fewer.
+//!
+//! Absent: faults while a store is founded, where nothing was acknowledged yet.
+
+use std::time::Duration;
+
+use crate::conformance::report::{Checked, Halt};
+use crate::conformance::settings::{affordable, is_deep, setting};
+use crate::conformance::subject::Subject;
+use crash_disk::{Failure, Fault, Operation};
+
+mod trial;
+
+use trial::{Task, Trial};
+
+/// How many operations of a kind fail by default, for each failure and way, where the store does
+/// not open slowly; and how often it is opened for each of them.
+const FAULTS: u64 = 8;
+const OPENINGS: u32 = 6;
+
+/// A write that fails, with an error of the device and with a full disk.
+pub async fn a_failed_write_is_told_and_loses_nothing(log: &mut Subject) -> Checked {
+    strike_each(log, Operation::Write, &[Failure::Io, Failure::NoSpace], false).await
+}
+
+/// A write that takes half of its bytes, and says so.
+pub async fn a_short_write_is_no_whole_one(log: &mut Subject) -> Checked {
+    strike_each(log, Operation::Write, &[Failure::Short], false).await
+}
+
+/// A sync that fails, and whose next one would succeed without having written anything.
+pub async fn a_failed_sync_is_never_believed(log: &mut Subject) -> Checked {
+    strike_each(log, Operation::Sync, &[Failure::Io], false).await
+}
+
+/// Who the member is was never saved before: a failure of that is one like any other.
+pub async fn a_failed_save_of_the_identity_is_told(log: &mut Subject) -> Checked {
+    for operation in [Operation::Write, Operation::Sync, Operation::Rename] {
+        strike_each_of(Task::Identity, log, operation, &[Failure::Io], false).await?;
+    }
+    Ok(())
+}
+
+/// Files that cannot be made, named, removed or given another length.
+pub async fn a_failed_change_of_names_loses_nothing(log: &mut Subject) -> Checked {
+    let changes = [Operation::Create, Operation::Rename, Operation::Unlink, Operation::Truncate];
+    for operation in changes {
+        strike_each(log, operation, &[Failure::Io, Failure::NoSpace], false).await?;
+    }
+    Ok(())
+}
+
+/// A disk without any more space, until there is some again.
+pub async fn a_full_disk_loses_nothing_and_opens_once_there_is_space(log: &mut Subject) -> Checked {
+    strike_each(log, Operation::Write, &[Failure::NoSpace], true).await?;
+    strike_each(log, Operation::Truncate, &[Failure::NoSpace], true).await
+}
+
+/// A read that fails says so; it never makes an entry, a vote or a log absent.
+pub async fn a_failed_read_is_no_absence(log: &mut Subject) -> Checked {
+    let mut dry = Trial::begin(log, Task::Batches).await?;
+    let last = dry.read_all(None).await?;
+    if dry.maps {
+        return Err(Halt::DoesNotApply("the store maps its files: a failed read ends a process"));
+    }
+    if last == 0 {
+        return Err(Halt::DoesNotApply("the store reads nothing from its files"));
+    }
+    for nth in sample(last, dry.opening) {
+        let mut trial = Trial::begin(log, Task::Batches).await?;
+        log.note(&format!("read {nth} of {last} fails with Io"));
+        trial.read_all(Some(nth)).await?;
+    }
+    Ok(())
+}
+
+async fn strike_each(
+    log: &mut Subject,
+    on: Operation,
+    failures: &[Failure],
+    lasts: bool,
+) -> Checked {
+    strike_each_of(Task::Batches, log, on, failures, lasts).await
+}
+
+/// Strikes the operations of a kind one by one, each on a new disk.
+async fn strike_each_of(
+    task: Task,
+    log: &mut Subject,
+    on: Operation,
+    failures: &[Failure],
+    lasts: bool,
+) -> Checked {
+    let mut dry = Trial::begin(log, task).await?;
+    let before = dry.disk.count(on);
+    dry.work(log, None).await?;
+    let (last, opening) = (dry.disk.count(on) - before, dry.opening);
+    drop(dry);
+    for failure in failures {
+        for nth in sample(last, opening) {
+            let mut trial = Trial::begin(log, task).await?;
+            let since = if lasts { " and every one after it" } else { "" };
+            log.note(&format!("{on:?} {nth} of {last}{since} fails with {failure:?}"));
+            trial.work(log, Some(Fault { on, nth, failure: *failure, lasts })).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Some of the numbers from 1 to `last`, the first two and the last among them: an opening's own
+/// operations come first, a clean close's last.
+fn sample(last: u64, opening: Duration) -> impl Iterator<Item = u64> {
+    let affordable = affordable(FAULTS, 1, OPENINGS, opening);
+    let count = if is_deep() { last } else { setting("KONTIKI_FAULTS").unwrap_or(affordable) };
+    let step = last.div_ceil(count.max(1)).max(1);
+    let seed = setting("KONTIKI_SEED").unwrap_or(0);
+    let is_edge = move |nth: u64| nth <= 2 || nth == last;
+    let is_drawn = move |nth: u64| step == 1 || (nth / step + seed) % step == nth % step;
+    (1..=last).filter(move |nth| is_edge(*nth) || is_drawn(*nth))
+}

@@ -1,0 +1,377 @@
+//! A trial: a store on a disk of its own, opened and given something while a fault waits, and
+//! looked at once the cause is gone.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use raft_core::storage::{
+    Detects, Durability, LogBounds, LogError, LogErrorKind, Store, WriteBatch,
+};
+use raft_core::types::LogIndex;
+use tempfile::TempDir;
+
+use crate::conformance::interrupted::states_after;
+use crate::conformance::model::Model;
+use crate::conformance::past::check_kind;
+use crate::conformance::place::{Place, once_released};
+use crate::conformance::report::{Checked, Halt, broken, promised};
+use crate::conformance::request::{by_verbs, in_words};
+use crate::conformance::samples::{entries, entry, hard_state, id, identity, index, sized};
+use crate::conformance::sight::{After, Sight};
+use crate::conformance::subject::{Subject, Way};
+use crash_disk::crash::{Cut, Fate, Names};
+use crash_disk::{Disk, Failure, Fault, Operation};
+
+/// What a store is given while a fault waits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Task {
+    /// Batches, to a store that holds something.
+    Batches,
+    /// Its identity, to one that holds nothing.
+    Identity,
+}
+
+/// A store on a disk of its own.
+pub(super) struct Trial {
+    task: Task,
+    pub(super) disk: Disk,
+    place: Box<dyn Place>,
+    /// What was acknowledged.
+    model: Model,
+    way: Way,
+    survives_power_loss: bool,
+    /// Whether any of the store's files was mapped into memory while it was open.
+    pub(super) maps: bool,
+    /// How many changes the disk had noted when the handle under a fault was closed.
+    before_close: Option<usize>,
+    /// How long the opening of a fresh store took.
+    pub(super) opening: Duration,
+}
+
+impl Trial {
+    /// A store that holds what its task asks for, and is not open.
+    pub(super) async fn begin(log: &mut Subject, task: Task) -> Checked<Trial> {
+        log.must_outlive_its_handle()?;
+        log.abandon();
+        log.journal().clear();
+        let disk = Disk::mount().map_err(|error| Halt::Skipped(error.to_string()))?;
+        let survives_power_loss = log.info().durability == Durability::PowerLoss;
+        let (place, model, way) = (log.new_place(), Model::default(), log.way());
+        let mut trial = Trial {
+            task,
+            disk,
+            place,
+            model,
+            way,
+            survives_power_loss,
+            maps: false,
+            before_close: None,
+            opening: Duration::ZERO,
+        };
+        let began = Instant::now();
+        let mut store = match trial.open().await? {
+            Ok(store) => store,
+            Err(error) => return broken(13, format!("a fresh store does not open: {error}")),
+        };
+        trial.opening = began.elapsed();
+        if task == Task::Batches {
+            trial.furnish(store.as_mut()).await?;
+        }
+        log.note(&format!("a store with entries up to {} lies on a disk", trial.model.last()));
+        Ok(trial)
+    }
+
+    async fn furnish(&mut self, store: &mut dyn Store) -> Checked {
+        let known = identity(1);
+        let saved = store.save_identity(&known).await;
+        promised(13, saved.is_ok(), || format!("the identity is not saved: {saved:?}"))?;
+        self.model.save_identity(known).expect("the first");
+        for batch in [
+            WriteBatch {
+                hard_state: Some(hard_state(1, 3)),
+                ..WriteBatch::of_entries(entries(1..=6, 1))
+            },
+            WriteBatch::of_purge(id(2, 1)),
+        ] {
+            let said = self.give(store, &batch).await;
+            promised(13, said.is_ok(), || format!("a sound store fails: {said:?}"))?;
+            self.model = last_of(&self.model, &batch);
+        }
+        Ok(())
+    }
+
+    async fn open(&mut self) -> Checked<Result<Box<dyn Store>, LogError>> {
+        let dir = self.disk.dir().join("store");
+        std::fs::create_dir_all(&dir).expect("a directory can be made on a sound disk");
+        open_in(self.place.as_mut(), &dir).await
+    }
+
+    async fn give(&self, store: &mut dyn Store, batch: &WriteBatch) -> Result<(), LogError> {
+        match self.way {
+            Way::SmallVerbs => by_verbs(store, batch).await,
+            Way::Write => store.write(batch.clone()).await,
+        }
+    }
+
+    /// Opens and writes while a fault waits, and then looks at what has become of the store.
+    pub(super) async fn work(&mut self, log: &mut Subject, fault: Option<Fault>) -> Checked {
+        if let Some(fault) = fault {
+            self.disk.inject(fault);
+        }
+        let legal = self.write_under_a_fault(log).await?;
+        let struck = self.disk.heal();
+        log.note(&format!("the fault is gone; {struck} operations failed"));
+        if struck > 0 {
+            // A clean close may make good what was passed over in silence; a power cut waits for
+            // none.
+            for at in self.before_close.into_iter().chain([self.disk.changes()]) {
+                self.cut_power(log, &legal, at).await?;
+            }
+        }
+        let seen = self.open_healed(log, &legal).await?;
+        let on_a_sync = fault.is_some_and(|fault| fault.on == Operation::Sync);
+        if struck > 0 && (!on_a_sync || asks_for_rewriting(log)) {
+            self.cut_power(log, &[seen], self.disk.changes()).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives batches until one fails; the states that the store may be in.
+    async fn write_under_a_fault(&mut self, log: &mut Subject) -> Checked<Vec<Model>> {
+        let mut store = match self.open().await? {
+            Ok(store) => store,
+            Err(error) => {
+                log.note(&format!("open: {error}"));
+                check_kind(&error)?;
+                return Ok(vec![self.model.clone()]);
+            }
+        };
+        if self.task == Task::Identity {
+            return self.save_identity(store, log).await;
+        }
+        for batch in batches() {
+            let said = self.give(store.as_mut(), &batch).await;
+            let answer = said.as_ref().map_or_else(LogError::to_string, |()| "Ok".to_owned());
+            log.note(&format!("{}: {answer}", in_words(&batch)));
+            match said {
+                Ok(()) => self.model = last_of(&self.model, &batch),
+                Err(error) => {
+                    check_kind(&error)?;
+                    self.check_poisoned(store.as_mut(), log).await?;
+                    let atomic = log.info().atomic_batch;
+                    return Ok(states_after(&self.model, &batch, self.way, atomic));
+                }
+            }
+        }
+        self.close(store, log).await
+    }
+
+    /// Saves the identity under a fault; the states that the store may be in.
+    async fn save_identity(
+        &mut self,
+        mut store: Box<dyn Store>,
+        log: &mut Subject,
+    ) -> Checked<Vec<Model>> {
+        let (own, before) = (identity(1), self.model.clone());
+        let said = store.save_identity(&own).await;
+        log.note(&format!("save the identity: {said:?}"));
+        self.model.save_identity(own).expect("the first");
+        match said {
+            Ok(()) => self.close(store, log).await,
+            Err(error) => {
+                check_kind(&error)?;
+                self.check_poisoned(store.as_mut(), log).await?;
+                Ok(vec![before, self.model.clone()])
+            }
+        }
+    }
+
+    /// Closes a store that has answered everything well; the one state that it may be in.
+    async fn close(&mut self, mut store: Box<dyn Store>, log: &mut Subject) -> Checked<Vec<Model>> {
+        self.before_close = Some(self.disk.changes());
+        let said = store.close().await;
+        log.note(&format!("close: {said:?}"));
+        if let Err(error) = said {
+            check_kind(&error)?;
+        }
+        Ok(vec![self.model.clone()])
+    }
+
+    /// After a failure a handle takes no more, whatever it is asked.
+    async fn check_poisoned(&self, store: &mut dyn Store, log: &mut Subject) -> Checked {
+        let save = hard_state(self.model.hard_state.term.get() + 50, 1);
+        let LogBounds { boundary, last } = store.bounds();
+        let next = entry(last.index.get() + 1, last.term.get() + 50);
+        let mut said = vec![
+            ("a save", store.save_hard_state(save).await),
+            ("an append", store.append(std::slice::from_ref(&next)).await),
+            ("a write", store.write(WriteBatch::of_entries(vec![next.clone()])).await),
+        ];
+        if boundary.index < last.index {
+            said.push(("a truncation", store.truncate_after(boundary.index).await));
+            said.push(("a purge", store.purge_upto(last).await));
+        }
+        said.push(("a reset", store.reset(next.id).await));
+        for (what, said) in said {
+            log.note(&format!("after the failure, {what}: {said:?}"));
+            match said {
+                Ok(()) => broken(15, format!("{what} went well after a failed one"))?,
+                Err(error) => promised(15, error.kind == LogErrorKind::Poisoned, || {
+                    format!("`{error}` to {what} after a failure, where it had to be: poisoned")
+                })?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the store with the cause gone: a legal state, which goes on. What was seen first.
+    async fn open_healed(&mut self, log: &mut Subject, legal: &[Model]) -> Checked<Model> {
+        let mut store = match self.open().await? {
+            Ok(store) => store,
+            Err(error) => {
+                return broken(15, format!("it does not open once the cause is gone: {error}"));
+            }
+        };
+        let seen = legal_state(store.as_mut(), legal).await?;
+        log.note(&format!("open again: entries up to {}", seen.last()));
+        let last = seen.last();
+        let batch = WriteBatch::of_entries(vec![entry(last.index.get() + 1, last.term.get() + 1)]);
+        let said = self.give(store.as_mut(), &batch).await;
+        promised(15, said.is_ok(), || format!("it does not go on: {said:?}"))?;
+        drop(store);
+        let after = last_of(&seen, &batch);
+        match self.open().await? {
+            Ok(mut store) => Sight::of(store.as_mut()).await?.check(&after, After::Reopened)?,
+            Err(error) => broken(15, format!("it does not open a second time: {error}"))?,
+        }
+        Ok(after)
+    }
+
+    /// What the disk would hold if the power went after so many changes: at least what was
+    /// acknowledged.
+    async fn cut_power(&mut self, log: &mut Subject, legal: &[Model], at: usize) -> Checked {
+        if !self.survives_power_loss {
+            return Ok(());
+        }
+        let history = self.disk.history();
+        let names = Names::CarriedBefore(at);
+        let image = history.cut(&Cut { at, fate: Fate::Lost, names, seed: 0 });
+        let dir = TempDir::new().expect("a temporary directory can be made");
+        image.tree.write_into(dir.path()).expect("an image can be written");
+        let when = if at < history.changes.len() { " before the close" } else { "" };
+        log.note(&format!("the power goes{when}, and all that was not durable is lost"));
+        match open_in(self.place.as_mut(), &dir.path().join("store")).await? {
+            Ok(mut store) => legal_state(store.as_mut(), legal).await.map(|_| ()),
+            Err(error) => broken(3, format!("it does not open after the power went: {error}")),
+        }
+    }
+
+    /// Opens and reads everything; how many reads of the disk that takes. With a fault each answer
+    /// is an error or true, and once it is gone all is there.
+    pub(super) async fn read_all(&mut self, nth: Option<u64>) -> Checked<u64> {
+        forget_pages(self.disk.dir());
+        let before = self.disk.count(Operation::Read);
+        if let Some(nth) = nth {
+            let (on, failure, lasts) = (Operation::Read, Failure::Io, false);
+            self.disk.inject(Fault { on, nth, failure, lasts });
+        }
+        match self.open().await? {
+            Err(error) => check_kind(&error)?,
+            Ok(mut store) => self.read_each(store.as_mut()).await?,
+        }
+        self.disk.heal();
+        let count = self.disk.count(Operation::Read) - before;
+        match self.open().await? {
+            Ok(mut store) => legal_state(store.as_mut(), std::slice::from_ref(&self.model)).await?,
+            Err(error) => broken(15, format!("it does not open once it can be read: {error}"))?,
+        };
+        Ok(count)
+    }
+
+    async fn read_each(&mut self, store: &mut dyn Store) -> Checked {
+        let dir = self.disk.dir().display().to_string();
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+        self.maps |= maps.contains(&dir);
+        let bounds = store.bounds();
+        promised(13, bounds == self.model.bounds(), || {
+            format!("after a failed read the log shows {bounds:?}")
+        })?;
+        let votes = store.load_hard_state().await;
+        let is_true = votes.as_ref().map_or(true, |it| *it == self.model.hard_state);
+        promised(13, is_true, || format!("after a failed read the vote is told as {votes:?}"))?;
+        let mut reader = store.reader();
+        for wanted in &self.model.entries {
+            let at: LogIndex = wanted.id.index;
+            match reader.read(at..at.next(), u64::MAX).await {
+                Ok(found) => promised(10, found == [wanted.clone()], || {
+                    format!("after a failed read entry {at} reads as {found:?}")
+                })?,
+                Err(error) => check_kind(&error)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Lets the page cache forget all files, so that reads reach the disk.
+fn forget_pages(dir: &Path) {
+    let Ok(found) = std::fs::read_dir(dir) else { return };
+    for found in found.flatten() {
+        let path = found.path();
+        if path.is_dir() {
+            forget_pages(&path);
+        } else if let Ok(file) = std::fs::File::open(&path) {
+            // Advice that is not taken makes the check see less, and nothing else.
+            let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+        }
+    }
+}
+
+async fn open_in(place: &mut dyn Place, dir: &Path) -> Checked<Result<Box<dyn Store>, LogError>> {
+    match once_released(async || place.open_in(dir).await).await {
+        None => Err(Halt::DoesNotApply("the store cannot be opened on another disk")),
+        Some(Err(error)) if error.kind == LogErrorKind::InUse => {
+            broken(17, "a store that was dropped stays in use")
+        }
+        Some(opened) => Ok(opened),
+    }
+}
+
+/// Whether a store must see through pages that are read, marked as clean, and not on the disk. Only
+/// one that keeps evidence of what was synced can; see `docs/decisions/0160-a-database-below.md`.
+fn asks_for_rewriting(log: &Subject) -> bool {
+    let is_strict = std::env::var_os("KONTIKI_STRICT_SYNCS").is_some();
+    is_strict || log.info().detects == Detects::ProvenPrefix
+}
+
+/// Which of these states the store shows.
+async fn legal_state(store: &mut dyn Store, legal: &[Model]) -> Checked<Model> {
+    let sight = Sight::of(store).await?;
+    let newest = legal.last().expect("a store has a state");
+    let seen = legal.iter().rev().find(|state| sight.check(state, After::Reopened).is_ok());
+    match seen {
+        Some(seen) => Ok(seen.clone()),
+        None => sight.check(newest, After::Reopened).map(|()| newest.clone()),
+    }
+}
+
+fn last_of(model: &Model, batch: &WriteBatch) -> Model {
+    model.course(batch).states.pop().expect("never empty")
+}
+
+/// What a store is given while a fault waits: all verbs, and enough bytes to need new space.
+fn batches() -> Vec<WriteBatch> {
+    vec![
+        WriteBatch {
+            hard_state: Some(hard_state(2, 1)),
+            ..WriteBatch::of_entries((7..=10).map(|at| sized(at, 2, 3000)).collect())
+        },
+        WriteBatch { truncate_after: Some(index(8)), ..WriteBatch::of_entries(entries(9..=12, 3)) },
+        WriteBatch::of_purge(id(5, 1)),
+        WriteBatch::of_entries((13..=18).map(|at| sized(at, 3, 9000)).collect()),
+        WriteBatch::of_hard_state(hard_state(4, 2)),
+        WriteBatch::of_purge(id(14, 3)),
+        WriteBatch::of_entries((19..=22).map(|at| sized(at, 4, 7000)).collect()),
+        WriteBatch { reset: Some(id(40, 5)), ..WriteBatch::of_entries(entries(41..=42, 5)) },
+    ]
+}

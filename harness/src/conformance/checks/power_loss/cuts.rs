@@ -1,0 +1,331 @@
+//! Where the power is cut, and what is done with what is left.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+
+use raft_core::storage::{Durability, LogError, Store, WriteBatch};
+use tempfile::TempDir;
+
+use super::rehearsal::{Beginning, Rehearsal, Step, Troupe, open_in};
+use super::verdict;
+use crate::conformance::model::Model;
+use crate::conformance::place::Place;
+use crate::conformance::report::{Broken, Checked, Halt, broken, promised};
+use crate::conformance::request::{by_verbs, check_answer};
+use crate::conformance::samples::{hard_state, sized};
+use crate::conformance::sight::{After, Sight};
+use crate::conformance::subject::Way;
+use crate::sim::Chance;
+use crash_disk::crash::{Cut, FATES, Fate, Image, Names};
+use crash_disk::{Change, History};
+
+/// Of so many images, one is also opened by a store that works on and is cut again, and one is also
+/// what a killed process left.
+const CUT_AGAIN: u64 = 4;
+const KILLED: u64 = 3;
+
+/// How many cuts each of these meets, and how deep they go: a recovery that is cut, and cut again.
+const CUTS_INSIDE: usize = 3;
+const DEEPEST: u32 = 2;
+
+/// How many operations of the disk a failure shows.
+const SHOWN_CHANGES: usize = 24;
+const SHOWN_MISSING: usize = 16;
+
+/// How hard a store is tried.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Depth {
+    pub(super) seed: u64,
+    /// Whether the power is cut, or the process only killed.
+    pub(super) power: bool,
+    /// Whether names are durable by POSIX alone.
+    pub(super) strict_names: bool,
+    /// Whether the store hands its writes to the kernel and does not wait for them by blocking.
+    pub(super) hands_over: bool,
+    /// How many moments are tried, if fewer than usual: the store opens slowly.
+    pub(super) reduced: Option<u64>,
+}
+
+/// What goes on in a check.
+pub(super) struct Trial<'a> {
+    pub(super) troupe: Troupe<'a>,
+    pub(super) depth: Depth,
+    pub(super) chance: Chance,
+    /// How many images were opened.
+    pub(super) opened: u64,
+}
+
+impl Trial<'_> {
+    /// Cuts the power at many moments of a rehearsal, and looks at what is left each time.
+    pub(super) async fn examine(&mut self, rehearsal: &Rehearsal, count: usize) -> Checked {
+        self.examine_at(rehearsal, count, 0).await?;
+        if self.depth.hands_over {
+            self.land_late_writes(rehearsal, count).await?;
+        }
+        Ok(())
+    }
+
+    fn examine_at<'b>(
+        &'b mut self,
+        rehearsal: &'b Rehearsal,
+        count: usize,
+        depth: u32,
+    ) -> Pin<Box<dyn Future<Output = Checked> + 'b>> {
+        Box::pin(async move {
+            let cuts = self.cuts(rehearsal, count);
+            for cut in &cuts {
+                let done = self.look_after(rehearsal, cut).await;
+                done.map_err(|halt| self.with_command(halt))?;
+            }
+            for cut in cuts.iter().filter(|cut| !rehearsal.is_founding(cut.at)) {
+                let done = self.live_on(rehearsal, cut, depth).await;
+                done.map_err(|halt| self.with_command(halt))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Opens what is left after a cut.
+    async fn look_after(&mut self, rehearsal: &Rehearsal, cut: &Cut) -> Checked {
+        self.opened += 1;
+        let image = rehearsal.history.cut(cut);
+        (self.troupe.say)(&self.tell(rehearsal, cut, &image));
+        let (legal, older) = rehearsal.legal(cut.at);
+        let dir = fresh_dir();
+        image.tree.write_into(dir.path()).expect("an image can be written");
+        let opened = open_in(self.troupe.place, dir.path()).await;
+        if opened.is_err() && rehearsal.is_founding(cut.at) {
+            return Ok(());
+        }
+        let mut store = verdict::opened(opened)?;
+        let seen = verdict::of(store.as_mut(), &legal, &older, self.troupe.atomic).await;
+        let seen = seen.map_err(|halt| second_cut(halt, rehearsal, cut))?;
+        self.go_on(store, seen, dir.path()).await
+    }
+
+    /// Of some cuts more is seen: a store opens what is left, works on, and is cut again; or the
+    /// process was only killed.
+    async fn live_on(&mut self, rehearsal: &Rehearsal, cut: &Cut, depth: u32) -> Checked {
+        if !self.depth.power || depth >= DEEPEST {
+            return Ok(());
+        }
+        let (legal, _) = rehearsal.legal(cut.at);
+        if self.chance.below(CUT_AGAIN) == 0 {
+            let image = rehearsal.history.cut(cut);
+            let prologue = self.tell(rehearsal, cut, &image);
+            let history = History { base: image.tree, changes: Vec::new() };
+            let legal = Some(legal.clone());
+            let beginning = Beginning { history, founded: 0, legal, prologue };
+            let next = self.troupe.rehearse(beginning, a_little_more).await?;
+            self.examine_at(&next, CUTS_INSIDE, depth + 1).await?;
+        }
+        if depth == 0 && self.chance.below(KILLED) == 0 {
+            self.kill(rehearsal, cut, legal).await?;
+        }
+        Ok(())
+    }
+
+    /// The process is killed instead: all that it wrote is seen, but is not durable for that. The
+    /// store is opened, and before it is asked anything, the power goes.
+    async fn kill(&mut self, rehearsal: &Rehearsal, cut: &Cut, legal: Vec<Model>) -> Checked {
+        let mut prologue = rehearsal.story(cut.at);
+        prologue.push("the process is killed; what it wrote is still seen".to_owned());
+        let history = rehearsal.history.upto(cut.at);
+        let (founded, legal) = (rehearsal.founded, Some(legal));
+        let beginning = Beginning { history, founded, legal, prologue };
+        let next = self.troupe.rehearse(beginning, |_| Vec::new()).await?;
+        self.examine_at(&next, CUTS_INSIDE, DEEPEST).await
+    }
+
+    /// A store that was opened after a cut takes new entries, and shows them when it is opened
+    /// again, with nothing of what was lost.
+    async fn go_on(&mut self, mut store: Box<dyn Store>, seen: Model, dir: &Path) -> Checked {
+        let mut model = seen;
+        for step in a_little_more(&model) {
+            let Step::Write(batch) = step else { continue };
+            let course = model.course(&batch);
+            let said = match self.troupe.way {
+                Way::SmallVerbs => by_verbs(store.as_mut(), &batch).await,
+                Way::Write => store.write(batch).await,
+            };
+            promised(3, said.is_ok(), || format!("the store does not go on: {said:?}"))?;
+            model = course.states[course.states.len() - 1].clone();
+        }
+        drop(store);
+        let mut store = verdict::opened(open_in(self.troupe.place, dir).await)?;
+        let sight = Sight::of(store.as_mut()).await?;
+        sight.check(&model, After::Reopened)
+    }
+
+    /// First all moments when the store had just answered, and whatever was not durable is lost;
+    /// then the edges of syncs, and any other moments.
+    fn cuts(&mut self, rehearsal: &Rehearsal, count: usize) -> Vec<Cut> {
+        let changes = &rehearsal.history.changes;
+        let (first, end) = (rehearsal.began(), changes.len());
+        let syncs = (first..end).filter(|at| matches!(changes[*at], Change::Sync { .. }));
+        let edges: Vec<usize> = syncs.flat_map(|at| [at, at, at, at + 1]).collect();
+        let mut answers = rehearsal.answers();
+        for place in (1..answers.len()).rev() {
+            answers.swap(place, self.chance.below(place as u64 + 1) as usize);
+        }
+        answers.truncate(count.div_ceil(2));
+        let mut cuts: Vec<Cut> = Vec::new();
+        let mut known = BTreeSet::new();
+        let mut spare = 4 * count;
+        while cuts.len() < count && spare > 0 {
+            spare -= 1;
+            let (at, fate) = match answers.pop() {
+                Some(at) => (at, Fate::Lost),
+                None if !edges.is_empty() && self.chance.coin() => {
+                    (self.chance.one_of(&edges), self.chance.one_of(&FATES[2..]))
+                }
+                None => {
+                    let at = self.chance.between(first as u64, end as u64) as usize;
+                    (at, self.chance.one_of(&FATES))
+                }
+            };
+            let fate = if self.depth.power { fate } else { Fate::Kept };
+            let leaves_no_choice = matches!(fate, Fate::Lost | Fate::Kept);
+            if leaves_no_choice && !known.insert((at, fate == Fate::Lost)) {
+                continue;
+            }
+            let names = match self.depth.strict_names {
+                true => Names::Strict,
+                false => Names::CarriedBefore(rehearsal.founded),
+            };
+            cuts.push(Cut { at, fate, names, seed: self.chance.draw() });
+        }
+        cuts
+    }
+
+    /// What led to a cut, and what the cut took.
+    fn tell(&self, rehearsal: &Rehearsal, cut: &Cut, image: &Image) -> Vec<String> {
+        let mut lines = rehearsal.story(cut.at);
+        let changes = &rehearsal.history.changes[..cut.at];
+        let paths = rehearsal.history.paths();
+        let from = rehearsal.scene(cut.at).max(cut.at.saturating_sub(SHOWN_CHANGES));
+        for change in &changes[from.min(cut.at)..] {
+            lines.push(format!("    on the disk: {}", History::in_words(change, &paths)));
+        }
+        let end = if self.depth.power { "the power is cut" } else { "the process is killed" };
+        lines.push(match image.missing.is_empty() {
+            true => format!("{end} after {} operations of the disk; nothing is missing", cut.at),
+            false => format!("{end} after {} operations of the disk; missing since:", cut.at),
+        });
+        let skipped = image.missing.len().saturating_sub(SHOWN_MISSING);
+        if skipped > 0 {
+            lines.push(format!("    {skipped} operations before"));
+        }
+        let missing = image.missing.iter().skip(skipped);
+        lines.extend(missing.map(|missing| format!("    {missing}")));
+        lines
+    }
+
+    pub(super) fn with_command(&self, halt: Halt) -> Halt {
+        match halt {
+            Halt::Broken(Broken { promise, mut what }) => {
+                if !what.contains("KONTIKI_SEED") {
+                    let (image, seed) = (self.opened, self.depth.seed);
+                    let reduced = self.depth.reduced.map(|it| format!(" KONTIKI_IMAGES={it}"));
+                    let reduced = reduced.unwrap_or_default();
+                    what.push_str(&format!(" (image {image} of KONTIKI_SEED={seed}{reduced})"));
+                }
+                Halt::Broken(Broken { promise, what })
+            }
+            other => other,
+        }
+    }
+}
+
+/// After a second cut the promise is another one: what an opened store showed was durable.
+fn second_cut(halt: Halt, rehearsal: &Rehearsal, cut: &Cut) -> Halt {
+    match halt {
+        Halt::Broken(Broken { what, .. }) if rehearsal.is_only_opened(cut.at) => {
+            let what = format!("what `open` had shown is not there any more: {what}");
+            Halt::Broken(Broken { promise: 2, what })
+        }
+        other => other,
+    }
+}
+
+/// Two more batches: a new term with a new entry, and one that rewrites it.
+pub(super) fn a_little_more(model: &Model) -> Vec<Step> {
+    let term = model.last().term.get().max(model.hard_state.term.get()) + 1;
+    let next = model.last().index.get() + 1;
+    let first = WriteBatch {
+        hard_state: Some(hard_state(term, 1)),
+        ..WriteBatch::of_entries(vec![sized(next, term, 90)])
+    };
+    let second = WriteBatch {
+        truncate_after: Some(model.last().index),
+        ..WriteBatch::of_entries(vec![sized(next, term + 1, 50), sized(next + 1, term + 1, 700)])
+    };
+    vec![Step::Write(first), Step::Write(second)]
+}
+
+/// So many bytes must be free in memory for images to lie there: containers give little.
+const ROOM: u64 = 1 << 30;
+
+/// A directory for an image: in memory, where there is such a file system with room.
+pub(super) fn fresh_dir() -> TempDir {
+    let fast = Path::new("/dev/shm");
+    let free = rustix::fs::statvfs(fast).map_or(0, |it| it.f_bavail.saturating_mul(it.f_frsize));
+    let made = match free >= ROOM {
+        true => tempfile::Builder::new().prefix("kontiki-image-").tempdir_in(fast),
+        false => tempfile::tempdir(),
+    };
+    made.or_else(|_| tempfile::tempdir()).expect("a temporary directory can be made")
+}
+
+/// Whether all of the place's store lies in the directory that it is opened in: what is written in
+/// one must not be seen in another. The place is used up by this. How long an opening takes is
+/// given back, the shorter of two.
+pub(super) async fn check_movable(
+    mut place: Box<dyn Place>,
+    declared: Durability,
+) -> Checked<Duration> {
+    let (one, other) = (fresh_dir(), fresh_dir());
+    let lies_in_files = place.files().is_some();
+    let began = Instant::now();
+    let Some(opened) = place.open_in(one.path()).await else {
+        let why = "the place has no files that could lie on another disk";
+        return Err(unverified(why, lies_in_files, declared));
+    };
+    let first = began.elapsed();
+    let mut store = fresh(opened, "in an empty directory")?;
+    let batch = WriteBatch {
+        hard_state: Some(hard_state(1, 1)),
+        ..WriteBatch::of_entries(vec![sized(1, 1, 9)])
+    };
+    check_answer(store.write(batch).await, None)?;
+    drop(store);
+    let began = Instant::now();
+    let opened = open_in(place.as_mut(), other.path()).await;
+    let second = began.elapsed();
+    let mut store = fresh(opened, "in a second, empty directory, after one in another")?;
+    let sight = Sight::of(store.as_mut()).await?;
+    drop(store);
+    match sight.check(&Model::default(), After::Reopened) {
+        Ok(()) => Ok(first.min(second)),
+        Err(_) => {
+            let why = "a part of the store does not lie in the directory that it is opened in";
+            Err(unverified(why, true, declared))
+        }
+    }
+}
+
+fn fresh(opened: Result<Box<dyn Store>, LogError>, of_where: &str) -> Checked<Box<dyn Store>> {
+    opened.or_else(|error| broken(13, format!("no fresh store opens {of_where}: {error}")))
+}
+
+/// The power cannot be cut. Where files are said to survive that, this is no small thing: it is
+/// counted among what was skipped, and must not be under `KONTIKI_REQUIRE=all`.
+fn unverified(why: &'static str, lies_in_files: bool, declared: Durability) -> Halt {
+    match lies_in_files && declared == Durability::PowerLoss {
+        true => Halt::Skipped(format!("it declares to survive a power cut, unverified: {why}")),
+        false => Halt::DoesNotApply(why),
+    }
+}

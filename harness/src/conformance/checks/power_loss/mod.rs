@@ -1,0 +1,392 @@
+//! What is left when the power is cut, or the process killed, at any moment.
+//!
+//! Each check lets the store work on a disk that notes down what it does ([`crate::disk`]), with
+//! requests that go where stores go wrong. Then the power is cut at many moments of that record: at
+//! the edges of syncs, right after each answer, anywhere. What may be left then is made into a
+//! directory, and the same `open` opens it. It must show what was acknowledged, or what was under
+//! way, and nothing else (P1, P3, P4, P7, P8); it must go on; and of these:
+//!
+//! - some are opened on such a disk again, work a little, and are cut again, also in the middle of
+//!   the opening, twice;
+//! - for some the process is killed instead, so that all it wrote is seen; the store is opened, and
+//!   the power goes before a write. What was seen must be there still (P2);
+//! - of a store that never blocks, some direct writes arrive when the process that asked for them
+//!   is gone and the next one has worked on.
+//!
+//! A store that declares less than power loss is killed only. One whose files cannot be moved to a
+//! disk (it has none, or a part lies elsewhere) is left alone; if it has some and declares that it
+//! survives a power cut, that counts as skipped. A store that does not open in any empty directory
+//! fails.
+//!
+//! `KONTIKI_IMAGES` sets how many moments each check tries each way (by default as many as fit into
+//! five seconds, from 6 to 40), `KONTIKI_SEED` which ones, and `KONTIKI_DEEP` alone multiplies
+//! them; `KONTIKI_SEEDS` lets the random batches go on with that many seeds.
+//! `KONTIKI_STRICT_NAMES=1` demands that the directory of each new file is synced, the first ones
+//! included.
+//!
+//! | room | |
+//! |---|---|
+//! | `rehearsal` | the store at work, and what may be found after each moment of it |
+//! | `cuts` | the moments, and what is done with what is left |
+//! | `late` | writes that arrive after their process is gone |
+//! | `real` | a real file system, and a real cut |
+//! | `verdict` | whether that may be left, and which promise is broken if not |
+
+use std::env;
+use std::time::Duration;
+
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use raft_core::storage::{Durability, WriteBatch};
+use raft_core::types::Entry;
+
+use crate::conformance::drafts::draft;
+use crate::conformance::model::Model;
+use crate::conformance::report::{Checked, Halt};
+use crate::conformance::samples::{
+    entries, entry, hard_state, id, identity, index, membership, sized,
+};
+use crate::conformance::settings::{affordable, is_deep, seeds, setting};
+use crate::conformance::subject::{Ending, Subject};
+use crate::sim::Chance;
+use crash_disk::History;
+
+mod cuts;
+mod late;
+mod real;
+mod rehearsal;
+mod verdict;
+
+use cuts::{Depth, Trial, check_movable};
+use real::Witness;
+use rehearsal::{Beginning, Step, Troupe};
+
+/// How many moments each check tries, each way.
+const IMAGES: u64 = 40;
+const DEEP_IMAGES: u64 = 500;
+
+/// The fewest, for a store that opens slowly; and how often the store is opened for each of them,
+/// with the recoveries that are cut again.
+const FEWEST_IMAGES: u64 = 6;
+const OPENINGS: u32 = 7;
+const SEED: u64 = 1947;
+
+/// Random scripts of a check, and their length.
+const SCRIPTS: u64 = 4;
+const SCRIPT_STEPS: usize = 14;
+
+/// Entries of all sizes are there once they were acknowledged, and whole.
+pub async fn entries_survive(log: &mut Subject) -> Checked {
+    let mut steps = vec![append(entries(1..=1, 1)), append(entries(2..=6, 1))];
+    steps.push(append(vec![sized(7, 2, 0), sized(8, 2, 1), sized(9, 2, 20_000)]));
+    steps.extend((10..=17).map(|at| append(vec![sized(at, 3, 700)])));
+    steps.push(append(vec![membership(18, 4, 3), entry(19, 4)]));
+    survive(log, steps).await
+}
+
+/// A vote that was saved is never forgotten, alone or beside entries.
+pub async fn votes_survive(log: &mut Subject) -> Checked {
+    let mut steps = vec![save(1, 0), save(1, 2), save(2, 3), append(entries(1..=3, 2))];
+    for term in 3..=7 {
+        steps.push(save(term, 0));
+        steps.push(save(term, 1 + term % 3));
+    }
+    let state = Some(hard_state(9, 1));
+    steps.push(write(WriteBatch { hard_state: state, ..appending(entries(4..=5, 9)) }));
+    steps.push(save(12, 2));
+    survive(log, steps).await
+}
+
+/// A suffix that was cut stays away, and what was written in its place is there.
+pub async fn what_is_rewritten_survives(log: &mut Subject) -> Checked {
+    let long: Vec<Entry> = (1..=20).map(|at| sized(at, 1, 300)).collect();
+    let mut steps = vec![append(long), cut(12), append(entries(13..=14, 2)), cut(13)];
+    for term in 3..=6 {
+        let rewritten = vec![sized(14, term, 100 + 40 * term as usize)];
+        let batch = WriteBatch { truncate_after: Some(index(13)), ..appending(rewritten) };
+        steps.push(write(batch));
+    }
+    steps.extend([cut(5), cut(0), append(entries(1..=3, 7))]);
+    survive(log, steps).await
+}
+
+/// Purged entries stay away, and the boundary is known, also where nothing is left.
+pub async fn a_purge_survives(log: &mut Subject) -> Checked {
+    let mut steps = Vec::new();
+    for round in 0..4 {
+        let first = round * 12 + 1;
+        steps.push(append((first..first + 12).map(|at| sized(at, round, 600)).collect()));
+        steps.push(purge(first + 4, round));
+        steps.push(purge(first + 9, round));
+    }
+    steps.extend([purge(48, 3), append(entries(49..=52, 4))]);
+    survive(log, steps).await
+}
+
+/// A log that was replaced by a boundary is gone, at one stroke.
+pub async fn a_reset_survives(log: &mut Subject) -> Checked {
+    let reset = |at, term| WriteBatch { reset: Some(id(at, term)), ..WriteBatch::default() };
+    let steps = vec![
+        append((1..=9).map(|at| sized(at, 2, 500)).collect()),
+        save(3, 1),
+        write(reset(5, 3)),
+        append(entries(6..=8, 3)),
+        write(WriteBatch { append: entries(71..=73, 4), ..reset(70, 4) }),
+        write(WriteBatch { hard_state: Some(hard_state(5, 2)), ..reset(40, 4) }),
+        append(entries(41..=42, 5)),
+        write(reset(90, 5)),
+    ];
+    survive(log, steps).await
+}
+
+/// Who the member is comes first, and stays.
+pub async fn the_identity_survives(log: &mut Subject) -> Checked {
+    let first =
+        WriteBatch { hard_state: Some(hard_state(1, 0)), ..appending(vec![membership(1, 0, 3)]) };
+    let steps = vec![
+        Step::Identity(identity(7)),
+        write(first),
+        save(1, 1),
+        append(entries(2..=4, 1)),
+        cut(2),
+        purge(2, 1),
+    ];
+    survive(log, steps).await
+}
+
+/// A batch with everything in it is there as a whole, or, for a store without that claim, as some
+/// of its verbs in their order.
+pub async fn a_batch_survives(log: &mut Subject) -> Checked {
+    let mut steps = vec![append((1..=10).map(|at| sized(at, 1, 400)).collect())];
+    for round in 1..=6 {
+        let (last, term) = (round * 4 + 6, round + 1);
+        steps.push(write(WriteBatch {
+            hard_state: Some(hard_state(term, round % 3 + 1)),
+            truncate_after: Some(index(last - 2)),
+            append: (last - 1..=last + 4).map(|at| sized(at, term, 350)).collect(),
+            purge_upto: Some(match round {
+                1 => id(3, 1),
+                _ => id(last - 5, round),
+            }),
+            commit_hint: Some(index(last - 3)),
+            ..WriteBatch::default()
+        }));
+        // A hint alone may be lost, and nothing beside it.
+        steps.push(write(WriteBatch {
+            commit_hint: Some(index(last - 2)),
+            ..WriteBatch::default()
+        }));
+    }
+    survive(log, steps).await
+}
+
+/// A batch of hundreds of entries, or of a megabyte, is still one batch; a payload that is larger
+/// than any page is as durable as a small one.
+pub async fn a_large_batch_survives(log: &mut Subject) -> Checked {
+    let large = |from: u64, term| (from..from + 400).map(|at| sized(at, term, 40)).collect();
+    let state = |term| Some(hard_state(term, 1));
+    let steps = vec![
+        write(WriteBatch { hard_state: state(1), ..appending(large(1, 1)) }),
+        write(WriteBatch {
+            hard_state: state(2),
+            truncate_after: Some(index(10)),
+            purge_upto: Some(id(4, 1)),
+            ..appending(large(11, 2))
+        }),
+        write(WriteBatch {
+            hard_state: state(3),
+            reset: Some(id(900, 3)),
+            ..appending(large(901, 3))
+        }),
+        append((1301..=1320).map(|at| sized(at, 3, 50_000)).collect()),
+        append(vec![sized(1321, 3, 300_000), sized(1322, 3, 9)]),
+    ];
+    survive(log, steps).await
+}
+
+/// A store that was closed in good order and opened again holds what it held, and goes on.
+pub async fn a_closed_store_survives(log: &mut Subject) -> Checked {
+    survive(log, reopened(Ending::Closed)).await
+}
+
+/// A handle that was only dropped leaves a tail that nobody proved; opening proves it.
+pub async fn a_dropped_store_survives(log: &mut Subject) -> Checked {
+    survive(log, reopened(Ending::Dropped)).await
+}
+
+/// A write that is there in part is no entry, wherever it is torn.
+pub async fn a_torn_write_is_no_entry(log: &mut Subject) -> Checked {
+    let sizes = [1500, 5000, 600, 9000, 2100, 30_000, 700, 3300, 1100, 14_000];
+    let steps = (1..).zip(sizes).map(|(at, size)| append(vec![sized(at, 1, size)]));
+    survive(log, steps.collect()).await
+}
+
+/// A log that grows through many files and is purged behind itself, by one process after another.
+pub async fn a_long_life_survives(log: &mut Subject) -> Checked {
+    let mut steps = vec![Step::Identity(identity(5))];
+    for round in 0..24 {
+        if round % 8 == 7 {
+            steps.push(Step::Reopen(if round == 7 { Ending::Closed } else { Ending::Dropped }));
+        }
+        let first = round * 6 + 1;
+        steps.push(append((first..first + 6).map(|at| sized(at, 1 + round / 5, 2300)).collect()));
+        if round % 4 == 3 {
+            steps.push(save(round + 2, round % 3 + 1));
+        }
+        if round % 5 == 4 {
+            steps.push(purge(first - 9, 1 + (first - 10) / 6 / 5));
+            steps.push(cut(first + 3));
+            steps.push(append(
+                (first + 4..first + 6).map(|at| sized(at, 2 + round / 5, 90)).collect(),
+            ));
+        }
+    }
+    survive(log, steps).await
+}
+
+/// Random batches, whatever they are.
+pub async fn random_batches_survive(log: &mut Subject) -> Checked {
+    for seed in seeds(SEED) {
+        for script in 0..SCRIPTS {
+            let steps = Drafts::new(seed + script).script(SCRIPT_STEPS);
+            try_script(log, seed, steps, SCRIPTS).await?;
+        }
+    }
+    Ok(())
+}
+
+/// A real file system, and a cut by the kernel: the witness that knows nothing of the disk above.
+/// `KONTIKI_CUTS` sets how often.
+pub async fn a_real_power_cut_takes_nothing(log: &mut Subject) -> Checked {
+    if log.info().durability != Durability::PowerLoss {
+        return Err(Halt::DoesNotApply("the store does not declare that it survives a power cut"));
+    }
+    let (way, atomic, journal) = (log.way(), log.info().atomic_batch, log.journal().clone());
+    let mut place = log.new_place();
+    let place = place.as_mut();
+    check_movable(log.new_place(), log.info().durability).await?;
+    Witness { place, way, atomic, journal: &journal, seed: seed() }.watch().await
+}
+
+/// Random batches that suit a log, one after another.
+struct Drafts {
+    runner: TestRunner,
+    count: u64,
+}
+
+impl Drafts {
+    fn new(seed: u64) -> Drafts {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        let chance = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+        Drafts { runner: TestRunner::new_with_rng(Config::default(), chance), count: 0 }
+    }
+
+    fn next(&mut self, model: &Model) -> WriteBatch {
+        loop {
+            let drawn = draft().new_tree(&mut self.runner).expect("nothing is filtered");
+            self.count += 1;
+            let batch = drawn.current().batch_for(&model.standing(), self.count);
+            if !batch.is_empty() {
+                return batch;
+            }
+        }
+    }
+
+    fn script(&mut self, length: usize) -> Vec<Step> {
+        let mut model = Model::default();
+        let mut step = || {
+            let batch = self.next(&model);
+            let mut course = model.course(&batch);
+            model = course.states.pop().expect("never empty");
+            write(batch)
+        };
+        (0..length).map(|_| step()).collect()
+    }
+}
+
+fn append(entries: Vec<Entry>) -> Step {
+    write(appending(entries))
+}
+
+fn appending(entries: Vec<Entry>) -> WriteBatch {
+    WriteBatch::of_entries(entries)
+}
+
+fn save(term: u64, vote: u64) -> Step {
+    write(WriteBatch { hard_state: Some(hard_state(term, vote)), ..WriteBatch::default() })
+}
+
+fn cut(after: u64) -> Step {
+    write(WriteBatch { truncate_after: Some(index(after)), ..WriteBatch::default() })
+}
+
+fn purge(at: u64, term: u64) -> Step {
+    write(WriteBatch { purge_upto: Some(id(at, term)), ..WriteBatch::default() })
+}
+
+fn write(batch: WriteBatch) -> Step {
+    Step::Write(batch)
+}
+
+fn reopened(ending: Ending) -> Vec<Step> {
+    let mut steps = vec![append(entries(1..=5, 1)), save(2, 1), Step::Reopen(ending)];
+    steps.extend([append(entries(6..=9, 2)), cut(7), Step::Reopen(ending)]);
+    steps.extend([Step::Reopen(ending), append(entries(8..=12, 3)), purge(9, 3)]);
+    steps.extend([Step::Reopen(ending), save(4, 0), append(entries(13..=13, 4))]);
+    steps
+}
+
+fn seed() -> u64 {
+    setting("KONTIKI_SEED").unwrap_or(SEED)
+}
+
+/// How many moments are tried of a store whose opening takes so long.
+fn images(opening: Duration) -> u64 {
+    let most = if is_deep() { DEEP_IMAGES } else { IMAGES };
+    let affordable = affordable(most, FEWEST_IMAGES, OPENINGS, opening);
+    setting("KONTIKI_IMAGES").unwrap_or(affordable)
+}
+
+async fn survive(log: &mut Subject, steps: Vec<Step>) -> Checked {
+    try_script(log, seed(), steps, 1).await
+}
+
+/// Lets the store do all steps, and cuts the power at many moments: as many as so many scripts
+/// leave to each of them.
+async fn try_script(log: &mut Subject, seed: u64, steps: Vec<Step>, scripts: u64) -> Checked {
+    let power = match log.info().durability {
+        Durability::Volatile => {
+            return Err(Halt::DoesNotApply("the store declares that it is volatile"));
+        }
+        Durability::ProcessCrash => false,
+        Durability::PowerLoss => true,
+    };
+    let (way, atomic) = (log.way(), log.info().atomic_batch);
+    let hands_over = !log.info().may_block;
+    let journal = log.journal().clone();
+    let say = |lines: &[String]| journal.replace(lines);
+    let mut place = log.new_place();
+    let opening = check_movable(log.new_place(), log.info().durability).await?;
+    let images = images(opening);
+    let reduced = (images < IMAGES && setting("KONTIKI_IMAGES").is_none()).then_some(images);
+    let mut troupe = Troupe { place: place.as_mut(), way, atomic, say: &say };
+    let history = History::default();
+    let beginning = Beginning { history, founded: 0, legal: None, prologue: Vec::new() };
+    let rehearsal = troupe.rehearse(beginning, |_| steps).await?;
+    let strict_names = env::var_os("KONTIKI_STRICT_NAMES").is_some();
+    let depth = Depth { seed, power, strict_names, hands_over, reduced };
+    let chance =
+        Chance::stream(depth.seed, "cuts", u64::from(way == crate::conformance::Way::Write));
+    let mut trial = Trial { troupe, depth, chance, opened: 0 };
+    trial.examine(&rehearsal, images.div_ceil(scripts) as usize).await?;
+    let opened = trial.opened;
+    match reduced {
+        None => println!("{opened} images were opened"),
+        Some(images) => println!(
+            "{opened} images were opened, of {images} moments and not {IMAGES}: an opening takes \
+             {opening:?}"
+        ),
+    }
+    Ok(())
+}

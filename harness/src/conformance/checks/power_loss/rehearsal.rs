@@ -1,0 +1,281 @@
+//! A store at work on a disk that notes down what it does, and what may be found of it afterwards.
+
+use raft_core::storage::{LogError, Store, WriteBatch};
+use raft_core::types::Identity;
+
+use super::verdict;
+use crate::conformance::interrupted::states_during;
+use crate::conformance::model::Model;
+use crate::conformance::place::{Place, once_released};
+use crate::conformance::report::{Checked, Halt, broken};
+use crate::conformance::request::{by_verbs, check_answer, in_words};
+use crate::conformance::sight::{Sight, check_recovered};
+use crate::conformance::subject::{Ending, Way};
+use crash_disk::{Disk, History};
+
+/// What a store is asked to do.
+#[derive(Clone, Debug)]
+pub(super) enum Step {
+    /// A change that the log allows.
+    Write(WriteBatch),
+    /// Whose store it is.
+    Identity(Identity),
+    /// The end of a handle, and a new one.
+    Reopen(Ending),
+}
+
+/// One request, and between which operations of the disk it was made.
+struct Request {
+    words: String,
+    /// How many changes the disk had noted when it was made, and when it was answered.
+    from: usize,
+    to: usize,
+    /// What a cut may leave while it is made: first what was there before, last all of it.
+    states: Vec<Model>,
+}
+
+/// What a store did on a disk, from its opening on.
+pub(super) struct Rehearsal {
+    pub(super) history: History,
+    /// How many changes were made before the store of the first opening was there.
+    pub(super) founded: usize,
+    /// How many changes had been made when the opening began, and when it returned.
+    began: usize,
+    opened: usize,
+    /// What may have been there while it was opened; nothing in a new place.
+    before: Vec<Model>,
+    /// What was there when it was open.
+    seen: Model,
+    requests: Vec<Request>,
+    /// What led to the place as it was opened, in words.
+    pub(super) prologue: Vec<String>,
+    /// Whether nothing had been there.
+    pub(super) is_new: bool,
+}
+
+/// Where a rehearsal begins.
+pub(super) struct Beginning {
+    /// What the disk went through.
+    pub(super) history: History,
+    /// How many changes founded the store.
+    pub(super) founded: usize,
+    /// What may be found; `None` in a new place.
+    pub(super) legal: Option<Vec<Model>>,
+    /// What led there, in words.
+    pub(super) prologue: Vec<String>,
+}
+
+/// What a rehearsal needs beside its beginning.
+pub(super) struct Troupe<'a> {
+    pub(super) place: &'a mut dyn Place,
+    pub(super) way: Way,
+    pub(super) atomic: bool,
+    pub(super) say: &'a dyn Fn(&[String]),
+}
+
+impl Troupe<'_> {
+    /// Lets the store do all steps, which depend on what is found.
+    pub(super) async fn rehearse(
+        &mut self,
+        beginning: Beginning,
+        steps: impl FnOnce(&Model) -> Vec<Step>,
+    ) -> Checked<Rehearsal> {
+        let Beginning { history, founded, legal, prologue } = beginning;
+        let began = history.changes.len();
+        let disk = Disk::mount_after(history).map_err(|why| Halt::Skipped(why.to_string()))?;
+        (self.say)(&prologue);
+        let is_new = legal.is_none();
+        let before = legal.unwrap_or_else(|| vec![Model::default()]);
+        let opened = self.open(&disk).await;
+        let mut store = verdict::opened(opened)?;
+        let opened = disk.changes();
+        let seen = verdict::of(store.as_mut(), &before, &[], self.atomic).await?;
+        let founded = if is_new { opened } else { founded };
+        let mut rehearsal = Rehearsal {
+            history: History::default(),
+            founded,
+            began,
+            opened,
+            before,
+            seen: seen.clone(),
+            requests: Vec::new(),
+            prologue,
+            is_new,
+        };
+        for step in steps(&seen) {
+            store = self.make(step, store, &disk, &mut rehearsal).await?;
+        }
+        rehearsal.history = disk.history();
+        // What the handle does at its end is in no record: the power is gone.
+        drop(store);
+        Ok(rehearsal)
+    }
+
+    async fn make(
+        &mut self,
+        step: Step,
+        mut store: Box<dyn Store>,
+        disk: &Disk,
+        rehearsal: &mut Rehearsal,
+    ) -> Checked<Box<dyn Store>> {
+        match step {
+            Step::Write(batch) => {
+                for batch in parts(batch, self.way) {
+                    let states = states_during(rehearsal.last(), &batch, self.atomic);
+                    let from = disk.changes();
+                    let said = match self.way {
+                        Way::SmallVerbs => by_verbs(store.as_mut(), &batch).await,
+                        Way::Write => store.write(batch.clone()).await,
+                    };
+                    check_answer(said, None)?;
+                    rehearsal.note(in_words(&batch), from, disk, states);
+                }
+            }
+            Step::Identity(identity) => {
+                let mut after = rehearsal.last().clone();
+                after.identity = Some(identity);
+                let states = vec![rehearsal.last().clone(), after];
+                let from = disk.changes();
+                check_answer(store.save_identity(&identity).await, None)?;
+                rehearsal.note(format!("save the identity: {identity}"), from, disk, states);
+            }
+            Step::Reopen(ending) => {
+                let (model, from) = (rehearsal.last().clone(), disk.changes());
+                if ending == Ending::Closed {
+                    check_answer(store.close().await, None)?;
+                }
+                drop(store);
+                store = verdict::opened(self.open(disk).await)?;
+                verdict::of(store.as_mut(), std::slice::from_ref(&model), &[], self.atomic).await?;
+                let words = match ending {
+                    Ending::Closed => "close, and open again",
+                    Ending::Dropped => "drop, and open again",
+                };
+                rehearsal.note(words.to_owned(), from, disk, vec![model]);
+            }
+        }
+        Ok(store)
+    }
+
+    /// Opens the store on a disk. One with threads of its own may need a moment to let go.
+    async fn open(&mut self, disk: &Disk) -> Result<Box<dyn Store>, LogError> {
+        open_in(self.place, disk.dir()).await
+    }
+}
+
+/// Opens the place's store in another directory.
+pub(super) async fn open_in(
+    place: &mut dyn Place,
+    dir: &std::path::Path,
+) -> Result<Box<dyn Store>, LogError> {
+    let opened = once_released(async || place.open_in(dir).await).await;
+    opened.expect("it was asked for before")
+}
+
+impl Rehearsal {
+    /// What may be found after a cut, and what had been there before and must not come back.
+    pub(super) fn legal(&self, at: usize) -> (Vec<Model>, Vec<Model>) {
+        if at < self.opened {
+            return (self.before.clone(), Vec::new());
+        }
+        let older = self.requests.iter().take_while(|request| request.to <= at);
+        let mut older: Vec<Model> = older.map(|request| request.states[0].clone()).collect();
+        older.insert(0, self.seen.clone());
+        let current = self.requests.iter().find(|request| at < request.to);
+        let legal = match current {
+            Some(request) if request.from < at => request.states.clone(),
+            Some(request) => vec![request.states[0].clone()],
+            None => vec![self.last().clone()],
+        };
+        (legal, older)
+    }
+
+    /// Whether a cut comes so early that a store may say that there is none.
+    pub(super) fn is_founding(&self, at: usize) -> bool {
+        self.is_new && at < self.opened
+    }
+
+    /// Whether nothing was asked of the store yet but to open what had been there.
+    pub(super) fn is_only_opened(&self, at: usize) -> bool {
+        let is_idle = self.requests.iter().all(|request| request.from >= at);
+        !self.is_new && self.opened <= at && is_idle
+    }
+
+    /// The moments at which requests were answered.
+    pub(super) fn answers(&self) -> Vec<usize> {
+        let answers = self.requests.iter().map(|request| request.to);
+        std::iter::once(self.opened).chain(answers).collect()
+    }
+
+    /// The moment at which the opening returned.
+    pub(super) fn opened(&self) -> usize {
+        self.opened
+    }
+
+    /// The first moment that is this rehearsal's own.
+    pub(super) fn began(&self) -> usize {
+        self.began
+    }
+
+    /// What was asked of the store until a moment, in words.
+    pub(super) fn story(&self, at: usize) -> Vec<String> {
+        let mut lines = self.prologue.clone();
+        let answer = |is_there| if is_there { "Ok" } else { "the power is cut before it answers" };
+        let opening = if self.is_new { "open a fresh store" } else { "open it" };
+        lines.push(format!("{opening}: {}", answer(self.opened <= at)));
+        for request in &self.requests {
+            if request.to <= at {
+                lines.push(format!("{}: Ok", request.words));
+            } else if request.from < at {
+                lines.push(format!("{}: {}", request.words, answer(false)));
+            }
+        }
+        lines
+    }
+
+    /// The first change of the request that a cut interrupts, or of the last one before it.
+    pub(super) fn scene(&self, at: usize) -> usize {
+        let begun = self.requests.iter().rev().find(|request| request.from < at);
+        begun.map_or(self.began, |request| request.from)
+    }
+
+    fn last(&self) -> &Model {
+        self.requests
+            .last()
+            .map_or(&self.seen, |request| request.states.last().unwrap_or(&self.seen))
+    }
+
+    fn note(&mut self, words: String, from: usize, disk: &Disk, states: Vec<Model>) {
+        self.requests.push(Request { words, from, to: disk.changes(), states });
+    }
+}
+
+/// The verbs of a batch, each as a batch of its own; or the whole.
+pub(super) fn parts(batch: WriteBatch, way: Way) -> Vec<WriteBatch> {
+    if way == Way::Write {
+        return vec![batch];
+    }
+    let none = WriteBatch::default;
+    let parts = [
+        WriteBatch { hard_state: batch.hard_state, ..none() },
+        WriteBatch { reset: batch.reset, ..none() },
+        WriteBatch { truncate_after: batch.truncate_after, ..none() },
+        WriteBatch { append: batch.append, ..none() },
+        WriteBatch { purge_upto: batch.purge_upto, ..none() },
+    ];
+    parts.into_iter().filter(|part| !part.is_empty()).collect()
+}
+
+/// Looks at everything that a store shows, and at what it tells of itself.
+pub(super) async fn look(store: &mut dyn Store) -> Checked<(Sight, raft_core::storage::Recovered)> {
+    let recovered = match store.recover().await {
+        Ok(recovered) => recovered,
+        Err(error) => return broken(18, format!("the store does not recover: {error}")),
+    };
+    Ok((Sight::of(store).await?, recovered))
+}
+
+/// Whether what a store tells of itself is what it shows.
+pub(super) fn check_told(recovered: &raft_core::storage::Recovered, model: &Model) -> Checked {
+    check_recovered(recovered, model)
+}

@@ -1,0 +1,102 @@
+//! Whether what is found after a power cut may be found, and which promise it breaks if not.
+
+use raft_core::storage::{LogError, Store};
+use raft_core::types::EntryId;
+
+use super::rehearsal::{check_told, look};
+use crate::conformance::model::Model;
+use crate::conformance::report::{Checked, broken, promised, with_causes};
+use crate::conformance::sight::{After, Sight};
+
+/// The store, if it opens.
+pub(super) fn opened(opened: Result<Box<dyn Store>, LogError>) -> Checked<Box<dyn Store>> {
+    opened.or_else(|error| broken(3, format!("the store does not open: {}", with_causes(&error))))
+}
+
+/// Which of the legal states a store shows. The first is what was acknowledged; the older ones were
+/// there once and are gone.
+pub(super) async fn of(
+    store: &mut dyn Store,
+    legal: &[Model],
+    older: &[Model],
+    atomic: bool,
+) -> Checked<Model> {
+    let (sight, recovered) = look(store).await?;
+    match legal.iter().find(|model| sight.check(model, After::Reopened).is_ok()) {
+        Some(model) => {
+            check_told(&recovered, model)?;
+            Ok(model.clone())
+        }
+        None => {
+            judge(&sight, legal, older, atomic)?;
+            // Each part is legal on its own, but not together.
+            broken(if atomic { 4 } else { 3 }, format!("{}; {}", found(&sight), wanted(legal)))
+        }
+    }
+}
+
+fn judge(sight: &Sight, legal: &[Model], older: &[Model], atomic: bool) -> Checked {
+    let words = || format!("{}; {}", found(sight), wanted(legal));
+    // Of one lost change the promise is told by what it was; of several there is but one to tell.
+    let shows = |model: &Model| sight.check(model, After::Reopened).is_ok();
+    let several = older.split_last().is_some_and(|(_, before)| before.iter().any(shows));
+    let is_shorter = sight.bounds.last.index < legal[0].last().index;
+    promised(1, !is_shorter || !(several || shows(&Model::default())), || {
+        format!("more than one thing that was acknowledged is gone: {}", words())
+    })?;
+    let hard_states = |state| legal.iter().any(|model| model.hard_state == state);
+    promised(8, hard_states(sight.hard_state), || {
+        let before = older.iter().any(|model| model.hard_state == sight.hard_state);
+        let what = if before { "went back" } else { "is none that was saved" };
+        format!("the hard state {what}: {}", words())
+    })?;
+    let identity = legal.iter().any(|model| model.identity == sight.identity);
+    promised(1, identity, || format!("the identity is not what was saved: {}", words()))?;
+    let (bounds, acknowledged) = (sight.bounds, &legal[0]);
+    let is_legal = |id: EntryId| legal.iter().any(|model| holds(model, id));
+    let stranger = sight.entries.iter().find(|entry| !is_legal(entry.id));
+    if let Some(stranger) = stranger {
+        let was_there = older.iter().any(|model| holds(model, stranger.id));
+        let (promise, what) = match was_there {
+            true => (7, "was gone and came back"),
+            false => (3, "was never written there"),
+        };
+        return broken(promise, format!("entry {} {what}: {}", stranger.id, words()));
+    }
+    let boundary = legal.iter().any(|model| model.boundary == bounds.boundary);
+    promised(6, boundary, || format!("the boundary is another one: {}", words()))?;
+    let least = legal.iter().filter(|model| model.boundary == bounds.boundary);
+    let least = least.map(|model| model.last().index).min().unwrap_or(acknowledged.last().index);
+    promised(1, bounds.last.index >= least, || {
+        format!("what was acknowledged is gone: {}", words())
+    })?;
+    let known = |entry| legal.iter().any(|model| model.entries.contains(entry));
+    let wrong = sight.entries.iter().find(|entry| !known(entry));
+    promised(10, wrong.is_none(), || format!("an entry has other bytes: {}", words()))?;
+    let half = legal.iter().any(|model| model.bounds() == bounds);
+    promised(if atomic { 4 } else { 3 }, half, || format!("half of a batch: {}", words()))
+}
+
+fn holds(model: &Model, id: EntryId) -> bool {
+    model.entries.iter().any(|entry| entry.id == id)
+}
+
+fn found(sight: &Sight) -> String {
+    let bounds = sight.bounds;
+    let (boundary, last, state) = (bounds.boundary, bounds.last, sight.hard_state);
+    format!("found the log after {boundary} up to {last}, hard state ({state})")
+}
+
+fn wanted(legal: &[Model]) -> String {
+    let one = |model: &Model| {
+        let (boundary, last, state) = (model.boundary, model.last(), model.hard_state);
+        format!("after {boundary} up to {last}, hard state ({state})")
+    };
+    match legal {
+        [only] => format!("it must be {}", one(only)),
+        [first, .., last] => {
+            format!("it must be {}, or {}, or a state between", one(first), one(last))
+        }
+        [] => "nothing is legal".to_owned(),
+    }
+}

@@ -1,0 +1,137 @@
+//! Removing the prefix of a log, and replacing the whole by a boundary.
+
+use raft_core::storage::WriteBatch;
+
+use crate::conformance::report::Checked;
+use crate::conformance::samples::{entries, hard_state, id, identity, index, sized};
+use crate::conformance::subject::Subject;
+
+/// The boundary's term can be read, the purged entries cannot.
+pub async fn a_purge_moves_the_boundary(log: &mut Subject) -> Checked {
+    log.append(entries(1..=4, 1)).await?;
+    log.append(entries(5..=9, 2)).await?;
+    for (purged, term) in [(1, 1), (4, 1), (5, 2)] {
+        log.purge_upto(id(purged, term)).await?;
+        log.read(purged, purged + 2, u64::MAX).await?;
+        log.read(purged + 1, 10, u64::MAX).await?;
+        log.term(purged).await?;
+        log.term(purged - 1).await?;
+    }
+    Ok(())
+}
+
+/// An empty log knows what its next entry must follow.
+pub async fn a_purge_of_everything_keeps_the_boundary(log: &mut Subject) -> Checked {
+    log.append(entries(1..=3, 2)).await?;
+    log.purge_upto(id(3, 2)).await?;
+    log.term(3).await?;
+    log.append(entries(1..=1, 2)).await?;
+    log.append(entries(4..=4, 1)).await?;
+    log.append(entries(4..=5, 2)).await?;
+    log.purge_upto(id(5, 2)).await?;
+    log.append(entries(6..=6, 3)).await
+}
+
+/// A purge that comes late, or again, changes nothing, whatever term it names.
+pub async fn at_or_below_the_boundary_nothing_happens(log: &mut Subject) -> Checked {
+    log.purge_upto(id(0, 0)).await?;
+    log.append(entries(1..=6, 3)).await?;
+    log.purge_upto(id(4, 3)).await?;
+    log.purge_upto(id(4, 3)).await?;
+    log.purge_upto(id(2, 3)).await?;
+    log.purge_upto(id(2, 9)).await?;
+    log.purge_upto(id(0, 0)).await
+}
+
+/// Only a reset may move the boundary beyond the end.
+pub async fn a_purge_beyond_the_end_is_refused(log: &mut Subject) -> Checked {
+    log.purge_upto(id(1, 1)).await?;
+    log.append(entries(1..=3, 1)).await?;
+    log.purge_upto(id(4, 1)).await?;
+    log.purge_upto(id(90, 2)).await?;
+    log.purge_upto(id(3, 1)).await?;
+    log.purge_upto(id(4, 1)).await
+}
+
+/// Who purges an entry of another term means another log.
+pub async fn a_purge_of_another_term_is_refused(log: &mut Subject) -> Checked {
+    log.append(entries(1..=3, 1)).await?;
+    log.append(entries(4..=6, 3)).await?;
+    log.purge_upto(id(2, 2)).await?;
+    log.purge_upto(id(4, 1)).await?;
+    log.purge_upto(id(4, 2)).await?;
+    log.purge_upto(id(5, 4)).await?;
+    log.purge_upto(id(4, 3)).await
+}
+
+/// Forwards, backwards, inside the log, twice the same.
+pub async fn a_reset_replaces_everything(log: &mut Subject) -> Checked {
+    log.append(entries(1..=6, 2)).await?;
+    log.reset(id(30, 4)).await?;
+    log.read(1, 7, u64::MAX).await?;
+    log.term(30).await?;
+    log.append(entries(31..=36, 4)).await?;
+    log.reset(id(33, 4)).await?;
+    log.append(entries(34..=34, 5)).await?;
+    log.reset(id(34, 9)).await?;
+    log.append(entries(35..=35, 8)).await?;
+    log.reset(id(12, 3)).await?;
+    log.reset(id(12, 3)).await?;
+    log.append(entries(13..=14, 3)).await?;
+    // The boundary is there already, and what lies behind it goes all the same.
+    log.reset(id(12, 3)).await?;
+    log.reopen_if_kept().await?;
+    log.append(entries(13..=13, 4)).await
+}
+
+/// Every verb of a batch, in its order: what is appended stands behind the reset, and what is
+/// purged stands in what was appended.
+pub async fn a_batch_resets_first_and_purges_last(log: &mut Subject) -> Checked {
+    log.append(entries(1..=6, 2)).await?;
+    let batch = WriteBatch {
+        hard_state: Some(hard_state(5, 2)),
+        reset: Some(id(20, 4)),
+        truncate_after: Some(index(20)),
+        append: entries(21..=25, 5),
+        purge_upto: Some(id(23, 5)),
+        commit_hint: Some(index(24)),
+    };
+    log.change(batch).await?;
+    let batch = WriteBatch {
+        truncate_after: Some(index(24)),
+        append: entries(25..=27, 6),
+        purge_upto: Some(id(27, 6)),
+        ..WriteBatch::default()
+    };
+    log.change(batch).await?;
+    log.append(entries(28..=28, 6)).await
+}
+
+/// What was written between two openings may lie in a file of its own, which a purge may give up
+/// whole: but none that ends with the first entry that stays.
+pub async fn a_purge_takes_nothing_behind_it(log: &mut Subject) -> Checked {
+    const ENTRIES: u64 = 12;
+    for at in 1..=ENTRIES {
+        log.append(vec![sized(at, 1, 40 << 10)]).await?;
+        log.reopen_if_kept().await?;
+    }
+    for at in 1..ENTRIES {
+        log.purge_upto(id(at, 1)).await?;
+        log.read(at + 1, ENTRIES + 1, u64::MAX).await?;
+    }
+    log.reopen_if_kept().await
+}
+
+/// A log that lives long: appended and purged many times over, with a few entries standing.
+pub async fn many_purges_leave_the_rest_whole(log: &mut Subject) -> Checked {
+    // What is written once and never again lies in what the first purges give up.
+    log.save_identity(identity(5)).await?;
+    log.save(hard_state(1, 2)).await?;
+    for round in 0..60 {
+        let first = round * 3 + 1;
+        let append = (first..first + 3).map(|at| sized(at, round + 1, 1500)).collect();
+        let purge_upto = (round > 1).then(|| id(first - 4, round - 1));
+        log.change(WriteBatch { purge_upto, ..WriteBatch::of_entries(append) }).await?;
+    }
+    log.reopen_if_kept().await
+}

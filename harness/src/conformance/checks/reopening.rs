@@ -1,0 +1,196 @@
+//! What comes back when a store is opened again, after a close and after a mere drop.
+
+use raft_core::storage::{LogErrorKind, WriteBatch};
+use raft_core::types::{ClusterId, Identity, StoreId};
+
+use crate::conformance::report::{Checked, broken};
+use crate::conformance::samples::{
+    each_kind, entries, entry, hard_state, id, identity, index, membership, node, sized,
+};
+use crate::conformance::subject::{Ending, Subject};
+
+/// Entries, their kinds and bytes, both kinds of end, again and again.
+pub async fn everything_comes_back(log: &mut Subject) -> Checked {
+    log.reopen_twice().await?;
+    for round in 0..5 {
+        let first = round * 8 + 1;
+        log.append(entries(first..=first + 6, round)).await?;
+        log.append(vec![sized(first + 7, round, 5000 * round as usize)]).await?;
+        log.reopen_twice().await?;
+    }
+    log.append(each_kind(41, 5)).await?;
+    log.reopen_twice().await
+}
+
+/// A log without entries does not start at index 1 again.
+pub async fn an_empty_log_keeps_its_boundary(log: &mut Subject) -> Checked {
+    log.append(entries(1..=5, 3)).await?;
+    log.purge_upto(id(5, 3)).await?;
+    log.reopen_twice().await?;
+    log.term(5).await?;
+    log.append(entries(6..=7, 3)).await?;
+    log.truncate_after(index(5)).await?;
+    log.reopen_twice().await?;
+    log.append(entries(6..=6, 4)).await
+}
+
+/// A truncation is as durable as an append.
+pub async fn a_cut_suffix_stays_away(log: &mut Subject) -> Checked {
+    log.append(entries(1..=9, 1)).await?;
+    log.reopen(Ending::Dropped).await?;
+    log.truncate_after(index(4)).await?;
+    log.reopen_twice().await?;
+    log.truncate_after(index(0)).await?;
+    log.reopen_twice().await
+}
+
+/// What is left of a longer old suffix does not join on to a shorter new one.
+pub async fn a_cut_suffix_stays_away_behind_a_shorter_one(log: &mut Subject) -> Checked {
+    log.append((1..=30).map(|at| sized(at, 1, 300)).collect()).await?;
+    let batch = WriteBatch {
+        truncate_after: Some(index(10)),
+        ..WriteBatch::of_entries((11..=12).map(|at| sized(at, 2, 300)).collect())
+    };
+    log.change(batch).await?;
+    log.reopen_twice().await?;
+    log.truncate_after(index(11)).await?;
+    log.reopen_twice().await?;
+    log.append(vec![entry(12, 3)]).await?;
+    log.reopen_twice().await
+}
+
+/// A purge is as durable as an append.
+pub async fn purged_entries_stay_away(log: &mut Subject) -> Checked {
+    log.append(entries(1..=20, 2)).await?;
+    log.reopen(Ending::Dropped).await?;
+    log.purge_upto(id(7, 2)).await?;
+    log.reopen_twice().await?;
+    log.term(7).await?;
+    log.read(7, 9, u64::MAX).await?;
+    log.append(entries(21..=22, 2)).await?;
+    log.purge_upto(id(21, 2)).await?;
+    log.reopen_twice().await
+}
+
+/// Neither the old entries nor the old boundary come back.
+pub async fn a_reset_stays(log: &mut Subject) -> Checked {
+    log.append(entries(1..=9, 2)).await?;
+    log.reset(id(5, 3)).await?;
+    log.reopen_twice().await?;
+    log.append(entries(6..=7, 3)).await?;
+    log.reset(id(70, 4)).await?;
+    log.append(entries(71..=73, 4)).await?;
+    log.reopen_twice().await?;
+    log.reset(id(40, 4)).await?;
+    log.reopen_twice().await?;
+    log.append(entries(41..=41, 5)).await?;
+    log.reopen_twice().await
+}
+
+/// The last one that was saved, whatever was done to the log since.
+pub async fn the_hard_state_comes_back(log: &mut Subject) -> Checked {
+    log.save(hard_state(3, 2)).await?;
+    log.reopen_twice().await?;
+    log.save(hard_state(4, 0)).await?;
+    log.append(entries(1..=9, 2)).await?;
+    log.truncate_after(index(6)).await?;
+    log.reopen_twice().await?;
+    log.save(hard_state(4, 3)).await?;
+    log.purge_upto(id(6, 2)).await?;
+    log.reopen_twice().await?;
+    log.reset(id(90, 4)).await?;
+    log.reopen_twice().await?;
+    log.save(hard_state(4, 1)).await
+}
+
+/// And it is refused to another one still.
+pub async fn the_identity_comes_back(log: &mut Subject) -> Checked {
+    log.save_identity(identity(1)).await?;
+    log.reopen_twice().await?;
+    log.append(entries(1..=3, 1)).await?;
+    log.reset(id(9, 1)).await?;
+    log.reopen_twice().await?;
+    log.save_identity(identity(2)).await?;
+    // Ids are drawn from all numbers of 64 bits.
+    log.begin_anew().await?;
+    let wide = u64::MAX - 4;
+    let wide =
+        Identity { cluster: ClusterId(wide), node: node(wide - 1), store: StoreId(wide - 2) };
+    log.save_identity(wide).await?;
+    log.reopen_twice().await
+}
+
+/// Where terms change and where memberships stand, behind cuts and purges.
+pub async fn recovery_tells_what_the_log_holds(log: &mut Subject) -> Checked {
+    log.append(vec![membership(1, 0, 1), entry(2, 1), membership(3, 1, 3), entry(4, 4)]).await?;
+    log.append(vec![membership(5, 4, 5), entry(6, 5), entry(7, 5)]).await?;
+    log.reopen_twice().await?;
+    log.purge_upto(id(3, 1)).await?;
+    log.reopen_twice().await?;
+    log.truncate_after(index(6)).await?;
+    log.append(vec![entry(7, 9), membership(8, 9, 2)]).await?;
+    log.reopen_twice().await?;
+    log.truncate_after(index(4)).await?;
+    log.reopen_twice().await?;
+    log.purge_upto(id(4, 4)).await?;
+    log.reopen_twice().await?;
+    // A follower's conflict: one batch cuts memberships and writes other entries in their place.
+    log.append(vec![membership(5, 9, 4), entry(6, 9), membership(7, 9, 2)]).await?;
+    let rewritten = vec![entry(5, 10), membership(6, 10, 1), entry(7, 10), entry(8, 10)];
+    let batch = WriteBatch { truncate_after: Some(index(4)), ..WriteBatch::of_entries(rewritten) };
+    log.change(batch).await?;
+    log.reopen_twice().await?;
+    // What a reset takes is gone, also where it goes back below, and other entries stand there.
+    log.append(vec![membership(9, 10, 4)]).await?;
+    log.reset(id(2, 9)).await?;
+    log.reopen_twice().await?;
+    log.append((3..=11).map(|at| entry(at, 9)).collect()).await?;
+    log.reopen_twice().await
+}
+
+/// A hint may be forgotten. It is never beyond the end, which a truncation or a reset may have
+/// moved, and one that was beyond the end says nothing of what is appended there later.
+pub async fn a_commit_hint_is_never_too_high(log: &mut Subject) -> Checked {
+    let hint = |hint| WriteBatch { commit_hint: Some(index(hint)), ..WriteBatch::default() };
+    log.change(WriteBatch { append: entries(1..=9, 1), ..hint(4) }).await?;
+    log.reopen_twice().await?;
+    log.change(WriteBatch { append: entries(10..=12, 1), ..hint(50) }).await?;
+    log.reopen_twice().await?;
+    log.append(entries(13..=15, 1)).await?;
+    log.truncate_after(index(12)).await?;
+    log.reopen_twice().await?;
+    log.reset(id(3, 1)).await?;
+    log.reopen_twice().await
+}
+
+/// What was refused does not show up later.
+pub async fn refusals_leave_nothing_behind(log: &mut Subject) -> Checked {
+    log.save(hard_state(5, 1)).await?;
+    log.append(entries(1..=4, 5)).await?;
+    log.append(entries(6..=7, 5)).await?;
+    log.append(entries(5..=6, 4)).await?;
+    log.save(hard_state(4, 2)).await?;
+    log.purge_upto(id(9, 5)).await?;
+    log.reopen_twice().await?;
+    log.append(entries(5..=5, 5)).await?;
+    log.reopen_twice().await
+}
+
+/// A second handle is refused while the first one lives, and disturbs nothing.
+pub async fn one_opener_at_a_time(log: &mut Subject) -> Checked {
+    log.must_outlive_its_handle()?;
+    log.append(entries(1..=2, 1)).await?;
+    match log.open_beside().await {
+        Ok(_) => broken(17, "a second handle was opened beside the first")?,
+        Err(error) if error.kind == LogErrorKind::InUse => {}
+        Err(error) => broken(13, format!("`{error}`, where it had to be: in use"))?,
+    }
+    // A list of open paths in the process is no lock: another name gets past it, as another process
+    // would.
+    #[cfg(unix)]
+    if let Some(Ok(_)) = log.open_beside_by_another_name().await {
+        broken(17, "a second handle was opened beside the first, under another name")?;
+    }
+    log.append(entries(3..=4, 1)).await?;
+    log.reopen_twice().await
+}
