@@ -96,6 +96,11 @@ const JOBS: &[Job] = &[
     job("cli, rocksdb alone", Always, Alone("kontiki-cli", "rocksdb")),
     job("cli, all together", Always, Alone("kontiki-cli", "memory,file,sqlite,rocksdb")),
     job("tests", Always, Cargo("test --workspace --exclude log-rocksdb --all-targets", &[])),
+    job(
+        "interleavings",
+        Always,
+        Cargo("test --package raft-node --test loom", &[("KONTIKI_PREEMPTIONS", "4")]),
+    ),
     job("doc tests", Always, Cargo("test --workspace --exclude log-rocksdb --doc", &[])),
     job(
         "tool, with sqlite",

@@ -42,8 +42,8 @@ mod tests;
 pub(crate) mod turn;
 pub(crate) mod worker;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError};
 
 use raft_core::types::Identity;
 use tracing::error;
@@ -58,7 +58,7 @@ use self::worker::Reports;
 use crate::panics::caught;
 use crate::pump::{Event, Limits};
 use crate::requests::quota::Quotas;
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::TryMutex;
 use crate::transport::Transport;
 
 /// What the parts of a running member share.
@@ -71,8 +71,9 @@ pub(crate) struct Member {
     pub(crate) admission: Admission,
     /// Nothing is left for the driver.
     is_finished: AtomicBool,
-    /// Only ever tried; see `scheduler`. `None` after a panic.
-    turn: Mutex<Option<Turn>>,
+    /// Only ever tried; see `scheduler`. `None` after a panic. Boxed, so that it can be moved out
+    /// of the lock for the price of a pointer.
+    turn: TryMutex<Option<Box<Turn>>>,
 }
 
 impl Member {
@@ -85,7 +86,7 @@ impl Member {
         admission: Admission,
         turn: Turn,
     ) -> Member {
-        let (is_finished, turn) = (AtomicBool::new(false), Mutex::new(Some(turn)));
+        let (is_finished, turn) = (AtomicBool::new(false), TryMutex::new(Some(Box::new(turn))));
         Member { identity, limits, mailbox, quotas, publisher, admission, is_finished, turn }
     }
 
@@ -97,21 +98,21 @@ impl Member {
 
     /// Does something with the transport, before the first turn.
     pub(crate) fn with_transport(&self, act: impl FnOnce(&mut dyn Transport)) {
-        if let Some(turn) = self.lock_turn().as_mut() {
+        if let Some(turn) = self.turn.lock().as_mut() {
             turn.with_transport(act);
         }
     }
 
     /// Ends the member at once, as after a panic: its turn is dropped as a whole.
     pub(crate) fn abort(&self, why: String) {
-        let mut turn = self.lock_turn();
+        let mut turn = self.turn.lock();
         let (dead, after) = self.die(&mut turn, why);
         drop(turn);
         self.after_turn(dead, after);
     }
 
     /// One turn. What it gives is for [`Member::after_turn`], once the lock is released.
-    fn one_turn(&self, turn: &mut Option<Turn>) -> (Option<Turn>, AfterTurn) {
+    fn one_turn(&self, turn: &mut Option<Box<Turn>>) -> (Option<Box<Turn>>, AfterTurn) {
         let Some(living) = turn else { return (None, self.refuse_all()) };
         let taken = caught(|| living.take(&self.mailbox, &self.quotas, &self.publisher));
         match taken {
@@ -127,14 +128,14 @@ impl Member {
 
     /// Ends a member whose turn must not be looked at again. Gives the turn to be dropped once the
     /// lock is released, since that wakes clients.
-    fn die(&self, turn: &mut Option<Turn>, why: String) -> (Option<Turn>, AfterTurn) {
+    fn die(&self, turn: &mut Option<Box<Turn>>, why: String) -> (Option<Box<Turn>>, AfterTurn) {
         error!(node = %self.identity.node, "the member stops: {why}");
         let mut dead = turn.take();
         self.publisher.publish_end(why);
         self.mailbox.end();
         self.is_finished.store(true, Ordering::Release);
         let mut after = self.refuse_all();
-        after.wakers.extend(dead.iter_mut().flat_map(Turn::take_wakers));
+        after.wakers.extend(dead.iter_mut().flat_map(|turn| turn.take_wakers()));
         self.quotas.proposals.close(&mut after.wakers);
         self.quotas.reads.close(&mut after.wakers);
         after.wakes_driver = true;
@@ -153,12 +154,10 @@ impl Member {
         after
     }
 
-    fn lock_turn(&self) -> MutexGuard<'_, Option<Turn>> {
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn after_turn(&self, dead: Option<Turn>, after: AfterTurn) {
-        if let Err(message) = caught(|| drop(dead)) {
+    fn after_turn(&self, dead: Option<Box<Turn>>, after: AfterTurn) {
+        if dead.is_some()
+            && let Err(message) = caught(|| drop(dead))
+        {
             error!(node = %self.identity.node, "dropping a member panicked, too: {message}");
         }
         self.publisher.flush();

@@ -35,7 +35,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use super::mailbox::Mailbox;
 use crate::pump::Event;
 use crate::requests::batcher::Gather;
-use crate::sync::{Mutex, thread_local};
+use crate::sync::{TryMutex, thread_local};
 
 /// The length of a tick.
 const TICK: Duration = Duration::from_millis(10);
@@ -62,12 +62,12 @@ pub(crate) trait Driven: Send + Sync + 'static {
 /// Takes turns under the lock until nothing is left to do, or another thread has the lock. A turn
 /// gives what is to be done once the lock is released: clients to wake, and news for observers.
 pub(crate) fn take_turns<T, A: FnOnce()>(
-    lock: &Mutex<T>,
+    lock: &TryMutex<T>,
     mailbox: &Mailbox,
     mut turn: impl FnMut(&mut T) -> A,
 ) {
     for _ in 0..MAX_TURNS {
-        let Ok(mut guard) = lock.try_lock() else { return };
+        let Some(mut guard) = lock.try_lock() else { return };
         let after = turn(&mut guard);
         drop(guard);
         after();

@@ -1,0 +1,60 @@
+//! What `src/sync.rs` is in the crate, made of loom's primitives.
+
+use std::ops::{Deref, DerefMut};
+use std::sync;
+
+use loom::sync::atomic::Ordering;
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+pub(crate) use loom::sync::{Mutex, MutexGuard};
+pub(crate) use loom::thread_local;
+
+/// A lock that is only tried.
+///
+/// Loom's own mutex does not do here: it lets a thread that is about to try wait until the lock is
+/// released, and its releases are no steps, so no schedule has a thread that fails. Here taking
+/// and releasing are steps of one atomic.
+pub(crate) struct TryMutex<T> {
+    is_held: AtomicBool,
+    value: sync::Mutex<T>,
+}
+
+/// The lock, held until this is dropped.
+pub(crate) struct Guard<'a, T> {
+    is_held: &'a AtomicBool,
+    /// `None` only while it is dropped.
+    value: Option<sync::MutexGuard<'a, T>>,
+}
+
+impl<T> TryMutex<T> {
+    pub(crate) fn new(value: T) -> TryMutex<T> {
+        TryMutex { is_held: AtomicBool::new(false), value: sync::Mutex::new(value) }
+    }
+
+    pub(crate) fn try_lock(&self) -> Option<Guard<'_, T>> {
+        let (acquire, relaxed) = (Ordering::Acquire, Ordering::Relaxed);
+        self.is_held.compare_exchange(false, true, acquire, relaxed).ok()?;
+        let value = Some(self.value.try_lock().expect("only the holder looks"));
+        Some(Guard { is_held: &self.is_held, value })
+    }
+}
+
+impl<T> Deref for Guard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.value.as_ref().expect("held")
+    }
+}
+
+impl<T> DerefMut for Guard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.value.as_mut().expect("held")
+    }
+}
+
+impl<T> Drop for Guard<'_, T> {
+    fn drop(&mut self) {
+        self.value = None;
+        self.is_held.store(false, Ordering::Release);
+    }
+}
