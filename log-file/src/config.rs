@@ -41,8 +41,9 @@ pub struct FileLogConfig {
 /// is replaced by [`Io::Thread`], and said in the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Io {
-    /// [`Io::Ring`] where the kernel and the file system allow it, unless a [`WriteVerb`] is named,
-    /// which a thread calls; else [`Io::Thread`].
+    /// [`Io::Ring`] where the kernel and the file system allow it and handing a write over does not
+    /// block the thread, which the device tells or a trial measures; else [`Io::Thread`]. A named
+    /// [`WriteVerb`] is called by a thread.
     #[default]
     Auto,
     /// The kernel: a write is handed over through an io_uring and waited for without blocking, so

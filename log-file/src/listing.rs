@@ -29,6 +29,7 @@ impl Listing {
                 Some(Name::Proof) => listing.has_proof = true,
                 Some(Name::NewProof) => listing.has_new_proof = true,
                 Some(Name::Lock) => {}
+                None if owned_dir::is_of_the_file_system(&name) => {}
                 None => stranger = Some(name),
             }
         }

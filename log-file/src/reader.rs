@@ -72,8 +72,15 @@ impl FileReader {
         let mut rest = wanted;
         while !rest.is_empty() {
             let (run, after) = rest.split_at(run_length(rest));
-            self.fetch_run(run, &mut entries)?;
-            rest = after;
+            match self.fetch_run(run, &mut entries) {
+                Ok(()) => rest = after,
+                // What was read before is sound (P10); the next read begins at the fault.
+                Err(ReadFault::Damaged(_)) if !entries.is_empty() => {
+                    self.open = None;
+                    return Ok(entries);
+                }
+                Err(fault) => return Err(fault),
+            }
         }
         Ok(entries)
     }

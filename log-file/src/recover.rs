@@ -328,11 +328,9 @@ impl Recoverer {
         let place = self.place(tail);
         let failed = |error| LogError::io(LogOp::Open, error).at(place.clone());
         let scan = &mut self.segments[tail].scan;
-        if !scan.has_sound_payloads(&last).map_err(failed)? {
+        let Some(bytes) = scan.sound_bytes(&last).map_err(failed)? else {
             return Ok((Some(Position::new(segment, last.offset)), None));
-        }
-        let mut bytes = vec![0; last.header.length as usize];
-        read_up_to(scan.file(), &mut bytes, last.offset).map_err(failed)?;
+        };
         self.apply(tail, &last)?;
         Ok((broken, Some(Unproven { segment, offset: last.offset, bytes })))
     }

@@ -7,12 +7,18 @@
 //! grows shares its pages with the zeros that are written ahead of the frames, and there the sync
 //! of the whole file is the better one too, since it finds room for a megabyte at once.
 //!
+//! A ring must never block the thread that polls a write ([`WritePath::may_block`]). Whether
+//! handing a write over blocks is told by the device or measured (`trial`). Where it does, `Auto`
+//! takes a thread, and a ring that was asked for hands its direct writes to workers of the kernel.
+//!
 //! Absent: `O_DSYNC`, which does what `RWF_DSYNC` does and took as long.
 
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+#[cfg(target_os = "linux")]
+mod device;
 #[cfg(target_os = "linux")]
 mod direct;
 #[cfg(target_os = "linux")]
@@ -21,6 +27,9 @@ mod ring;
 mod submission;
 #[cfg(target_os = "linux")]
 mod trial;
+
+#[cfg(target_os = "linux")]
+use trial::TriedRing;
 
 use crate::config::{Io, WriteVerb};
 use crate::disk::{DiskFile, FrameFile, WritePath, WriteThenSync};
@@ -45,11 +54,22 @@ impl Route {
     /// The best way that works in this directory, of those that are wanted.
     #[cfg(target_os = "linux")]
     pub(crate) fn find(dir: &Path, io: Io, write_verb: WriteVerb) -> Route {
-        // Whoever names a verb has chosen the thread that calls it.
+        // A named verb is a call of a thread.
         let is_auto = io == Io::Auto && write_verb == WriteVerb::Auto;
         if io == Io::Ring || is_auto {
             match trial::try_ring(dir) {
-                Ok((ring, block_bytes)) => return Route::Ring { ring, block_bytes },
+                Ok(TriedRing { ring, block_bytes, blocking: None }) => {
+                    tracing::info!("the log is written through a ring, which never blocked");
+                    return Route::Ring { ring, block_bytes };
+                }
+                Ok(TriedRing { blocking: Some(why), .. }) if is_auto => {
+                    tracing::info!(%why, "{NO_RING}: handing a write over would block");
+                }
+                Ok(TriedRing { ring, block_bytes, blocking: Some(why) }) => {
+                    tracing::info!(%why, "the log's ring hands its writes to the kernel's workers");
+                    ring.use_workers();
+                    return Route::Ring { ring, block_bytes };
+                }
                 Err(error) if is_auto => tracing::info!(%error, "{NO_RING}"),
                 Err(error) => tracing::warn!(%error, "{NO_RING}"),
             }

@@ -69,10 +69,6 @@ impl SegmentScan {
         self.seal
     }
 
-    pub(crate) fn file(&self) -> &dyn DiskFile {
-        self.file.as_ref()
-    }
-
     /// Bytes of the file; `None` if it ends before.
     pub(crate) fn bytes(&mut self, offset: u64, count: usize) -> io::Result<Option<&[u8]>> {
         if offset.checked_add(count as u64).is_none_or(|end| end > self.file_bytes) {
@@ -147,14 +143,34 @@ impl SegmentScan {
         Ok(payload.filter(|payload| seal.payload_hash(payload) == record.payload_hash))
     }
 
-    /// Whether the checksums of all payloads of a frame hold.
-    pub(crate) fn has_sound_payloads(&mut self, frame: &Frame) -> io::Result<bool> {
-        for (record, offset) in &frame.records {
-            if self.payload(record, *offset)?.is_none() {
-                return Ok(false);
-            }
+    /// The bytes of a whole frame, if the checksums of all its payloads hold. They are read once
+    /// more, with a new look at the file, and it is these bytes whose checksums are compared: they
+    /// will be written over the frame.
+    pub(crate) fn sound_bytes(&mut self, frame: &Frame) -> io::Result<Option<Vec<u8>>> {
+        let Some(bytes) = self.whole_bytes(frame)? else { return Ok(None) };
+        let seal = self.seal;
+        let is_sound = frame.records.iter().all(|(record, offset)| {
+            let start = (offset - frame.offset) as usize;
+            let payload = bytes.get(start..start + record.payload_bytes as usize);
+            payload.is_some_and(|payload| seal.payload_hash(payload) == record.payload_hash)
+        });
+        Ok(is_sound.then_some(bytes))
+    }
+
+    /// The bytes of a whole frame, if its headers are still there.
+    fn whole_bytes(&self, frame: &Frame) -> io::Result<Option<Vec<u8>>> {
+        let mut bytes = vec![0; frame.header.length as usize];
+        let read = read_up_to(self.file.as_ref(), &mut bytes, frame.offset)?;
+        if read < bytes.len() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        Ok(true)
+        let is_same = FrameHeader::decode(self.seal, frame.offset, &bytes) == Ok(frame.header)
+            && frame.records.iter().all(|(record, offset)| {
+                let start = *offset - RECORD_HEADER_BYTES as u64;
+                let header = &bytes[(start - frame.offset) as usize..];
+                RecordHeader::decode(self.seal, start, header) == Ok(*record)
+            });
+        Ok(is_same.then_some(bytes))
     }
 
     /// The furthest position that any sealed frame header at or after `from` tells to be synced.
@@ -215,8 +231,52 @@ mod tests {
         let mut scan = scan_of(&frame_of(1, 1));
         let frame = scan.frame(OFFSET).expect("reads").expect("sound");
         assert_eq!((frame.header.first_entry, frame.records.len()), (LogIndex::new(1), 2));
-        assert!(scan.has_sound_payloads(&frame).expect("reads"));
+        let bytes = scan.sound_bytes(&frame).expect("reads");
+        assert_eq!(bytes, Some(frame_of(1, 1)));
         assert_eq!(scan.frame(OFFSET + 8).expect("reads").err(), Some(NoFrame::NoHeader));
+    }
+
+    /// A file whose bytes end early once it was read so many times.
+    struct EndsEarly(Arc<dyn DiskFile>, std::sync::atomic::AtomicU32);
+
+    impl DiskFile for EndsEarly {
+        fn len(&self) -> io::Result<u64> {
+            self.0.len()
+        }
+
+        fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+            use std::sync::atomic::Ordering;
+            let is_over = self.1.fetch_add(1, Ordering::Relaxed) > 0;
+            if is_over { Ok(0) } else { self.0.read_at(buffer, offset) }
+        }
+
+        fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+            self.0.write_at(bytes, offset)
+        }
+
+        fn fill(&self, range: std::ops::Range<u64>) -> io::Result<()> {
+            self.0.fill(range)
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            self.0.sync_data()
+        }
+
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            self.0.set_len(len)
+        }
+    }
+
+    /// What went wrong: the last frame is read once more to be written over itself, and where that
+    /// read was short, zeros were written over a sound frame.
+    #[test]
+    fn a_short_second_read_of_a_frame_is_an_error() {
+        let whole = scan_of(&frame_of(1, 1)).file;
+        let short = Arc::new(EndsEarly(whole, 0.into()));
+        let mut scan = SegmentScan::new(short, SEAL).expect("opens");
+        let frame = scan.frame(OFFSET).expect("reads").expect("sound");
+        let error = scan.sound_bytes(&frame).expect_err("it is short");
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }
 
     /// Two writes to one place, each half there: every checksum of a part holds, that of the whole

@@ -240,7 +240,10 @@ impl Writer {
             true => self.segment_bytes / 4,
             false => GROWING_BYTES.min(self.segment_bytes / 4),
         };
-        if !self.is_next_ordered && used > enough {
+        // One that could not be made ahead of time is ordered again, so that the writer has it,
+        // with its descriptors open, before it needs it.
+        let is_missing = !self.is_next_ordered || yard.has_failed();
+        if is_missing && used > enough {
             self.is_next_ordered = true;
             yard.order(self.segment_number() + 1, self.end);
         }

@@ -11,8 +11,10 @@ use std::future::poll_fn;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use raft_core::storage::{LogError, LogOp};
+use rustix::io::Errno;
 use tracing::warn;
 
 use crate::disk::{Disk, DiskFile, FrameFile, write_all};
@@ -23,6 +25,23 @@ use crate::names::{segment_name, spare_name};
 
 /// How many zeros are written between two syncs of a spare.
 const FILL_STEP_BYTES: u64 = 1 << 20;
+
+/// What comes of the making of a segment; nothing if it was told to stop.
+type Making = io::Result<Option<OpenSegment>>;
+
+/// How often a writer's segment is tried again, and how long the pause between is, where the
+/// process or the machine lacks something for a moment: five seconds in all.
+const MOST_TRIES: u32 = 500;
+const TRY_PAUSE: Duration = Duration::from_millis(10);
+
+/// Whether an error says that the process or the machine lacks something at the moment: descriptors
+/// or memory. Nothing was done then, and it may be tried again.
+fn is_lack(error: &io::Error) -> bool {
+    let lacks = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
+    let code = error.raw_os_error();
+    lacks.iter().any(|errno| code == Some(errno.raw_os_error()))
+        || error.kind() == io::ErrorKind::OutOfMemory
+}
 
 /// A segment that may be written to: its header and its name are durable.
 #[derive(Clone)]
@@ -140,6 +159,26 @@ impl Yard {
             .map_err(|error| LogError::io(LogOp::Write, error).at(self.place(number)))
     }
 
+    /// The same, for a writer that waits: what the process or the machine lacks for a moment, such
+    /// as a free descriptor, is waited for.
+    fn make_patiently(&self, number: u64, proven: Position, when: When) -> Making {
+        let mut tries = 0;
+        loop {
+            let made = self.try_make(number, proven, when);
+            let passes = made.as_ref().is_err_and(is_lack);
+            tries += 1;
+            if !passes || self.shape.is_inline || tries == MOST_TRIES || !self.is_waited_for() {
+                return made;
+            }
+            std::thread::sleep(TRY_PAUSE);
+        }
+    }
+
+    fn is_waited_for(&self) -> bool {
+        let work = self.lock();
+        (work.is_urgent || work.waiter.is_some()) && !work.is_stopped
+    }
+
     fn place(&self, number: u64) -> String {
         self.disk.place(&segment_name(number))
     }
@@ -222,6 +261,12 @@ impl Yard {
         self.wake.notify_one();
     }
 
+    /// Whether the ordered segment is neither ready nor being made: its making has failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        let work = self.lock();
+        work.ready.is_none() && work.ordered.is_none() && !work.is_making
+    }
+
     /// Whether the ordered segment is ready, and written from end to end.
     pub(crate) fn has_written_segment(&self) -> bool {
         self.lock().ready.as_ref().is_some_and(|ready| ready.is_written)
@@ -251,8 +296,12 @@ impl Yard {
         match work.ready.take() {
             Some(ready) if ready.seal.segment == number => Ok(ready),
             _ => {
+                work.is_urgent = true;
                 drop(work);
-                self.make(number, proven)
+                let made = self.make_patiently(number, proven, When::Now);
+                self.lock().is_urgent = false;
+                made.map(|made| made.expect("only a making ahead of time is stopped"))
+                    .map_err(|error| LogError::io(LogOp::Write, error).at(self.place(number)))
             }
         }
     }
@@ -346,7 +395,7 @@ impl Yard {
     }
 
     fn make_ahead(&self, number: u64, proven: Position) {
-        let made = self.try_make(number, proven, When::Ahead);
+        let made = self.make_patiently(number, proven, When::Ahead);
         let mut work = self.lock();
         work.is_making = false;
         match made {

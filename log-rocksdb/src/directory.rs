@@ -84,6 +84,7 @@ impl Directory {
             match PASSING_NAMES.into_iter().find(|known| *known == name) {
                 Some(known) => passing.push(known),
                 None if KEPT_NAMES.contains(&name.as_str()) => {}
+                None if owned_dir::is_of_the_file_system(&name) => {}
                 None => return Err(self.strange(&name)),
             }
         }

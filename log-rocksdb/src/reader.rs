@@ -63,6 +63,8 @@ impl RocksReader {
             let entry = item.and_then(|(key, value)| decode_entry(at, key, value, state.directory));
             let entry = match (entry, found.status()) {
                 (Ok(entry), _) => entry,
+                // What was read before is sound (P10); the next read begins at the fault.
+                (Err(_), Ok(())) if !entries.is_empty() => break,
                 (Err(_), Err(error)) => return Err(unreadable(LogOp::Read, at, place, error)),
                 (Err(fault), Ok(())) => return Err(not_an_entry(LogOp::Read, at, place, fault)),
             };

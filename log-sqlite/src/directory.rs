@@ -76,7 +76,9 @@ impl Directory {
             let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
             if PASSING_NAMES.contains(&name.as_str()) {
                 passing.push(name);
-            } else if !KEPT_NAMES.contains(&name.as_str()) {
+            } else if !KEPT_NAMES.contains(&name.as_str())
+                && !owned_dir::is_of_the_file_system(&name)
+            {
                 return Err(LogError::new(LogOp::Open, LogErrorKind::Format)
                     .at(format!("{}, which is no file of an SQLite log", self.place(&name))));
             }

@@ -220,6 +220,10 @@ impl Store for SqliteLog {
     /// Records that all that was written is synced, if that is not on record yet.
     async fn close(&mut self) -> Result<(), LogError> {
         self.check_poison(LogOp::Close)?;
+        if let Some(failed) = self.writer.take_failure() {
+            self.is_poisoned = true;
+            return Err(failed);
+        }
         if self.proven_batch == self.writer.state.batch {
             return Ok(());
         }

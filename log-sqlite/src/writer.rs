@@ -44,6 +44,8 @@ pub(crate) struct Writer {
     checkpoint_bytes: u64,
     /// About how much the write-ahead log has grown since the last checkpoint.
     grown_bytes: u64,
+    /// Why the last checkpoint failed. Its batch is durable all the same; the next write is told.
+    failed_checkpoint: Option<LogError>,
 }
 
 impl Writer {
@@ -53,7 +55,8 @@ impl Writer {
         place: String,
         checkpoint_bytes: u64,
     ) -> Writer {
-        Writer { database, state, place, checkpoint_bytes, grown_bytes: 0 }
+        let (grown_bytes, failed_checkpoint) = (0, None);
+        Writer { database, state, place, checkpoint_bytes, grown_bytes, failed_checkpoint }
     }
 
     /// Runs one transaction; durable when it returns `Ok`. After an error nothing is known of it.
@@ -63,12 +66,24 @@ impl Writer {
         content: &Content<'_>,
         view: &SharedView,
     ) -> Result<(), LogError> {
+        if let Some(failed) = self.failed_checkpoint.take() {
+            return Err(failed);
+        }
         let state = next_state(self.state, content);
         let run = self.transact(content, &state);
         run.map_err(|error| failed(op, &self.place, error))?;
         self.state = state;
         show(content, view.write().expect("no reader panics"));
-        self.checkpoint_if_due(content).map_err(|error| failed(LogOp::Sync, &self.place, error))
+        let checkpoint = self.checkpoint_if_due(content);
+        self.failed_checkpoint =
+            checkpoint.err().map(|error| failed(LogOp::Sync, &self.place, error));
+        Ok(())
+    }
+
+    /// Why the last checkpoint failed, if it did: what was written is durable, and this handle must
+    /// write no more.
+    pub(crate) fn take_failure(&mut self) -> Option<LogError> {
+        self.failed_checkpoint.take()
     }
 
     fn transact(&self, content: &Content<'_>, state: &State) -> rusqlite::Result<()> {

@@ -40,6 +40,12 @@ pub fn make(dir: &Path) -> io::Result<()> {
     }
 }
 
+/// Whether a name in a directory is the file system's own: `lost+found`, which stands in the root
+/// of a mounted file system. A log may lie there.
+pub fn is_of_the_file_system(name: &str) -> bool {
+    name == "lost+found"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -56,8 +56,14 @@ pub struct Sight {
 pub fn look(log: &mut dyn Store) -> Result<Sight, LogError> {
     let recovered = Recovered { tail: Tail::Clean, ..now(log.recover())? };
     let bounds = log.bounds();
-    let range = bounds.first()..bounds.last.index.next();
-    let entries = now(log.reader().read(range, u64::MAX))?;
+    let (mut next, end) = (bounds.first(), bounds.last.index.next());
+    let mut entries = Vec::new();
+    while next < end {
+        let read = now(log.reader().read(next..end, u64::MAX))?;
+        assert!(!read.is_empty(), "a read of entries that are there gave none (P10)");
+        next = next.plus(read.len() as u64);
+        entries.extend(read);
+    }
     let identity = now(log.load_identity())?;
     Ok(Sight { bounds, hard_state: now(log.load_hard_state())?, identity, recovered, entries })
 }

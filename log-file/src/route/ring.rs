@@ -12,10 +12,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 
 use raft_core::storage::LogOp;
+use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::{self, Handle};
 
@@ -27,6 +29,8 @@ use crate::paper::Paper;
 /// A ring for the frames of one log.
 pub(crate) struct Ring {
     desk: Mutex<Desk>,
+    /// Whether direct writes are handed to workers of the kernel.
+    by_worker: AtomicBool,
 }
 
 struct Desk {
@@ -47,6 +51,9 @@ struct Flight {
     done: usize,
     /// The blocks of direct writes; none where a sync must follow.
     direct: Option<u64>,
+    by_worker: bool,
+    /// How often it was handed over again since it last got on.
+    again: u32,
 }
 
 impl std::fmt::Debug for Ring {
@@ -58,7 +65,14 @@ impl std::fmt::Debug for Ring {
 impl Ring {
     pub(super) fn new() -> io::Result<Arc<Ring>> {
         let desk = Desk { slot: Slot::new()?, flight: None, written: None, watch: None };
-        Ok(Arc::new(Ring { desk: Mutex::new(desk) }))
+        Ok(Arc::new(Ring { desk: Mutex::new(desk), by_worker: AtomicBool::new(false) }))
+    }
+
+    /// Hands direct writes to workers of the kernel from now on. The kernel issues a write in the
+    /// call that hands it over, and where the device has answered before that call returns, the
+    /// flush that makes the write durable is waited for in it.
+    pub(super) fn use_workers(&self) {
+        self.by_worker.store(true, Ordering::Relaxed);
     }
 
     /// Waits until no write is under way.
@@ -103,12 +117,13 @@ impl Desk {
 
     /// Asks for what comes next on the way of a frame.
     fn submit(&mut self, held: Held, flight: Flight) {
-        let Flight { offset, length, done, direct } = flight;
+        let Flight { offset, length, done, direct, by_worker, .. } = flight;
         let operation = match done < length {
             true => Operation::Write {
                 from: done,
                 offset: offset + done as u64,
                 is_own_sync: direct.is_some(),
+                by_worker,
             },
             false => Operation::Fdatasync,
         };
@@ -123,14 +138,12 @@ impl Desk {
             let mut flight = self.flight.expect("its operation is over");
             let is_sync = flight.done == flight.length;
             let op = if is_sync || flight.direct.is_some() { LogOp::Sync } else { LogOp::Write };
-            let passes = |error: &io::Error| {
-                matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock)
-            };
             match result {
                 Ok(_) if is_sync => return self.end(held.paper, Ok(())),
                 Ok(count) => {
                     let block_bytes = flight.direct.unwrap_or(1);
                     let before = flight.done;
+                    flight.again = 0;
                     flight.done = whole_blocks(before + count, flight.length, block_bytes);
                     if flight.done == before {
                         let error = io::ErrorKind::WriteZero.into();
@@ -140,7 +153,7 @@ impl Desk {
                         return self.end(held.paper, Ok(()));
                     }
                 }
-                Err(error) if !is_sync && passes(&error) => {}
+                Err(error) if !is_sync && may_go_again(&error, flight.again) => flight.again += 1,
                 Err(error) => return self.end(held.paper, Err(PutError { op, error })),
             }
             self.flight = Some(flight);
@@ -182,6 +195,17 @@ impl Desk {
     }
 }
 
+/// Whether a write that came back with this error was not carried out and may be handed over again:
+/// the kernel was interrupted or short of something, or the thread that handed it over has ended
+/// and took its workers along. A sync is never repeated.
+fn may_go_again(error: &io::Error, times: u32) -> bool {
+    /// How often in a row. What lasts longer is an error of the disk, and this runs under a lock.
+    const MOST_TIMES: u32 = 100;
+    let is_cancelled = error.raw_os_error() == Some(Errno::CANCELED.raw_os_error());
+    let passes = matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock);
+    times < MOST_TIMES && (is_cancelled || passes)
+}
+
 /// A segment that is written to through the ring.
 pub(super) struct RingFile {
     ring: Arc<Ring>,
@@ -203,7 +227,9 @@ impl FrameFile for RingFile {
     }
 
     fn put(&self, paper: Paper, offset: u64) -> Put {
-        let flight = Flight { offset, length: paper.len(), done: 0, direct: self.direct };
+        let by_worker = self.direct.is_some() && self.ring.by_worker.load(Ordering::Relaxed);
+        let (length, direct) = (paper.len(), self.direct);
+        let flight = Flight { offset, length, done: 0, direct, by_worker, again: 0 };
         let held = Held { paper, file: Arc::clone(&self.file) };
         match self.ring.desk().begin(held, flight) {
             Ok(()) => Put::Started(Box::pin(Arrival(Arc::clone(&self.ring)))),
@@ -261,6 +287,17 @@ mod tests {
             let bytes = std::fs::read(dir.path().join("segment")).expect("reads");
             assert!(bytes[..512 << 10].iter().all(|byte| *byte == 1), "it was written");
         }
+    }
+
+    /// What went wrong: such a write was handed over again for ever, with the ring's lock held.
+    #[test]
+    fn a_write_goes_again_after_a_passing_error_and_not_for_ever() {
+        for errno in [Errno::AGAIN, Errno::INTR, Errno::CANCELED] {
+            let error = io::Error::from(errno);
+            assert!(may_go_again(&error, 0) && may_go_again(&error, 99), "{error}");
+            assert!(!may_go_again(&error, 100), "{error}");
+        }
+        assert!(!may_go_again(&io::Error::from(Errno::IO), 0));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use io_uring::{IoUring, opcode, types};
+use io_uring::{IoUring, opcode, squeue, types};
 use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -42,8 +42,9 @@ pub(super) struct Held {
 /// What can be asked for.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Operation {
-    /// Writes the paper from `from` on, to this offset of the file.
-    Write { from: usize, offset: u64, is_own_sync: bool },
+    /// Writes the paper from `from` on, to this offset of the file. `by_worker`: a worker of the
+    /// kernel does it, so that the call that hands it over never waits for the device.
+    Write { from: usize, offset: u64, is_own_sync: bool, by_worker: bool },
     /// Makes durable what was written to the file.
     Fdatasync,
 }
@@ -67,14 +68,13 @@ impl Slot {
         let held = self.held.insert(held);
         let file = types::Fd(held.file.as_raw_fd());
         let entry = match operation {
-            Operation::Write { from, offset, is_own_sync } => {
+            Operation::Write { from, offset, is_own_sync, by_worker } => {
                 let bytes = &held.paper[from..];
                 let count = bytes.len().min(MOST_BYTES) as u32;
                 let flags = if is_own_sync { RWF_DSYNC } else { 0 };
-                opcode::Write::new(file, bytes.as_ptr(), count)
-                    .offset(offset)
-                    .rw_flags(flags)
-                    .build()
+                let entry = opcode::Write::new(file, bytes.as_ptr(), count);
+                let entry = entry.offset(offset).rw_flags(flags).build();
+                if by_worker { entry.flags(squeue::Flags::ASYNC) } else { entry }
             }
             Operation::Fdatasync => {
                 opcode::Fsync::new(file).flags(types::FsyncFlags::DATASYNC).build()

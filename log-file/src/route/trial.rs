@@ -1,14 +1,16 @@
 //! Tries a way of writing on a small file beside the segments, before any frame depends on it.
 
-use std::fs::{File, remove_file};
+use std::fs::{self, File, remove_file};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, StatxFlags, statx};
 
+use super::device::flushes_separately;
 use super::direct::OwnSync;
 use super::ring::{Ring, RingFile};
 use crate::disk::{FrameFile, Put, Written};
@@ -33,11 +35,22 @@ pub(super) fn try_direct(dir: &Path) -> io::Result<u64> {
 pub(super) fn try_dsync(dir: &Path) -> io::Result<()> {
     let trial = Trial::begin(dir)?;
     let file = OwnSync::open(&trial.path, None)?;
-    trial.write(&file, MOST_BLOCK_BYTES, || ()).map_err(|error| because("RWF_DSYNC", &error))
+    let written = trial.write(&file, MOST_BLOCK_BYTES, || ());
+    written.map(drop).map_err(|error| because("RWF_DSYNC", &error))
 }
 
-/// Tries an io_uring; it, and the length of the file system's blocks for direct writes.
-pub(super) fn try_ring(dir: &Path) -> io::Result<(Arc<Ring>, u64)> {
+/// An io_uring that works.
+pub(super) struct TriedRing {
+    pub(super) ring: Arc<Ring>,
+    /// The length of the file system's blocks for direct writes.
+    pub(super) block_bytes: u64,
+    /// Why handing a write to the kernel would block the thread now and then; `None` if it does
+    /// not.
+    pub(super) blocking: Option<String>,
+}
+
+/// Tries an io_uring.
+pub(super) fn try_ring(dir: &Path) -> io::Result<TriedRing> {
     let ring = Ring::new().map_err(|error| because("io_uring_setup", &error))?;
     let trial = Trial::begin(dir)?;
     let block_bytes = trial.block_bytes()?;
@@ -45,7 +58,46 @@ pub(super) fn try_ring(dir: &Path) -> io::Result<(Arc<Ring>, u64)> {
     let file = file.map_err(|error| because("O_DIRECT", &error))?;
     let written = trial.write(&file, block_bytes, || ring.settle());
     written.map_err(|error| because("IORING_OP_WRITE with RWF_DSYNC", &error))?;
-    Ok((ring, block_bytes))
+    let blocking = why_blocking(dir, || trial.write(&file, block_bytes, || ring.settle()));
+    Ok(TriedRing { ring, block_bytes, blocking })
+}
+
+/// How many writes are measured, for how long at most, and in how many of them the thread may
+/// sleep: a single sleep may be that of a lock.
+const MEASURED_WRITES: u32 = 24;
+const MEASURED_TIME: Duration = Duration::from_millis(100);
+const SLEEPS_ALLOWED: u32 = 1;
+
+/// Why handing a direct write that is its own sync to the kernel would block the thread. The kernel
+/// issues the write in the call that hands it over. Where the device has answered before that call
+/// returns, the flush behind the write is made in it, too.
+fn why_blocking(dir: &Path, mut write: impl FnMut() -> io::Result<Submission>) -> Option<String> {
+    if flushes_separately(dir) == Some(true) {
+        return Some("the device flushes its cache apart from the write (no FUA)".to_owned());
+    }
+    let (began, mut writes, mut slept) = (Instant::now(), 0, 0);
+    while writes < MEASURED_WRITES && began.elapsed() < MEASURED_TIME {
+        match write() {
+            Ok(Submission { slept: Some(has_slept) }) => slept += u32::from(has_slept),
+            Ok(Submission { slept: None }) => return Some("/proc does not tell".to_owned()),
+            Err(error) => return Some(format!("a write failed: {error}")),
+        }
+        writes += 1;
+    }
+    (slept > SLEEPS_ALLOWED).then(|| format!("the thread slept in {slept} of {writes} submissions"))
+}
+
+/// What was seen of a write while it was handed over.
+struct Submission {
+    /// Whether the thread went to sleep; `None` where nothing tells.
+    slept: Option<bool>,
+}
+
+/// How often this thread has gone to sleep of its own accord.
+fn sleeps() -> Option<u64> {
+    let status = fs::read_to_string("/proc/thread-self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+    line.trim().parse().ok()
 }
 
 /// The call that failed, and why.
@@ -90,11 +142,14 @@ impl Trial {
         }
     }
 
-    fn write(&self, file: &dyn FrameFile, count: u64, settle: impl Fn()) -> io::Result<()> {
+    fn write(&self, file: &dyn FrameFile, count: u64, settle: impl Fn()) -> io::Result<Submission> {
         let mut paper = Paper::default();
         paper.reserve(count as usize);
         paper.pad(count as usize);
-        let Written { result, .. } = match file.put(paper, 0) {
+        let before = sleeps();
+        let put = file.put(paper, 0);
+        let slept = before.zip(sleeps()).map(|(before, after)| before < after);
+        let Written { result, .. } = match put {
             Put::Done(written) => written,
             Put::Started(going_on) => {
                 settle();
@@ -104,7 +159,8 @@ impl Trial {
                 }
             }
         };
-        result.map_err(|failed| failed.error)
+        result.map_err(|failed| failed.error)?;
+        Ok(Submission { slept })
     }
 }
 

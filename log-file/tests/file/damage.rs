@@ -3,7 +3,7 @@
 
 use log_file::SimDisk;
 use proptest::prelude::*;
-use raft_core::storage::{LogError, LogErrorKind, Store, Tail, WriteBatch};
+use raft_core::storage::{LogError, LogErrorKind, LogStore, Store, Tail, WriteBatch};
 use raft_core::types::{ClusterId, HardState, Identity, NodeId, StoreId, Term};
 
 use crate::samples::{Sight, entries, id, index, is_deep, kind, look, now, open, sized_entry};
@@ -319,4 +319,26 @@ proptest! {
             }
         }
     }
+}
+
+/// What went wrong: of a range with one damaged entry nothing was read at all. What stands before
+/// it is sound, and a repair needs it.
+#[test]
+fn a_read_gives_the_sound_entries_before_a_damaged_one() {
+    let disk = SimDisk::new(1);
+    let mut log = open(&disk).expect("a new log");
+    for at in 1..=6 {
+        now(log.append(&[sized_entry(at, 1, 0, 500)])).expect("sound");
+    }
+    let name = "seg-0000000000000001";
+    let mut bytes = disk.bytes(name).expect("it is there");
+    let payload = sized_entry(4, 1, 0, 500).payload;
+    let at = bytes.windows(500).position(|part| part == payload).expect("its payload");
+    bytes[at + 250] ^= 1;
+    disk.put(name, bytes);
+    let mut reader = log.reader();
+    let found = now(reader.read(index(1)..index(7), u64::MAX)).expect("the sound ones");
+    assert_eq!(found, (1..=3).map(|at| sized_entry(at, 1, 0, 500)).collect::<Vec<_>>());
+    let error = now(reader.read(index(4)..index(7), u64::MAX)).expect_err("damaged");
+    assert_eq!(error.kind, LogErrorKind::Corrupt { index: Some(index(4)) });
 }

@@ -1,8 +1,11 @@
 //! The life of a log on a disk: one opener, many openings, segments that come and go.
 
+use std::any::Any;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
-use log_file::{Alignment, FileLog, FileLogConfig, Housekeeping, SimDisk};
+use log_file::{Alignment, Disk, DiskFile, FileLog, FileLogConfig, Housekeeping, SimDisk};
 use raft_core::storage::{LogErrorKind, LogStore, Store, WriteBatch};
 
 use crate::samples::{entries, id, index, is_deep, kind, look, now, open, sized_entry};
@@ -246,4 +249,104 @@ fn a_file_of_an_earlier_process_is_not_written_again() {
     let all = std::fs::read_dir(dir.path()).expect("lists");
     let own = number(held.metadata());
     assert!(all.into_iter().all(|file| number(file.expect("an entry").metadata()) != own));
+}
+
+/// A disk on which no file can be made for a while: the process has no descriptor left.
+struct Lacking {
+    disk: SimDisk,
+    /// How many more times the making of a file fails.
+    failures: AtomicU32,
+}
+
+impl Disk for Lacking {
+    fn create(&self, name: &str) -> std::io::Result<Arc<dyn DiskFile>> {
+        const EMFILE: i32 = 24;
+        let fails = |left: u32| left.checked_sub(1);
+        match self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fails) {
+            Ok(_) => Err(std::io::Error::from_raw_os_error(EMFILE)),
+            Err(_) => self.disk.create(name),
+        }
+    }
+
+    fn open(&self, name: &str) -> std::io::Result<Arc<dyn DiskFile>> {
+        self.disk.open(name)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> std::io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
+    fn unlink(&self, name: &str) -> std::io::Result<()> {
+        self.disk.unlink(name)
+    }
+
+    fn sync_names(&self) -> std::io::Result<()> {
+        self.disk.sync_names()
+    }
+
+    fn list(&self) -> std::io::Result<Vec<String>> {
+        self.disk.list()
+    }
+
+    fn lock(&self) -> std::io::Result<Box<dyn Any + Send + Sync>> {
+        self.disk.lock()
+    }
+
+    fn random(&self) -> std::io::Result<u64> {
+        self.disk.random()
+    }
+
+    fn place(&self, name: &str) -> String {
+        self.disk.place(name)
+    }
+}
+
+/// What went wrong: a process that had no descriptor left when a segment was full lost its log,
+/// though one was free a moment later.
+#[test]
+fn a_lack_of_descriptors_when_a_segment_is_full_is_waited_for() {
+    let disk = Arc::new(Lacking { disk: SimDisk::new(1), failures: AtomicU32::new(0) });
+    let config = FileLogConfig { housekeeping: Housekeeping::Thread, ..crate::samples::config() };
+    let mut log = FileLog::open_on(disk.clone(), &config).expect("a new log");
+    for at in 1..=24 {
+        // Five tries fail each time, those ahead of time and those at the moment of need.
+        disk.failures.store(5, Ordering::Relaxed);
+        now(log.append(&[sized_entry(at, 1, 0, 3000)])).expect("waited for");
+    }
+    assert_eq!(look(&mut log).expect("sound").entries.len(), 24);
+}
+
+/// Opening reads through a window of 64 KiB. A header that ends at its edge, or lies across it, is
+/// read as any other.
+#[test]
+fn an_opening_reads_headers_at_the_edge_of_its_window() {
+    const EDGE: usize = 64 << 10;
+    for before in (0..=240).step_by(8) {
+        let disk = SimDisk::new(1);
+        let config = FileLogConfig { segment_bytes: 256 << 10, ..crate::samples::config() };
+        let open = || FileLog::open_on(Arc::new(disk.clone()), &config).expect("opens");
+        let mut log = open();
+        // Of the first frame the headers, the checkpoint and the small records take some bytes.
+        let wanted = [
+            sized_entry(1, 1, 0, EDGE - before),
+            sized_entry(2, 1, 1, 100),
+            sized_entry(3, 1, 2, EDGE),
+            sized_entry(4, 1, 3, 9),
+        ];
+        for entry in &wanted {
+            now(log.append(std::slice::from_ref(entry))).expect("sound");
+        }
+        drop(log);
+        assert_eq!(look(&mut open()).expect("sound").entries, wanted, "{before} before the edge");
+    }
+}
+
+/// The root of a mounted file system holds `lost+found`.
+#[test]
+fn a_log_may_lie_in_the_root_of_a_file_system() {
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::create_dir(dir.path().join("lost+found")).expect("made");
+    drop(FileLog::open(FileLogConfig::new(dir.path())).expect("a new log"));
+    drop(FileLog::open(FileLogConfig::new(dir.path())).expect("opens"));
+    assert!(dir.path().join("lost+found").is_dir());
 }

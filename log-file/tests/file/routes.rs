@@ -1,10 +1,12 @@
 //! The ways in which frames reach a real disk, and what happens to a write that nobody waits for.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use crash_disk::crash::{Cut, FATES, Names};
 use crash_disk::mount_or_skip;
+use harness::conformance::{Check, Factory, in_dir, run};
 use log_file::{FileLog, FileLogConfig, Housekeeping, Io, WriteVerb};
 use raft_core::storage::{LogErrorKind, LogStore, Store, WriteBatch};
 
@@ -77,16 +79,26 @@ fn every_way_writes_the_same_log() {
     }
 }
 
-/// Unless told otherwise, a log takes a ring wherever one works. A named verb is a thread's.
+/// What went wrong: by default a log took a ring wherever one worked, and declared that it never
+/// blocks, though the call that handed a write over waited for the device's flush.
 #[test]
-fn a_ring_is_taken_where_there_is_one() {
+fn a_log_that_declares_that_it_never_blocks_does_not() {
+    for io in [Io::Auto, Io::Ring] {
+        let factory: Factory = Arc::new(move || {
+            Box::new(in_dir(async move |dir: &Path| {
+                FileLog::open(FileLogConfig { io, ..FileLogConfig::new(dir) })
+            }))
+        });
+        let check = Check::named("declarations::who_never_blocks_never_sleeps");
+        let outcome = run(check, &factory);
+        println!("{io:?}: {outcome:?}");
+        assert!(outcome.is_ok(), "{io:?}: {outcome:?}");
+    }
     let dir = tempfile::tempdir().expect("a directory");
-    let verb_of = |config: FileLogConfig| FileLog::open(config).expect("opens").info().sync_verb;
-    let wanted = verb_of(on_a_ring(dir.path()));
-    assert_eq!(verb_of(FileLogConfig { io: Io::Auto, ..on_a_ring(dir.path()) }), wanted);
     let (io, write_verb) = (Io::Auto, WriteVerb::Fdatasync);
     let named = FileLogConfig { io, write_verb, ..on_a_ring(dir.path()) };
-    assert_eq!(verb_of(named), "fdatasync");
+    let verb = FileLog::open(named).expect("opens").info().sync_verb;
+    assert_eq!(verb, "fdatasync", "a named verb is a thread's");
 }
 
 /// No trace of the trials is left behind.

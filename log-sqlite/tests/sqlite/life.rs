@@ -253,3 +253,13 @@ fn a_reset_with_a_purge_leaves_no_rows_of_what_is_purged() {
         database.query_row(count, [], |row| Ok((row.get(0)?, row.get(1)?))).expect("readable");
     assert_eq!(rows, (100, 301));
 }
+
+/// The root of a mounted file system holds `lost+found`.
+#[test]
+fn a_log_may_lie_in_the_root_of_a_file_system() {
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::create_dir(dir.path().join("lost+found")).expect("made");
+    drop(open(dir.path()).expect("a new log"));
+    drop(open(dir.path()).expect("opens"));
+    assert!(dir.path().join("lost+found").is_dir());
+}

@@ -10,17 +10,15 @@ use crate::conformance::report::{Checked, Halt, promised};
 use crate::conformance::samples::{entries, hard_state, id, index};
 use crate::conformance::subject::{Ending, Subject, Way};
 
-/// How many writes or reads are judged together, how many stretches there are at least, and how
-/// many at most before no quiet one is expected any more.
+/// How many writes or reads are judged together, how many such stretches there are at least, and
+/// how many at most before the store is judged by the quietest.
 const STRETCH: usize = 50;
 const STRETCHES: usize = 4;
 const MOST_STRETCHES: usize = 20;
 
-/// In so many of a stretch who never blocks may sleep. A sleep now and then is a lock's; and where
-/// a disk answers before the call has returned that handed a write to the kernel, a sync that goes
-/// with it is made in that call (seen: in 31 of 50, through a ring on a busy machine). Who blocks
-/// does so in each.
-const NAPS_ALLOWED: usize = STRETCH * 3 / 4;
+/// In so many operations of a stretch the thread of a store that never blocks may sleep: now and
+/// then it waits for a lock. A store that blocks sleeps in nearly each.
+const NAPS_ALLOWED: usize = STRETCH / 10;
 
 /// A declaration has a name in it, and is the same while the store is used and when it is opened
 /// again.
@@ -126,12 +124,11 @@ impl Naps {
     /// The number of the next write or read; none once enough is known.
     fn next(&self) -> Option<u64> {
         let stretches = self.0.len() / STRETCH;
-        let is_known = stretches >= STRETCHES && self.in_the_quietest() < NAPS_ALLOWED;
+        let is_known = stretches >= STRETCHES && self.in_the_quietest() <= NAPS_ALLOWED;
         (!is_known && stretches < MOST_STRETCHES).then_some(self.0.len() as u64 + 1)
     }
 
-    /// A disk that has more to do than it can makes even the submission of a write sleep, for a
-    /// while.
+    /// On a busy machine a lock is contended for a while, and the thread sleeps more often.
     fn in_the_quietest(&self) -> usize {
         let stretches = self.0.chunks_exact(STRETCH);
         let slept = stretches.map(|stretch| stretch.iter().filter(|slept| **slept).count());
@@ -140,7 +137,7 @@ impl Naps {
 
     fn check(&self, declared: &str, what: &str) -> Checked {
         let slept = self.in_the_quietest();
-        promised(1, slept < NAPS_ALLOWED, || {
+        promised(1, slept <= NAPS_ALLOWED, || {
             format!("{declared}, and slept in {slept} of {STRETCH} {what}, in the quietest stretch")
         })
     }
