@@ -1,12 +1,12 @@
-//! The follower's side of replication: match, cut what conflicts, append, acknowledge.
+//! The follower's side of replication: match, truncate what conflicts, append, acknowledge.
 //!
 //! Section 5.3 of the paper. Laws L3 (log matching), L6 (acknowledged means durable), L10 (nothing
-//! committed is cut).
+//! committed is truncated).
 //!
-//! Two marks move. *Verified* is how far this log is known to equal the leader's; the commit index
-//! and every acknowledgement stay at or below it, never merely below the log's end (K8). *Durable*
-//! is how far the disk has kept it. Every answer reports the lesser of both, heartbeats and
-//! duplicates included.
+//! Two indexes move. *Verified* is how far this log is known to equal the leader's; the commit
+//! index and every acknowledgement stay at or below it, and being below the log's end is not enough
+//! (K8). *Durable* is how far this log is on the disk. Every answer reports the lesser of the two,
+//! answers to heartbeats and to duplicates included.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -20,7 +20,7 @@ use super::role::{Follower, Role};
 use crate::types::{EntryId, LogIndex, LogSpan, Membership, NodeId, Term};
 
 impl Raft {
-    /// Entries, or a heartbeat, from the leader of this term.
+    /// Handles entries, or a heartbeat, from the leader of this term.
     pub(super) fn on_append(
         &mut self,
         from: NodeId,
@@ -43,7 +43,7 @@ impl Raft {
         if !self.log.contains(span.prev()) {
             return self.refuse_append(from, &span, out);
         }
-        if self.cut_conflict(from, &span, out) {
+        if self.truncate_conflict(from, &span, out) {
             let wrote = self.append_missing(&span, memberships);
             self.verify(span.last());
             self.follow_commit(commit, out);
@@ -63,8 +63,9 @@ impl Raft {
         follower.round = follower.round.max(round);
     }
 
-    /// This log lacks the entry before the span: says where the logs may meet, so that the leader
-    /// skips a whole term at a time (end of section 5.3; K10).
+    /// Refuses an append because this log lacks the entry before the span. The answer says where
+    /// the logs may meet, so that the leader skips a whole term at a time (end of section 5.3;
+    /// K10).
     fn refuse_append(&mut self, from: NodeId, span: &LogSpan, out: &mut Vec<Output>) {
         let refused = span.prev().index;
         let own = self.log.term(refused);
@@ -77,11 +78,11 @@ impl Raft {
         self.send_when_durable(from, Body::AppendResponse { verdict, round }, out);
     }
 
-    /// Cuts this log from the first entry that the span contradicts, and only there: an append that
-    /// was delayed or repeated, and contradicts nothing, cuts nothing (K8, K9). False if the span
-    /// contradicts a committed entry, which ends this member, or one that this leader has sent
-    /// itself: no leader's does.
-    fn cut_conflict(&mut self, from: NodeId, span: &LogSpan, out: &mut Vec<Output>) -> bool {
+    /// Truncates this log from the first entry that the span contradicts, and only there: an append
+    /// that was delayed or repeated, and contradicts nothing, removes nothing (K8, K9). False if
+    /// the span contradicts a committed entry, which ends this member, or one that this leader has
+    /// sent itself: no leader's does.
+    fn truncate_conflict(&mut self, from: NodeId, span: &LogSpan, out: &mut Vec<Output>) -> bool {
         let Some(conflict) = self.first_conflict(span) else { return true };
         if conflict <= self.commit {
             let id = |term: Option<Term>| EntryId::new(term.unwrap_or_default(), conflict);
@@ -97,8 +98,8 @@ impl Raft {
         true
     }
 
-    /// The leader's log lacks an entry that is committed here. Nothing is removed, and nothing is
-    /// answered: this member is over.
+    /// The leader's log lacks an entry that is committed here: this member removes nothing, answers
+    /// nothing, and stops.
     fn stop_at(&self, own: EntryId, theirs: EntryId, leader: NodeId, out: &mut Vec<Output>) {
         out.push(Output::Stop(Contradiction { leader, own, theirs }));
     }
@@ -119,7 +120,7 @@ impl Raft {
         Some(index)
     }
 
-    /// Appends what of the span lies beyond this log's end; true if that is anything.
+    /// Appends the part of the span beyond this log's end; true if there is such a part.
     fn append_missing(
         &mut self,
         span: &LogSpan,
@@ -151,7 +152,7 @@ impl Raft {
         self.advance_commit(commit.min(bound), out);
     }
 
-    /// Answers at once where nothing was written; else the answer comes with the disk's.
+    /// Acknowledges at once if nothing was written, else once the write is durable.
     fn answer_append(&mut self, wrote: bool, out: &mut Vec<Output>) {
         if planted!(self, AckBeforeSync) && wrote {
             return self.send_accepted(self.log.last(), out);
@@ -164,7 +165,7 @@ impl Raft {
         }
     }
 
-    /// What this member may tell its leader that it has (law L6).
+    /// The match index that this member may report to its leader (law L6).
     fn acknowledged(&mut self) -> LogIndex {
         let durable = self.writes.durable();
         if planted!(self, HeartbeatReportsVerified) {
@@ -182,7 +183,7 @@ impl Raft {
         self.send_now(leader, body, out);
     }
 
-    /// The disk has kept writes: everything that waited for them goes out.
+    /// Writes are durable: everything that waited for them goes out.
     pub(super) fn on_durable(&mut self, seq: WriteSeq, out: &mut Vec<Output>) {
         if !self.writes.complete(seq) {
             return;
@@ -197,7 +198,7 @@ impl Raft {
         }
     }
 
-    /// One answer for all appends whose writes are durable now.
+    /// Sends one acknowledgement for all appends whose writes are durable now.
     fn send_pending_ack(&mut self, out: &mut Vec<Output>) {
         if !self.hard_state_is_durable() {
             return;

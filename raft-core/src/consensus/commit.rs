@@ -3,9 +3,9 @@
 //! Section 5.3 (a majority stores it), 5.4.2 (only entries of the current term are committed by
 //! counting; older ones follow indirectly, or Figure 8 happens). Laws L5, L8, L9, L11.
 //!
-//! A leader counts itself only up to what its own disk has kept, but the majority may be others: an
-//! entry may be committed before the leader's own sync returns (thesis, section 10.2.1). It is
-//! applied here only after that, so that a member never shows what it could forget.
+//! A leader counts its own copy only once it is durable, but other members may be a majority
+//! without it: an entry may be committed before the leader's own sync returns (thesis, section
+//! 10.2.1). It is applied here only after that, so that a member never shows what it could forget.
 
 use alloc::vec::Vec;
 
@@ -38,7 +38,7 @@ impl Raft {
             self.log.term(stored) == Some(self.term()) || planted!(self, CommitOldTermByCounting);
         if stored > self.commit && of_this_term {
             self.advance_commit(stored, out);
-            self.tell_waiting_members(out);
+            self.send_wanted_commit(out);
             self.start_waiting_reads(out);
         }
     }
@@ -73,9 +73,9 @@ impl Raft {
         }
     }
 
-    /// The commit index rides on the next append, or on the next heartbeat; only where a client
-    /// waits for it does it go at once.
-    fn tell_waiting_members(&mut self, out: &mut Vec<Output>) {
+    /// Sends the commit index at once to the members behind which a client waits for it. The others
+    /// get it with the next append or heartbeat.
+    fn send_wanted_commit(&mut self, out: &mut Vec<Output>) {
         let commit = self.commit;
         let Role::Leader(leader) = &self.role else { return };
         let waiting: Vec<NodeId> = leader

@@ -15,7 +15,7 @@ use crate::types::NodeId;
 pub struct Config {
     /// This member.
     pub id: NodeId,
-    /// Seeds the random election timeouts: the only chance in the protocol.
+    /// Seeds the random election timeouts: the only randomness in the protocol.
     pub seed: u64,
     /// Ticks between two heartbeats of a leader. 6 (60 ms).
     pub heartbeat_ticks: u32,
@@ -46,7 +46,8 @@ pub enum ConfigError {
     /// A number that must be at least one is zero.
     #[error("{0} must be at least 1")]
     Zero(&'static str),
-    /// The election timeouts leave no room for heartbeats or for chance.
+    /// Election timeouts must be longer than the heartbeat interval, and must differ, so that they
+    /// can be drawn at random.
     #[error("timeouts must rise: heartbeat < election min < election max")]
     TimeoutsDoNotRise,
 }

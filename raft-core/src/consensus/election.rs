@@ -5,7 +5,7 @@
 //! up). Laws L1 (one leader in a term), L4 (it has every committed entry), L6 and L7 (one durable
 //! vote in a term).
 //!
-//! Absent: leadership transfer (it gets a room of its own, and one exemption in
+//! Absent: leadership transfer (it will be a file of its own, with one exemption in
 //! [`Raft::leader_is_alive`]).
 
 use alloc::collections::BTreeMap;
@@ -40,16 +40,17 @@ impl Raft {
         }
     }
 
-    /// Whoever waits for a leader that fell silent waits in vain, also where this member may not
-    /// campaign.
+    /// Stops following a leader that is no longer heard, so that requests that wait for it fail,
+    /// also where this member may not campaign.
     fn leave_silent_leader(&mut self, out: &mut Vec<Output>) {
         if self.leader().is_some() {
             self.become_follower(self.term(), None, out);
         }
     }
 
-    /// Only voters campaign, and not with a disk that keeps nothing; nor again before the vote for
-    /// itself is durable, or a disk slower than the timer would never see one through.
+    /// Whether this member may campaign: it votes, its disk is not stalled, and its vote for itself
+    /// in an earlier campaign is durable. Without the last rule a disk slower than the timer would
+    /// never complete a campaign.
     fn may_campaign(&self) -> bool {
         let waits_for_own_vote = matches!(&self.role, Role::Candidate(candidate)
             if !self.writes.is_durable(candidate.ballot));
@@ -192,9 +193,9 @@ impl Raft {
         }
     }
 
-    /// Whether this log allows a vote for a log that ends with `last`: not if it holds an entry
-    /// that the other lacks and that may be committed; not from a blank store, which remembers
-    /// nothing; not from a disk that keeps nothing.
+    /// Whether this member may vote for a member whose log ends with `last`. It may not if its own
+    /// log has an entry that the other lacks and that may be committed, if its store is blank and
+    /// so remembers no vote, or if its disk is stalled.
     fn log_allows_vote(&self, last: EntryId) -> bool {
         let own = self.log.last_id();
         let complete =
@@ -202,9 +203,9 @@ impl Raft {
         complete && !self.log.is_blank() && !self.disk_is_stalled()
     }
 
-    /// Whether a leader was heard within the shortest election timeout. While it is, nobody's vote
-    /// request is listened to, nor raises the term (thesis, section 4.2.3; K24). A leader that
-    /// hears its majority counts as heard.
+    /// Whether a leader was heard within the shortest election timeout. While it is, no vote
+    /// request is answered or raises the term (thesis, section 4.2.3; K24). A leader that hears its
+    /// majority counts as heard.
     pub(super) fn leader_is_alive(&self) -> bool {
         match &self.role {
             Role::Leader(_) => self.config.check_quorum,

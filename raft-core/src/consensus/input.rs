@@ -1,6 +1,6 @@
 //! Everything that can happen to a member: a closed list.
 //!
-//! Time and chance are on it. The same inputs in the same order give the same outputs, byte for
+//! Time and randomness are on it. The same inputs in the same order give the same outputs, byte for
 //! byte, which is what lets a simulator replay a failure from its seed.
 
 use alloc::sync::Arc;
@@ -15,15 +15,15 @@ use crate::types::{LogIndex, Membership, NodeId};
 pub enum Input {
     /// One tick of time has passed.
     Tick,
-    /// The election timer is to fire after this many more ticks, instead of when chance said; for
-    /// traces and exhaustive searches, which choose what chance would.
+    /// The election timer is to fire after this many more ticks, instead of at random; for traces
+    /// and exhaustive searches, which choose each timeout.
     ElectionTimeout {
         /// Ticks from now; at least one.
         after: u32,
     },
     /// A peer's message arrived.
     Message {
-        /// Who sent it, as the transport's handshake found.
+        /// The sender, as the transport's handshake found.
         from: NodeId,
         /// What it says.
         message: Message,
@@ -51,18 +51,18 @@ pub enum Input {
     },
     /// Entries were handed to the transport.
     Sent {
-        /// To whom.
+        /// The receiver.
         to: NodeId,
         /// Which send.
         send: SendId,
-        /// The last entry that was sent; the send may have been cut short by its size.
+        /// The last entry that was sent; a limit of bytes may have shortened the send.
         upto: LogIndex,
         /// The payload bytes that were sent.
         bytes: u64,
     },
     /// Entries were not handed to the transport.
     NotSent {
-        /// To whom.
+        /// The receiver.
         to: NodeId,
         /// Which send.
         send: SendId,

@@ -1,12 +1,12 @@
 //! The log as the protocol sees it: ids and memberships, no payloads.
 //!
-//! Terms rise only when leaders change, so the ids of a million entries are told by a handful of
-//! *term runs*, one for each leadership. With them, "the term at index i" (section 5.3) needs no
-//! I/O; with the memberships kept by value, neither does "the configuration at index i" (section 6:
+//! Terms rise only when leaders change, so a handful of *term runs*, one for each leadership, give
+//! the ids of a million entries. With them, "the term at index i" (section 5.3) needs no I/O; with
+//! the memberships held by value, neither does "the configuration at index i" (section 6:
 //! the newest in the log rules, committed or not, and truncating it brings the one before back; law
 //! L13).
 //!
-//! Everything here is what was *issued* to the disk. What the disk has kept is in
+//! Everything here is what was *issued* to the disk. What is durable is in
 //! [`writes`](super::writes).
 
 use alloc::sync::Arc;
@@ -74,8 +74,8 @@ impl LogView {
         }
     }
 
-    /// Whether this very entry stands in the log. What lies below the boundary was committed, so
-    /// every leader has it too.
+    /// Whether the log has the entry with this id. True for everything below the boundary, which
+    /// was committed, so that every leader has it too.
     pub(super) fn contains(&self, id: EntryId) -> bool {
         id.index < self.boundary.index || self.term(id.index) == Some(id.term)
     }

@@ -1,11 +1,11 @@
-//! Which configuration rules, and who the others are.
+//! Which configuration is in force, and which other members it names.
 //!
 //! Section 6 of the paper; thesis, chapter 4. The newest membership *in the log* rules from the
-//! moment it is appended, committed or not, and cutting it from the log brings back the one before
-//! (law L13); [`log_view`](super::log_view) keeps them. A request is answered whoever asks, since
-//! the asker's configuration may be newer than this one (K18).
+//! moment it is appended, committed or not, and truncating it brings back the one before
+//! (law L13); [`log_view`](super::log_view) holds them. A request is answered whether or not its
+//! sender is a member, since the sender's configuration may be newer than this one (K18).
 //!
-//! Only bootstrap writes a membership yet. Changes will stand here: learners first, joint
+//! Only bootstrap writes a membership yet. Changes will be in this file: learners first, joint
 //! consensus, one change at a time, none before an entry of the leader's own term is committed.
 
 use alloc::sync::Arc;

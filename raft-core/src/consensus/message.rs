@@ -1,9 +1,9 @@
-//! What members say to each other: one variant per remote procedure call and its response.
+//! The messages between members: one variant per remote procedure call and its response.
 //!
-//! Each message carries its sender's current term (section 5.1 of the paper); who sent it and to
-//! whom is told beside it. A field that means nothing for a variant does not exist. Payloads are
-//! not here: an append names its entries by their ids, and whoever moves bytes puts the payloads
-//! beside the message.
+//! Each message carries its sender's current term (section 5.1 of the paper); sender and receiver
+//! are given beside it. A field that means nothing for a variant does not exist. Payloads are not
+//! here: an append names its entries by their ids, and the pump puts the payloads beside the
+//! message.
 
 use core::fmt;
 
@@ -26,8 +26,8 @@ pub struct Message {
 /// What a message says.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Body {
-    /// Would you vote for me in the term after mine? Asks without raising anybody's term (thesis,
-    /// section 9.6).
+    /// Would you vote for me in the term after mine? Asks without raising the receiver's term
+    /// (thesis, section 9.6).
     PreVote {
         /// The candidate's last entry.
         last: EntryId,
@@ -56,7 +56,7 @@ pub enum Body {
         span: LogSpan,
         /// The leader's commit index.
         commit: LogIndex,
-        /// The leader's newest round of asking who still follows it.
+        /// The leader's newest round of asking which members still follow it.
         round: Round,
     },
     /// The answer to a [`Body::Append`].
@@ -84,7 +84,7 @@ pub enum Body {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
     /// The follower's log is the leader's up to here, and durable: the lesser of what it has
-    /// verified and what its disk has kept (law L6).
+    /// verified and what is durable there (law L6).
     Accepted {
         /// The match index.
         matched: LogIndex,
@@ -100,8 +100,8 @@ pub enum Verdict {
     },
 }
 
-/// Counts, within one leadership, the times a leader asked who still follows it. A majority that
-/// has answered in round n proves that it led when round n began.
+/// Counts, within one leadership, the times a leader asked which members still follow it. A
+/// majority that has answered in round n proves that it led when round n began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Round(pub u64);
 

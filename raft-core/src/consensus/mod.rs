@@ -3,8 +3,8 @@
 //! Raft keeps a log of commands the same on all members of a cluster, as long as a majority lives.
 //! One member leads. It takes commands, appends them to its log, and sends them to the others; what
 //! a majority has stored is *committed*, and will be applied by all, in the same order. Where the
-//! leader falls silent, the others elect another, whose log holds everything committed. Time is cut
-//! into *terms*, each with at most one leader.
+//! leader falls silent, the others elect another, whose log holds everything committed. Time is
+//! divided into *terms*, each with at most one leader.
 //!
 //! ```text
 //!                    silent leader        majority would vote        majority votes
@@ -17,11 +17,11 @@
 //! ```
 //!
 //! [`Raft::step`] takes one [`Input`] and appends [`Output`]s to a list, in the order in which they
-//! may be carried out, each the moment it appears. No I/O, no clock, no thread: time and chance are
-//! inputs. The caller makes writes durable in the order of issue and says so with
+//! may be carried out, each the moment it appears. No I/O, no clock, no thread: time and randomness
+//! are inputs. The caller makes writes durable in the order of issue and says so with
 //! [`Input::Durable`]; what a promise must wait for, the core knows.
 //!
-//! | room | of the paper or the thesis |
+//! | file | section of the paper or the thesis |
 //! |---|---|
 //! | `election` | 5.2, 5.4.1; thesis 4.2.3, 6.2, 9.6 |
 //! | `append` | 5.3, the follower's side |
@@ -34,10 +34,10 @@
 //! | `step`, `raft`, `role` | Figure 2, the rules for servers |
 //! | `laws` | Figure 3 |
 //!
-//! Not here yet: changes of membership, and snapshots themselves, which will stand in the rooms of
-//! those names; leadership transfer and leases, which get rooms of their own beside these. Client
-//! sessions are the state machine's side, and stand outside the core.
-//! `docs/divergence.md` says where this differs from the thesis.
+//! Not here yet: changes of membership, and snapshots themselves, which will be in the files of
+//! those names; leadership transfer and leases, which get files of their own. Client sessions are
+//! on the state machine's side, outside the core. `docs/divergence.md` says where this differs from
+//! the thesis.
 
 mod append;
 mod commit;

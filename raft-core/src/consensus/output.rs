@@ -18,15 +18,15 @@ pub enum Output {
     Write(Write),
     /// Send a message without entries.
     Send {
-        /// To whom.
+        /// The receiver.
         to: NodeId,
-        /// What.
+        /// The message.
         message: Message,
     },
     /// Send an append with the entries of its span, or as many of them as fit, and step
     /// [`Input::Sent`](super::Input::Sent) or [`Input::NotSent`](super::Input::NotSent).
     SendEntries {
-        /// To whom.
+        /// The receiver.
         to: NodeId,
         /// The append.
         message: Message,
@@ -54,7 +54,7 @@ pub enum Output {
         /// Why.
         refusal: Refusal,
     },
-    /// The member has another role, term or leader than before; for people and for the shell.
+    /// The member's role, term or leader changed.
     Became(SoftState),
     /// What a peer sent was not taken.
     Rejected {

@@ -1,8 +1,8 @@
 //! Planted bugs: each is named after what goes wrong, and the harness must find every one.
 //!
-//! A check that finds nothing is decoration. The bugs exist only with the feature `mutants`, and
-//! act only where [`Config::mutant`](super::Config) names one; without the feature the compiler
-//! removes every trace of them. Each stands in the room whose rule it breaks.
+//! A check that has never found anything proves nothing. The bugs exist only with the feature
+//! `mutants`, and act only where [`Config::mutant`](super::Config) names one; without the feature
+//! the compiler removes them. Each is in the file whose rule it breaks.
 
 /// A bug to run with.
 #[cfg(feature = "mutants")]
@@ -24,7 +24,7 @@ pub enum Mutant {
     LeaderCountsBeforeSync,
     /// Logs are compared by length alone when voting (breaks L4).
     VoteByLengthAlone,
-    /// A follower cuts its log after the entry before an append, even where nothing conflicts.
+    /// A follower truncates its log after the entry before an append, even where nothing conflicts.
     TruncateWithoutConflict,
     /// A follower's commit index follows the leader's beyond what it has verified (breaks L5).
     CommitBeyondVerified,
@@ -77,7 +77,7 @@ macro_rules! planted {
     };
 }
 
-/// Without the feature nobody does.
+/// Without the feature no member does.
 #[cfg(not(feature = "mutants"))]
 macro_rules! planted {
     ($raft:expr, $bug:ident) => {

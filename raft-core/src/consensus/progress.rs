@@ -24,7 +24,8 @@ use crate::types::{EntryId, LogIndex, NodeId};
 /// What a leader knows of a peer, and what it has sent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Progress {
-    /// The last index known to stand durably in the peer's log (matchIndex). Never falls.
+    /// The last index known to be durable in the peer's log (matchIndex). Invariant: never falls,
+    /// and is below `next`.
     pub(super) matched: LogIndex,
     /// The next index to send (nextIndex).
     pub(super) next: LogIndex,
@@ -41,9 +42,9 @@ pub(super) struct Progress {
     pub(super) round: Round,
     /// Whether the peer answered since a majority was last checked for.
     pub(super) active: bool,
-    /// The last index that a client behind this peer waits to see committed.
+    /// The last index that a client of this peer waits to see committed.
     pub(super) commit_wanted: LogIndex,
-    /// The commit index that the peer was told last.
+    /// The commit index that was last sent to the peer.
     pub(super) commit_sent: LogIndex,
 }
 

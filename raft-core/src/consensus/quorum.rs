@@ -29,7 +29,7 @@ pub fn has_majority(membership: &Membership, holds: impl Fn(NodeId) -> bool) -> 
     membership.halves().all(|half| count(half, &holds) >= majority(half.len()))
 }
 
-/// What the votes amount to; `vote` tells a member's vote, or `None` if it has not answered.
+/// What the votes amount to; `vote` gives a member's vote, or `None` if it has not answered.
 pub fn tally(membership: &Membership, vote: impl Fn(NodeId) -> Option<bool>) -> Tally {
     if has_majority(membership, |node| vote(node) == Some(true)) {
         return Tally::Won;
@@ -38,7 +38,7 @@ pub fn tally(membership: &Membership, vote: impl Fn(NodeId) -> Option<bool>) -> 
     if can_still_win { Tally::Open } else { Tally::Lost }
 }
 
-/// The greatest value that a majority of each half has reached, where `value` tells what a voter
+/// The greatest value that a majority of each half has reached, where `value` gives what a voter
 /// has reached. With match indexes, that is the index a majority stores.
 pub fn reached_by_majority<T: Ord + Copy>(
     membership: &Membership,

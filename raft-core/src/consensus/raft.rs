@@ -1,7 +1,7 @@
 //! One member's protocol state, and the changes of role.
 //!
 //! [`Raft::step`](Raft::step) (in [`step`](super::step)) is the only way to change it. Promises to
-//! peers are held back here until the disk has kept what they rest on (law L6):
+//! peers are withheld here until what they rest on is durable (law L6):
 //!
 //! | waits until durable | does not wait |
 //! |---|---|
@@ -44,7 +44,7 @@ pub struct Raft {
     /// Ticks since a leader of this term was last heard, if one was.
     pub(super) leader_heard: Option<u32>,
     /// The state of the random number generator.
-    pub(super) chance: u64,
+    pub(super) rng: u64,
     /// The name of the last send.
     pub(super) sends: u64,
     /// Messages that wait for a write.
@@ -104,7 +104,7 @@ impl Raft {
         assert!(start.commit <= start.last, "L9: commit {} of {}", start.commit, start.last);
         // Scrambled, or members with one seed would walk one sequence, a few draws apart, and could
         // time out together for ever.
-        let chance = scramble(config.seed ^ scramble(config.id.get()));
+        let rng = scramble(config.seed ^ scramble(config.id.get()));
         let Start { boundary, last, term_runs, base, memberships, .. } = start;
         let mut raft = Raft {
             hard_state: start.hard_state,
@@ -117,7 +117,7 @@ impl Raft {
             election_elapsed: 0,
             election_timeout: 0,
             leader_heard: None,
-            chance,
+            rng,
             sends: 0,
             withheld: Vec::new(),
             draft: Draft::default(),
@@ -171,8 +171,8 @@ impl Raft {
         self.log.last_id()
     }
 
-    /// Up to where no peer still waits for this member's entries: those of a leader have all
-    /// acknowledged them, and who does not lead sends none that are committed.
+    /// The last index that no peer still needs from this member: all peers of a leader have
+    /// acknowledged it. A member that does not lead sends no entries, so it is the commit index.
     pub fn stored_by_all(&self) -> LogIndex {
         match &self.role {
             Role::Leader(leader) => {
@@ -261,7 +261,7 @@ impl Raft {
         }));
     }
 
-    /// Whether the disk has kept nothing for too long: then this member neither leads, nor
+    /// Whether the disk has completed no write for too long: then this member neither leads, nor
     /// campaigns, nor grants votes, until a write completes.
     pub(super) fn disk_is_stalled(&self) -> bool {
         self.writes.waited() >= self.config.stall_ticks
@@ -307,7 +307,7 @@ impl Raft {
         }
     }
 
-    // ---- chance ----
+    // ---- randomness ----
 
     /// Starts the election timer anew, with a new random timeout (section 5.2).
     pub(super) fn reset_election_timer(&mut self) {
@@ -320,8 +320,8 @@ impl Raft {
     /// The next number of a SplitMix64 sequence (Steele, Lea, Flood: Fast splittable pseudorandom
     /// number generators, 2014).
     fn draw(&mut self) -> u64 {
-        self.chance = self.chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        scramble(self.chance)
+        self.rng = self.rng.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        scramble(self.rng)
     }
 }
 

@@ -7,7 +7,7 @@
 //! nothing.
 //!
 //! A follower asks its leader, and serves the read itself. It asks about one read at a time;
-//! whoever drives it lets all reads that arrive meanwhile share the next (etcd's server does the
+//! its driver lets all reads that arrive in the meantime share the next (etcd's server does the
 //! same). So a leader has at most one read of each follower, and a slow answer gathers no messages.
 //! The follower asks again at each heartbeat interval, since a question or an answer may be lost.
 //! Absent: leases (they will be opt-in, with a declared bound on clock drift).
@@ -137,7 +137,7 @@ impl Raft {
         }
     }
 
-    /// The leader's answer. It tells a commit index too.
+    /// The leader's answer, which is a commit index too.
     pub(super) fn on_read_index_response(
         &mut self,
         from: NodeId,

@@ -44,11 +44,11 @@ pub enum Rejection {
     EntryFromTheFuture,
     /// A response acknowledges entries that were never sent.
     AcknowledgesUnknown,
-    /// A response from someone who is not a member.
+    /// A response whose sender is not a member.
     NotAMember,
     /// Something only a leader can answer.
     NotLeader,
-    /// An answer that nobody waits for.
+    /// An answer to a question that is not open.
     Unasked,
     /// A follower refuses an entry that it has acknowledged in this term. Later answers overtook
     /// this one on the way; or, if it happens again and again, the follower has lost its memory.

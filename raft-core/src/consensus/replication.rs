@@ -4,8 +4,8 @@
 //! followers') and 10.2.2 (batching and pipelining). Laws L2 (a leader only appends), L12 (match
 //! and next index).
 //!
-//! Sends name entries by their ids; whoever carries them out may cut them short, and says what was
-//! sent. At most one send for each peer is open, so that entries go in order. Absent: payloads.
+//! Sends name entries by their ids; the pump may send fewer, and says what was sent. At most one
+//! send for each peer is open, so that entries go in order. Absent: payloads.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;

@@ -24,12 +24,12 @@ pub(super) enum Role {
 pub(super) struct Follower {
     /// The leader of this term, once it was heard.
     pub(super) leader: Option<NodeId>,
-    /// The last index known to stand in that leader's log too. Nothing beyond it is acknowledged
-    /// or committed.
+    /// The last index up to which this log is known to equal that leader's. Invariant: at most the
+    /// log's last index; nothing beyond it is acknowledged or committed.
     pub(super) verified: LogIndex,
     /// The leader's newest round.
     pub(super) round: Round,
-    /// Whether an answer waits for the disk.
+    /// Whether an acknowledgement waits for the disk.
     pub(super) ack_pending: bool,
     /// The read that the leader was asked about and has not answered. One at a time: reads that
     /// come meanwhile share the next.

@@ -15,7 +15,7 @@ use super::role::Role;
 use crate::types::NodeId;
 
 impl Raft {
-    /// No append can help the peer: what it lacks was purged. Told once, until it accepts an
+    /// No append can help the peer: what it lacks was purged. Reported once, until it accepts an
     /// append.
     pub(super) fn need_snapshot(&mut self, to: NodeId, out: &mut Vec<Output>) {
         let boundary = self.log.boundary().index;

@@ -1,4 +1,4 @@
-//! What people and other programs see of a member's protocol state.
+//! A member's protocol state, for people and other programs.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -32,7 +32,7 @@ pub struct Status {
     pub membership: Option<Arc<Membership>>,
     /// The other members, if this one leads.
     pub peers: Vec<PeerStatus>,
-    /// Whether the disk has kept nothing for longer than the limit.
+    /// Whether the disk has completed no write for longer than the limit.
     pub disk_stalled: bool,
 }
 

@@ -1,6 +1,6 @@
-//! The table: which room takes which input in which role.
+//! The table: which file handles which input in which role.
 //!
-//! No logic stands here but the rules on terms that hold for every message (section 5.1, K3): a
+//! The only logic here is the rules on terms that hold for every message (section 5.1, K3): a
 //! later term is adopted, a request of an earlier one is refused with the current term, a response
 //! of an earlier one is dropped.
 
@@ -38,7 +38,7 @@ impl Raft {
 
     fn on_tick(&mut self, out: &mut Vec<Output>) {
         self.writes.tick();
-        // What a restarted member knows to be committed waits for no leader.
+        // A restarted member applies what it knows to be committed without waiting for a leader.
         self.release_committed(out);
         self.leader_heard = self.leader_heard.map(|ticks| ticks.saturating_add(1));
         match self.role {

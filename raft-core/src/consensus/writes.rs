@@ -1,14 +1,14 @@
-//! What the disk has been asked to keep, and what it has kept.
+//! What the disk was asked to write, and what is durable.
 //!
 //! The rest of the protocol changes its state as soon as a write is *issued*; every promise to a
 //! peer or a client waits here until the write is *durable* (law L6). Each write has an end: the
 //! log's last index once it is applied. Completions come in the order of issue.
 //!
 //! **Late completions and rewritten indexes.** A write appends up to 10; before it completes,
-//! entries after 7 are cut and replaced. Its completion says nothing about the new entries 8 to 10.
-//! So every truncation lowers the ends of the writes in flight, and the durable index with them;
-//! positions alone decide, no term is needed. (The historic bug, known as ABA, was to compare with
-//! the log's current state when the completion arrived.)
+//! entries after 7 are truncated and replaced. Its completion says nothing about the new entries 8
+//! to 10. So every truncation lowers the ends of the writes in flight, and the durable index with
+//! them; positions alone decide, no term is needed. (The historic bug, known as ABA, was to compare
+//! with the log's current state when the completion arrived.)
 
 use alloc::collections::VecDeque;
 
@@ -56,8 +56,8 @@ impl Writes {
         self.issued
     }
 
-    /// Records that every entry after `index` is about to go: nothing beyond it is durable now, nor
-    /// will any write issued so far make it so.
+    /// Records that every entry after `index` is truncated: nothing beyond it is durable now, and
+    /// no write issued so far will make it so.
     pub(super) fn lower_to(&mut self, index: LogIndex) {
         self.durable = self.durable.min(index);
         for write in &mut self.in_flight {
@@ -101,7 +101,7 @@ impl Writes {
         }
     }
 
-    /// For how many ticks the disk has completed nothing that it was asked for.
+    /// For how many ticks a write has been in flight without any completion.
     pub(super) fn waited(&self) -> u32 {
         self.waited
     }

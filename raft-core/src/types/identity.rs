@@ -1,4 +1,4 @@
-//! Who a store belongs to.
+//! To which member and cluster a store belongs.
 
 use core::fmt;
 

@@ -89,7 +89,7 @@ impl fmt::Display for LogIndex {
     }
 }
 
-/// The name of a member, unique in its cluster for ever. Zero is nobody's name.
+/// The name of a member, unique in its cluster for ever. Zero names no member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct NodeId(NonZeroU64);

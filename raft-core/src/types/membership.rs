@@ -1,4 +1,4 @@
-//! Who belongs to the cluster, and who of them votes.
+//! Which members belong to the cluster, and which of them vote.
 //!
 //! A membership is stored and sent as the payload of an entry, and rules from the moment it is in
 //! the log (section 6 of the paper), committed or not. A *joint* membership has two sets of voters,

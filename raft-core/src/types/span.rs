@@ -24,7 +24,7 @@ pub struct TermRun {
 /// The ids of the entries after `prev`, up to and with `last`. May be empty.
 ///
 /// Built through [`LogSpan::new`] or grown by [`LogSpan::push_run`], which both refuse falling
-/// terms and holes; whoever holds a span need not check again.
+/// terms and holes; a span need not be checked again.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LogSpan {
     prev: EntryId,

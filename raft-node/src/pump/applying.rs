@@ -1,6 +1,7 @@
-//! Committed entries on their way to the machine.
+//! Committed entries on their way to the state machine.
 //!
-//! One batch at a time, in the order of the log; while the machine works, the next one gathers.
+//! The state machine has one batch at a time, in the order of the log; what is committed while it
+//! works goes into the next.
 
 use raft_core::types::{Entry, EntryId, EntryKind, LogIndex};
 
@@ -10,11 +11,12 @@ use super::planted::planted;
 use super::{Pump, StopReason};
 use crate::Committed;
 
-/// How far the machine is.
+/// How far the state machine is.
 #[derive(Debug)]
 pub(super) struct Applying {
     applied: LogIndex,
-    /// The last entry of the batch that the machine has now, else the last applied.
+    /// The last entry of the batch that the state machine has now, else the last applied.
+    /// Invariant: at least `applied`.
     claimed: LogIndex,
     /// The last entry that may be applied.
     applicable: LogIndex,
@@ -91,7 +93,7 @@ impl<C: Clients> Pump<C> {
         }
     }
 
-    /// Committed entries are never cut, so what was read is what is committed.
+    /// Committed entries are never truncated, so what was read is what is committed.
     fn apply(
         &mut self,
         first: LogIndex,

@@ -24,8 +24,8 @@ impl<C: Clients> Pump<C> {
             for output in outputs.drain(..) {
                 self.carry_out(output, effects);
             }
-            // What the core said to what was sent meanwhile. Swapped, so that both lists keep their
-            // memory.
+            // The core's answers to what was sent in the meantime. The lists are swapped so that
+            // both keep their memory.
             std::mem::swap(&mut outputs, &mut self.todo);
         }
     }
@@ -71,7 +71,7 @@ impl<C: Clients> Pump<C> {
     fn write(&mut self, write: Write, effects: &mut Effects<C>) {
         if let Some(index) = write.truncate_after {
             self.tail.truncate_after(index);
-            // Before the tail makes room: it keeps what is not written.
+            // Before the tail evicts entries, since it must not evict what is not written.
             self.writes.lower_to(index);
         }
         let entries = match write.append {

@@ -1,4 +1,4 @@
-//! What a member counts, in plain integers; published on the tick, never on the path of a write.
+//! What a member counts, in plain integers. They are published on each tick, not with each write.
 
 use std::collections::BTreeMap;
 

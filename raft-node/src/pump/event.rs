@@ -1,4 +1,4 @@
-//! What comes into the pump, and what it asks for.
+//! The pump's input and output.
 
 use std::fmt::Debug;
 
@@ -10,8 +10,8 @@ use thiserror::Error;
 
 use crate::{Committed, Envelope, Fatal, ProposeError, ReadError};
 
-/// How whoever drives a pump names the clients that wait. The pump keeps these names and gives them
-/// back; it never looks inside.
+/// The names of the clients that wait. The pump's driver chooses them; the pump stores them and
+/// gives them back, and never looks inside.
 pub trait Clients: Debug {
     /// A group of proposals that were handed in together.
     type Proposals: Clone + Debug;
@@ -28,15 +28,15 @@ pub enum Event<C: Clients> {
     Propose {
         /// The commands, in order.
         commands: Vec<Bytes>,
-        /// Who waits for them.
+        /// The clients that wait for them.
         group: C::Proposals,
     },
     /// Clients want to read.
     Read {
-        /// Who waits.
+        /// The clients that wait.
         group: C::Reads,
     },
-    /// A peer sent something.
+    /// An envelope of a peer arrived.
     Deliver {
         /// The peer, as the transport's handshake found.
         from: NodeId,
@@ -73,8 +73,8 @@ pub enum Event<C: Clients> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FetchId(pub u64);
 
-/// What a member wants done after a turn, in lanes that do not wait for each other. Whoever drives
-/// the pump hands the write to the disk first, then sends, then does the rest.
+/// What is to be done after a turn, in lists that do not wait for each other. The pump's driver
+/// hands the write to the disk first, then sends, then does the rest.
 #[derive(Debug)]
 pub struct Effects<C: Clients> {
     /// Write this, then say [`Event::Written`]. There is at most one write at a time.
@@ -85,11 +85,11 @@ pub struct Effects<C: Clients> {
     pub fetches: Vec<Fetch>,
     /// Apply this, answer its claims, then say [`Event::Applied`]. There is at most one at a time.
     pub apply: Option<ApplyBatch<C>>,
-    /// Tell clients that their proposals have failed, or that their fate is unknown, and give
+    /// Tell clients that their proposals have failed, or that the outcome is unknown, and give
     /// their share of the quota back.
     pub failed: Vec<Failed<C>>,
-    /// Tell clients that the outcome is unknown. Their commands stand in the log and may be applied
-    /// yet, so their share of the quota is not given back before they are in `settled`.
+    /// Tell clients that the outcome is unknown. Their commands are in the log and may still be
+    /// applied, so their share of the quota is given back only when they are in `settled`.
     pub overdue: Vec<Failed<C>>,
     /// Give back the share of the quota of proposals whose clients were told before.
     pub settled: Vec<Settled<C>>,
@@ -100,7 +100,7 @@ pub struct Effects<C: Clients> {
     pub failed_reads: Vec<(C::Reads, ReadError)>,
     /// The member has had these roles, terms and leaders, in order.
     pub soft_states: Vec<SoftState>,
-    /// The member's log cannot be written or read any more. Nothing else follows.
+    /// The member must stop, for this reason. Nothing else follows.
     pub stop: Option<StopReason>,
 }
 
@@ -142,12 +142,12 @@ pub struct Settled<C: Clients> {
     pub count: usize,
 }
 
-/// Committed entries for the machine, and who waits for which answer.
+/// Committed entries for the state machine, and the clients that wait for the answers.
 #[derive(Debug)]
 pub struct ApplyBatch<C: Clients> {
     /// The commands, in order; entries of other kinds are left out.
     pub commands: Vec<Committed>,
-    /// Who waits, in the order of the commands.
+    /// The clients that wait, in the order of the commands.
     pub claims: Vec<Claim<C>>,
     /// The last entry of the batch, of whatever kind.
     pub upto: LogIndex,

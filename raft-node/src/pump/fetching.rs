@@ -1,4 +1,4 @@
-//! Entries for peers and for the machine: from memory where they are, else from the store.
+//! Entries for peers and for the state machine, from memory if they are there, else from the store.
 //!
 //! Between naming entries and reading them the log may be rewritten, so what was read is compared
 //! with what was named, id by id, and a difference drops the send; no message ever mixes two logs.

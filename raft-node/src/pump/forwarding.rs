@@ -50,7 +50,7 @@ struct Part {
     offset: usize,
 }
 
-/// Cuts a group's commands into parts of at most so many commands and bytes; a command that is
+/// Splits a group's commands into parts of at most so many commands and bytes; a command that is
 /// larger alone has a part alone.
 fn parts(commands: Vec<Bytes>, most_commands: usize, most_bytes: u64) -> Vec<Part> {
     let mut parts = Vec::new();
@@ -112,7 +112,8 @@ impl<C: Clients> Forwarding<C> {
         self.unanswered.remove(at).filter(|forward| forward.to == from)
     }
 
-    /// Gives up what the leader of an earlier term never answered: it may have been appended.
+    /// Gives up the forwards that the leader of an earlier term never answered: they may have been
+    /// appended.
     pub(super) fn on_new_term(&mut self, term: Term, failed: &mut Vec<Failed<C>>) {
         self.give_up(|forward| forward.term < term, failed);
     }
@@ -221,7 +222,8 @@ impl<C: Clients> Pump<C> {
         !forward.commands.is_empty() && forward.commands.iter().all(fits)
     }
 
-    /// Whether this leader takes the forward's bytes. Its own clients, who wait already, go first.
+    /// Whether this leader takes the forward's bytes. Commands of its own clients that are held go
+    /// first.
     fn has_room_for_forward(&self, forward: &Forward) -> bool {
         let size = forward.commands.iter().map(|command| command.len() as u64).sum();
         let has_room = !self.holds_proposals() && self.has_room_for(size);

@@ -16,8 +16,8 @@ pub struct Limits {
     /// The most bytes that one command may have. 8 MiB.
     pub command_bytes: u64,
     /// The most bytes of commands that wait at this member for their outcome; more proposers wait
-    /// until there is room. A command counts as long as its entry stands in this member's log and
-    /// its outcome is not known, also where its client was told before that it is unknown. 64 MiB.
+    /// until earlier ones are answered. A command counts as long as its entry is in this member's
+    /// log and its outcome is not known, also after its client was told that it is unknown. 64 MiB.
     pub proposal_bytes: u64,
     /// The most commands that wait at this member for their outcome. 65,536.
     pub proposals: u64,
@@ -28,7 +28,7 @@ pub struct Limits {
     /// The most payload bytes that one append carries, unless its first entry alone is larger. 1
     /// MiB.
     pub append_bytes: u64,
-    /// The most payload bytes that one batch for the machine holds. 4 MiB.
+    /// The most payload bytes that one batch for the state machine holds. 4 MiB.
     pub apply_bytes: u64,
     /// The most payload bytes of one write that is merged from several, unless one of them alone is
     /// larger. 4 MiB.
@@ -43,13 +43,13 @@ pub struct Limits {
     /// its first command alone is larger. 4,096.
     pub forward_commands: usize,
     /// The memory that recent entries may take, payloads and what surrounds them, so that neither
-    /// peers nor the machine need the store; those that are applied, an eighth of it. Entries that
-    /// are not written yet come on top. 32 MiB.
+    /// peers nor the state machine need the store; those that are applied, an eighth of it. Entries
+    /// that are not written yet come on top. 32 MiB.
     pub tail_bytes: u64,
     /// How often a read of entries from the store is tried before the member stops. The pause
     /// before the next attempt doubles from one tick. 8 (1.3 s in all).
     pub read_attempts: u32,
-    /// The most bytes that peers may have delivered and this member has not taken up. 64 MiB.
+    /// The most bytes of envelopes that have arrived and wait for a turn. 64 MiB.
     pub inbound_bytes: u64,
     /// After how many ticks a proposal's outcome counts as unknown. 500 (5 s).
     pub proposal_ticks: u64,

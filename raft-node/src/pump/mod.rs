@@ -1,9 +1,9 @@
 //! The pump: one member's protocol with everything around it that needs no thread.
 //!
-//! [`Pump::turn`] takes events, steps the core, carries out what it says, and leaves a list of
-//! effects for whoever drives it. It never blocks and never awaits, so one turn can handle all that
-//! came since the last: proposals of all clients become one append, writes are merged into one,
-//! everything a peer is owed goes out once. The simulator runs this very code.
+//! [`Pump::turn`] takes events, steps the core, carries out the core's outputs, and leaves effects
+//! for its driver. It never blocks and never awaits, so one turn can handle everything that arrived
+//! since the last: proposals of all clients become one append, writes are merged into one, and each
+//! peer gets its entries in one message. The simulator runs the same code.
 //!
 //! ```text
 //!   events --> take each --> step the core --> carry out its outputs --> settle --> effects
@@ -11,14 +11,14 @@
 //!                               +------ sent, read ---+
 //! ```
 //!
-//! | room | |
+//! | file | what is in it |
 //! |---|---|
 //! | `carry_out` | the core's outputs, one by one |
 //! | `turn_proposals` | what one turn proposes, and for which clients |
 //! | `proposals`, `forwarding`, `reads` | clients that wait |
 //! | `group_commit` | writes, merged |
-//! | `tail_cache`, `fetching` | entries for peers and for the machine, from memory or the store |
-//! | `applying` | committed entries, on their way to the machine |
+//! | `tail_cache`, `fetching` | entries for peers and the state machine, from memory or the store |
+//! | `applying` | committed entries on their way to the state machine |
 
 mod applying;
 mod carry_out;
@@ -142,12 +142,12 @@ impl<C: Clients> Pump<C> {
         self.planted = Some(bug);
     }
 
-    /// What people see of the protocol.
+    /// The protocol's state, for people.
     pub fn status(&self) -> Status {
         self.raft.status()
     }
 
-    /// The last entry that the machine has applied.
+    /// The last entry that the state machine has applied.
     pub fn applied(&self) -> LogIndex {
         self.applying.applied()
     }

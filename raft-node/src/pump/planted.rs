@@ -1,4 +1,4 @@
-//! Planted bugs of the pump, for tests of the tests; see the core's `planted` room.
+//! Planted bugs of the pump, for tests of the tests; see the core's `planted`.
 //!
 //! They exist only with the feature `mutants`, and act only after [`Pump::plant`](super::Pump).
 
@@ -14,7 +14,8 @@ pub enum PumpBug {
     ReadServedBeforeApplied,
     /// Entries that are not those of their message are sent, where the log was rewritten meanwhile.
     RewrittenEntriesSent,
-    /// A forward whose answer never came is told to have failed when a new leader is known.
+    /// The clients of a forward whose answer never came are told that it failed when a new leader
+    /// is known.
     UnansweredForwardFailed,
     /// The commit hint of a write is about entries that a later write brings.
     HintBeyondBatch,

@@ -1,14 +1,14 @@
 //! Commands whose entries are in the log, and whose clients wait for the answer.
 //!
 //! A client is answered when the entry with its very id is applied here. If an entry of another
-//! term is applied at that index, the command was lost, and never happens: being cut from a log
-//! proves nothing, only what is committed in its place does.
+//! term is applied at that index, the command was lost and never happens. That an entry was
+//! truncated proves nothing; only another entry committed in its place does.
 //!
 //! A client that has waited too long is told that the outcome is unknown. Its command stays here,
 //! and counts against the quota, until the outcome is known: the entry is in memory as long as a
 //! slow disk has not written it, so a deadline that gave the quota back would let clients fill the
-//! memory, one quota in each deadline. Only a command whose entry no longer stands in this member's
-//! log, or never did, gives its quota back at the deadline.
+//! memory, one quota in each deadline. Only a command whose entry is not in this member's log gives
+//! its quota back at the deadline.
 
 use std::collections::VecDeque;
 
@@ -55,13 +55,13 @@ impl<C: Clients> Proposals<C> {
         self.waiting.insert(before, waiting);
     }
 
-    /// Whether nobody waits.
+    /// Whether no client waits.
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
-    /// Finds who waits for entries that are about to be applied: `stands` tells whether an entry up
-    /// to `upto` is one of them, `commands` are the commands among them.
+    /// Finds the clients that wait for entries that are about to be applied: `stands` tells whether
+    /// an entry up to `upto` is one of them, `commands` are the commands among them.
     pub(super) fn claim(
         &mut self,
         commands: &[Committed],
@@ -148,7 +148,7 @@ impl<C: Clients> Waiting<C> {
     }
 
     /// How many of the first `reached` entries stand. Where one stands, those before it stand too
-    /// (law L3); a change of leader may have cut the group anywhere, and then the rest never
+    /// (law L3); a change of leader may have truncated the group anywhere, and then the rest never
     /// happens.
     fn standing(&self, reached: usize, stands: impl Fn(EntryId) -> bool) -> usize {
         let id = |at: usize| EntryId::new(self.first.term, self.first.index.plus(at as u64));
@@ -229,7 +229,7 @@ mod tests {
         let mut proposals = Proposals::<Numbers>::new();
         proposals.push(id(3, 1), 7, 0, 3, 100);
         let claimed = claim(&mut proposals, &[id(3, 1), id(4, 2)]);
-        assert_eq!(claimed, (vec![(7, 0, 0, 1)], vec![(7, 1, 2)]), "nobody answers 4@1 with 4@2");
+        assert_eq!(claimed, (vec![(7, 0, 0, 1)], vec![(7, 1, 2)]), "4@1 is not answered with 4@2");
         assert!(proposals.is_empty());
     }
 

@@ -1,7 +1,8 @@
-//! The newest entries, kept in memory.
+//! The newest entries, in memory.
 //!
-//! Peers that keep up and a machine that keeps up are served from here, without a read. Entries
-//! that are not written yet stay whatever the limit says, since nobody else has them.
+//! Peers and a state machine that keep up are served from here, without a read of the store.
+//! Entries that are not written yet are never evicted, whatever the limit is, since the store does
+//! not have them.
 
 use std::collections::VecDeque;
 
@@ -12,12 +13,12 @@ use crate::Entries;
 /// What an entry takes besides its payload.
 const ENTRY_BYTES: u64 = size_of::<Entry>() as u64;
 
-/// Entries that are applied may take this part of the limit: only a peer that lags behind still
-/// needs them, and what is small stays near the processor.
+/// Applied entries may take one part in so many of the limit: only a peer that lags behind still
+/// needs them, and a small working set stays in the processor's cache.
 const APPLIED_SHARE: u64 = 8;
 
-/// What nobody waits for any more takes so much, to be at hand for a leader that is new; it is a
-/// part of what a processor has near by.
+/// Entries that are applied and stored by all peers may take so many bytes, for a new leader that
+/// may need them; little enough to stay in the processor's cache.
 const IDLE_BYTES: u64 = 64 << 10;
 
 /// How far the log's entries have come.
@@ -25,9 +26,9 @@ const IDLE_BYTES: u64 = 64 << 10;
 pub(super) struct Reach {
     /// The store has those up to here.
     pub(super) written: LogIndex,
-    /// The machine has had those up to here.
+    /// The state machine has applied those up to here.
     pub(super) applied: LogIndex,
-    /// No peer waits for those up to here.
+    /// No peer needs those up to here.
     pub(super) stored_by_all: LogIndex,
 }
 
@@ -45,7 +46,7 @@ impl TailCache {
         TailCache { runs: VecDeque::new(), count: 0, bytes: 0, limit }
     }
 
-    /// Forgets every entry after `index`.
+    /// Evicts every entry after `index`.
     pub(super) fn truncate_after(&mut self, index: LogIndex) {
         while let Some(run) = self.runs.back()
             && run[run.len() - 1].id.index > index
@@ -57,8 +58,8 @@ impl TailCache {
         }
     }
 
-    /// Remembers entries that follow the last one; older ones make room, as far as they are
-    /// written: the sooner where they are applied, and soonest where all peers have them, too.
+    /// Adds entries that follow the last one. Older ones are evicted, as far as they are written:
+    /// the sooner if they are applied, and soonest if all peers have them, too.
     pub(super) fn push(&mut self, entries: &Entries, reach: Reach) {
         if let (Some(last), Some(first)) = (self.last(), entries.first()) {
             assert_eq!(first.id.index, last.next(), "the tail has no holes");
@@ -144,7 +145,7 @@ impl TailCache {
         })
     }
 
-    /// Which run holds an entry. Most who ask want one of the newest, which are near the processor.
+    /// Which run holds an entry. Most calls want one of the newest runs.
     fn run_of(&self, index: LogIndex) -> usize {
         const NEWEST: usize = 4;
         let newest = self.runs.iter().rev().take(NEWEST);
@@ -181,7 +182,7 @@ pub(super) fn begin_span(entries: &[Entry], span: &LogSpan) -> bool {
 }
 
 /// Whether entries that follow each other in one log are the first ones of a span: equal ids mean
-/// equal logs up to them (law L3), so the last one tells for all.
+/// equal logs up to them (law L3), so the last one decides for all.
 pub(super) fn run_into_span(first: &Entry, last: &Entry, span: &LogSpan) -> bool {
     first.id.index == span.first() && span.term_at(last.id.index) == Some(last.id.term)
 }

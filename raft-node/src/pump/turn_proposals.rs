@@ -2,7 +2,7 @@
 //!
 //! All commands of a turn become one append. Their clients are remembered in the order of the
 //! commands: once the core has given the entries their ids, this member's own clients wait for
-//! those ids, and each follower that forwarded commands is told the first id of its own.
+//! those ids, and each follower that forwarded commands is sent the first id of its own.
 //!
 //! A leader whose disk is slow takes no more than [`Limits::unwritten_bytes`](super::Limits). Its
 //! entries may be committed by its followers' disks alone, and clients go on as soon as they are
@@ -24,7 +24,7 @@ use crate::{Content, ForwardAnswer, ProposeError};
 /// Invariant: the counts of `origins` add up to the number of `commands`.
 #[derive(Debug)]
 pub(super) struct TurnProposals<C: Clients> {
-    /// In the order in which they will stand in the log.
+    /// In the order in which they will be in the log.
     commands: Vec<Bytes>,
     /// Where the commands came from, in the same order.
     origins: Vec<Origin<C>>,
@@ -197,7 +197,7 @@ impl<C: Clients> Pump<C> {
         self.proposed.origins = origins;
     }
 
-    /// This member led when the turn's proposals came, and does no more.
+    /// This member led when the turn's proposals came, and no longer does.
     pub(super) fn refuse_turn(&mut self, refusal: Refusal, effects: &mut Effects<C>) {
         for origin in std::mem::take(&mut self.proposed.origins) {
             match origin {
@@ -217,7 +217,7 @@ fn size(commands: &[Bytes]) -> u64 {
     commands.iter().map(|command| command.len() as u64).sum()
 }
 
-/// The member that may lead, as far as a refusal tells.
+/// The member that may lead, if a refusal names one.
 pub(super) fn hint(refusal: Refusal) -> Option<NodeId> {
     match refusal {
         Refusal::NotLeader { hint } | Refusal::LeaderChanged { hint } => hint,
