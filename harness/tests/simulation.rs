@@ -6,11 +6,11 @@
 #[path = "../examples/sim/disks.rs"]
 mod disks;
 
-use harness::sim::{Chance, Mark, Marks, Planted, Report, Settings, StoreBug, run};
+use harness::sim::{Mark, Marks, Planted, Report, Rng, Settings, StoreBug, run};
 
 /// One seed on one kind of store.
 fn live(store: &str, settings: Settings) -> Report {
-    let disks = |member, chance: Chance| disks::blank(store, member, chance).expect("a store");
+    let disks = |member, rng: Rng| disks::blank(store, member, rng).expect("a store");
     run(settings, &disks)
 }
 

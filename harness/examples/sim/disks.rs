@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use harness::sim::{Chance, SimulatedDisk};
+use harness::sim::{Rng, SimulatedDisk};
 use log_file::{Alignment, Fault, FileLog, FileLogConfig, Housekeeping, SimDisk};
 use log_memory::{MemoryDisk, MemoryLog, SyncMode};
 use raft_core::storage::{LogError, Store};
@@ -11,13 +11,13 @@ use raft_core::storage::{LogError, Store};
 pub const STORES: [&str; 3] = ["memory", "file", "mixed"];
 
 /// The blank disk of one member, for the store of this name.
-pub fn blank(store: &str, member: u64, chance: Chance) -> Option<Box<dyn SimulatedDisk>> {
+pub fn blank(store: &str, member: u64, rng: Rng) -> Option<Box<dyn SimulatedDisk>> {
     match store {
-        "memory" => Some(MountedMemory::blank(chance)),
-        "file" => Some(MountedFile::blank(chance)),
+        "memory" => Some(MountedMemory::blank(rng)),
+        "file" => Some(MountedFile::blank(rng)),
         // A cluster of both: what one of them does wrong, the other shows.
-        "mixed" if member.is_multiple_of(2) => Some(MountedFile::blank(chance)),
-        "mixed" => Some(MountedMemory::blank(chance)),
+        "mixed" if member.is_multiple_of(2) => Some(MountedFile::blank(rng)),
+        "mixed" => Some(MountedMemory::blank(rng)),
         _ => None,
     }
 }
@@ -25,12 +25,12 @@ pub fn blank(store: &str, member: u64, chance: Chance) -> Option<Box<dyn Simulat
 /// The memory log, on a disk that loses what was not synced.
 pub struct MountedMemory {
     disk: MemoryDisk,
-    chance: Chance,
+    rng: Rng,
 }
 
 impl MountedMemory {
-    fn blank(chance: Chance) -> Box<dyn SimulatedDisk> {
-        Box::new(MountedMemory { disk: MemoryDisk::new(SyncMode::WhenTold), chance })
+    fn blank(rng: Rng) -> Box<dyn SimulatedDisk> {
+        Box::new(MountedMemory { disk: MemoryDisk::new(SyncMode::WhenTold), rng })
     }
 }
 
@@ -57,25 +57,25 @@ impl SimulatedDisk for MountedMemory {
 
     fn cut_power(&mut self) {
         let unsynced = self.disk.unsynced() as u64;
-        self.disk.crash(self.chance.between(0, unsynced) as usize);
+        self.disk.crash(self.rng.between(0, unsynced) as usize);
     }
 }
 
 /// The flat-file log, on a directory that may lose any part of what was not synced.
 pub struct MountedFile {
     disk: SimDisk,
-    chance: Chance,
+    rng: Rng,
     alignment: Alignment,
 }
 
 impl MountedFile {
-    fn blank(mut chance: Chance) -> Box<dyn SimulatedDisk> {
-        let alignment = chance.one_of(&[Alignment::Packed, Alignment::Sector, Alignment::Page]);
-        Box::new(MountedFile { disk: SimDisk::new(chance.draw()), chance, alignment })
+    fn blank(mut rng: Rng) -> Box<dyn SimulatedDisk> {
+        let alignment = rng.one_of(&[Alignment::Packed, Alignment::Sector, Alignment::Page]);
+        Box::new(MountedFile { disk: SimDisk::new(rng.draw()), rng, alignment })
     }
 
     fn plan(&mut self, farthest: u64, fault: Fault) {
-        let operation = self.disk.operations() + self.chance.below(farthest);
+        let operation = self.disk.operations() + self.rng.below(farthest);
         self.disk.plan_fault(operation, fault);
     }
 }
@@ -108,6 +108,6 @@ impl SimulatedDisk for MountedFile {
     }
 
     fn cut_power(&mut self) {
-        self.disk.crash(self.chance.draw());
+        self.disk.crash(self.rng.draw());
     }
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use harness::sim::{Chance, Marks, Planted, Report, Settings, SimulatedDisk, run};
+use harness::sim::{Marks, Planted, Report, Rng, Settings, SimulatedDisk, run};
 
 const HELP: &str = "\
 Runs whole clusters on one thread, with networks, clocks and disks that fail.
@@ -130,8 +130,8 @@ fn one(asked: &Asked, seed: u64, planted: Option<Planted>, aloud: bool) -> Repor
     settings.planted = planted;
     settings.inspects_promises = !asked.outcomes_only;
     settings.aloud = aloud;
-    let disks = |member: u64, chance: Chance| -> Box<dyn SimulatedDisk> {
-        disks::blank(&asked.store, member, chance).expect("a store that parse knows")
+    let disks = |member: u64, rng: Rng| -> Box<dyn SimulatedDisk> {
+        disks::blank(&asked.store, member, rng).expect("a store that parse knows")
     };
     run(settings, &disks)
 }

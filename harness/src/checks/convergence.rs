@@ -1,6 +1,6 @@
-//! Once faults stop: one leader, equal logs, equal machines, and nobody waits.
+//! Once faults stop: one leader, equal logs, equal state machines, and no client waits.
 //!
-//! Safety alone is kept by a cluster that does nothing. So each run ends with calm, and within a
+//! A cluster that does nothing breaks no safety law. So each run ends with calm, and within a
 //! bounded time all of this must hold.
 
 use raft_core::consensus::{RoleName, Status};
@@ -38,7 +38,7 @@ pub fn unrest(views: &[View]) -> Option<String> {
             (soft_state.term == first.status.soft_state.term, "is in another term"),
             (*last == first.status.last, "has another log"),
             (*commit == last.index, "has not committed everything"),
-            (*durable == last.index, "has not kept everything"),
+            (*durable == last.index, "has not written everything"),
             (view.applied == *commit, "has not applied everything"),
             (!view.is_writing, "is writing"),
             (!view.is_waited_for, "keeps a client waiting"),

@@ -419,15 +419,15 @@ mod tests {
 
     #[test]
     fn the_search_agrees_with_trying_all_orders() {
-        let mut chance = crate::sim::Chance::stream(1, "histories", 0);
+        let mut rng = crate::sim::Rng::stream(1, "histories", 0);
         let mut verdicts = [0; 2];
         for _ in 0..5_000 {
-            let history: Vec<Operation<u64>> = (0..chance.between(2, 7))
+            let history: Vec<Operation<u64>> = (0..rng.between(2, 7))
                 .map(|client| {
-                    let invoked = chance.below(20);
-                    let returned = invoked + chance.between(1, 10);
-                    let (value, unknown) = (chance.below(3), chance.below(5) == 0);
-                    match chance.below(2) {
+                    let invoked = rng.below(20);
+                    let returned = invoked + rng.between(1, 10);
+                    let (value, unknown) = (rng.below(3), rng.below(5) == 0);
+                    match rng.below(2) {
                         0 if unknown => maybe(client, value, invoked),
                         0 => write(client, value, invoked, returned),
                         _ => read(client, value, invoked, returned),
@@ -444,19 +444,19 @@ mod tests {
     /// With each value written once, the quick judgement, the search and trying all orders agree.
     #[test]
     fn the_quick_judgement_agrees_with_the_search() {
-        let mut chance = crate::sim::Chance::stream(2, "histories", 0);
+        let mut rng = crate::sim::Rng::stream(2, "histories", 0);
         let mut verdicts = [0; 2];
         for _ in 0..20_000 {
-            let count = chance.between(2, 7);
+            let count = rng.between(2, 7);
             let history: Vec<Operation<u64>> = (0..count)
                 .map(|client| {
-                    let invoked = chance.below(16);
-                    let returned = invoked + chance.between(1, 10);
-                    let unknown = chance.below(6) == 0;
-                    match chance.below(2) {
+                    let invoked = rng.below(16);
+                    let returned = invoked + rng.between(1, 10);
+                    let unknown = rng.below(6) == 0;
+                    match rng.below(2) {
                         0 if unknown => maybe(client, client + 1, invoked),
                         0 => write(client, client + 1, invoked, returned),
-                        _ => read(client, chance.below(count + 1), invoked, returned),
+                        _ => read(client, rng.below(count + 1), invoked, returned),
                     }
                 })
                 .collect();

@@ -1,8 +1,8 @@
 //! What must hold, whatever fails: one property for each file.
 //!
-//! | room | checks |
+//! | file | checks |
 //! |---|---|
-//! | [`promises`] | nothing is said before the disk has kept what it rests on (L6, L7) |
+//! | [`promises`] | nothing is promised before what it rests on is durable (L6, L7) |
 //! | [`laws`] | what takes two members to break (L1 to L5, L8, L11, L12) |
 //! | [`order`] | clients: the committed log is the order in which things happened |
 //! | [`linearizable`] | clients: some order explains what they saw; knows nothing of the log |

@@ -1,4 +1,4 @@
-//! Nothing is said before the disk has kept what it rests on.
+//! Nothing is promised before what it rests on is durable.
 //!
 //! For each member, what its disk surely holds is kept here beside the real store: term, vote, and
 //! the term of each entry. Every message is compared with it at the moment it is sent (L6, L7).

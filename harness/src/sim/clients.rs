@@ -1,17 +1,17 @@
-//! Clients: each asks, waits for the answer, thinks, and asks again, at any member.
+//! Clients: each sends a request, waits for the answer, pauses, and sends the next, at any member.
 //!
-//! Some go to whoever believes that it leads, be it stale. Some lose their patience, and ask
-//! something else elsewhere; the answer may still come. A client whose member stops learns nothing,
-//! as over a broken connection.
+//! Some requests go to a member that believes it leads, even if it no longer does. Some clients
+//! stop waiting and send something else elsewhere; the answer may still come. A client whose member
+//! stops gets no answer, as over a broken connection.
 
 use crate::sim::machine::KEYS;
 use crate::sim::plan::ClientPlan;
-use crate::sim::{Chance, Time};
+use crate::sim::{Rng, Time};
 
 #[derive(Debug)]
 pub(crate) struct Workload {
     plan: ClientPlan,
-    chance: Chance,
+    rng: Rng,
     /// What each client waits for.
     waits: Vec<Wait>,
 }
@@ -33,9 +33,9 @@ pub(crate) struct Request {
 }
 
 impl Workload {
-    pub(crate) fn new(plan: ClientPlan, chance: Chance) -> Workload {
+    pub(crate) fn new(plan: ClientPlan, rng: Rng) -> Workload {
         let waits = vec![Wait::default(); plan.count as usize];
-        Workload { plan, chance, waits }
+        Workload { plan, rng, waits }
     }
 
     /// The clients, by number.
@@ -45,32 +45,32 @@ impl Workload {
 
     /// What some client asks next.
     pub(crate) fn next_request(&mut self) -> Request {
-        let is_read = self.chance.happens(self.plan.reads);
-        let count = if is_read { 1 } else { self.chance.between(1, self.plan.group) };
+        let is_read = self.rng.happens(self.plan.reads);
+        let count = if is_read { 1 } else { self.rng.between(1, self.plan.group) };
         Request { is_read, count }
     }
 
     /// The register that the next operation is about.
     pub(crate) fn key(&mut self) -> u64 {
-        self.chance.below(KEYS)
+        self.rng.below(KEYS)
     }
 
-    /// How many bytes the next command has too many.
+    /// How many bytes the next command has beyond what it needs.
     pub(crate) fn padding(&mut self) -> usize {
-        self.chance.between(0, self.plan.padding) as usize
+        self.rng.between(0, self.plan.padding) as usize
     }
 
     /// Which member to ask, of those that run and those of them that lead.
     pub(crate) fn choose(&mut self, running: &[usize], leading: &[usize]) -> Option<usize> {
-        let at_leader = self.chance.happens(self.plan.at_leader) && !leading.is_empty();
+        let at_leader = self.rng.happens(self.plan.at_leader) && !leading.is_empty();
         let choices = if at_leader { leading } else { running };
-        (!choices.is_empty()).then(|| self.chance.one_of(choices))
+        (!choices.is_empty()).then(|| self.rng.one_of(choices))
     }
 
     /// The client waits for a group of so many answers. For how long, if it is not for ever.
     pub(crate) fn waits(&mut self, client: u64, group: u64, count: u64) -> Option<Time> {
         *self.waits.get_mut(client as usize)? = Wait { group, count, open: count };
-        (self.plan.patience > 0).then(|| self.chance.heavy(self.plan.patience))
+        (self.plan.patience > 0).then(|| self.rng.heavy(self.plan.patience))
     }
 
     /// The client has the answer to an operation. When it asks again, if it waits for no other.
@@ -83,7 +83,7 @@ impl Workload {
         (wait.open == 0).then(|| self.think())
     }
 
-    /// The client loses its patience with a group. Whether it still waited for it.
+    /// The client stops waiting for a group. True if it still waited for it.
     pub(crate) fn gives_up(&mut self, client: u64, group: u64) -> bool {
         let wait = &mut self.waits[client as usize];
         let waits = wait.group == group && wait.open > 0;
@@ -91,8 +91,8 @@ impl Workload {
         waits
     }
 
-    /// How long a client thinks.
+    /// How long a client pauses.
     pub(crate) fn think(&mut self) -> Time {
-        self.chance.heavy(self.plan.think)
+        self.rng.heavy(self.plan.think)
     }
 }

@@ -1,7 +1,7 @@
-//! One line and one hash for each happening.
+//! A hash over all events, and a line of text for each.
 //!
-//! The hash runs over everything that happens, in order; two runs of one seed must end with the
-//! same. Lines are made only when somebody reads them.
+//! The hash covers every event, in order; two runs of one seed must end with the same hash. Lines
+//! are formatted only if they are printed.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -22,7 +22,7 @@ impl Journal {
         Journal { digest: Digest::default(), aloud, now: 0 }
     }
 
-    /// Notes what happened to whom: for the hash by value, for people in words.
+    /// Notes what happened to a member: for the hash by value, for people in words.
     pub(crate) fn note(&mut self, who: u64, what: impl Hash, words: fmt::Arguments<'_>) {
         (self.now, who).hash(&mut self.digest);
         what.hash(&mut self.digest);
@@ -31,7 +31,7 @@ impl Journal {
         }
     }
 
-    /// Notes for the hash alone what happens too often to be read about.
+    /// Notes for the hash alone what happens too often to be printed.
     pub(crate) fn hash_only(&mut self, who: u64, what: impl Hash) {
         (self.now, who).hash(&mut self.digest);
         what.hash(&mut self.digest);

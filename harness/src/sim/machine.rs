@@ -9,7 +9,7 @@ use crate::sim::journal::Digest;
 /// How many registers there are.
 pub(crate) const KEYS: u64 = 5;
 
-/// A write by one client: a value that nobody else writes, which also names the operation.
+/// A write by one client: a value that no other operation writes, so that it names the operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Command {
     pub(crate) key: u64,
@@ -43,7 +43,7 @@ pub(crate) struct Registers {
     chain: u64,
     /// The last entry whose command was applied.
     last: Option<EntryId>,
-    /// The chain after each command that was applied since somebody looked.
+    /// The chain after each command that was applied since [`Registers::take_trail`].
     trail: Vec<(LogIndex, u64)>,
     /// Whether this state outlives a crash.
     pub(crate) durable: bool,

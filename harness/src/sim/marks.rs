@@ -9,7 +9,7 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Mark {
-    /// Two or more entries were cut from a log at once.
+    /// Two or more entries were truncated at once.
     TruncatedTwoOrMore,
     /// A crash came between issuing a vote and its becoming durable.
     CrashBeforeVoteDurable,
@@ -17,7 +17,7 @@ pub enum Mark {
     CrashBeforeEntriesDurable,
     /// A crash lost a write that was not synced.
     UnsyncedWriteLost,
-    /// A write survived a crash although nobody was told that it was durable.
+    /// A write survived a crash although it had not been reported as durable.
     UntoldWriteKept,
     /// All members lost power at once.
     PowerCut,
@@ -34,7 +34,7 @@ pub enum Mark {
     /// An entry of an earlier term stood on a majority, not committed, when a leader was elected
     /// (Figure 8).
     OldEntryOnMajority,
-    /// An entry was committed before its leader's own disk had kept it.
+    /// An entry was committed before it was durable on its leader's own disk.
     CommittedBeforeOwnSync,
     /// A follower's client got the answer to a proposal that was forwarded.
     ForwardAnswered,
@@ -46,7 +46,7 @@ pub enum Mark {
     ReadsAcrossStepDown,
     /// A follower served a read.
     FollowerRead,
-    /// A disk kept nothing for longer than the stall limit.
+    /// A disk completed no write for longer than the stall limit.
     DiskStalled,
     /// A write failed, and its member stopped.
     WriteFailed,
@@ -58,7 +58,7 @@ pub enum Mark {
     ApplyFailed,
     /// Entries were read from the store since they were not in memory.
     ColdFetch,
-    /// The log was cut between a question for entries and its answer.
+    /// The log was truncated between a read of entries and its answer.
     FetchRaced,
     /// A member was restarted within the shortest election timeout.
     QuickRestart,

@@ -1,4 +1,4 @@
-//! One member: a pump, its store, its machine, its clock, and the clients that wait at it.
+//! One member: a pump, its store, its state machine, its clock, and the clients that wait at it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ use crate::sim::machine::Registers;
 use crate::sim::plan::{HostPlan, Plan};
 use crate::sim::planted::{Planted, StoreBug};
 use crate::sim::store_host::{SimulatedDisk, StoreHost};
-use crate::sim::{Chance, TICK, Time};
+use crate::sim::{Rng, TICK, Time};
 
 /// How the pump's clients are named here: by the number of the first operation of a group.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub(crate) struct Member {
     pub(crate) machine_before: Registers,
     /// The batch that the machine works on.
     pub(crate) applying: Option<ApplyBatch<Requests>>,
-    /// What arrived and was not taken up.
+    /// Events that wait for a turn.
     pub(crate) inbox: Vec<Event<Requests>>,
     /// The operations that wait here.
     pub(crate) waiting: BTreeSet<u64>,
@@ -48,7 +48,7 @@ pub(crate) struct Member {
     /// Until when it works on its last turn, or stands still.
     pub(crate) busy_until: Time,
     pub(crate) paused_until: Time,
-    /// Whether its waking is on the agenda, and whether it is in a turn.
+    /// Whether its next turn is scheduled, and whether it is in a turn.
     pub(crate) wakes: bool,
     pub(crate) turns: bool,
     /// Reads of entries that its disk works on, each with the term of its last entry when it began.
@@ -67,9 +67,9 @@ pub(crate) struct Member {
     /// Whether its disk works evenly: no long waits, no failures.
     is_calm: bool,
     plan: HostPlan,
-    /// The chance of the disk, and of the clock and the processor.
-    disk_chance: Chance,
-    clock_chance: Chance,
+    /// One stream of random numbers for the disk, one for the clock, the processor and the machine.
+    disk_rng: Rng,
+    clock_rng: Rng,
 }
 
 impl Member {
@@ -79,7 +79,7 @@ impl Member {
         disk: Box<dyn SimulatedDisk>,
         planted: Option<Planted>,
     ) -> Member {
-        let mut clock_chance = Chance::stream(plan.seed, "clock", id.get());
+        let mut clock_rng = Rng::stream(plan.seed, "clock", id.get());
         Member {
             id,
             process: 0,
@@ -102,11 +102,11 @@ impl Member {
             writes_begun: 0,
             writes_finished: 0,
             left_in_flight: Vec::new(),
-            tick: drifted(&mut clock_chance, plan.host.drift),
+            tick: drifted(&mut clock_rng, plan.host.drift),
             is_calm: false,
             plan: plan.host.clone(),
-            disk_chance: Chance::stream(plan.seed, "disk", id.get()),
-            clock_chance,
+            disk_rng: Rng::stream(plan.seed, "disk", id.get()),
+            clock_rng,
         }
     }
 
@@ -120,7 +120,7 @@ impl Member {
         let first = Entry::new(id, EntryKind::Membership, encode_membership(&membership));
         let batch = WriteBatch::of_entries(vec![first]);
         self.host.write_first(identity(self.id), batch.clone())?;
-        self.host.crash(&mut self.disk_chance);
+        self.host.crash(&mut self.disk_rng);
         Ok(batch)
     }
 
@@ -147,7 +147,7 @@ impl Member {
             commit: recovered.commit_hint.max(applied),
             applied,
         };
-        let seed = self.clock_chance.draw();
+        let seed = self.clock_rng.draw();
         let config = Config {
             id: self.id,
             seed,
@@ -155,7 +155,7 @@ impl Member {
             mutant: Planted::of_core(planted),
             ..plan.config.clone()
         };
-        let start_number = self.clock_chance.draw();
+        let start_number = self.clock_rng.draw();
         let limits = plan.limits.clone();
         let pump = Pump::new(identity(self.id), config, limits, start, start_number);
         self.pump = Some(pump);
@@ -163,7 +163,7 @@ impl Member {
         if let (Some(Planted::Pump(bug)), Some(pump)) = (planted, &mut self.pump) {
             pump.plant(bug);
         }
-        self.tick = drifted(&mut self.clock_chance, self.plan.drift);
+        self.tick = drifted(&mut self.clock_rng, self.plan.drift);
     }
 
     /// Stops at once. Gives back the writes that were in flight and the operations that waited.
@@ -178,7 +178,7 @@ impl Member {
         (self.busy_until, self.paused_until) = (0, 0);
         (self.wakes, self.stopped_at) = (false, now);
         (self.writes_begun, self.writes_finished) = (0, 0);
-        (self.host.crash(&mut self.disk_chance), std::mem::take(&mut self.waiting))
+        (self.host.crash(&mut self.disk_rng), std::mem::take(&mut self.waiting))
     }
 
     /// The term of an entry in its log as it stands.
@@ -196,7 +196,7 @@ impl Member {
         self.pump.as_ref().is_some_and(|pump| pump.raft().is_leader())
     }
 
-    /// When it will take up what arrives.
+    /// When its next turn may begin.
     pub(crate) fn ready_at(&self) -> Time {
         self.busy_until.max(self.paused_until)
     }
@@ -225,27 +225,27 @@ impl Member {
 
     /// Whether the read of entries that ends now fails.
     pub(crate) fn fails_read(&mut self) -> bool {
-        self.disk_chance.happens(self.plan.failed_reads)
+        self.disk_rng.happens(self.plan.failed_reads)
     }
 
     /// A disk's time for something that typically takes so long. In calm it never takes longer: a
     /// heavy tail could outlast a client's deadline.
     fn disk_time(&mut self, typical: Time) -> Time {
         if self.is_calm {
-            self.disk_chance.between(typical / 2, typical)
+            self.disk_rng.between(typical / 2, typical)
         } else {
-            self.disk_chance.heavy(typical)
+            self.disk_rng.heavy(typical)
         }
     }
 
     /// Whether the next write fails.
     pub(crate) fn fails_next_write(&mut self) -> bool {
-        self.disk_chance.happens(self.plan.failed_writes)
+        self.disk_rng.happens(self.plan.failed_writes)
     }
 
     /// Whether the machine fails to apply the batch at hand.
     pub(crate) fn fails_apply(&mut self) -> bool {
-        self.clock_chance.happens(self.plan.failed_applies)
+        self.clock_rng.happens(self.plan.failed_applies)
     }
 
     /// Everything is well from now on.
@@ -264,7 +264,7 @@ impl Member {
         self.wakes = false;
     }
 
-    /// What it shows at rest.
+    /// What the check for convergence looks at.
     pub(crate) fn view(&self) -> Option<View> {
         let pump = self.pump.as_ref()?;
         Some(View {
@@ -282,7 +282,7 @@ fn identity(node: NodeId) -> Identity {
     Identity { cluster: ClusterId(7), node, store: StoreId(node.get()) }
 }
 
-fn drifted(chance: &mut Chance, drift: u64) -> Time {
+fn drifted(rng: &mut Rng, drift: u64) -> Time {
     let most = TICK * drift / 1_000_000;
-    TICK - most / 2 + chance.between(0, most)
+    TICK - most / 2 + rng.between(0, most)
 }

@@ -1,4 +1,5 @@
-//! The network: who can reach whom, how long it takes, what is lost, and what comes twice.
+//! The network: which members can reach each other, how long it takes, what is lost, and what comes
+//! twice.
 //!
 //! Protocol messages may be lost, delayed, reordered, doubled, and delivered again long after (the
 //! *archive*), even to a member that was restarted meanwhile. A forwarded proposal is bound to the
@@ -9,7 +10,7 @@ use raft_core::types::NodeId;
 use raft_node::{Content, Envelope};
 
 use crate::sim::plan::NetworkPlan;
-use crate::sim::{Chance, Time};
+use crate::sim::{Rng, Time};
 
 /// How many old messages are kept. A new one replaces any, so that some become very old.
 const ARCHIVE: usize = 256;
@@ -40,7 +41,7 @@ pub(crate) enum Origin {
 #[derive(Debug)]
 pub(crate) struct Network {
     plan: NetworkPlan,
-    chance: Chance,
+    rng: Rng,
     members: u64,
     /// Pairs (from, to) that cannot reach each other, as a matrix.
     cut: Vec<bool>,
@@ -50,11 +51,11 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    pub(crate) fn new(plan: NetworkPlan, members: u64, chance: Chance) -> Network {
+    pub(crate) fn new(plan: NetworkPlan, members: u64, rng: Rng) -> Network {
         let pairs = (members * members) as usize;
         Network {
             plan,
-            chance,
+            rng,
             members,
             cut: vec![false; pairs],
             last_arrival: vec![0; pairs],
@@ -64,19 +65,19 @@ impl Network {
 
     /// Sends a message: what arrives, and when.
     pub(crate) fn send(&mut self, now: Time, parcel: Parcel, arrivals: &mut Vec<(Time, Parcel)>) {
-        if self.chance.happens(self.plan.archive) && !self.archive.is_empty() {
-            let old = self.archive[self.chance.below(self.archive.len() as u64) as usize].clone();
+        if self.rng.happens(self.plan.archive) && !self.archive.is_empty() {
+            let old = self.archive[self.rng.below(self.archive.len() as u64) as usize].clone();
             if self.connects(old.from, old.to) {
                 arrivals.push((now + self.plan.delay, old));
             }
         }
         self.keep(&parcel);
-        if !self.connects(parcel.from, parcel.to) || self.chance.happens(self.plan.loss) {
+        if !self.connects(parcel.from, parcel.to) || self.rng.happens(self.plan.loss) {
             return;
         }
         let at = self.arrival(now, &parcel);
-        if self.chance.happens(self.plan.duplicate) {
-            let again = at + self.chance.heavy(self.plan.delay);
+        if self.rng.happens(self.plan.duplicate) {
+            let again = at + self.rng.heavy(self.plan.delay);
             let copy = Parcel { origin: Origin::Duplicate, ..parcel.clone() };
             arrivals.push((again, copy));
         }
@@ -85,23 +86,23 @@ impl Network {
 
     fn keep(&mut self, parcel: &Parcel) {
         let is_protocol = matches!(parcel.envelope.content, Content::Raft { .. });
-        if self.plan.archive == 0 || !is_protocol || self.chance.below(ARCHIVE_SHARE) > 0 {
+        if self.plan.archive == 0 || !is_protocol || self.rng.below(ARCHIVE_SHARE) > 0 {
             return;
         }
         let kept = Parcel { origin: Origin::Archive, ..parcel.clone() };
         if self.archive.len() < ARCHIVE {
             self.archive.push(kept)
         } else {
-            self.archive[self.chance.below(ARCHIVE as u64) as usize] = kept
+            self.archive[self.rng.below(ARCHIVE as u64) as usize] = kept
         }
     }
 
     fn arrival(&mut self, now: Time, parcel: &Parcel) -> Time {
-        let late = self.chance.happens(self.plan.late);
+        let late = self.rng.happens(self.plan.late);
         let delay = if late {
-            self.chance.heavy(self.plan.late_delay)
+            self.rng.heavy(self.plan.late_delay)
         } else {
-            self.chance.between(self.plan.delay / 2, self.plan.delay * 2)
+            self.rng.between(self.plan.delay / 2, self.plan.delay * 2)
         };
         let pair = self.pair(parcel.from, parcel.to);
         let mut at = now + delay;

@@ -8,8 +8,8 @@ use raft_core::consensus::Config;
 use raft_core::types::NodeId;
 use raft_node::pump::Limits;
 
-use crate::sim::chance::MILLION;
-use crate::sim::{Chance, TICK, Time};
+use crate::sim::rng::MILLION;
+use crate::sim::{Rng, TICK, Time};
 
 /// Everything that a seed decides before its run begins.
 #[derive(Clone, Debug)]
@@ -62,7 +62,7 @@ pub struct HostPlan {
     pub read: Time,
     /// How long applying a batch takes; zero: it is done between two turns.
     pub apply: Time,
-    /// How long a turn of the pump takes; what arrives meanwhile is taken up together.
+    /// How long a turn of the pump takes; what arrives in the meantime waits for the next turn.
     pub turn: Time,
     /// By how much clocks may run wrong, out of a million.
     pub drift: u64,
@@ -83,7 +83,7 @@ pub struct FaultPlan {
     pub interval: Time,
     /// Typical time until what was cut, slowed or stopped is well again.
     pub duration: Time,
-    /// Faults that strike the leader, out of a million; others strike anybody.
+    /// Faults that strike the leader, out of a million; others strike any member.
     pub at_leader: u64,
     /// Which faults, with weights.
     pub weights: [u64; FaultKind::ALL.len()],
@@ -96,9 +96,9 @@ pub struct FaultPlan {
 /// The faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FaultKind {
-    /// One member is cut off.
+    /// One member is isolated.
     Isolate,
-    /// One member is heard and hears nobody, or the reverse.
+    /// The messages of one member arrive and none reach it, or the reverse.
     OneWay,
     /// The members fall into two parts.
     Split,
@@ -108,11 +108,11 @@ pub enum FaultKind {
     Crash,
     /// All members stop at once.
     PowerCut,
-    /// One member stands still for a while.
+    /// One member pauses for a while.
     Pause,
     /// One disk becomes slow.
     SlowDisk,
-    /// One disk keeps nothing for a long while.
+    /// One disk completes no write for a long while.
     StallDisk,
 }
 
@@ -146,125 +146,125 @@ pub struct ClientPlan {
     pub group: u64,
     /// The most bytes added to a command.
     pub padding: u64,
-    /// Requests that go to whoever led last, or still thinks that it leads, out of a million.
+    /// Requests that go to a member that believes it leads, out of a million.
     pub at_leader: u64,
 }
 
 impl Plan {
     /// What this seed draws.
     pub fn draw(seed: u64) -> Plan {
-        let mut chance = Chance::stream(seed, "plan", 0);
-        let boring = chance.below(16) == 0;
-        let config = draw_config(&mut chance);
+        let mut rng = Rng::stream(seed, "plan", 0);
+        let boring = rng.below(16) == 0;
+        let config = draw_config(&mut rng);
         let election = Time::from(config.election_ticks_max) * TICK;
         Plan {
             seed,
-            members: chance.one_of(&[3, 3, 3, 3, 3, 3, 5, 5, 5, 4, 4, 2, 1]),
+            members: rng.one_of(&[3, 3, 3, 3, 3, 3, 5, 5, 5, 4, 4, 2, 1]),
             boring,
-            limits: draw_limits(&mut chance),
-            network: draw_network(&mut chance, boring, election),
-            host: draw_host(&mut chance, boring, election),
-            faults: draw_faults(&mut chance, boring, election),
-            clients: draw_clients(&mut chance, election),
+            limits: draw_limits(&mut rng),
+            network: draw_network(&mut rng, boring, election),
+            host: draw_host(&mut rng, boring, election),
+            faults: draw_faults(&mut rng, boring, election),
+            clients: draw_clients(&mut rng, election),
             config,
         }
     }
 }
 
-fn draw_config(chance: &mut Chance) -> Config {
-    let heartbeat = chance.between(1, 4) as u32;
-    let election = heartbeat * chance.between(2, 6) as u32 + 1;
-    let anybody = NodeId::new(1).expect("not zero");
+fn draw_config(rng: &mut Rng) -> Config {
+    let heartbeat = rng.between(1, 4) as u32;
+    let election = heartbeat * rng.between(2, 6) as u32 + 1;
+    let any_member = NodeId::new(1).expect("not zero");
     Config {
         heartbeat_ticks: heartbeat,
         election_ticks_min: election,
-        election_ticks_max: election + chance.between(2, u64::from(election) + 2) as u32,
-        stall_ticks: election * chance.between(1, 4) as u32,
-        max_append_entries: chance.one_of(&[1, 2, 8, 4096]),
-        max_inflight_entries: chance.one_of(&[1, 4, 64, 65_536]),
-        max_inflight_bytes: chance.one_of(&[1, 200, 4096, 16 << 20]),
-        pre_vote: chance.below(3) > 0,
-        check_quorum: chance.below(3) > 0,
-        ..Config::new(anybody, 0)
+        election_ticks_max: election + rng.between(2, u64::from(election) + 2) as u32,
+        stall_ticks: election * rng.between(1, 4) as u32,
+        max_append_entries: rng.one_of(&[1, 2, 8, 4096]),
+        max_inflight_entries: rng.one_of(&[1, 4, 64, 65_536]),
+        max_inflight_bytes: rng.one_of(&[1, 200, 4096, 16 << 20]),
+        pre_vote: rng.below(3) > 0,
+        check_quorum: rng.below(3) > 0,
+        ..Config::new(any_member, 0)
     }
 }
 
-fn draw_limits(chance: &mut Chance) -> Limits {
+fn draw_limits(rng: &mut Rng) -> Limits {
     Limits {
-        append_bytes: chance.one_of(&[1, 100, 1 << 20]),
-        apply_bytes: chance.one_of(&[1, 100, 4 << 20]),
-        batch_bytes: chance.one_of(&[1, 100, 4 << 20]),
-        unwritten_bytes: chance.one_of(&[1, 500, 128 << 20]),
-        forward_commands: chance.one_of(&[1, 2, 4096]),
-        tail_bytes: chance.one_of(&[0, 100, 4096, 32 << 20]),
-        proposal_ticks: chance.one_of(&[20, 100, 500]),
-        read_ticks: chance.one_of(&[20, 100, 500]),
-        read_attempts: chance.one_of(&[2, 8, 8]),
+        append_bytes: rng.one_of(&[1, 100, 1 << 20]),
+        apply_bytes: rng.one_of(&[1, 100, 4 << 20]),
+        batch_bytes: rng.one_of(&[1, 100, 4 << 20]),
+        unwritten_bytes: rng.one_of(&[1, 500, 128 << 20]),
+        forward_commands: rng.one_of(&[1, 2, 4096]),
+        tail_bytes: rng.one_of(&[0, 100, 4096, 32 << 20]),
+        proposal_ticks: rng.one_of(&[20, 100, 500]),
+        read_ticks: rng.one_of(&[20, 100, 500]),
+        read_attempts: rng.one_of(&[2, 8, 8]),
         ..Limits::default()
     }
 }
 
-fn draw_network(chance: &mut Chance, boring: bool, election: Time) -> NetworkPlan {
-    let mut rate = |most: u64| maybe(chance, boring, most);
+fn draw_network(rng: &mut Rng, boring: bool, election: Time) -> NetworkPlan {
+    let mut rate = |most: u64| maybe(rng, boring, most);
     let (loss, duplicate) = (rate(200_000), rate(100_000));
     let (late, archive) = (rate(100_000), rate(50_000));
     NetworkPlan {
-        delay: chance.scale(100, 4_000),
+        delay: rng.scale(100, 4_000),
         loss,
         duplicate,
         late,
-        late_delay: chance.scale(election / 8, election * 2),
+        late_delay: rng.scale(election / 8, election * 2),
         archive,
-        ordered: chance.below(4) == 0,
+        ordered: rng.below(4) == 0,
     }
 }
 
-fn draw_host(chance: &mut Chance, boring: bool, election: Time) -> HostPlan {
+fn draw_host(rng: &mut Rng, boring: bool, election: Time) -> HostPlan {
     HostPlan {
-        write: if boring { 500 } else { chance.scale(50, election / 4) },
-        read: chance.scale(50, if boring { 500 } else { election * 2 }),
-        apply: chance.one_of(&[0, 0, 100, 5_000]),
-        turn: chance.one_of(&[0, 0, 10, 500]),
-        drift: if boring { 1_000 } else { chance.scale(1_000, 400_000) },
-        failed_writes: maybe(chance, boring, 2_000),
-        failed_reads: maybe(chance, boring, 200_000),
-        failed_applies: maybe(chance, boring, 5_000),
-        durable_machine: chance.below(3) == 0,
+        write: if boring { 500 } else { rng.scale(50, election / 4) },
+        read: rng.scale(50, if boring { 500 } else { election * 2 }),
+        apply: rng.one_of(&[0, 0, 100, 5_000]),
+        turn: rng.one_of(&[0, 0, 10, 500]),
+        drift: if boring { 1_000 } else { rng.scale(1_000, 400_000) },
+        failed_writes: maybe(rng, boring, 2_000),
+        failed_reads: maybe(rng, boring, 200_000),
+        failed_applies: maybe(rng, boring, 5_000),
+        durable_machine: rng.below(3) == 0,
     }
 }
 
-fn draw_faults(chance: &mut Chance, boring: bool, election: Time) -> FaultPlan {
+fn draw_faults(rng: &mut Rng, boring: bool, election: Time) -> FaultPlan {
     let mut weights = [0; FaultKind::ALL.len()];
     for weight in &mut weights {
-        *weight = if chance.coin() { chance.between(1, 8) } else { 0 };
+        *weight = if rng.coin() { rng.between(1, 8) } else { 0 };
     }
-    // A cluster whose disks stand still does nothing that could be wrong.
+    // A cluster whose disks are stalled does nothing that could be wrong.
     weights[FaultKind::StallDisk as usize] = weights[FaultKind::StallDisk as usize].min(1);
     FaultPlan {
-        interval: chance.scale(election, election * 32),
-        duration: chance.scale(election / 4, election * 8),
-        at_leader: chance.one_of(&[0, 300_000, 700_000, 900_000]),
+        interval: rng.scale(election, election * 32),
+        duration: rng.scale(election / 4, election * 8),
+        at_leader: rng.one_of(&[0, 300_000, 700_000, 900_000]),
         weights: if boring { [0; FaultKind::ALL.len()] } else { weights },
-        crash_upon_vote: maybe(chance, boring, 100_000),
-        strike_upon_election: maybe(chance, boring, 500_000),
+        crash_upon_vote: maybe(rng, boring, 100_000),
+        strike_upon_election: maybe(rng, boring, 500_000),
     }
 }
 
-fn draw_clients(chance: &mut Chance, election: Time) -> ClientPlan {
+fn draw_clients(rng: &mut Rng, election: Time) -> ClientPlan {
     ClientPlan {
-        count: chance.between(1, 10),
-        think: chance.scale(200, 50_000),
-        patience: chance.one_of(&[0, election / 2, election, election * 4]),
-        reads: chance.one_of(&[100_000, 500_000, 800_000]),
-        group: chance.one_of(&[1, 1, 3]),
-        padding: chance.one_of(&[0, 0, 200]),
-        at_leader: chance.one_of(&[0, 500_000, 900_000]),
+        count: rng.between(1, 10),
+        think: rng.scale(200, 50_000),
+        patience: rng.one_of(&[0, election / 2, election, election * 4]),
+        reads: rng.one_of(&[100_000, 500_000, 800_000]),
+        group: rng.one_of(&[1, 1, 3]),
+        padding: rng.one_of(&[0, 0, 200]),
+        at_leader: rng.one_of(&[0, 500_000, 900_000]),
     }
 }
 
 /// A rate up to `most`, or zero in half of the seeds and in boring ones.
-fn maybe(chance: &mut Chance, boring: bool, most: u64) -> u64 {
-    let (off, rate) = (chance.coin(), chance.scale(most / 100, most));
+fn maybe(rng: &mut Rng, boring: bool, most: u64) -> u64 {
+    let (off, rate) = (rng.coin(), rng.scale(most / 100, most));
     if off || boring { 0 } else { rate.min(MILLION) }
 }
 

@@ -1,7 +1,7 @@
 //! Bugs to be found: in the core, in the pump, and around the store.
 //!
-//! A simulator that finds nothing may be a simulator that looks at nothing. Those of the core and
-//! the pump exist only with the feature `mutants`.
+//! A simulator that finds nothing may be one that checks nothing. The bugs of the core and the pump
+//! exist only with the feature `mutants`.
 
 use std::fmt;
 
@@ -19,11 +19,11 @@ pub enum Planted {
     /// Of the pump.
     #[cfg(feature = "mutants")]
     Pump(PumpBug),
-    /// Of whoever drives the store.
+    /// Of the driver of the store and the state machine.
     Store(StoreBug),
 }
 
-/// A bug of whoever drives the store and the machine.
+/// A bug of the driver of the store and the state machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StoreBug {
     /// A write is reported as durable before it is synced.

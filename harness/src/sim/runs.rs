@@ -1,5 +1,5 @@
-//! One seed, from its beginning to its end: a storm of so many inputs, then calm, then the last
-//! judgement.
+//! One seed, from its beginning to its end: a storm of so many inputs, then calm, then the checks
+//! that need a cluster at rest.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -106,7 +106,7 @@ fn live(world: &mut World, inputs: u64) -> Result<(), Violation> {
     world.close()
 }
 
-/// Within a bounded time one leader is followed by all, all logs are equal, and nobody waits.
+/// Within a bounded time all members follow one leader, all logs are equal, and no client waits.
 fn come_to_rest(world: &mut World) -> Result<(), Violation> {
     let deadline = world.now() + patience(world);
     loop {

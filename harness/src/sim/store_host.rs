@@ -12,11 +12,11 @@ use std::task::{Context, Poll, Waker};
 use raft_core::storage::{LogError, LogErrorKind, LogOp, LogReader, Recovered, Store, WriteBatch};
 use raft_core::types::{Entry, Identity, LogIndex};
 
-use crate::sim::Chance;
+use crate::sim::Rng;
 use crate::sim::planted::StoreBug;
 
-/// Makes the disk of one member, from its number and a stream of chance.
-pub type DiskFactory<'a> = dyn Fn(u64, Chance) -> Box<dyn SimulatedDisk> + 'a;
+/// Makes the disk of one member, from its number and a stream of random numbers.
+pub type DiskFactory<'a> = dyn Fn(u64, Rng) -> Box<dyn SimulatedDisk> + 'a;
 
 /// A disk that outlives the processes that open it, and loses what was not synced when the power
 /// fails.
@@ -31,10 +31,10 @@ pub trait SimulatedDisk {
     /// Makes the oldest write that is not durable yet durable.
     fn sync(&mut self) {}
 
-    /// Lets the next write fail. Nobody knows then whether it happened.
+    /// Lets the next write fail. Whether it happened is not known until the store is opened again.
     fn fail_next_write(&mut self);
 
-    /// No failure that was planned strikes any more.
+    /// Cancels every failure that was planned.
     fn forget_failures(&mut self);
 
     /// The power fails during the write that comes next, somewhere in the midst of it; for disks
@@ -52,7 +52,7 @@ pub(crate) struct StoreHost {
     open: Option<OpenStore>,
     /// Writes that the store was handed and that are not known to be durable, oldest first.
     in_flight: VecDeque<Flight>,
-    /// A write that failed: nobody knows whether it happened.
+    /// A write that failed; whether it happened is not known.
     failed: Option<WriteBatch>,
     bug: Option<StoreBug>,
 }
@@ -128,7 +128,7 @@ impl StoreHost {
         self.disk.fail_next_write();
     }
 
-    /// Everything is well from now on.
+    /// From now on the disk does not fail.
     pub(crate) fn calm(&mut self) {
         self.disk.forget_failures();
     }
@@ -151,11 +151,11 @@ impl StoreHost {
 
     /// The power fails. Gives back what was in flight: of these, any number from the first on may
     /// have become durable.
-    pub(crate) fn crash(&mut self, chance: &mut Chance) -> Vec<WriteBatch> {
+    pub(crate) fn crash(&mut self, rng: &mut Rng) -> Vec<WriteBatch> {
         let flights: Vec<Flight> = self.in_flight.drain(..).collect();
         if let (Some(open), Some(flight)) = (&mut self.open, flights.first())
             && flight.said.is_none()
-            && chance.coin()
+            && rng.coin()
         {
             self.disk.cut_power_during_next_write();
             let cut_short = write(open, &flight.batch, self.bug);

@@ -1,8 +1,8 @@
-//! The world: an agenda of happenings, and what each does.
+//! The world: an agenda of events, and what each of them does.
 //!
-//! Members, network and clients live in their rooms; here they meet. Every input of a member goes
-//! through [`World::turn`], where the laws are checked. What a turn leaves to do is carried out in
-//! `effects`.
+//! Members, network and clients are in files of their own; here they meet. Every input of a member
+//! goes through [`World::turn`], where the laws are checked. The effects of a turn are carried out
+//! in `effects`.
 
 mod effects;
 mod strikes;
@@ -26,7 +26,7 @@ use crate::sim::member::Member;
 use crate::sim::nemesis::{Fault, Nemesis};
 use crate::sim::network::{Network, Origin, Parcel};
 use crate::sim::planted::{Planted, StoreBug};
-use crate::sim::{Chance, DiskFactory, Plan, Time};
+use crate::sim::{DiskFactory, Plan, Rng, Time};
 
 /// The most that may wait to happen. Usual are some hundreds; more is messages that multiply.
 const MAX_AGENDA: usize = 50_000;
@@ -109,9 +109,9 @@ impl World {
         inspects_promises: bool,
         aloud: bool,
     ) -> Result<World, Violation> {
-        let stream = |part| Chance::stream(plan.seed, part, 0);
+        let stream = |part| Rng::stream(plan.seed, part, 0);
         let ids = (1..=plan.members).filter_map(NodeId::new);
-        let disk = |id: NodeId| disks(id.get(), Chance::stream(plan.seed, "platter", id.get()));
+        let disk = |id: NodeId| disks(id.get(), Rng::stream(plan.seed, "platter", id.get()));
         let mut world = World {
             journal: Journal::new(aloud),
             marks: Marks::default(),
@@ -215,7 +215,7 @@ impl World {
 
     // ---- inputs ----
 
-    /// Something happens to a member. It takes it up at once, unless it is busy.
+    /// Something happens to a member. It takes a turn at once, unless it is busy.
     pub(super) fn hand(
         &mut self,
         member: usize,
@@ -225,7 +225,7 @@ impl World {
         self.rouse(member)
     }
 
-    /// Lets a member take up what arrived, now or when it can.
+    /// Lets a member take a turn with what arrived, now or when it can.
     fn rouse(&mut self, member: usize) -> Result<(), Violation> {
         while self.members[member].is_up()
             && !self.members[member].inbox.is_empty()

@@ -1,5 +1,4 @@
-//! Carries out what a turn of the pump leaves to do: the write first, then the sends, then the
-//! rest.
+//! Carries out the effects of a turn of the pump: the write first, then the sends, then the rest.
 
 use raft_core::consensus::{Body, RoleName, SoftState};
 use raft_core::storage::LogOp;
@@ -151,8 +150,8 @@ impl World {
         }
     }
 
-    /// A member that ends has told every client that waits, but for those whose answers the state
-    /// machine has at hand, and those whose requests it has not taken up.
+    /// A member that ends has answered every client that waits, except those of the batch that the
+    /// state machine has, and those whose requests still wait for a turn.
     fn check_all_answered(&self, at: usize) -> Result<(), Violation> {
         let member = &self.members[at];
         let mut waiting = member.waiting.clone();
@@ -175,7 +174,7 @@ impl World {
         })
     }
 
-    // ---- what is said ----
+    // ---- messages ----
 
     /// Checks a message before it goes; whether it grants a vote.
     fn check_send(
@@ -253,7 +252,7 @@ impl World {
         self.laws.on_apply(id, trail)?;
         for committed in &batch.commands {
             let Some(command) = Command::decode(&committed.command) else {
-                let what = format!("{id} applies bytes at {} that nobody sent", committed.id);
+                let what = format!("{id} applies bytes at {} that no client sent", committed.id);
                 return Err(Violation::new(Check::Outcome, what));
             };
             let late = self.orders.on_applied(command.value, committed.id)?;

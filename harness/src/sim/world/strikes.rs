@@ -1,4 +1,4 @@
-//! What strikes the cluster, and how it comes back: cuts, crashes, restarts, calm.
+//! Faults, and how the cluster comes back from them: partitions, crashes, restarts, calm.
 
 use raft_core::storage::WriteBatch;
 use raft_node::pump::{Event, FetchId};
@@ -126,7 +126,7 @@ impl World {
 
     // ---- the end ----
 
-    /// From now on nothing fails, and nobody asks for anything new.
+    /// From now on nothing fails, and no client sends anything new.
     pub(crate) fn calm_down(&mut self) -> Result<(), Violation> {
         self.journal.note(0, "calm", format_args!("calm: no more faults"));
         self.calm = true;

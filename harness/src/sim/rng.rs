@@ -1,27 +1,27 @@
-//! Chance that repeats itself: SplitMix64, one stream for each part of the world.
+//! Rng that repeats itself: SplitMix64, one stream for each part of the world.
 
 use crate::sim::Time;
 
 /// A stream of random numbers.
 #[derive(Clone, Debug)]
-pub struct Chance {
+pub struct Rng {
     state: u64,
 }
 
 /// Out of so many: the unit of rates.
 pub(crate) const MILLION: u64 = 1_000_000;
 
-impl Chance {
+impl Rng {
     /// The stream of one part of the world that a seed makes, by the part's name and number.
-    pub fn stream(seed: u64, part: &str, number: u64) -> Chance {
-        let mut chance = Chance { state: seed };
-        let mut state = chance.draw();
+    pub fn stream(seed: u64, part: &str, number: u64) -> Rng {
+        let mut rng = Rng { state: seed };
+        let mut state = rng.draw();
         for byte in part.bytes() {
-            chance.state = state ^ u64::from(byte);
-            state = chance.draw();
+            rng.state = state ^ u64::from(byte);
+            state = rng.draw();
         }
-        chance.state = state ^ number;
-        Chance { state: chance.draw() }
+        rng.state = state ^ number;
+        Rng { state: rng.draw() }
     }
 
     /// The next number (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
@@ -84,20 +84,20 @@ mod tests {
 
     #[test]
     fn streams_differ_and_repeat() {
-        let first = |part, number| Chance::stream(7, part, number).draw();
+        let first = |part, number| Rng::stream(7, part, number).draw();
         assert_eq!(first("disk", 1), first("disk", 1));
         assert_ne!(first("disk", 1), first("disk", 2));
         assert_ne!(first("disk", 1), first("clock", 1));
-        assert_ne!(first("disk", 1), Chance::stream(8, "disk", 1).draw());
+        assert_ne!(first("disk", 1), Rng::stream(8, "disk", 1).draw());
     }
 
     #[test]
     fn numbers_stay_in_bounds() {
-        let mut chance = Chance::stream(1, "bounds", 0);
+        let mut rng = Rng::stream(1, "bounds", 0);
         for _ in 0..10_000 {
-            assert!((3..=5).contains(&chance.between(3, 5)));
-            assert!((2..=4096).contains(&chance.scale(2, 4096)));
-            assert!(chance.heavy(100) <= 25_600);
+            assert!((3..=5).contains(&rng.between(3, 5)));
+            assert!((2..=4096).contains(&rng.scale(2, 4096)));
+            assert!(rng.heavy(100) <= 25_600);
         }
     }
 }
