@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_membership_rules_until_it_is_cut() {
+    fn the_newest_membership_rules_until_it_is_truncated() {
         let mut log = purged();
         log.note_membership(at(5), of_one(2));
         log.note_membership(at(7), of_one(3));
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_cut_to_its_boundary_is_empty_and_goes_on() {
+    fn a_log_truncated_to_its_boundary_is_empty_and_goes_on() {
         let mut log = purged();
         log.truncate_after(at(3));
         assert_eq!(log.last_id(), log.boundary());

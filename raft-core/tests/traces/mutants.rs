@@ -13,11 +13,15 @@ use super::{read, traces};
 /// Each bug, the law that must catch it, and the trace in which it does.
 const KILLERS: [(Mutant, &str, &str); 17] = [
     (Mutant::VoteBeforeDurable, "L6", "election/one_vote_in_a_term_across_restarts"),
-    (Mutant::CandidateAsksBeforeDurable, "L6", "election/candidate_asks_once_its_own_vote_is_kept"),
+    (
+        Mutant::CandidateAsksBeforeDurable,
+        "L6",
+        "election/candidate_asks_once_its_own_vote_is_durable",
+    ),
     (Mutant::LateCompletionConfirmsRewritten, "L6", "writes/late_completion_confirms_nothing_new"),
     (Mutant::CommitOldTermByCounting, "L4", "commit/figure_8_old_entry_is_overwritten"),
-    (Mutant::AckBeforeSync, "L6", "append/one_answer_for_all_that_one_sync_kept"),
-    (Mutant::HeartbeatReportsVerified, "L6", "append/heartbeat_reports_what_is_kept"),
+    (Mutant::AckBeforeSync, "L6", "append/one_answer_for_all_that_one_sync_made_durable"),
+    (Mutant::HeartbeatReportsVerified, "L6", "append/heartbeat_reports_what_is_durable"),
     (Mutant::LeaderCountsBeforeSync, "L6", "commit/leader_counts_itself_only_when_durable"),
     (Mutant::VoteByLengthAlone, "L4", "election/later_term_beats_longer_log"),
     (Mutant::TruncateWithoutConflict, "L3", "append/late_append_shortens_nothing"),

@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_is_cut_by_count_and_by_bytes() {
+    fn a_group_is_split_by_count_and_by_bytes() {
         let sizes = |commands: &[usize], most_commands, most_bytes| -> Vec<(usize, usize)> {
             let commands = commands.iter().map(|size| Bytes::from(vec![0; *size])).collect();
             let parts = parts(commands, most_commands, most_bytes);

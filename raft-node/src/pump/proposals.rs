@@ -152,8 +152,8 @@ impl<C: Clients> Waiting<C> {
     /// happens.
     fn standing(&self, reached: usize, stands: impl Fn(EntryId) -> bool) -> usize {
         let id = |at: usize| EntryId::new(self.first.term, self.first.index.plus(at as u64));
-        let is_cut = reached > 0 && !stands(id(reached - 1));
-        if is_cut { (0..reached).take_while(|at| stands(id(*at))).count() } else { reached }
+        let is_truncated = reached > 0 && !stands(id(reached - 1));
+        if is_truncated { (0..reached).take_while(|at| stands(id(*at))).count() } else { reached }
     }
 
     /// The first `count` commands are answered by `commands`; the others wait on.
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_that_a_change_of_leader_cut_is_answered_in_part() {
+    fn a_group_that_a_change_of_leader_truncated_is_answered_in_part() {
         let mut proposals = Proposals::<Numbers>::new();
         proposals.push(id(3, 1), 7, 0, 3, 100);
         let claimed = claim(&mut proposals, &[id(3, 1), id(4, 2)]);

@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_inside_a_run_leaves_its_front() {
+    fn a_truncation_inside_a_run_leaves_its_front() {
         let mut tail = TailCache::new(1000);
         push(&mut tail, &[entry(1, 1), entry(2, 2)], 0, 0);
         push(&mut tail, &[entry(3, 4), entry(4, 8), entry(5, 16)], 0, 0);

@@ -47,18 +47,21 @@ impl ClusterLaws {
         self.reads.len()
     }
 
-    /// What a member may say, given what its disk has kept.
+    /// What a member may promise, given what is durable on its disk.
     pub fn check_output(&mut self, id: NodeId, output: &Output, members: &Members) {
         let member = &members[&id];
         match output {
-            Output::Write(write) => self.check_cut(id, write, &member.issued),
+            Output::Write(write) => self.check_truncation(id, write, &member.issued),
             Output::Send { to, message } => {
                 check_promise(id, *to, message, member);
                 self.check_vote(id, *to, message);
             }
-            Output::SendEntries { message, .. } => check_term_kept(id, message, &member.disk),
+            Output::SendEntries { message, .. } => check_term_durable(id, message, &member.disk),
             Output::Apply { upto } => {
-                assert!(*upto <= member.disk.last(), "L6: {id} applies {upto}, which is not kept");
+                assert!(
+                    *upto <= member.disk.last(),
+                    "L6: {id} applies {upto}, which is not durable"
+                );
             }
             Output::ReadReady { read, index } => {
                 let floor = self.reads.remove(read).map_or(LogIndex::ZERO, |(_, floor)| floor);
@@ -70,7 +73,7 @@ impl ClusterLaws {
     }
 
     /// No member cuts a committed entry that it has.
-    fn check_cut(&self, id: NodeId, write: &Write, image: &Image) {
+    fn check_truncation(&self, id: NodeId, write: &Write, image: &Image) {
         let Some(last) = write.truncate_after else { return };
         for (index, entry) in self.committed.range(last.next()..) {
             let has = image.term(*index) == Some(entry.term);
@@ -147,8 +150,8 @@ impl ClusterLaws {
 fn check_copies(id: NodeId, commit: LogIndex, membership: &Membership, members: &Members) {
     let term = members[&id].issued.term(commit);
     for half in membership.halves() {
-        let kept = |node: &&NodeId| members[*node].disk.term(commit) == term;
-        let copies = half.iter().filter(kept).count();
+        let has = |node: &&NodeId| members[*node].disk.term(commit) == term;
+        let copies = half.iter().filter(has).count();
         let needed = half.len() / 2 + 1;
         assert!(copies >= needed, "L6: {id} commits {commit}, of which disks keep {copies} copies");
     }
@@ -159,29 +162,32 @@ fn check_promise(id: NodeId, to: NodeId, message: &Message, member: &Member) {
     let disk = &member.disk;
     match &message.body {
         Body::PreVote { .. } | Body::PreVoteResponse { .. } => return,
-        Body::Vote { .. } => check_vote_kept(id, id, message.term, disk),
-        Body::VoteResponse { granted: true } => check_vote_kept(id, to, message.term, disk),
+        Body::Vote { .. } => check_vote_durable(id, id, message.term, disk),
+        Body::VoteResponse { granted: true } => check_vote_durable(id, to, message.term, disk),
         Body::AppendResponse { verdict: Verdict::Accepted { matched }, .. } => {
             let indexes = (disk.boundary.index.get() + 1..=matched.get()).map(LogIndex::new);
             for index in indexes {
                 let same = disk.term(index) == member.issued.term(index);
-                let kept = same && disk.term(index).is_some();
-                assert!(kept, "L6: {id} acknowledges {matched}, but its disk has not kept {index}");
+                let durable = same && disk.term(index).is_some();
+                assert!(
+                    durable,
+                    "L6: {id} acknowledges {matched}, but {index} is not durable there"
+                );
             }
         }
         _ => {}
     }
-    check_term_kept(id, message, disk);
+    check_term_durable(id, message, disk);
 }
 
-fn check_vote_kept(id: NodeId, candidate: NodeId, term: Term, disk: &Image) {
+fn check_vote_durable(id: NodeId, candidate: NodeId, term: Term, disk: &Image) {
     let vote = HardState { term, vote: Some(candidate) };
-    assert_eq!(disk.hard_state, vote, "L6: {id} shows a vote that its disk has not kept");
+    assert_eq!(disk.hard_state, vote, "L6: {id} shows a vote that is not durable on its disk");
 }
 
-fn check_term_kept(id: NodeId, message: &Message, disk: &Image) {
-    let kept = disk.hard_state.term >= message.term;
-    assert!(kept, "L6: {id} shows term {}, which its disk has not kept", message.term);
+fn check_term_durable(id: NodeId, message: &Message, disk: &Image) {
+    let durable = disk.hard_state.term >= message.term;
+    assert!(durable, "L6: {id} shows term {}, which is not durable on its disk", message.term);
 }
 
 /// Where two logs have an entry in common, they are equal up to it.

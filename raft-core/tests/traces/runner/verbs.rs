@@ -340,7 +340,7 @@ fn agreed(world: &World) -> bool {
 fn status(world: &mut World, id: NodeId) -> Result<(), String> {
     let raft = world.member(id)?.raft.as_ref().ok_or_else(|| format!("member {id} is down"))?;
     let status = raft.status();
-    let vote = status.vote.map_or("nobody".to_string(), |vote| vote.to_string());
+    let vote = status.vote.map_or("none".to_string(), |vote| vote.to_string());
     let stalled = if status.disk_stalled { ", disk stalled" } else { "" };
     let mut lines = vec![format!(
         "{id} is {}: vote {vote}, last {}, durable {}, commit {}, apply {}{stalled}",

@@ -54,7 +54,7 @@ fn a_leader_without_a_committed_entry_stops_the_member_and_its_reads() {
 }
 
 #[test]
-fn every_client_that_waits_is_told_when_the_member_ends() {
+fn every_client_that_waits_is_answered_when_the_member_ends() {
     let limits = Limits { unwritten_bytes: 8, ..Limits::default() };
     let mut rig = Rig::leading(3, limits);
     rig.propose(1, 2);
