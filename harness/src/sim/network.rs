@@ -131,10 +131,13 @@ impl Network {
         }
     }
 
-    /// Everything is well from now on, and stays so.
+    /// From now on nothing is lost, repeated or late, and messages between two members arrive in
+    /// the order in which they were sent, as on one connection: else the answer to a forward could
+    /// come after its entries were applied, and its client would learn that the outcome is unknown.
     pub(crate) fn calm(&mut self) {
         self.cut_where(|_, _| false);
-        self.plan.ordered = false;
+        self.plan.ordered = true;
+        self.last_arrival.fill(0);
         self.plan.loss = 0;
         self.plan.duplicate = 0;
         self.plan.late = 0;

@@ -18,7 +18,7 @@ use crate::conformance::request::{by_verbs, check_answer};
 use crate::conformance::samples::{hard_state, sized};
 use crate::conformance::sight::{After, Sight};
 use crate::conformance::subject::Way;
-use crate::sim::Chance;
+use crate::sim::Rng;
 use crash_disk::crash::{Cut, FATES, Fate, Image, Names};
 use crash_disk::{Change, History};
 
@@ -53,7 +53,7 @@ pub(super) struct Depth {
 pub(super) struct Trial<'a> {
     pub(super) troupe: Troupe<'a>,
     pub(super) depth: Depth,
-    pub(super) chance: Chance,
+    pub(super) chance: Rng,
     /// How many images were opened.
     pub(super) opened: u64,
 }

@@ -48,7 +48,7 @@ use crate::conformance::samples::{
 };
 use crate::conformance::settings::{affordable, is_deep, seeds, setting};
 use crate::conformance::subject::{Ending, Subject};
-use crate::sim::Chance;
+use crate::sim::Rng;
 use crash_disk::History;
 
 mod cuts;
@@ -376,8 +376,7 @@ async fn try_script(log: &mut Subject, seed: u64, steps: Vec<Step>, scripts: u64
     let rehearsal = troupe.rehearse(beginning, |_| steps).await?;
     let strict_names = env::var_os("KONTIKI_STRICT_NAMES").is_some();
     let depth = Depth { seed, power, strict_names, hands_over, reduced };
-    let chance =
-        Chance::stream(depth.seed, "cuts", u64::from(way == crate::conformance::Way::Write));
+    let chance = Rng::stream(depth.seed, "cuts", u64::from(way == crate::conformance::Way::Write));
     let mut trial = Trial { troupe, depth, chance, opened: 0 };
     trial.examine(&rehearsal, images.div_ceil(scripts) as usize).await?;
     let opened = trial.opened;

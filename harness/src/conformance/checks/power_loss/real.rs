@@ -18,7 +18,7 @@ use crate::conformance::report::{Checked, Halt};
 use crate::conformance::request::{by_verbs, check_answer, in_words};
 use crate::conformance::settings::setting;
 use crate::conformance::subject::Way;
-use crate::sim::Chance;
+use crate::sim::Rng;
 use crash_disk::RealDisk;
 
 /// How often the power is cut, unless `KONTIKI_CUTS` says otherwise.
@@ -48,7 +48,7 @@ impl Witness<'_> {
     pub(super) async fn watch(&mut self) -> Checked {
         let disk = RealDisk::mount();
         let disk = disk.map_err(|why| Halt::Skipped(format!("no ext4 on a loop device: {why}")))?;
-        let mut chance = Chance::stream(self.seed, "real cuts", 0);
+        let mut chance = Rng::stream(self.seed, "real cuts", 0);
         let mut drafts = Drafts::new(self.seed);
         let mut bounds = Bounds { legal: vec![Model::default()], older: Vec::new() };
         for round in 0..=setting("KONTIKI_CUTS").unwrap_or(ROUNDS) {
