@@ -251,7 +251,7 @@ fn an_append_that_contradicts_the_purge_point_stops_the_member() {
     };
     let id = |term| EntryId::new(Term::new(term), LogIndex::new(5));
     let stops: Vec<_> = stage.outputs.iter().filter_map(stop).collect();
-    assert_eq!(stops, [(id(2), id(1))]);
+    assert_eq!(stops, [(id(2), Some(id(1)))]);
     assert_eq!(stage.raft.last().index, LogIndex::new(5));
 }
 

@@ -56,6 +56,8 @@ pub enum Mark {
     ReadsGivenUp,
     /// A machine could not apply a batch, and its member stopped.
     ApplyFailed,
+    /// A member stopped since its leader lacked what is committed here.
+    DataLossReported,
     /// Entries were read from the store since they were not in memory.
     ColdFetch,
     /// The log was truncated between a read of entries and its answer.
@@ -68,7 +70,7 @@ pub enum Mark {
 
 impl Mark {
     /// All marks.
-    pub const ALL: [Mark; 27] = [
+    pub const ALL: [Mark; 28] = [
         Mark::TruncatedTwoOrMore,
         Mark::CrashBeforeVoteDurable,
         Mark::CrashBeforeEntriesDurable,
@@ -92,6 +94,7 @@ impl Mark {
         Mark::ReadFailed,
         Mark::ReadsGivenUp,
         Mark::ApplyFailed,
+        Mark::DataLossReported,
         Mark::ColdFetch,
         Mark::FetchRaced,
         Mark::QuickRestart,

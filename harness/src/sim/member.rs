@@ -63,6 +63,8 @@ pub(crate) struct Member {
     pub(crate) writes_finished: u64,
     /// What was in flight when it stopped, until it starts again.
     pub(crate) left_in_flight: Vec<WriteBatch>,
+    /// Whether it stopped because acknowledged data was lost; it does not start again.
+    pub(crate) has_lost_data: bool,
     tick: Time,
     /// Whether its disk works evenly: no long waits, no failures.
     is_calm: bool,
@@ -103,6 +105,7 @@ impl Member {
             writes_finished: 0,
             left_in_flight: Vec::new(),
             tick: drifted(&mut clock_rng, plan.host.drift),
+            has_lost_data: false,
             is_calm: false,
             plan: plan.host.clone(),
             disk_rng: Rng::stream(plan.seed, "disk", id.get()),
@@ -122,6 +125,18 @@ impl Member {
         self.host.write_first(identity(self.id), batch.clone())?;
         self.host.crash(&mut self.disk_rng);
         Ok(batch)
+    }
+
+    /// Its disk is replaced by a blank one, and bootstrapped as at the first start.
+    pub(crate) fn lose_memory(
+        &mut self,
+        disk: Box<dyn SimulatedDisk>,
+        members: u64,
+    ) -> Result<WriteBatch, LogError> {
+        self.host = StoreHost::new(disk, None);
+        self.machine = Registers::new(self.plan.durable_machine);
+        self.left_in_flight.clear();
+        self.bootstrap(members)
     }
 
     /// Opens the store; what it remembers.

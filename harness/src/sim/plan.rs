@@ -32,6 +32,8 @@ pub struct Plan {
     pub faults: FaultPlan,
     /// The clients.
     pub clients: ClientPlan,
+    /// Whether, at the end, a majority of the members lose their disks.
+    pub loses_memory: bool,
 }
 
 /// How the network behaves. Rates are out of a million messages.
@@ -166,6 +168,7 @@ impl Plan {
             host: draw_host(&mut rng, boring, election),
             faults: draw_faults(&mut rng, boring, election),
             clients: draw_clients(&mut rng, election),
+            loses_memory: rng.below(4) == 0,
             config,
         }
     }

@@ -74,7 +74,7 @@ pub fn run(settings: Settings, disks: &DiskFactory<'_>) -> Report {
         Ok(world) => world,
         Err(violation) => panic!("no cluster could be started: {violation}"),
     };
-    let result = catch_unwind(AssertUnwindSafe(|| live(&mut world, settings.inputs)));
+    let result = catch_unwind(AssertUnwindSafe(|| live(&mut world, settings.inputs, disks)));
     let violation = match result {
         Ok(result) => result.err(),
         Err(panic) => Some(Violation::new(Check::OwnState, panic_text(&*panic))),
@@ -91,7 +91,7 @@ pub fn run(settings: Settings, disks: &DiskFactory<'_>) -> Report {
     }
 }
 
-fn live(world: &mut World, inputs: u64) -> Result<(), Violation> {
+fn live(world: &mut World, inputs: u64, disks: &DiskFactory<'_>) -> Result<(), Violation> {
     while world.inputs < inputs {
         world.advance()?;
     }
@@ -103,6 +103,9 @@ fn live(world: &mut World, inputs: u64) -> Result<(), Violation> {
     check_all(&0, world.orders.history()).map_err(|(key, verdict)| {
         Violation::new(Check::Linearizable, format!("register {key}: {verdict}"))
     })?;
+    if world.plan.loses_memory {
+        lose_memory(world, disks)?;
+    }
     world.close()
 }
 
@@ -131,6 +134,17 @@ fn patience(world: &World) -> Time {
     let clients = plan.limits.proposal_ticks + plan.limits.read_ticks;
     let ticks = 100 * u64::from(plan.config.election_ticks_max) + clients;
     (ticks + 2 * world.longest_log()) * TICK
+}
+
+/// A majority of the members lose their disks, which no protocol survives. What must hold: no
+/// member goes on that knows an entry to be committed which its leader does not have.
+fn lose_memory(world: &mut World, disks: &DiskFactory<'_>) -> Result<(), Violation> {
+    world.lose_memory(disks)?;
+    let deadline = world.now() + patience(world);
+    while world.now() < deadline {
+        world.advance()?;
+    }
+    world.check_histories()
 }
 
 /// In calm every member takes a write and a read, and answers both.

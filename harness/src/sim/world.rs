@@ -5,6 +5,7 @@
 //! in `effects`.
 
 mod effects;
+mod lost_memory;
 mod strikes;
 
 use std::cmp::Reverse;
@@ -68,6 +69,8 @@ pub(crate) struct World {
     nemesis: Nemesis,
     /// Whether faults have stopped.
     calm: bool,
+    /// Whether a majority lost their disks, so that the laws of the cluster hold no more.
+    lost_memory: bool,
     /// Counts the cuts of the network, so that an old healing heals no new one.
     cuts: u64,
     planted: Option<Planted>,
@@ -125,6 +128,7 @@ impl World {
             workload: Workload::new(plan.clients.clone(), stream("clients")),
             nemesis: Nemesis::new(plan.faults.clone(), plan.members, stream("nemesis")),
             calm: false,
+            lost_memory: false,
             cuts: 0,
             planted,
             arrivals: Vec::new(),
@@ -193,7 +197,11 @@ impl World {
                 self.heal(cut);
                 Ok(())
             }
-            Happening::Start { member } if !self.members[member].is_up() => self.restart(member),
+            Happening::Start { member }
+                if !self.members[member].is_up() && !self.members[member].has_lost_data =>
+            {
+                self.restart(member)
+            }
             _ => Ok(()),
         }
     }
@@ -279,6 +287,9 @@ impl World {
     }
 
     fn check_turn(&mut self, at: usize) -> Result<(), Violation> {
+        if self.lost_memory {
+            return Ok(());
+        }
         let member = &self.members[at];
         let pump = member.pump.as_ref().expect("a member that runs");
         self.laws.on_state(member.id, pump.raft())?;
@@ -435,6 +446,7 @@ impl World {
             format_args!("disk: {}", if said.is_ok() { "durable" } else { "failed" }),
         );
         match &said {
+            Ok(()) if self.lost_memory => {}
             Ok(()) => self.laws.on_durable(id, &batch)?,
             Err(error) if error.kind != LogErrorKind::Io => return Err(store_failed(id, error)),
             Err(_) => {}

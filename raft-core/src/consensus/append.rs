@@ -46,6 +46,7 @@ impl Raft {
         if self.truncate_conflict(from, &span, out) {
             let wrote = self.append_missing(&span, memberships);
             self.verify(span.last());
+            self.note_leader_commit(commit);
             self.follow_commit(commit, out);
             self.answer_append(wrote, out);
         }
@@ -70,7 +71,8 @@ impl Raft {
         let refused = span.prev().index;
         let own = self.log.term(refused);
         if let Some(term) = own.filter(|_| refused > LogIndex::ZERO && refused <= self.commit) {
-            return self.stop_at(EntryId::new(term, refused), span.prev(), from, out);
+            let own = EntryId::new(term, refused);
+            return self.stop_at(own, Some(span.prev()), from, out);
         }
         let round = self.follower().round;
         let hint = self.log.last_at_or_below(refused.prev(), span.prev().term);
@@ -87,7 +89,7 @@ impl Raft {
         if conflict <= self.commit {
             let id = |term: Option<Term>| EntryId::new(term.unwrap_or_default(), conflict);
             let own = id(self.log.term(conflict));
-            self.stop_at(own, id(span.term_at(conflict)), from, out);
+            self.stop_at(own, Some(id(span.term_at(conflict))), from, out);
             return false;
         }
         if conflict <= self.follower().verified && !planted!(self, TruncateWithoutConflict) {
@@ -100,7 +102,16 @@ impl Raft {
 
     /// The leader's log lacks an entry that is committed here: this member removes nothing, answers
     /// nothing, and stops.
-    fn stop_at(&self, own: EntryId, theirs: EntryId, leader: NodeId, out: &mut Vec<Output>) {
+    pub(super) fn stop_at(
+        &self,
+        own: EntryId,
+        theirs: Option<EntryId>,
+        leader: NodeId,
+        out: &mut Vec<Output>,
+    ) {
+        if planted!(self, ContradictionIgnored) {
+            return self.reject(leader, Rejection::ContradictsItself, out);
+        }
         out.push(Output::Stop(Contradiction { leader, own, theirs }));
     }
 
@@ -140,6 +151,11 @@ impl Raft {
     fn verify(&mut self, last: LogIndex) {
         let follower = self.follower();
         follower.verified = follower.verified.max(last);
+    }
+
+    pub(super) fn note_leader_commit(&mut self, commit: LogIndex) {
+        let follower = self.follower();
+        follower.leader_commit = follower.leader_commit.max(commit);
     }
 
     /// The commit index follows the leader's, but never beyond what is verified (K8).

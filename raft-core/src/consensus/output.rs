@@ -82,15 +82,19 @@ pub struct Contradiction {
     pub leader: NodeId,
     /// The entry that is committed here.
     pub own: EntryId,
-    /// What the leader's log holds at the same index.
-    pub theirs: EntryId,
+    /// What the leader's log holds at the same index, if it holds anything there.
+    pub theirs: Option<EntryId>,
 }
 
 /// The line of a trace, and of a log.
 impl fmt::Display for Contradiction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Contradiction { leader, own, theirs } = self;
-        write!(f, "entry {own} is committed here, and leader {leader} has {theirs} in its place")
+        write!(f, "entry {own} is committed here, and leader {leader} has ")?;
+        match theirs {
+            Some(theirs) => write!(f, "{theirs} in its place"),
+            None => f.write_str("nothing in its place"),
+        }
     }
 }
 

@@ -43,12 +43,14 @@ pub enum Mutant {
     /// What became of a send counts after another send, or another leadership, took its place
     /// (breaks L12).
     StaleSendCounted,
+    /// A member goes on although its leader lacks an entry that is committed here (breaks L10).
+    ContradictionIgnored,
 }
 
 #[cfg(feature = "mutants")]
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 17] = [
+    pub const ALL: [Mutant; 18] = [
         Mutant::VoteBeforeDurable,
         Mutant::CandidateAsksBeforeDurable,
         Mutant::LateCompletionConfirmsRewritten,
@@ -66,6 +68,7 @@ impl Mutant {
         Mutant::StaleAppendTaken,
         Mutant::AppliedBeforeDurable,
         Mutant::StaleSendCounted,
+        Mutant::ContradictionIgnored,
     ];
 }
 

@@ -21,19 +21,20 @@ use super::quorum;
 use super::raft::Raft;
 use super::refusal::{Refusal, Rejection};
 use super::role::{Follower, Role, WaitingRead};
-use crate::types::{LogIndex, NodeId};
+use crate::types::{EntryId, LogIndex, NodeId};
 
 impl Raft {
     /// A client of this member wants to read.
     pub(super) fn on_read(&mut self, read: ReadId, out: &mut Vec<Output>) {
         match &mut self.role {
             Role::Leader(_) => self.accept_read(read, None, out),
-            Role::Follower(Follower { leader: Some(leader), read: open, .. }) => {
+            Role::Follower(Follower { leader: Some(leader), read: open, read_floor, .. }) => {
                 if open.is_some() {
                     let refusal = Refusal::ReadIsOpen;
                     return out.push(Output::ReadRefused { read, refusal });
                 }
                 *open = Some(read);
+                *read_floor = self.commit;
                 let leader = *leader;
                 self.send_when_durable(leader, Body::ReadIndex { read }, out);
             }
@@ -152,8 +153,35 @@ impl Raft {
             return self.reject(from, Rejection::Unasked, out);
         }
         follower.read = None;
+        if index < follower.read_floor {
+            return self.stop_below(index, from, out);
+        }
+        self.note_leader_commit(index);
         self.follow_commit(index, out);
         out.push(Output::ReadReady { read, index });
+    }
+
+    /// Whether the leader that this member follows has named no commit index as great as this
+    /// member's. A new leader does so as soon as it has committed an entry of its own term; one
+    /// that never does lacks a committed entry. The answer to a read tells the two apart, so the
+    /// driver asks for one even if no client reads.
+    pub fn doubts_leader(&self) -> bool {
+        match &self.role {
+            Role::Follower(Follower { leader: Some(_), leader_commit, .. }) => {
+                *leader_commit < self.commit
+            }
+            _ => false,
+        }
+    }
+
+    /// A leader that answers reads has committed an entry of its own term, and so everything that
+    /// was committed before (law L4). It answers with less than was committed here when it was
+    /// asked: its log lacks a committed entry. Where the logs are equal as far as the leader's
+    /// goes, no append ever shows that.
+    fn stop_below(&self, index: LogIndex, leader: NodeId, out: &mut Vec<Output>) {
+        let lacking = index.next();
+        let term = self.log.term(lacking).unwrap_or_default();
+        self.stop_at(EntryId::new(term, lacking), None, leader, out);
     }
 
     /// A follower asks again about the read that waits.

@@ -29,11 +29,15 @@ pub(super) struct Follower {
     pub(super) verified: LogIndex,
     /// The leader's newest round.
     pub(super) round: Round,
+    /// The greatest commit index that this leader has named.
+    pub(super) leader_commit: LogIndex,
     /// Whether an acknowledgement waits for the disk.
     pub(super) ack_pending: bool,
     /// The read that the leader was asked about and has not answered. One at a time: reads that
     /// come meanwhile share the next.
     pub(super) read: Option<ReadId>,
+    /// The commit index when the read was asked about. Its answer is not below it.
+    pub(super) read_floor: LogIndex,
     /// Ticks since the leader was asked last.
     pub(super) read_waited: u32,
 }

@@ -11,7 +11,7 @@ use super::runner::{self, Outcome, Planted, Script};
 use super::{read, traces};
 
 /// Each bug, the law that must catch it, and the trace in which it does.
-const KILLERS: [(Mutant, &str, &str); 17] = [
+const KILLERS: [(Mutant, &str, &str); 18] = [
     (Mutant::VoteBeforeDurable, "L6", "election/one_vote_in_a_term_across_restarts"),
     (
         Mutant::CandidateAsksBeforeDurable,
@@ -32,6 +32,11 @@ const KILLERS: [(Mutant, &str, &str); 17] = [
     (Mutant::VoteForgottenOnStepDown, "L7", "election/stepping_down_keeps_the_vote"),
     (Mutant::StaleAppendTaken, "L10", "append/append_of_an_earlier_term_is_refused"),
     (Mutant::AppliedBeforeDurable, "L6", "commit/follower_applies_only_what_its_disk_has"),
+    (
+        Mutant::ContradictionIgnored,
+        "L10",
+        "append/leader_without_a_committed_entry_stops_its_follower",
+    ),
     (Mutant::StaleSendCounted, "L12", "replication/stale_outcome_of_a_send_moves_nothing"),
 ];
 

@@ -259,7 +259,7 @@ impl<C: Clients> Pump<C> {
         if planted!(self, ReadsJoinOpenQuestion) {
             self.reads.join_open_question();
         }
-        if let Some(read) = self.reads.ask() {
+        if let Some(read) = self.reads.ask(self.raft.doubts_leader()) {
             self.step(Input::ReadIndex { read }, effects);
         }
         self.apply_more(effects);

@@ -55,9 +55,11 @@ impl<C: Clients> Reads<C> {
         self.arrived.push(Waiting { group, deadline });
     }
 
-    /// The name of a question for all that arrived, if none is open.
-    pub(super) fn ask(&mut self) -> Option<ReadId> {
-        if self.arrived.is_empty() || self.open.is_some() {
+    /// The name of a question for all that arrived, if none is open. `anyway`: also if no read
+    /// waits.
+    pub(super) fn ask(&mut self, anyway: bool) -> Option<ReadId> {
+        let is_needed = anyway || !self.arrived.is_empty();
+        if !is_needed || self.open.is_some() {
             return None;
         }
         self.last_id = self.last_id.wrapping_add(1);
@@ -78,7 +80,9 @@ impl<C: Clients> Reads<C> {
     pub(super) fn confirm(&mut self, id: ReadId, index: LogIndex) {
         if let Some(Open { groups, .. }) = self.open.take_if(|open| open.id == id) {
             let before = self.confirmed.partition_point(|other| other.index <= index);
-            self.confirmed.insert(before, Confirmed { index, groups });
+            if !groups.is_empty() {
+                self.confirmed.insert(before, Confirmed { index, groups });
+            }
         }
     }
 
@@ -148,7 +152,7 @@ mod tests {
         let mut reads = Reads::<Numbers>::new(start);
         let mut ask = |group| {
             reads.arrive(group, 100);
-            let id = reads.ask().expect("one has arrived");
+            let id = reads.ask(false).expect("one has arrived");
             reads.refuse(id);
             id
         };
@@ -167,12 +171,12 @@ mod tests {
     fn reads_that_arrive_while_a_question_is_open_share_the_next() {
         let mut reads = Reads::<Numbers>::new(0);
         reads.arrive(1, 100);
-        let first = reads.ask().expect("a question");
+        let first = reads.ask(false).expect("a question");
         reads.arrive(2, 100);
         reads.arrive(3, 100);
-        assert_eq!(reads.ask(), None);
+        assert_eq!(reads.ask(false), None);
         reads.confirm(first, LogIndex::new(5));
-        let second = reads.ask().expect("the next question");
+        let second = reads.ask(false).expect("the next question");
         let mut served = Vec::new();
         reads.serve(LogIndex::new(5), &mut served);
         assert_eq!(served, [(1, LogIndex::new(5))], "the first answer covers no later read");
@@ -186,14 +190,14 @@ mod tests {
     fn a_question_whose_readers_gave_up_stays_open() {
         let mut reads = Reads::<Numbers>::new(0);
         reads.arrive(1, 10);
-        let first = reads.ask().expect("a question");
+        let first = reads.ask(false).expect("a question");
         let mut failed = Vec::new();
         reads.expire(10, &mut failed);
         assert_eq!(failed, [(1, ReadError::Timeout)]);
         assert!(reads.is_empty());
         reads.arrive(2, 30);
-        assert_eq!(reads.ask(), None, "the core asks about the first yet");
+        assert_eq!(reads.ask(false), None, "the core asks about the first yet");
         reads.confirm(first, LogIndex::new(5));
-        assert!(reads.ask().is_some());
+        assert!(reads.ask(false).is_some());
     }
 }

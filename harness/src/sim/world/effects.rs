@@ -113,7 +113,8 @@ impl World {
         for fetch in fetches {
             let member = &mut self.members[at];
             let last = self.laws.disk(member.id).last();
-            let is_lawful = fetch.last <= last || !self.laws.inspects_promises();
+            let is_lawful =
+                fetch.last <= last || !self.laws.inspects_promises() || self.lost_memory;
             hold(is_lawful, Check::StoreContract, || {
                 format!("{} reads up to {}, its disk holds {last}", member.id, fetch.last)
             })?;
@@ -141,6 +142,10 @@ impl World {
             }
             StopReason::StateMachine(_) => {
                 self.marks.hit(Mark::ApplyFailed);
+                Ok(())
+            }
+            StopReason::DataLost(_) if self.lost_memory => {
+                self.members[at].has_lost_data = true;
                 Ok(())
             }
             other => {
@@ -188,13 +193,18 @@ impl World {
         let splits = matches!(message.body, Body::Vote { .. })
             && self.laws.asked_by_other(message.term, from);
         self.marks.hit_if(splits, Mark::SplitVote);
-        self.laws.on_send(from, to, message)?;
+        if !self.lost_memory {
+            self.laws.on_send(from, to, message)?;
+        }
         Ok(matches!(message.body, Body::VoteResponse { granted: true }))
     }
 
     fn on_soft_state(&mut self, at: usize, soft_state: SoftState) -> Result<(), Violation> {
         let id = self.members[at].id;
         self.journal.note(id.get(), ("is", soft_state), format_args!("is {soft_state}"));
+        if self.lost_memory {
+            return Ok(());
+        }
         self.laws.on_soft_state(id, soft_state)?;
         if soft_state.role != RoleName::Leader {
             return Ok(());
@@ -221,7 +231,9 @@ impl World {
     // ---- the machine ----
 
     fn begin_apply(&mut self, at: usize, batch: ApplyBatch<Requests>) -> Result<(), Violation> {
-        self.laws.on_release(self.members[at].id, batch.upto)?;
+        if !self.lost_memory {
+            self.laws.on_release(self.members[at].id, batch.upto)?;
+        }
         self.members[at].applying = Some(batch);
         let time = self.plan.host.apply;
         if time == 0 {
@@ -249,6 +261,9 @@ impl World {
             ("applies", batch.upto, batch.commands.len()),
             format_args!("applies {} commands, up to {}", batch.commands.len(), batch.upto),
         );
+        if self.lost_memory {
+            return Ok(Event::Applied);
+        }
         self.laws.on_apply(id, trail)?;
         for committed in &batch.commands {
             let Some(command) = Command::decode(&committed.command) else {

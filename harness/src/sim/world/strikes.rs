@@ -109,7 +109,11 @@ impl World {
         let member = &mut self.members[at];
         let id = member.id;
         let recovered = member.open().map_err(|error| store_failed(id, &error))?;
-        let survived = self.laws.on_recovered(id, &in_flight, &recovered)?;
+        let survived = if self.lost_memory {
+            0
+        } else {
+            self.laws.on_recovered(id, &in_flight, &recovered)?
+        };
         self.marks.hit_if(survived < in_flight.len(), Mark::UnsyncedWriteLost);
         self.marks.hit_if(survived > 0, Mark::UntoldWriteKept);
         let (last, hard_state) = (recovered.bounds.last, recovered.hard_state);

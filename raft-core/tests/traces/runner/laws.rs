@@ -147,6 +147,20 @@ impl ClusterLaws {
     }
 }
 
+/// No member follows a leader whose log has another entry where one is committed here. Only where
+/// the logs meet in an append does a follower see it, so this is asked of the traces that show
+/// that.
+pub fn check_follows_no_other_history(id: NodeId, members: &Members) {
+    let Some(raft) = &members[&id].raft else { return };
+    let leader = raft.leader().filter(|leader| *leader != id);
+    let Some(leader) = leader.and_then(|leader| members[&leader].raft.as_ref()) else { return };
+    for index in (1..=raft.commit().get()).map(LogIndex::new) {
+        let (own, theirs) = (raft.term_at(index), leader.term_at(index));
+        let same = own.is_none() || theirs.is_none() || own == theirs;
+        assert!(same, "L10: {id} follows {}, which has another entry {index}", leader.id());
+    }
+}
+
 fn check_copies(id: NodeId, commit: LogIndex, membership: &Membership, members: &Members) {
     let term = members[&id].issued.term(commit);
     for half in membership.halves() {

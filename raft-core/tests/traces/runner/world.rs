@@ -6,7 +6,7 @@ use std::sync::Arc;
 use raft_core::consensus::{Body, Input, Message, NotSent, Output, SendId};
 use raft_core::types::{LogIndex, Membership, NodeId};
 
-use super::laws::ClusterLaws;
+use super::laws::{self, ClusterLaws};
 use super::member::{HeldSend, Member, Memberships};
 
 /// What a run plants: a bug, where the feature allows one.
@@ -106,7 +106,9 @@ impl World {
                 }
                 inputs.extend(self.carry_out(id, output, &memberships)?);
             }
-            if !self.lost_memory {
+            if self.lost_memory {
+                laws::check_follows_no_other_history(id, &self.members);
+            } else {
                 self.laws.check_state(id, &self.members);
             }
         }

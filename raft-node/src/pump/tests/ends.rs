@@ -1,12 +1,12 @@
 //! What ends a member, and what its clients are told then.
 
 use bytes::Bytes;
-use raft_core::consensus::Contradiction;
-use raft_core::types::{Entry, EntryKind};
+use raft_core::consensus::{Body, Contradiction};
+use raft_core::types::{Entry, EntryKind, NodeId};
 
-use super::{Rig, entry, id, node};
+use super::{Rig, at, entry, id, node};
 use crate::pump::{Event, Limits, StopReason};
-use crate::{ProposeError, ReadError};
+use crate::{Content, Envelope, ProposeError, ReadError};
 
 fn rig() -> Rig {
     Rig::new(3, Limits::default())
@@ -42,7 +42,7 @@ fn a_leader_without_a_committed_entry_stops_the_member_and_its_reads() {
     let Some(StopReason::DataLost(contradiction)) = &effects.stop else {
         panic!("{:?}", effects.stop);
     };
-    let expected = Contradiction { leader: node(2), own: id(7, 4), theirs: id(7, 6) };
+    let expected = Contradiction { leader: node(2), own: id(7, 4), theirs: Some(id(7, 6)) };
     assert_eq!(*contradiction, expected);
     let text = effects.stop.as_ref().expect("a reason").to_string();
     assert!(text.starts_with("acknowledged data was lost: entry 7@4 is committed here"), "{text}");
@@ -51,6 +51,40 @@ fn a_leader_without_a_committed_entry_stops_the_member_and_its_reads() {
     assert_eq!(effects.failed_reads.len(), 1);
     let effects = rig.turn(Event::Read { group: 4 });
     assert_eq!(effects.failed_reads[0].1, ReadError::Closed);
+}
+
+/// What went wrong: a majority had lost its disks and begun the same term anew. No append of its
+/// leader contradicted this member's log, and reads were served from it.
+#[test]
+fn a_leader_that_has_committed_less_than_this_member_stops_it_without_any_reader() {
+    let mut rig = rig();
+    let effects = rig.append((1, 4), id(3, 4), vec![], 3);
+    let question = |(to, envelope): &(NodeId, Envelope)| match &envelope.content {
+        Content::Raft { message, .. } => match message.body {
+            Body::ReadIndex { read } => Some((*to, read)),
+            _ => None,
+        },
+        _ => None,
+    };
+    let asked = effects.sends.iter().find_map(question);
+    let (leader, read) = asked.expect("it asks what its leader has committed");
+    assert_eq!(leader, node(1));
+    let effects = rig.message(1, 4, Body::ReadIndexResponse { read, index: at(3) });
+    let Some(StopReason::DataLost(Contradiction { own, theirs: None, .. })) = effects.stop else {
+        panic!("{:?}", effects.stop);
+    };
+    assert_eq!(own, id(4, 4));
+}
+
+#[test]
+fn a_new_leader_is_asked_once_and_believed() {
+    let mut rig = rig();
+    let effects = rig.append((1, 5), id(7, 4), vec![entry(8, 5)], 6);
+    assert!(effects.sends.is_empty(), "not before its own term is durable");
+    let sends = rig.written().sends.len();
+    assert_eq!(sends, 2, "an acknowledgement and a question");
+    let effects = rig.append((1, 5), id(8, 5), vec![], 8);
+    assert!(effects.stop.is_none() && !rig.pump.raft().doubts_leader());
 }
 
 #[test]
