@@ -2,14 +2,17 @@
 //!
 //! Each rule is one test on the whole tree, and each has a second test that shows it finding a
 //! planted breach in a small sample; a check that finds nothing is decoration. The rules live in
-//! rooms: `arrows` (who may depend on whom), `shape` (width, length, module heads), `words` (what
-//! may not be written at all), `links` (documents that point nowhere). `source` reads the tree and
-//! blanks comments and strings out of Rust code, so that prose is never taken for code.
+//! modules: `arrows` (which crate or folder may depend on which), `circles` (between the modules of
+//! a crate), `shape` (width, length, module heads), `words` (what may not be written at all),
+//! `links` (documents that point nowhere). `source` reads the tree and blanks comments and strings
+//! out of Rust code, so that prose is never taken for code.
 //!
 //! Absent: what rustfmt and clippy already hold.
 
 #[path = "tidy/arrows.rs"]
 mod arrows;
+#[path = "tidy/circles.rs"]
+mod circles;
 #[path = "tidy/links.rs"]
 mod links;
 #[path = "tidy/shape.rs"]

@@ -13,8 +13,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Row};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::directory::{DATABASE_NAME, Directory, NEW_DATABASE_NAME};
-use crate::recover::APPLICATION_ID;
-use crate::state::{FORMAT_VERSION, State};
+use crate::state::{APPLICATION_ID, FORMAT_VERSION, State};
 use crate::wal::PAGE_BYTES;
 
 /// The tables, in the order of their root pages: the state's is page 2.

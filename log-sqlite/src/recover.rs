@@ -12,14 +12,11 @@ use raft_core::storage::{LogError, LogErrorKind, LogOp, Tail};
 use crate::database::newer;
 use crate::directory::{DATABASE_NAME, Directory, PROOF_NAME, WAL_NAME};
 use crate::proof::Proof;
-use crate::state::{FORMAT_VERSION, State};
+use crate::state::{APPLICATION_ID, FORMAT_VERSION, State};
 use crate::wal::{Front, PAGE_BYTES, STATE_PAGE, WalScan, frame_offset, scan, scan_nothing};
 
 /// Of the database's header: what every file of SQLite begins with.
 const SQLITE_MAGIC: &[u8; 16] = b"SQLite format 3\0";
-/// Of the database's header: whose file it is ("KTKL").
-pub(crate) const APPLICATION_ID: i32 = 0x4b54_4b4c;
-
 const USER_VERSION_AT: usize = 60;
 const APPLICATION_ID_AT: usize = 68;
 const COPY_BYTES: usize = 1 << 18;

@@ -9,6 +9,9 @@ use raft_core::storage::record::{
 };
 use raft_core::types::{EntryId, HardState, Identity, LogIndex, Term};
 
+/// Of the database's header: whose file it is ("KTKL").
+pub(crate) const APPLICATION_ID: i32 = 0x4b54_4b4c;
+
 /// The length of a state record.
 pub(crate) const STATE_BYTES: usize = 160;
 /// The version of the stored format.

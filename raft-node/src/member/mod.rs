@@ -13,11 +13,12 @@
 //! | `scheduler` | who takes turns; the driver task |
 //! | `turn`, `executor` | one turn, and its effects |
 //! | `worker`, `persist`, `read`, `apply` | what works beside the pump |
-//! | `admission`, `inbound` | which peers may talk to the member; what they send |
+//! | `admission` | which peers may talk to the member |
 //! | `publisher`, `status`, `metrics` | what observers see |
 //!
 //! [`Member`] is what these parts share. None of them knows it: they get the parts that they need,
-//! or one of the two traits that it implements for them, [`Driven`] and [`Reports`].
+//! or one of the traits that it implements for them: [`Driven`], [`Reports`] and, for the
+//! transport, [`Inbound`].
 //!
 //! A panic in any part ends the member for everyone who waits for it. One in a worker or in the
 //! state machine is a [`StopReason`](crate::pump::StopReason), and the pump ends in good order. One
@@ -29,7 +30,6 @@ pub(crate) mod admission;
 pub(crate) mod apply;
 pub(crate) mod clients;
 pub(crate) mod executor;
-pub(crate) mod inbound;
 pub(crate) mod mailbox;
 mod metrics;
 pub(crate) mod persist;
@@ -45,11 +45,12 @@ pub(crate) mod worker;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use raft_core::types::Identity;
+use raft_core::types::{Identity, NodeId};
 use tracing::error;
 
 use self::admission::Admission;
 use self::clients::Waiters;
+use self::executor::forward_not_sent;
 use self::mailbox::Mailbox;
 use self::publisher::Publisher;
 use self::scheduler::{Driven, drive, take_turns};
@@ -59,7 +60,7 @@ use crate::panics::caught;
 use crate::pump::{Event, Limits};
 use crate::requests::quota::Quotas;
 use crate::sync::TryMutex;
-use crate::transport::Transport;
+use crate::transport::{Envelope, Inbound, PeerRejected, Transport};
 
 /// What the parts of a running member share.
 pub(crate) struct Member {
@@ -193,5 +194,60 @@ impl Reports for Arc<Member> {
     fn report_and_drive(&self, event: Event<Waiters>) {
         self.mailbox.push(event);
         drive(self);
+    }
+}
+
+/// Handed to the transport, which drops it when it ends.
+pub(crate) struct MemberInbound(pub(crate) Arc<Member>);
+
+impl Inbound for MemberInbound {
+    fn identity(&self) -> Identity {
+        self.0.identity
+    }
+
+    fn admit(&self, peer: Identity) -> Result<(), PeerRejected> {
+        self.0.admission.admit(peer)
+    }
+
+    fn confirm(&self, peer: Identity) -> Result<(), PeerRejected> {
+        let status = self.0.publisher.latest();
+        self.0.admission.confirm(peer, status.raft.membership.as_deref())
+    }
+
+    fn is_member(&self, node: NodeId) -> bool {
+        let status = self.0.publisher.latest();
+        status.raft.membership.as_ref().is_some_and(|membership| membership.contains(node))
+    }
+
+    fn deliver(&self, from: NodeId, envelope: Envelope) {
+        self.enqueue(from, std::iter::once(envelope));
+    }
+
+    fn deliver_all(&self, from: NodeId, envelopes: &mut Vec<Envelope>) {
+        self.enqueue(from, envelopes.drain(..));
+    }
+
+    fn not_sent(&self, to: NodeId, envelopes: &mut Vec<Envelope>) {
+        let mut is_any_wanted = false;
+        for envelope in envelopes.drain(..) {
+            if let Some(event) = forward_not_sent(to, &envelope) {
+                self.0.mailbox.push(event);
+                is_any_wanted = true;
+            }
+        }
+        if is_any_wanted {
+            self.0.mailbox.wake_driver();
+        }
+    }
+}
+
+impl MemberInbound {
+    /// The thread that delivers also takes the turn: no task is woken for it.
+    fn enqueue(&self, from: NodeId, envelopes: impl Iterator<Item = Envelope>) {
+        let member = &self.0;
+        if !member.is_finished() {
+            member.mailbox.deliver(from, envelopes, member.limits.inbound_bytes);
+            drive(member);
+        }
     }
 }

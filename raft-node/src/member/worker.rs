@@ -156,9 +156,27 @@ pub(crate) struct InlineWorker<W: Worker> {
 /// The worker goes into the future of its work, and comes back with the outcome.
 enum State<W> {
     Idle(W),
-    Busy(Pin<Box<dyn Future<Output = (W, Event<Waiters>)> + Send>>),
+    Busy(Work<W>),
     Finishing(Pin<Box<dyn Future<Output = ()> + Send>>),
     Gone,
+}
+
+/// A worker at its work.
+type Work<W> = Pin<Box<dyn Future<Output = (W, Event<Waiters>)> + Send>>;
+
+/// Gives the worker back once it is done; its panic's message, if it panics.
+fn poll_work<W>(
+    work: &mut Work<W>,
+    context: &mut Context<'_>,
+    events: &mut Vec<Event<Waiters>>,
+) -> Result<Option<W>, String> {
+    caught(|| match work.as_mut().poll(context) {
+        Poll::Ready((worker, event)) => {
+            events.push(event);
+            Some(worker)
+        }
+        Poll::Pending => None,
+    })
 }
 
 impl<W: Worker> InlineWorker<W> {
@@ -178,12 +196,9 @@ impl<W: Worker> InlineWorker<W> {
                         return;
                     }
                 },
-                State::Busy(mut busy) => match caught(|| busy.as_mut().poll(context)) {
-                    Ok(Poll::Ready((worker, event))) => {
-                        events.push(event);
-                        State::Idle(worker)
-                    }
-                    Ok(Poll::Pending) => {
+                State::Busy(mut busy) => match poll_work(&mut busy, context, events) {
+                    Ok(Some(worker)) => State::Idle(worker),
+                    Ok(None) => {
                         self.state = State::Busy(busy);
                         return;
                     }

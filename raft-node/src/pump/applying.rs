@@ -67,8 +67,12 @@ impl<C: Clients> Pump<C> {
             self.applying.fetching = true;
             return self.fetch(Purpose::Apply, first, last, max_bytes, effects);
         };
-        match commands(self.tail.pieces(first, upto).flatten(), upto.since(first) + 1) {
-            Ok(commands) => self.apply(first, upto, commands, effects),
+        let mut commands = Vec::with_capacity(upto.since(first) as usize + 1);
+        let mut pieces = self.tail.pieces(first, upto);
+        let added = pieces.try_for_each(|piece| add_commands(piece, &mut commands));
+        drop(pieces);
+        match added {
+            Ok(()) => self.apply(first, upto, commands, effects),
             Err(reason) => self.stop(reason, effects),
         }
     }
@@ -84,8 +88,9 @@ impl<C: Clients> Pump<C> {
             Ok(entries) => {
                 let Some(last) = entries.last() else { return };
                 let (first, upto) = (entries[0].id.index, last.id.index);
-                match commands(&entries, entries.len() as u64) {
-                    Ok(commands) => self.apply(first, upto, commands, effects),
+                let mut commands = Vec::with_capacity(entries.len());
+                match add_commands(&entries, &mut commands) {
+                    Ok(()) => self.apply(first, upto, commands, effects),
                     Err(reason) => self.stop(reason, effects),
                 }
             }
@@ -120,21 +125,20 @@ fn stands_among(commands: &[Committed], id: EntryId) -> bool {
     at.is_ok_and(|at| commands[at].id == id)
 }
 
-/// The commands among so many entries. A kind that only a newer version applies is never passed
-/// over: the state machines of the members would differ from then on without a word.
-fn commands<'a>(
-    entries: impl IntoIterator<Item = &'a Entry>,
-    count: u64,
-) -> Result<Vec<Committed>, StopReason> {
-    let mut commands = Vec::with_capacity(count as usize);
-    for entry in entries {
-        match entry.kind {
-            EntryKind::Command => {
-                commands.push(Committed { id: entry.id, command: entry.payload.clone() });
-            }
-            EntryKind::Noop | EntryKind::Membership => {}
-            kind => return Err(StopReason::UnknownEntry { id: entry.id, kind }),
-        }
+/// Adds the commands among entries. A kind that only a newer version applies is never passed over:
+/// the state machines of the members would differ from then on without a word.
+fn add_commands(entries: &[Entry], commands: &mut Vec<Committed>) -> Result<(), StopReason> {
+    use EntryKind::{Command, Membership, Noop};
+    let is_unknown = |entry: &&Entry| !matches!(entry.kind, Command | Noop | Membership);
+    if let Some(Entry { id, kind, .. }) = entries.iter().find(is_unknown) {
+        return Err(StopReason::UnknownEntry { id: *id, kind: *kind });
     }
-    Ok(commands)
+    // Two passes: one that also clones is slower than both, since it may end at each entry.
+    let of_clients = entries.iter().filter(|entry| entry.kind == Command);
+    commands.extend(of_clients.map(committed));
+    Ok(())
+}
+
+fn committed(entry: &Entry) -> Committed {
+    Committed { id: entry.id, command: entry.payload.clone() }
 }

@@ -77,14 +77,21 @@ impl<C: Clients> Proposals<C> {
             let mut waiting = self.waiting.pop_front().expect("just seen");
             let reached = waiting.count.min(upto.since(waiting.first.index.prev()) as usize);
             let standing = waiting.standing(reached, &stands);
-            if standing > 0 {
-                let claim = waiting.claim(standing, commands);
-                if waiting.is_overdue {
+            let is_overdue = waiting.is_overdue;
+            let mut push = |claim: Claim<C>| {
+                if is_overdue {
                     let Claim { group, offset, count, .. } = claim;
                     effects.settled.push(Settled { group, offset, count });
                 } else {
                     claims.push(claim);
                 }
+            };
+            if standing == waiting.count {
+                push(waiting.claim_whole(commands));
+                continue;
+            }
+            if standing > 0 {
+                push(waiting.claim(standing, commands));
             }
             if standing < reached {
                 waiting.fail(ProposeError::Lost, effects);
@@ -156,9 +163,20 @@ impl<C: Clients> Waiting<C> {
         if is_truncated { (0..reached).take_while(|at| stands(id(*at))).count() } else { reached }
     }
 
+    /// All commands are answered by `commands`.
+    fn claim_whole(self, commands: &[Committed]) -> Claim<C> {
+        let position = self.position_in(commands);
+        Claim { group: self.group, offset: self.offset, position, count: self.count }
+    }
+
+    /// Where the first command stands among `commands`.
+    fn position_in(&self, commands: &[Committed]) -> usize {
+        commands.partition_point(|command| command.id.index < self.first.index)
+    }
+
     /// The first `count` commands are answered by `commands`; the others wait on.
     fn claim(&mut self, count: usize, commands: &[Committed]) -> Claim<C> {
-        let position = commands.partition_point(|command| command.id.index < self.first.index);
+        let position = self.position_in(commands);
         let claim = Claim { group: self.group.clone(), offset: self.offset, position, count };
         self.first.index = self.first.index.plus(count as u64);
         self.offset += count;

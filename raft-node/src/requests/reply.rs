@@ -22,7 +22,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use crate::sync::{AtomicUsize, Mutex, MutexGuard};
+use crate::sync::{AtomicBool, AtomicUsize, Mutex, MutexGuard};
 
 /// What a request can be answered.
 pub(crate) trait Answer {
@@ -36,6 +36,8 @@ struct ReplyBatch<A> {
     places: Mutex<Places<A>>,
     /// How many [`Answers`] there are.
     holders: AtomicUsize,
+    /// Every place was answered: the last holder has nothing to do.
+    is_answered: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -77,7 +79,8 @@ pub(crate) struct Answers<A: Answer>(Arc<ReplyBatch<A>>);
 impl<A: Answer> OpenBatch<A> {
     pub(crate) fn new() -> OpenBatch<A> {
         let places = Places { places: Vec::new(), answered: 0 };
-        let batch = ReplyBatch { places: Mutex::new(places), holders: AtomicUsize::new(1) };
+        let (places, holders) = (Mutex::new(places), AtomicUsize::new(1));
+        let batch = ReplyBatch { places, holders, is_answered: AtomicBool::new(false) };
         OpenBatch { joined: Vec::new(), answers: Answers(Arc::new(batch)) }
     }
 
@@ -130,6 +133,9 @@ impl<A: Answer> Answers<A> {
                 place.state = State::Answered(answer);
             }
         }
+        if *answered == places.len() {
+            self.0.is_answered.store(true, Ordering::Release);
+        }
         bytes
     }
 
@@ -149,7 +155,8 @@ impl<A: Answer> Clone for Answers<A> {
 
 impl<A: Answer> Drop for Answers<A> {
     fn drop(&mut self) {
-        if self.0.holders.fetch_sub(1, Ordering::AcqRel) == 1 {
+        let is_last = self.0.holders.fetch_sub(1, Ordering::AcqRel) == 1;
+        if is_last && !self.0.is_answered.load(Ordering::Acquire) {
             let wakers = self.0.lock().abandon();
             wakers.into_iter().for_each(Waker::wake);
         }
@@ -166,9 +173,6 @@ impl<A: Answer> Places<A> {
     /// Answers what is left, and gives who waits for it.
     fn abandon(&mut self) -> Vec<Waker> {
         let mut wakers = Vec::new();
-        if self.answered == self.places.len() {
-            return wakers;
-        }
         for place in &mut self.places {
             if let State::Waiting(waker) = &mut place.state {
                 wakers.extend(waker.take());
