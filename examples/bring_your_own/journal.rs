@@ -13,10 +13,10 @@ use std::sync::{Arc, RwLock};
 use async_trait::async_trait;
 use crc::{CRC_32_ISCSI, Crc};
 use kontiki::storage::{
-    Detects, Durability, Gate, LogBounds, LogError, LogErrorKind, LogOp, LogReader, LogStore,
-    StableStore, Store, StoreInfo, WriteBatch, check_identity,
+    BatchStore, Detects, Durability, Gate, LogBounds, LogError, LogErrorKind, LogOp, LogReader,
+    StableState, StoreInfo, WriteBatch,
 };
-use kontiki::types::{Entry, EntryId, HardState, Identity, LogIndex, Term};
+use kontiki::types::{Entry, EntryId, Identity, LogIndex, Term};
 use postcard::{take_from_bytes_crc32, to_allocvec_crc32};
 use serde::{Deserialize, Serialize};
 
@@ -138,8 +138,8 @@ impl LogReader for Shared {
 }
 
 #[async_trait]
-impl Store for Journal {
-    fn info(&self) -> StoreInfo {
+impl BatchStore for Journal {
+    fn declaration(&self) -> StoreInfo {
         StoreInfo {
             backend: "journal".into(),
             durability: Durability::PowerLoss,
@@ -150,50 +150,28 @@ impl Store for Journal {
             format_version: 1,
         }
     }
-    async fn write(&mut self, batch: WriteBatch) -> Result<(), LogError> {
-        let state = self.state.clone();
-        let gate = Gate::new(self.bounds(), self.load_hard_state().await?);
-        gate.pass(&batch, |index| state.0.read().unwrap().term(index))?;
-        self.commit(LogOp::Write, Change { identity: None, batch })
-    }
-}
-
-#[async_trait]
-impl LogStore for Journal {
-    fn bounds(&self) -> LogBounds {
+    fn log_bounds(&self) -> LogBounds {
         self.state.0.read().unwrap().bounds()
     }
-    async fn append(&mut self, entries: &[Entry]) -> Result<(), LogError> {
-        self.write(WriteBatch::of_entries(entries.to_vec())).await
-    }
-    async fn truncate_after(&mut self, index: LogIndex) -> Result<(), LogError> {
-        self.write(WriteBatch { truncate_after: Some(index), ..WriteBatch::default() }).await
-    }
-    async fn purge_upto(&mut self, upto: EntryId) -> Result<(), LogError> {
-        self.write(WriteBatch { purge_upto: Some(upto), ..WriteBatch::default() }).await
-    }
-    async fn reset(&mut self, boundary: EntryId) -> Result<(), LogError> {
-        self.write(WriteBatch { reset: Some(boundary), ..WriteBatch::default() }).await
-    }
-    fn reader(&self) -> Box<dyn LogReader> {
+    fn log_reader(&self) -> Box<dyn LogReader> {
         Box::new(self.state.clone())
     }
-}
-
-#[async_trait]
-impl StableStore for Journal {
-    async fn load_identity(&mut self) -> Result<Option<Identity>, LogError> {
-        Ok(self.state.0.read().unwrap().identity)
+    fn stable_state(&self, _: LogOp) -> Result<StableState, LogError> {
+        let state = self.state.0.read().unwrap();
+        let hard_state = state.batch.hard_state.unwrap_or_default();
+        Ok(StableState { identity: state.identity, hard_state })
     }
-    async fn save_identity(&mut self, identity: &Identity) -> Result<(), LogError> {
-        check_identity(self.state.0.read().unwrap().identity, identity)?;
-        let (identity, batch) = (Some(*identity), WriteBatch::default());
+    fn check_usable(&self, op: LogOp) -> Result<(), LogError> {
+        self.file.as_ref().map(drop).ok_or_else(|| LogError::new(op, LogErrorKind::Poisoned))
+    }
+    async fn change(&mut self, op: LogOp, batch: WriteBatch) -> Result<(), LogError> {
+        let state = self.state.clone();
+        let gate = Gate::new(self.log_bounds(), self.stable_state(op)?.hard_state);
+        gate.pass(&batch, |index| state.0.read().unwrap().term(index))?;
+        self.commit(op, Change { identity: None, batch })
+    }
+    async fn found(&mut self, identity: Identity) -> Result<(), LogError> {
+        let (identity, batch) = (Some(identity), WriteBatch::default());
         self.commit(LogOp::Identity, Change { identity, batch })
-    }
-    async fn load_hard_state(&mut self) -> Result<HardState, LogError> {
-        Ok(self.state.0.read().unwrap().batch.hard_state.unwrap_or_default())
-    }
-    async fn save_hard_state(&mut self, hard_state: HardState) -> Result<(), LogError> {
-        self.write(WriteBatch { hard_state: Some(hard_state), ..WriteBatch::default() }).await
     }
 }

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, RwLock};
 
 use bytes::Bytes;
-use raft_core::storage::{LogBounds, LogError, LogErrorKind, LogOp};
+use raft_core::storage::{LogBounds, LogError};
 use raft_core::types::{EntryId, LogIndex, Term, TermRun};
 
 use crate::format::{Seal, record_bytes};
@@ -98,15 +98,7 @@ impl Index {
 
     /// Whether the indices from `first` to `last` lie after the boundary and before the end.
     pub(crate) fn check_inside(&self, first: LogIndex, last: LogIndex) -> Result<(), LogError> {
-        let end = self.last().index;
-        let kind = match () {
-            () if first <= self.boundary.index => {
-                LogErrorKind::Compacted { boundary: self.boundary }
-            }
-            () if last > end => LogErrorKind::Unavailable { last: end },
-            () => return Ok(()),
-        };
-        Err(LogError::new(LogOp::Read, kind))
+        self.bounds().check_inside(first, last)
     }
 
     /// Where an entry that is inside lies.

@@ -10,10 +10,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 
-use raft_core::storage::{
-    Inspect, LogError, LogErrorKind, LogOp, LogReader, Recovered, Sight, Tail,
-};
-use raft_core::types::HardState;
+use raft_core::storage::{Inspect, LogError, LogErrorKind, LogOp, LogReader, Recovered, Sight};
 
 use crate::disk::{Disk, WritePath};
 use crate::format::{FRAMES_START, HEADER_BLOCK_BYTES, Position, RecordHeader, RecordType};
@@ -77,24 +74,12 @@ fn sight_of(disk: &dyn Disk, found: Recovery, mut damage: Option<LogError>) -> (
     let sight = Sight {
         info: store_info(WritePath::default()),
         identity: replay.facts.identity,
-        recovered: found.unwrap_or_else(|_| nothing(replay.facts.hard_state)),
+        recovered: found.unwrap_or_else(|_| Recovered::nothing_but(replay.facts.hard_state)),
         proven: if furthest == Position::default() { String::new() } else { furthest.place(disk) },
         beyond,
         damage,
     };
     (replay.index, sight)
-}
-
-/// What is told of a log whose memberships do not parse.
-fn nothing(hard_state: HardState) -> Recovered {
-    Recovered {
-        bounds: Default::default(),
-        hard_state,
-        term_runs: Vec::new(),
-        memberships: Vec::new(),
-        commit_hint: Default::default(),
-        tail: Tail::Clean,
-    }
 }
 
 impl Inspect for FileInspection {

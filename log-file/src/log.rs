@@ -5,13 +5,11 @@ use std::sync::{Arc, RwLock};
 use std::thread::{Builder, JoinHandle};
 
 use async_trait::async_trait;
-use raft_core::storage::record::decode_membership;
 use raft_core::storage::{
-    Detects, Durability, Gate, LogBounds, LogError, LogErrorKind, LogOp, LogReader,
+    BatchStore, Detects, Durability, Gate, LogBounds, LogError, LogErrorKind, LogOp, LogReader,
+    Plan, Recovered, StableState, StoreInfo, Tail, WriteBatch,
 };
-use raft_core::storage::{LogStore, Plan, Recovered, StableStore, Store, StoreInfo};
-use raft_core::storage::{Tail, WriteBatch, check_identity};
-use raft_core::types::{Entry, EntryId, HardState, Identity, LogIndex};
+use raft_core::types::Identity;
 
 use crate::config::{FileLogConfig, Housekeeping, MAX_PAYLOAD_BYTES};
 use crate::disk::{Disk, WritePath};
@@ -135,8 +133,8 @@ impl FileLog {
         Ok(())
     }
 
-    async fn change(&mut self, op: LogOp, batch: WriteBatch) -> Result<(), LogError> {
-        self.check_poison(op)?;
+    async fn write_batch(&mut self, op: LogOp, batch: WriteBatch) -> Result<(), LogError> {
+        self.check_usable(op)?;
         let plan = self.plan(&batch)?;
         if plan.is_empty() && batch.append.is_empty() {
             // A hint alone rides with the next frame, or is lost, as a hint may be.
@@ -196,13 +194,6 @@ impl FileLog {
         written
     }
 
-    fn check_poison(&self, op: LogOp) -> Result<(), LogError> {
-        match self.is_poisoned {
-            true => Err(LogError::new(op, LogErrorKind::Poisoned)),
-            false => Ok(()),
-        }
-    }
-
     fn index(&self) -> std::sync::RwLockReadGuard<'_, Index> {
         self.index.read().expect("no writer panics")
     }
@@ -238,23 +229,14 @@ pub(crate) fn store_info(WritePath { sync_verb, may_block }: WritePath) -> Store
 
 /// What a restarting member must know, from what is in memory.
 pub(crate) fn recovered(index: &Index, facts: &Facts, tail: Tail) -> Result<Recovered, LogError> {
-    let bounds = index.bounds();
-    let mut memberships = Vec::new();
-    for (at, payload) in index.memberships() {
-        let membership = decode_membership(payload).map_err(|cause| {
-            let kind = LogErrorKind::Corrupt { index: Some(*at) };
-            LogError::new(LogOp::Open, kind).because(cause)
-        })?;
-        memberships.push((*at, membership));
-    }
-    Ok(Recovered {
-        bounds,
-        hard_state: facts.hard_state,
+    let known = Recovered {
+        bounds: index.bounds(),
         term_runs: index.runs().collect(),
-        memberships,
-        commit_hint: facts.commit_hint.min(bounds.last.index),
+        commit_hint: facts.commit_hint,
         tail,
-    })
+        ..Recovered::nothing_but(facts.hard_state)
+    };
+    known.with_memberships(index.memberships().map(|(index, payload)| (*index, payload)))
 }
 
 pub(crate) fn lock_error(error: std::io::Error, disk: &dyn Disk) -> LogError {
@@ -283,76 +265,45 @@ fn cut_to_end(disk: &dyn Disk, end: Position) -> Result<(), LogError> {
 }
 
 #[async_trait]
-impl LogStore for FileLog {
-    fn bounds(&self) -> LogBounds {
-        self.index().bounds()
-    }
-
-    async fn append(&mut self, entries: &[Entry]) -> Result<(), LogError> {
-        self.change(LogOp::Append, WriteBatch::of_entries(entries.to_vec())).await
-    }
-
-    async fn truncate_after(&mut self, index: LogIndex) -> Result<(), LogError> {
-        self.change(LogOp::Truncate, WriteBatch::of_truncation(index)).await
-    }
-
-    async fn purge_upto(&mut self, upto: EntryId) -> Result<(), LogError> {
-        self.change(LogOp::Purge, WriteBatch::of_purge(upto)).await
-    }
-
-    async fn reset(&mut self, boundary: EntryId) -> Result<(), LogError> {
-        self.change(LogOp::Reset, WriteBatch::of_reset(boundary)).await
-    }
-
-    fn reader(&self) -> Box<dyn LogReader> {
-        Box::new(FileReader::new(self.disk.clone(), self.index.clone()))
-    }
-}
-
-#[async_trait]
-impl StableStore for FileLog {
-    async fn load_identity(&mut self) -> Result<Option<Identity>, LogError> {
-        Ok(self.writer.facts.identity)
-    }
-
-    async fn save_identity(&mut self, identity: &Identity) -> Result<(), LogError> {
-        self.check_poison(LogOp::Identity)?;
-        match check_identity(self.writer.facts.identity, identity)? {
-            true => {
-                let content = Content { identity: Some(*identity), ..Content::default() };
-                self.write_frame(LogOp::Identity, &content).await
-            }
-            false => Ok(()),
-        }
-    }
-
-    async fn load_hard_state(&mut self) -> Result<HardState, LogError> {
-        Ok(self.writer.facts.hard_state)
-    }
-
-    async fn save_hard_state(&mut self, hard_state: HardState) -> Result<(), LogError> {
-        self.change(LogOp::HardState, WriteBatch::of_hard_state(hard_state)).await
-    }
-}
-
-#[async_trait]
-impl Store for FileLog {
-    fn info(&self) -> StoreInfo {
+impl BatchStore for FileLog {
+    fn declaration(&self) -> StoreInfo {
         store_info(self.disk.write_path())
     }
 
-    async fn write(&mut self, batch: WriteBatch) -> Result<(), LogError> {
-        self.change(LogOp::Write, batch).await
+    fn log_bounds(&self) -> LogBounds {
+        self.index().bounds()
     }
 
-    async fn recover(&mut self) -> Result<Recovered, LogError> {
+    fn log_reader(&self) -> Box<dyn LogReader> {
+        Box::new(FileReader::new(self.disk.clone(), self.index.clone()))
+    }
+
+    fn stable_state(&self, _: LogOp) -> Result<StableState, LogError> {
+        let Facts { identity, hard_state, .. } = self.writer.facts;
+        Ok(StableState { identity, hard_state })
+    }
+
+    fn check_usable(&self, op: LogOp) -> Result<(), LogError> {
+        if self.is_poisoned { Err(LogError::new(op, LogErrorKind::Poisoned)) } else { Ok(()) }
+    }
+
+    async fn change(&mut self, op: LogOp, batch: WriteBatch) -> Result<(), LogError> {
+        self.write_batch(op, batch).await
+    }
+
+    async fn found(&mut self, identity: Identity) -> Result<(), LogError> {
+        let content = Content { identity: Some(identity), ..Content::default() };
+        self.write_frame(LogOp::Identity, &content).await
+    }
+
+    async fn recover_all(&mut self) -> Result<Recovered, LogError> {
         recovered(&self.index(), &self.writer.facts, self.tail.clone())
     }
 
     /// Writes a last frame that proves all before it, and the proof of that frame, if there is
     /// anything to prove.
-    async fn close(&mut self) -> Result<(), LogError> {
-        self.check_poison(LogOp::Close)?;
+    async fn finish(&mut self) -> Result<(), LogError> {
+        self.check_usable(LogOp::Close)?;
         if self.writer.is_worth_closing() {
             let content = Content { is_close: true, ..Content::default() };
             self.write_frame(LogOp::Close, &content).await?;

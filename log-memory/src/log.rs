@@ -1,18 +1,15 @@
 //! The store itself: one open handle on a memory disk.
 
 use async_trait::async_trait;
-use raft_core::storage::record::decode_membership;
 use raft_core::storage::{
-    Detects, Durability, LogBounds, LogError, LogErrorKind, LogOp, LogReader,
+    BatchStore, Detects, Durability, LogBounds, LogError, LogErrorKind, LogOp, LogReader,
+    Recovered, StableState, StoreInfo, WriteBatch,
 };
-use raft_core::storage::{LogStore, Recovered, StableStore, Store, StoreInfo};
-use raft_core::storage::{Tail, WriteBatch, check_identity};
-use raft_core::types::{Entry, EntryId, EntryKind, HardState, Identity, LogIndex};
-use raft_core::types::{Membership, TermRun};
+use raft_core::types::{EntryKind, Identity, TermRun};
 
 use crate::disk::{MemoryDisk, Platter, SyncMode};
 use crate::reader::MemoryReader;
-use crate::state::{State, Undo};
+use crate::state::{Facts, State, Undo};
 
 /// A log in memory.
 #[derive(Debug)]
@@ -39,27 +36,18 @@ impl MemoryLog {
     }
 
     /// Runs one change: checked, applied, settled. A failure to settle poisons this handle (P15).
-    fn change(
+    fn run(
         &mut self,
         op: LogOp,
-        run: impl FnOnce(&mut State) -> Result<Undo, LogError>,
+        change: impl FnOnce(&mut State) -> Result<Undo, LogError>,
     ) -> Result<(), LogError> {
-        if self.poisoned {
-            return Err(LogError::new(op, LogErrorKind::Poisoned));
-        }
+        self.check_usable(op)?;
         let mut platter = self.disk.lock();
         platter.check_alive(self.process, op)?;
-        let undo = run(&mut platter.state)?;
+        let undo = change(&mut platter.state)?;
         let settled = platter.settle(undo, op);
         self.poisoned = settled.is_err();
         settled
-    }
-
-    fn change_batch(&mut self, op: LogOp, batch: WriteBatch) -> Result<(), LogError> {
-        self.change(op, |state| {
-            let plan = state.check(&batch)?;
-            Ok(state.apply(batch, plan))
-        })
     }
 
     fn inspect<T>(
@@ -86,57 +74,8 @@ impl Drop for MemoryLog {
 }
 
 #[async_trait]
-impl LogStore for MemoryLog {
-    fn bounds(&self) -> LogBounds {
-        self.disk.lock().state.bounds()
-    }
-
-    async fn append(&mut self, entries: &[Entry]) -> Result<(), LogError> {
-        self.change_batch(LogOp::Append, WriteBatch::of_entries(entries.to_vec()))
-    }
-
-    async fn truncate_after(&mut self, index: LogIndex) -> Result<(), LogError> {
-        self.change_batch(LogOp::Truncate, WriteBatch::of_truncation(index))
-    }
-
-    async fn purge_upto(&mut self, upto: EntryId) -> Result<(), LogError> {
-        self.change_batch(LogOp::Purge, WriteBatch::of_purge(upto))
-    }
-
-    async fn reset(&mut self, boundary: EntryId) -> Result<(), LogError> {
-        self.change_batch(LogOp::Reset, WriteBatch::of_reset(boundary))
-    }
-
-    fn reader(&self) -> Box<dyn LogReader> {
-        Box::new(MemoryReader::new(self.disk.clone(), self.process))
-    }
-}
-
-#[async_trait]
-impl StableStore for MemoryLog {
-    async fn load_identity(&mut self) -> Result<Option<Identity>, LogError> {
-        self.inspect(LogOp::Identity, |platter| Ok(platter.state.facts.identity))
-    }
-
-    async fn save_identity(&mut self, identity: &Identity) -> Result<(), LogError> {
-        self.change(LogOp::Identity, |state| {
-            check_identity(state.facts.identity, identity)?;
-            Ok(state.set_identity(*identity))
-        })
-    }
-
-    async fn load_hard_state(&mut self) -> Result<HardState, LogError> {
-        self.inspect(LogOp::HardState, |platter| Ok(platter.state.facts.hard_state))
-    }
-
-    async fn save_hard_state(&mut self, hard_state: HardState) -> Result<(), LogError> {
-        self.change_batch(LogOp::HardState, WriteBatch::of_hard_state(hard_state))
-    }
-}
-
-#[async_trait]
-impl Store for MemoryLog {
-    fn info(&self) -> StoreInfo {
+impl BatchStore for MemoryLog {
+    fn declaration(&self) -> StoreInfo {
         StoreInfo {
             backend: "memory".into(),
             durability: self.durability,
@@ -148,11 +87,37 @@ impl Store for MemoryLog {
         }
     }
 
-    async fn write(&mut self, batch: WriteBatch) -> Result<(), LogError> {
-        self.change_batch(LogOp::Write, batch)
+    fn log_bounds(&self) -> LogBounds {
+        self.disk.lock().state.bounds()
     }
 
-    async fn recover(&mut self) -> Result<Recovered, LogError> {
+    fn log_reader(&self) -> Box<dyn LogReader> {
+        Box::new(MemoryReader::new(self.disk.clone(), self.process))
+    }
+
+    fn stable_state(&self, op: LogOp) -> Result<StableState, LogError> {
+        self.inspect(op, |platter| {
+            let Facts { identity, hard_state, .. } = platter.state.facts;
+            Ok(StableState { identity, hard_state })
+        })
+    }
+
+    fn check_usable(&self, op: LogOp) -> Result<(), LogError> {
+        if self.poisoned { Err(LogError::new(op, LogErrorKind::Poisoned)) } else { Ok(()) }
+    }
+
+    async fn change(&mut self, op: LogOp, batch: WriteBatch) -> Result<(), LogError> {
+        self.run(op, |state| {
+            let plan = state.check(&batch)?;
+            Ok(state.apply(batch, plan))
+        })
+    }
+
+    async fn found(&mut self, identity: Identity) -> Result<(), LogError> {
+        self.run(LogOp::Identity, |state| Ok(state.set_identity(identity)))
+    }
+
+    async fn recover_all(&mut self) -> Result<Recovered, LogError> {
         self.inspect(LogOp::Open, |platter| recovered(&platter.state))
     }
 }
@@ -168,22 +133,11 @@ fn recovered(state: &State) -> Result<Recovered, LogError> {
             term_runs.push(run);
         }
         if entry.kind == EntryKind::Membership {
-            memberships.push((entry.id.index, membership(&entry)?));
+            memberships.push((entry.id.index, entry.payload));
         }
     }
-    Ok(Recovered {
-        bounds,
-        hard_state: state.facts.hard_state,
-        term_runs,
-        memberships,
-        commit_hint: state.facts.commit_hint.min(bounds.last.index),
-        tail: Tail::Clean,
-    })
-}
-
-fn membership(entry: &Entry) -> Result<Membership, LogError> {
-    decode_membership(&entry.payload).map_err(|cause| {
-        let kind = LogErrorKind::Corrupt { index: Some(entry.id.index) };
-        LogError::new(LogOp::Open, kind).because(cause)
-    })
+    let commit_hint = state.facts.commit_hint;
+    let nothing = Recovered::nothing_but(state.facts.hard_state);
+    let known = Recovered { bounds, term_runs, commit_hint, ..nothing };
+    known.with_memberships(memberships.iter().map(|(index, payload)| (*index, payload)))
 }

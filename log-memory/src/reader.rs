@@ -3,11 +3,11 @@
 use std::ops::Range;
 
 use async_trait::async_trait;
-use raft_core::storage::{LogError, LogOp, LogReader, Refusal};
+use raft_core::storage::{LogError, LogOp, LogReader};
 use raft_core::types::{Entry, LogIndex, Term};
 
 use crate::disk::MemoryDisk;
-use crate::state::{State, check_inside};
+use crate::state::State;
 
 pub(crate) struct MemoryReader {
     disk: MemoryDisk,
@@ -48,14 +48,7 @@ fn entries_of(
     range: Range<LogIndex>,
     max_bytes: u64,
 ) -> Result<Vec<Entry>, LogError> {
-    if range.end < range.start {
-        return Err(LogError::refused(LogOp::Read, Refusal::InvertedRange));
-    }
-    if range.is_empty() {
-        return Ok(Vec::new());
-    }
-    let bounds = state.bounds();
-    check_inside(range.start, range.end.prev(), bounds.boundary, bounds.last)?;
+    state.bounds().check_read(&range)?;
     let count = range.end.since(range.start) as usize;
     let mut entries = Vec::new();
     let mut bytes = 0;

@@ -3,7 +3,7 @@
 //! A batch is checked as a whole before anything moves, so that a refused one changes nothing. Then
 //! it is applied, which leaves an [`Undo`]: a disk that lost the batch in a crash takes it back.
 
-use raft_core::storage::{Gate, LogBounds, LogError, LogErrorKind, LogOp, Plan, WriteBatch};
+use raft_core::storage::{Gate, LogBounds, LogError, Plan, WriteBatch};
 use raft_core::types::{EntryId, HardState, Identity, LogIndex, Term};
 
 use crate::entries::Entries;
@@ -46,11 +46,11 @@ impl State {
 
     /// The term at an index, the boundary's included.
     pub(crate) fn term(&self, index: LogIndex) -> Result<Term, LogError> {
-        let LogBounds { boundary, last } = self.bounds();
-        if index == boundary.index {
-            return Ok(boundary.term);
+        let bounds = self.bounds();
+        if index == bounds.boundary.index {
+            return Ok(bounds.boundary.term);
         }
-        check_inside(index, index, boundary, last)?;
+        bounds.check_inside(index, index)?;
         Ok(self.entries.id(index).term)
     }
 
@@ -105,21 +105,4 @@ impl State {
         }
         self.facts = undo.facts;
     }
-}
-
-/// Whether the indices from `first` to `last_wanted` lie after the boundary and up to `last`.
-pub(crate) fn check_inside(
-    first: LogIndex,
-    last_wanted: LogIndex,
-    boundary: EntryId,
-    last: EntryId,
-) -> Result<(), LogError> {
-    if first <= boundary.index {
-        return Err(LogError::new(LogOp::Read, LogErrorKind::Compacted { boundary }));
-    }
-    if last_wanted > last.index {
-        let kind = LogErrorKind::Unavailable { last: last.index };
-        return Err(LogError::new(LogOp::Read, kind));
-    }
-    Ok(())
 }

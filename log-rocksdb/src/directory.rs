@@ -2,10 +2,10 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use owned_dir::Lock;
+use owned_dir::{DirectoryError, Names};
 use raft_core::storage::record::Unreadable;
 use raft_core::storage::{LogError, LogErrorKind, LogOp};
 
@@ -22,81 +22,40 @@ pub(crate) const PROOF_NAME: &str = "proof";
 /// Names the manifest.
 const CURRENT_NAME: &str = "CURRENT";
 const MANIFEST_PREFIX: &str = "MANIFEST-";
-const NEW_PROOF_NAME: &str = "new.proof";
-const LOCK_NAME: &str = "lock";
-const KEPT_NAMES: [&str; 3] = [DATABASE_NAME, PROOF_NAME, LOCK_NAME];
-/// What a crash may leave of something that was being made.
-const PASSING_NAMES: [&str; 2] = [NEW_DATABASE_NAME, NEW_PROOF_NAME];
+const NAMES: Names =
+    Names { known: &[DATABASE_NAME, PROOF_NAME], passing: &[NEW_DATABASE_NAME, "new.proof"] };
 const WAL_SUFFIX: &str = ".log";
 const TABLE_SUFFIX: &str = ".sst";
 const COPY_BYTES: usize = 1 << 16;
 
 /// A locked directory. The lock goes with the value.
 #[derive(Debug)]
-pub(crate) struct Directory {
-    path: PathBuf,
-    /// Nothing is made, renamed or removed, and files are opened for reading.
-    is_read_only: bool,
-    /// A directory that is only read may be without a lock.
-    _lock: Option<Lock>,
-}
+pub(crate) struct Directory(owned_dir::Directory);
 
 impl Directory {
     /// Makes the directory if it is missing, locks it, refuses one that holds strange files, and
     /// removes what a crash left unfinished.
     pub(crate) fn open(path: &Path) -> Result<Directory, LogError> {
-        let failed = |error| LogError::io(LogOp::Open, error).at(path.display().to_string());
-        owned_dir::make(path).map_err(failed)?;
-        let path = &fs::canonicalize(path).map_err(failed)?;
-        let lock = Lock::own(&path.join(LOCK_NAME)).map_err(|error| not_locked(path, error))?;
-        let directory = Directory { path: path.clone(), is_read_only: false, _lock: Some(lock) };
-        for name in directory.passing_names()? {
-            let removed = match name {
-                NEW_DATABASE_NAME => fs::remove_dir_all(path.join(name)),
-                _ => fs::remove_file(path.join(name)),
-            };
-            removed.map_err(|error| directory.io(name, error))?;
-        }
-        Ok(directory)
+        owned_dir::Directory::own(path, NAMES).map(Directory).map_err(not_ours)
     }
 
     /// A directory that must not be changed. Its lock is taken only if there is one, and shared
     /// with others who read.
     pub(crate) fn look(path: &Path) -> Result<Directory, LogError> {
-        let failed = |error| LogError::io(LogOp::Open, error).at(path.display().to_string());
-        let path = fs::canonicalize(path).map_err(failed)?;
-        let lock = Lock::share(&path.join(LOCK_NAME)).map_err(|error| not_locked(&path, error))?;
-        let directory = Directory { path, is_read_only: true, _lock: lock };
-        directory.passing_names()?;
-        match [DATABASE_NAME, PROOF_NAME].iter().any(|name| directory.has(name)) {
-            true => Ok(directory),
-            false => Err(LogError::new(LogOp::Open, LogErrorKind::Format)
-                .at(format!("{}: no RocksDB log is in it", directory.path.display()))),
+        let directory = owned_dir::Directory::look(path, NAMES).map(Directory).map_err(not_ours)?;
+        if [DATABASE_NAME, PROOF_NAME].iter().any(|name| directory.has(name)) {
+            return Ok(directory);
         }
-    }
-
-    /// What a crash left of something that was being made. A strange name is an error.
-    fn passing_names(&self) -> Result<Vec<&'static str>, LogError> {
-        let failed = |error| LogError::io(LogOp::Open, error).at(self.path.display().to_string());
-        let mut passing = Vec::new();
-        for entry in fs::read_dir(&self.path).map_err(failed)? {
-            let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
-            match PASSING_NAMES.into_iter().find(|known| *known == name) {
-                Some(known) => passing.push(known),
-                None if KEPT_NAMES.contains(&name.as_str()) => {}
-                None if owned_dir::is_of_the_file_system(&name) => {}
-                None => return Err(self.strange(&name)),
-            }
-        }
-        Ok(passing)
+        let place = format!("{}: no RocksDB log is in it", directory.root().display());
+        Err(LogError::new(LogOp::Open, LogErrorKind::Format).at(place))
     }
 
     pub(crate) fn root(&self) -> &Path {
-        &self.path
+        self.0.root()
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.path.join(name)
+        self.0.path(name)
     }
 
     pub(crate) fn place(&self, name: &str) -> String {
@@ -104,7 +63,7 @@ impl Directory {
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.path(name).exists()
+        self.0.has(name)
     }
 
     /// A file's path in the database.
@@ -114,7 +73,7 @@ impl Directory {
 
     /// Opens a file in the database, for reading, and for writing if that is allowed.
     pub(crate) fn open_part(&self, name: &str) -> io::Result<File> {
-        OpenOptions::new().read(true).write(!self.is_read_only).open(self.part(name))
+        OpenOptions::new().read(true).write(!self.0.is_read_only()).open(self.part(name))
     }
 
     /// The name of the database's manifest. None where RocksDB will say what is wrong.
@@ -129,7 +88,7 @@ impl Directory {
 
     /// Makes creations, renamings and removals durable, in this directory and in a database.
     pub(crate) fn sync_names(&self, database: &str) -> Result<(), LogError> {
-        for path in [self.path(database), self.path.clone()] {
+        for path in [self.path(database), self.root().to_owned()] {
             let synced = File::open(&path).and_then(|directory| directory.sync_all());
             synced
                 .map_err(|error| LogError::io(LogOp::Open, error).at(path.display().to_string()))?;
@@ -168,13 +127,8 @@ impl Directory {
 
     /// Writes a proof; durable when it returns `Ok`.
     pub(crate) fn write_proof(&self, proof: &Proof) -> Result<(), LogError> {
-        let write = || {
-            let mut file = File::create(self.path(NEW_PROOF_NAME))?;
-            file.write_all(&proof.encode())?;
-            file.sync_all()?;
-            fs::rename(self.path(NEW_PROOF_NAME), self.path(PROOF_NAME))
-        };
-        write().map_err(|error| self.io(NEW_PROOF_NAME, error))?;
+        let written = self.0.put_whole(PROOF_NAME, &proof.encode());
+        written.map_err(|error| self.io(PROOF_NAME, error))?;
         self.sync_names(DATABASE_NAME)
     }
 
@@ -240,11 +194,6 @@ impl Directory {
     pub(crate) fn io(&self, name: &str, error: io::Error) -> LogError {
         LogError::io(LogOp::Open, error).at(self.place(name))
     }
-
-    fn strange(&self, name: &str) -> LogError {
-        let place = format!("{}, which is no part of a RocksDB log", self.place(name));
-        LogError::new(LogOp::Open, LogErrorKind::Format).at(place)
-    }
 }
 
 /// A number that no other log has.
@@ -252,10 +201,15 @@ pub(crate) fn random_number() -> u64 {
     RandomState::new().hash_one(std::time::SystemTime::now())
 }
 
-fn not_locked(path: &Path, error: io::Error) -> LogError {
-    let failed = match error.kind() {
-        io::ErrorKind::WouldBlock => LogError::new(LogOp::Open, LogErrorKind::InUse),
-        _ => LogError::io(LogOp::Open, error),
-    };
-    failed.at(path.join(LOCK_NAME).display().to_string())
+fn not_ours(error: DirectoryError) -> LogError {
+    match error {
+        DirectoryError::InUse(path) => {
+            LogError::new(LogOp::Open, LogErrorKind::InUse).at(path.display().to_string())
+        }
+        DirectoryError::Stranger(path) => LogError::new(LogOp::Open, LogErrorKind::Format)
+            .at(format!("{}, which is no part of a RocksDB log", path.display())),
+        DirectoryError::Io(path, error) => {
+            LogError::io(LogOp::Open, error).at(path.display().to_string())
+        }
+    }
 }

@@ -3,13 +3,11 @@
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 
 use async_trait::async_trait;
-use raft_core::storage::record::decode_membership;
 use raft_core::storage::{
-    Detects, Durability, Gate, LogBounds, LogError, LogErrorKind, LogOp, LogReader,
+    BatchStore, Detects, Durability, Gate, LogBounds, LogError, LogErrorKind, LogOp, LogReader,
+    Plan, Recovered, StableState, StoreInfo, Tail, WriteBatch,
 };
-use raft_core::storage::{LogStore, Plan, Recovered, StableStore, Store, StoreInfo};
-use raft_core::storage::{Tail, WriteBatch, check_identity};
-use raft_core::types::{Entry, EntryId, HardState, Identity, LogIndex};
+use raft_core::types::Identity;
 
 use crate::config::{MAX_INDEX, MAX_PAYLOAD_BYTES, RocksLogConfig};
 use crate::database::{Handle, create, failed, flush};
@@ -58,10 +56,10 @@ impl RocksLog {
         Ok(RocksLog { view: seen, writer, handle, tail, life: Life::Open, directory })
     }
 
-    fn change(&mut self, op: LogOp, batch: WriteBatch) -> Result<(), LogError> {
-        self.check_life(op)?;
-        let plan = self.plan(&batch)?;
-        let content = Content::of(plan, &batch);
+    fn write_batch(&mut self, op: LogOp, batch: &WriteBatch) -> Result<(), LogError> {
+        self.check_usable(op)?;
+        let plan = self.plan(batch)?;
+        let content = Content::of(plan, batch);
         if content.is_hint() {
             // A hint alone rides with the next batch, or is lost, as a hint may be.
             self.writer.state.commit_hint = content.plan.commit_hint;
@@ -91,14 +89,6 @@ impl RocksLog {
     fn poison(&mut self) {
         self.life = Life::Poisoned;
         self.handle.stop_background_work(false);
-    }
-
-    fn check_life(&self, op: LogOp) -> Result<(), LogError> {
-        match self.life {
-            Life::Open => Ok(()),
-            Life::Poisoned => Err(LogError::new(op, LogErrorKind::Poisoned)),
-            Life::Closed => Err(LogError::io(op, "the store was closed").at(self.handle.place())),
-        }
     }
 
     /// Flushes and closes the database, and seals its files.
@@ -139,98 +129,63 @@ pub(crate) fn store_info() -> StoreInfo {
 
 /// What a restarting member must know, from what is in memory.
 pub(crate) fn recovered(view: &View, state: &State, tail: Tail) -> Result<Recovered, LogError> {
-    let mut memberships = Vec::new();
-    for (index, payload) in view.memberships() {
-        let membership = decode_membership(payload).map_err(|cause| {
-            let kind = LogErrorKind::Corrupt { index: Some(*index) };
-            LogError::new(LogOp::Open, kind).because(cause)
-        })?;
-        memberships.push((*index, membership));
-    }
-    Ok(Recovered {
+    let known = Recovered {
         bounds: view.bounds(),
-        hard_state: state.hard_state,
         term_runs: view.runs(),
-        memberships,
-        commit_hint: state.commit_hint.min(view.bounds().last.index),
+        commit_hint: state.commit_hint,
         tail,
-    })
+        ..Recovered::nothing_but(state.hard_state)
+    };
+    known.with_memberships(view.memberships().iter().map(|(index, payload)| (*index, payload)))
 }
 
 #[async_trait]
-impl LogStore for RocksLog {
-    fn bounds(&self) -> LogBounds {
-        self.view().bounds()
-    }
-
-    async fn append(&mut self, entries: &[Entry]) -> Result<(), LogError> {
-        self.change(LogOp::Append, WriteBatch::of_entries(entries.to_vec()))
-    }
-
-    async fn truncate_after(&mut self, index: LogIndex) -> Result<(), LogError> {
-        self.change(LogOp::Truncate, WriteBatch::of_truncation(index))
-    }
-
-    async fn purge_upto(&mut self, upto: EntryId) -> Result<(), LogError> {
-        self.change(LogOp::Purge, WriteBatch::of_purge(upto))
-    }
-
-    async fn reset(&mut self, boundary: EntryId) -> Result<(), LogError> {
-        self.change(LogOp::Reset, WriteBatch::of_reset(boundary))
-    }
-
-    fn reader(&self) -> Box<dyn LogReader> {
-        Box::new(RocksReader::new(self.handle.clone(), self.view.clone()))
-    }
-}
-
-#[async_trait]
-impl StableStore for RocksLog {
-    async fn load_identity(&mut self) -> Result<Option<Identity>, LogError> {
-        Ok(self.writer.state.identity)
-    }
-
-    async fn save_identity(&mut self, identity: &Identity) -> Result<(), LogError> {
-        self.check_life(LogOp::Identity)?;
-        match check_identity(self.writer.state.identity, identity)? {
-            true => {
-                let content = Content { identity: Some(*identity), ..Content::default() };
-                self.write_content(LogOp::Identity, &content)
-            }
-            false => Ok(()),
-        }
-    }
-
-    async fn load_hard_state(&mut self) -> Result<HardState, LogError> {
-        Ok(self.writer.state.hard_state)
-    }
-
-    async fn save_hard_state(&mut self, hard_state: HardState) -> Result<(), LogError> {
-        self.change(LogOp::HardState, WriteBatch::of_hard_state(hard_state))
-    }
-}
-
-#[async_trait]
-impl Store for RocksLog {
-    fn info(&self) -> StoreInfo {
+impl BatchStore for RocksLog {
+    fn declaration(&self) -> StoreInfo {
         store_info()
     }
 
-    async fn write(&mut self, batch: WriteBatch) -> Result<(), LogError> {
-        self.change(LogOp::Write, batch)
+    fn log_bounds(&self) -> LogBounds {
+        self.view().bounds()
     }
 
-    async fn recover(&mut self) -> Result<Recovered, LogError> {
+    fn log_reader(&self) -> Box<dyn LogReader> {
+        Box::new(RocksReader::new(self.handle.clone(), self.view.clone()))
+    }
+
+    fn stable_state(&self, _: LogOp) -> Result<StableState, LogError> {
+        let State { identity, hard_state, .. } = self.writer.state;
+        Ok(StableState { identity, hard_state })
+    }
+
+    fn check_usable(&self, op: LogOp) -> Result<(), LogError> {
+        match self.life {
+            Life::Open => Ok(()),
+            Life::Poisoned => Err(LogError::new(op, LogErrorKind::Poisoned)),
+            Life::Closed => Err(LogError::io(op, "the store was closed").at(self.handle.place())),
+        }
+    }
+
+    async fn change(&mut self, op: LogOp, batch: WriteBatch) -> Result<(), LogError> {
+        self.write_batch(op, &batch)
+    }
+
+    async fn found(&mut self, identity: Identity) -> Result<(), LogError> {
+        let content = Content { identity: Some(identity), ..Content::default() };
+        self.write_content(LogOp::Identity, &content)
+    }
+
+    async fn recover_all(&mut self) -> Result<Recovered, LogError> {
         recovered(&self.view(), &self.writer.state, self.tail.clone())
     }
 
     /// Writes what is in memory into tables, closes the database, and records how its files are
     /// then, so that the next opening can tell whether they still are.
-    async fn close(&mut self) -> Result<(), LogError> {
-        match self.life {
-            Life::Closed => return Ok(()),
-            Life::Open | Life::Poisoned => self.check_life(LogOp::Close)?,
+    async fn finish(&mut self) -> Result<(), LogError> {
+        if self.life == Life::Closed {
+            return Ok(());
         }
+        self.check_usable(LogOp::Close)?;
         let ended = self.end();
         match ended {
             Ok(()) => self.life = Life::Closed,

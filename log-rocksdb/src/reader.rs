@@ -17,7 +17,7 @@ use rocksdb::{DB, ReadOptions, Snapshot};
 use crate::database::{Handle, decode_state, failed, log, meta, not_an_entry, unreadable};
 use crate::keys::{STATE_KEY, decode_entry, entry_key};
 use crate::state::State;
-use crate::view::{SharedView, check_inside};
+use crate::view::SharedView;
 
 pub(crate) struct RocksReader {
     handle: Arc<Handle>,
@@ -51,7 +51,7 @@ impl RocksReader {
     ) -> Result<Vec<Entry>, LogError> {
         let (snapshot, place) = (database.snapshot(), self.handle.place());
         let state = self.state(&snapshot, database)?;
-        check_inside(state.bounds, range.start, range.end.prev())?;
+        state.bounds.check_inside(range.start, range.end.prev())?;
         let mut options = ReadOptions::default();
         options.set_iterate_range(&entry_key(range.start)[..]..&entry_key(range.end)[..]);
         let mut found = snapshot.raw_iterator_cf_opt(log(database), options);
@@ -102,7 +102,7 @@ impl LogReader for RocksReader {
         }
         match self.stored(&range, max_bytes) {
             Err(error) if matches!(error.kind, LogErrorKind::Corrupt { .. }) => {
-                check_inside(self.bounds(), range.start, range.end.prev())?;
+                self.bounds().check_inside(range.start, range.end.prev())?;
                 Err(error)
             }
             read => read,

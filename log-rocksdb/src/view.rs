@@ -6,7 +6,7 @@
 use std::sync::{Arc, RwLock};
 
 use bytes::Bytes;
-use raft_core::storage::{LogBounds, LogError, LogErrorKind, LogOp, Plan};
+use raft_core::storage::{LogBounds, LogError, Plan};
 use raft_core::types::{Entry, EntryId, EntryKind, LogIndex, Term, TermRun};
 
 use crate::keys::Mark;
@@ -64,7 +64,7 @@ impl View {
         if index == self.bounds.boundary.index {
             return Ok(self.bounds.boundary.term);
         }
-        check_inside(self.bounds, index, index)?;
+        self.bounds.check_inside(index, index)?;
         let after = self.runs.partition_point(|run| run.first <= index);
         Ok(self.runs[after - 1].term)
     }
@@ -163,20 +163,4 @@ impl View {
         gone.for_each(|(index, _)| changed(Change::Gone(Mark::Membership(index))));
         self.bounds.boundary = boundary;
     }
-}
-
-/// Whether the entries from `first` to `last` are all in the log.
-pub(crate) fn check_inside(
-    bounds: LogBounds,
-    first: LogIndex,
-    last: LogIndex,
-) -> Result<(), LogError> {
-    let kind = match () {
-        () if first <= bounds.boundary.index => {
-            LogErrorKind::Compacted { boundary: bounds.boundary }
-        }
-        () if last > bounds.last.index => LogErrorKind::Unavailable { last: bounds.last.index },
-        () => return Ok(()),
-    };
-    Err(LogError::new(LogOp::Read, kind))
 }

@@ -1,10 +1,10 @@
 //! The directory of a log: its names, its lock, and the calls that make names durable.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use owned_dir::Lock;
+use owned_dir::{DirectoryError, Names};
 use raft_core::storage::{LogError, LogErrorKind, LogOp};
 
 use crate::proof::Proof;
@@ -19,75 +19,36 @@ pub(crate) const NEW_DATABASE_NAME: &str = "new.db";
 /// How far the log is known to be synced.
 pub(crate) const PROOF_NAME: &str = "proof";
 
-const SHARED_MEMORY_NAME: &str = "log.db-shm";
-const NEW_PROOF_NAME: &str = "new.proof";
-const LOCK_NAME: &str = "lock";
-const KEPT_NAMES: [&str; 5] = [DATABASE_NAME, WAL_NAME, SHARED_MEMORY_NAME, PROOF_NAME, LOCK_NAME];
-/// What a crash may leave of something that was being made.
-const PASSING_NAMES: [&str; 5] =
-    [NEW_DATABASE_NAME, "new.db-wal", "new.db-shm", "new.db-journal", NEW_PROOF_NAME];
+const NAMES: Names = Names {
+    known: &[DATABASE_NAME, WAL_NAME, "log.db-shm", PROOF_NAME],
+    passing: &[NEW_DATABASE_NAME, "new.db-wal", "new.db-shm", "new.db-journal", "new.proof"],
+};
 
 /// A locked directory. The lock goes with the value.
 #[derive(Debug)]
-pub(crate) struct Directory {
-    path: PathBuf,
-    /// Nothing is made, renamed or removed, and files are opened for reading.
-    is_read_only: bool,
-    /// A directory that is only read may be without a lock.
-    _lock: Option<Lock>,
-}
+pub(crate) struct Directory(owned_dir::Directory);
 
 impl Directory {
     /// Makes the directory if it is missing, locks it, refuses one that holds strange files, and
-    /// removes what a crash left unfinished.
+    /// removes what a crash left unfinished. Its path is absolute, so that SQLite never takes it
+    /// for a URI.
     pub(crate) fn open(path: &Path) -> Result<Directory, LogError> {
-        let failed = |error| LogError::io(LogOp::Open, error).at(path.display().to_string());
-        owned_dir::make(path).map_err(failed)?;
-        // An absolute path is never taken for a URI, whatever the directory is called.
-        let path = &fs::canonicalize(path).map_err(failed)?;
-        let lock = Lock::own(&path.join(LOCK_NAME)).map_err(|error| not_locked(path, error))?;
-        let directory = Directory { path: path.clone(), is_read_only: false, _lock: Some(lock) };
-        for name in directory.passing_files()? {
-            fs::remove_file(path.join(&name)).map_err(|error| directory.io(&name, error))?;
-        }
-        Ok(directory)
+        owned_dir::Directory::own(path, NAMES).map(Directory).map_err(not_ours)
     }
 
     /// A directory that must not be changed. Its lock is taken only if there is one, and shared
     /// with others who read.
     pub(crate) fn look(path: &Path) -> Result<Directory, LogError> {
-        let failed = |error| LogError::io(LogOp::Open, error).at(path.display().to_string());
-        let path = fs::canonicalize(path).map_err(failed)?;
-        let lock = Lock::share(&path.join(LOCK_NAME)).map_err(|error| not_locked(&path, error))?;
-        let directory = Directory { path, is_read_only: true, _lock: lock };
-        directory.passing_files()?;
-        match [DATABASE_NAME, WAL_NAME, PROOF_NAME].iter().any(|name| directory.has(name)) {
-            true => Ok(directory),
-            false => Err(LogError::new(LogOp::Open, LogErrorKind::Format)
-                .at(format!("{}: no SQLite log is in it", directory.path.display()))),
+        let directory = owned_dir::Directory::look(path, NAMES).map(Directory).map_err(not_ours)?;
+        if [DATABASE_NAME, WAL_NAME, PROOF_NAME].iter().any(|name| directory.has(name)) {
+            return Ok(directory);
         }
-    }
-
-    /// What a crash left of something that was being made. A strange file is an error.
-    fn passing_files(&self) -> Result<Vec<String>, LogError> {
-        let failed = |error| LogError::io(LogOp::Open, error).at(self.path.display().to_string());
-        let mut passing = Vec::new();
-        for entry in fs::read_dir(&self.path).map_err(failed)? {
-            let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
-            if PASSING_NAMES.contains(&name.as_str()) {
-                passing.push(name);
-            } else if !KEPT_NAMES.contains(&name.as_str())
-                && !owned_dir::is_of_the_file_system(&name)
-            {
-                return Err(LogError::new(LogOp::Open, LogErrorKind::Format)
-                    .at(format!("{}, which is no file of an SQLite log", self.place(&name))));
-            }
-        }
-        Ok(passing)
+        let place = format!("{}: no SQLite log is in it", directory.0.root().display());
+        Err(LogError::new(LogOp::Open, LogErrorKind::Format).at(place))
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.path.join(name)
+        self.0.path(name)
     }
 
     pub(crate) fn place(&self, name: &str) -> String {
@@ -95,28 +56,21 @@ impl Directory {
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.path(name).exists()
+        self.0.has(name)
     }
 
     /// A file, for reading, and for writing if that is allowed; `None` if it is not there.
     pub(crate) fn file(&self, name: &str) -> Result<Option<File>, LogError> {
-        match OpenOptions::new().read(true).write(!self.is_read_only).open(self.path(name)) {
-            Ok(file) => Ok(Some(file)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(self.io(name, error)),
-        }
+        self.0.file(name).map_err(|error| self.io(name, error))
     }
 
     /// Makes creations and renamings durable.
     pub(crate) fn sync_names(&self) -> Result<(), LogError> {
-        let synced = File::open(&self.path).and_then(|directory| directory.sync_all());
-        synced.map_err(|error| self.io("", error))
+        self.0.sync_names().map_err(|error| self.io("", error))
     }
 
     pub(crate) fn rename(&self, from: &str, to: &str) -> Result<(), LogError> {
-        let renamed = fs::rename(self.path(from), self.path(to));
-        renamed.map_err(|error| self.io(to, error))?;
-        self.sync_names()
+        self.0.rename(from, to).map_err(|error| self.io(to, error))
     }
 
     /// The proof that was written last, if one was.
@@ -136,13 +90,8 @@ impl Directory {
 
     /// Writes a proof; durable when it returns `Ok`.
     pub(crate) fn write_proof(&self, proof: &Proof) -> Result<(), LogError> {
-        let write = || {
-            let mut file = File::create(self.path(NEW_PROOF_NAME))?;
-            file.write_all(&proof.encode())?;
-            file.sync_all()
-        };
-        write().map_err(|error| self.io(NEW_PROOF_NAME, error))?;
-        self.rename(NEW_PROOF_NAME, PROOF_NAME)
+        let written = self.0.put_whole(PROOF_NAME, &proof.encode());
+        written.map_err(|error| self.io(PROOF_NAME, error))
     }
 
     pub(crate) fn corrupt(&self, place: String) -> LogError {
@@ -154,10 +103,15 @@ impl Directory {
     }
 }
 
-fn not_locked(path: &Path, error: io::Error) -> LogError {
-    let failed = match error.kind() {
-        io::ErrorKind::WouldBlock => LogError::new(LogOp::Open, LogErrorKind::InUse),
-        _ => LogError::io(LogOp::Open, error),
-    };
-    failed.at(path.join(LOCK_NAME).display().to_string())
+fn not_ours(error: DirectoryError) -> LogError {
+    match error {
+        DirectoryError::InUse(path) => {
+            LogError::new(LogOp::Open, LogErrorKind::InUse).at(path.display().to_string())
+        }
+        DirectoryError::Stranger(path) => LogError::new(LogOp::Open, LogErrorKind::Format)
+            .at(format!("{}, which is no file of an SQLite log", path.display())),
+        DirectoryError::Io(path, error) => {
+            LogError::io(LogOp::Open, error).at(path.display().to_string())
+        }
+    }
 }

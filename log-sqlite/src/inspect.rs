@@ -10,7 +10,6 @@ use std::sync::Arc;
 use raft_core::storage::{
     Inspect, LogBounds, LogError, LogErrorKind, LogOp, LogReader, Recovered, Sight, Tail,
 };
-use raft_core::types::HardState;
 use rusqlite::Connection;
 
 use crate::database::{failed, open_looker, shows, unseen};
@@ -93,22 +92,10 @@ fn sight_of(view: &View, state: &State, survey: Survey) -> Sight {
     Sight {
         info: store_info(),
         identity: state.identity,
-        recovered: found.unwrap_or_else(|_| nothing(state.hard_state)),
+        recovered: found.unwrap_or_else(|_| Recovered::nothing_but(state.hard_state)),
         proven,
         beyond,
         damage,
-    }
-}
-
-/// What is told of a log whose memberships do not parse.
-fn nothing(hard_state: HardState) -> Recovered {
-    Recovered {
-        bounds: LogBounds::default(),
-        hard_state,
-        term_runs: Vec::new(),
-        memberships: Vec::new(),
-        commit_hint: Default::default(),
-        tail: Tail::Clean,
     }
 }
 

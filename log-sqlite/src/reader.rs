@@ -15,7 +15,7 @@ use raft_core::types::{Entry, LogIndex, Term};
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::database::{StoredRow, failed, integrity_faults, load_state, open_reader, unreadable};
-use crate::view::{SharedView, check_inside};
+use crate::view::SharedView;
 
 /// The connection that all readers of a store share.
 pub(crate) struct ReadConnection {
@@ -106,7 +106,7 @@ impl ReadConnection {
             let kind = LogErrorKind::Corrupt { index: None };
             return Err(LogError::new(LogOp::Read, kind).at(self.place()));
         };
-        check_inside(state.bounds, range.start, range.end.prev())?;
+        state.bounds.check_inside(range.start, range.end.prev())?;
         let (mut entries, mut bytes) = (Vec::new(), 0);
         let mut at = range.start;
         while at < range.end {

@@ -3,7 +3,7 @@
 use std::sync::{Arc, RwLock};
 
 use bytes::Bytes;
-use raft_core::storage::{LogBounds, LogError, LogErrorKind, LogOp};
+use raft_core::storage::{LogBounds, LogError};
 use raft_core::types::{Entry, EntryId, EntryKind, LogIndex, Term, TermRun};
 
 /// A view that the writer changes and the readers see.
@@ -42,7 +42,7 @@ impl View {
         if index == self.bounds.boundary.index {
             return Ok(self.bounds.boundary.term);
         }
-        check_inside(self.bounds, index, index)?;
+        self.bounds.check_inside(index, index)?;
         let after = self.runs.partition_point(|run| run.first <= index);
         Ok(self.runs[after - 1].term)
     }
@@ -84,20 +84,4 @@ impl View {
         self.memberships.retain(|(index, _)| *index > boundary.index);
         self.bounds.boundary = boundary;
     }
-}
-
-/// Whether the entries from `first` to `last` are all in the log.
-pub(crate) fn check_inside(
-    bounds: LogBounds,
-    first: LogIndex,
-    last: LogIndex,
-) -> Result<(), LogError> {
-    let kind = match () {
-        () if first <= bounds.boundary.index => {
-            LogErrorKind::Compacted { boundary: bounds.boundary }
-        }
-        () if last > bounds.last.index => LogErrorKind::Unavailable { last: bounds.last.index },
-        () => return Ok(()),
-    };
-    Err(LogError::new(LogOp::Read, kind))
 }

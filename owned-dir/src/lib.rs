@@ -8,6 +8,7 @@
 //!
 //! Absent: what is in the directory. Each format names, writes and syncs its own files.
 
+mod directory;
 mod lock;
 mod whole;
 
@@ -15,6 +16,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
+pub use directory::{Directory, DirectoryError, Names};
 pub use lock::Lock;
 pub use whole::{put_whole, whole_in_the_making};
 

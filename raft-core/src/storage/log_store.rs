@@ -34,16 +34,21 @@ impl LogBounds {
     /// begins at or below the boundary or reaches beyond the end. An empty one is sound anywhere.
     pub fn check_read(&self, range: &Range<LogIndex>) -> Result<(), LogError> {
         let Range { start, end } = *range;
-        let kind = match () {
-            () if end < start => LogErrorKind::Refused(Refusal::InvertedRange),
-            () if end == start => return Ok(()),
-            () if start <= self.boundary.index => {
-                LogErrorKind::Compacted { boundary: self.boundary }
-            }
-            () if end > self.last.index.next() => {
-                LogErrorKind::Unavailable { last: self.last.index }
-            }
-            () => return Ok(()),
+        if end < start {
+            return Err(LogError::refused(LogOp::Read, Refusal::InvertedRange));
+        }
+        if end == start { Ok(()) } else { self.check_inside(start, end.prev()) }
+    }
+
+    /// Whether the entries from `first` to `last` are all in the log; `Compacted` or `Unavailable`
+    /// if not.
+    pub fn check_inside(&self, first: LogIndex, last: LogIndex) -> Result<(), LogError> {
+        let kind = if first <= self.boundary.index {
+            LogErrorKind::Compacted { boundary: self.boundary }
+        } else if last > self.last.index {
+            LogErrorKind::Unavailable { last: self.last.index }
+        } else {
+            return Ok(());
         };
         Err(LogError::new(LogOp::Read, kind))
     }

@@ -1,10 +1,13 @@
 //! The storage contract: what the engine asks of a log, and what a log promises.
 //!
-//! Two traits, as small as they can be: [`StableStore`] keeps the identity and the hard state,
-//! [`LogStore`] keeps entries. [`Store`] is a type that is both, and adds two verbs with defaults:
-//! [`Store::write`], a whole batch at once, and [`Store::recover`], what a restarting member must
-//! know. For changes the engine calls only `save_identity` and `write`. [`Split`] makes one store
-//! of two. [`Inspect`] is for people: a look at a log that changes nothing.
+//! Three traits for the engine: [`StableStore`] keeps the identity and the hard state, [`LogStore`]
+//! keeps entries, and [`Store`] is a type that is both, which adds [`Store::write`], a whole batch
+//! at once, and [`Store::recover`], what a restarting member must know. For changes the engine calls
+//! only `save_identity` and `write`.
+//!
+//! A backend whose every change is one batch implements [`BatchStore`] alone, and is all three. A
+//! reader of a log is a [`LogReader`]. [`Split`] makes one store of two. [`Inspect`] is for people:
+//! it shows what a log holds and changes nothing.
 //!
 //! The promises are numbered P1... in `docs/laws.md`; the documentation of each verb cites its own.
 //! One task owns a store and calls its mutating verbs one after another, so a store needs no lock
@@ -12,6 +15,7 @@
 //! contract refuses stands in one place, the [`Gate`], for every backend that wants it.
 
 mod batch;
+mod batch_store;
 mod error;
 mod gate;
 mod info;
@@ -24,6 +28,7 @@ mod stable_store;
 mod store;
 
 pub use batch::{MAX_BATCH_BYTES, WriteBatch};
+pub use batch_store::{BatchStore, StableState};
 pub use error::{LogError, LogErrorKind, LogOp, Refusal};
 pub use gate::{Gate, Plan, check_identity};
 pub use info::{Detects, Durability, StoreInfo};

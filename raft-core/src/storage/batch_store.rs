@@ -1,0 +1,148 @@
+//! A store whose every change is one batch: what a backend writes instead of three traits.
+//!
+//! The small verbs of [`LogStore`] and [`StableStore`] are batches with one field, and say the same
+//! in every backend. A backend that implements [`BatchStore`] is a [`Store`], with all of them.
+//!
+//! Absent: a store that makes each verb durable on its own (it implements the traits itself), and
+//! [`Split`](super::Split), whose halves are stores already.
+
+use alloc::boxed::Box;
+use core::pin::Pin;
+
+use async_trait::async_trait;
+
+use super::recovered::scan;
+use super::{
+    LogBounds, LogError, LogOp, LogReader, LogStore, Recovered, StableStore, Store, StoreInfo,
+    WriteBatch, check_identity,
+};
+use crate::types::{Entry, EntryId, HardState, Identity, LogIndex};
+
+/// What a store remembers beside its log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StableState {
+    /// Whose store it is, once an identity was saved.
+    pub identity: Option<Identity>,
+    /// Term and vote.
+    pub hard_state: HardState,
+}
+
+/// A store whose every change is one batch, durable as a whole (`atomic_batch`).
+#[async_trait]
+pub trait BatchStore: Send {
+    /// What the store declares of itself: [`Store::info`].
+    fn declaration(&self) -> StoreInfo;
+
+    /// Where the log begins and ends, without I/O: [`LogStore::bounds`].
+    fn log_bounds(&self) -> LogBounds;
+
+    /// A reader with a life of its own: [`LogStore::reader`].
+    fn log_reader(&self) -> Box<dyn LogReader>;
+
+    /// What the store remembers beside its log. An error only where the store itself is gone.
+    fn stable_state(&self, op: LogOp) -> Result<StableState, LogError>;
+
+    /// `Poisoned` once a change has failed (P15). Asked before an identity is judged.
+    fn check_usable(&self, op: LogOp) -> Result<(), LogError>;
+
+    /// Applies a batch; durable when it returns `Ok`. Refuses what the contract refuses, which the
+    /// [`Gate`](super::Gate) says, and then has changed nothing; any other error poisons the handle.
+    async fn change(&mut self, op: LogOp, batch: WriteBatch) -> Result<(), LogError>;
+
+    /// Saves an identity where there is none yet; durable when it returns `Ok`. Any error poisons
+    /// the handle.
+    async fn found(&mut self, identity: Identity) -> Result<(), LogError>;
+
+    /// What a restarting member must know: [`Store::recover`]. The default reads the whole log.
+    async fn recover_all(&mut self) -> Result<Recovered, LogError> {
+        let hard_state = self.stable_state(LogOp::Open)?.hard_state;
+        scan(self.log_reader().as_mut(), self.log_bounds(), hard_state).await
+    }
+
+    /// Ends the work in good order: [`Store::close`].
+    async fn finish(&mut self) -> Result<(), LogError> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl<T: BatchStore> LogStore for T {
+    fn bounds(&self) -> LogBounds {
+        self.log_bounds()
+    }
+
+    async fn append(&mut self, entries: &[Entry]) -> Result<(), LogError> {
+        self.change(LogOp::Append, WriteBatch::of_entries(entries.to_vec())).await
+    }
+
+    async fn truncate_after(&mut self, index: LogIndex) -> Result<(), LogError> {
+        self.change(LogOp::Truncate, WriteBatch::of_truncation(index)).await
+    }
+
+    async fn purge_upto(&mut self, upto: EntryId) -> Result<(), LogError> {
+        self.change(LogOp::Purge, WriteBatch::of_purge(upto)).await
+    }
+
+    async fn reset(&mut self, boundary: EntryId) -> Result<(), LogError> {
+        self.change(LogOp::Reset, WriteBatch::of_reset(boundary)).await
+    }
+
+    fn reader(&self) -> Box<dyn LogReader> {
+        self.log_reader()
+    }
+}
+
+#[async_trait]
+impl<T: BatchStore> StableStore for T {
+    async fn load_identity(&mut self) -> Result<Option<Identity>, LogError> {
+        Ok(self.stable_state(LogOp::Identity)?.identity)
+    }
+
+    async fn save_identity(&mut self, identity: &Identity) -> Result<(), LogError> {
+        self.check_usable(LogOp::Identity)?;
+        let own = self.stable_state(LogOp::Identity)?.identity;
+        if check_identity(own, identity)? { self.found(*identity).await } else { Ok(()) }
+    }
+
+    async fn load_hard_state(&mut self) -> Result<HardState, LogError> {
+        Ok(self.stable_state(LogOp::HardState)?.hard_state)
+    }
+
+    async fn save_hard_state(&mut self, hard_state: HardState) -> Result<(), LogError> {
+        self.change(LogOp::HardState, WriteBatch::of_hard_state(hard_state)).await
+    }
+}
+
+/// What an asynchronous verb gives.
+type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, LogError>> + Send + 'a>>;
+
+/// Written out, so that a batch costs one future and not one around another.
+impl<T: BatchStore> Store for T {
+    fn info(&self) -> StoreInfo {
+        self.declaration()
+    }
+
+    fn write<'a, 'b>(&'a mut self, batch: WriteBatch) -> Answer<'b, ()>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        self.change(LogOp::Write, batch)
+    }
+
+    fn recover<'a, 'b>(&'a mut self) -> Answer<'b, Recovered>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        self.recover_all()
+    }
+
+    fn close<'a, 'b>(&'a mut self) -> Answer<'b, ()>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        self.finish()
+    }
+}
