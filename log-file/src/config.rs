@@ -29,15 +29,15 @@ pub struct FileLogConfig {
     pub alignment: Alignment,
     /// How many emptied segments are kept for later use. Others are removed.
     pub spare_segments: usize,
-    /// Who prepares and removes segments.
+    /// What prepares and removes segments.
     pub housekeeping: Housekeeping,
-    /// Who waits for the disk.
+    /// What waits for the disk.
     pub io: Io,
     /// How a frame is made durable.
     pub write_verb: WriteVerb,
 }
 
-/// Who waits for the disk while a frame is written. What a machine or a file system does not offer
+/// What waits for the disk while a frame is written. What a machine or a file system does not offer
 /// is replaced by [`Io::Thread`], and said in the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Io {
@@ -88,7 +88,7 @@ pub enum Alignment {
     Page,
 }
 
-/// Who prepares the next segment and removes the old ones.
+/// What prepares the next segment and removes the old ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Housekeeping {
     /// A thread of the store's own, so that a write does not wait for it.

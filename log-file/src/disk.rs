@@ -17,7 +17,7 @@ use raft_core::storage::LogOp;
 
 use crate::format::Position;
 use crate::names::segment_name;
-use crate::paper::Paper;
+use crate::write_buffer::WriteBuffer;
 
 /// One directory, and the files in it by name.
 pub trait Disk: Send + Sync {
@@ -66,13 +66,13 @@ pub trait Disk: Send + Sync {
         WritePath::default()
     }
 
-    /// Whether a write that is polled on this thread now blocks it. Where nobody could wake a task,
-    /// one does, though the disk can do better.
+    /// Whether a write that is polled on this thread now blocks it. Outside of a runtime,
+    /// which would wake the task, it does, though the disk can do better.
     fn blocks_here(&self) -> bool {
         self.write_path().may_block
     }
 
-    /// Waits until no frame is being written, whoever waited for it.
+    /// Waits until no frame is being written, also one whose future was dropped.
     fn settle(&self) {}
 }
 
@@ -99,22 +99,22 @@ pub trait FrameFile: Send + Sync {
     }
 
     /// Writes whole blocks and makes them durable. No other write to the segment is under way.
-    fn put(&self, paper: Paper, offset: u64) -> Put;
+    fn put(&self, buffer: WriteBuffer, offset: u64) -> Put;
 }
 
 /// A write that was begun.
 pub enum Put {
     /// It is over.
     Done(Written),
-    /// It goes on, whether this is polled or not, and polling does not block. Whoever drops it has
-    /// lost the paper, and will not hear how the write ended.
+    /// It goes on, whether this is polled or not, and polling does not block. Dropping it loses the
+    /// buffer and the result; the write goes on.
     Started(Pin<Box<dyn Future<Output = Written> + Send>>),
 }
 
 /// How a write ended.
 pub struct Written {
-    /// The paper, for the next frame.
-    pub paper: Paper,
+    /// The buffer, for the next frame.
+    pub buffer: WriteBuffer,
     /// Everything is durable, or it is not known how much of it is.
     pub result: Result<(), PutError>,
 }
@@ -132,13 +132,13 @@ pub struct PutError {
 pub(crate) struct WriteThenSync(pub(crate) Arc<dyn DiskFile>);
 
 impl FrameFile for WriteThenSync {
-    fn put(&self, paper: Paper, offset: u64) -> Put {
+    fn put(&self, buffer: WriteBuffer, offset: u64) -> Put {
         let file = self.0.as_ref();
         let failed = |op| move |error| PutError { op, error };
-        let result = write_all(file, &paper, offset)
+        let result = write_all(file, &buffer, offset)
             .map_err(failed(LogOp::Write))
             .and_then(|()| file.sync_data().map_err(failed(LogOp::Sync)));
-        Put::Done(Written { paper, result })
+        Put::Done(Written { buffer, result })
     }
 }
 
@@ -158,8 +158,8 @@ pub trait DiskFile: Send + Sync {
     /// Writes at an offset; may write fewer bytes than given.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
 
-    /// Writes zeros to a part of a file that nobody else has open yet, at multiples of 4096; on an
-    /// error it may have written some of them.
+    /// Writes zeros to a part of a file that is not open anywhere else yet, at multiples of 4096; on
+    /// an error it may have written some of them.
     fn fill(&self, range: Range<u64>) -> io::Result<()>;
 
     /// Makes the bytes, and the length that is needed to read them, durable.

@@ -9,17 +9,17 @@ use crate::format::{
     FRAME_HEADER_BYTES, FrameHeader, PayloadHasher, Position, RECORD_HEADER_BYTES, RecordHeader,
     RecordType, Seal, record_bytes,
 };
-use crate::paper::Paper;
+use crate::write_buffer::WriteBuffer;
 
 /// A frame under construction.
 pub(crate) struct FrameBuilder {
     place: Place,
     /// The front of the block in which the frame begins, then the frame. Given away while it is
     /// written.
-    paper: Paper,
-    /// How much of the paper comes before the frame.
+    buffer: WriteBuffer,
+    /// How much of the buffer comes before the frame.
     lead: usize,
-    /// Where the frame that was finished last ends on the paper.
+    /// Where the frame that was finished last ends in the buffer.
     written: usize,
     digest: Xxh3,
     hasher: PayloadHasher,
@@ -50,7 +50,7 @@ impl FrameBuilder {
     pub(crate) fn new(place: Place) -> FrameBuilder {
         FrameBuilder {
             place,
-            paper: Paper::default(),
+            buffer: WriteBuffer::default(),
             lead: 0,
             written: 0,
             digest: place.seal.digest(),
@@ -69,9 +69,9 @@ impl FrameBuilder {
         self.digest = place.seal.digest();
         self.header = FrameHeader { number, synced, ..FrameHeader::default() };
         self.lead = place.lead() as usize;
-        self.paper.keep(self.written - self.lead..self.written);
-        self.paper.reserve(self.lead + (most_bytes + place.block_bytes) as usize);
-        self.paper.pad(self.lead + FRAME_HEADER_BYTES);
+        self.buffer.keep(self.written - self.lead..self.written);
+        self.buffer.reserve(self.lead + (most_bytes + place.block_bytes) as usize);
+        self.buffer.pad(self.lead + FRAME_HEADER_BYTES);
     }
 
     /// Adds a record; the offset of its header in the segment.
@@ -83,16 +83,16 @@ impl FrameBuilder {
         payload: &[u8],
     ) -> u64 {
         let Place { seal, .. } = self.place;
-        let offset = self.place.block_offset() + self.paper.len() as u64;
+        let offset = self.place.block_offset() + self.buffer.len() as u64;
         let payload_bytes = u32::try_from(payload.len()).expect("payloads were checked");
         let payload_hash = self.hasher.hash(payload);
         let header = RecordHeader { record, entry_kind, payload_bytes, id, payload_hash };
         let header = header.encode(seal, offset);
         self.digest.update(&header);
-        self.paper.extend(&header);
-        self.paper.extend(payload);
-        // The paper begins at a multiple of 8 of the segment, as every frame does.
-        self.paper.pad(self.paper.len().next_multiple_of(8));
+        self.buffer.extend(&header);
+        self.buffer.extend(payload);
+        // The buffer begins at a multiple of 8 of the segment, as every frame does.
+        self.buffer.pad(self.buffer.len().next_multiple_of(8));
         self.header.records += 1;
         if record == RecordType::Entry && self.header.first_entry == LogIndex::ZERO {
             self.header.first_entry = id.index;
@@ -102,7 +102,7 @@ impl FrameBuilder {
 
     /// Heads the frame and pads it; how long it is.
     pub(crate) fn finish(&mut self, alignment: Alignment, hint: LogIndex, is_close: bool) -> u64 {
-        let length = (self.paper.len() - self.lead) as u64;
+        let length = (self.buffer.len() - self.lead) as u64;
         let length = alignment.padded(length, self.place.block_bytes);
         self.written = self.lead + length as usize;
         self.header.length = length;
@@ -110,20 +110,20 @@ impl FrameBuilder {
         self.header.is_close = is_close;
         self.header.digest = self.digest.digest();
         let Place { seal, offset, block_bytes } = self.place;
-        self.paper.pad(self.written.next_multiple_of(block_bytes as usize));
-        self.header.encode(seal, offset, &mut self.paper.bytes_mut()[self.lead..]);
-        self.paper.align();
+        self.buffer.pad(self.written.next_multiple_of(block_bytes as usize));
+        self.header.encode(seal, offset, &mut self.buffer.bytes_mut()[self.lead..]);
+        self.buffer.align();
         length
     }
 
     /// The finished frame, with the rest of its first and last block.
-    pub(crate) fn give_paper(&mut self) -> Paper {
-        std::mem::take(&mut self.paper)
+    pub(crate) fn give_buffer(&mut self) -> WriteBuffer {
+        std::mem::take(&mut self.buffer)
     }
 
-    /// Takes the paper back, once it is written.
-    pub(crate) fn take_paper(&mut self, paper: Paper) {
-        self.paper = paper;
+    /// Takes the buffer back, once it is written.
+    pub(crate) fn take_buffer(&mut self, buffer: WriteBuffer) {
+        self.buffer = buffer;
     }
 }
 

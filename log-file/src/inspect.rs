@@ -2,8 +2,8 @@
 //!
 //! The look is the opening without its second half: the files are walked as `recover` walks them,
 //! and nothing is written again, cut, renamed or removed. Damage ends the walk, not the look. The
-//! check then reads all that the segments hold, entries that were purged or cut included: nobody
-//! misses those, but a disk that loses them will lose others.
+//! check then reads all that the segments hold, purged and truncated entries included: they
+//! are not read any more, but a disk that loses them will lose others.
 
 use std::any::Any;
 use std::io;
@@ -171,7 +171,7 @@ impl FileInspection {
         if record.record != RecordType::Entry {
             return self.damage(segment, at, "the payload of a record that is no entry");
         }
-        let index = self.index.read().expect("nobody writes");
+        let index = self.index.read().expect("there is no writer");
         let is_inside = index.check_inside(record.id.index, record.id.index).is_ok();
         let is_live = is_inside && {
             let (seal, slot) = index.find(record.id.index);
@@ -182,7 +182,10 @@ impl FileInspection {
         let what = match is_live || self.sight.damage.is_some() {
             true => format!("the payload of entry {}", record.id),
             false => {
-                format!("the payload of {}, which was purged or cut: nobody reads it", record.id)
+                format!(
+                    "the payload of {}, which was purged or truncated and is not read any more",
+                    record.id
+                )
             }
         };
         let place = format!("{}, offset {at}: {what}", self.place(segment));

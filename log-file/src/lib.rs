@@ -9,10 +9,10 @@
 //!   `proof` is the small file that says how far the stream was synced;
 //! - `listing`, `recover`, `scan` and `replay` are the way from files back to a log;
 //! - `inspect` looks at the files for people, and changes none;
-//! - `yard` makes segments ready ahead of time and gives them up; `growth` writes zeros before the
-//!   writer;
-//! - `paper` is the buffer that a frame is built in, `route` the way that it takes to a real disk:
-//!   by a thread's own durable writes, or through an io_uring;
+//! - `segment_pool` makes segments ready ahead of time and removes or recycles them; `zero_fill`
+//!   writes zeros ahead of the writer;
+//! - `write_buffer` holds a frame while it is built and written, `route` is how it reaches a real
+//!   disk: by a thread's own durable writes, or through an io_uring;
 //! - `disk` is the seam under it all, with [`RealDisk`] and, for tests, [`SimDisk`].
 //!
 //! Absent: repair of damaged entries from peers (its record number is reserved), compression, and
@@ -23,13 +23,11 @@ mod disk;
 mod facts;
 mod format;
 mod frame_builder;
-mod growth;
 mod index;
 mod inspect;
 mod listing;
 mod log;
 mod names;
-mod paper;
 mod proof;
 mod reader;
 mod real_disk;
@@ -37,9 +35,11 @@ mod recover;
 mod replay;
 mod route;
 mod scan;
+mod segment_pool;
 mod sim_disk;
+mod write_buffer;
 mod writer;
-mod yard;
+mod zero_fill;
 
 pub use config::{
     Alignment, DEFAULT_SEGMENT_BYTES, FileLogConfig, Housekeeping, Io, MAX_SEGMENT_BYTES,
@@ -47,7 +47,7 @@ pub use config::{
 };
 pub use disk::{Disk, DiskFile, FrameFile, Put, PutError, WritePath, Written};
 pub use log::FileLog;
-pub use paper::Paper;
+pub use write_buffer::WriteBuffer;
 
 pub use real_disk::RealDisk;
 pub use sim_disk::{Fault, SimDisk};

@@ -16,7 +16,7 @@ pub(crate) struct Listing {
 }
 
 impl Listing {
-    /// Lists a directory. One that holds files and no segment is refused: it is somebody else's.
+    /// Lists a directory. One that holds files and no segment is refused: it is not that of a log.
     pub(crate) fn of(disk: &dyn Disk) -> Result<Listing, LogError> {
         let names =
             disk.list().map_err(|error| LogError::io(LogOp::Open, error).at(disk.place("")))?;

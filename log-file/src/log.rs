@@ -22,15 +22,15 @@ use crate::proof::Proof;
 use crate::reader::FileReader;
 use crate::real_disk::RealDisk;
 use crate::recover::{EndOfLog, Recovery, recover};
+use crate::segment_pool::{SegmentPool, Shape};
 use crate::writer::{Content, Start, Writer};
-use crate::yard::{Shape, Yard};
 
 /// A log in files. Everything that a verb returned `Ok` for survives a power cut.
 pub struct FileLog {
     disk: Arc<dyn Disk>,
     index: SharedIndex,
     writer: Writer,
-    yard: Arc<Yard>,
+    pool: Arc<SegmentPool>,
     thread: Option<JoinHandle<()>>,
     housekeeping: Housekeeping,
     /// The lowest segment that was not given up.
@@ -80,23 +80,23 @@ impl FileLog {
         let is_inline = housekeeping == Housekeeping::Inline;
         let shape = Shape { directory, segment_bytes, spare_segments, is_inline };
         let first_own = end.segment + 1;
-        let yard = Arc::new(Yard::new(disk.clone(), shape, first_own, &listing.spares));
-        yard.retire(listing.left_over());
-        FileLog::begin(disk, yard, recovery, config, (directory, lock))
+        let pool = Arc::new(SegmentPool::new(disk.clone(), shape, first_own, &listing.spares));
+        pool.retire(listing.left_over());
+        FileLog::begin(disk, pool, recovery, config, (directory, lock))
     }
 
     /// Seals what was recovered, and begins a new segment behind it.
     fn begin(
         disk: Arc<dyn Disk>,
-        yard: Arc<Yard>,
+        pool: Arc<SegmentPool>,
         recovery: Recovery,
         config: &FileLogConfig,
         (directory, lock): (u64, Box<dyn Any + Send + Sync>),
     ) -> Result<FileLog, LogError> {
         let tail = recovery.tail(disk.as_ref());
         let Recovery { replay, end: EndOfLog { oldest, empty, .. }, .. } = recovery;
-        yard.remove_empty(&empty)?;
-        let segment = yard.make(replay.end.segment + 1, replay.end)?;
+        pool.remove_empty(&empty)?;
+        let segment = pool.make(replay.end.segment + 1, replay.end)?;
         cut_to_end(disk.as_ref(), replay.end)?;
         let (end, number, facts) = (replay.end, replay.number, replay.facts);
         let start = Start { facts, segment, end, number };
@@ -106,7 +106,7 @@ impl FileLog {
             index: Arc::new(RwLock::new(replay.index)),
             writer,
             thread: None,
-            yard,
+            pool,
             housekeeping: config.housekeeping,
             oldest,
             tail,
@@ -122,11 +122,11 @@ impl FileLog {
 
     fn start_housekeeping(&mut self) -> Result<(), LogError> {
         match self.housekeeping {
-            Housekeeping::Inline => self.yard.work_off(),
+            Housekeeping::Inline => self.pool.work_off(),
             Housekeeping::Thread => {
-                let yard = self.yard.clone();
+                let pool = self.pool.clone();
                 let builder = Builder::new().name("log-file".to_string());
-                let thread = builder.spawn(move || yard.work_until_stopped());
+                let thread = builder.spawn(move || pool.work_until_stopped());
                 self.thread = Some(thread.map_err(|error| LogError::io(LogOp::Open, error))?);
             }
         }
@@ -148,7 +148,7 @@ impl FileLog {
             self.retire_empty_segments();
         }
         if self.housekeeping == Housekeeping::Inline {
-            self.yard.work_off();
+            self.pool.work_off();
         }
         Ok(())
     }
@@ -161,9 +161,9 @@ impl FileLog {
     }
 
     async fn write_frame(&mut self, op: LogOp, content: &Content<'_>) -> Result<(), LogError> {
-        // Whoever drops this future leaves a write behind of which nobody will hear.
+        // A future that is dropped leaves a write behind whose end is never learnt.
         self.is_poisoned = true;
-        let written = self.writer.write(op, content, &self.index, &self.yard).await;
+        let written = self.writer.write(op, content, &self.index, &self.pool).await;
         self.is_poisoned = written.is_err();
         written
     }
@@ -174,7 +174,7 @@ impl FileLog {
         let newest = self.writer.checkpointed_segment();
         let keep = self.index().first_segment().unwrap_or(newest).min(newest);
         if self.oldest < keep {
-            self.yard.retire(self.oldest..keep);
+            self.pool.retire(self.oldest..keep);
             self.oldest = keep;
         }
     }
@@ -188,7 +188,7 @@ impl FileLog {
         let failed = |error| LogError::io(LogOp::Close, error).at(self.disk.place(""));
         let proof = Proof { directory: self.directory, end };
         let written = proof.write(self.disk.as_ref(), LogOp::Close);
-        let written = written.and_then(|()| self.yard.sync_names().map_err(failed));
+        let written = written.and_then(|()| self.pool.sync_names().map_err(failed));
         self.is_poisoned = written.is_err();
         self.proven = end;
         written
@@ -201,12 +201,12 @@ impl FileLog {
 
 impl Drop for FileLog {
     fn drop(&mut self) {
-        // A write that nobody waits for any more ends before the lock is released.
+        // A write whose future was dropped ends before the lock is released.
         self.disk.settle();
         if let Ok(mut index) = self.index.write() {
             index.close();
         }
-        self.yard.stop();
+        self.pool.stop();
         if let Some(thread) = self.thread.take() {
             // A panic of the thread was reported when it happened.
             let _ = thread.join();
@@ -248,7 +248,7 @@ pub(crate) fn lock_error(error: std::io::Error, disk: &dyn Disk) -> LogError {
 }
 
 /// Gives back what lies behind the last frame of a segment that is not written to any more. Whether
-/// that is durable does not matter: nobody reads there.
+/// that is durable does not matter: it is not read.
 fn cut_to_end(disk: &dyn Disk, end: Position) -> Result<(), LogError> {
     if end == Position::default() {
         return Ok(());

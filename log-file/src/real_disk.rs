@@ -16,9 +16,9 @@ use rustix::io::Errno;
 
 use crate::config::{FileLogConfig, Io, WriteVerb};
 use crate::disk::{Disk, DiskFile, FrameFile, WritePath};
-use crate::growth::write_zeros;
 use crate::names::LOCK_NAME;
 use crate::route::Route;
+use crate::zero_fill::write_zeros;
 
 /// A directory of the operating system.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ impl RealDisk {
     }
 
     /// A directory that must not be changed. Its lock is taken only if there is one, and shared
-    /// with others who read.
+    /// with other readers.
     pub fn read_only(dir: impl Into<PathBuf>) -> RealDisk {
         let FileLogConfig { dir, io, write_verb, .. } = FileLogConfig::new(dir);
         RealDisk { dir, access: Access::Read, io, write_verb, route: OnceLock::new() }

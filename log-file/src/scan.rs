@@ -215,7 +215,7 @@ mod tests {
             builder.push(RecordType::Entry, 1, id, &[byte; 64]);
         }
         builder.finish(Alignment::Packed, LogIndex::ZERO, false);
-        builder.give_paper().to_vec()
+        builder.give_buffer().to_vec()
     }
 
     fn scan_of(frame: &[u8]) -> SegmentScan {

@@ -13,7 +13,7 @@ use crate::facts::{Checkpoint, Facts};
 use crate::format::{FRAME_HEADER_BYTES, FRAMES_START, Position, RecordType};
 use crate::frame_builder::{FrameBuilder, records_bytes};
 use crate::index::{SharedIndex, Slot};
-use crate::yard::{OpenSegment, Yard};
+use crate::segment_pool::{OpenSegment, SegmentPool};
 
 /// How much is written to a segment that still grows before the next one is prepared, so that a log
 /// that is opened for a few writes only does not prepare one each time.
@@ -105,11 +105,11 @@ impl Writer {
         op: LogOp,
         content: &Content<'_>,
         index: &SharedIndex,
-        yard: &Yard,
+        pool: &SegmentPool,
     ) -> Result<(), LogError> {
         let most_bytes = self.most_bytes(content);
-        if !self.fits(most_bytes) || self.may_move_on(yard) {
-            self.segment = yard.take(self.segment_number() + 1, self.end).await?;
+        if !self.fits(most_bytes) || self.may_move_on(pool) {
+            self.segment = pool.take(self.segment_number() + 1, self.end).await?;
             self.offset = FRAMES_START;
             self.is_next_ordered = false;
         }
@@ -117,7 +117,7 @@ impl Writer {
         self.encode(content, most_bytes, last.boundary, last.last);
         self.put(op, content).await?;
         self.publish(content, index);
-        self.look_ahead(yard);
+        self.look_ahead(pool);
         Ok(())
     }
 
@@ -136,9 +136,9 @@ impl Writer {
 
     /// Whether the rest of a segment that still grows is better left alone, since one that was
     /// written beforehand is ready.
-    fn may_move_on(&self, yard: &Yard) -> bool {
+    fn may_move_on(&self, pool: &SegmentPool) -> bool {
         let is_growing = !self.segment.is_written && self.segment_bytes >= LEAVABLE_BYTES;
-        is_growing && self.is_next_ordered && yard.has_written_segment()
+        is_growing && self.is_next_ordered && pool.has_written_segment()
     }
 
     fn encode(&mut self, content: &Content<'_>, most_bytes: u64, boundary: EntryId, last: EntryId) {
@@ -183,15 +183,15 @@ impl Writer {
         let hint = content.commit_hint.unwrap_or(self.facts.commit_hint);
         let length = self.builder.finish(self.alignment, hint, content.is_close);
         let (start, end) = (self.offset, self.offset + length);
-        self.segment.growth.reserve(end);
+        self.segment.zero_fill.reserve(end);
         let segment = self.segment_number();
         let from = self.segment.place(start).block_offset();
-        let Written { paper, result } =
-            match self.segment.frames.put(self.builder.give_paper(), from) {
+        let Written { buffer, result } =
+            match self.segment.frames.put(self.builder.give_buffer(), from) {
                 Put::Done(written) => written,
                 Put::Started(going_on) => going_on.await,
             };
-        self.builder.take_paper(paper);
+        self.builder.take_buffer(buffer);
         result.map_err(|PutError { op: failed, error }| {
             let (op, verb) = match failed {
                 LogOp::Write => (op, "write"),
@@ -233,8 +233,8 @@ impl Writer {
     }
 
     /// Orders the next segment in good time, and lets this one grow.
-    fn look_ahead(&mut self, yard: &Yard) {
-        yard.grow(&self.segment.growth);
+    fn look_ahead(&mut self, pool: &SegmentPool) {
+        pool.grow(&self.segment.zero_fill);
         let used = self.offset - FRAMES_START;
         let enough = match self.segment.is_written {
             true => self.segment_bytes / 4,
@@ -242,10 +242,10 @@ impl Writer {
         };
         // One that could not be made ahead of time is ordered again, so that the writer has it,
         // with its descriptors open, before it needs it.
-        let is_missing = !self.is_next_ordered || yard.has_failed();
+        let is_missing = !self.is_next_ordered || pool.has_failed();
         if is_missing && used > enough {
             self.is_next_ordered = true;
-            yard.order(self.segment_number() + 1, self.end);
+            pool.order(self.segment_number() + 1, self.end);
         }
     }
 }

@@ -24,7 +24,7 @@ impl MemoryLog {
     /// An empty log that goes with the process.
     pub fn new() -> MemoryLog {
         let disk = MemoryDisk::new(SyncMode::EachWrite);
-        let process = disk.begin_process().expect("nobody else knows this disk");
+        let process = disk.begin_process().expect("the disk is new");
         MemoryLog { disk, process, durability: Durability::Volatile, poisoned: false }
     }
 

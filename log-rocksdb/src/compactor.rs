@@ -38,8 +38,8 @@ impl Compactor {
         Compactor { upto, wake: Some(wake), thread: started.ok() }
     }
 
-    /// Compacts soon what lies below an index. Whoever asks while another request waits is served
-    /// with it.
+    /// Compacts soon what lies below an index. A request that comes while another one waits
+    /// is served with it.
     pub(crate) fn compact_below(&self, upto: LogIndex) {
         self.upto.fetch_max(upto.get(), Ordering::Relaxed);
         if let Some(wake) = &self.wake {

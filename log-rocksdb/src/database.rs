@@ -68,7 +68,7 @@ impl Handle {
         }
     }
 
-    /// Closes the database, once nobody reads. Whoever reads later is told so.
+    /// Closes the database once no read is under way. Later reads get an error.
     pub(crate) fn close(&self) {
         self.database.write().expect("no reader panics").take();
     }

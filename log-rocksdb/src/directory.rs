@@ -40,7 +40,7 @@ impl Directory {
     }
 
     /// A directory that must not be changed. Its lock is taken only if there is one, and shared
-    /// with others who read.
+    /// with other readers.
     pub(crate) fn look(path: &Path) -> Result<Directory, LogError> {
         let directory = owned_dir::Directory::look(path, NAMES).map(Directory).map_err(not_ours)?;
         if [DATABASE_NAME, PROOF_NAME].iter().any(|name| directory.has(name)) {

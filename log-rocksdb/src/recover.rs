@@ -214,8 +214,8 @@ fn read_wals(directory: &Directory, number: u64) -> Result<Vec<Wal>, LogError> {
 /// An error if a batch is missing, or if what is bad now is known to have been synced; the state is
 /// then that of the last batch before.
 ///
-/// Write-ahead logs whose batches are all in the base may come back after a power cut, since nobody
-/// waits for their removal to be durable; so what repeats the base proves nothing.
+/// Write-ahead logs whose batches are all in the base may come back after a power cut, since
+/// nothing waits for their removal to be durable; so what repeats the base proves nothing.
 fn judge(directory: &Directory, wals: &[Wal], state: &mut State) -> Result<(), LogError> {
     let mut bad_place = None;
     for wal in wals {

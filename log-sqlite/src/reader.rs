@@ -24,7 +24,7 @@ pub(crate) struct ReadConnection {
 }
 
 enum ConnectionState {
-    /// Nobody has read yet.
+    /// Nothing was read yet.
     Unused,
     Open(Connection),
     /// The store is gone.
@@ -60,7 +60,7 @@ impl ReadConnection {
         }
     }
 
-    /// Ends all reading; whoever reads on is told so.
+    /// Ends all reading: later reads get an error.
     pub(crate) fn close(&self) {
         *self.lock() = ConnectionState::Closed;
     }

@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::io::{Errno, ReadWriteFlags, pwritev2};
 
 use crate::disk::{FrameFile, Put, PutError, Written};
-use crate::paper::Paper;
+use crate::write_buffer::WriteBuffer;
 
 /// A segment for such writes.
 pub(super) struct OwnSync {
@@ -46,10 +46,10 @@ impl FrameFile for OwnSync {
         self.block_bytes
     }
 
-    fn put(&self, paper: Paper, offset: u64) -> Put {
-        let result = self.write(&paper, offset);
+    fn put(&self, buffer: WriteBuffer, offset: u64) -> Put {
+        let result = self.write(&buffer, offset);
         let result = result.map_err(|error| PutError { op: LogOp::Sync, error });
-        Put::Done(Written { paper, result })
+        Put::Done(Written { buffer, result })
     }
 }
 

@@ -1,12 +1,12 @@
-//! Frames through an io_uring: the kernel writes, and whoever waits is woken by the runtime.
+//! Frames through an io_uring: the kernel writes, and the runtime wakes the task that waits.
 //!
 //! A frame is one direct write that is its own sync, in a segment that was written beforehand; in
 //! one that still grows it is a write, then a sync. One frame is under way at a time. Where the
 //! future is polled inside a Tokio runtime, the ring is watched by its reactor; outside of one, or
-//! in one without I/O, the poll blocks, as there is nobody to call back.
+//! in one without I/O, the poll blocks, as nothing would wake the task.
 //!
-//! A future that is dropped leaves its write under way. The ring keeps paper and file until that is
-//! over, takes no other write, and [`Ring::settle`] waits for it.
+//! A future that is dropped leaves its write under way. The ring keeps buffer and file until that
+//! is over, takes no other write, and [`Ring::settle`] waits for it.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -24,19 +24,19 @@ use tokio::runtime::{self, Handle};
 use super::direct::{open_existing, whole_blocks};
 use super::submission::{Held, Operation, Slot};
 use crate::disk::{FrameFile, Put, PutError, Written};
-use crate::paper::Paper;
+use crate::write_buffer::WriteBuffer;
 
 /// A ring for the frames of one log.
 pub(crate) struct Ring {
-    desk: Mutex<Desk>,
+    state: Mutex<RingState>,
     /// Whether direct writes are handed to workers of the kernel.
     by_worker: AtomicBool,
 }
 
-struct Desk {
+struct RingState {
     slot: Slot,
-    flight: Option<Flight>,
-    /// How the last write ended, until somebody asks.
+    in_flight: Option<InFlight>,
+    /// How the last write ended, until its future is polled.
     written: Option<Written>,
     /// The reactor that watches the ring; nothing in it where a runtime has none.
     watch: Option<(runtime::Id, Option<AsyncFd<OwnedFd>>)>,
@@ -44,7 +44,7 @@ struct Desk {
 
 /// A frame on its way.
 #[derive(Clone, Copy)]
-struct Flight {
+struct InFlight {
     offset: u64,
     /// How many bytes there are, and how many of them were written.
     length: usize,
@@ -64,8 +64,8 @@ impl std::fmt::Debug for Ring {
 
 impl Ring {
     pub(super) fn new() -> io::Result<Arc<Ring>> {
-        let desk = Desk { slot: Slot::new()?, flight: None, written: None, watch: None };
-        Ok(Arc::new(Ring { desk: Mutex::new(desk), by_worker: AtomicBool::new(false) }))
+        let state = RingState { slot: Slot::new()?, in_flight: None, written: None, watch: None };
+        Ok(Arc::new(Ring { state: Mutex::new(state), by_worker: AtomicBool::new(false) }))
     }
 
     /// Hands direct writes to workers of the kernel from now on. The kernel issues a write in the
@@ -77,47 +77,47 @@ impl Ring {
 
     /// Waits until no write is under way.
     pub(super) fn settle(&self) {
-        self.desk().settle();
+        self.state().settle();
     }
 
     fn poll(&self, context: &mut Context<'_>) -> Poll<Written> {
-        let mut desk = self.desk();
+        let mut state = self.state();
         loop {
-            desk.advance();
-            if let Some(written) = desk.written.take() {
+            state.advance();
+            if let Some(written) = state.written.take() {
                 return Poll::Ready(written);
             }
-            match desk.poll_ring(context) {
+            match state.poll_ring(context) {
                 // Something came, perhaps after the last look.
                 Poll::Ready(Ok(())) => {}
                 // No runtime watches the ring, or none any more.
-                Poll::Ready(Err(_)) => desk.settle(),
+                Poll::Ready(Err(_)) => state.settle(),
                 Poll::Pending => return Poll::Pending,
             }
         }
     }
 
-    fn desk(&self) -> MutexGuard<'_, Desk> {
-        self.desk.lock().expect("nothing panics while it holds the ring")
+    fn state(&self) -> MutexGuard<'_, RingState> {
+        self.state.lock().expect("nothing panics while it holds the ring")
     }
 }
 
-impl Desk {
-    /// Begins a write, or gives the paper back: the write before was not waited for.
-    fn begin(&mut self, held: Held, flight: Flight) -> Result<(), Paper> {
+impl RingState {
+    /// Begins a write, or gives the buffer back: the write before was not waited for.
+    fn begin(&mut self, held: Held, in_flight: InFlight) -> Result<(), WriteBuffer> {
         if !self.slot.is_free() || self.written.is_some() {
-            return Err(held.paper);
+            return Err(held.buffer);
         }
-        self.flight = Some(flight);
-        self.submit(held, flight);
+        self.in_flight = Some(in_flight);
+        self.submit(held, in_flight);
         // Some writes end at once.
         self.advance();
         Ok(())
     }
 
     /// Asks for what comes next on the way of a frame.
-    fn submit(&mut self, held: Held, flight: Flight) {
-        let Flight { offset, length, done, direct, by_worker, .. } = flight;
+    fn submit(&mut self, held: Held, in_flight: InFlight) {
+        let InFlight { offset, length, done, direct, by_worker, .. } = in_flight;
         let operation = match done < length {
             true => Operation::Write {
                 from: done,
@@ -128,42 +128,44 @@ impl Desk {
             false => Operation::Fdatasync,
         };
         if let Err(error) = self.slot.begin(held, operation) {
-            self.end(Paper::default(), Err(PutError { op: LogOp::Write, error }));
+            self.end(WriteBuffer::default(), Err(PutError { op: LogOp::Write, error }));
         }
     }
 
     /// Takes note of what is over, and goes on from there.
     fn advance(&mut self) {
         while let Some((held, result)) = self.slot.reap() {
-            let mut flight = self.flight.expect("its operation is over");
-            let is_sync = flight.done == flight.length;
-            let op = if is_sync || flight.direct.is_some() { LogOp::Sync } else { LogOp::Write };
+            let mut in_flight = self.in_flight.expect("its operation is over");
+            let is_sync = in_flight.done == in_flight.length;
+            let op = if is_sync || in_flight.direct.is_some() { LogOp::Sync } else { LogOp::Write };
             match result {
-                Ok(_) if is_sync => return self.end(held.paper, Ok(())),
+                Ok(_) if is_sync => return self.end(held.buffer, Ok(())),
                 Ok(count) => {
-                    let block_bytes = flight.direct.unwrap_or(1);
-                    let before = flight.done;
-                    flight.again = 0;
-                    flight.done = whole_blocks(before + count, flight.length, block_bytes);
-                    if flight.done == before {
+                    let block_bytes = in_flight.direct.unwrap_or(1);
+                    let before = in_flight.done;
+                    in_flight.again = 0;
+                    in_flight.done = whole_blocks(before + count, in_flight.length, block_bytes);
+                    if in_flight.done == before {
                         let error = io::ErrorKind::WriteZero.into();
-                        return self.end(held.paper, Err(PutError { op, error }));
+                        return self.end(held.buffer, Err(PutError { op, error }));
                     }
-                    if flight.done == flight.length && flight.direct.is_some() {
-                        return self.end(held.paper, Ok(()));
+                    if in_flight.done == in_flight.length && in_flight.direct.is_some() {
+                        return self.end(held.buffer, Ok(()));
                     }
                 }
-                Err(error) if !is_sync && may_go_again(&error, flight.again) => flight.again += 1,
-                Err(error) => return self.end(held.paper, Err(PutError { op, error })),
+                Err(error) if !is_sync && may_go_again(&error, in_flight.again) => {
+                    in_flight.again += 1
+                }
+                Err(error) => return self.end(held.buffer, Err(PutError { op, error })),
             }
-            self.flight = Some(flight);
-            self.submit(held, flight);
+            self.in_flight = Some(in_flight);
+            self.submit(held, in_flight);
         }
     }
 
-    fn end(&mut self, paper: Paper, result: Result<(), PutError>) {
-        self.flight = None;
-        self.written = Some(Written { paper, result });
+    fn end(&mut self, buffer: WriteBuffer, result: Result<(), PutError>) {
+        self.in_flight = None;
+        self.written = Some(Written { buffer, result });
     }
 
     /// Ready when something may be over; an error where no runtime can tell.
@@ -185,10 +187,10 @@ impl Desk {
     }
 
     fn settle(&mut self) {
-        while self.flight.is_some() {
+        while self.in_flight.is_some() {
             if let Err(error) = self.slot.wait() {
                 let error = PutError { op: LogOp::Sync, error };
-                return self.end(Paper::default(), Err(error));
+                return self.end(WriteBuffer::default(), Err(error));
             }
             self.advance();
         }
@@ -226,16 +228,16 @@ impl FrameFile for RingFile {
         self.direct.unwrap_or(1)
     }
 
-    fn put(&self, paper: Paper, offset: u64) -> Put {
+    fn put(&self, buffer: WriteBuffer, offset: u64) -> Put {
         let by_worker = self.direct.is_some() && self.ring.by_worker.load(Ordering::Relaxed);
-        let (length, direct) = (paper.len(), self.direct);
-        let flight = Flight { offset, length, done: 0, direct, by_worker, again: 0 };
-        let held = Held { paper, file: Arc::clone(&self.file) };
-        match self.ring.desk().begin(held, flight) {
+        let (length, direct) = (buffer.len(), self.direct);
+        let in_flight = InFlight { offset, length, done: 0, direct, by_worker, again: 0 };
+        let held = Held { buffer, file: Arc::clone(&self.file) };
+        match self.ring.state().begin(held, in_flight) {
             Ok(()) => Put::Started(Box::pin(Arrival(Arc::clone(&self.ring)))),
-            Err(paper) => {
+            Err(buffer) => {
                 let error = io::Error::other("the write before was not waited for");
-                Put::Done(Written { paper, result: Err(PutError { op: LogOp::Write, error }) })
+                Put::Done(Written { buffer, result: Err(PutError { op: LogOp::Write, error }) })
             }
         }
     }
@@ -267,11 +269,11 @@ mod tests {
         Some((ring, file))
     }
 
-    fn paper_of(byte: u8, count: usize) -> Paper {
-        let mut paper = Paper::default();
-        paper.reserve(count);
-        paper.extend(&vec![byte; count]);
-        paper
+    fn buffer_of(byte: u8, count: usize) -> WriteBuffer {
+        let mut buffer = WriteBuffer::default();
+        buffer.reserve(count);
+        buffer.extend(&vec![byte; count]);
+        buffer
     }
 
     #[test]
@@ -279,11 +281,11 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         for direct in [None, Some(4096)] {
             let Some((ring, file)) = ring_file(dir.path(), direct) else { continue };
-            drop(file.put(paper_of(1, 512 << 10), 0));
-            let Put::Done(refused) = file.put(paper_of(2, 4096), 0) else { panic!("it began") };
-            assert!(refused.result.is_err() && refused.paper.len() == 4096);
+            drop(file.put(buffer_of(1, 512 << 10), 0));
+            let Put::Done(refused) = file.put(buffer_of(2, 4096), 0) else { panic!("it began") };
+            assert!(refused.result.is_err() && refused.buffer.len() == 4096);
             ring.settle();
-            assert!(ring.desk().flight.is_none(), "it is over");
+            assert!(ring.state().in_flight.is_none(), "it is over");
             let bytes = std::fs::read(dir.path().join("segment")).expect("reads");
             assert!(bytes[..512 << 10].iter().all(|byte| *byte == 1), "it was written");
         }
@@ -304,16 +306,16 @@ mod tests {
     fn an_error_of_the_disk_arrives() {
         let dir = tempfile::tempdir().expect("a directory");
         let Some((ring, file)) = ring_file(dir.path(), Some(512)) else { return };
-        let Put::Started(mut going_on) = file.put(paper_of(1, 100), 0) else { panic!("refused") };
+        let Put::Started(mut going_on) = file.put(buffer_of(1, 100), 0) else { panic!("refused") };
         ring.settle();
         let mut context = Context::from_waker(Waker::noop());
-        let Poll::Ready(Written { paper, result }) = going_on.as_mut().poll(&mut context) else {
+        let Poll::Ready(Written { buffer, result }) = going_on.as_mut().poll(&mut context) else {
             panic!("it is over")
         };
         // The blocks of direct writes are whole.
         let failed = result.expect_err("a piece of a block");
-        assert_eq!((failed.error.kind(), paper.len()), (io::ErrorKind::InvalidInput, 100));
-        let Put::Started(mut going_on) = file.put(paper_of(1, 512), 0) else { panic!("refused") };
+        assert_eq!((failed.error.kind(), buffer.len()), (io::ErrorKind::InvalidInput, 100));
+        let Put::Started(mut going_on) = file.put(buffer_of(1, 512), 0) else { panic!("refused") };
         ring.settle();
         let over = going_on.as_mut().poll(&mut context);
         assert!(matches!(over, Poll::Ready(Written { result: Ok(()), .. })), "it goes on");

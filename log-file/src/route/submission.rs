@@ -1,6 +1,6 @@
 //! One operation at a time through an io_uring: the only place of this crate with `unsafe` in it.
 //!
-//! The kernel reads the paper, and writes to the file, after the call that asked for it has
+//! The kernel reads the buffer, and writes to the file, after the call that asked for it has
 //! returned. So both belong to the [`Slot`] from then on, until the kernel says that it is done;
 //! and a slot that is dropped before waits for that.
 
@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::paper::Paper;
+use crate::write_buffer::WriteBuffer;
 
 /// The most that one operation writes; the kernel takes no more than 2 GiB.
 const MOST_BYTES: usize = 1 << 30;
@@ -35,14 +35,14 @@ pub(super) struct Slot {
 
 /// What an operation needs until it is over.
 pub(super) struct Held {
-    pub(super) paper: Paper,
+    pub(super) buffer: WriteBuffer,
     pub(super) file: Arc<OwnedFd>,
 }
 
 /// What can be asked for.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Operation {
-    /// Writes the paper from `from` on, to this offset of the file. `by_worker`: a worker of the
+    /// Writes the buffer from `from` on, to this offset of the file. `by_worker`: a worker of the
     /// kernel does it, so that the call that hands it over never waits for the device.
     Write { from: usize, offset: u64, is_own_sync: bool, by_worker: bool },
     /// Makes durable what was written to the file.
@@ -69,7 +69,7 @@ impl Slot {
         let file = types::Fd(held.file.as_raw_fd());
         let entry = match operation {
             Operation::Write { from, offset, is_own_sync, by_worker } => {
-                let bytes = &held.paper[from..];
+                let bytes = &held.buffer[from..];
                 let count = bytes.len().min(MOST_BYTES) as u32;
                 let flags = if is_own_sync { RWF_DSYNC } else { 0 };
                 let entry = opcode::Write::new(file, bytes.as_ptr(), count);
@@ -81,9 +81,9 @@ impl Slot {
             }
         };
         self.is_submitted = false;
-        // SAFETY: the entry names the file and bytes of the paper. Both are owned by `self.held`,
+        // SAFETY: the entry names the file and bytes of the buffer. Both are owned by `self.held`,
         // which gives them back only once the completion was taken, or leaks them; and the bytes
-        // do not move with the paper, nor does anything change them while it is held.
+        // do not move with the buffer, nor does anything change them while it is held.
         let pushed = unsafe { self.ring.submission().push(&entry) };
         pushed.map_err(|_| io::Error::other("the submission queue is full"))?;
         retried(|| self.ring.submit())?;

@@ -15,7 +15,7 @@ use super::direct::OwnSync;
 use super::ring::{Ring, RingFile};
 use crate::disk::{FrameFile, Put, Written};
 use crate::names::spare_name;
-use crate::paper::{MEMORY_ALIGNMENT, Paper};
+use crate::write_buffer::{MEMORY_ALIGNMENT, WriteBuffer};
 
 /// The strictest block that fits the layout of a segment.
 const MOST_BLOCK_BYTES: u64 = 4096;
@@ -143,11 +143,11 @@ impl Trial {
     }
 
     fn write(&self, file: &dyn FrameFile, count: u64, settle: impl Fn()) -> io::Result<Submission> {
-        let mut paper = Paper::default();
-        paper.reserve(count as usize);
-        paper.pad(count as usize);
+        let mut buffer = WriteBuffer::default();
+        buffer.reserve(count as usize);
+        buffer.pad(count as usize);
         let before = sleeps();
-        let put = file.put(paper, 0);
+        let put = file.put(buffer, 0);
         let slept = before.zip(sleeps()).map(|(before, after)| before < after);
         let Written { result, .. } = match put {
             Put::Done(written) => written,

@@ -3,8 +3,8 @@
 //! What was not synced may be lost at a [`crash`](SimDisk::crash), sector by sector, torn inside a
 //! sector, bytes without the length or the length without the bytes, and names apart from both. A
 //! sync that fails leaves the bytes readable and never writes them, as Linux does, so that a second
-//! sync succeeds and means nothing. Faults are planned by operation number. All chance comes from
-//! seeds: the same calls give the same bytes.
+//! sync succeeds and means nothing. Faults are planned by operation number. All randomness comes
+//! from seeds: the same calls give the same bytes.
 //!
 //! What survives a crash is drawn in `remains`.
 
@@ -19,9 +19,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use raft_core::storage::LogOp;
 
 use crate::disk::{Disk, DiskFile, FrameFile, Put, PutError, WriteThenSync, Written};
-use crate::growth::write_zeros;
-use crate::paper::Paper;
-pub(crate) use remains::Chance;
+use crate::write_buffer::WriteBuffer;
+use crate::zero_fill::write_zeros;
+pub(crate) use remains::Rng;
 
 /// A simulated directory. Clones are handles to the same one.
 #[derive(Clone, Debug)]
@@ -56,7 +56,7 @@ struct Machine {
     plan: Option<(u64, Fault)>,
     is_powered: bool,
     is_full: bool,
-    chance: Chance,
+    rng: Rng,
     /// What a write of a frame begins and ends at multiples of.
     block_bytes: u64,
 }
@@ -97,7 +97,7 @@ impl SimDisk {
             plan: None,
             is_powered: true,
             is_full: false,
-            chance: Chance::new(seed),
+            rng: Rng::new(seed),
             block_bytes: 1,
         })
     }
@@ -126,13 +126,13 @@ impl SimDisk {
     /// Cuts the power and comes up again. The seed decides what survives of what was not synced.
     /// Open files and the lock are gone.
     pub fn crash(&self, seed: u64) {
-        self.machine().crash(&mut Chance::new(seed));
+        self.machine().crash(&mut Rng::new(seed));
     }
 
     /// Another disk that holds what this one would after a crash with this seed.
     pub fn image(&self, seed: u64) -> SimDisk {
         let mut machine = self.machine().clone();
-        machine.crash(&mut Chance::new(seed));
+        machine.crash(&mut Rng::new(seed));
         SimDisk::of(machine)
     }
 
@@ -298,7 +298,7 @@ impl Disk for SimDisk {
     }
 
     fn random(&self) -> io::Result<u64> {
-        Ok(self.machine().chance.next())
+        Ok(self.machine().rng.next())
     }
 
     fn place(&self, name: &str) -> String {
@@ -326,15 +326,18 @@ impl FrameFile for SimFrames {
         self.block_bytes
     }
 
-    fn put(&self, paper: Paper, offset: u64) -> Put {
+    fn put(&self, buffer: WriteBuffer, offset: u64) -> Put {
         let is_whole = |number: u64| number.is_multiple_of(self.block_bytes);
-        let is_sound = is_whole(offset) && is_whole(paper.len() as u64) && paper.is_aligned();
+        let is_sound = is_whole(offset) && is_whole(buffer.len() as u64) && buffer.is_aligned();
         if !is_sound {
             // What a system says to a direct write that is not of whole blocks.
             let error = io::ErrorKind::InvalidInput.into();
-            return Put::Done(Written { paper, result: Err(PutError { op: LogOp::Write, error }) });
+            return Put::Done(Written {
+                buffer,
+                result: Err(PutError { op: LogOp::Write, error }),
+            });
         }
-        self.file.put(paper, offset)
+        self.file.put(buffer, offset)
     }
 }
 

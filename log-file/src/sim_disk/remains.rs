@@ -7,13 +7,13 @@ use super::{ByteChange, FileState, Machine, NameChange};
 /// The smallest piece that a disk usually writes as one; even that may be torn here.
 const SECTOR_BYTES: usize = 512;
 
-/// A small generator of chance (SplitMix64), so that a seed is all there is to remember.
+/// A small random number generator (SplitMix64): the seed decides all.
 #[derive(Clone, Debug)]
-pub(crate) struct Chance(u64);
+pub(crate) struct Rng(u64);
 
-impl Chance {
-    pub(crate) fn new(seed: u64) -> Chance {
-        Chance(seed)
+impl Rng {
+    pub(crate) fn new(seed: u64) -> Rng {
+        Rng(seed)
     }
 
     pub(crate) fn next(&mut self) -> u64 {
@@ -44,8 +44,8 @@ enum Manner {
 }
 
 impl Manner {
-    fn draw(chance: &mut Chance) -> Manner {
-        match chance.below(8) {
+    fn draw(rng: &mut Rng) -> Manner {
+        match rng.below(8) {
             0 => Manner::LoseAll,
             1 => Manner::KeepAll,
             2..5 => Manner::Scatter,
@@ -53,23 +53,23 @@ impl Manner {
         }
     }
 
-    fn keeps(self, chance: &mut Chance) -> bool {
+    fn keeps(self, rng: &mut Rng) -> bool {
         match self {
             Manner::LoseAll => false,
             Manner::KeepAll => true,
-            Manner::Scatter | Manner::Tear => chance.one_in(2),
+            Manner::Scatter | Manner::Tear => rng.one_in(2),
         }
     }
 }
 
 impl Machine {
-    pub(super) fn crash(&mut self, chance: &mut Chance) {
+    pub(super) fn crash(&mut self, rng: &mut Rng) {
         for file in &mut self.files {
-            file.crash(Manner::draw(chance), chance);
+            file.crash(Manner::draw(rng), rng);
         }
-        let manner = Manner::draw(chance);
+        let manner = Manner::draw(rng);
         for change in std::mem::take(&mut self.pending_names) {
-            if manner.keeps(chance) {
+            if manner.keeps(rng) {
                 apply_name(&mut self.durable_names, change);
             }
         }
@@ -105,19 +105,19 @@ impl FileState {
         }
     }
 
-    fn crash(&mut self, manner: Manner, chance: &mut Chance) {
+    fn crash(&mut self, manner: Manner, rng: &mut Rng) {
         let synced_len = self.durable.len();
         for change in std::mem::take(&mut self.pending) {
             match change {
                 ByteChange::Write { offset, bytes } => {
-                    self.crash_write(offset, &bytes, manner, chance);
+                    self.crash_write(offset, &bytes, manner, rng);
                 }
-                ByteChange::SetLen(len) if manner.keeps(chance) => self.durable.resize(len, 0),
+                ByteChange::SetLen(len) if manner.keeps(rng) => self.durable.resize(len, 0),
                 ByteChange::SetLen(_) => {}
             }
         }
         if matches!(manner, Manner::Scatter | Manner::Tear) {
-            match chance.below(4) {
+            match rng.below(4) {
                 // The length was written, not all of the bytes.
                 0 => self.durable.resize(self.bytes.len().max(synced_len), 0),
                 // Bytes were written, not the new length.
@@ -129,15 +129,15 @@ impl FileState {
     }
 
     /// A piece of a sector survives, or each of its bytes is old or new as it happens.
-    fn tear(&mut self, at: usize, new: &[u8], chance: &mut Chance) {
+    fn tear(&mut self, at: usize, new: &[u8], rng: &mut Rng) {
         // Headers are short and stand at the front of sectors: tear there often.
-        let reach = if chance.one_in(2) { new.len().min(64) } else { new.len() };
-        let cut = chance.below(reach as u64 + 1) as usize;
-        match chance.below(3) {
+        let reach = if rng.one_in(2) { new.len().min(64) } else { new.len() };
+        let cut = rng.below(reach as u64 + 1) as usize;
+        match rng.below(3) {
             0 => self.keep(at, &new[..cut]),
             1 => self.keep(at + cut, &new[cut..]),
             _ => {
-                for (byte, value) in new.iter().enumerate().filter(|_| chance.one_in(2)) {
+                for (byte, value) in new.iter().enumerate().filter(|_| rng.one_in(2)) {
                     self.keep(at + byte, &[*value]);
                 }
             }
@@ -149,15 +149,15 @@ impl FileState {
     }
 
     /// Each sector of a write survives on its own.
-    fn crash_write(&mut self, offset: usize, bytes: &[u8], manner: Manner, chance: &mut Chance) {
+    fn crash_write(&mut self, offset: usize, bytes: &[u8], manner: Manner, rng: &mut Rng) {
         let end = offset + bytes.len();
         let mut at = offset;
         while at < end {
             let next = (at + SECTOR_BYTES - at % SECTOR_BYTES).min(end);
-            if manner.keeps(chance) {
+            if manner.keeps(rng) {
                 let new = &bytes[at - offset..next - offset];
                 match manner {
-                    Manner::Tear if chance.one_in(2) => self.tear(at, new, chance),
+                    Manner::Tear if rng.one_in(2) => self.tear(at, new, rng),
                     _ => self.keep(at, new),
                 }
             }

@@ -82,8 +82,8 @@ impl WriteBatch {
         self.then_sized(size, next, next_size)
     }
 
-    /// Like [`WriteBatch::then`], for who knows the [sizes](WriteBatch::size) of both: whoever
-    /// gathers many small batches in a large one must not count its bytes anew for each.
+    /// Like [`WriteBatch::then`], where the [sizes](WriteBatch::size) of both are known: gathering
+    /// many small batches in a large one must not count its bytes anew for each.
     pub fn then_sized(
         self,
         size: u64,

@@ -4,7 +4,7 @@
 //! A store hands over what it knows without I/O (where its log begins and ends, its hard state, its
 //! limits) and a way to look up a term. [`Gate::pass`] then refuses, by name, or gives a [`Plan`].
 //! The whole batch is judged before a byte is written, so that a refused one changes nothing;
-//! behind the gate nobody checks again.
+//! nothing is checked again after that.
 //!
 //! A backend may do without it and refuse on its own; the conformance suite asks only what it does.
 

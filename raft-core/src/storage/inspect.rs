@@ -16,7 +16,7 @@ use crate::types::Identity;
 pub struct Sight {
     /// What a store over these files declares.
     pub info: StoreInfo,
-    /// Whose log it is; `None` if nobody's yet, or if the damage stands before the answer.
+    /// Whose log it is; `None` if it has no owner yet, or if the damage stands before the answer.
     pub identity: Option<Identity>,
     /// What an opening would find, as far as the log is sound.
     pub recovered: Recovered,

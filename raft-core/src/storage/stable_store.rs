@@ -1,4 +1,4 @@
-//! What a member must remember beside its log: who it is, and its hard state.
+//! What a member must remember beside its log: its identity and its hard state.
 
 use alloc::boxed::Box;
 

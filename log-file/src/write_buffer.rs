@@ -15,13 +15,13 @@ const KEPT_BYTES: usize = 8 << 20;
 
 /// Bytes that begin at a multiple of 4096 in memory.
 #[derive(Debug, Default)]
-pub struct Paper {
+pub struct WriteBuffer {
     /// The bytes, behind `front` others that only move them to their address.
     bytes: Vec<u8>,
     front: usize,
 }
 
-impl Paper {
+impl WriteBuffer {
     /// How many bytes there are.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len() - self.front
@@ -70,7 +70,7 @@ impl Paper {
     pub(crate) fn align(&mut self) {
         if !self.is_aligned() {
             let total = self.len();
-            let kept = Paper { bytes: std::mem::take(&mut self.bytes), front: self.front };
+            let kept = WriteBuffer { bytes: std::mem::take(&mut self.bytes), front: self.front };
             self.front = 0;
             self.reserve(total);
             self.extend(&kept);
@@ -78,7 +78,7 @@ impl Paper {
     }
 }
 
-impl Deref for Paper {
+impl Deref for WriteBuffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -98,21 +98,21 @@ mod tests {
 
     #[test]
     fn bytes_stay_what_they_are_and_aligned() {
-        let mut paper = Paper::default();
+        let mut buffer = WriteBuffer::default();
         let mut all = Vec::new();
         for round in 1..2000usize {
             let piece = vec![round as u8; round * 7 % 300];
             if !round.is_multiple_of(3) {
-                paper.reserve(paper.len() + piece.len());
+                buffer.reserve(buffer.len() + piece.len());
             }
-            paper.extend(&piece);
+            buffer.extend(&piece);
             all.extend(piece);
-            paper.align();
-            assert!(paper.is_aligned(), "round {round}");
-            assert_eq!(*paper, *all);
+            buffer.align();
+            assert!(buffer.is_aligned(), "round {round}");
+            assert_eq!(*buffer, *all);
             if round.is_multiple_of(50) {
-                let from = paper.len() / 512 * 512;
-                paper.keep(from..paper.len());
+                let from = buffer.len() / 512 * 512;
+                buffer.keep(from..buffer.len());
                 all.drain(..from);
             }
         }
@@ -120,12 +120,12 @@ mod tests {
 
     #[test]
     fn a_large_frame_does_not_keep_its_memory() {
-        let mut paper = Paper::default();
-        paper.reserve(40 << 20);
-        paper.pad(40 << 20);
-        paper.keep(0..100);
-        paper.reserve(1000);
-        assert!(paper.bytes.capacity() <= KEPT_BYTES && paper.is_aligned());
-        assert_eq!(paper.len(), 100);
+        let mut buffer = WriteBuffer::default();
+        buffer.reserve(40 << 20);
+        buffer.pad(40 << 20);
+        buffer.keep(0..100);
+        buffer.reserve(1000);
+        assert!(buffer.bytes.capacity() <= KEPT_BYTES && buffer.is_aligned());
+        assert_eq!(buffer.len(), 100);
     }
 }

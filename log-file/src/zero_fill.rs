@@ -21,8 +21,8 @@ const PAGE_BYTES: u64 = 4096;
 /// difference.
 const CALL_BYTES: u64 = 64 << 10;
 
-/// The part of a segment that was written, and who may write on.
-pub(crate) struct Growth {
+/// The part of a segment that was written, and how far the writer is.
+pub(crate) struct ZeroFill {
     file: Arc<dyn DiskFile>,
     limit: u64,
     ahead: u64,
@@ -36,9 +36,14 @@ pub(crate) struct Growth {
     is_given_up: AtomicBool,
 }
 
-impl Growth {
-    pub(crate) fn new(file: Arc<dyn DiskFile>, limit: u64, written: u64, position: u64) -> Growth {
-        Growth {
+impl ZeroFill {
+    pub(crate) fn new(
+        file: Arc<dyn DiskFile>,
+        limit: u64,
+        written: u64,
+        position: u64,
+    ) -> ZeroFill {
+        ZeroFill {
             file,
             limit,
             ahead: AHEAD_BYTES.min((limit / 8).next_multiple_of(PAGE_BYTES)),

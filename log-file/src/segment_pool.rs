@@ -1,5 +1,5 @@
-//! Where segments come from and where they go: spares, the next segment made ready ahead of time,
-//! and the removal of segments that hold nothing any more.
+//! The segment pool: spare files, the next segment made ready ahead of time, and the removal of
+//! segments that hold no entry any more.
 //!
 //! The order of syncs is what matters here. A file gets the name of a segment only after its header
 //! was synced; a segment is written to only after its name was synced; a removed segment becomes a
@@ -20,8 +20,8 @@ use tracing::warn;
 use crate::disk::{Disk, DiskFile, FrameFile, write_all};
 use crate::format::{FRAMES_START, HEADER_BLOCK_BYTES, Position, Seal, SegmentHeader};
 use crate::frame_builder::Place;
-use crate::growth::Growth;
 use crate::names::{segment_name, spare_name};
+use crate::zero_fill::ZeroFill;
 
 /// How many zeros are written between two syncs of a spare.
 const FILL_STEP_BYTES: u64 = 1 << 20;
@@ -48,7 +48,7 @@ fn is_lack(error: &io::Error) -> bool {
 pub(crate) struct OpenSegment {
     pub(crate) frames: Arc<dyn FrameFile>,
     pub(crate) seal: Seal,
-    pub(crate) growth: Arc<Growth>,
+    pub(crate) zero_fill: Arc<ZeroFill>,
     /// All of its bytes were written and synced before.
     pub(crate) is_written: bool,
 }
@@ -66,7 +66,7 @@ pub(crate) struct Shape {
     pub(crate) directory: u64,
     pub(crate) segment_bytes: u64,
     pub(crate) spare_segments: usize,
-    /// Nobody makes segments beside the writer.
+    /// There is no housekeeping thread that makes segments beside the writer.
     pub(crate) is_inline: bool,
 }
 
@@ -77,8 +77,8 @@ impl Shape {
     }
 }
 
-/// The yard, shared by the writer and the housekeeping thread.
-pub(crate) struct Yard {
+/// The segment pool, shared by the writer and the housekeeping thread.
+pub(crate) struct SegmentPool {
     disk: Arc<dyn Disk>,
     shape: Shape,
     /// The first segment that this process made. An earlier process may have died while the kernel
@@ -97,7 +97,7 @@ struct Work {
     spares: Vec<(String, u64)>,
     next_spare: u64,
     retired: VecDeque<u64>,
-    growth: Option<Arc<Growth>>,
+    zero_fill: Option<Arc<ZeroFill>>,
     ordered: Option<(u64, Position)>,
     is_making: bool,
     ready: Option<OpenSegment>,
@@ -111,10 +111,10 @@ struct Work {
     is_broken: bool,
 }
 
-/// Whether somebody waits for a new segment.
+/// Whether the writer waits for a new segment.
 #[derive(Clone, Copy)]
 enum When {
-    /// Somebody does: a new file is not written beforehand.
+    /// It does: a new file is not written beforehand.
     Now,
     /// There is time to write it full of zeros.
     Ahead,
@@ -122,22 +122,27 @@ enum When {
 
 /// One piece of housekeeping.
 enum Job {
-    Grow(Arc<Growth>),
+    Grow(Arc<ZeroFill>),
     Retire(Vec<u64>),
     Make(u64, Position),
 }
 
-impl Yard {
-    /// A yard with these spares, for segments from `first_own` on.
-    pub(crate) fn new(disk: Arc<dyn Disk>, shape: Shape, first_own: u64, spares: &[u64]) -> Yard {
+impl SegmentPool {
+    /// A pool with these spares, for segments from `first_own` on.
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        shape: Shape,
+        first_own: u64,
+        spares: &[u64],
+    ) -> SegmentPool {
         let next_spare = spares.last().map_or(1, |last| last + 1);
         let work = Mutex::new(Work { next_spare, ..Work::default() });
         let (wake, done) = (Condvar::new(), Condvar::new());
-        let yard = Yard { disk, shape, first_own, work, wake, done };
+        let pool = SegmentPool { disk, shape, first_own, work, wake, done };
         for spare in spares {
-            yard.adopt_spare(spare_name(*spare));
+            pool.adopt_spare(spare_name(*spare));
         }
-        yard
+        pool
     }
 
     /// Keeps a spare that was found, if it is whole and there is room for it.
@@ -155,7 +160,7 @@ impl Yard {
     /// Makes a segment now, on the caller's time.
     pub(crate) fn make(&self, number: u64, proven: Position) -> Result<OpenSegment, LogError> {
         self.try_make(number, proven, When::Now)
-            .map(|made| made.expect("nobody stops this one"))
+            .map(|made| made.expect("only a making ahead of time is stopped"))
             .map_err(|error| LogError::io(LogOp::Write, error).at(self.place(number)))
     }
 
@@ -236,8 +241,8 @@ impl Yard {
         self.sync_names()?;
         let is_written = written >= segment_bytes;
         let frames = self.disk.open_for_frames(&segment_name(number), file.clone(), is_written)?;
-        let growth = Arc::new(Growth::new(file, segment_bytes, written, FRAMES_START));
-        Ok(Some(OpenSegment { frames, seal, growth, is_written }))
+        let zero_fill = Arc::new(ZeroFill::new(file, segment_bytes, written, FRAMES_START));
+        Ok(Some(OpenSegment { frames, seal, zero_fill, is_written }))
     }
 
     /// Syncs the names. Once that failed it is never tried again: a second sync may succeed and
@@ -290,7 +295,7 @@ impl Yard {
         work.ordered = None;
         work.is_urgent = true;
         while work.is_making {
-            work = self.done.wait(work).expect("nothing panics while it holds the yard");
+            work = self.done.wait(work).expect("nothing panics while it holds the pool");
         }
         work.is_urgent = false;
         match work.ready.take() {
@@ -335,9 +340,9 @@ impl Yard {
     }
 
     /// Lets the segment that is written to grow ahead of its writer.
-    pub(crate) fn grow(&self, growth: &Arc<Growth>) {
-        if growth.is_hungry() {
-            self.lock().growth = Some(growth.clone());
+    pub(crate) fn grow(&self, zero_fill: &Arc<ZeroFill>) {
+        if zero_fill.is_hungry() {
+            self.lock().zero_fill = Some(zero_fill.clone());
             self.wake.notify_one();
         }
     }
@@ -373,7 +378,7 @@ impl Yard {
                     work = self.lock();
                 }
                 None => {
-                    work = self.wake.wait(work).expect("nothing panics while it holds the yard");
+                    work = self.wake.wait(work).expect("nothing panics while it holds the pool");
                 }
             }
         }
@@ -388,7 +393,7 @@ impl Yard {
     fn run(&self, job: Job) {
         match job {
             // The writer meets the cause at its own next write.
-            Job::Grow(growth) => self.warn_of("a growing segment", growth.step()),
+            Job::Grow(zero_fill) => self.warn_of("a growing segment", zero_fill.step()),
             Job::Retire(segments) => self.retire_now(&segments),
             Job::Make(number, proven) => self.make_ahead(number, proven),
         }
@@ -476,15 +481,15 @@ impl Yard {
     }
 
     fn lock(&self) -> MutexGuard<'_, Work> {
-        self.work.lock().expect("nothing panics while it holds the yard")
+        self.work.lock().expect("nothing panics while it holds the pool")
     }
 }
 
 impl Work {
     /// The most urgent piece of work; what is taken is not given again.
     fn next_job(&mut self) -> Option<Job> {
-        if let Some(growth) = self.growth.take() {
-            return Some(Job::Grow(growth));
+        if let Some(zero_fill) = self.zero_fill.take() {
+            return Some(Job::Grow(zero_fill));
         }
         if !self.retired.is_empty() {
             return Some(Job::Retire(self.retired.drain(..).collect()));
