@@ -158,8 +158,8 @@ pub trait DiskFile: Send + Sync {
     /// Writes at an offset; may write fewer bytes than given.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
 
-    /// Writes zeros to a part of a file that is not open anywhere else yet, at multiples of 4096; on
-    /// an error it may have written some of them.
+    /// Writes zeros to a part of a file that is not open anywhere else yet, at multiples of 4096;
+    /// on an error it may have written some of them.
     fn fill(&self, range: Range<u64>) -> io::Result<()>;
 
     /// Makes the bytes, and the length that is needed to read them, durable.

@@ -142,7 +142,7 @@ fn rot_in_what_was_purged_is_found_and_called_so() {
     disk.put(name, bytes);
     let mut inspection = inspect(&disk).expect("there is a log");
     let findings = verify(inspection.as_mut());
-    assert!(findings.len() == 1 && findings[0].contains("purged or cut"), "{findings:?}");
+    assert!(findings.len() == 1 && findings[0].contains("purged or truncated"), "{findings:?}");
 }
 
 /// The names, bytes and times of change of all files.
