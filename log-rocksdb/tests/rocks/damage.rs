@@ -410,7 +410,9 @@ fn a_changed_record_is_damage_and_named() {
         });
         let log = open(changed.path()).expect("payloads are read later");
         let mut reader = log.reader();
-        assert_eq!(kind(now(reader.read(index(3)..index(6), u64::MAX))), damage, "{at:?}");
+        let sound = now(reader.read(index(3)..index(6), u64::MAX)).expect("entry 3");
+        assert_eq!(sound.len(), 1, "{at:?}: what stands before it");
+        assert_eq!(kind(now(reader.read(index(4)..index(6), u64::MAX))), damage, "{at:?}");
         assert_eq!(now(reader.term(index(4))).expect("readable"), Term::new(1));
         now(reader.read(index(5)..index(6), u64::MAX)).expect("the next is sound");
     }

@@ -378,7 +378,7 @@ fn a_database_has_no_log_files_of_rocksdbs_own() {
 fn a_membership_that_does_not_parse_is_damage_when_it_is_asked_for() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut log = open(dir.path()).expect("a new log");
-    let entry = Entry::new(id(1, 1), EntryKind::Membership, Bytes::from_static(b"?"));
+    let entry = Entry::new(id(1, 1), EntryKind::Membership, Bytes::from_static(b"\x01?"));
     now(log.append(&[entry])).expect("the store does not look into payloads");
     assert_eq!(kind(now(log.recover())), LogErrorKind::Corrupt { index: Some(index(1)) });
     drop(log);

@@ -283,7 +283,9 @@ fn a_changed_row_is_damage_and_named() {
             Ok(log) => {
                 assert!(!is_seen_at_open, "{change} was not seen");
                 let mut reader = raft_core::storage::LogStore::reader(&log);
-                assert_eq!(kind(now(reader.read(index(3)..index(6), u64::MAX))), damage);
+                let sound = now(reader.read(index(3)..index(6), u64::MAX)).expect("entry 3");
+                assert_eq!(sound.len(), 1, "what stands before it");
+                assert_eq!(kind(now(reader.read(index(4)..index(6), u64::MAX))), damage);
                 assert_eq!(now(reader.term(index(4))).expect("readable"), Term::new(1));
                 now(reader.read(index(5)..index(6), u64::MAX)).expect("the next is sound");
             }

@@ -230,9 +230,17 @@ fn the_store_declares_what_it_is() {
 fn a_membership_that_does_not_parse_is_damage_when_it_is_asked_for() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut log = open(dir.path()).expect("a new log");
-    let entry = Entry::new(id(1, 1), EntryKind::Membership, Bytes::from_static(b"?"));
+    let entry = Entry::new(id(1, 1), EntryKind::Membership, Bytes::from_static(b"\x01?"));
     now(log.append(&[entry])).expect("the store does not look into payloads");
     assert_eq!(kind(now(log.recover())), LogErrorKind::Corrupt { index: Some(index(1)) });
+    // A version that is not known is a newer one.
+    let entry = Entry::new(id(1, 1), EntryKind::Membership, Bytes::from_static(b"\x02?"));
+    now(log.write(WriteBatch {
+        truncate_after: Some(index(0)),
+        ..WriteBatch::of_entries(vec![entry])
+    }))
+    .expect("the store does not look into payloads");
+    assert_eq!(kind(now(log.recover())), LogErrorKind::Format);
 }
 
 /// What went wrong: a batch that resets, appends and purges left the rows of what it purged, where

@@ -2,8 +2,8 @@
 //!
 //! Three traits for the engine: [`StableStore`] keeps the identity and the hard state, [`LogStore`]
 //! keeps entries, and [`Store`] is a type that is both, which adds [`Store::write`], a whole batch
-//! at once, and [`Store::recover`], what a restarting member must know. For changes the engine calls
-//! only `save_identity` and `write`.
+//! at once, and [`Store::recover`], what a restarting member must know. For changes the engine
+//! calls only `save_identity` and `write`.
 //!
 //! A backend whose every change is one batch implements [`BatchStore`] alone, and is all three. A
 //! reader of a log is a [`LogReader`]. [`Split`] makes one store of two. [`Inspect`] is for people:
