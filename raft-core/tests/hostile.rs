@@ -271,7 +271,8 @@ fn a_leader_that_contradicts_itself_is_refused() {
 fn numbers_that_no_cluster_reaches_are_refused() {
     let mut stage = Stage::new(0, false);
     for term in [MAX_NUMBER + 1, u64::MAX] {
-        let (term, body) = (Term::new(term), Body::VoteResponse { granted: false });
+        let term = Term::new(term);
+        let body = Body::VoteResponse { granted: false };
         stage.take_in(Event::Letter { from: 2, term, of_current_term: false, body });
     }
     stage.take_in(append((5, 2), &[(u64::MAX, 3)]));

@@ -70,7 +70,8 @@ fn read(path: &Path) -> String {
 
 /// Runs one trace, and compares or writes its outputs.
 fn replay(path: &Path) -> Result<(), String> {
-    let (name, text) = (path.display(), read(path));
+    let name = path.display();
+    let text = read(path);
     let script = Script::parse(&text).map_err(|why| format!("{name}: {why}"))?;
     let blocks = match runner::run(&script, Planted::default()) {
         Outcome::Ran(blocks) => blocks,
@@ -92,14 +93,16 @@ fn replay(path: &Path) -> Result<(), String> {
 
 /// The first line in which two texts differ.
 fn difference(expected: &str, found: &str) -> Option<String> {
-    let (mut old, mut new) = (expected.lines(), found.lines());
+    let mut old = expected.lines();
+    let mut new = found.lines();
     for line in 1.. {
         match (old.next(), new.next()) {
             (None, None) => return None,
             (one, other) if one == other => {}
             (one, other) => {
                 let shown = |line: Option<&str>| line.unwrap_or("(the end)").to_string();
-                let (one, other) = (shown(one), shown(other));
+                let one = shown(one);
+                let other = shown(other);
                 return Some(format!(
                     "{line}:\n  the trace says: {one}\n  what happens:   {other}"
                 ));

@@ -153,8 +153,13 @@ fn replay(asked: &Asked, seed: u64) -> bool {
 /// Many seeds without bugs.
 fn guard(asked: &Asked) -> bool {
     let begin = Instant::now();
-    let (mut marks, mut inputs, mut seeds, mut hash) = (Marks::default(), 0, 0, 0_u64);
-    let (mut time, mut operations, mut committed) = (0, 0, 0);
+    let mut marks = Marks::default();
+    let mut inputs = 0;
+    let mut seeds = 0;
+    let mut hash = 0_u64;
+    let mut time = 0;
+    let mut operations = 0;
+    let mut committed = 0;
     while inputs < asked.inputs {
         let done = one(asked, asked.first + seeds, None, false);
         if done.found.is_some() {
@@ -169,7 +174,8 @@ fn guard(asked: &Asked) -> bool {
         hash = hash.rotate_left(5) ^ done.hash;
         marks.add(&done.marks);
     }
-    let (seconds, simulated) = (begin.elapsed().as_secs_f64(), time as f64 / 1e6);
+    let seconds = begin.elapsed().as_secs_f64();
+    let simulated = time as f64 / 1e6;
     println!(
         "{seeds} seeds, {inputs} inputs, {operations} operations, {committed} entries committed"
     );
@@ -187,7 +193,8 @@ fn guard(asked: &Asked) -> bool {
 
 /// Seeds with one bug, until it is found.
 fn hunt(asked: &Asked, bug: Planted) -> bool {
-    let (mut inputs, mut seed) = (0, asked.first);
+    let mut inputs = 0;
+    let mut seed = asked.first;
     while inputs < asked.inputs {
         let done = one(asked, seed, Some(bug), false);
         inputs += done.found.as_ref().map_or(done.inputs, |found| found.inputs);

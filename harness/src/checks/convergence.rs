@@ -54,7 +54,8 @@ pub fn check_machines(views: &[View]) -> Result<(), Violation> {
     match views.iter().find(|view| view.machine != views[0].machine) {
         None => Ok(()),
         Some(other) => {
-            let (one, other) = (views[0].status.id, other.status.id);
+            let one = views[0].status.id;
+            let other = other.status.id;
             let what = format!("the machines of {one} and {other} differ at rest");
             Err(Violation::new(Check::SameMachine, what))
         }
@@ -69,7 +70,8 @@ mod tests {
     use super::*;
 
     fn view(number: u64, role: RoleName) -> View {
-        let (term, index) = (Term::new(3), LogIndex::new(7));
+        let term = Term::new(3);
+        let index = LogIndex::new(7);
         let status = Status {
             id: NodeId::new(number).expect("not zero"),
             soft_state: SoftState { role, term, leader: NodeId::new(1) },

@@ -237,8 +237,10 @@ impl Laws {
     /// The member's state after an input.
     pub fn on_state(&mut self, node: NodeId, raft: &Raft) -> Result<(), Violation> {
         let member = &mut self.members[place(node)];
-        let (before, led) = (member.commit, member.led && member.term == raft.term());
-        let (term, commit) = (member.term, raft.commit());
+        let before = member.commit;
+        let led = member.led && member.term == raft.term();
+        let term = member.term;
+        let commit = raft.commit();
         hold(raft.term() >= term && commit >= before, Check::Monotonic, || {
             format!("{node} went from term {term} commit {before} to {} {commit}", raft.term())
         })?;
@@ -321,7 +323,8 @@ impl Laws {
         for peer in peers.iter().filter(|_| self.inspects_promises) {
             let disk = self.disk(peer.id);
             let same_term = disk.hard_state().term == raft.term();
-            let (matched, own) = (peer.matched, raft.term_at(peer.matched));
+            let matched = peer.matched;
+            let own = raft.term_at(peer.matched);
             hold(!same_term || disk.term(matched) == own, Check::MatchIndex, || {
                 format!("{node} believes {} to match up to {matched}", peer.id)
             })?;

@@ -426,7 +426,8 @@ mod tests {
                 .map(|client| {
                     let invoked = rng.below(20);
                     let returned = invoked + rng.between(1, 10);
-                    let (value, unknown) = (rng.below(3), rng.below(5) == 0);
+                    let value = rng.below(3);
+                    let unknown = rng.below(5) == 0;
                     match rng.below(2) {
                         0 if unknown => maybe(client, value, invoked),
                         0 => write(client, value, invoked, returned),

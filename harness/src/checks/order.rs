@@ -104,7 +104,8 @@ impl Orders {
     /// so far.
     pub fn on_done(&mut self, number: u64, id: EntryId, answer: u64) -> Result<(), Violation> {
         self.moment += 1;
-        let (moment, floor) = (self.moment, self.request(number).floor);
+        let moment = self.moment;
+        let floor = self.request(number).floor;
         let request = &mut self.requests[number as usize - 1];
         hold(request.place == Some((id, answer)), Check::Outcome, || {
             let place = request.place;
@@ -195,7 +196,8 @@ mod tests {
     #[test]
     fn a_stale_read_is_found() {
         let mut orders = Orders::default();
-        let (write, early) = (orders.ask(1, 0, false), orders.ask(2, 0, true));
+        let write = orders.ask(1, 0, false);
+        let early = orders.ask(2, 0, true);
         assert_eq!(orders.on_applied(write, at(5)), Ok(false));
         assert_eq!(orders.on_done(write, at(5), 1), Ok(()));
         assert_eq!(orders.on_read(early, LogIndex::new(4), 0), Ok(()), "it overlaps the write");
@@ -216,7 +218,8 @@ mod tests {
     #[test]
     fn a_failure_that_happened_is_found() {
         let mut orders = Orders::default();
-        let (early, late) = (orders.ask(1, 0, false), orders.ask(1, 0, false));
+        let early = orders.ask(1, 0, false);
+        let late = orders.ask(1, 0, false);
         assert_eq!(orders.on_failed(early), Ok(()));
         assert!(orders.on_applied(early, at(5)).is_err());
         assert_eq!(orders.on_applied(late, at(5)), Ok(false));

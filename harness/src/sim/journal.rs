@@ -45,7 +45,8 @@ impl Journal {
     }
 
     fn print(&self, who: u64, words: fmt::Arguments<'_>) {
-        let (millis, micros) = (self.now / 1_000, self.now % 1_000);
+        let millis = self.now / 1_000;
+        let micros = self.now % 1_000;
         println!("{millis:>9}.{micros:03}  {who}  {words}");
     }
 

@@ -76,7 +76,8 @@ impl Nemesis {
 
     fn shape(&mut self, kind: FaultKind, member: u64, length: Time) -> Fault {
         let all = (1 << (self.members + 1)) - 2;
-        let (own, part) = (1 << member, self.rng.draw() & all);
+        let own = 1 << member;
+        let part = self.rng.draw() & all;
         match kind {
             FaultKind::Isolate => Fault::Cut { from: own, to: all & !own, back: true },
             FaultKind::OneWay => {

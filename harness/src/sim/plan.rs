@@ -209,8 +209,10 @@ fn draw_limits(rng: &mut Rng) -> Limits {
 
 fn draw_network(rng: &mut Rng, boring: bool, election: Time) -> NetworkPlan {
     let mut rate = |most: u64| maybe(rng, boring, most);
-    let (loss, duplicate) = (rate(200_000), rate(100_000));
-    let (late, archive) = (rate(100_000), rate(50_000));
+    let loss = rate(200_000);
+    let duplicate = rate(100_000);
+    let late = rate(100_000);
+    let archive = rate(50_000);
     NetworkPlan {
         delay: rng.scale(100, 4_000),
         loss,
@@ -267,7 +269,8 @@ fn draw_clients(rng: &mut Rng, election: Time) -> ClientPlan {
 
 /// A rate up to `most`, or zero in half of the seeds and in boring ones.
 fn maybe(rng: &mut Rng, boring: bool, most: u64) -> u64 {
-    let (off, rate) = (rng.coin(), rng.scale(most / 100, most));
+    let off = rng.coin();
+    let rate = rng.scale(most / 100, most);
     if off || boring { 0 } else { rate.min(MILLION) }
 }
 

@@ -72,7 +72,8 @@ impl Rng {
     /// A number between two bounds whose logarithm is spread evenly, so that small and large scales
     /// are equally likely.
     pub fn scale(&mut self, least: u64, most: u64) -> u64 {
-        let (low, high) = (least.max(1).ilog2(), most.max(1).ilog2());
+        let low = least.max(1).ilog2();
+        let high = most.max(1).ilog2();
         let exponent = self.between(u64::from(low), u64::from(high));
         self.between(1 << exponent, (2 << exponent) - 1).clamp(least, most)
     }

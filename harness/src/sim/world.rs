@@ -311,7 +311,9 @@ impl World {
 
     fn tick(&mut self, at: usize) -> Result<(), Violation> {
         let member = &self.members[at];
-        let (process, tick, id) = (member.process, member.tick(), member.id.get());
+        let process = member.process;
+        let tick = member.tick();
+        let id = member.id.get();
         self.schedule(tick, Happening::Tick { member: at, process });
         let member = &self.members[at];
         if member.paused_until > self.now() {
@@ -520,7 +522,8 @@ impl std::fmt::Display for Line<'_> {
         match self.0 {
             Content::Raft { message, .. } => write!(f, "{message}"),
             Content::Forward(forward) => {
-                let (count, sequence) = (forward.commands.len(), forward.sequence);
+                let count = forward.commands.len();
+                let sequence = forward.sequence;
                 write!(f, "term {} forward {sequence}: {count} commands", forward.term)
             }
             Content::ForwardAnswer(answer) => match answer.appended {

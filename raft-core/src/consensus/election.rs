@@ -265,7 +265,8 @@ mod tests {
             };
             [(); 40].map(|()| draw())
         };
-        let (one, other) = (timeouts(1), timeouts(2));
+        let one = timeouts(1);
+        let other = timeouts(2);
         for shift in 0..8 {
             assert_ne!(one[shift..shift + 32], other[..32], "{shift} draws apart");
             assert_ne!(other[shift..shift + 32], one[..32], "{shift} draws apart");

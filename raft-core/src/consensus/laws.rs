@@ -26,7 +26,8 @@ impl Raft {
     }
 
     fn check_indexes(&self) {
-        let (last, durable) = (self.log.last(), self.writes.durable());
+        let last = self.log.last();
+        let durable = self.writes.durable();
         assert!(self.commit <= last, "L9: committed {} beyond the log's {last}", self.commit);
         assert!(durable <= last, "L6: durable {durable} beyond the log's {last}");
         assert!(self.applicable <= self.commit, "L9: applied beyond what is committed");

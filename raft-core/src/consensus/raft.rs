@@ -312,7 +312,8 @@ impl Raft {
     /// Starts the election timer anew, with a new random timeout (section 5.2).
     pub(super) fn reset_election_timer(&mut self) {
         self.election_elapsed = 0;
-        let (min, max) = (self.config.election_ticks_min, self.config.election_ticks_max);
+        let min = self.config.election_ticks_min;
+        let max = self.config.election_ticks_max;
         let spread = u64::from(max - min) + 1;
         self.election_timeout = min + (self.draw() % spread) as u32;
     }

@@ -74,7 +74,8 @@ impl Raft {
     /// Gives every read that has none yet its index, and begins one round for them all, once an
     /// entry of this term is committed.
     pub(super) fn start_waiting_reads(&mut self, out: &mut Vec<Output>) {
-        let (commit, early) = (self.commit, planted!(self, ReadBeforeOwnTermCommit));
+        let commit = self.commit;
+        let early = planted!(self, ReadBeforeOwnTermCommit);
         let Role::Leader(leader) = &mut self.role else { return };
         let knows_commit = commit >= leader.first_of_term || early;
         if !knows_commit || leader.reads.back().is_none_or(|read| read.point.is_some()) {

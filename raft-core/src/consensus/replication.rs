@@ -71,7 +71,8 @@ impl Raft {
     pub(super) fn replicate(&mut self, out: &mut Vec<Output>) {
         let Role::Leader(leader) = &mut self.role else { return };
         let last = self.log.last();
-        let (commit, term) = (self.commit, self.hard_state.term);
+        let commit = self.commit;
+        let term = self.hard_state.term;
         for (&to, peer) in &mut leader.peers {
             if peer.next > last || !peer.may_send(&self.config) {
                 continue;
@@ -98,7 +99,8 @@ impl Raft {
 
     /// An append without entries: a heartbeat, a probe, a commit index, a round.
     pub(super) fn send_heartbeat(&mut self, to: NodeId, out: &mut Vec<Output>) {
-        let (commit, boundary) = (self.commit, self.log.boundary().index);
+        let commit = self.commit;
+        let boundary = self.log.boundary().index;
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(peer) = leader.peers.get_mut(&to) else { return };
         let prev = peer.next.prev().max(boundary);
@@ -171,7 +173,8 @@ impl Raft {
         round: Round,
         out: &mut Vec<Output>,
     ) {
-        let (last, commit) = (self.log.last(), self.commit);
+        let last = self.log.last();
+        let commit = self.commit;
         let Role::Leader(leader) = &mut self.role else {
             return self.reject(from, Rejection::Unasked, out);
         };
@@ -242,7 +245,8 @@ impl Raft {
     /// 6.2; K11). Starts the next count.
     fn has_lost_majority(&mut self) -> bool {
         let membership = self.membership().cloned();
-        let (own, limit) = (self.id(), self.config.election_ticks_min);
+        let own = self.id();
+        let limit = self.config.election_ticks_min;
         let (Role::Leader(leader), Some(membership)) = (&mut self.role, membership) else {
             return false;
         };

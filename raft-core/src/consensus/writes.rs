@@ -130,7 +130,8 @@ mod tests {
     #[test]
     fn an_older_completion_changes_nothing() {
         let mut writes = Writes::new(at(0));
-        let (first, second) = (writes.issue(at(1)), writes.issue(at(2)));
+        let first = writes.issue(at(1));
+        let second = writes.issue(at(2));
         assert!(writes.complete(second));
         assert!(!writes.complete(first));
         assert_eq!(writes.durable(), at(2));

@@ -233,7 +233,8 @@ mod tests {
     #[test]
     fn both_parts_of_a_cut_tell_the_same_terms() {
         for cut in 4..=9 {
-            let (head, tail) = (span().up_to(LogIndex::new(cut)), span().after(LogIndex::new(cut)));
+            let head = span().up_to(LogIndex::new(cut));
+            let tail = span().after(LogIndex::new(cut));
             assert_eq!(head.len() + tail.len(), span().len());
             assert_eq!(head.last_id(), tail.prev());
             for index in 5..=9 {

@@ -61,7 +61,8 @@ impl<C: Clients> Pump<C> {
         if !self.applying.is_ready() {
             return;
         }
-        let (first, last) = (self.applying.applied.next(), self.applying.applicable);
+        let first = self.applying.applied.next();
+        let last = self.applying.applicable;
         let max_bytes = self.limits.apply_bytes;
         let Some(upto) = self.tail.fitting(first, last, max_bytes) else {
             self.applying.fetching = true;
@@ -87,7 +88,8 @@ impl<C: Clients> Pump<C> {
         match result {
             Ok(entries) => {
                 let Some(last) = entries.last() else { return };
-                let (first, upto) = (entries[0].id.index, last.id.index);
+                let first = entries[0].id.index;
+                let upto = last.id.index;
                 let mut commands = Vec::with_capacity(entries.len());
                 match add_commands(&entries, &mut commands) {
                     Ok(()) => self.apply(first, upto, commands, effects),

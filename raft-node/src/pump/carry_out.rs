@@ -78,9 +78,11 @@ impl<C: Clients> Pump<C> {
             Some(appended) => self.entries(appended, effects),
             None => Entries::default(),
         };
-        let (hard_state, truncate_after) = (write.hard_state, write.truncate_after);
+        let hard_state = write.hard_state;
+        let truncate_after = write.truncate_after;
         self.tail.push(&entries, self.reach());
-        let (bytes, append) = (entries.bytes(), entries.into_vec());
+        let bytes = entries.bytes();
+        let append = entries.into_vec();
         let batch = WriteBatch { hard_state, truncate_after, append, ..WriteBatch::default() };
         self.writes.push(write.seq, batch, bytes, self.raft.last().index);
     }

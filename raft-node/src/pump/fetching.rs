@@ -137,7 +137,9 @@ impl<C: Clients> Pump<C> {
         effects: &mut Effects<C>,
     ) {
         let span = message.span().expect("an append has a span");
-        let (first, last, max_bytes) = (span.first(), span.last(), self.limits.append_bytes);
+        let first = span.first();
+        let last = span.last();
+        let max_bytes = self.limits.append_bytes;
         let Some(upto) = self.tail.fitting(first, last, max_bytes) else {
             // The store would refuse a range that it has not written to its end. The first entry is
             // written, or it would be in memory.

@@ -96,7 +96,8 @@ impl<C: Clients> Forwarding<C> {
     ) -> Forward {
         self.last_sequence += 1;
         let Part { commands, offset } = part;
-        let (sequence, count) = (self.last_sequence, commands.len());
+        let sequence = self.last_sequence;
+        let count = commands.len();
         let forward = Unanswered { sequence, to, term, group, offset, count, deadline };
         self.unanswered.push_back(forward);
         Forward { term, start: self.start, sequence, commands }

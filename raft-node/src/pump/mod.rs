@@ -102,7 +102,8 @@ impl<C: Clients> Pump<C> {
         start: Start,
         start_number: u64,
     ) -> Pump<C> {
-        let (last, applied) = (start.last, start.applied);
+        let last = start.last;
+        let applied = start.applied;
         Pump {
             raft: Raft::new(config, start),
             identity,
@@ -308,7 +309,9 @@ impl<C: Clients> Pump<C> {
 fn refuse_after_end<C: Clients>(event: Event<C>, effects: &mut Effects<C>) {
     match event {
         Event::Propose { commands, group } => {
-            let (offset, count, error) = (0, commands.len(), ProposeError::Closed);
+            let offset = 0;
+            let count = commands.len();
+            let error = ProposeError::Closed;
             effects.failed.push(Failed { group, offset, count, error });
         }
         Event::Read { group } => effects.failed_reads.push((group, ReadError::Closed)),

@@ -161,7 +161,8 @@ mod tests {
 
     #[test]
     fn a_late_answer_to_an_earlier_start_names_no_read_of_this_one() {
-        let (earlier, this) = (names(7_000), names(u64::MAX - 1));
+        let earlier = names(7_000);
+        let this = names(u64::MAX - 1);
         assert!(earlier.iter().all(|name| !this.contains(name)), "{earlier:?} and {this:?}");
     }
 

@@ -201,12 +201,14 @@ mod tests {
 
     fn push(tail: &mut TailCache, entries: &[Entry], written: u64, applied: u64) {
         let entries = Entries::from(entries.to_vec());
-        let (written, applied) = (LogIndex::new(written), LogIndex::new(applied));
+        let written = LogIndex::new(written);
+        let applied = LogIndex::new(applied);
         tail.push(&entries, Reach { written, applied, stored_by_all: LogIndex::ZERO });
     }
 
     fn read(tail: &TailCache, first: u64, last: u64, max_bytes: u64) -> Option<Vec<u64>> {
-        let (first, last) = (LogIndex::new(first), LogIndex::new(last));
+        let first = LogIndex::new(first);
+        let last = LogIndex::new(last);
         let upto = tail.fitting(first, last, max_bytes)?;
         let indexes: Vec<u64> =
             tail.read(first, upto).iter().map(|entry| entry.id.index.get()).collect();

@@ -98,7 +98,8 @@ impl World {
         }
         member.host.begin(batch);
         member.writes_begun += 1;
-        let (process, number) = (member.process, member.writes_begun);
+        let process = member.process;
+        let number = member.writes_begun;
         let time = member.write_time(now);
         self.schedule(time, Happening::Written { member: at, process, number });
         match Planted::of_store(self.planted) {
@@ -255,7 +256,8 @@ impl World {
         if let Err(fatal) = member.machine.apply(&batch.commands, &mut replies) {
             return self.fail_apply(at, &batch, fatal);
         }
-        let (id, trail) = (member.id, member.machine.take_trail());
+        let id = member.id;
+        let trail = member.machine.take_trail();
         self.journal.note(
             id.get(),
             ("applies", batch.upto, batch.commands.len()),

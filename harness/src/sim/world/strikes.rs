@@ -116,14 +116,16 @@ impl World {
         };
         self.marks.hit_if(survived < in_flight.len(), Mark::UnsyncedWriteLost);
         self.marks.hit_if(survived > 0, Mark::UntoldWriteKept);
-        let (last, hard_state) = (recovered.bounds.last, recovered.hard_state);
+        let last = recovered.bounds.last;
+        let hard_state = recovered.hard_state;
         self.journal.note(
             id.get(),
             ("starts", last, hard_state, survived),
             format_args!("starts with {hard_state}, last {last}, {survived} untold writes kept"),
         );
         member.start(&self.plan, recovered, self.planted);
-        let (process, tick) = (member.process, member.tick());
+        let process = member.process;
+        let tick = member.tick();
         self.schedule(tick, Happening::Tick { member: at, process });
         Ok(())
     }

@@ -34,7 +34,8 @@ impl<'a> Command<'a> {
     pub fn parse(line: &'a str) -> Result<Command<'a>, String> {
         let mut parts = line.split_whitespace();
         let verb = parts.next().ok_or("an empty command")?;
-        let (mut words, mut settings) = (Vec::new(), BTreeMap::new());
+        let mut words = Vec::new();
+        let mut settings = BTreeMap::new();
         for part in parts {
             match part.split_once('=') {
                 Some((name, value)) => drop(settings.insert(name, value)),
@@ -125,7 +126,8 @@ pub struct Filter<'a> {
 impl Filter<'_> {
     /// Takes the picked letters out of a heap; to pick none is an error in the trace.
     pub fn take(&self, heap: &mut Vec<Letter>) -> Result<Vec<Letter>, String> {
-        let (mut taken, mut rest) = (Vec::new(), Vec::new());
+        let mut taken = Vec::new();
+        let mut rest = Vec::new();
         for letter in heap.drain(..) {
             let wanted = self.picks(&letter) && (taken.len() as u64) < self.count;
             if wanted { taken.push(letter) } else { rest.push(letter) }

@@ -155,7 +155,8 @@ pub fn check_follows_no_other_history(id: NodeId, members: &Members) {
     let leader = raft.leader().filter(|leader| *leader != id);
     let Some(leader) = leader.and_then(|leader| members[&leader].raft.as_ref()) else { return };
     for index in (1..=raft.commit().get()).map(LogIndex::new) {
-        let (own, theirs) = (raft.term_at(index), leader.term_at(index));
+        let own = raft.term_at(index);
+        let theirs = leader.term_at(index);
         let same = own.is_none() || theirs.is_none() || own == theirs;
         assert!(same, "L10: {id} follows {}, which has another entry {index}", leader.id());
     }

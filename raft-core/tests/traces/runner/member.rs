@@ -55,7 +55,8 @@ pub struct Image {
 impl Member {
     /// A member that is down, with this on its disk.
     pub fn new(config: Config, disk: Image) -> Member {
-        let (pending, held) = (VecDeque::new(), VecDeque::new());
+        let pending = VecDeque::new();
+        let held = VecDeque::new();
         let issued = disk.clone();
         Member { config, raft: None, disk, issued, pending, holds: false, held }
     }

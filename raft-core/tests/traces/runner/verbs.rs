@@ -234,7 +234,8 @@ fn letters(world: &mut World, command: &Command<'_>) -> Result<(), String> {
 }
 
 fn partition(world: &mut World, command: &Command<'_>) -> Result<(), String> {
-    let (one, other) = (parse_nodes(command.word(0)?)?, parse_nodes(command.word(1)?)?);
+    let one = parse_nodes(command.word(0)?)?;
+    let other = parse_nodes(command.word(1)?)?;
     for from in &one {
         for to in &other {
             world.cut.extend([(*from, *to), (*to, *from)]);
@@ -275,7 +276,8 @@ fn crash(world: &mut World, command: &Command<'_>) -> Result<(), String> {
 
 fn restart(world: &mut World, command: &Command<'_>) -> Result<(), String> {
     let index = |name| command.number(name).map(|at| LogIndex::new(at.unwrap_or_default()));
-    let (commit, applied) = (index("commit")?, index("applied")?);
+    let commit = index("commit")?;
+    let applied = index("applied")?;
     let member = world.member(command.node()?)?;
     if member.raft.is_some() {
         member.crash(false);
@@ -291,7 +293,8 @@ fn hold(world: &mut World, id: NodeId) -> Result<(), String> {
 }
 
 fn fetch(world: &mut World, command: &Command<'_>) -> Result<(), String> {
-    let (id, to) = (command.node()?, command.node_setting("to")?);
+    let id = command.node()?;
+    let to = command.node_setting("to")?;
     let upto = command.number("upto")?.map(LogIndex::new);
     let held = &mut world.member(id)?.held;
     let mut wanted = held.iter().enumerate().filter(|(_, send)| to.is_none_or(|to| to == send.to));
@@ -348,7 +351,8 @@ fn status(world: &mut World, id: NodeId) -> Result<(), String> {
     )];
     for peer in status.peers {
         let snapshot = if peer.needs_snapshot { ", needs a snapshot" } else { "" };
-        let (matched, next) = (peer.matched, peer.next);
+        let matched = peer.matched;
+        let next = peer.next;
         lines.push(format!("{id} sees {}: match {matched}, next {next}{snapshot}", peer.id));
     }
     world.said.extend(lines);

@@ -166,7 +166,8 @@ impl World {
             self.said.push(format!("{id} finds other entries than the send to {to} names"));
             return Ok(not_sent(to, send, NotSent::Rewritten));
         }
-        let (upto, bytes) = (span.last(), span.len() * self.entry_bytes);
+        let upto = span.last();
+        let bytes = span.len() * self.entry_bytes;
         self.post(id, to, message);
         Ok(Input::Sent { to, send, upto, bytes })
     }

@@ -30,6 +30,17 @@ fn a_leader_asks_its_store_only_for_what_it_has_written() {
     assert_eq!(effects.sends.len(), 1, "they go out");
 }
 
+/// What went wrong: the tail was told that the replaced entry was written, and evicted the new one,
+/// which the store did not have yet.
+#[test]
+fn an_entry_that_replaces_a_written_one_stays_in_memory_until_it_is_written() {
+    let mut rig = Rig::new(5, Limits { tail_bytes: 0, ..Limits::default() });
+    rig.append((1, 5), id(7, 4), vec![entry(8, 5)], 7);
+    rig.written();
+    rig.append((2, 6), id(7, 4), vec![entry(8, 6)], 7);
+    assert_eq!(rig.pump.tail_bytes(), 4);
+}
+
 fn failed(fetch: FetchId, kind: LogErrorKind) -> Event<Names> {
     Event::Fetched { fetch, result: Err(LogError::new(LogOp::Read, kind)) }
 }
