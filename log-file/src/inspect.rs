@@ -10,7 +10,9 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 
-use raft_core::storage::{Inspect, LogError, LogErrorKind, LogOp, LogReader, Recovered, Sight};
+use raft_core::storage::{
+    Inspect, Inspection, LogError, LogErrorKind, LogOp, LogReader, Recovered,
+};
 
 use crate::disk::{Disk, WritePath};
 use crate::format::{FRAMES_START, HEADER_BLOCK_BYTES, Position, RecordHeader, RecordType};
@@ -30,7 +32,7 @@ struct FileInspection {
     segments: Vec<u64>,
     /// Where the torn write begins that an opening drops.
     torn: Option<Position>,
-    sight: Sight,
+    inspection: Inspection,
     _lock: Box<dyn Any + Send + Sync>,
 }
 
@@ -52,13 +54,17 @@ impl FileLog {
         }
         let (recovery, damage) = survey(&disk, &listing);
         let torn = recovery.end.torn;
-        let (index, sight) = sight_of(disk.as_ref(), recovery, damage);
+        let (index, inspection) = inspection_of(disk.as_ref(), recovery, damage);
         let index = Arc::new(RwLock::new(index));
-        Ok(Box::new(FileInspection { disk, index, segments, torn, sight, _lock: lock }))
+        Ok(Box::new(FileInspection { disk, index, segments, torn, inspection, _lock: lock }))
     }
 }
 
-fn sight_of(disk: &dyn Disk, found: Recovery, mut damage: Option<LogError>) -> (Index, Sight) {
+fn inspection_of(
+    disk: &dyn Disk,
+    found: Recovery,
+    mut damage: Option<LogError>,
+) -> (Index, Inspection) {
     let tail = found.tail(disk);
     let Recovery { replay, end, furthest, .. } = found;
     let mut beyond = Vec::new();
@@ -71,7 +77,7 @@ fn sight_of(disk: &dyn Disk, found: Recovery, mut damage: Option<LogError>) -> (
     }
     let found = recovered(&replay.index, &replay.facts, tail);
     let found = found.map_err(|error| damage.get_or_insert(error));
-    let sight = Sight {
+    let inspection = Inspection {
         info: store_info(WritePath::default()),
         identity: replay.facts.identity,
         recovered: found.unwrap_or_else(|_| Recovered::nothing_but(replay.facts.hard_state)),
@@ -79,12 +85,12 @@ fn sight_of(disk: &dyn Disk, found: Recovery, mut damage: Option<LogError>) -> (
         beyond,
         damage,
     };
-    (replay.index, sight)
+    (replay.index, inspection)
 }
 
 impl Inspect for FileInspection {
-    fn sight(&self) -> &Sight {
-        &self.sight
+    fn result(&self) -> &Inspection {
+        &self.inspection
     }
 
     fn reader(&self) -> Box<dyn LogReader> {
@@ -93,7 +99,7 @@ impl Inspect for FileInspection {
 
     fn verify(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Vec<LogError> {
         let mut findings = Vec::new();
-        if let Some(damage) = &self.sight.damage {
+        if let Some(damage) = &self.inspection.damage {
             findings.push(LogError::new(damage.op, damage.kind.clone()).at(damage.place.clone()));
         }
         let all = self.segments.iter().map(|segment| self.segment_bytes(*segment)).sum();
@@ -179,7 +185,7 @@ impl FileInspection {
             (seal.segment, slot.offset()) == (segment, header_offset)
         };
         let kind = LogErrorKind::Corrupt { index: Some(record.id.index) };
-        let what = match is_live || self.sight.damage.is_some() {
+        let what = match is_live || self.inspection.damage.is_some() {
             true => format!("the payload of entry {}", record.id),
             false => {
                 format!(

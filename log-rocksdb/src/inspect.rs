@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use raft_core::storage::{
-    Inspect, LogBounds, LogError, LogErrorKind, LogOp, LogReader, Recovered, Sight, Tail,
+    Inspect, Inspection, LogBounds, LogError, LogErrorKind, LogOp, LogReader, Recovered, Tail,
 };
 use rocksdb::{DB, IteratorMode};
 
@@ -29,7 +29,7 @@ const READ_BYTES: u64 = 1 << 20;
 struct RocksInspection {
     handle: Arc<Handle>,
     view: SharedView,
-    sight: Sight,
+    inspection: Inspection,
     /// Where the log would end if none of its marks were damaged.
     bounds: LogBounds,
     _directory: Directory,
@@ -59,11 +59,11 @@ impl RocksLog {
             }
             None => {}
         }
-        let sight = sight_of(&view, &state, survey);
+        let inspection = inspection_of(&view, &state, survey);
         Ok(Box::new(RocksInspection {
             handle: Arc::new(Handle::new(database, place)),
             view: Arc::new(view.into()),
-            sight,
+            inspection,
             bounds: state.bounds,
             _directory: directory,
         }))
@@ -85,11 +85,11 @@ fn open_sound_part(directory: &Directory, wanted: &State) -> Result<(DB, State),
     }
 }
 
-fn sight_of(view: &View, state: &State, survey: Survey) -> Sight {
+fn inspection_of(view: &View, state: &State, survey: Survey) -> Inspection {
     let Survey { proven, beyond, torn, mut damage, .. } = survey;
     let tail = torn.map_or(Tail::Clean, |place| Tail::TornDiscarded { place });
     let found = recovered(view, state, tail).map_err(|error| damage.get_or_insert(error));
-    Sight {
+    Inspection {
         info: store_info(),
         identity: state.identity,
         recovered: found.unwrap_or_else(|_| Recovered::nothing_but(state.hard_state)),
@@ -100,8 +100,8 @@ fn sight_of(view: &View, state: &State, survey: Survey) -> Sight {
 }
 
 impl Inspect for RocksInspection {
-    fn sight(&self) -> &Sight {
-        &self.sight
+    fn result(&self) -> &Inspection {
+        &self.inspection
     }
 
     fn reader(&self) -> Box<dyn LogReader> {
@@ -110,7 +110,7 @@ impl Inspect for RocksInspection {
 
     fn verify(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Vec<LogError> {
         let mut findings = Vec::new();
-        if let Some(damage) = &self.sight.damage {
+        if let Some(damage) = &self.inspection.damage {
             findings.push(told(damage));
         }
         if self.handle.is_open() {
@@ -130,7 +130,7 @@ impl RocksInspection {
             fault.map_or(Ok(()), |error| Err(failed(LogOp::Read, self.handle.place(), error)))
         };
         let fault = self.handle.with(LogOp::Read, read).err();
-        fault.filter(|_| self.sight.damage.is_none())
+        fault.filter(|_| self.inspection.damage.is_none())
     }
 
     /// Reads every entry. A place that was told of already is passed over: many entries may lie in

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use raft_core::storage::{
-    Inspect, LogBounds, LogError, LogErrorKind, LogOp, LogReader, Recovered, Sight, Tail,
+    Inspect, Inspection, LogBounds, LogError, LogErrorKind, LogOp, LogReader, Recovered, Tail,
 };
 use rusqlite::Connection;
 
@@ -25,7 +25,7 @@ use crate::view::{SharedView, View};
 struct SqliteInspection {
     connection: Arc<ReadConnection>,
     view: SharedView,
-    sight: Sight,
+    inspection: Inspection,
     /// Where the log would end if nothing were damaged.
     bounds: LogBounds,
     place: String,
@@ -46,7 +46,7 @@ impl SqliteLog {
         }
         let (view, connection, damage) = found;
         survey.damage = survey.damage.or(damage);
-        let sight = sight_of(&view, &state, survey);
+        let inspection = inspection_of(&view, &state, survey);
         let connection = match connection {
             Some(connection) => ReadConnection::over(path, connection),
             None => ReadConnection::closed(path),
@@ -54,7 +54,7 @@ impl SqliteLog {
         Ok(Box::new(SqliteInspection {
             connection: Arc::new(connection),
             view: Arc::new(view.into()),
-            sight,
+            inspection,
             bounds: state.bounds,
             place,
             _directory: directory,
@@ -85,11 +85,11 @@ fn rows(
     }
 }
 
-fn sight_of(view: &View, state: &State, survey: Survey) -> Sight {
+fn inspection_of(view: &View, state: &State, survey: Survey) -> Inspection {
     let Survey { proven, beyond, torn, mut damage, .. } = survey;
     let tail = torn.map_or(Tail::Clean, |place| Tail::TornDiscarded { place });
     let found = recovered(view, state, tail).map_err(|error| damage.get_or_insert(error));
-    Sight {
+    Inspection {
         info: store_info(),
         identity: state.identity,
         recovered: found.unwrap_or_else(|_| Recovered::nothing_but(state.hard_state)),
@@ -100,8 +100,8 @@ fn sight_of(view: &View, state: &State, survey: Survey) -> Sight {
 }
 
 impl Inspect for SqliteInspection {
-    fn sight(&self) -> &Sight {
-        &self.sight
+    fn result(&self) -> &Inspection {
+        &self.inspection
     }
 
     fn reader(&self) -> Box<dyn LogReader> {
@@ -110,10 +110,10 @@ impl Inspect for SqliteInspection {
 
     fn verify(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Vec<LogError> {
         let mut findings = Vec::new();
-        if let Some(damage) = &self.sight.damage {
+        if let Some(damage) = &self.inspection.damage {
             findings.push(LogError::new(damage.op, damage.kind.clone()).at(damage.place.clone()));
         }
-        let told = self.sight.damage.as_ref().map(|damage| damage.place.as_str());
+        let told = self.inspection.damage.as_ref().map(|damage| damage.place.as_str());
         let LogBounds { boundary, last } = self.bounds;
         let all = last.index.since(boundary.index) + 1;
         progress(0, all);

@@ -148,7 +148,7 @@ impl Job<'_> {
         check_sound(&looked)?;
         let inspection = looked.inspection.as_ref();
         transfer(inspection, self.backend, target, what).await?;
-        let sight = inspection.sight();
+        let sight = inspection.result();
         let bounds = sight.recovered.bounds;
         let count = bounds.last.index.since(bounds.boundary.index);
         let (dir, backend) = (looked.dir.display(), &sight.info.backend);
@@ -158,7 +158,7 @@ impl Job<'_> {
 }
 
 fn check_sound(looked: &Looked) -> Result<(), Failure> {
-    match &looked.inspection.sight().damage {
+    match &looked.inspection.result().damage {
         None => Ok(()),
         Some(damage) => {
             let text = format!("{} is damaged: {}", looked.dir.display(), chain(damage));

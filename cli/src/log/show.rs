@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::process::ExitCode;
 
-use kontiki::storage::{LogReader, Sight};
+use kontiki::storage::{Inspection, LogReader};
 use kontiki::types::{Entry, EntryId, EntryKind, LogIndex, Membership, NodeId};
 use serde::Serialize;
 
@@ -91,7 +91,7 @@ struct ShownEntry {
 /// Shows a log; status 1 if some of it is damaged.
 pub async fn run(show: Show) -> Result<ExitCode, Failure> {
     let looked = Named::parse(&show.dir).look()?;
-    let from = first_of_page(&show, looked.inspection.sight())?;
+    let from = first_of_page(&show, looked.inspection.result())?;
     let page = page(looked.inspection.reader().as_mut(), from, show.count, &looked).await;
     let shown = Shown::of(&looked, page);
     match show.json {
@@ -107,7 +107,7 @@ pub async fn run(show: Show) -> Result<ExitCode, Failure> {
     }
 }
 
-fn first_of_page(show: &Show, sight: &Sight) -> Result<LogIndex, Failure> {
+fn first_of_page(show: &Show, sight: &Inspection) -> Result<LogIndex, Failure> {
     let bounds = sight.recovered.bounds;
     let (first, last) = (bounds.first(), bounds.last.index);
     let from = show.from.map_or(first, LogIndex::new);
@@ -128,7 +128,7 @@ async fn page(
     count: u64,
     looked: &Looked,
 ) -> Vec<ShownEntry> {
-    let last = looked.inspection.sight().recovered.bounds.last.index;
+    let last = looked.inspection.result().recovered.bounds.last.index;
     let mut page = Vec::new();
     let mut at = from;
     while at <= last && (page.len() as u64) < count {
@@ -202,7 +202,7 @@ fn words(bytes: &[u8]) -> String {
 
 impl Shown {
     fn of(looked: &Looked, page: Vec<ShownEntry>) -> Shown {
-        let sight = looked.inspection.sight();
+        let sight = looked.inspection.result();
         let found = &sight.recovered;
         let id = |EntryId { term, index }| ShownId { index: index.get(), term: term.get() };
         let run = |run: &kontiki::types::TermRun| ShownRun {

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use kontiki::LogConfig;
-use kontiki::storage::{Inspect, LogError, LogReader, Sight, Store, WriteBatch};
+use kontiki::storage::{Inspect, Inspection, LogError, LogReader, Store, WriteBatch};
 use kontiki::types::{EntryId, LogIndex};
 
 use super::place::open_failure;
@@ -30,7 +30,7 @@ pub async fn transfer(
 }
 
 async fn write(source: &dyn Inspect, log: &mut dyn Store, what: &str) -> Result<(), Failure> {
-    let Sight { identity, recovered, .. } = source.sight();
+    let Inspection { identity, recovered, .. } = source.result();
     if let Some(identity) = identity {
         log.save_identity(identity).await.map_err(unwritten)?;
     }
@@ -68,11 +68,11 @@ fn unread(error: LogError) -> Failure {
 }
 
 async fn compare(source: &dyn Inspect, copy: &dyn Inspect, what: &str) -> Result<(), Failure> {
-    let (one, other) = (source.sight(), copy.sight());
+    let (one, other) = (source.result(), copy.result());
     if let Some(damage) = &other.damage {
         return Err(unequal(&chain(damage)));
     }
-    let facts = |sight: &Sight| {
+    let facts = |sight: &Inspection| {
         let found = &sight.recovered;
         let (runs, members) = (found.term_runs.clone(), found.memberships.clone());
         (sight.identity, found.hard_state, found.bounds, runs, members)

@@ -51,7 +51,7 @@ impl Verdict {
     fn of(mut looked: Looked) -> Verdict {
         let progress = Progress::new("verifying");
         let findings = looked.inspection.verify(&mut |done, all| progress.show(done, all));
-        let sight = looked.inspection.sight();
+        let sight = looked.inspection.result();
         let bounds = sight.recovered.bounds;
         Verdict {
             dir: looked.dir.display().to_string(),

@@ -16,7 +16,7 @@ fn inspect(disk: &SimDisk) -> Result<Box<dyn Inspect>, LogError> {
 
 /// All that an inspection shows, in the form of a look at an open log.
 fn seen_by(inspection: &dyn Inspect) -> Sight {
-    let sight = inspection.sight();
+    let sight = inspection.result();
     let mut recovered = sight.recovered.clone();
     recovered.tail = raft_core::storage::Tail::Clean;
     let bounds = recovered.bounds;
@@ -48,7 +48,7 @@ fn an_inspection_shows_what_an_opening_shows_and_changes_nothing() {
         assert_eq!(seen_by(inspection.as_ref()), sight);
         assert_eq!(verify(inspection.as_mut()), [""; 0]);
         assert_eq!(disk.operations(), before, "nothing was changed");
-        let seen = inspection.sight();
+        let seen = inspection.result();
         assert_eq!(seen.damage.as_ref().map(LogError::to_string), None);
         assert_eq!(seen.beyond.len(), usize::from(!is_closed), "{:?}", seen.beyond);
         assert!(seen.proven.contains("offset"), "{}", seen.proven);
@@ -73,7 +73,7 @@ fn a_log_that_is_verified_is_whole() {
             flipped.put(name, bytes);
             let mut inspection = inspect(&flipped).expect("damage is no reason not to look");
             let findings = verify(inspection.as_mut());
-            let first = inspection.sight().recovered.bounds;
+            let first = inspection.result().recovered.bounds;
             drop(inspection);
             if findings.is_empty() {
                 assert_eq!(sight_of(&flipped).expect("opens"), sight, "byte {at} of {name}");
@@ -97,7 +97,7 @@ fn what_is_sound_before_the_damage_is_shown() {
     bytes[8192 + 20] ^= 1;
     disk.put(name, bytes);
     let inspection = inspect(&disk).expect("there is a log");
-    let seen = inspection.sight();
+    let seen = inspection.result();
     let damage = seen.damage.as_ref().expect("damaged").to_string();
     assert!(damage.contains(name), "{damage}");
     assert_eq!(seen.identity, sight.identity);
@@ -120,7 +120,7 @@ fn a_torn_write_is_told_and_is_no_damage() {
     disk.kill();
     let mut inspection = inspect(&disk).expect("there is a log");
     assert_eq!(verify(inspection.as_mut()), [""; 0]);
-    let seen = inspection.sight();
+    let seen = inspection.result();
     assert!(seen.beyond.iter().any(|it| it.contains("torn")), "{:?}", seen.beyond);
     assert_eq!(seen.recovered.bounds.last, id(11, 1));
 }

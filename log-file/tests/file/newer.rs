@@ -180,7 +180,7 @@ fn what_a_newer_version_wrote_stops_the_opening_by_name() {
         assert!(error.place.contains(said) && error.place.contains(SEGMENT), "{name}: {error}");
         assert_eq!(disk.bytes(SEGMENT), Some(bytes), "{name}: nothing is changed");
         let found = FileLog::inspect_on(Arc::new(disk)).expect("looks");
-        let damage = found.sight().damage.as_ref().map(|damage| damage.kind.clone());
+        let damage = found.result().damage.as_ref().map(|damage| damage.kind.clone());
         assert_eq!(damage, Some(LogErrorKind::Format), "{name}");
     }
 }

@@ -14,7 +14,7 @@ use crate::samples::{
 
 /// All that an inspection shows, in the form of a look at an open log.
 fn seen_by(inspection: &dyn Inspect) -> Sight {
-    let sight = inspection.sight();
+    let sight = inspection.result();
     let mut recovered = sight.recovered.clone();
     recovered.tail = Tail::Clean;
     let bounds = recovered.bounds;
@@ -51,7 +51,7 @@ fn an_inspection_shows_what_an_opening_shows_and_changes_nothing() {
         let mut inspection = RocksLog::inspect(dir.path()).expect("there is a log");
         assert_eq!(seen_by(inspection.as_ref()), sight);
         assert_eq!(verify(inspection.as_mut()), [""; 0]);
-        let seen = inspection.sight();
+        let seen = inspection.result();
         assert_eq!(seen.damage.as_ref().map(LogError::to_string), None);
         assert_eq!(seen.beyond.is_empty(), is_closed, "{:?}", seen.beyond);
         drop(inspection);
@@ -132,7 +132,7 @@ fn a_rotten_payload_is_named_with_its_file_and_the_rest_is_shown() {
     rotten[at + 5] ^= 1;
     std::fs::write(dir.path().join(&name), rotten).expect("writes");
     let mut inspection = RocksLog::inspect(dir.path()).expect("there is a log");
-    assert_eq!(inspection.sight().recovered.bounds, sight.bounds, "the marks are sound");
+    assert_eq!(inspection.result().recovered.bounds, sight.bounds, "the marks are sound");
     let findings = inspection.verify(&mut |_, _| ());
     assert_eq!(findings.len(), 1, "one block, one finding: {findings:?}");
     let place = &findings[0].place;
@@ -177,9 +177,9 @@ fn a_torn_write_is_told_and_left_alone() {
     let before = state_of(dir.path());
     let mut inspection = RocksLog::inspect(dir.path()).expect("there is a log");
     assert_eq!(verify(inspection.as_mut()), [""; 0]);
-    let tail = inspection.sight().recovered.tail.clone();
+    let tail = inspection.result().recovered.tail.clone();
     assert!(matches!(tail, Tail::TornDiscarded { .. }), "{tail:?}");
-    let beyond = &inspection.sight().beyond;
+    let beyond = &inspection.result().beyond;
     assert!(beyond.iter().any(|it| it.contains("which an opening drops")), "{beyond:?}");
     let seen = seen_by(inspection.as_ref());
     drop(inspection);

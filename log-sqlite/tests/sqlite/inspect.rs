@@ -11,7 +11,7 @@ use crate::samples::{Sight, copy, entries, is_deep, kind, look, now};
 
 /// All that an inspection shows, in the form of a look at an open log.
 fn seen_by(inspection: &dyn Inspect) -> Sight {
-    let sight = inspection.sight();
+    let sight = inspection.result();
     let mut recovered = sight.recovered.clone();
     recovered.tail = Tail::Clean;
     let bounds = recovered.bounds;
@@ -51,7 +51,7 @@ fn an_inspection_shows_what_an_opening_shows_and_changes_nothing() {
         let mut inspection = SqliteLog::inspect(dir.path()).expect("there is a log");
         assert_eq!(seen_by(inspection.as_ref()), sight);
         assert_eq!(verify(inspection.as_mut()), [""; 0]);
-        let seen = inspection.sight();
+        let seen = inspection.result();
         assert_eq!(seen.damage.as_ref().map(LogError::to_string), None);
         assert_eq!(seen.beyond.is_empty(), is_closed, "{:?}", seen.beyond);
         drop(inspection);
@@ -119,7 +119,7 @@ fn a_rotten_payload_and_a_lost_end_are_named() {
     rotten[at + 5] ^= 1;
     std::fs::write(dir.path().join("log.db"), rotten).expect("writes");
     let mut inspection = SqliteLog::inspect(dir.path()).expect("there is a log");
-    assert_eq!(inspection.sight().recovered.bounds, sight.bounds, "the ids are sound");
+    assert_eq!(inspection.result().recovered.bounds, sight.bounds, "the ids are sound");
     let findings = verify(inspection.as_mut());
     assert!(findings.len() == 1 && findings[0].contains("idx 7"), "{findings:?}");
 
@@ -128,8 +128,8 @@ fn a_rotten_payload_and_a_lost_end_are_named() {
     std::fs::write(dir.path().join("log.db-wal"), &wal[..wal.len() / 2]).expect("writes");
     let mut inspection = SqliteLog::inspect(dir.path()).expect("there is a log");
     assert!(verify(inspection.as_mut())[0].contains("log.db-wal"));
-    assert!(inspection.sight().identity.is_some(), "what stands before it is shown");
-    let bounds = inspection.sight().recovered.bounds;
+    assert!(inspection.result().identity.is_some(), "what stands before it is shown");
+    let bounds = inspection.result().recovered.bounds;
     let range = bounds.first()..bounds.last.index.next();
     assert!(!now(inspection.reader().read(range, u64::MAX)).expect("sound").is_empty());
 }

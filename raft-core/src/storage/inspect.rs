@@ -11,9 +11,10 @@ use alloc::vec::Vec;
 use super::{LogError, LogReader, Recovered, StoreInfo};
 use crate::types::Identity;
 
-/// What a look at a log found. Where the log is damaged, this is the sound part before the damage.
+/// What an inspection of a log found. Where the log is damaged, this is the sound part before the
+/// damage.
 #[derive(Debug)]
-pub struct Sight {
+pub struct Inspection {
     /// What a store over these files declares.
     pub info: StoreInfo,
     /// Whose log it is; `None` if it has no owner yet, or if the damage stands before the answer.
@@ -25,20 +26,20 @@ pub struct Sight {
     /// What lies beyond the proven end, for people: whole batches that an opening keeps, and torn
     /// writes that it drops.
     pub beyond: Vec<String>,
-    /// What ended the look before the end of the log. A log with it does not open.
+    /// What ended the inspection before the end of the log. Such a log does not open.
     pub damage: Option<LogError>,
 }
 
-/// A log that is being looked at. No store opens it meanwhile, and none had it open before.
+/// A log under inspection. No store has it open meanwhile.
 pub trait Inspect: Send {
-    /// What the look found.
-    fn sight(&self) -> &Sight;
+    /// What the inspection found.
+    fn result(&self) -> &Inspection;
 
-    /// Reads the entries that the look found.
+    /// Reads the entries that the inspection found.
     fn reader(&self) -> Box<dyn LogReader>;
 
     /// Checks every checksum that guards what the log still holds, payloads included, and calls
     /// `progress` with how much is done and how much there is. Every damaged place, with the one
-    /// that ended the look; none in a sound log.
+    /// that ended the inspection; none in a sound log.
     fn verify(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Vec<LogError>;
 }

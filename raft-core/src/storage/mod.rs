@@ -32,7 +32,7 @@ pub use batch_store::{BatchStore, StableState};
 pub use error::{LogError, LogErrorKind, LogOp, Refusal};
 pub use gate::{Gate, Plan, check_identity};
 pub use info::{Detects, Durability, StoreInfo};
-pub use inspect::{Inspect, Sight};
+pub use inspect::{Inspect, Inspection};
 pub use log_store::{LogBounds, LogReader, LogStore};
 pub use recovered::{Recovered, Tail};
 pub use split::Split;
