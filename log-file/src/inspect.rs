@@ -185,14 +185,13 @@ impl FileInspection {
             (seal.segment, slot.offset()) == (segment, header_offset)
         };
         let kind = LogErrorKind::Corrupt { index: Some(record.id.index) };
-        let what = match is_live || self.inspection.damage.is_some() {
-            true => format!("the payload of entry {}", record.id),
-            false => {
-                format!(
-                    "the payload of {}, which was purged or truncated and is not read any more",
-                    record.id
-                )
-            }
+        let what = if is_live || self.inspection.damage.is_some() {
+            format!("the payload of entry {}", record.id)
+        } else {
+            format!(
+                "the payload of {}, which was purged or truncated and is not read any more",
+                record.id
+            )
         };
         let place = format!("{}, offset {at}: {what}", self.place(segment));
         LogError::new(LogOp::Read, kind).at(place)

@@ -256,10 +256,7 @@ fn cut_to_end(disk: &dyn Disk, end: Position) -> Result<(), LogError> {
     let name = segment_name(end.segment);
     let cut = || {
         let file = disk.open(&name)?;
-        match file.len()? > end.offset {
-            true => file.set_len(end.offset),
-            false => Ok(()),
-        }
+        if file.len()? > end.offset { file.set_len(end.offset) } else { Ok(()) }
     };
     cut().map_err(|error| LogError::io(LogOp::Open, error).at(disk.place(&name)))
 }

@@ -128,9 +128,8 @@ fn open_segment(disk: &Arc<dyn Disk>, number: u64) -> Result<Segment, LogError> 
     let failed = |error| LogError::io(LogOp::Open, error).at(disk.place(&name));
     let file = disk.open(&name).map_err(failed)?;
     let header = read_header(file.as_ref()).map_err(failed)?;
-    let header = header.and_then(|header| match header.seal.segment == number {
-        true => Ok(header),
-        false => Err(HeaderFault::Damaged),
+    let header = header.and_then(|header| {
+        if header.seal.segment == number { Ok(header) } else { Err(HeaderFault::Damaged) }
     });
     let header = header.map_err(|fault| header_error(fault, &disk.place(&name)))?;
     let mut scan = SegmentScan::new(file, header.seal).map_err(failed)?;
@@ -339,12 +338,12 @@ impl Recoverer {
     fn lost(&self, tail: usize, stopped_at: u64, proven: Position) -> LogError {
         let segment = self.segments[tail].header.seal.segment;
         let next = tail + 1;
-        match proven.segment > segment {
-            true if next < self.segments.len() => {
-                self.damage(next, FRAMES_START, "a frame that was synced")
-            }
-            true => self.missing(segment + 1),
-            false => self.damage(tail, stopped_at, "a frame that was synced"),
+        if proven.segment <= segment {
+            self.damage(tail, stopped_at, "a frame that was synced")
+        } else if next < self.segments.len() {
+            self.damage(next, FRAMES_START, "a frame that was synced")
+        } else {
+            self.missing(segment + 1)
         }
     }
 

@@ -153,9 +153,10 @@ impl Replay {
             return Ok(());
         }
         let known = (self.boundary, self.index.last(), self.facts.hard_state, self.facts.identity);
-        match known == (boundary, last, hard_state, identity) {
-            true => Ok(()),
-            false => nonsense("its checkpoint contradicts the frames before"),
+        if known == (boundary, last, hard_state, identity) {
+            Ok(())
+        } else {
+            nonsense("its checkpoint contradicts the frames before")
         }
     }
 
@@ -163,10 +164,11 @@ impl Replay {
         if last.index < self.boundary.index || last.index > self.index.last().index {
             return nonsense("it cuts what is not there");
         }
-        match last.index < self.index.bounds().boundary.index {
+        if last.index < self.index.bounds().boundary.index {
             // Only entries of segments that are gone stay: a later purge must explain them.
-            true => self.index.reset(last),
-            false => self.index.truncate_after(last.index),
+            self.index.reset(last);
+        } else {
+            self.index.truncate_after(last.index);
         }
         Ok(())
     }

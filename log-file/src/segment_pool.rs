@@ -284,9 +284,10 @@ impl SegmentPool {
         number: u64,
         proven: Position,
     ) -> Result<OpenSegment, LogError> {
-        match self.disk.blocks_here() || self.shape.is_inline {
-            true => self.wait_for(number, proven),
-            false => poll_fn(|context| self.poll_take(context, number, proven)).await,
+        if self.disk.blocks_here() || self.shape.is_inline {
+            self.wait_for(number, proven)
+        } else {
+            poll_fn(|context| self.poll_take(context, number, proven)).await
         }
     }
 

@@ -236,9 +236,10 @@ impl Writer {
     fn look_ahead(&mut self, pool: &SegmentPool) {
         pool.grow(&self.segment.zero_fill);
         let used = self.offset - FRAMES_START;
-        let enough = match self.segment.is_written {
-            true => self.segment_bytes / 4,
-            false => GROWING_BYTES.min(self.segment_bytes / 4),
+        let enough = if self.segment.is_written {
+            self.segment_bytes / 4
+        } else {
+            GROWING_BYTES.min(self.segment_bytes / 4)
         };
         // One that could not be made ahead of time is ordered again, so that the writer has it,
         // with its descriptors open, before it needs it.

@@ -119,9 +119,10 @@ impl Platter {
 
     /// Whether a handle of this process is still alive.
     pub(crate) fn check_alive(&self, process: u64, op: LogOp) -> Result<(), LogError> {
-        match self.process == process {
-            true => Ok(()),
-            false => Err(LogError::new(op, LogErrorKind::Poisoned).at("a crashed memory disk")),
+        if self.process == process {
+            Ok(())
+        } else {
+            Err(LogError::new(op, LogErrorKind::Poisoned).at("a crashed memory disk"))
         }
     }
 

@@ -108,12 +108,13 @@ impl Entries {
 
 impl Block {
     fn of(entry: &Entry) -> Block {
-        let payloads = match entry.payload.len() < LARGE_BYTES {
-            true => Payloads::Packed {
+        let payloads = if entry.payload.len() < LARGE_BYTES {
+            Payloads::Packed {
                 bytes: entry.payload.to_vec(),
                 ends: vec![entry.payload.len() as u32],
-            },
-            false => Payloads::Large(entry.payload.clone()),
+            }
+        } else {
+            Payloads::Large(entry.payload.clone())
         };
         Block { first: entry.id, kind: entry.kind, payloads }
     }

@@ -150,12 +150,11 @@ fn proof_of(state: &State, wal: u64) -> Proof {
 }
 
 fn check_database(directory: &Directory) -> Result<(), LogError> {
-    match directory.has(DATABASE_NAME) {
-        true => Ok(()),
-        false => {
-            let place = format!("{}, which is missing", directory.place(DATABASE_NAME));
-            Err(directory.corrupt(place))
-        }
+    if directory.has(DATABASE_NAME) {
+        Ok(())
+    } else {
+        let place = format!("{}, which is missing", directory.place(DATABASE_NAME));
+        Err(directory.corrupt(place))
     }
 }
 

@@ -101,9 +101,10 @@ impl Writer {
             written.map_err(|error| failed(op, handle.place(), error))?;
             let before = std::mem::replace(&mut self.state, state);
             show(content, shared.write().expect("no reader panics"));
-            match content.plan.reset.is_some() || self.state.oldest_stored > before.oldest_stored {
-                true => self.give_back(database, before.bounds.last.index),
-                false => Ok(()),
+            if content.plan.reset.is_some() || self.state.oldest_stored > before.oldest_stored {
+                self.give_back(database, before.bounds.last.index)
+            } else {
+                Ok(())
             }
         })
     }

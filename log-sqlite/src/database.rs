@@ -138,10 +138,7 @@ pub(crate) fn open_writer(directory: &Directory, state: &State) -> Result<Connec
         Ok((database, is_seen))
     };
     let (database, is_seen) = open().map_err(|error| failed(LogOp::Open, &place, error))?;
-    match is_seen {
-        true => Ok(database),
-        false => Err(directory.corrupt(unseen(&place))),
-    }
+    if is_seen { Ok(database) } else { Err(directory.corrupt(unseen(&place))) }
 }
 
 pub(crate) fn unseen(place: &str) -> String {
@@ -159,14 +156,13 @@ pub(crate) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
 /// nor the shared memory, which an exclusive connection does without. The caller keeps others away.
 pub(crate) fn open_looker(path: &Path, has_wal: bool) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let database = match has_wal {
+    let database = if has_wal {
         // This file system of SQLite's takes no locks, which would need the right to write.
-        true => Connection::open_with_flags_and_vfs(path, flags, c"unix-none")?,
+        Connection::open_with_flags_and_vfs(path, flags, c"unix-none")?
+    } else {
         // Without a write-ahead log SQLite would make one; not for a file that cannot change.
-        false => {
-            let address = format!("file:{}?immutable=1", percent_encoded(path));
-            Connection::open_with_flags(address, flags | OpenFlags::SQLITE_OPEN_URI)?
-        }
+        let address = format!("file:{}?immutable=1", percent_encoded(path));
+        Connection::open_with_flags(address, flags | OpenFlags::SQLITE_OPEN_URI)?
     };
     database.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     database.pragma_update_and_check(None, "locking_mode", "EXCLUSIVE", |row| {

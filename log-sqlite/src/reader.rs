@@ -173,10 +173,7 @@ impl LogReader for SqliteReader {
         if range.end < range.start {
             return Err(LogError::refused(LogOp::Read, Refusal::InvertedRange));
         }
-        match range.is_empty() {
-            true => Ok(Vec::new()),
-            false => self.connection.read(&range, max_bytes),
-        }
+        if range.is_empty() { Ok(Vec::new()) } else { self.connection.read(&range, max_bytes) }
     }
 
     async fn term(&mut self, index: LogIndex) -> Result<Term, LogError> {

@@ -77,9 +77,10 @@ impl View {
         let first = boundary.index.next();
         let whole = self.runs.partition_point(|run| run.first <= first);
         self.runs.drain(..whole.saturating_sub(1));
-        match boundary.index == self.bounds.last.index {
-            true => self.runs.clear(),
-            false => self.runs[0].first = first,
+        if boundary.index == self.bounds.last.index {
+            self.runs.clear()
+        } else {
+            self.runs[0].first = first
         }
         self.memberships.retain(|(index, _)| *index > boundary.index);
         self.bounds.boundary = boundary;

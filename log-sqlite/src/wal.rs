@@ -205,9 +205,10 @@ impl Scanner {
             self.is_in_chain = false;
             self.scan.broken_at = frame_offset(self.frame);
         }
-        match self.is_in_chain {
-            true => self.take_next(frame),
-            false => self.take_beyond(frame, fits),
+        if self.is_in_chain {
+            self.take_next(frame)
+        } else {
+            self.take_beyond(frame, fits)
         }
         self.frame += 1;
     }

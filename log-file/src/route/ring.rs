@@ -118,14 +118,15 @@ impl RingState {
     /// Asks for what comes next on the way of a frame.
     fn submit(&mut self, held: Held, in_flight: InFlight) {
         let InFlight { offset, length, done, direct, by_worker, .. } = in_flight;
-        let operation = match done < length {
-            true => Operation::Write {
+        let operation = if done < length {
+            Operation::Write {
                 from: done,
                 offset: offset + done as u64,
                 is_own_sync: direct.is_some(),
                 by_worker,
-            },
-            false => Operation::Fdatasync,
+            }
+        } else {
+            Operation::Fdatasync
         };
         if let Err(error) = self.slot.begin(held, operation) {
             self.end(WriteBuffer::default(), Err(PutError { op: LogOp::Write, error }));

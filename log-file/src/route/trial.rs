@@ -130,15 +130,14 @@ impl Trial {
         let memory = told.stx_dio_mem_align as usize;
         let block = u64::from(told.stx_dio_offset_align);
         let fits = block.is_power_of_two() && block <= MOST_BLOCK_BYTES;
-        match fits && memory <= MEMORY_ALIGNMENT {
-            true => Ok(block.max(512)),
-            false => {
-                let what = match block {
-                    0 => "O_DIRECT: the file system has none".to_owned(),
-                    _ => format!("O_DIRECT: the file system wants blocks of {block} bytes"),
-                };
-                Err(io::Error::new(io::ErrorKind::Unsupported, what))
-            }
+        if fits && memory <= MEMORY_ALIGNMENT {
+            Ok(block.max(512))
+        } else {
+            let what = match block {
+                0 => "O_DIRECT: the file system has none".to_owned(),
+                _ => format!("O_DIRECT: the file system wants blocks of {block} bytes"),
+            };
+            Err(io::Error::new(io::ErrorKind::Unsupported, what))
         }
     }
 

@@ -194,10 +194,7 @@ impl Machine {
     }
 
     fn check_power(&self) -> io::Result<()> {
-        match self.is_powered {
-            true => Ok(()),
-            false => Err(io::Error::other("the simulated power is off")),
-        }
+        if self.is_powered { Ok(()) } else { Err(io::Error::other("the simulated power is off")) }
     }
 
     /// An operation that was under way when the power went is not reported as done.
@@ -214,10 +211,7 @@ impl Machine {
     }
 
     fn check_space(&self, is_needed: bool) -> io::Result<()> {
-        match self.is_full && is_needed {
-            true => Err(planned(io::ErrorKind::StorageFull)),
-            false => Ok(()),
-        }
+        if self.is_full && is_needed { Err(planned(io::ErrorKind::StorageFull)) } else { Ok(()) }
     }
 
     fn file_named(&self, name: &str) -> io::Result<usize> {
@@ -364,9 +358,10 @@ struct SimFile {
 impl SimFile {
     fn machine(&self) -> io::Result<MutexGuard<'_, Machine>> {
         let machine = self.disk.machine();
-        match machine.life == self.life {
-            true => Ok(machine),
-            false => Err(io::Error::other("this handle is of a process that is gone")),
+        if machine.life == self.life {
+            Ok(machine)
+        } else {
+            Err(io::Error::other("this handle is of a process that is gone"))
         }
     }
 }

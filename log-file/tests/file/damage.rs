@@ -162,12 +162,11 @@ fn an_unproven_last_frame_is_dropped_and_no_other() {
         };
         let tail = now(log.recover()).expect("recovers").tail;
         let seen = look(&mut log).expect("sound");
-        match seen.bounds == sight.bounds {
-            true => assert_eq!(seen, sight, "a byte of padding"),
-            false => {
-                assert_eq!(seen.bounds.last, id(11, 1), "one batch is gone, no more");
-                kinds.insert(matches!(tail, Tail::TornDiscarded { .. }));
-            }
+        if seen.bounds == sight.bounds {
+            assert_eq!(seen, sight, "a byte of padding")
+        } else {
+            assert_eq!(seen.bounds.last, id(11, 1), "one batch is gone, no more");
+            kinds.insert(matches!(tail, Tail::TornDiscarded { .. }));
         }
     }
     assert!(kinds.contains(&true), "a torn write is reported");

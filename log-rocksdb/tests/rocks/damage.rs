@@ -48,9 +48,10 @@ pub fn a_log(size: usize, is_closed: bool) -> (TempDir, Sight) {
 }
 
 fn sight_of(log: &mut RocksLog, is_closed: bool, dir: &Path) -> Sight {
-    match is_closed {
-        false => look(log).expect("sound"),
-        true => look(&mut open(copy(dir).path()).expect("opens")).expect("sound"),
+    if is_closed {
+        look(&mut open(copy(dir).path()).expect("opens")).expect("sound")
+    } else {
+        look(log).expect("sound")
     }
 }
 

@@ -80,9 +80,10 @@ fn a_log_that_is_verified_is_whole() {
     for is_closed in [true, false] {
         let (dir, _) = a_log(300, is_closed);
         // An opening makes tables of all that was written, and seals nothing.
-        let sight = match is_closed {
-            true => look(&mut open(copy(dir.path()).path()).expect("opens")).expect("sound"),
-            false => look(&mut open(dir.path()).expect("opens")).expect("sound"),
+        let sight = if is_closed {
+            look(&mut open(copy(dir.path()).path()).expect("opens")).expect("sound")
+        } else {
+            look(&mut open(dir.path()).expect("opens")).expect("sound")
         };
         for name in files(dir.path()) {
             let step = if is_deep() { 1 } else { 47 };

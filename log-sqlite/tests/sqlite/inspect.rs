@@ -95,14 +95,13 @@ fn a_log_that_is_verified_is_whole() {
                     Ok(mut inspection) => verify(inspection.as_mut()),
                     Err(error) => vec![error.to_string()],
                 };
-                match findings.is_empty() {
-                    true => {
-                        let copied = copy(dir.path());
-                        let opened = open(copied.path()).and_then(|mut log| look(&mut log));
-                        let seen = opened.unwrap_or_else(|e| panic!("byte {at} of {name}: {e}"));
-                        assert_eq!(seen, sight, "byte {at} of {name}");
-                    }
-                    false => found += 1,
+                if findings.is_empty() {
+                    let copied = copy(dir.path());
+                    let opened = open(copied.path()).and_then(|mut log| look(&mut log));
+                    let seen = opened.unwrap_or_else(|e| panic!("byte {at} of {name}: {e}"));
+                    assert_eq!(seen, sight, "byte {at} of {name}");
+                } else {
+                    found += 1
                 }
             }
             std::fs::write(dir.path().join(name), sound).expect("writes");

@@ -91,9 +91,10 @@ impl WriteBatch {
         next_size: u64,
     ) -> Result<WriteBatch, Box<(WriteBatch, WriteBatch)>> {
         debug_assert_eq!((size, next_size), (self.size(), next.size()), "sizes that are told");
-        match self.can_precede(&next) && size + next_size <= MAX_BATCH_BYTES {
-            true => Ok(self.merged_with(next)),
-            false => Err(Box::new((self, next))),
+        if self.can_precede(&next) && size + next_size <= MAX_BATCH_BYTES {
+            Ok(self.merged_with(next))
+        } else {
+            Err(Box::new((self, next)))
         }
     }
 

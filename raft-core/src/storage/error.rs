@@ -175,10 +175,7 @@ impl LogError {
 impl fmt::Display for LogError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "log store: {}: {}", self.op, self.kind)?;
-        match self.place.is_empty() {
-            true => Ok(()),
-            false => write!(f, " at {}", self.place),
-        }
+        if self.place.is_empty() { Ok(()) } else { write!(f, " at {}", self.place) }
     }
 }
 

@@ -93,9 +93,10 @@ impl Gate {
     }
 
     fn check_hard_state(&self, new: HardState) -> Result<HardState, LogError> {
-        match self.hard_state.may_become(new) {
-            true => Ok(new),
-            false => Err(LogError::refused(LogOp::HardState, Refusal::HardStateGoesBack)),
+        if self.hard_state.may_become(new) {
+            Ok(new)
+        } else {
+            Err(LogError::refused(LogOp::HardState, Refusal::HardStateGoesBack))
         }
     }
 

@@ -37,10 +37,7 @@ impl<L: Store, S: StableStore> Split<L, S> {
     }
 
     fn check_poison(&self, op: LogOp) -> Result<(), LogError> {
-        match self.is_poisoned {
-            true => Err(LogError::new(op, LogErrorKind::Poisoned)),
-            false => Ok(()),
-        }
+        if self.is_poisoned { Err(LogError::new(op, LogErrorKind::Poisoned)) } else { Ok(()) }
     }
 
     /// Takes note of a failure.
@@ -143,12 +140,11 @@ impl<L: Store, S: StableStore> Store for Split<L, S> {
             self.save_hard_state(hard_state).await?;
         }
         // A hint alone is passed on too: what it costs is the log half's business.
-        match batch == WriteBatch::default() {
-            true => Ok(()),
-            false => {
-                let done = self.log.write(batch).await;
-                self.settle(done)
-            }
+        if batch == WriteBatch::default() {
+            Ok(())
+        } else {
+            let done = self.log.write(batch).await;
+            self.settle(done)
         }
     }
 
@@ -156,12 +152,12 @@ impl<L: Store, S: StableStore> Store for Split<L, S> {
         self.matching_identity().await?;
         let hard_state = self.stable.load_hard_state().await?;
         let recovered = self.log.recover().await?;
-        match recovered.hard_state.may_become(hard_state) {
-            true => Ok(Recovered { hard_state, ..recovered }),
-            // The log half was used on its own and voted; its vote must not be forgotten.
-            false => Err(LogError::refused(LogOp::Open, Refusal::HardStateGoesBack)
-                .at(format!("the log half of a split store, with {}", recovered.hard_state))),
+        if recovered.hard_state.may_become(hard_state) {
+            return Ok(Recovered { hard_state, ..recovered });
         }
+        // The log half was used on its own and voted; its vote must not be forgotten.
+        Err(LogError::refused(LogOp::Open, Refusal::HardStateGoesBack)
+            .at(format!("the log half of a split store, with {}", recovered.hard_state)))
     }
 
     async fn close(&mut self) -> Result<(), LogError> {
