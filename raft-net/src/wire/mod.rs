@@ -34,5 +34,9 @@ pub const MAX_BODY_BYTES: usize = 64 << 20;
 /// The most entries, or forwarded commands, of one frame.
 pub const MAX_ENTRIES: usize = 1 << 16;
 
+// What a member's limits allow fits into a frame.
+const _: () = assert!(MAX_BODY_BYTES as u64 >= raft_node::pump::MAX_ENVELOPE_BYTES);
+const _: () = assert!(MAX_ENTRIES >= raft_node::pump::MAX_ENVELOPE_ENTRIES);
+
 /// Terms and indexes from here on are refused, so that no arithmetic on a peer's numbers overflows.
 pub const NUMBER_LIMIT: u64 = 1 << 62;

@@ -50,13 +50,13 @@ impl Applying {
 }
 
 impl<C: Clients> Pump<C> {
-    /// The machine is done with its batch.
+    /// The state machine has applied its batch.
     pub(super) fn on_applied(&mut self, effects: &mut Effects<C>) {
         self.applying.applied = self.applying.claimed;
         self.apply_more(effects);
     }
 
-    /// Hands the machine its next batch, if it is free and there is one.
+    /// Hands the state machine its next batch, if it is free and there is one.
     pub(super) fn apply_more(&mut self, effects: &mut Effects<C>) {
         if !self.applying.is_ready() {
             return;
@@ -78,7 +78,7 @@ impl<C: Clients> Pump<C> {
         }
     }
 
-    /// Entries for the machine came from the store.
+    /// Entries for the state machine came from the store.
     pub(super) fn on_fetched_to_apply(
         &mut self,
         result: Result<Vec<Entry>, raft_core::storage::LogError>,
