@@ -29,6 +29,7 @@ impl Metrics {
             ("kontiki_writes_total", counters.writes),
             ("kontiki_bytes_written_total", counters.bytes_written),
             ("kontiki_cold_fetches_total", counters.cold_fetches),
+            ("kontiki_failed_fetches_total", counters.failed_fetches),
             ("kontiki_envelopes_sent_total", counters.sent),
             ("kontiki_envelopes_delivered_total", counters.delivered),
             ("kontiki_envelopes_malformed_total", counters.malformed),
