@@ -98,6 +98,16 @@ pub enum Change {
         /// The file or directory.
         ino: Ino,
     },
+    /// A range of a file is durable, with the file's size: what a write with `O_DSYNC`, `O_SYNC` or
+    /// `RWF_DSYNC` asks for. What else was written to the file is not.
+    SyncRange {
+        /// The file.
+        ino: Ino,
+        /// Where the range begins.
+        at: u64,
+        /// How long it is.
+        length: u64,
+    },
     /// A sync failed. As on Linux, what it had to make durable counts as clean from now on: it is
     /// still read, no later sync covers it, and a power cut may take it.
     SyncFailed {

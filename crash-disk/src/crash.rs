@@ -147,6 +147,15 @@ impl Durable {
                     durable.bytes.extend(pending.remove(ino).unwrap_or_default());
                     durable.names.insert(*ino, number);
                 }
+                Change::SyncRange { ino, at, length } => {
+                    let range = pages(*at, *at + *length);
+                    let open = pending.entry(*ino).or_default();
+                    let (covered, rest): (Vec<usize>, Vec<usize>) =
+                        open.drain(..).partition(|at| is_covered(&changes[*at], range));
+                    *open = rest;
+                    durable.bytes.extend(covered);
+                    durable.names.insert(*ino, number);
+                }
                 // Its pages count as clean, so no later sync covers them; sizes and holes are not
                 // in pages.
                 Change::SyncFailed { ino } => {
@@ -177,6 +186,23 @@ impl Durable {
                 *bound = (number + 1).max(*bound);
             }
         }
+    }
+}
+
+/// What is in pages, as the page cache holds files.
+const PAGE_BYTES: u64 = 4096;
+
+/// A range, widened to whole pages: a sync of a range writes the pages that it touches.
+fn pages(at: u64, end: u64) -> (u64, u64) {
+    (at / PAGE_BYTES * PAGE_BYTES, end.div_ceil(PAGE_BYTES) * PAGE_BYTES)
+}
+
+/// Whether a sync of a range makes a change of its file durable. Sizes and holes are not in pages:
+/// they go with the file's metadata, which each sync writes.
+fn is_covered(change: &Change, (from, to): (u64, u64)) -> bool {
+    match change {
+        Change::Write { at, bytes, .. } => from <= *at && *at + bytes.len() as u64 <= to,
+        _ => true,
     }
 }
 

@@ -63,6 +63,9 @@ impl History {
             Change::Resize { ino, size } => format!("resize {} to {size} bytes", of(ino)),
             Change::Zero { ino, at, length } => format!("zero {length} at {at} of {}", of(ino)),
             Change::Sync { ino } => format!("sync {}", of(ino)),
+            Change::SyncRange { ino, at, length } => {
+                format!("sync {length} bytes at {at} of {}", of(ino))
+            }
             Change::SyncFailed { ino } => format!("sync {}, which fails", of(ino)),
             Change::Mark(mark) => format!("mark {mark}"),
         }

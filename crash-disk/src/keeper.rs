@@ -59,6 +59,10 @@ fn serve() -> io::Result<()> {
                 Err(error) => Answer::Failed(error.to_string()),
             },
             Request::Unmount(disk) => {
+                if let Some(kept) = kept.get(&disk) {
+                    // A sync that is never answered would keep its caller for ever.
+                    lock(&kept.state).let_go();
+                }
                 kept.remove(&disk);
                 Answer::Number(0)
             }
@@ -103,6 +107,15 @@ fn on_disk(kept: &BTreeMap<DiskId, Kept>, request: Request) -> Answer {
         Request::Count(disk, operation) => {
             with(disk, &|state| Answer::Number(state.faults.count(operation)))
         }
+        Request::Hold(disk) => with(disk, &|state| {
+            state.hold();
+            Answer::Number(0)
+        }),
+        Request::Held(disk) => with(disk, &|state| Answer::Number(state.held())),
+        Request::LetGo(disk) => with(disk, &|state| {
+            state.let_go();
+            Answer::Number(0)
+        }),
         Request::Mount { .. } | Request::Unmount(_) => Answer::Failed("not of a disk".to_owned()),
     }
 }

@@ -149,6 +149,22 @@ impl Disk {
         owner::number(&Request::Struck(self.id))
     }
 
+    /// Holds all syncs from now on: none is answered, and nothing is durable by one, until
+    /// [`Disk::let_syncs_go`].
+    pub fn hold_syncs(&self) {
+        owner::number(&Request::Hold(self.id));
+    }
+
+    /// How many syncs are under way and held.
+    pub fn held_syncs(&self) -> u64 {
+        owner::number(&Request::Held(self.id))
+    }
+
+    /// Carries out the syncs that were held, and holds no more.
+    pub fn let_syncs_go(&self) {
+        owner::number(&Request::LetGo(self.id));
+    }
+
     /// How many operations of a kind were asked for so far, those that failed included.
     pub fn count(&self, operation: Operation) -> u64 {
         owner::number(&Request::Count(self.id, operation))

@@ -2,8 +2,11 @@
 //!
 //! There is no writeback cache, so each `write` arrives at once and in order. A shared mapping's
 //! pages arrive as writes when the kernel writes them back, which `msync` and `munmap` force. With
-//! `O_SYNC`, `O_DSYNC` or `RWF_DSYNC` the kernel follows each write with a sync of its own. Locks
-//! are the kernel's business, within this machine.
+//! `O_SYNC`, `O_DSYNC` or `RWF_DSYNC` the kernel follows each write with a sync of its own, which
+//! makes the range of that write durable and nothing else of the file. Locks are the kernel's
+//! business, within this machine.
+//!
+//! While syncs are held ([`State::hold`]), none is answered: it stays under way until it is let go.
 //!
 //! Absent: `O_TMPFILE`, extended attributes, special files (each says that it is not supported),
 //! and `syncfs`, which the kernel does not pass on: it makes nothing durable here.
@@ -41,6 +44,10 @@ pub(crate) struct State {
     pub(crate) faults: Faults,
     /// The read that failed last.
     pub(crate) failed_read: Option<(Ino, u64)>,
+    /// The ranges of writes that the kernel will follow with a sync of their own, oldest first.
+    pub(crate) own_syncs: Vec<(Ino, u64, u64)>,
+    /// The syncs under way, while they are held.
+    pub(crate) held: Option<Vec<(Ino, ReplyEmpty)>>,
 }
 
 /// A disk's state, shared by its server and its owner.
@@ -74,7 +81,35 @@ impl State {
         }
     }
 
-    fn write(&mut self, ino: Ino, at: u64, bytes: &[u8], is_direct: bool) -> Answer<u32> {
+    /// From now on syncs stay under way.
+    pub(crate) fn hold(&mut self) {
+        self.held.get_or_insert_default();
+    }
+
+    /// How many syncs are held.
+    pub(crate) fn held(&self) -> u64 {
+        self.held.as_ref().map_or(0, |held| held.len() as u64)
+    }
+
+    /// Carries out the syncs that were held, in their order, and holds no more.
+    pub(crate) fn let_go(&mut self) {
+        for (ino, reply) in self.held.take().unwrap_or_default() {
+            let done = self.sync(ino);
+            empty(done, reply);
+        }
+    }
+
+    fn sync_or_hold(&mut self, ino: Ino, reply: ReplyEmpty) {
+        match &mut self.held {
+            Some(held) => held.push((ino, reply)),
+            None => {
+                let done = self.sync(ino);
+                empty(done, reply);
+            }
+        }
+    }
+
+    fn write(&mut self, ino: Ino, at: u64, bytes: &[u8], flags: i32) -> Answer<u32> {
         let taken = match self.faults.meet(Operation::Write) {
             None | Some(Failure::Lie) => bytes,
             Some(Failure::Short) => &bytes[..bytes.len().div_ceil(2)],
@@ -82,6 +117,11 @@ impl State {
             Some(Failure::Io) => return Err(Errno::EIO),
         };
         self.content(ino)?;
+        let is_direct = flags & OFlags::DIRECT.bits() as i32 != 0;
+        // `O_SYNC` holds the bit of `O_DSYNC`.
+        if flags & OFlags::DSYNC.bits() as i32 != 0 {
+            self.own_syncs.push((ino, at, taken.len() as u64));
+        }
         let bytes = Bytes::copy_from_slice(taken);
         self.change(Change::Write { ino, at, bytes, is_direct });
         Ok(taken.len() as u32)
@@ -102,8 +142,13 @@ impl State {
     }
 
     fn sync(&mut self, ino: Ino) -> Answer<()> {
+        let own = self.own_syncs.iter().position(|(of, ..)| *of == ino);
+        let own = own.map(|place| self.own_syncs.remove(place));
         match self.faults.meet(Operation::Sync) {
-            None => self.record.push(Change::Sync { ino }),
+            None => self.record.push(match own {
+                Some((ino, at, length)) => Change::SyncRange { ino, at, length },
+                None => Change::Sync { ino },
+            }),
             Some(Failure::Lie) => {}
             Some(failure) => {
                 self.record.push(Change::SyncFailed { ino });
@@ -381,8 +426,7 @@ impl Filesystem for Server {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let is_direct = flags.0 & OFlags::DIRECT.bits() as i32 != 0;
-        match lock(&self.state).write(ino.0, offset, data, is_direct) {
+        match lock(&self.state).write(ino.0, offset, data, flags.0) {
             Ok(written) => reply.written(written),
             Err(error) => reply.error(error),
         }
@@ -393,11 +437,11 @@ impl Filesystem for Server {
     }
 
     fn fsync(&self, _: &Request, ino: INodeNo, _: FileHandle, _data: bool, reply: ReplyEmpty) {
-        empty(lock(&self.state).sync(ino.0), reply);
+        lock(&self.state).sync_or_hold(ino.0, reply);
     }
 
     fn fsyncdir(&self, _: &Request, ino: INodeNo, _: FileHandle, _data: bool, reply: ReplyEmpty) {
-        empty(lock(&self.state).sync(ino.0), reply);
+        lock(&self.state).sync_or_hold(ino.0, reply);
     }
 
     fn readdir(

@@ -97,7 +97,10 @@ impl Tree {
             Change::Write { ino, at, bytes, .. } => self.with(*ino, |file| file.write(*at, bytes)),
             Change::Resize { ino, size } => self.with(*ino, |file| file.resize(*size)),
             Change::Zero { ino, at, length } => self.with(*ino, |file| file.zero(*at, *length)),
-            Change::Sync { .. } | Change::SyncFailed { .. } | Change::Mark(_) => {}
+            Change::Sync { .. }
+            | Change::SyncRange { .. }
+            | Change::SyncFailed { .. }
+            | Change::Mark(_) => {}
         }
     }
 

@@ -30,6 +30,11 @@ pub(crate) enum Request {
     Heal(DiskId),
     Struck(DiskId),
     Count(DiskId, Operation),
+    /// Holds syncs from now on.
+    Hold(DiskId),
+    /// How many are held.
+    Held(DiskId),
+    LetGo(DiskId),
 }
 
 #[derive(Debug, Serialize, Deserialize)]

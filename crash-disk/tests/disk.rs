@@ -127,6 +127,7 @@ fn each_way_to_sync_is_noted() -> io::Result<()> {
         assert_eq!(noted(&disk), expected, "{how}");
     };
     let write = "write 4096 bytes at 0 of a";
+    let own = "sync 4096 bytes at 0 of a";
     let page = [1; 4096];
     file.write_all_at(&page, 0)?;
     is_noted(&[write], "a plain write");
@@ -135,15 +136,15 @@ fn each_way_to_sync_is_noted() -> io::Result<()> {
     file.sync_data()?;
     is_noted(&["sync a"], "fdatasync of what is clean");
     with(OFlags::DSYNC)?.write_all_at(&page, 0)?;
-    is_noted(&[write, "sync a"], "O_DSYNC");
+    is_noted(&[write, own], "O_DSYNC");
     with(OFlags::SYNC)?.write_all_at(&page, 0)?;
-    is_noted(&[write, "sync a"], "O_SYNC");
+    is_noted(&[write, own], "O_SYNC");
     rustix::io::pwritev2(&file, &[IoSlice::new(&page)], 0, ReadWriteFlags::DSYNC)?;
-    is_noted(&[write, "sync a"], "RWF_DSYNC");
+    is_noted(&[write, own], "RWF_DSYNC");
     with(OFlags::DIRECT)?.write_all_at(&page, 0)?;
     is_noted(&[write], "O_DIRECT");
     with(OFlags::DIRECT | OFlags::DSYNC)?.write_all_at(&page, 0)?;
-    is_noted(&[write, "sync a"], "O_DIRECT and O_DSYNC");
+    is_noted(&[write, own], "O_DIRECT and O_DSYNC");
     File::open(disk.dir())?.sync_all()?;
     is_noted(&["sync the directory"], "fsync of a directory");
     with(OFlags::TRUNC)?;
@@ -331,4 +332,40 @@ fn nothing_stays_mounted() {
     assert!(failed.is_err() && !is_mounted() && !point.exists());
     // Who still has a file open can go on with it.
     held.write_all_at(b"x", 0).expect("the open file still works");
+}
+
+#[test]
+fn a_write_that_is_its_own_sync_makes_its_own_pages_durable_and_no_others() -> io::Result<()> {
+    let Some(disk) = mount_or_skip() else { return Ok(()) };
+    let file = open(&disk.dir().join("log"));
+    file.write_all_at(&[1; 20_000], 0)?;
+    let flags = ReadWriteFlags::DSYNC;
+    rustix::io::pwritev2(&file, &[IoSlice::new(&[2; 16])], 20_000, flags)?;
+    File::open(disk.dir())?.sync_all()?;
+    let image = cut(&disk, Fate::Lost, Names::Strict);
+    let left = after(&image, "log").expect("the name is durable");
+    assert_eq!(left.len(), 20_016);
+    assert_eq!(left[20_000..], [2; 16], "what was written with its sync");
+    assert_eq!(left[..16_384], [0; 16_384], "what was written before, in other pages");
+    file.sync_data()?;
+    let left = after(&cut(&disk, Fate::Lost, Names::Strict), "log").expect("it is there");
+    assert_eq!(left[..20_000], [1; 20_000], "a sync of the file takes everything");
+    Ok(())
+}
+
+#[test]
+fn a_held_sync_returns_when_it_is_let_go() -> io::Result<()> {
+    let Some(disk) = mount_or_skip() else { return Ok(()) };
+    let file = open(&disk.dir().join("log"));
+    file.write_all_at(b"held", 0)?;
+    disk.hold_syncs();
+    let syncing = std::thread::spawn(move || file.sync_all());
+    while disk.held_syncs() == 0 {
+        std::thread::yield_now();
+    }
+    assert!(!syncing.is_finished());
+    disk.let_syncs_go();
+    syncing.join().expect("no panic")?;
+    assert_eq!(noted(&disk), ["write 4 bytes at 0 of log", "sync log"]);
+    Ok(())
 }

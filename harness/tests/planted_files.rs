@@ -5,6 +5,8 @@
 
 #[path = "planted_files/bug.rs"]
 mod bug;
+#[path = "planted_files/lock.rs"]
+mod lock;
 #[path = "planted_files/store.rs"]
 mod store;
 
@@ -13,7 +15,7 @@ use std::sync::{Arc, OnceLock};
 
 use bug::{Bug, KILLERS};
 use harness::conformance::planted::{each_is_found, print_matrix};
-use harness::conformance::{Check, Factory, Outcome, in_dir, run};
+use harness::conformance::{Check, Factory, Outcome, TestName, in_dir, open_if_asked, run, run_in};
 use raft_core::storage::{LogError, LogOp};
 use store::FileStore;
 
@@ -86,6 +88,35 @@ fn a_store_that_opens_in_one_directory_alone_fails() {
         run(Check::named("power_loss::entries_survive"), &choosy).expect_err("it is found");
     assert_eq!(failure.promise, Some(13), "{failure}");
     assert!(failure.what.contains("a second, empty directory"), "{failure}");
+}
+
+/// A store that only ever appends was not seen to rotate while the power was cut, and is told.
+#[test]
+fn a_store_that_never_rotated_is_told() {
+    let check = Check::named("power_loss::a_long_life_survives");
+    match run(check, &planted(Bug::NeverRotates)) {
+        Ok(Outcome::Skipped(_)) => {}
+        Ok(Outcome::Thin(why)) => assert!(why.contains("small files"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A list of open directories in the process keeps out a second handle here, and no other process.
+#[test]
+fn a_lock_of_one_process_alone_is_found() {
+    const NAME: &str = "a_lock_of_one_process_alone_is_found";
+    let process = planted(Bug::LockIsOfTheProcess);
+    open_if_asked(&process);
+    let test = TestName {
+        package: env!("CARGO_PKG_NAME"),
+        binary: env!("CARGO_CRATE_NAME"),
+        module: module_path!(),
+    };
+    let one_opener = run_in(test, NAME, Check::named("reopening::one_opener_at_a_time"), &process);
+    assert_eq!(one_opener.map_err(|failure| failure.to_string()), Ok(Outcome::Held));
+    let check = Check::named("reopening::another_process_is_kept_out");
+    let failure = run_in(test, NAME, check, &process).expect_err("another process opened it");
+    assert_eq!(failure.promise, Some(17), "{failure}");
 }
 
 #[test]

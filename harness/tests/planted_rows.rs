@@ -42,6 +42,15 @@ fn every_row_is_planted_and_killed() {
 }
 
 #[test]
+fn what_no_check_of_the_list_finds_has_a_test() {
+    let tests = read("harness/tests/planted_files.rs");
+    for (bug, test) in files::FOUND_BY_A_TEST {
+        assert!(tests.contains(&format!("fn {test}()")), "{bug:?}: there is no test {test}");
+        assert!(tests.contains(&format!("Bug::{bug:?}")), "{bug:?} is not planted there");
+    }
+}
+
+#[test]
 fn no_row_is_left_out() {
     for (letter, numbers) in EXPECTED {
         for number in *numbers {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use raft_core::storage::LogError;
 
 use super::report::with_causes;
+use super::tally::Tally;
 
 /// What was asked of the store and what it answered, in order. Clones share one list.
 #[derive(Clone, Debug, Default)]
@@ -15,11 +16,22 @@ pub(crate) struct Journal {
     steps: Arc<AtomicU64>,
     /// Which of several stores writes here.
     name: Option<Arc<str>>,
+    tally: Tally,
 }
 
 impl Journal {
+    /// An empty one, of a check that counts there.
+    pub(crate) fn with(tally: Tally) -> Journal {
+        Journal { tally, ..Journal::default() }
+    }
+
     pub(crate) fn lines(&self) -> Vec<String> {
         self.lock().clone()
+    }
+
+    /// What the check counts.
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     pub(crate) fn clear(&self) {

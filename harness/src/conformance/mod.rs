@@ -22,6 +22,8 @@
 //! | `planted` | planted bugs, each found by the check that is named for it |
 //! | `report` | a broken promise in words: its text, what led there, how to run it again |
 //! | `run` | one check on one store, with a limit of time |
+//! | `second` | a second opener in a process of its own |
+//! | `tally` | what a run counts, and the summary of each family |
 //! | `elsewhere` | the families of failing disks and power cuts on other systems than Linux |
 //! | `checks` | the checks, one family of promises to a file |
 //!
@@ -52,16 +54,18 @@ mod report;
 mod request;
 mod run;
 mod samples;
+mod second;
 mod sequences;
 mod settings;
 mod sight;
 mod subject;
+mod tally;
 pub mod workbench;
 
 pub use lock_step::{Contestant, lock_step};
 pub use place::{Factory, InDir, OpenedBy, Place, in_dir, opened_by};
 pub use report::{Broken, Checked, Halt, promise_text};
-pub use run::{Failure, Outcome, TestName, hold, run, run_within};
+pub use run::{Failure, Outcome, TestName, hold, open_if_asked, run, run_in, run_within};
 pub use subject::{Ending, Subject, Way};
 
 /// One check: a scenario that a correct store goes through without breaking a promise.
@@ -160,6 +164,7 @@ macro_rules! list_of_checks {
                 a_batch_resets_first_and_purges_last
                 a_purge_takes_nothing_behind_it
                 many_purges_leave_the_rest_whole
+                a_purge_gives_space_back
             }
             reopening {
                 everything_comes_back
@@ -174,6 +179,7 @@ macro_rules! list_of_checks {
                 a_commit_hint_is_never_too_high
                 refusals_leave_nothing_behind
                 one_opener_at_a_time
+                another_process_is_kept_out
             }
             concurrency {
                 an_older_reader_sees_later_writes
@@ -200,6 +206,7 @@ macro_rules! list_of_checks {
                 a_failed_change_of_names_loses_nothing
                 a_full_disk_loses_nothing_and_opens_once_there_is_space
                 a_failed_read_is_no_absence
+                a_failed_read_may_be_tried_again
             }
             persist {
                 each_proposal_is_answered_once
@@ -233,6 +240,7 @@ macro_rules! list_of_checks {
                 a_dropped_store_survives
                 a_torn_write_is_no_entry
                 a_long_life_survives
+                an_answer_waits_for_its_sync
                 random_batches_survive
                 a_real_power_cut_takes_nothing
             }

@@ -56,6 +56,8 @@ pub enum Halt {
     DoesNotApply(&'static str),
     /// This machine lacks what the check needs.
     Skipped(String),
+    /// The store kept its promises, and did not do what the check is about.
+    Thin(&'static str),
 }
 
 /// What a step of a check gives.

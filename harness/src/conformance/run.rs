@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::Builder;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::journal::Journal;
 use super::place::{Factory, Place};
 use super::report::{Broken, Checked, Halt};
 use super::subject::{Subject, Way};
-use super::{CHECKS, Check};
+use super::tally::Tally;
+use super::{CHECKS, Check, second, tally};
 
 /// How long a check may go without a step. A store that hangs is broken too, and has to be named.
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
@@ -42,6 +43,8 @@ pub enum Outcome {
     DoesNotApply(&'static str),
     /// This machine lacks what the check needs.
     Skipped(String),
+    /// The store kept its promises, and did not do what the check is about: it proves little.
+    Thin(&'static str),
 }
 
 /// A check that a store failed.
@@ -55,6 +58,8 @@ pub struct Failure {
     pub way: Way,
     /// What led there.
     pub journal: Vec<String>,
+    /// What the environment has to say for the check to do the same again, as before a command.
+    pub settings: String,
 }
 
 /// Runs a check both ways; a failure is a panic that says everything. The body of each test that
@@ -62,13 +67,27 @@ pub struct Failure {
 pub fn hold(family: &str, name: &str, place: fn() -> Box<dyn Place>, test: TestName) {
     let found = CHECKS.iter().find(|check| check.family == family && check.name == name);
     let check = found.expect("tests and table are made of one list");
+    if let Some(dir) = second::asked() {
+        second::open_and_exit(place().as_mut(), &dir);
+    }
     let factory: Factory = Arc::new(place);
-    match run(check, &factory) {
+    let rerun = Rerun { test, name: check.name };
+    match run_as(LIMIT, check, &factory, Some(rerun)) {
         Ok(Outcome::Held) => {}
         Ok(Outcome::DoesNotApply(why)) => println!("does not apply: {why}"),
         Ok(Outcome::Skipped(why)) => skip(check, &why),
-        Err(failure) => panic!("{failure}\nrun it again: {}", test.command(name)),
+        Ok(Outcome::Thin(why)) => say_thin(check, why),
+        Err(failure) => {
+            let (settings, command) = (&failure.settings, test.command(name));
+            panic!("{failure}\nrun it again: {settings}{command}")
+        }
     }
+}
+
+/// Says, past the test runner's capture, that a check proves little of this store.
+fn say_thin(check: &Check, why: &str) {
+    // That the output is closed is no failure of the store.
+    let _ = writeln!(std::io::stderr(), "thin: {}: {why}", check.full_name());
 }
 
 /// Says, past the test runner's capture, that a check was not made here, and which one it is. With
@@ -87,15 +106,47 @@ pub fn run(check: &'static Check, factory: &Factory) -> Result<Outcome, Failure>
     run_within(LIMIT, check, factory)
 }
 
-/// The same, with a limit of one's own for a check that goes without a step: for those who expect
-/// that many a store hangs.
+/// The same, with a limit of one's own for a check that goes without a step: where many stores are
+/// expected to hang.
 pub fn run_within(
     limit: Duration,
     check: &'static Check,
     factory: &Factory,
 ) -> Result<Outcome, Failure> {
-    run_one_way(limit, check, factory, Way::SmallVerbs)?;
-    run_one_way(limit, check, factory, Way::Write)
+    run_as(limit, check, factory, None)
+}
+
+/// The same in a test of this name, which a check may start once more in a process of its own.
+///
+/// The test has to begin with [`open_if_asked`].
+pub fn run_in(
+    test: TestName,
+    name: &'static str,
+    check: &'static Check,
+    factory: &Factory,
+) -> Result<Outcome, Failure> {
+    run_as(LIMIT, check, factory, Some(Rerun { test, name }))
+}
+
+/// Where this process was started by a check as a second opener: opens the store and exits.
+pub fn open_if_asked(factory: &Factory) {
+    if let Some(dir) = second::asked() {
+        second::open_and_exit(factory().as_mut(), &dir);
+    }
+}
+
+fn run_as(
+    limit: Duration,
+    check: &'static Check,
+    factory: &Factory,
+    rerun: Option<Rerun>,
+) -> Result<Outcome, Failure> {
+    let (began, tally) = (Instant::now(), Tally::default());
+    let first = run_one_way(limit, check, factory, Way::SmallVerbs, rerun, &tally)?;
+    let second = run_one_way(limit, check, factory, Way::Write, rerun, &tally)?;
+    let outcome = if matches!(first, Outcome::Thin(_)) { first } else { second };
+    tally::count(check.family, &tally, &outcome, began.elapsed());
+    Ok(outcome)
 }
 
 fn run_one_way(
@@ -103,11 +154,14 @@ fn run_one_way(
     check: &'static Check,
     factory: &Factory,
     way: Way,
+    rerun: Option<Rerun>,
+    tally: &Tally,
 ) -> Result<Outcome, Failure> {
-    let journal = Journal::default();
+    let journal = Journal::with(tally.clone());
     let (inside, factory) = (journal.clone(), factory.clone());
     on_a_thread(limit, check.name, way, &journal, async move || {
         let mut subject = Subject::begin(factory, way, inside).await?;
+        subject.rerun = rerun;
         (check.scenario)(&mut subject).await
     })
 }
@@ -127,11 +181,15 @@ pub(crate) fn on_a_thread(
         let _ = sender.send(catch_unwind(attempt));
     };
     Builder::new().name(name.to_owned()).spawn(work).expect("a thread can be made");
-    let fail = |promise, what| Err(Failure { promise, what, way, journal: journal.lines() });
+    let fail = |promise, what| {
+        let (lines, settings) = (journal.lines(), journal.tally().settings());
+        Err(Failure { promise, what, way, journal: lines, settings })
+    };
     match end_or_standstill(limit, &receiver, journal) {
         Ok(Ok(Ok(()))) => Ok(Outcome::Held),
         Ok(Ok(Err(Halt::DoesNotApply(why)))) => Ok(Outcome::DoesNotApply(why)),
         Ok(Ok(Err(Halt::Skipped(why)))) => Ok(Outcome::Skipped(why)),
+        Ok(Ok(Err(Halt::Thin(why)))) => Ok(Outcome::Thin(why)),
         Ok(Ok(Err(Halt::Broken(Broken { promise, what })))) => fail(Some(promise), what),
         Ok(Err(panic)) => fail(None, format!("a panic: {}", message(panic.as_ref()))),
         Err(RecvTimeoutError::Timeout) => fail(None, format!("nothing for {limit:?}")),
@@ -167,11 +225,31 @@ fn message(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
+/// The test that a check runs in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rerun {
+    test: TestName,
+    name: &'static str,
+}
+
+impl Rerun {
+    /// The test's name, as the test runner knows it.
+    pub(crate) fn path(&self) -> String {
+        self.test.path(self.name)
+    }
+}
+
 impl TestName {
+    fn path(&self, name: &str) -> String {
+        match self.module.split_once("::") {
+            Some((_, inner)) => format!("{inner}::{name}"),
+            None => name.to_owned(),
+        }
+    }
+
     fn command(&self, name: &str) -> String {
-        let inner = self.module.split_once("::").map_or("", |(_, inner)| inner);
         let (package, binary) = (self.package, self.binary);
-        format!("cargo test -p {package} --test {binary} -- --exact {inner}::{name}")
+        format!("cargo test -p {package} --test {binary} -- --exact {}", self.path(name))
     }
 }
 

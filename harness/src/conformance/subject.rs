@@ -15,7 +15,9 @@ use super::model::Model;
 use super::place::{Factory, Place, once_released};
 use super::report::{Checked, Halt, broken, promised, with_causes};
 use super::request::{after, by_verbs, check_answer, check_found, in_words, is_fair_limit};
+use super::run::Rerun;
 use super::samples::entry;
+use super::second;
 use super::sight::{After, Sight, check_recovered};
 
 /// How the changes of a check reach the store.
@@ -46,6 +48,8 @@ pub struct Subject {
     pub(crate) model: Model,
     journal: Journal,
     way: Way,
+    /// The test that this runs in, where a check may start it once more.
+    pub(super) rerun: Option<Rerun>,
 }
 
 impl Subject {
@@ -61,7 +65,8 @@ impl Subject {
             }
         };
         let (info, model) = (store.info(), Model::default());
-        let mut log = Subject { factory, place, store: Some(store), info, model, journal, way };
+        let (store, rerun) = (Some(store), None);
+        let mut log = Subject { factory, place, store, info, model, journal, way, rerun };
         log.look(After::Saved).await?;
         Ok(log)
     }
@@ -70,8 +75,9 @@ impl Subject {
     pub(crate) async fn begin_anew(&mut self) -> Checked {
         self.store = None;
         self.journal.clear();
-        let journal = self.journal.clone();
+        let (journal, rerun) = (self.journal.clone(), self.rerun);
         *self = Subject::begin(self.factory.clone(), self.way, journal).await?;
+        self.rerun = rerun;
         Ok(())
     }
 
@@ -328,6 +334,15 @@ impl Subject {
         let opened = self.place.open().await;
         self.journal.note("open beside the open handle", &opened);
         opened
+    }
+
+    /// Opens the place in a process of its own, beside the handle that is open here; `None` where
+    /// that cannot be done.
+    pub(crate) fn open_beside_in_another_process(&mut self) -> Option<second::Opened> {
+        let (rerun, dir) = (self.rerun?, self.place.files()?);
+        let opened = second::open(&rerun, dir)?;
+        self.journal.note_line(&format!("open in another process: {opened:?}"));
+        Some(opened)
     }
 
     /// The same under another name of its directory; `None` where that cannot be done.

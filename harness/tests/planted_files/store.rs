@@ -7,8 +7,11 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -23,6 +26,7 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use serde::{Deserialize, Serialize};
 
 use crate::bug::Bug;
+use crate::lock::Lock;
 
 /// How large the file may become before it is written anew.
 const ROTATE_BYTES: u64 = 24 << 10;
@@ -39,7 +43,7 @@ struct Record {
     hard_state: Option<Pair>,
     reset: Option<Pair>,
     truncate_after: Option<u64>,
-    append: Vec<(Pair, u8, Vec<u8>)>,
+    append: Vec<(Pair, u8, Bytes)>,
     purge_upto: Option<Pair>,
 }
 
@@ -49,10 +53,12 @@ pub struct FileStore {
     identity: Option<Identity>,
     dir: PathBuf,
     file: File,
-    _lock: File,
+    _lock: Lock,
     end: u64,
     writes: u64,
     is_poisoned: bool,
+    /// Whether a read failed that a bug takes for the end.
+    has_failed: Arc<AtomicBool>,
     /// Written past the page cache, and declared never to block.
     is_direct: bool,
     bug: Option<Bug>,
@@ -70,10 +76,13 @@ fn id((term, index): Pair) -> EntryId {
     EntryId::new(Term::new(term), LogIndex::new(index))
 }
 
-/// Fowler, Noll and Vo's hash, which is enough for torn bytes.
+/// Fowler, Noll and Vo's hash, taken by words of eight bytes, which is enough for torn bytes.
 fn checksum(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    let words = bytes.chunks_exact(8);
+    let rest = words.remainder().iter().map(|byte| u64::from(*byte));
+    let words = words.map(|word| u64::from_le_bytes(word.try_into().expect("eight bytes")));
+    words.chain(rest).fold(0xcbf2_9ce4_8422_2325, |hash, word| {
+        (hash ^ word).wrapping_mul(0x0100_0000_01b3).rotate_left(29)
     })
 }
 
@@ -89,7 +98,7 @@ fn write_directly(file: &File) -> io::Result<()> {
 
 impl Record {
     fn of(batch: &WriteBatch) -> Record {
-        let entry = |entry: &Entry| (pair(entry.id), entry.kind.number(), entry.payload.to_vec());
+        let entry = |entry: &Entry| (pair(entry.id), entry.kind.number(), entry.payload.clone());
         Record {
             identity: None,
             hard_state: batch.hard_state.map(|it| (it.term.get(), it.vote.map_or(0, NodeId::get))),
@@ -101,10 +110,10 @@ impl Record {
     }
 
     fn batch(self) -> WriteBatch {
-        let entry = |(at, kind, payload): (Pair, u8, Vec<u8>)| {
+        let entry = |(at, kind, payload): (Pair, u8, Bytes)| {
             // A rotten number, where a planted bug lets it pass, must not end the test.
             let kind = EntryKind::from_number(kind).unwrap_or(EntryKind::Command);
-            Entry::new(id(at), kind, Bytes::from(payload))
+            Entry::new(id(at), kind, payload)
         };
         let hard_state =
             |(term, vote)| HardState { term: Term::new(term), vote: NodeId::new(vote) };
@@ -154,15 +163,9 @@ impl FileStore {
     }
 
     async fn open_as(dir: &Path, bug: Option<Bug>, is_direct: bool) -> Result<FileStore, LogError> {
+        let lock = Lock::take(dir, bug)?;
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
-        let lock = match bug {
-            // The path stands for the directory; another path is another lock.
-            Some(Bug::LockIsOfTheName) => dir.to_string_lossy().replace('/', "_"),
-            _ => "lock".to_owned(),
-        };
-        let lock = options.open(dir.join(lock)).map_err(failed(LogOp::Open))?;
-        lock.try_lock().map_err(|_| LogError::new(LogOp::Open, LogErrorKind::InUse))?;
         let file = options.open(dir.join("log")).map_err(failed(LogOp::Open))?;
         if is_direct {
             write_directly(&file).map_err(failed(LogOp::Open))?;
@@ -178,6 +181,7 @@ impl FileStore {
             end,
             writes,
             is_poisoned,
+            has_failed: Arc::default(),
             is_direct,
             bug,
         };
@@ -244,10 +248,10 @@ impl FileStore {
     }
 
     fn check_poison(&self, op: LogOp) -> Result<(), LogError> {
-        match self.is_poisoned {
-            true => Err(LogError::new(op, LogErrorKind::Poisoned)),
-            false => Ok(()),
+        if self.is_poisoned || self.has_failed.load(Ordering::Relaxed) {
+            return Err(LogError::new(op, LogErrorKind::Poisoned));
         }
+        Ok(())
     }
 
     async fn try_keep(&mut self, record: Record) -> io::Result<()> {
@@ -255,15 +259,32 @@ impl FileStore {
         if self.has(Bug::SyncedBeforeTheWrite) {
             self.file.sync_data()?;
         }
+        if self.has(Bug::DsyncOfTheCommitOnly) {
+            return self.sync_the_end_alone(&bytes);
+        }
         self.file.write_all_at(&bytes, self.end)?;
         self.end += bytes.len() as u64;
         self.writes += 1;
-        if self.is_synced(&record) {
+        if self.has(Bug::SyncsBehindTheAnswer) {
+            let file = self.file.try_clone()?;
+            std::thread::spawn(move || file.sync_data());
+        } else if self.is_synced(&record) {
             self.file.sync_data()?;
         }
         // To write it anew would sync it after all.
-        let rotates = self.end > ROTATE_BYTES && !self.has(Bug::LargeRecordNotSynced);
+        let grows = self.has(Bug::NeverRotates) || self.has(Bug::NeverGivesBack);
+        let rotates = self.end > ROTATE_BYTES && !self.has(Bug::LargeRecordNotSynced) && !grows;
         if rotates { self.rotate().await } else { Ok(()) }
+    }
+
+    /// Believes that a write which is its own sync takes along what was written before.
+    fn sync_the_end_alone(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let (most, end) = bytes.split_at(bytes.len() - 8);
+        self.file.write_all_at(most, self.end)?;
+        let (at, flags) = (self.end + most.len() as u64, rustix::io::ReadWriteFlags::DSYNC);
+        rustix::io::pwritev2(&self.file, &[io::IoSlice::new(end)], at, flags)?;
+        self.end += bytes.len() as u64;
+        Ok(())
     }
 
     /// Writes all of the log over itself, as if nothing could be lost with a hint.
@@ -368,7 +389,33 @@ impl LogStore for FileStore {
     }
 
     fn reader(&self) -> Box<dyn LogReader> {
-        self.memory.reader()
+        if !self.has(Bug::AFailedReadPoisons) {
+            return self.memory.reader();
+        }
+        let (memory, path) = (self.memory.reader(), self.dir.join("log"));
+        Box::new(FileReader { memory, path, has_failed: self.has_failed.clone() })
+    }
+}
+
+/// A reader that reads the file, and takes one failure for the end of the store.
+struct FileReader {
+    memory: Box<dyn LogReader>,
+    path: PathBuf,
+    has_failed: Arc<AtomicBool>,
+}
+
+#[async_trait]
+impl LogReader for FileReader {
+    async fn read(&mut self, range: Range<LogIndex>, most: u64) -> Result<Vec<Entry>, LogError> {
+        if let Err(error) = fs::read(&self.path) {
+            self.has_failed.store(true, Ordering::Relaxed);
+            return Err(LogError::io(LogOp::Read, error));
+        }
+        self.memory.read(range, most).await
+    }
+
+    async fn term(&mut self, index: LogIndex) -> Result<Term, LogError> {
+        self.memory.term(index).await
     }
 }
 

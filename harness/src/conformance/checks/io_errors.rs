@@ -87,6 +87,24 @@ pub async fn a_failed_read_is_no_absence(log: &mut Subject) -> Checked {
     Ok(())
 }
 
+/// A read that fails once is no failure of the store: the next one reads, and writes go on.
+pub async fn a_failed_read_may_be_tried_again(log: &mut Subject) -> Checked {
+    let mut dry = Trial::begin(log, Task::Batches).await?;
+    let last = dry.read_open(log, None).await?;
+    if dry.maps {
+        return Err(Halt::DoesNotApply("the store maps its files: a failed read ends a process"));
+    }
+    if last == 0 {
+        return Err(Halt::DoesNotApply("the open store reads nothing from its files"));
+    }
+    for nth in sample(last, dry.opening) {
+        let mut trial = Trial::begin(log, Task::Batches).await?;
+        log.note(&format!("read {nth} of {last} of the open store fails with Io"));
+        trial.read_open(log, Some(nth)).await?;
+    }
+    Ok(())
+}
+
 async fn strike_each(
     log: &mut Subject,
     on: Operation,

@@ -1,8 +1,12 @@
 //! Removing the prefix of a log, and replacing the whole by a boundary.
 
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
 use raft_core::storage::WriteBatch;
 
-use crate::conformance::report::Checked;
+use crate::conformance::report::{Checked, Halt, broken};
 use crate::conformance::samples::{entries, hard_state, id, identity, index, sized};
 use crate::conformance::subject::Subject;
 
@@ -134,4 +138,71 @@ pub async fn many_purges_leave_the_rest_whole(log: &mut Subject) -> Checked {
         log.change(WriteBatch { purge_upto, ..WriteBatch::of_entries(append) }).await?;
     }
     log.reopen_if_kept().await
+}
+
+/// What is written and purged again and again: so many entries of so many bytes, after which the
+/// files may take so many. A store with small files is judged by the first row; one whose files
+/// have the usual 64 MiB comes to the second, where two of them have room.
+const LIVES: [(u64, usize, u64); 2] = [(128, 64 << 10, 4 << 20), (192, 1 << 20, 128 << 20)];
+
+/// How often it is purged, and how long a slow store may take before the check gives up.
+const PURGED_EVERY: u64 = 8;
+const SLOW: Duration = Duration::from_secs(20);
+
+/// A log that is purged behind itself does not grow for ever: the space is given back, or used
+/// again.
+pub async fn a_purge_gives_space_back(log: &mut Subject) -> Checked {
+    if !log.has_files() {
+        return Err(Halt::DoesNotApply("the place of the store has no files"));
+    }
+    log.must_outlive_its_handle()?;
+    let (began, mut at, mut left) = (Instant::now(), 0_u64, 0);
+    for (entries, bytes, most) in LIVES {
+        for _ in 0..entries {
+            at += 1;
+            let purge_upto = at.is_multiple_of(PURGED_EVERY).then(|| id(at - 2, 1));
+            let batch =
+                WriteBatch { purge_upto, ..WriteBatch::of_entries(vec![sized(at, 1, bytes)]) };
+            log.change_unseen(batch).await?;
+            if began.elapsed() > SLOW {
+                log.journal().tally().reduce();
+                return Err(Halt::DoesNotApply("the store needs too long for these bytes"));
+            }
+        }
+        left = taken(&log.files()?);
+        if left <= most {
+            return log.reopen_if_kept().await;
+        }
+    }
+    let written: u64 = LIVES.iter().map(|(entries, bytes, _)| entries * *bytes as u64).sum();
+    broken(
+        7,
+        format!(
+            "{} MiB were written and all but two entries purged, and the files take {} MiB",
+            written >> 20,
+            left >> 20
+        ),
+    )
+}
+
+/// What the files of a directory take on the disk, in bytes.
+fn taken(dir: &Path) -> u64 {
+    let Ok(found) = fs::read_dir(dir) else { return 0 };
+    let sizes = found.flatten().map(|found| match found.metadata() {
+        Ok(metadata) if metadata.is_dir() => taken(&found.path()),
+        Ok(metadata) => allocated(&metadata),
+        // It was removed meanwhile.
+        Err(_) => 0,
+    });
+    sizes.sum()
+}
+
+#[cfg(unix)]
+fn allocated(metadata: &fs::Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::blocks(metadata) * 512
+}
+
+#[cfg(not(unix))]
+fn allocated(metadata: &fs::Metadata) -> u64 {
+    metadata.len()
 }

@@ -3,10 +3,11 @@
 use raft_core::storage::{LogErrorKind, WriteBatch};
 use raft_core::types::{ClusterId, Identity, StoreId};
 
-use crate::conformance::report::{Checked, broken};
+use crate::conformance::report::{Checked, Halt, broken};
 use crate::conformance::samples::{
     each_kind, entries, entry, hard_state, id, identity, index, membership, node, sized,
 };
+use crate::conformance::second::Opened;
 use crate::conformance::subject::{Ending, Subject};
 
 /// Entries, their kinds and bytes, both kinds of end, again and again.
@@ -190,6 +191,22 @@ pub async fn one_opener_at_a_time(log: &mut Subject) -> Checked {
     #[cfg(unix)]
     if let Some(Ok(_)) = log.open_beside_by_another_name().await {
         broken(17, "a second handle was opened beside the first, under another name")?;
+    }
+    log.append(entries(3..=4, 1)).await?;
+    log.reopen_twice().await
+}
+
+/// A store that is open here opens in no other process.
+pub async fn another_process_is_kept_out(log: &mut Subject) -> Checked {
+    log.must_outlive_its_handle()?;
+    log.append(entries(1..=2, 1)).await?;
+    match log.open_beside_in_another_process() {
+        None => return Err(Halt::DoesNotApply("no other process can open the store")),
+        Some(Opened::Open) => broken(17, "another process opened it beside the first")?,
+        Some(Opened::InUse) => {}
+        Some(Opened::Failed) => {
+            broken(13, "another process failed to open it, where it had to say: in use")?;
+        }
     }
     log.append(entries(3..=4, 1)).await?;
     log.reopen_twice().await

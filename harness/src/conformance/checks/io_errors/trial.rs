@@ -288,6 +288,40 @@ impl Trial {
         Ok(count)
     }
 
+    /// Reads everything in a store that is open already, once the page cache has forgotten its
+    /// files; how many reads of the disk that takes. With a fault each answer is an error or true;
+    /// once it is gone the same handle reads everything, and writes.
+    pub(super) async fn read_open(&mut self, log: &mut Subject, nth: Option<u64>) -> Checked<u64> {
+        let mut store = match self.open().await? {
+            Ok(store) => store,
+            Err(error) => return broken(15, format!("a sound store does not open: {error}")),
+        };
+        forget_pages(self.disk.dir());
+        let before = self.disk.count(Operation::Read);
+        if let Some(nth) = nth {
+            let (on, failure, lasts) = (Operation::Read, Failure::Io, false);
+            self.disk.inject(Fault { on, nth, failure, lasts });
+        }
+        self.read_each(store.as_mut()).await?;
+        self.disk.heal();
+        let count = self.disk.count(Operation::Read) - before;
+        let mut reader = store.reader();
+        for wanted in &self.model.entries {
+            let at: LogIndex = wanted.id.index;
+            let again = reader.read(at..at.next(), u64::MAX).await;
+            let is_read = again.as_ref().is_ok_and(|found| *found == [wanted.clone()]);
+            promised(13, is_read, || {
+                format!("one read failed, and entry {at} cannot be read ever since: {again:?}")
+            })?;
+        }
+        let last = self.model.last();
+        let batch = WriteBatch::of_entries(vec![entry(last.index.get() + 1, last.term.get() + 1)]);
+        let said = self.give(store.as_mut(), &batch).await;
+        log.note(&format!("after the failed read, {}: {said:?}", in_words(&batch)));
+        promised(13, said.is_ok(), || format!("a read failed, and now a write does: {said:?}"))?;
+        Ok(count)
+    }
+
     async fn read_each(&mut self, store: &mut dyn Store) -> Checked {
         let dir = self.disk.dir().display().to_string();
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();

@@ -18,6 +18,7 @@ use crate::conformance::request::{by_verbs, check_answer};
 use crate::conformance::samples::{hard_state, sized};
 use crate::conformance::sight::{After, Sight};
 use crate::conformance::subject::Way;
+use crate::conformance::tally::Tally;
 use crate::sim::Rng;
 use crash_disk::crash::{Cut, FATES, Fate, Image, Names};
 use crash_disk::{Change, History};
@@ -45,8 +46,8 @@ pub(super) struct Depth {
     pub(super) strict_names: bool,
     /// Whether the store hands its writes to the kernel and does not wait for them by blocking.
     pub(super) hands_over: bool,
-    /// How many moments are tried, if fewer than usual: the store opens slowly.
-    pub(super) reduced: Option<u64>,
+    /// How many moments are tried.
+    pub(super) images: u64,
 }
 
 /// What goes on in a check.
@@ -56,6 +57,8 @@ pub(super) struct Trial<'a> {
     pub(super) chance: Rng,
     /// How many images were opened.
     pub(super) opened: u64,
+    /// What the run counts, and the settings that it ran with.
+    pub(super) tally: Tally,
 }
 
 impl Trial<'_> {
@@ -165,7 +168,9 @@ impl Trial<'_> {
     fn cuts(&mut self, rehearsal: &Rehearsal, count: usize) -> Vec<Cut> {
         let changes = &rehearsal.history.changes;
         let (first, end) = (rehearsal.began(), changes.len());
-        let syncs = (first..end).filter(|at| matches!(changes[*at], Change::Sync { .. }));
+        let is_sync =
+            |change: &Change| matches!(change, Change::Sync { .. } | Change::SyncRange { .. });
+        let syncs = (first..end).filter(|at| is_sync(&changes[*at]));
         let edges: Vec<usize> = syncs.flat_map(|at| [at, at, at, at + 1]).collect();
         let mut answers = rehearsal.answers();
         for place in (1..answers.len()).rev() {
@@ -228,10 +233,10 @@ impl Trial<'_> {
         match halt {
             Halt::Broken(Broken { promise, mut what }) => {
                 if !what.contains("KONTIKI_SEED") {
-                    let (image, seed) = (self.opened, self.depth.seed);
-                    let reduced = self.depth.reduced.map(|it| format!(" KONTIKI_IMAGES={it}"));
-                    let reduced = reduced.unwrap_or_default();
-                    what.push_str(&format!(" (image {image} of KONTIKI_SEED={seed}{reduced})"));
+                    let (image, seed, images) = (self.opened, self.depth.seed, self.depth.images);
+                    self.tally.set("KONTIKI_SEED", seed);
+                    self.tally.set("KONTIKI_IMAGES", images);
+                    what.push_str(&format!(" (image {image} of KONTIKI_SEED={seed})"));
                 }
                 Halt::Broken(Broken { promise, what })
             }

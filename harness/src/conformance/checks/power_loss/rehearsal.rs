@@ -1,5 +1,7 @@
 //! A store at work on a disk that notes down what it does, and what may be found of it afterwards.
 
+use std::collections::BTreeMap;
+
 use raft_core::storage::{LogError, Store, WriteBatch};
 use raft_core::types::Identity;
 
@@ -11,7 +13,7 @@ use crate::conformance::report::{Checked, Halt, broken};
 use crate::conformance::request::{by_verbs, check_answer, in_words};
 use crate::conformance::sight::{Sight, check_recovered};
 use crate::conformance::subject::{Ending, Way};
-use crash_disk::{Disk, History};
+use crash_disk::{Change, Disk, History, Ino};
 
 /// What a store is asked to do.
 #[derive(Clone, Debug)]
@@ -24,6 +26,9 @@ pub(super) enum Step {
     Reopen(Ending),
 }
 
+/// A store that writes in blocks writes the last one again as it fills: that is no turning over.
+const BLOCK_BYTES: u64 = 64 << 10;
+
 /// One request, and between which operations of the disk it was made.
 struct Request {
     words: String,
@@ -32,6 +37,8 @@ struct Request {
     to: usize,
     /// What a cut may leave while it is made: first what was there before, last all of it.
     states: Vec<Model>,
+    /// Whether it ended the handle and opened another.
+    is_opening: bool,
 }
 
 /// What a store did on a disk, from its opening on.
@@ -152,6 +159,9 @@ impl Troupe<'_> {
                     Ending::Dropped => "drop, and open again",
                 };
                 rehearsal.note(words.to_owned(), from, disk, vec![model]);
+                if let Some(request) = rehearsal.requests.last_mut() {
+                    request.is_opening = true;
+                }
             }
         }
         Ok(store)
@@ -188,6 +198,29 @@ impl Rehearsal {
             None => vec![self.last().clone()],
         };
         (legal, older)
+    }
+
+    /// Whether the store, once founded, did more to its files than to append to them: it made,
+    /// renamed or removed some, or wrote where it had written before. What an opening does counts
+    /// for nothing.
+    pub(super) fn turns_over(&self) -> bool {
+        let mut ends: BTreeMap<Ino, u64> = BTreeMap::new();
+        let openings: Vec<_> = self.requests.iter().filter(|request| request.is_opening).collect();
+        let is_opening = |at| openings.iter().any(|opening| opening.from <= at && at < opening.to);
+        let mut changes = self.history.changes.iter().enumerate();
+        changes.any(|(at, change)| {
+            let turns = match change {
+                Change::Create { .. } | Change::Rename { .. } | Change::Unlink { .. } => true,
+                Change::Write { ino, at, bytes, .. } => {
+                    let (end, last) = (at + bytes.len() as u64, ends.entry(*ino).or_default());
+                    let goes_back = end + BLOCK_BYTES < *last;
+                    *last = (*last).max(end);
+                    goes_back
+                }
+                _ => false,
+            };
+            turns && self.founded <= at && !is_opening(at)
+        })
     }
 
     /// Whether a cut comes so early that a store may say that there is none.
@@ -246,7 +279,8 @@ impl Rehearsal {
     }
 
     fn note(&mut self, words: String, from: usize, disk: &Disk, states: Vec<Model>) {
-        self.requests.push(Request { words, from, to: disk.changes(), states });
+        let (to, is_opening) = (disk.changes(), false);
+        self.requests.push(Request { words, from, to, states, is_opening });
     }
 }
 

@@ -1,0 +1,64 @@
+//! A second opener in a process of its own: the test is started once more, and does nothing but
+//! open the store where the first process has it open.
+//!
+//! A list of open directories within a process keeps out a second handle there, and no other
+//! process. The exit status says how it went.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio, exit};
+
+use raft_core::storage::LogErrorKind;
+
+use super::place::Place;
+use super::run::Rerun;
+
+/// Says where a second opener is to open the store.
+const ASKED: &str = "KONTIKI_OPEN_IN";
+
+/// How an opening in another process went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Opened {
+    /// It opened.
+    Open,
+    /// It said that the store is in use.
+    InUse,
+    /// It failed in another way.
+    Failed,
+}
+
+/// The exit status of each; none that a test runner gives by itself.
+const STATUSES: [(Opened, i32); 3] =
+    [(Opened::Open, 61), (Opened::InUse, 62), (Opened::Failed, 63)];
+
+/// Opens the store of a directory in another process, by the test that this runs in. `None` if the
+/// process could not be started, or did not come to an opening.
+pub(crate) fn open(rerun: &Rerun, dir: &Path) -> Option<Opened> {
+    let mut command = Command::new(std::env::current_exe().ok()?);
+    command.args([OsString::from("--exact"), rerun.path().into(), "--nocapture".into()]);
+    command.env(ASKED, dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let status = command.status().ok()?.code()?;
+    STATUSES.iter().find(|(_, known)| *known == status).map(|(opened, _)| *opened)
+}
+
+/// Where this process is to open a store, if it was started for that.
+pub(crate) fn asked() -> Option<PathBuf> {
+    std::env::var_os(ASKED).map(PathBuf::from)
+}
+
+/// Opens the store there, and ends the process.
+pub(crate) fn open_and_exit(place: &mut dyn Place, dir: &Path) -> ! {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let opened = match runtime
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map(|runtime| runtime.block_on(place.open_in(dir)))
+    {
+        Ok(Some(Ok(_))) => Opened::Open,
+        Ok(Some(Err(error))) if error.kind == LogErrorKind::InUse => Opened::InUse,
+        _ => Opened::Failed,
+    };
+    let status = STATUSES.iter().find(|(known, _)| *known == opened);
+    exit(status.map_or(1, |(_, status)| *status))
+}
