@@ -13,7 +13,7 @@ mod store;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use bug::{Bug, KILLERS};
+use bug::{Bug, FOUND_BY_A_TEST, KILLERS};
 use harness::conformance::planted::{each_is_found, print_matrix};
 use harness::conformance::{Check, Factory, Outcome, TestName, in_dir, open_if_asked, run, run_in};
 use raft_core::storage::{LogError, LogOp};
@@ -88,6 +88,13 @@ fn a_store_that_opens_in_one_directory_alone_fails() {
         run(Check::named("power_loss::entries_survive"), &choosy).expect_err("it is found");
     assert_eq!(failure.promise, Some(13), "{failure}");
     assert!(failure.what.contains("a second, empty directory"), "{failure}");
+}
+
+#[test]
+fn a_bug_is_found_by_a_check_of_the_list_or_by_a_test_of_its_own() {
+    for (bug, test) in FOUND_BY_A_TEST {
+        assert!(KILLERS.iter().all(|(known, ..)| known != bug), "{bug:?} needs no test {test}");
+    }
 }
 
 /// A store that only ever appends was not seen to rotate while the power was cut, and is told.

@@ -64,8 +64,8 @@ pub mod workbench;
 
 pub use lock_step::{Contestant, lock_step};
 pub use place::{Factory, InDir, OpenedBy, Place, in_dir, opened_by};
-pub use report::{Broken, Checked, Halt, promise_text};
-pub use run::{Failure, Outcome, TestName, hold, open_if_asked, run, run_in, run_within};
+pub use report::{Broken, Checked, Halt, Outcome, promise_text};
+pub use run::{Failure, TestName, hold, open_if_asked, run, run_in, run_within};
 pub use subject::{Ending, Subject, Way};
 
 /// One check: a scenario that a correct store goes through without breaking a promise.

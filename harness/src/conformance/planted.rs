@@ -5,7 +5,8 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use super::place::Factory;
-use super::run::{Outcome, run, run_within, skip};
+use super::report::Outcome;
+use super::run::{run, run_within, skip};
 use super::settings::is_deep;
 use super::{CHECKS, Check};
 

@@ -60,6 +60,19 @@ pub enum Halt {
     Thin(&'static str),
 }
 
+/// How a check ended that found nothing wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The store kept its promises.
+    Held,
+    /// What the store declares says that the check is not for it.
+    DoesNotApply(&'static str),
+    /// This machine lacks what the check needs.
+    Skipped(String),
+    /// The store kept its promises, and did not do what the check is about: it proves little.
+    Thin(&'static str),
+}
+
 /// What a step of a check gives.
 pub type Checked<T = ()> = Result<T, Halt>;
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::journal::Journal;
 use super::place::{Factory, Place};
-use super::report::{Broken, Checked, Halt};
+use super::report::{Broken, Checked, Halt, Outcome};
 use super::subject::{Subject, Way};
 use super::tally::Tally;
 use super::{CHECKS, Check, second, tally};
@@ -32,19 +32,6 @@ pub struct TestName {
     pub binary: &'static str,
     /// The module, from the binary on.
     pub module: &'static str,
-}
-
-/// How a check ended that found nothing wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The store kept its promises.
-    Held,
-    /// What the store declares says that the check is not for it.
-    DoesNotApply(&'static str),
-    /// This machine lacks what the check needs.
-    Skipped(String),
-    /// The store kept its promises, and did not do what the check is about: it proves little.
-    Thin(&'static str),
 }
 
 /// A check that a store failed.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::run::Outcome;
+use super::report::Outcome;
 
 /// What one check counts. Clones share it.
 #[derive(Clone, Debug, Default)]

@@ -82,7 +82,6 @@ pub const KILLERS: &[(Bug, &str, usize)] = &[
 
 /// Bugs that a test of `planted_files.rs` finds in another way than a check of the list, by its
 /// name.
-#[allow(dead_code, reason = "two tests share this file, and one of them reads the list")]
 pub const FOUND_BY_A_TEST: &[(Bug, &str)] = &[
     (NeverRotates, "a_store_that_never_rotated_is_told"),
     (LockIsOfTheProcess, "a_lock_of_one_process_alone_is_found"),

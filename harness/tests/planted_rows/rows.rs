@@ -52,7 +52,7 @@ pub const ROWS: &[Row] = &[
         "votes asked for before the own one is kept",
         &[Kill::Trace {
             bug: "CandidateAsksBeforeDurable",
-            trace: "election/candidate_asks_once_its_own_vote_is_kept",
+            trace: "election/candidate_asks_once_its_own_vote_is_durable",
         }],
     ),
     row(
@@ -60,7 +60,7 @@ pub const ROWS: &[Row] = &[
         "a heartbeat reports what was received",
         &[Kill::Trace {
             bug: "HeartbeatReportsVerified",
-            trace: "append/heartbeat_reports_what_is_kept",
+            trace: "append/heartbeat_reports_what_is_durable",
         }],
     ),
     row(
@@ -77,7 +77,7 @@ pub const ROWS: &[Row] = &[
         &[
             Kill::Trace {
                 bug: "AckBeforeSync",
-                trace: "append/one_answer_for_all_that_one_sync_kept",
+                trace: "append/one_answer_for_all_that_one_sync_made_durable",
             },
             Kill::Simulator { bug: "DurableSaidBeforeSync", file: "harness/src/sim/planted.rs" },
         ],
