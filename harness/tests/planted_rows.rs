@@ -102,9 +102,9 @@ fn told(kill: &Kill) -> Result<String, String> {
         }
         Kill::Trace { trace, .. } => {
             let list = read("raft-core/tests/traces/mutants.rs");
-            let entry = format!("(Mutant::{bug}, ");
-            let line = list.lines().find(|line| line.contains(&entry));
-            needs(line.is_some_and(|line| line.contains(trace)), || format!("{bug} by {trace}"))?;
+            let entry = list.split(&format!("Mutant::{bug},")).nth(1);
+            let entry = entry.and_then(|rest| rest.split(')').next());
+            needs(entry.is_some_and(|it| it.contains(trace)), || format!("{bug} by {trace}"))?;
             read(&format!("raft-core/tests/traces/{trace}.trace"));
             Ok(format!("{bug}: trace {trace}"))
         }

@@ -23,6 +23,7 @@
 //! | `report` | a broken promise in words: its text, what led there, how to run it again |
 //! | `run` | one check on one store, with a limit of time |
 //! | `second` | a second opener in a process of its own |
+//! | `test_name` | where a test stands, to run it again |
 //! | `tally` | what a run counts, and the summary of each family |
 //! | `elsewhere` | the families of failing disks and power cuts on other systems than Linux |
 //! | `checks` | the checks, one family of promises to a file |
@@ -60,13 +61,15 @@ mod settings;
 mod sight;
 mod subject;
 mod tally;
+mod test_name;
 pub mod workbench;
 
 pub use lock_step::{Contestant, lock_step};
 pub use place::{Factory, InDir, OpenedBy, Place, in_dir, opened_by};
 pub use report::{Broken, Checked, Halt, Outcome, promise_text};
-pub use run::{Failure, TestName, hold, open_if_asked, run, run_in, run_within};
+pub use run::{Failure, hold, open_if_asked, run, run_in, run_within};
 pub use subject::{Ending, Subject, Way};
+pub use test_name::TestName;
 
 /// One check: a scenario that a correct store goes through without breaking a promise.
 #[derive(Clone, Copy)]

@@ -15,6 +15,7 @@ use super::place::{Factory, Place};
 use super::report::{Broken, Checked, Halt, Outcome};
 use super::subject::{Subject, Way};
 use super::tally::Tally;
+use super::test_name::{Rerun, TestName};
 use super::{CHECKS, Check, second, tally};
 
 /// How long a check may go without a step. A store that hangs is broken too, and has to be named.
@@ -22,17 +23,6 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
 /// The most lines of a journal that a failure prints; the last ones.
 const PRINTED_LINES: usize = 60;
-
-/// Where a test stands, for the command that runs it again.
-#[derive(Clone, Copy, Debug)]
-pub struct TestName {
-    /// The package.
-    pub package: &'static str,
-    /// The test binary.
-    pub binary: &'static str,
-    /// The module, from the binary on.
-    pub module: &'static str,
-}
 
 /// A check that a store failed.
 #[derive(Clone, Debug)]
@@ -58,7 +48,7 @@ pub fn hold(family: &str, name: &str, place: fn() -> Box<dyn Place>, test: TestN
         second::open_and_exit(place().as_mut(), &dir);
     }
     let factory: Factory = Arc::new(place);
-    let rerun = Rerun { test, name: check.name };
+    let rerun = Rerun::new(test, check.name);
     match run_as(LIMIT, check, &factory, Some(rerun)) {
         Ok(Outcome::Held) => {}
         Ok(Outcome::DoesNotApply(why)) => println!("does not apply: {why}"),
@@ -112,7 +102,7 @@ pub fn run_in(
     check: &'static Check,
     factory: &Factory,
 ) -> Result<Outcome, Failure> {
-    run_as(LIMIT, check, factory, Some(Rerun { test, name }))
+    run_as(LIMIT, check, factory, Some(Rerun::new(test, name)))
 }
 
 /// Where this process was started by a check as a second opener: opens the store and exits.
@@ -210,34 +200,6 @@ fn on_a_runtime(work: impl AsyncFnOnce() -> Checked) -> Checked {
 fn message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
-}
-
-/// The test that a check runs in.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Rerun {
-    test: TestName,
-    name: &'static str,
-}
-
-impl Rerun {
-    /// The test's name, as the test runner knows it.
-    pub(crate) fn path(&self) -> String {
-        self.test.path(self.name)
-    }
-}
-
-impl TestName {
-    fn path(&self, name: &str) -> String {
-        match self.module.split_once("::") {
-            Some((_, inner)) => format!("{inner}::{name}"),
-            None => name.to_owned(),
-        }
-    }
-
-    fn command(&self, name: &str) -> String {
-        let (package, binary) = (self.package, self.binary);
-        format!("cargo test -p {package} --test {binary} -- --exact {}", self.path(name))
-    }
 }
 
 impl fmt::Display for Failure {

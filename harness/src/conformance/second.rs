@@ -11,7 +11,7 @@ use std::process::{Command, Stdio, exit};
 use raft_core::storage::LogErrorKind;
 
 use super::place::Place;
-use super::run::Rerun;
+use super::test_name::Rerun;
 
 /// Says where a second opener is to open the store.
 const ASKED: &str = "KONTIKI_OPEN_IN";

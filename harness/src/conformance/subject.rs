@@ -15,10 +15,10 @@ use super::model::Model;
 use super::place::{Factory, Place, once_released};
 use super::report::{Checked, Halt, broken, promised, with_causes};
 use super::request::{after, by_verbs, check_answer, check_found, in_words, is_fair_limit};
-use super::run::Rerun;
 use super::samples::entry;
 use super::second;
 use super::sight::{After, Sight, check_recovered};
+use super::test_name::Rerun;
 
 /// How the changes of a check reach the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
