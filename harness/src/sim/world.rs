@@ -4,8 +4,10 @@
 //! goes through [`World::turn`], where the laws are checked. The effects of a turn are carried out
 //! in `effects`.
 
+mod clients;
 mod effects;
 mod lost_memory;
+mod messages;
 mod strikes;
 
 use std::cmp::Reverse;
@@ -16,12 +18,12 @@ use raft_core::types::{NodeId, Term};
 use raft_node::pump::{Effects, Event, Fetch, FetchId, Pump};
 use raft_node::{Content, Envelope};
 
+use self::messages::{Line, content_digest, is_honest};
 use crate::checks::laws::Laws;
 use crate::checks::order::Orders;
 use crate::checks::{Check, Violation, hold};
 use crate::sim::clients::Workload;
 use crate::sim::journal::Journal;
-use crate::sim::machine::Command;
 use crate::sim::marks::{Mark, Marks};
 use crate::sim::member::Member;
 use crate::sim::nemesis::{Fault, Nemesis};
@@ -365,76 +367,6 @@ impl World {
         self.arrivals = arrivals;
     }
 
-    // ---- clients ----
-
-    fn ask(&mut self, client: u64) -> Result<(), Violation> {
-        if self.calm {
-            return Ok(());
-        }
-        let up = |at: &usize| self.members[*at].is_up();
-        let running: Vec<usize> = (0..self.members.len()).filter(up).collect();
-        let leading: Vec<usize> =
-            running.iter().copied().filter(|at| self.members[*at].leads()).collect();
-        let request = self.workload.next_request();
-        match self.workload.choose(&running, &leading) {
-            Some(at) => self.ask_at(at, client, request.is_read, request.count),
-            None => {
-                let think = self.workload.think();
-                self.schedule(think, Happening::Ask { client });
-                Ok(())
-            }
-        }
-    }
-
-    /// A client asks a member; the operations have consecutive numbers, which the group's first one
-    /// names.
-    pub(crate) fn ask_at(
-        &mut self,
-        at: usize,
-        client: u64,
-        is_read: bool,
-        count: u64,
-    ) -> Result<(), Violation> {
-        let group = self.orders.len() + 1;
-        if let Some(patience) = self.workload.waits(client, group, count) {
-            self.schedule(patience, Happening::GiveUp { client, group });
-        }
-        let mut commands = Vec::new();
-        for _ in 0..count {
-            let key = self.workload.key();
-            let value = self.orders.ask(client, key, is_read);
-            commands.push(Command { key, value }.encode(self.workload.padding()));
-            self.members[at].waiting.insert(value);
-            if !is_read {
-                self.members[at].holding.insert(value);
-            }
-        }
-        let kind = if is_read { "read" } else { "write" };
-        self.journal.note(
-            self.members[at].id.get(),
-            (kind, group, count),
-            format_args!("client {client} asks: {kind} {group}, {count} together"),
-        );
-        self.hand(
-            at,
-            if is_read { Event::Read { group } } else { Event::Propose { commands, group } },
-        )
-    }
-
-    /// An operation's client has its answer.
-    pub(super) fn resolve(&mut self, at: usize, number: u64) {
-        self.members[at].waiting.remove(&number);
-        self.go_on(number);
-    }
-
-    /// The client goes on, once it waits for nothing else.
-    fn go_on(&mut self, number: u64) {
-        let client = self.orders.request(number).client;
-        if let Some(think) = self.workload.answered(client, number) {
-            self.schedule(think, Happening::Ask { client });
-        }
-    }
-
     // ---- what takes its time ----
 
     fn finish_write(&mut self, at: usize) -> Result<(), Violation> {
@@ -486,52 +418,6 @@ fn is_answer(error: &LogError) -> bool {
 
 pub(super) fn store_failed(node: NodeId, error: &LogError) -> Violation {
     Violation::new(Check::StoreContract, format!("the store of {node}: {error:?}"))
-}
-
-/// Whether honest members may cause this rejection, by messages that come late or twice.
-fn is_honest(why: raft_core::consensus::Rejection) -> bool {
-    use raft_core::consensus::Rejection;
-    !matches!(
-        why,
-        Rejection::FromSelf
-            | Rejection::SecondLeader
-            | Rejection::EntryFromTheFuture
-            | Rejection::AcknowledgesUnknown
-            | Rejection::NotAMember
-    )
-}
-
-fn content_digest(content: &Content) -> u64 {
-    use crate::sim::Digest;
-    match content {
-        Content::Raft { message, entries } => Digest::of((message, entries)),
-        Content::Forward(forward) => {
-            Digest::of((forward.term, forward.start, forward.sequence, &forward.commands))
-        }
-        Content::ForwardAnswer(answer) => {
-            Digest::of((answer.start, answer.sequence, answer.appended))
-        }
-    }
-}
-
-/// An envelope in words.
-pub(super) struct Line<'a>(pub(super) &'a Content);
-
-impl std::fmt::Display for Line<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            Content::Raft { message, .. } => write!(f, "{message}"),
-            Content::Forward(forward) => {
-                let count = forward.commands.len();
-                let sequence = forward.sequence;
-                write!(f, "term {} forward {sequence}: {count} commands", forward.term)
-            }
-            Content::ForwardAnswer(answer) => match answer.appended {
-                Some(first) => write!(f, "forward {} appended at {first}", answer.sequence),
-                None => write!(f, "forward {} refused", answer.sequence),
-            },
-        }
-    }
 }
 
 impl PartialEq for Scheduled {

@@ -6,7 +6,8 @@ use raft_core::types::{EntryId, NodeId};
 use raft_node::pump::{ApplyBatch, Effects, Event, Failed, Fetch, StopReason};
 use raft_node::{Content, Envelope, Fatal, ProposeError, ReadError, Replies, StateMachine};
 
-use super::{Happening, Line, World};
+use super::messages::Line;
+use super::{Happening, World};
 use crate::checks::{Check, Violation, hold};
 use crate::sim::TICK;
 use crate::sim::machine::Command;

@@ -1,0 +1,50 @@
+//! Messages: which of them honest members send, and how they are printed and hashed.
+
+use raft_node::Content;
+
+/// Whether honest members may cause this rejection, by messages that come late or twice.
+pub(super) fn is_honest(why: raft_core::consensus::Rejection) -> bool {
+    use raft_core::consensus::Rejection;
+    !matches!(
+        why,
+        Rejection::FromSelf
+            | Rejection::SecondLeader
+            | Rejection::EntryFromTheFuture
+            | Rejection::AcknowledgesUnknown
+            | Rejection::NotAMember
+    )
+}
+
+/// The hash of an envelope's content.
+pub(super) fn content_digest(content: &Content) -> u64 {
+    use crate::sim::Digest;
+    match content {
+        Content::Raft { message, entries } => Digest::of((message, entries)),
+        Content::Forward(forward) => {
+            Digest::of((forward.term, forward.start, forward.sequence, &forward.commands))
+        }
+        Content::ForwardAnswer(answer) => {
+            Digest::of((answer.start, answer.sequence, answer.appended))
+        }
+    }
+}
+
+/// An envelope in words.
+pub(super) struct Line<'a>(pub(super) &'a Content);
+
+impl std::fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Content::Raft { message, .. } => write!(f, "{message}"),
+            Content::Forward(forward) => {
+                let count = forward.commands.len();
+                let sequence = forward.sequence;
+                write!(f, "term {} forward {sequence}: {count} commands", forward.term)
+            }
+            Content::ForwardAnswer(answer) => match answer.appended {
+                Some(first) => write!(f, "forward {} appended at {first}", answer.sequence),
+                None => write!(f, "forward {} refused", answer.sequence),
+            },
+        }
+    }
+}
