@@ -213,6 +213,16 @@ impl StopReason {
     }
 }
 
+impl<C: Clients> Effects<C> {
+    /// Whether requests failed, or settled after they were given up.
+    pub(crate) fn has_failures(&self) -> bool {
+        !(self.failed.is_empty()
+            && self.overdue.is_empty()
+            && self.settled.is_empty()
+            && self.failed_reads.is_empty())
+    }
+}
+
 impl<C: Clients> Default for Effects<C> {
     fn default() -> Effects<C> {
         Effects {
