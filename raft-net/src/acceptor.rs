@@ -13,7 +13,7 @@ use crate::connection;
 use crate::counters::Counted;
 use crate::handshake::{self, HandshakeError, Refusal};
 use crate::options::MAX_HANDSHAKES;
-use crate::shared::{Shared, Who};
+use crate::shared::{Remote, Shared};
 
 /// The pause after the system refused to hand over a connection, most often for want of file
 /// descriptors: trying again at once would only burn time.
@@ -38,7 +38,7 @@ fn admit(shared: &Arc<Shared>, stream: TcpStream, from: SocketAddr, handshakes: 
         Ok(permit) => shared.spawn(serve(Arc::clone(shared), stream, from.ip(), permit)),
         Err(_) => {
             let why = "too many connections are in their handshake";
-            shared.note(Who::Address(from.ip()), Counted::RefusedNoRoom, &why);
+            shared.note(Remote::Address(from.ip()), Counted::RefusedNoRoom, &why);
         }
     }
 }
@@ -49,7 +49,7 @@ async fn serve(
     from: IpAddr,
     permit: OwnedSemaphorePermit,
 ) {
-    let who = Who::Address(from);
+    let remote = Remote::Address(from);
     let _ = stream.set_nodelay(true);
     let has_capacity = |node| shared.check_capacity(node);
     let handshake = handshake::accept(&mut stream, shared.inbound.as_ref(), has_capacity);
@@ -57,17 +57,17 @@ async fn serve(
     drop(permit);
     let identity = match outcome {
         Ok(Ok(identity)) => identity,
-        Ok(Err(error)) => return shared.note(who, counted(&error), &error),
+        Ok(Err(error)) => return shared.note(remote, counted(&error), &error),
         Err(_) => {
-            return shared.note(who, Counted::HandshakeFailed, &"the handshake took too long");
+            return shared.note(remote, Counted::HandshakeFailed, &"the handshake took too long");
         }
     };
     let peer = match shared.connected_peer(identity.node) {
         Ok(peer) => peer,
-        Err(refusal) => return shared.note(who, Counted::RefusedNoRoom, &refusal),
+        Err(refusal) => return shared.note(remote, Counted::RefusedNoRoom, &refusal),
     };
-    shared.forget(who);
-    shared.forget(Who::Node(peer.node));
+    shared.forget(remote);
+    shared.forget(Remote::Node(peer.node));
     shared.counters.add(Counted::Accepted, 1);
     tracing::info!(peer = %identity, %from, "a peer has connected");
     connection::run(&shared, &peer, identity, stream).await;

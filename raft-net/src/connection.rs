@@ -21,7 +21,7 @@ use tokio::time::{self, MissedTickBehavior};
 use crate::counters::Counted;
 use crate::options::READ_BLOCK_BYTES;
 use crate::peer::{Link, Peer};
-use crate::shared::{Shared, Who};
+use crate::shared::{Remote, Shared};
 use crate::wire::{self, Chunks, Frame, FrameReader, WireError};
 
 /// The most pieces that one system call writes.
@@ -60,16 +60,16 @@ pub async fn run(shared: &Shared, peer: &Peer, identity: Identity, mut stream: T
     };
     drop(link);
     let Err(why) = ended;
-    let who = Who::Node(peer.node);
+    let remote = Remote::Node(peer.node);
     match &why {
         Ended::Refused(WireError::HeaderTooLong(_) | WireError::BodyTooLong(_)) => {
-            shared.note(who, Counted::RefusedOversized, &why);
+            shared.note(remote, Counted::RefusedOversized, &why);
         }
-        Ended::Refused(_) => shared.note(who, Counted::RefusedFrame, &why),
-        Ended::OtherCluster(_) => shared.note(who, Counted::RefusedCluster, &why),
-        Ended::Idle => shared.note(who, Counted::Idle, &why),
+        Ended::Refused(_) => shared.note(remote, Counted::RefusedFrame, &why),
+        Ended::OtherCluster(_) => shared.note(remote, Counted::RefusedCluster, &why),
+        Ended::Idle => shared.note(remote, Counted::Idle, &why),
         Ended::Broken(_) | Ended::ClosedByPeer | Ended::Replaced => {
-            tracing::info!(peer = %who, "{why}");
+            tracing::info!(peer = %remote, "{why}");
         }
     }
 }
@@ -179,7 +179,7 @@ fn encode_all(shared: &Shared, peer: &Peer, batch: &mut Vec<Envelope>, chunks: &
     for envelope in batch.drain(..) {
         match wire::encode(&envelope, chunks) {
             Ok(()) => sent += 1,
-            Err(wrong) => shared.note(Who::Node(peer.node), Counted::DroppedUnsendable, &wrong),
+            Err(wrong) => shared.note(Remote::Node(peer.node), Counted::DroppedUnsendable, &wrong),
         }
     }
     shared.counters.add(Counted::Sent, sent);

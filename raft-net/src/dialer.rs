@@ -13,7 +13,7 @@ use crate::connection;
 use crate::counters::Counted;
 use crate::handshake::{self, HandshakeError};
 use crate::peer::Peer;
-use crate::shared::{Shared, Who};
+use crate::shared::{Remote, Shared};
 
 /// Why a peer was not reached.
 #[derive(Debug, Error)]
@@ -34,14 +34,14 @@ pub async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
         match dial(&shared, &peer, &address).await {
             Ok((identity, stream)) => {
                 failures = 0;
-                shared.forget(Who::Node(peer.node));
+                shared.forget(Remote::Node(peer.node));
                 shared.counters.add(Counted::Dialed, 1);
                 tracing::info!(peer = %identity, "connected to a peer");
                 connection::run(&shared, &peer, identity, stream).await;
             }
             Err(error) => {
                 failures += 1;
-                shared.note(Who::Node(peer.node), error.counted(), &error);
+                shared.note(Remote::Node(peer.node), error.counted(), &error);
                 shared.note_unreachable(&peer, peer.give_up());
             }
         }

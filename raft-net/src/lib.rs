@@ -2,11 +2,11 @@
 //!
 //! [`wire`] turns envelopes into frames and back. [`TcpTransport`] carries them: a connection lives
 //! as long as both sides do, may be dialed by either, and serves both ways; each peer has one
-//! bounded queue, and what finds no room there is dropped and counted, which Raft forgives. Before
-//! the first frame both sides say who they are and whom they mean, and a member of another cluster,
-//! another node than the one meant, or one that lost its store, is refused with its reason.
+//! bounded queue, and what exceeds it is dropped and counted, which Raft tolerates. Before the
+//! first frame each side says which node it is and which node it means; a member of another
+//! cluster, another node than the one meant, or one that lost its store is refused with the reason.
 //!
-//! Whatever a stranger sends costs bounded time and memory: garbage, oversized frames, handshakes
+//! Whatever reaches the port costs bounded time and memory: garbage, oversized frames, handshakes
 //! that never end. It is refused and counted ([`Counters`]), logged once, and the member goes on.
 //!
 //! Absent: encryption. Frames carry checksums against accidents and none against an attacker, so

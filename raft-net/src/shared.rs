@@ -28,14 +28,14 @@ pub struct Shared {
     /// What is counted.
     pub counters: Arc<Counters>,
     peers: Mutex<BTreeMap<NodeId, Arc<Peer>>>,
-    noted: Mutex<BTreeSet<(Who, Counted)>>,
+    noted: Mutex<BTreeSet<(Remote, Counted)>>,
     tasks: Mutex<Option<JoinSet<()>>>,
     runtime: Handle,
 }
 
 /// What a line of the log is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Who {
+pub enum Remote {
     /// A member that was dialed.
     Node(NodeId),
     /// The other end of a connection that was accepted.
@@ -127,29 +127,29 @@ impl Shared {
     }
 
     /// Counts what went wrong with a peer or address, and logs it unless it was logged already.
-    pub fn note(&self, who: Who, counted: Counted, error: &dyn Display) {
+    pub fn note(&self, remote: Remote, counted: Counted, error: &dyn Display) {
         self.counters.add(counted, 1);
         let mut noted = self.noted.lock().expect("no panic while the notes are locked");
         if noted.len() >= MAX_NOTED {
             noted.clear();
         }
-        if noted.insert((who, counted)) {
-            tracing::warn!(peer = %who, what = ?counted, "{error}");
+        if noted.insert((remote, counted)) {
+            tracing::warn!(peer = %remote, what = ?counted, "{error}");
         }
     }
 
     /// All is well with a peer or address: what goes wrong from now on is logged again.
-    pub fn forget(&self, who: Who) {
+    pub fn forget(&self, remote: Remote) {
         let mut noted = self.noted.lock().expect("no panic while the notes are locked");
-        noted.retain(|(other, _)| *other != who);
+        noted.retain(|(other, _)| *other != remote);
     }
 }
 
-impl Display for Who {
+impl Display for Remote {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Who::Node(node) => write!(f, "node {node}"),
-            Who::Address(address) => address.fmt(f),
+            Remote::Node(node) => write!(f, "node {node}"),
+            Remote::Address(address) => address.fmt(f),
         }
     }
 }

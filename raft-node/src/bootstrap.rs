@@ -23,7 +23,7 @@ pub enum BootstrapError {
     /// empty store, or the name and members that this one was bootstrapped with.
     #[error("the store belongs to {found}, not to node {node} of cluster {cluster}")]
     OtherIdentity {
-        /// Whom it belongs to.
+        /// The member that it belongs to.
         found: Identity,
         /// The node that was asked for.
         node: NodeId,

@@ -1,8 +1,8 @@
 //! A member's directory: `DIR/{lock, log/, peers, snapshots/}`.
 //!
 //! The lock keeps two processes from one member's memory; the operating system lets go of it when
-//! the process ends, however it ends. Who the member is stands in its store alone. `snapshots/` is
-//! made once there are any.
+//! the process ends, however it ends. The member's identity stands in its store alone. `snapshots/`
+//! is made once there are any.
 
 use std::fs;
 use std::io;

@@ -1,9 +1,9 @@
 //! The codec: envelopes to bytes and back, as `docs/formats/wire.md` specifies them.
 //!
-//! A frame is a fixed prefix, a header in postcard's format, and a body of payload bytes that
-//! nobody copies: [`encode`] gives a list of chunks for a vectored write, and [`FrameReader`] cuts
+//! A frame is a fixed prefix, a header in postcard's format, and a body of payload bytes that is
+//! never copied: [`encode`] gives a list of chunks for a vectored write, and [`FrameReader`] cuts
 //! the payloads out of the receive buffer. What is kept of a received payload therefore keeps its
-//! whole receive block alive; who stores a few bytes for long copies them.
+//! whole receive block alive; a receiver that stores a few bytes for long copies them.
 //!
 //! The header's types are of this crate (`version1`), so that the protocol's own types can
 //! change without a byte of the wire changing, and the other way round. Bytes of a peer never cause

@@ -193,8 +193,8 @@ impl Executor {
     }
 }
 
-/// What the pump is to learn of an envelope that was not sent. Only forwards: clients wait for them,
-/// and what the protocol sends is sent again.
+/// What the pump is to learn of an envelope that was not sent. Only forwards: clients wait for
+/// them, and what the protocol sends is sent again.
 pub(crate) fn forward_not_sent(to: NodeId, envelope: &Envelope) -> Option<Event<Waiters>> {
     forward_id(envelope).map(|forward| not_sent(to, forward))
 }

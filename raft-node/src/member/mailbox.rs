@@ -6,7 +6,7 @@
 //!
 //! The mailbox is also the waker of what the member polls inline: a wake counts as an arrival.
 //!
-//! Deliberately absent: who takes the turn. That is the `scheduler`.
+//! Deliberately absent: which thread takes the turn. That is the `scheduler`.
 
 use std::sync::{Arc, PoisonError};
 use std::task::{Wake, Waker};

@@ -10,7 +10,7 @@
 //! | module | |
 //! |---|---|
 //! | `mailbox` | what has happened and waits for a turn |
-//! | `scheduler` | who takes turns; the driver task |
+//! | `scheduler` | which thread takes turns; the driver task |
 //! | `turn`, `executor` | one turn, and its effects |
 //! | `worker`, `persist`, `read`, `apply` | what works beside the pump |
 //! | `admission` | which peers may talk to the member |
@@ -20,9 +20,9 @@
 //! or one of the traits that it implements for them: [`Driven`], [`Reports`] and, for the
 //! transport, [`Inbound`].
 //!
-//! A panic in any part ends the member for everyone who waits for it. One in a worker or in the
-//! state machine is a [`StopReason`](crate::pump::StopReason), and the pump ends in good order. One
-//! in the turn itself leaves a state that nothing may look at again: it is dropped as a whole,
+//! A panic in any part ends the member for every caller that waits for it. One in a worker or in
+//! the state machine is a [`StopReason`](crate::pump::StopReason), and the pump ends in good order.
+//! One in the turn itself leaves a state that nothing may look at again: it is dropped as a whole,
 //! which answers every client that waits ([`requests::reply`](crate::requests::reply)), closes the
 //! workers' queues and the peers' connections.
 

@@ -1,4 +1,4 @@
-//! Who takes turns: a client, whichever thread delivers something, or the member's own task.
+//! Which thread takes turns: a client's, one that delivers something, or the member's own task.
 //!
 //! The lock of the turn is only ever tried. Why nothing is left behind:
 //!

@@ -10,7 +10,7 @@ use crate::pump::{Counters, Pump};
 /// A member at one moment; renewed at each tick (10 ms) and each change of role.
 #[derive(Clone, Debug)]
 pub struct NodeStatus {
-    /// Who it is.
+    /// The member: its cluster, node and store.
     pub identity: Identity,
     /// Its protocol state.
     pub raft: Status,
@@ -36,7 +36,7 @@ pub struct NodeStatus {
 }
 
 impl NodeStatus {
-    /// What the pump tells; nobody waits yet, and nothing has failed.
+    /// What the pump says, where no client waits yet and nothing has failed.
     pub(crate) fn of(identity: Identity, pump: &Pump<Waiters>, store: &StoreInfo) -> NodeStatus {
         NodeStatus {
             identity,

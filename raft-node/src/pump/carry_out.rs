@@ -19,15 +19,17 @@ impl<C: Clients> Pump<C> {
     /// Steps the core, and carries out all that follows from it.
     pub(super) fn step(&mut self, input: Input, effects: &mut Effects<C>) {
         self.queue(input);
-        let mut outputs = std::mem::take(&mut self.todo);
+        // Two lists take turns, and both keep their memory from step to step.
+        let spare = std::mem::take(&mut self.spare);
+        let mut outputs = std::mem::replace(&mut self.todo, spare);
         while !outputs.is_empty() {
             for output in outputs.drain(..) {
                 self.carry_out(output, effects);
             }
-            // The core's answers to what was sent in the meantime. The lists are swapped so that
-            // both keep their memory.
+            // The core's answers to what was sent in the meantime.
             std::mem::swap(&mut outputs, &mut self.todo);
         }
+        self.spare = outputs;
     }
 
     /// Steps the core; its outputs wait for their turn.

@@ -255,6 +255,18 @@ impl<C: Clients> Pump<C> {
         }
     }
 
+    /// The transport did not send a forward: as good as the leader's word that nothing happened.
+    pub(super) fn on_forward_not_sent(
+        &mut self,
+        to: NodeId,
+        forward: &ForwardAnswer,
+        effects: &mut Effects<C>,
+    ) {
+        if let Some(forward) = self.forwarding.settle(to, forward) {
+            effects.failed.push(forward.fail(ProposeError::NotLeader { hint: None }));
+        }
+    }
+
     /// Why a member refused a forward of this term, for a client. If it still leads in that term,
     /// as far as this member knows, it had too much to write.
     fn why_refused(&self, from: NodeId, term: Term) -> ProposeError {

@@ -81,6 +81,8 @@ pub struct Pump<C: Clients> {
     payloads: Payloads,
     /// The core's outputs of one step, and of the steps that followed from carrying them out.
     todo: Vec<Output>,
+    /// The memory of the list that is not in use.
+    spare: Vec<Output>,
     /// A bug to run with, for tests of the tests.
     #[cfg(feature = "mutants")]
     planted: Option<PumpBug>,
@@ -120,6 +122,7 @@ impl<C: Clients> Pump<C> {
             proposed: TurnProposals::new(),
             payloads: Payloads::default(),
             todo: Vec::new(),
+            spare: Vec::new(),
             #[cfg(feature = "mutants")]
             planted: None,
             limits,
@@ -213,9 +216,8 @@ impl<C: Clients> Pump<C> {
             Event::Fetched { fetch, result } => self.on_fetched(fetch, result, effects),
             Event::Applied => self.on_applied(effects),
             Event::ForwardNotSent { to, start, sequence } => {
-                // As good as the leader's word that it has not appended anything.
-                let answer = ForwardAnswer { start, sequence, appended: None };
-                self.on_forward_answer(to, &answer, effects);
+                let forward = ForwardAnswer { start, sequence, appended: None };
+                self.on_forward_not_sent(to, &forward, effects);
             }
             Event::Stop(reason) => self.stop(reason, effects),
             Event::Close => self.end(effects),

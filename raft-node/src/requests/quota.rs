@@ -5,7 +5,7 @@
 //!
 //! The queue is fair: first come, first served. While a request waits, no later one enters, however
 //! small it is, so a large command never starves behind small ones. Capacity that is given back is
-//! handed to the front of the queue, one waiter after another as far as they fit; nobody else is
+//! handed to the front of the queue, one waiter after another as far as they fit; no other is
 //! woken, and the wakers are returned so that the caller wakes them when it holds no lock.
 //!
 //! Both numbers and the mark that says whether the queue is in use stand in one atomic word:

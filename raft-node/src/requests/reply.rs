@@ -170,7 +170,7 @@ impl<A> ReplyBatch<A> {
 }
 
 impl<A: Answer> Places<A> {
-    /// Answers what is left, and gives who waits for it.
+    /// Answers what is left, and gives the wakers of the clients that wait for it.
     fn abandon(&mut self) -> Vec<Waker> {
         let mut wakers = Vec::new();
         for place in &mut self.places {

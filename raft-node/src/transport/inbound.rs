@@ -7,9 +7,9 @@ use super::Envelope;
 
 /// What a transport tells a member, and asks it.
 ///
-/// For each connection a transport asks [`admit`](Inbound::admit) when it learns who the peer says
-/// it is, and calls [`confirm`](Inbound::confirm) once both sides have accepted each other. Only
-/// then it delivers.
+/// For each connection a transport asks [`admit`](Inbound::admit) when it learns what the peer says
+/// that it is, and calls [`confirm`](Inbound::confirm) once both sides have accepted each other.
+/// Only then it delivers.
 pub trait Inbound: Send + Sync {
     /// The member itself; what a transport says in its handshake.
     fn identity(&self) -> Identity;

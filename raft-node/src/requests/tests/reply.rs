@@ -1,4 +1,4 @@
-//! Reply batches: who gets which answer, and when a waker is called.
+//! Reply batches: which client gets which answer, and when a waker is called.
 
 use std::future::Future;
 use std::pin::Pin;
