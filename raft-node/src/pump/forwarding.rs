@@ -53,6 +53,10 @@ struct Part {
 /// Splits a group's commands into parts of at most so many commands and bytes; a command that is
 /// larger alone has a part alone.
 fn parts(commands: Vec<Bytes>, most_commands: usize, most_bytes: u64) -> Vec<Part> {
+    let all_bytes: u64 = commands.iter().map(|command| command.len() as u64).sum();
+    if commands.len() <= most_commands && all_bytes <= most_bytes {
+        return vec![Part { commands, offset: 0 }];
+    }
     let mut parts = Vec::new();
     let mut part = Part { commands: Vec::new(), offset: 0 };
     let mut bytes = 0;

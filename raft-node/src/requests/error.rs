@@ -13,7 +13,8 @@ pub enum ProposeError {
         /// The member that may lead.
         hint: Option<NodeId>,
     },
-    /// The queue of proposals is full. Nothing happened; try again later.
+    /// Too many proposals wait, here or at the leader, whose disk is behind. Nothing happened; try
+    /// again later.
     #[error("too many proposals are waiting")]
     Busy,
     /// The command is larger than the limit. Nothing happened; trying again does not help.
