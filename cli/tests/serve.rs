@@ -3,130 +3,17 @@
 #[path = "tool/mod.rs"]
 mod tool;
 
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
-use std::thread;
+#[path = "serve/burdens.rs"]
+mod burdens;
+#[path = "tool/members.rs"]
+mod members;
 
-use rustix::process::{Pid, Signal, kill_process};
+use std::process::{Command, Stdio};
+
 use serde_json::Value;
 
-use tool::{eventually, failure, free_base_port, kontiki, text};
-
-/// A running member; it is killed when it is dropped.
-struct Member {
-    process: Child,
-    lines: Arc<Mutex<Vec<String>>>,
-}
-
-impl Member {
-    fn start(arguments: &[String]) -> Member {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_kontiki"))
-            .arg("serve")
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the tool starts");
-        let output = BufReader::new(process.stderr.take().expect("a pipe"));
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&lines);
-        thread::spawn(move || {
-            for line in output.lines().map_while(Result::ok) {
-                println!("{line}");
-                kept.lock().expect("not poisoned").push(line);
-            }
-        });
-        Member { process, lines }
-    }
-
-    fn wait_for(&self, words: &str) -> String {
-        eventually(words, || {
-            let lines = self.lines.lock().expect("not poisoned");
-            lines.iter().find(|line| line.contains(words)).cloned()
-        })
-    }
-
-    fn stop(mut self) -> Option<i32> {
-        let pid = Pid::from_raw(self.process.id() as i32).expect("a process");
-        kill_process(pid, Signal::TERM).expect("it runs");
-        eventually("it stops", || self.process.try_wait().expect("our child")).code()
-    }
-}
-
-impl Drop for Member {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// Three members on this machine, from a base port on.
-struct Cluster {
-    dir: PathBuf,
-    base: u16,
-}
-
-impl Cluster {
-    fn client(&self, id: u16) -> String {
-        format!("127.0.0.1:{}", self.base + 10 * (id - 1))
-    }
-
-    fn endpoints(&self) -> String {
-        [1, 2, 3].map(|id| self.client(id)).join(",")
-    }
-
-    fn own_dir(&self, id: u16) -> String {
-        self.dir.join(id.to_string()).display().to_string()
-    }
-
-    /// The flags that say which member this is, and where all of them are.
-    fn flags(&self, id: u16, cluster: &str) -> Vec<String> {
-        let mut flags: Vec<String> =
-            ["--id", &id.to_string(), "--cluster", cluster, "--dir", &self.own_dir(id)]
-                .map(str::to_owned)
-                .to_vec();
-        for other in 1..=3 {
-            let peer = self.base + 10 * (other - 1) + 1;
-            let member = format!("{other}=127.0.0.1:{peer},{}", self.client(other));
-            flags.extend(["--member".to_owned(), member]);
-        }
-        flags
-    }
-
-    fn start(&self, more: &[&str]) -> Vec<Member> {
-        let start = |id| {
-            let more = more.iter().map(|&flag| flag.to_owned());
-            Member::start(&self.flags(id, "demo").into_iter().chain(more).collect::<Vec<_>>())
-        };
-        (1..=3).map(start).collect()
-    }
-
-    fn ask(&self, arguments: &[&str]) -> String {
-        let output = kontiki(&[arguments, &["--endpoints", &self.endpoints()]].concat());
-        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
-        text(&output.stdout)
-    }
-}
-
-fn stop_all(members: Vec<Member>) {
-    for member in members {
-        assert_eq!(member.stop(), Some(0));
-    }
-}
-
-/// Whether this build has the log that the members are kept in.
-fn has_file_log() -> bool {
-    let required = std::env::var("KONTIKI_REQUIRE").is_ok();
-    assert!(cfg!(feature = "file") || !required, "KONTIKI_REQUIRE wants the file log");
-    cfg!(feature = "file")
-}
-
-fn cluster(dir: &Path) -> Cluster {
-    Cluster { dir: dir.to_owned(), base: free_base_port() }
-}
+use members::{Member, cluster, has_file_log, stop_all};
+use tool::{failure, kontiki, text};
 
 #[test]
 fn a_member_founds_nothing_unless_it_is_told_to() {

@@ -38,7 +38,7 @@ const SMALL_BYTES: usize = 64 * 1024;
 const STEPS_IN_PLACE: usize = 4;
 
 /// How long a large answer waits for its turn, and for bytes that earlier ones have not sent yet.
-const TURN_WAIT: Duration = Duration::from_secs(10);
+const TURN_WAIT: Duration = Duration::from_secs(30);
 
 /// What the answers of one member share.
 #[derive(Debug)]
