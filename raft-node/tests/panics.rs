@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -211,10 +211,10 @@ async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 
 /// Lets a member fail while clients propose and read, and checks that all of them return.
 async fn ends_for_everyone(node: &Node, faults: &Faults, fault: Fault, says: &str) {
-    faults.strike(fault);
     let mut clients = Vec::new();
+    let answered = Arc::<AtomicUsize>::default();
     for client in 0..16 {
-        let node = node.clone();
+        let (node, answered) = (node.clone(), Arc::clone(&answered));
         clients.push(tokio::spawn(async move {
             // Until the member has ended: some of these are under way when it does.
             for round in 0.. {
@@ -226,11 +226,20 @@ async fn ends_for_everyone(node: &Node, faults: &Faults, fault: Fault, says: &st
                 if closed {
                     return round;
                 }
+                answered.fetch_add(1, Ordering::Relaxed);
                 tokio::task::yield_now().await;
             }
             unreachable!("the rounds have no end")
         }));
     }
+    // They are at it: some wait for their answer, and some for the quota.
+    let are_busy = async {
+        while answered.load(Ordering::Relaxed) < 100 && !node.status().closed {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("a hundred answers", are_busy).await;
+    faults.strike(fault);
     for client in clients {
         soon("a client", client).await.expect("no client's task unwinds");
     }
