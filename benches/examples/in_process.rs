@@ -1,7 +1,7 @@
 //! Three members in one process: how many writes a second, and what each costs.
 //!
 //! ```sh
-//! cargo run --release -p benches --example in_process -- --clients 1,64,1024 --workers 1,2
+//! cargo run --release -p kontiki-benches --example in_process -- --clients 1,64,1024 --workers 1,2
 //! ```
 //!
 //! Each client is a task that proposes one command after another. On a machine that others use too,

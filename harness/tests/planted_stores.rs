@@ -2,7 +2,7 @@
 //! names the promise broken, and a correct store passes.
 //!
 //! `the_matrix_of_bugs_and_checks` prints which family finds which bug, all of it with
-//! `KONTIKI_DEEP=1 cargo test -p harness --test planted_stores the_matrix -- --nocapture`.
+//! `KONTIKI_DEEP=1 cargo test -p kontiki-harness --test planted_stores the_matrix -- --nocapture`.
 //!
 //! Absent: bytes that change in a reader's hand. They cannot be planted without `unsafe` code,
 //! since the type `Bytes` forbids it; the check is for stores that reach into another language.

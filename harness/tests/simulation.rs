@@ -1,7 +1,7 @@
 //! The simulator, at the size of a debug build: nothing is found where nothing is wrong, planted
 //! bugs are found, and a seed repeats itself.
 //!
-//! The large run is the program's: `cargo run --release --package harness --example sim -- --help`.
+//! The large run is the program: `cargo run --release -p kontiki-harness --example sim -- --help`.
 
 #[path = "../examples/sim/disks.rs"]
 mod disks;

@@ -5,7 +5,7 @@
 //! The log is measured once it writes to segments that were written beforehand. What the ways
 //! themselves cost, without a log, is what `kontiki bench log --verbs` tells.
 //!
-//! `cargo run --release -p log-file --example sync_cost -- DIR [ENTRIES] [ENTRIES_PER_BATCH]`
+//! `cargo run --release -p kontiki-log-file --example sync_cost -- DIR [ENTRIES] [PER_BATCH]`
 
 use std::fs::OpenOptions;
 use std::io::{Error, Write};

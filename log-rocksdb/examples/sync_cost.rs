@@ -1,7 +1,7 @@
 //! What a write costs beside a plain synced put of the same bytes, and how long opening takes.
 //!
 //! ```text
-//! cargo run --release --package log-rocksdb --example sync_cost -- [ENTRIES]
+//! cargo run --release --package kontiki-log-rocksdb --example sync_cost -- [ENTRIES]
 //! ```
 
 use std::pin::pin;

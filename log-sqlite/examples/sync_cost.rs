@@ -1,7 +1,7 @@
 //! What a write costs beside a plain insert of the same bytes with the same settings.
 //!
 //! ```text
-//! cargo run --release --package log-sqlite --example sync_cost
+//! cargo run --release --package kontiki-log-sqlite --example sync_cost
 //! ```
 
 use std::path::Path;

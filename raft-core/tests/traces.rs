@@ -3,7 +3,7 @@
 //! Each file under `tests/traces` claims something in its first line, gives commands, and shows
 //! every output that followed. The test runs the commands again, checks the laws after each step,
 //! and fails on any difference. After a change that was meant, write the outputs anew with
-//! `KONTIKI_TRACES=write cargo test -p raft-core --test traces`, and read the difference.
+//! `KONTIKI_TRACES=write cargo test -p kontiki-core --test traces`, and read the difference.
 
 #[cfg(feature = "mutants")]
 #[path = "traces/mutants.rs"]

@@ -44,14 +44,14 @@ use Work::{Alone, Cargo, Packages};
 /// The simulator, as cargo is asked for it; its options follow. All its jobs share one build.
 macro_rules! simulator {
     () => {
-        "run --release --package harness --example sim --features mutants -- "
+        "run --release --package kontiki-harness --example sim --features mutants -- "
     };
 }
 
 /// The packages that link RocksDB, as cargo is asked for their tests.
 macro_rules! rocksdb {
     () => {
-        "test --release --package log-rocksdb --package kontiki-cli \
+        "test --release --package kontiki-log-rocksdb --package kontiki-cli \
          --features kontiki-cli/rocksdb,kontiki-cli/sqlite "
     };
 }
@@ -66,8 +66,8 @@ macro_rules! kills {
 /// The random checks on the backends that need no C++; which of them follows.
 macro_rules! seeds {
     () => {
-        "test --release --package log-memory --package log-file --package log-sqlite \
-         --test conformance -- "
+        "test --release --package kontiki-log-memory --package kontiki-log-file \
+         --package kontiki-log-sqlite --test conformance -- "
     };
 }
 
@@ -82,7 +82,7 @@ const NO_CPP: (&str, &str) = ("ROCKSDB_LIB_DIR", "{programs}");
 const JOBS: &[Job] = &[
     job("system packages", Always, Packages),
     job("format", Always, Cargo("fmt --all --check", &[])),
-    job("tidy", Always, Cargo("test --package harness --test tidy", &[])),
+    job("tidy", Always, Cargo("test --package kontiki-harness --test tidy", &[])),
     job("clippy", Always, Cargo("clippy --workspace --all-targets -- --deny warnings", &[NO_CPP])),
     job("kontiki, no feature", Always, Alone("kontiki", "")),
     job("kontiki, memory alone", Always, Alone("kontiki", "memory")),
@@ -95,13 +95,17 @@ const JOBS: &[Job] = &[
     job("cli, sqlite alone", Always, Alone("kontiki-cli", "sqlite")),
     job("cli, rocksdb alone", Always, Alone("kontiki-cli", "rocksdb")),
     job("cli, all together", Always, Alone("kontiki-cli", "memory,file,sqlite,rocksdb")),
-    job("tests", Always, Cargo("test --workspace --exclude log-rocksdb --all-targets", &[])),
+    job(
+        "tests",
+        Always,
+        Cargo("test --workspace --exclude kontiki-log-rocksdb --all-targets", &[]),
+    ),
     job(
         "interleavings",
         Always,
-        Cargo("test --package raft-node --test loom", &[("KONTIKI_PREEMPTIONS", "4")]),
+        Cargo("test --package kontiki-node --test loom", &[("KONTIKI_PREEMPTIONS", "4")]),
     ),
-    job("doc tests", Always, Cargo("test --workspace --exclude log-rocksdb --doc", &[])),
+    job("doc tests", Always, Cargo("test --workspace --exclude kontiki-log-rocksdb --doc", &[])),
     job(
         "tool, with sqlite",
         Always,
@@ -112,17 +116,25 @@ const JOBS: &[Job] = &[
         Always,
         Cargo("doc --no-deps --workspace", &[("RUSTDOCFLAGS", "--deny warnings"), NO_CPP]),
     ),
-    job("examples", Always, Cargo("build --workspace --exclude log-rocksdb --examples", &[])),
-    job("planted bugs, traces", Always, Cargo("test --package raft-core --features mutants", &[])),
+    job(
+        "examples",
+        Always,
+        Cargo("build --workspace --exclude kontiki-log-rocksdb --examples", &[]),
+    ),
+    job(
+        "planted bugs, traces",
+        Always,
+        Cargo("test --package kontiki-core --features mutants", &[]),
+    ),
     job(
         "planted bugs, pump",
         Always,
-        Cargo("test --package raft-node --features mutants --lib", &[]),
+        Cargo("test --package kontiki-node --features mutants --lib", &[]),
     ),
     job(
         "planted bugs, sqlite",
         Always,
-        Cargo("test --package log-sqlite --features mutants --test planted", &[]),
+        Cargo("test --package kontiki-log-sqlite --features mutants --test planted", &[]),
     ),
     job(
         "etcd's answers, a cluster's",
@@ -157,7 +169,7 @@ const JOBS: &[Job] = &[
     job(
         "planted bugs, rocksdb",
         Always,
-        Cargo(concat!(rocksdb!(), "--features log-rocksdb/mutants --test planted"), &[]),
+        Cargo(concat!(rocksdb!(), "--features kontiki-log-rocksdb/mutants --test planted"), &[]),
     ),
     job("100 kills", Always, Cargo(kills!(), &[("KONTIKI_ROUNDS", "100")])),
     job(
@@ -197,16 +209,20 @@ const JOBS: &[Job] = &[
         "planted bugs, matrix",
         Deep,
         Cargo(
-            "test --package harness --test planted_stores --test planted_files \
+            "test --package kontiki-harness --test planted_stores --test planted_files \
              --test planted_journal --test planted_rows -- --nocapture every_row the_matrix",
             &[("KONTIKI_DEEP", "1")],
         ),
     ),
     job("1000 seeds, random steps", Deep, Cargo(concat!(seeds!(), "random::"), SEEDS)),
     job("1000 seeds, power cuts", Deep, Cargo(concat!(seeds!(), "random_batches"), SEEDS)),
-    job("benches, once", Deep, Cargo("bench --package benches -- --test", &[])),
-    job("peers", Deep, Cargo("test --package benches --features peers", &[])),
-    job("tests, optimized", Deep, Cargo("test --workspace --exclude log-rocksdb --release", &[])),
+    job("benches, once", Deep, Cargo("bench --package kontiki-benches -- --test", &[])),
+    job("peers", Deep, Cargo("test --package kontiki-benches --features peers", &[])),
+    job(
+        "tests, optimized",
+        Deep,
+        Cargo("test --workspace --exclude kontiki-log-rocksdb --release", &[]),
+    ),
 ];
 
 const fn job(name: &'static str, depth: Depth, work: Work) -> Job {

@@ -1,6 +1,6 @@
 //! Kontiki beside other projects, in one run: openraft, raft-engine, plain libraries, etcd.
 //!
-//! `cargo run --release --package benches --features peers --bin peers`
+//! `cargo run --release --package kontiki-benches --features peers --bin peers`
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -92,7 +92,9 @@ fn run(into: &Path, dir: &Path, times: f64) -> Result<(), BenchError> {
             call(command, into, "peers")
         }
         None => {
-            eprintln!("left out: peers (cargo build --release --package benches --features peers)");
+            eprintln!(
+                "left out: peers (cargo build --release --package kontiki-benches --features peers)"
+            );
             Ok(())
         }
     }

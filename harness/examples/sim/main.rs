@@ -1,5 +1,5 @@
-//! `cargo run --release --package harness --example sim`: runs seeds of the simulator, replays one,
-//! or hunts planted bugs.
+//! `cargo run --release -p kontiki-harness --example sim`: runs seeds of the simulator, replays
+//! one, or hunts planted bugs.
 //!
 //! An example and not a program of the crate, since it mounts backends, which the harness itself
 //! must not know (decision 0050).
@@ -228,7 +228,7 @@ fn report(done: &Report, store: &str) {
     let feature = if cfg!(feature = "mutants") { " --features mutants" } else { "" };
     let only = if inspects_promises { "" } else { " --outcomes-only" };
     println!(
-        "  again: cargo run --release --package harness --example sim{feature} -- --seed {seed} \
+        "  again: cargo run --release -p kontiki-harness --example sim{feature} -- --seed {seed} \
          --length {inputs} --store {store}{bug}{only} --trace"
     );
 }
