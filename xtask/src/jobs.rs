@@ -63,6 +63,16 @@ macro_rules! kills {
     };
 }
 
+/// What a registry would get of what a user depends on.
+macro_rules! packages {
+    () => {
+        "package --package kontiki --package kontiki-core --package kontiki-node \
+         --package kontiki-net --package kontiki-log-file --package kontiki-log-memory \
+         --package kontiki-log-sqlite --package kontiki-log-rocksdb \
+         --package kontiki-owned-dir --package kontiki-crash-disk --package kontiki-harness "
+    };
+}
+
 /// The random checks on the backends that need no C++; which of them follows.
 macro_rules! seeds {
     () => {
@@ -121,6 +131,8 @@ const JOBS: &[Job] = &[
         Always,
         Cargo("build --workspace --exclude kontiki-log-rocksdb --examples", &[]),
     ),
+    job("packages", Always, Cargo(concat!(packages!(), "--no-verify"), &[])),
+    job("packages, built", Deep, Cargo(packages!(), &[NO_CPP])),
     job(
         "planted bugs, traces",
         Always,
