@@ -5,8 +5,9 @@
 //!
 //! ```text
 //! cargo run --example kv -- 1      (and 2 and 3, in other terminals)
-//! curl -X PUT localhost:9001 -H 'content-type: application/json' -d
-//! '{"key":"raft","value":"logs"}' curl 'localhost:9002/?key=raft'
+//! curl -X PUT localhost:9001 -H 'content-type: application/json' \
+//!     -d '{"key":"raft","value":"logs"}'
+//! curl 'localhost:9002/?key=raft'
 //! ```
 //!
 //! Each member keeps its log in `kv-data/<n>`; stop one, or all, and start them again.

@@ -45,6 +45,8 @@
 mod look;
 mod open;
 
+#[cfg(feature = "file")]
+pub use log_file::Io;
 pub use open::{LogConfig, OpenError};
 pub use raft_core::types::{Membership, NodeId};
 pub use raft_core::{consensus, storage, types};
@@ -60,3 +62,8 @@ pub use raft_node::{
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The examples of the guide for application authors are compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/applications.md")]
+struct Applications;

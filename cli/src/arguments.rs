@@ -84,7 +84,7 @@ pub struct Up {
     pub backend: Option<String>,
     /// How the file log is written: through a ring of the kernel's (Linux; where the machine
     /// forbids it, a thread and a warning), by a thread for each member, or `auto`: a ring where
-    /// there is one [default: auto].
+    /// handing a write over does not block [default: auto].
     #[arg(long, value_name = "WAY", value_parser = IO_WAYS)]
     pub io: Option<String>,
     /// The directory of the members' data. Started again on it, the cluster goes on.

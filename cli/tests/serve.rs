@@ -8,6 +8,7 @@ mod burdens;
 #[path = "tool/members.rs"]
 mod members;
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -81,6 +82,55 @@ fn a_member_knows_itself_after_its_first_start_and_takes_up_new_addresses() {
     flags[1] = "2".to_owned();
     let said = refused(flags);
     assert!(said.contains("is member 1, and the settings say 2"), "{said}");
+}
+
+/// Two of three members lose what all of them acknowledged, as with disks that were set back to an
+/// older copy, and go on. The third one must not follow them as if nothing had happened.
+#[test]
+fn a_member_that_contradicts_its_leader_stops_and_says_that_data_was_lost() {
+    if !has_file_log() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let cluster = cluster(dir.path());
+    let members = cluster.start(&["--bootstrap"]);
+    assert_eq!(cluster.ask(&["put", "a", "1"]), "OK\n");
+    stop_all(members);
+    let older = tempfile::tempdir().expect("a temporary directory");
+    for id in [1, 2] {
+        copy(Path::new(&cluster.own_dir(id)), &older.path().join(id.to_string()));
+    }
+    let members = cluster.start(&[]);
+    for round in 0..5 {
+        cluster.ask(&["put", "a", &format!("later {round}")]);
+    }
+    stop_all(members);
+
+    for id in [1, 2] {
+        std::fs::remove_dir_all(cluster.own_dir(id)).expect("removed");
+        copy(&older.path().join(id.to_string()), Path::new(&cluster.own_dir(id)));
+    }
+    let start = |id| Member::start(&cluster.flags(id, "demo"));
+    let two = vec![start(1), start(2)];
+    assert_eq!(cluster.ask(&["put", "b", "1", "--timeout", "20"]), "OK\n");
+    let third = start(3);
+    third.wait_for("acknowledged data was lost");
+    assert_ne!(third.ended(), Some(0));
+    assert_eq!(cluster.ask(&["get", "b", "--timeout", "20"]), "1\n");
+    stop_all(two);
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).expect("made");
+    for found in std::fs::read_dir(from).expect("there") {
+        let path = found.expect("there").path();
+        let to = to.join(path.file_name().expect("a name"));
+        if path.is_dir() {
+            copy(&path, &to);
+        } else {
+            std::fs::copy(&path, &to).expect("copied");
+        }
+    }
 }
 
 #[test]

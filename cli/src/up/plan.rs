@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -132,7 +132,7 @@ impl Plan {
         if fs::read_to_string(&path).is_ok_and(|there| there == text) {
             return Ok(()); // nothing to write: a full disk does not matter
         }
-        write_whole(&path, &text).map_err(|error| {
+        owned_dir::put_whole(&self.dir, FILE_NAME, text.as_bytes()).map_err(|error| {
             Failure::of(format!("{} cannot be written", path.display()), &error)
                 .advise("check the disk: its space, its permissions, its health")
         })
@@ -291,16 +291,6 @@ fn new_name() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let nanos = now.map_or(0, |since| since.as_nanos());
     format!("up-{nanos:x}-{}", std::process::id())
-}
-
-/// Writes a file so that it is there as a whole or not at all, and is still there after a crash.
-fn write_whole(path: &Path, text: &str) -> io::Result<()> {
-    let next = path.with_extension("new");
-    let mut file = fs::File::create(&next)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&next, path)?;
-    fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]

@@ -56,6 +56,11 @@ impl Member {
         })
     }
 
+    /// The exit status, once it has ended by itself.
+    pub fn ended(mut self) -> Option<i32> {
+        eventually("it ends", || self.process.try_wait().expect("our child")).code()
+    }
+
     pub fn stop(mut self) -> Option<i32> {
         let pid = Pid::from_raw(self.process.id() as i32).expect("a process");
         kill_process(pid, Signal::TERM).expect("it runs");

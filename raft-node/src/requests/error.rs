@@ -8,7 +8,7 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum ProposeError {
     /// There is no leader to take it. Nothing happened; try again, at the hint if there is one.
-    #[error("this member is not the leader{}", hint_text(.hint))]
+    #[error("{}", not_leader_text(.hint))]
     NotLeader {
         /// The member that may lead.
         hint: Option<NodeId>,
@@ -42,7 +42,7 @@ pub enum ProposeError {
 #[non_exhaustive]
 pub enum ReadError {
     /// No leader is known that could say what is current.
-    #[error("this member is not the leader{}", hint_text(.hint))]
+    #[error("{}", not_leader_text(.hint))]
     NotLeader {
         /// The member that may lead.
         hint: Option<NodeId>,
@@ -66,6 +66,9 @@ pub enum ReadError {
     Timeout,
 }
 
-fn hint_text(hint: &Option<NodeId>) -> String {
-    hint.map_or_else(String::new, |node| format!(", node {node} may be"))
+fn not_leader_text(hint: &Option<NodeId>) -> String {
+    match hint {
+        Some(leader) => format!("this member is not the leader, node {leader} may be"),
+        None => "there is no leader at the moment".to_owned(),
+    }
 }
