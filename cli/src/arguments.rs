@@ -1,62 +1,17 @@
-//! What can be typed after `kontiki`.
+//! The arguments of the commands that have no module of their own for them.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::Args;
 use clap_complete::Shell;
-
-use crate::bench::Bench;
-use crate::log::arguments::Log;
-use crate::log_lines::Logging;
-use crate::serve::Settings;
 
 /// Where `up` serves clients unless it is told otherwise.
 const DEFAULT_ENDPOINTS: &str = "127.0.0.1:2379,127.0.0.1:22379,127.0.0.1:32379";
 
 /// The ways in which the file log is written.
 const IO_WAYS: [&str; 3] = ["auto", "ring", "thread"];
-
-/// A replicated key-value store whose log you choose, speaking etcd's API.
-#[derive(Debug, Parser)]
-#[command(name = "kontiki", version)]
-pub struct Arguments {
-    /// What to do.
-    #[command(subcommand)]
-    pub command: Command,
-    /// What is logged.
-    #[command(flatten)]
-    pub logging: Logging,
-}
-
-/// The commands.
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Start a cluster on this machine and watch it; Ctrl-C stops all of it.
-    Up(Up),
-    /// Run one member, from flags or from a TOML file.
-    Serve(Serve),
-    /// Measure which log suits this machine, or what a server answers.
-    Bench(Bench),
-    /// Set a key to a value.
-    Put(Put),
-    /// Print the value of a key, or all keys with a prefix.
-    Get(Get),
-    /// Remove a key, or all keys with a prefix.
-    Del(Del),
-    /// Show each member: role, term, commit index, backend, process id.
-    Status(Status),
-    /// Look at the log of a member that does not run, check it, or copy it.
-    #[command(subcommand)]
-    Log(Log),
-    /// Print a script that completes commands and flags in a shell.
-    Completions(Completions),
-    /// Write a man page for each command into a directory.
-    Man(Man),
-    /// Print the version and what this build can do.
-    Version,
-}
 
 /// Print a completion script.
 #[derive(Debug, Args)]
@@ -98,23 +53,6 @@ pub struct Up {
     /// [default: 2379, 22379, 32379, 42379, 52379].
     #[arg(long, value_name = "P", value_parser = clap::value_parser!(u16).range(1..))]
     pub base_port: Option<u16>,
-}
-
-/// Run one member.
-#[derive(Debug, Args)]
-pub struct Serve {
-    /// Read the settings from this TOML file instead of from flags.
-    #[arg(long, value_name = "FILE", conflicts_with = "Settings")]
-    pub config: Option<PathBuf>,
-    /// Found a new cluster: for the first start of each of its members, and only then.
-    #[arg(long)]
-    pub bootstrap: bool,
-    /// Stop when the standard input ends, as it does when the parent process is gone.
-    #[arg(long)]
-    pub exit_with_parent: bool,
-    /// The settings.
-    #[command(flatten)]
-    pub settings: Settings,
 }
 
 /// Whom a client talks to.
@@ -197,45 +135,4 @@ pub struct Status {
     /// Whom to ask.
     #[command(flatten)]
     pub to: Endpoints,
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    fn parse(line: &str) -> Result<Arguments, clap::Error> {
-        Arguments::try_parse_from(line.split_whitespace())
-    }
-
-    #[test]
-    fn the_arguments_contradict_nothing() {
-        Arguments::command().debug_assert();
-    }
-
-    #[test]
-    fn serve_takes_a_file_or_flags_and_not_both() {
-        assert!(parse("kontiki serve --config a.toml").is_ok());
-        assert!(parse("kontiki serve --id 1 --cluster c --member 1=a:1,b:2").is_ok());
-        assert!(parse("kontiki serve --config a.toml --id 1").is_err());
-        assert!(parse("kontiki serve --config a.toml --backend file").is_err());
-        assert!(parse("kontiki serve --config a.toml --io ring").is_err());
-        assert!(parse("kontiki serve --config a.toml --let-urls-in").is_err());
-        assert!(parse("kontiki serve --config a.toml --bootstrap").is_ok());
-        assert!(parse("kontiki serve --dir a").is_ok());
-    }
-
-    #[test]
-    fn io_is_one_of_three() {
-        assert!(parse("kontiki up --io ring").is_ok());
-        assert!(parse("kontiki up --io rings").is_err());
-    }
-
-    #[test]
-    fn endpoints_are_a_list() {
-        let parsed = parse("kontiki status --endpoints a:1,b:2").expect("it parses");
-        let Command::Status(status) = parsed.command else { panic!("it is status") };
-        assert_eq!(status.to.endpoints, ["a:1", "b:2"]);
-    }
 }

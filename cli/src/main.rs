@@ -14,6 +14,7 @@
 mod arguments;
 mod bench;
 mod client;
+mod command_line;
 mod failure;
 mod log;
 mod log_lines;
@@ -27,7 +28,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::arguments::{Arguments, Command};
+use crate::command_line::{Arguments, Command};
 use crate::failure::Failure;
 use crate::log_lines::Logging;
 

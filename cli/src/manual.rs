@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 use kontiki::LogConfig;
 
-use crate::arguments::{Arguments, Completions, Man};
+use crate::arguments::{Completions, Man};
+use crate::command_line::Arguments;
 use crate::failure::Failure;
 use crate::output::{print_bytes, print_line};
 

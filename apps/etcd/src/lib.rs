@@ -25,6 +25,7 @@ pub mod mvcc;
 pub mod put;
 pub mod range;
 pub mod server;
+pub mod shared;
 pub mod txn;
 
 mod admin;

@@ -5,65 +5,21 @@
 //! ([`crate::answer`]), or the number of a refusal. Where no client of this member waits, nothing
 //! is read and nothing encoded.
 
-use std::ops::Deref;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
-
 use bytes::{BufMut, Bytes, BytesMut};
 use kontiki::{Committed, Fatal, Replies, StateMachine};
 use prost::Message;
 
-use crate::alarms::Alarms;
 use crate::answer::{DEFERRED, Deferrals};
 use crate::command::Command;
 use crate::errors::Refusal;
 use crate::mvcc::Store;
+use crate::shared::{SharedStore, State};
 use crate::{compact, delete, put, txn};
 
 /// How many superfluous versions are freed for each batch of commands, at most. One step takes less
 /// than a microsecond, so a compaction never holds up the member for long, and it is faster than
 /// new versions can come.
 const SWEEP_STEPS: usize = 1024;
-
-/// What a member has made of the log: the key space and the alarms.
-#[derive(Debug, Default)]
-struct State {
-    store: Store,
-    alarms: Alarms,
-}
-
-/// The state of a member, shared between the machine that changes it and the services that read
-/// it.
-#[derive(Clone, Debug, Default)]
-pub struct SharedStore {
-    state: Arc<RwLock<State>>,
-}
-
-/// The key space, locked for reading.
-#[derive(Debug)]
-pub struct ReadStore<'s>(RwLockReadGuard<'s, State>);
-
-impl SharedStore {
-    /// The key space, for reading. It waits while a batch of commands is applied, and a batch waits
-    /// for it: read in short steps.
-    pub fn read(&self) -> ReadStore<'_> {
-        // The lock is poisoned only if applying panicked, and then the member is stopping; what a
-        // finished transaction left is still sound to read.
-        ReadStore(self.state.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// The alarms that are raised.
-    pub fn alarms(&self) -> Alarms {
-        self.read().0.alarms.clone()
-    }
-}
-
-impl Deref for ReadStore<'_> {
-    type Target = Store;
-
-    fn deref(&self) -> &Store {
-        &self.0.store
-    }
-}
 
 /// The machine that applies etcd's commands.
 #[derive(Debug, Default)]
@@ -80,7 +36,7 @@ impl Machine {
     /// Applies one command, as if it had been committed.
     #[cfg(test)]
     pub(crate) fn apply_alone(&mut self, command: &Bytes) -> Result<Bytes, Fatal> {
-        let mut state = self.shared.state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.shared.write();
         let id = kontiki::types::EntryId::ZERO;
         apply(&mut state, &Committed { id, command: command.clone() }, true)
     }
@@ -93,7 +49,7 @@ impl Machine {
 
 impl StateMachine for Machine {
     fn apply(&mut self, commands: &[Committed], replies: &mut Replies) -> Result<(), Fatal> {
-        let mut state = self.shared.state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.shared.write();
         for (position, committed) in commands.iter().enumerate() {
             let is_wanted = replies.is_wanted(position);
             replies.push(apply(&mut state, committed, is_wanted)?);

@@ -16,7 +16,7 @@ use crate::command::Command;
 use crate::engine::{Engine, ProposeError, ReadError};
 use crate::errors::Refusal;
 use crate::limits::ServerLimits;
-use crate::machine::SharedStore;
+use crate::shared::SharedStore;
 
 /// How long a request waits for a leader; etcd gives a request as long.
 const LEADER_WAIT: Duration = Duration::from_secs(7);

@@ -21,9 +21,9 @@ use crate::engine::Engine;
 use crate::front::{Incoming, MAX_MESSAGE_BYTES, Watch, within_limits};
 use crate::kv::KvService;
 use crate::limits::ServerLimits;
-use crate::machine::SharedStore;
 use crate::maintenance::MaintenanceService;
 use crate::member::{Member, Profile};
+use crate::shared::SharedStore;
 
 pub use crate::maintenance::ETCD_VERSION;
 

@@ -310,7 +310,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::arguments::{Arguments, Command};
+    use crate::command_line::{Arguments, Command};
 
     fn task(line: &str) -> Result<Task, Failure> {
         let words = "kontiki bench ".to_owned() + line;

@@ -23,14 +23,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::arguments::Serve;
 use crate::failure::Failure;
 use member::Member;
 use open::Opened;
 use origin::Origin;
 use peers::PeerAddresses;
 
-pub use settings::Settings;
+pub use settings::{Serve, Settings};
 
 /// How long requests under way may take to be answered once the member ends.
 const GRACE: Duration = Duration::from_secs(2);

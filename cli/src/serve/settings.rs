@@ -22,6 +22,23 @@ const TICK_MS: u32 = 10;
 /// The ways in which the file log is written.
 const IO_WAYS: [&str; 3] = ["auto", "ring", "thread"];
 
+/// Run one member.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Read the settings from this TOML file instead of from flags.
+    #[arg(long, value_name = "FILE", conflicts_with = "Settings")]
+    pub config: Option<PathBuf>,
+    /// Found a new cluster: for the first start of each of its members, and only then.
+    #[arg(long)]
+    pub bootstrap: bool,
+    /// Stop when the standard input ends, as it does when the parent process is gone.
+    #[arg(long)]
+    pub exit_with_parent: bool,
+    /// The settings.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
 /// A member's settings, as they are written. A field of the file that is not here is an error.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args, Deserialize)]
 #[serde(deny_unknown_fields)]

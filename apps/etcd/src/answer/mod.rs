@@ -23,8 +23,8 @@ use tokio::time::timeout;
 use tonic::Response;
 
 use crate::errors::Refusal;
-use crate::machine::SharedStore;
 use crate::range::{MAX_ANSWER_BYTES, Reading, STEP_KEYS};
+use crate::shared::SharedStore;
 
 use deferred::{Deferred, DeferredRange};
 

@@ -6,7 +6,6 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Sleep, sleep};
 use tonic::transport::server::Connected;
 
-use super::watch::{Cut, Progress};
+use super::watch::ConnectionInfo;
 
 /// How many bytes an HTTP/2 connection begins with (RFC 9113, 3.4).
 const PREFACE_BYTES: usize = 24;
@@ -32,14 +31,6 @@ pub(crate) struct Connection {
     /// How many bytes of the preface are missing, and until when they must come.
     missing: Option<(usize, Pin<Box<Sleep>>)>,
     _permit: OwnedSemaphorePermit,
-}
-
-/// What requests know of their connection.
-#[derive(Clone, Debug)]
-pub(crate) struct ConnectionInfo {
-    /// How far its small answers have come.
-    pub(super) progress: Arc<Progress>,
-    pub(super) cut: Arc<Cut>,
 }
 
 impl Connection {

@@ -37,8 +37,7 @@ use crate::errors::Refusal;
 use crate::limits::ServerLimits;
 
 use answer::AnswerBody;
-use connection::ConnectionInfo;
-use watch::Progress;
+use watch::{ConnectionInfo, Progress};
 
 pub(crate) use incoming::Incoming;
 pub(crate) use watch::Watch;

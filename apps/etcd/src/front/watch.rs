@@ -13,8 +13,6 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::connection::ConnectionInfo;
-
 /// The length of a tick.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -48,6 +46,14 @@ pub(super) struct Progress {
 pub(super) struct Cut {
     is_cut: AtomicBool,
     reader: Mutex<Option<Waker>>,
+}
+
+/// What requests know of their connection.
+#[derive(Clone, Debug)]
+pub(crate) struct ConnectionInfo {
+    /// How far its small answers have come.
+    pub(super) progress: Arc<Progress>,
+    pub(super) cut: Arc<Cut>,
 }
 
 impl Watch {

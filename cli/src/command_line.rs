@@ -1,0 +1,90 @@
+//! What can be typed after `kontiki`.
+
+use clap::{Parser, Subcommand};
+
+use crate::arguments::{Completions, Del, Get, Man, Put, Status, Up};
+use crate::bench::Bench;
+use crate::log::arguments::Log;
+use crate::log_lines::Logging;
+use crate::serve::Serve;
+
+/// A replicated key-value store whose log you choose, speaking etcd's API.
+#[derive(Debug, Parser)]
+#[command(name = "kontiki", version)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// What is logged.
+    #[command(flatten)]
+    pub logging: Logging,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start a cluster on this machine and watch it; Ctrl-C stops all of it.
+    Up(Up),
+    /// Run one member, from flags or from a TOML file.
+    Serve(Serve),
+    /// Measure which log suits this machine, or what a server answers.
+    Bench(Bench),
+    /// Set a key to a value.
+    Put(Put),
+    /// Print the value of a key, or all keys with a prefix.
+    Get(Get),
+    /// Remove a key, or all keys with a prefix.
+    Del(Del),
+    /// Show each member: role, term, commit index, backend, process id.
+    Status(Status),
+    /// Look at the log of a member that does not run, check it, or copy it.
+    #[command(subcommand)]
+    Log(Log),
+    /// Print a script that completes commands and flags in a shell.
+    Completions(Completions),
+    /// Write a man page for each command into a directory.
+    Man(Man),
+    /// Print the version and what this build can do.
+    Version,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_arguments_contradict_nothing() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn serve_takes_a_file_or_flags_and_not_both() {
+        assert!(parse("kontiki serve --config a.toml").is_ok());
+        assert!(parse("kontiki serve --id 1 --cluster c --member 1=a:1,b:2").is_ok());
+        assert!(parse("kontiki serve --config a.toml --id 1").is_err());
+        assert!(parse("kontiki serve --config a.toml --backend file").is_err());
+        assert!(parse("kontiki serve --config a.toml --io ring").is_err());
+        assert!(parse("kontiki serve --config a.toml --let-urls-in").is_err());
+        assert!(parse("kontiki serve --config a.toml --bootstrap").is_ok());
+        assert!(parse("kontiki serve --dir a").is_ok());
+    }
+
+    #[test]
+    fn io_is_one_of_three() {
+        assert!(parse("kontiki up --io ring").is_ok());
+        assert!(parse("kontiki up --io rings").is_err());
+    }
+
+    #[test]
+    fn endpoints_are_a_list() {
+        let parsed = parse("kontiki status --endpoints a:1,b:2").expect("it parses");
+        let Command::Status(status) = parsed.command else { panic!("it is status") };
+        assert_eq!(status.to.endpoints, ["a:1", "b:2"]);
+    }
+}
