@@ -69,7 +69,7 @@ async fn serve(
     shared.forget(remote);
     shared.forget(Remote::Node(peer.node));
     shared.counters.add(Counted::Accepted, 1);
-    tracing::info!(peer = %identity, %from, "a peer has connected");
+    tracing::debug!(peer = %identity, %from, "a peer has connected");
     connection::run(&shared, &peer, identity, stream).await;
     shared.forget_if_unused(&peer);
 }

@@ -69,7 +69,7 @@ pub async fn run(shared: &Shared, peer: &Peer, identity: Identity, mut stream: T
         Ended::OtherCluster(_) => shared.note(remote, Counted::RefusedCluster, &why),
         Ended::Idle => shared.note(remote, Counted::Idle, &why),
         Ended::Broken(_) | Ended::ClosedByPeer | Ended::Replaced => {
-            tracing::info!(peer = %remote, "{why}");
+            tracing::debug!(peer = %remote, "{why}");
         }
     }
 }

@@ -36,7 +36,7 @@ pub async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
                 failures = 0;
                 shared.forget(Remote::Node(peer.node));
                 shared.counters.add(Counted::Dialed, 1);
-                tracing::info!(peer = %identity, "connected to a peer");
+                tracing::debug!(peer = %identity, "connected to a peer");
                 connection::run(&shared, &peer, identity, stream).await;
             }
             Err(error) => {

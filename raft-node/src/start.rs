@@ -19,7 +19,7 @@ use raft_core::types::{EntryId, Identity, LogIndex, NodeId, StoreId, Term};
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tracing::{Instrument, error, info, info_span};
+use tracing::{Instrument, debug, error, info_span};
 
 use crate::application::StateMachine;
 use crate::bootstrap::random_number;
@@ -108,7 +108,7 @@ pub(crate) async fn start(
     let start = start_from(recovered, machine.applied())?;
     let pump = new_pump(&config, identity, start)?;
     let admission = Admission::load(identity, config.peers.clone()).map_err(StartError::Peers)?;
-    info!(%identity, backend = %store.info().backend, last = %pump.status().last, "starting");
+    debug!(%identity, backend = %store.info().backend, last = %pump.status().last, "starting");
     let (member, workers) = wire(&config, identity, store, transport, machine, pump, admission);
     let has_ended = launch(&member, workers, spawn_thread).map_err(StartError::Thread)?;
     Ok((member, has_ended))

@@ -17,7 +17,7 @@ use std::task::Waker;
 
 use raft_core::storage::StoreInfo;
 use raft_core::types::Identity;
-use tracing::{error, info};
+use tracing::{debug, error};
 
 use super::clients::Waiters;
 use super::executor::Executor;
@@ -126,7 +126,7 @@ impl Turn {
         self.executor.run(&mut self.effects, &mut self.events, address_book, quotas);
         let has_news = !self.effects.soft_states.is_empty();
         for soft_state in self.effects.soft_states.drain(..) {
-            info!(node = %self.identity.node, "{soft_state}");
+            debug!(node = %self.identity.node, "{soft_state}");
             publisher.add_event(NodeEvent::Became(soft_state));
         }
         if let Some(reason) = self.effects.stop.take() {
