@@ -1,6 +1,6 @@
 //! The choice of a log at start-up, from a name.
 //!
-//! This is sugar: every constructor of a member takes a boxed store, whoever made it.
+//! It is a convenience: every constructor of a member takes a boxed store of any origin.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ pub enum LogConfig {
     File {
         /// The directory of the log's files.
         dir: std::path::PathBuf,
-        /// Who waits for the disk.
+        /// What waits for the disk: a ring or a thread.
         io: log_file::Io,
     },
     /// In an SQLite database in this directory, which is made if it is missing.

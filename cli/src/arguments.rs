@@ -55,7 +55,7 @@ pub struct Up {
     pub base_port: Option<u16>,
 }
 
-/// Whom a client talks to.
+/// The members that a client talks to.
 #[derive(Debug, Args)]
 pub struct Endpoints {
     /// The members' client addresses; those that do not answer are passed over.
@@ -89,7 +89,7 @@ pub struct Put {
     /// Print the outcome as a JSON object.
     #[arg(long)]
     pub json: bool,
-    /// Whom to ask.
+    /// The members to ask.
     #[command(flatten)]
     pub to: Endpoints,
 }
@@ -105,7 +105,7 @@ pub struct Get {
     /// Print the outcome as a JSON object.
     #[arg(long)]
     pub json: bool,
-    /// Whom to ask.
+    /// The members to ask.
     #[command(flatten)]
     pub to: Endpoints,
 }
@@ -121,7 +121,7 @@ pub struct Del {
     /// Print the outcome as a JSON object.
     #[arg(long)]
     pub json: bool,
-    /// Whom to ask.
+    /// The members to ask.
     #[command(flatten)]
     pub to: Endpoints,
 }
@@ -132,7 +132,7 @@ pub struct Status {
     /// Print a JSON object with a list of members.
     #[arg(long)]
     pub json: bool,
-    /// Whom to ask.
+    /// The members to ask.
     #[command(flatten)]
     pub to: Endpoints,
 }

@@ -1,7 +1,7 @@
 //! The events of engine and tool, as lines on the standard error: when, how grave, what.
 //!
 //! A warning or an error that repeats is shown once a minute, so that a condition that lasts (a
-//! stranger that knocks, a disk that is full) neither fills a disk nor hides what else happens.
+//! foreign peer that dials, a disk that is full) neither fills a disk nor hides what else happens.
 //! Spans are not shown.
 
 use std::collections::HashMap;

@@ -444,8 +444,8 @@ fn what_is_wrong_is_named_with_what_to_do() {
         begin.elapsed() < Duration::from_millis(900)
     });
     assert!(heeded, "--timeout is heeded; without it a second is waited");
-    let nobody = failure(&["get", "k", "--endpoints", "127.0.0.1:9", "--timeout", "1"]);
-    assert!(nobody.contains("127.0.0.1:9") && nobody.contains("is the cluster up"), "{nobody}");
+    let absent = failure(&["get", "k", "--endpoints", "127.0.0.1:9", "--timeout", "1"]);
+    assert!(absent.contains("127.0.0.1:9") && absent.contains("is the cluster up"), "{absent}");
 
     for usage in [&["up", "--nodes", "0"][..], &["fly"], &["put", "k"], &[]] {
         assert_eq!(kontiki(usage).status.code(), Some(2), "{usage:?}");

@@ -6,7 +6,7 @@
 //! [`crash`] makes what a power cut may have left at any moment. And operations can be made to fail
 //! ([`Disk::inject`]), the n-th of a kind, once or from then on.
 //!
-//! | room | |
+//! | module | |
 //! |---|---|
 //! | `change` | one operation, as it is noted |
 //! | `tree`, `content` | directories, names and bytes; what operations do to them |

@@ -45,7 +45,7 @@ fn start() -> io::Result<UnixStream> {
     let mut command = Command::new("/proc/self/exe");
     command.env(ASKED, "1").process_group(0);
     command.stdin(Stdio::from(OwnedFd::from(its))).stdout(Stdio::null());
-    // It ends by itself once `own` is closed; nobody waits for it.
+    // It ends by itself once `own` is closed; it is never joined.
     let _child = command.spawn()?;
     Ok(own)
 }

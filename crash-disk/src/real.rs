@@ -22,7 +22,7 @@ const IMAGE_BYTES: u64 = 1 << 30;
 const SHUTDOWN: u32 = opcode::read::<u32>(b'X', 125);
 const NO_LOG_FLUSH: u32 = 2;
 
-/// How long somebody may still hold a file when the file system is unmounted.
+/// How long a file may still be held open when the file system is unmounted.
 const RELEASE_TRIES: u32 = 40;
 const RELEASE_PAUSE: Duration = Duration::from_millis(50);
 
@@ -57,7 +57,7 @@ impl RealDisk {
         cut(&self.point)
     }
 
-    /// Mounts what is left. Whoever still holds a file holds one that nothing can be done with.
+    /// Mounts what is left. A file that is still held open can no longer be read or written.
     pub fn power_on(&self) -> io::Result<()> {
         let mut tries = 0;
         while unmount(&self.point, UnmountFlags::empty()).is_err() {

@@ -28,7 +28,7 @@ use crate::change::{Change, Ino, Kind, Name};
 use crate::fault::{Failure, Faults, Operation};
 use crate::tree::{Node, Tree};
 
-/// How long the kernel may keep what it was told: nobody else changes this disk.
+/// How long the kernel may cache an answer: this process alone changes the disk.
 const KEEP: Duration = Duration::from_secs(60);
 
 /// Of `fallocate`: leave the size as it is, make a hole, make zeros.

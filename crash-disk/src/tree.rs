@@ -23,7 +23,7 @@ pub enum Node {
     Symlink(PathBuf),
 }
 
-/// All of a disk. A file that lost its last name stays: somebody may have it open.
+/// All of a disk. A file that lost its last name stays, because it may be open.
 #[derive(Clone, Debug)]
 pub struct Tree {
     nodes: BTreeMap<Ino, Node>,

@@ -330,7 +330,7 @@ fn nothing_stays_mounted() {
         panic!("a test fails while the disk is mounted and a file on it is open");
     }));
     assert!(failed.is_err() && !is_mounted() && !point.exists());
-    // Who still has a file open can go on with it.
+    // A file that is still open can be used further.
     held.write_all_at(b"x", 0).expect("the open file still works");
 }
 

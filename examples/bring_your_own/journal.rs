@@ -35,7 +35,7 @@ struct Shared(Arc<RwLock<Change>>);
 
 pub struct Journal {
     state: Shared,
-    /// With its number of records; gone after a failure, when nobody knows what it holds.
+    /// With its number of records; `None` after a failure, when its content is unknown.
     file: Option<(File, u32)>,
     _lock: File,
 }
@@ -52,7 +52,7 @@ impl Journal {
         Ok(Journal { state: Shared(Arc::new(state.into())), file: Some((file, 1)), _lock: lock })
     }
 
-    /// Writes a change and syncs it; only then does anybody see it.
+    /// Writes a change and syncs it; only then can a reader see it.
     fn commit(&mut self, op: LogOp, change: Change) -> Result<(), LogError> {
         let file = self.file.take();
         let (mut file, count) = file.ok_or_else(|| LogError::new(op, LogErrorKind::Poisoned))?;

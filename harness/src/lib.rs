@@ -1,6 +1,6 @@
-//! What tests the members of the family and belongs to none of them.
+//! Tests for every crate of the workspace: the simulator, the conformance suite, and the checkers.
 //!
-//! | room | |
+//! | module | |
 //! |---|---|
 //! | [`sim`] | a whole cluster on one thread, with a network, clocks and disks that fail |
 //! | [`mod@conformance`] | whether a store keeps the contract; one macro line runs every check |

@@ -1,4 +1,4 @@
-//! Tidy is a test: the rules of the house that a machine can check.
+//! Tidy is a test: the project's rules that a machine can check.
 //!
 //! Each rule is one test on the whole tree, and each has a second test that shows it finding a
 //! planted breach in a small sample; a check that finds nothing is decoration. The rules live in

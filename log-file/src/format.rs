@@ -64,7 +64,7 @@ impl Seal {
         PayloadHasher { salt: self.salt, secret: const_custom_default_secret(self.salt) }
     }
 
-    /// A hash to be fed with the record headers of one frame.
+    /// A hash for the record headers of one frame.
     pub(crate) fn digest(self) -> Xxh3 {
         Xxh3::with_seed(self.salt)
     }

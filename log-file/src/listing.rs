@@ -21,7 +21,7 @@ impl Listing {
         let names =
             disk.list().map_err(|error| LogError::io(LogOp::Open, error).at(disk.place("")))?;
         let mut listing = Listing::default();
-        let mut stranger = None;
+        let mut unknown = None;
         for name in names {
             match parse(&name) {
                 Some(Name::Segment(number)) => listing.segments.push(number),
@@ -30,12 +30,12 @@ impl Listing {
                 Some(Name::NewProof) => listing.has_new_proof = true,
                 Some(Name::Lock) => {}
                 None if owned_dir::is_of_the_file_system(&name) => {}
-                None => stranger = Some(name),
+                None => unknown = Some(name),
             }
         }
         listing.segments.sort_unstable();
         listing.spares.sort_unstable();
-        match stranger {
+        match unknown {
             Some(name) if listing.segments.is_empty() => {
                 let place =
                     format!("{}: not a file of a log; give an empty directory", disk.place(&name));

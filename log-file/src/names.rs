@@ -27,7 +27,7 @@ pub(crate) fn spare_name(number: u64) -> String {
     format!("spare-{number:016x}")
 }
 
-/// What a name stands for; `None` for a stranger.
+/// What a name stands for; `None` for a foreign name.
 pub(crate) fn parse(name: &str) -> Option<Name> {
     match name {
         LOCK_NAME => return Some(Name::Lock),

@@ -2,8 +2,8 @@
 //!
 //! The segment that a store begins with is not written beforehand; its blocks come into being
 //! behind the first appends. A step is never synced here: the next sync of the writer covers it.
-//! That costs one append in many a little, and leaves every error of the file to the writer, who
-//! must hear it.
+//! That costs one append in many a little, and leaves every error of the file to the writer, which
+//! must report it.
 
 use std::io;
 use std::ops::Range;

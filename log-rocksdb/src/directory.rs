@@ -206,7 +206,7 @@ fn not_ours(error: DirectoryError) -> LogError {
         DirectoryError::InUse(path) => {
             LogError::new(LogOp::Open, LogErrorKind::InUse).at(path.display().to_string())
         }
-        DirectoryError::Stranger(path) => LogError::new(LogOp::Open, LogErrorKind::Format)
+        DirectoryError::ForeignFile(path) => LogError::new(LogOp::Open, LogErrorKind::Format)
             .at(format!("{}, which is no part of a RocksDB log", path.display())),
         DirectoryError::Io(path, error) => {
             LogError::io(LogOp::Open, error).at(path.display().to_string())

@@ -108,7 +108,7 @@ fn not_ours(error: DirectoryError) -> LogError {
         DirectoryError::InUse(path) => {
             LogError::new(LogOp::Open, LogErrorKind::InUse).at(path.display().to_string())
         }
-        DirectoryError::Stranger(path) => LogError::new(LogOp::Open, LogErrorKind::Format)
+        DirectoryError::ForeignFile(path) => LogError::new(LogOp::Open, LogErrorKind::Format)
             .at(format!("{}, which is no file of an SQLite log", path.display())),
         DirectoryError::Io(path, error) => {
             LogError::io(LogOp::Open, error).at(path.display().to_string())

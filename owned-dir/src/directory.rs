@@ -32,7 +32,7 @@ pub enum DirectoryError {
     /// Another owner or reader has it. It may be free later.
     InUse(PathBuf),
     /// It holds this, which is not of the format.
-    Stranger(PathBuf),
+    ForeignFile(PathBuf),
     /// What the operating system says of this path.
     Io(PathBuf, io::Error),
 }
@@ -86,7 +86,7 @@ impl Directory {
             if names.passing.contains(&&*name) {
                 passing.push(entry.path());
             } else if !is_known && !is_of_the_file_system(&name) {
-                return Err(DirectoryError::Stranger(entry.path()));
+                return Err(DirectoryError::ForeignFile(entry.path()));
             }
         }
         Ok(passing)
@@ -152,7 +152,9 @@ impl fmt::Display for DirectoryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             DirectoryError::InUse(path) => write!(f, "{} is locked by another", path.display()),
-            DirectoryError::Stranger(path) => write!(f, "{} does not belong here", path.display()),
+            DirectoryError::ForeignFile(path) => {
+                write!(f, "{} does not belong here", path.display())
+            }
             DirectoryError::Io(path, error) => write!(f, "{}: {error}", path.display()),
         }
     }
@@ -184,7 +186,7 @@ mod tests {
         drop(owned);
         fs::write(at("photo"), "").expect("written");
         let strange = Directory::own(dir.path(), NAMES).expect_err("strange");
-        assert!(matches!(strange, DirectoryError::Stranger(path) if path.ends_with("photo")));
+        assert!(matches!(strange, DirectoryError::ForeignFile(path) if path.ends_with("photo")));
     }
 
     #[test]

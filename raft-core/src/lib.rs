@@ -2,11 +2,11 @@
 //!
 //! This crate does no I/O. It is `no_std` with `alloc`, so that the compiler proves what the
 //! design promises: no clock, no thread, no file, no socket and no hash order can reach the
-//! protocol. Three floors stand here, and arrows between them only point down:
+//! protocol. It has three layers, and dependencies between them only point down:
 //!
 //! - [`types`]: the nouns that survive a crash (ids, entries, memberships, hard state);
 //! - [`storage`]: the contract that every log backend keeps, with numbered promises P1...;
-//! - [`consensus`]: the protocol, one file per room, with numbered laws L1...
+//! - [`consensus`]: the protocol, one file per module, with numbered laws L1...
 //!
 //! `storage` and `consensus` both stand on `types` and do not know each other: the protocol
 //! compiles without knowing that storage exists.

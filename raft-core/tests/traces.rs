@@ -54,8 +54,8 @@ fn a_runner_that_is_told_nonsense_says_so() {
 fn traces() -> Vec<PathBuf> {
     let root = Path::new("tests/traces");
     let mut found = Vec::new();
-    for room in fs::read_dir(root).expect("the folder of traces").flatten() {
-        let Ok(files) = fs::read_dir(room.path()) else { continue };
+    for folder in fs::read_dir(root).expect("the folder of traces").flatten() {
+        let Ok(files) = fs::read_dir(folder.path()) else { continue };
         found.extend(files.flatten().map(|file| file.path()));
     }
     found.retain(|path| path.extension().is_some_and(|extension| extension == "trace"));

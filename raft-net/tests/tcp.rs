@@ -1,4 +1,4 @@
-//! Transports on the loopback interface: delivery, restarts, bounds, and strangers of all kinds.
+//! Transports on the loopback interface: delivery, restarts, bounds, and foreign peers.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 
 const CLUSTER: ClusterId = ClusterId(7);
 
-/// Longer than anything here takes, shorter than anybody's patience.
+/// Longer than anything here takes, shorter than the limit of the test runner.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A member that writes down what arrives.
@@ -147,7 +147,7 @@ fn envelope(cluster: ClusterId, sequence: u64, bytes: usize) -> Envelope {
 fn sequence(envelope: &Envelope) -> u64 {
     match &envelope.content {
         Content::Forward(forward) => forward.sequence,
-        other => panic!("nobody sent {other:?}"),
+        other => panic!("{other:?} was never sent"),
     }
 }
 
@@ -338,7 +338,7 @@ fn newer(mut hello: [u8; 44]) -> [u8; 44] {
 }
 
 #[tokio::test]
-async fn strangers_are_closed_and_the_member_goes_on() {
+async fn foreign_peers_are_closed_and_the_member_goes_on() {
     let (one, mut two) = (Member::new(1), Member::new(2));
     two.send(1, Some(one.address()), 1);
     eventually("it has arrived", || one.arrived().len() == 1).await;
@@ -518,7 +518,7 @@ async fn dropping_the_transport_ends_everything() {
     drop(one);
     assert!(is_closed(&mut peer).await);
     eventually("no task holds the member any more", || Arc::strong_count(&recorder) == 1).await;
-    assert!(TcpStream::connect(address).await.is_err(), "nobody listens");
+    assert!(TcpStream::connect(address).await.is_err(), "no process listens");
 }
 
 #[tokio::test]

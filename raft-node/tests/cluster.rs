@@ -80,10 +80,10 @@ async fn leader(nodes: &[Node]) -> usize {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("nobody leads after 10 s");
+    panic!("no member leads after 10 s");
 }
 
-/// Proposes until somebody takes it: only where the error says that nothing happened.
+/// Proposes until a member takes it: only where the error says that nothing happened.
 async fn propose(node: &Node, text: &str) -> Bytes {
     for _ in 0..1000 {
         match node.propose(Bytes::copy_from_slice(text.as_bytes())).await {
@@ -94,7 +94,7 @@ async fn propose(node: &Node, text: &str) -> Bytes {
             Err(error) => panic!("{error}"),
         }
     }
-    panic!("nobody took the proposal");
+    panic!("no member took the proposal");
 }
 
 async fn read(node: &Node) -> Bytes {
@@ -107,7 +107,7 @@ async fn read(node: &Node) -> Bytes {
             Err(error) => panic!("{error}"),
         }
     }
-    panic!("nobody served the read");
+    panic!("no member served the read");
 }
 
 async fn every_member_serves(cheap: bool) {

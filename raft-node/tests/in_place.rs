@@ -43,7 +43,7 @@ impl StateMachine for Count {
     }
 }
 
-/// A memory log that answers later, and blocks nobody meanwhile.
+/// A memory log that answers later, and blocks no caller meanwhile.
 struct Later(MemoryLog);
 
 #[async_trait]
@@ -181,7 +181,7 @@ async fn a_client_on_another_runtime_is_answered_by_the_members_own_task() {
 /// A member's own bug is its own end. What would go wrong: the client of the leader, whose task
 /// drives the follower too, would die of the follower's panic.
 #[tokio::test]
-async fn a_member_that_panics_takes_nobody_with_it() {
+async fn a_member_that_panics_stops_no_other() {
     let network = InProcessNetwork::new();
     let dooms: Vec<Arc<AtomicBool>> = (0..3).map(|_| Arc::default()).collect();
     let mut nodes = Vec::new();

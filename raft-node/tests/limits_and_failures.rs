@@ -138,7 +138,7 @@ impl Cluster {
     }
 
     async fn start(&self, number: u64) -> Node {
-        let log = MemoryLog::open(&self.disks[number as usize - 1]).expect("nobody has it");
+        let log = MemoryLog::open(&self.disks[number as usize - 1]).expect("it is not open");
         let mut store = HardDisk { log, delay: self.delay, broken: Arc::clone(&self.broken) };
         let members = (1..=self.disks.len() as u64).map(|n| (node_id(n), Bytes::new()));
         let membership = Membership::of_voters(members).expect("sound");
@@ -174,7 +174,7 @@ async fn leader(nodes: &[Node]) -> usize {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("nobody leads after 20 s");
+    panic!("no member leads after 20 s");
 }
 
 async fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
@@ -221,7 +221,7 @@ async fn clients_that_outrun_the_disk_wait_and_memory_stays_bounded() {
         client.await.expect("no panic").expect("everyone is served in the end");
     }
     assert_eq!(most, 40, "40 commands fill the room of {} bytes", limits.proposal_bytes);
-    assert!(busy > 0, "who does not want to wait is told so");
+    assert!(busy > 0, "a client that does not want to wait is told so");
 }
 
 #[tokio::test]

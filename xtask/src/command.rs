@@ -35,7 +35,8 @@ mod tests {
         assert_eq!(command("true", [], &[]), Ok(()));
         let failed = command("sh", ["-c", "exit 3"], &[]).expect_err("it fails");
         assert!(failed.contains("sh -c exit 3") && failed.contains('3'), "{failed}");
-        let absent = command("a program that nobody wrote", [], &[]).expect_err("it is not there");
+        let absent =
+            command("a program that does not exist", [], &[]).expect_err("it is not there");
         assert!(absent.starts_with("could not start"), "{absent}");
     }
 }

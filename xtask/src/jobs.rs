@@ -11,18 +11,18 @@
 pub struct Job {
     /// The name in the table of times.
     pub name: &'static str,
-    /// Who runs it.
+    /// When it runs.
     pub depth: Depth,
     /// What is done.
     pub work: Work,
 }
 
-/// Who runs a job.
+/// When a job runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
-    /// Everybody.
+    /// In every run.
     Always,
-    /// Only who asks for `--deep`.
+    /// Only with `--deep`.
     Deep,
 }
 

@@ -147,6 +147,6 @@ mod tests {
     #[test]
     fn a_program_that_is_nowhere_is_missed() {
         assert!(is_on_path("sh"));
-        assert!(!is_on_path("a program that nobody wrote"));
+        assert!(!is_on_path("a program that does not exist"));
     }
 }

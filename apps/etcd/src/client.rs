@@ -1,6 +1,6 @@
 //! A small client for Kontiki's own tools: a few requests, to whichever member can take them.
 //!
-//! It holds one connection. It begins at any endpoint that answers, asks there who leads, and goes
+//! It holds one connection. It begins at any endpoint that answers, asks for the leader, and goes
 //! to the leader, where a request takes one hop less; any member would do. When an endpoint fails,
 //! the next one is tried, but a request that may have changed something is never sent twice.
 

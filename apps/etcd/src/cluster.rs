@@ -1,4 +1,4 @@
-//! The Cluster service: who belongs to it. Changing that is absent until the engine can.
+//! The Cluster service: the list of members. Changing it is absent until the engine can.
 
 use tonic::{Request, Response, Status};
 

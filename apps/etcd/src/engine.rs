@@ -31,7 +31,7 @@ pub trait Engine: Send + Sync + 'static {
 pub struct Standing {
     /// The cluster that it belongs to.
     pub cluster: ClusterId,
-    /// Who it is.
+    /// The member's id.
     pub node: NodeId,
     /// What it is at the moment.
     pub role: Role,
@@ -80,7 +80,7 @@ impl fmt::Display for Role {
 /// One member of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterMember {
-    /// Who it is.
+    /// The member's id.
     pub node: NodeId,
     /// Whether it receives the log without voting.
     pub learner: bool,

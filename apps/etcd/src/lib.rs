@@ -1,9 +1,9 @@
 //! An etcd v3 server on the Kontiki engine.
 //!
 //! A request that changes something becomes a [`command`] in the replicated log; the [`Machine`]
-//! applies it to the multi-version key space ([`mvcc`]) on every member, in one room for each kind
-//! of request ([`range`], [`put`], [`delete`], [`txn`], [`compact`]). A request that only reads is
-//! answered from the member's own key space, after a barrier unless the client asked for no such
+//! applies it to the multi-version key space ([`mvcc`]) on every member, in one module for each
+//! kind of request ([`range`], [`put`], [`delete`], [`txn`], [`compact`]). A read request
+//! is answered from the member's own key space, after a barrier unless the client asked for no such
 //! promise.
 //!
 //! The measure is etcd 3.4: revisions, answers and error texts are the same, and

@@ -79,7 +79,7 @@ impl<E: Engine> Member<E> {
         Err(Refusal::NoSpace)
     }
 
-    /// Completes a header with who answers; 0 is filled in by the newest revision.
+    /// Completes a header with the member that answers; 0 is filled in by the newest revision.
     pub(crate) fn fill(&self, header: &mut Option<ResponseHeader>) {
         let header = header.get_or_insert_default();
         let standing = self.engine.standing();

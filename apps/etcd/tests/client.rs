@@ -10,8 +10,8 @@ use kontiki_etcd::engine::ProposeError;
 
 use solo::{Setup, Solo};
 
-/// Nobody listens there: the port is reserved.
-const NOBODY: &str = "127.0.0.1:1";
+/// No process listens on this port: it is reserved.
+const UNUSED: &str = "127.0.0.1:1";
 
 fn one(key: &'static str) -> RangeRequest {
     RangeRequest { key: key.into(), ..RangeRequest::default() }
@@ -42,15 +42,15 @@ async fn it_puts_reads_and_deletes() {
 #[tokio::test]
 async fn an_endpoint_that_is_down_is_passed_over() {
     let solo = Solo::start().await;
-    let mut client = Client::new([NOBODY, solo.endpoint()]).expect("endpoints");
+    let mut client = Client::new([UNUSED, solo.endpoint()]).expect("endpoints");
     client.put("k", "v").await.expect("the second endpoint takes it");
 }
 
 #[tokio::test]
-async fn it_gives_up_when_nobody_answers_in_time() {
-    let client = Client::new([NOBODY]).expect("an endpoint");
+async fn it_gives_up_when_no_member_answers_in_time() {
+    let client = Client::new([UNUSED]).expect("an endpoint");
     let mut client = client.with_timeout(Duration::from_millis(300));
-    let error = client.put("k", "v").await.expect_err("nobody listens");
+    let error = client.put("k", "v").await.expect_err("no process listens");
     assert!(matches!(error, ClientError::Unavailable { .. }), "{error:?}");
     assert!(error.to_string().contains("refused"), "{error}");
 }
@@ -66,7 +66,7 @@ async fn it_goes_to_the_leader_that_a_member_names() {
 
 #[tokio::test]
 async fn a_hint_that_leads_nowhere_is_not_followed() {
-    let follower = following(NOBODY).await;
+    let follower = following(UNUSED).await;
     let mut client = Client::new([follower.endpoint()]).expect("an endpoint");
     client.put("k", "v").await.expect("the member itself takes it");
 }
@@ -98,7 +98,7 @@ async fn what_may_have_happened_is_not_tried_again() {
 #[tokio::test]
 async fn status_tells_of_each_endpoint() {
     let solo = Solo::start().await;
-    let client = Client::new([NOBODY, solo.endpoint()]).expect("endpoints");
+    let client = Client::new([UNUSED, solo.endpoint()]).expect("endpoints");
     let statuses = client.status().await;
     assert!(statuses[0].status.is_err());
     let status = statuses[1].status.as_ref().expect("it answers");

@@ -2,8 +2,8 @@
 //! another backend.
 //!
 //! The source is not changed, and its locks are held until the copy is in its place. The copy keeps
-//! who the member is: it is the same member, and the two must never run both. Whatever lies beside
-//! a log goes with it, byte for byte, but for locks.
+//! the member's identity: it is the same member, and the two must never both run. All other files
+//! beside a log are copied byte for byte, except locks.
 
 use std::fs::{self, File};
 use std::io;
@@ -58,7 +58,7 @@ async fn build(copy: &Copy) -> Result<Built, Failure> {
     Ok(Built { partial, copied, target: to.dir, _cluster: cluster })
 }
 
-/// A copy that is not in its place yet. Until it is, nobody may run on what was copied: a member
+/// A copy that is not in its place yet. Until it is, no member may run on what was copied: a member
 /// that went on meanwhile would have promised what its copy does not know.
 struct Built {
     partial: Partial,
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_runs_on_what_is_copied_until_the_copy_is_in_its_place() {
+    async fn no_member_runs_on_what_is_copied_until_the_copy_is_in_its_place() {
         let dir = tempfile::tempdir().expect("a directory");
         let cluster = dir.path().join("cluster");
         let members = ["1", "2", "3"].map(|name| cluster.join(name));

@@ -1,7 +1,7 @@
 //! `kontiki log`: the logs of members that do not run.
 //!
 //! `show` and `verify` change no byte; `copy` writes to a place where nothing is, and nowhere else.
-//! All three refuse a log that is in use. Rooms: `place` (what a directory is, and which
+//! All three refuse a log that is in use. Modules: `place` (what a directory is, and which
 //! backend's), `show`, `verify`, `copy` with `transfer` (one log into another) and `partial` (a
 //! target that is there as a whole or not at all), `progress`.
 

@@ -190,13 +190,13 @@ mod tests {
         let (target, left) = (dir.path().join("new"), dir.path().join("new.partial"));
         fs::create_dir_all(left.join("copy/log")).expect("made");
         fs::write(left.join("lock"), "").expect("made");
-        Partial::begin(&target).expect("nobody holds the lock").finish().expect("in place");
+        Partial::begin(&target).expect("the lock is free").finish().expect("in place");
         assert_eq!(names(dir.path()), ["new"]);
         assert_eq!(names(&target), [""; 0], "what was left is gone");
 
         fs::create_dir_all(&left).expect("made");
         fs::write(left.join("letter.txt"), "dear reader").expect("made");
-        Partial::begin(&target).err().expect("somebody's own files");
+        Partial::begin(&target).err().expect("files that are not a copy's");
         assert!(left.join("letter.txt").exists());
     }
 }

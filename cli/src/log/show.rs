@@ -266,7 +266,7 @@ impl Shown {
             Some(ShownIdentity { node, cluster, store }) => {
                 format!("node {node} of cluster {cluster}, store {store}")
             }
-            None => "none: nobody's log yet".to_owned(),
+            None => "none: the log belongs to no member yet".to_owned(),
         }
     }
 

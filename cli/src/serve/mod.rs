@@ -172,7 +172,7 @@ async fn tell_of_leaders(node: Node) {
 }
 
 /// Makes a panic the end of the process. It is a bug of ours, and a member that went on without the
-/// task that panicked would be half dead: connected, and serving nobody.
+/// task that panicked would be half dead: connected, and serving no client.
 fn end_at_panics() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -219,7 +219,7 @@ async fn end_of(node: &Node) -> Failure {
     }
 }
 
-/// Done when somebody wants the member to stop.
+/// Completes when the member is asked to stop.
 fn stop_signal(with_parent: bool) -> Result<impl Future<Output = ()>, Failure> {
     let listen =
         |kind| signal(kind).map_err(|error| Failure::of("signals cannot be listened for", &error));
@@ -246,7 +246,7 @@ async fn end_of_input() {
     let _ = told.await;
 }
 
-fn port_failure(whom: &str, address: &str, error: &dyn std::error::Error) -> Failure {
-    Failure::of(format!("cannot listen for {whom} at {address}"), error)
+fn port_failure(audience: &str, address: &str, error: &dyn std::error::Error) -> Failure {
+    Failure::of(format!("cannot listen for {audience} at {address}"), error)
         .advise("stop the program that uses this port, or choose another address")
 }

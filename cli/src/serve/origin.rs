@@ -5,7 +5,7 @@
 //! the log, in `member.toml` (`docs/formats/member.md`), so that a refusal can say it. A directory
 //! without that file is checked by the digest, and gets one once a start has named the cluster.
 //!
-//! Addresses and names of members are no part of who a member is: those in the settings are taken.
+//! Addresses and names of members are no part of a member's identity: the settings decide them.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -109,7 +109,7 @@ fn line(member: &MemberStatus, progress: bool) -> String {
     format!("{line}  {}", member.endpoint)
 }
 
-/// Prints at once; that nobody listens is no reason to stop a cluster.
+/// Prints at once. A closed output is no reason to stop a cluster.
 fn print(text: &str) {
     let mut output = io::stdout().lock();
     let _ = output.write_all(text.as_bytes()).and_then(|()| output.flush());

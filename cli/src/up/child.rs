@@ -1,7 +1,7 @@
 //! One member as a process: started, watched, told to stop, started again.
 //!
-//! Its standard input is a pipe that nobody writes to. When this process is gone, however it went,
-//! the system closes the pipe and the member stops by itself. It is in a process group of its own,
+//! Its standard input is a pipe that no process writes to. When this process is gone, for whatever
+//! reason, the system closes the pipe and the member stops by itself. Its process group is its own,
 //! so that Ctrl-C reaches this process alone, which then stops the members in order.
 
 use std::io;
@@ -146,7 +146,7 @@ impl MemberProcess {
             return true;
         };
         let pid = child.id().and_then(|pid| Pid::from_raw(pid as i32));
-        // It may have ended by itself, in which case there is nobody to signal.
+        // It may have ended by itself, in which case there is no process to signal.
         let _ = pid.map(|pid| kill_process(pid, Signal::TERM));
         if timeout(STOP_PATIENCE, child.wait()).await.is_ok() {
             return true;

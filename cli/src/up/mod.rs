@@ -1,7 +1,7 @@
 //! `kontiki up`: a whole cluster on this machine, each member a process of its own.
 //!
-//! One loop looks at the members ten times a second, starts again who died, and shows how they
-//! stand. A member whose backend is volatile is not started again: it would have forgotten its
+//! One loop looks at the members ten times a second, restarts those that died, and shows their
+//! state. A member whose backend is volatile is not started again: it would have forgotten its
 //! votes, and the others would rightly refuse it (`docs/assumptions.md` says why). Nor is one whose
 //! log is damaged, or that never came up: what keeps it from starting now will do so again.
 
@@ -63,7 +63,7 @@ pub async fn run(up: Up, logging: Logging) -> Result<ExitCode, Failure> {
     outcome.map(|()| ExitCode::SUCCESS)
 }
 
-/// Ports in use are found out here, where they can be told apart by who needs them.
+/// Ports in use are found out here, where the message can name the member that needs them.
 async fn check_ports(plan: &Plan) -> Result<(), Failure> {
     let begin = Instant::now();
     for member in &plan.members {
@@ -170,7 +170,7 @@ impl Cluster {
     /// A member has said how it stands, or has not answered.
     fn learn(&mut self, place: usize, status: MemberStatus) -> Result<(), Failure> {
         let member = &mut self.members[place];
-        // An answer of another process is one from before a restart, or somebody else's.
+        // An answer of another process is one from before a restart, or from another cluster.
         let answered = status.pid.is_some() && status.pid == member.pid();
         self.misses[place] = if answered { 0 } else { self.misses[place] + 1 };
         if answered {

@@ -1,4 +1,4 @@
-//! Who the members of a cluster on this machine are: their ports, their directories, and what is
+//! The members of a cluster on this machine: their ports, their directories, and what is
 //! remembered of them beside the data, so that the cluster can go on later.
 
 use std::collections::BTreeSet;

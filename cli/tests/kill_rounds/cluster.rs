@@ -85,7 +85,7 @@ impl Cluster {
         std::fs::read_to_string(path).unwrap_or_default()
     }
 
-    /// Whom to kill in this round: in two of three the leader, else the others in turn.
+    /// The member to kill in this round: in two of three the leader, else the others in turn.
     pub async fn choose_victim(&self, round: usize) -> usize {
         let leader = self.wait_for_leader().await;
         if round % 3 < 2 { leader } else { (leader + 1 + round / 3 % 2) % MEMBERS }
@@ -103,7 +103,7 @@ impl Cluster {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        panic!("nobody leads; member 1 said:\n{}", self.said(0));
+        panic!("no member leads; member 1 said:\n{}", self.said(0));
     }
 
     /// All pairs under a prefix, as a member serves them when it is up to date.
@@ -149,7 +149,7 @@ impl Drop for Cluster {
     }
 }
 
-/// Ports that nobody listens on at the moment.
+/// Ports that no process listens on at the moment.
 fn free_ports<const N: usize>() -> [u16; N] {
     let listeners: Vec<TcpListener> =
         (0..N).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();

@@ -19,7 +19,7 @@ use cluster::{Cluster, MEMBERS};
 /// How many writes the clients must have had acknowledged between two kills.
 const WRITES_BETWEEN_KILLS: usize = 40;
 
-/// After a kill somebody must serve a write within this time, however busy the machine is.
+/// After a kill a member must serve a write within this time, however busy the machine is.
 const FAIL_OVER_LIMIT: Duration = Duration::from_secs(15);
 
 /// What the default timeouts are made for; most fail-overs must be within it.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// Longer than anything here takes, shorter than anybody's patience.
+/// Longer than anything here takes, shorter than the limit of the test runner.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub fn kontiki(arguments: &[&str]) -> Output {

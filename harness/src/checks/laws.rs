@@ -1,8 +1,8 @@
 //! The laws that take two members to break.
 //!
-//! One table for each, fed after each input with what one member did: who led in which term (L1),
-//! who voted for whom (L7), which entry follows which (L3), what is committed (L5, L11), what
-//! machines came to (L5). Facts of different members, or of one before and after a restart, meet in
+//! One table for each, updated after each input with what one member did: the leader of each term
+//! (L1), the votes (L7), which entry follows which (L3), what is committed (L5, L11), the states of
+//! the machines (L5). Facts of different members, or of one before and after a restart, meet in
 //! the tables; a second fact that contradicts the first is a violation.
 
 use std::collections::{BTreeMap, HashMap};
@@ -74,7 +74,7 @@ impl Laws {
         &self.members[place(node)].disk
     }
 
-    /// The last index known to be committed by anybody.
+    /// The last index known to be committed by any member.
     pub fn committed(&self) -> LogIndex {
         LogIndex::new(self.committed.len() as u64)
     }
@@ -111,7 +111,7 @@ impl Laws {
     }
 
     /// The entry that a disk says is committed is the committed one. Recovery applies it, and all
-    /// before it, without asking anybody.
+    /// before it, without asking any member.
     fn check_hint(&self, node: NodeId, hint: LogIndex, own: Option<Term>) -> Result<(), Violation> {
         let Some(place) = hint.get().checked_sub(1) else { return Ok(()) };
         let committed = self.committed.get(place as usize).copied();
@@ -145,7 +145,7 @@ impl Laws {
                 self.on_durable(node, batch)?;
             }
         }
-        let what = format!("{node} came back with {recovered:?}, which nobody wrote");
+        let what = format!("{node} came back with {recovered:?}, which no member wrote");
         Err(Violation::new(Check::StoreContract, what))
     }
 
@@ -438,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_shows_what_nobody_wrote_is_found() {
+    fn a_store_that_shows_what_was_never_written_is_found() {
         let mut laws = Laws::new(1, true);
         let write = WriteBatch::of_entries(vec![entry(1, 1, "a")]);
         let mut recovered = Recovered {
@@ -456,7 +456,8 @@ mod tests {
             .push(raft_core::types::TermRun { first: LogIndex::new(1), term: Term::new(1) });
         assert_eq!(laws.on_recovered(node(1), std::slice::from_ref(&write), &recovered), Ok(1));
         recovered.hard_state.term = Term::new(9);
-        let found = laws.on_recovered(node(1), &[], &recovered).expect_err("nobody wrote term 9");
+        let found =
+            laws.on_recovered(node(1), &[], &recovered).expect_err("no member wrote term 9");
         assert_eq!(found.check, Check::StoreContract);
     }
 }

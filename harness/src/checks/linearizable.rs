@@ -12,7 +12,7 @@
 //!
 //! - a read that may come next and returned the current value comes next at once, since it changes
 //!   nothing for the others;
-//! - a write of unknown outcome whose value nobody read is left out, since it may never have
+//! - a write of unknown outcome whose value was never read is left out, since it may never have
 //!   happened.
 //!
 //! Where each value is written only once, `zones` judges without a search.
@@ -39,7 +39,7 @@ pub enum Action<V> {
 /// One operation of a history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operation<V> {
-    /// Who did it, for people.
+    /// The client, for messages.
     pub client: u64,
     /// When it was asked for.
     pub invoked: u64,
@@ -299,7 +299,7 @@ impl Set {
     }
 }
 
-/// A line for people: who did what, and when.
+/// A line for messages: the client, its operation, and when.
 impl<V: fmt::Debug> fmt::Display for Operation<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "client {} {:?} [{}..", self.client, self.action, self.invoked)?;
@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_nobody_wrote_is_found() {
+    fn a_value_that_was_never_written_is_found() {
         assert!(!holds(&[write(1, 7, 0, 10), read(2, 9, 11, 12)]));
     }
 

@@ -8,7 +8,7 @@
 //! | [`linearizable`] | clients: some order explains what they saw; knows nothing of the log |
 //! | [`convergence`] | once faults stop, all members become equal and serve |
 //!
-//! All but [`linearizable`] are fed by the simulator after each input. That one takes a history of
+//! The simulator updates all but [`linearizable`] after each input. That one takes a history of
 //! any origin, so the same checker judges clusters of real processes.
 
 pub mod convergence;

@@ -18,7 +18,7 @@ pub struct Orders {
     requests: Vec<Request>,
     /// Counts requests and answers, so that each has a moment of its own.
     moment: u64,
-    /// The newest state that somebody has seen.
+    /// The newest state that a client has seen.
     seen: LogIndex,
     /// How many commands stand in the committed log.
     placed: u64,
@@ -27,14 +27,14 @@ pub struct Orders {
 /// One operation, and what became of it.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Who asked.
+    /// The client that asked.
     pub client: u64,
     /// Which register.
     pub key: u64,
     /// Whether it reads.
     pub is_read: bool,
     invoked: u64,
-    /// The newest state that somebody had seen when it was asked for.
+    /// The newest state that a client had seen when it was asked for.
     floor: LogIndex,
     outcome: Outcome,
     /// Where the command stands in the committed log, and how many commands stand up to there.
@@ -50,7 +50,7 @@ pub enum Outcome {
     Done(u64, u64),
     /// It did not happen, and never will.
     Failed,
-    /// Nobody knows.
+    /// The outcome is unknown.
     Unknown,
 }
 
@@ -84,7 +84,7 @@ impl Orders {
     pub fn on_applied(&mut self, number: u64, id: EntryId) -> Result<bool, Violation> {
         let placed = self.placed + 1;
         let Some(request) = self.request_mut(number) else {
-            let what = format!("{id} holds command {number}, which nobody proposed");
+            let what = format!("{id} holds command {number}, which no client proposed");
             return Err(Violation::new(Check::Outcome, what));
         };
         if let Some((place, _)) = request.place {
@@ -212,7 +212,7 @@ mod tests {
         assert_eq!(orders.on_applied(write, at(5)), Ok(false));
         assert_eq!(orders.on_applied(write, at(5)), Ok(false), "on another member");
         assert!(orders.on_applied(write, at(6)).is_err());
-        assert!(orders.on_applied(7, at(7)).is_err(), "nobody proposed it");
+        assert!(orders.on_applied(7, at(7)).is_err(), "no client proposed it");
     }
 
     #[test]

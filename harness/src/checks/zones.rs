@@ -54,7 +54,7 @@ impl Block {
     }
 }
 
-/// The blocks, or a read of a value that nobody wrote; `None` if a value is written twice.
+/// The blocks, or a read of a value that was never written; `None` if a value is written twice.
 fn blocks<V: Clone + Eq + Hash>(
     initial: &V,
     operations: &[Operation<V>],

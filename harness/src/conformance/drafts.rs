@@ -26,7 +26,7 @@ pub struct Standing {
 /// Raw choices.
 #[derive(Clone, Debug)]
 pub struct Draft {
-    /// How far the term rises, and who is voted for; 0 is nobody.
+    /// How far the term rises, and the vote; 0 is no vote.
     pub vote: Option<(u64, u64)>,
     /// How far from the end a reset goes.
     pub reset: Option<u64>,

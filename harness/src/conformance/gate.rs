@@ -165,7 +165,10 @@ impl Gate {
 
     async fn wait_for(&self, holds: impl Fn(&Marks) -> bool) {
         let mut watched = self.marks.subscribe();
-        watched.wait_for(|marks| holds(marks)).await.expect("the gate outlives who waits at it");
+        watched
+            .wait_for(|marks| holds(marks))
+            .await
+            .expect("the gate outlives the tasks that wait at it");
     }
 
     /// A write arrives; whether it may reach the store.

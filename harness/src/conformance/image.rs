@@ -1,7 +1,7 @@
 //! The files of a store as they lie in its directory, and the same with damage done to them.
 //!
 //! Blocks of zeros are not written, so that a store may prepare large files without making each
-//! trial slow.
+//! run slow.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,7 +19,7 @@ pub(crate) struct Image {
     directories: Vec<PathBuf>,
 }
 
-/// What happened to the files while nobody looked.
+/// What happened to the files while the store was closed.
 #[derive(Clone, Debug)]
 pub(crate) enum Damage {
     /// Nothing: the control.

@@ -45,7 +45,7 @@ pub(crate) struct Remains {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Company {
     /// There are none.
-    Nobody,
+    Alone,
     /// Two, which vote for this member and acknowledge all that it sends, at once.
     Agreeing,
     /// Two, which say nothing but what the check makes them say; this member follows them.
@@ -69,7 +69,7 @@ impl Member {
     ) -> Checked<Member> {
         let (journal, way, model) = (log.journal().clone(), log.way(), log.model.clone());
         let (gate, mut store) = Gate::before(log.lend(), model, journal, way);
-        let size = if company == Company::Nobody { 1 } else { 3 };
+        let size = if company == Company::Alone { 1 } else { 3 };
         let voters = (1..=size).map(|number| (node(number), Bytes::new()));
         let membership = Membership::of_voters(voters).expect("a few voters");
         if let Err(error) = bootstrap(store.as_mut(), "persist", node(1), &membership).await {
@@ -271,7 +271,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn timing(company: Company) -> Timing {
     let (election_ticks_min, election_ticks_max) = match company {
-        Company::Nobody => (2, 4),
+        Company::Alone => (2, 4),
         Company::Agreeing => (10, 20),
         Company::Leading => (NEVER, NEVER + 1),
     };

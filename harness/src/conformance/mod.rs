@@ -4,7 +4,7 @@
 //! this repository or out of it. What it asks of a backend is a [`Place`]: where one store lives,
 //! to be opened again and again.
 //!
-//! | room | |
+//! | module | |
 //! |---|---|
 //! | `subject` | the store under test beside the suite's own model; each request is made to both |
 //! | `model` | what a store must do, in about a hundred lines |
@@ -18,7 +18,7 @@
 //! | `interrupted` | what may be found after a batch that did not come to its end |
 //! | `gate`, `member` | a member of the engine on the store, whose writes can be held back |
 //! | `lock_step` | several stores side by side on the same steps |
-//! | `workbench` | what a backend's own tests may borrow of all this |
+//! | `workbench` | what a backend's own tests may use of all this |
 //! | `planted` | planted bugs, each found by the check that is named for it |
 //! | `report` | a broken promise in words: its text, what led there, how to run it again |
 //! | `run` | one check on one store, with a limit of time |
@@ -217,7 +217,7 @@ macro_rules! list_of_checks {
                 what_is_not_yet_durable_is_not_answered
                 a_late_write_confirms_nothing_rewritten
                 dropped_futures_lose_nothing
-                a_write_wakes_who_polled_last
+                a_write_wakes_its_last_poller
                 a_dropped_write_leaves_a_legal_prefix
                 an_end_with_work_under_way_leaves_a_legal_prefix
                 a_shutdown_flushes_and_says_so
@@ -227,7 +227,7 @@ macro_rules! list_of_checks {
             declarations {
                 what_is_declared_stays
                 an_atomic_batch_is_refused_as_a_whole
-                who_never_blocks_never_sleeps
+                a_store_that_never_blocks_never_sleeps
                 a_reader_that_never_blocks_never_sleeps
             }
             power_loss {

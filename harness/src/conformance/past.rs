@@ -162,8 +162,8 @@ fn check_recovered(
         format!("recover told {:?} of a store that shows {bounds:?}", found.bounds)
     })?;
     let known: Vec<_> = legal.iter().flat_map(|state| state.memberships()).collect();
-    let stranger = found.memberships.iter().find(|one| !known.contains(one));
-    promised(14, stranger.is_none(), || format!("recover told {stranger:?}, never written"))?;
+    let unknown = found.memberships.iter().find(|one| !known.contains(one));
+    promised(14, unknown.is_none(), || format!("recover told {unknown:?}, never written"))?;
     let is_whole = legal.iter().any(|state| {
         state.term_runs() == found.term_runs && state.memberships() == found.memberships
     });

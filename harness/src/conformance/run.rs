@@ -74,7 +74,7 @@ pub(crate) fn skip(check: &Check, why: &str) {
     let required = std::env::var("KONTIKI_REQUIRE").is_ok_and(|what| what == "all");
     assert!(!required, "KONTIKI_REQUIRE=all, but {why}");
     let count = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
-    // Nobody may be reading, and that is no failure of the store.
+    // The output may be closed, and that is no failure of the store.
     let _ = writeln!(std::io::stderr(), "skipped: {}: {why} ({count} so far)", check.full_name());
 }
 
@@ -154,7 +154,7 @@ pub(crate) fn on_a_thread(
     let (sender, receiver) = channel();
     let work = move || {
         let attempt = AssertUnwindSafe(|| on_a_runtime(work));
-        // Nobody listens any more once the limit is over.
+        // The receiver is gone once the limit is over.
         let _ = sender.send(catch_unwind(attempt));
     };
     Builder::new().name(name.to_owned()).spawn(work).expect("a thread can be made");

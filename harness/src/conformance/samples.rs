@@ -76,7 +76,7 @@ pub fn each_kind(first: u64, term: u64) -> Vec<Entry> {
     ]
 }
 
-/// An entry that says who belongs to the cluster: so many voters.
+/// A membership entry with so many voters.
 pub fn membership(index: u64, term: u64, voters: u64) -> Entry {
     let voters = (1..=voters).map(|number| (node(number), Bytes::from(vec![b'a'; 9])));
     let membership = Membership::of_voters(voters).expect("at least one voter");

@@ -56,26 +56,26 @@ pub(crate) enum Step {
 }
 
 /// Tries sequence after sequence, each from nothing. The first that breaks a promise is shortened;
-/// the last trial is that of the shortest one.
-pub(crate) async fn try_many(mut trial: impl AsyncFnMut(&[Step]) -> Checked) -> Checked {
+/// the last run is that of the shortest one.
+pub(crate) async fn try_many(mut run: impl AsyncFnMut(&[Step]) -> Checked) -> Checked {
     for seed in seeds(SEED) {
-        try_seed(seed, &mut trial).await?;
+        try_seed(seed, &mut run).await?;
     }
     Ok(())
 }
 
-async fn try_seed(seed: u64, trial: &mut impl AsyncFnMut(&[Step]) -> Checked) -> Checked {
+async fn try_seed(seed: u64, run: &mut impl AsyncFnMut(&[Step]) -> Checked) -> Checked {
     let deep = if is_deep() { DEEP_CASES } else { CASES };
     let cases = setting("KONTIKI_CASES").unwrap_or(deep);
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    let chance = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
-    let mut runner = TestRunner::new_with_rng(Config::default(), chance);
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
     let strategy = prop::collection::vec(step(), STEPS);
     for case in 1..=cases {
         let sequence = strategy.new_tree(&mut runner).expect("nothing is filtered");
-        if let Err(Halt::Broken(broken)) = trial(&sequence.current()).await {
-            let mut broken = shrink(trial, sequence).await.unwrap_or(broken);
+        if let Err(Halt::Broken(broken)) = run(&sequence.current()).await {
+            let mut broken = shrink(run, sequence).await.unwrap_or(broken);
             let cause = format!(" (case {case} of KONTIKI_SEED={seed}, shrunk)");
             broken.what.push_str(&cause);
             return Err(Halt::Broken(broken));
@@ -87,20 +87,20 @@ async fn try_seed(seed: u64, trial: &mut impl AsyncFnMut(&[Step]) -> Checked) ->
 /// Looks for a shorter sequence that breaks a promise; what it breaks. `None` if the same sequence
 /// does not fail again.
 async fn shrink(
-    trial: &mut impl AsyncFnMut(&[Step]) -> Checked,
+    run: &mut impl AsyncFnMut(&[Step]) -> Checked,
     mut sequence: impl ValueTree<Value = Vec<Step>>,
 ) -> Option<Broken> {
     for _ in 0..SHRINKING {
         if !sequence.simplify() {
             break;
         }
-        if trial(&sequence.current()).await.is_ok() && !sequence.complicate() {
+        if run(&sequence.current()).await.is_ok() && !sequence.complicate() {
             break;
         }
     }
     // The last attempt may have been one that held.
     loop {
-        match trial(&sequence.current()).await {
+        match run(&sequence.current()).await {
             Err(Halt::Broken(broken)) => return Some(broken),
             _ if !sequence.complicate() => return None,
             _ => {}
@@ -136,7 +136,7 @@ pub(crate) async fn run_step(log: &mut Subject, step: &Step, mark: u64) -> Check
         }
         Step::Identity(store) => log.save_identity(identity(*store)).await,
         Step::Read { from, length, max_bytes } => {
-            // A range that is empty outside of the log is nobody's concern.
+            // A range that is empty outside of the log is not checked.
             let from = (boundary + from).saturating_sub(3);
             let length = if from <= boundary || from > last { length + 1 } else { *length };
             log.read(from, from + length, *max_bytes).await.map(|_| ())

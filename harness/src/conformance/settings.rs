@@ -22,7 +22,7 @@ pub(crate) fn seeds(first: u64) -> std::ops::Range<u64> {
     first..first.saturating_add(setting("KONTIKI_SEEDS").unwrap_or(1))
 }
 
-/// How many trials, of so many openings each, a check makes by default: `most`, unless the store
+/// How many runs, of so many openings each, a check makes by default: `most`, unless the store
 /// opens so slowly that they would not fit into five seconds; but never fewer than `least`. Where
 /// nothing may be skipped (`KONTIKI_REQUIRE=all`) and under `KONTIKI_DEEP` time does not count, so
 /// that what is found depends on no clock.
@@ -34,9 +34,9 @@ pub(crate) fn affordable(most: u64, least: u64, openings: u32, opening: Duration
     }
 }
 
-/// How many trials of this length fit into the budget.
-fn fitting(trial: Duration) -> u64 {
-    let count = BUDGET.as_micros() / trial.as_micros().max(1);
+/// How many runs of this length fit into the budget.
+fn fitting(run: Duration) -> u64 {
+    let count = BUDGET.as_micros() / run.as_micros().max(1);
     u64::try_from(count).unwrap_or(u64::MAX)
 }
 

@@ -1,4 +1,4 @@
-//! What a backend's own tests may borrow from the suite: entries, random batches, and all that can
+//! What a backend's own tests may use from the suite: entries, random batches, and all that can
 //! be seen of a store.
 //!
 //! The suite asks what every store must do. What one store does beside that (its files, its space,

@@ -23,31 +23,31 @@ impl Journal {
     }
 
     /// Notes what happened to a member: for the hash by value, for people in words.
-    pub(crate) fn note(&mut self, who: u64, what: impl Hash, words: fmt::Arguments<'_>) {
-        (self.now, who).hash(&mut self.digest);
+    pub(crate) fn note(&mut self, member: u64, what: impl Hash, words: fmt::Arguments<'_>) {
+        (self.now, member).hash(&mut self.digest);
         what.hash(&mut self.digest);
         if self.aloud {
-            self.print(who, words);
+            self.print(member, words);
         }
     }
 
     /// Notes for the hash alone what happens too often to be printed.
-    pub(crate) fn hash_only(&mut self, who: u64, what: impl Hash) {
-        (self.now, who).hash(&mut self.digest);
+    pub(crate) fn hash_only(&mut self, member: u64, what: impl Hash) {
+        (self.now, member).hash(&mut self.digest);
         what.hash(&mut self.digest);
     }
 
     /// Words for people that say nothing new to the hash.
-    pub(crate) fn say(&self, who: u64, words: fmt::Arguments<'_>) {
+    pub(crate) fn say(&self, member: u64, words: fmt::Arguments<'_>) {
         if self.aloud {
-            self.print(who, words);
+            self.print(member, words);
         }
     }
 
-    fn print(&self, who: u64, words: fmt::Arguments<'_>) {
+    fn print(&self, member: u64, words: fmt::Arguments<'_>) {
         let millis = self.now / 1_000;
         let micros = self.now % 1_000;
-        println!("{millis:>9}.{micros:03}  {who}  {words}");
+        println!("{millis:>9}.{micros:03}  {member}  {words}");
     }
 
     /// The hash of everything so far.

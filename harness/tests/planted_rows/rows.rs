@@ -23,7 +23,7 @@ pub enum Kill {
     Backend { file: &'static str, bug: &'static str, killer: &'static str },
     /// In the core, killed by a golden trace and hunted by the simulator.
     Trace { bug: &'static str, trace: &'static str },
-    /// In whoever drives the store; the simulator hunts all that the file lists.
+    /// In the code that drives the store; the simulator hunts all that the file lists.
     Simulator { bug: &'static str, file: &'static str },
     /// It cannot be planted: this, in this file, forbids it.
     CannotExist { because: &'static str, file: &'static str, argument: &'static str },
@@ -254,7 +254,7 @@ pub const ROWS: &[Row] = &[
         &[Kill::CannotExist {
             because: "pub payload: Bytes",
             file: "raft-core/src/types/entry.rs",
-            argument: "a payload is `Bytes`, which nobody can write to without unsafe code",
+            argument: "a payload is `Bytes`, which cannot be written to without unsafe code",
         }],
     ),
     row("D22", "an empty log claims index 0", &[Kill::Store(StoreBug::EmptyLogForgetsItsBoundary)]),

@@ -129,7 +129,7 @@ pub const KILLERS: &[(Bug, &str, usize)] = &[
     (HintAboveTheEnd, "reopening::a_commit_hint_is_never_too_high", 18),
     (MembershipIsNotRecovered, "reopening::recovery_tells_what_the_log_holds", 18),
     (TwoOpeners, "reopening::one_opener_at_a_time", 17),
-    (SleepsThoughItNeverBlocks, "declarations::who_never_blocks_never_sleeps", 1),
+    (SleepsThoughItNeverBlocks, "declarations::a_store_that_never_blocks_never_sleeps", 1),
     (TermOf32Bits, "positions::numbers_of_every_width_are_kept", 10),
     (IndexOf32Bits, "positions::numbers_of_every_width_are_kept", 16),
     (KeysInLittleEndianOrder, "positions::numbers_of_every_width_are_kept", 11),

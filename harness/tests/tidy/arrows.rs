@@ -1,4 +1,4 @@
-//! The arrows of the design: who may depend on whom. They only point down.
+//! The arrows of the design: which crate or folder may depend on which. They only point down.
 
 use crate::source::{self, SourceFile, hold, is_word};
 

@@ -20,7 +20,7 @@ type Module = Vec<String>;
 const RATCHET: [(&str, &str, &str); 3] = [
     ("harness", "checks", "sim"),
     ("harness", "zones", "linearizable"),
-    ("harness", "verdict", "rehearsal"),
+    ("harness", "verdict", "recording"),
 ];
 
 #[test]

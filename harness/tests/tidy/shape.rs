@@ -1,4 +1,4 @@
-//! Width, length, characters, module heads, and files that nobody names.
+//! Width, length, characters, module heads, and files that no module names.
 
 use crate::source::{self, SourceFile, hold, is_word};
 

@@ -1,5 +1,8 @@
-//! What may not be written: calls that would let chance or a clock into the core, leftovers of
-//! unfinished work, and paths of one person's machine.
+//! What may not be written: calls that would let randomness or a clock into the core, leftovers of
+//! unfinished work, paths of one person's machine, and words that do not name a thing plainly.
+//!
+//! The last rule reads names as well as prose: a name such as `FirstEntry` is two words. It
+//! refuses metaphors for which the field has a term, and words for people where code is meant.
 //!
 //! The words are put together from parts here, or this file would be its own first finding.
 
@@ -38,6 +41,60 @@ const LEFTOVERS: [&str; 8] = [
 /// Beginnings of paths that exist on one machine only.
 const MACHINE_PATHS: [&str; 3] =
     [concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/ho", "me/")];
+
+/// Words for people, and metaphors. The glossary and the code have the term to use instead.
+const NOT_PLAIN: [&str; 31] = [
+    concat!("any", "body"),
+    concat!("every", "body"),
+    concat!("no", "body"),
+    concat!("some", "body"),
+    concat!("some", "one"),
+    concat!("wh", "oever"),
+    concat!("wh", "om"),
+    concat!("de", "sk"),
+    concat!("de", "sks"),
+    concat!("err", "and"),
+    concat!("err", "ands"),
+    concat!("f", "ed"),
+    concat!("gre", "et"),
+    concat!("gre", "eted"),
+    concat!("gre", "eting"),
+    concat!("gre", "ets"),
+    concat!("hou", "se"),
+    concat!("pro", "logue"),
+    concat!("pro", "logues"),
+    concat!("rehear", "sal"),
+    concat!("rehear", "sals"),
+    concat!("rehear", "se"),
+    concat!("rehear", "sed"),
+    concat!("sc", "ene"),
+    concat!("sc", "enes"),
+    concat!("stran", "ger"),
+    concat!("stran", "gers"),
+    concat!("trou", "pe"),
+    concat!("trou", "pes"),
+    concat!("ya", "rd"),
+    concat!("ya", "rds"),
+];
+
+/// The pronoun that is for people only, and the words that it may follow because they are people.
+const PERSON: &str = concat!("wh", "o");
+const PEOPLE: [&str; 11] = [
+    "attacker",
+    "author",
+    "authors",
+    "developer",
+    "engineer",
+    "everyone",
+    "operator",
+    "person",
+    "those",
+    "user",
+    "users",
+];
+
+/// Where words are not held to this yet: what measures, and the report that it writes.
+const NOT_PLAIN_YET: [&str; 3] = ["benches/", "cli/src/bench/", "BENCHMARKS.md"];
 
 #[test]
 fn the_core_calls_nothing_banned() {
@@ -92,6 +149,52 @@ fn a_path_of_one_machine_is_found() {
     }
 }
 
+#[test]
+fn words_are_plain() {
+    hold(source::tree().iter().flat_map(words_that_are_not_plain).collect());
+}
+
+#[test]
+fn a_word_that_is_not_plain_is_found() {
+    let found =
+        |path: &str, text: &str| words_that_are_not_plain(&SourceFile::sample(path, text)).len();
+    for word in NOT_PLAIN {
+        let mut capital = word.to_owned();
+        capital[..1].make_ascii_uppercase();
+        assert_eq!(found("a.rs", &format!("/// Waits for {word}.\n")), 1, "{word} in a comment");
+        assert_eq!(
+            found("a.rs", &format!("panic!(\"{capital} waits\");\n")),
+            1,
+            "{word} in a string"
+        );
+        assert_eq!(found("a.rs", &format!("struct First{capital};\n")), 1, "{word} in a type");
+        assert_eq!(found("a.rs", &format!("let first_{word} = 1;\n")), 1, "{word} in a name");
+        assert_eq!(found("a.md", &format!("# One\n\n{capital} waits.\n")), 1, "{word} in a text");
+        assert_eq!(
+            found("a.md", &format!("Was `{word}` in [a](b-{word}.md).\n")),
+            0,
+            "{word} quoted"
+        );
+        assert_eq!(
+            found("a.rs", &format!("let {word}keeping = 1;\n")),
+            0,
+            "{word} in a longer word"
+        );
+        assert_eq!(found(NOT_PLAIN_YET[0], word), 0, "{word} where it may stand");
+    }
+}
+
+#[test]
+fn a_word_for_people_is_found_where_code_is_meant() {
+    let found = |text: String| words_that_are_not_plain(&SourceFile::sample("a.rs", &text)).len();
+    assert_eq!(found(format!("/// The task {PERSON} waits.\n")), 1);
+    assert_eq!(found(format!("// W{} waits is woken.\n", &PERSON[1..])), 1);
+    assert_eq!(found(format!("let {PERSON} = 1;\n")), 1);
+    for people in PEOPLE {
+        assert_eq!(found(format!("/// The {people} {PERSON} waits.\n")), 0, "{people}");
+    }
+}
+
 fn banned_calls(file: &SourceFile) -> Vec<String> {
     if !file.path.starts_with(CORE) {
         return Vec::new();
@@ -127,4 +230,62 @@ fn machine_paths(file: &SourceFile) -> Vec<String> {
 fn names_machine_path(line: &str) -> bool {
     let begins = |at: usize| !line[..at].ends_with(|c: char| is_word(c) || ".-})*".contains(c));
     MACHINE_PATHS.iter().any(|path| line.match_indices(path).any(|(at, _)| begins(at)))
+}
+
+fn words_that_are_not_plain(file: &SourceFile) -> Vec<String> {
+    let is_document = file.path.ends_with(".md");
+    let exempt = NOT_PLAIN_YET.iter().any(|start| file.path.starts_with(start));
+    if exempt || !(is_document || file.is_rust()) {
+        return Vec::new();
+    }
+    // A decision keeps the title under which others link to it.
+    let skipped = usize::from(file.path.starts_with("docs/decisions/"));
+    let lines = file.text.lines().enumerate().skip(skipped);
+    let found = lines.flat_map(|(n, line)| {
+        let line = if is_document { without_quotations(line) } else { line.to_owned() };
+        not_plain(&line).into_iter().map(move |word| (n, word))
+    });
+    found
+        .map(|(n, word)| format!("{}:{}: `{word}` is no plain word for it", file.path, n + 1))
+        .collect()
+}
+
+fn not_plain(line: &str) -> Vec<String> {
+    let words = words_of(line);
+    let before = |at: usize| at.checked_sub(1).map_or("", |before| words[before].as_str());
+    let is_plain = |at: usize, word: &str| match word {
+        PERSON => PEOPLE.contains(&before(at)),
+        _ => !NOT_PLAIN.contains(&word),
+    };
+    let found = words.iter().enumerate().filter(|(at, word)| !is_plain(*at, word));
+    found.map(|(_, word)| word.clone()).collect()
+}
+
+/// The words of a line in small letters, those that a name consists of each for itself.
+fn words_of(line: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut before = ' ';
+    for c in line.chars() {
+        let begins = before.is_lowercase() && c.is_uppercase();
+        if begins || !c.is_alphabetic() {
+            words.push(String::new());
+        }
+        if c.is_alphabetic() {
+            words.last_mut().expect("never empty").extend(c.to_lowercase());
+        }
+        before = c;
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+/// A line of a document without names in backquotes and without the targets of links.
+fn without_quotations(line: &str) -> String {
+    let prose: String = line.split('`').step_by(2).collect::<Vec<_>>().join(" ");
+    let mut parts = prose.split("](");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| {
+        let after = part.split_once(')').map_or("", |(_, after)| after);
+        format!("{text} {after}")
+    })
 }

@@ -335,7 +335,7 @@ fn log_last(log: &mut FileLog) -> u64 {
     look(log).expect("sound").bounds.last.index.get()
 }
 
-/// What went wrong: a full disk was filled by zeros that nobody needed, and the next append of a
+/// What went wrong: a full disk was filled by zeros that were not needed, and the next append of a
 /// log that had room before failed.
 #[test]
 fn what_is_left_of_a_segment_that_could_not_be_made_is_removed() {

@@ -52,7 +52,7 @@ fn an_inspection_shows_what_an_opening_shows_and_changes_nothing() {
         assert_eq!(seen.damage.as_ref().map(LogError::to_string), None);
         assert_eq!(seen.beyond.len(), usize::from(!is_closed), "{:?}", seen.beyond);
         assert!(seen.proven.contains("offset"), "{}", seen.proven);
-        assert_eq!(kind(open(&disk)), LogErrorKind::InUse, "nobody opens it meanwhile");
+        assert_eq!(kind(open(&disk)), LogErrorKind::InUse, "no other handle opens it meanwhile");
         drop(inspection);
         assert_eq!(sight_of(&disk).expect("opens"), sight);
     }

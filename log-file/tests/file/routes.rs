@@ -1,4 +1,4 @@
-//! The ways in which frames reach a real disk, and what happens to a write that nobody waits for.
+//! The ways in which frames reach a real disk, and what happens to a write whose caller is gone.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -89,7 +89,7 @@ fn a_log_that_declares_that_it_never_blocks_does_not() {
                 FileLog::open(FileLogConfig { io, ..FileLogConfig::new(dir) })
             }))
         });
-        let check = Check::named("declarations::who_never_blocks_never_sleeps");
+        let check = Check::named("declarations::a_store_that_never_blocks_never_sleeps");
         let outcome = run(check, &factory);
         println!("{io:?}: {outcome:?}");
         assert!(outcome.is_ok(), "{io:?}: {outcome:?}");
@@ -135,7 +135,7 @@ fn a_write_that_is_dropped_poisons_and_loses_nothing_before_it() {
             dropped += 1;
             assert_eq!(kind(now(log.write(batch(next + 1)))), LogErrorKind::Poisoned);
             assert_eq!(kind(now(log.close())), LogErrorKind::Poisoned);
-            assert_eq!(log.bounds().last.index.get(), next, "nobody may see it");
+            assert_eq!(log.bounds().last.index.get(), next, "no reader may see it");
         }
         drop(log);
         // What is there now is all there will ever be: the write was waited for.
@@ -259,7 +259,7 @@ fn without_a_runtime_a_write_waits_for_segments_too() {
     assert_eq!(log.bounds().last.index.get(), 200);
 }
 
-/// What went wrong: nobody made the segment that a writer without a housekeeping thread waited for.
+/// What went wrong: no thread made the segment that a writer without housekeeping waited for.
 #[test]
 fn a_ring_without_a_housekeeper_makes_its_segments_itself() {
     let dir = tempfile::tempdir().expect("a directory");

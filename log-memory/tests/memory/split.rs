@@ -83,8 +83,8 @@ fn the_weaker_half_is_declared() {
 fn halves_of_different_stores_are_refused() {
     let (log, stable, other) = (disk(), disk(), disk());
     now(split(&log, &stable).save_identity(&identity(1))).expect("blank");
-    for stranger in [None, Some(identity(2))] {
-        if let Some(identity) = stranger {
+    for identity_of_stable in [None, Some(identity(2))] {
+        if let Some(identity) = identity_of_stable {
             now(MemoryLog::open(&other).expect("free").save_identity(&identity)).expect("blank");
         }
         let mut store = split(&log, &other);

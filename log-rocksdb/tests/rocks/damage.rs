@@ -115,11 +115,11 @@ impl Finding {
 }
 
 /// Flips one byte after another; how many flips were noticed, and how many did no harm in files
-/// that somebody reads.
+/// that a reader uses.
 fn flip_all(dir: &Path, sight: &Sight, step: usize) -> (usize, usize) {
     let (mut noticed, mut harmless) = (0, 0);
     for name in files(dir) {
-        // RocksDB reads these names and nobody reads the content, which is most of all bytes.
+        // RocksDB reads these names and never the content, which is most of all bytes.
         let is_unread = name.contains("OPTIONS");
         let step = if is_unread { 40 * step } else { step };
         for at in (0..bytes(dir, &name).len()).step_by(step) {

@@ -119,7 +119,7 @@ fn freeze(end: &str) {
     let dir = tempfile::tempdir().expect("a directory");
     write_sample(dir.path(), end);
     std::fs::create_dir_all(frozen_dir(end).join("db")).expect("creates");
-    // RocksDB writes its options down and needs nobody to have kept them.
+    // RocksDB writes its options down and does not need them to be kept.
     for name in files(dir.path()).into_iter().filter(|name| !name.contains("OPTIONS")) {
         std::fs::copy(dir.path().join(&name), frozen_dir(end).join(&name)).expect("copies");
     }

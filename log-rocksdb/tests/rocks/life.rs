@@ -26,7 +26,7 @@ fn a_directory_has_one_opener() {
     open(dir.path()).expect("free again");
 }
 
-/// Whoever opens the database itself, past the store's lock.
+/// Opens the database itself, past the store's lock.
 #[test]
 fn a_database_that_another_program_has_open_is_in_use() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -284,7 +284,7 @@ fn readers_see_one_moment_while_the_writer_cuts_and_purges() {
     reading.join().expect("never damage");
 }
 
-/// Tables of purged entries are dropped although somebody may read them.
+/// Tables of purged entries are dropped although a reader may use them.
 #[test]
 fn a_reader_of_entries_that_are_being_purged_is_told_so() {
     let dir = tempfile::tempdir().expect("a directory");

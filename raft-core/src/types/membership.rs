@@ -55,7 +55,7 @@ pub enum MembershipError {
     MetadataTooLong(NodeId),
     /// Metadata names a node that is not a member.
     #[error("node {0} has metadata, but is not a member")]
-    MetadataOfStranger(NodeId),
+    MetadataOfNonMember(NodeId),
 }
 
 impl Membership {
@@ -92,7 +92,7 @@ impl Membership {
                 return Err(MembershipError::MetadataTooLong(*node));
             }
             if !self.contains(*node) {
-                return Err(MembershipError::MetadataOfStranger(*node));
+                return Err(MembershipError::MetadataOfNonMember(*node));
             }
         }
         Ok(())

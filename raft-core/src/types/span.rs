@@ -2,7 +2,7 @@
 //!
 //! Terms never fall along a log, so the ids of any number of entries are told by the few places
 //! where the term rises. The protocol compares, sends and remembers spans; payloads stay with
-//! whoever moves bytes.
+//! the code that moves bytes.
 
 use alloc::vec::Vec;
 use core::fmt;

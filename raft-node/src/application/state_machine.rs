@@ -1,4 +1,4 @@
-//! What an application is to a member: a deterministic state machine, fed with committed commands.
+//! An application as a member sees it: a deterministic state machine for committed commands.
 
 use std::ops::Range;
 

@@ -251,9 +251,9 @@ mod tests {
     async fn a_refusal_is_logged_once_until_the_peer_is_admitted() {
         let admission = admission(&Arc::default());
         let logged = || admission.known().logged.len();
-        let stranger = Identity { cluster: ClusterId(8), ..peer(2, 2) };
+        let foreign = Identity { cluster: ClusterId(8), ..peer(2, 2) };
         for _ in 0..3 {
-            assert!(admission.admit(stranger).is_err());
+            assert!(admission.admit(foreign).is_err());
             assert_eq!(logged(), 1);
         }
         assert_eq!(admission.admit(peer(2, 2)), Ok(()));

@@ -2,7 +2,7 @@
 //!
 //! `etcdctl endpoint status`, given endpoints as URLs, sends `http://host:port` as the
 //! `:authority` of its requests. That is not an authority, and the HTTP/2 library refuses such a
-//! request before anything of ours runs; etcd's own server takes it. Nobody reads that header
+//! request before anything of ours runs; etcd's own server takes it. No code reads that header
 //! here, so the offending letters are overwritten in what comes in: each with a harmless one that
 //! takes exactly as many bits, in plain text and in HPACK's Huffman code alike. Thus no length
 //! changes anywhere, and nothing else has to be understood: frames are told apart, and header

@@ -7,7 +7,7 @@
 //! on, and [`Store::sweep`] frees, little by little, what can no longer be read.
 //!
 //! Reads go through a [`View`], changes through [`Store::write`]. Absent: watchers of changes and
-//! leases of keys, which will have their own rooms.
+//! leases of keys, which will have their own modules.
 
 mod history;
 mod pins;

@@ -86,7 +86,7 @@ pub async fn wait_until_it_serves(endpoint: &str) {
     }
 }
 
-/// An address on the loopback device that nobody listens on at the moment.
+/// An address on the loopback device that no process listens on at the moment.
 fn free_address() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback device has a free port");
     listener.local_addr().expect("a bound listener has an address").to_string()

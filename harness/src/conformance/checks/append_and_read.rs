@@ -15,8 +15,8 @@ const LARGE: usize = 9 << 20;
 /// The entries of the one append that is larger than any list of a store should be limited to.
 const MANY: u64 = 2500;
 
-/// The largest index that the suite asks for: whoever makes room for a range before it looks has
-/// none for this one.
+/// The largest index that the suite asks for: a store that allocates for a range before it looks
+/// fails for this one.
 const FAR: u64 = u64::MAX >> 1;
 
 /// Every byte value, and every small length.

@@ -1,4 +1,4 @@
-//! Damage at rest: whatever happens to the files of a store that nobody has open, it never passes
+//! Damage at rest: whatever happens to the files of a store that is closed, it never passes
 //! for data (P14).
 //!
 //! A small store is written and ended; its files are kept. Then, again and again, they are put back
@@ -149,14 +149,14 @@ pub async fn a_longer_file_is_no_longer_log(log: &mut Subject) -> Checked {
     Ok(())
 }
 
-/// A file that nobody knows, a copy of each file under a name beside its own, and, where a store
+/// A file of unknown origin, a copy of each file under a name beside its own, and, where a store
 /// has several, each file of another store in the place of its own.
 pub async fn foreign_files_are_not_taken_in(log: &mut Subject) -> Checked {
     let mut bench = Bench::new(log, Ending::Closed).await?;
     let letter = Damage::Put {
         file: PathBuf::from("letter.txt"),
         bytes: b"dear reader".to_vec(),
-        how: "a file of somebody else",
+        how: "a file of another program",
     };
     bench.suffer(letter).await?;
     for file in bench.names() {
@@ -193,7 +193,7 @@ struct Bench<'a> {
     past: Past,
     /// How many lines of the journal tell of the writing.
     lines: usize,
-    trials: u64,
+    runs: u64,
     /// How long it takes to open the files as they were.
     opening: Duration,
 }
@@ -212,14 +212,14 @@ impl<'a> Bench<'a> {
             Ending::Dropped => Past::with_an_open_end(states),
         };
         let (image, lines) = (read(&dir)?, log.journal().lines().len());
-        let (trials, opening) = (0, Duration::ZERO);
-        let mut bench = Bench { log, dir, image, before, past, lines, trials, opening };
+        let (runs, opening) = (0, Duration::ZERO);
+        let mut bench = Bench { log, dir, image, before, past, lines, runs, opening };
         bench.check_control().await?;
         Ok(bench)
     }
 
-    /// The files are put back as they were. What is missing then is not in them, and who keeps
-    /// something elsewhere has not proven its prefix.
+    /// The files are put back as they were. What is missing then is not in them, and a store
+    /// that keeps something elsewhere has not proven its prefix.
     async fn check_control(&mut self) -> Checked {
         let is_proven = self.log.info().detects == Detects::ProvenPrefix;
         if self.names().is_empty() {
@@ -264,7 +264,7 @@ impl<'a> Bench<'a> {
     fn place(&mut self, damage: &Damage) -> Checked {
         self.log.abandon();
         self.log.journal().keep(self.lines);
-        self.log.note(&format!("while nobody had it open: {damage}"));
+        self.log.note(&format!("while it was closed: {damage}"));
         let put = self.image.put(&self.dir, damage);
         put.map_err(|error| {
             Halt::Broken(Broken {
@@ -289,7 +289,7 @@ impl<'a> Bench<'a> {
 
     /// Does damage, opens, looks, and writes on where nothing was noticed.
     async fn suffer(&mut self, damage: Damage) -> Checked {
-        self.trials += 1;
+        self.runs += 1;
         self.place(&damage)?;
         match self.log.open_again().await {
             Err(error) => {
@@ -328,7 +328,7 @@ impl<'a> Bench<'a> {
         log.note(&format!("append {}: Ok", next.id));
         let past = self.past.and_then(&next);
         past.look(log.store(), level).await?;
-        if !self.trials.is_multiple_of(4) {
+        if !self.runs.is_multiple_of(4) {
             return Ok(());
         }
         log.end(Ending::Dropped).await?;

@@ -68,7 +68,7 @@ pub async fn an_atomic_batch_is_refused_as_a_whole(log: &mut Subject) -> Checked
 
 /// A store that declares that it never blocks is polled by the task that serves clients: while it
 /// is, the thread does not go to sleep.
-pub async fn who_never_blocks_never_sleeps(log: &mut Subject) -> Checked {
+pub async fn a_store_that_never_blocks_never_sleeps(log: &mut Subject) -> Checked {
     if log.info().may_block {
         return Err(Halt::DoesNotApply("the store declares that it may block"));
     }

@@ -1,7 +1,7 @@
 //! What the operating system refuses: the n-th operation fails, for n = 1, 2, ..., and the store
 //! neither lies nor loses (P15).
 //!
-//! Each trial has a disk of its own ([`crate::disk`]) with a store on it that was opened before and
+//! Each run has a disk of its own ([`crate::disk`]) with a store on it that was opened before and
 //! holds something. Then a fault is laid, the store is opened again and given batches. What fails
 //! is told as a failure; a handle that told one takes no more; opened again, once the cause is
 //! gone, the store shows what was acknowledged, and of what was under way a legal part. Where the
@@ -22,9 +22,9 @@ use crate::conformance::settings::{affordable, is_deep, setting};
 use crate::conformance::subject::Subject;
 use crash_disk::{Failure, Fault, Operation};
 
-mod trial;
+mod fault_run;
 
-use trial::{Task, Trial};
+use fault_run::{FaultRun, Task};
 
 /// How many operations of a kind fail by default, for each failure and way, where the store does
 /// not open slowly; and how often it is opened for each of them.
@@ -46,7 +46,7 @@ pub async fn a_failed_sync_is_never_believed(log: &mut Subject) -> Checked {
     strike_each(log, Operation::Sync, &[Failure::Io], false).await
 }
 
-/// Who the member is was never saved before: a failure of that is one like any other.
+/// The identity was never saved before: a failure of that is one like any other.
 pub async fn a_failed_save_of_the_identity_is_told(log: &mut Subject) -> Checked {
     for operation in [Operation::Write, Operation::Sync, Operation::Rename] {
         strike_each_of(Task::Identity, log, operation, &[Failure::Io], false).await?;
@@ -71,7 +71,7 @@ pub async fn a_full_disk_loses_nothing_and_opens_once_there_is_space(log: &mut S
 
 /// A read that fails says so; it never makes an entry, a vote or a log absent.
 pub async fn a_failed_read_is_no_absence(log: &mut Subject) -> Checked {
-    let mut dry = Trial::begin(log, Task::Batches).await?;
+    let mut dry = FaultRun::begin(log, Task::Batches).await?;
     let last = dry.read_all(None).await?;
     if dry.maps {
         return Err(Halt::DoesNotApply("the store maps its files: a failed read ends a process"));
@@ -80,16 +80,16 @@ pub async fn a_failed_read_is_no_absence(log: &mut Subject) -> Checked {
         return Err(Halt::DoesNotApply("the store reads nothing from its files"));
     }
     for nth in sample(last, dry.opening) {
-        let mut trial = Trial::begin(log, Task::Batches).await?;
+        let mut run = FaultRun::begin(log, Task::Batches).await?;
         log.note(&format!("read {nth} of {last} fails with Io"));
-        trial.read_all(Some(nth)).await?;
+        run.read_all(Some(nth)).await?;
     }
     Ok(())
 }
 
 /// A read that fails once is no failure of the store: the next one reads, and writes go on.
 pub async fn a_failed_read_may_be_tried_again(log: &mut Subject) -> Checked {
-    let mut dry = Trial::begin(log, Task::Batches).await?;
+    let mut dry = FaultRun::begin(log, Task::Batches).await?;
     let last = dry.read_open(log, None).await?;
     if dry.maps {
         return Err(Halt::DoesNotApply("the store maps its files: a failed read ends a process"));
@@ -98,9 +98,9 @@ pub async fn a_failed_read_may_be_tried_again(log: &mut Subject) -> Checked {
         return Err(Halt::DoesNotApply("the open store reads nothing from its files"));
     }
     for nth in sample(last, dry.opening) {
-        let mut trial = Trial::begin(log, Task::Batches).await?;
+        let mut run = FaultRun::begin(log, Task::Batches).await?;
         log.note(&format!("read {nth} of {last} of the open store fails with Io"));
-        trial.read_open(log, Some(nth)).await?;
+        run.read_open(log, Some(nth)).await?;
     }
     Ok(())
 }
@@ -122,17 +122,17 @@ async fn strike_each_of(
     failures: &[Failure],
     lasts: bool,
 ) -> Checked {
-    let mut dry = Trial::begin(log, task).await?;
+    let mut dry = FaultRun::begin(log, task).await?;
     let before = dry.disk.count(on);
     dry.work(log, None).await?;
     let (last, opening) = (dry.disk.count(on) - before, dry.opening);
     drop(dry);
     for failure in failures {
         for nth in sample(last, opening) {
-            let mut trial = Trial::begin(log, task).await?;
+            let mut run = FaultRun::begin(log, task).await?;
             let since = if lasts { " and every one after it" } else { "" };
             log.note(&format!("{on:?} {nth} of {last}{since} fails with {failure:?}"));
-            trial.work(log, Some(Fault { on, nth, failure: *failure, lasts })).await?;
+            run.work(log, Some(Fault { on, nth, failure: *failure, lasts })).await?;
         }
     }
     Ok(())

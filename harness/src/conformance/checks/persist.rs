@@ -1,4 +1,4 @@
-//! The store under the engine's own write path: who is answered, when, and what is left at the end.
+//! The store under the engine's own write path: which clients are answered, when, and what is left.
 //!
 //! A member of the engine (`raft-node`) runs on the store, which stands behind a gate (`gate`): a
 //! check shuts it, and so knows what is under way; it opens it, and sees what comes of it. Each
@@ -38,7 +38,7 @@ const POLLS: [u32; 8] = [1, 2, 3, 4, 6, 10, 20, 40];
 
 /// Alone and in crowds: each client is told where its command stands, and it stands there alone.
 pub async fn each_proposal_is_answered_once(log: &mut Subject) -> Checked {
-    let mut member = Member::start(log, Company::Nobody, patient()).await?;
+    let mut member = Member::start(log, Company::Alone, patient()).await?;
     for number in 0..20 {
         let client = member.propose([number]);
         member.all_answered(client).await?;
@@ -57,7 +57,7 @@ pub async fn each_proposal_is_answered_once(log: &mut Subject) -> Checked {
 /// What comes while a write is under way is the next write, and a client that comes alone waits for
 /// no other.
 pub async fn many_proposals_share_a_write(log: &mut Subject) -> Checked {
-    let mut member = Member::start(log, Company::Nobody, patient()).await?;
+    let mut member = Member::start(log, Company::Alone, patient()).await?;
     let alone = member.propose([1]);
     member.all_answered(alone).await?;
     assert_eq!(member.gate.sizes().last(), Some(&1), "the engine: it waited for company");
@@ -98,7 +98,7 @@ pub async fn what_is_not_yet_durable_is_not_answered(log: &mut Subject) -> Check
 }
 
 /// Leader after leader replaces what is durable and what is being written. The write that comes
-/// late stands in nobody's name: a new leader is told only what stands of its own log.
+/// late is reported for no leader: a new leader is told only what stands of its own log.
 pub async fn a_late_write_confirms_nothing_rewritten(log: &mut Subject) -> Checked {
     let member = Member::start(log, Company::Leading, patient()).await?;
     let mut leader = vec![id(1, 0)];
@@ -131,10 +131,10 @@ pub async fn a_late_write_confirms_nothing_rewritten(log: &mut Subject) -> Check
     member.shut_down(log).await
 }
 
-/// Clients go away in the middle. What they proposed is not withdrawn, and nobody else waits for
-/// ever.
+/// Clients go away in the middle. What they proposed is not withdrawn, and no other client
+/// waits for ever.
 pub async fn dropped_futures_lose_nothing(log: &mut Subject) -> Checked {
-    let mut member = Member::start(log, Company::Nobody, patient()).await?;
+    let mut member = Member::start(log, Company::Alone, patient()).await?;
     member.gate.shut();
     let clients = member.propose(0..40);
     member.wait_for_waiting(40).await?;
@@ -156,11 +156,11 @@ pub async fn dropped_futures_lose_nothing(log: &mut Subject) -> Checked {
 }
 
 /// A write that is polled by one task and then by another wakes the other: work may move.
-pub async fn a_write_wakes_who_polled_last(log: &mut Subject) -> Checked {
+pub async fn a_write_wakes_its_last_poller(log: &mut Subject) -> Checked {
     for at in 1..=20 {
         let batch = WriteBatch::of_entries(entries(at..=at, 1));
         log.note(&format!(
-            "append {at}@1: polled once by one task, then by another, who must wake"
+            "append {at}@1: polled once by one task, then by another, which must wake"
         ));
         let said = {
             let mut writing = pin!(log.store().write(batch.clone()));
@@ -226,10 +226,10 @@ async fn write_and_drop(log: &mut Subject, batch: &WriteBatch, polls: u32) -> Ch
 }
 
 /// The member is closed, and then just let go of, while a write is under way: each client is told
-/// that nobody knows, the write is finished, and the store holds what it acknowledged.
+/// that the outcome is unknown, the write is finished, and the store holds what it acknowledged.
 pub async fn an_end_with_work_under_way_leaves_a_legal_prefix(log: &mut Subject) -> Checked {
     for by_shutdown in [true, false] {
-        let member = Member::start(log, Company::Nobody, patient()).await?;
+        let member = Member::start(log, Company::Alone, patient()).await?;
         let before = member.gate.asked();
         member.gate.shut();
         let clients = member.propose(0..10);
@@ -262,7 +262,7 @@ pub async fn an_end_with_work_under_way_leaves_a_legal_prefix(log: &mut Subject)
 /// was not is told so.
 pub async fn a_shutdown_flushes_and_says_so(log: &mut Subject) -> Checked {
     for round in 0..3 {
-        let mut member = Member::start(log, Company::Nobody, patient()).await?;
+        let mut member = Member::start(log, Company::Alone, patient()).await?;
         let first = round * 100;
         let answered = member.propose(first..first + 20);
         member.all_answered(answered).await?;
@@ -293,7 +293,7 @@ pub async fn a_shutdown_flushes_and_says_so(log: &mut Subject) -> Checked {
 pub async fn a_full_queue_pushes_back(log: &mut Subject) -> Checked {
     let limits = Limits { proposals: 8, tail_bytes: 4096, ..patient() };
     let bound = limits.tail_bytes + 8 * 400;
-    let mut member = Member::start(log, Company::Nobody, limits).await?;
+    let mut member = Member::start(log, Company::Alone, limits).await?;
     let before = member.gate.asked();
     member.gate.shut();
     let mut clients = member.propose(0..8);
@@ -316,10 +316,10 @@ pub async fn a_full_queue_pushes_back(log: &mut Subject) -> Checked {
     member.shut_down(log).await
 }
 
-/// A write fails: its clients are told that nobody knows, the others that nothing happened; the
-/// engine asks the store for nothing more, and what was acknowledged is there.
+/// A write fails: its clients are told that the outcome is unknown, the others that nothing
+/// happened; the engine asks the store for nothing more, and what was acknowledged is there.
 pub async fn a_failed_write_is_answered_truthfully(log: &mut Subject) -> Checked {
-    let mut member = Member::start(log, Company::Nobody, patient()).await?;
+    let mut member = Member::start(log, Company::Alone, patient()).await?;
     let answered = member.propose(0..10);
     member.all_answered(answered).await?;
     let before = member.gate.asked();

@@ -57,7 +57,7 @@ pub async fn a_purge_beyond_the_end_is_refused(log: &mut Subject) -> Checked {
     log.purge_upto(id(4, 1)).await
 }
 
-/// Who purges an entry of another term means another log.
+/// A purge that names an entry of another term is meant for another log.
 pub async fn a_purge_of_another_term_is_refused(log: &mut Subject) -> Checked {
     log.append(entries(1..=3, 1)).await?;
     log.append(entries(4..=6, 3)).await?;

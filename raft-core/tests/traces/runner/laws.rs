@@ -12,9 +12,9 @@ type Members = BTreeMap<NodeId, Member>;
 /// What was seen of a cluster so far.
 #[derive(Default)]
 pub struct ClusterLaws {
-    /// Who led each term.
+    /// The leader of each term.
     leaders: BTreeMap<Term, NodeId>,
-    /// Every vote that was shown to anybody.
+    /// Every vote that was shown to any member.
     votes: BTreeMap<(NodeId, Term), NodeId>,
     /// Every entry that was ever committed.
     committed: BTreeMap<LogIndex, Committed>,

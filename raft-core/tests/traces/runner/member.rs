@@ -29,7 +29,7 @@ pub struct Member {
 
 /// A send whose entries were not fetched yet.
 pub struct HeldSend {
-    /// To whom.
+    /// The receiver.
     pub to: NodeId,
     /// The append.
     pub message: Message,

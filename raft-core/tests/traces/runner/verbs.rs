@@ -328,7 +328,7 @@ fn converge(world: &mut World) -> Result<(), String> {
     Err(format!("no agreement after {TICKS} ticks:\n{}", world.said.join("\n")))
 }
 
-/// Whether one member leads, all logs are equal and committed, and nobody waits to read.
+/// Whether one member leads, all logs are equal and committed, and no client waits to read.
 fn agreed(world: &World) -> bool {
     let rafts = || world.members.values().filter_map(|member| member.raft.as_ref());
     let logs = || world.members.values().map(|member| &member.issued.terms);

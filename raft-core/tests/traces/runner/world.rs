@@ -20,9 +20,9 @@ pub struct Planted {
 /// One message on its way.
 #[derive(Clone)]
 pub struct Letter {
-    /// Who sent it.
+    /// The sender.
     pub from: NodeId,
-    /// Who is to have it.
+    /// The receiver.
     pub to: NodeId,
     /// What it says.
     pub message: Message,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use raft_core::storage::{Durability, LogError, Store, WriteBatch};
 use tempfile::TempDir;
 
-use super::rehearsal::{Beginning, Rehearsal, Step, Troupe, open_in};
+use super::recording::{Beginning, Recording, Step, Workload, open_in};
 use super::verdict;
 use crate::conformance::model::Model;
 use crate::conformance::place::Place;
@@ -51,40 +51,40 @@ pub(super) struct Depth {
 }
 
 /// What goes on in a check.
-pub(super) struct Trial<'a> {
-    pub(super) troupe: Troupe<'a>,
+pub(super) struct CutRun<'a> {
+    pub(super) workload: Workload<'a>,
     pub(super) depth: Depth,
-    pub(super) chance: Rng,
+    pub(super) rng: Rng,
     /// How many images were opened.
     pub(super) opened: u64,
     /// What the run counts, and the settings that it ran with.
     pub(super) tally: Tally,
 }
 
-impl Trial<'_> {
-    /// Cuts the power at many moments of a rehearsal, and looks at what is left each time.
-    pub(super) async fn examine(&mut self, rehearsal: &Rehearsal, count: usize) -> Checked {
-        self.examine_at(rehearsal, count, 0).await?;
+impl CutRun<'_> {
+    /// Cuts the power at many moments of a recording, and looks at what is left each time.
+    pub(super) async fn examine(&mut self, recording: &Recording, count: usize) -> Checked {
+        self.examine_at(recording, count, 0).await?;
         if self.depth.hands_over {
-            self.land_late_writes(rehearsal, count).await?;
+            self.land_late_writes(recording, count).await?;
         }
         Ok(())
     }
 
     fn examine_at<'b>(
         &'b mut self,
-        rehearsal: &'b Rehearsal,
+        recording: &'b Recording,
         count: usize,
         depth: u32,
     ) -> Pin<Box<dyn Future<Output = Checked> + 'b>> {
         Box::pin(async move {
-            let cuts = self.cuts(rehearsal, count);
+            let cuts = self.cuts(recording, count);
             for cut in &cuts {
-                let done = self.look_after(rehearsal, cut).await;
+                let done = self.look_after(recording, cut).await;
                 done.map_err(|halt| self.with_command(halt))?;
             }
-            for cut in cuts.iter().filter(|cut| !rehearsal.is_founding(cut.at)) {
-                let done = self.live_on(rehearsal, cut, depth).await;
+            for cut in cuts.iter().filter(|cut| !recording.is_founding(cut.at)) {
+                let done = self.live_on(recording, cut, depth).await;
                 done.map_err(|halt| self.with_command(halt))?;
             }
             Ok(())
@@ -92,54 +92,54 @@ impl Trial<'_> {
     }
 
     /// Opens what is left after a cut.
-    async fn look_after(&mut self, rehearsal: &Rehearsal, cut: &Cut) -> Checked {
+    async fn look_after(&mut self, recording: &Recording, cut: &Cut) -> Checked {
         self.opened += 1;
-        let image = rehearsal.history.cut(cut);
-        (self.troupe.say)(&self.tell(rehearsal, cut, &image));
-        let (legal, older) = rehearsal.legal(cut.at);
+        let image = recording.history.cut(cut);
+        (self.workload.say)(&self.tell(recording, cut, &image));
+        let (legal, older) = recording.legal(cut.at);
         let dir = fresh_dir();
         image.tree.write_into(dir.path()).expect("an image can be written");
-        let opened = open_in(self.troupe.place, dir.path()).await;
-        if opened.is_err() && rehearsal.is_founding(cut.at) {
+        let opened = open_in(self.workload.place, dir.path()).await;
+        if opened.is_err() && recording.is_founding(cut.at) {
             return Ok(());
         }
         let mut store = verdict::opened(opened)?;
-        let seen = verdict::of(store.as_mut(), &legal, &older, self.troupe.atomic).await;
-        let seen = seen.map_err(|halt| second_cut(halt, rehearsal, cut))?;
+        let seen = verdict::of(store.as_mut(), &legal, &older, self.workload.atomic).await;
+        let seen = seen.map_err(|halt| second_cut(halt, recording, cut))?;
         self.go_on(store, seen, dir.path()).await
     }
 
     /// Of some cuts more is seen: a store opens what is left, works on, and is cut again; or the
     /// process was only killed.
-    async fn live_on(&mut self, rehearsal: &Rehearsal, cut: &Cut, depth: u32) -> Checked {
+    async fn live_on(&mut self, recording: &Recording, cut: &Cut, depth: u32) -> Checked {
         if !self.depth.power || depth >= DEEPEST {
             return Ok(());
         }
-        let (legal, _) = rehearsal.legal(cut.at);
-        if self.chance.below(CUT_AGAIN) == 0 {
-            let image = rehearsal.history.cut(cut);
-            let prologue = self.tell(rehearsal, cut, &image);
+        let (legal, _) = recording.legal(cut.at);
+        if self.rng.below(CUT_AGAIN) == 0 {
+            let image = recording.history.cut(cut);
+            let setup = self.tell(recording, cut, &image);
             let history = History { base: image.tree, changes: Vec::new() };
             let legal = Some(legal.clone());
-            let beginning = Beginning { history, founded: 0, legal, prologue };
-            let next = self.troupe.rehearse(beginning, a_little_more).await?;
+            let beginning = Beginning { history, founded: 0, legal, setup };
+            let next = self.workload.record(beginning, a_little_more).await?;
             self.examine_at(&next, CUTS_INSIDE, depth + 1).await?;
         }
-        if depth == 0 && self.chance.below(KILLED) == 0 {
-            self.kill(rehearsal, cut, legal).await?;
+        if depth == 0 && self.rng.below(KILLED) == 0 {
+            self.kill(recording, cut, legal).await?;
         }
         Ok(())
     }
 
     /// The process is killed instead: all that it wrote is seen, but is not durable for that. The
     /// store is opened, and before it is asked anything, the power goes.
-    async fn kill(&mut self, rehearsal: &Rehearsal, cut: &Cut, legal: Vec<Model>) -> Checked {
-        let mut prologue = rehearsal.story(cut.at);
-        prologue.push("the process is killed; what it wrote is still seen".to_owned());
-        let history = rehearsal.history.upto(cut.at);
-        let (founded, legal) = (rehearsal.founded, Some(legal));
-        let beginning = Beginning { history, founded, legal, prologue };
-        let next = self.troupe.rehearse(beginning, |_| Vec::new()).await?;
+    async fn kill(&mut self, recording: &Recording, cut: &Cut, legal: Vec<Model>) -> Checked {
+        let mut setup = recording.story(cut.at);
+        setup.push("the process is killed; what it wrote is still seen".to_owned());
+        let history = recording.history.upto(cut.at);
+        let (founded, legal) = (recording.founded, Some(legal));
+        let beginning = Beginning { history, founded, legal, setup };
+        let next = self.workload.record(beginning, |_| Vec::new()).await?;
         self.examine_at(&next, CUTS_INSIDE, DEEPEST).await
     }
 
@@ -150,7 +150,7 @@ impl Trial<'_> {
         for step in a_little_more(&model) {
             let Step::Write(batch) = step else { continue };
             let course = model.course(&batch);
-            let said = match self.troupe.way {
+            let said = match self.workload.way {
                 Way::SmallVerbs => by_verbs(store.as_mut(), &batch).await,
                 Way::Write => store.write(batch).await,
             };
@@ -158,23 +158,23 @@ impl Trial<'_> {
             model = course.states[course.states.len() - 1].clone();
         }
         drop(store);
-        let mut store = verdict::opened(open_in(self.troupe.place, dir).await)?;
+        let mut store = verdict::opened(open_in(self.workload.place, dir).await)?;
         let sight = Sight::of(store.as_mut()).await?;
         sight.check(&model, After::Reopened)
     }
 
     /// First all moments when the store had just answered, and whatever was not durable is lost;
     /// then the edges of syncs, and any other moments.
-    fn cuts(&mut self, rehearsal: &Rehearsal, count: usize) -> Vec<Cut> {
-        let changes = &rehearsal.history.changes;
-        let (first, end) = (rehearsal.began(), changes.len());
+    fn cuts(&mut self, recording: &Recording, count: usize) -> Vec<Cut> {
+        let changes = &recording.history.changes;
+        let (first, end) = (recording.began(), changes.len());
         let is_sync =
             |change: &Change| matches!(change, Change::Sync { .. } | Change::SyncRange { .. });
         let syncs = (first..end).filter(|at| is_sync(&changes[*at]));
         let edges: Vec<usize> = syncs.flat_map(|at| [at, at, at, at + 1]).collect();
-        let mut answers = rehearsal.answers();
+        let mut answers = recording.answers();
         for place in (1..answers.len()).rev() {
-            answers.swap(place, self.chance.below(place as u64 + 1) as usize);
+            answers.swap(place, self.rng.below(place as u64 + 1) as usize);
         }
         answers.truncate(count.div_ceil(2));
         let mut cuts: Vec<Cut> = Vec::new();
@@ -184,12 +184,12 @@ impl Trial<'_> {
             spare -= 1;
             let (at, fate) = match answers.pop() {
                 Some(at) => (at, Fate::Lost),
-                None if !edges.is_empty() && self.chance.coin() => {
-                    (self.chance.one_of(&edges), self.chance.one_of(&FATES[2..]))
+                None if !edges.is_empty() && self.rng.coin() => {
+                    (self.rng.one_of(&edges), self.rng.one_of(&FATES[2..]))
                 }
                 None => {
-                    let at = self.chance.between(first as u64, end as u64) as usize;
-                    (at, self.chance.one_of(&FATES))
+                    let at = self.rng.between(first as u64, end as u64) as usize;
+                    (at, self.rng.one_of(&FATES))
                 }
             };
             let fate = if self.depth.power { fate } else { Fate::Kept };
@@ -199,19 +199,19 @@ impl Trial<'_> {
             }
             let names = match self.depth.strict_names {
                 true => Names::Strict,
-                false => Names::CarriedBefore(rehearsal.founded),
+                false => Names::CarriedBefore(recording.founded),
             };
-            cuts.push(Cut { at, fate, names, seed: self.chance.draw() });
+            cuts.push(Cut { at, fate, names, seed: self.rng.draw() });
         }
         cuts
     }
 
     /// What led to a cut, and what the cut took.
-    fn tell(&self, rehearsal: &Rehearsal, cut: &Cut, image: &Image) -> Vec<String> {
-        let mut lines = rehearsal.story(cut.at);
-        let changes = &rehearsal.history.changes[..cut.at];
-        let paths = rehearsal.history.paths();
-        let from = rehearsal.scene(cut.at).max(cut.at.saturating_sub(SHOWN_CHANGES));
+    fn tell(&self, recording: &Recording, cut: &Cut, image: &Image) -> Vec<String> {
+        let mut lines = recording.story(cut.at);
+        let changes = &recording.history.changes[..cut.at];
+        let paths = recording.history.paths();
+        let from = recording.current_step(cut.at).max(cut.at.saturating_sub(SHOWN_CHANGES));
         for change in &changes[from.min(cut.at)..] {
             lines.push(format!("    on the disk: {}", History::in_words(change, &paths)));
         }
@@ -246,9 +246,9 @@ impl Trial<'_> {
 }
 
 /// After a second cut the promise is another one: what an opened store showed was durable.
-fn second_cut(halt: Halt, rehearsal: &Rehearsal, cut: &Cut) -> Halt {
+fn second_cut(halt: Halt, recording: &Recording, cut: &Cut) -> Halt {
     match halt {
-        Halt::Broken(Broken { what, .. }) if rehearsal.is_only_opened(cut.at) => {
+        Halt::Broken(Broken { what, .. }) if recording.is_only_opened(cut.at) => {
             let what = format!("what `open` had shown is not there any more: {what}");
             Halt::Broken(Broken { promise: 2, what })
         }

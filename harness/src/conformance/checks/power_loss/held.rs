@@ -7,7 +7,7 @@ use crash_disk::Disk;
 use raft_core::storage::{LogError, Store, WriteBatch};
 use tokio::runtime::Handle;
 
-use super::rehearsal::open_in;
+use super::recording::open_in;
 use super::verdict;
 use crate::conformance::report::{Checked, Halt, broken, promised};
 use crate::conformance::request::{by_verbs, in_words};

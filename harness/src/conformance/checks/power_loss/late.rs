@@ -12,8 +12,8 @@
 //! Absent: writes of a thread. A thread does not end before its `pwrite` does, so the process, and
 //! with it the lock, lives as long. Hence a store that declares that it blocks is left alone.
 
-use super::cuts::{Trial, a_little_more, fresh_dir};
-use super::rehearsal::{Beginning, Rehearsal, open_in};
+use super::cuts::{CutRun, a_little_more, fresh_dir};
+use super::recording::{Beginning, Recording, open_in};
 use super::verdict;
 use crate::conformance::report::Checked;
 use crash_disk::{Change, History};
@@ -21,25 +21,25 @@ use crash_disk::{Change, History};
 /// Of so many moments, one is the end of a process whose last write is still on its way.
 const LATE: usize = 4;
 
-impl Trial<'_> {
-    /// Lets a direct write arrive late, for some of the direct writes of a rehearsal.
+impl CutRun<'_> {
+    /// Lets a direct write arrive late, for some of the direct writes of a recording.
     pub(super) async fn land_late_writes(
         &mut self,
-        rehearsal: &Rehearsal,
+        recording: &Recording,
         count: usize,
     ) -> Checked {
         let is_direct = |change: &Change| matches!(change, Change::Write { is_direct: true, .. });
-        let changes = &rehearsal.history.changes;
-        let first = rehearsal.began();
+        let changes = &recording.history.changes;
+        let first = recording.began();
         let candidates = (first..changes.len()).filter(|at| is_direct(&changes[*at]));
-        let candidates = candidates.filter(|at| !rehearsal.is_founding(*at));
+        let candidates = candidates.filter(|at| !recording.is_founding(*at));
         let mut candidates: Vec<usize> = candidates.collect();
         for _ in 0..count.div_ceil(LATE) {
             if candidates.is_empty() {
                 break;
             }
-            let chosen = self.chance.below(candidates.len() as u64) as usize;
-            let landed = self.land_late(rehearsal, candidates.swap_remove(chosen)).await;
+            let chosen = self.rng.below(candidates.len() as u64) as usize;
+            let landed = self.land_late(recording, candidates.swap_remove(chosen)).await;
             landed.map_err(|halt| self.with_command(halt))?;
         }
         Ok(())
@@ -47,32 +47,32 @@ impl Trial<'_> {
 
     /// The process is killed while its write `at` is on its way. The store is opened and works on,
     /// then the write arrives, and the store is opened once more.
-    async fn land_late(&mut self, rehearsal: &Rehearsal, at: usize) -> Checked {
+    async fn land_late(&mut self, recording: &Recording, at: usize) -> Checked {
         self.opened += 1;
-        let (legal, _) = rehearsal.legal(at);
-        let history = rehearsal.history.upto(at);
-        let late = rehearsal.history.changes[at].clone();
-        let words = History::in_words(&late, &rehearsal.history.paths());
-        let mut prologue = rehearsal.story(at);
-        prologue.push(format!("the process is killed; the kernel still has one request: {words}"));
-        let (founded, legal) = (rehearsal.founded, Some(legal));
-        let beginning = Beginning { history, founded, legal, prologue };
-        let mut next = self.troupe.rehearse(beginning, a_little_more).await?;
+        let (legal, _) = recording.legal(at);
+        let history = recording.history.upto(at);
+        let late = recording.history.changes[at].clone();
+        let words = History::in_words(&late, &recording.history.paths());
+        let mut setup = recording.story(at);
+        setup.push(format!("the process is killed; the kernel still has one request: {words}"));
+        let (founded, legal) = (recording.founded, Some(legal));
+        let beginning = Beginning { history, founded, legal, setup };
+        let mut next = self.workload.record(beginning, a_little_more).await?;
         let lands = self.moment_of_landing(&next, &late);
         let end = next.history.changes.len();
         next.history.changes.insert(lands, late);
         let mut lines = next.story(end);
         lines.push(format!("the write lands after {lands} of {end} operations of the disk"));
-        (self.troupe.say)(&lines);
+        (self.workload.say)(&lines);
         let dir = fresh_dir();
         next.history.seen().write_into(dir.path()).expect("an image can be written");
-        let mut store = verdict::opened(open_in(self.troupe.place, dir.path()).await)?;
+        let mut store = verdict::opened(open_in(self.workload.place, dir.path()).await)?;
         let (legal, older) = next.legal(end);
-        verdict::of(store.as_mut(), &legal, &older, self.troupe.atomic).await.map(drop)
+        verdict::of(store.as_mut(), &legal, &older, self.workload.atomic).await.map(drop)
     }
 
     /// Mostly last of all; never behind a call of the next process that waits for it.
-    fn moment_of_landing(&mut self, next: &Rehearsal, late: &Change) -> usize {
+    fn moment_of_landing(&mut self, next: &Recording, late: &Change) -> usize {
         let (began, end) = (next.began(), next.history.changes.len());
         let waits = |change: &Change| {
             matches!(change, Change::Resize { .. } | Change::Zero { .. })
@@ -81,8 +81,8 @@ impl Trial<'_> {
         let fence = (began..end).find(|at| waits(&next.history.changes[*at]));
         match fence {
             Some(fence) => fence,
-            None if self.chance.coin() => end,
-            None => self.chance.between(next.opened() as u64, end as u64) as usize,
+            None if self.rng.coin() => end,
+            None => self.rng.between(next.opened() as u64, end as u64) as usize,
         }
     }
 }

@@ -24,9 +24,9 @@
 //! `KONTIKI_STRICT_NAMES=1` demands that the directory of each new file is synced, the first ones
 //! included.
 //!
-//! | room | |
+//! | module | |
 //! |---|---|
-//! | `rehearsal` | the store at work, and what may be found after each moment of it |
+//! | `recording` | the store at work, and what may be found after each moment of it |
 //! | `cuts` | the moments, and what is done with what is left |
 //! | `held` | syncs that are held at the disk |
 //! | `late` | writes that arrive after their process is gone |
@@ -56,12 +56,12 @@ mod cuts;
 mod held;
 mod late;
 mod real;
-mod rehearsal;
+mod recording;
 mod verdict;
 
-use cuts::{Depth, Trial, check_movable};
+use cuts::{CutRun, Depth, check_movable};
 use real::Witness;
-use rehearsal::{Beginning, Step, Troupe};
+use recording::{Beginning, Step, Workload};
 
 /// How many moments each check tries, each way.
 const IMAGES: u64 = 40;
@@ -146,7 +146,7 @@ pub async fn a_reset_survives(log: &mut Subject) -> Checked {
     survive(log, steps).await
 }
 
-/// Who the member is comes first, and stays.
+/// The identity is saved first, and stays.
 pub async fn the_identity_survives(log: &mut Subject) -> Checked {
     let first =
         WriteBatch { hard_state: Some(hard_state(1, 0)), ..appending(vec![membership(1, 0, 3)]) };
@@ -216,7 +216,7 @@ pub async fn a_closed_store_survives(log: &mut Subject) -> Checked {
     survive(log, reopened(Ending::Closed)).await
 }
 
-/// A handle that was only dropped leaves a tail that nobody proved; opening proves it.
+/// A handle that was only dropped leaves a tail that was not proved durable; opening proves it.
 pub async fn a_dropped_store_survives(log: &mut Subject) -> Checked {
     survive(log, reopened(Ending::Dropped)).await
 }
@@ -300,8 +300,8 @@ impl Drafts {
     fn new(seed: u64) -> Drafts {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
-        let chance = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
-        Drafts { runner: TestRunner::new_with_rng(Config::default(), chance), count: 0 }
+        let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+        Drafts { runner: TestRunner::new_with_rng(Config::default(), rng), count: 0 }
     }
 
     fn next(&mut self, model: &Model) -> WriteBatch {
@@ -392,24 +392,24 @@ async fn try_script(log: &mut Subject, seed: u64, steps: Vec<Step>, scripts: u64
     let opening = check_movable(log.new_place(), log.info().durability).await?;
     let images = images(opening);
     let reduced = (images < IMAGES && setting("KONTIKI_IMAGES").is_none()).then_some(images);
-    let mut troupe = Troupe { place: place.as_mut(), way, atomic, say: &say };
+    let mut workload = Workload { place: place.as_mut(), way, atomic, say: &say };
     let history = History::default();
-    let beginning = Beginning { history, founded: 0, legal: None, prologue: Vec::new() };
-    let rehearsal = troupe.rehearse(beginning, |_| steps).await?;
-    if rehearsal.turns_over() {
+    let beginning = Beginning { history, founded: 0, legal: None, setup: Vec::new() };
+    let recording = workload.record(beginning, |_| steps).await?;
+    if recording.turns_over() {
         journal.tally().turn_over();
     }
     let strict_names = env::var_os("KONTIKI_STRICT_NAMES").is_some();
     let depth = Depth { seed, power, strict_names, hands_over, images };
-    let chance = Rng::stream(depth.seed, "cuts", u64::from(way == crate::conformance::Way::Write));
+    let rng = Rng::stream(depth.seed, "cuts", u64::from(way == crate::conformance::Way::Write));
     let tally = journal.tally().clone();
-    let mut trial = Trial { troupe, depth, chance, opened: 0, tally };
-    let examined = trial.examine(&rehearsal, images.div_ceil(scripts) as usize).await;
-    let opened = trial.opened;
-    trial.tally.add_images(opened);
+    let mut run = CutRun { workload, depth, rng, opened: 0, tally };
+    let examined = run.examine(&recording, images.div_ceil(scripts) as usize).await;
+    let opened = run.opened;
+    run.tally.add_images(opened);
     examined?;
     if reduced.is_some() {
-        trial.tally.reduce();
+        run.tally.reduce();
     }
     match reduced {
         None => println!("{opened} images were opened"),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use raft_core::storage::{Store, WriteBatch};
 
-use super::rehearsal::{open_in, parts};
+use super::recording::{open_in, parts};
 use super::{Drafts, verdict};
 use crate::conformance::interrupted::states_during;
 use crate::conformance::journal::Journal;
@@ -48,7 +48,7 @@ impl Witness<'_> {
     pub(super) async fn watch(&mut self) -> Checked {
         let disk = RealDisk::mount();
         let disk = disk.map_err(|why| Halt::Skipped(format!("no ext4 on a loop device: {why}")))?;
-        let mut chance = Rng::stream(self.seed, "real cuts", 0);
+        let mut rng = Rng::stream(self.seed, "real cuts", 0);
         let mut drafts = Drafts::new(self.seed);
         let mut bounds = Bounds { legal: vec![Model::default()], older: Vec::new() };
         for round in 0..=setting("KONTIKI_CUTS").unwrap_or(ROUNDS) {
@@ -58,8 +58,8 @@ impl Witness<'_> {
             self.journal.replace(&[format!("open after {round} cuts, at {}", seen.last())]);
             // Every other time the store rests, so that one that never syncs has no excuse.
             let falling = Arc::new(AtomicBool::new(false));
-            let cutter = chance.coin().then(|| {
-                let (point, wait) = (disk.dir(), Duration::from_micros(chance.below(LATEST_CUT)));
+            let cutter = rng.coin().then(|| {
+                let (point, wait) = (disk.dir(), Duration::from_micros(rng.below(LATEST_CUT)));
                 let falling = falling.clone();
                 thread::spawn(move || {
                     thread::sleep(wait);

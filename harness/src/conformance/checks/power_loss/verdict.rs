@@ -3,7 +3,7 @@
 use raft_core::storage::{LogError, Store};
 use raft_core::types::EntryId;
 
-use super::rehearsal::{check_told, look};
+use super::recording::{check_told, look};
 use crate::conformance::model::Model;
 use crate::conformance::report::{Checked, broken, promised, with_causes};
 use crate::conformance::sight::{After, Sight};
@@ -54,14 +54,14 @@ fn judge(sight: &Sight, legal: &[Model], older: &[Model], atomic: bool) -> Check
     promised(1, identity, || format!("the identity is not what was saved: {}", words()))?;
     let (bounds, acknowledged) = (sight.bounds, &legal[0]);
     let is_legal = |id: EntryId| legal.iter().any(|model| holds(model, id));
-    let stranger = sight.entries.iter().find(|entry| !is_legal(entry.id));
-    if let Some(stranger) = stranger {
-        let was_there = older.iter().any(|model| holds(model, stranger.id));
+    let unknown = sight.entries.iter().find(|entry| !is_legal(entry.id));
+    if let Some(unknown) = unknown {
+        let was_there = older.iter().any(|model| holds(model, unknown.id));
         let (promise, what) = match was_there {
             true => (7, "was gone and came back"),
             false => (3, "was never written there"),
         };
-        return broken(promise, format!("entry {} {what}: {}", stranger.id, words()));
+        return broken(promise, format!("entry {} {what}: {}", unknown.id, words()));
     }
     let boundary = legal.iter().any(|model| model.boundary == bounds.boundary);
     promised(6, boundary, || format!("the boundary is another one: {}", words()))?;

@@ -1,4 +1,4 @@
-//! A trial: a store on a disk of its own, opened and given something while a fault waits, and
+//! A run: a store on a disk of its own, opened and given something while a fault waits, and
 //! looked at once the cause is gone.
 
 use std::path::Path;
@@ -32,7 +32,7 @@ pub(super) enum Task {
 }
 
 /// A store on a disk of its own.
-pub(super) struct Trial {
+pub(super) struct FaultRun {
     task: Task,
     pub(super) disk: Disk,
     place: Box<dyn Place>,
@@ -48,16 +48,16 @@ pub(super) struct Trial {
     pub(super) opening: Duration,
 }
 
-impl Trial {
+impl FaultRun {
     /// A store that holds what its task asks for, and is not open.
-    pub(super) async fn begin(log: &mut Subject, task: Task) -> Checked<Trial> {
+    pub(super) async fn begin(log: &mut Subject, task: Task) -> Checked<FaultRun> {
         log.must_outlive_its_handle()?;
         log.abandon();
         log.journal().clear();
         let disk = Disk::mount().map_err(|error| Halt::Skipped(error.to_string()))?;
         let survives_power_loss = log.info().durability == Durability::PowerLoss;
         let (place, model, way) = (log.new_place(), Model::default(), log.way());
-        let mut trial = Trial {
+        let mut run = FaultRun {
             task,
             disk,
             place,
@@ -69,16 +69,16 @@ impl Trial {
             opening: Duration::ZERO,
         };
         let began = Instant::now();
-        let mut store = match trial.open().await? {
+        let mut store = match run.open().await? {
             Ok(store) => store,
             Err(error) => return broken(13, format!("a fresh store does not open: {error}")),
         };
-        trial.opening = began.elapsed();
+        run.opening = began.elapsed();
         if task == Task::Batches {
-            trial.furnish(store.as_mut()).await?;
+            run.furnish(store.as_mut()).await?;
         }
-        log.note(&format!("a store with entries up to {} lies on a disk", trial.model.last()));
-        Ok(trial)
+        log.note(&format!("a store with entries up to {} lies on a disk", run.model.last()));
+        Ok(run)
     }
 
     async fn furnish(&mut self, store: &mut dyn Store) -> Checked {

@@ -42,7 +42,7 @@ struct Request {
 }
 
 /// What a store did on a disk, from its opening on.
-pub(super) struct Rehearsal {
+pub(super) struct Recording {
     pub(super) history: History,
     /// How many changes were made before the store of the first opening was there.
     pub(super) founded: usize,
@@ -55,12 +55,12 @@ pub(super) struct Rehearsal {
     seen: Model,
     requests: Vec<Request>,
     /// What led to the place as it was opened, in words.
-    pub(super) prologue: Vec<String>,
+    pub(super) setup: Vec<String>,
     /// Whether nothing had been there.
     pub(super) is_new: bool,
 }
 
-/// Where a rehearsal begins.
+/// Where a recording begins.
 pub(super) struct Beginning {
     /// What the disk went through.
     pub(super) history: History,
@@ -69,28 +69,28 @@ pub(super) struct Beginning {
     /// What may be found; `None` in a new place.
     pub(super) legal: Option<Vec<Model>>,
     /// What led there, in words.
-    pub(super) prologue: Vec<String>,
+    pub(super) setup: Vec<String>,
 }
 
-/// What a rehearsal needs beside its beginning.
-pub(super) struct Troupe<'a> {
+/// What a recording needs beside its beginning.
+pub(super) struct Workload<'a> {
     pub(super) place: &'a mut dyn Place,
     pub(super) way: Way,
     pub(super) atomic: bool,
     pub(super) say: &'a dyn Fn(&[String]),
 }
 
-impl Troupe<'_> {
+impl Workload<'_> {
     /// Lets the store do all steps, which depend on what is found.
-    pub(super) async fn rehearse(
+    pub(super) async fn record(
         &mut self,
         beginning: Beginning,
         steps: impl FnOnce(&Model) -> Vec<Step>,
-    ) -> Checked<Rehearsal> {
-        let Beginning { history, founded, legal, prologue } = beginning;
+    ) -> Checked<Recording> {
+        let Beginning { history, founded, legal, setup } = beginning;
         let began = history.changes.len();
         let disk = Disk::mount_after(history).map_err(|why| Halt::Skipped(why.to_string()))?;
-        (self.say)(&prologue);
+        (self.say)(&setup);
         let is_new = legal.is_none();
         let before = legal.unwrap_or_else(|| vec![Model::default()]);
         let opened = self.open(&disk).await;
@@ -98,7 +98,7 @@ impl Troupe<'_> {
         let opened = disk.changes();
         let seen = verdict::of(store.as_mut(), &before, &[], self.atomic).await?;
         let founded = if is_new { opened } else { founded };
-        let mut rehearsal = Rehearsal {
+        let mut recording = Recording {
             history: History::default(),
             founded,
             began,
@@ -106,16 +106,16 @@ impl Troupe<'_> {
             before,
             seen: seen.clone(),
             requests: Vec::new(),
-            prologue,
+            setup,
             is_new,
         };
         for step in steps(&seen) {
-            store = self.make(step, store, &disk, &mut rehearsal).await?;
+            store = self.make(step, store, &disk, &mut recording).await?;
         }
-        rehearsal.history = disk.history();
+        recording.history = disk.history();
         // What the handle does at its end is in no record: the power is gone.
         drop(store);
-        Ok(rehearsal)
+        Ok(recording)
     }
 
     async fn make(
@@ -123,31 +123,31 @@ impl Troupe<'_> {
         step: Step,
         mut store: Box<dyn Store>,
         disk: &Disk,
-        rehearsal: &mut Rehearsal,
+        recording: &mut Recording,
     ) -> Checked<Box<dyn Store>> {
         match step {
             Step::Write(batch) => {
                 for batch in parts(batch, self.way) {
-                    let states = states_during(rehearsal.last(), &batch, self.atomic);
+                    let states = states_during(recording.last(), &batch, self.atomic);
                     let from = disk.changes();
                     let said = match self.way {
                         Way::SmallVerbs => by_verbs(store.as_mut(), &batch).await,
                         Way::Write => store.write(batch.clone()).await,
                     };
                     check_answer(said, None)?;
-                    rehearsal.note(in_words(&batch), from, disk, states);
+                    recording.note(in_words(&batch), from, disk, states);
                 }
             }
             Step::Identity(identity) => {
-                let mut after = rehearsal.last().clone();
+                let mut after = recording.last().clone();
                 after.identity = Some(identity);
-                let states = vec![rehearsal.last().clone(), after];
+                let states = vec![recording.last().clone(), after];
                 let from = disk.changes();
                 check_answer(store.save_identity(&identity).await, None)?;
-                rehearsal.note(format!("save the identity: {identity}"), from, disk, states);
+                recording.note(format!("save the identity: {identity}"), from, disk, states);
             }
             Step::Reopen(ending) => {
-                let (model, from) = (rehearsal.last().clone(), disk.changes());
+                let (model, from) = (recording.last().clone(), disk.changes());
                 if ending == Ending::Closed {
                     check_answer(store.close().await, None)?;
                 }
@@ -158,8 +158,8 @@ impl Troupe<'_> {
                     Ending::Closed => "close, and open again",
                     Ending::Dropped => "drop, and open again",
                 };
-                rehearsal.note(words.to_owned(), from, disk, vec![model]);
-                if let Some(request) = rehearsal.requests.last_mut() {
+                recording.note(words.to_owned(), from, disk, vec![model]);
+                if let Some(request) = recording.requests.last_mut() {
                     request.is_opening = true;
                 }
             }
@@ -182,7 +182,7 @@ pub(super) async fn open_in(
     opened.expect("it was asked for before")
 }
 
-impl Rehearsal {
+impl Recording {
     /// What may be found after a cut, and what had been there before and must not come back.
     pub(super) fn legal(&self, at: usize) -> (Vec<Model>, Vec<Model>) {
         if at < self.opened {
@@ -245,14 +245,14 @@ impl Rehearsal {
         self.opened
     }
 
-    /// The first moment that is this rehearsal's own.
+    /// The first moment that is this recording's own.
     pub(super) fn began(&self) -> usize {
         self.began
     }
 
     /// What was asked of the store until a moment, in words.
     pub(super) fn story(&self, at: usize) -> Vec<String> {
-        let mut lines = self.prologue.clone();
+        let mut lines = self.setup.clone();
         let answer = |is_there| if is_there { "Ok" } else { "the power is cut before it answers" };
         let opening = if self.is_new { "open a fresh store" } else { "open it" };
         lines.push(format!("{opening}: {}", answer(self.opened <= at)));
@@ -267,7 +267,7 @@ impl Rehearsal {
     }
 
     /// The first change of the request that a cut interrupts, or of the last one before it.
-    pub(super) fn scene(&self, at: usize) -> usize {
+    pub(super) fn current_step(&self, at: usize) -> usize {
         let begun = self.requests.iter().rev().find(|request| request.from < at);
         begun.map_or(self.began, |request| request.from)
     }
