@@ -13,8 +13,8 @@ pub struct ServerLimits {
     /// How many requests all connections together may have under way, answers that are not sent
     /// yet included. Further ones are refused with "too many requests".
     pub requests: usize,
-    /// How many bytes of requests that are not complete yet may be held. What would go beyond is
-    /// refused with "too many requests".
+    /// How many bytes of requests that are not complete yet may be held; each piece that a request
+    /// comes in counts 128 bytes more. What would go beyond is refused with "too many requests".
     pub request_bytes: usize,
     /// How long the whole of a request may take to arrive, and the first bytes of a connection.
     pub request_time: Duration,

@@ -140,6 +140,23 @@ async fn requests_that_are_held_have_a_limit_in_bytes() {
     assert!(held.len() >= 3, "{} requests of 30,000 bytes were held", held.len());
 }
 
+/// What went wrong: only the bytes of a request counted against the limit, so a request that came
+/// in many small pieces, or in empty ones, was held at many times what it counted.
+#[tokio::test]
+async fn the_pieces_of_a_held_request_have_a_limit_too() {
+    let server = start(ServerLimits { request_bytes: 100_000, ..ServerLimits::default() }).await;
+    let (sender, _ended) = bare(&server, 65_535).await;
+    let mut sender = sender.ready().await.expect("open");
+    let (answer, mut body) = sender.send_request(call(PUT), false).expect("open");
+    body.send_data(Bytes::from_static(&[0, 0, 1, 0, 0]), false).expect("open");
+    for _ in 0..2000 {
+        body.send_data(Bytes::from_static(&[7]), false).expect("open");
+    }
+    let answer = timeout(PATIENCE, answer).await.expect("it is answered").expect("it is answered");
+    let status = answer.headers().get("grpc-status").expect("a status");
+    assert_eq!(status, (Code::ResourceExhausted as i32).to_string().as_str());
+}
+
 #[tokio::test]
 async fn a_client_that_reads_no_answers_is_cut_off() {
     let limits = ServerLimits { answer_time: Duration::from_secs(1), ..ServerLimits::default() };

@@ -25,6 +25,10 @@ use super::wording::MAX_MESSAGE_BYTES;
 /// gRPC's framing: whether the message is compressed, and its length.
 const PREFIX_BYTES: usize = 5;
 
+/// What a piece takes besides its bytes: its place in the list, and what keeps its bytes alive. A
+/// piece without bytes takes as much.
+const PIECE_BYTES: usize = 128;
+
 type Error = <AxumBody as Body>::Error;
 
 /// A request's body whose first message is here.
@@ -79,10 +83,10 @@ impl Complete {
             self.bytes += data.remaining();
             let missing = PREFIX_BYTES.saturating_sub(self.prefix.len()).min(data.len());
             self.prefix.extend_from_slice(&data[..missing]);
-            let length = data.len();
+            let held_bytes = PIECE_BYTES + data.len();
             self.frames.push_back(frame);
             if !self.is_enough() {
-                self.hold(room, length)?;
+                self.hold(room, held_bytes)?;
             }
         }
         Ok(())
