@@ -112,9 +112,10 @@ impl<C: Clients> Forwarding<C> {
         if answer.start != self.start {
             return None;
         }
-        let is_it = |forward: &Unanswered<C>| forward.sequence == answer.sequence;
+        let is_it =
+            |forward: &Unanswered<C>| forward.sequence == answer.sequence && forward.to == from;
         let at = self.unanswered.iter().position(is_it)?;
-        self.unanswered.remove(at).filter(|forward| forward.to == from)
+        self.unanswered.remove(at)
     }
 
     /// Gives up the forwards that the leader of an earlier term never answered: they may have been
@@ -315,6 +316,20 @@ mod tests {
         assert_eq!(sizes(&[4, 4, 4], 9, 8), [(0, 2), (2, 1)]);
         assert_eq!(sizes(&[1, 9, 1], 9, 8), [(0, 1), (1, 1), (2, 1)]);
         assert_eq!(sizes(&[0; 3], 9, 1), [(0, 3)]);
+    }
+
+    /// What went wrong: such an answer removed the forward, and its clients were forgotten with
+    /// their share of the quota.
+    #[test]
+    fn an_answer_of_a_member_that_was_not_asked_changes_nothing() {
+        let node = |number| NodeId::new(number).expect("not zero");
+        let mut forwarding = Forwarding::<Numbers>::new(1);
+        let part = Part { commands: vec![Bytes::new()], offset: 0 };
+        let sent = forwarding.wrap(node(2), Term::new(3), part, 7, 100);
+        let answer = answer(&sent, None);
+        assert!(forwarding.settle(node(3), &answer).is_none());
+        let settled = forwarding.settle(node(2), &answer);
+        assert_eq!(settled.map(|forward| forward.group), Some(7));
     }
 
     #[test]
