@@ -99,7 +99,7 @@ impl Node {
 
     /// Proposes a command at any member, and waits until it is applied here; gives the state
     /// machine's answer. Waits for its turn first, where too many proposals wait already: first
-    /// come, first served.
+    /// come, first served. It waits for no turn while no leader is known.
     ///
     /// Dropping the future withdraws nothing.
     ///

@@ -224,6 +224,30 @@ async fn clients_that_outrun_the_disk_wait_and_memory_stays_bounded() {
     assert!(busy > 0, "a client that does not want to wait is told so");
 }
 
+/// What went wrong: commands in the log of a leader that lost its majority keep their share of the
+/// quota until their outcome is known, and a client that waited for the quota behind them was not
+/// told that there is no leader; it waited until the majority came back.
+#[tokio::test]
+async fn a_client_behind_a_full_quota_learns_that_there_is_no_leader() {
+    let limits = Limits { proposals: 1, ..Limits::default() };
+    let cluster = Cluster::new(3, Duration::ZERO, limits);
+    let nodes = cluster.start_all().await;
+    let at = leader(&nodes).await;
+    for other in (0..3).filter(|other| *other != at) {
+        nodes[other].shutdown().await;
+    }
+    let first = nodes[at].clone();
+    let first = tokio::spawn(async move { first.propose(Bytes::from_static(b"x")).await });
+    wait_until("the quota is full", || nodes[at].status().proposals_waiting == 1).await;
+    let second = nodes[at].propose(Bytes::from_static(b"y"));
+    let second = tokio::time::timeout(Duration::from_secs(30), second).await;
+    assert_eq!(second.expect("it is answered"), Err(ProposeError::NotLeader { hint: None }));
+    assert_eq!(first.await.expect("no panic"), Err(ProposeError::Unknown));
+    let later = nodes[at].propose(Bytes::from_static(b"z"));
+    let later = tokio::time::timeout(Duration::from_secs(30), later).await;
+    assert_eq!(later.expect("it is answered"), Err(ProposeError::NotLeader { hint: None }));
+}
+
 #[tokio::test]
 async fn a_dead_follower_costs_no_memory_and_catches_up() {
     let limits = Limits { tail_bytes: 64 << 10, append_bytes: 16 << 10, ..Limits::default() };

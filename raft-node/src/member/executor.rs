@@ -112,6 +112,15 @@ impl Executor {
         }
     }
 
+    /// Lets the commands that wait for the quota in, to be refused, while no leader is known.
+    pub(crate) fn follow_leader(&mut self, leader: Option<NodeId>, quotas: &Quotas) {
+        if leader.is_some() {
+            quotas.proposals.reopen();
+        } else {
+            quotas.proposals.close(&mut self.wakers);
+        }
+    }
+
     /// Goes on with what is polled inline.
     pub(crate) fn poll(&mut self, events: &mut Vec<Event<Waiters>>) {
         self.writer.poll(&self.own_task, events);

@@ -124,7 +124,11 @@ impl Turn {
         self.pump.turn(&mut self.events, &mut self.effects);
         let address_book = self.pump.raft().membership();
         self.executor.run(&mut self.effects, &mut self.events, address_book, quotas);
-        let has_news = !self.effects.soft_states.is_empty();
+        let newest = self.effects.soft_states.last();
+        let has_news = newest.is_some();
+        if let Some(soft_state) = newest {
+            self.executor.follow_leader(soft_state.leader, quotas);
+        }
         for soft_state in self.effects.soft_states.drain(..) {
             debug!(node = %self.identity.node, "{soft_state}");
             publisher.add_event(NodeEvent::Became(soft_state));

@@ -16,8 +16,9 @@ pub struct Limits {
     /// The most bytes that one command may have. 8 MiB.
     pub command_bytes: u64,
     /// The most bytes of commands that wait at this member for their outcome; more proposers wait
-    /// until earlier ones are answered. A command counts as long as its entry is in this member's
-    /// log and its outcome is not known, also after its client was told that it is unknown. 64 MiB.
+    /// until earlier ones are answered, or until no leader is known. A command counts as long as
+    /// its entry is in this member's log and its outcome is not known, also after its client was
+    /// told that it is unknown. 64 MiB.
     pub proposal_bytes: u64,
     /// The most commands that wait at this member for their outcome. 65,536.
     pub proposals: u64,

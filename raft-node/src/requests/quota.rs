@@ -3,6 +3,9 @@
 //! This is where back-pressure begins: nothing grows without a bound because clients are faster
 //! than the disk. A request that does not fit waits in a queue, or is told so.
 //!
+//! While a member knows no leader it refuses every command at once, so the quota keeps none waiting
+//! then: the commands that fill it may have no outcome before there is a leader again.
+//!
 //! The queue is fair: first come, first served. While a request waits, no later one enters, however
 //! small it is, so a large command never starves behind small ones. Capacity that is given back is
 //! handed to the front of the queue, one waiter after another as far as they fit; no other is
@@ -59,7 +62,7 @@ pub(crate) struct Quota {
     used: AtomicU64,
     max_requests: u64,
     max_bytes: u64,
-    /// The member has ended: every request enters, to be refused.
+    /// The member refuses every request, since it has ended or knows no leader: so each enters.
     is_closed: AtomicBool,
     queue: Mutex<Queue>,
 }
@@ -90,11 +93,16 @@ impl Quota {
         }
     }
 
-    /// Lets every request enter from now on, those that wait first: the member has ended and
-    /// refuses them. The wakers are added to `wakers`, as for [`Quota::release`].
+    /// Lets every request enter from now on, those that wait first: the member has ended or knows
+    /// no leader, and refuses them. The wakers are added to `wakers`, as for [`Quota::release`].
     pub(crate) fn close(&self, wakers: &mut Vec<Waker>) {
         self.is_closed.store(true, Ordering::SeqCst);
         self.admit_waiting(&mut self.queue(), wakers);
+    }
+
+    /// Limits requests again: the member knows a leader. What entered in the meantime counts.
+    pub(crate) fn reopen(&self) {
+        self.is_closed.store(false, Ordering::SeqCst);
     }
 
     /// Enters with a request of less than 4 GiB, unless it does not fit or another waits; returns

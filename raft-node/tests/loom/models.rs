@@ -109,6 +109,27 @@ fn a_closed_quota_keeps_no_request_waiting() {
     });
 }
 
+/// The leader comes back while a request joins the queue: whichever way it goes, the request enters
+/// at the latest with the capacity that is given back.
+#[test]
+fn a_reopened_quota_forgets_no_request() {
+    explore(|| {
+        let quota = Arc::new(Quota::new(1, 10));
+        assert!(quota.try_acquire(1));
+        let client = thread::spawn({
+            let quota = Arc::clone(&quota);
+            move || block_on(quota.acquire(1))
+        });
+        let mut wakers = Vec::new();
+        quota.close(&mut wakers);
+        quota.reopen();
+        quota.release(1, 1, &mut wakers);
+        wake_all(wakers);
+        client.join().expect("no panic");
+        assert_eq!(quota.used(), (1, 1));
+    });
+}
+
 // ---- replies ----
 
 impl Answer for u32 {

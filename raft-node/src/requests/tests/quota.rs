@@ -119,3 +119,17 @@ fn a_closed_quota_lets_everything_in() {
     }
     assert_eq!(quota.used(), (0, 0));
 }
+
+#[test]
+fn a_reopened_quota_limits_again_and_counts_what_entered_meanwhile() {
+    let (quota, (_, waker)) = (Quota::new(1, 10), bell());
+    quota.close(&mut Vec::new());
+    assert!(quota.try_acquire(10) && quota.try_acquire(10));
+    quota.reopen();
+    let mut waiting: Waiting = Box::pin(quota.acquire(1));
+    assert!(poll(&mut waiting, &waker).is_pending());
+    release(&quota, 1, 10);
+    assert!(poll(&mut waiting, &waker).is_pending(), "one is still there");
+    release(&quota, 1, 10);
+    assert_eq!((poll(&mut waiting, &waker), quota.used()), (Poll::Ready(()), (1, 1)));
+}
