@@ -19,8 +19,7 @@ fn in_one_process(criterion: &mut Criterion) {
     let place = Place::new(None).expect("a directory");
     for (backend, size) in [("memory", 0), ("file", 256)] {
         for members in [3, 5] {
-            let plan =
-                ClusterPlan { backend: backend.to_owned(), recycled: false, members, workers: 1 };
+            let plan = ClusterPlan { backend: backend.to_owned(), members, workers: 1 };
             let name = format!("commit/{members} members/{backend}/{size}B");
             for workload in workloads(size) {
                 // A new cluster each time: its log would grow from one to the next.

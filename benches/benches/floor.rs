@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use benches::floor::{Aligned, Layout, Majority, RawFile, Verb};
+use benches::floor::{Aligned, FILE_BYTES, Layout, Majority, RawFile, Verb};
 use benches::{Place, incompressible};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 
@@ -16,14 +16,14 @@ fn floor(criterion: &mut Criterion) {
         let bytes = Arc::new(Aligned::new(&incompressible(size)));
         for layout in Layout::ALL {
             let room = place.room().expect("a directory");
-            let file = RawFile::create(room.path(), "floor", layout, Verb::Fdatasync);
+            let file = RawFile::create(room.path(), "floor", layout, Verb::Fdatasync, FILE_BYTES);
             let mut file = file.expect("a file can be made");
             group.bench_function(BenchmarkId::new(layout.name(), size), |bencher| {
                 bencher.iter(|| file.write_and_sync(&bytes).expect("the disk works"));
             });
         }
         let room = place.room().expect("a directory");
-        let three = Majority::create(room.path(), 3).expect("files can be made");
+        let three = Majority::create(room.path(), 3, Verb::Fdatasync).expect("files can be made");
         group.bench_function(BenchmarkId::new("second of three", size), |bencher| {
             bencher.iter_custom(|count| {
                 (0..count).map(|_| three.write_and_sync(&bytes).expect("the disk works")).sum()

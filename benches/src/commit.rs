@@ -12,7 +12,7 @@ use kontiki::storage::MAX_BATCH_BYTES;
 
 use crate::cluster::{ClusterLane, ClusterPlan};
 use crate::etcd::servers::{Kind, Servers};
-use crate::floor::{Aligned, Majority};
+use crate::floor::{Aligned, Majority, Verb, is_unsupported};
 use crate::lane::{Lane, Lanes, POWER_LOSS, Role, Stop, Subject, Tally};
 use crate::log::{check_backends, durable_of};
 use crate::measure::{Preparation, Work, check_time, measure};
@@ -20,7 +20,7 @@ use crate::meter::Spent;
 use crate::{BenchError, Place, Progress, Row, Workload, incompressible};
 
 /// The most members of a cluster in one process.
-const MAX_MEMBERS: u64 = 9;
+pub const MAX_MEMBERS: u64 = 9;
 
 /// The connections to servers that run as processes.
 const CONNECTIONS: usize = 8;
@@ -104,7 +104,7 @@ fn server_lanes(
 ) -> Result<Lanes<'static>, BenchError> {
     let mut lanes: Lanes = Vec::new();
     if !durable_of(&plan.backends).is_empty() {
-        lanes.push(Box::new(MajorityLane::create(plan.members, place, workload)?));
+        lanes = majority_lanes(plan.members, place, workload)?;
     }
     for servers in servers {
         lanes.push(Box::new(servers.lane(CONNECTIONS, workload)?));
@@ -120,13 +120,33 @@ fn lanes<'a>(
 ) -> Result<Lanes<'a>, BenchError> {
     let mut lanes: Lanes = Vec::new();
     if !durable_of(&plan.backends).is_empty() {
-        lanes.push(Box::new(MajorityLane::create(plan.members, place, workload)?));
+        lanes = majority_lanes(plan.members, place, workload)?;
     }
     for backend in &plan.backends {
         ready.stop.check()?;
         let (members, workers) = (plan.members, plan.workers);
-        let cluster = ClusterPlan { backend: backend.clone(), recycled: false, members, workers };
+        let cluster = ClusterPlan { backend: backend.clone(), members, workers };
         lanes.push(Box::new(ClusterLane::new(&cluster, place, workload)?));
+    }
+    Ok(lanes)
+}
+
+/// The verbs that members' files are written with, of which the quickest is the floor. To open the
+/// file with `O_DSYNC` does the same as `RWF_DSYNC`.
+const MAJORITY_VERBS: [Verb; 4] =
+    [Verb::Fdatasync, Verb::RwfDsync, Verb::DirectFdatasync, Verb::DirectRwfDsync];
+
+/// A lane for each way to write the members' files that this file system has.
+pub fn majority_lanes(
+    members: u64,
+    place: &Place,
+    workload: &Workload,
+) -> Result<Lanes<'static>, BenchError> {
+    let mut lanes: Lanes = Vec::new();
+    for verb in MAJORITY_VERBS {
+        if let Some(lane) = MajorityLane::create(members, verb, place, workload)? {
+            lanes.push(Box::new(lane));
+        }
     }
     Ok(lanes)
 }
@@ -141,20 +161,25 @@ pub struct MajorityLane {
 }
 
 impl MajorityLane {
-    /// The files of so many members, for this workload.
+    /// The files of so many members, for this workload; `None` where the file system does not have
+    /// this verb.
     pub fn create(
         members: u64,
+        verb: Verb,
         place: &Place,
         workload: &Workload,
-    ) -> Result<MajorityLane, BenchError> {
+    ) -> Result<Option<MajorityLane>, BenchError> {
         let dir = place.room()?;
-        let files = Majority::create(dir.path(), members);
-        let files = files.map_err(|error| BenchError::of_path("writing in", dir.path(), error))?;
+        let files = match Majority::create(dir.path(), members, verb) {
+            Ok(files) => files,
+            Err(error) if is_unsupported(&error) => return Ok(None),
+            Err(error) => return Err(BenchError::of_path("writing in", dir.path(), error)),
+        };
         let clients = if workload.rate.is_some() { 1 } else { workload.clients };
         let most = MAX_BATCH_BYTES / (workload.size as u64).max(1);
         let entries = (workload.batch * clients).min(most.max(1));
         let payload = Arc::new(Aligned::new(&incompressible(workload.size * entries as usize)));
-        Ok(MajorityLane { files, payload, entries, clients, _dir: dir })
+        Ok(Some(MajorityLane { files, payload, entries, clients, _dir: dir }))
     }
 }
 
@@ -164,7 +189,7 @@ impl Lane for MajorityLane {
             role: Role::Floor,
             name: self.files.name(),
             durability: POWER_LOSS.to_owned(),
-            sync_verb: "fdatasync".to_owned(),
+            sync_verb: self.files.verb().name().to_owned(),
             members: self.files.members(),
         }
     }
@@ -181,8 +206,8 @@ impl Lane for MajorityLane {
             tally.entries += self.entries;
             tally.written_entries += members * self.entries;
             tally.writes += members;
-            tally.busy += took;
         }
+        tally.busy = began.elapsed();
         tally.spent = Spent::now() - before;
         Ok(tally)
     }
@@ -217,8 +242,10 @@ mod tests {
         for (members, name) in [(1, "one file"), (5, "third of five files")] {
             let plan = CommitPlan { members, ..plan(&["file"]) };
             let rows = run(&plan, &place, &Stop::new(), &mut Progress::silent()).expect("figures");
-            assert_eq!((rows[0].backend.as_str(), rows[0].members), (name, members));
-            assert_eq!((rows[1].floor.as_deref(), rows[1].members), (Some(name), members));
+            let file = rows.iter().find(|row| row.backend == "file").expect("it was measured");
+            let floor = file.floor.as_ref().expect("it has one");
+            assert!(floor.starts_with(name) && file.members == members, "{floor}");
+            assert!(rows[0].backend.starts_with(name) && rows[0].members == members);
             assert_eq!(rows[0].entries_per_sync, Some(4.0), "each file takes all clients' entries");
         }
     }
@@ -229,7 +256,9 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let place = Place::new(Some(dir.path())).expect("made");
         let workload = Workload { size: 64, batch: 1, clients: 1, rate: None };
-        let mut floor = MajorityLane::create(2, &place, &workload).expect("made");
+        let mut floor = MajorityLane::create(2, Verb::Fdatasync, &place, &workload)
+            .expect("made")
+            .expect("fdatasync is everywhere");
         let stop = Stop::new();
         stop.ask();
         let tally = floor.turn(Duration::from_secs(3600), &stop).expect("it works");
@@ -245,10 +274,14 @@ mod tests {
             .expect("figures");
         drop(place);
         assert_eq!(std::fs::read_dir(dir.path()).expect("there").count(), 0);
-        let names: Vec<&str> = rows.iter().map(|row| row.backend.as_str()).collect();
-        assert_eq!(names, ["second of three files", "file", "memory"]);
-        assert!(rows[1].ratio.is_some() && rows[2].ratio.is_none());
+        let (floors, clusters): (Vec<&Row>, Vec<&Row>) =
+            rows.iter().partition(|row| row.role == Role::Floor);
+        assert!(floors.iter().all(|row| row.backend.starts_with("second of three files, ")));
+        assert!(floors.len() >= 2, "fdatasync and RWF_DSYNC are everywhere");
+        let names: Vec<&str> = clusters.iter().map(|row| row.backend.as_str()).collect();
+        assert_eq!(names, ["file", "memory"]);
+        assert!(clusters[0].ratio.is_some() && clusters[1].ratio.is_none());
         assert!(rows.iter().all(|row| row.per_second > 0.0 && row.failures == 0), "{rows:?}");
-        assert!(rows[1].entries_per_sync.is_some_and(|entries| entries > 0.0));
+        assert!(clusters[0].entries_per_sync.is_some_and(|entries| entries > 0.0));
     }
 }

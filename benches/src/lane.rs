@@ -109,6 +109,11 @@ pub trait Lane {
     /// Who it is.
     fn subject(&self) -> Subject;
 
+    /// What keeps its figures from being fair, as far as the lane knows: shown with them.
+    fn marks(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Works for about this long, at least one write, and less when a stop is asked for.
     fn turn(&mut self, time: Duration, stop: &Stop) -> Result<Tally, BenchError>;
 }

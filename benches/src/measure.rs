@@ -75,7 +75,7 @@ pub fn measure<'a>(
     let (began, parts) = (Instant::now(), work.workloads.len() as u32);
     let mut rows = Vec::new();
     for (part, workload) in (0..).zip(work.workloads) {
-        progress.begin(&workload.describe());
+        progress.begin(&workload.describe(), began + work.time);
         let left = work.time.saturating_sub(began.elapsed());
         let share = Share { all: left / (parts - part), least: work.time / (2 * parts) };
         match measure_one(work.name, workload, share, stop, progress, lanes) {
@@ -104,7 +104,7 @@ fn measure_one<'a>(
     let schedule = Schedule::of(share.of_turns(began.elapsed()));
     let tell = &mut |over, all| progress.turn(over, all);
     let rounds = interleave(&mut lanes, schedule, stop, tell)?;
-    Ok(rows_of(work, workload, &lanes, &rounds))
+    Ok(rows_of(work, workload, &lanes, &rounds, schedule.rounds))
 }
 
 /// One workload's part of the time.
@@ -123,17 +123,30 @@ impl Share {
 }
 
 /// A row for each lane, each beside the floor among them, if there is one.
-fn rows_of(work: &str, workload: &Workload, lanes: &Lanes, rounds: &[Vec<Tally>]) -> Vec<Row> {
-    let rows = lanes.iter().zip(rounds);
-    let rows = rows.map(|(lane, rounds)| Row::new(work, &lane.subject(), workload, rounds));
-    let rows: Vec<Row> = rows.collect();
-    // The first floor is the one that counts: the best that the disk can do for this work.
-    let floor = rows.iter().find(|row| row.role == Role::Floor).cloned();
+fn rows_of(
+    work: &str,
+    workload: &Workload,
+    lanes: &Lanes,
+    rounds: &[Vec<Tally>],
+    rounds_planned: u32,
+) -> Vec<Row> {
+    let judged = lanes.iter().zip(rounds).map(|(lane, rounds)| {
+        let row = Row::new(work, &lane.subject(), workload, rounds);
+        row.judged(rounds_planned, lane.marks())
+    });
+    let rows: Vec<Row> = judged.collect();
+    let floor = quickest_floor(&rows).cloned();
     let beside = |row: Row| match &floor {
         Some(floor) => row.beside(floor),
         None => row,
     };
     rows.into_iter().map(beside).collect()
+}
+
+/// The floor that counts: the quickest way to write on this disk, of those measured in this run.
+fn quickest_floor(rows: &[Row]) -> Option<&Row> {
+    let floors = rows.iter().filter(|row| row.role == Role::Floor && row.p50_us > 0.0);
+    floors.min_by(|one, other| one.p50_us.total_cmp(&other.p50_us))
 }
 
 #[cfg(test)]
@@ -160,6 +173,45 @@ mod tests {
             *self.0 += time;
             Ok(Tally::new())
         }
+    }
+
+    /// Takes so many microseconds for each write.
+    struct Taking(Role, &'static str, u64);
+
+    impl Lane for Taking {
+        fn subject(&self) -> Subject {
+            Subject {
+                role: self.0,
+                name: self.1.to_owned(),
+                durability: POWER_LOSS.to_owned(),
+                sync_verb: String::new(),
+                members: 1,
+            }
+        }
+
+        fn turn(&mut self, _time: Duration, _stop: &Stop) -> Result<Tally, BenchError> {
+            let mut tally = Tally::new();
+            tally.samples.record(Duration::from_micros(self.2), 1);
+            Ok(tally)
+        }
+    }
+
+    #[test]
+    fn ratios_are_to_the_quickest_way_to_write_in_whatever_order_the_lanes_stand() {
+        let workloads = Workload::grid(&[256], &[1], &[1]);
+        let work = Work { name: "log", workloads: &workloads, time: Duration::from_millis(1) };
+        let rows = measure(work, &Stop::new(), &mut Progress::silent(), &mut |_, _| {
+            let lane = |role, name, micros| Box::new(Taking(role, name, micros)) as Box<dyn Lane>;
+            Ok(vec![
+                lane(Role::Floor, "buffered", 100),
+                lane(Role::Floor, "direct", 80),
+                lane(Role::Store, "file", 88),
+                lane(Role::Floor, "append", 150),
+            ])
+        });
+        let rows = rows.expect("nothing fails");
+        assert!(rows.iter().all(|row| row.floor.as_deref() == Some("direct")), "{rows:?}");
+        assert!(rows[2].ratio.is_some_and(|ratio| (ratio - 1.1).abs() < 0.01), "{rows:?}");
     }
 
     #[test]

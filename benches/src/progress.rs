@@ -1,11 +1,12 @@
 //! How far a measurement is: a bar on a terminal, nothing elsewhere.
 
 use std::io::{self, IsTerminal};
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// What the bar shows.
-const TEMPLATE: &str = "{msg:32} {bar:32} {percent:>3} %  {eta} left";
+const TEMPLATE: &str = "{msg:32} {bar:32} {percent:>3} %  {prefix}";
 
 /// The bar of a measurement, which has several parts, one after another.
 #[derive(Debug)]
@@ -13,6 +14,8 @@ pub struct Progress {
     bar: ProgressBar,
     parts: u32,
     begun: u32,
+    /// When the whole measurement should be over.
+    ends: Option<Instant>,
     is_silent: bool,
 }
 
@@ -20,18 +23,20 @@ impl Progress {
     /// A bar on the standard error for so many parts, if somebody looks.
     pub fn on_terminal(parts: usize) -> Progress {
         let bar = if io::stderr().is_terminal() { bar() } else { no_bar() };
-        Progress { bar, parts: parts as u32, begun: 0, is_silent: false }
+        Progress { bar, parts: parts as u32, begun: 0, ends: None, is_silent: false }
     }
 
     /// Nothing is shown.
     pub fn silent() -> Progress {
-        Progress { bar: no_bar(), parts: 1, begun: 0, is_silent: true }
+        Progress { bar: no_bar(), parts: 1, begun: 0, ends: None, is_silent: true }
     }
 
-    /// The next part begins.
-    pub fn begin(&mut self, part: &str) {
+    /// The next part begins, of a measurement that should be over at `ends`.
+    pub fn begin(&mut self, part: &str, ends: Instant) {
         self.begun += 1;
+        self.ends = Some(ends);
         self.bar.set_message(part.to_owned());
+        self.bar.set_prefix(left(ends.saturating_duration_since(Instant::now())));
     }
 
     /// A line above the bar, if there is one.
@@ -46,6 +51,19 @@ impl Progress {
         let before = u64::from(self.begun.saturating_sub(1)) * u64::from(all);
         self.bar.set_length(u64::from(self.parts.max(self.begun)) * u64::from(all));
         self.bar.set_position(before + u64::from(over));
+        if let Some(ends) = self.ends {
+            self.bar.set_prefix(left(ends.saturating_duration_since(Instant::now())));
+        }
+    }
+}
+
+/// The time that is left of what was asked for. The turns fit into that time, so an estimate from
+/// the turns that are over, which knows nothing of preparations, would be worse.
+fn left(time: Duration) -> String {
+    match time.as_secs() {
+        0 => "nearly done".to_owned(),
+        seconds @ 1..120 => format!("{seconds} s left"),
+        seconds => format!("{} min left", seconds.div_ceil(60)),
     }
 }
 
@@ -72,13 +90,33 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_time_that_is_left_is_that_of_the_option_seconds() {
+        let of = |millis| left(Duration::from_millis(millis));
+        assert_eq!([of(400), of(10_900), of(119_000)], ["nearly done", "10 s left", "119 s left"]);
+        assert_eq!(of(121_000), "3 min left");
+        let mut progress = Progress::silent();
+        progress.begin("one", Instant::now() + Duration::from_secs(10));
+        for prefix in [progress.bar.prefix(), {
+            progress.turn(1, 100);
+            progress.bar.prefix()
+        }] {
+            let seconds = prefix.split(' ').next().and_then(|number| number.parse::<u64>().ok());
+            assert!(
+                prefix == "nearly done" || seconds.is_some_and(|seconds| seconds <= 10),
+                "{prefix}"
+            );
+        }
+    }
+
+    #[test]
     fn the_bar_can_be_drawn() {
         assert!(ProgressStyle::with_template(TEMPLATE).is_ok());
         let mut progress = Progress::silent();
         progress.parts = 2;
-        progress.begin("one");
+        let ends = Instant::now() + Duration::from_secs(3600);
+        progress.begin("one", ends);
         progress.turn(10, 10);
-        progress.begin("two");
+        progress.begin("two", ends);
         progress.turn(5, 10);
         assert_eq!((progress.bar.position(), progress.bar.length()), (15, Some(20)));
     }

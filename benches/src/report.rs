@@ -20,11 +20,42 @@ pub struct Report {
     pub command: String,
     /// The machine.
     pub facts: Facts,
+    /// Whether the measurement was ended before its time; its figures are of what was over by then.
+    #[serde(default)]
+    pub interrupted: bool,
     /// The figures.
     pub rows: Vec<Row>,
 }
 
+/// With fewer latencies than this, or fewer writes, a row says little about its tail.
+const FEWEST_SAMPLES: u64 = 200;
+const FEWEST_WRITES: u64 = 50;
+
 impl Report {
+    /// Why no log is recommended on these figures; empty where they suffice.
+    pub fn doubts(&self) -> Vec<String> {
+        let mut doubts = Vec::new();
+        if self.interrupted {
+            doubts.push("interrupted: the measurement was ended before its time".to_owned());
+        }
+        let thin = self.rows.iter().filter(|row| row.is_thin()).count();
+        if thin > 0 {
+            let all = self.rows.len();
+            doubts.push(format!(
+                "{thin} of {all} rows have fewer rounds or samples than they need; give it more \
+                 --seconds"
+            ));
+        }
+        doubts
+    }
+
+    /// What to know before the figures are believed: of the machine, and of this run.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = self.facts.warnings();
+        warnings.extend(self.doubts());
+        warnings
+    }
+
     /// The report as text that programs read.
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("numbers and strings are JSON")
@@ -61,7 +92,10 @@ pub struct Row {
     pub p99_us: f64,
     /// 999 of 1000 took no longer.
     pub p999_us: f64,
-    /// The entries in a second.
+    /// The longest of all rounds.
+    #[serde(default)]
+    pub max_us: f64,
+    /// The entries in a second, by the clock on the wall: putting the groups together counts.
     pub per_second: f64,
     /// The synced writes in a second, of all members together; absent where nothing is synced.
     pub syncs_per_second: Option<f64>,
@@ -84,6 +118,16 @@ pub struct Row {
     pub floor_p99_us: Option<f64>,
     /// `p50_us / floor_p50_us`; absent where one of them does not sync.
     pub ratio: Option<f64>,
+    /// The latencies that were taken, in all rounds.
+    #[serde(default)]
+    pub samples: u64,
+    /// The rounds that were planned; fewer in `rounds` means that the measurement ended early.
+    #[serde(default)]
+    pub rounds_planned: u32,
+    /// What keeps this row from being a fair figure: too few rounds or samples, work in the
+    /// background that was not over. Empty where nothing does.
+    #[serde(default)]
+    pub marks: Vec<String>,
     /// The figures of each round.
     pub rounds: Vec<Round>,
     /// The distribution of all rounds: microseconds, and the fraction that took no longer.
@@ -97,6 +141,12 @@ pub struct Round {
     pub p50_us: f64,
     /// 99 of 100 took no longer.
     pub p99_us: f64,
+    /// 999 of 1000 took no longer.
+    #[serde(default)]
+    pub p999_us: f64,
+    /// The longest.
+    #[serde(default)]
+    pub max_us: f64,
     /// The entries in a second.
     pub per_second: f64,
 }
@@ -130,6 +180,7 @@ impl Row {
             p50_us: of_rounds(&|round| round.samples.quantile_us(0.5)),
             p99_us: of_rounds(&|round| round.samples.quantile_us(0.99)),
             p999_us: of_rounds(&|round| round.samples.quantile_us(0.999)),
+            max_us: all.max_us(),
             per_second: of_rounds(&per_second),
             syncs_per_second: known(&|round| {
                 let writes = (synced && round.writes > 0).then_some(round.writes as f64)?;
@@ -151,14 +202,40 @@ impl Row {
             floor_p50_us: None,
             floor_p99_us: None,
             ratio: None,
+            samples: all.len(),
+            rounds_planned: rounds.len() as u32,
+            marks: thinness(&all, &rounds, subject.members),
             rounds: rounds.iter().map(|round| Round::of(round)).collect(),
             cdf: all.cdf(),
         }
     }
 
+    /// Marks the row where it has fewer rounds than were planned, and with what its lane tells.
+    pub fn judged(mut self, rounds_planned: u32, marks: Vec<String>) -> Row {
+        self.rounds_planned = rounds_planned;
+        if self.rounds.len() < rounds_planned as usize {
+            self.marks.push(format!("{} of {rounds_planned} rounds", self.rounds.len()));
+        }
+        self.marks.extend(marks);
+        self
+    }
+
+    /// Whether it has fewer rounds or samples than a recommendation can rest on.
+    pub fn is_thin(&self) -> bool {
+        let is_short = self.rounds.len() < self.rounds_planned as usize;
+        is_short || self.marks.iter().any(|mark| mark.starts_with(ONLY))
+    }
+
+    /// The least and the greatest p50 of the rounds; the same twice where there is one round.
+    pub fn spread_us(&self) -> Option<(f64, f64)> {
+        let p50s = || self.rounds.iter().map(|round| round.p50_us);
+        Some((p50s().min_by(f64::total_cmp)?, p50s().max_by(f64::total_cmp)?))
+    }
+
     /// Sets the disk's own figures beside the row, where both sync; nothing else is comparable.
     pub fn beside(mut self, floor: &Row) -> Row {
-        if self.is_durable() && floor.is_durable() && floor.p50_us > 0.0 {
+        // A floor that had no bytes to write says nothing.
+        if self.is_durable() && floor.is_durable() && floor.p50_us > 0.0 && self.size > 0 {
             self.floor = Some(floor.backend.clone());
             self.floor_p50_us = Some(floor.p50_us);
             self.floor_p99_us = Some(floor.p99_us);
@@ -183,8 +260,25 @@ impl Round {
         Round {
             p50_us: tally.samples.quantile_us(0.5),
             p99_us: tally.samples.quantile_us(0.99),
+            p999_us: tally.samples.quantile_us(0.999),
+            max_us: tally.samples.max_us(),
             per_second: per_second(tally),
         }
+    }
+}
+
+/// How the mark of too few samples begins.
+const ONLY: &str = "only ";
+
+/// The mark of too few latencies, or too few writes where those are counted.
+fn thinness(all: &Samples, rounds: &[&Tally], members: u64) -> Vec<String> {
+    let writes = rounds.iter().map(|round| round.writes).sum::<u64>() / members.max(1);
+    if all.len() < FEWEST_SAMPLES {
+        vec![format!("{ONLY}{} samples", all.len())]
+    } else if (1..FEWEST_WRITES).contains(&writes) {
+        vec![format!("{ONLY}{writes} writes")]
+    } else {
+        Vec::new()
     }
 }
 
@@ -268,16 +362,60 @@ mod tests {
     }
 
     #[test]
+    fn a_row_with_fewer_rounds_or_samples_than_planned_is_marked() {
+        let many = || {
+            let mut tally = tally(80);
+            tally.samples.record(Duration::from_micros(81), 500);
+            tally.writes = 500;
+            tally
+        };
+        let row = |rounds: &[Tally], planned| {
+            let row = Row::new("log", &subject("file", POWER_LOSS), &workload(), rounds);
+            row.judged(planned, Vec::new())
+        };
+        assert!(row(&[many(), many()], 2).marks.is_empty());
+        assert_eq!(row(&[many()], 5).marks, ["1 of 5 rounds"]);
+        assert!(row(&[many()], 5).is_thin() && !row(&[many()], 1).is_thin());
+        assert_eq!(row(&[tally(80)], 1).marks, ["only 10 samples"]);
+        // Many clients answered by few writes are few samples, too.
+        let few = Tally { writes: 3, ..many() };
+        assert_eq!(row(&[few], 1).marks, ["only 3 writes"]);
+    }
+
+    #[test]
+    fn the_longest_of_all_is_kept_and_the_spread_of_the_rounds() {
+        let mut slow = tally(70);
+        slow.samples.record(Duration::from_millis(40), 1);
+        let rounds = [tally(90), slow, tally(80)];
+        let row = Row::new("log", &subject("file", POWER_LOSS), &workload(), &rounds);
+        assert!((row.max_us - 40_000.0).abs() < 40.0, "a stall in one round is not lost");
+        let (low, high) = row.spread_us().expect("it has rounds");
+        assert!((low - 70.0).abs() < 0.1 && (high - 90.0).abs() < 0.1);
+    }
+
+    #[test]
+    fn what_writes_nothing_has_no_ratio() {
+        let nothing = Workload { size: 0, ..workload() };
+        let row = |name| Row::new("log", &subject(name, POWER_LOSS), &nothing, &[tally(80)]);
+        assert_eq!(row("file").beside(&row("disk")).ratio, None);
+    }
+
+    #[test]
     fn the_json_is_what_the_documentation_says() {
         let row = Row::new("log", &subject("file", POWER_LOSS), &workload(), &[tally(80)]);
         let facts = Facts::gather(Path::new("."));
-        let report =
-            Report { schema: SCHEMA, command: "bench log".to_owned(), facts, rows: vec![row] };
+        let report = Report {
+            schema: SCHEMA,
+            command: "bench log".to_owned(),
+            facts,
+            interrupted: false,
+            rows: vec![row],
+        };
         let json = serde_json::to_value(&report).expect("numbers and strings are JSON");
         let back: Report = serde_json::from_value(json.clone()).expect("what was written");
         assert_eq!(back, report);
         let document = include_str!("../../docs/benchmarks.md");
-        for part in [&json["rows"][0], &json["facts"], &json] {
+        for part in [&json["rows"][0], &json["rows"][0]["rounds"][0], &json["facts"], &json] {
             for name in part.as_object().expect("an object").keys() {
                 assert!(document.contains(&format!("`{name}`")), "{name} is not documented");
             }

@@ -51,6 +51,11 @@ impl Samples {
         self.nanos.value_at_quantile(fraction) as f64 / 1000.0
     }
 
+    /// The longest, in microseconds.
+    pub fn max_us(&self) -> f64 {
+        self.nanos.max() as f64 / 1000.0
+    }
+
     /// The distribution: microseconds, and the fraction that took no longer.
     pub fn cdf(&self) -> Vec<(f64, f64)> {
         CDF_POINTS.iter().map(|&fraction| (self.quantile_us(fraction), fraction)).collect()

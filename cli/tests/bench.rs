@@ -74,10 +74,13 @@ fn the_table_ends_with_an_answer() {
     let dir = tempfile::tempdir().expect("a directory");
     let output = run(&dir, "log --fresh --seconds 0.1 --clients 1");
     let text = String::from_utf8(output.stdout).expect("text");
-    for words in ["p50 us", "x floor", "entries/s", "load average"] {
+    for words in ["p50 us", "max", "x floor", "entries/s", "load average"] {
         assert!(text.contains(words), "{words}: {text}");
     }
-    assert_eq!(text.contains("=> file"), cfg!(feature = "file"), "{text}");
+    // So short a run may have samples enough or not; it never has both answers.
+    let is_thin = text.contains("rows have fewer rounds or samples");
+    assert_eq!(text.contains("no log is recommended"), is_thin, "{text}");
+    assert_eq!(text.contains("=> take"), cfg!(feature = "file") && !is_thin, "{text}");
 }
 
 #[test]
@@ -88,6 +91,13 @@ fn what_cannot_be_measured_is_refused_with_advice() {
         ("log --dir no/such/dir --backend all", "--dir", 1),
         ("log --json no/such/dir/file", "no/such/dir", 1),
         ("log --size 1x", "64k", 2),
+        ("log --size 9m", "--size", 2),
+        ("log --clients 0", "--clients", 2),
+        ("log --batch 0", "--batch", 2),
+        ("log --rate 0", "--rate", 2),
+        ("log --seconds 0", "--seconds", 2),
+        ("commit --members 10", "--members", 2),
+        ("etcd --endpoints a:1 --connections 0", "--connections", 2),
         ("etcd --endpoints 127.0.0.1:1", "127.0.0.1:1", 1),
     ] {
         let output = run(&dir, line);
@@ -96,6 +106,47 @@ fn what_cannot_be_measured_is_refused_with_advice() {
         assert!(said.contains(says), "{line}: {said}");
     }
     assert_eq!(left_in(&dir), [""; 0]);
+}
+
+#[test]
+fn an_interrupted_run_is_marked_everywhere_and_recommends_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    // A second for each number of clients: the whole would take a quarter of an hour.
+    let clients: Vec<String> = (1..=1000).map(|clients| clients.to_string()).collect();
+    let line = "log --fresh --backend memory --seconds 1000 --json out.json --html out.html";
+    let mut command = kontiki(dir.path(), &format!("{line} --clients {}", clients.join(",")));
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+    let pid = Pid::from_raw(child.id() as i32).expect("a process has an id");
+    // Each number of clients has a directory of its own: when the second one is there, the first
+    // number has been measured.
+    let (began, mut first) = (Instant::now(), None);
+    while began.elapsed() < Duration::from_secs(60) {
+        let now = rooms_in(dir.path());
+        if first.is_some() && now.is_some() && now != first {
+            break;
+        }
+        first = first.or(now);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    kill_process(pid, Signal::INT).expect("it runs");
+    let output = child.wait_with_output().expect("it ends");
+    let (said, text) = (String::from_utf8_lossy(&output.stderr), text_of(&output.stdout));
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(text.contains("warning: interrupted") && !text.contains("=> take"), "{text}");
+    let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).expect("it is there");
+    let report: Value = serde_json::from_str(&read("out.json")).expect("JSON");
+    assert_eq!(report["interrupted"], true);
+    assert!(read("out.html").contains("Warning: interrupted"));
+}
+
+/// The directory that the measurement writes to at the moment.
+fn rooms_in(dir: &Path) -> Option<std::path::PathBuf> {
+    let only = |dir: &Path| Some(std::fs::read_dir(dir).ok()?.next()?.ok()?.path());
+    only(&only(dir).filter(|path| path.is_dir())?)
+}
+
+fn text_of(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 #[test]

@@ -35,6 +35,9 @@ struct Arguments {
     html: Option<PathBuf>,
 }
 
+/// The exit status of a comparison that was interrupted, as a shell gives it after Ctrl-C.
+const INTERRUPTED: u8 = 130;
+
 fn parse_part(name: &str) -> Result<Parts, String> {
     let names = Parts::ALL.map(Parts::name).join(", ");
     Parts::from_name(name).ok_or_else(|| format!("choose from {names}"))
@@ -42,7 +45,8 @@ fn parse_part(name: &str) -> Result<Parts, String> {
 
 fn main() -> ExitCode {
     match compare(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(INTERRUPTED),
         Err(error) => {
             eprintln!("error: {error}\n  {}", error.advice());
             ExitCode::FAILURE
@@ -50,7 +54,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn compare(arguments: &Arguments) -> Result<(), BenchError> {
+/// Whether the comparison was whole.
+fn compare(arguments: &Arguments) -> Result<bool, BenchError> {
     let place = Place::new(arguments.dir.as_deref())?;
     let mut facts = place.facts();
     facts.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
@@ -64,15 +69,21 @@ fn compare(arguments: &Arguments) -> Result<(), BenchError> {
     ask_at_signals(&stop)?;
     let rows = run(&plan, &place, &stop)?;
     facts.end();
-    let report = Report { schema: SCHEMA, command: "peers".to_owned(), facts, rows };
+    let report = Report {
+        schema: SCHEMA,
+        command: "peers".to_owned(),
+        facts,
+        interrupted: stop.is_asked(),
+        rows,
+    };
     print!("{}\n{}", table(&report), summary(&report.rows));
     if let Some(path) = &arguments.html {
-        write(path, &page(&report)?)?;
+        write(path, &page(&report))?;
     }
-    match &arguments.json {
-        Some(path) => write(path, &report.to_json()),
-        None => Ok(()),
+    if let Some(path) = &arguments.json {
+        write(path, &report.to_json())?;
     }
+    Ok(!report.interrupted)
 }
 
 /// Ctrl-C, and whoever else ends programs, get the figures that there are, and no file is left.

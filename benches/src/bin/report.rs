@@ -140,7 +140,7 @@ fn write(document: &Path, results: &[PathBuf]) -> Result<(), BenchError> {
 }
 
 fn plot(path: &Path) -> Result<(), BenchError> {
-    for (place, svg) in plots_of(&report(path)?)?.iter().enumerate() {
+    for (place, svg) in plots_of(&report(path)?).iter().enumerate() {
         put(&path.with_extension(format!("{place}.svg")), svg)?;
     }
     Ok(())

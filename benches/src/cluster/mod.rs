@@ -5,8 +5,6 @@
 
 mod clients;
 mod counted;
-#[cfg(feature = "file")]
-mod recycled;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,7 +22,7 @@ pub use clients::{Proposer, run_clients};
 use counted::{Counted, Counts};
 
 use crate::lane::{Lane, Role, Stop, Subject, Tally};
-use crate::log::{log_by_name, open};
+use crate::log::open;
 use crate::meter::Spent;
 use crate::{BenchError, Place, Workload, incompressible};
 
@@ -61,8 +59,6 @@ impl StateMachine for Nothing {
 pub struct ClusterPlan {
     /// What the members keep their logs in.
     pub backend: String,
-    /// Whether a file log finds emptied segments to write to, as one does that has been in use.
-    pub recycled: bool,
     /// How many there are.
     pub members: u64,
     /// The threads of the runtime; one means tokio's runtime of a single thread.
@@ -72,10 +68,6 @@ pub struct ClusterPlan {
 impl ClusterPlan {
     fn name(&self) -> String {
         let mut name = self.backend.clone();
-        // Others are refused when they are opened.
-        if self.recycled {
-            name += ", recycled segments";
-        }
         if self.workers > 1 {
             name += &format!(", {} workers", self.workers);
         }
@@ -83,17 +75,7 @@ impl ClusterPlan {
     }
 
     fn open(&self, dir: PathBuf) -> Result<Box<dyn Store>, BenchError> {
-        match (self.recycled, log_by_name(&self.backend, &dir)) {
-            #[cfg(feature = "file")]
-            (true, Ok(kontiki::LogConfig::File { dir, io })) => recycled::open_recycled(dir, io),
-            #[allow(unreachable_patterns, reason = "the file log may be the only one")]
-            (true, Ok(_)) => Err(BenchError::options(
-                format!("the {} log has no segments that come round", self.backend),
-                "recycled segments are the file log's",
-            )),
-            // What a name does not mean is told there.
-            _ => open(&self.backend, dir),
-        }
+        open(&self.backend, dir)
     }
 }
 
@@ -289,8 +271,7 @@ mod tests {
     fn a_cluster_that_has_become_long_is_replaced() {
         let dir = tempfile::tempdir().expect("a directory");
         let place = Place::new(Some(dir.path())).expect("made");
-        let plan =
-            ClusterPlan { backend: "memory".to_owned(), recycled: false, members: 3, workers: 1 };
+        let plan = ClusterPlan { backend: "memory".to_owned(), members: 3, workers: 1 };
         let workload = Workload { size: 64, batch: 2, clients: 3, rate: None };
         let mut lane = ClusterLane::new(&plan, &place, &workload).expect("it starts");
         let tally = lane.turn(Duration::from_millis(5), &Stop::new()).expect("it works");
@@ -303,22 +284,10 @@ mod tests {
     }
 
     #[test]
-    fn only_the_file_log_can_have_recycled_segments() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let place = Place::new(Some(dir.path())).expect("made");
-        let plan =
-            ClusterPlan { backend: "memory".to_owned(), recycled: true, members: 1, workers: 1 };
-        let error = Cluster::start(&plan, &place).err().expect("memory has no segments");
-        assert!(error.to_string().contains("the memory log has no segments"), "{error}");
-        assert_eq!(std::fs::read_dir(place.path()).expect("there").count(), 0);
-    }
-
-    #[test]
     fn arrivals_of_an_open_loop_are_all_answered() {
         let dir = tempfile::tempdir().expect("a directory");
         let place = Place::new(Some(dir.path())).expect("made");
-        let plan =
-            ClusterPlan { backend: "memory".to_owned(), recycled: false, members: 1, workers: 1 };
+        let plan = ClusterPlan { backend: "memory".to_owned(), members: 1, workers: 1 };
         let cluster = Cluster::start(&plan, &place).expect("it starts");
         let workload = Workload { size: 64, batch: 1, clients: 1, rate: Some(2000.0) };
         let tally = cluster.commit(&workload, Duration::from_millis(20), &Stop::new());

@@ -25,7 +25,7 @@ use crate::meter::cpu_of_process;
 use crate::{BenchError, Progress, Row, Workload, incompressible};
 
 /// The most connections.
-const MAX_CONNECTIONS: usize = 1024;
+pub const MAX_CONNECTIONS: u16 = 1024;
 
 /// How many keys are written to, one after another.
 const KEYS: u64 = 10_000;
@@ -56,7 +56,7 @@ impl EtcdPlan {
                 "name at least one, as in --endpoints 127.0.0.1:2379",
             ));
         }
-        if !(1..=MAX_CONNECTIONS).contains(&self.connections) {
+        if !(1..=usize::from(MAX_CONNECTIONS)).contains(&self.connections) {
             return Err(BenchError::options(
                 format!("--connections {} cannot be opened", self.connections),
                 format!("choose from 1 to {MAX_CONNECTIONS}"),

@@ -181,7 +181,15 @@ fn output_of(dir: &Path, member: usize) -> PathBuf {
 fn kontiki_arguments(backend: &str, member: usize, ports: &[Ports], dir: &Path) -> Vec<String> {
     let id = (member + 1).to_string();
     let (backend, io) = backend.split_once(':').map_or((backend, None), |(it, io)| (it, Some(io)));
-    let mut words = vec!["serve", "--exit-with-parent", "--cluster", "bench", "--backend", backend];
+    let mut words = vec![
+        "serve",
+        "--bootstrap",
+        "--exit-with-parent",
+        "--cluster",
+        "bench",
+        "--backend",
+        backend,
+    ];
     words.extend(io.into_iter().flat_map(|io| ["--io", io]));
     let mut words: Vec<String> = words.into_iter().map(str::to_owned).collect();
     let own = dir.join(&id).display().to_string();

@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::raw_file::Aligned;
-use super::{Layout, RawFile, Verb};
+use super::{Layout, MEMBER_FILE_BYTES, RawFile, Verb};
 
 /// The numbers up to as many members as are measured, in words.
 const NUMBERS: [&str; 9] = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
@@ -18,25 +18,31 @@ const ORDINALS: [&str; 5] = ["first", "second", "third", "fourth", "fifth"];
 /// A writer for each member. They end with this.
 #[derive(Debug)]
 pub struct Majority {
+    verb: Verb,
     writers: Vec<Sender<Arc<Aligned>>>,
     done: Receiver<io::Result<(Instant, Instant)>>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Majority {
-    /// Pre-written files in `dir` for so many members, at least one.
-    pub fn create(dir: &Path, members: u64) -> io::Result<Majority> {
+    /// Pre-written files in `dir` for so many members, at least one, each written with this verb.
+    /// An error of the kind `Unsupported` or `InvalidInput` says that the file system has no such
+    /// verb.
+    pub fn create(dir: &Path, members: u64, verb: Verb) -> io::Result<Majority> {
         let (tell, done) = channel();
         let (mut writers, mut threads) = (Vec::new(), Vec::new());
         for member in 1..=members.max(1) {
             let name = format!("member-{member}");
-            let file = RawFile::create(dir, &name, Layout::Prewritten, Verb::Fdatasync)?;
+            let layout = Layout::Prewritten;
+            let mut file = RawFile::create(dir, &name, layout, verb, MEMBER_FILE_BYTES)?;
+            // A verb that is not there shows at the first write.
+            file.write_and_sync(&Aligned::new(&[0]))?;
             let (ask, asked) = channel();
             let tell = tell.clone();
             threads.push(thread::Builder::new().name(name).spawn(move || run(file, asked, tell))?);
             writers.push(ask);
         }
-        Ok(Majority { writers, done, threads })
+        Ok(Majority { verb, writers, done, threads })
     }
 
     /// How many files there are.
@@ -44,16 +50,22 @@ impl Majority {
         self.writers.len() as u64
     }
 
-    /// What it is called in a report: the file that a commit waits for, of how many.
+    /// How its files are written.
+    pub fn verb(&self) -> Verb {
+        self.verb
+    }
+
+    /// What it is called in a report: the file that a commit waits for, of how many, and the verb.
     pub fn name(&self) -> String {
         let members = self.writers.len();
         let number =
             NUMBERS.get(members - 1).map_or(members.to_string(), |word| (*word).to_owned());
-        match (members, ORDINALS.get(members / 2)) {
+        let files = match (members, ORDINALS.get(members / 2)) {
             (1, _) => "one file".to_owned(),
             (_, Some(ordinal)) => format!("{ordinal} of {number} files"),
             (_, None) => format!("majority of {number} files"),
-        }
+        };
+        format!("{files}, {}", self.verb.name())
     }
 
     /// Has all of them write and sync; how long it took, from the first that began, until more than
@@ -109,14 +121,15 @@ mod tests {
 
     fn wrote(members: u64) -> (String, Duration) {
         let dir = tempfile::tempdir().expect("a directory");
-        let files = Majority::create(dir.path(), members).expect("made");
+        let files = Majority::create(dir.path(), members, Verb::Fdatasync).expect("made");
         let took = files.write_and_sync(&Arc::new(Aligned::new(b"bytes"))).expect("written");
         let name = files.name();
         assert_eq!(files.members(), members);
         drop(files);
         for member in 1..=members {
             let bytes = std::fs::read(dir.path().join(format!("member-{member}"))).expect("there");
-            assert_eq!(&bytes[..5], b"bytes");
+            // Behind the byte that tried the verb.
+            assert_eq!(&bytes[1..6], b"bytes");
         }
         (name, took)
     }
@@ -124,10 +137,10 @@ mod tests {
     #[test]
     fn all_members_write_and_the_name_says_for_which_a_commit_waits() {
         for (members, name) in
-            [(1, "one file"), (2, "second of two files"), (3, "second of three files")]
+            [(1, "one file, "), (2, "second of two files, "), (3, "second of three files, ")]
         {
             let (called, took) = wrote(members);
-            assert_eq!(called, name);
+            assert_eq!(called, format!("{name}fdatasync"));
             assert!(took > Duration::ZERO);
         }
     }

@@ -6,18 +6,22 @@ use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::{FallocateFlags, OFlags, fallocate};
+use rustix::fs::{AtFlags, FallocateFlags, OFlags, StatxFlags, fallocate, statx};
 use rustix::io::{Errno, ReadWriteFlags, pwritev2};
 
-/// How long the file is before it is used again from its start (or, where it must grow, is cut).
-const FILE_BYTES: u64 = 64 << 20;
+/// How long a file is before it is used again from its start (or, where it must grow, is cut).
+pub const FILE_BYTES: u64 = 64 << 20;
 
 /// How much is written at a time when the file is made. In larger pieces the filesystem may keep
 /// them in a form that makes each later sync dearer.
 const STEP_BYTES: usize = 64 << 10;
 
-/// What direct writes must be multiples of: the largest block in use.
+/// What direct writes must be multiples of where the file system does not say: the largest block
+/// in use.
 const BLOCK: usize = 4096;
+
+/// The least that direct writes are multiples of, as in the file log.
+const LEAST_BLOCK: usize = 512;
 
 /// What is in the file before the measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +107,10 @@ pub struct RawFile {
     file: File,
     layout: Layout,
     verb: Verb,
+    /// What direct writes are multiples of.
+    block: usize,
+    /// How long it becomes.
+    bytes: u64,
     at: u64,
 }
 
@@ -111,7 +119,6 @@ pub struct RawFile {
 pub struct Aligned {
     bytes: Vec<u8>,
     payload: Range<usize>,
-    padded: Range<usize>,
 }
 
 impl Aligned {
@@ -121,21 +128,34 @@ impl Aligned {
         let mut bytes = vec![0; padded_len + BLOCK];
         let start = bytes.as_ptr().align_offset(BLOCK);
         bytes[start..start + payload.len()].copy_from_slice(payload);
-        Aligned { bytes, payload: start..start + payload.len(), padded: start..start + padded_len }
+        Aligned { bytes, payload: start..start + payload.len() }
+    }
+
+    /// The payload and the zeros after it, up to the end of its last block of so many bytes.
+    fn padded_to(&self, block: usize) -> &[u8] {
+        let len = self.payload.len().max(1).next_multiple_of(block);
+        &self.bytes[self.payload.start..self.payload.start + len]
     }
 }
 
 impl RawFile {
     /// A new file in `dir`. An error of the kind `Unsupported` or `InvalidInput` says that the
     /// filesystem does not have this verb.
-    pub fn create(dir: &Path, name: &str, layout: Layout, verb: Verb) -> io::Result<RawFile> {
+    /// Its length is at most `bytes`, which are a multiple of 64 KiB.
+    pub fn create(
+        dir: &Path,
+        name: &str,
+        layout: Layout,
+        verb: Verb,
+        bytes: u64,
+    ) -> io::Result<RawFile> {
         let path = dir.join(name);
         let mut file = OpenOptions::new().write(true).create_new(true).open(&path)?;
         match layout {
             Layout::Appended => {}
-            Layout::Fallocated => fallocate(&file, FallocateFlags::empty(), 0, FILE_BYTES)?,
+            Layout::Fallocated => fallocate(&file, FallocateFlags::empty(), 0, bytes)?,
             Layout::Prewritten => {
-                for _ in 0..FILE_BYTES / STEP_BYTES as u64 {
+                for _ in 0..bytes / STEP_BYTES as u64 {
                     file.write_all(&[0; STEP_BYTES])?;
                 }
             }
@@ -144,14 +164,18 @@ impl RawFile {
         File::open(dir)?.sync_all()?;
         let flags = verb.open_flags().bits() as i32;
         let file = OpenOptions::new().write(true).custom_flags(flags).open(&path)?;
-        Ok(RawFile { file, layout, verb, at: 0 })
+        let block = block_of(&file)?;
+        Ok(RawFile { file, layout, verb, block, bytes, at: 0 })
     }
 
     /// Writes the payload after the last one, and waits until the disk has it.
     pub fn write_and_sync(&mut self, aligned: &Aligned) -> io::Result<()> {
-        let range = if self.verb.is_direct() { &aligned.padded } else { &aligned.payload };
-        let bytes = &aligned.bytes[range.clone()];
-        if self.at + bytes.len() as u64 > FILE_BYTES {
+        let bytes = if self.verb.is_direct() {
+            aligned.padded_to(self.block)
+        } else {
+            &aligned.bytes[aligned.payload.clone()]
+        };
+        if self.at + bytes.len() as u64 > self.bytes {
             self.begin_again()?;
         }
         match self.verb {
@@ -187,10 +211,25 @@ impl RawFile {
             Layout::Appended => self.file.set_len(0),
             Layout::Fallocated => {
                 self.file.set_len(0)?;
-                Ok(fallocate(&self.file, FallocateFlags::empty(), 0, FILE_BYTES)?)
+                Ok(fallocate(&self.file, FallocateFlags::empty(), 0, self.bytes)?)
             }
         }
     }
+}
+
+/// The block that the file log would take for its direct writes in this file.
+fn block_of(file: &File) -> io::Result<usize> {
+    let wanted = StatxFlags::DIOALIGN;
+    let told = statx(file, "", AtFlags::EMPTY_PATH, wanted)?;
+    let block = told.stx_dio_offset_align as usize;
+    let says = StatxFlags::from_bits_retain(told.stx_mask).contains(wanted);
+    let fits = block.is_power_of_two() && block <= BLOCK;
+    Ok(if says && fits { block.max(LEAST_BLOCK) } else { BLOCK })
+}
+
+/// Whether the file system does not have what was asked for.
+pub(crate) fn is_unsupported(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
 }
 
 #[cfg(test)]
@@ -203,7 +242,7 @@ mod tests {
         for (place, layout) in Layout::ALL.into_iter().enumerate() {
             let name = place.to_string();
             let mut file =
-                RawFile::create(dir.path(), &name, layout, Verb::RwfDsync).expect("made");
+                RawFile::create(dir.path(), &name, layout, Verb::RwfDsync, 1 << 20).expect("made");
             file.write_and_sync(&Aligned::new(b"one")).expect("written");
             file.write_and_sync(&Aligned::new(b"two")).expect("written");
             let there = std::fs::read(dir.path().join(name)).expect("there");
@@ -215,9 +254,11 @@ mod tests {
     fn a_direct_write_begins_and_ends_on_a_block() {
         for len in [0, 1, 256, BLOCK, BLOCK + 1] {
             let aligned = Aligned::new(&vec![7; len]);
-            let bytes = &aligned.bytes[aligned.padded.clone()];
-            assert_eq!(bytes.as_ptr().align_offset(BLOCK), 0);
-            assert!(bytes.len().is_multiple_of(BLOCK) && !bytes.is_empty());
+            for block in [LEAST_BLOCK, BLOCK] {
+                let bytes = aligned.padded_to(block);
+                assert_eq!(bytes.as_ptr().align_offset(BLOCK), 0);
+                assert_eq!(bytes.len(), len.max(1).next_multiple_of(block));
+            }
             assert_eq!(&aligned.bytes[aligned.payload.clone()], vec![7; len]);
         }
     }
@@ -228,7 +269,8 @@ mod tests {
         let payload = Aligned::new(&vec![7; 24 << 20]);
         for layout in [Layout::Appended, Layout::Fallocated] {
             let mut file =
-                RawFile::create(dir.path(), layout.name(), layout, Verb::Fdatasync).expect("made");
+                RawFile::create(dir.path(), layout.name(), layout, Verb::Fdatasync, FILE_BYTES)
+                    .expect("made");
             for _ in 0..3 {
                 file.write_and_sync(&payload).expect("written");
             }

@@ -70,6 +70,7 @@ impl Writer for Box<dyn Writer> {
 /// A log with its clients.
 pub struct LogLane<W> {
     writer: W,
+    marks: Vec<String>,
     workload: Workload,
     runtime: Runtime,
 }
@@ -79,15 +80,23 @@ impl<W: Writer> LogLane<W> {
     pub fn new(writer: W, workload: &Workload) -> Result<LogLane<W>, BenchError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| BenchError::failed("starting a runtime", error))?;
-        Ok(LogLane { writer, workload: workload.clone(), runtime })
+        Ok(LogLane { writer, marks: Vec::new(), workload: workload.clone(), runtime })
     }
 }
 
 impl LogLane<StoreWriter> {
     /// Makes the log one that has been in use: writes so many bytes, or, until that moment, fewer.
     /// How many it wrote.
+    ///
+    /// Fewer is a mark of the row: its segments or tables are still being made while it is
+    /// measured.
     pub fn fill(&mut self, bytes: u64, until: Instant, stop: &Stop) -> Result<u64, BenchError> {
-        self.runtime.block_on(self.writer.fill(bytes, until, stop))
+        let filled = self.runtime.block_on(self.writer.fill(bytes, until, stop))?;
+        if filled < bytes {
+            let (filled, bytes) = (filled >> 20, bytes >> 20);
+            self.marks.push(format!("filled with {filled} of {bytes} MiB only"));
+        }
+        Ok(filled)
     }
 }
 
@@ -96,8 +105,12 @@ impl<W: Writer> Lane for LogLane<W> {
         self.writer.subject()
     }
 
+    fn marks(&self) -> Vec<String> {
+        self.marks.clone()
+    }
+
     fn turn(&mut self, time: Duration, stop: &Stop) -> Result<Tally, BenchError> {
-        let LogLane { writer, workload, runtime } = self;
+        let LogLane { writer, workload, runtime, .. } = self;
         runtime.block_on(turn(writer, workload, time, stop))
     }
 }
@@ -138,13 +151,13 @@ async fn turn(
         tally.entries += entries;
         tally.written_entries += entries;
         tally.writes += 1;
-        tally.busy += end - start;
     }
+    // The clock on the wall: putting a group together counts, and so does the time between the
+    // arrivals of an open loop, that after the last one too.
+    tally.busy = began.elapsed().max(queue.span());
     tally.spent = Spent::now() - before;
     if workload.rate.is_some() {
-        // The time between arrivals counts, that after the last one too, and the waiting for them
-        // is no work of the log's.
-        tally.busy = began.elapsed().max(queue.span());
+        // The waiting for arrivals is no work of the log's.
         tally.spent.cpu = Duration::ZERO;
     }
     Ok(tally)
@@ -156,6 +169,33 @@ mod tests {
     use crate::lane::{POWER_LOSS, Role};
 
     struct Counting(Vec<u64>);
+
+    /// Takes its time to put a group together, and none to write it.
+    struct SlowToPrepare;
+
+    #[async_trait::async_trait]
+    impl Writer for SlowToPrepare {
+        fn subject(&self) -> Subject {
+            Counting(Vec::new()).subject()
+        }
+
+        fn prepare(&mut self, _entries: u64) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+
+        async fn write(&mut self) -> Result<(), BenchError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn putting_a_group_together_counts_in_the_entries_a_second() {
+        let workload = Workload { size: 1, batch: 1, clients: 1, rate: None };
+        let mut lane = LogLane::new(SlowToPrepare, &workload).expect("a runtime");
+        let tally = lane.turn(Duration::from_millis(20), &Stop::new()).expect("it works");
+        let least = Duration::from_millis(1) * tally.writes as u32;
+        assert!(tally.busy >= least, "{} writes in {:?}", tally.writes, tally.busy);
+    }
 
     #[async_trait::async_trait]
     impl Writer for Counting {

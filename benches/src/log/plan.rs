@@ -95,7 +95,8 @@ pub fn run(
     })
 }
 
-/// The floors, where a log is durable; the logs; the libraries under them.
+/// Every way to write to this disk, of which the quickest is the floor, where a log is durable;
+/// the logs; the libraries under them.
 pub fn log_lanes(
     plan: &LogPlan,
     dir: &Path,
@@ -104,11 +105,7 @@ pub fn log_lanes(
 ) -> Result<Lanes<'static>, BenchError> {
     let mut lanes: Lanes = Vec::new();
     if !durable_of(&plan.backends).is_empty() {
-        for layout in Layout::ALL {
-            ready.stop.check()?;
-            let floor = RawWriter::create(dir, layout, Verb::Fdatasync, workload.size)?;
-            lanes.extend(floor.map(|floor| lane(floor, workload)).transpose()?);
-        }
+        lanes = verb_lanes(dir, workload, ready)?;
     }
     for (place, backend) in plan.backends.iter().enumerate() {
         let writer = StoreWriter::create(backend, dir, workload.size)?;
@@ -216,6 +213,21 @@ mod tests {
         }
         assert!(memory.iter().all(|row| row.ratio.is_none() && row.floor.is_none()));
         assert_eq!(of("pre-written + fdatasync").len(), 2);
+    }
+
+    #[cfg(feature = "file")]
+    #[test]
+    fn every_way_to_write_is_a_floor_of_a_log_too() {
+        let rows = run_it(&LogPlan { verbs: true, ..plan(&[any()]) }).expect("figures");
+        let verbs: Vec<&String> = rows.iter().map(|row| &row.backend).collect();
+        let logs = run_it(&plan(&["file"])).expect("figures");
+        for name in verbs {
+            assert!(logs.iter().any(|row| row.backend == *name), "{name}");
+        }
+        let floors = || logs.iter().filter(|row| row.role == Role::Floor && row.clients == 1);
+        let least = floors().map(|row| row.p50_us).fold(f64::MAX, f64::min);
+        let file = logs.iter().find(|row| row.backend == "file").expect("it was measured");
+        assert_eq!(file.floor_p50_us, Some(least));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::Writer;
 use crate::BenchError;
-use crate::floor::{Aligned, Layout, RawFile, Verb, label};
+use crate::floor::{Aligned, FILE_BYTES, Layout, RawFile, Verb, is_unsupported, label};
 use crate::lane::{POWER_LOSS, Role, Subject};
 use crate::workload::incompressible;
 
@@ -29,7 +29,7 @@ impl RawWriter {
     ) -> Result<Option<RawWriter>, BenchError> {
         let name = label(layout, verb).replace([' ', ','], "-");
         let group = Aligned::new(&incompressible(size));
-        let made = RawFile::create(dir, &name, layout, verb).and_then(|mut file| {
+        let made = RawFile::create(dir, &name, layout, verb, FILE_BYTES).and_then(|mut file| {
             file.write_and_sync(&group)?;
             Ok(file)
         });
@@ -39,12 +39,6 @@ impl RawWriter {
             Err(error) => Err(BenchError::of_path("writing a file in", dir, error)),
         }
     }
-}
-
-/// What filesystems answer to a verb that they do not have.
-fn is_unsupported(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{InvalidInput, Unsupported};
-    matches!(error.kind(), InvalidInput | Unsupported)
 }
 
 #[async_trait::async_trait]

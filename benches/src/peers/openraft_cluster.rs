@@ -11,6 +11,7 @@ use tokio::runtime::Runtime;
 
 use super::openraft_parts::{Command, Machine, Member, Network, SharedLog};
 use crate::cluster::{Proposer, run_clients, runtime};
+use crate::floor::Verb;
 use crate::lane::{Lane, POWER_LOSS, Role, Stop, Subject, Tally};
 use crate::meter::Spent;
 use crate::{BenchError, Place, Workload, incompressible};
@@ -30,8 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Layout {
     /// The threads of the runtime; one is tokio's runtime of a single thread.
     pub workers: usize,
-    /// Whether each member writes and syncs a pre-written file.
-    pub durable: bool,
+    /// How each member writes a pre-written file; `None` for a log in memory.
+    pub disk: Option<Verb>,
 }
 
 struct Cluster {
@@ -101,10 +102,10 @@ async fn start_members(
     let config = Arc::new(config.validate().map_err(|error| failed(error.to_string()))?);
     let mut members = Vec::new();
     for id in MEMBERS {
-        let log = match layout.durable {
-            true => SharedLog::in_file(files.path(), &format!("openraft-{id}"))
+        let log = match layout.disk {
+            Some(verb) => SharedLog::in_file(files.path(), &format!("openraft-{id}"), verb)
                 .map_err(|error| BenchError::of_path("writing in", files.path(), error))?,
-            false => SharedLog::in_memory(),
+            None => SharedLog::in_memory(),
         };
         let (config, network_of_it) = (Arc::clone(&config), network.clone());
         let member = Member::new(id, config, network_of_it, log, Machine::default()).await;
@@ -152,18 +153,20 @@ impl<'a> OpenraftLane<'a> {
 
 impl Lane for OpenraftLane<'_> {
     fn subject(&self) -> Subject {
-        let Layout { workers, durable } = self.layout;
+        let Layout { workers, disk } = self.layout;
         let runtime = match workers {
             1 => "current_thread".to_owned(),
             many => format!("{many} workers"),
         };
-        let (durability, sync_verb) =
-            if durable { (POWER_LOSS, "fdatasync, pre-written") } else { ("volatile", "none") };
+        let (durability, sync_verb) = match disk {
+            Some(verb) => (POWER_LOSS, format!("{}, pre-written", verb.name())),
+            None => ("volatile", "none".to_owned()),
+        };
         Subject {
             role: Role::Peer,
             name: format!("openraft 0.10, {runtime}"),
             durability: durability.to_owned(),
-            sync_verb: sync_verb.to_owned(),
+            sync_verb,
             members: MEMBERS.len() as u64,
         }
     }
@@ -199,12 +202,12 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let place = Place::new(Some(dir.path())).expect("made");
         let workload = Workload { size: 64, batch: 1, clients: 4, rate: None };
-        for durable in [false, true] {
-            let layout = Layout { workers: 1, durable };
+        for disk in [None, Some(Verb::Fdatasync), Some(Verb::RwfDsync)] {
+            let layout = Layout { workers: 1, disk };
             let mut lane = OpenraftLane::new(layout, &place, &workload).expect("it starts");
             let tally = lane.turn(Duration::from_millis(20), &Stop::new()).expect("it works");
             assert!(tally.entries > 0 && tally.failures == 0);
-            assert_eq!(lane.subject().is_durable(), durable);
+            assert_eq!(lane.subject().is_durable(), disk.is_some());
         }
     }
 }

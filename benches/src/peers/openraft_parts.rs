@@ -26,7 +26,7 @@ use openraft::{
     RaftSnapshotBuilder,
 };
 
-use crate::floor::{Aligned, Layout, RawFile, Verb};
+use crate::floor::{Aligned, FILE_BYTES, Layout, RawFile, Verb};
 
 /// What is proposed.
 #[derive(Clone, PartialEq, Eq)]
@@ -77,9 +77,9 @@ impl SharedLog {
     }
 
     /// A log whose payloads also go to a pre-written file in `dir`, written and synced by a thread
-    /// that takes all that waits together. It does not read them again.
-    pub fn in_file(dir: &Path, name: &str) -> io::Result<SharedLog> {
-        let file = RawFile::create(dir, name, Layout::Prewritten, Verb::Fdatasync)?;
+    /// that takes all that waits together, with this verb. It does not read them again.
+    pub fn in_file(dir: &Path, name: &str, verb: Verb) -> io::Result<SharedLog> {
+        let file = RawFile::create(dir, name, Layout::Prewritten, verb, FILE_BYTES)?;
         let (disk, writes) = channel();
         std::thread::Builder::new().name(name.to_owned()).spawn(move || sync_all(file, writes))?;
         Ok(SharedLog { log: Arc::default(), disk: Some(disk) })

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::{Layout, OpenraftLane, RaftEngineWriter};
 use crate::cluster::{ClusterLane, ClusterPlan};
-use crate::commit::MajorityLane;
+use crate::commit::majority_lanes;
 use crate::etcd::servers::{Kind, Servers};
+use crate::floor::{Verb, quickest_verb};
 use crate::lane::{Lanes, Role, Stop};
 use crate::log::{FILL_BYTES, LogLane, LogPlan, all_logs, durable_of, log_lanes};
 use crate::measure::{Preparation, Work, measure};
@@ -128,7 +129,7 @@ fn memory<'a>(
         let plan = own_plan("memory", workers);
         lanes.push(Box::new(ClusterLane::new(&plan, place, workload)?));
     }
-    openrafts(false, place, workload, ready, &mut lanes)?;
+    openrafts(None, place, workload, ready, &mut lanes)?;
     Ok(lanes)
 }
 
@@ -137,23 +138,25 @@ fn durable<'a>(
     workload: &Workload,
     ready: &Preparation,
 ) -> Result<Lanes<'a>, BenchError> {
-    let mut lanes: Lanes = vec![Box::new(MajorityLane::create(MEMBERS, place, workload)?)];
-    for (backend, recycled) in [("file:thread", false), ("file:thread", true), ("file:ring", true)]
-    {
+    let mut lanes: Lanes = majority_lanes(MEMBERS, place, workload)?;
+    // Logs as a user's cluster has them: nothing purges, so their segments are new ones.
+    for backend in ["file:thread", "file:ring"] {
         ready.stop.check()?;
-        let plan = ClusterPlan { recycled, ..own_plan(backend, 1) };
+        let plan = own_plan(backend, 1);
         lanes.push(Box::new(ClusterLane::new(&plan, place, workload)?));
     }
-    openrafts(true, place, workload, ready, &mut lanes)?;
+    let disk = quickest_verb(place.path());
+    let disk = disk.map_err(|error| BenchError::of_path("writing in", place.path(), error))?;
+    openrafts(Some(disk), place, workload, ready, &mut lanes)?;
     Ok(lanes)
 }
 
 fn own_plan(backend: &str, workers: usize) -> ClusterPlan {
-    ClusterPlan { backend: backend.to_owned(), recycled: false, members: MEMBERS, workers }
+    ClusterPlan { backend: backend.to_owned(), members: MEMBERS, workers }
 }
 
 fn openrafts<'a>(
-    durable: bool,
+    disk: Option<Verb>,
     place: &'a Place,
     workload: &Workload,
     ready: &Preparation,
@@ -161,7 +164,7 @@ fn openrafts<'a>(
 ) -> Result<(), BenchError> {
     for workers in OPENRAFT_WORKERS {
         ready.stop.check()?;
-        let layout = Layout { workers, durable };
+        let layout = Layout { workers, disk };
         lanes.push(Box::new(OpenraftLane::new(layout, place, workload)?));
     }
     Ok(())
@@ -227,7 +230,7 @@ fn servers(
     let all: Vec<Servers> =
         kinds.iter().map(|kind| Servers::start(kind, place, stop)).collect::<Result<_, _>>()?;
     measure(work, stop, progress, &mut |workload, _| {
-        let mut lanes: Lanes = vec![Box::new(MajorityLane::create(MEMBERS, place, workload)?)];
+        let mut lanes: Lanes = majority_lanes(MEMBERS, place, workload)?;
         for servers in &all {
             lanes.push(Box::new(servers.lane(CONNECTIONS, workload)?));
         }

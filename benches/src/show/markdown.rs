@@ -1,6 +1,6 @@
 //! The report as a part of a document: the facts and the tables.
 
-use super::table::{count, micros, name, sorted, workloads};
+use super::table::{count, footnotes, marked_name, micros, sorted, spread, workloads};
 use crate::{Report, Row};
 
 /// Facts and tables, in Markdown.
@@ -9,16 +9,19 @@ pub fn markdown(report: &Report) -> String {
     for line in report.facts.lines() {
         text += &format!("- {line}\n");
     }
-    for warning in report.facts.warnings() {
+    for warning in report.warnings() {
         text += &format!("- **warning**: {warning}\n");
     }
     for (work, workload) in workloads(&report.rows) {
         let of_this = |row: &&Row| row.work == work && row.workload() == workload;
         let rows: Vec<&Row> = report.rows.iter().filter(of_this).collect();
         text += &format!("\n**{work}: {}**\n\n", workload.describe());
-        text += "| | p50 us | p99 us | x floor | entries/s | per sync | written | CPU us |\n";
-        text += "|---|--:|--:|--:|--:|--:|--:|--:|\n";
+        text += "| | p50 us | p99 us | p99.9 us | max us | p50 of rounds | x floor | entries/s ";
+        text += "| per sync | written | CPU us |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n";
         sorted(&rows).into_iter().for_each(|row| text += &line(row));
+        for note in footnotes(&rows) {
+            text += &format!("\n{}\n", note.replace('*', "\\*"));
+        }
     }
     text
 }
@@ -37,10 +40,13 @@ fn line(row: &Row) -> String {
     };
     let apart = if row.is_durable() { "" } else { " (not durable)" };
     format!(
-        "| {}{apart} | {} | {} | {} | {} | {} | {} | {} |\n",
-        name(row),
+        "| {}{apart} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |\n",
+        marked_name(row).replace('*', "\\*"),
         micros(row.p50_us),
         micros(row.p99_us),
+        micros(row.p999_us),
+        micros(row.max_us),
+        spread(row),
         some(row.ratio, 2),
         count(row.per_second),
         some(row.entries_per_sync, 1),
@@ -68,7 +74,7 @@ mod tests {
         let text = markdown(&report());
         let rows: Vec<&str> = text.lines().filter(|line| line.starts_with('|')).collect();
         assert_eq!(rows.len(), 2 * (2 + 4));
-        assert!(rows.iter().all(|line| line.matches('|').count() == 9), "{text}");
+        assert!(rows.iter().all(|line| line.matches('|').count() == 12), "{text}");
         assert!(text.contains("| memory (not durable) |"));
     }
 }

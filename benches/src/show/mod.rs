@@ -4,6 +4,8 @@ mod advice;
 mod markdown;
 mod page;
 mod plots;
+mod style;
+mod svg;
 mod table;
 
 pub use advice::{Advice, advise};

@@ -2,48 +2,55 @@
 
 use super::advice::{Advice, advise};
 use super::plots::{latencies, throughput};
-use super::table::{count, micros, name, sorted, workloads};
+use super::table::{HEADS, cells, footnotes, sorted, workloads};
 use crate::lane::Role;
-use crate::{BenchError, Report, Row, Workload};
+use crate::{Report, Row, Workload};
 
 const STYLE: &str = "
-body { font: 15px/1.5 sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1em; color: #222 }
+:root { color-scheme: light dark; --text: #1f2328; --back: #fff; --dim: #59636e; --rule: #999 }
+@media (prefers-color-scheme: dark) {
+  :root { --text: #e6edf3; --back: #0d1117; --dim: #9198a1; --rule: #656c76 }
+}
+body { font: 15px/1.5 sans-serif; max-width: 72em; margin: 2em auto; padding: 0 1em;
+  color: var(--text); background: var(--back) }
 h1 { font-size: 1.5em } h2 { font-size: 1.15em; margin-top: 2em }
 table { border-collapse: collapse; font-size: 13px }
 td, th { padding: .2em .7em; text-align: right }
-th { border-bottom: 1px solid #999 } td:first-child, th:first-child { text-align: left }
-tr.floor td { color: #777 } tr.apart td { text-align: left; color: #777; font-style: italic }
-.best { border-left: 4px solid #1b9e77; padding-left: .8em } .warning { color: #a33 }
+th { border-bottom: 1px solid var(--rule) } td:first-child, th:first-child { text-align: left }
+tr.floor td, .note { color: var(--dim) }
+tr.apart td { text-align: left; color: var(--dim); font-style: italic }
+.best { border-left: 4px solid #1b9e77; padding-left: .8em } .warning { color: #d1442f }
 dt { font-weight: bold } dd { margin: 0 0 .6em 0 } svg { max-width: 100%; height: auto }
 ";
 
 /// The page.
-pub fn page(report: &Report) -> Result<String, BenchError> {
+pub fn page(report: &Report) -> String {
     let mut body = format!("<h1>{}</h1>\n", escaped(&report.command));
     for line in report.facts.lines() {
         body += &format!("<div>{}</div>\n", escaped(&line));
     }
-    for warning in report.facts.warnings() {
+    for warning in report.warnings() {
         body += &format!("<p class=\"warning\">Warning: {}</p>\n", escaped(&warning));
     }
-    body += &recommendation(&advise(&report.rows));
+    body += &recommendation(&advise(report));
     for (work, workload) in workloads(&report.rows) {
         let of_this = |row: &&Row| row.work == work && row.workload() == workload;
         let rows: Vec<&Row> = report.rows.iter().filter(of_this).collect();
         body += &format!("<h2>{work}: {}</h2>\n{}", workload.describe(), columns(&rows));
-        body += &cdf_plots(&work, &workload, &rows)?.concat();
+        body += &cdf_plots(&work, &workload, &rows).concat();
     }
-    let against_clients = throughput_plots(&report.rows)?.concat();
+    let against_clients = throughput_plots(&report.rows).concat();
     if !against_clients.is_empty() {
         body += &format!("<h2>Throughput against clients</h2>\n{against_clients}");
     }
-    body += "<p>Every figure is the median of the rounds, in which all subjects took turns. \
-             &times; floor is p50 beside that of the disk's own write and sync.</p>\n";
-    Ok(format!(
+    body += "<p>Every figure is the median of the rounds, in which all subjects took turns, and \
+             max the longest of all. x floor is p50 divided by that of the disk's quickest way \
+             to write.</p>\n";
+    format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{}</title>\
          <style>{STYLE}</style></head>\n<body>\n{body}</body></html>\n",
         escaped(&report.command)
-    ))
+    )
 }
 
 fn recommendation(advice: &[Advice]) -> String {
@@ -52,79 +59,66 @@ fn recommendation(advice: &[Advice]) -> String {
         return text;
     }
     text += "<h2>Which one?</h2>\n<dl>\n";
-    for Advice { backend, best, reason } in advice {
-        let (class, mark) = if *best { (" class=\"best\"", ": take this one") } else { ("", "") };
-        text += &format!("<div{class}><dt>{}{mark}</dt>", escaped(backend));
-        text += &format!("<dd>{}</dd></div>\n", escaped(reason));
+    for one in advice {
+        let class = if one.best { " class=\"best\"" } else { "" };
+        text += &format!("<div{class}><dt>{}</dt>", escaped(&one.headline()));
+        text += &format!("<dd>{}</dd></div>\n", escaped(&one.reason));
     }
     text + "</dl>\n"
 }
 
 fn columns(rows: &[&Row]) -> String {
-    let heads = "<tr><th></th><th>p50 us</th><th>p99</th><th>p99.9</th><th>&times; floor</th>\
-                 <th>entries/s</th><th>syncs/s</th><th>per sync</th><th>written per byte</th>\
-                 <th>CPU us</th></tr>\n";
-    let mut text = format!("<table>\n{heads}");
+    let heads: String = HEADS.iter().map(|head| format!("<th>{head}</th>")).collect();
+    let mut text = format!("<table>\n<tr>{heads}</tr>\n");
     let mut durable = true;
     for row in sorted(rows) {
         if durable && !row.is_durable() {
             let words = format!("{}, so not compared:", row.durability);
-            text +=
-                &format!("<tr class=\"apart\"><td colspan=\"10\">{}</td></tr>\n", escaped(&words));
+            let (wide, words) = (HEADS.len(), escaped(&words));
+            text += &format!("<tr class=\"apart\"><td colspan=\"{wide}\">{words}</td></tr>\n");
         }
         durable = row.is_durable();
         let class = if row.role == Role::Floor { " class=\"floor\"" } else { "" };
-        let cells: String = cells(row).iter().map(|cell| format!("<td>{cell}</td>")).collect();
-        text += &format!("<tr{class}>{cells}</tr>\n");
+        let cells = cells(row).into_iter().map(|cell| format!("<td>{}</td>", escaped(&cell)));
+        text += &format!("<tr{class}>{}</tr>\n", cells.collect::<String>());
     }
-    text + "</table>\n"
-}
-
-fn cells(row: &Row) -> [String; 10] {
-    let some = |figure: Option<f64>, format: fn(f64) -> String| figure.map_or("-".into(), format);
-    let two = |figure: f64| format!("{figure:.2}");
-    [
-        escaped(&name(row)),
-        micros(row.p50_us),
-        micros(row.p99_us),
-        micros(row.p999_us),
-        some(row.ratio, two),
-        count(row.per_second),
-        some(row.syncs_per_second, count),
-        some(row.entries_per_sync, |figure| format!("{figure:.1}")),
-        some(row.written_per_payload.filter(|_| row.is_durable()), two),
-        some(row.cpu_us_per_entry, two),
-    ]
+    text += "</table>\n";
+    for note in footnotes(rows) {
+        text += &format!("<p class=\"note\">{}</p>\n", escaped(&note));
+    }
+    text
 }
 
 /// The plots of a report: distributions for each workload, then throughput.
-pub fn plots_of(report: &Report) -> Result<Vec<String>, BenchError> {
+pub fn plots_of(report: &Report) -> Vec<String> {
     let mut plots = Vec::new();
     for (work, workload) in workloads(&report.rows) {
         let of_this = |row: &&Row| row.work == work && row.workload() == workload;
         let rows: Vec<&Row> = report.rows.iter().filter(of_this).collect();
-        plots.extend(cdf_plots(&work, &workload, &rows)?);
+        plots.extend(cdf_plots(&work, &workload, &rows));
     }
-    plots.extend(throughput_plots(&report.rows)?);
-    Ok(plots)
+    plots.extend(throughput_plots(&report.rows));
+    plots
 }
 
 /// One plot for what survives a power cut, one for what does not.
-fn cdf_plots(work: &str, workload: &Workload, rows: &[&Row]) -> Result<Vec<String>, BenchError> {
+fn cdf_plots(work: &str, workload: &Workload, rows: &[&Row]) -> Vec<String> {
     let mut plots = Vec::new();
     for (durable, words) in [(true, "durable"), (false, "not durable")] {
         let of_this: Vec<&Row> =
             rows.iter().copied().filter(|row| row.is_durable() == durable).collect();
-        if !of_this.is_empty() {
+        // One line alone compares nothing.
+        let is_alone = !durable && of_this.len() == 1 && rows.len() > 1;
+        if !of_this.is_empty() && !is_alone {
             let title = format!("{work}, {}, {words}: latency", workload.describe());
-            plots.push(latencies(&title, &of_this)?);
+            plots.push(latencies(&title, &of_this));
         }
     }
-    Ok(plots)
+    plots
 }
 
 /// Entries against clients, where there are several numbers of clients for the same work.
-fn throughput_plots(rows: &[Row]) -> Result<Vec<String>, BenchError> {
+fn throughput_plots(rows: &[Row]) -> Vec<String> {
     let mut plots = Vec::new();
     let mut seen: Vec<(String, usize, u64, bool)> = Vec::new();
     let kind = |row: &Row| (row.work.clone(), row.size, row.batch, row.is_durable());
@@ -138,11 +132,11 @@ fn throughput_plots(rows: &[Row]) -> Result<Vec<String>, BenchError> {
         if alike.iter().any(|other| other.clients != row.clients) {
             let words = if this.3 { "durable" } else { "not durable" };
             let title = format!("{}, {} x {} B, {words}: entries a second", this.0, this.2, this.1);
-            plots.push(throughput(&title, &alike)?);
+            plots.push(throughput(&title, &alike));
         }
         seen.push(this);
     }
-    Ok(plots)
+    plots
 }
 
 fn escaped(text: &str) -> String {
@@ -156,28 +150,34 @@ mod tests {
 
     #[test]
     fn the_page_needs_nothing_else() {
-        let page = page(&report()).expect("it can be made");
+        let page = page(&report());
         // The name of the SVG language is an address that nobody fetches.
         let page = page.replace("xmlns=\"http://www.w3.org/2000/svg\"", "");
         for word in ["http://", "https://", "src=", "href=", "<script", "@import", "url("] {
             assert!(!page.contains(word), "{word}");
         }
-        assert!(page.matches("<svg").count() >= 6, "distributions and throughput");
+        assert!(page.matches("<svg").count() >= 4, "distributions and throughput");
     }
 
     #[test]
     fn the_page_answers_which_one() {
-        let page = page(&report()).expect("it can be made");
-        let file = page.find("<dt>file: take this one").expect("the best one is named");
+        let page = page(&report());
+        let file = page.find("<dt>take file: --backend file</dt>").expect("the best one is named");
         assert!(file < page.find("<dt>sqlite").expect("the others are told about"));
-        assert!(!page.contains("memory: take"));
+        assert!(!page.contains("take memory"));
+    }
+
+    #[test]
+    fn a_page_of_an_interrupted_run_says_so_and_recommends_nothing() {
+        let page = page(&Report { interrupted: true, ..report() });
+        assert!(page.contains("Warning: interrupted") && !page.contains("Which one?"));
     }
 
     #[test]
     fn a_name_cannot_break_the_page() {
         let mut report = report();
         report.rows[0].backend = "<b>&\"".to_owned();
-        let page = page(&report).expect("it can be made");
+        let page = page(&report);
         assert!(page.contains("&lt;b&gt;&amp;&quot;") && !page.contains("<td><b>"));
     }
 }

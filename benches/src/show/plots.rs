@@ -1,181 +1,119 @@
-//! Plots, as SVG text that stands inside a page or a file of its own.
+//! What is plotted: the tails of latencies, and throughput against clients.
 
-use plotters::backend::SVGBackend;
-use plotters::prelude::*;
-
-use super::table::{count, name};
-use crate::BenchError;
+use super::style::Style;
+use super::svg::{Axis, Line, draw};
+use super::table::{marked_name, name};
 use crate::Row;
+use crate::lane::Role;
 
-/// The size of a plot, in pixels.
-const SIZE: (u32, u32) = (760, 420);
+/// The fractions that the axis of a distribution names. It has as much room from each to the next.
+const TAILS: [(f64, &str); 6] =
+    [(0.0, "min"), (0.5, "p50"), (0.9, "p90"), (0.99, "p99"), (0.999, "p99.9"), (0.9999, "p99.99")];
 
-/// How many numbers stand at an axis, about; more would run into each other.
-const LABELS: usize = 4;
+/// The most ticks of a logarithmic axis; with more, some between the powers of ten are left out.
+const MOST_TICKS: usize = 12;
 
-/// About how high the part of a plot is that has the lines in it, and a line of a legend.
-const LINES_HEIGHT: u32 = 330;
-const LEGEND_LINE: u32 = 20;
-
-/// The height of letters.
-const LABEL_SIZE: u32 = 16;
-
-/// The colors of the lines, in order; told apart in print, too, with the marks of the points.
-const COLORS: [RGBColor; 12] = [
-    RGBColor(0x1b, 0x5e, 0x9b),
-    RGBColor(0xd9, 0x5f, 0x02),
-    RGBColor(0x1b, 0x9e, 0x77),
-    RGBColor(0x75, 0x70, 0xb3),
-    RGBColor(0xe7, 0x29, 0x8a),
-    RGBColor(0x66, 0xa6, 0x1e),
-    RGBColor(0x80, 0x60, 0x20),
-    RGBColor(0x66, 0x66, 0x66),
-    RGBColor(0xc0, 0x1c, 0x28),
-    RGBColor(0x5d, 0xb8, 0xd8),
-    RGBColor(0xe6, 0xab, 0x02),
-    RGBColor(0x4b, 0x1d, 0x6e),
-];
-
-/// One line: a name, and its points.
-type Line = (String, Vec<(f64, f64)>);
-
-/// What the axes are.
-struct Axes<'a> {
-    title: &'a str,
-    x: &'a str,
-    y: &'a str,
-    /// Whether the vertical axis is a fraction; else it is logarithmic, like the other.
-    fraction: bool,
-}
-
-/// The distribution of latencies: for each row, the fraction that took no longer.
-pub fn latencies(title: &str, rows: &[&Row]) -> Result<String, BenchError> {
-    let lines = rows.iter().map(|row| (name(row), row.cdf.clone())).collect::<Vec<_>>();
-    draw(&lines, &Axes { title, x: "latency, us", y: "fraction", fraction: true })
+/// The distribution of latencies: for each row, the fraction that took no longer. Of the floors
+/// only the quickest is shown, except where the ways to write are compared with each other.
+pub fn latencies(title: &str, rows: &[&Row]) -> String {
+    let floor = rows.iter().find_map(|row| row.floor.as_deref());
+    let is_shown = |row: &&&Row| {
+        row.role != Role::Floor || row.work == "verbs" || floor == Some(row.backend.as_str())
+    };
+    let shown: Vec<&Row> = rows.iter().filter(is_shown).copied().collect();
+    let line = |(place, row): (usize, &&Row)| Line {
+        name: marked_name(row),
+        style: style(row, place),
+        has_marks: false,
+        points: tail(row),
+    };
+    let lines: Vec<Line> = shown.iter().enumerate().map(line).collect();
+    let x = logarithmic("latency, us (logarithmic)", values(&lines, |point| point.0));
+    let most = values(&lines, |point| point.1).fold(0.99, f64::max);
+    let ticks = TAILS.iter().filter(|(fraction, _)| *fraction <= most + 1e-9);
+    let ticks = ticks.map(|(fraction, label)| (*fraction, (*label).to_owned())).collect();
+    let y = Axis { name: "fraction", place: tail_place, ends: (0.0, most), ticks };
+    draw(title, &x, &y, &lines)
 }
 
 /// Entries a second against clients: a line for each backend.
-pub fn throughput(title: &str, rows: &[&Row]) -> Result<String, BenchError> {
+pub fn throughput(title: &str, rows: &[&Row]) -> String {
     let mut lines: Vec<Line> = Vec::new();
     for row in rows {
         let point = (row.clients as f64, row.per_second.max(1.0));
-        match lines.iter_mut().find(|(line, _)| *line == name(row)) {
-            Some((_, points)) => points.push(point),
-            None => lines.push((name(row), vec![point])),
+        let line = lines.iter_mut().find(|line| line.name == name(row));
+        match line {
+            Some(line) => line.points.push(point),
+            None => {
+                let (name, style) = (name(row), style(row, lines.len()));
+                lines.push(Line { name, style, has_marks: true, points: vec![point] });
+            }
         }
     }
-    draw(&lines, &Axes { title, x: "clients", y: "entries a second", fraction: false })
+    let mut x = logarithmic("clients (logarithmic)", values(&lines, |point| point.0));
+    // Only numbers of clients that were measured.
+    let mut clients: Vec<u64> = rows.iter().map(|row| row.clients).collect();
+    clients.sort_unstable();
+    clients.dedup();
+    x.ticks = clients.into_iter().map(|number| (number as f64, number.to_string())).collect();
+    let y = logarithmic("entries/s", values(&lines, |point| point.1));
+    draw(title, &x, &y, &lines)
 }
 
-fn draw(lines: &[Line], axes: &Axes) -> Result<String, BenchError> {
-    let mut svg = String::new();
-    let drawn = match axes.fraction {
-        true => draw_fractions(&mut svg, lines, axes),
-        false => draw_counts(&mut svg, lines, axes),
+fn style(row: &Row, place: usize) -> Style {
+    match row.role {
+        Role::Floor if row.work == "verbs" => Style::of_place(place),
+        Role::Floor => Style::of_floor(),
+        _ => Style::of_backend(&row.backend),
+    }
+}
+
+fn values<'a>(
+    lines: &'a [Line],
+    of: fn(&(f64, f64)) -> f64,
+) -> impl Iterator<Item = f64> + Clone + 'a {
+    lines.iter().flat_map(|line| &line.points).map(of)
+}
+
+/// The points of a distribution that so many samples can tell: of a thousand there is no p99.99.
+fn tail(row: &Row) -> Vec<(f64, f64)> {
+    let samples = if row.samples == 0 { f64::MAX } else { row.samples as f64 };
+    let is_told = |(_, fraction): &&(f64, f64)| {
+        let beyond = (1.0 - fraction) * samples;
+        *fraction <= 0.9999 && beyond >= 1.0 - 1e-6
     };
-    drawn.map_err(|error| BenchError::failed("drawing a plot", error.to_string()))?;
-    Ok(svg)
+    row.cdf.iter().filter(is_told).copied().collect()
 }
 
-type Drawn<'a> = Result<(), Box<dyn std::error::Error + 'a>>;
-
-fn draw_fractions<'a>(svg: &'a mut String, lines: &[Line], axes: &Axes) -> Drawn<'a> {
-    let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
-    let (low, high) = extent(lines.iter().flat_map(|(_, points)| points).map(|point| point.0));
-    let mut builder = ChartBuilder::on(&area);
-    layout(&mut builder, axes.title);
-    let mut chart = builder.build_cartesian_2d((low..high).log_scale(), 0.0..1.0)?;
-    chart
-        .configure_mesh()
-        .x_desc(axes.x)
-        .y_desc(axes.y)
-        .x_labels(LABELS)
-        .x_label_formatter(&tick)
-        .label_style(("sans-serif", LABEL_SIZE))
-        .light_line_style(WHITE)
-        .draw()?;
-    for (place, (name, points)) in lines.iter().enumerate() {
-        let color = COLORS[place % COLORS.len()];
-        let series = LineSeries::new(points.iter().copied(), color.stroke_width(2));
-        chart.draw_series(series)?.label(name).legend(move |at| key(at, color));
-    }
-    legend(&mut chart)?;
-    drop(chart);
-    Ok(area.present()?)
+/// Each further nine has as much room as the one before.
+fn tail_place(fraction: f64) -> f64 {
+    -(1.0 - fraction.min(0.99999)).log10()
 }
 
-fn draw_counts<'a>(svg: &'a mut String, lines: &[Line], axes: &Axes) -> Drawn<'a> {
-    // The lines go from corner to corner: the legend has room of its own below them.
-    let legend_height = LEGEND_LINE * (lines.len() as u32 + 1);
-    let size = (SIZE.0, SIZE.1 + legend_height);
-    let area = SVGBackend::with_string(svg, size).into_drawing_area();
-    let all = || lines.iter().flat_map(|(_, points)| points);
-    let (left, right) = extent(all().map(|point| point.0));
-    let (low, high) = extent(all().map(|point| point.1));
-    let low = low / (high / low).powf(f64::from(legend_height) / f64::from(LINES_HEIGHT));
-    let mut builder = ChartBuilder::on(&area);
-    layout(&mut builder, axes.title);
-    let mut chart =
-        builder.build_cartesian_2d((left..right).log_scale(), (low..high).log_scale())?;
-    chart
-        .configure_mesh()
-        .x_desc(axes.x)
-        .y_desc(axes.y)
-        .x_labels(LABELS)
-        .y_labels(LABELS)
-        .x_label_formatter(&tick)
-        .y_label_formatter(&tick)
-        .label_style(("sans-serif", LABEL_SIZE))
-        .light_line_style(WHITE)
-        .draw()?;
-    for (place, (name, points)) in lines.iter().enumerate() {
-        let color = COLORS[place % COLORS.len()];
-        let series = LineSeries::new(points.iter().copied(), color.stroke_width(2));
-        chart.draw_series(series)?.label(name).legend(move |at| key(at, color));
-        let marks = points.iter().map(|point| Circle::new(*point, 3, color.filled()));
-        chart.draw_series(marks)?;
-    }
-    legend(&mut chart)?;
-    drop(chart);
-    Ok(area.present()?)
+/// A logarithmic axis around these values, never empty, with ticks at 1, 2 and 5 times the powers
+/// of ten.
+fn logarithmic(name: &'static str, values: impl Iterator<Item = f64>) -> Axis {
+    let ends = extent(values);
+    let all = ticks(ends, &[1.0, 2.0, 5.0]);
+    let chosen = if all.len() <= MOST_TICKS { all } else { ticks(ends, &[1.0]) };
+    let ticks = chosen.into_iter().map(|value| (value, tick(value))).collect();
+    Axis { name, place: f64::log10, ends, ticks }
 }
 
-/// A number at an axis.
-fn tick(value: &f64) -> String {
+fn ticks((low, high): (f64, f64), steps: &[f64]) -> Vec<f64> {
+    let powers = low.log10().floor() as i32..=high.log10().ceil() as i32;
+    let all = powers.flat_map(|power| steps.iter().map(move |step| step * 10_f64.powi(power)));
+    all.filter(|value| (low..=high).contains(value)).collect()
+}
+
+/// A number at an axis, without digits that say nothing.
+fn tick(value: f64) -> String {
+    let short = |value: f64| (value * 1000.0).round() / 1000.0;
     match value {
-        0.0..1.0 => format!("{value:.2}"),
-        _ => count(*value),
+        0.0..10_000.0 => format!("{}", short(value)),
+        10_000.0..1_000_000.0 => format!("{} k", short(value / 1e3)),
+        _ => format!("{} M", short(value / 1e6)),
     }
-}
-
-fn layout<DB: DrawingBackend>(builder: &mut ChartBuilder<DB>, title: &str) {
-    builder
-        .caption(title, ("sans-serif", 20))
-        .margin(12)
-        .x_label_area_size(42)
-        .y_label_area_size(72);
-}
-
-fn key(at: (i32, i32), color: RGBColor) -> PathElement<(i32, i32)> {
-    PathElement::new(vec![at, (at.0 + 18, at.1)], color.stroke_width(2))
-}
-
-fn legend<'a, DB, CT>(
-    chart: &mut ChartContext<'a, DB, CT>,
-) -> Result<(), Box<dyn std::error::Error>>
-where
-    DB: DrawingBackend + 'a,
-    DB::ErrorType: 'static,
-    CT: CoordTranslate,
-{
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::LowerRight)
-        .label_font(("sans-serif", LABEL_SIZE))
-        .background_style(WHITE.mix(0.85))
-        .border_style(RGBColor(0xbb, 0xbb, 0xbb))
-        .draw()?;
-    Ok(())
 }
 
 /// The range of an axis: all values, with a little room, and never empty.
@@ -183,10 +121,7 @@ fn extent(values: impl Iterator<Item = f64>) -> (f64, f64) {
     let around = values.filter(|value| value.is_finite() && *value > 0.0);
     let (low, high) =
         around.fold((f64::MAX, 0.0_f64), |(low, high), value| (low.min(value), high.max(value)));
-    match low <= high {
-        true => (low / 1.2, high * 1.2),
-        false => (0.5, 2.0),
-    }
+    if low <= high { (low / 1.2, high * 1.2) } else { (0.5, 2.0) }
 }
 
 #[cfg(test)]
@@ -198,17 +133,52 @@ mod tests {
     fn every_backend_has_its_line() {
         let report = report();
         let rows: Vec<&Row> = report.rows.iter().collect();
-        let svg = throughput("entries", &rows).expect("it can be drawn");
+        let svg = throughput("entries", &rows);
         for name in ["file", "sqlite", "memory", "pre-written"] {
             assert!(svg.contains(name), "{name}");
         }
-        let svg = latencies("latency", &rows[..3]).expect("it can be drawn");
         assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
+        for clients in [1, 64] {
+            assert!(svg.contains(&format!(">{clients}</text>")), "{clients} was measured");
+        }
+        assert!(!svg.contains(">10</text>"), "10 clients were not measured");
+    }
+
+    #[test]
+    fn tails_have_an_axis_of_their_own() {
+        let mut row = report().rows.remove(0);
+        row.samples = 1_000_000;
+        let svg = latencies("latency", &[&row]);
+        for label in ["p50", "p90", "p99", "p99.9", "p99.99"] {
+            assert!(svg.contains(&format!(">{label}</text>")), "{label}");
+        }
+        let places = [0.9, 0.99, 0.999, 0.9999].map(tail_place);
+        assert!(places.windows(2).all(|pair| (pair[1] - pair[0] - 1.0).abs() < 1e-9), "{places:?}");
+        row.samples = 500;
+        let told = tail(&row).into_iter().map(|(_, fraction)| fraction).fold(0.0, f64::max);
+        assert!(told < 0.999, "500 samples have no p99.9: {told}");
+    }
+
+    #[test]
+    fn there_are_ticks_between_the_powers_of_ten() {
+        assert_eq!(ticks((80.0, 1100.0), &[1.0, 2.0, 5.0]), [100.0, 200.0, 500.0, 1000.0]);
+        let labels = [0.05, 2.0, 500.0, 20_000.0, 2e6, 1e7].map(tick);
+        assert_eq!(labels, ["0.05", "2", "500", "20 k", "2 M", "10 M"]);
+        assert!(logarithmic("x", [0.1, 1e7].into_iter()).ticks.len() <= MOST_TICKS);
+    }
+
+    #[test]
+    fn of_the_floors_the_quickest_is_shown() {
+        let report = report();
+        let mut other = report.rows[3].clone();
+        other.backend = "append + fdatasync".to_owned();
+        let svg = latencies("latency", &[&report.rows[1], &report.rows[3], &other]);
+        assert!(svg.contains("pre-written") && !svg.contains("append"), "{svg}");
     }
 
     #[test]
     fn nothing_can_be_drawn_too() {
-        assert!(throughput("nothing", &[]).is_ok());
+        assert!(throughput("nothing", &[]).contains("</svg>"));
         assert_eq!(extent([f64::NAN, 0.0].into_iter()), (0.5, 2.0));
     }
 }

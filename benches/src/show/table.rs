@@ -5,11 +5,13 @@ use crate::lane::Role;
 use crate::{Report, Row, Workload};
 
 /// The heads of the columns.
-const HEADS: [&str; 10] = [
+pub(super) const HEADS: [&str; 12] = [
     "",
     "p50 us",
     "p99",
     "p99.9",
+    "max",
+    "p50 of rounds",
     "x floor",
     "entries/s",
     "syncs/s",
@@ -20,8 +22,9 @@ const HEADS: [&str; 10] = [
 
 /// What the columns mean, in a few words.
 const LEGEND: &str = "\
-x floor: p50 beside that of the disk's own write and sync, measured in turns; \
-per sync: entries in one synced write;\nwritten: bytes written for each byte of payload (and \
+us: microseconds; p50 of rounds: the least and the greatest; x floor: p50 divided by that of\n\
+the disk's quickest way to write, measured in turns; entries/s: by the clock on the wall;\n\
+per sync: entries in one synced write; written: bytes written for each byte of payload (and\n\
 member); CPU us: processor time for each entry.";
 
 /// The report as text: the machine, the table of each workload, what to know before it is believed.
@@ -35,13 +38,34 @@ pub fn table(report: &Report) -> String {
         let rows: Vec<&Row> = report.rows.iter().filter(of_this).collect();
         text += &format!("\n{work}: {}\n", workload.describe());
         text += &columns(&rows);
+        footnotes(&rows).iter().for_each(|note| text += &format!("  {note}\n"));
     }
     text += &format!("\n{LEGEND}\n");
-    for warning in report.facts.warnings() {
+    for warning in report.warnings() {
         text += &format!("warning: {warning}\n");
     }
     text
 }
+
+/// What must be known of marked rows, a line for each mark; and which floor the ratios are to.
+pub fn footnotes(rows: &[&Row]) -> Vec<String> {
+    let mut notes: Vec<String> = Vec::new();
+    if let Some(floor) = rows.iter().find_map(|row| row.floor.as_ref()) {
+        notes.push(format!("the floor is the quickest way to write here: {floor}"));
+    }
+    let mut marks: Vec<&String> = rows.iter().flat_map(|row| &row.marks).collect();
+    marks.sort();
+    marks.dedup();
+    for mark in marks {
+        let marked = rows.iter().filter(|row| row.marks.contains(mark));
+        let names: Vec<&str> = marked.map(|row| row.backend.as_str()).collect();
+        notes.push(format!("{MARK} {mark}: {}", names.join("; ")));
+    }
+    notes
+}
+
+/// Stands behind the name of a row that has marks.
+const MARK: char = '*';
 
 /// The workloads of a report, each once, in order.
 pub fn workloads(rows: &[Row]) -> Vec<(String, Workload)> {
@@ -102,14 +126,17 @@ fn aligned(line: &[String], widths: &[usize]) -> String {
     text.trim_end().to_owned()
 }
 
-fn cells(row: &Row) -> Vec<String> {
+/// The cells of a row, as many as there are [`HEADS`].
+pub(super) fn cells(row: &Row) -> Vec<String> {
     let some = |figure: Option<f64>, format: fn(f64) -> String| figure.map_or("-".into(), format);
     let two = |figure: f64| format!("{figure:.2}");
     vec![
-        name(row),
+        marked_name(row),
         micros(row.p50_us),
         micros(row.p99_us),
         micros(row.p999_us),
+        micros(row.max_us),
+        spread(row),
         some(row.ratio, two),
         count(row.per_second),
         some(row.syncs_per_second, count),
@@ -117,6 +144,17 @@ fn cells(row: &Row) -> Vec<String> {
         some(row.written_per_payload.filter(|_| row.is_durable()), two),
         some(row.cpu_us_per_entry, two),
     ]
+}
+
+/// The least and the greatest p50 of the rounds.
+pub(super) fn spread(row: &Row) -> String {
+    row.spread_us()
+        .map_or("-".to_owned(), |(low, high)| format!("{}-{}", micros(low), micros(high)))
+}
+
+/// The name, and a mark where a footnote tells what keeps the row from being fair.
+pub fn marked_name(row: &Row) -> String {
+    if row.marks.is_empty() { name(row) } else { format!("{} {MARK}", name(row)) }
 }
 
 /// The subject, how many it is, and how it syncs.
@@ -177,7 +215,7 @@ pub(super) mod tests {
         };
         let workload = Workload { size: 256, batch: 1, clients, rate: None };
         let mut tally = Tally::new();
-        tally.samples.record(Duration::from_micros(micros), 100);
+        tally.samples.record(Duration::from_micros(micros), 100 * clients.max(2));
         (tally.entries, tally.writes, tally.written_entries) = (100 * clients, 100, 100 * clients);
         tally.busy = Duration::from_micros(100 * micros);
         Row::new("log", &subject, &workload, &[tally])
@@ -194,7 +232,13 @@ pub(super) mod tests {
             rows.push(floor);
         }
         let facts = Facts::gather(Path::new("."));
-        Report { schema: SCHEMA, command: "kontiki bench log".to_owned(), facts, rows }
+        Report {
+            schema: SCHEMA,
+            command: "kontiki bench log".to_owned(),
+            facts,
+            interrupted: false,
+            rows,
+        }
     }
 
     #[test]
@@ -205,7 +249,20 @@ pub(super) mod tests {
         assert!(place("  sqlite") < place("not compared"));
         assert!(place("not compared") < place("  memory"));
         assert!(text.contains("1.10") && text.contains("64 clients"), "{text}");
-        assert!(text.lines().all(|line| line.len() < 120), "{text}");
+        assert!(text.lines().all(|line| line.len() < 132), "{text}");
+    }
+
+    #[test]
+    fn a_marked_row_shows_it_in_the_table_and_says_why_below() {
+        let mut report = report();
+        assert!(!table(&report).contains(MARK), "{}", table(&report));
+        report.rows[0].marks.push("filled with 20 of 192 MiB only".to_owned());
+        report.interrupted = true;
+        let text = table(&report);
+        assert!(text.contains("sqlite, fdatasync *"), "{text}");
+        assert!(text.contains("* filled with 20 of 192 MiB only: sqlite"), "{text}");
+        assert!(text.contains("warning: interrupted"), "{text}");
+        assert!(text.contains("quickest way to write here: pre-written + fdatasync"), "{text}");
     }
 
     #[test]

@@ -3,10 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use benches::commit::CommitPlan;
-use benches::etcd::EtcdPlan;
+use benches::commit::{CommitPlan, MAX_MEMBERS};
+use benches::etcd::{EtcdPlan, MAX_CONNECTIONS};
 use benches::log::{LogPlan, all_logs};
-use benches::{BenchError, Place, Progress, Row, Stop, Workload, commit, etcd, log};
+use benches::{
+    BenchError, MAX_BATCH, MAX_CLIENTS, MAX_SIZE, Place, Progress, RATES, Row, Stop, Workload,
+    check_time, commit, etcd, log,
+};
 use clap::{Args, Subcommand};
 
 use crate::failure::Failure;
@@ -36,11 +39,12 @@ struct Load {
         value_parser = parse_size)]
     size: Vec<usize>,
     /// The entries that a client hands in together.
-    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1")]
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1",
+        value_parser = clap::value_parser!(u64).range(1..=MAX_BATCH))]
     batch: Vec<u64>,
     /// Let so many batches arrive in a second, however long the answers take, instead of clients
     /// that wait for theirs: a queue then shows in the latency.
-    #[arg(long, value_name = "N", conflicts_with = "clients")]
+    #[arg(long, value_name = "N", conflicts_with = "clients", value_parser = parse_rate)]
     rate: Option<f64>,
 }
 
@@ -62,13 +66,15 @@ struct Log {
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', default_value = "all")]
     backend: Vec<String>,
     /// The clients, whose batches are written together.
-    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1,16,256")]
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1,16,256",
+        value_parser = clap::value_parser!(u64).range(1..=MAX_CLIENTS))]
     clients: Vec<u64>,
     #[command(flatten)]
     load: Load,
     /// The time for everything together.
-    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value_t = 40.0)]
-    seconds: f64,
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value = "40",
+        value_parser = parse_time)]
+    seconds: Duration,
     /// A directory on the disk to measure [default: the current one].
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -90,16 +96,19 @@ struct Commit {
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', default_value = "all")]
     backend: Vec<String>,
     /// The members of a cluster.
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = 3,
+        value_parser = clap::value_parser!(u64).range(1..=MAX_MEMBERS))]
     members: u64,
     /// The clients, each of which waits for its answer.
-    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1,64,1024")]
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1,64,1024",
+        value_parser = clap::value_parser!(u64).range(1..=MAX_CLIENTS))]
     clients: Vec<u64>,
     #[command(flatten)]
     load: Load,
     /// The time for everything together.
-    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value_t = 25.0)]
-    seconds: f64,
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value = "25",
+        value_parser = parse_time)]
+    seconds: Duration,
     /// A directory on the disk to measure [default: the current one].
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -120,16 +129,19 @@ struct Etcd {
     #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',', required = true)]
     endpoints: Vec<String>,
     /// The connections, spread over the endpoints; the clients are spread over them.
-    #[arg(long, value_name = "N", default_value_t = 8)]
-    connections: usize,
+    #[arg(long, value_name = "N", default_value_t = 8,
+        value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_CONNECTIONS)))]
+    connections: u16,
     /// The clients, each of which waits for its answer.
-    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1,64,1000")]
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1,64,1000",
+        value_parser = clap::value_parser!(u64).range(1..=MAX_CLIENTS))]
     clients: Vec<u64>,
     #[command(flatten)]
     load: Load,
     /// The time for everything together.
-    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value_t = 15.0)]
-    seconds: f64,
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value = "15",
+        value_parser = parse_time)]
+    seconds: Duration,
     #[command(flatten)]
     output: Output,
 }
@@ -181,7 +193,7 @@ impl Log {
         let plan = LogPlan {
             backends: backends(self.backend),
             workloads: self.load.workloads(&self.clients),
-            time: time(self.seconds)?,
+            time: self.seconds,
             fill: if self.fresh { 0 } else { log::FILL_BYTES },
             verbs: self.verbs,
         };
@@ -201,7 +213,7 @@ impl Commit {
             workers: self.workers.into(),
             processes: self.processes.then(program).transpose()?,
             workloads: self.load.workloads(&self.clients),
-            time: time(self.seconds)?,
+            time: self.seconds,
         };
         Ok((Plan::Commit(plan), self.dir))
     }
@@ -211,9 +223,9 @@ impl Etcd {
     fn into_plan(self) -> Result<(Plan, Option<PathBuf>), Failure> {
         let plan = EtcdPlan {
             endpoints: self.endpoints,
-            connections: self.connections,
+            connections: self.connections.into(),
             workloads: self.load.workloads(&self.clients),
-            time: time(self.seconds)?,
+            time: self.seconds,
         };
         // Nothing is written here; the facts are those of this machine.
         Ok((Plan::Etcd(plan), None))
@@ -284,11 +296,19 @@ fn backends(names: Vec<String>) -> Vec<String> {
     }
 }
 
-fn time(seconds: f64) -> Result<Duration, Failure> {
-    let time = Duration::try_from_secs_f64(seconds);
-    time.map_err(|_| {
-        Failure::new(format!("--seconds {seconds} is no time")).advise("as in --seconds 25")
-    })
+/// The seconds of a measurement.
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let no_time = || "give the seconds that everything together may take, as in 25".to_owned();
+    let seconds: f64 = text.parse().map_err(|_| no_time())?;
+    let time = Duration::try_from_secs_f64(seconds).map_err(|_| no_time())?;
+    check_time(time).map_err(|error| format!("{error}; {}", error.advice()))?;
+    Ok(time)
+}
+
+/// The arrivals in a second.
+fn parse_rate(text: &str) -> Result<f64, String> {
+    let rate: Option<f64> = text.parse().ok().filter(|rate| RATES.contains(rate));
+    rate.ok_or_else(|| "give the batches that arrive in a second, from 1 to 1000000".to_owned())
 }
 
 /// Bytes, with a unit if that is shorter.
@@ -302,7 +322,8 @@ fn parse_size(text: &str) -> Result<usize, String> {
         _ => return Err("write bytes, or a number with k or m, as in 64k".to_owned()),
     };
     let number: usize = digits.parse().map_err(|_| "this is no number of bytes".to_owned())?;
-    number.checked_mul(unit).ok_or_else(|| "this is more than fits in memory".to_owned())
+    let bytes = number.checked_mul(unit).filter(|bytes| *bytes <= MAX_SIZE);
+    bytes.ok_or_else(|| "an entry has at most 8 MiB, as in 8m".to_owned())
 }
 
 #[cfg(test)]

@@ -19,6 +19,10 @@ use arguments::{Output, Task};
 
 use crate::failure::Failure;
 
+/// The exit status of a measurement that was ended before its time, as a shell gives it after
+/// Ctrl-C. What was measured until then is shown all the same.
+const INTERRUPTED: u8 = 130;
+
 /// Measures, and shows what was measured.
 pub async fn run(bench: Bench) -> Result<ExitCode, Failure> {
     let output = bench.output().clone();
@@ -45,8 +49,9 @@ pub async fn run(bench: Bench) -> Result<ExitCode, Failure> {
         }
     };
     let report = report.map_err(|_| Failure::new("the measurement ended with a panic"))?;
-    show(&report.map_err(|error| failed(&error))?, &output)?;
-    Ok(ExitCode::SUCCESS)
+    let report = report.map_err(|error| failed(&error))?;
+    show(&report, &output)?;
+    Ok(if report.interrupted { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS })
 }
 
 /// Runs the task where its directory is, which goes with it.
@@ -58,7 +63,8 @@ fn measure(task: &Task, stop: &Stop) -> Result<Report, BenchError> {
     }
     let rows = task.run(&place, stop)?;
     facts.end();
-    Ok(Report { schema: SCHEMA, command: command_line(), facts, rows })
+    let (command, interrupted) = (command_line(), stop.is_asked());
+    Ok(Report { schema: SCHEMA, command, facts, interrupted, rows })
 }
 
 /// What was typed, for whoever reads the figures later.
@@ -70,7 +76,7 @@ fn command_line() -> String {
 fn show(report: &Report, output: &Output) -> Result<(), Failure> {
     let json = report.to_json();
     if let Some(path) = &output.html {
-        write(path, &page(report).map_err(|error| failed(&error))?)?;
+        write(path, &page(report))?;
     }
     match &output.json {
         Some(path) if path == Path::new("-") => {
@@ -81,9 +87,13 @@ fn show(report: &Report, output: &Output) -> Result<(), Failure> {
         None => {}
     }
     print!("{}", table(report));
-    for advice in advise(&report.rows) {
-        let mark = if advice.best { "=>" } else { "  " };
-        println!("{mark} {}: {}", advice.backend, advice.reason);
+    let advice = advise(report);
+    if advice.is_empty() && !report.doubts().is_empty() {
+        println!("no log is recommended on these figures");
+    }
+    for one in advice {
+        let mark = if one.best { "=>" } else { "  " };
+        println!("{mark} {}\n   {}", one.headline(), one.reason);
     }
     Ok(())
 }

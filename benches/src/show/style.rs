@@ -1,0 +1,164 @@
+//! How a line looks: the same for a backend in every plot, and told apart without colours, too.
+//!
+//! A family (the file log, SQLite, ...) has a colour and a mark; its variants have dashes. Each
+//! colour has a tone for light pages and one for dark ones.
+
+/// A line's looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Style {
+    /// The place of its colour in [`PALETTE`].
+    pub color: usize,
+    /// Its dashes, as SVG writes them; empty for a solid line.
+    pub dashes: &'static str,
+}
+
+/// The backgrounds of light and dark pages.
+const BACK: (&str, &str) = ("ffffff", "0d1117");
+
+/// Letters and rules, on light and dark.
+const TEXT: (&str, &str) = ("1f2328", "e6edf3");
+const RULE: (&str, &str) = ("d0d7de", "30363d");
+
+/// The colours, on light and on dark. Neighbours in a plot differ in lightness as well as in hue.
+pub const PALETTE: [(&str, &str); 8] = [
+    ("0072b2", "56b4e9"),
+    ("c84a00", "ff8a4c"),
+    ("00795a", "2fcfa0"),
+    ("aa4499", "dd99cc"),
+    ("8a6d00", "eecc66"),
+    ("332288", "a59bf0"),
+    ("882255", "ee88aa"),
+    ("6b7280", "9ca3af"),
+];
+
+/// The families: a part of the name, and the place of the colour. The first that fits counts.
+const FAMILIES: [(&str, usize); 8] = [
+    ("openraft", 4),
+    ("raft-engine", 5),
+    ("etcd", 6),
+    ("sqlite", 1),
+    ("rocksdb", 2),
+    ("memory", 3),
+    ("file:", 0),
+    ("file", 0),
+];
+
+/// The dashes of variants: a part of the name, and the dashes. The first that fits counts.
+const VARIANTS: [(&str, &str); 7] = [
+    ("plain ", "9 3 2 3"),
+    (":thread", "7 4"),
+    (":ring", "2 3"),
+    ("2 workers", "7 4"),
+    ("3 workers", "2 3"),
+    ("prefilled", "7 4"),
+    ("O_DIRECT", ""),
+];
+
+/// The dashes of lines that are no backend's, in order.
+const DASHES: [&str; 4] = ["", "7 4", "2 3", "9 3 2 3"];
+
+impl Style {
+    /// How the line of this backend looks.
+    pub fn of_backend(name: &str) -> Style {
+        let find = |table: &[(&str, usize)]| {
+            table.iter().find(|(part, _)| name.contains(part)).map(|(_, place)| *place)
+        };
+        let dashes = VARIANTS.iter().find(|(part, _)| name.contains(part));
+        let color = find(&FAMILIES).unwrap_or(PALETTE.len() - 1);
+        Style { color, dashes: dashes.map_or("", |(_, dashes)| dashes) }
+    }
+
+    /// How the disk's own line looks.
+    pub fn of_floor() -> Style {
+        Style { color: PALETTE.len() - 1, dashes: "1 4" }
+    }
+
+    /// How the ways to write look where they are compared: by their place in the comparison.
+    pub fn of_place(place: usize) -> Style {
+        Style { color: place % PALETTE.len(), dashes: DASHES[place / PALETTE.len() % DASHES.len()] }
+    }
+
+    /// The name of its class.
+    pub fn class(self) -> String {
+        format!("c{}", self.color)
+    }
+}
+
+/// The classes of all plots, for light and dark pages.
+pub fn classes() -> String {
+    let tone = |pick: fn(&(&'static str, &'static str)) -> &'static str| {
+        let mut rules = format!(
+            ".plot .back{{fill:#{}}}.plot text{{fill:#{}}}.plot .rule{{stroke:#{}}}",
+            pick(&BACK),
+            pick(&TEXT),
+            pick(&RULE)
+        );
+        for (place, color) in PALETTE.iter().enumerate() {
+            let color = pick(color);
+            rules +=
+                &format!(".plot .c{place}{{stroke:#{color}}}.plot .full.c{place}{{fill:#{color}}}");
+        }
+        rules
+    };
+    let (light, dark) = (tone(|pair| pair.0), tone(|pair| pair.1));
+    format!(
+        ".plot text{{font:14px sans-serif}}.plot .title{{font-size:17px}}\
+         .plot .line{{fill:none;stroke-width:2}}.plot .hollow{{fill:none;stroke-width:1.5}}\
+         {light}@media (prefers-color-scheme:dark){{{dark}}}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The relative luminance of a colour, as the guidelines for readable pages define it.
+    fn luminance(color: &str) -> f64 {
+        let part = |at: usize| {
+            let value = u8::from_str_radix(&color[at..at + 2], 16).expect("six digits");
+            let value = f64::from(value) / 255.0;
+            if value <= 0.04045 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
+        };
+        0.2126 * part(0) + 0.7152 * part(2) + 0.0722 * part(4)
+    }
+
+    fn contrast(one: &str, other: &str) -> f64 {
+        let (one, other) = (luminance(one), luminance(other));
+        (one.max(other) + 0.05) / (one.min(other) + 0.05)
+    }
+
+    #[test]
+    fn lines_and_letters_can_be_read_on_light_and_on_dark_pages() {
+        for (light, dark) in PALETTE {
+            assert!(contrast(light, BACK.0) >= 4.0, "{light}: {}", contrast(light, BACK.0));
+            assert!(contrast(dark, BACK.1) >= 4.0, "{dark}: {}", contrast(dark, BACK.1));
+        }
+        assert!(contrast(TEXT.0, BACK.0) >= 7.0 && contrast(TEXT.1, BACK.1) >= 7.0);
+    }
+
+    #[test]
+    fn a_backend_looks_the_same_everywhere_and_its_variants_are_told_apart() {
+        let names = [
+            "file",
+            "file:thread",
+            "file:ring",
+            "sqlite",
+            "plain sqlite insert",
+            "rocksdb",
+            "plain rocksdb put",
+            "memory",
+            "raft-engine",
+            "raft-engine, prefilled files",
+            "openraft 0.10, current_thread",
+            "openraft 0.10, 2 workers",
+            "etcd 3.4.23",
+        ];
+        let mut seen: Vec<Style> = vec![Style::of_floor()];
+        for name in names {
+            let style = Style::of_backend(name);
+            assert!(!seen.contains(&style), "{name} looks like another");
+            seen.push(style);
+        }
+        assert_eq!(Style::of_backend("file").color, Style::of_backend("file:ring").color);
+    }
+}
