@@ -63,7 +63,7 @@ pub async fn run(up: Up, logging: Logging) -> Result<ExitCode, Failure> {
     outcome.map(|()| ExitCode::SUCCESS)
 }
 
-/// Ports in use are found out here, where the message can name the member that needs them.
+/// Ports in use are found here, where the message can name the member that needs them.
 async fn check_ports(plan: &Plan) -> Result<(), Failure> {
     let begin = Instant::now();
     for member in &plan.members {

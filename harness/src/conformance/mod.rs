@@ -10,9 +10,9 @@
 //! | `model` | what a store must do, in about a hundred lines |
 //! | `request` | how a change is asked, how its answer is judged, and both in words |
 //! | `journal` | what was asked and answered, for a failure to print |
-//! | `sight` | all that can be seen of a store, and which promise a difference breaks |
+//! | `sight` | everything that a store shows, and which promise a difference breaks |
 //! | `place` | where a store lives |
-//! | `samples`, `drafts` | entries that tell their ids, random batches that suit a log |
+//! | `samples`, `drafts` | entries that contain their ids, random batches that suit a log |
 //! | `sequences` | random steps, tried and shortened |
 //! | `image`, `past` | files with damage done to them, and what may be seen of such a store |
 //! | `interrupted` | what may be found after a batch that did not come to its end |

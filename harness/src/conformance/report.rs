@@ -11,8 +11,8 @@ const PROMISES: [&str; 18] = [
     "What `open` shows is already durable: an unproven tail is made so, or dropped, before it \
      returns.",
     "A crash leaves a prefix of what was written, never shorter than the last `Ok`.",
-    "A store that declares `atomic_batch` leaves whole batches; another may cut between the verbs \
-     of the last one, in their order, so hard state is ahead of entries, never behind.",
+    "A store that declares `atomic_batch` leaves whole batches; another may leave only the first \
+     verbs of the last one, in their order, so hard state is ahead of entries, never behind.",
     "No holes and no falling terms, ever.",
     "The boundary's id outlives its entry, also in an empty log; its term can be read.",
     "Purged entries and a cut suffix never come back.",

@@ -1,4 +1,4 @@
-//! A run: a store on a disk of its own, opened and given something while a fault waits, and
+//! One run: a store on its own disk, opened and written to while a fault is armed, and
 //! looked at once the cause is gone.
 
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! A store at work on a disk that notes down what it does, and what may be found of it afterwards.
+//! A recording of what a store does on a disk, and what may be found on that disk after a cut.
 
 use std::collections::BTreeMap;
 
@@ -20,13 +20,13 @@ use crash_disk::{Change, Disk, History, Ino};
 pub(super) enum Step {
     /// A change that the log allows.
     Write(WriteBatch),
-    /// Whose store it is.
+    /// The identity of the store.
     Identity(Identity),
     /// The end of a handle, and a new one.
     Reopen(Ending),
 }
 
-/// A store that writes in blocks writes the last one again as it fills: that is no turning over.
+/// A store that writes in blocks writes the last one again as it fills; that is no rotation.
 const BLOCK_BYTES: u64 = 64 << 10;
 
 /// One request, and between which operations of the disk it was made.
@@ -72,7 +72,7 @@ pub(super) struct Beginning {
     pub(super) setup: Vec<String>,
 }
 
-/// What a recording needs beside its beginning.
+/// The store and the way in which a recording asks it, the same for each recording of a check.
 pub(super) struct Workload<'a> {
     pub(super) place: &'a mut dyn Place,
     pub(super) way: Way,
@@ -81,7 +81,7 @@ pub(super) struct Workload<'a> {
 }
 
 impl Workload<'_> {
-    /// Lets the store do all steps, which depend on what is found.
+    /// Runs all steps on the store; the steps depend on what it holds when it is opened.
     pub(super) async fn record(
         &mut self,
         beginning: Beginning,
@@ -113,7 +113,7 @@ impl Workload<'_> {
             store = self.make(step, store, &disk, &mut recording).await?;
         }
         recording.history = disk.history();
-        // What the handle does at its end is in no record: the power is gone.
+        // What the handle does when it is dropped is not recorded: the power is gone.
         drop(store);
         Ok(recording)
     }
@@ -300,7 +300,7 @@ pub(super) fn parts(batch: WriteBatch, way: Way) -> Vec<WriteBatch> {
     parts.into_iter().filter(|part| !part.is_empty()).collect()
 }
 
-/// Looks at everything that a store shows, and at what it tells of itself.
+/// Reads everything that a store shows, and what its recovery reports.
 pub(super) async fn look(store: &mut dyn Store) -> Checked<(Sight, raft_core::storage::Recovered)> {
     let recovered = match store.recover().await {
         Ok(recovered) => recovered,
@@ -309,7 +309,7 @@ pub(super) async fn look(store: &mut dyn Store) -> Checked<(Sight, raft_core::st
     Ok((Sight::of(store).await?, recovered))
 }
 
-/// Whether what a store tells of itself is what it shows.
+/// Whether the recovery reports what the store shows.
 pub(super) fn check_told(recovered: &raft_core::storage::Recovered, model: &Model) -> Checked {
     check_recovered(recovered, model)
 }
