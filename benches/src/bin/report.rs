@@ -11,12 +11,15 @@ use benches::{BenchError, Report};
 use clap::{Parser, Subcommand};
 
 /// The measurements of a whole run: a name, and what the tool is asked.
-const MEASUREMENTS: [(&str, &[&str]); 6] = [
+const MEASUREMENTS: [(&str, &[&str]); 8] = [
     ("log", &["log", "--seconds", "60", "--clients", "1,16,256"]),
     ("log-batches", &["log", "--seconds", "60", "--batch", "64", "--clients", "1"]),
     ("log-sizes", &["log", "--seconds", "90", "--size", "64,1k,4k,64k", "--clients", "1"]),
     ("verbs", &["log", "--verbs", "--seconds", "20", "--clients", "1"]),
     ("commit", &["commit", "--seconds", "90", "--clients", "1,64,1024"]),
+    // Arrivals that do not wait for answers: tails in which a stall shows.
+    ("log-open", &["log", "--seconds", "60", "--rate", "2000"]),
+    ("commit-open", &["commit", "--seconds", "60", "--rate", "2000"]),
     ("processes", &["commit", "--processes", "--seconds", "60", "--clients", "1,64,1000"]),
 ];
 
@@ -167,6 +170,16 @@ fn beside_this(name: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_measurement_has_its_place_in_the_document() {
+        let document = include_str!("../../../BENCHMARKS.md");
+        for (name, _) in MEASUREMENTS {
+            assert!(fill_in(document, name, "").is_some(), "{name} has no markers");
+        }
+        let is_open = |(_, words): &&(&str, &[&str])| words.contains(&"--rate");
+        assert_eq!(MEASUREMENTS.iter().filter(is_open).count(), 2);
+    }
 
     #[test]
     fn a_first_look_takes_less_time() {
