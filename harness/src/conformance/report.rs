@@ -15,22 +15,23 @@ const PROMISES: [&str; 18] = [
      verbs of the last one, in their order, so hard state is ahead of entries, never behind.",
     "No holes and no falling terms, ever.",
     "The boundary's id outlives its entry, also in an empty log; its term can be read.",
-    "Purged entries and a cut suffix never come back.",
+    "Purged entries and a truncated suffix never come back.",
     "Term and vote are one unit, and never go back.",
     "Truncation, purge and reset leave the hard state alone.",
     "A read of a range that is not empty returns at least one entry, and exact bytes.",
     "A reader sees what was written, later writes too; bytes that it returned never change.",
     "A read that races with a truncation, a purge or a reset returns entries that each stood under \
      their id, or `Compacted` or `Unavailable`, never `Corrupt`.",
-    "`Compacted`, `Unavailable`, `Corrupt`, `Io`, `Poisoned` and `Refused` are told apart.",
+    "`Compacted`, `Unavailable`, `Corrupt`, `Io`, `Poisoned` and `Refused` are distinguished.",
     "Damage never passes for data, at the level that the store declares it detects.",
     "The first failed write or sync poisons the handle for good; a failed sync is never tried \
      again. Opening again works once the cause is gone.",
     "A refused request changed nothing, and does not poison. A purge below the boundary and a \
-     truncation at or past the end are no-ops.",
+     truncation at or past the end are no-ops. A truncation below the commit hint that `recover` \
+     would tell is refused (L10); a reset is no truncation.",
     "One opener at a time.",
-    "`recover` tells what the log holds: its term runs and memberships, and a commit hint that is \
-     never above the last entry or above every hint that was given.",
+    "`recover` returns what the log holds: its term runs and memberships, and a commit hint that \
+     is never above the last entry or above every hint that was given.",
 ];
 
 /// The text of a promise, by its number.
