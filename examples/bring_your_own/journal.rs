@@ -2,12 +2,13 @@
 //!
 //! A record is a change and its CRC, which counts the records before it. The first that does not
 //! fit ends the journal: it was torn. An opening writes what it found into a new file, which takes
-//! the old one's place. `docs/write-a-backend.md` walks through it.
+//! the old one's place; so does a change once the file has grown large. `docs/write-a-backend.md`
+//! walks through it.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
 use async_trait::async_trait;
@@ -37,8 +38,14 @@ pub struct Journal {
     state: Shared,
     /// With its number of records; `None` after a failure, when its content is unknown.
     file: Option<(File, u32)>,
+    /// Where it lies, and how long it may become before it is rewritten.
+    dir: PathBuf,
+    limit: u64,
     _lock: File,
 }
+
+/// How much a journal may grow beyond twice what it held when it was rewritten.
+const SPARE_BYTES: u64 = 64 << 10;
 
 impl Journal {
     /// Opens the journal in a directory, or begins one there.
@@ -49,7 +56,9 @@ impl Journal {
         let in_use = |error| LogError::new(LogOp::Open, LogErrorKind::InUse).because(error);
         lock.try_lock().map_err(in_use)?;
         let (state, file) = rewrite(dir).map_err(failed)?;
-        Ok(Journal { state: Shared(Arc::new(state.into())), file: Some((file, 1)), _lock: lock })
+        let limit = limit(&file).map_err(failed)?;
+        let (state, file) = (Shared(Arc::new(state.into())), Some((file, 1)));
+        Ok(Journal { state, file, dir: dir.to_owned(), limit, _lock: lock })
     }
 
     /// Writes a change and syncs it; only then can a reader see it.
@@ -57,8 +66,15 @@ impl Journal {
         let file = self.file.take();
         let (mut file, count) = file.ok_or_else(|| LogError::new(op, LogErrorKind::Poisoned))?;
         write_record(&mut file, count, &change).map_err(|error| LogError::io(op, error))?;
-        self.file = Some((file, count.wrapping_add(1)));
         self.state.0.write().unwrap().apply(change);
+        let length = file.metadata().map_err(|error| LogError::io(op, error))?.len();
+        if length <= self.limit {
+            self.file = Some((file, count.wrapping_add(1)));
+            return Ok(());
+        }
+        let (_, file) = rewrite(&self.dir).map_err(|error| LogError::io(op, error))?;
+        self.limit = limit(&file).map_err(|error| LogError::io(op, error))?;
+        self.file = Some((file, 1));
         Ok(())
     }
 }
@@ -78,6 +94,10 @@ fn rewrite(dir: &Path) -> io::Result<(Change, File)> {
     File::open(dir)?.sync_all()?;
     File::open(dir.join(".."))?.sync_all()?;
     Ok((state, file))
+}
+
+fn limit(file: &File) -> io::Result<u64> {
+    Ok(2 * file.metadata()?.len() + SPARE_BYTES)
 }
 
 fn write_record(file: &mut File, count: u32, change: &Change) -> io::Result<()> {
