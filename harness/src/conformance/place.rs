@@ -20,6 +20,11 @@ pub trait Place {
         None
     }
 
+    /// Whether its store is meant to grow for ever, as one that only tests use may.
+    fn grows_for_ever(&self) -> bool {
+        false
+    }
+
     /// Opens, or begins, a store of the same kind whose files lie in another directory: on a disk
     /// whose power is cut, or among what the cut left. `None` where that cannot be done.
     async fn open_in(&mut self, _dir: &Path) -> Option<Result<Box<dyn Store>, LogError>> {
@@ -54,7 +59,16 @@ where
     F: AsyncFn(&Path) -> Result<S, LogError>,
     S: Store + 'static,
 {
-    InDir { dir: tempfile::tempdir().expect("a temporary directory can be made"), open }
+    let dir = tempfile::tempdir().expect("a temporary directory can be made");
+    InDir { dir, open, grows_for_ever: false }
+}
+
+impl<F> InDir<F> {
+    /// Declares that the store gives no space back, so that the suite does not ask for it. A store
+    /// that a member runs on has to.
+    pub fn that_grows_for_ever(self) -> InDir<F> {
+        InDir { grows_for_ever: true, ..self }
+    }
 }
 
 /// A store that lies in no directory: what the function has in hand is the place. A volatile store
@@ -71,6 +85,7 @@ where
 pub struct InDir<F> {
     dir: TempDir,
     open: F,
+    grows_for_ever: bool,
 }
 
 /// The place that [`opened_by`] makes.
@@ -91,6 +106,10 @@ where
 
     fn files(&self) -> Option<&Path> {
         Some(self.dir.path())
+    }
+
+    fn grows_for_ever(&self) -> bool {
+        self.grows_for_ever
     }
 
     async fn open_in(&mut self, dir: &Path) -> Option<Result<Box<dyn Store>, LogError>> {

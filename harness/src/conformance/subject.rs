@@ -287,6 +287,11 @@ impl Subject {
         self.store = None;
     }
 
+    /// Whether the store is declared to give no space back.
+    pub(crate) fn grows_for_ever(&self) -> bool {
+        self.place.grows_for_ever()
+    }
+
     /// Whether the store lies in files.
     pub(crate) fn has_files(&self) -> bool {
         self.place.files().is_some()

@@ -75,7 +75,7 @@ pub const KILLERS: &[(Bug, &str, usize)] = &[
     (LateWriteHitsTheNext, "power_loss::entries_survive", 1),
     (DsyncOfTheCommitOnly, "power_loss::entries_survive", 1),
     (SyncsBehindTheAnswer, "power_loss::an_answer_waits_for_its_sync", 1),
-    (NeverGivesBack, "purge_and_reset::a_purge_gives_space_back", 7),
+    (NeverGivesBack, "purge_and_reset::a_purge_gives_space_back", 19),
     (AFailedReadPoisons, "io_errors::a_failed_read_may_be_tried_again", 13),
     (LockIsOfTheName, "reopening::one_opener_at_a_time", 17),
 ];

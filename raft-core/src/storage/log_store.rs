@@ -76,7 +76,8 @@ pub trait LogStore: Send {
     /// happens. Below the boundary: refused.
     async fn truncate_after(&mut self, index: LogIndex) -> Result<(), LogError>;
 
-    /// Removes every entry up to and with `upto`, which becomes the boundary. They never come back.
+    /// Removes every entry up to and with `upto`, which becomes the boundary. They never come back,
+    /// and their space is given back or used again (P19).
     /// At or below the boundary: nothing happens. Beyond the last entry, or where the log has
     /// another term: refused.
     async fn purge_upto(&mut self, upto: EntryId) -> Result<(), LogError>;
