@@ -39,7 +39,10 @@ pub fn latencies(title: &str, rows: &[&Row]) -> String {
 /// Entries a second against clients: a line for each backend.
 pub fn throughput(title: &str, rows: &[&Row]) -> String {
     let mut lines: Vec<Line> = Vec::new();
-    for row in rows {
+    // Of the floors those that were the quickest for some number of clients.
+    let is_floor = |name: &str| rows.iter().any(|row| row.floor.as_deref() == Some(name));
+    let is_shown = |row: &&&Row| row.role != Role::Floor || is_floor(&row.backend);
+    for row in rows.iter().filter(is_shown) {
         let point = (row.clients as f64, row.per_second.max(1.0));
         let line = lines.iter_mut().find(|line| line.name == name(row));
         match line {
@@ -63,7 +66,7 @@ pub fn throughput(title: &str, rows: &[&Row]) -> String {
 fn style(row: &Row, place: usize) -> Style {
     match row.role {
         Role::Floor if row.work == "verbs" => Style::of_place(place),
-        Role::Floor => Style::of_floor(),
+        Role::Floor => Style::of_floor(place),
         _ => Style::of_backend(&row.backend),
     }
 }
@@ -173,6 +176,8 @@ mod tests {
         let mut other = report.rows[3].clone();
         other.backend = "append + fdatasync".to_owned();
         let svg = latencies("latency", &[&report.rows[1], &report.rows[3], &other]);
+        assert!(svg.contains("pre-written") && !svg.contains("append"), "{svg}");
+        let svg = throughput("entries", &[&report.rows[1], &report.rows[3], &other]);
         assert!(svg.contains("pre-written") && !svg.contains("append"), "{svg}");
     }
 

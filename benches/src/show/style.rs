@@ -57,6 +57,9 @@ const VARIANTS: [(&str, &str); 7] = [
 /// The dashes of lines that are no backend's, in order.
 const DASHES: [&str; 4] = ["", "7 4", "2 3", "9 3 2 3"];
 
+/// The dashes of the disk's own lines.
+const FLOOR_DASHES: [&str; 4] = ["1 4", "1 8", "4 8", "9 3 2 3"];
+
 impl Style {
     /// How the line of this backend looks.
     pub fn of_backend(name: &str) -> Style {
@@ -68,9 +71,9 @@ impl Style {
         Style { color, dashes: dashes.map_or("", |(_, dashes)| dashes) }
     }
 
-    /// How the disk's own line looks.
-    pub fn of_floor() -> Style {
-        Style { color: PALETTE.len() - 1, dashes: "1 4" }
+    /// How a line of the disk's own looks; there may be several, at different places.
+    pub fn of_floor(place: usize) -> Style {
+        Style { color: PALETTE.len() - 1, dashes: FLOOR_DASHES[place % FLOOR_DASHES.len()] }
     }
 
     /// How the ways to write look where they are compared: by their place in the comparison.
@@ -153,7 +156,7 @@ mod tests {
             "openraft 0.10, 2 workers",
             "etcd 3.4.23",
         ];
-        let mut seen: Vec<Style> = vec![Style::of_floor()];
+        let mut seen: Vec<Style> = vec![Style::of_floor(0)];
         for name in names {
             let style = Style::of_backend(name);
             assert!(!seen.contains(&style), "{name} looks like another");
