@@ -57,14 +57,18 @@ impl Alarms {
         self.raised.iter().map(words).collect()
     }
 
+    /// Whether some member has no space.
+    pub fn is_full(&self) -> bool {
+        self.raised.iter().any(|alarm| alarm.1 == AlarmType::Nospace as i32)
+    }
+
     /// Refuses a command that puts something while there is no space for it.
     ///
     /// # Errors
     ///
     /// [`Refusal::NoSpace`].
     pub fn admit(&self, command: &Command) -> Result<(), Refusal> {
-        let is_full = self.raised.iter().any(|alarm| alarm.1 == AlarmType::Nospace as i32);
-        if is_full && needed_bytes(command) > 0 { Err(Refusal::NoSpace) } else { Ok(()) }
+        if self.is_full() && needed_bytes(command) > 0 { Err(Refusal::NoSpace) } else { Ok(()) }
     }
 }
 

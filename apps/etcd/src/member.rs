@@ -71,6 +71,10 @@ impl<E: Engine> Member<E> {
         if needed == 0 || self.store.read().size().saturating_add(needed) <= self.quota_bytes {
             return Ok(());
         }
+        if self.store.alarms().is_full() {
+            // Raised already: to say so again would let the log grow with each refusal.
+            return Err(Refusal::NoSpace);
+        }
         let member_id = self.engine.standing().node.get();
         let (action, alarm) = (AlarmAction::Activate as i32, AlarmType::Nospace as i32);
         let raise = Command::Alarm(AlarmRequest { action, member_id, alarm });

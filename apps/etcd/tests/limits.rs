@@ -215,6 +215,15 @@ async fn a_full_key_space_raises_the_alarm_and_goes_on_once_there_is_room() {
     let full = client.put(pair("k9", 10_000)).await.expect_err("there is no room");
     let text = "etcdserver: mvcc: database space exceeded";
     assert_eq!((full.code(), full.message()), (Code::ResourceExhausted, text));
+    // The alarm is raised once, however often a put is refused.
+    let index = async |maintenance: &mut MaintenanceClient<Channel>| {
+        maintenance.status(StatusRequest {}).await.expect("it serves").into_inner().raft_index
+    };
+    let before = index(&mut maintenance).await;
+    for _ in 0..3 {
+        client.put(pair("k9", 10_000)).await.expect_err("there is no room");
+    }
+    assert_eq!(index(&mut maintenance).await, before, "refused puts are in the log");
     // Even what would fit is refused now, until the alarm is disarmed.
     let full = client.put(pair("k0", 1)).await.expect_err("the alarm is raised");
     assert_eq!(full.message(), text);
