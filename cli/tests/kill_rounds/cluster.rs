@@ -52,7 +52,9 @@ impl Cluster {
         let log = File::options().create(true).append(true).open(log).expect("a log file");
         let mut command = Command::new(env!("CARGO_BIN_EXE_kontiki"));
         command
-            .args(["serve", "--cluster", "rounds", "--backend", &self.backend])
+            // On a log that is not empty this changes nothing; a member that was killed before its
+            // log was founded needs it once more.
+            .args(["serve", "--bootstrap", "--cluster", "rounds", "--backend", &self.backend])
             .args(["--exit-with-parent", "--id", &(member + 1).to_string(), "--dir"])
             .arg(self.member_dir(member));
         for other in 0..MEMBERS {
