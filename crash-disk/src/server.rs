@@ -142,8 +142,7 @@ impl State {
     }
 
     fn sync(&mut self, ino: Ino) -> Answer<()> {
-        let own = self.own_syncs.iter().position(|(of, ..)| *of == ino);
-        let own = own.map(|place| self.own_syncs.remove(place));
+        let own = self.own_sync(ino);
         match self.faults.meet(Operation::Sync) {
             None => self.record.push(match own {
                 Some((ino, at, length)) => Change::SyncRange { ino, at, length },
@@ -157,6 +156,18 @@ impl State {
             }
         }
         Ok(())
+    }
+
+    /// The range of the write that a sync belongs to, if it is one of those. The kernel hands a write
+    /// on in pieces, at the edges of pages, and follows all of them with one sync.
+    fn own_sync(&mut self, ino: Ino) -> Option<(Ino, u64, u64)> {
+        let first = self.own_syncs.iter().position(|(of, ..)| *of == ino)?;
+        let (_, at, mut length) = self.own_syncs.remove(first);
+        let is_next = |(of, next, _): &(Ino, u64, u64), end| *of == ino && *next == end;
+        while let Some(place) = self.own_syncs.iter().position(|it| is_next(it, at + length)) {
+            length += self.own_syncs.remove(place).2;
+        }
+        Some((ino, at, length))
     }
 
     fn resize(&mut self, ino: Ino, size: u64) -> Answer<()> {

@@ -353,6 +353,21 @@ fn a_write_that_is_its_own_sync_makes_its_own_pages_durable_and_no_others() -> i
     Ok(())
 }
 
+/// What went wrong: such a write came in two pieces, and its sync covered the first one alone.
+#[test]
+fn a_write_over_the_edge_of_a_page_that_is_its_own_sync_is_durable_whole() -> io::Result<()> {
+    let Some(disk) = mount_or_skip() else { return Ok(()) };
+    let file = open(&disk.dir().join("log"));
+    File::open(disk.dir())?.sync_all()?;
+    for at in 0..20 {
+        let flags = ReadWriteFlags::DSYNC;
+        rustix::io::pwritev2(&file, &[IoSlice::new(&[7; 824])], at * 824, flags)?;
+        let left = after(&cut(&disk, Fate::Lost, Names::Strict), "log").expect("it is there");
+        assert_eq!(left, vec![7; (at as usize + 1) * 824]);
+    }
+    Ok(())
+}
+
 #[test]
 fn a_held_sync_returns_when_it_is_let_go() -> io::Result<()> {
     let Some(disk) = mount_or_skip() else { return Ok(()) };

@@ -2,7 +2,7 @@
 //!
 //! An answer never leaves the member: it goes to the service that proposed the command. Its first
 //! byte is 0 before an encoded response, 255 before one whose ranges are still to be read
-//! ([`crate::answer`]), or the number of a refusal. Where no client of this member waits, nothing
+//! (`answer`), or the number of a refusal. Where no client of this member waits, nothing
 //! is read and nothing encoded.
 
 use bytes::{BufMut, Bytes, BytesMut};

@@ -2,7 +2,7 @@
 //!
 //! A [`Reading`] is one range under way: it looks at a limited number of keys in a step and keeps
 //! what the answer needs, so that neither the store's lock is held for long nor more memory taken
-//! than the answer may have. [`order`] sorts what was kept.
+//! than the answer may have. `order` sorts what was kept.
 //!
 //! The order of etcd's steps shows in the answers: the limit cuts what is fetched, before anything
 //! is sorted, unless an explicit order or a filter by revision was asked for; `count` is the number

@@ -1,7 +1,7 @@
 //! What the operating system refuses: the n-th operation fails, for n = 1, 2, ..., and the store
 //! neither lies nor loses (P15).
 //!
-//! Each run has a disk of its own ([`crate::disk`]) with a store on it that was opened before and
+//! Each run has a disk of its own ([`crash_disk`]) with a store on it that was opened before and
 //! holds something. Then a fault is laid, the store is opened again and given batches. What fails
 //! is told as a failure; a handle that told one takes no more; opened again, once the cause is
 //! gone, the store shows what was acknowledged, and of what was under way a legal part. Where the

@@ -1,6 +1,6 @@
 //! What is left when the power is cut, or the process killed, at any moment.
 //!
-//! Each check lets the store work on a disk that notes down what it does ([`crate::disk`]), with
+//! Each check lets the store work on a disk that notes down what it does ([`crash_disk`]), with
 //! requests that go where stores go wrong. Then the power is cut at many moments of that record: at
 //! the edges of syncs, right after each answer, anywhere. What may be left then is made into a
 //! directory, and the same `open` opens it. It must show what was acknowledged, or what was under
