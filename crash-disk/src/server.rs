@@ -158,8 +158,8 @@ impl State {
         Ok(())
     }
 
-    /// The range of the write that a sync belongs to, if it is one of those. The kernel hands a write
-    /// on in pieces, at the edges of pages, and follows all of them with one sync.
+    /// The range of the write that a sync belongs to, if it is one of those. The kernel hands a
+    /// write on in pieces, at the edges of pages, and follows all of them with one sync.
     fn own_sync(&mut self, ino: Ino) -> Option<(Ino, u64, u64)> {
         let first = self.own_syncs.iter().position(|(of, ..)| *of == ino)?;
         let (_, at, mut length) = self.own_syncs.remove(first);
