@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::change::Change;
 use crate::mount::Mounted;
-use crate::server::{Shared, State, lock};
+use crate::state::{Shared, State, lock};
 use crate::tree::Tree;
 use crate::wire::{Answer, DiskId, Request, receive, send};
 

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `change` | one operation, as it is noted |
 //! | `tree`, `content` | directories, names and bytes; what operations do to them |
+//! | `state` | the disk at one moment; what operations do to it, and faults |
 //! | `server` | what the kernel asks, and the answers |
 //! | `keeper`, `owner`, `wire` | the process that serves, the one that uses, and their talk |
 //! | `mount` | mounting and unmounting, so that nothing stays behind |
@@ -36,6 +37,7 @@ mod owner;
 mod real;
 mod rng;
 mod server;
+mod state;
 mod tree;
 mod wire;
 

@@ -11,7 +11,8 @@ use fuser::{BackgroundSession, Config, MountOption};
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{getgid, getuid};
 
-use crate::server::{Server, Shared};
+use crate::server::Server;
+use crate::state::Shared;
 
 /// The names of mount points begin so; the number of the process follows.
 const PREFIX: &str = "kontiki-disk-";

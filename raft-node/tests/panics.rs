@@ -1,4 +1,4 @@
-//! A panic anywhere in a member ends that member for everyone who waits for it: every call returns,
+//! A panic anywhere in a member ends that member, and no call is left waiting: every call returns,
 //! the status says why, `shutdown` returns, and no task of a client unwinds.
 
 use std::future::Future;

@@ -1,0 +1,230 @@
+//! What a disk is at one moment, and what the operations do to it: each is noted in the record, and
+//! fails where a fault waits for it.
+//!
+//! While syncs are held ([`State::hold`]), none is answered: it stays under way until it is let go.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use fuser::{Errno, RenameFlags, ReplyEmpty};
+use rustix::fs::OFlags;
+
+use crate::change::{Change, Ino, Kind, Name};
+use crate::fault::{Failure, Faults, Operation};
+use crate::tree::Tree;
+
+/// Of `fallocate`: leave the size as it is, make a hole, make zeros.
+const KEEP_SIZE: i32 = 1;
+const PUNCH_HOLE: i32 = 2;
+const ZERO_RANGE: i32 = 16;
+
+/// What a disk is at one moment.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) tree: Tree,
+    pub(crate) record: Vec<Change>,
+    pub(crate) faults: Faults,
+    /// The read that failed last.
+    pub(crate) failed_read: Option<(Ino, u64)>,
+    /// The ranges of writes that the kernel will follow with a sync of their own, oldest first.
+    pub(crate) own_syncs: Vec<(Ino, u64, u64)>,
+    /// The syncs under way, while they are held.
+    pub(crate) held: Option<Vec<(Ino, ReplyEmpty)>>,
+}
+
+/// A disk's state, shared by its server and its owner.
+pub(crate) type Shared = Arc<Mutex<State>>;
+
+pub(crate) type Answer<T> = Result<T, Errno>;
+
+pub(crate) fn lock(state: &Shared) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl State {
+    /// Does an operation and notes it.
+    fn change(&mut self, change: Change) {
+        self.tree.apply(&change);
+        self.record.push(change);
+    }
+
+    /// Meets the faults: the operation goes on, or fails.
+    fn meet(&mut self, operation: Operation) -> Answer<()> {
+        match self.faults.meet(operation) {
+            None | Some(Failure::Lie) => Ok(()),
+            Some(Failure::NoSpace) => Err(Errno::ENOSPC),
+            Some(Failure::Io | Failure::Short) => Err(Errno::EIO),
+        }
+    }
+
+    /// From now on syncs stay under way.
+    pub(crate) fn hold(&mut self) {
+        self.held.get_or_insert_default();
+    }
+
+    /// How many syncs are held.
+    pub(crate) fn held(&self) -> u64 {
+        self.held.as_ref().map_or(0, |held| held.len() as u64)
+    }
+
+    /// Carries out the syncs that were held, in their order, and holds no more.
+    pub(crate) fn let_go(&mut self) {
+        for (ino, reply) in self.held.take().unwrap_or_default() {
+            let done = self.sync(ino);
+            empty(done, reply);
+        }
+    }
+
+    pub(crate) fn sync_or_hold(&mut self, ino: Ino, reply: ReplyEmpty) {
+        match &mut self.held {
+            Some(held) => held.push((ino, reply)),
+            None => {
+                let done = self.sync(ino);
+                empty(done, reply);
+            }
+        }
+    }
+
+    pub(crate) fn write(&mut self, ino: Ino, at: u64, bytes: &[u8], flags: i32) -> Answer<u32> {
+        let taken = match self.faults.meet(Operation::Write) {
+            None | Some(Failure::Lie) => bytes,
+            Some(Failure::Short) => &bytes[..bytes.len().div_ceil(2)],
+            Some(Failure::NoSpace) => return Err(Errno::ENOSPC),
+            Some(Failure::Io) => return Err(Errno::EIO),
+        };
+        self.content(ino)?;
+        let is_direct = flags & OFlags::DIRECT.bits() as i32 != 0;
+        // `O_SYNC` holds the bit of `O_DSYNC`.
+        if flags & OFlags::DSYNC.bits() as i32 != 0 {
+            self.own_syncs.push((ino, at, taken.len() as u64));
+        }
+        let bytes = Bytes::copy_from_slice(taken);
+        self.change(Change::Write { ino, at, bytes, is_direct });
+        Ok(taken.len() as u32)
+    }
+
+    /// When reading ahead fails, the kernel asks for the first page once more before it tells
+    /// anyone; so a read that fails does so twice.
+    pub(crate) fn read(&mut self, ino: Ino, at: u64, length: u64) -> Answer<Vec<u8>> {
+        let again = self.failed_read.take() == Some((ino, at));
+        if again {
+            return Err(Errno::EIO);
+        }
+        let met = self.meet(Operation::Read);
+        self.failed_read = met.is_err().then_some((ino, at));
+        met?;
+        let content = self.tree.content(ino).ok_or(Errno::ENOENT)?;
+        Ok(content.read(at, length))
+    }
+
+    fn sync(&mut self, ino: Ino) -> Answer<()> {
+        let own = self.own_sync(ino);
+        match self.faults.meet(Operation::Sync) {
+            None => self.record.push(match own {
+                Some((ino, at, length)) => Change::SyncRange { ino, at, length },
+                None => Change::Sync { ino },
+            }),
+            Some(Failure::Lie) => {}
+            Some(failure) => {
+                self.record.push(Change::SyncFailed { ino });
+                let no_space = failure == Failure::NoSpace;
+                return Err(if no_space { Errno::ENOSPC } else { Errno::EIO });
+            }
+        }
+        Ok(())
+    }
+
+    /// The range of the write that a sync belongs to, if it is one of those. The kernel hands a
+    /// write on in pieces, at the edges of pages, and follows all of them with one sync.
+    fn own_sync(&mut self, ino: Ino) -> Option<(Ino, u64, u64)> {
+        let first = self.own_syncs.iter().position(|(of, ..)| *of == ino)?;
+        let (_, at, mut length) = self.own_syncs.remove(first);
+        let is_next = |(of, next, _): &(Ino, u64, u64), end| *of == ino && *next == end;
+        while let Some(place) = self.own_syncs.iter().position(|it| is_next(it, at + length)) {
+            length += self.own_syncs.remove(place).2;
+        }
+        Some((ino, at, length))
+    }
+
+    pub(crate) fn resize(&mut self, ino: Ino, size: u64) -> Answer<()> {
+        self.meet(Operation::Truncate)?;
+        self.content(ino)?;
+        self.change(Change::Resize { ino, size });
+        Ok(())
+    }
+
+    pub(crate) fn allocate(&mut self, ino: Ino, at: u64, length: u64, mode: i32) -> Answer<()> {
+        self.meet(Operation::Truncate)?;
+        let size = self.content(ino)?;
+        let end = at.checked_add(length).ok_or(Errno::EFBIG)?;
+        if mode & (PUNCH_HOLE | ZERO_RANGE) != 0 && at < size {
+            self.change(Change::Zero { ino, at, length: end.min(size) - at });
+        }
+        if mode & KEEP_SIZE == 0 && end > size {
+            self.change(Change::Resize { ino, size: end });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn create(&mut self, kind: Kind, at: Name) -> Answer<Ino> {
+        self.meet(Operation::Create)?;
+        self.must_be_free(&at)?;
+        let ino = self.tree.unused();
+        self.change(Change::Create { ino, kind, at });
+        Ok(ino)
+    }
+
+    pub(crate) fn link(&mut self, ino: Ino, at: Name) -> Answer<()> {
+        self.meet(Operation::Create)?;
+        self.must_be_free(&at)?;
+        self.change(Change::Link { ino, at });
+        Ok(())
+    }
+
+    pub(crate) fn unlink(&mut self, at: Name) -> Answer<()> {
+        self.meet(Operation::Unlink)?;
+        let ino = self.tree.find(at.dir, &at.name).ok_or(Errno::ENOENT)?;
+        self.must_be_empty(ino)?;
+        self.change(Change::Unlink { at });
+        Ok(())
+    }
+
+    pub(crate) fn rename(&mut self, from: Name, to: Name, flags: RenameFlags) -> Answer<()> {
+        self.meet(Operation::Rename)?;
+        self.tree.find(from.dir, &from.name).ok_or(Errno::ENOENT)?;
+        let exchange = flags.contains(RenameFlags::RENAME_EXCHANGE);
+        match self.tree.find(to.dir, &to.name) {
+            None if exchange => return Err(Errno::ENOENT),
+            Some(_) if flags.contains(RenameFlags::RENAME_NOREPLACE) => return Err(Errno::EEXIST),
+            Some(replaced) if !exchange => self.must_be_empty(replaced)?,
+            _ => {}
+        }
+        self.change(Change::Rename { from, to, exchange });
+        Ok(())
+    }
+
+    pub(crate) fn content(&self, ino: Ino) -> Answer<u64> {
+        self.tree.content(ino).map(|content| content.size()).ok_or(Errno::ENOENT)
+    }
+
+    fn must_be_free(&self, at: &Name) -> Answer<()> {
+        match self.tree.find(at.dir, &at.name) {
+            None => Ok(()),
+            Some(_) => Err(Errno::EEXIST),
+        }
+    }
+
+    fn must_be_empty(&self, ino: Ino) -> Answer<()> {
+        match self.tree.names(ino) {
+            Some(names) if !names.is_empty() => Err(Errno::ENOTEMPTY),
+            _ => Ok(()),
+        }
+    }
+}
+
+pub(crate) fn empty(done: Answer<()>, reply: ReplyEmpty) {
+    match done {
+        Ok(()) => reply.ok(),
+        Err(error) => reply.error(error),
+    }
+}
