@@ -18,7 +18,7 @@ use crate::api::kontiki::v1::admin_server::AdminServer;
 use crate::auth::AuthService;
 use crate::cluster::ClusterService;
 use crate::engine::Engine;
-use crate::front::{Incoming, MAX_MESSAGE_BYTES, Watch, within_limits};
+use crate::front::{FrontLayer, Incoming, MAX_MESSAGE_BYTES, Watch};
 use crate::kv::KvService;
 use crate::limits::ServerLimits;
 use crate::maintenance::MaintenanceService;
@@ -38,45 +38,46 @@ const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::fro
 const MAX_HEADERS_BYTES: u32 = 64 * 1024;
 
 /// The etcd server of one member.
-pub struct Server {
-    routes: Routes,
+pub struct Server<E: Engine> {
+    kv: KvServer<KvService<E>>,
+    /// All other services.
+    others: Routes,
     limits: ServerLimits,
     watch: Watch,
     is_lenient: bool,
 }
 
-impl Server {
+impl<E: Engine> Server<E> {
     /// The services of a member within the default limits: `engine` replicates commands to a
     /// [`crate::Machine`] whose key space is `store`.
-    pub fn new<E: Engine>(engine: E, store: SharedStore, profile: Profile) -> Server {
+    pub fn new(engine: E, store: SharedStore, profile: Profile) -> Server<E> {
         Server::with_limits(engine, store, profile, ServerLimits::default())
     }
 
     /// As [`Server::new`], within limits of the caller's.
-    pub fn with_limits<E: Engine>(
+    pub fn with_limits(
         engine: E,
         store: SharedStore,
         profile: Profile,
         limits: ServerLimits,
-    ) -> Server {
+    ) -> Server<E> {
         let member = Member::new(engine, store, profile, &limits);
         let kv = KvServer::new(KvService { member: member.clone() });
         let cluster = ClusterServer::new(ClusterService { member: member.clone() });
         let maintenance = MaintenanceServer::new(MaintenanceService { member: member.clone() });
-        let routes = Routes::new(kv.max_decoding_message_size(MAX_MESSAGE_BYTES))
-            .add_service(cluster)
+        let others = Routes::new(cluster)
             .add_service(maintenance)
             .add_service(AuthServer::new(AuthService))
             .add_service(AdminServer::new(AdminService { member }));
         let watch = Watch::new(limits.answer_time);
-        let routes = within_limits(routes, &limits, watch.clone());
-        Server { routes, limits, watch, is_lenient: false }
+        let kv = kv.max_decoding_message_size(MAX_MESSAGE_BYTES);
+        Server { kv, others, limits, watch, is_lenient: false }
     }
 
     /// Lets clients in that name the server by a URL where HTTP/2 wants an authority, as some
     /// versions of etcdctl do (`endpoint status` with endpoints as URLs). Each byte that comes in
     /// is copied once more for it.
-    pub fn let_urls_in(self) -> Server {
+    pub fn let_urls_in(self) -> Server<E> {
         Server { is_lenient: true, ..self }
     }
 
@@ -93,6 +94,7 @@ impl Server {
         let incoming = Incoming::new(listener, &self.limits, self.watch.clone(), self.is_lenient);
         let (accepted, connections) = mpsc::channel(ACCEPTED);
         let _accepting = AbortOnDrop(tokio::spawn(incoming.run(accepted)));
+        let front = FrontLayer::new(self.kv, &self.limits, self.watch.clone());
         let _watching = AbortOnDrop(tokio::spawn(self.watch.run()));
         let (ask_after, answer_within) = KEEP_ALIVE;
         tonic::transport::Server::builder()
@@ -100,7 +102,8 @@ impl Server {
             .http2_max_header_list_size(MAX_HEADERS_BYTES)
             .http2_keepalive_interval(Some(ask_after))
             .http2_keepalive_timeout(Some(answer_within))
-            .add_routes(self.routes)
+            .layer(front)
+            .add_routes(self.others)
             .serve_with_incoming_shutdown(ReceiverStream::new(connections), shutdown)
             .await
     }

@@ -183,7 +183,7 @@ fn end_at_panics() {
 
 /// Serves clients until the signal comes or the member ends; then closes both.
 async fn serve_until(
-    server: Server,
+    server: Server<Member>,
     clients: TcpListener,
     node: Node,
     stop: impl Future<Output = ()>,

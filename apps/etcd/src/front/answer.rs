@@ -6,33 +6,39 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
-use tonic::service::AxumBody;
+use tonic::Status;
+use tonic::body::Body as ServiceBody;
 
 use super::SharedProgress;
 
 /// A response's body. Dropped, it gives its request's permit back.
-pub(super) struct AnswerBody {
-    inner: AxumBody,
+pub(crate) struct AnswerBody {
+    inner: ServiceBody,
     progress: Option<SharedProgress>,
-    _permit: OwnedSemaphorePermit,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl AnswerBody {
     pub(super) fn new(
-        inner: AxumBody,
+        inner: ServiceBody,
         permit: OwnedSemaphorePermit,
         progress: Option<SharedProgress>,
     ) -> AnswerBody {
         if let Some(progress) = &progress {
             progress.begin();
         }
-        AnswerBody { inner, progress, _permit: permit }
+        AnswerBody { inner, progress, _permit: Some(permit) }
+    }
+
+    /// A refusal that has no request under way and is too short to be left unread.
+    pub(super) fn unwatched(inner: ServiceBody) -> AnswerBody {
+        AnswerBody { inner, progress: None, _permit: None }
     }
 }
 
 impl Body for AnswerBody {
     type Data = Bytes;
-    type Error = <AxumBody as Body>::Error;
+    type Error = Status;
 
     fn poll_frame(
         self: Pin<&mut Self>,

@@ -6,17 +6,18 @@
 //! counts against a limit over all requests, and a request has a limited time to arrive.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use http_body::{Body, Frame};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tonic::Status;
-use tonic::service::AxumBody;
+use tonic::body::Body as ClientBody;
 
 use crate::errors::Refusal;
 
@@ -29,17 +30,20 @@ const PREFIX_BYTES: usize = 5;
 /// piece without bytes takes as much.
 const PIECE_BYTES: usize = 128;
 
-type Error = <AxumBody as Body>::Error;
-
 /// A request's body whose first message is here.
-struct Complete {
-    frames: VecDeque<Result<Frame<Bytes>, Error>>,
-    /// What has come so far of the first message.
+pub(crate) struct RequestBody {
+    /// Nearly every request comes in one piece, which takes no list.
+    first: Option<Piece>,
+    more: VecDeque<Piece>,
+    /// How many bytes have come so far.
     bytes: usize,
-    prefix: Vec<u8>,
-    rest: AxumBody,
+    /// The first of them, up to the length of the message.
+    prefix: [u8; PREFIX_BYTES],
+    rest: ClientBody,
     held: Option<OwnedSemaphorePermit>,
 }
+
+type Piece = Result<Frame<Bytes>, Status>;
 
 /// Waits until the first message of a body is here whole, or its length is known to be refused.
 ///
@@ -47,44 +51,51 @@ struct Complete {
 ///
 /// If it does not come within `time`, or if there is no room to hold it.
 pub(super) async fn complete(
-    body: AxumBody,
+    body: ClientBody,
     room: &Arc<Semaphore>,
     time: Duration,
-) -> Result<AxumBody, Status> {
-    let mut complete = Complete {
-        frames: VecDeque::with_capacity(1),
+) -> Result<RequestBody, Status> {
+    let mut body = RequestBody {
+        first: None,
+        more: VecDeque::new(),
         bytes: 0,
-        prefix: Vec::new(),
+        prefix: [0; PREFIX_BYTES],
         rest: body,
         held: None,
     };
-    match timeout(time, complete.collect(room)).await {
-        Ok(collected) => collected?,
-        Err(_) => {
-            let text = format!("kontiki: the request did not arrive within {time:?}");
-            return Err(Status::deadline_exceeded(text));
-        }
-    }
-    complete.held = None;
-    Ok(AxumBody::new(complete))
+    within(time, body.collect(room)).await?;
+    body.held = None;
+    Ok(body)
 }
 
-impl Complete {
+/// Polls `collecting` once before it asks for the time: most requests are here already.
+async fn within(
+    time: Duration,
+    collecting: impl Future<Output = Result<(), Status>>,
+) -> Result<(), Status> {
+    let mut collecting = pin!(collecting);
+    let now = poll_fn(|context| Poll::Ready(collecting.as_mut().poll(context))).await;
+    if let Poll::Ready(collected) = now {
+        return collected;
+    }
+    timeout(time, collecting).await.unwrap_or_else(|_| {
+        let text = format!("kontiki: the request did not arrive within {time:?}");
+        Err(Status::deadline_exceeded(text))
+    })
+}
+
+impl RequestBody {
     async fn collect(&mut self, room: &Arc<Semaphore>) -> Result<(), Status> {
         while !self.is_enough() {
-            let frame =
-                std::future::poll_fn(|context| Pin::new(&mut self.rest).poll_frame(context));
-            let Some(frame) = frame.await else { return Ok(()) };
-            let data = frame.as_ref().ok().and_then(|frame| frame.data_ref());
-            let Some(data) = data else {
-                self.frames.push_back(frame);
+            let piece = poll_fn(|context| Pin::new(&mut self.rest).poll_frame(context)).await;
+            let Some(piece) = piece else { return Ok(()) };
+            let Some(data) = piece.as_ref().ok().and_then(|frame| frame.data_ref()) else {
+                self.push(piece);
                 return Ok(()); // trailers or an error: nothing more of a message comes
             };
-            self.bytes += data.remaining();
-            let missing = PREFIX_BYTES.saturating_sub(self.prefix.len()).min(data.len());
-            self.prefix.extend_from_slice(&data[..missing]);
             let held_bytes = PIECE_BYTES + data.len();
-            self.frames.push_back(frame);
+            count(&mut self.prefix, &mut self.bytes, data);
+            self.push(piece);
             if !self.is_enough() {
                 self.hold(room, held_bytes)?;
             }
@@ -92,10 +103,21 @@ impl Complete {
         Ok(())
     }
 
+    fn push(&mut self, piece: Piece) {
+        if self.first.is_none() && self.more.is_empty() {
+            self.first = Some(piece);
+        } else {
+            self.more.push_back(piece);
+        }
+    }
+
     /// Whether the first message is here whole, or is longer than what is accepted.
     fn is_enough(&self) -> bool {
-        let Some(length) = self.prefix.get(1..PREFIX_BYTES) else { return false };
-        let length = length.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
+        if self.bytes < PREFIX_BYTES {
+            return false;
+        }
+        let [_, a, b, c, d] = self.prefix;
+        let length = u32::from_be_bytes([a, b, c, d]) as usize;
         length > MAX_MESSAGE_BYTES || self.bytes >= PREFIX_BYTES + length
     }
 
@@ -111,22 +133,30 @@ impl Complete {
     }
 }
 
-impl Body for Complete {
+/// Counts the bytes of a piece, and copies those that belong to the prefix.
+fn count(prefix: &mut [u8; PREFIX_BYTES], bytes: &mut usize, data: &[u8]) {
+    let missing = &mut prefix[(*bytes).min(PREFIX_BYTES)..];
+    let length = missing.len().min(data.len());
+    missing[..length].copy_from_slice(&data[..length]);
+    *bytes += data.len();
+}
+
+impl Body for RequestBody {
     type Data = Bytes;
-    type Error = Error;
+    type Error = Status;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.get_mut();
-        match this.frames.pop_front() {
-            Some(frame) => Poll::Ready(Some(frame)),
+        match this.first.take().or_else(|| this.more.pop_front()) {
+            Some(piece) => Poll::Ready(Some(piece)),
             None => Pin::new(&mut this.rest).poll_frame(context),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.frames.is_empty() && self.rest.is_end_stream()
+        self.first.is_none() && self.more.is_empty() && self.rest.is_end_stream()
     }
 }
