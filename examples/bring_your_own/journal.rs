@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use crc::{CRC_32_ISCSI, Crc};
 use kontiki::storage::{
     BatchStore, Detects, Durability, Gate, LogBounds, LogError, LogErrorKind, LogOp, LogReader,
-    StableState, StoreInfo, WriteBatch,
+    ReadBudget, StableState, StoreInfo, WriteBatch,
 };
 use kontiki::types::{Entry, EntryId, Identity, LogIndex, Term};
 use postcard::{take_from_bytes_crc32, to_allocvec_crc32};
@@ -145,12 +145,9 @@ impl Change {
 #[async_trait]
 impl LogReader for Shared {
     async fn read(&mut self, range: Range<LogIndex>, max: u64) -> Result<Vec<Entry>, LogError> {
-        let (state, start, mut bytes) = (self.0.read().unwrap(), range.start, 0);
-        let mut fits = |entry: &Entry| {
-            bytes += entry.size();
-            entry.id.index == start || bytes <= max
-        };
-        Ok(state.range(range)?.iter().take_while(|entry| fits(entry)).cloned().collect())
+        let (state, mut budget) = (self.0.read().unwrap(), ReadBudget::new(max));
+        let entries = state.range(range)?.iter();
+        Ok(entries.take_while(|entry| budget.takes(entry.size())).cloned().collect())
     }
     async fn term(&mut self, index: LogIndex) -> Result<Term, LogError> {
         self.0.read().unwrap().term(index)

@@ -1,14 +1,13 @@
-//! What the log holds in memory: where each entry lies, eight bytes per entry, and their terms.
+//! What the log holds in memory: where each entry lies, eight bytes per entry, and its summary.
 //!
 //! Payloads stay on the disk. The segment of an entry is told by the few *extents* (one whenever a
-//! new segment begins), its term by the few term runs.
+//! new segment begins), its term by the summary.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, RwLock};
 
-use bytes::Bytes;
-use raft_core::storage::{LogBounds, LogError};
-use raft_core::types::{EntryId, LogIndex, Term, TermRun};
+use raft_core::storage::{LogSummary, Plan};
+use raft_core::types::{Entry, EntryId, LogIndex};
 
 use crate::format::{Seal, record_bytes};
 
@@ -54,14 +53,19 @@ struct Extent {
 /// Where the entries are, and what they are called.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    boundary: EntryId,
-    slots: VecDeque<Slot>,
-    extents: VecDeque<Extent>,
-    runs: VecDeque<TermRun>,
-    /// The payloads of membership entries, which every start must know.
-    memberships: VecDeque<(LogIndex, Bytes)>,
+    pub(crate) summary: LogSummary,
+    places: Places,
     /// The store is gone, and others may change the files.
     is_closed: bool,
+}
+
+/// Where the entries lie, one slot for each.
+#[derive(Debug, Default)]
+struct Places {
+    /// The entry before the first slot's.
+    before: LogIndex,
+    slots: VecDeque<Slot>,
+    extents: VecDeque<Extent>,
 }
 
 impl Index {
@@ -74,114 +78,102 @@ impl Index {
         self.is_closed
     }
 
-    pub(crate) fn bounds(&self) -> LogBounds {
-        LogBounds { boundary: self.boundary, last: self.last() }
-    }
-
     pub(crate) fn last(&self) -> EntryId {
-        let index = self.boundary.index.plus(self.slots.len() as u64);
-        match self.runs.back() {
-            Some(run) => EntryId::new(run.term, index),
-            None => self.boundary,
-        }
-    }
-
-    /// The term at an index, the boundary's included.
-    pub(crate) fn term(&self, index: LogIndex) -> Result<Term, LogError> {
-        if index == self.boundary.index {
-            return Ok(self.boundary.term);
-        }
-        self.check_inside(index, index)?;
-        let after = self.runs.partition_point(|run| run.first <= index);
-        Ok(self.runs[after - 1].term)
-    }
-
-    /// Whether the indices from `first` to `last` lie after the boundary and before the end.
-    pub(crate) fn check_inside(&self, first: LogIndex, last: LogIndex) -> Result<(), LogError> {
-        self.bounds().check_inside(first, last)
+        self.summary.bounds().last
     }
 
     /// Where an entry that is inside lies.
     pub(crate) fn find(&self, index: LogIndex) -> (Seal, Slot) {
-        let after = self.extents.partition_point(|extent| extent.first <= index);
-        let slot = self.slots[index.since(self.boundary.index) as usize - 1];
-        (self.extents[after - 1].seal, slot)
-    }
-
-    pub(crate) fn runs(&self) -> impl Iterator<Item = TermRun> + '_ {
-        self.runs.iter().copied()
-    }
-
-    pub(crate) fn memberships(&self) -> impl Iterator<Item = &(LogIndex, Bytes)> {
-        self.memberships.iter()
+        let Places { before, slots, extents } = &self.places;
+        let begun = extents.partition_point(|extent| extent.first <= index);
+        (extents[begun - 1].seal, slots[index.since(*before) as usize - 1])
     }
 
     /// The segment of the first entry, if there is an entry.
     pub(crate) fn first_segment(&self) -> Option<u64> {
-        self.extents.front().map(|extent| extent.seal.segment)
+        self.places.extents.front().map(|extent| extent.seal.segment)
     }
 
-    /// Takes note of the entry that follows the last one.
-    pub(crate) fn push(&mut self, id: EntryId, seal: Seal, slot: Slot) {
-        if self.runs.back().is_none_or(|run| run.term != id.term) {
-            self.runs.push_back(TermRun { first: id.index, term: id.term });
+    /// Applies a batch that is durable, whose entries lie in these slots.
+    pub(crate) fn apply(&mut self, plan: &Plan, entries: &[Entry], seal: Seal, slots: &[Slot]) {
+        self.summary.apply(plan, entries, |_| ());
+        if let Some(boundary) = plan.reset {
+            self.places = Places { before: boundary.index, ..Places::default() };
         }
+        if let Some(last) = plan.truncate {
+            self.places.truncate_after(last.index);
+        }
+        for (entry, slot) in entries.iter().zip(slots) {
+            self.places.push(entry.id.index, seal, *slot);
+        }
+        if let Some(upto) = plan.purge {
+            self.places.purge_upto(upto.index);
+        }
+    }
+
+    /// Takes note of the entry that follows the last one; a membership's payload is added to the
+    /// summary next.
+    pub(crate) fn push(&mut self, id: EntryId, seal: Seal, slot: Slot) {
+        self.summary.push_id(id);
+        self.places.push(id.index, seal, slot);
+    }
+
+    /// Forgets every entry after `index`, which lies neither below the boundary nor beyond the
+    /// last entry.
+    pub(crate) fn truncate_after(&mut self, index: LogIndex) {
+        self.summary.truncate_after(index);
+        self.places.truncate_after(index);
+    }
+
+    /// Forgets every entry up to `upto`, which lies neither below the boundary nor beyond the last
+    /// entry.
+    pub(crate) fn purge_upto(&mut self, upto: EntryId) {
+        self.summary.purge_upto(upto);
+        self.places.purge_upto(upto.index);
+    }
+
+    /// Forgets all entries.
+    pub(crate) fn reset(&mut self, boundary: EntryId) {
+        self.summary = LogSummary::empty(boundary);
+        self.places = Places { before: boundary.index, ..Places::default() };
+    }
+}
+
+impl Places {
+    fn push(&mut self, index: LogIndex, seal: Seal, slot: Slot) {
         if self.extents.back().is_none_or(|extent| extent.seal != seal) {
-            self.extents.push_back(Extent { first: id.index, seal });
+            self.extents.push_back(Extent { first: index, seal });
         }
         self.slots.push_back(slot);
     }
 
-    pub(crate) fn push_membership(&mut self, index: LogIndex, payload: Bytes) {
-        self.memberships.push_back((index, payload));
-    }
-
-    /// Forgets every entry after `index`, which is not below the boundary.
-    pub(crate) fn truncate_after(&mut self, index: LogIndex) {
-        self.slots.truncate(index.since(self.boundary.index) as usize);
-        while self.runs.back().is_some_and(|run| run.first > index) {
-            self.runs.pop_back();
-        }
+    fn truncate_after(&mut self, index: LogIndex) {
+        self.slots.truncate(index.since(self.before) as usize);
         while self.extents.back().is_some_and(|extent| extent.first > index) {
             self.extents.pop_back();
         }
-        while self.memberships.back().is_some_and(|(at, _)| *at > index) {
-            self.memberships.pop_back();
-        }
     }
 
-    /// Forgets every entry up to `upto`, which is not beyond the last.
-    pub(crate) fn purge_upto(&mut self, upto: EntryId) {
-        let gone = upto.index.since(self.boundary.index) as usize;
-        self.slots.drain(..gone);
-        self.boundary = upto;
+    fn purge_upto(&mut self, index: LogIndex) {
+        self.slots.drain(..index.since(self.before) as usize);
+        self.before = index;
         if self.slots.is_empty() {
-            return self.reset(upto);
+            *self = Places { before: index, ..Places::default() };
         }
-        let first = upto.index.next();
-        while self.runs.get(1).is_some_and(|run| run.first <= first) {
-            self.runs.pop_front();
-        }
-        self.runs[0].first = first;
-        while self.extents.get(1).is_some_and(|extent| extent.first <= first) {
+        while self.extents.get(1).is_some_and(|extent| extent.first <= index.next()) {
             self.extents.pop_front();
-        }
-        while self.memberships.front().is_some_and(|(at, _)| *at < first) {
-            self.memberships.pop_front();
         }
         if self.slots.capacity() > 4 * self.slots.len().max(1024) {
             self.slots.shrink_to(2 * self.slots.len());
         }
     }
-
-    /// Forgets all entries.
-    pub(crate) fn reset(&mut self, boundary: EntryId) {
-        *self = Index { boundary, ..Index::default() };
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use raft_core::storage::LogBounds;
+    use raft_core::types::Term;
+
     use super::*;
 
     fn id(index: u64, term: u64) -> EntryId {
@@ -211,17 +203,12 @@ mod tests {
         let mut index = index();
         index.truncate_after(LogIndex::new(7));
         index.purge_upto(id(4, 2));
-        assert_eq!(index.bounds(), LogBounds { boundary: id(4, 2), last: id(7, 3) });
-        let runs: Vec<(u64, u64)> =
-            index.runs().map(|run| (run.first.get(), run.term.get())).collect();
-        assert_eq!(runs, [(5, 2), (6, 3)]);
+        assert_eq!(index.summary.bounds(), LogBounds { boundary: id(4, 2), last: id(7, 3) });
         for (number, segment) in [(5, 2), (6, 2), (7, 3)] {
             let (found, slot) = index.find(LogIndex::new(number));
             assert_eq!((found, slot), (seal(segment), Slot::new(number * 64, 5)));
         }
         assert_eq!(index.first_segment(), Some(2));
-        assert!(index.term(LogIndex::new(3)).is_err());
-        assert!(index.term(LogIndex::new(8)).is_err());
         index.purge_upto(id(7, 3));
         assert_eq!((index.last(), index.first_segment()), (id(7, 3), None));
     }

@@ -15,10 +15,11 @@ use raft_core::storage::{
 };
 
 use crate::disk::{Disk, WritePath};
+use crate::facts::Facts;
 use crate::format::{FRAMES_START, HEADER_BLOCK_BYTES, Position, RecordHeader, RecordType};
 use crate::index::{Index, SharedIndex};
 use crate::listing::Listing;
-use crate::log::{FileLog, lock_error, recovered, store_info};
+use crate::log::{FileLog, lock_error, store_info};
 use crate::names::segment_name;
 use crate::reader::FileReader;
 use crate::real_disk::RealDisk;
@@ -75,12 +76,13 @@ fn inspection_of(
     if let Some(torn) = end.torn {
         beyond.push(format!("{}: a torn write, which an opening drops", torn.place(disk)));
     }
-    let found = recovered(&replay.index, &replay.facts, tail);
+    let Facts { hard_state, commit_hint, .. } = replay.facts;
+    let found = replay.index.summary.recovered(hard_state, commit_hint, tail);
     let found = found.map_err(|error| damage.get_or_insert(error));
     let inspection = Inspection {
         info: store_info(WritePath::default()),
         identity: replay.facts.identity,
-        recovered: found.unwrap_or_else(|_| Recovered::nothing_but(replay.facts.hard_state)),
+        recovered: found.unwrap_or_else(|_| Recovered::nothing_but(hard_state)),
         proven: if furthest == Position::default() { String::new() } else { furthest.place(disk) },
         beyond,
         damage,
@@ -178,7 +180,8 @@ impl FileInspection {
             return self.damage(segment, at, "the payload of a record that is no entry");
         }
         let index = self.index.read().expect("there is no writer");
-        let is_inside = index.check_inside(record.id.index, record.id.index).is_ok();
+        let is_inside =
+            index.summary.bounds().check_inside(record.id.index, record.id.index).is_ok();
         let is_live = is_inside && {
             let (seal, slot) = index.find(record.id.index);
             let header_offset = at - crate::format::RECORD_HEADER_BYTES as u64;

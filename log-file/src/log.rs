@@ -155,9 +155,9 @@ impl FileLog {
 
     fn plan(&self, batch: &WriteBatch) -> Result<Plan, LogError> {
         let index = self.index();
-        let gate = Gate::new(index.bounds(), self.writer.facts.hard_state);
+        let gate = Gate::new(index.summary.bounds(), self.writer.facts.hard_state);
         let gate = gate.committed_up_to(self.writer.facts.commit_hint);
-        gate.payloads_up_to(MAX_PAYLOAD_BYTES).pass(batch, |at| index.term(at))
+        gate.payloads_up_to(MAX_PAYLOAD_BYTES).pass(batch, |at| index.summary.term(at))
     }
 
     async fn write_frame(&mut self, op: LogOp, content: &Content<'_>) -> Result<(), LogError> {
@@ -227,18 +227,6 @@ pub(crate) fn store_info(WritePath { sync_verb, may_block }: WritePath) -> Store
     }
 }
 
-/// What a restarting member must know, from what is in memory.
-pub(crate) fn recovered(index: &Index, facts: &Facts, tail: Tail) -> Result<Recovered, LogError> {
-    let known = Recovered {
-        bounds: index.bounds(),
-        term_runs: index.runs().collect(),
-        commit_hint: facts.commit_hint,
-        tail,
-        ..Recovered::nothing_but(facts.hard_state)
-    };
-    known.with_memberships(index.memberships().map(|(index, payload)| (*index, payload)))
-}
-
 pub(crate) fn lock_error(error: std::io::Error, disk: &dyn Disk) -> LogError {
     let place = disk.place(crate::names::LOCK_NAME);
     match error.kind() {
@@ -268,7 +256,7 @@ impl BatchStore for FileLog {
     }
 
     fn log_bounds(&self) -> LogBounds {
-        self.index().bounds()
+        self.index().summary.bounds()
     }
 
     fn log_reader(&self) -> Box<dyn LogReader> {
@@ -294,7 +282,8 @@ impl BatchStore for FileLog {
     }
 
     async fn recover_all(&mut self) -> Result<Recovered, LogError> {
-        recovered(&self.index(), &self.writer.facts, self.tail.clone())
+        let Facts { hard_state, commit_hint, .. } = self.writer.facts;
+        self.index().summary.recovered(hard_state, commit_hint, self.tail.clone())
     }
 
     /// Writes a last frame that proves all before it, and the proof of that frame, if there is

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use raft_core::storage::{LogError, LogErrorKind, LogOp, LogReader, Refusal};
+use raft_core::storage::{LogError, LogErrorKind, LogOp, LogReader, ReadBudget};
 use raft_core::types::{Entry, EntryId, EntryKind, LogIndex, Term};
 
 use crate::disk::{Disk, DiskFile, read_up_to};
@@ -52,16 +52,15 @@ impl FileReader {
     /// The places of as many entries as fit.
     fn look_up(&self, range: &Range<LogIndex>, max_bytes: u64) -> Result<Vec<Wanted>, LogError> {
         let index = self.index.read().expect("no writer panics");
-        index.check_inside(range.start, range.end.prev())?;
-        let mut wanted = Vec::new();
-        let (mut bytes, mut at) = (0, range.start);
+        index.summary.bounds().check_read(range)?;
+        let (mut wanted, mut budget) = (Vec::new(), ReadBudget::new(max_bytes));
+        let mut at = range.start;
         while at < range.end {
             let (seal, slot) = index.find(at);
-            bytes += slot.payload_bytes();
-            if bytes > max_bytes && !wanted.is_empty() {
+            if !budget.takes(slot.payload_bytes()) {
                 break;
             }
-            wanted.push(Wanted { id: EntryId::new(index.term(at)?, at), seal, slot });
+            wanted.push(Wanted { id: EntryId::new(index.summary.term(at)?, at), seal, slot });
             at = at.next();
         }
         Ok(wanted)
@@ -120,7 +119,7 @@ impl FileReader {
             return Err(LogError::io(LogOp::Read, std::io::Error::other("the store was closed")));
         }
         let (first, last) = (wanted[0].id.index, wanted[wanted.len() - 1].id.index);
-        index.check_inside(first, last)?;
+        index.summary.bounds().check_inside(first, last)?;
         let moved = |wanted: &&Wanted| index.find(wanted.id.index) != (wanted.seal, wanted.slot);
         if wanted.iter().find(moved).is_some() {
             return Ok(None);
@@ -169,12 +168,6 @@ impl LogReader for FileReader {
         range: Range<LogIndex>,
         max_bytes: u64,
     ) -> Result<Vec<Entry>, LogError> {
-        if range.end < range.start {
-            return Err(LogError::refused(LogOp::Read, Refusal::InvertedRange));
-        }
-        if range.is_empty() {
-            return Ok(Vec::new());
-        }
         loop {
             let wanted = self.look_up(&range, max_bytes)?;
             match self.fetch(&wanted) {
@@ -188,6 +181,6 @@ impl LogReader for FileReader {
     }
 
     async fn term(&mut self, index: LogIndex) -> Result<Term, LogError> {
-        self.index.read().expect("no writer panics").term(index)
+        self.index.read().expect("no writer panics").summary.term(index)
     }
 }

@@ -129,15 +129,15 @@ impl Replay {
     }
 
     fn apply_entry(&mut self, scan: &mut SegmentScan, record: &RecordHeader, at: u64) -> Applied {
-        let (id, last) = (record.id, self.index.last());
-        if id.index != last.index.next() || id.term < last.term {
+        let id = record.id;
+        if !self.index.summary.is_next(id) {
             return nonsense("its entries do not follow the ones before");
         }
         let header_offset = at - crate::format::RECORD_HEADER_BYTES as u64;
         self.index.push(id, scan.seal(), Slot::new(header_offset, record.payload_bytes));
         if record.entry_kind == EntryKind::Membership.number() {
             let payload = sound_payload(scan, record, at)?;
-            self.index.push_membership(id.index, payload);
+            self.index.summary.add_membership(id.index, payload);
         }
         Ok(())
     }
@@ -164,7 +164,7 @@ impl Replay {
         if last.index < self.boundary.index || last.index > self.index.last().index {
             return nonsense("it cuts what is not there");
         }
-        if last.index < self.index.bounds().boundary.index {
+        if last.index < self.index.summary.bounds().boundary.index {
             // Only entries of segments that are gone stay: a later purge must explain them.
             self.index.reset(last);
         } else {
@@ -178,7 +178,7 @@ impl Replay {
             return nonsense("it purges what is not there");
         }
         self.boundary = upto;
-        if upto.index > self.index.bounds().boundary.index {
+        if upto.index > self.index.summary.bounds().boundary.index {
             self.index.purge_upto(upto);
         }
         Ok(())
@@ -186,7 +186,7 @@ impl Replay {
 
     /// Whether every entry of the log lies in a segment that is here.
     pub(crate) fn check_complete(&self, place: String) -> Result<(), LogError> {
-        if self.index.bounds().boundary == self.boundary {
+        if self.index.summary.bounds().boundary == self.boundary {
             return Ok(());
         }
         let kind = LogErrorKind::Corrupt { index: Some(self.boundary.index.next()) };

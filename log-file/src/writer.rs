@@ -5,7 +5,7 @@
 
 use raft_core::storage::record::{encode_hard_state, encode_identity};
 use raft_core::storage::{LogError, LogOp, Plan};
-use raft_core::types::{Entry, EntryId, EntryKind, Identity, LogIndex};
+use raft_core::types::{Entry, EntryId, Identity, LogIndex};
 
 use crate::config::Alignment;
 use crate::disk::{Put, PutError, Written};
@@ -113,7 +113,7 @@ impl Writer {
             self.offset = FRAMES_START;
             self.is_next_ordered = false;
         }
-        let last = index.read().expect("no writer panics").bounds();
+        let last = index.read().expect("no writer panics").summary.bounds();
         self.encode(content, most_bytes, last.boundary, last.last);
         self.put(op, content).await?;
         self.publish(content, index);
@@ -215,21 +215,7 @@ impl Writer {
             return;
         }
         let mut index = index.write().expect("no writer panics");
-        if let Some(boundary) = reset {
-            index.reset(boundary);
-        }
-        if let Some(last) = truncate {
-            index.truncate_after(last.index);
-        }
-        for (entry, slot) in content.entries.iter().zip(&self.slots) {
-            index.push(entry.id, self.segment.seal, *slot);
-            if entry.kind == EntryKind::Membership {
-                index.push_membership(entry.id.index, entry.payload.clone());
-            }
-        }
-        if let Some(upto) = purge {
-            index.purge_upto(upto);
-        }
+        index.apply(&content.plan, content.entries, self.segment.seal, &self.slots);
     }
 
     /// Orders the next segment in good time, and lets this one grow.

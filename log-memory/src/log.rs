@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 use raft_core::storage::{
     BatchStore, Detects, Durability, LogBounds, LogError, LogErrorKind, LogOp, LogReader,
-    Recovered, StableState, StoreInfo, WriteBatch,
+    LogSummary, Recovered, StableState, StoreInfo, Tail, WriteBatch,
 };
-use raft_core::types::{EntryKind, Identity, TermRun};
+use raft_core::types::Identity;
 
 use crate::disk::{MemoryDisk, Platter, SyncMode};
 use crate::reader::MemoryReader;
@@ -118,26 +118,11 @@ impl BatchStore for MemoryLog {
     }
 
     async fn recover_all(&mut self) -> Result<Recovered, LogError> {
-        self.inspect(LogOp::Open, |platter| recovered(&platter.state))
+        self.inspect(LogOp::Open, |platter| {
+            let State { facts, entries } = &platter.state;
+            let mut summary = LogSummary::empty(facts.boundary);
+            entries.from(summary.bounds().first()).for_each(|entry| summary.push(&entry));
+            summary.recovered(facts.hard_state, facts.commit_hint, Tail::Clean)
+        })
     }
-}
-
-/// One pass over the entries.
-fn recovered(state: &State) -> Result<Recovered, LogError> {
-    let bounds = state.bounds();
-    let mut term_runs: Vec<TermRun> = Vec::new();
-    let mut memberships = Vec::new();
-    for entry in state.entries.from(bounds.first()) {
-        let run = TermRun { first: entry.id.index, term: entry.id.term };
-        if term_runs.last().is_none_or(|last| last.term != run.term) {
-            term_runs.push(run);
-        }
-        if entry.kind == EntryKind::Membership {
-            memberships.push((entry.id.index, entry.payload));
-        }
-    }
-    let commit_hint = state.facts.commit_hint;
-    let nothing = Recovered::nothing_but(state.facts.hard_state);
-    let known = Recovered { bounds, term_runs, commit_hint, ..nothing };
-    known.with_memberships(memberships.iter().map(|(index, payload)| (*index, payload)))
 }

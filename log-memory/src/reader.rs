@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use async_trait::async_trait;
-use raft_core::storage::{LogError, LogOp, LogReader};
+use raft_core::storage::{LogError, LogOp, LogReader, ReadBudget};
 use raft_core::types::{Entry, LogIndex, Term};
 
 use crate::disk::MemoryDisk;
@@ -50,14 +50,7 @@ fn entries_of(
 ) -> Result<Vec<Entry>, LogError> {
     state.bounds().check_read(&range)?;
     let count = range.end.since(range.start) as usize;
-    let mut entries = Vec::new();
-    let mut bytes = 0;
-    for entry in state.entries.from(range.start).take(count) {
-        bytes += entry.size();
-        if bytes > max_bytes && !entries.is_empty() {
-            break;
-        }
-        entries.push(entry);
-    }
-    Ok(entries)
+    let mut budget = ReadBudget::new(max_bytes);
+    let entries = state.entries.from(range.start).take(count);
+    Ok(entries.take_while(|entry| budget.takes(entry.size())).collect())
 }

@@ -5,10 +5,11 @@
 //! told.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 
 use raft_core::storage::{
-    Inspect, Inspection, LogBounds, LogError, LogErrorKind, LogOp, LogReader, Recovered, Tail,
+    Inspect, Inspection, LogBounds, LogError, LogErrorKind, LogOp, LogReader, LogSummary,
+    Recovered, Tail,
 };
 use rocksdb::{DB, IteratorMode};
 
@@ -16,11 +17,10 @@ use crate::config::DEFAULT_MEMTABLE_BYTES;
 use crate::database::{Handle, Wals, failed, load_state, meta, open_looker};
 use crate::directory::{DATABASE_NAME, Directory};
 use crate::load::load_sound_part;
-use crate::log::{RocksLog, recovered, store_info};
+use crate::log::{RocksLog, store_info};
 use crate::reader::RocksReader;
 use crate::recover::{Survey, survey};
 use crate::state::State;
-use crate::view::{SharedView, View};
 
 /// How many bytes of entries are read at once.
 const READ_BYTES: u64 = 1 << 20;
@@ -28,7 +28,7 @@ const READ_BYTES: u64 = 1 << 20;
 /// A RocksDB log that is being looked at.
 struct RocksInspection {
     handle: Arc<Handle>,
-    view: SharedView,
+    summary: Arc<RwLock<LogSummary>>,
     inspection: Inspection,
     /// Where the log would end if none of its marks were damaged.
     bounds: LogBounds,
@@ -43,7 +43,7 @@ impl RocksLog {
         let mut survey = survey(&directory, DEFAULT_MEMTABLE_BYTES);
         let place = directory.place(DATABASE_NAME);
         let mut state = State::blank(0);
-        let (mut view, mut database) = (View::of(state.bounds), None);
+        let (mut summary, mut database) = (LogSummary::with_bounds(state.bounds), None);
         match survey.state.map(|wanted| open_sound_part(&directory, &wanted)) {
             Some(Ok((opened, shown))) => {
                 let (seen, damage) = load_sound_part(&opened, &shown, &place);
@@ -52,17 +52,17 @@ impl RocksLog {
                     survey.damage.get_or_insert_with(|| directory.corrupt(unseen));
                 }
                 survey.damage = survey.damage.or(damage);
-                (view, database, state) = (seen, Some(opened), shown);
+                (summary, database, state) = (seen, Some(opened), shown);
             }
             Some(Err(error)) => {
                 survey.damage.get_or_insert(error);
             }
             None => {}
         }
-        let inspection = inspection_of(&view, &state, survey);
+        let inspection = inspection_of(&summary, &state, survey);
         Ok(Box::new(RocksInspection {
             handle: Arc::new(Handle::new(database, place)),
-            view: Arc::new(view.into()),
+            summary: Arc::new(summary.into()),
             inspection,
             bounds: state.bounds,
             _directory: directory,
@@ -85,10 +85,11 @@ fn open_sound_part(directory: &Directory, wanted: &State) -> Result<(DB, State),
     }
 }
 
-fn inspection_of(view: &View, state: &State, survey: Survey) -> Inspection {
+fn inspection_of(summary: &LogSummary, state: &State, survey: Survey) -> Inspection {
     let Survey { proven, beyond, torn, mut damage, .. } = survey;
     let tail = torn.map_or(Tail::Clean, |place| Tail::TornDiscarded { place });
-    let found = recovered(view, state, tail).map_err(|error| damage.get_or_insert(error));
+    let found = summary.recovered(state.hard_state, state.commit_hint, tail);
+    let found = found.map_err(|error| damage.get_or_insert(error));
     Inspection {
         info: store_info(),
         identity: state.identity,
@@ -105,7 +106,7 @@ impl Inspect for RocksInspection {
     }
 
     fn reader(&self) -> Box<dyn LogReader> {
-        Box::new(RocksReader::new(self.handle.clone(), self.view.clone()))
+        Box::new(RocksReader::new(self.handle.clone(), self.summary.clone()))
     }
 
     fn verify(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Vec<LogError> {
@@ -136,7 +137,7 @@ impl RocksInspection {
     /// Reads every entry. A place that was told of already is passed over: many entries may lie in
     /// one damaged block.
     fn read_entries(&self, findings: &mut Vec<LogError>, progress: &mut dyn FnMut(u64, u64)) {
-        let reader = RocksReader::new(self.handle.clone(), self.view.clone());
+        let reader = RocksReader::new(self.handle.clone(), self.summary.clone());
         let LogBounds { boundary, last } = self.bounds;
         let (all, end) = (last.index.since(boundary.index), last.index.next());
         let mut at = boundary.index.next();

@@ -1,6 +1,7 @@
 //! The keys of the database, and the values behind all of them but the state.
 
 use bytes::Bytes;
+use raft_core::storage::SummaryPart;
 use raft_core::storage::record::Unreadable;
 use raft_core::types::{Entry, EntryId, EntryKind, LogIndex, Term, TermRun};
 use xxhash_rust::xxh3::xxh3_64;
@@ -15,15 +16,6 @@ pub(crate) const MEMBERSHIP_KEYS: [&[u8]; 2] = [b"m", b"n"];
 /// The length of an entry's value before its payload.
 const ENTRY_HEADER_BYTES: usize = 24;
 const RUN_BYTES: usize = 12;
-
-/// What is noted of the entries beside them, so that an open need not read them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mark {
-    /// From here on the entries have this term.
-    Run(TermRun),
-    /// This entry is a membership.
-    Membership(LogIndex),
-}
 
 /// The key of an entry, in the family `log`.
 pub(crate) fn entry_key(index: LogIndex) -> [u8; 8] {
@@ -75,40 +67,42 @@ pub(crate) fn decode_entry(
     Ok(Entry::new(id, kind, Bytes::copy_from_slice(payload)))
 }
 
-impl Mark {
-    pub(crate) fn key(self) -> [u8; 9] {
-        let (family, index) = match self {
-            Mark::Run(run) => (RUN_KEYS[0], run.first),
-            Mark::Membership(index) => (MEMBERSHIP_KEYS[0], index),
-        };
-        let mut key = [family[0]; 9];
-        key[1..].copy_from_slice(&index.get().to_be_bytes());
-        key
-    }
+/// The key of a mark: a part of the log's summary, stored so that an open need not read the entries.
+pub(crate) fn mark_key(mark: SummaryPart) -> [u8; 9] {
+    let (family, index) = match mark {
+        SummaryPart::Run(run) => (RUN_KEYS[0], run.first),
+        SummaryPart::Membership(index) => (MEMBERSHIP_KEYS[0], index),
+    };
+    let mut key = [family[0]; 9];
+    key[1..].copy_from_slice(&index.get().to_be_bytes());
+    key
+}
 
-    pub(crate) fn value(self, directory: u64) -> Vec<u8> {
-        match self {
-            Mark::Run(TermRun { first, term }) => {
-                let sum = checksum(&[directory, first.get(), term.get()]);
-                [&term.get().to_le_bytes()[..], &sum.to_le_bytes()].concat()
-            }
-            Mark::Membership(index) => checksum(&[directory, index.get()]).to_le_bytes().to_vec(),
+/// The value of a mark.
+pub(crate) fn mark_value(mark: SummaryPart, directory: u64) -> Vec<u8> {
+    match mark {
+        SummaryPart::Run(TermRun { first, term }) => {
+            let sum = checksum(&[directory, first.get(), term.get()]);
+            [&term.get().to_le_bytes()[..], &sum.to_le_bytes()].concat()
+        }
+        SummaryPart::Membership(index) => {
+            checksum(&[directory, index.get()]).to_le_bytes().to_vec()
         }
     }
+}
 
-    /// The mark of a key and a value, if it is what was stored.
-    pub(crate) fn decode(key: &[u8], value: &[u8], directory: u64) -> Option<Mark> {
-        let (family, index) = key.split_at_checked(1)?;
-        let index = LogIndex::new(u64::from_be_bytes(index.try_into().ok()?));
-        let mark = match value.len() {
-            RUN_BYTES if family == RUN_KEYS[0] => {
-                Mark::Run(TermRun { first: index, term: Term::new(number(&value[..8])) })
-            }
-            4 if family == MEMBERSHIP_KEYS[0] => Mark::Membership(index),
-            _ => return None,
-        };
-        (mark.value(directory) == value).then_some(mark)
-    }
+/// The mark of a key and a value, if it is what was stored.
+pub(crate) fn decode_mark(key: &[u8], value: &[u8], directory: u64) -> Option<SummaryPart> {
+    let (family, index) = key.split_at_checked(1)?;
+    let index = LogIndex::new(u64::from_be_bytes(index.try_into().ok()?));
+    let mark = match value.len() {
+        RUN_BYTES if family == RUN_KEYS[0] => {
+            SummaryPart::Run(TermRun { first: index, term: Term::new(number(&value[..8])) })
+        }
+        4 if family == MEMBERSHIP_KEYS[0] => SummaryPart::Membership(index),
+        _ => return None,
+    };
+    (mark_value(mark, directory) == value).then_some(mark)
 }
 
 fn head(directory: u64, id: EntryId, kind: u8, payload_bytes: u64, hash: u64) -> u32 {
@@ -165,14 +159,14 @@ mod tests {
     #[test]
     fn marks_are_themselves_again_and_any_flipped_bit_is_noticed() {
         let run = TermRun { first: LogIndex::new(u64::MAX), term: Term::new(3) };
-        for mark in [Mark::Run(run), Mark::Membership(LogIndex::new(9))] {
-            let (key, value) = (mark.key(), mark.value(5));
-            assert_eq!(Mark::decode(&key, &value, 5), Some(mark));
-            assert_eq!(Mark::decode(&key, &value, 6), None, "of another log");
+        for mark in [SummaryPart::Run(run), SummaryPart::Membership(LogIndex::new(9))] {
+            let (key, value) = (mark_key(mark), mark_value(mark, 5));
+            assert_eq!(decode_mark(&key, &value, 5), Some(mark));
+            assert_eq!(decode_mark(&key, &value, 6), None, "of another log");
             for bit in 0..value.len() * 8 {
                 let mut flipped = value.clone();
                 flipped[bit / 8] ^= 1 << (bit % 8);
-                assert_eq!(Mark::decode(&key, &flipped, 5), None, "bit {bit}");
+                assert_eq!(decode_mark(&key, &flipped, 5), None, "bit {bit}");
             }
         }
     }

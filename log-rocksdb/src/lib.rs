@@ -6,10 +6,10 @@
 //!
 //! - `log` is the store: opening, the verbs of the contract, closing. What the contract refuses is
 //!   refused by raft-core's gate, before anything is written;
-//! - `writer` makes the write batches, `reader` reads beside it, `view` is what of the log is in
-//!   memory, `compactor` gives purged space back;
+//! - `writer` makes the write batches, `reader` reads beside it, `compactor` gives purged space back;
+//!   what of the log is in memory is a `LogSummary` of the contract;
 //! - `database` holds RocksDB's settings, `keys`, `state` and `proof` are the stored bytes, `load`
-//!   makes a view of them;
+//!   makes a summary of them;
 //! - `directory`, `framing`, `wal` and `recover` are the way from files back to a log. They look at
 //!   the files before RocksDB may change them: in its tolerant modes it passes over damage in
 //!   silence, in its strict one it takes a torn write for damage, and one damage it reads for ever;
@@ -32,7 +32,6 @@ mod proof;
 mod reader;
 mod recover;
 mod state;
-mod view;
 mod wal;
 mod writer;
 

@@ -1,54 +1,52 @@
-//! The view of a log at open: from its marks, and from the entries that hold memberships.
+//! The summary of a log at open: from its marks, and from the entries that hold memberships.
 
 use bytes::Bytes;
-use raft_core::storage::{LogBounds, LogError, LogOp};
+use raft_core::storage::{LogError, LogOp, LogSummary, SummaryPart};
 use raft_core::types::LogIndex;
 use rocksdb::{DB, IteratorMode, ReadOptions};
 
 use crate::database::{corrupt, failed, log, meta, not_an_entry, unreadable};
-use crate::keys::{MEMBERSHIP_KEYS, Mark, RUN_KEYS, decode_entry, entry_key};
+use crate::keys::{MEMBERSHIP_KEYS, RUN_KEYS, decode_entry, decode_mark, entry_key};
 use crate::state::State;
-use crate::view::View;
 
-/// The view of a log, from its marks. A missing, strange or damaged one is an error.
-pub(crate) fn load_view(database: &DB, state: &State, place: &str) -> Result<View, LogError> {
+/// The summary of a log, from its marks. A missing, strange or damaged one is an error.
+pub(crate) fn load_view(database: &DB, state: &State, place: &str) -> Result<LogSummary, LogError> {
     match load_sound_part(database, state, place) {
-        (view, None) => Ok(view),
+        (summary, None) => Ok(summary),
         (_, Some(damage)) => Err(damage),
     }
 }
 
-/// The view of a log as far as its marks are sound, and what is damaged. Where the runs are not, no
-/// entry is in view; a membership that cannot be read is left out.
+/// The summary of a log as far as its marks are sound, and what is damaged. Where the runs are not, no
+/// entry is in the summary; a membership that cannot be read is left out.
 pub(crate) fn load_sound_part(
     database: &DB,
     state: &State,
     place: &str,
-) -> (View, Option<LogError>) {
-    let (mut view, mut noted) = (View::of(state.bounds), Vec::new());
+) -> (LogSummary, Option<LogError>) {
+    let (mut summary, mut noted) = (LogSummary::with_bounds(state.bounds), Vec::new());
     let scanned = [RUN_KEYS, MEMBERSHIP_KEYS]
         .into_iter()
-        .try_for_each(|keys| scan(database, state, keys, place, &mut view, &mut noted));
-    let is_complete = [view.marks()[0], noted.len() as u32] == state.marks;
+        .try_for_each(|keys| scan(database, state, keys, place, &mut summary, &mut noted));
+    let is_complete = [summary.run_count() as u32, noted.len() as u32] == state.marks;
     let mut damage = scanned.err();
     for index in noted {
         match payload(database, state, index, place) {
-            Ok(payload) => view.push_membership(index, payload),
+            Ok(payload) => summary.add_membership(index, payload),
             Err(error) => {
                 damage.get_or_insert(error);
             }
         }
     }
-    let is_sound = view.is_sound();
+    let is_sound = summary.is_sound();
     if !is_sound {
-        let LogBounds { boundary, .. } = state.bounds;
-        view = View::of(LogBounds { boundary, last: boundary });
+        summary = LogSummary::empty(state.bounds.boundary);
     }
     if !(is_sound && is_complete) {
         let place = format!("{place}: the runs and memberships do not fit the state");
         damage.get_or_insert_with(|| corrupt(LogOp::Open, None, place));
     }
-    (view, damage)
+    (summary, damage)
 }
 
 /// Takes note of the marks between two keys: of the runs, and of where there are memberships.
@@ -57,16 +55,16 @@ fn scan(
     state: &State,
     [start, end]: [&[u8]; 2],
     place: &str,
-    view: &mut View,
+    summary: &mut LogSummary,
     memberships: &mut Vec<LogIndex>,
 ) -> Result<(), LogError> {
     let mut options = ReadOptions::default();
     options.set_iterate_range(start..end);
     for mark in database.iterator_cf_opt(meta(database), options, IteratorMode::Start) {
         let (key, value) = mark.map_err(|error| failed(LogOp::Open, place, error))?;
-        match Mark::decode(&key, &value, state.directory) {
-            Some(Mark::Run(run)) => view.push_run(run),
-            Some(Mark::Membership(index)) => memberships.push(index),
+        match decode_mark(&key, &value, state.directory) {
+            Some(SummaryPart::Run(run)) => summary.add_run(run),
+            Some(SummaryPart::Membership(index)) => memberships.push(index),
             None => {
                 let place = format!("{place}, key {}", key.escape_ascii());
                 return Err(corrupt(LogOp::Open, None, place));

@@ -5,7 +5,7 @@ use std::sync::{Arc, RwLock, RwLockReadGuard};
 use async_trait::async_trait;
 use raft_core::storage::{
     BatchStore, Detects, Durability, Gate, LogBounds, LogError, LogErrorKind, LogOp, LogReader,
-    Plan, Recovered, StableState, StoreInfo, Tail, WriteBatch,
+    LogSummary, Plan, Recovered, StableState, StoreInfo, Tail, WriteBatch,
 };
 use raft_core::types::Identity;
 
@@ -16,13 +16,12 @@ use crate::load::load_view;
 use crate::reader::RocksReader;
 use crate::recover::{Recovery, recover, seal};
 use crate::state::{FORMAT_VERSION, State};
-use crate::view::{SharedView, View};
 use crate::writer::{Content, Writer};
 
 /// A log in a RocksDB database. Everything that a verb returned `Ok` for survives a power cut.
 pub struct RocksLog {
     handle: Arc<Handle>,
-    view: SharedView,
+    summary: Arc<RwLock<LogSummary>>,
     writer: Writer,
     tail: Tail,
     life: Life,
@@ -47,13 +46,13 @@ impl RocksLog {
         }
         let Recovery { database, state, tail } = recover(&directory, config.memtable_bytes)?;
         let place = directory.place(DATABASE_NAME);
-        let view = load_view(&database, &state, &place)?;
+        let summary = load_view(&database, &state, &place)?;
         let handle = Arc::new(Handle::new(Some(database), place));
-        let seen = Arc::new(RwLock::new(view.clone()));
-        let writer = Writer::new(handle.clone(), state, view, config.memtable_bytes);
+        let seen = Arc::new(RwLock::new(summary.clone()));
+        let writer = Writer::new(handle.clone(), state, summary, config.memtable_bytes);
         #[cfg(feature = "mutants")]
         let writer = writer.with_bug(config.mutant);
-        Ok(RocksLog { view: seen, writer, handle, tail, life: Life::Open, directory })
+        Ok(RocksLog { summary: seen, writer, handle, tail, life: Life::Open, directory })
     }
 
     fn write_batch(&mut self, op: LogOp, batch: &WriteBatch) -> Result<(), LogError> {
@@ -69,15 +68,15 @@ impl RocksLog {
     }
 
     fn plan(&self, batch: &WriteBatch) -> Result<Plan, LogError> {
-        let view = self.writer.view();
-        let gate = Gate::new(view.bounds(), self.writer.state.hard_state);
+        let summary = self.writer.summary();
+        let gate = Gate::new(summary.bounds(), self.writer.state.hard_state);
         let gate = gate.committed_up_to(self.writer.state.commit_hint);
         let gate = gate.payloads_up_to(MAX_PAYLOAD_BYTES).indices_up_to(MAX_INDEX);
-        gate.pass(batch, |index| view.term(index))
+        gate.pass(batch, |index| summary.term(index))
     }
 
     fn write_content(&mut self, op: LogOp, content: &Content<'_>) -> Result<(), LogError> {
-        let written = self.writer.write(op, content, &self.view);
+        let written = self.writer.write(op, content, &self.summary);
         if written.is_err() {
             self.poison();
         }
@@ -102,8 +101,8 @@ impl RocksLog {
             .map_err(|error| LogError { op: LogOp::Close, ..error })
     }
 
-    fn view(&self) -> RwLockReadGuard<'_, View> {
-        self.view.read().expect("no writer panics")
+    fn summary(&self) -> RwLockReadGuard<'_, LogSummary> {
+        self.summary.read().expect("no writer panics")
     }
 }
 
@@ -127,18 +126,6 @@ pub(crate) fn store_info() -> StoreInfo {
     }
 }
 
-/// What a restarting member must know, from what is in memory.
-pub(crate) fn recovered(view: &View, state: &State, tail: Tail) -> Result<Recovered, LogError> {
-    let known = Recovered {
-        bounds: view.bounds(),
-        term_runs: view.runs(),
-        commit_hint: state.commit_hint,
-        tail,
-        ..Recovered::nothing_but(state.hard_state)
-    };
-    known.with_memberships(view.memberships().iter().map(|(index, payload)| (*index, payload)))
-}
-
 #[async_trait]
 impl BatchStore for RocksLog {
     fn declaration(&self) -> StoreInfo {
@@ -146,11 +133,11 @@ impl BatchStore for RocksLog {
     }
 
     fn log_bounds(&self) -> LogBounds {
-        self.view().bounds()
+        self.summary().bounds()
     }
 
     fn log_reader(&self) -> Box<dyn LogReader> {
-        Box::new(RocksReader::new(self.handle.clone(), self.view.clone()))
+        Box::new(RocksReader::new(self.handle.clone(), self.summary.clone()))
     }
 
     fn stable_state(&self, _: LogOp) -> Result<StableState, LogError> {
@@ -176,7 +163,8 @@ impl BatchStore for RocksLog {
     }
 
     async fn recover_all(&mut self) -> Result<Recovered, LogError> {
-        recovered(&self.view(), &self.writer.state, self.tail.clone())
+        let State { hard_state, commit_hint, .. } = self.writer.state;
+        self.summary().recovered(hard_state, commit_hint, self.tail.clone())
     }
 
     /// Writes what is in memory into tables, closes the database, and records how its files are

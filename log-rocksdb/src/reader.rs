@@ -6,30 +6,31 @@
 //! entry is missing the newest bounds are asked before it is called damage.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 
 use async_trait::async_trait;
 use raft_core::storage::record::Unreadable;
-use raft_core::storage::{LogBounds, LogError, LogErrorKind, LogOp, LogReader, Refusal};
+use raft_core::storage::{
+    LogBounds, LogError, LogErrorKind, LogOp, LogReader, LogSummary, ReadBudget, range_to_read,
+};
 use raft_core::types::{Entry, LogIndex, Term};
 use rocksdb::{DB, ReadOptions, Snapshot};
 
 use crate::database::{Handle, decode_state, failed, log, meta, not_an_entry, unreadable};
 use crate::keys::{STATE_KEY, decode_entry, entry_key};
 use crate::state::State;
-use crate::view::SharedView;
 
 pub(crate) struct RocksReader {
     handle: Arc<Handle>,
-    view: SharedView,
+    summary: Arc<RwLock<LogSummary>>,
 }
 
 impl RocksReader {
-    pub(crate) fn new(handle: Arc<Handle>, view: SharedView) -> RocksReader {
-        RocksReader { handle, view }
+    pub(crate) fn new(handle: Arc<Handle>, summary: Arc<RwLock<LogSummary>>) -> RocksReader {
+        RocksReader { handle, summary }
     }
 
-    /// The entries of a range that is not empty, as far as they fit, whatever is in view.
+    /// The entries of a range that is not empty, as far as they fit, whatever the summary says.
     pub(crate) fn stored(
         &self,
         range: &Range<LogIndex>,
@@ -39,7 +40,7 @@ impl RocksReader {
     }
 
     fn bounds(&self) -> LogBounds {
-        self.view.read().expect("no writer panics").bounds()
+        self.summary.read().expect("no writer panics").bounds()
     }
 
     /// The entries of a range that is not empty, all of one moment.
@@ -56,7 +57,7 @@ impl RocksReader {
         options.set_iterate_range(&entry_key(range.start)[..]..&entry_key(range.end)[..]);
         let mut found = snapshot.raw_iterator_cf_opt(log(database), options);
         found.seek_to_first();
-        let (mut entries, mut bytes) = (Vec::new(), 0);
+        let (mut entries, mut budget) = (Vec::new(), ReadBudget::new(max_bytes));
         let mut at = range.start;
         while at < range.end {
             let item = found.item().ok_or(Unreadable::Damaged);
@@ -68,8 +69,7 @@ impl RocksReader {
                 (Err(_), Err(error)) => return Err(unreadable(LogOp::Read, at, place, error)),
                 (Err(fault), Ok(())) => return Err(not_an_entry(LogOp::Read, at, place, fault)),
             };
-            bytes += entry.size();
-            if bytes > max_bytes && !entries.is_empty() {
+            if !budget.takes(entry.size()) {
                 break;
             }
             entries.push(entry);
@@ -94,15 +94,10 @@ impl LogReader for RocksReader {
         range: Range<LogIndex>,
         max_bytes: u64,
     ) -> Result<Vec<Entry>, LogError> {
-        if range.end < range.start {
-            return Err(LogError::refused(LogOp::Read, Refusal::InvertedRange));
-        }
-        if range.is_empty() {
-            return Ok(Vec::new());
-        }
+        let Some((first, last)) = range_to_read(&range)? else { return Ok(Vec::new()) };
         match self.stored(&range, max_bytes) {
             Err(error) if matches!(error.kind, LogErrorKind::Corrupt { .. }) => {
-                self.bounds().check_inside(range.start, range.end.prev())?;
+                self.bounds().check_inside(first, last)?;
                 Err(error)
             }
             read => read,
@@ -110,6 +105,6 @@ impl LogReader for RocksReader {
     }
 
     async fn term(&mut self, index: LogIndex) -> Result<Term, LogError> {
-        self.view.read().expect("no writer panics").term(index)
+        self.summary.read().expect("no writer panics").term(index)
     }
 }

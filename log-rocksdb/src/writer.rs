@@ -1,8 +1,8 @@
 //! Makes one write batch of a batch, and gives the space of purged entries back.
 
-use std::sync::{Arc, RwLockWriteGuard};
+use std::sync::{Arc, RwLock};
 
-use raft_core::storage::{LogError, LogOp, Plan, WriteBatch};
+use raft_core::storage::{LogError, LogOp, LogSummary, Plan, SummaryChange, WriteBatch};
 use raft_core::types::{Entry, Identity, LogIndex};
 use rocksdb::{DB, WriteOptions};
 
@@ -10,9 +10,8 @@ use crate::compactor::Compactor;
 #[cfg(feature = "mutants")]
 use crate::config::Mutant;
 use crate::database::{Handle, failed, log, meta, synced};
-use crate::keys::{STATE_KEY, encode_entry, entry_key, key_behind};
+use crate::keys::{STATE_KEY, encode_entry, entry_key, key_behind, mark_key, mark_value};
 use crate::state::{STATE_BYTES, State};
-use crate::view::{Change, SharedView, View};
 
 /// How many purged entries may wait for their deletion. Each deletion leaves a mark that reads of
 /// the neighbourhood must look at, until it is compacted away.
@@ -42,8 +41,8 @@ impl Content<'_> {
 pub(crate) struct Writer {
     handle: Arc<Handle>,
     pub(crate) state: State,
-    /// What the database notes; the readers' view follows it.
-    view: View,
+    /// The log with the batch that is being written; the readers' summary follows it.
+    summary: LogSummary,
     options: WriteOptions,
     compactor: Compactor,
     /// How many bytes of tables with purged entries may wait for their deletion.
@@ -58,7 +57,7 @@ impl Writer {
     pub(crate) fn new(
         handle: Arc<Handle>,
         state: State,
-        view: View,
+        summary: LogSummary,
         memtable_bytes: usize,
     ) -> Writer {
         let compactor = Compactor::start(handle.clone());
@@ -66,7 +65,7 @@ impl Writer {
         Writer {
             handle,
             state,
-            view,
+            summary,
             options,
             compactor,
             waiting_bytes,
@@ -83,8 +82,8 @@ impl Writer {
         Writer { bug, ..self }
     }
 
-    pub(crate) fn view(&self) -> &View {
-        &self.view
+    pub(crate) fn summary(&self) -> &LogSummary {
+        &self.summary
     }
 
     /// Writes one batch; durable when it returns `Ok`. After an error nothing is known of it.
@@ -92,7 +91,7 @@ impl Writer {
         &mut self,
         op: LogOp,
         content: &Content<'_>,
-        shared: &SharedView,
+        shared: &RwLock<LogSummary>,
     ) -> Result<(), LogError> {
         let handle = self.handle.clone();
         handle.with(op, |database| {
@@ -100,7 +99,9 @@ impl Writer {
             let written = database.write_opt(batch, &self.options);
             written.map_err(|error| failed(op, handle.place(), error))?;
             let before = std::mem::replace(&mut self.state, state);
-            show(content, shared.write().expect("no reader panics"));
+            let mut shared = shared.write().expect("no reader panics");
+            shared.apply(&content.plan, content.entries, |_| ());
+            drop(shared);
             if content.plan.reset.is_some() || self.state.oldest_stored > before.oldest_stored {
                 self.give_back(database, before.bounds.last.index)
             } else {
@@ -109,14 +110,14 @@ impl Writer {
         })
     }
 
-    /// The write batch, in the order of the format, and the state after it. The writer's own view
+    /// The write batch, in the order of the format, and the state after it. The writer's own summary
     /// has changed already; if the database then fails, it is not asked any more.
     fn make(&mut self, database: &DB, content: &Content<'_>) -> (rocksdb::WriteBatch, State) {
         let (meta, log) = (meta(database), log(database));
         let mut batch = rocksdb::WriteBatch::with_capacity_bytes(room_for(content.entries));
         let mut changes = Vec::new();
-        let last = self.view.bounds().last.index;
-        self.view.take(&content.plan, content.entries, &mut |change| changes.push(change));
+        let last = self.summary.bounds().last.index;
+        self.summary.apply(&content.plan, content.entries, |change| changes.push(change));
         let state = self.next_state(content, database);
         batch.put_cf(meta, STATE_KEY, state.encode());
         if content.plan.reset.is_some() {
@@ -139,24 +140,25 @@ impl Writer {
         }
         for change in changes {
             match change {
-                Change::Noted(mark) => {
-                    batch.put_cf(meta, mark.key(), mark.value(state.directory));
+                SummaryChange::Added(mark) => {
+                    batch.put_cf(meta, mark_key(mark), mark_value(mark, state.directory));
                 }
-                Change::Gone(mark) => batch.delete_cf(meta, mark.key()),
+                SummaryChange::Removed(mark) => batch.delete_cf(meta, mark_key(mark)),
             }
         }
         (batch, state)
     }
 
-    /// The state after a batch that the view has taken.
+    /// The state after a batch that the summary has taken.
     fn next_state(&self, content: &Content<'_>, database: &DB) -> State {
         let Plan { hard_state, reset, purge, .. } = content.plan;
         let mut state = self.state;
         state.batch += 1;
         state.hard_state = hard_state.unwrap_or(state.hard_state);
         state.identity = content.identity.or(state.identity);
-        state.bounds = self.view.bounds();
-        state.marks = self.view.marks();
+        state.bounds = self.summary.bounds();
+        state.marks =
+            [self.summary.run_count(), self.summary.membership_count()].map(|it| it as u32);
         let first = state.bounds.first();
         if let Some(boundary) = reset {
             state.oldest_stored = boundary.index.next();
@@ -208,9 +210,4 @@ impl Writer {
 fn room_for(entries: &[Entry]) -> usize {
     let entry = |entry: &Entry| entry.payload.len() + 64;
     2 * STATE_BYTES + entries.iter().map(entry).sum::<usize>()
-}
-
-/// Shows readers what was written.
-fn show(content: &Content<'_>, mut view: RwLockWriteGuard<'_, View>) {
-    view.take(&content.plan, content.entries, &mut |_| ());
 }

@@ -5,26 +5,26 @@
 //! stands, and is told.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 
 use raft_core::storage::{
-    Inspect, Inspection, LogBounds, LogError, LogErrorKind, LogOp, LogReader, Recovered, Tail,
+    Inspect, Inspection, LogBounds, LogError, LogErrorKind, LogOp, LogReader, LogSummary,
+    Recovered, Tail,
 };
 use rusqlite::Connection;
 
 use crate::database::{failed, open_looker, shows, unseen};
 use crate::directory::{DATABASE_NAME, Directory};
 use crate::load::load_sound_part;
-use crate::log::{SqliteLog, recovered, store_info};
+use crate::log::{SqliteLog, store_info};
 use crate::reader::{ReadConnection, SqliteReader};
 use crate::recover::{Survey, survey};
 use crate::state::State;
-use crate::view::{SharedView, View};
 
 /// An SQLite log that is being looked at.
 struct SqliteInspection {
     connection: Arc<ReadConnection>,
-    view: SharedView,
+    summary: Arc<RwLock<LogSummary>>,
     inspection: Inspection,
     /// Where the log would end if nothing were damaged.
     bounds: LogBounds,
@@ -40,20 +40,20 @@ impl SqliteLog {
         let mut survey = survey(&directory);
         let (path, place) = (directory.path(DATABASE_NAME), directory.place(DATABASE_NAME));
         let state = survey.state.unwrap_or(State::blank(0));
-        let mut found = (View::empty(state.bounds.boundary), None, None);
+        let mut found = (LogSummary::empty(state.bounds.boundary), None, None);
         if survey.state.is_some() {
             found = rows(&directory, &place, &state, survey.has_wal);
         }
-        let (view, connection, damage) = found;
+        let (summary, connection, damage) = found;
         survey.damage = survey.damage.or(damage);
-        let inspection = inspection_of(&view, &state, survey);
+        let inspection = inspection_of(&summary, &state, survey);
         let connection = match connection {
             Some(connection) => ReadConnection::over(path, connection),
             None => ReadConnection::closed(path),
         };
         Ok(Box::new(SqliteInspection {
             connection: Arc::new(connection),
-            view: Arc::new(view.into()),
+            summary: Arc::new(summary.into()),
             inspection,
             bounds: state.bounds,
             place,
@@ -68,27 +68,28 @@ fn rows(
     place: &str,
     state: &State,
     has_wal: bool,
-) -> (View, Option<Connection>, Option<LogError>) {
+) -> (LogSummary, Option<Connection>, Option<LogError>) {
     let open = || {
         let database = open_looker(&directory.path(DATABASE_NAME), has_wal)?;
         let is_seen = shows(&database, state)?;
         Ok((database, is_seen))
     };
-    let nothing = View::empty(state.bounds.boundary);
+    let nothing = LogSummary::empty(state.bounds.boundary);
     match open() {
         Ok((database, true)) => {
-            let (view, damage) = load_sound_part(&database, state, place);
-            (view, Some(database), damage)
+            let (summary, damage) = load_sound_part(&database, state, place);
+            (summary, Some(database), damage)
         }
         Ok((_, false)) => (nothing, None, Some(directory.corrupt(unseen(place)))),
         Err(error) => (nothing, None, Some(failed(LogOp::Open, place, error))),
     }
 }
 
-fn inspection_of(view: &View, state: &State, survey: Survey) -> Inspection {
+fn inspection_of(summary: &LogSummary, state: &State, survey: Survey) -> Inspection {
     let Survey { proven, beyond, torn, mut damage, .. } = survey;
     let tail = torn.map_or(Tail::Clean, |place| Tail::TornDiscarded { place });
-    let found = recovered(view, state, tail).map_err(|error| damage.get_or_insert(error));
+    let found = summary.recovered(state.hard_state, state.commit_hint, tail);
+    let found = found.map_err(|error| damage.get_or_insert(error));
     Inspection {
         info: store_info(),
         identity: state.identity,
@@ -105,7 +106,7 @@ impl Inspect for SqliteInspection {
     }
 
     fn reader(&self) -> Box<dyn LogReader> {
-        Box::new(SqliteReader::new(self.connection.clone(), self.view.clone()))
+        Box::new(SqliteReader::new(self.connection.clone(), self.summary.clone()))
     }
 
     fn verify(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Vec<LogError> {

@@ -4,8 +4,8 @@
 //! The layout is specified in `docs/formats/log-sqlite.md`. Where to begin reading:
 //!
 //! - `log` is the store: opening, the verbs of the contract, closing;
-//! - `writer` runs the transactions, `reader` reads beside it, `view` is what of the log is in
-//!   memory;
+//! - `writer` runs the transactions, `reader` reads beside it; what of the log is in memory is a
+//!   `LogSummary` of the contract;
 //! - `database` holds the tables and SQLite's settings, `state` and `proof` are records of bytes;
 //! - `directory`, `wal`, `recover` and `load` are the way from files back to a log. The first three
 //!   look at the files before SQLite does, which would pass over damage in silence;
@@ -24,7 +24,6 @@ mod proof;
 mod reader;
 mod recover;
 mod state;
-mod view;
 mod wal;
 mod writer;
 

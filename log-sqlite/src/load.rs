@@ -2,35 +2,38 @@
 
 use bytes::Bytes;
 use raft_core::storage::record::Unreadable;
-use raft_core::storage::{LogError, LogOp};
+use raft_core::storage::{LogError, LogOp, LogSummary};
 use raft_core::types::{EntryKind, LogIndex};
 use rusqlite::Connection;
 
 use crate::database::{StoredRow, failed, unreadable};
 use crate::state::State;
-use crate::view::View;
 
-/// The view of a log, from its rows. A missing, strange or damaged row is an error.
-pub(crate) fn load(database: &Connection, state: &State, place: &str) -> Result<View, LogError> {
+/// The summary of a log, from its rows. A missing, strange or damaged row is an error.
+pub(crate) fn load(
+    database: &Connection,
+    state: &State,
+    place: &str,
+) -> Result<LogSummary, LogError> {
     match load_sound_part(database, state, place) {
-        (view, None) => Ok(view),
+        (summary, None) => Ok(summary),
         (_, Some(damage)) => Err(damage),
     }
 }
 
-/// The view of a log up to its first damaged row, and what is damaged.
+/// The summary of a log up to its first damaged row, and what is damaged.
 pub(crate) fn load_sound_part(
     database: &Connection,
     state: &State,
     place: &str,
-) -> (View, Option<LogError>) {
-    let mut view = View::empty(state.bounds.boundary);
+) -> (LogSummary, Option<LogError>) {
+    let mut summary = LogSummary::empty(state.bounds.boundary);
     let mut memberships = Vec::new();
-    let scanned = scan(database, state, &mut view, &mut memberships);
-    let expected = view.bounds().last.index.next();
+    let scanned = scan(database, state, &mut summary, &mut memberships);
+    let expected = summary.bounds().last.index.next();
     let mut damage = match scanned {
         Err(error) => Some(failed(LogOp::Open, place, error)),
-        Ok(None) if view.bounds().last == state.bounds.last => None,
+        Ok(None) if summary.bounds().last == state.bounds.last => None,
         Ok(fault) => {
             let fault = fault.unwrap_or(Unreadable::Damaged);
             Some(unreadable(LogOp::Open, expected, place, fault))
@@ -38,13 +41,13 @@ pub(crate) fn load_sound_part(
     };
     for index in memberships {
         match payload(database, state, index, place) {
-            Ok(payload) => view.push_membership(index, payload),
+            Ok(payload) => summary.add_membership(index, payload),
             Err(error) => {
                 damage.get_or_insert(error);
             }
         }
     }
-    (view, damage)
+    (summary, damage)
 }
 
 /// Takes note of all rows behind the boundary, and of those that hold memberships; the fault of the
@@ -52,7 +55,7 @@ pub(crate) fn load_sound_part(
 fn scan(
     database: &Connection,
     state: &State,
-    view: &mut View,
+    summary: &mut LogSummary,
     memberships: &mut Vec<LogIndex>,
 ) -> rusqlite::Result<Option<Unreadable>> {
     let Ok(behind) = i64::try_from(state.bounds.boundary.index.get()) else { return Ok(None) };
@@ -62,12 +65,10 @@ fn scan(
     let mut rows = query.query([behind])?;
     while let Some(row) = rows.next()? {
         let row = StoredRow::read(row, row.get::<_, i64>(5)? as u64)?;
-        let last = view.bounds().last;
-        let is_next = row.id.index == last.index.next() && row.id.term >= last.term;
-        let fits = is_next && row.id.index <= state.bounds.last.index;
+        let fits = summary.is_next(row.id) && row.id.index <= state.bounds.last.index;
         match row.checked_kind(state.directory) {
             Ok(kind) if fits => {
-                view.push_id(row.id);
+                summary.push_id(row.id);
                 if kind == EntryKind::Membership {
                     memberships.push(row.id.index);
                 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, RwLock, RwLockReadGuard};
 use async_trait::async_trait;
 use raft_core::storage::{
     BatchStore, Detects, Durability, Gate, LogBounds, LogError, LogErrorKind, LogOp, LogReader,
-    Plan, Recovered, StableState, StoreInfo, Tail, WriteBatch,
+    LogSummary, Plan, Recovered, StableState, StoreInfo, Tail, WriteBatch,
 };
 use raft_core::types::Identity;
 
@@ -16,13 +16,12 @@ use crate::load::load;
 use crate::reader::{ReadConnection, SqliteReader};
 use crate::recover::{Recovery, prove, recover};
 use crate::state::{FORMAT_VERSION, State};
-use crate::view::{SharedView, View};
 use crate::writer::{Content, Writer};
 
 /// A log in an SQLite database. Everything that a verb returned `Ok` for survives a power cut.
 pub struct SqliteLog {
     readers: Arc<ReadConnection>,
-    view: SharedView,
+    summary: Arc<RwLock<LogSummary>>,
     writer: Writer,
     tail: Tail,
     /// The last batch that the proof covers.
@@ -48,10 +47,10 @@ impl SqliteLog {
             let set = database.pragma_update(None, "synchronous", "NORMAL");
             set.map_err(|error| crate::database::failed(LogOp::Open, &place, error))?;
         }
-        let view = load(&database, &state, &place)?;
+        let summary = load(&database, &state, &place)?;
         Ok(SqliteLog {
             readers: Arc::new(ReadConnection::new(directory.path(DATABASE_NAME))),
-            view: Arc::new(RwLock::new(view)),
+            summary: Arc::new(RwLock::new(summary)),
             writer: Writer::new(database, state, place, config.checkpoint_bytes),
             tail,
             proven_batch: state.batch,
@@ -73,21 +72,21 @@ impl SqliteLog {
     }
 
     fn plan(&self, batch: &WriteBatch) -> Result<Plan, LogError> {
-        let view = self.view();
-        let gate = Gate::new(view.bounds(), self.writer.state.hard_state);
+        let summary = self.summary();
+        let gate = Gate::new(summary.bounds(), self.writer.state.hard_state);
         let gate = gate.committed_up_to(self.writer.state.commit_hint);
         let gate = gate.payloads_up_to(MAX_PAYLOAD_BYTES).indices_up_to(MAX_INDEX);
-        gate.pass(batch, |index| view.term(index))
+        gate.pass(batch, |index| summary.term(index))
     }
 
     fn transact(&mut self, op: LogOp, content: &Content<'_>) -> Result<(), LogError> {
-        let written = self.writer.write(op, content, &self.view);
+        let written = self.writer.write(op, content, &self.summary);
         self.is_poisoned = written.is_err();
         written
     }
 
-    fn view(&self) -> RwLockReadGuard<'_, View> {
-        self.view.read().expect("no writer panics")
+    fn summary(&self) -> RwLockReadGuard<'_, LogSummary> {
+        self.summary.read().expect("no writer panics")
     }
 }
 
@@ -110,26 +109,16 @@ pub(crate) fn store_info() -> StoreInfo {
     }
 }
 
-/// What a restarting member must know, from what is in memory.
-pub(crate) fn recovered(view: &View, state: &State, tail: Tail) -> Result<Recovered, LogError> {
-    let known = Recovered {
-        bounds: view.bounds(),
-        term_runs: view.runs().to_vec(),
-        commit_hint: state.commit_hint,
-        tail,
-        ..Recovered::nothing_but(state.hard_state)
-    };
-    known.with_memberships(view.memberships().iter().map(|(index, payload)| (*index, payload)))
-}
-
 /// The call that SQLite was built to sync with. Its build is told with these flags, and its own
 /// list of compile options does not say.
 fn sync_verb() -> &'static str {
     let is_told = option_env!("LIBSQLITE3_FLAGS").is_some_and(|flags| flags.contains("FDATASYNC"));
-    match () {
-        () if cfg!(target_vendor = "apple") => "fcntl(F_FULLFSYNC)",
-        () if is_told => "fdatasync",
-        () => "fsync",
+    if cfg!(target_vendor = "apple") {
+        "fcntl(F_FULLFSYNC)"
+    } else if is_told {
+        "fdatasync"
+    } else {
+        "fsync"
     }
 }
 
@@ -140,11 +129,11 @@ impl BatchStore for SqliteLog {
     }
 
     fn log_bounds(&self) -> LogBounds {
-        self.view().bounds()
+        self.summary().bounds()
     }
 
     fn log_reader(&self) -> Box<dyn LogReader> {
-        Box::new(SqliteReader::new(self.readers.clone(), self.view.clone()))
+        Box::new(SqliteReader::new(self.readers.clone(), self.summary.clone()))
     }
 
     fn stable_state(&self, _: LogOp) -> Result<StableState, LogError> {
@@ -166,7 +155,8 @@ impl BatchStore for SqliteLog {
     }
 
     async fn recover_all(&mut self) -> Result<Recovered, LogError> {
-        recovered(&self.view(), &self.writer.state, self.tail.clone())
+        let State { hard_state, commit_hint, .. } = self.writer.state;
+        self.summary().recovered(hard_state, commit_hint, self.tail.clone())
     }
 
     /// Records that all that was written is synced, if that is not on record yet.

@@ -6,16 +6,17 @@
 
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use async_trait::async_trait;
 use raft_core::storage::record::Unreadable;
-use raft_core::storage::{LogError, LogErrorKind, LogOp, LogReader, Refusal};
+use raft_core::storage::{
+    LogError, LogErrorKind, LogOp, LogReader, LogSummary, ReadBudget, range_to_read,
+};
 use raft_core::types::{Entry, LogIndex, Term};
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::database::{StoredRow, failed, integrity_faults, load_state, open_reader, unreadable};
-use crate::view::SharedView;
 
 /// The connection that all readers of a store share.
 pub(crate) struct ReadConnection {
@@ -107,7 +108,7 @@ impl ReadConnection {
             return Err(LogError::new(LogOp::Read, kind).at(self.place()));
         };
         state.bounds.check_inside(range.start, range.end.prev())?;
-        let (mut entries, mut bytes) = (Vec::new(), 0);
+        let (mut entries, mut budget) = (Vec::new(), ReadBudget::new(max_bytes));
         let mut at = range.start;
         while at < range.end {
             let entry = match self.entry(moment, state.directory, at) {
@@ -116,8 +117,7 @@ impl ReadConnection {
                 Err(error) if error.kind != LogErrorKind::Io && !entries.is_empty() => break,
                 Err(error) => return Err(error),
             };
-            bytes += entry.size();
-            if bytes > max_bytes && !entries.is_empty() {
+            if !budget.takes(entry.size()) {
                 break;
             }
             entries.push(entry);
@@ -154,12 +154,15 @@ impl ReadConnection {
 
 pub(crate) struct SqliteReader {
     connection: Arc<ReadConnection>,
-    view: SharedView,
+    summary: Arc<RwLock<LogSummary>>,
 }
 
 impl SqliteReader {
-    pub(crate) fn new(connection: Arc<ReadConnection>, view: SharedView) -> SqliteReader {
-        SqliteReader { connection, view }
+    pub(crate) fn new(
+        connection: Arc<ReadConnection>,
+        summary: Arc<RwLock<LogSummary>>,
+    ) -> SqliteReader {
+        SqliteReader { connection, summary }
     }
 }
 
@@ -170,13 +173,13 @@ impl LogReader for SqliteReader {
         range: Range<LogIndex>,
         max_bytes: u64,
     ) -> Result<Vec<Entry>, LogError> {
-        if range.end < range.start {
-            return Err(LogError::refused(LogOp::Read, Refusal::InvertedRange));
+        match range_to_read(&range)? {
+            Some(_) => self.connection.read(&range, max_bytes),
+            None => Ok(Vec::new()),
         }
-        if range.is_empty() { Ok(Vec::new()) } else { self.connection.read(&range, max_bytes) }
     }
 
     async fn term(&mut self, index: LogIndex) -> Result<Term, LogError> {
-        self.view.read().expect("no writer panics").term(index)
+        self.summary.read().expect("no writer panics").term(index)
     }
 }

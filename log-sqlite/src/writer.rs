@@ -1,14 +1,13 @@
 //! Runs batches as transactions, and checkpoints between them.
 
-use std::sync::RwLockWriteGuard;
+use std::sync::RwLock;
 
-use raft_core::storage::{LogError, LogOp, Plan, WriteBatch};
+use raft_core::storage::{LogError, LogOp, LogSummary, Plan, WriteBatch};
 use raft_core::types::{Entry, Identity};
 use rusqlite::{Connection, Params};
 
 use crate::database::{StoredRow, checkpoint, failed};
 use crate::state::State;
-use crate::view::{SharedView, View};
 use crate::wal::PAGE_BYTES;
 
 /// How many purged rows one transaction deletes at most, so that no write waits for a large purge.
@@ -64,7 +63,7 @@ impl Writer {
         &mut self,
         op: LogOp,
         content: &Content<'_>,
-        view: &SharedView,
+        summary: &RwLock<LogSummary>,
     ) -> Result<(), LogError> {
         if let Some(failed) = self.failed_checkpoint.take() {
             return Err(failed);
@@ -73,7 +72,9 @@ impl Writer {
         let run = self.transact(content, &state);
         run.map_err(|error| failed(op, &self.place, error))?;
         self.state = state;
-        show(content, view.write().expect("no reader panics"));
+        let mut summary = summary.write().expect("no reader panics");
+        summary.apply(&content.plan, content.entries, |_| ());
+        drop(summary);
         let checkpoint = self.checkpoint_if_due(content);
         self.failed_checkpoint =
             checkpoint.err().map(|error| failed(LogOp::Sync, &self.place, error));
@@ -153,21 +154,4 @@ fn next_state(mut state: State, content: &Content<'_>) -> State {
     let due = state.bounds.boundary.index.next();
     state.oldest_row = due.min(state.oldest_row.plus(DELETED_ROWS));
     state
-}
-
-/// Shows readers what was written.
-fn show(content: &Content<'_>, mut view: RwLockWriteGuard<'_, View>) {
-    let Plan { reset, truncate, purge, .. } = content.plan;
-    if let Some(boundary) = reset {
-        *view = View::empty(boundary);
-    }
-    if let Some(last) = truncate {
-        view.cut(last);
-    }
-    for entry in content.entries {
-        view.push(entry);
-    }
-    if let Some(boundary) = purge {
-        view.purge(boundary);
-    }
 }

@@ -102,19 +102,17 @@ impl Gate {
 
     fn check_next(&self, last: EntryId, entry: &Entry) -> Result<EntryId, LogError> {
         let (id, expected) = (entry.id, last.index.next());
-        let refusal = match () {
-            // Nothing follows the greatest index.
-            () if id.index != expected || id.index == last.index => {
-                Refusal::Gap { expected, found: id.index }
-            }
-            () if id.term < last.term => Refusal::FallingTerm { id },
-            () if entry.size() > self.payload_limit => {
-                Refusal::TooLarge { id, limit: self.payload_limit }
-            }
-            () if id.index > self.index_limit => {
-                Refusal::TooLarge { id, limit: self.index_limit.get() }
-            }
-            () => return Ok(id),
+        // Nothing follows the greatest index.
+        let refusal = if id.index != expected || id.index == last.index {
+            Refusal::Gap { expected, found: id.index }
+        } else if id.term < last.term {
+            Refusal::FallingTerm { id }
+        } else if entry.size() > self.payload_limit {
+            Refusal::TooLarge { id, limit: self.payload_limit }
+        } else if id.index > self.index_limit {
+            Refusal::TooLarge { id, limit: self.index_limit.get() }
+        } else {
+            return Ok(id);
         };
         Err(LogError::refused(LogOp::Append, refusal))
     }
@@ -147,17 +145,17 @@ fn check_truncation(
     term: &mut impl FnMut(LogIndex) -> Result<Term, LogError>,
 ) -> Result<Option<EntryId>, LogError> {
     let LogBounds { boundary, last } = bounds;
-    match () {
-        () if cut < boundary.index => {
-            let refusal = Refusal::TruncateBelowBoundary { boundary };
-            Err(LogError::refused(LogOp::Truncate, refusal))
-        }
-        () if cut >= last.index => Ok(None),
-        () if cut < committed => {
-            Err(LogError::refused(LogOp::Truncate, Refusal::TruncateBelowCommit { committed }))
-        }
-        () if cut == boundary.index => Ok(Some(boundary)),
-        () => Ok(Some(EntryId::new(term(cut)?, cut))),
+    let refused = |refusal| Err(LogError::refused(LogOp::Truncate, refusal));
+    if cut < boundary.index {
+        refused(Refusal::TruncateBelowBoundary { boundary })
+    } else if cut >= last.index {
+        Ok(None)
+    } else if cut < committed {
+        refused(Refusal::TruncateBelowCommit { committed })
+    } else if cut == boundary.index {
+        Ok(Some(boundary))
+    } else {
+        Ok(Some(EntryId::new(term(cut)?, cut)))
     }
 }
 

@@ -33,11 +33,10 @@ impl LogBounds {
     /// Judges a range that shall be read: refused if it ends before it starts, and told where it
     /// begins at or below the boundary or reaches beyond the end. An empty one is sound anywhere.
     pub fn check_read(&self, range: &Range<LogIndex>) -> Result<(), LogError> {
-        let Range { start, end } = *range;
-        if end < start {
-            return Err(LogError::refused(LogOp::Read, Refusal::InvertedRange));
+        match range_to_read(range)? {
+            Some((first, last)) => self.check_inside(first, last),
+            None => Ok(()),
         }
-        if end == start { Ok(()) } else { self.check_inside(start, end.prev()) }
     }
 
     /// Whether the entries from `first` to `last` are all in the log; `Compacted` or `Unavailable`
@@ -57,6 +56,15 @@ impl LogBounds {
     pub fn is_blank(&self) -> bool {
         self.last.index == LogIndex::ZERO
     }
+}
+
+/// The first and the last index of a range that shall be read; `None` if it is empty. Refused if it
+/// ends before it starts.
+pub fn range_to_read(range: &Range<LogIndex>) -> Result<Option<(LogIndex, LogIndex)>, LogError> {
+    if range.end < range.start {
+        return Err(LogError::refused(LogOp::Read, Refusal::InvertedRange));
+    }
+    Ok((range.start < range.end).then(|| (range.start, range.end.prev())))
 }
 
 /// A log of entries without holes. Each mutating verb is durable when it returns `Ok` (P1).
