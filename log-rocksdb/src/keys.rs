@@ -67,7 +67,7 @@ pub(crate) fn decode_entry(
     Ok(Entry::new(id, kind, Bytes::copy_from_slice(payload)))
 }
 
-/// The key of a mark: a part of the log's summary, stored so that an open need not read the entries.
+/// The key of a mark: a part of the log's summary, so that an open need not read the entries.
 pub(crate) fn mark_key(mark: SummaryPart) -> [u8; 9] {
     let (family, index) = match mark {
         SummaryPart::Run(run) => (RUN_KEYS[0], run.first),

@@ -6,8 +6,8 @@
 //!
 //! - `log` is the store: opening, the verbs of the contract, closing. What the contract refuses is
 //!   refused by raft-core's gate, before anything is written;
-//! - `writer` makes the write batches, `reader` reads beside it, `compactor` gives purged space back;
-//!   what of the log is in memory is a `LogSummary` of the contract;
+//! - `writer` makes the write batches, `reader` reads beside it, `compactor` gives purged space
+//!   back; what of the log is in memory is a `LogSummary` of the contract;
 //! - `database` holds RocksDB's settings, `keys`, `state` and `proof` are the stored bytes, `load`
 //!   makes a summary of them;
 //! - `directory`, `framing`, `wal` and `recover` are the way from files back to a log. They look at

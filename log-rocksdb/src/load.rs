@@ -17,8 +17,8 @@ pub(crate) fn load_view(database: &DB, state: &State, place: &str) -> Result<Log
     }
 }
 
-/// The summary of a log as far as its marks are sound, and what is damaged. Where the runs are not, no
-/// entry is in the summary; a membership that cannot be read is left out.
+/// The summary of a log as far as its marks are sound, and what is damaged. Where the runs are not,
+/// no entry is in the summary; a membership that cannot be read is left out.
 pub(crate) fn load_sound_part(
     database: &DB,
     state: &State,

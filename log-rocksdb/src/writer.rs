@@ -110,8 +110,8 @@ impl Writer {
         })
     }
 
-    /// The write batch, in the order of the format, and the state after it. The writer's own summary
-    /// has changed already; if the database then fails, it is not asked any more.
+    /// The write batch, in the order of the format, and the state after it. The writer's own
+    /// summary has changed already; if the database then fails, it is not asked any more.
     fn make(&mut self, database: &DB, content: &Content<'_>) -> (rocksdb::WriteBatch, State) {
         let (meta, log) = (meta(database), log(database));
         let mut batch = rocksdb::WriteBatch::with_capacity_bytes(room_for(content.entries));

@@ -11,7 +11,7 @@ use core::pin::Pin;
 
 use async_trait::async_trait;
 
-use super::recovered::scan;
+use super::scan::scan;
 use super::{
     LogBounds, LogError, LogOp, LogReader, LogStore, Recovered, StableStore, Store, StoreInfo,
     WriteBatch, check_identity,

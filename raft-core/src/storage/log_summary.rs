@@ -1,8 +1,8 @@
 //! What a backend holds in memory of its log, so that it answers without I/O: where the log begins
 //! and ends, where the terms of its entries change, and which entries are memberships.
 //!
-//! A backend applies each batch to its summary once the batch is durable ([`LogSummary::apply`]), and
-//! fills the summary at open from what it finds on the disk. A backend that stores runs and
+//! A backend applies each batch to its summary once the batch is durable ([`LogSummary::apply`]),
+//! and fills the summary at open from what it finds on the disk. A backend that stores runs and
 //! memberships beside the entries is told of each change of them ([`SummaryChange`]).
 //!
 //! Kept here: the boundary's term outlives its entry (P6), a truncated entry leaves no trace (P7),
@@ -57,8 +57,8 @@ impl LogSummary {
     }
 
     /// A log with these bounds whose runs and memberships are stored, and are added next with
-    /// [`LogSummary::add_run`] and [`LogSummary::add_membership`]. [`LogSummary::is_sound`] then says
-    /// whether they fit.
+    /// [`LogSummary::add_run`] and [`LogSummary::add_membership`]. [`LogSummary::is_sound`] then
+    /// says whether they fit.
     pub fn with_bounds(bounds: LogBounds) -> LogSummary {
         LogSummary { bounds, ..LogSummary::default() }
     }
@@ -154,8 +154,8 @@ impl LogSummary {
         id.index == self.bounds.last.index.next() && id.term >= self.bounds.last.term
     }
 
-    /// Like [`LogSummary::push`], of an entry whose payload is not read: a membership's is added with
-    /// [`LogSummary::add_membership`].
+    /// Like [`LogSummary::push`], of an entry whose payload is not read: a membership's is added
+    /// with [`LogSummary::add_membership`].
     pub fn push_id(&mut self, id: EntryId) {
         self.push_run(id, &mut |_| ());
     }

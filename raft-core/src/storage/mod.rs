@@ -25,6 +25,7 @@ mod log_summary;
 mod read_budget;
 pub mod record;
 mod recovered;
+mod scan;
 mod split;
 mod stable_store;
 mod store;

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 
 use async_trait::async_trait;
 
-use super::recovered::scan;
+use super::scan::scan;
 use super::{LogError, LogStore, Recovered, StableStore, StoreInfo, WriteBatch};
 
 /// A log store and a stable store in one: what the engine is given.
