@@ -103,6 +103,19 @@ fn of_stores_in_lock_step_the_wrong_one_is_named() {
     }
 }
 
+/// What went wrong: no promise was named where a store never answered.
+#[test]
+fn a_store_that_never_answers_breaks_a_promise() {
+    let silent: Factory = Arc::new(|| {
+        Box::new(opened_by(async || {
+            std::future::pending::<()>().await;
+            Ok(log_memory::MemoryLog::new())
+        }))
+    });
+    let outcome = run_within(PATIENCE, Check::named("positions::a_fresh_store_is_blank"), &silent);
+    assert_eq!(outcome.expect_err("it hangs").promise, Some(21));
+}
+
 #[test]
 fn what_does_not_apply_is_said() {
     let volatile: Factory =

@@ -146,6 +146,10 @@ impl Member {
     fn blame<T>(&self, what: &str) -> Checked<T> {
         self.gate.check()?;
         match &self.node.status().stopped {
+            // The parts of a member that run the store have such names.
+            Some(why) if why.starts_with("the log") && why.contains(" panicked: ") => {
+                broken(20, format!("the member stopped: {why}"))
+            }
             Some(why) => broken(11, format!("the member stopped, as it could not read: {why}")),
             None => panic!("the engine, not the store: {what}"),
         }
@@ -260,7 +264,10 @@ impl Remains {
             applied.iter().all(|one| one.is_durable),
             "the engine breaks L6: applied too early"
         );
-        assert!(applied.is_sorted_by(|one, next| one.id.index < next.id.index), "applied twice");
+        assert!(
+            applied.is_sorted_by(|one, next| one.id.index < next.id.index),
+            "the engine: applied twice"
+        );
         log.take_back(store, self.gate.model()).await
     }
 }

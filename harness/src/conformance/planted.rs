@@ -10,8 +10,7 @@ use super::run::{run, run_within, skip};
 use super::settings::is_deep;
 use super::{CHECKS, Check};
 
-/// A planted bug, the full name of the check that must find it, and the number of the promise; 0
-/// where none can be named, as with a panic.
+/// A planted bug, the full name of the check that must find it, and the number of the promise.
 pub type Killer<B> = (B, &'static str, usize);
 
 /// How long the matrix waits for a check that a bug makes stand still.
@@ -39,7 +38,7 @@ pub fn each_is_found<B: Copy + Debug>(killers: &[Killer<B>], planted: impl Fn(B)
         let check = Check::named(killer);
         match run(check, &planted(*bug)) {
             Ok(Outcome::Skipped(why)) => skip(check, &why),
-            Err(failure) if failure.promise.unwrap_or(0) == *promise => {
+            Err(failure) if failure.promise == Some(*promise) => {
                 println!("{bug:?}: P{promise} by {killer}\n{failure}\n");
             }
             Err(failure) => missed.push(format!("{bug:?}: P{promise} by {killer}, not\n{failure}")),

@@ -6,7 +6,7 @@ use std::fmt;
 use raft_core::storage::LogError;
 
 /// What each promise of `docs/laws.md` says; a test holds the two equal.
-const PROMISES: [&str; 19] = [
+const PROMISES: [&str; 21] = [
     "A mutating verb that returned `Ok` is durable, at the durability that the store declares.",
     "What `open` shows is already durable: an unproven tail is made so, or dropped, before it \
      returns.",
@@ -34,6 +34,8 @@ const PROMISES: [&str; 19] = [
      is never above the last entry or above every hint that was given.",
     "A purge gives space back, or the store uses it again: a log that is purged behind itself does \
      not grow for ever.",
+    "No opening, no verb and no reader panics, whatever is asked and whatever the files hold.",
+    "Each opening, verb and read comes to an end, with an answer.",
 ];
 
 /// The text of a promise, by its number.

@@ -21,13 +21,20 @@ use super::{CHECKS, Check, second, tally};
 /// How long a check may go without a step. A store that hangs is broken too, and has to be named.
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
+/// The promises that a panic and a standstill break.
+const PANICS: usize = 20;
+const HANGS: usize = 21;
+
+/// How the message of a panic begins that tells of a wrong engine, and not of a wrong store.
+const THE_ENGINE: &str = "the engine";
+
 /// The most lines of a journal that a failure prints; the last ones.
 const PRINTED_LINES: usize = 60;
 
 /// A check that a store failed.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// The promise; `None` where the store panicked or hung, or the engine did wrong.
+    /// The promise; `None` where the engine did wrong.
     pub promise: Option<usize>,
     /// What was seen.
     pub what: String,
@@ -168,8 +175,12 @@ pub(crate) fn on_a_thread(
         Ok(Ok(Err(Halt::Skipped(why)))) => Ok(Outcome::Skipped(why)),
         Ok(Ok(Err(Halt::Thin(why)))) => Ok(Outcome::Thin(why)),
         Ok(Ok(Err(Halt::Broken(Broken { promise, what })))) => fail(Some(promise), what),
-        Ok(Err(panic)) => fail(None, format!("a panic: {}", message(panic.as_ref()))),
-        Err(RecvTimeoutError::Timeout) => fail(None, format!("nothing for {limit:?}")),
+        Ok(Err(panic)) => {
+            let message = message(panic.as_ref());
+            let promise = (!message.starts_with(THE_ENGINE)).then_some(PANICS);
+            fail(promise, format!("a panic: {message}"))
+        }
+        Err(RecvTimeoutError::Timeout) => fail(Some(HANGS), format!("nothing for {limit:?}")),
         Err(RecvTimeoutError::Disconnected) => fail(None, "the check's thread is gone".to_owned()),
     }
 }

@@ -70,7 +70,8 @@ pub fn range_to_read(range: &Range<LogIndex>) -> Result<Option<(LogIndex, LogInd
 /// A log of entries without holes. Each mutating verb is durable when it returns `Ok` (P1).
 ///
 /// On a [`Refused`](super::LogErrorKind::Refused) error nothing changed. Any other error of a
-/// mutating verb poisons the handle for good (P15).
+/// mutating verb poisons the handle for good (P15). No verb and no read panics (P20), and each
+/// comes to an end (P21).
 #[async_trait]
 pub trait LogStore: Send {
     /// Where the log begins and ends, without I/O.
