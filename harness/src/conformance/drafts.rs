@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use raft_core::storage::{LogBounds, WriteBatch};
 use raft_core::types::{Entry, EntryId, HardState, LogIndex};
 
+use super::place::Lacks;
 use super::samples::{hard_state, id, index, sized_entry};
 
 /// What a draft must know of the log that it becomes a batch for.
@@ -66,6 +67,12 @@ pub fn draft() -> impl Strategy<Value = Draft> {
 }
 
 impl Draft {
+    /// The same for a store that is declared to lack resets, or for one that does not.
+    pub(crate) fn for_store(&self, lacks: Lacks) -> Draft {
+        let reset = self.reset.filter(|_| !lacks.reset);
+        Draft { reset, ..self.clone() }
+    }
+
     /// The batch that the draft means for a log; `mark` goes into the payloads, so that two entries
     /// with one id can be told apart.
     pub fn batch_for(&self, log: &Standing, mark: u64) -> WriteBatch {

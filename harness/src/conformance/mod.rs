@@ -65,7 +65,7 @@ mod test_name;
 pub mod workbench;
 
 pub use lock_step::{Contestant, lock_step};
-pub use place::{Factory, InDir, OpenedBy, Place, in_dir, opened_by};
+pub use place::{Factory, InDir, Lacks, OpenedBy, Place, in_dir, opened_by};
 pub use report::{Broken, Checked, Halt, Outcome, promise_text};
 pub use run::{Failure, hold, open_if_asked, run, run_in, run_within};
 pub use subject::{Ending, Subject, Way};

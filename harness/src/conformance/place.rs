@@ -20,9 +20,9 @@ pub trait Place {
         None
     }
 
-    /// Whether its store is meant to grow for ever, as one that only tests use may.
-    fn grows_for_ever(&self) -> bool {
-        false
+    /// What the store is declared to lack, so that the suite does not ask for it.
+    fn lacks(&self) -> Lacks {
+        Lacks::default()
     }
 
     /// Opens, or begins, a store of the same kind whose files lie in another directory: on a disk
@@ -30,6 +30,20 @@ pub trait Place {
     async fn open_in(&mut self, _dir: &Path) -> Option<Result<Box<dyn Store>, LogError>> {
         None
     }
+}
+
+/// What a store is declared to lack of the contract, as one does that was written for another. A
+/// member of this project needs all of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lacks {
+    /// It keeps an identity until its handle ends, and not longer.
+    pub identity: bool,
+    /// It cannot replace its log by a boundary.
+    pub reset: bool,
+    /// It does not keep a second opener out.
+    pub lock: bool,
+    /// It does not give back what a purge frees, and grows for ever.
+    pub space: bool,
 }
 
 /// How long a store may take to let go of its place once its handle is dropped.
@@ -60,14 +74,13 @@ where
     S: Store + 'static,
 {
     let dir = tempfile::tempdir().expect("a temporary directory can be made");
-    InDir { dir, open, grows_for_ever: false }
+    InDir { dir, open, lacks: Lacks::default() }
 }
 
 impl<F> InDir<F> {
-    /// Declares that the store gives no space back, so that the suite does not ask for it. A store
-    /// that a member runs on has to.
-    pub fn that_grows_for_ever(self) -> InDir<F> {
-        InDir { grows_for_ever: true, ..self }
+    /// Declares what the store lacks, so that the suite does not ask for it.
+    pub fn that_lacks(self, lacks: Lacks) -> InDir<F> {
+        InDir { lacks, ..self }
     }
 }
 
@@ -78,19 +91,27 @@ where
     F: AsyncFn() -> Result<S, LogError>,
     S: Store + 'static,
 {
-    OpenedBy { open }
+    OpenedBy { open, lacks: Lacks::default() }
+}
+
+impl<F> OpenedBy<F> {
+    /// Declares what the store lacks, so that the suite does not ask for it.
+    pub fn that_lacks(self, lacks: Lacks) -> OpenedBy<F> {
+        OpenedBy { lacks, ..self }
+    }
 }
 
 /// The place that [`in_dir`] makes.
 pub struct InDir<F> {
     dir: TempDir,
     open: F,
-    grows_for_ever: bool,
+    lacks: Lacks,
 }
 
 /// The place that [`opened_by`] makes.
 pub struct OpenedBy<F> {
     open: F,
+    lacks: Lacks,
 }
 
 #[async_trait(?Send)]
@@ -108,8 +129,8 @@ where
         Some(self.dir.path())
     }
 
-    fn grows_for_ever(&self) -> bool {
-        self.grows_for_ever
+    fn lacks(&self) -> Lacks {
+        self.lacks
     }
 
     async fn open_in(&mut self, dir: &Path) -> Option<Result<Box<dyn Store>, LogError>> {
@@ -127,5 +148,9 @@ where
     async fn open(&mut self) -> Result<Box<dyn Store>, LogError> {
         let store = (self.open)().await?;
         Ok(Box::new(store))
+    }
+
+    fn lacks(&self) -> Lacks {
+        self.lacks
     }
 }

@@ -63,6 +63,8 @@ pub enum Halt {
     Skipped(String),
     /// The store kept its promises, and did not do what the check is about.
     Thin(&'static str),
+    /// The rest of the check asks for what the store is declared to lack. What came before held.
+    LeftOut(&'static str),
 }
 
 /// How a check ended that found nothing wrong.

@@ -174,6 +174,10 @@ pub(crate) fn on_a_thread(
         Ok(Ok(Err(Halt::DoesNotApply(why)))) => Ok(Outcome::DoesNotApply(why)),
         Ok(Ok(Err(Halt::Skipped(why)))) => Ok(Outcome::Skipped(why)),
         Ok(Ok(Err(Halt::Thin(why)))) => Ok(Outcome::Thin(why)),
+        Ok(Ok(Err(Halt::LeftOut(why)))) => {
+            println!("the rest of the check is left out: {why}");
+            Ok(Outcome::Held)
+        }
         Ok(Ok(Err(Halt::Broken(Broken { promise, what })))) => fail(Some(promise), what),
         Ok(Err(panic)) => {
             let message = message(panic.as_ref());

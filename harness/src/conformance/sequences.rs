@@ -113,6 +113,7 @@ pub(crate) async fn run_step(log: &mut Subject, step: &Step, mark: u64) -> Check
     let (boundary, last) = (log.model.boundary.index.get(), log.model.last().index.get());
     match step {
         Step::Sound(draft) => {
+            let draft = draft.for_store(log.lacks());
             let batch = draft.batch_for(&log.model.standing(), mark);
             log.change(batch).await
         }

@@ -12,7 +12,7 @@ use raft_core::types::{Entry, EntryId, HardState, Identity, LogIndex};
 
 use super::journal::Journal;
 use super::model::Model;
-use super::place::{Factory, Place, once_released};
+use super::place::{Factory, Lacks, Place, once_released};
 use super::report::{Checked, Halt, broken, promised, with_causes};
 use super::request::{after, by_verbs, check_answer, check_found, in_words, is_fair_limit};
 use super::samples::entry;
@@ -37,6 +37,10 @@ pub enum Ending {
     /// Just dropped, as when a process ends.
     Dropped,
 }
+
+/// Why a check ends, or does not begin, for what its store is declared to lack.
+const NO_RESET: &str = "the store is declared to have no reset";
+const NO_IDENTITY: &str = "the store is declared to keep no identity";
 
 /// The store under test.
 pub struct Subject {
@@ -130,6 +134,7 @@ impl Subject {
 
     /// Makes a change, compares the answer with the model's, and looks at everything.
     pub(crate) async fn change(&mut self, batch: WriteBatch) -> Checked {
+        self.check_reset(&batch)?;
         let course = self.model.course(&batch);
         let refused = course.refusal;
         self.request(&batch, refused).await?;
@@ -153,6 +158,7 @@ impl Subject {
 
     /// Makes a change that the model allows, without a look at the whole.
     pub(crate) async fn change_unseen(&mut self, batch: WriteBatch) -> Checked {
+        self.check_reset(&batch)?;
         let course = self.model.course(&batch);
         self.request(&batch, course.refusal).await?;
         self.model = course.states.last().expect("never empty").clone();
@@ -196,7 +202,11 @@ impl Subject {
         promised(16, said.is_ok(), || format!("after a refusal an append failed: {said:?}"))
     }
 
+    /// Nothing happens where the store is declared to keep none.
     pub(crate) async fn save_identity(&mut self, identity: Identity) -> Checked {
+        if self.lacks().identity {
+            return Ok(());
+        }
         let refusal = self.model.save_identity(identity).err();
         let said = self.store().save_identity(&identity).await;
         self.journal.note(&format!("save the identity: {identity}"), &said);
@@ -279,6 +289,9 @@ impl Subject {
         let opened = opened.expect("every place can be opened");
         self.journal.note("open again", &opened);
         self.store = Some(opened?);
+        if self.lacks().identity {
+            self.model.identity = None;
+        }
         Ok(())
     }
 
@@ -287,9 +300,25 @@ impl Subject {
         self.store = None;
     }
 
-    /// Whether the store is declared to give no space back.
-    pub(crate) fn grows_for_ever(&self) -> bool {
-        self.place.grows_for_ever()
+    /// What the store is declared to lack.
+    pub(crate) fn lacks(&self) -> Lacks {
+        self.place.lacks()
+    }
+
+    /// For a check that is about resets.
+    pub(crate) fn must_have_resets(&self) -> Checked {
+        if self.lacks().reset { Err(Halt::DoesNotApply(NO_RESET)) } else { Ok(()) }
+    }
+
+    /// For a check that is about the identity.
+    pub(crate) fn must_keep_its_identity(&self) -> Checked {
+        if self.lacks().identity { Err(Halt::DoesNotApply(NO_IDENTITY)) } else { Ok(()) }
+    }
+
+    /// A reset that the store is declared to lack ends a check; what came before it held.
+    fn check_reset(&self, batch: &WriteBatch) -> Checked {
+        let is_missing = batch.reset.is_some() && self.lacks().reset;
+        if is_missing { Err(Halt::LeftOut(NO_RESET)) } else { Ok(()) }
     }
 
     /// Whether the store lies in files.

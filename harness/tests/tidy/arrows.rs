@@ -4,7 +4,7 @@ use crate::source::{self, SourceFile, hold, is_word};
 
 /// Each crate of the workspace, and the crates of the workspace that it may depend on. The
 /// dependencies of tests are free: a backend tests itself with the harness.
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 18] = [
     ("raft-core", &[]),
     ("owned-dir", &[]),
     ("log-memory", &["raft-core"]),
@@ -27,6 +27,8 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ),
     ("crash-disk", &[]),
     ("harness", &["raft-core", "raft-node", "crash-disk"]),
+    ("openraft-adapter", &["raft-core", "harness"]),
+    ("openraft-durable", &["raft-core", "harness", "openraft-adapter"]),
     ("benches", &["kontiki", "log-memory", "log-file", "kontiki-etcd"]),
     ("kontiki-etcd", &["kontiki"]),
     ("kontiki-cli", &["kontiki", "kontiki-etcd", "harness", "benches", "owned-dir"]),

@@ -47,6 +47,7 @@ pub async fn cuts_and_purges_leave_it_alone(log: &mut Subject) -> Checked {
 
 /// A reset leaves it alone, wherever the boundary goes.
 pub async fn a_reset_leaves_it_alone(log: &mut Subject) -> Checked {
+    log.must_have_resets()?;
     log.save(hard_state(7, 3)).await?;
     log.reset(id(50, 6)).await?;
     log.append(entries(51..=52, 7)).await?;

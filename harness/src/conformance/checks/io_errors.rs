@@ -48,6 +48,7 @@ pub async fn a_failed_sync_is_never_believed(log: &mut Subject) -> Checked {
 
 /// The identity was never saved before: a failure of that is one like any other.
 pub async fn a_failed_save_of_the_identity_is_told(log: &mut Subject) -> Checked {
+    log.must_keep_its_identity()?;
     for operation in [Operation::Write, Operation::Sync, Operation::Rename] {
         strike_each_of(Task::Identity, log, operation, &[Failure::Io], false).await?;
     }

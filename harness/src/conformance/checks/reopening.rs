@@ -75,6 +75,7 @@ pub async fn purged_entries_stay_away(log: &mut Subject) -> Checked {
 
 /// Neither the old entries nor the old boundary come back.
 pub async fn a_reset_stays(log: &mut Subject) -> Checked {
+    log.must_have_resets()?;
     log.append(entries(1..=9, 2)).await?;
     log.reset(id(5, 3)).await?;
     log.reopen_twice().await?;
@@ -106,6 +107,7 @@ pub async fn the_hard_state_comes_back(log: &mut Subject) -> Checked {
 
 /// And it is refused to another one still.
 pub async fn the_identity_comes_back(log: &mut Subject) -> Checked {
+    log.must_keep_its_identity()?;
     log.save_identity(identity(1)).await?;
     log.reopen_twice().await?;
     log.append(entries(1..=3, 1)).await?;
@@ -179,7 +181,7 @@ pub async fn refusals_leave_nothing_behind(log: &mut Subject) -> Checked {
 
 /// A second handle is refused while the first one lives, and disturbs nothing.
 pub async fn one_opener_at_a_time(log: &mut Subject) -> Checked {
-    log.must_outlive_its_handle()?;
+    must_lock(log)?;
     log.append(entries(1..=2, 1)).await?;
     match log.open_beside().await {
         Ok(_) => broken(17, "a second handle was opened beside the first")?,
@@ -198,7 +200,7 @@ pub async fn one_opener_at_a_time(log: &mut Subject) -> Checked {
 
 /// A store that is open here opens in no other process.
 pub async fn another_process_is_kept_out(log: &mut Subject) -> Checked {
-    log.must_outlive_its_handle()?;
+    must_lock(log)?;
     log.append(entries(1..=2, 1)).await?;
     match log.open_beside_in_another_process() {
         None => return Err(Halt::DoesNotApply("no other process can open the store")),
@@ -210,4 +212,12 @@ pub async fn another_process_is_kept_out(log: &mut Subject) -> Checked {
     }
     log.append(entries(3..=4, 1)).await?;
     log.reopen_twice().await
+}
+
+fn must_lock(log: &Subject) -> Checked {
+    log.must_outlive_its_handle()?;
+    if log.lacks().lock {
+        return Err(Halt::DoesNotApply("the store is declared to keep no second opener out"));
+    }
+    Ok(())
 }

@@ -82,10 +82,12 @@ impl FaultRun {
     }
 
     async fn furnish(&mut self, store: &mut dyn Store) -> Checked {
-        let known = identity(1);
-        let saved = store.save_identity(&known).await;
-        promised(13, saved.is_ok(), || format!("the identity is not saved: {saved:?}"))?;
-        self.model.save_identity(known).expect("the first");
+        if !self.place.lacks().identity {
+            let known = identity(1);
+            let saved = store.save_identity(&known).await;
+            promised(13, saved.is_ok(), || format!("the identity is not saved: {saved:?}"))?;
+            self.model.save_identity(known).expect("the first");
+        }
         for batch in [
             WriteBatch {
                 hard_state: Some(hard_state(1, 3)),
@@ -149,7 +151,8 @@ impl FaultRun {
         if self.task == Task::Identity {
             return self.save_identity(store, log).await;
         }
-        for batch in batches() {
+        let has_resets = !log.lacks().reset;
+        for batch in batches().into_iter().filter(|batch| has_resets || batch.reset.is_none()) {
             let said = self.give(store.as_mut(), &batch).await;
             let answer = said.as_ref().map_or_else(LogError::to_string, |()| "Ok".to_owned());
             log.note(&format!("{}: {answer}", in_words(&batch)));

@@ -26,7 +26,8 @@ pub(super) async fn check(log: &mut Subject) -> Checked {
     let disk = Disk::mount().map_err(|why| Halt::Skipped(why.to_string()))?;
     let (mut place, way) = (log.new_place(), log.way());
     let mut store = verdict::opened(open_in(place.as_mut(), disk.dir()).await)?;
-    for batch in batches() {
+    let has_resets = !log.lacks().reset;
+    for batch in batches().into_iter().filter(|batch| has_resets || batch.reset.is_none()) {
         let words = in_words(&batch);
         log.note(&format!("syncs are held; {words}"));
         store = make(&disk, store, batch, way, &words)?;

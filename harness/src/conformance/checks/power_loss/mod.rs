@@ -43,6 +43,7 @@ use raft_core::types::Entry;
 
 use crate::conformance::drafts::draft;
 use crate::conformance::model::Model;
+use crate::conformance::place::Lacks;
 use crate::conformance::report::{Checked, Halt};
 use crate::conformance::samples::{
     entries, entry, hard_state, id, identity, index, membership, sized,
@@ -132,6 +133,7 @@ pub async fn a_purge_survives(log: &mut Subject) -> Checked {
 
 /// A log that was replaced by a boundary is gone, at one stroke.
 pub async fn a_reset_survives(log: &mut Subject) -> Checked {
+    log.must_have_resets()?;
     let reset = |at, term| WriteBatch { reset: Some(id(at, term)), ..WriteBatch::default() };
     let steps = vec![
         append((1..=9).map(|at| sized(at, 2, 500)).collect()),
@@ -148,6 +150,7 @@ pub async fn a_reset_survives(log: &mut Subject) -> Checked {
 
 /// The identity is saved first, and stays.
 pub async fn the_identity_survives(log: &mut Subject) -> Checked {
+    log.must_keep_its_identity()?;
     let first =
         WriteBatch { hard_state: Some(hard_state(1, 0)), ..appending(vec![membership(1, 0, 3)]) };
     let steps = vec![
@@ -190,6 +193,9 @@ pub async fn a_batch_survives(log: &mut Subject) -> Checked {
 /// A batch of hundreds of entries, or of a megabyte, is still one batch; a payload that is larger
 /// than any page is as durable as a small one.
 pub async fn a_large_batch_survives(log: &mut Subject) -> Checked {
+    let reset = Some(id(900, 3)).filter(|_| !log.lacks().reset);
+    let first = if reset.is_some() { 901 } else { 411 };
+    let last = first + 399;
     let large = |from: u64, term| (from..from + 400).map(|at| sized(at, term, 40)).collect();
     let state = |term| Some(hard_state(term, 1));
     let steps = vec![
@@ -200,13 +206,9 @@ pub async fn a_large_batch_survives(log: &mut Subject) -> Checked {
             purge_upto: Some(id(4, 1)),
             ..appending(large(11, 2))
         }),
-        write(WriteBatch {
-            hard_state: state(3),
-            reset: Some(id(900, 3)),
-            ..appending(large(901, 3))
-        }),
-        append((1301..=1320).map(|at| sized(at, 3, 50_000)).collect()),
-        append(vec![sized(1321, 3, 300_000), sized(1322, 3, 9)]),
+        write(WriteBatch { hard_state: state(3), reset, ..appending(large(first, 3)) }),
+        append((last + 1..=last + 20).map(|at| sized(at, 3, 50_000)).collect()),
+        append(vec![sized(last + 21, 3, 300_000), sized(last + 22, 3, 9)]),
     ];
     survive(log, steps).await
 }
@@ -230,7 +232,10 @@ pub async fn a_torn_write_is_no_entry(log: &mut Subject) -> Checked {
 
 /// A log that grows through many files and is purged behind itself, by one process after another.
 pub async fn a_long_life_survives(log: &mut Subject) -> Checked {
-    let mut steps = vec![Step::Identity(identity(5))];
+    let mut steps = Vec::new();
+    if !log.lacks().identity {
+        steps.push(Step::Identity(identity(5)));
+    }
     for round in 0..24 {
         if round % 8 == 7 {
             steps.push(Step::Reopen(if round == 7 { Ending::Closed } else { Ending::Dropped }));
@@ -260,7 +265,7 @@ pub async fn a_long_life_survives(log: &mut Subject) -> Checked {
 pub async fn random_batches_survive(log: &mut Subject) -> Checked {
     for seed in seeds(SEED) {
         for script in 0..SCRIPTS {
-            let steps = Drafts::new(seed + script).script(SCRIPT_STEPS);
+            let steps = Drafts::new(seed + script, log.lacks()).script(SCRIPT_STEPS);
             try_script(log, seed, steps, SCRIPTS).await?;
         }
     }
@@ -294,21 +299,24 @@ pub async fn a_real_power_cut_takes_nothing(log: &mut Subject) -> Checked {
 struct Drafts {
     runner: TestRunner,
     count: u64,
+    lacks: Lacks,
 }
 
 impl Drafts {
-    fn new(seed: u64) -> Drafts {
+    fn new(seed: u64, lacks: Lacks) -> Drafts {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
-        Drafts { runner: TestRunner::new_with_rng(Config::default(), rng), count: 0 }
+        let runner = TestRunner::new_with_rng(Config::default(), rng);
+        Drafts { runner, count: 0, lacks }
     }
 
     fn next(&mut self, model: &Model) -> WriteBatch {
         loop {
             let drawn = draft().new_tree(&mut self.runner).expect("nothing is filtered");
             self.count += 1;
-            let batch = drawn.current().batch_for(&model.standing(), self.count);
+            let draft = drawn.current().for_store(self.lacks);
+            let batch = draft.batch_for(&model.standing(), self.count);
             if !batch.is_empty() {
                 return batch;
             }

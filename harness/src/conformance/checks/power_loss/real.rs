@@ -49,7 +49,7 @@ impl Witness<'_> {
         let disk = RealDisk::mount();
         let disk = disk.map_err(|why| Halt::Skipped(format!("no ext4 on a loop device: {why}")))?;
         let mut rng = Rng::stream(self.seed, "real cuts", 0);
-        let mut drafts = Drafts::new(self.seed);
+        let mut drafts = Drafts::new(self.seed, self.place.lacks());
         let mut bounds = Bounds { legal: vec![Model::default()], older: Vec::new() };
         for round in 0..=setting("KONTIKI_CUTS").unwrap_or(ROUNDS) {
             let mut store = verdict::opened(open_in(self.place, &disk.dir()).await)?;
