@@ -1,0 +1,17 @@
+//! Each check of the suite on `openraft-rocksstore`, as a test of its own: declared as openraft
+//! asks for it, and declared to survive the end of its process alone.
+
+use harness::conformance::in_dir;
+use kontiki_openraft_durable::rocksstore::open;
+use openraft_adapter::{Declared, LACKS};
+
+harness::conformance!(
+    as_openraft_asks,
+    in_dir(async |dir| open(dir, Declared::durable("openraft-rocksstore")).await).that_lacks(LACKS)
+);
+
+harness::conformance!(
+    while_the_machine_runs,
+    in_dir(async |dir| open(dir, Declared::process_crash("openraft-rocksstore")).await)
+        .that_lacks(LACKS)
+);

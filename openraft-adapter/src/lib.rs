@@ -1,0 +1,56 @@
+//! The conformance suite on a log store that was written for openraft's `RaftLogStorage`.
+//!
+//! [`OpenraftLog`] makes a store of openraft 0.9 ([`v09`]) or 0.10 ([`v010`]) a store of this
+//! project, so that [`harness::conformance!`] runs on it. What openraft's trait does not have is
+//! left out by declaration ([`LACKS`]); what it does not promise never reaches the store. The guide
+//! is `docs/openraft-stores.md`, the verdict on openraft's own stores is in `docs/conformance.md`.
+//!
+//! ```text
+//!   the suite -> OpenraftLog: judges requests, keeps poison and identity
+//!                  |                         |
+//!                Tasks: a runtime          Reader: judges ranges
+//!                  |                         |
+//!                Foreign (v09, v010): the verbs of openraft's trait
+//! ```
+//!
+//! | module | |
+//! |---|---|
+//! | `log` | the store: each verb becomes verbs of openraft's trait |
+//! | `reader` | its readers |
+//! | `shared` | what the two share |
+//! | `tasks` | the runtime that the store below works on |
+//! | `foreign` | what is asked of one version of openraft, in this project's types |
+//! | `v09`, `v010` | the two versions |
+//!
+//! Absent: openraft's state machines and snapshots, and `save_committed`.
+
+use harness::conformance::Lacks;
+
+/// The examples of the guide are compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/openraft-stores.md")]
+struct Guide;
+
+mod foreign;
+mod log;
+mod reader;
+mod shared;
+mod tasks;
+pub mod v010;
+pub mod v09;
+
+pub use foreign::{Data, Failed, Foreign, ForeignReader, bytes_of, text_of};
+pub use log::{Declared, OpenraftLog};
+
+/// What openraft's trait does not have, to be declared of a place:
+/// `in_dir(...).that_lacks(LACKS)`.
+///
+/// - No identity: nothing says whose store it is.
+/// - No reset: a snapshot is installed by a truncation and a purge beyond the end, which are two
+///   steps.
+/// - No promise that a second opener is kept out.
+/// - No promise that a purge gives space back.
+///
+/// A commit hint needs no declaration: any store may forget it. Damage is left out by what the
+/// adapter declares, `Detects::Nothing`.
+pub const LACKS: Lacks = Lacks { identity: true, reset: true, lock: true, space: true };
