@@ -19,6 +19,11 @@ impl<C: Clients> Pump<C> {
     /// Steps the core, and carries out all that follows from it.
     pub(super) fn step(&mut self, input: Input, effects: &mut Effects<C>) {
         self.queue(input);
+        self.carry_out_queued(effects);
+    }
+
+    /// Carries out what the core's outputs so far ask for, and all that follows from it.
+    pub(super) fn carry_out_queued(&mut self, effects: &mut Effects<C>) {
         // Two lists take turns, and both keep their memory from step to step.
         let spare = std::mem::take(&mut self.spare);
         let mut outputs = std::mem::replace(&mut self.todo, spare);

@@ -88,7 +88,10 @@ impl<C: Clients> Pump<C> {
             result => match question.purpose {
                 Purpose::Apply => self.on_fetched_to_apply(result, effects),
                 Purpose::Send { to, message, send } => match result {
-                    Ok(entries) => self.send_fetched(to, message, send, entries, effects),
+                    Ok(entries) => {
+                        self.send_fetched(to, message, send, entries, effects);
+                        self.carry_out_queued(effects);
+                    }
                     Err(error) => self.on_fetch_failed(to, send, error, effects),
                 },
             },
@@ -167,7 +170,7 @@ impl<C: Clients> Pump<C> {
         self.send_found(to, message, send, entries.into(), stands, effects);
     }
 
-    /// Sends entries if they are those of the message.
+    /// Sends entries if they are those of the message. The core's answer to that is queued.
     fn send_found(
         &mut self,
         to: NodeId,

@@ -30,6 +30,28 @@ fn a_leader_asks_its_store_only_for_what_it_has_written() {
     assert_eq!(effects.sends.len(), 1, "they go out");
 }
 
+/// What went wrong: what the core asks for once it knows that entries were sent waited for the next
+/// event, up to a tick.
+#[test]
+fn what_follows_a_send_from_the_store_is_asked_for_at_once() {
+    let mut rig = Rig::leading(3, Limits { tail_bytes: 0, append_bytes: 4, ..Limits::default() });
+    rig.written();
+    let verdict = Verdict::Conflict { refused: at(7), hint: id(4, 4) };
+    let effects = rig.message(1, 5, Body::AppendResponse { verdict, round: Round(0) });
+    let [first] = effects.fetches[..] else { panic!("{:?}", effects.fetches) };
+    assert_eq!(first.first, at(5));
+    let effects = rig.turn(Event::Fetched { fetch: first.id, result: Ok(vec![entry(5, 4)]) });
+    assert_eq!(effects.sends.len(), 1);
+    // The peer has it, and is sent all that follows without waiting.
+    let verdict = Verdict::Accepted { matched: at(5) };
+    let effects = rig.message(1, 5, Body::AppendResponse { verdict, round: Round(0) });
+    let [second] = effects.fetches[..] else { panic!("{:?}", effects.fetches) };
+    assert_eq!(second.first, at(6));
+    let effects = rig.turn(Event::Fetched { fetch: second.id, result: Ok(vec![entry(6, 4)]) });
+    let next = effects.fetches.first().map(|fetch| fetch.first);
+    assert_eq!((effects.sends.len(), next), (1, Some(at(7))), "in the same turn");
+}
+
 /// What went wrong: the tail was told that the replaced entry was written, and evicted the new one,
 /// which the store did not have yet.
 #[test]
