@@ -5,6 +5,8 @@ mod tool;
 
 #[path = "serve/burdens.rs"]
 mod burdens;
+#[path = "serve/full_disk.rs"]
+mod full_disk;
 #[path = "tool/members.rs"]
 mod members;
 

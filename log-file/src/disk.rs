@@ -49,6 +49,11 @@ pub trait Disk: Send + Sync {
     /// The name of a file for people, with the directory.
     fn place(&self, name: &str) -> String;
 
+    /// The directory in words, for a message that asks for space in it.
+    fn place_to_free(&self) -> String {
+        self.place("")
+    }
+
     /// Opens a segment, which is open as `file` already, for frames. `is_written`: all of its bytes
     /// were written and synced before, so that no write has to find room for them.
     fn open_for_frames(

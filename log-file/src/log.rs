@@ -10,6 +10,7 @@ use raft_core::storage::{
     Plan, Recovered, StableState, StoreInfo, Tail, WriteBatch,
 };
 use raft_core::types::Identity;
+use tracing::warn;
 
 use crate::config::{FileLogConfig, Housekeeping, MAX_PAYLOAD_BYTES};
 use crate::disk::{Disk, WritePath};
@@ -72,10 +73,6 @@ impl FileLog {
             disk.unlink(NEW_PROOF_NAME).map_err(failed)?;
         }
         let end = recovery.replay.end;
-        if recovery.proven < end {
-            // Its name is synced with that of the new segment.
-            Proof { directory, end }.write(disk.as_ref(), LogOp::Open)?;
-        }
         let FileLogConfig { segment_bytes, spare_segments, housekeeping, .. } = *config;
         let is_inline = housekeeping == Housekeeping::Inline;
         let shape = Shape { directory, segment_bytes, spare_segments, is_inline };
@@ -85,7 +82,9 @@ impl FileLog {
         FileLog::begin(disk, pool, recovery, config, (directory, lock))
     }
 
-    /// Seals what was recovered, and begins a new segment behind it.
+    /// Seals what was recovered, and begins a new segment behind it. On a full disk both are left
+    /// for later: an older proof is as true, and the first write makes the segment. First of all
+    /// the space is given back that nothing needs.
     fn begin(
         disk: Arc<dyn Disk>,
         pool: Arc<SegmentPool>,
@@ -94,11 +93,22 @@ impl FileLog {
         (directory, lock): (u64, Box<dyn Any + Send + Sync>),
     ) -> Result<FileLog, LogError> {
         let tail = recovery.tail(disk.as_ref());
-        let Recovery { replay, end: EndOfLog { oldest, empty, .. }, .. } = recovery;
+        let Recovery { replay, end: EndOfLog { oldest, empty, .. }, proven, .. } = recovery;
         pool.remove_empty(&empty)?;
-        let segment = pool.make(replay.end.segment + 1, replay.end)?;
         cut_to_end(disk.as_ref(), replay.end)?;
         let (end, number, facts) = (replay.end, replay.number, replay.facts);
+        let proof = if proven < end {
+            Proof { directory, end }.write(disk.as_ref(), LogOp::Open)
+        } else {
+            Ok(())
+        };
+        let is_proven = unless_full(proof)?.is_some();
+        let segment = unless_full(pool.make(end.segment + 1, end))?;
+        if segment.is_none() {
+            let failed = |error| LogError::io(LogOp::Open, error).at(disk.place(""));
+            // The name of the proof, which the making of a segment would have synced.
+            pool.sync_names().map_err(failed)?;
+        }
         let start = Start { facts, segment, end, number };
         let writer = Writer::new(start, config.segment_bytes, config.alignment);
         let mut log = FileLog {
@@ -111,7 +121,7 @@ impl FileLog {
             oldest,
             tail,
             directory,
-            proven: end,
+            proven: if is_proven { end } else { proven },
             is_poisoned: false,
             _lock: lock,
         };
@@ -164,7 +174,7 @@ impl FileLog {
         // A future that is dropped leaves a write behind whose end is never learnt.
         self.is_poisoned = true;
         let written = self.writer.write(op, content, &self.index, &self.pool).await;
-        self.is_poisoned = written.is_err();
+        self.is_poisoned = written.as_ref().is_err_and(|error| !error.is_harmless());
         written
     }
 
@@ -189,8 +199,10 @@ impl FileLog {
         let proof = Proof { directory: self.directory, end };
         let written = proof.write(self.disk.as_ref(), LogOp::Close);
         let written = written.and_then(|()| self.pool.sync_names().map_err(failed));
-        self.is_poisoned = written.is_err();
-        self.proven = end;
+        self.is_poisoned = written.as_ref().is_err_and(|error| !error.is_harmless());
+        if written.is_ok() {
+            self.proven = end;
+        }
         written
     }
 
@@ -232,6 +244,21 @@ pub(crate) fn lock_error(error: std::io::Error, disk: &dyn Disk) -> LogError {
     match error.kind() {
         std::io::ErrorKind::WouldBlock => LogError::new(LogOp::Open, LogErrorKind::InUse).at(place),
         _ => LogError::io(LogOp::Open, error).at(place),
+    }
+}
+
+/// What an opening made; none where the disk has no space for it, which a warning says.
+fn unless_full<T>(made: Result<T, LogError>) -> Result<Option<T>, LogError> {
+    match made {
+        Ok(made) => Ok(Some(made)),
+        Err(error) if error.kind == LogErrorKind::NoSpace => {
+            warn!(
+                "the disk is full, so the log takes no writes until there is space: {}",
+                error.place
+            );
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
 

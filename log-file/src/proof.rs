@@ -6,6 +6,7 @@
 //! end durable (`docs/formats/log-file.md`, decision 0120). It is a lower bound: the end of a
 //! stream never goes back, so that an old proof is as true as a new one and is never taken away.
 
+use owned_dir::is_no_space;
 use raft_core::storage::{LogError, LogErrorKind, LogOp};
 
 use crate::disk::{Disk, read_up_to, write_all};
@@ -78,7 +79,7 @@ impl Proof {
     }
 
     /// Writes the proof under another name first, so that it is never torn. Durable once the names
-    /// are synced.
+    /// are synced. `NoSpace` where the disk is full; an older proof stays as it is then.
     pub(crate) fn write(&self, disk: &dyn Disk, op: LogOp) -> Result<(), LogError> {
         let write = || {
             let file = disk.create(NEW_PROOF_NAME)?;
@@ -86,7 +87,14 @@ impl Proof {
             file.sync_data()?;
             disk.rename(NEW_PROOF_NAME, PROOF_NAME)
         };
-        write().map_err(|error| LogError::io(op, error).at(disk.place(PROOF_NAME)))
+        write().map_err(|error| {
+            if !is_no_space(&error) {
+                return LogError::io(op, error).at(disk.place(PROOF_NAME));
+            }
+            // What was begun is removed at the next opening if it cannot be now.
+            let _ = disk.unlink(NEW_PROOF_NAME);
+            LogError::new(op, LogErrorKind::NoSpace).because(error).at(disk.place_to_free())
+        })
     }
 }
 

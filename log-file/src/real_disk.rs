@@ -125,6 +125,10 @@ impl Disk for RealDisk {
         self.path(name).display().to_string()
     }
 
+    fn place_to_free(&self) -> String {
+        owned_dir::place_to_free(&self.dir)
+    }
+
     fn open_for_frames(
         &self,
         name: &str,

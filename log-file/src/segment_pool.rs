@@ -4,16 +4,18 @@
 //! The order of syncs is what matters here. A file gets the name of a segment only after its header
 //! was synced; a segment is written to only after its name was synced; a removed segment becomes a
 //! spare only after its removal was synced. A failure of housekeeping loses nothing and poisons
-//! nothing: the file is left out, and the writer meets the cause itself if it lasts.
+//! nothing: the file is left out, and the writer meets the cause itself if it lasts. A segment for
+//! which the disk has no space is `NoSpace`: nothing of it is left, and it may be asked for again.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use raft_core::storage::{LogError, LogOp};
+use owned_dir::is_no_space;
+use raft_core::storage::{LogError, LogErrorKind, LogOp};
 use rustix::io::Errno;
 use tracing::warn;
 
@@ -33,6 +35,10 @@ type Making = io::Result<Option<OpenSegment>>;
 /// process or the machine lacks something for a moment: five seconds in all.
 const MOST_TRIES: u32 = 500;
 const TRY_PAUSE: Duration = Duration::from_millis(10);
+
+/// How long no segment is made ahead of time on a disk that had no space for one: it is written
+/// from end to end for nothing, and takes the space that the writer still has in the meantime.
+const FULL_PAUSE: Duration = Duration::from_secs(5);
 
 /// Whether an error says that the process or the machine lacks something at the moment: descriptors
 /// or memory. Nothing was done then, and it may be tried again.
@@ -107,6 +113,8 @@ struct Work {
     waiter: Option<Waker>,
     /// Why there is no segment for it.
     failure: Option<io::Error>,
+    /// Until when no segment is made ahead of time, since the disk had no space for one.
+    pauses_until: Option<Instant>,
     is_stopped: bool,
     is_broken: bool,
 }
@@ -161,7 +169,16 @@ impl SegmentPool {
     pub(crate) fn make(&self, number: u64, proven: Position) -> Result<OpenSegment, LogError> {
         self.try_make(number, proven, When::Now)
             .map(|made| made.expect("only a making ahead of time is stopped"))
-            .map_err(|error| LogError::io(LogOp::Write, error).at(self.place(number)))
+            .map_err(|error| self.not_made(number, error))
+    }
+
+    /// What a writer is told of a segment that could not be made.
+    fn not_made(&self, number: u64, error: io::Error) -> LogError {
+        if is_no_space(&error) {
+            let full = LogError::new(LogOp::Write, LogErrorKind::NoSpace).because(error);
+            return full.at(self.place_to_free());
+        }
+        LogError::io(LogOp::Write, error).at(self.place(number))
     }
 
     /// The same, for a writer that waits: what the process or the machine lacks for a moment, such
@@ -182,6 +199,11 @@ impl SegmentPool {
     fn is_waited_for(&self) -> bool {
         let work = self.lock();
         (work.is_urgent || work.waiter.is_some()) && !work.is_stopped
+    }
+
+    /// The directory in words, for a message that asks for space in it.
+    pub(crate) fn place_to_free(&self) -> String {
+        self.disk.place_to_free()
     }
 
     fn place(&self, number: u64) -> String {
@@ -251,7 +273,11 @@ impl SegmentPool {
         if self.lock().is_broken {
             return Err(io::Error::other("an earlier sync of the directory failed"));
         }
-        self.disk.sync_names().inspect_err(|_| self.lock().is_broken = true)
+        self.disk.sync_names().map_err(|error| {
+            self.lock().is_broken = true;
+            // Not a lack of space that passes, whatever its cause.
+            io::Error::other(error)
+        })
     }
 
     fn new_spare_name(&self) -> String {
@@ -266,10 +292,12 @@ impl SegmentPool {
         self.wake.notify_one();
     }
 
-    /// Whether the ordered segment is neither ready nor being made: its making has failed.
+    /// Whether the ordered segment is neither ready nor being made, and may be ordered again: its
+    /// making has failed, and not for lack of space a moment ago.
     pub(crate) fn has_failed(&self) -> bool {
         let work = self.lock();
-        work.ready.is_none() && work.ordered.is_none() && !work.is_making
+        let is_missing = work.ready.is_none() && work.ordered.is_none() && !work.is_making;
+        is_missing && work.pauses_until.is_none_or(|end| Instant::now() >= end)
     }
 
     /// Whether the ordered segment is ready, and written from end to end.
@@ -307,7 +335,7 @@ impl SegmentPool {
                 let made = self.make_patiently(number, proven, When::Now);
                 self.lock().is_urgent = false;
                 made.map(|made| made.expect("only a making ahead of time is stopped"))
-                    .map_err(|error| LogError::io(LogOp::Write, error).at(self.place(number)))
+                    .map_err(|error| self.not_made(number, error))
             }
         }
     }
@@ -324,7 +352,7 @@ impl SegmentPool {
         let taken = match work.ready.take() {
             Some(ready) if ready.seal.segment == number => Ok(ready),
             _ => match failure {
-                Some(error) => Err(LogError::io(LogOp::Write, error).at(self.place(number))),
+                Some(error) => Err(self.not_made(number, error)),
                 None => {
                     if !work.is_making {
                         work.ordered = Some((number, proven));
@@ -408,6 +436,10 @@ impl SegmentPool {
             Ok(made) => work.ready = made,
             Err(error) => {
                 warn!(segment = number, %error, "no segment was made ready ahead");
+                // Without a thread the same calls give the same bytes, whatever the time.
+                if is_no_space(&error) && !self.shape.is_inline {
+                    work.pauses_until = Some(Instant::now() + FULL_PAUSE);
+                }
                 // Kept for a writer that waits, since it will not try for itself.
                 work.failure = work.waiter.is_some().then_some(error);
             }
@@ -432,7 +464,9 @@ impl SegmentPool {
             if is_urgent && written >= FRAMES_START {
                 break;
             }
-            let end = self.shape.segment_bytes.min(written + FILL_STEP_BYTES);
+            // A writer that waits needs no more than the headers, and perhaps there is no more.
+            let step = if is_urgent { FRAMES_START } else { FILL_STEP_BYTES };
+            let end = self.shape.segment_bytes.min(written + step);
             file.fill(written..end)?;
             file.sync_data()?;
             written = end;

@@ -2,9 +2,17 @@
 //!
 //! The writer knows where the stream ends and what the last frame said. It publishes entries to the
 //! index only after their sync, so that a reader never sees what a failure may take back.
+//!
+//! Where the disk has no space, a frame is refused (`NoSpace`): either no segment could be made for
+//! it, or the segment could not grow by it. In the second case the rest of the segment is given up:
+//! it is cut to its last frame, and the next frame goes to a new segment, as after an opening. So a
+//! frame that was written in part is never written over.
 
+use std::io;
+
+use owned_dir::is_no_space;
 use raft_core::storage::record::{encode_hard_state, encode_identity};
-use raft_core::storage::{LogError, LogOp, Plan};
+use raft_core::storage::{LogError, LogErrorKind, LogOp, Plan};
 use raft_core::types::{Entry, EntryId, Identity, LogIndex};
 
 use crate::config::Alignment;
@@ -24,10 +32,14 @@ const LEAVABLE_BYTES: u64 = 4 << 20;
 /// The writing end of the stream.
 pub(crate) struct Writer {
     pub(crate) facts: Facts,
-    segment: OpenSegment,
+    /// What frames are written to. None after an opening or a write that found no space, until a
+    /// write finds some.
+    segment: Option<OpenSegment>,
+    /// The number of the segment that comes next.
+    next_segment: u64,
     segment_bytes: u64,
     alignment: Alignment,
-    /// Where the next frame goes in the segment.
+    /// Where the next frame goes in the segment, if there is one.
     offset: u64,
     /// Where the last frame ends; all before it is synced.
     end: Position,
@@ -36,7 +48,8 @@ pub(crate) struct Writer {
     /// Whether the last frame is a clean close.
     is_closed: bool,
     is_next_ordered: bool,
-    builder: FrameBuilder,
+    /// None before the first frame.
+    builder: Option<FrameBuilder>,
     slots: Vec<Slot>,
 }
 
@@ -54,7 +67,8 @@ pub(crate) struct Content<'a> {
 /// Where a writer takes up the stream: behind what was recovered, in a new segment.
 pub(crate) struct Start {
     pub(crate) facts: Facts,
-    pub(crate) segment: OpenSegment,
+    /// None where the disk had no space for it.
+    pub(crate) segment: Option<OpenSegment>,
     pub(crate) end: Position,
     pub(crate) number: u64,
 }
@@ -62,10 +76,11 @@ pub(crate) struct Start {
 impl Writer {
     pub(crate) fn new(start: Start, segment_bytes: u64, alignment: Alignment) -> Writer {
         let Start { facts, segment, end, number } = start;
-        let builder = FrameBuilder::new(segment.place(FRAMES_START));
+        let newest = segment.as_ref().map_or(end.segment, |segment| segment.seal.segment);
         Writer {
             facts,
             segment,
+            next_segment: newest + 1,
             segment_bytes,
             alignment,
             offset: FRAMES_START,
@@ -73,13 +88,9 @@ impl Writer {
             number,
             is_closed: false,
             is_next_ordered: false,
-            builder,
+            builder: None,
             slots: Vec::new(),
         }
-    }
-
-    pub(crate) fn segment_number(&self) -> u64 {
-        self.segment.seal.segment
     }
 
     /// The highest segment that holds a checkpoint, so that the ones before it may go.
@@ -94,12 +105,12 @@ impl Writer {
 
     /// Whether a clean close would say anything new.
     pub(crate) fn is_worth_closing(&self) -> bool {
-        !self.is_closed && self.offset > FRAMES_START
+        !self.is_closed && self.segment.is_some() && self.offset > FRAMES_START
     }
 
-    /// Writes one frame and publishes it once it is durable. On an error, or if the future is
-    /// dropped, the stream's end is unknown, and nothing may be written any more. On a disk that
-    /// blocks, the first poll is the last.
+    /// Writes one frame and publishes it once it is durable. After `NoSpace` it may be written
+    /// again. On any other error, or if the future is dropped, the stream's end is unknown, and
+    /// nothing may be written any more. On a disk that blocks, the first poll is the last.
     pub(crate) async fn write(
         &mut self,
         op: LogOp,
@@ -107,27 +118,42 @@ impl Writer {
         index: &SharedIndex,
         pool: &SegmentPool,
     ) -> Result<(), LogError> {
-        let most_bytes = self.most_bytes(content);
-        if !self.fits(most_bytes) || self.may_move_on(pool) {
-            self.segment = pool.take(self.segment_number() + 1, self.end).await?;
-            self.offset = FRAMES_START;
-            self.is_next_ordered = false;
-        }
+        let segment = self.segment_for(content, pool).await?;
         let last = index.read().expect("no writer panics").summary.bounds();
-        self.encode(content, most_bytes, last.boundary, last.last);
-        self.put(op, content).await?;
-        self.publish(content, index);
-        self.look_ahead(pool);
+        self.encode(&segment, content, last.boundary, last.last);
+        self.put(&segment, op, content, pool).await?;
+        self.publish(&segment, content, index);
+        self.look_ahead(&segment, pool);
         Ok(())
     }
 
+    /// The segment for a frame with this content: the one at hand, or the next one. Where that
+    /// cannot be made, the one at hand stays for frames that fit.
+    async fn segment_for(
+        &mut self,
+        content: &Content<'_>,
+        pool: &SegmentPool,
+    ) -> Result<OpenSegment, LogError> {
+        if let Some(segment) = &self.segment
+            && self.fits(self.most_bytes(segment, content))
+            && !self.may_move_on(segment, pool)
+        {
+            return Ok(segment.clone());
+        }
+        let next = pool.take(self.next_segment, self.end).await?;
+        self.next_segment += 1;
+        self.offset = FRAMES_START;
+        self.is_next_ordered = false;
+        Ok(self.segment.insert(next).clone())
+    }
+
     /// The most that a frame with this content can take.
-    fn most_bytes(&self, content: &Content<'_>) -> u64 {
+    fn most_bytes(&self, segment: &OpenSegment, content: &Content<'_>) -> u64 {
         // Room for the small records of any batch, the checkpoint included.
         const SMALL_RECORDS_BYTES: u64 = 512;
         let entries = records_bytes(content.entries.iter().map(Entry::size));
         let length = FRAME_HEADER_BYTES as u64 + entries + SMALL_RECORDS_BYTES;
-        self.alignment.padded(length, self.segment.frames.block_bytes())
+        self.alignment.padded(length, segment.frames.block_bytes())
     }
 
     fn fits(&self, most_bytes: u64) -> bool {
@@ -136,15 +162,23 @@ impl Writer {
 
     /// Whether the rest of a segment that still grows is better left alone, since one that was
     /// written beforehand is ready.
-    fn may_move_on(&self, pool: &SegmentPool) -> bool {
-        let is_growing = !self.segment.is_written && self.segment_bytes >= LEAVABLE_BYTES;
+    fn may_move_on(&self, segment: &OpenSegment, pool: &SegmentPool) -> bool {
+        let is_growing = !segment.is_written && self.segment_bytes >= LEAVABLE_BYTES;
         is_growing && self.is_next_ordered && pool.has_written_segment()
     }
 
-    fn encode(&mut self, content: &Content<'_>, most_bytes: u64, boundary: EntryId, last: EntryId) {
-        let seal = self.segment.seal;
-        let builder = &mut self.builder;
-        builder.begin(self.segment.place(self.offset), self.number + 1, self.end, most_bytes);
+    fn encode(
+        &mut self,
+        segment: &OpenSegment,
+        content: &Content<'_>,
+        boundary: EntryId,
+        last: EntryId,
+    ) {
+        let seal = segment.seal;
+        let most_bytes = self.most_bytes(segment, content);
+        let place = segment.place(self.offset);
+        let builder = self.builder.get_or_insert_with(|| FrameBuilder::new(place));
+        builder.begin(place, self.number + 1, self.end, most_bytes);
         self.slots.clear();
         if self.offset == FRAMES_START {
             let is_first = seal.segment == 1;
@@ -179,35 +213,67 @@ impl Writer {
     }
 
     /// The write and the sync of the frame.
-    async fn put(&mut self, op: LogOp, content: &Content<'_>) -> Result<(), LogError> {
+    async fn put(
+        &mut self,
+        segment: &OpenSegment,
+        op: LogOp,
+        content: &Content<'_>,
+        pool: &SegmentPool,
+    ) -> Result<(), LogError> {
         let hint = content.commit_hint.unwrap_or(self.facts.commit_hint);
-        let length = self.builder.finish(self.alignment, hint, content.is_close);
+        let builder = self.builder.as_mut().expect("a frame was built");
+        let length = builder.finish(self.alignment, hint, content.is_close);
         let (start, end) = (self.offset, self.offset + length);
-        self.segment.zero_fill.reserve(end);
-        let segment = self.segment_number();
-        let from = self.segment.place(start).block_offset();
-        let Written { buffer, result } =
-            match self.segment.frames.put(self.builder.give_buffer(), from) {
-                Put::Done(written) => written,
-                Put::Started(going_on) => going_on.await,
-            };
-        self.builder.take_buffer(buffer);
-        result.map_err(|PutError { op: failed, error }| {
-            let (op, verb) = match failed {
-                LogOp::Write => (op, "write"),
-                sync => (sync, "sync"),
-            };
-            LogError::io(op, error).at(format!("segment {segment}, offset {start}: {verb}"))
-        })?;
+        segment.zero_fill.reserve(end);
+        let number = segment.seal.segment;
+        let from = segment.place(start).block_offset();
+        let Written { buffer, result } = match segment.frames.put(builder.give_buffer(), from) {
+            Put::Done(written) => written,
+            Put::Started(going_on) => going_on.await,
+        };
+        builder.take_buffer(buffer);
+        match result {
+            Ok(()) => {}
+            Err(PutError { op: LogOp::Write, error }) if is_no_space(&error) => {
+                return Err(self.give_up_rest(segment, op, error, pool));
+            }
+            Err(PutError { op: failed, error }) => {
+                let (op, verb) = match failed {
+                    LogOp::Write => (op, "write"),
+                    sync => (sync, "sync"),
+                };
+                return Err(write_failed(op, number, start, verb, error));
+            }
+        }
         self.facts.commit_hint = hint;
         self.offset = end;
-        self.end = Position::new(segment, end);
+        self.end = Position::new(number, end);
         self.number += 1;
         self.is_closed = content.is_close;
         Ok(())
     }
 
-    fn publish(&mut self, content: &Content<'_>, index: &SharedIndex) {
+    /// Gives up what lies behind the last frame of a segment that cannot grow. One without a frame
+    /// is made anew under the same number: only the last segment of a log may be without.
+    fn give_up_rest(
+        &mut self,
+        segment: &OpenSegment,
+        op: LogOp,
+        error: io::Error,
+        pool: &SegmentPool,
+    ) -> LogError {
+        let number = segment.seal.segment;
+        if let Err(error) = segment.zero_fill.cut(self.offset) {
+            return write_failed(op, number, self.offset, "cut", error);
+        }
+        self.segment = None;
+        if self.offset == FRAMES_START {
+            self.next_segment = number;
+        }
+        LogError::new(op, LogErrorKind::NoSpace).because(error).at(pool.place_to_free())
+    }
+
+    fn publish(&mut self, segment: &OpenSegment, content: &Content<'_>, index: &SharedIndex) {
         let Plan { hard_state, reset, truncate, purge, .. } = content.plan;
         self.facts.hard_state = hard_state.unwrap_or(self.facts.hard_state);
         self.facts.identity = content.identity.or(self.facts.identity);
@@ -215,14 +281,14 @@ impl Writer {
             return;
         }
         let mut index = index.write().expect("no writer panics");
-        index.apply(&content.plan, content.entries, self.segment.seal, &self.slots);
+        index.apply(&content.plan, content.entries, segment.seal, &self.slots);
     }
 
     /// Orders the next segment in good time, and lets this one grow.
-    fn look_ahead(&mut self, pool: &SegmentPool) {
-        pool.grow(&self.segment.zero_fill);
+    fn look_ahead(&mut self, segment: &OpenSegment, pool: &SegmentPool) {
+        pool.grow(&segment.zero_fill);
         let used = self.offset - FRAMES_START;
-        let enough = if self.segment.is_written {
+        let enough = if segment.is_written {
             self.segment_bytes / 4
         } else {
             GROWING_BYTES.min(self.segment_bytes / 4)
@@ -232,7 +298,11 @@ impl Writer {
         let is_missing = !self.is_next_ordered || pool.has_failed();
         if is_missing && used > enough {
             self.is_next_ordered = true;
-            pool.order(self.segment_number() + 1, self.end);
+            pool.order(self.next_segment, self.end);
         }
     }
+}
+
+fn write_failed(op: LogOp, segment: u64, offset: u64, verb: &str, error: io::Error) -> LogError {
+    LogError::io(op, error).at(format!("segment {segment}, offset {offset}: {verb}"))
 }

@@ -85,6 +85,13 @@ impl ZeroFill {
         Ok(())
     }
 
+    /// Cuts the file to this length, and writes no more zeros to it.
+    pub(crate) fn cut(&self, len: u64) -> io::Result<()> {
+        let _held = self.hold();
+        self.is_given_up.store(true, Ordering::Release);
+        self.file.set_len(len)
+    }
+
     fn hold(&self) -> MutexGuard<'_, ()> {
         self.lock.lock().expect("nothing panics while it writes zeros")
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
+use owned_dir::place_to_free;
 use raft_core::storage::record::Unreadable;
 use raft_core::storage::{LogError, LogErrorKind, LogOp};
 use raft_core::types::{Entry, EntryId, EntryKind, LogIndex, Term};
@@ -255,8 +256,18 @@ pub(crate) fn unreadable(op: LogOp, index: LogIndex, place: &str, fault: Unreada
     }
 }
 
-/// What an error of SQLite means to the log.
+/// Whether SQLite had no space to write something. It calls a sync that fails so by another name.
+pub(crate) fn is_disk_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+}
+
+/// What an error of SQLite means to the log. Of a full disk nothing may have changed.
 pub(crate) fn failed(op: LogOp, place: &str, error: rusqlite::Error) -> LogError {
+    if is_disk_full(&error) {
+        let dir = Path::new(place).parent().unwrap_or(Path::new(place));
+        let full = LogError::new(op, LogErrorKind::NoSpace).because(error);
+        return full.at(place_to_free(dir));
+    }
     let kind = match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => corrupt(None),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) if op == LogOp::Open => {

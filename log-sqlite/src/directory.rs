@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use owned_dir::{DirectoryError, Names};
+use owned_dir::{DirectoryError, Names, is_no_space, place_to_free};
 use raft_core::storage::{LogError, LogErrorKind, LogOp};
 
 use crate::proof::Proof;
@@ -88,10 +88,16 @@ impl Directory {
         }
     }
 
-    /// Writes a proof; durable when it returns `Ok`.
+    /// Writes a proof; durable when it returns `Ok`. `NoSpace` where the disk is full; an older
+    /// proof stays as it is then.
     pub(crate) fn write_proof(&self, proof: &Proof) -> Result<(), LogError> {
         let written = self.0.put_whole(PROOF_NAME, &proof.encode());
-        written.map_err(|error| self.io(PROOF_NAME, error))
+        written.map_err(|error| match is_no_space(&error) {
+            true => LogError::new(LogOp::Open, LogErrorKind::NoSpace)
+                .because(error)
+                .at(place_to_free(self.0.root())),
+            false => self.io(PROOF_NAME, error),
+        })
     }
 
     pub(crate) fn corrupt(&self, place: String) -> LogError {

@@ -39,7 +39,7 @@ impl SqliteLog {
         if !kept.iter().any(|name| directory.has(name)) {
             create(&directory)?;
         }
-        let Recovery { state, tail } = recover(&directory)?;
+        let Recovery { state, tail, proven_batch } = recover(&directory)?;
         let database = open_writer(&directory, &state)?;
         let place = directory.place(DATABASE_NAME);
         #[cfg(feature = "mutants")]
@@ -53,7 +53,7 @@ impl SqliteLog {
             summary: Arc::new(RwLock::new(summary)),
             writer: Writer::new(database, state, place, config.checkpoint_bytes),
             tail,
-            proven_batch: state.batch,
+            proven_batch,
             is_poisoned: false,
             directory,
         })
@@ -81,7 +81,7 @@ impl SqliteLog {
 
     fn transact(&mut self, op: LogOp, content: &Content<'_>) -> Result<(), LogError> {
         let written = self.writer.write(op, content, &self.summary);
-        self.is_poisoned = written.is_err();
+        self.is_poisoned = written.as_ref().is_err_and(|error| !error.is_harmless());
         written
     }
 
@@ -170,7 +170,7 @@ impl BatchStore for SqliteLog {
             return Ok(());
         }
         let proven = prove(&self.directory, &self.writer.state);
-        self.is_poisoned = proven.is_err();
+        self.is_poisoned = proven.as_ref().is_err_and(|error| !error.is_harmless());
         proven.map_err(|error| LogError { op: LogOp::Close, ..error })?;
         self.proven_batch = self.writer.state.batch;
         Ok(())

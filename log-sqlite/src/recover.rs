@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use raft_core::storage::{LogError, LogErrorKind, LogOp, Tail};
+use tracing::warn;
 
 use crate::database::newer;
 use crate::directory::{DATABASE_NAME, Directory, PROOF_NAME, WAL_NAME};
@@ -26,6 +27,8 @@ pub(crate) struct Recovery {
     /// What SQLite must show, too.
     pub(crate) state: State,
     pub(crate) tail: Tail,
+    /// The last batch that the proof covers.
+    pub(crate) proven_batch: u64,
 }
 
 /// Looks at the files of a log that is there, and makes durable what they show.
@@ -42,13 +45,30 @@ pub(crate) fn recover(directory: &Directory) -> Result<Recovery, LogError> {
         make_durable(wal, from, scan.end()).map_err(|error| directory.io(WAL_NAME, error))?;
     }
     directory.sync_names()?;
-    let proven = proof_of(&scan, &state);
-    if proof != Some(proven) {
-        directory.write_proof(&proven)?;
-    }
+    let proven_batch = prove_recovered(directory, proof_of(&scan, &state), proof)?;
     let place = format!("{}, offset {}", directory.place(WAL_NAME), scan.end());
     let tail = if scan.is_torn { Tail::TornDiscarded { place } } else { Tail::Clean };
-    Ok(Recovery { state, tail })
+    Ok(Recovery { state, tail, proven_batch })
+}
+
+/// Writes down how far the files are proven to be synced; the last batch that this covers. On a
+/// full disk the proof stays as it is, which is as true: it is a lower bound.
+fn prove_recovered(
+    directory: &Directory,
+    proven: Proof,
+    before: Option<Proof>,
+) -> Result<u64, LogError> {
+    if before == Some(proven) {
+        return Ok(proven.batch);
+    }
+    match directory.write_proof(&proven) {
+        Ok(()) => Ok(proven.batch),
+        Err(error) if error.kind == LogErrorKind::NoSpace && before.is_some() => {
+            warn!("the disk is full: the log's proof was not written in {}", error.place);
+            Ok(before.map_or(0, |proof| proof.batch))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// What the files hold, looked at without changing them.

@@ -1,12 +1,18 @@
 //! Runs batches as transactions, and checkpoints between them.
+//!
+//! Where the disk has no space, SQLite fails before the transaction's commit is written, and what
+//! was written of it is no part of the log. So the transaction is rolled back, and may be given
+//! again (`NoSpace`). A checkpoint for which there is no space is put off: the write-ahead log
+//! keeps everything until one succeeds.
 
 use std::sync::RwLock;
 
 use raft_core::storage::{LogError, LogOp, LogSummary, Plan, WriteBatch};
 use raft_core::types::{Entry, Identity};
 use rusqlite::{Connection, Params};
+use tracing::warn;
 
-use crate::database::{StoredRow, checkpoint, failed};
+use crate::database::{StoredRow, checkpoint, failed, is_disk_full};
 use crate::state::State;
 use crate::wal::PAGE_BYTES;
 
@@ -58,7 +64,8 @@ impl Writer {
         Writer { database, state, place, checkpoint_bytes, grown_bytes, failed_checkpoint }
     }
 
-    /// Runs one transaction; durable when it returns `Ok`. After an error nothing is known of it.
+    /// Runs one transaction; durable when it returns `Ok`. After `NoSpace` nothing has changed;
+    /// after any other error nothing is known of it.
     pub(crate) fn write(
         &mut self,
         op: LogOp,
@@ -70,7 +77,7 @@ impl Writer {
         }
         let state = next_state(self.state, content);
         let run = self.transact(content, &state);
-        run.map_err(|error| failed(op, &self.place, error))?;
+        run.map_err(|error| self.not_written(op, error))?;
         self.state = state;
         let mut summary = summary.write().expect("no reader panics");
         summary.apply(&content.plan, content.entries, |_| ());
@@ -85,6 +92,17 @@ impl Writer {
     /// write no more.
     pub(crate) fn take_failure(&mut self) -> Option<LogError> {
         self.failed_checkpoint.take()
+    }
+
+    /// What is said of a transaction that failed. One without space is rolled back first.
+    fn not_written(&self, op: LogOp, error: rusqlite::Error) -> LogError {
+        if is_disk_full(&error)
+            && !self.database.is_autocommit()
+            && let Err(error) = self.run("ROLLBACK", [])
+        {
+            return LogError::io(op, error).at(&self.place);
+        }
+        failed(op, &self.place, error)
     }
 
     fn transact(&self, content: &Content<'_>, state: &State) -> rusqlite::Result<()> {
@@ -127,8 +145,14 @@ impl Writer {
         if self.grown_bytes < self.checkpoint_bytes {
             return Ok(());
         }
-        // A reader in the way delays the rest, not the writer.
-        let is_whole = checkpoint(&self.database)?;
+        let is_whole = match checkpoint(&self.database) {
+            Err(error) if is_disk_full(&error) => {
+                warn!(%error, "the log in {} is not checkpointed: the disk is full", self.place);
+                false
+            }
+            // A reader in the way delays the rest, not the writer.
+            done => done?,
+        };
         self.grown_bytes = if is_whole { 0 } else { self.checkpoint_bytes / 2 };
         Ok(())
     }

@@ -4,12 +4,14 @@
 //! [`make`] creates the directory so that a power cut leaves it. [`Lock`] keeps out a second
 //! opener, in this process or another, by `flock` on a file in the directory; the operating system
 //! releases it when the process ends, however it ends. [`put_whole`] replaces a small file so that
-//! a crash leaves the old content or the new one.
+//! a crash leaves the old content or the new one. [`is_no_space`] tells a full disk from other
+//! errors, and [`place_to_free`] names it.
 //!
 //! Absent: what is in the directory. Each format names, writes and syncs its own files.
 
 mod directory;
 mod lock;
+mod space;
 mod whole;
 
 use std::fs::{self, File};
@@ -18,6 +20,7 @@ use std::path::Path;
 
 pub use directory::{Directory, DirectoryError, Names};
 pub use lock::Lock;
+pub use space::{is_no_space, place_to_free};
 pub use whole::{put_whole, whole_in_the_making};
 
 /// Creates a directory if it is missing, and makes each missing part of the path to it durable. A

@@ -133,7 +133,8 @@ fn wire(
 ) -> (Arc<Member>, Workers) {
     let (info, reader) = (store.info(), store.reader());
     let may_read_block = reader.may_block();
-    let (writer, threaded_writer) = WorkerHandle::new(Persist::new(store), info.may_block);
+    let (persist, end_waiting) = Persist::new(store);
+    let (writer, threaded_writer) = WorkerHandle::new(persist, info.may_block);
     let (reader, threaded_reader) = WorkerHandle::new(Read::new(reader), may_read_block);
     let (machine, apply) = if machine.is_cheap() {
         (Machine::Cheap(machine), None)
@@ -149,7 +150,7 @@ fn wire(
     });
     let publisher = Publisher::new(NodeStatus::of(identity, &pump, &info));
     let own_task = Waker::from(Arc::clone(&mailbox));
-    let executor = Executor::new(transport, machine, writer, reader, own_task);
+    let executor = Executor::new(transport, machine, (writer, end_waiting), reader, own_task);
     let turn = Turn::new(identity, pump, executor, info);
     let member = Member::new(identity, limits, mailbox, quotas, publisher, admission, turn);
     let workers = Workers { writer: threaded_writer, reader: threaded_reader, apply };

@@ -193,6 +193,9 @@ fn store_failure(settings: &Settings, error: &LogError) -> Failure {
             "the directory was written by another program or by another version: choose another \
              directory, or the program that wrote it",
         ),
+        LogErrorKind::NoSpace => failure.advise(
+            "remove other files from this file system, or enlarge it, and start the member again",
+        ),
         _ => failure.advise("check the disk: its space, its permissions, its health"),
     }
 }

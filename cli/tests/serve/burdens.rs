@@ -28,7 +28,7 @@ const READERS: usize = 60;
 
 /// So patient that a busy machine deposes no leader by itself; a read that kept the member's thread
 /// until its answer was ready would still do it.
-const PATIENT: [&str; 6] =
+pub const PATIENT: [&str; 6] =
     ["--heartbeat-ms", "300", "--election-min-ms", "3000", "--election-max-ms", "6000"];
 
 /// Each member's role, term and process.
@@ -43,7 +43,7 @@ fn standing(cluster: &Cluster) -> Vec<(String, u64, u64)> {
     members.collect()
 }
 
-fn leader(cluster: &Cluster) -> u16 {
+pub fn leader(cluster: &Cluster) -> u16 {
     eventually("a leader", || {
         let leads = standing(cluster).iter().position(|(role, ..)| role == "leader")?;
         u16::try_from(leads + 1).ok()

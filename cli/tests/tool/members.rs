@@ -50,10 +50,16 @@ impl Member {
     }
 
     pub fn wait_for(&self, words: &str) -> String {
-        eventually(words, || {
-            let lines = self.lines.lock().expect("not poisoned");
-            lines.iter().find(|line| line.contains(words)).cloned()
-        })
+        eventually(words, || self.find(words))
+    }
+
+    pub fn has_said(&self, words: &str) -> bool {
+        self.find(words).is_some()
+    }
+
+    fn find(&self, words: &str) -> Option<String> {
+        let lines = self.lines.lock().expect("not poisoned");
+        lines.iter().find(|line| line.contains(words)).cloned()
     }
 
     /// The exit status, once it has ended by itself.

@@ -27,6 +27,7 @@ pub enum Bug {
     FailedReadIsAFreshLog,
     LeavesAMessBehind,
     KnowsItsFilesByTheirAge,
+    RefusedWriteIsShown,
 }
 
 use Bug::*;
@@ -55,5 +56,6 @@ pub const KILLERS: &[(Bug, &str, usize)] = &[
     (IdentityErrorDoesNotPoison, "io_errors::a_failed_save_of_the_identity_is_told", 15),
     (FailedReadIsAFreshLog, "io_errors::a_failed_read_is_no_absence", 13),
     (KnowsItsFilesByTheirAge, "damage::a_flipped_byte_never_passes_for_data", 14),
+    (RefusedWriteIsShown, "io_errors::a_failed_write_is_told_and_loses_nothing", 16),
     (LeavesAMessBehind, "io_errors::a_full_disk_loses_nothing_and_opens_once_there_is_space", 15),
 ];

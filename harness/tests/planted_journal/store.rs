@@ -316,6 +316,10 @@ impl Journal {
     fn keep(&mut self, op: LogOp, record: &Record) -> Result<(), LogError> {
         let bytes = record.bytes(self.seed(self.end as usize));
         let kept = self.try_keep(&bytes);
+        let is_full = kept.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::StorageFull);
+        if is_full && self.has(Bug::RefusedWriteIsShown) {
+            return Err(LogError::new(op, LogErrorKind::NoSpace));
+        }
         self.is_poisoned |= kept.is_err() && !self.has(Bug::GoesOnAfterAFailure);
         kept.map_err(failed(op, "journal"))
     }

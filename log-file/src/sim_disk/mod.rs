@@ -36,7 +36,8 @@ pub enum Fault {
     Error(io::ErrorKind),
     /// A write writes half of its bytes and succeeds. Other operations are not touched.
     ShortWrite,
-    /// The disk is full from here on, until the process ends: no file can be made, and none can
+    /// The disk is full from here on, until the process ends or
+    /// [`free_space`](SimDisk::free_space): no file can be made, and none can
     /// be written to beyond its end. What has its place already can be written over.
     Full,
     /// The power goes while the operation runs. All later ones fail until a crash or an image.
@@ -121,6 +122,11 @@ impl SimDisk {
     /// Plans one fault, at the operation with this number; the next one is `operations()`.
     pub fn plan_fault(&self, operation: u64, fault: Fault) {
         self.machine().plan = Some((operation, fault));
+    }
+
+    /// Ends [`Fault::Full`]: there is space again, for the files that are open, too.
+    pub fn free_space(&self) {
+        self.machine().is_full = false;
     }
 
     /// Cuts the power and comes up again. The seed decides what survives of what was not synced.

@@ -3,6 +3,7 @@
 mod crash;
 mod damage;
 mod fixture;
+mod full_disk;
 mod inspect;
 mod life;
 mod newer;

@@ -4,6 +4,7 @@ mod crash;
 mod damage;
 mod fixture;
 mod founding;
+mod full_disk;
 mod inspect;
 mod life;
 mod newer;

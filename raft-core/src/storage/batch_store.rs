@@ -46,12 +46,12 @@ pub trait BatchStore: Send {
     fn check_usable(&self, op: LogOp) -> Result<(), LogError>;
 
     /// Applies a batch; durable when it returns `Ok`. Refuses what the contract refuses, which the
-    /// [`Gate`](super::Gate) says, and then has changed nothing; any other error poisons the
-    /// handle.
+    /// [`Gate`](super::Gate) says, and then has changed nothing. Where the disk has no space it may
+    /// fail with `NoSpace`, if it has changed nothing either; any other error poisons the handle.
     async fn change(&mut self, op: LogOp, batch: WriteBatch) -> Result<(), LogError>;
 
-    /// Saves an identity where there is none yet; durable when it returns `Ok`. Any error poisons
-    /// the handle.
+    /// Saves an identity where there is none yet; durable when it returns `Ok`. Any error but
+    /// `NoSpace` poisons the handle.
     async fn found(&mut self, identity: Identity) -> Result<(), LogError>;
 
     /// What a restarting member must know: [`Store::recover`]. The default reads the whole log.

@@ -1,7 +1,8 @@
 //! What a store says when it cannot do as asked.
 //!
-//! Three families. *Refused* and the two answers about a range ([`LogErrorKind::Compacted`],
-//! [`LogErrorKind::Unavailable`]) change nothing, and the store goes on. *Damage*
+//! Three families. *Refused*, *no space* and the two answers about a range
+//! ([`LogErrorKind::Compacted`], [`LogErrorKind::Unavailable`]) change nothing, and the store goes
+//! on. *Damage*
 //! ([`LogErrorKind::Corrupt`]) changes nothing either; the engine stops the member rather than let
 //! it forget what it promised. *Failures* ([`LogErrorKind::Io`] from a write or a sync,
 //! [`LogErrorKind::Poisoned`]) are final for the handle: a failed sync is never tried again, since
@@ -82,6 +83,10 @@ pub enum LogErrorKind {
     Poisoned,
     /// The request breaks the contract. Nothing changed, and the handle is not poisoned.
     Refused(Refusal),
+    /// The disk has no space for what was to be written, and no sync has failed. Nothing changed,
+    /// and the handle is not poisoned: the same request may be given again once there is space
+    /// (P16).
+    NoSpace,
     /// Another process or handle has the store open (P17). Nothing changed.
     InUse,
     /// The bytes are not of a format that this version reads. Nothing changed.
@@ -167,8 +172,8 @@ impl LogError {
 
     /// Whether the store goes on as if nothing had been asked.
     pub fn is_harmless(&self) -> bool {
-        use LogErrorKind::{Compacted, Refused, Unavailable};
-        matches!(self.kind, Compacted { .. } | Unavailable { .. } | Refused(_))
+        use LogErrorKind::{Compacted, NoSpace, Refused, Unavailable};
+        matches!(self.kind, Compacted { .. } | Unavailable { .. } | Refused(_) | NoSpace)
     }
 }
 
@@ -219,6 +224,7 @@ impl fmt::Display for LogErrorKind {
             LogErrorKind::Io => f.write_str("input/output error"),
             LogErrorKind::Poisoned => f.write_str("an earlier write failed, open the store again"),
             LogErrorKind::Refused(refusal) => write!(f, "refused, {refusal}"),
+            LogErrorKind::NoSpace => f.write_str("the disk is full"),
             LogErrorKind::InUse => f.write_str("the store is in use by another process"),
             LogErrorKind::Format => f.write_str("not a format that this version reads"),
         }

@@ -12,7 +12,7 @@ use raft_core::types::{LogIndex, Membership, NodeId};
 
 use super::apply::{ApplyWork, apply_batch, serve_reads};
 use super::clients::{ReadGroup, Waiters};
-use super::persist::Persist;
+use super::persist::{EndWaiting, Persist};
 use super::read::Read;
 use super::worker::{WorkSender, WorkerHandle};
 use crate::application::{Replies, StateMachine};
@@ -27,6 +27,8 @@ pub(crate) struct Executor {
     transport: Option<Box<dyn Transport>>,
     machine: Machine,
     writer: WorkerHandle<Persist>,
+    /// Gone once the member has ended: the writer waits for no space any more.
+    end_waiting: Option<EndWaiting>,
     reader: WorkerHandle<Read>,
     /// Wakes the member's own task, for what is polled inline.
     own_task: Waker,
@@ -48,12 +50,13 @@ impl Executor {
     pub(crate) fn new(
         transport: Box<dyn Transport>,
         machine: Machine,
-        writer: WorkerHandle<Persist>,
+        (writer, end_waiting): (WorkerHandle<Persist>, EndWaiting),
         reader: WorkerHandle<Read>,
         own_task: Waker,
     ) -> Executor {
         let (wakers, replies) = (Vec::new(), Replies::default());
-        Executor { transport: Some(transport), machine, writer, reader, own_task, wakers, replies }
+        let (transport, end_waiting) = (Some(transport), Some(end_waiting));
+        Executor { transport, machine, writer, end_waiting, reader, own_task, wakers, replies }
     }
 
     /// Carries out all effects but those that observers see. What is done at once comes back
@@ -130,6 +133,7 @@ impl Executor {
     /// No more effects will come: every worker finishes what it has, and the requests that wait for
     /// the quotas enter, to be refused.
     pub(crate) fn close(&mut self, events: &mut Vec<Event<Waiters>>, quotas: &Quotas) {
+        self.end_waiting = None;
         self.writer.close(&self.own_task, events);
         self.reader.close(&self.own_task, events);
         if let Machine::Tasked(queue) = &self.machine {

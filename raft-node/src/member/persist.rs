@@ -1,22 +1,105 @@
 //! Makes batches durable, one after another. Owns the store.
+//!
+//! Where the disk has no space, the batch is given to the store again until there is some. To the
+//! protocol the disk is a stalled one meanwhile: a leader steps down, no vote is given, nothing is
+//! acknowledged, and what is durable already can be read.
 
-use raft_core::storage::{Store, WriteBatch};
-use tracing::warn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use raft_core::storage::{Durability, LogError, LogErrorKind, Store, WriteBatch};
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::time::sleep;
+use tracing::{error, info, warn};
 
 use super::clients::Waiters;
 use super::worker::Worker;
 use crate::pump::Event;
 
+/// The pause before a batch for which there was no space is given to the store again.
+const SPACE_PAUSE: Duration = Duration::from_millis(500);
+
 /// Writes what it is given, and closes the store at the end.
 pub(crate) struct Persist {
     store: Box<dyn Store>,
     failed: bool,
+    /// Whether the store can run out of space, so that a batch is kept until it is written.
+    may_be_full: bool,
+    /// Told when the member ends, which waits for no space.
+    end: Arc<Notify>,
+    runtime: Handle,
+}
+
+/// Tells a [`Persist`] that the member ends, when it is dropped.
+#[derive(Debug)]
+pub(crate) struct EndWaiting(Arc<Notify>);
+
+impl Drop for EndWaiting {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
 }
 
 impl Persist {
-    pub(crate) fn new(store: Box<dyn Store>) -> Persist {
-        Persist { store, failed: false }
+    /// To be called inside the member's runtime, whose clock it uses.
+    pub(crate) fn new(store: Box<dyn Store>) -> (Persist, EndWaiting) {
+        let may_be_full = store.info().durability != Durability::Volatile;
+        let (end, runtime) = (Arc::<Notify>::default(), Handle::current());
+        let waiting = EndWaiting(Arc::clone(&end));
+        (Persist { store, failed: false, may_be_full, end, runtime }, waiting)
     }
+
+    /// Writes a batch, once there is space for it.
+    ///
+    /// # Errors
+    /// What the store says; `NoSpace` if the member ends first.
+    async fn write(&mut self, batch: WriteBatch) -> Result<(), LogError> {
+        if !self.may_be_full {
+            return self.store.write(batch).await;
+        }
+        let mut was_full = false;
+        loop {
+            match self.store.write(batch.clone()).await {
+                Err(full) if full.kind == LogErrorKind::NoSpace => {
+                    if !std::mem::replace(&mut was_full, true) {
+                        say_full(&full);
+                    }
+                    if self.is_over_before_next_try().await {
+                        return Err(full);
+                    }
+                }
+                written => {
+                    if was_full && written.is_ok() {
+                        info!("there is space for the log again: the member goes on");
+                    }
+                    return written;
+                }
+            }
+        }
+    }
+
+    /// Pauses; whether the member ended in the meantime.
+    async fn is_over_before_next_try(&mut self) -> bool {
+        let pause = {
+            // The thread that polls may be a client's, outside of any runtime.
+            let _inside = self.runtime.enter();
+            sleep(SPACE_PAUSE)
+        };
+        tokio::select! {
+            () = self.end.notified() => true,
+            () = pause => false,
+        }
+    }
+}
+
+fn say_full(full: &LogError) {
+    error!(
+        "the disk is full: the log in {} takes no write until there is space. Until then this \
+         member neither leads nor votes nor acknowledges anything; it goes on by itself once there \
+         is space again, so remove other files there, or enlarge the file system",
+        full.place
+    );
 }
 
 impl Worker for Persist {
@@ -31,7 +114,7 @@ impl Worker for Persist {
     }
 
     async fn work(&mut self, batch: WriteBatch) -> Event<Waiters> {
-        let result = self.store.write(batch).await;
+        let result = self.write(batch).await;
         self.failed = result.is_err();
         Event::Written(result)
     }

@@ -1,5 +1,6 @@
 //! What the operating system refuses: the n-th operation fails, for n = 1, 2, ..., and the store
-//! neither lies nor loses (P15).
+//! neither lies nor loses (P15). A write that had no space may be refused (P16): it changed nothing
+//! then, and is given again.
 //!
 //! Each run has a disk of its own ([`crash_disk`]) with a store on it that was opened before and
 //! holds something. Then a fault is laid, the store is opened again and given batches. What fails
@@ -43,7 +44,7 @@ pub async fn a_short_write_is_no_whole_one(log: &mut Subject) -> Checked {
 
 /// A sync that fails, and whose next one would succeed without having written anything.
 pub async fn a_failed_sync_is_never_believed(log: &mut Subject) -> Checked {
-    strike_each(log, Operation::Sync, &[Failure::Io], false).await
+    strike_each(log, Operation::Sync, &[Failure::Io, Failure::NoSpace], false).await
 }
 
 /// The identity was never saved before: a failure of that is one like any other.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use raft_core::storage::{
-    Detects, Durability, LogBounds, LogError, LogErrorKind, Store, WriteBatch,
+    Detects, Durability, LogBounds, LogError, LogErrorKind, LogOp, Store, WriteBatch,
 };
 use raft_core::types::LogIndex;
 use tempfile::TempDir;
@@ -156,17 +156,56 @@ impl FaultRun {
             let said = self.give(store.as_mut(), &batch).await;
             let answer = said.as_ref().map_or_else(LogError::to_string, |()| "Ok".to_owned());
             log.note(&format!("{}: {answer}", in_words(&batch)));
+            let said = match said {
+                Err(error) if error.kind == LogErrorKind::NoSpace => {
+                    self.give_again(store.as_mut(), &batch, log).await?
+                }
+                said => said,
+            };
+            let atomic = log.info().atomic_batch;
             match said {
                 Ok(()) => self.model = last_of(&self.model, &batch),
+                Err(error) if error.kind == LogErrorKind::NoSpace => {
+                    self.close(store, log).await?;
+                    return Ok(match self.way {
+                        Way::Write if atomic => vec![self.model.clone()],
+                        way => states_after(&self.model, &batch, way, atomic),
+                    });
+                }
                 Err(error) => {
                     check_kind(&error)?;
                     self.check_poisoned(store.as_mut(), log).await?;
-                    let atomic = log.info().atomic_batch;
                     return Ok(states_after(&self.model, &batch, self.way, atomic));
                 }
             }
         }
         self.close(store, log).await
+    }
+
+    /// Gives a batch once more for which there was no space. What was refused changed nothing, so
+    /// the log shows what it showed before.
+    async fn give_again(
+        &self,
+        store: &mut dyn Store,
+        batch: &WriteBatch,
+        log: &mut Subject,
+    ) -> Checked<Result<(), LogError>> {
+        if self.way == Way::SmallVerbs {
+            // Some of its verbs may have been carried out, and are not asked for again.
+            return Ok(Err(LogError::new(LogOp::Write, LogErrorKind::NoSpace)));
+        }
+        if log.info().atomic_batch {
+            let bounds = store.bounds();
+            promised(16, bounds == self.model.bounds(), || {
+                format!("a write had no space, and the log shows {bounds:?}")
+            })?;
+            let votes = store.load_hard_state().await;
+            let is_same = votes.as_ref().is_ok_and(|it| *it == self.model.hard_state);
+            promised(16, is_same, || format!("a write had no space, and the vote is {votes:?}"))?;
+        }
+        let said = self.give(store, batch).await;
+        log.note(&format!("the same again: {said:?}"));
+        Ok(said)
     }
 
     /// Saves the identity under a fault; the states that the store may be in.
