@@ -1,11 +1,13 @@
 //! Reaches a peer that there is something to send to, and keeps trying with growing pauses.
 
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 
 use raft_core::types::Identity;
 use thiserror::Error;
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tokio::time;
 
 use crate::acceptor::counted;
@@ -26,23 +28,32 @@ enum DialError {
     Handshake { address: String, error: HandshakeError },
 }
 
-/// Dials whenever the peer is wanted and not there, for ever.
-pub async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
+/// Dials whenever the peer is wanted and not there, until the member sends to it no more. Then the
+/// connection that was dialed ends, too.
+pub async fn run(shared: Arc<Shared>, peer: Arc<Peer>, ended: oneshot::Receiver<()>) {
+    tokio::select! {
+        _ = ended => {}
+        never = dial_for_ever(&shared, &peer) => match never {},
+    }
+    shared.forget_if_unused(&peer);
+}
+
+async fn dial_for_ever(shared: &Shared, peer: &Peer) -> Infallible {
     let mut failures = 0;
     loop {
         let address = peer.wanted().await;
-        match dial(&shared, &peer, &address).await {
+        match dial(shared, peer, &address).await {
             Ok((identity, stream)) => {
                 failures = 0;
                 shared.forget(Remote::Node(peer.node));
                 shared.counters.add(Counted::Dialed, 1);
                 tracing::debug!(peer = %identity, "connected to a peer");
-                connection::run(&shared, &peer, identity, stream).await;
+                connection::run(shared, peer, identity, stream).await;
             }
             Err(error) => {
                 failures += 1;
                 shared.note(Remote::Node(peer.node), error.counted(), &error);
-                shared.note_unreachable(&peer, peer.give_up());
+                shared.note_unreachable(peer, peer.give_up());
             }
         }
         let own = shared.inbound.identity().node.get();

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use raft_core::types::NodeId;
 use raft_node::Envelope;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use crate::options::{MAX_LINKS_PER_PEER, MAX_WRITE_BYTES};
 use crate::queue::SendQueue;
@@ -29,7 +29,8 @@ struct State {
     address: Vec<u8>,
     /// Handshaken connections, the newest last.
     links: Vec<Arc<Link>>,
-    has_dialer: bool,
+    /// Ends the task that dials when it is dropped; none while there is no such task.
+    dialer: Option<oneshot::Sender<()>>,
     /// The member sends to this peer.
     is_addressed: bool,
 }
@@ -67,6 +68,24 @@ impl Peer {
         self.state().is_addressed = true;
     }
 
+    /// A task begins to dial this peer, and ends when what this gives is ready.
+    pub fn begin_dialer(&self) -> oneshot::Receiver<()> {
+        let (ends, ended) = oneshot::channel();
+        self.state().dialer = Some(ends);
+        ended
+    }
+
+    /// The member sends to this peer no more: its address is forgotten, and the task that dials it
+    /// ends, with the connection that it made. What waits goes out on a connection that the peer
+    /// made, if there is one; else it is given back.
+    pub fn forget_address(&self) -> Vec<Envelope> {
+        let mut state = self.state();
+        state.is_addressed = false;
+        state.address.clear();
+        state.dialer = None;
+        if state.links.is_empty() { state.queue.take_all() } else { Vec::new() }
+    }
+
     /// Whether the peer is neither connected nor sent to.
     pub fn is_unused(&self) -> bool {
         let state = self.state();
@@ -90,10 +109,7 @@ impl Peer {
         }
         match link {
             Some(link) => link.wake.notify_one(),
-            None if !state.has_dialer => {
-                state.has_dialer = true;
-                return Pushed::QueuedWithoutDialer;
-            }
+            None if state.dialer.is_none() => return Pushed::QueuedWithoutDialer,
             None => self.dial.notify_one(),
         }
         Pushed::Queued

@@ -56,7 +56,8 @@ impl Shared {
         }
     }
 
-    /// The peer of this name, which the member sends to. It is never forgotten.
+    /// The peer of this name, which the member sends to. It is known until
+    /// [`forget_address`](Shared::forget_address).
     pub fn addressed_peer(&self, node: NodeId) -> Arc<Peer> {
         let mut peers = self.peers.lock().expect("no panic while the peers are locked");
         let peer = peers.entry(node).or_insert_with(|| Arc::new(Peer::new(node)));
@@ -91,6 +92,20 @@ impl Shared {
         };
         let alike = peers.keys().filter(|other| self.inbound.is_member(**other) == is_like);
         if alike.count() < max { Ok(()) } else { Err(Refusal::TooMany) }
+    }
+
+    /// The member sends to this peer no more, since it is no member of the cluster any more. It is
+    /// known for as long as it is connected.
+    pub fn forget_address(&self, peer: &Arc<Peer>) {
+        let dropped = peer.forget_address();
+        self.note_unreachable(peer, dropped);
+        self.forget(Remote::Node(peer.node));
+        self.forget_if_unused(peer);
+    }
+
+    /// How many peers are known.
+    pub fn known_peers(&self) -> usize {
+        self.peers.lock().expect("no panic while the peers are locked").len()
     }
 
     /// Forgets a peer that is neither connected nor sent to.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use raft_core::types::NodeId;
+use raft_core::types::{Membership, NodeId};
 use raft_node::{Envelope, Inbound, Transport};
 use thiserror::Error;
 
@@ -64,6 +64,11 @@ impl TcpTransport {
         Arc::clone(&self.counters)
     }
 
+    /// How many peers it knows: those that it sends to, and others that are connected.
+    pub fn known_peers(&self) -> usize {
+        self.shared.as_ref().map_or(0, |shared| shared.known_peers())
+    }
+
     fn peer(&mut self, shared: &Shared, node: NodeId) -> Arc<Peer> {
         let peer = self.peers.entry(node).or_insert_with(|| shared.addressed_peer(node));
         Arc::clone(peer)
@@ -87,7 +92,8 @@ impl Transport for TcpTransport {
         let dropped = match peer.push(envelope, address) {
             Pushed::Queued => return true,
             Pushed::QueuedWithoutDialer => {
-                shared.spawn(dialer::run(Arc::clone(&shared), peer));
+                let ended = peer.begin_dialer();
+                shared.spawn(dialer::run(Arc::clone(&shared), peer, ended));
                 return true;
             }
             Pushed::Full => Counted::DroppedFull,
@@ -95,6 +101,17 @@ impl Transport for TcpTransport {
         };
         self.counters.add(dropped, 1);
         false
+    }
+
+    fn retain(&mut self, membership: &Membership) {
+        let Some(shared) = &self.shared else { return };
+        self.peers.retain(|node, peer| {
+            let stays = membership.contains(*node);
+            if !stays {
+                shared.forget_address(peer);
+            }
+            stays
+        });
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
-use raft_core::types::{ClusterId, Identity, NodeId, StoreId, Term};
+use raft_core::types::{ClusterId, Identity, Membership, NodeId, StoreId, Term};
 use raft_net::wire::{self, Chunks};
 use raft_net::{
     Counted, Counters, Hello, MAX_HANDSHAKES, MAX_LINKS_PER_PEER, MAX_QUEUED_ENVELOPES,
@@ -138,6 +138,11 @@ fn node(number: u64) -> NodeId {
     NodeId::new(number).expect("not zero")
 }
 
+fn membership(numbers: &[u64]) -> Membership {
+    let members = numbers.iter().map(|number| (node(*number), Bytes::new()));
+    Membership::of_voters(members).expect("sound")
+}
+
 fn envelope(cluster: ClusterId, sequence: u64, bytes: usize) -> Envelope {
     let commands = vec![Bytes::from(vec![sequence as u8; bytes])];
     let forward = Forward { term: Term::new(1), start: 1, sequence, commands };
@@ -255,6 +260,54 @@ async fn a_restarted_peer_is_reached_again() {
     })
     .await;
     assert_eq!(one.count(Counted::Dialed), 2);
+}
+
+/// What went wrong: a member that was removed stayed connected and known for ever, with its address
+/// and the task that dials it.
+#[tokio::test]
+async fn a_removed_member_that_was_dialed_is_forgotten() {
+    let (mut one, mut two) = (Member::new(1), Member::new(2));
+    let address = Some(two.address());
+    one.send(2, address, 0);
+    eventually("it has arrived", || two.arrived() == [(1, 0)]).await;
+    one.transport.retain(&membership(&[1, 2]));
+    one.send(2, address, 1);
+    eventually("a member stays connected", || two.arrived().len() == 2).await;
+    assert_eq!((one.count(Counted::Dialed), one.transport.known_peers()), (1, 1));
+    one.transport.retain(&membership(&[1]));
+    eventually("it is forgotten", || one.transport.known_peers() == 0).await;
+    eventually("its connection has ended", || !two.send(1, None, 9)).await;
+    // The membership in force may be an older one: what is sent arrives all the same.
+    one.send(2, address, 2);
+    eventually("it has arrived", || two.arrived().len() == 3).await;
+    assert_eq!((one.count(Counted::Dialed), one.transport.known_peers()), (2, 1));
+}
+
+/// A member that is behind hears from a leader of which its own membership does not know yet.
+#[tokio::test]
+async fn a_connection_that_another_node_made_stays() {
+    let (mut one, mut two) = (Member::new(1), Member::new(2));
+    two.send(1, Some(one.address()), 0);
+    eventually("it has arrived", || one.arrived() == [(2, 0)]).await;
+    assert!(one.send(2, None, 1));
+    one.transport.retain(&membership(&[1]));
+    assert!(one.send(2, None, 2));
+    eventually("both have arrived", || two.arrived() == [(1, 1), (1, 2)]).await;
+    assert_eq!(two.count(Counted::Dialed), 1);
+    drop(two);
+    one.transport.retain(&membership(&[1]));
+    eventually("it is forgotten", || one.transport.known_peers() == 0).await;
+}
+
+/// What waits for a peer that cannot be reached is given back when it is forgotten.
+#[tokio::test]
+async fn what_waits_for_a_removed_member_is_given_back() {
+    let mut one = Member::new(1);
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    one.send(2, Some(silent.local_addr().expect("bound")), 5);
+    one.transport.retain(&membership(&[1]));
+    assert_eq!(one.not_sent(), [5]);
+    eventually("it is forgotten", || one.transport.known_peers() == 0).await;
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Three members in one process, on the memory log: the node's handle from a user's side.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,8 +9,8 @@ use raft_core::consensus::RoleName;
 use raft_core::storage::Store;
 use raft_core::types::{Membership, NodeId};
 use raft_node::{
-    Committed, Fatal, InProcessNetwork, Node, NodeConfig, ProposeError, ReadError, Replies,
-    StartError, StateMachine, Timing, bootstrap,
+    Committed, Envelope, Fatal, InProcessNetwork, Inbound, Node, NodeConfig, ProposeError,
+    ReadError, Replies, StartError, StateMachine, Timing, Transport, bootstrap,
 };
 
 /// Adds numbers; answers the sum so far.
@@ -202,6 +203,38 @@ async fn a_command_beyond_the_limit_is_refused() {
     let large = Bytes::from(vec![0; limit as usize + 1]);
     let refused = nodes[0].propose(large).await;
     assert_eq!(refused, Err(ProposeError::TooLarge { size: limit + 1, limit }));
+}
+
+/// A transport that notes which memberships it is told.
+struct Noting(Box<dyn Transport>, Arc<Mutex<Vec<Vec<u64>>>>);
+
+impl Transport for Noting {
+    fn start(&mut self, inbound: Arc<dyn Inbound>) {
+        self.0.start(inbound);
+    }
+
+    fn send(&mut self, to: NodeId, address: Option<&[u8]>, envelope: Envelope) -> bool {
+        self.0.send(to, address, envelope)
+    }
+
+    fn retain(&mut self, membership: &Membership) {
+        let members = membership.members().map(NodeId::get).collect();
+        self.1.lock().expect("no panic").push(members);
+    }
+}
+
+#[tokio::test]
+async fn a_transport_is_told_the_membership_in_force_once() {
+    let told = Arc::default();
+    let transport = Noting(InProcessNetwork::new().transport(), Arc::clone(&told));
+    let mut store = MemoryLog::new();
+    bootstrap(&mut store, "test", node_id(1), &membership(1)).await.expect("a blank store");
+    let (machine, config) = (Box::<Sum>::default(), NodeConfig::default());
+    let node = Node::start(config, Box::new(store), Box::new(transport), machine).await;
+    let nodes = [node.expect("a bootstrapped store")];
+    leader(&nodes).await;
+    assert_eq!(propose(&nodes[0], "5").await, "5");
+    assert_eq!(*told.lock().expect("no panic"), [[1]]);
 }
 
 #[tokio::test]

@@ -25,6 +25,8 @@ use crate::transport::{Content, Envelope, Transport};
 pub(crate) struct Executor {
     /// Gone once the member has ended, and with it its tasks and connections.
     transport: Option<Box<dyn Transport>>,
+    /// The membership that the transport knows.
+    membership: Option<Arc<Membership>>,
     machine: Machine,
     writer: WorkerHandle<Persist>,
     /// Gone once the member has ended: the writer waits for no space any more.
@@ -55,8 +57,17 @@ impl Executor {
         own_task: Waker,
     ) -> Executor {
         let (wakers, replies) = (Vec::new(), Replies::default());
-        let (transport, end_waiting) = (Some(transport), Some(end_waiting));
-        Executor { transport, machine, writer, end_waiting, reader, own_task, wakers, replies }
+        Executor {
+            transport: Some(transport),
+            membership: None,
+            machine,
+            writer,
+            end_waiting: Some(end_waiting),
+            reader,
+            own_task,
+            wakers,
+            replies,
+        }
     }
 
     /// Carries out all effects but those that observers see. What is done at once comes back
@@ -161,6 +172,12 @@ impl Executor {
         address_book: Option<&Arc<Membership>>,
     ) {
         let Some(transport) = &mut self.transport else { return sends.clear() };
+        if let Some(now) = address_book
+            && !self.membership.as_ref().is_some_and(|known| Arc::ptr_eq(known, now))
+        {
+            transport.retain(now);
+            self.membership = Some(Arc::clone(now));
+        }
         for (to, envelope) in sends.drain(..) {
             let address = address_book.and_then(|membership| membership.metadata(to));
             let address = address.map(|address| &address[..]);

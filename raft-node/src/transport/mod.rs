@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use raft_core::consensus::Message;
-use raft_core::types::{ClusterId, EntryId, NodeId, Term};
+use raft_core::types::{ClusterId, EntryId, Membership, NodeId, Term};
 
 pub use self::entries::Entries;
 pub use self::in_process::InProcessNetwork;
@@ -79,6 +79,13 @@ pub trait Transport: Send {
     /// What a transport took it may drop later; if it knows that nothing of it was sent, it says so
     /// to [`Inbound::not_sent`].
     fn send(&mut self, to: NodeId, address: Option<&[u8]>, envelope: Envelope) -> bool;
+
+    /// Another membership is in force: a transport may forget what it keeps for nodes that are not
+    /// in it. It must still carry what is sent to them afterwards, since the membership in force
+    /// may be older than the cluster's.
+    fn retain(&mut self, membership: &Membership) {
+        let _ = membership;
+    }
 }
 
 impl Envelope {
