@@ -183,6 +183,11 @@ const JOBS: &[Job] = &[
         Always,
         Cargo(concat!(rocksdb!(), "--features kontiki-log-rocksdb/mutants --test planted"), &[]),
     ),
+    job(
+        "openraft's durable stores",
+        Deep,
+        Cargo("test --manifest-path openraft-adapter/durable/Cargo.toml", &[]),
+    ),
     job("100 kills", Always, Cargo(kills!(), &[("KONTIKI_ROUNDS", "100")])),
     job(
         "30 kills, sqlite",
