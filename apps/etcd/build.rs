@@ -8,7 +8,7 @@ const DEFINITIONS: [&str; 3] =
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
     let definitions = protox::compile(DEFINITIONS, ["proto"])?;
-    // Keys and values stay slices of the buffer they came in, instead of being copied out of it.
+    // Keys and values are slices of the receive buffer, instead of copies.
     tonic_prost_build::configure().bytes(".").compile_fds(definitions)?;
     Ok(())
 }

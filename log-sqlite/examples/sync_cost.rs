@@ -1,4 +1,4 @@
-//! What a write costs beside a plain insert of the same bytes with the same settings.
+//! Compares the time of a write with a plain insert of the same bytes with the same settings.
 //!
 //! ```text
 //! cargo run --release --package kontiki-log-sqlite --example sync_cost
@@ -23,7 +23,7 @@ fn main() {
     let database = plain(dir.path());
     let mut log = SqliteLog::open(SqliteLogConfig::new(dir.path().join("log"))).expect("a log");
     let (mut plain_times, mut log_times) = (Vec::new(), Vec::new());
-    // One of each in turn, so that both meet the same disk.
+    // They take turns, so that both meet the same state of the disk.
     for index in 1..=BATCHES {
         let payload = vec![7; SIZE];
         let start = Instant::now();

@@ -1,27 +1,27 @@
-//! What a user may choose about an SQLite log.
+//! The settings of an SQLite log.
 
 use std::path::PathBuf;
 
 use raft_core::types::LogIndex;
 
-/// How large the write-ahead log grows before its pages are copied into the database, unless told
-/// otherwise.
+/// The default size of the write-ahead log at which its pages are copied into the database.
 pub const DEFAULT_CHECKPOINT_BYTES: u64 = 4 << 20;
 
-/// The most bytes that one payload may have; SQLite's own limit for a row lies above it.
+/// The most bytes that one payload may have; SQLite's own limit for a row is higher.
 pub(crate) const MAX_PAYLOAD_BYTES: u64 = 512 << 20;
 /// The last index that a row can have, whose key is a signed number.
 pub(crate) const MAX_INDEX: LogIndex = LogIndex::new(i64::MAX as u64);
 
-/// How an SQLite log is laid out and run.
+/// The settings of an SQLite log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SqliteLogConfig {
-    /// The directory, which holds nothing but this log. Created if it is not there.
+    /// The directory, which holds only this log. It is created if it does not exist.
     pub dir: PathBuf,
-    /// About how many bytes the write-ahead log gathers before a checkpoint. A checkpoint costs two
-    /// syncs, and the log begins again at its front, over blocks that are written already.
+    /// About how many bytes the write-ahead log holds before a checkpoint. A checkpoint costs two
+    /// syncs, and then the write-ahead log starts again at its front, over blocks that were written
+    /// before.
     pub checkpoint_bytes: u64,
-    /// A bug to run with, for tests of the tests.
+    /// A planted bug, for tests of the tests.
     #[cfg(feature = "mutants")]
     pub mutant: Option<Mutant>,
 }

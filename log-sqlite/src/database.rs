@@ -23,12 +23,13 @@ const TABLES: [&str; 2] = [
     "CREATE TABLE log (idx INTEGER PRIMARY KEY, term INTEGER NOT NULL, kind INTEGER NOT NULL, \
      hash INTEGER NOT NULL, head INTEGER NOT NULL, payload BLOB NOT NULL) STRICT",
 ];
-/// How long to wait for another connection, which can only be a person's.
+/// How long to wait for another connection, which can only belong to an operator's tool.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// A write-ahead log that one giant batch made longer than this is cut when it begins again.
+/// A write-ahead log that a very large batch made longer than this is truncated when it starts
+/// again.
 const WAL_BYTES_KEPT: i64 = 64 << 20;
 
-/// A row of the log: an entry, and what vouches for it.
+/// A row of the log: an entry and its checksums.
 pub(crate) struct StoredRow {
     pub(crate) id: EntryId,
     kind: i64,
@@ -38,7 +39,7 @@ pub(crate) struct StoredRow {
 }
 
 impl StoredRow {
-    /// What is stored beside an entry's payload.
+    /// The row of an entry, without its payload.
     pub(crate) fn of(entry: &Entry, directory: u64) -> StoredRow {
         let mut row = StoredRow {
             id: entry.id,
@@ -51,7 +52,7 @@ impl StoredRow {
         row
     }
 
-    /// The first columns: idx, term, kind, hash, head, and then the payload's length.
+    /// Reads the first columns: idx, term, kind, hash, head. The payload's length is given.
     pub(crate) fn read(row: &Row<'_>, payload_bytes: u64) -> rusqlite::Result<StoredRow> {
         let number = |column| row.get::<_, i64>(column).map(|number| number as u64);
         let id = EntryId::new(Term::new(number(1)?), LogIndex::new(number(0)?));
@@ -65,7 +66,7 @@ impl StoredRow {
         [index.get() as i64, term.get() as i64, self.kind, self.hash as i64, self.head]
     }
 
-    /// The entry's kind, if the row's numbers are what was stored.
+    /// The entry's kind, if the row's numbers are those that were stored.
     pub(crate) fn checked_kind(&self, directory: u64) -> Result<EntryKind, Unreadable> {
         if self.head != self.checksum(directory) {
             return Err(Unreadable::Damaged);
@@ -74,7 +75,7 @@ impl StoredRow {
         kind.ok_or(Unreadable::Newer("an entry of an unknown kind"))
     }
 
-    /// The entry, if all of it is what was stored.
+    /// The entry, if row and payload are those that were stored.
     pub(crate) fn checked_entry(
         &self,
         directory: u64,
@@ -96,7 +97,7 @@ impl StoredRow {
     }
 }
 
-/// Makes a database without entries under another name, and renames it when it is whole.
+/// Makes a database without entries under another name, and renames it when it is complete.
 pub(crate) fn create(directory: &Directory) -> Result<(), LogError> {
     let path = directory.path(NEW_DATABASE_NAME);
     let make = || {
@@ -113,7 +114,7 @@ pub(crate) fn create(directory: &Directory) -> Result<(), LogError> {
             database.execute(table, [])?;
         }
         database.execute("INSERT INTO state VALUES (1, ?1)", [state.encode()])?;
-        // Closing would copy all pages into the database and sync it, too, and keep quiet of a
+        // A close would also copy all pages into the database and sync it, but would not report a
         // failure (`sqlite3PagerClose`).
         let is_whole = checkpoint(&database)?;
         database.close().map_err(|(_, error)| error)?;
@@ -122,7 +123,7 @@ pub(crate) fn create(directory: &Directory) -> Result<(), LogError> {
     let is_whole = make();
     let place = directory.place(NEW_DATABASE_NAME);
     if !is_whole.map_err(|error| failed(LogOp::Open, &place, error))? {
-        let error = io::Error::other("SQLite wrote a part of the new database only");
+        let error = io::Error::other("SQLite wrote only a part of the new database");
         return Err(LogError::io(LogOp::Open, error).at(place));
     }
     directory.rename(NEW_DATABASE_NAME, DATABASE_NAME)
@@ -146,22 +147,22 @@ pub(crate) fn unseen(place: &str) -> String {
     format!("{place}: SQLite does not see what was synced")
 }
 
-/// Opens a connection for reading beside the writer.
+/// Opens a connection for reads in parallel with the writer.
 pub(crate) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     let database = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     database.pragma_update(None, "mmap_size", 0)?;
     Ok(database)
 }
 
-/// Opens a connection that changes no file: not the database, nor the write-ahead log beside it,
-/// nor the shared memory, which an exclusive connection does without. The caller keeps others away.
+/// Opens a connection that changes no file: neither the database nor its write-ahead log. It needs
+/// no shared memory, because it is exclusive. The caller's lock keeps other processes out.
 pub(crate) fn open_looker(path: &Path, has_wal: bool) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let database = if has_wal {
-        // This file system of SQLite's takes no locks, which would need the right to write.
+        // This VFS of SQLite takes no locks, which would need write permission.
         Connection::open_with_flags_and_vfs(path, flags, c"unix-none")?
     } else {
-        // Without a write-ahead log SQLite would make one; not for a file that cannot change.
+        // Without a write-ahead log SQLite would create one, except for an immutable file.
         let address = format!("file:{}?immutable=1", percent_encoded(path));
         Connection::open_with_flags(address, flags | OpenFlags::SQLITE_OPEN_URI)?
     };
@@ -186,7 +187,7 @@ fn percent_encoded(path: &Path) -> String {
     path.as_os_str().as_bytes().iter().map(encode).collect()
 }
 
-/// What SQLite's own check of the whole database finds.
+/// The faults that SQLite's own check of the whole database finds.
 pub(crate) fn integrity_faults(database: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut check = database.prepare("PRAGMA integrity_check")?;
     let lines: rusqlite::Result<Vec<String>> = check.query_map([], |row| row.get(0))?.collect();
@@ -195,7 +196,7 @@ pub(crate) fn integrity_faults(database: &Connection) -> rusqlite::Result<Vec<St
 
 fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     let database = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    // The write-ahead log stays as it is at the end: it is evidence, and written blocks.
+    // The write-ahead log is kept unchanged at a close: it is evidence, and its blocks are reused.
     database.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     database.busy_timeout(PATIENCE)?;
     database.pragma_update(None, "cell_size_check", true)?;
@@ -208,14 +209,14 @@ fn configure_writer(database: &Connection) -> rusqlite::Result<()> {
     database.pragma_update(None, "fullfsync", true)?;
     database.pragma_update(None, "checkpoint_fullfsync", true)?;
     let number = |row: &Row<'_>| row.get::<_, i64>(0);
-    // A checkpoint inside a commit would hide its errors, so the store runs them itself.
+    // A checkpoint inside a commit would hide its errors, so the store runs checkpoints itself.
     database.pragma_update_and_check(None, "wal_autocheckpoint", 0, number)?;
     database.pragma_update_and_check(None, "journal_size_limit", WAL_BYTES_KEPT, number)?;
     database.pragma_update(None, "temp_store", "MEMORY")?;
     database.pragma_update(None, "mmap_size", 0)
 }
 
-/// Whether SQLite sees the two tables, and this state in them.
+/// Whether SQLite shows the two tables, and this state in them.
 pub(crate) fn shows(database: &Connection, state: &State) -> rusqlite::Result<bool> {
     Ok(tables(database)? == TABLES && load_state(database)? == Some(*state))
 }
@@ -231,8 +232,8 @@ pub(crate) fn load_state(database: &Connection) -> rusqlite::Result<Option<State
     query.query_row([], |row| Ok(State::decode(row.get_ref(0)?.as_blob().unwrap_or_default()).ok()))
 }
 
-/// Copies what the write-ahead log gathered into the database, as far as no reader is in the way.
-/// Whether it got to the end.
+/// Copies the pages of the write-ahead log into the database, as far as no reader prevents it.
+/// Returns whether all were copied.
 pub(crate) fn checkpoint(database: &Connection) -> rusqlite::Result<bool> {
     let mut checkpoint = database.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?;
     checkpoint.query_row([], |row| {
@@ -241,13 +242,13 @@ pub(crate) fn checkpoint(database: &Connection) -> rusqlite::Result<bool> {
     })
 }
 
-/// What a newer version wrote, behind a checksum that holds.
+/// The error for bytes that a newer version wrote, under a correct checksum.
 pub(crate) fn newer(op: LogOp, place: &str, what: &'static str) -> LogError {
     let place = format!("{place}: {}", Unreadable::Newer(what));
     LogError::new(op, LogErrorKind::Format).at(place)
 }
 
-/// A row that cannot be read.
+/// The error for a row that cannot be read.
 pub(crate) fn unreadable(op: LogOp, index: LogIndex, place: &str, fault: Unreadable) -> LogError {
     let place = format!("{place}, table log, idx {index}");
     match fault {
@@ -256,12 +257,14 @@ pub(crate) fn unreadable(op: LogOp, index: LogIndex, place: &str, fault: Unreada
     }
 }
 
-/// Whether SQLite had no space to write something. It calls a sync that fails so by another name.
+/// Whether SQLite failed because the disk is full. It reports a sync that fails for this reason as
+/// another error.
 pub(crate) fn is_disk_full(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::DiskFull)
 }
 
-/// What an error of SQLite means to the log. Of a full disk nothing may have changed.
+/// The log's error for an error of SQLite. On a full disk, the caller makes sure that nothing has
+/// changed.
 pub(crate) fn failed(op: LogOp, place: &str, error: rusqlite::Error) -> LogError {
     if is_disk_full(&error) {
         let dir = Path::new(place).parent().unwrap_or(Path::new(place));
@@ -276,7 +279,7 @@ pub(crate) fn failed(op: LogOp, place: &str, error: rusqlite::Error) -> LogError
         // A schema or a format that SQLite does not understand, in a file that was sound once.
         Some(ErrorCode::Unknown) if matches!(op, LogOp::Open | LogOp::Read) => corrupt(None),
         Some(_) => LogErrorKind::Io,
-        // A value of another type than was stored, or no value.
+        // A value of another type than the stored one, or no value.
         None => corrupt(None),
     };
     LogError::new(op, kind).because(error).at(place)

@@ -14,7 +14,7 @@ use crate::state::FORMAT_VERSION;
 pub(crate) const DATABASE_NAME: &str = "log.db";
 /// Its write-ahead log; SQLite chooses the name.
 pub(crate) const WAL_NAME: &str = "log.db-wal";
-/// A database that is being made.
+/// A database that is being created.
 pub(crate) const NEW_DATABASE_NAME: &str = "new.db";
 /// How far the log is known to be synced.
 pub(crate) const PROOF_NAME: &str = "proof";
@@ -24,20 +24,20 @@ const NAMES: Names = Names {
     passing: &[NEW_DATABASE_NAME, "new.db-wal", "new.db-shm", "new.db-journal", "new.proof"],
 };
 
-/// A locked directory. The lock goes with the value.
+/// A locked directory. Dropping the value releases the lock.
 #[derive(Debug)]
 pub(crate) struct Directory(owned_dir::Directory);
 
 impl Directory {
-    /// Makes the directory if it is missing, locks it, refuses one that holds strange files, and
-    /// removes what a crash left unfinished. Its path is absolute, so that SQLite never takes it
-    /// for a URI.
+    /// Creates the directory if it is missing, locks it, refuses one that holds unknown files, and
+    /// removes files that a crash left unfinished. Its path is absolute, so that SQLite never takes
+    /// it for a URI.
     pub(crate) fn open(path: &Path) -> Result<Directory, LogError> {
         owned_dir::Directory::own(path, NAMES).map(Directory).map_err(not_ours)
     }
 
-    /// A directory that must not be changed. Its lock is taken only if there is one, and shared
-    /// with other readers.
+    /// A directory that must not be changed. Its lock is taken only if the lock file exists, and
+    /// shared with other readers.
     pub(crate) fn look(path: &Path) -> Result<Directory, LogError> {
         let directory = owned_dir::Directory::look(path, NAMES).map(Directory).map_err(not_ours)?;
         if [DATABASE_NAME, WAL_NAME, PROOF_NAME].iter().any(|name| directory.has(name)) {
@@ -59,12 +59,12 @@ impl Directory {
         self.0.has(name)
     }
 
-    /// A file, for reading, and for writing if that is allowed; `None` if it is not there.
+    /// A file, for reading, and for writing if that is allowed; `None` if it does not exist.
     pub(crate) fn file(&self, name: &str) -> Result<Option<File>, LogError> {
         self.0.file(name).map_err(|error| self.io(name, error))
     }
 
-    /// Makes creations and renamings durable.
+    /// Makes created and renamed files durable.
     pub(crate) fn sync_names(&self) -> Result<(), LogError> {
         self.0.sync_names().map_err(|error| self.io("", error))
     }

@@ -1,8 +1,8 @@
-//! A look at an SQLite log that changes no file, and the check of all that guards it.
+//! Inspects an SQLite log without changing a file, and verifies all of its checksums.
 //!
-//! The files are judged as `recover` judges them, without SQLite and without what it then makes
-//! durable. Then a connection that can change nothing reads the rows. Damage ends the look where it
-//! stands, and is told.
+//! The files are checked as `recover` checks them, without SQLite, but nothing is made durable.
+//! Then a connection that can change nothing reads the rows. The inspection ends at the first
+//! damage and reports it.
 
 use std::path::Path;
 use std::sync::{Arc, RwLock};
@@ -21,20 +21,20 @@ use crate::reader::{ReadConnection, SqliteReader};
 use crate::recover::{Survey, survey};
 use crate::state::State;
 
-/// An SQLite log that is being looked at.
+/// An SQLite log that is being inspected.
 struct SqliteInspection {
     connection: Arc<ReadConnection>,
     summary: Arc<RwLock<LogSummary>>,
     inspection: Inspection,
-    /// Where the log would end if nothing were damaged.
+    /// The end that the log would have if nothing were damaged.
     bounds: LogBounds,
     place: String,
     _directory: Directory,
 }
 
 impl SqliteLog {
-    /// Looks at the log in a directory without changing it. Fails if there is none, or if it is in
-    /// use; damage is part of what the look tells.
+    /// Inspects the log in a directory without changing it. Fails if there is none, or if it is in
+    /// use. Damage is not an error here: the result reports it.
     pub fn inspect(dir: impl AsRef<Path>) -> Result<Box<dyn Inspect>, LogError> {
         let directory = Directory::look(dir.as_ref())?;
         let mut survey = survey(&directory);
@@ -62,7 +62,7 @@ impl SqliteLog {
     }
 }
 
-/// What SQLite shows of the log.
+/// The rows of the log, as SQLite shows them.
 fn rows(
     directory: &Directory,
     place: &str,

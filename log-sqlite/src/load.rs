@@ -1,4 +1,4 @@
-//! The entries at open: their numbers are read and checked, their payloads stay where they are.
+//! Loads the entries at open: their numbers are read and checked; their payloads are not read.
 
 use bytes::Bytes;
 use raft_core::storage::record::Unreadable;
@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use crate::database::{StoredRow, failed, unreadable};
 use crate::state::State;
 
-/// The summary of a log, from its rows. A missing, strange or damaged row is an error.
+/// The summary of a log, from its rows. A missing, unexpected or damaged row is an error.
 pub(crate) fn load(
     database: &Connection,
     state: &State,
@@ -21,7 +21,7 @@ pub(crate) fn load(
     }
 }
 
-/// The summary of a log up to its first damaged row, and what is damaged.
+/// The summary of a log up to its first damaged row, and the damage.
 pub(crate) fn load_sound_part(
     database: &Connection,
     state: &State,
@@ -50,7 +50,7 @@ pub(crate) fn load_sound_part(
     (summary, damage)
 }
 
-/// Takes note of all rows behind the boundary, and of those that hold memberships; the fault of the
+/// Collects all rows after the boundary, and those that hold memberships. Returns the fault of the
 /// first row that does not fit, if there is one.
 fn scan(
     database: &Connection,
@@ -80,8 +80,8 @@ fn scan(
     Ok(None)
 }
 
-/// The payload of an entry, as it is stored. A rotten one is damage here already, since no member
-/// can start without it.
+/// The payload of a membership, as it is stored. If it is damaged, the log does not open, since no
+/// member can start without it.
 fn payload(
     database: &Connection,
     state: &State,

@@ -32,7 +32,8 @@ pub struct SqliteLog {
 }
 
 impl SqliteLog {
-    /// Opens the log in a directory, or begins one there. What it shows is durable when it returns.
+    /// Opens the log in a directory, or creates one there. What it shows is durable when it
+    /// returns.
     pub fn open(config: SqliteLogConfig) -> Result<SqliteLog, LogError> {
         let directory = Directory::open(&config.dir)?;
         let kept = [DATABASE_NAME, WAL_NAME, PROOF_NAME];
@@ -64,7 +65,7 @@ impl SqliteLog {
         let plan = self.plan(batch)?;
         let content = Content::of(plan, batch);
         if content.is_hint() {
-            // A hint alone rides with the next batch, or is lost, as a hint may be.
+            // A hint alone is written with the next batch, or is lost, as a hint may be.
             self.writer.state.commit_hint = content.plan.commit_hint;
             return Ok(());
         }
@@ -96,7 +97,7 @@ impl Drop for SqliteLog {
     }
 }
 
-/// What an SQLite log declares.
+/// The declaration of an SQLite log.
 pub(crate) fn store_info() -> StoreInfo {
     StoreInfo {
         backend: "sqlite".into(),
@@ -109,8 +110,8 @@ pub(crate) fn store_info() -> StoreInfo {
     }
 }
 
-/// The call that SQLite was built to sync with. Its build is told with these flags, and its own
-/// list of compile options does not say.
+/// The call with which SQLite was built to sync. Only these build flags show it; SQLite's own list
+/// of compile options does not.
 fn sync_verb() -> &'static str {
     let is_told = option_env!("LIBSQLITE3_FLAGS").is_some_and(|flags| flags.contains("FDATASYNC"));
     if cfg!(target_vendor = "apple") {
@@ -159,7 +160,7 @@ impl BatchStore for SqliteLog {
         self.summary().recovered(hard_state, commit_hint, self.tail.clone())
     }
 
-    /// Records that all that was written is synced, if that is not on record yet.
+    /// Writes a proof that everything is synced, unless the last proof already says so.
     async fn finish(&mut self) -> Result<(), LogError> {
         self.check_usable(LogOp::Close)?;
         if let Some(failed) = self.writer.take_failure() {

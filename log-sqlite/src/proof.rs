@@ -1,7 +1,7 @@
 //! The proof: a small file that says up to where the log is known to be synced.
 //!
-//! It is written anew, under another name first, whenever a log was opened and when it is closed in
-//! good order. So it is never torn: a proof whose bytes do not fit is damage.
+//! It is rewritten whenever a log is opened and at a clean close, first under another name. So it
+//! is never torn: a proof whose checksum is wrong is damage.
 
 use crate::state::FORMAT_VERSION;
 
@@ -20,7 +20,7 @@ pub(crate) struct Proof {
     pub(crate) batch: u64,
     /// The salt of the write-ahead log, 0 if there was none.
     pub(crate) salt: u64,
-    /// How many of its frames are proven.
+    /// How many frames of that write-ahead log are proven.
     pub(crate) frames: u64,
 }
 

@@ -1,8 +1,9 @@
-//! Reads entries beside the writer, on a connection of its own.
+//! Reads entries in parallel with the writer, on a separate connection.
 //!
-//! One read is one short transaction: the bounds and the entries are of one moment, so a read that
-//! races with a truncation, a purge or a reset sees the log before or after it, never between
-//! (P12). All readers of a store share the connection, which the store closes with itself.
+//! One read is one short transaction: it sees the bounds and the entries at one moment. So a read
+//! that races with a truncation, a purge or a reset sees the log before or after it, never in the
+//! middle (P12). All readers of a store share the connection, which the store closes when it is
+//! dropped.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -25,10 +26,10 @@ pub(crate) struct ReadConnection {
 }
 
 enum ConnectionState {
-    /// Nothing was read yet.
+    /// No read has opened it yet.
     Unused,
     Open(Connection),
-    /// The store is gone.
+    /// The store was dropped.
     Closed,
 }
 
@@ -42,7 +43,7 @@ impl ReadConnection {
         ReadConnection { path, state: Mutex::new(ConnectionState::Open(connection)) }
     }
 
-    /// Reads nothing, since SQLite cannot.
+    /// Every read fails, since SQLite cannot open the database.
     pub(crate) fn closed(path: PathBuf) -> ReadConnection {
         ReadConnection { path, state: Mutex::new(ConnectionState::Closed) }
     }
@@ -51,7 +52,7 @@ impl ReadConnection {
         matches!(*self.lock(), ConnectionState::Open(_))
     }
 
-    /// What SQLite's own check finds; nothing if no connection is open.
+    /// The faults that SQLite's own check finds; none if no connection is open.
     pub(crate) fn integrity_faults(&self) -> Result<Vec<String>, LogError> {
         match &*self.lock() {
             ConnectionState::Open(connection) => {
@@ -61,7 +62,7 @@ impl ReadConnection {
         }
     }
 
-    /// Ends all reading: later reads get an error.
+    /// Ends all reads: later reads get an error.
     pub(crate) fn close(&self) {
         *self.lock() = ConnectionState::Closed;
     }
@@ -78,7 +79,7 @@ impl ReadConnection {
         failed(LogOp::Read, &self.place(), error)
     }
 
-    /// The entries of a range that is not empty, all of one moment.
+    /// The entries of a range that is not empty, all read at one moment.
     pub(crate) fn read(
         &self,
         range: &Range<LogIndex>,
@@ -113,7 +114,7 @@ impl ReadConnection {
         while at < range.end {
             let entry = match self.entry(moment, state.directory, at) {
                 Ok(entry) => entry,
-                // What was read before is sound (P10); the next read begins at the fault.
+                // The entries before the fault are sound (P10); the next read begins at the fault.
                 Err(error) if error.kind != LogErrorKind::Io && !entries.is_empty() => break,
                 Err(error) => return Err(error),
             };

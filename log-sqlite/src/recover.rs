@@ -1,7 +1,7 @@
-//! From files back to a log: what may be believed, and what must be made durable first.
+//! Recovers a log from its files: which bytes are valid, and which must be made durable first.
 //!
-//! Everything here happens before SQLite opens the database, and changes nothing while there is
-//! doubt, so that the evidence of damage stays where it is.
+//! Everything here happens before SQLite opens the database. Nothing is changed before all checks
+//! have passed, so that the evidence of damage is kept.
 
 use std::fs::File;
 use std::io;
@@ -16,22 +16,22 @@ use crate::proof::Proof;
 use crate::state::{APPLICATION_ID, FORMAT_VERSION, State};
 use crate::wal::{Front, PAGE_BYTES, STATE_PAGE, WalScan, frame_offset, scan, scan_nothing};
 
-/// Of the database's header: what every file of SQLite begins with.
+/// The first bytes of every database file of SQLite.
 const SQLITE_MAGIC: &[u8; 16] = b"SQLite format 3\0";
 const USER_VERSION_AT: usize = 60;
 const APPLICATION_ID_AT: usize = 68;
 const COPY_BYTES: usize = 1 << 18;
 
-/// What the files hold, made durable.
+/// The content of the files, which is durable.
 pub(crate) struct Recovery {
-    /// What SQLite must show, too.
+    /// The state that SQLite must show, too.
     pub(crate) state: State,
     pub(crate) tail: Tail,
     /// The last batch that the proof covers.
     pub(crate) proven_batch: u64,
 }
 
-/// Looks at the files of a log that is there, and makes durable what they show.
+/// Checks the files of an existing log, and makes durable what they show.
 pub(crate) fn recover(directory: &Directory) -> Result<Recovery, LogError> {
     let database = check_header(directory)?;
     let wal = directory.file(WAL_NAME)?;
@@ -71,23 +71,23 @@ fn prove_recovered(
     }
 }
 
-/// What the files hold, looked at without changing them.
+/// The content of the files, read without changing them.
 #[derive(Default)]
 pub(crate) struct Survey {
-    /// The state of the last whole transaction, if it can be told.
+    /// The state of the last whole transaction, if it can be determined.
     pub(crate) state: Option<State>,
     /// Whether the write-ahead log holds a whole transaction.
     pub(crate) has_wal: bool,
-    /// How far the files are proven to be synced, for people.
+    /// How far the files are proven to be synced, as text for an operator.
     pub(crate) proven: String,
-    /// What lies beyond, for people.
+    /// What follows the proven end, as text for an operator.
     pub(crate) beyond: Vec<String>,
     pub(crate) torn: Option<String>,
     /// Why the log would not open.
     pub(crate) damage: Option<LogError>,
 }
 
-/// Looks at the files as [`recover`] does, as far as they are sound, and changes nothing.
+/// Checks the files as [`recover`] does, as far as they are sound, and changes nothing.
 pub(crate) fn survey(directory: &Directory) -> Survey {
     let mut survey = Survey::default();
     if let Err(damage) = survey_into(directory, &mut survey) {
@@ -126,7 +126,7 @@ fn survey_into(directory: &Directory, survey: &mut Survey) -> Result<(), LogErro
     }
 }
 
-/// Records that all that the files hold is synced, which the caller knows.
+/// Writes a proof that everything in the files is synced. The caller must know that it is.
 pub(crate) fn prove(directory: &Directory, state: &State) -> Result<(), LogError> {
     let scan = scan_of(directory, directory.file(WAL_NAME)?.as_ref())?;
     directory.write_proof(&proof_of(&scan, state))
@@ -144,8 +144,8 @@ fn scan_of(directory: &Directory, wal: Option<&File>) -> Result<WalScan, LogErro
     }
 }
 
-/// Whether the database is one of ours, and of this version. Its header never changes where this
-/// looks.
+/// Checks that the database is an SQLite log of this version. The fields of the header that this
+/// reads never change.
 fn check_header(directory: &Directory) -> Result<File, LogError> {
     let place = directory.place(DATABASE_NAME);
     let Some(file) = directory.file(DATABASE_NAME)? else {
@@ -171,8 +171,8 @@ fn check_header(directory: &Directory) -> Result<File, LogError> {
     }
 }
 
-/// The state of the last whole transaction: in the write-ahead log, or in the database beneath it,
-/// whose own may be torn while the write-ahead log has a later one.
+/// The state of the last whole transaction: in the write-ahead log, or else in the database. The
+/// database's state may be torn while the write-ahead log has a later one.
 fn latest_state(directory: &Directory, scan: &WalScan, database: &File) -> Result<State, LogError> {
     let mut page = vec![0; PAGE_BYTES];
     let offset = u64::from(STATE_PAGE - 1) * PAGE_BYTES as u64;
@@ -195,9 +195,10 @@ fn latest_state(directory: &Directory, scan: &WalScan, database: &File) -> Resul
     }
 }
 
-/// Whether what lies behind the last whole transaction proves that the bad frame was whole once.
+/// Checks whether the bytes after the last whole transaction prove that the bad frame was once
+/// whole.
 ///
-/// A batch is begun when the one before is synced, and the header of a write-ahead log is synced
+/// A batch starts when the one before is synced, and the header of a write-ahead log is synced
 /// before its first frame is written.
 fn check_wal(directory: &Directory, scan: &WalScan, state: &State) -> Result<(), LogError> {
     let place = directory.place(WAL_NAME);
@@ -227,7 +228,7 @@ fn check_proof(
 ) -> Result<(), LogError> {
     let place = directory.place(PROOF_NAME);
     let Some(proof) = proof else {
-        // A new log is whole before its first proof is written.
+        // A new log is complete before its first proof is written.
         return match state.batch {
             0 => Ok(()),
             _ => Err(directory.corrupt(format!("{place}, which is missing"))),
@@ -240,7 +241,7 @@ fn check_proof(
     let is_same_life = scan.salt() == Some(proof.salt);
     if state.batch < proof.batch || (is_same_life && scan.committed_frames < proof.frames) {
         return Err(directory.corrupt(format!(
-            "{}, offset {}: batch {} is there, batch {} was synced",
+            "{}, offset {}: batch {} is the last, but batch {} was synced",
             directory.place(WAL_NAME),
             scan.broken_at,
             state.batch,
@@ -250,7 +251,7 @@ fn check_proof(
     Ok(())
 }
 
-/// Up to where the write-ahead log is known to be on the disk already.
+/// The offset up to which the write-ahead log is known to be on the disk.
 fn proven_end(scan: &WalScan, proof: Option<&Proof>) -> u64 {
     match proof {
         Some(proof) if scan.salt() == Some(proof.salt) => frame_offset(proof.frames),
@@ -258,8 +259,9 @@ fn proven_end(scan: &WalScan, proof: Option<&Proof>) -> u64 {
     }
 }
 
-/// Writes the unproven part again, byte for byte, cuts off what is not part of the log, and syncs.
-/// After a failed sync the pages may be clean and the disk without them; only a new write helps.
+/// Writes the unproven part again, byte for byte, truncates what is not part of the log, and syncs.
+/// After a failed sync the pages may be marked clean though the disk does not have them; only a new
+/// write helps.
 fn make_durable(wal: &File, from: u64, end: u64) -> io::Result<()> {
     let mut bytes = vec![0; COPY_BYTES];
     let mut at = from;

@@ -1,7 +1,7 @@
-//! The state record: all that the log remembers beside its entries, in a fixed number of bytes.
+//! The state record: everything in the log but its entries, in a fixed number of bytes.
 //!
-//! Each transaction rewrites it, one batch number higher. It lies alone on page 2, so that it can
-//! be found in a page image without SQLite's help.
+//! Each transaction rewrites it, with a batch number that is one higher. It is alone on page 2, so
+//! that it can be found in a page image without SQLite.
 
 use raft_core::storage::LogBounds;
 use raft_core::storage::record::{
@@ -9,7 +9,7 @@ use raft_core::storage::record::{
 };
 use raft_core::types::{EntryId, HardState, Identity, LogIndex, Term};
 
-/// Of the database's header: whose file it is ("KTKL").
+/// The application id in the database's header ("KTKL").
 pub(crate) const APPLICATION_ID: i32 = 0x4b54_4b4c;
 
 /// The length of a state record.
@@ -22,7 +22,7 @@ const HARD_STATE: std::ops::Range<usize> = 76..108;
 const IDENTITY: std::ops::Range<usize> = 108..152;
 const CHECKSUM: usize = 156;
 
-/// What the log remembers beside its entries.
+/// Everything in the log but its entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct State {
     /// A random number that all files of one log share.
@@ -33,15 +33,15 @@ pub(crate) struct State {
     /// The highest index that is known to be committed since the last reset. Logs of the first
     /// builds may have one beyond the last entry.
     pub(crate) commit_hint: LogIndex,
-    /// No row lies below this index. Rows from here up to the boundary are purged, and wait for
-    /// their deletion.
+    /// No row is below this index. Rows from this index up to the boundary are purged and wait for
+    /// deletion.
     pub(crate) oldest_row: LogIndex,
     pub(crate) hard_state: HardState,
     pub(crate) identity: Option<Identity>,
 }
 
 impl State {
-    /// The state of a log that nothing was written to.
+    /// The state of a log to which nothing was written.
     pub(crate) fn blank(directory: u64) -> State {
         State {
             directory,
@@ -124,7 +124,8 @@ impl State {
         State::all_in(page).filter_map(Result::ok).max_by_key(|state| state.batch)
     }
 
-    /// What is not known of a sound state record in the image of a page, if there is such a one.
+    /// What this version does not know in a sound state record in the image of a page, if there is
+    /// one.
     pub(crate) fn find_newer(page: &[u8]) -> Option<&'static str> {
         State::all_in(page).find_map(|found| match found {
             Err(Unreadable::Newer(what)) => Some(what),
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sound_record_of_a_newer_version_is_told_from_damage() {
+    fn a_sound_record_of_a_newer_version_is_distinguished_from_damage() {
         let state = State::blank(7);
         for at in (4..8).chain(74..76).chain([107, 151]).chain(152..156) {
             let mut newer = state.encode();

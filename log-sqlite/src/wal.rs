@@ -1,9 +1,9 @@
-//! A look at SQLite's write-ahead log before SQLite sees it.
+//! Scans SQLite's write-ahead log before SQLite reads it.
 //!
-//! SQLite ends its replay at the first frame that does not fit, and calls all behind it torn. For a
-//! log that acknowledged those frames this is a silent loss. Here the whole file is read, and what
-//! lies behind the first bad frame is used as evidence: one transaction is synced before the next
-//! begins, so that a trace of the next proves that the bad one was whole once.
+//! SQLite ends its replay at the first frame that does not fit, and ignores everything after it.
+//! For a log that acknowledged those frames this is a silent loss. Here the whole file is read, and
+//! the bytes after the first bad frame are used as evidence: one transaction is synced before the
+//! next begins, so a trace of the next proves that the bad one was once whole.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -16,37 +16,37 @@ pub(crate) const PAGE_BYTES: usize = 4096;
 pub(crate) const WAL_HEADER_BYTES: u64 = 32;
 /// The length of a frame: its header and one page.
 pub(crate) const FRAME_BYTES: u64 = (FRAME_HEADER_BYTES + PAGE_BYTES) as u64;
-/// The page on which the state record lies.
+/// The page that holds the state record.
 pub(crate) const STATE_PAGE: u32 = 2;
 
 const FRAME_HEADER_BYTES: usize = 24;
-/// The lowest bit of the magic number tells the byte order of the words that are summed.
+/// The lowest bit of the magic number gives the byte order of the words that are summed.
 const WAL_MAGIC: u32 = 0x377f_0682;
 const WAL_VERSION: u32 = 3_007_000;
 
 /// Both halves of a checksum.
 type Sums = (u32, u32);
 
-/// The header of a write-ahead log, as far as it matters here.
+/// The fields of the header of a write-ahead log that are needed here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WalHeader {
-    /// What all frames of one life of the file carry.
+    /// The salt of all frames that were written since the file last started again.
     pub(crate) salt: u64,
     sums: Sums,
     is_big_endian: bool,
 }
 
-/// What the front of the file is.
+/// The state of the front of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Front {
-    /// There is no file, or not enough of one for a header.
+    /// There is no file, or it is too short for a header.
     Absent,
     /// The header's bytes do not fit its checksum.
     Bad,
     Good(WalHeader),
 }
 
-/// What a write-ahead log holds.
+/// The content of a write-ahead log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WalScan {
     pub(crate) front: Front,
@@ -54,20 +54,21 @@ pub(crate) struct WalScan {
     pub(crate) committed_frames: u64,
     /// The state after the last of these transactions.
     pub(crate) state: Option<State>,
-    /// What is not known of a state record in a sound frame, if a newer version wrote one.
+    /// What this version does not know in a state record in a sound frame, if a newer version wrote
+    /// one.
     pub(crate) newer: Option<&'static str>,
-    /// The newest batch number in any state record behind them.
+    /// The newest batch number in any state record after these transactions.
     pub(crate) newest_beyond: Option<u64>,
     /// The offset of the first frame that does not fit.
     pub(crate) broken_at: u64,
-    /// The offset of a sound frame behind a commit behind the first bad frame.
+    /// The offset of a sound frame that follows a commit after the first bad frame.
     pub(crate) later_transaction: Option<u64>,
-    /// Whether frames of this life of the file lie behind the last whole transaction.
+    /// Whether frames with the present salt follow the last whole transaction.
     pub(crate) is_torn: bool,
 }
 
 impl WalScan {
-    /// Where the last whole transaction ends.
+    /// The offset at which the last whole transaction ends.
     pub(crate) fn end(&self) -> u64 {
         match self.front {
             Front::Good(_) => frame_offset(self.committed_frames),
@@ -75,7 +76,7 @@ impl WalScan {
         }
     }
 
-    /// The salt of this life of the file, if there is a file with a header.
+    /// The present salt, if there is a file with a header.
     pub(crate) fn salt(&self) -> Option<u64> {
         match self.front {
             Front::Good(header) => Some(header.salt),
@@ -89,7 +90,7 @@ pub(crate) fn frame_offset(frame: u64) -> u64 {
     WAL_HEADER_BYTES + frame * FRAME_BYTES
 }
 
-/// What is known where there is no write-ahead log.
+/// The scan of a missing write-ahead log.
 pub(crate) fn scan_nothing() -> WalScan {
     Scanner::new(Front::Absent).finish()
 }
@@ -123,7 +124,7 @@ impl WalHeader {
     }
 }
 
-/// One frame's bytes, taken apart.
+/// The decoded fields of one frame.
 struct Frame<'a> {
     page_number: u32,
     /// The database's size in pages, in the last frame of a transaction; else 0.
@@ -146,7 +147,7 @@ impl Frame<'_> {
         }
     }
 
-    /// Whether the frame fits behind one with these sums.
+    /// Whether the frame fits after one with these sums.
     fn follows(&self, header: &WalHeader, before: Sums) -> bool {
         let front = add_up(header.is_big_endian, before, self.summed_header);
         self.page_number != 0
@@ -163,11 +164,11 @@ impl Frame<'_> {
     }
 }
 
-/// Takes one frame after the other, and keeps what it proves.
+/// Scans one frame after the other, and keeps what each proves.
 struct Scanner {
     scan: WalScan,
     frame: u64,
-    /// The stored sums of the frame before.
+    /// The stored sums of the previous frame.
     before: Sums,
     is_in_chain: bool,
     /// A state record of the transaction that is being read.
@@ -223,8 +224,8 @@ impl Scanner {
         }
     }
 
-    /// A frame behind the first bad one, and that one itself. Its own word that it ends a
-    /// transaction counts only if it `fits` the frame before it.
+    /// Takes the first bad frame, or one after it. Its mark that it ends a transaction counts only
+    /// if the frame `fits` the one before it.
     fn take_beyond(&mut self, frame: &Frame<'_>, fits: bool) {
         self.scan.is_torn |= Some(frame.salt) == self.scan.salt();
         let newest = frame.state().map(|state| state.batch);
@@ -235,7 +236,7 @@ impl Scanner {
         self.has_commit_beyond |= fits && frame.database_pages != 0;
     }
 
-    /// The last bytes, too few for a frame.
+    /// Takes the last bytes, which are too few for a frame.
     fn take_cut_frame(&mut self, bytes: &[u8]) {
         let has_salt = bytes.len() >= 16 && Some(salt_at(bytes, 8)) == self.scan.salt();
         self.scan.is_torn |= has_salt;
@@ -259,7 +260,7 @@ fn salt_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_be_bytes(bytes[at..at + 8].try_into().expect("8 bytes"))
 }
 
-/// SQLite's checksum, carried on over these bytes.
+/// SQLite's checksum, continued over these bytes.
 fn add_up(is_big_endian: bool, sums: Sums, bytes: &[u8]) -> Sums {
     let word = |at: &[u8]| {
         let four = at.try_into().expect("4 bytes");

@@ -1,9 +1,9 @@
-//! Runs batches as transactions, and checkpoints between them.
+//! Runs batches as transactions, and runs checkpoints between them.
 //!
-//! Where the disk has no space, SQLite fails before the transaction's commit is written, and what
-//! was written of it is no part of the log. So the transaction is rolled back, and may be given
-//! again (`NoSpace`). A checkpoint for which there is no space is put off: the write-ahead log
-//! keeps everything until one succeeds.
+//! If the disk is full, SQLite fails before the transaction's commit is written, and the part that
+//! was written does not belong to the log. So the transaction is rolled back, and may be retried
+//! (`NoSpace`). A checkpoint for which there is no space is postponed: the write-ahead log keeps
+//! everything until one succeeds.
 
 use std::sync::RwLock;
 
@@ -18,10 +18,10 @@ use crate::wal::PAGE_BYTES;
 
 /// How many purged rows one transaction deletes at most, so that no write waits for a large purge.
 const DELETED_ROWS: u64 = 2048;
-/// About how many pages a transaction writes besides those that its payloads fill.
+/// About how many pages a transaction writes in addition to those that its payloads fill.
 const OTHER_PAGES: u64 = 3;
 
-/// What one transaction does.
+/// The changes of one transaction.
 #[derive(Default)]
 pub(crate) struct Content<'a> {
     pub(crate) plan: Plan,
@@ -30,7 +30,7 @@ pub(crate) struct Content<'a> {
 }
 
 impl Content<'_> {
-    /// A batch, checked: what its plan says of it.
+    /// The changes of a batch that was checked, according to its plan.
     pub(crate) fn of(plan: Plan, batch: &WriteBatch) -> Content<'_> {
         Content { plan, entries: &batch.append, identity: None }
     }
@@ -47,9 +47,10 @@ pub(crate) struct Writer {
     pub(crate) state: State,
     place: String,
     checkpoint_bytes: u64,
-    /// About how much the write-ahead log has grown since the last checkpoint.
+    /// About how many bytes the write-ahead log has grown since the last checkpoint.
     grown_bytes: u64,
-    /// Why the last checkpoint failed. Its batch is durable all the same; the next write is told.
+    /// Why the last checkpoint failed. The batch before it is durable all the same; the next write
+    /// returns this error.
     failed_checkpoint: Option<LogError>,
 }
 
@@ -64,8 +65,8 @@ impl Writer {
         Writer { database, state, place, checkpoint_bytes, grown_bytes, failed_checkpoint }
     }
 
-    /// Runs one transaction; durable when it returns `Ok`. After `NoSpace` nothing has changed;
-    /// after any other error nothing is known of it.
+    /// Runs one transaction, which is durable when this returns `Ok`. After `NoSpace` nothing has
+    /// changed; after any other error the outcome is unknown.
     pub(crate) fn write(
         &mut self,
         op: LogOp,
@@ -88,7 +89,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Why the last checkpoint failed, if it did: what was written is durable, and this handle must
+    /// Why the last checkpoint failed, if it did: earlier batches are durable, but this handle must
     /// write no more.
     pub(crate) fn take_failure(&mut self) -> Option<LogError> {
         self.failed_checkpoint.take()
@@ -150,7 +151,7 @@ impl Writer {
                 warn!(%error, "the log in {} is not checkpointed: the disk is full", self.place);
                 false
             }
-            // A reader in the way delays the rest, not the writer.
+            // A reader can delay the rest of a checkpoint, but not the writer.
             done => done?,
         };
         self.grown_bytes = if is_whole { 0 } else { self.checkpoint_bytes / 2 };

@@ -1,7 +1,7 @@
-//! What comes of it when the log does not wait for the disk: the power cuts of the suite find it.
+//! A log that does not wait for the disk: the power cuts of the suite find it.
 //!
-//! A commit that is not synced is the commonest setting of this database, and no suite without
-//! power cuts can tell it from a durable one: a process that is killed loses nothing by it.
+//! A commit that is not synced is a common setting of this database, and no suite without power
+//! cuts can distinguish it from a durable one: a process that is killed loses nothing by it.
 
 #![cfg(target_os = "linux")]
 
@@ -23,7 +23,7 @@ fn each_planted_bug_is_found_by_its_check() {
     each_is_found(KILLERS, planted);
 }
 
-/// It is the power that tells: a process that is killed loses nothing of what the kernel holds.
+/// Only a power cut shows the bug: a process that is killed loses nothing that the kernel holds.
 #[test]
 fn a_suite_without_power_cuts_would_not_see_it() {
     for name in ["reopening::everything_comes_back", "reopening::the_hard_state_comes_back"] {

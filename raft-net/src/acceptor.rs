@@ -1,5 +1,5 @@
-//! Accepts the connections of peers. A connection has a bounded time for its handshake, and only a
-//! bounded number of connections may be in it at once.
+//! Accepts the connections of peers. The time of a handshake is bounded, and so is the number of
+//! connections in their handshake.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -15,11 +15,11 @@ use crate::handshake::{self, HandshakeError, Refusal};
 use crate::options::MAX_HANDSHAKES;
 use crate::shared::{Remote, Shared};
 
-/// The pause after the system refused to hand over a connection, most often for want of file
-/// descriptors: trying again at once would only burn time.
+/// The pause after the system failed to accept a connection, most often because no file descriptor
+/// is free. Retrying at once would only use processor time.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(50);
 
-/// Accepts for ever.
+/// Accepts connections until the task is ended.
 pub async fn run(shared: Arc<Shared>, listener: TcpListener) {
     let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
     loop {
@@ -74,7 +74,7 @@ async fn serve(
     shared.forget_if_unused(&peer);
 }
 
-/// Under which name a failed handshake is counted.
+/// The count to which a failed handshake belongs.
 pub fn counted(error: &HandshakeError) -> Counted {
     use raft_node::PeerRejected;
     match error {

@@ -1,9 +1,9 @@
-//! A connection after its handshake: frames in, frames out, until either side ends it.
+//! A connection after its handshake: it reads and writes frames until either side ends it.
 //!
-//! One task does both, so a burst costs it one wake. It writes only while its link is the newest
-//! of the peer; it drains the peer's queue into one vectored write, and hands in at once what one
-//! read brought. Where there is nothing to say it says that it lives, and where nothing is heard
-//! for too long it ends.
+//! One task does both, so a burst costs it one wake. It writes only while its link is the newest of
+//! the peer. It drains the peer's queue into one vectored write, and delivers everything from one
+//! read together. If there is nothing to send, it sends a keep-alive; if nothing arrives for too
+//! long, it ends.
 
 use std::io::{Error, ErrorKind, IoSlice};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use crate::wire::{self, Chunks, Frame, FrameReader, WireError};
 /// The most pieces that one system call writes.
 const MAX_SLICES: usize = 256;
 
-/// Less room than this in the receive buffer is not worth a read.
+/// If the receive buffer has less free space than this, it is extended before a read.
 const MIN_READ_BYTES: usize = READ_BLOCK_BYTES / 8;
 
 /// Why a connection ended.
@@ -37,9 +37,9 @@ enum Ended {
     Broken(#[from] Error),
     #[error("closed by the peer")]
     ClosedByPeer,
-    #[error("nothing was heard for too long")]
+    #[error("the peer sent nothing for too long")]
     Idle,
-    #[error("newer connections have taken its place")]
+    #[error("replaced by newer connections")]
     Replaced,
     #[error("refused, and the connection closed: {0}")]
     Refused(#[from] WireError),
@@ -74,10 +74,10 @@ pub async fn run(shared: &Shared, peer: &Peer, identity: Identity, mut stream: T
     }
 }
 
-/// No connection ends well; this type has no value, so that the loops below have no other end.
+/// A type without a value: the loops below end only with an error.
 enum Never {}
 
-/// A link that leaves its peer however the connection ends, an aborted task included.
+/// A link that is removed from its peer however the connection ends, also when the task is aborted.
 struct Attached<'a> {
     shared: &'a Shared,
     peer: &'a Peer,
@@ -118,7 +118,8 @@ async fn read(
     }
 }
 
-/// Keeps the buffer's block as long as it has room: payloads that are still held keep all of it.
+/// Keeps using the buffer's block while it has space, because payloads that are still in use keep
+/// the whole block in memory.
 fn make_room(buffer: &mut BytesMut, missing: usize) {
     if buffer.capacity() - buffer.len() < missing.max(MIN_READ_BYTES) {
         buffer.reserve(missing.max(READ_BLOCK_BYTES));
@@ -197,7 +198,7 @@ async fn write_all(outgoing: &mut WriteHalf<'_>, chunks: &mut Chunks) -> Result<
     Ok(())
 }
 
-/// Ends when nothing was heard for the idle limit, or up to half of it longer: it looks twice in
+/// Ends when nothing arrived for the idle limit, or up to half of it longer. It checks twice in
 /// that time, instead of setting a timer at each read.
 async fn watch(shared: &Shared, heard: &AtomicBool) -> Result<Never, Ended> {
     let mut silences = 0;

@@ -1,16 +1,16 @@
-//! What the transport counts: for the `metrics` of the program around it, and readable here too.
+//! The counts of the transport, for the recorder of the `metrics` facade and for direct access.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use metrics::counter;
 
-/// One thing that is counted. The connections and frames that were refused are told apart by why.
+/// An event that is counted. Refused connections and frames are counted by their reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Counted {
-    /// A connection was made to a peer, and both were welcome.
+    /// A connection was made to a peer, and both sides accepted it.
     Dialed,
-    /// A peer's connection was taken, and both were welcome.
+    /// A peer's connection was accepted, and both sides agreed.
     Accepted,
     /// Bytes of frames were written.
     SentBytes,
@@ -18,15 +18,15 @@ pub enum Counted {
     Sent,
     /// Bytes were read after a handshake.
     ReceivedBytes,
-    /// Envelopes were read and handed in.
+    /// Envelopes were read and delivered to the member.
     Received,
     /// Dropped: the peer's queue was full.
     DroppedFull,
     /// Dropped: the peer has no connection and no address is known.
     DroppedNoRoute,
-    /// Dropped: the peer could not be reached, or its connection ended while they waited.
+    /// Dropped: the peer could not be reached, or its connection ended while the envelopes waited.
     DroppedUnreachable,
-    /// Dropped: too large for a frame, or entries that are not those of the span.
+    /// Dropped: too large for a frame, or the entries do not match the span.
     DroppedUnsendable,
     /// Refused: the first bytes were not a handshake.
     RefusedGarbage,
@@ -34,11 +34,12 @@ pub enum Counted {
     RefusedVersion,
     /// Refused: another cluster, in the handshake or in a frame.
     RefusedCluster,
-    /// Refused: not the node that was meant, or one that claims this member's own id.
+    /// Refused: not the node that the dialer wanted to reach, or a node that claims this member's
+    /// own id.
     RefusedNode,
     /// Refused: the peer has lost its store.
     RefusedStore,
-    /// Refused: no room for another peer or handshake.
+    /// Refused: too many peers or handshakes.
     RefusedNoRoom,
     /// Refused: a frame over the limits.
     RefusedOversized,
@@ -50,7 +51,7 @@ pub enum Counted {
     HandshakeFailed,
     /// A peer could not be reached.
     DialFailed,
-    /// A connection was closed because nothing came on it for too long.
+    /// A connection was closed because nothing arrived on it for too long.
     Idle,
 }
 
@@ -63,12 +64,12 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// All at zero.
+    /// All counts at zero.
     pub(crate) fn new() -> Counters {
         Counters { values: std::array::from_fn(|_| AtomicU64::new(0)) }
     }
 
-    /// How often, or how many bytes.
+    /// The number of events, or of bytes.
     pub fn get(&self, counted: Counted) -> u64 {
         self.values[counted as usize].load(Ordering::Relaxed)
     }

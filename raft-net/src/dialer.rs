@@ -1,4 +1,4 @@
-//! Reaches a peer that there is something to send to, and keeps trying with growing pauses.
+//! Connects to a peer when envelopes wait for it, and retries with growing pauses.
 
 use std::convert::Infallible;
 use std::io;
@@ -17,19 +17,19 @@ use crate::handshake::{self, HandshakeError};
 use crate::peer::Peer;
 use crate::shared::{Remote, Shared};
 
-/// Why a peer was not reached.
+/// Why a peer could not be reached.
 #[derive(Debug, Error)]
 enum DialError {
     #[error("its address is not text of the form host:port: {0:?}")]
     Address(String),
-    #[error("{address} cannot be reached: {error}; it is tried again for as long as it is needed")]
+    #[error("{address} cannot be reached: {error}; retried as long as envelopes wait for it")]
     Connect { address: String, error: io::Error },
     #[error("{address}: {error}")]
     Handshake { address: String, error: HandshakeError },
 }
 
-/// Dials whenever the peer is wanted and not there, until the member sends to it no more. Then the
-/// connection that was dialed ends, too.
+/// Dials whenever envelopes wait and no connection can carry them, until the member no longer sends
+/// to the peer. Then the connection that was dialed ends, too.
 pub async fn run(shared: Arc<Shared>, peer: Arc<Peer>, ended: oneshot::Receiver<()>) {
     tokio::select! {
         _ = ended => {}
@@ -84,8 +84,8 @@ async fn dial(
     }
 }
 
-/// A dead port that the system also hands out to outgoing connections may connect to itself, and
-/// would then keep the peer from listening on it.
+/// If no process listens on the port, and the system uses it for the outgoing connection, the
+/// connection is to itself. It would keep the peer from listening on that port.
 fn checked(stream: TcpStream) -> io::Result<TcpStream> {
     if stream.local_addr()? == stream.peer_addr()? {
         return Err(io::ErrorKind::ConnectionRefused.into());

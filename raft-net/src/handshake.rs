@@ -1,10 +1,9 @@
-//! The first bytes of a connection: which node each side is, which node the dialer means, and
-//! whether they accept each other. `docs/formats/wire.md` has the tables.
+//! The first bytes of a connection: which node each side is, which node the dialer wants to reach,
+//! and whether they accept each other. `docs/formats/wire.md` has the tables.
 //!
-//! Anything that reaches the port decides how slowly these bytes come and what they say, so
-//! everything here has a fixed or a small length, and the caller bounds the time. Nothing is
-//! learned from a hello alone: the member confirms a peer once both sides have said that it is
-//! welcome.
+//! Any program may connect to the port and send any bytes, as slowly as it likes. So every field
+//! here has a fixed or small length, and the caller bounds the time. Nothing is learned from a
+//! hello alone: the member confirms a peer once both sides have accepted each other.
 
 use crc32c::{crc32c, crc32c_append};
 use raft_core::types::{ClusterId, Identity, NodeId, StoreId};
@@ -28,12 +27,12 @@ const MAGIC: [u8; 4] = *b"KTKH";
 const VERSION: u16 = wire::VERSION as u16;
 const WELCOME: u8 = 0;
 
-/// What each side says of itself.
+/// The statement of each side about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hello {
     /// The sender.
     pub identity: Identity,
-    /// The node that the sender means to reach.
+    /// The node that the sender wants to reach.
     pub meant: NodeId,
 }
 
@@ -41,17 +40,17 @@ pub struct Hello {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Refusal {
     /// No version is spoken by both.
-    #[error("this member speaks version {VERSION}, the other versions {lowest} to {highest}")]
+    #[error("this member speaks version {VERSION}, the other side versions {lowest} to {highest}")]
     Version {
-        /// The lowest that the other speaks.
+        /// The lowest version that the other side speaks.
         lowest: u16,
-        /// The highest.
+        /// The highest version that the other side speaks.
         highest: u16,
     },
-    /// The dialer meant another node than it reached.
-    #[error("node {meant} was meant, but this is node {reached}: its address is wrong")]
+    /// The dialer wanted to reach another node.
+    #[error("the dialer wants node {meant}, but this is node {reached}: an address is wrong")]
     WrongNode {
-        /// The node that the dialer meant.
+        /// The node that the dialer wanted to reach.
         meant: NodeId,
         /// The node that answered.
         reached: NodeId,
@@ -64,7 +63,7 @@ pub enum Refusal {
     TooMany,
 }
 
-/// Why a handshake came to nothing.
+/// Why a handshake failed.
 #[derive(Debug, Error)]
 pub enum HandshakeError {
     /// The other side's bytes are not a handshake.
@@ -78,7 +77,7 @@ pub enum HandshakeError {
     RefusedByPeer {
         /// The code of the verdict.
         code: u8,
-        /// What the peer says about it.
+        /// The peer's reason.
         reason: String,
     },
     /// The connection broke.
@@ -86,7 +85,7 @@ pub enum HandshakeError {
     Broken(#[from] std::io::Error),
 }
 
-/// Presents this member to the one that it dialed; gives that member's identity.
+/// Does the dialer's part of a handshake; returns the identity of the member that was dialed.
 pub async fn dial(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     inbound: &dyn Inbound,
@@ -106,14 +105,14 @@ pub async fn dial(
             let confirmed = welcome.and_then(|identity| confirm(identity, inbound));
             give_verdict(stream, confirmed).await
         }
-        // Both refuse: our own reason says more in our own log.
+        // Both sides refuse: report our own reason, which is more precise.
         (Err(HandshakeError::RefusedByPeer { .. }), Err(own)) => Err(HandshakeError::Refused(own)),
         (Err(other), _) => Err(other),
     }
 }
 
-/// Learns which node has connected, and says whether it is welcome. `has_capacity` has the last
-/// word on a peer that is welcome otherwise.
+/// Does the acceptor's part of a handshake; returns the identity of the node that connected.
+/// `has_capacity` may refuse a peer that passed all other checks.
 pub async fn accept(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     inbound: &dyn Inbound,
@@ -122,7 +121,7 @@ pub async fn accept(
     let ours = inbound.identity();
     let (theirs, welcome) = match read_hello(stream).await {
         Ok(hello) => (hello.identity.node, check_dialer(hello, ours, inbound)),
-        // Another version may have put its id elsewhere; our own is sent instead.
+        // In another version the id may be in another place, so our own id is sent instead.
         Err(HandshakeError::Refused(refusal)) => (ours.node, Err(refusal)),
         Err(other) => return Err(other),
     };
@@ -162,7 +161,8 @@ fn check_dialer(hello: Hello, ours: Identity, inbound: &dyn Inbound) -> Result<I
     Ok(hello.identity)
 }
 
-/// First of all, so that a wrong address in another cluster is called by its worse name.
+/// This check comes first, so that a wrong address in another cluster is reported as another
+/// cluster.
 fn check_cluster(hello: Hello, ours: Identity) -> Result<(), PeerRejected> {
     let Identity { cluster, node, .. } = hello.identity;
     match cluster == ours.cluster {
@@ -203,7 +203,7 @@ async fn read_verdict(stream: &mut (impl AsyncRead + Unpin)) -> Result<(), Hands
     }
 }
 
-/// Tells the other side whether it is welcome, and returns the same.
+/// Sends the verdict to the other side, and returns it.
 async fn give_verdict(
     stream: &mut (impl AsyncWrite + Unpin),
     welcome: Result<Identity, Refusal>,
@@ -231,7 +231,7 @@ fn verdict(code: u8, text: &str) -> Vec<u8> {
 }
 
 impl Refusal {
-    /// The number that stands for it in a verdict.
+    /// The code of this refusal in a verdict.
     fn code(&self) -> u8 {
         match self {
             Refusal::Version { .. } => 1,
@@ -261,7 +261,8 @@ impl Hello {
         bytes
     }
 
-    /// The hello in these bytes. Versions come before the checksum, which later ones may change.
+    /// Decodes a hello. The versions are checked before the checksum, which a later version may
+    /// change.
     pub fn decode(bytes: &[u8; HELLO_BYTES]) -> Result<Hello, HandshakeError> {
         if bytes[..4] != MAGIC {
             return Err(HandshakeError::Garbage("it does not begin with the magic bytes"));

@@ -1,16 +1,18 @@
 //! The wire codec and the TCP transport of Kontiki.
 //!
-//! [`wire`] turns envelopes into frames and back. [`TcpTransport`] carries them: a connection lives
-//! as long as both sides do, may be dialed by either, and serves both ways; each peer has one
-//! bounded queue, and what exceeds it is dropped and counted, which Raft tolerates. Before the
-//! first frame each side says which node it is and which node it means; a member of another
-//! cluster, another node than the one meant, or one that lost its store is refused with the reason.
+//! [`wire`] turns envelopes into frames and back. [`TcpTransport`] carries them. Either side may
+//! dial a connection, which then serves both directions until it breaks. Each peer has one bounded
+//! queue; envelopes beyond its limit are dropped and counted, which Raft tolerates. Before the
+//! first frame each side says which node it is and which node it wants to reach. A member of
+//! another cluster, a node other than the wanted one, and a node that lost its store are refused
+//! with the reason.
 //!
-//! Whatever reaches the port costs bounded time and memory: garbage, oversized frames, handshakes
-//! that never end. It is refused and counted ([`Counters`]), logged once, and the member goes on.
+//! Bytes from the port cost bounded time and memory, also garbage, oversized frames and handshakes
+//! that never end. They are refused and counted ([`Counters`]) and logged once, and the member goes
+//! on.
 //!
-//! Absent: encryption. Frames carry checksums against accidents and none against an attacker, so
-//! members talk over a network that is trusted; TLS will stand between this and the socket.
+//! Absent: encryption. The checksums of frames detect accidents, not attacks, so members need a
+//! trusted network. TLS will be added between this crate and the socket.
 
 mod acceptor;
 mod connection;

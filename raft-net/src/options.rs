@@ -2,46 +2,49 @@
 
 use std::time::Duration;
 
-/// The most envelopes that wait for one peer. What comes when there are more is dropped.
+/// The most envelopes that wait for one peer. Further ones are dropped.
 pub const MAX_QUEUED_ENVELOPES: usize = 4096;
 
-/// The most bytes, payloads and overhead, that wait for one peer. An empty queue takes one envelope
-/// of any size that can be sent at all.
+/// The most bytes, payloads and overhead, that wait for one peer. An empty queue accepts one
+/// envelope of any size that a frame can carry.
 pub const MAX_QUEUED_BYTES: usize = 32 << 20;
 
-/// What an envelope is counted for beside its payloads: about what it occupies in the queue.
+/// The bytes that an envelope counts in addition to its payloads: about its size in the queue.
 pub const ENVELOPE_OVERHEAD_BYTES: usize = 128;
 
-/// The most bytes that are taken from a queue for one write; the rest waits, and may still grow.
+/// The most bytes that one write takes from a queue; the rest waits for the next write.
 pub const MAX_WRITE_BYTES: usize = 1 << 20;
 
-/// The room that is made in a receive buffer at a time.
+/// The bytes by which a receive buffer grows at a time.
 pub const READ_BLOCK_BYTES: usize = 64 << 10;
 
-/// The most connections that are in their handshake at once. More are closed at once.
+/// The most connections that are in their handshake at the same time. Further ones are closed at
+/// once.
 pub const MAX_HANDSHAKES: usize = 64;
 
-/// The most members that are peers at once; more than a membership may have.
+/// The most members that are peers at the same time; more than a membership may have.
 pub const MAX_PEERS: usize = 128;
 
-/// The most nodes that are connected at once though they are not in the membership. They take no
-/// capacity from members.
+/// The most nodes outside the membership that are connected at the same time. They do not count
+/// against [`MAX_PEERS`].
 pub const MAX_UNKNOWN_PEERS: usize = 16;
 
 /// The most connections with one peer. Two are usual where both dialed; others are left over from
 /// before a restart of the peer, and the oldest is closed.
 pub const MAX_LINKS_PER_PEER: usize = 4;
 
-/// How long the transport waits for things. The defaults suit members in one building.
+/// The time limits of the transport. The defaults suit members in one data center.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TcpOptions {
-    /// For a connection to come about.
+    /// How long a connection attempt may take.
     pub connect_timeout: Duration,
-    /// For a whole handshake, from the accepted or made connection to the last verdict.
+    /// How long a whole handshake may take, from the accepted or dialed connection to the last
+    /// verdict.
     pub handshake_timeout: Duration,
-    /// After so long without a frame to send, a keep-alive is sent.
+    /// After this time without a frame to send, a keep-alive is sent.
     pub keep_alive_every: Duration,
-    /// A connection on which nothing came for so long is closed. Several times `keep_alive_every`.
+    /// A connection on which nothing arrived for this time is closed. It should be several times
+    /// `keep_alive_every`.
     pub idle_limit: Duration,
     /// The pause after the first failed attempt to reach a peer. Each further pause is twice as
     /// long.
@@ -64,8 +67,9 @@ impl Default for TcpOptions {
 }
 
 impl TcpOptions {
-    /// The pause after this many failures in a row. `salt` spreads members that failed together: it
-    /// takes up to half of the pause away, and is drawn from the ids of both ends.
+    /// The pause after this many failures in a row. Jitter takes up to half of the pause away, so
+    /// that members that failed together do not retry together. It is computed from `salt`, which
+    /// is made from the ids of both ends.
     pub fn back_off(&self, failures: u32, salt: u64) -> Duration {
         let doubled = self.back_off_min.saturating_mul(1 << failures.saturating_sub(1).min(16));
         let whole = doubled.min(self.back_off_max);

@@ -1,8 +1,8 @@
-//! One peer as the transport sees it: what waits for it, where it is, and its connections.
+//! One peer in the transport: the envelopes that wait for it, its address, and its connections.
 //!
-//! All of it is behind one lock that is held for a few instructions and never across an await. The
-//! newest connection is the one that is written to: after a restart of the peer it is the one that
-//! lives. Others are read from until they end.
+//! One lock guards all of it; it is held for a few instructions and never across an await. The
+//! transport writes to the newest connection, because after a restart of the peer only that one
+//! works. It reads from the others until they end.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -16,7 +16,7 @@ use crate::queue::SendQueue;
 /// A member of the cluster other than this one.
 #[derive(Debug)]
 pub struct Peer {
-    /// Its name.
+    /// Its id.
     pub node: NodeId,
     state: Mutex<State>,
     /// Wakes the task that dials.
@@ -27,7 +27,7 @@ pub struct Peer {
 struct State {
     queue: SendQueue,
     address: Vec<u8>,
-    /// Handshaken connections, the newest last.
+    /// The connections whose handshake has succeeded, the newest last.
     links: Vec<Arc<Link>>,
     /// Ends the task that dials when it is dropped; none while there is no such task.
     dialer: Option<oneshot::Sender<()>>,
@@ -44,7 +44,7 @@ pub struct Link {
     pub close: Notify,
 }
 
-/// What became of an envelope.
+/// The result of queueing an envelope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pushed {
     /// It waits in the queue.
@@ -58,7 +58,7 @@ pub enum Pushed {
 }
 
 impl Peer {
-    /// A peer of which nothing is known but its name.
+    /// A peer of which only the id is known.
     pub fn new(node: NodeId) -> Peer {
         Peer { node, state: Mutex::default(), dial: Notify::new() }
     }
@@ -68,16 +68,17 @@ impl Peer {
         self.state().is_addressed = true;
     }
 
-    /// A task begins to dial this peer, and ends when what this gives is ready.
+    /// Registers a task that dials this peer. The task must end when the returned receiver is
+    /// ready.
     pub fn begin_dialer(&self) -> oneshot::Receiver<()> {
         let (ends, ended) = oneshot::channel();
         self.state().dialer = Some(ends);
         ended
     }
 
-    /// The member sends to this peer no more: its address is forgotten, and the task that dials it
-    /// ends, with the connection that it made. What waits goes out on a connection that the peer
-    /// made, if there is one; else it is given back.
+    /// The member no longer sends to this peer: its address is removed, and the task that dials it
+    /// ends, with the connection that it made. If there is a connection that the peer made, the
+    /// waiting envelopes are sent on it; else they are returned.
     pub fn forget_address(&self) -> Vec<Envelope> {
         let mut state = self.state();
         state.is_addressed = false;
@@ -86,7 +87,7 @@ impl Peer {
         if state.links.is_empty() { state.queue.take_all() } else { Vec::new() }
     }
 
-    /// Whether the peer is neither connected nor sent to.
+    /// Whether the peer is not connected and the member does not send to it.
     pub fn is_unused(&self) -> bool {
         let state = self.state();
         state.links.is_empty() && !state.is_addressed
@@ -115,7 +116,7 @@ impl Peer {
         Pushed::Queued
     }
 
-    /// Takes what waits, as much as one write carries, if this is the link to write to.
+    /// Takes as many waiting envelopes as one write carries, if this is the link to write to.
     pub fn take(&self, link: &Arc<Link>, taken: &mut Vec<Envelope>) {
         let mut state = self.state();
         if state.links.last().is_some_and(|newest| Arc::ptr_eq(newest, link)) {
@@ -123,7 +124,7 @@ impl Peer {
         }
     }
 
-    /// A new connection, from now on the one to write to. Where there are too many, the oldest is
+    /// Adds a new connection, which is written to from now on. If there are too many, the oldest is
     /// told to end.
     pub fn attach(&self) -> Arc<Link> {
         let link = Arc::new(Link::default());
@@ -136,8 +137,9 @@ impl Peer {
         link
     }
 
-    /// The connection has ended. Without another, nothing that waits can still be of use when the
-    /// next one comes about; gives what is dropped, of which nothing was sent.
+    /// Removes a connection that has ended. If it was the last one, the waiting envelopes are
+    /// dropped, since they will be stale when the next connection exists. Returns the dropped
+    /// envelopes; no byte of them was sent.
     pub fn detach(&self, link: &Arc<Link>) -> Vec<Envelope> {
         let mut state = self.state();
         state.links.retain(|other| !Arc::ptr_eq(other, link));
@@ -150,8 +152,8 @@ impl Peer {
         }
     }
 
-    /// Waits until something waits to be sent that only a new connection can carry; gives the
-    /// address to dial.
+    /// Waits until there are envelopes that only a new connection can carry; returns the address to
+    /// dial.
     pub async fn wanted(&self) -> Vec<u8> {
         loop {
             {
@@ -164,8 +166,8 @@ impl Peer {
         }
     }
 
-    /// The peer could not be reached: gives what is dropped, unless the peer has come by itself. Of
-    /// what is dropped nothing was sent.
+    /// The peer could not be reached: returns the envelopes that are dropped, unless the peer has
+    /// connected in the meantime. No byte of them was sent.
     pub fn give_up(&self) -> Vec<Envelope> {
         let mut state = self.state();
         if state.links.is_empty() { state.queue.take_all() } else { Vec::new() }

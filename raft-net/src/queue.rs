@@ -1,6 +1,6 @@
-//! What waits to be sent to one peer: bounded in number and in bytes, so that a dead peer costs a
-//! known amount of memory. When it is full the newest is dropped: what waits already is what the
-//! peer needs first.
+//! The envelopes that wait to be sent to one peer: bounded in number and in bytes, so that a peer
+//! that cannot be reached takes a known amount of memory. When the queue is full, the newest is
+//! dropped, because the peer needs the older ones first.
 
 use std::collections::VecDeque;
 
@@ -8,7 +8,7 @@ use raft_node::{Content, Envelope};
 
 use crate::options::{ENVELOPE_OVERHEAD_BYTES, MAX_QUEUED_BYTES, MAX_QUEUED_ENVELOPES};
 
-/// Envelopes in the order in which they were given.
+/// Envelopes in the order in which they were pushed.
 #[derive(Debug, Default)]
 pub struct SendQueue {
     waiting: VecDeque<Envelope>,
@@ -21,7 +21,8 @@ impl SendQueue {
         self.waiting.is_empty()
     }
 
-    /// Puts one at the end; `false` when there was no room, and it was dropped.
+    /// Puts an envelope at the end. Returns `false` if the queue was full and the envelope was
+    /// dropped.
     pub fn push(&mut self, envelope: Envelope) -> bool {
         let bytes = self.bytes + size(&envelope);
         let full = self.waiting.len() >= MAX_QUEUED_ENVELOPES || bytes > MAX_QUEUED_BYTES;
@@ -33,7 +34,7 @@ impl SendQueue {
         true
     }
 
-    /// Moves the first ones over, one at least and until they have this many bytes.
+    /// Moves the first envelopes to `taken`: at least one, and until they have this many bytes.
     pub fn take(&mut self, bytes: usize, taken: &mut Vec<Envelope>) {
         let mut count = 0;
         while count < bytes
@@ -52,7 +53,7 @@ impl SendQueue {
     }
 }
 
-/// About what an envelope keeps occupied.
+/// About how many bytes an envelope takes.
 fn size(envelope: &Envelope) -> usize {
     let one = |bytes: usize| bytes + ENVELOPE_OVERHEAD_BYTES;
     let payloads: usize = match &envelope.content {

@@ -16,16 +16,16 @@ use crate::handshake::Refusal;
 use crate::options::{MAX_PEERS, MAX_UNKNOWN_PEERS, TcpOptions};
 use crate::peer::Peer;
 
-/// The most (peer, reason) pairs that are remembered as logged; then the memory begins anew.
+/// The most (peer, reason) pairs that are kept as already logged; beyond it the list is cleared.
 const MAX_NOTED: usize = 1024;
 
 /// What the tasks share.
 pub struct Shared {
     /// The member.
     pub inbound: Arc<dyn Inbound>,
-    /// How long to wait for things.
+    /// The time limits.
     pub options: TcpOptions,
-    /// What is counted.
+    /// The counts.
     pub counters: Arc<Counters>,
     peers: Mutex<BTreeMap<NodeId, Arc<Peer>>>,
     noted: Mutex<BTreeSet<(Remote, Counted)>>,
@@ -33,7 +33,7 @@ pub struct Shared {
     runtime: Handle,
 }
 
-/// What a line of the log is about.
+/// The peer that a log line is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Remote {
     /// A member that was dialed.
@@ -43,7 +43,7 @@ pub enum Remote {
 }
 
 impl Shared {
-    /// Of a transport that works for `inbound`, on the current runtime.
+    /// The shared state of a transport for `inbound`, on the current runtime.
     pub fn new(inbound: Arc<dyn Inbound>, options: TcpOptions, counters: Arc<Counters>) -> Shared {
         Shared {
             inbound,
@@ -56,7 +56,7 @@ impl Shared {
         }
     }
 
-    /// The peer of this name, which the member sends to. It is known until
+    /// The peer with this id, to which the member sends. It is kept until
     /// [`forget_address`](Shared::forget_address).
     pub fn addressed_peer(&self, node: NodeId) -> Arc<Peer> {
         let mut peers = self.peers.lock().expect("no panic while the peers are locked");
@@ -65,7 +65,7 @@ impl Shared {
         Arc::clone(peer)
     }
 
-    /// The peer of this name, which has connected, unless there are too many. It is forgotten after
+    /// The peer with this id, which has connected, unless there are too many. It is removed after
     /// its last connection, unless the member sends to it.
     pub fn connected_peer(&self, node: NodeId) -> Result<Arc<Peer>, Refusal> {
         let mut peers = self.peers.lock().expect("no panic while the peers are locked");
@@ -79,8 +79,8 @@ impl Shared {
         self.check(&self.peers.lock().expect("no panic while the peers are locked"), node)
     }
 
-    /// A node that is not in the membership may be a new member of which this one has not heard
-    /// yet. Or it may be anything that knows the cluster's id, so there may only be a few.
+    /// A node that is not in the membership may be a new member that this one does not know yet. It
+    /// may also be any program that knows the cluster's id, so only a few are allowed.
     fn check(&self, peers: &BTreeMap<NodeId, Arc<Peer>>, node: NodeId) -> Result<(), Refusal> {
         if peers.contains_key(&node) {
             return Ok(());
@@ -94,8 +94,8 @@ impl Shared {
         if alike.count() < max { Ok(()) } else { Err(Refusal::TooMany) }
     }
 
-    /// The member sends to this peer no more, since it is no member of the cluster any more. It is
-    /// known for as long as it is connected.
+    /// The member no longer sends to this peer, because it is no longer a member of the cluster.
+    /// The peer is kept as long as it is connected.
     pub fn forget_address(&self, peer: &Arc<Peer>) {
         let dropped = peer.forget_address();
         self.note_unreachable(peer, dropped);
@@ -103,12 +103,12 @@ impl Shared {
         self.forget_if_unused(peer);
     }
 
-    /// How many peers are known.
+    /// The number of peers in the list.
     pub fn known_peers(&self) -> usize {
         self.peers.lock().expect("no panic while the peers are locked").len()
     }
 
-    /// Forgets a peer that is neither connected nor sent to.
+    /// Removes a peer that is not connected and to which the member does not send.
     pub fn forget_if_unused(&self, peer: &Arc<Peer>) {
         let mut peers = self.peers.lock().expect("no panic while the peers are locked");
         if peer.is_unused() && peers.get(&peer.node).is_some_and(|other| Arc::ptr_eq(other, peer)) {
@@ -116,7 +116,8 @@ impl Shared {
         }
     }
 
-    /// Counts what was dropped before anything of it was sent, and gives it back to the member.
+    /// Counts envelopes that were dropped before any byte of them was sent, and returns them to the
+    /// member.
     pub fn note_unreachable(&self, peer: &Peer, mut dropped: Vec<Envelope>) {
         self.counters.add(Counted::DroppedUnreachable, dropped.len());
         if !dropped.is_empty() {
@@ -124,7 +125,7 @@ impl Shared {
         }
     }
 
-    /// Runs a task that ends with the transport at the latest.
+    /// Runs a task that ends at the latest when the transport is dropped.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let mut tasks = self.tasks.lock().expect("no panic while the tasks are locked");
         let Some(tasks) = tasks.as_mut() else { return };
@@ -136,7 +137,7 @@ impl Shared {
         tasks.spawn_on(task, &self.runtime);
     }
 
-    /// Ends all tasks; none can be added any more.
+    /// Ends all tasks; none can be added afterwards.
     pub fn end_tasks(&self) {
         self.tasks.lock().expect("no panic while the tasks are locked").take();
     }
@@ -153,7 +154,7 @@ impl Shared {
         }
     }
 
-    /// All is well with a peer or address: what goes wrong from now on is logged again.
+    /// A peer or address works again: later errors are logged again.
     pub fn forget(&self, remote: Remote) {
         let mut noted = self.noted.lock().expect("no panic while the notes are locked");
         noted.retain(|(other, _)| *other != remote);

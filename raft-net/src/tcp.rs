@@ -15,7 +15,7 @@ use crate::shared::Shared;
 use crate::{acceptor, dialer};
 
 /// Carries envelopes over TCP: one bounded queue for each peer, at most one dialed connection to
-/// it, and either side's connection used both ways.
+/// it, and each connection used in both directions, whichever side dialed it.
 ///
 /// A peer's address, as `send` is given it, is `host:port` in UTF-8. Dropping the transport ends
 /// all of its tasks, and with them its connections and its listener.
@@ -32,9 +32,9 @@ pub struct TcpTransport {
 #[derive(Debug, Error)]
 #[error("cannot listen for peers on {address}: {source}; another program may use that port")]
 pub struct BindError {
-    /// Where it should have listened.
+    /// The address at which it should have listened.
     pub address: String,
-    /// What the system says.
+    /// The system's error.
     pub source: std::io::Error,
 }
 
@@ -54,12 +54,12 @@ impl TcpTransport {
         })
     }
 
-    /// Where it listens.
+    /// The address at which it listens.
     pub fn local_address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The counts, which may be kept when the transport itself is handed over.
+    /// The counts. A caller may keep them when it gives the transport away.
     pub fn counters(&self) -> Arc<Counters> {
         Arc::clone(&self.counters)
     }

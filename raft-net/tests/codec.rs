@@ -1,5 +1,5 @@
-//! The codec under random envelopes and random bytes: what goes in comes out, and nothing that a
-//! peer may send panics or allocates beyond the limits.
+//! The codec with random envelopes and random bytes: a decoded envelope equals the encoded one, and
+//! no bytes of a peer cause a panic or an allocation beyond the limits.
 
 use bytes::{Buf, Bytes, BytesMut};
 use proptest::collection::vec;
@@ -121,7 +121,7 @@ fn envelope() -> impl Strategy<Value = Envelope> {
 
 proptest! {
     #[test]
-    fn what_goes_in_comes_out(envelopes in vec(envelope(), 1..5), piece in 1..200usize) {
+    fn a_decoded_envelope_is_the_same(envelopes in vec(envelope(), 1..5), piece in 1..200usize) {
         let stream: Vec<u8> = envelopes.iter().flat_map(bytes_of).collect();
         let expected: Vec<Frame> = envelopes.into_iter().map(Frame::Envelope).collect();
         prop_assert_eq!(frames(&stream, piece), Ok(expected));
@@ -138,7 +138,7 @@ proptest! {
     }
 
     #[test]
-    fn a_cut_frame_is_waited_for(envelope in envelope(), cut in any::<usize>()) {
+    fn the_rest_of_a_partial_frame_is_awaited(envelope in envelope(), cut in any::<usize>()) {
         let stream = bytes_of(&envelope);
         let cut = cut % stream.len();
         prop_assert_eq!(frames(&stream[..cut], 64), Ok(vec![]));
@@ -149,8 +149,8 @@ proptest! {
         let _ = frames(&stream, piece);
     }
 
-    /// Random bytes seldom get past a checksum; here it is made to fit, so that the header's own
-    /// decoder meets them.
+    /// Random bytes seldom pass a checksum. Here the checksum is correct, so that the header's
+    /// decoder gets them.
     #[test]
     fn random_headers_never_panic(
         header in vec(any::<u8>(), 0..200),
@@ -177,7 +177,7 @@ proptest! {
     }
 }
 
-/// A frame whose checksums fit, whatever it holds.
+/// A frame with correct checksums, whatever it holds.
 fn framed(header: &[u8], body: &[u8]) -> Vec<u8> {
     let mut bytes = b"KTK\x01".to_vec();
     bytes.extend((header.len() as u32).to_le_bytes());
@@ -218,11 +218,11 @@ fn payloads_are_not_copied() {
     else {
         panic!("not an append: {frame:?}");
     };
-    assert!(block.contains(&(entries[0].payload.as_ptr() as usize)), "cut out of the buffer");
+    assert!(block.contains(&(entries[0].payload.as_ptr() as usize)), "a slice of the buffer");
 }
 
 #[test]
-fn each_limit_is_held_before_room_is_made() {
+fn each_limit_is_checked_before_memory_is_allocated() {
     let mut long = framed(&[0], &[]);
     long[4..8].copy_from_slice(&(MAX_HEADER_BYTES as u32 + 1).to_le_bytes());
     assert_eq!(refusal(&long), WireError::HeaderTooLong(MAX_HEADER_BYTES as u64 + 1));
@@ -265,7 +265,7 @@ fn unsound_headers_are_refused_by_name() {
 }
 
 #[test]
-fn what_does_not_fit_is_not_sent() {
+fn an_envelope_beyond_the_limits_is_not_sent() {
     let mut chunks = Chunks::new();
     let command = Bytes::from(vec![0; MAX_BODY_BYTES / 2 + 1]);
     let large = forward_of(vec![command.clone(), command]);
@@ -275,7 +275,7 @@ fn what_does_not_fit_is_not_sent() {
     assert_eq!(encode(&many, &mut chunks), Err(Unsendable::TooManyEntries(MAX_ENTRIES + 1)));
     let other = Entry::new(id_of(2, 1), EntryKind::Command, Bytes::new());
     assert_eq!(encode(&append_of(vec![other]), &mut chunks), Err(Unsendable::NotTheSpan));
-    assert_eq!(chunks.remaining(), 0, "nothing is left of what failed");
+    assert_eq!(chunks.remaining(), 0, "a failed encoding adds no bytes");
 }
 
 #[test]
@@ -299,7 +299,7 @@ fn id_of(term: u64, index: u64) -> EntryId {
     EntryId::new(Term::new(term), LogIndex::new(index))
 }
 
-/// One entry of term 1 after the beginning, whatever the entries beside it are.
+/// An append whose span is one entry of term 1 from the start of the log, with any entries.
 fn append_of(entries: Vec<Entry>) -> Envelope {
     let span = LogSpan::of_term(EntryId::ZERO, Term::new(1), 1);
     let body = Body::Append { span, commit: LogIndex::ZERO, round: Round(0) };

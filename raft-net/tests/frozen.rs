@@ -23,7 +23,8 @@ fn unhex(text: &str) -> Vec<u8> {
     digits.chunks(2).map(|pair| (pair[0] * 16 + pair[1]) as u8).collect()
 }
 
-/// Holds one content against its bytes, both ways. `checksums` are bytes 20 to 27.
+/// Checks that this content encodes to these bytes and decodes from them. `checksums` are bytes 20
+/// to 27.
 fn check(content: Content, checksums: &str, header: &str, body: &str) {
     let envelope = Envelope { cluster: CLUSTER, content };
     let lengths = (unhex(header).len() as u8, unhex(body).len() as u8);

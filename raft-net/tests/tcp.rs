@@ -18,10 +18,10 @@ use tokio::time::{sleep, timeout};
 
 const CLUSTER: ClusterId = ClusterId(7);
 
-/// Longer than anything here takes, shorter than the limit of the test runner.
+/// Longer than any step of these tests takes, and shorter than the time limit of the test runner.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A member that writes down what arrives.
+/// A member that records what arrives.
 struct Recorder {
     identity: Identity,
     arrived: Mutex<Vec<(NodeId, Envelope)>>,
@@ -34,7 +34,7 @@ impl Inbound for Recorder {
         self.identity
     }
 
-    /// The clusters are left to the transport, which compares them first.
+    /// Does not compare the clusters, because the transport compares them first.
     fn admit(&self, peer: Identity) -> Result<(), PeerRejected> {
         match peer.node {
             node if node == self.identity.node => Err(PeerRejected::OwnId(node)),
@@ -50,7 +50,7 @@ impl Inbound for Recorder {
         Ok(())
     }
 
-    /// Nodes with three digits are in no membership.
+    /// Nodes with ids of three digits are not in the membership.
     fn is_member(&self, node: NodeId) -> bool {
         node.get() < 100
     }
@@ -102,7 +102,7 @@ impl Member {
         self.transport.send(node(to), address, envelope(cluster, sequence, 256))
     }
 
-    /// The sequence numbers of what was given back as not sent.
+    /// The sequence numbers of envelopes that were returned as not sent.
     fn not_sent(&self) -> Vec<u64> {
         let not_sent = self.recorder.not_sent.lock().expect("not poisoned");
         not_sent.iter().map(|(_, sequence)| *sequence).collect()
@@ -114,7 +114,7 @@ impl Member {
         confirmed.iter().map(|peer| peer.node.get()).collect()
     }
 
-    /// The senders and sequence numbers of what has arrived.
+    /// The senders and sequence numbers of envelopes that arrived.
     fn arrived(&self) -> Vec<(u64, u64)> {
         let arrived = self.recorder.arrived.lock().expect("not poisoned");
         arrived.iter().map(|(from, envelope)| (from.get(), sequence(envelope))).collect()
@@ -164,7 +164,7 @@ async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Binds a port again that another transport had until a moment ago.
+/// Binds a port that another transport has just released.
 async fn again(number: u64, address: SocketAddr) -> Member {
     let text = address.to_string();
     eventually("the port is free again", || TcpTransport::bind(&text, options()).is_ok()).await;
@@ -176,7 +176,7 @@ fn hello(cluster: ClusterId, number: u64, store: u64, meant: u64) -> [u8; 44] {
     Hello { identity, meant: node(meant) }.encode()
 }
 
-/// A peer made by hand that has completed its handshake with node 1.
+/// A connection on which the test itself has done a peer's handshake with node 1.
 async fn shaken(address: SocketAddr, number: u64) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.expect("it listens");
     stream.write_all(&hello(CLUSTER, number, number, 1)).await.expect("connected");
@@ -313,28 +313,28 @@ async fn what_waits_for_a_removed_member_is_given_back() {
 #[tokio::test]
 async fn a_dead_peer_costs_bounded_memory() {
     let mut one = Member::new(1);
-    // A listener that never answers: the connection is made, the handshake hangs.
+    // A listener that never answers: the connection succeeds, but the handshake does not end.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = silent.local_addr().expect("bound");
     let count = MAX_QUEUED_ENVELOPES as u64 + 100;
     let taken = (0..count).filter(|sequence| one.send(2, Some(address), *sequence)).count();
     assert_eq!((taken, one.count(Counted::DroppedFull)), (MAX_QUEUED_ENVELOPES, 100));
-    eventually("what waits is given up", || {
+    eventually("the waiting envelopes are dropped", || {
         one.count(Counted::DroppedUnreachable) == MAX_QUEUED_ENVELOPES as u64
     })
     .await;
     assert_eq!(one.count(Counted::HandshakeFailed), 1);
-    // What went wrong: the clients of forwards that waited here were told after five seconds that
-    // the outcome is unknown, though not a byte had left.
+    // What went wrong: clients of forwards that waited here were told after five seconds that the
+    // outcome is unknown, though no byte had been sent.
     let expected: Vec<u64> = (0..MAX_QUEUED_ENVELOPES as u64).collect();
-    assert_eq!(one.not_sent(), expected, "all that was taken is given back");
+    assert_eq!(one.not_sent(), expected, "all accepted envelopes are returned");
 }
 
 #[tokio::test]
-async fn an_address_that_is_none_is_named_and_not_retried_in_a_loop() {
+async fn an_invalid_address_is_named_and_not_retried_in_a_loop() {
     let mut one = Member::new(1);
     one.transport.send(node(2), Some(b"nowhere"), envelope(CLUSTER, 1, 1));
-    eventually("it is given up", || one.count(Counted::DroppedUnreachable) == 1).await;
+    eventually("the envelope is dropped", || one.count(Counted::DroppedUnreachable) == 1).await;
     sleep(Duration::from_millis(100)).await;
     assert_eq!(one.count(Counted::DialFailed), 1);
 }
@@ -380,7 +380,7 @@ async fn a_refusal_says_why() {
         let all = timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
         assert!(matches!(all, Ok(Ok(_))), "the connection ends");
         assert_eq!(answer[44], code);
-        assert!(answer.len() > 44 + 7 + 10, "with words for a person");
+        assert!(answer.len() > 44 + 7 + 10, "the reason as text");
         eventually("it is counted", || one.count(counted) == before + 1).await;
     }
 }
@@ -391,7 +391,7 @@ fn newer(mut hello: [u8; 44]) -> [u8; 44] {
 }
 
 #[tokio::test]
-async fn foreign_peers_are_closed_and_the_member_goes_on() {
+async fn connections_that_are_no_peers_are_closed_and_the_member_goes_on() {
     let (one, mut two) = (Member::new(1), Member::new(2));
     two.send(1, Some(one.address()), 1);
     eventually("it has arrived", || one.arrived().len() == 1).await;
@@ -401,7 +401,7 @@ async fn foreign_peers_are_closed_and_the_member_goes_on() {
     assert!(is_closed(&mut garbage).await);
     assert_eq!(one.count(Counted::RefusedGarbage), 1);
 
-    // Slow loris: a sound hello, but a byte now and then, would take three seconds and more.
+    // Slow loris: a valid hello, sent one byte at a time, which would take more than three seconds.
     let (hello, mut taken) = (hello(CLUSTER, 3, 3, 1), 0);
     let mut slow = TcpStream::connect(one.address()).await.expect("it listens");
     while taken < hello.len() && slow.write_all(&hello[taken..=taken]).await.is_ok() {
@@ -417,15 +417,18 @@ async fn foreign_peers_are_closed_and_the_member_goes_on() {
 }
 
 #[tokio::test]
-async fn a_handshake_has_a_time_and_their_number_a_limit() {
+async fn handshakes_are_limited_in_time_and_in_number() {
     let one = Member::new(1);
     let mut silent = Vec::new();
     for _ in 0..MAX_HANDSHAKES + 1 {
         silent.push(TcpStream::connect(one.address()).await.expect("it listens"));
     }
-    eventually("the one too many is closed", || one.count(Counted::RefusedNoRoom) == 1).await;
+    eventually("the connection beyond the limit is closed", || {
+        one.count(Counted::RefusedNoRoom) == 1
+    })
+    .await;
     assert!(is_closed(&mut silent[MAX_HANDSHAKES]).await);
-    eventually("the others run out of time", || {
+    eventually("the others time out", || {
         one.count(Counted::HandshakeFailed) == MAX_HANDSHAKES as u64
     })
     .await;
@@ -454,12 +457,12 @@ async fn bad_frames_end_the_connection() {
         assert!(is_closed(&mut stream).await);
         assert_eq!(one.count(counted), 1, "{counted:?}");
         let arrived = one.arrived();
-        assert_eq!(arrived.last(), Some(&(number, number)), "what came before is taken");
+        assert_eq!(arrived.last(), Some(&(number, number)), "earlier frames are delivered");
     }
 }
 
 #[tokio::test]
-async fn a_silent_connection_is_closed_and_a_living_one_is_not() {
+async fn an_idle_connection_is_closed_and_one_with_keep_alives_is_not() {
     let (mut one, two) = (Member::new(1), Member::new(2));
     one.send(2, Some(two.address()), 1);
     let mut silent = shaken(one.address(), 3).await;
@@ -481,7 +484,7 @@ async fn one_peer_has_few_connections() {
         newer.push(shaken(one.address(), 2).await);
     }
     assert!(is_closed(&mut oldest).await);
-    assert_eq!(one.count(Counted::Idle), 0, "it is not closed for its silence");
+    assert_eq!(one.count(Counted::Idle), 0, "it is not closed as idle");
 }
 
 /// What went wrong: the first hello of a node fixed its store, though no handshake followed.
@@ -504,7 +507,7 @@ async fn a_peer_is_confirmed_only_when_both_sides_have_accepted() {
     assert_eq!(one.confirmed(), [4]);
 }
 
-/// What went wrong: each hello of an unknown node took one of the places for peers for good.
+/// What went wrong: each hello of an unknown node took one of the slots for peers for good.
 #[tokio::test]
 async fn nodes_outside_the_membership_leave_capacity_and_are_forgotten() {
     let one = Member::new(1);
@@ -512,7 +515,7 @@ async fn nodes_outside_the_membership_leave_capacity_and_are_forgotten() {
     for number in 0..MAX_UNKNOWN_PEERS as u64 {
         unknown.push(shaken(one.address(), 100 + number).await);
     }
-    eventually("all are in", || one.count(Counted::Accepted) == unknown.len() as u64).await;
+    eventually("all are connected", || one.count(Counted::Accepted) == unknown.len() as u64).await;
     let mut one_more = TcpStream::connect(one.address()).await.expect("it listens");
     one_more.write_all(&hello(CLUSTER, 200, 200, 1)).await.expect("connected");
     let mut answer = Vec::new();
@@ -531,7 +534,7 @@ async fn nodes_outside_the_membership_leave_capacity_and_are_forgotten() {
             break;
         }
         tries += 1;
-        assert!(tries < 1000, "a place is free again once its node is gone");
+        assert!(tries < 1000, "a slot is free again once its node has disconnected");
         sleep(Duration::from_millis(5)).await;
     }
 }
@@ -547,7 +550,7 @@ async fn the_newest_connection_is_written_to() {
     eventually("the second is there", || one.arrived().len() == 2).await;
     one.send(2, None, 3);
     let written = timeout(PATIENCE, async { while body_bytes(&mut after).await != 256 {} }).await;
-    assert!(written.is_ok(), "it went elsewhere");
+    assert!(written.is_ok(), "the answer went to another connection");
 }
 
 /// Reads one frame; a keep-alive has no body.

@@ -1,4 +1,4 @@
-//! What a cluster's membership says of each member: its name and where it listens.
+//! The name and the addresses of each member, as they are stored in the cluster's membership.
 //!
 //! The engine carries these bytes without reading them. The first byte is a version; the rest is
 //! postcard. `docs/formats/etcd-command.md` is the specification.
@@ -13,19 +13,19 @@ const VERSION: u8 = 1;
 /// The name and the addresses of a member.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberAddresses {
-    /// A name for people; not necessarily unique.
+    /// A name for display; not necessarily unique.
     pub name: String,
-    /// Where the other members reach it, as `http://host:port`.
+    /// The URL at which the other members reach it, as `http://host:port`.
     pub peer_url: String,
-    /// Where clients reach it, as `http://host:port`.
+    /// The URL at which clients reach it, as `http://host:port`.
     pub client_url: String,
 }
 
-/// Why a member's metadata cannot be read. Nothing was changed; the membership was written by
-/// another program, or by a newer version of this one.
+/// Why a member's metadata cannot be read: another program or a newer version wrote the membership.
+/// Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum AddressesError {
-    /// It has another version, or none.
+    /// The metadata has another version, or none.
     #[error("a member's addresses have version {0:?}, and this program reads version {VERSION}")]
     Version(Option<u8>),
     /// The bytes after the version are not addresses.
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_bytes_are_refused() {
+    fn bytes_of_another_version_or_none_are_refused() {
         assert_eq!(MemberAddresses::decode(b""), Err(AddressesError::Version(None)));
         assert_eq!(MemberAddresses::decode(b"\x02"), Err(AddressesError::Version(Some(2))));
         assert_eq!(MemberAddresses::decode(b"\x01\x05a"), Err(AddressesError::Damaged));

@@ -1,4 +1,4 @@
-//! The Admin service: what Kontiki's own tools show of a member.
+//! The Admin service: the status of a member for Kontiki's own tools.
 
 use tonic::{Request, Response, Status};
 

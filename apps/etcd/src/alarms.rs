@@ -1,7 +1,7 @@
 //! The alarms of the cluster: replicated, so that every member refuses the same requests.
 //!
-//! There is one kind, NOSPACE: a member raises it when its key space outgrows its quota, and while
-//! it is raised no command that puts anything is carried out. An operator compacts or deletes, and
+//! There is one kind, NOSPACE. A member raises it when its key space outgrows its quota. While it
+//! is raised, no command that puts a key is carried out. An operator compacts or deletes, and
 //! disarms it. etcd's other kind, CORRUPT, is never raised: a member whose data is damaged stops.
 
 use std::collections::BTreeSet;
@@ -14,19 +14,19 @@ use crate::api::etcdserverpb::{
 use crate::command::Command;
 use crate::errors::Refusal;
 
-/// What etcd adds to the bytes of each put when it looks whether there is space for it.
+/// The bytes that etcd adds to each put when it checks whether there is space for it.
 const PUT_OVERHEAD_BYTES: u64 = 512;
 
 /// The alarms that are raised.
 #[derive(Clone, Debug, Default)]
 pub struct Alarms {
-    /// Each with the member that raised it.
+    /// Each alarm with the member that raised it.
     raised: BTreeSet<(u64, i32)>,
 }
 
 impl Alarms {
-    /// Carries out a request to raise or disarm an alarm; answers the alarms that it changed, or
-    /// raised again. A request that only asks is answered as well.
+    /// Carries out a request to raise or disarm an alarm; returns the alarms that it changed, or
+    /// raised again. A request that only lists alarms is answered as well.
     pub fn apply(&mut self, request: &AlarmRequest) -> AlarmResponse {
         let alarm = (request.member_id, request.alarm);
         let answered = match AlarmAction::try_from(request.action) {
@@ -49,7 +49,7 @@ impl Alarms {
         AlarmResponse { alarms, ..AlarmResponse::default() }
     }
 
-    /// Each raised alarm in the words of etcd's status.
+    /// Each raised alarm as etcd's status writes it.
     pub fn in_words(&self) -> Vec<String> {
         let kind = |kind| AlarmType::try_from(kind).map_or("", |kind| kind.as_str_name());
         let words =
@@ -62,7 +62,7 @@ impl Alarms {
         self.raised.iter().any(|alarm| alarm.1 == AlarmType::Nospace as i32)
     }
 
-    /// Refuses a command that puts something while there is no space for it.
+    /// Refuses a command that puts a key while the alarm is raised.
     ///
     /// # Errors
     ///
@@ -76,8 +76,8 @@ fn to_member((member_id, alarm): (u64, i32)) -> AlarmMember {
     AlarmMember { member_id, alarm }
 }
 
-/// About how many bytes a command adds to the key space, as etcd reckons: of a transaction's
-/// branches, the one that puts more.
+/// About how many bytes a command adds to the key space, as etcd computes it: of the two branches
+/// of a transaction, the one that puts more counts.
 pub fn needed_bytes(command: &Command) -> u64 {
     match command {
         Command::Put(put) => PUT_OVERHEAD_BYTES + (put.key.len() + put.value.len()) as u64,
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_key_space_takes_deletions_and_no_puts_until_the_last_alarm_is_disarmed() {
+    fn a_full_key_space_accepts_deletions_but_no_puts_until_the_last_alarm_is_disarmed() {
         let put = Command::Put(PutRequest { key: "k".into(), ..PutRequest::default() });
         let operation = RequestOp { request: Some(Request::RequestPut(PutRequest::default())) };
         let txn = TxnRequest { failure: vec![operation], ..TxnRequest::default() };

@@ -6,15 +6,15 @@ pub mod etcdserverpb {
     tonic::include_proto!("etcdserverpb");
 }
 
-/// What etcd's API shares with its storage: a key with its value.
+/// The message that etcd's API shares with its storage: a key with its value.
 #[allow(missing_docs, clippy::all)]
 pub mod mvccpb {
     tonic::include_proto!("mvccpb");
 }
 
-/// What Kontiki's own tools ask a member.
+/// The requests of Kontiki's own tools to a member.
 pub mod kontiki {
-    /// The first version of it.
+    /// The first version.
     #[allow(missing_docs, clippy::all)]
     pub mod v1 {
         tonic::include_proto!("kontiki.v1");

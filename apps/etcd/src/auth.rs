@@ -1,5 +1,5 @@
-//! The Auth service: that there is no authentication. A client that was given a name and a password
-//! asks first, takes this answer as leave to go on without, and does.
+//! The Auth service, which answers that there is no authentication. A client that was given a name
+//! and a password asks first; with this answer it continues without them.
 
 use tonic::{Request, Response, Status};
 

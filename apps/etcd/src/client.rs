@@ -1,8 +1,9 @@
-//! A small client for Kontiki's own tools: a few requests, to whichever member can take them.
+//! A small client for Kontiki's own tools: a few requests, to any member that can take them.
 //!
-//! It holds one connection. It begins at any endpoint that answers, asks for the leader, and goes
-//! to the leader, where a request takes one hop less; any member would do. When an endpoint fails,
-//! the next one is tried, but a request that may have changed something is never sent twice.
+//! It holds one connection. It connects to an endpoint that answers, asks it for the leader, and
+//! connects to the leader, where a request takes one hop less; any member would do. When an
+//! endpoint fails, the client tries the next one, but never sends twice a request that may have
+//! changed something.
 
 use std::time::Duration;
 
@@ -20,10 +21,11 @@ use crate::api::kontiki::v1::admin_client::AdminClient;
 use crate::api::kontiki::v1::{AdminStatusRequest, AdminStatusResponse};
 use crate::errors::Refusal;
 
-/// How long a request may take, all attempts together, unless [`Client::with_timeout`] says else.
+/// How long a request may take, all attempts together, unless [`Client::with_timeout`] sets another
+/// limit.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The longest that one endpoint may take to accept a connection or to say how it stands.
+/// How long one endpoint may take to accept a connection or to report its status.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long to wait once every endpoint has failed, before the next round.
@@ -39,33 +41,33 @@ pub enum ClientError {
     /// An endpoint cannot be read. Nothing was sent.
     #[error("the endpoint {0:?} is not an address; write host:port or http://host:port")]
     BadEndpoint(String),
-    /// No endpoint could take the request until the time was over. Nothing happened.
+    /// No endpoint could take the request in the given time. Nothing happened.
     #[error("no endpoint could take the request (last tried {endpoint}: {reason})")]
     Unavailable {
         /// The endpoint that was tried last.
         endpoint: String,
-        /// What it said, or why it could not be reached.
+        /// Its answer, or why it could not be reached.
         reason: String,
     },
-    /// The request was sent, and what became of it is not known. Look before you try again.
-    #[error("{endpoint} did not tell the outcome ({reason}); the change may have happened")]
+    /// The request was sent, and its outcome is unknown. Read the state before you retry.
+    #[error("{endpoint} did not report the outcome ({reason}); the change may have happened")]
     Unknown {
-        /// The endpoint that the request was sent to.
+        /// The endpoint to which the request was sent.
         endpoint: String,
-        /// What it said, or how the connection ended.
+        /// Its answer, or how the connection ended.
         reason: String,
     },
-    /// The request was refused. Nothing happened, and trying again does not help.
+    /// The request was refused. Nothing happened, and a retry does not help.
     #[error("{}", .0.message())]
     Refused(Status),
 }
 
-/// How one endpoint stands.
+/// The status of one endpoint.
 #[derive(Debug)]
 pub struct EndpointStatus {
     /// The endpoint, as it was given.
     pub endpoint: String,
-    /// What the member behind it says, or why it could not be asked.
+    /// The answer of its member, or why it could not be asked.
     pub status: Result<AdminStatusResponse, String>,
 }
 
@@ -75,18 +77,18 @@ pub struct Client {
     endpoints: Vec<(String, Endpoint)>,
     /// The endpoint to try next.
     next: usize,
-    /// The connection in use, and whose it is.
+    /// The connection in use, and the endpoint's name.
     connection: Option<(String, Channel)>,
     timeout: Duration,
 }
 
-/// What became of one attempt.
+/// The result of one attempt.
 enum Attempt {
-    /// Nothing happened; another endpoint may do.
+    /// Nothing happened; another endpoint may succeed.
     NotTaken(String),
     /// It may have happened.
     Unclear(String),
-    /// It was refused for good.
+    /// It was refused, and a retry does not help.
     Refused(Status),
 }
 
@@ -141,8 +143,8 @@ impl Client {
         Ok(self.attempt_until_done(request, send, Effect::Change).await?.deleted)
     }
 
-    /// Asks every endpoint how it stands; one that does not answer, in a second or in the time that
-    /// each request has if that is less, does not stop the others.
+    /// Asks every endpoint for its status. An endpoint that does not answer within a second (or
+    /// within the time limit of a request, if that is less) does not delay the others.
     pub async fn status(&self) -> Vec<EndpointStatus> {
         let mut statuses = Vec::with_capacity(self.endpoints.len());
         for (name, endpoint) in &self.endpoints {
@@ -238,7 +240,7 @@ fn parse(name: &str) -> Result<(String, Endpoint), ClientError> {
     Ok((name.to_owned(), endpoint.connect_timeout(CONNECT_TIMEOUT)))
 }
 
-/// A client that wants no answer from a member without a leader: another member may have one, and a
+/// A client that asks members without a leader to refuse: another member may know a leader, and a
 /// member that knows none would let the request wait.
 fn kv(channel: Channel) -> KvClient<InterceptedService<Channel, Wish>> {
     KvClient::with_interceptor(channel, |mut ask| {
@@ -247,7 +249,7 @@ fn kv(channel: Channel) -> KvClient<InterceptedService<Channel, Wish>> {
     })
 }
 
-/// A request whose message is not looked at, and what is added to it.
+/// Adds the client's metadata to a request of any kind.
 type Ask = tonic::Request<()>;
 type Wish = fn(Ask) -> Result<Ask, Status>;
 
@@ -280,7 +282,7 @@ fn judge(status: Status, effect: Effect) -> Attempt {
     }
     let is_unclear = match status.code() {
         Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => true,
-        // How a broken connection shows itself.
+        // The code of a broken connection.
         Code::Unknown | Code::Internal => std::error::Error::source(&status).is_some(),
         _ => false,
     };

@@ -1,4 +1,4 @@
-//! The Cluster service: the list of members. Changing it is absent until the engine can.
+//! The Cluster service: the list of members. Absent: changing it, which the engine cannot do yet.
 
 use tonic::{Request, Response, Status};
 

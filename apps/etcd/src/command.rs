@@ -9,34 +9,34 @@ use crate::api::etcdserverpb::{
 };
 use crate::errors::Refusal;
 
-/// The version of the encoding, its first byte. What is written stays readable for ever, so a
-/// change of the encoding is a new version beside this one.
+/// The version of the encoding, its first byte. Stored commands stay readable, so a change of the
+/// encoding gets a new version and the old one stays.
 pub const VERSION: u8 = 1;
 
 /// The most bytes that a request which changes something may have, as etcd counts them: 1.5 MiB.
 pub const MAX_REQUEST_BYTES: usize = 1536 * 1024;
 
-/// What etcd adds to a request before it counts its bytes, besides the length of the length: the
-/// header with the request's id, and the tag.
+/// The bytes that etcd counts for a request in addition to its message and the length of that
+/// length: the header with the request's id, and the tag.
 const COUNTED_OVERHEAD_BYTES: usize = 15;
 
 /// A request that changes something.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
-    /// One key gets a value.
+    /// Puts one key.
     Put(PutRequest),
-    /// The keys of a span cease to exist.
+    /// Deletes the keys of a span.
     Delete(DeleteRangeRequest),
     /// A transaction.
     Txn(TxnRequest),
-    /// The past below a revision is given up.
+    /// Discards the history below a revision.
     Compact(CompactionRequest),
-    /// An alarm is raised or disarmed.
+    /// Raises or disarms an alarm.
     Alarm(AlarmRequest),
 }
 
 impl Command {
-    /// The bytes that are proposed, unless there are too many.
+    /// The bytes to propose, unless there are too many.
     pub fn encode(&self) -> Result<Bytes, Refusal> {
         match self {
             Command::Put(request) => encode(1, request),
@@ -52,7 +52,7 @@ impl Command {
     /// # Errors
     ///
     /// If it has a version or a kind that this program does not know, or is damaged. A member that
-    /// went on without it would differ from the others.
+    /// skipped it would differ from the others.
     pub fn decode(bytes: &Bytes) -> Result<Command, Unreadable> {
         let (&[version, kind], _) = bytes.split_first_chunk().ok_or(Unreadable::Damaged)?;
         if version != VERSION {
@@ -76,10 +76,14 @@ impl Command {
 #[non_exhaustive]
 pub enum Unreadable {
     /// A newer program wrote it.
-    #[error("a command has version {0}, and this program reads version {VERSION}: it is too old")]
+    #[error(
+        "a command has version {0}, and this program, which reads version {VERSION}, is too old"
+    )]
     Version(u8),
     /// A newer program wrote it.
-    #[error("a command is of kind {0}, which this program does not know: it is too old")]
+    #[error(
+        "a command is of kind {0}, and this program, which does not know that kind, is too old"
+    )]
     Kind(u8),
     /// The bytes are no command.
     #[error("a command is damaged")]
@@ -142,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_bytes_are_refused() {
+    fn bytes_that_are_no_command_are_refused() {
         let foreign: [(&[u8], Unreadable); 6] = [
             (&[], Unreadable::Damaged),
             (&[1], Unreadable::Damaged),

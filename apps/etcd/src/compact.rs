@@ -1,7 +1,7 @@
-//! Compact: the past below a revision is given up.
+//! Compact: discards the history below a revision.
 //!
-//! The answer is the same whether the request asks for a physical compaction or not: what cannot be
-//! read any more is freed in small steps, with the commands that follow (see
+//! The answer is the same whether or not the request asks for a physical compaction: versions that
+//! cannot be read any more are freed in small steps, with the commands that follow (see
 //! [`crate::mvcc::Store::sweep`]).
 
 use crate::api::etcdserverpb::{CompactionRequest, CompactionResponse};
@@ -9,7 +9,7 @@ use crate::errors::Refusal;
 use crate::mvcc::Store;
 use crate::range::header_at;
 
-/// Compacts, if the revision is neither given up already nor still to come.
+/// Compacts, unless the revision was compacted already or does not exist yet.
 pub fn compact(
     store: &mut Store,
     request: &CompactionRequest,

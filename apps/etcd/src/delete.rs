@@ -1,4 +1,4 @@
-//! DeleteRange: the keys of a span cease to exist.
+//! DeleteRange: deletes the keys of a span.
 
 use crate::answer::Deferrals;
 use crate::api::etcdserverpb::{DeleteRangeRequest, DeleteRangeResponse};
@@ -11,7 +11,7 @@ pub fn check(request: &DeleteRangeRequest) -> Result<(), Refusal> {
     if request.key.is_empty() { Err(Refusal::EmptyKey) } else { Ok(()) }
 }
 
-/// Deletes, and answers what was there if that was asked.
+/// Deletes, and returns the deleted pairs if the request asks for them.
 pub(crate) fn delete(
     write: &mut Write<'_>,
     request: &DeleteRangeRequest,

@@ -1,7 +1,7 @@
-//! What the services need of the engine that replicates their commands.
+//! The interface of the services to the engine that replicates their commands.
 //!
-//! A seam and not the engine itself, so that the tests can put a member without a cluster behind
-//! the services and compare them with a real etcd.
+//! It is a trait, so that the tests can run the services on a member without a cluster and compare
+//! them with a real etcd.
 
 use std::fmt;
 use std::future::Future;
@@ -19,21 +19,21 @@ pub trait Engine: Send + Sync + 'static {
     /// Returns once everything that was committed before the call is applied on this member.
     fn barrier(&self) -> impl Future<Output = Result<LogIndex, ReadError>> + Send;
 
-    /// Where the member stands now. Asked for each answer, so it has to be cheap.
+    /// The present status of the member. Called for each answer, so it has to be cheap.
     fn standing(&self) -> Standing;
 
     /// The members of the cluster, in the order of their ids, as this member knows them.
     fn members(&self) -> Vec<ClusterMember>;
 }
 
-/// Where a member stands.
+/// The status of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
     /// The cluster that it belongs to.
     pub cluster: ClusterId,
     /// The member's id.
     pub node: NodeId,
-    /// What it is at the moment.
+    /// Its present role.
     pub role: Role,
     /// Its current term.
     pub term: Term,
@@ -45,11 +45,11 @@ pub struct Standing {
     pub applied: LogIndex,
     /// The last entry of its log.
     pub last: LogIndex,
-    /// The last entry that its disk has kept.
+    /// The last entry that is durable.
     pub durable: LogIndex,
 }
 
-/// What a member is.
+/// The role of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Role {
@@ -84,6 +84,6 @@ pub struct ClusterMember {
     pub node: NodeId,
     /// Whether it receives the log without voting.
     pub learner: bool,
-    /// What the membership says of it: [`crate::MemberAddresses`], encoded.
+    /// Its metadata in the membership: [`crate::MemberAddresses`], encoded.
     pub metadata: Bytes,
 }

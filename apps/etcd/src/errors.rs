@@ -1,9 +1,9 @@
-//! etcd's refusals, in etcd's words.
+//! etcd's refusals, with etcd's texts.
 //!
-//! Go clients recognise an error by its text and not by its code alone, so each text here is,
-//! letter for letter, the one that an etcd 3.4 server sends; what etcd does not know begins with
-//! `kontiki:`. A refusal never changes anything, except [`Refusal::TimedOut`], where the outcome is
-//! unknown, and [`Refusal::CarriedOutButTooLarge`], which says so.
+//! Go clients recognise an error by its text and not by its code alone. So each text here is
+//! exactly the one that an etcd 3.4 server sends; the texts of refusals that etcd does not have
+//! begin with `kontiki:`. A refusal never changes anything, except [`Refusal::TimedOut`], where the
+//! outcome is unknown, and [`Refusal::CarriedOutButTooLarge`], which says so.
 
 use kontiki::{ProposeError, ReadError};
 use thiserror::Error;
@@ -44,27 +44,26 @@ pub enum Refusal {
     /// The request has more bytes than [`crate::command::MAX_REQUEST_BYTES`].
     #[error("etcdserver: request is too large")]
     RequestTooLarge,
-    /// A transaction's compares look at more keys than [`crate::txn::MAX_COMPARED_KEYS`]. Not
-    /// etcd's, which has no such limit.
+    /// A transaction's compares examine more keys than [`crate::txn::MAX_COMPARED_KEYS`]. etcd has
+    /// no such limit.
     #[error("kontiki: the compares of the transaction look at too many keys")]
     TooManyCompared,
-    /// An answer has more bytes than [`crate::range::MAX_ANSWER_BYTES`]. Not etcd's, which has no
-    /// such limit.
+    /// An answer has more bytes than [`crate::range::MAX_ANSWER_BYTES`]. etcd has no such limit.
     #[error("kontiki: the answer is too large; ask for fewer keys at a time, with a limit")]
     AnswerTooLarge,
-    /// As [`Refusal::AnswerTooLarge`], of a request that also changes something, and did.
+    /// As [`Refusal::AnswerTooLarge`], for a request that also changed something.
     #[error("kontiki: the request was carried out, but its answer is too large to be sent")]
     CarriedOutButTooLarge,
     /// The key space is full: an alarm is raised until an operator disarms it.
     #[error("etcdserver: mvcc: database space exceeded")]
     NoSpace,
-    /// No leader is known, so nothing can be decided; try again.
+    /// No leader is known, so nothing can be committed; retry.
     #[error("etcdserver: no leader")]
     NoLeader,
-    /// Too many requests are waiting; try again later.
+    /// Too many requests are waiting; retry later.
     #[error("etcdserver: too many requests")]
     TooManyRequests,
-    /// No answer came in time. A change may have happened, or may still.
+    /// No answer came in time. A change may have happened, or may still happen.
     #[error("etcdserver: request timed out")]
     TimedOut,
     /// The member has stopped.
@@ -75,8 +74,8 @@ pub enum Refusal {
     AuthNotEnabled,
 }
 
-/// Every refusal that applying a command can give, with the number that stands for it in an
-/// answer of the [`crate::Machine`].
+/// Every refusal that applying a command can return, with its number in an answer of the
+/// [`crate::Machine`].
 const NUMBERED: [(u8, Refusal); 6] = [
     (1, Refusal::KeyNotFound),
     (2, Refusal::LeaseNotFound),
@@ -109,11 +108,12 @@ impl Refusal {
         }
     }
 
-    /// The number that stands for this refusal in a machine's answer.
+    /// The number of this refusal in a machine's answer.
     ///
     /// # Panics
     ///
-    /// If applying a command gave a refusal that only a service may give: our own bug.
+    /// If applying a command returned a refusal that only a service may return: a bug in this
+    /// crate.
     pub(crate) fn number(self) -> u8 {
         let numbered = NUMBERED.iter().find(|(_, refusal)| *refusal == self);
         numbered.unwrap_or_else(|| panic!("applying a command must not answer: {self}")).0
@@ -138,7 +138,8 @@ impl From<ProposeError> for Refusal {
             ProposeError::Busy => Refusal::TooManyRequests,
             ProposeError::TooLarge { .. } => Refusal::RequestTooLarge,
             ProposeError::Closed => Refusal::Stopped,
-            // An error of a later version may mean anything, so nothing is promised of it.
+            // An error that a later version adds may mean anything, so the outcome counts as
+            // unknown.
             _ => Refusal::TimedOut,
         }
     }
@@ -160,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_leads_back_to_its_refusal() {
+    fn each_number_decodes_to_its_refusal() {
         for (number, refusal) in NUMBERED {
             assert_eq!(refusal.number(), number);
             assert_eq!(Refusal::from_number(number), Some(refusal));
@@ -169,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_outcome_is_never_told_as_a_plain_refusal() {
+    fn an_unknown_outcome_is_never_reported_as_a_plain_refusal() {
         assert_eq!(Refusal::from(ProposeError::Unknown), Refusal::TimedOut);
         assert_eq!(Refusal::from(ProposeError::Busy), Refusal::TooManyRequests);
     }

@@ -1,4 +1,4 @@
-//! The KV service: requests come in, are checked, proposed or read, and their answers headed.
+//! The KV service: checks requests, proposes or reads them, and adds headers to the answers.
 
 use bytes::Bytes;
 use prost::Message;
@@ -32,7 +32,7 @@ impl<E: Engine> KvService<E> {
         }
     }
 
-    /// Carries out a change that may read as many keys as there are.
+    /// Carries out a change that may read any number of keys.
     async fn change_and_read<R: Fill>(&self, command: Command) -> Result<Read<R>, Refusal> {
         match decode_answer(&self.propose(command).await?)? {
             Outcome::Done(response) => Ok(Read::small(response)),
@@ -81,8 +81,8 @@ impl<E: Engine> KvService<E> {
         self.member.answers.complete(answer).await
     }
 
-    /// Heads a response with the member that answers, and makes it ready to be sent. `after` tells
-    /// a refusal to a client whose change was carried out.
+    /// Completes a response's header with the member that answers, and makes the response ready to
+    /// be sent. `after` converts a refusal for a client whose change was carried out.
     async fn respond<R: Headed>(
         &self,
         read: Read<R>,

@@ -2,13 +2,13 @@
 //!
 //! A request that changes something becomes a [`command`] in the replicated log; the [`Machine`]
 //! applies it to the multi-version key space ([`mvcc`]) on every member, in one module for each
-//! kind of request ([`range`], [`put`], [`delete`], [`txn`], [`compact`]). A read request
-//! is answered from the member's own key space, after a barrier unless the client asked for no such
-//! promise.
+//! kind of request ([`range`], [`put`], [`delete`], [`txn`], [`compact`]). A read request is
+//! answered from the member's own key space, after a barrier unless the client asks for a
+//! serializable read.
 //!
-//! The measure is etcd 3.4: revisions, answers and error texts are the same, and
-//! `tests/against_etcd` compares them with a real server. What is absent: watching, leases,
-//! authentication, and the maintenance of a database file that does not exist here.
+//! Revisions, answers and error texts are those of etcd 3.4; `tests/against_etcd` compares them
+//! with a real server. Absent: watches, leases, authentication, and the maintenance of a database
+//! file, which does not exist here.
 
 pub mod addresses;
 pub mod alarms;

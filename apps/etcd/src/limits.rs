@@ -1,22 +1,22 @@
-//! What a server takes on at once: each limit has a name, and what is beyond it is refused or
-//! waits.
+//! The limits of a server. Each has a name; requests beyond it are refused or wait.
 
 use std::time::Duration;
 
 /// The limits of one member's client port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerLimits {
-    /// How many clients may be connected. Further ones wait in the listener's queue until one goes.
+    /// How many clients may be connected. Further ones wait in the listener's queue until one
+    /// disconnects.
     pub connections: usize,
-    /// How many requests one connection may have under way; HTTP/2 tells the client.
+    /// How many requests one connection may have in progress; HTTP/2 tells the client.
     pub streams: u32,
-    /// How many requests all connections together may have under way, answers that are not sent
+    /// How many requests all connections together may have in progress, answers that are not sent
     /// yet included. Further ones are refused with "too many requests".
     pub requests: usize,
-    /// How many bytes of requests that are not complete yet may be held; each piece that a request
-    /// comes in counts 128 bytes more. What would go beyond is refused with "too many requests".
+    /// How many bytes of incomplete requests may be held; each piece in which a request arrives
+    /// counts 128 bytes more. Requests beyond this are refused with "too many requests".
     pub request_bytes: usize,
-    /// How long the whole of a request may take to arrive, and the first bytes of a connection.
+    /// How long a whole request may take to arrive, and so may the first bytes of a connection.
     pub request_time: Duration,
     /// How many bytes of large answers may wait to be sent; at least twice
     /// [`crate::range::MAX_ANSWER_BYTES`].

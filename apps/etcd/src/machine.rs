@@ -1,9 +1,9 @@
-//! The deterministic machine: the key space as the log makes it.
+//! The state machine: it applies the commands of the log to the key space.
 //!
 //! An answer never leaves the member: it goes to the service that proposed the command. Its first
-//! byte is 0 before an encoded response, 255 before one whose ranges are still to be read
-//! (`answer`), or the number of a refusal. Where no client of this member waits, nothing
-//! is read and nothing encoded.
+//! byte is 0 before an encoded response, 255 before a response whose ranges are still to be read
+//! (`answer`), or the number of a refusal. If no client of this member waits, nothing is read and
+//! nothing is encoded.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kontiki::{Committed, Fatal, Replies, StateMachine};
@@ -16,9 +16,9 @@ use crate::mvcc::Store;
 use crate::shared::{SharedStore, State};
 use crate::{compact, delete, put, txn};
 
-/// How many superfluous versions are freed for each batch of commands, at most. One step takes less
-/// than a microsecond, so a compaction never holds up the member for long, and it is faster than
-/// new versions can come.
+/// The most unneeded versions that are freed for each batch of commands. One step takes less than a
+/// microsecond, so a compaction never delays the member for long, and it frees versions faster than
+/// commands can add them.
 const SWEEP_STEPS: usize = 1024;
 
 /// The machine that applies etcd's commands.
@@ -72,7 +72,7 @@ impl StateMachine for Machine {
 ///
 /// # Errors
 ///
-/// If it cannot be read: the member has to stop, since one that went on without the command, or
+/// If it cannot be read: the member has to stop, since a member that skipped the command, or
 /// answered something else, would differ from the others.
 fn apply(state: &mut State, committed: &Committed, is_wanted: bool) -> Result<Bytes, Fatal> {
     let command = Command::decode(&committed.command)
@@ -105,7 +105,7 @@ fn carry_out(state: &mut State, command: Command, is_wanted: bool) -> Result<Byt
     }
 }
 
-/// An answer, where a client of this member waits for it.
+/// An encoded answer, if a client of this member waits for it; else empty.
 fn answer(response: &impl Message, is_wanted: bool) -> Bytes {
     if !is_wanted {
         return Bytes::new();
@@ -116,7 +116,8 @@ fn answer(response: &impl Message, is_wanted: bool) -> Bytes {
     bytes.freeze()
 }
 
-/// An answer that may have ranges to be read first, at revisions that stay readable until then.
+/// An encoded answer that may have deferred ranges, at revisions that stay readable until they are
+/// read.
 fn answer_later(store: &Store, deferrals: Deferrals, response: &impl Message) -> Bytes {
     match deferrals.lowest() {
         Some(lowest) => deferrals.encode(response, store.pin(lowest)),
@@ -124,11 +125,11 @@ fn answer_later(store: &Store, deferrals: Deferrals, response: &impl Message) ->
     }
 }
 
-/// What the machine answered to a command.
+/// The machine's answer to a command.
 pub(crate) enum Outcome<R> {
     /// The response.
     Done(R),
-    /// A response with ranges to be read first: [`crate::answer::Answers::complete`].
+    /// A response with deferred ranges: see [`crate::answer::Answers::complete`].
     Deferred(Bytes),
 }
 
@@ -136,7 +137,7 @@ pub(crate) enum Outcome<R> {
 ///
 /// # Panics
 ///
-/// If the machine of this very process did not write it: our own bug.
+/// If the machine of this process did not write it: a bug in this crate.
 pub(crate) fn decode_answer<R: Message + Default>(answer: &Bytes) -> Result<Outcome<R>, Refusal> {
     match answer.first() {
         Some(0) => {

@@ -13,12 +13,12 @@ use crate::errors::Refusal;
 use crate::machine::{Outcome, decode_answer};
 use crate::member::SharedMember;
 
-/// The version of etcd whose API and behaviour this server has: clients decide by it what they may
-/// ask for, and the comparison with a real server is made against this version.
+/// The version of etcd whose API and behaviour this server has. Clients choose their requests by
+/// it, and the comparison with a real server uses this version.
 pub const ETCD_VERSION: &str = "3.4.23";
 
-/// What an empty store says of its size. An empty file of etcd's database has about as much, and a
-/// client would show a size of 0 as none at all.
+/// The size that an empty store reports. An empty database file of etcd has about this size, and a
+/// client would show a size of 0 as no size.
 const EMPTY_SIZE: u64 = 20 * 1024;
 
 /// The service.
@@ -39,7 +39,7 @@ impl<E: Engine> Maintenance for MaintenanceService<E> {
             return Err(Status::unimplemented(text));
         }
         if request.action == AlarmAction::Get as i32 {
-            // etcd replicates even the question; a barrier shows as well that the cluster decides.
+            // etcd replicates even this query. A barrier also shows that the cluster has a leader.
             self.member.barrier().await?;
             return Ok(Response::new(self.member.store.alarms().list(request.alarm)));
         }

@@ -1,4 +1,4 @@
-//! What all services of a member share: the engine, the key space, and how an answer is headed.
+//! The state that all services of a member share: the engine, the key space, and answer headers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,19 +18,19 @@ use crate::errors::Refusal;
 use crate::limits::ServerLimits;
 use crate::shared::SharedStore;
 
-/// How long a request waits for a leader; etcd gives a request as long.
+/// How long a request waits for a leader; the same time as in etcd.
 const LEADER_WAIT: Duration = Duration::from_secs(7);
 
-/// How long a request waits before it is tried again.
+/// How long a request waits before it is retried.
 const LEADER_PAUSE: Duration = Duration::from_millis(10);
 
-/// The metadata by which a client says that it wants an answer only from a member with a leader.
+/// The metadata with which a client asks a member without a leader to refuse the request.
 const REQUIRE_LEADER: (&str, &[u8]) = ("hasleader", b"true");
 
-/// What a member says of itself that the engine does not know.
+/// Properties of a member that the engine does not know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Profile {
-    /// Its name, for people.
+    /// Its name, for display.
     pub name: String,
     /// The kind of its log: `file`, `memory` and the like.
     pub backend: String,
@@ -47,7 +47,7 @@ pub(crate) struct Member<E> {
     is_caught_up: AtomicBool,
 }
 
-/// What each service holds.
+/// The shared handle that each service holds.
 pub(crate) type SharedMember<E> = Arc<Member<E>>;
 
 impl<E: Engine> Member<E> {
@@ -63,16 +63,17 @@ impl<E: Engine> Member<E> {
         Arc::new(Member { engine, store, profile, answers, quota_bytes, is_caught_up })
     }
 
-    /// Refuses a command for which the key space has no room, and raises the alarm that makes every
-    /// member refuse such commands until it is disarmed. The key space outgrows its quota by no
-    /// more than the commands that are under way at that moment.
+    /// Refuses a command for which the key space has no space, and raises the alarm that makes
+    /// every member refuse such commands until it is disarmed. The key space exceeds its quota by
+    /// no more than the commands that are in progress at that moment.
     pub(crate) async fn check_quota(&self, command: &Command) -> Result<(), Refusal> {
         let needed = needed_bytes(command);
         if needed == 0 || self.store.read().size().saturating_add(needed) <= self.quota_bytes {
             return Ok(());
         }
         if self.store.alarms().is_full() {
-            // Raised already: to say so again would let the log grow with each refusal.
+            // The alarm is already raised; proposing it again would make the log grow with each
+            // refusal.
             return Err(Refusal::NoSpace);
         }
         let member_id = self.engine.standing().node.get();
@@ -83,7 +84,8 @@ impl<E: Engine> Member<E> {
         Err(Refusal::NoSpace)
     }
 
-    /// Completes a header with the member that answers; 0 is filled in by the newest revision.
+    /// Completes a header with the member that answers, and with the newest revision if it has
+    /// none.
     pub(crate) fn fill(&self, header: &mut Option<ResponseHeader>) {
         let header = header.get_or_insert_default();
         let standing = self.engine.standing();
@@ -95,7 +97,7 @@ impl<E: Engine> Member<E> {
         }
     }
 
-    /// Refuses a request that asks for a leader where none is known.
+    /// Refuses a request that requires a leader if none is known.
     pub(crate) fn admit(&self, metadata: &MetadataMap) -> Result<(), Refusal> {
         let (name, wanted) = REQUIRE_LEADER;
         let requires = metadata.get(name).is_some_and(|value| value.as_bytes() == wanted);
@@ -105,8 +107,8 @@ impl<E: Engine> Member<E> {
         Ok(())
     }
 
-    /// Replicates a command and returns the machine's answer. Where there is no leader, nothing
-    /// happened, so the request waits for one, as etcd's does; the same where another leader's
+    /// Replicates a command and returns the machine's answer. If there is no leader, nothing has
+    /// happened, so the request waits for one, as in etcd. It does the same if another leader's
     /// entry took the command's place.
     pub(crate) async fn propose(&self, command: Bytes) -> Result<Bytes, Refusal> {
         let patience = Patience::begin();
@@ -133,15 +135,15 @@ impl<E: Engine> Member<E> {
         }
     }
 
-    /// Waits until what this member knows may be read without a barrier. After a start the key
-    /// space is empty until the log has been applied to it again, and a client that reads old
-    /// values must not read still older ones than before; so one barrier has to be passed.
+    /// Waits until this member's key space may be read without a barrier. After a start the key
+    /// space is empty until the log has been applied again, and a client must not read older values
+    /// than it read before. So one barrier has to pass first.
     pub(crate) async fn catch_up(&self) -> Result<(), Refusal> {
         if self.is_caught_up.load(Ordering::Relaxed) { Ok(()) } else { self.barrier().await }
     }
 }
 
-/// How long a request has waited for a leader.
+/// Measures how long a request has waited for a leader.
 struct Patience {
     ends: Instant,
 }

@@ -1,4 +1,4 @@
-//! Put: one key gets a value.
+//! Put: writes the value of one key.
 
 use crate::api::etcdserverpb::{PutRequest, PutResponse};
 use crate::errors::Refusal;
@@ -19,7 +19,7 @@ pub fn check(request: &PutRequest) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// A put by itself. etcd looks for its lease before it looks for the key.
+/// A put outside of a transaction. etcd checks the lease before it checks the key.
 pub(crate) fn put_alone(
     write: &mut Write<'_>,
     request: PutRequest,
@@ -30,17 +30,17 @@ pub(crate) fn put_alone(
     Ok(put(write, request, is_wanted))
 }
 
-/// Whether a put inside a transaction can succeed; asked before the transaction changes anything.
-/// Here etcd looks for the key first.
+/// Whether a put inside a transaction can succeed; called before the transaction changes anything.
+/// Here etcd checks the key first.
 pub fn check_in_transaction(view: View<'_>, request: &PutRequest) -> Result<(), Refusal> {
     check_previous(view, request)?;
     check_lease(request)
 }
 
-/// Puts, once it is certain that nothing stands against it. Where the former value or lease is to
-/// be kept, but an earlier operation of the same transaction has deleted the key, there is none,
-/// and the key begins anew without; etcd's server breaks down there. The previous pair is answered
-/// only where that is wanted.
+/// Puts a key, after all checks have passed. If the former value or lease is to be kept, but an
+/// earlier operation of the same transaction has deleted the key, the key is created again with an
+/// empty value and no lease; etcd's server panics there. The previous pair is returned only if it
+/// is wanted.
 pub(crate) fn put(write: &mut Write<'_>, request: PutRequest, is_wanted: bool) -> PutResponse {
     let previous = write.view().get(&request.key);
     let prev_kv =
@@ -53,7 +53,7 @@ pub(crate) fn put(write: &mut Write<'_>, request: PutRequest, is_wanted: bool) -
     PutResponse { header: Some(header_at(revision)), prev_kv }
 }
 
-/// There are no leases yet, so any that is named is unknown.
+/// There are no leases yet, so any lease that a request names is unknown.
 fn check_lease(request: &PutRequest) -> Result<(), Refusal> {
     if request.lease == 0 { Ok(()) } else { Err(Refusal::LeaseNotFound) }
 }

@@ -1,4 +1,4 @@
-//! Puts the services together on one port.
+//! Serves all services on one port.
 
 use std::future::Future;
 use std::time::Duration;
@@ -27,11 +27,10 @@ use crate::shared::SharedStore;
 
 pub use crate::maintenance::ETCD_VERSION;
 
-/// How many connections may be accepted and not yet taken up.
+/// How many accepted connections may wait to be served.
 const ACCEPTED: usize = 16;
 
-/// How often an idle connection is asked whether its client is still there, and how long it has to
-/// answer.
+/// How often the server pings an idle connection, and how long the client may take to answer.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
 
 /// The longest list of headers that a request may have.
@@ -48,13 +47,13 @@ pub struct Server<E: Engine> {
 }
 
 impl<E: Engine> Server<E> {
-    /// The services of a member within the default limits: `engine` replicates commands to a
+    /// The services of a member with the default limits. `engine` replicates commands to a
     /// [`crate::Machine`] whose key space is `store`.
     pub fn new(engine: E, store: SharedStore, profile: Profile) -> Server<E> {
         Server::with_limits(engine, store, profile, ServerLimits::default())
     }
 
-    /// As [`Server::new`], within limits of the caller's.
+    /// As [`Server::new`], with the caller's limits.
     pub fn with_limits(
         engine: E,
         store: SharedStore,
@@ -74,18 +73,18 @@ impl<E: Engine> Server<E> {
         Server { kv, others, limits, watch, is_lenient: false }
     }
 
-    /// Lets clients in that name the server by a URL where HTTP/2 wants an authority, as some
-    /// versions of etcdctl do (`endpoint status` with endpoints as URLs). Each byte that comes in
-    /// is copied once more for it.
+    /// Accepts clients that name the server by a URL where HTTP/2 requires an authority, as some
+    /// versions of etcdctl do (`endpoint status` with endpoints as URLs). Each byte from a client
+    /// is then copied once more.
     pub fn let_urls_in(self) -> Server<E> {
         Server { is_lenient: true, ..self }
     }
 
-    /// Serves on `listener` until `shutdown` is done and the requests under way are answered.
+    /// Serves on `listener` until `shutdown` completes and the requests in progress are answered.
     ///
     /// # Errors
     ///
-    /// If the listener fails for good. Serve again on a new one; requests under way are lost.
+    /// If the listener fails for good. Serve again on a new one; requests in progress are lost.
     pub async fn serve(
         self,
         listener: TcpListener,
@@ -109,7 +108,7 @@ impl<E: Engine> Server<E> {
     }
 }
 
-/// A task that ends with its owner.
+/// A task that ends when its owner is dropped.
 struct AbortOnDrop(JoinHandle<()>);
 
 impl Drop for AbortOnDrop {

@@ -1,5 +1,5 @@
-//! What a member has made of the log, shared between the machine that changes it and the services
-//! that read it.
+//! The state of the etcd machine, shared between the machine that changes it and the services that
+//! read it.
 
 use std::ops::Deref;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::alarms::Alarms;
 use crate::mvcc::Store;
 
-/// What a member has made of the log: the key space and the alarms.
+/// The state that a member has built from the log: the key space and the alarms.
 #[derive(Debug, Default)]
 pub(crate) struct State {
     pub(crate) store: Store,
@@ -31,11 +31,11 @@ impl SharedStore {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The key space, for reading. It waits while a batch of commands is applied, and a batch waits
-    /// for it: read in short steps.
+    /// The key space, for reading. The call waits while a batch of commands is applied, and the
+    /// next batch waits for the reader, so read in short steps.
     pub fn read(&self) -> ReadStore<'_> {
-        // The lock is poisoned only if applying panicked, and then the member is stopping; what a
-        // finished transaction left is still sound to read.
+        // The lock is poisoned only if applying panicked, and then the member is stopping. The
+        // result of finished transactions can still be read.
         ReadStore(self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 

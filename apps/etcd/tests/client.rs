@@ -1,4 +1,4 @@
-//! The client of Kontiki's own tools, against servers that fail in the ways that matter to it.
+//! The client of Kontiki's own tools, against servers that fail in the ways that it handles.
 
 mod solo;
 
@@ -40,7 +40,7 @@ async fn it_puts_reads_and_deletes() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_is_down_is_passed_over() {
+async fn an_endpoint_that_is_down_is_skipped() {
     let solo = Solo::start().await;
     let mut client = Client::new([UNUSED, solo.endpoint()]).expect("endpoints");
     client.put("k", "v").await.expect("the second endpoint takes it");
@@ -65,15 +65,15 @@ async fn it_goes_to_the_leader_that_a_member_names() {
 }
 
 #[tokio::test]
-async fn a_hint_that_leads_nowhere_is_not_followed() {
+async fn a_hint_to_an_unreachable_leader_is_not_followed() {
     let follower = following(UNUSED).await;
     let mut client = Client::new([follower.endpoint()]).expect("an endpoint");
     client.put("k", "v").await.expect("the member itself takes it");
 }
 
 #[tokio::test]
-async fn what_did_not_happen_is_tried_again() {
-    // The first the server repeats itself; at the others the client does.
+async fn what_did_not_happen_is_retried() {
+    // The server retries the first failure itself; the client retries the others.
     let failures = [
         ProposeError::Lost,
         ProposeError::NotLeader { hint: None },
@@ -86,7 +86,7 @@ async fn what_did_not_happen_is_tried_again() {
 }
 
 #[tokio::test]
-async fn what_may_have_happened_is_not_tried_again() {
+async fn what_may_have_happened_is_not_retried() {
     let failures = [ProposeError::Unknown].into();
     let solo = Solo::start_with(Setup { failures, ..Setup::default() }).await;
     let mut client = Client::new([solo.endpoint()]).expect("an endpoint");
@@ -96,7 +96,7 @@ async fn what_may_have_happened_is_not_tried_again() {
 }
 
 #[tokio::test]
-async fn status_tells_of_each_endpoint() {
+async fn status_reports_each_endpoint() {
     let solo = Solo::start().await;
     let client = Client::new([UNUSED, solo.endpoint()]).expect("endpoints");
     let statuses = client.status().await;

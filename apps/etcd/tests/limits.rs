@@ -1,4 +1,4 @@
-//! What a client that means ill, or does not read, may cost the server.
+//! What a hostile client, or one that does not read, may cost the server.
 
 #[path = "solo/mod.rs"]
 mod solo;
@@ -27,7 +27,7 @@ use solo::{Setup, Solo};
 const RANGE: &str = "/etcdserverpb.KV/Range";
 const PUT: &str = "/etcdserverpb.KV/Put";
 
-/// Longer than anything here takes; only a server that does nothing reaches it.
+/// Longer than any step of these tests takes; only a server that hangs reaches it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn start(limits: ServerLimits) -> Solo {
@@ -38,14 +38,14 @@ async fn client(server: &Solo) -> KvClient<Channel> {
     KvClient::connect(format!("http://{}", server.endpoint())).await.expect("it listens")
 }
 
-/// A bare HTTP/2 connection whose answers may have so many bytes before the client reads on; and
-/// the end of the connection.
+/// A plain HTTP/2 connection with this flow-control window for answers, and the end of the
+/// connection.
 async fn bare(server: &Solo, window: u32) -> (SendRequest<Bytes>, tokio::task::JoinHandle<()>) {
     let stream = TcpStream::connect(server.endpoint()).await.expect("it listens");
     let mut builder = h2::client::Builder::new();
     let connected = builder.initial_window_size(window).handshake(stream).await;
     let (sender, connection) = connected.expect("it speaks HTTP/2");
-    // How it ended is of no interest, only that it did.
+    // Only that it ended matters, not how.
     let ended = tokio::spawn(async move { drop(connection.await) });
     (sender, ended)
 }
@@ -75,7 +75,7 @@ fn pair(name: &str, length: usize) -> PutRequest {
     PutRequest { key, value, ..PutRequest::default() }
 }
 
-/// What the process has allocated, resident or not.
+/// The memory that the process has allocated, resident or not, in KiB.
 fn allocated_kib() -> u64 {
     let status = fs::read_to_string("/proc/self/status").expect("Linux tells");
     let line = status.lines().find(|line| line.starts_with("VmData:")).expect("it is told");
@@ -98,7 +98,7 @@ async fn a_request_that_announces_much_and_sends_nothing_costs_what_it_sent() {
             sender = sender.ready().await.expect("open");
         }
     }
-    // All that was sent has been taken up once a request that came later is answered.
+    // Once a later request is answered, the server has read everything that was sent before.
     client(&server).await.range(key("k")).await.expect("it serves");
     let taken = allocated_kib().saturating_sub(before) / 1024;
     assert!(taken < 500, "1000 requests of two announced megabytes took {taken} MiB");
@@ -140,8 +140,8 @@ async fn requests_that_are_held_have_a_limit_in_bytes() {
     assert!(held.len() >= 3, "{} requests of 30,000 bytes were held", held.len());
 }
 
-/// What went wrong: only the bytes of a request counted against the limit, so a request that came
-/// in many small pieces, or in empty ones, was held at many times what it counted.
+/// What went wrong: only the bytes of a request counted against the limit, so a request in many
+/// small or empty pieces took much more memory than it counted.
 #[tokio::test]
 async fn the_pieces_of_a_held_request_have_a_limit_too() {
     let server = start(ServerLimits { request_bytes: 100_000, ..ServerLimits::default() }).await;
@@ -178,12 +178,12 @@ async fn a_connection_that_says_nothing_is_closed() {
     let mut stream = TcpStream::connect(server.endpoint()).await.expect("it listens");
     let mut all = Vec::new();
     let read = timeout(PATIENCE, stream.read_to_end(&mut all)).await;
-    // An end or a reset, but no connection that stays.
+    // The end or a reset of the connection are both right.
     let _ = read.expect("the connection is closed");
 }
 
 #[tokio::test]
-async fn beyond_the_limit_on_connections_a_client_waits_until_another_goes() {
+async fn beyond_the_limit_on_connections_a_client_waits_until_another_disconnects() {
     let server = start(ServerLimits { connections: 2, ..ServerLimits::default() }).await;
     let mut first = client(&server).await;
     let mut second = client(&server).await;
@@ -204,7 +204,7 @@ async fn beyond_the_limit_on_connections_a_client_waits_until_another_goes() {
 }
 
 #[tokio::test]
-async fn a_full_key_space_raises_the_alarm_and_goes_on_once_there_is_room() {
+async fn a_full_key_space_raises_the_alarm_and_accepts_puts_once_there_is_space() {
     let server = start(ServerLimits { quota_bytes: 100_000, ..ServerLimits::default() }).await;
     let mut client = client(&server).await;
     let connected = MaintenanceClient::connect(format!("http://{}", server.endpoint())).await;
@@ -224,7 +224,7 @@ async fn a_full_key_space_raises_the_alarm_and_goes_on_once_there_is_room() {
         client.put(pair("k9", 10_000)).await.expect_err("there is no room");
     }
     assert_eq!(index(&mut maintenance).await, before, "refused puts are in the log");
-    // Even what would fit is refused now, until the alarm is disarmed.
+    // Even a put that would fit is refused until the alarm is disarmed.
     let full = client.put(pair("k0", 1)).await.expect_err("the alarm is raised");
     assert_eq!(full.message(), text);
     let status = maintenance.status(StatusRequest {}).await.expect("it serves").into_inner();

@@ -1,4 +1,4 @@
-//! The key space against a model that keeps a whole copy of itself for each revision.
+//! Compares the key space with a model that keeps a whole copy of itself for each revision.
 
 use std::collections::BTreeMap;
 
@@ -184,7 +184,7 @@ proptest! {
         for step in &steps {
             match step {
                 Step::Transaction(changes) => take(&mut store, changes),
-                // Some are refused, which the other test looks at.
+                // Some are refused; the other test checks these.
                 Step::Compact(back) => {
                     let _ = store.compact(store.revision() - back);
                 }

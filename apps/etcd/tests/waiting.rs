@@ -1,5 +1,5 @@
-//! Requests that wait: reads without a barrier, around a start, since none may show a key space
-//! that is still being filled; and changes while there is no leader, since nothing has happened
+//! Requests that wait. Reads without a barrier wait after a start, since none may show a key space
+//! that is still being filled. Changes wait while there is no leader, since nothing has happened
 //! yet.
 
 mod solo;
@@ -22,7 +22,7 @@ async fn a_serializable_read_waits_for_the_first_barrier_only() {
     let mut client = KvClient::connect(url).await.expect("it serves");
     let refused = client.range(read(true)).await.expect_err("not caught up");
     assert_eq!(refused.message(), "etcdserver: request timed out");
-    // A transaction that holds nothing asks for no more than such a read.
+    // An empty transaction is treated like such a read.
     client.txn(TxnRequest::default()).await.expect_err("not caught up");
     client.range(read(true)).await.expect("the third barrier is passed");
     client.range(read(true)).await.expect("and holds from then on");
@@ -31,7 +31,7 @@ async fn a_serializable_read_waits_for_the_first_barrier_only() {
 }
 
 #[tokio::test]
-async fn where_barriers_pass_the_first_read_is_answered() {
+async fn if_barriers_pass_the_first_read_is_answered() {
     let solo = Solo::start().await;
     let url = format!("http://{}", solo.endpoint());
     let mut client = KvClient::connect(url).await.expect("it serves");
@@ -51,7 +51,7 @@ async fn a_put_waits_for_a_leader_and_is_applied_once() {
 }
 
 #[tokio::test]
-async fn an_unknown_outcome_is_not_tried_again() {
+async fn an_unknown_outcome_is_not_retried() {
     let failures = [ProposeError::Unknown].into();
     let solo = Solo::start_with(Setup { failures, ..Setup::default() }).await;
     let url = format!("http://{}", solo.endpoint());

@@ -1,5 +1,5 @@
-//! Power cuts, as far as they can be made from outside: the bytes that the last batch changed in
-//! the write-ahead log are kept or lost, sector by sector and byte by byte.
+//! Power cuts, simulated on the files: the bytes that the last batch changed in the write-ahead log
+//! are kept or lost, sector by sector and byte by byte.
 
 use std::path::Path;
 
@@ -11,14 +11,14 @@ use crate::samples::{Sight, batch_for, copy, draft, is_deep, look, now, open};
 const WAL: &str = "log.db-wal";
 const SECTOR: usize = 512;
 
-/// What the disk may hold when the power goes before a sync returned: of each sector that the write
-/// changed the old bytes, the new ones, or some of both.
+/// What the disk may hold when the power is cut before a sync returned: for each sector that the
+/// write changed, the old bytes, the new ones, or some of both.
 fn torn(before: &[u8], after: &[u8], mut seed: u64) -> Vec<u8> {
     let mut next = move || {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (seed >> 33) as usize
     };
-    // In some cuts nearly all of the write got through.
+    // In some cuts nearly all of the write reaches the disk.
     let choices = if next() % 4 == 0 { 40 } else { 8 };
     let mut torn = after.to_vec();
     for (number, sector) in torn.chunks_mut(SECTOR).enumerate() {
@@ -62,8 +62,8 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// One life after the other, each ended by a power cut in the middle of a batch. What was
-    /// acknowledged is there, the last batch whole or not at all, and what one opening showed the
+    /// The log is opened and cut several times, each time in the middle of a batch. What was
+    /// acknowledged is present, the last batch is whole or absent, and what one `open` showed the
     /// next one shows.
     #[test]
     fn a_power_cut_takes_the_last_batch_or_nothing(

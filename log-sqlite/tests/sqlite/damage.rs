@@ -21,8 +21,8 @@ pub fn open(dir: &Path) -> Result<SqliteLog, LogError> {
     open_with(dir, u64::MAX)
 }
 
-/// A vote, an identity, large entries, a truncation and a purge; then what `end` says. What the
-/// directory holds before the store is dropped is what a kill leaves.
+/// Writes a vote, an identity, large entries, a truncation and a purge; then does what `end` says.
+/// The content of the directory before the store is dropped is what a kill leaves.
 pub fn a_log(checkpoint_bytes: u64, end: impl Fn(&mut SqliteLog)) -> (TempDir, Sight) {
     let dir = tempfile::tempdir().expect("a directory");
     let mut log = open_with(dir.path(), checkpoint_bytes).expect("a new log");
@@ -77,7 +77,7 @@ struct Damaged {
 }
 
 impl Damaged {
-    /// What can be seen of it, and whether it can be written to as if nothing had happened.
+    /// What it shows, and whether it accepts writes as if nothing had happened.
     fn sight(&mut self) -> Result<Sight, Finding> {
         let log = self.log.as_mut().map_err(|error| Finding::of(error))?;
         let seen = look(log).map_err(|error| Finding::of(&error))?;
@@ -112,7 +112,7 @@ impl Finding {
     }
 }
 
-/// Which bytes are flipped: all of the headers, and of the rest one in `step`.
+/// The bytes to flip: all of the headers, and one in `step` of the rest.
 fn places(name: &str, length: usize, step: usize) -> Vec<usize> {
     let is_header = |at: usize| match name {
         WAL => at < 32 || (at - 32) % FRAME < 24,
@@ -121,7 +121,7 @@ fn places(name: &str, length: usize, step: usize) -> Vec<usize> {
     (0..length).filter(|at| at % step == 0 || (is_header(*at) && at % 3 == 0)).collect()
 }
 
-/// Flips one byte after another; how many flips were noticed, and how many did no harm.
+/// Flips one byte after another; returns how many flips were noticed, and how many did no harm.
 fn flip_all(dir: &Path, sight: &Sight, step: usize) -> (usize, usize) {
     let (mut noticed, mut harmless) = (0, 0);
     for name in [WAL, "log.db", "proof"] {
@@ -150,7 +150,7 @@ fn flip_all(dir: &Path, sight: &Sight, step: usize) -> (usize, usize) {
 fn a_flip_in_a_closed_log_is_noticed_or_harmless() {
     let (dir, sight) = a_log(u64::MAX, close);
     let (noticed, harmless) = flip_all(dir.path(), &sight, if is_deep() { 1 } else { 211 });
-    // Most of the database proper is overlaid by the write-ahead log.
+    // Most pages of the database have a newer image in the write-ahead log.
     assert!(noticed > harmless, "{noticed} noticed, {harmless} harmless");
 }
 
@@ -161,9 +161,9 @@ fn a_flip_in_a_checkpointed_log_is_noticed_or_harmless() {
     assert!(noticed > 150, "{noticed} noticed, {harmless} harmless");
 }
 
-/// A reopening proves the tail as a clean close does: what it showed is not dropped later.
+/// Reopening proves the tail as a clean close does: what it showed is not dropped later.
 #[test]
-fn a_flip_after_a_reopening_is_noticed() {
+fn a_flip_after_reopening_is_noticed() {
     let (dir, _) = a_log(u64::MAX, |_| ());
     drop(open(dir.path()).expect("opens"));
     let last = bytes(dir.path(), WAL).len() - 100;
@@ -202,7 +202,7 @@ fn an_unproven_last_transaction_is_dropped_and_no_other() {
 }
 
 #[test]
-fn a_rotten_header_of_the_write_ahead_log_is_damage() {
+fn a_changed_header_of_the_write_ahead_log_is_damage() {
     let (dir, _) = a_log(u64::MAX, |_| ());
     for at in 0..32 {
         let found = with_flip(dir.path(), WAL, at, 1).refusal();
@@ -251,7 +251,7 @@ fn files_of_another_log_are_damage() {
 }
 
 #[test]
-fn a_newer_format_is_told_from_damage() {
+fn a_newer_format_is_distinguished_from_damage() {
     let (dir, _) = a_log(u64::MAX, close);
     let mut header = bytes(dir.path(), "log.db");
     header[63] = 2;
@@ -260,8 +260,8 @@ fn a_newer_format_is_told_from_damage() {
     assert!(found.text.contains("version 2"), "{}", found.text);
 }
 
-/// Rows are changed behind the store's back: their numbers are checked at open, and payloads when
-/// they are read.
+/// Rows are changed directly in SQLite: their numbers are checked at open, and payloads when they
+/// are read.
 #[test]
 fn a_changed_row_is_damage_and_named() {
     for (change, is_seen_at_open) in [

@@ -1,7 +1,8 @@
-//! A directory of format version 1, frozen: it opens for ever, to the same content.
+//! A directory of format version 1, stored in the repository: later versions must open it, to the
+//! same content.
 //!
-//! `KONTIKI_FREEZE=1` writes the directory of the current version anew. Do that only when a new
-//! version begins, into a new folder; the old one stays.
+//! `KONTIKI_FREEZE=1` writes the directory of the current version again. Do that only for a new
+//! version, into a new folder; the old one stays.
 
 use std::path::{Path, PathBuf};
 
@@ -34,7 +35,7 @@ fn first() -> Entry {
     Entry::new(id(1, 0), EntryKind::Membership, encode_membership(&membership))
 }
 
-/// Entries in the database and in the write-ahead log, a cut, a purge, and a clean close.
+/// Entries in the database and in the write-ahead log, a truncation, a purge, and a clean close.
 fn write_sample(dir: &Path) {
     let config = SqliteLogConfig { checkpoint_bytes: 60 << 10, ..SqliteLogConfig::new(dir) };
     let mut log = SqliteLog::open(config).expect("a new log");
@@ -80,8 +81,8 @@ fn a_directory_of_version_1_opens_to_what_was_written() {
     now(log.append(&[sized_entry(9, 3, 0, 5)])).expect("goes on");
 }
 
-/// SQLite's pages may differ from release to release; what is ours in them may not: the same work
-/// gives the same state record, but for the random number and what follows from it.
+/// SQLite's pages may differ from release to release, but our records in them may not: the same
+/// work gives the same state record, except for the random number and the checksum.
 #[test]
 fn version_1_is_still_written_as_it_was() {
     let dir = tempfile::tempdir().expect("a directory");

@@ -1,4 +1,4 @@
-//! Looking at a log without changing it, and the check of all that guards it.
+//! Inspecting a log without changing it, and verifying all of its checksums.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::damage::{a_log, bytes, close, open};
 use crate::fixture::frozen_dir;
 use crate::samples::{Sight, copy, entries, is_deep, kind, look, now};
 
-/// All that an inspection shows, in the form of a look at an open log.
+/// Everything that an inspection shows, in the form in which an open log is examined.
 fn seen_by(inspection: &dyn Inspect) -> Sight {
     let sight = inspection.result();
     let mut recovered = sight.recovered.clone();
@@ -40,7 +40,7 @@ fn state_of(dir: &Path) -> Vec<(String, Vec<u8>, std::time::SystemTime)> {
 }
 
 #[test]
-fn an_inspection_shows_what_an_opening_shows_and_changes_nothing() {
+fn an_inspection_shows_what_open_shows_and_changes_nothing() {
     for (checkpoint_bytes, is_closed) in [(u64::MAX, true), (u64::MAX, false), (1, true)] {
         let (dir, sight) = a_log(checkpoint_bytes, |log| {
             if is_closed {
@@ -60,9 +60,9 @@ fn an_inspection_shows_what_an_opening_shows_and_changes_nothing() {
     }
 }
 
-/// Without a write-ahead log, and with one of no bytes, none is made.
+/// If the write-ahead log is missing or empty, none is created.
 #[test]
-fn a_log_without_a_write_ahead_log_is_left_so() {
+fn no_write_ahead_log_is_created() {
     let dir = copy(&frozen_dir());
     let fresh = tempfile::tempdir().expect("a directory");
     drop(open(fresh.path()).expect("a new log"));
@@ -76,8 +76,8 @@ fn a_log_without_a_write_ahead_log_is_left_so() {
     }
 }
 
-/// Where the check finds nothing, the log opens to exactly what it was; where it does not, the
-/// check names the file.
+/// If verification finds nothing, the log opens to exactly what it was; if it finds damage, it
+/// names the file.
 #[test]
 fn a_log_that_is_verified_is_whole() {
     let mut found = 0;
@@ -111,7 +111,7 @@ fn a_log_that_is_verified_is_whole() {
 }
 
 #[test]
-fn a_rotten_payload_and_a_lost_end_are_named() {
+fn a_damaged_payload_and_a_lost_end_are_named() {
     let (dir, sight) = a_log(1, close);
     let mut rotten = bytes(dir.path(), "log.db");
     let at = rotten.windows(9).position(|nine| nine == b"7@1 by 1.").expect("the payload");
@@ -134,7 +134,7 @@ fn a_rotten_payload_and_a_lost_end_are_named() {
 }
 
 #[test]
-fn what_is_no_log_or_in_use_is_refused() {
+fn a_directory_without_a_log_or_in_use_is_refused() {
     let dir = tempfile::tempdir().expect("a directory");
     let missing = SqliteLog::inspect(dir.path().join("gone")).err().expect("nothing there");
     assert!(missing.to_string().contains("gone"), "{missing}");
@@ -146,7 +146,7 @@ fn what_is_no_log_or_in_use_is_refused() {
     assert_eq!(error.kind, LogErrorKind::InUse);
     drop(log);
     let one = SqliteLog::inspect(dir.path()).expect("there is a log");
-    let other = SqliteLog::inspect(dir.path()).expect("two may look at once");
+    let other = SqliteLog::inspect(dir.path()).expect("two inspections at once are allowed");
     assert_eq!(seen_by(one.as_ref()), seen_by(other.as_ref()));
     assert_eq!(kind(open(dir.path()).map(|_| ())), LogErrorKind::InUse);
 }

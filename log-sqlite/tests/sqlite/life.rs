@@ -1,4 +1,4 @@
-//! A log's life: opening again, purging, large values, reading beside the writer, refusing.
+//! The use of a log: reopening, purging, large values, reads in parallel with the writer, refusals.
 
 use bytes::Bytes;
 use log_sqlite::{SqliteLog, SqliteLogConfig};
@@ -40,7 +40,7 @@ fn what_was_written_is_there_after_a_close_and_after_a_drop() {
 }
 
 #[test]
-fn a_strange_file_is_named_and_nothing_is_changed() {
+fn an_unknown_file_is_named_and_nothing_is_changed() {
     let dir = tempfile::tempdir().expect("a directory");
     std::fs::write(dir.path().join("letter.txt"), "dear reader").expect("writes");
     let error = open(dir.path()).err().expect("not a log");
@@ -57,7 +57,7 @@ fn a_database_of_another_program_is_no_log() {
 }
 
 #[test]
-fn the_leftovers_of_a_broken_creation_are_removed() {
+fn the_leftovers_of_an_interrupted_creation_are_removed() {
     let dir = tempfile::tempdir().expect("a directory");
     for name in ["new.db", "new.db-wal", "new.proof"] {
         std::fs::write(dir.path().join(name), "half").expect("writes");
@@ -125,7 +125,7 @@ fn large_and_empty_values_come_back_whole() {
 }
 
 #[test]
-fn a_boundary_that_no_row_can_have_is_kept_and_an_entry_behind_it_refused() {
+fn a_boundary_that_no_row_can_have_is_kept_and_an_entry_after_it_refused() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut log = open(dir.path()).expect("a new log");
     now(log.append(&entries(1..=3, 1))).expect("sound");
@@ -144,7 +144,7 @@ fn a_boundary_that_no_row_can_have_is_kept_and_an_entry_behind_it_refused() {
 }
 
 #[test]
-fn readers_see_one_moment_while_the_writer_cuts_and_purges() {
+fn readers_see_one_moment_while_the_writer_truncates_and_purges() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut log = open(dir.path()).expect("a new log");
     now(log.append(&entries(1..=40, 1))).expect("sound");
@@ -160,7 +160,7 @@ fn readers_see_one_moment_while_the_writer_cuts_and_purges() {
                         entry == &sized_entry(entry.id.index.get(), term, 0, 20)
                             || entry.id.term < Term::new(term)
                     };
-                    assert!(entries.iter().all(is_of), "entries stood under their ids");
+                    assert!(entries.iter().all(is_of), "entries are those of their ids");
                 }
                 Err(error) => match error.kind {
                     LogErrorKind::Unavailable { .. } => {}
@@ -183,7 +183,7 @@ fn readers_see_one_moment_while_the_writer_cuts_and_purges() {
 }
 
 #[test]
-fn a_reader_of_a_store_that_is_gone_is_told_so() {
+fn a_reader_of_a_dropped_store_gets_an_error() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut log = open(dir.path()).expect("a new log");
     now(log.append(&entries(1..=2, 1))).expect("sound");
@@ -193,7 +193,7 @@ fn a_reader_of_a_store_that_is_gone_is_told_so() {
     assert_eq!(kind(now(reader.read(index(1)..index(3), 1))), LogErrorKind::Io);
 }
 
-/// Another connection that holds the write lock is the simplest failure that a commit can meet.
+/// Another connection that holds the write lock is the simplest failure of a commit.
 #[test]
 fn a_failed_write_poisons_the_handle_and_opening_again_helps() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -211,7 +211,7 @@ fn a_failed_write_poisons_the_handle_and_opening_again_helps() {
     drop((log, intruder));
     let mut log = open(dir.path()).expect("opens again");
     assert_eq!(log.bounds().last.index, LogIndex::new(3));
-    now(log.append(&entries(4..=4, 1))).expect("goes on");
+    now(log.append(&entries(4..=4, 1))).expect("accepts writes");
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn a_membership_that_does_not_parse_is_damage_when_it_is_asked_for() {
     let entry = Entry::new(id(1, 1), EntryKind::Membership, Bytes::from_static(b"\x01?"));
     now(log.append(&[entry])).expect("the store does not look into payloads");
     assert_eq!(kind(now(log.recover())), LogErrorKind::Corrupt { index: Some(index(1)) });
-    // A version that is not known is a newer one.
+    // An unknown version is a newer one.
     let entry = Entry::new(id(1, 1), EntryKind::Membership, Bytes::from_static(b"\x02?"));
     now(log.write(WriteBatch {
         truncate_after: Some(index(0)),

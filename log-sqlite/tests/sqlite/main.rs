@@ -1,9 +1,9 @@
 //! The tests of the SQLite log.
 
 mod crash;
+mod creation;
 mod damage;
 mod fixture;
-mod founding;
 mod full_disk;
 mod inspect;
 mod life;

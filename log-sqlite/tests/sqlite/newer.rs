@@ -1,4 +1,4 @@
-//! What a newer version wrote behind checksums that hold: the opening stops by name.
+//! Bytes of a newer version under correct checksums: the log does not open, and the error says so.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use rusqlite::Connection;
 
 use crate::samples::{entries, now, open};
 
-/// A log of three entries, changed with SQLite's own means; the number of the log is given too.
+/// A log of three entries, to be changed with SQLite; returns the number of the log too.
 fn changed(dir: &Path, change: impl Fn(&Connection, [u8; 8]) -> rusqlite::Result<usize>) {
     let mut log = open(dir).expect("a new log");
     now(log.append(&entries(1..=3, 1))).expect("sound");
@@ -23,7 +23,7 @@ fn state_of(database: &Connection) -> Vec<u8> {
     database.query_row(sql, [], |row| row.get(0)).expect("the state")
 }
 
-/// Changes one byte of the state record, and seals it again.
+/// Changes one byte of the state record, and corrects its checksum.
 fn change_state(database: &Connection, at: usize, value: u8) -> rusqlite::Result<usize> {
     let mut state = state_of(database);
     state[at] = value;
@@ -32,7 +32,7 @@ fn change_state(database: &Connection, at: usize, value: u8) -> rusqlite::Result
     database.execute("UPDATE state SET record = ?1", [state])
 }
 
-/// Gives entry 3 another kind, and seals its row again.
+/// Gives entry 3 another kind, and corrects the checksum of its row.
 fn change_kind(database: &Connection, directory: [u8; 8], kind: i64) -> rusqlite::Result<usize> {
     let sql = "SELECT idx, term, kind, length(payload), hash FROM log WHERE idx = 3";
     let row: [i64; 5] = database.query_row(sql, [], |row| {
@@ -54,9 +54,9 @@ fn check(said: &str, change: impl Fn(&Connection, [u8; 8]) -> rusqlite::Result<u
     assert!(error.place.contains(said) && error.place.contains("log.db"), "{said}: {error}");
 }
 
-/// The control: the same changes, and nothing that this version does not know.
+/// The control: the same changes, but with values that this version knows.
 #[test]
-fn a_row_and_a_record_that_are_sealed_again_open() {
+fn a_row_and_a_record_with_corrected_checksums_open() {
     let dir = tempfile::tempdir().expect("a directory");
     changed(dir.path(), |database, directory| {
         change_state(database, 74, 0)?;
@@ -66,9 +66,9 @@ fn a_row_and_a_record_that_are_sealed_again_open() {
     assert_eq!(log.bounds().last.index.get(), 3);
 }
 
-/// What went wrong: all of these were called damage, for which an operator throws a member away.
+/// What went wrong: all of these were reported as damage, for which an operator replaces a member.
 #[test]
-fn what_a_newer_version_wrote_stops_the_opening_by_name() {
+fn what_a_newer_version_wrote_is_refused_by_name() {
     check("an entry of an unknown kind", |database, directory| {
         change_kind(database, directory, 200)
     });

@@ -1,4 +1,4 @@
-//! What the tests of the SQLite log share, beside the workbench of the suite.
+//! Helpers of the tests of the SQLite log, in addition to the workbench of the suite.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ pub fn open(dir: &Path) -> Result<SqliteLog, LogError> {
     SqliteLog::open(SqliteLogConfig { checkpoint_bytes: 100 << 10, ..SqliteLogConfig::new(dir) })
 }
 
-/// The files of a log as they are now, in another directory: what a kill would leave.
+/// Copies the present files of a log to another directory: what a kill would leave.
 pub fn copy(dir: &Path) -> TempDir {
     let copied = tempfile::tempdir().expect("a directory");
     for file in std::fs::read_dir(dir).expect("lists") {

@@ -1,4 +1,4 @@
-//! Frames are cut out of the receive buffer, part by part as they arrive.
+//! Decodes frames from the receive buffer, part by part as they arrive.
 
 use bytes::{Bytes, BytesMut};
 use crc32c::crc32c;
@@ -9,19 +9,19 @@ use super::prefix::{Prefix, is_intact};
 use super::version1::Header;
 use super::{PREFIX_BYTES, WireError};
 
-/// What one frame brought.
+/// The content of one frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
-    /// Its sender, of this cluster, lives.
+    /// A sign of life from a member of this cluster.
     KeepAlive(ClusterId),
     /// An envelope.
     Envelope(Envelope),
 }
 
-/// Reads the frames of one connection. After an error it must not be asked again.
+/// Reads the frames of one connection. It must not be used after an error.
 #[derive(Debug, Default)]
 pub struct FrameReader {
-    /// The frame of which prefix and header are read and found good, but not all of the body.
+    /// A frame whose prefix and header are decoded and checked, but whose body has not all arrived.
     open: Option<(Prefix, Header)>,
 }
 
@@ -31,7 +31,7 @@ impl FrameReader {
         FrameReader::default()
     }
 
-    /// The next frame, if all of it is in the buffer; its bytes are taken out of there.
+    /// The next frame, if all of it is in the buffer; its bytes are removed from the buffer.
     pub fn next(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame>, WireError> {
         if self.open.is_none() {
             self.open = take_header(buffer)?;
@@ -45,8 +45,8 @@ impl FrameReader {
         finish(prefix, header, body).map(Some)
     }
 
-    /// How many bytes, beyond those in the buffer, the frame that has begun is known to need. Never
-    /// more than one part of a frame may have, whatever the peer says.
+    /// How many more bytes the present frame needs, as far as is known. Never more than the limit
+    /// for one part of a frame, whatever length the peer states.
     pub fn missing(&self, buffer: &BytesMut) -> usize {
         let known = match &self.open {
             Some((prefix, _)) => prefix.body_bytes,
@@ -60,7 +60,7 @@ fn known_part(buffer: &BytesMut) -> Option<Prefix> {
     Prefix::decode(buffer.first_chunk()?).ok()
 }
 
-/// Takes prefix and header out of the buffer, once they are there as a whole.
+/// Removes prefix and header from the buffer once both have arrived completely.
 fn take_header(buffer: &mut BytesMut) -> Result<Option<(Prefix, Header)>, WireError> {
     let Some(bytes) = buffer.first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
     let prefix = Prefix::decode(bytes)?;

@@ -1,4 +1,4 @@
-//! An envelope becomes a list of chunks: prefix and header in one, then the payloads as they are.
+//! Encodes an envelope as a list of chunks: prefix and header in one, then the payloads unchanged.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -18,7 +18,7 @@ pub fn encode(envelope: &Envelope, chunks: &mut Chunks) -> Result<(), Unsendable
     push_frame(envelope.cluster, &header, payloads(&envelope.content), chunks)
 }
 
-/// Adds the frame that says only that its sender lives.
+/// Adds a keep-alive, which says only that its sender is alive.
 pub fn keep_alive(cluster: ClusterId, chunks: &mut Chunks) {
     let pushed = push_frame(cluster, &Header::KeepAlive, std::iter::empty(), chunks);
     assert!(pushed.is_ok(), "a keep-alive has one length");
@@ -60,7 +60,7 @@ fn push_frame<'a>(
     Ok(())
 }
 
-/// Bytes on their way into a socket, in pieces that are never joined.
+/// Bytes to be written to a socket, in pieces that are never joined.
 #[derive(Debug, Default)]
 pub struct Chunks {
     pieces: VecDeque<Bytes>,
@@ -68,12 +68,12 @@ pub struct Chunks {
 }
 
 impl Chunks {
-    /// Nothing yet.
+    /// An empty list.
     pub fn new() -> Chunks {
         Chunks::default()
     }
 
-    /// The pieces as the system call wants them: as many as fit, and their number.
+    /// Fills `slices` with the next pieces for a vectored write, and returns how many were filled.
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         self.chunks_vectored(slices)
     }

@@ -3,15 +3,15 @@
 use raft_core::types::SpanError;
 use thiserror::Error;
 
-/// Why a peer's bytes were refused. The connection that they came on cannot be used any further:
-/// where the next frame begins is unknown.
+/// Why a peer's bytes were refused. Their connection cannot be used any more, because it is unknown
+/// where the next frame begins.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum WireError {
     /// The bytes are not the beginning of a frame.
     #[error("not a frame: it does not begin with the magic bytes")]
     Magic,
-    /// The frame is of a version that was not agreed on.
+    /// The frame has a version that was not agreed on.
     #[error("a frame of version {0}, which this member does not speak")]
     Version(u8),
     /// The header would be longer than [`super::MAX_HEADER_BYTES`].
@@ -20,13 +20,13 @@ pub enum WireError {
     /// The body would be longer than [`super::MAX_BODY_BYTES`].
     #[error("a body of {0} bytes is over the limit")]
     BodyTooLong(u64),
-    /// The prefix or the header was changed on its way.
+    /// The prefix or the header was changed in transit.
     #[error("the checksum of the header is wrong")]
     HeaderChecksum,
-    /// A payload was changed on its way.
+    /// A payload was changed in transit.
     #[error("the checksum of the payloads is wrong")]
     BodyChecksum,
-    /// The header does not parse, or bytes are left over.
+    /// The header does not parse, or has extra bytes.
     #[error("the header does not parse")]
     Malformed,
     /// An entry of a kind that this version does not know.
@@ -54,12 +54,13 @@ pub enum WireError {
     Number(u64),
 }
 
-/// Why an envelope was not sent. Only a bug of this member or a limit set too high causes one.
+/// Why an envelope was not sent. Only a bug in this member or a limit that is set too high causes
+/// this.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Unsendable {
     /// The entries are not exactly those that the message's span names.
-    #[error("the entries beside an append are not those of its span")]
+    #[error("the entries of an append do not match its span")]
     NotTheSpan,
     /// More than [`super::MAX_ENTRIES`].
     #[error("{0} entries are more than one frame may have")]

@@ -1,15 +1,15 @@
 //! The codec: envelopes to bytes and back, as `docs/formats/wire.md` specifies them.
 //!
 //! A frame is a fixed prefix, a header in postcard's format, and a body of payload bytes that is
-//! never copied: [`encode`] gives a list of chunks for a vectored write, and [`FrameReader`] cuts
-//! the payloads out of the receive buffer. What is kept of a received payload therefore keeps its
-//! whole receive block alive; a receiver that stores a few bytes for long copies them.
+//! never copied: [`encode`] makes a list of chunks for a vectored write, and [`FrameReader`]
+//! returns payloads that are slices of the receive buffer. So a payload that is kept also keeps its
+//! whole receive block in memory; a receiver that keeps a few bytes for long copies them.
 //!
-//! The header's types are of this crate (`version1`), so that the protocol's own types can
-//! change without a byte of the wire changing, and the other way round. Bytes of a peer never cause
-//! a panic, nor an allocation beyond the limits below: they are refused with a [`WireError`].
+//! The header's types belong to this crate (`version1`), so that the protocol's own types and the
+//! wire format can change independently. Bytes of a peer never cause a panic, nor an allocation
+//! beyond the limits below: they are refused with a [`WireError`].
 //!
-//! Absent: the first bytes of a connection, which are the handshake's.
+//! Absent: the first bytes of a connection, which belong to the handshake.
 
 mod decode;
 mod encode;
@@ -25,7 +25,8 @@ pub use prefix::PREFIX_BYTES;
 /// The version of frames that this code speaks.
 pub const VERSION: u8 = 1;
 
-/// The most bytes of a header. A header of [`MAX_ENTRIES`] entries in a few terms has half of it.
+/// The most bytes of a header. A header of [`MAX_ENTRIES`] entries in a few terms has about half of
+/// that.
 pub const MAX_HEADER_BYTES: usize = 1 << 20;
 
 /// The most payload bytes of one frame.
@@ -34,7 +35,7 @@ pub const MAX_BODY_BYTES: usize = 64 << 20;
 /// The most entries, or forwarded commands, of one frame.
 pub const MAX_ENTRIES: usize = 1 << 16;
 
-// What a member's limits allow fits into a frame.
+// An envelope within a member's limits fits into a frame.
 const _: () = assert!(MAX_BODY_BYTES as u64 >= raft_node::pump::MAX_ENVELOPE_BYTES);
 const _: () = assert!(MAX_ENTRIES >= raft_node::pump::MAX_ENVELOPE_ENTRIES);
 

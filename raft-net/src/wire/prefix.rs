@@ -10,10 +10,10 @@ pub const PREFIX_BYTES: usize = 28;
 
 const MAGIC: [u8; 3] = *b"KTK";
 
-/// Where the checksum of prefix and header stands; it covers what is before it.
+/// The offset of the checksum of prefix and header; it covers the bytes before it and the header.
 const CHECKSUM_AT: usize = 24;
 
-/// A prefix whose magic, version and lengths were found good.
+/// A prefix whose magic, version and lengths are valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prefix {
     /// The sender's cluster.
@@ -41,7 +41,7 @@ impl Prefix {
         bytes
     }
 
-    /// Reads a prefix and checks all of it but the checksum, which needs the header.
+    /// Decodes a prefix and checks everything but the checksum, which needs the header.
     pub fn decode(bytes: &[u8; PREFIX_BYTES]) -> Result<Prefix, WireError> {
         if bytes[..3] != MAGIC {
             return Err(WireError::Magic);
@@ -65,7 +65,7 @@ impl Prefix {
     }
 }
 
-/// Whether the prefix's own checksum is that of it and this header.
+/// Whether the checksum in the prefix is that of the prefix and this header.
 pub fn is_intact(prefix: &[u8; PREFIX_BYTES], header: &[u8]) -> bool {
     u32_at(prefix, CHECKSUM_AT) == checksum(prefix, header)
 }

@@ -1,8 +1,8 @@
-//! The header's types in version 1, and the way between them and the engine's own.
+//! The header's types in version 1, and the conversion to and from the engine's types.
 //!
 //! The order of variants and fields is the format (`docs/formats/wire.md`): it is never changed,
-//! and new variants come last. Whatever a peer could say that the engine's types must not hold is
-//! refused here: falling terms, unknown kinds, numbers so high that arithmetic would overflow.
+//! and new variants come last. Values from a peer that the engine's types must not hold are refused
+//! here: falling terms, unknown kinds, numbers so high that arithmetic would overflow.
 
 use bytes::Bytes;
 use raft_core::consensus::{Body, Message, ReadId, Round, Verdict};
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{MAX_ENTRIES, NUMBER_LIMIT, Unsendable, WireError};
 
-/// What a frame says, without its payloads.
+/// The content of a frame, without its payloads.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Header {
     KeepAlive,
@@ -21,7 +21,7 @@ pub enum Header {
     ForwardAnswer { start: u64, sequence: u64, appended: Option<Id> },
 }
 
-/// What a message says.
+/// The content of a message.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum HeaderBody {
     PreVote { last: Id },
@@ -35,7 +35,7 @@ pub enum HeaderBody {
     ReadIndexResponse { read: u64, index: u64 },
 }
 
-/// An append: the ids of its entries as a span, then a line for each.
+/// An append: the ids of its entries as a span, then kind and length of each.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Append {
     prev: Id,
@@ -46,7 +46,7 @@ pub struct Append {
     entries: Vec<EntryLine>,
 }
 
-/// The name of an entry.
+/// The id of an entry.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Id {
     term: u64,
@@ -91,8 +91,8 @@ impl TryFrom<&Content> for Header {
 }
 
 impl Header {
-    /// What was sent; the payloads are cut out of `payloads`, which they must fill exactly. `None`
-    /// for a keep-alive.
+    /// The content that was sent. The payloads are slices of `payloads`, which they must fill
+    /// exactly. `None` for a keep-alive.
     pub fn into_content(self, payloads: Bytes) -> Result<Option<Content>, WireError> {
         let mut cutter = Cutter(payloads);
         let content = match self {
@@ -165,7 +165,7 @@ impl Append {
     }
 }
 
-/// The payloads of a frame, from the first on.
+/// The payloads of a frame that are not yet taken, in order.
 struct Cutter(Bytes);
 
 impl Cutter {
@@ -230,8 +230,8 @@ fn append(
     })
 }
 
-/// The ids of a span's entries, in order. Walks the runs once, where asking for each term would
-/// search them anew.
+/// The ids of a span's entries, in order. It walks the runs once; a lookup of each term would
+/// search the runs for each entry.
 fn ids(span: &LogSpan) -> impl Iterator<Item = EntryId> + '_ {
     let mut runs = span.runs().peekable();
     let mut term = span.prev().term;

@@ -1,14 +1,13 @@
-//! Answers of a change that are put together after it, where a client waits for them.
+//! Ranges of a change's answer that are read after the change, if a client waits for them.
 //!
-//! A transaction may read as well as write, and a deletion may be asked for what it deleted. Such a
-//! range can be as large as the key space, and it is no part of the change. So applying a command
-//! only notes the ranges ([`Deferrals`]), with the point inside the transaction at which each
-//! reads; the service that waits for the answer reads them later, in steps, and fills them in
-//! ([`Fill`]). On members where no client waits nothing is read at all. A single key is read at
-//! once.
+//! A transaction may read as well as write, and a deletion may return what it deleted. Such a range
+//! can be as large as the key space, and it is not part of the change. So applying a command only
+//! notes the ranges ([`Deferrals`]), with the point inside the transaction at which each is to be
+//! read. The service that waits for the answer reads them later, in steps, and fills them in
+//! ([`Fill`]). Members on which no client waits read nothing. A single key is read at once.
 //!
-//! What applying hands to the service is a [`Deferred`], in protocol buffers, with a pin that keeps
-//! the points readable for as long as the bytes exist. It never leaves the process.
+//! The service gets a [`Deferred`], in protocol buffers, with a pin that keeps the points readable
+//! for as long as the bytes exist. It never leaves the process.
 
 use bytes::Bytes;
 use prost::Message;
@@ -22,22 +21,23 @@ use crate::range::{Reading, header_at, range};
 /// The first byte of an answer whose ranges are still to be read.
 pub(crate) const DEFERRED: u8 = 255;
 
-/// A range that is to be read once its transaction is over.
+/// A range that is to be read after its transaction.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct DeferredRange {
-    /// Which answer it belongs to: the number of the plain operation, depth first, from 0.
+    /// The answer to which it belongs: the number of the plain operation (one that is not a
+    /// transaction), depth first, from 0.
     #[prost(uint32, tag = "1")]
     pub(crate) slot: u32,
     #[prost(message, required, tag = "2")]
     pub(crate) request: RangeRequest,
-    /// The point at which it reads.
+    /// The point at which it is read.
     #[prost(int64, tag = "3")]
     main: i64,
     #[prost(int64, tag = "4")]
     sub: i64,
 }
 
-/// A response whose deferred ranges are still empty.
+/// A response whose deferred ranges are not yet filled in.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Deferred {
     #[prost(bytes = "bytes", tag = "1")]
@@ -50,13 +50,13 @@ pub(crate) struct Deferred {
 #[derive(Debug)]
 pub(crate) struct Deferrals {
     is_wanted: bool,
-    /// How many plain operations have begun.
+    /// How many plain operations have started.
     slots: u32,
     ranges: Vec<DeferredRange>,
 }
 
 impl Deferrals {
-    /// Of a command whose answer a client of this member waits for, or not.
+    /// For a command; `is_wanted` says whether a client of this member waits for its answer.
     pub(crate) fn new(is_wanted: bool) -> Deferrals {
         Deferrals { is_wanted, slots: 0, ranges: Vec::new() }
     }
@@ -66,7 +66,7 @@ impl Deferrals {
         self.is_wanted
     }
 
-    /// To be called as each plain operation begins.
+    /// Must be called when each plain operation starts.
     pub(crate) fn next_slot(&mut self) {
         self.slots += 1;
     }
@@ -75,7 +75,7 @@ impl Deferrals {
     ///
     /// # Panics
     ///
-    /// If the range's revision was not checked beforehand: our own bug.
+    /// If the range's revision was not checked beforehand: a bug in this crate.
     pub(crate) fn range(&mut self, view: View<'_>, request: RangeRequest) -> RangeResponse {
         let checked = "the revision of a range was checked beforehand";
         if !self.is_wanted {
@@ -89,7 +89,7 @@ impl Deferrals {
         RangeResponse { header: Some(header_at(view.revision())), ..RangeResponse::default() }
     }
 
-    /// The keys that a deletion is about to delete: a single key at once, else later.
+    /// The pairs that a deletion will delete: a single key is read at once, else later.
     pub(crate) fn previous(&mut self, view: View<'_>, key: &Bytes, end: &Bytes) -> Vec<KeyValue> {
         if !self.is_wanted {
             return Vec::new();
@@ -109,12 +109,12 @@ impl Deferrals {
         self.ranges.push(DeferredRange { slot, request, main, sub });
     }
 
-    /// The lowest revision that the deferred ranges read, if there are any.
+    /// The lowest revision at which the deferred ranges are read, if there are any.
     pub(crate) fn lowest(&self) -> Option<i64> {
         self.ranges.iter().map(|range| range.main).min()
     }
 
-    /// Reads the deferred ranges on the spot.
+    /// Reads the deferred ranges at once.
     #[cfg(test)]
     pub(crate) fn fill_at_once(self, store: &crate::mvcc::Store, response: &mut impl Fill) {
         for range in &self.ranges {
@@ -124,8 +124,8 @@ impl Deferrals {
         }
     }
 
-    /// The bytes for the service: [`DEFERRED`], then what is deferred, with a pin for as long as
-    /// the bytes exist.
+    /// The bytes for the service: [`DEFERRED`], then the encoded [`Deferred`]. They hold a pin as
+    /// long as they exist.
     pub(crate) fn encode(self, response: &impl Message, pin: Pin) -> Bytes {
         let deferred = Deferred { response: response.encode_to_vec().into(), ranges: self.ranges };
         let mut bytes = Vec::with_capacity(1 + deferred.encoded_len());
@@ -148,20 +148,20 @@ impl AsRef<[u8]> for Pinned {
 }
 
 impl DeferredRange {
-    /// Begins to read it. Its answer's header was written when the command was applied.
+    /// Starts to read it. Its answer's header was written when the command was applied.
     pub(crate) fn begin(&self) -> Reading {
         let point = Revision { main: self.main, sub: self.sub };
         Reading::at(point, self.main, self.request.clone())
     }
 }
 
-/// A response that deferred ranges are filled into.
+/// A response into which deferred ranges are filled.
 pub(crate) trait Fill: Message + Default {
-    /// Fills in what the range of the plain operation with this number read.
+    /// Fills in the result of the range of the plain operation with this number.
     ///
     /// # Panics
     ///
-    /// If there is no such operation, or it reads nothing: our own bug.
+    /// If there is no such operation, or it reads nothing: a bug in this crate.
     fn fill(&mut self, slot: u32, read: RangeResponse);
 }
 
@@ -185,7 +185,7 @@ impl Fill for TxnResponse {
     }
 }
 
-/// The plain operation that has as many others before it, depth first.
+/// The response of the plain operation with this number, depth first.
 fn plain<'r>(response: &'r mut TxnResponse, before: &mut u32) -> Option<&'r mut Response> {
     for response in response.responses.iter_mut().filter_map(|one| one.response.as_mut()) {
         match response {

@@ -1,10 +1,10 @@
-//! An answer that is sent chunk by chunk.
+//! An answer that is sent in chunks.
 //!
 //! The gRPC layer would copy a response of any size into one buffer, on the thread that also drives
-//! the member. So a service answers with an empty message and hangs a [`Large`] on the response;
-//! [`crate::front`] sends that instead: gRPC's five bytes of framing, the encoded message in slices
-//! that share its memory, and the status. The bytes count against those that may wait to be sent
-//! until the body is dropped.
+//! the member. So a service answers with an empty message and adds a [`Large`] to the response's
+//! extensions. [`crate::front`] sends that instead: gRPC's five bytes of framing, the encoded
+//! message in slices that share its memory, and the status. Until the body is dropped, its bytes
+//! count against the bytes that may wait to be sent.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -17,10 +17,10 @@ use prost::Message;
 use tokio::sync::OwnedSemaphorePermit;
 use tonic::codegen::http::{HeaderMap, HeaderValue};
 
-/// How much of an answer is handed on at once.
+/// The size of a chunk.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// The bytes of an answer, and what they count against.
+/// The bytes of an answer, and their permit.
 #[derive(Clone, Debug)]
 pub(crate) struct Large {
     framed: Bytes,

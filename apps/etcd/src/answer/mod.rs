@@ -1,13 +1,13 @@
-//! How answers are put together and sent without holding up the member.
+//! Builds and sends answers without delaying the member.
 //!
 //! One thread drives the member: its log, its messages, its timers. An answer may be as large as
-//! the key space, so a range that is not over after one short step goes on a blocking thread, at a
-//! pinned revision, step by step ([`Answers::read`]). An answer of more than [`SMALL_BYTES`] is
-//! encoded there, too, counts against the bytes that may wait to be sent, and is sent chunk by
-//! chunk ([`large`]). One large answer is put together at a time.
+//! the key space. So a range that is not finished after a short time continues on a blocking
+//! thread, at a pinned revision, in steps ([`Answers::read`]). An answer of more than
+//! [`SMALL_BYTES`] is encoded there too, counts against the bytes that may wait to be sent, and is
+//! sent in chunks ([`large`]). One large answer is built at a time.
 //!
-//! [`deferred`] holds what a change reads. Absent: limits on connections and requests, which
-//! [`crate::front`] keeps.
+//! [`deferred`] holds the ranges that a change reads. Absent: limits on connections and requests,
+//! which are in [`crate::front`].
 
 mod deferred;
 mod large;
@@ -34,31 +34,31 @@ pub(crate) use large::Large;
 /// The longest answer that is encoded and sent in one piece.
 const SMALL_BYTES: usize = 64 * 1024;
 
-/// How many steps are made on the member's own thread before a range is handed to another.
+/// How many steps run on the member's own thread before a range moves to another.
 const STEPS_IN_PLACE: usize = 4;
 
-/// How long a large answer waits for its turn, and for bytes that earlier ones have not sent yet.
+/// How long a large answer waits for its turn, and for the bytes of earlier answers to be sent.
 const TURN_WAIT: Duration = Duration::from_secs(30);
 
-/// What the answers of one member share.
+/// The state that all answers of one member share.
 #[derive(Debug)]
 pub(crate) struct Answers {
     store: SharedStore,
-    /// Held by the one request whose large answer is put together.
+    /// Held by the request whose large answer is being built.
     turn: Arc<Semaphore>,
     /// The bytes of large answers that may wait to be sent.
     bytes: Arc<Semaphore>,
 }
 
-/// What ranges read, and the turn that was taken if they were large.
+/// The result of ranges, and the turn that was taken if they were large.
 pub(crate) struct Read<T> {
     pub(crate) read: T,
     turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Answers {
-    /// Those of a member, with so many bytes of large answers that may wait to be sent; at least
-    /// [`MAX_ANSWER_BYTES`], so that each answer that is allowed can be sent.
+    /// For a member; `waiting_bytes` limits the bytes of large answers that wait to be sent. The
+    /// limit is at least [`MAX_ANSWER_BYTES`], so that each allowed answer can be sent.
     pub(crate) fn new(store: SharedStore, waiting_bytes: usize) -> Answers {
         let waiting_bytes = waiting_bytes.clamp(2 * MAX_ANSWER_BYTES, Semaphore::MAX_PERMITS);
         Answers {
@@ -68,11 +68,11 @@ impl Answers {
         }
     }
 
-    /// Reads ranges to their ends. `pin` is whatever keeps their points readable until then.
+    /// Reads ranges to their ends. `pin` keeps their points readable until then.
     ///
     /// # Errors
     ///
-    /// If together they take more than an answer may, or if no turn came in time.
+    /// If together they are larger than an answer may be, or if no turn came in time.
     pub(crate) async fn read(
         &self,
         readings: Vec<Reading>,
@@ -95,11 +95,11 @@ impl Answers {
         Ok(Read { read, turn: Some(turn) })
     }
 
-    /// Makes the response of a message, which is large or small.
+    /// Makes the response for a message, large or small.
     ///
     /// # Errors
     ///
-    /// If no turn came in time, or earlier answers are not sent.
+    /// If no turn came in time, or earlier answers were not sent in time.
     pub(crate) async fn respond<M>(&self, message: Read<M>) -> Result<Response<M>, Refusal>
     where
         M: Message + Default + 'static,
@@ -130,16 +130,16 @@ impl Answers {
         Ok(response)
     }
 
-    /// Completes an answer whose ranges were deferred: `answer` as [`Deferrals::encode`] made it,
-    /// whose pin lives as long as its bytes.
+    /// Completes an answer whose ranges were deferred. `answer` is the result of
+    /// [`Deferrals::encode`], whose pin exists as long as its bytes.
     ///
     /// # Errors
     ///
-    /// As [`Answers::read`]. A change that the answer belongs to was carried out all the same.
+    /// As [`Answers::read`]. The change to which the answer belongs was carried out all the same.
     ///
     /// # Panics
     ///
-    /// If the bytes are of another origin: our own bug.
+    /// If the bytes come from elsewhere: a bug in this crate.
     pub(crate) async fn complete<M: Fill>(&self, answer: Bytes) -> Result<Read<M>, Refusal> {
         let own = "this very process encoded it";
         let deferred = Deferred::decode(answer.slice(1..)).expect(own);
@@ -158,7 +158,7 @@ impl Answers {
     }
 }
 
-/// What a refusal of an answer means for a client whose change was carried out.
+/// The refusal of an answer, for a client whose change was carried out.
 pub(crate) fn after_the_change(refusal: Refusal) -> Refusal {
     match refusal {
         Refusal::AnswerTooLarge => Refusal::CarriedOutButTooLarge,
@@ -167,28 +167,28 @@ pub(crate) fn after_the_change(refusal: Refusal) -> Refusal {
 }
 
 impl<T> Read<T> {
-    /// Of a message that took no turn.
+    /// For a message that took no turn.
     pub(crate) fn small(read: T) -> Read<T> {
         Read { read, turn: None }
     }
 
-    /// Goes on with what was made of it.
+    /// Converts the message.
     pub(crate) fn map<R>(self, make: impl FnOnce(T) -> R) -> Read<R> {
         Read { read: make(self.read), turn: self.turn }
     }
 }
 
-/// The ranges of one answer, under way.
+/// The ranges of one answer while they are read.
 struct Reads {
     readings: Vec<Reading>,
-    /// How many of them are read to their ends.
+    /// How many of them have been read to their ends.
     over: usize,
-    /// What those take, in bytes.
+    /// The bytes that these take.
     taken: usize,
 }
 
 impl Reads {
-    /// Goes on for one step under the store's lock. Says whether all are read to their ends.
+    /// Reads for one step under the store's lock. Returns whether all have been read to their ends.
     fn step(&mut self, store: &SharedStore) -> Result<bool, Refusal> {
         let Some(reading) = self.readings.get_mut(self.over) else { return Ok(true) };
         let allowed = MAX_ANSWER_BYTES.saturating_sub(self.taken);

@@ -10,7 +10,7 @@ use crate::api::etcdserverpb::{PutRequest, RangeRequest, RangeResponse};
 use crate::command::Command;
 use crate::machine::Machine;
 
-/// A machine with as many keys, each with a value of `length` bytes.
+/// A state machine with `keys` keys, each with a value of `length` bytes.
 fn filled(keys: usize, length: usize) -> Machine {
     let mut machine = Machine::new();
     for key in 0..keys {
@@ -84,11 +84,11 @@ async fn a_range_that_is_read_on_another_thread_sees_one_revision() {
     let (answers, store) = (Answers::new(machine.store(), 0), machine.store());
     let reading = read(&answers, &store);
     let mut reading = pin!(reading);
-    // Begun, and on its way to the other thread.
+    // It has started, and moves to the other thread.
     let begun = std::future::poll_fn(|context| {
         std::task::Poll::Ready(reading.as_mut().poll(context).is_pending())
     });
-    assert!(begun.await, "the range was read at once");
+    assert!(begun.await, "the range did not move to another thread");
     for key in (0..20_000).step_by(7) {
         put(&mut machine, key, b"later");
     }
@@ -110,7 +110,7 @@ async fn a_turn_is_given_back_with_the_answer() {
 }
 
 #[test]
-fn a_command_that_cannot_be_read_is_never_answered_and_passed_over() {
+fn a_command_that_cannot_be_read_is_never_answered_and_skipped() {
     let mut machine = Machine::new();
     let newer = machine.apply_alone(&Bytes::from_static(&[1, 99]));
     let why = newer.expect_err("it was applied").to_string();

@@ -1,14 +1,16 @@
-//! Header fields: finds where the authority is spelled out, and overwrites what makes a URL of it.
+//! Header fields: finds the text of the authority, and overwrites the characters that make it a
+//! URL.
 
 use std::ops::Range;
 
-/// The flags of a frame of header fields that put something before them (RFC 9113, 6.2).
+/// The flags that say that a frame has padding or a priority before its header fields (RFC 9113,
+/// 6.2).
 pub(super) const PADDED: u8 = 0x08;
 pub(super) const PRIORITY: u8 = 0x20;
 /// `:authority` in the table of well-known header fields (RFC 7541, appendix A).
 const AUTHORITY: usize = 1;
 
-/// Makes an authority of a URL in the payload of a frame of header fields with these flags.
+/// Turns a URL into an authority, in the payload of a frame of header fields with these flags.
 pub(super) fn soften(flags: u8, payload: &mut [u8]) {
     let padding = usize::from(flags & PADDED != 0);
     let priority = if flags & PRIORITY != 0 { 5 } else { 0 };
@@ -17,14 +19,14 @@ pub(super) fn soften(flags: u8, payload: &mut [u8]) {
     if is_huffman { soften_huffman(&mut fields[place]) } else { soften_plain(&mut fields[place]) }
 }
 
-/// Steps over header fields in HPACK (RFC 7541, sections 5 and 6).
+/// Skips header fields in HPACK (RFC 7541, sections 5 and 6).
 struct Fields<'f> {
     bytes: &'f [u8],
     at: usize,
 }
 
 impl Fields<'_> {
-    /// Where the value of `:authority` is spelled out, and whether in Huffman code.
+    /// The place of the text of `:authority`, and whether it is in Huffman code.
     fn authority(&mut self) -> Option<(bool, Range<usize>)> {
         loop {
             let index = match self.bytes.get(self.at)? {
@@ -104,7 +106,8 @@ pub(super) const COLON: Letter = Letter { code: 0b101_1100, bits: 7 };
 pub(super) const SMALL_Z: Letter = Letter { code: 0b111_1011, bits: 7 };
 
 /// The greatest code of each short length. All codes of a length follow each other, after those of
-/// shorter lengths, so they tell where a letter ends. Names and addresses have no longer ones.
+/// shorter lengths, so these values show where a letter ends. Names and addresses have no longer
+/// codes.
 const GREATEST_CODES: [Letter; 4] = [
     Letter { code: 0b0_1001, bits: 5 },
     Letter { code: 0b10_1101, bits: 6 },
@@ -112,7 +115,7 @@ const GREATEST_CODES: [Letter; 4] = [
     Letter { code: 0b1111_1101, bits: 8 },
 ];
 
-/// The same in Huffman code. At a letter with a long code it stops: that is no URL.
+/// The same in Huffman code. It stops at a letter with a long code, because no URL has one.
 fn soften_huffman(text: &mut [u8]) {
     let mut at = 0;
     let mut colon = None;

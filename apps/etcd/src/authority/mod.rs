@@ -1,15 +1,15 @@
-//! Lets clients in that name the server by a URL.
+//! Accepts clients that name the server by a URL.
 //!
-//! `etcdctl endpoint status`, given endpoints as URLs, sends `http://host:port` as the
-//! `:authority` of its requests. That is not an authority, and the HTTP/2 library refuses such a
-//! request before anything of ours runs; etcd's own server takes it. No code reads that header
-//! here, so the offending letters are overwritten in what comes in: each with a harmless one that
-//! takes exactly as many bits, in plain text and in HPACK's Huffman code alike. Thus no length
-//! changes anywhere, and nothing else has to be understood: frames are told apart, and header
-//! fields are stepped over.
+//! `etcdctl endpoint status`, given endpoints as URLs, sends `http://host:port` as the `:authority`
+//! of its requests. That is not an authority, and the HTTP/2 library refuses such a request before
+//! our code runs; etcd's own server accepts it. No code reads that header here. So the invalid
+//! letters are overwritten in the bytes from the client, each with a valid letter that takes
+//! exactly as many bits, in plain text and in HPACK's Huffman code. So no length changes, and
+//! nothing else has to be decoded: this module only finds the boundaries of frames and skips header
+//! fields.
 //!
-//! A name that is not a URL passes untouched, and so does all that is not HTTP/2. Absent: a header
-//! that is continued in a second frame, which no client of etcd has need of.
+//! A name that is not a URL passes unchanged, and so do bytes that are not HTTP/2. Absent: a header
+//! that continues in a second frame, which no client of etcd needs.
 
 mod fields;
 
@@ -21,11 +21,11 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// How much is read at once.
+/// How many bytes are read at once.
 const CHUNK_BYTES: usize = 16 * 1024;
-/// The longest frame of headers that is looked into: the longest that a client may send.
+/// The longest frame of headers that is examined: the longest that a client may send.
 const MAX_HEADERS_BYTES: usize = 16 * 1024;
-/// What an HTTP/2 connection begins with, in part, and how long all of it is (RFC 9113, 3.4).
+/// The beginning of an HTTP/2 connection, in part, and its whole length (RFC 9113, 3.4).
 const PREFACE: (&[u8], usize) = (b"PRI", 24);
 /// The length of a frame's own header, and the type of a frame of header fields.
 const FRAME_HEADER_BYTES: usize = 9;
@@ -38,23 +38,23 @@ pub(crate) struct LenientStream {
     inbound: Inbound,
 }
 
-/// The bytes that came in and were not handed on.
+/// The bytes that arrived and were not passed on yet.
 struct Inbound {
     held: BytesMut,
-    /// How many of them may be handed on.
+    /// How many of them may be passed on.
     released: usize,
     position: Position,
 }
 
-/// Where in the connection the byte after the released ones stands.
+/// The position in the connection of the byte after the released ones.
 enum Position {
     /// At its very beginning.
     Start,
     /// At the header of a frame.
     Frame,
-    /// As many bytes before that.
+    /// This many bytes before the header of a frame.
     Within(usize),
-    /// In something that is not HTTP/2, or is at its end: all may pass.
+    /// In bytes that are not HTTP/2, or at the end: all bytes may pass.
     Beyond,
 }
 
@@ -122,7 +122,8 @@ impl Inbound {
         while self.release() {}
     }
 
-    /// Nothing more will come: what was held back for its missing end passes as it is.
+    /// No more bytes will arrive: bytes that were held back because their end is missing pass
+    /// unchanged.
     fn end(&mut self) {
         self.position = Position::Beyond;
         self.released = self.held.len();
@@ -135,7 +136,7 @@ impl Inbound {
         self.released -= count;
     }
 
-    /// Releases the next stretch of bytes if it is complete, and says whether it was.
+    /// Releases the next part of the bytes if it is complete, and returns whether it was.
     fn release(&mut self) -> bool {
         let rest = &mut self.held[self.released..];
         match self.position {
@@ -191,7 +192,7 @@ mod tests {
         [&header[..], payload].concat()
     }
 
-    /// A POST with a path of its own, and an authority; two fields come before it.
+    /// A POST with a literal path, and an authority; two fields come before it.
     fn fields(authority: &[u8], is_huffman: bool) -> Vec<u8> {
         let length = authority.len() as u8 | if is_huffman { 0x80 } else { 0 };
         [&[0x83, 0x44, 2, b'/', b'x', 0x41, length][..], authority, &[0x86]].concat()

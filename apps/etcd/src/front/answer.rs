@@ -1,4 +1,5 @@
-//! An answer on its way to a client: the response's body, watched and counted.
+//! The body of a response while it is sent to a client. It reports its progress and counts against
+//! the limit on requests.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -11,7 +12,7 @@ use tonic::body::Body as ServiceBody;
 
 use super::SharedProgress;
 
-/// A response's body. Dropped, it gives its request's permit back.
+/// A response's body. When dropped, it releases its request's permit.
 pub(crate) struct AnswerBody {
     inner: ServiceBody,
     progress: Option<SharedProgress>,
@@ -30,7 +31,7 @@ impl AnswerBody {
         AnswerBody { inner, progress, _permit: Some(permit) }
     }
 
-    /// A refusal that has no request under way and is too short to be left unread.
+    /// The body of a refusal: it counts as no request in progress, and is too short to be watched.
     pub(super) fn unwatched(inner: ServiceBody) -> AnswerBody {
         AnswerBody { inner, progress: None, _permit: None }
     }

@@ -1,7 +1,7 @@
 //! One connection of a client.
 //!
-//! It fails if its first bytes do not come in time, and once [`super::watch`] cuts it. While it
-//! lives it counts against the limit on connections.
+//! It fails if its first bytes do not arrive in time, or when [`super::watch`] cuts it. While it
+//! exists, it counts against the limit on connections.
 
 use std::future::Future;
 use std::io;
@@ -16,7 +16,7 @@ use tonic::transport::server::Connected;
 
 use super::watch::ConnectionInfo;
 
-/// How many bytes an HTTP/2 connection begins with (RFC 9113, 3.4).
+/// The length of the preface of an HTTP/2 connection (RFC 9113, 3.4).
 const PREFACE_BYTES: usize = 24;
 
 /// The bytes to and from a client.
@@ -28,7 +28,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 pub(crate) struct Connection {
     stream: Box<dyn Stream>,
     info: ConnectionInfo,
-    /// How many bytes of the preface are missing, and until when they must come.
+    /// How many bytes of the preface are missing, and the time by which they must arrive.
     missing: Option<(usize, Pin<Box<Sleep>>)>,
     _permit: OwnedSemaphorePermit,
 }
@@ -44,7 +44,7 @@ impl Connection {
         Connection { stream, info, missing, _permit: permit }
     }
 
-    /// Fails if the preface is late; counts what came of it.
+    /// Fails if the preface is late; counts the bytes of it that arrived.
     fn check_preface(&mut self, context: &mut Context<'_>, came: usize) -> io::Result<()> {
         let Some((missing, deadline)) = &mut self.missing else { return Ok(()) };
         *missing = missing.saturating_sub(came);
@@ -53,7 +53,7 @@ impl Connection {
             return Ok(());
         }
         if deadline.as_mut().poll(context).is_ready() {
-            let text = "the connection did not begin in time";
+            let text = "the client sent no HTTP/2 preface in time";
             return Err(io::Error::new(io::ErrorKind::TimedOut, text));
         }
         Ok(())

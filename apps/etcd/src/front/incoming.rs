@@ -1,7 +1,7 @@
 //! Accepts clients, up to a limit.
 //!
-//! At the limit, and where the process has no descriptor left, clients wait in the listener's
-//! queue; that is said once in a while and costs no processor time. A failed accept is tried again
+//! At the limit, or when the process has no file descriptor left, clients wait in the listener's
+//! queue. This is logged from time to time and uses no processor time. A failed accept is retried
 //! after a pause.
 
 use std::io;
@@ -22,17 +22,17 @@ use super::watch::Watch;
 /// How long to wait after a failed accept.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How often it is said that clients have to wait.
+/// The shortest time between two log lines that say that clients wait.
 const SAY_EVERY: Duration = Duration::from_secs(60);
 
-/// The clients that come to a listener.
+/// Accepts the clients of a listener.
 pub(crate) struct Incoming {
     listener: TcpListener,
     watch: Watch,
     limit: usize,
     permits: Arc<Semaphore>,
     first_bytes_within: Duration,
-    /// Whether a URL is let in where HTTP/2 wants an authority.
+    /// Whether a URL is accepted where HTTP/2 requires an authority.
     is_lenient: bool,
     said: Option<Instant>,
 }
@@ -50,7 +50,7 @@ impl Incoming {
         Incoming { listener, watch, limit, permits, first_bytes_within, is_lenient, said: None }
     }
 
-    /// Accepts until nothing takes the connections any more.
+    /// Accepts until the receiver of the connections is closed.
     pub(crate) async fn run(mut self, out: Sender<io::Result<Connection>>) {
         loop {
             let Ok(permit) = self.permit().await else { return };
@@ -67,7 +67,7 @@ impl Incoming {
         }
         if self.is_to_be_said() {
             let limit = self.limit;
-            tracing::warn!(limit, "as many clients are connected as may be: others wait");
+            tracing::warn!(limit, "the limit on connected clients is reached: others wait");
         }
         self.permits.clone().acquire_owned().await
     }
@@ -78,7 +78,7 @@ impl Incoming {
                 Ok((stream, _)) => return stream,
                 Err(error) => {
                     if self.is_to_be_said() {
-                        tracing::warn!(%error, "a client cannot be accepted: tried again");
+                        tracing::warn!(%error, "a client cannot be accepted: retrying");
                     }
                     sleep(PAUSE).await;
                 }
@@ -95,7 +95,7 @@ impl Incoming {
     }
 
     fn connection(&self, stream: TcpStream, permit: OwnedSemaphorePermit) -> Connection {
-        // A connection that is gone already fails at its first read.
+        // A connection that is already closed fails at its first read.
         let _ = stream.set_nodelay(true);
         let info = self.watch.connection();
         let within = self.first_bytes_within;

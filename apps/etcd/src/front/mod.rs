@@ -1,4 +1,4 @@
-//! What stands between the client port and the services, and what keeps clients within limits.
+//! The layer between the client port and the services, which enforces the limits on clients.
 //!
 //! ```text
 //!   listener -> incoming -> connection -> [HTTP/2, gRPC] -> Front -> services
@@ -8,9 +8,9 @@
 //! ```
 //!
 //! A request counts against [`ServerLimits::requests`] until its answer is sent or dropped. The
-//! gRPC layer reserves memory for as many bytes as a request announces, so [`request`] hands a
-//! request on only when its bytes are there. [`watch`] finds the answers that no client reads.
-//! [`wording`] puts refusals of the gRPC layer into etcd's words.
+//! gRPC layer reserves memory for as many bytes as a request announces, so [`request`] passes a
+//! request on only when its bytes have arrived. [`watch`] finds the answers that no client reads.
+//! [`wording`] rewords refusals of the gRPC layer as etcd words them.
 
 mod answer;
 mod connection;
@@ -47,9 +47,9 @@ pub(crate) use incoming::Incoming;
 pub(crate) use watch::Watch;
 pub(crate) use wording::MAX_MESSAGE_BYTES;
 
-/// What the requests of all connections share.
+/// The state that the requests of all connections share.
 struct Limits {
-    /// A permit for each request that may be under way.
+    /// A permit for each request that may be in progress.
     requests: Arc<Semaphore>,
     /// A permit for each byte of incomplete requests that may be held.
     held: Arc<Semaphore>,
@@ -86,7 +86,7 @@ impl<M: Clone> Layer<Routes> for FrontLayer<M> {
     }
 }
 
-/// The services of a member within the limits.
+/// The services of a member behind the limits.
 #[derive(Clone)]
 pub(crate) struct Front<M> {
     main: M,
@@ -118,7 +118,7 @@ impl<M: GrpcService> Service<Request<Body>> for Front<M> {
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
-    /// Always ready: so is every service that tonic generates, and so is its router.
+    /// Always ready, like every service that tonic generates, and like its router.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
@@ -170,8 +170,8 @@ fn refuse(status: Status) -> Response<AnswerBody> {
     status.into_http::<Body>().map(AnswerBody::unwatched)
 }
 
-/// What is sent in place of a response: a large answer, or etcd's words for a refusal. Says whether
-/// it is large.
+/// The response that is sent instead: a large answer, or etcd's text for a refusal. The flag says
+/// whether it is large.
 fn to_send(uri: &Uri, mut response: Response<Body>) -> (Response<Body>, bool) {
     if let Some(large) = response.extensions_mut().remove::<Large>() {
         return (response.map(|_| Body::new(large.into_body())), true);

@@ -1,9 +1,10 @@
-//! Holds a request back until its bytes are there.
+//! Holds a request until all its bytes have arrived.
 //!
-//! A gRPC message begins with its length, and the gRPC layer reserves as much before the rest has
-//! come: a thousand requests that announce two megabytes and send nothing would take two gigabytes.
-//! So the first message is collected here first, in the pieces that it comes in. What is held
-//! counts against a limit over all requests, and a request has a limited time to arrive.
+//! A gRPC message begins with its length, and the gRPC layer reserves that much memory before the
+//! rest has arrived: a thousand requests that announce two megabytes and send nothing would take
+//! two gigabytes. So the first message is collected here, in the pieces in which it arrives. Held
+//! bytes count against a limit for all requests together, and the time for a request to arrive is
+//! limited.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -26,16 +27,16 @@ use super::wording::MAX_MESSAGE_BYTES;
 /// gRPC's framing: whether the message is compressed, and its length.
 const PREFIX_BYTES: usize = 5;
 
-/// What a piece takes besides its bytes: its place in the list, and what keeps its bytes alive. A
-/// piece without bytes takes as much.
+/// The memory that a piece takes in addition to its bytes: its slot in the list, and the owner of
+/// its bytes. A piece without bytes takes as much.
 const PIECE_BYTES: usize = 128;
 
-/// A request's body whose first message is here.
+/// A request's body whose first message has arrived.
 pub(crate) struct RequestBody {
-    /// Nearly every request comes in one piece, which takes no list.
+    /// Nearly every request arrives in one piece, which needs no list.
     first: Option<Piece>,
     more: VecDeque<Piece>,
-    /// How many bytes have come so far.
+    /// How many bytes have arrived so far.
     bytes: usize,
     /// The first of them, up to the length of the message.
     prefix: [u8; PREFIX_BYTES],
@@ -45,11 +46,11 @@ pub(crate) struct RequestBody {
 
 type Piece = Result<Frame<Bytes>, Status>;
 
-/// Waits until the first message of a body is here whole, or its length is known to be refused.
+/// Waits until the first message of a body has arrived, or its length is known to be refused.
 ///
 /// # Errors
 ///
-/// If it does not come within `time`, or if there is no room to hold it.
+/// If it does not arrive within `time`, or if the limit on held bytes is reached.
 pub(super) async fn complete(
     body: ClientBody,
     room: &Arc<Semaphore>,
@@ -68,7 +69,7 @@ pub(super) async fn complete(
     Ok(body)
 }
 
-/// Polls `collecting` once before it asks for the time: most requests are here already.
+/// Polls `collecting` once before it starts a timer, because most requests have already arrived.
 async fn within(
     time: Duration,
     collecting: impl Future<Output = Result<(), Status>>,
@@ -91,7 +92,7 @@ impl RequestBody {
             let Some(piece) = piece else { return Ok(()) };
             let Some(data) = piece.as_ref().ok().and_then(|frame| frame.data_ref()) else {
                 self.push(piece);
-                return Ok(()); // trailers or an error: nothing more of a message comes
+                return Ok(()); // trailers or an error: no more bytes of a message follow
             };
             let held_bytes = PIECE_BYTES + data.len();
             count(&mut self.prefix, &mut self.bytes, data);
@@ -111,7 +112,7 @@ impl RequestBody {
         }
     }
 
-    /// Whether the first message is here whole, or is longer than what is accepted.
+    /// Whether the first message has arrived, or is longer than the limit.
     fn is_enough(&self) -> bool {
         if self.bytes < PREFIX_BYTES {
             return false;

@@ -1,9 +1,10 @@
-//! Finds the answers that are not read, and cuts their connections.
+//! Finds answers that their clients do not read, and cuts the connections.
 //!
-//! HTTP/2 lets a client ask and then leave its window closed; the answers stay in memory. So each
-//! answer notes when it last moved on, in ticks of about a second, and a task looks at all that are
-//! open once in each tick. The small answers of one connection share a [`Progress`]; a large one
-//! has its own, so that other answers of a busy connection do not hide it.
+//! In HTTP/2 a client may send requests and keep its window closed; the answers then stay in
+//! memory. So each answer records when it last made progress, in ticks of about a second, and a
+//! task checks all open answers once in each tick. The small answers of one connection share a
+//! [`Progress`]; a large one has its own, so that other answers of a busy connection do not hide
+//! it.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -20,7 +21,7 @@ const TICK: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(crate) struct Watch {
     ticks: Arc<AtomicU64>,
-    /// After so many ticks without progress a connection is cut.
+    /// After this many ticks without progress, a connection is cut.
     patience: u64,
     open: Arc<Mutex<Vec<Watched>>>,
 }
@@ -31,27 +32,27 @@ struct Watched {
     cut: Arc<Cut>,
 }
 
-/// How far some answers have come.
+/// The progress of some answers.
 #[derive(Debug)]
 pub(super) struct Progress {
     ticks: Arc<AtomicU64>,
-    /// How many answers are not sent to their end.
+    /// How many answers are not completely sent.
     open: AtomicUsize,
-    /// The tick in which one of them moved on.
+    /// The tick in which one of them last made progress.
     last: AtomicU64,
 }
 
-/// The end of a connection, ordered from outside of it.
+/// Lets other tasks end a connection.
 #[derive(Debug, Default)]
 pub(super) struct Cut {
     is_cut: AtomicBool,
     reader: Mutex<Option<Waker>>,
 }
 
-/// What requests know of their connection.
+/// What a request needs to know of its connection.
 #[derive(Clone, Debug)]
 pub(crate) struct ConnectionInfo {
-    /// How far its small answers have come.
+    /// The progress of its small answers.
     pub(super) progress: Arc<Progress>,
     pub(super) cut: Arc<Cut>,
 }
@@ -68,7 +69,7 @@ impl Watch {
         ConnectionInfo { progress: self.add(&cut), cut }
     }
 
-    /// Watches one answer by itself.
+    /// Watches one answer separately.
     pub(super) fn alone(&self, connection: &ConnectionInfo) -> Arc<Progress> {
         self.add(&connection.cut)
     }
@@ -82,7 +83,7 @@ impl Watch {
         progress
     }
 
-    /// Looks at all answers, tick by tick, for as long as it is polled.
+    /// Checks all answers in each tick, as long as it is polled.
     pub(crate) async fn run(self) {
         loop {
             sleep(TICK).await;
@@ -105,18 +106,18 @@ impl Watch {
 }
 
 impl Progress {
-    /// An answer begins.
+    /// Records that an answer starts.
     pub(super) fn begin(&self) {
         self.open.fetch_add(1, Ordering::Relaxed);
         self.note();
     }
 
-    /// An answer moves on.
+    /// Records progress.
     pub(super) fn note(&self) {
         self.last.store(self.ticks.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
-    /// An answer is sent, or given up.
+    /// Records that an answer was sent or dropped.
     pub(super) fn end(&self) {
         self.open.fetch_sub(1, Ordering::Relaxed);
     }
@@ -145,7 +146,8 @@ impl Cut {
         Ok(())
     }
 
-    /// Wakes the task of `context` when the connection is cut. Check once more afterwards.
+    /// Wakes the task of `context` when the connection is cut. The caller must call `check` again
+    /// afterwards.
     pub(super) fn wake_on_cut(&self, context: &Context<'_>) {
         let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         match &*reader {
@@ -160,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_answers_that_stand_still_cut_their_connection() {
+    fn only_answers_without_progress_cut_their_connection() {
         let watch = Watch::new(Duration::from_secs(3));
         let (idle, stuck, busy) = (watch.connection(), watch.connection(), watch.connection());
         stuck.progress.begin();
@@ -175,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_answer_that_stands_still_is_not_hidden_by_others_of_its_connection() {
+    fn other_answers_do_not_hide_a_large_answer_without_progress() {
         let watch = Watch::new(Duration::from_secs(3));
         let connection = watch.connection();
         let large = watch.alone(&connection);
@@ -189,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_gone_is_forgotten() {
+    fn closed_connections_are_removed() {
         let watch = Watch::new(Duration::from_secs(3));
         for _ in 0..100 {
             let connection = watch.connection();

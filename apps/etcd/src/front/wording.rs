@@ -1,17 +1,17 @@
-//! The refusals that the gRPC layer gives by itself, in the words of etcd's gRPC layer.
+//! Rewords the refusals of the gRPC layer as etcd's gRPC layer words them.
 //!
-//! A request that is longer than the limit on messages and a request for a service or method that
-//! is not here never reach a service of ours. Clients of etcd know these refusals with other
-//! texts, and the first with another code, so both are put into etcd's words on the way out.
+//! A request that is longer than the limit on messages, and a request for a service or method that
+//! does not exist here, never reach our services. Clients of etcd expect other texts for these
+//! refusals, and for the first another code. So both are reworded before they are sent.
 
 use tonic::codegen::http::{HeaderMap, Uri};
 use tonic::{Code, Status};
 
-/// The most bytes of one gRPC message: etcd's limit on requests, and half a MiB for what is around
-/// them. A request above it is refused before it is read into memory.
+/// The most bytes of one gRPC message: etcd's limit on requests, and half a MiB for the other
+/// fields. A request above it is refused before it is read into memory.
 pub const MAX_MESSAGE_BYTES: usize = crate::command::MAX_REQUEST_BYTES + 512 * 1024;
 
-/// The services that are here, though not each with all its methods.
+/// The services that exist here; some lack methods.
 const SERVICES: [&str; 5] = [
     "etcdserverpb.Auth",
     "etcdserverpb.Cluster",
@@ -20,7 +20,7 @@ const SERVICES: [&str; 5] = [
     "kontiki.v1.Admin",
 ];
 
-/// etcd's words for a refusal of the gRPC layer; `None` for all other answers.
+/// etcd's text for a refusal of the gRPC layer; `None` for all other answers.
 pub(super) fn in_other_words(uri: &Uri, headers: &HeaderMap) -> Option<Status> {
     // Only a refusal has its status among the headers; other answers send it at their end.
     headers.get("grpc-status")?;
@@ -32,7 +32,7 @@ pub(super) fn in_other_words(uri: &Uri, headers: &HeaderMap) -> Option<Status> {
     }
 }
 
-/// The text of a Go server about what it does not serve.
+/// The text of a Go server for a service or method that it does not have.
 fn unknown(path: &str) -> Status {
     let mut parts = path.trim_start_matches('/').splitn(2, '/');
     let (service, method) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_served_is_named() {
+    fn unknown_services_and_methods_are_named() {
         let watch = unknown("/etcdserverpb.Watch/Watch");
         assert_eq!(watch.message(), "unknown service etcdserverpb.Watch");
         let add = unknown("/etcdserverpb.Cluster/MemberAdd");

@@ -4,12 +4,12 @@ use std::vec::Drain;
 
 use bytes::Bytes;
 
-/// When something was written: the transaction's revision, and the change's place in it.
+/// The point of a write: the transaction's revision, and the change's position in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Revision {
     /// The revision of the transaction.
     pub main: i64,
-    /// How many changes the transaction had made before.
+    /// How many changes the transaction had made before this one.
     pub sub: i64,
 }
 
@@ -20,19 +20,19 @@ impl Revision {
     }
 }
 
-/// What one change made of a key.
+/// A version of a key: the result of one change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {
-    /// When.
+    /// The point at which it was written.
     pub revision: Revision,
-    /// The value, or `None` where the key was deleted.
+    /// The value, or `None` if the key was deleted.
     pub value: Option<Value>,
 }
 
 /// A key's value in one version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Value {
-    /// The revision in which the key was created, after which it was never deleted.
+    /// The revision in which the key was last created.
     pub created: i64,
     /// How many times the key was put since then, the creation included.
     pub version: i64,
@@ -54,9 +54,9 @@ impl History {
         self.versions.last()
     }
 
-    /// The newest version that was written at `point` or before.
+    /// The newest version that was written at or before `point`.
     pub(super) fn at(&self, point: Revision) -> Option<&Version> {
-        // Most reads want the newest.
+        // Most reads need the newest.
         let newest = self.versions.last()?;
         if newest.revision <= point {
             return Some(newest);
@@ -77,8 +77,8 @@ impl History {
         self.versions.len()
     }
 
-    /// Removes the versions that no revision from `compacted` on sees: all older ones than the one
-    /// that `compacted` sees, and that one too if it is a tombstone.
+    /// Removes the versions that no revision from `compacted` on sees: all that are older than the
+    /// one that `compacted` sees, and that one too if it is a tombstone.
     pub(super) fn prune(&mut self, compacted: i64) -> Drain<'_, Version> {
         let seen = self.count_until(Revision::whole(compacted));
         let tombstone = self.versions[..seen].last().is_some_and(|last| last.value.is_none());

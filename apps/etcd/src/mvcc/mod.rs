@@ -1,10 +1,10 @@
 //! The multi-version key space: every version of every key, named by the revision that wrote it.
 //!
 //! A store has one *revision*. It begins at 1, and each transaction that changes something raises
-//! it by one, whatever the number of its changes; those are told apart by a second number, their
-//! place in the transaction. A deletion leaves a tombstone, so that the past can still be read.
-//! [`Store::compact`] gives the past up: revisions below the compacted one are refused from then
-//! on, and [`Store::sweep`] frees, little by little, what can no longer be read.
+//! it by one, whatever the number of its changes. A second number, the position in the transaction,
+//! distinguishes these changes. A deletion leaves a tombstone, so that earlier revisions can still
+//! be read. [`Store::compact`] discards history: revisions below the compacted one are refused from
+//! then on, and [`Store::sweep`] frees, in small steps, the versions that can no longer be read.
 //!
 //! Reads go through a [`View`], changes through [`Store::write`]. Absent: watchers of changes and
 //! leases of keys, which will have their own modules.
@@ -32,13 +32,13 @@ pub use write::Write;
 use history::History;
 use pins::Pins;
 
-/// The revision of a store in which nothing was ever written.
+/// The revision of a store to which nothing was ever written.
 pub const FIRST_REVISION: i64 = 1;
 
 /// The compacted revision of a store that was never compacted. Compacting at 0 is allowed, once.
 const NEVER_COMPACTED: i64 = -1;
 
-/// About how many bytes one version costs besides its key and value.
+/// About how many bytes one version takes in addition to its key and value.
 const VERSION_OVERHEAD_BYTES: u64 = 128;
 
 /// The key space of one member.
@@ -48,14 +48,14 @@ pub struct Store {
     revision: i64,
     /// The lowest revision that can still be read.
     compacted: i64,
-    /// The keys in order, each with its versions; none is without any.
+    /// The keys in order, each with its versions. Invariant: each has at least one.
     keys: BTreeMap<Bytes, History>,
-    /// The changes that made an older version of their key superfluous, or will when compacted:
-    /// what a sweep has to look at, in the order of revisions.
+    /// The changes that made an older version of their key unneeded, or will when compacted, in the
+    /// order of revisions. A sweep examines these.
     superseding: VecDeque<(i64, Bytes)>,
     /// About how many bytes the versions take.
     bytes: u64,
-    /// The revisions that reads under way still need.
+    /// The revisions that reads in progress still need.
     pins: Pins,
 }
 
@@ -93,8 +93,8 @@ impl Store {
         self.pins.pin(revision)
     }
 
-    /// Runs a transaction: all changes of `work` get one revision, the next, which becomes the
-    /// store's if there was any change.
+    /// Runs a transaction: all changes of `work` get the next revision, which becomes the store's
+    /// if there was any change.
     pub fn write<R>(&mut self, work: impl FnOnce(&mut Write<'_>) -> R) -> R {
         let mut write = Write::new(self);
         let result = work(&mut write);
@@ -102,7 +102,7 @@ impl Store {
         result
     }
 
-    /// Gives up everything that only revisions below `revision` could see.
+    /// Discards everything that only revisions below `revision` could see.
     pub fn compact(&mut self, revision: i64) -> Result<(), Refusal> {
         if revision <= self.compacted {
             return Err(Refusal::Compacted);
@@ -114,11 +114,11 @@ impl Store {
         Ok(())
     }
 
-    /// Frees what a compaction gave up, in at most `steps` steps: a large compaction must not hold
-    /// up the member. What a pinned revision sees stays. No result depends on how far sweeps have
-    /// come.
+    /// Frees versions that a compaction discarded, in at most `steps` steps, because a large
+    /// compaction must not delay the member. What a pinned revision sees stays. No result depends
+    /// on how far sweeps have got.
     pub fn sweep(&mut self, steps: usize) {
-        // A pinned point may lie between two changes of its revision, so all of these stay.
+        // A pinned point may be between two changes of its revision, so all of these stay.
         let pinned = self.pins.lowest().map_or(i64::MAX, |lowest| lowest - 1);
         let given_up = self.compacted.min(pinned);
         for _ in 0..steps {

@@ -1,16 +1,16 @@
-//! Pins: revisions that a sweep leaves readable while a long read is under way.
+//! Pins: revisions that a sweep keeps readable while a long read is in progress.
 //!
-//! A read that takes many steps lets go of the store's lock between them. Its [`Pin`] keeps every
-//! version that its revision sees, whatever is compacted meanwhile; dropping the pin gives them up.
-//! A pin is not replicated and no answer depends on it: it delays only when memory is freed.
+//! A read that takes many steps releases the store's lock between them. Its [`Pin`] keeps every
+//! version that its revision sees, whatever is compacted in the meantime; dropping the pin releases
+//! them. A pin is not replicated and no answer depends on it: it only delays the freeing of memory.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The revisions that are pinned at the moment.
+/// The revisions that are pinned at present.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pins {
-    /// Invariant: each revision stands with the number of its pins, which is never 0.
+    /// The number of pins of each revision. Invariant: no number is 0.
     pinned: Arc<Mutex<BTreeMap<i64, usize>>>,
 }
 
@@ -33,7 +33,7 @@ impl Pins {
     }
 
     fn locked<R>(&self, work: impl FnOnce(&mut BTreeMap<i64, usize>) -> R) -> R {
-        // Nothing in here panics, so a poisoned map is a sound one.
+        // Nothing in this module panics, so the map is sound even if it is poisoned.
         work(&mut self.pinned.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

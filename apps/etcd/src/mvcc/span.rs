@@ -1,4 +1,4 @@
-//! Which keys a request means.
+//! The keys to which a request refers.
 
 use std::ops::Bound;
 
@@ -9,11 +9,11 @@ pub enum Span<'r> {
     One(&'r [u8]),
     /// This key and all after it: the range ends in a single zero byte.
     From(&'r [u8]),
-    /// From the first, up to and without the second. Empty if they are not in order.
+    /// From the first key, up to but without the second. Empty if they are not in order.
     Between(&'r [u8], &'r [u8]),
 }
 
-/// What an ordered map is asked for.
+/// The bounds of a range in an ordered map.
 pub(super) type Bounds<'r> = (Bound<&'r [u8]>, Bound<&'r [u8]>);
 
 impl<'r> Span<'r> {
@@ -26,7 +26,7 @@ impl<'r> Span<'r> {
         }
     }
 
-    /// The bounds of the span in an ordered map; `None` if no key can lie in it.
+    /// The bounds of the span in an ordered map; `None` if no key can be in it.
     pub(super) fn bounds(self) -> Option<Bounds<'r>> {
         match self {
             Span::One(key) => Some((Bound::Included(key), Bound::Included(key))),

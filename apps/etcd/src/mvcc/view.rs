@@ -7,7 +7,7 @@ use crate::errors::Refusal;
 
 use super::{Pin, Revision, Span, Store, Value, Version};
 
-/// The store as it is at one moment, maybe in the middle of a transaction.
+/// The store at one point, possibly in the middle of a transaction.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'s> {
     store: &'s Store,
@@ -15,7 +15,7 @@ pub struct View<'s> {
     point: Revision,
 }
 
-/// A key that exists, in the version that was asked for.
+/// A key that exists, in the requested version.
 #[derive(Clone, Copy, Debug)]
 pub struct Found<'s> {
     /// The key.
@@ -51,7 +51,7 @@ impl<'s> View<'s> {
         self.store.pin(self.point.main)
     }
 
-    /// The point at which a request reads that names the revision `at`; 0 or less means the newest.
+    /// The point at which a request for the revision `at` reads; 0 or less means the newest.
     ///
     /// # Errors
     ///
@@ -67,7 +67,7 @@ impl<'s> View<'s> {
         Ok(point)
     }
 
-    /// The lowest revision that can be read; negative while nothing was compacted.
+    /// The lowest revision that can be read; negative if nothing was compacted.
     pub fn compacted(self) -> i64 {
         self.store.compacted
     }

@@ -1,8 +1,8 @@
-//! Reading many keys in steps, so that the store's lock is held only for a moment at a time.
+//! Reads many keys in steps, so that the store's lock is held only for a short time.
 //!
-//! A walk remembers where it stands by the last key that it looked at, and reads every key as it
-//! was at one point. Between two steps keys may come, change and go; none of it is seen. Whatever
-//! drives a walk over more than one step holds a [`super::Pin`] on its point.
+//! A walk keeps its position as the last key that it examined, and reads every key as it was at one
+//! point. Keys may be created, changed and deleted between two steps; the walk sees none of that.
+//! The caller must hold a [`super::Pin`] on the walk's point if it takes more than one step.
 
 use std::ops::Bound;
 
@@ -10,17 +10,17 @@ use bytes::Bytes;
 
 use super::{Found, Revision, Span, Store};
 
-/// A read of a span's keys, under way.
+/// A read of a span's keys, in progress.
 #[derive(Debug)]
 pub struct Walk {
     point: Revision,
-    /// Where the next step begins; `None` at the end.
+    /// The key at which the next step begins; `None` at the end.
     next: Option<Bound<Bytes>>,
     end: Bound<Bytes>,
 }
 
 impl Walk {
-    /// Begins a walk over `span` as it was at `point`.
+    /// Starts a walk over `span` as it was at `point`.
     pub fn new(span: Span<'_>, point: Revision) -> Walk {
         let owned = |bound: Bound<&[u8]>| bound.map(Bytes::copy_from_slice);
         match span.bounds() {
@@ -29,18 +29,18 @@ impl Walk {
         }
     }
 
-    /// Where it reads.
+    /// The point at which it reads.
     pub fn point(&self) -> Revision {
         self.point
     }
 
-    /// Whether all keys have been looked at.
+    /// Whether all keys have been examined.
     pub fn is_over(&self) -> bool {
         self.next.is_none()
     }
 
-    /// Looks at no more than `keys` keys, existing or not, and hands those that exist to `visit`;
-    /// goes no further once `visit` answers `false`. The next step goes on behind the last key.
+    /// Examines at most `keys` keys, existing or not, and passes those that exist to `visit`. It
+    /// stops when `visit` returns `false`. The next step continues after the last key.
     pub fn step(&mut self, store: &Store, keys: usize, mut visit: impl FnMut(Found<'_>) -> bool) {
         let Some(start) = self.next.take() else { return };
         let bounds = (start.as_ref().map(|key| &key[..]), self.end.as_ref().map(|key| &key[..]));

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{Revision, Span, Store, Value, Version, View, cost};
 
-/// A transaction under way. What it has changed, its own later steps see.
+/// A transaction in progress. Its later steps see what its earlier steps changed.
 #[derive(Debug)]
 pub struct Write<'s> {
     store: &'s mut Store,
@@ -30,8 +30,8 @@ impl<'s> Write<'s> {
         self.store.revision + i64::from(self.changes > 0)
     }
 
-    /// Puts a value, and says at which revision. The bytes are copied: they may be a small part of
-    /// a large buffer, which the store must not keep alive.
+    /// Puts a value, and returns its revision. The bytes are copied: they may be a small part of a
+    /// large buffer, which the store must not keep in memory.
     pub fn put(&mut self, key: &Bytes, value: Bytes, lease: i64) -> i64 {
         let revision = self.next_revision();
         let bytes = Bytes::copy_from_slice(&value);
@@ -54,7 +54,8 @@ impl<'s> Write<'s> {
         revision.main
     }
 
-    /// Deletes the keys of a span, and says how many there were and which revision sees it.
+    /// Deletes the keys of a span, and returns how many there were and the revision that sees the
+    /// deletion.
     pub fn delete(&mut self, span: Span<'_>) -> (i64, i64) {
         let keys: Vec<Bytes> = self.view().newest(span).map(|found| found.key.clone()).collect();
         for key in &keys {

@@ -1,12 +1,13 @@
-//! Range: reading keys, now or at a revision of the past, in steps.
+//! Range: reads keys, at the newest revision or an earlier one, in steps.
 //!
-//! A [`Reading`] is one range under way: it looks at a limited number of keys in a step and keeps
-//! what the answer needs, so that neither the store's lock is held for long nor more memory taken
-//! than the answer may have. `order` sorts what was kept.
+//! A [`Reading`] is one range in progress. It examines a limited number of keys in a step and keeps
+//! what the answer needs. So it does not hold the store's lock for long, and takes no more memory
+//! than the answer may have. `order` sorts the kept keys.
 //!
-//! The order of etcd's steps shows in the answers: the limit cuts what is fetched, before anything
-//! is sorted, unless an explicit order or a filter by revision was asked for; `count` is the number
-//! of keys in the span, whatever the limit and the filters leave of them.
+//! The order of etcd's steps is visible in the answers. The limit applies to the keys that are
+//! fetched, before they are sorted, unless the request has an explicit order or a filter by
+//! revision. `count` is the number of keys in the span, whatever the limit and the filters leave
+//! out.
 
 mod order;
 
@@ -18,13 +19,13 @@ use crate::mvcc::{Found, Revision, Span, Store, View, Walk};
 
 use order::Order;
 
-/// The most bytes that the keys and values of one answer may have, with what each key costs in
-/// memory while the answer is put together. etcd has no such limit; a client that needs more reads
-/// page by page.
+/// The most bytes that the keys and values of one answer may have, with the memory that each key
+/// takes while the answer is built. etcd has no such limit; a client that needs more reads page by
+/// page.
 pub const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
 
-/// How many keys are looked at, and about how many bytes collected, before the store's lock is let
-/// go: some tens of microseconds.
+/// How many keys are examined, and about how many bytes are collected, before the store's lock is
+/// released: some tens of microseconds.
 pub const STEP_KEYS: usize = 512;
 const STEP_BYTES: usize = 64 * 1024;
 
@@ -33,31 +34,31 @@ pub fn check(request: &RangeRequest) -> Result<(), Refusal> {
     if request.key.is_empty() { Err(Refusal::EmptyKey) } else { Ok(()) }
 }
 
-/// A header that says the revision; the service adds which member answers.
+/// A header with this revision; the service adds the member that answers.
 pub(crate) fn header_at(revision: i64) -> ResponseHeader {
     ResponseHeader { revision, ..ResponseHeader::default() }
 }
 
-/// One range under way.
+/// One range in progress.
 #[derive(Debug)]
 pub struct Reading {
     request: RangeRequest,
-    /// The revision that the answer's header says.
+    /// The revision in the answer's header.
     revision: i64,
     walk: Walk,
     order: Order,
     /// The answer's keys so far. Invariant: no more than [`Order::room`] allows, once a step ends.
     kept: Vec<KeyValue>,
-    /// What `kept` takes in memory.
+    /// The memory that `kept` takes, in bytes.
     kept_bytes: usize,
     /// How many keys of the span exist.
     count: usize,
-    /// How many of them passed the filters.
+    /// How many of these passed the filters.
     passed: usize,
 }
 
 impl Reading {
-    /// Begins a range on what `view` sees.
+    /// Starts a range on what `view` sees.
     ///
     /// # Errors
     ///
@@ -67,7 +68,7 @@ impl Reading {
         Ok(Reading::at(point, view.revision(), request))
     }
 
-    /// Begins a range at a point that was checked and pinned before.
+    /// Starts a range at a point that was checked and pinned before.
     pub(crate) fn at(point: Revision, revision: i64, request: RangeRequest) -> Reading {
         let walk = Walk::new(Span::of(&request.key, &request.range_end), point);
         let order = Order::of(&request);
@@ -75,12 +76,13 @@ impl Reading {
         Reading { request, revision, walk, order, kept, kept_bytes: 0, count: 0, passed: 0 }
     }
 
-    /// Goes on for one step of at most `keys` keys. Says whether the range is read to its end.
+    /// Reads for one step of at most `keys` keys. Returns whether the range has been read to its
+    /// end.
     ///
     /// # Errors
     ///
     /// [`Refusal::AnswerTooLarge`] if the answer takes more than `most_bytes`, as
-    /// [`Reading::bytes`] counts them; the reading is of no use then.
+    /// [`Reading::bytes`] counts them; the reading must not be used after that.
     pub fn step(&mut self, store: &Store, keys: usize, most_bytes: usize) -> Result<bool, Refusal> {
         let fetched = fetch_limit(&self.request);
         let Reading { request, order, kept, kept_bytes, count, passed, .. } = self;
@@ -105,12 +107,13 @@ impl Reading {
         Ok(self.walk.is_over())
     }
 
-    /// The revision that must stay readable until the range is read to its end.
+    /// The revision that must stay readable until the range has been read to its end.
     pub fn pinned(&self) -> i64 {
         self.walk.point().main
     }
 
-    /// What the answer takes so far: the bytes of its keys and values, and their place in a list.
+    /// The memory that the answer takes so far: the bytes of its keys and values, and their slots
+    /// in a list.
     pub fn bytes(&self) -> usize {
         self.kept_bytes
     }
@@ -132,7 +135,7 @@ impl Reading {
     }
 }
 
-/// Answers a request from what `view` sees, all in one go: for a key or two.
+/// Answers a request from what `view` sees, in one step. For requests of a few keys.
 ///
 /// # Errors
 ///
@@ -148,8 +151,8 @@ fn limit(request: &RangeRequest) -> usize {
     usize::try_from(request.limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX)
 }
 
-/// How many keys are fetched before they are sorted and filtered: one more than the limit, so that
-/// it is known whether there are more.
+/// How many keys are fetched before they are sorted and filtered: one more than the limit, to know
+/// whether there are more.
 fn fetch_limit(request: &RangeRequest) -> usize {
     let is_filtered = request.min_mod_revision != 0
         || request.max_mod_revision != 0
@@ -169,7 +172,8 @@ fn is_within_revisions(request: &RangeRequest, found: &Found<'_>) -> bool {
         && within(found.value.created, request.min_create_revision, request.max_create_revision)
 }
 
-/// What a key of an answer takes: its bytes when sent, and its place in the list until then.
+/// The memory that a key of an answer takes: its bytes when sent, and its slot in the list until
+/// then.
 fn cost(request: &RangeRequest, answer: &KeyValue) -> usize {
     let value = if request.keys_only { 0 } else { answer.value.len() };
     answer.key.len() + value + size_of::<KeyValue>()

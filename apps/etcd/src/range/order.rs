@@ -1,7 +1,7 @@
-//! In which order an answer's keys stand.
+//! The order of the keys in an answer.
 //!
-//! Keys that tie in what is sorted by stand in the order of the keys themselves. etcd leaves ties
-//! in whatever order its sort happens to produce, which no client may rely on.
+//! Keys that tie are in the order of the keys themselves. etcd leaves ties in the order that its
+//! unstable sort produces, on which no client may rely.
 
 use std::cmp::Ordering;
 
@@ -11,23 +11,23 @@ use crate::api::mvccpb::KeyValue;
 
 use super::limit;
 
-/// How many more keys than the answer needs are collected before the superfluous ones are dropped.
-/// With many, a sort is rare; with few, little memory is taken.
+/// How many more keys than the answer needs are collected before the others are dropped. A high
+/// number makes sorts rare; a low number saves memory.
 const SPARE_KEYS: usize = 4096;
 
 /// How a range's keys are sorted, and how many of them its answer needs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Order {
-    /// What is sorted by; `None` leaves the order of the keys.
+    /// The field to sort by; `None` keeps the order of the keys.
     target: Option<SortTarget>,
     is_descending: bool,
     limit: usize,
 }
 
 impl Order {
-    /// The order that a request asks for. By another target than the key an answer is sorted
-    /// ascending even if no order was asked for; an order or a target that does not exist sorts
-    /// nothing.
+    /// The order that a request asks for. With a target other than the key, an answer is sorted in
+    /// ascending order even if the request gives no order. An order or a target that does not exist
+    /// sorts nothing.
     pub(super) fn of(request: &RangeRequest) -> Order {
         let order = SortOrder::try_from(request.sort_order).ok();
         let target = SortTarget::try_from(request.sort_target).ok().filter(|_| order.is_some());
@@ -36,19 +36,19 @@ impl Order {
         Order { target: sorts, is_descending, limit: limit(request) }
     }
 
-    /// Whether so many keys are more than should be held on to.
+    /// Whether this is more keys than should be kept.
     pub(super) fn is_crowded(self, kept: usize) -> bool {
         kept > self.limit.saturating_mul(2).saturating_add(SPARE_KEYS)
     }
 
-    /// Drops what cannot be in the answer any more.
+    /// Drops the keys that cannot be in the answer any more.
     pub(super) fn keep_the_first(self, kept: &mut Vec<KeyValue>) {
         self.sort(kept);
         kept.truncate(self.limit);
     }
 
-    /// Sorts. Sorting what is sorted already, with later keys behind it, leaves ties in the order
-    /// of their keys, since the sort is stable.
+    /// Sorts. If the list begins with sorted keys and later keys follow, ties stay in the order of
+    /// their keys, since the sort is stable.
     pub(super) fn sort(self, kept: &mut [KeyValue]) {
         let Some(target) = self.target else { return };
         kept.sort_by(|left, right| {

@@ -1,11 +1,11 @@
-//! Ranges by themselves: what is kept while they are read, and what of it is answered.
+//! Tests of ranges alone: which keys are kept while they are read, and which are in the answer.
 
 use bytes::Bytes;
 
 use super::*;
 use crate::api::etcdserverpb::range_request::SortTarget;
 
-/// A store with as many keys; the value of key `k` is `k` modulo 7.
+/// A store with `keys` keys; the value of key `k` is `k` modulo 7.
 fn filled(keys: u32) -> Store {
     let mut store = Store::default();
     for key in 0..keys {
@@ -39,7 +39,7 @@ fn keys(response: &RangeResponse) -> Vec<&[u8]> {
 }
 
 #[test]
-fn the_length_of_the_steps_does_not_show() {
+fn the_length_of_the_steps_does_not_change_the_answer() {
     let store = filled(500);
     let requests = [all(), by_value(10, SortOrder::Descend), by_value(0, SortOrder::Ascend)];
     for request in requests {
@@ -51,7 +51,7 @@ fn the_length_of_the_steps_does_not_show() {
 }
 
 #[test]
-fn the_best_few_of_many_are_found_without_keeping_the_many() {
+fn the_first_few_of_many_are_found_without_keeping_the_many() {
     let store = filled(20_000);
     let request = by_value(3, SortOrder::Descend);
     let mut reading = Reading::begin(store.view(), request).expect("readable");
@@ -59,20 +59,20 @@ fn the_best_few_of_many_are_found_without_keeping_the_many() {
     while !reading.step(&store, STEP_KEYS, MAX_ANSWER_BYTES).expect("small") {
         most = most.max(reading.kept.len());
     }
-    assert!(most < 6000, "{most} keys were held on to");
+    assert!(most < 6000, "{most} keys were kept");
     let response = reading.finish();
     assert_eq!(keys(&response), [b"000006", b"000013", b"000020"]);
     assert_eq!((response.more, response.count), (true, 20_000));
 }
 
 #[test]
-fn ties_stand_in_the_order_of_their_keys() {
+fn ties_are_in_the_order_of_their_keys() {
     let response = in_steps(&filled(30), by_value(0, SortOrder::Descend), 4);
     assert_eq!(keys(&response)[..5], [b"000006", b"000013", b"000020", b"000027", b"000005"]);
 }
 
 #[test]
-fn a_limit_counts_what_it_leaves_out() {
+fn the_count_includes_what_a_limit_leaves_out() {
     let request = RangeRequest { limit: 3, ..all() };
     let response = in_steps(&filled(10), request, 4);
     assert_eq!((response.kvs.len(), response.more, response.count), (3, true, 10));
@@ -82,7 +82,7 @@ fn a_limit_counts_what_it_leaves_out() {
 }
 
 #[test]
-fn an_answer_of_too_many_bytes_is_refused_before_it_is_put_together() {
+fn an_answer_of_too_many_bytes_is_refused_before_it_is_built() {
     let mut store = Store::default();
     let value = Bytes::from(vec![b'v'; 1024]);
     for key in 0..100 {

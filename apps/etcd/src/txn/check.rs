@@ -1,4 +1,4 @@
-//! What makes a transaction refused before it is proposed.
+//! The checks that refuse a transaction before it is proposed.
 
 use crate::api::etcdserverpb::request_op::Request;
 use crate::api::etcdserverpb::{RequestOp, TxnRequest};
@@ -7,18 +7,19 @@ use crate::{delete, put, range};
 
 use super::overlap;
 
-/// The most compares, and the most operations of one branch. What a transaction uses, the
-/// transactions inside it have less.
+/// The most compares, and the most operations of one branch. Inner transactions may use only what
+/// the outer one leaves.
 pub const MAX_OPERATIONS: usize = 128;
 
-/// How deep transactions may stand in each other. etcd has no such limit; here it keeps hostile
-/// bytes from exhausting the stack, and every answer within what the decoder of messages reads.
+/// How deep transactions may be nested. etcd has no such limit. Here it keeps hostile bytes from
+/// exhausting the stack, and keeps every answer within the nesting that the decoder of messages
+/// accepts.
 pub const MAX_DEPTH: usize = 40;
 
 /// Refuses a transaction that can never succeed.
 pub fn check(request: &TxnRequest) -> Result<(), Refusal> {
     check_operations(request, MAX_OPERATIONS, MAX_DEPTH)?;
-    // Only now that the sizes are known to be sound.
+    // This comes last, when the sizes are known to be within the limits.
     overlap::check(&request.success)?;
     overlap::check(&request.failure)
 }

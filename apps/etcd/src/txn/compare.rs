@@ -1,4 +1,4 @@
-//! Compares: what must hold of a key, or of every key of a span.
+//! Compares: conditions on a key, or on every key of a span.
 
 use std::cmp::Ordering;
 
@@ -7,12 +7,13 @@ use crate::api::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnio
 use crate::errors::Refusal;
 use crate::mvcc::{Found, Span, View};
 
-/// Whether a compare holds. Where no key exists, a value is never anything, not even empty, and
-/// every number counts as 0.
+/// Whether a compare holds. For a key that does not exist, no compare of its value holds, not even
+/// with an empty value, and every number counts as 0.
 ///
 /// # Errors
 ///
-/// If it looks at more than `keys_left` keys, which is lowered by as many as it looked at.
+/// If it examines more than `keys_left` keys. The call lowers `keys_left` by the number of keys
+/// that it examined.
 pub(super) fn holds(
     view: View<'_>,
     compare: &Compare,
@@ -39,13 +40,13 @@ fn holds_for(compare: &Compare, found: Option<Found<'_>>) -> bool {
         Ok(CompareResult::NotEqual) => order != Ordering::Equal,
         Ok(CompareResult::Greater) => order == Ordering::Greater,
         Ok(CompareResult::Less) => order == Ordering::Less,
-        // etcd lets a relation that does not exist hold.
+        // In etcd a relation that does not exist holds.
         Err(_) => true,
     }
 }
 
-/// How the key stands to the compare's operand. An operand of another kind than the target counts
-/// as absent, that is, as 0 or as empty.
+/// The order of the key and the compare's operand. An operand of another kind than the target
+/// counts as absent, that is, as 0 or as empty.
 fn order(compare: &Compare, found: Option<Found<'_>>) -> Ordering {
     let operand = compare.target_union.as_ref();
     let number = |of: fn(Found<'_>) -> i64, wanted: Option<i64>| {

@@ -1,9 +1,9 @@
-//! Txn: compares, and then one of two lists of operations, all in one revision.
+//! Txn: evaluates compares, and then runs one of two lists of operations, all in one revision.
 //!
-//! A transaction may hold others, to any depth. All compares, those of inner transactions on the
-//! branches taken included, are decided first and against the store as it was before; then it is
-//! checked that no operation on those branches can fail; only then is anything changed. So there is
-//! nothing to roll back.
+//! A transaction may hold others, nested up to a limit. First all compares are evaluated against
+//! the store as it was before, those of inner transactions on the branches taken included. Then it
+//! is checked that no operation on those branches can fail. Only then is anything changed, so there
+//! is nothing to roll back.
 
 mod check;
 mod compare;
@@ -22,9 +22,9 @@ use crate::{delete, put};
 
 pub use check::{MAX_DEPTH, MAX_OPERATIONS, check};
 
-/// The most keys that the compares of a transaction may look at. Compares are decided on every
-/// member while the log is applied, so a few thousand bytes of request must not be able to hold up
-/// all of them. etcd has no such limit.
+/// The most keys that the compares of a transaction may examine. Every member evaluates compares
+/// while it applies the log, so a request of a few thousand bytes must not be able to delay all
+/// members. etcd has no such limit.
 pub const MAX_COMPARED_KEYS: usize = 100_000;
 
 /// Runs a transaction that may change something. Its larger ranges are deferred.
@@ -44,7 +44,7 @@ pub(crate) fn run(
     Ok(response)
 }
 
-/// Answers a transaction that only reads, see [`is_read_only`]. Its larger ranges are deferred.
+/// Answers a transaction that only reads (see [`is_read_only`]). Its larger ranges are deferred.
 pub(crate) fn read(
     view: View<'_>,
     request: TxnRequest,
@@ -57,8 +57,8 @@ pub(crate) fn read(
     Ok(response)
 }
 
-/// Whether a transaction holds nothing but ranges. One that holds another transaction counts as
-/// changing, whatever is in it.
+/// Whether a transaction holds only ranges. One that holds another transaction counts as changing,
+/// whatever that one holds.
 pub fn is_read_only(request: &TxnRequest) -> bool {
     ranges(request).all(|range| range.is_some())
 }
@@ -75,7 +75,7 @@ fn ranges(request: &TxnRequest) -> impl Iterator<Item = Option<&RangeRequest>> {
     })
 }
 
-/// A transaction whose compares are decided: what will be done.
+/// A transaction whose compares are evaluated: the operations to run.
 struct Plan {
     succeeded: bool,
     steps: Vec<Step>,
@@ -87,7 +87,7 @@ enum Step {
 }
 
 impl Plan {
-    /// Decides the compares, which may look at no more than `keys_left` keys.
+    /// Evaluates the compares, which may examine at most `keys_left` keys.
     fn of(view: View<'_>, request: TxnRequest, keys_left: &mut usize) -> Result<Plan, Refusal> {
         let mut succeeded = true;
         for compare in &request.compare {
@@ -154,8 +154,8 @@ fn run_plain(write: &mut Write<'_>, request: Request, deferrals: &mut Deferrals)
     }
 }
 
-/// A range on a branch taken. Unlike a range by itself, a negative revision that is not above the
-/// compacted one is refused.
+/// Checks a range on a branch taken. Unlike a range outside of a transaction, a negative revision
+/// that is not above the compacted one is refused.
 fn check_range(view: View<'_>, request: &RangeRequest) -> Result<(), Refusal> {
     match request.revision {
         0 => Ok(()),
@@ -165,7 +165,7 @@ fn check_range(view: View<'_>, request: &RangeRequest) -> Result<(), Refusal> {
     }
 }
 
-/// An inner transaction's header stays empty, as etcd leaves it.
+/// The header of an inner transaction stays empty, as in etcd.
 fn answer(succeeded: bool, responses: Vec<Response>) -> TxnResponse {
     let responses = responses.into_iter().map(|response| ResponseOp { response: Some(response) });
     TxnResponse {

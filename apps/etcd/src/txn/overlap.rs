@@ -1,10 +1,10 @@
-//! No key is written twice in one transaction.
+//! Checks that no key is written twice in one transaction.
 //!
 //! The rule is etcd's, with its gaps. Puts are checked against the other puts and against the
 //! deletions of their own level and of the inner transactions before them; the two branches of one
-//! inner transaction never run together, so they may put the same key. Not checked are deletions
-//! against earlier inner puts, and a deletion of "this key and all after it": its end, a zero
-//! byte, counts as an end like any other here, so that it covers nothing.
+//! inner transaction never run together, so they may put the same key. Two cases are not checked:
+//! deletions against earlier inner puts, and a deletion of "this key and all after it". Here its
+//! end, a zero byte, is treated as an ordinary end, so that it covers nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,7 @@ pub(super) fn check(operations: &[RequestOp]) -> Result<(), Refusal> {
     writes_of(operations).map(|_| ())
 }
 
-/// What a list of operations may write.
+/// The keys that a list of operations may write.
 #[derive(Default)]
 struct Writes<'r> {
     puts: BTreeSet<&'r [u8]>,
@@ -69,7 +69,7 @@ impl<'r> Writes<'r> {
     }
 }
 
-/// Ranges of keys that do not touch each other: each start with its end.
+/// Ranges of keys that do not overlap or touch: each start with its end.
 #[derive(Default)]
 struct Deletions {
     ranges: BTreeMap<Vec<u8>, Vec<u8>>,
@@ -92,7 +92,7 @@ impl Deletions {
         }
     }
 
-    /// Adds a range and unites it with those that it touches.
+    /// Adds a range and merges it with those that it touches.
     fn insert(&mut self, mut start: Vec<u8>, mut end: Vec<u8>) {
         if start >= end {
             return;

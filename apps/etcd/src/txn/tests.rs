@@ -1,4 +1,4 @@
-//! Transactions by themselves: what they see, what they refuse, and their limits.
+//! Tests of transactions alone: what they see, what they refuse, and their limits.
 
 use bytes::Bytes;
 
@@ -42,7 +42,7 @@ fn exists(key: &'static str) -> Compare {
     }
 }
 
-/// Runs a transaction, and reads at once what it defers.
+/// Runs a transaction, and reads its deferred ranges at once.
 fn carry_out(store: &mut Store, request: TxnRequest) -> Result<TxnResponse, Refusal> {
     let mut deferrals = Deferrals::new(true);
     let mut response = run(store, request, &mut deferrals)?;
@@ -90,7 +90,7 @@ fn inner_compares_see_the_store_as_it_was_before() {
 }
 
 #[test]
-fn ranges_read_after_the_transaction_see_the_point_inside_it_at_which_they_stand() {
+fn ranges_read_after_the_transaction_see_their_own_point_inside_it() {
     let mut store = Store::default();
     carry_out(&mut store, success(vec![put_op("a"), put_op("b")])).expect("sound");
     let all = || {
@@ -139,7 +139,7 @@ fn nothing_is_read_where_no_client_waits() {
 }
 
 #[test]
-fn compares_may_look_at_so_many_keys_and_no_more() {
+fn the_keys_that_compares_examine_are_limited() {
     let mut store = Store::default();
     for key in 0..1000_u32 {
         store.write(|write| write.put(&Bytes::from(format!("k{key:04}")), Bytes::new(), 0));
@@ -181,7 +181,7 @@ fn a_key_is_not_written_twice() {
 }
 
 #[test]
-fn what_etcd_lets_pass_passes() {
+fn what_etcd_accepts_is_accepted() {
     let either = TxnRequest {
         success: vec![put_op("a")],
         failure: vec![put_op("a")],

@@ -1,10 +1,10 @@
-//! Compares this server with a real etcd, beside each other on this machine.
+//! Compares this server with a real etcd on the same machine.
 //!
-//! The same commands of the real `etcdctl`, and the same requests of a seeded random sequence, go
-//! to both servers, and everything that comes back must be equal: text, JSON, exit status, each
-//! field of each answer. Exempt are only what two clusters cannot share (ids, names, addresses,
-//! terms), times, and sizes of files; `mask` lists them. Without etcd on the machine the tests say
-//! so and pass, unless `KONTIKI_REQUIRE=all` is set.
+//! Both servers get the same commands of the real `etcdctl` and the same requests of a seeded
+//! random sequence, and everything that they return must be equal: text, JSON, exit status, each
+//! field of each answer. The exceptions are values that two clusters cannot share (ids, names,
+//! addresses, terms), times, and sizes of files; `mask` lists them. Without etcd on the machine the
+//! tests report that and pass, unless `KONTIKI_REQUIRE=all` is set.
 
 mod mask;
 mod oracle;
@@ -37,8 +37,7 @@ async fn start() -> Option<(Oracle, Subject)> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn etcdctl_sees_no_difference() {
     let steps = script::parse(include_str!("cases.txt"));
-    // Each member is asked everything, so that leader and followers are; none keeps what the
-    // member before it was told.
+    // Each member gets all commands, so that both leader and followers are tested.
     for member in 0..member_count() {
         let Some((oracle, subject)) = start().await else { return };
         let (theirs, ours) = (oracle.endpoints(), subject.endpoints());
@@ -137,7 +136,7 @@ fn in_transaction(success: Vec<RequestOp>) -> RequestOp {
     RequestOp { request: Some(Request::RequestTxn(request)) }
 }
 
-/// A connection to the last member; in a cluster, that one rarely leads.
+/// A connection to the last member; in a cluster, it is rarely the leader.
 async fn connect(endpoints: &[String]) -> KvClient<Channel> {
     let endpoint = endpoints.last().expect("there is a member");
     KvClient::connect(format!("http://{endpoint}")).await.expect("the server is up")

@@ -1,4 +1,4 @@
-//! What may differ between two servers, and is masked before their outputs are compared.
+//! Masks values that may differ between two servers, before their outputs are compared.
 
 /// Fields of JSON whose values are exempt.
 const JSON_FIELDS: [&str; 18] = [
@@ -51,7 +51,7 @@ const MEMBER_COLUMNS: [usize; 4] = [0, 2, 3, 4];
 
 /// Masks an output, given as escaped text with `\n` at the ends of lines.
 pub fn all(escaped: &str) -> String {
-    // Where etcdctl itself breaks down, the addresses in its stack differ from run to run.
+    // If etcdctl itself panics, the addresses in its stack trace differ from run to run.
     let told = escaped.split("goroutine ").next().unwrap_or_default();
     let lines = told.split("\\n");
     let masked = lines.map(|masked| line(&json(&masked.replace("\\\"", "\""))));
@@ -83,7 +83,7 @@ fn values_after(text: &str, marker: &str) -> String {
     masked
 }
 
-/// Masks each address on the loopback device, which is where both listen.
+/// Masks each address on the loopback device, on which both listen.
 fn addresses(text: &str) -> String {
     let mut parts = text.split("127.0.0.1:");
     let mut masked = parts.next().unwrap_or_default().to_owned();
@@ -107,7 +107,7 @@ fn line(text: &str) -> String {
         return text.split(['=', '"']).next().unwrap_or_default().to_owned();
     }
     let cells: Vec<&str> = match text.strip_prefix('|') {
-        // Without what follows the last bar, which is nothing.
+        // Without the empty part after the last bar.
         Some(row) => row.trim_end_matches('|').split('|').map(str::trim).collect(),
         None => text.split(", ").collect(),
     };

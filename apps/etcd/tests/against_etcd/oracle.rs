@@ -21,7 +21,7 @@ pub struct Oracle {
 }
 
 impl Oracle {
-    /// Starts an etcd with so many members, or says that there is none on this machine.
+    /// Starts an etcd with this many members, or reports that there is none on this machine.
     pub async fn start(count: usize) -> Option<Oracle> {
         for program in ["etcd", "etcdctl"] {
             if !is_installed(program) {
@@ -64,14 +64,14 @@ impl Oracle {
 impl Drop for Oracle {
     fn drop(&mut self) {
         for member in &mut self.members {
-            // If it has ended by itself, there is nothing left to stop.
+            // A member that has already ended cannot be stopped, which is fine.
             let _ = member.kill();
             let _ = member.wait();
         }
     }
 }
 
-/// Waits until the member that listens there can read what its cluster agrees on.
+/// Waits until the member at this endpoint answers linearizable reads.
 pub async fn wait_until_it_serves(endpoint: &str) {
     let deadline = Instant::now() + START_TIMEOUT;
     loop {

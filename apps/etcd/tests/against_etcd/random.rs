@@ -1,7 +1,8 @@
-//! Random requests, straight over gRPC: what `etcdctl` cannot say is said here.
+//! Random requests over gRPC, which cover what `etcdctl` cannot send.
 //!
-//! A seed gives the same requests each time. The keys are few and near each other, so that spans,
-//! compares and transactions meet; each round goes on with the key space of the one before.
+//! A seed gives the same requests each time. The keys are few and close to each other, so that
+//! spans, compares and transactions overlap. Each round continues with the key space of the one
+//! before.
 
 use std::collections::BTreeMap;
 
@@ -23,21 +24,21 @@ const KEYS: [&[u8]; 12] =
 
 /// Two servers that get the same requests.
 pub struct Comparison {
-    /// A connection to one member of theirs. The others may differ from it: in a cluster of etcd
-    /// 3.4, a transaction that is refused for the revision of a range is done in part on all
-    /// members but the one that was asked.
+    /// A connection to one member of etcd. The others may differ from it: in a cluster of etcd 3.4,
+    /// all members but the one that the client asked run a part of a transaction that is refused
+    /// for the revision of a range.
     theirs: KvClient<Channel>,
-    /// A connection to each member of ours, and which of them is asked at the moment. A
-    /// serializable read of another one could be stale.
+    /// A connection to each of our members, and the index of the one that gets requests at present.
+    /// A serializable read at another one could be stale.
     ours: Vec<KvClient<Channel>>,
     member: usize,
     /// The newest revision seen, so that requests can name interesting ones.
     revision: i64,
-    /// How many answers there were of each kind, by the request's name and the refusal.
+    /// The number of answers of each kind, by the request's name and the refusal.
     seen: BTreeMap<String, u32>,
 }
 
-/// An answer in words, the same where two servers agree.
+/// An answer as text, equal if two servers agree.
 type Told = Result<String, String>;
 
 impl Comparison {
@@ -97,7 +98,7 @@ impl Comparison {
         assert_eq!(theirs, ours, "seed {seed}: etcd left, this server right\n{range:?}");
     }
 
-    /// Whether the random requests reached the refusals and the answers that they are meant to.
+    /// Checks that the random requests caused the refusals and the answers that they should cover.
     pub fn check_coverage(&self) {
         let wanted = [
             "Range ok",
@@ -123,7 +124,7 @@ impl Comparison {
         }
     }
 
-    /// Asks another member of ours from now on, once it knows what the one before knew.
+    /// Switches to another of our members, once it knows what the one before knew.
     async fn turn_to_next_member(&mut self) {
         self.member = (self.member + 1) % self.ours.len();
         self.compare(Request::RequestRange(everything()).into(), 0, 0).await;
@@ -178,7 +179,7 @@ impl Sent {
     }
 }
 
-/// Sends a request and puts the answer into words. Also returns the revision in its header.
+/// Sends a request and returns the answer as text, with the revision in its header.
 async fn tell(client: &mut KvClient<Channel>, sent: Sent) -> (Told, i64) {
     match sent {
         Sent::Request(Request::RequestRange(request)) => {
@@ -216,8 +217,8 @@ fn in_words<R: std::fmt::Debug>(
     }
 }
 
-/// An answer in which keys that tie stand in the order of the keys. Of those that tie with the last
-/// one of an answer that leaves some out, it is left open which are answered.
+/// An answer in which keys that tie are in the order of the keys. If the answer leaves keys out,
+/// those that tie with its last key are masked, because it is undefined which of them are returned.
 fn modulo_ties(range: &RangeRequest, response: RangeResponse) -> (i64, bool, Vec<String>) {
     let sorted_by = |pair: &KeyValue| match SortTarget::try_from(range.sort_target) {
         Ok(SortTarget::Version) => format!("{:020}", pair.version),
@@ -267,8 +268,8 @@ fn deletes(txn: &TxnRequest) -> bool {
     })
 }
 
-/// Lets no put keep a former value or lease: etcd's server breaks down where an earlier operation
-/// of the transaction has deleted the key, so there is nothing to compare with.
+/// Changes puts so that none keeps a former value or lease: etcd's server panics if an earlier
+/// operation of the transaction has deleted the key, so there is nothing to compare with.
 fn put_anew(txn: &mut TxnRequest) {
     for operation in txn.success.iter_mut().chain(&mut txn.failure) {
         match &mut operation.request {
@@ -338,7 +339,7 @@ impl Random {
         Bytes::from_static([&b""[..], b"1", b"2", b"10", b"\xfe\0x"][self.below(5)])
     }
 
-    /// Mostly none; else old, recent, to come or negative.
+    /// Mostly none; else old, recent, future or negative.
     fn revision(&mut self, newest: i64) -> i64 {
         match self.below(12) {
             0 => newest - self.below(8) as i64,
@@ -372,7 +373,7 @@ impl Random {
             range_end: self.range_end(),
             limit: [0, 0, 0, 1, 2, 3, 5, -1][self.below(8)],
             revision: self.revision(newest),
-            // The relations and orders that do not exist belong to the protocol too.
+            // The protocol also allows relations and orders that do not exist.
             sort_order: [0, 0, 1, 2, 2, 9][self.below(6)],
             sort_target: [0, 0, 1, 2, 3, 4][self.below(6)],
             serializable: self.one_in(4),
@@ -403,7 +404,7 @@ impl Random {
     fn compare(&mut self) -> Compare {
         let number = [0, 0, 1, 2, 3, self.below(200) as i64][self.below(6)];
         let target = self.below(5) as i32;
-        // Now and then an operand of another kind than the target, or none.
+        // Sometimes an operand of another kind than the target, or none.
         let operand = if self.one_in(8) { self.below(6) as i32 } else { target };
         Compare {
             result: [0, 1, 2, 3, 0, 1, 2, 3, 9][self.below(9)],

@@ -10,17 +10,17 @@ use tokio::process::Command;
 
 use crate::mask;
 
-/// The forms of output in which every command is run, one after the other.
+/// The output formats in which every command is run, one after the other.
 const FORMS: [&str; 3] = ["simple", "json", "fields"];
 
-/// One line of the list: a command, and what it reads from its standard input.
+/// One line of the list: a command, and its standard input.
 #[derive(Default)]
 pub struct Step {
     words: Vec<OsString>,
     input: String,
 }
 
-/// What a command gave, with what may differ between two servers masked.
+/// The result of a command, with the values masked that may differ between two servers.
 #[derive(PartialEq, Eq)]
 pub struct Outcome {
     command: String,
@@ -80,7 +80,7 @@ pub async fn run(steps: &[Step], endpoint: &str) -> Vec<Outcome> {
         for form in FORMS {
             outcomes.push(step.run(endpoint, form).await);
         }
-        // Only these have tables, and say more to an endpoint that is given as a URL.
+        // Only these commands print tables, and print more for an endpoint that is given as a URL.
         if ["endpoint", "member"].iter().any(|first| step.words[0] == *first) {
             outcomes.push(step.run(endpoint, "table").await);
             outcomes.push(step.run(&format!("http://{endpoint}"), "simple").await);
@@ -97,7 +97,7 @@ impl Step {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("etcdctl starts");
         let mut stdin = child.stdin.take().expect("its input is a pipe");
-        // A command that ends before it has read all of it is one of the cases.
+        // In some cases the command ends before it has read all of its input.
         let _ = stdin.write_all(self.input.as_bytes()).await;
         drop(stdin);
         let output = child.wait_with_output().await.expect("etcdctl ends");

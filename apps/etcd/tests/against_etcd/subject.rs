@@ -1,7 +1,8 @@
 //! The server that is compared with etcd.
 //!
-//! By default it runs in the test itself, on a member without a cluster. If `KONTIKI_BIN` names the
-//! tool `kontiki`, it is a cluster of three that the tool starts, and etcd gets as many members.
+//! By default it runs in the test itself, on a member without a cluster. If `KONTIKI_BIN` holds the
+//! path of the tool `kontiki`, it is a cluster of three that the tool starts, and etcd gets as many
+//! members.
 
 use std::env;
 use std::ffi::OsString;
@@ -27,7 +28,7 @@ pub fn member_count() -> usize {
 pub enum Subject {
     /// In this process.
     Solo(Solo),
-    /// In processes of their own.
+    /// In separate processes.
     Cluster(Cluster),
 }
 
@@ -78,7 +79,7 @@ impl Cluster {
             .expect("the tool starts");
         let endpoints: Vec<_> = (0..3).map(|n| format!("127.0.0.1:{}", port + 10 * n)).collect();
         let cluster = Cluster { tool, endpoints, _directory: directory };
-        // The ports are only just closed to us.
+        // The test has only just released the ports.
         sleep(Duration::from_millis(100)).await;
         for endpoint in &cluster.endpoints {
             wait_until_it_serves(endpoint).await;
@@ -100,7 +101,7 @@ impl Drop for Cluster {
 fn free_base_port() -> u16 {
     let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
     let are_free = |base: &u16| [0, 1, 10, 11, 20, 21].iter().all(|more| is_free(base + more));
-    // Tests that run beside each other look in different places.
+    // Tests that run at the same time try different ports.
     static SEARCHES: AtomicU16 = AtomicU16::new(0);
     let search = SEARCHES.fetch_add(1, Ordering::Relaxed);
     let start = 20_000 + (std::process::id() % 10_000) as u16 + 600 * (search % 20);

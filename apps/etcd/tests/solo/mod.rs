@@ -1,5 +1,5 @@
 //! This server on a member without a cluster: each command is applied at once, unless the test
-//! wants it to fail first.
+//! makes it fail first.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -24,16 +24,16 @@ pub struct Solo {
     endpoint: String,
 }
 
-/// How a server is to behave.
+/// The behaviour of a server.
 #[derive(Default)]
 pub struct Setup {
     /// Where another leader listens; without one, the server leads itself.
     pub leader: Option<String>,
-    /// How the first proposals fail, one after the other.
+    /// The failures of the first proposals, in order.
     pub failures: VecDeque<ProposeError>,
     /// The server's limits.
     pub limits: ServerLimits,
-    /// What becomes of the first barriers: whether each is passed. Later ones are.
+    /// For each of the first barriers, whether it passes. Later ones pass.
     pub barriers: VecDeque<bool>,
 }
 

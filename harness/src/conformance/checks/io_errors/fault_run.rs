@@ -414,7 +414,7 @@ async fn open_in(place: &mut dyn Place, dir: &Path) -> Checked<Result<Box<dyn St
 }
 
 /// Whether a store must see through pages that are read, marked as clean, and not on the disk. Only
-/// one that keeps evidence of what was synced can; see `docs/decisions/0160-a-database-below.md`.
+/// one that keeps evidence of what was synced can; see `docs/decisions/0160`.
 fn asks_for_rewriting(log: &Subject) -> bool {
     let is_strict = std::env::var_os("KONTIKI_STRICT_SYNCS").is_some();
     is_strict || log.info().detects == Detects::ProvenPrefix

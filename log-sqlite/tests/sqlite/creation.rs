@@ -1,4 +1,4 @@
-//! A database that is being made, on a disk that fails: none, or a sound one.
+//! Creating a database on a disk that fails leaves either no database or a sound one.
 
 #![cfg(target_os = "linux")]
 
@@ -9,7 +9,7 @@ use raft_core::storage::{StableStore, Store, WriteBatch};
 
 use crate::samples::{entries, look, now};
 
-/// How many operations of a kind the making of a database takes.
+/// How many operations of a kind the creation of a database takes.
 fn count(operation: Operation) -> Option<u64> {
     let disk = mount_or_skip()?;
     let log = SqliteLog::open(SqliteLogConfig::new(disk.dir().join("log"))).expect("a new log");
@@ -18,17 +18,17 @@ fn count(operation: Operation) -> Option<u64> {
     Some(count)
 }
 
-/// What went wrong: SQLite keeps quiet of what fails while it closes a database, and one whose
-/// pages had never come to the disk got its name.
+/// What went wrong: SQLite does not report failures while it closes a database, and a database
+/// whose pages had never reached the disk was renamed to its final name.
 #[test]
-fn a_database_whose_making_failed_is_made_again() {
+fn a_database_whose_creation_failed_is_created_again() {
     for (on, failure) in [
         (Operation::Write, Failure::NoSpace),
         (Operation::Write, Failure::Io),
         (Operation::Sync, Failure::Io),
     ] {
         let Some(last) = count(on) else { return };
-        assert!(last > 2, "{on:?}: the faults reach the making");
+        assert!(last > 2, "{on:?}: the faults reach the creation");
         for nth in 1..=last {
             strike(Fault { on, nth, failure, lasts: failure == Failure::NoSpace });
         }
