@@ -88,8 +88,8 @@ impl Directory {
         }
     }
 
-    /// Writes a proof; durable when it returns `Ok`. `NoSpace` where the disk is full; an older
-    /// proof stays as it is then.
+    /// Writes a proof, which is durable when this returns `Ok`. Returns `NoSpace` if the disk is
+    /// full; an older proof then stays unchanged.
     pub(crate) fn write_proof(&self, proof: &Proof) -> Result<(), LogError> {
         let written = self.0.put_whole(PROOF_NAME, &proof.encode());
         written.map_err(|error| match is_no_space(&error) {

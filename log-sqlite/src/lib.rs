@@ -3,13 +3,13 @@
 //! SQLite runs with a write-ahead log and a sync at each commit, votes and truncations included.
 //! The layout is specified in `docs/formats/log-sqlite.md`. Where to start reading:
 //!
-//! - `log` is the store: opening, the verbs of the contract, closing; - `writer` runs the
-//!   transactions, and `reader` reads in parallel with it; a `LogSummary` of the contract is the
-//!   part of the log in memory;
-//! - `database` holds the tables and SQLite's settings, `state` and `proof` are records of bytes; -
-//!   `directory`, `wal`, `recover` and `load` open a log from its files. The first three check the
-//!   files before SQLite reads them, because SQLite would skip damage without a report; - `inspect`
-//!   reports the content and the state of a log for an operator, and changes nothing.
+//! - `log` is the store: opening, the verbs of the contract, closing;
+//! - `writer` runs the transactions, and `reader` reads in parallel with it; a `LogSummary` of the
+//!   contract is the part of the log in memory;
+//! - `database` holds the tables and SQLite's settings, `state` and `proof` are records of bytes;
+//! - `directory`, `wal`, `recover` and `load` open a log from its files. The first three check the
+//!   files before SQLite reads them, because SQLite would skip damage without a report;
+//! - `inspect` reports the content and the state of a log for an operator, and changes nothing.
 //!
 //! Absent: repair of damaged entries from peers, and a second process on the same database.
 //! SQLite's own tools may read it while no member runs, but must not write.

@@ -29,7 +29,7 @@ struct State {
     address: Vec<u8>,
     /// The connections whose handshake has succeeded, the newest last.
     links: Vec<Arc<Link>>,
-    /// Ends the task that dials when it is dropped; none while there is no such task.
+    /// Dropping it ends the task that dials; `None` if there is no such task.
     dialer: Option<oneshot::Sender<()>>,
     /// The member sends to this peer.
     is_addressed: bool,

@@ -64,7 +64,7 @@ impl TcpTransport {
         Arc::clone(&self.counters)
     }
 
-    /// How many peers it knows: those that it sends to, and others that are connected.
+    /// The number of peers in its list: those to which it sends, and others that are connected.
     pub fn known_peers(&self) -> usize {
         self.shared.as_ref().map_or(0, |shared| shared.known_peers())
     }

@@ -262,10 +262,10 @@ async fn a_restarted_peer_is_reached_again() {
     assert_eq!(one.count(Counted::Dialed), 2);
 }
 
-/// What went wrong: a member that was removed stayed connected and known for ever, with its address
+/// What went wrong: a removed member stayed connected and in the list for ever, with its address
 /// and the task that dials it.
 #[tokio::test]
-async fn a_removed_member_that_was_dialed_is_forgotten() {
+async fn a_removed_member_that_was_dialed_is_removed_from_the_list() {
     let (mut one, mut two) = (Member::new(1), Member::new(2));
     let address = Some(two.address());
     one.send(2, address, 0);
@@ -277,13 +277,13 @@ async fn a_removed_member_that_was_dialed_is_forgotten() {
     one.transport.retain(&membership(&[1]));
     eventually("it is forgotten", || one.transport.known_peers() == 0).await;
     eventually("its connection has ended", || !two.send(1, None, 9)).await;
-    // The membership in force may be an older one: what is sent arrives all the same.
+    // The membership in force may be an older one, so envelopes to the removed member still arrive.
     one.send(2, address, 2);
     eventually("it has arrived", || two.arrived().len() == 3).await;
     assert_eq!((one.count(Counted::Dialed), one.transport.known_peers()), (2, 1));
 }
 
-/// A member that is behind hears from a leader of which its own membership does not know yet.
+/// A member that is behind gets messages from a leader that its own membership does not have yet.
 #[tokio::test]
 async fn a_connection_that_another_node_made_stays() {
     let (mut one, mut two) = (Member::new(1), Member::new(2));
@@ -299,9 +299,9 @@ async fn a_connection_that_another_node_made_stays() {
     eventually("it is forgotten", || one.transport.known_peers() == 0).await;
 }
 
-/// What waits for a peer that cannot be reached is given back when it is forgotten.
+/// Envelopes that wait for a peer that cannot be reached are returned when it is removed.
 #[tokio::test]
-async fn what_waits_for_a_removed_member_is_given_back() {
+async fn envelopes_that_wait_for_a_removed_member_are_returned() {
     let mut one = Member::new(1);
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     one.send(2, Some(silent.local_addr().expect("bound")), 5);

@@ -1,5 +1,5 @@
-//! A log on a disk without space: it opens, it refuses what needs space, and goes on once there is
-//! some.
+//! A log on a disk without space: it opens, refuses writes that need space, and accepts them once
+//! there is some.
 
 #![cfg(target_os = "linux")]
 
@@ -16,7 +16,7 @@ fn fill(disk: &Disk, on: Operation, nth: u64) {
     disk.inject(Fault { on, nth, failure: Failure::NoSpace, lasts: true });
 }
 
-/// What a power cut leaves now shows these entries and this vote.
+/// Checks that the log after a power cut at this moment shows these entries and this vote.
 fn survives(disk: &Disk, last: u64, vote: HardState) {
     let at = disk.changes();
     let names = Names::CarriedBefore(at);
@@ -25,7 +25,7 @@ fn survives(disk: &Disk, last: u64, vote: HardState) {
     left.tree.write_into(cut.path()).expect("an image can be written");
     let mut log = open(&cut.path().join("log")).expect("it opens after a power cut");
     assert_eq!(log.bounds().last.index.get(), last);
-    assert_eq!(now(log.load_hard_state()).expect("it is told"), vote);
+    assert_eq!(now(log.load_hard_state()).expect("readable"), vote);
     look(&mut log).expect("each entry reads");
 }
 
@@ -34,7 +34,7 @@ fn begin(dir: &Path) {
     now(log.write(WriteBatch::of_entries(entries(1..=3, 1)))).expect("there is space");
 }
 
-/// What went wrong: an opening wrote a new proof, for which there was no space.
+/// What went wrong: `open` wrote a new proof, for which there was no space.
 #[test]
 fn a_log_on_a_full_disk_opens_and_is_proven_later() {
     let Some(disk) = mount_or_skip() else { return };
@@ -42,7 +42,7 @@ fn a_log_on_a_full_disk_opens_and_is_proven_later() {
     begin(&dir);
     let before = std::fs::read(dir.join("proof")).expect("there is one");
     fill(&disk, Operation::Create, 1);
-    let mut log = open(&dir).expect("it makes no file that it needs");
+    let mut log = open(&dir).expect("it needs no new file");
     assert_eq!(look(&mut log).expect("sound").entries, entries(1..=3, 1));
     assert_eq!(std::fs::read(dir.join("proof")).expect("there is one"), before);
     assert_eq!(now(log.close()).map_err(|error| error.kind), Err(LogErrorKind::NoSpace));
@@ -53,11 +53,11 @@ fn a_log_on_a_full_disk_opens_and_is_proven_later() {
     survives(&disk, 3, HardState::default());
 }
 
-/// What went wrong: the first write without space was a failed one, and the handle took no more.
+/// What went wrong: the first write without space counted as failed, and the handle was poisoned.
 #[test]
-fn a_write_without_space_changes_nothing_and_may_be_given_again() {
+fn a_write_without_space_changes_nothing_and_may_be_retried() {
     let vote = HardState { term: Term::new(7), vote: None };
-    // So much that the write-ahead log is copied into the database in between.
+    // Enough writes that checkpoints run in between.
     let large = || (4..=40).map(|at| sized_entry(at, 7, 0, 4000)).collect();
     let batch = || WriteBatch { hard_state: Some(vote), ..WriteBatch::of_entries(large()) };
     let count = {
@@ -69,7 +69,7 @@ fn a_write_without_space_changes_nothing_and_may_be_given_again() {
         now(log.write(batch())).expect("there is space");
         disk.count(Operation::Write) - before
     };
-    assert!(count > 40, "the faults reach the copying: {count}");
+    assert!(count > 40, "the faults reach a checkpoint: {count}");
     let mut refused = 0;
     for nth in (1..=count).step_by(7) {
         let disk = mount_or_skip().expect("there was one");
@@ -89,7 +89,7 @@ fn a_write_without_space_changes_nothing_and_may_be_given_again() {
         if log.bounds().last.index.get() == 3 {
             now(log.write(batch())).expect("there is space again");
         }
-        now(log.write(WriteBatch::of_entries(entries(41..=42, 7)))).expect("it goes on");
+        now(log.write(WriteBatch::of_entries(entries(41..=42, 7)))).expect("it accepts writes");
         drop(log);
         survives(&disk, 42, vote);
     }
