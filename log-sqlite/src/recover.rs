@@ -51,8 +51,8 @@ pub(crate) fn recover(directory: &Directory) -> Result<Recovery, LogError> {
     Ok(Recovery { state, tail, proven_batch })
 }
 
-/// Writes down how far the files are proven to be synced; the last batch that this covers. On a
-/// full disk the proof stays as it is, which is as true: it is a lower bound.
+/// Writes a proof of how far the files are synced; returns the last batch that it covers. On a full
+/// disk the old proof stays, which is still true, because it is a lower bound.
 fn prove_recovered(
     directory: &Directory,
     proven: Proof,
