@@ -19,7 +19,8 @@ pub struct SqliteLogConfig {
     pub dir: PathBuf,
     /// About how many bytes the write-ahead log holds before a checkpoint. A checkpoint costs two
     /// syncs, and then the write-ahead log starts again at its front, over blocks that were written
-    /// before.
+    /// before. It runs once the write that filled the log was answered; the next write waits for
+    /// its end.
     pub checkpoint_bytes: u64,
     /// A planted bug, for tests of the tests.
     #[cfg(feature = "mutants")]

@@ -4,8 +4,8 @@
 //! The layout is specified in `docs/formats/log-sqlite.md`. Where to start reading:
 //!
 //! - `log` is the store: opening, the verbs of the contract, closing;
-//! - `writer` runs the transactions, and `reader` reads in parallel with it; a `LogSummary` of the
-//!   contract is the part of the log in memory;
+//! - `writer` runs the transactions, `checkpointer` works between them, and `reader` reads in
+//!   parallel with both; a `LogSummary` of the contract is the part of the log in memory;
 //! - `database` holds the tables and SQLite's settings, `state` and `proof` are records of bytes;
 //! - `directory`, `wal`, `recover` and `load` open a log from its files. The first three check the
 //!   files before SQLite reads them, because SQLite would skip damage without a report;
@@ -14,6 +14,7 @@
 //! Absent: repair of damaged entries from peers, and a second process on the same database.
 //! SQLite's own tools may read it while no member runs, but must not write.
 
+mod checkpointer;
 mod config;
 mod database;
 mod directory;

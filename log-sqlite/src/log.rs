@@ -163,10 +163,9 @@ impl BatchStore for SqliteLog {
     /// Writes a proof that everything is synced, unless the last proof already says so.
     async fn finish(&mut self) -> Result<(), LogError> {
         self.check_usable(LogOp::Close)?;
-        if let Some(failed) = self.writer.take_failure() {
-            self.is_poisoned = true;
-            return Err(failed);
-        }
+        let ended = self.writer.end_checkpoint();
+        self.is_poisoned = ended.is_err();
+        ended.map_err(|error| LogError { op: LogOp::Close, ..error })?;
         if self.proven_batch == self.writer.state.batch {
             return Ok(());
         }

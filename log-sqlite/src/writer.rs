@@ -1,4 +1,4 @@
-//! Runs batches as transactions, and runs checkpoints between them.
+//! Runs batches as transactions, and has checkpoints run between them.
 //!
 //! If the disk is full, SQLite fails before the transaction's commit is written, and the part that
 //! was written does not belong to the log. So the transaction is rolled back, and may be retried
@@ -12,7 +12,8 @@ use raft_core::types::{Entry, Identity};
 use rusqlite::{Connection, Params};
 use tracing::warn;
 
-use crate::database::{StoredRow, checkpoint, failed, is_disk_full};
+use crate::checkpointer::Checkpointer;
+use crate::database::{StoredRow, failed, is_disk_full};
 use crate::state::State;
 use crate::wal::PAGE_BYTES;
 
@@ -43,15 +44,12 @@ impl Content<'_> {
 
 /// The writer's connection, and the state after its last transaction.
 pub(crate) struct Writer {
-    database: Connection,
+    database: Checkpointer,
     pub(crate) state: State,
     place: String,
     checkpoint_bytes: u64,
     /// About how many bytes the write-ahead log has grown since the last checkpoint.
     grown_bytes: u64,
-    /// Why the last checkpoint failed. The batch before it is durable all the same; the next write
-    /// returns this error.
-    failed_checkpoint: Option<LogError>,
 }
 
 impl Writer {
@@ -61,8 +59,8 @@ impl Writer {
         place: String,
         checkpoint_bytes: u64,
     ) -> Writer {
-        let (grown_bytes, failed_checkpoint) = (0, None);
-        Writer { database, state, place, checkpoint_bytes, grown_bytes, failed_checkpoint }
+        let database = Checkpointer::start(database);
+        Writer { database, state, place, checkpoint_bytes, grown_bytes: 0 }
     }
 
     /// Runs one transaction, which is durable when this returns `Ok`. After `NoSpace` nothing has
@@ -73,9 +71,7 @@ impl Writer {
         content: &Content<'_>,
         summary: &RwLock<LogSummary>,
     ) -> Result<(), LogError> {
-        if let Some(failed) = self.failed_checkpoint.take() {
-            return Err(failed);
-        }
+        self.end_checkpoint()?;
         let state = next_state(self.state, content);
         let run = self.transact(content, &state);
         run.map_err(|error| self.not_written(op, error))?;
@@ -83,23 +79,32 @@ impl Writer {
         let mut summary = summary.write().expect("no reader panics");
         summary.apply(&content.plan, content.entries, |_| ());
         drop(summary);
-        let checkpoint = self.checkpoint_if_due(content);
-        self.failed_checkpoint =
-            checkpoint.err().map(|error| failed(LogOp::Sync, &self.place, error));
+        self.checkpoint_if_due(content);
         Ok(())
     }
 
-    /// Why the last checkpoint failed, if it did: earlier batches are durable, but this handle must
-    /// write no more.
-    pub(crate) fn take_failure(&mut self) -> Option<LogError> {
-        self.failed_checkpoint.take()
+    /// Waits for the end of a checkpoint that is in progress. If it failed, earlier batches are
+    /// durable, but this handle must write no more.
+    pub(crate) fn end_checkpoint(&mut self) -> Result<(), LogError> {
+        let Some(outcome) = self.database.outcome() else { return Ok(()) };
+        let is_whole = match outcome {
+            Err(error) if is_disk_full(&error) => {
+                warn!(%error, "the log in {} is not checkpointed: the disk is full", self.place);
+                false
+            }
+            // A reader can delay the rest of a checkpoint, but not the writer.
+            done => done.map_err(|error| failed(LogOp::Sync, &self.place, error))?,
+        };
+        self.grown_bytes = if is_whole { 0 } else { self.checkpoint_bytes / 2 };
+        Ok(())
     }
 
     /// What is said of a transaction that failed. One without space is rolled back first.
     fn not_written(&self, op: LogOp, error: rusqlite::Error) -> LogError {
+        let database = self.database.database();
         if is_disk_full(&error)
-            && !self.database.is_autocommit()
-            && let Err(error) = self.run("ROLLBACK", [])
+            && !database.is_autocommit()
+            && let Err(error) = run(&database, "ROLLBACK", [])
         {
             return LogError::io(op, error).at(&self.place);
         }
@@ -107,56 +112,48 @@ impl Writer {
     }
 
     fn transact(&self, content: &Content<'_>, state: &State) -> rusqlite::Result<()> {
-        self.run("BEGIN IMMEDIATE", [])?;
+        let database = self.database.database();
+        run(&database, "BEGIN IMMEDIATE", [])?;
         if content.plan.reset.is_some() {
-            self.run("DELETE FROM log", [])?;
+            run(&database, "DELETE FROM log", [])?;
         }
         if let Some(last) = content.plan.truncate {
-            self.run("DELETE FROM log WHERE idx > ?1", [last.index.get() as i64])?;
+            run(&database, "DELETE FROM log WHERE idx > ?1", [last.index.get() as i64])?;
         }
         for entry in content.entries {
-            self.insert(entry)?;
+            insert(&database, &StoredRow::of(entry, self.state.directory), &entry.payload)?;
         }
         let reset = content.plan.reset;
         if state.oldest_row > reset.map_or(self.state.oldest_row, |it| it.index.next()) {
             let end = state.oldest_row.get() as i64;
-            self.run("DELETE FROM log WHERE idx < ?1", [end])?;
+            run(&database, "DELETE FROM log WHERE idx < ?1", [end])?;
         }
-        let changed = self.run("UPDATE state SET record = ?1 WHERE one = 1", [state.encode()])?;
+        let changed =
+            run(&database, "UPDATE state SET record = ?1 WHERE one = 1", [state.encode()])?;
         if changed != 1 {
             return Err(rusqlite::Error::StatementChangedRows(changed));
         }
-        self.run("COMMIT", []).map(|_| ())
+        run(&database, "COMMIT", []).map(|_| ())
     }
 
-    fn run(&self, sql: &str, values: impl Params) -> rusqlite::Result<usize> {
-        self.database.prepare_cached(sql)?.execute(values)
-    }
-
-    fn insert(&self, entry: &Entry) -> rusqlite::Result<usize> {
-        let [index, term, kind, hash, head] = StoredRow::of(entry, self.state.directory).columns();
-        let payload: &[u8] = &entry.payload;
-        let sql = "INSERT INTO log VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-        self.run(sql, (index, term, kind, hash, head, payload))
-    }
-
-    fn checkpoint_if_due(&mut self, content: &Content<'_>) -> rusqlite::Result<()> {
+    /// Asks for a checkpoint, which runs after this write, once the write-ahead log is long enough.
+    fn checkpoint_if_due(&mut self, content: &Content<'_>) {
         let payload: u64 = content.entries.iter().map(Entry::size).sum();
         self.grown_bytes += payload + OTHER_PAGES * PAGE_BYTES as u64;
-        if self.grown_bytes < self.checkpoint_bytes {
-            return Ok(());
+        if self.grown_bytes >= self.checkpoint_bytes {
+            self.database.ask();
         }
-        let is_whole = match checkpoint(&self.database) {
-            Err(error) if is_disk_full(&error) => {
-                warn!(%error, "the log in {} is not checkpointed: the disk is full", self.place);
-                false
-            }
-            // A reader can delay the rest of a checkpoint, but not the writer.
-            done => done?,
-        };
-        self.grown_bytes = if is_whole { 0 } else { self.checkpoint_bytes / 2 };
-        Ok(())
     }
+}
+
+fn run(database: &Connection, sql: &str, values: impl Params) -> rusqlite::Result<usize> {
+    database.prepare_cached(sql)?.execute(values)
+}
+
+fn insert(database: &Connection, row: &StoredRow, payload: &[u8]) -> rusqlite::Result<usize> {
+    let [index, term, kind, hash, head] = row.columns();
+    let sql = "INSERT INTO log VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    run(database, sql, (index, term, kind, hash, head, payload))
 }
 
 /// The state after a transaction.

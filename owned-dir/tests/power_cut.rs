@@ -1,13 +1,13 @@
-//! What a power cut leaves of a file that is replaced as a whole.
+//! What a power cut leaves of directories, names, and files that are replaced as a whole.
 
 #![cfg(target_os = "linux")]
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write};
 
-use crash_disk::crash::{Cut, FATES, Names};
+use crash_disk::crash::{Cut, FATES, Fate, Names};
 use crash_disk::{Disk, Failure, Fault, Operation, mount_or_skip};
-use owned_dir::put_whole;
+use owned_dir::{Directory, make, put_whole};
 
 const NAME: &str = "cluster.toml";
 
@@ -64,5 +64,49 @@ fn a_failed_call_leaves_the_old_content_and_may_be_repeated() -> io::Result<()> 
     }
     put_whole(disk.dir(), NAME, b"new")?;
     assert_eq!(fs::read(disk.dir().join(NAME))?, b"new");
+    Ok(())
+}
+
+/// What went unnoticed when it was planted: the names of new directories were not synced, nor those
+/// that an earlier process had created and not synced.
+#[test]
+fn a_directory_that_was_made_survives_a_power_cut() -> io::Result<()> {
+    for is_there in [false, true] {
+        let Some(disk) = mount_or_skip() else { return Ok(()) };
+        let path = "data/member/log";
+        let deepest = disk.dir().join(path);
+        fs::create_dir(disk.dir().join("data"))?;
+        File::open(disk.dir())?.sync_all()?;
+        fs::create_dir(disk.dir().join("data/member"))?;
+        File::open(disk.dir().join("data"))?.sync_all()?;
+        if is_there {
+            // The process that created it ended before it synced the name.
+            fs::create_dir(&deepest)?;
+        } else {
+            fs::remove_dir(disk.dir().join("data/member"))?;
+        }
+        make(&deepest)?;
+        let cut = Cut { at: disk.changes(), fate: Fate::Lost, names: Names::Strict, seed: 0 };
+        let after = tempfile::tempdir()?;
+        disk.history().cut(&cut).tree.write_into(after.path())?;
+        assert!(after.path().join(path).is_dir(), "there before: {is_there}");
+    }
+    Ok(())
+}
+
+/// What went unnoticed when it was planted: the new name was not synced.
+#[test]
+fn a_file_that_was_renamed_keeps_its_name_after_a_power_cut() -> io::Result<()> {
+    const NAMES: owned_dir::Names = owned_dir::Names { known: &["log"], passing: &["new.log"] };
+    let Some(disk) = mount_or_skip() else { return Ok(()) };
+    let owned = Directory::own(&disk.dir().join("dir"), NAMES).expect("free");
+    let mut file = File::create(owned.path("new.log"))?;
+    file.write_all(b"bytes")?;
+    file.sync_all()?;
+    owned.rename("new.log", "log")?;
+    let cut = Cut { at: disk.changes(), fate: Fate::Lost, names: Names::Strict, seed: 0 };
+    let after = tempfile::tempdir()?;
+    disk.history().cut(&cut).tree.write_into(after.path())?;
+    assert_eq!(fs::read(after.path().join("dir/log"))?, b"bytes");
     Ok(())
 }

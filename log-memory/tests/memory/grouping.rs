@@ -1,6 +1,8 @@
 //! The law of grouping: applying `a.then(b)` does exactly what applying a and then b does.
 
-use crate::samples::{Draft, Sight, batch_for, draft, entry, index, is_deep, look, now};
+use crate::samples::{
+    Draft, Sight, batch_for, draft, entries, entry, id, index, is_deep, look, now,
+};
 use log_memory::{MemoryDisk, MemoryLog, SyncMode};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -139,4 +141,57 @@ fn the_batches_of_daily_work_merge() {
     let ids: Vec<String> = group.append.iter().map(|entry| entry.id.to_string()).collect();
     assert_eq!(ids, ["4@2", "5@2", "6@3", "7@3", "8@4", "9@4"]);
     assert_eq!(group.truncate_after, None);
+}
+
+/// The batches that a log of entries 1 to 5 with the boundary 0@0 may be given, those that it
+/// refuses included: no-ops, cuts and purges at each edge, hints beyond the end.
+fn edge_batches() -> Vec<WriteBatch> {
+    let mut batches = Vec::new();
+    for cut in [None, Some(1), Some(3), Some(5), Some(7)] {
+        for append in [None, Some(4), Some(6)] {
+            for purge in [None, Some(id(2, 1)), Some(id(2, 9)), Some(id(4, 1))] {
+                for hint in [None, Some(2), Some(5), Some(9)] {
+                    batches.push(WriteBatch {
+                        truncate_after: cut.map(index),
+                        append: append.map(|at| entry(at, 2, 0)).into_iter().collect(),
+                        purge_upto: purge,
+                        commit_hint: hint.map(index),
+                        ..WriteBatch::default()
+                    });
+                }
+            }
+        }
+    }
+    batches
+}
+
+/// What went unnoticed when it was planted: a group that truncated where the second of two
+/// truncations did, though the first lay lower; one that took the later of two purges at one index;
+/// one that removed what its own first part calls committed.
+#[test]
+fn a_group_does_what_its_parts_do_at_every_edge() {
+    let log_with = |batch: &WriteBatch| {
+        let mut log = MemoryLog::new();
+        now(log.write(WriteBatch::of_entries(entries(1..=5, 1)))).expect("sound");
+        now(log.write(batch.clone())).is_ok().then_some(log)
+    };
+    let batches = edge_batches();
+    let (mut merged, mut refused) = (0, 0);
+    for first in batches.iter().filter(|first| log_with(first).is_some()) {
+        for second in &batches {
+            let Ok(group) = first.clone().then(second.clone()) else { continue };
+            let mut apart = log_with(first).expect("it was not refused");
+            let is_sound = now(apart.write(second.clone())).is_ok();
+            let together = log_with(&group);
+            let words = || format!("{first:?}, then {second:?}, as {group:?}");
+            assert_eq!(together.is_some(), is_sound, "{}", words());
+            let Some(mut together) = together else {
+                refused += 1;
+                continue;
+            };
+            assert_eq!(seen(&mut together), seen(&mut apart), "{}", words());
+            merged += 1;
+        }
+    }
+    assert!(merged > 1000 && refused > 100, "{merged} merged, {refused} refused");
 }

@@ -61,6 +61,25 @@ fn a_failure_of_the_votes_leaves_the_log_alone() {
     assert_eq!(again.kind, LogErrorKind::Poisoned);
 }
 
+/// What went unnoticed when it was planted: each half poisoned itself, and the other one took more.
+#[test]
+fn a_failure_of_the_log_poisons_the_votes_too() {
+    let (log, stable) = (disk(), disk());
+    let mut store = split(&log, &stable);
+    log.fail_write_after(0);
+    let failed = now(store.write(WriteBatch::of_entries(entries(1..=2, 3)))).expect_err("fails");
+    assert_eq!(failed.kind, LogErrorKind::Io);
+    let said = [
+        now(store.save_hard_state(hard_state(3))),
+        now(store.save_identity(&identity(1))),
+        now(store.write(WriteBatch::of_hard_state(hard_state(3)))),
+        now(store.close()),
+    ];
+    for said in said {
+        assert_eq!(said.expect_err("for good").kind, LogErrorKind::Poisoned);
+    }
+}
+
 #[test]
 fn the_weaker_half_is_declared() {
     let proven = StoreInfo { detects: Detects::ProvenPrefix, ..MemoryLog::new().info() };

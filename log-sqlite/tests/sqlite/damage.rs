@@ -292,3 +292,29 @@ fn a_changed_row_is_damage_and_named() {
         }
     }
 }
+
+/// What went unnoticed when it was planted: the frames of a later transaction prove that a damaged
+/// one was synced, even where its own state record is damaged too.
+#[test]
+fn a_damaged_transaction_is_damage_though_the_state_behind_it_is_damaged_too() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut log = open(dir.path()).expect("a new log");
+    for at in 1..=3 {
+        now(log.write(WriteBatch::of_entries(vec![sized_entry(at, 1, 1, 9000)]))).expect("sound");
+    }
+    let killed = copy(dir.path());
+    let mut wal = bytes(killed.path(), WAL);
+    let word = |wal: &[u8], at: usize| u32::from_be_bytes(wal[at..at + 4].try_into().expect("4"));
+    let frames: Vec<usize> = (32..wal.len()).step_by(FRAME).collect();
+    let is_commit = |at: &usize| word(&wal, at + 4) != 0;
+    let commits: Vec<usize> = frames.iter().copied().filter(is_commit).collect();
+    let [.., first, second, third] = commits[..] else { panic!("three transactions") };
+    let is_state = |at: &usize| *at > second && *at <= third && word(&wal, *at) == 2;
+    let state = frames.iter().copied().find(is_state).expect("each transaction writes the state");
+    wal[state + 24..state + FRAME].fill(0);
+    // The first frame of the second transaction.
+    wal[first + FRAME + 1000] ^= 1;
+    let finding = with_bytes(killed.path(), WAL, &wal).refusal();
+    assert_eq!(finding.kind, LogErrorKind::Corrupt { index: None });
+    assert!(finding.text.contains("a later transaction"), "{}", finding.text);
+}

@@ -1,5 +1,6 @@
 //! The tests of the SQLite log.
 
+mod checkpoint;
 mod crash;
 mod creation;
 mod damage;

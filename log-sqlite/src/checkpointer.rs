@@ -1,0 +1,139 @@
+//! The thread that copies the write-ahead log into the database, after the answer of the write that
+//! filled it.
+//!
+//! A checkpoint writes up to a thousand pages and syncs twice. The writer asks for one, answers,
+//! and waits for its end before the next transaction. So it costs nothing if a pause follows, and
+//! without pauses the write-ahead log grows no further.
+//!
+//! Absent: checkpoints while a transaction is written. The sync of the one could then fail and take
+//! the pages of the other with it. And a second try: a checkpoint that failed is the end of the
+//! handle (P15), since after a failed sync the pages of the database may be clean in memory and
+//! missing on the disk, and a second checkpoint would let go of the write-ahead log, which still
+//! has them.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+
+use rusqlite::Connection;
+
+use crate::database::checkpoint;
+
+/// The writer's connection, and a thread that runs checkpoints on it between transactions.
+pub(crate) struct Checkpointer {
+    shared: Arc<Shared>,
+    /// Missing if the machine had no thread to give: then a write waits for its checkpoint.
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    database: Mutex<Connection>,
+    work: Mutex<Work>,
+    /// Told whenever `work` changes.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Work {
+    is_asked: bool,
+    is_stopped: bool,
+    /// What came of the last checkpoint, until it is taken.
+    outcome: Option<rusqlite::Result<bool>>,
+}
+
+impl Checkpointer {
+    /// Starts the thread.
+    pub(crate) fn start(database: Connection) -> Checkpointer {
+        let (database, work) = (Mutex::new(database), Mutex::default());
+        let shared = Arc::new(Shared { database, work, changed: Condvar::new() });
+        let seen = shared.clone();
+        let thread = std::thread::Builder::new().name("log-sqlite".into());
+        let started = thread.spawn(move || seen.run());
+        if let Err(error) = &started {
+            tracing::warn!("writes wait for checkpoints, as there is no thread for them: {error}");
+        }
+        Checkpointer { shared, thread: started.ok() }
+    }
+
+    /// The connection, for a transaction. [`Checkpointer::outcome`] is asked before.
+    pub(crate) fn database(&self) -> MutexGuard<'_, Connection> {
+        self.shared.database.lock().expect("nothing panics while it holds the connection")
+    }
+
+    /// Asks for a checkpoint of all that is written. Its outcome must be taken before the next
+    /// transaction.
+    pub(crate) fn ask(&self) {
+        if self.thread.is_some() {
+            self.shared.lock().is_asked = true;
+            self.shared.changed.notify_all();
+        } else {
+            let outcome = checkpoint(&self.database());
+            self.shared.lock().outcome = Some(outcome);
+        }
+    }
+
+    /// Waits for the checkpoint that was asked for, if one was, and gives its outcome, once:
+    /// whether it got to the end of the write-ahead log.
+    pub(crate) fn outcome(&self) -> Option<rusqlite::Result<bool>> {
+        let mut work = self.shared.lock();
+        while work.is_asked {
+            work = self.shared.changed.wait(work).expect("nothing panics while it holds the work");
+        }
+        work.outcome.take()
+    }
+}
+
+impl Drop for Checkpointer {
+    fn drop(&mut self) {
+        self.shared.lock().is_stopped = true;
+        self.shared.changed.notify_all();
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread was reported when it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Work> {
+        self.work.lock().expect("nothing panics while it holds the work")
+    }
+
+    /// The life of the thread.
+    fn run(&self) {
+        let mut work = self.lock();
+        while !work.is_stopped {
+            if work.is_asked {
+                drop(work);
+                let outcome = checkpoint(&self.database.lock().expect("no transaction panics"));
+                work = self.lock();
+                work.is_asked = false;
+                work.outcome = Some(outcome);
+                self.changed.notify_all();
+            } else {
+                work = self.changed.wait(work).expect("nothing panics while it holds the work");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What was slow: a write waited for the checkpoint that it made necessary.
+    #[test]
+    fn asking_for_a_checkpoint_waits_for_nothing() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let database = Connection::open(dir.path().join("log.db")).expect("opens");
+        database.pragma_update(None, "journal_mode", "WAL").expect("set");
+        database.execute("CREATE TABLE log (idx)", []).expect("written");
+        let checkpointer = Checkpointer::start(database);
+        assert!(checkpointer.outcome().is_none(), "nothing was asked for");
+        // While this is held no checkpoint can be run.
+        let held = checkpointer.database();
+        checkpointer.ask();
+        drop(held);
+        assert_eq!(checkpointer.outcome(), Some(Ok(true)));
+        assert!(checkpointer.outcome().is_none(), "it is told once");
+    }
+}
