@@ -14,8 +14,9 @@ use std::task::{Context, Poll};
 use bytes::{BufMut, Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use prost::Message;
-use tokio::sync::OwnedSemaphorePermit;
 use tonic::codegen::http::{HeaderMap, HeaderValue};
+
+use super::budget::Share;
 
 /// The size of a chunk.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -24,7 +25,7 @@ const CHUNK_BYTES: usize = 64 * 1024;
 #[derive(Clone, Debug)]
 pub(crate) struct Large {
     framed: Bytes,
-    permit: Arc<OwnedSemaphorePermit>,
+    bytes: Arc<Share>,
 }
 
 /// Sends a [`Large`].
@@ -32,7 +33,7 @@ pub(crate) struct Large {
 pub(crate) struct LargeBody {
     rest: Bytes,
     is_status_sent: bool,
-    _permit: Arc<OwnedSemaphorePermit>,
+    _bytes: Arc<Share>,
 }
 
 /// Encodes a message of `length` bytes with gRPC's framing: 0 for "not compressed", the length in
@@ -46,12 +47,12 @@ pub(super) fn encode(message: &impl Message, length: usize) -> Bytes {
 }
 
 impl Large {
-    pub(super) fn new(framed: Bytes, permit: OwnedSemaphorePermit) -> Large {
-        Large { framed, permit: Arc::new(permit) }
+    pub(super) fn new(framed: Bytes, bytes: Share) -> Large {
+        Large { framed, bytes: Arc::new(bytes) }
     }
 
     pub(crate) fn into_body(self) -> LargeBody {
-        LargeBody { rest: self.framed, is_status_sent: false, _permit: self.permit }
+        LargeBody { rest: self.framed, is_status_sent: false, _bytes: self.bytes }
     }
 }
 

@@ -3,12 +3,14 @@
 //! One thread drives the member: its log, its messages, its timers. An answer may be as large as
 //! the key space. So a range that is not finished after a short time continues on a blocking
 //! thread, at a pinned revision, in steps ([`Answers::read`]). An answer of more than
-//! [`SMALL_BYTES`] is encoded there too, counts against the bytes that may wait to be sent, and is
-//! sent in chunks ([`large`]). One large answer is built at a time.
+//! [`SMALL_BYTES`] is encoded there too, counts against the bytes that may wait to be sent
+//! ([`budget`]), and is sent in chunks ([`large`]). One large answer is built at a time. It has its
+//! bytes by then, so that nothing waits for a client while it holds the turn.
 //!
 //! [`deferred`] holds the ranges that a change reads. Absent: limits on connections and requests,
 //! which are in [`crate::front`].
 
+mod budget;
 mod deferred;
 mod large;
 
@@ -26,6 +28,7 @@ use crate::errors::Refusal;
 use crate::range::{MAX_ANSWER_BYTES, Reading, STEP_KEYS};
 use crate::shared::SharedStore;
 
+use budget::{Budget, Share};
 use deferred::{Deferred, DeferredRange};
 
 pub(crate) use deferred::{DEFERRED, Deferrals, Fill};
@@ -47,32 +50,35 @@ pub(crate) struct Answers {
     /// Held by the request whose large answer is being built.
     turn: Arc<Semaphore>,
     /// The bytes of large answers that may wait to be sent.
-    bytes: Arc<Semaphore>,
+    bytes: Budget,
 }
 
-/// The result of ranges, and the turn that was taken if they were large.
+/// The result of ranges, and what was taken for it if they were large.
 pub(crate) struct Read<T> {
     pub(crate) read: T,
-    turn: Option<OwnedSemaphorePermit>,
+    taken: Option<Taken>,
+}
+
+/// What a large answer needs to be put together.
+struct Taken {
+    turn: OwnedSemaphorePermit,
+    bytes: Share,
 }
 
 impl Answers {
     /// For a member; `waiting_bytes` limits the bytes of large answers that wait to be sent. The
-    /// limit is at least [`MAX_ANSWER_BYTES`], so that each allowed answer can be sent.
+    /// limit is at least twice [`MAX_ANSWER_BYTES`], so that the largest answer that a client does
+    /// not read leaves room for another.
     pub(crate) fn new(store: SharedStore, waiting_bytes: usize) -> Answers {
-        let waiting_bytes = waiting_bytes.clamp(2 * MAX_ANSWER_BYTES, Semaphore::MAX_PERMITS);
-        Answers {
-            store,
-            turn: Arc::new(Semaphore::new(1)),
-            bytes: Arc::new(Semaphore::new(waiting_bytes)),
-        }
+        let bytes = Budget::new(waiting_bytes.max(2 * MAX_ANSWER_BYTES));
+        Answers { store, turn: Arc::new(Semaphore::new(1)), bytes }
     }
 
     /// Reads ranges to their ends. `pin` keeps their points readable until then.
     ///
     /// # Errors
     ///
-    /// If together they are larger than an answer may be, or if no turn came in time.
+    /// If together they are larger than an answer may be, or if neither bytes nor turn came in time.
     pub(crate) async fn read(
         &self,
         readings: Vec<Reading>,
@@ -84,7 +90,8 @@ impl Answers {
                 return Ok(Read::small(reads.readings));
             }
         }
-        let turn = self.take_turn().await?;
+        // How large it becomes is known at its end.
+        let taken = self.take(MAX_ANSWER_BYTES).await?;
         let store = self.store.clone();
         let reading = spawn_blocking(move || {
             while !reads.step(&store)? {}
@@ -92,7 +99,7 @@ impl Answers {
             Ok::<_, Refusal>(reads.readings)
         });
         let read = reading.await.map_err(|_| Refusal::Stopped)??;
-        Ok(Read { read, turn: Some(turn) })
+        Ok(Read { read, taken: Some(taken) })
     }
 
     /// Makes the response for a message, large or small.
@@ -104,7 +111,7 @@ impl Answers {
     where
         M: Message + Default + 'static,
     {
-        let Read { read: message, turn } = message;
+        let Read { read: message, taken } = message;
         let length = message.encoded_len();
         if length <= SMALL_BYTES {
             return Ok(Response::new(message));
@@ -112,13 +119,11 @@ impl Answers {
         if length > MAX_ANSWER_BYTES {
             return Err(Refusal::AnswerTooLarge);
         }
-        let turn = match turn {
-            Some(turn) => turn,
-            None => self.take_turn().await?,
+        let Taken { turn, mut bytes } = match taken {
+            Some(taken) => taken,
+            None => self.take(length).await?,
         };
-        let count = u32::try_from(length).map_err(|_| Refusal::AnswerTooLarge)?;
-        let bytes = timeout(TURN_WAIT, self.bytes.clone().acquire_many_owned(count)).await;
-        let bytes = bytes.map_err(|_| Refusal::TooManyRequests)?.map_err(|_| Refusal::Stopped)?;
+        bytes.shrink(length);
         let encoding = spawn_blocking(move || {
             let encoded = large::encode(&message, length);
             drop(turn);
@@ -145,16 +150,20 @@ impl Answers {
         let deferred = Deferred::decode(answer.slice(1..)).expect(own);
         let mut response = M::decode(deferred.response).expect(own);
         let readings = deferred.ranges.iter().map(DeferredRange::begin).collect();
-        let Read { read, turn } = self.read(readings, answer).await?;
+        let Read { read, taken } = self.read(readings, answer).await?;
         for (range, reading) in deferred.ranges.iter().zip(read) {
             response.fill(range.slot, reading.finish());
         }
-        Ok(Read { read: response, turn })
+        Ok(Read { read: response, taken })
     }
 
-    async fn take_turn(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+    /// First the bytes, which clients may keep for long, then the turn.
+    async fn take(&self, bytes: usize) -> Result<Taken, Refusal> {
+        let bytes = timeout(TURN_WAIT, self.bytes.take(bytes)).await;
+        let bytes = bytes.map_err(|_| Refusal::TooManyRequests)?;
         let turn = timeout(TURN_WAIT, self.turn.clone().acquire_owned()).await;
-        turn.map_err(|_| Refusal::TooManyRequests)?.map_err(|_| Refusal::Stopped)
+        let turn = turn.map_err(|_| Refusal::TooManyRequests)?.map_err(|_| Refusal::Stopped)?;
+        Ok(Taken { turn, bytes })
     }
 }
 
@@ -169,12 +178,12 @@ pub(crate) fn after_the_change(refusal: Refusal) -> Refusal {
 impl<T> Read<T> {
     /// For a message that took no turn.
     pub(crate) fn small(read: T) -> Read<T> {
-        Read { read, turn: None }
+        Read { read, taken: None }
     }
 
     /// Converts the message.
     pub(crate) fn map<R>(self, make: impl FnOnce(T) -> R) -> Read<R> {
-        Read { read: make(self.read), turn: self.turn }
+        Read { read: make(self.read), taken: self.taken }
     }
 }
 

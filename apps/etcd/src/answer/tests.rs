@@ -7,6 +7,7 @@ use http_body::Body;
 
 use super::*;
 use crate::api::etcdserverpb::{PutRequest, RangeRequest, RangeResponse};
+use crate::api::mvccpb::KeyValue;
 use crate::command::Command;
 use crate::machine::Machine;
 
@@ -105,8 +106,42 @@ async fn a_turn_is_given_back_with_the_answer() {
         let response = read(&answers, &machine.store()).await.expect("it fits");
         answers.respond(response).await.expect("it fits");
         assert_eq!(answers.turn.available_permits(), 1);
-        assert_eq!(answers.bytes.available_permits(), 2 * MAX_ANSWER_BYTES);
+        assert_eq!(answers.bytes.free(), 2 * MAX_ANSWER_BYTES);
     }
+}
+
+/// What went wrong: an answer that waited for bytes that other clients had not read yet kept the
+/// turn meanwhile, so one slow reader could keep all other large answers waiting for half a minute.
+#[tokio::test]
+async fn an_answer_that_waits_for_bytes_holds_up_no_other() {
+    let machine = filled(5000, 1000);
+    let answers = Answers::new(machine.store(), 0);
+    let slow = answers.bytes.take(2 * MAX_ANSWER_BYTES - (1 << 20)).await;
+    let answer = |kvs: usize| {
+        let value = Bytes::from(vec![b'v'; 1000]);
+        let pair = KeyValue { value, ..KeyValue::default() };
+        Read::small(RangeResponse { kvs: vec![pair; kvs], ..RangeResponse::default() })
+    };
+    let is_waiting = async |future: std::pin::Pin<&mut dyn Future<Output = bool>>| {
+        let mut future = future;
+        let poll = std::future::poll_fn(|context| {
+            std::task::Poll::Ready(future.as_mut().poll(context).is_pending())
+        });
+        poll.await
+    };
+    // One that is read at once, and one that takes many steps.
+    let too_large = async { answers.respond(answer(5000)).await.is_ok() };
+    let of_many_steps = async {
+        let read = read(&answers, &machine.store()).await;
+        answers.respond(read.expect("it fits")).await.is_ok()
+    };
+    let (mut too_large, mut of_many_steps) = (pin!(too_large), pin!(of_many_steps));
+    assert!(is_waiting(too_large.as_mut()).await && is_waiting(of_many_steps.as_mut()).await);
+    let fits = answers.respond(answer(100)).await.expect("there is room for it");
+    assert!(fits.extensions().get::<Large>().is_some());
+    drop((slow, fits));
+    assert!(too_large.await && of_many_steps.await);
+    assert_eq!(answers.bytes.free(), 2 * MAX_ANSWER_BYTES);
 }
 
 #[test]
