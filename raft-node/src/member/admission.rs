@@ -176,7 +176,11 @@ impl Admission {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use bytes::Bytes;
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Metadata, Subscriber};
 
     use super::*;
 
@@ -247,16 +251,40 @@ mod tests {
         assert_eq!(after.admit(peer(9, 98)), Ok(()), "not a member, so nothing is known of it");
     }
 
+    /// Counts the lines that are logged on this thread.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<AtomicU32>);
+
+    impl Subscriber for Lines {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn event(&self, _: &tracing::Event<'_>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+    }
+
     #[tokio::test]
     async fn a_refusal_is_logged_once_until_the_peer_is_admitted() {
+        let lines = Lines::default();
+        let _logging = tracing::subscriber::set_default(lines.clone());
         let admission = admission(&Arc::default());
-        let logged = || admission.known().logged.len();
         let foreign = Identity { cluster: ClusterId(8), ..peer(2, 2) };
-        for _ in 0..3 {
-            assert!(admission.admit(foreign).is_err());
-            assert_eq!(logged(), 1);
-        }
+        let refused = |times| {
+            (0..times).for_each(|_| assert!(admission.admit(foreign).is_err()));
+            lines.0.load(Ordering::Relaxed)
+        };
+        assert_eq!(refused(3), 1);
+        assert!(admission.admit(Identity { node: node(1), ..peer(1, 9) }).is_err());
+        assert_eq!(refused(1), 2, "another kind is another line");
         assert_eq!(admission.admit(peer(2, 2)), Ok(()));
-        assert_eq!(logged(), 0);
+        assert_eq!(refused(3), 3, "once more since it was admitted");
     }
 }

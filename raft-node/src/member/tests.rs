@@ -153,3 +153,25 @@ async fn no_client_and_no_observer_is_woken_under_the_lock() {
     assert!(observed.saw_free().await, "an observer of the status");
     member.post(Event::Close);
 }
+
+/// Requests that wait for the quota while the member dies of a panic are let in, to be refused:
+/// nothing else would ever wake them.
+#[tokio::test]
+async fn requests_that_wait_for_the_quota_when_a_member_dies_are_let_in() {
+    let member = leading_member().await;
+    let quotas = Arc::clone(&member.quotas);
+    for quota in [&quotas.proposals, &quotas.reads] {
+        while quota.try_acquire(0) {}
+    }
+    let (woken, waker) = Witness::of(&member);
+    let mut context = Context::from_waker(&waker);
+    let mut waiting = [pin!(quotas.proposals.acquire(0)), pin!(quotas.reads.acquire(0))];
+    for waiting in &mut waiting {
+        assert!(waiting.as_mut().poll(&mut context).is_pending());
+    }
+    member.abort("planted by a test".to_owned());
+    assert!(woken.saw_free().await, "they are woken");
+    for waiting in &mut waiting {
+        assert!(waiting.as_mut().poll(&mut context).is_ready());
+    }
+}
