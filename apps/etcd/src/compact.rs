@@ -1,7 +1,7 @@
 //! Compact: discards the history below a revision.
 //!
 //! The answer is the same whether or not the request asks for a physical compaction: versions that
-//! cannot be read any more are freed in small steps, with the commands that follow (see
+//! cannot be read any more are freed in small steps, with and between the commands that follow (see
 //! [`crate::mvcc::Store::sweep`]).
 
 use crate::api::etcdserverpb::{CompactionRequest, CompactionResponse};

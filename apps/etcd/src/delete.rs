@@ -1,9 +1,11 @@
-//! DeleteRange: deletes the keys of a span.
+//! DeleteRange: deletes the keys of a span. A request by itself is applied in steps. A deletion in
+//! a transaction is applied at once, and [`crate::txn`] limits how many keys it may delete.
 
 use crate::answer::Deferrals;
 use crate::api::etcdserverpb::{DeleteRangeRequest, DeleteRangeResponse};
+use crate::api::mvccpb::KeyValue;
 use crate::errors::Refusal;
-use crate::mvcc::{Span, Write};
+use crate::mvcc::{Deletion, Span, Store, View, Write};
 use crate::range::header_at;
 
 /// Refuses a request that can never succeed.
@@ -25,4 +27,38 @@ pub(crate) fn delete(
     };
     let (deleted, revision) = write.delete(span);
     DeleteRangeResponse { header: Some(header_at(revision)), deleted, prev_kvs }
+}
+
+/// A request that stands by itself, under way.
+#[derive(Debug)]
+pub(crate) struct RangeDeletion {
+    deletion: Deletion,
+    deferrals: Deferrals,
+    prev_kvs: Vec<KeyValue>,
+}
+
+impl RangeDeletion {
+    /// Begins; nothing is deleted yet.
+    pub(crate) fn begin(
+        view: View<'_>,
+        request: &DeleteRangeRequest,
+        mut deferrals: Deferrals,
+    ) -> RangeDeletion {
+        let (key, end) = (&request.key, &request.range_end);
+        let prev_kvs =
+            if request.prev_kv { deferrals.previous(view, key, end) } else { Vec::new() };
+        let deletion = Deletion::begin(view, Span::of(key, end));
+        RangeDeletion { deletion, deferrals, prev_kvs }
+    }
+
+    /// Goes on, and looks at no more than `keys` keys. Says whether it is over.
+    pub(crate) fn step(&mut self, store: &mut Store, keys: usize) -> bool {
+        self.deletion.step(store, keys)
+    }
+
+    /// The answer, once it is over.
+    pub(crate) fn finish(self, store: &Store) -> (DeleteRangeResponse, Deferrals) {
+        let (header, deleted) = (Some(header_at(store.revision())), self.deletion.deleted());
+        (DeleteRangeResponse { header, deleted, prev_kvs: self.prev_kvs }, self.deferrals)
+    }
 }

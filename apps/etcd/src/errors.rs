@@ -48,6 +48,10 @@ pub enum Refusal {
     /// no such limit.
     #[error("kontiki: the compares of the transaction look at too many keys")]
     TooManyCompared,
+    /// The deletions of a transaction delete more keys than [`crate::txn::MAX_DELETED_KEYS`]. etcd
+    /// has no such limit.
+    #[error("kontiki: the transaction deletes too many keys; delete them by a request of its own")]
+    TooManyDeleted,
     /// An answer has more bytes than [`crate::range::MAX_ANSWER_BYTES`]. etcd has no such limit.
     #[error("kontiki: the answer is too large; ask for fewer keys at a time, with a limit")]
     AnswerTooLarge,
@@ -76,13 +80,14 @@ pub enum Refusal {
 
 /// Every refusal that applying a command can return, with its number in an answer of the
 /// [`crate::Machine`].
-const NUMBERED: [(u8, Refusal); 6] = [
+const NUMBERED: [(u8, Refusal); 7] = [
     (1, Refusal::KeyNotFound),
     (2, Refusal::LeaseNotFound),
     (3, Refusal::Compacted),
     (4, Refusal::FutureRevision),
     (5, Refusal::TooManyCompared),
     (6, Refusal::NoSpace),
+    (7, Refusal::TooManyDeleted),
 ];
 
 impl Refusal {
@@ -96,6 +101,7 @@ impl Refusal {
             | Refusal::TooManyOperations
             | Refusal::DuplicateKey
             | Refusal::TooManyCompared
+            | Refusal::TooManyDeleted
             | Refusal::RequestTooLarge => Code::InvalidArgument,
             Refusal::Compacted | Refusal::FutureRevision => Code::OutOfRange,
             Refusal::LeaseNotFound => Code::NotFound,

@@ -4,6 +4,8 @@
 //! byte is 0 before an encoded response, 255 before a response whose ranges are still to be read
 //! (`answer`), or the number of a refusal. If no client of this member waits, nothing is read and
 //! nothing is encoded.
+//!
+//! A deletion of a range is applied in steps, between which the member does its other work.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kontiki::{Committed, Fatal, Replies, StateMachine};
@@ -11,20 +13,21 @@ use prost::Message;
 
 use crate::answer::{DEFERRED, Deferrals};
 use crate::command::Command;
+use crate::delete::RangeDeletion;
 use crate::errors::Refusal;
 use crate::mvcc::Store;
-use crate::shared::{SharedStore, State};
+use crate::shared::{SWEEP_STEPS, SharedStore, State};
 use crate::{compact, delete, put, txn};
 
-/// The most unneeded versions that are freed for each batch of commands. One step takes less than a
-/// microsecond, so a compaction never delays the member for long, and it frees versions faster than
-/// commands can add them.
-const SWEEP_STEPS: usize = 1024;
+/// How many keys one step of a deletion looks at: less than a millisecond.
+const DELETED_KEYS: usize = 1024;
 
 /// The machine that applies etcd's commands.
 #[derive(Debug, Default)]
 pub struct Machine {
     shared: SharedStore,
+    /// The deletion that the command at hand has not ended yet.
+    deletion: Option<RangeDeletion>,
 }
 
 impl Machine {
@@ -36,9 +39,14 @@ impl Machine {
     /// Applies one command, as if it had been committed.
     #[cfg(test)]
     pub(crate) fn apply_alone(&mut self, command: &Bytes) -> Result<Bytes, Fatal> {
-        let mut state = self.shared.write();
         let id = kontiki::types::EntryId::ZERO;
-        apply(&mut state, &Committed { id, command: command.clone() }, true)
+        let committed = Committed { id, command: command.clone() };
+        let shared = self.shared.clone();
+        loop {
+            if let Some(answer) = self.go_on(&mut shared.write(), &committed, true)? {
+                return Ok(answer);
+            }
+        }
     }
 
     /// The key space, for the services of this member.
@@ -49,13 +57,21 @@ impl Machine {
 
 impl StateMachine for Machine {
     fn apply(&mut self, commands: &[Committed], replies: &mut Replies) -> Result<(), Fatal> {
-        let mut state = self.shared.write();
-        for (position, committed) in commands.iter().enumerate() {
+        let shared = self.shared.clone();
+        let mut state = shared.write();
+        for (position, committed) in commands.iter().enumerate().skip(replies.len()) {
             let is_wanted = replies.is_wanted(position);
-            replies.push(apply(&mut state, committed, is_wanted)?);
+            match self.go_on(&mut state, committed, is_wanted)? {
+                Some(answer) => replies.push(answer),
+                None => return Ok(()),
+            }
         }
         state.store.sweep(SWEEP_STEPS);
         Ok(())
+    }
+
+    fn is_unfinished(&self) -> bool {
+        self.deletion.is_some()
     }
 
     fn read(&self, _query: &[u8]) -> Bytes {
@@ -68,18 +84,48 @@ impl StateMachine for Machine {
     }
 }
 
-/// Applies one command.
-///
-/// # Errors
-///
-/// If it cannot be read: the member has to stop, since a member that skipped the command, or
-/// answered something else, would differ from the others.
-fn apply(state: &mut State, committed: &Committed, is_wanted: bool) -> Result<Bytes, Fatal> {
-    let command = Command::decode(&committed.command)
-        .map_err(|error| Fatal::new(format!("entry {}: {error}", committed.id)))?;
-    let admitted = state.alarms.admit(&command);
-    let answer = admitted.and_then(|()| carry_out(state, command, is_wanted));
-    Ok(answer.unwrap_or_else(|refusal| Bytes::copy_from_slice(&[refusal.number()])))
+impl Machine {
+    /// Applies one command, or goes on with it. No answer means that it is to be called again for
+    /// the same command.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read: the member has to stop, since a member that skipped the command, or
+    /// answered something else, would differ from the others.
+    fn go_on(
+        &mut self,
+        state: &mut State,
+        committed: &Committed,
+        is_wanted: bool,
+    ) -> Result<Option<Bytes>, Fatal> {
+        if self.deletion.is_none() {
+            let command = Command::decode(&committed.command)
+                .map_err(|error| Fatal::new(format!("entry {}: {error}", committed.id)))?;
+            match command {
+                Command::Delete(request) if !request.range_end.is_empty() => {
+                    let deferrals = Deferrals::new(is_wanted);
+                    let view = state.store.view();
+                    self.deletion = Some(RangeDeletion::begin(view, &request, deferrals));
+                }
+                command => return Ok(Some(self.apply_at_once(state, command, is_wanted))),
+            }
+        }
+        let ended = self.deletion.take_if(|it| it.step(&mut state.store, DELETED_KEYS));
+        Ok(ended.map(|ended| {
+            let (response, deferrals) = ended.finish(&state.store);
+            answer_later(&state.store, deferrals, &response)
+        }))
+    }
+
+    fn apply_at_once(&self, state: &mut State, command: Command, is_wanted: bool) -> Bytes {
+        let is_compaction = matches!(command, Command::Compact(_));
+        let admitted = state.alarms.admit(&command);
+        let answer = admitted.and_then(|()| carry_out(state, command, is_wanted));
+        if is_compaction {
+            self.shared.note_compaction();
+        }
+        answer.unwrap_or_else(|refusal| Bytes::copy_from_slice(&[refusal.number()]))
+    }
 }
 
 fn carry_out(state: &mut State, command: Command, is_wanted: bool) -> Result<Bytes, Refusal> {
@@ -147,5 +193,61 @@ pub(crate) fn decode_answer<R: Message + Default>(answer: &Bytes) -> Result<Outc
         Some(&DEFERRED) => Ok(Outcome::Deferred(answer.clone())),
         Some(number) => Err(Refusal::from_number(*number).expect("the machine's refusal is known")),
         None => panic!("the machine gave an empty answer"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::etcdserverpb::{DeleteRangeRequest, DeleteRangeResponse, PutRequest};
+    use crate::mvcc::Span;
+
+    fn committed(command: &Command) -> Committed {
+        let command = command.encode().expect("small");
+        Committed { id: kontiki::types::EntryId::ZERO, command }
+    }
+
+    fn put(key: usize) -> Command {
+        let key = format!("{key:06}").into();
+        Command::Put(PutRequest { key, ..PutRequest::default() })
+    }
+
+    /// What went wrong: a deletion of very many keys was one step of the member's thread.
+    #[test]
+    fn a_deletion_of_many_keys_is_applied_in_steps_before_what_follows_it() {
+        let mut machine = Machine::new();
+        let keys = 3 * DELETED_KEYS;
+        for key in 0..keys {
+            machine.apply_alone(&committed(&put(key)).command).expect("readable");
+        }
+        let (key, range_end) = (Bytes::from_static(b"0"), Bytes::from_static(b"1"));
+        let deletion = Command::Delete(DeleteRangeRequest { key, range_end, prev_kv: false });
+        let batch = [put(7), deletion, put(8)].map(|command| committed(&command));
+        let mut replies = Replies::default();
+        let mut calls = 0;
+        loop {
+            machine.apply(&batch, &mut replies).expect("readable");
+            calls += 1;
+            if !machine.is_unfinished() {
+                break;
+            }
+            assert_eq!(replies.len(), 1, "the put before it is done, and no more");
+            let count = machine.store().read().view().newest(Span::From(b"0")).count();
+            assert_eq!(count, keys, "nothing of an unfinished deletion is seen");
+        }
+        assert!(calls > 3, "{calls} calls");
+        let answers = replies.into_answers();
+        let Ok(Outcome::Done(deleted)) = decode_answer::<DeleteRangeResponse>(&answers[1]) else {
+            panic!("the deletion is answered")
+        };
+        let revision = 1 + keys as i64 + 2;
+        assert_eq!(
+            (deleted.deleted, deleted.header.expect("one").revision),
+            (keys as i64, revision)
+        );
+        let store = machine.store();
+        let store = store.read();
+        assert_eq!(store.view().newest(Span::From(b"0")).count(), 1, "the put after it");
+        assert_eq!(store.revision(), revision + 1);
     }
 }

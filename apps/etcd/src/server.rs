@@ -43,6 +43,7 @@ pub struct Server<E: Engine> {
     others: Routes,
     limits: ServerLimits,
     watch: Watch,
+    store: SharedStore,
     is_lenient: bool,
 }
 
@@ -60,7 +61,7 @@ impl<E: Engine> Server<E> {
         profile: Profile,
         limits: ServerLimits,
     ) -> Server<E> {
-        let member = Member::new(engine, store, profile, &limits);
+        let member = Member::new(engine, store.clone(), profile, &limits);
         let kv = KvServer::new(KvService { member: member.clone() });
         let cluster = ClusterServer::new(ClusterService { member: member.clone() });
         let maintenance = MaintenanceServer::new(MaintenanceService { member: member.clone() });
@@ -70,7 +71,7 @@ impl<E: Engine> Server<E> {
             .add_service(AdminServer::new(AdminService { member }));
         let watch = Watch::new(limits.answer_time);
         let kv = kv.max_decoding_message_size(MAX_MESSAGE_BYTES);
-        Server { kv, others, limits, watch, is_lenient: false }
+        Server { kv, others, limits, watch, store, is_lenient: false }
     }
 
     /// Accepts clients that name the server by a URL where HTTP/2 requires an authority, as some
@@ -95,6 +96,7 @@ impl<E: Engine> Server<E> {
         let _accepting = AbortOnDrop(tokio::spawn(incoming.run(accepted)));
         let front = FrontLayer::new(self.kv, &self.limits, self.watch.clone());
         let _watching = AbortOnDrop(tokio::spawn(self.watch.run()));
+        let _sweeping = AbortOnDrop(tokio::spawn(self.store.sweep()));
         let (ask_after, answer_within) = KEEP_ALIVE;
         tonic::transport::Server::builder()
             .max_concurrent_streams(self.limits.streams)

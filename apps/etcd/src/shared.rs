@@ -3,9 +3,24 @@
 
 use std::ops::Deref;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::sleep;
 
 use crate::alarms::Alarms;
 use crate::mvcc::Store;
+
+/// The most unneeded versions that are freed for each batch of commands, and in each step between
+/// batches. One step takes less than a microsecond, so a compaction never delays the member for
+/// long, and it frees versions faster than commands can add them.
+pub(crate) const SWEEP_STEPS: usize = 1024;
+
+/// The pause between two steps of a sweep.
+const SWEEP_PAUSE: Duration = Duration::from_millis(2);
+
+/// The pause where a pinned revision needs everything that is left to free.
+const PINNED_PAUSE: Duration = Duration::from_millis(100);
 
 /// The state that a member has built from the log: the key space and the alarms.
 #[derive(Debug, Default)]
@@ -19,6 +34,8 @@ pub(crate) struct State {
 #[derive(Clone, Debug, Default)]
 pub struct SharedStore {
     state: Arc<RwLock<State>>,
+    /// Told when a compaction has given something up.
+    compacted: Arc<Notify>,
 }
 
 /// The key space, locked for reading.
@@ -37,6 +54,27 @@ impl SharedStore {
         // The lock is poisoned only if applying panicked, and then the member is stopping. The
         // result of finished transactions can still be read.
         ReadStore(self.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Has what a compaction gave up swept.
+    pub(crate) fn note_compaction(&self) {
+        self.compacted.notify_one();
+    }
+
+    /// Frees what compactions gave up, in short steps, also while no commands come; for ever. No
+    /// answer depends on it.
+    pub(crate) async fn sweep(self) {
+        loop {
+            let (steps, is_any_left) = {
+                let store = &mut self.write().store;
+                (store.sweep(SWEEP_STEPS), store.is_to_be_swept())
+            };
+            match (is_any_left, steps) {
+                (false, _) => self.compacted.notified().await,
+                (true, 0) => sleep(PINNED_PAUSE).await,
+                (true, _) => sleep(SWEEP_PAUSE).await,
+            }
+        }
     }
 
     /// The alarms that are raised.

@@ -12,8 +12,10 @@ use kontiki_etcd::ServerLimits;
 use kontiki_etcd::api::etcdserverpb::alarm_request::AlarmAction;
 use kontiki_etcd::api::etcdserverpb::kv_client::KvClient;
 use kontiki_etcd::api::etcdserverpb::maintenance_client::MaintenanceClient;
+use kontiki_etcd::api::etcdserverpb::request_op::Request as Op;
 use kontiki_etcd::api::etcdserverpb::{
-    AlarmRequest, DeleteRangeRequest, PutRequest, RangeRequest, StatusRequest,
+    AlarmRequest, CompactionRequest, DeleteRangeRequest, PutRequest, RangeRequest, RequestOp,
+    StatusRequest, TxnRequest,
 };
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -234,8 +236,7 @@ async fn a_full_key_space_raises_the_alarm_and_accepts_puts_once_there_is_space(
     let all = DeleteRangeRequest { key: "k".into(), range_end: "l".into(), prev_kv: false };
     let deleted = client.delete_range(all).await.expect("it deletes").into_inner();
     let revision = deleted.header.expect("a header").revision;
-    let compaction =
-        kontiki_etcd::api::etcdserverpb::CompactionRequest { revision, physical: true };
+    let compaction = CompactionRequest { revision, physical: true };
     client.compact(compaction).await.expect("it compacts");
     let disarm = AlarmAction::Deactivate as i32;
     let raised = maintenance.alarm(AlarmRequest::default()).await.expect("it tells").into_inner();
@@ -245,4 +246,38 @@ async fn a_full_key_space_raises_the_alarm_and_accepts_puts_once_there_is_space(
         maintenance.alarm(request).await.expect("it is disarmed");
     }
     client.put(pair("k0", 10_000)).await.expect("there is room again");
+}
+
+/// What went wrong: what a compaction gave up was freed with the commands that followed, and where
+/// none followed, never.
+#[tokio::test]
+async fn a_compaction_frees_what_it_gave_up_though_no_command_follows() {
+    let server = Solo::start().await;
+    let mut client = client(&server).await;
+    let connected = MaintenanceClient::connect(format!("http://{}", server.endpoint())).await;
+    let mut maintenance = connected.expect("it listens");
+    let mut revision = 0;
+    // Twice as many keys, each put twice, as the command itself sweeps.
+    for number in 0..40 {
+        let key = |key| format!("k{}", number % 20 * 100 + key);
+        let put = |one| RequestOp { request: Some(Op::RequestPut(pair(&key(one), 100))) };
+        let success = (0..100).map(put).collect();
+        let txn = TxnRequest { success, ..TxnRequest::default() };
+        let answer = client.txn(txn).await.expect("it serves").into_inner();
+        revision = answer.header.expect("a header").revision;
+    }
+    let mut status = async || {
+        let status = maintenance.status(StatusRequest {}).await.expect("it serves").into_inner();
+        (status.db_size, status.raft_index)
+    };
+    let (before, _) = status().await;
+    client.compact(CompactionRequest { revision, physical: false }).await.expect("it compacts");
+    let (_, compacted_at) = status().await;
+    let small = async {
+        while status().await.0 > before * 11 / 20 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, small).await.expect("it is freed");
+    assert_eq!(status().await.1, compacted_at, "no command was proposed for it");
 }

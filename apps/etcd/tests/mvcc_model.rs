@@ -167,7 +167,9 @@ proptest! {
                     let revision = model.newest() - back;
                     prop_assert_eq!(store.compact(revision), model.compact(revision));
                 }
-                Step::Sweep(steps) => store.sweep(*steps),
+                Step::Sweep(steps) => {
+                    store.sweep(*steps);
+                }
             }
             prop_assert_eq!(store.revision(), model.newest());
             let everything = (Bytes::from_static(b"\0"), Bytes::from_static(b"\0"), 0);
@@ -188,7 +190,9 @@ proptest! {
                 Step::Compact(back) => {
                     let _ = store.compact(store.revision() - back);
                 }
-                Step::Sweep(steps) => store.sweep(*steps),
+                Step::Sweep(steps) => {
+                    store.sweep(*steps);
+                }
             }
         }
         // Refused if it is compacted there already.

@@ -138,6 +138,17 @@ pub trait StateMachine: Send + 'static {
     /// has the same effect.
     fn apply(&mut self, commands: &[Committed], replies: &mut Replies) -> Result<(), Fatal>;
 
+    /// Whether [`StateMachine::apply`] returned before the batch was applied. It is then called
+    /// again with the same batch and the replies pushed so far, once the member has done its other
+    /// work, and goes on where it stopped; `replies.len()` commands are done. So a command that
+    /// takes long keeps no heartbeat from being sent.
+    ///
+    /// Where a batch is cut must not influence the state. No query is asked in between whose answer
+    /// the batch could change.
+    fn is_unfinished(&self) -> bool {
+        false
+    }
+
     /// Answers a query without changing anything. Called only once everything that was committed
     /// when the query arrived has been applied.
     fn read(&self, query: &[u8]) -> Bytes;

@@ -4,6 +4,7 @@
 //! protocol, which owns it. Both call the same two functions here. A state machine that fails or
 //! panics stops the member: it would otherwise go on with a state that no other member has.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -38,9 +39,17 @@ pub(crate) async fn run(
     while let Some(work) = queue.take().await {
         let done = match work {
             ApplyWork::Apply(batch) => {
-                let applied =
+                let mut applied =
                     apply_batch(machine.as_mut(), batch, &quotas, &mut replies, &mut wakers);
-                applied.map(|()| reports.report(Event::Applied))
+                while let Ok(Some(rest)) = applied {
+                    yield_now().await;
+                    if queue.is_closed() {
+                        // The clients of what is left learn that the outcome is unknown.
+                        return;
+                    }
+                    applied = go_on(machine.as_mut(), rest, &quotas, &mut replies, &mut wakers);
+                }
+                applied.map(|_| reports.report(Event::Applied))
             }
             ApplyWork::Serve(group, index) => {
                 serve_reads(machine.as_ref(), &group, index, &quotas, &mut wakers)
@@ -56,6 +65,8 @@ pub(crate) async fn run(
 }
 
 /// Applies a batch, and answers the clients that wait for it. `replies` is empty before and after.
+/// Gives the batch back where the state machine has not finished it: [`go_on`] with it, and with
+/// the same replies.
 ///
 /// # Errors
 /// The state machine cannot apply the batch, or panicked: the member must stop. The clients of the
@@ -66,16 +77,34 @@ pub(crate) fn apply_batch(
     quotas: &Quotas,
     replies: &mut Replies,
     wakers: &mut Vec<Waker>,
-) -> Result<(), StopReason> {
-    let range_of = |position: usize, count: usize| position..position + count;
+) -> Result<Option<ApplyBatch<Waiters>>, StopReason> {
     replies.want(batch.claims.iter().map(|claim| range_of(claim.position, claim.count)));
+    go_on(machine, batch, quotas, replies, wakers)
+}
+
+fn range_of(position: usize, count: usize) -> Range<usize> {
+    position..position + count
+}
+
+/// Goes on with a batch; the same as [`apply_batch`] in all else.
+pub(crate) fn go_on(
+    machine: &mut dyn StateMachine,
+    batch: ApplyBatch<Waiters>,
+    quotas: &Quotas,
+    replies: &mut Replies,
+    wakers: &mut Vec<Waker>,
+) -> Result<Option<ApplyBatch<Waiters>>, StopReason> {
     let apply = || {
         machine.apply(&batch.commands, replies)?;
+        let is_unfinished = machine.is_unfinished();
         let (given, asked) = (replies.len(), batch.commands.len());
-        assert_eq!(given, asked, "a state machine answers each command of a batch once");
-        Ok(())
+        let is_sound = if is_unfinished { given < asked } else { given == asked };
+        assert!(is_sound, "a state machine answers each command of a batch once: {given}, {asked}");
+        Ok(is_unfinished)
     };
-    caught(apply).map_err(panicked)?.map_err(StopReason::StateMachine)?;
+    if caught(apply).map_err(panicked)?.map_err(StopReason::StateMachine)? {
+        return Ok(Some(batch));
+    }
     let answers = replies.answers_mut();
     for claim in batch.claims {
         let own = answers[range_of(claim.position, claim.count)].iter_mut();
@@ -84,7 +113,7 @@ pub(crate) fn apply_batch(
         quotas.proposals.release(claim.count as u64, bytes, wakers);
     }
     answers.clear();
-    Ok(())
+    Ok(None)
 }
 
 /// Answers queries from the state machine.

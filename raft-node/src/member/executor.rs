@@ -10,13 +10,13 @@ use std::task::Waker;
 use bytes::Bytes;
 use raft_core::types::{LogIndex, Membership, NodeId};
 
-use super::apply::{ApplyWork, apply_batch, serve_reads};
+use super::apply::{ApplyWork, apply_batch, go_on, serve_reads};
 use super::clients::{ReadGroup, Waiters};
 use super::persist::{EndWaiting, Persist};
 use super::read::Read;
 use super::worker::{WorkSender, WorkerHandle};
 use crate::application::{Replies, StateMachine};
-use crate::pump::{ApplyBatch, Effects, Event, Failed, Settled};
+use crate::pump::{ApplyBatch, Effects, Event, Failed, Settled, StopReason};
 use crate::requests::error::{ProposeError, ReadError};
 use crate::requests::quota::Quotas;
 use crate::transport::{Content, Envelope, Transport};
@@ -38,6 +38,8 @@ pub(crate) struct Executor {
     wakers: Vec<Waker>,
     /// What a cheap state machine answers to the batch at hand.
     replies: Replies,
+    /// The batch that a cheap state machine has not finished, to go on with in the next turn.
+    unfinished: Option<ApplyBatch<Waiters>>,
 }
 
 /// Where committed commands go.
@@ -47,6 +49,15 @@ pub(crate) enum Machine {
     /// Applied by a task of its own.
     Tasked(WorkSender<ApplyWork>),
 }
+
+/// [`apply_batch`] or [`go_on`].
+type ApplyFn = fn(
+    &mut dyn StateMachine,
+    ApplyBatch<Waiters>,
+    &Quotas,
+    &mut Replies,
+    &mut Vec<Waker>,
+) -> Result<Option<ApplyBatch<Waiters>>, StopReason>;
 
 impl Executor {
     pub(crate) fn new(
@@ -67,6 +78,7 @@ impl Executor {
             own_task,
             wakers,
             replies,
+            unfinished: None,
         }
     }
 
@@ -136,7 +148,10 @@ impl Executor {
     }
 
     /// Goes on with what is polled inline.
-    pub(crate) fn poll(&mut self, events: &mut Vec<Event<Waiters>>) {
+    pub(crate) fn poll(&mut self, events: &mut Vec<Event<Waiters>>, quotas: &Quotas) {
+        if let Some(batch) = self.unfinished.take() {
+            self.apply_cheaply(batch, events, quotas, go_on);
+        }
         self.writer.poll(&self.own_task, events);
         self.reader.poll(&self.own_task, events);
     }
@@ -145,6 +160,7 @@ impl Executor {
     /// the quotas enter, to be refused.
     pub(crate) fn close(&mut self, events: &mut Vec<Event<Waiters>>, quotas: &Quotas) {
         self.end_waiting = None;
+        self.unfinished = None;
         self.writer.close(&self.own_task, events);
         self.reader.close(&self.own_task, events);
         if let Machine::Tasked(queue) = &self.machine {
@@ -194,15 +210,29 @@ impl Executor {
         events: &mut Vec<Event<Waiters>>,
         quotas: &Quotas,
     ) {
-        match &mut self.machine {
-            Machine::Cheap(machine) => {
-                let (replies, wakers) = (&mut self.replies, &mut self.wakers);
-                events.push(match apply_batch(machine.as_mut(), batch, quotas, replies, wakers) {
-                    Ok(()) => Event::Applied,
-                    Err(reason) => Event::Stop(reason),
-                });
-            }
+        match &self.machine {
+            Machine::Cheap(_) => self.apply_cheaply(batch, events, quotas, apply_batch),
             Machine::Tasked(queue) => queue.put(ApplyWork::Apply(batch)),
+        }
+    }
+
+    /// Applies a batch in the turn, or goes on with one. What is left of it waits for the member's
+    /// own task, which does what else has arrived first.
+    fn apply_cheaply(
+        &mut self,
+        batch: ApplyBatch<Waiters>,
+        events: &mut Vec<Event<Waiters>>,
+        quotas: &Quotas,
+        apply: ApplyFn,
+    ) {
+        let Machine::Cheap(machine) = &mut self.machine else { return };
+        match apply(machine.as_mut(), batch, quotas, &mut self.replies, &mut self.wakers) {
+            Ok(None) => events.push(Event::Applied),
+            Ok(unfinished) => {
+                self.unfinished = unfinished;
+                self.own_task.wake_by_ref();
+            }
+            Err(reason) => events.push(Event::Stop(reason)),
         }
     }
 

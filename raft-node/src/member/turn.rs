@@ -88,7 +88,7 @@ impl Turn {
     ) -> AfterTurn {
         let write = self.pump.gathers_during();
         if mailbox.drain_into(&mut self.events, write) {
-            self.executor.poll(&mut self.events);
+            self.executor.poll(&mut self.events, quotas);
         }
         let mut rounds = 0;
         while !self.events.is_empty() && rounds < MAX_ROUNDS {

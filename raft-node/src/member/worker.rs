@@ -292,6 +292,11 @@ impl<T> Drop for WorkSender<T> {
 }
 
 impl<T> WorkReceiver<T> {
+    /// Whether no more work will come.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.lock().is_closed
+    }
+
     /// The next piece of work, in order; `None` once the queue is closed and empty.
     pub(crate) async fn take(&self) -> Option<T> {
         loop {

@@ -78,7 +78,7 @@ impl Answers {
     ///
     /// # Errors
     ///
-    /// If together they are larger than an answer may be, or if neither bytes nor turn came in time.
+    /// If together they are larger than an answer may be, or if bytes or turn did not come in time.
     pub(crate) async fn read(
         &self,
         readings: Vec<Reading>,

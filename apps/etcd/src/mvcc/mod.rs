@@ -9,6 +9,7 @@
 //! Reads go through a [`View`], changes through [`Store::write`]. Absent: watchers of changes and
 //! leases of keys, which will have their own modules.
 
+mod deletion;
 mod history;
 mod pins;
 mod span;
@@ -22,6 +23,7 @@ use bytes::Bytes;
 
 use crate::errors::Refusal;
 
+pub use deletion::Deletion;
 pub use history::{Revision, Value, Version};
 pub use pins::Pin;
 pub use span::Span;
@@ -102,6 +104,16 @@ impl Store {
         result
     }
 
+    /// Adds a tombstone to a key that exists.
+    fn bury(&mut self, key: &Bytes, revision: Revision) {
+        let version = Version { revision, value: None };
+        self.bytes += cost(key, &version);
+        self.superseding.push_back((revision.main, key.clone()));
+        if let Some(history) = self.keys.get_mut(key) {
+            history.push(version);
+        }
+    }
+
     /// Discards everything that only revisions below `revision` could see.
     pub fn compact(&mut self, revision: i64) -> Result<(), Refusal> {
         if revision <= self.compacted {
@@ -116,20 +128,26 @@ impl Store {
 
     /// Frees versions that a compaction discarded, in at most `steps` steps, because a large
     /// compaction must not delay the member. What a pinned revision sees stays. No result depends
-    /// on how far sweeps have got.
-    pub fn sweep(&mut self, steps: usize) {
+    /// on how far sweeps have got. Returns the number of steps.
+    pub fn sweep(&mut self, steps: usize) -> usize {
         // A pinned point may be between two changes of its revision, so all of these stay.
         let pinned = self.pins.lowest().map_or(i64::MAX, |lowest| lowest - 1);
         let given_up = self.compacted.min(pinned);
-        for _ in 0..steps {
+        for step in 0..steps {
             match self.superseding.front() {
                 Some((revision, _)) if *revision <= given_up => {}
-                _ => return,
+                _ => return step,
             }
             if let Some((_, key)) = self.superseding.pop_front() {
                 self.prune(&key, given_up);
             }
         }
+        steps
+    }
+
+    /// Whether a sweep has something to free, now or once a pin is dropped.
+    pub fn is_to_be_swept(&self) -> bool {
+        self.superseding.front().is_some_and(|(revision, _)| *revision <= self.compacted)
     }
 
     fn prune(&mut self, key: &Bytes, given_up: i64) {

@@ -84,10 +84,10 @@ impl<'s> View<'s> {
         Ok(keys.filter_map(move |(key, history)| Found::of(key, history.at(point)?)))
     }
 
-    /// One key as it is now.
+    /// One key as this view sees it.
     pub fn get(self, key: &[u8]) -> Option<Found<'s>> {
         let (key, history) = self.store.keys.get_key_value(key)?;
-        Found::of(key, history.last()?)
+        Found::of(key, history.at(self.point)?)
     }
 
     /// The keys of `span` as they are now.

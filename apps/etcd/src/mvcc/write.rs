@@ -59,19 +59,10 @@ impl<'s> Write<'s> {
     pub fn delete(&mut self, span: Span<'_>) -> (i64, i64) {
         let keys: Vec<Bytes> = self.view().newest(span).map(|found| found.key.clone()).collect();
         for key in &keys {
-            self.bury(key);
+            let revision = self.next_revision();
+            self.store.bury(key, revision);
         }
         (keys.len() as i64, self.revision())
-    }
-
-    fn bury(&mut self, key: &Bytes) {
-        let revision = self.next_revision();
-        let version = Version { revision, value: None };
-        self.store.bytes += cost(key, &version);
-        self.store.superseding.push_back((revision.main, key.clone()));
-        if let Some(history) = self.store.keys.get_mut(key) {
-            history.push(version);
-        }
     }
 
     fn next_revision(&mut self) -> Revision {

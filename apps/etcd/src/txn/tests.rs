@@ -154,6 +154,21 @@ fn the_keys_that_compares_examine_are_limited() {
 }
 
 #[test]
+fn a_transaction_may_delete_so_many_keys_and_no_more() {
+    let mut store = Store::default();
+    for key in 0..=MAX_DELETED_KEYS {
+        store.write(|write| write.put(&Bytes::from(format!("k{key:06}")), Bytes::new(), 0));
+    }
+    let revision = store.revision();
+    let halves = success(vec![delete_op("k", "k02"), delete_op("k02", "l")]);
+    assert_eq!(carry_out(&mut store, halves.clone()), Err(Refusal::TooManyDeleted));
+    assert_eq!(store.revision(), revision);
+    store.write(|write| write.delete(Span::of(b"k000000", b"")));
+    assert!(carry_out(&mut store, halves).is_ok());
+    assert_eq!(store.view().newest(Span::From(b"k")).count(), 0);
+}
+
+#[test]
 fn a_refused_transaction_changes_nothing() {
     let mut store = Store::default();
     let refused = carry_out(&mut store, success(vec![put_op("a"), get_op("a", 2)]));

@@ -1,0 +1,108 @@
+//! A state machine that needs many calls for one command: the member works on in between.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use bytes::Bytes;
+use log_memory::MemoryLog;
+use raft_core::types::{Membership, NodeId};
+use raft_node::{
+    Committed, Fatal, InProcessNetwork, Node, NodeConfig, Replies, StateMachine, bootstrap,
+};
+
+/// Finishes `slow` only once it may; answers each command with the number of calls so far.
+struct Slow {
+    gate: Arc<Gate>,
+    is_cheap: bool,
+    is_unfinished: bool,
+}
+
+#[derive(Default)]
+struct Gate {
+    is_open: AtomicBool,
+    calls: AtomicU32,
+}
+
+impl StateMachine for Slow {
+    fn apply(&mut self, commands: &[Committed], replies: &mut Replies) -> Result<(), Fatal> {
+        self.gate.calls.fetch_add(1, Ordering::SeqCst);
+        self.is_unfinished = false;
+        for committed in &commands[replies.len()..] {
+            if committed.command == "slow" && !self.gate.is_open.load(Ordering::SeqCst) {
+                self.is_unfinished = true;
+                return Ok(());
+            }
+            replies.push(committed.command.clone());
+        }
+        Ok(())
+    }
+
+    fn is_unfinished(&self) -> bool {
+        self.is_unfinished
+    }
+
+    fn read(&self, _query: &[u8]) -> Bytes {
+        Bytes::new()
+    }
+
+    fn is_cheap(&self) -> bool {
+        self.is_cheap
+    }
+}
+
+async fn start(is_cheap: bool) -> (Node, Arc<Gate>) {
+    let (gate, mut store) = (Arc::<Gate>::default(), MemoryLog::new());
+    let id = NodeId::new(1).expect("not zero");
+    let membership = Membership::of_voters([(id, Bytes::new())]).expect("sound");
+    bootstrap(&mut store, "slices", id, &membership).await.expect("blank");
+    let machine = Slow { gate: Arc::clone(&gate), is_cheap, is_unfinished: false };
+    let (store, transport) = (Box::new(store), InProcessNetwork::new().transport());
+    let node = Node::start(NodeConfig::default(), store, transport, Box::new(machine)).await;
+    let node = node.expect("it starts");
+    let mut status = node.watch_status();
+    status.wait_for(|now| now.raft.soft_state.leader.is_some()).await.expect("it lives");
+    (node, gate)
+}
+
+/// What went wrong: a command that took long was applied in one call, and the member sent no
+/// heartbeat meanwhile.
+#[tokio::test]
+async fn a_member_commits_more_while_a_command_is_unfinished() {
+    for is_cheap in [true, false] {
+        let (node, gate) = start(is_cheap).await;
+        let propose = |command: &'static str| {
+            let node = node.clone();
+            tokio::spawn(async move { node.propose(command.into()).await })
+        };
+        let mut status = node.watch_status();
+        let before = status.borrow_and_update().raft.commit;
+        let (slow, after) = (propose("slow"), propose("after"));
+        let works = status.wait_for(|now| now.raft.commit >= before.plus(2));
+        works.await.expect("it lives");
+        let calls = gate.calls.load(Ordering::SeqCst);
+        while gate.calls.load(Ordering::SeqCst) < calls + 3 {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        assert!(!slow.is_finished() && !after.is_finished());
+        gate.is_open.store(true, Ordering::SeqCst);
+        assert_eq!(slow.await.expect("no panic").expect("applied"), "slow");
+        assert_eq!(after.await.expect("no panic").expect("applied"), "after");
+        node.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn a_member_with_an_unfinished_command_can_be_shut_down() {
+    for is_cheap in [true, false] {
+        let (node, gate) = start(is_cheap).await;
+        let slow = tokio::spawn({
+            let node = node.clone();
+            async move { node.propose("slow".into()).await }
+        });
+        while gate.calls.load(Ordering::SeqCst) < 3 {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        node.shutdown().await;
+        slow.await.expect("no panic").expect_err("it was not applied");
+    }
+}
