@@ -1,8 +1,8 @@
-//! A store and a transport of the user's own, passed in.
+//! A cluster with a store and a transport of the application's own.
 //!
-//! The store is a journal in one file, durable and in less than two hundred lines; it passes the
-//! whole conformance suite (`tests/journal.rs`). The transport passes envelopes through channels,
-//! and loses every fourth: Raft does not mind.
+//! The store is a durable journal in one file, in less than two hundred lines; it passes the whole
+//! conformance suite (`tests/journal.rs`). The transport passes envelopes through channels and
+//! loses every fourth envelope, which Raft tolerates.
 //!
 //! ```text
 //! cargo run --example bring_your_own
@@ -26,7 +26,7 @@ use journal::Journal;
 
 type Post = (NodeId, Envelope);
 
-/// Channels to every member, and a bad memory.
+/// A transport with a channel to every member, which loses every fourth envelope.
 struct Channels {
     own: NodeId,
     peers: BTreeMap<NodeId, mpsc::Sender<Post>>,
@@ -47,16 +47,17 @@ impl Transport for Channels {
     fn send(&mut self, to: NodeId, _address: Option<&[u8]>, envelope: Envelope) -> bool {
         self.sent += 1;
         if self.sent.is_multiple_of(4) {
-            // Taken, and lost on the way: a transport may do so.
+            // The envelope is accepted and lost on the way, which a transport may do.
             return true;
         }
-        // A full channel does not take it, and the member may say at once that nothing happened.
+        // A full channel refuses the envelope, so the member can report at once that it was not
+        // sent.
         let Some(peer) = self.peers.get(&to) else { return false };
         peer.try_send((self.own, envelope)).is_ok()
     }
 }
 
-// ---- and a cluster of them ----
+// ---- a cluster of three members ----
 
 struct Sum(u64);
 

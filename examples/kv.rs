@@ -1,7 +1,7 @@
-//! A replicated key-value store over HTTP, in three parts: the API, the data store, the use of
+//! A replicated key-value store over HTTP, in three parts: the data store, the API, and the use of
 //! Raft.
 //!
-//! One process for each member:
+//! Each member is one process:
 //!
 //! ```text
 //! cargo run --example kv -- 1      (and 2 and 3, in other terminals)
@@ -45,7 +45,7 @@ struct Get {
 
 impl Application for Store {
     type Command = Put;
-    /// The value that was there before.
+    /// The value before the put.
     type Response = Option<String>;
     type Query = Get;
     type Answer = Option<String>;
@@ -63,7 +63,7 @@ impl Application for Store {
 
 type Failure = (StatusCode, String);
 
-/// `PUT / {"key", "value"}` answers the value that was there before, once the pair is committed.
+/// `PUT / {"key", "value"}` returns the previous value, once the new one is committed.
 async fn put(
     State(node): State<TypedNode<Store>>,
     Json(put): Json<Put>,
@@ -71,7 +71,7 @@ async fn put(
     node.propose(&put).await.map(Json).map_err(failure)
 }
 
-/// `GET /?key=k` answers what is current, whichever member is asked.
+/// `GET /?key=k` returns the current value at any member (a linearizable read).
 async fn find(
     State(node): State<TypedNode<Store>>,
     Query(get): Query<Get>,
@@ -80,7 +80,7 @@ async fn find(
     node.read(&get).await.map_err(failure)?.map(Json).ok_or(missing)
 }
 
-/// The text says whether the request may have happened, and so whether to repeat it.
+/// The text says whether the request may have taken effect, and so whether to repeat it.
 fn failure(error: TypedError) -> Failure {
     let status = match &error {
         TypedError::Propose(ProposeError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -93,7 +93,7 @@ fn failure(error: TypedError) -> Failure {
 
 // ---- the use of Raft ----
 
-/// Three members on this machine: member n talks to its peers on port 8000 + n.
+/// Three members on this machine: member n listens for its peers at port 8000 + n.
 fn membership() -> Result<Membership, Box<dyn Error>> {
     let address = |n| format!("127.0.0.1:{}", 8000 + n).into();
     let members = (1..=3).filter_map(|n| Some((NodeId::new(n)?, address(n))));
@@ -113,14 +113,14 @@ async fn start(number: u64) -> Result<TypedNode<Store>, Box<dyn Error>> {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let number = std::env::args().nth(1).and_then(|text| text.parse().ok());
-    let number: u64 = number.ok_or("which member? say 1, 2 or 3")?;
+    let number: u64 = number.ok_or("the argument is the member's number: 1, 2 or 3")?;
     let node = start(number).await?;
     let api = Router::new().route("/", get(find).put(put)).with_state(node.clone());
     let address = format!("127.0.0.1:{}", 9000 + number);
     let listener = tokio::net::TcpListener::bind(&address).await?;
     println!("member {number} serves http://{address}");
     let stop = async {
-        // Without a signal handler the member runs until it is killed, which loses nothing.
+        // If there is no signal handler, the member runs until it is killed, which loses no data.
         let _ = tokio::signal::ctrl_c().await;
     };
     axum::serve(listener, api).with_graceful_shutdown(stop).await?;

@@ -1,6 +1,6 @@
 //! A Raft engine whose log you choose: memory, flat file, SQLite, RocksDB, or a store of your own.
 //!
-//! A replicated counter, whole:
+//! A complete replicated counter:
 //!
 //! ```
 //! use kontiki::{Application, InProcessNetwork, LogConfig, Membership, NodeConfig, NodeId,
@@ -33,14 +33,14 @@
 //! With three members, give each its own log and the same membership, and use [`TcpTransport`] with
 //! their addresses as the members' metadata; `examples/kv.rs` does.
 //!
-//! | you bring | or take |
+//! | your own | or provided |
 //! |---|---|
 //! | an [`Application`] (types) or a [`StateMachine`] (bytes) | |
 //! | a [`Store`](storage::Store) | [`LogConfig`]; each of its logs is a feature |
 //! | a [`Transport`] | [`TcpTransport`], [`InProcessNetwork`] |
 //!
-//! One member runs on the runtime it is started on. A single group is fastest on a current-thread
-//! runtime up to about a thousand clients.
+//! A member runs on the runtime on which it is started. A single group is fastest on a
+//! current-thread runtime with up to about a thousand clients.
 
 mod look;
 mod open;

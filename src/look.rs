@@ -1,4 +1,4 @@
-//! A look at the log of a member that does not run, whatever it is kept in.
+//! Inspects the log of a member that is not running, for any backend.
 
 use std::fs;
 use std::io::Read;
@@ -8,19 +8,19 @@ use raft_core::storage::Inspect;
 
 use crate::open::{LogConfig, OpenError};
 
-/// What a file's name begins with, in the directory of which backend.
+/// The beginnings of file names that identify a backend's directory.
 const MARKS: [(&str, &str); 3] = [("seg-", "file"), ("spare-", "file"), ("log.db", "sqlite")];
 
 /// The directory that holds the database of a RocksDB log.
 const ROCKSDB_MARK: &str = "db";
 
-/// The small file that backends keep beside the log, and what it begins with in which.
+/// The small file that backends keep beside the log, and its first bytes for each backend.
 const PROOF: &str = "proof";
 const PROOF_MARKS: [(&[u8; 8], &str); 3] =
     [(b"KTKPROVE", "file"), (b"KTKPROOF", "sqlite"), (b"KTKRPROF", "rocksdb")];
 
 impl LogConfig {
-    /// The log whose files lie in a directory, found by their names.
+    /// The log whose files are in a directory, recognized by their names.
     pub fn detect(dir: impl AsRef<Path>) -> Result<LogConfig, OpenError> {
         let dir = dir.as_ref();
         match backend_in(dir) {
@@ -29,8 +29,9 @@ impl LogConfig {
         }
     }
 
-    /// Looks at the log without changing a byte of it. It must not be in use, and is not until the
-    /// look ends; damage is part of what is seen. May read much; call it where blocking is allowed.
+    /// Opens the log for inspection without changing a byte of it. The log must not be in use, and
+    /// stays locked until the inspection is dropped; damage is part of the result. May read much of
+    /// the log, so call it where blocking is allowed.
     pub fn inspect(&self) -> Result<Box<dyn Inspect>, OpenError> {
         match *self {
             #[cfg(feature = "memory")]

@@ -1,37 +1,37 @@
-//! The choice of a log at start-up, from a name.
+//! Chooses a log at start-up from a name.
 //!
-//! It is a convenience: every constructor of a member takes a boxed store of any origin.
+//! It is a convenience: every constructor of a member also takes a boxed store of any other kind.
 
 use std::path::Path;
 
 use raft_core::storage::{LogError, Store};
 use thiserror::Error;
 
-/// The backends of this version; the feature of the same name compiles each in.
+/// The backends of this version; a feature of the same name compiles each of them in.
 const KNOWN: [&str; 4] = ["memory", "file", "sqlite", "rocksdb"];
 
 /// A log to open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LogConfig {
-    /// In memory: everything is gone with the process.
+    /// In memory: the log ends with the process.
     #[cfg(feature = "memory")]
     Memory,
-    /// In flat files in this directory, which is made if it is missing.
+    /// In flat files in this directory, which is created if it is missing.
     #[cfg(feature = "file")]
     File {
         /// The directory of the log's files.
         dir: std::path::PathBuf,
-        /// What waits for the disk: a ring or a thread.
+        /// What writes the files: io_uring or a thread.
         io: log_file::Io,
     },
-    /// In an SQLite database in this directory, which is made if it is missing.
+    /// In an SQLite database in this directory, which is created if it is missing.
     #[cfg(feature = "sqlite")]
     Sqlite {
         /// The directory of the database.
         dir: std::path::PathBuf,
     },
-    /// In a RocksDB database in this directory, which is made if it is missing.
+    /// In a RocksDB database in this directory, which is created if it is missing.
     #[cfg(feature = "rocksdb")]
     RocksDb {
         /// The directory of the database.
@@ -51,41 +51,41 @@ pub enum OpenError {
         /// The backends of this build.
         compiled: Vec<&'static str>,
     },
-    /// The backend exists, and was not compiled in.
+    /// The backend exists, but was not compiled in.
     #[error(
         "the log backend '{name}' is not in this build: build with `--features {name}`; this build \
          has: {}",
         .compiled.join(", ")
     )]
     NotCompiledIn {
-        /// The name, which is that of the feature too.
+        /// The name of the backend and of its feature.
         name: String,
         /// The backends of this build.
         compiled: Vec<&'static str>,
     },
     /// There is no such way to write a log.
-    #[error("'{name}' is no way to write a log: choose auto, ring or thread")]
+    #[error("'{name}' is not a way to write a log: choose auto, ring or thread")]
     UnknownIo {
-        /// What was asked for.
+        /// The requested way.
         name: String,
     },
-    /// Another backend than the file log does not let one choose.
-    #[error("only the file log can be told to write by '{name}'")]
+    /// Only the file log has a choice of how it is written.
+    #[error("only the file log can be written by '{name}'")]
     NoIo {
-        /// What was asked for.
+        /// The requested way.
         name: String,
     },
-    /// No log lies in a directory.
+    /// The directory contains no log.
     #[error(
-        "no log lies in {}: name a member's directory or its log/, and the backend, as in file:DIR",
+        "no log is in {}: name a member's directory or its log/, and the backend, as in file:DIR",
         .dir.display()
     )]
     NotALog {
         /// The directory.
         dir: std::path::PathBuf,
     },
-    /// The backend keeps nothing that outlives its process.
-    #[error("the memory log keeps nothing on a disk: there is nothing to look at, or to copy")]
+    /// The backend keeps no data beyond its process.
+    #[error("the memory log keeps nothing on a disk: there is nothing to inspect or to copy")]
     Volatile,
     /// The store could not be opened.
     #[error(transparent)]
@@ -102,7 +102,7 @@ impl LogConfig {
         memory.into_iter().chain(file).chain(sqlite).chain(rocksdb).collect()
     }
 
-    /// The log that a backend's name means, with its files, if it has any, in `dir`.
+    /// The log of the backend with this name; its files, if it has any, are in `dir`.
     #[cfg_attr(
         not(any(feature = "file", feature = "sqlite", feature = "rocksdb")),
         expect(unused_variables, reason = "no backend of this build has files")
@@ -121,8 +121,8 @@ impl LogConfig {
         }
     }
 
-    /// The same log, written by a `thread` of its member's, or through a `ring` of the kernel's;
-    /// `auto` takes a ring where there is one. The file log alone has the choice.
+    /// The same log, written by a `thread` for each member or through io_uring (`ring`); `auto`
+    /// uses io_uring where it is available. Only the file log has this choice.
     pub fn with_io(self, name: &str) -> Result<LogConfig, OpenError> {
         if !["auto", "ring", "thread"].contains(&name) {
             return Err(OpenError::UnknownIo { name: name.to_owned() });
@@ -137,7 +137,7 @@ impl LogConfig {
                 };
                 Ok(LogConfig::File { dir, io })
             }
-            // There is no other where the file log is the only one.
+            // Without other backends in this build, the pattern is unreachable.
             #[allow(unreachable_patterns)]
             _ => Err(OpenError::NoIo { name: name.to_owned() }),
         }
@@ -159,7 +159,7 @@ impl LogConfig {
 
     /// Whether the log outlives its process.
     pub fn is_durable(&self) -> bool {
-        // Without a backend there is no value, so the match is on the place itself.
+        // Without a backend the type has no value, so the match is on the place itself.
         match *self {
             #[cfg(feature = "memory")]
             LogConfig::Memory => false,
@@ -172,7 +172,7 @@ impl LogConfig {
         }
     }
 
-    /// Opens the log. May read much of it; call it where blocking is allowed.
+    /// Opens the log. May read much of it, so call it where blocking is allowed.
     pub fn open(&self) -> Result<Box<dyn Store>, OpenError> {
         match *self {
             #[cfg(feature = "memory")]
@@ -196,7 +196,7 @@ impl LogConfig {
     }
 }
 
-/// Why no log goes by this name here.
+/// The error for a name that no log of this build has.
 fn unavailable(name: &str) -> OpenError {
     let (compiled, owned) = (LogConfig::compiled(), name.to_owned());
     match name {

@@ -1,4 +1,4 @@
-//! The conformance suite on the store of `examples/bring_your_own`.
+//! Runs the conformance suite on the store of `examples/bring_your_own`.
 
 #[path = "../examples/bring_your_own/journal.rs"]
 mod journal;

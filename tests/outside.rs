@@ -1,5 +1,5 @@
-//! An application outside the workspace: `kontiki` as its one dependency of ours, by path, with the
-//! log that it picks by a feature.
+//! An application outside the workspace, whose only dependency on this project is `kontiki`, by
+//! path, with a log that it selects by a feature.
 
 use std::fs;
 use std::path::Path;
@@ -29,7 +29,7 @@ impl Application for Sum {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dir = std::env::args().nth(1).ok_or("a directory is missing")?;
-    let id = NodeId::new(1).ok_or("0 is no id")?;
+    let id = NodeId::new(1).ok_or("0 is not an id")?;
     let mut log = LogConfig::from_name("sqlite", &dir)?.open()?;
     let members = Membership::of_voters([(id, "".into())])?;
     kontiki::bootstrap(log.as_mut(), "outside", id, &members).await?;
@@ -42,7 +42,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 "#;
 
-/// Runs it twice: what the first run wrote, the second one finds.
+/// Runs the application twice: the second run reads what the first wrote.
 #[test]
 fn an_application_outside_the_workspace_picks_its_log_by_a_feature() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -65,7 +65,7 @@ fn an_application_outside_the_workspace_picks_its_log_by_a_feature() {
             .arg(dir.path().join("Cargo.toml"))
             .arg("--")
             .arg(&data)
-            // Beside the workspace's own builds, so that a second run compiles nothing.
+            // In a folder beside the workspace's builds, so that a second run compiles nothing.
             .env("CARGO_TARGET_DIR", target().join("outside"))
             .output()
             .expect("cargo starts");

@@ -1,4 +1,4 @@
-//! The arguments of the commands that have no module of their own for them.
+//! The arguments of the commands that have no module of their own.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use clap_complete::Shell;
 
-/// Where `up` serves clients unless it is told otherwise.
+/// Where `up` serves clients if no other addresses are given.
 const DEFAULT_ENDPOINTS: &str = "127.0.0.1:2379,127.0.0.1:22379,127.0.0.1:32379";
 
 /// The ways in which the file log is written.
@@ -23,7 +23,7 @@ pub struct Completions {
 /// Write man pages.
 #[derive(Debug, Args)]
 pub struct Man {
-    /// Where; it is made if it is missing.
+    /// The directory; it is created if it does not exist.
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
 }
@@ -31,25 +31,25 @@ pub struct Man {
 /// Start a cluster on this machine.
 #[derive(Debug, Args)]
 pub struct Up {
-    /// How many members; an odd number makes the best use of them [default: 3].
+    /// The number of members, best an odd number [default: 3].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=9))]
     pub nodes: Option<u64>,
-    /// What the members keep their logs in [default: file].
+    /// The backend of the members' logs [default: file].
     #[arg(long, value_name = "NAME")]
     pub backend: Option<String>,
-    /// How the file log is written: through a ring of the kernel's (Linux; where the machine
-    /// forbids it, a thread and a warning), by a thread for each member, or `auto`: a ring where
-    /// handing a write over does not block [default: auto].
+    /// How the file log is written: `ring` uses io_uring (Linux; if the machine forbids it, a
+    /// thread is used and a warning is logged), `thread` uses a thread for each member, and `auto`
+    /// uses io_uring where submitting a write does not block [default: auto].
     #[arg(long, value_name = "WAY", value_parser = IO_WAYS)]
     pub io: Option<String>,
-    /// The directory of the members' data. Started again on it, the cluster goes on.
+    /// The directory of the members' data. A cluster that is started again on it continues.
     #[arg(long, value_name = "DIR", default_value = "kontiki-data")]
     pub dir: PathBuf,
-    /// Let clients in that name the server by a URL, as `etcdctl endpoint status` of etcd 3.4 does
+    /// Accept clients that name the server by a URL, as `etcdctl endpoint status` of etcd 3.4 does
     /// when it is given endpoints as URLs.
     #[arg(long)]
     pub let_urls_in: bool,
-    /// Serve clients at P, P+10, P+20...; each member's peer port is one above
+    /// Serve clients at P, P+10, P+20...; each member's peer port is its client port plus one
     /// [default: 2379, 22379, 32379, 42379, 52379].
     #[arg(long, value_name = "P", value_parser = clap::value_parser!(u16).range(1..))]
     pub base_port: Option<u16>,
@@ -58,7 +58,7 @@ pub struct Up {
 /// The members that a client talks to.
 #[derive(Debug, Args)]
 pub struct Endpoints {
-    /// The members' client addresses; those that do not answer are passed over.
+    /// The members' client addresses; a member that does not answer is skipped.
     #[arg(
         long,
         value_name = "HOST:PORT,...",
@@ -67,13 +67,13 @@ pub struct Endpoints {
         default_value = DEFAULT_ENDPOINTS
     )]
     pub endpoints: Vec<String>,
-    /// Give up after so many seconds.
+    /// Give up after this many seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     timeout: u32,
 }
 
 impl Endpoints {
-    /// How long a request may take.
+    /// The time limit of a request.
     pub fn timeout(&self) -> Duration {
         Duration::from_secs(self.timeout.into())
     }
@@ -84,7 +84,7 @@ impl Endpoints {
 pub struct Put {
     /// The key; any bytes.
     pub key: OsString,
-    /// The value; any bytes, and `-` reads it from the standard input.
+    /// The value; any bytes; `-` reads it from the standard input.
     pub value: OsString,
     /// Print the outcome as a JSON object.
     #[arg(long)]

@@ -17,7 +17,7 @@ use crate::arguments::{Del, Endpoints, Get, Put};
 use crate::failure::Failure;
 use crate::output::{print_bytes, print_json, print_line};
 
-/// How long the members are asked how they stand, to explain a failure.
+/// The time limit for asking the members for their status, to explain a failure.
 const EXPLAIN_WITHIN: Duration = Duration::from_secs(2);
 
 /// Sets a key to a value.
@@ -36,8 +36,8 @@ pub async fn put(put: Put) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints the value of a key, or the keys with a prefix and their values, a line each. A key that
-/// does not exist is status 1, in JSON as well; a prefix without keys is not.
+/// Prints the value of a key, or the keys with a prefix and their values, one per line. The exit
+/// status is 1 if a key does not exist, in JSON as well; a prefix without keys is a success.
 pub async fn get(get: Get) -> Result<ExitCode, Failure> {
     let key = get.key.into_vec();
     let range_end = if get.prefix { end_of_prefix(&key) } else { Vec::new() };
@@ -56,7 +56,7 @@ pub async fn get(get: Get) -> Result<ExitCode, Failure> {
         return Ok(if is_missing { ExitCode::FAILURE } else { ExitCode::SUCCESS });
     }
     if is_missing {
-        return Err(Failure::new("there is no such key"));
+        return Err(Failure::new("the key does not exist"));
     }
     for kv in &answer.kvs {
         let key = if get.prefix { [&kv.key[..], b"\t"].concat() } else { Vec::new() };
@@ -65,7 +65,7 @@ pub async fn get(get: Get) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Removes a key, or the keys with a prefix; prints how many there were.
+/// Removes a key, or the keys with a prefix; prints how many were removed.
 pub async fn del(del: Del) -> Result<ExitCode, Failure> {
     let key = del.key.into_vec();
     let range_end = if del.prefix { end_of_prefix(&key) } else { Vec::new() };
@@ -92,7 +92,7 @@ fn client(to: &Endpoints) -> Result<Client, Failure> {
     Ok(client.with_timeout(to.timeout()))
 }
 
-/// What went wrong, and how the members stand if that explains it.
+/// The failure for an error, with the members' status if that explains it.
 async fn failed(client: &Client, error: ClientError) -> Failure {
     let failure = Failure::new(error.to_string());
     let is_explained = matches!(error, ClientError::Refused(_) | ClientError::BadEndpoint(_));
@@ -104,7 +104,7 @@ async fn failed(client: &Client, error: ClientError) -> Failure {
     failure.advise(explain(&answers, client.timeout()))
 }
 
-/// One sentence on why no request can be carried out, from what the members say that answer.
+/// One sentence on why no request can be carried out, from the members that answered.
 fn explain(answers: &[&AdminStatusResponse], timeout: Duration) -> String {
     let Some(first) = answers.first() else {
         return "no member answers: is the cluster up, and are these its endpoints? \
@@ -134,12 +134,12 @@ fn explain(answers: &[&AdminStatusResponse], timeout: Duration) -> String {
     }
 }
 
-/// A range cannot begin with an empty key; the byte 0 stands before all others.
+/// The first key of a range. It must not be empty; the byte 0 sorts before all other keys.
 fn from(key: &[u8]) -> Vec<u8> {
     if key.is_empty() { vec![0] } else { key.to_vec() }
 }
 
-/// The first key after all that begin with this prefix; byte 0 alone means: no end.
+/// The first key after all keys with this prefix; byte 0 alone means that the range has no end.
 fn end_of_prefix(prefix: &[u8]) -> Vec<u8> {
     let Some(last) = prefix.iter().rposition(|byte| *byte < 0xff) else { return vec![0] };
     let mut end = prefix[..=last].to_vec();
@@ -156,7 +156,7 @@ fn to_json(kv: &KeyValue) -> Value {
     for (name, bytes) in [("key", &kv.key), ("value", &kv.value)] {
         match std::str::from_utf8(bytes) {
             Ok(text) => object[name] = text.into(),
-            // JSON has no bytes; what is not text is told apart by its name.
+            // JSON has no byte strings; a value that is not text gets a field name of its own.
             Err(_) => object[format!("{name}_hex")] = hex(bytes).into(),
         }
     }
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_minority_is_told_from_an_election() {
+    fn a_missing_majority_is_distinguished_from_an_election() {
         let members = (1..=3).map(|id| AdminMember { id, ..AdminMember::default() }).collect();
         let one = AdminStatusResponse { id: 1, members, ..AdminStatusResponse::default() };
         let two = AdminStatusResponse { id: 2, ..one.clone() };
@@ -198,12 +198,15 @@ mod tests {
         assert!(told(&[&one]).starts_with("no leader: 1 of 3 members answer, and 2 are needed"));
         assert!(told(&[&one, &two]).starts_with("no leader: 2 of 3 members answer and have not"));
         let led = AdminStatusResponse { leader: 2, ..one.clone() };
-        assert!(told(&[&led]).starts_with("no leader: 1 of 3"), "it knows one that is gone");
+        assert!(
+            told(&[&led]).starts_with("no leader: 1 of 3"),
+            "the member knows a leader that does not answer"
+        );
         assert!(told(&[&led, &two]).starts_with("member 2 leads and 2 of 3 members answer"));
     }
 
     #[test]
-    fn bytes_that_are_no_text_keep_their_value() {
+    fn bytes_that_are_not_text_are_shown_as_hex() {
         let kv = KeyValue { key: "k".into(), value: vec![0xff, 1].into(), ..KeyValue::default() };
         let json = to_json(&kv);
         assert_eq!((&json["key"], &json["value_hex"]), (&"k".into(), &"ff01".into()));

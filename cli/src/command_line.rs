@@ -1,4 +1,4 @@
-//! What can be typed after `kontiki`.
+//! The command line: the commands and the arguments that all of them share.
 
 use clap::{Parser, Subcommand};
 
@@ -8,7 +8,7 @@ use crate::log::arguments::Log;
 use crate::log_lines::Logging;
 use crate::serve::Serve;
 
-/// A replicated key-value store whose log you choose, speaking etcd's API.
+/// A replicated key-value store whose log you choose, with etcd's API.
 #[derive(Debug, Parser)]
 #[command(name = "kontiki", version)]
 pub struct Arguments {
@@ -27,7 +27,7 @@ pub enum Command {
     Up(Up),
     /// Run one member, from flags or from a TOML file.
     Serve(Serve),
-    /// Measure which log suits this machine, or what a server answers.
+    /// Measure the logs on this machine, or a server.
     Bench(Bench),
     /// Set a key to a value.
     Put(Put),
@@ -37,14 +37,14 @@ pub enum Command {
     Del(Del),
     /// Show each member: role, term, commit index, backend, process id.
     Status(Status),
-    /// Look at the log of a member that does not run, check it, or copy it.
+    /// Inspect, check or copy the log of a member that is not running.
     #[command(subcommand)]
     Log(Log),
     /// Print a script that completes commands and flags in a shell.
     Completions(Completions),
     /// Write a man page for each command into a directory.
     Man(Man),
-    /// Print the version and what this build can do.
+    /// Print the version and the log backends of this build.
     Version,
 }
 
@@ -59,12 +59,12 @@ mod tests {
     }
 
     #[test]
-    fn the_arguments_contradict_nothing() {
+    fn the_argument_definitions_are_consistent() {
         Arguments::command().debug_assert();
     }
 
     #[test]
-    fn serve_takes_a_file_or_flags_and_not_both() {
+    fn serve_takes_a_file_or_flags_but_not_both() {
         assert!(parse("kontiki serve --config a.toml").is_ok());
         assert!(parse("kontiki serve --id 1 --cluster c --member 1=a:1,b:2").is_ok());
         assert!(parse("kontiki serve --config a.toml --id 1").is_err());
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn io_is_one_of_three() {
+    fn an_unknown_way_of_io_is_refused() {
         assert!(parse("kontiki up --io ring").is_ok());
         assert!(parse("kontiki up --io rings").is_err());
     }

@@ -1,9 +1,9 @@
-//! What the user reads when a command fails: what went wrong, and what to do about it.
+//! What a failed command prints: what went wrong, and what to do about it.
 
 use std::error::Error;
 use std::fmt;
 
-/// The exit status of a member whose log is damaged: to start it again does not help.
+/// The exit status of a member whose log is damaged: starting it again does not help.
 pub const DAMAGED: u8 = 3;
 
 /// A failed command.
@@ -15,7 +15,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure that says all there is to say.
+    /// A failure without advice.
     pub fn new(message: impl Into<String>) -> Failure {
         Failure { message: message.into(), advice: String::new(), is_damage: false }
     }
@@ -25,12 +25,12 @@ impl Failure {
         Failure::new(format!("{what}: {}", chain(error)))
     }
 
-    /// What the user can do.
+    /// Adds what the user can do.
     pub fn advise(self, advice: impl Into<String>) -> Failure {
         Failure { advice: advice.into(), ..self }
     }
 
-    /// The failure of a member whose log has lost what was acknowledged.
+    /// Marks the failure of a member whose log has lost acknowledged data, and adds the advice.
     pub fn damaged(self) -> Failure {
         let advised = self.advise(
             "acknowledged data is damaged, so this member must neither vote nor serve. Keep the \
@@ -40,13 +40,14 @@ impl Failure {
         Failure { is_damage: true, ..advised }
     }
 
-    /// The exit status that says it to a program.
+    /// The exit status for this failure.
     pub fn exit_status(&self) -> u8 {
         if self.is_damage { DAMAGED } else { 1 }
     }
 }
 
-/// An error and its causes on one line. A cause that the text before it tells already is left out.
+/// An error and its causes on one line. A cause that is already part of the text before it is left
+/// out.
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -77,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_says_what_and_what_to_do() {
+    fn a_failure_shows_what_happened_and_what_to_do() {
         let cause = io::Error::other("disk on fire");
         let failure = Failure::of("cannot open it", &cause).advise("put it out");
         assert_eq!(failure.to_string(), "error: cannot open it: disk on fire\n  put it out");

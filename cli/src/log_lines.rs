@@ -1,8 +1,9 @@
-//! The events of engine and tool, as lines on the standard error: when, how grave, what.
+//! Writes the events of the engine and the tool to the standard error, one per line: time, level,
+//! message.
 //!
-//! A warning or an error that repeats is shown once a minute, so that a condition that lasts (a
-//! foreign peer that dials, a disk that is full) neither fills a disk nor hides what else happens.
-//! Spans are not shown.
+//! A repeated warning or error is shown once a minute, so that a lasting condition (a foreign peer
+//! that keeps connecting, a full disk) neither fills a disk nor hides other events. Spans are not
+//! shown.
 
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
@@ -17,28 +18,28 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Filter, SubscriberExt};
 use tracing_subscriber::{Layer, Registry, fmt as lines};
 
-/// How long an event is not shown again.
+/// The time for which a repeated event is not shown.
 const REPEAT_AFTER: Duration = Duration::from_secs(60);
 
-/// How many different events are remembered. Beyond that the memory begins anew.
-const MOST_REMEMBERED: usize = 1024;
+/// The number of different events that are remembered. The list is cleared when it is full.
+const MAX_REMEMBERED: usize = 1024;
 
 /// What is logged, and how.
 #[derive(Clone, Copy, Debug, Args)]
 #[command(next_help_heading = "Logging (on the standard error)")]
 pub struct Logging {
-    /// The least grave events that are shown [default: info for serve, else warn].
+    /// The lowest level that is shown [default: info for serve, else warn].
     #[arg(long, global = true, value_name = "LEVEL", value_enum)]
     log_level: Option<Least>,
-    /// Lines for people, or a JSON object for each event.
+    /// Plain text lines, or a JSON object for each event.
     #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value = "text")]
     log_format: Format,
-    /// Log more: one level more than usual.
+    /// Log one level more than the default.
     #[arg(long, short, global = true)]
     pub verbose: bool,
 }
 
-/// How grave an event has to be.
+/// The lowest level that is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Least {
     Error,
@@ -56,8 +57,8 @@ enum Format {
 }
 
 impl Logging {
-    /// Shows events from now on. `serves` says whether the command is a member of a cluster, which
-    /// says more.
+    /// Installs the logger. `serves`: the command is a member of a cluster, which logs one level
+    /// more.
     pub fn install(self, serves: bool) {
         let filter = Repeats { least: self.least(serves), shown: Mutex::default() };
         let lines = lines::layer().with_writer(io::stderr).with_target(false);
@@ -105,10 +106,11 @@ fn set(subscriber: impl Subscriber + Send + Sync) -> bool {
     tracing::subscriber::set_global_default(subscriber).is_ok()
 }
 
-/// Lets an event pass that is grave enough and was not shown a moment ago.
+/// A filter that passes an event of a sufficient level unless it was shown within the last
+/// [`REPEAT_AFTER`].
 struct Repeats {
     least: LevelFilter,
-    /// What was shown, and when. Invariant: no more than [`MOST_REMEMBERED`].
+    /// When each event was last shown. Invariant: no more than [`MAX_REMEMBERED`].
     shown: Mutex<HashMap<String, Instant>>,
 }
 
@@ -118,7 +120,7 @@ impl Repeats {
         if shown.get(&event).is_some_and(|then| now - *then < REPEAT_AFTER) {
             return false;
         }
-        if shown.len() >= MOST_REMEMBERED {
+        if shown.len() >= MAX_REMEMBERED {
             shown.clear();
         }
         shown.insert(event, now);
@@ -151,7 +153,7 @@ struct Text(String);
 impl Visit for Text {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         let written = write!(self.0, " {}={value:?}", field.name());
-        assert!(written.is_ok(), "a string takes all that is written to it");
+        assert!(written.is_ok(), "writing to a string cannot fail");
     }
 }
 
@@ -160,16 +162,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_repeats_is_shown_once_a_minute() {
+    fn a_repeated_event_is_shown_once_a_minute() {
         let repeats = Repeats { least: LevelFilter::WARN, shown: Mutex::default() };
         let begin = Instant::now();
         assert!(repeats.is_due("a".to_owned(), begin));
         assert!(!repeats.is_due("a".to_owned(), begin + Duration::from_secs(59)));
         assert!(repeats.is_due("b".to_owned(), begin));
         assert!(repeats.is_due("a".to_owned(), begin + Duration::from_secs(61)));
-        for number in 0..2 * MOST_REMEMBERED {
+        for number in 0..2 * MAX_REMEMBERED {
             repeats.is_due(number.to_string(), begin);
         }
-        assert!(repeats.shown.lock().expect("nothing panicked").len() <= MOST_REMEMBERED);
+        assert!(repeats.shown.lock().expect("no thread panicked").len() <= MAX_REMEMBERED);
     }
 }

@@ -1,15 +1,15 @@
-//! `kontiki`: run a cluster, run one member, and talk to either.
+//! `kontiki`: runs a cluster or one member, and is a client for either.
 //!
-//! - `up` starts a whole cluster on this machine, each member a process of its own, and watches it;
+//! - `up` starts a whole cluster on this machine, each member in its own process, and watches it;
 //! - `serve` runs one member;
 //! - `put`, `get`, `del` and `status` are a small client;
-//! - `log` looks at the logs of members that do not run, checks and copies them;
-//! - `bench` measures: a log, a cluster, or a server;
-//! - `completions`, `man` and `version` tell of the tool itself.
+//! - `log` inspects, checks and copies the logs of members that are not running;
+//! - `bench` measures a log, a cluster, or a server;
+//! - `completions`, `man` and `version` describe the tool itself.
 //!
-//! Exit status: 0 when all went well, 1 when something failed, 2 when the command was not
-//! understood, 3 when a member's log is damaged. Results go to the standard output, what is said
-//! about them to the standard error.
+//! The exit status is 0 for success, 1 for a failure, 2 if the command line was not understood, and
+//! 3 if a member's log is damaged. Results go to the standard output, messages about them to the
+//! standard error.
 
 mod arguments;
 mod bench;
@@ -32,7 +32,7 @@ use crate::command_line::{Arguments, Command};
 use crate::failure::Failure;
 use crate::log_lines::Logging;
 
-/// A request is a few dozen small allocations, most of them the HTTP library's (decision 0007).
+/// A request makes a few dozen small allocations, most of them in the HTTP library (decision 0007).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command, logging: Logging) -> Result<ExitCode, Failure> {
-    // One thread carries everything but the log's: a single group of members is fastest so.
+    // One thread runs everything except the log: this is the fastest for a single Raft group.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::of("the runtime cannot start", &error))?;
     runtime.block_on(async {

@@ -1,4 +1,4 @@
-//! What the tool tells of itself: completions for a shell, man pages, its version.
+//! The commands about the tool itself: completions for a shell, man pages, the version.
 
 use std::fs;
 use std::process::ExitCode;
@@ -25,7 +25,7 @@ pub fn completions(completions: &Completions) -> Result<ExitCode, Failure> {
 pub fn pages(man: &Man) -> Result<ExitCode, Failure> {
     let failed = |error| {
         Failure::of(format!("man pages cannot be written to {}", man.dir.display()), &error)
-            .advise("choose a directory that can be written")
+            .advise("choose a writable directory")
     };
     fs::create_dir_all(&man.dir).map_err(failed)?;
     clap_mangen::generate_to(Arguments::command(), &man.dir).map_err(failed)?;

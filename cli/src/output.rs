@@ -1,7 +1,8 @@
-//! The standard output: results, and nothing else.
+//! Prints results to the standard output.
 //!
-//! A reader that has seen enough, as `head` has, closes the pipe. That is no failure: the command
-//! ends quietly, and with status 0. The standard library's printing macros would panic there.
+//! A reader such as `head` closes the pipe when it has read enough. That is not a failure: the
+//! command ends without a message and with status 0. The standard library's printing macros would
+//! panic.
 
 use std::io::{self, Write};
 
@@ -9,7 +10,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 
-/// Prints text as it is.
+/// Prints text without a line end.
 ///
 /// # Errors
 ///

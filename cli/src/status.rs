@@ -1,4 +1,4 @@
-//! `kontiki status`: how each member stands, by its own word.
+//! `kontiki status`: the status that each member reports.
 
 use std::process::ExitCode;
 
@@ -10,12 +10,12 @@ use crate::arguments::Status;
 use crate::failure::Failure;
 use crate::output::{print, print_json};
 
-/// A member in the output. What is not known of one that does not answer is null.
+/// A member in the output. A value that a silent member did not report is null.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct MemberStatus {
     /// Its id.
     pub id: Option<u64>,
-    /// Where it was asked.
+    /// The endpoint that was asked.
     pub endpoint: String,
     /// Follower, candidate, leader, learner, stopped; or unreachable.
     pub role: String,
@@ -23,11 +23,11 @@ pub struct MemberStatus {
     pub term: Option<u64>,
     /// Its commit index.
     pub commit: Option<u64>,
-    /// The last index that its machine has applied.
+    /// The last index that its state machine has applied.
     pub applied: Option<u64>,
-    /// What it keeps its log in.
+    /// The backend of its log.
     pub backend: Option<String>,
-    /// Its process.
+    /// Its process id.
     pub pid: Option<u32>,
     /// Why it does not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -39,7 +39,7 @@ struct Output {
     members: Vec<MemberStatus>,
 }
 
-/// Asks all endpoints. Fails when one of them does not answer, after having shown the others.
+/// Asks all endpoints. Fails if one of them does not answer, after it has shown the others.
 pub async fn run(status: Status) -> Result<ExitCode, Failure> {
     let mut clients = Vec::new();
     for endpoint in &status.to.endpoints {
@@ -62,7 +62,7 @@ pub async fn run(status: Status) -> Result<ExitCode, Failure> {
 }
 
 impl MemberStatus {
-    /// What a member said, or why it said nothing.
+    /// The status that a member reported, or why there is none.
     pub fn new(endpoint: String, status: Result<AdminStatusResponse, String>) -> MemberStatus {
         match status {
             Ok(said) => MemberStatus {
@@ -86,7 +86,7 @@ impl MemberStatus {
     }
 }
 
-/// The members in columns, each as wide as it needs to be.
+/// The members as a table; each column is as wide as its widest cell.
 fn table(members: &[MemberStatus]) -> String {
     let heads = ["ENDPOINT", "ID", "ROLE", "TERM", "COMMIT", "APPLIED", "BACKEND", "PID"];
     let mut rows = vec![heads.map(str::to_owned)];
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_script_finds_every_field() {
+    fn the_json_has_every_field() {
         let members = vec![
             MemberStatus::new("a:1".to_owned(), Ok(answer())),
             MemberStatus::new("b:2".to_owned(), Err("connection refused".to_owned())),

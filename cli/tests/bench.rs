@@ -1,4 +1,4 @@
-//! `kontiki bench` as its users call it: the JSON, the page, the refusals, and what it leaves.
+//! `kontiki bench` as its users run it: the JSON, the HTML page, the refusals, and the files left.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -18,7 +18,7 @@ fn run(dir: &TempDir, line: &str) -> Output {
     kontiki(dir.path(), line).output().expect("it runs")
 }
 
-/// The names of what is in the directory.
+/// The names of the files in the directory.
 fn left_in(dir: &TempDir) -> Vec<String> {
     let files = std::fs::read_dir(dir.path()).expect("it is there");
     let name = |file: std::io::Result<std::fs::DirEntry>| {
@@ -70,21 +70,21 @@ fn a_commit_is_measured_in_one_process_and_in_three() {
 }
 
 #[test]
-fn the_table_ends_with_an_answer() {
+fn the_table_ends_with_a_recommendation_or_the_reason_for_none() {
     let dir = tempfile::tempdir().expect("a directory");
     let output = run(&dir, "log --fresh --seconds 0.1 --clients 1");
     let text = String::from_utf8(output.stdout).expect("text");
     for words in ["p50 us", "max", "x floor", "entries/s", "load average"] {
         assert!(text.contains(words), "{words}: {text}");
     }
-    // So short a run may have samples enough or not; it never has both answers.
+    // So short a run may or may not have enough samples; it never shows both answers.
     let is_thin = text.contains("rows have fewer rounds or samples");
     assert_eq!(text.contains("no log is recommended"), is_thin, "{text}");
     assert_eq!(text.contains("=> take"), cfg!(feature = "file") && !is_thin, "{text}");
 }
 
 #[test]
-fn what_cannot_be_measured_is_refused_with_advice() {
+fn a_wrong_argument_is_refused_with_advice() {
     let dir = tempfile::tempdir().expect("a directory");
     for (line, says, code) in [
         ("log --backend rockdb", "'rockdb'", 1),
@@ -111,17 +111,17 @@ fn what_cannot_be_measured_is_refused_with_advice() {
 #[test]
 fn an_interrupted_run_is_marked_everywhere_and_recommends_nothing() {
     let dir = tempfile::tempdir().expect("a directory");
-    // A second for each number of clients: the whole would take a quarter of an hour.
+    // With a second for each number of clients, the whole run would take a quarter of an hour.
     let clients: Vec<String> = (1..=1000).map(|clients| clients.to_string()).collect();
     let line = "log --fresh --backend memory --seconds 1000 --json out.json --html out.html";
     let mut command = kontiki(dir.path(), &format!("{line} --clients {}", clients.join(",")));
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
     let pid = Pid::from_raw(child.id() as i32).expect("a process has an id");
-    // Each number of clients has a directory of its own: when the second one is there, the first
+    // Each number of clients has its own directory: when the second directory exists, the first
     // number has been measured.
     let (began, mut first) = (Instant::now(), None);
     while began.elapsed() < Duration::from_secs(60) {
-        let now = rooms_in(dir.path());
+        let now = work_dir_in(dir.path());
         if first.is_some() && now.is_some() && now != first {
             break;
         }
@@ -139,8 +139,8 @@ fn an_interrupted_run_is_marked_everywhere_and_recommends_nothing() {
     assert!(read("out.html").contains("Warning: interrupted"));
 }
 
-/// The directory that the measurement writes to at the moment.
-fn rooms_in(dir: &Path) -> Option<std::path::PathBuf> {
+/// The directory that the measurement currently writes to.
+fn work_dir_in(dir: &Path) -> Option<std::path::PathBuf> {
     let only = |dir: &Path| Some(std::fs::read_dir(dir).ok()?.next()?.ok()?.path());
     only(&only(dir).filter(|path| path.is_dir())?)
 }
@@ -150,7 +150,7 @@ fn text_of(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn ctrl_c_ends_it_and_leaves_no_files() {
+fn ctrl_c_ends_a_measurement_and_leaves_no_files() {
     // So long that the first warm-up alone would take an hour.
     for line in ["log", "commit", "commit --processes", "commit --rate 1"] {
         let dir = tempfile::tempdir().expect("a directory");
@@ -161,13 +161,13 @@ fn ctrl_c_ends_it_and_leaves_no_files() {
         while left_in(&dir).is_empty() && began.elapsed() < Duration::from_secs(60) {
             std::thread::sleep(Duration::from_millis(10));
         }
-        assert_eq!(left_in(&dir).len(), 1, "{line}: it measures in a directory of its own");
+        assert_eq!(left_in(&dir).len(), 1, "{line}: it measures in its own directory");
         let pid = Pid::from_raw(child.id() as i32).expect("a process has an id");
         kill_process(pid, Signal::INT).expect("it runs");
         while child.try_wait().expect("it is ours").is_none() {
             if began.elapsed() > Duration::from_secs(120) {
                 child.kill().expect("it is ours");
-                panic!("{line}: it goes on after Ctrl-C");
+                panic!("{line}: it continues after Ctrl-C");
             }
             std::thread::sleep(Duration::from_millis(10));
         }

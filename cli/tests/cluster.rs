@@ -1,4 +1,4 @@
-//! The tool as a user meets it: whole clusters of real processes on the loopback interface.
+//! The tool as a user runs it: whole clusters of real processes on the loopback interface.
 
 #[path = "tool/mod.rs"]
 mod tool;
@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use tool::{eventually, failure, free_base_port, kontiki, ports, text};
 
-/// A running `kontiki up`, killed at the latest when it is dropped.
+/// A running `kontiki up`, which is killed if it still runs when it is dropped.
 struct Up {
     process: Child,
     lines: Arc<Mutex<Vec<String>>>,
@@ -93,16 +93,16 @@ impl Up {
         })
     }
 
-    /// Tells it to stop, and gives its exit status.
+    /// Sends it the stop signal, and returns its exit status.
     fn stop(mut self) -> Option<i32> {
         signal(self.process.id().into(), Signal::TERM);
         let status = eventually("it stops", || self.process.try_wait().expect("our child"));
-        self.ports_become_free();
+        self.wait_for_free_ports();
         status.code()
     }
 
-    fn ports_become_free(&self) {
-        eventually("all members are gone", || {
+    fn wait_for_free_ports(&self) {
+        eventually("all members have ended", || {
             let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
             ports(self.base).all(free).then_some(())
         });
@@ -126,7 +126,7 @@ fn has_file_log() -> bool {
 }
 
 #[test]
-fn a_volatile_cluster_serves_and_stops_and_its_dead_stay_dead() {
+fn a_volatile_cluster_serves_and_restarts_no_dead_member() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let up = Up::start("memory", dir.path(), free_base_port());
     let line = up.wait_for("etcdctl --endpoints=");
@@ -139,7 +139,7 @@ fn a_volatile_cluster_serves_and_stops_and_its_dead_stay_dead() {
     assert_eq!(up.ask(&["del", "a"]), "1\n");
     assert_eq!(up.run(&["get", "a"]).status.code(), Some(1));
 
-    // A follower hears of a commit with the message after it.
+    // A follower learns of a commit with the message after it.
     let members = eventually("all three know and apply what is committed", || {
         let knows = |member: &Value| {
             member["commit"].as_u64() > Some(3) && member["applied"].as_u64() > Some(3)
@@ -154,13 +154,14 @@ fn a_volatile_cluster_serves_and_stops_and_its_dead_stay_dead() {
         assert!(member["pid"].as_u64() > Some(1) && member["term"].as_u64() > Some(0));
     }
     let pids: BTreeSet<u64> = members.iter().filter_map(|member| member["pid"].as_u64()).collect();
-    assert_eq!(pids.len(), 3, "each is a process of its own");
+    assert_eq!(pids.len(), 3, "each member is its own process");
 
     let leader = up.leader();
     signal(up.pid_of(leader), Signal::KILL);
     let line = up.wait_for(&format!("member {leader} has ended"));
     assert!(line.contains("not started again: a memory log forgets its votes"), "{line}");
-    // What is forwarded to a leader that has just died has no known outcome, so wait for the next.
+    // A proposal that was forwarded to a leader that just died has no known outcome: wait for a new
+    // leader.
     assert_ne!(up.leader(), leader);
     assert_eq!(up.ask(&["put", "after", "it"]), "OK\n");
     assert_eq!(up.ask(&["get", "ab"]), "2\n");
@@ -170,9 +171,9 @@ fn a_volatile_cluster_serves_and_stops_and_its_dead_stay_dead() {
     assert_eq!(std::fs::read_dir(dir.path()).expect("it is there").count(), 0);
 }
 
-/// How the log is written may be another at each start, and a killed member goes on.
+/// How the log is written may differ at each start, and a killed member continues.
 #[test]
-fn a_cluster_writes_through_a_ring_and_then_by_threads() {
+fn a_cluster_can_change_from_io_uring_to_threads() {
     if !has_file_log() {
         return;
     }
@@ -202,7 +203,7 @@ fn a_cluster_writes_through_a_ring_and_then_by_threads() {
 }
 
 #[test]
-fn the_memory_log_has_no_choice_of_io() {
+fn the_memory_log_refuses_the_io_flag() {
     let refused = kontiki(&["up", "--backend", "memory", "--io", "ring"]);
     assert_eq!(refused.status.code(), Some(1));
     let said = text(&refused.stderr);
@@ -217,20 +218,20 @@ fn a_volatile_cluster_without_a_majority_gives_up() {
     pids.iter().for_each(|pid| signal(*pid, Signal::KILL));
     let status = eventually("it gives up", || up.process.try_wait().expect("our child"));
     assert_eq!(status.code(), Some(1));
-    up.ports_become_free();
+    up.wait_for_free_ports();
 }
 
 #[test]
-fn the_members_die_with_their_parent() {
+fn the_members_end_with_their_parent() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut up = Up::start("memory", dir.path(), free_base_port());
     up.process.kill().expect("it runs");
     up.process.wait().expect("our child");
-    up.ports_become_free();
+    up.wait_for_free_ports();
 }
 
 #[test]
-fn a_durable_cluster_goes_on_where_it_was() {
+fn a_durable_cluster_continues_with_its_data() {
     if !has_file_log() {
         println!("SKIPPED: the file log is not in this build");
         assert!(std::env::var("KONTIKI_REQUIRE").is_err(), "KONTIKI_REQUIRE wants it");
@@ -240,12 +241,12 @@ fn a_durable_cluster_goes_on_where_it_was() {
     let base = free_base_port();
     let up = Up::start("file", dir.path(), base);
     assert_eq!(up.ask(&["put", "a", "1"]), "OK\n");
-    // However often it is killed, a member that was up comes back without growing pauses.
+    // However often it is killed, a member that was up restarts without growing pauses.
     let leader = up.leader();
     for kills in 1..=3 {
         let before = up.pid_of(leader);
         signal(before, Signal::KILL);
-        eventually("another process answers, and is known to", || {
+        eventually("another process answers, and up shows its pid", || {
             let other = up.members()[leader as usize - 1]["pid"].as_u64()?;
             (other != before && up.count(&format!("pid {other}  ")) > 0).then_some(())
         });
@@ -290,10 +291,10 @@ fn a_durable_cluster_goes_on_where_it_was() {
 }
 
 /// Changes bytes of a member's log a little before the value: in the frame that holds it.
-/// A cluster that was copied, to another backend and back where this build has two, goes on where
-/// the first one was.
+/// A cluster that was copied to another backend (and back, if this build has two) continues with
+/// the data of the source.
 #[test]
-fn a_copied_cluster_goes_on() {
+fn a_copied_cluster_continues() {
     if !has_file_log() {
         return;
     }
@@ -336,11 +337,11 @@ fn change(dir: &Path, member: u64, value: &str, change: impl Fn(&mut [u8], usize
             return std::fs::write(&path, bytes).expect("writable");
         }
     }
-    panic!("{value} is nowhere in the log of member {member}");
+    panic!("{value} is not in the log of member {member}");
 }
 
 #[test]
-fn a_damaged_or_emptied_log_keeps_its_member_out_and_no_other() {
+fn a_damaged_or_emptied_log_stops_only_its_member() {
     if !has_file_log() {
         println!("SKIPPED: the file log is not in this build");
         assert!(std::env::var("KONTIKI_REQUIRE").is_err(), "KONTIKI_REQUIRE wants it");
@@ -360,17 +361,17 @@ fn a_damaged_or_emptied_log_keeps_its_member_out_and_no_other() {
     assert_eq!(up.ask(&["get", "key"]), "value-4\n");
     assert_eq!(up.stop(), Some(0));
 
-    // Without its log the damaged member would vote as if it had never been here.
+    // Without its log the damaged member would vote as if it had never voted before.
     std::fs::remove_dir_all(dir.path().join("1")).expect("removed");
     let up = Up::start("file", dir.path(), base);
     up.wait_for("member 1: error: the log of member 1 in");
-    up.wait_for("is empty, though this member has had one");
+    up.wait_for("is empty, though this member has had a log");
     assert_eq!(up.ask(&["get", "key"]), "value-4\n");
     assert_eq!(up.stop(), Some(0));
 }
 
 #[test]
-fn damage_that_shows_while_the_member_runs_keeps_it_out_too() {
+fn damage_found_while_a_member_runs_stops_it_too() {
     if !has_file_log() {
         println!("SKIPPED: the file log is not in this build");
         assert!(std::env::var("KONTIKI_REQUIRE").is_err(), "KONTIKI_REQUIRE wants it");
@@ -383,7 +384,7 @@ fn damage_that_shows_while_the_member_runs_keeps_it_out_too() {
         up.ask(&["put", "key", &format!("value-{round}")]);
     }
     assert_eq!(up.stop(), Some(0));
-    // The payload of an entry is read, and so found rotten, only when it is applied again.
+    // The payload of an entry is read, and its damage found, only when it is applied again.
     change(dir.path(), 2, "value-2", |bytes, at| bytes[at] ^= 0xff);
     let up = Up::start("file", dir.path(), base);
     up.wait_for("member 2 has ended (exit status: 3); it is not started again: its log is damaged");
@@ -411,7 +412,7 @@ fn a_directory_in_use_is_named() {
 }
 
 #[test]
-fn what_is_wrong_is_named_with_what_to_do() {
+fn errors_name_the_problem_and_the_remedy() {
     let unknown = failure(&["up", "--backend", "flies"]);
     assert!(unknown.contains("'flies'") && unknown.contains("memory"), "{unknown}");
     let known = [("sqlite", cfg!(feature = "sqlite")), ("rocksdb", cfg!(feature = "rocksdb"))];
@@ -436,7 +437,7 @@ fn what_is_wrong_is_named_with_what_to_do() {
     }
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let silent = silent.local_addr().expect("an address").to_string();
-    // A busy machine may be late once, and it is never late five times.
+    // A busy machine may answer late once, but not five times in a row.
     let heeded = (0..5).any(|_| {
         let begin = Instant::now();
         let asked = kontiki(&["status", "--endpoints", &silent, "--timeout", "0"]);
@@ -458,7 +459,7 @@ fn a_port_in_use_is_named() {
     let base = free_base_port();
     let _other = TcpListener::bind(("127.0.0.1", base + 11)).expect("it is free");
     let said = failure(&["up", "--backend", "memory", "--base-port", &base.to_string()]);
-    let port = format!("port {}, where member 2 talks to peers", base + 11);
+    let port = format!("port {}, where member 2 listens for peers", base + 11);
     assert!(said.contains(&port) && said.contains("--base-port"), "{said}");
 }
 

@@ -1,4 +1,4 @@
-//! `kontiki log` as a user meets it: on the directories of members that do not run.
+//! `kontiki log` as a user runs it: on the directories of members that are not running.
 #![cfg(feature = "file")]
 
 use std::collections::BTreeMap;
@@ -35,7 +35,7 @@ fn json(arguments: &[&str]) -> Value {
         .unwrap_or_else(|error| panic!("{arguments:?}: {error}: {}", text(&output.stderr)))
 }
 
-/// What a command that must fail with status 1 says about it.
+/// The error message of a command that must fail with status 1.
 fn failure(arguments: &[&str]) -> String {
     let output = kontiki(arguments);
     let said = text(&output.stderr);
@@ -61,7 +61,7 @@ fn entry(index: u64, term: u64) -> Entry {
     Entry::new(id(index, term), EntryKind::Command, format!("payload {index}").into())
 }
 
-/// A member with a vote, 20 entries of two terms, of which the first five are purged, and a
+/// A member with a vote and 20 entries of two terms, of which the first five are purged, and with a
 /// snapshot beside its log.
 async fn a_member(backend: &str, dir: &Path, number: u64) {
     let lock = DataDir::open(dir).expect("a new directory");
@@ -98,7 +98,7 @@ fn tree(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files
 }
 
-/// What `show` tells of a log, but for where it lies and how it is kept.
+/// The output of `show` for a log, without its place and its format.
 fn content(dir: &str) -> Value {
     let mut shown = json(&["log", "show", dir, "--json", "--count", "1000000"]);
     let shown_object = shown.as_object_mut().expect("an object");
@@ -113,7 +113,7 @@ fn path(dir: &Path, name: &str) -> String {
 }
 
 #[tokio::test]
-async fn show_and_verify_tell_what_is_there_and_change_nothing() {
+async fn show_and_verify_report_the_content_and_change_nothing() {
     for backend in backends() {
         let dir = tempfile::tempdir().expect("a directory");
         a_member(backend, &dir.path().join("1"), 1).await;
@@ -169,8 +169,8 @@ async fn members_are_shown_with_their_addresses() {
     assert!(table.contains("which an opening keeps"), "not closed, so unproven:\n{table}");
 }
 
-/// Flips one byte of a payload, wherever it lies; the file.
-fn rot(dir: &Path, payload: &[u8]) -> String {
+/// Flips one byte of a payload in one of the files; returns the file.
+fn corrupt(dir: &Path, payload: &[u8]) -> String {
     for (path, mut bytes) in tree(dir) {
         let found = bytes.windows(payload.len()).rposition(|window| window == payload);
         if let Some(at) = found {
@@ -179,7 +179,7 @@ fn rot(dir: &Path, payload: &[u8]) -> String {
             return path.display().to_string();
         }
     }
-    panic!("no file holds {payload:?}");
+    panic!("no file contains {payload:?}");
 }
 
 #[tokio::test]
@@ -188,8 +188,8 @@ async fn damage_is_named_with_status_1_and_never_copied() {
         let dir = tempfile::tempdir().expect("a directory");
         a_member(backend, &dir.path().join("1"), 1).await;
         let member = path(dir.path(), "1");
-        // The last write of an SQLite page is in its write-ahead log.
-        rot(&dir.path().join("1/log"), b"payload 18");
+        // The last page that SQLite wrote is in its write-ahead log.
+        corrupt(&dir.path().join("1/log"), b"payload 18");
         let said = failure(&["log", "verify", &member]);
         assert!(said.contains("is damaged in"), "{said}");
         let verdict = json(&["log", "verify", &member, "--json"]);
@@ -203,7 +203,7 @@ async fn damage_is_named_with_status_1_and_never_copied() {
         let said = failure(&["log", "show", &member, "--count", "1000"]);
         assert!(said.contains("is damaged"), "{said}");
         let shown = json(&["log", "show", &member, "--count", "1000", "--json"]);
-        assert_eq!(shown["identity"]["node"], 1, "what is sound is shown");
+        assert_eq!(shown["identity"]["node"], 1, "the sound part is shown");
         let to = format!("{backend}:{}", path(dir.path(), "copy"));
         let said = failure(&["log", "copy", "--from", &member, "--to", &to]);
         assert!(said.contains("a damaged log is not copied"), "{said}");
@@ -212,7 +212,7 @@ async fn damage_is_named_with_status_1_and_never_copied() {
 }
 
 #[tokio::test]
-async fn a_lost_end_is_damage() {
+async fn a_lost_end_is_reported_as_damage() {
     for backend in backends() {
         let dir = tempfile::tempdir().expect("a directory");
         a_member(backend, &dir.path().join("1"), 1).await;
@@ -235,7 +235,7 @@ async fn a_lost_end_is_damage() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_looked_at_is_refused_by_name() {
+async fn a_place_that_cannot_be_inspected_is_refused_with_a_reason() {
     let dir = tempfile::tempdir().expect("a directory");
     let member = dir.path().join("1");
     a_member("file", &member, 1).await;
@@ -245,7 +245,7 @@ async fn what_cannot_be_looked_at_is_refused_by_name() {
     for (place, words) in [
         (at("2"), "does not exist"),
         (at("letter.txt"), "is not a directory"),
-        (at("empty"), "no log lies in"),
+        (at("empty"), "no log is in"),
         (format!("file:{}", at("empty")), "no segment of a log"),
         ("file:".to_owned(), "no directory is named"),
         (format!("paper:{}", at("1")), "there is no log backend 'paper'"),
@@ -307,7 +307,7 @@ async fn a_log_that_is_in_use_is_refused() {
 }
 
 #[tokio::test]
-async fn a_copy_is_the_same_member_on_any_backend() {
+async fn a_copy_has_the_same_content_on_any_backend() {
     for from in backends() {
         for to in backends() {
             let dir = tempfile::tempdir().expect("a directory");
@@ -330,33 +330,33 @@ async fn a_copy_is_the_same_member_on_any_backend() {
 
             let log = LogConfig::from_name(to, Path::new(&target).join("log"));
             let mut log = log.expect("compiled in").open().expect("opens");
-            log.write(WriteBatch::of_entries(vec![entry(21, 3)])).await.expect("it goes on");
+            log.write(WriteBatch::of_entries(vec![entry(21, 3)])).await.expect("it is writable");
         }
     }
 }
 
 #[tokio::test]
-async fn a_copy_without_a_place_of_its_own_is_refused() {
+async fn a_copy_to_an_occupied_or_inner_place_is_refused() {
     let dir = tempfile::tempdir().expect("a directory");
     a_member("file", &dir.path().join("1"), 1).await;
     let from = path(dir.path(), "1");
     let refused = |to: &str| failure(&["log", "copy", "--from", &from, "--to", to]);
-    assert!(refused(&path(dir.path(), "copy")).contains("which backend"));
+    assert!(refused(&path(dir.path(), "copy")).contains("does not name the backend"));
     let inside = format!("file:{}", path(dir.path(), "1/copy"));
-    assert!(refused(&inside).contains("lies in what is copied"));
+    assert!(refused(&inside).contains("lies in the directory that is copied"));
     assert!(refused("paper:copy").contains("'paper'"));
     let memory = format!("memory:{}", path(dir.path(), "copy"));
     assert!(refused(&memory).contains("keeps nothing on a disk"));
     let file = path(dir.path(), "letter.txt");
     fs::write(&file, "dear reader").expect("written");
     assert!(refused(&format!("file:{file}")).contains("is a file"));
-    assert_eq!(fs::read_dir(dir.path()).expect("lists").count(), 2, "nothing was made");
+    assert_eq!(fs::read_dir(dir.path()).expect("lists").count(), 2, "nothing was created");
 }
 
-/// A copy that is killed at any moment leaves nothing at its place, or all of it; the next one to
-/// the same place is as good as the first.
+/// A copy that is killed at any moment leaves no target or a complete one; the next copy to the
+/// same target succeeds.
 #[tokio::test]
-async fn a_killed_copy_leaves_nothing_in_its_place() {
+async fn a_killed_copy_leaves_no_partial_target() {
     let dir = tempfile::tempdir().expect("a directory");
     let config = LogConfig::from_name("file", dir.path().join("log")).expect("compiled in");
     let mut log = config.open().expect("a new log");
@@ -395,7 +395,7 @@ async fn a_killed_copy_leaves_nothing_in_its_place() {
     assert!(!dir.path().join("copy.partial").exists());
 }
 
-/// Directories of format version 1 are sound for ever.
+/// Every later version can verify directories of format version 1.
 #[test]
 fn frozen_directories_are_verified() {
     let root = PathBuf::from("..");
@@ -428,8 +428,8 @@ fn copied(root: &Path, parts: &[&str]) -> TempDir {
     dir
 }
 
-/// The commands of the operations page, on a cluster as the page has one: each ends with the status
-/// that stands behind it, or with success.
+/// The commands of the operations page, on a cluster like the page's: each ends with the status
+/// that the page shows after it, or with success.
 #[tokio::test]
 async fn the_examples_of_the_operations_page_run() {
     let dir = tempfile::tempdir().expect("a directory");

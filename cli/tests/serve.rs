@@ -19,7 +19,7 @@ use members::{Member, cluster, has_file_log, stop_all};
 use tool::{failure, kontiki, text};
 
 #[test]
-fn a_member_founds_nothing_unless_it_is_told_to() {
+fn a_member_creates_a_cluster_only_with_the_bootstrap_flag() {
     if !has_file_log() {
         return;
     }
@@ -31,20 +31,20 @@ fn a_member_founds_nothing_unless_it_is_told_to() {
         failure(&[&["serve"][..], &flags.chain(more.iter().copied()).collect::<Vec<_>>()].concat())
     };
     let said = serve(&[]);
-    assert!(said.contains("is empty: nothing was founded"), "{said}");
+    assert!(said.contains("is empty: no cluster was created"), "{said}");
     assert!(said.contains("--bootstrap"), "{said}");
     let said = serve(&["--bootstrap", "--must-have-log"]);
-    assert!(said.contains("is empty, though this member has had one"), "{said}");
-    // Nothing was founded by either.
+    assert!(said.contains("is empty, though this member has had a log"), "{said}");
+    // Neither start created a cluster.
     let said = serve(&[]);
-    assert!(said.contains("is empty: nothing was founded"), "{said}");
+    assert!(said.contains("is empty: no cluster was created"), "{said}");
     let own = cluster.own_dir(1);
     let said = failure(&["serve", "--dir", &own, "--bootstrap"]);
     assert!(said.contains("--id is not given"), "{said}");
 }
 
 #[test]
-fn a_member_knows_itself_after_its_first_start_and_takes_up_new_addresses() {
+fn a_restarted_member_needs_only_its_directory_and_accepts_new_addresses() {
     if !has_file_log() {
         return;
     }
@@ -57,13 +57,13 @@ fn a_member_knows_itself_after_its_first_start_and_takes_up_new_addresses() {
     assert_eq!(first.ask(&["put", "a", "1"]), "OK\n");
     stop_all(members);
 
-    // Its directory is enough.
+    // The directory alone is enough.
     let alone = |id| Member::start(&["--dir".to_owned(), first.own_dir(id)]);
     let members: Vec<Member> = (1..=3).map(alone).collect();
     assert_eq!(first.ask(&["get", "a"]), "1\n");
     stop_all(members);
 
-    // All of them have moved.
+    // All members have moved to other ports.
     let moved = cluster(dir.path());
     let members = moved.start(&["--log-format", "json"]);
     let line = members[0].wait_for("there is a leader");
@@ -73,7 +73,7 @@ fn a_member_knows_itself_after_its_first_start_and_takes_up_new_addresses() {
     assert_eq!(moved.ask(&["get", "a"]), "1\n");
     stop_all(members);
 
-    // Another name, and another member, are refused with both sides.
+    // Another name and another member are refused, and the message shows both sides.
     let refused = |flags: Vec<String>| {
         let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
         failure(&[&["serve"][..], &flags].concat())
@@ -86,10 +86,11 @@ fn a_member_knows_itself_after_its_first_start_and_takes_up_new_addresses() {
     assert!(said.contains("is member 1, and the settings say 2"), "{said}");
 }
 
-/// Two of three members lose what all of them acknowledged, as with disks that were set back to an
-/// older copy, and go on. The third one must not follow them as if nothing had happened.
+/// Two of three members lose entries that all of them acknowledged, as with disks that were
+/// restored from an older copy, and continue. The third one must not follow them as if nothing had
+/// happened.
 #[test]
-fn a_member_that_contradicts_its_leader_stops_and_says_that_data_was_lost() {
+fn a_member_that_contradicts_its_leader_stops_and_reports_lost_data() {
     if !has_file_log() {
         return;
     }
@@ -136,7 +137,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[test]
-fn a_minority_says_that_there_is_no_leader_and_how_many_answer() {
+fn without_a_majority_the_error_says_how_many_members_answer() {
     if !has_file_log() {
         return;
     }
@@ -152,7 +153,7 @@ fn a_minority_says_that_there_is_no_leader_and_how_many_answer() {
 }
 
 #[test]
-fn output_that_is_not_read_to_its_end_is_no_failure() {
+fn a_closed_output_pipe_is_not_a_failure() {
     if !has_file_log() {
         return;
     }

@@ -1,4 +1,4 @@
-//! What a disk notes down: each operation that changes something, in the order in which it came.
+//! The operations that a disk records: each operation that changes something, in order.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -6,20 +6,20 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-/// The number of a file or a directory; it is never used again.
+/// The number of a file or a directory; it is never reused.
 pub type Ino = u64;
 
 /// The directory that is mounted.
 pub const ROOT: Ino = 1;
 
-/// What a new file is.
+/// The kind of a new file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
-    /// A file with bytes in it.
+    /// A file with content.
     File,
     /// A directory.
     Directory,
-    /// A name that stands for another path.
+    /// A symbolic link to this path.
     Symlink(PathBuf),
 }
 
@@ -39,24 +39,24 @@ pub enum Change {
     Create {
         /// Its number.
         ino: Ino,
-        /// What it is.
+        /// Its kind.
         kind: Kind,
         /// Its name.
         at: Name,
     },
-    /// One more name for a file.
+    /// A further name for a file.
     Link {
         /// The file.
         ino: Ino,
         /// The new name.
         at: Name,
     },
-    /// A name is removed, of a file or of an empty directory.
+    /// The removal of a name of a file or of an empty directory.
     Unlink {
         /// The name.
         at: Name,
     },
-    /// A name moves, and replaces what has the new name, in one step.
+    /// A rename, which replaces the file at the new name in one step.
     Rename {
         /// The old name.
         from: Name,
@@ -65,19 +65,19 @@ pub enum Change {
         /// Whether the two names are exchanged instead.
         exchange: bool,
     },
-    /// Bytes are put into a file.
+    /// Bytes are written to a file.
     Write {
         /// The file.
         ino: Ino,
-        /// Where the first one goes.
+        /// The offset of the first byte.
         at: u64,
-        /// What is put there.
+        /// The bytes.
         bytes: Bytes,
-        /// Whether the file was open with `O_DIRECT`. Such a write may still be on its way when the
-        /// process that asked for it is gone.
+        /// Whether the file was open with `O_DIRECT`. Such a write may still be in flight when the
+        /// process that requested it has ended.
         is_direct: bool,
     },
-    /// A file becomes this long.
+    /// The length of a file is changed.
     Resize {
         /// The file.
         ino: Ino,
@@ -88,38 +88,38 @@ pub enum Change {
     Zero {
         /// The file.
         ino: Ino,
-        /// Where the range begins.
+        /// The start of the range.
         at: u64,
-        /// How long it is.
+        /// The length of the range.
         length: u64,
     },
-    /// A file is durable, or the names in a directory are: `fsync`, `fdatasync`, `msync`.
+    /// A sync of a file, or of the names in a directory: `fsync`, `fdatasync`, `msync`.
     Sync {
         /// The file or directory.
         ino: Ino,
     },
-    /// A range of a file is durable, with the file's size: what a write with `O_DSYNC`, `O_SYNC` or
-    /// `RWF_DSYNC` asks for. What else was written to the file is not.
+    /// A sync of a range of a file and of the file's size: what a write with `O_DSYNC`, `O_SYNC` or
+    /// `RWF_DSYNC` requests. Other writes to the file are not made durable.
     SyncRange {
         /// The file.
         ino: Ino,
-        /// Where the range begins.
+        /// The start of the range.
         at: u64,
-        /// How long it is.
+        /// The length of the range.
         length: u64,
     },
-    /// A sync failed. As on Linux, what it had to make durable counts as clean from now on: it is
-    /// still read, no later sync covers it, and a power cut may take it.
+    /// A failed sync. As on Linux, the pages that it should have made durable count as clean from
+    /// now on: they can still be read, no later sync covers them, and a power cut may lose them.
     SyncFailed {
         /// The file or directory.
         ino: Ino,
     },
-    /// The caller's remark, in its place between the operations.
+    /// A mark that the caller placed between the operations.
     Mark(u64),
 }
 
 impl Change {
-    /// The file that the operation is about: its bytes, or whether they are durable.
+    /// The file whose bytes, or whose durability, the operation changes.
     pub fn file(&self) -> Option<Ino> {
         match self {
             Change::Write { ino, .. } | Change::Resize { ino, .. } | Change::Zero { ino, .. } => {
@@ -129,7 +129,7 @@ impl Change {
         }
     }
 
-    /// The directories whose names change.
+    /// The directories whose names the operation changes.
     pub fn directories(&self) -> impl Iterator<Item = Ino> {
         let (one, other) = match self {
             Change::Create { at, .. } | Change::Link { at, .. } | Change::Unlink { at } => {

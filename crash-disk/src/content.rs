@@ -1,14 +1,14 @@
-//! The bytes of one file: sparse, and cheap to copy, since copies share what they have in common.
+//! The bytes of one file: sparse, and cheap to copy, because copies share their common chunks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Bytes are kept in chunks of a page each; one that is missing is zeros.
+/// Bytes are kept in chunks of one page each; a missing chunk is all zeros.
 const CHUNK: u64 = 4096;
 
 type Chunk = Arc<[u8; CHUNK as usize]>;
 
-/// What a file holds.
+/// The content of a file.
 #[derive(Clone, Debug, Default)]
 pub struct Content {
     size: u64,
@@ -21,7 +21,7 @@ impl Content {
         self.size
     }
 
-    /// How many bytes are really kept.
+    /// How many bytes are stored in chunks.
     pub fn kept(&self) -> u64 {
         self.chunks.len() as u64 * CHUNK
     }
@@ -41,13 +41,13 @@ impl Content {
         bytes
     }
 
-    /// Puts bytes at a place, and makes the file longer if they reach beyond its end.
+    /// Writes bytes at an offset, and extends the file if they reach beyond its end.
     pub fn write(&mut self, at: u64, bytes: &[u8]) {
         self.size = self.size.max(at + bytes.len() as u64);
         self.put(at, bytes);
     }
 
-    /// Makes the file this long: the rest is cut, or zeros follow.
+    /// Sets the file's length: it is truncated, or zeros are appended.
     pub fn resize(&mut self, size: u64) {
         if size < self.size {
             let _ = self.chunks.split_off(&size.div_ceil(CHUNK));
@@ -56,7 +56,7 @@ impl Content {
         self.size = size;
     }
 
-    /// Makes zeros of bytes that the file has; its size stays.
+    /// Overwrites a range with zeros; the file's size does not change.
     pub fn zero(&mut self, at: u64, length: u64) {
         let end = at.saturating_add(length);
         let (first, beyond) = (at.div_ceil(CHUNK), end / CHUNK);
@@ -72,12 +72,12 @@ impl Content {
         }
     }
 
-    /// Whether there is nothing but zeros in a range, or nothing at all.
+    /// Whether a range holds only zeros, or lies beyond the end of the file.
     pub fn is_blank(&self, at: u64, length: u64) -> bool {
         self.read(at, length).iter().all(|byte| *byte == 0)
     }
 
-    /// The stretches of bytes that are kept, in order; between them are zeros.
+    /// The stored chunks as ranges of bytes, in order; between them are zeros.
     pub fn stretches(&self) -> impl Iterator<Item = (u64, Vec<u8>)> {
         let mut runs: Vec<(u64, u64)> = Vec::new();
         for number in self.chunks.keys().copied() {
@@ -92,7 +92,7 @@ impl Content {
         })
     }
 
-    /// Zeros within the chunks that exist, for a range of less than two chunks.
+    /// Writes zeros within the existing chunks, for a range of less than two chunks.
     fn zero_partly(&mut self, at: u64, end: u64) {
         for (number, chunk) in self.chunks.range_mut(at / CHUNK..end.div_ceil(CHUNK)) {
             let start = number * CHUNK;
@@ -124,7 +124,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_holds_what_a_plain_list_of_bytes_holds(
+        fn a_content_equals_a_plain_list_of_bytes(
             steps in prop::collection::vec((0..4u8, 0..20_000u64, 0..9000usize), 0..12),
         ) {
             let (mut content, mut plain) = (Content::default(), Vec::<u8>::new());

@@ -2,15 +2,17 @@
 //!
 //! The model, decided in `docs/decisions/0100-what-a-power-cut-may-leave.md`:
 //!
-//! - What a sync of a file covered is there: bytes, size and holes. Of what came after the last
-//!   sync any part may be there: writes whole, not at all, or torn between sectors of 512 bytes;
-//!   sizes and holes whole or not at all. What survives is applied in its order.
-//! - The write in flight may be torn between any two bytes, where nothing but zeros stood.
-//! - The names of a directory are there as they were when it was last synced. Of the changes after
-//!   that, the first few may be there: in order, each whole. A rename is one step, in both
-//!   directories. Names of different directories do not wait for each other.
-//! - A sync of a file that was created while the disk was founded carries its name, and the names
-//!   of the directories above it; a sync of a later one does not ([`Names`]).
+//! - Everything that a sync of a file covered survives: bytes, size and holes. Of the changes after
+//!   the last sync any part may survive: a write completely, not at all, or torn between sectors of
+//!   512 bytes; a size or a hole completely or not at all. The surviving changes are applied in
+//!   their order.
+//! - The write in flight may be torn between any two bytes where the file held only zeros.
+//! - The names of a directory are as they were when it was last synced. Of the changes after that,
+//!   a prefix may survive, each change completely. A rename is one step, in both directories. Names
+//!   of different directories do not depend on each other.
+//! - A sync of a file that was created while the store was initialized also makes its name durable,
+//!   and the names of the directories above it; a sync of a file created later does not
+//!   ([`Names`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,33 +21,33 @@ use crate::history::History;
 use crate::rng::Rng;
 use crate::tree::Tree;
 
-/// What a disk writes whole or not at all.
+/// The unit that a disk writes completely or not at all.
 const SECTOR: u64 = 512;
 
-/// What happens to what was not durable.
+/// What happens to the changes that were not durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fate {
-    /// It is gone.
+    /// They are lost.
     Lost,
-    /// It is all there, as when only the process was killed.
+    /// They all survive, as when only the process was killed.
     Kept,
-    /// It is there but for the last write, which is torn.
+    /// They survive except for the last write, which is torn.
     Torn,
-    /// The first part of it is there, as if the disk had written in order.
+    /// A prefix of them survives, as if the disk had written in order.
     InOrder,
-    /// Some operations are there and others not.
+    /// Some operations survive and others do not.
     Some,
-    /// Some sectors are there and others not.
+    /// Some sectors survive and others do not.
     Sectors,
-    /// The sizes are there, and zeros where the bytes should be.
+    /// The sizes survive, with zeros in place of the bytes.
     Sizes,
-    /// It is gone from one file, and there in all others.
+    /// The changes of one file are lost, those of all others survive.
     OneFileLost,
-    /// It is there in one file, and gone from all others.
+    /// The changes of one file survive, those of all others are lost.
     OneFileKept,
 }
 
-/// All fates, the plain ones first.
+/// All fates, the simple ones first.
 pub const FATES: [Fate; 9] = [
     Fate::Lost,
     Fate::Kept,
@@ -58,39 +60,39 @@ pub const FATES: [Fate; 9] = [
     Fate::OneFileKept,
 ];
 
-/// When the sync of a file makes its own name durable too.
+/// When a sync of a file makes its own name durable too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Names {
     /// Never, which is all that POSIX promises.
     Strict,
-    /// If it was created among the first so many changes, as on ext4, XFS and Btrfs.
+    /// If it was created among the first this many changes, as on ext4, XFS and Btrfs.
     CarriedBefore(usize),
 }
 
 /// A power cut.
 #[derive(Clone, Copy, Debug)]
 pub struct Cut {
-    /// After how many changes.
+    /// The number of changes before the cut.
     pub at: usize,
-    /// What becomes of what was not durable.
+    /// What happens to the changes that were not durable.
     pub fate: Fate,
     /// When names are durable.
     pub names: Names,
-    /// What decides where the fate leaves a choice.
+    /// The seed of the choices that the fate leaves open.
     pub seed: u64,
 }
 
-/// What a power cut left.
+/// The state of the disk after a power cut.
 #[derive(Clone, Debug)]
 pub struct Image {
-    /// The disk.
+    /// The files.
     pub tree: Tree,
-    /// What is missing of what was seen before, in words.
+    /// The changes that are missing, as text.
     pub missing: Vec<String>,
 }
 
 impl History {
-    /// What is there after a power cut.
+    /// The state after a power cut.
     pub fn cut(&self, cut: &Cut) -> Image {
         let changes = &self.changes[..cut.at.min(self.changes.len())];
         let mut rng = Rng::stream(cut.seed, cut.at as u64);
@@ -122,14 +124,14 @@ impl History {
     }
 }
 
-/// What of an operation a cut left.
+/// How much of an operation survives a cut.
 enum Kept {
     All,
     Part(String),
     Nothing,
 }
 
-/// What must be there.
+/// The changes that must survive.
 struct Durable {
     /// The changes of bytes and sizes.
     bytes: BTreeSet<usize>,
@@ -156,8 +158,8 @@ impl Durable {
                     durable.bytes.extend(covered);
                     durable.names.insert(*ino, number);
                 }
-                // Its pages count as clean, so no later sync covers them; sizes and holes are not
-                // in pages.
+                // The pages count as clean, so no later sync covers them; sizes and holes are not
+                // stored in pages.
                 Change::SyncFailed { ino } => {
                     let is_write = |at: &usize| matches!(changes[*at], Change::Write { .. });
                     pending.entry(*ino).or_default().retain(|at| !is_write(at));
@@ -169,16 +171,17 @@ impl Durable {
                 }
             }
         }
-        if let Names::CarriedBefore(founded) = names {
-            durable.carry_names(&changes[..founded.min(changes.len())]);
+        if let Names::CarriedBefore(initial) = names {
+            durable.carry_names(&changes[..initial.min(changes.len())]);
         }
         durable.names = closed(changes, durable.names);
         durable
     }
 
-    /// The last ones first: what is inside a directory takes the directory along.
-    fn carry_names(&mut self, founding: &[Change]) {
-        for (number, change) in founding.iter().enumerate().rev() {
+    /// Goes from the last change to the first, because a durable name in a directory also makes the
+    /// directory's own name durable.
+    fn carry_names(&mut self, initial: &[Change]) {
+        for (number, change) in initial.iter().enumerate().rev() {
             if let Change::Create { ino, at: Name { dir, .. }, .. } = change
                 && self.names.contains_key(ino)
             {
@@ -189,7 +192,7 @@ impl Durable {
     }
 }
 
-/// What is in pages, as the page cache holds files.
+/// The size of a page in the page cache.
 const PAGE_BYTES: u64 = 4096;
 
 /// A range, widened to whole pages: a sync of a range writes the pages that it touches.
@@ -198,7 +201,7 @@ fn pages(at: u64, end: u64) -> (u64, u64) {
 }
 
 /// Whether a sync of a range makes a change of its file durable. Sizes and holes are not in pages:
-/// they go with the file's metadata, which each sync writes.
+/// they belong to the file's metadata, which each sync writes.
 fn is_covered(change: &Change, (from, to): (u64, u64)) -> bool {
     match change {
         Change::Write { at, bytes, .. } => from <= *at && *at + bytes.len() as u64 <= to,
@@ -206,12 +209,13 @@ fn is_covered(change: &Change, (from, to): (u64, u64)) -> bool {
     }
 }
 
-/// Whether the names of a change are among those that are there.
+/// Whether the names of a change are among the surviving ones.
 fn is_within(change: &Change, number: usize, names: &BTreeMap<Ino, usize>) -> bool {
     change.directories().any(|dir| names.get(&dir).is_some_and(|bound| number < *bound))
 }
 
-/// A rename is there in both directories or in neither, with all that came before it in each.
+/// Extends the surviving names so that a rename survives in both directories or in neither,
+/// together with all earlier changes in each.
 fn closed(changes: &[Change], mut names: BTreeMap<Ino, usize>) -> BTreeMap<Ino, usize> {
     loop {
         let before = names.clone();
@@ -229,7 +233,7 @@ fn closed(changes: &[Change], mut names: BTreeMap<Ino, usize>) -> BTreeMap<Ino, 
     }
 }
 
-/// The durable names, and of the others as many as the fate leaves.
+/// The durable names, and as many of the others as the fate lets survive.
 fn surviving_names(
     changes: &[Change],
     mut names: BTreeMap<Ino, usize>,
@@ -255,11 +259,11 @@ fn surviving_names(
     closed(changes, names)
 }
 
-/// How the changes of bytes that are not durable fare.
+/// The choices for the changes of bytes that are not durable.
 struct Lot {
     fate: Fate,
     rng: Rng,
-    /// The one file that fares differently, and where an order is broken off.
+    /// The one file whose changes are treated differently, or where the order ends.
     chosen: Option<Ino>,
     end: usize,
     /// The last write, and whether it was still in flight.
@@ -267,7 +271,7 @@ struct Lot {
     in_flight: bool,
 }
 
-/// How one of them fares.
+/// How much of one change survives.
 enum Part {
     All,
     Nothing,
@@ -318,9 +322,9 @@ impl Lot {
 
 impl Image {
     fn keep_name(&mut self, change: &Change, is_there: bool) -> Kept {
-        // The file itself is made whether its name is there or not: another name may lead to it.
+        // The file itself is created even if its name is lost: another name may refer to it.
         match change {
-            Change::Create { ino, kind, .. } if !is_there => self.tree.give_birth(*ino, kind),
+            Change::Create { ino, kind, .. } if !is_there => self.tree.create_node(*ino, kind),
             _ if is_there => self.tree.apply(change),
             Change::Link { .. } | Change::Unlink { .. } | Change::Rename { .. } => {}
             _ => return Kept::All,
@@ -378,7 +382,7 @@ fn in_words(ranges: &[(u64, u64)]) -> String {
     words.join(", ")
 }
 
-/// The sectors of a range, each in one piece.
+/// The sectors of a range, as ranges.
 fn sectors(at: u64, end: u64) -> impl Iterator<Item = (u64, u64)> {
     let first = at / SECTOR;
     (first..end.div_ceil(SECTOR))
@@ -386,7 +390,7 @@ fn sectors(at: u64, end: u64) -> impl Iterator<Item = (u64, u64)> {
 }
 
 fn some_sectors(at: u64, end: u64, rng: &mut Rng) -> Vec<(u64, u64)> {
-    // Seldom many of one kind beside few of the other, if each sector has an equal chance.
+    // With an equal chance for each sector, images with nearly all or nearly none are rare.
     let rate = 1 + rng.below(7);
     let mut kept: Vec<(u64, u64)> = Vec::new();
     for (from, to) in sectors(at, end).filter(|_| rng.below(8) < rate) {
@@ -398,7 +402,7 @@ fn some_sectors(at: u64, end: u64, rng: &mut Rng) -> Vec<(u64, u64)> {
     kept
 }
 
-/// A beginning of a write, or one without a sector in it.
+/// A prefix of a write, or the write without one of its sectors.
 fn torn(at: u64, end: u64, anywhere: bool, rng: &mut Rng) -> Vec<(u64, u64)> {
     let stop = match anywhere && rng.coin() {
         true => at + rng.below(end - at + 1),

@@ -1,31 +1,31 @@
-//! Operations that fail: which one, how, and for how long.
+//! Injected faults: which operation fails, how, and for how long.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// A kind of operation, as it is counted and made to fail.
+/// A kind of operation, for counts and faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Operation {
-    /// Bytes put into a file.
+    /// A write to a file.
     Write,
-    /// A file or a directory made durable.
+    /// A sync of a file or a directory.
     Sync,
     /// A new file, directory or link.
     Create,
-    /// A name that moves.
+    /// A rename.
     Rename,
-    /// A name that is removed.
+    /// The removal of a name.
     Unlink,
-    /// A file made longer or shorter, or space taken for it or given back.
+    /// A change of a file's size, or of the space that is allocated for it.
     Truncate,
-    /// Bytes read from a file; what the page cache holds is not asked for.
+    /// A read from a file; reads that the page cache serves do not count.
     Read,
     /// Any of these.
     Any,
 }
 
-/// Every kind but [`Operation::Any`].
+/// Every kind except [`Operation::Any`].
 pub const OPERATIONS: [Operation; 7] = [
     Operation::Write,
     Operation::Sync,
@@ -39,36 +39,37 @@ pub const OPERATIONS: [Operation; 7] = [
 /// How an operation fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Failure {
-    /// With `EIO`, and nothing happens. A sync that fails so drops what it had to make durable, as
-    /// Linux does: it is still read, the next sync says `Ok`, and a power cut takes it.
+    /// With `EIO`, and nothing happens. A sync that fails in this way drops the pages that it
+    /// should have made durable, as on Linux: they can still be read, the next sync returns `Ok`,
+    /// and a power cut loses them.
     Io,
     /// With `ENOSPC`, and nothing happens.
     NoSpace,
-    /// A write takes only the first half of its bytes, and says so. Any other operation fails with
-    /// `EIO`.
+    /// A write writes only the first half of its bytes, and reports that. Any other operation fails
+    /// with `EIO`.
     Short,
-    /// A sync does nothing and says `Ok`: a disk that lies. Any other operation goes well.
+    /// A sync does nothing and returns `Ok`, as on a disk that lies. Any other operation succeeds.
     Lie,
 }
 
-/// A fault to come.
+/// A fault to inject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
-    /// What fails.
+    /// The kind of operation that fails.
     pub on: Operation,
-    /// Which one, counted from 1 from now on.
+    /// Which operation of that kind fails, counted from 1 from now on.
     pub nth: u64,
-    /// How.
+    /// How it fails.
     pub failure: Failure,
-    /// Whether everything of that kind after it fails too.
+    /// Whether all later operations of that kind fail too.
     pub lasts: bool,
 }
 
-/// The faults that a disk has before it, and what happened on it so far.
+/// The pending faults of a disk, and the counts of its operations.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     waiting: Vec<(Fault, u64)>,
-    struck: u64,
+    failures: u64,
     counts: BTreeMap<Operation, u64>,
 }
 
@@ -77,14 +78,14 @@ impl Faults {
         self.waiting.push((fault, 0));
     }
 
-    /// Ends all faults; how often one struck since the last time.
-    pub(crate) fn heal(&mut self) -> u64 {
+    /// Removes all faults; returns how many operations failed since faults were last removed.
+    pub(crate) fn clear(&mut self) -> u64 {
         self.waiting.clear();
-        std::mem::take(&mut self.struck)
+        std::mem::take(&mut self.failures)
     }
 
-    pub(crate) fn struck(&self) -> u64 {
-        self.struck
+    pub(crate) fn failures(&self) -> u64 {
+        self.failures
     }
 
     pub(crate) fn count(&self, on: Operation) -> u64 {
@@ -94,7 +95,7 @@ impl Faults {
         }
     }
 
-    /// Counts an operation that comes, and says whether and how it has to fail.
+    /// Counts an operation, and returns how it must fail, if it must.
     pub(crate) fn meet(&mut self, operation: Operation) -> Option<Failure> {
         *self.counts.entry(operation).or_default() += 1;
         let mut found = None;
@@ -107,7 +108,7 @@ impl Faults {
                 found = Some(fault.failure);
             }
         }
-        self.struck += u64::from(found.is_some());
+        self.failures += u64::from(found.is_some());
         found
     }
 }
@@ -117,7 +118,7 @@ mod tests {
     use super::{Failure, Fault, Faults, Operation};
 
     #[test]
-    fn the_nth_of_a_kind_fails_once_or_from_then_on() {
+    fn the_nth_operation_of_a_kind_fails_once_or_permanently() {
         let mut faults = Faults::default();
         let fault = Fault { on: Operation::Sync, nth: 2, failure: Failure::Io, lasts: false };
         faults.add(fault);
@@ -130,8 +131,11 @@ mod tests {
         let mut met = |kind| faults.meet(kind);
         assert_eq!([met(write), met(sync)], [None, Some(Failure::NoSpace)]);
         assert_eq!(met(write), Some(Failure::NoSpace));
-        assert_eq!((faults.struck(), faults.count(sync), faults.count(Operation::Any)), (3, 4, 7));
-        assert_eq!((faults.heal(), faults.struck()), (3, 0));
+        assert_eq!(
+            (faults.failures(), faults.count(sync), faults.count(Operation::Any)),
+            (3, 4, 7)
+        );
+        assert_eq!((faults.clear(), faults.failures()), (3, 0));
         assert_eq!(faults.meet(sync), None);
     }
 }

@@ -1,4 +1,4 @@
-//! A record of operations and what it begins on.
+//! A record of operations and the state that it starts from.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,29 +6,29 @@ use std::path::PathBuf;
 use crate::change::{Change, Ino, Kind, Name, ROOT};
 use crate::tree::{Node, Tree};
 
-/// What happened on a disk.
+/// The operations on a disk.
 #[derive(Clone, Debug, Default)]
 pub struct History {
-    /// What was durable before.
+    /// The durable state before the first operation.
     pub base: Tree,
-    /// What was done, in order.
+    /// The operations, in order.
     pub changes: Vec<Change>,
 }
 
 impl History {
-    /// What is seen after all of it.
+    /// The state that programs see after all operations.
     pub fn seen(&self) -> Tree {
         let mut tree = self.base.clone();
         self.changes.iter().for_each(|change| tree.apply(change));
         tree
     }
 
-    /// The first part of it.
+    /// The history up to this number of changes.
     pub fn upto(&self, changes: usize) -> History {
         History { base: self.base.clone(), changes: self.changes[..changes].to_vec() }
     }
 
-    /// The path under which each file, directory and link was first known.
+    /// The first path of each file, directory and link.
     pub fn paths(&self) -> BTreeMap<Ino, PathBuf> {
         let mut paths = BTreeMap::from([(ROOT, PathBuf::new())]);
         note_names(&self.base, ROOT, &mut paths);
@@ -41,7 +41,7 @@ impl History {
         paths
     }
 
-    /// An operation in words.
+    /// An operation as text.
     pub fn in_words(change: &Change, paths: &BTreeMap<Ino, PathBuf>) -> String {
         let of = |ino: &Ino| match paths.get(ino) {
             Some(path) if *ino != ROOT => path.display().to_string(),

@@ -1,12 +1,12 @@
-//! The process that serves disks: this same program, started once more.
+//! The process that serves disks: this same program, started again.
 //!
 //! The process that uses a disk must not serve it. A thread that waits for a page of a shared
-//! mapping (SQLite's `-shm`) holds a lock on its process's memory, and the thread that should bring
-//! the page needs that lock as soon as it allocates: both would wait for ever.
+//! mapping (SQLite's `-shm`) holds a lock on its process's memory, and the thread that should
+//! provide the page needs that lock as soon as it allocates: both would wait for ever.
 //!
-//! The program is started before its `main`: a test binary of anyone's, with whatever arguments it
-//! takes, cannot be asked for anything else. It goes on only if the variable [`ASKED`] is there,
-//! serves until its owner is gone, however that ended, and takes its mounts along.
+//! The serving code runs before the program's `main`, because a test binary may take any arguments
+//! and cannot be asked in another way. It runs only if the variable [`ASKED`] is set, serves until
+//! its owner has ended for any reason, and then removes its mounts.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,11 +21,11 @@ use crate::state::{Shared, State, lock};
 use crate::tree::Tree;
 use crate::wire::{Answer, DiskId, Request, receive, send};
 
-/// Says that a program is started to serve disks.
+/// The variable whose presence makes a program serve disks.
 pub(crate) const ASKED: &str = "KONTIKI_SERVES_DISKS";
 
-/// The one way to come before `main`. It is sound: the function takes nothing and returns nothing,
-/// and the C library is ready when it calls these.
+/// The only way to run before `main`. It is sound: the function takes and returns nothing, and the
+/// C library is ready when it calls the functions of this section.
 #[allow(unsafe_code)]
 #[used]
 #[unsafe(link_section = ".init_array")]
@@ -38,7 +38,7 @@ extern "C" fn serve_if_asked() {
     }
 }
 
-/// A disk that is mounted.
+/// A mounted disk.
 struct Kept {
     state: Shared,
     _mounted: Mounted,
@@ -60,8 +60,8 @@ fn serve() -> io::Result<()> {
             },
             Request::Unmount(disk) => {
                 if let Some(kept) = kept.get(&disk) {
-                    // A sync that is never answered would keep its caller for ever.
-                    lock(&kept.state).let_go();
+                    // A sync that is never answered would block its caller for ever.
+                    lock(&kept.state).release();
                 }
                 kept.remove(&disk);
                 Answer::Number(0)
@@ -102,8 +102,8 @@ fn on_disk(kept: &BTreeMap<DiskId, Kept>, request: Request) -> Answer {
             state.faults.add(fault);
             Answer::Number(0)
         }),
-        Request::Heal(disk) => with(disk, &|state| Answer::Number(state.faults.heal())),
-        Request::Struck(disk) => with(disk, &|state| Answer::Number(state.faults.struck())),
+        Request::ClearFaults(disk) => with(disk, &|state| Answer::Number(state.faults.clear())),
+        Request::Failures(disk) => with(disk, &|state| Answer::Number(state.faults.failures())),
         Request::Count(disk, operation) => {
             with(disk, &|state| Answer::Number(state.faults.count(operation)))
         }
@@ -112,10 +112,12 @@ fn on_disk(kept: &BTreeMap<DiskId, Kept>, request: Request) -> Answer {
             Answer::Number(0)
         }),
         Request::Held(disk) => with(disk, &|state| Answer::Number(state.held())),
-        Request::LetGo(disk) => with(disk, &|state| {
-            state.let_go();
+        Request::Release(disk) => with(disk, &|state| {
+            state.release();
             Answer::Number(0)
         }),
-        Request::Mount { .. } | Request::Unmount(_) => Answer::Failed("not of a disk".to_owned()),
+        Request::Mount { .. } | Request::Unmount(_) => {
+            Answer::Failed("not a request about a disk".to_owned())
+        }
     }
 }

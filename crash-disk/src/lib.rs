@@ -1,28 +1,28 @@
-//! A disk whose power can be cut: a file system in memory that any program can use, C libraries
-//! included, and that notes down all that is done to it.
+//! A disk whose power can be cut: a file system in memory that any program can use, including C
+//! libraries, and that records all operations on it.
 //!
-//! [`Disk::mount`] gives a directory (FUSE, by the crate `fuser`). What is done in it is answered
-//! from memory and noted in order, syncs included; the owner puts marks between. From such a record
-//! [`crash`] makes what a power cut may have left at any moment. And operations can be made to fail
-//! ([`Disk::inject`]), the n-th of a kind, once or from then on.
+//! [`Disk::mount`] mounts it in a directory (FUSE, by the crate `fuser`). Operations are answered
+//! from memory and recorded in order, including syncs; the owner places marks between them. From
+//! such a record [`crash`] computes what a power cut at any moment may leave. Operations can also
+//! be made to fail ([`Disk::inject`]): the n-th of a kind, once or from then on.
 //!
 //! | module | |
 //! |---|---|
-//! | `change` | one operation, as it is noted |
-//! | `tree`, `content` | directories, names and bytes; what operations do to them |
-//! | `state` | the disk at one moment; what operations do to it, and faults |
-//! | `server` | what the kernel asks, and the answers |
-//! | `keeper`, `owner`, `wire` | the process that serves, the one that uses, and their talk |
-//! | `mount` | mounting and unmounting, so that nothing stays behind |
+//! | `change` | one recorded operation |
+//! | `tree`, `content` | directories, names and bytes, and the effect of operations on them |
+//! | `state` | the disk at one moment, the effect of operations on it, and faults |
+//! | `server` | the kernel's requests, and the answers |
+//! | `keeper`, `owner`, `wire` | the process that serves, the process that uses, their messages |
+//! | `mount` | mounting and unmounting, so that no mount is left behind |
 //! | `fault` | operations that fail |
-//! | `history` | a record, what it begins on, and its words for people |
+//! | `history` | a record, its initial state, and its text form |
 //! | [`crash`] | what a power cut leaves |
-//! | `real` | beside all this: ext4 on a loop device, and a real cut |
+//! | `real` | independent of the others: ext4 on a loop device, and a real cut |
 //!
-//! Which promises a file system makes about a power cut, and which it does not, is decided in
+//! The promises of a file system about a power cut are decided in
 //! `docs/decisions/0100-what-a-power-cut-may-leave.md`.
 //!
-//! Absent: damage at rest, latency, limits of space other than injected ones.
+//! Deliberately absent: damage at rest, latency, and limits of space other than injected ones.
 
 #![cfg(target_os = "linux")]
 
@@ -55,11 +55,11 @@ pub use tree::{Node, Tree};
 
 use wire::{Answer, DiskId, Request};
 
-/// A file system in memory, mounted in a directory of its own until it is dropped.
+/// A file system in memory, mounted in its own directory until it is dropped.
 pub struct Disk {
     id: DiskId,
     point: PathBuf,
-    /// What the record begins on.
+    /// The state before the first recorded operation.
     base: Tree,
 }
 
@@ -67,8 +67,8 @@ pub struct Disk {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unavailable(String);
 
-/// Mounts an empty disk for a test; where this machine cannot, says so on the standard error, past
-/// the test runner's capture, and gives `None`.
+/// Mounts an empty disk for a test; on a machine that cannot mount one, prints the reason to the
+/// standard error, past the test runner's capture, and returns `None`.
 ///
 /// # Panics
 ///
@@ -79,8 +79,8 @@ pub fn mount_or_skip() -> Option<Disk> {
         Err(why) => why,
     };
     let required = std::env::var("KONTIKI_REQUIRE").is_ok_and(|what| what == "all");
-    assert!(!required, "{why}, and KONTIKI_REQUIRE=all asks for it");
-    // That the output is closed is no reason to fail.
+    assert!(!required, "{why}, and KONTIKI_REQUIRE=all requires it");
+    // A closed output is not a reason to fail.
     let _ = writeln!(std::io::stderr(), "skipped: {why}");
     None
 }
@@ -95,8 +95,8 @@ impl Disk {
         Disk::mount_after(History::default())
     }
 
-    /// Mounts a disk on which all of this has happened already. What was not durable then is not
-    /// durable yet.
+    /// Mounts a disk after this history. Changes that were not durable in it are not durable on the
+    /// new disk either.
     pub fn mount_after(history: History) -> Result<Disk, Unavailable> {
         let History { base, changes } = history;
         let request = Request::Mount { base: base.as_changes(), changes };
@@ -107,22 +107,22 @@ impl Disk {
         }
     }
 
-    /// The directory where it is mounted; its contents are the disk's.
+    /// The directory where it is mounted.
     pub fn dir(&self) -> &Path {
         &self.point
     }
 
-    /// Puts a mark between what was done so far and what comes.
+    /// Places a mark after the operations so far.
     pub fn mark(&self, mark: u64) {
         owner::number(&Request::Mark(self.id, mark));
     }
 
-    /// How many changes were noted so far.
+    /// How many changes were recorded so far.
     pub fn changes(&self) -> usize {
         owner::number(&Request::Length(self.id)) as usize
     }
 
-    /// What happened so far.
+    /// The operations so far.
     pub fn history(&self) -> History {
         match owner::ask(&Request::Since(self.id, 0)) {
             Ok(Answer::Changes(changes)) => History { base: self.base.clone(), changes },
@@ -130,44 +130,44 @@ impl Disk {
         }
     }
 
-    /// What the disk shows now.
+    /// The disk's present content.
     pub fn tree(&self) -> Tree {
         self.history().seen()
     }
 
-    /// Lets an operation fail. Several faults may wait at once; of two that strike the same
-    /// operation, the later one says how it fails.
+    /// Injects a fault. Several faults may be pending at once; if two apply to the same operation,
+    /// the later one decides how it fails.
     pub fn inject(&self, fault: Fault) {
         owner::number(&Request::Inject(self.id, fault));
     }
 
-    /// Ends all faults. How many operations failed since the last time.
-    pub fn heal(&self) -> u64 {
-        owner::number(&Request::Heal(self.id))
+    /// Removes all faults. Returns how many operations failed since faults were last removed.
+    pub fn clear_faults(&self) -> u64 {
+        owner::number(&Request::ClearFaults(self.id))
     }
 
-    /// How many operations failed since faults were last ended.
-    pub fn struck(&self) -> u64 {
-        owner::number(&Request::Struck(self.id))
+    /// How many operations failed since faults were last removed.
+    pub fn failures(&self) -> u64 {
+        owner::number(&Request::Failures(self.id))
     }
 
-    /// Holds all syncs from now on: none is answered, and nothing is durable by one, until
-    /// [`Disk::let_syncs_go`].
+    /// Holds all syncs from now on: no sync returns or makes anything durable until
+    /// [`Disk::release_syncs`].
     pub fn hold_syncs(&self) {
         owner::number(&Request::Hold(self.id));
     }
 
-    /// How many syncs are under way and held.
+    /// How many syncs are held.
     pub fn held_syncs(&self) -> u64 {
         owner::number(&Request::Held(self.id))
     }
 
-    /// Carries out the syncs that were held, and holds no more.
-    pub fn let_syncs_go(&self) {
-        owner::number(&Request::LetGo(self.id));
+    /// Carries out the held syncs, and holds no later one.
+    pub fn release_syncs(&self) {
+        owner::number(&Request::Release(self.id));
     }
 
-    /// How many operations of a kind were asked for so far, those that failed included.
+    /// How many operations of a kind were requested so far, including those that failed.
     pub fn count(&self, operation: Operation) -> u64 {
         owner::number(&Request::Count(self.id, operation))
     }
@@ -175,7 +175,7 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        // If the serving process is gone, so is the mount.
+        // If the serving process has ended, its mount is removed already.
         let _ = owner::ask(&Request::Unmount(self.id));
     }
 }

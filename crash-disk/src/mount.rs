@@ -1,5 +1,5 @@
-//! Mounting and unmounting, so that no mount stays behind: neither when a test panics, nor, for
-//! longer than until the next test, when its process is killed.
+//! Mounts and unmounts disks so that no mount is left behind: not when a test panics, and not
+//! beyond the next test when its process is killed.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -14,11 +14,11 @@ use rustix::process::{getgid, getuid};
 use crate::server::Server;
 use crate::state::Shared;
 
-/// The names of mount points begin so; the number of the process follows.
+/// The prefix of mount points' names; the process id follows.
 const PREFIX: &str = "kontiki-disk-";
 
-/// A mounted disk. Dropping it unmounts, also while files on it are open: those live on until they
-/// are closed.
+/// A mounted disk. Dropping it unmounts even while files on it are open: those stay usable until
+/// they are closed.
 pub(crate) struct Mounted {
     point: PathBuf,
     session: Option<BackgroundSession>,
@@ -48,14 +48,14 @@ impl Mounted {
 impl Drop for Mounted {
     fn drop(&mut self) {
         detach(&self.point);
-        // Where detaching needs a privilege that this process lacks, the session's own end asks
+        // If detaching needs a privilege that this process lacks, the end of the session asks
         // `fusermount` for it.
         drop(self.session.take());
         let _ = fs::remove_dir(&self.point);
     }
 }
 
-/// A new directory to mount something on. The first time, what killed processes left is removed.
+/// A new directory to mount on. The first call also removes what killed processes left.
 pub(crate) fn point() -> io::Result<PathBuf> {
     static SWEEP: Once = Once::new();
     SWEEP.call_once(sweep);
@@ -63,13 +63,13 @@ pub(crate) fn point() -> io::Result<PathBuf> {
     Ok(tempfile::Builder::new().prefix(&prefix).tempdir()?.keep())
 }
 
-/// Takes the mount out of the tree at once. An error is no matter here: it says that there is
-/// nothing to take, or that another way is needed.
+/// Takes the mount out of the tree at once. An error is ignored here: either there is no mount, or
+/// another way is needed.
 fn detach(point: &Path) {
     let _ = unmount(point, UnmountFlags::DETACH);
 }
 
-/// Removes what processes left behind that were killed.
+/// Removes the mounts that killed processes left.
 fn sweep() {
     let Ok(mounts) = fs::read_to_string("/proc/self/mounts") else { return };
     for point in mounts.lines().filter_map(|line| line.split(' ').nth(1)).map(Path::new) {
@@ -81,7 +81,7 @@ fn sweep() {
     }
 }
 
-/// The process in the name of a mount point of ours.
+/// The process id in the name of one of this crate's mount points.
 fn owner_of(name: &str) -> Option<&str> {
     let (process, _) = name.strip_prefix(PREFIX)?.split_once('-')?;
     process.bytes().all(|byte| byte.is_ascii_digit()).then_some(process)

@@ -1,4 +1,4 @@
-//! The owner's end: one serving process for all disks of this process, started when it is needed.
+//! The owner's side: one serving process for all disks of this process, started on demand.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -13,7 +13,7 @@ use crate::wire::{Answer, Request, receive, send};
 /// The connection to the serving process.
 static KEEPER: Mutex<Option<UnixStream>> = Mutex::new(None);
 
-/// Asks the serving process for something.
+/// Sends a request to the serving process.
 pub(crate) fn ask(request: &Request) -> io::Result<Answer> {
     let mut keeper = KEEPER.lock().unwrap_or_else(PoisonError::into_inner);
     let mut stream = match keeper.take() {
@@ -30,7 +30,7 @@ pub(crate) fn ask(request: &Request) -> io::Result<Answer> {
     }
 }
 
-/// Asks for a number. Once a disk is mounted, the process that serves it is there.
+/// Sends a request whose answer is a number. While a disk is mounted, its serving process exists.
 pub(crate) fn number(request: &Request) -> u64 {
     match ask(request) {
         Ok(Answer::Number(number)) => number,
@@ -38,14 +38,14 @@ pub(crate) fn number(request: &Request) -> u64 {
     }
 }
 
-/// In a group of its own, so that what ends this process by a signal to its group does not keep the
-/// other from cleaning up.
+/// Starts the serving process in its own process group, so that a signal to this process's group
+/// does not stop it from cleaning up.
 fn start() -> io::Result<UnixStream> {
     let (own, its) = UnixStream::pair()?;
     let mut command = Command::new("/proc/self/exe");
     command.env(ASKED, "1").process_group(0);
     command.stdin(Stdio::from(OwnedFd::from(its))).stdout(Stdio::null());
-    // It ends by itself once `own` is closed; it is never joined.
+    // The process ends by itself once `own` is closed; it is never waited for.
     let _child = command.spawn()?;
     Ok(own)
 }

@@ -1,8 +1,9 @@
 //! A real file system whose power is really cut: ext4 in an image file on a loop device.
 //!
-//! The kernel shuts the file system down on request, without writing its journal out: what was not
-//! durable is gone when it is mounted again, as after a power cut. It shows one file system's order
-//! only, and a few cuts a second; it is the witness that does not share a mistake with our model.
+//! The kernel shuts the file system down on request, without writing its journal: changes that were
+//! not durable are lost when it is mounted again, as after a power cut. This shows only one file
+//! system's order, and allows only a few cuts a second; its value is that it shares no mistake with
+//! the model.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -15,18 +16,18 @@ use rustix::ioctl::{Setter, ioctl, opcode};
 use rustix::mount::{UnmountFlags, unmount};
 use tempfile::TempDir;
 
-/// How large the file system is; the image holds only what is written.
+/// The size of the file system; the image holds only the blocks that are written.
 const IMAGE_BYTES: u64 = 1 << 30;
 
-/// `FS_IOC_SHUTDOWN`, and to do it without a flush of the journal.
+/// `FS_IOC_SHUTDOWN`, and its flag for no flush of the journal.
 const SHUTDOWN: u32 = opcode::read::<u32>(b'X', 125);
 const NO_LOG_FLUSH: u32 = 2;
 
-/// How long a file may still be held open when the file system is unmounted.
+/// How long to wait for open files when the file system is unmounted.
 const RELEASE_TRIES: u32 = 40;
 const RELEASE_PAUSE: Duration = Duration::from_millis(50);
 
-/// A mounted image; it is unmounted when it is dropped.
+/// A mounted image; dropping it unmounts the image.
 pub struct RealDisk {
     image: PathBuf,
     point: PathBuf,
@@ -34,8 +35,8 @@ pub struct RealDisk {
 }
 
 impl RealDisk {
-    /// Makes an empty file system and mounts it. Needs `mkfs.ext4`, loop devices and the privilege
-    /// to mount.
+    /// Creates an empty file system and mounts it. Needs `mkfs.ext4`, loop devices and the
+    /// privilege to mount.
     pub fn mount() -> io::Result<RealDisk> {
         let dir = tempfile::tempdir()?;
         let image = dir.path().join("ext4.image");
@@ -52,12 +53,12 @@ impl RealDisk {
         self.point.join("store")
     }
 
-    /// Cuts the power. From now on everything fails, until [`RealDisk::power_on`].
+    /// Cuts the power. Every operation fails from now on, until [`RealDisk::power_on`].
     pub fn cut(&self) -> io::Result<()> {
         cut(&self.point)
     }
 
-    /// Mounts what is left. A file that is still held open can no longer be read or written.
+    /// Mounts what the cut left. A file that is still open can no longer be read or written.
     pub fn power_on(&self) -> io::Result<()> {
         let mut tries = 0;
         while unmount(&self.point, UnmountFlags::empty()).is_err() {
@@ -81,23 +82,23 @@ impl RealDisk {
 
 impl Drop for RealDisk {
     fn drop(&mut self) {
-        // Nothing can be done about an error here; the next process sweeps.
+        // An error here cannot be handled; the next process removes the mount.
         let _ = unmount(&self.point, UnmountFlags::DETACH);
         let _ = fs::remove_dir(&self.point);
     }
 }
 
-/// Cuts the power of the ext4 file system that is mounted there.
+/// Cuts the power of the ext4 file system at this mount point.
 ///
 /// # Errors
 ///
-/// If it is no such file system, or the process may not. Nothing was cut then.
+/// If it is not such a file system, or the process has no permission. Then nothing was cut.
 pub fn cut(point: &Path) -> io::Result<()> {
     let dir = File::open(point)?;
     shut_down(&dir)
 }
 
-/// The request takes a number by reference and keeps nothing of it.
+/// The request takes a number by reference and does not keep the reference.
 #[allow(unsafe_code)]
 fn shut_down(dir: &File) -> io::Result<()> {
     // SAFETY: the kernel reads one `u32` for this code, which is what the setter points to.

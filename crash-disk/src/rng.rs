@@ -1,4 +1,4 @@
-//! Random numbers that a seed repeats: SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom
+//! Reproducible random numbers: SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom
 //! number generators, 2014).
 
 /// A stream of random numbers.
@@ -8,7 +8,7 @@ pub(crate) struct Rng {
 }
 
 impl Rng {
-    /// The stream that a seed and a number make; streams of different numbers are independent.
+    /// The stream for a seed and a number; streams of different numbers are independent.
     pub(crate) fn stream(seed: u64, number: u64) -> Rng {
         let mut rng = Rng { state: seed };
         rng.state = rng.draw() ^ number;

@@ -1,13 +1,12 @@
-//! The file system itself: what the kernel asks, answered from the tree and noted in the record.
+//! The file system itself: answers the kernel's requests from the tree and records the changes.
 //!
 //! There is no writeback cache, so each `write` arrives at once and in order. A shared mapping's
 //! pages arrive as writes when the kernel writes them back, which `msync` and `munmap` force. With
 //! `O_SYNC`, `O_DSYNC` or `RWF_DSYNC` the kernel follows each write with a sync of its own, which
-//! makes the range of that write durable and nothing else of the file. Locks are the kernel's
-//! business, within this machine.
+//! makes only the range of that write durable. The kernel handles locks, within this machine.
 //!
-//! Absent: `O_TMPFILE`, extended attributes, special files (each says that it is not supported),
-//! and `syncfs`, which the kernel does not pass on: it makes nothing durable here.
+//! Deliberately absent: `O_TMPFILE`, extended attributes, special files (each reports that it is
+//! not supported), and `syncfs`, which the kernel does not forward: it makes nothing durable here.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -23,10 +22,10 @@ use crate::change::{Ino, Kind, Name};
 use crate::state::{Answer, Shared, State, empty, lock};
 use crate::tree::Node;
 
-/// How long the kernel may cache an answer: this process alone changes the disk.
+/// How long the kernel may cache an answer: only this process changes the disk.
 const KEEP: Duration = Duration::from_secs(60);
 
-/// Answers the kernel.
+/// Answers the kernel's requests.
 pub(crate) struct Server {
     pub(crate) state: Shared,
     pub(crate) owner: (u32, u32),
@@ -85,7 +84,7 @@ impl Filesystem for Server {
         }
     }
 
-    /// Of all attributes only the size means something here; the others stay as they are.
+    /// Only the size has a meaning here; the other attributes do not change.
     fn setattr(
         &self,
         _: &Request,
@@ -245,7 +244,7 @@ impl Filesystem for Server {
         let state = lock(&self.state);
         let Some(names) = state.tree.names(ino.0) else { return reply.error(Errno::ENOTDIR) };
         let own = [(1, OsStr::new("."), ino.0), (2, OsStr::new(".."), ino.0)];
-        // A place of a name must not move while others are removed, so it goes by the number.
+        // An offset must not move while other names are removed, so it is the file's number.
         let names = names.iter().map(|(name, ino)| (ino + 2, name.as_os_str(), *ino));
         let mut entries: Vec<_> = own.into_iter().chain(names).collect();
         entries.sort_unstable();

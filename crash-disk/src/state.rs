@@ -1,7 +1,7 @@
-//! What a disk is at one moment, and what the operations do to it: each is noted in the record, and
-//! fails where a fault waits for it.
+//! The state of a disk and the effect of operations on it: each is recorded, or fails if a fault is
+//! pending for it.
 //!
-//! While syncs are held ([`State::hold`]), none is answered: it stays under way until it is let go.
+//! While syncs are held ([`State::hold`]), no sync returns until [`State::release`].
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,12 +13,12 @@ use crate::change::{Change, Ino, Kind, Name};
 use crate::fault::{Failure, Faults, Operation};
 use crate::tree::Tree;
 
-/// Of `fallocate`: leave the size as it is, make a hole, make zeros.
+/// Flags of `fallocate`: keep the size, make a hole, write zeros.
 const KEEP_SIZE: i32 = 1;
 const PUNCH_HOLE: i32 = 2;
 const ZERO_RANGE: i32 = 16;
 
-/// What a disk is at one moment.
+/// The state of a disk.
 #[derive(Debug, Default)]
 pub(crate) struct State {
     pub(crate) tree: Tree,
@@ -28,7 +28,7 @@ pub(crate) struct State {
     pub(crate) failed_read: Option<(Ino, u64)>,
     /// The ranges of writes that the kernel will follow with a sync of their own, oldest first.
     pub(crate) own_syncs: Vec<(Ino, u64, u64)>,
-    /// The syncs under way, while they are held.
+    /// The syncs that are held, if syncs are being held.
     pub(crate) held: Option<Vec<(Ino, ReplyEmpty)>>,
 }
 
@@ -42,13 +42,13 @@ pub(crate) fn lock(state: &Shared) -> MutexGuard<'_, State> {
 }
 
 impl State {
-    /// Does an operation and notes it.
+    /// Applies an operation and records it.
     fn change(&mut self, change: Change) {
         self.tree.apply(&change);
         self.record.push(change);
     }
 
-    /// Meets the faults: the operation goes on, or fails.
+    /// Checks the faults: the operation may proceed, or fails.
     fn meet(&mut self, operation: Operation) -> Answer<()> {
         match self.faults.meet(operation) {
             None | Some(Failure::Lie) => Ok(()),
@@ -57,7 +57,7 @@ impl State {
         }
     }
 
-    /// From now on syncs stay under way.
+    /// Holds all syncs from now on.
     pub(crate) fn hold(&mut self) {
         self.held.get_or_insert_default();
     }
@@ -67,8 +67,8 @@ impl State {
         self.held.as_ref().map_or(0, |held| held.len() as u64)
     }
 
-    /// Carries out the syncs that were held, in their order, and holds no more.
-    pub(crate) fn let_go(&mut self) {
+    /// Carries out the held syncs in their order, and holds no later one.
+    pub(crate) fn release(&mut self) {
         for (ino, reply) in self.held.take().unwrap_or_default() {
             let done = self.sync(ino);
             empty(done, reply);
@@ -94,7 +94,7 @@ impl State {
         };
         self.content(ino)?;
         let is_direct = flags & OFlags::DIRECT.bits() as i32 != 0;
-        // `O_SYNC` holds the bit of `O_DSYNC`.
+        // `O_SYNC` includes the bit of `O_DSYNC`.
         if flags & OFlags::DSYNC.bits() as i32 != 0 {
             self.own_syncs.push((ino, at, taken.len() as u64));
         }
@@ -103,8 +103,8 @@ impl State {
         Ok(taken.len() as u32)
     }
 
-    /// When reading ahead fails, the kernel asks for the first page once more before it tells
-    /// anyone; so a read that fails does so twice.
+    /// When a read-ahead fails, the kernel requests the first page again before it reports the
+    /// error, so a failing read fails twice.
     pub(crate) fn read(&mut self, ino: Ino, at: u64, length: u64) -> Answer<Vec<u8>> {
         let again = self.failed_read.take() == Some((ino, at));
         if again {
@@ -134,8 +134,8 @@ impl State {
         Ok(())
     }
 
-    /// The range of the write that a sync belongs to, if it is one of those. The kernel hands a
-    /// write on in pieces, at the edges of pages, and follows all of them with one sync.
+    /// The range of the write that a sync belongs to, if it belongs to one. The kernel splits a
+    /// write at page boundaries, and follows all parts with one sync.
     fn own_sync(&mut self, ino: Ino) -> Option<(Ino, u64, u64)> {
         let first = self.own_syncs.iter().position(|(of, ..)| *of == ino)?;
         let (_, at, mut length) = self.own_syncs.remove(first);

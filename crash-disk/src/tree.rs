@@ -1,4 +1,4 @@
-//! Directories, names and files in memory: what a disk shows, and what a cut leaves of it.
+//! Directories, names and files in memory: the content of a disk, or of the image after a cut.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -19,11 +19,11 @@ pub enum Node {
     File(Content),
     /// A directory and the names in it.
     Directory(BTreeMap<OsString, Ino>),
-    /// A symbolic link and what it stands for.
+    /// A symbolic link and its target.
     Symlink(PathBuf),
 }
 
-/// All of a disk. A file that lost its last name stays, because it may be open.
+/// The content of a disk. A file that lost its last name stays, because it may be open.
 #[derive(Clone, Debug)]
 pub struct Tree {
     nodes: BTreeMap<Ino, Node>,
@@ -46,7 +46,7 @@ impl Tree {
         self.nodes.last_key_value().map_or(ROOT, |(last, _)| *last) + 1
     }
 
-    /// What has a name in a directory.
+    /// The file with a name in a directory.
     pub fn find(&self, dir: Ino, name: &OsStr) -> Option<Ino> {
         self.names(dir)?.get(name).copied()
     }
@@ -67,7 +67,7 @@ impl Tree {
         }
     }
 
-    /// How many names something has.
+    /// How many names a file has.
     pub fn links(&self, ino: Ino) -> u32 {
         match self.nodes.get(&ino) {
             Some(Node::Directory(_)) => 2,
@@ -81,12 +81,12 @@ impl Tree {
         }
     }
 
-    /// Does what an operation does. Names and bytes of what does not exist are left alone: a cut
-    /// may have taken it.
+    /// Applies an operation. Names and bytes of files that do not exist are ignored, because the
+    /// cut may have removed the file.
     pub fn apply(&mut self, change: &Change) {
         match change {
             Change::Create { ino, kind, at } => {
-                self.give_birth(*ino, kind);
+                self.create_node(*ino, kind);
                 self.link(at, *ino);
             }
             Change::Link { ino, at } => self.link(at, *ino),
@@ -104,7 +104,7 @@ impl Tree {
         }
     }
 
-    /// Changes that make this tree of an empty one, with the same numbers.
+    /// The changes that create this tree from an empty one, with the same numbers.
     pub fn as_changes(&self) -> Vec<Change> {
         let mut changes = Vec::new();
         self.list(ROOT, &mut changes);
@@ -142,8 +142,8 @@ impl Tree {
         }
     }
 
-    /// Makes a file without a name.
-    pub fn give_birth(&mut self, ino: Ino, kind: &Kind) {
+    /// Creates a file without a name.
+    pub fn create_node(&mut self, ino: Ino, kind: &Kind) {
         let node = match kind {
             Kind::File => Node::File(Content::default()),
             Kind::Directory => Node::Directory(BTreeMap::new()),
@@ -159,7 +159,7 @@ impl Tree {
         }
     }
 
-    /// Writes everything that has a name into a directory of a real file system.
+    /// Writes every file that has a name into a directory of a real file system.
     pub fn write_into(&self, dir: &Path) -> io::Result<()> {
         self.write_directory(ROOT, dir)
     }

@@ -1,4 +1,4 @@
-//! What the owner of disks and the process that serves them tell each other: a length, then a
+//! The messages between the owner of disks and the process that serves them: a length, then a
 //! request or an answer in postcard's encoding. Both ends are of one build, so there is no version.
 
 use std::io::{self, Read, Write};
@@ -15,7 +15,7 @@ pub(crate) type DiskId = u64;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
-    /// A new disk: what is durable on it, and what happened since.
+    /// A new disk: its durable state, and the changes since.
     Mount {
         base: Vec<Change>,
         changes: Vec<Change>,
@@ -27,14 +27,14 @@ pub(crate) enum Request {
     /// The changes from this one on.
     Since(DiskId, u64),
     Inject(DiskId, Fault),
-    Heal(DiskId),
-    Struck(DiskId),
+    ClearFaults(DiskId),
+    Failures(DiskId),
     Count(DiskId, Operation),
     /// Holds syncs from now on.
     Hold(DiskId),
-    /// How many are held.
+    /// How many syncs are held.
     Held(DiskId),
-    LetGo(DiskId),
+    Release(DiskId),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -53,7 +53,7 @@ pub(crate) fn send<T: Serialize>(stream: &mut impl Write, message: &T) -> io::Re
     stream.write_all(&frame)
 }
 
-/// The next message; `None` if the other end is gone.
+/// The next message; `None` if the other end has closed the connection.
 pub(crate) fn receive<T: DeserializeOwned>(stream: &mut impl Read) -> io::Result<Option<T>> {
     let mut length = [0; 8];
     match stream.read_exact(&mut length) {

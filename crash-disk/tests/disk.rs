@@ -1,5 +1,5 @@
-//! The disk whose power can be cut: that it is a file system, that it notes down what is done, that
-//! operations fail as they are told to, and what a cut leaves.
+//! Tests of the disk whose power can be cut: that it is a file system, that it records operations,
+//! that faults are injected as requested, and what a cut leaves.
 
 #![cfg(target_os = "linux")]
 
@@ -13,7 +13,7 @@ use crash_disk::{Change, Disk, Failure, Fault, History, Operation, mount_or_skip
 use rustix::fs::{CWD, FallocateFlags, FlockOperation, OFlags, RenameFlags};
 use rustix::io::ReadWriteFlags;
 
-/// What was noted, in words, without the creations.
+/// The recorded operations as text, without the creations.
 fn noted(disk: &Disk) -> Vec<String> {
     let history = disk.history();
     let paths = history.paths();
@@ -25,7 +25,7 @@ fn cut(disk: &Disk, fate: Fate, names: Names) -> crash_disk::crash::Image {
     disk.history().cut(&Cut { at: disk.changes(), fate, names, seed: 7 })
 }
 
-/// What a file holds after a cut; `None` if it is not there.
+/// The content of a file after a cut; `None` if the file does not exist.
 fn after(image: &crash_disk::crash::Image, name: &str) -> Option<Vec<u8>> {
     let target = tempfile::tempdir().expect("a directory");
     image.tree.write_into(target.path()).expect("the image is written");
@@ -38,7 +38,7 @@ fn open(path: &Path) -> File {
 }
 
 #[test]
-fn files_are_written_read_cut_and_filled() -> io::Result<()> {
+fn files_are_written_read_truncated_and_extended() -> io::Result<()> {
     let Some(disk) = mount_or_skip() else { return Ok(()) };
     let path = disk.dir().join("a");
     let file = open(&path);
@@ -69,7 +69,7 @@ fn files_are_written_read_cut_and_filled() -> io::Result<()> {
 }
 
 #[test]
-fn names_are_made_moved_exchanged_and_removed() -> io::Result<()> {
+fn names_are_created_renamed_exchanged_and_removed() -> io::Result<()> {
     let Some(disk) = mount_or_skip() else { return Ok(()) };
     let at = |name: &str| disk.dir().join(name);
     fs::create_dir_all(at("d/e"))?;
@@ -102,7 +102,7 @@ fn names_are_made_moved_exchanged_and_removed() -> io::Result<()> {
 }
 
 #[test]
-fn locks_hold_others_off() -> io::Result<()> {
+fn a_lock_excludes_other_openers() -> io::Result<()> {
     let Some(disk) = mount_or_skip() else { return Ok(()) };
     let (one, other) = (open(&disk.dir().join("lock")), open(&disk.dir().join("lock")));
     rustix::fs::flock(&one, FlockOperation::NonBlockingLockExclusive)?;
@@ -114,7 +114,7 @@ fn locks_hold_others_off() -> io::Result<()> {
 }
 
 #[test]
-fn each_way_to_sync_is_noted() -> io::Result<()> {
+fn each_way_to_sync_is_recorded() -> io::Result<()> {
     let Some(disk) = mount_or_skip() else { return Ok(()) };
     let path = disk.dir().join("a");
     let file = open(&path);
@@ -134,7 +134,7 @@ fn each_way_to_sync_is_noted() -> io::Result<()> {
     file.sync_data()?;
     is_noted(&["sync a"], "fdatasync");
     file.sync_data()?;
-    is_noted(&["sync a"], "fdatasync of what is clean");
+    is_noted(&["sync a"], "fdatasync of a clean file");
     with(OFlags::DSYNC)?.write_all_at(&page, 0)?;
     is_noted(&[write, own], "O_DSYNC");
     with(OFlags::SYNC)?.write_all_at(&page, 0)?;
@@ -153,7 +153,7 @@ fn each_way_to_sync_is_noted() -> io::Result<()> {
 }
 
 #[test]
-fn operations_fail_as_they_are_told_to() -> io::Result<()> {
+fn operations_fail_as_injected() -> io::Result<()> {
     let Some(disk) = mount_or_skip() else { return Ok(()) };
     let fault = |on, nth, failure, lasts| disk.inject(Fault { on, nth, failure, lasts });
     let code = |done: io::Result<()>| done.err().and_then(|error| error.raw_os_error());
@@ -165,13 +165,13 @@ fn operations_fail_as_they_are_told_to() -> io::Result<()> {
     fault(Operation::Write, 1, Failure::Short, false);
     assert_eq!(file.write_at(b"abcdef", 2)?, 3);
     assert_eq!(fs::read(disk.dir().join("a"))?, b"13abc");
-    assert_eq!(disk.heal(), 2);
+    assert_eq!(disk.clear_faults(), 2);
     fault(Operation::Any, 1, Failure::NoSpace, true);
     assert_eq!(code(file.write_all_at(b"2", 1)), Some(28));
     assert_eq!(code(File::create(disk.dir().join("b")).map(|_| ())), Some(28));
     assert_eq!(code(file.set_len(9)), Some(28));
     assert_eq!(code(fs::remove_file(disk.dir().join("a"))), Some(28));
-    assert_eq!(disk.heal(), 4);
+    assert_eq!(disk.clear_faults(), 4);
     fault(Operation::Rename, 1, Failure::Io, false);
     let (from, to) = (disk.dir().join("a"), disk.dir().join("c"));
     assert_eq!(code(fs::rename(&from, &to)), Some(5));
@@ -183,7 +183,7 @@ fn operations_fail_as_they_are_told_to() -> io::Result<()> {
 }
 
 #[test]
-fn a_failed_sync_takes_its_bytes_along_at_the_next_cut() -> io::Result<()> {
+fn the_bytes_of_a_failed_sync_are_lost_at_the_next_cut() -> io::Result<()> {
     let Some(disk) = mount_or_skip() else { return Ok(()) };
     let file = open(&disk.dir().join("a"));
     file.write_all_at(b"first", 0)?;
@@ -213,7 +213,7 @@ fn a_lying_sync_makes_nothing_durable() -> io::Result<()> {
 }
 
 #[test]
-fn what_was_synced_outlives_every_fate() -> io::Result<()> {
+fn synced_data_survives_every_fate() -> io::Result<()> {
     let Some(disk) = mount_or_skip() else { return Ok(()) };
     let file = open(&disk.dir().join("a"));
     File::open(disk.dir())?.sync_all()?;
@@ -237,7 +237,11 @@ fn what_was_synced_outlives_every_fate() -> io::Result<()> {
             "{cut:?}: {:?}",
             image.missing
         );
-        assert_eq!(disk.history().cut(&cut).missing, image.missing, "a cut is the same again");
+        assert_eq!(
+            disk.history().cut(&cut).missing,
+            image.missing,
+            "the same cut has the same result"
+        );
         seen.insert(bytes);
     }
     assert!(seen.len() > 60, "only {} different images", seen.len());
@@ -252,7 +256,7 @@ fn names_are_durable_once_their_directory_was_synced() -> io::Result<()> {
     fs::write(at("d/a"), b"a")?;
     open(&at("d/a")).sync_all()?;
     let founded = disk.changes();
-    // The file was synced, and neither directory.
+    // The file was synced, but neither directory was.
     assert_eq!(after(&cut(&disk, Fate::Lost, Names::Strict), "d/a"), None);
     let carried = Names::CarriedBefore(founded);
     assert_eq!(after(&cut(&disk, Fate::Lost, carried), "d/a"), Some(b"a".to_vec()));
@@ -264,7 +268,7 @@ fn names_are_durable_once_their_directory_was_synced() -> io::Result<()> {
     fs::rename(at("d/a"), at("d/b"))?;
     fs::rename(at("d/b"), at("c"))?;
     assert_eq!(after(&cut(&disk, Fate::Lost, carried), "d/b"), Some(b"b".to_vec()));
-    // A rename is one step, and takes along what came before it in both directories.
+    // A rename is one step, and survives with all earlier changes in both directories.
     File::open(disk.dir())?.sync_all()?;
     let image = cut(&disk, Fate::Lost, Names::Strict);
     assert_eq!(after(&image, "c"), Some(b"a".to_vec()));
@@ -291,14 +295,14 @@ fn the_write_in_flight_is_torn_between_bytes_only_over_zeros() -> io::Result<()>
     assert!(lengths(&disk, 1).len() > 50, "{:?}", lengths(&disk, 1));
     file.sync_all()?;
     file.write_all_at(&[2; 300], 0)?;
-    assert_eq!(lengths(&disk, 2), [0, 300].into(), "within one sector that held something");
+    assert_eq!(lengths(&disk, 2), [0, 300].into(), "within one sector that was not all zeros");
     file.write_all_at(&[3; 1200], 0)?;
     assert!(lengths(&disk, 3).iter().all(|kept| [0, 512, 1024, 1200, 176, 688].contains(kept)));
     Ok(())
 }
 
 #[test]
-fn a_disk_goes_on_where_another_one_was() -> io::Result<()> {
+fn a_disk_can_continue_from_the_history_of_another() -> io::Result<()> {
     let Some(first) = mount_or_skip() else { return Ok(()) };
     let file = open(&first.dir().join("a"));
     file.write_all_at(b"not durable", 0)?;
@@ -320,7 +324,7 @@ fn nothing_stays_mounted() {
     let Some(disk) = mount_or_skip() else { return };
     let point = disk.dir().to_owned();
     let is_mounted = || {
-        let mounts = fs::read_to_string("/proc/self/mounts").expect("Linux tells its mounts");
+        let mounts = fs::read_to_string("/proc/self/mounts").expect("Linux lists its mounts");
         mounts.contains(point.to_str().expect("the path is plain"))
     };
     assert!(is_mounted());
@@ -330,12 +334,12 @@ fn nothing_stays_mounted() {
         panic!("a test fails while the disk is mounted and a file on it is open");
     }));
     assert!(failed.is_err() && !is_mounted() && !point.exists());
-    // A file that is still open can be used further.
+    // A file that is still open stays usable.
     held.write_all_at(b"x", 0).expect("the open file still works");
 }
 
 #[test]
-fn a_write_that_is_its_own_sync_makes_its_own_pages_durable_and_no_others() -> io::Result<()> {
+fn a_synchronous_write_makes_only_its_own_pages_durable() -> io::Result<()> {
     let Some(disk) = mount_or_skip() else { return Ok(()) };
     let file = open(&disk.dir().join("log"));
     file.write_all_at(&[1; 20_000], 0)?;
@@ -345,17 +349,17 @@ fn a_write_that_is_its_own_sync_makes_its_own_pages_durable_and_no_others() -> i
     let image = cut(&disk, Fate::Lost, Names::Strict);
     let left = after(&image, "log").expect("the name is durable");
     assert_eq!(left.len(), 20_016);
-    assert_eq!(left[20_000..], [2; 16], "what was written with its sync");
-    assert_eq!(left[..16_384], [0; 16_384], "what was written before, in other pages");
+    assert_eq!(left[20_000..], [2; 16], "the synchronous write");
+    assert_eq!(left[..16_384], [0; 16_384], "the earlier write, in other pages");
     file.sync_data()?;
     let left = after(&cut(&disk, Fate::Lost, Names::Strict), "log").expect("it is there");
-    assert_eq!(left[..20_000], [1; 20_000], "a sync of the file takes everything");
+    assert_eq!(left[..20_000], [1; 20_000], "a sync of the file covers everything");
     Ok(())
 }
 
-/// What went wrong: such a write came in two pieces, and its sync covered the first one alone.
+/// What went wrong: such a write came in two parts, and its sync covered only the first one.
 #[test]
-fn a_write_over_the_edge_of_a_page_that_is_its_own_sync_is_durable_whole() -> io::Result<()> {
+fn a_synchronous_write_across_a_page_boundary_is_completely_durable() -> io::Result<()> {
     let Some(disk) = mount_or_skip() else { return Ok(()) };
     let file = open(&disk.dir().join("log"));
     File::open(disk.dir())?.sync_all()?;
@@ -369,7 +373,7 @@ fn a_write_over_the_edge_of_a_page_that_is_its_own_sync_is_durable_whole() -> io
 }
 
 #[test]
-fn a_held_sync_returns_when_it_is_let_go() -> io::Result<()> {
+fn a_held_sync_returns_when_it_is_released() -> io::Result<()> {
     let Some(disk) = mount_or_skip() else { return Ok(()) };
     let file = open(&disk.dir().join("log"));
     file.write_all_at(b"held", 0)?;
@@ -379,7 +383,7 @@ fn a_held_sync_returns_when_it_is_let_go() -> io::Result<()> {
         std::thread::yield_now();
     }
     assert!(!syncing.is_finished());
-    disk.let_syncs_go();
+    disk.release_syncs();
     syncing.join().expect("no panic")?;
     assert_eq!(noted(&disk), ["write 4 bytes at 0 of log", "sync log"]);
     Ok(())

@@ -1,9 +1,10 @@
-//! A store in one file, a journal: one record for each batch, synced; the log is held in memory.
+//! A store in one file, a journal: one synced record for each batch; the log is also kept in
+//! memory.
 //!
-//! A record is a change and its CRC, which counts the records before it. The first that does not
-//! fit ends the journal: it was torn. An opening writes what it found into a new file, which takes
-//! the old one's place; so does a change once the file has grown large. `docs/write-a-backend.md`
-//! walks through it.
+//! A record is a change and its CRC, which includes the record's number. The first record that does
+//! not match ends the journal: its write was torn. Each opening writes the journal's content to a
+//! new file, which replaces the old one; so does a change once the file has grown large.
+//! `docs/write-a-backend.md` explains it step by step.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -23,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 static CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
 
-/// The body of a record. The state of a log is one, too, with the boundary as its reset.
+/// The body of a record. The whole state of a log is also one, with the boundary as its reset.
 #[derive(Default, Serialize, Deserialize)]
 struct Change {
     identity: Option<Identity>,
@@ -36,19 +37,19 @@ struct Shared(Arc<RwLock<Change>>);
 
 pub struct Journal {
     state: Shared,
-    /// With its number of records; `None` after a failure, when its content is unknown.
+    /// The file and its number of records; `None` after a failure, when its content is unknown.
     file: Option<(File, u32)>,
-    /// Where it lies, and how long it may become before it is rewritten.
+    /// The journal's directory, and the length at which the journal is rewritten.
     dir: PathBuf,
     limit: u64,
     _lock: File,
 }
 
-/// How much a journal may grow beyond twice what it held when it was rewritten.
+/// How much a journal may grow beyond twice its length after the last rewrite.
 const SPARE_BYTES: u64 = 64 << 10;
 
 impl Journal {
-    /// Opens the journal in a directory, or begins one there.
+    /// Opens the journal in a directory, or creates one there.
     pub fn open(dir: &Path) -> Result<Journal, LogError> {
         let failed = |error| LogError::io(LogOp::Open, error).at(dir.display().to_string());
         fs::create_dir_all(dir).map_err(failed)?;
@@ -61,7 +62,7 @@ impl Journal {
         Ok(Journal { state, file, dir: dir.to_owned(), limit, _lock: lock })
     }
 
-    /// Writes a change and syncs it; only then can a reader see it.
+    /// Writes and syncs a change; readers see it only after that.
     fn commit(&mut self, op: LogOp, change: Change) -> Result<(), LogError> {
         let file = self.file.take();
         let (mut file, count) = file.ok_or_else(|| LogError::new(op, LogErrorKind::Poisoned))?;
@@ -79,7 +80,7 @@ impl Journal {
     }
 }
 
-/// Reads the journal, and writes what it says into a new one, durable with its names.
+/// Reads the journal and writes its content to a new file, whose name is durable too.
 fn rewrite(dir: &Path) -> io::Result<(Change, File)> {
     let (path, new_path) = (dir.join("journal"), dir.join("journal.new"));
     let bytes = if path.exists() { fs::read(&path)? } else { Vec::new() };

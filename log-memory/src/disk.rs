@@ -1,4 +1,4 @@
-//! A disk in memory: it outlives the "processes" that open it, and can lose what was not synced.
+//! A disk in memory: it outlives the "processes" that open it, and can lose unsynced writes.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -10,11 +10,11 @@ use crate::state::{State, Undo};
 /// When a write becomes durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SyncMode {
-    /// Before the verb returns, as the contract demands.
+    /// Before the method returns, as the contract requires.
     EachWrite,
     /// When [`MemoryDisk::sync`] or [`MemoryDisk::sync_first`] is called. For simulators, which
     /// must not report a write as durable before that.
-    WhenTold,
+    OnRequest,
 }
 
 /// A disk in memory. Clones are handles to the same disk.
@@ -28,13 +28,13 @@ pub struct MemoryDisk {
 pub(crate) struct Platter {
     pub(crate) state: State,
     mode: SyncMode,
-    /// How to take back the batches that are written but not durable, oldest first.
+    /// How to undo the batches that are written but not durable, oldest first.
     unsynced: VecDeque<Undo>,
     /// Whether a store has the disk open.
     in_use: bool,
-    /// Counts the processes. Handles of an earlier one are dead.
+    /// Counts the processes. Handles of an earlier process are invalid.
     process: u64,
-    /// How many writes succeed before the next one fails; `None`: all do.
+    /// How many writes succeed before the next one fails; `None` if no failure is planned.
     writes_until_failure: Option<u64>,
 }
 
@@ -69,30 +69,30 @@ impl MemoryDisk {
         self.lock().unsynced.len()
     }
 
-    /// Cuts the power. Of the unsynced batches the oldest `keep` survive, the others are lost. The
-    /// store that had the disk open is dead, and so are its readers; open a new one.
+    /// Cuts the power. The oldest `keep` unsynced batches survive, the others are lost. The store
+    /// that had the disk open and its readers become invalid; open a new store.
     pub fn crash(&self, keep: usize) {
         let mut platter = self.lock();
         while platter.unsynced.len() > keep {
             let undo = platter.unsynced.pop_back();
-            platter.state.take_back(undo.expect("more than `keep` are there"));
+            platter.state.undo(undo.expect("more than `keep` are there"));
         }
         platter.unsynced.clear();
         platter.end_process();
     }
 
-    /// Lets `count` writes succeed, and the one after them fail. The failed one poisons its
-    /// store; a crash decides whether its bytes had reached the disk.
+    /// Lets `count` writes succeed, and the next one fail. The failed write poisons its store; a
+    /// crash decides whether its bytes reached the disk.
     pub fn fail_write_after(&self, count: u64) {
         self.lock().writes_until_failure = Some(count);
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Platter> {
-        self.platter.lock().expect("nothing panics while it holds a memory disk")
+        self.platter.lock().expect("no thread panics while it holds the lock of a memory disk")
     }
 
-    /// Opens the disk for one store; gives the number of its process. What is there becomes durable
-    /// first (P2).
+    /// Opens the disk for one store; returns the number of its process. Everything that was written
+    /// becomes durable first (P2).
     pub(crate) fn begin_process(&self) -> Result<u64, LogError> {
         let mut platter = self.lock();
         if platter.in_use {
@@ -105,7 +105,7 @@ impl MemoryDisk {
 }
 
 impl Platter {
-    /// Ends a process in good order, unless a crash ended it before.
+    /// Ends a process in order, unless a crash ended it before.
     pub(crate) fn leave(&mut self, process: u64) {
         if self.process == process {
             self.end_process();
@@ -117,7 +117,7 @@ impl Platter {
         self.in_use = false;
     }
 
-    /// Whether a handle of this process is still alive.
+    /// Whether a handle belongs to the present process.
     pub(crate) fn check_alive(&self, process: u64, op: LogOp) -> Result<(), LogError> {
         if self.process == process {
             Ok(())
@@ -126,7 +126,7 @@ impl Platter {
         }
     }
 
-    /// Takes note of a write that was applied; whether it may be acknowledged.
+    /// Records a write that was applied; an error if it may not be acknowledged.
     pub(crate) fn settle(&mut self, undo: Undo, op: LogOp) -> Result<(), LogError> {
         match &mut self.writes_until_failure {
             Some(0) => {
@@ -136,7 +136,7 @@ impl Platter {
             }
             left => {
                 left.iter_mut().for_each(|left| *left -= 1);
-                if self.mode == SyncMode::WhenTold {
+                if self.mode == SyncMode::OnRequest {
                     self.unsynced.push_back(undo);
                 }
                 Ok(())

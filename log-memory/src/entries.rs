@@ -1,27 +1,27 @@
-//! The entries themselves, packed.
+//! The entries, in a compact form.
 //!
-//! A log keeps everything until it is purged, so what an entry takes besides its payload is what a
-//! long log of small commands takes. Entries of one term and kind that follow each other share a
-//! *block*: their payloads lie side by side, and each entry costs the four bytes that say where its
-//! own ends. A small payload is copied, which also lets go of the larger buffer that it may have
-//! been a slice of (a block read from a connection); a large one is held by reference count.
+//! A log keeps everything until it is purged, so the bytes per entry beside its payload decide how
+//! much memory a long log of small commands needs. Consecutive entries of one term and kind share a
+//! *block*: their payloads are concatenated, and each entry costs the four bytes of its end offset.
+//! A small payload is copied, which also releases the larger buffer that it may be a slice of (a
+//! block read from a connection); a large payload is held by reference count.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 use raft_core::types::{Entry, EntryId, EntryKind, LogIndex};
 
-/// Payloads from this size on are not copied.
+/// Payloads of at least this size are not copied.
 const LARGE_BYTES: usize = 4 << 10;
 
-/// A block begins when the one before holds so many bytes, or so many entries.
+/// A new block begins when the last one holds this many bytes, or this many entries.
 const BLOCK_BYTES: usize = 64 << 10;
 const BLOCK_ENTRIES: usize = 8 << 10;
 
-/// Entries that follow each other.
+/// Consecutive entries.
 #[derive(Debug, Default)]
 pub(crate) struct Entries {
-    /// None of them is empty.
+    /// Invariant: no block is empty.
     blocks: VecDeque<Block>,
 }
 
@@ -34,7 +34,7 @@ struct Block {
 
 #[derive(Debug)]
 enum Payloads {
-    /// Side by side; `ends` tells where each ends.
+    /// Concatenated; `ends` holds the end offset of each.
     Packed { bytes: Vec<u8>, ends: Vec<u32> },
     /// The payload of the block's only entry.
     Large(Bytes),
@@ -46,13 +46,13 @@ impl Entries {
         self.blocks.back().map(|block| block.id(block.len() - 1))
     }
 
-    /// The id of an entry that is here.
+    /// The id of a stored entry.
     pub(crate) fn id(&self, index: LogIndex) -> EntryId {
         let block = &self.blocks[self.block_of(index)];
         block.id(block.place(index))
     }
 
-    /// The entries from an index on, of those that are here.
+    /// The stored entries from an index on.
     pub(crate) fn from(&self, index: LogIndex) -> impl Iterator<Item = Entry> {
         let blocks = self.blocks.range(self.block_of(index)..);
         blocks.flat_map(move |block| {
@@ -74,7 +74,7 @@ impl Entries {
         }
     }
 
-    /// Takes away every entry after an index.
+    /// Removes and returns every entry after an index.
     pub(crate) fn split_after(&mut self, index: LogIndex) -> Entries {
         let Some(first) = self.blocks.front().map(|block| block.first.index) else {
             return Entries::default();
@@ -91,12 +91,12 @@ impl Entries {
         Entries { blocks: rest }
     }
 
-    /// Puts back entries that follow the last one.
+    /// Appends entries that were split off after the last one.
     pub(crate) fn append(&mut self, mut later: Entries) {
         self.blocks.append(&mut later.blocks);
     }
 
-    /// The block that holds an index; the number of blocks where none does.
+    /// The number of the block that holds an index; the number of blocks if none does.
     fn block_of(&self, index: LogIndex) -> usize {
         let after = self.blocks.partition_point(|block| block.first.index <= index);
         match after.checked_sub(1) {
@@ -119,8 +119,8 @@ impl Block {
         Block { first: entry.id, kind: entry.kind, payloads }
     }
 
-    /// Takes as many of these entries, which follow the last one, as belong into this block; says
-    /// how many.
+    /// Appends as many of these entries, which follow the last one, as belong to this block;
+    /// returns how many.
     fn extend(&mut self, entries: &[Entry]) -> usize {
         let Payloads::Packed { bytes, ends } = &mut self.payloads else { return 0 };
         let before = ends.len();
@@ -144,7 +144,7 @@ impl Block {
         }
     }
 
-    /// Where in the block an index lies that is not before it.
+    /// The position in the block of an index that is not before the block.
     fn place(&self, index: LogIndex) -> usize {
         index.since(self.first.index) as usize
     }
@@ -163,7 +163,8 @@ impl Block {
         Entry::new(self.id(place), self.kind, payload)
     }
 
-    /// Takes away the entries from a place on, which is neither the first nor beyond the last.
+    /// Removes and returns the entries from a position on, which is neither the first nor beyond
+    /// the last.
     fn split_off(&mut self, place: usize) -> Block {
         let first = self.id(place);
         let Payloads::Packed { bytes, ends } = &mut self.payloads else {
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_in_comes_out() {
+    fn stored_entries_are_returned_unchanged() {
         let mut entries = Entries::default();
         assert_eq!((entries.last_id(), all(&entries)), (None, vec![]));
         entries.extend(samples()[..3].to_vec());
@@ -219,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn both_parts_of_a_split_go_together_again() {
+    fn both_parts_of_a_split_can_be_joined_again() {
         for cut in 0..=20 {
             let mut entries = Entries::default();
             entries.extend(samples());
@@ -233,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_log_of_small_commands_takes_little() {
+    fn a_long_log_of_small_commands_takes_little_memory() {
         let mut entries = Entries::default();
         let id = |index| EntryId::new(Term::new(1), LogIndex::new(index));
         let entry = |index| Entry::new(id(index), EntryKind::Command, Bytes::new());

@@ -1,16 +1,16 @@
-//! The memory log: the simplest correct store, and the model that all other stores are held to.
+//! The memory log: the simplest correct store, and the model for all other stores.
 //!
-//! [`MemoryLog::new`] gives a volatile store: every write is kept at once, and all is gone with
-//! the process. [`MemoryLog::open`] puts the same store on a [`MemoryDisk`], which a test or a
-//! simulator keeps while "processes" come and go. Such a disk tells *written* from *durable*:
-//! what was written is read at once, and stays only if [`MemoryDisk::sync`] was called before
-//! [`MemoryDisk::crash`].
+//! [`MemoryLog::new`] returns a volatile store: a write is complete at once, and the log ends with
+//! the process. [`MemoryLog::open`] opens the same store on a [`MemoryDisk`], which a test or a
+//! simulator keeps while "processes" start and end. Such a disk distinguishes *written* from
+//! *durable*: written data can be read at once, and survives [`MemoryDisk::crash`] only if
+//! [`MemoryDisk::sync`] was called before.
 //!
-//! What is refused, and in which order a batch is checked and applied, stands in `state`; it
+//! `state` decides which batches are refused, and in which order a batch is checked and applied; it
 //! follows the contract word for word (P16), so that a difference between this store and another
 //! is a bug in one of them.
 //!
-//! Absent: files, threads, limits. Entries are packed (`entries`), since all of them stay.
+//! Deliberately absent: files, threads, limits.
 
 mod disk;
 mod entries;

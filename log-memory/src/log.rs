@@ -1,4 +1,4 @@
-//! The store itself: one open handle on a memory disk.
+//! The store: one open handle on a memory disk.
 
 use async_trait::async_trait;
 use raft_core::storage::{
@@ -21,7 +21,7 @@ pub struct MemoryLog {
 }
 
 impl MemoryLog {
-    /// An empty log that goes with the process.
+    /// An empty log that ends with the process.
     pub fn new() -> MemoryLog {
         let disk = MemoryDisk::new(SyncMode::EachWrite);
         let process = disk.begin_process().expect("the disk is new");
@@ -35,7 +35,8 @@ impl MemoryLog {
         Ok(MemoryLog { disk: disk.clone(), process, durability, poisoned: false })
     }
 
-    /// Runs one change: checked, applied, settled. A failure to settle poisons this handle (P15).
+    /// Runs one change: checks, applies and settles it. A failure to settle poisons this handle
+    /// (P15).
     fn run(
         &mut self,
         op: LogOp,

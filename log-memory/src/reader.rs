@@ -1,4 +1,4 @@
-//! A reader beside the writer. Each read is one look at the state, under its lock.
+//! A reader beside the writer. Each read locks the state once.
 
 use std::ops::Range;
 

@@ -1,14 +1,14 @@
-//! What a memory disk holds, and what a batch does to it.
+//! The content of a memory disk, and the effect of a batch on it.
 //!
-//! A batch is checked as a whole before anything moves, so that a refused one changes nothing. Then
-//! it is applied, which leaves an [`Undo`]: a disk that lost the batch in a crash takes it back.
+//! A batch is checked completely before anything changes, so that a refused batch changes nothing.
+//! Applying it returns an [`Undo`], which reverts the batch if the disk loses it in a crash.
 
 use raft_core::storage::{Gate, LogBounds, LogError, Plan, WriteBatch};
 use raft_core::types::{EntryId, HardState, Identity, LogIndex, Term};
 
 use crate::entries::Entries;
 
-/// The small facts beside the entries.
+/// The state beside the entries.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Facts {
     pub(crate) boundary: EntryId,
@@ -26,14 +26,14 @@ pub(crate) struct State {
     pub(crate) entries: Entries,
 }
 
-/// How to take one batch back, the newest batch first.
+/// How to undo one batch. The newest batch is undone first.
 #[derive(Debug, Default)]
 pub(crate) struct Undo {
     facts: Facts,
     /// The entries that a reset removed.
     replaced: Option<Entries>,
     cut: Entries,
-    /// The last entry before those that were appended, if any were.
+    /// The last entry before the appended ones, if entries were appended.
     appended_after: Option<LogIndex>,
     purged: Entries,
 }
@@ -44,7 +44,7 @@ impl State {
         LogBounds { boundary, last: self.entries.last_id().unwrap_or(boundary) }
     }
 
-    /// The term at an index, the boundary's included.
+    /// The term at an index, including the boundary.
     pub(crate) fn term(&self, index: LogIndex) -> Result<Term, LogError> {
         let bounds = self.bounds();
         if index == bounds.boundary.index {
@@ -61,7 +61,7 @@ impl State {
         gate.pass(batch, |index| self.term(index))
     }
 
-    /// Applies a batch in the order of its fields. `plan` is what the check gave for it.
+    /// Applies a batch in the order of its fields. `plan` is the result of its check.
     pub(crate) fn apply(&mut self, batch: WriteBatch, plan: Plan) -> Undo {
         let mut undo = Undo { facts: self.facts, ..Undo::default() };
         self.facts.hard_state = batch.hard_state.unwrap_or(self.facts.hard_state);
@@ -85,15 +85,15 @@ impl State {
         undo
     }
 
-    /// Saves an identity, where none or the same is.
+    /// Saves an identity; the caller has checked that there is none, or the same one.
     pub(crate) fn set_identity(&mut self, identity: Identity) -> Undo {
         let undo = Undo { facts: self.facts, ..Undo::default() };
         self.facts.identity = Some(identity);
         undo
     }
 
-    /// Takes back what the newest batch did.
-    pub(crate) fn take_back(&mut self, undo: Undo) {
+    /// Undoes the newest batch.
+    pub(crate) fn undo(&mut self, undo: Undo) {
         let rest = std::mem::replace(&mut self.entries, undo.purged);
         self.entries.append(rest);
         if let Some(before) = undo.appended_after {

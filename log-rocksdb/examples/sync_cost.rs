@@ -1,4 +1,4 @@
-//! What a write costs beside a plain synced put of the same bytes, and how long opening takes.
+//! Measures a write beside a plain synced put of the same bytes, and the time of opening.
 //!
 //! ```text
 //! cargo run --release --package kontiki-log-rocksdb --example sync_cost -- [ENTRIES]
@@ -26,13 +26,13 @@ fn main() {
     let config = RocksLogConfig::new(dir.path().join("log"));
     let mut log = RocksLog::open(config.clone()).expect("a log");
     let (mut plain_times, mut log_times) = (Vec::new(), Vec::new());
-    // One of each in turn, so that both meet the same disk.
+    // Puts and writes alternate, so that both see the same conditions of the disk.
     for index in 1..=WRITES {
         let start = Instant::now();
         plain.put_opt(index.to_be_bytes(), [7; SIZE], &synced).expect("puts");
         plain_times.push(start.elapsed());
         let start = Instant::now();
-        now(log.write(WriteBatch::of_entries(vec![entry(index)]))).expect("the disk works");
+        now(log.write(WriteBatch::of_entries(vec![entry(index)]))).expect("the write succeeds");
         log_times.push(start.elapsed());
     }
     let (plain, own) = (median(plain_times), median(log_times));
@@ -40,7 +40,7 @@ fn main() {
     let entries = std::env::args().nth(1).map_or(0, |text| text.parse().expect("a number"));
     for first in (WRITES + 1..=entries).step_by(BATCH as usize) {
         let batch = (first..first + BATCH).map(entry).collect();
-        now(log.write(WriteBatch::of_entries(batch))).expect("the disk works");
+        now(log.write(WriteBatch::of_entries(batch))).expect("the write succeeds");
     }
     drop(log);
     for after in ["a drop", "a close"] {
@@ -56,7 +56,7 @@ fn entry(index: u64) -> Entry {
     Entry::new(id, EntryKind::Command, Bytes::from_static(&[7; SIZE]))
 }
 
-/// A verb of this log never pends, so one poll is enough.
+/// A method of this log is never pending, so one poll is enough.
 fn now<F: Future>(verb: F) -> F::Output {
     match pin!(verb).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,

@@ -1,4 +1,4 @@
-//! RocksDB: its settings, its column families, and what its errors mean.
+//! RocksDB: its settings, its column families, and the meaning of its errors.
 
 use std::path::Path;
 use std::sync::{RwLock, RwLockReadGuard};
@@ -16,26 +16,26 @@ use crate::framing::find_trap;
 use crate::keys::STATE_KEY;
 use crate::state::{FORMAT_VERSION, State};
 
-/// The family of the state and of the marks; RocksDB wants one of this name.
+/// The family of the state and of the marks; RocksDB requires a family of this name.
 const META: &str = "default";
 /// The family of the entries.
 const LOG: &str = "log";
 const BLOCK_CACHE_BYTES: usize = 8 << 20;
 const BLOCK_BYTES: usize = 16 << 10;
-/// A manifest that grew longer is written anew.
+/// A manifest that is longer than this is rewritten.
 const MANIFEST_BYTES: usize = 4 << 20;
 const MANIFEST_GROWTH_BYTES: usize = 64 << 10;
 /// The first table format whose footers have a checksum.
 const TABLE_FORMAT: i32 = 6;
 
-/// A database that its store closes while readers may still hold on to it.
+/// A database that its store can close while readers still hold the handle.
 pub(crate) struct Handle {
     database: RwLock<Option<DB>>,
     place: String,
 }
 
 impl Handle {
-    /// A handle on a database that is open, or on one that is closed already.
+    /// A handle on an open database, or on one that is closed already.
     pub(crate) fn new(database: Option<DB>, place: String) -> Handle {
         Handle { database: RwLock::new(database), place }
     }
@@ -48,7 +48,7 @@ impl Handle {
         &self.place
     }
 
-    /// Does something with the database, which stays open for so long; an error if it is closed.
+    /// Calls a function with the database, which stays open meanwhile; an error if it is closed.
     pub(crate) fn with<T>(
         &self,
         op: LogOp,
@@ -60,15 +60,14 @@ impl Handle {
         }
     }
 
-    /// Lets what RocksDB does beside the writes come to an end, and begins no more of it. Reading
-    /// goes on.
+    /// Ends RocksDB's background work and starts no more of it. Reads continue.
     pub(crate) fn stop_background_work(&self, wait: bool) {
         if let Some(database) = &*self.lock() {
             database.cancel_all_background_work(wait);
         }
     }
 
-    /// Closes the database once no read is under way. Later reads get an error.
+    /// Closes the database once no read uses it. Later reads get an error.
     pub(crate) fn close(&self) {
         self.database.write().expect("no reader panics").take();
     }
@@ -88,14 +87,14 @@ pub(crate) fn log(database: &DB) -> &ColumnFamily {
     database.cf_handle(LOG).expect("opened with it")
 }
 
-/// How every batch is written.
+/// The options of every write.
 pub(crate) fn synced() -> WriteOptions {
     let mut options = WriteOptions::default();
     options.set_sync(true);
     options
 }
 
-/// Makes a database without entries under another name, and renames it when it is whole.
+/// Creates a database without entries under another name, and renames it when it is complete.
 pub(crate) fn create(directory: &Directory, memtable_bytes: usize) -> Result<(), LogError> {
     let make = || {
         let mut options = settings(memtable_bytes);
@@ -111,22 +110,22 @@ pub(crate) fn create(directory: &Directory, memtable_bytes: usize) -> Result<(),
     directory.install_database()
 }
 
-/// Which write-ahead logs RocksDB is shown when it opens a database for reading.
+/// The write-ahead logs that RocksDB sees when it opens a database for reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wals {
-    /// None: what it shows is in tables, which are of whole batches.
+    /// None: only the tables are read, which hold complete batches.
     Hidden,
     /// All, up to the first bad record.
     Shown,
 }
 
-/// The state in the tables of a database. Changes nothing.
+/// The state in the tables of a database. Changes no file.
 pub(crate) fn read_base(directory: &Directory, memtable_bytes: usize) -> Result<State, LogError> {
     let database = open_looker(directory, memtable_bytes, Wals::Hidden)?;
     load_state(&database, &directory.place(DATABASE_NAME))
 }
 
-/// Opens a database for reading. Changes nothing: what is in write-ahead logs stays in memory.
+/// Opens a database for reading. Changes no file: data from write-ahead logs stays in memory.
 pub(crate) fn open_looker(
     directory: &Directory,
     memtable_bytes: usize,
@@ -135,7 +134,7 @@ pub(crate) fn open_looker(
     check_frames(directory, wals)?;
     let mut options = settings(memtable_bytes);
     match wals {
-        // The directory around the database holds no write-ahead log.
+        // The directory around the database contains no write-ahead log.
         Wals::Hidden => options.set_wal_dir(directory.root()),
         Wals::Shown => options.set_wal_recovery_mode(DBRecoveryMode::PointInTime),
     }
@@ -145,7 +144,7 @@ pub(crate) fn open_looker(
     opened.map_err(|error| failed(LogOp::Open, &directory.place(DATABASE_NAME), error))
 }
 
-/// Refuses files that RocksDB would read for ever.
+/// Refuses files that RocksDB would read in an endless loop.
 fn check_frames(directory: &Directory, wals: Wals) -> Result<(), LogError> {
     let logs = match wals {
         Wals::Hidden => Vec::new(),
@@ -163,8 +162,8 @@ fn check_frames(directory: &Directory, wals: Wals) -> Result<(), LogError> {
     Ok(())
 }
 
-/// Opens a database for writing: RocksDB replays what is in its write-ahead logs, all of it, and
-/// makes tables of it.
+/// Opens a database for writing: RocksDB replays all of its write-ahead logs and writes the result
+/// into tables.
 pub(crate) fn open_writer(directory: &Directory, memtable_bytes: usize) -> Result<DB, LogError> {
     let opened = open(&settings(memtable_bytes), &directory.path(DATABASE_NAME), memtable_bytes);
     opened.map_err(|error| failed(LogOp::Open, &directory.place(DATABASE_NAME), error))
@@ -175,7 +174,7 @@ fn open(options: &Options, path: &Path, memtable_bytes: usize) -> Result<DB, roc
     DB::open_cf_with_opts(options, path, families)
 }
 
-/// Writes all that is in memory into tables.
+/// Writes all data in memory into tables.
 pub(crate) fn flush(database: &DB) -> Result<(), rocksdb::Error> {
     database.flush_cfs_opt(&[&meta(database), &log(database)], &FlushOptions::default())
 }
@@ -184,7 +183,7 @@ fn settings(memtable_bytes: usize) -> Options {
     let mut options = Options::default();
     options.set_paranoid_checks(true);
     options.set_wal_recovery_mode(DBRecoveryMode::AbsoluteConsistency);
-    // Both families' tables hold the same batches, or the base would be of no one moment.
+    // Both families' tables must hold the same batches, or the base would not be of one moment.
     options.set_atomic_flush(true);
     options.set_recycle_log_file_num(0);
     options.set_use_fsync(false);
@@ -195,13 +194,13 @@ fn settings(memtable_bytes: usize) -> Options {
     options.set_manifest_preallocation_size(MANIFEST_GROWTH_BYTES);
     options.set_stats_dump_period_sec(0);
     options.set_stats_persist_period_sec(0);
-    options.set_info_logger(InfoLogger::new_callback_logger(LogLevel::Warn, tell));
+    options.set_info_logger(InfoLogger::new_callback_logger(LogLevel::Warn, log_warning));
     options
 }
 
-/// Passes warnings on. What RocksDB says of itself at a start comes whatever the level is; and what
-/// a close ended early is no news.
-fn tell(level: LogLevel, text: &str) {
+/// Logs RocksDB's warnings. Its messages about its own start come at any level; a message about
+/// work that a close ended early is not a warning.
+fn log_warning(level: LogLevel, text: &str) {
     let is_warning = matches!(level, LogLevel::Warn | LogLevel::Error | LogLevel::Fatal);
     if is_warning && !text.contains("Shutdown in progress") {
         tracing::warn!("RocksDB: {}", text.trim_end());
@@ -230,7 +229,7 @@ pub(crate) fn load_state(database: &DB, place: &str) -> Result<State, LogError> 
     decode_state(LogOp::Open, found.as_deref(), place)
 }
 
-/// The state in the record that was found.
+/// The state in the record that was read.
 pub(crate) fn decode_state(
     op: LogOp,
     found: Option<&[u8]>,
@@ -240,7 +239,7 @@ pub(crate) fn decode_state(
     match (State::decode(bytes), State::version(bytes)) {
         (Ok(state), _) => Ok(state),
         (Err(Unreadable::Newer(what)), _) => Err(newer(op, &format!("{place}, key state"), what)),
-        // A later record may be of another length, with its checksum elsewhere.
+        // A later version's record may have another length, with its checksum at another place.
         (Err(Unreadable::Damaged), Some(version)) if version > FORMAT_VERSION => {
             let place = format!("{place}: version {version}");
             Err(LogError::new(op, LogErrorKind::Format).at(place))
@@ -249,20 +248,20 @@ pub(crate) fn decode_state(
     }
 }
 
-/// What an error of RocksDB means to the log.
+/// The log's error for an error of RocksDB.
 pub(crate) fn failed(op: LogOp, place: &str, error: rocksdb::Error) -> LogError {
     let text = error.to_string();
     let is_lock = ["IO error: While lock file", "IO error: lock hold by"];
     let kind = match error.kind() {
         ErrorKind::Corruption => LogErrorKind::Corrupt { index: None },
-        // Of files that were sound once: whose database it is, or what is in them, is not ours.
+        // These files were sound before: another program's database, or damage, is not our format.
         ErrorKind::InvalidArgument | ErrorKind::NotSupported if op == LogOp::Open => {
             LogErrorKind::Format
         }
         ErrorKind::IOError if is_lock.iter().any(|start| text.starts_with(start)) => {
             LogErrorKind::InUse
         }
-        // A file that another one names.
+        // A file is missing that another file refers to.
         ErrorKind::IOError if text.contains("No such file or directory") => {
             LogErrorKind::Corrupt { index: None }
         }
@@ -280,13 +279,13 @@ fn block_in(text: &str) -> Option<String> {
     Some(format!("/{path}, offset {offset}"))
 }
 
-/// What a newer version wrote, behind a checksum that holds.
+/// The error for data of a newer version with a valid checksum.
 pub(crate) fn newer(op: LogOp, place: &str, what: &'static str) -> LogError {
     let place = format!("{place}: {}", Unreadable::Newer(what));
     LogError::new(op, LogErrorKind::Format).at(place)
 }
 
-/// An entry that is missing, is not what was stored, or was written by a newer version.
+/// The error for an entry that is missing, differs from what was stored, or is of a newer version.
 pub(crate) fn not_an_entry(op: LogOp, index: LogIndex, place: &str, fault: Unreadable) -> LogError {
     let place = format!("{place}, family log, index {index}");
     match fault {
@@ -295,7 +294,7 @@ pub(crate) fn not_an_entry(op: LogOp, index: LogIndex, place: &str, fault: Unrea
     }
 }
 
-/// An entry that RocksDB cannot read.
+/// The error for an entry that RocksDB cannot read.
 pub(crate) fn unreadable(
     op: LogOp,
     index: LogIndex,
@@ -320,7 +319,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_damaged_block_is_found_in_what_rocksdb_says() {
+    fn a_damaged_block_is_found_in_rocksdbs_message() {
         let said = "Corruption: block checksum mismatch: stored = 1, computed = 2, type = 4  in \
                     /a b in /c/db/000026.sst offset 4069 size 511";
         assert_eq!(block_in(said).as_deref(), Some("/c/db/000026.sst, offset 4069"));

@@ -14,33 +14,33 @@ use crate::state::FORMAT_VERSION;
 
 /// The database.
 pub(crate) const DATABASE_NAME: &str = "db";
-/// A database that is being made.
+/// A database that is being created.
 pub(crate) const NEW_DATABASE_NAME: &str = "new";
 /// How far the log is known to be synced.
 pub(crate) const PROOF_NAME: &str = "proof";
 
-/// Names the manifest.
+/// The file that names the manifest.
 const CURRENT_NAME: &str = "CURRENT";
 const MANIFEST_PREFIX: &str = "MANIFEST-";
 const NAMES: Names =
-    Names { known: &[DATABASE_NAME, PROOF_NAME], passing: &[NEW_DATABASE_NAME, "new.proof"] };
+    Names { known: &[DATABASE_NAME, PROOF_NAME], unfinished: &[NEW_DATABASE_NAME, "new.proof"] };
 const WAL_SUFFIX: &str = ".log";
 const TABLE_SUFFIX: &str = ".sst";
 const COPY_BYTES: usize = 1 << 16;
 
-/// A locked directory. The lock goes with the value.
+/// A locked directory. Dropping it releases the lock.
 #[derive(Debug)]
 pub(crate) struct Directory(owned_dir::Directory);
 
 impl Directory {
-    /// Makes the directory if it is missing, locks it, refuses one that holds strange files, and
-    /// removes what a crash left unfinished.
+    /// Creates the directory if it is missing, locks it, refuses one that holds unknown files, and
+    /// removes the unfinished files that a crash left.
     pub(crate) fn open(path: &Path) -> Result<Directory, LogError> {
         owned_dir::Directory::own(path, NAMES).map(Directory).map_err(not_ours)
     }
 
-    /// A directory that must not be changed. Its lock is taken only if there is one, and shared
-    /// with other readers.
+    /// Opens a directory that must not be changed. Its lock is taken only if the lock file exists,
+    /// and is shared with other readers.
     pub(crate) fn look(path: &Path) -> Result<Directory, LogError> {
         let directory = owned_dir::Directory::look(path, NAMES).map(Directory).map_err(not_ours)?;
         if [DATABASE_NAME, PROOF_NAME].iter().any(|name| directory.has(name)) {
@@ -71,12 +71,12 @@ impl Directory {
         self.path(DATABASE_NAME).join(name)
     }
 
-    /// Opens a file in the database, for reading, and for writing if that is allowed.
+    /// Opens a file in the database for reading, and for writing if that is allowed.
     pub(crate) fn open_part(&self, name: &str) -> io::Result<File> {
         OpenOptions::new().read(true).write(!self.0.is_read_only()).open(self.part(name))
     }
 
-    /// The name of the database's manifest. None where RocksDB will say what is wrong.
+    /// The name of the database's manifest. `None` if RocksDB will report what is wrong.
     pub(crate) fn manifest(&self) -> Option<String> {
         let name = fs::read_to_string(self.part(CURRENT_NAME)).ok()?.trim_end().to_owned();
         (name.starts_with(MANIFEST_PREFIX) && self.part(&name).is_file()).then_some(name)
@@ -86,7 +86,7 @@ impl Directory {
         self.part(name).display().to_string()
     }
 
-    /// Makes creations, renamings and removals durable, in this directory and in a database.
+    /// Makes created, renamed and removed names durable, in this directory and in a database.
     pub(crate) fn sync_names(&self, database: &str) -> Result<(), LogError> {
         for path in [self.path(database), self.root().to_owned()] {
             let synced = File::open(&path).and_then(|directory| directory.sync_all());
@@ -96,7 +96,7 @@ impl Directory {
         Ok(())
     }
 
-    /// Gives a database that was made its name.
+    /// Renames a new database to its final name.
     pub(crate) fn install_database(&self) -> Result<(), LogError> {
         self.sync_names(NEW_DATABASE_NAME)?;
         let renamed = fs::rename(self.path(NEW_DATABASE_NAME), self.path(DATABASE_NAME));
@@ -132,7 +132,7 @@ impl Directory {
         self.sync_names(DATABASE_NAME)
     }
 
-    /// The names in the database that a seal covers, in order.
+    /// The names of the database's files that a seal covers, in order.
     fn sealed_names(&self) -> Result<Vec<String>, LogError> {
         let mut names = Vec::new();
         for entry in self.list()? {
@@ -146,7 +146,7 @@ impl Directory {
         Ok(names)
     }
 
-    /// The files of a closed database, to be sealed or compared with a seal.
+    /// The seal of the files of a closed database, to write it or to compare it with the last one.
     pub(crate) fn seal(&self) -> Result<Vec<SealedFile>, LogError> {
         let seal = |name: String| {
             let sealed = self.seal_of(&name);
@@ -170,7 +170,7 @@ impl Directory {
         Ok((length, checksum))
     }
 
-    /// The write-ahead logs of the database, by their numbers.
+    /// The write-ahead logs of the database with their numbers, in order.
     pub(crate) fn wals(&self) -> Result<Vec<(u64, String)>, LogError> {
         let number = |name: &String| name.strip_suffix(WAL_SUFFIX)?.parse().ok();
         let names = self.list()?.into_iter();
@@ -207,7 +207,7 @@ fn not_ours(error: DirectoryError) -> LogError {
             LogError::new(LogOp::Open, LogErrorKind::InUse).at(path.display().to_string())
         }
         DirectoryError::ForeignFile(path) => LogError::new(LogOp::Open, LogErrorKind::Format)
-            .at(format!("{}, which is no part of a RocksDB log", path.display())),
+            .at(format!("{}, which is not part of a RocksDB log", path.display())),
         DirectoryError::Io(path, error) => {
             LogError::io(LogOp::Open, error).at(path.display().to_string())
         }

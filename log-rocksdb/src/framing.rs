@@ -1,12 +1,12 @@
-//! How RocksDB frames the records of its write-ahead logs and of its manifest, and the one damage
-//! of the frame that it does not come back from.
+//! RocksDB's framing of records in its write-ahead logs and its manifest, and the one damage of the
+//! framing that makes RocksDB hang.
 //!
-//! A file is blocks of 32 KiB, a block is chunks, and a record is one chunk or several. RocksDB
-//! that meets a chunk of a *recycled* log behind one of another kind says "bad record", does not
-//! step over it, and meets it again, for ever (`ReadPhysicalRecord` in `db/log_reader.cc`, from its
-//! pull request 12643 on; 11.8 has it). A single flipped bit makes such a chunk of any other. There
-//! are none in a log of ours, since no file of it is recycled, so that they are looked for before
-//! RocksDB is let near.
+//! A file consists of blocks of 32 KiB, a block of chunks, and a record is one chunk or several. If
+//! RocksDB meets a chunk of a *recycled* log after a chunk of another kind, it reports "bad
+//! record", does not advance, and meets the same chunk again for ever (`ReadPhysicalRecord` in
+//! `db/log_reader.cc`, since its pull request 12643; version 11.8 has the bug). One flipped bit can
+//! turn any chunk into such a chunk. This log never recycles a file, so it has no such chunks, and
+//! looks for them before RocksDB opens the files.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -14,16 +14,16 @@ use std::io::{self, BufReader, Read};
 pub(crate) const BLOCK_BYTES: usize = 32 << 10;
 pub(crate) const HEADER_BYTES: usize = 7;
 
-/// The kinds of chunk of a log that was recycled.
+/// The kinds of chunks in recycled logs.
 const RECYCLED: [u8; 6] = [5, 6, 7, 8, 11, 131];
 
-/// Reads the next block, of which the last may be short; says whether there was one.
+/// Reads the next block, of which the last may be short; returns whether there was one.
 pub(crate) fn read_block(file: &mut impl Read, block: &mut Vec<u8>) -> io::Result<bool> {
     block.clear();
     Ok(file.take(BLOCK_BYTES as u64).read_to_end(block)? > 0)
 }
 
-/// Which part of a record a chunk is.
+/// The part of a record that a chunk is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     Whole,
@@ -32,14 +32,14 @@ pub(crate) enum Part {
     Last,
 }
 
-/// What stands behind one header.
+/// The content after one header.
 pub(crate) struct Chunk<'a> {
     pub(crate) part: Part,
     pub(crate) bytes: &'a [u8],
 }
 
 impl Chunk<'_> {
-    /// The chunk at the front of the rest of a block, if it fits its checksum.
+    /// The chunk at the front of the rest of a block, if its checksum matches.
     pub(crate) fn of(rest: &[u8]) -> Option<Chunk<'_>> {
         let (header, rest) = rest.split_at_checked(HEADER_BYTES)?;
         let bytes = rest.get(..usize::from(u16::from_le_bytes([header[4], header[5]])))?;
@@ -56,7 +56,7 @@ impl Chunk<'_> {
     }
 }
 
-/// Where a chunk stands that RocksDB would read for ever, if there is one.
+/// The offset of a chunk that RocksDB would read in an endless loop, if there is one.
 pub(crate) fn find_trap(file: &File) -> io::Result<Option<u64>> {
     let mut file = BufReader::with_capacity(8 * BLOCK_BYTES, file);
     let (mut block, mut start, mut has_record) = (Vec::new(), 0, false);
@@ -69,8 +69,8 @@ pub(crate) fn find_trap(file: &File) -> io::Result<Option<u64>> {
     Ok(None)
 }
 
-/// Walks a block as RocksDB does: what is bad in another way ends the block, not the file. A chunk
-/// of a recycled log that comes before any whole record is not met again.
+/// Reads a block as RocksDB does: any other damage ends the block, not the file. A chunk of a
+/// recycled log before the first complete record does not cause the loop.
 fn trap_in(block: &[u8], has_record: &mut bool) -> Option<usize> {
     let mut at = 0;
     while let Some(header) = block.get(at..at + HEADER_BYTES) {
@@ -110,12 +110,12 @@ mod tests {
             assert_eq!(trap(&[chunk(1, 20), chunk(kind, 9)]), Some(27), "kind {kind}");
             assert_eq!(trap(&[chunk(2, 5), chunk(4, 8), chunk(kind, 9)]), Some(27));
             assert_eq!(trap(&[chunk(kind, 9), chunk(1, 20)]), None, "RocksDB ends there");
-            assert_eq!(trap(&[chunk(2, 20), chunk(kind, 9)]), None, "no record is whole");
+            assert_eq!(trap(&[chunk(2, 20), chunk(kind, 9)]), None, "no record is complete");
         }
         assert_eq!(trap(&[chunk(1, 20), chunk(2, 9), chunk(4, 0), chunk(1, 3)]), None);
     }
 
-    /// What is bad ends its block; RocksDB goes on with the next.
+    /// Damage ends its block; RocksDB continues with the next block.
     #[test]
     fn a_trap_is_found_in_a_later_block() {
         let rest = BLOCK_BYTES - (HEADER_BYTES + 20);

@@ -1,8 +1,8 @@
-//! A look at a RocksDB log that changes no file, and the check of all that guards it.
+//! Inspects a RocksDB log without changing a file, and checks all of its checksums.
 //!
-//! The files are judged as `recover` judges them. Then RocksDB opens the database for reading: what
-//! is in the write-ahead logs it keeps in memory. Damage ends the look where it stands, and is
-//! told.
+//! The files are checked as in `recover`. Then RocksDB opens the database for reading, and keeps
+//! the content of the write-ahead logs in memory. Damage ends the inspection where it is, and is
+//! reported.
 
 use std::path::Path;
 use std::sync::{Arc, RwLock};
@@ -25,19 +25,19 @@ use crate::state::State;
 /// How many bytes of entries are read at once.
 const READ_BYTES: u64 = 1 << 20;
 
-/// A RocksDB log that is being looked at.
+/// A RocksDB log under inspection.
 struct RocksInspection {
     handle: Arc<Handle>,
     summary: Arc<RwLock<LogSummary>>,
     inspection: Inspection,
-    /// Where the log would end if none of its marks were damaged.
+    /// The log's bounds if none of its marks were damaged.
     bounds: LogBounds,
     _directory: Directory,
 }
 
 impl RocksLog {
-    /// Looks at the log in a directory without changing it. Fails if there is none, or if it is in
-    /// use; damage is part of what the look tells.
+    /// Inspects the log in a directory without changing it. Fails if there is none, or if it is in
+    /// use; damage is part of the result.
     pub fn inspect(dir: impl AsRef<Path>) -> Result<Box<dyn Inspect>, LogError> {
         let directory = Directory::look(dir.as_ref())?;
         let mut survey = survey(&directory, DEFAULT_MEMTABLE_BYTES);
@@ -70,8 +70,8 @@ impl RocksLog {
     }
 }
 
-/// The database up to this state, or what its tables hold where the write-ahead logs do not lead
-/// RocksDB there; and the state that it then shows.
+/// The database up to this state, or only its tables if the write-ahead logs do not lead RocksDB to
+/// this state; and the state that the database then has.
 fn open_sound_part(directory: &Directory, wanted: &State) -> Result<(DB, State), LogError> {
     let place = directory.place(DATABASE_NAME);
     let open = |wals| {
@@ -123,7 +123,7 @@ impl Inspect for RocksInspection {
 }
 
 impl RocksInspection {
-    /// The first record beside the entries that cannot be read. What they say was checked before.
+    /// The first unreadable record beside the entries. The readable ones were checked before.
     fn meta_fault(&self) -> Option<LogError> {
         let read = |database: &DB| {
             let mut records = database.iterator_cf(meta(database), IteratorMode::Start);
@@ -134,8 +134,8 @@ impl RocksInspection {
         fault.filter(|_| self.inspection.damage.is_none())
     }
 
-    /// Reads every entry. A place that was told of already is passed over: many entries may lie in
-    /// one damaged block.
+    /// Reads every entry. A place that was reported already is not reported again, since many
+    /// entries may be in one damaged block.
     fn read_entries(&self, findings: &mut Vec<LogError>, progress: &mut dyn FnMut(u64, u64)) {
         let reader = RocksReader::new(self.handle.clone(), self.summary.clone());
         let LogBounds { boundary, last } = self.bounds;
@@ -159,7 +159,7 @@ impl RocksInspection {
     }
 }
 
-/// The same error once more, with its cause in words.
+/// A copy of the error, with its cause as text.
 fn told(damage: &LogError) -> LogError {
     let again = LogError::new(damage.op, damage.kind.clone()).at(damage.place.clone());
     match &damage.source {

@@ -1,4 +1,4 @@
-//! The keys of the database, and the values behind all of them but the state.
+//! The database's keys, and the encoding of all values except the state.
 
 use bytes::Bytes;
 use raft_core::storage::SummaryPart;
@@ -8,9 +8,9 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// The key of the state record, in the family `default`.
 pub(crate) const STATE_KEY: &[u8] = b"state";
-/// Where the keys of runs begin, and where they end: no other key lies between.
+/// The bounds of the keys of runs: no other key is between them.
 pub(crate) const RUN_KEYS: [&[u8]; 2] = [b"r", b"s"];
-/// Where the keys of memberships begin, and where they end.
+/// The bounds of the keys of memberships.
 pub(crate) const MEMBERSHIP_KEYS: [&[u8]; 2] = [b"m", b"n"];
 
 /// The length of an entry's value before its payload.
@@ -22,7 +22,7 @@ pub(crate) fn entry_key(index: LogIndex) -> [u8; 8] {
     index.get().to_be_bytes()
 }
 
-/// The first key behind an entry's.
+/// The first key after an entry's.
 pub(crate) fn key_behind(index: LogIndex) -> [u8; 9] {
     let mut key = [0; 9];
     key[..8].copy_from_slice(&entry_key(index));
@@ -42,8 +42,8 @@ pub(crate) fn encode_entry(entry: &Entry, directory: u64, value: &mut Vec<u8>) {
     value.extend_from_slice(&entry.payload);
 }
 
-/// The entry of a key and a value, if all of it is what was stored at this index. The reserved
-/// bytes stand behind no checksum, so that they cannot be told from damage.
+/// The entry of a key and a value, if all of it is what was stored at this index. No checksum
+/// covers the reserved bytes separately, so a change in them counts as damage.
 pub(crate) fn decode_entry(
     index: LogIndex,
     key: &[u8],
@@ -91,7 +91,7 @@ pub(crate) fn mark_value(mark: SummaryPart, directory: u64) -> Vec<u8> {
     }
 }
 
-/// The mark of a key and a value, if it is what was stored.
+/// The mark of a key and a value, if both are as stored.
 pub(crate) fn decode_mark(key: &[u8], value: &[u8], directory: u64) -> Option<SummaryPart> {
     let (family, index) = key.split_at_checked(1)?;
     let index = LogIndex::new(u64::from_be_bytes(index.try_into().ok()?));
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_is_itself_again_and_any_flipped_bit_is_noticed() {
+    fn an_entry_is_decoded_unchanged_and_any_flipped_bit_is_detected() {
         let (entry, mut value) = (entry(), Vec::new());
         encode_entry(&entry, 5, &mut value);
         let key = entry_key(entry.id.index);
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_of_an_unknown_kind_is_told_from_damage() {
+    fn an_entry_of_an_unknown_kind_is_distinguished_from_damage() {
         let (entry, mut value) = (entry(), Vec::new());
         encode_entry(&entry, 5, &mut value);
         value[20] = 200;
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn marks_are_themselves_again_and_any_flipped_bit_is_noticed() {
+    fn marks_are_decoded_unchanged_and_any_flipped_bit_is_detected() {
         let run = TermRun { first: LogIndex::new(u64::MAX), term: Term::new(3) };
         for mark in [SummaryPart::Run(run), SummaryPart::Membership(LogIndex::new(9))] {
             let (key, value) = (mark_key(mark), mark_value(mark, 5));
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_sort_as_their_indices_and_the_state_lies_outside_the_marks() {
+    fn keys_sort_by_index_and_the_state_is_outside_the_marks() {
         let [low, high] = [LogIndex::new(255), LogIndex::new(256)];
         assert!(entry_key(low) < entry_key(high));
         assert!(key_behind(low)[..] > entry_key(low)[..]);

@@ -1,23 +1,23 @@
-//! The RocksDB log: entries and a record of everything else in one database, one synced write batch
-//! per batch.
+//! The RocksDB log: the entries, and one record with everything else, in one database; one synced
+//! write batch per batch.
 //!
 //! Votes and truncations are part of the same write, so a batch is one atomic unit with one sync.
-//! The layout is specified in `docs/formats/log-rocksdb.md`. Where to begin reading:
+//! The layout is specified in `docs/formats/log-rocksdb.md`. Where to start reading:
 //!
-//! - `log` is the store: opening, the verbs of the contract, closing. What the contract refuses is
-//!   refused by raft-core's gate, before anything is written;
-//! - `writer` makes the write batches, `reader` reads beside it, `compactor` gives purged space
-//!   back; what of the log is in memory is a `LogSummary` of the contract;
+//! - `log` is the store: opening, the contract's methods, closing. raft-core's gate refuses what
+//!   the contract refuses, before anything is written;
+//! - `writer` builds the write batches, `reader` reads beside it, `compactor` reclaims purged
+//!   space; a `LogSummary` of the contract is the part of the log that is in memory;
 //! - `database` holds RocksDB's settings, `keys`, `state` and `proof` are the stored bytes, `load`
-//!   makes a summary of them;
-//! - `directory`, `framing`, `wal` and `recover` are the way from files back to a log. They look at
-//!   the files before RocksDB may change them: in its tolerant modes it passes over damage in
-//!   silence, in its strict one it takes a torn write for damage, and one damage it reads for ever;
-//! - `inspect` looks at a log without changing a byte, and checks all of it.
+//!   builds a summary from them;
+//! - `directory`, `framing`, `wal` and `recover` turn files back into a log. They check the files
+//!   before RocksDB may change them: its tolerant modes skip damage silently, its strict mode
+//!   reports a torn write as damage, and one kind of damage makes it loop;
+//! - `inspect` inspects a log without changing a byte, and checks all of it.
 //!
-//! Absent: repair of damaged entries from peers, a second process at the same database, and several
-//! groups in one database. RocksDB's own tools may look into `db/` while no member runs; they must
-//! not write.
+//! Deliberately absent: repair of damaged entries from peers, a second process on the same
+//! database, and several groups in one database. RocksDB's own tools may read `db/` while no member
+//! runs; they must not write.
 
 mod compactor;
 mod config;

@@ -9,7 +9,7 @@ use crate::database::{corrupt, failed, log, meta, not_an_entry, unreadable};
 use crate::keys::{MEMBERSHIP_KEYS, RUN_KEYS, decode_entry, decode_mark, entry_key};
 use crate::state::State;
 
-/// The summary of a log, from its marks. A missing, strange or damaged one is an error.
+/// The summary of a log, from its marks. A missing, unknown or damaged mark is an error.
 pub(crate) fn load_view(database: &DB, state: &State, place: &str) -> Result<LogSummary, LogError> {
     match load_sound_part(database, state, place) {
         (summary, None) => Ok(summary),
@@ -17,8 +17,8 @@ pub(crate) fn load_view(database: &DB, state: &State, place: &str) -> Result<Log
     }
 }
 
-/// The summary of a log as far as its marks are sound, and what is damaged. Where the runs are not,
-/// no entry is in the summary; a membership that cannot be read is left out.
+/// The summary of a log as far as its marks are sound, and the damage. If the runs are damaged, the
+/// summary has no entry; a membership that cannot be read is left out.
 pub(crate) fn load_sound_part(
     database: &DB,
     state: &State,
@@ -43,13 +43,13 @@ pub(crate) fn load_sound_part(
         summary = LogSummary::empty(state.bounds.boundary);
     }
     if !(is_sound && is_complete) {
-        let place = format!("{place}: the runs and memberships do not fit the state");
+        let place = format!("{place}: the runs and memberships do not match the state");
         damage.get_or_insert_with(|| corrupt(LogOp::Open, None, place));
     }
     (summary, damage)
 }
 
-/// Takes note of the marks between two keys: of the runs, and of where there are memberships.
+/// Reads the marks between two keys: the runs, and the indexes of memberships.
 fn scan(
     database: &DB,
     state: &State,

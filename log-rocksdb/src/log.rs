@@ -1,4 +1,4 @@
-//! The store itself: opening, the verbs, closing.
+//! The store: opening, its methods, closing.
 
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 
@@ -18,18 +18,18 @@ use crate::recover::{Recovery, recover, seal};
 use crate::state::{FORMAT_VERSION, State};
 use crate::writer::{Content, Writer};
 
-/// A log in a RocksDB database. Everything that a verb returned `Ok` for survives a power cut.
+/// A log in a RocksDB database. Everything that a method returned `Ok` for survives a power cut.
 pub struct RocksLog {
     handle: Arc<Handle>,
     summary: Arc<RwLock<LogSummary>>,
     writer: Writer,
     tail: Tail,
     life: Life,
-    /// Unlocked last, when the database is closed.
+    /// Declared last, so that it is unlocked after the database is closed.
     directory: Directory,
 }
 
-/// What the handle is good for.
+/// The condition of the handle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Life {
     Open,
@@ -38,7 +38,8 @@ enum Life {
 }
 
 impl RocksLog {
-    /// Opens the log in a directory, or begins one there. What it shows is durable when it returns.
+    /// Opens the log in a directory, or creates one there. Its content is durable when this
+    /// returns.
     pub fn open(config: RocksLogConfig) -> Result<RocksLog, LogError> {
         let directory = Directory::open(&config.dir)?;
         if ![DATABASE_NAME, PROOF_NAME].iter().any(|name| directory.has(name)) {
@@ -60,7 +61,7 @@ impl RocksLog {
         let plan = self.plan(batch)?;
         let content = Content::of(plan, batch);
         if content.is_hint() {
-            // A hint alone rides with the next batch, or is lost, as a hint may be.
+            // A hint alone is written with the next batch, or lost, which is allowed for a hint.
             self.writer.state.commit_hint = content.plan.commit_hint;
             return Ok(());
         }
@@ -83,8 +84,8 @@ impl RocksLog {
         written
     }
 
-    /// Takes no more. RocksDB might try again what failed, and go on, once there is room on the
-    /// disk; then its tables would say less than its write-ahead log.
+    /// Refuses all later changes. RocksDB might otherwise retry the failed write once the disk has
+    /// space again, and its tables would then hold less than its write-ahead log.
     fn poison(&mut self) {
         self.life = Life::Poisoned;
         self.handle.stop_background_work(false);
@@ -167,8 +168,8 @@ impl BatchStore for RocksLog {
         self.summary().recovered(hard_state, commit_hint, self.tail.clone())
     }
 
-    /// Writes what is in memory into tables, closes the database, and records how its files are
-    /// then, so that the next opening can tell whether they still are.
+    /// Writes the data in memory into tables, closes the database, and records the state of its
+    /// files, so that the next opening can check that they are unchanged.
     async fn finish(&mut self) -> Result<(), LogError> {
         if self.life == Life::Closed {
             return Ok(());

@@ -1,9 +1,9 @@
 //! Reads entries beside the writer.
 //!
-//! One read looks at one snapshot of the database: the bounds and the entries are of one moment, so
-//! a read that races with a truncation, a purge or a reset sees the log before or after it, never
-//! between (P12). But the tables of purged entries are dropped whole, snapshots or not; so where an
-//! entry is missing the newest bounds are asked before it is called damage.
+//! One read uses one snapshot of the database: the bounds and the entries are of one moment, so a
+//! read during a truncation, a purge or a reset sees the log before or after it, never between
+//! (P12). But tables of purged entries are dropped completely, despite snapshots; so if an entry is
+//! missing, the newest bounds are checked before it counts as damage.
 
 use std::ops::Range;
 use std::sync::{Arc, RwLock};
@@ -30,7 +30,7 @@ impl RocksReader {
         RocksReader { handle, summary }
     }
 
-    /// The entries of a range that is not empty, as far as they fit, whatever the summary says.
+    /// The entries of a range that is not empty, as far as they fit, independent of the summary.
     pub(crate) fn stored(
         &self,
         range: &Range<LogIndex>,
@@ -64,7 +64,7 @@ impl RocksReader {
             let entry = item.and_then(|(key, value)| decode_entry(at, key, value, state.directory));
             let entry = match (entry, found.status()) {
                 (Ok(entry), _) => entry,
-                // What was read before is sound (P10); the next read begins at the fault.
+                // The entries read before the damage are sound (P10); the next read starts at it.
                 (Err(_), Ok(())) if !entries.is_empty() => break,
                 (Err(_), Err(error)) => return Err(unreadable(LogOp::Read, at, place, error)),
                 (Err(fault), Ok(())) => return Err(not_an_entry(LogOp::Read, at, place, fault)),

@@ -1,7 +1,7 @@
-//! From files back to a log: what may be believed, and what must be made durable first.
+//! Turns files back into a log: checks which content is valid, and what must be made durable first.
 //!
 //! RocksDB opens the database for writing only when all of this agrees, and nothing is changed
-//! while there is doubt, so that the evidence of damage stays where it is.
+//! while a check fails, so that the evidence of damage stays in place.
 
 use std::fs::File;
 use std::io;
@@ -15,14 +15,14 @@ use crate::proof::{Proof, SealedFile};
 use crate::state::State;
 use crate::wal::{WalScan, scan};
 
-/// A database that was opened, all of whose content is durable.
+/// An opened database, all of whose content is durable.
 pub(crate) struct Recovery {
     pub(crate) database: DB,
     pub(crate) state: State,
     pub(crate) tail: Tail,
 }
 
-/// A write-ahead log, and what was found in it.
+/// A write-ahead log, and the result of its scan.
 struct Wal {
     number: u64,
     name: String,
@@ -30,7 +30,7 @@ struct Wal {
     scan: WalScan,
 }
 
-/// Opens the database of a log that is there, if its files hold all that they are known to have
+/// Opens the database of an existing log, if its files hold everything that they are known to have
 /// held.
 pub(crate) fn recover(directory: &Directory, memtable_bytes: usize) -> Result<Recovery, LogError> {
     let proof = directory.proof()?;
@@ -40,13 +40,13 @@ pub(crate) fn recover(directory: &Directory, memtable_bytes: usize) -> Result<Re
     check_owner(directory, &base, proof.as_ref())?;
     let wals = read_wals(directory, base.directory)?;
     let mut state = base;
-    judge(directory, &wals, &mut state)?;
+    check_batches(directory, &wals, &mut state)?;
     check_proof(directory, &state, &wals, proof.as_ref())?;
     let tail = cut_torn(directory, &wals)?;
     drop(wals);
     match proof.filter(|proof| proof.wal != 0 || !proof.seal.is_empty()) {
         Some(proof) => directory.write_proof(&Proof { wal: 0, seal: Vec::new(), ..proof })?,
-        // The seal may be broken in the page cache alone, if an opening was killed just then.
+        // The removal of the seal may be in the page cache alone, if an opening was just killed.
         None => directory.sync_names(DATABASE_NAME)?,
     }
     let database = open_writer(directory, memtable_bytes)?;
@@ -60,14 +60,14 @@ pub(crate) fn recover(directory: &Directory, memtable_bytes: usize) -> Result<Re
     Ok(Recovery { database, state, tail })
 }
 
-/// What the files hold, looked at without changing them.
+/// The content of the files, read without changing them.
 #[derive(Default)]
 pub(crate) struct Survey {
-    /// The state of the last whole batch before the damage, if it can be told.
+    /// The state after the last complete batch before the damage, if it can be determined.
     pub(crate) state: Option<State>,
     /// How far the files are proven to be synced, for people.
     pub(crate) proven: String,
-    /// What lies beyond, for people.
+    /// The content after that, for people.
     pub(crate) beyond: Vec<String>,
     pub(crate) torn: Option<String>,
     /// Why the log would not open.
@@ -82,7 +82,7 @@ impl Survey {
     }
 }
 
-/// Looks at the files as [`recover`] does, as far as they are sound, and changes nothing.
+/// Checks the files as [`recover`] does, as far as they are sound, and changes nothing.
 pub(crate) fn survey(directory: &Directory, memtable_bytes: usize) -> Survey {
     let mut survey = Survey::default();
     let surveyed = survey_into(directory, memtable_bytes, &mut survey);
@@ -106,7 +106,7 @@ fn survey_into(
     }
     let wals = read_wals(directory, base.directory)?;
     let mut state = base;
-    survey.note(judge(directory, &wals, &mut state));
+    survey.note(check_batches(directory, &wals, &mut state));
     survey.state = Some(state);
     if survey.damage.is_none() {
         survey.note(check_proof(directory, &state, &wals, proof.as_ref()));
@@ -158,7 +158,7 @@ fn check_database(directory: &Directory) -> Result<(), LogError> {
     }
 }
 
-/// After a clean close nothing but a next opening changes the files.
+/// After a clean close only the next opening changes the files.
 fn check_seal(directory: &Directory, proof: Option<&Proof>) -> Result<(), LogError> {
     let sealed = proof.map_or(&[][..], |proof| &proof.seal);
     if sealed.is_empty() {
@@ -189,7 +189,7 @@ fn check_owner(directory: &Directory, base: &State, proof: Option<&Proof>) -> Re
         Some(proof) if proof.directory != base.directory => {
             Err(directory.corrupt(format!("{place}: it belongs to another log than the database")))
         }
-        // A new log is whole before its first proof is written.
+        // A new log is complete before its first proof is written.
         None if base.batch != 0 => Err(directory.corrupt(format!("{place}, which is missing"))),
         _ => Ok(()),
     }
@@ -209,13 +209,13 @@ fn read_wals(directory: &Directory, number: u64) -> Result<Vec<Wal>, LogError> {
     directory.wals()?.into_iter().map(read).collect()
 }
 
-/// From the state in the tables to that of the last whole batch, which may be in write-ahead logs.
-/// An error if a batch is missing, or if what is bad now is known to have been synced; the state is
-/// then that of the last batch before.
+/// Goes from the state in the tables to that of the last complete batch, which may be in
+/// write-ahead logs. An error if a batch is missing, or if damaged data is known to have been
+/// synced; the state is then that of the last batch before the error.
 ///
-/// Write-ahead logs whose batches are all in the base may come back after a power cut, since
-/// nothing waits for their removal to be durable; so what repeats the base proves nothing.
-fn judge(directory: &Directory, wals: &[Wal], state: &mut State) -> Result<(), LogError> {
+/// Write-ahead logs whose batches are all in the base may reappear after a power cut, since nothing
+/// waits until their removal is durable; so batches that repeat the base prove nothing.
+fn check_batches(directory: &Directory, wals: &[Wal], state: &mut State) -> Result<(), LogError> {
     let mut bad_place = None;
     for wal in wals {
         let Wal { name, scan, .. } = wal;
@@ -274,7 +274,7 @@ fn check_proof(
     )))
 }
 
-/// Cuts off what was not finished, so that RocksDB finds whole batches only.
+/// Removes the torn write at the end, so that RocksDB finds only complete batches.
 fn cut_torn(directory: &Directory, wals: &[Wal]) -> Result<Tail, LogError> {
     let mut tail = Tail::Clean;
     for Wal { name, file, scan, .. } in wals.iter().filter(|wal| wal.scan.is_torn()) {

@@ -1,7 +1,7 @@
-//! The state record: all that the log remembers beside its entries, in a fixed number of bytes.
+//! The state record: everything that the log stores beside its entries, in a fixed number of bytes.
 //!
-//! Each batch rewrites it, one batch number higher, and has it as its first record. So the batches
-//! in a write-ahead log can be told apart without RocksDB's help.
+//! Each batch rewrites it with the next batch number, as the batch's first record. So the batches
+//! in a write-ahead log can be distinguished without RocksDB's help.
 
 use raft_core::storage::LogBounds;
 use raft_core::storage::record::{
@@ -19,28 +19,28 @@ const HARD_STATE: std::ops::Range<usize> = 84..116;
 const IDENTITY: std::ops::Range<usize> = 116..160;
 const CHECKSUM: usize = 160;
 
-/// What the log remembers beside its entries.
+/// The data that the log stores beside its entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct State {
     /// A random number that all records of one log share.
     pub(crate) directory: u64,
-    /// How many batches there were.
+    /// The number of batches so far.
     pub(crate) batch: u64,
     pub(crate) bounds: LogBounds,
     /// The highest index that is known to be committed since the last reset. Logs of the first
     /// builds may have one beyond the last entry.
     pub(crate) commit_hint: LogIndex,
-    /// No entry is stored below this index. Those from here up to the boundary are purged, and wait
-    /// for their deletion.
+    /// No entry is stored below this index. Entries from here up to the boundary are purged, and
+    /// wait for their deletion.
     pub(crate) oldest_stored: LogIndex,
-    /// How many runs and how many memberships are noted.
+    /// The numbers of runs and of memberships among the marks.
     pub(crate) marks: [u32; 2],
     pub(crate) hard_state: HardState,
     pub(crate) identity: Option<Identity>,
 }
 
 impl State {
-    /// The state of a log that nothing was written to.
+    /// The state of a log before its first write.
     pub(crate) fn blank(directory: u64) -> State {
         State {
             directory,
@@ -122,7 +122,7 @@ impl State {
         })
     }
 
-    /// The version of the record in these bytes, if they begin as a record of any version does.
+    /// The version of the record in these bytes, if they start like a record of any version.
     pub(crate) fn version(bytes: &[u8]) -> Option<u32> {
         (bytes.len() >= 8 && bytes[..4] == MAGIC).then(|| small(bytes, 4))
     }
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_and_the_smallest_state_are_themselves_again_and_are_found() {
+    fn the_largest_and_the_smallest_state_are_decoded_unchanged_and_found() {
         for state in [largest(), State::blank(7)] {
             assert_eq!(State::decode(&state.encode()), Ok(state));
             let mut bytes = vec![b'K'; 4096];
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn any_flipped_bit_is_noticed() {
+    fn any_flipped_bit_is_detected() {
         let bytes = largest().encode();
         for bit in 0..STATE_BYTES * 8 {
             let mut flipped = bytes;
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sound_record_of_a_newer_version_is_told_from_damage() {
+    fn a_valid_record_of_a_newer_version_is_distinguished_from_damage() {
         let state = State::blank(7);
         for at in (4..8).chain(82..84).chain([115, 159]) {
             let mut newer = state.encode();

@@ -1,8 +1,9 @@
-//! RocksDB's write-ahead logs, read without RocksDB.
+//! Reads RocksDB's write-ahead logs without RocksDB.
 //!
-//! RocksDB knows two ways to replay one. The strict one takes a torn write for damage; the others
-//! end at the first bad byte, or even at a bad length far before the end, and say nothing. Here a
-//! file is read to its end, and what lies behind the first bad place tells which of both it was.
+//! RocksDB has several modes to replay one. The strict mode reports a torn write as damage; the
+//! others end silently at the first bad byte, or even at a bad length far before the end. This
+//! module reads a file to its end, and the content after the first bad place shows whether that is
+//! damage or a torn write.
 
 use std::fs::File;
 use std::io::{self, BufReader};
@@ -13,40 +14,40 @@ use crate::framing::{BLOCK_BYTES, Chunk, HEADER_BYTES, Part, read_block};
 use crate::keys::STATE_KEY;
 use crate::state::{STATE_BYTES, State};
 
-/// Where the state record lies in a batch: behind sequence and count (12), the record's type, the
+/// The offset of the state record in a batch: after sequence and count (12), the record's type, the
 /// key with its length, and the length of the value in two bytes.
 const STATE_AT: usize = 12 + 1 + 1 + STATE_KEY.len() + 2;
 const FRONT_BYTES: usize = STATE_AT + STATE_BYTES;
-/// How much of the bytes before a seam can be part of a state record.
+/// How many bytes before a block boundary can be part of a state record.
 const SEAM_BYTES: usize = STATE_BYTES - 1;
 
-/// What a write-ahead log holds.
+/// The content of a write-ahead log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct WalScan {
-    /// The number of its first whole batch, if there is one.
+    /// The number of its first complete batch, if there is one.
     pub(crate) first: Option<u64>,
-    /// The state after its last whole batch.
+    /// The state after its last complete batch.
     pub(crate) latest: Option<State>,
-    /// Where the last whole batch ends.
+    /// The end of the last complete batch.
     pub(crate) end: u64,
-    /// How long the file is.
+    /// The length of the file.
     pub(crate) length: u64,
-    /// The newest batch of which a state record lies behind the last whole one.
+    /// The newest batch with a state record after the last complete batch.
     pub(crate) newest_beyond: Option<u64>,
-    /// Where a whole batch begins that is not this log's next one.
+    /// The offset of a complete batch that is not this log's next batch.
     pub(crate) strange_at: Option<u64>,
-    /// What is not known of the state record of that batch, if a newer version wrote it.
+    /// The unknown part of that batch's state record, if a newer version wrote it.
     pub(crate) newer: Option<&'static str>,
 }
 
 impl WalScan {
-    /// Whether something lies behind the last whole batch.
+    /// Whether there are bytes after the last complete batch.
     pub(crate) fn is_torn(&self) -> bool {
         self.end < self.length
     }
 }
 
-/// Reads a write-ahead log of the log with this number, from its front to its end.
+/// Reads a write-ahead log of the log with this random number, from start to end.
 pub(crate) fn scan(file: &File, directory: u64) -> io::Result<WalScan> {
     let mut file = BufReader::with_capacity(8 * BLOCK_BYTES, file);
     let mut scanner = Scanner::new(directory);
@@ -57,15 +58,15 @@ pub(crate) fn scan(file: &File, directory: u64) -> io::Result<WalScan> {
     Ok(scanner.scan)
 }
 
-/// Takes one block after the other, and keeps what it proves.
+/// Processes one block after another, and keeps the result.
 struct Scanner {
     directory: u64,
     scan: WalScan,
-    /// The front of the batch that is being joined, if its first chunk was there.
+    /// The first bytes of an incomplete batch, if its first chunk was read.
     pending: Option<Vec<u8>>,
     pending_at: u64,
     is_sound: bool,
-    /// The end of the block before, if it lies behind the last whole batch.
+    /// The end of the previous block, if it is after the last complete batch.
     seam: Vec<u8>,
 }
 
@@ -85,7 +86,7 @@ impl Scanner {
         let start = self.scan.length;
         self.scan.length += block.len() as u64;
         let mut at = 0;
-        // Too few bytes for a header are padding at a block's end, and what is torn off elsewhere.
+        // Too few bytes for a header are padding at a block's end, or the end of a torn write.
         while self.is_sound && at + HEADER_BYTES <= block.len() {
             match Chunk::of(&block[at..]) {
                 Some(chunk) => {
@@ -142,8 +143,8 @@ impl Scanner {
         }
     }
 
-    /// Looks for state records in the part of a block that lies behind the last whole batch. One
-    /// may begin at the end of the block before, and go on behind this one's first header.
+    /// Looks for state records in the part of a block after the last complete batch. A record may
+    /// start at the end of the previous block, and continue after this block's first header.
     fn look_beyond(&mut self, bytes: &[u8], is_whole_block: bool) {
         if is_whole_block && !self.seam.is_empty() {
             let rest = bytes.get(HEADER_BYTES..).unwrap_or_default();
@@ -166,7 +167,7 @@ mod tests {
 
     const DIRECTORY: u64 = 77;
 
-    /// The bytes of a batch as RocksDB gives them to its write-ahead log.
+    /// The bytes of a batch as RocksDB passes them to its write-ahead log.
     fn batch(number: u64, payload: usize) -> Vec<u8> {
         let state = State { batch: number, ..State::blank(DIRECTORY) };
         let mut bytes = vec![0; 12];
@@ -178,7 +179,7 @@ mod tests {
         bytes
     }
 
-    /// A write-ahead log of these batches, and where each ends.
+    /// A write-ahead log of these batches, and the end of each batch.
     fn wal(batches: &[Vec<u8>]) -> (Vec<u8>, Vec<u64>) {
         let (mut file, mut ends) = (Vec::new(), Vec::new());
         for batch in batches {
@@ -222,14 +223,14 @@ mod tests {
         scan(&file.reopen().expect("opens"), DIRECTORY).expect("reads")
     }
 
-    /// Batches of which some cross one or two blocks, and some end just before a block does.
+    /// Batches of which some cross one or two block boundaries, and some end just before one.
     fn sample() -> Vec<Vec<u8>> {
         let sizes = [0, 32_300, 9, 40_000, 70_000, 100, 32_768 * 2, 0, 0, 3];
         (1..).zip(sizes).map(|(number, size)| batch(number, size)).collect()
     }
 
     #[test]
-    fn whole_batches_are_found_to_the_end() {
+    fn complete_batches_are_found_up_to_the_end() {
         for count in 0..=sample().len() {
             let (bytes, ends) = wal(&sample()[..count]);
             let scan = scan_bytes(&bytes);
@@ -239,9 +240,9 @@ mod tests {
         }
     }
 
-    /// A batch's state record may lie across a seam of two blocks, at each of its bytes.
+    /// A batch's state record may cross a block boundary at each of its bytes.
     #[test]
-    fn a_state_record_across_a_seam_is_found_in_a_sound_batch_and_behind_a_bad_one() {
+    fn a_state_record_across_a_block_boundary_is_found_in_a_sound_batch_and_after_a_bad_one() {
         for before in BLOCK_BYTES - 500..BLOCK_BYTES {
             let first = batch(1, 0).len() + HEADER_BYTES;
             let filler = before.saturating_sub(first + batch(2, 0).len() + HEADER_BYTES);
@@ -255,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn each_cut_leaves_whole_batches_and_shows_no_later_one() {
+    fn each_cut_leaves_complete_batches_and_no_later_one() {
         let (bytes, ends) = wal(&sample());
         for cut in (0..bytes.len()).step_by(97) {
             let scan = scan_bytes(&bytes[..cut]);
@@ -266,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn behind_each_flip_before_the_last_batch_a_later_one_shows() {
+    fn after_each_flip_before_the_last_batch_a_later_batch_is_found() {
         let (bytes, ends) = wal(&sample());
         for at in (0..bytes.len()).step_by(61) {
             let mut flipped = bytes.clone();
@@ -282,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_of_another_log_or_out_of_turn_is_strange() {
+    fn a_batch_of_another_log_or_out_of_order_is_reported() {
         let (bytes, ends) = wal(&[batch(4, 10), batch(6, 10)]);
         let scan = scan_bytes(&bytes);
         assert_eq!((scan.strange_at, scan.end), (Some(ends[0]), ends[0]));
@@ -291,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn any_bytes_at_all_are_no_trouble() {
+    fn arbitrary_bytes_cause_no_panic() {
         let (bytes, _) = wal(&sample());
         for at in (0..bytes.len() - 8).step_by(1009) {
             let mut bad = bytes.clone();

@@ -1,4 +1,4 @@
-//! Makes one write batch of a batch, and gives the space of purged entries back.
+//! Turns a batch into one write batch, and reclaims the space of purged entries.
 
 use std::sync::{Arc, RwLock};
 
@@ -13,11 +13,11 @@ use crate::database::{Handle, failed, log, meta, synced};
 use crate::keys::{STATE_KEY, encode_entry, entry_key, key_behind, mark_key, mark_value};
 use crate::state::{STATE_BYTES, State};
 
-/// How many purged entries may wait for their deletion. Each deletion leaves a mark that reads of
-/// the neighbourhood must look at, until it is compacted away.
+/// How many purged entries may wait for their deletion. Each deletion leaves a tombstone that
+/// nearby reads must skip until it is compacted.
 const WAITING_ENTRIES: u64 = 1 << 16;
 
-/// What one write batch does.
+/// The content of one write batch.
 #[derive(Default)]
 pub(crate) struct Content<'a> {
     pub(crate) plan: Plan,
@@ -26,22 +26,22 @@ pub(crate) struct Content<'a> {
 }
 
 impl Content<'_> {
-    /// A batch, checked: what its plan says of it.
+    /// A checked batch, with the plan that resulted from the check.
     pub(crate) fn of(plan: Plan, batch: &WriteBatch) -> Content<'_> {
         Content { plan, entries: &batch.append, identity: None }
     }
 
-    /// Whether it changes nothing but the hint.
+    /// Whether it changes only the commit hint.
     pub(crate) fn is_hint(&self) -> bool {
         self.plan.is_empty() && self.entries.is_empty() && self.identity.is_none()
     }
 }
 
-/// The state after the last batch, and the way to the next.
+/// Holds the state after the last batch, and writes the next one.
 pub(crate) struct Writer {
     handle: Arc<Handle>,
     pub(crate) state: State,
-    /// The log with the batch that is being written; the readers' summary follows it.
+    /// The log including the batch that is being written; the readers' summary is updated later.
     summary: LogSummary,
     options: WriteOptions,
     compactor: Compactor,
@@ -49,7 +49,7 @@ pub(crate) struct Writer {
     waiting_bytes: u64,
     #[cfg(feature = "mutants")]
     bug: Option<Mutant>,
-    /// Where an entry's value is put together.
+    /// A buffer in which an entry's value is encoded.
     value: Vec<u8>,
 }
 
@@ -75,7 +75,7 @@ impl Writer {
         }
     }
 
-    /// The same, with a bug.
+    /// The same writer with a planted bug.
     #[cfg(feature = "mutants")]
     pub(crate) fn with_bug(mut self, bug: Option<Mutant>) -> Writer {
         self.options.set_sync(bug != Some(Mutant::WritesWithoutSync));
@@ -86,7 +86,7 @@ impl Writer {
         &self.summary
     }
 
-    /// Writes one batch; durable when it returns `Ok`. After an error nothing is known of it.
+    /// Writes one batch; durable when it returns `Ok`. After an error its outcome is unknown.
     pub(crate) fn write(
         &mut self,
         op: LogOp,
@@ -103,7 +103,7 @@ impl Writer {
             shared.apply(&content.plan, content.entries, |_| ());
             drop(shared);
             if content.plan.reset.is_some() || self.state.oldest_stored > before.oldest_stored {
-                self.give_back(database, before.bounds.last.index)
+                self.reclaim(database, before.bounds.last.index)
             } else {
                 Ok(())
             }
@@ -111,7 +111,7 @@ impl Writer {
     }
 
     /// The write batch, in the order of the format, and the state after it. The writer's own
-    /// summary has changed already; if the database then fails, it is not asked any more.
+    /// summary is updated already; if the database then fails, it is not used any more.
     fn make(&mut self, database: &DB, content: &Content<'_>) -> (rocksdb::WriteBatch, State) {
         let (meta, log) = (meta(database), log(database));
         let mut batch = rocksdb::WriteBatch::with_capacity_bytes(room_for(content.entries));
@@ -149,7 +149,7 @@ impl Writer {
         (batch, state)
     }
 
-    /// The state after a batch that the summary has taken.
+    /// The state after a batch that the summary includes.
     fn next_state(&self, content: &Content<'_>, database: &DB) -> State {
         let Plan { hard_state, reset, purge, .. } = content.plan;
         let mut state = self.state;
@@ -172,7 +172,7 @@ impl Writer {
         state
     }
 
-    /// Whether enough purged entries wait to be worth a deletion.
+    /// Whether enough purged entries wait to justify a deletion.
     fn is_deletion_due(&self, database: &DB, from: LogIndex, end: LogIndex) -> bool {
         let [start, stop] = [from, end].map(entry_key);
         let waiting = [rocksdb::Range::new(&start, &stop)];
@@ -180,10 +180,10 @@ impl Writer {
         end.since(from) >= WAITING_ENTRIES || in_tables() >= self.waiting_bytes
     }
 
-    /// Drops the tables that hold purged entries only; the rest is compacted beside the writes.
-    /// After a reset that is all up to the old end.
-    fn give_back(&self, database: &DB, old_last: LogIndex) -> Result<(), LogError> {
-        // RocksDB takes a table whose last key is the end for one inside: the end must be purged.
+    /// Drops the tables that hold only purged entries; the rest is compacted in the background.
+    /// After a reset, all entries up to the old end are purged.
+    fn reclaim(&self, database: &DB, old_last: LogIndex) -> Result<(), LogError> {
+        // RocksDB includes the end of the range: the end must itself be purged.
         let last_purged = self.state.oldest_stored.prev();
         #[cfg(feature = "mutants")]
         let last_purged = match self.bug {
@@ -199,14 +199,14 @@ impl Writer {
         Ok(())
     }
 
-    /// Ends what runs beside the writes.
+    /// Ends the background work.
     pub(crate) fn stop(&mut self) {
         self.handle.stop_background_work(true);
         self.compactor.join();
     }
 }
 
-/// About how long the write batch of these entries is.
+/// The approximate length of the write batch of these entries.
 fn room_for(entries: &[Entry]) -> usize {
     let entry = |entry: &Entry| entry.payload.len() + 64;
     2 * STATE_BYTES + entries.iter().map(entry).sum::<usize>()

@@ -1,4 +1,4 @@
-//! The conformance suite on the RocksDB log, with a table every few hundred kilobytes.
+//! Runs the conformance suite on the RocksDB log, with a table every few hundred kilobytes.
 
 use harness::conformance::in_dir;
 use log_rocksdb::{RocksLog, RocksLogConfig};

@@ -1,4 +1,4 @@
-//! All backends of this project side by side.
+//! Runs all backends of this project with the same operations and compares them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use log_sqlite::{SqliteLog, SqliteLogConfig};
 use raft_core::storage::LogError;
 
 #[test]
-fn all_backends_do_the_same() {
+fn all_backends_behave_the_same() {
     let row = vec![
         Contestant::new("memory", factory(on_a_memory_disk)),
         Contestant::new("file", factory(|| in_dir(async |dir| file(dir)))),

@@ -1,8 +1,8 @@
-//! Bugs that this database invites to, planted in the log, and found by the suite.
+//! Plants bugs in the log that are easy to make with this database; the suite must find them.
 //!
-//! A commit that is not synced is its commonest setting, and no suite without power cuts can tell
-//! it from a durable one: a process that is killed loses nothing by it. A range of tables that is
-//! dropped includes its end; the log itself had that bug.
+//! An unsynced commit is RocksDB's default, and a suite without power cuts cannot distinguish it
+//! from a durable one: killing a process loses no such write. A dropped range of tables includes
+//! its end; an earlier version of the log had that bug.
 
 #![cfg(target_os = "linux")]
 
@@ -25,9 +25,9 @@ fn each_planted_bug_is_found_by_its_check() {
     each_is_found(KILLERS, planted);
 }
 
-/// It is the power that tells: a process that is killed loses nothing of what the kernel holds.
+/// Only a power cut shows the bug: killing a process loses nothing that the kernel has accepted.
 #[test]
-fn a_suite_without_power_cuts_would_not_see_it() {
+fn a_suite_without_power_cuts_does_not_find_it() {
     for name in ["reopening::everything_comes_back", "reopening::the_hard_state_comes_back"] {
         let found = run(Check::named(name), &planted(KILLERS[0].0));
         assert!(matches!(found, Ok(Outcome::Held)), "{name}: {found:?}");

@@ -21,7 +21,7 @@ pub(crate) const PROOF_NAME: &str = "proof";
 
 const NAMES: Names = Names {
     known: &[DATABASE_NAME, WAL_NAME, "log.db-shm", PROOF_NAME],
-    passing: &[NEW_DATABASE_NAME, "new.db-wal", "new.db-shm", "new.db-journal", "new.proof"],
+    unfinished: &[NEW_DATABASE_NAME, "new.db-wal", "new.db-shm", "new.db-journal", "new.proof"],
 };
 
 /// A locked directory. Dropping the value releases the lock.

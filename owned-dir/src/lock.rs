@@ -4,11 +4,12 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
 
-/// A file that is locked while this lives.
+/// A locked file; dropping this value releases the lock.
 ///
-/// Dropping it unlocks by a call. Closing the file would not always unlock it: a child process that
-/// another thread starts holds a copy of every open file from `fork` until its program starts, and
-/// the lock is released with the *last* copy. The owner would find its own directory in use.
+/// Dropping it unlocks the file explicitly. Closing the file would not always unlock it: a child
+/// process that another thread starts holds a copy of every open file from `fork` until its program
+/// starts, and the lock is released with the *last* copy. The owner would then find its own
+/// directory in use.
 #[derive(Debug)]
 pub struct Lock(File);
 
@@ -16,8 +17,9 @@ impl Lock {
     /// Locks a file for one owner; the file is created if it is missing.
     ///
     /// # Errors
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) while another owner or reader has it; it may be
-    /// free later. Else what the operating system says. Nothing was locked; the file may be there.
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) while another owner or reader has the lock; it may
+    /// be free later. Otherwise the operating system's error. The file may have been created, but
+    /// is not locked.
     pub fn own(path: &Path) -> io::Result<Lock> {
         let mut options = File::options();
         let file = options.read(true).write(true).create(true).truncate(false).open(path)?;
@@ -29,8 +31,8 @@ impl Lock {
     /// missing, since a reader creates nothing.
     ///
     /// # Errors
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) while an owner has it; it may be free later. Else
-    /// what the operating system says. Nothing was locked.
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) while an owner has the lock; it may be free later.
+    /// Otherwise the operating system's error. The file is not locked.
     pub fn share(path: &Path) -> io::Result<Option<Lock>> {
         let file = match File::open(path) {
             Ok(file) => file,
@@ -44,7 +46,7 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // If this fails, the close that follows still releases the lock in most cases.
+        // If this fails, closing the file still releases the lock in most cases.
         let _ = self.0.unlock();
     }
 }
@@ -65,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn one_owner_or_many_readers() {
+    fn a_lock_has_one_owner_or_many_readers() {
         let dir = tempfile::tempdir().expect("a directory");
         let file = dir.path().join("lock");
         assert!(Lock::share(&file).expect("looks").is_none());
@@ -80,9 +82,9 @@ mod tests {
         Lock::own(&file).expect("free again");
     }
 
-    /// A child process between `fork` and the start of its program holds a copy of this kind.
+    /// A child process holds such a copy between `fork` and the start of its program.
     #[test]
-    fn a_lock_is_released_though_a_copy_of_its_file_stays_open() {
+    fn a_lock_is_released_even_if_a_copy_of_its_file_stays_open() {
         let dir = tempfile::tempdir().expect("a directory");
         let file = dir.path().join("lock");
         let owner = Lock::own(&file).expect("free");
@@ -96,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_that_cannot_be_is_told_from_one_that_is_taken() {
+    fn an_impossible_lock_is_distinguished_from_a_held_one() {
         let dir = tempfile::tempdir().expect("a directory");
         let nowhere = dir.path().join("no/lock");
         let error = Lock::own(&nowhere).expect_err("no directory");

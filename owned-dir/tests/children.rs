@@ -1,4 +1,4 @@
-//! The process that owns a directory begins children, too.
+//! A process that owns a directory may also start child processes.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,10 +8,10 @@ use owned_dir::Lock;
 
 const ROUNDS: u32 = 20_000;
 
-/// A test of the tool failed so, twice in months: one thread began a process, and another found
-/// its own directory in use. Without the explicit unlock this fails within some hundred rounds.
+/// This failure was seen in a test of the tool: one thread started a process, and another found its
+/// own directory in use. Without the explicit unlock this test fails within some hundred rounds.
 #[test]
-fn children_that_begin_meanwhile_do_not_keep_a_lock() {
+fn a_child_process_that_starts_meanwhile_does_not_hold_the_lock() {
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("lock");
     let is_over = AtomicBool::new(false);

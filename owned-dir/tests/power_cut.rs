@@ -1,4 +1,4 @@
-//! What a power cut leaves of directories, names, and files that are replaced as a whole.
+//! The state that a power cut leaves of directories, names, and files that are replaced completely.
 
 #![cfg(target_os = "linux")]
 
@@ -11,7 +11,7 @@ use owned_dir::{Directory, make, put_whole};
 
 const NAME: &str = "cluster.toml";
 
-/// What the file holds after each cut of each kind, from this change on.
+/// The file's content after each possible power cut from this change on.
 fn after_cuts(disk: &Disk, from: usize) -> Vec<(usize, Option<Vec<u8>>)> {
     let history = disk.history();
     let mut found = Vec::new();
@@ -97,7 +97,7 @@ fn a_directory_that_was_made_survives_a_power_cut() -> io::Result<()> {
 /// What went unnoticed when it was planted: the new name was not synced.
 #[test]
 fn a_file_that_was_renamed_keeps_its_name_after_a_power_cut() -> io::Result<()> {
-    const NAMES: owned_dir::Names = owned_dir::Names { known: &["log"], passing: &["new.log"] };
+    const NAMES: owned_dir::Names = owned_dir::Names { known: &["log"], unfinished: &["new.log"] };
     let Some(disk) = mount_or_skip() else { return Ok(()) };
     let owned = Directory::own(&disk.dir().join("dir"), NAMES).expect("free");
     let mut file = File::create(owned.path("new.log"))?;

@@ -1,19 +1,19 @@
-//! The table of jobs, in the order in which they run: the quick ones that fail most often first.
+//! The table of jobs, in the order in which they run: quick jobs that fail most often come first.
 //!
-//! To add a job, add a line. `Depth::Deep` marks one that only `--deep` runs.
+//! To add a job, add a line. `Depth::Deep` marks a job that only `--deep` runs.
 //!
 //! RocksDB's C++ is compiled once, in the release profile, for the jobs that link it. They all
-//! select the same packages, since cargo counts the features of what a package shares
-//! with others into its identity. Jobs that only check take [`NO_CPP`], and compile none.
+//! select the same packages, because cargo builds a shared dependency again for each set of its
+//! features. Jobs that only check the code use [`NO_CPP`], and compile no C++.
 
-/// One thing that is checked.
+/// One check of the project.
 #[derive(Clone, Copy, Debug)]
 pub struct Job {
     /// The name in the table of times.
     pub name: &'static str,
     /// When it runs.
     pub depth: Depth,
-    /// What is done.
+    /// What the job runs.
     pub work: Work,
 }
 
@@ -29,26 +29,26 @@ pub enum Depth {
 /// What a job does.
 #[derive(Clone, Copy, Debug)]
 pub enum Work {
-    /// Looks for what the other jobs call, and installs it where it can.
+    /// Looks for the programs that the other jobs call, and installs them where it can.
     Packages,
-    /// Runs cargo with these words; the pairs are added to its environment, where `{programs}` is
-    /// the folder of the programs that earlier jobs have built.
+    /// Runs cargo with these arguments; the pairs are added to its environment, where `{programs}`
+    /// is the folder of the programs that earlier jobs have built.
     Cargo(&'static str, &'static [(&'static str, &'static str)]),
-    /// Checks a package with these of its features and no other; with none where that is empty.
+    /// Checks a package with only these of its features; with none if the list is empty.
     Alone(&'static str, &'static str),
 }
 
 use Depth::{Always, Deep};
 use Work::{Alone, Cargo, Packages};
 
-/// The simulator, as cargo is asked for it; its options follow. All its jobs share one build.
+/// The cargo arguments that run the simulator; its options follow. All its jobs share one build.
 macro_rules! simulator {
     () => {
         "run --release --package kontiki-harness --example sim --features mutants -- "
     };
 }
 
-/// The packages that link RocksDB, as cargo is asked for their tests.
+/// The cargo arguments that test the packages that link RocksDB.
 macro_rules! rocksdb {
     () => {
         "test --release --package kontiki-log-rocksdb --package kontiki-cli \
@@ -56,14 +56,14 @@ macro_rules! rocksdb {
     };
 }
 
-/// Rounds of kills on a backend, in one build for all of them.
+/// Rounds of kills on a backend, with one build for all backends.
 macro_rules! kills {
     () => {
         concat!(rocksdb!(), "--test kill_rounds -- --nocapture")
     };
 }
 
-/// What a registry would get of what a user depends on.
+/// Packages what a registry would get: the facade and everything that it depends on.
 macro_rules! packages {
     () => {
         "package --package kontiki --package kontiki-core --package kontiki-node \
@@ -73,7 +73,7 @@ macro_rules! packages {
     };
 }
 
-/// The random checks on the backends that need no C++; which of them follows.
+/// The random checks on the backends that need no C++; a filter for the checks follows.
 macro_rules! seeds {
     () => {
         "test --release --package kontiki-log-memory --package kontiki-log-file \
@@ -81,12 +81,12 @@ macro_rules! seeds {
     };
 }
 
-/// A correct store passes so many seeds without a false alarm.
+/// The numbers of random runs that a correct store must pass without a false alarm.
 const SEEDS: &[(&str, &str)] =
     &[("KONTIKI_SEEDS", "1000"), ("KONTIKI_CASES", "10"), ("KONTIKI_IMAGES", "4")];
 
-/// RocksDB's build script takes this folder for one with a library that it need not compile. What
-/// is only checked links nothing, and so never misses it.
+/// RocksDB's build script takes this folder for one with a library, and so does not compile its
+/// own. Jobs that only check the code link nothing, so they do not need the library.
 const NO_CPP: (&str, &str) = ("ROCKSDB_LIB_DIR", "{programs}");
 
 const JOBS: &[Job] = &[
@@ -251,7 +251,7 @@ pub fn table(deep: bool) -> Vec<Job> {
     JOBS.iter().copied().filter(|job| deep || job.depth == Always).collect()
 }
 
-/// Prints the jobs, one to a line, and what each runs.
+/// Prints the jobs, one per line, each with its command.
 pub fn list(deep: bool) {
     for job in table(deep) {
         println!("{:<24} {}", job.name, job.command());
@@ -259,16 +259,16 @@ pub fn list(deep: bool) {
 }
 
 impl Job {
-    /// The command as one would type it.
+    /// The command as a user would type it.
     pub fn command(&self) -> String {
         let Some((words, environment)) = self.cargo() else {
-            return "(looks for rustfmt, clippy, etcd, etcdctl, c++ and libclang)".to_owned();
+            return "(checks for rustfmt, clippy, etcd, etcdctl, c++ and libclang)".to_owned();
         };
         let set = environment.iter().map(|(name, value)| format!("{name}='{value}' "));
         format!("{}cargo {words}", set.collect::<String>())
     }
 
-    /// The words for cargo and the environment, of a job that is cargo's.
+    /// The arguments and the environment for cargo, if the job runs cargo.
     pub fn cargo(&self) -> Option<(String, &'static [(&'static str, &'static str)])> {
         match self.work {
             Packages => None,
@@ -291,7 +291,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_job_has_a_name_of_its_own() {
+    fn every_job_has_a_unique_name() {
         let names: Vec<&str> = JOBS.iter().map(|job| job.name).collect();
         let mut once = names.clone();
         once.sort_unstable();
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn deep_adds_and_never_takes_away() {
+    fn deep_adds_jobs_and_removes_none() {
         let plain = table(false).len();
         let deep = JOBS.iter().filter(|job| job.depth == Deep).count();
         assert_eq!(table(true).len(), plain + deep);

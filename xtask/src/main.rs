@@ -1,11 +1,10 @@
-//! `cargo xtask`: what the project runs on itself.
+//! `cargo xtask`: runs the project's own checks.
 //!
 //! `cargo xtask test` is the one command that checks everything: it runs the jobs of [`jobs`] in
-//! their order, says how long each took, and stops at the first that fails. It needs what a fresh
-//! machine has, Rust and a C compiler, and looks itself after the packages that some tests compare
-//! with ([`packages`]).
+//! their order, prints how long each took, and stops at the first that fails. It needs Rust and a C
+//! compiler, and installs the further packages that some tests need where it can ([`packages`]).
 //!
-//! Depends on nothing, so that the first thing a newcomer runs compiles in a moment.
+//! Deliberately has no dependencies, so that it compiles in a moment.
 
 mod command;
 mod jobs;
@@ -15,23 +14,23 @@ mod run;
 use std::process::ExitCode;
 
 const HELP: &str = "\
-Runs what the Kontiki project checks about itself.
+Runs the checks of the Kontiki project.
 
 Usage: cargo xtask test [--deep] [--list]
 
   test          run every job in order; stop at the first that fails
-    --deep      also the jobs that take longer
-    --list      name the jobs and run none
+    --deep      also run the jobs that take longer
+    --list      print the jobs and run none
   help, --help  this text
 
 Environment:
-  KONTIKI_REQUIRE=all  what this machine cannot do is a failure instead of a skipped line
-  CARGO_TARGET_DIR     where cargo builds, as always
+  KONTIKI_REQUIRE=all  fail if this machine cannot run a check, instead of skipping it
+  CARGO_TARGET_DIR     cargo's build directory, as usual
 
 Exit status: 0 all passed, 1 a job failed, 2 the command was not understood.
 ";
 
-/// How `cargo xtask` was asked to test.
+/// The parsed arguments of `cargo xtask test`.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Asked {
     deep: bool,
@@ -84,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_refused_by_name() {
+    fn an_unknown_command_or_option_is_named() {
         assert_eq!(parsed("test --deep"), Ok(Asked { deep: true, list: false }));
         assert_eq!(parsed("test --fast"), Err("there is no option \"--fast\"".to_owned()));
         assert_eq!(parsed("tset"), Err("there is no command \"tset\"".to_owned()));

@@ -1,29 +1,29 @@
-//! What the other jobs call and a fresh machine may lack: the toolchain's own rustfmt and clippy;
-//! from Debian's packages a real etcd with its client, that tests compare with, and what RocksDB is
-//! built with, a C++ compiler and libclang.
+//! Provides the programs that the other jobs call and that a fresh machine may lack: rustfmt and
+//! clippy from the toolchain; from Debian's packages a real etcd and its client, which tests
+//! compare with, and a C++ compiler and libclang, which build RocksDB.
 //!
 //! Parts of the toolchain are added through rustup; without them nothing can be checked. Packages
-//! are installed as root on a Debian machine. Anywhere else they are named in one line. The tests
-//! that need etcd say that they skipped; under `KONTIKI_REQUIRE=all` that is a failure. What needs
-//! a compiler fails and says so.
+//! are installed by root on a Debian machine; elsewhere one line names the missing ones. The tests
+//! that need etcd then report that they were skipped, or fail under `KONTIKI_REQUIRE=all`. Jobs
+//! that need a compiler fail and say so.
 
 use std::env;
 use std::path::Path;
 
 use crate::command::{cargo, command};
 
-/// A part of the toolchain as cargo calls it, and the component that brings it.
+/// A part of the toolchain as cargo calls it, and the component that provides it.
 const COMPONENTS: [(&str, &str); 2] = [("fmt", "rustfmt"), ("clippy", "clippy")];
 
-/// A program, and the package that brings it.
+/// A program, and the package that provides it.
 const PROGRAMS: [(&str, &str); 3] =
     [("etcd", "etcd-server"), ("etcdctl", "etcd-client"), ("c++", "g++")];
-/// The library that reads RocksDB's headers, and the package that brings it.
+/// The library that reads RocksDB's headers, and the package that provides it.
 const LIBCLANG: (&str, &str) = ("libclang", "libclang-dev");
-/// Where that library may lie; below these, one folder deeper, and in its `lib`.
+/// Folders where that library may be: directly, in a folder below, or in that folder's `lib`.
 const LIBRARY_FOLDERS: [&str; 4] = ["/usr/lib", "/usr/lib64", "/usr/local/lib", "/lib"];
 
-/// Looks, and installs where it can. An error names what failed.
+/// Looks for everything, and installs what is missing where it can. An error names what failed.
 pub fn provide() -> Result<String, String> {
     provide_components()?;
     provide_packages()
@@ -45,7 +45,7 @@ fn provide_components() -> Result<(), String> {
 fn provide_packages() -> Result<String, String> {
     let missing = missing();
     if missing.is_empty() {
-        return Ok("all there".to_owned());
+        return Ok("all packages are installed".to_owned());
     }
     let names = missing.join(" ");
     if can_install() {
@@ -65,7 +65,7 @@ fn missing() -> Vec<&'static str> {
     absent.map(|(_, package)| *package).chain(library).collect()
 }
 
-/// As RocksDB's build looks for it: where the environment says, or where libraries lie.
+/// Looks where RocksDB's build looks: in the environment and in the library folders.
 fn has_libclang() -> bool {
     let below = LIBRARY_FOLDERS.iter().flat_map(|folder| {
         let inner = std::fs::read_dir(folder).into_iter().flatten().flatten();
@@ -95,14 +95,14 @@ fn is_required() -> bool {
     env::var("KONTIKI_REQUIRE").is_ok_and(|what| what == "all")
 }
 
-/// Root on Debian or one of its children. The user's number is read where the kernel shows it,
-/// since the standard library does not tell it.
+/// Whether this is root on Debian or a derived system. The user id is read from `/proc`, since the
+/// standard library does not provide it.
 fn can_install() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     is_root(&status) && is_on_path("apt-get") && Path::new("/etc/debian_version").exists()
 }
 
-/// The effective user is the second number of the line.
+/// Whether the effective user id, the second number of the line `Uid:`, is 0.
 fn is_root(status: &str) -> bool {
     let line = status.lines().find_map(|line| line.strip_prefix("Uid:"));
     line.and_then(|numbers| numbers.split_whitespace().nth(1)) == Some("0")
@@ -115,7 +115,9 @@ fn install(packages: &[&str]) -> Result<(), String> {
     command("apt-get", install.iter().chain(packages).copied(), quiet)?;
     match missing() {
         still if still.is_empty() => Ok(()),
-        still => Err(format!("apt-get succeeded, yet {} brought no program", still.join(" "))),
+        still => {
+            Err(format!("apt-get succeeded, yet {} did not provide its program", still.join(" ")))
+        }
     }
 }
 
@@ -124,14 +126,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn root_is_told_by_its_effective_number() {
+    fn root_is_recognized_by_the_effective_user_id() {
         assert!(is_root("Name:\tx\nUid:\t1000\t0\t0\t0\n"));
         assert!(!is_root("Name:\tx\nUid:\t0\t1000\t0\t0\n"));
         assert!(!is_root(""));
     }
 
     #[test]
-    fn a_folder_with_the_library_is_told_from_others() {
+    fn a_folder_with_the_library_is_recognized() {
         let folder = env::temp_dir().join(format!("kontiki-libclang-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("creates");
         for other in ["libclang", "libclangBasic.so", "clang.so"] {
@@ -145,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_is_nowhere_is_missed() {
+    fn a_program_that_is_not_on_the_path_is_missing() {
         assert!(is_on_path("sh"));
         assert!(!is_on_path("a program that does not exist"));
     }

@@ -1,4 +1,4 @@
-//! Runs the jobs one after another and tells how long each took.
+//! Runs the jobs one after another and reports how long each took.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -45,9 +45,10 @@ fn one(job: &Job) -> Result<(), String> {
     }
 }
 
-/// Where cargo puts programs that are not optimized: this one is among them.
+/// Cargo's folder for programs of the dev profile, which contains this program.
 fn programs() -> Result<String, String> {
-    let own = std::env::current_exe().map_err(|error| format!("where this program is: {error}"))?;
+    let own = std::env::current_exe()
+        .map_err(|error| format!("this program's path is unknown: {error}"))?;
     let folder = own.parent().unwrap_or(&own);
     folder.to_str().map(str::to_owned).ok_or_else(|| format!("{} is not text", folder.display()))
 }

@@ -1,9 +1,9 @@
-//! `kontiki log copy`: a log, a member's directory or a whole cluster's, into another place and
-//! another backend.
+//! `kontiki log copy`: copies a log, a member's directory or a whole cluster's directory to another
+//! place and another backend.
 //!
-//! The source is not changed, and its locks are held until the copy is in its place. The copy keeps
-//! the member's identity: it is the same member, and the two must never both run. All other files
-//! beside a log are copied byte for byte, except locks.
+//! The source is not changed, and its locks are held until the copy is at its target. The copy
+//! keeps the member's identity: it is the same member, and the two must never both run. All other
+//! files beside a log are copied byte for byte, except locks.
 
 use std::fs::{self, File};
 use std::io;
@@ -20,22 +20,22 @@ use crate::failure::{Failure, chain};
 use crate::output::print;
 use crate::up::{CLUSTER_FILE, cluster_on_backend};
 
-/// What belongs to the running process, not to the data.
+/// A file that belongs to the running process, not to the data.
 const LOCK: &str = "lock";
 const LOG: &str = "log";
 
-/// Makes a copy.
+/// Runs the command.
 pub async fn run(copy: &Copy) -> Result<ExitCode, Failure> {
     let built = build(copy).await?;
     print(&built.finish()?)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Builds the copy beside its place.
+/// Builds the copy beside its target.
 async fn build(copy: &Copy) -> Result<Built, Failure> {
     let (from, to) = (Named::parse(&copy.from), Named::parse(&copy.to));
     let Some(backend) = to.backend.clone() else {
-        let text = format!("--to {} does not say which backend to copy to", copy.to);
+        let text = format!("--to {} does not name the backend of the copy", copy.to);
         return Err(Failure::new(text).advise(format!("for example --to sqlite:{}", copy.to)));
     };
     let kind = from.kind()?;
@@ -58,8 +58,8 @@ async fn build(copy: &Copy) -> Result<Built, Failure> {
     Ok(Built { partial, copied, target: to.dir, _cluster: cluster })
 }
 
-/// A copy that is not in its place yet. Until it is, no member may run on what was copied: a member
-/// that went on meanwhile would have promised what its copy does not know.
+/// A copy that is not at its target yet. Until it is, no member may run on the source: a member
+/// that ran in the meantime would have made promises that the copy does not know.
 struct Built {
     partial: Partial,
     copied: Vec<Copied>,
@@ -68,7 +68,7 @@ struct Built {
 }
 
 impl Built {
-    /// Puts the copy in its place, then lets go of what was copied; what to tell about it.
+    /// Renames the copy to its target, then releases the source. Returns what to print.
     fn finish(self) -> Result<String, Failure> {
         self.partial.finish()?;
         let lines: String = self.copied.iter().map(|copied| format!("{}\n", copied.line)).collect();
@@ -76,13 +76,13 @@ impl Built {
     }
 }
 
-/// A log that was copied: a line that tells of it, and the look that keeps others out of it.
+/// A log that was copied: the line to print about it, and the inspection that keeps it locked.
 struct Copied {
     line: String,
     _looked: Looked,
 }
 
-/// Refuses a copy into what is copied.
+/// Refuses a target inside the source.
 fn check_apart(from: &Path, to: &Path) -> Result<(), Failure> {
     let failed = |error| Failure::of(format!("{} cannot be read", from.display()), &error);
     let from = fs::canonicalize(from).map_err(failed)?;
@@ -90,7 +90,7 @@ fn check_apart(from: &Path, to: &Path) -> Result<(), Failure> {
     let mut above = absolute.ancestors().filter_map(|dir| fs::canonicalize(dir).ok());
     match above.any(|dir| dir == from) {
         false => Ok(()),
-        true => Err(Failure::new(format!("{} lies in what is copied", to.display()))
+        true => Err(Failure::new(format!("{} lies in the directory that is copied", to.display()))
             .advise("choose a directory outside of it")),
     }
 }
@@ -99,15 +99,15 @@ fn look(dir: &Path) -> Result<DataDir, Failure> {
     DataDir::look(dir).map_err(|error| Failure::new(chain(&error)))
 }
 
-/// One run of the command.
+/// The parameters of one run of the command.
 struct Job<'a> {
     from: &'a Named,
     backend: &'a str,
 }
 
 impl Job<'_> {
-    /// Copies all members, and what `kontiki up` keeps beside them. All are looked at before the
-    /// first is copied, so that none of them goes on while the others wait.
+    /// Copies all members, and the file that `kontiki up` keeps beside them. All are locked before
+    /// the first is copied, so that no member runs while another is copied.
     async fn cluster(&self, target: &Path) -> Result<Vec<Copied>, Failure> {
         let text = cluster_on_backend(&self.from.dir, self.backend)?;
         let members = self.from.members()?;
@@ -130,7 +130,7 @@ impl Job<'_> {
         Named { backend: self.from.backend.clone(), dir: self.from.dir.join(name) }
     }
 
-    /// Copies a member: its log, and what lies beside it.
+    /// Copies a member: its log, and the other files of its directory.
     async fn member(
         &self,
         looked: Looked,
@@ -163,14 +163,14 @@ fn check_sound(looked: &Looked) -> Result<(), Failure> {
         Some(damage) => {
             let text = format!("{} is damaged: {}", looked.dir.display(), chain(damage));
             Err(Failure::new(text).advise(
-                "a damaged log is not copied: the copy would pass for whole. `kontiki log verify` \
+                "a damaged log is not copied: the copy would look complete. `kontiki log verify` \
                  finds all of the damage",
             ))
         }
     }
 }
 
-/// Copies what lies beside a log, byte for byte, and reads it back.
+/// Copies the files beside a log byte for byte, and reads them back.
 fn copy_others(from: &Path, to: &Path, is_wanted: impl Fn(&str) -> bool) -> Result<(), Failure> {
     let entries = fs::read_dir(from).map_err(|error| copy_failure(from, &error))?;
     for entry in entries {
@@ -201,7 +201,7 @@ fn copy_tree(from: &Path, to: &Path) -> Result<(), Failure> {
             fs::copy(from, to).map_err(|error| copy_failure(to, &error))?;
             match same_bytes(from, to).map_err(failed)? {
                 true => Ok(()),
-                false => Err(Failure::new(format!("{} was not copied whole", from.display()))),
+                false => Err(Failure::new(format!("{} was not copied completely", from.display()))),
             }
         }
         () => Err(Failure::new(format!("{} is neither a file nor a directory", from.display()))
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_member_runs_on_what_is_copied_until_the_copy_is_in_its_place() {
+    async fn no_member_runs_on_the_source_until_the_copy_is_at_its_target() {
         let dir = tempfile::tempdir().expect("a directory");
         let cluster = dir.path().join("cluster");
         let members = ["1", "2", "3"].map(|name| cluster.join(name));
@@ -269,14 +269,17 @@ mod tests {
             let target = dir.path().join(format!("copy-of-{what}"));
             let (from, to) = (from.display().to_string(), format!("file:{}", target.display()));
             let built = build(&Copy { from, to }).await.expect("sound");
-            assert!(!target.exists(), "{what}: it is not in its place");
+            assert!(!target.exists(), "{what}: the target does not exist yet");
             for member in if is_cluster { &members[..] } else { &members[..1] } {
                 assert_eq!(DataDir::open(member).is_ok(), is_log, "{what}: {}", member.display());
                 let log = LogConfig::from_name("file", member.join(LOG)).expect("compiled in");
                 assert!(log.open().is_err(), "{what}: {}", member.display());
             }
-            built.finish().expect("in place");
-            assert!(target.exists() && DataDir::open(&members[0]).is_ok(), "{what}: free again");
+            built.finish().expect("it is renamed");
+            assert!(
+                target.exists() && DataDir::open(&members[0]).is_ok(),
+                "{what}: the lock is released"
+            );
         }
     }
 }

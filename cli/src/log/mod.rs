@@ -1,9 +1,9 @@
-//! `kontiki log`: the logs of members that do not run.
+//! `kontiki log`: inspects, checks and copies the logs of members that are not running.
 //!
-//! `show` and `verify` change no byte; `copy` writes to a place where nothing is, and nowhere else.
-//! All three refuse a log that is in use. Modules: `place` (what a directory is, and which
-//! backend's), `show`, `verify`, `copy` with `transfer` (one log into another) and `partial` (a
-//! target that is there as a whole or not at all), `progress`.
+//! `show` and `verify` change no byte; `copy` writes only to its target, which must be empty. All
+//! three refuse a log that is in use. Modules: `place` (what kind of directory an argument names,
+//! and its backend), `show`, `verify`, `copy` with `transfer` (copies one log into another) and
+//! `partial` (a target that appears complete or not at all), `progress`.
 
 pub mod arguments;
 mod copy;
@@ -34,16 +34,16 @@ pub async fn run(log: Log) -> Result<ExitCode, Failure> {
 /// A damaged place in the output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Damage {
-    /// The file and the offset, or the table and the key; and what is wrong there.
+    /// The file and the offset, or the table and the key, and what is wrong there.
     pub place: String,
-    /// The first entry that it concerns, where the format can tell.
+    /// The first entry that the damage affects, where the format can tell.
     pub entry: Option<u64>,
     /// The whole message.
     pub message: String,
 }
 
 impl Damage {
-    /// What an error of a store says of damage.
+    /// The damage that an error of a store reports.
     pub fn of(error: &LogError) -> Damage {
         let entry = match error.kind {
             LogErrorKind::Corrupt { index } => index.map(|index| index.get()),

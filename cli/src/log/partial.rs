@@ -1,8 +1,8 @@
-//! A directory that appears as a whole or not at all.
+//! A directory that appears complete or not at all.
 //!
-//! It is made under another name beside its place, `NAME.partial/copy`, everything in it is synced,
-//! and one rename puts it there. A copy that was killed leaves `NAME.partial`, which the next one
-//! to the same place removes; a lock in it tells a killed one from one that runs.
+//! It is built under another name beside its target, `NAME.partial/copy`, everything in it is
+//! synced, and one rename moves it to the target. A copy that was killed leaves `NAME.partial`,
+//! which the next copy to the same target removes; a lock in it shows whether a copy still runs.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -16,7 +16,7 @@ use crate::failure::Failure;
 const LOCK: &str = "lock";
 const COPY: &str = "copy";
 
-/// A directory under construction. Dropped before it is finished, it goes.
+/// A directory under construction. It is removed if it is dropped before it is finished.
 pub struct Partial {
     target: PathBuf,
     dir: PathBuf,
@@ -25,12 +25,12 @@ pub struct Partial {
 }
 
 impl Partial {
-    /// Begins a directory that shall be at `target`, where nothing, or an empty directory, is.
+    /// Starts a directory that will be renamed to `target`, which must be missing or empty.
     pub fn begin(target: &Path) -> Result<Partial, Failure> {
         check_free(target)?;
         let parent = parent_of(target);
         let failed = |path: &Path, error: io::Error| {
-            Failure::of(format!("{} cannot be made", path.display()), &error)
+            Failure::of(format!("{} cannot be created", path.display()), &error)
                 .advise("check the directory: its permissions, the space of its disk")
         };
         owned_dir::make(&parent).map_err(|error| failed(&parent, error))?;
@@ -48,12 +48,12 @@ impl Partial {
         Ok(Partial { target: target.to_owned(), dir, is_finished: false, _lock: lock })
     }
 
-    /// Where to build.
+    /// The directory to build in.
     pub fn path(&self) -> PathBuf {
         self.dir.join(COPY)
     }
 
-    /// Puts what was built in its place; durable when it returns `Ok`.
+    /// Renames the directory to its target; it is durable when this returns `Ok`.
     pub fn finish(mut self) -> Result<(), Failure> {
         let finish = || {
             sync_tree(&self.path())?;
@@ -61,15 +61,18 @@ impl Partial {
             sync_dir(&parent_of(&self.target))
         };
         finish().map_err(|error| {
-            Failure::of(format!("{} cannot be put in place", self.target.display()), &error)
-                .advise("check the directory: its permissions, the space of its disk")
+            Failure::of(
+                format!("{} cannot be renamed to its target", self.target.display()),
+                &error,
+            )
+            .advise("check the directory: its permissions, the space of its disk")
         })?;
         self.is_finished = true;
         self.remove();
         Ok(())
     }
 
-    /// What cannot be removed is left: the next copy to the same place tries again.
+    /// A file that cannot be removed is left: the next copy to the same target tries again.
     fn remove(&self) {
         if !self.is_finished {
             let _ = fs::remove_dir_all(self.path());
@@ -87,14 +90,14 @@ impl Drop for Partial {
     }
 }
 
-/// Refuses a place where something is.
+/// Refuses a target that exists and is not an empty directory.
 pub fn check_free(target: &Path) -> Result<(), Failure> {
     let refused = |what: &str| {
         Err(Failure::new(format!("{} {what}", target.display()))
-            .advise("a copy is made where nothing is: choose another directory"))
+            .advise("the target must not exist yet: choose another directory"))
     };
     if target.file_name().is_none() {
-        return refused("is no name for a new directory");
+        return refused("is not a name for a new directory");
     }
     match fs::read_dir(target).map(|entries| entries.count()) {
         Ok(0) => Ok(()),
@@ -105,14 +108,16 @@ pub fn check_free(target: &Path) -> Result<(), Failure> {
     }
 }
 
-/// What a killed copy left is removed; anything else is not ours.
+/// Refuses a directory with other files than those that a killed copy leaves.
 fn check_ours(dir: &Path) -> Result<(), Failure> {
     let failed = |error| Failure::of(format!("{} cannot be read", dir.display()), &error);
     for entry in fs::read_dir(dir).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
         if name != LOCK && name != COPY {
-            let text = format!("{} holds files that no copy left there", dir.display());
-            return Err(Failure::new(text).advise("copies are built there: move it away"));
+            let text =
+                format!("{} holds files that are not from an interrupted copy", dir.display());
+            return Err(Failure::new(text)
+                .advise("`kontiki log copy` builds its copies there: move it away"));
         }
     }
     Ok(())
@@ -122,7 +127,7 @@ fn take_lock(dir: &Path) -> Result<Lock, Failure> {
     let path = dir.join(LOCK);
     Lock::own(&path).map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => {
-            Failure::new(format!("another copy is under way in {}", dir.display()))
+            Failure::new(format!("another copy is in progress in {}", dir.display()))
                 .advise("wait for it, or choose another directory")
         }
         _ => Failure::of(format!("{} cannot be locked", path.display()), &error),
@@ -140,7 +145,7 @@ fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// Syncs all that is in a directory, and itself.
+/// Syncs all files of a directory, and the directory itself.
 fn sync_tree(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
@@ -166,15 +171,15 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_is_there_as_a_whole_or_not_at_all() {
+    fn a_directory_appears_complete_or_not_at_all() {
         let dir = tempfile::tempdir().expect("a directory");
         let target = dir.path().join("deep/new");
         let partial = Partial::begin(&target).expect("free");
         fs::write(partial.path().join("a"), "a").expect("writes");
         assert!(!target.exists());
-        assert!(Partial::begin(&target).is_err_and(|it| it.to_string().contains("under way")));
+        assert!(Partial::begin(&target).is_err_and(|it| it.to_string().contains("in progress")));
         drop(partial);
-        assert_eq!(names(&dir.path().join("deep")), [""; 0], "given up, nothing is left");
+        assert_eq!(names(&dir.path().join("deep")), [""; 0], "dropping it leaves no file");
 
         let partial = Partial::begin(&target).expect("free");
         fs::write(partial.path().join("a"), "a").expect("writes");
@@ -185,14 +190,14 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_copy_left_is_removed_and_nothing_else() {
+    fn only_the_files_of_a_killed_copy_are_removed() {
         let dir = tempfile::tempdir().expect("a directory");
         let (target, left) = (dir.path().join("new"), dir.path().join("new.partial"));
         fs::create_dir_all(left.join("copy/log")).expect("made");
         fs::write(left.join("lock"), "").expect("made");
         Partial::begin(&target).expect("the lock is free").finish().expect("in place");
         assert_eq!(names(dir.path()), ["new"]);
-        assert_eq!(names(&target), [""; 0], "what was left is gone");
+        assert_eq!(names(&target), [""; 0], "the files of the killed copy are removed");
 
         fs::create_dir_all(&left).expect("made");
         fs::write(left.join("letter.txt"), "dear reader").expect("made");

@@ -1,5 +1,5 @@
-//! What the user means by a directory: a log, a member with one, or a cluster of members; and which
-//! backend's.
+//! Parses the directory of an argument: whether it is a log, a member with one, or a cluster of
+//! members, and which backend the log has.
 
 use std::path::{Path, PathBuf};
 
@@ -9,10 +9,10 @@ use kontiki::{DataDir, LogConfig, OpenError};
 use crate::failure::{Failure, chain};
 use crate::up::CLUSTER_FILE;
 
-/// A directory as it was typed, with the backend if one was named.
+/// A directory from the command line, with the backend if the argument names one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Named {
-    /// What stood before the colon.
+    /// The part before the colon.
     pub backend: Option<String>,
     /// The directory.
     pub dir: PathBuf,
@@ -21,25 +21,27 @@ pub struct Named {
 /// What a directory is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// The files of one backend.
+    /// The directory that holds the files of one backend.
     Log,
-    /// A member's: `log/` and what belongs to it.
+    /// A member's directory: `log/` and the files beside it.
     Member,
-    /// A cluster's, as `kontiki up` makes it: a file that describes it, and its members'.
+    /// A cluster's directory, as `kontiki up` creates it: `cluster.toml` and the members'
+    /// directories.
     Cluster,
 }
 
-/// A log that is looked at. No member runs on it meanwhile.
+/// A log that is open for inspection. Its lock keeps members from starting on it.
 pub struct Looked {
-    /// Where its files lie.
+    /// The directory of its files.
     pub dir: PathBuf,
-    /// The look.
+    /// The inspection.
     pub inspection: Box<dyn Inspect>,
     _lock: Option<DataDir>,
 }
 
 impl Named {
-    /// Takes what was typed apart. A path that is there is one, colons included.
+    /// Splits an argument. If it is an existing path, the whole of it is the directory, colons
+    /// included.
     pub fn parse(typed: &str) -> Named {
         let is_name = |text: &str| {
             !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
@@ -52,19 +54,19 @@ impl Named {
         }
     }
 
-    /// What the directory is.
+    /// The kind of the directory.
     pub fn kind(&self) -> Result<Kind, Failure> {
         self.check_backend()?;
         let has = |name: &str| self.dir.join(name).exists();
         match () {
             () if self.dir.as_os_str().is_empty() => Err(Failure::new("no directory is named")
-                .advise("name one behind the colon, as in file:kontiki-data/1")),
+                .advise("name one after the colon, as in file:kontiki-data/1")),
             () if !self.dir.exists() => {
                 Err(Failure::new(format!("{} does not exist", self.dir.display())))
             }
             () if !self.dir.is_dir() => {
                 Err(Failure::new(format!("{} is not a directory", self.dir.display()))
-                    .advise("name the directory that it lies in"))
+                    .advise("name the directory that contains it"))
             }
             () if has(CLUSTER_FILE) => Ok(Kind::Cluster),
             () if has("log") => Ok(Kind::Member),
@@ -72,7 +74,7 @@ impl Named {
         }
     }
 
-    /// Refuses a backend that is unknown, not in this build, or without anything on a disk.
+    /// Refuses a backend that is unknown, not in this build, or keeps no files.
     pub fn check_backend(&self) -> Result<(), Failure> {
         let Some(name) = &self.backend else { return Ok(()) };
         let config = LogConfig::from_name(name, &self.dir).map_err(|error| open_failure(&error))?;
@@ -82,7 +84,7 @@ impl Named {
         }
     }
 
-    /// The members of the cluster that the directory is, by the names of their directories.
+    /// The names of the members' directories in a cluster's directory.
     pub fn members(&self) -> Result<Vec<String>, Failure> {
         let failed = |error| Failure::of(format!("{} cannot be read", self.dir.display()), &error);
         let mut members = Vec::new();
@@ -97,7 +99,7 @@ impl Named {
         Ok(members)
     }
 
-    /// Looks at the log of the directory, a log's or a member's.
+    /// Opens the log of the directory (a log's or a member's) for inspection.
     pub fn look(&self) -> Result<Looked, Failure> {
         let (dir, lock) = match self.kind()? {
             Kind::Log => (self.dir.clone(), None),
@@ -127,16 +129,16 @@ impl Named {
     }
 }
 
-/// What the user reads when a log cannot be opened, or not be looked at.
+/// The failure for a log that cannot be opened or inspected.
 pub fn open_failure(error: &OpenError) -> Failure {
     let failure = Failure::new(chain(error));
     match error {
         OpenError::Store(store) => match store.kind {
             LogErrorKind::InUse => {
-                failure.advise("a member runs on it, or another command: stop that one first")
+                failure.advise("a member or another command is using it: stop that first")
             }
             LogErrorKind::Format => failure.advise(
-                "this is no log of that backend, or one of a newer version: name another \
+                "this is not a log of that backend, or its format is newer: name another \
                  directory, or the backend, as in sqlite:DIR",
             ),
             _ => failure.advise("check the directory: its permissions, its disk"),
@@ -153,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_backend_stands_before_a_colon() {
+    fn a_backend_is_named_before_a_colon() {
         let named = |backend: Option<&str>, dir: &str| Named {
             backend: backend.map(str::to_owned),
             dir: dir.into(),

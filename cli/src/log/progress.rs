@@ -1,15 +1,15 @@
-//! A bar for long work, on a terminal only.
+//! A progress bar for long operations, on a terminal only.
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A bar that counts up to an end which the work itself tells. Without a terminal behind the
-/// standard error nothing is drawn.
+/// A progress bar. The operation reports the total together with its progress. Nothing is drawn if
+/// the standard error is not a terminal.
 pub struct Progress {
     bar: ProgressBar,
 }
 
 impl Progress {
-    /// A bar with a word for what is done.
+    /// A bar with a word for the operation.
     pub fn new(what: impl Into<String>) -> Progress {
         let form = "{msg} [{bar:30}] {percent:>3}% {eta:>6}";
         let style = ProgressStyle::with_template(form).expect("the form of the bar is sound");
@@ -18,7 +18,7 @@ impl Progress {
         Progress { bar }
     }
 
-    /// So much of so much is done.
+    /// Shows that `done` of `all` is complete.
     pub fn show(&self, done: u64, all: u64) {
         self.bar.set_length(all);
         self.bar.set_position(done);

@@ -15,10 +15,10 @@ use super::place::{Looked, Named};
 use crate::failure::{Failure, chain};
 use crate::output::{print, print_json};
 
-/// So many bytes of a payload are shown.
+/// The number of bytes of a payload that are shown.
 const PREVIEW_BYTES: usize = 40;
 
-/// What is shown.
+/// The output of the command.
 #[derive(Serialize)]
 struct Shown {
     dir: String,
@@ -57,7 +57,7 @@ struct ShownId {
     term: u64,
 }
 
-/// From this entry on the entries are of this term.
+/// A run of entries of one term, by its first entry.
 #[derive(Serialize)]
 struct ShownRun {
     first: u64,
@@ -71,12 +71,12 @@ struct ShownMembership {
     outgoing: Vec<u64>,
     learners: Vec<u64>,
     metadata: BTreeMap<u64, String>,
-    /// The readable parts of the metadata.
+    /// The metadata's readable parts, by member.
     #[serde(skip)]
     words: BTreeMap<u64, String>,
 }
 
-/// An entry of the page. Of one whose payload is rotten no more than its id is known.
+/// An entry of the page. If its payload is damaged, only its id is known.
 #[derive(Serialize)]
 struct ShownEntry {
     index: u64,
@@ -88,7 +88,7 @@ struct ShownEntry {
     damage: Option<String>,
 }
 
-/// Shows a log; status 1 if some of it is damaged.
+/// Shows a log; the exit status is 1 if some of it is damaged.
 pub async fn run(show: Show) -> Result<ExitCode, Failure> {
     let looked = Named::parse(&show.dir).look()?;
     let from = first_of_page(&show, looked.inspection.result())?;
@@ -101,9 +101,8 @@ pub async fn run(show: Show) -> Result<ExitCode, Failure> {
     let rotten = shown.page.iter().find_map(|entry| entry.damage.clone());
     match shown.damage.map(|damage| damage.message).or(rotten) {
         None => Ok(ExitCode::SUCCESS),
-        Some(what) => Err(Failure::new(format!("{} is damaged: {what}", shown.dir)).advise(
-            "what is shown stands before the damage; `kontiki log verify` finds all of it",
-        )),
+        Some(what) => Err(Failure::new(format!("{} is damaged: {what}", shown.dir))
+            .advise("the output ends before the damage; `kontiki log verify` finds all damage")),
     }
 }
 
@@ -112,7 +111,7 @@ fn first_of_page(show: &Show, sight: &Inspection) -> Result<LogIndex, Failure> {
     let (first, last) = (bounds.first(), bounds.last.index);
     let from = show.from.map_or(first, LogIndex::new);
     match () {
-        () if from < first => Err(Failure::new(format!("entry {from} is not in the log any more"))
+        () if from < first => Err(Failure::new(format!("entry {from} is no longer in the log"))
             .advise(format!("it begins at {first}: --from {first}"))),
         () if from > last && from > first => {
             Err(Failure::new(format!("entry {from} is not in the log"))
@@ -193,7 +192,7 @@ impl ShownMembership {
     }
 }
 
-/// What of some bytes can be read as words.
+/// The readable words in some bytes.
 fn words(bytes: &[u8]) -> String {
     let parts = bytes.split(|byte| !byte.is_ascii_graphic()).filter(|part| !part.is_empty());
     let parts: Vec<_> = parts.map(String::from_utf8_lossy).collect();
@@ -239,7 +238,7 @@ impl Shown {
     fn table(&self) -> String {
         let mut text = String::new();
         let mut line = |name: &str, value: String| {
-            writeln!(text, "{name:<12}{value}").expect("a string takes all");
+            writeln!(text, "{name:<12}{value}").expect("writing to a string cannot fail");
         };
         line("log", format!("{}, format {}, in {}", self.backend, self.format_version, self.dir));
         line("identity", self.identity_line());
@@ -302,7 +301,8 @@ impl Shown {
         }
         if last.index < self.last.index {
             let (more, next) = (self.last.index - last.index, last.index + 1);
-            writeln!(text, "... {more} more: --from {next}").expect("a string takes all");
+            writeln!(text, "... {more} more: --from {next}")
+                .expect("writing to a string cannot fail");
         }
     }
 }
@@ -336,7 +336,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn payloads_begin_below_each_other_whatever_the_kind() {
+    fn payloads_are_aligned_for_every_kind_of_entry() {
         let head = row(["INDEX", "TERM", "KIND", "BYTES", "PAYLOAD"]).find("PAYLOAD");
         for kind in [EntryKind::Noop, EntryKind::SessionCommand, EntryKind::SessionControl] {
             let line = row(["1", "1", kind_name(kind), "7", "PAYLOAD"]);

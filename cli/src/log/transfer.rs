@@ -1,5 +1,5 @@
-//! One log into another: written batch by batch through the store's own verbs, then read back and
-//! compared with the source, entry by entry.
+//! Copies one log into another: writes it batch by batch through the store's own methods, then
+//! reads the copy back and compares it with the source, entry by entry.
 
 use std::path::Path;
 
@@ -11,10 +11,10 @@ use super::place::open_failure;
 use super::progress::Progress;
 use crate::failure::{Failure, chain};
 
-/// So many bytes of payload are read, and written as one batch.
+/// The bytes of payload that are read, and written, as one batch.
 const BATCH_BYTES: u64 = 4 << 20;
 
-/// Copies the log that is looked at into a new log of a backend, and verifies it.
+/// Copies an inspected log into a new log of a backend, and verifies the copy.
 pub async fn transfer(
     source: &dyn Inspect,
     backend: &str,
@@ -61,8 +61,8 @@ fn unwritten(error: LogError) -> Failure {
 }
 
 fn unread(error: LogError) -> Failure {
-    Failure::new(format!("what is to be copied cannot be read: {}", chain(&error))).advise(
-        "a damaged log is not copied: the copy would pass for whole. `kontiki log verify` finds \
+    Failure::new(format!("the source cannot be read: {}", chain(&error))).advise(
+        "a damaged log is not copied: the copy would look complete. `kontiki log verify` finds \
          all of the damage",
     )
 }
@@ -78,7 +78,7 @@ async fn compare(source: &dyn Inspect, copy: &dyn Inspect, what: &str) -> Result
         (sight.identity, found.hard_state, found.bounds, runs, members)
     };
     if facts(one) != facts(other) {
-        return Err(unequal("it tells another identity, hard state, bounds, terms or members"));
+        return Err(unequal("its identity, hard state, bounds, terms or members differ"));
     }
     let bounds = one.recovered.bounds;
     let (first, end) = (bounds.first(), bounds.last.index.next());
@@ -92,7 +92,7 @@ async fn compare(source: &dyn Inspect, copy: &dyn Inspect, what: &str) -> Result
     Ok(())
 }
 
-/// Compares some entries from an index on; the index of the next.
+/// Compares some entries from an index on. Returns the index after the last compared entry.
 async fn compare_some(
     ours: &mut dyn LogReader,
     theirs: &mut dyn LogReader,
@@ -108,7 +108,7 @@ async fn compare_some(
         let same = wanted[at.since(from) as usize..].iter().zip(&found).take_while(|(a, b)| a == b);
         let same = same.count();
         if same < found.len() || found.is_empty() {
-            return Err(unequal(&format!("entry {} is another", at.plus(same as u64))));
+            return Err(unequal(&format!("entry {} differs", at.plus(same as u64))));
         }
         at = at.plus(same as u64);
     }
@@ -116,8 +116,8 @@ async fn compare_some(
 }
 
 fn unequal(why: &str) -> Failure {
-    Failure::new(format!("the copy is not what was copied: {why}"))
-        .advise("nothing was put in place; check the disks of both directories")
+    Failure::new(format!("the copy differs from the source: {why}"))
+        .advise("the target was not created; check the disks of both directories")
 }
 
 #[cfg(all(test, feature = "file"))]
@@ -149,6 +149,6 @@ mod tests {
         let other = a_log(&dir.path().join("c"), "2").await;
         assert_eq!(compare(log.as_ref(), same.as_ref(), "").await, Ok(()));
         let failure = compare(log.as_ref(), other.as_ref(), "").await.expect_err("another");
-        assert!(failure.to_string().contains("entry 2 is another"), "{failure}");
+        assert!(failure.to_string().contains("entry 2 differs"), "{failure}");
     }
 }

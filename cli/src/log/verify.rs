@@ -1,4 +1,4 @@
-//! `kontiki log verify`: every checksum of a log, without changing it.
+//! `kontiki log verify`: checks every checksum of a log without changing it.
 
 use std::process::ExitCode;
 
@@ -11,17 +11,17 @@ use super::progress::Progress;
 use crate::failure::Failure;
 use crate::output::{print, print_json};
 
-/// So many damaged places are printed for people; `--json` prints all.
+/// The number of damaged places in the text output; `--json` prints all.
 const MAX_LINES: usize = 50;
 
-/// What was found.
+/// The result of the check.
 #[derive(Serialize)]
 struct Verdict {
     dir: String,
     backend: String,
     format_version: u32,
     sound: bool,
-    /// The first entry, or where it would be, and the last one that is sound in its place.
+    /// The first entry, or the index that it would have, and the last entry that is sound.
     first: u64,
     last: u64,
     proven: String,
@@ -29,7 +29,7 @@ struct Verdict {
     damage: Vec<Damage>,
 }
 
-/// Verifies a log; status 1 if it is damaged.
+/// Verifies a log; the exit status is 1 if it is damaged.
 pub fn run(verify: &Verify) -> Result<ExitCode, Failure> {
     let looked = Named::parse(&verify.dir).look()?;
     let verdict = Verdict::of(looked);
@@ -41,7 +41,7 @@ pub fn run(verify: &Verify) -> Result<ExitCode, Failure> {
         0 => Ok(ExitCode::SUCCESS),
         places => Err(Failure::new(format!("{} is damaged in {places} place(s)", verdict.dir))
             .advise(
-                "do not change the files, and keep a copy: the other members go on as long as \
+                "do not change the files, and keep a copy: the other members continue as long as \
                  they are a majority",
             )),
     }

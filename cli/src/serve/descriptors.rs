@@ -1,8 +1,8 @@
-//! File descriptors: a member's process takes as many as it may have, and keeps some in reserve.
+//! File descriptors: raises a member's limit as far as possible, and keeps some in reserve.
 //!
-//! Shells and containers often begin a process with a soft limit of 1024, far below the hard one.
-//! Clients get what is left above [`RESERVE`], so that however many of them connect, the log can
-//! open a segment and a peer can be dialled.
+//! Shells and containers often start a process with a soft limit of 1024, far below the hard limit.
+//! Clients get the descriptors above [`RESERVE`], so that the log can open a segment and the
+//! transport can connect to a peer however many clients connect.
 
 use kontiki_etcd::ServerLimits;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -10,11 +10,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// How many descriptors are kept for the log, the peers, and the process itself.
 const RESERVE: u64 = 256;
 
-/// How many clients are served even where descriptors are so few that they eat into the reserve.
+/// The minimum number of clients, even if they use a part of the reserve.
 const FEWEST_CLIENTS: usize = 16;
 
-/// Raises the limit on open files as far as the system allows, and says how many there may be;
-/// `None` where there is no limit.
+/// Raises the limit on open files as far as the system allows. Returns the new limit; `None` if
+/// there is none.
 pub fn raise() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
     let wanted = Rlimit { current: limit.maximum, maximum: limit.maximum };
@@ -28,7 +28,7 @@ pub fn raise() -> Option<u64> {
     }
 }
 
-/// Limits whose clients leave the reserve alone, where so many files may be open.
+/// Reduces the client limit so that the reserve stays free with this many descriptors.
 pub fn leave_reserve(limits: ServerLimits, descriptors: Option<u64>) -> ServerLimits {
     let Some(descriptors) = descriptors else { return limits };
     let left = usize::try_from(descriptors.saturating_sub(RESERVE)).unwrap_or(usize::MAX);
@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_get_what_the_reserve_leaves() {
+    fn clients_get_the_descriptors_above_the_reserve() {
         assert_eq!(connections(10_000, None), 10_000);
         assert_eq!(connections(10_000, Some(1 << 20)), 10_000);
         assert_eq!(connections(10_000, Some(1024)), 768);

@@ -1,4 +1,4 @@
-//! The running member, as the etcd services want to see it.
+//! The running member, behind the interface that the etcd services expect.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use kontiki_etcd::{Engine, MemberAddresses};
 /// A running member.
 pub struct Member {
     node: Node,
-    /// What the settings say of the members; their metadata may be older.
+    /// The members' addresses in the settings; the metadata in the membership may be older.
     settings: BTreeMap<NodeId, MemberAddresses>,
 }
 

@@ -1,8 +1,9 @@
-//! `kontiki serve`: one member, from its directory to its client port.
+//! `kontiki serve`: runs one member, from opening its directory to serving clients.
 //!
-//! It opens the directory and the log, finds out which member they are ([`origin`]), and listens; a
-//! blank log is founded only then, and only with `--bootstrap`. It ends on a signal, with its
-//! parent where that was asked for, or when its log fails, and always closes the log in order.
+//! It opens the directory and the log, finds out which member they belong to ([`origin`]), and
+//! binds its ports. Only then, and only with `--bootstrap`, does it initialize a blank log. It ends
+//! on a signal, with its parent process if asked to, or when its log fails; in each case it closes
+//! the log in order.
 
 mod descriptors;
 mod member;
@@ -31,10 +32,10 @@ use peers::PeerAddresses;
 
 pub use settings::{Serve, Settings};
 
-/// How long requests under way may take to be answered once the member ends.
+/// How long pending requests may take once the member ends.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Runs a member until it is told to stop.
+/// Runs a member until a signal stops it.
 pub async fn run(serve: Serve) -> Result<ExitCode, Failure> {
     end_at_panics();
     let settings = match &serve.config {
@@ -58,7 +59,7 @@ pub async fn run(serve: Serve) -> Result<ExitCode, Failure> {
     let own = own_id(&settings, origin.as_ref())?;
     let ports = Ports::listen(&settings, own, &members).await?;
     if origin.is_none() {
-        open::found(&settings, serve.bootstrap, log.as_mut()).await?;
+        open::initialize(&settings, serve.bootstrap, log.as_mut()).await?;
     }
     remember_name(&settings, origin, path, log.as_mut()).await;
 
@@ -71,7 +72,7 @@ pub async fn run(serve: Serve) -> Result<ExitCode, Failure> {
     let node = node.map_err(|error| open::start_failure(&settings, &error))?;
     tracing::info!(member = %own, clients = %ports.client_address, peers = %ports.peer_address,
         %backend, "listening");
-    tokio::spawn(tell_of_leaders(node.clone()));
+    tokio::spawn(log_leaders(node.clone()));
 
     let name = members.get(&own).map(|own| own.name.clone()).unwrap_or_default();
     let limits = descriptors::leave_reserve(settings.limits(), descriptors);
@@ -81,7 +82,7 @@ pub async fn run(serve: Serve) -> Result<ExitCode, Failure> {
     serve_until(server, ports.clients, node, stop).await
 }
 
-/// Which member this is: by its store, or else by the settings.
+/// The id of this member: from its store, or else from the settings.
 fn own_id(settings: &Settings, origin: Option<&Origin>) -> Result<NodeId, Failure> {
     if let Some(origin) = origin {
         return Ok(origin.identity.node);
@@ -93,8 +94,8 @@ fn own_id(settings: &Settings, origin: Option<&Origin>) -> Result<NodeId, Failur
     settings::node_id(settings.id.ok_or_else(missing)?)
 }
 
-/// Keeps the cluster's name beside the log, for the messages of later starts. A member runs
-/// without.
+/// Keeps the cluster's name beside the log, for the messages of later starts. A failure is logged;
+/// the member runs without the file.
 async fn remember_name(
     settings: &Settings,
     origin: Option<Origin>,
@@ -112,7 +113,7 @@ async fn remember_name(
     }
 }
 
-/// The ports of a member, bound.
+/// The bound ports of a member.
 struct Ports {
     clients: TcpListener,
     client_address: String,
@@ -129,7 +130,7 @@ impl Ports {
         let own = members.get(&own);
         let address = |given: &Option<String>, known: Option<&str>, flag: &str| {
             given.clone().or_else(|| known.map(str::to_owned)).ok_or_else(|| {
-                Failure::new("it is not known where to listen")
+                Failure::new("there is no address to listen at")
                     .advise(format!("list the members, or name an address with {flag}"))
             })
         };
@@ -145,8 +146,8 @@ impl Ports {
     }
 }
 
-/// Says each change of leader once.
-async fn tell_of_leaders(node: Node) {
+/// Logs each change of leader once.
+async fn log_leaders(node: Node) {
     let mut status = node.watch_status();
     let mut known = None;
     loop {
@@ -171,8 +172,8 @@ async fn tell_of_leaders(node: Node) {
     }
 }
 
-/// Makes a panic the end of the process. It is a bug of ours, and a member that went on without the
-/// task that panicked would be half dead: connected, and serving no client.
+/// Makes a panic the end of the process. A panic is a bug in this project, and a member that
+/// continued without the task that panicked would stay connected to its peers and serve no client.
 fn end_at_panics() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -181,7 +182,7 @@ fn end_at_panics() {
     }));
 }
 
-/// Serves clients until the signal comes or the member ends; then closes both.
+/// Serves clients until the stop signal comes or the member ends; then closes both.
 async fn serve_until(
     server: Server<Member>,
     clients: TcpListener,
@@ -200,29 +201,28 @@ async fn serve_until(
     let _ = end_serving.send(());
     node.shutdown().await;
     if !serving.is_finished() && timeout(GRACE, serving).await.is_err() {
-        tracing::info!("some clients kept their connections until the end");
+        tracing::info!("some clients did not close their connections in time");
     }
     outcome
 }
 
-/// Waits until the member ends by itself; says why.
+/// Waits until the member ends by itself; returns the failure with the reason.
 async fn end_of(node: &Node) -> Failure {
     let mut status = node.watch_status();
     let ended = status.wait_for(|now| now.closed || now.stopped.is_some()).await.ok();
-    let why = ended.as_ref().and_then(|now| now.stopped.as_deref()).unwrap_or("it was closed");
+    let why =
+        ended.as_ref().and_then(|now| now.stopped.as_deref()).unwrap_or("its handle was closed");
     let failure = Failure::new(format!("the member stopped: {why}"));
     match ended.is_some_and(|now| now.damaged) {
         true => failure.damaged(),
-        false => {
-            failure.advise("its log is as the error left it; start it again once the cause is gone")
-        }
+        false => failure.advise("start it again once the cause is repaired"),
     }
 }
 
-/// Completes when the member is asked to stop.
+/// Completes when a signal, or the end of the parent process, stops the member.
 fn stop_signal(with_parent: bool) -> Result<impl Future<Output = ()>, Failure> {
     let listen =
-        |kind| signal(kind).map_err(|error| Failure::of("signals cannot be listened for", &error));
+        |kind| signal(kind).map_err(|error| Failure::of("signal handlers cannot be set", &error));
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut terminate = listen(SignalKind::terminate())?;
     Ok(async move {
@@ -234,9 +234,9 @@ fn stop_signal(with_parent: bool) -> Result<impl Future<Output = ()>, Failure> {
     })
 }
 
-/// Done when the standard input ends. It is a pipe whose other end the parent holds and never
-/// writes to: the system closes it when the parent is gone, however it went. The thread is one
-/// of the standard library's, for the runtime would wait for its own before it ends.
+/// Completes when the standard input ends. It is a pipe whose other end the parent holds and never
+/// writes to: the system closes it when the parent process ends for any reason. The thread is one
+/// of the standard library's, because the runtime would wait for a blocking task before it ends.
 async fn end_of_input() {
     let (tell, told) = oneshot::channel();
     std::thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! A member's directory and log, opened; and for each way in which that fails, what to do.
+//! Opens a member's directory and log, and advises what to do for each way in which that fails.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,12 +15,12 @@ use crate::failure::{Failure, chain};
 use super::origin::OriginError;
 use super::settings::{self, Settings};
 
-/// How long to wait for the process before this one to let go of the directory. One that was told
-/// to stop a moment ago may still be closing its log.
+/// How long to wait until another process releases the directory. A process that was told to stop
+/// a moment ago may still be closing its log.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
-/// What a new member keeps its log in unless it is told otherwise.
-const USUAL_BACKEND: &str = "file";
+/// The backend of a new member's log if none is given.
+const DEFAULT_BACKEND: &str = "file";
 
 /// A member's opened log.
 pub struct Opened {
@@ -28,7 +28,7 @@ pub struct Opened {
     pub dir: Option<DataDir>,
     /// The log.
     pub log: Box<dyn Store>,
-    /// What it is kept in.
+    /// Its backend.
     pub backend: String,
 }
 
@@ -36,7 +36,7 @@ pub struct Opened {
 ///
 /// # Errors
 ///
-/// If there is no such backend, no directory for it, or either is in use, damaged or unusable.
+/// If there is no such backend, no directory for it, or one of them is in use, damaged or unusable.
 pub async fn open(settings: &Settings) -> Result<Opened, Failure> {
     let backend = backend(settings)?;
     let nowhere = log_in(settings, &backend, Path::new(""))?;
@@ -54,16 +54,16 @@ pub async fn open(settings: &Settings) -> Result<Opened, Failure> {
     Ok(Opened { dir: Some(dir), log, backend })
 }
 
-/// The backend that the settings name, or whose files lie in the member's directory, or the usual
-/// one.
+/// The backend that the settings name, or else the one whose files are in the member's directory,
+/// or else the default.
 fn backend(settings: &Settings) -> Result<String, Failure> {
     if let Some(backend) = &settings.backend {
         return Ok(backend.clone());
     }
-    let Some(dir) = &settings.dir else { return Ok(USUAL_BACKEND.to_owned()) };
+    let Some(dir) = &settings.dir else { return Ok(DEFAULT_BACKEND.to_owned()) };
     match LogConfig::detect(dir.join("log")) {
         Ok(log) => Ok(log.name().to_owned()),
-        Err(OpenError::NotALog { .. }) => Ok(USUAL_BACKEND.to_owned()),
+        Err(OpenError::NotALog { .. }) => Ok(DEFAULT_BACKEND.to_owned()),
         Err(error) => Err(open_failure(settings, &error)),
     }
 }
@@ -80,7 +80,7 @@ async fn lock(dir: &Path) -> Result<DataDir, Failure> {
     }
 }
 
-/// The log that the settings mean, in this directory.
+/// The configuration of the log that the settings name, in this directory.
 fn log_in(settings: &Settings, backend: &str, dir: &Path) -> Result<LogConfig, Failure> {
     let log = LogConfig::from_name(backend, dir);
     let log = log.and_then(|log| match &settings.io {
@@ -90,29 +90,29 @@ fn log_in(settings: &Settings, backend: &str, dir: &Path) -> Result<LogConfig, F
     log.map_err(|error| open_failure(settings, &error))
 }
 
-/// Makes a blank log the log of a member of a new cluster.
+/// Initializes a blank log as the log of a member of a new cluster.
 ///
 /// # Errors
 ///
-/// If that was not asked for, if something that it takes is missing from the settings, or if the
-/// store fails.
-pub async fn found(
+/// If `--bootstrap` was not given, if the settings lack something that is needed, or if the store
+/// fails.
+pub async fn initialize(
     settings: &Settings,
     is_asked_for: bool,
     log: &mut dyn Store,
 ) -> Result<Identity, Failure> {
     let place = place(settings);
     if settings.must_have_log {
-        let text = format!("{place} is empty, though this member has had one");
+        let text = format!("{place} is empty, though this member has had a log");
         return Err(Failure::new(text).advise(
-            "bring its directory back. On an empty log it would have forgotten its votes and \
-             what it acknowledged, so that the cluster could lose what it promised to keep",
+            "restore its directory. On an empty log it would have forgotten its votes and \
+             the entries that it acknowledged, so that the cluster could lose committed data",
         ));
     }
     if !is_asked_for {
-        return Err(Failure::new(format!("{place} is empty: nothing was founded")).advise(
-            "a new cluster is founded by starting each of its members once with --bootstrap. If \
-             this member has run before, bring its directory back: without it, it would have \
+        return Err(Failure::new(format!("{place} is empty: no cluster was created")).advise(
+            "a new cluster is created by starting each of its members once with --bootstrap. If \
+             this member has run before, restore its directory: without it, it would have \
              forgotten its votes",
         ));
     }
@@ -128,11 +128,11 @@ pub async fn found(
     let members = listed(settings)?;
     if !members.contains_key(&id) {
         return Err(Failure::new(format!("member {id} is not among the listed members"))
-            .advise("list every member, this one included, and the same on each of them"));
+            .advise("list all members, including this one, identically on each of them"));
     }
     let voters = members.iter().map(|(id, addresses)| (*id, addresses.encode()));
     let membership = Membership::of_voters(voters)
-        .map_err(|error| Failure::of("these members are no cluster", &error))?;
+        .map_err(|error| Failure::of("these members cannot form a cluster", &error))?;
     let identity = kontiki::bootstrap(log, cluster, id, &membership).await;
     identity.map_err(|error| Failure::of(place, &error))
 }
@@ -141,7 +141,7 @@ pub async fn found(
 ///
 /// # Errors
 ///
-/// If one is listed twice, or cannot be one.
+/// If one is listed twice, or has a wrong id or address.
 pub fn listed(settings: &Settings) -> Result<BTreeMap<NodeId, MemberAddresses>, Failure> {
     let mut members = BTreeMap::new();
     for member in &settings.members {
@@ -153,7 +153,7 @@ pub fn listed(settings: &Settings) -> Result<BTreeMap<NodeId, MemberAddresses>, 
     Ok(members)
 }
 
-/// What a member that does not start says.
+/// The failure for a member that does not start.
 pub fn start_failure(settings: &Settings, error: &StartError) -> Failure {
     match error {
         StartError::Store(store) => store_failure(settings, store),
@@ -161,7 +161,7 @@ pub fn start_failure(settings: &Settings, error: &StartError) -> Failure {
     }
 }
 
-/// What a member says whose origin cannot be told.
+/// The failure for a member whose origin cannot be determined.
 pub fn origin_failure(settings: &Settings, error: OriginError) -> Failure {
     match error {
         OriginError::Store(error) => store_failure(settings, &error),

@@ -1,11 +1,13 @@
-//! Which member of which cluster a store is, and whether the settings mean the same one.
+//! Determines which member of which cluster a store belongs to, and whether the settings name the
+//! same one.
 //!
-//! The store holds the identity and, in its first entry, the members that the cluster was founded
-//! with; the cluster's id is a digest of its name and those members. The name itself is kept beside
-//! the log, in `member.toml` (`docs/formats/member.md`), so that a refusal can say it. A directory
-//! without that file is checked by the digest, and gets one once a start has named the cluster.
+//! The store holds the identity and, in its first entry, the initial members of the cluster; the
+//! cluster's id is a digest of its name and those members. The name itself is kept beside the log,
+//! in `member.toml` (`docs/formats/member.md`), so that an error message can show it. A directory
+//! without that file is checked by the digest; the file is written by the first start that names
+//! the cluster.
 //!
-//! Addresses and names of members are no part of a member's identity: the settings decide them.
+//! Addresses and names of members are not part of a member's identity: the settings decide them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -28,7 +30,7 @@ const FILE_NAME: &str = "member.toml";
 /// The version of that file.
 const VERSION: u32 = 1;
 
-/// What the file holds.
+/// The content of the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Record {
@@ -38,46 +40,46 @@ struct Record {
     cluster_id: String,
 }
 
-/// Where a member comes from, as its own files say.
+/// Which member a store belongs to, according to the member's own files.
 #[derive(Debug)]
 pub struct Origin {
-    /// Whose store it is.
+    /// The identity in the store.
     pub identity: Identity,
-    /// The members that the cluster was founded with, unless that entry is gone.
-    founders: Option<Membership>,
-    /// The cluster's name, if a file says it.
+    /// The initial members of the cluster, unless their entry was purged.
+    initial_members: Option<Membership>,
+    /// The cluster's name, if the file holds it.
     name: Option<String>,
     /// The member's directory, for messages and for the file.
     dir: Option<PathBuf>,
 }
 
 impl Origin {
-    /// What the store and the directory say. `None` while the store is blank.
+    /// Reads the store and the directory. Returns `None` while the store is blank.
     ///
     /// # Errors
     ///
-    /// If the store cannot be read, or the file beside it is damaged or another member's.
+    /// If the store cannot be read, or the file beside it is damaged or belongs to another member.
     pub async fn load(
         dir: Option<&Path>,
         log: &mut dyn Store,
     ) -> Result<Option<Origin>, OriginError> {
         let Some(identity) = log.load_identity().await? else { return Ok(None) };
         if log.bounds().is_blank() {
-            return Ok(None); // founding it was cut short, and is repeated
+            return Ok(None); // its initialization was interrupted, and is repeated
         }
-        let founders = founders(log).await?;
+        let initial_members = initial_members(log).await?;
         let name = match dir {
             Some(dir) => recorded_name(dir, &identity)?,
             None => None,
         };
-        Ok(Some(Origin { identity, founders, name, dir: dir.map(Path::to_owned) }))
+        Ok(Some(Origin { identity, initial_members, name, dir: dir.map(Path::to_owned) }))
     }
 
-    /// Refuses settings that mean another member or another cluster.
+    /// Refuses settings that name another member or another cluster.
     ///
     /// # Errors
     ///
-    /// With what the settings say and what the store says.
+    /// The failure shows the value in the settings and the value in the store.
     pub fn check(&self, settings: &Settings) -> Result<(), Failure> {
         let node = self.identity.node;
         if let Some(id) = settings.id.filter(|id| *id != node.get()) {
@@ -90,34 +92,35 @@ impl Origin {
     }
 
     fn check_name(&self, cluster: &str) -> Result<(), Failure> {
-        match (&self.name, &self.founders) {
+        match (&self.name, &self.initial_members) {
             (Some(name), _) if name == cluster => Ok(()),
             (Some(name), _) => {
                 let (ours, theirs) = (format!("{name:?}"), format!("{cluster:?}"));
                 Err(self.differs("belongs to cluster", &ours, &theirs))
             }
-            (None, Some(founders)) if !self.is_named(cluster, founders) => {
-                let ours = format!("of another name, with members {}", ids(founders.members()));
+            (None, Some(initial_members)) if !self.is_named(cluster, initial_members) => {
+                let ours =
+                    format!("of another name, of members {}", ids(initial_members.members()));
                 Err(self.differs("belongs to a cluster", &ours, &format!("{cluster:?}")))
             }
             _ => Ok(()),
         }
     }
 
-    fn is_named(&self, cluster: &str, founders: &Membership) -> bool {
-        kontiki::cluster_id(cluster, founders) == self.identity.cluster
+    fn is_named(&self, cluster: &str, initial_members: &Membership) -> bool {
+        kontiki::cluster_id(cluster, initial_members) == self.identity.cluster
     }
 
-    /// Members cannot change yet, so other ones mean another cluster.
+    /// Members cannot change yet, so other members mean another cluster.
     fn check_members(&self, settings: &Settings) -> Result<(), Failure> {
-        let Some(founders) = &self.founders else { return Ok(()) };
+        let Some(initial_members) = &self.initial_members else { return Ok(()) };
         let listed = settings.members.iter().map(|member| Ok(member.checked()?.0));
         let mut listed = listed.collect::<Result<Vec<NodeId>, Failure>>()?;
         listed.sort_unstable();
-        if listed.is_empty() || listed.iter().copied().eq(founders.members()) {
+        if listed.is_empty() || listed.iter().copied().eq(initial_members.members()) {
             return Ok(());
         }
-        let (ours, theirs) = (ids(founders.members()), ids(listed.into_iter()));
+        let (ours, theirs) = (ids(initial_members.members()), ids(listed.into_iter()));
         Err(self.differs("belongs to a cluster of the members", &ours, &theirs))
     }
 
@@ -127,25 +130,25 @@ impl Origin {
             .as_ref()
             .map_or("the store".to_owned(), |dir| format!("the store in {}", dir.display()));
         Failure::new(format!("{place} {what} {ours}, and the settings say {theirs}")).advise(
-            "name the directory of the member that is meant, or mend the settings; what is left \
+            "name the directory of the intended member, or correct the settings; what is left \
              out is taken from the store",
         )
     }
 
-    /// The addresses of the members, as the cluster was founded.
+    /// The initial addresses of the cluster's members.
     pub fn members(&self) -> BTreeMap<NodeId, MemberAddresses> {
-        let Some(founders) = &self.founders else { return BTreeMap::new() };
-        let known = founders.members().filter_map(|node| {
-            Some((node, MemberAddresses::decode(founders.metadata(node)?).ok()?))
+        let Some(initial_members) = &self.initial_members else { return BTreeMap::new() };
+        let known = initial_members.members().filter_map(|node| {
+            Some((node, MemberAddresses::decode(initial_members.metadata(node)?).ok()?))
         });
         known.collect()
     }
 
-    /// Keeps the cluster's name beside the log, where no file does yet.
+    /// Keeps the cluster's name beside the log, unless the file exists already.
     ///
     /// # Errors
     ///
-    /// If the file cannot be written. The member can run without; the next start tries again.
+    /// If the file cannot be written. The member can run without it; the next start tries again.
     pub fn record(&self, cluster: &str) -> io::Result<()> {
         match &self.dir {
             Some(dir) if self.name.is_none() => record_name(dir, &self.identity, cluster),
@@ -166,7 +169,7 @@ pub fn record_name(dir: &Path, identity: &Identity, cluster: &str) -> io::Result
     owned_dir::put_whole(dir, FILE_NAME, text.as_bytes())
 }
 
-/// The cluster's name that the file in a directory keeps, if there is one.
+/// The cluster's name in the file in a directory, if there is one.
 fn recorded_name(dir: &Path, identity: &Identity) -> Result<Option<String>, OriginError> {
     let path = dir.join(FILE_NAME);
     let text = match fs::read_to_string(&path) {
@@ -177,7 +180,7 @@ fn recorded_name(dir: &Path, identity: &Identity) -> Result<Option<String>, Orig
             return Err(OriginError::File(Failure::of(what, &error)));
         }
     };
-    let advice = "it only keeps the cluster's name: if this is the right directory, remove it, \
+    let advice = "it holds only the cluster's name: if this is the right directory, remove it, \
                   and start the member once with --cluster";
     let read: Result<Record, _> = toml::from_str(&text);
     let read = read.map_err(|error| {
@@ -192,8 +195,8 @@ fn recorded_name(dir: &Path, identity: &Identity) -> Result<Option<String>, Orig
     }
     if read.node != node.get() || read.cluster_id != cluster.to_string() {
         let text = format!(
-            "{} is of member {} of cluster {}, and the log beside it of member {node} of cluster \
-             {cluster}",
+            "{} belongs to member {} of cluster {}, and the log beside it to member {node} of \
+             cluster {cluster}",
             path.display(),
             read.node,
             read.cluster_id
@@ -204,7 +207,7 @@ fn recorded_name(dir: &Path, identity: &Identity) -> Result<Option<String>, Orig
 }
 
 /// The members in the log's first entry.
-async fn founders(log: &mut dyn Store) -> Result<Option<Membership>, LogError> {
+async fn initial_members(log: &mut dyn Store) -> Result<Option<Membership>, LogError> {
     let first = LogIndex::new(1);
     if log.bounds().first() != first {
         return Ok(None);
@@ -218,12 +221,12 @@ fn ids(members: impl Iterator<Item = NodeId>) -> String {
     members.map(|node| node.to_string()).collect::<Vec<_>>().join(", ")
 }
 
-/// Why it cannot be told which member a store is.
+/// Why the origin of a store cannot be determined.
 #[derive(Debug)]
 pub enum OriginError {
     /// The store failed.
     Store(LogError),
-    /// The file beside it is the trouble.
+    /// The file beside it cannot be used.
     File(Failure),
 }
 
@@ -251,7 +254,7 @@ mod tests {
     }
 
     /// A directory with the log of member 2 of the cluster "demo" of three.
-    async fn founded() -> (TempDir, Box<dyn Store>) {
+    async fn initialized() -> (TempDir, Box<dyn Store>) {
         let dir = tempfile::tempdir().expect("a directory");
         let mut log = LogConfig::from_name("file", dir.path().join("log"))
             .expect("it is compiled in")
@@ -270,7 +273,8 @@ mod tests {
     }
 
     async fn refusal(dir: &TempDir, log: &mut dyn Store, settings: &Settings) -> String {
-        let origin = Origin::load(Some(dir.path()), log).await.expect("sound").expect("founded");
+        let origin =
+            Origin::load(Some(dir.path()), log).await.expect("sound").expect("it is initialized");
         match origin.check(settings) {
             Ok(()) => String::new(),
             Err(failure) => failure.to_string().lines().next().unwrap_or_default().to_owned(),
@@ -278,8 +282,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_differs_is_shown_and_addresses_do_not() {
-        let (dir, mut log) = founded().await;
+    async fn a_different_cluster_is_refused_and_different_addresses_are_not() {
+        let (dir, mut log) = initialized().await;
         let log = log.as_mut();
         let moved = ["1=x:1,x:2", "2=b:1,b:9", "3=c:1,c:2"];
         assert_eq!(refusal(&dir, log, &settings(2, "demo", &moved)).await, "");
@@ -289,9 +293,10 @@ mod tests {
         let said = refusal(&dir, log, &settings(2, "demo", &moved[..2])).await;
         assert!(said.ends_with("the members 1, 2, 3, and the settings say 1, 2"), "{said}");
         let said = refusal(&dir, log, &settings(2, "other", &moved)).await;
-        assert!(said.contains("with members 1, 2, 3, and the settings say \"other\""), "{said}");
+        assert!(said.contains("of members 1, 2, 3, and the settings say \"other\""), "{said}");
 
-        let origin = Origin::load(Some(dir.path()), log).await.expect("sound").expect("founded");
+        let origin =
+            Origin::load(Some(dir.path()), log).await.expect("sound").expect("it is initialized");
         origin.record("demo").expect("it can be written");
         let said = refusal(&dir, log, &settings(2, "other", &moved)).await;
         assert!(said.ends_with("\"demo\", and the settings say \"other\""), "{said}");
@@ -300,13 +305,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_of_another_member_is_refused() {
-        let (dir, mut log) = founded().await;
-        let mut identity = log.load_identity().await.expect("readable").expect("founded");
+        let (dir, mut log) = initialized().await;
+        let mut identity = log.load_identity().await.expect("readable").expect("it is initialized");
         identity.node = NodeId::new(9).expect("not zero");
         record_name(dir.path(), &identity, "demo").expect("it can be written");
         let loaded = Origin::load(Some(dir.path()), log.as_mut()).await;
-        let Err(OriginError::File(failure)) = loaded else { panic!("it was taken") };
-        assert!(failure.to_string().contains("of member 9"), "{failure}");
+        let Err(OriginError::File(failure)) = loaded else { panic!("it was accepted") };
+        assert!(failure.to_string().contains("to member 9"), "{failure}");
     }
 
     #[test]

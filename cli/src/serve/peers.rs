@@ -1,4 +1,5 @@
-//! What the membership says of a peer, made into the address that the TCP transport dials.
+//! Turns the address of a peer in the membership into the address that the TCP transport connects
+//! to.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,20 +8,20 @@ use bytes::Bytes;
 use kontiki::{Envelope, Inbound, NodeId, TcpTransport, Transport};
 use kontiki_etcd::MemberAddresses;
 
-/// The TCP transport, with the peers' addresses taken from the settings or else out of the members'
+/// The TCP transport, with the peers' addresses from the settings, or else from the members'
 /// metadata.
 pub struct PeerAddresses {
     transport: TcpTransport,
-    /// Where the settings say that members are. They may have moved since the membership was
+    /// The members' addresses in the settings. They may have changed since the membership was
     /// written.
     settings: BTreeMap<NodeId, MemberAddresses>,
-    /// The metadata that was read last for each peer, and the address in it. It changes hardly
-    /// ever, and is asked for with each message.
+    /// The last metadata of each peer, and the address in it. It rarely changes, and each message
+    /// needs it.
     known: BTreeMap<NodeId, (Bytes, Option<String>)>,
 }
 
 impl PeerAddresses {
-    /// Around a transport that has not started.
+    /// Wraps a transport that has not started.
     pub fn new(
         transport: TcpTransport,
         settings: BTreeMap<NodeId, MemberAddresses>,
@@ -39,7 +40,7 @@ impl PeerAddresses {
         let address = match addresses {
             Ok(addresses) => Some(addresses.peer_address().to_owned()),
             Err(error) => {
-                tracing::warn!(%node, %error, "the membership does not say where this member is");
+                tracing::warn!(%node, %error, "the membership has no valid address of a member");
                 None
             }
         };

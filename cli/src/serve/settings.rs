@@ -1,9 +1,10 @@
-//! What `kontiki serve` is told, from flags or from a TOML file; `docs/serve.md` lists every field.
+//! The settings of `kontiki serve`, from flags or from a TOML file; `docs/serve.md` lists every
+//! field.
 //!
-//! One structure serves both, so that each flag is a field of the file and the other way round.
-//! What is left out has a default, or is known to the member's own store once it has one
-//! ([`super::origin`]). Absent: `--bootstrap`, which founds a cluster and so is never a lasting
-//! setting.
+//! One structure serves both, so that each flag is a field of the file and the other way round. A
+//! missing setting has a default, or is read from the member's own store after its first start
+//! ([`super::origin`]). Deliberately absent: `--bootstrap`, which creates a cluster and so must not
+//! be a permanent setting.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,10 +29,10 @@ pub struct Serve {
     /// Read the settings from this TOML file instead of from flags.
     #[arg(long, value_name = "FILE", conflicts_with = "Settings")]
     pub config: Option<PathBuf>,
-    /// Found a new cluster: for the first start of each of its members, and only then.
+    /// Create a new cluster: for the first start of each of its members, and only then.
     #[arg(long)]
     pub bootstrap: bool,
-    /// Stop when the standard input ends, as it does when the parent process is gone.
+    /// Stop when the standard input ends, which it does when the parent process ends.
     #[arg(long)]
     pub exit_with_parent: bool,
     /// The settings.
@@ -39,31 +40,31 @@ pub struct Serve {
     pub settings: Settings,
 }
 
-/// A member's settings, as they are written. A field of the file that is not here is an error.
+/// A member's settings, as they are written. An unknown field in the file is an error.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Which of the members this one is; known to its store after the first start.
+    /// The id of this member; known to its store after the first start.
     #[arg(long, value_name = "N")]
     pub id: Option<u64>,
     /// The name of the cluster, the same for all of its members; known to the store after the first
     /// start.
     #[arg(long, value_name = "NAME")]
     pub cluster: Option<String>,
-    /// What the member keeps its log in [default: what lies in its directory, else file].
+    /// The backend of the member's log [default: that of the files in its directory, else file].
     #[arg(long, value_name = "NAME")]
     pub backend: Option<String>,
-    /// How the file log is written: through a ring of the kernel's (Linux; where the machine
-    /// forbids it, a thread and a warning), by a thread, or `auto`: a ring where it does not block
-    /// [default: auto].
+    /// How the file log is written: `ring` uses io_uring (Linux; if the machine forbids it, a
+    /// thread is used and a warning is logged), `thread` uses a thread, and `auto` uses io_uring
+    /// where submitting a write does not block [default: auto].
     #[arg(long, value_name = "WAY", value_parser = IO_WAYS)]
     pub io: Option<String>,
     /// The member's own directory; not needed for a volatile backend.
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
-    /// A member of the cluster, itself included: ID=PEER,CLIENT, two addresses of the form
-    /// host:port. Once for each member. Needed at the first start; later, addresses that have
-    /// changed are taken up from here.
+    /// A member of the cluster, including this one: ID=PEER,CLIENT, two addresses of the form
+    /// host:port. Give one for each member. Needed at the first start; later, changed addresses
+    /// are taken from here.
     #[arg(long = "member", value_name = "ID=PEER,CLIENT")]
     #[serde(default)]
     pub members: Vec<MemberTable>,
@@ -73,19 +74,19 @@ pub struct Settings {
     /// Listen for peers here instead of at the member's peer address.
     #[arg(long, value_name = "HOST:PORT")]
     pub listen_peer: Option<String>,
-    /// Refuse to start on an empty log, even with --bootstrap: this member has had one, and must
+    /// Refuse to start on an empty log, even with --bootstrap: this member has had a log, and must
     /// not forget its votes.
     #[arg(long)]
     #[serde(default)]
     pub must_have_log: bool,
-    /// How large the key space may grow, its history included, in bytes; beyond that the alarm
-    /// NOSPACE is raised, and puts are refused until it is disarmed [default: 2 GiB].
+    /// The largest size of the key space with its history, in bytes; beyond that the alarm NOSPACE
+    /// is raised, and puts are refused until it is disarmed [default: 2 GiB].
     #[arg(long, value_name = "BYTES")]
     pub quota_bytes: Option<u64>,
-    /// How many clients may be connected; further ones wait [default: 10000].
+    /// The largest number of connected clients; further ones wait [default: 10000].
     #[arg(long, value_name = "N")]
     pub max_clients: Option<usize>,
-    /// Let clients in that name the server by a URL, as `etcdctl endpoint status` of etcd 3.4 does
+    /// Accept clients that name the server by a URL, as `etcdctl endpoint status` of etcd 3.4 does
     /// when it is given endpoints as URLs.
     #[arg(long)]
     #[serde(default)]
@@ -99,7 +100,7 @@ pub struct Settings {
     /// The longest such time [default: 600].
     #[arg(long, value_name = "MS")]
     pub election_max_ms: Option<u32>,
-    /// A leader whose disk completes nothing for so long steps down [default: 1000].
+    /// A leader whose disk completes no write for this time steps down [default: 1000].
     #[arg(long, value_name = "MS")]
     pub stall_ms: Option<u32>,
 }
@@ -152,7 +153,7 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// If it cannot be read, or holds a field that there is not.
+    /// If it cannot be read, or holds an unknown field.
     pub fn from_file(path: &Path) -> Result<Settings, Failure> {
         let text = fs::read_to_string(path)
             .map_err(|error| Failure::of(format!("{} cannot be read", path.display()), &error))?;
@@ -164,7 +165,7 @@ impl Settings {
             .map_err(|error| Failure::of(format!("{} is not understood", path.display()), &error))
     }
 
-    /// Refuses what no member could be started with, before anything is opened.
+    /// Refuses settings that no member can be started with, before anything is opened.
     ///
     /// # Errors
     ///
@@ -184,13 +185,13 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// If one is no multiple of 10 ms, or they do not rise from one to the next.
+    /// If one is not a multiple of 10 ms, or if they are not in ascending order.
     pub fn timing(&self) -> Result<Timing, Failure> {
         let ticks = |name: &str, given: Option<u32>, ticks: u32| match given {
             None => Ok(ticks),
             Some(ms) if ms > 0 && ms % TICK_MS == 0 => Ok(ms / TICK_MS),
             Some(ms) => Err(Failure::new(format!(
-                "{name} is {ms}, but has to be a multiple of {TICK_MS} above 0"
+                "{name} is {ms}, but must be a multiple of {TICK_MS} above 0"
             ))),
         };
         let usual = Timing::default();
@@ -221,10 +222,10 @@ impl Settings {
             timing.election_ticks_max * TICK_MS,
         );
         Err(Failure::new(text)
-            .advise("set all three; an election timeout of ten heartbeats is a good beginning"))
+            .advise("set all three; an election timeout of ten heartbeats is a good start"))
     }
 
-    /// What the client port takes on.
+    /// The limits of the client port.
     pub fn limits(&self) -> ServerLimits {
         let usual = ServerLimits::default();
         ServerLimits {
@@ -271,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn the_guides_example_sets_every_field() {
+    fn the_example_of_the_guide_sets_every_field() {
         let settings = read(example()).expect("it is understood");
         let said = read("no_such_field = 1").expect_err("there is none");
         let fields = said.split_once("expected one of ").expect("fields are listed").1;
@@ -291,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn an_error_names_the_wrong_field() {
         let wrong = |from: &str, to: &str| read(&example().replacen(from, to, 1)).expect_err("it");
         assert!(wrong("dir =", "dri =").contains("unknown field `dri`"));
         assert!(wrong("name =", "nmae =").contains("unknown field `nmae`"));
@@ -303,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_flag_has_a_form() {
+    fn a_malformed_member_flag_is_refused() {
         assert!("1=a:1,b:2".parse::<MemberTable>().is_ok());
         for wrong in ["1", "x=a:1,b:2", "1=a:1", "a:1,b:2"] {
             assert!(wrong.parse::<MemberTable>().is_err(), "{wrong}");

@@ -1,8 +1,8 @@
-//! What `up` shows: one line for each member, redrawn in place on a terminal; elsewhere a line
-//! whenever a member has changed in more than its progress.
+//! The display of `up`: one line for each member, redrawn in place on a terminal; elsewhere a new
+//! line whenever more than a member's indexes have changed.
 //!
 //! A line that is wider than the terminal is cut off, so that each takes one row. The terminal may
-//! become narrower after that, and then breaks what stands on it: rows are counted, not lines.
+//! become narrower later and then wraps the lines that it shows, so rows are counted, not lines.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -13,19 +13,19 @@ use crate::status::MemberStatus;
 /// The lines on the screen.
 pub struct Board {
     terminal: bool,
-    /// The lines that stand at the bottom of the terminal.
+    /// The lines at the bottom of the terminal.
     drawn: Vec<String>,
-    /// What was said last of each member, where lines are not redrawn.
-    said: Vec<String>,
+    /// The last line that was printed for each member, where lines are not redrawn.
+    printed: Vec<String>,
 }
 
 impl Board {
-    /// A board on the standard output.
+    /// A display on the standard output.
     pub fn new() -> Board {
-        Board { terminal: io::stdout().is_terminal(), drawn: Vec::new(), said: Vec::new() }
+        Board { terminal: io::stdout().is_terminal(), drawn: Vec::new(), printed: Vec::new() }
     }
 
-    /// Says something once, above the members' lines.
+    /// Prints a line once, above the members' lines.
     pub fn say(&mut self, text: &str) {
         let lines = std::mem::take(&mut self.drawn);
         let erase = erased(rows(&lines, width()));
@@ -34,7 +34,7 @@ impl Board {
         self.drawn = lines;
     }
 
-    /// Shows how the members stand.
+    /// Shows the members' status.
     pub fn show(&mut self, members: &[MemberStatus]) {
         if self.terminal {
             let width = width();
@@ -56,26 +56,26 @@ impl Board {
 
     fn tell(&mut self, lines: Vec<String>) {
         for (place, line) in lines.iter().enumerate() {
-            if self.said.get(place) != Some(line) {
+            if self.printed.get(place) != Some(line) {
                 print(&format!("{line}\n"));
             }
         }
-        self.said = lines;
+        self.printed = lines;
     }
 }
 
-/// Moves the cursor up over so many rows and clears from there to the end of the screen.
+/// Moves the cursor up by this many rows and clears from there to the end of the screen.
 fn erased(rows: usize) -> String {
     if rows == 0 { String::new() } else { format!("\x1b[{rows}A\x1b[J") }
 }
 
-/// The columns of the terminal. Where it does not say, lines are not cut off.
+/// The columns of the terminal. If it reports none, lines are not cut off.
 fn width() -> usize {
     let size = tcgetwinsize(io::stdout());
     size.ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0).unwrap_or(1000)
 }
 
-/// How many rows these lines take on a terminal that is so wide.
+/// The number of rows that these lines take on a terminal of this width.
 fn rows(lines: &[String], width: usize) -> usize {
     lines.iter().map(|line| line.chars().count().div_ceil(width).max(1)).sum()
 }
@@ -90,7 +90,8 @@ fn cut_off(line: String, width: usize) -> String {
     line
 }
 
-/// A member's line; the commit index, which moves all the time, only where lines are redrawn.
+/// A member's line; with the commit index, which changes all the time, only where lines are
+/// redrawn.
 fn line(member: &MemberStatus, progress: bool) -> String {
     let id = member.id.map_or("?".to_owned(), |id| id.to_string());
     let mut line = format!("member {id}  {:<11}", member.role);
@@ -109,7 +110,7 @@ fn line(member: &MemberStatus, progress: bool) -> String {
     format!("{line}  {}", member.endpoint)
 }
 
-/// Prints at once. A closed output is no reason to stop a cluster.
+/// Prints at once. A closed output does not stop the cluster.
 fn print(text: &str) {
     let mut output = io::stdout().lock();
     let _ = output.write_all(text.as_bytes()).and_then(|()| output.flush());
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_takes_one_row_of_any_terminal_and_more_of_one_that_has_shrunk() {
+    fn a_line_takes_one_row_and_more_after_the_terminal_has_shrunk() {
         let whole = line(&member(), true);
         for width in [10, 40, 69, 70, 200] {
             let shown = cut_off(whole.clone(), width);
@@ -146,11 +147,11 @@ mod tests {
     }
 
     #[test]
-    fn a_line_shows_what_matters() {
+    fn a_line_shows_role_term_backend_process_and_address() {
         let whole = "member 1  leader       term 4  commit 17  file  pid 99  127.0.0.1:2379";
         assert_eq!(line(&member(), true), whole);
         let further = MemberStatus { commit: Some(18), ..member() };
-        assert_eq!(line(&member(), false), line(&further, false), "progress is no change");
+        assert_eq!(line(&member(), false), line(&further, false), "the commit index is left out");
         let elsewhere = MemberStatus { pid: Some(100), ..member() };
         assert_ne!(line(&member(), false), line(&elsewhere, false));
     }

@@ -1,8 +1,8 @@
-//! One member as a process: started, watched, told to stop, started again.
+//! The process of one member: starts, watches, stops and restarts it.
 //!
-//! Its standard input is a pipe that no process writes to. When this process is gone, for whatever
-//! reason, the system closes the pipe and the member stops by itself. Its process group is its own,
-//! so that Ctrl-C reaches this process alone, which then stops the members in order.
+//! Its standard input is a pipe that no process writes to. When this process ends for any reason,
+//! the system closes the pipe and the member stops by itself. It has its own process group, so that
+//! Ctrl-C reaches only this process, which then stops the members in order.
 
 use std::io;
 use std::process::{ExitStatus, Stdio};
@@ -16,8 +16,8 @@ use tokio::time::{Instant, timeout};
 
 use super::plan::{MemberPlan, Plan};
 
-/// The pause before a member that died is started again; doubled each time that it has died before
-/// it answered. One that was up and was killed has nothing to mend by waiting.
+/// The pause before a member that died is started again; doubled each time that the member died
+/// before it answered. A member that had answered and was killed is restarted after this pause.
 const BACK_OFF_MIN: Duration = Duration::from_millis(250);
 
 /// The longest such pause.
@@ -26,16 +26,16 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(8);
 /// How long a member may take to stop when told to, before it is killed.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
-/// A member's process, or the place where it was.
+/// A member's process, running or not.
 pub struct MemberProcess {
-    /// What it is.
+    /// The member's id and ports.
     pub plan: MemberPlan,
     arguments: Vec<String>,
     state: State,
     back_off: Duration,
-    /// Whether it has answered, in any of its lives.
+    /// Whether it has answered since `up` started, in this process or an earlier one.
     pub has_answered: bool,
-    /// Whether it has answered since it was started last.
+    /// Whether it has answered since its last start.
     is_up: bool,
     lines: Sender<(u64, String)>,
 }
@@ -46,7 +46,7 @@ enum State {
     Ended,
 }
 
-/// What a look at the process has found.
+/// The result of [`MemberProcess::look`].
 #[derive(Debug)]
 pub enum Found {
     /// Nothing new.
@@ -58,7 +58,8 @@ pub enum Found {
 }
 
 impl MemberProcess {
-    /// A member that is not started yet. What it says goes to `lines`, with its id.
+    /// A member that is not started yet. Each line of its standard error goes to `lines`, with its
+    /// id.
     pub fn new(plan: &Plan, member: &MemberPlan, lines: Sender<(u64, String)>) -> MemberProcess {
         MemberProcess {
             plan: member.clone(),
@@ -71,7 +72,7 @@ impl MemberProcess {
         }
     }
 
-    /// From its next start on, it is started as the plan says now.
+    /// Takes the arguments from the plan again, for its next start.
     pub fn set_arguments(&mut self, plan: &Plan) {
         self.arguments = plan.serve_arguments(&self.plan);
     }
@@ -94,13 +95,13 @@ impl MemberProcess {
         Ok(())
     }
 
-    /// It has answered; gives whether that was for the first time ever.
+    /// Notes that it has answered; returns whether this was its first answer ever.
     pub fn answered(&mut self) -> bool {
         self.is_up = true;
         !std::mem::replace(&mut self.has_answered, true)
     }
 
-    /// The process, while it runs.
+    /// The process id, while it runs.
     pub fn pid(&self) -> Option<u32> {
         match &self.state {
             State::Running(child) => child.id(),
@@ -108,12 +109,12 @@ impl MemberProcess {
         }
     }
 
-    /// Whether it runs, or will again.
-    pub fn is_hoped_for(&self) -> bool {
+    /// Whether it runs or will be restarted.
+    pub fn is_active(&self) -> bool {
         !matches!(self.state, State::Ended)
     }
 
-    /// Looks whether it still runs, and starts it again when its pause is over.
+    /// Checks whether it still runs, and starts it again when its pause is over.
     pub fn look(&mut self) -> Found {
         match &mut self.state {
             State::Ended => Found::Same,
@@ -132,7 +133,7 @@ impl MemberProcess {
         }
     }
 
-    /// It will be started again, after the pause that this returns.
+    /// Schedules a restart, after the pause that this returns.
     pub fn restart_later(&mut self) -> Duration {
         let pause = if self.is_up { BACK_OFF_MIN } else { self.back_off };
         self.back_off = (pause * 2).min(BACK_OFF_MAX);
@@ -140,7 +141,7 @@ impl MemberProcess {
         pause
     }
 
-    /// Stops it for good; `false` if it had to be killed.
+    /// Stops it permanently; `false` if it had to be killed.
     pub async fn stop(&mut self) -> bool {
         let State::Running(mut child) = std::mem::replace(&mut self.state, State::Ended) else {
             return true;
@@ -156,7 +157,7 @@ impl MemberProcess {
     }
 }
 
-/// Hands on what a member says on its standard error, line by line.
+/// Forwards a member's standard error line by line.
 async fn pass_on(member: u64, said: ChildStderr, lines: Sender<(u64, String)>) {
     let mut said = BufReader::new(said).lines();
     while let Ok(Some(line)) = said.next_line().await {

@@ -1,9 +1,10 @@
-//! `kontiki up`: a whole cluster on this machine, each member a process of its own.
+//! `kontiki up`: a whole cluster on this machine, each member in its own process.
 //!
-//! One loop looks at the members ten times a second, restarts those that died, and shows their
-//! state. A member whose backend is volatile is not started again: it would have forgotten its
-//! votes, and the others would rightly refuse it (`docs/assumptions.md` says why). Nor is one whose
-//! log is damaged, or that never came up: what keeps it from starting now will do so again.
+//! One loop checks the members ten times a second, restarts those that died, and shows their
+//! status. It does not restart a member with a volatile backend: the member would have forgotten
+//! its votes, and the others would rightly refuse it (`docs/assumptions.md` explains why). It also
+//! does not restart a member whose log is damaged or that never came up: the cause would prevent
+//! the next start too.
 
 mod board;
 mod child;
@@ -28,25 +29,25 @@ use child::{Found, MemberProcess};
 use plan::Plan;
 pub use plan::{FILE_NAME as CLUSTER_FILE, on_backend as cluster_on_backend};
 
-/// Between two looks at the processes.
+/// The interval between two checks of the processes.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// Between two questions to a member.
+/// The interval between two status requests to a member.
 const ASK_EVERY: Duration = Duration::from_millis(300);
 
-/// How long ports may still belong to members of a run that ended a moment ago.
+/// How long ports may still be used by members of a run that ended a moment ago.
 const PORT_PATIENCE: Duration = Duration::from_secs(3);
 
-/// After which a cluster that does not come up is spoken of.
+/// The time after which `up` reports that the cluster has not come up yet.
 const SLOW_START: Duration = Duration::from_secs(10);
 
-/// After so many questions without an answer a member is shown as silent.
+/// The number of unanswered requests after which a member is shown as silent.
 const MAX_MISSES: u32 = 3;
 
-/// Lines of the members that wait to be shown.
+/// The number of the members' output lines that wait to be shown.
 const MAX_LINES: usize = 256;
 
-/// Starts a cluster and watches it until it is told to stop.
+/// Starts a cluster and watches it until a signal stops it.
 pub async fn run(up: Up, logging: Logging) -> Result<ExitCode, Failure> {
     let mut plan = Plan::from_arguments(&up)?;
     plan.logging = logging.arguments();
@@ -63,11 +64,12 @@ pub async fn run(up: Up, logging: Logging) -> Result<ExitCode, Failure> {
     outcome.map(|()| ExitCode::SUCCESS)
 }
 
-/// Ports in use are found here, where the message can name the member that needs them.
+/// Checks for ports in use here, where the message can name the member that needs them.
 async fn check_ports(plan: &Plan) -> Result<(), Failure> {
     let begin = Instant::now();
     for member in &plan.members {
-        let uses = [(member.client_port, "serves clients"), (member.peer_port, "talks to peers")];
+        let uses =
+            [(member.client_port, "serves clients"), (member.peer_port, "listens for peers")];
         for (port, what) in uses {
             while let Err(error) = TcpListener::bind(("127.0.0.1", port)) {
                 if begin.elapsed() > PORT_PATIENCE {
@@ -92,7 +94,7 @@ struct Stop {
 impl Stop {
     fn listen() -> Result<Stop, Failure> {
         let listen = |kind| {
-            signal(kind).map_err(|error| Failure::of("signals cannot be listened for", &error))
+            signal(kind).map_err(|error| Failure::of("signal handlers cannot be set", &error))
         };
         let [int, term] = [SignalKind::interrupt(), SignalKind::terminate()];
         Ok(Stop { signals: [listen(int)?, listen(term)?, listen(SignalKind::hangup())?] })
@@ -113,7 +115,7 @@ struct Cluster {
     plan: Plan,
     members: Vec<MemberProcess>,
     statuses: Vec<MemberStatus>,
-    /// The questions since each member's last answer.
+    /// The number of requests since each member's last answer.
     misses: Vec<u32>,
     board: Board,
     lines: Receiver<(u64, String)>,
@@ -167,14 +169,14 @@ impl Cluster {
         }
     }
 
-    /// A member has said how it stands, or has not answered.
+    /// Handles a member's status, or a missing answer.
     fn learn(&mut self, place: usize, status: MemberStatus) -> Result<(), Failure> {
         let member = &mut self.members[place];
-        // An answer of another process is one from before a restart, or from another cluster.
+        // An answer of another process is from before a restart, or from another cluster.
         let answered = status.pid.is_some() && status.pid == member.pid();
         self.misses[place] = if answered { 0 } else { self.misses[place] + 1 };
         if answered {
-            // One that says it has stopped is about to end, and never came up.
+            // A member that reports that it has stopped is about to end, and never came up.
             if status.role != "stopped" && member.answered() {
                 self.plan.has_begun(member.plan.id)?;
                 member.set_arguments(&self.plan);
@@ -189,9 +191,9 @@ impl Cluster {
         Ok(())
     }
 
-    /// Tells once that the cluster serves, and what to try.
+    /// Announces once that the cluster serves, and what to try.
     fn announce(&mut self) {
-        let up = self.members.iter().all(|member| member.has_answered || !member.is_hoped_for());
+        let up = self.members.iter().all(|member| member.has_answered || !member.is_active());
         let led = self.statuses.iter().any(|status| status.role == "leader");
         if self.announced {
             return;
@@ -201,7 +203,7 @@ impl Cluster {
             let (endpoints, backend) = (self.plan.endpoints(), &self.plan.backend);
             let place = match self.plan.durable {
                 true => format!("in {}", self.plan.dir.display()),
-                false => "gone with the processes".to_owned(),
+                false => "in memory only".to_owned(),
             };
             let text = format!(
                 "the cluster is up (log: {backend}, {place}); Ctrl-C stops it. Try:\n  \
@@ -219,7 +221,7 @@ impl Cluster {
         for place in 0..self.members.len() {
             match self.members[place].look() {
                 Found::Same => {}
-                Found::Died(status) => self.bury(place, status),
+                Found::Died(status) => self.handle_death(place, status),
                 Found::Restarted(Ok(())) => {
                     let (id, pid) = (self.members[place].plan.id, self.members[place].pid());
                     let pid = pid.map_or(String::new(), |pid| format!(" (pid {pid})"));
@@ -233,20 +235,20 @@ impl Cluster {
                 }
             }
         }
-        let hoped_for = self.members.iter().filter(|member| member.is_hoped_for()).count();
-        match hoped_for * 2 > self.members.len() {
+        let remaining = self.members.iter().filter(|member| member.is_active()).count();
+        match remaining * 2 > self.members.len() {
             true => Ok(()),
-            false => Err(Failure::new("the cluster has lost its majority for good").advise(
+            false => Err(Failure::new("the cluster has lost its majority permanently").advise(
                 match self.plan.durable {
                     true => "see above why the members stopped; then start it again",
-                    false => "what was in memory is gone; start again for a new cluster",
+                    false => "the data was in memory and is lost; start again for a new cluster",
                 },
             )),
         }
     }
 
-    /// Says that a member died, and what comes now.
-    fn bury(&mut self, place: usize, status: ExitStatus) {
+    /// Reports that a member died, and whether it is restarted.
+    fn handle_death(&mut self, place: usize, status: ExitStatus) {
         let member = &mut self.members[place];
         let id = member.plan.id;
         let next = if !self.plan.durable {
@@ -275,7 +277,7 @@ impl Cluster {
                 self.board.say(&format!("member {id} did not stop in time and was killed"));
             }
         }
-        // What they said last is still on its way.
+        // The members' last lines are still in the channel.
         while let Ok((member, line)) = self.lines.try_recv() {
             self.board.say(&format!("member {member}: {line}"));
         }
@@ -287,7 +289,7 @@ impl Cluster {
     }
 }
 
-/// What is known of a member that has not answered yet.
+/// The status of a member that has not answered yet.
 fn starting(member: &MemberProcess) -> MemberStatus {
     MemberStatus {
         id: Some(member.plan.id),
@@ -298,7 +300,7 @@ fn starting(member: &MemberProcess) -> MemberStatus {
     }
 }
 
-/// Asks a member again and again how it stands.
+/// Asks a member for its status repeatedly.
 async fn ask(place: usize, endpoint: String, answers: Sender<(usize, MemberStatus)>) {
     let client = Client::new([&endpoint]).expect("an address of the form host:port");
     loop {

@@ -1,5 +1,5 @@
-//! The members of a cluster on this machine: their ports, their directories, and what is
-//! remembered of them beside the data, so that the cluster can go on later.
+//! The plan of a cluster on this machine: the members' ports and directories, and the file beside
+//! the data that records the plan, so that the cluster can continue later.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,32 +19,32 @@ const DEFAULT_PORTS: [u16; 5] = [2379, 22379, 32379, 42379, 52379];
 /// The distance between the client ports of two members, from a base port on.
 const PORT_STEP: u16 = 10;
 
-/// The members of a cluster that is not told how many.
+/// The number of members if none is given.
 const DEFAULT_NODES: u64 = 3;
 
-/// What is remembered, in the cluster's directory.
+/// The file in the cluster's directory that records the plan.
 pub const FILE_NAME: &str = "cluster.toml";
 
 /// A cluster on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// The cluster's name, unlike any other's.
+    /// The cluster's name, which no other cluster has.
     pub cluster: String,
     /// The backend's name.
     pub backend: String,
-    /// How the log is written, if it was said. May be another at each start.
+    /// How the log is written, if given. It may differ at each start.
     pub io: Option<String>,
-    /// The arguments by which the members log as this process does.
+    /// The arguments that make the members log as this process does.
     pub logging: Vec<String>,
-    /// Whether clients may name the members by URLs where HTTP/2 wants an authority.
+    /// Whether clients may name the members by URLs where HTTP/2 requires an authority.
     pub let_urls_in: bool,
-    /// Whether a member that dies can come back as itself.
+    /// Whether a member that dies can be restarted as the same member.
     pub durable: bool,
     /// The directory of all members.
     pub dir: PathBuf,
     /// The members.
     pub members: Vec<MemberPlan>,
-    /// Those that have served with a log of their own, in this run or an earlier one.
+    /// The members that have served with their own log, in this run or an earlier one.
     pub begun: BTreeSet<u64>,
     base_port: Option<u16>,
 }
@@ -56,11 +56,11 @@ pub struct MemberPlan {
     pub id: u64,
     /// Where it serves clients.
     pub client_port: u16,
-    /// Where it talks to its peers.
+    /// Where it listens for peers.
     pub peer_port: u16,
 }
 
-/// What a durable cluster is, once it exists. It cannot be changed by starting it differently.
+/// The properties of a durable cluster. Starting it with other arguments does not change them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Saved {
@@ -68,14 +68,14 @@ struct Saved {
     nodes: u64,
     backend: String,
     base_port: Option<u16>,
-    /// The members that must have a log. One that comes without has lost it, and must not vote as
-    /// if it remembered.
+    /// The members that must have a log. A member without one has lost it, and must not vote, since
+    /// it has forgotten its earlier votes.
     #[serde(default)]
     begun: BTreeSet<u64>,
 }
 
 impl Plan {
-    /// What the arguments mean, beside what is in the directory already. Changes nothing.
+    /// The plan for these arguments and the directory's content. Changes nothing.
     pub fn from_arguments(up: &Up) -> Result<Plan, Failure> {
         Plan::new(up, Saved::read(&up.dir)?)
     }
@@ -114,8 +114,8 @@ impl Plan {
         })
     }
 
-    /// Remembers the cluster in its directory: before any member has written there, and each time
-    /// that one has begun.
+    /// Saves the plan in the cluster's directory: before any member has written there, and each
+    /// time that a member has first served.
     pub fn save(&self) -> Result<(), Failure> {
         let path = self.dir.join(FILE_NAME);
         if !self.durable {
@@ -130,7 +130,7 @@ impl Plan {
         };
         let text = toml::to_string(&saved).expect("strings and numbers are TOML");
         if fs::read_to_string(&path).is_ok_and(|there| there == text) {
-            return Ok(()); // nothing to write: a full disk does not matter
+            return Ok(()); // nothing changed, so a full disk does not matter
         }
         owned_dir::put_whole(&self.dir, FILE_NAME, text.as_bytes()).map_err(|error| {
             Failure::of(format!("{} cannot be written", path.display()), &error)
@@ -138,7 +138,7 @@ impl Plan {
         })
     }
 
-    /// Remembers that a member serves with a log of its own.
+    /// Records that a member serves with its own log.
     pub fn has_begun(&mut self, member: u64) -> Result<(), Failure> {
         match self.durable && self.begun.insert(member) {
             true => self.save(),
@@ -172,7 +172,7 @@ impl Plan {
         arguments
     }
 
-    /// The members' client addresses, as `--endpoints` wants them.
+    /// The members' client addresses, in the form of `--endpoints`.
     pub fn endpoints(&self) -> String {
         let endpoints: Vec<String> = self.members.iter().map(MemberPlan::endpoint).collect();
         endpoints.join(",")
@@ -187,7 +187,7 @@ impl MemberPlan {
 }
 
 impl Saved {
-    /// What was remembered in this directory, if there is anything.
+    /// Reads the plan that is saved in this directory, if there is one.
     fn read(dir: &Path) -> Result<Option<Saved>, Failure> {
         let path = dir.join(FILE_NAME);
         let text = match fs::read_to_string(&path) {
@@ -201,18 +201,18 @@ impl Saved {
         let saved = toml::from_str(&text);
         saved.map(Some).map_err(|error| {
             Failure::of(format!("{} is damaged", path.display()), &error).advise(
-                "it names the cluster whose members' logs lie beside it: bring it back from a \
+                "it names the cluster whose members' logs lie beside it: restore it from a \
                  copy, or choose another directory with --dir",
             )
         })
     }
 
-    /// The same cluster, unless the arguments ask for another.
+    /// The same cluster, unless the arguments ask for a different one.
     fn continued(self, up: &Up) -> Result<Saved, Failure> {
         let differs = |what: &str, saved: String, asked: String| {
             let dir = up.dir.display();
             Failure::new(format!("the cluster in {dir} has {what} {saved}, not {asked}")).advise(
-                format!("leave out the flag to go on with it, or choose another --dir than {dir}"),
+                format!("leave out the flag to continue it, or choose another --dir than {dir}"),
             )
         };
         if let Some(asked) = up.nodes.filter(|asked| *asked != self.nodes) {
@@ -225,12 +225,13 @@ impl Saved {
         if let Some(asked) = up.backend.as_ref().filter(|asked| **asked != self.backend) {
             return Err(differs("the backend", self.backend, asked.clone()));
         }
-        // Ports are no part of what the cluster is: each member takes its peers' from the settings.
+        // Ports are not part of the cluster's identity: each member takes its peers' from the
+        // settings.
         Ok(Saved { base_port: up.base_port.or(self.base_port), ..self })
     }
 }
 
-/// What to remember of the cluster in a directory once its members' logs are of another backend.
+/// The text of `cluster.toml` for the cluster in a directory once its logs have this backend.
 pub fn on_backend(dir: &Path, backend: &str) -> Result<String, Failure> {
     let saved = Saved::read(dir)?.map(|saved| Saved { backend: backend.to_owned(), ..saved });
     match saved {
@@ -239,7 +240,7 @@ pub fn on_backend(dir: &Path, backend: &str) -> Result<String, Failure> {
     }
 }
 
-/// A directory without a cluster becomes one, but never that of a single member.
+/// Allows a directory without a cluster to become one, unless it is that of a single member.
 fn not_a_member(dir: &Path) -> Result<Option<Saved>, Failure> {
     if !dir.join("log").exists() {
         return Ok(None);
@@ -277,7 +278,7 @@ fn client_port(id: u64, base_port: Option<u16>) -> Result<u16, Failure> {
         Some(base) => base.checked_add(place * PORT_STEP).ok_or_else(no_ports),
         None => DEFAULT_PORTS.get(usize::from(place)).copied().ok_or_else(|| {
             Failure::new("more than five members have no default ports")
-                .advise("name the first port with --base-port P; the others follow in tens")
+                .advise("name the first port with --base-port P; the others follow in steps of ten")
         }),
     }
 }
@@ -286,7 +287,8 @@ fn no_ports() -> Failure {
     Failure::new("the members' ports would be above 65535").advise("choose a lower --base-port")
 }
 
-/// A name that no other cluster has, so that members of two never take each other's messages.
+/// A name that no other cluster has, so that members of two clusters never accept each other's
+/// messages.
 fn new_name() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let nanos = now.map_or(0, |since| since.as_nanos());
@@ -303,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn ports_are_where_the_help_says() {
+    fn ports_are_as_in_the_help() {
         let members =
             |nodes, base| members(nodes, base).map(|m| (m[1].client_port, m[2].peer_port));
         assert_eq!(members(3, None), Ok((22379, 32380)));
@@ -314,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_goes_on_as_what_it_was() {
+    fn a_cluster_continues_with_its_saved_plan() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         assert_eq!(Saved::read(dir.path()), Ok(None));
         let five = Up { nodes: Some(5), base_port: Some(7000), ..up(dir.path()) };
@@ -359,7 +361,7 @@ mod tests {
 
     #[cfg(feature = "memory")]
     #[test]
-    fn a_volatile_cluster_is_always_new_and_leaves_nothing() {
+    fn a_volatile_cluster_is_always_new_and_leaves_no_file() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let memory = Up { backend: Some("memory".to_owned()), ..up(dir.path()) };
         let first = Plan::from_arguments(&memory).expect("a plan");
@@ -378,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backend_that_is_not_here_is_named() {
+    fn a_missing_backend_is_named() {
         let dir = Path::new("nowhere");
         let with = |name: &str| Up { backend: Some(name.to_owned()), ..up(dir) };
         let unknown = Plan::from_arguments(&with("rockdb")).expect_err("unknown").to_string();

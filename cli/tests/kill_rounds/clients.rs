@@ -1,4 +1,4 @@
-//! Clients that write and read through all members, and write down what they saw.
+//! Clients that write and read through all members, and record the outcomes.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,24 +12,24 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::cluster::{Cluster, MEMBERS};
 
-/// Clients at each member.
+/// The number of clients at each member.
 const CLIENTS_PER_MEMBER: usize = 2;
 
-/// Keys that all clients share.
+/// The number of keys that all clients share.
 const SHARED_KEYS: u64 = 4;
 
-/// After which a client gives a request up; its outcome is unknown then.
+/// The time after which a client gives up a request, whose outcome is then unknown.
 const REQUEST_LIMIT: Duration = Duration::from_millis(1500);
 
-/// Between two requests of a client.
+/// The pause between two requests of a client.
 const PAUSE: Duration = Duration::from_millis(4);
 
-/// What the clients saw.
+/// The outcomes that the clients recorded.
 #[derive(Default)]
 pub struct Record {
     /// Reads and writes of the shared keys.
     pub history: Vec<(String, Operation<Option<String>>)>,
-    /// Acknowledged writes of keys that were written once.
+    /// Acknowledged writes of keys that are written only once.
     pub acknowledged: Vec<(String, String)>,
     /// Writes whose outcome is not known.
     pub unknown: usize,
@@ -73,11 +73,11 @@ impl Clients {
         Clients { shared, tasks }
     }
 
-    /// Waits until this many more writes were invoked from now on and acknowledged; how long that
-    /// took.
+    /// Waits until this many writes that were invoked from now on are acknowledged. Returns how
+    /// long that took.
     pub async fn wait_for_writes(&self, count: usize, limit: Duration) -> Duration {
-        // A write that was invoked before now may be acknowledged after it; clients are few, so
-        // this many more acknowledgements cannot all be of such.
+        // A write that was invoked before now may be acknowledged after it. There are few clients,
+        // so a larger count of acknowledgements includes some that were invoked from now on.
         let slack = if count == 1 { MEMBERS * CLIENTS_PER_MEMBER } else { 0 };
         let (began, from) = (Instant::now(), self.shared.writes.load(Ordering::Relaxed));
         while self.shared.writes.load(Ordering::Relaxed) < from + count + slack {
@@ -87,7 +87,7 @@ impl Clients {
         began.elapsed()
     }
 
-    /// Stops the clients and gives what they saw.
+    /// Stops the clients and returns their record.
     pub async fn stop(self) -> Record {
         self.shared.stopping.store(true, Ordering::Relaxed);
         for task in self.tasks {
@@ -114,7 +114,7 @@ impl Client {
                 1 => self.write_shared(key).await,
                 _ => self.read_shared(key).await,
             };
-            // A member that is down refuses at once; it need not be asked thousands of times.
+            // A member that is down refuses at once; a pause avoids thousands of such requests.
             let pause = if done { PAUSE } else { 10 * PAUSE };
             tokio::time::sleep(pause).await;
         }
@@ -138,7 +138,7 @@ impl Client {
         acknowledged
     }
 
-    /// A key of this client's alone, written once.
+    /// Writes a key that only this client writes, and only once.
     async fn write_own(&mut self) -> bool {
         let (key, value) = (format!("own/{}/{}", self.number, self.count), self.count.to_string());
         let acknowledged = self.put(&key, &value).await;
@@ -150,7 +150,7 @@ impl Client {
         acknowledged
     }
 
-    /// A key that others write and read too; the value is unique.
+    /// Writes a unique value to a key that other clients write and read too.
     async fn write_shared(&mut self, key: String) -> bool {
         let value = format!("{}-{}", self.number, self.count);
         let invoked = self.now();

@@ -1,4 +1,4 @@
-//! Three members as processes of their own.
+//! Three members, each in its own process.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 use kontiki_etcd::api::etcdserverpb::RangeRequest;
 use kontiki_etcd::api::etcdserverpb::kv_client::KvClient;
 
-/// How many members there are.
+/// The number of members.
 pub const MEMBERS: usize = 3;
 
-/// How long the cluster may take to answer after a start.
+/// The time limit for the cluster to answer after a start.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
-/// A cluster, its files and its ports. Dropping it kills what still runs.
+/// A cluster, its files and its ports. Dropping it kills the processes that still run.
 pub struct Cluster {
     dir: tempfile::TempDir,
     backend: String,
@@ -41,19 +41,19 @@ impl Cluster {
         cluster
     }
 
-    /// Where a member serves clients.
+    /// The address at which a member serves clients.
     pub fn endpoint(&self, member: usize) -> String {
         format!("127.0.0.1:{}", self.client_ports[member])
     }
 
-    /// Starts a member that does not run.
+    /// Starts a member that is not running.
     pub fn start_member(&mut self, member: usize) {
         let log = self.dir.path().join(format!("{}.log", member + 1));
         let log = File::options().create(true).append(true).open(log).expect("a log file");
         let mut command = Command::new(env!("CARGO_BIN_EXE_kontiki"));
         command
-            // On a log that is not empty this changes nothing; a member that was killed before its
-            // log was founded needs it once more.
+            // This has no effect on a log that is not empty; a member that was killed before its
+            // log was initialized needs the flag again.
             .args(["serve", "--bootstrap", "--cluster", "rounds", "--backend", &self.backend])
             .args(["--exit-with-parent", "--id", &(member + 1).to_string(), "--dir"])
             .arg(self.member_dir(member));
@@ -81,13 +81,13 @@ impl Cluster {
         child.wait().expect("it ends");
     }
 
-    /// What a member printed.
+    /// A member's printed output.
     fn said(&self, member: usize) -> String {
         let path = self.dir.path().join(format!("{}.log", member + 1));
         std::fs::read_to_string(path).unwrap_or_default()
     }
 
-    /// The member to kill in this round: in two of three the leader, else the others in turn.
+    /// The member to kill in this round: the leader in two of three rounds, else a follower.
     pub async fn choose_victim(&self, round: usize) -> usize {
         let leader = self.wait_for_leader().await;
         if round % 3 < 2 { leader } else { (leader + 1 + round / 3 % 2) % MEMBERS }
@@ -108,7 +108,7 @@ impl Cluster {
         panic!("no member leads; member 1 said:\n{}", self.said(0));
     }
 
-    /// All pairs under a prefix, as a member serves them when it is up to date.
+    /// All pairs with a prefix, from a linearizable read at a member.
     pub async fn read_all(&self, member: usize, prefix: &str) -> BTreeMap<Vec<u8>, Vec<u8>> {
         let began = Instant::now();
         loop {
@@ -151,7 +151,7 @@ impl Drop for Cluster {
     }
 }
 
-/// Ports that no process listens on at the moment.
+/// Ports that are free at the moment.
 fn free_ports<const N: usize>() -> [u16; N] {
     let listeners: Vec<TcpListener> =
         (0..N).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();

@@ -1,9 +1,9 @@
-//! Real processes, killed: nothing acknowledged is lost, and every history is linearizable.
+//! Kills real processes: no acknowledged write is lost, and every history is linearizable.
 //!
-//! Three members on the file log serve clients on all endpoints. Round after round one of them,
-//! often the leader, is killed with SIGKILL and started again while the clients go on. At the end
+//! Three members on the file log serve clients on all endpoints. In each round one of them, often
+//! the leader, is killed with SIGKILL and started again while the clients continue. At the end
 //! every acknowledged write must be on every member, the history of each shared key must be
-//! linearizable, and the same must hold once more after all members were killed at once.
+//! linearizable, and the same must hold again after all members were killed at once.
 //!
 //! `KONTIKI_ROUNDS` sets the number of rounds (6), `KONTIKI_BACKEND` the log (file).
 
@@ -16,13 +16,13 @@ use std::time::{Duration, Instant};
 use clients::{Clients, Record};
 use cluster::{Cluster, MEMBERS};
 
-/// How many writes the clients must have had acknowledged between two kills.
+/// The number of writes that must be acknowledged between two kills.
 const WRITES_BETWEEN_KILLS: usize = 40;
 
-/// After a kill a member must serve a write within this time, however busy the machine is.
+/// The time limit for the first acknowledged write after a kill, even on a busy machine.
 const FAIL_OVER_LIMIT: Duration = Duration::from_secs(15);
 
-/// What the default timeouts are made for; most fail-overs must be within it.
+/// The time that the default timeouts aim for; at least half of the fail-overs must be within it.
 const FAIL_OVER_GOAL: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "current_thread")]
@@ -47,7 +47,7 @@ async fn no_acknowledged_write_is_lost_when_members_are_killed() {
     (0..MEMBERS).for_each(|member| cluster.kill(member));
     (0..MEMBERS).for_each(|member| cluster.start_member(member));
     check_all_members(&cluster, &record).await;
-    judge(record);
+    check_histories(record);
 }
 
 fn number(name: &str, default: usize) -> usize {
@@ -71,7 +71,7 @@ fn report(rounds: usize, fail_overs: &mut [Duration], record: &Record) {
     assert!(median <= FAIL_OVER_GOAL, "half of the fail-overs took longer than {median:?}");
 }
 
-/// Every acknowledged write of a key of its own is on every member.
+/// Checks that every acknowledged write of a key with a single writer is on every member.
 async fn check_all_members(cluster: &Cluster, record: &Record) {
     for member in 0..MEMBERS {
         let found: BTreeMap<Vec<u8>, Vec<u8>> = cluster.read_all(member, "own/").await;
@@ -84,14 +84,14 @@ async fn check_all_members(cluster: &Cluster, record: &Record) {
     }
 }
 
-/// Every shared key's history is linearizable.
-fn judge(record: Record) {
+/// Checks that every shared key's history is linearizable.
+fn check_histories(record: Record) {
     let (count, began) = (record.history.len(), Instant::now());
     if let Err((key, verdict)) = harness::checks::linearizable::check_all(&None, record.history) {
         panic!("the history of {key} is not linearizable: {verdict:?}");
     }
     println!(
-        "{count} operations on shared keys are linearizable (judged in {:.1?})",
+        "{count} operations on shared keys are linearizable (checked in {:.1?})",
         began.elapsed()
     );
 }

@@ -1,5 +1,4 @@
-//! What clients may do to a running cluster without stopping it: very many connections, very large
-//! reads.
+//! Loads that must not stop a running cluster: very many connections, very large reads.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -15,19 +14,19 @@ use tonic::transport::Channel;
 use crate::members::{Cluster, Member, cluster, has_file_log, stop_all};
 use crate::tool::{eventually, kontiki};
 
-/// How many files a member may have open in the first test: what most shells give.
+/// The number of open files that a member may have in the first test: the limit of most shells.
 const FILES: u64 = 1024;
 
-/// What an HTTP/2 connection begins with (RFC 9113, 3.4).
+/// The first bytes of an HTTP/2 connection (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const EMPTY_SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 
-/// Keys in the second test, and readers of all of them at once.
+/// The number of keys in the second test, and of clients that read all of them at once.
 const KEYS: usize = 100_000;
 const READERS: usize = 60;
 
-/// So patient that a busy machine deposes no leader by itself; a read that kept the member's thread
-/// until its answer was ready would still do it.
+/// Timeouts so long that a busy machine alone deposes no leader. A read that blocked the member's
+/// thread until its answer was ready would still depose one.
 pub const PATIENT: [&str; 6] =
     ["--heartbeat-ms", "300", "--election-min-ms", "3000", "--election-max-ms", "6000"];
 
@@ -50,10 +49,10 @@ pub fn leader(cluster: &Cluster) -> u16 {
     })
 }
 
-/// The crowd takes no descriptor that a peer needs: a member that is started again meanwhile is
-/// reached by the crowded leader, and catches up.
+/// Many client connections take no descriptor that a peer needs: a member that is restarted
+/// meanwhile is reached by the leader with these connections, and catches up.
 #[test]
-fn more_connections_than_descriptors_stop_no_member_and_keep_out_no_peer() {
+fn more_connections_than_descriptors_stop_no_member_and_block_no_peer() {
     if !has_file_log() {
         return;
     }
@@ -73,14 +72,14 @@ fn more_connections_than_descriptors_stop_no_member_and_keep_out_no_peer() {
     let address = cluster.client(leader);
     let connect = |_| {
         let mut stream = TcpStream::connect(&address).ok()?;
-        // One that says nothing would be closed before long.
+        // The server soon closes a connection without this preface.
         stream.write_all(&[PREFACE, EMPTY_SETTINGS].concat()).ok().map(|()| stream)
     };
     let crowd: Vec<TcpStream> = (0..FILES + 500).filter_map(connect).collect();
-    assert!(crowd.len() > 1000, "only {} connections came about", crowd.len());
+    assert!(crowd.len() > 1000, "only {} connections were opened", crowd.len());
     let other = leader % 3 + 1;
-    // Dropping kills it, and waits until it is gone. What that gives back at the leader goes to the
-    // crowd, as far as it may have it, before the member comes again.
+    // Dropping a member kills its process and waits for its end. The descriptors that this frees at
+    // the leader go to the waiting clients, up to their limit, before the member starts again.
     let crowded = members[usize::from(leader) - 1].process.id();
     drop(members.remove(usize::from(other) - 1));
     let (mut known, mut looks) = (0, 0);
@@ -143,7 +142,7 @@ fn puts(first: usize) -> TxnRequest {
     TxnRequest { success, ..TxnRequest::default() }
 }
 
-/// Reads all keys; a member that has too many such requests is asked again, as it says.
+/// Reads all keys; repeats the request when the member reports too many such requests.
 async fn read_everything(client: KvClient<Channel>) -> usize {
     let mut client = client.max_decoding_message_size(usize::MAX);
     let everything =

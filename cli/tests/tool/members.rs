@@ -21,7 +21,7 @@ impl Member {
         Member::spawn(Command::new(env!("CARGO_BIN_EXE_kontiki")), arguments)
     }
 
-    /// Starts it so that it may have only so many files open.
+    /// Starts it with a limit on open files.
     pub fn start_with_files(files: u64, arguments: &[String]) -> Member {
         let mut shell = Command::new("sh");
         let limit = format!("ulimit -n {files}; exec \"$0\" \"$@\"");
@@ -62,7 +62,7 @@ impl Member {
         lines.iter().find(|line| line.contains(words)).cloned()
     }
 
-    /// The exit status, once it has ended by itself.
+    /// Waits until it ends by itself; returns the exit status.
     pub fn ended(mut self) -> Option<i32> {
         eventually("it ends", || self.process.try_wait().expect("our child")).code()
     }
@@ -82,7 +82,7 @@ impl Drop for Member {
     }
 }
 
-/// Three members on this machine, from a base port on.
+/// Three members on this machine; their ports follow a base port.
 pub struct Cluster {
     dir: PathBuf,
     base: u16,
@@ -101,7 +101,7 @@ impl Cluster {
         self.dir.join(id.to_string()).display().to_string()
     }
 
-    /// The flags that say which member this is, and where all of them are.
+    /// The flags for this member's identity and directory, and all members' addresses.
     pub fn flags(&self, id: u16, cluster: &str) -> Vec<String> {
         let mut flags: Vec<String> =
             ["--id", &id.to_string(), "--cluster", cluster, "--dir", &self.own_dir(id)]
@@ -136,7 +136,7 @@ pub fn stop_all(members: Vec<Member>) {
     }
 }
 
-/// Whether this build has the log that the members are kept in.
+/// Whether this build has the backend of the members' logs.
 pub fn has_file_log() -> bool {
     let required = std::env::var("KONTIKI_REQUIRE").is_ok();
     assert!(cfg!(feature = "file") || !required, "KONTIKI_REQUIRE wants the file log");

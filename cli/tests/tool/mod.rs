@@ -1,4 +1,4 @@
-//! The tool, run as a user runs it.
+//! Runs the tool as a user runs it.
 
 use std::net::TcpListener;
 use std::process::{Command, Output};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// Longer than anything here takes, shorter than the limit of the test runner.
+/// A time limit longer than any step here needs, and shorter than the test runner's limit.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub fn kontiki(arguments: &[&str]) -> Output {
@@ -18,7 +18,7 @@ pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// What a command that must fail with status 1 says about it.
+/// The error message of a command that must fail with status 1.
 pub fn failure(arguments: &[&str]) -> String {
     let output = kontiki(arguments);
     let said = text(&output.stderr);
@@ -39,8 +39,8 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// The first port of a cluster of three whose six ports are free. Each test gets another part of
-/// the range below the ports that the system hands out itself.
+/// The first port of a cluster of three whose six ports are free. Each test gets a different part
+/// of the range below the system's ephemeral ports.
 pub fn free_base_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = std::process::id() as u16 % 100 * 100;

@@ -30,7 +30,7 @@ pub struct MountedMemory {
 
 impl MountedMemory {
     fn blank(rng: Rng) -> Box<dyn SimulatedDisk> {
-        Box::new(MountedMemory { disk: MemoryDisk::new(SyncMode::WhenTold), rng })
+        Box::new(MountedMemory { disk: MemoryDisk::new(SyncMode::OnRequest), rng })
     }
 }
 

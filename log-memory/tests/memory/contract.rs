@@ -1,5 +1,5 @@
-//! What the conformance suite does not ask: which refusal it is, and what a disk in memory does
-//! when it fails or loses its power.
+//! Checks that the conformance suite does not have: which refusal a store returns, and how a disk
+//! in memory behaves when it fails or loses its power.
 
 use crate::samples::{entries, entry, hard_state, id, index, kind, look, now};
 use log_memory::{MemoryDisk, MemoryLog, SyncMode};
@@ -7,7 +7,7 @@ use raft_core::storage::WriteBatch;
 use raft_core::storage::{LogError, LogErrorKind, LogStore, Refusal, StableStore, Store};
 use raft_core::types::{ClusterId, EntryId, Identity, NodeId, StoreId, Term};
 
-/// Entries 4 to 9 behind the boundary 3@1; 7 and later are of term 2.
+/// Entries 4 to 9 after the boundary 3@1; entries from 7 on are of term 2.
 fn log() -> MemoryLog {
     let mut log = MemoryLog::new();
     let mut append = entries(4..=6, 1);
@@ -71,7 +71,7 @@ fn a_refused_verb_refuses_its_whole_batch() {
 }
 
 #[test]
-fn a_read_answers_for_its_whole_range_or_says_why_not() {
+fn a_read_returns_its_whole_range_or_a_refusal() {
     let mut log = log();
     let mut reader = log.reader();
     assert_eq!(now(reader.read(index(5)..index(5), 0)).expect("empty"), []);
@@ -103,7 +103,7 @@ fn an_identity_is_saved_once() {
     let node = NodeId::new(3).expect("not zero");
     let identity = Identity { cluster: ClusterId(1), node, store: StoreId(2) };
     now(log.save_identity(&identity)).expect("the first");
-    now(log.save_identity(&identity)).expect("the same");
+    now(log.save_identity(&identity)).expect("the same again");
     let other = Identity { store: StoreId(4), ..identity };
     assert_eq!(refusal(now(log.save_identity(&other))), Refusal::OtherIdentity);
     assert_eq!(now(log.load_identity()).expect("reads"), Some(identity));
@@ -122,7 +122,7 @@ fn a_failed_write_poisons_until_the_next_opening() {
     for keep in [1, 0] {
         let survivors = 3 + keep as u64;
         disk.crash(keep);
-        let mut log = MemoryLog::open(&disk).expect("the cause is gone");
+        let mut log = MemoryLog::open(&disk).expect("the failure is over");
         assert_eq!(log.bounds().last.index, index(survivors));
         now(log.truncate_after(index(3))).expect("works");
         disk.fail_write_after(0);
@@ -132,7 +132,7 @@ fn a_failed_write_poisons_until_the_next_opening() {
 
 #[test]
 fn a_crash_ends_the_store_and_its_readers() {
-    let disk = MemoryDisk::new(SyncMode::WhenTold);
+    let disk = MemoryDisk::new(SyncMode::OnRequest);
     let mut log = MemoryLog::open(&disk).expect("free");
     let mut reader = log.reader();
     now(log.append(&entries(1..=3, 1))).expect("sound");
@@ -145,8 +145,8 @@ fn a_crash_ends_the_store_and_its_readers() {
 }
 
 #[test]
-fn an_opening_makes_durable_what_it_shows() {
-    let disk = MemoryDisk::new(SyncMode::WhenTold);
+fn an_opening_makes_everything_it_shows_durable() {
+    let disk = MemoryDisk::new(SyncMode::OnRequest);
     let mut log = MemoryLog::open(&disk).expect("free");
     now(log.append(&entries(1..=3, 1))).expect("sound");
     drop(log);

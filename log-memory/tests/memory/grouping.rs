@@ -1,4 +1,4 @@
-//! The law of grouping: applying `a.then(b)` does exactly what applying a and then b does.
+//! The law of grouping: applying `a.then(b)` has the same effect as applying a and then b.
 
 use crate::samples::{
     Draft, Sight, batch_for, draft, entries, entry, id, index, is_deep, look, now,
@@ -18,14 +18,14 @@ fn config() -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
-/// What is written for two batches.
+/// The batches that are written for two batches.
 type Grouping = fn(WriteBatch, WriteBatch) -> Vec<WriteBatch>;
 
 fn by_then(first: WriteBatch, second: WriteBatch) -> Vec<WriteBatch> {
     match first.clone().then(second.clone()) {
         Ok(group) => vec![group],
         Err(parts) => {
-            assert_eq!(*parts, (first, second), "both come back");
+            assert_eq!(*parts, (first, second), "both are returned unchanged");
             vec![parts.0, parts.1]
         }
     }
@@ -59,16 +59,16 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn a_group_does_what_its_parts_do(before in prop::collection::vec(draft(), 0..4),
+    fn a_group_has_the_effect_of_its_parts(before in prop::collection::vec(draft(), 0..4),
                                       first in draft(), second in draft()) {
         follows_the_law(&before, &first, &second, by_then)?;
     }
 
-    /// The crash of a disk keeps an oldest part of what was not synced, and nothing else.
+    /// A crash of a disk keeps a prefix of the unsynced batches, and nothing else.
     #[test]
     fn a_crash_leaves_a_prefix_of_the_batches(drafts in prop::collection::vec(draft(), 1..8),
                                               synced in 0..8usize, keep in 0..8usize) {
-        let disk = MemoryDisk::new(SyncMode::WhenTold);
+        let disk = MemoryDisk::new(SyncMode::OnRequest);
         let mut log = MemoryLog::open(&disk).expect("free");
         let mut history = vec![seen(&mut log)];
         for (mark, draft) in drafts.iter().enumerate() {
@@ -88,7 +88,7 @@ proptest! {
     }
 }
 
-/// The test of the test: the law finds groupings that merge what must not be merged.
+/// Tests the test: the law finds groupings that merge batches that must not be merged.
 #[test]
 fn wrong_groupings_are_found() {
     let wrong: [(&str, Grouping); 3] = [
@@ -122,10 +122,10 @@ fn with_the_first_vote(first: WriteBatch, second: WriteBatch) -> Vec<WriteBatch>
     by_then(first, WriteBatch { hard_state, ..second })
 }
 
-/// Grouping is worth little if it is refused for no reason: what a leader and a follower queue up
-/// in their daily work becomes one batch.
+/// Grouping is useful only if common batches can be merged: those that a leader and a follower
+/// usually queue become one batch.
 #[test]
-fn the_batches_of_daily_work_merge() {
+fn common_batches_are_merged() {
     let append = |first: u64, last: u64, term| WriteBatch {
         append: (first..=last).map(|index| entry(index, term, 0)).collect(),
         ..WriteBatch::default()

@@ -1,9 +1,9 @@
-//! What the tests of the memory log share, beside the workbench of the suite.
+//! Helpers for the tests of the memory log, in addition to those of the suite.
 
 pub use harness::conformance::workbench::*;
 use raft_core::types::Entry;
 
-/// A command that tells which writer made it.
+/// A command whose payload names its writer.
 pub fn entry(index: u64, term: u64, mark: u64) -> Entry {
     sized_entry(index, term, mark, 20)
 }

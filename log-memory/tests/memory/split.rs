@@ -1,5 +1,5 @@
 //! Two memory logs as the halves of one store: which half is written first, what is declared, and
-//! which halves do not belong together. The rest is the conformance suite's.
+//! which halves are refused. The conformance suite checks the rest.
 
 use crate::samples::{entries, id, now};
 use log_memory::{MemoryDisk, MemoryLog, SyncMode};
@@ -51,13 +51,13 @@ fn a_failure_between_the_halves_leaves_the_hard_state_ahead() {
 }
 
 #[test]
-fn a_failure_of_the_votes_leaves_the_log_alone() {
+fn a_failure_to_write_the_votes_leaves_the_log_unchanged() {
     let (log, stable) = (disk(), disk());
     let mut store = split(&log, &stable);
     stable.fail_write_after(0);
     assert_eq!(now(store.write(vote_and_entries())).expect_err("fails").kind, LogErrorKind::Io);
     assert_eq!(store.bounds().last, EntryId::ZERO);
-    let again = now(store.write(vote_and_entries())).expect_err("for good");
+    let again = now(store.write(vote_and_entries())).expect_err("poisoned");
     assert_eq!(again.kind, LogErrorKind::Poisoned);
 }
 
@@ -111,7 +111,7 @@ fn halves_of_different_stores_are_refused() {
         assert_eq!(refusal(now(store.recover())), Refusal::OtherIdentity);
         assert_eq!(refusal(now(store.save_identity(&identity(2)))), Refusal::OtherIdentity);
     }
-    let kept = now(split(&log, &stable).load_identity()).expect("they belong together");
+    let kept = now(split(&log, &stable).load_identity()).expect("both halves are of one store");
     assert_eq!(kept, Some(identity(1)));
 }
 

@@ -1,5 +1,5 @@
-//! Power cuts, as far as they can be made from outside: the bytes that the last batch added to the
-//! write-ahead log are kept or lost, sector by sector and byte by byte.
+//! Simulates power cuts on the files: the bytes that the last batch added to the write-ahead log
+//! are kept or lost, sector by sector and byte by byte.
 
 use std::path::Path;
 
@@ -12,14 +12,14 @@ use crate::samples::{
 
 const SECTOR: usize = 512;
 
-/// What the disk may hold when the power goes before a sync returned: of each sector that the write
-/// changed nothing, all, or a part; and the file may have grown less than was written.
+/// A possible content of the disk when the power is cut before a sync returned: of each sector that
+/// the write changed nothing, all, or a part; and the file may have grown less than was written.
 fn torn(before: usize, after: &[u8], mut seed: u64) -> Vec<u8> {
     let mut next = move || {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (seed >> 33) as usize
     };
-    // In some cuts nearly all of the write got through.
+    // In some cuts nearly all of the write survives.
     let choices = if next() % 4 == 0 { 40 } else { 8 };
     let mut torn = after.to_vec();
     for (number, sector) in torn.chunks_mut(SECTOR).enumerate() {
@@ -40,7 +40,8 @@ fn torn(before: usize, after: &[u8], mut seed: u64) -> Vec<u8> {
     torn
 }
 
-/// One that has become tables is removed at any time, and then there is a newer one.
+/// A write-ahead log whose content is in tables may be removed at any time; a newer one exists
+/// then.
 fn newest_wal_and_length(dir: &Path) -> (String, u64) {
     loop {
         if let Some(name) = find_wal(dir)
@@ -52,7 +53,7 @@ fn newest_wal_and_length(dir: &Path) -> (String, u64) {
 }
 
 fn sight(dir: &Path) -> Sight {
-    let mut log = open(dir).unwrap_or_else(|error| panic!("a torn write is no damage: {error}"));
+    let mut log = open(dir).unwrap_or_else(|error| panic!("a torn write is not damage: {error}"));
     forget_hint(look(&mut log).expect("sound"))
 }
 
@@ -68,11 +69,11 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// One life after the other, each ended by a power cut in the middle of a batch. What was
-    /// acknowledged is there, the last batch whole or not at all, and what one opening showed the
-    /// next one shows.
+    /// Opens the log repeatedly, and cuts the power in the middle of a batch each time.
+    /// Acknowledged data survives, the last batch survives completely or not at all, and what one
+    /// opening shows the next one shows too.
     #[test]
-    fn a_power_cut_takes_the_last_batch_or_nothing(
+    fn a_power_cut_loses_the_last_batch_or_nothing(
         lives in prop::collection::vec((prop::collection::vec(draft(), 1..12), any::<u64>()), 1..5),
     ) {
         let dir = tempfile::tempdir().expect("a directory");
@@ -89,7 +90,7 @@ proptest! {
             let after = look(&mut log).expect("sound");
             drop(log);
             let (name, length) = old;
-            // A batch may have been the first of a new write-ahead log; then it stays whole.
+            // A batch may have been the first in a new write-ahead log; then it is not torn.
             let is_torn = name == newest_wal(dir.path());
             if is_torn {
                 let path = dir.path().join(name);
@@ -105,11 +106,11 @@ proptest! {
     }
 }
 
-/// A kill can leave a batch in the page cache that the disk never got. Once an opening has shown
-/// it, a power cut must not take it: the write-ahead log loses it then, and all that the opening
-/// did not sync comes back.
+/// A kill can leave a batch in the page cache that never reached the disk. Once an opening has
+/// shown it, a power cut must not lose it. The test removes the batch from the write-ahead log, and
+/// restores everything that the opening did not sync.
 #[test]
-fn what_an_opening_showed_a_power_cut_does_not_take() {
+fn a_power_cut_loses_nothing_that_an_opening_showed() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut log = open(dir.path()).expect("a new log");
     now(log.write(WriteBatch::of_entries(entries(1..=5, 1)))).expect("sound");
@@ -119,7 +120,7 @@ fn what_an_opening_showed_a_power_cut_does_not_take() {
     drop(log);
     let shown = sight(dir.path());
     assert_eq!(shown.entries, entries(1..=9, 1));
-    // The removal of the old write-ahead log need not be durable.
+    // The removal of the old write-ahead log may not be durable.
     std::fs::write(dir.path().join(&wal), &on_disk).expect("writes");
     assert_eq!(sight(copy(dir.path()).path()), shown);
     let mut log = open(dir.path()).expect("opens");

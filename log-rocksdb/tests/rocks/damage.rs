@@ -1,5 +1,5 @@
-//! Damage never passes for data: bytes of a log's files are flipped, and the log either is what it
-//! was or says that it is not.
+//! Damage is never returned as data: bytes of a log's files are flipped, and the log either is
+//! unchanged or reports the damage.
 
 use std::path::Path;
 
@@ -15,8 +15,8 @@ use crate::samples::{
 
 const CORRUPT: LogErrorKind = LogErrorKind::Corrupt { index: None };
 
-/// A vote, an identity, a table, larger entries, a truncation and a purge; then it is closed, or
-/// dropped as a kill would leave it.
+/// A log with a vote, an identity, a table, larger entries, a truncation and a purge; it is closed,
+/// or dropped as a kill would leave it.
 pub fn a_log(size: usize, is_closed: bool) -> (TempDir, Sight) {
     let dir = tempfile::tempdir().expect("a directory");
     let mut log = open(dir.path()).expect("a new log");
@@ -27,7 +27,7 @@ pub fn a_log(size: usize, is_closed: bool) -> (TempDir, Sight) {
     batch.hard_state = Some(HardState { term: Term::new(2), vote: Some(node) });
     now(log.write(batch)).expect("sound");
     drop(log);
-    // Opening makes a table of what was in the write-ahead log.
+    // Opening writes the content of the write-ahead log into a table.
     let mut log = open(dir.path()).expect("opens");
     for at in 6..12 {
         now(log.write(WriteBatch::of_entries(vec![sized_entry(at, 1, 1, size)]))).expect("sound");
@@ -59,7 +59,7 @@ pub fn bytes(dir: &Path, name: &str) -> Vec<u8> {
     std::fs::read(dir.join(name)).expect("it is there")
 }
 
-/// The log that remains when one byte of a file has another value.
+/// The log after one byte of a file was changed.
 fn with_flip(dir: &Path, name: &str, at: usize, mask: u8) -> Damaged {
     let mut flipped = bytes(dir, name);
     flipped[at] ^= mask;
@@ -72,14 +72,14 @@ fn with_bytes(dir: &Path, name: &str, bytes: &[u8]) -> Damaged {
     Damaged { log: open(copied.path()), _dir: copied }
 }
 
-/// A log that was opened on damaged files, or why it was not; and its directory.
+/// A log that was opened on damaged files, or the error; and its directory.
 struct Damaged {
     log: Result<RocksLog, LogError>,
     _dir: TempDir,
 }
 
 impl Damaged {
-    /// What can be seen of it, and whether it can be written to as if nothing had happened.
+    /// The log's content, after a check that it can be written to.
     fn sight(&mut self) -> Result<Sight, Finding> {
         let log = self.log.as_mut().map_err(|error| Finding::of(error))?;
         let seen = look(log).map_err(|error| Finding::of(&error))?;
@@ -114,18 +114,18 @@ impl Finding {
     }
 }
 
-/// Flips one byte after another; how many flips were noticed, and how many did no harm in files
-/// that a reader uses.
+/// Flips one byte after another; returns how many flips were detected, and how many were harmless
+/// in files that a reader uses.
 fn flip_all(dir: &Path, sight: &Sight, step: usize) -> (usize, usize) {
     let (mut noticed, mut harmless) = (0, 0);
     for name in files(dir) {
-        // RocksDB reads these names and never the content, which is most of all bytes.
+        // RocksDB reads these files' names but never their content.
         let is_unread = name.contains("OPTIONS");
         let step = if is_unread { 40 * step } else { step };
         for at in (0..bytes(dir, &name).len()).step_by(step) {
             match with_flip(dir, &name, at, 1 << (at % 8)).sight() {
                 Ok(seen) => {
-                    assert_eq!(&seen, sight, "byte {at} of {name} passed for data");
+                    assert_eq!(&seen, sight, "byte {at} of {name} was not detected");
                     harmless += usize::from(!is_unread);
                 }
                 Err(Finding { kind, text }) => {
@@ -142,22 +142,22 @@ fn flip_all(dir: &Path, sight: &Sight, step: usize) -> (usize, usize) {
 }
 
 #[test]
-fn a_flip_in_a_closed_log_is_noticed_or_harmless() {
+fn a_flip_in_a_closed_log_is_detected_or_harmless() {
     let (dir, sight) = a_log(300, true);
     let (noticed, harmless) = flip_all(dir.path(), &sight, if is_deep() { 1 } else { 23 });
     assert!(noticed > harmless, "{noticed} noticed, {harmless} harmless");
 }
 
 #[test]
-fn a_flip_in_the_tables_of_a_killed_log_is_noticed_or_harmless() {
+fn a_flip_in_the_tables_of_a_killed_log_is_detected_or_harmless() {
     let (dir, _) = a_log(300, false);
-    // An opening makes tables of all that was written, and seals nothing.
+    // An opening writes everything into tables, and seals no file.
     let sight = look(&mut open(dir.path()).expect("opens")).expect("sound");
     let (noticed, harmless) = flip_all(dir.path(), &sight, if is_deep() { 1 } else { 31 });
     assert!(noticed > harmless, "{noticed} noticed, {harmless} harmless");
 }
 
-/// Where the first block of a manifest or write-ahead log has its records.
+/// The offsets of the records in the first block of a manifest or write-ahead log.
 fn records(block: &[u8]) -> Vec<usize> {
     let (mut at, mut found) = (0, Vec::new());
     while let Some(&[_, _, _, _, low, high, kind]) = block.get(at..at + 7)
@@ -170,9 +170,9 @@ fn records(block: &[u8]) -> Vec<usize> {
 }
 
 /// What went wrong: RocksDB reads a record of a recycled log for ever where there should be none,
-/// and one flipped bit of a manifest made an opening that never came back.
+/// and one flipped bit of a manifest made an opening hang.
 #[test]
-fn a_record_of_a_recycled_log_is_told_and_not_read_for_ever() {
+fn a_record_of_a_recycled_log_is_reported_and_not_read_for_ever() {
     let (dir, sight) = a_log(300, false);
     let is_manifest = |name: &String| name.contains("MANIFEST");
     let manifest = files(dir.path()).into_iter().find(is_manifest).expect("there is one");
@@ -194,9 +194,9 @@ fn a_record_of_a_recycled_log_is_told_and_not_read_for_ever() {
                     assert_eq!(error.kind, CORRUPT, "{place}: {error}");
                     assert!(error.place.contains(&place), "{place}: {error}");
                 }
-                // Nothing proves the last batch.
+                // No later data proves the last batch.
                 Ok(mut log) => {
-                    assert!(name == &wal && Some(at) == records.last(), "{place} passed");
+                    assert!(name == &wal && Some(at) == records.last(), "{place} was accepted");
                     assert_ne!(look(&mut log).expect("sound"), sight);
                 }
             }
@@ -204,7 +204,7 @@ fn a_record_of_a_recycled_log_is_told_and_not_read_for_ever() {
     }
 }
 
-/// Where each batch of the write-ahead log ends, found by cutting it.
+/// The end of each batch in the write-ahead log, found by truncating it.
 fn ends(dir: &Path, wal: &str) -> Vec<usize> {
     let whole = bytes(dir, wal);
     let state = |cut: usize| {
@@ -230,7 +230,7 @@ fn ends(dir: &Path, wal: &str) -> Vec<usize> {
     ends
 }
 
-/// Only the last batch may pass for a torn write, and only while nothing proves it.
+/// Only the last batch may be treated as a torn write, and only while nothing proves it.
 #[test]
 fn an_unproven_last_batch_is_dropped_and_no_other() {
     let (dir, sight) = a_log(12_000, false);
@@ -258,13 +258,13 @@ fn an_unproven_last_batch_is_dropped_and_no_other() {
     }
 }
 
-/// A reopening proves the tail as a clean close does: what it showed is not dropped later.
+/// A reopening proves the end of the log as a clean close does: its batches are not dropped later.
 #[test]
-fn what_a_reopening_showed_may_not_be_missing_later() {
+fn batches_that_a_reopening_showed_must_not_be_missing_later() {
     let (dir, _) = a_log(300, false);
     let before = copy(dir.path());
     drop(open(dir.path()).expect("opens"));
-    // The tables and the manifest of before the opening, and the proof of after it.
+    // The tables and the manifest from before the opening, and the proof from after it.
     let proof = bytes(dir.path(), "proof");
     let wal = newest_wal(before.path());
     std::fs::remove_file(before.path().join(&wal)).expect("it is there");
@@ -272,7 +272,7 @@ fn what_a_reopening_showed_may_not_be_missing_later() {
     assert_eq!(found.kind, CORRUPT, "{}", found.text);
 }
 
-/// A write-ahead log that ends early may be one that was never longer, down to the last proof.
+/// A write-ahead log that ends early may never have been longer, as far as the last proof allows.
 #[test]
 fn a_shorter_write_ahead_log_is_a_prefix_of_batches() {
     let (dir, _) = a_log(3000, false);
@@ -285,7 +285,7 @@ fn a_shorter_write_ahead_log_is_a_prefix_of_batches() {
         lasts.push(last.index.get());
     }
     lasts.dedup();
-    assert_eq!(lasts, [5, 6, 7, 8, 9, 10, 11, 14], "whole batches, one after the other");
+    assert_eq!(lasts, [5, 6, 7, 8, 9, 10, 11, 14], "complete batches, one after the other");
 }
 
 #[test]
@@ -337,13 +337,13 @@ fn files_of_another_log_are_damage() {
 }
 
 #[test]
-fn a_database_that_is_missing_is_no_new_log() {
+fn a_missing_database_is_not_a_new_log() {
     let (dir, _) = a_log(300, true);
     std::fs::remove_dir_all(dir.path().join("db")).expect("it is there");
     assert_eq!(kind(open(dir.path())), CORRUPT);
 }
 
-/// Does something to a database behind the store's back, as a later version or a bug would.
+/// Changes a database without the store, as a later version or a bug would.
 fn change(dir: &Path, act: impl FnOnce(&DB)) -> TempDir {
     let copied = copy(dir);
     let mut options = Options::default();
@@ -359,7 +359,7 @@ fn change(dir: &Path, act: impl FnOnce(&DB)) -> TempDir {
 }
 
 #[test]
-fn a_newer_format_is_told_from_damage() {
+fn a_newer_format_is_distinguished_from_damage() {
     let (dir, _) = a_log(300, false);
     let newer = change(dir.path(), |database| {
         let mut state = database.get("state").expect("reads").expect("is there");
@@ -375,16 +375,16 @@ fn a_newer_format_is_told_from_damage() {
 }
 
 #[test]
-fn a_database_of_another_program_is_no_log() {
+fn a_database_of_another_program_is_not_a_log() {
     let dir = tempfile::tempdir().expect("a directory");
     drop(DB::open_default(dir.path().join("db")).expect("a new database"));
     let error = open(dir.path()).err().expect("not a log");
     assert_eq!(error.kind, LogErrorKind::Format, "{error}");
 }
 
-/// Marks are checked at open, entries when they are read; each is named.
+/// Marks are checked at open, entries when they are read; each error names the record.
 #[test]
-fn a_changed_record_is_damage_and_named() {
+fn a_changed_record_is_damage_and_is_named() {
     let (dir, _) = a_log(300, false);
     let key = |family: u8, at: u64| [&[family][..], &at.to_be_bytes()].concat();
     for (name, record) in [("run", key(b'r', 11)), ("first run", key(b'r', 1))] {
@@ -412,7 +412,7 @@ fn a_changed_record_is_damage_and_named() {
         let log = open(changed.path()).expect("payloads are read later");
         let mut reader = log.reader();
         let sound = now(reader.read(index(3)..index(6), u64::MAX)).expect("entry 3");
-        assert_eq!(sound.len(), 1, "{at:?}: what stands before it");
+        assert_eq!(sound.len(), 1, "{at:?}: the entry before it");
         assert_eq!(kind(now(reader.read(index(4)..index(6), u64::MAX))), damage, "{at:?}");
         assert_eq!(now(reader.term(index(4))).expect("readable"), Term::new(1));
         now(reader.read(index(5)..index(6), u64::MAX)).expect("the next is sound");

@@ -1,8 +1,9 @@
-//! Directories of format version 1, frozen: they open for ever, to the same content. One was
-//! closed, so that all lies in tables; the other was not, and has a write-ahead log.
+//! Frozen directories of format version 1: every later version must open them with the same
+//! content. One was closed, so that all data is in tables; the other was not, and has a write-ahead
+//! log.
 //!
-//! `KONTIKI_FREEZE=1` writes the directories of the current version anew. Do that only when a new
-//! version begins, into a new folder; the old one stays.
+//! `KONTIKI_FREEZE=1` writes the directories of the current version. Use it only for a new version,
+//! with a new folder; the old folder stays.
 
 use std::path::{Path, PathBuf};
 
@@ -42,7 +43,8 @@ fn entries() -> Vec<Entry> {
     entries
 }
 
-/// Two memberships, two terms, a cut, a purge of the first, in tables and behind them.
+/// Two memberships, two terms, a truncation, a purge of the first membership, in tables and in the
+/// write-ahead log.
 fn write_sample(dir: &Path, end: &str) {
     let mut log = RocksLog::open(RocksLogConfig::new(dir)).expect("a new log");
     now(log.save_identity(&identity())).expect("the first");
@@ -73,7 +75,7 @@ fn write_sample(dir: &Path, end: &str) {
 }
 
 #[test]
-fn directories_of_version_1_open_to_what_was_written() {
+fn directories_of_version_1_open_with_their_content() {
     for end in ENDS {
         if std::env::var_os("KONTIKI_FREEZE").is_some() {
             freeze(end);
@@ -88,14 +90,14 @@ fn directories_of_version_1_open_to_what_was_written() {
         let found: Vec<_> = sight.recovered.memberships.iter().map(|(at, _)| *at).collect();
         assert_eq!(found, [index(4)], "the other was purged");
         assert_eq!(sight.entries, entries());
-        now(log.append(&[sized_entry(9, 3, 0, 5)])).expect("goes on");
+        now(log.append(&[sized_entry(9, 3, 0, 5)])).expect("the log is writable");
     }
 }
 
-/// RocksDB's files may differ from release to release; what is ours in them may not: the same work
-/// gives the same records, but for the random number and what follows from it.
+/// RocksDB's files may differ between releases, but this project's records in them may not: the
+/// same operations give the same records, except for the random number and values derived from it.
 #[test]
-fn version_1_is_still_written_as_it_was() {
+fn version_1_is_still_written_identically() {
     let dir = tempfile::tempdir().expect("a directory");
     write_sample(dir.path(), "killed");
     let dirs = [frozen_dir("killed"), dir.path().to_path_buf()];
@@ -119,7 +121,7 @@ fn freeze(end: &str) {
     let dir = tempfile::tempdir().expect("a directory");
     write_sample(dir.path(), end);
     std::fs::create_dir_all(frozen_dir(end).join("db")).expect("creates");
-    // RocksDB writes its options down and does not need them to be kept.
+    // RocksDB writes its options to files that need not be kept.
     for name in files(dir.path()).into_iter().filter(|name| !name.contains("OPTIONS")) {
         std::fs::copy(dir.path().join(&name), frozen_dir(end).join(&name)).expect("copies");
     }

@@ -1,4 +1,4 @@
-//! Looking at a log without changing it, and the check of all that guards it.
+//! Tests of inspection, and of the check of all checksums.
 
 use std::path::Path;
 use std::time::SystemTime;
@@ -12,7 +12,7 @@ use crate::samples::{
     Sight, copy, entries, files, index, is_deep, kind, look, newest_wal, now, open,
 };
 
-/// All that an inspection shows, in the form of a look at an open log.
+/// The result of an inspection, in the form that is used for an open log.
 fn seen_by(inspection: &dyn Inspect) -> Sight {
     let sight = inspection.result();
     let mut recovered = sight.recovered.clone();
@@ -24,7 +24,7 @@ fn seen_by(inspection: &dyn Inspect) -> Sight {
     Sight { bounds, hard_state, identity, recovered, entries }
 }
 
-/// What the check finds, each with its cause.
+/// The findings of the check, each with its cause.
 fn verify(inspection: &mut dyn Inspect) -> Vec<String> {
     let found = inspection.verify(&mut |done, all| assert!(done <= all));
     let text = |error: &LogError| match &error.source {
@@ -34,7 +34,7 @@ fn verify(inspection: &mut dyn Inspect) -> Vec<String> {
     found.iter().map(text).collect()
 }
 
-/// The names, bytes and times of change of all files.
+/// The names, contents and modification times of all files.
 fn state_of(dir: &Path) -> Vec<(String, Vec<u8>, SystemTime)> {
     let state = |name: String| {
         let changed = dir.join(&name).metadata().and_then(|it| it.modified()).expect("a time");
@@ -61,7 +61,7 @@ fn an_inspection_shows_what_an_opening_shows_and_changes_nothing() {
 }
 
 #[test]
-fn frozen_directories_are_sound_to_look_at() {
+fn frozen_directories_are_sound_under_inspection() {
     for end in ["closed", "killed"] {
         let dir = copy(&frozen_dir(end));
         let before = state_of(dir.path());
@@ -72,14 +72,14 @@ fn frozen_directories_are_sound_to_look_at() {
     }
 }
 
-/// Where the check finds nothing, the log opens to exactly what it was; where it does not, the
-/// check names the file.
+/// If the check finds nothing, the log opens with its unchanged content; otherwise the check names
+/// the file.
 #[test]
-fn a_log_that_is_verified_is_whole() {
+fn a_verified_log_is_complete() {
     let mut found = 0;
     for is_closed in [true, false] {
         let (dir, _) = a_log(300, is_closed);
-        // An opening makes tables of all that was written, and seals nothing.
+        // An opening writes everything into tables, and seals no file.
         let sight = if is_closed {
             look(&mut open(copy(dir.path()).path()).expect("opens")).expect("sound")
         } else {
@@ -115,7 +115,7 @@ fn a_log_that_is_verified_is_whole() {
     assert!(found > 100, "{found} found");
 }
 
-/// The first table that holds these bytes, and where.
+/// The first table that holds these bytes, and their offset.
 fn table_with(dir: &Path, wanted: &[u8]) -> (String, usize) {
     let tables = files(dir).into_iter().filter(|name| name.ends_with(".sst"));
     let find = |name: String| {
@@ -126,7 +126,7 @@ fn table_with(dir: &Path, wanted: &[u8]) -> (String, usize) {
 }
 
 #[test]
-fn a_rotten_payload_is_named_with_its_file_and_the_rest_is_shown() {
+fn a_damaged_payload_is_named_with_its_file_and_the_rest_is_shown() {
     let (dir, sight) = a_log(300, true);
     let (name, at) = table_with(dir.path(), b"7@1 by 1.");
     let mut rotten = bytes(dir.path(), &name);
@@ -144,10 +144,10 @@ fn a_rotten_payload_is_named_with_its_file_and_the_rest_is_shown() {
     assert!(first <= index(7), "the first entry of the block: {first}");
 }
 
-/// A batch in the middle of a write-ahead log is bad: what stands before it is shown, from the
+/// If a batch in the middle of a write-ahead log is bad, the content before it is shown, from the
 /// tables and from the write-ahead log.
 #[test]
-fn what_stands_before_damage_is_shown() {
+fn the_content_before_damage_is_shown() {
     let (dir, _) = a_log(12_000, false);
     let wal = newest_wal(dir.path());
     let mut damaged = bytes(dir.path(), &wal);
@@ -166,9 +166,9 @@ fn what_stands_before_damage_is_shown() {
     assert_eq!(kind(open(dir.path())), LogErrorKind::Corrupt { index: None });
 }
 
-/// A last batch that was not finished is no damage, and looking leaves it where it is.
+/// An unfinished last batch is not damage, and an inspection does not change it.
 #[test]
-fn a_torn_write_is_told_and_left_alone() {
+fn a_torn_write_is_reported_and_not_changed() {
     let (dir, _) = a_log(12_000, false);
     let wal = newest_wal(dir.path());
     let mut torn = bytes(dir.path(), &wal);
@@ -189,19 +189,19 @@ fn a_torn_write_is_told_and_left_alone() {
 }
 
 #[test]
-fn what_is_no_log_or_in_use_is_refused() {
+fn a_missing_log_or_one_in_use_is_refused() {
     let dir = tempfile::tempdir().expect("a directory");
     let missing = RocksLog::inspect(dir.path().join("gone")).err().expect("nothing there");
     assert!(missing.to_string().contains("gone"), "{missing}");
     assert_eq!(kind(RocksLog::inspect(dir.path()).map(|_| ())), LogErrorKind::Format);
-    assert_eq!(std::fs::read_dir(dir.path()).expect("lists").count(), 0, "nothing was made");
+    assert_eq!(std::fs::read_dir(dir.path()).expect("lists").count(), 0, "nothing was created");
     let mut log = open(dir.path()).expect("a new log");
     now(log.write(WriteBatch::of_entries(entries(1..=2, 1)))).expect("sound");
     let error = RocksLog::inspect(dir.path()).err().expect("it is in use");
     assert_eq!(error.kind, LogErrorKind::InUse);
     drop(log);
     let one = RocksLog::inspect(dir.path()).expect("there is a log");
-    let other = RocksLog::inspect(dir.path()).expect("two may look at once");
+    let other = RocksLog::inspect(dir.path()).expect("two readers may inspect at once");
     assert_eq!(seen_by(one.as_ref()), seen_by(other.as_ref()));
     assert_eq!(kind(open(dir.path()).map(|_| ())), LogErrorKind::InUse);
 }

@@ -1,4 +1,4 @@
-//! The process is killed while it writes.
+//! Kills the process while it writes.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -13,7 +13,7 @@ const CHILD: &str = "KONTIKI_ROCKS_CHILD";
 const ROUNDS: u64 = 6;
 const BATCH: u64 = 3;
 
-/// Writes until it is killed, and says what was acknowledged.
+/// Writes until it is killed, and prints what was acknowledged.
 fn write_for_ever(dir: &Path) {
     let mut log = open(dir).expect("opens");
     let term = now(log.load_hard_state()).expect("sound").term.get() + 1;
@@ -33,16 +33,16 @@ fn write_for_ever(dir: &Path) {
     }
 }
 
-/// The test is its own child: with a directory in its environment it writes there.
+/// The test starts itself as a child, which writes to the directory in its environment.
 #[test]
-fn a_kill_leaves_what_was_acknowledged() {
+fn a_kill_loses_no_acknowledged_write() {
     if let Some(dir) = std::env::var_os(CHILD) {
         return write_for_ever(Path::new(&dir));
     }
     let dir = tempfile::tempdir().expect("a directory");
     for round in 0..ROUNDS {
         let mut child = Command::new(std::env::current_exe().expect("known"))
-            .args(["--exact", "kill::a_kill_leaves_what_was_acknowledged", "--nocapture"])
+            .args(["--exact", "kill::a_kill_loses_no_acknowledged_write", "--nocapture"])
             .env(CHILD, dir.path())
             .stdout(Stdio::piped())
             .spawn()
@@ -59,7 +59,7 @@ fn a_kill_leaves_what_was_acknowledged() {
             }
         }
         child.wait().expect("gone");
-        let mut log = open(dir.path()).expect("a kill is no damage");
+        let mut log = open(dir.path()).expect("a kill is not damage");
         let sight = look(&mut log).expect("sound");
         let at = sight.bounds.last.index.get();
         assert!(at == last.0 || at == last.0 + BATCH, "{at} after {last:?}");

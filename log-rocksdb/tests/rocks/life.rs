@@ -1,5 +1,4 @@
-//! A log's life: opening again, purging, large values, reading beside the writer, refusing, and
-//! failing.
+//! Tests of reopening, purging, large values, reads beside the writer, refusals, and failures.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -12,7 +11,7 @@ use raft_core::types::{Entry, EntryKind, HardState, LogIndex, NodeId, Term};
 
 use crate::samples::{entries, files, id, index, kind, look, now, open, sized_entry};
 
-/// How long RocksDB may take to compact a few megabytes on a busy machine.
+/// The time limit for RocksDB to compact a few megabytes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
@@ -26,7 +25,7 @@ fn a_directory_has_one_opener() {
     open(dir.path()).expect("free again");
 }
 
-/// Opens the database itself, past the store's lock.
+/// Opens the database itself, without the store's lock.
 #[test]
 fn a_database_that_another_program_has_open_is_in_use() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -39,7 +38,7 @@ fn a_database_that_another_program_has_open_is_in_use() {
 }
 
 #[test]
-fn what_was_written_is_there_after_a_close_and_after_a_drop() {
+fn written_data_survives_a_close_and_a_drop() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut expected = None;
     for round in 0..20 {
@@ -59,7 +58,7 @@ fn what_was_written_is_there_after_a_close_and_after_a_drop() {
 }
 
 #[test]
-fn a_closed_store_says_so_and_closes_again() {
+fn a_closed_store_reports_it_and_can_be_closed_again() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut log = open(dir.path()).expect("a new log");
     now(log.append(&entries(1..=2, 1))).expect("sound");
@@ -68,13 +67,13 @@ fn a_closed_store_says_so_and_closes_again() {
     now(log.close()).expect("closed already");
     assert_eq!(kind(now(log.append(&entries(3..=3, 1)))), LogErrorKind::Io);
     assert_eq!(kind(now(reader.read(index(1)..index(3), 1))), LogErrorKind::Io);
-    assert_eq!(kind(open(dir.path())), LogErrorKind::InUse, "its handle is still there");
+    assert_eq!(kind(open(dir.path())), LogErrorKind::InUse, "its handle still exists");
     drop(log);
     assert_eq!(open(dir.path()).expect("opens").bounds().last, id(2, 1));
 }
 
 #[test]
-fn a_strange_file_is_named_and_nothing_is_changed() {
+fn an_unknown_file_is_named_and_nothing_is_changed() {
     let dir = tempfile::tempdir().expect("a directory");
     std::fs::write(dir.path().join("letter.txt"), "dear reader").expect("writes");
     let error = open(dir.path()).err().expect("not a log");
@@ -84,7 +83,7 @@ fn a_strange_file_is_named_and_nothing_is_changed() {
 }
 
 #[test]
-fn the_leftovers_of_a_broken_creation_are_removed() {
+fn the_files_of_an_interrupted_creation_are_removed() {
     let dir = tempfile::tempdir().expect("a directory");
     std::fs::create_dir(dir.path().join("new")).expect("creates");
     for name in ["new/CURRENT", "new.proof"] {
@@ -100,8 +99,8 @@ fn size(dir: &Path) -> u64 {
     files(dir).into_iter().map(length).sum()
 }
 
-/// Waits until the bytes of the files are as wanted: they change beside the writes, and one look
-/// may miss a file that is being replaced.
+/// Waits until the total size of the files is as wanted. It changes in the background, and one
+/// listing may miss a file that is being replaced.
 fn wait_for_size(dir: &Path, is_wanted: impl Fn(u64) -> bool) {
     let start = Instant::now();
     while !is_wanted(size(dir)) {
@@ -111,9 +110,9 @@ fn wait_for_size(dir: &Path, is_wanted: impl Fn(u64) -> bool) {
 }
 
 /// Up to half a memtable of purged payload may wait, one memtable is in the write-ahead log, and
-/// there is some constant.
+/// there is a constant part.
 #[test]
-fn purged_space_is_given_back() {
+fn purged_space_is_reclaimed() {
     const MEMTABLE: u64 = 400 << 10;
     let dir = tempfile::tempdir().expect("a directory");
     let config =
@@ -125,7 +124,7 @@ fn purged_space_is_given_back() {
             let batch = (first..first + 100).map(|at| sized_entry(at, 1, round, 1000)).collect();
             now(log.write(WriteBatch::of_entries(batch))).expect("sound");
         }
-        // The round is in the files.
+        // The entries of this round are in the files.
         wait_for_size(dir.path(), |bytes| bytes > 3_900_000);
         let kept = 100;
         now(log.purge_upto(id((round + 1) * 4000 - kept, 1))).expect("sound");
@@ -138,10 +137,10 @@ fn purged_space_is_given_back() {
     assert_eq!(kind(read), LogErrorKind::Compacted { boundary: id(24_000, 1) });
 }
 
-/// What went wrong: RocksDB takes the end of a range of tables that go for one inside, and the
-/// table that ended with the first entry of the log went with the purged ones.
+/// What went wrong: RocksDB includes the end of a range of dropped tables, so the table that ended
+/// with the first entry of the log was dropped with the purged ones.
 #[test]
-fn the_first_entry_outlives_the_tables_of_those_before_it() {
+fn the_first_entry_survives_when_the_tables_before_it_are_dropped() {
     for last in 95..=105 {
         let dir = tempfile::tempdir().expect("a directory");
         let config = || RocksLogConfig::new(dir.path()).with_memtable(256 << 10);
@@ -151,7 +150,8 @@ fn the_first_entry_outlives_the_tables_of_those_before_it() {
         let mut log = RocksLog::open(config()).expect("a new log");
         (1..=50).for_each(|at| append(&mut log, at));
         drop(log);
-        // Opening makes tables of all; what is not in tables yet would wait for the next purge.
+        // Opening writes everything into tables; data outside of tables would wait for the next
+        // purge.
         let mut log = RocksLog::open(config()).expect("opens");
         (51..=last).for_each(|at| append(&mut log, at));
         now(log.purge_upto(id(50, 1))).expect("sound");
@@ -163,7 +163,7 @@ fn the_first_entry_outlives_the_tables_of_those_before_it() {
 }
 
 #[test]
-fn a_reset_gives_everything_back() {
+fn a_reset_reclaims_all_space() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut log = open(dir.path()).expect("a new log");
     for part in 0..40 {
@@ -171,15 +171,15 @@ fn a_reset_gives_everything_back() {
         let batch = (first..first + 100).map(|at| sized_entry(at, 1, 0, 1000)).collect();
         now(log.write(WriteBatch::of_entries(batch))).expect("sound");
     }
-    now(log.reset(id(7, 1))).expect("a reset goes anywhere");
+    now(log.reset(id(7, 1))).expect("a reset is always allowed");
     wait_for_size(dir.path(), |bytes| bytes <= 300_000);
     now(log.append(&entries(8..=9, 1))).expect("sound");
     assert_eq!(look(&mut log).expect("sound").entries, entries(8..=9, 1));
 }
 
-/// Small purges gather until one deletion is worth its price.
+/// Small purges are collected until one deletion is worth its cost.
 #[test]
-fn purged_entries_wait_for_each_other_and_stay_away() {
+fn small_purges_share_a_deletion_and_purged_entries_stay_hidden() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut log = open(dir.path()).expect("a new log");
     now(log.append(&entries(1..=500, 1))).expect("sound");
@@ -202,7 +202,7 @@ fn purged_entries_wait_for_each_other_and_stay_away() {
     let large: Vec<Entry> = (501..=560).map(|at| sized_entry(at, 1, 0, 1000)).collect();
     now(log.append(&large)).expect("sound");
     drop(log);
-    // Opening makes a table of them, and then they are worth it.
+    // Opening writes them into a table, which makes the deletion worth its cost.
     let mut log = open(dir.path()).expect("opens");
     now(log.purge_upto(id(555, 1))).expect("sound");
     drop(log);
@@ -210,7 +210,7 @@ fn purged_entries_wait_for_each_other_and_stay_away() {
 }
 
 #[test]
-fn large_and_empty_values_come_back_whole() {
+fn large_and_empty_values_are_read_back_unchanged() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut log = open(dir.path()).expect("a new log");
     let sizes = [0, 1, 4000, 4096, 5000, 1 << 20, 17 << 20];
@@ -225,17 +225,17 @@ fn large_and_empty_values_come_back_whole() {
 }
 
 #[test]
-fn the_greatest_index_is_a_boundary_and_no_entry() {
+fn the_largest_index_can_be_a_boundary_but_not_an_entry() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut log = open(dir.path()).expect("a new log");
     now(log.append(&entries(1..=3, 1))).expect("sound");
-    now(log.reset(id(u64::MAX - 2, 9))).expect("a reset goes anywhere");
-    now(log.append(&[sized_entry(u64::MAX - 1, 9, 0, 3)])).expect("the last that can be");
+    now(log.reset(id(u64::MAX - 2, 9))).expect("a reset is always allowed");
+    now(log.append(&[sized_entry(u64::MAX - 1, 9, 0, 3)])).expect("the last possible entry");
     let entry = sized_entry(u64::MAX, 9, 0, 3);
     let LogErrorKind::Refused(Refusal::TooLarge { .. }) = kind(now(log.append(&[entry]))) else {
         panic!("an index without a successor");
     };
-    now(log.reset(id(u64::MAX, 9))).expect("a reset goes anywhere");
+    now(log.reset(id(u64::MAX, 9))).expect("a reset is always allowed");
     drop(log);
     let mut log = open(dir.path()).expect("opens");
     assert_eq!(log.bounds().last, id(u64::MAX, 9));
@@ -245,7 +245,7 @@ fn the_greatest_index_is_a_boundary_and_no_entry() {
 }
 
 #[test]
-fn readers_see_one_moment_while_the_writer_cuts_and_purges() {
+fn readers_see_one_moment_while_the_writer_truncates_and_purges() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut log = open(dir.path()).expect("a new log");
     let sized = |range: std::ops::RangeInclusive<u64>, term| -> Vec<Entry> {
@@ -262,7 +262,7 @@ fn readers_see_one_moment_while_the_writer_cuts_and_purges() {
                         entry == &sized_entry(entry.id.index.get(), term, 0, 900)
                             || entry.id.term < Term::new(term)
                     };
-                    assert!(entries.iter().all(is_of), "entries stood under their ids");
+                    assert!(entries.iter().all(is_of), "each entry has its own id");
                 }
                 Err(error) => match error.kind {
                     LogErrorKind::Unavailable { .. } => {}
@@ -284,9 +284,9 @@ fn readers_see_one_moment_while_the_writer_cuts_and_purges() {
     reading.join().expect("never damage");
 }
 
-/// Tables of purged entries are dropped although a reader may use them.
+/// Tables of purged entries are dropped even while a reader uses them.
 #[test]
-fn a_reader_of_entries_that_are_being_purged_is_told_so() {
+fn a_reader_of_entries_that_are_being_purged_gets_a_refusal() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut log = open(dir.path()).expect("a new log");
     now(log.append(&[sized_entry(1, 1, 0, 1000)])).expect("sound");
@@ -312,7 +312,7 @@ fn a_reader_of_entries_that_are_being_purged_is_told_so() {
     reading.join().expect("never damage");
 }
 
-/// The files that RocksDB makes next are links to a device that is always full: sooner or later the
+/// The next files that RocksDB creates are links to a device that is always full: eventually the
 /// write-ahead log is one of them, and a write fails.
 #[test]
 #[cfg(target_os = "linux")]
@@ -335,25 +335,26 @@ fn a_failed_write_poisons_the_handle_and_opening_again_helps() {
         }
     };
     assert_eq!((error.op, error.kind), (LogOp::Append, LogErrorKind::Io));
-    let sight = look(&mut log).expect("reading goes on");
+    let sight = look(&mut log).expect("reads continue");
     let next = sight.bounds.last.index.get() + 1;
     assert_eq!(kind(now(log.append(&entries(next..=next, 1)))), LogErrorKind::Poisoned);
     assert_eq!(kind(now(log.close())), LogErrorKind::Poisoned);
     let hard_state = HardState { term: Term::new(1), vote: None };
     assert_eq!(kind(now(log.save_hard_state(hard_state))), LogErrorKind::Poisoned);
     drop(log);
-    // A full disk leaves an empty file. Which of them RocksDB took for its newest log is unknown.
+    // A full disk leaves an empty file. It is unknown which of them RocksDB used for its newest
+    // log.
     for link in links.iter().filter(|link| link.is_symlink()) {
         std::fs::remove_file(link).expect("removes");
         std::fs::write(link, "").expect("there is space again");
     }
     let mut log = open(dir.path()).expect("opens again");
     assert_eq!(look(&mut log).expect("sound").entries, sight.entries);
-    now(log.append(&entries(next..=next, 1))).expect("goes on");
+    now(log.append(&entries(next..=next, 1))).expect("the log is writable");
 }
 
 #[test]
-fn the_store_declares_what_it_is() {
+fn the_store_declares_its_properties() {
     let dir = tempfile::tempdir().expect("a directory");
     let log = RocksLog::open(RocksLogConfig::new(dir.path())).expect("a new log");
     let info = log.info();
@@ -362,7 +363,7 @@ fn the_store_declares_what_it_is() {
 }
 
 #[test]
-fn a_database_has_no_log_files_of_rocksdbs_own() {
+fn a_database_has_none_of_rocksdbs_own_log_files() {
     let dir = tempfile::tempdir().expect("a directory");
     for _ in 0..5 {
         let mut log = open(dir.path()).expect("opens");
@@ -375,11 +376,11 @@ fn a_database_has_no_log_files_of_rocksdbs_own() {
 }
 
 #[test]
-fn a_membership_that_does_not_parse_is_damage_when_it_is_asked_for() {
+fn an_unparsable_membership_is_damage_when_it_is_read() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut log = open(dir.path()).expect("a new log");
     let entry = Entry::new(id(1, 1), EntryKind::Membership, Bytes::from_static(b"\x01?"));
-    now(log.append(&[entry])).expect("the store does not look into payloads");
+    now(log.append(&[entry])).expect("the store does not parse payloads");
     assert_eq!(kind(now(log.recover())), LogErrorKind::Corrupt { index: Some(index(1)) });
     drop(log);
     let mut log = open(dir.path()).expect("opens");

@@ -1,4 +1,4 @@
-//! What the tests of the RocksDB log share, beside the workbench of the suite.
+//! Helpers for the tests of the RocksDB log, in addition to those of the suite.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ pub fn open(dir: &Path) -> Result<RocksLog, LogError> {
     RocksLog::open(RocksLogConfig::new(dir).with_memtable(100 << 10))
 }
 
-/// The files of a log as they are now, in another directory: what a kill would leave.
+/// A copy of a log's files in another directory: the state that a kill would leave.
 pub fn copy(dir: &Path) -> TempDir {
     let copied = tempfile::tempdir().expect("a directory");
     std::fs::create_dir(copied.path().join("db")).expect("creates");
@@ -22,7 +22,7 @@ pub fn copy(dir: &Path) -> TempDir {
     copied
 }
 
-/// The names of a log's files, those of the database behind `db/`.
+/// The names of a log's files, with the prefix `db/` for those of the database.
 pub fn files(dir: &Path) -> Vec<String> {
     let list = |dir: &Path| -> Vec<String> {
         let entries = std::fs::read_dir(dir).expect("lists").map(|entry| entry.expect("a file"));
@@ -40,7 +40,7 @@ pub fn newest_wal(dir: &Path) -> String {
     find_wal(dir).expect("RocksDB always has one")
 }
 
-/// The same while RocksDB is at work: a list that is taken then may miss the old one and the new.
+/// The same while RocksDB is working: a listing may then miss both the old and the new file.
 pub fn find_wal(dir: &Path) -> Option<String> {
     files(dir).into_iter().rfind(|name| name.ends_with(".log"))
 }

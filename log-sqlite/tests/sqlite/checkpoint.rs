@@ -61,7 +61,7 @@ fn a_write_after_a_failed_checkpoint_fails_and_so_does_all_after_it() {
         assert_eq!(last(&mut log), 5, "sync {nth}: reading goes on");
         drop(log);
         assert_eq!(after_a_cut(&disk), 5, "sync {nth}");
-        assert_eq!(disk.heal(), 1, "sync {nth}: no sync was tried again");
+        assert_eq!(disk.clear_faults(), 1, "sync {nth}: no sync was tried again");
         assert_eq!(last(&mut open(&disk.dir().join("log"))), 5, "sync {nth}");
     }
 }

@@ -40,7 +40,7 @@ fn strike(fault: Fault) {
     let dir = disk.dir().join("log");
     disk.inject(fault);
     drop(SqliteLog::open(SqliteLogConfig::new(&dir)));
-    disk.heal();
+    disk.clear_faults();
     let mut log = SqliteLog::open(SqliteLogConfig::new(&dir))
         .unwrap_or_else(|error| panic!("{fault:?}: {error}"));
     assert_eq!(now(log.load_identity()).expect("readable"), None, "{fault:?}");

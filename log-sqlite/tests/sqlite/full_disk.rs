@@ -46,7 +46,7 @@ fn a_log_on_a_full_disk_opens_and_is_proven_later() {
     assert_eq!(look(&mut log).expect("sound").entries, entries(1..=3, 1));
     assert_eq!(std::fs::read(dir.join("proof")).expect("there is one"), before);
     assert_eq!(now(log.close()).map_err(|error| error.kind), Err(LogErrorKind::NoSpace));
-    disk.heal();
+    disk.clear_faults();
     now(log.close()).expect("there is space");
     assert_ne!(std::fs::read(dir.join("proof")).expect("there is one"), before);
     drop(log);
@@ -85,7 +85,7 @@ fn a_write_without_space_changes_nothing_and_may_be_retried() {
             survives(&disk, 3, HardState::default());
             refused += 1;
         }
-        disk.heal();
+        disk.clear_faults();
         if log.bounds().last.index.get() == 3 {
             now(log.write(batch())).expect("there is space again");
         }

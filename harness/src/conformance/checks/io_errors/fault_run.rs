@@ -121,7 +121,7 @@ impl FaultRun {
             self.disk.inject(fault);
         }
         let legal = self.write_under_a_fault(log).await?;
-        let struck = self.disk.heal();
+        let struck = self.disk.clear_faults();
         log.note(&format!("the fault is gone; {struck} operations failed"));
         if struck > 0 {
             // A clean close may make good what was passed over in silence; a power cut waits for
@@ -321,7 +321,7 @@ impl FaultRun {
             Err(error) => check_kind(&error)?,
             Ok(mut store) => self.read_each(store.as_mut()).await?,
         }
-        self.disk.heal();
+        self.disk.clear_faults();
         let count = self.disk.count(Operation::Read) - before;
         match self.open().await? {
             Ok(mut store) => legal_state(store.as_mut(), std::slice::from_ref(&self.model)).await?,
@@ -345,7 +345,7 @@ impl FaultRun {
             self.disk.inject(Fault { on, nth, failure, lasts });
         }
         self.read_each(store.as_mut()).await?;
-        self.disk.heal();
+        self.disk.clear_faults();
         let count = self.disk.count(Operation::Read) - before;
         let mut reader = store.reader();
         for wanted in &self.model.entries {

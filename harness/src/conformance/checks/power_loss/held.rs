@@ -51,7 +51,7 @@ fn make(
     let began = Instant::now();
     while disk.held_syncs() == 0 && !writing.is_finished() {
         if began.elapsed() > REACHES_ITS_SYNC_WITHIN {
-            disk.let_syncs_go();
+            disk.release_syncs();
             return broken(1, format!("{words}: it neither syncs nor answers"));
         }
         std::thread::sleep(Duration::from_millis(1));
@@ -62,7 +62,7 @@ fn make(
     }
     let is_early = writing.is_finished();
     let held = disk.held_syncs();
-    disk.let_syncs_go();
+    disk.release_syncs();
     let Ok((store, said)) = writing.join() else {
         return broken(13, format!("{words}: the store panicked"));
     };
