@@ -1,22 +1,22 @@
-//! The buffer that a frame is built in: at an address from which a device may read by itself, and
-//! led by the part of a block that was written before.
+//! The buffer in which a frame is built: at an address from which a device can read directly, and
+//! preceded by the part of its first block that was written before.
 //!
-//! A disk that is written to past the page cache takes whole blocks only. A frame that begins
-//! inside a block is then written together with what the block holds already, byte for byte the
-//! same; see "Writing" in `docs/formats/log-file.md` for why that risks nothing.
+//! A disk that is written without the page cache accepts only whole blocks. A frame that begins
+//! inside a block is then written together with the block's present content, byte for byte the
+//! same; "Writing" in `docs/formats/log-file.md` explains why that is safe.
 
 use std::ops::{Deref, Range};
 
-/// The strictest alignment of memory that any device asks for here.
+/// The strictest memory alignment that any device requires here.
 pub(crate) const MEMORY_ALIGNMENT: usize = 4096;
 
-/// What the buffer is shrunk to after a larger frame.
+/// The size to which the buffer is shrunk after a larger frame.
 const KEPT_BYTES: usize = 8 << 20;
 
-/// Bytes that begin at a multiple of 4096 in memory.
+/// Bytes that start at a multiple of 4096 in memory.
 #[derive(Debug, Default)]
 pub struct WriteBuffer {
-    /// The bytes, behind `front` others that only move them to their address.
+    /// The bytes, after `front` others that only align them.
     bytes: Vec<u8>,
     front: usize,
 }
@@ -27,7 +27,7 @@ impl WriteBuffer {
         self.bytes.len() - self.front
     }
 
-    /// Keeps the bytes of this range, as the first ones, and forgets the others.
+    /// Keeps the bytes of this range as the first ones, and drops the others.
     pub(crate) fn keep(&mut self, range: Range<usize>) {
         let kept = range.len();
         let range = self.front + range.start..self.front + range.end;
@@ -35,7 +35,8 @@ impl WriteBuffer {
         self.bytes.truncate(self.front + kept);
     }
 
-    /// Makes room for so many bytes in all, so that they need not move while they are added.
+    /// Reserves space for this many bytes in total, so that they need not move while more are
+    /// added.
     pub(crate) fn reserve(&mut self, total: usize) {
         let needed = total + MEMORY_ALIGNMENT;
         if self.bytes.capacity() < needed || self.bytes.capacity() > KEPT_BYTES.max(2 * needed) {
@@ -52,7 +53,7 @@ impl WriteBuffer {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// Zeros up to this length in all.
+    /// Appends zeros up to this total length.
     pub(crate) fn pad(&mut self, total: usize) {
         self.bytes.resize(self.front + total, 0);
     }
@@ -66,7 +67,7 @@ impl WriteBuffer {
         padding_of(self) == 0
     }
 
-    /// Moves the bytes to an aligned address, if they outgrew the room that was made for them.
+    /// Moves the bytes to an aligned address, if they outgrew the reserved space.
     pub(crate) fn align(&mut self) {
         if !self.is_aligned() {
             let total = self.len();
@@ -86,7 +87,7 @@ impl Deref for WriteBuffer {
     }
 }
 
-/// How far the next aligned address is.
+/// The distance to the next aligned address.
 fn padding_of(bytes: &[u8]) -> usize {
     let past = bytes.as_ptr().addr() % MEMORY_ALIGNMENT;
     if past == 0 { 0 } else { MEMORY_ALIGNMENT - past }

@@ -1,7 +1,8 @@
 //! Writes batches: one frame, one write, one sync.
 //!
-//! The writer knows where the stream ends and what the last frame said. It publishes entries to the
-//! index only after their sync, so that a reader never sees what a failure may take back.
+//! The writer knows the end of the stream and the content of the last frame. It publishes entries
+//! to the index only after their sync, so that a reader never sees an entry that a failure may
+//! remove.
 //!
 //! Where the disk has no space, a frame is refused (`NoSpace`): either no segment could be made for
 //! it, or the segment could not grow by it. In the second case the rest of the segment is given up:
@@ -26,48 +27,48 @@ use crate::segment_pool::{OpenSegment, SegmentPool};
 /// How much is written to a segment that still grows before the next one is prepared, so that a log
 /// that is opened for a few writes only does not prepare one each time.
 const GROWING_BYTES: u64 = 1 << 20;
-/// How long a segment is at least whose rest is left alone once a better one is ready.
+/// The minimum length of a segment whose rest is left unused once a zero-filled one is ready.
 const LEAVABLE_BYTES: u64 = 4 << 20;
 
 /// The writing end of the stream.
 pub(crate) struct Writer {
     pub(crate) facts: Facts,
-    /// What frames are written to. None after an opening or a write that found no space, until a
-    /// write finds some.
+    /// The open segment. `None` after an opening or a write that found no space, until a write
+    /// finds space.
     segment: Option<OpenSegment>,
-    /// The number of the segment that comes next.
+    /// The number of the next segment.
     next_segment: u64,
     segment_bytes: u64,
     alignment: Alignment,
-    /// Where the next frame goes in the segment, if there is one.
+    /// The offset of the next frame in the segment, if there is one.
     offset: u64,
-    /// Where the last frame ends; all before it is synced.
+    /// The end of the last frame; everything before it is synced.
     end: Position,
     /// The number of the last frame.
     number: u64,
     /// Whether the last frame is a clean close.
     is_closed: bool,
     is_next_ordered: bool,
-    /// None before the first frame.
+    /// `None` before the first frame.
     builder: Option<FrameBuilder>,
     slots: Vec<Slot>,
 }
 
-/// What one frame shall hold.
+/// The content of one frame.
 #[derive(Default)]
 pub(crate) struct Content<'a> {
     pub(crate) identity: Option<Identity>,
     pub(crate) plan: Plan,
     pub(crate) entries: &'a [Entry],
-    /// The commit hint after this frame; none where it stays as it is.
+    /// The commit hint after this frame; `None` if it does not change.
     pub(crate) commit_hint: Option<LogIndex>,
     pub(crate) is_close: bool,
 }
 
-/// Where a writer takes up the stream: behind what was recovered, in a new segment.
+/// Where a writer continues the stream: after the recovered part, in a new segment.
 pub(crate) struct Start {
     pub(crate) facts: Facts,
-    /// None where the disk had no space for it.
+    /// `None` if the disk had no space for it.
     pub(crate) segment: Option<OpenSegment>,
     pub(crate) end: Position,
     pub(crate) number: u64,
@@ -93,17 +94,17 @@ impl Writer {
         }
     }
 
-    /// The highest segment that holds a checkpoint, so that the ones before it may go.
+    /// The highest segment that holds a checkpoint; the segments before it may be removed.
     pub(crate) fn checkpointed_segment(&self) -> u64 {
         self.end.segment
     }
 
-    /// Where the last frame ends; all before it is synced.
+    /// The end of the last frame; everything before it is synced.
     pub(crate) fn end(&self) -> Position {
         self.end
     }
 
-    /// Whether a clean close would say anything new.
+    /// Whether a clean close would change anything.
     pub(crate) fn is_worth_closing(&self) -> bool {
         !self.is_closed && self.segment.is_some() && self.offset > FRAMES_START
     }
@@ -147,7 +148,7 @@ impl Writer {
         Ok(self.segment.insert(next).clone())
     }
 
-    /// The most that a frame with this content can take.
+    /// The largest size of a frame with this content.
     fn most_bytes(&self, segment: &OpenSegment, content: &Content<'_>) -> u64 {
         // Room for the small records of any batch, the checkpoint included.
         const SMALL_RECORDS_BYTES: u64 = 512;
@@ -284,7 +285,7 @@ impl Writer {
         index.apply(&content.plan, content.entries, segment.seal, &self.slots);
     }
 
-    /// Orders the next segment in good time, and lets this one grow.
+    /// Orders the next segment ahead of time, and extends this one.
     fn look_ahead(&mut self, segment: &OpenSegment, pool: &SegmentPool) {
         pool.grow(&segment.zero_fill);
         let used = self.offset - FRAMES_START;

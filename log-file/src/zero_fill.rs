@@ -1,9 +1,9 @@
 //! Writes zeros ahead of the writer, in small steps.
 //!
-//! The segment that a store begins with is not written beforehand; its blocks come into being
+//! The first segment that a store creates is not zero-filled beforehand; its blocks are allocated
 //! behind the first appends. A step is never synced here: the next sync of the writer covers it.
-//! That costs one append in many a little, and leaves every error of the file to the writer, which
-//! must report it.
+//! This makes a few appends slightly slower, and leaves every error of the file to the writer,
+//! which must report it.
 
 use std::io;
 use std::ops::Range;
@@ -15,24 +15,23 @@ use crate::disk::{DiskFile, write_all};
 /// How far ahead of the writer zeros are written, at most.
 const AHEAD_BYTES: u64 = 1 << 20;
 const PAGE_BYTES: u64 = 4096;
-/// How many zeros one call writes. Linux keeps what one call wrote in memory in pieces as large
-/// as the call, and a later sync of a few bytes looks through the whole piece: zeros written in
-/// calls of 1 MiB cost each sync 6 us of 38 (of 16 MiB, 18 of 50); below 256 KiB there is no
-/// difference.
+/// How many zeros one call writes. Linux keeps the data of one call in memory in pieces as large as
+/// the call, and a later sync of a few bytes scans the whole piece: zeros written in calls of 1 MiB
+/// cost each sync 6 us of 38 (of 16 MiB, 18 of 50); below 256 KiB there is no difference.
 const CALL_BYTES: u64 = 64 << 10;
 
-/// The part of a segment that was written, and how far the writer is.
+/// How much of a segment is written, and the writer's position.
 pub(crate) struct ZeroFill {
     file: Arc<dyn DiskFile>,
     limit: u64,
     ahead: u64,
-    /// Where the writer stands.
+    /// The writer's position.
     position: AtomicU64,
-    /// Everything before it was written. Moved only under the lock, which a step holds while it
-    /// writes, so that zeros never land on a frame.
+    /// Everything before this offset is written. It is changed only under the lock, which a step
+    /// holds while it writes, so that zeros never overwrite a frame.
     written: AtomicU64,
     lock: Mutex<()>,
-    /// A step failed (a full disk, most likely): the writer is left alone from then on.
+    /// A step failed (most likely on a full disk): no more zeros are written from then on.
     is_given_up: AtomicBool,
 }
 
@@ -54,7 +53,7 @@ impl ZeroFill {
         }
     }
 
-    /// The writer is about to write up to `end`; zeros keep out of its way from now on.
+    /// The writer is about to write up to `end`; later steps write no zeros before it.
     pub(crate) fn reserve(&self, end: u64) {
         if end > self.written.load(Ordering::Acquire) {
             let _held = self.hold();
@@ -63,14 +62,14 @@ impl ZeroFill {
         self.position.store(end, Ordering::Release);
     }
 
-    /// Whether a step would be of use.
+    /// Whether a step is needed.
     pub(crate) fn is_hungry(&self) -> bool {
         let written = self.written.load(Ordering::Acquire);
         let wanted = self.position.load(Ordering::Acquire) + self.ahead - self.ahead / 4;
         written < wanted.min(self.limit) && !self.is_given_up.load(Ordering::Acquire)
     }
 
-    /// Writes one step of zeros, if one is of use.
+    /// Writes one step of zeros, if one is needed.
     pub(crate) fn step(&self) -> io::Result<()> {
         let _held = self.hold();
         if !self.is_hungry() {
@@ -85,7 +84,7 @@ impl ZeroFill {
         Ok(())
     }
 
-    /// Cuts the file to this length, and writes no more zeros to it.
+    /// Truncates the file to this length, and writes no more zeros to it.
     pub(crate) fn cut(&self, len: u64) -> io::Result<()> {
         let _held = self.hold();
         self.is_given_up.store(true, Ordering::Release);
