@@ -30,15 +30,15 @@ type Post = (NodeId, Envelope);
 struct Channels {
     own: NodeId,
     peers: BTreeMap<NodeId, mpsc::Sender<Post>>,
-    inbox: Option<mpsc::Receiver<Post>>,
+    receiver: Option<mpsc::Receiver<Post>>,
     sent: u64,
 }
 
 impl Transport for Channels {
     fn start(&mut self, inbound: Arc<dyn Inbound>) {
-        let Some(mut inbox) = self.inbox.take() else { return };
+        let Some(mut receiver) = self.receiver.take() else { return };
         tokio::spawn(async move {
-            while let Some((from, envelope)) = inbox.recv().await {
+            while let Some((from, envelope)) = receiver.recv().await {
                 inbound.deliver(from, envelope);
             }
         });
@@ -81,7 +81,7 @@ impl Application for Sum {
 async fn main() -> Result<(), Box<dyn Error>> {
     let ids: Vec<NodeId> = (1..=3).filter_map(NodeId::new).collect();
     let membership = Membership::of_voters(ids.iter().map(|id| (*id, "".into())))?;
-    let (peers, inboxes): (BTreeMap<_, _>, Vec<_>) = ids
+    let (peers, receivers): (BTreeMap<_, _>, Vec<_>) = ids
         .iter()
         .map(|id| {
             let (sender, receiver) = mpsc::channel(1024);
@@ -90,10 +90,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .unzip();
     let dir = tempfile::tempdir()?;
     let mut nodes = Vec::new();
-    for (own, inbox) in ids.into_iter().zip(inboxes) {
+    for (own, receiver) in ids.into_iter().zip(receivers) {
         let mut store = Journal::open(&dir.path().join(own.to_string()))?;
         kontiki::bootstrap(&mut store, "own", own, &membership).await?;
-        let transport = Channels { own, peers: peers.clone(), inbox: Some(inbox), sent: 0 };
+        let transport = Channels { own, peers: peers.clone(), receiver: Some(receiver), sent: 0 };
         let (store, transport) = (Box::new(store), Box::new(transport));
         nodes.push(TypedNode::start(NodeConfig::default(), store, transport, Sum(0)).await?);
     }

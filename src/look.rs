@@ -15,8 +15,8 @@ const MARKS: [(&str, &str); 3] = [("seg-", "file"), ("spare-", "file"), ("log.db
 const ROCKSDB_MARK: &str = "db";
 
 /// The small file that backends keep beside the log, and its first bytes for each backend.
-const PROOF: &str = "proof";
-const PROOF_MARKS: [(&[u8; 8], &str); 3] =
+const DURABLE_MARK: &str = "proof";
+const DURABLE_MARK_MAGICS: [(&[u8; 8], &str); 3] =
     [(b"KTKPROVE", "file"), (b"KTKPROOF", "sqlite"), (b"KTKRPROF", "rocksdb")];
 
 impl LogConfig {
@@ -55,13 +55,13 @@ fn backend_in(dir: &Path) -> Option<&'static str> {
     match MARKS.iter().find(is_marked) {
         Some((_, backend)) => Some(backend),
         None if dir.join(ROCKSDB_MARK).is_dir() => Some("rocksdb"),
-        None => backend_of_proof(&dir.join(PROOF)),
+        None => backend_of_durable_mark(&dir.join(DURABLE_MARK)),
     }
 }
 
-/// A log of which nothing is left but the proof that there was one.
-fn backend_of_proof(proof: &Path) -> Option<&'static str> {
+/// A log of which nothing is left but the durable mark that there was one.
+fn backend_of_durable_mark(durable_mark: &Path) -> Option<&'static str> {
     let mut front = [0; 8];
-    fs::File::open(proof).ok()?.read_exact(&mut front).ok()?;
-    PROOF_MARKS.iter().find(|(mark, _)| **mark == front).map(|(_, backend)| *backend)
+    fs::File::open(durable_mark).ok()?.read_exact(&mut front).ok()?;
+    DURABLE_MARK_MAGICS.iter().find(|(mark, _)| **mark == front).map(|(_, backend)| *backend)
 }

@@ -168,7 +168,7 @@ fn reopen(group: &mut Group, backend: &str) {
                     runtime.block_on(store.recover()).expect("it recovers");
                     took += start.elapsed();
                     assert_eq!(store.bounds().last.index.get(), entries());
-                    // Without this the store finds its proof missing, as after a crash.
+                    // Without this the store finds its durable mark missing, as after a crash.
                     if in_order {
                         runtime.block_on(store.close()).expect("closed");
                     }

@@ -64,10 +64,7 @@ pub fn chain(error: &dyn Error) -> String {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "error: {}", self.message)?;
-        match self.advice.is_empty() {
-            true => Ok(()),
-            false => write!(f, "\n  {}", self.advice),
-        }
+        if self.advice.is_empty() { Ok(()) } else { write!(f, "\n  {}", self.advice) }
     }
 }
 

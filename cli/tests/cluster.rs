@@ -438,13 +438,13 @@ fn errors_name_the_problem_and_the_remedy() {
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let silent = silent.local_addr().expect("an address").to_string();
     // A busy machine may answer late once, but not five times in a row.
-    let heeded = (0..5).any(|_| {
+    let respected = (0..5).any(|_| {
         let begin = Instant::now();
         let asked = kontiki(&["status", "--endpoints", &silent, "--timeout", "0"]);
         assert_eq!(asked.status.code(), Some(1));
         begin.elapsed() < Duration::from_millis(900)
     });
-    assert!(heeded, "--timeout is heeded; without it a second is waited");
+    assert!(respected, "--timeout is respected; without it a second is waited");
     let absent = failure(&["get", "k", "--endpoints", "127.0.0.1:9", "--timeout", "1"]);
     assert!(absent.contains("127.0.0.1:9") && absent.contains("is the cluster up"), "{absent}");
 

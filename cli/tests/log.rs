@@ -88,11 +88,10 @@ fn tree(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(dir).expect("lists") {
         let path = entry.expect("an entry").path();
-        match path.is_dir() {
-            true => files.extend(tree(&path)),
-            false => {
-                files.insert(path.clone(), fs::read(&path).expect("reads"));
-            }
+        if path.is_dir() {
+            files.extend(tree(&path))
+        } else {
+            files.insert(path.clone(), fs::read(&path).expect("reads"));
         }
     }
     files

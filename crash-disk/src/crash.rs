@@ -404,13 +404,13 @@ fn some_sectors(at: u64, end: u64, rng: &mut Rng) -> Vec<(u64, u64)> {
 
 /// A prefix of a write, or the write without one of its sectors.
 fn torn(at: u64, end: u64, anywhere: bool, rng: &mut Rng) -> Vec<(u64, u64)> {
-    let stop = match anywhere && rng.coin() {
-        true => at + rng.below(end - at + 1),
-        false if rng.coin() => return some_sectors(at, end, rng),
-        false => {
-            let ends: Vec<u64> = sectors(at, end).map(|(from, _)| from).collect();
-            rng.one_of(&ends)
-        }
+    let stop = if anywhere && rng.coin() {
+        at + rng.below(end - at + 1)
+    } else if rng.coin() {
+        return some_sectors(at, end, rng);
+    } else {
+        let ends: Vec<u64> = sectors(at, end).map(|(from, _)| from).collect();
+        rng.one_of(&ends)
     };
     if stop > at { vec![(at, stop)] } else { Vec::new() }
 }

@@ -6,10 +6,12 @@
 //! | [`mod@conformance`] | whether a store keeps the contract; one macro line runs every check |
 //! | [`checks`] | what must hold: the laws across members, the clients' order, convergence |
 //!
-//! The simulator runs the very pump that a node runs, on whatever store it is handed; it knows no
-//! backend. The disk whose power is cut under stores is the crate `crash-disk`. `docs/testing.md`
-//! says what is checked where, and how to replay a seed.
+//! The simulator runs the same pump as a node, on any store; it depends on no backend. The disk
+//! whose power is cut under stores is the crate `crash-disk`. `docs/testing.md` says what is
+//! checked where, and how to replay a seed.
 
 pub mod checks;
 pub mod conformance;
+mod digest;
+mod rng;
 pub mod sim;

@@ -1,5 +1,5 @@
-//! The family `power_loss` proves itself: a correct store in a file passes, and each bug that is
-//! planted in it is found by the check named for it, which names the promise broken.
+//! Tests of the family `power_loss`: a correct store in a file passes, and each bug that is planted
+//! in it is found by the check named for it, which names the broken promise.
 
 #![cfg(target_os = "linux")]
 
@@ -26,20 +26,20 @@ fn each_planted_bug_is_found_by_its_check() {
     each_is_found(KILLERS, planted);
 }
 
-/// The store that hands its writes to the kernel is correct as long as its opening waits for those
-/// of the process before.
+/// The store that hands its writes to the kernel is correct as long as its opening waits for the
+/// writes of the process before.
 #[test]
 fn late_writes_that_an_opening_waits_for_do_no_harm() {
     let direct: Factory =
         Arc::new(|| Box::new(in_dir(async |dir| FileStore::open_direct(dir).await)));
-    for check in ["power_loss::entries_survive", "power_loss::a_long_life_survives"] {
+    for check in ["power_loss::entries_survive", "power_loss::a_long_running_log_survives"] {
         let outcome = run(Check::named(check), &direct);
         assert!(outcome.is_ok(), "{check}: {outcome:?}");
     }
 }
 
 #[test]
-fn a_failure_says_what_the_cut_took() {
+fn a_failure_says_what_the_cut_removed() {
     let failure = match run(Check::named("power_loss::entries_survive"), &planted(Bug::NeverSynced))
     {
         Ok(Outcome::Skipped(_)) => return,
@@ -59,10 +59,10 @@ fn a_failure_says_what_the_cut_took() {
     }
 }
 
-/// A store that is durable, but not where it was told to lie: no cut can be made, which must not
-/// look like a check that does not concern it.
+/// A store that is durable, but keeps its files in another directory: no cut can be made, which
+/// must not look like a check that does not apply.
 #[test]
-fn a_store_that_lies_elsewhere_is_told() {
+fn a_store_that_lies_elsewhere_is_reported() {
     let elsewhere: Factory = Arc::new(|| {
         let own = tempfile::tempdir().expect("a temporary directory can be made");
         Box::new(in_dir(async move |_| FileStore::open(own.path(), None).await))
@@ -78,9 +78,10 @@ fn a_store_that_opens_in_one_directory_alone_fails() {
     let choosy: Factory = Arc::new(|| {
         let first: OnceLock<PathBuf> = OnceLock::new();
         Box::new(in_dir(async move |dir: &Path| {
-            match first.get_or_init(|| dir.to_owned()) == dir {
-                true => FileStore::open(dir, None).await,
-                false => Err(LogError::io(LogOp::Open, std::io::Error::other("not my home"))),
+            if first.get_or_init(|| dir.to_owned()) == dir {
+                FileStore::open(dir, None).await
+            } else {
+                Err(LogError::io(LogOp::Open, std::io::Error::other("another directory")))
             }
         }))
     });
@@ -97,10 +98,11 @@ fn a_bug_is_found_by_a_check_of_the_list_or_by_a_test_of_its_own() {
     }
 }
 
-/// A store that only ever appends was not seen to rotate while the power was cut, and is told.
+/// A store that only ever appends was not seen to rotate while the power was cut, and this is
+/// reported.
 #[test]
-fn a_store_that_never_rotated_is_told() {
-    let check = Check::named("power_loss::a_long_life_survives");
+fn a_store_that_never_rotated_is_reported() {
+    let check = Check::named("power_loss::a_long_running_log_survives");
     match run(check, &planted(Bug::NeverRotates)) {
         Ok(Outcome::Skipped(_)) => {}
         Ok(Outcome::Thin(why)) => assert!(why.contains("small files"), "{why}"),
@@ -108,7 +110,7 @@ fn a_store_that_never_rotated_is_told() {
     }
 }
 
-/// A list of open directories in the process keeps out a second handle here, and no other process.
+/// A list of open directories in the process keeps out a second handle here, but no other process.
 #[test]
 fn a_lock_of_one_process_alone_is_found() {
     const NAME: &str = "a_lock_of_one_process_alone_is_found";

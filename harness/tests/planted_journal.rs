@@ -1,6 +1,6 @@
-//! The families `damage` and `io_errors` prove themselves: a correct store in a journal passes the
-//! whole suite, and each bug that is planted in it is found by the check named for it, which names
-//! the promise broken.
+//! Tests of the families `damage` and `io_errors`: a correct store in a journal passes the whole
+//! suite, and each bug that is planted in it is found by the check named for it, which names the
+//! broken promise.
 
 #![cfg(target_os = "linux")]
 
@@ -16,7 +16,7 @@ use harness::conformance::planted::{each_is_found, print_matrix};
 use harness::conformance::{Factory, Lacks, in_dir};
 use store::Journal;
 
-// It is rewritten by no purge: its subject is damage, and where each byte lies.
+// No purge rewrites it, since it is for tests of damage, which depend on where each byte lies.
 harness::conformance!(
     without_a_bug,
     in_dir(async |dir| Journal::open(dir, None).await)

@@ -1,8 +1,8 @@
 //! A store of many files: a suffix that is deleted from the wrong end leaves a hole when the power
 //! is cut between two files.
 //!
-//! The store keeps one file for each entry, declares no atomic batch, and deletes a suffix from its
-//! end. Planted is the other direction, as it once was in a log of segments.
+//! The store has one file for each entry, declares no atomic batch, and deletes a suffix from its
+//! end. The planted bug deletes in the other direction, as a log of segments once did.
 
 #![cfg(target_os = "linux")]
 

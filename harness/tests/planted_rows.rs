@@ -1,9 +1,9 @@
 //! The list of bugs that stores of other clusters have had, row by row: each is planted somewhere
-//! and killed by name, or it is written down why it cannot exist here.
+//! and found by a named check, or the row says why it cannot exist here.
 //!
-//! The rows are those of `docs/conformance.md`. This test holds the list together: each row has a
-//! bug and a killer; each bug stands in the list of its place, with that killer; each killer is
-//! there. That the killers kill is seen by the tests of those places.
+//! The rows are those of `docs/conformance.md`. This test keeps the list consistent: each row has a
+//! bug and a killer; each bug is in the list of its place, with that killer; each killer exists.
+//! The tests of those places check that the killers find the bugs.
 
 #[path = "planted_files/bug.rs"]
 mod files;
@@ -20,7 +20,7 @@ use std::path::Path;
 use harness::conformance::CHECKS;
 use rows::{Kill, ROWS};
 
-/// The rows that there are, so that none is lost: storage mutants, then bugs of log stores.
+/// All rows, so that none is lost: storage mutants, then bugs of log stores.
 const EXPECTED: &[(&str, &[u32])] = &[
     ("M", &[1, 2, 3, 6, 7, 8, 9, 10, 11, 12, 15, 17, 18, 19, 20, 24, 25, 27]),
     ("D", &[1, 2, 3, 4, 5, 7, 8, 9, 11, 12, 13, 15, 16, 17, 20, 22, 23, 26, 27]),
@@ -32,7 +32,7 @@ fn every_row_is_planted_and_killed() {
     for row in ROWS {
         assert!(!row.kills.is_empty(), "{}: nothing kills it", row.name);
         for kill in row.kills {
-            match told(kill) {
+            match line_of(kill) {
                 Ok(line) => println!("{:<6} {:<48} {line}", row.name, row.what),
                 Err(why) => wrong.push(format!("{}: {why}", row.name)),
             }
@@ -42,7 +42,7 @@ fn every_row_is_planted_and_killed() {
 }
 
 #[test]
-fn what_no_check_of_the_list_finds_has_a_test() {
+fn a_bug_that_no_check_of_the_list_finds_has_a_test() {
     let tests = read("harness/tests/planted_files.rs");
     for (bug, test) in files::FOUND_BY_A_TEST {
         assert!(tests.contains(&format!("fn {test}()")), "{bug:?}: there is no test {test}");
@@ -56,7 +56,7 @@ fn no_row_is_left_out() {
         for number in *numbers {
             let name = format!("{letter}{number}");
             let count = ROWS.iter().filter(|row| row.name == name).count();
-            assert_eq!(count, 1, "{name} stands {count} times in the list");
+            assert_eq!(count, 1, "{name} is {count} times in the list");
         }
     }
 }
@@ -74,7 +74,7 @@ fn the_document_has_the_same_rows() {
     }
 }
 
-/// The bug, or, of what cannot exist, what forbids it.
+/// The bug; or, if it cannot exist, what forbids it.
 fn named(kill: &Kill) -> String {
     match kill {
         Kill::Store(bug) => format!("{bug:?}"),
@@ -88,7 +88,7 @@ fn named(kill: &Kill) -> String {
 }
 
 /// A line of the matrix, if bug and killer are there.
-fn told(kill: &Kill) -> Result<String, String> {
+fn line_of(kill: &Kill) -> Result<String, String> {
     let bug = named(kill);
     match kill {
         Kill::Store(it) => by_check(it, stores::KILLERS),

@@ -1,11 +1,12 @@
-//! The conformance suite proves itself: each planted bug is found by the check named for it, which
-//! names the promise broken, and a correct store passes.
+//! Tests of the conformance suite: each planted bug is found by the check named for it, which names
+//! the broken promise, and a correct store passes.
 //!
 //! `the_matrix_of_bugs_and_checks` prints which family finds which bug, all of it with
 //! `KONTIKI_DEEP=1 cargo test -p kontiki-harness --test planted_stores the_matrix -- --nocapture`.
 //!
-//! Absent: bytes that change in a reader's hand. They cannot be planted without `unsafe` code,
-//! since the type `Bytes` forbids it; the check is for stores that reach into another language.
+//! Absent: bytes that change after a read returned them. They cannot be planted without `unsafe`
+//! code, since the type `Bytes` forbids it; the check is for stores that call into another
+//! language.
 
 #[path = "planted_stores/bug.rs"]
 mod bug;
@@ -26,7 +27,7 @@ use harness::conformance::{lock_step, opened_by, run, run_within};
 use plain::PlainStore;
 use store::{PlantedStore, SharedPlatter};
 
-/// How long the matrix waits for a check that a bug makes stand still.
+/// How long the matrix waits for a check that a bug makes hang.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 harness::conformance!(without_a_bug, {
@@ -44,7 +45,7 @@ fn each_planted_bug_is_found_by_its_check() {
     each_is_found(KILLERS, planted);
 }
 
-/// Every bug meets every check under `KONTIKI_DEEP`; for the time it takes, else every eighth does.
+/// With `KONTIKI_DEEP` every bug is run with every check; otherwise, to save time, every eighth.
 #[test]
 fn the_matrix_of_bugs_and_checks() {
     let mut families: Vec<&str> = CHECKS.iter().map(|check| check.family).collect();
@@ -67,7 +68,7 @@ fn the_matrix_of_bugs_and_checks() {
 }
 
 #[test]
-fn a_failure_says_what_led_there() {
+fn a_failure_shows_the_steps_that_led_to_it() {
     let failure =
         run(Check::named("append_and_read::a_gap_is_refused"), &planted(Bug::GapIsAccepted));
     let text = failure.expect_err("the bug is found").to_string();
@@ -92,7 +93,7 @@ fn a_random_sequence_is_found_and_shrunk() {
 }
 
 #[test]
-fn of_stores_in_lock_step_the_wrong_one_is_named() {
+fn the_wrong_one_of_several_stores_is_named() {
     let row = vec![
         Contestant::new("sound", sound()),
         Contestant::new("wrong", planted(Bug::ResetForgetsTheHardState)),
@@ -117,7 +118,7 @@ fn a_store_that_never_answers_breaks_a_promise() {
 }
 
 #[test]
-fn what_does_not_apply_is_said() {
+fn a_check_that_does_not_apply_is_reported() {
     let volatile: Factory =
         Arc::new(|| Box::new(opened_by(async || Ok(log_memory::MemoryLog::new()))));
     let outcome = run(Check::named("reopening::everything_comes_back"), &volatile);

@@ -1,5 +1,5 @@
-//! The simulator, at the size of a debug build: nothing is found where nothing is wrong, planted
-//! bugs are found, and a seed repeats itself.
+//! The simulator, at the size of a debug build: nothing is found in correct code, planted bugs are
+//! found, and a seed repeats its run.
 //!
 //! The large run is the program: `cargo run --release -p kontiki-harness --example sim -- --help`.
 
@@ -15,7 +15,7 @@ fn live(store: &str, settings: Settings) -> Report {
 }
 
 #[test]
-fn nothing_is_found_where_nothing_is_wrong() {
+fn nothing_is_found_in_correct_code() {
     let mut marks = Marks::default();
     for (seed, store) in (1..=30).zip(disks::STORES.iter().cycle()) {
         let report = live(store, Settings::new(seed, 4_000));
@@ -26,7 +26,7 @@ fn nothing_is_found_where_nothing_is_wrong() {
     let frequent = [
         Mark::CrashBeforeEntriesDurable,
         Mark::UnsyncedWriteLost,
-        Mark::UntoldWriteKept,
+        Mark::UnreportedWriteKept,
         Mark::SplitVote,
         Mark::OldTermDelivered,
         Mark::ArchiveDelivered,
@@ -53,7 +53,7 @@ fn a_seed_repeats_itself() {
 #[test]
 fn a_failure_is_found_at_the_same_input_again() {
     let mut settings = Settings::new(1, 4_000);
-    settings.planted = Some(Planted::Store(StoreBug::DurableSaidBeforeSync));
+    settings.planted = Some(Planted::Store(StoreBug::DurableReportedBeforeSync));
     let [first, second] = [(); 2].map(|()| live("memory", settings.clone()).found);
     assert!(first.is_some());
     assert_eq!(first, second);
@@ -66,7 +66,8 @@ fn bugs_around_the_store_are_found() {
     }
 }
 
-/// The other planted bugs take more inputs than a debug build has time for; the program hunts them.
+/// The other planted bugs take more inputs than a debug build has time for; the program searches
+/// for them.
 #[cfg(feature = "mutants")]
 #[test]
 fn bugs_that_break_promises_are_found() {

@@ -1,9 +1,10 @@
-//! How close a write to the log comes to what the disk itself takes: one raw write and sync over
-//! written blocks, and one write to the log in each of its ways, in turn. Then how many bytes go to
-//! the disk for a byte of payload, and how long an opening of many entries takes.
+//! How close the time of a write to the log comes to that of the disk itself: alternates one raw
+//! write and sync over written blocks with one write to the log in each of its ways. Then measures
+//! how many bytes are written to the disk for a byte of payload, and how long it takes to open a
+//! log with many entries.
 //!
-//! The log is measured once it writes to segments that were written beforehand. What the ways
-//! themselves cost, without a log, is what `kontiki bench log --verbs` tells.
+//! The log is measured once it writes to segments that were written beforehand. `kontiki bench log
+//! --verbs` shows what the ways themselves cost, without a log.
 //!
 //! `cargo run --release -p kontiki-log-file --example sync_cost -- DIR [ENTRIES] [PER_BATCH]`
 
@@ -18,7 +19,8 @@ use raft_core::storage::{LogStore, Store, WriteBatch};
 use raft_core::types::{Entry, EntryId, EntryKind, LogIndex, Term};
 
 const ROUNDS: u64 = 2000;
-/// How many bytes a log is given before it is measured, so that it has left its first segment.
+/// How many bytes are written to a log before it is measured, so that it has left its first
+/// segment.
 const WARM_UP_BYTES: u64 = 4 << 20;
 const PAYLOAD: &[u8; 256] = &[7; 256];
 
@@ -45,7 +47,7 @@ fn ways() -> [(&'static str, Io, WriteVerb); 4] {
     ]
 }
 
-/// A log, what its writes took, and how many entries it has.
+/// A log, how long its writes took, and how many entries it has.
 struct Measured {
     name: &'static str,
     log: FileLog,
@@ -92,7 +94,7 @@ async fn measure_rounds(dir: &Path, count: u64) -> Result<(), Box<dyn std::error
     let mut options = OpenOptions::new();
     let raw = options.read(true).write(true).create(true).truncate(true);
     let mut raw = raw.open(dir.join("raw"))?;
-    // In small calls: see `growth` for what large ones would cost each sync.
+    // In small calls: see `zero_fill` for what large ones would cost each sync.
     for _ in 0..1024 {
         raw.write_all(&[0; 64 << 10])?;
     }
@@ -105,7 +107,7 @@ async fn measure_rounds(dir: &Path, count: u64) -> Result<(), Box<dyn std::error
         raw.write_all_at(&raw_bytes, offset)?;
         raw.sync_data()?;
         of_raw.push(start.elapsed());
-        // Each pays for what the one before left behind, so the order changes.
+        // Each write pays for work that the one before it left to the disk, so the order changes.
         let first = round as usize % all.len();
         for at in 0..all.len() {
             let measured = &mut all[(first + at) % 4];
@@ -123,13 +125,13 @@ async fn measure_rounds(dir: &Path, count: u64) -> Result<(), Box<dyn std::error
     Ok(())
 }
 
-/// How many bytes this process had written to disks, where the system tells.
+/// How many bytes this process has written to disks, where the system reports it.
 fn bytes_written() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/io").ok()?;
     text.lines().find_map(|line| line.strip_prefix("write_bytes: ")?.parse().ok())
 }
 
-/// What goes to the disk for each byte of payload, in segments that are used again and again.
+/// How many bytes are written to the disk for each byte of payload, in segments that are reused.
 async fn measure_bytes(dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
     const COUNT: u64 = 64;
     const BATCHES: u64 = 4000;

@@ -6,13 +6,13 @@ use raft_core::storage::{LogError, LogErrorKind, LogOp};
 
 use crate::format::FRAMES_START;
 
-/// The length of a segment unless told otherwise.
+/// The length of a segment by default, in bytes.
 pub const DEFAULT_SEGMENT_BYTES: u64 = 64 << 20;
 
-/// The smallest segment: the headers, and room for a few frames.
+/// The smallest segment, in bytes: the headers, and space for a few frames.
 pub const MIN_SEGMENT_BYTES: u64 = 16 << 10;
 
-/// The largest segment.
+/// The largest segment, in bytes.
 pub const MAX_SEGMENT_BYTES: u64 = 4 << 30;
 
 /// The most bytes that one payload may have.
@@ -21,9 +21,9 @@ pub(crate) const MAX_PAYLOAD_BYTES: u64 = 1 << 30;
 /// How a flat-file log is laid out and run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileLogConfig {
-    /// The directory, which holds nothing but this log. Created if it is not there.
+    /// The directory, which holds nothing but this log. It is created if it does not exist.
     pub dir: PathBuf,
-    /// How long a segment is. May differ from opening to opening.
+    /// The length of a segment, in bytes. It may differ from opening to opening.
     pub segment_bytes: u64,
     /// Where a batch may begin.
     pub alignment: Alignment,
@@ -38,17 +38,17 @@ pub struct FileLogConfig {
 }
 
 /// What waits for the disk while a frame is written. What a machine or a file system does not offer
-/// is replaced by [`Io::Thread`], and said in the log.
+/// is replaced by [`Io::Thread`], and that is logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Io {
     /// [`Io::Ring`] where the kernel and the file system allow it and handing a write over does not
-    /// block the thread, which the device tells or a trial measures; else [`Io::Thread`]. A named
-    /// [`WriteVerb`] is called by a thread.
+    /// block the thread, which the device reports or a trial measures; else [`Io::Thread`]. With a
+    /// named [`WriteVerb`] a thread writes.
     #[default]
     Auto,
     /// The kernel: a write is handed over through an io_uring and waited for without blocking, so
     /// that the store needs no thread to write. Linux, on a file system with direct I/O. The Tokio
-    /// runtime that polls the write should have its I/O enabled: without, and without a runtime,
+    /// runtime that polls the write should have its I/O enabled: without I/O, or without a runtime,
     /// the wait blocks.
     Ring,
     /// The thread that writes.
@@ -57,7 +57,7 @@ pub enum Io {
 
 /// How a frame is made durable in a segment whose bytes were all written before; a segment that
 /// still grows is written to and then synced. What a machine or a file system does not offer is
-/// replaced by the next in this list, and said in the log.
+/// replaced by the next in this list, and that is logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WriteVerb {
     /// The first of those below that the file system offers.
@@ -75,9 +75,9 @@ pub enum WriteVerb {
 /// that holds acknowledged bytes, at the cost of the space between.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Alignment {
-    /// Where it makes the disk write no more than it must, and costs little: at the front of a
-    /// block where the one before ends up to 511 bytes, or an eighth of its length, before it;
-    /// else anywhere. On a disk that takes blocks of 512 that is always the front of a block.
+    /// At the front of a block where that costs little: if the batch before ends at most 511 bytes,
+    /// or an eighth of its length, before that block; otherwise anywhere. On a disk with blocks of
+    /// 512 bytes that is always the front of a block.
     #[default]
     Auto,
     /// Anywhere (at a multiple of 8).

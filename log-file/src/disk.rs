@@ -1,7 +1,7 @@
 //! The disk as this log sees it: one directory of files, and the few calls it needs of them.
 //!
 //! All input and output goes through these two traits, so that a simulated disk ([`SimDisk`]) can
-//! lose, tear and refuse what a real one ([`RealDisk`]) would only lose on the worst of days.
+//! lose, tear and refuse what a real one ([`RealDisk`]) loses only in rare failures.
 //!
 //! [`SimDisk`]: crate::SimDisk
 //! [`RealDisk`]: crate::RealDisk
@@ -28,7 +28,7 @@ pub trait Disk: Send + Sync {
     /// Opens a file for reading and writing.
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
 
-    /// Gives a file another name, atomically; a file that had that name is gone.
+    /// Gives a file another name, atomically; a file that had that name is removed.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
     /// Removes a file.
@@ -55,7 +55,7 @@ pub trait Disk: Send + Sync {
     }
 
     /// Opens a segment, which is open as `file` already, for frames. `is_written`: all of its bytes
-    /// were written and synced before, so that no write has to find room for them.
+    /// were written and synced before, so that no write has to allocate space for them.
     fn open_for_frames(
         &self,
         name: &str,
@@ -71,8 +71,8 @@ pub trait Disk: Send + Sync {
         WritePath::default()
     }
 
-    /// Whether a write that is polled on this thread now blocks it. Outside of a runtime,
-    /// which would wake the task, it does, though the disk can do better.
+    /// Whether a write that is polled on this thread now blocks it. Outside of a runtime, which
+    /// would wake the task, it does, even on a disk that does not block otherwise.
     fn blocks_here(&self) -> bool {
         self.write_path().may_block
     }
@@ -81,7 +81,7 @@ pub trait Disk: Send + Sync {
     fn settle(&self) {}
 }
 
-/// What a disk says of the way in which it writes frames.
+/// How a disk writes frames.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WritePath {
     /// The calls that make a frame durable, for people.
@@ -107,12 +107,12 @@ pub trait FrameFile: Send + Sync {
     fn put(&self, buffer: WriteBuffer, offset: u64) -> Put;
 }
 
-/// A write that was begun.
+/// A write that was started.
 pub enum Put {
-    /// It is over.
+    /// The write has ended.
     Done(Written),
-    /// It goes on, whether this is polled or not, and polling does not block. Dropping it loses the
-    /// buffer and the result; the write goes on.
+    /// The write goes on, whether or not this is polled, and polling does not block. Dropping it
+    /// loses the buffer and the result; the write goes on.
     Started(Pin<Box<dyn Future<Output = Written> + Send>>),
 }
 
@@ -149,7 +149,7 @@ impl FrameFile for WriteThenSync {
 
 /// One open file.
 pub trait DiskFile: Send + Sync {
-    /// How long the file is.
+    /// The length of the file, in bytes.
     fn len(&self) -> io::Result<u64>;
 
     /// Whether the file has no bytes.
@@ -170,7 +170,7 @@ pub trait DiskFile: Send + Sync {
     /// Makes the bytes, and the length that is needed to read them, durable.
     fn sync_data(&self) -> io::Result<()>;
 
-    /// Cuts or extends the file.
+    /// Truncates or extends the file.
     fn set_len(&self, len: u64) -> io::Result<()>;
 }
 

@@ -35,7 +35,7 @@ impl Position {
     }
 }
 
-/// The salt and number of one segment: what seals its checksums.
+/// The salt and number of one segment, which its checksums depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Seal {
     pub(crate) segment: u64,
@@ -45,7 +45,7 @@ pub(crate) struct Seal {
 impl Seal {
     /// The checksum of header bytes that stand at `offset`.
     fn checksum(self, offset: u64, bytes: &[u8]) -> u32 {
-        // In one piece, since a call costs more than the bytes do.
+        // Hashed in one piece, since a call costs more than the bytes do.
         let mut sealed = [0; 24 + FRAME_HEADER_BYTES];
         put_u64(&mut sealed, 0, self.salt);
         put_u64(&mut sealed, 8, self.segment);
@@ -70,7 +70,8 @@ impl Seal {
     }
 }
 
-/// The hash of payloads in one segment, with what long ones draw from the salt drawn once.
+/// The hash of payloads in one segment. The secret that long payloads derive from the salt is
+/// derived once.
 pub(crate) struct PayloadHasher {
     salt: u64,
     secret: [u8; 192],
@@ -78,7 +79,7 @@ pub(crate) struct PayloadHasher {
 
 impl PayloadHasher {
     pub(crate) fn hash(&self, payload: &[u8]) -> u64 {
-        /// The longest input that XXH3 hashes without a secret of its seed's.
+        /// The longest input that XXH3 hashes without a secret derived from its seed.
         const SHORT_BYTES: usize = 240;
         match payload.len() {
             0..=SHORT_BYTES => xxh3_64_with_seed(payload, self.salt),
@@ -87,7 +88,7 @@ impl PayloadHasher {
     }
 }
 
-/// What stands at the head of a segment, twice.
+/// The header of a segment, which is stored twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
     pub(crate) seal: Seal,
@@ -101,7 +102,7 @@ pub(crate) struct SegmentHeader {
 pub(crate) enum HeaderFault {
     /// The checksum does not hold: damage.
     Damaged,
-    /// The checksum holds, and the version is not ours.
+    /// The checksum holds, and the version is not one that this code reads.
     Version(u32),
 }
 
@@ -144,7 +145,7 @@ fn segment_checksum(bytes: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&bytes[..12]), &bytes[16..SEGMENT_HEADER_BYTES])
 }
 
-/// What stands at the head of a frame.
+/// The header of a frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FrameHeader {
     pub(crate) number: u64,
@@ -176,8 +177,8 @@ impl FrameHeader {
         put_u32(bytes, 4, checksum);
     }
 
-    /// The header at the front of `bytes`. [`Unreadable::Damaged`] also where there is none whose
-    /// seal holds for this offset.
+    /// The header at the front of `bytes`. [`Unreadable::Damaged`] also where no header's seal
+    /// holds for this offset.
     pub(crate) fn decode(seal: Seal, offset: u64, bytes: &[u8]) -> Result<FrameHeader, Unreadable> {
         let header = FrameHeader::sealed(seal, offset, bytes).ok_or(Unreadable::Damaged)?;
         if get_u32(bytes, 28) & !FLAG_CLOSE != 0 {
@@ -241,7 +242,7 @@ impl RecordType {
     }
 }
 
-/// What stands before the payload of a record.
+/// The header of a record, which comes before its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RecordHeader {
     pub(crate) record: RecordType,
@@ -341,7 +342,7 @@ mod tests {
     const SEAL: Seal = Seal { segment: 3, salt: 0x0123_4567_89ab_cdef };
 
     #[test]
-    fn headers_come_back_as_they_were_written() {
+    fn headers_are_read_as_they_were_written() {
         let proven = Position::new(2, 8192);
         let header = SegmentHeader { seal: SEAL, directory: 9, proven, segment_bytes: 1 << 20 };
         assert_eq!(SegmentHeader::decode(&header.encode()), Ok(header));
@@ -369,7 +370,7 @@ mod tests {
         }
     }
 
-    /// Bytes at another place, or of another life of the file, are not what they were.
+    /// A seal does not hold at another place, nor in another use of the file.
     #[test]
     fn a_seal_holds_in_one_place_only() {
         let mut bytes = [0; FRAME_HEADER_BYTES];
@@ -380,9 +381,9 @@ mod tests {
         }
     }
 
-    /// A newer version may give meaning to each of these; what it says is not passed over.
+    /// A newer version may give meaning to each of these fields, so they are not ignored.
     #[test]
-    fn reserved_fields_of_sealed_headers_are_told_from_damage() {
+    fn reserved_fields_of_sealed_headers_are_distinguished_from_damage() {
         let mut frame = [0; FRAME_HEADER_BYTES];
         FrameHeader::default().encode(SEAL, 4096, &mut frame);
         for at in (28..32).chain(72..80) {
@@ -419,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_version_is_told_from_damage() {
+    fn a_newer_version_is_distinguished_from_damage() {
         let proven = Position::default();
         let header = SegmentHeader { seal: SEAL, directory: 9, proven, segment_bytes: 0 };
         let mut bytes = header.encode();

@@ -1,5 +1,5 @@
-//! Builds the bytes of one frame in a buffer that is used again and again, behind what the block
-//! in which it begins holds already.
+//! Builds the bytes of one frame in a buffer that is reused, after the bytes that the block in
+//! which it begins holds already.
 
 use raft_core::types::{EntryId, LogIndex};
 use xxhash_rust::xxh3::Xxh3;
@@ -14,7 +14,7 @@ use crate::write_buffer::WriteBuffer;
 /// A frame under construction.
 pub(crate) struct FrameBuilder {
     place: Place,
-    /// The front of the block in which the frame begins, then the frame. Given away while it is
+    /// The front of the block in which the frame begins, then the frame. Handed over while it is
     /// written.
     buffer: WriteBuffer,
     /// How much of the buffer comes before the frame.
@@ -26,7 +26,7 @@ pub(crate) struct FrameBuilder {
     header: FrameHeader,
 }
 
-/// Where a frame begins, and how the disk wants it.
+/// Where a frame begins, and the block length of the disk.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
     pub(crate) seal: Seal,
@@ -59,8 +59,8 @@ impl FrameBuilder {
         }
     }
 
-    /// Starts a frame, for which `most_bytes` will do. One that begins inside a block follows at
-    /// once on the one that was built before.
+    /// Starts a frame of at most `most_bytes`. One that begins inside a block directly follows the
+    /// one that was built before.
     pub(crate) fn begin(&mut self, place: Place, number: u64, synced: Position, most_bytes: u64) {
         if place.seal != self.place.seal {
             self.hasher = place.seal.payload_hasher();
@@ -74,7 +74,7 @@ impl FrameBuilder {
         self.buffer.pad(self.lead + FRAME_HEADER_BYTES);
     }
 
-    /// Adds a record; the offset of its header in the segment.
+    /// Adds a record; returns the offset of its header in the segment.
     pub(crate) fn push(
         &mut self,
         record: RecordType,
@@ -100,7 +100,7 @@ impl FrameBuilder {
         offset
     }
 
-    /// Heads the frame and pads it; how long it is.
+    /// Writes the frame's header and pads the frame; returns its length.
     pub(crate) fn finish(&mut self, alignment: Alignment, hint: LogIndex, is_close: bool) -> u64 {
         let length = (self.buffer.len() - self.lead) as u64;
         let length = alignment.padded(length, self.place.block_bytes);

@@ -1,7 +1,7 @@
-//! What the log holds in memory: where each entry lies, eight bytes per entry, and its summary.
+//! What is in memory of the log: where each entry lies, in eight bytes per entry, and its summary.
 //!
-//! Payloads stay on the disk. The segment of an entry is told by the few *extents* (one whenever a
-//! new segment begins), its term by the summary.
+//! Payloads stay on the disk. The segment of an entry is found from the *extents*, one for each
+//! segment, and its term from the summary.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, RwLock};
@@ -23,7 +23,7 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    /// A segment reaches no further than 32 GiB, which `config` and the writer see to.
+    /// A segment is no longer than 32 GiB, which `config` and the writer guarantee.
     pub(crate) fn new(offset: u64, payload_bytes: u32) -> Slot {
         let place = u32::try_from(offset / 8).expect("a segment is shorter than 32 GiB");
         Slot { place, payload_bytes }
@@ -50,12 +50,12 @@ struct Extent {
     seal: Seal,
 }
 
-/// Where the entries are, and what they are called.
+/// Where the entries are, and their ids.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     pub(crate) summary: LogSummary,
     places: Places,
-    /// The store is gone, and others may change the files.
+    /// Whether the store is closed, so that others may change the files.
     is_closed: bool,
 }
 
@@ -69,7 +69,7 @@ struct Places {
 }
 
 impl Index {
-    /// Nothing that is read from now on is to be judged by this index.
+    /// Closes the index: nothing that is read from now on may be judged by it.
     pub(crate) fn close(&mut self) {
         self.is_closed = true;
     }
@@ -82,7 +82,7 @@ impl Index {
         self.summary.bounds().last
     }
 
-    /// Where an entry that is inside lies.
+    /// Where an entry of the log lies.
     pub(crate) fn find(&self, index: LogIndex) -> (Seal, Slot) {
         let Places { before, slots, extents } = &self.places;
         let begun = extents.partition_point(|extent| extent.first <= index);
@@ -111,8 +111,8 @@ impl Index {
         }
     }
 
-    /// Takes note of the entry that follows the last one; a membership's payload is added to the
-    /// summary next.
+    /// Adds the entry that follows the last one; a membership's payload is added to the summary
+    /// next.
     pub(crate) fn push(&mut self, id: EntryId, seal: Seal, slot: Slot) {
         self.summary.push_id(id);
         self.places.push(id.index, seal, slot);
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn both_ends_can_be_cut() {
+    fn both_ends_can_be_removed() {
         let mut index = index();
         index.truncate_after(LogIndex::new(7));
         index.purge_upto(id(4, 2));

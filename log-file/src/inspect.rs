@@ -1,9 +1,10 @@
-//! A look at a flat-file log that changes no byte of it, and the check of every checksum in it.
+//! The inspection of a flat-file log, which changes no byte of it, and the check of every checksum
+//! in it.
 //!
-//! The look is the opening without its second half: the files are walked as `recover` walks them,
-//! and nothing is written again, cut, renamed or removed. Damage ends the walk, not the look. The
-//! check then reads all that the segments hold, purged and truncated entries included: they
-//! are not read any more, but a disk that loses them will lose others.
+//! The inspection is the opening without its second half: the files are read as `recover` reads
+//! them, and nothing is written again, truncated, renamed or removed. Damage ends the reading, and
+//! is reported. The check then reads all that the segments hold, purged and truncated entries
+//! included: they are not read any more, but a disk that loses them will lose others.
 
 use std::any::Any;
 use std::io;
@@ -26,7 +27,7 @@ use crate::real_disk::RealDisk;
 use crate::recover::{Recovery, header_copies, read_header, survey};
 use crate::scan::{Frame, SegmentScan};
 
-/// A flat-file log that is being looked at.
+/// A flat-file log under inspection.
 struct FileInspection {
     disk: Arc<dyn Disk>,
     index: SharedIndex,
@@ -38,18 +39,18 @@ struct FileInspection {
 }
 
 impl FileLog {
-    /// Looks at the log in a directory without changing it. Fails if there is none, or if it is in
-    /// use; damage is part of what the look tells.
+    /// Inspects the log in a directory without changing it. Fails if there is none, or if it is in
+    /// use; damage is part of the result.
     pub fn inspect(dir: impl Into<PathBuf>) -> Result<Box<dyn Inspect>, LogError> {
         FileLog::inspect_on(Arc::new(RealDisk::read_only(dir)))
     }
 
-    /// Looks at the log on a given disk, as [`FileLog::inspect`] does.
+    /// Inspects the log on a given disk, as [`FileLog::inspect`] does.
     pub fn inspect_on(disk: Arc<dyn Disk>) -> Result<Box<dyn Inspect>, LogError> {
         let lock = disk.lock().map_err(|error| lock_error(error, disk.as_ref()))?;
         let listing = Listing::of(disk.as_ref())?;
         let segments: Vec<u64> = listing.row().collect();
-        if segments.is_empty() && !listing.has_proof {
+        if segments.is_empty() && !listing.has_durable_mark {
             let place = format!("{}: no segment of a log is in it", disk.place(""));
             return Err(LogError::new(LogOp::Open, LogErrorKind::Format).at(place));
         }
@@ -129,7 +130,7 @@ impl FileInspection {
         self.disk.open(&segment_name(segment)).and_then(|file| file.len()).unwrap_or(0)
     }
 
-    /// Checks both headers of a segment, and every payload of the frames that can be walked.
+    /// Checks both headers of a segment, and every payload of the frames that can be read.
     fn verify_segment(
         &self,
         segment: u64,
@@ -137,7 +138,8 @@ impl FileInspection {
         progress: &mut dyn FnMut(u64),
     ) -> io::Result<()> {
         let file = self.disk.open(&segment_name(segment))?;
-        // Where both copies are bad the look has said so, and nothing behind them can be read.
+        // If both copies are damaged, the inspection has reported it, and nothing after them can be
+        // read.
         let Ok(header) = read_header(file.as_ref())? else { return Ok(()) };
         for (copy, found) in header_copies(file.as_ref())?.into_iter().enumerate() {
             if found != Ok(header) {

@@ -1,4 +1,4 @@
-//! The files of a log's directory, by what their names say.
+//! The files of a log's directory, classified by their names.
 
 use raft_core::storage::{LogError, LogErrorKind, LogOp};
 
@@ -10,9 +10,9 @@ use crate::names::{Name, parse};
 pub(crate) struct Listing {
     segments: Vec<u64>,
     pub(crate) spares: Vec<u64>,
-    pub(crate) has_proof: bool,
-    /// A proof was being made when its process ended.
-    pub(crate) has_new_proof: bool,
+    pub(crate) has_durable_mark: bool,
+    /// A durable mark was being made when its process ended.
+    pub(crate) has_new_durable_mark: bool,
 }
 
 impl Listing {
@@ -26,8 +26,8 @@ impl Listing {
             match parse(&name) {
                 Some(Name::Segment(number)) => listing.segments.push(number),
                 Some(Name::Spare(number)) => listing.spares.push(number),
-                Some(Name::Proof) => listing.has_proof = true,
-                Some(Name::NewProof) => listing.has_new_proof = true,
+                Some(Name::DurableMark) => listing.has_durable_mark = true,
+                Some(Name::NewDurableMark) => listing.has_new_durable_mark = true,
                 Some(Name::Lock) => {}
                 None if owned_dir::is_of_the_file_system(&name) => {}
                 None => unknown = Some(name),
@@ -45,12 +45,13 @@ impl Listing {
         }
     }
 
-    /// The highest unbroken row of segments: those that count.
+    /// The highest unbroken sequence of segments: those that belong to the log.
     pub(crate) fn row(&self) -> impl Iterator<Item = u64> + '_ {
         self.segments[self.row_start()..].iter().copied()
     }
 
-    /// The segments below that row: left from an interrupted removal, unless the row needs them.
+    /// The segments below that sequence: they are left from an interrupted removal, unless the
+    /// sequence needs them.
     pub(crate) fn left_over(&self) -> impl Iterator<Item = u64> + '_ {
         self.segments[..self.row_start()].iter().copied()
     }

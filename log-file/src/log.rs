@@ -14,12 +14,12 @@ use tracing::warn;
 
 use crate::config::{FileLogConfig, Housekeeping, MAX_PAYLOAD_BYTES};
 use crate::disk::{Disk, WritePath};
+use crate::durable_mark::DurableMark;
 use crate::facts::Facts;
 use crate::format::{FORMAT_VERSION, Position};
 use crate::index::{Index, SharedIndex};
 use crate::listing::Listing;
-use crate::names::{NEW_PROOF_NAME, segment_name};
-use crate::proof::Proof;
+use crate::names::{NEW_DURABLE_MARK_NAME, segment_name};
 use crate::reader::FileReader;
 use crate::real_disk::RealDisk;
 use crate::recover::{EndOfLog, Recovery, recover};
@@ -34,12 +34,12 @@ pub struct FileLog {
     pool: Arc<SegmentPool>,
     thread: Option<JoinHandle<()>>,
     housekeeping: Housekeeping,
-    /// The lowest segment that was not given up.
+    /// The lowest segment that was not retired.
     oldest: u64,
     tail: Tail,
     /// The number of the directory.
     directory: u64,
-    /// How far the proof reaches.
+    /// How far the durable mark reaches.
     proven: Position,
     is_poisoned: bool,
     /// Released last, when the thread is gone.
@@ -47,7 +47,8 @@ pub struct FileLog {
 }
 
 impl FileLog {
-    /// Opens the log in a directory, or begins one there. What it shows is durable when it returns.
+    /// Opens the log in a directory, or creates one there. What it shows is durable when this
+    /// returns.
     pub fn open(config: FileLogConfig) -> Result<FileLog, LogError> {
         let place = config.dir.display().to_string();
         let disk = RealDisk::of(&config);
@@ -61,7 +62,7 @@ impl FileLog {
         let lock = disk.lock().map_err(|error| lock_error(error, disk.as_ref()))?;
         let listing = Listing::of(disk.as_ref())?;
         let mut recovery = recover(&disk, &listing)?;
-        recovery.prove_tail(&disk)?;
+        recovery.make_tail_durable(&disk)?;
         let failed = |error| LogError::io(LogOp::Open, error).at(disk.place(""));
         // What was renamed and not synced by the last process must not be used before this.
         disk.sync_names().map_err(failed)?;
@@ -69,8 +70,8 @@ impl FileLog {
             Some(directory) => directory,
             None => disk.random().map_err(failed)?,
         };
-        if listing.has_new_proof {
-            disk.unlink(NEW_PROOF_NAME).map_err(failed)?;
+        if listing.has_new_durable_mark {
+            disk.unlink(NEW_DURABLE_MARK_NAME).map_err(failed)?;
         }
         let end = recovery.replay.end;
         let FileLogConfig { segment_bytes, spare_segments, housekeeping, .. } = *config;
@@ -82,9 +83,9 @@ impl FileLog {
         FileLog::begin(disk, pool, recovery, config, (directory, lock))
     }
 
-    /// Seals what was recovered, and begins a new segment behind it. On a full disk both are left
-    /// for later: an older proof is as true, and the first write makes the segment. First of all
-    /// the space is given back that nothing needs.
+    /// Seals what was recovered, and starts a new segment after it. On a full disk both are left
+    /// for later: an older durable mark is as true, and the first write makes the segment. First of
+    /// all the space is given back that nothing needs.
     fn begin(
         disk: Arc<dyn Disk>,
         pool: Arc<SegmentPool>,
@@ -97,16 +98,16 @@ impl FileLog {
         pool.remove_empty(&empty)?;
         cut_to_end(disk.as_ref(), replay.end)?;
         let (end, number, facts) = (replay.end, replay.number, replay.facts);
-        let proof = if proven < end {
-            Proof { directory, end }.write(disk.as_ref(), LogOp::Open)
+        let durable_mark = if proven < end {
+            DurableMark { directory, end }.write(disk.as_ref(), LogOp::Open)
         } else {
             Ok(())
         };
-        let is_proven = unless_full(proof)?.is_some();
+        let is_proven = unless_full(durable_mark)?.is_some();
         let segment = unless_full(pool.make(end.segment + 1, end))?;
         if segment.is_none() {
             let failed = |error| LogError::io(LogOp::Open, error).at(disk.place(""));
-            // The name of the proof, which the making of a segment would have synced.
+            // The name of the durable mark, which the making of a segment would have synced.
             pool.sync_names().map_err(failed)?;
         }
         let start = Start { facts, segment, end, number };
@@ -147,7 +148,7 @@ impl FileLog {
         self.check_usable(op)?;
         let plan = self.plan(&batch)?;
         if plan.is_empty() && batch.append.is_empty() {
-            // A hint alone rides with the next frame, or is lost, as a hint may be.
+            // A hint alone is written with the next frame, or is lost, which the contract allows.
             self.writer.facts.commit_hint = plan.commit_hint;
             return Ok(());
         }
@@ -171,15 +172,15 @@ impl FileLog {
     }
 
     async fn write_frame(&mut self, op: LogOp, content: &Content<'_>) -> Result<(), LogError> {
-        // A future that is dropped leaves a write behind whose end is never learnt.
+        // If the future is dropped, the outcome of its write is never known.
         self.is_poisoned = true;
         let written = self.writer.write(op, content, &self.index, &self.pool).await;
         self.is_poisoned = written.as_ref().is_err_and(|error| !error.is_harmless());
         written
     }
 
-    /// Gives up the lowest segments as far as no entry lies in them. The purge is durable by now,
-    /// and the segment that is written to holds a checkpoint, if anything was written to it.
+    /// Retires the lowest segments in which no entry lies. The purge is durable by now, and the
+    /// segment that is written to holds a checkpoint, if anything was written to it.
     fn retire_empty_segments(&mut self) {
         let newest = self.writer.checkpointed_segment();
         let keep = self.index().first_segment().unwrap_or(newest).min(newest);
@@ -189,15 +190,15 @@ impl FileLog {
         }
     }
 
-    /// Writes down where the stream ends, all of which is synced.
-    fn prove_end(&mut self) -> Result<(), LogError> {
+    /// Records where the stream ends, all of which is synced.
+    fn mark_end_durable(&mut self) -> Result<(), LogError> {
         let end = self.writer.end();
         if self.proven == end {
             return Ok(());
         }
         let failed = |error| LogError::io(LogOp::Close, error).at(self.disk.place(""));
-        let proof = Proof { directory: self.directory, end };
-        let written = proof.write(self.disk.as_ref(), LogOp::Close);
+        let durable_mark = DurableMark { directory: self.directory, end };
+        let written = durable_mark.write(self.disk.as_ref(), LogOp::Close);
         let written = written.and_then(|()| self.pool.sync_names().map_err(failed));
         self.is_poisoned = written.as_ref().is_err_and(|error| !error.is_harmless());
         if written.is_ok() {
@@ -262,8 +263,8 @@ fn unless_full<T>(made: Result<T, LogError>) -> Result<Option<T>, LogError> {
     }
 }
 
-/// Gives back what lies behind the last frame of a segment that is not written to any more. Whether
-/// that is durable does not matter: it is not read.
+/// Frees the space after the last frame of a segment that is no longer written to. Whether that is
+/// durable does not matter: the space is not read.
 fn cut_to_end(disk: &dyn Disk, end: Position) -> Result<(), LogError> {
     if end == Position::default() {
         return Ok(());
@@ -313,14 +314,14 @@ impl BatchStore for FileLog {
         self.index().summary.recovered(hard_state, commit_hint, self.tail.clone())
     }
 
-    /// Writes a last frame that proves all before it, and the proof of that frame, if there is
-    /// anything to prove.
+    /// Writes a last frame that proves all before it, and the durable mark of that frame, if there
+    /// is anything to prove.
     async fn finish(&mut self) -> Result<(), LogError> {
         self.check_usable(LogOp::Close)?;
         if self.writer.is_worth_closing() {
             let content = Content { is_close: true, ..Content::default() };
             self.write_frame(LogOp::Close, &content).await?;
         }
-        self.prove_end()
+        self.mark_end_durable()
     }
 }

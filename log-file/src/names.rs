@@ -4,17 +4,17 @@
 pub(crate) const LOCK_NAME: &str = "lock";
 
 /// The file that says how far the stream was synced.
-pub(crate) const PROOF_NAME: &str = "proof";
+pub(crate) const DURABLE_MARK_NAME: &str = "proof";
 
-/// A proof that is being made.
-pub(crate) const NEW_PROOF_NAME: &str = "new-proof";
+/// A durable mark that is being made.
+pub(crate) const NEW_DURABLE_MARK_NAME: &str = "new-proof";
 
 /// What a name in the directory stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Name {
     Lock,
-    Proof,
-    NewProof,
+    DurableMark,
+    NewDurableMark,
     Segment(u64),
     Spare(u64),
 }
@@ -31,8 +31,8 @@ pub(crate) fn spare_name(number: u64) -> String {
 pub(crate) fn parse(name: &str) -> Option<Name> {
     match name {
         LOCK_NAME => return Some(Name::Lock),
-        PROOF_NAME => return Some(Name::Proof),
-        NEW_PROOF_NAME => return Some(Name::NewProof),
+        DURABLE_MARK_NAME => return Some(Name::DurableMark),
+        NEW_DURABLE_MARK_NAME => return Some(Name::NewDurableMark),
         _ => {}
     }
     if let Some(digits) = name.strip_prefix("seg-") {
@@ -54,10 +54,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_our_names_are_known() {
+    fn only_names_of_this_format_are_known() {
         assert_eq!(parse("lock"), Some(Name::Lock));
-        assert_eq!(parse("proof"), Some(Name::Proof));
-        assert_eq!(parse("new-proof"), Some(Name::NewProof));
+        assert_eq!(parse("proof"), Some(Name::DurableMark));
+        assert_eq!(parse("new-proof"), Some(Name::NewDurableMark));
         assert_eq!(parse(&segment_name(31)), Some(Name::Segment(31)));
         assert_eq!(parse(&spare_name(u64::MAX)), Some(Name::Spare(u64::MAX)));
         for name in ["seg-1", "seg-0000000000000000", "seg-000000000000001F", "x", "spare-"] {

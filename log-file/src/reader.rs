@@ -1,8 +1,8 @@
-//! Reads entries beside the writer: a look at the index for the places, then the disk.
+//! Reads entries beside the writer: finds their places in the index, then reads the disk.
 //!
-//! Nothing is locked while the disk is read. What was found may be gone by then, purged, cut, or
-//! overwritten by a segment's next life; so a failed check is damage only if the index still says
-//! that the entry is there (P12).
+//! Nothing is locked while the disk is read. An entry that was found may be gone by then: purged,
+//! truncated, or overwritten by the next use of its segment. So a failed check is damage only if
+//! the index still says that the entry is there (P12).
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub(crate) struct FileReader {
     open: Option<(Seal, Arc<dyn DiskFile>)>,
 }
 
-/// An entry to be read, and where it was when the index was looked at.
+/// An entry to be read, and where it was according to the index.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Wanted {
     id: EntryId,
@@ -111,7 +111,7 @@ impl FileReader {
         Ok(file.as_ref())
     }
 
-    /// What a fault means, now that the index was looked at again. `None`: look up and read again.
+    /// What a fault means according to the index as it is now. `None`: look up and read again.
     fn judge(&mut self, fault: ReadFault, wanted: &[Wanted]) -> Result<Option<LogError>, LogError> {
         self.open = None;
         let index = self.index.read().expect("no writer panics");

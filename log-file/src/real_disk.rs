@@ -27,7 +27,7 @@ pub struct RealDisk {
     access: Access,
     io: Io,
     write_verb: WriteVerb,
-    /// What came of the two, once it was tried.
+    /// The route that was chosen, once it was tried.
     route: OnceLock<Route>,
 }
 
@@ -35,12 +35,12 @@ pub struct RealDisk {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Access {
     Any,
-    /// Nothing is made, renamed or removed, and files are opened for reading.
+    /// Nothing is created, renamed or removed, and files are opened for reading.
     Read,
 }
 
 impl RealDisk {
-    /// The directory, which is created if it is not there. Frames are written as by default.
+    /// The directory, which is created if it does not exist. Frames are written in the default way.
     pub fn new(dir: impl Into<PathBuf>) -> io::Result<RealDisk> {
         RealDisk::of(&FileLogConfig::new(dir))
     }
@@ -115,8 +115,8 @@ impl Disk for RealDisk {
         }
     }
 
-    /// The keys of a hash map are drawn from the system's randomness once per thread and counted on
-    /// from there; hashed together with the time they differ on every call and every start.
+    /// The keys of a hash map are drawn from the system's randomness once per thread and then
+    /// incremented; hashed together with the time they differ on every call and every start.
     fn random(&self) -> io::Result<u64> {
         Ok(RandomState::new().hash_one(std::time::SystemTime::now()))
     }
@@ -167,8 +167,8 @@ impl DiskFile for RealFile {
         self.0.write_at(bytes, offset)
     }
 
-    /// Past the page cache where the file system allows it: the zeros would push out what is read,
-    /// and be looked for again before each direct write of a frame.
+    /// Past the page cache where the file system allows it: in the cache, the zeros would evict
+    /// what is read, and each direct write of a frame would have to search for them.
     fn fill(&self, range: Range<u64>) -> io::Result<()> {
         match fill_directly(&self.0, range.clone()) {
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => write_zeros(self, range),
@@ -192,7 +192,7 @@ fn fill_directly(file: &File, range: Range<u64>) -> io::Result<()> {
     use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
     use rustix::io::pwritev;
 
-    /// What direct writes may be taken from.
+    /// Zeros that direct writes may be made from.
     #[repr(align(4096))]
     struct Zeros([u8; 64 << 10]);
     static ZEROS: Zeros = Zeros([0; 64 << 10]);
@@ -211,7 +211,7 @@ fn fill_directly(file: &File, range: Range<u64>) -> io::Result<()> {
         }
         match pwritev(file, &zeros, at) {
             Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
-            // A direct write goes on at the front of a block.
+            // A direct write continues at the front of a block.
             Ok(count) if at + count as u64 == range.end => at = range.end,
             Ok(count) if count >= 4096 => at += count as u64 / 4096 * 4096,
             Ok(_) => break Err(io::ErrorKind::InvalidInput.into()),

@@ -1,5 +1,5 @@
-//! From the files of a directory to a log: the steps of "Opening" in `docs/formats/log-file.md`,
-//! up to the point where nothing has been written yet.
+//! Recovers a log from the files of a directory: the steps of "Opening" in
+//! `docs/formats/log-file.md`, up to the point where nothing has been written yet.
 
 use std::io;
 use std::sync::Arc;
@@ -8,14 +8,14 @@ use raft_core::storage::record::Unreadable;
 use raft_core::storage::{LogError, LogErrorKind, LogOp, Tail};
 
 use crate::disk::{Disk, DiskFile, read_up_to, write_all};
+use crate::durable_mark::DurableMark;
 use crate::facts::Checkpoint;
 use crate::format::{
     FRAMES_START, HEADER_BLOCK_BYTES, HeaderFault, Position, RecordType, SEGMENT_HEADER_BYTES,
     SegmentHeader,
 };
 use crate::listing::Listing;
-use crate::names::{PROOF_NAME, segment_name};
-use crate::proof::Proof;
+use crate::names::{DURABLE_MARK_NAME, segment_name};
 use crate::replay::{Replay, ReplayFault};
 use crate::scan::{Frame, NoFrame, SegmentScan};
 
@@ -23,21 +23,21 @@ use crate::scan::{Frame, NoFrame, SegmentScan};
 pub(crate) struct Recovery {
     pub(crate) replay: Replay,
     pub(crate) end: EndOfLog,
-    /// The number of the directory, if a segment tells it.
+    /// The number of the directory, if a segment gives it.
     pub(crate) directory: Option<u64>,
-    /// How far the proof that was found reaches; nowhere if there is none.
+    /// How far the durable mark that was found reaches; nowhere if there is none.
     pub(crate) proven: Position,
     /// How far anything proves the stream to be synced.
     pub(crate) furthest: Position,
 }
 
-/// What the end of a sound stream is.
+/// Where a sound stream ends, and what is to be done there.
 pub(crate) struct EndOfLog {
-    /// Where a torn write begins, if there is one behind the end.
+    /// Where a torn write begins, if there is one after the end.
     pub(crate) torn: Option<Position>,
     /// The last frame, where it must be written again.
     pub(crate) unproven: Option<Unproven>,
-    /// The lowest segment that counts.
+    /// The lowest segment that belongs to the log.
     pub(crate) oldest: u64,
     /// Segments without a frame, which are removed.
     pub(crate) empty: Vec<u64>,
@@ -56,7 +56,7 @@ pub(crate) struct Unproven {
     bytes: Vec<u8>,
 }
 
-/// A segment that counts, and its first frame.
+/// A segment that belongs to the log, and its first frame.
 struct Segment {
     header: SegmentHeader,
     scan: SegmentScan,
@@ -77,8 +77,9 @@ pub(crate) fn survey(disk: &Arc<dyn Disk>, listing: &Listing) -> (Recovery, Opti
     let mut note = |error| {
         damage.get_or_insert(error);
     };
-    let proof = listing.has_proof.then(|| Proof::read(disk.as_ref())).transpose();
-    let proof = proof.map_err(&mut note).ok().flatten();
+    let durable_mark =
+        listing.has_durable_mark.then(|| DurableMark::read(disk.as_ref())).transpose();
+    let durable_mark = durable_mark.map_err(&mut note).ok().flatten();
     let mut segments = Vec::new();
     for number in listing.row() {
         match open_segment(disk, number) {
@@ -89,17 +90,18 @@ pub(crate) fn survey(disk: &Arc<dyn Disk>, listing: &Listing) -> (Recovery, Opti
             }
         }
     }
-    let proven = proof.map(|proof| proof.end).unwrap_or_default();
+    let proven = durable_mark.map(|mark| mark.end).unwrap_or_default();
     let directory = segments.first().map(|lowest| lowest.header.directory);
     let replay = Replay::default();
-    let mut recoverer = Recoverer { disk: disk.clone(), segments, proof, replay, furthest: proven };
+    let mut recoverer =
+        Recoverer { disk: disk.clone(), segments, durable_mark, replay, furthest: proven };
     let end = recoverer.run().map_err(note).unwrap_or_default();
     let Recoverer { replay, furthest, .. } = recoverer;
     (Recovery { replay, end, directory, proven, furthest }, damage)
 }
 
 impl Recovery {
-    /// What is told of the end.
+    /// What to report of the end.
     pub(crate) fn tail(&self, disk: &dyn Disk) -> Tail {
         match self.end.torn {
             Some(torn) => Tail::TornDiscarded { place: torn.place(disk) },
@@ -109,7 +111,7 @@ impl Recovery {
 
     /// Writes the unproven last frame again, byte for byte, and syncs it (P2): the process that
     /// wrote it may never have synced it, or its sync may have failed.
-    pub(crate) fn prove_tail(&mut self, disk: &Arc<dyn Disk>) -> Result<(), LogError> {
+    pub(crate) fn make_tail_durable(&mut self, disk: &Arc<dyn Disk>) -> Result<(), LogError> {
         let Some(Unproven { segment, offset, bytes }) = self.end.unproven.take() else {
             return Ok(());
         };
@@ -174,8 +176,8 @@ fn header_error(fault: HeaderFault, place: &str) -> LogError {
     }
 }
 
-/// The first frame of a segment with its checkpoint, if both are sound; what is not known of it, if
-/// a newer version wrote it.
+/// The first frame of a segment with its checkpoint, if both are sound. If a newer version wrote
+/// it, the error names what is not known.
 fn first_frame(
     scan: &mut SegmentScan,
 ) -> io::Result<Result<Option<(Frame, Checkpoint)>, &'static str>> {
@@ -196,7 +198,7 @@ fn first_frame(
     })
 }
 
-/// Something that a newer version wrote, behind checksums that hold.
+/// The error for something that a newer version wrote, with checksums that hold.
 fn newer(place: &str, offset: u64, what: &'static str) -> LogError {
     let place = format!("{place}, offset {offset}: {}", Unreadable::Newer(what));
     LogError::new(LogOp::Open, LogErrorKind::Format).at(place)
@@ -205,13 +207,13 @@ fn newer(place: &str, offset: u64, what: &'static str) -> LogError {
 struct Recoverer {
     disk: Arc<dyn Disk>,
     segments: Vec<Segment>,
-    proof: Option<Proof>,
+    durable_mark: Option<DurableMark>,
     replay: Replay,
     /// How far anything proves the stream to be synced.
     furthest: Position,
 }
 
-/// How far the walk over the tail segment came.
+/// How far the tail segment could be read.
 struct TailWalk {
     last: Option<Frame>,
     stopped_at: u64,
@@ -240,15 +242,15 @@ impl Recoverer {
     }
 
     fn blank(&self) -> Result<EndOfLog, LogError> {
-        match self.proof {
-            Some(proof) => Err(self.missing(proof.end.segment)),
+        match self.durable_mark {
+            Some(durable_mark) => Err(self.missing(durable_mark.end.segment)),
             None => Ok(EndOfLog::default()),
         }
     }
 
     fn check_directory(&self, directory: u64) -> Result<(), LogError> {
-        if self.proof.is_some_and(|proof| proof.directory != directory) {
-            let place = format!("{}: it is of another log", self.disk.place(PROOF_NAME));
+        if self.durable_mark.is_some_and(|mark| mark.directory != directory) {
+            let place = format!("{}: it is of another log", self.disk.place(DURABLE_MARK_NAME));
             return Err(LogError::new(LogOp::Open, LogErrorKind::Corrupt { index: None }).at(place));
         }
         match self.segments.iter().position(|segment| segment.header.directory != directory) {
@@ -257,8 +259,9 @@ impl Recoverer {
         }
     }
 
-    /// A segment whose successor has frames: it must be sound up to its end, which that one tells.
-    /// Where that one does not, it is damaged; what stands before it is applied all the same.
+    /// Reads a segment whose successor has frames: it must be sound up to its end, which the
+    /// successor's checkpoint gives. If the checkpoint cannot be read, the successor is damaged;
+    /// the segment is applied all the same.
     fn walk_sealed(&mut self, at: usize) -> Result<(), LogError> {
         let next = self.segments[at + 1].first.as_ref();
         let end = next.map(|(_, checkpoint)| checkpoint.previous_end);
@@ -280,8 +283,8 @@ impl Recoverer {
         }
     }
 
-    /// The last segment with frames: up to the first place without a sound one. All but the last
-    /// frame are proven by the one behind them, and applied.
+    /// Reads the last segment with frames, up to the first place without a sound one. Every frame
+    /// except the last is proven by the frame after it, and applied.
     fn walk_tail(&mut self, tail: usize) -> Result<TailWalk, LogError> {
         let mut last: Option<Frame> = None;
         let mut offset = FRAMES_START;
@@ -309,9 +312,9 @@ impl Recoverer {
     ) -> Result<(Option<Position>, Option<Unproven>), LogError> {
         let segment = self.segments[tail].header.seal.segment;
         let stopped_at = Position::new(segment, walk.stopped_at);
-        let proven = self.furthest_proof(tail, walk.stopped_at)?;
-        let told_by_last = walk.last.as_ref().map(|last| last.header.synced);
-        self.furthest = proven.max(told_by_last.unwrap_or_default());
+        let proven = self.furthest_proven(tail, walk.stopped_at)?;
+        let synced_by_last = walk.last.as_ref().map(|last| last.header.synced);
+        self.furthest = proven.max(synced_by_last.unwrap_or_default());
         if proven > stopped_at {
             if let Some(last) = &walk.last {
                 self.apply(tail, last)?;
@@ -334,7 +337,7 @@ impl Recoverer {
         Ok((broken, Some(Unproven { segment, offset: last.offset, bytes })))
     }
 
-    /// What is said of a stream that ends before a position that was synced.
+    /// The error for a stream that ends before a position that was synced.
     fn lost(&self, tail: usize, stopped_at: u64, proven: Position) -> LogError {
         let segment = self.segments[tail].header.seal.segment;
         let next = tail + 1;
@@ -347,21 +350,22 @@ impl Recoverer {
         }
     }
 
-    /// The furthest position that anything proves to be synced: the proof, the segment headers, and
-    /// the frame headers from where the walk stopped on, whatever stands between.
-    fn furthest_proof(&mut self, tail: usize, stopped_at: u64) -> Result<Position, LogError> {
-        let told = self.segments.iter().map(|segment| segment.header.proven).max();
-        let mut proven = self.furthest.max(told.unwrap_or_default());
+    /// The furthest position that anything proves to be synced: the durable mark, the segment
+    /// headers, and the frame headers after the place where reading stopped, whatever lies between.
+    fn furthest_proven(&mut self, tail: usize, stopped_at: u64) -> Result<Position, LogError> {
+        let recorded = self.segments.iter().map(|segment| segment.header.proven).max();
+        let mut proven = self.furthest.max(recorded.unwrap_or_default());
         for at in tail..self.segments.len() {
             let from = if at == tail { stopped_at } else { FRAMES_START };
-            let found = self.segments[at].scan.furthest_proof(from);
+            let found = self.segments[at].scan.furthest_proven(from);
             let found = found.map_err(|error| self.read_failed(at, error))?;
             proven = proven.max(found.unwrap_or_default());
         }
         Ok(proven)
     }
 
-    /// A frame of a newer version is an error, wherever it stands: it is no torn write.
+    /// The frame at an offset. A frame of a newer version is an error wherever it is: it is no torn
+    /// write.
     fn frame(&mut self, at: usize, offset: u64) -> Result<Result<Frame, NoFrame>, LogError> {
         let found = self.segments[at].scan.frame(offset);
         match found.map_err(|error| self.read_failed(at, error))? {
@@ -383,7 +387,7 @@ impl Recoverer {
         self.disk.place(&segment_name(self.segments[at].header.seal.segment))
     }
 
-    /// A segment that was synced, and is not there.
+    /// The error for a segment that was synced, and is not there.
     fn missing(&self, segment: u64) -> LogError {
         let kind = LogErrorKind::Corrupt { index: Some(self.replay.next_index()) };
         let place = self.disk.place(&segment_name(segment));

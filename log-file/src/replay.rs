@@ -1,7 +1,8 @@
-//! Applies the frames of the stream, in order, to an empty log: what opening is, in the end.
+//! Applies the frames of the stream, in order, to an empty log; this is the main part of opening a
+//! log.
 //!
 //! A frame that passes its checksums and still makes no sense (a gap, a checkpoint that contradicts
-//! what came before) is damage too, and named as such.
+//! what came before) is damage, too, and is reported as such.
 
 use bytes::Bytes;
 use raft_core::storage::record::{Unreadable, decode_hard_state, decode_identity};
@@ -24,17 +25,17 @@ pub(crate) struct Replay {
     pub(crate) end: Position,
     /// Whether the last frame is a clean close.
     pub(crate) is_closed: bool,
-    /// The boundary as the records tell it. The index begins after it when the entries between lie
-    /// in segments that are gone; a purge further on must explain that.
+    /// The boundary that the records give. The index begins after it when the entries between lie
+    /// in segments that are gone; a later purge must account for that.
     boundary: EntryId,
     is_begun: bool,
 }
 
 /// Why a frame cannot be applied.
 pub(crate) enum ReplayFault {
-    /// Its bytes are damaged; what the message says, of which entry.
+    /// Its bytes are damaged; the message says in which way.
     Damaged(&'static str),
-    /// A newer version wrote it; what is not known.
+    /// A newer version wrote it; names what is not known.
     Newer(&'static str),
     /// It could not be read.
     Read(std::io::Error),
@@ -131,7 +132,7 @@ impl Replay {
     fn apply_entry(&mut self, scan: &mut SegmentScan, record: &RecordHeader, at: u64) -> Applied {
         let id = record.id;
         if !self.index.summary.is_next(id) {
-            return nonsense("its entries do not follow the ones before");
+            return nonsense("its entries do not follow the ones before them");
         }
         let header_offset = at - crate::format::RECORD_HEADER_BYTES as u64;
         self.index.push(id, scan.seal(), Slot::new(header_offset, record.payload_bytes));
@@ -142,7 +143,7 @@ impl Replay {
         Ok(())
     }
 
-    /// The first checkpoint begins the replay; the others repeat what is known.
+    /// The first checkpoint starts the replay; the others repeat what is known.
     fn apply_checkpoint(&mut self, last: EntryId, checkpoint: Checkpoint) -> Applied {
         let Checkpoint { boundary, hard_state, identity, .. } = checkpoint;
         if !self.is_begun {
@@ -156,16 +157,16 @@ impl Replay {
         if known == (boundary, last, hard_state, identity) {
             Ok(())
         } else {
-            nonsense("its checkpoint contradicts the frames before")
+            nonsense("its checkpoint contradicts the frames before it it")
         }
     }
 
     fn apply_truncation(&mut self, last: EntryId) -> Applied {
         if last.index < self.boundary.index || last.index > self.index.last().index {
-            return nonsense("it cuts what is not there");
+            return nonsense("it truncates what is not there");
         }
         if last.index < self.index.summary.bounds().boundary.index {
-            // Only entries of segments that are gone stay: a later purge must explain them.
+            // Only entries of segments that are gone remain: a later purge must account for them.
             self.index.reset(last);
         } else {
             self.index.truncate_after(last.index);

@@ -1,15 +1,16 @@
-//! How frames reach a real disk: which of the ways that were asked for this machine and this file
-//! system offer.
+//! How frames reach a real disk: which of the requested ways this machine and this file system
+//! offer.
 //!
-//! Nothing is believed that was not tried: when the log is opened, one block is written in each way
-//! to a file of its own, until one works. What does not is named in one line of the log. Only a
-//! segment that was written beforehand, from end to end, is written to directly; one that still
-//! grows shares its pages with the zeros that are written ahead of the frames, and there the sync
-//! of the whole file is the better one too, since it finds room for a megabyte at once.
+//! Each way is tried before it is used: when the log is opened, one block is written in each way to
+//! a file of its own, until one works. Each way that does not work is logged. Only a segment that
+//! was written beforehand, from end to end, is written to directly; one that still grows shares its
+//! pages with the zeros that are written ahead of the frames. There the sync of the whole file is
+//! also faster, since it allocates a megabyte at once.
 //!
 //! A ring must never block the thread that polls a write ([`WritePath::may_block`]). Whether
-//! handing a write over blocks is told by the device or measured (`trial`). Where it does, `Auto`
-//! takes a thread, and a ring that was asked for hands its direct writes to workers of the kernel.
+//! handing a write over blocks is reported by the device or measured (`trial`). Where it does,
+//! `Auto` uses a thread, and an explicitly requested ring hands its direct writes to workers of the
+//! kernel.
 //!
 //! Absent: `O_DSYNC`, which does what `RWF_DSYNC` does and took as long.
 
@@ -37,7 +38,7 @@ use crate::disk::{DiskFile, FrameFile, WritePath, WriteThenSync};
 #[cfg(target_os = "linux")]
 const NO_RING: &str = "the log is written by a thread, not a ring";
 
-/// The way that frames take.
+/// The way in which frames are written.
 #[derive(Debug)]
 pub(crate) enum Route {
     /// A write, then a sync of the file.
@@ -51,10 +52,10 @@ pub(crate) enum Route {
 }
 
 impl Route {
-    /// The best way that works in this directory, of those that are wanted.
+    /// The best way that works in this directory, among those that were requested.
     #[cfg(target_os = "linux")]
     pub(crate) fn find(dir: &Path, io: Io, write_verb: WriteVerb) -> Route {
-        // A named verb is a call of a thread.
+        // A named verb is called by a thread.
         let is_auto = io == Io::Auto && write_verb == WriteVerb::Auto;
         if io == Io::Ring || is_auto {
             match trial::try_ring(dir) {
@@ -89,7 +90,7 @@ impl Route {
         Route::Fdatasync
     }
 
-    /// Elsewhere there is one way.
+    /// On other systems there is one way.
     #[cfg(not(target_os = "linux"))]
     pub(crate) fn find(_dir: &Path, io: Io, write_verb: WriteVerb) -> Route {
         if io == Io::Ring || matches!(write_verb, WriteVerb::Direct | WriteVerb::Dsync) {
@@ -139,8 +140,8 @@ impl Route {
         }
     }
 
-    /// Whether a write that is polled on this thread now blocks it: a ring is watched by a runtime,
-    /// and there may be none.
+    /// Whether a write that is polled on this thread now blocks it: a runtime watches the ring, and
+    /// there may be none.
     pub(crate) fn blocks_here(&self) -> bool {
         match self {
             #[cfg(target_os = "linux")]

@@ -45,12 +45,12 @@ pub(crate) enum NoFrame {
     NoHeader,
     /// The header holds, the records do not.
     Broken,
-    /// The seal of a header holds, and a newer version wrote it; what is not known.
+    /// The seal of a header holds, and a newer version wrote it; names what is not known.
     Newer(&'static str),
 }
 
 impl NoFrame {
-    /// What a header says that cannot be read, where this was expected of damage.
+    /// The fault of a header that cannot be read; `damaged` if it is damaged.
     fn of(fault: Unreadable, damaged: NoFrame) -> NoFrame {
         match fault {
             Unreadable::Damaged => damaged,
@@ -69,7 +69,7 @@ impl SegmentScan {
         self.seal
     }
 
-    /// Bytes of the file; `None` if it ends before.
+    /// Bytes of the file; `None` if the file ends before them.
     pub(crate) fn bytes(&mut self, offset: u64, count: usize) -> io::Result<Option<&[u8]>> {
         if offset.checked_add(count as u64).is_none_or(|end| end > self.file_bytes) {
             return Ok(None);
@@ -86,7 +86,7 @@ impl SegmentScan {
         Ok(self.window.get(start..start + count))
     }
 
-    /// The frame at an offset, with all its headers checked; no payload is looked at.
+    /// The frame at an offset, with all its headers checked; no payload is read.
     pub(crate) fn frame(&mut self, offset: u64) -> io::Result<Result<Frame, NoFrame>> {
         let seal = self.seal;
         let Some(bytes) = self.bytes(offset, FRAME_HEADER_BYTES)? else {
@@ -143,9 +143,9 @@ impl SegmentScan {
         Ok(payload.filter(|payload| seal.payload_hash(payload) == record.payload_hash))
     }
 
-    /// The bytes of a whole frame, if the checksums of all its payloads hold. They are read once
-    /// more, with a new look at the file, and it is these bytes whose checksums are compared: they
-    /// will be written over the frame.
+    /// The bytes of a whole frame, if the checksums of all its payloads hold. They are read from
+    /// the file once more, and the checksums are compared with these bytes, since they will be
+    /// written over the frame.
     pub(crate) fn sound_bytes(&mut self, frame: &Frame) -> io::Result<Option<Vec<u8>>> {
         let Some(bytes) = self.whole_bytes(frame)? else { return Ok(None) };
         let seal = self.seal;
@@ -173,8 +173,8 @@ impl SegmentScan {
         Ok(is_same.then_some(bytes))
     }
 
-    /// The furthest position that any sealed frame header at or after `from` tells to be synced.
-    pub(crate) fn furthest_proof(&mut self, from: u64) -> io::Result<Option<Position>> {
+    /// The furthest position that any sealed frame header at or after `from` records as synced.
+    pub(crate) fn furthest_proven(&mut self, from: u64) -> io::Result<Option<Position>> {
         let (mut offset, mut furthest) = (from, None);
         while offset + FRAME_HEADER_BYTES as u64 <= self.file_bytes {
             let count = (self.file_bytes - offset).min(SEARCH_BYTES as u64) as usize;
@@ -236,7 +236,7 @@ mod tests {
         assert_eq!(scan.frame(OFFSET + 8).expect("reads").err(), Some(NoFrame::NoHeader));
     }
 
-    /// A file whose bytes end early once it was read so many times.
+    /// A file that ends early once it was read a number of times.
     struct EndsEarly(Arc<dyn DiskFile>, std::sync::atomic::AtomicU32);
 
     impl DiskFile for EndsEarly {
@@ -279,10 +279,10 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }
 
-    /// Two writes to one place, each half there: every checksum of a part holds, that of the whole
-    /// does not.
+    /// Two writes to one place, half of each present: the checksum of every part holds, that of the
+    /// whole does not.
     #[test]
-    fn a_mixture_of_two_frames_is_none() {
+    fn a_mixture_of_two_frames_is_no_frame() {
         let (one, other) = (frame_of(1, 1), frame_of(2, 1));
         let second = FRAME_HEADER_BYTES + RECORD_HEADER_BYTES + 64;
         let mixed = [&one[..second], &other[second..]].concat();

@@ -32,7 +32,7 @@ fn open_by(dir: &Path, write_verb: WriteVerb) -> Result<FileLog, LogError> {
     FileLog::open(FileLogConfig { io: Io::Thread, write_verb, ..small(dir) })
 }
 
-/// Where the machine forbids rings, this is the log on a thread once more.
+/// Where the machine forbids rings, this runs the log on a thread once more.
 fn open_on_a_ring(dir: &Path) -> Result<FileLog, LogError> {
     FileLog::open(FileLogConfig { io: Io::Ring, ..small(dir) })
 }
@@ -42,7 +42,7 @@ fn small(dir: &Path) -> FileLogConfig {
 }
 
 fn split<L: Store, S: Store>(log: L, stable: S) -> Split<L, S> {
-    // One half is a model in memory, of which no power cut on a disk can leave an image.
+    // One half is in memory, so no power cut on a disk can leave an image of it.
     let stable_info = StoreInfo { durability: Durability::ProcessCrash, ..stable.info() };
     Split::new(log, stable, stable_info)
 }

@@ -1,4 +1,5 @@
-//! The directory of a log: its names, its lock, its proof, and the calls that make names durable.
+//! The directory of a log: its names, its lock, its durable mark, and the calls that make names
+//! durable.
 
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
@@ -9,7 +10,7 @@ use owned_dir::{DirectoryError, Names};
 use raft_core::storage::record::Unreadable;
 use raft_core::storage::{LogError, LogErrorKind, LogOp};
 
-use crate::proof::{Proof, SealedFile};
+use crate::durable_mark::{DurableMark, SealedFile};
 use crate::state::FORMAT_VERSION;
 
 /// The database.
@@ -17,13 +18,15 @@ pub(crate) const DATABASE_NAME: &str = "db";
 /// A database that is being created.
 pub(crate) const NEW_DATABASE_NAME: &str = "new";
 /// How far the log is known to be synced.
-pub(crate) const PROOF_NAME: &str = "proof";
+pub(crate) const DURABLE_MARK_NAME: &str = "proof";
 
 /// The file that names the manifest.
 const CURRENT_NAME: &str = "CURRENT";
 const MANIFEST_PREFIX: &str = "MANIFEST-";
-const NAMES: Names =
-    Names { known: &[DATABASE_NAME, PROOF_NAME], unfinished: &[NEW_DATABASE_NAME, "new.proof"] };
+const NAMES: Names = Names {
+    known: &[DATABASE_NAME, DURABLE_MARK_NAME],
+    unfinished: &[NEW_DATABASE_NAME, "new.proof"],
+};
 const WAL_SUFFIX: &str = ".log";
 const TABLE_SUFFIX: &str = ".sst";
 const COPY_BYTES: usize = 1 << 16;
@@ -43,7 +46,7 @@ impl Directory {
     /// and is shared with other readers.
     pub(crate) fn look(path: &Path) -> Result<Directory, LogError> {
         let directory = owned_dir::Directory::look(path, NAMES).map(Directory).map_err(not_ours)?;
-        if [DATABASE_NAME, PROOF_NAME].iter().any(|name| directory.has(name)) {
+        if [DATABASE_NAME, DURABLE_MARK_NAME].iter().any(|name| directory.has(name)) {
             return Ok(directory);
         }
         let place = format!("{}: no RocksDB log is in it", directory.root().display());
@@ -104,31 +107,32 @@ impl Directory {
         self.sync_names(DATABASE_NAME)
     }
 
-    /// The proof that was written last, if one was.
-    pub(crate) fn proof(&self) -> Result<Option<Proof>, LogError> {
-        let bytes = match fs::read(self.path(PROOF_NAME)) {
+    /// The durable mark that was written last, if one was.
+    pub(crate) fn durable_mark(&self) -> Result<Option<DurableMark>, LogError> {
+        let bytes = match fs::read(self.path(DURABLE_MARK_NAME)) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(self.io(PROOF_NAME, error)),
+            Err(error) => return Err(self.io(DURABLE_MARK_NAME, error)),
         };
-        match (Proof::decode(&bytes), Proof::version(&bytes)) {
-            (Ok(proof), _) => Ok(Some(proof)),
+        match (DurableMark::decode(&bytes), DurableMark::version(&bytes)) {
+            (Ok(durable_mark), _) => Ok(Some(durable_mark)),
             (Err(Unreadable::Newer(what)), _) => {
-                let place = format!("{}: {}", self.place(PROOF_NAME), Unreadable::Newer(what));
+                let place =
+                    format!("{}: {}", self.place(DURABLE_MARK_NAME), Unreadable::Newer(what));
                 Err(LogError::new(LogOp::Open, LogErrorKind::Format).at(place))
             }
             (Err(Unreadable::Damaged), Some(version)) if version > FORMAT_VERSION => {
-                let place = format!("{}: version {version}", self.place(PROOF_NAME));
+                let place = format!("{}: version {version}", self.place(DURABLE_MARK_NAME));
                 Err(LogError::new(LogOp::Open, LogErrorKind::Format).at(place))
             }
-            _ => Err(self.corrupt(format!("{}, offset 0", self.place(PROOF_NAME)))),
+            _ => Err(self.corrupt(format!("{}, offset 0", self.place(DURABLE_MARK_NAME)))),
         }
     }
 
-    /// Writes a proof; durable when it returns `Ok`.
-    pub(crate) fn write_proof(&self, proof: &Proof) -> Result<(), LogError> {
-        let written = self.0.put_whole(PROOF_NAME, &proof.encode());
-        written.map_err(|error| self.io(PROOF_NAME, error))?;
+    /// Writes a durable mark; durable when it returns `Ok`.
+    pub(crate) fn write_durable_mark(&self, durable_mark: &DurableMark) -> Result<(), LogError> {
+        let written = self.0.put_whole(DURABLE_MARK_NAME, &durable_mark.encode());
+        written.map_err(|error| self.io(DURABLE_MARK_NAME, error))?;
         self.sync_names(DATABASE_NAME)
     }
 

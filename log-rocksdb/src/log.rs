@@ -11,7 +11,7 @@ use raft_core::types::Identity;
 
 use crate::config::{MAX_INDEX, MAX_PAYLOAD_BYTES, RocksLogConfig};
 use crate::database::{Handle, create, failed, flush};
-use crate::directory::{DATABASE_NAME, Directory, PROOF_NAME};
+use crate::directory::{DATABASE_NAME, DURABLE_MARK_NAME, Directory};
 use crate::load::load_view;
 use crate::reader::RocksReader;
 use crate::recover::{Recovery, recover, seal};
@@ -42,7 +42,7 @@ impl RocksLog {
     /// returns.
     pub fn open(config: RocksLogConfig) -> Result<RocksLog, LogError> {
         let directory = Directory::open(&config.dir)?;
-        if ![DATABASE_NAME, PROOF_NAME].iter().any(|name| directory.has(name)) {
+        if ![DATABASE_NAME, DURABLE_MARK_NAME].iter().any(|name| directory.has(name)) {
             create(&directory, config.memtable_bytes)?;
         }
         let Recovery { database, state, tail } = recover(&directory, config.memtable_bytes)?;

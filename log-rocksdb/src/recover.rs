@@ -10,8 +10,8 @@ use raft_core::storage::{LogError, LogOp, Tail};
 use rocksdb::DB;
 
 use crate::database::{load_state, newer, open_writer, read_base};
-use crate::directory::{DATABASE_NAME, Directory, PROOF_NAME};
-use crate::proof::{Proof, SealedFile};
+use crate::directory::{DATABASE_NAME, DURABLE_MARK_NAME, Directory};
+use crate::durable_mark::{DurableMark, SealedFile};
 use crate::state::State;
 use crate::wal::{WalScan, scan};
 
@@ -33,19 +33,23 @@ struct Wal {
 /// Opens the database of an existing log, if its files hold everything that they are known to have
 /// held.
 pub(crate) fn recover(directory: &Directory, memtable_bytes: usize) -> Result<Recovery, LogError> {
-    let proof = directory.proof()?;
+    let durable_mark = directory.durable_mark()?;
     check_database(directory)?;
-    check_seal(directory, proof.as_ref())?;
+    check_seal(directory, durable_mark.as_ref())?;
     let base = read_base(directory, memtable_bytes)?;
-    check_owner(directory, &base, proof.as_ref())?;
+    check_owner(directory, &base, durable_mark.as_ref())?;
     let wals = read_wals(directory, base.directory)?;
     let mut state = base;
     check_batches(directory, &wals, &mut state)?;
-    check_proof(directory, &state, &wals, proof.as_ref())?;
+    check_durable_mark(directory, &state, &wals, durable_mark.as_ref())?;
     let tail = cut_torn(directory, &wals)?;
     drop(wals);
-    match proof.filter(|proof| proof.wal != 0 || !proof.seal.is_empty()) {
-        Some(proof) => directory.write_proof(&Proof { wal: 0, seal: Vec::new(), ..proof })?,
+    match durable_mark.filter(|mark| mark.wal != 0 || !mark.seal.is_empty()) {
+        Some(durable_mark) => directory.write_durable_mark(&DurableMark {
+            wal: 0,
+            seal: Vec::new(),
+            ..durable_mark
+        })?,
         // The removal of the seal may be in the page cache alone, if an opening was just killed.
         None => directory.sync_names(DATABASE_NAME)?,
     }
@@ -56,7 +60,7 @@ pub(crate) fn recover(directory: &Directory, memtable_bytes: usize) -> Result<Re
     }
     directory.sync_names(DATABASE_NAME)?;
     let newest = directory.wals()?.last().map_or(0, |(number, _)| *number);
-    directory.write_proof(&proof_of(&state, newest))?;
+    directory.write_durable_mark(&durable_mark_of(&state, newest))?;
     Ok(Recovery { database, state, tail })
 }
 
@@ -95,31 +99,36 @@ fn survey_into(
     memtable_bytes: usize,
     survey: &mut Survey,
 ) -> Result<(), LogError> {
-    let proof = directory.proof();
-    let proof = proof.map_err(|error| survey.note(Err(error))).ok().flatten();
+    let durable_mark = directory.durable_mark();
+    let durable_mark = durable_mark.map_err(|error| survey.note(Err(error))).ok().flatten();
     check_database(directory)?;
-    survey.note(check_seal(directory, proof.as_ref()));
+    survey.note(check_seal(directory, durable_mark.as_ref()));
     let base = read_base(directory, memtable_bytes)?;
     survey.state = Some(base);
     if survey.damage.is_none() {
-        survey.note(check_owner(directory, &base, proof.as_ref()));
+        survey.note(check_owner(directory, &base, durable_mark.as_ref()));
     }
     let wals = read_wals(directory, base.directory)?;
     let mut state = base;
     survey.note(check_batches(directory, &wals, &mut state));
     survey.state = Some(state);
     if survey.damage.is_none() {
-        survey.note(check_proof(directory, &state, &wals, proof.as_ref()));
+        survey.note(check_durable_mark(directory, &state, &wals, durable_mark.as_ref()));
     }
-    tell_proven(directory, &wals, proof.as_ref(), survey);
+    tell_proven(directory, &wals, durable_mark.as_ref(), survey);
     Ok(())
 }
 
 /// How far the log is proven, and what of it is not.
-fn tell_proven(directory: &Directory, wals: &[Wal], proof: Option<&Proof>, survey: &mut Survey) {
-    let proven = proof.map_or(0, |proof| proof.batch);
-    if let Some(proof) = proof {
-        let how = if proof.seal.is_empty() { "" } else { ", all files of a clean close" };
+fn tell_proven(
+    directory: &Directory,
+    wals: &[Wal],
+    durable_mark: Option<&DurableMark>,
+    survey: &mut Survey,
+) {
+    let proven = durable_mark.map_or(0, |mark| mark.batch);
+    if let Some(durable_mark) = durable_mark {
+        let how = if durable_mark.seal.is_empty() { "" } else { ", all files of a clean close" };
         survey.proven = format!("batch {proven}{how}");
     }
     if let Some(state) = survey.state.filter(|state| state.batch > proven) {
@@ -141,12 +150,12 @@ fn tell_proven(directory: &Directory, wals: &[Wal], proof: Option<&Proof>, surve
 pub(crate) fn seal(directory: &Directory, state: &State) -> Result<(), LogError> {
     directory.sync_names(DATABASE_NAME)?;
     let seal = directory.seal()?;
-    directory.write_proof(&Proof { seal, ..proof_of(state, 0) })
+    directory.write_durable_mark(&DurableMark { seal, ..durable_mark_of(state, 0) })
 }
 
-fn proof_of(state: &State, wal: u64) -> Proof {
+fn durable_mark_of(state: &State, wal: u64) -> DurableMark {
     let State { directory, batch, .. } = *state;
-    Proof { directory, batch, wal, seal: Vec::new() }
+    DurableMark { directory, batch, wal, seal: Vec::new() }
 }
 
 fn check_database(directory: &Directory) -> Result<(), LogError> {
@@ -159,8 +168,8 @@ fn check_database(directory: &Directory) -> Result<(), LogError> {
 }
 
 /// After a clean close only the next opening changes the files.
-fn check_seal(directory: &Directory, proof: Option<&Proof>) -> Result<(), LogError> {
-    let sealed = proof.map_or(&[][..], |proof| &proof.seal);
+fn check_seal(directory: &Directory, durable_mark: Option<&DurableMark>) -> Result<(), LogError> {
+    let sealed = durable_mark.map_or(&[][..], |durable_mark| &durable_mark.seal);
     if sealed.is_empty() {
         return Ok(());
     }
@@ -183,13 +192,17 @@ fn check_seal(directory: &Directory, proof: Option<&Proof>) -> Result<(), LogErr
     }))
 }
 
-fn check_owner(directory: &Directory, base: &State, proof: Option<&Proof>) -> Result<(), LogError> {
-    let place = directory.place(PROOF_NAME);
-    match proof {
-        Some(proof) if proof.directory != base.directory => {
+fn check_owner(
+    directory: &Directory,
+    base: &State,
+    durable_mark: Option<&DurableMark>,
+) -> Result<(), LogError> {
+    let place = directory.place(DURABLE_MARK_NAME);
+    match durable_mark {
+        Some(durable_mark) if durable_mark.directory != base.directory => {
             Err(directory.corrupt(format!("{place}: it belongs to another log than the database")))
         }
-        // A new log is complete before its first proof is written.
+        // A new log is complete before its first durable mark is written.
         None if base.batch != 0 => Err(directory.corrupt(format!("{place}, which is missing"))),
         _ => Ok(()),
     }
@@ -249,19 +262,19 @@ fn check_batches(directory: &Directory, wals: &[Wal], state: &mut State) -> Resu
     Ok(())
 }
 
-fn check_proof(
+fn check_durable_mark(
     directory: &Directory,
     state: &State,
     wals: &[Wal],
-    proof: Option<&Proof>,
+    durable_mark: Option<&DurableMark>,
 ) -> Result<(), LogError> {
-    let Some(proof) = proof else { return Ok(()) };
+    let Some(durable_mark) = durable_mark else { return Ok(()) };
     let newest = wals.last();
-    if newest.map_or(0, |wal| wal.number) < proof.wal {
-        let place = directory.part_place(&format!("{:06}.log", proof.wal));
+    if newest.map_or(0, |wal| wal.number) < durable_mark.wal {
+        let place = directory.part_place(&format!("{:06}.log", durable_mark.wal));
         return Err(directory.corrupt(format!("{place}, which is missing")));
     }
-    if state.batch >= proof.batch {
+    if state.batch >= durable_mark.batch {
         return Ok(());
     }
     let place = match newest {
@@ -270,7 +283,7 @@ fn check_proof(
     };
     Err(directory.corrupt(format!(
         "{place}: batch {} is there, batch {} was synced",
-        state.batch, proof.batch,
+        state.batch, durable_mark.batch,
     )))
 }
 

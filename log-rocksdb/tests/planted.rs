@@ -17,7 +17,7 @@ const KILLERS: &[Killer<Mutant>] = &[
     (Mutant::WritesWithoutSync, "power_loss::entries_survive", 1),
     (Mutant::WritesWithoutSync, "power_loss::votes_survive", 1),
     (Mutant::WritesWithoutSync, "power_loss::what_is_rewritten_survives", 1),
-    (Mutant::DropsTheTableOfTheFirst, "purge_and_reset::a_purge_takes_nothing_behind_it", 10),
+    (Mutant::DropsTheTableOfTheFirst, "purge_and_reset::a_purge_removes_nothing_behind_it", 10),
 ];
 
 #[test]

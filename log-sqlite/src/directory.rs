@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use owned_dir::{DirectoryError, Names, is_no_space, place_to_free};
 use raft_core::storage::{LogError, LogErrorKind, LogOp};
 
-use crate::proof::Proof;
+use crate::durable_mark::DurableMark;
 use crate::state::FORMAT_VERSION;
 
 /// The database.
@@ -17,10 +17,10 @@ pub(crate) const WAL_NAME: &str = "log.db-wal";
 /// A database that is being created.
 pub(crate) const NEW_DATABASE_NAME: &str = "new.db";
 /// How far the log is known to be synced.
-pub(crate) const PROOF_NAME: &str = "proof";
+pub(crate) const DURABLE_MARK_NAME: &str = "proof";
 
 const NAMES: Names = Names {
-    known: &[DATABASE_NAME, WAL_NAME, "log.db-shm", PROOF_NAME],
+    known: &[DATABASE_NAME, WAL_NAME, "log.db-shm", DURABLE_MARK_NAME],
     unfinished: &[NEW_DATABASE_NAME, "new.db-wal", "new.db-shm", "new.db-journal", "new.proof"],
 };
 
@@ -40,7 +40,7 @@ impl Directory {
     /// shared with other readers.
     pub(crate) fn look(path: &Path) -> Result<Directory, LogError> {
         let directory = owned_dir::Directory::look(path, NAMES).map(Directory).map_err(not_ours)?;
-        if [DATABASE_NAME, WAL_NAME, PROOF_NAME].iter().any(|name| directory.has(name)) {
+        if [DATABASE_NAME, WAL_NAME, DURABLE_MARK_NAME].iter().any(|name| directory.has(name)) {
             return Ok(directory);
         }
         let place = format!("{}: no SQLite log is in it", directory.0.root().display());
@@ -73,30 +73,33 @@ impl Directory {
         self.0.rename(from, to).map_err(|error| self.io(to, error))
     }
 
-    /// The proof that was written last, if one was.
-    pub(crate) fn proof(&self) -> Result<Option<Proof>, LogError> {
-        let Some(mut file) = self.file(PROOF_NAME)? else { return Ok(None) };
+    /// The durable mark that was written last, if one was.
+    pub(crate) fn durable_mark(&self) -> Result<Option<DurableMark>, LogError> {
+        let Some(mut file) = self.file(DURABLE_MARK_NAME)? else { return Ok(None) };
         let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(|error| self.io(PROOF_NAME, error))?;
-        match (Proof::decode(&bytes), Proof::version(&bytes)) {
-            (Some(proof), _) => Ok(Some(proof)),
+        file.read_to_end(&mut bytes).map_err(|error| self.io(DURABLE_MARK_NAME, error))?;
+        match (DurableMark::decode(&bytes), DurableMark::version(&bytes)) {
+            (Some(durable_mark), _) => Ok(Some(durable_mark)),
             (None, Some(version)) if version > FORMAT_VERSION => {
-                let place = format!("{}: version {version}", self.place(PROOF_NAME));
+                let place = format!("{}: version {version}", self.place(DURABLE_MARK_NAME));
                 Err(LogError::new(LogOp::Open, LogErrorKind::Format).at(place))
             }
-            _ => Err(self.corrupt(format!("{}, offset 0", self.place(PROOF_NAME)))),
+            _ => Err(self.corrupt(format!("{}, offset 0", self.place(DURABLE_MARK_NAME)))),
         }
     }
 
-    /// Writes a proof, which is durable when this returns `Ok`. Returns `NoSpace` if the disk is
-    /// full; an older proof then stays unchanged.
-    pub(crate) fn write_proof(&self, proof: &Proof) -> Result<(), LogError> {
-        let written = self.0.put_whole(PROOF_NAME, &proof.encode());
-        written.map_err(|error| match is_no_space(&error) {
-            true => LogError::new(LogOp::Open, LogErrorKind::NoSpace)
-                .because(error)
-                .at(place_to_free(self.0.root())),
-            false => self.io(PROOF_NAME, error),
+    /// Writes a durable mark, which is durable when this returns `Ok`. Returns `NoSpace` if the
+    /// disk is full; an older durable mark then stays unchanged.
+    pub(crate) fn write_durable_mark(&self, durable_mark: &DurableMark) -> Result<(), LogError> {
+        let written = self.0.put_whole(DURABLE_MARK_NAME, &durable_mark.encode());
+        written.map_err(|error| {
+            if is_no_space(&error) {
+                LogError::new(LogOp::Open, LogErrorKind::NoSpace)
+                    .because(error)
+                    .at(place_to_free(self.0.root()))
+            } else {
+                self.io(DURABLE_MARK_NAME, error)
+            }
         })
     }
 

@@ -11,7 +11,7 @@ use raft_core::types::Identity;
 
 use crate::config::{MAX_INDEX, MAX_PAYLOAD_BYTES, SqliteLogConfig};
 use crate::database::{create, open_writer};
-use crate::directory::{DATABASE_NAME, Directory, PROOF_NAME, WAL_NAME};
+use crate::directory::{DATABASE_NAME, DURABLE_MARK_NAME, Directory, WAL_NAME};
 use crate::load::load;
 use crate::reader::{ReadConnection, SqliteReader};
 use crate::recover::{Recovery, prove, recover};
@@ -24,7 +24,7 @@ pub struct SqliteLog {
     summary: Arc<RwLock<LogSummary>>,
     writer: Writer,
     tail: Tail,
-    /// The last batch that the proof covers.
+    /// The last batch that the durable mark covers.
     proven_batch: u64,
     is_poisoned: bool,
     /// Unlocked last, when the connections are closed.
@@ -36,7 +36,7 @@ impl SqliteLog {
     /// returns.
     pub fn open(config: SqliteLogConfig) -> Result<SqliteLog, LogError> {
         let directory = Directory::open(&config.dir)?;
-        let kept = [DATABASE_NAME, WAL_NAME, PROOF_NAME];
+        let kept = [DATABASE_NAME, WAL_NAME, DURABLE_MARK_NAME];
         if !kept.iter().any(|name| directory.has(name)) {
             create(&directory)?;
         }
@@ -160,7 +160,8 @@ impl BatchStore for SqliteLog {
         self.summary().recovered(hard_state, commit_hint, self.tail.clone())
     }
 
-    /// Writes a proof that everything is synced, unless the last proof already says so.
+    /// Writes a durable mark that everything is synced, unless the last durable mark already says
+    /// so.
     async fn finish(&mut self) -> Result<(), LogError> {
         self.check_usable(LogOp::Close)?;
         let ended = self.writer.end_checkpoint();

@@ -11,8 +11,8 @@ use raft_core::storage::{LogError, LogErrorKind, LogOp, Tail};
 use tracing::warn;
 
 use crate::database::newer;
-use crate::directory::{DATABASE_NAME, Directory, PROOF_NAME, WAL_NAME};
-use crate::proof::Proof;
+use crate::directory::{DATABASE_NAME, DURABLE_MARK_NAME, Directory, WAL_NAME};
+use crate::durable_mark::DurableMark;
 use crate::state::{APPLICATION_ID, FORMAT_VERSION, State};
 use crate::wal::{Front, PAGE_BYTES, STATE_PAGE, WalScan, frame_offset, scan, scan_nothing};
 
@@ -27,7 +27,7 @@ pub(crate) struct Recovery {
     /// The state that SQLite must show, too.
     pub(crate) state: State,
     pub(crate) tail: Tail,
-    /// The last batch that the proof covers.
+    /// The last batch that the durable mark covers.
     pub(crate) proven_batch: u64,
 }
 
@@ -37,35 +37,35 @@ pub(crate) fn recover(directory: &Directory) -> Result<Recovery, LogError> {
     let wal = directory.file(WAL_NAME)?;
     let scan = scan_of(directory, wal.as_ref())?;
     let state = latest_state(directory, &scan, &database)?;
-    let proof = directory.proof()?;
+    let durable_mark = directory.durable_mark()?;
     check_wal(directory, &scan, &state)?;
-    check_proof(directory, &scan, &state, proof.as_ref())?;
+    check_durable_mark(directory, &scan, &state, durable_mark.as_ref())?;
     if let Some(wal) = &wal {
-        let from = proven_end(&scan, proof.as_ref());
+        let from = proven_end(&scan, durable_mark.as_ref());
         make_durable(wal, from, scan.end()).map_err(|error| directory.io(WAL_NAME, error))?;
     }
     directory.sync_names()?;
-    let proven_batch = prove_recovered(directory, proof_of(&scan, &state), proof)?;
+    let proven_batch = prove_recovered(directory, durable_mark_of(&scan, &state), durable_mark)?;
     let place = format!("{}, offset {}", directory.place(WAL_NAME), scan.end());
     let tail = if scan.is_torn { Tail::TornDiscarded { place } } else { Tail::Clean };
     Ok(Recovery { state, tail, proven_batch })
 }
 
-/// Writes a proof of how far the files are synced; returns the last batch that it covers. On a full
-/// disk the old proof stays, which is still true, because it is a lower bound.
+/// Writes a durable mark of how far the files are synced; returns the last batch that it covers. On
+/// a full disk the old durable mark stays, which is still true, because it is a lower bound.
 fn prove_recovered(
     directory: &Directory,
-    proven: Proof,
-    before: Option<Proof>,
+    proven: DurableMark,
+    before: Option<DurableMark>,
 ) -> Result<u64, LogError> {
     if before == Some(proven) {
         return Ok(proven.batch);
     }
-    match directory.write_proof(&proven) {
+    match directory.write_durable_mark(&proven) {
         Ok(()) => Ok(proven.batch),
         Err(error) if error.kind == LogErrorKind::NoSpace && before.is_some() => {
-            warn!("the disk is full: the log's proof was not written in {}", error.place);
-            Ok(before.map_or(0, |proof| proof.batch))
+            warn!("the disk is full: the log's durable mark was not written in {}", error.place);
+            Ok(before.map_or(0, |durable_mark| durable_mark.batch))
         }
         Err(error) => Err(error),
     }
@@ -97,8 +97,8 @@ pub(crate) fn survey(directory: &Directory) -> Survey {
 }
 
 fn survey_into(directory: &Directory, survey: &mut Survey) -> Result<(), LogError> {
-    let proof = directory.proof();
-    let proof = proof.map_err(|error| survey.damage = Some(error)).ok().flatten();
+    let durable_mark = directory.durable_mark();
+    let durable_mark = durable_mark.map_err(|error| survey.damage = Some(error)).ok().flatten();
     let database = check_header(directory)?;
     let wal = directory.file(WAL_NAME)?;
     let scan = scan_of(directory, wal.as_ref())?;
@@ -107,9 +107,9 @@ fn survey_into(directory: &Directory, survey: &mut Survey) -> Result<(), LogErro
     survey.state = Some(state);
     check_wal(directory, &scan, &state)?;
     let place = format!("{}, offset", directory.place(WAL_NAME));
-    let proven = proven_end(&scan, proof.as_ref());
-    if let Some(proof) = &proof {
-        survey.proven = format!("batch {}; {place} {proven}", proof.batch);
+    let proven = proven_end(&scan, durable_mark.as_ref());
+    if let Some(durable_mark) = &durable_mark {
+        survey.proven = format!("batch {}; {place} {proven}", durable_mark.batch);
     }
     if proven < scan.end() {
         let batches = format!("{place} {proven}: whole batches up to {}", state.batch);
@@ -122,19 +122,19 @@ fn survey_into(directory: &Directory, survey: &mut Survey) -> Result<(), LogErro
     }
     match survey.damage {
         Some(_) => Ok(()),
-        None => check_proof(directory, &scan, &state, proof.as_ref()),
+        None => check_durable_mark(directory, &scan, &state, durable_mark.as_ref()),
     }
 }
 
-/// Writes a proof that everything in the files is synced. The caller must know that it is.
+/// Writes a durable mark that everything in the files is synced. The caller must know that it is.
 pub(crate) fn prove(directory: &Directory, state: &State) -> Result<(), LogError> {
     let scan = scan_of(directory, directory.file(WAL_NAME)?.as_ref())?;
-    directory.write_proof(&proof_of(&scan, state))
+    directory.write_durable_mark(&durable_mark_of(&scan, state))
 }
 
-fn proof_of(scan: &WalScan, state: &State) -> Proof {
+fn durable_mark_of(scan: &WalScan, state: &State) -> DurableMark {
     let State { directory, batch, .. } = *state;
-    Proof { directory, batch, salt: scan.salt().unwrap_or(0), frames: scan.committed_frames }
+    DurableMark { directory, batch, salt: scan.salt().unwrap_or(0), frames: scan.committed_frames }
 }
 
 fn scan_of(directory: &Directory, wal: Option<&File>) -> Result<WalScan, LogError> {
@@ -166,7 +166,9 @@ fn check_header(directory: &Directory) -> Result<File, LogError> {
         Ok(()) if is_ours => {
             Err(format.at(format!("{place}: version {}", number(USER_VERSION_AT))))
         }
-        _ if directory.has(PROOF_NAME) => Err(directory.corrupt(format!("{place}, offset 0"))),
+        _ if directory.has(DURABLE_MARK_NAME) => {
+            Err(directory.corrupt(format!("{place}, offset 0")))
+        }
         _ => Err(format.at(place)),
     }
 }
@@ -220,41 +222,45 @@ fn check_wal(directory: &Directory, scan: &WalScan, state: &State) -> Result<(),
     }
 }
 
-fn check_proof(
+fn check_durable_mark(
     directory: &Directory,
     scan: &WalScan,
     state: &State,
-    proof: Option<&Proof>,
+    durable_mark: Option<&DurableMark>,
 ) -> Result<(), LogError> {
-    let place = directory.place(PROOF_NAME);
-    let Some(proof) = proof else {
-        // A new log is complete before its first proof is written.
+    let place = directory.place(DURABLE_MARK_NAME);
+    let Some(durable_mark) = durable_mark else {
+        // A new log is complete before its first durable mark is written.
         return match state.batch {
             0 => Ok(()),
             _ => Err(directory.corrupt(format!("{place}, which is missing"))),
         };
     };
-    if proof.directory != state.directory {
+    if durable_mark.directory != state.directory {
         let place = format!("{place}: it belongs to another log than the database");
         return Err(directory.corrupt(place));
     }
-    let is_same_life = scan.salt() == Some(proof.salt);
-    if state.batch < proof.batch || (is_same_life && scan.committed_frames < proof.frames) {
+    let is_same_life = scan.salt() == Some(durable_mark.salt);
+    if state.batch < durable_mark.batch
+        || (is_same_life && scan.committed_frames < durable_mark.frames)
+    {
         return Err(directory.corrupt(format!(
             "{}, offset {}: batch {} is the last, but batch {} was synced",
             directory.place(WAL_NAME),
             scan.broken_at,
             state.batch,
-            proof.batch,
+            durable_mark.batch,
         )));
     }
     Ok(())
 }
 
 /// The offset up to which the write-ahead log is known to be on the disk.
-fn proven_end(scan: &WalScan, proof: Option<&Proof>) -> u64 {
-    match proof {
-        Some(proof) if scan.salt() == Some(proof.salt) => frame_offset(proof.frames),
+fn proven_end(scan: &WalScan, durable_mark: Option<&DurableMark>) -> u64 {
+    match durable_mark {
+        Some(durable_mark) if scan.salt() == Some(durable_mark.salt) => {
+            frame_offset(durable_mark.frames)
+        }
         _ => 0,
     }
 }

@@ -30,7 +30,7 @@ const KILLERS: &[Killer<Bug>] = &[
     (CallbackAtOnceAndSyncBehindIt, "power_loss::an_answer_waits_for_its_sync", 1),
     (CallbackIsDropped, "append_and_read::bytes_come_back_exactly", 13),
     (TruncationNotSynced, "power_loss::what_is_rewritten_survives", 7),
-    (TruncationKeepsOneTooMany, "truncation::what_is_cut_is_gone", 7),
+    (TruncationKeepsOneTooMany, "truncation::what_is_truncated_is_gone", 7),
     (PurgeForgetsItsBoundary, "reopening::an_empty_log_keeps_its_boundary", 6),
     (PanicsOnALargeEntry, "append_and_read::a_large_payload_comes_back", 20),
     (ReaderSkipsTheLastEntry, "append_and_read::a_read_gives_its_range", 10),

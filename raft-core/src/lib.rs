@@ -1,12 +1,12 @@
-//! The nouns, the storage contract and the consensus protocol of Kontiki.
+//! The data types, the storage contract and the consensus protocol of Kontiki.
 //!
 //! This crate does no I/O. It is `no_std` with `alloc`, so that the compiler proves what the
 //! design promises: no clock, no thread, no file, no socket and no hash order can reach the
 //! protocol. It has three layers, and dependencies between them only point down:
 //!
-//! - [`types`]: the nouns that survive a crash (ids, entries, memberships, hard state);
-//! - [`storage`]: the contract that every log backend keeps, with numbered promises P1...;
-//! - [`consensus`]: the protocol, one file per module, with numbered laws L1...
+//! - [`types`]: the data types that survive a crash (ids, entries, memberships, hard state);
+//! - [`storage`]: the contract that every log backend keeps, with numbered promises (P1, P2, ...);
+//! - [`consensus`]: the protocol, one file per module, with numbered laws (L1, L2, ...).
 //!
 //! `storage` and `consensus` both stand on `types` and do not know each other: the protocol
 //! compiles without knowing that storage exists.

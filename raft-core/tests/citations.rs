@@ -1,7 +1,7 @@
-//! Every law and promise that a source cites stands in `docs/laws.md`, every rule in
-//! `docs/rules.md`, and each of them is cited.
+//! Every law and promise that a source cites is listed in `docs/laws.md`, and every rule in
+//! `docs/rules.md`; each of them is cited somewhere.
 //!
-//! A citation is an L, a P or a K with a number, as a word of its own.
+//! A citation is an L, a P or a K with a number, as a separate word.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,7 +12,7 @@ const CITING: [&str; 6] =
     ["raft-core", "raft-node", "raft-net", "log-memory", "log-file", "harness"];
 
 #[test]
-fn every_cited_law_stands_in_the_docs() {
+fn every_cited_law_is_in_the_docs() {
     let known = defined();
     let unknown: Vec<String> = cited()
         .into_iter()
@@ -43,7 +43,7 @@ fn every_law_and_promise_is_cited_in_the_core() {
 }
 
 #[test]
-fn a_citation_is_a_word_of_its_own() {
+fn a_citation_is_a_separate_word() {
     let text = "law L3, (P16): L12; XL4 L5x P L_6 0xL7 L8; K35, 4K K_1.";
     assert_eq!(citations(text), ["L3", "P16", "L12", "L8", "K35"]);
 }

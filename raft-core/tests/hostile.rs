@@ -1,9 +1,9 @@
-//! Whatever peers say, a member does not panic (law L16): random messages, with the numbers at
-//! which arithmetic ends, are stepped into members of every role.
+//! Whatever peers say, a member does not panic (law L16): random messages, including numbers at the
+//! edge of overflow, are stepped into members of every role.
 //!
-//! In debug builds each step also checks the laws of a single state, so a message that is taken and
-//! breaks one is found here too. What lies can do to the *cluster* is not asked: Raft trusts its
-//! members.
+//! In debug builds each step also checks the laws of a single state, so a message that is accepted
+//! and breaks one is found here, too. What false messages can do to the *cluster* is not tested:
+//! Raft trusts its members.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ fn membership() -> Arc<Membership> {
     Arc::new(Membership::new(parts).expect("sound"))
 }
 
-/// Small numbers, where logs meet, and those at which arithmetic ends.
+/// Small numbers, where logs meet, and numbers at the edge of overflow.
 fn number() -> impl Strategy<Value = u64> {
     prop_oneof![
         12 => 0u64..12,
@@ -48,7 +48,7 @@ fn id() -> impl Strategy<Value = EntryId> {
     (term(), index()).prop_map(|(term, index)| EntryId::new(term, index))
 }
 
-/// Every span that passes its gate, from runs that need not.
+/// Every span that passes its own checks, from runs that need not pass them.
 fn span() -> impl Strategy<Value = LogSpan> {
     let run = (index(), term()).prop_map(|(first, term)| TermRun { first, term });
     let lengths = prop::collection::vec((1u64..4, 0u64..3), 0..4);
@@ -90,10 +90,10 @@ fn body() -> impl Strategy<Value = Body> {
     ]
 }
 
-/// What happens to the member: mostly letters, and now and then what its own shell does.
+/// What happens to the member: mostly messages, and now and then completions by its own node.
 #[derive(Clone, Debug)]
 enum Event {
-    Letter { from: u64, term: Term, of_current_term: bool, body: Body },
+    Envelope { from: u64, term: Term, of_current_term: bool, body: Body },
     Ticks(u32),
     Campaign,
     Propose(u64),
@@ -103,12 +103,12 @@ enum Event {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    let letter =
+    let envelope =
         (1u64..6, term(), any::<bool>(), body()).prop_map(|(from, term, of_current_term, body)| {
-            Event::Letter { from, term, of_current_term, body }
+            Event::Envelope { from, term, of_current_term, body }
         });
     prop_oneof![
-        16 => letter,
+        16 => envelope,
         1 => (1u32..40).prop_map(Event::Ticks),
         2 => Just(Event::Campaign),
         1 => (1u64..4).prop_map(Event::Propose),
@@ -158,7 +158,7 @@ impl Stage {
 
     fn take_in(&mut self, event: Event) {
         match event {
-            Event::Letter { from, term, of_current_term, body } => {
+            Event::Envelope { from, term, of_current_term, body } => {
                 let term = if of_current_term { self.raft.term() } else { term };
                 let message = Message::new(term, body);
                 let _ = message.to_string();
@@ -228,7 +228,7 @@ fn append(prev: (u64, u64), runs: &[(u64, u64)]) -> Event {
         span.push_run(Term::new(*term), LogIndex::new(*last)).expect("sound");
     }
     let body = Body::Append { span, commit: LogIndex::ZERO, round: Round(0) };
-    Event::Letter { from: 2, term: Term::new(3), of_current_term: false, body }
+    Event::Envelope { from: 2, term: Term::new(3), of_current_term: false, body }
 }
 
 fn rejections(stage: &Stage) -> Vec<Rejection> {
@@ -255,8 +255,8 @@ fn an_append_that_contradicts_the_purge_point_stops_the_member() {
     assert_eq!(stage.raft.last().index, LogIndex::new(5));
 }
 
-/// What went wrong: the log was cut below what the same leader had verified, and the mark of what
-/// is verified stayed beyond the log's end (law L3).
+/// What went wrong: the log was truncated below what was verified with the same leader, and the
+/// verified index stayed beyond the log's end (law L3).
 #[test]
 fn a_leader_that_contradicts_itself_is_refused() {
     let mut stage = Stage::new(0, true);
@@ -266,14 +266,14 @@ fn a_leader_that_contradicts_itself_is_refused() {
     assert_eq!(stage.raft.last().index, LogIndex::new(9));
 }
 
-/// What went wrong: a term at the end of its range was adopted, and the next election overflowed.
+/// What went wrong: the greatest term was adopted, and the next election overflowed.
 #[test]
 fn numbers_that_no_cluster_reaches_are_refused() {
     let mut stage = Stage::new(0, false);
     for term in [MAX_NUMBER + 1, u64::MAX] {
         let term = Term::new(term);
         let body = Body::VoteResponse { granted: false };
-        stage.take_in(Event::Letter { from: 2, term, of_current_term: false, body });
+        stage.take_in(Event::Envelope { from: 2, term, of_current_term: false, body });
     }
     stage.take_in(append((5, 2), &[(u64::MAX, 3)]));
     assert_eq!(rejections(&stage), [Rejection::OutOfRange; 3]);

@@ -1,8 +1,8 @@
-//! Golden traces: what the protocol does, as prose.
+//! Golden traces: what the protocol does, as text.
 //!
 //! Each file under `tests/traces` claims something in its first line, gives commands, and shows
 //! every output that followed. The test runs the commands again, checks the laws after each step,
-//! and fails on any difference. After a change that was meant, write the outputs anew with
+//! and fails on any difference. After an intended change, write the outputs anew with
 //! `KONTIKI_TRACES=write cargo test -p kontiki-core --test traces`, and read the difference.
 
 #[cfg(feature = "mutants")]
@@ -41,7 +41,7 @@ fn a_run_repeats_itself_byte_for_byte() {
 }
 
 #[test]
-fn a_runner_that_is_told_nonsense_says_so() {
+fn a_command_that_makes_no_sense_is_reported() {
     let text = "# A claim.\ncluster nodes=1\nsing 1\n---\n";
     let script = Script::parse(text).expect("a claim and a block");
     match runner::run(&script, Planted::default()) {
@@ -85,7 +85,8 @@ fn replay(path: &Path) -> Result<(), String> {
     match difference(&text, &written) {
         None => Ok(()),
         Some(difference) => {
-            let how = format!("if it is meant, run again with {}={}", WRITE.0, WRITE.1);
+            let how =
+                format!("if the difference is intended, run again with {}={}", WRITE.0, WRITE.1);
             Err(format!("{name}:{difference}\n  {how}"))
         }
     }

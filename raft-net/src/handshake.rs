@@ -165,9 +165,10 @@ fn check_dialer(hello: Hello, ours: Identity, inbound: &dyn Inbound) -> Result<I
 /// cluster.
 fn check_cluster(hello: Hello, ours: Identity) -> Result<(), PeerRejected> {
     let Identity { cluster, node, .. } = hello.identity;
-    match cluster == ours.cluster {
-        true => Ok(()),
-        false => Err(PeerRejected::OtherCluster { node, theirs: cluster, ours: ours.cluster }),
+    if cluster == ours.cluster {
+        Ok(())
+    } else {
+        Err(PeerRejected::OtherCluster { node, theirs: cluster, ours: ours.cluster })
     }
 }
 

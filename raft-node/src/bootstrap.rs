@@ -1,8 +1,9 @@
-//! The one explicit act that makes blank stores into a cluster.
+//! The one explicit step that turns blank stores into a cluster.
 //!
-//! Every initial member is bootstrapped with the same name and the same membership. Two steps, each
-//! durable before the next: the identity; then entry 1, the membership, at term 0. A store with an
-//! identity and nothing else is still blank, so a bootstrap that was cut short is simply repeated.
+//! Every initial member is bootstrapped with the same name and the same membership. It writes two
+//! things, the first durable before the second: the identity; then entry 1, the membership, at term
+//! 0. A store with an identity and nothing else is still blank, so a bootstrap that was cut short
+//! is simply repeated.
 
 use raft_core::storage::record::encode_membership;
 use raft_core::storage::{LogError, Store, WriteBatch};
@@ -35,7 +36,7 @@ pub enum BootstrapError {
     Store(#[from] LogError),
 }
 
-/// The name of the cluster that this name and membership make: a digest, so that two different
+/// The id of the cluster that this name and membership define: a digest, so that two different
 /// bootstraps never take each other for one cluster.
 pub fn cluster_id(name: &str, membership: &Membership) -> ClusterId {
     let mut digest = Xxh3::new();
@@ -46,7 +47,7 @@ pub fn cluster_id(name: &str, membership: &Membership) -> ClusterId {
 }
 
 /// Bootstraps a blank store as one of the initial members. Repeating it is harmless: a store that
-/// was bootstrapped just so, and has gone on since, stays as it is.
+/// was bootstrapped with the same arguments, and was used since, stays as it is.
 pub async fn bootstrap(
     store: &mut dyn Store,
     name: &str,
@@ -74,7 +75,7 @@ pub async fn bootstrap(
     Ok(identity)
 }
 
-/// A number that no other start of any member draws, but with a chance of 2^-64: the standard
+/// A number that another start of any member draws with a probability of only 2^-64: the standard
 /// library's random hash keys, the time and the process id, mixed.
 pub(crate) fn random_number() -> u64 {
     use std::hash::{BuildHasher, RandomState};

@@ -1,8 +1,8 @@
 //! A member's directory: `DIR/{lock, log/, peers, snapshots/}`.
 //!
-//! The lock keeps two processes from one member's memory; the operating system lets go of it when
-//! the process ends, however it ends. The member's identity stands in its store alone. `snapshots/`
-//! is made once there are any.
+//! The lock keeps two processes from running as the same member; the operating system releases it
+//! when the process ends, however it ends. The member's identity is in its store alone.
+//! `snapshots/` is created with the first snapshot.
 
 use std::fs;
 use std::io;
@@ -18,11 +18,11 @@ use crate::peers_file::PeersFile;
 const LOCK: &str = "lock";
 const LOG: &str = "log";
 
-/// A member's directory, locked while this lives.
+/// A member's directory, locked until this value is dropped.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    /// A directory that is only looked at may be without.
+    /// None where a directory without a lock file is only inspected.
     _lock: Option<Lock>,
 }
 
@@ -37,7 +37,7 @@ pub enum DataDirError {
         .0.display(), .0.join(LOCK).display()
     )]
     InUse(PathBuf),
-    /// The operating system refuses.
+    /// The operating system reported an error.
     #[error("{} cannot be used as a data directory: {source}", .path.display())]
     Io {
         /// The directory or the file in it.
@@ -48,7 +48,7 @@ pub enum DataDirError {
 }
 
 impl DataDir {
-    /// Opens or makes a member's directory, and locks it.
+    /// Opens or creates a member's directory, and locks it.
     pub fn open(path: impl Into<PathBuf>) -> Result<DataDir, DataDirError> {
         let path = path.into();
         owned_dir::make(&path).map_err(|error| failed(&path, error))?;
@@ -58,8 +58,8 @@ impl DataDir {
         }
     }
 
-    /// Keeps members away from a directory that is there, to look at it: nothing is made or
-    /// changed. Others may look at the same time.
+    /// Locks an existing directory against members, to inspect it: nothing is created or changed.
+    /// Others may inspect it at the same time.
     pub fn look(path: impl Into<PathBuf>) -> Result<DataDir, DataDirError> {
         let path = path.into();
         fs::read_dir(&path).map_err(|error| failed(&path, error))?;
@@ -75,8 +75,8 @@ impl DataDir {
     }
 
     /// The record of the peers' stores, for [`NodeConfig::peers`](crate::NodeConfig). Only for a
-    /// member whose own store survives a restart: one that does not has peers like itself, and
-    /// would refuse them after each.
+    /// member whose own store survives a restart: the peers of a member with a volatile store have
+    /// volatile stores, too, and would be refused after each of their restarts.
     pub fn peers(&self) -> Arc<dyn PeerRecord> {
         Arc::new(PeersFile::in_dir(&self.path))
     }

@@ -9,13 +9,13 @@
 //! | `node`, `typed_node` | the handle of a running member |
 //! | `start`, `config` | starting one |
 //! | `member` | one running member on tokio |
-//! | [`pump`] | the protocol and all around it that needs no thread; the simulator runs it |
+//! | [`pump`] | the protocol and everything around it that needs no thread; the simulator runs it |
 //! | `requests` | clients that wait for an answer |
 //! | `transport` | what members send each other, and what carries it |
 //! | `application` | the state machine that an application brings |
 //! | `bootstrap`, `data_dir`, `peers_file` | what a member is made from, and its directory |
 //!
-//! Arrows point down only, and no module knows one that knows it.
+//! Dependencies point down only, and no two modules depend on each other.
 //!
 //! Absent, with their places: snapshots, changes of membership, client sessions.
 
@@ -31,6 +31,9 @@ pub mod pump;
 mod requests;
 mod start;
 mod sync;
+#[cfg(test)]
+#[path = "../tests/support/mod.rs"]
+mod test_support;
 mod transport;
 mod typed_node;
 

@@ -82,8 +82,7 @@ impl Drop for Inner {
 }
 
 impl Node {
-    /// Starts a member on the runtime of the caller. The store must have been bootstrapped, now or
-    /// ever.
+    /// Starts a member on the runtime of the caller. The store must have been bootstrapped before.
     ///
     /// # Errors
     /// Nothing was changed, and nothing runs. Whether to try again depends on the error.
@@ -97,11 +96,11 @@ impl Node {
         Ok(Node { inner: Arc::new(Inner { member, has_ended: Mutex::new(has_ended) }) })
     }
 
-    /// Proposes a command at any member, and waits until it is applied here; gives the state
-    /// machine's answer. Waits for its turn first, where too many proposals wait already: first
-    /// come, first served. It waits for no turn while no leader is known.
+    /// Proposes a command at any member, and waits until it is applied here; returns the state
+    /// machine's answer. Where too many proposals wait already, it first waits for its turn: first
+    /// come, first served. While no leader is known it fails at once instead.
     ///
-    /// Dropping the future withdraws nothing.
+    /// Dropping the future does not withdraw the command.
     ///
     /// # Errors
     /// Each says whether the command may have happened, and whether to try again: see
@@ -115,7 +114,7 @@ impl Node {
     /// Like [`Node::propose`], but does not wait for its turn.
     ///
     /// # Errors
-    /// [`ProposeError::Busy`] where it would have to wait; nothing happened. Else those of
+    /// [`ProposeError::Busy`] where it would have to wait; nothing happened. Otherwise those of
     /// [`Node::propose`].
     pub async fn try_propose(&self, command: Bytes) -> Result<Bytes, ProposeError> {
         let size = self.check_size(&command)?;
@@ -181,7 +180,7 @@ impl Node {
         }
     }
 
-    /// Asks the state machine, and gets what is current: the answer includes everything that was
+    /// Queries the state machine for its current state: the answer includes everything that was
     /// answered to any client of the cluster before the call (a linearizable read).
     ///
     /// # Errors
@@ -192,7 +191,7 @@ impl Node {
 
     /// Waits until everything that was answered to any client of the cluster before the call has
     /// been applied here. A program that shares its state machine's state may then read it
-    /// directly. Gives the index that was committed.
+    /// directly. Returns the index that was committed.
     ///
     /// # Errors
     /// As for [`Node::read`].
@@ -233,7 +232,7 @@ impl Node {
         self.inner.member.publisher.watch()
     }
 
-    /// Waits until a leader is known, and gives it; `None` if the member ends before.
+    /// Waits until a leader is known, and returns it; `None` if the member ends first.
     pub async fn wait_for_leader(&self) -> Option<NodeId> {
         let mut status = self.watch_status();
         let known = |now: &Arc<NodeStatus>| now.closed || now.raft.soft_state.leader.is_some();
@@ -257,7 +256,7 @@ impl Node {
         drive(member);
         let mut has_ended = self.inner.has_ended.lock().await;
         for ended in has_ended.drain(..) {
-            // A part that is gone has ended.
+            // An error means that the part has ended, too.
             let _ = ended.await;
         }
         member.admission.saved().await;

@@ -31,7 +31,7 @@ pub struct PeersFile {
 }
 
 impl PeersFile {
-    /// The file in this directory, which exists and belongs to the member alone.
+    /// The file in this directory, which must exist and belong to the member alone.
     pub fn in_dir(dir: impl Into<PathBuf>) -> PeersFile {
         PeersFile { dir: dir.into() }
     }
@@ -73,7 +73,7 @@ fn encode(cluster: ClusterId, stores: &PeerStores) -> Vec<u8> {
     bytes
 }
 
-/// What the file says; or what is wrong with it, and what to do.
+/// The content of the file; or what is wrong with it, and what to do.
 fn decode(bytes: &[u8]) -> Result<(ClusterId, PeerStores), &'static str> {
     const DAMAGED: &str = "this record of the peers' stores is damaged. If it is removed, the \
                            member learns them anew, from the peers as they are now";

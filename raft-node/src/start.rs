@@ -1,5 +1,5 @@
-//! Starting a member: what the store remembers becomes a pump, and the parts of the member are
-//! wired to each other.
+//! Starting a member: builds a pump from what the store remembers, and wires the parts of the
+//! member to each other.
 //!
 //! | part | runs on |
 //! |---|---|
@@ -47,7 +47,7 @@ pub enum StartError {
     /// The store is blank. Bootstrap it first.
     #[error("the store is blank: bootstrap it first")]
     NotBootstrapped,
-    /// The times cannot work.
+    /// The timing cannot work.
     #[error("the timing cannot work: {0}")]
     Timing(#[from] raft_core::consensus::ConfigError),
     /// The limits cannot work.
@@ -58,14 +58,14 @@ pub enum StartError {
         "the state machine has applied {applied}, but the log ends at {last} (boundary {boundary})"
     )]
     MachineAhead {
-        /// What the state machine says.
+        /// The last entry that the state machine reports as applied.
         applied: EntryId,
         /// The log's last entry.
         last: EntryId,
         /// The log's boundary.
         boundary: EntryId,
     },
-    /// The log begins behind entries that the state machine has not applied.
+    /// The log begins after entries that the state machine has not applied.
     #[error(
         "the log begins after {boundary}, and neither snapshot nor state machine has what was \
          before"
@@ -85,14 +85,14 @@ pub enum StartError {
     Thread(#[source] io::Error),
 }
 
-/// Hears when a task or thread of the member has ended.
+/// Resolves when a task or thread of the member has ended.
 pub(crate) type HasEnded = oneshot::Receiver<()>;
 
 /// A task or thread of a member: its name, and what it does.
 type Part = (&'static str, Pin<Box<dyn Future<Output = ()> + Send>>);
 
-/// Starts a member on the runtime of the caller. Also gives what tells when each of its tasks and
-/// threads has ended.
+/// Starts a member on the runtime of the caller. Also returns, for each of its tasks and threads, a
+/// receiver that resolves when it has ended.
 pub(crate) async fn start(
     config: NodeConfig,
     mut store: Box<dyn Store>,
@@ -101,7 +101,8 @@ pub(crate) async fn start(
 ) -> Result<(Arc<Member>, Vec<HasEnded>), StartError> {
     let mut identity = store.load_identity().await?.ok_or(StartError::NotBootstrapped)?;
     if store.info().durability == Durability::Volatile {
-        // What a volatile store remembers ends with the process: each start is another store.
+        // A volatile store remembers nothing beyond its process, so each start counts as another
+        // store.
         identity.store = StoreId(random_number());
     }
     let recovered = store.recover().await?;
@@ -121,7 +122,7 @@ struct Workers {
     apply: Option<(Box<dyn StateMachine>, WorkReceiver<apply::ApplyWork>)>,
 }
 
-/// Makes a member out of its parts; nothing runs yet.
+/// Builds a member from its parts; nothing runs yet.
 fn wire(
     config: &NodeConfig,
     identity: Identity,
@@ -192,7 +193,7 @@ fn launch(
     Ok(has_ended)
 }
 
-/// The driver; where it panics, the member ends.
+/// Runs the driver; if it panics, the member ends.
 async fn run_driver(member: Arc<Member>) {
     if let Err(message) = caught_future(scheduler::run_driver(Arc::clone(&member))).await {
         member.abort(format!("the driver of the member panicked: {message}"));
@@ -213,7 +214,7 @@ fn spawn_thread(node: NodeId, part: Part) -> io::Result<HasEnded> {
     Ok(has_ended)
 }
 
-/// A part that says when it has ended, however it ends: the sender is dropped with it.
+/// Runs a part, and reports when it has ended, however it ends: the sender is dropped with it.
 fn named(
     node: NodeId,
     (name, work): Part,
@@ -246,7 +247,8 @@ fn new_pump(
     Ok(Pump::new(identity, protocol, config.limits.clone(), start, random_number()))
 }
 
-/// What the core starts from: what the store remembers, and how far the state machine is.
+/// What the core starts from: what the store remembers, and the last entry that the state machine
+/// has applied.
 fn start_from(recovered: Recovered, applied: Option<EntryId>) -> Result<Start, StartError> {
     let (boundary, last) = (recovered.bounds.boundary, recovered.bounds.last);
     if last.index == LogIndex::ZERO {
@@ -284,17 +286,16 @@ fn term_at(recovered: &Recovered, index: LogIndex) -> Option<Term> {
 
 #[cfg(test)]
 mod tests {
-    use std::ops::Range;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use async_trait::async_trait;
     use bytes::Bytes;
     use log_memory::MemoryLog;
-    use raft_core::storage::{LogBounds, LogReader, LogStore, StableStore, StoreInfo, WriteBatch};
-    use raft_core::types::{Entry, HardState, Membership};
+    use raft_core::storage::StoreInfo;
 
     use super::*;
     use crate::application::{Committed, Fatal, Replies};
+    use crate::test_support::{ChangedLog, Changes, membership_of, node_id};
 
     struct Idle;
 
@@ -308,87 +309,29 @@ mod tests {
         }
     }
 
-    /// A memory log that has a thread, and says when it is closed.
-    struct Threaded(MemoryLog, Arc<AtomicBool>);
+    /// A memory log that needs a thread, and records when it is closed.
+    #[derive(Clone)]
+    struct Threaded(Arc<AtomicBool>);
 
     #[async_trait]
-    impl StableStore for Threaded {
-        async fn load_identity(&mut self) -> Result<Option<Identity>, LogError> {
-            self.0.load_identity().await
+    impl Changes for Threaded {
+        fn declare(&self, info: StoreInfo) -> StoreInfo {
+            StoreInfo { may_block: true, ..info }
         }
-        async fn save_identity(&mut self, identity: &Identity) -> Result<(), LogError> {
-            self.0.save_identity(identity).await
-        }
-        async fn load_hard_state(&mut self) -> Result<HardState, LogError> {
-            self.0.load_hard_state().await
-        }
-        async fn save_hard_state(&mut self, hard_state: HardState) -> Result<(), LogError> {
-            self.0.save_hard_state(hard_state).await
-        }
-    }
 
-    #[async_trait]
-    impl LogStore for Threaded {
-        fn bounds(&self) -> LogBounds {
-            self.0.bounds()
-        }
-        async fn append(&mut self, entries: &[Entry]) -> Result<(), LogError> {
-            self.0.append(entries).await
-        }
-        async fn truncate_after(&mut self, index: LogIndex) -> Result<(), LogError> {
-            self.0.truncate_after(index).await
-        }
-        async fn purge_upto(&mut self, upto: EntryId) -> Result<(), LogError> {
-            self.0.purge_upto(upto).await
-        }
-        async fn reset(&mut self, boundary: EntryId) -> Result<(), LogError> {
-            self.0.reset(boundary).await
-        }
-        fn reader(&self) -> Box<dyn LogReader> {
-            Box::new(ThreadedReader)
-        }
-    }
-
-    #[async_trait]
-    impl Store for Threaded {
-        fn info(&self) -> StoreInfo {
-            StoreInfo { may_block: true, ..self.0.info() }
-        }
-        async fn write(&mut self, batch: WriteBatch) -> Result<(), LogError> {
-            self.0.write(batch).await
-        }
-        async fn recover(&mut self) -> Result<Recovered, LogError> {
-            self.0.recover().await
-        }
-        async fn close(&mut self) -> Result<(), LogError> {
-            self.1.store(true, Ordering::SeqCst);
-            self.0.close().await
-        }
-    }
-
-    struct ThreadedReader;
-
-    #[async_trait]
-    impl LogReader for ThreadedReader {
-        async fn read(
-            &mut self,
-            _range: Range<LogIndex>,
-            _max: u64,
-        ) -> Result<Vec<Entry>, LogError> {
-            unreachable!("its thread never starts")
-        }
-        async fn term(&mut self, _index: LogIndex) -> Result<Term, LogError> {
-            unreachable!("its thread never starts")
+        async fn before_close(&self) {
+            self.0.store(true, Ordering::SeqCst);
         }
     }
 
     /// What went wrong: the writer's thread waited for work for ever, and kept the store open.
     #[tokio::test]
     async fn a_thread_that_cannot_be_started_leaves_none_behind() {
-        let (id, is_closed) = (NodeId::new(1).expect("not zero"), Arc::<AtomicBool>::default());
-        let membership = Membership::of_voters([(id, Bytes::new())]).expect("sound");
-        let mut store = Threaded(MemoryLog::new(), Arc::clone(&is_closed));
-        let identity = crate::bootstrap(&mut store, "no thread", id, &membership).await;
+        let is_closed = Arc::<AtomicBool>::default();
+        let changes = Threaded(Arc::clone(&is_closed));
+        let mut store = ChangedLog { log: MemoryLog::new(), changes };
+        let membership = membership_of(1);
+        let identity = crate::bootstrap(&mut store, "no thread", node_id(1), &membership).await;
         let (config, identity) = (NodeConfig::default(), identity.expect("blank"));
         let started = start_from(store.recover().await.expect("recovered"), None).expect("sound");
         let pump = new_pump(&config, identity, started).expect("sound");

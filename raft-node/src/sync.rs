@@ -1,8 +1,8 @@
 //! The primitives that threads of a member share.
 //!
 //! The modules that are explored under `loom` (`requests`, `member::mailbox`, `member::scheduler`)
-//! take them from here. `tests/loom.rs` compiles those very files with another `sync`, made of
-//! loom's versions, so no feature or flag changes how this crate is built for a user.
+//! take them from here. `tests/loom.rs` compiles the same files with another `sync`, made of loom's
+//! versions, so no feature or flag changes how this crate is built for a user.
 
 use std::sync::PoisonError;
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};

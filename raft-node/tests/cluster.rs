@@ -54,7 +54,7 @@ async fn start(network: &InProcessNetwork, number: u64, size: u64, cheap: bool) 
     let machine = Box::new(Sum { cheap, ..Sum::default() });
     let transport = network.transport();
     // A busy machine may stop all of this for longer than the default timeouts; a leader that is
-    // lost for that leaves proposals unknown, which no test here is about.
+    // lost in that way leaves proposals unknown, and no test here is about that.
     let timing = Timing { election_ticks_min: 150, election_ticks_max: 200, ..Timing::default() };
     let config = NodeConfig { timing, ..NodeConfig::default() };
     let started = Node::start(config, Box::new(store), transport, machine).await;
@@ -84,7 +84,7 @@ async fn leader(nodes: &[Node]) -> usize {
     panic!("no member leads after 10 s");
 }
 
-/// Proposes until a member takes it: only where the error says that nothing happened.
+/// Proposes until a member accepts it; tries again only if the error says that nothing happened.
 async fn propose(node: &Node, text: &str) -> Bytes {
     for _ in 0..1000 {
         match node.propose(Bytes::copy_from_slice(text.as_bytes())).await {
@@ -95,7 +95,7 @@ async fn propose(node: &Node, text: &str) -> Bytes {
             Err(error) => panic!("{error}"),
         }
     }
-    panic!("no member took the proposal");
+    panic!("no member accepted the proposal");
 }
 
 async fn read(node: &Node) -> Bytes {
@@ -172,7 +172,8 @@ async fn the_others_go_on_without_the_leader() {
     old.shutdown().await;
     assert_eq!(old.propose(Bytes::new()).await, Err(ProposeError::Closed));
     assert_eq!(old.read(Bytes::new()).await, Err(ReadError::Closed));
-    // What is forwarded to a dead leader has an unknown outcome, so wait for its successor.
+    // A command that is forwarded to a dead leader has an unknown outcome, so wait for its
+    // successor.
     let mut status = nodes[0].watch_status();
     let gone = Some(old.status().identity.node);
     let elected = status.wait_for(|now| {

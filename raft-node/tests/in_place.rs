@@ -1,7 +1,8 @@
-//! What is polled in place and driven inline: a store that takes its time without blocking, and a
-//! member that fails inside another's drive.
+//! Stores that are polled in place and members that are driven inline: a store that completes later
+//! without blocking, and a member that panics while another's client drives it.
 
-use std::ops::Range;
+mod support;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -9,15 +10,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use log_memory::MemoryLog;
-use raft_core::storage::{
-    LogBounds, LogError, LogReader, LogStore, Recovered, StableStore, Store, StoreInfo, WriteBatch,
-};
-use raft_core::types::{Entry, EntryId, HardState, Identity, LogIndex, Membership, NodeId, Term};
+use raft_core::storage::LogError;
 use raft_node::{
     Committed, Fatal, InProcessNetwork, Node, NodeConfig, Replies, StateMachine, Timing, bootstrap,
 };
+use support::{ChangedLog, Changes, membership_of, node_id};
 
-/// Answers each command with the number of commands so far, unless it is doomed.
+/// Answers each command with the number of commands so far, unless the test makes it panic.
 #[derive(Default)]
 struct Count {
     count: u64,
@@ -27,7 +26,7 @@ struct Count {
 impl StateMachine for Count {
     fn apply(&mut self, commands: &[Committed], replies: &mut Replies) -> Result<(), Fatal> {
         for _ in commands {
-            assert!(!self.is_doomed.load(Ordering::Relaxed), "this machine was doomed by a test");
+            assert!(!self.is_doomed.load(Ordering::Relaxed), "planted by the test");
             self.count += 1;
             replies.push(Bytes::from(self.count.to_string()));
         }
@@ -43,86 +42,33 @@ impl StateMachine for Count {
     }
 }
 
-/// A memory log that answers later, and blocks no caller meanwhile.
-struct Later(MemoryLog);
+/// A memory log that completes later, and blocks no caller meanwhile.
+#[derive(Clone)]
+struct Later;
 
 #[async_trait]
-impl StableStore for Later {
-    async fn load_identity(&mut self) -> Result<Option<Identity>, LogError> {
-        self.0.load_identity().await
+impl Changes for Later {
+    async fn before_write(&self) -> Result<(), LogError> {
+        later().await;
+        Ok(())
     }
-    async fn save_identity(&mut self, identity: &Identity) -> Result<(), LogError> {
-        self.0.save_identity(identity).await
+
+    async fn before_read(&self) {
+        later().await;
     }
-    async fn load_hard_state(&mut self) -> Result<HardState, LogError> {
-        self.0.load_hard_state().await
-    }
-    async fn save_hard_state(&mut self, hard_state: HardState) -> Result<(), LogError> {
-        self.0.save_hard_state(hard_state).await
+
+    async fn before_close(&self) {
+        later().await;
     }
 }
 
-#[async_trait]
-impl LogStore for Later {
-    fn bounds(&self) -> LogBounds {
-        self.0.bounds()
-    }
-    async fn append(&mut self, entries: &[Entry]) -> Result<(), LogError> {
-        self.0.append(entries).await
-    }
-    async fn truncate_after(&mut self, index: LogIndex) -> Result<(), LogError> {
-        self.0.truncate_after(index).await
-    }
-    async fn purge_upto(&mut self, upto: EntryId) -> Result<(), LogError> {
-        self.0.purge_upto(upto).await
-    }
-    async fn reset(&mut self, boundary: EntryId) -> Result<(), LogError> {
-        self.0.reset(boundary).await
-    }
-    fn reader(&self) -> Box<dyn LogReader> {
-        Box::new(LaterReader(self.0.reader()))
-    }
-}
-
-#[async_trait]
-impl Store for Later {
-    fn info(&self) -> StoreInfo {
-        self.0.info()
-    }
-    async fn write(&mut self, batch: WriteBatch) -> Result<(), LogError> {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-        self.0.write(batch).await
-    }
-    async fn recover(&mut self) -> Result<Recovered, LogError> {
-        self.0.recover().await
-    }
-    async fn close(&mut self) -> Result<(), LogError> {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-        self.0.close().await
-    }
-}
-
-struct LaterReader(Box<dyn LogReader>);
-
-#[async_trait]
-impl LogReader for LaterReader {
-    async fn read(&mut self, range: Range<LogIndex>, max: u64) -> Result<Vec<Entry>, LogError> {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-        self.0.read(range, max).await
-    }
-    async fn term(&mut self, index: LogIndex) -> Result<Term, LogError> {
-        self.0.term(index).await
-    }
-}
-
-fn node_id(number: u64) -> NodeId {
-    NodeId::new(number).expect("not zero")
+async fn later() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
 }
 
 async fn start(network: &InProcessNetwork, number: u64, size: u64, machine: Count) -> Node {
-    let mut store = Later(MemoryLog::new());
-    let members = (1..=size).map(|number| (node_id(number), Bytes::new()));
-    let membership = Membership::of_voters(members).expect("sound");
+    let mut store = ChangedLog { log: MemoryLog::new(), changes: Later };
+    let membership = membership_of(size);
     bootstrap(&mut store, "in place", node_id(number), &membership).await.expect("blank");
     // A busy machine may stop all of this for longer than the default timeouts.
     let timing = Timing { election_ticks_min: 150, election_ticks_max: 200, ..Timing::default() };
@@ -178,8 +124,8 @@ async fn a_client_on_another_runtime_is_answered_by_the_members_own_task() {
     assert_eq!(client.join().expect("no panic"), Ok(Bytes::from("1")));
 }
 
-/// A member's own bug is its own end. What would go wrong: the client of the leader, whose task
-/// drives the follower too, would die of the follower's panic.
+/// A panic in a member stops that member alone. What would go wrong: the client of the leader,
+/// whose task drives the follower, too, would unwind with the follower's panic.
 #[tokio::test]
 async fn a_member_that_panics_stops_no_other() {
     let network = InProcessNetwork::new();

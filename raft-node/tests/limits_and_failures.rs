@@ -1,7 +1,8 @@
 //! What happens at the edges: clients faster than the disk, a dead follower, a failing store, a
 //! restart of everything.
 
-use std::ops::Range;
+mod support;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,15 +11,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use log_memory::{MemoryDisk, MemoryLog, SyncMode};
 use raft_core::consensus::RoleName;
-use raft_core::storage::{
-    LogBounds, LogError, LogOp, LogReader, LogStore, Recovered, StableStore, Store, StoreInfo,
-    WriteBatch,
-};
-use raft_core::types::{Entry, EntryId, HardState, Identity, LogIndex, Membership, NodeId, Term};
+use raft_core::storage::{LogError, LogOp, StoreInfo};
 use raft_node::{
     Committed, Fatal, InProcessNetwork, Limits, Node, NodeConfig, NodeEvent, ProposeError,
     ReadError, Replies, StateMachine, Timing, bootstrap,
 };
+use support::{ChangedLog, Changes, membership_of, node_id};
 
 /// Counts commands and their bytes; answers the count.
 #[derive(Default)]
@@ -40,82 +38,26 @@ impl StateMachine for Count {
     }
 }
 
-/// A memory log behind a disk that is as slow, or as broken, as a test wants.
+/// A disk that is as slow, or as broken, as a test wants.
+#[derive(Clone)]
 struct HardDisk {
-    log: MemoryLog,
     delay: Duration,
     broken: Arc<AtomicBool>,
 }
 
 #[async_trait]
-impl StableStore for HardDisk {
-    async fn load_identity(&mut self) -> Result<Option<Identity>, LogError> {
-        self.log.load_identity().await
+impl Changes for HardDisk {
+    fn declare(&self, info: StoreInfo) -> StoreInfo {
+        StoreInfo { may_block: true, ..info }
     }
-    async fn save_identity(&mut self, identity: &Identity) -> Result<(), LogError> {
-        self.log.save_identity(identity).await
-    }
-    async fn load_hard_state(&mut self) -> Result<HardState, LogError> {
-        self.log.load_hard_state().await
-    }
-    async fn save_hard_state(&mut self, hard_state: HardState) -> Result<(), LogError> {
-        self.log.save_hard_state(hard_state).await
-    }
-}
 
-#[async_trait]
-impl LogStore for HardDisk {
-    fn bounds(&self) -> LogBounds {
-        self.log.bounds()
-    }
-    async fn append(&mut self, entries: &[Entry]) -> Result<(), LogError> {
-        self.log.append(entries).await
-    }
-    async fn truncate_after(&mut self, index: LogIndex) -> Result<(), LogError> {
-        self.log.truncate_after(index).await
-    }
-    async fn purge_upto(&mut self, upto: EntryId) -> Result<(), LogError> {
-        self.log.purge_upto(upto).await
-    }
-    async fn reset(&mut self, boundary: EntryId) -> Result<(), LogError> {
-        self.log.reset(boundary).await
-    }
-    fn reader(&self) -> Box<dyn LogReader> {
-        Box::new(SameReader(self.log.reader()))
-    }
-}
-
-#[async_trait]
-impl Store for HardDisk {
-    fn info(&self) -> StoreInfo {
-        StoreInfo { may_block: true, ..self.log.info() }
-    }
-    async fn write(&mut self, batch: WriteBatch) -> Result<(), LogError> {
+    async fn before_write(&self) -> Result<(), LogError> {
         std::thread::sleep(self.delay);
         if self.broken.load(Ordering::Relaxed) {
             return Err(LogError::io(LogOp::Sync, std::io::Error::other("the disk is gone")));
         }
-        self.log.write(batch).await
+        Ok(())
     }
-    async fn recover(&mut self) -> Result<Recovered, LogError> {
-        self.log.recover().await
-    }
-}
-
-struct SameReader(Box<dyn LogReader>);
-
-#[async_trait]
-impl LogReader for SameReader {
-    async fn read(&mut self, range: Range<LogIndex>, max: u64) -> Result<Vec<Entry>, LogError> {
-        self.0.read(range, max).await
-    }
-    async fn term(&mut self, index: LogIndex) -> Result<Term, LogError> {
-        self.0.term(index).await
-    }
-}
-
-fn node_id(number: u64) -> NodeId {
-    NodeId::new(number).expect("not zero")
 }
 
 struct Cluster {
@@ -139,13 +81,13 @@ impl Cluster {
 
     async fn start(&self, number: u64) -> Node {
         let log = MemoryLog::open(&self.disks[number as usize - 1]).expect("it is not open");
-        let mut store = HardDisk { log, delay: self.delay, broken: Arc::clone(&self.broken) };
-        let members = (1..=self.disks.len() as u64).map(|n| (node_id(n), Bytes::new()));
-        let membership = Membership::of_voters(members).expect("sound");
+        let changes = HardDisk { delay: self.delay, broken: Arc::clone(&self.broken) };
+        let mut store = ChangedLog { log, changes };
+        let membership = membership_of(self.disks.len() as u64);
         let identity = bootstrap(&mut store, "edges", node_id(number), &membership).await;
-        identity.expect("blank, or bootstrapped just so");
+        identity.expect("blank, or bootstrapped as this member");
         // A busy machine may stop all of this for longer than the default timeouts, and no test
-        // here is about losing a leader for that.
+        // here is about a leader that is lost in that way.
         let timing =
             Timing { election_ticks_min: 150, election_ticks_max: 200, ..Timing::default() };
         let config = NodeConfig { limits: self.limits.clone(), timing, ..NodeConfig::default() };
@@ -162,7 +104,7 @@ impl Cluster {
     }
 }
 
-/// The leader among members, once one of them knows that it leads.
+/// The index of the leader, once a member knows that it leads.
 async fn leader(nodes: &[Node]) -> usize {
     for _ in 0..2000 {
         let leads = |node: &Node| {
@@ -220,13 +162,13 @@ async fn clients_that_outrun_the_disk_wait_and_memory_stays_bounded() {
     for client in clients {
         client.await.expect("no panic").expect("everyone is served in the end");
     }
-    assert_eq!(most, 40, "40 commands fill the room of {} bytes", limits.proposal_bytes);
-    assert!(busy > 0, "a client that does not want to wait is told so");
+    assert_eq!(most, 40, "40 commands fill the quota of {} bytes", limits.proposal_bytes);
+    assert!(busy > 0, "a client that does not want to wait is refused");
 }
 
 /// What went wrong: commands in the log of a leader that lost its majority keep their share of the
-/// quota until their outcome is known, and a client that waited for the quota behind them was not
-/// told that there is no leader; it waited until the majority came back.
+/// quota until their outcome is known, and a client that waited for the quota behind them got no
+/// answer that there was no leader; it waited until the majority came back.
 #[tokio::test]
 async fn a_client_behind_a_full_quota_learns_that_there_is_no_leader() {
     let limits = Limits { proposals: 1, ..Limits::default() };
@@ -294,7 +236,7 @@ async fn everything_acknowledged_is_there_after_a_restart_of_all() {
 }
 
 #[tokio::test]
-async fn a_store_error_stops_the_member_loudly_and_wholly() {
+async fn a_store_error_stops_the_whole_member_and_is_reported() {
     let cluster = Cluster::new(1, Duration::ZERO, Limits::default());
     let nodes = cluster.start_all().await;
     leader(&nodes).await;
@@ -316,13 +258,13 @@ async fn a_store_error_stops_the_member_loudly_and_wholly() {
 }
 
 #[tokio::test]
-async fn a_leader_with_a_stalled_disk_gives_up_its_place() {
+async fn a_leader_with_a_stalled_disk_steps_down() {
     let cluster = Cluster::new(3, Duration::ZERO, Limits::default());
     let mut nodes = cluster.start_all().await;
     let at = leader(&nodes).await;
     nodes[at].shutdown().await;
     let mut slow = Cluster { delay: Duration::from_secs(3), ..cluster };
-    // Alone in its slowness: the others keep their disks.
+    // Only this member's disk is slow.
     let number = at as u64 + 1;
     nodes[at] = slow.start(number).await;
     slow.delay = Duration::ZERO;

@@ -1,10 +1,9 @@
-//! The files in which threads of a member meet, in every interleaving that matters.
+//! The files that several threads of a member use, in every interleaving that matters.
 //!
 //! The simulator runs the pump and never this code, so `loom` explores it: it runs each model below
 //! again and again, with another schedule of its threads each time, and reports a deadlock where a
-//! wakeup was lost. What is compiled here are the very files of the crate, with loom's locks and
-//! atomics in place of the standard library's; that is why those files take them from
-//! `crate::sync`.
+//! wakeup was lost. The models compile the crate's own files, with loom's locks and atomics in
+//! place of the standard library's; that is why those files take them from `crate::sync`.
 //!
 //! | model | files |
 //! |---|---|
@@ -12,8 +11,8 @@
 //! | `reply` | `requests/reply.rs` |
 //! | `scheduler` | `member/mailbox.rs`, `member/scheduler.rs`, `requests/batcher.rs` |
 //!
-//! Deliberately not modelled: tokio's `Notify`, which wakes the driver. It has models of its own; a
-//! call of it is one step here.
+//! Deliberately not modelled: tokio's `Notify`, which wakes the driver. Tokio has models of its
+//! own; a call is one step here.
 
 #[path = "loom/models.rs"]
 mod models;

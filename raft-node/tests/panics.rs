@@ -1,8 +1,9 @@
 //! A panic anywhere in a member ends that member, and no call is left waiting: every call returns,
 //! the status says why, `shutdown` returns, and no task of a client unwinds.
 
+mod support;
+
 use std::future::Future;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -10,17 +11,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use log_memory::MemoryLog;
-use raft_core::storage::{
-    LogBounds, LogError, LogReader, LogStore, Recovered, StableStore, Store, StoreInfo, WriteBatch,
-};
-use raft_core::types::{Entry, EntryId, HardState, Identity, LogIndex, Membership, NodeId, Term};
+use raft_core::storage::{LogError, StoreInfo};
+use raft_core::types::NodeId;
 use raft_node::{
     Committed, Envelope, Fatal, InProcessNetwork, Inbound, Limits, Node, NodeConfig, ProposeError,
     ReadError, Replies, StateMachine, Transport, bootstrap,
 };
+use support::{ChangedLog, Changes, membership_of, node_id};
 use tokio::time::timeout;
 
-/// What the member's parts do when they are told to fail.
+/// Which part of the member fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum Fault {
@@ -32,12 +32,12 @@ enum Fault {
     Send,
 }
 
-/// Tells all parts of a member which of them fails.
+/// Shared by all parts of a member: which of them fails.
 #[derive(Clone, Default)]
 struct Faults(Arc<AtomicU8>);
 
 impl Faults {
-    fn strike(&self, fault: Fault) {
+    fn inject(&self, fault: Fault) {
         self.0.store(fault as u8, Ordering::SeqCst);
     }
 
@@ -79,79 +79,25 @@ impl StateMachine for Machine {
 }
 
 /// A memory log whose writes panic, on a thread or inline.
-struct Log {
-    log: MemoryLog,
+#[derive(Clone)]
+struct PanickingWrites {
     faults: Faults,
     is_threaded: bool,
 }
 
 #[async_trait]
-impl StableStore for Log {
-    async fn load_identity(&mut self) -> Result<Option<Identity>, LogError> {
-        self.log.load_identity().await
+impl Changes for PanickingWrites {
+    fn declare(&self, info: StoreInfo) -> StoreInfo {
+        StoreInfo { may_block: self.is_threaded, ..info }
     }
-    async fn save_identity(&mut self, identity: &Identity) -> Result<(), LogError> {
-        self.log.save_identity(identity).await
-    }
-    async fn load_hard_state(&mut self) -> Result<HardState, LogError> {
-        self.log.load_hard_state().await
-    }
-    async fn save_hard_state(&mut self, hard_state: HardState) -> Result<(), LogError> {
-        self.log.save_hard_state(hard_state).await
-    }
-}
 
-#[async_trait]
-impl LogStore for Log {
-    fn bounds(&self) -> LogBounds {
-        self.log.bounds()
-    }
-    async fn append(&mut self, entries: &[Entry]) -> Result<(), LogError> {
-        self.log.append(entries).await
-    }
-    async fn truncate_after(&mut self, index: LogIndex) -> Result<(), LogError> {
-        self.log.truncate_after(index).await
-    }
-    async fn purge_upto(&mut self, upto: EntryId) -> Result<(), LogError> {
-        self.log.purge_upto(upto).await
-    }
-    async fn reset(&mut self, boundary: EntryId) -> Result<(), LogError> {
-        self.log.reset(boundary).await
-    }
-    fn reader(&self) -> Box<dyn LogReader> {
-        Box::new(Reader { reader: self.log.reader(), is_threaded: self.is_threaded })
-    }
-}
-
-#[async_trait]
-impl Store for Log {
-    fn info(&self) -> StoreInfo {
-        StoreInfo { may_block: self.is_threaded, ..self.log.info() }
-    }
-    async fn write(&mut self, batch: WriteBatch) -> Result<(), LogError> {
-        self.faults.panic_if(Fault::Write);
-        self.log.write(batch).await
-    }
-    async fn recover(&mut self) -> Result<Recovered, LogError> {
-        self.log.recover().await
-    }
-}
-
-struct Reader {
-    reader: Box<dyn LogReader>,
-    is_threaded: bool,
-}
-
-#[async_trait]
-impl LogReader for Reader {
-    async fn read(&mut self, range: Range<LogIndex>, max: u64) -> Result<Vec<Entry>, LogError> {
-        self.reader.read(range, max).await
-    }
-    async fn term(&mut self, index: LogIndex) -> Result<Term, LogError> {
-        self.reader.term(index).await
-    }
-    fn may_block(&self) -> bool {
+    fn read_may_block(&self) -> bool {
         self.is_threaded
+    }
+
+    async fn before_write(&self) -> Result<(), LogError> {
+        self.faults.panic_if(Fault::Write);
+        Ok(())
     }
 }
 
@@ -182,15 +128,13 @@ struct Plan {
 
 async fn start(plan: Plan) -> (Vec<Node>, Vec<Faults>) {
     let network = InProcessNetwork::new();
-    let id = |number| NodeId::new(number).expect("not zero");
-    let membership = (1..=plan.members).map(|number| (id(number), Bytes::new()));
-    let membership = Membership::of_voters(membership).expect("sound");
+    let membership = membership_of(plan.members);
     let (mut nodes, mut all_faults) = (Vec::new(), Vec::new());
     for number in 1..=plan.members {
         let faults = Faults::default();
-        let (log, is_threaded) = (MemoryLog::new(), plan.is_threaded);
-        let mut log = Log { log, faults: faults.clone(), is_threaded };
-        bootstrap(&mut log, "panics", id(number), &membership).await.expect("blank");
+        let changes = PanickingWrites { faults: faults.clone(), is_threaded: plan.is_threaded };
+        let mut log = ChangedLog { log: MemoryLog::new(), changes };
+        bootstrap(&mut log, "panics", node_id(number), &membership).await.expect("blank");
         let machine = Machine { faults: faults.clone(), is_cheap: plan.is_cheap };
         let transport = Sending { transport: network.transport(), faults: faults.clone() };
         // Few enough that some of the clients below wait for the quota.
@@ -204,7 +148,7 @@ async fn start(plan: Plan) -> (Vec<Node>, Vec<Faults>) {
     (nodes, all_faults)
 }
 
-/// Waits, but not for ever.
+/// Waits for a future, with a time limit.
 async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     timeout(Duration::from_secs(20), future).await.unwrap_or_else(|_| panic!("it hangs: {what}"))
 }
@@ -216,7 +160,7 @@ async fn ends_for_everyone(node: &Node, faults: &Faults, fault: Fault, says: &st
     for client in 0..16 {
         let (node, answered) = (node.clone(), Arc::clone(&answered));
         clients.push(tokio::spawn(async move {
-            // Until the member has ended: some of these are under way when it does.
+            // Runs until the member has ended, so that some of these are under way when it does.
             for round in 0.. {
                 let closed = if client % 4 == 0 {
                     matches!(node.read(Bytes::new()).await, Err(ReadError::Closed))
@@ -232,14 +176,14 @@ async fn ends_for_everyone(node: &Node, faults: &Faults, fault: Fault, says: &st
             unreachable!("the rounds have no end")
         }));
     }
-    // They are at it: some wait for their answer, and some for the quota.
+    // The clients are busy: some wait for their answer, and some for the quota.
     let are_busy = async {
         while answered.load(Ordering::Relaxed) < 100 && !node.status().closed {
             tokio::task::yield_now().await;
         }
     };
     soon("a hundred answers", are_busy).await;
-    faults.strike(fault);
+    faults.inject(fault);
     for client in clients {
         soon("a client", client).await.expect("no client's task unwinds");
     }
@@ -259,7 +203,7 @@ async fn ends_for_everyone(node: &Node, faults: &Faults, fault: Fault, says: &st
     soon("a second shutdown", node.shutdown()).await;
 }
 
-/// Runs the above in all the ways in which a member's parts can be driven.
+/// Runs `ends_for_everyone` in all the ways in which a member's parts can be driven.
 async fn ends_in_all_ways(fault: Fault, says: &str) {
     for is_threaded in [false, true] {
         for is_cheap in [false, true] {
@@ -296,7 +240,7 @@ async fn a_state_machine_that_leaves_out_answers_ends_the_member() {
     let node = &nodes[0];
     soon("a leader", node.wait_for_leader()).await.expect("it runs");
     assert_eq!(soon("the first", node.propose(Bytes::new())).await, Ok(Bytes::new()));
-    faults[0].strike(Fault::TooFewAnswers);
+    faults[0].inject(Fault::TooFewAnswers);
     let outcome = soon("the second", node.propose(Bytes::new())).await;
     assert_eq!(outcome, Err(ProposeError::Unknown), "it is committed, and nothing was answered");
     soon("the end", async {
@@ -309,7 +253,7 @@ async fn a_state_machine_that_leaves_out_answers_ends_the_member() {
     assert!(stopped.contains("answers each command of a batch once"), "{stopped}");
 }
 
-/// Here the panic is in the turn itself, and it is a client's task that takes the turn.
+/// Here the panic is in the turn itself, which a client's task takes.
 #[tokio::test]
 async fn a_panic_in_the_turn_of_a_client_ends_the_member_and_not_the_client() {
     let (nodes, faults) = start(Plan { members: 3, is_threaded: false, is_cheap: true }).await;
@@ -319,7 +263,7 @@ async fn a_panic_in_the_turn_of_a_client_ends_the_member_and_not_the_client() {
     for _ in 0..10 {
         soon("a write", nodes[at].propose(Bytes::new())).await.expect("a stable leader");
     }
-    faults[at].strike(Fault::Send);
+    faults[at].inject(Fault::Send);
     let outcome = soon("the write", nodes[at].propose(Bytes::new())).await;
     assert_eq!(outcome, Err(ProposeError::Unknown), "it may have been sent");
     ends_for_everyone(&nodes[at], &faults[at], Fault::Send, "a turn of the member panicked").await;

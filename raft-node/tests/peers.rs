@@ -1,98 +1,41 @@
-//! What a member knows of its peers' stores, and what it says of a forward that was never sent.
+//! What a member remembers of its peers' stores, and what it answers for a forward that was never
+//! sent.
 
-use std::ops::Range;
+mod support;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use log_memory::{MemoryDisk, MemoryLog, SyncMode};
-use raft_core::storage::{
-    Durability, LogBounds, LogError, LogReader, LogStore, Recovered, StableStore, Store, StoreInfo,
-    WriteBatch,
-};
-use raft_core::types::{Entry, EntryId, HardState, Identity, LogIndex, Membership, NodeId, Term};
+use raft_core::storage::{Durability, StoreInfo};
+use raft_core::types::NodeId;
 use raft_node::{
     Application, Content, Envelope, InProcessNetwork, Inbound, Limits, Node, NodeConfig,
     PeerRecord, PeersFile, ProposeError, ReadError, Transport, TypedError, TypedNode, bootstrap,
 };
+use support::{ChangedLog, Changes, membership_of, node_id as id};
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A memory log that lasts as long as its disk, and says so.
-struct Lasting(MemoryLog);
+/// A memory log that survives as long as its disk, and declares it.
+#[derive(Clone)]
+struct Lasting;
 
-#[async_trait]
-impl StableStore for Lasting {
-    async fn load_identity(&mut self) -> Result<Option<Identity>, LogError> {
-        self.0.load_identity().await
-    }
-    async fn save_identity(&mut self, identity: &Identity) -> Result<(), LogError> {
-        self.0.save_identity(identity).await
-    }
-    async fn load_hard_state(&mut self) -> Result<HardState, LogError> {
-        self.0.load_hard_state().await
-    }
-    async fn save_hard_state(&mut self, hard_state: HardState) -> Result<(), LogError> {
-        self.0.save_hard_state(hard_state).await
-    }
-}
-
-#[async_trait]
-impl LogStore for Lasting {
-    fn bounds(&self) -> LogBounds {
-        self.0.bounds()
-    }
-    async fn append(&mut self, entries: &[Entry]) -> Result<(), LogError> {
-        self.0.append(entries).await
-    }
-    async fn truncate_after(&mut self, index: LogIndex) -> Result<(), LogError> {
-        self.0.truncate_after(index).await
-    }
-    async fn purge_upto(&mut self, upto: EntryId) -> Result<(), LogError> {
-        self.0.purge_upto(upto).await
-    }
-    async fn reset(&mut self, boundary: EntryId) -> Result<(), LogError> {
-        self.0.reset(boundary).await
-    }
-    fn reader(&self) -> Box<dyn LogReader> {
-        Box::new(Reader(self.0.reader()))
-    }
-}
-
-#[async_trait]
-impl Store for Lasting {
-    fn info(&self) -> StoreInfo {
-        StoreInfo { durability: Durability::PowerLoss, ..self.0.info() }
-    }
-    async fn write(&mut self, batch: WriteBatch) -> Result<(), LogError> {
-        self.0.write(batch).await
-    }
-    async fn recover(&mut self) -> Result<Recovered, LogError> {
-        self.0.recover().await
-    }
-}
-
-struct Reader(Box<dyn LogReader>);
-
-#[async_trait]
-impl LogReader for Reader {
-    async fn read(&mut self, range: Range<LogIndex>, max: u64) -> Result<Vec<Entry>, LogError> {
-        self.0.read(range, max).await
-    }
-    async fn term(&mut self, index: LogIndex) -> Result<Term, LogError> {
-        self.0.term(index).await
+impl Changes for Lasting {
+    fn declare(&self, info: StoreInfo) -> StoreInfo {
+        StoreInfo { durability: Durability::PowerLoss, ..info }
     }
 }
 
 /// A query of some length.
 type Query = Vec<u8>;
 
-/// Adds numbers, and can read only those below 100 back from the log.
+/// Adds numbers, and can decode only those below 100 from the log.
 struct Sum(u64);
 
 #[derive(Debug, PartialEq)]
@@ -128,10 +71,6 @@ impl Application for Sum {
     }
 }
 
-fn id(number: u64) -> NodeId {
-    NodeId::new(number).expect("not zero")
-}
-
 /// Starts a member whose record of its peers is in this directory.
 async fn start(
     number: u64,
@@ -140,10 +79,10 @@ async fn start(
     dir: &Path,
     transport: Box<dyn Transport>,
 ) -> TypedNode<Sum> {
-    let mut store = Lasting(MemoryLog::open(disk).expect("the disk is free"));
-    let members = Membership::of_voters((1..=size).map(|number| (id(number), Bytes::new())));
-    let members = members.expect("sound");
-    bootstrap(&mut store, "peers", id(number), &members).await.expect("blank, or just so");
+    let log = MemoryLog::open(disk).expect("the disk is free");
+    let mut store = ChangedLog { log, changes: Lasting };
+    let bootstrapped = bootstrap(&mut store, "peers", id(number), &membership_of(size)).await;
+    bootstrapped.expect("blank, or bootstrapped as this member");
     let peers: Option<Arc<dyn PeerRecord>> = Some(Arc::new(PeersFile::in_dir(dir)));
     let limits = Limits { read_bytes: 1000, ..Limits::default() };
     let config = NodeConfig { peers, limits, ..NodeConfig::default() };
@@ -176,7 +115,7 @@ impl Cluster {
 }
 
 /// What went wrong: a member whose directory was wiped was refused only by peers that had not been
-/// restarted since; the others took it in, and it voted without its memory.
+/// restarted since; the others accepted it, and it voted although it had forgotten its votes.
 #[tokio::test]
 async fn a_wiped_member_is_refused_by_peers_that_were_restarted() {
     let mut cluster = Cluster::new();
@@ -204,7 +143,7 @@ async fn a_wiped_member_is_refused_by_peers_that_were_restarted() {
     assert_eq!(leader(nodes[at].node()).await, leading);
 }
 
-/// Loses no message but forwards, which it does not take.
+/// Carries every message except forwards, which it refuses.
 struct NoForwards(Box<dyn Transport>);
 
 impl Transport for NoForwards {
@@ -218,7 +157,7 @@ impl Transport for NoForwards {
 }
 
 /// What went wrong: a forward that the transport dropped left its clients waiting for five seconds,
-/// and then the outcome was called unknown.
+/// and then the outcome was reported as unknown.
 #[tokio::test]
 async fn a_forward_that_was_never_sent_has_not_happened() {
     let cluster = Cluster::new();
@@ -236,7 +175,7 @@ async fn a_forward_that_was_never_sent_has_not_happened() {
     assert_eq!(outcome, Err(ProposeError::NotLeader { hint: None }), "and may be tried again");
 }
 
-/// What went wrong: a command of a newer version was answered, passed over, and the member's state
+/// What went wrong: a command of a newer version was answered but skipped, and the member's state
 /// differed from then on.
 #[tokio::test]
 async fn a_committed_command_that_does_not_decode_stops_the_member() {

@@ -1,4 +1,4 @@
-//! The peers file: one frozen sample, damage, and what a power cut in a replacement leaves.
+//! The peers file: one frozen sample, damage, and what a power cut during a replacement leaves.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -48,7 +48,7 @@ fn a_record_of_another_cluster_is_none() {
 }
 
 #[test]
-fn damage_is_named_wherever_it_is() {
+fn damage_is_reported_wherever_it_is() {
     for at in 0..SAMPLE.len() {
         let mut bytes = SAMPLE;
         bytes[at] ^= 1;

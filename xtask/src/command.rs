@@ -15,10 +15,7 @@ pub fn command<'a>(
         .envs(environment.iter().copied())
         .status()
         .map_err(|error| format!("could not start {line}: {error}"))?;
-    match status.success() {
-        true => Ok(()),
-        false => Err(format!("{line}: {status}")),
-    }
+    if status.success() { Ok(()) } else { Err(format!("{line}: {status}")) }
 }
 
 /// The cargo that runs this, so that both build with one toolchain.

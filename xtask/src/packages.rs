@@ -53,9 +53,10 @@ fn provide_packages() -> Result<String, String> {
         return Ok(format!("installed {names}"));
     }
     let line = format!("missing packages: {names} (install with: apt-get install {names})");
-    match is_required() {
-        true => Err(format!("{line}; KONTIKI_REQUIRE=all makes this a failure")),
-        false => Ok(format!("{line}; the tests that need them are skipped")),
+    if is_required() {
+        Err(format!("{line}; KONTIKI_REQUIRE=all makes this a failure"))
+    } else {
+        Ok(format!("{line}; the tests that need them are skipped"))
     }
 }
 

@@ -88,10 +88,11 @@ fn check_apart(from: &Path, to: &Path) -> Result<(), Failure> {
     let from = fs::canonicalize(from).map_err(failed)?;
     let absolute = std::path::absolute(to).map_err(failed)?;
     let mut above = absolute.ancestors().filter_map(|dir| fs::canonicalize(dir).ok());
-    match above.any(|dir| dir == from) {
-        false => Ok(()),
-        true => Err(Failure::new(format!("{} lies in the directory that is copied", to.display()))
-            .advise("choose a directory outside of it")),
+    if above.any(|dir| dir == from) {
+        Err(Failure::new(format!("{} lies in the directory that is copied", to.display()))
+            .advise("choose a directory outside of it"))
+    } else {
+        Ok(())
     }
 }
 
@@ -148,10 +149,10 @@ impl Job<'_> {
         check_sound(&looked)?;
         let inspection = looked.inspection.as_ref();
         transfer(inspection, self.backend, target, what).await?;
-        let sight = inspection.result();
-        let bounds = sight.recovered.bounds;
+        let inspection = inspection.result();
+        let bounds = inspection.recovered.bounds;
         let count = bounds.last.index.since(bounds.boundary.index);
-        let (dir, backend) = (looked.dir.display(), &sight.info.backend);
+        let (dir, backend) = (looked.dir.display(), &inspection.info.backend);
         let line = format!("{what}: {count} entries, {dir} ({backend}) to {}", self.backend);
         Ok(Copied { line, _looked: looked })
     }
@@ -188,24 +189,23 @@ fn copy_others(from: &Path, to: &Path, is_wanted: impl Fn(&str) -> bool) -> Resu
 fn copy_tree(from: &Path, to: &Path) -> Result<(), Failure> {
     let failed = |error| copy_failure(from, &error);
     let what = fs::symlink_metadata(from).map_err(failed)?;
-    match () {
-        () if what.is_dir() => {
-            fs::create_dir(to).map_err(|error| copy_failure(to, &error))?;
-            for entry in fs::read_dir(from).map_err(failed)? {
-                let name = entry.map_err(failed)?.file_name();
-                copy_tree(&from.join(&name), &to.join(&name))?;
-            }
+    if what.is_dir() {
+        fs::create_dir(to).map_err(|error| copy_failure(to, &error))?;
+        for entry in fs::read_dir(from).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            copy_tree(&from.join(&name), &to.join(&name))?;
+        }
+        Ok(())
+    } else if what.is_file() {
+        fs::copy(from, to).map_err(|error| copy_failure(to, &error))?;
+        if same_bytes(from, to).map_err(failed)? {
             Ok(())
+        } else {
+            Err(Failure::new(format!("{} was not copied completely", from.display())))
         }
-        () if what.is_file() => {
-            fs::copy(from, to).map_err(|error| copy_failure(to, &error))?;
-            match same_bytes(from, to).map_err(failed)? {
-                true => Ok(()),
-                false => Err(Failure::new(format!("{} was not copied completely", from.display()))),
-            }
-        }
-        () => Err(Failure::new(format!("{} is neither a file nor a directory", from.display()))
-            .advise("it cannot be copied: move it away")),
+    } else {
+        Err(Failure::new(format!("{} is neither a file nor a directory", from.display()))
+            .advise("it cannot be copied: move it away"))
     }
 }
 

@@ -149,10 +149,7 @@ fn sync_dir(dir: &Path) -> io::Result<()> {
 fn sync_tree(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
-        match path.is_dir() {
-            true => sync_tree(&path)?,
-            false => File::open(&path)?.sync_all()?,
-        }
+        if path.is_dir() { sync_tree(&path)? } else { File::open(&path)?.sync_all()? }
     }
     sync_dir(dir)
 }

@@ -58,19 +58,23 @@ impl Named {
     pub fn kind(&self) -> Result<Kind, Failure> {
         self.check_backend()?;
         let has = |name: &str| self.dir.join(name).exists();
-        match () {
-            () if self.dir.as_os_str().is_empty() => Err(Failure::new("no directory is named")
-                .advise("name one after the colon, as in file:kontiki-data/1")),
-            () if !self.dir.exists() => {
-                Err(Failure::new(format!("{} does not exist", self.dir.display())))
-            }
-            () if !self.dir.is_dir() => {
-                Err(Failure::new(format!("{} is not a directory", self.dir.display()))
-                    .advise("name the directory that contains it"))
-            }
-            () if has(CLUSTER_FILE) => Ok(Kind::Cluster),
-            () if has("log") => Ok(Kind::Member),
-            () => Ok(Kind::Log),
+        if self.dir.as_os_str().is_empty() {
+            return Err(Failure::new("no directory is named")
+                .advise("name one after the colon, as in file:kontiki-data/1"));
+        }
+        if !self.dir.exists() {
+            return Err(Failure::new(format!("{} does not exist", self.dir.display())));
+        }
+        if !self.dir.is_dir() {
+            return Err(Failure::new(format!("{} is not a directory", self.dir.display()))
+                .advise("name the directory that contains it"));
+        }
+        if has(CLUSTER_FILE) {
+            Ok(Kind::Cluster)
+        } else if has("log") {
+            Ok(Kind::Member)
+        } else {
+            Ok(Kind::Log)
         }
     }
 
@@ -78,10 +82,7 @@ impl Named {
     pub fn check_backend(&self) -> Result<(), Failure> {
         let Some(name) = &self.backend else { return Ok(()) };
         let config = LogConfig::from_name(name, &self.dir).map_err(|error| open_failure(&error))?;
-        match config.is_durable() {
-            true => Ok(()),
-            false => Err(open_failure(&OpenError::Volatile)),
-        }
+        if config.is_durable() { Ok(()) } else { Err(open_failure(&OpenError::Volatile)) }
     }
 
     /// The names of the members' directories in a cluster's directory.

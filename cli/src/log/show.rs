@@ -94,9 +94,10 @@ pub async fn run(show: Show) -> Result<ExitCode, Failure> {
     let from = first_of_page(&show, looked.inspection.result())?;
     let page = page(looked.inspection.reader().as_mut(), from, show.count, &looked).await;
     let shown = Shown::of(&looked, page);
-    match show.json {
-        true => print_json(&shown)?,
-        false => print(&shown.table())?,
+    if show.json {
+        print_json(&shown)?
+    } else {
+        print(&shown.table())?
     }
     let rotten = shown.page.iter().find_map(|entry| entry.damage.clone());
     match shown.damage.map(|damage| damage.message).or(rotten) {
@@ -106,19 +107,19 @@ pub async fn run(show: Show) -> Result<ExitCode, Failure> {
     }
 }
 
-fn first_of_page(show: &Show, sight: &Inspection) -> Result<LogIndex, Failure> {
-    let bounds = sight.recovered.bounds;
+fn first_of_page(show: &Show, inspection: &Inspection) -> Result<LogIndex, Failure> {
+    let bounds = inspection.recovered.bounds;
     let (first, last) = (bounds.first(), bounds.last.index);
     let from = show.from.map_or(first, LogIndex::new);
-    match () {
-        () if from < first => Err(Failure::new(format!("entry {from} is no longer in the log"))
-            .advise(format!("it begins at {first}: --from {first}"))),
-        () if from > last && from > first => {
-            Err(Failure::new(format!("entry {from} is not in the log"))
-                .advise(format!("its last entry is {last}")))
-        }
-        () => Ok(from),
+    if from < first {
+        return Err(Failure::new(format!("entry {from} is no longer in the log"))
+            .advise(format!("it begins at {first}: --from {first}")));
     }
+    if from > last && from > first {
+        return Err(Failure::new(format!("entry {from} is not in the log"))
+            .advise(format!("its last entry is {last}")));
+    }
+    Ok(from)
 }
 
 async fn page(
@@ -201,8 +202,8 @@ fn words(bytes: &[u8]) -> String {
 
 impl Shown {
     fn of(looked: &Looked, page: Vec<ShownEntry>) -> Shown {
-        let sight = looked.inspection.result();
-        let found = &sight.recovered;
+        let inspection = looked.inspection.result();
+        let found = &inspection.recovered;
         let id = |EntryId { term, index }| ShownId { index: index.get(), term: term.get() };
         let run = |run: &kontiki::types::TermRun| ShownRun {
             first: run.first.get(),
@@ -211,9 +212,9 @@ impl Shown {
         let members = found.memberships.iter();
         Shown {
             dir: looked.dir.display().to_string(),
-            backend: sight.info.backend.to_string(),
-            format_version: sight.info.format_version,
-            identity: sight.identity.map(|identity| ShownIdentity {
+            backend: inspection.info.backend.to_string(),
+            format_version: inspection.info.format_version,
+            identity: inspection.identity.map(|identity| ShownIdentity {
                 node: identity.node.get(),
                 cluster: identity.cluster.to_string(),
                 store: identity.store.to_string(),
@@ -228,10 +229,10 @@ impl Shown {
             commit_hint: found.commit_hint.get(),
             terms: found.term_runs.iter().map(run).collect(),
             memberships: members.map(|(at, it)| ShownMembership::of(*at, it)).collect(),
-            proven: sight.proven.clone(),
-            beyond: sight.beyond.clone(),
+            proven: inspection.proven.clone(),
+            beyond: inspection.beyond.clone(),
             page,
-            damage: sight.damage.as_ref().map(Damage::of),
+            damage: inspection.damage.as_ref().map(Damage::of),
         }
     }
 

@@ -72,10 +72,10 @@ async fn compare(source: &dyn Inspect, copy: &dyn Inspect, what: &str) -> Result
     if let Some(damage) = &other.damage {
         return Err(unequal(&chain(damage)));
     }
-    let facts = |sight: &Inspection| {
-        let found = &sight.recovered;
+    let facts = |inspection: &Inspection| {
+        let found = &inspection.recovered;
         let (runs, members) = (found.term_runs.clone(), found.memberships.clone());
-        (sight.identity, found.hard_state, found.bounds, runs, members)
+        (inspection.identity, found.hard_state, found.bounds, runs, members)
     };
     if facts(one) != facts(other) {
         return Err(unequal("its identity, hard state, bounds, terms or members differ"));

@@ -33,9 +33,10 @@ struct Verdict {
 pub fn run(verify: &Verify) -> Result<ExitCode, Failure> {
     let looked = Named::parse(&verify.dir).look()?;
     let verdict = Verdict::of(looked);
-    match verify.json {
-        true => print_json(&verdict)?,
-        false => print(&verdict.text())?,
+    if verify.json {
+        print_json(&verdict)?
+    } else {
+        print(&verdict.text())?
     }
     match verdict.damage.len() {
         0 => Ok(ExitCode::SUCCESS),
@@ -51,17 +52,17 @@ impl Verdict {
     fn of(mut looked: Looked) -> Verdict {
         let progress = Progress::new("verifying");
         let findings = looked.inspection.verify(&mut |done, all| progress.show(done, all));
-        let sight = looked.inspection.result();
-        let bounds = sight.recovered.bounds;
+        let inspection = looked.inspection.result();
+        let bounds = inspection.recovered.bounds;
         Verdict {
             dir: looked.dir.display().to_string(),
-            backend: sight.info.backend.to_string(),
-            format_version: sight.info.format_version,
+            backend: inspection.info.backend.to_string(),
+            format_version: inspection.info.format_version,
             sound: findings.is_empty(),
             first: bounds.first().get(),
             last: bounds.last.index.get(),
-            proven: sight.proven.clone(),
-            beyond: sight.beyond.clone(),
+            proven: inspection.proven.clone(),
+            beyond: inspection.beyond.clone(),
             damage: findings.iter().map(Damage::of).collect(),
         }
     }
@@ -69,13 +70,15 @@ impl Verdict {
     fn text(&self) -> String {
         let Verdict { dir, backend, format_version, first, last, proven, .. } = self;
         let mut lines = vec![format!("{dir}: {backend} log, format {format_version}")];
-        lines.push(match last < first {
-            true => format!("no entry after {last}"),
-            false => format!("entries {first} to {last}"),
+        lines.push(if last < first {
+            format!("no entry after {last}")
+        } else {
+            format!("entries {first} to {last}")
         });
-        lines.push(match proven.is_empty() {
-            true => "nothing is proven to be synced".to_owned(),
-            false => format!("proven to be synced up to {proven}"),
+        lines.push(if proven.is_empty() {
+            "nothing is proven to be synced".to_owned()
+        } else {
+            format!("proven to be synced up to {proven}")
         });
         lines.extend(self.beyond.iter().map(|beyond| format!("beyond: {beyond}")));
         let shown = self.damage.iter().take(MAX_LINES);

@@ -213,9 +213,10 @@ async fn end_of(node: &Node) -> Failure {
     let why =
         ended.as_ref().and_then(|now| now.stopped.as_deref()).unwrap_or("its handle was closed");
     let failure = Failure::new(format!("the member stopped: {why}"));
-    match ended.is_some_and(|now| now.damaged) {
-        true => failure.damaged(),
-        false => failure.advise("start it again once the cause is repaired"),
+    if ended.is_some_and(|now| now.damaged) {
+        failure.damaged()
+    } else {
+        failure.advise("start it again once the cause is repaired")
     }
 }
 

@@ -52,9 +52,10 @@ pub async fn run(up: Up, logging: Logging) -> Result<ExitCode, Failure> {
     let mut plan = Plan::from_arguments(&up)?;
     plan.logging = logging.arguments();
     check_ports(&plan).await?;
-    let _lock = match plan.durable {
-        true => Some(DataDir::open(&plan.dir).map_err(|error| Failure::new(chain(&error)))?),
-        false => None,
+    let _lock = if plan.durable {
+        Some(DataDir::open(&plan.dir).map_err(|error| Failure::new(chain(&error)))?)
+    } else {
+        None
     };
     plan.save()?;
     let mut stop = Stop::listen()?;
@@ -201,9 +202,10 @@ impl Cluster {
         if up && led {
             self.announced = true;
             let (endpoints, backend) = (self.plan.endpoints(), &self.plan.backend);
-            let place = match self.plan.durable {
-                true => format!("in {}", self.plan.dir.display()),
-                false => "in memory only".to_owned(),
+            let place = if self.plan.durable {
+                format!("in {}", self.plan.dir.display())
+            } else {
+                "in memory only".to_owned()
             };
             let text = format!(
                 "the cluster is up (log: {backend}, {place}); Ctrl-C stops it. Try:\n  \
@@ -236,14 +238,16 @@ impl Cluster {
             }
         }
         let remaining = self.members.iter().filter(|member| member.is_active()).count();
-        match remaining * 2 > self.members.len() {
-            true => Ok(()),
-            false => Err(Failure::new("the cluster has lost its majority permanently").advise(
-                match self.plan.durable {
-                    true => "see above why the members stopped; then start it again",
-                    false => "the data was in memory and is lost; start again for a new cluster",
+        if remaining * 2 > self.members.len() {
+            Ok(())
+        } else {
+            Err(Failure::new("the cluster has lost its majority permanently").advise(
+                if self.plan.durable {
+                    "see above why the members stopped; then start it again"
+                } else {
+                    "the data was in memory and is lost; start again for a new cluster"
                 },
-            )),
+            ))
         }
     }
 

@@ -140,10 +140,7 @@ impl Plan {
 
     /// Records that a member serves with its own log.
     pub fn has_begun(&mut self, member: u64) -> Result<(), Failure> {
-        match self.durable && self.begun.insert(member) {
-            true => self.save(),
-            false => Ok(()),
-        }
+        if self.durable && self.begun.insert(member) { self.save() } else { Ok(()) }
     }
 
     /// The arguments of `kontiki serve` for a member.

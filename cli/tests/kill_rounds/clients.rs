@@ -143,9 +143,10 @@ impl Client {
         let (key, value) = (format!("own/{}/{}", self.number, self.count), self.count.to_string());
         let acknowledged = self.put(&key, &value).await;
         let mut record = self.shared.record.lock().expect("no client panicked");
-        match acknowledged {
-            true => record.acknowledged.push((key, value)),
-            false => record.unknown += 1,
+        if acknowledged {
+            record.acknowledged.push((key, value))
+        } else {
+            record.unknown += 1
         }
         acknowledged
     }

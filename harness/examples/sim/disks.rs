@@ -1,4 +1,4 @@
-//! Backends, mounted on simulated disks. Shared by the program and the test.
+//! Backends on simulated disks, shared by the program and the test.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use log_file::{Alignment, Fault, FileLog, FileLogConfig, Housekeeping, SimDisk};
 use log_memory::{MemoryDisk, MemoryLog, SyncMode};
 use raft_core::storage::{LogError, Store};
 
-/// The stores that can be mounted.
+/// The stores that can be simulated.
 pub const STORES: [&str; 3] = ["memory", "file", "mixed"];
 
 /// The blank disk of one member, for the store of this name.
@@ -15,7 +15,7 @@ pub fn blank(store: &str, member: u64, rng: Rng) -> Option<Box<dyn SimulatedDisk
     match store {
         "memory" => Some(MountedMemory::blank(rng)),
         "file" => Some(MountedFile::blank(rng)),
-        // A cluster of both: what one of them does wrong, the other shows.
+        // A cluster of both, so that an error of one store shows as a difference from the other.
         "mixed" if member.is_multiple_of(2) => Some(MountedFile::blank(rng)),
         "mixed" => Some(MountedMemory::blank(rng)),
         _ => None,

@@ -1,8 +1,8 @@
 //! `cargo run --release -p kontiki-harness --example sim`: runs seeds of the simulator, replays
 //! one, or hunts planted bugs.
 //!
-//! An example and not a program of the crate, since it mounts backends, which the harness itself
-//! must not know (decision 0050).
+//! This is an example and not a program of the crate, because it uses backends, on which the
+//! harness itself must not depend (decision 0050).
 
 mod disks;
 
@@ -32,7 +32,7 @@ Usage: sim [options]
 Exit status: 0 as expected, 1 something was found (or a planted bug was not), 2 not understood.
 ";
 
-/// What was asked for.
+/// The parsed arguments.
 struct Asked {
     inputs: u64,
     length: u64,
@@ -47,7 +47,7 @@ struct Asked {
 }
 
 fn main() -> ExitCode {
-    // A panic of the code under test is reported as what it is: something found.
+    // A panic of the code under test is reported as a finding.
     std::panic::set_hook(Box::new(|_| {}));
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
@@ -101,7 +101,7 @@ fn parse(arguments: &[String]) -> Result<Asked, String> {
     if disks::STORES.contains(&asked.store.as_str()) {
         Ok(asked)
     } else {
-        Err(format!("there is no store {:?}; choose of {:?}", asked.store, disks::STORES))
+        Err(format!("there is no store {:?}; choose one of {:?}", asked.store, disks::STORES))
     }
 }
 
@@ -115,7 +115,7 @@ fn bug(name: &str) -> Result<Planted, String> {
     })
 }
 
-/// Does what was asked; whether all is as it should be.
+/// Does what the arguments say; returns whether everything is as expected.
 fn answer(asked: &Asked) -> bool {
     match (asked.seed, asked.mutants, asked.mutant) {
         (Some(seed), ..) => replay(asked, seed),
@@ -131,7 +131,7 @@ fn one(asked: &Asked, seed: u64, planted: Option<Planted>, aloud: bool) -> Repor
     settings.inspects_promises = !asked.outcomes_only;
     settings.aloud = aloud;
     let disks = |member: u64, rng: Rng| -> Box<dyn SimulatedDisk> {
-        disks::blank(&asked.store, member, rng).expect("a store that parse knows")
+        disks::blank(&asked.store, member, rng).expect("a store that parse accepts")
     };
     run(settings, &disks)
 }
@@ -233,7 +233,7 @@ fn report(done: &Report, store: &str) {
     );
 }
 
-/// The commit, if this is a git tree with git at hand.
+/// The commit, if this is a git tree and git is installed.
 fn commit() -> Option<String> {
     let git = std::process::Command::new("git").args(["rev-parse", "--short", "HEAD"]).output();
     let text = String::from_utf8(git.ok().filter(|run| run.status.success())?.stdout).ok()?;

@@ -1,7 +1,7 @@
 //! Once faults stop: one leader, equal logs, equal state machines, and no client waits.
 //!
-//! A cluster that does nothing breaks no safety law. So each run ends with calm, and within a
-//! bounded time all of this must hold.
+//! A cluster that does nothing breaks no safety law. So each run ends with a calm phase, and within
+//! a bounded time all of this must hold.
 
 use raft_core::consensus::{RoleName, Status};
 use raft_core::types::LogIndex;
@@ -11,11 +11,11 @@ use super::{Check, Violation};
 /// What one member shows.
 #[derive(Clone, Debug)]
 pub struct View {
-    /// Its protocol.
+    /// Its protocol state.
     pub status: Status,
-    /// How far its machine is.
+    /// The last entry that its state machine has applied.
     pub applied: LogIndex,
-    /// What its machine came to.
+    /// The hash of its state machine's state.
     pub machine: u64,
     /// Whether a write is in flight.
     pub is_writing: bool,
@@ -25,8 +25,8 @@ pub struct View {
     pub holds_quota: bool,
 }
 
-/// Says what still keeps the cluster from rest; nothing, if it is at rest.
-pub fn unrest(views: &[View]) -> Option<String> {
+/// What still keeps the cluster from being idle; none if it is idle.
+pub fn unsettled(views: &[View]) -> Option<String> {
     let leaders = views.iter().filter(|view| view.status.soft_state.role == RoleName::Leader);
     let leaders: Vec<_> = leaders.map(|view| view.status.id).collect();
     let [leader] = leaders[..] else { return Some(format!("leaders: {leaders:?}")) };
@@ -42,21 +42,22 @@ pub fn unrest(views: &[View]) -> Option<String> {
             (view.applied == *commit, "has not applied everything"),
             (!view.is_writing, "is writing"),
             (!view.is_waited_for, "keeps a client waiting"),
-            (!view.holds_quota, "has not given a quota back"),
+            (!view.holds_quota, "has not returned its quota"),
         ];
         let broken = facts.iter().find(|(holds, _)| !holds);
         broken.map(|(_, why)| format!("{id} {why}: {:?}", view.status))
     })
 }
 
-/// Machines that have applied the same log are equal.
+/// State machines that have applied the same log are equal.
 pub fn check_machines(views: &[View]) -> Result<(), Violation> {
     match views.iter().find(|view| view.machine != views[0].machine) {
         None => Ok(()),
         Some(other) => {
             let one = views[0].status.id;
             let other = other.status.id;
-            let what = format!("the machines of {one} and {other} differ at rest");
+            let what =
+                format!("the state machines of {one} and {other} differ once the cluster is idle");
             Err(Violation::new(Check::SameMachine, what))
         }
     }
@@ -96,14 +97,14 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_is_named() {
+    fn the_difference_is_named() {
         let mut views = [view(1, RoleName::Leader), view(2, RoleName::Follower)];
-        assert_eq!(unrest(&views), None);
+        assert_eq!(unsettled(&views), None);
         assert_eq!(check_machines(&views), Ok(()));
         views[1].applied = LogIndex::new(6);
-        assert!(unrest(&views).is_some_and(|why| why.contains("2 has not applied everything")));
+        assert!(unsettled(&views).is_some_and(|why| why.contains("2 has not applied everything")));
         views[1] = view(2, RoleName::Leader);
-        assert!(unrest(&views).is_some_and(|why| why.contains("leaders")));
+        assert!(unsettled(&views).is_some_and(|why| why.contains("leaders")));
         views[1].machine = 6;
         assert!(check_machines(&views).is_err());
     }

@@ -1,9 +1,9 @@
-//! The laws that take two members to break.
+//! The laws that only two members together can break.
 //!
 //! One table for each, updated after each input with what one member did: the leader of each term
 //! (L1), the votes (L7), which entry follows which (L3), what is committed (L5, L11), the states of
-//! the machines (L5). Facts of different members, or of one before and after a restart, meet in
-//! the tables; a second fact that contradicts the first is a violation.
+//! the state machines (L5). The tables collect facts of different members, and of one member before
+//! and after a restart; a second fact that contradicts the first is a violation.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,7 +14,7 @@ use raft_core::types::{EntryId, HardState, LogIndex, NodeId, Term};
 use super::promises::{DiskImage, check_promise};
 use super::violation::hold;
 use super::{Check, Violation};
-use crate::sim::Digest;
+use crate::digest::Digest;
 
 /// Everything known of a cluster.
 #[derive(Debug)]
@@ -26,9 +26,9 @@ pub struct Laws {
     entries: HashMap<EntryId, Known>,
     /// The terms of the committed entries, from index 1 on.
     committed: Vec<Term>,
-    /// What machines came to after the command at an index.
+    /// The hash of the state machines after the command at an index.
     machines: HashMap<LogIndex, u64>,
-    /// Whether promises are compared with disks; without it only their consequences are found.
+    /// Whether promises are compared with disks; otherwise only their consequences are found.
     inspects_promises: bool,
 }
 
@@ -39,14 +39,14 @@ struct Known {
     contents: u64,
 }
 
-/// What one member was seen to have.
+/// The last observed state of one member.
 #[derive(Clone, Debug, Default)]
 struct Member {
     disk: DiskImage,
     term: Term,
     /// The commit index of this process.
     commit: LogIndex,
-    /// Whether it led in its term when it was last looked at.
+    /// Whether it led in its term when it was last observed.
     led: bool,
 }
 
@@ -69,7 +69,7 @@ impl Laws {
         self.inspects_promises
     }
 
-    /// What the member's disk surely holds.
+    /// What the member's disk certainly holds.
     pub fn disk(&self, node: NodeId) -> &DiskImage {
         &self.members[place(node)].disk
     }
@@ -110,18 +110,20 @@ impl Laws {
         }
     }
 
-    /// The entry that a disk says is committed is the committed one. Recovery applies it, and all
-    /// before it, without asking any member.
+    /// The entry that a disk's hint covers must be the committed one. Recovery applies it, and all
+    /// entries before it, without asking any member.
     fn check_hint(&self, node: NodeId, hint: LogIndex, own: Option<Term>) -> Result<(), Violation> {
         let Some(place) = hint.get().checked_sub(1) else { return Ok(()) };
         let committed = self.committed.get(place as usize).copied();
         hold(own.is_some() && own == committed, Check::CommitHint, || {
-            format!("the disk of {node} says that {hint} is committed: {own:?}, not {committed:?}")
+            format!(
+                "the disk of {node} records that {hint} is committed: {own:?}, not {committed:?}"
+            )
         })
     }
 
     /// The member's store was opened again. Of the writes that were in flight any number, from the
-    /// first on, may have become durable; gives that number.
+    /// first on, may have become durable; returns that number.
     pub fn on_recovered(
         &mut self,
         node: NodeId,
@@ -149,7 +151,7 @@ impl Laws {
         Err(Violation::new(Check::StoreContract, what))
     }
 
-    // ---- what members say ----
+    // ---- what members send ----
 
     /// The member sends a message.
     pub fn on_send(
@@ -209,7 +211,7 @@ impl Laws {
         })
     }
 
-    /// The member is about to apply what its log holds up to `upto`, and to answer for it.
+    /// The member is about to apply what its log holds up to `upto`, and to answer its clients.
     pub fn on_release(&self, node: NodeId, upto: LogIndex) -> Result<(), Violation> {
         let last = self.disk(node).last();
         hold(upto <= last || !self.inspects_promises, Check::DurablePromise, || {
@@ -226,13 +228,13 @@ impl Laws {
         for (index, state) in trail {
             let first = *self.machines.entry(index).or_insert(state);
             hold(first == state, Check::SameMachine, || {
-                format!("the machine of {node} differs from another's after {index}")
+                format!("the state machine of {node} differs from another's after {index}")
             })?;
         }
         Ok(())
     }
 
-    // ---- what members are ----
+    // ---- the members' state ----
 
     /// The member's state after an input.
     pub fn on_state(&mut self, node: NodeId, raft: &Raft) -> Result<(), Violation> {
@@ -293,7 +295,7 @@ impl Laws {
         Ok(())
     }
 
-    /// An entry is committed for the first time: a majority of disks surely holds it.
+    /// An entry is committed for the first time: a majority of disks certainly holds it.
     fn commit(&mut self, node: NodeId, id: EntryId) -> Result<(), Violation> {
         let copies = self.durable_copies(id);
         self.committed.push(id.term);
@@ -302,17 +304,17 @@ impl Laws {
         })
     }
 
-    /// On how many disks an entry surely is.
+    /// On how many disks an entry certainly is.
     pub fn durable_copies(&self, id: EntryId) -> usize {
         self.members.iter().filter(|member| member.disk.holds(id)).count()
     }
 
-    /// Whether so many members are a majority.
+    /// Whether this many members are a majority.
     pub fn is_majority(&self, members: usize) -> bool {
         members > self.members.len() / 2
     }
 
-    /// A leader believes no more of its peers than their disks hold, as long as they are in its
+    /// A leader assumes no more of its peers than their disks hold, as long as they are in its
     /// term.
     pub fn check_peers(
         &self,
@@ -326,7 +328,7 @@ impl Laws {
             let matched = peer.matched;
             let own = raft.term_at(peer.matched);
             hold(!same_term || disk.term(matched) == own, Check::MatchIndex, || {
-                format!("{node} believes {} to match up to {matched}", peer.id)
+                format!("{node} assumes that {} matches up to {matched}", peer.id)
             })?;
         }
         Ok(())
@@ -429,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn machines_that_differ_are_found() {
+    fn state_machines_that_differ_are_found() {
         let mut laws = Laws::new(3, true);
         assert_eq!(laws.on_apply(node(1), [(LogIndex::new(3), 77)]), Ok(()));
         assert_eq!(laws.on_apply(node(2), [(LogIndex::new(3), 77)]), Ok(()));

@@ -6,9 +6,10 @@
 //! time after its invocation, or never.
 //!
 //! The search is that of Wing and Gong with the memory of Lowe (Testing for linearizability, 2017):
-//! take an operation that no other must precede, try it, and step back when nothing goes on; never
-//! visit the same set of operations with the same value twice. Keys are registers of their own, so
-//! each is judged alone (locality). Two shortcuts keep it fast, and neither changes a verdict:
+//! take an operation that no other must precede, try it, and step back when no operation can
+//! follow; never visit the same set of operations with the same value twice. Keys are independent
+//! registers, so each is judged alone (locality). Two shortcuts keep it fast, and neither changes a
+//! verdict:
 //!
 //! - a read that may come next and returned the current value comes next at once, since it changes
 //!   nothing for the others;
@@ -25,31 +26,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::hash::Hash;
 
+pub use super::history::{Action, Operation};
 use super::zones::contradiction;
-
-/// What a client did to one register.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action<V> {
-    /// It wrote a value.
-    Write(V),
-    /// It read, and got this value.
-    Read(V),
-}
-
-/// One operation of a history.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Operation<V> {
-    /// The client, for messages.
-    pub client: u64,
-    /// When it was asked for.
-    pub invoked: u64,
-    /// When the answer came; `None` if none came, or one that leaves the outcome open. A read
-    /// without an answer says nothing and is ignored; an operation that surely did not happen must
-    /// be left out.
-    pub returned: Option<u64>,
-    /// What it did.
-    pub action: Action<V>,
-}
 
 /// The judgement on a history.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,10 +39,10 @@ pub enum Verdict<V> {
     NotLinearizable {
         /// The operations in the order that got furthest.
         explained: Vec<Operation<V>>,
-        /// One of these had to come next, and none could.
+        /// One of these must come next, and none can.
         stuck: Vec<Operation<V>>,
     },
-    /// The search was given up after this many steps. To be treated as a failure of the test.
+    /// The search was given up after this many steps, which a test must treat as a failure.
     GaveUp {
         /// The steps taken.
         steps: u64,
@@ -74,8 +52,8 @@ pub enum Verdict<V> {
 /// How many steps a search takes before it gives up.
 pub const MAX_STEPS: u64 = 20_000_000;
 
-/// Judges the histories of many registers, each on its own, all with the same value at first. Gives
-/// the first key whose history is not linearizable, or could not be judged.
+/// Judges the histories of many registers separately, all with the same initial value. Returns the
+/// first key whose history is not linearizable, or could not be judged.
 pub fn check_all<K: Ord + Clone, V: Clone + Eq + Hash>(
     initial: &V,
     history: impl IntoIterator<Item = (K, Operation<V>)>,
@@ -103,7 +81,7 @@ pub fn check<V: Clone + Eq + Hash>(initial: V, history: Vec<Operation<V>>) -> Ve
     }
 }
 
-/// Leaves out what can explain nothing, and sorts by invocation.
+/// Leaves out operations without information, and sorts the others by invocation.
 fn relevant<V: Clone + Eq + Hash>(history: Vec<Operation<V>>) -> Vec<Operation<V>> {
     let read_value = |operation: &Operation<V>| match &operation.action {
         Action::Read(value) if operation.returned.is_some() => Some(value.clone()),
@@ -117,7 +95,7 @@ fn relevant<V: Clone + Eq + Hash>(history: Vec<Operation<V>>) -> Vec<Operation<V
     };
     let mut operations: Vec<Operation<V>> = history.into_iter().filter(counts).collect();
     for operation in &mut operations {
-        // A coarse clock may show no time between the two moments; there was some.
+        // A coarse clock may show no time between the two moments, though there was some.
         operation.returned = operation.returned.map(|at| at.max(operation.invoked + 1));
     }
     operations.sort_by_key(|operation| operation.invoked);
@@ -128,15 +106,15 @@ fn relevant<V: Clone + Eq + Hash>(history: Vec<Operation<V>>) -> Vec<Operation<V
 struct Search<V> {
     /// By invocation.
     operations: Vec<Operation<V>>,
-    /// Which are in the order so far.
+    /// Which operations are in the order so far.
     taken: Set,
-    /// Those operations, in order, each with the value before it.
+    /// The operations of the order so far, each with the value before it.
     order: Vec<(usize, V)>,
     /// Every operation before this one is taken.
     front: usize,
     /// How many operations with a known outcome are not taken yet.
     open: usize,
-    /// The longest order so far, and what stood open behind it.
+    /// The longest order so far, and the operations that were open after it.
     best: (Vec<usize>, Vec<usize>),
     visited: HashSet<(Set, V)>,
 }
@@ -145,7 +123,7 @@ impl<V: Clone + Eq + Hash> Search<V> {
     fn new(operations: Vec<Operation<V>>) -> Search<V> {
         let open = operations.iter().filter(|operation| operation.returned.is_some()).count();
         Search {
-            taken: Set::with_room(operations.len()),
+            taken: Set::with_capacity(operations.len()),
             operations,
             order: Vec::new(),
             front: 0,
@@ -191,7 +169,7 @@ impl<V: Clone + Eq + Hash> Search<V> {
                 return Some(*read);
             }
         } else if self.took_free_read(from) {
-            // A read that fitted at once: what comes without it was no better.
+            // A read that fitted at once: an order without it is no better.
             return None;
         }
         candidates.into_iter().find(|index| {
@@ -228,7 +206,7 @@ impl<V: Clone + Eq + Hash> Search<V> {
         found
     }
 
-    /// Whether the set that this operation would complete was not visited with the value after it.
+    /// Whether the set with this operation added was not visited yet with the value after it.
     fn is_new(&mut self, index: usize, value: &V) -> bool {
         let after = self.value_after(index, value);
         let mut set = self.taken.clone();
@@ -282,7 +260,7 @@ struct Set {
 }
 
 impl Set {
-    fn with_room(count: usize) -> Set {
+    fn with_capacity(count: usize) -> Set {
         Set { words: vec![0; count.div_ceil(64)] }
     }
 
@@ -310,7 +288,7 @@ impl<V: fmt::Debug> fmt::Display for Operation<V> {
     }
 }
 
-/// What went wrong, at the length that people read: the end of the best order, and the open ones.
+/// What went wrong, in short: the end of the best order, and the open operations.
 impl<V: fmt::Debug> fmt::Display for Verdict<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -375,7 +353,7 @@ mod tests {
         assert!(holds(&[maybe(1, 7, 0), read(2, 0, 10, 20), read(2, 7, 30, 40)]));
         let twice = [maybe(1, 7, 0), read(2, 7, 5, 6), write(2, 8, 7, 8), read(2, 7, 10, 12)];
         assert!(!holds(&twice), "it may happen once");
-        assert!(!holds(&[maybe(1, 7, 50), read(2, 7, 10, 20)]), "not before it was asked for");
+        assert!(!holds(&[maybe(1, 7, 50), read(2, 7, 10, 20)]), "not before it was requested");
     }
 
     #[test]
@@ -384,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_judged_apart() {
+    fn keys_are_judged_separately() {
         let history = [("a", write(1, 7, 0, 10)), ("b", read(2, 0, 11, 12))];
         assert_eq!(check_all(&0, history.clone()), Ok(()));
         let wrong = [("a", write(1, 7, 0, 10)), ("a", read(2, 0, 11, 12))];
@@ -419,7 +397,7 @@ mod tests {
 
     #[test]
     fn the_search_agrees_with_trying_all_orders() {
-        let mut rng = crate::sim::Rng::stream(1, "histories", 0);
+        let mut rng = crate::rng::Rng::stream(1, "histories", 0);
         let mut verdicts = [0; 2];
         for _ in 0..5_000 {
             let history: Vec<Operation<u64>> = (0..rng.between(2, 7))
@@ -445,7 +423,7 @@ mod tests {
     /// With each value written once, the quick judgement, the search and trying all orders agree.
     #[test]
     fn the_quick_judgement_agrees_with_the_search() {
-        let mut rng = crate::sim::Rng::stream(2, "histories", 0);
+        let mut rng = crate::rng::Rng::stream(2, "histories", 0);
         let mut verdicts = [0; 2];
         for _ in 0..20_000 {
             let count = rng.between(2, 7);

@@ -1,13 +1,13 @@
-//! What clients saw, against the committed log: an oracle that needs one look at each operation.
+//! Compares what clients saw with the committed log: an oracle that looks at each operation once.
 //!
-//! The log is the order in which things happened, if anything is. So a command that was answered
-//! stands in it, after everything that had been answered when the command was asked for; a read saw
-//! a state at least that new; a command that was said to have failed stands nowhere; and no command
-//! stands twice.
+//! The log is the order in which things happened. So a command that was answered is in it, after
+//! everything that had been answered when the command was requested; a read saw a state at least
+//! that new; a command that was reported to have failed is not in it; and no command is in it
+//! twice.
 
 use raft_core::types::{EntryId, LogIndex};
 
-use super::linearizable::{Action, Operation};
+use super::history::{Action, Operation};
 use super::violation::hold;
 use super::{Check, Violation};
 
@@ -16,15 +16,15 @@ use super::{Check, Violation};
 pub struct Orders {
     /// By number, from 1 on.
     requests: Vec<Request>,
-    /// Counts requests and answers, so that each has a moment of its own.
+    /// Counts requests and answers, so that each has its own moment.
     moment: u64,
     /// The newest state that a client has seen.
     seen: LogIndex,
-    /// How many commands stand in the committed log.
+    /// How many commands are in the committed log.
     placed: u64,
 }
 
-/// One operation, and what became of it.
+/// One operation, and its outcome.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// The client that asked.
@@ -34,17 +34,17 @@ pub struct Request {
     /// Whether it reads.
     pub is_read: bool,
     invoked: u64,
-    /// The newest state that a client had seen when it was asked for.
+    /// The newest state that a client had seen when it was requested.
     floor: LogIndex,
     outcome: Outcome,
-    /// Where the command stands in the committed log, and how many commands stand up to there.
+    /// The command's place in the committed log, and how many commands there are up to that place.
     place: Option<(EntryId, u64)>,
 }
 
-/// What a client was told.
+/// The answer to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Nothing yet.
+    /// No answer yet.
     Open,
     /// It was done, at this moment; a read got this value.
     Done(u64, u64),
@@ -55,7 +55,7 @@ pub enum Outcome {
 }
 
 impl Orders {
-    /// A client asks; the operation's number.
+    /// A client makes a request; returns the operation's number.
     pub fn ask(&mut self, client: u64, key: u64, is_read: bool) -> u64 {
         self.moment += 1;
         self.requests.push(Request {
@@ -70,7 +70,7 @@ impl Orders {
         self.requests.len() as u64
     }
 
-    /// What is known of an operation.
+    /// An operation by its number.
     pub fn request(&self, number: u64) -> &Request {
         &self.requests[number as usize - 1]
     }
@@ -79,8 +79,8 @@ impl Orders {
         self.requests.get_mut((number as usize).checked_sub(1)?)
     }
 
-    /// A member applies a command. True if it is the first one to do so, and the client was told
-    /// that the outcome is unknown.
+    /// A member applies a command. Returns true if it is the first one to do so, and the client was
+    /// answered that the outcome is unknown.
     pub fn on_applied(&mut self, number: u64, id: EntryId) -> Result<bool, Violation> {
         let placed = self.placed + 1;
         let Some(request) = self.request_mut(number) else {
@@ -88,20 +88,20 @@ impl Orders {
             return Err(Violation::new(Check::Outcome, what));
         };
         if let Some((place, _)) = request.place {
-            let what = || format!("command {number} stands at {place} and at {id}");
+            let what = || format!("command {number} is at {place} and at {id}");
             return hold(place == id, Check::Outcome, what).map(|()| false);
         }
         let outcome = request.outcome;
         hold(outcome != Outcome::Failed && !request.is_read, Check::Outcome, || {
-            format!("command {number} was said to have failed, and stands at {id}")
+            format!("command {number} was reported to have failed, but is at {id}")
         })?;
         request.place = Some((id, placed));
         self.placed = placed;
         Ok(outcome == Outcome::Unknown)
     }
 
-    /// A client is told that its command was done; the machine's answer is the number of commands
-    /// so far.
+    /// A client is answered that its command was done; the state machine's answer is the number of
+    /// commands so far.
     pub fn on_done(&mut self, number: u64, id: EntryId, answer: u64) -> Result<(), Violation> {
         self.moment += 1;
         let moment = self.moment;
@@ -109,47 +109,47 @@ impl Orders {
         let request = &mut self.requests[number as usize - 1];
         hold(request.place == Some((id, answer)), Check::Outcome, || {
             let place = request.place;
-            format!("command {number} was answered {answer} for {id}, but stands at {place:?}")
+            format!("command {number} was answered {answer} for {id}, but is at {place:?}")
         })?;
         hold(id.index > floor, Check::Order, || {
-            format!("command {number} stands at {id}, but {floor} was seen before it was asked for")
+            format!("command {number} is at {id}, but {floor} was seen before it was requested")
         })?;
         request.outcome = Outcome::Done(moment, 0);
         self.seen = self.seen.max(id.index);
         Ok(())
     }
 
-    /// A client is told a value, read from the state at `applied`.
+    /// A client gets a value that was read from the state at `applied`.
     pub fn on_read(&mut self, number: u64, applied: LogIndex, value: u64) -> Result<(), Violation> {
         self.moment += 1;
         let moment = self.moment;
         let request = &mut self.requests[number as usize - 1];
         let floor = request.floor;
         hold(applied >= floor, Check::Order, || {
-            format!("read {number} saw {applied}, but {floor} was seen before it was asked for")
+            format!("read {number} saw {applied}, but {floor} was seen before it was requested")
         })?;
         request.outcome = Outcome::Done(moment, value);
         self.seen = self.seen.max(applied);
         Ok(())
     }
 
-    /// A client is told that nothing happened.
+    /// A client is answered that nothing happened.
     pub fn on_failed(&mut self, number: u64) -> Result<(), Violation> {
         let request = &mut self.requests[number as usize - 1];
         request.outcome = Outcome::Failed;
         hold(request.place.is_none() || request.is_read, Check::Outcome, || {
-            format!("command {number} was said to have failed, and stands at {:?}", request.place)
+            format!("command {number} was reported to have failed, but is at {:?}", request.place)
         })
     }
 
-    /// A client is told that the outcome is unknown. True if it had happened.
+    /// A client is answered that the outcome is unknown. Returns true if it had happened.
     pub fn on_unknown(&mut self, number: u64) -> bool {
         let request = &mut self.requests[number as usize - 1];
         request.outcome = Outcome::Unknown;
         request.place.is_some()
     }
 
-    /// What became of an operation.
+    /// The outcome of an operation.
     pub fn outcome(&self, number: u64) -> Outcome {
         self.request(number).outcome
     }
@@ -164,7 +164,7 @@ impl Orders {
         self.requests.is_empty()
     }
 
-    /// The history as clients saw it, for a checker that knows nothing of the log.
+    /// The history as clients saw it, for a checker that is independent of the log.
     pub fn history(&self) -> impl Iterator<Item = (u64, Operation<u64>)> {
         self.requests.iter().zip(1..).filter_map(|(request, number)| {
             let (returned, seen) = match request.outcome {
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_that_stands_twice_is_found() {
+    fn a_command_that_is_committed_twice_is_found() {
         let mut orders = Orders::default();
         let write = orders.ask(1, 0, false);
         assert_eq!(orders.on_applied(write, at(5)), Ok(false));
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_that_happened_is_found() {
+    fn a_command_that_was_applied_after_a_failure_is_found() {
         let mut orders = Orders::default();
         let early = orders.ask(1, 0, false);
         let late = orders.ask(1, 0, false);
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_from_nowhere_is_found() {
+    fn an_answer_without_a_committed_command_is_found() {
         let mut orders = Orders::default();
         let write = orders.ask(1, 0, false);
         assert_eq!(found(orders.on_done(write, at(5), 1)), Some(Check::Outcome));

@@ -1,8 +1,8 @@
 //! Nothing is promised before what it rests on is durable.
 //!
-//! For each member, what its disk surely holds is kept here beside the real store: term, vote, and
-//! the term of each entry. Every message is compared with it at the moment it is sent (L6, L7).
-//! Such a promise, once broken, may take a rare crash to do harm; here it is found when it is made.
+//! For each member, what its disk certainly holds is recorded here beside the real store: term,
+//! vote, and the term of each entry. Every message is compared with it at the moment it is sent
+//! (L6, L7). A false promise may do harm only after a rare crash; here it is found when it is made.
 
 use raft_core::consensus::{Body, Message, Verdict};
 use raft_core::storage::{Recovered, WriteBatch};
@@ -11,7 +11,7 @@ use raft_core::types::{EntryId, HardState, LogIndex, NodeId, Term};
 use super::violation::hold;
 use super::{Check, Violation};
 
-/// What one member's disk surely holds.
+/// What one member's disk certainly holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DiskImage {
     hard_state: HardState,
@@ -30,7 +30,7 @@ impl DiskImage {
         LogIndex::new(self.terms.len() as u64)
     }
 
-    /// The term of an entry; of index 0 too.
+    /// The term of an entry; of index 0, too.
     pub fn term(&self, index: LogIndex) -> Option<Term> {
         match index.get() {
             0 => Some(Term::ZERO),
@@ -38,12 +38,12 @@ impl DiskImage {
         }
     }
 
-    /// Whether this very entry is there.
+    /// Whether exactly this entry is there.
     pub fn holds(&self, id: EntryId) -> bool {
         self.term(id.index) == Some(id.term)
     }
 
-    /// A batch is durable now.
+    /// Applies a batch that is durable now.
     pub fn apply(&mut self, batch: &WriteBatch) {
         self.hard_state = batch.hard_state.unwrap_or(self.hard_state);
         if let Some(cut) = batch.truncate_after {
@@ -67,7 +67,7 @@ impl DiskImage {
     }
 }
 
-/// Checks what a member says against what its disk surely holds.
+/// Compares what a member sends with what its disk certainly holds.
 pub fn check_promise(
     disk: &DiskImage,
     from: NodeId,

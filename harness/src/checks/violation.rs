@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// The checks, by what they hold.
+/// The checks, by the property that they check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Check {
     /// A member found its own state unsound, and panicked (`Raft::check_laws` and assertions).
@@ -17,28 +17,27 @@ pub enum Check {
     LogMatching,
     /// A leader has everything committed before its term (L4).
     LeaderCompleteness,
-    /// What is committed stays, and is the same for all (L5).
+    /// What is committed is never removed, and is the same for all (L5).
     CommittedForEver,
-    /// What a disk says of the commit index is committed, in the entries that the disk holds (L5,
-    /// L10).
+    /// The commit hint of a disk covers only committed entries, as the disk holds them (L5, L10).
     CommitHint,
-    /// What is committed stands durably on a majority (L11).
+    /// What is committed is durable on a majority (L11).
     DurableMajority,
     /// Terms, commit indexes and what is applied never go back (L8).
     Monotonic,
-    /// A leader knows no more of its peers than is true (L12).
+    /// What a leader records of its peers is true (L12).
     MatchIndex,
-    /// All machines do the same, in order, once (L5).
+    /// All state machines apply the same commands, in order, once (L5).
     SameMachine,
-    /// A command stands in the log at most once, and not if it was said to have failed.
+    /// A command is in the log at most once, and not at all if it was reported to have failed.
     Outcome,
     /// The committed log explains what clients saw, in the order in which they saw it (L15).
     Order,
     /// Some order explains what clients saw.
     Linearizable,
-    /// Honest members never send what a member must reject as unsound.
+    /// Correct members never send what a member must reject as unsound.
     SoundMessages,
-    /// The store shows what it was given, and the engine gives it nothing that it must refuse.
+    /// The store shows what was written to it, and the engine makes no request that it must refuse.
     StoreContract,
     /// Messages do not multiply without end.
     BoundedWork,
@@ -64,7 +63,7 @@ impl Violation {
     }
 }
 
-/// Fails with the facts unless the condition holds.
+/// An error with the facts unless the condition holds.
 pub(crate) fn hold(
     holds: bool,
     check: Check,

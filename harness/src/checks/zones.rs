@@ -1,18 +1,18 @@
-//! Registers to which every value is written once: judged without a search.
+//! Judges registers to which every value is written once, without a search.
 //!
 //! Where each value has one write, an order keeps that write and all reads of its value side by
-//! side, as a block. A block A may stand before a block B unless some operation of B returned
-//! before some operation of A was invoked, that is, unless B's first return comes no later than A's
-//! last invocation. Two blocks of which neither may stand before the other contradict each other,
-//! and if no two blocks do, an order exists (Gibbons and Korach, Testing shared memories, 1997).
-//! Each block is the span between its first return and its last invocation: *forward* if something
-//! returned before something else began, else *backward*. Forward spans must not touch each other,
+//! side, as a block. A block A may come before a block B unless some operation of B returned before
+//! some operation of A was invoked, that is, unless B's first return comes no later than A's last
+//! invocation. Two blocks of which neither may come before the other contradict each other, and if
+//! no two blocks do, an order exists (Gibbons and Korach, Testing shared memories, 1997). Each
+//! block is the span between its first return and its last invocation: **forward* if one operation
+//! returned before another was invoked, else *backward*. Forward spans must not touch each other,
 //! and no backward span may lie inside a forward one; two sorted passes find both.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use super::linearizable::{Action, Operation};
+use super::history::{Action, Operation};
 
 /// Judges a history whose operations all have a return later than their invocation, if each value
 /// is written once and the initial one never. `None` if not; else the operations that contradict
@@ -94,7 +94,7 @@ fn early_read<V>(blocks: &[Block], operations: &[Operation<V>]) -> Option<[Optio
     })
 }
 
-/// Two blocks of which neither may stand before the other.
+/// Two blocks of which neither may come before the other.
 fn clash(blocks: Vec<Block>) -> Option<[Option<usize>; 2]> {
     let (mut forward, backward): (Vec<_>, Vec<_>) =
         blocks.into_iter().partition(|block| block.is_forward());

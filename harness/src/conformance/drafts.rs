@@ -1,8 +1,8 @@
-//! Random batches that suit a log, whatever log that is.
+//! Random batches that fit any log.
 //!
-//! A draft holds choices in numbers that mean something only beside a log: how far from its end,
-//! how much above its term. So a draft stays sound when the drafts before it are left out, and a
-//! sequence can be shrunk.
+//! A draft holds choices as numbers that are relative to a log: how far from its end, how much
+//! above its term. So a draft stays sound when the drafts before it are left out, and a sequence
+//! can be shrunk.
 
 use proptest::prelude::*;
 use raft_core::storage::{LogBounds, WriteBatch};
@@ -11,9 +11,9 @@ use raft_core::types::{Entry, EntryId, HardState, LogIndex};
 use super::place::Lacks;
 use super::samples::{hard_state, id, index, sized_entry};
 
-/// What a draft must know of the log that it becomes a batch for.
+/// What a draft must know of the log for which it becomes a batch.
 #[derive(Clone, Debug)]
-pub struct Standing {
+pub struct LogOutline {
     /// Where the log begins and ends.
     pub bounds: LogBounds,
     /// Its term and vote.
@@ -24,14 +24,14 @@ pub struct Standing {
     pub ids: Vec<EntryId>,
 }
 
-/// Raw choices.
+/// Choices that are relative to a log.
 #[derive(Clone, Debug)]
 pub struct Draft {
     /// How far the term rises, and the vote; 0 is no vote.
     pub vote: Option<(u64, u64)>,
     /// How far from the end a reset goes.
     pub reset: Option<u64>,
-    /// How far from the end the log is cut.
+    /// How far from the end the log is truncated.
     pub cut: Option<u64>,
     /// The payloads of the entries.
     pub sizes: Vec<usize>,
@@ -74,8 +74,8 @@ impl Draft {
     }
 
     /// The batch that the draft means for a log; `mark` goes into the payloads, so that two entries
-    /// with one id can be told apart.
-    pub fn batch_for(&self, log: &Standing, mark: u64) -> WriteBatch {
+    /// with one id can be distinguished.
+    pub fn batch_for(&self, log: &LogOutline, mark: u64) -> WriteBatch {
         let vote = |(rise, vote)| hard_state(log.hard_state.term.get() + rise, vote);
         let mut batch = WriteBatch {
             hard_state: self.vote.map(vote).filter(|new| log.hard_state.may_become(*new)),
@@ -91,8 +91,8 @@ impl Draft {
             ids.clear();
         }
         if let Some(back) = self.cut {
-            // Past the end at times, where a truncation does nothing.
-            // What is committed is never removed.
+            // Sometimes past the end, where a truncation does nothing. Committed entries are never
+            // removed.
             let committed = if batch.reset.is_some() { index(0) } else { log.committed };
             let cut = index((last.index.get() + 2).saturating_sub(back));
             let cut = cut.max(boundary.index).max(committed);
@@ -108,7 +108,7 @@ impl Draft {
         ids.extend(batch.append.iter().map(|entry| entry.id));
         batch.purge_upto = self.purge.and_then(|step| match step {
             0 => Some(boundary),
-            // Far enough, everything: an empty log is where stores go wrong.
+            // If the step is large enough, everything: stores often fail on an empty log.
             _ => ids.get(step as usize - 1).or(ids.last()).copied(),
         });
         batch

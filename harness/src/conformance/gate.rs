@@ -1,8 +1,8 @@
-//! A store with a gate before its writes: the store under test as the engine gets it.
+//! A store with a gate in front of its writes: the store under test as the engine gets it.
 //!
-//! All verbs are passed on. Each write first waits at the gate, which a check shuts and opens; what
-//! the engine asks is noted, counted, and made on a model too. So a check knows at each moment what
-//! the store has acknowledged, and nothing in it depends on how long anything takes.
+//! All verbs are passed on. Each write first waits at the gate, which a check shuts and opens. Each
+//! request of the engine is recorded, counted, and also made on a model. So a check knows at each
+//! moment what the store has acknowledged, and nothing in it depends on how long anything takes.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -21,7 +21,7 @@ use super::subject::Way;
 /// Every write may pass.
 const ALL: u64 = u64::MAX;
 
-/// The handle of a check on the gate of one store.
+/// A check's handle on the gate of one store.
 pub(crate) struct Gate {
     marks: watch::Sender<Marks>,
     seen: Mutex<Seen>,
@@ -29,16 +29,16 @@ pub(crate) struct Gate {
     way: Way,
 }
 
-/// How far things are.
+/// The progress of the store and the gate.
 #[derive(Clone, Copy, Debug, Default)]
 struct Marks {
     /// Writes that the engine has asked for.
     asked: u64,
     /// Writes that may pass.
     allowed: u64,
-    /// From now on writes fail before the store hears of them.
+    /// Whether writes fail at the gate, before they reach the store.
     fails: bool,
-    /// The engine let go of the store.
+    /// Whether the engine released the store.
     is_back: bool,
 }
 
@@ -49,7 +49,7 @@ struct Seen {
     model: Model,
     /// The entries of each acknowledged write.
     sizes: Vec<usize>,
-    /// What went wrong first.
+    /// The first error.
     wrong: Option<Wrong>,
     /// Whether the engine closed the store.
     is_closed: bool,
@@ -57,9 +57,9 @@ struct Seen {
 }
 
 enum Wrong {
-    /// The store failed, though nothing was asked that it may refuse.
+    /// The store failed, though no request was one that it may refuse.
     Store(Halt),
-    /// The engine asked what no store may grant.
+    /// The engine made a request that every store must refuse.
     Engine(String),
 }
 
@@ -70,7 +70,7 @@ struct Gated {
 }
 
 impl Gate {
-    /// Puts a gate, open, before a store that holds what the model holds.
+    /// Puts an open gate in front of a store that holds what the model holds.
     pub(crate) fn before(
         store: Box<dyn Store>,
         model: Model,
@@ -84,7 +84,7 @@ impl Gate {
         (gate, Box::new(gated))
     }
 
-    /// The writes that come from now on wait.
+    /// Writes wait from now on.
     pub(crate) fn shut(&self) {
         self.journal.note_line("(the gate before `write` is shut)");
         self.marks.send_modify(|marks| marks.allowed = marks.asked);
@@ -101,23 +101,23 @@ impl Gate {
         self.marks.send_modify(|marks| marks.allowed = ALL);
     }
 
-    /// The writes that wait, and those that come, fail; the store hears of none of them.
+    /// The writes that wait and all later ones fail; none of them reaches the store.
     pub(crate) fn fail(&self) {
         self.journal.note_line("(from here on each write fails at the gate)");
         self.marks.send_modify(|marks| (marks.fails, marks.allowed) = (true, ALL));
     }
 
-    /// Waits until the engine has asked for so many writes in all, or let go of the store.
+    /// Waits until the engine has asked for so many writes in all, or released the store.
     pub(crate) async fn wait_for_asked(&self, asked: u64) {
         self.wait_for(|marks| marks.asked >= asked || marks.is_back).await;
     }
 
-    /// Waits until the engine lets go of the store.
+    /// Waits until the engine releases the store.
     pub(crate) async fn wait_for_end(&self) {
         self.wait_for(|marks| marks.is_back).await;
     }
 
-    /// Waits until the engine lets go of the store, and takes it.
+    /// Waits until the engine releases the store, and returns it.
     pub(crate) async fn take_back(&self) -> Box<dyn Store> {
         self.wait_for_end().await;
         self.seen().store.take().expect("it is back")
@@ -133,18 +133,18 @@ impl Gate {
         self.seen().sizes.clone()
     }
 
-    /// All that the store has acknowledged.
+    /// The model of everything that the store has acknowledged.
     pub(crate) fn model(&self) -> Model {
         self.seen().model.clone()
     }
 
-    /// Whether the store has acknowledged this very entry, and not its truncation since.
+    /// Whether the store has acknowledged exactly this entry, and not its truncation since.
     pub(crate) fn has_acknowledged(&self, id: EntryId) -> bool {
         let seen = self.seen();
         seen.model.term(id.index).is_ok_and(|term| term == id.term)
     }
 
-    /// Whether the engine let go of the store.
+    /// Whether the engine released the store.
     pub(crate) fn is_back(&self) -> bool {
         self.marks.borrow().is_back
     }
@@ -171,7 +171,7 @@ impl Gate {
             .expect("the gate outlives the tasks that wait at it");
     }
 
-    /// A write arrives; whether it may reach the store.
+    /// A write waits at the gate; returns whether it may reach the store.
     async fn admit(&self) -> bool {
         let mut number = 0;
         self.marks.send_modify(|marks| {
@@ -308,7 +308,7 @@ impl Store for Gated {
     }
 
     async fn close(&mut self) -> Result<(), LogError> {
-        // A volatile store has nothing to finish, and is looked at afterwards.
+        // A volatile store has nothing to finish, and is inspected afterwards.
         let said = match self.info().durability {
             Durability::Volatile => Ok(()),
             _ => self.store().close().await,

@@ -1,7 +1,6 @@
 //! The files of a store as they lie in its directory, and the same with damage done to them.
 //!
-//! Blocks of zeros are not written, so that a store may prepare large files without making each
-//! run slow.
+//! Blocks of zeros are not written, so that large prepared files do not make each run slow.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +9,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// Zeros in so long a run are left out when a file is written.
+/// A run of zeros of this length is left out when a file is written.
 const BLOCK: usize = 4096;
 
 /// All files and directories under a directory, by their paths in it.
@@ -24,7 +23,7 @@ pub(crate) struct Image {
 pub(crate) enum Damage {
     /// Nothing: the control.
     None,
-    /// These bytes of a file have other values; in words, how they came by them.
+    /// These bytes of a file have other values; `how` describes the change.
     Bytes { file: PathBuf, at: usize, bytes: Vec<u8>, how: &'static str },
     /// A file is gone.
     Missing { file: PathBuf },
@@ -64,13 +63,14 @@ impl Image {
         Ok(())
     }
 
-    /// Makes the directory hold this image with damage done to it, and nothing else.
+    /// Makes the directory hold exactly this image, with damage done to it.
     pub(crate) fn put(&self, dir: &Path, damage: &Damage) -> io::Result<()> {
         for found in fs::read_dir(dir)? {
             let found = found?;
-            match found.file_type()?.is_dir() {
-                true => fs::remove_dir_all(found.path())?,
-                false => fs::remove_file(found.path())?,
+            if found.file_type()?.is_dir() {
+                fs::remove_dir_all(found.path())?
+            } else {
+                fs::remove_file(found.path())?
             }
         }
         for directory in &self.directories {
@@ -129,10 +129,10 @@ impl fmt::Display for Damage {
             }
             Damage::Missing { file } => write!(f, "{} is gone", file.display()),
             Damage::Cut { file, length } => {
-                write!(f, "{} is cut to {length} bytes", file.display())
+                write!(f, "{} is truncated to {length} bytes", file.display())
             }
             Damage::Tail { file, bytes, how } => {
-                write!(f, "{how}: {} bytes behind the end of {}", bytes.len(), file.display())
+                write!(f, "{how}: {} bytes after the end of {}", bytes.len(), file.display())
             }
             Damage::Put { file, how, .. } => write!(f, "{}: {how}", file.display()),
         }

@@ -1,12 +1,12 @@
-//! What a store may hold when a batch did not come to its end: the power went, an operation failed,
-//! or the future was dropped (P3, P4).
+//! What a store may hold when a batch was interrupted: by a power cut, a failed operation, or a
+//! dropped future (P3, P4).
 
 use raft_core::storage::WriteBatch;
 
 use super::model::Model;
 use super::subject::Way;
 
-/// What may be found after a batch that was given to a store and had no answer, or a failure.
+/// What may be found after a batch that a store did not answer, or answered with a failure.
 pub(crate) fn states_after(
     before: &Model,
     batch: &WriteBatch,
@@ -19,11 +19,12 @@ pub(crate) fn states_after(
     }
 }
 
-/// What a cut may leave while a batch is written: first what was there before, last all of it, and,
-/// for a store whose batches are no units, each verb and each part of one between.
+/// What a cut may leave while a batch is written: first the state before it, last the state after
+/// it, and, for a store whose batches are not atomic, the state after each verb and each part of a
+/// verb in between.
 pub(crate) fn states_during(before: &Model, batch: &WriteBatch, atomic: bool) -> Vec<Model> {
     let course = before.course(batch);
-    assert!(course.refusal.is_none(), "a script asks for nothing that is refused: {batch:?}");
+    assert!(course.refusal.is_none(), "a script makes no request that is refused: {batch:?}");
     let states = course.states;
     if atomic {
         return vec![states[0].clone(), states[states.len() - 1].clone()];
@@ -36,8 +37,8 @@ pub(crate) fn states_during(before: &Model, batch: &WriteBatch, atomic: bool) ->
     legal
 }
 
-/// What may be found between two states where the verb between them is no unit: an append that got
-/// so far, a suffix or a prefix that is partly gone.
+/// What may be found between two states if the verb between them is not atomic: part of an append,
+/// or a suffix or a prefix that is partly gone.
 fn between(before: &Model, after: &Model) -> Vec<Model> {
     let mut states = Vec::new();
     if after.boundary == before.boundary {

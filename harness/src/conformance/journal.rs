@@ -1,4 +1,4 @@
-//! What was asked of a store and what it answered: the lines that a failure prints.
+//! The requests to a store and its answers: the lines that a failure prints.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,19 +8,19 @@ use raft_core::storage::LogError;
 use super::report::with_causes;
 use super::tally::Tally;
 
-/// What was asked of the store and what it answered, in order. Clones share one list.
+/// The requests to the store and its answers, in order. Clones share one list.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Journal {
     lines: Arc<Mutex<Vec<String>>>,
-    /// Counts every line that was ever written.
+    /// The number of lines that were ever written.
     steps: Arc<AtomicU64>,
-    /// Which of several stores writes here.
+    /// The name of the store, if several stores share the list.
     name: Option<Arc<str>>,
     tally: Tally,
 }
 
 impl Journal {
-    /// An empty one, of a check that counts there.
+    /// An empty journal for a check that counts in `tally`.
     pub(crate) fn with(tally: Tally) -> Journal {
         Journal { tally, ..Journal::default() }
     }
@@ -43,17 +43,17 @@ impl Journal {
         self.lock().truncate(lines);
     }
 
-    /// The same list, in which every line names the store.
+    /// A handle to the same list that puts the store's name in every line.
     pub(crate) fn under(&self, name: &str) -> Journal {
         Journal { name: Some(name.into()), ..self.clone() }
     }
 
-    /// A check that panicked while it wrote a line leaves a list that is still worth reading.
+    /// A check that panicked while it wrote a line leaves a list that can still be read.
     fn lock(&self) -> MutexGuard<'_, Vec<String>> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Another list instead: what led to where a check is now.
+    /// Replaces the list by the steps that led to the check's current state.
     pub(crate) fn replace(&self, lines: &[String]) {
         self.steps.fetch_add(1, Ordering::Relaxed);
         *self.lock() = lines.to_vec();

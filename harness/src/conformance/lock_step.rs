@@ -1,33 +1,33 @@
-//! Several stores side by side: one random sequence of requests, and all show the same.
+//! Several stores side by side: after one random sequence of requests, all must show the same.
 //!
 //! Each store runs beside a model of its own, as in every check, and after each step all of them
-//! are compared with the first. Where a batch was refused, a store whose batch is not one unit may
-//! keep some of its verbs; there the sequence ends.
+//! are compared with the first. If a batch is refused, a store whose batches are not atomic may
+//! apply some of its verbs, so the sequence ends there.
 
+use super::contents::Contents;
 use super::journal::Journal;
 use super::place::Factory;
 use super::report::{Checked, Halt, promised};
 use super::run::{Failure, LIMIT, on_a_thread};
 use super::sequences::{Step, run_step, try_many};
-use super::sight::Sight;
 use super::subject::{Subject, Way};
 
-/// A store in the row, and its name for people.
+/// One of the stores, and its name for messages.
 pub struct Contestant {
     name: String,
     place: Factory,
 }
 
 impl Contestant {
-    /// A store that lives in places like this.
+    /// A store in places that this factory makes.
     pub fn new(name: &str, place: Factory) -> Contestant {
         Contestant { name: name.to_owned(), place }
     }
 }
 
 /// Runs the random sequences of the suite on all stores at once, through the small verbs and then
-/// through `write`. `KONTIKI_CASES`, `KONTIKI_SEED` and `KONTIKI_DEEP` say how many, which, and
-/// whether for long.
+/// through `write`. `KONTIKI_CASES`, `KONTIKI_SEED` and `KONTIKI_DEEP` set how many, which, and
+/// whether the run is long.
 pub fn lock_step(row: Vec<Contestant>) -> Result<(), Failure> {
     let row = std::sync::Arc::new(row);
     for way in [Way::SmallVerbs, Way::Write] {
@@ -40,7 +40,7 @@ pub fn lock_step(row: Vec<Contestant>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Runs the sequence on every store of the row, one step after the other.
+/// Runs the sequence on every store, one step after another.
 async fn run_row(row: &[Contestant], steps: &[Step], way: Way, journal: &Journal) -> Checked {
     journal.clear();
     let mut stores = Vec::new();
@@ -54,12 +54,12 @@ async fn run_row(row: &[Contestant], steps: &[Step], way: Way, journal: &Journal
         }
         let Some(((first_name, first), others)) = stores.split_first_mut() else { return Ok(()) };
         if others.iter().any(|(_, log)| log.model != first.model) {
-            // Refused as a whole here, in part there: both may be.
+            // One store refused the whole batch, another part of it: both are allowed.
             return Ok(());
         }
-        let wanted = Sight::of(first.store()).await?;
+        let wanted = Contents::of(first.store()).await?;
         for (name, log) in others {
-            let found = Sight::of(log.store()).await?;
+            let found = Contents::of(log.store()).await?;
             promised(10, found == wanted, || {
                 format!("after the same steps {name} and {first_name} show different logs")
             })?;

@@ -1,5 +1,6 @@
-//! A running member on the store under test: the engine's own write path, with a [`Gate`] before
-//! the store's writes, a machine that notes what it is given, and peers that do as a check says.
+//! A running member on the store under test: the engine's own write path, with a [`Gate`] in front
+//! of the store's writes, a state machine that records its commands, and peers that a check
+//! controls.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,16 +15,16 @@ use raft_node::{ProposeError, Replies, StateMachine, Timing, Transport, bootstra
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::contents::in_short;
 use super::gate::Gate;
 use super::report::{Checked, broken};
 use super::samples::{index, node, sized_entry};
-use super::sight::in_short;
 use super::subject::Subject;
 
-/// What a client is told.
+/// The answer to a client.
 pub(crate) type Answer = Result<Bytes, ProposeError>;
 
-/// A wait of the engine that never ends by itself: no check depends on how long anything takes.
+/// A timeout of the engine that never expires: no check depends on how long anything takes.
 const NEVER: u32 = 1 << 30;
 
 /// A member on a lent store.
@@ -35,7 +36,7 @@ pub(crate) struct Member {
     reader: Box<dyn LogReader>,
 }
 
-/// What is left of a member whose handle is gone.
+/// What remains of a member whose handle was dropped.
 pub(crate) struct Remains {
     pub(crate) gate: Arc<Gate>,
     ledger: Arc<Mutex<Vec<Applied>>>,
@@ -44,15 +45,15 @@ pub(crate) struct Remains {
 /// What the other members of the cluster do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Company {
-    /// There are none.
+    /// There are no other members.
     Alone,
-    /// Two, which vote for this member and acknowledge all that it sends, at once.
+    /// Two members, which vote for this one and acknowledge everything that it sends, at once.
     Agreeing,
-    /// Two, which say nothing but what the check makes them say; this member follows them.
+    /// Two members, which send only what the check makes them send; this member follows them.
     Leading,
 }
 
-/// A command that the machine was given.
+/// A command that the state machine applied.
 struct Applied {
     id: EntryId,
     command: Bytes,
@@ -61,7 +62,7 @@ struct Applied {
 }
 
 impl Member {
-    /// Starts a member on the subject's store. It leads, and is at rest, unless it has to follow.
+    /// Starts a member on the subject's store. It leads and is idle, unless it has to follow.
     pub(crate) async fn start(
         log: &mut Subject,
         company: Company,
@@ -79,7 +80,7 @@ impl Member {
         let (reader, ledger) = (store.reader(), Arc::default());
         let machine = Ledger { gate: Arc::clone(&gate), applied: Arc::clone(&ledger) };
         let peers = Peers::new(company, Arc::clone(&gate));
-        let transport = Box::new(Door(Arc::clone(&peers)));
+        let transport = Box::new(PeersTransport(Arc::clone(&peers)));
         let config = NodeConfig { timing: timing(company), limits, ..NodeConfig::default() };
         let node = match Node::start(config, store, transport, Box::new(machine)).await {
             Ok(node) => node,
@@ -100,7 +101,7 @@ impl Member {
     async fn come_to_rest(&self) -> Checked {
         let leads = self.node.wait_for_leader().await.is_some();
         if !leads || self.node.barrier().await.is_err() {
-            return self.blame("the member does not come to lead");
+            return self.blame("the member does not become leader");
         }
         Ok(())
     }
@@ -108,13 +109,14 @@ impl Member {
     /// Waits until the engine has asked for so many writes in all.
     pub(crate) async fn wait_for_asked(&self, asked: u64) -> Checked {
         self.gate.wait_for_asked(asked).await;
-        match self.gate.asked() >= asked {
-            true => Ok(()),
-            false => self.blame("the member ended while a write was waited for"),
+        if self.gate.asked() >= asked {
+            Ok(())
+        } else {
+            self.blame("the member ended while a write was waited for")
         }
     }
 
-    /// Waits until entries up to here were sent to the peers, which acknowledge them at once.
+    /// Waits until entries up to `upto` were sent to the peers, which acknowledge them at once.
     pub(crate) async fn wait_for_sent(&self, upto: LogIndex) -> Checked {
         let mut sent = self.peers.sent.subscribe();
         self.or_ended(async { sent.wait_for(|sent| *sent >= upto).await.is_ok() }).await
@@ -133,16 +135,22 @@ impl Member {
         self.or_ended(async { acks.wait_for(|acks| acks.len() >= count).await.is_ok() }).await
     }
 
-    /// Waits for something that the end of the member would keep away for ever.
+    /// Waits for something that never happens if the member ends; the end of the member is an
+    /// error.
     async fn or_ended(&self, awaited: impl Future<Output = bool>) -> Checked {
         let has_come = tokio::select! {
             has_come = awaited => has_come,
             () = self.gate.wait_for_end() => false,
         };
-        if has_come { Ok(()) } else { self.blame("the member ended while it was listened to") }
+        if has_come {
+            Ok(())
+        } else {
+            self.blame("the member ended while its messages were awaited")
+        }
     }
 
-    /// The engine did not do what it does on a sound store: which verb of the store was wrong?
+    /// The engine did not do what it does on a sound store: reports which verb of the store was
+    /// wrong.
     fn blame<T>(&self, what: &str) -> Checked<T> {
         self.gate.check()?;
         match &self.node.status().stopped {
@@ -150,12 +158,12 @@ impl Member {
             Some(why) if why.starts_with("the log") && why.contains(" panicked: ") => {
                 broken(20, format!("the member stopped: {why}"))
             }
-            Some(why) => broken(11, format!("the member stopped, as it could not read: {why}")),
+            Some(why) => broken(11, format!("the member stopped because it could not read: {why}")),
             None => panic!("the engine, not the store: {what}"),
         }
     }
 
-    /// Clients, each a task of its own, propose the commands with these numbers.
+    /// Clients, each in a task of its own, propose the commands with these numbers.
     pub(crate) fn propose(
         &self,
         numbers: impl IntoIterator<Item = u64>,
@@ -172,13 +180,14 @@ impl Member {
         self.wait_for(|status| status.proposals_waiting >= clients).await
     }
 
-    /// Waits until the status says so.
+    /// Waits until the condition holds for the status.
     pub(crate) async fn wait_for(&self, holds: impl Fn(&NodeStatus) -> bool) -> Checked {
         let mut watched = self.node.watch_status();
         let found = watched.wait_for(|status| status.closed || holds(status)).await;
-        match found.is_ok_and(|status| holds(&status)) {
-            true => Ok(()),
-            false => self.blame("the member ended while the check waited for it"),
+        if found.is_ok_and(|status| holds(&status)) {
+            Ok(())
+        } else {
+            self.blame("the member ended while the check waited for it")
         }
     }
 
@@ -186,15 +195,15 @@ impl Member {
     pub(crate) async fn tick(&self) {
         let mut watched = self.node.watch_status();
         for _ in 0..4 {
-            // A member that has ended does not tick, and the check goes on to find it so.
+            // A member that has ended does not tick; the check goes on and will notice it.
             if watched.changed().await.is_err() {
                 return;
             }
         }
     }
 
-    /// All these clients must be answered, and what each was told must be so: its command stands
-    /// in the store, and no other client has the same answer.
+    /// All these clients must be answered, and each answer must be true: the client's command is in
+    /// the store, and no other client has the same answer.
     pub(crate) async fn all_answered(
         &mut self,
         clients: Vec<(u64, JoinHandle<Answer>)>,
@@ -211,32 +220,35 @@ impl Member {
         Ok(answered)
     }
 
-    /// The answer is the index of the command's entry. It is there to be read.
+    /// The answer is the index of the command's entry, which must be readable.
     async fn check_answer(&mut self, number: u64, answer: Answer) -> Checked<LogIndex> {
-        let told = match answer {
-            Ok(told) => index_of(&told),
+        let index = match answer {
+            Ok(answer) => index_of(&answer),
             Err(error) => {
                 return self.blame(&format!("proposal {number} was answered: {error}"));
             }
         };
-        let shown = match self.reader.read(told..told.next(), u64::MAX).await {
+        let shown = match self.reader.read(index..index.next(), u64::MAX).await {
             Ok(found) => match found.first() {
-                Some(entry) if entry.payload == command(number) => return Ok(told),
+                Some(entry) if entry.payload == command(number) => return Ok(index),
                 Some(entry) => in_short(entry),
-                None => return broken(10, format!("a read of {told} alone returned nothing")),
+                None => return broken(10, format!("a read of {index} alone returned nothing")),
             },
             Err(error) => error.to_string(),
         };
-        broken(11, format!("proposal {number} was answered, but a reader shows at {told}: {shown}"))
+        broken(
+            11,
+            format!("proposal {number} was answered, but a reader shows at {index}: {shown}"),
+        )
     }
 
-    /// How often the machine was given this command.
+    /// How often the state machine applied this command.
     pub(crate) fn times_applied(&self, number: u64) -> usize {
         let wanted = command(number);
         lock(&self.ledger).iter().filter(|applied| applied.command == wanted).count()
     }
 
-    /// Shuts the member down, and gives the store back; it must hold what it acknowledged.
+    /// Shuts the member down, and returns the store; it must hold what it acknowledged.
     pub(crate) async fn shut_down(self, log: &mut Subject) -> Checked {
         self.node.shutdown().await;
         assert!(self.gate.is_back(), "the engine: shut down, but the store is in use");
@@ -246,7 +258,7 @@ impl Member {
         Ok(())
     }
 
-    /// Drops the handle of the member, which then closes by itself.
+    /// Drops the handle of the member, which then shuts down.
     pub(crate) fn let_go(self) -> Remains {
         let Member { gate, ledger, .. } = self;
         Remains { gate, ledger }
@@ -254,7 +266,7 @@ impl Member {
 }
 
 impl Remains {
-    /// Waits until the engine lets go of the store, for whatever reason, and gives it back; it must
+    /// Waits until the engine lets go of the store, for whatever reason, and returns it; it must
     /// hold what it acknowledged.
     pub(crate) async fn give_back(self, log: &mut Subject) -> Checked {
         let store = self.gate.take_back().await;
@@ -285,7 +297,7 @@ fn timing(company: Company) -> Timing {
     Timing { heartbeat_ticks: 1, election_ticks_min, election_ticks_max, stall_ticks: NEVER }
 }
 
-/// Limits under which nothing is given up for the time it takes.
+/// Limits under which no request is given up because it takes too long.
 pub(crate) fn patient() -> Limits {
     let ticks = u64::from(NEVER);
     Limits { proposal_ticks: ticks, read_ticks: ticks, ..Limits::default() }
@@ -296,12 +308,12 @@ fn command(number: u64) -> Bytes {
     sized_entry(number, 0, 0, 16 + (number * 131 % 300) as usize).payload
 }
 
-fn index_of(told: &[u8]) -> LogIndex {
-    let text = std::str::from_utf8(told).expect("the machine answers in digits");
+fn index_of(answer: &[u8]) -> LogIndex {
+    let text = std::str::from_utf8(answer).expect("the machine answers in digits");
     index(text.parse().expect("the machine answers in digits"))
 }
 
-/// A machine that notes what it is given, and answers with the index.
+/// A state machine that records its commands, and answers with the index.
 struct Ledger {
     gate: Arc<Gate>,
     applied: Arc<Mutex<Vec<Applied>>>,
@@ -334,7 +346,7 @@ pub(crate) struct Peers {
     inbound: Mutex<Option<Arc<dyn Inbound>>>,
     /// How far entries were sent.
     sent: watch::Sender<LogIndex>,
-    /// What this member has acknowledged to those that lead it.
+    /// What this member has acknowledged to its leaders.
     acks: watch::Sender<Vec<Ack>>,
 }
 
@@ -357,7 +369,7 @@ impl Peers {
         self.acks.borrow().clone()
     }
 
-    /// One of them, leading in a term, sends entries that follow `prev`.
+    /// One of the peers, as the leader of a term, sends entries that follow `prev`.
     pub(crate) fn lead(&self, from: NodeId, term: Term, prev: EntryId, entries: Vec<Entry>) {
         let span = LogSpan::of_term(prev, term, entries.len() as u64);
         let body = Body::Append { span, commit: index(1), round: Round(0) };
@@ -365,7 +377,7 @@ impl Peers {
     }
 
     fn say(&self, from: NodeId, message: Message, entries: Vec<Entry>) {
-        // The member may take a turn, and send, before this returns.
+        // The member may take a turn, and send messages, before this returns.
         let inbound = lock(&self.inbound).clone();
         if let Some(inbound) = inbound {
             let cluster = inbound.identity().cluster;
@@ -402,9 +414,9 @@ impl Peers {
 }
 
 /// The member's transport, which leads to its peers.
-struct Door(Arc<Peers>);
+struct PeersTransport(Arc<Peers>);
 
-impl Transport for Door {
+impl Transport for PeersTransport {
     fn start(&mut self, inbound: Arc<dyn Inbound>) {
         *lock(&self.0.inbound) = Some(inbound);
     }
@@ -417,7 +429,7 @@ impl Transport for Door {
     }
 }
 
-impl Drop for Door {
+impl Drop for PeersTransport {
     fn drop(&mut self) {
         *lock(&self.0.inbound) = None;
     }

@@ -10,7 +10,7 @@
 //! | `model` | what a store must do, in about a hundred lines |
 //! | `request` | how a change is asked, how its answer is judged, and both in words |
 //! | `journal` | what was asked and answered, for a failure to print |
-//! | `sight` | everything that a store shows, and which promise a difference breaks |
+//! | `contents` | everything that a store shows, and which promise a difference breaks |
 //! | `place` | where a store lives |
 //! | `samples`, `drafts` | entries that contain their ids, random batches that suit a log |
 //! | `sequences` | random steps, tried and shortened |
@@ -38,6 +38,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 pub mod checks;
+mod contents;
 mod drafts;
 #[doc(hidden)]
 pub mod elsewhere;
@@ -58,7 +59,6 @@ mod samples;
 mod second;
 mod sequences;
 mod settings;
-mod sight;
 mod subject;
 mod tally;
 mod test_name;
@@ -121,7 +121,7 @@ macro_rules! list_of_checks {
                 a_fresh_store_is_blank
                 the_first_index_follows_the_boundary
                 bounds_follow_each_change
-                numbers_of_every_width_are_kept
+                numbers_of_every_width_are_stored
                 an_identity_is_saved_once
             }
             append_and_read {
@@ -135,50 +135,50 @@ macro_rules! list_of_checks {
                 an_append_below_the_end_is_refused
                 a_hole_inside_an_append_is_refused
                 a_falling_term_is_refused
-                no_entries_are_a_success
+                an_append_of_no_entries_succeeds
                 a_read_gives_its_range
                 a_read_gives_as_much_as_fits_and_never_nothing
                 a_read_outside_says_why
-                a_term_is_told_for_each_entry
+                a_term_can_be_read_for_each_entry
             }
             hard_state {
                 term_and_vote_come_back_as_one
-                it_never_goes_back
-                cuts_and_purges_leave_it_alone
-                a_reset_leaves_it_alone
+                the_hard_state_never_goes_back
+                truncations_and_purges_leave_the_hard_state_alone
+                a_reset_leaves_the_hard_state_alone
             }
             truncation {
-                what_is_cut_is_gone
-                past_the_end_nothing_happens
-                below_the_boundary_it_is_refused
+                what_is_truncated_is_gone
+                a_truncation_past_the_end_does_nothing
+                a_truncation_below_the_boundary_is_refused
                 one_index_is_rewritten_again_and_again
-                a_deep_cut_reaches_the_old_entries
-                a_batch_cuts_before_it_appends
+                a_deep_truncation_reaches_the_old_entries
+                a_batch_truncates_before_it_appends
                 a_refusal_leaves_the_batch_undone
-                what_is_committed_is_not_cut
+                what_is_committed_is_not_truncated
             }
             purge_and_reset {
                 a_purge_moves_the_boundary
                 a_purge_of_everything_keeps_the_boundary
-                at_or_below_the_boundary_nothing_happens
+                a_purge_at_or_below_the_boundary_does_nothing
                 a_purge_beyond_the_end_is_refused
                 a_purge_of_another_term_is_refused
                 a_reset_replaces_everything
                 a_batch_resets_first_and_purges_last
-                a_purge_takes_nothing_behind_it
+                a_purge_removes_nothing_behind_it
                 many_purges_leave_the_rest_whole
                 a_purge_gives_space_back
             }
             reopening {
                 everything_comes_back
                 an_empty_log_keeps_its_boundary
-                a_cut_suffix_stays_away
-                a_cut_suffix_stays_away_behind_a_shorter_one
+                a_truncated_suffix_stays_away
+                a_truncated_suffix_stays_away_behind_a_shorter_one
                 purged_entries_stay_away
                 a_reset_stays
                 the_hard_state_comes_back
                 the_identity_comes_back
-                recovery_tells_what_the_log_holds
+                recovery_reports_what_the_log_holds
                 a_commit_hint_is_never_too_high
                 refusals_leave_nothing_behind
                 one_opener_at_a_time
@@ -187,7 +187,7 @@ macro_rules! list_of_checks {
             concurrency {
                 an_older_reader_sees_later_writes
                 a_crowd_of_readers_reads
-                bytes_in_hand_never_change
+                bytes_that_were_read_never_change
                 readers_race_with_the_writer
             }
             damage {
@@ -198,34 +198,34 @@ macro_rules! list_of_checks {
                 stale_sectors_never_pass_for_data
                 a_missing_file_never_passes_for_an_empty_one
                 a_shorter_file_never_passes_for_a_whole_one
-                a_longer_file_is_no_longer_log
-                foreign_files_are_not_taken_in
+                a_longer_file_does_not_make_a_longer_log
+                foreign_files_are_not_accepted
             }
             io_errors {
-                a_failed_write_is_told_and_loses_nothing
-                a_short_write_is_no_whole_one
+                a_failed_write_is_reported_and_loses_nothing
+                a_short_write_is_not_taken_for_a_whole_one
                 a_failed_sync_is_never_believed
-                a_failed_save_of_the_identity_is_told
+                a_failed_save_of_the_identity_is_reported
                 a_failed_change_of_names_loses_nothing
                 a_full_disk_loses_nothing_and_opens_once_there_is_space
-                a_failed_read_is_no_absence
+                a_failed_read_makes_nothing_absent
                 a_failed_read_may_be_tried_again
             }
             persist {
                 each_proposal_is_answered_once
                 many_proposals_share_a_write
-                what_is_not_yet_durable_is_not_answered
+                a_command_is_not_answered_before_it_is_durable
                 a_late_write_confirms_nothing_rewritten
                 dropped_futures_lose_nothing
                 a_write_wakes_its_last_poller
                 a_dropped_write_leaves_a_legal_prefix
                 an_end_with_work_under_way_leaves_a_legal_prefix
-                a_shutdown_flushes_and_says_so
+                a_shutdown_flushes_and_answers_every_client
                 a_full_queue_pushes_back
                 a_failed_write_is_answered_truthfully
             }
             declarations {
-                what_is_declared_stays
+                declarations_do_not_change
                 an_atomic_batch_is_refused_as_a_whole
                 a_store_that_never_blocks_never_sleeps
                 a_reader_that_never_blocks_never_sleeps
@@ -242,10 +242,10 @@ macro_rules! list_of_checks {
                 a_closed_store_survives
                 a_dropped_store_survives
                 a_torn_write_is_no_entry
-                a_long_life_survives
+                a_long_running_log_survives
                 an_answer_waits_for_its_sync
                 random_batches_survive
-                a_real_power_cut_takes_nothing
+                a_real_power_cut_loses_nothing
             }
             random {
                 sound_and_unsound_steps_agree_with_the_model

@@ -1,7 +1,7 @@
 //! What a store must do: the suite's own model, independent of every backend.
 //!
-//! It is written for plainness: the log is a list, a batch is its verbs one after another, and a
-//! refused verb says why without having touched anything.
+//! It is as simple as possible: the log is a list, a batch is its verbs one after another, and a
+//! refused verb returns the reason without having changed anything.
 
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ use raft_core::storage::{LogBounds, LogErrorKind, Refusal, WriteBatch};
 use raft_core::types::{Entry, EntryId, EntryKind, HardState, Identity, LogIndex};
 use raft_core::types::{Membership, Term, TermRun};
 
-use super::drafts::Standing;
+use super::drafts::LogOutline;
 
 /// The state of a correct store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,12 +21,12 @@ pub struct Model {
     pub(crate) identity: Option<Identity>,
     /// The highest commit hint that was given.
     pub(crate) highest_hint: LogIndex,
-    /// The highest index that the store may know to be committed. A truncation below it may be
-    /// refused, by a store that has not forgotten the hint.
+    /// The highest index that the store may know to be committed. A store that has not forgotten
+    /// the hint may refuse a truncation below it.
     pub(crate) committed: LogIndex,
 }
 
-/// How a batch goes: the state after each of its verbs, up to the one that is refused.
+/// The course of a batch: the state after each of its verbs, up to the one that is refused.
 pub(crate) struct Course {
     pub(crate) states: Vec<Model>,
     pub(crate) refusal: Option<Refusal>,
@@ -44,11 +44,11 @@ impl Model {
         LogBounds { boundary: self.boundary, last: self.last() }
     }
 
-    /// What a draft must know of it.
-    pub(crate) fn standing(&self) -> Standing {
+    /// What a draft must know of this log.
+    pub(crate) fn outline(&self) -> LogOutline {
         let ids = self.entries.iter().map(|entry| entry.id).collect();
         let (bounds, hard_state, committed) = (self.bounds(), self.hard_state, self.committed);
-        Standing { bounds, hard_state, committed, ids }
+        LogOutline { bounds, hard_state, committed, ids }
     }
 
     /// The verbs of a batch, in the order of its fields.
@@ -77,18 +77,18 @@ impl Model {
     }
 
     pub(crate) fn save_identity(&mut self, identity: Identity) -> Result<(), Refusal> {
-        match self.identity.is_some_and(|own| own != identity) {
-            true => return Err(Refusal::OtherIdentity),
-            false => self.identity = Some(identity),
+        if self.identity.is_some_and(|own| own != identity) {
+            return Err(Refusal::OtherIdentity);
         }
+        self.identity = Some(identity);
         Ok(())
     }
 
     fn save(&mut self, new: HardState) -> Result<(), Refusal> {
-        match self.hard_state.may_become(new) {
-            true => self.hard_state = new,
-            false => return Err(Refusal::HardStateGoesBack),
+        if !self.hard_state.may_become(new) {
+            return Err(Refusal::HardStateGoesBack);
         }
+        self.hard_state = new;
         Ok(())
     }
 
@@ -139,7 +139,7 @@ impl Model {
         }
     }
 
-    /// What a read of a range must give; of two errors that apply, the first is listed first.
+    /// What a read of a range must return. If two errors apply, the store may return either.
     pub(crate) fn read(
         &self,
         range: &Range<LogIndex>,

@@ -4,21 +4,21 @@ use raft_core::storage::{Detects, LogBounds, LogError, LogErrorKind, LogReader};
 use raft_core::storage::{Recovered, Store, WriteBatch};
 use raft_core::types::{Entry, LogIndex};
 
+use super::contents::in_short;
 use super::model::Model;
 use super::report::{Checked, promised};
-use super::sight::in_short;
 
 /// The states that a store went through, oldest first.
 #[derive(Default)]
 pub(crate) struct Past {
     states: Vec<Model>,
-    /// How many of the newest states may be seen whole.
+    /// How many of the newest states may be seen as a whole.
     open_ends: usize,
 }
 
-/// What one look at a store gave, when an error was an answer like any other.
+/// What a store showed, if an error counts as an answer, too.
 pub(crate) struct Looked {
-    /// The first error that stood in the place of data.
+    /// The first error that came in place of data.
     pub(crate) error: Option<LogError>,
 }
 
@@ -28,7 +28,7 @@ impl Past {
         Past { states, open_ends: 1 }
     }
 
-    /// The last write is not proven by anything, so it may be missing.
+    /// Nothing proves the last write, so it may be missing.
     pub(crate) fn with_an_open_end(states: Vec<Model>) -> Past {
         Past { states, open_ends: 2 }
     }
@@ -37,7 +37,7 @@ impl Past {
         self.states
     }
 
-    /// What may be seen once an entry was acknowledged on top of what was seen.
+    /// What may be seen once an entry was acknowledged after what was seen.
     pub(crate) fn and_then(&self, entry: &Entry) -> Past {
         let batch = WriteBatch::of_entries(vec![entry.clone()]);
         let newest = &self.states[self.states.len() - self.open_ends..];
@@ -47,7 +47,7 @@ impl Past {
             .filter_map(|mut course| course.states.pop())
             .collect();
         if after.is_empty() {
-            // Behind a log that has lost something, where that may be.
+            // After a log that has lost something, if that is allowed.
             after.push(Model { entries: vec![entry.clone()], ..self.newest().clone() });
         }
         let open_ends = after.len();
@@ -58,8 +58,9 @@ impl Past {
         self.states.last().expect("a store has a state")
     }
 
-    /// Looks at all that a store shows. Each piece is an error, or true: for a store that proves
-    /// its prefix it is of a state that may be seen, for another one it stood at some time.
+    /// Looks at everything that a store shows. Each piece must be an error, or true: for a store
+    /// that proves its prefix it must belong to a state that may be seen, for another store it must
+    /// have been written at some time.
     pub(crate) async fn look(&self, store: &mut dyn Store, level: Detects) -> Checked<Looked> {
         let legal = match level {
             Detects::ProvenPrefix => self.states_seen(store.bounds())?,
@@ -75,7 +76,8 @@ impl Past {
         Ok(looked)
     }
 
-    /// The states that a store which proves its prefix may be in; an error was its only other way.
+    /// The states in which a store that proves its prefix may be; its only alternative was an
+    /// error.
     fn states_seen(&self, bounds: LogBounds) -> Checked<Vec<&Model>> {
         let newest = self.states.iter().rev().take(self.open_ends);
         let seen: Vec<&Model> = newest.filter(|state| state.bounds() == bounds).collect();
@@ -95,14 +97,14 @@ async fn look_at_facts(store: &mut dyn Store, legal: &[&Model], looked: &mut Loo
     match store.load_hard_state().await {
         Ok(found) => {
             let is_true = legal.iter().any(|state| state.hard_state == found);
-            promised(14, is_true, || format!("the hard state is told as ({found})"))?;
+            promised(14, is_true, || format!("the hard state is reported as ({found})"))?;
         }
         Err(error) => looked.note(error)?,
     }
     match store.load_identity().await {
         Ok(found) => {
             let is_true = legal.iter().any(|state| state.identity == found);
-            promised(14, is_true, || format!("the identity is told as {found:?}"))
+            promised(14, is_true, || format!("the identity is reported as {found:?}"))
         }
         Err(error) => looked.note(error),
     }
@@ -111,7 +113,7 @@ async fn look_at_facts(store: &mut dyn Store, legal: &[&Model], looked: &mut Loo
 async fn look_at_entries(store: &mut dyn Store, legal: &[&Model], looked: &mut Looked) -> Checked {
     let LogBounds { boundary, last } = store.bounds();
     let stood = legal.iter().any(|state| state.boundary == boundary);
-    promised(14, stood, || format!("the boundary is told as {boundary}"))?;
+    promised(14, stood, || format!("the boundary is reported as {boundary}"))?;
     let written: Vec<&Entry> = legal.iter().flat_map(|state| &state.entries).collect();
     let most = written.iter().map(|entry| entry.id.index).max().max(Some(boundary.index));
     promised(14, Some(last.index) <= most, || format!("the log ends at {last}, never written"))?;
@@ -137,7 +139,7 @@ async fn look_at(
                 && written.iter().any(|entry| **entry == found[0]);
             promised(14, is_true, || {
                 let found: Vec<String> = found.iter().map(in_short).collect();
-                format!("entry {at} reads as [{}], never written so", found.join(", "))
+                format!("entry {at} reads as [{}], which was never written", found.join(", "))
             })?;
         }
         Err(error) => looked.note(error)?,
@@ -145,13 +147,13 @@ async fn look_at(
     match reader.term(at).await {
         Ok(term) => {
             let is_true = written.iter().any(|it| (it.id.index, it.id.term) == (at, term));
-            promised(14, is_true, || format!("the term of {at} is told as {term}"))
+            promised(14, is_true, || format!("the term of {at} is reported as {term}"))
         }
         Err(error) => looked.note(error),
     }
 }
 
-/// Recovery agrees with the bounds, and tells nothing that was never written.
+/// Recovery agrees with the bounds, and reports nothing that was never written.
 fn check_recovered(
     found: &Recovered,
     bounds: LogBounds,
@@ -159,25 +161,30 @@ fn check_recovered(
     level: Detects,
 ) -> Checked {
     promised(14, found.bounds == bounds, || {
-        format!("recover told {:?} of a store that shows {bounds:?}", found.bounds)
+        format!("recover reported {:?} of a store that shows {bounds:?}", found.bounds)
     })?;
     let known: Vec<_> = legal.iter().flat_map(|state| state.memberships()).collect();
     let unknown = found.memberships.iter().find(|one| !known.contains(one));
-    promised(14, unknown.is_none(), || format!("recover told {unknown:?}, never written"))?;
+    promised(14, unknown.is_none(), || {
+        format!("recover reported {unknown:?}, which was never written")
+    })?;
     let is_whole = legal.iter().any(|state| {
         state.term_runs() == found.term_runs && state.memberships() == found.memberships
     });
     promised(14, is_whole || level != Detects::ProvenPrefix, || {
-        format!("recover told {found:?} without an error")
+        format!("recover reported {found:?} without an error")
     })?;
     let highest = legal.iter().map(|state| state.highest_hint).max();
     promised(14, Some(found.commit_hint) <= highest, || {
-        format!("recover told the commit hint {}, above every one given", found.commit_hint)
+        format!(
+            "recover reported the commit hint {}, above every hint that was given",
+            found.commit_hint
+        )
     })
 }
 
 impl Looked {
-    /// An error in the place of data is an answer, if it is one that damage may have.
+    /// An error in place of data is accepted, if it is one that damage may cause.
     fn note(&mut self, error: LogError) -> Checked {
         check_kind(&error)?;
         self.error.get_or_insert(error);
@@ -185,8 +192,8 @@ impl Looked {
     }
 }
 
-/// What a store may say of damage. That something was purged, or lies beyond the end, or that a
-/// sound request breaks the contract, is not the truth.
+/// Which errors a store may return for damage. That something was purged, or lies beyond the end,
+/// or that a sound request breaks the contract, would be false.
 pub(crate) fn check_kind(error: &LogError) -> Checked {
     use LogErrorKind::{Compacted, Refused, Unavailable};
     let is_true = !matches!(error.kind, Compacted { .. } | Unavailable { .. } | Refused(_));

@@ -8,11 +8,11 @@ use async_trait::async_trait;
 use raft_core::storage::{LogError, LogErrorKind, Store};
 use tempfile::TempDir;
 
-/// Where one store lives. A new place holds nothing; it is opened by one handle after another, and
+/// Where one store lives. A new place is empty; one handle after another opens it, and it is
 /// cleaned up when it is dropped.
 #[async_trait(?Send)]
 pub trait Place {
-    /// Opens the store, or begins one.
+    /// Opens the store, or creates one.
     async fn open(&mut self) -> Result<Box<dyn Store>, LogError>;
 
     /// The directory of its files, if it has any.
@@ -25,8 +25,8 @@ pub trait Place {
         Lacks::default()
     }
 
-    /// Opens, or begins, a store of the same kind whose files lie in another directory: on a disk
-    /// whose power is cut, or among what the cut left. `None` where that cannot be done.
+    /// Opens, or creates, a store of the same kind whose files lie in another directory: on a disk
+    /// whose power is cut, or in what the cut left. `None` where that cannot be done.
     async fn open_in(&mut self, _dir: &Path) -> Option<Result<Box<dyn Store>, LogError>> {
         None
     }
@@ -46,12 +46,12 @@ pub struct Lacks {
     pub space: bool,
 }
 
-/// How long a store may take to let go of its place once its handle is dropped.
+/// How often a store is opened again while its place is still in use after its handle was dropped.
 const RELEASE_TRIES: u32 = 40;
 const RELEASE_PAUSE: Duration = Duration::from_millis(50);
 
-/// What an opening gives: a store with threads of its own may need a moment to let go of its place,
-/// and is opened again until it has.
+/// The result of an opening. A store with threads of its own may need a moment to release its
+/// place, and is opened again until it has.
 pub(crate) async fn once_released(
     mut open: impl AsyncFnMut() -> Option<Result<Box<dyn Store>, LogError>>,
 ) -> Option<Result<Box<dyn Store>, LogError>> {
@@ -84,8 +84,8 @@ impl<F> InDir<F> {
     }
 }
 
-/// A store that lies in no directory: what the function has in hand is the place. A volatile store
-/// needs nothing in hand.
+/// A store without a directory: what the function captures is the place. A volatile store needs to
+/// capture nothing.
 pub fn opened_by<F, S>(open: F) -> OpenedBy<F>
 where
     F: AsyncFn() -> Result<S, LogError>,

@@ -1,5 +1,5 @@
-//! How a suite proves itself: bugs that were planted in a store, and for each the check that must
-//! find it and the promise that it must name.
+//! How the suite is tested: bugs that are planted in a store, and for each the check that must find
+//! it and the promise that it must name.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::{CHECKS, Check};
 /// A planted bug, the full name of the check that must find it, and the number of the promise.
 pub type Killer<B> = (B, &'static str, usize);
 
-/// How long the matrix waits for a check that a bug makes stand still.
+/// How long the matrix waits for a check that a bug makes hang.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 impl Check {
@@ -48,8 +48,8 @@ pub fn each_is_found<B: Copy + Debug>(killers: &[Killer<B>], planted: impl Fn(B)
     assert!(missed.is_empty(), "not found as they should be:\n{}", missed.join("\n"));
 }
 
-/// Prints which checks find which bug, besides the one named for it; under `KONTIKI_DEEP` alone,
-/// for the time it takes.
+/// Prints which checks find which bug, besides the one named for it. Only with `KONTIKI_DEEP`,
+/// since it takes long.
 pub fn print_matrix<B: Copy + Debug>(killers: &[Killer<B>], planted: impl Fn(B) -> Factory) {
     if !is_deep() {
         return println!("only with KONTIKI_DEEP=1");

@@ -1,4 +1,4 @@
-//! A broken promise in words.
+//! How a check ends, and the text of a broken promise.
 
 use std::error::Error;
 use std::fmt;
@@ -28,11 +28,11 @@ const PROMISES: [&str; 21] = [
      again. Opening again works once the cause is gone.",
     "A refused request changed nothing, and does not poison. A purge below the boundary and a \
      truncation at or past the end are no-ops. A truncation below the commit hint that `recover` \
-     would tell is refused (L10); a reset is no truncation.",
+     would report is refused (L10); a reset is no truncation.",
     "One opener at a time.",
     "`recover` returns what the log holds: its term runs and memberships, and a commit hint that \
      is never above the last entry or above every hint that was given.",
-    "A purge gives space back, or the store uses it again: a log that is purged behind itself does \
+    "A purge frees space, or the store uses it again: a log that is purged as it grows does \
      not grow for ever.",
     "No opening, no verb and no reader panics, whatever is asked and whatever the files hold.",
     "Each opening, verb and read comes to an end, with an answer.",
@@ -57,9 +57,9 @@ pub struct Broken {
 pub enum Halt {
     /// The store broke a promise.
     Broken(Broken),
-    /// What the store declares says that this check is not for it.
+    /// According to the store's declarations this check is not for it.
     DoesNotApply(&'static str),
-    /// This machine lacks what the check needs.
+    /// This machine lacks something that the check needs.
     Skipped(String),
     /// The store kept its promises, and did not do what the check is about.
     Thin(&'static str),
@@ -72,15 +72,16 @@ pub enum Halt {
 pub enum Outcome {
     /// The store kept its promises.
     Held,
-    /// What the store declares says that the check is not for it.
+    /// According to the store's declarations the check is not for it.
     DoesNotApply(&'static str),
-    /// This machine lacks what the check needs.
+    /// This machine lacks something that the check needs.
     Skipped(String),
-    /// The store kept its promises, and did not do what the check is about: it proves little.
+    /// The store kept its promises, and did not do what the check is about: so the result proves
+    /// little.
     Thin(&'static str),
 }
 
-/// What a step of a check gives.
+/// What a step of a check returns.
 pub type Checked<T = ()> = Result<T, Halt>;
 
 /// The end of a check: promise P`promise` was broken.
@@ -93,7 +94,7 @@ pub(crate) fn promised(promise: usize, kept: bool, what: impl FnOnce() -> String
     if kept { Ok(()) } else { broken(promise, what()) }
 }
 
-/// An error with all its causes: a store that does not open says why only there.
+/// An error with all its causes, since only these say why a store does not open.
 pub(crate) fn with_causes(error: &LogError) -> String {
     let mut words = error.to_string();
     let mut cause = error.source();

@@ -1,14 +1,14 @@
-//! How a change is asked of a store, how its answer is judged, and both in words.
+//! How a change is requested from a store, how its answer is judged, and the text of both.
 
 use std::fmt;
 
 use raft_core::storage::{LogError, LogErrorKind, Refusal, Store, WriteBatch};
 use raft_core::types::Entry;
 
+use super::contents::After;
 use super::report::{Checked, broken, promised};
-use super::sight::After;
 
-/// The lowest limit on a payload that a store may have.
+/// The lowest limit on a payload that a store may have, in bytes.
 const FAIR_LIMIT: u64 = 1 << 20;
 
 /// The verbs of a batch one by one, in the order of its fields.
@@ -31,7 +31,7 @@ pub(crate) async fn by_verbs(store: &mut dyn Store, batch: &WriteBatch) -> Resul
     }
 }
 
-/// Whether an entry was refused for a limit that it is really beyond, and that is not absurd.
+/// Whether an entry was refused for a limit that it really exceeds, and that is not too low.
 pub(crate) fn is_fair_limit(error: &LogError, batch: &WriteBatch) -> bool {
     match error.kind {
         LogErrorKind::Refused(Refusal::TooLarge { limit, .. }) => {
@@ -41,7 +41,7 @@ pub(crate) fn is_fair_limit(error: &LogError, batch: &WriteBatch) -> bool {
     }
 }
 
-/// Holds the answer to a change to what the model says of it.
+/// Compares the answer to a change with the model's.
 pub(crate) fn check_answer(said: Result<(), LogError>, refusal: Option<Refusal>) -> Checked {
     match (said, refusal) {
         (Ok(()), None) => Ok(()),
@@ -55,7 +55,7 @@ pub(crate) fn check_answer(said: Result<(), LogError>, refusal: Option<Refusal>)
         }
         (Err(error), Some(refusal)) => {
             let is_refusal = matches!(error.kind, LogErrorKind::Refused(_));
-            promised(13, is_refusal, || format!("`{error}`, where it had to be: {refusal}"))
+            promised(13, is_refusal, || format!("`{error}`, where it should be: {refusal}"))
         }
         (Err(error), None) => match error.kind {
             LogErrorKind::Refused(_) | LogErrorKind::Poisoned => {
@@ -66,7 +66,7 @@ pub(crate) fn check_answer(said: Result<(), LogError>, refusal: Option<Refusal>)
     }
 }
 
-/// Holds the answer to a question to what the model says of it.
+/// Compares the answer to a question with the model's.
 pub(crate) fn check_found<T: PartialEq>(
     said: Result<T, LogError>,
     wanted: Result<T, Vec<LogErrorKind>>,
@@ -78,27 +78,27 @@ pub(crate) fn check_found<T: PartialEq>(
             broken(10, format!("returned [{}], not [{}]", words(&found), words(&wanted)))
         }
         (Err(error), Ok(wanted)) => {
-            broken(10, format!("`{error}`, where [{}] had to come", words(&wanted)))
+            broken(10, format!("`{error}`, where [{}] was expected", words(&wanted)))
         }
         (Err(error), Err(errors)) if errors.iter().any(|kind| is_same(&error.kind, kind)) => {
             Ok(None)
         }
         (Err(error), Err(errors)) => {
-            broken(13, format!("`{error}`, where it had to be: {}", errors[0]))
+            broken(13, format!("`{error}`, where it should be: {}", errors[0]))
         }
         (Ok(found), Err(errors)) => {
-            broken(13, format!("returned [{}], where it had to be: {}", words(&found), errors[0]))
+            broken(13, format!("returned [{}], where it should be: {}", words(&found), errors[0]))
         }
     }
 }
 
-/// Any refusal is as good as another: of two reasons a store may name either.
+/// Any refusal is accepted in place of another: of two reasons a store may name either.
 fn is_same(found: &LogErrorKind, wanted: &LogErrorKind) -> bool {
     let refused = |kind: &LogErrorKind| matches!(kind, LogErrorKind::Refused(_));
     found == wanted || (refused(found) && refused(wanted))
 }
 
-/// What to hold a store to after a batch: its last verb decides.
+/// Which promises apply after a batch: its last verb decides.
 pub(crate) fn after(batch: &WriteBatch, refused: bool) -> After {
     match batch {
         _ if refused => After::Refused,
@@ -110,7 +110,7 @@ pub(crate) fn after(batch: &WriteBatch, refused: bool) -> After {
     }
 }
 
-/// What a batch asks, as a line of the journal.
+/// The text of a batch, as a line of the journal.
 pub(crate) fn in_words(batch: &WriteBatch) -> String {
     let mut words = Vec::new();
     let mut say = |verb: &str, what: Option<&dyn fmt::Display>| {

@@ -18,7 +18,7 @@ use super::tally::Tally;
 use super::test_name::{Rerun, TestName};
 use super::{CHECKS, Check, second, tally};
 
-/// How long a check may go without a step. A store that hangs is broken too, and has to be named.
+/// How long a check may go without a step. A store that hangs is broken, too, and must be reported.
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
 /// The promises that a panic and a standstill break.
@@ -38,15 +38,16 @@ pub struct Failure {
     pub promise: Option<usize>,
     /// What was seen.
     pub what: String,
-    /// Which way the requests went.
+    /// In which way the requests were made.
     pub way: Way,
-    /// What led there.
+    /// The steps that led there.
     pub journal: Vec<String>,
-    /// What the environment has to say for the check to do the same again, as before a command.
+    /// The environment variables that make the check do the same again, as they are written before
+    /// a command.
     pub settings: String,
 }
 
-/// Runs a check both ways; a failure is a panic that says everything. The body of each test that
+/// Runs a check both ways; a failure is a panic with the full report. The body of each test that
 /// [`conformance!`](macro@crate::conformance) makes.
 pub fn hold(family: &str, name: &str, place: fn() -> Box<dyn Place>, test: TestName) {
     let found = CHECKS.iter().find(|check| check.family == family && check.name == name);
@@ -68,20 +69,20 @@ pub fn hold(family: &str, name: &str, place: fn() -> Box<dyn Place>, test: TestN
     }
 }
 
-/// Says, past the test runner's capture, that a check proves little of this store.
+/// Prints, past the test runner's capture, that a check proves little for this store.
 fn say_thin(check: &Check, why: &str) {
-    // That the output is closed is no failure of the store.
+    // A closed output is no failure of the store.
     let _ = writeln!(std::io::stderr(), "thin: {}: {why}", check.full_name());
 }
 
-/// Says, past the test runner's capture, that a check was not made here, and which one it is. With
-/// `KONTIKI_REQUIRE=all`, which is for machines that have everything, it fails instead.
+/// Prints, past the test runner's capture, which check was skipped here. With
+/// `KONTIKI_REQUIRE=all`, which is for machines that have everything, the check fails instead.
 pub(crate) fn skip(check: &Check, why: &str) {
     static SKIPPED: AtomicU64 = AtomicU64::new(0);
     let required = std::env::var("KONTIKI_REQUIRE").is_ok_and(|what| what == "all");
     assert!(!required, "KONTIKI_REQUIRE=all, but {why}");
     let count = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
-    // The output may be closed, and that is no failure of the store.
+    // A closed output is no failure of the store.
     let _ = writeln!(std::io::stderr(), "skipped: {}: {why} ({count} so far)", check.full_name());
 }
 
@@ -90,7 +91,7 @@ pub fn run(check: &'static Check, factory: &Factory) -> Result<Outcome, Failure>
     run_within(LIMIT, check, factory)
 }
 
-/// The same, with a limit of one's own for a check that goes without a step: where many stores are
+/// Like [`run`], with another limit for a check without a step, for runs in which many stores are
 /// expected to hang.
 pub fn run_within(
     limit: Duration,
@@ -100,9 +101,9 @@ pub fn run_within(
     run_as(limit, check, factory, None)
 }
 
-/// The same in a test of this name, which a check may start once more in a process of its own.
+/// Like [`run`], in a test of this name, which a check may start once more in a process of its own.
 ///
-/// The test has to begin with [`open_if_asked`].
+/// The test must start with [`open_if_asked`].
 pub fn run_in(
     test: TestName,
     name: &'static str,
@@ -112,7 +113,7 @@ pub fn run_in(
     run_as(LIMIT, check, factory, Some(Rerun::new(test, name)))
 }
 
-/// Where this process was started by a check as a second opener: opens the store and exits.
+/// If this process was started by a check as a second opener: opens the store and exits.
 pub fn open_if_asked(factory: &Factory) {
     if let Some(dir) = second::asked() {
         second::open_and_exit(factory().as_mut(), &dir);
@@ -150,7 +151,7 @@ fn run_one_way(
     })
 }
 
-/// Runs work on a thread and a runtime of its own; a panic or a standstill is a failure too.
+/// Runs work on a thread and a runtime of its own; a panic or a hang is a failure, too.
 pub(crate) fn on_a_thread(
     limit: Duration,
     name: &str,
@@ -161,7 +162,7 @@ pub(crate) fn on_a_thread(
     let (sender, receiver) = channel();
     let work = move || {
         let attempt = AssertUnwindSafe(|| on_a_runtime(work));
-        // The receiver is gone once the limit is over.
+        // The receiver is gone once the limit is exceeded.
         let _ = sender.send(catch_unwind(attempt));
     };
     Builder::new().name(name.to_owned()).spawn(work).expect("a thread can be made");
@@ -169,7 +170,7 @@ pub(crate) fn on_a_thread(
         let (lines, settings) = (journal.lines(), journal.tally().settings());
         Err(Failure { promise, what, way, journal: lines, settings })
     };
-    match end_or_standstill(limit, &receiver, journal) {
+    match end_or_hang(limit, &receiver, journal) {
         Ok(Ok(Ok(()))) => Ok(Outcome::Held),
         Ok(Ok(Err(Halt::DoesNotApply(why)))) => Ok(Outcome::DoesNotApply(why)),
         Ok(Ok(Err(Halt::Skipped(why)))) => Ok(Outcome::Skipped(why)),
@@ -185,12 +186,14 @@ pub(crate) fn on_a_thread(
             fail(promise, format!("a panic: {message}"))
         }
         Err(RecvTimeoutError::Timeout) => fail(Some(HANGS), format!("nothing for {limit:?}")),
-        Err(RecvTimeoutError::Disconnected) => fail(None, "the check's thread is gone".to_owned()),
+        Err(RecvTimeoutError::Disconnected) => {
+            fail(None, "the check's thread has ended".to_owned())
+        }
     }
 }
 
-/// Waits for the end of a check, as long as there are steps.
-fn end_or_standstill<T>(
+/// Waits for the end of a check, as long as it makes steps.
+fn end_or_hang<T>(
     limit: Duration,
     end: &Receiver<T>,
     journal: &Journal,
@@ -204,8 +207,8 @@ fn end_or_standstill<T>(
     }
 }
 
-/// The store may need a runtime of tokio, its timer and its network; a store that needs nothing is
-/// not disturbed by it.
+/// The store may need a tokio runtime with its timer and its network; a store that needs none is
+/// not affected.
 fn on_a_runtime(work: impl AsyncFnOnce() -> Checked) -> Checked {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let runtime = builder.worker_threads(1).enable_all().build().expect("a runtime can be made");

@@ -1,4 +1,5 @@
-//! Entries whose bytes follow from their ids, so that a reader can tell a true entry from another.
+//! Entries whose bytes follow from their ids, so that a reader can distinguish a true entry from
+//! another.
 
 use std::ops::RangeInclusive;
 
@@ -46,7 +47,7 @@ pub fn sized(index: u64, term: u64, size: usize) -> Entry {
     sized_entry(index, term, 0, size)
 }
 
-/// A command of so many bytes that tells which writer made it.
+/// A command of so many bytes that contains the number of its writer.
 pub fn sized_entry(index: u64, term: u64, mark: u64, size: usize) -> Entry {
     let text = format!("{index}@{term} by {mark}. ");
     let payload: Vec<u8> = text.bytes().cycle().take(size).collect();

@@ -1,8 +1,8 @@
-//! A second opener in a process of its own: the test is started once more, and does nothing but
-//! open the store where the first process has it open.
+//! A second opener in a process of its own: the test is started once more, and only opens the store
+//! that the first process has open.
 //!
-//! A list of open directories within a process keeps out a second handle there, and no other
-//! process. The exit status says how it went.
+//! A list of open directories within a process keeps out a second handle there, but no other
+//! process. The exit status gives the result.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -13,26 +13,26 @@ use raft_core::storage::LogErrorKind;
 use super::place::Place;
 use super::test_name::Rerun;
 
-/// Says where a second opener is to open the store.
+/// The variable that holds the directory that a second opener is to open.
 const ASKED: &str = "KONTIKI_OPEN_IN";
 
-/// How an opening in another process went.
+/// The result of an opening in another process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Opened {
     /// It opened.
     Open,
-    /// It said that the store is in use.
+    /// It reported that the store is in use.
     InUse,
     /// It failed in another way.
     Failed,
 }
 
-/// The exit status of each; none that a test runner gives by itself.
+/// The exit status of each; none of them is one that a test runner returns.
 const STATUSES: [(Opened, i32); 3] =
     [(Opened::Open, 61), (Opened::InUse, 62), (Opened::Failed, 63)];
 
 /// Opens the store of a directory in another process, by the test that this runs in. `None` if the
-/// process could not be started, or did not come to an opening.
+/// process could not be started, or did not reach the opening.
 pub(crate) fn open(rerun: &Rerun, dir: &Path) -> Option<Opened> {
     let mut command = Command::new(std::env::current_exe().ok()?);
     command.args([OsString::from("--exact"), rerun.path().into(), "--nocapture".into()]);
@@ -41,7 +41,7 @@ pub(crate) fn open(rerun: &Rerun, dir: &Path) -> Option<Opened> {
     STATUSES.iter().find(|(_, known)| *known == status).map(|(opened, _)| *opened)
 }
 
-/// Where this process is to open a store, if it was started for that.
+/// The directory in which this process is to open a store, if it was started for that.
 pub(crate) fn asked() -> Option<PathBuf> {
     std::env::var_os(ASKED).map(PathBuf::from)
 }

@@ -1,8 +1,8 @@
 //! Random sequences of steps: drawn, tried, and shortened where they break a promise.
 //!
 //! `KONTIKI_CASES` sets how many sequences are tried and `KONTIKI_SEED` which; `KONTIKI_DEEP` alone
-//! multiplies the first. `KONTIKI_SEEDS` goes on with that many seeds. The seed is fixed unless
-//! told otherwise, so that a test that passed does not fail tomorrow for no change of yours.
+//! multiplies the first. `KONTIKI_SEEDS` runs that many seeds. The seed is fixed by default, so
+//! that a test that passed does not fail later without a change.
 
 use std::ops::Range;
 
@@ -22,16 +22,16 @@ const DEEP_CASES: u64 = 4000;
 const STEPS: Range<usize> = 1..30;
 const SEED: u64 = 1947;
 
-/// How many attempts at a shorter sequence are made.
+/// How many attempts are made to find a shorter sequence.
 const SHRINKING: usize = 200;
 
-/// One step, in numbers that mean something only beside the model: how far from its end, how much
-/// above its term. So a step stays sound when the steps before it are left out.
+/// One step, as numbers that are relative to the model: how far from its end, how much above its
+/// term. So a step stays sound when the steps before it are left out.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
-    /// A batch that suits the log.
+    /// A batch that fits the log.
     Sound(Draft),
-    /// A batch that, most often, does not.
+    /// A batch that usually does not fit the log.
     Wild {
         draft: Draft,
         first: u64,
@@ -55,8 +55,8 @@ pub(crate) enum Step {
     },
 }
 
-/// Tries sequence after sequence, each from nothing. The first that breaks a promise is shortened;
-/// the last run is that of the shortest one.
+/// Tries sequence after sequence, each on a new store. The first that breaks a promise is
+/// shortened; the last run is that of the shortest sequence.
 pub(crate) async fn try_many(mut run: impl AsyncFnMut(&[Step]) -> Checked) -> Checked {
     for seed in seeds(SEED) {
         try_seed(seed, &mut run).await?;
@@ -84,8 +84,8 @@ async fn try_seed(seed: u64, run: &mut impl AsyncFnMut(&[Step]) -> Checked) -> C
     Ok(())
 }
 
-/// Looks for a shorter sequence that breaks a promise; what it breaks. `None` if the same sequence
-/// does not fail again.
+/// Looks for a shorter sequence that breaks a promise; returns what it breaks. `None` if the same
+/// sequence does not fail again.
 async fn shrink(
     run: &mut impl AsyncFnMut(&[Step]) -> Checked,
     mut sequence: impl ValueTree<Value = Vec<Step>>,
@@ -98,7 +98,7 @@ async fn shrink(
             break;
         }
     }
-    // The last attempt may have been one that held.
+    // The last attempt may not have broken a promise.
     loop {
         match run(&sequence.current()).await {
             Err(Halt::Broken(broken)) => return Some(broken),
@@ -114,7 +114,7 @@ pub(crate) async fn run_step(log: &mut Subject, step: &Step, mark: u64) -> Check
     match step {
         Step::Sound(draft) => {
             let draft = draft.for_store(log.lacks());
-            let batch = draft.batch_for(&log.model.standing(), mark);
+            let batch = draft.batch_for(&log.model.outline(), mark);
             log.change(batch).await
         }
         Step::Wild { draft, first, term, purge, vote } => {
@@ -123,8 +123,8 @@ pub(crate) async fn run_step(log: &mut Subject, step: &Step, mark: u64) -> Check
             let batch = WriteBatch {
                 hard_state: draft.vote.map(|_| hard_state(vote.0, vote.1)),
                 reset: None,
-                // Whether a truncation of what is committed is refused depends on what a store has
-                // forgotten; a check of its own asks for that.
+                // Whether a truncation of committed entries is refused depends on what a store has
+                // forgotten; a separate check covers that.
                 truncate_after: draft.cut.map(|cut| {
                     let cut = index((boundary + cut).saturating_sub(2));
                     if cut < log.model.boundary.index { cut } else { cut.max(log.model.committed) }

@@ -1,9 +1,9 @@
-//! How much a run does: what the environment says, and what a slow store can afford.
+//! How much a run does: what the environment sets, and what time allows on a slow store.
 
 use std::env;
 use std::time::Duration;
 
-/// What a check that opens the store again and again may take for it by default, each way.
+/// How long a check that opens the store again and again may take for that by default, each way.
 const BUDGET: Duration = Duration::from_secs(5);
 
 /// Whether a run may take long: `KONTIKI_DEEP`.
@@ -11,12 +11,12 @@ pub fn is_deep() -> bool {
     env::var_os("KONTIKI_DEEP").is_some()
 }
 
-/// A number that the environment gives.
+/// A number from the environment.
 pub(crate) fn setting(name: &str) -> Option<u64> {
     env::var(name).ok()?.parse().ok()
 }
 
-/// The seeds of a run: `KONTIKI_SEEDS` of them, one unless told otherwise, from `KONTIKI_SEED` on.
+/// The seeds of a run: `KONTIKI_SEEDS` of them, one by default, from `KONTIKI_SEED` on.
 pub(crate) fn seeds(first: u64) -> std::ops::Range<u64> {
     let first = setting("KONTIKI_SEED").unwrap_or(first);
     first..first.saturating_add(setting("KONTIKI_SEEDS").unwrap_or(1))
@@ -28,10 +28,7 @@ pub(crate) fn seeds(first: u64) -> std::ops::Range<u64> {
 /// that what is found depends on no clock.
 pub(crate) fn affordable(most: u64, least: u64, openings: u32, opening: Duration) -> u64 {
     let is_whole = env::var("KONTIKI_REQUIRE").is_ok_and(|what| what == "all");
-    match is_whole || is_deep() {
-        true => most,
-        false => fitting(opening * openings).clamp(least, most),
-    }
+    if is_whole || is_deep() { most } else { fitting(opening * openings).clamp(least, most) }
 }
 
 /// How many runs of this length fit into the budget.

@@ -1,7 +1,7 @@
-//! The store under test, beside the model. Each request is made to both, and noted.
+//! The store under test, beside the model. Each request is made to both, and recorded.
 //!
-//! After each change everything is looked at. So a scenario need not say what must come out; it
-//! only has to go where stores go wrong.
+//! After each change everything is compared. So a scenario need not say what the result must be; it
+//! only has to exercise what stores get wrong.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -10,6 +10,7 @@ use raft_core::storage::{Durability, WriteBatch};
 use raft_core::storage::{LogError, LogReader, Refusal, Store, StoreInfo};
 use raft_core::types::{Entry, EntryId, HardState, Identity, LogIndex};
 
+use super::contents::{After, Contents, check_recovered};
 use super::journal::Journal;
 use super::model::Model;
 use super::place::{Factory, Lacks, Place, once_released};
@@ -17,7 +18,6 @@ use super::report::{Checked, Halt, broken, promised, with_causes};
 use super::request::{after, by_verbs, check_answer, check_found, in_words, is_fair_limit};
 use super::samples::entry;
 use super::second;
-use super::sight::{After, Sight, check_recovered};
 use super::test_name::Rerun;
 
 /// How the changes of a check reach the store.
@@ -45,14 +45,14 @@ const NO_IDENTITY: &str = "the store is declared to keep no identity";
 /// The store under test.
 pub struct Subject {
     factory: Factory,
-    /// Before the place, so that it is dropped before its directory is removed.
+    /// Declared before the place, so that it is dropped before its directory is removed.
     store: Option<Box<dyn Store>>,
     place: Box<dyn Place>,
     info: StoreInfo,
     pub(crate) model: Model,
     journal: Journal,
     way: Way,
-    /// The test that this runs in, where a check may start it once more.
+    /// The test in which this runs, if a check may start it once more.
     pub(super) rerun: Option<Rerun>,
 }
 
@@ -75,7 +75,7 @@ impl Subject {
         Ok(log)
     }
 
-    /// Goes on with a store that was never used, and an empty journal.
+    /// Continues with a store that was never used, and an empty journal.
     pub(crate) async fn begin_anew(&mut self) -> Checked {
         self.store = None;
         self.journal.clear();
@@ -101,7 +101,7 @@ impl Subject {
     }
 
     pub(crate) fn store(&mut self) -> &mut dyn Store {
-        self.store.as_mut().expect("a check asks between openings only").as_mut()
+        self.store.as_mut().expect("a check uses the store only while it is open").as_mut()
     }
 
     pub(crate) fn reader(&mut self) -> Box<dyn LogReader> {
@@ -132,14 +132,14 @@ impl Subject {
         self.change(WriteBatch::of_hard_state(hard_state)).await
     }
 
-    /// Makes a change, compares the answer with the model's, and looks at everything.
+    /// Makes a change, compares the answer with the model's, and compares all contents.
     pub(crate) async fn change(&mut self, batch: WriteBatch) -> Checked {
         self.check_reset(&batch)?;
         let course = self.model.course(&batch);
         let refused = course.refusal;
         self.request(&batch, refused).await?;
-        let sight = Sight::of(self.store()).await?;
-        // What a refused batch may leave: nothing of it, or, where it is not one unit, some of the
+        let contents = Contents::of(self.store()).await?;
+        // What a refused batch may leave: nothing of it, or, where it is not atomic, some of the
         // verbs before the one that was refused.
         let (states, end) = (&course.states, course.states.len() - 1);
         let legal = match (refused, self.way, self.info.atomic_batch) {
@@ -148,15 +148,15 @@ impl Subject {
             (Some(_), Way::Write, false) => &states[..],
         };
         let after = after(&batch, refused.is_some());
-        let fits = legal.iter().find(|model| sight.check(model, after).is_ok());
+        let fits = legal.iter().find(|model| contents.check(model, after).is_ok());
         match fits {
             Some(model) => self.model = model.clone(),
-            None => sight.check(&legal[0], after)?,
+            None => contents.check(&legal[0], after)?,
         }
         Ok(())
     }
 
-    /// Makes a change that the model allows, without a look at the whole.
+    /// Makes a change that the model allows, without comparing all contents.
     pub(crate) async fn change_unseen(&mut self, batch: WriteBatch) -> Checked {
         self.check_reset(&batch)?;
         let course = self.model.course(&batch);
@@ -188,8 +188,8 @@ impl Subject {
         check_answer(said, refusal)
     }
 
-    /// A payload that is refused for a limit is refused like anything else: nothing of the append
-    /// is there, and the store goes on.
+    /// A payload that is refused for a limit is refused like any other request: nothing of the
+    /// append is there, and the store continues to work.
     async fn check_unharmed(&mut self, batch: &WriteBatch) -> Checked {
         if *batch != WriteBatch::of_entries(batch.append.clone()) {
             return Ok(());
@@ -214,8 +214,8 @@ impl Subject {
         self.look(if refusal.is_some() { After::Refused } else { After::Saved }).await
     }
 
-    /// Reads through a new reader; what the model holds, or one of its errors, must come back.
-    /// `None` is an error in its place.
+    /// Reads through a new reader, which must return what the model holds, or one of the model's
+    /// errors. `None` stands for an error.
     pub(crate) async fn read(
         &mut self,
         from: u64,
@@ -226,7 +226,7 @@ impl Subject {
         let said = self.reader().read(range.clone(), max_bytes).await;
         self.journal.note(&format!("read {from}..{to}, at most {max_bytes} bytes"), &said);
         check_found(said, self.model.read(&range, max_bytes), |entries| {
-            entries.iter().map(super::sight::in_short).collect::<Vec<_>>().join(", ")
+            entries.iter().map(super::contents::in_short).collect::<Vec<_>>().join(", ")
         })
     }
 
@@ -267,13 +267,13 @@ impl Subject {
         Ok(())
     }
 
-    /// Gives the open handle away; nothing is open until [`Subject::take_back`].
+    /// Hands the open handle over; nothing is open until [`Subject::take_back`].
     pub(crate) fn lend(&mut self) -> Box<dyn Store> {
         self.store.take().expect("a check lends what is open")
     }
 
-    /// Takes a handle back that acknowledged what the model holds now. It is opened again, unless
-    /// its data went with it, and everything must be there.
+    /// Takes back a handle that acknowledged what the model holds now. The store is opened again,
+    /// unless it is volatile, and everything must be there.
     pub(crate) async fn take_back(&mut self, store: Box<dyn Store>, model: Model) -> Checked {
         (self.store, self.model) = (Some(store), model);
         match self.info.durability {
@@ -282,7 +282,7 @@ impl Subject {
         }
     }
 
-    /// Opens the store where it lies.
+    /// Opens the store in its place.
     pub(crate) async fn open_again(&mut self) -> Result<(), LogError> {
         let place = &mut self.place;
         let opened = once_released(async || Some(place.open().await)).await;
@@ -334,19 +334,19 @@ impl Subject {
         }
     }
 
-    /// The list of steps, for checks that begin again and again from the same files.
+    /// The list of steps, for checks that start again and again from the same files.
     pub(crate) fn journal(&self) -> &Journal {
         &self.journal
     }
 
-    /// Both ways to end a handle, one after the other.
+    /// Reopens the store after both ways to end a handle, one after another.
     pub(crate) async fn reopen_twice(&mut self) -> Checked {
         self.reopen(Ending::Dropped).await?;
         self.reopen(Ending::Closed).await
     }
 
-    /// The same where the store outlives its handle: one that serves its reads from memory shows
-    /// only then what it kept.
+    /// The same if the store outlives its handle: a store that serves its reads from memory shows
+    /// only then what it stored.
     pub(crate) async fn reopen_if_kept(&mut self) -> Checked {
         match self.info.durability {
             Durability::Volatile => Ok(()),
@@ -379,7 +379,8 @@ impl Subject {
         Some(opened)
     }
 
-    /// The same under another name of its directory; `None` where that cannot be done.
+    /// Opens the place beside the open handle, under another name of its directory; `None` where
+    /// that cannot be done.
     #[cfg(unix)]
     pub(crate) async fn open_beside_by_another_name(
         &mut self,
@@ -393,7 +394,7 @@ impl Subject {
     }
 
     pub(crate) async fn look(&mut self, after: After) -> Checked {
-        let sight = Sight::of(self.store()).await?;
-        sight.check(&self.model, after)
+        let contents = Contents::of(self.store()).await?;
+        contents.check(&self.model, after)
     }
 }

@@ -20,17 +20,17 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// So many images of a disk were opened.
+    /// Counts opened images of a disk.
     pub(crate) fn add_images(&self, images: u64) {
         self.images.fetch_add(images, Ordering::Relaxed);
     }
 
-    /// The check did less than usual, since the store is slow.
+    /// Notes that the check did less than usual, since the store is slow.
     pub(crate) fn reduce(&self) {
         self.is_reduced.store(true, Ordering::Relaxed);
     }
 
-    /// The store rotated, flushed or checkpointed its files.
+    /// Notes that the store rotated, flushed or checkpointed its files.
     pub(crate) fn turn_over(&self) {
         self.turned_over.store(true, Ordering::Relaxed);
     }
@@ -39,20 +39,20 @@ impl Tally {
         self.turned_over.load(Ordering::Relaxed)
     }
 
-    /// What the environment has to say for the check to do the same again.
+    /// Notes an environment variable that makes the check do the same again.
     pub(crate) fn set(&self, name: &'static str, value: u64) {
         let mut settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
         settings.insert(name, value);
     }
 
-    /// The settings, as they stand before a command.
+    /// The settings, as they are written before a command.
     pub(crate) fn settings(&self) -> String {
         let settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
         settings.iter().map(|(name, value)| format!("{name}={value} ")).collect()
     }
 }
 
-/// What the checks of one family came to, in this process.
+/// The results of the checks of one family, in this process.
 #[derive(Debug, Default)]
 struct Family {
     checks: u64,
@@ -93,14 +93,14 @@ fn summary(families: &BTreeMap<String, Family>) -> String {
             "conformance, {name}: {checks} checks, {images} images, {seconds:.1} s, {skipped} \
              skipped, {do_not_apply} do not apply, {reduced} reduced, {thin} thin"
         );
-        debug_assert!(written.is_ok(), "a string takes all that is written to it");
+        debug_assert!(written.is_ok(), "writing to a string does not fail");
     }
     text
 }
 
-/// Prints the summary when the test binary ends: the test runner has no such moment of its own. It
-/// is sound: the function takes nothing and returns nothing, and the C library calls it once, at
-/// the end of a process that exits.
+/// Prints the summary when the test binary ends: the test runner offers no such hook. It is sound:
+/// the function takes no arguments and returns nothing, and the C library calls it once, at the end
+/// of a process that exits.
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
 #[used]
@@ -110,7 +110,7 @@ static AT_THE_END: extern "C" fn() = print_summary;
 #[cfg(target_os = "linux")]
 extern "C" fn print_summary() {
     let families = FAMILIES.lock().unwrap_or_else(PoisonError::into_inner);
-    // A single check that was run by itself has said everything already. A closed output is no
+    // A single check that was run alone has printed everything already. A closed output is no
     // reason to fail.
     if families.values().map(|family| family.checks).sum::<u64>() > 1 {
         let _ = std::io::stderr().write_all(summary(&families).as_bytes());
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_family_is_summed_up_in_a_line() {
+    fn a_family_is_summarized_in_one_line() {
         let family = Family { checks: 3, images: 420, reduced: 1, ..Family::default() };
         let families = BTreeMap::from([("power_loss".to_owned(), family)]);
         let line = "conformance, power_loss: 3 checks, 420 images, 0.0 s, 0 skipped, 0 do not \

@@ -1,6 +1,6 @@
-//! Where a test stands: for the command that runs it again, and for a process that does.
+//! The full name of a test, for the command that runs it again, and for a process that does.
 
-/// Where a test stands, for the command that runs it again.
+/// The full name of a test, for the command that runs it again.
 #[derive(Clone, Copy, Debug)]
 pub struct TestName {
     /// The package.
@@ -11,7 +11,7 @@ pub struct TestName {
     pub module: &'static str,
 }
 
-/// The test that a check runs in.
+/// The test in which a check runs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rerun {
     test: TestName,

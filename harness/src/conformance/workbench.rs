@@ -1,8 +1,8 @@
-//! What a backend's own tests may use from the suite: entries, random batches, and all that can
-//! be seen of a store.
+//! What a backend's own tests may use from the suite: entries, random batches, and everything that
+//! a store shows.
 //!
-//! The suite asks what every store must do. What one store does beside that (its files, its space,
-//! its failures below its own seam) is tested in its crate, with these.
+//! The suite asks what every store must do. What one store does beyond that (its files, its space,
+//! its failures below its own disk interface) is tested in its crate, with these.
 
 #[cfg(target_os = "linux")]
 use std::ops::RangeInclusive;
@@ -12,11 +12,11 @@ use std::task::{Context, Poll, Waker};
 use raft_core::storage::{LogBounds, LogError, LogErrorKind, Recovered, Store, Tail, WriteBatch};
 use raft_core::types::{Entry, HardState, Identity};
 
-pub use super::drafts::{Draft, Standing, draft};
+pub use super::drafts::{Draft, LogOutline, draft};
 pub use super::samples::{hard_state, id, identity, index, membership, sized_entry};
 pub use super::settings::is_deep;
 
-/// Runs a verb of a store that never waits, or waits by blocking: one poll must do.
+/// Runs a verb of a store that never waits, or waits by blocking: one poll must complete it.
 pub fn now<F: Future>(verb: F) -> F::Output {
     match pin!(verb).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,
@@ -24,12 +24,12 @@ pub fn now<F: Future>(verb: F) -> F::Output {
     }
 }
 
-/// Small commands of one term and one size, so that a test knows where they lie.
+/// Small commands of one term and one size, so that a test knows their positions.
 pub fn entries(range: RangeInclusive<u64>, term: u64) -> Vec<Entry> {
     range.map(|index| sized_entry(index, term, 0, 20)).collect()
 }
 
-/// The kind of an error that must have come.
+/// The kind of the error, which must have occurred.
 pub fn kind<T>(result: Result<T, LogError>) -> LogErrorKind {
     match result {
         Ok(_) => panic!("it must fail"),
@@ -37,42 +37,42 @@ pub fn kind<T>(result: Result<T, LogError>) -> LogErrorKind {
     }
 }
 
-/// All that can be seen of a store.
+/// Everything that a store shows, with what it recovers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sight {
+pub struct Inspected {
     /// Where the log begins and ends.
     pub bounds: LogBounds,
     /// Term and vote.
     pub hard_state: HardState,
     /// Whose store it is.
     pub identity: Option<Identity>,
-    /// What it says of itself; always with a clean tail, as no two histories need agree on that.
+    /// What it recovers; always with a clean tail, since two histories need not agree on that.
     pub recovered: Recovered,
     /// All entries.
     pub entries: Vec<Entry>,
 }
 
 /// Looks at a store; an error if an entry cannot be read.
-pub fn look(log: &mut dyn Store) -> Result<Sight, LogError> {
+pub fn look(log: &mut dyn Store) -> Result<Inspected, LogError> {
     let recovered = Recovered { tail: Tail::Clean, ..now(log.recover())? };
     let bounds = log.bounds();
     let (mut next, end) = (bounds.first(), bounds.last.index.next());
     let mut entries = Vec::new();
     while next < end {
         let read = now(log.reader().read(next..end, u64::MAX))?;
-        assert!(!read.is_empty(), "a read of entries that are there gave none (P10)");
+        assert!(!read.is_empty(), "a read of existing entries returned none (P10)");
         next = next.plus(read.len() as u64);
         entries.extend(read);
     }
     let identity = now(log.load_identity())?;
-    Ok(Sight { bounds, hard_state: now(log.load_hard_state())?, identity, recovered, entries })
+    Ok(Inspected { bounds, hard_state: now(log.load_hard_state())?, identity, recovered, entries })
 }
 
-/// The batch that a draft means for a store that looks like this.
-pub fn batch_for(sight: &Sight, draft: &Draft, mark: u64) -> WriteBatch {
-    let ids = sight.entries.iter().map(|entry| entry.id).collect();
-    let committed = sight.recovered.commit_hint;
-    let (bounds, hard_state) = (sight.bounds, sight.hard_state);
-    let standing = Standing { bounds, hard_state, committed, ids };
-    draft.batch_for(&standing, mark)
+/// The batch that a draft means for a store with these contents.
+pub fn batch_for(inspected: &Inspected, draft: &Draft, mark: u64) -> WriteBatch {
+    let ids = inspected.entries.iter().map(|entry| entry.id).collect();
+    let committed = inspected.recovered.commit_hint;
+    let (bounds, hard_state) = (inspected.bounds, inspected.hard_state);
+    let outline = LogOutline { bounds, hard_state, committed, ids };
+    draft.batch_for(&outline, mark)
 }

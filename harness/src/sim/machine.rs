@@ -1,10 +1,10 @@
-//! What is replicated: a few registers, and a chain of hashes over every command.
+//! The replicated state machine: a few registers, and a chain of hashes over every command.
 
 use bytes::Bytes;
 use raft_core::types::{EntryId, LogIndex};
 use raft_node::{Committed, Fatal, Replies, StateMachine};
 
-use crate::sim::journal::Digest;
+use crate::digest::Digest;
 
 /// How many registers there are.
 pub(crate) const KEYS: u64 = 5;
@@ -17,7 +17,7 @@ pub(crate) struct Command {
 }
 
 impl Command {
-    /// The bytes that are proposed; `padding` more than are needed.
+    /// The bytes that are proposed, with `padding` extra bytes.
     pub(crate) fn encode(self, padding: usize) -> Bytes {
         let mut bytes = Vec::with_capacity(16 + padding);
         bytes.extend(self.key.to_le_bytes());
@@ -33,7 +33,7 @@ impl Command {
     }
 }
 
-/// The machine of one member.
+/// The state machine of one member.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Registers {
     values: [u64; KEYS as usize],
@@ -45,19 +45,19 @@ pub(crate) struct Registers {
     last: Option<EntryId>,
     /// The chain after each command that was applied since [`Registers::take_trail`].
     trail: Vec<(LogIndex, u64)>,
-    /// Whether this state outlives a crash.
+    /// Whether this state survives a crash.
     pub(crate) durable: bool,
     /// Whether it cannot apply the next batch.
     pub(crate) fails: bool,
 }
 
 impl Registers {
-    /// A machine that keeps its state through crashes, or does not.
+    /// A state machine whose state survives crashes, or does not.
     pub(crate) fn new(durable: bool) -> Registers {
         Registers { durable, ..Registers::default() }
     }
 
-    /// What is left of it after a crash.
+    /// Reduces the state to what remains after a crash.
     pub(crate) fn crash(&mut self) {
         if !self.durable {
             *self = Registers::new(false);
@@ -95,7 +95,7 @@ impl StateMachine for Registers {
     /// Answers with the number of commands so far.
     fn apply(&mut self, commands: &[Committed], replies: &mut Replies) -> Result<(), Fatal> {
         if std::mem::take(&mut self.fails) {
-            return Err(Fatal::new("it was told to fail"));
+            return Err(Fatal::new("planted by the simulator"));
         }
         for committed in commands {
             let count = self.apply_one(committed);

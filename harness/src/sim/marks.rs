@@ -1,7 +1,7 @@
 //! Rare things that must happen sometimes.
 //!
 //! A run without a violation proves little if nothing difficult happened in it. Each mark counts
-//! one such thing; the run that guards the project asserts that none is left at zero.
+//! one such event; a test asserts that no mark remains at zero.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ pub enum Mark {
     /// A crash lost a write that was not synced.
     UnsyncedWriteLost,
     /// A write survived a crash although it had not been reported as durable.
-    UntoldWriteKept,
+    UnreportedWriteKept,
     /// All members lost power at once.
     PowerCut,
     /// Two members asked for votes in one term.
@@ -27,11 +27,11 @@ pub enum Mark {
     OldTermDelivered,
     /// A message from the archive was delivered again.
     ArchiveDelivered,
-    /// A message went twice.
+    /// A message was delivered twice.
     DuplicateDelivered,
     /// Two members led at once, in different terms.
     TwoLeaders,
-    /// An entry of an earlier term stood on a majority, not committed, when a leader was elected
+    /// An uncommitted entry of an earlier term was on a majority of disks when a leader was elected
     /// (Figure 8).
     OldEntryOnMajority,
     /// An entry was committed before it was durable on its leader's own disk.
@@ -40,7 +40,7 @@ pub enum Mark {
     ForwardAnswered,
     /// A command was lost: another leader's entry was committed in its place.
     CommandLost,
-    /// A command whose outcome was told to be unknown had happened, or did later.
+    /// A command whose outcome was reported as unknown had been applied, or was later.
     UnknownYetCommitted,
     /// Reads waited while the leadership ended.
     ReadsAcrossStepDown,
@@ -54,17 +54,17 @@ pub enum Mark {
     ReadFailed,
     /// Reads of entries failed again and again, and the member stopped.
     ReadsGivenUp,
-    /// A machine could not apply a batch, and its member stopped.
+    /// A state machine could not apply a batch, and its member stopped.
     ApplyFailed,
-    /// A member stopped since its leader lacked what is committed here.
+    /// A member stopped because its leader lacked an entry that was committed here.
     DataLossReported,
-    /// Entries were read from the store since they were not in memory.
+    /// Entries were read from the store because they were not in memory.
     ColdFetch,
     /// The log was truncated between a read of entries and its answer.
     FetchRaced,
     /// A member was restarted within the shortest election timeout.
     QuickRestart,
-    /// A machine that keeps its state itself was restarted.
+    /// A state machine with a durable state was restarted.
     DurableMachineRestarted,
 }
 
@@ -75,7 +75,7 @@ impl Mark {
         Mark::CrashBeforeVoteDurable,
         Mark::CrashBeforeEntriesDurable,
         Mark::UnsyncedWriteLost,
-        Mark::UntoldWriteKept,
+        Mark::UnreportedWriteKept,
         Mark::PowerCut,
         Mark::SplitVote,
         Mark::OldTermDelivered,
@@ -109,17 +109,17 @@ pub struct Marks {
 }
 
 impl Marks {
-    /// It happened.
+    /// Counts one occurrence.
     pub(crate) fn hit(&mut self, mark: Mark) {
         self.hit_times(mark, 1);
     }
 
-    /// It happened so often.
+    /// Counts several occurrences.
     pub(crate) fn hit_times(&mut self, mark: Mark, times: u64) {
         self.counts[mark as usize] += times;
     }
 
-    /// Hits the mark if this holds.
+    /// Counts an occurrence if the condition holds.
     pub(crate) fn hit_if(&mut self, holds: bool, mark: Mark) {
         self.hit_times(mark, u64::from(holds));
     }
@@ -136,7 +136,7 @@ impl Marks {
         }
     }
 
-    /// What never happened.
+    /// The marks that never happened.
     pub fn missing(&self) -> Vec<Mark> {
         Mark::ALL.into_iter().filter(|mark| self.count(*mark) == 0).collect()
     }
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_mark_has_its_place() {
+    fn every_mark_has_its_own_place() {
         for (place, mark) in Mark::ALL.into_iter().enumerate() {
             assert_eq!(mark as usize, place);
         }

@@ -12,13 +12,14 @@ use raft_node::StateMachine;
 use raft_node::pump::{ApplyBatch, Clients, Event, Fetch, FetchId, Pump};
 
 use crate::checks::convergence::View;
+use crate::rng::Rng;
 use crate::sim::machine::Registers;
 use crate::sim::plan::{HostPlan, Plan};
 use crate::sim::planted::{Planted, StoreBug};
 use crate::sim::store_host::{SimulatedDisk, StoreHost};
-use crate::sim::{Rng, TICK, Time};
+use crate::sim::{TICK, Time};
 
-/// How the pump's clients are named here: by the number of the first operation of a group.
+/// The names of the pump's clients: the number of the first operation of a group.
 #[derive(Debug)]
 pub(crate) struct Requests;
 
@@ -30,35 +31,36 @@ impl Clients for Requests {
 /// One member, running or not.
 pub(crate) struct Member {
     pub(crate) id: NodeId,
-    /// Counts the starts. What belongs to an earlier process is dropped.
+    /// Counts the starts. Events of an earlier process are dropped.
     pub(crate) process: u64,
     pub(crate) pump: Option<Pump<Requests>>,
     pub(crate) host: StoreHost,
     pub(crate) machine: Registers,
-    /// The machine before its last batch, for a planted bug.
+    /// The state machine before its last batch, for a planted bug.
     pub(crate) machine_before: Registers,
-    /// The batch that the machine works on.
+    /// The batch that the state machine works on.
     pub(crate) applying: Option<ApplyBatch<Requests>>,
     /// Events that wait for a turn.
-    pub(crate) inbox: Vec<Event<Requests>>,
+    pub(crate) mailbox: Vec<Event<Requests>>,
     /// The operations that wait here.
     pub(crate) waiting: BTreeSet<u64>,
     /// The writes that count against the quota of waiting proposals here.
     pub(crate) holding: BTreeSet<u64>,
-    /// Until when it works on its last turn, or stands still.
+    /// Until when it works on its last turn, or pauses.
     pub(crate) busy_until: Time,
     pub(crate) paused_until: Time,
     /// Whether its next turn is scheduled, and whether it is in a turn.
     pub(crate) wakes: bool,
     pub(crate) turns: bool,
-    /// Reads of entries that its disk works on, each with the term of its last entry when it began.
+    /// Reads of entries that its disk works on, each with the term of the last entry when the read
+    /// started.
     pub(crate) reads: BTreeMap<FetchId, (Fetch, Option<Term>)>,
-    /// How many times as long its disk takes, and until when.
+    /// By which factor its disk is slower, and until when.
     pub(crate) slowness: (u64, Time),
-    /// When it stopped, and when its oldest write began.
+    /// When it stopped, and when its oldest write started.
     pub(crate) stopped_at: Time,
     pub(crate) writing_since: Time,
-    /// How many writes this process has begun, and how many have ended.
+    /// How many writes this process has started, and how many have ended.
     pub(crate) writes_begun: u64,
     pub(crate) writes_finished: u64,
     /// What was in flight when it stopped, until it starts again.
@@ -66,10 +68,11 @@ pub(crate) struct Member {
     /// Whether it stopped because acknowledged data was lost; it does not start again.
     pub(crate) has_lost_data: bool,
     tick: Time,
-    /// Whether its disk works evenly: no long waits, no failures.
+    /// Whether its disk works evenly, without long waits and failures.
     is_calm: bool,
     plan: HostPlan,
-    /// One stream of random numbers for the disk, one for the clock, the processor and the machine.
+    /// One stream of random numbers for the disk, and one for the clock, the processor and the
+    /// state machine.
     disk_rng: Rng,
     clock_rng: Rng,
 }
@@ -90,7 +93,7 @@ impl Member {
             machine: Registers::new(plan.host.durable_machine),
             machine_before: Registers::default(),
             applying: None,
-            inbox: Vec::new(),
+            mailbox: Vec::new(),
             waiting: BTreeSet::new(),
             holding: BTreeSet::new(),
             busy_until: 0,
@@ -127,7 +130,7 @@ impl Member {
         Ok(batch)
     }
 
-    /// Its disk is replaced by a blank one, and bootstrapped as at the first start.
+    /// Replaces its disk by a blank one, and bootstraps it as at the first start.
     pub(crate) fn lose_memory(
         &mut self,
         disk: Box<dyn SimulatedDisk>,
@@ -139,7 +142,7 @@ impl Member {
         self.bootstrap(members)
     }
 
-    /// Opens the store; what it remembers.
+    /// Opens the store; returns what it remembers.
     pub(crate) fn open(&mut self) -> Result<Recovered, LogError> {
         Ok(self.host.open()?.1)
     }
@@ -181,13 +184,13 @@ impl Member {
         self.tick = drifted(&mut self.clock_rng, self.plan.drift);
     }
 
-    /// Stops at once. Gives back the writes that were in flight and the operations that waited.
+    /// Stops at once. Returns the writes that were in flight and the operations that waited.
     pub(crate) fn crash(&mut self, now: Time) -> (Vec<WriteBatch>, BTreeSet<u64>) {
         self.pump = None;
         self.process += 1;
         self.machine.crash();
         self.applying = None;
-        self.inbox.clear();
+        self.mailbox.clear();
         self.holding.clear();
         self.reads.clear();
         (self.busy_until, self.paused_until) = (0, 0);
@@ -196,7 +199,7 @@ impl Member {
         (self.host.crash(&mut self.disk_rng), std::mem::take(&mut self.waiting))
     }
 
-    /// The term of an entry in its log as it stands.
+    /// The term of an entry in its log as it is now.
     pub(crate) fn term_at(&self, index: LogIndex) -> Option<Term> {
         self.pump.as_ref().and_then(|pump| pump.raft().term_at(index))
     }
@@ -211,7 +214,7 @@ impl Member {
         self.pump.as_ref().is_some_and(|pump| pump.raft().is_leader())
     }
 
-    /// When its next turn may begin.
+    /// When its next turn may start.
     pub(crate) fn ready_at(&self) -> Time {
         self.busy_until.max(self.paused_until)
     }
@@ -221,13 +224,13 @@ impl Member {
         self.tick
     }
 
-    /// How long its disk takes for a write that begins now.
+    /// How long its disk takes for a write that starts now.
     pub(crate) fn write_time(&mut self, now: Time) -> Time {
         let usual = self.disk_time(self.plan.write);
         self.slowed(usual, now)
     }
 
-    /// How long a read of entries takes that begins now.
+    /// How long a read of entries takes that starts now.
     pub(crate) fn read_time(&mut self, now: Time) -> Time {
         let usual = self.disk_time(self.plan.read);
         self.slowed(usual, now)
@@ -243,8 +246,8 @@ impl Member {
         self.disk_rng.happens(self.plan.failed_reads)
     }
 
-    /// A disk's time for something that typically takes so long. In calm it never takes longer: a
-    /// heavy tail could outlast a client's deadline.
+    /// The time of a disk for an operation with this typical time. In the calm phase it never takes
+    /// longer: a heavy tail could outlast a client's deadline.
     fn disk_time(&mut self, typical: Time) -> Time {
         if self.is_calm {
             self.disk_rng.between(typical / 2, typical)
@@ -258,12 +261,12 @@ impl Member {
         self.disk_rng.happens(self.plan.failed_writes)
     }
 
-    /// Whether the machine fails to apply the batch at hand.
+    /// Whether the state machine fails to apply this batch.
     pub(crate) fn fails_apply(&mut self) -> bool {
         self.clock_rng.happens(self.plan.failed_applies)
     }
 
-    /// Everything is well from now on.
+    /// Stops all faults of this member.
     pub(crate) fn calm(&mut self, now: Time) {
         self.is_calm = true;
         self.host.calm();
@@ -279,7 +282,7 @@ impl Member {
         self.wakes = false;
     }
 
-    /// What the check for convergence looks at.
+    /// What the check for convergence compares.
     pub(crate) fn view(&self) -> Option<View> {
         let pump = self.pump.as_ref()?;
         Some(View {

@@ -12,13 +12,13 @@
 //! | `plan` | what a seed draws: sizes, limits, which faults and how often (swarm) |
 //! | `world` | the agenda and what happens |
 //! | `member` | one member: a pump, its store, its state machine, its clock |
-//! | `store_host` | the seam to backends, and a disk that takes its time |
+//! | `store_host` | the interface to backends, and a disk that takes time |
 //! | `network` | loss, duplicates, delay, partitions, the archive of old messages |
-//! | `nemesis` | faults that strike members, the leader above all |
+//! | `nemesis` | faults that hit members, mostly the leader |
 //! | `clients` | clients that write and read, at any member |
-//! | `machine` | what is replicated |
+//! | `machine` | the replicated state machine |
 //! | `marks` | rare things that must happen sometimes, or the run proves little |
-//! | `journal` | one line and one hash for each happening |
+//! | `journal` | one line and one hash for each event |
 //! | `planted` | bugs to be found |
 //!
 //! Absent: threads, sockets, files, real time; membership changes and snapshots, which the core
@@ -33,16 +33,14 @@ mod nemesis;
 mod network;
 mod plan;
 mod planted;
-mod rng;
 mod runs;
 mod store_host;
 mod world;
 
-pub(crate) use journal::Digest;
+pub use crate::rng::Rng;
 pub use marks::{Mark, Marks};
 pub use plan::Plan;
 pub use planted::{Planted, StoreBug};
-pub use rng::Rng;
 pub use runs::{Found, Report, Settings, run};
 pub use store_host::{DiskFactory, SimulatedDisk};
 

@@ -1,11 +1,12 @@
-//! The nemesis: draws which fault comes next, which member it strikes, and for how long.
+//! The nemesis: draws which fault comes next, which member it hits, and for how long.
 //!
-//! Faults that strike the leader find more than faults that strike any member, so the plan says how
-//! many do. Some strike at the worst moment instead of at a random one: a voter right after it
-//! granted a vote, a leader right after its election.
+//! Faults at the leader find more bugs than faults at a random member, so the plan says how many
+//! hit the leader. Some come at the worst moment instead of a random one: for a voter right after
+//! it granted a vote, for a leader right after its election.
 
+use crate::rng::Rng;
+use crate::sim::Time;
 use crate::sim::plan::{FaultKind, FaultPlan};
-use crate::sim::{Rng, Time};
 
 #[derive(Debug)]
 pub(crate) struct Nemesis {
@@ -14,7 +15,7 @@ pub(crate) struct Nemesis {
     members: u64,
 }
 
-/// What is to be done to the cluster.
+/// A fault of the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Fault {
     /// Messages from one set of members to the other are lost; bit n stands for member n.
@@ -25,7 +26,7 @@ pub(crate) enum Fault {
     PowerCut { down: Time },
     /// A member pauses.
     Pause { member: u64, length: Time },
-    /// A disk takes so many times as long, at most until it is well again.
+    /// A disk is slower by a factor, at most until it recovers.
     SlowDisk { member: u64, factor: u64, length: Time },
 }
 
@@ -34,8 +35,8 @@ impl Nemesis {
         Nemesis { plan, rng, members }
     }
 
-    /// Whether faults come at all.
-    pub(crate) fn strikes(&self) -> bool {
+    /// Whether there are faults at all.
+    pub(crate) fn has_faults(&self) -> bool {
         self.plan.weights.iter().any(|weight| *weight > 0)
     }
 
@@ -106,15 +107,15 @@ impl Nemesis {
         if self.rng.coin() { self.rng.between(100, 5_000) } else { length }
     }
 
-    /// Whether a voter crashes that just granted a vote; for how long.
+    /// Whether a voter crashes that just granted a vote, and for how long.
     pub(crate) fn upon_vote(&mut self) -> Option<Time> {
-        let strikes = self.rng.happens(self.plan.crash_upon_vote);
-        strikes.then(|| self.rng.between(100, 5_000))
+        let crashes = self.rng.happens(self.plan.crash_upon_vote);
+        crashes.then(|| self.rng.between(100, 5_000))
     }
 
     /// What happens to a member that was just elected.
     pub(crate) fn upon_election(&mut self, leader: u64) -> Option<Fault> {
-        if !self.rng.happens(self.plan.strike_upon_election) {
+        if !self.rng.happens(self.plan.fault_upon_election) {
             return None;
         }
         let kind = self.rng.one_of(&[FaultKind::Isolate, FaultKind::Crash, FaultKind::OneWay]);

@@ -1,21 +1,22 @@
 //! The network: which members can reach each other, how long it takes, what is lost, and what comes
 //! twice.
 //!
-//! Protocol messages may be lost, delayed, reordered, doubled, and delivered again long after (the
-//! *archive*), even to a member that was restarted meanwhile. A forwarded proposal is bound to the
-//! process it was sent to, as to a connection: its copy may come soon after, never to another
-//! process, since a transport never sends a frame twice.
+//! Protocol messages may be lost, delayed, reordered, duplicated, and delivered again much later
+//! (the *archive*), even to a member that was restarted meanwhile. A forwarded proposal is bound to
+//! the process that it was sent to, as to a connection: a copy may arrive soon after, but never at
+//! another process, since a transport never sends a frame twice.
 
 use raft_core::types::NodeId;
 use raft_node::{Content, Envelope};
 
+use crate::rng::Rng;
+use crate::sim::Time;
 use crate::sim::plan::NetworkPlan;
-use crate::sim::{Rng, Time};
 
-/// How many old messages are kept. A new one replaces any, so that some become very old.
+/// How many old messages are stored. A new one replaces a random one, so that some become very old.
 const ARCHIVE: usize = 256;
 
-/// Out of so many messages, one goes to the archive.
+/// One out of this many messages goes to the archive.
 const ARCHIVE_SHARE: u64 = 6;
 
 /// A message on its way.
@@ -30,7 +31,7 @@ pub(crate) struct Parcel {
     pub(crate) origin: Origin,
 }
 
-/// Which copy of a message this is.
+/// Which copy of a message a parcel carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Origin {
     First,
@@ -132,8 +133,9 @@ impl Network {
     }
 
     /// From now on nothing is lost, repeated or late, and messages between two members arrive in
-    /// the order in which they were sent, as on one connection: else the answer to a forward could
-    /// come after its entries were applied, and its client would learn that the outcome is unknown.
+    /// the order in which they were sent, as on one connection. Otherwise the answer to a forward
+    /// could come after its entries were applied, and its client would be answered that the outcome
+    /// is unknown.
     pub(crate) fn calm(&mut self) {
         self.cut_where(|_, _| false);
         self.plan.ordered = true;

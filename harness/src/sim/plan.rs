@@ -8,10 +8,11 @@ use raft_core::consensus::Config;
 use raft_core::types::NodeId;
 use raft_node::pump::Limits;
 
-use crate::sim::rng::MILLION;
-use crate::sim::{Rng, TICK, Time};
+use crate::rng::MILLION;
+use crate::rng::Rng;
+use crate::sim::{TICK, Time};
 
-/// Everything that a seed decides before its run begins.
+/// Everything that a seed decides before its run starts.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The seed.
@@ -26,9 +27,9 @@ pub struct Plan {
     pub limits: Limits,
     /// The network.
     pub network: NetworkPlan,
-    /// Disks, machines and processors.
+    /// Disks, state machines and processors.
     pub host: HostPlan,
-    /// Faults that strike members.
+    /// Faults of members.
     pub faults: FaultPlan,
     /// The clients.
     pub clients: ClientPlan,
@@ -55,14 +56,14 @@ pub struct NetworkPlan {
     pub ordered: bool,
 }
 
-/// How the machines of the members behave.
+/// How the hosts of the members behave.
 #[derive(Clone, Debug)]
 pub struct HostPlan {
     /// How long a write typically takes.
     pub write: Time,
     /// How long a read of entries typically takes.
     pub read: Time,
-    /// How long applying a batch takes; zero: it is done between two turns.
+    /// How long applying a batch takes; with zero it is done between two turns.
     pub apply: Time,
     /// How long a turn of the pump takes; what arrives in the meantime waits for the next turn.
     pub turn: Time,
@@ -72,27 +73,27 @@ pub struct HostPlan {
     pub failed_writes: u64,
     /// Reads of entries that fail, out of a million.
     pub failed_reads: u64,
-    /// Batches that the machine fails to apply, out of a million; its member stops.
+    /// Batches that the state machine fails to apply, out of a million; its member stops.
     pub failed_applies: u64,
-    /// Whether the machine keeps its state through crashes.
+    /// Whether the state machine's state survives crashes.
     pub durable_machine: bool,
 }
 
-/// How often members are struck, and how. The weights say which fault is how likely.
+/// How often faults hit members, and which. The weights say how likely each fault is.
 #[derive(Clone, Debug)]
 pub struct FaultPlan {
     /// Typical time between two faults.
     pub interval: Time,
-    /// Typical time until what was cut, slowed or stopped is well again.
+    /// Typical time until a link, disk or member works again.
     pub duration: Time,
-    /// Faults that strike the leader, out of a million; others strike any member.
+    /// Faults that hit the leader, out of a million; the others hit a random member.
     pub at_leader: u64,
     /// Which faults, with weights.
     pub weights: [u64; FaultKind::ALL.len()],
     /// Out of a million granted votes, those upon which the voter crashes and comes back at once.
     pub crash_upon_vote: u64,
     /// Out of a million elections, those upon which the new leader is cut off or crashes.
-    pub strike_upon_election: u64,
+    pub fault_upon_election: u64,
 }
 
 /// The faults.
@@ -102,9 +103,9 @@ pub enum FaultKind {
     Isolate,
     /// The messages of one member arrive and none reach it, or the reverse.
     OneWay,
-    /// The members fall into two parts.
+    /// The members are split into two parts.
     Split,
-    /// The members fall into two parts, and one member sees both.
+    /// The members are split into two parts, and one member reaches both.
     Bridge,
     /// One member stops at once; what it had not synced may be lost.
     Crash,
@@ -140,7 +141,7 @@ pub struct ClientPlan {
     pub count: u64,
     /// Typical time between an answer and the next request.
     pub think: Time,
-    /// Typical time after which a client asks something else without an answer; zero: never.
+    /// Typical time after which a client without an answer makes another request; zero means never.
     pub patience: Time,
     /// Requests that read, out of a million.
     pub reads: u64,
@@ -243,7 +244,7 @@ fn draw_faults(rng: &mut Rng, boring: bool, election: Time) -> FaultPlan {
     for weight in &mut weights {
         *weight = if rng.coin() { rng.between(1, 8) } else { 0 };
     }
-    // A cluster whose disks are stalled does nothing that could be wrong.
+    // A cluster whose disks are stalled does nothing that could go wrong.
     weights[FaultKind::StallDisk as usize] = weights[FaultKind::StallDisk as usize].min(1);
     FaultPlan {
         interval: rng.scale(election, election * 32),
@@ -251,7 +252,7 @@ fn draw_faults(rng: &mut Rng, boring: bool, election: Time) -> FaultPlan {
         at_leader: rng.one_of(&[0, 300_000, 700_000, 900_000]),
         weights: if boring { [0; FaultKind::ALL.len()] } else { weights },
         crash_upon_vote: maybe(rng, boring, 100_000),
-        strike_upon_election: maybe(rng, boring, 500_000),
+        fault_upon_election: maybe(rng, boring, 500_000),
     }
 }
 

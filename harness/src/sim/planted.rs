@@ -27,26 +27,26 @@ pub enum Planted {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StoreBug {
     /// A write is reported as durable before it is synced.
-    DurableSaidBeforeSync,
+    DurableReportedBeforeSync,
     /// A write that failed is reported as durable.
-    FailureSaidToBeDurable,
+    FailureReportedAsDurable,
     /// Votes are left out of what is written; terms are not.
     VoteLeftOut,
     /// Truncations are left out of what is written.
     TruncationLeftOut,
-    /// A machine that keeps its state says after a restart that it lacks its last command.
+    /// A state machine with a durable state reports after a restart that it lacks its last command.
     LastCommandAppliedAgain,
     /// A read is answered from the state before the last batch.
     ReadOneBatchBehind,
-    /// A batch that the machine could not apply is said to be applied.
+    /// A batch that the state machine could not apply is reported as applied.
     ApplyErrorSwallowed,
 }
 
 impl StoreBug {
     /// All of them.
     pub const ALL: [StoreBug; 7] = [
-        StoreBug::DurableSaidBeforeSync,
-        StoreBug::FailureSaidToBeDurable,
+        StoreBug::DurableReportedBeforeSync,
+        StoreBug::FailureReportedAsDurable,
         StoreBug::VoteLeftOut,
         StoreBug::TruncationLeftOut,
         StoreBug::LastCommandAppliedAgain,

@@ -1,9 +1,9 @@
-//! One seed, from its beginning to its end: a storm of so many inputs, then calm, then the checks
-//! that need a cluster at rest.
+//! One seed, from start to end: a number of inputs with faults, then a calm phase, then the checks
+//! that need an idle cluster.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::checks::convergence::{check_machines, unrest};
+use crate::checks::convergence::{check_machines, unsettled};
 use crate::checks::linearizable::check_all;
 use crate::checks::order::Outcome;
 use crate::checks::{Check, Violation};
@@ -17,33 +17,33 @@ use crate::sim::{DiskFactory, Plan, TICK, Time};
 pub struct Settings {
     /// The seed; with the other fields it decides everything.
     pub seed: u64,
-    /// How many inputs the storm lasts.
+    /// How many inputs are stepped with faults.
     pub inputs: u64,
     /// A bug to run with.
     pub planted: Option<Planted>,
     /// Whether promises are compared with disks when they are made (the default). Without it only
     /// harm that others can see is found.
     pub inspects_promises: bool,
-    /// Whether every happening is printed.
+    /// Whether every event is printed.
     pub aloud: bool,
 }
 
-/// What became of a run.
+/// The result of a run.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// Its settings.
     pub settings: Settings,
-    /// Inputs stepped, the calm included.
+    /// Inputs stepped, the calm phase included.
     pub inputs: u64,
     /// The hash over everything that happened.
     pub hash: u64,
     /// Simulated time, in microseconds.
     pub time: Time,
-    /// The operations that clients asked for.
+    /// The operations that clients requested.
     pub operations: u64,
     /// The entries that were committed.
     pub committed: u64,
-    /// What happened how often.
+    /// How often each rare thing happened.
     pub marks: Marks,
     /// What was found, if anything.
     pub found: Option<Found>,
@@ -65,7 +65,7 @@ impl Settings {
     }
 }
 
-/// Runs a seed. A panic of the code under test is a violation too.
+/// Runs a seed. A panic of the code under test is a violation, too.
 pub fn run(settings: Settings, disks: &DiskFactory<'_>) -> Report {
     let Settings { seed, planted, inspects_promises, aloud, .. } = settings;
     let plan = Plan::draw(seed);
@@ -117,10 +117,10 @@ fn come_to_rest(world: &mut World) -> Result<(), Violation> {
             world.advance()?;
         }
         let views = world.views().ok_or("a member is down");
-        match views.map(|views| unrest(&views)) {
+        match views.map(|views| unsettled(&views)) {
             Ok(None) => return Ok(()),
             still if world.now() > deadline => {
-                let what = format!("no rest in time: {still:?}");
+                let what = format!("the cluster is not idle in time: {still:?}");
                 return Err(Violation::new(Check::Convergence, what));
             }
             _ => {}
@@ -128,7 +128,8 @@ fn come_to_rest(world: &mut World) -> Result<(), Violation> {
     }
 }
 
-/// A hundred election timeouts, the clients' own timeouts, and time to send every entry alone.
+/// How long to wait: a hundred election timeouts, the clients' own timeouts, and time to send every
+/// entry alone.
 fn patience(world: &World) -> Time {
     let plan = &world.plan;
     let clients = plan.limits.proposal_ticks + plan.limits.read_ticks;
@@ -136,8 +137,8 @@ fn patience(world: &World) -> Time {
     (ticks + 2 * world.longest_log()) * TICK
 }
 
-/// A majority of the members lose their disks, which no protocol survives. What must hold: no
-/// member goes on that knows an entry to be committed which its leader does not have.
+/// A majority of the members lose their disks, which no protocol survives. It must hold that no
+/// member continues if it knows an entry to be committed that its leader does not have.
 fn lose_memory(world: &mut World, disks: &DiskFactory<'_>) -> Result<(), Violation> {
     world.lose_memory(disks)?;
     let deadline = world.now() + patience(world);
@@ -147,7 +148,7 @@ fn lose_memory(world: &mut World, disks: &DiskFactory<'_>) -> Result<(), Violati
     world.check_histories()
 }
 
-/// In calm every member takes a write and a read, and answers both.
+/// In the calm phase every member accepts a write and a read, and answers both.
 fn serve_everywhere(world: &mut World) -> Result<(), Violation> {
     for at in 0..world.plan.members as usize {
         for is_read in [false, true] {
@@ -157,8 +158,8 @@ fn serve_everywhere(world: &mut World) -> Result<(), Violation> {
     Ok(())
 }
 
-/// One operation at one member. Where nothing happened, because the leader's disk was behind, it is
-/// asked for again.
+/// One operation at one member. If nothing happened, because the leader's disk was behind, it is
+/// requested again.
 fn serve(world: &mut World, at: usize, is_read: bool) -> Result<(), Violation> {
     let client = world.plan.clients.count;
     let deadline = world.now() + patience(world);
@@ -182,5 +183,5 @@ fn serve(world: &mut World, at: usize, is_read: bool) -> Result<(), Violation> {
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let owned = panic.downcast_ref::<String>().cloned();
     let fixed = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    owned.or(fixed).unwrap_or_else(|| "a panic without words".to_owned())
+    owned.or(fixed).unwrap_or_else(|| "a panic without a message".to_owned())
 }

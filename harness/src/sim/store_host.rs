@@ -1,8 +1,8 @@
-//! The seam to backends: a store on a simulated disk, and how the disk takes its time.
+//! The interface to backends: a store on a simulated disk, and how long the disk takes.
 //!
-//! The world is handed a [`DiskFactory`] and knows no backend. A [`SimulatedDisk`] outlives the
+//! The world gets a [`DiskFactory`] and depends on no backend. A [`SimulatedDisk`] outlives the
 //! processes that open it. Store calls are asynchronous by their traits, but no store that can be
-//! mounted here ever waits, so each call is polled once.
+//! used here ever waits, so each call is polled once.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 use raft_core::storage::{LogError, LogErrorKind, LogOp, LogReader, Recovered, Store, WriteBatch};
 use raft_core::types::{Entry, Identity, LogIndex};
 
-use crate::sim::Rng;
+use crate::rng::Rng;
 use crate::sim::planted::StoreBug;
 
 /// Makes the disk of one member, from its number and a stream of random numbers.
@@ -25,7 +25,7 @@ pub trait SimulatedDisk {
     fn open(&mut self) -> Result<Box<dyn Store>, LogError>;
 
     /// Whether `Store::write` only writes, and [`sync`](Self::sync) makes durable. Otherwise a
-    /// write is durable when it returns, and the world calls it when its time has come.
+    /// write is durable when it returns, and the world calls it at the moment at which it ends.
     fn syncs_apart(&self) -> bool;
 
     /// Makes the oldest write that is not durable yet durable.
@@ -37,12 +37,12 @@ pub trait SimulatedDisk {
     /// Cancels every failure that was planned.
     fn forget_failures(&mut self);
 
-    /// The power fails during the write that comes next, somewhere in the midst of it; for disks
-    /// that do not sync apart. The store reports an error then.
+    /// The power fails somewhere in the middle of the next write; for disks that do not sync
+    /// separately. The store reports an error then.
     fn cut_power_during_next_write(&mut self) {}
 
-    /// The power fails now: the store is dead, and of what is not durable any part may be lost that
-    /// the contract allows.
+    /// The power fails now: the store no longer works, and of what is not durable any part may be
+    /// lost that the contract allows.
     fn cut_power(&mut self);
 }
 
@@ -50,7 +50,7 @@ pub trait SimulatedDisk {
 pub(crate) struct StoreHost {
     disk: Box<dyn SimulatedDisk>,
     open: Option<OpenStore>,
-    /// Writes that the store was handed and that are not known to be durable, oldest first.
+    /// Writes that were given to the store and are not known to be durable, oldest first.
     in_flight: VecDeque<Flight>,
     /// A write that failed; whether it happened is not known.
     failed: Option<WriteBatch>,
@@ -64,7 +64,7 @@ struct OpenStore {
 
 struct Flight {
     batch: WriteBatch,
-    /// What the store said, if it was asked already.
+    /// The store's answer, if the write was already made.
     said: Option<Result<(), LogError>>,
 }
 
@@ -73,7 +73,7 @@ impl StoreHost {
         StoreHost { disk, open: None, in_flight: VecDeque::new(), failed: None, bug }
     }
 
-    /// Opens the store; what it remembers.
+    /// Opens the store; returns what it remembers.
     pub(crate) fn open(&mut self) -> Result<(Option<Identity>, Recovered), LogError> {
         let mut store = self.disk.open()?;
         let identity = at_once(store.load_identity())?;
@@ -83,7 +83,7 @@ impl StoreHost {
         Ok((identity, recovered))
     }
 
-    /// Writes outside of the simulation's time, and at once durable: for bootstrap.
+    /// Writes outside of simulated time, durable at once: for bootstrap.
     pub(crate) fn write_first(
         &mut self,
         identity: Identity,
@@ -97,7 +97,7 @@ impl StoreHost {
         Ok(())
     }
 
-    /// Hands the store a write. It takes its time; [`finish`](Self::finish) ends it.
+    /// Gives a write to the store. It takes simulated time; [`finish`](Self::finish) ends it.
     pub(crate) fn begin(&mut self, batch: WriteBatch) {
         let said = match (self.disk.syncs_apart(), &mut self.open) {
             (true, Some(open)) => Some(write(open, &batch, self.bug)),
@@ -106,7 +106,7 @@ impl StoreHost {
         self.in_flight.push_back(Flight { batch, said });
     }
 
-    /// The oldest write's time is over. What it was, and what the store says.
+    /// Ends the oldest write. Returns the write, and the store's answer.
     pub(crate) fn finish(&mut self) -> (WriteBatch, Result<(), LogError>) {
         let flight = self.in_flight.pop_front().expect("a write is in flight");
         let open = self.open.as_mut().expect("an open store");
@@ -149,7 +149,7 @@ impl StoreHost {
         at_once(open.reader.read(first..last.next(), max_bytes))
     }
 
-    /// The power fails. Gives back what was in flight: of these, any number from the first on may
+    /// The power fails. Returns the writes in flight: any number of them, from the first on, may
     /// have become durable.
     pub(crate) fn crash(&mut self, rng: &mut Rng) -> Vec<WriteBatch> {
         let flights: Vec<Flight> = self.in_flight.drain(..).collect();

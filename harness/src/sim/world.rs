@@ -1,14 +1,14 @@
 //! The world: an agenda of events, and what each of them does.
 //!
-//! Members, network and clients are in files of their own; here they meet. Every input of a member
-//! goes through [`World::turn`], where the laws are checked. The effects of a turn are carried out
-//! in `effects`.
+//! Members, network and clients are in files of their own; this file connects them. Every input of
+//! a member goes through [`World::turn`], where the laws are checked. The effects of a turn are
+//! carried out in `effects`.
 
 mod clients;
 mod effects;
+mod faults;
 mod lost_memory;
 mod messages;
-mod strikes;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -22,6 +22,7 @@ use self::messages::{Line, content_digest, is_honest};
 use crate::checks::laws::Laws;
 use crate::checks::order::Orders;
 use crate::checks::{Check, Violation, hold};
+use crate::rng::Rng;
 use crate::sim::clients::Workload;
 use crate::sim::journal::Journal;
 use crate::sim::marks::{Mark, Marks};
@@ -29,9 +30,10 @@ use crate::sim::member::Member;
 use crate::sim::nemesis::{Fault, Nemesis};
 use crate::sim::network::{Network, Origin, Parcel};
 use crate::sim::planted::{Planted, StoreBug};
-use crate::sim::{DiskFactory, Plan, Rng, Time};
+use crate::sim::{DiskFactory, Plan, Time};
 
-/// The most that may wait to happen. Usual are some hundreds; more is messages that multiply.
+/// The most events that may be scheduled. A few hundred are usual; more means that messages
+/// multiply.
 const MAX_AGENDA: usize = 50_000;
 
 /// The bytes of a command without padding.
@@ -71,15 +73,15 @@ pub(crate) struct World {
     nemesis: Nemesis,
     /// Whether faults have stopped.
     calm: bool,
-    /// Whether a majority lost their disks, so that the laws of the cluster hold no more.
+    /// Whether a majority lost their disks, so that the laws of the cluster no longer hold.
     lost_memory: bool,
-    /// Counts the cuts of the network, so that an old healing heals no new one.
+    /// Counts the partitions of the network, so that healing an old one does not heal a new one.
     cuts: u64,
     planted: Option<Planted>,
     arrivals: Vec<(Time, Parcel)>,
 }
 
-/// Something on the agenda.
+/// An event on the agenda.
 #[derive(Debug)]
 struct Scheduled {
     at: Time,
@@ -87,8 +89,8 @@ struct Scheduled {
     what: Happening,
 }
 
-/// What may happen. Members are named by their place; what belongs to a process is dropped if the
-/// member has another by then.
+/// What may happen. Members are named by their place; an event of a process is dropped if the
+/// member has another process by then.
 #[derive(Debug)]
 enum Happening {
     Tick { member: usize, process: u64 },
@@ -99,7 +101,7 @@ enum Happening {
     Applied { member: usize, process: u64 },
     Ask { client: u64 },
     GiveUp { client: u64, group: u64 },
-    Strike,
+    NextFault,
     Inflict(Fault),
     Heal { cut: u64 },
     Start { member: usize },
@@ -151,25 +153,25 @@ impl World {
             let think = self.workload.think();
             self.schedule(think, Happening::Ask { client });
         }
-        if self.nemesis.strikes() {
+        if self.nemesis.has_faults() {
             let pause = self.nemesis.pause();
-            self.schedule(pause, Happening::Strike);
+            self.schedule(pause, Happening::NextFault);
         }
         Ok(())
     }
 
-    /// Lets the next thing happen.
+    /// Handles the next event.
     pub(crate) fn advance(&mut self) -> Result<(), Violation> {
         let Reverse(next) = self.agenda.pop().expect("clocks tick for ever");
         hold(self.agenda.len() < MAX_AGENDA, Check::BoundedWork, || {
-            format!("{} things wait to happen: a storm", self.agenda.len())
+            format!("{} events are scheduled: messages multiply", self.agenda.len())
         })?;
         self.journal.now = next.at;
         match next.what {
             Happening::Tick { member, process } if self.runs(member, process) => self.tick(member),
             Happening::Wake { member, process } if self.runs(member, process) => {
                 self.members[member].wakes = false;
-                self.rouse(member)
+                self.wake_member(member)
             }
             Happening::Written { member, process, number } => {
                 while self.runs(member, process) && self.members[member].writes_finished < number {
@@ -193,7 +195,7 @@ impl World {
                     Ok(())
                 }
             }
-            Happening::Strike => self.strike(),
+            Happening::NextFault => self.inject_fault(),
             Happening::Inflict(fault) if !self.calm => self.inflict(fault),
             Happening::Heal { cut } => {
                 self.heal(cut);
@@ -225,20 +227,20 @@ impl World {
 
     // ---- inputs ----
 
-    /// Something happens to a member. It takes a turn at once, unless it is busy.
+    /// Delivers an event to a member. It takes a turn at once, unless it is busy.
     pub(super) fn hand(
         &mut self,
         member: usize,
         event: Event<crate::sim::member::Requests>,
     ) -> Result<(), Violation> {
-        self.members[member].inbox.push(event);
-        self.rouse(member)
+        self.members[member].mailbox.push(event);
+        self.wake_member(member)
     }
 
-    /// Lets a member take a turn with what arrived, now or when it can.
-    fn rouse(&mut self, member: usize) -> Result<(), Violation> {
+    /// Lets a member take a turn with what arrived, now or as soon as it can.
+    fn wake_member(&mut self, member: usize) -> Result<(), Violation> {
         while self.members[member].is_up()
-            && !self.members[member].inbox.is_empty()
+            && !self.members[member].mailbox.is_empty()
             && !self.members[member].turns
             && !self.members[member].wakes
         {
@@ -259,7 +261,7 @@ impl World {
         let member = &mut self.members[at];
         member.turns = true;
         member.busy_until = self.journal.now + self.plan.host.turn;
-        let mut events = std::mem::take(&mut member.inbox);
+        let mut events = std::mem::take(&mut member.mailbox);
         self.inputs += events.len() as u64;
         let mut effects = Effects::default();
         let pump = member.pump.as_mut().expect("a member that runs");
@@ -267,7 +269,7 @@ impl World {
         pump.turn(&mut events, &mut effects);
         pump.raft().check_laws();
         let after = Backlog::of(pump);
-        member.inbox = events;
+        member.mailbox = events;
         self.check_backlog(at, before, after)?;
         self.check_turn(at)?;
         self.carry_out(at, effects)?;
@@ -275,8 +277,8 @@ impl World {
         Ok(())
     }
 
-    /// A leader takes no more commands than its disk keeps up with; the commands of one request are
-    /// taken together where the disk is idle.
+    /// A leader accepts no more commands than its disk keeps up with; the commands of one request
+    /// are accepted together if the disk is idle.
     fn check_backlog(&self, at: usize, before: Backlog, after: Backlog) -> Result<(), Violation> {
         let leads_on = before.leads_in == after.leads_in && after.leads_in.is_some();
         let clients = &self.plan.clients;
@@ -367,7 +369,7 @@ impl World {
         self.arrivals = arrivals;
     }
 
-    // ---- what takes its time ----
+    // ---- what takes time ----
 
     fn finish_write(&mut self, at: usize) -> Result<(), Violation> {
         let member = &mut self.members[at];
@@ -386,8 +388,8 @@ impl World {
             Err(_) => {}
         }
         match Planted::of_store(self.planted) {
-            Some(StoreBug::DurableSaidBeforeSync) if said.is_ok() => Ok(()),
-            Some(StoreBug::FailureSaidToBeDurable) => self.hand(at, Event::Written(Ok(()))),
+            Some(StoreBug::DurableReportedBeforeSync) if said.is_ok() => Ok(()),
+            Some(StoreBug::FailureReportedAsDurable) => self.hand(at, Event::Written(Ok(()))),
             _ => self.hand(at, Event::Written(said)),
         }
     }
@@ -411,7 +413,7 @@ impl World {
     }
 }
 
-/// Whether the store told that the entries are not there, which may happen.
+/// Whether the store answered that the entries are not there, which may happen.
 fn is_answer(error: &LogError) -> bool {
     matches!(error.kind, LogErrorKind::Compacted { .. } | LogErrorKind::Unavailable { .. })
 }

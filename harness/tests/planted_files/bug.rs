@@ -1,5 +1,5 @@
-//! The bugs that are planted in a store of files, each with the check that has to find it and the
-//! promise that the check has to name.
+//! The bugs that are planted in a store of files, each with the check that must find it and the
+//! promise that the check must name.
 
 /// What a planted store of files does wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,10 +42,10 @@ pub enum Bug {
 
 use Bug::*;
 
-/// A bug, the check that finds it, and the promise broken.
+/// A bug, the check that finds it, and the broken promise.
 pub const KILLERS: &[(Bug, &str, usize)] = &[
     (NeverSynced, "power_loss::entries_survive", 1),
-    (NeverSynced, "power_loss::a_real_power_cut_takes_nothing", 1),
+    (NeverSynced, "power_loss::a_real_power_cut_loses_nothing", 1),
     (SyncedBeforeTheWrite, "power_loss::entries_survive", 1),
     (SyncedEverySecondTime, "power_loss::entries_survive", 1),
     (VoteNotSynced, "power_loss::votes_survive", 8),
@@ -62,16 +62,16 @@ pub const KILLERS: &[(Bug, &str, usize)] = &[
     (TermBeforeItsVote, "power_loss::votes_survive", 8),
     (CutAndAppendInTwoSyncs, "power_loss::what_is_rewritten_survives", 1),
     (PurgeInTwoSyncs, "power_loss::a_purge_survives", 6),
-    (DirectoryNotSyncedAfterRotation, "power_loss::a_long_life_survives", 1),
-    (RotatedBeforeItsBytes, "power_loss::a_long_life_survives", 1),
-    (RemovedBeforeItIsReplaced, "power_loss::a_long_life_survives", 1),
-    (RotationForgetsTheVote, "power_loss::a_long_life_survives", 8),
+    (DirectoryNotSyncedAfterRotation, "power_loss::a_long_running_log_survives", 1),
+    (RotatedBeforeItsBytes, "power_loss::a_long_running_log_survives", 1),
+    (RemovedBeforeItIsReplaced, "power_loss::a_long_running_log_survives", 1),
+    (RotationForgetsTheVote, "power_loss::a_long_running_log_survives", 8),
     (CloseIsTheOnlySync, "power_loss::a_closed_store_survives", 1),
     (HintAloneIsCareless, "power_loss::a_batch_survives", 1),
     (LargeRecordNotSynced, "power_loss::a_large_batch_survives", 1),
     (MegabytesInParts, "power_loss::a_large_batch_survives", 4),
     (RotationForgetsTheIdentity, "purge_and_reset::many_purges_leave_the_rest_whole", 1),
-    (RotationForgetsTheIdentity, "power_loss::a_long_life_survives", 1),
+    (RotationForgetsTheIdentity, "power_loss::a_long_running_log_survives", 1),
     (LateWriteHitsTheNext, "power_loss::entries_survive", 1),
     (DsyncOfTheCommitOnly, "power_loss::entries_survive", 1),
     (SyncsBehindTheAnswer, "power_loss::an_answer_waits_for_its_sync", 1),
@@ -80,9 +80,8 @@ pub const KILLERS: &[(Bug, &str, usize)] = &[
     (LockIsOfTheName, "reopening::one_opener_at_a_time", 17),
 ];
 
-/// Bugs that a test of `planted_files.rs` finds in another way than a check of the list, by its
-/// name.
+/// Bugs that no check of the list finds, each with the test of `planted_files.rs` that finds it.
 pub const FOUND_BY_A_TEST: &[(Bug, &str)] = &[
-    (NeverRotates, "a_store_that_never_rotated_is_told"),
+    (NeverRotates, "a_store_that_never_rotated_is_reported"),
     (LockIsOfTheProcess, "a_lock_of_one_process_alone_is_found"),
 ];

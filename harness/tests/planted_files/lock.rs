@@ -13,12 +13,12 @@ use crate::bug::Bug;
 /// A directory, by device and number.
 type Directory = (u64, u64);
 
-/// The directories that are open in this process, for the bug that knows no other.
+/// The directories that are open in this process, for the bug that checks no other process.
 static OPEN: Mutex<BTreeSet<Directory>> = Mutex::new(BTreeSet::new());
 
-/// A lock on a directory while it lives.
+/// A lock on a directory until it is dropped.
 pub enum Lock {
-    /// On a file in it; the system lets go of it with the file.
+    /// On a file in it; the system releases the lock with the file.
     File(#[expect(dead_code, reason = "it is held, not read")] File),
     /// In a list of this process.
     Process(Directory),
@@ -39,7 +39,7 @@ impl Lock {
             };
         }
         let name = match bug {
-            // The path stands for the directory; another path is another lock.
+            // The path identifies the directory, so another path is another lock.
             Some(Bug::LockIsOfTheName) => dir.to_string_lossy().replace('/', "_"),
             _ => "lock".to_owned(),
         };

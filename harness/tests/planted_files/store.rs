@@ -2,7 +2,7 @@
 //!
 //! `log` is a list of records: a length, a checksum, a batch. A record is written and synced before
 //! its verb returns. When the file is large, a new one is written that holds the state in two
-//! records; it is synced, renamed over the old one, and the directory is synced. Opening takes the
+//! records; it is synced, renamed over the old one, and the directory is synced. Opening reads the
 //! records up to the first that is not whole, and writes and syncs them again.
 
 use std::fs::{self, File, OpenOptions};
@@ -28,10 +28,10 @@ use serde::{Deserialize, Serialize};
 use crate::bug::Bug;
 use crate::lock::Lock;
 
-/// How large the file may become before it is written anew.
+/// How large the file may become before it is rewritten.
 const ROTATE_BYTES: u64 = 24 << 10;
 
-/// From where on a bug takes a record for too large to sync.
+/// The length from which on a bug takes a record for too large to sync.
 const LARGE_BYTES: usize = 200 << 10;
 
 type Pair = (u64, u64);
@@ -57,9 +57,9 @@ pub struct FileStore {
     end: u64,
     writes: u64,
     is_poisoned: bool,
-    /// Whether a read failed that a bug takes for the end.
+    /// Whether a read failed, which a bug takes for the end of the file.
     has_failed: Arc<AtomicBool>,
-    /// Written past the page cache, and declared never to block.
+    /// Whether it is written past the page cache, and declared never to block.
     is_direct: bool,
     bug: Option<Bug>,
 }
@@ -111,7 +111,7 @@ impl Record {
 
     fn batch(self) -> WriteBatch {
         let entry = |(at, kind, payload): (Pair, u8, Bytes)| {
-            // A rotten number, where a planted bug lets it pass, must not end the test.
+            // A damaged number that a planted bug accepts must not end the test.
             let kind = EntryKind::from_number(kind).unwrap_or(EntryKind::Command);
             Entry::new(id(at), kind, payload)
         };
@@ -157,7 +157,7 @@ impl FileStore {
         FileStore::open_as(dir, bug, bug == Some(Bug::LateWriteHitsTheNext)).await
     }
 
-    /// The correct store as one that hands its writes to the kernel.
+    /// The correct store, as one that hands its writes to the kernel.
     pub async fn open_direct(dir: &Path) -> Result<FileStore, LogError> {
         FileStore::open_as(dir, None, true).await
     }
@@ -200,11 +200,11 @@ impl FileStore {
             self.memory.write(record.batch()).await?;
         }
         self.end = at as u64;
-        self.prove(&bytes[..at]).map_err(failed(LogOp::Open))
+        self.rewrite_found(&bytes[..at]).map_err(failed(LogOp::Open))
     }
 
     /// What was found may have been left by a process that was killed.
-    fn prove(&self, found: &[u8]) -> io::Result<()> {
+    fn rewrite_found(&self, found: &[u8]) -> io::Result<()> {
         if self.has(Bug::OpensWithoutSync) || self.never_syncs() {
             return self.file.set_len(self.end);
         }
@@ -271,13 +271,13 @@ impl FileStore {
         } else if self.is_synced(&record) {
             self.file.sync_data()?;
         }
-        // To write it anew would sync it after all.
+        // To rewrite the file would sync it after all.
         let grows = self.has(Bug::NeverRotates) || self.has(Bug::NeverGivesBack);
         let rotates = self.end > ROTATE_BYTES && !self.has(Bug::LargeRecordNotSynced) && !grows;
         if rotates { self.rotate().await } else { Ok(()) }
     }
 
-    /// Believes that a write which is its own sync takes along what was written before.
+    /// The bug assumes that a write that is its own sync also covers what was written before.
     fn sync_the_end_alone(&mut self, bytes: &[u8]) -> io::Result<()> {
         let (most, end) = bytes.split_at(bytes.len() - 8);
         self.file.write_all_at(most, self.end)?;
@@ -287,7 +287,7 @@ impl FileStore {
         Ok(())
     }
 
-    /// Writes all of the log over itself, as if nothing could be lost with a hint.
+    /// The bug overwrites the whole log with itself, as if a hint could lose nothing.
     fn rewrite_without_care(&self) -> io::Result<()> {
         let bytes = fs::read(self.dir.join("log"))?;
         self.file.set_len(0)?;
@@ -328,7 +328,7 @@ impl FileStore {
         Ok(())
     }
 
-    /// The batch as the records that it is kept in.
+    /// The batch as the records in which it is stored.
     fn records(&self, batch: &WriteBatch) -> Vec<Record> {
         let whole = Record::of(batch);
         let (vote, rest) = (whole.hard_state, Record { hard_state: None, ..Record::of(batch) });
@@ -397,7 +397,7 @@ impl LogStore for FileStore {
     }
 }
 
-/// A reader that reads the file, and takes one failure for the end of the store.
+/// A reader of the file that takes one failure for the end of the store.
 struct FileReader {
     memory: Box<dyn LogReader>,
     path: PathBuf,
@@ -477,9 +477,10 @@ impl Store for FileStore {
     }
 
     async fn close(&mut self) -> Result<(), LogError> {
-        match self.has(Bug::NeverSynced) {
-            true => Ok(()),
-            false => self.file.sync_all().map_err(failed(LogOp::Close)),
+        if self.has(Bug::NeverSynced) {
+            Ok(())
+        } else {
+            self.file.sync_all().map_err(failed(LogOp::Close))
         }
     }
 }

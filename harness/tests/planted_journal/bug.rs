@@ -1,12 +1,12 @@
-//! The bugs that are planted in a journal, each with the check that has to find it and the promise
-//! that the check has to name.
+//! The bugs that are planted in a journal, each with the check that must find it and the promise
+//! that the check must name.
 
 /// What a planted journal does wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bug {
     NoChecksum,
     MiddleDamageEndsTheLog,
-    ProofIsNotRead,
+    DurableMarkIsNotRead,
     ChecksumIgnoresThePlace,
     ForeignJournalIsTaken,
     MissingFileIsAFreshLog,
@@ -32,30 +32,30 @@ pub enum Bug {
 
 use Bug::*;
 
-/// A bug, the check that finds it, and the promise broken.
+/// A bug, the check that finds it, and the broken promise.
 pub const KILLERS: &[(Bug, &str, usize)] = &[
     (NoChecksum, "damage::a_flipped_byte_never_passes_for_data", 14),
     (MiddleDamageEndsTheLog, "damage::only_the_last_batch_may_pass_for_torn", 14),
-    (ProofIsNotRead, "damage::a_shorter_file_never_passes_for_a_whole_one", 14),
-    (ChecksumIgnoresThePlace, "damage::a_longer_file_is_no_longer_log", 13),
-    (ForeignJournalIsTaken, "damage::foreign_files_are_not_taken_in", 14),
+    (DurableMarkIsNotRead, "damage::a_shorter_file_never_passes_for_a_whole_one", 14),
+    (ChecksumIgnoresThePlace, "damage::a_longer_file_does_not_make_a_longer_log", 13),
+    (ForeignJournalIsTaken, "damage::foreign_files_are_not_accepted", 14),
     (MissingFileIsAFreshLog, "damage::a_missing_file_never_passes_for_an_empty_one", 14),
     (ZerosEndTheLog, "damage::zeroed_sectors_never_pass_for_data", 14),
     (OpeningProvesNothing, "damage::what_an_opening_showed_is_proven", 14),
     (OpensWithoutARewrite, "io_errors::a_failed_sync_is_never_believed", 3),
     (DamageIsToldAsAbsence, "damage::a_flipped_byte_never_passes_for_data", 13),
     (DamageHasNoPlace, "damage::a_flipped_byte_never_passes_for_data", 14),
-    (WriteErrorIsIgnored, "io_errors::a_failed_write_is_told_and_loses_nothing", 3),
-    (ShortWriteIsTakenForWhole, "io_errors::a_short_write_is_no_whole_one", 3),
+    (WriteErrorIsIgnored, "io_errors::a_failed_write_is_reported_and_loses_nothing", 3),
+    (ShortWriteIsTakenForWhole, "io_errors::a_short_write_is_not_taken_for_a_whole_one", 3),
     (SyncErrorIsIgnored, "io_errors::a_failed_sync_is_never_believed", 3),
     (OpeningSyncErrorIsIgnored, "io_errors::a_failed_sync_is_never_believed", 3),
     (SyncIsTriedAgain, "io_errors::a_failed_sync_is_never_believed", 3),
-    (GoesOnAfterAFailure, "io_errors::a_failed_write_is_told_and_loses_nothing", 15),
-    (PurgesAfterAFailure, "io_errors::a_failed_write_is_told_and_loses_nothing", 15),
-    (IdentityErrorIsIgnored, "io_errors::a_failed_save_of_the_identity_is_told", 1),
-    (IdentityErrorDoesNotPoison, "io_errors::a_failed_save_of_the_identity_is_told", 15),
-    (FailedReadIsAFreshLog, "io_errors::a_failed_read_is_no_absence", 13),
+    (GoesOnAfterAFailure, "io_errors::a_failed_write_is_reported_and_loses_nothing", 15),
+    (PurgesAfterAFailure, "io_errors::a_failed_write_is_reported_and_loses_nothing", 15),
+    (IdentityErrorIsIgnored, "io_errors::a_failed_save_of_the_identity_is_reported", 1),
+    (IdentityErrorDoesNotPoison, "io_errors::a_failed_save_of_the_identity_is_reported", 15),
+    (FailedReadIsAFreshLog, "io_errors::a_failed_read_makes_nothing_absent", 13),
     (KnowsItsFilesByTheirAge, "damage::a_flipped_byte_never_passes_for_data", 14),
-    (RefusedWriteIsShown, "io_errors::a_failed_write_is_told_and_loses_nothing", 16),
+    (RefusedWriteIsShown, "io_errors::a_failed_write_is_reported_and_loses_nothing", 16),
     (LeavesAMessBehind, "io_errors::a_full_disk_loses_nothing_and_opens_once_there_is_space", 15),
 ];

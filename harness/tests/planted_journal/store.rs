@@ -1,8 +1,9 @@
 //! A store in a journal that proves its prefix, correct unless a bug is planted in it.
 //!
 //! `journal` is a list of records: a length, a checksum over place, store and body, a body. The
-//! first one names the store. `proof` tells up to where the journal was once synced; it is written
-//! anew by each opening and each clean close, under another name first.
+//! first one names the store. The file `proof` is the durable mark: it records up to where the
+//! journal was once synced. Each opening and each clean close rewrites it, under another name
+//! first.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -70,7 +71,7 @@ fn checksum(seed: u64, bytes: &[u8]) -> u64 {
     })
 }
 
-/// Whether the lock is as old as it was when the journal began.
+/// Whether the lock is as old as it was when the journal was created.
 fn check_age(dir: &Path, lock: &File) -> Result<(), LogError> {
     let open_failed = failed(LogOp::Open, "age");
     let modified = lock.metadata().and_then(|it| it.modified()).map_err(&open_failed)?;
@@ -104,7 +105,7 @@ impl Record {
 
     fn batch(self) -> WriteBatch {
         let entry = |(at, kind, payload): (Pair, u8, Vec<u8>)| {
-            // A rotten number, where a planted bug lets it pass, must not end the test.
+            // A damaged number that a planted bug accepts must not end the test.
             let kind = EntryKind::from_number(kind).unwrap_or(EntryKind::Command);
             Entry::new(id(at), kind, Bytes::from(payload))
         };
@@ -157,12 +158,12 @@ impl Journal {
         let (identity, store, end, is_poisoned) = (None, 0, 0, false);
         let mut journal =
             Journal { memory, identity, dir, file, _lock: lock, store, end, is_poisoned, bug };
-        let proof = journal.read_proof()?;
+        let durable_mark = journal.read_durable_mark()?;
         let bytes = journal.read()?;
-        if !known && proof.is_some() && !journal.has(Bug::MissingFileIsAFreshLog) {
+        if !known && durable_mark.is_some() && !journal.has(Bug::MissingFileIsAFreshLog) {
             return Err(journal.damage(0, "the journal is missing"));
         }
-        let (proven, proven_store) = proof.unwrap_or_default();
+        let (proven, proven_store) = durable_mark.unwrap_or_default();
         let is_fresh = bytes.is_empty() && proven == 0;
         let takes_for_fresh =
             journal.has(Bug::MissingFileIsAFreshLog) || journal.has(Bug::FailedReadIsAFreshLog);
@@ -183,7 +184,7 @@ impl Journal {
         }
     }
 
-    fn read_proof(&self) -> Result<Option<(u64, u64)>, LogError> {
+    fn read_durable_mark(&self) -> Result<Option<(u64, u64)>, LogError> {
         let bytes = match fs::read(self.dir.join("proof")) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -195,23 +196,25 @@ impl Journal {
             (Some(end), Some(store)) if sum == Some(checksum(0, &bytes[..16])) => {
                 Ok(Some((end, store)))
             }
-            _ => Err(self.damage(0, "the proof")),
+            _ => Err(self.damage(0, "the durable mark")),
         }
     }
 
     fn damage(&self, at: usize, what: &str) -> LogError {
-        let error = match self.has(Bug::DamageIsToldAsAbsence) {
-            true => LogErrorKind::Unavailable { last: self.memory.bounds().last.index },
-            false => LogErrorKind::Corrupt { index: None },
+        let error = if self.has(Bug::DamageIsToldAsAbsence) {
+            LogErrorKind::Unavailable { last: self.memory.bounds().last.index }
+        } else {
+            LogErrorKind::Corrupt { index: None }
         };
         let error = LogError::new(LogOp::Open, error);
-        match self.has(Bug::DamageHasNoPlace) {
-            true => error,
-            false => error.at(format!("{}, offset {at}: {what}", self.dir.display())),
+        if self.has(Bug::DamageHasNoPlace) {
+            error
+        } else {
+            error.at(format!("{}, offset {at}: {what}", self.dir.display()))
         }
     }
 
-    /// Begins a journal: its first record names it.
+    /// Creates a journal: its first record names it.
     fn found(&mut self) -> io::Result<()> {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         self.store = since.map_or(1, |since| since.as_nanos() as u64);
@@ -249,7 +252,7 @@ impl Journal {
         self.check_end(bytes, at, proven)?;
         self.end = at as u64;
         if self.has(Bug::OpensWithoutARewrite) {
-            // A sync follows, which does nothing for pages that a failed sync has left clean.
+            // The sync that follows does nothing for pages that a failed sync has left clean.
             return self.file.set_len(self.end).map_err(failed(LogOp::Open, "journal"));
         }
         // What was found may have been left by a process that was killed, or by a failed sync.
@@ -258,7 +261,7 @@ impl Journal {
         rewritten.map_err(failed(LogOp::Open, "journal"))
     }
 
-    /// Whether the place where the records end may be their end.
+    /// Whether the records may end at this place.
     fn check_end(&self, bytes: &[u8], at: usize, proven: u64) -> Result<(), LogError> {
         if self.has(Bug::ZerosEndTheLog) && bytes.get(at..at + 8).is_some_and(|it| it == [0; 8]) {
             return Ok(());
@@ -266,29 +269,29 @@ impl Journal {
         if self.has(Bug::MiddleDamageEndsTheLog) {
             return Ok(());
         }
-        let is_short = (at as u64) < proven && !self.has(Bug::ProofIsNotRead);
+        let is_short = (at as u64) < proven && !self.has(Bug::DurableMarkIsNotRead);
         let sound =
             |later: &usize| Record::parse(&bytes[*later..], self.seed(*later), self.bug).is_some();
         let goes_on = (at + 1..bytes.len()).find(sound);
         let is_nothing = at == 0 || (proven == 0 && self.memory.bounds().last != EntryId::ZERO);
-        match is_short
-            || (goes_on.is_some() && !self.has(Bug::ChecksumIgnoresThePlace))
-            || is_nothing
+        if is_short || (goes_on.is_some() && !self.has(Bug::ChecksumIgnoresThePlace)) || is_nothing
         {
-            true => Err(self.damage(at, "a record that was synced")),
-            false => Ok(()),
+            Err(self.damage(at, "a record that was synced"))
+        } else {
+            Ok(())
         }
     }
 
     fn prove_opening(&mut self) -> io::Result<()> {
-        match self.has(Bug::OpeningSyncErrorIsIgnored) {
-            true => self.prove(|file| file.sync_all().or(Ok(()))),
-            false => self.prove(File::sync_all),
+        if self.has(Bug::OpeningSyncErrorIsIgnored) {
+            self.sync_and_mark(|file| file.sync_all().or(Ok(())))
+        } else {
+            self.sync_and_mark(File::sync_all)
         }
     }
 
-    /// Syncs the journal, and then says how far it is synced.
-    fn prove(&mut self, sync: fn(&File) -> io::Result<()>) -> io::Result<()> {
+    /// Syncs the journal, and then records how far it is synced.
+    fn sync_and_mark(&mut self, sync: fn(&File) -> io::Result<()>) -> io::Result<()> {
         sync(&self.file)?;
         if self.has(Bug::OpeningProvesNothing) && self.dir.join("proof").exists() {
             return Ok(());
@@ -298,9 +301,10 @@ impl Journal {
         bytes.extend(checksum(0, &bytes).to_le_bytes());
         let (new, old) = (self.dir.join("proof.new"), self.dir.join("proof"));
         let mut options = OpenOptions::new();
-        match self.has(Bug::LeavesAMessBehind) {
-            true => options.create_new(true),
-            false => options.create(true).truncate(true),
+        if self.has(Bug::LeavesAMessBehind) {
+            options.create_new(true)
+        } else {
+            options.create(true).truncate(true)
         };
         let file = options.write(true).open(&new)?;
         file.write_all_at(&bytes, 0)?;
@@ -344,10 +348,7 @@ impl Journal {
     }
 
     fn check_poison(&self, op: LogOp) -> Result<(), LogError> {
-        match self.is_poisoned {
-            true => Err(LogError::new(op, LogErrorKind::Poisoned)),
-            false => Ok(()),
-        }
+        if self.is_poisoned { Err(LogError::new(op, LogErrorKind::Poisoned)) } else { Ok(()) }
     }
 }
 
@@ -428,10 +429,7 @@ impl Store for Journal {
         let record = Record::of(&batch);
         let kept = record.batch();
         self.memory.write(batch.clone()).await?;
-        match kept.is_empty() {
-            true => Ok(()),
-            false => self.keep(LogOp::Write, &Record::of(&batch)),
-        }
+        if kept.is_empty() { Ok(()) } else { self.keep(LogOp::Write, &Record::of(&batch)) }
     }
 
     async fn recover(&mut self) -> Result<Recovered, LogError> {
@@ -441,7 +439,7 @@ impl Store for Journal {
 
     async fn close(&mut self) -> Result<(), LogError> {
         self.check_poison(LogOp::Close)?;
-        let proven = self.prove(File::sync_all);
+        let proven = self.sync_and_mark(File::sync_all);
         self.is_poisoned |= proven.is_err();
         proven.map_err(failed(LogOp::Close, "proof"))
     }

@@ -1,8 +1,8 @@
-//! A small store with one file to an entry, correct unless a bug is planted in it.
+//! A small store with one file for each entry, correct unless a bug is planted in it.
 //!
 //! `head` holds identity, hard state, boundary and era; it is replaced by a rename. `leaf-E-N`
-//! holds entry N of era E; each reset begins an era. Leaves at or below the boundary, and those of
-//! other eras, are left over, and are removed. A suffix is deleted from its end, and the directory
+//! holds entry N of era E; each reset starts an era. Leaves at or below the boundary, and those of
+//! other eras, are leftovers, and are removed. A suffix is deleted from its end, and the directory
 //! is synced after each file, so that what a cut leaves is always a shorter suffix.
 
 use std::fs::{self, File};
@@ -26,7 +26,7 @@ pub enum Bug {
     SuffixDeletedFrontToBack,
 }
 
-/// A bug, the check that finds it, and the promise broken.
+/// A bug, the check that finds it, and the broken promise.
 pub const KILLERS: &[(Bug, &str, usize)] =
     &[(Bug::SuffixDeletedFrontToBack, "power_loss::what_is_rewritten_survives", 3)];
 
@@ -61,7 +61,8 @@ impl LeafStore {
         Ok(store)
     }
 
-    /// What is found is written again: a process that was killed may have left it unsynced.
+    /// The files that are found are written again: a process that was killed may have left them
+    /// unsynced.
     async fn load(&mut self) -> Result<(), LogError> {
         let open_failed = failed(LogOp::Open);
         if let Some(head) = self.read("head").map_err(&open_failed)? {
@@ -114,7 +115,7 @@ impl LeafStore {
         self.sync_names()
     }
 
-    /// The same, but the name is not durable yet.
+    /// Like `keep`, but the name is not durable yet.
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let new = self.dir.join("new");
         fs::write(&new, bytes)?;
@@ -140,7 +141,7 @@ impl LeafStore {
         Ok(())
     }
 
-    /// Makes durable what the memory has already taken.
+    /// Makes durable what was already applied in memory.
     async fn try_keep(&mut self, batch: &WriteBatch, before: LogBounds) -> io::Result<()> {
         let (mut first, mut last) = (before.boundary.index.get() + 1, before.last.index.get());
         if let Some(hard_state) = batch.hard_state {
@@ -173,10 +174,7 @@ impl LeafStore {
     }
 
     fn check_poison(&self, op: LogOp) -> Result<(), LogError> {
-        match self.is_poisoned {
-            true => Err(LogError::new(op, LogErrorKind::Poisoned)),
-            false => Ok(()),
-        }
+        if self.is_poisoned { Err(LogError::new(op, LogErrorKind::Poisoned)) } else { Ok(()) }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The rows: what went wrong somewhere, and what stands for it here.
+//! The rows: what went wrong elsewhere, and the planted bug for it here.
 
 use super::files::Bug as FileBug;
 use super::journal::Bug as JournalBug;
@@ -19,7 +19,7 @@ pub enum Kill {
     Files(FileBug),
     /// In the journal, which is damaged and whose disk fails.
     Journal(JournalBug),
-    /// In a backend, or a store of its own; the file lists it with the check.
+    /// In a backend, or in a separate store; the file lists it with the check.
     Backend { file: &'static str, bug: &'static str, killer: &'static str },
     /// In the core, killed by a golden trace and hunted by the simulator.
     Trace { bug: &'static str, trace: &'static str },
@@ -43,13 +43,13 @@ pub const ROWS: &[Row] = &[
         "M2",
         "a failed save of the vote is ignored",
         &[
-            Kill::Simulator { bug: "FailureSaidToBeDurable", file: "harness/src/sim/planted.rs" },
+            Kill::Simulator { bug: "FailureReportedAsDurable", file: "harness/src/sim/planted.rs" },
             Kill::Journal(JournalBug::SyncErrorIsIgnored),
         ],
     ),
     row(
         "M3",
-        "votes asked for before the own one is kept",
+        "votes requested before the own vote is durable",
         &[Kill::Trace {
             bug: "CandidateAsksBeforeDurable",
             trace: "election/candidate_asks_once_its_own_vote_is_durable",
@@ -79,12 +79,15 @@ pub const ROWS: &[Row] = &[
                 bug: "AckBeforeSync",
                 trace: "append/one_answer_for_all_that_one_sync_made_durable",
             },
-            Kill::Simulator { bug: "DurableSaidBeforeSync", file: "harness/src/sim/planted.rs" },
+            Kill::Simulator {
+                bug: "DurableReportedBeforeSync",
+                file: "harness/src/sim/planted.rs",
+            },
         ],
     ),
     row(
         "M9",
-        "a truncation does not lower the flushed mark",
+        "a truncation does not lower the durable index",
         &[Kill::Trace {
             bug: "LateCompletionConfirmsRewritten",
             trace: "writes/late_completion_confirms_nothing_new",
@@ -268,7 +271,7 @@ pub const ROWS: &[Row] = &[
         "opening skips what is damaged",
         &[
             Kill::Journal(JournalBug::MiddleDamageEndsTheLog),
-            Kill::Journal(JournalBug::ProofIsNotRead),
+            Kill::Journal(JournalBug::DurableMarkIsNotRead),
         ],
     ),
     row("D27", "two openers", &[Kill::Store(StoreBug::TwoOpeners)]),

@@ -13,15 +13,15 @@ use crate::store::{SharedPlatter, check_inside, lock, term_of};
 pub struct PlantedReader {
     pub platter: SharedPlatter,
     pub bug: Option<Bug>,
-    /// What an older reader keeps for itself, by its bug.
+    /// What an older reader remembers, by its bug.
     pub kept: Vec<Entry>,
-    /// How often entries had been taken away when it last looked.
+    /// How often entries had been removed when it last looked.
     pub cuts: u64,
     /// One of the places that a bug makes few of.
     pub slot: Arc<()>,
 }
 
-/// How many readers a bug makes room for; the platter and its copies hold a place, too.
+/// How many readers a bug allows; the platter and its copies take a slot, too.
 const FEW: usize = 35;
 
 impl PlantedReader {
@@ -56,7 +56,7 @@ impl PlantedReader {
         Some(entry.id.term)
     }
 
-    /// Entries of a range that were read before and, as far as a bug knows, still stand.
+    /// Entries of a range that were read before and, according to a bug, are still there.
     fn cached(&mut self, range: &Range<LogIndex>) -> Option<Vec<Entry>> {
         if self.bug != Some(Bug::OlderReaderMissesAReset) {
             return None;
@@ -70,14 +70,14 @@ impl PlantedReader {
         Some(vec![first.clone()])
     }
 
-    /// A term that was told before, where nothing stands any more.
+    /// A term that was returned before, where there is no entry any more.
     fn gone_term(&self, index: LogIndex) -> Option<Term> {
         let stands = term_of(&lock(&self.platter), index).is_ok();
         let kept = self.kept.iter().find(|entry| entry.id.index == index)?;
         (self.bug == Some(Bug::OlderReaderTellsGoneTerms) && !stands).then_some(kept.id.term)
     }
 
-    /// Looks at the bounds, and takes no second look when the entry has gone meanwhile.
+    /// Reads the bounds, and does not read them again if the entry was removed meanwhile.
     fn term_in_two_looks(&self, index: LogIndex) -> Result<Term, LogErrorKind> {
         term_of(&lock(&self.platter), index)?;
         std::thread::yield_now();
@@ -134,12 +134,12 @@ impl LogReader for PlantedReader {
         if self.bug == Some(Bug::ReaderSleepsThoughItNeverBlocks) {
             std::thread::sleep(std::time::Duration::from_micros(200));
         }
-        if self.bug == Some(Bug::RoomIsMadeForAnyRange) {
+        if self.bug == Some(Bug::AllocatesForAnyRange) {
             let room = range.end.get() - range.start.get();
             drop(Vec::<Entry>::with_capacity(room as usize));
         }
         if self.bug == Some(Bug::FewReaders) && Arc::strong_count(&self.slot) > FEW {
-            return Err(LogError::io(LogOp::Read, "planted: no reader has a place any more"));
+            return Err(LogError::io(LogOp::Read, "planted: no slot is left for a reader"));
         }
         if let Some(cached) = self.cached(&range) {
             return Ok(cached);
@@ -165,7 +165,7 @@ impl LogReader for PlantedReader {
             return Ok(Vec::new());
         }
         let range = self.range(&range).map_err(fail)?;
-        // The log may move between the look at the bounds and the read.
+        // The log may change between the two reads.
         std::thread::yield_now();
         let found = self.gather(range, max_bytes).map_err(fail)?;
         if keeps {

@@ -19,7 +19,7 @@ use raft_core::types::{NodeId, Term, TermRun};
 use crate::bug::Bug;
 use crate::reader::PlantedReader;
 
-/// What outlives the handles.
+/// What survives the handles.
 #[derive(Clone, Default)]
 pub struct Platter {
     pub boundary: EntryId,
@@ -31,14 +31,14 @@ pub struct Platter {
     ghosts: Vec<Entry>,
     /// Memberships in a table of their own, of which a bug clears too little.
     members: BTreeMap<u64, Membership>,
-    /// How often entries were taken away, as readers with a cache must know.
+    /// How often entries were removed, which readers with a cache must know.
     pub cuts: u64,
-    /// Held by each reader that lives.
+    /// Held by each reader that exists.
     pub readers: Arc<()>,
     is_open: bool,
 }
 
-/// The largest payload that a store with a limit takes.
+/// The largest payload that a store with a limit accepts.
 const LIMIT: u64 = 1 << 20;
 
 pub type SharedPlatter = Arc<Mutex<Platter>>;
@@ -80,7 +80,7 @@ impl PlantedStore {
         self.run(LogOp::Write, |disk, bug| disk.apply(batch, bug))
     }
 
-    /// What only the engine's way of writing brings to light.
+    /// Bugs that only the engine's way of writing shows.
     async fn write_wrongly(&mut self, bug: Bug, mut batch: WriteBatch) -> Result<(), LogError> {
         match bug {
             Bug::AcknowledgesBeforeItWrites => batch = std::mem::replace(&mut self.late, batch),
@@ -391,9 +391,10 @@ impl LogStore for PlantedStore {
     }
 
     fn reader(&self) -> Box<dyn LogReader> {
-        let platter = match self.has(Bug::ReaderShowsThePast) {
-            true => Arc::new(Mutex::new(lock(&self.platter).clone())),
-            false => self.platter.clone(),
+        let platter = if self.has(Bug::ReaderShowsThePast) {
+            Arc::new(Mutex::new(lock(&self.platter).clone()))
+        } else {
+            self.platter.clone()
         };
         let (slot, kept, cuts) = (lock(&self.platter).readers.clone(), Vec::new(), 0);
         Box::new(PlantedReader { platter, bug: self.bug, kept, cuts, slot })
@@ -485,9 +486,10 @@ impl Store for PlantedStore {
             let members = disk.members.range(disk.boundary.index.get() + 1..);
             memberships = members.map(|(at, it)| (LogIndex::new(*at), it.clone())).collect();
         }
-        let highest = match self.has(Bug::HintAboveTheEnd) {
-            true => disk.hint,
-            false => disk.hint.min(disk.bounds().last.index),
+        let highest = if self.has(Bug::HintAboveTheEnd) {
+            disk.hint
+        } else {
+            disk.hint.min(disk.bounds().last.index)
         };
         let (bounds, hard_state, tail) = (disk.bounds(), disk.hard_state, Tail::Clean);
         Ok(Recovered { bounds, hard_state, term_runs, memberships, commit_hint: highest, tail })
@@ -514,10 +516,12 @@ fn lose_trailing_zeros(payload: &mut Bytes) {
 /// What a reader needs to know of a range.
 pub fn check_inside(bounds: LogBounds, range: &Range<LogIndex>) -> Result<(), LogErrorKind> {
     let LogBounds { boundary, last } = bounds;
-    match () {
-        () if range.start <= boundary.index => Err(LogErrorKind::Compacted { boundary }),
-        () if range.end > last.index.next() => Err(LogErrorKind::Unavailable { last: last.index }),
-        () => Ok(()),
+    if range.start <= boundary.index {
+        Err(LogErrorKind::Compacted { boundary })
+    } else if range.end > last.index.next() {
+        Err(LogErrorKind::Unavailable { last: last.index })
+    } else {
+        Ok(())
     }
 }
 

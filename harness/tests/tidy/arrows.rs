@@ -39,8 +39,8 @@ const ARROWS: [(&str, &[&str]); 18] = [
 /// Crates that take no dependency at all, of the workspace or from outside.
 const BARE: [&str; 1] = ["xtask"];
 
-/// Folders of a crate, and the words that may not stand in their code, most of them names of other
-/// modules. What a folder's tests name is free.
+/// Folders of a crate, and the words that may not occur in their code, most of them names of other
+/// modules. The tests of a folder may use any name.
 const FOLDERS: [(&str, &[&str]); 8] = [
     ("raft-core/src/types/", &["storage", "consensus"]),
     ("raft-core/src/storage/", &["consensus"]),
@@ -52,7 +52,7 @@ const FOLDERS: [(&str, &[&str]); 8] = [
     ("raft-node/src/member/", &["Member", "Node"]),
 ];
 
-/// Where the member itself is, which its parts do not know.
+/// The file of the member itself, on which its parts must not depend.
 const MEMBER: &str = "raft-node/src/member/mod.rs";
 
 #[test]
@@ -83,7 +83,7 @@ fn an_arrow_that_points_up_is_found() {
 }
 
 #[test]
-fn the_folders_of_a_crate_know_only_those_below_them() {
+fn the_folders_of_a_crate_depend_only_on_those_below_them() {
     let files = source::rust_files();
     for (folder, _) in FOLDERS {
         assert!(files.iter().any(|file| file.path.starts_with(folder)), "no folder {folder}");
@@ -93,7 +93,7 @@ fn the_folders_of_a_crate_know_only_those_below_them() {
 }
 
 #[test]
-fn a_folder_that_knows_another_is_found() {
+fn a_folder_that_depends_on_another_is_found() {
     let text = "//! Of storage.\nuse crate::{storage::WriteBatch, types::Term};\n";
     let file = SourceFile::sample("raft-core/src/consensus/append.rs", text);
     assert_eq!(wrong_words(&file).len(), 1);
@@ -186,7 +186,7 @@ fn wrong_words(file: &SourceFile) -> Vec<String> {
     let words = code.split(|c| !is_word(c));
     words
         .filter(|word| banned.contains(word))
-        .map(|word| format!("{}: {folder} must not know {word}", file.path))
+        .map(|word| format!("{}: {folder} must not depend on {word}", file.path))
         .collect()
 }
 

@@ -1,10 +1,10 @@
 //! No import circles between the modules of a crate.
 //!
-//! A file is a module. Where it names `crate::`, `super::` or `self::` paths, they are followed to
-//! the module that has what is named, through re-exports. Two modules are compared where their
-//! paths part: `pump::reads` and `member::turn` are an arrow from `pump` to `member`, or back. A
-//! module and its own children may know each other, since a folder is one module in several files;
-//! any other circle is a finding.
+//! A file is a module. Its `crate::`, `super::` and `self::` paths are followed, through
+//! re-exports, to the module that contains the item. Two modules are compared at the level at which
+//! their paths differ: if `pump::reads` imports `member::turn`, that is an arrow from `pump` to
+//! `member`. A module and its own children may depend on each other, since a folder is one module
+//! in several files; any other circle is a finding.
 //!
 //! Absent: what tests import, and modules that are written inline.
 
@@ -12,33 +12,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::source::{self, SourceFile, hold, is_word};
 
-/// The names on the way from the crate's root.
+/// The names on the path from the crate's root.
 type Module = Vec<String>;
-
-/// Arrows that closed a circle when the rule came, as (crate, from, to): the list may shrink and
-/// never grows. Each is left out of the search.
-const RATCHET: [(&str, &str, &str); 3] = [
-    ("harness", "checks", "sim"),
-    ("harness", "zones", "linearizable"),
-    ("harness", "verdict", "recording"),
-];
 
 #[test]
 fn modules_import_each_other_in_no_circle() {
     let files = source::rust_files();
     let crates: BTreeSet<&str> = files.iter().filter_map(|file| crate_of(&file.path)).collect();
     assert!(crates.len() > 9, "only {crates:?} were found");
-    hold(crates.iter().flat_map(|name| circles(name, &files, &RATCHET)).collect());
-}
-
-#[test]
-fn an_arrow_that_closes_no_circle_any_more_leaves_the_ratchet() {
-    let files = source::rust_files();
-    for known in RATCHET {
-        let others: Vec<_> = RATCHET.into_iter().filter(|other| *other != known).collect();
-        let closes_one = !circles(known.0, &files, &others).is_empty();
-        assert!(closes_one, "{known:?} closes no circle: take it off the list");
-    }
+    hold(crates.iter().flat_map(|name| circles(name, &files)).collect());
 }
 
 #[test]
@@ -46,7 +28,7 @@ fn a_circle_of_modules_is_found() {
     let found = |files: &[(&str, &str)]| {
         let files: Vec<SourceFile> =
             files.iter().map(|(path, text)| SourceFile::sample(path, text)).collect();
-        circles("x", &files, &[])
+        circles("x", &files)
     };
     let root = ("x/src/lib.rs", "mod a;\nmod b;\nmod c;\npub use b::{Deep, deep::Deeper};\n");
     let through_the_root = [
@@ -82,24 +64,22 @@ fn a_circle_of_modules_is_found() {
     assert_eq!(found(&none), [""; 0]);
 }
 
-/// The folder of the crate whose sources a file is among; not of programs, which are roots of their
-/// own.
+/// The folder of the crate whose sources a file is among; not of programs, which have roots of
+/// their own.
 fn crate_of(path: &str) -> Option<&str> {
     let (folder, inner) = path.split_once("src/")?;
     (!inner.starts_with("bin/")).then(|| folder.trim_end_matches('/'))
 }
 
-/// The circles of a crate, but for those that these arrows close.
-fn circles(name: &str, files: &[SourceFile], ratchet: &[(&str, &str, &str)]) -> Vec<String> {
+/// The circles of a crate.
+fn circles(name: &str, files: &[SourceFile]) -> Vec<String> {
     let modules = Modules::of(name, files);
     // For each parent, which of its children import which others, and in which file.
     let mut arrows: BTreeMap<Module, BTreeMap<(String, String), String>> = BTreeMap::new();
     for (from, (path, _)) in &modules.files {
         for to in modules.imports(from) {
             let common = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
-            if let (Some(a), Some(b)) = (from.get(common), to.get(common))
-                && !ratchet.contains(&(name, a, b))
-            {
+            if let (Some(a), Some(b)) = (from.get(common), to.get(common)) {
                 let of_parent = arrows.entry(from[..common].to_vec()).or_default();
                 of_parent.entry((a.clone(), b.clone())).or_insert_with(|| path.clone());
             }
@@ -176,9 +156,9 @@ impl Modules {
         named.iter().map(|path| self.owner(path, 0)).collect()
     }
 
-    /// The module that has what a path from the root names.
+    /// The module that contains the item that a path from the root names.
     fn owner(&self, path: &[String], depth: usize) -> Module {
-        /// Re-exports of re-exports end some time.
+        /// The most re-exports of re-exports that are followed.
         const MAX_DEPTH: usize = 9;
         let is_module = |length: &usize| self.files.contains_key(&path[..*length]);
         let length = (0..=path.len()).rev().find(is_module).unwrap_or(0);
@@ -260,7 +240,7 @@ fn tree(
             while code.peek().is_some_and(|c| *c != '}') {
                 tree(code, &path, paths);
                 skip(code);
-                // `as other` is left behind by a name.
+                // Skips `as other` after a name.
                 while code.next_if(|c| *c != ',' && *c != '}').is_some() {}
                 code.next_if_eq(&',');
                 skip(code);

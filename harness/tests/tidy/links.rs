@@ -1,4 +1,4 @@
-//! Documents point at files that exist.
+//! Documents link to files that exist.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ fn a_broken_link_is_found() {
     let text = "[a](lib.rs) [b](gone.md#part) [c](https://x.org) [d](#here) `[e](code)`\n\
                 ```\n[f](fenced)\n```\n[g](/Cargo.toml)\n";
     let file = SourceFile::sample("harness/src/a.md", text);
-    assert_eq!(broken_links(&file, &source::root()), ["harness/src/a.md: gone.md is not there"]);
+    assert_eq!(broken_links(&file, &source::root()), ["harness/src/a.md: gone.md does not exist"]);
 }
 
 fn broken_links(file: &SourceFile, root: &Path) -> Vec<String> {
@@ -28,11 +28,11 @@ fn broken_links(file: &SourceFile, root: &Path) -> Vec<String> {
         None => folder.join(target).exists(),
     };
     let targets = targets(&file.text).into_iter().filter(|target| !exists(target));
-    targets.map(|target| format!("{}: {target} is not there", file.path)).collect()
+    targets.map(|target| format!("{}: {target} does not exist", file.path)).collect()
 }
 
-/// The files that a document links to: neither addresses of the web, nor places in itself, nor
-/// what stands in code.
+/// The files that a document links to, without web addresses, anchors in the document, and links in
+/// code.
 fn targets(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut fenced = false;

@@ -1,4 +1,4 @@
-//! The tree as the checks see it: paths from the workspace's root, and texts.
+//! The tree as the checks see it: paths from the workspace's root, and contents.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ const TEXT_KINDS: [&str; 8] = ["rs", "toml", "md", "sh", "yml", "proto", "trace"
 pub struct SourceFile {
     /// The path from the workspace's root, with `/` between the names.
     pub path: String,
-    /// What it says.
+    /// Its content.
     pub text: String,
 }
 
@@ -38,8 +38,8 @@ impl SourceFile {
 /// The workspace's root: cargo runs a test in its package's folder. A path taken while compiling
 /// would be another checkout's, where two share a target folder.
 pub fn root() -> PathBuf {
-    let harness = std::env::current_dir().expect("a folder to run in");
-    harness.parent().expect("the harness lies in the workspace").to_owned()
+    let harness = std::env::current_dir().expect("a current folder");
+    harness.parent().expect("the harness is in the workspace").to_owned()
 }
 
 /// All text files of the tree, in the order of their paths.

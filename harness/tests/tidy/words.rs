@@ -4,7 +4,7 @@
 //! The last rule reads names as well as prose: a name such as `FirstEntry` is two words. It
 //! refuses metaphors for which the field has a term, and words for people where code is meant.
 //!
-//! The words are put together from parts here, or this file would be its own first finding.
+//! The words are put together from parts here; otherwise this file would be a finding itself.
 
 use crate::source::{self, SourceFile, hold, is_word};
 
@@ -42,37 +42,55 @@ const LEFTOVERS: [&str; 8] = [
 const MACHINE_PATHS: [&str; 3] =
     [concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/ho", "me/")];
 
-/// Words for people, and metaphors. The glossary and the code have the term to use instead.
-const NOT_PLAIN: [&str; 31] = [
+/// Words for people, metaphors, and unusual words. The glossary and the code show the term to use
+/// instead.
+const NOT_PLAIN: [&str; 48] = [
     concat!("any", "body"),
-    concat!("every", "body"),
-    concat!("no", "body"),
-    concat!("some", "body"),
-    concat!("some", "one"),
-    concat!("wh", "oever"),
-    concat!("wh", "om"),
     concat!("de", "sk"),
     concat!("de", "sks"),
     concat!("err", "and"),
     concat!("err", "ands"),
+    concat!("every", "body"),
     concat!("f", "ed"),
     concat!("gre", "et"),
     concat!("gre", "eted"),
     concat!("gre", "eting"),
     concat!("gre", "ets"),
+    concat!("he", "ed"),
+    concat!("he", "eded"),
     concat!("hou", "se"),
+    concat!("in", "box"),
+    concat!("in", "boxes"),
+    concat!("l", "ap"),
+    concat!("l", "aps"),
+    concat!("me", "nd"),
+    concat!("me", "nded"),
+    concat!("me", "nding"),
+    concat!("me", "nds"),
+    concat!("no", "body"),
     concat!("pro", "logue"),
     concat!("pro", "logues"),
     concat!("rehear", "sal"),
     concat!("rehear", "sals"),
     concat!("rehear", "se"),
     concat!("rehear", "sed"),
+    concat!("rou", "se"),
+    concat!("rou", "sed"),
     concat!("sc", "ene"),
     concat!("sc", "enes"),
+    concat!("si", "ght"),
+    concat!("si", "ghts"),
+    concat!("some", "body"),
+    concat!("some", "one"),
     concat!("stran", "ger"),
     concat!("stran", "gers"),
+    concat!("str", "ikes"),
+    concat!("str", "uck"),
     concat!("trou", "pe"),
     concat!("trou", "pes"),
+    concat!("unt", "old"),
+    concat!("wh", "oever"),
+    concat!("wh", "om"),
     concat!("ya", "rd"),
     concat!("ya", "rds"),
 ];

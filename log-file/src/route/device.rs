@@ -1,7 +1,7 @@
-//! What the device below a directory says of itself, in `/sys/dev/block`.
+//! What the device below a directory reports in `/sys/dev/block`.
 //!
 //! Absent: file systems over several devices (Btrfs, overlays, network file systems), which have no
-//! device number of a disk. They say nothing here, and are measured instead.
+//! device number of a disk. Nothing is reported for them here, and they are measured instead.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -22,7 +22,7 @@ fn cache_is_flushed_apart(queue: &Path) -> Option<bool> {
     Some(is_volatile && !has_forced_access)
 }
 
-/// The request queue of the device; of a partition that of its disk.
+/// The request queue of the device; for a partition, that of its disk.
 fn queue_of(dir: &Path) -> Option<PathBuf> {
     let device = fs::metadata(dir).ok()?.dev();
     let numbers = format!("{}:{}", major(device), minor(device));
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_volatile_cache_without_forced_access_is_flushed_apart() {
+    fn a_volatile_cache_without_forced_access_is_flushed_separately() {
         let queue = tempfile::tempdir().expect("a directory");
         assert_eq!(cache_is_flushed_apart(queue.path()), None, "the device says nothing");
         let cases =

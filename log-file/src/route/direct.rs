@@ -53,7 +53,7 @@ impl FrameFile for OwnSync {
     }
 }
 
-/// Where a write that was cut short goes on: a direct one at the front of a block.
+/// Where a write that was cut short continues: a direct one at the front of a block.
 pub(super) fn whole_blocks(done: usize, length: usize, block_bytes: u64) -> usize {
     if done < length { done - done % block_bytes as usize } else { done }
 }

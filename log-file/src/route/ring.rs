@@ -3,10 +3,10 @@
 //! A frame is one direct write that is its own sync, in a segment that was written beforehand; in
 //! one that still grows it is a write, then a sync. One frame is under way at a time. Where the
 //! future is polled inside a Tokio runtime, the ring is watched by its reactor; outside of one, or
-//! in one without I/O, the poll blocks, as nothing would wake the task.
+//! in one without I/O, the poll blocks, since nothing would wake the task.
 //!
-//! A future that is dropped leaves its write under way. The ring keeps buffer and file until that
-//! is over, takes no other write, and [`Ring::settle`] waits for it.
+//! A future that is dropped leaves its write under way. The ring holds buffer and file until the
+//! write has ended, accepts no other write, and [`Ring::settle`] waits for it.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -38,7 +38,7 @@ struct RingState {
     in_flight: Option<InFlight>,
     /// How the last write ended, until its future is polled.
     written: Option<Written>,
-    /// The reactor that watches the ring; nothing in it where a runtime has none.
+    /// The runtime and its reactor that watches the ring; without one where the runtime has none.
     watch: Option<(runtime::Id, Option<AsyncFd<OwnedFd>>)>,
 }
 
@@ -46,13 +46,13 @@ struct RingState {
 #[derive(Clone, Copy)]
 struct InFlight {
     offset: u64,
-    /// How many bytes there are, and how many of them were written.
+    /// The number of bytes, and how many of them were written.
     length: usize,
     done: usize,
     /// The blocks of direct writes; none where a sync must follow.
     direct: Option<u64>,
     by_worker: bool,
-    /// How often it was handed over again since it last got on.
+    /// How often it was handed over again since it last made progress.
     again: u32,
 }
 
@@ -88,7 +88,7 @@ impl Ring {
                 return Poll::Ready(written);
             }
             match state.poll_ring(context) {
-                // Something came, perhaps after the last look.
+                // Something completed, perhaps after the last check.
                 Poll::Ready(Ok(())) => {}
                 // No runtime watches the ring, or none any more.
                 Poll::Ready(Err(_)) => state.settle(),
@@ -103,7 +103,7 @@ impl Ring {
 }
 
 impl RingState {
-    /// Begins a write, or gives the buffer back: the write before was not waited for.
+    /// Starts a write; returns the buffer if the write before was not waited for.
     fn begin(&mut self, held: Held, in_flight: InFlight) -> Result<(), WriteBuffer> {
         if !self.slot.is_free() || self.written.is_some() {
             return Err(held.buffer);
@@ -115,7 +115,7 @@ impl RingState {
         Ok(())
     }
 
-    /// Asks for what comes next on the way of a frame.
+    /// Submits the next operation of a frame.
     fn submit(&mut self, held: Held, in_flight: InFlight) {
         let InFlight { offset, length, done, direct, by_worker, .. } = in_flight;
         let operation = if done < length {
@@ -133,7 +133,7 @@ impl RingState {
         }
     }
 
-    /// Takes note of what is over, and goes on from there.
+    /// Collects a completed operation, and continues from there.
     fn advance(&mut self) {
         while let Some((held, result)) = self.slot.reap() {
             let mut in_flight = self.in_flight.expect("its operation is over");
@@ -154,7 +154,7 @@ impl RingState {
                         return self.end(held.buffer, Ok(()));
                     }
                 }
-                Err(error) if !is_sync && may_go_again(&error, in_flight.again) => {
+                Err(error) if !is_sync && may_be_retried(&error, in_flight.again) => {
                     in_flight.again += 1
                 }
                 Err(error) => return self.end(held.buffer, Err(PutError { op, error })),
@@ -169,7 +169,7 @@ impl RingState {
         self.written = Some(Written { buffer, result });
     }
 
-    /// Ready when something may be over; an error where no runtime can tell.
+    /// Ready when an operation may have completed; an error where no runtime watches the ring.
     fn poll_ring(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let here = Handle::try_current().map_err(io::Error::other)?.id();
         if self.watch.as_ref().is_none_or(|(runtime, _)| *runtime != here) {
@@ -199,10 +199,11 @@ impl RingState {
 }
 
 /// Whether a write that came back with this error was not carried out and may be handed over again:
-/// the kernel was interrupted or short of something, or the thread that handed it over has ended
-/// and took its workers along. A sync is never repeated.
-fn may_go_again(error: &io::Error, times: u32) -> bool {
-    /// How often in a row. What lasts longer is an error of the disk, and this runs under a lock.
+/// the kernel was interrupted or short of something, or the thread that handed it over has ended,
+/// and its workers with it. A sync is never repeated.
+fn may_be_retried(error: &io::Error, times: u32) -> bool {
+    /// How often in a row a write may be handed over again. An error that lasts longer is one of
+    /// the disk, and this runs under a lock.
     const MOST_TIMES: u32 = 100;
     let is_cancelled = error.raw_os_error() == Some(Errno::CANCELED.raw_os_error());
     let passes = matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock);
@@ -244,7 +245,7 @@ impl FrameFile for RingFile {
     }
 }
 
-/// The end of the write that is under way.
+/// A future that is ready when the write under way has ended.
 struct Arrival(Arc<Ring>);
 
 impl Future for Arrival {
@@ -278,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dropped_write_is_waited_for_and_taken_for_no_other() {
+    fn a_dropped_write_is_waited_for_and_not_mistaken_for_another() {
         let dir = tempfile::tempdir().expect("a directory");
         for direct in [None, Some(4096)] {
             let Some((ring, file)) = ring_file(dir.path(), direct) else { continue };
@@ -292,15 +293,16 @@ mod tests {
         }
     }
 
-    /// What went wrong: such a write was handed over again for ever, with the ring's lock held.
+    /// What went wrong: a write that failed again and again was handed over for ever, with the
+    /// ring's lock held.
     #[test]
-    fn a_write_goes_again_after_a_passing_error_and_not_for_ever() {
+    fn a_write_is_retried_after_a_temporary_error_but_not_for_ever() {
         for errno in [Errno::AGAIN, Errno::INTR, Errno::CANCELED] {
             let error = io::Error::from(errno);
-            assert!(may_go_again(&error, 0) && may_go_again(&error, 99), "{error}");
-            assert!(!may_go_again(&error, 100), "{error}");
+            assert!(may_be_retried(&error, 0) && may_be_retried(&error, 99), "{error}");
+            assert!(!may_be_retried(&error, 100), "{error}");
         }
-        assert!(!may_go_again(&io::Error::from(Errno::IO), 0));
+        assert!(!may_be_retried(&io::Error::from(Errno::IO), 0));
     }
 
     #[test]
@@ -313,7 +315,7 @@ mod tests {
         let Poll::Ready(Written { buffer, result }) = going_on.as_mut().poll(&mut context) else {
             panic!("it is over")
         };
-        // The blocks of direct writes are whole.
+        // Direct writes must be of whole blocks.
         let failed = result.expect_err("a piece of a block");
         assert_eq!((failed.error.kind(), buffer.len()), (io::ErrorKind::InvalidInput, 100));
         let Put::Started(mut going_on) = file.put(buffer_of(1, 512), 0) else { panic!("refused") };

@@ -1,8 +1,8 @@
 //! One operation at a time through an io_uring: the only place of this crate with `unsafe` in it.
 //!
 //! The kernel reads the buffer, and writes to the file, after the call that asked for it has
-//! returned. So both belong to the [`Slot`] from then on, until the kernel says that it is done;
-//! and a slot that is dropped before waits for that.
+//! returned. So both belong to the [`Slot`] from then on, until the kernel reports completion; a
+//! slot that is dropped earlier waits for that.
 
 #![allow(unsafe_code)]
 
@@ -18,7 +18,7 @@ use tokio::io::unix::AsyncFd;
 
 use crate::write_buffer::WriteBuffer;
 
-/// The most that one operation writes; the kernel takes no more than 2 GiB.
+/// The most bytes that one operation writes; the kernel accepts no more than 2 GiB.
 const MOST_BYTES: usize = 1 << 30;
 
 /// The bit of a write that is its own sync, as Linux defines it.
@@ -29,7 +29,7 @@ pub(super) struct Slot {
     ring: IoUring,
     /// What the operation under way needs.
     held: Option<Held>,
-    /// Whether the kernel took the operation.
+    /// Whether the kernel accepted the operation.
     is_submitted: bool,
 }
 
@@ -39,7 +39,7 @@ pub(super) struct Held {
     pub(super) file: Arc<OwnedFd>,
 }
 
-/// What can be asked for.
+/// The operations.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Operation {
     /// Writes the buffer from `from` on, to this offset of the file. `by_worker`: a worker of the
@@ -56,13 +56,13 @@ impl Slot {
         Ok(Slot { ring: IoUring::new(ENTRIES)?, held: None, is_submitted: false })
     }
 
-    /// Whether nothing is under way, and nothing was left behind by a failure.
+    /// Whether nothing is under way, and no failure left anything behind.
     pub(super) fn is_free(&self) -> bool {
         self.held.is_none()
     }
 
-    /// Begins an operation. On an error the kernel has not taken it, and the slot is of no more
-    /// use.
+    /// Starts an operation. On an error the kernel has not accepted it, and the slot must not be
+    /// used again.
     pub(super) fn begin(&mut self, held: Held, operation: Operation) -> io::Result<()> {
         assert!(self.held.is_none(), "an operation is under way");
         let held = self.held.insert(held);
@@ -91,7 +91,7 @@ impl Slot {
         Ok(())
     }
 
-    /// The operation that is over, if it is: what it held, and how many bytes it wrote.
+    /// The operation, if it has completed: what it held, and how many bytes it wrote.
     pub(super) fn reap(&mut self) -> Option<(Held, io::Result<usize>)> {
         let code = self.ring.completion().next()?.result();
         let result =
@@ -100,8 +100,8 @@ impl Slot {
     }
 
     /// The ring, to be watched by the reactor of the runtime that this is called in: readable when
-    /// an operation is over. An error where that runtime has its I/O switched off: no stable call
-    /// asks for that, and Tokio tells it by a panic.
+    /// an operation has completed. An error where that runtime has its I/O switched off: no stable
+    /// call reports that, and Tokio panics instead.
     pub(super) fn watch(&self) -> io::Result<AsyncFd<OwnedFd>> {
         let ring = self.ring.as_fd().try_clone_to_owned()?;
         let register = move || {
@@ -124,7 +124,8 @@ impl Slot {
     }
 }
 
-/// Again, as long as a signal came between or the kernel is short of memory for the moment.
+/// Repeats a call as long as it is interrupted by a signal or the kernel is temporarily short of
+/// memory.
 fn retried(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     /// How often the kernel may be out of resources in a row.
     const MOST_TRIES: usize = 1000;
@@ -149,7 +150,7 @@ fn retried(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
 impl Drop for Slot {
     fn drop(&mut self) {
         if self.wait().is_err() {
-            // The kernel may still read it: better never given back than given to another.
+            // The kernel may still read it, so it is leaked rather than reused.
             std::mem::forget(self.held.take());
         }
     }

@@ -39,13 +39,12 @@ pub(super) fn try_dsync(dir: &Path) -> io::Result<()> {
     written.map(drop).map_err(|error| because("RWF_DSYNC", &error))
 }
 
-/// An io_uring that works.
+/// An io_uring that was tried and works.
 pub(super) struct TriedRing {
     pub(super) ring: Arc<Ring>,
     /// The length of the file system's blocks for direct writes.
     pub(super) block_bytes: u64,
-    /// Why handing a write to the kernel would block the thread now and then; `None` if it does
-    /// not.
+    /// Why handing a write to the kernel would sometimes block the thread; `None` if it does not.
     pub(super) blocking: Option<String>,
 }
 
@@ -63,23 +62,25 @@ pub(super) fn try_ring(dir: &Path) -> io::Result<TriedRing> {
 }
 
 /// How many writes are measured, for how long at most, and in how many of them the thread may
-/// sleep: a single sleep may be that of a lock.
+/// sleep: a single sleep may come from a lock.
 const MEASURED_WRITES: u32 = 24;
 const MEASURED_TIME: Duration = Duration::from_millis(100);
 const SLEEPS_ALLOWED: u32 = 1;
 
 /// Why handing a direct write that is its own sync to the kernel would block the thread. The kernel
 /// issues the write in the call that hands it over. Where the device has answered before that call
-/// returns, the flush behind the write is made in it, too.
+/// returns, the flush after the write is made in that call, too.
 fn why_blocking(dir: &Path, mut write: impl FnMut() -> io::Result<Submission>) -> Option<String> {
     if flushes_separately(dir) == Some(true) {
-        return Some("the device flushes its cache apart from the write (no FUA)".to_owned());
+        return Some("the device flushes its cache separately from the write (no FUA)".to_owned());
     }
     let (began, mut writes, mut slept) = (Instant::now(), 0, 0);
     while writes < MEASURED_WRITES && began.elapsed() < MEASURED_TIME {
         match write() {
             Ok(Submission { slept: Some(has_slept) }) => slept += u32::from(has_slept),
-            Ok(Submission { slept: None }) => return Some("/proc does not tell".to_owned()),
+            Ok(Submission { slept: None }) => {
+                return Some("/proc does not report sleeps".to_owned());
+            }
             Err(error) => return Some(format!("a write failed: {error}")),
         }
         writes += 1;
@@ -87,9 +88,9 @@ fn why_blocking(dir: &Path, mut write: impl FnMut() -> io::Result<Submission>) -
     (slept > SLEEPS_ALLOWED).then(|| format!("the thread slept in {slept} of {writes} submissions"))
 }
 
-/// What was seen of a write while it was handed over.
+/// What was measured while a write was handed over.
 struct Submission {
-    /// Whether the thread went to sleep; `None` where nothing tells.
+    /// Whether the thread went to sleep; `None` where nothing reports it.
     slept: Option<bool>,
 }
 
@@ -105,8 +106,8 @@ fn because(what: &str, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 
-/// A file that is gone when the trial ends. It bears the name of a spare segment, so that the next
-/// opening removes what a crash left.
+/// A file that is removed when the trial ends. It has the name of a spare segment, so that the next
+/// opening removes it if a crash left it behind.
 struct Trial {
     path: PathBuf,
 }
@@ -118,17 +119,17 @@ impl Trial {
         Ok(Trial { path })
     }
 
-    /// What the file system says of its direct writes. One that says nothing may still allow them,
-    /// for whole pages.
+    /// The block length that the file system requires for direct writes. One that reports nothing
+    /// may still allow them, for whole pages.
     fn block_bytes(&self) -> io::Result<u64> {
         let file = File::open(&self.path)?;
         let wanted = StatxFlags::DIOALIGN;
-        let told = statx(&file, "", AtFlags::EMPTY_PATH, wanted)?;
-        if !StatxFlags::from_bits_retain(told.stx_mask).contains(wanted) {
+        let reported = statx(&file, "", AtFlags::EMPTY_PATH, wanted)?;
+        if !StatxFlags::from_bits_retain(reported.stx_mask).contains(wanted) {
             return Ok(MOST_BLOCK_BYTES);
         }
-        let memory = told.stx_dio_mem_align as usize;
-        let block = u64::from(told.stx_dio_offset_align);
+        let memory = reported.stx_dio_mem_align as usize;
+        let block = u64::from(reported.stx_dio_offset_align);
         let fits = block.is_power_of_two() && block <= MOST_BLOCK_BYTES;
         if fits && memory <= MEMORY_ALIGNMENT {
             Ok(block.max(512))

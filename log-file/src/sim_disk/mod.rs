@@ -1,12 +1,12 @@
-//! A disk in memory that is as unkind as the standards allow: for tests and for simulators.
+//! A disk in memory that fails in every way that the standards allow: for tests and for simulators.
 //!
 //! What was not synced may be lost at a [`crash`](SimDisk::crash), sector by sector, torn inside a
-//! sector, bytes without the length or the length without the bytes, and names apart from both. A
-//! sync that fails leaves the bytes readable and never writes them, as Linux does, so that a second
-//! sync succeeds and means nothing. Faults are planned by operation number. All randomness comes
-//! from seeds: the same calls give the same bytes.
+//! sector, bytes without the length or the length without the bytes, and names independently of
+//! both. A sync that fails leaves the bytes readable and never writes them, as Linux does, so that
+//! a second sync succeeds and means nothing. Faults are planned by operation number. All randomness
+//! comes from seeds: the same calls give the same bytes.
 //!
-//! What survives a crash is drawn in `remains`.
+//! `remains` decides what survives a crash.
 
 mod remains;
 
@@ -32,15 +32,15 @@ pub struct SimDisk {
 /// What goes wrong at a planned operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The operation fails and does nothing; a sync drops what it should have written.
+    /// The operation fails and does nothing; a sync discards what it should have written.
     Error(io::ErrorKind),
     /// A write writes half of its bytes and succeeds. Other operations are not touched.
     ShortWrite,
     /// The disk is full from here on, until the process ends or
-    /// [`free_space`](SimDisk::free_space): no file can be made, and none can
-    /// be written to beyond its end. What has its place already can be written over.
+    /// [`free_space`](SimDisk::free_space): no file can be created or grow. Existing bytes can be
+    /// overwritten.
     Full,
-    /// The power goes while the operation runs. All later ones fail until a crash or an image.
+    /// The power fails while the operation runs. All later ones fail until a crash or an image.
     PowerOff,
 }
 
@@ -51,14 +51,14 @@ struct Machine {
     durable_names: BTreeMap<String, usize>,
     pending_names: Vec<NameChange>,
     is_locked: bool,
-    /// Counts the crashes. Handles of an earlier life are dead.
+    /// Counts the crashes. Handles from before a crash no longer work.
     life: u64,
     operations: u64,
     plan: Option<(u64, Fault)>,
     is_powered: bool,
     is_full: bool,
     rng: Rng,
-    /// What a write of a frame begins and ends at multiples of.
+    /// A write of a frame begins and ends at multiples of this.
     block_bytes: u64,
 }
 
@@ -66,7 +66,7 @@ struct Machine {
 struct FileState {
     /// What a read sees.
     bytes: Vec<u8>,
-    /// What a crash cannot take.
+    /// What survives every crash.
     durable: Vec<u8>,
     pending: Vec<ByteChange>,
 }
@@ -85,7 +85,7 @@ enum NameChange {
 }
 
 impl SimDisk {
-    /// An empty directory. The seed feeds [`Disk::random`].
+    /// An empty directory. The seed determines [`Disk::random`].
     pub fn new(seed: u64) -> SimDisk {
         SimDisk::of(Machine {
             files: Vec::new(),
@@ -129,8 +129,8 @@ impl SimDisk {
         self.machine().is_full = false;
     }
 
-    /// Cuts the power and comes up again. The seed decides what survives of what was not synced.
-    /// Open files and the lock are gone.
+    /// Cuts the power and restarts. The seed decides what survives of what was not synced. Open
+    /// files and the lock are gone.
     pub fn crash(&self, seed: u64) {
         self.machine().crash(&mut Rng::new(seed));
     }
@@ -191,7 +191,7 @@ impl Machine {
         }
     }
 
-    /// As `begin`, for an operation that is either done or not.
+    /// Like `begin`, for an operation that is either done or not.
     fn begin_whole(&mut self) -> io::Result<()> {
         match self.begin()? {
             Some(Fault::Error(kind)) => Err(planned(kind)),
@@ -203,7 +203,7 @@ impl Machine {
         if self.is_powered { Ok(()) } else { Err(io::Error::other("the simulated power is off")) }
     }
 
-    /// An operation that was under way when the power went is not reported as done.
+    /// An operation that was under way when the power failed is not reported as done.
     fn end(&self) -> io::Result<()> {
         self.check_power()
     }
@@ -330,7 +330,7 @@ impl FrameFile for SimFrames {
         let is_whole = |number: u64| number.is_multiple_of(self.block_bytes);
         let is_sound = is_whole(offset) && is_whole(buffer.len() as u64) && buffer.is_aligned();
         if !is_sound {
-            // What a system says to a direct write that is not of whole blocks.
+            // The error of the operating system for a direct write that is not of whole blocks.
             let error = io::ErrorKind::InvalidInput.into();
             return Put::Done(Written {
                 buffer,

@@ -32,14 +32,14 @@ impl Rng {
     }
 }
 
-/// How a crash treats what was pending.
+/// How a crash treats what was not synced.
 #[derive(Clone, Copy)]
 enum Manner {
     LoseAll,
     KeepAll,
-    /// Each sector and each name on its own.
+    /// Each sector and each name survives or not independently.
     Scatter,
-    /// Each sector on its own, and some torn.
+    /// Each sector survives or not independently, and some are torn.
     Tear,
 }
 
@@ -128,9 +128,9 @@ impl FileState {
         self.bytes.clone_from(&self.durable);
     }
 
-    /// A piece of a sector survives, or each of its bytes is old or new as it happens.
+    /// A piece of a sector survives, or each of its bytes is old or new at random.
     fn tear(&mut self, at: usize, new: &[u8], rng: &mut Rng) {
-        // Headers are short and stand at the front of sectors: tear there often.
+        // Headers are short and lie at the front of sectors, so tear there often.
         let reach = if rng.one_in(2) { new.len().min(64) } else { new.len() };
         let cut = rng.below(reach as u64 + 1) as usize;
         match rng.below(3) {
@@ -148,7 +148,7 @@ impl FileState {
         apply_bytes(&mut self.durable, &ByteChange::Write { offset: at, bytes: bytes.to_vec() });
     }
 
-    /// Each sector of a write survives on its own.
+    /// Each sector of a write survives or not independently.
     fn crash_write(&mut self, offset: usize, bytes: &[u8], manner: Manner, rng: &mut Rng) {
         let end = offset + bytes.len();
         let mut at = offset;

@@ -1,8 +1,9 @@
 //! Power cuts: at every operation of a workload, with every kind of loss that the simulated disk
 //! knows, and again while the log is being opened.
 //!
-//! What must hold each time: everything acknowledged is there, of the batch that was under way all
-//! or nothing, and what an opening showed stays, even if the power goes again at once.
+//! What must hold each time: everything acknowledged is there, the batch that was under way is
+//! there as a whole or not at all, and what an opening showed stays, even if the power fails again
+//! at once.
 
 use log_file::{Fault, FileLog, SimDisk};
 use log_memory::MemoryLog;
@@ -10,7 +11,7 @@ use proptest::prelude::*;
 use raft_core::storage::{LogError, LogErrorKind, StableStore, Store, WriteBatch};
 use raft_core::types::{ClusterId, Identity, NodeId, StoreId};
 
-use crate::samples::{Draft, Sight, batch_for, draft, id, is_deep, look, now, open};
+use crate::samples::{Draft, Inspected, batch_for, draft, id, is_deep, look, now, open};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -30,26 +31,27 @@ fn identity() -> Identity {
     Identity { cluster: ClusterId(1), node, store: StoreId(2) }
 }
 
-/// What may be seen after the power went: the acknowledged state, or that with the batch under way.
+/// What may be seen after a power cut: the acknowledged state, or the state with the batch that was
+/// under way.
 struct Legal {
-    acknowledged: Sight,
-    under_way: Option<Sight>,
+    acknowledged: Inspected,
+    under_way: Option<Inspected>,
 }
 
 impl Legal {
-    fn allows(&self, seen: &Sight) -> bool {
+    fn allows(&self, seen: &Inspected) -> bool {
         *seen == self.acknowledged || self.under_way.as_ref() == Some(seen)
     }
 }
 
-/// A look at a log without its hint, which may be forgotten.
-fn see(log: &mut dyn Store) -> Result<Sight, LogError> {
-    let mut sight = look(log)?;
-    sight.recovered.commit_hint = Default::default();
-    Ok(sight)
+/// The contents of a log without its hint, which may be forgotten.
+fn see(log: &mut dyn Store) -> Result<Inspected, LogError> {
+    let mut inspected = look(log)?;
+    inspected.recovered.commit_hint = Default::default();
+    Ok(inspected)
 }
 
-/// Runs the steps until they end or the power goes.
+/// Runs the steps until they end or the power fails.
 fn run(disk: &SimDisk, steps: &[Step]) -> Legal {
     let mut model = MemoryLog::new();
     let mut legal = Legal { acknowledged: see(&mut model).expect("blank"), under_way: None };
@@ -87,27 +89,32 @@ fn run(disk: &SimDisk, steps: &[Step]) -> Legal {
 }
 
 /// Opens what a crash left; the log and what it shows.
-fn reopen(disk: &SimDisk) -> Result<(FileLog, Sight), LogError> {
+fn reopen(disk: &SimDisk) -> Result<(FileLog, Inspected), LogError> {
     let mut log = open(disk)?;
-    let sight = see(&mut log)?;
-    Ok((log, sight))
+    let inspected = see(&mut log)?;
+    Ok((log, inspected))
 }
 
 /// Opens an image, crashes at once and in the middle of the opening, and writes on.
 fn check_image(image: SimDisk, legal: &Legal, seed: u64) -> Result<(), TestCaseError> {
     let untouched = image.copy();
     let before = image.operations();
-    let (log, sight) = reopen(&image).map_err(|error| TestCaseError::fail(error.to_string()))?;
-    prop_assert!(legal.allows(&sight), "seen {sight:?}\nacknowledged {:?}", legal.acknowledged);
+    let (log, inspected) =
+        reopen(&image).map_err(|error| TestCaseError::fail(error.to_string()))?;
+    prop_assert!(
+        legal.allows(&inspected),
+        "seen {inspected:?}\nacknowledged {:?}",
+        legal.acknowledged
+    );
     let operations = image.operations() - before;
 
-    // The power goes again before anything was written: what was shown stays.
+    // The power fails again before anything was written: what was shown stays.
     let again = image.image(seed.wrapping_add(1));
     drop(log);
     let (mut log, seen) = reopen(&again).map_err(|error| TestCaseError::fail(error.to_string()))?;
-    prop_assert_eq!(&seen, &sight, "what an opening showed must stay");
+    prop_assert_eq!(&seen, &inspected, "what an opening showed must stay");
 
-    // It goes on as if nothing had been.
+    // The log continues to work.
     let last = seen.bounds.last;
     let next = id(last.index.get() + 1, last.term.get() + 1);
     let batch = WriteBatch::of_entries(crate::samples::entries(
@@ -119,17 +126,20 @@ fn check_image(image: SimDisk, legal: &Legal, seed: u64) -> Result<(), TestCaseE
     let (_, seen) = reopen(&again).map_err(|error| TestCaseError::fail(error.to_string()))?;
     prop_assert_eq!(seen.bounds.last, next);
 
-    // The power goes during the opening itself.
+    // The power fails during the opening itself.
     if operations > 0 {
         let cut = untouched.operations() + seed % operations;
         untouched.plan_fault(cut, Fault::PowerOff);
         // If only housekeeping was hit, the opening succeeds, and what it showed must stay.
-        let shown = reopen(&untouched).ok().map(|(_, sight)| sight);
+        let shown = reopen(&untouched).ok().map(|(_, inspected)| inspected);
         untouched.crash(seed.wrapping_add(3));
         let opened = reopen(&untouched).map_err(|error| TestCaseError::fail(error.to_string()));
-        let (_, sight) = opened?;
-        prop_assert!(legal.allows(&sight), "after a crash in recovery: {sight:?}");
-        prop_assert!(shown.is_none_or(|shown| shown == sight), "what an opening showed must stay");
+        let (_, inspected) = opened?;
+        prop_assert!(legal.allows(&inspected), "after a crash in recovery: {inspected:?}");
+        prop_assert!(
+            shown.is_none_or(|shown| shown == inspected),
+            "what an opening showed must stay"
+        );
     }
     Ok(())
 }
@@ -162,8 +172,8 @@ proptest! {
         }
     }
 
-    /// An error of the disk at any operation: the verb fails, the handle is dead, and reopening
-    /// finds a legal log, whether the machine went down in between or not.
+    /// An error of the disk at any operation: the verb fails, the handle is poisoned, and reopening
+    /// finds a legal log, whether or not the machine crashed in between.
     #[test]
     fn an_error_at_any_operation_poisons_and_loses_nothing(
         steps in prop::collection::vec(step(), 1..10),
@@ -179,7 +189,7 @@ proptest! {
                 disk.plan_fault(cut, fault);
                 let legal = run(&disk, &steps);
                 if fault == Fault::ShortWrite {
-                    prop_assert_eq!(&legal.under_way, &None, "a short write is written on");
+                    prop_assert_eq!(&legal.under_way, &None, "a short write is continued");
                 }
                 let image = disk.image(seed.wrapping_add(cut));
                 check_image(image, &legal, seed.wrapping_add(cut))?;
@@ -190,7 +200,7 @@ proptest! {
     }
 
     /// A disk that is full from some operation on: the verb that needs space fails, an opening
-    /// fails or tells what is there, and once there is space again the log is whole.
+    /// fails or shows what is there, and once there is space again the log is whole.
     #[test]
     fn a_full_disk_loses_nothing(steps in prop::collection::vec(step(), 1..10),
                                  seed in any::<u64>()) {
@@ -202,8 +212,8 @@ proptest! {
             let legal = run(&disk, &steps);
             disk.kill();
             disk.plan_fault(disk.operations(), Fault::Full);
-            if let Ok((_, sight)) = reopen(&disk) {
-                prop_assert!(legal.allows(&sight), "on a full disk: {sight:?}");
+            if let Ok((_, inspected)) = reopen(&disk) {
+                prop_assert!(legal.allows(&inspected), "on a full disk: {inspected:?}");
             }
             disk.kill();
             check_image(disk, &legal, seed.wrapping_add(cut))?;
@@ -227,20 +237,20 @@ fn a_failed_sync_is_never_tried_again() {
     assert_eq!(log_last(&mut log), 2, "a reader never saw it");
     drop(log);
 
-    // The bytes are in the memory of the machine only, and a sync alone would not write them. What
-    // the next opening shows must survive.
+    // The bytes are only in the page cache, and a sync alone would not write them. What the next
+    // opening shows must survive.
     let mut log = open(&disk).expect("the cause is gone");
     assert_eq!(log_last(&mut log), 3);
     disk.crash(5);
     assert_eq!(log_last(&mut open(&disk).expect("opens")), 3);
 }
 
-/// Opens a disk with the power going at each operation in turn, and with many kinds of loss: what
-/// the log held stays.
+/// Opens a disk with a power cut at each operation in turn, and with many kinds of loss: what the
+/// log held stays.
 fn check_opening(disk: &SimDisk, draws: u64) {
     let whole = disk.copy();
     let before = whole.operations();
-    let (_, sight) = reopen(&whole).expect("opens");
+    let (_, inspected) = reopen(&whole).expect("opens");
     let operations = whole.operations() - before;
     for cut in 0..operations {
         let disk = disk.copy();
@@ -248,15 +258,15 @@ fn check_opening(disk: &SimDisk, draws: u64) {
         drop(reopen(&disk));
         for seed in 0..if is_deep() { draws * 20 } else { draws } {
             let image = disk.image(seed * 1000 + cut);
-            let seen = reopen(&image).map(|(_, sight)| sight);
+            let seen = reopen(&image).map(|(_, inspected)| inspected);
             let seen = seen.unwrap_or_else(|error| panic!("operation {cut}, seed {seed}: {error}"));
-            assert_eq!(seen, sight, "operation {cut}, seed {seed}");
+            assert_eq!(seen, inspected, "operation {cut}, seed {seed}");
         }
     }
 }
 
 /// An empty segment gets a new header at each opening: never under a name that a crash may bring
-/// back, as half a header there would be damage.
+/// back, since half a header there would be damage.
 #[test]
 fn an_opening_may_be_cut_short_anywhere() {
     let disk = SimDisk::new(7);
@@ -271,10 +281,10 @@ fn an_opening_may_be_cut_short_anywhere() {
     check_opening(&disk, 20);
 }
 
-/// A log that is closed, opened, and written to, with the power going at each operation of it. The
-/// proof of the close is older than what follows; none of it may make an end that was torn damage.
+/// A log is closed, opened, and written to, with a power cut at each operation. The durable mark of
+/// the close is older than what follows; it must never make a torn end count as damage.
 #[test]
-fn a_proof_never_makes_a_torn_end_damage() {
+fn a_durable_mark_never_makes_a_torn_end_damage() {
     let batch = |at| WriteBatch::of_entries(crate::samples::entries(at..=at, 1));
     let life = |disk: &SimDisk, closed: &mut u64| -> Result<(), LogError> {
         for round in 0..3 {
@@ -293,18 +303,18 @@ fn a_proof_never_makes_a_torn_end_damage() {
         let disk = SimDisk::new(3);
         disk.plan_fault(cut, Fault::PowerOff);
         let mut closed = 0;
-        // The power may go in the housekeeping behind the last write, which then succeeds.
+        // The power may fail in the housekeeping after the last write, which then succeeds.
         let _ = life(&disk, &mut closed);
         for seed in 0..if is_deep() { 400 } else { 25 } {
             let image = disk.image(seed * 1000 + cut);
             let opened = reopen(&image);
-            let (_, sight) = opened.unwrap_or_else(|e| panic!("operation {cut}, {seed}: {e}"));
-            assert!(sight.bounds.last.index.get() >= closed, "operation {cut}, seed {seed}");
+            let (_, inspected) = opened.unwrap_or_else(|e| panic!("operation {cut}, {seed}: {e}"));
+            assert!(inspected.bounds.last.index.get() >= closed, "operation {cut}, seed {seed}");
         }
     }
 }
 
-/// The removal of a segment fails half-way; what became of it may be used only once that is
+/// The removal of a segment fails half-way; its file may be reused only once the removal is
 /// durable.
 #[test]
 fn a_removed_segment_is_not_used_before_its_removal_is_durable() {
@@ -335,10 +345,10 @@ fn log_last(log: &mut FileLog) -> u64 {
     look(log).expect("sound").bounds.last.index.get()
 }
 
-/// What went wrong: a full disk was filled by zeros that were not needed, and the next append of a
-/// log that had room before failed.
+/// What went wrong: a full disk was filled by zeros that were not needed, and the next append to a
+/// log that had had space before failed.
 #[test]
-fn what_is_left_of_a_segment_that_could_not_be_made_is_removed() {
+fn the_remains_of_a_segment_that_could_not_be_made_are_removed() {
     let begun = || {
         let disk = SimDisk::new(1);
         let mut log = open(&disk).expect("a new log");
@@ -346,7 +356,7 @@ fn what_is_left_of_a_segment_that_could_not_be_made_is_removed() {
         now(log.write(WriteBatch::of_entries(first))).expect("sound");
         (disk, log)
     };
-    // So long that the next segment is made ahead.
+    // Long enough that the next segment is made ahead of time.
     let second = || WriteBatch::of_entries(vec![crate::samples::sized_entry(2, 1, 0, 5000)]);
     let (disk, mut log) = begun();
     let before = disk.operations();
@@ -357,14 +367,14 @@ fn what_is_left_of_a_segment_that_could_not_be_made_is_removed() {
     for nth in 2..count {
         let (disk, mut log) = begun();
         disk.plan_fault(disk.operations() + nth, Fault::Error(std::io::ErrorKind::StorageFull));
-        now(log.write(second())).expect("what is made ahead fails by itself");
+        now(log.write(second())).expect("a segment that is made ahead fails no write");
         let is_there = |number| disk.bytes(&format!("spare-{number:016x}")).is_some();
         assert!(!(1..9).any(is_there), "operation {nth} of {count}");
     }
 }
 
-/// What went unnoticed when it was planted: a close did not sync the name of its proof, and a power
-/// cut brought back the older one.
+/// What went unnoticed when it was planted: a close did not sync the name of its durable mark, and
+/// a power cut brought back the older one.
 #[test]
 fn the_proof_of_a_close_survives_a_power_cut() {
     let disk = SimDisk::new(3);
@@ -372,9 +382,9 @@ fn the_proof_of_a_close_survives_a_power_cut() {
     now(log.write(WriteBatch::of_entries(crate::samples::entries(1..=3, 1)))).expect("sound");
     let before = disk.bytes("proof");
     now(log.close()).expect("closes");
-    let proof = disk.bytes("proof");
-    assert!(proof.is_some() && proof != before, "the close proves its end");
+    let durable_mark = disk.bytes("proof");
+    assert!(durable_mark.is_some() && durable_mark != before, "the close proves its end");
     for seed in 0..100 {
-        assert_eq!(disk.image(seed).bytes("proof"), proof, "seed {seed}");
+        assert_eq!(disk.image(seed).bytes("proof"), durable_mark, "seed {seed}");
     }
 }

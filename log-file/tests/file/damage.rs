@@ -1,15 +1,16 @@
-//! Damage never passes for data: every byte of a closed log is flipped, and the log either is what
-//! it was or says that it is not.
+//! Damage never passes for data: every byte of a closed log is flipped, and the log either is
+//! unchanged or reports the damage.
 
 use log_file::SimDisk;
 use proptest::prelude::*;
 use raft_core::storage::{LogError, LogErrorKind, LogStore, Store, Tail, WriteBatch};
 use raft_core::types::{ClusterId, HardState, Identity, NodeId, StoreId, Term};
 
-use crate::samples::{Sight, entries, id, index, is_deep, kind, look, now, open, sized_entry};
+use crate::samples::{Inspected, entries, id, index, is_deep, kind, look, now, open, sized_entry};
 
-/// Entries in three segments, a vote, an identity, a truncation and a purge; then what `end` says.
-pub fn disk_with_a_log(end: impl Fn(&mut log_file::FileLog)) -> (SimDisk, Sight) {
+/// A disk with entries in three segments, a vote, an identity, a truncation and a purge; then `end`
+/// is called.
+pub fn disk_with_a_log(end: impl Fn(&mut log_file::FileLog)) -> (SimDisk, Inspected) {
     let disk = SimDisk::new(3);
     let mut log = open(&disk).expect("a new log");
     let node = NodeId::new(1).expect("not zero");
@@ -31,9 +32,9 @@ pub fn disk_with_a_log(end: impl Fn(&mut log_file::FileLog)) -> (SimDisk, Sight)
     };
     now(log.write(cut)).expect("sound");
     end(&mut log);
-    let sight = look(&mut log).expect("sound");
+    let inspected = look(&mut log).expect("sound");
     drop(log);
-    (disk, sight)
+    (disk, inspected)
 }
 
 pub fn segments(disk: &SimDisk) -> Vec<String> {
@@ -43,33 +44,38 @@ pub fn segments(disk: &SimDisk) -> Vec<String> {
     names
 }
 
-pub fn sight_of(disk: &SimDisk) -> Result<Sight, LogError> {
+pub fn open_and_look(disk: &SimDisk) -> Result<Inspected, LogError> {
     look(&mut open(disk)?)
 }
 
 /// The log that remains when one byte of a file has another value.
-fn with_flip(disk: &SimDisk, name: &str, at: usize, mask: u8) -> Result<Sight, LogError> {
+fn with_flip(disk: &SimDisk, name: &str, at: usize, mask: u8) -> Result<Inspected, LogError> {
     let flipped = disk.copy();
     let mut bytes = disk.bytes(name).expect("it is there");
     bytes[at] ^= mask;
     flipped.put(name, bytes);
-    sight_of(&flipped)
+    open_and_look(&flipped)
 }
 
-/// How far a file was written to by frames; behind it are zeros.
+/// How far a file was written to by frames; zeros follow.
 pub fn used_bytes(bytes: &[u8]) -> usize {
     bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
 }
 
-/// What damage did: nothing (the log is what it was, hints apart), or an error, which names the
-/// file. Anything else fails the test.
-fn is_noticed(seen: Result<Sight, LogError>, sight: &Sight, name: &str, what: &str) -> bool {
+/// Whether damage was noticed, as an error that names the file. Otherwise the log must be
+/// unchanged, except for hints; anything else fails the test.
+fn is_noticed(
+    seen: Result<Inspected, LogError>,
+    inspected: &Inspected,
+    name: &str,
+    what: &str,
+) -> bool {
     match seen {
         Ok(mut seen) => {
-            let mut sight = sight.clone();
+            let mut inspected = inspected.clone();
             seen.recovered.commit_hint = index(0);
-            sight.recovered.commit_hint = index(0);
-            assert_eq!(seen, sight, "{what} of {name} passed for data");
+            inspected.recovered.commit_hint = index(0);
+            assert_eq!(seen, inspected, "{what} of {name} passed for data");
             false
         }
         Err(error) => {
@@ -82,25 +88,27 @@ fn is_noticed(seen: Result<Sight, LogError>, sight: &Sight, name: &str, what: &s
     }
 }
 
-/// Flips one byte after another; how many flips were noticed, and how many did no harm.
-fn flip_all(disk: &SimDisk, sight: &Sight, step: usize) -> (usize, usize) {
+/// Flips one byte after another; returns how many flips were noticed, and how many were harmless.
+fn flip_all(disk: &SimDisk, inspected: &Inspected, step: usize) -> (usize, usize) {
     let (mut noticed, mut harmless) = (0, 0);
     for name in segments(disk).iter().map(String::as_str).chain(["proof"]) {
         let step = if name == "proof" { 1 } else { step };
         let used = used_bytes(&disk.bytes(name).expect("it is there"));
         for at in (0..used).step_by(step) {
             let seen = with_flip(disk, name, at, 1 << (at % 8));
-            match is_noticed(seen, sight, name, &format!("byte {at}")) {
-                true => noticed += 1,
-                false => harmless += 1,
+            if is_noticed(seen, inspected, name, &format!("byte {at}")) {
+                noticed += 1;
+            } else {
+                harmless += 1;
             }
         }
     }
     (noticed, harmless)
 }
 
-/// Cuts every file at every length, then zeroes it from there on; how often that was noticed.
-fn cut_all(disk: &SimDisk, sight: &Sight, step: usize) -> usize {
+/// Truncates every file at every length, then zeroes it from there on; returns how often that was
+/// noticed.
+fn cut_all(disk: &SimDisk, inspected: &Inspected, step: usize) -> usize {
     let mut noticed = 0;
     for name in segments(disk).iter().map(String::as_str).chain(["proof"]) {
         let bytes = disk.bytes(name).expect("it is there");
@@ -110,8 +118,9 @@ fn cut_all(disk: &SimDisk, sight: &Sight, step: usize) -> usize {
             for (what, rest) in [("a cut", bytes[..at].to_vec()), ("zeros", zeroed)] {
                 let damaged = disk.copy();
                 damaged.put(name, rest);
-                let seen = sight_of(&damaged);
-                noticed += usize::from(is_noticed(seen, sight, name, &format!("{what} at {at}")));
+                let seen = open_and_look(&damaged);
+                noticed +=
+                    usize::from(is_noticed(seen, inspected, name, &format!("{what} at {at}")));
             }
         }
     }
@@ -120,27 +129,27 @@ fn cut_all(disk: &SimDisk, sight: &Sight, step: usize) -> usize {
 
 #[test]
 fn a_flip_of_any_byte_of_a_closed_log_is_noticed_or_harmless() {
-    let (disk, sight) = disk_with_a_log(|log| now(log.close()).expect("closes"));
+    let (disk, inspected) = disk_with_a_log(|log| now(log.close()).expect("closes"));
     assert!(segments(&disk).len() >= 3, "several segments are needed");
-    assert_eq!(sight_of(&disk.copy()).expect("unharmed"), sight);
+    assert_eq!(open_and_look(&disk.copy()).expect("unharmed"), inspected);
     let step = if is_deep() { 1 } else { 3 };
-    let (noticed, harmless) = flip_all(&disk, &sight, step);
+    let (noticed, harmless) = flip_all(&disk, &inspected, step);
     assert!(noticed > harmless / 4 && noticed > 1000 / step, "{noticed} of {harmless} noticed");
 }
 
-/// A reopening proves the tail as a clean close does: what it showed is not dropped later.
+/// A reopening makes the tail proven, as a clean close does: what it showed is not dropped later.
 #[test]
 fn a_flip_after_a_reopening_is_noticed_or_harmless() {
-    let (disk, sight) = disk_with_a_log(|_| ());
+    let (disk, inspected) = disk_with_a_log(|_| ());
     drop(open(&disk).expect("opens"));
-    let (noticed, _) = flip_all(&disk, &sight, if is_deep() { 1 } else { 5 });
+    let (noticed, _) = flip_all(&disk, &inspected, if is_deep() { 1 } else { 5 });
     assert!(noticed > 200, "{noticed} noticed");
 }
 
 /// Only the last frame may pass for a torn write, and only while nothing proves it.
 #[test]
 fn an_unproven_last_frame_is_dropped_and_no_other() {
-    let (disk, sight) = disk_with_a_log(|_| ());
+    let (disk, inspected) = disk_with_a_log(|_| ());
     let names = segments(&disk);
     let name = names.iter().rfind(|name| {
         let bytes = disk.bytes(name).expect("it is there");
@@ -162,8 +171,8 @@ fn an_unproven_last_frame_is_dropped_and_no_other() {
         };
         let tail = now(log.recover()).expect("recovers").tail;
         let seen = look(&mut log).expect("sound");
-        if seen.bounds == sight.bounds {
-            assert_eq!(seen, sight, "a byte of padding")
+        if seen.bounds == inspected.bounds {
+            assert_eq!(seen, inspected, "a byte of padding")
         } else {
             assert_eq!(seen.bounds.last, id(11, 1), "one batch is gone, no more");
             kinds.insert(matches!(tail, Tail::TornDiscarded { .. }));
@@ -177,18 +186,18 @@ fn an_unproven_last_frame_is_dropped_and_no_other() {
 /// The end of a log that was closed, or opened again, is not taken for a torn write, however much
 /// of the evidence in it is gone.
 #[test]
-fn a_proven_end_is_never_cut_in_silence() {
+fn a_proven_end_is_never_silently_truncated() {
     let step = if is_deep() { 1 } else { 13 };
-    let (closed, sight) = disk_with_a_log(|log| now(log.close()).expect("closes"));
-    assert!(cut_all(&closed, &sight, step) > 1000 / step);
-    let (opened, sight) = disk_with_a_log(|_| ());
+    let (closed, inspected) = disk_with_a_log(|log| now(log.close()).expect("closes"));
+    assert!(cut_all(&closed, &inspected, step) > 1000 / step);
+    let (opened, inspected) = disk_with_a_log(|_| ());
     drop(open(&opened).expect("opens"));
-    assert!(cut_all(&opened, &sight, step) > 1000 / step);
+    assert!(cut_all(&opened, &inspected, step) > 1000 / step);
 }
 
-/// A proof is a lower bound: what was written after it may be torn, and is dropped.
+/// A durable mark is a lower bound: what was written after it may be torn, and is dropped.
 #[test]
-fn a_torn_write_after_a_proof_is_no_damage() {
+fn a_torn_write_after_a_durable_mark_is_no_damage() {
     let (disk, _) = disk_with_a_log(|log| now(log.close()).expect("closes"));
     let mut log = open(&disk).expect("opens");
     now(log.write(WriteBatch::of_entries(entries(15..=16, 2)))).expect("sound");
@@ -202,14 +211,14 @@ fn a_torn_write_after_a_proof_is_no_damage() {
     for at in 8192..used_bytes(&bytes) {
         let cut = disk.copy();
         cut.put(&name, bytes[..at].to_vec());
-        let seen = sight_of(&cut).expect("a torn write is no damage");
+        let seen = open_and_look(&cut).expect("a torn write is no damage");
         assert_eq!(seen.bounds.last, id(14, 2), "cut at {at}");
     }
 }
 
 #[test]
 fn a_missing_segment_is_noticed() {
-    let (disk, sight) = disk_with_a_log(|log| now(log.close()).expect("closes"));
+    let (disk, inspected) = disk_with_a_log(|log| now(log.close()).expect("closes"));
     let names = segments(&disk);
     let with_frames = |name: &&String| {
         disk.bytes(name).expect("it is there").get(8192..8196) == Some(b"KTKF".as_slice())
@@ -217,8 +226,8 @@ fn a_missing_segment_is_noticed() {
     for name in &names {
         let without = disk.copy();
         log_file::Disk::unlink(&without, name).expect("it is there");
-        match sight_of(&without) {
-            Ok(seen) => assert_eq!((seen, with_frames(&name)), (sight.clone(), false)),
+        match open_and_look(&without) {
+            Ok(seen) => assert_eq!((seen, with_frames(&name)), (inspected.clone(), false)),
             Err(error) => {
                 assert!(matches!(error.kind, LogErrorKind::Corrupt { index: Some(_) }), "{error}");
             }
@@ -233,11 +242,14 @@ fn a_missing_segment_is_noticed() {
     for name in names.iter().filter(|name| *name < last) {
         log_file::Disk::unlink(&disk, name).expect("it is there");
     }
-    assert!(matches!(kind(open(&disk)), LogErrorKind::Corrupt { .. }), "nothing but a proof");
+    assert!(
+        matches!(kind(open(&disk)), LogErrorKind::Corrupt { .. }),
+        "nothing but a durable mark"
+    );
 }
 
 #[test]
-fn the_proof_of_another_log_is_noticed() {
+fn the_durable_mark_of_another_log_is_noticed() {
     let (disk, _) = disk_with_a_log(|log| now(log.close()).expect("closes"));
     let other = SimDisk::new(99);
     let mut log = open(&other).expect("a new log");
@@ -261,7 +273,7 @@ fn a_segment_of_another_log_is_noticed() {
 }
 
 #[test]
-fn a_newer_format_and_a_strange_directory_are_told_from_damage() {
+fn a_newer_format_and_a_strange_directory_are_distinguished_from_damage() {
     let (disk, _) = disk_with_a_log(|_| ());
     let name = &segments(&disk)[0];
     let mut bytes = disk.bytes(name).expect("it is there");
@@ -288,12 +300,13 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// Whatever stands behind the last frame, or in a whole file: no panic, and no invented entry.
+    /// Garbage after the last frame, or in a whole file, causes no panic and no invented entry.
     #[test]
     fn garbage_never_passes_for_data(at in 0..40_000usize, length in 1..600usize,
                                      seed in any::<u64>(),
                                      closed in any::<bool>(), which in 0..4usize) {
-        let (disk, sight) = disk_with_a_log(|log| if closed { now(log.close()).expect("closes") });
+        let close = |log: &mut log_file::FileLog| if closed { now(log.close()).expect("closes") };
+        let (disk, inspected) = disk_with_a_log(close);
         let names = segments(&disk);
         let name = &names[which % names.len()];
         let mut bytes = disk.bytes(name).expect("it is there");
@@ -307,21 +320,21 @@ proptest! {
         }
         let after = bytes.clone();
         disk.put(name, bytes);
-        if let Ok(seen) = sight_of(&disk) {
-            let known = |entry| sight.entries.contains(entry) || seen.bounds.last <= id(11, 1);
+        if let Ok(seen) = open_and_look(&disk) {
+            let known = |entry| inspected.entries.contains(entry) || seen.bounds.last <= id(11, 1);
             prop_assert!(seen.entries.iter().all(known));
-            // The last frame is the clean close; while it stands, nothing is dropped.
-            let proof = before.windows(4).rposition(|four| four == b"KTKF");
-            let is_proof_hit = proof.is_some_and(|at| after[at..at + 80] != before[at..at + 80]);
-            if closed && !is_proof_hit {
-                prop_assert_eq!(seen.bounds, sight.bounds);
+            // The last frame is the clean close; while it is intact, nothing is dropped.
+            let closing_frame = before.windows(4).rposition(|four| four == b"KTKF");
+            let is_hit = closing_frame.is_some_and(|at| after[at..at + 80] != before[at..at + 80]);
+            if closed && !is_hit {
+                prop_assert_eq!(seen.bounds, inspected.bounds);
             }
         }
     }
 }
 
-/// What went wrong: of a range with one damaged entry nothing was read at all. What stands before
-/// it is sound, and a repair needs it.
+/// What went wrong: nothing was read of a range with one damaged entry. The entries before it are
+/// sound, and a repair needs them.
 #[test]
 fn a_read_gives_the_sound_entries_before_a_damaged_one() {
     let disk = SimDisk::new(1);

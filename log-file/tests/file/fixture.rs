@@ -1,7 +1,7 @@
 //! A directory of format version 1, frozen: it opens for ever, to the same content.
 //!
-//! The directory is as the first builds of the version wrote it, without a proof. The proof that
-//! belongs to it lies in a folder of its own: the log opens with it and without.
+//! The directory is as the first builds of the version wrote it, without a durable mark. The
+//! durable mark that belongs to it is in a folder of its own: the log opens with it and without it.
 //!
 //! `KONTIKI_FREEZE=1` writes the directory of the current version anew. Do that only when a new
 //! version begins, into a new folder; the old one stays.
@@ -21,7 +21,7 @@ pub fn frozen_dir() -> PathBuf {
     PathBuf::from("tests/fixtures/v1")
 }
 
-fn frozen_proof_dir() -> PathBuf {
+fn frozen_durable_mark_dir() -> PathBuf {
     frozen_dir().with_file_name("v1-proof")
 }
 
@@ -74,7 +74,7 @@ fn a_directory_of_version_1_opens_to_what_was_written() {
         freeze();
     }
     check_opens(&[frozen_dir()]);
-    check_opens(&[frozen_dir(), frozen_proof_dir()]);
+    check_opens(&[frozen_dir(), frozen_durable_mark_dir()]);
 }
 
 fn check_opens(frozen: &[PathBuf]) {
@@ -84,30 +84,30 @@ fn check_opens(frozen: &[PathBuf]) {
         std::fs::copy(file.path(), dir.path().join(file.file_name())).expect("copies");
     }
     let mut log = FileLog::open(FileLogConfig::new(dir.path())).expect("opens");
-    let sight = look(&mut log).expect("sound");
-    assert_eq!((sight.bounds.boundary, sight.bounds.last), (id(2, 1), id(8, 3)));
-    assert_eq!(sight.hard_state, HardState { term: Term::new(3), vote: None });
-    assert_eq!(sight.identity, Some(identity()));
-    assert_eq!(sight.recovered.commit_hint, index(3));
-    assert_eq!(sight.recovered.memberships, [], "the membership was purged");
+    let inspected = look(&mut log).expect("sound");
+    assert_eq!((inspected.bounds.boundary, inspected.bounds.last), (id(2, 1), id(8, 3)));
+    assert_eq!(inspected.hard_state, HardState { term: Term::new(3), vote: None });
+    assert_eq!(inspected.identity, Some(identity()));
+    assert_eq!(inspected.recovered.commit_hint, index(3));
+    assert_eq!(inspected.recovered.memberships, [], "the membership was purged");
     let mut wanted = vec![sized_entry(3, 1, 0, 700)];
     wanted.extend((4..=7).map(|at| sized_entry(at, 1, 0, 1900)));
     wanted.push(sized_entry(8, 3, 1, 33));
-    assert_eq!(sight.entries, wanted);
+    assert_eq!(inspected.entries, wanted);
     now(log.write(WriteBatch::of_entries(vec![sized_entry(9, 3, 0, 5)]))).expect("goes on");
 }
 
-/// The frozen bytes guard the writer too: with the same chance it writes them again.
+/// The frozen bytes guard the writer, too: with the same random numbers it writes them again.
 #[test]
 fn version_1_is_still_written_as_it_was() {
     let disk = write_sample();
     let mut files = 0;
-    for dir in [frozen_dir(), frozen_proof_dir()] {
+    for dir in [frozen_dir(), frozen_durable_mark_dir()] {
         for file in std::fs::read_dir(dir).expect("the frozen directory") {
             let file = file.expect("a file");
             let name = file.file_name().to_string_lossy().into_owned();
             let frozen = std::fs::read(file.path()).expect("reads");
-            assert!(disk.bytes(&name) == Some(frozen), "{name} is written in another way");
+            assert!(disk.bytes(&name) == Some(frozen), "{name} is written differently");
             files += 1;
         }
     }
@@ -118,7 +118,7 @@ fn freeze() {
     let disk = write_sample();
     for name in disk.list().expect("lists") {
         let dir = match name.as_str() {
-            "proof" => frozen_proof_dir(),
+            "proof" => frozen_durable_mark_dir(),
             segment if segment.starts_with("seg-") => frozen_dir(),
             _ => continue,
         };

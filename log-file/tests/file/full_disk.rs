@@ -46,23 +46,23 @@ fn a_log_on_a_full_disk_opens_reads_and_writes_once_there_is_space() {
     disk.free_space();
     now(log.write(WriteBatch::of_hard_state(vote))).expect("there is space");
     now(log.write(entries(4..=5))).expect("there is space");
-    let sight = look(&mut log).expect("sound");
+    let inspected = look(&mut log).expect("sound");
     drop(log);
     disk.crash(3);
     let mut log = open(&disk).expect("it opens");
-    assert_eq!(look(&mut log).expect("sound"), sight);
+    assert_eq!(look(&mut log).expect("sound"), inspected);
     assert_eq!(now(log.load_hard_state()).expect("it is told"), vote);
 }
 
 #[test]
 fn what_an_opening_on_a_full_disk_shows_survives_a_power_cut_and_another_opening() {
     let disk = begun();
-    let sight = look(&mut open(&disk.copy()).expect("it opens")).expect("sound");
+    let inspected = look(&mut open(&disk.copy()).expect("it opens")).expect("sound");
     fill(&disk);
     for seed in 0..20 {
         drop(open(&disk).expect("it needs no space to open"));
         let image = disk.image(seed);
-        assert_eq!(look(&mut open(&image).expect("it opens")).expect("sound"), sight);
+        assert_eq!(look(&mut open(&image).expect("it opens")).expect("sound"), inspected);
     }
 }
 
@@ -90,7 +90,7 @@ fn a_write_without_space_changes_nothing_and_may_be_given_again() {
     };
     let dry = SimDisk::new(1);
     let (mut log, _) = life(&dry, u64::MAX);
-    let sight = look(&mut log).expect("sound");
+    let inspected = look(&mut log).expect("sound");
     let begin = {
         let disk = SimDisk::new(1);
         drop(open(&disk).expect("a new log"));
@@ -101,11 +101,15 @@ fn a_write_without_space_changes_nothing_and_may_be_given_again() {
         let disk = SimDisk::new(1);
         let (mut log, refusals) = life(&disk, full_at);
         refused += refusals;
-        assert_eq!(look(&mut log).expect("sound"), sight, "operation {full_at}");
+        assert_eq!(look(&mut log).expect("sound"), inspected, "operation {full_at}");
         drop(log);
         for seed in 0..10 {
             let mut log = open(&disk.image(seed)).expect("it opens");
-            assert_eq!(look(&mut log).expect("sound"), sight, "operation {full_at}, seed {seed}");
+            assert_eq!(
+                look(&mut log).expect("sound"),
+                inspected,
+                "operation {full_at}, seed {seed}"
+            );
         }
     }
     assert!(refused >= 2, "{refused} writes found no space");
@@ -118,12 +122,16 @@ fn a_power_cut_while_a_write_has_no_space_leaves_what_was_acknowledged() {
         let disk = SimDisk::new(1);
         let mut log = open(&disk).expect("a new log");
         now(log.write(entries(1..=3))).expect("there is space");
-        let sight = look(&mut log).expect("sound");
+        let inspected = look(&mut log).expect("sound");
         disk.plan_fault(disk.operations() + full_at, Fault::Full);
         let Err(_) = now(log.write(entries(4..=40))) else { continue };
         for seed in 0..20 {
             let mut seen = open(&disk.image(seed)).expect("it opens");
-            assert_eq!(look(&mut seen).expect("sound"), sight, "operation {full_at}, seed {seed}");
+            assert_eq!(
+                look(&mut seen).expect("sound"),
+                inspected,
+                "operation {full_at}, seed {seed}"
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Looking at a log without changing it, and the check of every checksum.
+//! Inspecting a log without changing it, and the check of every checksum.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,38 +6,38 @@ use std::sync::Arc;
 use log_file::{Disk, FileLog, FileLogConfig, SimDisk};
 use raft_core::storage::{Inspect, LogError, LogErrorKind, Store, WriteBatch};
 
-use crate::damage::{disk_with_a_log, segments, sight_of, used_bytes};
+use crate::damage::{disk_with_a_log, open_and_look, segments, used_bytes};
 use crate::fixture::frozen_dir;
-use crate::samples::{Sight, entries, id, is_deep, kind, now, open, sized_entry};
+use crate::samples::{Inspected, entries, id, is_deep, kind, now, open, sized_entry};
 
 fn inspect(disk: &SimDisk) -> Result<Box<dyn Inspect>, LogError> {
     FileLog::inspect_on(Arc::new(disk.clone()))
 }
 
-/// All that an inspection shows, in the form of a look at an open log.
-fn seen_by(inspection: &dyn Inspect) -> Sight {
-    let sight = inspection.result();
-    let mut recovered = sight.recovered.clone();
+/// All that an inspection shows, in the form that `look` gives for an open log.
+fn seen_by(inspection: &dyn Inspect) -> Inspected {
+    let inspected = inspection.result();
+    let mut recovered = inspected.recovered.clone();
     recovered.tail = raft_core::storage::Tail::Clean;
     let bounds = recovered.bounds;
     let range = bounds.first()..bounds.last.index.next();
     let entries = now(inspection.reader().read(range, u64::MAX)).expect("reads");
-    let (hard_state, identity) = (recovered.hard_state, sight.identity);
-    Sight { bounds, hard_state, identity, recovered, entries }
+    let (hard_state, identity) = (recovered.hard_state, inspected.identity);
+    Inspected { bounds, hard_state, identity, recovered, entries }
 }
 
 fn verify(inspection: &mut dyn Inspect) -> Vec<String> {
-    let mut told = Vec::new();
-    let found = inspection.verify(&mut |done, all| told.push((done, all)));
-    assert!(told.is_sorted_by_key(|(done, _)| *done), "progress does not go back");
-    assert!(told.last().is_none_or(|(done, all)| done == all), "progress comes to its end");
+    let mut progress = Vec::new();
+    let found = inspection.verify(&mut |done, all| progress.push((done, all)));
+    assert!(progress.is_sorted_by_key(|(done, _)| *done), "progress does not go back");
+    assert!(progress.last().is_none_or(|(done, all)| done == all), "progress comes to its end");
     found.iter().map(LogError::to_string).collect()
 }
 
 #[test]
 fn an_inspection_shows_what_an_opening_shows_and_changes_nothing() {
     for is_closed in [true, false] {
-        let (disk, sight) = disk_with_a_log(|log| {
+        let (disk, inspected) = disk_with_a_log(|log| {
             if is_closed {
                 now(log.close()).expect("closes");
             }
@@ -45,7 +45,7 @@ fn an_inspection_shows_what_an_opening_shows_and_changes_nothing() {
         disk.kill();
         let before = disk.operations();
         let mut inspection = inspect(&disk).expect("there is a log");
-        assert_eq!(seen_by(inspection.as_ref()), sight);
+        assert_eq!(seen_by(inspection.as_ref()), inspected);
         assert_eq!(verify(inspection.as_mut()), [""; 0]);
         assert_eq!(disk.operations(), before, "nothing was changed");
         let seen = inspection.result();
@@ -54,15 +54,15 @@ fn an_inspection_shows_what_an_opening_shows_and_changes_nothing() {
         assert!(seen.proven.contains("offset"), "{}", seen.proven);
         assert_eq!(kind(open(&disk)), LogErrorKind::InUse, "no other handle opens it meanwhile");
         drop(inspection);
-        assert_eq!(sight_of(&disk).expect("opens"), sight);
+        assert_eq!(open_and_look(&disk).expect("opens"), inspected);
     }
 }
 
-/// Where the check finds nothing, the log opens to exactly what it was; where the log does not
+/// If the check finds nothing, the log opens with exactly its old contents; if the log does not
 /// open, or an entry cannot be read, the check finds why and names the file.
 #[test]
-fn a_log_that_is_verified_is_whole() {
-    let (disk, sight) = disk_with_a_log(|log| now(log.close()).expect("closes"));
+fn a_log_that_passes_the_check_is_whole() {
+    let (disk, inspected) = disk_with_a_log(|log| now(log.close()).expect("closes"));
     let (mut found, mut harmless) = (0, 0);
     for name in segments(&disk).iter().map(String::as_str).chain(["proof"]) {
         let bytes = disk.bytes(name).expect("it is there");
@@ -71,27 +71,31 @@ fn a_log_that_is_verified_is_whole() {
             let mut bytes = bytes.clone();
             bytes[at] ^= 1 << (at % 8);
             flipped.put(name, bytes);
-            let mut inspection = inspect(&flipped).expect("damage is no reason not to look");
+            let mut inspection = inspect(&flipped).expect("a damaged log can be inspected");
             let findings = verify(inspection.as_mut());
             let first = inspection.result().recovered.bounds;
             drop(inspection);
             if findings.is_empty() {
-                assert_eq!(sight_of(&flipped).expect("opens"), sight, "byte {at} of {name}");
+                assert_eq!(
+                    open_and_look(&flipped).expect("opens"),
+                    inspected,
+                    "byte {at} of {name}"
+                );
                 harmless += 1;
                 continue;
             }
             found += 1;
             assert!(findings.iter().all(|it| it.contains(name)), "{findings:?}: {name}");
-            assert!(first.last <= sight.bounds.last, "what stands before the damage is shown");
+            assert!(first.last <= inspected.bounds.last, "what stands before the damage is shown");
         }
     }
-    // Harmless are the blocks of the headers behind what their checksums guard, and padding.
+    // Bytes of the header blocks after what their checksums guard, and padding, are harmless.
     assert!(found > harmless / 2, "{found} found, {harmless} harmless");
 }
 
 #[test]
 fn what_is_sound_before_the_damage_is_shown() {
-    let (disk, sight) = disk_with_a_log(|log| now(log.close()).expect("closes"));
+    let (disk, inspected) = disk_with_a_log(|log| now(log.close()).expect("closes"));
     let name = &segments(&disk)[1];
     let mut bytes = disk.bytes(name).expect("it is there");
     bytes[8192 + 20] ^= 1;
@@ -100,15 +104,15 @@ fn what_is_sound_before_the_damage_is_shown() {
     let seen = inspection.result();
     let damage = seen.damage.as_ref().expect("damaged").to_string();
     assert!(damage.contains(name), "{damage}");
-    assert_eq!(seen.identity, sight.identity);
+    assert_eq!(seen.identity, inspected.identity);
     let bounds = seen.recovered.bounds;
-    assert!(bounds.last.index.get() >= 6 && bounds.last < sight.bounds.last, "{bounds:?}");
+    assert!(bounds.last.index.get() >= 6 && bounds.last < inspected.bounds.last, "{bounds:?}");
     let read = bounds.first()..bounds.last.index.next();
     assert!(!now(inspection.reader().read(read, u64::MAX)).expect("sound").is_empty());
 }
 
 #[test]
-fn a_torn_write_is_told_and_is_no_damage() {
+fn a_torn_write_is_reported_and_is_no_damage() {
     let (disk, _) = disk_with_a_log(|_| ());
     let name = segments(&disk).into_iter().rfind(|name| {
         let bytes = disk.bytes(name).expect("it is there");
@@ -126,7 +130,7 @@ fn a_torn_write_is_told_and_is_no_damage() {
 }
 
 #[test]
-fn rot_in_what_was_purged_is_found_and_called_so() {
+fn damage_in_purged_entries_is_found_and_reported_as_such() {
     let disk = SimDisk::new(1);
     let mut log = open(&disk).expect("a new log");
     now(log.write(WriteBatch::of_entries(vec![sized_entry(1, 1, 0, 300)]))).expect("sound");
@@ -163,7 +167,7 @@ fn a_directory_is_left_as_it_was() {
     let dir = tempfile::tempdir().expect("a directory");
     let missing = FileLog::inspect(dir.path().join("gone")).err().expect("nothing there");
     assert!(missing.to_string().contains("gone"), "{missing}");
-    assert!(!dir.path().join("gone").exists(), "nothing is made");
+    assert!(!dir.path().join("gone").exists(), "nothing is created");
     assert_eq!(kind(FileLog::inspect(dir.path()).map(|_| ())), LogErrorKind::Format);
 
     for file in std::fs::read_dir(frozen_dir()).expect("frozen") {
@@ -173,7 +177,7 @@ fn a_directory_is_left_as_it_was() {
     let before = state_of(dir.path());
     let mut inspection = FileLog::inspect(dir.path()).expect("there is a log");
     assert_eq!(verify(inspection.as_mut()), [""; 0]);
-    let beside = FileLog::inspect(dir.path()).expect("two may look at once");
+    let beside = FileLog::inspect(dir.path()).expect("two inspections may run at once");
     assert_eq!(seen_by(beside.as_ref()), seen_by(inspection.as_ref()));
     assert_eq!(state_of(dir.path()), before);
     drop((inspection, beside));

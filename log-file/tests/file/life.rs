@@ -1,4 +1,4 @@
-//! The life of a log on a disk: one opener, many openings, segments that come and go.
+//! A log on a disk over time: one opener, many openings, segments that are added and removed.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ fn a_segment_length_that_makes_no_sense_is_refused() {
 
 #[test]
 fn a_thousand_reopenings_leak_no_space() {
-    // Each opening walks all the small segments before it, which a debug build does slowly.
+    // Each opening reads all the small segments before it, which a debug build does slowly.
     let rounds = if cfg!(debug_assertions) && !is_deep() { 300 } else { 1000 };
     let dir = tempfile::tempdir().expect("a directory");
     let config = FileLogConfig::new(dir.path());
@@ -81,7 +81,7 @@ fn reopenings_without_a_write_change_nothing() {
     assert_eq!(names().len(), before.len());
 }
 
-/// Bytes of a torn write must not come back when the segment is used again: its salt is another.
+/// Bytes of a torn write must not come back when the segment is reused: it has a new salt.
 #[test]
 fn a_segment_that_is_used_again_has_a_new_salt() {
     let disk = SimDisk::new(1);
@@ -92,11 +92,11 @@ fn a_segment_that_is_used_again_has_a_new_salt() {
     let mut salts = std::collections::BTreeSet::new();
     for _ in 0..5 {
         drop(open(&disk).expect("opens"));
-        assert!(salts.insert(salt()), "a salt came twice");
+        assert!(salts.insert(salt()), "a salt was used twice");
     }
 }
 
-/// Runs a log for many segments with a short window of live entries; the bytes that it takes.
+/// Runs a log for many segments with few live entries; returns the bytes that it takes.
 fn bytes_after_purging(housekeeping: Housekeeping) -> u64 {
     let dir = tempfile::tempdir().expect("a directory");
     let config =
@@ -140,8 +140,8 @@ fn a_reset_gives_all_space_back_and_outlives_its_segments() {
     assert!(segments <= 2, "{segments} segments for two entries");
     drop(log);
     disk.crash(9);
-    let sight = look(&mut open(&disk).expect("opens")).expect("sound");
-    assert_eq!((sight.bounds.boundary, sight.bounds.last), (id(500, 3), id(502, 3)));
+    let inspected = look(&mut open(&disk).expect("opens")).expect("sound");
+    assert_eq!((inspected.bounds.boundary, inspected.bounds.last), (id(500, 3), id(502, 3)));
 }
 
 #[test]
@@ -184,8 +184,8 @@ fn a_batch_can_begin_on_any_boundary() {
     }
 }
 
-/// The rest of a segment that grows behind its writer is left for one that was written beforehand,
-/// once there is enough to write; a few writes after an opening prepare nothing.
+/// Once enough is written, the writer leaves the rest of a growing segment for one that was written
+/// beforehand; a few writes after an opening prepare nothing.
 #[test]
 fn a_log_that_is_used_leaves_its_growing_segment_early() {
     let disk = SimDisk::new(3).in_blocks_of(512);
@@ -226,8 +226,8 @@ fn a_refusal_touches_no_byte() {
     now(log.append(&entries(1..=1, 1))).expect("not poisoned");
 }
 
-/// What went wrong: a segment without a frame was used again, though its process may have been
-/// killed while the kernel still had its first frame. That frame landed on an acknowledged one.
+/// What went wrong: a segment without a frame was reused, though its process may have been killed
+/// while the kernel still had its first frame. That frame landed on an acknowledged one.
 #[cfg(unix)]
 #[test]
 fn a_file_of_an_earlier_process_is_not_written_again() {
@@ -251,10 +251,10 @@ fn a_file_of_an_earlier_process_is_not_written_again() {
     assert!(all.into_iter().all(|file| number(file.expect("an entry").metadata()) != own));
 }
 
-/// A disk on which no file can be made for a while: the process has no descriptor left.
+/// A disk on which no file can be created for a while: the process has no descriptor left.
 struct Lacking {
     disk: SimDisk,
-    /// How many more times the making of a file fails.
+    /// How many more times the creation of a file fails.
     failures: AtomicU32,
 }
 
@@ -326,7 +326,7 @@ fn an_opening_reads_headers_at_the_edge_of_its_window() {
         let config = FileLogConfig { segment_bytes: 256 << 10, ..crate::samples::config() };
         let open = || FileLog::open_on(Arc::new(disk.clone()), &config).expect("opens");
         let mut log = open();
-        // Of the first frame the headers, the checkpoint and the small records take some bytes.
+        // The headers, the checkpoint and the small records of the first frame take some bytes.
         let wanted = [
             sized_entry(1, 1, 0, EDGE - before),
             sized_entry(2, 1, 1, 100),

@@ -1,5 +1,5 @@
-//! What a newer version wrote behind checksums that hold: the opening stops by name. It is neither
-//! taken for a torn write nor passed over.
+//! Bytes of a newer version, with checksums that hold: the opening fails and names what it does not
+//! know. They are neither taken for a torn write nor skipped.
 //!
 //! `tests/fixtures/newer` holds one frozen segment for each case, in which the last frame is from a
 //! newer version. `KONTIKI_FREEZE=1` writes them anew.
@@ -21,7 +21,7 @@ const RECORD_HEADER: usize = 40;
 /// A field of the last frame that this version does not know: its name, and how it is changed.
 struct Case {
     name: &'static str,
-    /// What the error must say.
+    /// What the error must contain.
     said: &'static str,
     change: fn(&mut Segment),
 }
@@ -148,7 +148,7 @@ fn disk_of(bytes: &[u8]) -> SimDisk {
     disk
 }
 
-/// The control: sealing again what was not changed leaves a log that opens.
+/// The control: if an unchanged frame is sealed again, the log opens.
 #[test]
 fn a_frame_that_is_sealed_again_unchanged_is_the_same() {
     let mut segment = Segment::sample();
@@ -162,7 +162,7 @@ fn a_frame_that_is_sealed_again_unchanged_is_the_same() {
 /// What went wrong: the last frame of a log was dropped as a torn write because a newer version had
 /// written it, and a record of another group was read as one of the only log.
 #[test]
-fn what_a_newer_version_wrote_stops_the_opening_by_name() {
+fn bytes_of_a_newer_version_stop_the_opening_by_name() {
     for Case { name, said, change } in &CASES {
         let mut segment = Segment::sample();
         change(&mut segment);
@@ -173,7 +173,7 @@ fn what_a_newer_version_wrote_stops_the_opening_by_name() {
             std::fs::write(&path, &segment.bytes).expect("writes");
         }
         let bytes = std::fs::read(&path).expect("frozen");
-        assert!(bytes == segment.bytes, "{name}: the frozen bytes are made in another way");
+        assert!(bytes == segment.bytes, "{name}: the frozen bytes are made differently");
         let disk = disk_of(&bytes);
         let error = open(&disk).err().unwrap_or_else(|| panic!("{name}: it opens"));
         assert_eq!(error.kind, LogErrorKind::Format, "{name}: {error}");

@@ -1,4 +1,4 @@
-//! Readers beside the writer: what they see, and what they say when the log moves under them.
+//! Readers beside the writer: what they see, and which errors they return while the log changes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,8 +31,8 @@ fn an_error_of_a_read_is_not_an_absence_and_does_not_poison() {
     assert!(now(reader.term(index(2))).is_ok(), "its id is known");
 }
 
-/// A writer that appends, cuts and purges as fast as it can over tiny segments, and readers that
-/// read wherever they like. Each entry that comes stood under its id; nothing is ever `Corrupt`.
+/// A writer appends, truncates and purges as fast as it can in tiny segments, while readers read
+/// anywhere. Each entry that is read was stored under its id; no read is ever `Corrupt`.
 #[test]
 fn a_race_with_the_writer_is_never_damage() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -75,11 +75,11 @@ fn write_wildly(log: &mut FileLog) {
     }
 }
 
-fn read_until(mut log: Box<dyn LogReader>, is_over: &AtomicBool, mut chance: u64) -> u64 {
+fn read_until(mut log: Box<dyn LogReader>, is_over: &AtomicBool, mut random: u64) -> u64 {
     let (mut read, mut first) = (0, index(1));
     while !is_over.load(Ordering::Acquire) {
-        chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        let end = first.plus(1 + (chance >> 60));
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let end = first.plus(1 + (random >> 60));
         match now(log.read(first..end, 4000)) {
             Ok(entries) => {
                 for (offset, entry) in (0..).zip(&entries) {
@@ -89,7 +89,7 @@ fn read_until(mut log: Box<dyn LogReader>, is_over: &AtomicBool, mut chance: u64
                     assert_eq!(*entry, wanted, "another entry's bytes");
                 }
                 read += entries.len() as u64;
-                first = first.plus(chance >> 62);
+                first = first.plus(random >> 62);
             }
             Err(error) => match error.kind {
                 LogErrorKind::Compacted { boundary } => first = boundary.index.next(),
@@ -102,7 +102,7 @@ fn read_until(mut log: Box<dyn LogReader>, is_over: &AtomicBool, mut chance: u64
 }
 
 /// What went wrong: a later handle wrote to the segments of an earlier one, and a reader of the
-/// earlier handle took what it found there for damage.
+/// earlier handle took the bytes that it found there for damage.
 #[test]
 fn a_reader_that_outlives_its_store_finds_its_entries() {
     let disk = SimDisk::new(1);

@@ -16,7 +16,8 @@ fn on_a_ring(dir: &Path) -> FileLogConfig {
     FileLogConfig { io: Io::Ring, segment_bytes: 64 << 10, ..FileLogConfig::new(dir) }
 }
 
-/// Whether the log found a ring. A machine may forbid them, which the tests that need one say.
+/// Whether the log found a ring. A machine may forbid rings; tests that need one then report that
+/// they are skipped.
 fn has_ring(log: &FileLog) -> bool {
     let has_ring = !log.info().may_block;
     if !has_ring {
@@ -33,7 +34,7 @@ fn batch(at: u64) -> WriteBatch {
     WriteBatch::of_entries(vec![sized_entry(at, 1, 0, 700)])
 }
 
-/// What is left of a directory after many writes and an opening with the other way.
+/// Writes a log in one way and opens it in another; its contents must be the same.
 fn check_way(config: &FileLogConfig, verb: &str) {
     let mut log = FileLog::open(config.clone()).expect("a new log");
     assert_eq!(log.info().sync_verb, verb);
@@ -98,10 +99,10 @@ fn a_log_that_declares_that_it_never_blocks_does_not() {
     let (io, write_verb) = (Io::Auto, WriteVerb::Fdatasync);
     let named = FileLogConfig { io, write_verb, ..on_a_ring(dir.path()) };
     let verb = FileLog::open(named).expect("opens").info().sync_verb;
-    assert_eq!(verb, "fdatasync", "a named verb is a thread's");
+    assert_eq!(verb, "fdatasync", "a named verb is called by a thread");
 }
 
-/// No trace of the trials is left behind.
+/// The trials leave no file behind.
 #[test]
 fn a_trial_leaves_no_file() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -138,17 +139,17 @@ fn a_write_that_is_dropped_poisons_and_loses_nothing_before_it() {
             assert_eq!(log.bounds().last.index.get(), next, "no reader may see it");
         }
         drop(log);
-        // What is there now is all there will ever be: the write was waited for.
+        // No entry can arrive later: the opening waited for the write.
         log = FileLog::open(on_a_ring(dir.path())).expect("opens");
         let last = log.bounds().last.index.get();
         assert!(last == next + 1 || (last == next && !is_over), "round {round}: {last}");
         assert_eq!(look(&mut log).expect("sound").entries.len() as u64, last);
     }
-    assert!(dropped > 0, "every write was over at once");
+    assert!(dropped > 0, "every write completed at once");
 }
 
 /// Tokio panics where a ring is to be watched by a runtime that was built without `enable_io`; the
-/// member's task died of it at its first write.
+/// member's task panicked at its first write.
 #[test]
 fn a_runtime_without_io_does_not_panic() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -174,7 +175,7 @@ fn a_ring_follows_its_store_to_another_runtime() {
     let other = runtime();
     other.block_on(async { log.append(&entries(4..=6, 1)).await }).expect("sound");
     drop(other);
-    // Outside of a runtime a write waits by itself.
+    // Outside of a runtime a write blocks until it is done.
     now(log.append(&entries(7..=7, 1))).expect("sound, without any runtime");
     let two = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_io().build();
     let two = two.expect("a runtime");
@@ -192,9 +193,9 @@ fn a_ring_follows_its_store_to_another_runtime() {
     drop(idle);
 }
 
-/// Writing on one thread never waits for segments to be made, however many it takes.
+/// A write on a single thread never waits for a segment to be made, however many it needs.
 #[test]
-fn a_ring_turns_to_the_next_segment_without_blocking() {
+fn a_ring_starts_the_next_segment_without_blocking() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut log = FileLog::open(FileLogConfig { segment_bytes: 16 << 10, ..on_a_ring(dir.path()) })
         .expect("a new log");
@@ -245,8 +246,8 @@ fn a_power_cut_loses_nothing_acknowledged_in_any_way_of_writing() {
     check_cuts(Io::Ring, WriteVerb::Auto);
 }
 
-/// What went wrong: outside of a runtime a write waited for the disk by itself, and for the next
-/// segment it did not.
+/// What went wrong: outside of a runtime a write blocked until the disk was done, but did not block
+/// for the next segment.
 #[test]
 fn without_a_runtime_a_write_waits_for_segments_too() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -261,7 +262,7 @@ fn without_a_runtime_a_write_waits_for_segments_too() {
 
 /// What went wrong: no thread made the segment that a writer without housekeeping waited for.
 #[test]
-fn a_ring_without_a_housekeeper_makes_its_segments_itself() {
+fn a_ring_without_a_housekeeping_thread_makes_its_segments_itself() {
     let dir = tempfile::tempdir().expect("a directory");
     let (housekeeping, segment_bytes) = (Housekeeping::Inline, 16 << 10);
     let config = FileLogConfig { housekeeping, segment_bytes, ..on_a_ring(dir.path()) };

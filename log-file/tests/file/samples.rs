@@ -1,4 +1,4 @@
-//! What the tests of the flat-file log share, beside the workbench of the suite.
+//! What the tests of the flat-file log share, in addition to the workbench of the suite.
 
 use std::sync::Arc;
 

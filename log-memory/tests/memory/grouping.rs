@@ -1,7 +1,7 @@
 //! The law of grouping: applying `a.then(b)` has the same effect as applying a and then b.
 
 use crate::samples::{
-    Draft, Sight, batch_for, draft, entries, entry, id, index, is_deep, look, now,
+    Draft, Inspected, batch_for, draft, entries, entry, id, index, is_deep, look, now,
 };
 use log_memory::{MemoryDisk, MemoryLog, SyncMode};
 use proptest::prelude::*;
@@ -9,7 +9,7 @@ use proptest::test_runner::TestRunner;
 use raft_core::storage::{Store, WriteBatch};
 use raft_core::types::{HardState, NodeId, Term};
 
-fn seen(log: &mut MemoryLog) -> Sight {
+fn seen(log: &mut MemoryLog) -> Inspected {
     look(log).expect("a memory log reads")
 }
 

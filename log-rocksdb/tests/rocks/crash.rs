@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use raft_core::storage::{Store, WriteBatch};
 
 use crate::samples::{
-    Sight, batch_for, copy, draft, entries, find_wal, is_deep, look, newest_wal, now, open,
+    Inspected, batch_for, copy, draft, entries, find_wal, is_deep, look, newest_wal, now, open,
 };
 
 const SECTOR: usize = 512;
@@ -52,14 +52,14 @@ fn newest_wal_and_length(dir: &Path) -> (String, u64) {
     }
 }
 
-fn sight(dir: &Path) -> Sight {
+fn inspected(dir: &Path) -> Inspected {
     let mut log = open(dir).unwrap_or_else(|error| panic!("a torn write is not damage: {error}"));
     forget_hint(look(&mut log).expect("sound"))
 }
 
-fn forget_hint(mut sight: Sight) -> Sight {
-    sight.recovered.commit_hint = raft_core::types::LogIndex::ZERO;
-    sight
+fn forget_hint(mut inspected: Inspected) -> Inspected {
+    inspected.recovered.commit_hint = raft_core::types::LogIndex::ZERO;
+    inspected
 }
 
 proptest! {
@@ -97,11 +97,11 @@ proptest! {
                 let whole = std::fs::read(&path).expect("is there");
                 std::fs::write(&path, torn(length as usize, &whole, *seed)).expect("writes");
             }
-            let seen = sight(dir.path());
+            let seen = inspected(dir.path());
             let (before, after) = (forget_hint(before), forget_hint(after));
             let is_legal = seen == after || (seen == before && is_torn);
             prop_assert!(is_legal, "{:?}", seen.bounds);
-            prop_assert_eq!(sight(copy(dir.path()).path()), seen);
+            prop_assert_eq!(inspected(copy(dir.path()).path()), seen);
         }
     }
 }
@@ -118,14 +118,14 @@ fn a_power_cut_loses_nothing_that_an_opening_showed() {
     let on_disk = std::fs::read(dir.path().join(&wal)).expect("is there");
     now(log.write(WriteBatch::of_entries(entries(6..=9, 1)))).expect("sound");
     drop(log);
-    let shown = sight(dir.path());
+    let shown = inspected(dir.path());
     assert_eq!(shown.entries, entries(1..=9, 1));
     // The removal of the old write-ahead log may not be durable.
     std::fs::write(dir.path().join(&wal), &on_disk).expect("writes");
-    assert_eq!(sight(copy(dir.path()).path()), shown);
+    assert_eq!(inspected(copy(dir.path()).path()), shown);
     let mut log = open(dir.path()).expect("opens");
     now(log.write(WriteBatch::of_entries(entries(10..=12, 1)))).expect("sound");
     drop(log);
     std::fs::write(dir.path().join(&wal), &on_disk[..on_disk.len() - 40]).expect("writes");
-    assert_eq!(sight(dir.path()).entries, entries(1..=12, 1));
+    assert_eq!(inspected(dir.path()).entries, entries(1..=12, 1));
 }

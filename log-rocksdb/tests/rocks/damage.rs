@@ -10,14 +10,15 @@ use rocksdb::{DB, Options};
 use tempfile::TempDir;
 
 use crate::samples::{
-    Sight, copy, entries, files, id, index, is_deep, kind, look, newest_wal, now, open, sized_entry,
+    Inspected, copy, entries, files, id, index, is_deep, kind, look, newest_wal, now, open,
+    sized_entry,
 };
 
 const CORRUPT: LogErrorKind = LogErrorKind::Corrupt { index: None };
 
 /// A log with a vote, an identity, a table, larger entries, a truncation and a purge; it is closed,
 /// or dropped as a kill would leave it.
-pub fn a_log(size: usize, is_closed: bool) -> (TempDir, Sight) {
+pub fn a_log(size: usize, is_closed: bool) -> (TempDir, Inspected) {
     let dir = tempfile::tempdir().expect("a directory");
     let mut log = open(dir.path()).expect("a new log");
     let node = NodeId::new(1).expect("not zero");
@@ -42,12 +43,12 @@ pub fn a_log(size: usize, is_closed: bool) -> (TempDir, Sight) {
     if is_closed {
         now(log.close()).expect("closes");
     }
-    let sight = sight_of(&mut log, is_closed, dir.path());
+    let inspected = contents_before_damage(&mut log, is_closed, dir.path());
     drop(log);
-    (dir, sight)
+    (dir, inspected)
 }
 
-fn sight_of(log: &mut RocksLog, is_closed: bool, dir: &Path) -> Sight {
+fn contents_before_damage(log: &mut RocksLog, is_closed: bool, dir: &Path) -> Inspected {
     if is_closed {
         look(&mut open(copy(dir).path()).expect("opens")).expect("sound")
     } else {
@@ -80,7 +81,7 @@ struct Damaged {
 
 impl Damaged {
     /// The log's content, after a check that it can be written to.
-    fn sight(&mut self) -> Result<Sight, Finding> {
+    fn inspected(&mut self) -> Result<Inspected, Finding> {
         let log = self.log.as_mut().map_err(|error| Finding::of(error))?;
         let seen = look(log).map_err(|error| Finding::of(&error))?;
         let next = seen.bounds.last.index.get() + 1;
@@ -116,16 +117,16 @@ impl Finding {
 
 /// Flips one byte after another; returns how many flips were detected, and how many were harmless
 /// in files that a reader uses.
-fn flip_all(dir: &Path, sight: &Sight, step: usize) -> (usize, usize) {
+fn flip_all(dir: &Path, inspected: &Inspected, step: usize) -> (usize, usize) {
     let (mut noticed, mut harmless) = (0, 0);
     for name in files(dir) {
         // RocksDB reads these files' names but never their content.
         let is_unread = name.contains("OPTIONS");
         let step = if is_unread { 40 * step } else { step };
         for at in (0..bytes(dir, &name).len()).step_by(step) {
-            match with_flip(dir, &name, at, 1 << (at % 8)).sight() {
+            match with_flip(dir, &name, at, 1 << (at % 8)).inspected() {
                 Ok(seen) => {
-                    assert_eq!(&seen, sight, "byte {at} of {name} was not detected");
+                    assert_eq!(&seen, inspected, "byte {at} of {name} was not detected");
                     harmless += usize::from(!is_unread);
                 }
                 Err(Finding { kind, text }) => {
@@ -143,8 +144,8 @@ fn flip_all(dir: &Path, sight: &Sight, step: usize) -> (usize, usize) {
 
 #[test]
 fn a_flip_in_a_closed_log_is_detected_or_harmless() {
-    let (dir, sight) = a_log(300, true);
-    let (noticed, harmless) = flip_all(dir.path(), &sight, if is_deep() { 1 } else { 23 });
+    let (dir, inspected) = a_log(300, true);
+    let (noticed, harmless) = flip_all(dir.path(), &inspected, if is_deep() { 1 } else { 23 });
     assert!(noticed > harmless, "{noticed} noticed, {harmless} harmless");
 }
 
@@ -152,8 +153,8 @@ fn a_flip_in_a_closed_log_is_detected_or_harmless() {
 fn a_flip_in_the_tables_of_a_killed_log_is_detected_or_harmless() {
     let (dir, _) = a_log(300, false);
     // An opening writes everything into tables, and seals no file.
-    let sight = look(&mut open(dir.path()).expect("opens")).expect("sound");
-    let (noticed, harmless) = flip_all(dir.path(), &sight, if is_deep() { 1 } else { 31 });
+    let inspected = look(&mut open(dir.path()).expect("opens")).expect("sound");
+    let (noticed, harmless) = flip_all(dir.path(), &inspected, if is_deep() { 1 } else { 31 });
     assert!(noticed > harmless, "{noticed} noticed, {harmless} harmless");
 }
 
@@ -173,7 +174,7 @@ fn records(block: &[u8]) -> Vec<usize> {
 /// and one flipped bit of a manifest made an opening hang.
 #[test]
 fn a_record_of_a_recycled_log_is_reported_and_not_read_for_ever() {
-    let (dir, sight) = a_log(300, false);
+    let (dir, inspected) = a_log(300, false);
     let is_manifest = |name: &String| name.contains("MANIFEST");
     let manifest = files(dir.path()).into_iter().find(is_manifest).expect("there is one");
     let wal = newest_wal(dir.path());
@@ -197,7 +198,7 @@ fn a_record_of_a_recycled_log_is_reported_and_not_read_for_ever() {
                 // No later data proves the last batch.
                 Ok(mut log) => {
                     assert!(name == &wal && Some(at) == records.last(), "{place} was accepted");
-                    assert_ne!(look(&mut log).expect("sound"), sight);
+                    assert_ne!(look(&mut log).expect("sound"), inspected);
                 }
             }
         }
@@ -208,7 +209,7 @@ fn a_record_of_a_recycled_log_is_reported_and_not_read_for_ever() {
 fn ends(dir: &Path, wal: &str) -> Vec<usize> {
     let whole = bytes(dir, wal);
     let state = |cut: usize| {
-        let seen = with_bytes(dir, wal, &whole[..cut]).sight();
+        let seen = with_bytes(dir, wal, &whole[..cut]).inspected();
         let seen = seen.unwrap_or_else(|found| panic!("{}", found.text));
         (seen.bounds, seen.hard_state)
     };
@@ -233,7 +234,7 @@ fn ends(dir: &Path, wal: &str) -> Vec<usize> {
 /// Only the last batch may be treated as a torn write, and only while nothing proves it.
 #[test]
 fn an_unproven_last_batch_is_dropped_and_no_other() {
-    let (dir, sight) = a_log(12_000, false);
+    let (dir, inspected) = a_log(12_000, false);
     let wal = newest_wal(dir.path());
     let ends = ends(dir.path(), &wal);
     assert_eq!(ends.len(), 7, "{ends:?}");
@@ -252,9 +253,9 @@ fn an_unproven_last_batch_is_dropped_and_no_other() {
         let log = damaged.log.as_mut().expect("a torn write is no damage");
         let tail = now(log.recover()).expect("recovers").tail;
         assert!(matches!(tail, Tail::TornDiscarded { .. }), "{tail:?}");
-        let seen = damaged.sight().expect("sound");
+        let seen = damaged.inspected().expect("sound");
         assert_eq!(seen.bounds.last, id(11, 1), "one batch is gone, no more");
-        assert_eq!(seen.hard_state, sight.hard_state);
+        assert_eq!(seen.hard_state, inspected.hard_state);
     }
 }
 
@@ -264,15 +265,16 @@ fn batches_that_a_reopening_showed_must_not_be_missing_later() {
     let (dir, _) = a_log(300, false);
     let before = copy(dir.path());
     drop(open(dir.path()).expect("opens"));
-    // The tables and the manifest from before the opening, and the proof from after it.
-    let proof = bytes(dir.path(), "proof");
+    // The tables and the manifest from before the opening, and the durable mark from after it.
+    let durable_mark = bytes(dir.path(), "proof");
     let wal = newest_wal(before.path());
     std::fs::remove_file(before.path().join(&wal)).expect("it is there");
-    let found = with_bytes(before.path(), "proof", &proof).refusal();
+    let found = with_bytes(before.path(), "proof", &durable_mark).refusal();
     assert_eq!(found.kind, CORRUPT, "{}", found.text);
 }
 
-/// A write-ahead log that ends early may never have been longer, as far as the last proof allows.
+/// A write-ahead log that ends early may never have been longer, as far as the last durable mark
+/// allows.
 #[test]
 fn a_shorter_write_ahead_log_is_a_prefix_of_batches() {
     let (dir, _) = a_log(3000, false);
@@ -280,7 +282,7 @@ fn a_shorter_write_ahead_log_is_a_prefix_of_batches() {
     let whole = bytes(dir.path(), &wal);
     let mut lasts = Vec::new();
     for cut in (0..=whole.len()).step_by(500).chain([whole.len()]) {
-        let seen = with_bytes(dir.path(), &wal, &whole[..cut]).sight();
+        let seen = with_bytes(dir.path(), &wal, &whole[..cut]).inspected();
         let last = seen.unwrap_or_else(|found| panic!("{}", found.text)).bounds.last;
         lasts.push(last.index.get());
     }

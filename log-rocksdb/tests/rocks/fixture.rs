@@ -82,14 +82,18 @@ fn directories_of_version_1_open_with_their_content() {
         }
         let dir = copy(&frozen_dir(end));
         let mut log = open(dir.path()).expect("opens");
-        let sight = look(&mut log).expect("sound");
-        assert_eq!((sight.bounds.boundary, sight.bounds.last), (id(2, 0), id(8, 3)), "{end}");
-        assert_eq!(sight.hard_state, HardState { term: Term::new(3), vote: None });
-        assert_eq!(sight.identity, Some(identity()));
-        assert_eq!(sight.recovered.commit_hint, index(3));
-        let found: Vec<_> = sight.recovered.memberships.iter().map(|(at, _)| *at).collect();
+        let inspected = look(&mut log).expect("sound");
+        assert_eq!(
+            (inspected.bounds.boundary, inspected.bounds.last),
+            (id(2, 0), id(8, 3)),
+            "{end}"
+        );
+        assert_eq!(inspected.hard_state, HardState { term: Term::new(3), vote: None });
+        assert_eq!(inspected.identity, Some(identity()));
+        assert_eq!(inspected.recovered.commit_hint, index(3));
+        let found: Vec<_> = inspected.recovered.memberships.iter().map(|(at, _)| *at).collect();
         assert_eq!(found, [index(4)], "the other was purged");
-        assert_eq!(sight.entries, entries());
+        assert_eq!(inspected.entries, entries());
         now(log.append(&[sized_entry(9, 3, 0, 5)])).expect("the log is writable");
     }
 }
@@ -105,8 +109,8 @@ fn version_1_is_still_written_identically() {
     assert_eq!(old[..16], new[..16], "magic, version, batch");
     assert_eq!(old[24..160], new[24..160], "all that the log remembers");
     let [old, new] = dirs.map(|dir| {
-        let proof = std::fs::read(dir.join("proof")).expect("is there");
-        (proof.len(), proof[..16].to_vec(), proof[24..40].to_vec())
+        let durable_mark = std::fs::read(dir.join("proof")).expect("is there");
+        (durable_mark.len(), durable_mark[..16].to_vec(), durable_mark[24..40].to_vec())
     });
     assert_eq!(old, new, "magic, version, no seal, batch, write-ahead log");
 }

@@ -9,19 +9,19 @@ use raft_core::storage::{Inspect, LogError, LogErrorKind, Store, Tail, WriteBatc
 use crate::damage::{a_log, bytes};
 use crate::fixture::frozen_dir;
 use crate::samples::{
-    Sight, copy, entries, files, index, is_deep, kind, look, newest_wal, now, open,
+    Inspected, copy, entries, files, index, is_deep, kind, look, newest_wal, now, open,
 };
 
 /// The result of an inspection, in the form that is used for an open log.
-fn seen_by(inspection: &dyn Inspect) -> Sight {
-    let sight = inspection.result();
-    let mut recovered = sight.recovered.clone();
+fn seen_by(inspection: &dyn Inspect) -> Inspected {
+    let inspected = inspection.result();
+    let mut recovered = inspected.recovered.clone();
     recovered.tail = Tail::Clean;
     let bounds = recovered.bounds;
     let range = bounds.first()..bounds.last.index.next();
     let entries = now(inspection.reader().read(range, u64::MAX)).expect("reads");
-    let (hard_state, identity) = (recovered.hard_state, sight.identity);
-    Sight { bounds, hard_state, identity, recovered, entries }
+    let (hard_state, identity) = (recovered.hard_state, inspected.identity);
+    Inspected { bounds, hard_state, identity, recovered, entries }
 }
 
 /// The findings of the check, each with its cause.
@@ -46,17 +46,17 @@ fn state_of(dir: &Path) -> Vec<(String, Vec<u8>, SystemTime)> {
 #[test]
 fn an_inspection_shows_what_an_opening_shows_and_changes_nothing() {
     for is_closed in [true, false] {
-        let (dir, sight) = a_log(300, is_closed);
+        let (dir, inspected) = a_log(300, is_closed);
         let before = state_of(dir.path());
         let mut inspection = RocksLog::inspect(dir.path()).expect("there is a log");
-        assert_eq!(seen_by(inspection.as_ref()), sight);
+        assert_eq!(seen_by(inspection.as_ref()), inspected);
         assert_eq!(verify(inspection.as_mut()), [""; 0]);
         let seen = inspection.result();
         assert_eq!(seen.damage.as_ref().map(LogError::to_string), None);
         assert_eq!(seen.beyond.is_empty(), is_closed, "{:?}", seen.beyond);
         drop(inspection);
         assert_eq!(state_of(dir.path()), before, "nothing was changed");
-        assert_eq!(look(&mut open(dir.path()).expect("opens")).expect("sound"), sight);
+        assert_eq!(look(&mut open(dir.path()).expect("opens")).expect("sound"), inspected);
     }
 }
 
@@ -80,7 +80,7 @@ fn a_verified_log_is_complete() {
     for is_closed in [true, false] {
         let (dir, _) = a_log(300, is_closed);
         // An opening writes everything into tables, and seals no file.
-        let sight = if is_closed {
+        let inspected = if is_closed {
             look(&mut open(copy(dir.path()).path()).expect("opens")).expect("sound")
         } else {
             look(&mut open(dir.path()).expect("opens")).expect("sound")
@@ -101,7 +101,7 @@ fn a_verified_log_is_complete() {
                     let copied = copy(dir.path());
                     let opened = open(copied.path()).and_then(|mut log| look(&mut log));
                     let seen = opened.unwrap_or_else(|e| panic!("byte {at} of {name}: {e}"));
-                    assert_eq!(seen, sight, "byte {at} of {name}");
+                    assert_eq!(seen, inspected, "byte {at} of {name}");
                 } else {
                     let file = name.rsplit('/').next().expect("a name");
                     let is_named = |it: &String| it.contains(file) || it.contains("/db");
@@ -127,13 +127,13 @@ fn table_with(dir: &Path, wanted: &[u8]) -> (String, usize) {
 
 #[test]
 fn a_damaged_payload_is_named_with_its_file_and_the_rest_is_shown() {
-    let (dir, sight) = a_log(300, true);
+    let (dir, inspected) = a_log(300, true);
     let (name, at) = table_with(dir.path(), b"7@1 by 1.");
     let mut rotten = bytes(dir.path(), &name);
     rotten[at + 5] ^= 1;
     std::fs::write(dir.path().join(&name), rotten).expect("writes");
     let mut inspection = RocksLog::inspect(dir.path()).expect("there is a log");
-    assert_eq!(inspection.result().recovered.bounds, sight.bounds, "the marks are sound");
+    assert_eq!(inspection.result().recovered.bounds, inspected.bounds, "the marks are sound");
     let findings = inspection.verify(&mut |_, _| ());
     assert_eq!(findings.len(), 1, "one block, one finding: {findings:?}");
     let place = &findings[0].place;

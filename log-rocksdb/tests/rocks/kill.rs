@@ -60,11 +60,11 @@ fn a_kill_loses_no_acknowledged_write() {
         }
         child.wait().expect("gone");
         let mut log = open(dir.path()).expect("a kill is not damage");
-        let sight = look(&mut log).expect("sound");
-        let at = sight.bounds.last.index.get();
+        let inspected = look(&mut log).expect("sound");
+        let at = inspected.bounds.last.index.get();
         assert!(at == last.0 || at == last.0 + BATCH, "{at} after {last:?}");
-        assert_eq!(sight.hard_state.term.get(), last.1 + (at - last.0) / BATCH);
-        let is_written = sight.entries.iter().all(|entry| {
+        assert_eq!(inspected.hard_state.term.get(), last.1 + (at - last.0) / BATCH);
+        let is_written = inspected.entries.iter().all(|entry| {
             let (at, term) = (entry.id.index.get(), entry.id.term.get());
             *entry == sized_entry(at, term, 0, 700)
         });

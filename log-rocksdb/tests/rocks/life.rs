@@ -43,8 +43,8 @@ fn written_data_survives_a_close_and_a_drop() {
     let mut expected = None;
     for round in 0..20 {
         let mut log = open(dir.path()).expect("opens");
-        let sight = look(&mut log).expect("sound");
-        assert_eq!(expected.unwrap_or_else(|| sight.clone()), sight, "round {round}");
+        let inspected = look(&mut log).expect("sound");
+        assert_eq!(expected.unwrap_or_else(|| inspected.clone()), inspected, "round {round}");
         assert_eq!(now(log.recover()).expect("recovers").tail, Tail::Clean);
         let next = log.bounds().last.index.get() + 1;
         let mut batch = WriteBatch::of_entries(entries(next..=next + 9, round + 1));
@@ -335,8 +335,8 @@ fn a_failed_write_poisons_the_handle_and_opening_again_helps() {
         }
     };
     assert_eq!((error.op, error.kind), (LogOp::Append, LogErrorKind::Io));
-    let sight = look(&mut log).expect("reads continue");
-    let next = sight.bounds.last.index.get() + 1;
+    let inspected = look(&mut log).expect("reads continue");
+    let next = inspected.bounds.last.index.get() + 1;
     assert_eq!(kind(now(log.append(&entries(next..=next, 1)))), LogErrorKind::Poisoned);
     assert_eq!(kind(now(log.close())), LogErrorKind::Poisoned);
     let hard_state = HardState { term: Term::new(1), vote: None };
@@ -349,7 +349,7 @@ fn a_failed_write_poisons_the_handle_and_opening_again_helps() {
         std::fs::write(link, "").expect("there is space again");
     }
     let mut log = open(dir.path()).expect("opens again");
-    assert_eq!(look(&mut log).expect("sound").entries, sight.entries);
+    assert_eq!(look(&mut log).expect("sound").entries, inspected.entries);
     now(log.append(&entries(next..=next, 1))).expect("the log is writable");
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use proptest::prelude::*;
 use raft_core::storage::{Store, WriteBatch};
 
-use crate::samples::{Sight, batch_for, copy, draft, is_deep, look, now, open};
+use crate::samples::{Inspected, batch_for, copy, draft, is_deep, look, now, open};
 
 const WAL: &str = "log.db-wal";
 const SECTOR: usize = 512;
@@ -45,14 +45,14 @@ fn wal(dir: &Path) -> Vec<u8> {
     std::fs::read(dir.join(WAL)).unwrap_or_default()
 }
 
-fn sight(dir: &Path) -> Sight {
+fn inspected(dir: &Path) -> Inspected {
     let mut log = open(dir).unwrap_or_else(|error| panic!("a torn write is no damage: {error}"));
     forget_hint(look(&mut log).expect("sound"))
 }
 
-fn forget_hint(mut sight: Sight) -> Sight {
-    sight.recovered.commit_hint = raft_core::types::LogIndex::ZERO;
-    sight
+fn forget_hint(mut inspected: Inspected) -> Inspected {
+    inspected.recovered.commit_hint = raft_core::types::LogIndex::ZERO;
+    inspected
 }
 
 proptest! {
@@ -107,11 +107,11 @@ proptest! {
                 }
                 std::fs::write(cut.path().join(WAL), torn).expect("writes");
             }
-            let seen = sight(cut.path());
+            let seen = inspected(cut.path());
             let (before, after) = (forget_hint(before), forget_hint(after));
             let is_legal = seen == after || (seen == before && !is_checkpointed);
             prop_assert!(is_legal, "{:?}", seen.bounds);
-            prop_assert_eq!(sight(copy(cut.path()).path()), seen);
+            prop_assert_eq!(inspected(copy(cut.path()).path()), seen);
             dir = cut;
         }
     }

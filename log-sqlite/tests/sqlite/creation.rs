@@ -30,12 +30,12 @@ fn a_database_whose_creation_failed_is_created_again() {
         let Some(last) = count(on) else { return };
         assert!(last > 2, "{on:?}: the faults reach the creation");
         for nth in 1..=last {
-            strike(Fault { on, nth, failure, lasts: failure == Failure::NoSpace });
+            check_fault(Fault { on, nth, failure, lasts: failure == Failure::NoSpace });
         }
     }
 }
 
-fn strike(fault: Fault) {
+fn check_fault(fault: Fault) {
     let disk = mount_or_skip().expect("there was one");
     let dir = disk.dir().join("log");
     disk.inject(fault);

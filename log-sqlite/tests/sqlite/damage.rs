@@ -8,7 +8,7 @@ use raft_core::storage::{LogError, LogErrorKind, StableStore, Store, Tail, Write
 use raft_core::types::{ClusterId, HardState, Identity, NodeId, StoreId, Term};
 use tempfile::TempDir;
 
-use crate::samples::{Sight, copy, entries, id, index, is_deep, kind, look, now, sized_entry};
+use crate::samples::{Inspected, copy, entries, id, index, is_deep, kind, look, now, sized_entry};
 
 const WAL: &str = "log.db-wal";
 const FRAME: usize = 4120;
@@ -23,7 +23,7 @@ pub fn open(dir: &Path) -> Result<SqliteLog, LogError> {
 
 /// Writes a vote, an identity, large entries, a truncation and a purge; then does what `end` says.
 /// The content of the directory before the store is dropped is what a kill leaves.
-pub fn a_log(checkpoint_bytes: u64, end: impl Fn(&mut SqliteLog)) -> (TempDir, Sight) {
+pub fn a_log(checkpoint_bytes: u64, end: impl Fn(&mut SqliteLog)) -> (TempDir, Inspected) {
     let dir = tempfile::tempdir().expect("a directory");
     let mut log = open_with(dir.path(), checkpoint_bytes).expect("a new log");
     let node = NodeId::new(1).expect("not zero");
@@ -43,9 +43,9 @@ pub fn a_log(checkpoint_bytes: u64, end: impl Fn(&mut SqliteLog)) -> (TempDir, S
     };
     now(log.write(cut)).expect("sound");
     end(&mut log);
-    let sight = look(&mut log).expect("sound");
+    let inspected = look(&mut log).expect("sound");
     let copied = copy(dir.path());
-    (copied, sight)
+    (copied, inspected)
 }
 
 pub fn close(log: &mut SqliteLog) {
@@ -78,7 +78,7 @@ struct Damaged {
 
 impl Damaged {
     /// What it shows, and whether it accepts writes as if nothing had happened.
-    fn sight(&mut self) -> Result<Sight, Finding> {
+    fn inspected(&mut self) -> Result<Inspected, Finding> {
         let log = self.log.as_mut().map_err(|error| Finding::of(error))?;
         let seen = look(log).map_err(|error| Finding::of(&error))?;
         let next = seen.bounds.last.index.get() + 1;
@@ -122,13 +122,13 @@ fn places(name: &str, length: usize, step: usize) -> Vec<usize> {
 }
 
 /// Flips one byte after another; returns how many flips were noticed, and how many did no harm.
-fn flip_all(dir: &Path, sight: &Sight, step: usize) -> (usize, usize) {
+fn flip_all(dir: &Path, inspected: &Inspected, step: usize) -> (usize, usize) {
     let (mut noticed, mut harmless) = (0, 0);
     for name in [WAL, "log.db", "proof"] {
         for at in places(name, bytes(dir, name).len(), step) {
-            match with_flip(dir, name, at, 1 << (at % 8)).sight() {
+            match with_flip(dir, name, at, 1 << (at % 8)).inspected() {
                 Ok(seen) => {
-                    assert_eq!(&seen, sight, "byte {at} of {name} passed for data");
+                    assert_eq!(&seen, inspected, "byte {at} of {name} passed for data");
                     harmless += 1;
                 }
                 Err(Finding { kind, text }) => {
@@ -148,16 +148,16 @@ fn flip_all(dir: &Path, sight: &Sight, step: usize) -> (usize, usize) {
 
 #[test]
 fn a_flip_in_a_closed_log_is_noticed_or_harmless() {
-    let (dir, sight) = a_log(u64::MAX, close);
-    let (noticed, harmless) = flip_all(dir.path(), &sight, if is_deep() { 1 } else { 211 });
+    let (dir, inspected) = a_log(u64::MAX, close);
+    let (noticed, harmless) = flip_all(dir.path(), &inspected, if is_deep() { 1 } else { 211 });
     // Most pages of the database have a newer image in the write-ahead log.
     assert!(noticed > harmless, "{noticed} noticed, {harmless} harmless");
 }
 
 #[test]
 fn a_flip_in_a_checkpointed_log_is_noticed_or_harmless() {
-    let (dir, sight) = a_log(1, close);
-    let (noticed, harmless) = flip_all(dir.path(), &sight, if is_deep() { 1 } else { 101 });
+    let (dir, inspected) = a_log(1, close);
+    let (noticed, harmless) = flip_all(dir.path(), &inspected, if is_deep() { 1 } else { 101 });
     assert!(noticed > 150, "{noticed} noticed, {harmless} harmless");
 }
 
@@ -174,7 +174,7 @@ fn a_flip_after_reopening_is_noticed() {
 /// Only the last transaction may pass for a torn write, and only while nothing proves it.
 #[test]
 fn an_unproven_last_transaction_is_dropped_and_no_other() {
-    let (dir, sight) = a_log(u64::MAX, |_| ());
+    let (dir, inspected) = a_log(u64::MAX, |_| ());
     let wal = bytes(dir.path(), WAL);
     let frames = (wal.len() - 32) / FRAME;
     let commits: Vec<usize> =
@@ -194,9 +194,9 @@ fn an_unproven_last_transaction_is_dropped_and_no_other() {
             let log = damaged.log.as_mut().expect("a torn write is no damage");
             let tail = now(log.recover()).expect("recovers").tail;
             assert!(matches!(tail, Tail::TornDiscarded { .. }), "{tail:?}");
-            let seen = damaged.sight().expect("sound");
+            let seen = damaged.inspected().expect("sound");
             assert_eq!(seen.bounds.last, id(11, 1), "one batch is gone, no more");
-            assert_eq!(seen.hard_state, sight.hard_state);
+            assert_eq!(seen.hard_state, inspected.hard_state);
         }
     }
 }
@@ -210,18 +210,19 @@ fn a_changed_header_of_the_write_ahead_log_is_damage() {
     }
 }
 
-/// A write-ahead log that ends early may be one that was never longer, down to the last proof.
+/// A write-ahead log that ends early may be one that was never longer, down to the last durable
+/// mark.
 #[test]
-fn a_shorter_write_ahead_log_is_a_prefix_of_batches_and_never_below_the_proof() {
-    let (open_dir, sight) = a_log(u64::MAX, |_| ());
+fn a_shorter_write_ahead_log_is_a_prefix_of_batches_and_never_below_the_durable_mark() {
+    let (open_dir, inspected) = a_log(u64::MAX, |_| ());
     let (closed_dir, _) = a_log(u64::MAX, close);
     let length = bytes(open_dir.path(), WAL).len();
     let mut lasts = Vec::new();
     for cut in (0..length).step_by(FRAME / 2) {
         let wal = bytes(open_dir.path(), WAL);
-        let seen = with_bytes(open_dir.path(), WAL, &wal[..cut]).sight();
+        let seen = with_bytes(open_dir.path(), WAL, &wal[..cut]).inspected();
         let last = seen.unwrap_or_else(|found| panic!("{}", found.text)).bounds.last;
-        assert!(last <= sight.bounds.last || last == id(11, 1), "{last}");
+        assert!(last <= inspected.bounds.last || last == id(11, 1), "{last}");
         lasts.push(last.index.get());
         let wal = bytes(closed_dir.path(), WAL);
         let found = with_bytes(closed_dir.path(), WAL, &wal[..cut]).refusal();

@@ -68,16 +68,16 @@ fn a_directory_of_version_1_opens_to_what_was_written() {
     }
     let dir = copy(&frozen_dir());
     let mut log = open(dir.path()).expect("opens");
-    let sight = look(&mut log).expect("sound");
-    assert_eq!((sight.bounds.boundary, sight.bounds.last), (id(2, 1), id(8, 3)));
-    assert_eq!(sight.hard_state, HardState { term: Term::new(3), vote: None });
-    assert_eq!(sight.identity, Some(identity()));
-    assert_eq!(sight.recovered.commit_hint, index(3));
-    assert_eq!(sight.recovered.memberships, [], "the membership was purged");
+    let inspected = look(&mut log).expect("sound");
+    assert_eq!((inspected.bounds.boundary, inspected.bounds.last), (id(2, 1), id(8, 3)));
+    assert_eq!(inspected.hard_state, HardState { term: Term::new(3), vote: None });
+    assert_eq!(inspected.identity, Some(identity()));
+    assert_eq!(inspected.recovered.commit_hint, index(3));
+    assert_eq!(inspected.recovered.memberships, [], "the membership was purged");
     let mut wanted = vec![sized_entry(3, 1, 0, 700)];
     wanted.extend((4..=7).map(|at| sized_entry(at, 1, 0, 1900)));
     wanted.push(sized_entry(8, 3, 1, 33));
-    assert_eq!(sight.entries, wanted);
+    assert_eq!(inspected.entries, wanted);
     now(log.append(&[sized_entry(9, 3, 0, 5)])).expect("goes on");
 }
 
@@ -91,10 +91,10 @@ fn version_1_is_still_written_as_it_was() {
     assert_eq!(old[..16], new[..16], "magic, version, batch");
     assert_eq!(old[24..156], new[24..156], "all that the log remembers");
     let [old, new] = [frozen_dir(), dir.path().to_path_buf()].map(|dir| {
-        let proof = std::fs::read(dir.join("proof")).expect("is there");
-        (proof.len(), proof[..12].to_vec(), proof[20..28].to_vec())
+        let durable_mark = std::fs::read(dir.join("proof")).expect("is there");
+        (durable_mark.len(), durable_mark[..12].to_vec(), durable_mark[20..28].to_vec())
     });
-    assert_eq!(old, new, "length, magic and version, batch of the proof");
+    assert_eq!(old, new, "length, magic and version, batch of the durable mark");
 }
 
 fn newest_record(dir: &Path) -> Vec<u8> {

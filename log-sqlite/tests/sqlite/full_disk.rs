@@ -34,7 +34,7 @@ fn begin(dir: &Path) {
     now(log.write(WriteBatch::of_entries(entries(1..=3, 1)))).expect("there is space");
 }
 
-/// What went wrong: `open` wrote a new proof, for which there was no space.
+/// What went wrong: `open` wrote a new durable mark, for which there was no space.
 #[test]
 fn a_log_on_a_full_disk_opens_and_is_proven_later() {
     let Some(disk) = mount_or_skip() else { return };

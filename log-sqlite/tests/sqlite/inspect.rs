@@ -7,18 +7,18 @@ use raft_core::storage::{Inspect, LogError, LogErrorKind, Store, Tail, WriteBatc
 
 use crate::damage::{a_log, bytes, close, open};
 use crate::fixture::frozen_dir;
-use crate::samples::{Sight, copy, entries, is_deep, kind, look, now};
+use crate::samples::{Inspected, copy, entries, is_deep, kind, look, now};
 
 /// Everything that an inspection shows, in the form in which an open log is examined.
-fn seen_by(inspection: &dyn Inspect) -> Sight {
-    let sight = inspection.result();
-    let mut recovered = sight.recovered.clone();
+fn seen_by(inspection: &dyn Inspect) -> Inspected {
+    let inspected = inspection.result();
+    let mut recovered = inspected.recovered.clone();
     recovered.tail = Tail::Clean;
     let bounds = recovered.bounds;
     let range = bounds.first()..bounds.last.index.next();
     let entries = now(inspection.reader().read(range, u64::MAX)).expect("reads");
-    let (hard_state, identity) = (recovered.hard_state, sight.identity);
-    Sight { bounds, hard_state, identity, recovered, entries }
+    let (hard_state, identity) = (recovered.hard_state, inspected.identity);
+    Inspected { bounds, hard_state, identity, recovered, entries }
 }
 
 fn verify(inspection: &mut dyn Inspect) -> Vec<String> {
@@ -42,21 +42,21 @@ fn state_of(dir: &Path) -> Vec<(String, Vec<u8>, std::time::SystemTime)> {
 #[test]
 fn an_inspection_shows_what_open_shows_and_changes_nothing() {
     for (checkpoint_bytes, is_closed) in [(u64::MAX, true), (u64::MAX, false), (1, true)] {
-        let (dir, sight) = a_log(checkpoint_bytes, |log| {
+        let (dir, inspected) = a_log(checkpoint_bytes, |log| {
             if is_closed {
                 close(log);
             }
         });
         let before = state_of(dir.path());
         let mut inspection = SqliteLog::inspect(dir.path()).expect("there is a log");
-        assert_eq!(seen_by(inspection.as_ref()), sight);
+        assert_eq!(seen_by(inspection.as_ref()), inspected);
         assert_eq!(verify(inspection.as_mut()), [""; 0]);
         let seen = inspection.result();
         assert_eq!(seen.damage.as_ref().map(LogError::to_string), None);
         assert_eq!(seen.beyond.is_empty(), is_closed, "{:?}", seen.beyond);
         drop(inspection);
         assert_eq!(state_of(dir.path()), before, "nothing was changed");
-        assert_eq!(look(&mut open(dir.path()).expect("opens")).expect("sound"), sight);
+        assert_eq!(look(&mut open(dir.path()).expect("opens")).expect("sound"), inspected);
     }
 }
 
@@ -82,7 +82,7 @@ fn no_write_ahead_log_is_created() {
 fn a_log_that_is_verified_is_whole() {
     let mut found = 0;
     for checkpoint_bytes in [u64::MAX, 1] {
-        let (dir, sight) = a_log(checkpoint_bytes, close);
+        let (dir, inspected) = a_log(checkpoint_bytes, close);
         for name in ["log.db", "log.db-wal", "proof"] {
             let step = if is_deep() || name == "proof" { 1 } else { 151 };
             let sound = bytes(dir.path(), name);
@@ -99,7 +99,7 @@ fn a_log_that_is_verified_is_whole() {
                     let copied = copy(dir.path());
                     let opened = open(copied.path()).and_then(|mut log| look(&mut log));
                     let seen = opened.unwrap_or_else(|e| panic!("byte {at} of {name}: {e}"));
-                    assert_eq!(seen, sight, "byte {at} of {name}");
+                    assert_eq!(seen, inspected, "byte {at} of {name}");
                 } else {
                     found += 1
                 }
@@ -112,13 +112,13 @@ fn a_log_that_is_verified_is_whole() {
 
 #[test]
 fn a_damaged_payload_and_a_lost_end_are_named() {
-    let (dir, sight) = a_log(1, close);
+    let (dir, inspected) = a_log(1, close);
     let mut rotten = bytes(dir.path(), "log.db");
     let at = rotten.windows(9).position(|nine| nine == b"7@1 by 1.").expect("the payload");
     rotten[at + 5] ^= 1;
     std::fs::write(dir.path().join("log.db"), rotten).expect("writes");
     let mut inspection = SqliteLog::inspect(dir.path()).expect("there is a log");
-    assert_eq!(inspection.result().recovered.bounds, sight.bounds, "the ids are sound");
+    assert_eq!(inspection.result().recovered.bounds, inspected.bounds, "the ids are sound");
     let findings = verify(inspection.as_mut());
     assert!(findings.len() == 1 && findings[0].contains("idx 7"), "{findings:?}");
 

@@ -25,8 +25,8 @@ fn what_was_written_is_there_after_a_close_and_after_a_drop() {
     let mut expected = None;
     for round in 0..20 {
         let mut log = open(dir.path()).expect("opens");
-        let sight = look(&mut log).expect("sound");
-        assert_eq!(expected.unwrap_or_else(|| sight.clone()), sight, "round {round}");
+        let inspected = look(&mut log).expect("sound");
+        assert_eq!(expected.unwrap_or_else(|| inspected.clone()), inspected, "round {round}");
         assert_eq!(now(log.recover()).expect("recovers").tail, Tail::Clean);
         let next = log.bounds().last.index.get() + 1;
         let mut batch = WriteBatch::of_entries(entries(next..=next + 9, round + 1));

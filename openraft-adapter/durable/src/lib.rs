@@ -19,12 +19,10 @@ pub mod rocksstore;
 #[cfg(feature = "sled")]
 pub mod sledstore;
 
-/// What a library said of an opening that failed. A lock that another handle holds is told in
-/// words alone.
+/// The error of an opening that failed. The library reports a lock that another handle holds only
+/// in its message.
 fn not_opened(said: String) -> LogError {
-    let kind = match said.to_lowercase().contains("lock") {
-        true => LogErrorKind::InUse,
-        false => LogErrorKind::Io,
-    };
+    let is_locked = said.to_lowercase().contains("lock");
+    let kind = if is_locked { LogErrorKind::InUse } else { LogErrorKind::Io };
     LogError::new(LogOp::Open, kind).because(said)
 }

@@ -4,7 +4,7 @@
 //! committed is truncated).
 //!
 //! Two indexes move. *Verified* is how far this log is known to equal the leader's; the commit
-//! index and every acknowledgement stay at or below it, and being below the log's end is not enough
+//! index and every acknowledgement stay at or below it. To be below the log's end is not enough
 //! (K8). *Durable* is how far this log is on the disk. Every answer reports the lesser of the two,
 //! answers to heartbeats and to duplicates included.
 
@@ -82,8 +82,8 @@ impl Raft {
 
     /// Truncates this log from the first entry that the span contradicts, and only there: an append
     /// that was delayed or repeated, and contradicts nothing, removes nothing (K8, K9). False if
-    /// the span contradicts a committed entry, which ends this member, or one that this leader has
-    /// sent itself: no leader's does.
+    /// the span contradicts a committed entry, which ends this member, or an entry that this leader
+    /// has itself sent, which no correct leader does.
     fn truncate_conflict(&mut self, from: NodeId, span: &LogSpan, out: &mut Vec<Output>) -> bool {
         let Some(conflict) = self.first_conflict(span) else { return true };
         if conflict <= self.commit {
@@ -199,7 +199,7 @@ impl Raft {
         self.send_now(leader, body, out);
     }
 
-    /// Writes are durable: everything that waited for them goes out.
+    /// Writes are durable: sends everything that waited for them.
     pub(super) fn on_durable(&mut self, seq: WriteSeq, out: &mut Vec<Output>) {
         if !self.writes.complete(seq) {
             return;

@@ -1,7 +1,8 @@
 //! What is committed, and what may be applied.
 //!
 //! Section 5.3 (a majority stores it), 5.4.2 (only entries of the current term are committed by
-//! counting; older ones follow indirectly, or Figure 8 happens). Laws L5, L8, L9, L11.
+//! counting; older ones are committed along with them, which prevents Figure 8). Laws L5, L8, L9,
+//! L11.
 //!
 //! A leader counts its own copy only once it is durable, but other members may be a majority
 //! without it: an entry may be committed before the leader's own sync returns (thesis, section
@@ -17,8 +18,8 @@ use super::role::Role;
 use crate::types::{LogIndex, NodeId};
 
 impl Raft {
-    /// A leader counts copies, and commits what a majority stores, if the last of it is of its own
-    /// term.
+    /// A leader counts copies, and commits what a majority stores if the last such entry is of its
+    /// own term.
     pub(super) fn count_commit(&mut self, out: &mut Vec<Output>) {
         let (Role::Leader(leader), Some(membership)) = (&self.role, self.membership()) else {
             return;

@@ -1,8 +1,8 @@
 //! Every limit of the protocol, with its number.
 //!
-//! Time is counted in ticks; the node's shell steps one [`Input::Tick`](super::Input::Tick) every
-//! 10 ms. Safety never depends on any of these numbers (thesis, section 3.9), progress does: a
-//! message round must take far less than an election timeout.
+//! Time is counted in ticks; the node steps one [`Input::Tick`](super::Input::Tick) every 10 ms.
+//! Safety never depends on any of these numbers (thesis, section 3.9), but progress does: a message
+//! round must take far less than an election timeout.
 
 use thiserror::Error;
 
@@ -35,12 +35,12 @@ pub struct Config {
     pub pre_vote: bool,
     /// A leader that hears no majority for an election timeout gives up (thesis, section 6.2).
     pub check_quorum: bool,
-    /// A bug to run with, for tests of the tests.
+    /// A planted bug to run with, which a test must find.
     #[cfg(feature = "mutants")]
     pub mutant: Option<Mutant>,
 }
 
-/// Why settings cannot work. Nothing was started; mend them and try again.
+/// Why settings cannot work. Nothing was started; correct them and try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ConfigError {
     /// A number that must be at least one is zero.

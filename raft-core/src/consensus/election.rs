@@ -1,4 +1,4 @@
-//! Elections: timeouts, pre-vote, votes, and the leader's own doubt.
+//! Elections: timeouts, pre-vote, votes, and how a leader notices that it may have been replaced.
 //!
 //! Section 5.2 (leader election) and 5.4.1 (election restriction) of the paper; thesis 9.6
 //! (pre-vote), 4.2.3 (a live leader is not disturbed), 6.2 (a leader that hears no majority gives
@@ -41,7 +41,7 @@ impl Raft {
     }
 
     /// Stops following a leader that is no longer heard, so that requests that wait for it fail,
-    /// also where this member may not campaign.
+    /// even if this member may not campaign.
     fn leave_silent_leader(&mut self, out: &mut Vec<Output>) {
         if self.leader().is_some() {
             self.become_follower(self.term(), None, out);
@@ -49,8 +49,8 @@ impl Raft {
     }
 
     /// Whether this member may campaign: it votes, its disk is not stalled, and its vote for itself
-    /// in an earlier campaign is durable. Without the last rule a disk slower than the timer would
-    /// never complete a campaign.
+    /// in an earlier campaign is durable. Without the last rule a member whose disk is slower than
+    /// the timer would never complete a campaign.
     fn may_campaign(&self) -> bool {
         let waits_for_own_vote = matches!(&self.role, Role::Candidate(candidate)
             if !self.writes.is_durable(candidate.ballot));
@@ -251,9 +251,9 @@ mod tests {
         assert_eq!(drawn, BTreeSet::from([30, 31, 32, 33]));
     }
 
-    /// Members with one seed, as a lazy operator gives them, do not time out together. What went
-    /// wrong: they walked one sequence, each a draw behind the other, so that two of them could
-    /// split every vote.
+    /// Members that were given the same seed do not time out together. What went wrong: they drew
+    /// from one sequence, each one number behind the other, so that two of them could split every
+    /// vote.
     #[test]
     fn one_seed_gives_each_member_its_own_timeouts() {
         let timeouts = |node: u64| {

@@ -1,7 +1,7 @@
 //! Everything that can happen to a member: a closed list.
 //!
 //! Time and randomness are on it. The same inputs in the same order give the same outputs, byte for
-//! byte, which is what lets a simulator replay a failure from its seed.
+//! byte, so a simulator can replay a failure from its seed.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;

@@ -11,7 +11,7 @@ use crate::types::{EntryId, LogIndex, LogSpan, Term};
 
 /// The greatest term and index that a message may carry. No cluster gets there by itself (at a
 /// million entries in a second it would take 146,000 years), so a greater number is a peer's error,
-/// and taking it would bring the arithmetic of terms and indexes to its end (law L16).
+/// and accepting it could make the arithmetic of terms and indexes overflow (law L16).
 pub const MAX_NUMBER: u64 = 1 << 62;
 
 /// One message of the protocol.
@@ -61,7 +61,7 @@ pub enum Body {
     },
     /// The answer to a [`Body::Append`].
     AppendResponse {
-        /// What the follower made of it.
+        /// Whether the follower accepted it.
         verdict: Verdict,
         /// The newest round that the follower has seen in this term.
         round: Round,
@@ -105,10 +105,10 @@ pub enum Verdict {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Round(pub u64);
 
-/// A member's name for one read, or for a group of reads that share it. Never used again by that
-/// member, not even after a restart: an answer that was on its way would be taken for the answer to
-/// the new read, which may be older than what that read must see (law L15). So a process begins to
-/// count at a random number.
+/// A member's name for one read, or for a group of reads that share it. A member never uses a name
+/// again, not even after a restart: an answer that was on its way would be taken for the answer to
+/// the new read, though its index may be older than what that read must see (law L15). So a process
+/// starts to count at a random number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReadId(pub u64);
 

@@ -1,10 +1,10 @@
 //! The protocol: Raft, as a function from inputs to outputs.
 //!
-//! Raft keeps a log of commands the same on all members of a cluster, as long as a majority lives.
-//! One member leads. It takes commands, appends them to its log, and sends them to the others; what
-//! a majority has stored is *committed*, and will be applied by all, in the same order. Where the
-//! leader falls silent, the others elect another, whose log holds everything committed. Time is
-//! divided into *terms*, each with at most one leader.
+//! Raft keeps a log of commands the same on all members of a cluster, as long as a majority is
+//! running. One member leads. It takes commands, appends them to its log, and sends them to the
+//! others; what a majority has stored is *committed*, and will be applied by all, in the same
+//! order. If the leader falls silent, the others elect another one whose log holds everything
+//! committed. Time is divided into *terms*, each with at most one leader.
 //!
 //! ```text
 //!                    silent leader        majority would vote        majority votes
@@ -19,7 +19,7 @@
 //! [`Raft::step`] takes one [`Input`] and appends [`Output`]s to a list, in the order in which they
 //! may be carried out, each the moment it appears. No I/O, no clock, no thread: time and randomness
 //! are inputs. The caller makes writes durable in the order of issue and says so with
-//! [`Input::Durable`]; what a promise must wait for, the core knows.
+//! [`Input::Durable`]; the core itself tracks which write each promise must wait for.
 //!
 //! | file | section of the paper or the thesis |
 //! |---|---|

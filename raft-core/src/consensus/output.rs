@@ -1,8 +1,8 @@
 //! Everything a member asks of its surroundings: a closed list, in order.
 //!
 //! Each output may be carried out the moment it appears. The core itself holds back what must wait
-//! for the disk, so the caller has one duty alone: writes are made durable in the order in which
-//! they were issued.
+//! for the disk, so the caller has only one duty: to make writes durable in the order in which they
+//! were issued.
 
 use alloc::sync::Arc;
 use core::fmt;
@@ -38,7 +38,7 @@ pub enum Output {
         /// The last one.
         upto: LogIndex,
     },
-    /// Proposals were not taken, and nothing happened.
+    /// Proposals were refused, and nothing happened.
     ProposalRefused(Refusal),
     /// The read may be served once everything up to the index is applied.
     ReadReady {
@@ -56,7 +56,7 @@ pub enum Output {
     },
     /// The member's role, term or leader changed.
     Became(SoftState),
-    /// What a peer sent was not taken.
+    /// What a peer sent was rejected.
     Rejected {
         /// The peer.
         from: NodeId,
@@ -74,7 +74,7 @@ pub enum Output {
 
 /// An entry that this member knows to be committed is not in its leader's log. A leader has every
 /// committed entry (law L4), unless a majority of the members lost what they had promised to keep:
-/// their disks were wiped or replaced by older copies. Nothing here tells which history clients
+/// their disks were wiped or replaced by older copies. Nothing here shows which history clients
 /// rely on, so the member that still has the committed entry neither removes it nor goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Contradiction {
@@ -98,7 +98,7 @@ impl fmt::Display for Contradiction {
     }
 }
 
-/// The name of a write: rises by one with each, within a process.
+/// The name of a write. Within a process, each write has the next number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WriteSeq(pub u64);
 
@@ -113,7 +113,7 @@ pub struct Write {
     pub seq: WriteSeq,
     /// The new term and vote.
     pub hard_state: Option<HardState>,
-    /// Every entry after this one goes.
+    /// Every entry after this one is removed.
     pub truncate_after: Option<LogIndex>,
     /// Entries to append.
     pub append: Option<Appended>,

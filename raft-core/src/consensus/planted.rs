@@ -36,11 +36,11 @@ pub enum Mutant {
     StaleVoteCounted,
     /// A leader or candidate that steps down in its term forgets its vote (breaks L7).
     VoteForgottenOnStepDown,
-    /// An append of an earlier term is taken (breaks L10).
+    /// An append of an earlier term is accepted (breaks L10).
     StaleAppendTaken,
     /// What is committed is applied before it is durable here (breaks L6).
     AppliedBeforeDurable,
-    /// What became of a send counts after another send, or another leadership, took its place
+    /// The outcome of a send counts although another send, or another leadership, has replaced it
     /// (breaks L12).
     StaleSendCounted,
     /// A member goes on although its leader lacks an entry that is committed here (breaks L10).

@@ -60,7 +60,7 @@ pub(super) enum Pace {
 }
 
 impl Progress {
-    /// A peer about which nothing is known: the leader guesses that its log is complete.
+    /// A peer about which nothing is known yet: the leader assumes that its log is complete.
     pub(super) fn new(next: LogIndex) -> Progress {
         Progress {
             matched: LogIndex::ZERO,
@@ -136,9 +136,9 @@ impl Progress {
             self.in_flight_bytes -= bytes;
             self.in_flight.pop_front();
         }
-        // An answer that brings nothing new may be one to an append from before the probe. Taken
-        // for the probe's, it would send the whole window again, and where messages overtake each
-        // other, so would each of the answers to that.
+        // An answer that brings nothing new may belong to an append that was sent before the probe.
+        // If it were taken for the answer to the probe, the whole window would be sent again; and
+        // where messages overtake each other, each answer to that window would send it again, too.
         if advanced || matched >= self.next.prev() {
             self.pace = Pace::Pipeline;
         }

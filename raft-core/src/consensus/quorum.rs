@@ -86,7 +86,7 @@ mod tests {
         Membership::new(parts).expect("sound")
     }
 
-    /// The definition, word for word: sort, and take the value at the majority's place.
+    /// The definition, literally: sort, and take the value at the majority's position.
     fn by_sorting(half: &BTreeSet<NodeId>, values: &[u64]) -> u64 {
         let mut sorted: Vec<u64> = half.iter().map(|n| values[n.get() as usize]).collect();
         sorted.sort_unstable_by(|a, b| b.cmp(a));

@@ -98,12 +98,12 @@ impl Raft {
     /// A member that starts as a follower from what its store remembers.
     ///
     /// Panics if `config` does not pass [`Config::check`], or if what was remembered is not sound:
-    /// both are the caller's to check first.
+    /// the caller must check both first.
     pub fn new(config: Config, start: Start) -> Raft {
         config.check().expect("a checked configuration");
         assert!(start.commit <= start.last, "L9: commit {} of {}", start.commit, start.last);
-        // Scrambled, or members with one seed would walk one sequence, a few draws apart, and could
-        // time out together for ever.
+        // Scrambled with the id: members with the same seed would otherwise draw from one sequence,
+        // a few numbers apart, and could time out together for ever.
         let rng = scramble(config.seed ^ scramble(config.id.get()));
         let Start { boundary, last, term_runs, base, memberships, .. } = start;
         let mut raft = Raft {
@@ -228,8 +228,8 @@ impl Raft {
         self.draft.hard_state = true;
     }
 
-    /// Removes every entry after `index`, to be written with this step. Nothing committed goes
-    /// (L10).
+    /// Removes every entry after `index`, to be written with this step. Nothing committed is
+    /// removed (L10).
     pub(super) fn truncate_log_after(&mut self, index: LogIndex) {
         debug_assert!(self.draft.append.is_none(), "a step truncates before it appends");
         self.log.truncate_after(index);
@@ -286,8 +286,8 @@ impl Raft {
             return self.send_now(to, body, out);
         }
         let message = Message::new(self.term(), body);
-        // A slow disk must not gather what peers repeat: a newer answer of a kind replaces the
-        // older.
+        // Repeated requests of peers must not pile up behind a slow disk: a newer answer of a kind
+        // replaces the older one.
         self.withheld.retain(|held| held.to != to || !replaces(&message.body, &held.message.body));
         self.withheld.push(Withheld { seq: self.hard_state_seq, to, message });
     }
@@ -326,7 +326,8 @@ impl Raft {
     }
 }
 
-/// Whether a message makes an older one to the same member needless: it is of the same kind.
+/// Whether a message makes an older one to the same member unnecessary, because both are of the
+/// same kind.
 fn replaces(newer: &Body, older: &Body) -> bool {
     core::mem::discriminant(newer) == core::mem::discriminant(older)
 }

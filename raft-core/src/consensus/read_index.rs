@@ -6,9 +6,9 @@
 //! began after the read arrived. Rounds are numbered, so an answer to an earlier one confirms
 //! nothing.
 //!
-//! A follower asks its leader, and serves the read itself. It asks about one read at a time;
-//! its driver lets all reads that arrive in the meantime share the next (etcd's server does the
-//! same). So a leader has at most one read of each follower, and a slow answer gathers no messages.
+//! A follower asks its leader, and serves the read itself. It asks about one read at a time; its
+//! driver lets all reads that arrive in the meantime share the next (etcd's server does the same).
+//! So a leader has at most one read of each follower, and no messages pile up behind a slow answer.
 //! The follower asks again at each heartbeat interval, since a question or an answer may be lost.
 //! Absent: leases (they will be opt-in, with a declared bound on clock drift).
 
@@ -63,7 +63,8 @@ impl Raft {
                     // Asked again; the rounds that heartbeats carry will answer the first time.
                     return;
                 }
-                // The follower asks about one read at a time: it waits for the earlier no more.
+                // The follower asks about one read at a time, so it no longer waits for the earlier
+                // one.
                 leader.reads.remove(at);
             }
         }
@@ -71,8 +72,8 @@ impl Raft {
         self.start_waiting_reads(out);
     }
 
-    /// Gives every read that has none yet its index, and begins one round for them all, once an
-    /// entry of this term is committed.
+    /// Once an entry of this term is committed, gives an index to every read that has none yet, and
+    /// starts one round for them all.
     pub(super) fn start_waiting_reads(&mut self, out: &mut Vec<Output>) {
         let commit = self.commit;
         let early = planted!(self, ReadBeforeOwnTermCommit);
@@ -164,8 +165,8 @@ impl Raft {
 
     /// Whether the leader that this member follows has named no commit index as great as this
     /// member's. A new leader does so as soon as it has committed an entry of its own term; one
-    /// that never does lacks a committed entry. The answer to a read tells the two apart, so the
-    /// driver asks for one even if no client reads.
+    /// that never does lacks a committed entry. The answer to a read shows which of the two holds,
+    /// so the driver starts a read even if no client does.
     pub fn doubts_leader(&self) -> bool {
         match &self.role {
             Role::Follower(Follower { leader: Some(_), leader_commit, .. }) => {
@@ -176,8 +177,8 @@ impl Raft {
     }
 
     /// A leader that answers reads has committed an entry of its own term, and so everything that
-    /// was committed before (law L4). It answers with less than was committed here when it was
-    /// asked: its log lacks a committed entry. Where the logs are equal as far as the leader's
+    /// was committed before (law L4). If it answers with less than was committed here when it was
+    /// asked, its log lacks a committed entry. Where the logs are equal as far as the leader's
     /// goes, no append ever shows that.
     fn stop_below(&self, index: LogIndex, leader: NodeId, out: &mut Vec<Output>) {
         let lacking = index.next();

@@ -1,7 +1,7 @@
-//! Why a caller was refused, and why a peer's message was not taken.
+//! Why a caller was refused, and why a peer's message was rejected.
 //!
 //! A *refusal* goes to this member's own client; nothing happened. A *rejection* drops what a peer
-//! sent; it is counted, and never a reason to panic, since a peer's bytes are not ours to trust.
+//! sent; it is counted, and is never a reason to panic, since a peer's bytes are not to be trusted.
 
 use core::fmt;
 
@@ -27,7 +27,7 @@ pub enum Refusal {
     ReadIsOpen,
 }
 
-/// Why a peer's message was not taken. Nothing changed, but for what the message's term changed.
+/// Why a peer's message was rejected. Nothing changed, except for what the message's term changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Rejection {

@@ -22,7 +22,7 @@ use super::role::{Leader, Role};
 use crate::types::{EntryId, LogIndex, LogSpan, NodeId};
 
 impl Raft {
-    /// Begins to lead: guesses that every log is complete, and opens the term with an entry of its
+    /// Starts to lead: assumes that every log is complete, and opens the term with an entry of its
     /// own, since nothing older can be committed by counting (section 8; K2, K12).
     pub(super) fn become_leader(&mut self, out: &mut Vec<Output>) {
         let next = self.log.last().next();
@@ -41,7 +41,7 @@ impl Raft {
         self.append_as_leader(1, Source::Noop, out);
     }
 
-    /// Takes proposals, if this member leads.
+    /// Accepts proposals, if this member leads.
     pub(super) fn on_propose(&mut self, count: u64, origins: &[NodeId], out: &mut Vec<Output>) {
         assert!(count > 0, "a proposal proposes something");
         if !self.is_leader() {
@@ -124,7 +124,7 @@ impl Raft {
         }
     }
 
-    /// Part of the entries, or all, are on their way.
+    /// Some of the entries, or all of them, are on their way.
     pub(super) fn on_sent(
         &mut self,
         to: NodeId,
@@ -201,8 +201,8 @@ impl Raft {
         self.replicate(out);
     }
 
-    /// The peer lacks the entry at `refused`. A refusal of what was not sent yet moves nothing; nor
-    /// does one of what the peer has acknowledged since.
+    /// The peer lacks the entry at `refused`. A refusal of an entry that was not sent yet moves
+    /// nothing, and neither does a refusal of one that the peer has acknowledged since.
     fn on_conflict(
         &mut self,
         from: NodeId,

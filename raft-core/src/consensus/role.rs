@@ -1,4 +1,4 @@
-//! What each role alone may know.
+//! The state that belongs to each role.
 //!
 //! A role owns its state: becoming another one drops the rest, so a candidate cannot read a stale
 //! match index and a follower cannot count votes.
@@ -31,12 +31,12 @@ pub(super) struct Follower {
     pub(super) round: Round,
     /// The greatest commit index that this leader has named.
     pub(super) leader_commit: LogIndex,
-    /// Whether an acknowledgement waits for the disk.
+    /// Whether an acknowledgement is waiting for the disk.
     pub(super) ack_pending: bool,
     /// The read that the leader was asked about and has not answered. One at a time: reads that
     /// come meanwhile share the next.
     pub(super) read: Option<ReadId>,
-    /// The commit index when the read was asked about. Its answer is not below it.
+    /// The commit index when the read was asked about. The answer must not be below it.
     pub(super) read_floor: LogIndex,
     /// Ticks since the leader was asked last.
     pub(super) read_waited: u32,

@@ -50,7 +50,7 @@ pub struct PeerStatus {
 }
 
 impl Raft {
-    /// The state at this moment. Allocates; not for the path of a write.
+    /// The state at this moment. It allocates, so it is not meant for the path of a write.
     pub fn status(&self) -> Status {
         Status {
             id: self.id(),

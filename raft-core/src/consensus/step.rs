@@ -17,7 +17,7 @@ use super::role::Role;
 use crate::types::{EntryId, LogIndex, Membership, NodeId};
 
 impl Raft {
-    /// Takes one input, and appends what is to be done to `out`, in order.
+    /// Handles one input, and appends what is to be done to `out`, in order.
     pub fn step(&mut self, input: Input, out: &mut Vec<Output>) {
         match input {
             Input::Tick => self.on_tick(out),
@@ -77,7 +77,7 @@ impl Raft {
         self.dispatch(from, message.body, memberships, out);
     }
 
-    /// Never, but for planted bugs.
+    /// Never true, except with a planted bug.
     fn takes_stale(&self, body: &Body) -> bool {
         match body {
             Body::VoteResponse { granted } => *granted && planted!(self, StaleVoteCounted),

@@ -65,7 +65,7 @@ impl Writes {
         }
     }
 
-    /// Records that every write up to `seq` is durable. False if that was known.
+    /// Records that every write up to `seq` is durable. False if that was known before.
     pub(super) fn complete(&mut self, seq: WriteSeq) -> bool {
         assert!(seq <= self.issued, "write {} completed before it was issued", seq.0);
         if seq <= self.completed {
@@ -92,7 +92,7 @@ impl Writes {
         seq <= self.completed
     }
 
-    /// One tick passes.
+    /// Counts one tick.
     pub(super) fn tick(&mut self) {
         if self.in_flight.is_empty() {
             self.waited = 0;

@@ -1,4 +1,4 @@
-//! A batch of changes: the unit that is written, made durable, and kept or lost as a whole.
+//! A batch of changes: the unit that is written, made durable, and survives or is lost as a whole.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -82,15 +82,16 @@ impl WriteBatch {
         self.then_sized(size, next, next_size)
     }
 
-    /// Like [`WriteBatch::then`], where the [sizes](WriteBatch::size) of both are known: gathering
-    /// many small batches in a large one must not count its bytes anew for each.
+    /// Like [`WriteBatch::then`], where the [sizes](WriteBatch::size) of both are known: when many
+    /// small batches are gathered in a large one, its bytes must not be counted again for each of
+    /// them.
     pub fn then_sized(
         self,
         size: u64,
         next: WriteBatch,
         next_size: u64,
     ) -> Result<WriteBatch, Box<(WriteBatch, WriteBatch)>> {
-        debug_assert_eq!((size, next_size), (self.size(), next.size()), "sizes that are told");
+        debug_assert_eq!((size, next_size), (self.size(), next.size()), "the sizes given");
         if self.can_precede(&next) && size + next_size <= MAX_BATCH_BYTES {
             Ok(self.merged_with(next))
         } else {
@@ -114,10 +115,10 @@ impl WriteBatch {
     }
 
     /// Whether removing the entries after `cut` from this batch's effect is known to be the same as
-    /// truncating after it was applied. A cut above the appended entries is a no-op.
+    /// truncating after the batch was applied. A truncation above the appended entries is a no-op.
     fn can_be_cut(&self, cut: LogIndex) -> bool {
         let Some(first) = self.append.first() else { return true };
-        // The hard case is a cut below this batch's own truncation point: then the truncation
+        // The hard case is a truncation below this batch's own truncation point: then that point
         // itself moves down.
         cut >= first.id.index.prev() || self.reset.is_none()
     }

@@ -1,7 +1,8 @@
 //! A store whose every change is one batch: what a backend writes instead of three traits.
 //!
-//! The small verbs of [`LogStore`] and [`StableStore`] are batches with one field, and say the same
-//! in every backend. A backend that implements [`BatchStore`] is a [`Store`], with all of them.
+//! The small verbs of [`LogStore`] and [`StableStore`] are batches with one field, and their code
+//! would be the same in every backend. A backend that implements [`BatchStore`] is a [`Store`],
+//! with all of them.
 //!
 //! Absent: a store that makes each verb durable on its own (it implements the traits itself), and
 //! [`Split`](super::Split), whose halves are stores already.
@@ -36,7 +37,7 @@ pub trait BatchStore: Send {
     /// Where the log begins and ends, without I/O: [`LogStore::bounds`].
     fn log_bounds(&self) -> LogBounds;
 
-    /// A reader with a life of its own: [`LogStore::reader`].
+    /// A reader that lives independently of the store: [`LogStore::reader`].
     fn log_reader(&self) -> Box<dyn LogReader>;
 
     /// What the store remembers beside its log. An error only where the store itself is gone.
@@ -54,13 +55,13 @@ pub trait BatchStore: Send {
     /// `NoSpace` poisons the handle.
     async fn found(&mut self, identity: Identity) -> Result<(), LogError>;
 
-    /// What a restarting member must know: [`Store::recover`]. The default reads the whole log.
+    /// What a member needs when it restarts: [`Store::recover`]. The default reads the whole log.
     async fn recover_all(&mut self) -> Result<Recovered, LogError> {
         let hard_state = self.stable_state(LogOp::Open)?.hard_state;
         scan(self.log_reader().as_mut(), self.log_bounds(), hard_state).await
     }
 
-    /// Ends the work in good order: [`Store::close`].
+    /// Closes the store in good order: [`Store::close`].
     async fn finish(&mut self) -> Result<(), LogError> {
         Ok(())
     }
@@ -114,7 +115,7 @@ impl<T: BatchStore> StableStore for T {
     }
 }
 
-/// What an asynchronous verb gives.
+/// What an asynchronous verb returns.
 type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, LogError>> + Send + 'a>>;
 
 /// Written out, so that a batch costs one future and not one around another.

@@ -56,7 +56,7 @@ pub enum LogOp {
     Close,
 }
 
-/// What went wrong; a store tells these apart (P13).
+/// What went wrong; a store distinguishes these (P13).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LogErrorKind {
@@ -72,14 +72,15 @@ pub enum LogErrorKind {
     },
     /// Bytes that were acknowledged are damaged. Nothing changed; trying again does not help.
     Corrupt {
-        /// The damaged entry, where the format can tell.
+        /// The damaged entry, where the format records enough to name it.
         index: Option<LogIndex>,
     },
     /// The operating system or a library failed. From a read: nothing changed, and trying again may
     /// help. From a write or a sync: the handle is poisoned, and what reached the disk is unknown
     /// until the store is opened again.
     Io,
-    /// An earlier write or sync failed, so this handle takes no more. Open the store again.
+    /// An earlier write or sync failed, so this handle accepts no further changes. Open the store
+    /// again.
     Poisoned,
     /// The request breaks the contract. Nothing changed, and the handle is not poisoned.
     Refused(Refusal),

@@ -11,7 +11,7 @@
 use super::{LogBounds, LogError, LogOp, Refusal, WriteBatch};
 use crate::types::{Entry, EntryId, HardState, Identity, LogIndex, Term};
 
-/// What a store tells of itself to have a batch judged.
+/// What a store reports of itself so that a batch can be judged.
 #[derive(Clone, Copy, Debug)]
 pub struct Gate {
     bounds: LogBounds,
@@ -38,7 +38,7 @@ pub struct Plan {
 }
 
 impl Gate {
-    /// A gate without limits, for a log that begins and ends there.
+    /// A gate without limits, for a log with these bounds.
     pub fn new(bounds: LogBounds, hard_state: HardState) -> Gate {
         let (payload_limit, index_limit) = (u64::MAX, LogIndex::new(u64::MAX));
         Gate { bounds, hard_state, committed: LogIndex::ZERO, payload_limit, index_limit }
@@ -242,7 +242,7 @@ mod tests {
         );
     }
 
-    /// L10 at the store: what is known to be committed stays.
+    /// L10 at the store: what is known to be committed is not removed.
     #[test]
     fn what_is_committed_is_not_truncated() {
         let hard_state = HardState { term: Term::new(9), vote: None };
@@ -272,7 +272,8 @@ mod tests {
         assert_eq!(pass(WriteBatch::of_entries(four)), refused);
     }
 
-    /// What went wrong: the greatest index followed itself, so its entry was taken again and again.
+    /// What went wrong: the greatest index followed itself, so its entry was accepted again and
+    /// again.
     #[test]
     fn nothing_follows_the_greatest_index() {
         let boundary = id(u64::MAX, 1);

@@ -14,7 +14,7 @@ pub struct StoreInfo {
     pub atomic_batch: bool,
     /// Whether a verb may block its thread. Such a store is given a thread of its own.
     pub may_block: bool,
-    /// Which damage the store tells from data.
+    /// Which damage the store can distinguish from data.
     pub detects: Detects,
     /// The call that makes bytes durable, for people: `fdatasync`, `none`, ...
     pub sync_verb: Cow<'static, str>,
@@ -25,7 +25,7 @@ pub struct StoreInfo {
 /// What a write that returned `Ok` survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Durability {
-    /// Nothing: the data goes with the process.
+    /// Nothing: the data is lost with the process.
     Volatile,
     /// The end of the process, not that of the machine.
     ProcessCrash,
@@ -33,7 +33,8 @@ pub enum Durability {
     PowerLoss,
 }
 
-/// Which damage a store tells from data (P14). Each level promises what the one before it does.
+/// Which damage a store can distinguish from data (P14). Each level promises what the one before it
+/// does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Detects {
     /// None.

@@ -1,4 +1,5 @@
-//! A look at a log from outside: what it holds, sound or not, and without changing a byte of it.
+//! A look at a log from outside: it shows what the log holds, sound or not, without changing a byte
+//! of it.
 //!
 //! Opening a log repairs what a crash left (P2), so it writes, and it refuses a log that is
 //! damaged. An inspection does neither. A backend offers one where an operator may want to look
@@ -17,7 +18,7 @@ use crate::types::Identity;
 pub struct Inspection {
     /// What a store over these files declares.
     pub info: StoreInfo,
-    /// Whose log it is; `None` if it has no owner yet, or if the damage stands before the answer.
+    /// Whose log it is; `None` if it has no owner yet, or if the damage lies before the identity.
     pub identity: Option<Identity>,
     /// What an opening would find, as far as the log is sound.
     pub recovered: Recovered,
@@ -39,7 +40,7 @@ pub trait Inspect: Send {
     fn reader(&self) -> Box<dyn LogReader>;
 
     /// Checks every checksum that guards what the log still holds, payloads included, and calls
-    /// `progress` with how much is done and how much there is. Every damaged place, with the one
-    /// that ended the inspection; none in a sound log.
+    /// `progress` with how much is done and how much there is. Returns every damaged place,
+    /// including the one that ended the inspection; none for a sound log.
     fn verify(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Vec<LogError>;
 }

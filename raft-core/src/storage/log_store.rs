@@ -30,8 +30,9 @@ impl LogBounds {
         self.last.index == self.boundary.index
     }
 
-    /// Judges a range that shall be read: refused if it ends before it starts, and told where it
-    /// begins at or below the boundary or reaches beyond the end. An empty one is sound anywhere.
+    /// Judges a range that is to be read. A range that ends before it starts is refused; one that
+    /// starts at or below the boundary is `Compacted`, and one that reaches beyond the end is
+    /// `Unavailable`. An empty range is sound anywhere.
     pub fn check_read(&self, range: &Range<LogIndex>) -> Result<(), LogError> {
         match range_to_read(range)? {
             Some((first, last)) => self.check_inside(first, last),
@@ -77,8 +78,8 @@ pub trait LogStore: Send {
     /// Where the log begins and ends, without I/O.
     fn bounds(&self) -> LogBounds;
 
-    /// Appends entries, which must follow the last one (P5: no holes, no falling terms). No entries
-    /// at all is a success.
+    /// Appends entries, which must follow the last one (P5: no holes, no falling terms). To append
+    /// no entries succeeds.
     async fn append(&mut self, entries: &[Entry]) -> Result<(), LogError>;
 
     /// Removes every entry after `index`. They never come back (P7). At or past the end: nothing
@@ -91,11 +92,11 @@ pub trait LogStore: Send {
     /// another term: refused.
     async fn purge_upto(&mut self, upto: EntryId) -> Result<(), LogError>;
 
-    /// Removes all entries and makes `boundary` the boundary, whatever stood there.
+    /// Removes all entries and makes `boundary` the boundary, whatever the log held before.
     async fn reset(&mut self, boundary: EntryId) -> Result<(), LogError>;
 
-    /// A reader with a life of its own, to be used on any thread beside the writer; it sees what
-    /// was written, later writes included (P11). Any number may live at once.
+    /// A reader that lives independently of the store and may be used on any thread beside the
+    /// writer; it sees what was written, later writes included (P11). Any number may exist at once.
     fn reader(&self) -> Box<dyn LogReader>;
 }
 

@@ -1,12 +1,12 @@
-//! What a backend holds in memory of its log, so that it answers without I/O: where the log begins
-//! and ends, where the terms of its entries change, and which entries are memberships.
+//! The part of a log that a backend holds in memory, so that it answers without I/O: where the log
+//! begins and ends, where the terms of its entries change, and which entries are memberships.
 //!
 //! A backend applies each batch to its summary once the batch is durable ([`LogSummary::apply`]),
-//! and fills the summary at open from what it finds on the disk. A backend that stores runs and
-//! memberships beside the entries is told of each change of them ([`SummaryChange`]).
+//! and fills the summary at open from what it finds on the disk. For a backend that stores runs and
+//! memberships beside the entries, each change of them is reported ([`SummaryChange`]).
 //!
 //! Kept here: the boundary's term outlives its entry (P6), a truncated entry leaves no trace (P7),
-//! and what a restarting member is told is what the log holds (P18).
+//! and what is recovered at a restart is what the log holds (P18).
 //!
 //! Absent: where entries lie, and their payloads.
 
@@ -19,12 +19,12 @@ use super::record::{Unreadable, decode_membership};
 use super::{LogBounds, LogError, LogErrorKind, LogOp, Plan, Recovered, Tail};
 use crate::types::{Entry, EntryId, EntryKind, HardState, LogIndex, Membership, Term, TermRun};
 
-/// What of a log is in memory.
+/// The part of a log that is in memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogSummary {
     bounds: LogBounds,
     /// Invariant: index and term rise from run to run, no run begins above the last entry, and
-    /// there is none exactly where there is no entry. The first run may begin below the first
+    /// there is no run if and only if there is no entry. The first run may begin below the first
     /// entry: a purge removes runs and shortens none.
     runs: Vec<TermRun>,
     /// The payloads of membership entries, as they are stored. Invariant: the index rises, and each
@@ -35,7 +35,7 @@ pub struct LogSummary {
 /// A part of a summary that a backend may store beside the entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SummaryPart {
-    /// From here on the entries have this term.
+    /// From this index on the entries have this term.
     Run(TermRun),
     /// This entry is a membership.
     Membership(LogIndex),
@@ -88,8 +88,8 @@ impl LogSummary {
         Ok(self.runs[begun - 1].term)
     }
 
-    /// What a restarting member must know (P18); a hint beyond the last entry is lowered to it. An
-    /// error names the entry whose payload is no membership.
+    /// What a member needs when it restarts (P18); a hint beyond the last entry is lowered to it.
+    /// An error names the entry whose payload is no membership.
     pub fn recovered(
         &self,
         hard_state: HardState,
@@ -131,13 +131,13 @@ impl LogSummary {
         }
     }
 
-    /// Takes note of the entry that follows the last one.
+    /// Adds the entry that follows the last one.
     pub fn push(&mut self, entry: &Entry) {
         self.push_entry(entry, &mut |_| ());
     }
 
-    /// The same, of an entry that was read from a disk. An error, which names the entry that is
-    /// missing or damaged, if it does not follow; nothing changed then.
+    /// Like [`LogSummary::push`], for an entry that was read from a disk. If it does not follow,
+    /// nothing changes, and the error names the entry that is missing or damaged.
     pub fn push_checked(&mut self, entry: &Entry) -> Result<(), LogError> {
         if self.is_next(entry.id) {
             self.push(entry);
@@ -154,7 +154,7 @@ impl LogSummary {
         id.index == self.bounds.last.index.next() && id.term >= self.bounds.last.term
     }
 
-    /// Like [`LogSummary::push`], of an entry whose payload is not read: a membership's is added
+    /// Like [`LogSummary::push`], for an entry whose payload is not read: a membership's is added
     /// with [`LogSummary::add_membership`].
     pub fn push_id(&mut self, id: EntryId) {
         self.push_run(id, &mut |_| ());
@@ -174,7 +174,7 @@ impl LogSummary {
     /// last entry.
     ///
     /// # Panics
-    /// If it does.
+    /// If `index` lies outside.
     pub fn truncate_after(&mut self, index: LogIndex) {
         let term = self.term(index).expect("the new end lies in the log");
         self.remove_after(index, &mut |_| ());
@@ -308,34 +308,36 @@ mod tests {
         summary
     }
 
-    /// Bounds, runs and memberships as a restarting member is told.
-    fn told(summary: &LogSummary) -> (LogBounds, Vec<TermRun>, Vec<u64>) {
+    /// Bounds, runs and memberships as they are recovered at a restart.
+    fn recovered_of(summary: &LogSummary) -> (LogBounds, Vec<TermRun>, Vec<u64>) {
         let hint = LogIndex::new(u64::MAX);
-        let told = summary.recovered(HardState::default(), hint, Tail::Clean).expect("memberships");
-        assert_eq!(told.commit_hint, told.bounds.last.index, "never beyond the last entry");
+        let found =
+            summary.recovered(HardState::default(), hint, Tail::Clean).expect("memberships");
+        assert_eq!(found.commit_hint, found.bounds.last.index, "never beyond the last entry");
         assert!(summary.is_sound());
-        let memberships = told.memberships.iter().map(|(index, _)| index.get()).collect();
-        (told.bounds, told.term_runs, memberships)
+        let memberships = found.memberships.iter().map(|(index, _)| index.get()).collect();
+        (found.bounds, found.term_runs, memberships)
     }
 
     #[test]
-    fn both_ends_can_be_cut() {
+    fn both_ends_can_be_removed() {
         let mut summary = summary();
         summary.truncate_after(LogIndex::new(7));
         summary.purge_upto(id(4, 2));
         let bounds = LogBounds { boundary: id(4, 2), last: id(7, 3) };
-        assert_eq!(told(&summary), (bounds, [run(5, 2), run(6, 3)].into(), [].into()));
+        assert_eq!(recovered_of(&summary), (bounds, [run(5, 2), run(6, 3)].into(), [].into()));
         assert_eq!(summary.term(LogIndex::new(4)).expect("the boundary"), Term::new(2));
         assert_eq!(summary.term(LogIndex::new(5)).expect("inside"), Term::new(2));
         assert!(summary.term(LogIndex::new(3)).is_err() && summary.term(LogIndex::new(8)).is_err());
         summary.purge_upto(id(7, 3));
         let bounds = LogBounds { boundary: id(7, 3), last: id(7, 3) };
-        assert_eq!(told(&summary), (bounds, [].into(), [].into()));
+        assert_eq!(recovered_of(&summary), (bounds, [].into(), [].into()));
     }
 
-    /// At each index, each of the two ends, by comparing with a summary that never had the rest.
+    /// Removes each of the two ends at each index, and compares with a summary that never had the
+    /// rest.
     #[test]
-    fn a_cut_leaves_what_was_never_more() {
+    fn a_removal_leaves_no_trace() {
         let whole: Vec<Entry> =
             (1..=9).zip([1, 1, 2, 2, 2, 3, 3, 3, 3]).map(|(i, t)| entry(i, t)).collect();
         for cut in 0..=9u64 {
@@ -349,13 +351,13 @@ mod tests {
             purged.purge_upto(id);
             let mut later = LogSummary::empty(id);
             whole[cut as usize..].iter().for_each(|entry| later.push(entry));
-            assert_eq!(told(&purged), told(&later), "purged up to {cut}");
+            assert_eq!(recovered_of(&purged), recovered_of(&later), "purged up to {cut}");
         }
     }
 
-    /// A backend that stores the parts has, after each change, those that the summary has.
+    /// A backend that stores the parts has, after each change, the same parts as the summary.
     #[test]
-    fn each_change_of_a_part_is_told() {
+    fn each_change_of_a_part_is_reported() {
         let mut summary = LogSummary::default();
         let mut stored: Vec<SummaryPart> = Vec::new();
         let mut apply = |plan: Plan, entries: &[Entry]| {
@@ -384,7 +386,7 @@ mod tests {
         let entries: Vec<Entry> = (1..=9).map(|index| entry(index, index.div_ceil(3))).collect();
         apply(Plan::default(), &entries);
         apply(Plan { purge: Some(id(5, 2)), ..Plan::default() }, &[]);
-        // The run of term 2 begins below the boundary, and a cut at the boundary removes it.
+        // The run of term 2 begins below the boundary, and a truncation at the boundary removes it.
         apply(Plan { truncate: Some(id(5, 2)), ..Plan::default() }, &[]);
         apply(
             Plan { purge: Some(id(8, 4)), ..Plan::default() },

@@ -1,18 +1,18 @@
 //! The storage contract: what the engine asks of a log, and what a log promises.
 //!
 //! Three traits for the engine: [`StableStore`] keeps the identity and the hard state, [`LogStore`]
-//! keeps entries, and [`Store`] is a type that is both, which adds [`Store::write`], a whole batch
-//! at once, and [`Store::recover`], what a restarting member must know. For changes the engine
-//! calls only `save_identity` and `write`.
+//! keeps entries, and [`Store`] is a type that is both, and adds [`Store::write`], which writes a
+//! whole batch at once, and [`Store::recover`], which gives what a member needs when it restarts.
+//! For changes the engine calls only `save_identity` and `write`.
 //!
-//! A backend whose every change is one batch implements [`BatchStore`] alone, and is all three. A
-//! reader of a log is a [`LogReader`]. [`Split`] makes one store of two. [`Inspect`] is for people:
-//! it shows what a log holds and changes nothing.
+//! A backend whose every change is one batch implements [`BatchStore`] alone, and thereby all
+//! three. A reader of a log is a [`LogReader`]. [`Split`] combines two stores into one. [`Inspect`]
+//! is for operators: it shows what a log holds and changes nothing.
 //!
-//! The promises are numbered P1... in `docs/laws.md`; the documentation of each verb cites its own.
-//! One task owns a store and calls its mutating verbs one after another, so a store needs no lock
-//! for them. A verb may block the thread; [`StoreInfo::may_block`] says whether it does. What the
-//! contract refuses stands in one place, the [`Gate`], for every backend that wants it.
+//! The promises are numbered P1, P2, ... in `docs/laws.md`; the documentation of each verb cites
+//! its own. One task owns a store and calls its mutating verbs one after another, so a store needs
+//! no lock for them. A verb may block the thread; [`StoreInfo::may_block`] says whether it does.
+//! What the contract refuses is written in one place, the [`Gate`], which every backend may use.
 
 mod batch;
 mod batch_store;

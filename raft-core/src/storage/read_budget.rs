@@ -1,6 +1,6 @@
 //! How many entries one read returns (P10).
 
-/// The limit of one read in bytes of payload. The first entry is always taken, so that a read of a
+/// The limit of one read in bytes of payload. The first entry always fits, so that a read of a
 /// range that is not empty makes progress.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadBudget {
@@ -15,7 +15,7 @@ impl ReadBudget {
         ReadBudget { max_bytes, taken_bytes: 0, has_first: false }
     }
 
-    /// Whether the next entry, with so many bytes of payload, is returned too. After the first
+    /// Whether the next entry, with so many bytes of payload, is returned, too. After the first
     /// `false` a read is at its end.
     pub fn takes(&mut self, payload_bytes: u64) -> bool {
         self.taken_bytes = self.taken_bytes.saturating_add(payload_bytes);
@@ -39,7 +39,7 @@ mod tests {
         assert_eq!(taken(10, &[4, 6, 1]), 2, "exactly full");
         assert_eq!(taken(9, &[4, 6, 1]), 1);
         assert_eq!(taken(0, &[4, 6]), 1, "the first one always");
-        assert_eq!(taken(3, &[4, 0]), 1, "an empty payload does not fit behind too much");
+        assert_eq!(taken(3, &[4, 0]), 1, "nothing fits once the limit is exceeded");
         assert_eq!(taken(0, &[0, 0, 0, 1]), 3, "empty payloads cost nothing");
         assert_eq!(taken(u64::MAX, &[u64::MAX, u64::MAX, 1]), 3);
         assert_eq!(taken(5, &[]), 0);

@@ -1,7 +1,7 @@
 //! The bytes of the small structures inside records, one encoding for all backends.
 //!
-//! Each is a version byte (1) and then the structure in postcard's wire format. Specified in
-//! `docs/formats/record.md`; the tests below freeze one sample of each. Payloads of commands are
+//! Each is a version byte (1) and then the structure in postcard's wire format. They are specified
+//! in `docs/formats/record.md`; the tests below freeze one sample of each. Payloads of commands are
 //! never re-encoded.
 
 use alloc::vec::Vec;
@@ -18,7 +18,7 @@ use crate::types::{HardState, Identity, LogIndex, Membership, MembershipError, M
 /// The version that this code writes.
 const VERSION: u8 = 1;
 
-/// Why bytes are not what they should be.
+/// Why bytes cannot be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum DecodeError {
     /// There are no bytes.
@@ -40,14 +40,15 @@ pub enum DecodeError {
 pub enum Unreadable {
     /// The checksum does not hold, or what it guards does not parse.
     Damaged,
-    /// The checksum holds, and a version, type or reserved field has a value that this version does
-    /// not know; which field. A newer version wrote it. It is never taken for a torn write and
-    /// never passed over: what it says may matter.
+    /// The checksum holds, and a version, type or reserved field, which is named, has a value that
+    /// this version does not know. A newer version wrote it. It is never taken for a torn write and
+    /// never skipped: its content may matter.
     Newer(&'static str),
 }
 
 impl Unreadable {
-    /// What to report of bytes that concern this entry, if one is known.
+    /// The kind of error to report for such bytes; `index` is the entry that they concern, if it is
+    /// known.
     pub fn kind(self, index: Option<LogIndex>) -> LogErrorKind {
         match self {
             Unreadable::Damaged => LogErrorKind::Corrupt { index },

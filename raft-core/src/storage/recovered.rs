@@ -1,4 +1,4 @@
-//! What a restarting member must know of its store.
+//! What a member needs to know of its store when it restarts.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -37,7 +37,7 @@ pub enum Tail {
 }
 
 impl Recovered {
-    /// What is told where nothing of a log can be read but its hard state.
+    /// What is recovered from a log of which nothing but the hard state can be read.
     pub fn nothing_but(hard_state: HardState) -> Recovered {
         Recovered {
             bounds: LogBounds::default(),

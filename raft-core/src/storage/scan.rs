@@ -3,10 +3,10 @@
 use super::{LogBounds, LogError, LogErrorKind, LogOp, LogReader, LogSummary, Recovered, Tail};
 use crate::types::{HardState, LogIndex};
 
-/// How much payload is read at once, in bytes.
+/// How many bytes of payload are read at once.
 const SCAN_BYTES: u64 = 1 << 20;
 
-/// Reads a whole log once, and tells what it holds. It knows of no commit hint. Entries that do not
+/// Reads a whole log once, and returns what it holds. The commit hint is zero. Entries that do not
 /// follow each other from the boundary to the last one are damage.
 pub(super) async fn scan(
     log: &mut dyn LogReader,
@@ -18,7 +18,7 @@ pub(super) async fn scan(
     while next < end {
         let entries = log.read(next..end, SCAN_BYTES).await?;
         if entries.is_empty() {
-            // A store's bug (P10); without an error here it would be an endless loop.
+            // A bug of the store (P10); without an error here this loop would never end.
             let cause = "a read of a range that is not empty returned no entry";
             return Err(LogError::io(LogOp::Read, cause));
         }
@@ -29,7 +29,7 @@ pub(super) async fn scan(
     }
     if summary.bounds() != bounds {
         let kind = LogErrorKind::Corrupt { index: Some(bounds.last.index) };
-        return Err(LogError::new(LogOp::Open, kind).because("the log ends with another entry"));
+        return Err(LogError::new(LogOp::Open, kind).because("the log ends with a different entry"));
     }
     summary.recovered(hard_state, LogIndex::ZERO, Tail::Clean)
 }
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
     use crate::types::{Entry, EntryId, EntryKind, Term, TermRun};
 
-    /// A reader that gives these entries whatever it is asked for, two at a time.
+    /// A reader that returns these entries, two at a time, whatever the range is.
     struct Gives(Vec<Entry>);
 
     #[async_trait]
@@ -65,7 +65,7 @@ mod tests {
         EntryId::new(Term::new(term), LogIndex::new(index))
     }
 
-    /// Scans a log from 3@1 to 6@2 whose reader gives entries with these ids.
+    /// Scans a log from 3@1 to 6@2 whose reader returns entries with these ids.
     fn scan_of(ids: &[(u64, u64)]) -> Result<Recovered, LogErrorKind> {
         let entry = |at| Entry::new(id(at), EntryKind::Command, Bytes::new());
         let mut log = Gives(ids.iter().copied().map(entry).collect());
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scan_tells_what_a_log_holds() {
+    fn a_scan_returns_what_a_log_holds() {
         let found = scan_of(&[(4, 1), (5, 2), (6, 2)]).expect("sound");
         let run = |first, term| TermRun { first: LogIndex::new(first), term: Term::new(term) };
         assert_eq!(found.term_runs, [run(4, 1), run(5, 2)]);

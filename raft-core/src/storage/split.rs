@@ -1,8 +1,8 @@
-//! Two stores of different kinds, used as one: entries in the one, identity and votes in the other.
+//! Two stores of different kinds, used as one: entries in one, identity and votes in the other.
 //!
-//! A batch costs two syncs, and is not one unit: the hard state is durable before the log is
-//! touched, so a crash between the two leaves the hard state ahead of the entries, never behind
-//! (P4). The log half is given the rest of the batch in one piece.
+//! A batch costs two syncs, and is not atomic: the hard state is durable before the log is touched,
+//! so a crash between the two leaves the hard state ahead of the entries, never behind (P4). The
+//! log half is given the rest of the batch in one piece.
 //!
 //! The identity is written to both halves, the stable one first. A log half with an identity that
 //! the stable half does not have means that the halves do not belong together, or that the stable
@@ -25,13 +25,13 @@ pub struct Split<L, S> {
     log: L,
     stable: S,
     stable_info: StoreInfo,
-    /// Set by the first failure of either half: the other one takes no more then either (P15).
+    /// Set by the first failure of either half; then neither half accepts further changes (P15).
     is_poisoned: bool,
 }
 
 impl<L: Store, S: StableStore> Split<L, S> {
-    /// Puts the halves together. The log half declares itself; a stable store that is no more than
-    /// that has no way to, so `stable_info` declares it.
+    /// Puts the halves together. The log half declares itself. A stable store that is nothing else
+    /// has no way to do so, so `stable_info` declares it.
     pub fn new(log: L, stable: S, stable_info: StoreInfo) -> Split<L, S> {
         Split { log, stable, stable_info, is_poisoned: false }
     }
@@ -139,7 +139,8 @@ impl<L: Store, S: StableStore> Store for Split<L, S> {
         if let Some(hard_state) = batch.hard_state.take() {
             self.save_hard_state(hard_state).await?;
         }
-        // A hint alone is passed on too: what it costs is the log half's business.
+        // A batch with nothing but a hint is passed on, too: the log half decides whether to store
+        // it.
         if batch == WriteBatch::default() {
             Ok(())
         } else {

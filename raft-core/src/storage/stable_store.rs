@@ -13,8 +13,8 @@ pub trait StableStore: Send {
     /// The identity, once one was saved.
     async fn load_identity(&mut self) -> Result<Option<Identity>, LogError>;
 
-    /// Saves the identity; durable when it returns `Ok`. Refused if another is there; saving the
-    /// same again is a success.
+    /// Saves the identity; durable when it returns `Ok`. Refused if another identity is stored
+    /// already; saving the same one again succeeds.
     async fn save_identity(&mut self, identity: &Identity) -> Result<(), LogError>;
 
     /// The hard state last saved; term 0 without a vote if none was.

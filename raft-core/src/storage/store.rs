@@ -39,15 +39,15 @@ pub trait Store: LogStore + StableStore {
         }
     }
 
-    /// What a restarting member must know, as the log holds it (P18). The default reads the whole
+    /// What a member needs when it restarts, as the log holds it (P18). The default reads the whole
     /// log once.
     async fn recover(&mut self) -> Result<Recovered, LogError> {
         let (bounds, hard_state) = (self.bounds(), self.load_hard_state().await?);
         scan(self.reader().as_mut(), bounds, hard_state).await
     }
 
-    /// Ends the store's work in good order: a durable store marks its end as proven. Dropping a
-    /// store without it loses nothing that was acknowledged.
+    /// Closes the store in good order: a durable store marks its end as proven. Dropping a store
+    /// without closing it loses nothing that was acknowledged.
     async fn close(&mut self) -> Result<(), LogError> {
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! A membership is stored and sent as the payload of an entry, and rules from the moment it is in
 //! the log (section 6 of the paper), committed or not. A *joint* membership has two sets of voters,
 //! and each decision needs a majority of both. Bootstrap writes the only membership so far; the
-//! joint form has its place here so that stored and sent bytes need not change for it.
+//! joint form is included here so that stored and sent bytes need not change for it.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
@@ -38,7 +38,7 @@ pub struct MembershipParts {
     pub metadata: BTreeMap<NodeId, Bytes>,
 }
 
-/// Why parts do not form a membership. Nothing was changed; mend the parts and try again.
+/// Why parts do not form a membership. Nothing was changed; correct the parts and try again.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum MembershipError {
     /// There is no voter.
@@ -68,7 +68,7 @@ impl Membership {
         Membership::new(MembershipParts { voters, metadata, ..MembershipParts::default() })
     }
 
-    /// Checks the parts; this is the only way to a membership, so that one in hand is sound.
+    /// Checks the parts. This is the only way to make a membership, so every membership is sound.
     pub fn new(parts: MembershipParts) -> Result<Membership, MembershipError> {
         if parts.voters.is_empty() {
             return Err(MembershipError::NoVoters);

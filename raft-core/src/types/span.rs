@@ -1,8 +1,8 @@
 //! A run of entries by their ids alone: what comes after which entry, and in which terms.
 //!
-//! Terms never fall along a log, so the ids of any number of entries are told by the few places
-//! where the term rises. The protocol compares, sends and remembers spans; payloads stay with
-//! the code that moves bytes.
+//! Terms never fall along a log, so the few places where the term rises give the ids of any number
+//! of entries. The protocol compares, sends and remembers spans; payloads stay with the code that
+//! moves bytes.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use super::{EntryId, LogIndex, Term};
 
-/// The entries of one term that follow each other: from `first` to before the next run.
+/// Consecutive entries of one term: from `first` up to the start of the next run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TermRun {
     /// The index of the run's first entry.
@@ -63,7 +63,7 @@ impl LogSpan {
         span
     }
 
-    /// The entries after `prev` up to `last`, whose terms are told by `runs` in order. The first
+    /// The entries after `prev` up to `last`, whose terms are given by `runs` in order. The first
     /// run starts right after `prev`.
     pub fn new(
         prev: EntryId,
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_span_tells_each_term() {
+    fn a_span_gives_the_term_of_each_entry() {
         let terms: vec::Vec<u64> =
             (4..=9).map(|i| span().term_at(LogIndex::new(i)).expect("inside").get()).collect();
         assert_eq!(terms, vec![1, 1, 1, 3, 6, 6]);
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn both_parts_of_a_cut_tell_the_same_terms() {
+    fn both_parts_of_a_span_give_the_same_terms() {
         for cut in 4..=9 {
             let head = span().up_to(LogIndex::new(cut));
             let tail = span().after(LogIndex::new(cut));

@@ -1,7 +1,7 @@
 //! The tests of the tests: every planted bug must break a law in the trace that is named for it.
 //!
 //! A difference in an output alone would not do: any change makes one. The named trace must end
-//! with a broken law, so that the law is seen to catch what it is for.
+//! with a broken law, so that the law is seen to catch what it is meant to catch.
 
 use std::path::Path;
 

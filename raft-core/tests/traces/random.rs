@@ -1,15 +1,17 @@
-//! Random traces: whatever happened, a cluster whose network and disks are good again agrees soon.
+//! Random traces: whatever happened before, a cluster whose network and disks work again soon
+//! agrees.
 //!
-//! No golden outputs here: the laws are checked after each step, and at the end `converge` asks for
-//! one leader, equal and committed logs, and no read without an answer. It fails too where members
-//! talk without an end. A failure prints the trace, which can be cut down and kept as a golden one.
+//! There are no golden outputs here: the laws are checked after each step, and at the end
+//! `converge` asks for one leader, equal and committed logs, and no read without an answer. A run
+//! also fails if members exchange messages without end. A failure prints the trace, which can be
+//! shortened and stored as a golden one.
 
 use proptest::prelude::*;
 
 use super::runner::{self, Outcome, Planted, Script};
 
-/// One line of misfortune in a cluster of `nodes`.
-fn misfortune(nodes: u64) -> impl Strategy<Value = String> {
+/// One line with a fault or a delay in a cluster of `nodes`.
+fn fault(nodes: u64) -> impl Strategy<Value = String> {
     let one = move || 1..=nodes;
     prop_oneof![
         6 => one().prop_map(|n| format!("deliver to={n}")),
@@ -46,7 +48,7 @@ fn trace() -> impl Strategy<Value = String> {
         1 => Just(" inflight_bytes=2 stall=20"),
     ];
     (1u64..=5, settings).prop_flat_map(|(nodes, settings)| {
-        prop::collection::vec(misfortune(nodes), 0..120).prop_map(move |lines| {
+        prop::collection::vec(fault(nodes), 0..120).prop_map(move |lines| {
             let lines: String = lines.iter().map(|line| format!("maybe {line}\n")).collect();
             let again: String = (1..=nodes).map(|n| format!("restart {n}\n")).collect();
             let cluster = format!("cluster nodes={nodes} timers=default{settings}");
@@ -63,7 +65,7 @@ proptest! {
     })]
 
     #[test]
-    fn a_cluster_agrees_once_its_misfortunes_end(text in trace()) {
+    fn a_cluster_agrees_once_its_faults_end(text in trace()) {
         let script = Script::parse(&text).expect("a claim and a block");
         if let Outcome::Broke { line, why } = runner::run(&script, Planted::default()) {
             prop_assert!(false, "line {line}: {why}\n{text}");

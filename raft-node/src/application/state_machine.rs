@@ -34,7 +34,7 @@ pub struct Replies {
 /// The commands of a batch for whose answers clients of this member wait.
 #[derive(Debug, Default)]
 enum Wanted {
-    /// All of them: nothing else was said.
+    /// All of them: nothing else was requested.
     #[default]
     All,
     /// Those at these positions. The ranges rise and do not overlap.
@@ -54,9 +54,9 @@ impl Replies {
     }
 
     /// Whether the answer to the command at this position of the batch is wanted: whether a client
-    /// of this member proposed it and waits for the outcome. Any other answer is discarded, so an
-    /// empty one does as well; it must be pushed all the same. Members differ in what is wanted,
-    /// so it must not influence the state.
+    /// of this member proposed it and waits for the outcome. Any other answer is discarded, so it
+    /// may be empty, but it must still be pushed. Different answers are wanted on different
+    /// members, so this must not influence the state.
     ///
     /// A client that left without waiting for its answer may still count as waiting.
     pub fn is_wanted(&self, position: usize) -> bool {
@@ -100,7 +100,7 @@ impl Replies {
     }
 }
 
-/// Why a state machine cannot apply a committed command, now or ever: the member stops and says so.
+/// Why a state machine cannot apply a committed command: the member stops and reports it.
 ///
 /// For example, a newer version of the application wrote the command, or the disk that the state
 /// is kept on has failed. The command stays committed: other members may have applied it, and this
@@ -119,7 +119,7 @@ impl Fatal {
 }
 
 /// A deterministic state machine: the same commands in the same order give the same state and the
-/// same answers on every member. No clock, no randomness, no hash order may reach a result.
+/// same answers on every member. No clock, randomness or hash order may influence a result.
 pub trait StateMachine: Send + 'static {
     /// The last entry whose effect the state machine still has after a restart, if it keeps its
     /// state durably itself; else `None`, and the log is applied to it again from the start.
@@ -130,12 +130,13 @@ pub trait StateMachine: Send + 'static {
     /// Applies commands, and pushes exactly one answer for each into `replies`. Only the answers
     /// that [`Replies::is_wanted`] are ever seen by a client.
     ///
-    /// A command that is merely wrong is answered so: every member applies it.
+    /// A command that is merely invalid is answered with an error of the application's own: every
+    /// member applies it.
     ///
     /// # Errors
-    /// A command cannot be applied. The member stops by that name ([`crate::NodeStatus::stopped`]),
-    /// and is not asked again; the clients of the batch learn that the outcome is unknown. A panic
-    /// has the same effect.
+    /// A command cannot be applied. The member stops and gives that reason
+    /// ([`crate::NodeStatus::stopped`]), and the state machine is not called again; the clients of
+    /// the batch learn that the outcome is unknown. A panic has the same effect.
     fn apply(&mut self, commands: &[Committed], replies: &mut Replies) -> Result<(), Fatal>;
 
     /// Whether [`StateMachine::apply`] returned before the batch was applied. It is then called
@@ -170,7 +171,7 @@ mod tests {
             (0..9).filter(|position| replies.is_wanted(*position)).collect()
         };
         let mut replies = Replies::default();
-        assert_eq!(wanted(&replies).len(), 9, "nothing else was said");
+        assert_eq!(wanted(&replies).len(), 9, "nothing else was requested");
         replies.want([1..3, 3..4, 6..8].into_iter());
         assert_eq!(wanted(&replies), [1, 2, 3, 6, 7]);
         replies.want(std::iter::empty());

@@ -11,13 +11,13 @@ use serde::de::DeserializeOwned;
 use super::state_machine::{Committed, Fatal, Replies, StateMachine};
 
 /// A deterministic state machine over types: the same commands in the same order give the same
-/// state and the same responses on every member. No clock, no randomness, no hash order may reach a
+/// state and the same responses on every member. No clock, randomness or hash order may influence a
 /// result.
 ///
 /// A committed command that does not decode stops the member: a newer version of the application
 /// has written it, and to skip it would make this member's state differ from all others. Start the
-/// member with that version. So add variants to `Command` at the end, and let all members run the
-/// version that knows them before any client proposes one.
+/// member with that version. So add variants to `Command` at the end, and upgrade all members to
+/// the version that knows them before any client proposes one.
 ///
 /// ```
 /// use raft_node::Application;
@@ -72,7 +72,7 @@ impl<A: Application> StateMachine for TypedMachine<A> {
     }
 
     /// A query that does not decode (it was not asked through this application's own handle) gets
-    /// an empty answer; all others begin with a byte that says that they are one.
+    /// an empty answer; all other answers begin with a byte that marks them as answers.
     fn read(&self, query: &[u8]) -> Bytes {
         decode(query).map(|query| encode(&(ANSWERED, self.0.read(query)))).unwrap_or_default()
     }

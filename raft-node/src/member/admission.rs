@@ -1,8 +1,8 @@
-//! Which peers may talk to a member, and with which store each of them must come.
+//! Which peers may talk to a member, and which store each of them must have.
 //!
-//! A member's votes and acknowledgements stand in its store. If a peer comes back with another
-//! store, it has lost what it promised, and must not vote as if it remembered. So a member
-//! remembers the store id of each peer:
+//! A member's votes and acknowledgements are in its store. If a peer comes back with another store,
+//! it has lost what it promised, and must not vote as if it remembered. So a member remembers the
+//! store id of each peer:
 //!
 //! ```text
 //!   hello --admit--> both sides' verdicts --confirm--> remembered, and saved
@@ -30,7 +30,7 @@ use tracing::{error, warn};
 
 use crate::transport::PeerRejected;
 
-/// The most refusals that are remembered as logged; then the memory begins anew.
+/// The most refusals that are remembered as logged; then all of them are forgotten.
 const MAX_LOGGED: usize = 1024;
 
 /// The store ids of peers, by node.
@@ -47,10 +47,10 @@ pub trait PeerRecord: Debug + Send + Sync {
     fn load(&self, cluster: ClusterId) -> io::Result<PeerStores>;
 
     /// Replaces what was saved, durably and as a whole. May block; it is called on a thread where
-    /// that is allowed, once at a time, whenever a peer is new.
+    /// that is allowed, one call at a time, whenever a peer is new.
     ///
     /// # Errors
-    /// Either the old content is there or the new. The member goes on, logs it, and saves again
+    /// The old content is there, or the new. The member logs the error, goes on, and saves again
     /// with the next new peer.
     fn save(&self, cluster: ClusterId, stores: &PeerStores) -> io::Result<()>;
 }
@@ -67,7 +67,7 @@ struct Known {
     stores: PeerStores,
     /// The refusals that were logged already, by peer and kind.
     logged: HashSet<(NodeId, Discriminant<PeerRejected>)>,
-    /// The save that was begun last; each waits for the one before.
+    /// The save that was started last; each waits for the one before.
     saving: Option<JoinHandle<()>>,
 }
 
@@ -110,7 +110,7 @@ impl Admission {
     /// member.
     ///
     /// # Errors
-    /// Another handshake was faster, with another store: the peer may not talk to this member.
+    /// Another handshake, with another store, was faster: the peer may not talk to this member.
     pub(crate) fn confirm(
         &self,
         peer: Identity,
@@ -131,7 +131,7 @@ impl Admission {
     pub(crate) async fn saved(&self) {
         let saving = self.known().saving.take();
         if let Some(saving) = saving {
-            // A task that is gone has ended.
+            // An error means that the task has ended, too.
             let _ = saving.await;
         }
     }
@@ -153,8 +153,8 @@ impl Admission {
         }
     }
 
-    /// Saves beside the caller, which must not block: a peer that is lost to a crash in between is
-    /// learned again.
+    /// Saves in the background, since the caller must not block: a peer that is lost in a crash
+    /// before the save ends is learned again.
     fn save(&self, known: &mut Known) {
         let Some(record) = self.record.clone() else { return };
         let (own, stores, before) = (self.own, known.stores.clone(), known.saving.take());

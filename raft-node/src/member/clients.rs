@@ -26,7 +26,7 @@ pub(crate) type ReadResult = Result<ReadAnswer, ReadError>;
 #[derive(Debug)]
 pub(crate) struct ReadGroup {
     pub(crate) answers: Answers<ReadResult>,
-    /// What each asks; nothing, where only the moment is waited for.
+    /// The query of each; none where the client waits only for the index.
     pub(crate) queries: Vec<Option<Bytes>>,
 }
 
@@ -35,7 +35,7 @@ pub(crate) struct ReadGroup {
 pub(crate) struct ReadAnswer {
     /// The index that was committed when it came, and that has been applied.
     pub(crate) index: LogIndex,
-    /// The state machine's answer; empty where nothing was asked.
+    /// The state machine's answer; empty where there was no query.
     pub(crate) answer: Bytes,
 }
 

@@ -2,7 +2,7 @@
 //! machine and the clients.
 //!
 //! What is done at once (a write to memory, a cheap state machine's batch, a forward that the
-//! transport does not take) comes back as an event, for the next round of the same turn.
+//! transport refuses) comes back as an event, for the next round of the same turn.
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -23,7 +23,7 @@ use crate::transport::{Content, Envelope, Transport};
 
 /// What a member acts through.
 pub(crate) struct Executor {
-    /// Gone once the member has ended, and with it its tasks and connections.
+    /// None once the member has ended; its tasks and connections are gone then, too.
     transport: Option<Box<dyn Transport>>,
     /// The membership that the transport knows.
     membership: Option<Arc<Membership>>,
@@ -131,14 +131,14 @@ impl Executor {
         }
     }
 
-    /// Does something with the transport, unless the member has ended.
+    /// Calls `act` with the transport, unless the member has ended.
     pub(crate) fn with_transport(&mut self, act: impl FnOnce(&mut dyn Transport)) {
         if let Some(transport) = &mut self.transport {
             act(transport.as_mut());
         }
     }
 
-    /// Lets the commands that wait for the quota in, to be refused, while no leader is known.
+    /// While no leader is known, lets the commands that wait for the quota enter, to be refused.
     pub(crate) fn follow_leader(&mut self, leader: Option<NodeId>, quotas: &Quotas) {
         if leader.is_some() {
             quotas.proposals.reopen();
@@ -253,8 +253,8 @@ impl Executor {
     }
 }
 
-/// What the pump is to learn of an envelope that was not sent. Only forwards: clients wait for
-/// them, and what the protocol sends is sent again.
+/// What the pump learns of an envelope that was not sent. Only forwards are reported: clients wait
+/// for them, while the protocol's own messages are sent again.
 pub(crate) fn forward_not_sent(to: NodeId, envelope: &Envelope) -> Option<Event<Waiters>> {
     forward_id(envelope).map(|forward| not_sent(to, forward))
 }

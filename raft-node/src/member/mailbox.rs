@@ -1,7 +1,7 @@
-//! What has happened to a member and waits for a turn: events in their order, and the requests
-//! that go in together.
+//! What has happened to a member and waits for a turn: events in their order, and requests grouped
+//! by turn.
 //!
-//! Any thread delivers; the thread that takes a turn drains. Proposals are grouped by the
+//! Any thread may deliver; the thread that takes a turn drains. Proposals are grouped by the
 //! [`Batcher`], which also says whether the turn takes them; all reads that wait go in together.
 //!
 //! The mailbox is also the waker of what the member polls inline: a wake counts as an arrival.
@@ -38,9 +38,9 @@ struct Arrived {
     inbound_dropped: u64,
     proposals: Batcher,
     reads: Option<OpenReads>,
-    /// What is polled inline can go on, or a turn left something to do.
+    /// Whether a worker that is polled inline can go on, or a turn left something to do.
     is_turn_wanted: bool,
-    /// There is no driver any more.
+    /// Whether the driver has ended.
     has_ended: bool,
 }
 
@@ -51,13 +51,13 @@ struct OpenReads {
 }
 
 impl Mailbox {
-    /// Adds an event. The caller sees to the turn.
+    /// Adds an event. The caller takes the turn for it, or wakes the driver.
     pub(crate) fn push(&self, event: Event<Waiters>) {
         self.lock().events.push(event);
     }
 
-    /// Adds what a peer sent, and leaves `envelopes` empty. What exceeds `limit` bytes together
-    /// with what waits already is dropped and counted.
+    /// Adds what a peer sent, and leaves `envelopes` empty. Envelopes that would exceed `limit`
+    /// bytes together with those that wait already are dropped and counted.
     pub(crate) fn deliver(
         &self,
         from: NodeId,
@@ -103,7 +103,7 @@ impl Mailbox {
         (open.replies.join(size, None), next)
     }
 
-    /// Moves behind `events` what the turn that begins now takes. `write` is the number of the
+    /// Appends to `events` what the turn that starts now takes. `write` is the number of the
     /// leader's own write that is under way; see [`Batcher::take`]. Returns whether what is polled
     /// inline is to be polled.
     pub(crate) fn drain_into(&self, events: &mut Vec<Event<Waiters>>, write: Option<u64>) -> bool {
@@ -133,7 +133,7 @@ impl Mailbox {
             && arrived.reads.is_none()
     }
 
-    /// The driver has let other tasks run: what proposals there are is due.
+    /// The driver has let other tasks run: the proposals that wait are due.
     pub(crate) fn note_gathered(&self, was_alone: bool) {
         self.lock().proposals.note_gathered(was_alone);
     }

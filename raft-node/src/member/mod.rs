@@ -16,15 +16,15 @@
 //! | `admission` | which peers may talk to the member |
 //! | `publisher`, `status`, `metrics` | what observers see |
 //!
-//! [`Member`] is what these parts share. None of them knows it: they get the parts that they need,
-//! or one of the traits that it implements for them: [`Driven`], [`Reports`] and, for the
-//! transport, [`Inbound`].
+//! [`Member`] is what these parts share. None of them depends on it: they get the parts that they
+//! need, or one of the traits that it implements for them ([`Driven`], [`Reports`] and, for the
+//! transport, [`Inbound`]).
 //!
 //! A panic in any part ends the member for every caller that waits for it. One in a worker or in
 //! the state machine is a [`StopReason`](crate::pump::StopReason), and the pump ends in good order.
-//! One in the turn itself leaves a state that nothing may look at again: it is dropped as a whole,
+//! One in the turn itself leaves a state that must not be used again: it is dropped as a whole,
 //! which answers every client that waits ([`requests::reply`](crate::requests::reply)), closes the
-//! workers' queues and the peers' connections.
+//! workers' queues, and closes the peers' connections.
 
 pub(crate) mod admission;
 pub(crate) mod apply;
@@ -72,8 +72,8 @@ pub(crate) struct Member {
     pub(crate) admission: Admission,
     /// Nothing is left for the driver.
     is_finished: AtomicBool,
-    /// Only ever tried; see `scheduler`. `None` after a panic. Boxed, so that it can be moved out
-    /// of the lock for the price of a pointer.
+    /// The lock is only ever tried; see `scheduler`. `None` after a panic. Boxed, so that moving it
+    /// out of the lock moves only a pointer.
     turn: TryMutex<Option<Box<Turn>>>,
 }
 
@@ -97,7 +97,7 @@ impl Member {
         self.mailbox.wake_driver();
     }
 
-    /// Does something with the transport, before the first turn.
+    /// Calls `act` with the transport, before the first turn.
     pub(crate) fn with_transport(&self, act: impl FnOnce(&mut dyn Transport)) {
         if let Some(turn) = self.turn.lock().as_mut() {
             turn.with_transport(act);
@@ -112,7 +112,7 @@ impl Member {
         self.after_turn(dead, after);
     }
 
-    /// One turn. What it gives is for [`Member::after_turn`], once the lock is released.
+    /// Takes one turn. The result is for [`Member::after_turn`], once the lock is released.
     fn one_turn(&self, turn: &mut Option<Box<Turn>>) -> (Option<Box<Turn>>, AfterTurn) {
         let Some(living) = turn else { return (None, self.refuse_all()) };
         let taken = caught(|| living.take(&self.mailbox, &self.quotas, &self.publisher));
@@ -127,8 +127,8 @@ impl Member {
         }
     }
 
-    /// Ends a member whose turn must not be looked at again. Gives the turn to be dropped once the
-    /// lock is released, since that wakes clients.
+    /// Ends a member whose turn must not be used again. Returns the turn, which is dropped once the
+    /// lock is released, since dropping it wakes clients.
     fn die(&self, turn: &mut Option<Box<Turn>>, why: String) -> (Option<Box<Turn>>, AfterTurn) {
         error!(node = %self.identity.node, "the member stops: {why}");
         let mut dead = turn.take();

@@ -107,8 +107,9 @@ impl Worker for Persist {
 
     type Work = WriteBatch;
 
-    /// A single entry is that of a single client, which waits for nothing else. Where there are
-    /// more, turns of the disks' threads would break up what gathers for the member's own task.
+    /// A single entry belongs to a single client, which waits for nothing else. Where there are
+    /// more, turns taken by the disks' threads would break up the groups that gather for the
+    /// member's own task.
     fn takes_turn(batch: &WriteBatch) -> bool {
         batch.append.len() <= 1
     }

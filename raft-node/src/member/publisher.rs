@@ -1,8 +1,9 @@
 //! What observers of a member see: its status, its events and its metrics.
 //!
-//! A turn publishes under its lock, which wakes no observer; [`Publisher::flush`] hands the news
-//! over once the lock is released. Only one thread flushes at a time, so that observers get news in
-//! order. A thread that finds another one flushing leaves; the other looks again before it ends.
+//! A turn publishes under its lock, which wakes no observer; [`Publisher::flush`] passes the
+//! changes on once the lock is released. Only one thread flushes at a time, so that observers see
+//! changes in order. A thread that finds another one flushing returns; the other checks again
+//! before it ends.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -12,7 +13,7 @@ use tokio::sync::{broadcast, watch};
 use super::metrics::Metrics;
 use super::status::{NodeEvent, NodeStatus};
 
-/// Events that a slow observer may lag behind before it misses the oldest.
+/// How many events a slow observer may lag behind before it misses the oldest.
 const MAX_EVENTS: usize = 256;
 
 /// A member's status and events.
@@ -46,7 +47,7 @@ impl Publisher {
         }
     }
 
-    /// The status as it was published last, whether observers have it yet or not.
+    /// The status that was published last, whether or not observers have it yet.
     pub(crate) fn latest(&self) -> Arc<NodeStatus> {
         Arc::clone(&self.news().latest)
     }
@@ -75,7 +76,7 @@ impl Publisher {
         self.has_news.store(true, Ordering::Release);
     }
 
-    /// The member has panicked: the last status that it has.
+    /// Publishes the last status of a member that has panicked.
     pub(crate) fn publish_end(&self, stopped: String) {
         self.add_event(NodeEvent::Stopped(stopped.clone()));
         let latest = self.latest();

@@ -10,14 +10,14 @@
 //!
 //! Members of one process deliver to each other. A thread that drives a member also drives those
 //! that the member has delivered to, one after another and never one inside another, so that a
-//! write goes round all of them without one task waking the next:
+//! write visits all of them without one task waking the next:
 //!
 //! ```text
 //!   client -> leader -> follower, follower -> leader -> client
 //! ```
 //!
-//! What one thread does so is a *lap*. It is bounded: what is left after [`MAX_DRIVES`] is for the
-//! members' own tasks, so that nothing else on the runtime starves.
+//! The turns that one thread takes in this way are a *pass*. A pass is bounded: what is left after
+//! [`MAX_DRIVES`] is for the members' own tasks, so that nothing else on the runtime starves.
 //!
 //! The *driver* is the member's own task: it counts time, and takes the turns that no other thread
 //! takes.
@@ -43,7 +43,7 @@ const TICK: Duration = Duration::from_millis(10);
 /// The most turns that one drive of a member takes.
 const MAX_TURNS: usize = 8;
 
-/// The most members that one lap drives, each as often as something was delivered to it.
+/// The most members that one pass drives, each as often as something was delivered to it.
 const MAX_DRIVES: usize = 32;
 
 /// A member, as far as the scheduler knows it.
@@ -60,7 +60,8 @@ pub(crate) trait Driven: Send + Sync + 'static {
 }
 
 /// Takes turns under the lock until nothing is left to do, or another thread has the lock. A turn
-/// gives what is to be done once the lock is released: clients to wake, and news for observers.
+/// returns what is to be done once the lock is released: clients to wake, and changes for
+/// observers.
 pub(crate) fn take_turns<T, A: FnOnce()>(
     lock: &TryMutex<T>,
     mailbox: &Mailbox,
@@ -78,67 +79,67 @@ pub(crate) fn take_turns<T, A: FnOnce()>(
     mailbox.wake_driver();
 }
 
-// ---- laps ----
+// ---- passes ----
 
 thread_local! {
-    static LAP: RefCell<LapState> = RefCell::new(LapState::default());
+    static PASS: RefCell<PassState> = RefCell::new(PassState::default());
 }
 
-/// What the lap on a thread has yet to do.
+/// What the pass on a thread has yet to do.
 #[derive(Default)]
-struct LapState {
-    /// Whether a lap runs on this thread.
+struct PassState {
+    /// Whether a pass runs on this thread.
     runs: bool,
     members: VecDeque<Arc<dyn Driven>>,
 }
 
-/// Takes turns of a member, and then of the members that it delivers to. Inside a lap this only
+/// Takes turns of a member, and then of the members that it delivers to. Inside a pass this only
 /// notes that the member has something to do.
 pub(crate) fn drive(member: &Arc<impl Driven>) {
-    match Lap::begin() {
-        Some(lap) => {
+    match Pass::begin() {
+        Some(pass) => {
             member.take_turns();
-            lap.run();
+            pass.run();
         }
-        None => add_to_lap(member),
+        None => add_to_pass(member),
     }
 }
 
-fn add_to_lap(member: &Arc<impl Driven>) {
+fn add_to_pass(member: &Arc<impl Driven>) {
     let new = Arc::as_ptr(member).cast::<()>();
-    LAP.with(|lap| {
-        let members = &mut lap.borrow_mut().members;
+    PASS.with(|pass| {
+        let members = &mut pass.borrow_mut().members;
         if !members.iter().any(|other| Arc::as_ptr(other).cast::<()>() == new) {
             members.push_back(Arc::clone(member) as Arc<dyn Driven>);
         }
     });
 }
 
-/// The lap on this thread, until it is dropped.
-struct Lap;
+/// The pass on this thread, until it is dropped.
+struct Pass;
 
-impl Lap {
-    /// Begins one, unless one runs.
-    fn begin() -> Option<Lap> {
-        let runs = LAP.with(|lap| std::mem::replace(&mut lap.borrow_mut().runs, true));
-        (!runs).then_some(Lap)
+impl Pass {
+    /// Starts a pass, unless one is running on this thread.
+    fn begin() -> Option<Pass> {
+        let runs = PASS.with(|pass| std::mem::replace(&mut pass.borrow_mut().runs, true));
+        (!runs).then_some(Pass)
     }
 
     fn run(self) {
         for _ in 0..MAX_DRIVES {
-            let next = LAP.with(|lap| lap.borrow_mut().members.pop_front());
+            let next = PASS.with(|pass| pass.borrow_mut().members.pop_front());
             let Some(member) = next else { return };
             member.take_turns();
         }
     }
 }
 
-impl Drop for Lap {
+impl Drop for Pass {
     fn drop(&mut self) {
-        let left = LAP.with(|lap| {
-            let mut lap = lap.borrow_mut();
-            lap.runs = false;
-            std::mem::take(&mut lap.members)
+        let left = PASS.with(|pass| {
+            let mut pass = pass.borrow_mut();
+            pass.runs = false;
+            std::mem::take(&mut pass.members)
         });
         for member in left {
             member.mailbox().wake_driver();
@@ -158,11 +159,11 @@ pub(crate) async fn run_driver(member: Arc<impl Driven>) {
         gather(member.mailbox()).await;
         drive(&member);
         if !member.mailbox().is_empty() {
-            // A long catch-up: the timers and connections of the runtime have their turn, too.
+            // During a long catch-up, the timers and connections of the runtime must get time, too.
             yield_now().await;
         }
     }
-    // What came while the member ended is refused here; later requests are refused in turns that
+    // What arrived while the member ended is refused here; later requests are refused in turns that
     // their callers take.
     member.mailbox().note_gathered(false);
     drive(&member);
@@ -187,8 +188,8 @@ async fn gather(mailbox: &Mailbox) {
     }
 }
 
-/// Goes behind the tasks that are ready. Unlike tokio's `yield_now` it does not look for news of
-/// the operating system first, which would be a system call for each batch; tokio does that often
+/// Yields to the tasks that are ready. Unlike tokio's `yield_now` it does not poll the operating
+/// system for events first, which would be a system call for each batch; tokio does that often
 /// enough.
 async fn let_others_run() {
     let mut has_yielded = false;

@@ -1,4 +1,4 @@
-//! What people and programs see of a running member.
+//! What operators and programs see of a running member.
 
 use raft_core::consensus::{SoftState, Status};
 use raft_core::storage::StoreInfo;
@@ -36,7 +36,7 @@ pub struct NodeStatus {
 }
 
 impl NodeStatus {
-    /// What the pump says, where no client waits yet and nothing has failed.
+    /// The status of a pump for which no client waits yet and nothing has failed.
     pub(crate) fn of(identity: Identity, pump: &Pump<Waiters>, store: &StoreInfo) -> NodeStatus {
         NodeStatus {
             identity,

@@ -61,7 +61,7 @@ fn a_wake_counts_as_an_arrival_once() {
     assert!(!mailbox.drain_into(&mut Vec::new(), None));
 }
 
-/// When it is woken, notes whether the lock of the member's turn is free.
+/// A waker that notes, when it is woken, whether the lock of the member's turn is free.
 struct Witness {
     member: Arc<Member>,
     saw_free: Mutex<Vec<bool>>,
@@ -110,7 +110,7 @@ impl StateMachine for Nothing {
     }
 }
 
-/// A member alone in its cluster, which has room for one proposal, once it leads.
+/// The only member of its cluster, whose quota has room for one proposal, once it leads.
 async fn leading_member() -> Arc<Member> {
     let mut log = MemoryLog::new();
     let id = NodeId::new(1).expect("not zero");

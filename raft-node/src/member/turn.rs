@@ -6,11 +6,12 @@
 //!                        +---- what is done at once ------+
 //! ```
 //!
-//! Everything that arrived goes through the pump, the effects that come out are carried out, and
-//! what is done at once goes in again, [`MAX_ROUNDS`] times at most. A turn wakes no client, no
-//! observer and no driver: [`AfterTurn`] says what its caller does once the lock is released.
+//! Everything that arrived goes through the pump, its effects are carried out, and the results of
+//! what is done at once go through the pump again, [`MAX_ROUNDS`] times at most. A turn wakes no
+//! client, no observer and no driver: [`AfterTurn`] says what its caller does once the lock is
+//! released.
 //!
-//! Deliberately absent: the member. A turn gets what it needs of it, and nothing of a turn can
+//! Deliberately absent: the member. A turn gets the parts that it needs, and nothing in a turn can
 //! drive the member that it belongs to.
 
 use std::task::Waker;
@@ -45,7 +46,7 @@ pub(crate) struct Turn {
     effects: Effects<Waiters>,
 }
 
-/// What is done once the lock is released.
+/// What the caller does once the lock is released.
 #[derive(Debug, Default)]
 pub(crate) struct AfterTurn {
     /// Clients that were answered, or that enter a quota.
@@ -74,7 +75,7 @@ impl Turn {
         }
     }
 
-    /// Does something with the transport, unless the member has ended.
+    /// Calls `act` with the transport, unless the member has ended.
     pub(crate) fn with_transport(&mut self, act: impl FnOnce(&mut dyn Transport)) {
         self.executor.with_transport(act);
     }
@@ -96,7 +97,7 @@ impl Turn {
             rounds += 1;
         }
         // The disk is free: the driver takes the proposals that were held, once the clients that
-        // were just answered could propose again.
+        // were just answered have had time to propose again.
         let is_disk_free = write.is_some() && self.pump.gathers_during() != write;
         if self.pump.has_ended() {
             self.end(mailbox, quotas, publisher);

@@ -27,7 +27,7 @@ use super::clients::Waiters;
 use crate::panics::{caught, caught_future};
 use crate::pump::{Event, StopReason};
 
-/// Where a worker on another thread or task says what became of its work.
+/// Where a worker on another thread or task reports the outcome of its work.
 pub(crate) trait Reports: Send + 'static {
     /// Leaves an event for the next turn, and wakes the member's own task to take it.
     fn report(&self, event: Event<Waiters>);
@@ -38,7 +38,7 @@ pub(crate) trait Reports: Send + 'static {
 
 /// Something that does one piece of work after another.
 pub(crate) trait Worker: Sized + Send + 'static {
-    /// What it is called where it stops the member.
+    /// Its name in the reason for which the member stops.
     const NAME: &'static str;
 
     /// A piece of work.
@@ -48,10 +48,10 @@ pub(crate) trait Worker: Sized + Send + 'static {
     /// member's own task.
     fn takes_turn(work: &Self::Work) -> bool;
 
-    /// Does it; gives what the pump is to learn.
+    /// Does a piece of work; returns the event for the pump.
     fn work(&mut self, work: Self::Work) -> impl Future<Output = Event<Waiters>> + Send;
 
-    /// Ends in good order.
+    /// Ends the worker in good order.
     fn finish(self) -> impl Future<Output = ()> + Send;
 }
 
@@ -79,7 +79,7 @@ impl<W: Worker> WorkerHandle<W> {
         (WorkerHandle::Threaded(sender), Some(ThreadedWorker { worker, queue }))
     }
 
-    /// Hands over work. The outcome of what is done at once is added to `events`.
+    /// Hands over work. The outcome of work that is done at once is added to `events`.
     pub(crate) fn put(&mut self, work: W::Work, waker: &Waker, events: &mut Vec<Event<Waiters>>) {
         match self {
             WorkerHandle::Threaded(sender) => sender.put(work),
@@ -101,7 +101,7 @@ impl<W: Worker> WorkerHandle<W> {
         }
     }
 
-    /// Goes on with what was not done at once.
+    /// Continues work that was not done at once.
     pub(crate) fn poll(&mut self, waker: &Waker, events: &mut Vec<Event<Waiters>>) {
         if let WorkerHandle::Inline(inline) = self {
             inline.poll(&mut Context::from_waker(waker), events);
@@ -153,7 +153,7 @@ pub(crate) struct InlineWorker<W: Worker> {
     is_closed: bool,
 }
 
-/// The worker goes into the future of its work, and comes back with the outcome.
+/// The worker moves into the future of its work, and comes back with the outcome.
 enum State<W> {
     Idle(W),
     Busy(Work<W>),
@@ -186,7 +186,7 @@ impl<W: Worker> InlineWorker<W> {
 
     fn poll(&mut self, context: &mut Context<'_>, events: &mut Vec<Event<Waiters>>) {
         loop {
-            // Where a poll panics, the worker stays gone.
+            // If a poll panics, the worker is lost.
             self.state = match std::mem::replace(&mut self.state, State::Gone) {
                 State::Idle(worker) => match self.waiting.pop_front() {
                     Some(work) => begin(worker, work),
@@ -256,8 +256,8 @@ struct QueueState<T> {
 #[derive(Debug)]
 pub(crate) struct WorkSender<T>(Arc<WorkQueue<T>>);
 
-/// The worker's end of a queue. Dropping it drops the work that is left and all that is still put
-/// in, so the clients that wait for that work learn that it is never done.
+/// The worker's end of a queue. Dropping it drops the work that is left and all work that is still
+/// put in, so the clients that wait for it learn that it is never done.
 #[derive(Debug)]
 pub(crate) struct WorkReceiver<T>(Arc<WorkQueue<T>>);
 
@@ -394,7 +394,7 @@ mod tests {
         handle.close(waker, &mut events);
         assert!(events.is_empty() && !handle.is_gone());
         let registered = gate.waiting.lock().expect("no panic").take();
-        assert!(registered.is_some_and(|other| other.will_wake(waker)), "the waker that was given");
+        assert!(registered.is_some_and(|other| other.will_wake(waker)), "the given waker");
         gate.open.store(true, Ordering::Relaxed);
         handle.poll(waker, &mut events);
         assert_eq!(events.len(), 2);

@@ -1,7 +1,7 @@
 //! Committed entries on their way to the state machine.
 //!
-//! The state machine has one batch at a time, in the order of the log; what is committed while it
-//! works goes into the next.
+//! The state machine has one batch at a time, in the order of the log; entries that are committed
+//! while it works go into the next batch.
 
 use raft_core::types::{Entry, EntryId, EntryKind, LogIndex};
 
@@ -121,21 +121,22 @@ impl<C: Clients> Pump<C> {
     }
 }
 
-/// Whether this very command is among those that are applied.
+/// Whether the command with this id is among those that are applied.
 fn stands_among(commands: &[Committed], id: EntryId) -> bool {
     let at = commands.binary_search_by_key(&id.index, |command| command.id.index);
     at.is_ok_and(|at| commands[at].id == id)
 }
 
-/// Adds the commands among entries. A kind that only a newer version applies is never passed over:
-/// the state machines of the members would differ from then on without a word.
+/// Adds the commands among entries. A kind that only a newer version applies is never skipped: the
+/// members' state machines would silently differ from then on.
 fn add_commands(entries: &[Entry], commands: &mut Vec<Committed>) -> Result<(), StopReason> {
     use EntryKind::{Command, Membership, Noop};
     let is_unknown = |entry: &&Entry| !matches!(entry.kind, Command | Noop | Membership);
     if let Some(Entry { id, kind, .. }) = entries.iter().find(is_unknown) {
         return Err(StopReason::UnknownEntry { id: *id, kind: *kind });
     }
-    // Two passes: one that also clones is slower than both, since it may end at each entry.
+    // Two passes: a single pass that also clones is slower than both, since it may stop at each
+    // entry.
     let of_clients = entries.iter().filter(|entry| entry.kind == Command);
     commands.extend(of_clients.map(committed));
     Ok(())

@@ -62,7 +62,7 @@ impl<C: Clients> Pump<C> {
             }
             Output::Became(soft_state) => self.became(soft_state, effects),
             Output::Rejected { why, .. } => *self.counters.rejected.entry(why).or_insert(0) += 1,
-            // The peer is shown in the status; snapshots will help it.
+            // The peer is shown in the status. Nothing else can be done before there are snapshots.
             Output::SnapshotNeeded { .. } => {}
             Output::Stop(why) => self.stop(StopReason::DataLost(why), effects),
         }
@@ -113,7 +113,7 @@ impl<C: Clients> Pump<C> {
             }
             Source::Append => {
                 let entries = std::mem::take(&mut self.payloads.append);
-                entries.part(span.first(), span.last()).expect("what is appended is what came")
+                entries.part(span.first(), span.last()).expect("what is appended is what arrived")
             }
             Source::Proposals => {
                 self.settle_turn(&span, effects);

@@ -27,10 +27,10 @@ pub struct Counters {
     pub delivered: u64,
     /// Reads of entries from the store, because they were no longer in memory.
     pub cold_fetches: u64,
-    /// Reads of entries that failed for a reason that may pass; they are tried again.
+    /// Reads of entries that failed for a reason that may be temporary; they are tried again.
     pub failed_fetches: u64,
     /// Envelopes that were not well formed, or of another cluster.
     pub malformed: u64,
-    /// Messages that the protocol did not take, by reason.
+    /// Messages that the protocol rejected, by reason.
     pub rejected: BTreeMap<Rejection, u64>,
 }

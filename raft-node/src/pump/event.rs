@@ -11,7 +11,7 @@ use thiserror::Error;
 use crate::{Committed, Envelope, Fatal, ProposeError, ReadError};
 
 /// The names of the clients that wait. The pump's driver chooses them; the pump stores them and
-/// gives them back, and never looks inside.
+/// returns them, and never looks inside.
 pub trait Clients: Debug {
     /// A group of proposals that were handed in together.
     type Proposals: Clone + Debug;
@@ -43,7 +43,7 @@ pub enum Event<C: Clients> {
         /// What it sent.
         envelope: Envelope,
     },
-    /// The store has carried out the write it was handed.
+    /// The store has carried out the write it was given.
     Written(Result<(), LogError>),
     /// The store has read what was asked for.
     Fetched {
@@ -52,7 +52,7 @@ pub enum Event<C: Clients> {
         /// The entries, from the first that was asked for; or why there are none.
         result: Result<Vec<Entry>, LogError>,
     },
-    /// The machine has applied the batch it was handed.
+    /// The state machine has applied the batch it was given.
     Applied,
     /// The transport did not send this member's forward: not one byte of it has reached the peer.
     ForwardNotSent {
@@ -73,30 +73,31 @@ pub enum Event<C: Clients> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FetchId(pub u64);
 
-/// What is to be done after a turn, in lists that do not wait for each other. The pump's driver
+/// What is to be done after a turn, in lists that do not depend on each other. The pump's driver
 /// hands the write to the disk first, then sends, then does the rest.
 #[derive(Debug)]
 pub struct Effects<C: Clients> {
-    /// Write this, then say [`Event::Written`]. There is at most one write at a time.
+    /// Write this, then report [`Event::Written`]. There is at most one write at a time.
     pub write: Option<WriteBatch>,
     /// Send these, in order.
     pub sends: Vec<(NodeId, Envelope)>,
-    /// Read these, then say [`Event::Fetched`] for each.
+    /// Read these, then report [`Event::Fetched`] for each.
     pub fetches: Vec<Fetch>,
-    /// Apply this, answer its claims, then say [`Event::Applied`]. There is at most one at a time.
+    /// Apply this, answer its claims, then report [`Event::Applied`]. There is at most one at a
+    /// time.
     pub apply: Option<ApplyBatch<C>>,
-    /// Tell clients that their proposals have failed, or that the outcome is unknown, and give
+    /// Answer clients that their proposals have failed, or that the outcome is unknown, and give
     /// their share of the quota back.
     pub failed: Vec<Failed<C>>,
-    /// Tell clients that the outcome is unknown. Their commands are in the log and may still be
+    /// Answer clients that the outcome is unknown. Their commands are in the log and may still be
     /// applied, so their share of the quota is given back only when they are in `settled`.
     pub overdue: Vec<Failed<C>>,
-    /// Give back the share of the quota of proposals whose clients were told before.
+    /// Give back the share of the quota of proposals that were answered before.
     pub settled: Vec<Settled<C>>,
     /// Serve these reads: everything that was committed when they came, up to the index, is
     /// applied.
     pub served: Vec<(C::Reads, LogIndex)>,
-    /// Tell clients that their reads cannot be served.
+    /// Answer clients that their reads cannot be served.
     pub failed_reads: Vec<(C::Reads, ReadError)>,
     /// The member has had these roles, terms and leaders, in order.
     pub soft_states: Vec<SoftState>,
@@ -122,23 +123,23 @@ pub struct Fetch {
 pub struct Failed<C: Clients> {
     /// The group.
     pub group: C::Proposals,
-    /// The first proposal of the group that is meant.
+    /// The first of these proposals in the group.
     pub offset: usize,
-    /// How many are meant.
+    /// How many proposals these are.
     pub count: usize,
     /// Why.
     pub error: ProposeError,
 }
 
-/// Proposals of one group whose outcome is known now, and whose clients were told before that it is
-/// unknown.
+/// Proposals of one group whose outcome is known now, and whose clients were answered before that
+/// it is unknown.
 #[derive(Debug)]
 pub struct Settled<C: Clients> {
     /// The group.
     pub group: C::Proposals,
-    /// The first proposal of the group that is meant.
+    /// The first of these proposals in the group.
     pub offset: usize,
-    /// How many are meant.
+    /// How many proposals these are.
     pub count: usize,
 }
 
@@ -160,9 +161,9 @@ pub struct Claim<C: Clients> {
     pub group: C::Proposals,
     /// The first proposal of the group that is answered.
     pub offset: usize,
-    /// The first command of the batch that answers.
+    /// The first command of the batch that answers one of them.
     pub position: usize,
-    /// How many follow each other.
+    /// How many consecutive commands are answered.
     pub count: usize,
 }
 
@@ -173,8 +174,8 @@ pub enum StopReason {
     /// The store failed. The member can be started again once the cause is gone.
     #[error("the log store failed: {0}")]
     Store(#[from] LogError),
-    /// The state machine cannot apply a committed entry. The member can be started again with what
-    /// the state machine lacked.
+    /// The state machine cannot apply a committed entry. The member can be started again once the
+    /// state machine has what it lacked.
     #[error("the state machine failed: {0}")]
     StateMachine(Fatal),
     /// A part of the member panicked: a bug, in that part or in what it was given.
@@ -182,7 +183,7 @@ pub enum StopReason {
     Panic {
         /// The part.
         place: &'static str,
-        /// What it said.
+        /// Its message.
         message: String,
     },
     /// A committed entry is of a kind that this version does not apply: a newer version wrote it.
@@ -194,8 +195,8 @@ pub enum StopReason {
         /// Its kind.
         kind: EntryKind,
     },
-    /// Acknowledged data was lost: a majority of the members forgot what it had promised to keep.
-    /// A new start does not help. This member's store still holds the committed entry.
+    /// Acknowledged data was lost: a majority of the members forgot what they had promised to
+    /// remember. A new start does not help. This member's store still holds the committed entry.
     #[error("acknowledged data was lost: {0}")]
     DataLost(Contradiction),
 }
@@ -214,7 +215,7 @@ impl StopReason {
 }
 
 impl<C: Clients> Effects<C> {
-    /// Whether requests failed, or settled after they were given up.
+    /// Whether requests failed, or were settled after they had been given up.
     pub(crate) fn has_failures(&self) -> bool {
         !(self.failed.is_empty()
             && self.overdue.is_empty()

@@ -4,9 +4,9 @@
 //! with what was named, id by id, and a difference drops the send; no message ever mixes two logs.
 //!
 //! A leader asks the store only for what the store has written: what it has not is in memory, and
-//! goes out with a later send. A read that fails for a reason that may pass is tried again, after a
-//! pause that doubles from one tick, up to [`Limits::read_attempts`](super::Limits) times; then the
-//! member stops.
+//! goes out with a later send. A read that fails for a reason that may be temporary is tried again,
+//! after a pause that doubles from one tick, up to [`Limits::read_attempts`](super::Limits) times;
+//! then the member stops.
 
 use std::collections::BTreeMap;
 
@@ -110,7 +110,7 @@ impl<C: Clients> Pump<C> {
         self.fetching.retries.push((self.now + pause, question));
     }
 
-    /// Asks again what failed, where the pause is over and the answer is still wanted.
+    /// Asks failed questions again, if their pause is over and the answer is still wanted.
     pub(super) fn retry_fetches(&mut self, effects: &mut Effects<C>) {
         let now = self.now;
         let due = self.fetching.retries.extract_if(.., |(at, _)| *at <= now);
@@ -121,7 +121,7 @@ impl<C: Clients> Pump<C> {
         }
     }
 
-    /// A send counts only in the leadership that issued it.
+    /// A send is valid only in the leadership that issued it.
     fn is_wanted(&self, purpose: &Purpose) -> bool {
         match purpose {
             Purpose::Apply => true,
@@ -144,8 +144,8 @@ impl<C: Clients> Pump<C> {
         let last = span.last();
         let max_bytes = self.limits.append_bytes;
         let Some(upto) = self.tail.fitting(first, last, max_bytes) else {
-            // The store would refuse a range that it has not written to its end. The first entry is
-            // written, or it would be in memory.
+            // The store would refuse a range that it has not written to its end. The first entry
+            // has been written; otherwise it would be in memory.
             let written = self.writes.written();
             let last = if planted!(self, UnwrittenFetched) { last } else { last.min(written) };
             let purpose = Purpose::Send { to, message, send };

@@ -1,12 +1,13 @@
 //! Forwarding: a follower hands its clients' proposals to the leader, one hop.
 //!
 //! A forward must never append twice what a client proposed once. So it names the term in which its
-//! sender knows the receiver to lead, and the leader takes it in exactly that term; and it carries
-//! the sender's start number and a rising sequence, of which the leader takes each once. What it
-//! leaves out it does not answer: it cannot know whether an earlier copy was taken.
+//! sender knows the receiver to lead, and the leader accepts it in exactly that term; and it
+//! carries the sender's start number and a rising sequence number, each of which the leader accepts
+//! once. The leader does not answer a forward that it skips, because it cannot know whether it
+//! accepted an earlier copy.
 //!
 //! The leader answers at append, with the id of the first entry; from then on the follower waits
-//! for that id as if it had appended it itself.
+//! for that id as if it had appended the entry itself.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -25,7 +26,8 @@ pub(super) struct Forwarding<C: Clients> {
     start: u64,
     last_sequence: u64,
     unanswered: VecDeque<Unanswered<C>>,
-    /// The last sequence taken of each start of each member, in the term of this leadership.
+    /// The last sequence number accepted of each start of each member, in the term of this
+    /// leadership.
     taken: BTreeMap<(NodeId, u64), u64>,
     taken_in: Term,
 }
@@ -51,7 +53,7 @@ struct Part {
 }
 
 /// Splits a group's commands into parts of at most so many commands and bytes; a command that is
-/// larger alone has a part alone.
+/// larger than that has a part of its own.
 fn parts(commands: Vec<Bytes>, most_commands: usize, most_bytes: u64) -> Vec<Part> {
     let all_bytes: u64 = commands.iter().map(|command| command.len() as u64).sum();
     if commands.len() <= most_commands && all_bytes <= most_bytes {
@@ -149,16 +151,17 @@ impl<C: Clients> Forwarding<C> {
 
     // ---- the leader's side ----
 
-    /// Whether a forward may be a copy of one that this member took when it led in that term. It is
-    /// not answered, not even refused: the origin would tell its client that nothing happened.
-    pub(super) fn may_have_taken(&self, from: NodeId, forward: &Forward) -> bool {
+    /// Whether a forward may be a copy of one that this member accepted when it led in that term.
+    /// It is not answered, not even refused, because the origin would then answer its client that
+    /// nothing happened.
+    pub(super) fn may_have_accepted(&self, from: NodeId, forward: &Forward) -> bool {
         let last = self.taken.get(&(from, forward.start));
         let known = last.is_some_and(|last| forward.sequence <= *last);
         forward.term < self.taken_in || (forward.term == self.taken_in && known)
     }
 
-    /// Whether a leader of this term takes the forward: neither meant for another term, nor a
-    /// possible duplicate.
+    /// Whether a leader of this term accepts the forward: it is neither meant for another term nor
+    /// a possible duplicate.
     pub(super) fn takes(&mut self, from: NodeId, forward: &Forward, term: Term) -> bool {
         if self.taken_in != term {
             self.taken.clear();
@@ -200,18 +203,19 @@ impl<C: Clients> Pump<C> {
         }
     }
 
-    /// Takes a follower's proposals, in exactly the term in which it knows this member to lead.
+    /// Accepts a follower's proposals, in exactly the term in which it knows this member to lead.
     pub(super) fn on_forward(&mut self, from: NodeId, forward: Forward, effects: &mut Effects<C>) {
         let leads = self.raft.is_leader() && self.raft.term() == forward.term;
-        if !leads && self.forwarding.may_have_taken(from, &forward) {
+        if !leads && self.forwarding.may_have_accepted(from, &forward) {
             return;
         }
         let answer = answer(&forward, None);
         if !leads || !self.is_acceptable(&forward) {
             return self.send(from, Content::ForwardAnswer(answer), effects);
         }
-        // A forward that is refused for its size counts as taken too: a copy of it that comes when
-        // there is room must not be appended after the origin was told that nothing happened.
+        // A forward that is refused for its size counts as accepted, too: a copy that comes when
+        // there is room must not be appended after the origin's client was answered that nothing
+        // happened.
         let is_new = self.forwarding.takes(from, &forward, forward.term);
         if !is_new && !planted!(self, ForwardTakenTwice) {
             return;
@@ -228,8 +232,8 @@ impl<C: Clients> Pump<C> {
         !forward.commands.is_empty() && forward.commands.iter().all(fits)
     }
 
-    /// Whether this leader takes the forward's bytes. Commands of its own clients that are held go
-    /// first.
+    /// Whether this leader has room for the forward's bytes. Commands of its own clients that are
+    /// held go first.
     fn has_room_for_forward(&self, forward: &Forward) -> bool {
         let size = forward.commands.iter().map(|command| command.len() as u64).sum();
         let has_room = !self.holds_proposals() && self.has_room_for(size);
@@ -248,8 +252,8 @@ impl<C: Clients> Pump<C> {
                 let error = self.why_refused(from, forward.term);
                 effects.failed.push(forward.fail(error));
             }
-            // The answer came after its entries were applied: they may be the client's, and what
-            // they were answered is gone.
+            // The answer came after its entries were applied: they may be the client's, and the
+            // state machine's answers to them are gone.
             Some(first) if first.index <= self.applying.claimed() => {
                 effects.failed.push(forward.fail(ProposeError::Unknown));
             }
@@ -260,7 +264,8 @@ impl<C: Clients> Pump<C> {
         }
     }
 
-    /// The transport did not send a forward: as good as the leader's word that nothing happened.
+    /// The transport did not send a forward, so nothing happened, just as if the leader had refused
+    /// it.
     pub(super) fn on_forward_not_sent(
         &mut self,
         to: NodeId,
@@ -318,8 +323,8 @@ mod tests {
         assert_eq!(sizes(&[0; 3], 9, 1), [(0, 3)]);
     }
 
-    /// What went wrong: such an answer removed the forward, and its clients were forgotten with
-    /// their share of the quota.
+    /// What went wrong: such an answer removed the forward, and its clients were forgotten together
+    /// with their share of the quota.
     #[test]
     fn an_answer_of_a_member_that_was_not_asked_changes_nothing() {
         let node = |number| NodeId::new(number).expect("not zero");
@@ -333,19 +338,19 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_of_a_taken_forward_is_not_refused_once_the_leadership_is_over() {
+    fn a_copy_of_an_accepted_forward_is_not_refused_once_the_leadership_is_over() {
         let origin = NodeId::new(2).expect("not zero");
         let mut forwarding = Forwarding::<Numbers>::new(1);
-        assert!(!forwarding.may_have_taken(origin, &forward(3, 1)), "it never led");
+        assert!(!forwarding.may_have_accepted(origin, &forward(3, 1)), "it never led");
         assert!(forwarding.takes(origin, &forward(3, 1), Term::new(3)));
         assert!(!forwarding.takes(origin, &forward(3, 1), Term::new(3)));
-        assert!(forwarding.may_have_taken(origin, &forward(3, 1)));
-        assert!(!forwarding.may_have_taken(origin, &forward(3, 2)), "it came too late");
-        assert!(!forwarding.may_have_taken(origin, &forward(4, 1)), "another led in term 4");
+        assert!(forwarding.may_have_accepted(origin, &forward(3, 1)));
+        assert!(!forwarding.may_have_accepted(origin, &forward(3, 2)), "it came too late");
+        assert!(!forwarding.may_have_accepted(origin, &forward(4, 1)), "another led in term 4");
         assert!(forwarding.takes(origin, &forward(5, 2), Term::new(5)));
         assert!(
-            forwarding.may_have_taken(origin, &forward(3, 1)),
-            "what it took then is forgotten"
+            forwarding.may_have_accepted(origin, &forward(3, 1)),
+            "what it accepted then is forgotten"
         );
     }
 }

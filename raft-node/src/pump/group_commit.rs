@@ -1,16 +1,17 @@
-//! Group commit: one write in flight, and all that came meanwhile is the next one.
+//! Group commit: one write is in flight, and all that arrives meanwhile becomes the next one.
 //!
-//! It is done here once for every backend, inside the code that the simulator runs. No timer, no
-//! least size: an idle disk gets a write at once, a busy one gets a larger one when it is free.
+//! It is done here once for every backend, inside the code that the simulator runs. There is no
+//! timer and no minimum size: an idle disk gets a write at once, and a busy one gets a larger write
+//! when it is free.
 //!
 //! **The commit hint.** A write carries an index that is known to be committed, and recovery trusts
-//! it (laws L5, L10). The protocol's commit index may be about entries that stand in a *later*
-//! group, because a group is not merged beyond a number of bytes:
+//! it (laws L5, L10). The protocol's commit index may cover entries of a *later* group, because
+//! groups are merged only up to a number of bytes:
 //!
 //! 1. A follower's disk is busy. Two groups wait: `append 8..11` and `append 12`, of the leader of
-//!    term 5, which dies. None of these entries is committed.
+//!    term 5, which then fails. None of these entries is committed.
 //! 2. The leader of term 6 sends another entry 8. It is merged into the second group, which becomes
-//!    `truncate after 7, append 8`; the leader commits that entry and says so.
+//!    `truncate after 7, append 8`; the leader commits that entry and sends its commit index.
 //! 3. The disk is free, and the first group goes to it. It holds entry 8 of term 5. A hint of 8
 //!    would make a restart apply that entry, which was never committed.
 //!
@@ -29,7 +30,7 @@ pub(super) struct GroupCommit {
     most_bytes: u64,
     waiting: VecDeque<Group>,
     in_flight: Option<Sealed>,
-    /// The last index that has been written, of the log as it stands.
+    /// The last written index of the log as it stands now.
     written: LogIndex,
     /// The payload bytes of `waiting` and of `in_flight`.
     unwritten_bytes: u64,
@@ -99,7 +100,7 @@ impl GroupCommit {
         }
     }
 
-    /// Every entry after `index` is about to go.
+    /// Every entry after `index` is about to be removed.
     pub(super) fn lower_to(&mut self, index: LogIndex) {
         self.written = self.written.min(index);
         if let Some(in_flight) = &mut self.in_flight {
@@ -126,7 +127,7 @@ impl GroupCommit {
         Some(Started { batch, bytes, end })
     }
 
-    /// The write in flight is done; the newest write that it carried.
+    /// The write in flight is done; returns the newest write that it carried.
     pub(super) fn finish(&mut self) -> WriteSeq {
         let sealed = self.in_flight.take().expect("a write is in flight");
         self.written = sealed.end;
@@ -139,7 +140,7 @@ impl GroupCommit {
         self.unwritten_bytes
     }
 
-    /// The last index that has been written, of the log as it stands.
+    /// The last written index of the log as it stands now.
     pub(super) fn written(&self) -> LogIndex {
         self.written
     }
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_came_meanwhile_is_the_next_write() {
+    fn all_that_arrived_meanwhile_is_the_next_write() {
         let mut writes = GroupCommit::new(LogIndex::ZERO, 4 << 20);
         for seq in 1..=4 {
             writes.push(WriteSeq(seq), append(seq), 0, LogIndex::new(seq));
@@ -237,7 +238,11 @@ mod tests {
             groups.push((last.expect("an entry"), started.end));
         }
         let id = |index, term| EntryId::new(Term::new(term), LogIndex::new(index));
-        assert_eq!(groups[0], (id(8, 5), LogIndex::new(7)), "entry 8 of term 5 is not vouched for");
+        assert_eq!(
+            groups[0],
+            (id(8, 5), LogIndex::new(7)),
+            "the hint does not cover entry 8 of term 5"
+        );
         assert_eq!(groups.last(), Some(&(id(8, 6), LogIndex::new(8))));
     }
 }

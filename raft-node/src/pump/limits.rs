@@ -1,4 +1,4 @@
-//! Every limit of a member around its protocol, with its number.
+//! Every limit of a member outside its protocol, with its default.
 
 use raft_core::storage::MAX_BATCH_BYTES;
 use thiserror::Error;
@@ -17,8 +17,8 @@ pub struct Limits {
     pub command_bytes: u64,
     /// The most bytes of commands that wait at this member for their outcome; more proposers wait
     /// until earlier ones are answered, or until no leader is known. A command counts as long as
-    /// its entry is in this member's log and its outcome is not known, also after its client was
-    /// told that it is unknown. 64 MiB.
+    /// its entry is in this member's log and its outcome is not known, even after its client was
+    /// answered that the outcome is unknown. 64 MiB.
     pub proposal_bytes: u64,
     /// The most commands that wait at this member for their outcome. 65,536.
     pub proposals: u64,
@@ -36,15 +36,15 @@ pub struct Limits {
     pub batch_bytes: u64,
     /// The most payload bytes that a leader has appended, or is about to append, and that its disk
     /// has not written. Above it, commands of its own clients wait, and those that other members
-    /// forward are refused; nothing happened to them. What comes while the disk is idle is taken
-    /// whatever its size. Twice `proposal_bytes`, so that a leader's own clients alone never reach
-    /// it. 128 MiB.
+    /// forward are refused before anything happened to them. What arrives while the disk is idle is
+    /// accepted whatever its size. Twice `proposal_bytes`, so that a leader's own clients alone
+    /// never reach it. 128 MiB.
     pub unwritten_bytes: u64,
     /// The most commands in one forward; one forward has no more than `append_bytes` either, unless
     /// its first command alone is larger. 4,096.
     pub forward_commands: usize,
-    /// The memory that recent entries may take, payloads and what surrounds them, so that neither
-    /// peers nor the state machine need the store; those that are applied, an eighth of it. Entries
+    /// The memory that recent entries may take, overhead included, so that neither peers nor the
+    /// state machine need the store. Entries that are applied may take an eighth of it. Entries
     /// that are not written yet come on top. 32 MiB.
     pub tail_bytes: u64,
     /// How often a read of entries from the store is tried before the member stops. The pause
@@ -80,10 +80,10 @@ impl Default for Limits {
     }
 }
 
-/// Why limits cannot work. Nothing was started; mend them and try again.
+/// Why limits cannot work. Nothing was started; correct them and try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum LimitsError {
-    /// With this limit at zero nothing would ever be done.
+    /// With this limit at zero the member could do nothing.
     #[error("the limit {0} must be at least 1")]
     Zero(&'static str),
     /// A limit is above what stores or transports carry.

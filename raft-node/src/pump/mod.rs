@@ -1,4 +1,4 @@
-//! The pump: one member's protocol with everything around it that needs no thread.
+//! The pump: one member's protocol, and everything around it that needs no thread.
 //!
 //! [`Pump::turn`] takes events, steps the core, carries out the core's outputs, and leaves effects
 //! for its driver. It never blocks and never awaits, so one turn can handle everything that arrived
@@ -83,7 +83,7 @@ pub struct Pump<C: Clients> {
     todo: Vec<Output>,
     /// The memory of the list that is not in use.
     spare: Vec<Output>,
-    /// A bug to run with, for tests of the tests.
+    /// A planted bug to run with, which a test must find.
     #[cfg(feature = "mutants")]
     planted: Option<PumpBug>,
 }
@@ -129,7 +129,7 @@ impl<C: Clients> Pump<C> {
         }
     }
 
-    /// Takes everything that happened, and leaves what is to be done.
+    /// Handles everything that happened, and leaves what is to be done in `effects`.
     pub fn turn(&mut self, events: &mut Vec<Event<C>>, effects: &mut Effects<C>) {
         self.counters.turns += 1;
         for event in events.drain(..) {
@@ -181,9 +181,9 @@ impl<C: Clients> Pump<C> {
         self.proposals.is_empty() && self.reads.is_empty() && !self.holds_proposals()
     }
 
-    /// The number of the write during which proposals had better gather: this member leads, and its
-    /// disk works. Its peers could have them now, and would sync them in two parts, as would this
-    /// disk.
+    /// The number of the write during which proposals should gather: this member leads, and its
+    /// disk is writing. If its peers got them now, they would sync them in two parts, as this disk
+    /// would.
     pub fn gathers_during(&self) -> Option<u64> {
         let gathers = !self.ended && self.raft.is_leader() && self.writes.is_busy();
         gathers.then_some(self.counters.writes)
@@ -288,7 +288,7 @@ impl<C: Clients> Pump<C> {
 
     // ---- the end of the member ----
 
-    /// Ends the member for a reason. The first one counts.
+    /// Ends the member for a reason. Only the first reason is reported.
     fn stop(&mut self, reason: StopReason, effects: &mut Effects<C>) {
         if !self.ended {
             effects.stop = Some(reason);
@@ -307,7 +307,7 @@ impl<C: Clients> Pump<C> {
     }
 }
 
-/// After the end everything that clients ask is refused, and all else is dropped.
+/// After the end every request of a client is refused, and everything else is dropped.
 fn refuse_after_end<C: Clients>(event: Event<C>, effects: &mut Effects<C>) {
     match event {
         Event::Propose { commands, group } => {

@@ -1,4 +1,4 @@
-//! Planted bugs of the pump, for tests of the tests; see the core's `planted`.
+//! Planted bugs of the pump, which tests must find; see the core's `planted`.
 //!
 //! They exist only with the feature `mutants`, and act only after [`Pump::plant`](super::Pump).
 
@@ -6,7 +6,7 @@
 #[cfg(feature = "mutants")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PumpBug {
-    /// A leader takes a copy of a forward that it has taken.
+    /// A leader accepts a copy of a forward that it has accepted.
     ForwardTakenTwice,
     /// A client whose command was lost is answered as if it had been done.
     LostAnsweredAsDone,
@@ -14,14 +14,14 @@ pub enum PumpBug {
     ReadServedBeforeApplied,
     /// Entries that are not those of their message are sent, where the log was rewritten meanwhile.
     RewrittenEntriesSent,
-    /// The clients of a forward whose answer never came are told that it failed when a new leader
-    /// is known.
+    /// The clients of a forward whose answer never came are answered that it failed when a new
+    /// leader is known.
     UnansweredForwardFailed,
-    /// The commit hint of a write is about entries that a later write brings.
+    /// The commit hint of a write covers entries that a later write brings.
     HintBeyondBatch,
-    /// A leader takes forwarded commands however much its disk has not written.
+    /// A leader accepts forwarded commands however much its disk has not written.
     ForwardsWithoutLimit,
-    /// Each part of a group that is forwarded in parts is taken for the first.
+    /// Each part of a group that is forwarded in parts is treated as the first.
     ForwardOffsetForgotten,
     /// The store is asked for entries that it has not written.
     UnwrittenFetched,
@@ -29,7 +29,7 @@ pub enum PumpBug {
     FailedFetchForgotten,
     /// Reads that arrive after a question was asked share its answer.
     ReadsJoinOpenQuestion,
-    /// When the member ends, clients whose entries are in the log are not told.
+    /// When the member ends, clients whose entries are in the log are not answered.
     WaitingForgottenAtEnd,
 }
 

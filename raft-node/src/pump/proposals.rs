@@ -1,14 +1,14 @@
 //! Commands whose entries are in the log, and whose clients wait for the answer.
 //!
-//! A client is answered when the entry with its very id is applied here. If an entry of another
-//! term is applied at that index, the command was lost and never happens. That an entry was
+//! A client is answered when the entry with exactly its id is applied here. If an entry of another
+//! term is applied at that index, the command is lost and will never be applied. That an entry was
 //! truncated proves nothing; only another entry committed in its place does.
 //!
-//! A client that has waited too long is told that the outcome is unknown. Its command stays here,
-//! and counts against the quota, until the outcome is known: the entry is in memory as long as a
-//! slow disk has not written it, so a deadline that gave the quota back would let clients fill the
-//! memory, one quota in each deadline. Only a command whose entry is not in this member's log gives
-//! its quota back at the deadline.
+//! A client that has waited too long is answered that the outcome is unknown. Its command stays
+//! here, and counts against the quota, until the outcome is known: the entry is in memory as long
+//! as a slow disk has not written it, so if the deadline gave the quota back, clients could fill
+//! the memory with one more quota at each deadline. Only a command whose entry is not in this
+//! member's log gives its quota back at the deadline.
 
 use std::collections::VecDeque;
 
@@ -31,7 +31,7 @@ struct Waiting<C: Clients> {
     offset: usize,
     count: usize,
     deadline: u64,
-    /// The clients were told that the outcome is unknown.
+    /// The clients were answered that the outcome is unknown.
     is_overdue: bool,
 }
 
@@ -60,8 +60,8 @@ impl<C: Clients> Proposals<C> {
         self.waiting.is_empty()
     }
 
-    /// Finds the clients that wait for entries that are about to be applied: `stands` tells whether
-    /// an entry up to `upto` is one of them, `commands` are the commands among them.
+    /// Finds the clients that wait for entries that are about to be applied: `stands` says whether
+    /// the entry with an id is one of them, and `commands` are the commands among them.
     pub(super) fn claim(
         &mut self,
         commands: &[Committed],
@@ -76,7 +76,7 @@ impl<C: Clients> Proposals<C> {
         {
             let mut waiting = self.waiting.pop_front().expect("just seen");
             let reached = waiting.count.min(upto.since(waiting.first.index.prev()) as usize);
-            let standing = waiting.standing(reached, &stands);
+            let in_log = waiting.count_in_log(reached, &stands);
             let is_overdue = waiting.is_overdue;
             let mut push = |claim: Claim<C>| {
                 if is_overdue {
@@ -86,14 +86,14 @@ impl<C: Clients> Proposals<C> {
                     claims.push(claim);
                 }
             };
-            if standing == waiting.count {
+            if in_log == waiting.count {
                 push(waiting.claim_whole(commands));
                 continue;
             }
-            if standing > 0 {
-                push(waiting.claim(standing, commands));
+            if in_log > 0 {
+                push(waiting.claim(in_log, commands));
             }
-            if standing < reached {
+            if in_log < reached {
                 waiting.fail(ProposeError::Lost, effects);
             } else if waiting.count > 0 {
                 rest.push_back(waiting);
@@ -105,9 +105,9 @@ impl<C: Clients> Proposals<C> {
         claims
     }
 
-    /// Tells those whose deadline has passed that the outcome is unknown. Those of them whose
-    /// entries do not stand in this member's log, as `stands` tells, are forgotten: no memory is
-    /// held for them here, and if the log grows no more, nothing would ever be applied there.
+    /// Answers the clients whose deadline has passed that the outcome is unknown. Those whose
+    /// entries are not in this member's log, as `stands` says, are forgotten: no memory is held for
+    /// them here, and if the log grows no more, nothing would ever be applied at their indexes.
     pub(super) fn expire(
         &mut self,
         now: u64,
@@ -144,7 +144,7 @@ impl<C: Clients> Proposals<C> {
 }
 
 impl<C: Clients> Waiting<C> {
-    /// The outcome is known to be a failure, or never will be known.
+    /// The outcome is a failure, or will never be known.
     fn fail(self, error: ProposeError, effects: &mut Effects<C>) {
         let Waiting { group, offset, count, is_overdue, .. } = self;
         if is_overdue {
@@ -154,10 +154,10 @@ impl<C: Clients> Waiting<C> {
         }
     }
 
-    /// How many of the first `reached` entries stand. Where one stands, those before it stand too
-    /// (law L3); a change of leader may have truncated the group anywhere, and then the rest never
-    /// happens.
-    fn standing(&self, reached: usize, stands: impl Fn(EntryId) -> bool) -> usize {
+    /// How many of the first `reached` entries are in the log. Where one is, those before it are,
+    /// too (law L3); a change of leader may have truncated the group anywhere, and then the rest
+    /// will never be applied.
+    fn count_in_log(&self, reached: usize, stands: impl Fn(EntryId) -> bool) -> usize {
         let id = |at: usize| EntryId::new(self.first.term, self.first.index.plus(at as u64));
         let is_truncated = reached > 0 && !stands(id(reached - 1));
         if is_truncated { (0..reached).take_while(|at| stands(id(*at))).count() } else { reached }
@@ -260,10 +260,11 @@ mod tests {
         proposals.push(id(5, 1), 8, 0, 2, 11);
         let mut effects = Effects::default();
         proposals.expire(10, |_| true, &mut effects);
-        let told: Vec<_> = effects.overdue.iter().map(|f| (f.group, f.count, &f.error)).collect();
-        assert_eq!(told, [(7, 2, &ProposeError::Unknown)]);
+        let overdue: Vec<_> =
+            effects.overdue.iter().map(|f| (f.group, f.count, &f.error)).collect();
+        assert_eq!(overdue, [(7, 2, &ProposeError::Unknown)]);
         proposals.expire(10, |_| true, &mut effects);
-        assert_eq!(effects.overdue.len(), 1, "a client is told once");
+        assert_eq!(effects.overdue.len(), 1, "a client is answered once");
         assert!(effects.failed.is_empty() && effects.settled.is_empty());
         let all = [id(3, 1), id(4, 1), id(5, 1), id(6, 1)];
         let upto = LogIndex::new(6);

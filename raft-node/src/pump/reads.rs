@@ -1,6 +1,6 @@
-//! Reads that wait: first for the leader's word on what is committed, then for it to be applied.
+//! Reads that wait: first for the leader to say what is committed, then for that to be applied.
 //!
-//! One question is open at a time. Reads that arrive while it is share the next, since the answer
+//! One question is open at a time. Reads that arrive meanwhile share the next one, since the answer
 //! to a question covers only what arrived before it was asked (law L15). So the number of questions
 //! does not grow with the number of readers.
 
@@ -12,11 +12,11 @@ use raft_core::types::LogIndex;
 use super::event::Clients;
 use crate::ReadError;
 
-/// Groups of reads, by how far they are.
+/// Groups of reads, by the stage that they have reached.
 #[derive(Debug)]
 pub(super) struct Reads<C: Clients> {
     last_id: u64,
-    /// Came since the open question was asked.
+    /// Reads that arrived since the open question was asked.
     arrived: Vec<Waiting<C>>,
     open: Option<Open<C>>,
     /// Sorted by index.
@@ -29,8 +29,8 @@ struct Waiting<C: Clients> {
     deadline: u64,
 }
 
-/// The question that the protocol has not answered. It stays open where all its groups were given
-/// up, since the answer may come yet.
+/// The question that the protocol has not answered. It stays open even if all its groups were given
+/// up, since the answer may still come.
 #[derive(Debug)]
 struct Open<C: Clients> {
     id: ReadId,
@@ -55,7 +55,7 @@ impl<C: Clients> Reads<C> {
         self.arrived.push(Waiting { group, deadline });
     }
 
-    /// The name of a question for all that arrived, if none is open. `anyway`: also if no read
+    /// The name of a question for all that arrived, if none is open. With `anyway`, also if no read
     /// waits.
     pub(super) fn ask(&mut self, anyway: bool) -> Option<ReadId> {
         let is_needed = anyway || !self.arrived.is_empty();
@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(failed, [(1, ReadError::Timeout)]);
         assert!(reads.is_empty());
         reads.arrive(2, 30);
-        assert_eq!(reads.ask(false), None, "the core asks about the first yet");
+        assert_eq!(reads.ask(false), None, "the core still asks about the first");
         reads.confirm(first, LogIndex::new(5));
         assert!(reads.ask(false).is_some());
     }

@@ -10,15 +10,15 @@ use raft_core::types::{Entry, EntryId, LogIndex, LogSpan};
 
 use crate::Entries;
 
-/// What an entry takes besides its payload.
+/// The memory that an entry takes besides its payload, in bytes.
 const ENTRY_BYTES: u64 = size_of::<Entry>() as u64;
 
-/// Applied entries may take one part in so many of the limit: only a peer that lags behind still
-/// needs them, and a small working set stays in the processor's cache.
+/// Applied entries may take the limit divided by this: only a peer that lags behind still needs
+/// them, and a small working set stays in the processor's cache.
 const APPLIED_SHARE: u64 = 8;
 
 /// Entries that are applied and stored by all peers may take so many bytes, for a new leader that
-/// may need them; little enough to stay in the processor's cache.
+/// may need them. Few enough to stay in the processor's cache.
 const IDLE_BYTES: u64 = 64 << 10;
 
 /// How far the log's entries have come.
@@ -32,7 +32,7 @@ pub(super) struct Reach {
     pub(super) stored_by_all: LogIndex,
 }
 
-/// Runs of entries, about as they were appended, of which the last ends with the log's last.
+/// Runs of entries, roughly as they were appended. The last run ends with the log's last entry.
 #[derive(Debug)]
 pub(super) struct TailCache {
     runs: VecDeque<Entries>,
@@ -88,7 +88,7 @@ impl TailCache {
     }
 
     /// Forgets the oldest runs, but none with an entry after `upto`, until the others take no more
-    /// than this.
+    /// than `bytes`.
     fn make_room(&mut self, bytes: u64, upto: LogIndex) {
         while self.memory() > bytes
             && let Some(run) = self.runs.front()
@@ -103,8 +103,8 @@ impl TailCache {
         Some(self.runs.back()?.last()?.id.index)
     }
 
-    /// How far entries from `first` to `last` fit in `max_bytes`: at least to `first`. `None` if
-    /// `first` is not here.
+    /// The last of the entries from `first` to `last` that still fits in `max_bytes`, at least
+    /// `first`. `None` if `first` is not here.
     pub(super) fn fitting(
         &self,
         first: LogIndex,
@@ -155,7 +155,7 @@ impl TailCache {
         }
     }
 
-    /// About how much memory all of it takes: many entries without a payload are not for free.
+    /// Roughly how much memory all of it takes: many entries without a payload take memory, too.
     fn memory(&self) -> u64 {
         self.bytes + self.count * ENTRY_BYTES
     }
@@ -217,7 +217,7 @@ mod tests {
         Some(indexes)
     }
 
-    /// So many come together that they are a run of their own.
+    /// As many entries as make a run of their own.
     const MANY: u64 = 20;
 
     fn push_many(tail: &mut TailCache, first: u64, size: usize, written: u64, applied: u64) {
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_that_are_not_written_stay() {
+    fn entries_that_are_not_written_are_not_evicted() {
         let mut tail = TailCache::new(8 * MANY + 2 * MANY * ENTRY_BYTES);
         push_many(&mut tail, 1, 8, 0, 0);
         push_many(&mut tail, 21, 8, 0, 0);

@@ -4,10 +4,10 @@
 //! commands: once the core has given the entries their ids, this member's own clients wait for
 //! those ids, and each follower that forwarded commands is sent the first id of its own.
 //!
-//! A leader whose disk is slow takes no more than [`Limits::unwritten_bytes`](super::Limits). Its
+//! A leader whose disk is slow holds no more than [`Limits::unwritten_bytes`](super::Limits). Its
 //! entries may be committed by its followers' disks alone, and clients go on as soon as they are
-//! answered, so nothing else bounds what a leader holds in memory for its own disk. Commands of its
-//! own clients are held until the disk has caught up; forwarded ones are refused.
+//! answered, so no other limit bounds what a leader holds in memory for its own disk. Commands of
+//! its own clients are held until the disk has caught up; forwarded ones are refused.
 
 use std::collections::VecDeque;
 
@@ -57,7 +57,7 @@ impl<C: Clients> TurnProposals<C> {
         TurnProposals { commands: Vec::new(), origins: Vec::new(), bytes: 0, held: VecDeque::new() }
     }
 
-    /// Adds commands behind those of the turn so far.
+    /// Adds commands after those of the turn so far.
     pub(super) fn add(&mut self, origin: Origin<C>, commands: Vec<Bytes>) {
         self.origins.push(origin);
         self.bytes += size(&commands);
@@ -68,7 +68,7 @@ impl<C: Clients> TurnProposals<C> {
         }
     }
 
-    /// Gives up what was held for too long: nothing happened to it.
+    /// Gives up commands that were held for too long: nothing happened to them.
     pub(super) fn expire(&mut self, now: u64, failed: &mut Vec<Failed<C>>) {
         while let Some(held) = self.held.front()
             && held.deadline <= now
@@ -131,14 +131,14 @@ impl<C: Clients> Pump<C> {
         !self.proposed.held.is_empty()
     }
 
-    /// Whether a leader takes so many more bytes now. With an idle disk it takes any number.
+    /// Whether a leader accepts so many more bytes now. With an idle disk it accepts any number.
     pub(super) fn has_room_for(&self, bytes: u64) -> bool {
         let unwritten = self.writes.unwritten_bytes() + self.proposed.bytes;
         unwritten == 0 || unwritten + bytes <= self.limits.unwritten_bytes
     }
 
-    /// Takes what was held, in order, as far as the disk has caught up. If this member leads no
-    /// more, its clients' commands go where new ones would.
+    /// Proposes what was held, in order, as far as the disk has caught up. If this member no longer
+    /// leads, its clients' commands go where new ones would.
     pub(super) fn take_held_proposals(&mut self, effects: &mut Effects<C>) {
         if !self.raft.is_leader() {
             for held in std::mem::take(&mut self.proposed.held) {
@@ -173,8 +173,8 @@ impl<C: Clients> Pump<C> {
         self.proposed.origins.clear();
     }
 
-    /// The turn's commands have their ids now: own clients wait for them, forwards are answered,
-    /// before the entries themselves go out.
+    /// The turn's commands have their ids now: own clients wait for them, and forwards are answered
+    /// before the entries themselves are sent.
     pub(super) fn settle_turn(&mut self, span: &LogSpan, effects: &mut Effects<C>) {
         let term = span.last_id().term;
         let mut index = span.first();

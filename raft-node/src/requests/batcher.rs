@@ -1,7 +1,7 @@
-//! When the proposals that wait go in, and together with which others.
+//! When waiting proposals enter the pump, and together with which others.
 //!
-//! Proposals that go in together become one append and one sync on each member's disk, so a group
-//! that is about to form must not be broken up. Four situations, of which exactly one holds:
+//! Proposals that enter together become one append and one sync on each member's disk, so a group
+//! that is about to form must not be broken up. Exactly one of four states holds:
 //!
 //! ```text
 //!                 +--- a turn takes all of them ----------------------------------------+
@@ -24,13 +24,13 @@
 //! - *Gathering*: the first proposal of a group wakes the driver. The driver lets other tasks run
 //!   as long as more proposals keep coming ([`Gather`]), and then the group is due. A turn that
 //!   is taken for another reason leaves the group alone.
-//! - *Alone*: a proposal that comes alone is not worth the driver's wake, so its client takes the
-//!   turn itself. Whether proposals come alone is not known before they are awaited. The driver
-//!   judges it, and the next [`ALONE_FOR`] groups are presumed to be like the last; then one goes
-//!   by the driver again, so that a crowd is noticed.
-//! - *HeldDuring*: while the leader's own disk writes, proposals gather on for the next sync. They
-//!   are held during one write only: proposals that followers forward are not held, and could keep
-//!   the disk busy for ever. So `Due` remembers the write that the group has waited for.
+//! - **Alone*: waking the driver costs too much for a proposal that comes alone, so its client
+//!   takes the turn itself. Whether proposals come alone cannot be known without waiting for
+//!   others. The driver judges it, and the next [`ALONE_FOR`] groups are presumed to be like the
+//!   last; then one group wakes the driver again, so that a crowd is noticed.
+//! - **HeldDuring*: while the leader's own disk writes, proposals continue to gather for the next
+//!   sync. They are held during one write only: proposals that followers forward are not held, and
+//!   could keep the disk busy for ever. So `Due` remembers the write that the group has waited for.
 
 use std::task::Waker;
 
@@ -39,11 +39,11 @@ use bytes::Bytes;
 use super::error::ProposeError;
 use super::reply::{Answers, OpenBatch, Reply};
 
-/// How many groups are presumed to be of one proposal after one that was.
+/// How many groups are presumed to have one proposal after a group that had one.
 const ALONE_FOR: u32 = 64;
 
-/// So many proposals wait for nothing: to process them takes a processor about as long as a sync
-/// takes a disk, and the two had better work at the same time.
+/// The number of proposals that are due at once: a processor takes about as long to process them as
+/// a disk takes for a sync, and the two should work at the same time.
 pub(crate) const CROWD: usize = 512;
 
 /// How often the driver lets other tasks run for one group.
@@ -52,14 +52,14 @@ const MAX_YIELDS: usize = 8;
 /// The answer to a proposal.
 pub(crate) type ProposeResult = Result<Bytes, ProposeError>;
 
-/// What the caller of [`Batcher::propose`] does for its group.
+/// What the caller of [`Batcher::propose`] must do for its group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     /// Take a turn.
     TakeTurn,
     /// Wake the driver.
     WakeDriver,
-    /// Nothing: an earlier proposal has seen to it.
+    /// Nothing: an earlier proposal has done it.
     Nothing,
 }
 
@@ -69,13 +69,14 @@ pub(crate) struct Batcher {
     state: State,
     /// `None` if and only if the state is [`State::Empty`].
     open: Option<Group>,
-    /// How many more groups are presumed to be of one proposal.
+    /// How many more groups are presumed to have one proposal.
     alone: u32,
-    /// There is no driver any more: each proposal is due at once, and its caller takes the turn.
+    /// Whether the driver has ended: then each proposal is due at once, and its caller takes the
+    /// turn.
     has_ended: bool,
 }
 
-/// See the drawing above.
+/// The states of the drawing above.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
     #[default]
@@ -202,7 +203,7 @@ pub(crate) struct Gather {
 }
 
 impl Gather {
-    /// Whether to let other tasks run once more, now that so many requests wait.
+    /// Whether to let other tasks run once more, now that `waiting` requests wait.
     pub(crate) fn continues(&mut self, waiting: usize) -> bool {
         let continues = waiting > self.seen && self.yields < MAX_YIELDS;
         if continues {

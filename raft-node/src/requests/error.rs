@@ -1,4 +1,4 @@
-//! What a request that failed says of itself: whether it may have happened, and whether to retry.
+//! The errors of requests: each says whether the request may have happened, and whether to retry.
 
 use raft_core::types::NodeId;
 use thiserror::Error;
@@ -28,11 +28,12 @@ pub enum ProposeError {
     /// The member was shut down, or has stopped by itself. Nothing happened.
     #[error("this member is closed")]
     Closed,
-    /// Another entry was committed in the command's place, so it never happens. Try again.
+    /// Another entry was committed in the command's place, so the command is never applied. Try
+    /// again.
     #[error("another leader's entry was committed in its place")]
     Lost,
     /// The deadline passed, or the member closed or stopped, before the outcome was known: the
-    /// command may have happened, or may still. Trying again may do it twice.
+    /// command may have been applied, or may still be. Trying again may apply it twice.
     #[error("the outcome is not known")]
     Unknown,
 }

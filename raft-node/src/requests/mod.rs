@@ -1,4 +1,4 @@
-//! Clients that wait for an answer; this module knows no Raft.
+//! Clients that wait for an answer; this module does not depend on Raft.
 //!
 //! ```text
 //!   quota    a request waits here until it may enter

@@ -1,17 +1,17 @@
 //! How many requests, and how many of their bytes, may wait at a member at once.
 //!
-//! This is where back-pressure begins: nothing grows without a bound because clients are faster
-//! than the disk. A request that does not fit waits in a queue, or is told so.
+//! This is where back-pressure starts: clients that are faster than the disk make nothing grow
+//! without a bound. A request that does not fit waits in a queue, or is refused.
 //!
-//! While a member knows no leader it refuses every command at once, so the quota keeps none waiting
-//! then: the commands that fill it may have no outcome before there is a leader again.
+//! While a member knows no leader it refuses every command at once, so no command waits for the
+//! quota then: the commands that fill it may have no outcome before there is a leader again.
 //!
 //! The queue is fair: first come, first served. While a request waits, no later one enters, however
 //! small it is, so a large command never starves behind small ones. Capacity that is given back is
 //! handed to the front of the queue, one waiter after another as far as they fit; no other is
 //! woken, and the wakers are returned so that the caller wakes them when it holds no lock.
 //!
-//! Both numbers and the mark that says whether the queue is in use stand in one atomic word:
+//! Both numbers and the flag that says whether the queue is in use are in one atomic word:
 //!
 //! ```text
 //!   bit 63: a request waits | bits 40 to 62: requests | bits 0 to 39: bytes
@@ -20,10 +20,10 @@
 //! so that entering an uncontended quota is one atomic step. No wakeup is lost, because the word is
 //! one total order of steps:
 //!
-//! 1. A request that finds no capacity locks the queue and sets the mark.
-//! 2. Still under that lock it looks again. Capacity given back before step 1 is seen here.
-//! 3. Capacity given back after step 1 finds the mark, and so locks the queue, after the request
-//!    has joined it.
+//! 1. A request that finds no capacity locks the queue and sets the flag.
+//! 2. Still under that lock it checks again. Capacity given back before step 1 is seen here.
+//! 3. A request that gives capacity back after step 1 finds the flag set, and so locks the queue,
+//!    after the waiting request has joined it.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -38,10 +38,10 @@ use crate::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard};
 const BYTE_BITS: u32 = 40;
 const BYTE_MASK: u64 = (1 << BYTE_BITS) - 1;
 
-/// The mark: at least one request waits in the queue.
+/// The flag: at least one request waits in the queue.
 const IS_QUEUED: u64 = 1 << 63;
 
-/// The most requests that fit in the word; a greater limit is taken as this.
+/// The most requests that fit in the word; a greater limit is lowered to this.
 const MAX_REQUESTS: u64 = (1 << (63 - BYTE_BITS)) - 1;
 
 /// The most bytes that fit in the word beside one more request of the greatest size (4 GiB).
@@ -62,7 +62,8 @@ pub(crate) struct Quota {
     used: AtomicU64,
     max_requests: u64,
     max_bytes: u64,
-    /// The member refuses every request, since it has ended or knows no leader: so each enters.
+    /// Whether every request enters, since the member, which has ended or knows no leader, refuses
+    /// it anyway.
     is_closed: AtomicBool,
     queue: Mutex<Queue>,
 }
@@ -111,8 +112,8 @@ impl Quota {
         self.take(size, |used| used & IS_QUEUED == 0)
     }
 
-    /// Enters with a request of less than 4 GiB; waits for its turn where it has to. Dropping the
-    /// future gives its place, or what it was given, to the requests behind it.
+    /// Enters with a request of less than 4 GiB; waits for its turn if necessary. Dropping the
+    /// future gives its place, or its capacity, to the requests behind it.
     pub(crate) async fn acquire(&self, size: u64) {
         if !self.try_acquire(size) {
             Acquire { quota: self, size, ticket: None }.await;
@@ -133,7 +134,7 @@ impl Quota {
         unpack(self.used.load(Ordering::Relaxed))
     }
 
-    /// Takes capacity if the request fits and `may_enter` agrees with the word.
+    /// Takes capacity if the request fits and `may_enter` accepts the word.
     fn take(&self, size: u64, may_enter: impl Fn(u64) -> bool) -> bool {
         let is_closed = self.is_closed.load(Ordering::SeqCst);
         let entered = self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |used| {
@@ -176,7 +177,7 @@ impl Queue {
     }
 }
 
-/// A request on its way in.
+/// A request that is about to enter.
 struct Acquire<'a> {
     quota: &'a Quota,
     size: u64,
@@ -208,7 +209,7 @@ impl Future for Acquire<'_> {
         let has_entered = queue.find(ticket).is_none();
         drop(queue);
         if has_entered {
-            // The last waker is that of this very call, which goes on anyway.
+            // The last waker is that of this call, which goes on anyway.
             wakers.pop();
         } else {
             this.ticket = Some(ticket);
@@ -225,7 +226,7 @@ impl Drop for Acquire<'_> {
         let mut queue = self.quota.queue();
         if let Some(at) = queue.find(ticket) {
             queue.waiting.remove(at);
-            // It may have been the one that did not fit.
+            // This may have been the request that did not fit.
             self.quota.admit_waiting(&mut queue, &mut wakers);
             drop(queue);
         } else {

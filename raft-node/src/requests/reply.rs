@@ -1,8 +1,8 @@
 //! The answers to requests that were handed in together, in one place.
 //!
 //! A request has a place in a *batch* that it shares with those that came in the same moment: one
-//! allocation, one lock and one sweep of wakes for all of them, where a channel each would cost
-//! every request its own.
+//! allocation, one lock and one pass of wakes for all of them, instead of a channel for each
+//! request.
 //!
 //! ```text
 //!   OpenBatch --join--> Reply (a future, the client's side)
@@ -14,7 +14,7 @@
 //! ```
 //!
 //! So a client never waits for a batch that the member has forgotten, for whatever reason: a batch
-//! that is lost on the way, or in a panic, is answered when its last handle goes.
+//! that is lost on the way, or in a panic, is answered when its last handle is dropped.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -36,7 +36,7 @@ struct ReplyBatch<A> {
     places: Mutex<Places<A>>,
     /// How many [`Answers`] there are.
     holders: AtomicUsize,
-    /// Every place was answered: the last holder has nothing to do.
+    /// Whether every place was answered, so that the last holder has nothing to do.
     is_answered: AtomicBool,
 }
 
@@ -100,7 +100,8 @@ impl<A: Answer> OpenBatch<A> {
     pub(crate) fn seal(self) -> Answers<A> {
         let OpenBatch { mut joined, answers } = self;
         let mut shared = answers.0.lock();
-        // A reply that was polled or dropped in the meantime has newer news than its registration.
+        // If a reply was polled or dropped in the meantime, its own state is newer than its
+        // registration.
         for (place, seen) in joined.iter_mut().zip(shared.places.drain(..)) {
             if !matches!(seen.state, State::Waiting(None)) {
                 place.state = seen.state;
@@ -170,7 +171,7 @@ impl<A> ReplyBatch<A> {
 }
 
 impl<A: Answer> Places<A> {
-    /// Answers what is left, and gives the wakers of the clients that wait for it.
+    /// Answers the places that are left, and returns the wakers of the clients that wait for them.
     fn abandon(&mut self) -> Vec<Waker> {
         let mut wakers = Vec::new();
         for place in &mut self.places {
@@ -183,7 +184,7 @@ impl<A: Answer> Places<A> {
     }
 }
 
-/// One request's answer, to be awaited. Dropping it withdraws nothing.
+/// One request's answer, to be awaited. Dropping it does not withdraw the request.
 #[derive(Debug)]
 pub(crate) struct Reply<A> {
     batch: Arc<ReplyBatch<A>>,
@@ -194,7 +195,7 @@ pub(crate) struct Reply<A> {
 }
 
 impl<A> Reply<A> {
-    /// The place; it is made where the batch is not sealed yet.
+    /// The place; it is created if the batch is not sealed yet.
     fn place<'a>(&self, shared: &'a mut Places<A>) -> &'a mut State<A> {
         while shared.places.len() <= self.place {
             shared.places.push(Place { state: State::Waiting(None), size: 0 });

@@ -1,4 +1,4 @@
-//! Entries that follow each other, held by several at once.
+//! Consecutive entries, shared by several holders.
 //!
 //! The tail of a log, the envelopes to its peers and, within one process, the tails of those peers
 //! hold the same entries. Many are stored once, and their bytes are counted once; a few are cheaper
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use raft_core::types::{Entry, LogIndex};
 
-/// So many are copied rather than shared.
+/// Up to this many are copied rather than shared.
 const FEW: usize = 16;
 
 /// Entries of one log with consecutive indexes, or none. Cloning is cheap.
@@ -34,7 +34,7 @@ impl Entries {
         self.bytes
     }
 
-    /// Those from `first` to `upto`; `None` unless all of them are here.
+    /// The entries from `first` to `upto`; `None` unless all of them are here.
     pub(crate) fn part(&self, first: LogIndex, upto: LogIndex) -> Option<Entries> {
         let part = self.between(first, upto);
         if part.len() as u64 != upto.since(first) + 1 {
@@ -67,7 +67,7 @@ impl Entries {
     /// Appends a copy of a few more entries, if they all still fit in one piece of memory; returns
     /// whether it did.
     pub(crate) fn take_in(&mut self, more: &[Entry]) -> bool {
-        /// As many as a page of memory holds.
+        /// The number of entries that a page of memory holds.
         const PIECE: usize = 4096 / size_of::<Entry>();
         match &mut self.held {
             Held::Own(own) if more.len() <= FEW && own.len() + more.len() <= PIECE => {
@@ -80,7 +80,7 @@ impl Entries {
         }
     }
 
-    /// The entries themselves, copied where others hold them too.
+    /// The entries as a list, copied if others hold them, too.
     pub(crate) fn into_vec(self) -> Vec<Entry> {
         match self.held {
             Held::Own(own) => own,
@@ -98,9 +98,10 @@ impl From<Vec<Entry>> for Entries {
     /// The indexes must be consecutive, as they are in every answer of a log.
     fn from(entries: Vec<Entry>) -> Entries {
         let (range, bytes) = (0..entries.len(), bytes_of(&entries));
-        let held = match range.end <= FEW {
-            true => Held::Own(entries),
-            false => Held::Shared(Arc::new(entries), range),
+        let held = if range.end <= FEW {
+            Held::Own(entries)
+        } else {
+            Held::Shared(Arc::new(entries), range)
         };
         Entries { held, bytes }
     }
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_is_what_it_says_or_nothing() {
+    fn a_part_has_exactly_its_range_or_is_none() {
         let whole = entries(5, &[1, 2, 4]);
         assert_eq!(part(&whole, 5, 7), Some((vec![5, 6, 7], 7)));
         assert_eq!(part(&whole, 6, 7), Some((vec![6, 7], 6)));

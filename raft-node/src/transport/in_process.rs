@@ -29,7 +29,7 @@ impl InProcessNetwork {
         InProcessNetwork::default()
     }
 
-    /// A member's way into the network; it joins when its node starts, and leaves when it ends.
+    /// A member's transport in the network; it joins when its node starts, and leaves when it ends.
     pub fn transport(&self) -> Box<dyn Transport> {
         let (hub, own) = (Arc::clone(&self.hub), None);
         Box::new(InProcessTransport { hub, own, peers: Members::new(), as_of: 0 })
@@ -53,12 +53,12 @@ struct InProcessTransport {
     own: Option<Arc<dyn Inbound>>,
     /// The members with which a handshake succeeded.
     peers: Members,
-    /// The number of changes that `peers` knows of.
+    /// The number of changes that `peers` reflects.
     as_of: u64,
 }
 
 impl InProcessTransport {
-    /// Connects with all that are there, with a handshake for each.
+    /// Connects with all members that are there, with a handshake for each.
     fn connect(&mut self, own: &Arc<dyn Inbound>) {
         let changes = self.hub.changes.load(Ordering::Acquire);
         if self.as_of != changes {
@@ -99,7 +99,7 @@ impl Drop for InProcessTransport {
         let Some(own) = self.own.take() else { return };
         let node = own.identity().node;
         self.hub.change(|members| {
-            // A member that was started again under the same id has taken this one's place.
+            // A member that was started again under the same id may have replaced this one.
             if members.get(&node).is_some_and(|there| Arc::ptr_eq(there, &own)) {
                 members.remove(&node);
             }

@@ -5,20 +5,20 @@ use thiserror::Error;
 
 use super::Envelope;
 
-/// What a transport tells a member, and asks it.
+/// What a transport reports to a member, and asks it.
 ///
-/// For each connection a transport asks [`admit`](Inbound::admit) when it learns what the peer says
-/// that it is, and calls [`confirm`](Inbound::confirm) once both sides have accepted each other.
-/// Only then it delivers.
+/// For each connection a transport calls [`admit`](Inbound::admit) when the peer has presented its
+/// identity, and [`confirm`](Inbound::confirm) once both sides have accepted each other. Only then
+/// does it deliver.
 pub trait Inbound: Send + Sync {
-    /// The member itself; what a transport says in its handshake.
+    /// The member's identity, which a transport presents in its handshake.
     fn identity(&self) -> Identity;
 
-    /// Whether a peer that presents itself so may talk to this member. Changes nothing: anything
-    /// that reaches the port can present itself.
+    /// Whether a peer that presents this identity may talk to this member. Changes nothing:
+    /// anything that reaches the port can present an identity.
     ///
     /// # Errors
-    /// It may not. The transport closes the connection, and may ask again for a new one.
+    /// The peer may not. The transport closes the connection, and may ask again for a new one.
     fn admit(&self, peer: Identity) -> Result<(), PeerRejected>;
 
     /// Both sides have accepted each other. A member remembers the peer's store now.
@@ -34,20 +34,21 @@ pub trait Inbound: Send + Sync {
         true
     }
 
-    /// Takes what a peer sent; `from` is the id from the handshake. Never blocks: what exceeds the
-    /// member's limits is dropped and counted. The member may take a turn before this returns, so
-    /// a transport holds no lock here that its own `send` needs.
+    /// Accepts what a peer sent; `from` is the id from the handshake. Never blocks: what exceeds
+    /// the member's limits is dropped and counted. The member may take a turn before this returns,
+    /// so a transport must hold no lock here that its own `send` needs.
     fn deliver(&self, from: NodeId, envelope: Envelope);
 
-    /// Takes, in order, all that one read brought, and leaves `envelopes` empty. A member that
-    /// can take many at the price of one wake does so.
+    /// Accepts, in order, all envelopes that one read brought, and leaves `envelopes` empty. A
+    /// member may accept many of them with a single wake.
     fn deliver_all(&self, from: NodeId, envelopes: &mut Vec<Envelope>) {
         envelopes.drain(..).for_each(|envelope| self.deliver(from, envelope));
     }
 
-    /// Takes back, and leaves `envelopes` empty, what the transport took for a peer and drops, if
-    /// not one byte of it can have reached the peer. Never blocks. Clients then learn at once that
-    /// nothing happened. A transport that does not know must not call this.
+    /// Takes back envelopes that the transport accepted for a peer and now drops, and leaves
+    /// `envelopes` empty. Only for envelopes of which not one byte can have reached the peer:
+    /// clients then learn at once that nothing happened. A transport that does not know must not
+    /// call this. Never blocks.
     fn not_sent(&self, _to: NodeId, envelopes: &mut Vec<Envelope>) {
         envelopes.clear();
     }
@@ -69,8 +70,8 @@ pub enum PeerRejected {
     /// The peer claims this member's own id.
     #[error("another process claims to be node {0}, which is this member")]
     OwnId(NodeId),
-    /// The peer was here with another store before: it has lost what it promised (its directory was
-    /// removed, or its store was volatile), so it must not vote as if it remembered.
+    /// The peer had another store before: it has lost what it promised (its directory was removed,
+    /// or its store was volatile), so it must not vote as if it remembered.
     #[error(
         "node {node} came with store {theirs}, but was here with store {known}: it has lost its \
          log and must come back as a new member"
@@ -78,9 +79,9 @@ pub enum PeerRejected {
     OtherStore {
         /// The peer.
         node: NodeId,
-        /// The store it came with.
+        /// The store that it has now.
         theirs: StoreId,
-        /// The store it had.
+        /// The store that it had before.
         known: StoreId,
     },
 }

@@ -109,8 +109,8 @@ fn a_closed_quota_keeps_no_request_waiting() {
     });
 }
 
-/// The leader comes back while a request joins the queue: whichever way it goes, the request enters
-/// at the latest with the capacity that is given back.
+/// The leader comes back while a request joins the queue: in every schedule the request enters, at
+/// the latest with the capacity that is given back.
 #[test]
 fn a_reopened_quota_forgets_no_request() {
     explore(|| {
@@ -190,7 +190,7 @@ struct Counting {
 #[derive(Default)]
 struct Turn {
     ticks: usize,
-    /// Turns that were told to poll what is polled inline.
+    /// Turns that had to poll what is polled inline.
     polls: usize,
     events: Vec<Event<Waiters>>,
 }
@@ -240,8 +240,8 @@ impl Driven for Counting {
     }
 }
 
-/// Each thread leaves one event and drives: whichever of them gets the lock, all events are taken,
-/// each of them once, and no driver is needed.
+/// Each thread leaves one event and drives: whichever thread gets the lock, every event is taken
+/// exactly once, and no driver is needed.
 #[test]
 fn every_event_is_taken_once() {
     explore(|| {
@@ -263,10 +263,10 @@ fn every_event_is_taken_once() {
     });
 }
 
-/// Two members that deliver to each other, driven by two threads at once: a lap that finds the lock
-/// taken leaves nothing behind.
+/// Two members that deliver to each other, driven by two threads at once: a pass that finds the
+/// lock taken leaves no event behind.
 #[test]
-fn members_that_feed_each_other_leave_nothing_behind() {
+fn members_that_deliver_to_each_other_leave_no_event_behind() {
     explore(|| {
         let members = [Counting::new(), Counting::new()];
         let deliver_to_both = |members: &[Arc<Counting>; 2]| {
@@ -299,7 +299,7 @@ async fn propose(member: &Arc<Counting>) -> ProposeResult {
     reply.await
 }
 
-/// Clients propose while the driver gathers: each is answered, whether it joins a group, begins
+/// Clients propose while the driver gathers: each is answered, whether it joins a group, starts
 /// one, or comes alone and takes the turn itself.
 fn proposals_are_answered(come_alone: bool) {
     explore(move || {
@@ -312,7 +312,7 @@ fn proposals_are_answered(come_alone: bool) {
             let member = Arc::clone(&member);
             thread::spawn(move || {
                 block_on(propose(&member)).expect("answered");
-                // The driver looks whether that was the last.
+                // The driver checks whether that was the last.
                 member.mailbox.wake_driver();
             })
         });

@@ -10,9 +10,9 @@ pub(crate) use loom::thread_local;
 
 /// A lock that is only tried.
 ///
-/// Loom's own mutex does not do here: it lets a thread that is about to try wait until the lock is
-/// released, and its releases are no steps, so no schedule has a thread that fails. Here taking
-/// and releasing are steps of one atomic.
+/// Loom's own mutex cannot be used here: it makes a thread that is about to try wait until the lock
+/// is released, and its releases are no steps, so in no schedule does a thread fail to take the
+/// lock. Here taking and releasing are steps of one atomic.
 pub(crate) struct TryMutex<T> {
     is_held: AtomicBool,
     value: sync::Mutex<T>,

@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn huffman_code_is_mended_in_place() {
+    fn huffman_code_is_repaired_in_place() {
         // "http://a:1" and "httpz--a:1", by the table of RFC 7541.
         let code = |letters: &[(u16, usize)]| {
             let bits: usize = letters.iter().map(|letter| letter.1).sum();

@@ -1,4 +1,4 @@
-//! What is appended, what is refused, and how it reads, also when the store is opened again.
+//! Appends, refused appends, and reads, also after the store is opened again.
 
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
@@ -15,8 +15,8 @@ const LARGE: usize = 9 << 20;
 /// The entries of the one append that is larger than any list of a store should be limited to.
 const MANY: u64 = 2500;
 
-/// The largest index that the suite asks for: a store that allocates for a range before it looks
-/// fails for this one.
+/// The largest index that the suite asks for: a store that allocates for a range before it checks
+/// the range fails for this one.
 const FAR: u64 = u64::MAX >> 1;
 
 /// Every byte value, and every small length.
@@ -32,7 +32,7 @@ pub async fn bytes_come_back_exactly(log: &mut Subject) -> Checked {
     log.reopen_if_kept().await
 }
 
-/// Lengths beside those where a length field, a block or a chunk ends.
+/// Lengths around those where a length field, a block or a chunk ends.
 pub async fn lengths_at_every_edge_come_back(log: &mut Subject) -> Checked {
     let edges = [1 << 8, 1 << 12, 1 << 15, 1 << 16, 1 << 17];
     let sizes = edges.iter().flat_map(|edge| [edge - 1, *edge, edge + 1]);
@@ -50,9 +50,9 @@ pub async fn many_entries_in_one_append_come_back(log: &mut Subject) -> Checked 
     log.reopen_if_kept().await
 }
 
-/// One append of more entries than a counter of 16 bits holds, as a long queue makes it. Looked at
-/// is where such a counter would end. A store that keeps each entry in a file would be at it for
-/// minutes, and has no such counter.
+/// One append of more entries than a 16-bit counter holds, as a long queue makes it. The check
+/// reads the entries around the end of such a counter. A store with a file for each entry would
+/// take minutes, and has no such counter.
 pub async fn an_append_that_16_bits_cannot_count_comes_back(log: &mut Subject) -> Checked {
     const ENTRIES: u64 = (1 << 16) + 40;
     const PROBE: u64 = 500;
@@ -60,7 +60,7 @@ pub async fn an_append_that_16_bits_cannot_count_comes_back(log: &mut Subject) -
     let append = |range: RangeInclusive<u64>| {
         WriteBatch::of_entries(range.map(|at| sized(at, 1, (at % 3) as usize)).collect())
     };
-    // The quicker of two: one may have met a machine that stood still.
+    // The quicker of two runs: the machine may have paused during one.
     let mut quickest = Duration::MAX;
     for first in [1, PROBE + 1] {
         let began = Instant::now();
@@ -114,7 +114,7 @@ pub async fn a_gap_is_refused(log: &mut Subject) -> Checked {
     log.append(entries(4..=4, 1)).await
 }
 
-/// Index 0 is before any log; an index that stands already needs a truncation first.
+/// Index 0 is before any log; an index that is in the log already needs a truncation first.
 pub async fn an_append_below_the_end_is_refused(log: &mut Subject) -> Checked {
     log.append(entries(0..=0, 1)).await?;
     log.append(entries(1..=4, 1)).await?;
@@ -148,7 +148,7 @@ pub async fn a_falling_term_is_refused(log: &mut Subject) -> Checked {
 }
 
 /// An append of nothing.
-pub async fn no_entries_are_a_success(log: &mut Subject) -> Checked {
+pub async fn an_append_of_no_entries_succeeds(log: &mut Subject) -> Checked {
     log.append(Vec::new()).await?;
     log.append(entries(1..=2, 1)).await?;
     log.append(Vec::new()).await
@@ -200,7 +200,7 @@ pub async fn a_read_outside_says_why(log: &mut Subject) -> Checked {
 }
 
 /// At the boundary too; not below it, nor beyond the end.
-pub async fn a_term_is_told_for_each_entry(log: &mut Subject) -> Checked {
+pub async fn a_term_can_be_read_for_each_entry(log: &mut Subject) -> Checked {
     log.append(entries(1..=3, 1)).await?;
     log.append(entries(4..=6, 5)).await?;
     log.append(entries(7..=7, 6)).await?;

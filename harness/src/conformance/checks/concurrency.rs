@@ -9,25 +9,25 @@ use raft_core::storage::{LogBounds, LogError, LogErrorKind, LogReader, WriteBatc
 use raft_core::types::{Entry, EntryId, LogIndex, Term};
 use tokio::runtime::Handle;
 
+use crate::conformance::contents::{After, in_short};
 use crate::conformance::report::{Checked, broken, promised};
 use crate::conformance::samples::{entries, entry, id, index, sized};
-use crate::conformance::sight::{After, in_short};
 use crate::conformance::subject::Subject;
 
-/// How many readers live at once: more than a small table of slots holds, and few enough for files
-/// of their own.
+/// How many readers exist at once: more than a small table of slots holds, and few enough for a
+/// file each.
 const CROWD: usize = 70;
 
-/// How many readers race with the writer.
+/// How many readers run concurrently with the writer.
 const RACING_READERS: usize = 2;
 
-/// The fewest batches that the writer of the race writes; it goes on until the readers have read so
+/// The fewest batches that the writer of the race writes; it goes on until the readers have read as
 /// often, but not for ever.
 const RACE_ROUNDS: u64 = 300;
 const RACE_READS: u64 = 2000;
 const MAX_RACE_ROUNDS: u64 = 6000;
 
-/// A reader that was made before there was anything to read shows all that comes, at once.
+/// A reader that was made before the first entry shows every later entry at once.
 pub async fn an_older_reader_sees_later_writes(log: &mut Subject) -> Checked {
     let mut reader = log.reader();
     log.note("make a reader");
@@ -44,14 +44,14 @@ pub async fn an_older_reader_sees_later_writes(log: &mut Subject) -> Checked {
     log.reset(id(30, 8)).await?;
     log.append(entries(31..=33, 8)).await?;
     check_old(reader.as_mut(), log).await?;
-    // Back, to an index that was read, and over others.
+    // Backwards, to an index that was read, and forwards over others.
     log.reset(id(31, 9)).await?;
     check_old(reader.as_mut(), log).await?;
     log.append(entries(32..=34, 9)).await?;
     check_old(reader.as_mut(), log).await
 }
 
-/// Any number of readers live at once, each with a life of its own.
+/// Any number of readers may exist at once, independently of each other.
 pub async fn a_crowd_of_readers_reads(log: &mut Subject) -> Checked {
     log.append(entries(1..=9, 1)).await?;
     let mut crowd: Vec<_> = (0..CROWD).map(|_| log.reader()).collect();
@@ -67,8 +67,8 @@ pub async fn a_crowd_of_readers_reads(log: &mut Subject) -> Checked {
     Ok(())
 }
 
-/// What a read returned stays as it is, whatever is written over its place.
-pub async fn bytes_in_hand_never_change(log: &mut Subject) -> Checked {
+/// What a read returned does not change, whatever is written over its place.
+pub async fn bytes_that_were_read_never_change(log: &mut Subject) -> Checked {
     let mut in_hand: Vec<(Entry, Vec<u8>)> = Vec::new();
     let mut reader = log.reader();
     for round in 1..=12 {
@@ -81,7 +81,9 @@ pub async fn bytes_in_hand_never_change(log: &mut Subject) -> Checked {
         };
         log.change(batch).await?;
         let read = reader.read(index(1)..index(21), u64::MAX).await;
-        let Ok(read) = read else { return broken(11, format!("an older reader said: {read:?}")) };
+        let Ok(read) = read else {
+            return broken(11, format!("an older reader returned: {read:?}"));
+        };
         in_hand.extend(read.into_iter().map(|entry| (entry.clone(), entry.payload.to_vec())));
     }
     log.reset(id(40, 20)).await?;
@@ -93,8 +95,8 @@ pub async fn bytes_in_hand_never_change(log: &mut Subject) -> Checked {
     })
 }
 
-/// Readers on other threads while the writer appends, cuts, purges and resets. Each entry that they
-/// get was written under its id.
+/// Readers on other threads while the writer appends, truncates, purges and resets. Each entry that
+/// they read was written under its id.
 pub async fn readers_race_with_the_writer(log: &mut Subject) -> Checked {
     let race = Arc::new(Race::default());
     let runtime = Handle::current();
@@ -127,7 +129,7 @@ async fn check_old(reader: &mut dyn LogReader, log: &mut Subject) -> Checked {
         let term = reader.term(id.index).await;
         promised(11, term.as_ref().is_ok_and(|term| *term == id.term), || {
             format!(
-                "an older reader tells the term of {} as {term:?} and must tell {}",
+                "an older reader reports the term of {} as {term:?} and must report {}",
                 id.index, id.term
             )
         })?;
@@ -145,33 +147,35 @@ async fn check_old_entries(reader: &mut dyn LogReader, log: &mut Subject) -> Che
             let ids: Vec<String> = found.iter().map(|entry| entry.id.to_string()).collect();
             format!("an older reader shows {} in {range:?}", ids.join(" "))
         }
-        Err(error) => format!("an older reader says of {range:?}: {error}"),
+        Err(error) => format!("an older reader returns for {range:?}: {error}"),
     })
 }
 
-/// What has gone since the reader was made is gone for it, too.
+/// What was removed since the reader was made is gone for it, too.
 async fn check_old_outside(reader: &mut dyn LogReader, bounds: LogBounds) -> Checked {
     let LogBounds { boundary, last } = bounds;
     for below in 1..=boundary.index.get() {
         let found = reader.read(index(below)..index(below + 1), u64::MAX).await;
         promised(7, is_compacted(&found, boundary), || {
-            format!("an older reader says of {below}, purged up to {boundary}: {found:?}")
+            format!("an older reader returns for {below}, purged up to {boundary}: {found:?}")
         })?;
     }
     for below in 1..boundary.index.get() {
         let term = reader.term(index(below)).await;
         promised(7, is_compacted(&term, boundary), || {
-            format!("an older reader tells the term of {below}, purged up to {boundary}: {term:?}")
+            format!(
+                "an older reader reports the term of {below}, purged up to {boundary}: {term:?}"
+            )
         })?;
     }
     let beyond = last.index.next();
     let found = reader.read(beyond..beyond.next(), u64::MAX).await;
     promised(7, is_unavailable(&found, last), || {
-        format!("an older reader says of {beyond}, in a log that ends at {last}: {found:?}")
+        format!("an older reader returns for {beyond}, in a log that ends at {last}: {found:?}")
     })?;
     let term = reader.term(beyond).await;
     promised(7, is_unavailable(&term, last), || {
-        format!("an older reader tells the term of {beyond}, where {last} is the last: {term:?}")
+        format!("an older reader reports the term of {beyond}, where {last} is the last: {term:?}")
     })
 }
 
@@ -185,19 +189,19 @@ fn is_unavailable<T>(found: &Result<T, LogError>, last: EntryId) -> bool {
     found.as_ref().is_err_and(|error| error.kind == wanted)
 }
 
-/// What the racers share.
+/// What the concurrent threads share.
 #[derive(Default)]
 struct Race {
     is_over: AtomicBool,
     reads: AtomicU64,
-    /// Every id that was ever handed to the store.
+    /// Every id that was ever given to the store.
     written: Mutex<HashSet<EntryId>>,
     bounds: Mutex<(u64, u64)>,
 }
 
 impl Race {
-    /// Reads until the writer or another reader is done. What a reader found ends the race, so that
-    /// the list of steps ends there, too.
+    /// Reads until the writer or another reader is done. An error of a reader ends the race, so
+    /// that the list of steps ends there, too.
     async fn run(&self, reader: Box<dyn LogReader>, number: u64) -> Checked {
         let verdict = self.read_on(reader, number).await;
         self.is_over.store(true, Ordering::Release);
@@ -230,13 +234,18 @@ impl Race {
     }
 
     fn check(&self, found: &[Entry], first: LogIndex) -> Checked {
-        promised(10, !found.is_empty(), || format!("a read from {first} in a race gave nothing"))?;
+        promised(10, !found.is_empty(), || {
+            format!("a read from {first} in a race returned nothing")
+        })?;
         for (at, one) in (first.get()..).zip(found) {
             let (index, term) = (one.id.index.get(), one.id.term.get());
             let written = self.written.lock().expect("the writer does not panic");
             let stood = index == at && written.contains(&one.id) && *one == racer(index, term);
             promised(12, stood, || {
-                format!("a read in a race gave {} at index {at}, never written so", in_short(one))
+                format!(
+                    "a read in a race returned {} at index {at}, which was never written",
+                    in_short(one)
+                )
             })?;
         }
         Ok(())
@@ -245,23 +254,24 @@ impl Race {
     fn check_term(&self, index: LogIndex, term: Term) -> Checked {
         let written = self.written.lock().expect("the writer does not panic");
         promised(12, written.contains(&EntryId::new(term, index)), || {
-            format!("the term of {index} was told as {term} in a race, never written so")
+            format!("the term of {index} was reported as {term} in a race, which was never written")
         })
     }
 
     fn announce(&self, batch: &WriteBatch) {
-        let mut written = self.written.lock().expect("no reader panics while it looks");
+        let mut written = self.written.lock().expect("no reader panics while it holds the lock");
         written.extend(batch.append.iter().map(|entry| entry.id));
         written.extend(batch.reset);
     }
 }
 
-/// What a read in a race may be told of a place that has just gone, or is not there yet.
+/// Whether a read in a race may get this error for a place that was just removed, or is not there
+/// yet.
 fn is_outside(error: &LogError) -> bool {
     matches!(error.kind, LogErrorKind::Compacted { .. } | LogErrorKind::Unavailable { .. })
 }
 
-/// An entry of the race, of up to a few thousand bytes: a purge gives up whole files.
+/// An entry of the race, of up to a few thousand bytes, so that a purge removes whole files.
 fn racer(index: u64, term: u64) -> Entry {
     let small = entry(index, term);
     sized(index, term, small.payload.len() * 10)
@@ -292,7 +302,7 @@ async fn write_wildly(log: &mut Subject, race: &Race) -> Checked {
         log.change_unseen(batch).await?;
         let bounds = log.model.bounds();
         let marks = (bounds.boundary.index.get(), bounds.last.index.get());
-        *race.bounds.lock().expect("no reader panics while it looks") = marks;
+        *race.bounds.lock().expect("no reader panics while it holds the lock") = marks;
     }
     Ok(())
 }

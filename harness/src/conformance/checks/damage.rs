@@ -1,18 +1,18 @@
-//! Damage at rest: whatever happens to the files of a store that is closed, it never passes
-//! for data (P14).
+//! Damage at rest: whatever happens to the files of a closed store, damage never passes for data
+//! (P14).
 //!
-//! A small store is written and ended; its files are kept. Then, again and again, they are put back
-//! with one thing wrong with them, the store is opened, and all of it is looked at, entry by entry.
-//! A store that declares [`Detects::ProvenPrefix`] must show exactly what it held, or an error in
-//! its place; one that declares [`Detects::Payload`] may have lost something, but shows nothing
-//! that never stood. Where nothing was noticed, the store is written to and looked at again: damage
-//! in a part that only a writer uses is found by the writer.
+//! A small store is written and closed, and its files are saved. Then, again and again, they are
+//! restored with one fault in them, the store is opened, and everything in it is read, entry by
+//! entry. A store that declares [`Detects::ProvenPrefix`] must show exactly what it held, or an
+//! error in its place; one that declares [`Detects::Payload`] may have lost something, but shows
+//! nothing that was never written. If no damage was noticed, the store is written to and read
+//! again: only a writer finds damage in a part that only a writer uses.
 //!
-//! A store that detects nothing promises nothing here, and might take the test's process with it.
+//! A store that detects nothing promises nothing here, and might crash the test's process.
 //!
-//! By default the places where damage is done are a sample: in each file as many as
-//! `KONTIKI_DAMAGE` says (more than it has bytes: every byte), at an offset that `KONTIKI_SEED`
-//! moves. `KONTIKI_DEEP` takes twenty times as many; a store that opens slowly meets fewer.
+//! By default damage is done in a sample of places: in each file as many as `KONTIKI_DAMAGE` says
+//! (if that is more than the file has bytes, in every byte), at an offset that `KONTIKI_SEED`
+//! shifts. `KONTIKI_DEEP` uses twenty times as many; a store that opens slowly gets fewer.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -36,17 +36,17 @@ const DEEP_PLACES: u64 = 1000;
 /// The fewest, for a store that opens slowly.
 const FEWEST_PLACES: u64 = 6;
 
-/// The lengths of what is torn out or brought back at once.
+/// The lengths that are zeroed or restored at once.
 const SECTORS: [usize; 2] = [512, 4096];
 
-/// After a clean close, each byte in turn has other bits.
+/// After a clean close, the bits of each byte in turn are changed.
 pub async fn a_flipped_byte_never_passes_for_data(log: &mut Subject) -> Checked {
     let mut bench = Bench::new(log, Ending::Closed).await?;
     let places = bench.places();
     bench.flip_bytes(places).await
 }
 
-/// What an opening showed is proven, though nothing was written since.
+/// What an opening showed is proven, even if nothing was written since.
 pub async fn what_an_opening_showed_is_proven(log: &mut Subject) -> Checked {
     let mut bench = Bench::new(log, Ending::Dropped).await?;
     bench.control().await?;
@@ -67,7 +67,7 @@ pub async fn only_the_last_batch_may_pass_for_torn(log: &mut Subject) -> Checked
     bench.flip_bytes(places / 2).await
 }
 
-/// Sectors and pages of zeros, as a disk gives them that forgot a write.
+/// Sectors and pages of zeros, as a disk returns them that lost a write to a new place.
 pub async fn zeroed_sectors_never_pass_for_data(log: &mut Subject) -> Checked {
     let mut bench = Bench::new(log, Ending::Closed).await?;
     for file in bench.names() {
@@ -92,7 +92,7 @@ pub async fn zeroed_sectors_never_pass_for_data(log: &mut Subject) -> Checked {
     Ok(())
 }
 
-/// Sectors as they were some time ago, as a disk gives them that lost a write.
+/// Sectors with old content, as a disk returns them that lost a write.
 pub async fn stale_sectors_never_pass_for_data(log: &mut Subject) -> Checked {
     let mut bench = Bench::new(log, Ending::Closed).await?;
     let stale = bench.stale_sectors();
@@ -102,7 +102,7 @@ pub async fn stale_sectors_never_pass_for_data(log: &mut Subject) -> Checked {
     Ok(())
 }
 
-/// Each file in turn is not there.
+/// Each file in turn is missing.
 pub async fn a_missing_file_never_passes_for_an_empty_one(log: &mut Subject) -> Checked {
     let mut bench = Bench::new(log, Ending::Closed).await?;
     for file in bench.names() {
@@ -130,8 +130,8 @@ pub async fn a_shorter_file_never_passes_for_a_whole_one(log: &mut Subject) -> C
     Ok(())
 }
 
-/// Bytes behind the end: zeros, noise, and the file once more.
-pub async fn a_longer_file_is_no_longer_log(log: &mut Subject) -> Checked {
+/// Bytes after the end: zeros, noise, and the file once more.
+pub async fn a_longer_file_does_not_make_a_longer_log(log: &mut Subject) -> Checked {
     let mut bench = Bench::new(log, Ending::Closed).await?;
     for file in bench.names() {
         for length in [1, 512, 5000] {
@@ -149,9 +149,9 @@ pub async fn a_longer_file_is_no_longer_log(log: &mut Subject) -> Checked {
     Ok(())
 }
 
-/// A file of unknown origin, a copy of each file under a name beside its own, and, where a store
-/// has several, each file of another store in the place of its own.
-pub async fn foreign_files_are_not_taken_in(log: &mut Subject) -> Checked {
+/// A file of unknown origin, a copy of each file under a similar name, and, where a store has
+/// several files, each file of another store in place of its own.
+pub async fn foreign_files_are_not_accepted(log: &mut Subject) -> Checked {
     let mut bench = Bench::new(log, Ending::Closed).await?;
     let letter = Damage::Put {
         file: PathBuf::from("letter.txt"),
@@ -168,8 +168,8 @@ pub async fn foreign_files_are_not_taken_in(log: &mut Subject) -> Checked {
             }
         }
     }
-    // A store that lies in one file is that file: with another's it is the other store, as its
-    // identity tells, and nothing in it could say more.
+    // A store in a single file is that file: with the file of another store it is the other store,
+    // as its identity shows, and nothing in it could reveal the exchange.
     if bench.names().iter().filter(|name| !bench.bytes(name).is_empty()).count() < 2 {
         return Ok(());
     }
@@ -183,7 +183,7 @@ pub async fn foreign_files_are_not_taken_in(log: &mut Subject) -> Checked {
     Ok(())
 }
 
-/// A store that was written and ended, its files, and what it may show.
+/// A store that was written and closed, its files, and what it may show.
 struct Bench<'a> {
     log: &'a mut Subject,
     dir: PathBuf,
@@ -191,10 +191,10 @@ struct Bench<'a> {
     /// The files as they were after each step.
     before: Vec<Image>,
     past: Past,
-    /// How many lines of the journal tell of the writing.
+    /// How many lines of the journal are about the writing.
     lines: usize,
     runs: u64,
-    /// How long it takes to open the files as they were.
+    /// How long it takes to open the undamaged files.
     opening: Duration,
 }
 
@@ -218,8 +218,8 @@ impl<'a> Bench<'a> {
         Ok(bench)
     }
 
-    /// The files are put back as they were. What is missing then is not in them, and a store
-    /// that keeps something elsewhere has not proven its prefix.
+    /// The files are restored unchanged. If something is missing then, the store keeps it
+    /// elsewhere, and has not proven its prefix.
     async fn check_control(&mut self) -> Checked {
         let is_proven = self.log.info().detects == Detects::ProvenPrefix;
         if self.names().is_empty() {
@@ -243,7 +243,7 @@ impl<'a> Bench<'a> {
             return broken(14, format!("the store does not open: {error}"));
         }
         self.opening = began.elapsed();
-        self.log.look(crate::conformance::sight::After::Reopened).await
+        self.log.look(crate::conformance::contents::After::Reopened).await
     }
 
     /// In how many places of each file damage is done.
@@ -264,7 +264,7 @@ impl<'a> Bench<'a> {
     fn place(&mut self, damage: &Damage) -> Checked {
         self.log.abandon();
         self.log.journal().keep(self.lines);
-        self.log.note(&format!("while it was closed: {damage}"));
+        self.log.note(&format!("while the store was closed: {damage}"));
         let put = self.image.put(&self.dir, damage);
         put.map_err(|error| {
             Halt::Broken(Broken {
@@ -287,7 +287,7 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    /// Does damage, opens, looks, and writes on where nothing was noticed.
+    /// Damages the files, opens the store, reads it, and writes to it if no damage was noticed.
     async fn suffer(&mut self, damage: Damage) -> Checked {
         self.runs += 1;
         self.place(&damage)?;
@@ -307,7 +307,7 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// The error has to say where, which a person needs to do something about it: a place, a cause,
+    /// The error must say where the damage is, so that an operator can act on it: a place, a cause,
     /// or which entry it is.
     fn check_error(&self, error: &LogError) -> Checked {
         check_kind(error)?;
@@ -316,7 +316,7 @@ impl<'a> Bench<'a> {
         promised(14, says_where, || format!("`{error}` does not say where the damage is"))
     }
 
-    /// What is acknowledged now is there, or an error; and nothing of the rest has changed.
+    /// What is acknowledged now is there, or an error is returned; and nothing else has changed.
     async fn write_on(&mut self, level: Detects) -> Checked {
         let log = &mut *self.log;
         let last = log.store().bounds().last;
@@ -338,8 +338,8 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// How long a file was after each step, where it was shorter than now: what was written then
-    /// begins there.
+    /// The lengths of a file after the steps at which it was shorter than now: what was written
+    /// next begins there.
     fn earlier_lengths(&self, file: &Path) -> Vec<usize> {
         let now = self.bytes(file).len();
         let then = self.before.iter().filter_map(|image| image.bytes(file));
@@ -348,7 +348,7 @@ impl<'a> Bench<'a> {
         lengths
     }
 
-    /// Every sector of every file that was different at some time, as it was then.
+    /// Every sector that ever had other content, with that content.
     fn stale_sectors(&self) -> Vec<Damage> {
         let mut found: Vec<Damage> = Vec::new();
         for (file, now) in self.image.files() {
@@ -370,7 +370,7 @@ impl<'a> Bench<'a> {
         found
     }
 
-    /// The files of a store that was written as this one, for another node.
+    /// The files of a store that was written like this one, for another node.
     async fn image_of_another_store(&mut self) -> Checked<Image> {
         self.log.begin_anew().await?;
         let dir = self.log.files()?;
@@ -381,7 +381,8 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// Every kind of request; the states that the store went through, and its files after each.
+/// Makes every kind of request; returns the states that the store went through, and its files after
+/// each.
 async fn write_a_small_store(
     log: &mut Subject,
     dir: &Path,
@@ -433,21 +434,21 @@ fn read(dir: &Path) -> Checked<Image> {
     Ok(Image::of(dir).expect("the directory of a store can be read"))
 }
 
-/// All bytes of a file, but few of those that lie among zeros.
+/// The offsets of all bytes of a file, but only few of those among zeros.
 fn worth_a_flip(bytes: &[u8]) -> Vec<usize> {
     let mut worth = Vec::new();
     for (number, block) in bytes.chunks(SECTORS[0]).enumerate() {
         let start = number * SECTORS[0];
-        match block.iter().any(|byte| *byte != 0) {
-            true => worth.extend(start..start + block.len()),
-            false if number % 64 == 0 => worth.push(start + number / 64 % block.len()),
-            false => {}
+        if block.iter().any(|byte| *byte != 0) {
+            worth.extend(start..start + block.len());
+        } else if number % 64 == 0 {
+            worth.push(start + number / 64 % block.len());
         }
     }
     worth
 }
 
-/// So many of the numbers below `length`, one in each stretch.
+/// `places` of the numbers below `length`, spread evenly.
 fn spread(length: usize, places: u64) -> impl Iterator<Item = usize> {
     let places = places.max(1) as usize;
     let step = length.div_ceil(places).max(1);
@@ -474,7 +475,7 @@ fn noise(length: usize) -> Vec<u8> {
     (0..length).map(|_| next()).collect()
 }
 
-/// Names like this one, but for the last letter or digit before the ending.
+/// Names like this one, except for the last letter or digit before the extension.
 fn names_beside(file: &Path) -> Vec<PathBuf> {
     let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let stem = name.split('.').next().unwrap_or_default().len();

@@ -1,5 +1,5 @@
-//! What a store declares, as far as it can be seen in words and in threads. Durability is verified
-//! by the family `power_loss`, `detects` by the family `damage`.
+//! What a store declares, as far as its text and its threads show it. The family `power_loss`
+//! verifies durability, and the family `damage` verifies `detects`.
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -10,19 +10,18 @@ use crate::conformance::report::{Checked, Halt, promised};
 use crate::conformance::samples::{entries, hard_state, id, index};
 use crate::conformance::subject::{Ending, Subject, Way};
 
-/// How many writes or reads are judged together, how many such stretches there are at least, and
-/// how many at most before the store is judged by the quietest.
+/// How many writes or reads are judged together, and the least and the most such stretches before
+/// the store is judged by the quietest one.
 const STRETCH: usize = 50;
 const STRETCHES: usize = 4;
 const MOST_STRETCHES: usize = 20;
 
-/// In so many operations of a stretch the thread of a store that never blocks may sleep: now and
-/// then it waits for a lock. A store that blocks sleeps in nearly each.
+/// In how many operations of a stretch the thread of a store that never blocks may sleep: now and
+/// then it waits for a lock. A store that blocks sleeps in nearly every operation.
 const NAPS_ALLOWED: usize = STRETCH / 10;
 
-/// A declaration has a name in it, and is the same while the store is used and when it is opened
-/// again.
-pub async fn what_is_declared_stays(log: &mut Subject) -> Checked {
+/// A declaration has a name, and is the same while the store is used and when it is opened again.
+pub async fn declarations_do_not_change(log: &mut Subject) -> Checked {
     let declared = log.info().clone();
     let named = !declared.backend.is_empty();
     promised(1, named, || format!("the backend has no name: {declared:?}"))?;
@@ -31,7 +30,9 @@ pub async fn what_is_declared_stays(log: &mut Subject) -> Checked {
     let says_none = declared.sync_verb.eq_ignore_ascii_case("none");
     let lies_in_files = declared.durability == Durability::PowerLoss && log.has_files();
     promised(1, !(says_none && lies_in_files), || {
-        format!("it lies in files, survives a power cut, and syncs with nothing: {declared:?}")
+        format!(
+            "it has files, survives a power cut, and names no call that syncs them: {declared:?}"
+        )
     })?;
     log.append(entries(1..=3, 1)).await?;
     log.save(hard_state(2, 1)).await?;
@@ -42,8 +43,8 @@ pub async fn what_is_declared_stays(log: &mut Subject) -> Checked {
     promised(1, later == declared, || format!("it declared {declared:?}, and now {later:?}"))
 }
 
-/// A store that declares `atomic_batch` does all of a batch or nothing, wherever in it the refused
-/// verb stands.
+/// A store that declares `atomic_batch` applies all of a batch or nothing, wherever in the batch
+/// the refused verb is.
 pub async fn an_atomic_batch_is_refused_as_a_whole(log: &mut Subject) -> Checked {
     if !log.info().atomic_batch {
         return Err(Halt::DoesNotApply("the store does not declare `atomic_batch`"));
@@ -66,8 +67,8 @@ pub async fn an_atomic_batch_is_refused_as_a_whole(log: &mut Subject) -> Checked
     log.append(entries(7..=7, 3)).await
 }
 
-/// A store that declares that it never blocks is polled by the task that serves clients: while it
-/// is, the thread does not go to sleep.
+/// A store that declares that it never blocks is polled by the task that serves clients, and the
+/// thread must not sleep meanwhile.
 pub async fn a_store_that_never_blocks_never_sleeps(log: &mut Subject) -> Checked {
     if log.info().may_block {
         return Err(Halt::DoesNotApply("the store declares that it may block"));
@@ -85,7 +86,7 @@ pub async fn a_store_that_never_blocks_never_sleeps(log: &mut Subject) -> Checke
     naps.check("it declares that it never blocks", "writes")
 }
 
-/// The same of a reader that declares it, of old entries and of the newest.
+/// The same for a reader that declares it, for old entries and for the newest.
 pub async fn a_reader_that_never_blocks_never_sleeps(log: &mut Subject) -> Checked {
     let mut reader = log.reader();
     if reader.may_block() {
@@ -106,12 +107,14 @@ pub async fn a_reader_that_never_blocks_never_sleeps(log: &mut Subject) -> Check
 struct Naps(Vec<bool>);
 
 impl Naps {
-    /// Does some work, and notes whether the thread slept while it was polled first. To wait for a
-    /// completion is not to block: the task is polled again.
+    /// Does some work, and records whether the thread slept during the first poll. To wait for a
+    /// completion is not blocking: the task is polled again.
     async fn counted<T>(&mut self, work: impl Future<Output = T>) -> Checked<T> {
         let mut work = pin!(work);
         let Some(before) = sleeps() else {
-            return Err(Halt::Skipped("nothing tells here how often a thread sleeps".to_owned()));
+            return Err(Halt::Skipped(
+                "this system does not report how often a thread sleeps".to_owned(),
+            ));
         };
         let polled = work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         self.0.push(sleeps().unwrap_or(before) > before);

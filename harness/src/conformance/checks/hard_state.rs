@@ -1,4 +1,4 @@
-//! Term and vote: one unit, which never goes back and which nothing else touches.
+//! Term and vote: one unit, which never goes back and which no other request changes.
 
 use raft_core::storage::WriteBatch;
 
@@ -19,8 +19,9 @@ pub async fn term_and_vote_come_back_as_one(log: &mut Subject) -> Checked {
     log.change(batch).await
 }
 
-/// Neither to an earlier term, nor to another vote in a term, nor to none.
-pub async fn it_never_goes_back(log: &mut Subject) -> Checked {
+/// The hard state never goes back to an earlier term, to another vote in the same term, or to no
+/// vote.
+pub async fn the_hard_state_never_goes_back(log: &mut Subject) -> Checked {
     log.save(hard_state(5, 1)).await?;
     log.save(hard_state(4, 1)).await?;
     log.save(hard_state(5, 2)).await?;
@@ -34,8 +35,8 @@ pub async fn it_never_goes_back(log: &mut Subject) -> Checked {
     log.save(hard_state(6, 2)).await
 }
 
-/// Truncation and purge leave it alone, also where they empty the log.
-pub async fn cuts_and_purges_leave_it_alone(log: &mut Subject) -> Checked {
+/// Truncation and purge leave the hard state alone, even if they empty the log.
+pub async fn truncations_and_purges_leave_the_hard_state_alone(log: &mut Subject) -> Checked {
     log.save(hard_state(7, 3)).await?;
     log.append(entries(1..=9, 2)).await?;
     log.truncate_after(index(6)).await?;
@@ -45,8 +46,8 @@ pub async fn cuts_and_purges_leave_it_alone(log: &mut Subject) -> Checked {
     log.purge_upto(id(4, 2)).await
 }
 
-/// A reset leaves it alone, wherever the boundary goes.
-pub async fn a_reset_leaves_it_alone(log: &mut Subject) -> Checked {
+/// A reset leaves the hard state alone, wherever it moves the boundary.
+pub async fn a_reset_leaves_the_hard_state_alone(log: &mut Subject) -> Checked {
     log.must_have_resets()?;
     log.save(hard_state(7, 3)).await?;
     log.reset(id(50, 6)).await?;

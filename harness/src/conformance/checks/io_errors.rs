@@ -1,20 +1,20 @@
-//! What the operating system refuses: the n-th operation fails, for n = 1, 2, ..., and the store
-//! neither lies nor loses (P15). A write that had no space may be refused (P16): it changed nothing
-//! then, and is given again.
+//! Failed operations of the operating system: the n-th operation fails, for n = 1, 2, ..., and the
+//! store neither reports a false success nor loses data (P15). A write that had no space may be
+//! refused (P16): it changed nothing then, and is given again.
 //!
 //! Each run has a disk of its own ([`crash_disk`]) with a store on it that was opened before and
-//! holds something. Then a fault is laid, the store is opened again and given batches. What fails
-//! is told as a failure; a handle that told one takes no more; opened again, once the cause is
-//! gone, the store shows what was acknowledged, and of what was under way a legal part. Where the
-//! store declares that it survives a power cut, the power goes twice: before it is opened again,
-//! since a sync that failed must not be believed when a later one succeeds, and after, since what
-//! an opening shows is durable.
+//! holds entries. Then a fault is injected, and the store is opened again and given batches. A
+//! failure must be reported as one; a handle that reported one accepts no further requests; opened
+//! again, once the cause is gone, the store shows what was acknowledged, and a legal part of what
+//! was under way. If the store declares that it survives a power cut, the power is cut twice:
+//! before it is opened again, since a sync that failed must not be trusted when a later one
+//! succeeds, and after, since what an opening shows is durable.
 //!
 //! By default a sample of the operations fails, the first two and the last always; `KONTIKI_FAULTS`
-//! says about how many of each kind, and `KONTIKI_DEEP` takes all. A store that opens slowly meets
-//! fewer.
+//! sets approximately how many of each kind, and with `KONTIKI_DEEP` all fail. A store that opens
+//! slowly gets fewer faults.
 //!
-//! Absent: faults while a store is founded, where nothing was acknowledged yet.
+//! Absent: faults while a store is created, when nothing was acknowledged yet.
 
 use std::time::Duration;
 
@@ -27,36 +27,36 @@ mod fault_run;
 
 use fault_run::{FaultRun, Task};
 
-/// How many operations of a kind fail by default, for each failure and way, where the store does
-/// not open slowly; and how often it is opened for each of them.
+/// How many operations of a kind fail by default, for each failure and way, unless the store opens
+/// slowly; and how often it is opened for each of them.
 const FAULTS: u64 = 8;
 const OPENINGS: u32 = 6;
 
 /// A write that fails, with an error of the device and with a full disk.
-pub async fn a_failed_write_is_told_and_loses_nothing(log: &mut Subject) -> Checked {
+pub async fn a_failed_write_is_reported_and_loses_nothing(log: &mut Subject) -> Checked {
     strike_each(log, Operation::Write, &[Failure::Io, Failure::NoSpace], false).await
 }
 
-/// A write that takes half of its bytes, and says so.
-pub async fn a_short_write_is_no_whole_one(log: &mut Subject) -> Checked {
+/// A write that writes half of its bytes, and reports that.
+pub async fn a_short_write_is_not_taken_for_a_whole_one(log: &mut Subject) -> Checked {
     strike_each(log, Operation::Write, &[Failure::Short], false).await
 }
 
-/// A sync that fails, and whose next one would succeed without having written anything.
+/// A sync that fails, after which the next sync would succeed without having written anything.
 pub async fn a_failed_sync_is_never_believed(log: &mut Subject) -> Checked {
     strike_each(log, Operation::Sync, &[Failure::Io, Failure::NoSpace], false).await
 }
 
-/// The identity was never saved before: a failure of that is one like any other.
-pub async fn a_failed_save_of_the_identity_is_told(log: &mut Subject) -> Checked {
+/// Saving the identity, which was never saved before, fails like any other request.
+pub async fn a_failed_save_of_the_identity_is_reported(log: &mut Subject) -> Checked {
     log.must_keep_its_identity()?;
     for operation in [Operation::Write, Operation::Sync, Operation::Rename] {
-        strike_each_of(Task::Identity, log, operation, &[Failure::Io], false).await?;
+        fail_each_of(Task::Identity, log, operation, &[Failure::Io], false).await?;
     }
     Ok(())
 }
 
-/// Files that cannot be made, named, removed or given another length.
+/// Files that cannot be created, renamed, removed or given another length.
 pub async fn a_failed_change_of_names_loses_nothing(log: &mut Subject) -> Checked {
     let changes = [Operation::Create, Operation::Rename, Operation::Unlink, Operation::Truncate];
     for operation in changes {
@@ -71,8 +71,8 @@ pub async fn a_full_disk_loses_nothing_and_opens_once_there_is_space(log: &mut S
     strike_each(log, Operation::Truncate, &[Failure::NoSpace], true).await
 }
 
-/// A read that fails says so; it never makes an entry, a vote or a log absent.
-pub async fn a_failed_read_is_no_absence(log: &mut Subject) -> Checked {
+/// A failed read is reported; it never makes an entry, a vote or a log seem absent.
+pub async fn a_failed_read_makes_nothing_absent(log: &mut Subject) -> Checked {
     let mut dry = FaultRun::begin(log, Task::Batches).await?;
     let last = dry.read_all(None).await?;
     if dry.maps {
@@ -89,7 +89,7 @@ pub async fn a_failed_read_is_no_absence(log: &mut Subject) -> Checked {
     Ok(())
 }
 
-/// A read that fails once is no failure of the store: the next one reads, and writes go on.
+/// A read that fails once is no failure of the store: the next read succeeds, and writes go on.
 pub async fn a_failed_read_may_be_tried_again(log: &mut Subject) -> Checked {
     let mut dry = FaultRun::begin(log, Task::Batches).await?;
     let last = dry.read_open(log, None).await?;
@@ -113,11 +113,11 @@ async fn strike_each(
     failures: &[Failure],
     lasts: bool,
 ) -> Checked {
-    strike_each_of(Task::Batches, log, on, failures, lasts).await
+    fail_each_of(Task::Batches, log, on, failures, lasts).await
 }
 
-/// Strikes the operations of a kind one by one, each on a new disk.
-async fn strike_each_of(
+/// Injects a failure into the operations of a kind one by one, each on a new disk.
+async fn fail_each_of(
     task: Task,
     log: &mut Subject,
     on: Operation,

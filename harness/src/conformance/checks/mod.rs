@@ -1,8 +1,8 @@
-//! The checks, one family of promises to a file.
+//! The checks, with one file for each family of promises.
 //!
-//! Each is a scenario on a [`Subject`](crate::conformance::Subject) that a correct store goes
-//! through without breaking a promise; [`list_of_checks!`](macro@crate::list_of_checks) lists them
-//! all. What carries them lies beside this folder.
+//! Each is a scenario on a [`Subject`](crate::conformance::Subject) that a correct store passes
+//! without breaking a promise; [`list_of_checks!`](macro@crate::list_of_checks) lists them all. The
+//! code that supports them is beside this folder.
 
 pub mod append_and_read;
 pub mod concurrency;

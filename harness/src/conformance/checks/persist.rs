@@ -1,12 +1,13 @@
-//! The store under the engine's own write path: which clients are answered, when, and what is left.
+//! The store under the engine's own write path: which clients are answered, when, and what the
+//! store holds afterwards.
 //!
-//! A member of the engine (`raft-node`) runs on the store, which stands behind a gate (`gate`): a
-//! check shuts it, and so knows what is under way; it opens it, and sees what comes of it. Each
-//! write that the engine asks for is made on the model too, and at the end the store is opened
-//! again and must show just that. Where the engine itself does wrong, the check panics and names
-//! the engine: that is no store's fault.
+//! A member of the engine (`raft-node`) runs on the store behind a gate (`gate`). A check shuts the
+//! gate, so it knows what is under way, and opens it to see the outcome. Each write that the engine
+//! requests is also made on the model, and at the end the store is opened again and must show
+//! exactly that. If the engine itself fails, the check panics and names the engine, since the store
+//! is not at fault.
 //!
-//! Nothing here depends on how long anything takes: what has to have happened is waited for.
+//! Nothing here depends on how long anything takes: the checks wait for what must have happened.
 //!
 //! Absent: snapshots and changes of membership, which the engine does not have yet.
 
@@ -18,13 +19,13 @@ use raft_core::storage::{LogError, WriteBatch};
 use raft_core::types::{EntryId, LogIndex, Term};
 use raft_node::{Limits, ProposeError};
 
+use crate::conformance::contents::{After, Contents};
 use crate::conformance::interrupted::states_after;
 use crate::conformance::member::{Ack, Company, Member, patient};
 use crate::conformance::model::Model;
 use crate::conformance::report::{Checked, broken};
 use crate::conformance::request::{by_verbs, check_answer, in_words};
 use crate::conformance::samples::{entries, entry, hard_state, id, index, node};
-use crate::conformance::sight::{After, Sight};
 use crate::conformance::subject::{Ending, Subject, Way};
 
 /// How many clients propose at the same moment.
@@ -36,7 +37,8 @@ const SHARED_WRITES: u64 = 4;
 /// How often a write is polled before it is dropped.
 const POLLS: [u32; 8] = [1, 2, 3, 4, 6, 10, 20, 40];
 
-/// Alone and in crowds: each client is told where its command stands, and it stands there alone.
+/// Alone and in crowds: each client gets the index of its command, and no other command has that
+/// index.
 pub async fn each_proposal_is_answered_once(log: &mut Subject) -> Checked {
     let mut member = Member::start(log, Company::Alone, patient()).await?;
     for number in 0..20 {
@@ -54,13 +56,13 @@ pub async fn each_proposal_is_answered_once(log: &mut Subject) -> Checked {
     member.shut_down(log).await
 }
 
-/// What comes while a write is under way is the next write, and a client that comes alone waits for
-/// no other.
+/// Commands that arrive while a write is under way share the next write, and a client that comes
+/// alone waits for no other.
 pub async fn many_proposals_share_a_write(log: &mut Subject) -> Checked {
     let mut member = Member::start(log, Company::Alone, patient()).await?;
     let alone = member.propose([1]);
     member.all_answered(alone).await?;
-    assert_eq!(member.gate.sizes().last(), Some(&1), "the engine: it waited for company");
+    assert_eq!(member.gate.sizes().last(), Some(&1), "the engine: it waited for other clients");
     let before = member.gate.asked();
     member.gate.shut();
     let mut clients = member.propose([2]);
@@ -74,15 +76,16 @@ pub async fn many_proposals_share_a_write(log: &mut Subject) -> Checked {
     member.shut_down(log).await
 }
 
-/// Its peers have acknowledged, and it is committed; and still no client hears of it before the
+/// A command that the peers have acknowledged is committed, but no client is answered before the
 /// store has acknowledged it here.
-pub async fn what_is_not_yet_durable_is_not_answered(log: &mut Subject) -> Checked {
+pub async fn a_command_is_not_answered_before_it_is_durable(log: &mut Subject) -> Checked {
     let mut member = Member::start(log, Company::Agreeing, patient()).await?;
     let (before, last) = (member.gate.asked(), member.gate.model().last().index);
     member.gate.shut();
     let clients = member.propose(0..3);
     member.wait_for_asked(before + 1).await?;
-    // The others may gather behind the first: what comes while the disk works waits for it.
+    // The other commands may gather behind the first: what arrives while the disk works waits for
+    // it.
     let upto = last.plus(1);
     member.wait_for_sent(upto).await?;
     member.wait_for(|status| status.raft.commit >= upto).await?;
@@ -97,8 +100,9 @@ pub async fn what_is_not_yet_durable_is_not_answered(log: &mut Subject) -> Check
     member.shut_down(log).await
 }
 
-/// Leader after leader replaces what is durable and what is being written. The write that comes
-/// late is reported for no leader: a new leader is told only what stands of its own log.
+/// Leader after leader replaces what is durable and what is being written. A write that completes
+/// late is acknowledged to no leader: a new leader learns only which entries of its own log are
+/// stored.
 pub async fn a_late_write_confirms_nothing_rewritten(log: &mut Subject) -> Checked {
     let member = Member::start(log, Company::Leading, patient()).await?;
     let mut leader = vec![id(1, 0)];
@@ -110,7 +114,7 @@ pub async fn a_late_write_confirms_nothing_rewritten(log: &mut Subject) -> Check
         let old = leader.clone();
         lead(&member, &mut leader, term - 1, end, 3);
         member.wait_for_asked(before + 1).await?;
-        // A heartbeat is answered meanwhile, and counts no more than what is durable.
+        // A heartbeat is answered meanwhile, and acknowledges no more than what is durable.
         let heard = member.peers.acks().len();
         lead(&member, &mut leader, term - 1, end + 3, 0);
         member.wait_for_acks(heard + 1).await?;
@@ -131,7 +135,7 @@ pub async fn a_late_write_confirms_nothing_rewritten(log: &mut Subject) -> Check
     member.shut_down(log).await
 }
 
-/// Clients go away in the middle. What they proposed is not withdrawn, and no other client
+/// Clients drop their requests in the middle. Their commands are not withdrawn, and no other client
 /// waits for ever.
 pub async fn dropped_futures_lose_nothing(log: &mut Subject) -> Checked {
     let mut member = Member::start(log, Company::Alone, patient()).await?;
@@ -155,7 +159,8 @@ pub async fn dropped_futures_lose_nothing(log: &mut Subject) -> Checked {
     member.shut_down(log).await
 }
 
-/// A write that is polled by one task and then by another wakes the other: work may move.
+/// A write that is polled by one task and then by another wakes the second: work may move between
+/// tasks.
 pub async fn a_write_wakes_its_last_poller(log: &mut Subject) -> Checked {
     for at in 1..=20 {
         let batch = WriteBatch::of_entries(entries(at..=at, 1));
@@ -176,7 +181,7 @@ pub async fn a_write_wakes_its_last_poller(log: &mut Subject) -> Checked {
 }
 
 /// The end of a runtime drops a write in the middle. Opened again, the store shows the log before
-/// it or after it, or, where a batch is not one unit, any state that a power cut might leave.
+/// it or after it, or, where a batch is not atomic, any state that a power cut might leave.
 pub async fn a_dropped_write_leaves_a_legal_prefix(log: &mut Subject) -> Checked {
     log.must_outlive_its_handle()?;
     log.append(entries(1..=20, 1)).await?;
@@ -193,18 +198,18 @@ pub async fn a_dropped_write_leaves_a_legal_prefix(log: &mut Subject) -> Checked
         if let Err(error) = log.open_again().await {
             return broken(3, format!("the store does not open after a dropped write: {error}"));
         }
-        let sight = Sight::of(log.store()).await?;
-        let fits = |model: &&Model| sight.check(model, After::Reopened).is_ok();
+        let contents = Contents::of(log.store()).await?;
+        let fits = |model: &&Model| contents.check(model, After::Reopened).is_ok();
         let Some(model) = legal.iter().find(fits) else {
-            let what = "a dropped write left neither what was before nor what it asked";
-            return broken(4, format!("{what}: the log ends at {}", sight.bounds.last));
+            let what = "a dropped write left neither the state before it nor the state after it";
+            return broken(4, format!("{what}: the log ends at {}", contents.bounds.last));
         };
         log.model = model.clone();
     }
     log.reopen(Ending::Closed).await
 }
 
-/// Begins a write, and drops it after so many polls. What the store may hold then.
+/// Starts a write, and drops it after so many polls. Returns what the store may hold then.
 async fn write_and_drop(log: &mut Subject, batch: &WriteBatch, polls: u32) -> Checked<Vec<Model>> {
     let way = log.way();
     let said = match way {
@@ -225,8 +230,9 @@ async fn write_and_drop(log: &mut Subject, batch: &WriteBatch, polls: u32) -> Ch
     }
 }
 
-/// The member is closed, and then just let go of, while a write is under way: each client is told
-/// that the outcome is unknown, the write is finished, and the store holds what it acknowledged.
+/// The member is closed, and in a second run just dropped, while a write is under way: each client
+/// is answered that the outcome is unknown, the write is finished, and the store holds what it
+/// acknowledged.
 pub async fn an_end_with_work_under_way_leaves_a_legal_prefix(log: &mut Subject) -> Checked {
     for by_shutdown in [true, false] {
         let member = Member::start(log, Company::Alone, patient()).await?;
@@ -258,9 +264,9 @@ pub async fn an_end_with_work_under_way_leaves_a_legal_prefix(log: &mut Subject)
     Ok(())
 }
 
-/// What was answered before a shutdown returned is there when the store is opened again; and what
-/// was not is told so.
-pub async fn a_shutdown_flushes_and_says_so(log: &mut Subject) -> Checked {
+/// What was answered before a shutdown returned is there when the store is opened again; every
+/// other client gets an error.
+pub async fn a_shutdown_flushes_and_answers_every_client(log: &mut Subject) -> Checked {
     for round in 0..3 {
         let mut member = Member::start(log, Company::Alone, patient()).await?;
         let first = round * 100;
@@ -288,8 +294,8 @@ pub async fn a_shutdown_flushes_and_says_so(log: &mut Subject) -> Checked {
     Ok(())
 }
 
-/// Clients that outrun the store wait for room, or are told `Busy`; memory has its bound; and once
-/// the store goes on, all of them are served.
+/// Clients that outrun the store wait for the quota, or are answered `Busy`; memory stays bounded;
+/// and once the store continues, all of them are served.
 pub async fn a_full_queue_pushes_back(log: &mut Subject) -> Checked {
     let limits = Limits { proposals: 8, tail_bytes: 4096, ..patient() };
     let bound = limits.tail_bytes + 8 * 400;
@@ -303,7 +309,7 @@ pub async fn a_full_queue_pushes_back(log: &mut Subject) -> Checked {
         let hasty = member.node.clone();
         let tried = tokio::spawn(async move { hasty.try_propose("no room".into()).await });
         member.tick().await;
-        assert!(tried.is_finished(), "the engine: it does not say that the queue is full");
+        assert!(tried.is_finished(), "the engine: it does not report that the queue is full");
         let answer = tried.await.expect("no client panics");
         assert_eq!(answer, Err(ProposeError::Busy), "the engine: the queue is full");
         let status = member.node.status();
@@ -316,8 +322,8 @@ pub async fn a_full_queue_pushes_back(log: &mut Subject) -> Checked {
     member.shut_down(log).await
 }
 
-/// A write fails: its clients are told that the outcome is unknown, the others that nothing
-/// happened; the engine asks the store for nothing more, and what was acknowledged is there.
+/// A write fails: its clients are answered that the outcome is unknown, the others that nothing
+/// happened; the engine makes no further request to the store, and what was acknowledged is there.
 pub async fn a_failed_write_is_answered_truthfully(log: &mut Subject) -> Checked {
     let mut member = Member::start(log, Company::Alone, patient()).await?;
     let answered = member.propose(0..10);
@@ -335,13 +341,13 @@ pub async fn a_failed_write_is_answered_truthfully(log: &mut Subject) -> Checked
         assert_eq!(member.times_applied(number), 0, "the engine: {number} was not written");
     }
     let late = member.node.propose("too late".into()).await;
-    assert_eq!(late, Err(ProposeError::Closed), "the engine: it goes on");
+    assert_eq!(late, Err(ProposeError::Closed), "the engine: it goes on after a failure");
     member.node.shutdown().await;
     assert_eq!(member.gate.asked(), before + 1, "the engine: it wrote again after a failure");
     member.let_go().give_back(log).await
 }
 
-/// A leader sends `count` entries of its term behind the entry at `after`.
+/// A leader sends `count` entries of its term after the entry at `after`.
 fn lead(member: &Member, ids: &mut Vec<EntryId>, term: u64, after: u64, count: u64) {
     let after = after.min(ids.len() as u64);
     let prev = ids[after as usize - 1];
@@ -350,7 +356,8 @@ fn lead(member: &Member, ids: &mut Vec<EntryId>, term: u64, after: u64, count: u
     member.peers.lead(node(2 + term % 2), Term::new(term), prev, sent);
 }
 
-/// What the leader of this term was told stood in the store when it was told, as in its own log.
+/// What was acknowledged to the leader of this term was in the store at that moment, and equal to
+/// its own log.
 fn check_acks(member: &Member, term: u64, leader: &[EntryId]) {
     let of_term = |ack: &Ack| ack.term == Term::new(term);
     for ack in member.peers.acks().into_iter().filter(of_term) {
@@ -361,7 +368,7 @@ fn check_acks(member: &Member, term: u64, leader: &[EntryId]) {
     }
 }
 
-/// Polls a verb so often at most, and drops it.
+/// Polls a verb a limited number of times, and drops it.
 async fn polled(
     verb: impl Future<Output = Result<(), LogError>>,
     polls: u32,

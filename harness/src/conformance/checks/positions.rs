@@ -1,4 +1,4 @@
-//! Where a log begins and ends, and whose it is.
+//! Where a log begins and ends, and to which member it belongs.
 
 use raft_core::storage::WriteBatch;
 use raft_core::types::{ClusterId, Identity};
@@ -50,9 +50,9 @@ pub async fn bounds_follow_each_change(log: &mut Subject) -> Checked {
     log.change(WriteBatch::default()).await
 }
 
-/// Numbers beside the sizes that a narrower integer has, and beside the largest that the suite asks
-/// for: no key loses its order there, no term its upper half.
-pub async fn numbers_of_every_width_are_kept(log: &mut Subject) -> Checked {
+/// Numbers around the limits of narrower integers, and around the largest that the suite uses: no
+/// key loses its order there, and no term its upper half.
+pub async fn numbers_of_every_width_are_stored(log: &mut Subject) -> Checked {
     log.append((1..=260).map(|at| sized(at, 1 + at / 100, 3)).collect()).await?;
     log.truncate_after(index(255)).await?;
     log.reopen_if_kept().await?;
@@ -81,8 +81,8 @@ pub async fn numbers_of_every_width_are_kept(log: &mut Subject) -> Checked {
     Ok(())
 }
 
-/// The identity is saved once; the same again is a success, another is refused, whichever of its
-/// parts is another one.
+/// The identity is saved once; saving the same one again succeeds, and a different one is refused,
+/// whichever part differs.
 pub async fn an_identity_is_saved_once(log: &mut Subject) -> Checked {
     log.must_keep_its_identity()?;
     log.save_identity(identity(1)).await?;

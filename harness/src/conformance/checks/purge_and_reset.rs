@@ -1,4 +1,4 @@
-//! Removing the prefix of a log, and replacing the whole by a boundary.
+//! Removing the prefix of a log, and replacing the whole log by a boundary.
 
 use std::fs;
 use std::path::Path;
@@ -24,7 +24,7 @@ pub async fn a_purge_moves_the_boundary(log: &mut Subject) -> Checked {
     Ok(())
 }
 
-/// An empty log knows what its next entry must follow.
+/// An empty log still has the id that its next entry must follow.
 pub async fn a_purge_of_everything_keeps_the_boundary(log: &mut Subject) -> Checked {
     log.append(entries(1..=3, 2)).await?;
     log.purge_upto(id(3, 2)).await?;
@@ -36,8 +36,8 @@ pub async fn a_purge_of_everything_keeps_the_boundary(log: &mut Subject) -> Chec
     log.append(entries(6..=6, 3)).await
 }
 
-/// A purge that comes late, or again, changes nothing, whatever term it names.
-pub async fn at_or_below_the_boundary_nothing_happens(log: &mut Subject) -> Checked {
+/// A purge that comes late, or is repeated, changes nothing, whatever term it names.
+pub async fn a_purge_at_or_below_the_boundary_does_nothing(log: &mut Subject) -> Checked {
     log.purge_upto(id(0, 0)).await?;
     log.append(entries(1..=6, 3)).await?;
     log.purge_upto(id(4, 3)).await?;
@@ -68,7 +68,7 @@ pub async fn a_purge_of_another_term_is_refused(log: &mut Subject) -> Checked {
     log.purge_upto(id(4, 3)).await
 }
 
-/// Forwards, backwards, inside the log, twice the same.
+/// Resets forwards, backwards, inside the log, and twice to the same boundary.
 pub async fn a_reset_replaces_everything(log: &mut Subject) -> Checked {
     log.must_have_resets()?;
     log.append(entries(1..=6, 2)).await?;
@@ -83,14 +83,14 @@ pub async fn a_reset_replaces_everything(log: &mut Subject) -> Checked {
     log.reset(id(12, 3)).await?;
     log.reset(id(12, 3)).await?;
     log.append(entries(13..=14, 3)).await?;
-    // The boundary is there already, and what lies behind it goes all the same.
+    // The boundary is in place already, but the entries after it are removed all the same.
     log.reset(id(12, 3)).await?;
     log.reopen_if_kept().await?;
     log.append(entries(13..=13, 4)).await
 }
 
-/// Every verb of a batch, in its order: what is appended stands behind the reset, and what is
-/// purged stands in what was appended.
+/// Every verb of a batch, in its order: the entries are appended after the reset, and the purge
+/// removes appended entries.
 pub async fn a_batch_resets_first_and_purges_last(log: &mut Subject) -> Checked {
     log.must_have_resets()?;
     log.append(entries(1..=6, 2)).await?;
@@ -113,9 +113,9 @@ pub async fn a_batch_resets_first_and_purges_last(log: &mut Subject) -> Checked 
     log.append(entries(28..=28, 6)).await
 }
 
-/// What was written between two openings may lie in a file of its own, which a purge may give up
-/// whole: but none that ends with the first entry that stays.
-pub async fn a_purge_takes_nothing_behind_it(log: &mut Subject) -> Checked {
+/// What was written between two openings may be in a file of its own, which a purge may remove
+/// whole, but not a file that ends with the first entry that stays.
+pub async fn a_purge_removes_nothing_behind_it(log: &mut Subject) -> Checked {
     const ENTRIES: u64 = 12;
     for at in 1..=ENTRIES {
         log.append(vec![sized(at, 1, 40 << 10)]).await?;
@@ -128,9 +128,9 @@ pub async fn a_purge_takes_nothing_behind_it(log: &mut Subject) -> Checked {
     log.reopen_if_kept().await
 }
 
-/// A log that lives long: appended and purged many times over, with a few entries standing.
+/// A log that is appended to and purged many times, with only a few entries at any time.
 pub async fn many_purges_leave_the_rest_whole(log: &mut Subject) -> Checked {
-    // What is written once and never again lies in what the first purges give up.
+    // What is written once and never again is in files that the first purges remove.
     log.save_identity(identity(5)).await?;
     log.save(hard_state(1, 2)).await?;
     for round in 0..60 {
@@ -142,17 +142,16 @@ pub async fn many_purges_leave_the_rest_whole(log: &mut Subject) -> Checked {
     log.reopen_if_kept().await
 }
 
-/// What is written and purged again and again: so many entries of so many bytes, after which the
-/// files may take so many. A store with small files is judged by the first row; one whose files
-/// have the usual 64 MiB comes to the second, where two of them have room.
+/// What is written and purged again and again: the number of entries, their bytes, and the bytes
+/// that the files may take afterwards. The first row judges a store with small files; the second
+/// one judges a store with the usual files of 64 MiB, and leaves space for two of them.
 const LIVES: [(u64, usize, u64); 2] = [(128, 64 << 10, 4 << 20), (192, 1 << 20, 128 << 20)];
 
 /// How often it is purged, and how long a slow store may take before the check gives up.
 const PURGED_EVERY: u64 = 8;
 const SLOW: Duration = Duration::from_secs(20);
 
-/// A log that is purged behind itself does not grow for ever: the space is given back, or used
-/// again.
+/// A log that is purged as it grows does not grow for ever: the space is freed, or used again.
 pub async fn a_purge_gives_space_back(log: &mut Subject) -> Checked {
     if !log.has_files() {
         return Err(Halt::DoesNotApply("the place of the store has no files"));
@@ -190,7 +189,7 @@ pub async fn a_purge_gives_space_back(log: &mut Subject) -> Checked {
     )
 }
 
-/// What the files of a directory take on the disk, in bytes.
+/// The space that the files of a directory take on the disk, in bytes.
 fn taken(dir: &Path) -> u64 {
     let Ok(found) = fs::read_dir(dir) else { return 0 };
     let sizes = found.flatten().map(|found| match found.metadata() {

@@ -1,4 +1,4 @@
-//! What comes back when a store is opened again, after a close and after a mere drop.
+//! What a store shows when it is opened again, after a close and after a mere drop.
 
 use raft_core::storage::{LogErrorKind, WriteBatch};
 use raft_core::types::{ClusterId, Identity, StoreId};
@@ -10,7 +10,7 @@ use crate::conformance::samples::{
 use crate::conformance::second::Opened;
 use crate::conformance::subject::{Ending, Subject};
 
-/// Entries, their kinds and bytes, both kinds of end, again and again.
+/// Entries, their kinds and bytes, after both ways to end a handle, again and again.
 pub async fn everything_comes_back(log: &mut Subject) -> Checked {
     log.reopen_twice().await?;
     for round in 0..5 {
@@ -36,7 +36,7 @@ pub async fn an_empty_log_keeps_its_boundary(log: &mut Subject) -> Checked {
 }
 
 /// A truncation is as durable as an append.
-pub async fn a_cut_suffix_stays_away(log: &mut Subject) -> Checked {
+pub async fn a_truncated_suffix_stays_away(log: &mut Subject) -> Checked {
     log.append(entries(1..=9, 1)).await?;
     log.reopen(Ending::Dropped).await?;
     log.truncate_after(index(4)).await?;
@@ -45,8 +45,8 @@ pub async fn a_cut_suffix_stays_away(log: &mut Subject) -> Checked {
     log.reopen_twice().await
 }
 
-/// What is left of a longer old suffix does not join on to a shorter new one.
-pub async fn a_cut_suffix_stays_away_behind_a_shorter_one(log: &mut Subject) -> Checked {
+/// What remains of a longer old suffix does not continue a shorter new one.
+pub async fn a_truncated_suffix_stays_away_behind_a_shorter_one(log: &mut Subject) -> Checked {
     log.append((1..=30).map(|at| sized(at, 1, 300)).collect()).await?;
     let batch = WriteBatch {
         truncate_after: Some(index(10)),
@@ -89,7 +89,7 @@ pub async fn a_reset_stays(log: &mut Subject) -> Checked {
     log.reopen_twice().await
 }
 
-/// The last one that was saved, whatever was done to the log since.
+/// The hard state that was saved last, whatever was done to the log since.
 pub async fn the_hard_state_comes_back(log: &mut Subject) -> Checked {
     log.save(hard_state(3, 2)).await?;
     log.reopen_twice().await?;
@@ -105,7 +105,7 @@ pub async fn the_hard_state_comes_back(log: &mut Subject) -> Checked {
     log.save(hard_state(4, 1)).await
 }
 
-/// And it is refused to another one still.
+/// The identity is there, and another one is still refused.
 pub async fn the_identity_comes_back(log: &mut Subject) -> Checked {
     log.must_keep_its_identity()?;
     log.save_identity(identity(1)).await?;
@@ -123,8 +123,8 @@ pub async fn the_identity_comes_back(log: &mut Subject) -> Checked {
     log.reopen_twice().await
 }
 
-/// Where terms change and where memberships stand, behind cuts and purges.
-pub async fn recovery_tells_what_the_log_holds(log: &mut Subject) -> Checked {
+/// Where terms change and where memberships are, after truncations and purges.
+pub async fn recovery_reports_what_the_log_holds(log: &mut Subject) -> Checked {
     log.append(vec![membership(1, 0, 1), entry(2, 1), membership(3, 1, 3), entry(4, 4)]).await?;
     log.append(vec![membership(5, 4, 5), entry(6, 5), entry(7, 5)]).await?;
     log.reopen_twice().await?;
@@ -137,13 +137,15 @@ pub async fn recovery_tells_what_the_log_holds(log: &mut Subject) -> Checked {
     log.reopen_twice().await?;
     log.purge_upto(id(4, 4)).await?;
     log.reopen_twice().await?;
-    // A follower's conflict: one batch cuts memberships and writes other entries in their place.
+    // A follower's conflict: one batch truncates memberships and writes other entries in their
+    // place.
     log.append(vec![membership(5, 9, 4), entry(6, 9), membership(7, 9, 2)]).await?;
     let rewritten = vec![entry(5, 10), membership(6, 10, 1), entry(7, 10), entry(8, 10)];
     let batch = WriteBatch { truncate_after: Some(index(4)), ..WriteBatch::of_entries(rewritten) };
     log.change(batch).await?;
     log.reopen_twice().await?;
-    // What a reset takes is gone, also where it goes back below, and other entries stand there.
+    // What a reset removes is gone, even if the reset goes back below it and other entries take its
+    // place.
     log.append(vec![membership(9, 10, 4)]).await?;
     log.reset(id(2, 9)).await?;
     log.reopen_twice().await?;
@@ -152,7 +154,7 @@ pub async fn recovery_tells_what_the_log_holds(log: &mut Subject) -> Checked {
 }
 
 /// A hint may be forgotten. It is never beyond the end, which a truncation or a reset may have
-/// moved, and one that was beyond the end says nothing of what is appended there later.
+/// moved, and a hint beyond the end does not cover what is appended there later.
 pub async fn a_commit_hint_is_never_too_high(log: &mut Subject) -> Checked {
     let hint = |hint| WriteBatch { commit_hint: Some(index(hint)), ..WriteBatch::default() };
     log.change(WriteBatch { append: entries(1..=9, 1), ..hint(4) }).await?;
@@ -179,16 +181,16 @@ pub async fn refusals_leave_nothing_behind(log: &mut Subject) -> Checked {
     log.reopen_twice().await
 }
 
-/// A second handle is refused while the first one lives, and disturbs nothing.
+/// A second handle is refused while the first one exists, and disturbs nothing.
 pub async fn one_opener_at_a_time(log: &mut Subject) -> Checked {
     must_lock(log)?;
     log.append(entries(1..=2, 1)).await?;
     match log.open_beside().await {
         Ok(_) => broken(17, "a second handle was opened beside the first")?,
         Err(error) if error.kind == LogErrorKind::InUse => {}
-        Err(error) => broken(13, format!("`{error}`, where it had to be: in use"))?,
+        Err(error) => broken(13, format!("`{error}`, where it should be: in use"))?,
     }
-    // A list of open paths in the process is no lock: another name gets past it, as another process
+    // A list of open paths in the process is no lock: another name bypasses it, as another process
     // would.
     #[cfg(unix)]
     if let Some(Ok(_)) = log.open_beside_by_another_name().await {
@@ -198,7 +200,7 @@ pub async fn one_opener_at_a_time(log: &mut Subject) -> Checked {
     log.reopen_twice().await
 }
 
-/// A store that is open here opens in no other process.
+/// A store that is open here cannot be opened in another process.
 pub async fn another_process_is_kept_out(log: &mut Subject) -> Checked {
     must_lock(log)?;
     log.append(entries(1..=2, 1)).await?;
@@ -207,7 +209,7 @@ pub async fn another_process_is_kept_out(log: &mut Subject) -> Checked {
         Some(Opened::Open) => broken(17, "another process opened it beside the first")?,
         Some(Opened::InUse) => {}
         Some(Opened::Failed) => {
-            broken(13, "another process failed to open it, where it had to say: in use")?;
+            broken(13, "another process failed to open it, where the error should be: in use")?;
         }
     }
     log.append(entries(3..=4, 1)).await?;

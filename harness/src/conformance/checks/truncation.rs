@@ -1,14 +1,14 @@
-//! Cutting the suffix of a log.
+//! Removing the suffix of a log.
 
 use raft_core::storage::{LogErrorKind, Refusal, WriteBatch};
 
+use crate::conformance::contents::After;
 use crate::conformance::report::{Checked, Halt, promised};
 use crate::conformance::samples::{entries, hard_state, id, index, sized};
-use crate::conformance::sight::After;
 use crate::conformance::subject::Subject;
 
-/// One entry, some, all; and the log goes on behind the cut.
-pub async fn what_is_cut_is_gone(log: &mut Subject) -> Checked {
+/// Truncates one entry, some, all; and the log continues after that.
+pub async fn what_is_truncated_is_gone(log: &mut Subject) -> Checked {
     log.append(entries(1..=10, 1)).await?;
     for cut in [9, 5, 4] {
         log.truncate_after(index(cut)).await?;
@@ -20,8 +20,8 @@ pub async fn what_is_cut_is_gone(log: &mut Subject) -> Checked {
     log.append(entries(1..=2, 3)).await
 }
 
-/// At or past the end nothing happens, in an empty log too.
-pub async fn past_the_end_nothing_happens(log: &mut Subject) -> Checked {
+/// A truncation at or past the end does nothing, even in an empty log.
+pub async fn a_truncation_past_the_end_does_nothing(log: &mut Subject) -> Checked {
     log.truncate_after(index(0)).await?;
     log.truncate_after(index(7)).await?;
     log.append(entries(1..=3, 1)).await?;
@@ -31,8 +31,8 @@ pub async fn past_the_end_nothing_happens(log: &mut Subject) -> Checked {
     log.append(entries(4..=4, 1)).await
 }
 
-/// What a snapshot replaced cannot be cut.
-pub async fn below_the_boundary_it_is_refused(log: &mut Subject) -> Checked {
+/// What a snapshot replaced cannot be truncated.
+pub async fn a_truncation_below_the_boundary_is_refused(log: &mut Subject) -> Checked {
     log.append(entries(1..=9, 1)).await?;
     log.purge_upto(id(4, 1)).await?;
     log.truncate_after(index(3)).await?;
@@ -59,8 +59,8 @@ pub async fn one_index_is_rewritten_again_and_again(log: &mut Subject) -> Checke
     log.read(1, 5, u64::MAX).await.map(|_| ())
 }
 
-/// A cut through all that many appends wrote, wherever a store keeps it; then through most of it.
-pub async fn a_deep_cut_reaches_the_old_entries(log: &mut Subject) -> Checked {
+/// A truncation of all that many appends wrote, wherever a store keeps it; then of most of it.
+pub async fn a_deep_truncation_reaches_the_old_entries(log: &mut Subject) -> Checked {
     const ENTRIES: u64 = 48;
     for (term, cut) in [(1, 0), (2, 3)] {
         let first = log.model.last().index.get() + 1;
@@ -76,7 +76,7 @@ pub async fn a_deep_cut_reaches_the_old_entries(log: &mut Subject) -> Checked {
 }
 
 /// Hard state, truncation and append of one batch, in this order.
-pub async fn a_batch_cuts_before_it_appends(log: &mut Subject) -> Checked {
+pub async fn a_batch_truncates_before_it_appends(log: &mut Subject) -> Checked {
     log.append(entries(1..=6, 1)).await?;
     let batch = |cut, append| WriteBatch {
         hard_state: Some(hard_state(cut + 10, 1)),
@@ -90,8 +90,8 @@ pub async fn a_batch_cuts_before_it_appends(log: &mut Subject) -> Checked {
     log.change(batch(90, entries(10..=10, 2))).await
 }
 
-/// A batch whose append does not fit its truncation is refused; where a batch is one unit, nothing
-/// of it stays.
+/// A batch whose append does not fit its truncation is refused; where batches are atomic, nothing
+/// of it is applied.
 pub async fn a_refusal_leaves_the_batch_undone(log: &mut Subject) -> Checked {
     log.append(entries(1..=6, 1)).await?;
     let batch =
@@ -103,7 +103,7 @@ pub async fn a_refusal_leaves_the_batch_undone(log: &mut Subject) -> Checked {
 
 /// What is known to be committed is never removed (L10): a store that has not forgotten a hint
 /// refuses to truncate below it, before and after an opening. A reset is no truncation.
-pub async fn what_is_committed_is_not_cut(log: &mut Subject) -> Checked {
+pub async fn what_is_committed_is_not_truncated(log: &mut Subject) -> Checked {
     let hint = Some(index(4));
     let batch = WriteBatch { commit_hint: hint, ..WriteBatch::of_entries(entries(1..=6, 1)) };
     log.change_whole(batch).await?;
@@ -129,7 +129,9 @@ async fn refuses_below(log: &mut Subject, committed: u64) -> Checked {
         let is_refused =
             said.as_ref().is_err_and(|error| error.kind == LogErrorKind::Refused(wanted));
         promised(16, is_refused, || {
-            format!("a truncation of committed entries was not refused by name: {said:?}")
+            format!(
+                "a truncation of committed entries was not refused with the right error: {said:?}"
+            )
         })?;
     }
     log.look(After::Refused).await

@@ -1,4 +1,4 @@
-//! What clients send, and how they go on once they are answered.
+//! What clients send, and how they continue once they are answered.
 
 use raft_node::pump::Event;
 
@@ -26,8 +26,8 @@ impl World {
         }
     }
 
-    /// A client asks a member; the operations have consecutive numbers, which the group's first one
-    /// names.
+    /// A client makes a request to a member; the operations have consecutive numbers, and the first
+    /// one names the group.
     pub(crate) fn ask_at(
         &mut self,
         at: usize,
@@ -67,7 +67,7 @@ impl World {
         self.go_on(number);
     }
 
-    /// The client goes on, once it waits for nothing else.
+    /// The client continues, once it waits for nothing else.
     pub(super) fn go_on(&mut self, number: u64) {
         let client = self.orders.request(number).client;
         if let Some(think) = self.workload.answered(client, number) {

@@ -87,7 +87,7 @@ impl World {
             member.id.get(),
             ("writes", batch.hard_state, batch.truncate_after, &batch.append),
             format_args!(
-                "disk: writes {:?}, cut after {:?}, {} entries",
+                "disk: writes {:?}, truncate after {:?}, {} entries",
                 batch.hard_state,
                 batch.truncate_after,
                 batch.append.len()
@@ -104,12 +104,12 @@ impl World {
         let time = member.write_time(now);
         self.schedule(time, Happening::Written { member: at, process, number });
         match Planted::of_store(self.planted) {
-            Some(StoreBug::DurableSaidBeforeSync) => self.hand(at, Event::Written(Ok(()))),
+            Some(StoreBug::DurableReportedBeforeSync) => self.hand(at, Event::Written(Ok(()))),
             _ => Ok(()),
         }
     }
 
-    /// A member asks only for what its disk holds.
+    /// A member reads only what its disk holds.
     fn begin_reads(&mut self, at: usize, fetches: Vec<Fetch>) -> Result<(), Violation> {
         let now = self.now();
         for fetch in fetches {
@@ -131,7 +131,7 @@ impl World {
 
     // ---- the end of a member ----
 
-    /// Only disks and machines that fail end a member here.
+    /// Only failures of disks and state machines end a member here.
     fn check_stop(&mut self, at: usize, reason: &StopReason) -> Result<(), Violation> {
         match reason {
             StopReason::Store(error) if error.op == LogOp::Read => {
@@ -167,7 +167,7 @@ impl World {
             let answered = first..first + claim.count as u64;
             waiting.retain(|number| !answered.contains(number));
         }
-        for event in &member.inbox {
+        for event in &member.mailbox {
             let (first, count) = match event {
                 Event::Propose { commands, group } => (*group, commands.len() as u64),
                 Event::Read { group } => (*group, 1),
@@ -183,7 +183,7 @@ impl World {
 
     // ---- messages ----
 
-    /// Checks a message before it goes; whether it grants a vote.
+    /// Checks a message before it is sent; returns whether it grants a vote.
     fn check_send(
         &mut self,
         from: NodeId,
@@ -221,7 +221,7 @@ impl World {
         Ok(())
     }
 
-    /// Whether the last entry before a new leader's own stands on a majority and is not committed.
+    /// Whether the last entry before a new leader's own is on a majority and is not committed.
     fn inherits_majority(&self, at: usize) -> bool {
         let Some(pump) = &self.members[at].pump else { return false };
         let before = pump.raft().last().index.prev();
@@ -247,7 +247,8 @@ impl World {
         Ok(())
     }
 
-    /// The machine is done with its batch: its clients are answered. What the pump is to hear.
+    /// The state machine is done with its batch: its clients are answered. Returns the event for
+    /// the pump.
     pub(super) fn finish_apply(&mut self, at: usize) -> Result<Event<Requests>, Violation> {
         let member = &mut self.members[at];
         let batch = member.applying.take().expect("the machine has a batch");
@@ -280,7 +281,8 @@ impl World {
         Ok(Event::Applied)
     }
 
-    /// The machine could not apply its batch: its clients learn nothing, and the member must stop.
+    /// The state machine could not apply its batch: its clients get no answer, and the member must
+    /// stop.
     fn fail_apply(
         &mut self,
         at: usize,
@@ -316,7 +318,7 @@ impl World {
                 let (Some(answer), Some(command)) =
                     (answers.get(position), batch.commands.get(position))
                 else {
-                    let what = format!("write {number} is answered by nothing");
+                    let what = format!("write {number} is not answered");
                     return Err(Violation::new(Check::Outcome, what));
                 };
                 self.orders.on_done(number, command.id, word(answer))?;
@@ -357,7 +359,7 @@ impl World {
         self.resolve(at, number);
     }
 
-    /// Each command gives its share of its member's quota back once.
+    /// Each command returns its share of its member's quota once.
     fn give_quota_back(
         &mut self,
         at: usize,
@@ -369,7 +371,7 @@ impl World {
         let first = group + offset as u64;
         for number in first..first + count as u64 {
             hold(member.holding.remove(&number), Check::Outcome, || {
-                format!("write {number} gives back a quota that it does not hold")
+                format!("write {number} returns a quota that it does not hold")
             })?;
         }
         Ok(())

@@ -1,15 +1,16 @@
-//! What follows when a majority of the members lose their disks.
+//! What happens when a majority of the members lose their disks.
 //!
 //! They come back as they were bootstrapped, under their old names, and may elect a leader that
-//! lacks what was committed. The checks of the laws end here, since the laws rest on disks that
-//! remember. Either a member that remembers is elected, and its log prevails; or each member that
-//! remembers meets another history, and must stop. A member whose new history was committed stops
-//! likewise when it meets the old one.
+//! lacks what was committed. The checks of the laws end here, since the laws rely on disks that do
+//! not lose data. Either a member with its old disk is elected, and its log prevails; or each
+//! member with its old disk meets another history, and must stop. A member whose new history was
+//! committed also stops when it meets the old one.
 
 use super::World;
 use crate::checks::{Check, Violation, hold};
+use crate::rng::Rng;
 use crate::sim::marks::Mark;
-use crate::sim::{DiskFactory, Rng, TICK, Time};
+use crate::sim::{DiskFactory, TICK, Time};
 
 impl World {
     /// All members stop, a majority of them lose their disks, and all start again.
@@ -20,7 +21,8 @@ impl World {
         let count = self.members.len();
         let first = rng.below(count as u64) as usize;
         for at in 0..count {
-            // One after another, so that sometimes one history wins, sometimes the other.
+            // They start one after another, so that sometimes one history wins, sometimes the
+            // other.
             self.crash(at, TICK * rng.between(1, 100) as Time)?;
         }
         for step in 0..count / 2 + 1 {

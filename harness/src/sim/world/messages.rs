@@ -1,8 +1,8 @@
-//! Messages: which of them honest members send, and how they are printed and hashed.
+//! Messages: which of them correct members send, and how they are printed and hashed.
 
 use raft_node::Content;
 
-/// Whether honest members may cause this rejection, by messages that come late or twice.
+/// Whether correct members may cause this rejection, by messages that come late or twice.
 pub(super) fn is_honest(why: raft_core::consensus::Rejection) -> bool {
     use raft_core::consensus::Rejection;
     !matches!(
@@ -17,7 +17,7 @@ pub(super) fn is_honest(why: raft_core::consensus::Rejection) -> bool {
 
 /// The hash of an envelope's content.
 pub(super) fn content_digest(content: &Content) -> u64 {
-    use crate::sim::Digest;
+    use crate::digest::Digest;
     match content {
         Content::Raft { message, entries } => Digest::of((message, entries)),
         Content::Forward(forward) => {
@@ -29,7 +29,7 @@ pub(super) fn content_digest(content: &Content) -> u64 {
     }
 }
 
-/// An envelope in words.
+/// An envelope as text.
 pub(super) struct Line<'a>(pub(super) &'a Content);
 
 impl std::fmt::Display for Line<'_> {

@@ -6,9 +6,9 @@ use std::str::FromStr;
 use raft_core::consensus::{Body, Message};
 use raft_core::types::NodeId;
 
-use super::world::Letter;
+use super::world::Envelope;
 
-/// Every verb, with what it takes; what an unknown verb is answered with.
+/// Every verb with its arguments; the answer to an unknown verb.
 pub const VERBS: &str = "\
 cluster nodes=N [base] [inflight=N] [inflight_bytes=N] [append=N] [bytes=N] [stall=N]
         [lost_memory] [prevote=off] [quorum=off] [timers=default]
@@ -21,7 +21,7 @@ hold N | fetch N [to=N] [upto=I] [newest] [rewritten|compacted]
 partition N,.. N,.. | heal | stabilize | converge | status N | log | network
 quietly COMMAND | maybe COMMAND";
 
-/// A line, cut into its parts.
+/// A line, split into its parts.
 pub struct Command<'a> {
     /// The first word.
     pub verb: &'a str,
@@ -30,7 +30,7 @@ pub struct Command<'a> {
 }
 
 impl<'a> Command<'a> {
-    /// Cuts a line.
+    /// Splits a line.
     pub fn parse(line: &'a str) -> Result<Command<'a>, String> {
         let mut parts = line.split_whitespace();
         let verb = parts.next().ok_or("an empty command")?;
@@ -51,12 +51,12 @@ impl<'a> Command<'a> {
         word.ok_or_else(|| format!("`{}` needs {} words or more", self.verb, at + 1))
     }
 
-    /// Whether a word stands after the verb.
+    /// Whether this word follows the verb.
     pub fn says(&self, word: &str) -> bool {
         self.words.contains(&word)
     }
 
-    /// Whether nothing stands after the verb.
+    /// Whether nothing follows the verb.
     pub fn is_bare(&self) -> bool {
         self.words.is_empty() && self.settings.is_empty()
     }
@@ -66,7 +66,7 @@ impl<'a> Command<'a> {
         parse_node(self.word(0)?)
     }
 
-    /// A number at a place after the verb, or another number if none stands there.
+    /// The number at a place after the verb, or `otherwise` if there is none.
     pub fn number_at(&self, at: usize, otherwise: u64) -> Result<u64, String> {
         match self.words.get(at) {
             Some(word) => parse(word),
@@ -89,7 +89,7 @@ impl<'a> Command<'a> {
         self.text(name).map(parse_node).transpose()
     }
 
-    /// Which letters the settings pick.
+    /// Which envelopes the settings pick.
     pub fn filter(&self) -> Result<Filter<'a>, String> {
         Ok(Filter {
             from: self.node_setting("from")?,
@@ -100,7 +100,7 @@ impl<'a> Command<'a> {
     }
 }
 
-/// A number, or a complaint.
+/// The number in a word, or an error.
 pub fn parse<T: FromStr>(word: &str) -> Result<T, String> {
     word.parse().map_err(|_| format!("`{word}` is no number"))
 }
@@ -115,7 +115,7 @@ pub fn parse_nodes(word: &str) -> Result<Vec<NodeId>, String> {
     word.split(',').map(parse_node).collect()
 }
 
-/// Picks letters.
+/// Picks envelopes.
 pub struct Filter<'a> {
     from: Option<NodeId>,
     to: Option<NodeId>,
@@ -124,22 +124,22 @@ pub struct Filter<'a> {
 }
 
 impl Filter<'_> {
-    /// Takes the picked letters out of a heap; to pick none is an error in the trace.
-    pub fn take(&self, heap: &mut Vec<Letter>) -> Result<Vec<Letter>, String> {
+    /// Takes the picked envelopes out of a list; to pick none is an error in the trace.
+    pub fn take(&self, heap: &mut Vec<Envelope>) -> Result<Vec<Envelope>, String> {
         let mut taken = Vec::new();
         let mut rest = Vec::new();
-        for letter in heap.drain(..) {
-            let wanted = self.picks(&letter) && (taken.len() as u64) < self.count;
-            if wanted { taken.push(letter) } else { rest.push(letter) }
+        for envelope in heap.drain(..) {
+            let wanted = self.picks(&envelope) && (taken.len() as u64) < self.count;
+            if wanted { taken.push(envelope) } else { rest.push(envelope) }
         }
         *heap = rest;
-        if taken.is_empty() { Err("no such letter is there".to_string()) } else { Ok(taken) }
+        if taken.is_empty() { Err("no such envelope is there".to_string()) } else { Ok(taken) }
     }
 
-    fn picks(&self, letter: &Letter) -> bool {
-        self.from.is_none_or(|from| from == letter.from)
-            && self.to.is_none_or(|to| to == letter.to)
-            && self.kind.is_none_or(|kind| kind == kind_of(&letter.message))
+    fn picks(&self, envelope: &Envelope) -> bool {
+        self.from.is_none_or(|from| from == envelope.from)
+            && self.to.is_none_or(|to| to == envelope.to)
+            && self.kind.is_none_or(|kind| kind == kind_of(&envelope.message))
     }
 }
 

@@ -9,7 +9,7 @@ use super::member::{Image, Member};
 
 type Members = BTreeMap<NodeId, Member>;
 
-/// What was seen of a cluster so far.
+/// What the laws need to remember of a cluster.
 #[derive(Default)]
 pub struct ClusterLaws {
     /// The leader of each term.
@@ -18,7 +18,7 @@ pub struct ClusterLaws {
     votes: BTreeMap<(NodeId, Term), NodeId>,
     /// Every entry that was ever committed.
     committed: BTreeMap<LogIndex, Committed>,
-    /// What each read that was not answered yet must see, and whose it is.
+    /// What each read without an answer must see, and the member that reads.
     reads: BTreeMap<ReadId, (NodeId, LogIndex)>,
 }
 
@@ -26,12 +26,12 @@ pub struct ClusterLaws {
 struct Committed {
     /// The entry's term.
     term: Term,
-    /// The term of the member that was the first to know.
+    /// The term of the member that knew of the commit first.
     by: Term,
 }
 
 impl ClusterLaws {
-    /// Notes that a read begins now: it must see everything committed so far.
+    /// Notes that a read starts now: it must see everything committed so far.
     pub fn note_read(&mut self, id: NodeId, read: ReadId) {
         let last = self.committed.last_key_value().map_or(LogIndex::ZERO, |(index, _)| *index);
         self.reads.insert(read, (id, last));
@@ -72,12 +72,12 @@ impl ClusterLaws {
         }
     }
 
-    /// No member cuts a committed entry that it has.
+    /// No member truncates a committed entry that it has.
     fn check_truncation(&self, id: NodeId, write: &Write, image: &Image) {
         let Some(last) = write.truncate_after else { return };
         for (index, entry) in self.committed.range(last.next()..) {
             let has = image.term(*index) == Some(entry.term);
-            assert!(!has, "L10: {id} cuts {index}@{}, which is committed", entry.term);
+            assert!(!has, "L10: {id} truncates {index}@{}, which is committed", entry.term);
         }
     }
 
@@ -147,9 +147,9 @@ impl ClusterLaws {
     }
 }
 
-/// No member follows a leader whose log has another entry where one is committed here. Only where
-/// the logs meet in an append does a follower see it, so this is asked of the traces that show
-/// that.
+/// No member follows a leader whose log has another entry where one is committed here. A follower
+/// notices it only where the logs meet in an append, so this is checked only in the traces that
+/// show that.
 pub fn check_follows_no_other_history(id: NodeId, members: &Members) {
     let Some(raft) = &members[&id].raft else { return };
     let leader = raft.leader().filter(|leader| *leader != id);
@@ -168,7 +168,7 @@ fn check_copies(id: NodeId, commit: LogIndex, membership: &Membership, members: 
         let has = |node: &&NodeId| members[*node].disk.term(commit) == term;
         let copies = half.iter().filter(has).count();
         let needed = half.len() / 2 + 1;
-        assert!(copies >= needed, "L6: {id} commits {commit}, of which disks keep {copies} copies");
+        assert!(copies >= needed, "L6: {id} commits {commit}, of which {copies} disks hold a copy");
     }
 }
 

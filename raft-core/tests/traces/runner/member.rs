@@ -1,4 +1,4 @@
-//! One member: a core, what its disk has kept, and what its disk was asked to keep.
+//! One member: a core, what is durable on its disk, and what its disk was asked to write.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,9 +15,9 @@ pub struct Member {
     pub config: Config,
     /// The core; none while the member is down.
     pub raft: Option<Raft>,
-    /// What the disk has kept.
+    /// What is durable on the disk.
     pub disk: Image,
-    /// What the disk will hold once all it was asked for is kept.
+    /// What the disk will hold once everything it was asked to write is durable.
     pub issued: Image,
     /// Writes that are not durable yet.
     pub pending: VecDeque<(Write, Memberships)>,
@@ -61,15 +61,15 @@ impl Member {
         Member { config, raft: None, disk, issued, pending, holds: false, held }
     }
 
-    /// Starts from what the disk has kept.
+    /// Starts from what is durable on the disk.
     pub fn start(&mut self, commit: LogIndex, applied: LogIndex) {
         self.holds = false;
         self.issued = self.disk.clone();
         self.raft = Some(Raft::new(self.config.clone(), self.disk.start(commit, applied)));
     }
 
-    /// Ends at once; what the disk was asked for and has not kept is lost, unless it is `kept`
-    /// without the core being told.
+    /// Stops at once. What the disk was asked to write and is not durable is lost, unless `kept` is
+    /// true: then it became durable, but the core did not learn of it.
     pub fn crash(&mut self, kept: bool) {
         let pending = std::mem::take(&mut self.pending);
         if kept {
@@ -88,7 +88,7 @@ impl Member {
 }
 
 impl Image {
-    /// A log told by one digit for each entry: its term.
+    /// A log written as one digit for each entry: its term.
     pub fn with_log(mut self, digits: &str) -> Result<Image, String> {
         let digit = |c: char| c.to_digit(10).ok_or(format!("`{c}` is no term"));
         self.terms = digits
@@ -136,7 +136,7 @@ impl Image {
         self.memberships.iter().filter(|(at, _)| inside(*at)).cloned().collect()
     }
 
-    /// Whether exactly these entries stand here.
+    /// Whether the log has exactly these entries.
     pub fn holds(&self, span: &LogSpan) -> bool {
         let indexes = span.prev().index.get()..=span.last().get();
         indexes.map(LogIndex::new).all(|index| self.term(index) == span.term_at(index))

@@ -1,8 +1,8 @@
 //! Runs traces: whole clusters of protocol cores, one step at a time.
 //!
 //! `script` is the text, `command` one line of it, `verbs` what a line does, `world` the cluster
-//! and its network, `member` one core with its disk, `laws` what no single member can check.
-//! Everything is decided by the text: there is no chance, no clock and no thread.
+//! and its network, `member` one core with its disk, `laws` what no single member can check. The
+//! text decides everything: there is no randomness, no clock and no thread.
 
 mod command;
 mod laws;
@@ -19,7 +19,7 @@ pub use script::{Block, Script};
 pub use world::Planted;
 use world::World;
 
-/// What a run of a script came to.
+/// How a run of a script ended.
 pub enum Outcome {
     /// It ran to its end; these are its blocks, with the outputs they had now.
     Ran(Vec<Block>),
@@ -49,7 +49,7 @@ pub fn run(script: &Script, planted: Planted) -> Outcome {
     Outcome::Ran(blocks)
 }
 
-/// One command. A core that finds its own law broken panics, which is an outcome like others here.
+/// One command. A core that finds its own law broken panics, which counts as an outcome here.
 fn step(world: &mut World, command: &str) -> Result<Vec<String>, String> {
     let stepped = catch_unwind(AssertUnwindSafe(|| verbs::run(world, command)));
     stepped.unwrap_or_else(|panic| Err(panic_text(panic.as_ref())))
@@ -57,5 +57,7 @@ fn step(world: &mut World, command: &str) -> Result<Vec<String>, String> {
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words").to_string()
+    text.or(panic.downcast_ref::<&str>().copied())
+        .unwrap_or("a panic without a message")
+        .to_string()
 }

@@ -6,7 +6,7 @@
 /// The line between commands and outputs.
 const BETWEEN: &str = "---";
 
-/// What stands where a block's commands had no outputs.
+/// What is written where a block's commands had no outputs.
 const NOTHING: &str = "nothing happens";
 
 /// A whole trace.
@@ -15,18 +15,18 @@ pub struct Script {
     pub blocks: Vec<Block>,
 }
 
-/// Some commands, and what came of them.
+/// Some commands, and their outputs.
 pub struct Block {
     /// The line of the file on which the block begins, counted from one.
     pub line: usize,
-    /// Comments, commands and empty lines, as they stand.
+    /// Comments, commands and empty lines, unchanged.
     pub head: Vec<String>,
     /// The outputs.
     pub outputs: Vec<String>,
 }
 
 impl Script {
-    /// Cuts a text into blocks.
+    /// Splits a text into blocks.
     pub fn parse(text: &str) -> Result<Script, String> {
         let first = text.lines().next().unwrap_or_default();
         if !first.starts_with("# ") {

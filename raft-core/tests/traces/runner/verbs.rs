@@ -12,13 +12,14 @@ use super::world::{Planted, World, not_sent};
 /// An election timeout that never ends: elections come when a trace says so.
 const NEVER: u32 = 1_000_000_000;
 
-/// Runs one command, and tells what was said.
+/// Runs one command, and returns its outputs.
 pub fn run(world: &mut World, line: &str) -> Result<Vec<String>, String> {
     if let Some(rest) = line.strip_prefix("quietly ") {
         return run(world, rest).map(|_| Vec::new());
     }
     if let Some(rest) = line.strip_prefix("maybe ") {
-        // What makes no sense now does nothing; a broken law is a panic, and is not forgiven.
+        // A command that makes no sense now does nothing; a broken law is a panic, and is still
+        // reported.
         return run(world, rest).or(Ok(Vec::new()));
     }
     let command = Command::parse(line)?;
@@ -36,7 +37,7 @@ fn dispatch(world: &mut World, command: &Command<'_>) -> Result<(), String> {
         "elect" => elect(world, command.node()?),
         "propose" => propose(world, command),
         "read" => read(world, command),
-        "deliver" | "drop" | "keep" | "copy" | "late" => letters(world, command),
+        "deliver" | "drop" | "keep" | "copy" | "late" => envelopes(world, command),
         "durable" => durable(world, command),
         "crash" => crash(world, command),
         "restart" => restart(world, command),
@@ -141,7 +142,7 @@ fn node(world: &mut World, command: &Command<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// The cluster's membership, in which some voters only learn.
+/// The cluster's membership, with some of its voters as learners.
 fn with_learners(world: &World, learners: &[NodeId]) -> Result<Membership, String> {
     let membership = world.membership.as_ref().ok_or("no cluster yet")?;
     let mut parts = membership.parts().clone();
@@ -179,7 +180,7 @@ fn campaign(world: &mut World, id: NodeId) -> Result<(), String> {
     world.step(id, Input::Tick)
 }
 
-/// Lets the others forget the leader they heard, and elects a member.
+/// Makes the others forget the leader that they heard, and elects a member.
 fn elect(world: &mut World, id: NodeId) -> Result<(), String> {
     for other in world.up() {
         let raft = world.members[&other].raft.as_ref();
@@ -212,7 +213,7 @@ fn read(world: &mut World, command: &Command<'_>) -> Result<(), String> {
 
 // ---- the network ----
 
-fn letters(world: &mut World, command: &Command<'_>) -> Result<(), String> {
+fn envelopes(world: &mut World, command: &Command<'_>) -> Result<(), String> {
     if command.verb == "drop" && command.is_bare() {
         world.network.clear();
         return Ok(());
@@ -228,7 +229,7 @@ fn letters(world: &mut World, command: &Command<'_>) -> Result<(), String> {
             world.network = before;
             world.kept.extend(taken);
         }
-        _ => taken.into_iter().try_for_each(|letter| world.deliver(letter))?,
+        _ => taken.into_iter().try_for_each(|envelope| world.deliver(envelope))?,
     }
     Ok(())
 }
@@ -242,7 +243,7 @@ fn partition(world: &mut World, command: &Command<'_>) -> Result<(), String> {
         }
     }
     let cut = &world.cut;
-    world.network.retain(|letter| !cut.contains(&(letter.from, letter.to)));
+    world.network.retain(|envelope| !cut.contains(&(envelope.from, envelope.to)));
     Ok(())
 }
 

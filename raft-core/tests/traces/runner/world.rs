@@ -1,4 +1,4 @@
-//! A cluster, its network and its clock, all moved by hand.
+//! A cluster, its network and its clock, which move only by command.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub struct Planted {
 
 /// One message on its way.
 #[derive(Clone)]
-pub struct Letter {
+pub struct Envelope {
     /// The sender.
     pub from: NodeId,
     /// The receiver.
@@ -30,21 +30,21 @@ pub struct Letter {
     pub memberships: Memberships,
 }
 
-/// Everything there is.
+/// A whole cluster.
 pub struct World {
     /// What every member runs with.
     pub planted: Planted,
     /// The members.
     pub members: BTreeMap<NodeId, Member>,
-    /// The membership that they begin with.
+    /// The membership that they start with.
     pub membership: Option<Arc<Membership>>,
-    /// Whether that membership stands before the log, not in it.
+    /// Whether that membership lies before the log, not in it.
     pub base: bool,
-    /// Letters on their way.
-    pub network: Vec<Letter>,
-    /// Letters that were kept aside.
-    pub kept: Vec<Letter>,
-    /// Ways on which everything is lost.
+    /// Envelopes on their way.
+    pub network: Vec<Envelope>,
+    /// Envelopes that were put aside.
+    pub kept: Vec<Envelope>,
+    /// Links on which every message is lost.
     pub cut: BTreeSet<(NodeId, NodeId)>,
     /// Payload bytes of each entry.
     pub entry_bytes: u64,
@@ -52,13 +52,13 @@ pub struct World {
     pub said: Vec<String>,
     /// What no single member can check.
     pub laws: ClusterLaws,
-    /// Members have lost what they had promised to keep, so what the cluster promises together does
-    /// not hold, and is not checked.
+    /// Members have lost what they had promised to remember, so the laws about the whole cluster do
+    /// not hold, and are not checked.
     pub lost_memory: bool,
 }
 
 impl World {
-    /// Nothing at all.
+    /// A world without members.
     pub fn new(planted: Planted) -> World {
         World {
             planted,
@@ -115,7 +115,7 @@ impl World {
         Ok(())
     }
 
-    /// Does what an output asks for; what comes of it is stepped next.
+    /// Does what an output asks for; its result is stepped next.
     fn carry_out(
         &mut self,
         id: NodeId,
@@ -137,14 +137,14 @@ impl World {
         Ok(None)
     }
 
-    /// Puts a letter on its way, unless the way is cut.
+    /// Puts an envelope on its way, unless the link is cut.
     fn post(&mut self, from: NodeId, to: NodeId, message: Message) {
         if self.cut.contains(&(from, to)) {
             return;
         }
         let entries = message.span().map(|span| self.members[&from].issued.memberships_in(span));
         let memberships = entries.unwrap_or_default();
-        self.network.push(Letter { from, to, message, memberships });
+        self.network.push(Envelope { from, to, message, memberships });
     }
 
     /// Fetches the entries of a send, as the node's pump does: compares them with what the send
@@ -172,9 +172,9 @@ impl World {
         Ok(Input::Sent { to, send, upto, bytes })
     }
 
-    /// Hands a letter to its receiver, if that is up.
-    pub fn deliver(&mut self, letter: Letter) -> Result<(), String> {
-        let Letter { from, to, message, memberships } = letter;
+    /// Hands an envelope to its receiver, if that is up.
+    pub fn deliver(&mut self, envelope: Envelope) -> Result<(), String> {
+        let Envelope { from, to, message, memberships } = envelope;
         if self.member(to)?.raft.is_none() {
             return Ok(());
         }
@@ -204,12 +204,12 @@ impl World {
         for _ in 0..ROUNDS {
             let waits = |id: &NodeId| !self.members[id].pending.is_empty();
             let waiting: Vec<NodeId> = self.up().into_iter().filter(waits).collect();
-            let letters = std::mem::take(&mut self.network);
-            if waiting.is_empty() && letters.is_empty() {
+            let envelopes = std::mem::take(&mut self.network);
+            if waiting.is_empty() && envelopes.is_empty() {
                 return Ok(());
             }
             waiting.into_iter().try_for_each(|id| self.make_durable(id, None))?;
-            letters.into_iter().try_for_each(|letter| self.deliver(letter))?;
+            envelopes.into_iter().try_for_each(|envelope| self.deliver(envelope))?;
         }
         Err(format!("no quiet after {ROUNDS} rounds"))
     }

@@ -91,7 +91,7 @@ fn a_command_in_the_log_keeps_its_quota_after_its_deadline() {
     let verdict = Verdict::Accepted { matched: at(10) };
     let effects = rig.message(1, 5, Body::AppendResponse { verdict, round: Round(0) });
     let claims = effects.apply.expect("they are applied").claims;
-    assert!(claims.is_empty(), "the clients were told");
+    assert!(claims.is_empty(), "the clients were answered");
     assert_eq!((effects.settled.len(), effects.settled[0].count), (1, 2));
 }
 

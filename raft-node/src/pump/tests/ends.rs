@@ -1,4 +1,4 @@
-//! What ends a member, and what its clients are told then.
+//! What ends a member, and what its clients are answered then.
 
 use bytes::Bytes;
 use raft_core::consensus::{Body, Contradiction};
@@ -96,9 +96,9 @@ fn every_client_that_waits_is_answered_when_the_member_ends() {
     rig.turn(Event::Read { group: 3 });
     rig.turn(Event::Read { group: 4 });
     let effects = rig.turn(Event::Close);
-    let mut told: Vec<_> = effects.failed.iter().map(|f| (f.group, f.error.clone())).collect();
-    told.sort_by_key(|(group, _)| *group);
-    assert_eq!(told, [(1, ProposeError::Unknown), (2, ProposeError::Closed)]);
+    let mut failed: Vec<_> = effects.failed.iter().map(|f| (f.group, f.error.clone())).collect();
+    failed.sort_by_key(|(group, _)| *group);
+    assert_eq!(failed, [(1, ProposeError::Unknown), (2, ProposeError::Closed)]);
     let reads: Vec<_> = effects.failed_reads.iter().map(|(group, _)| *group).collect();
     assert_eq!(reads.len(), 2, "{reads:?}");
 }

@@ -22,10 +22,10 @@ fn the_answer_to_a_forgotten_proposal_says_that_the_outcome_is_unknown() {
     assert_eq!(ProposeResult::abandoned(), Err(ProposeError::Unknown));
 }
 
-/// What went wrong: the turn for a peer's acknowledgement took the first proposals of a group that
-/// was about to form, and each disk synced twice.
+/// What went wrong: a turn taken for a peer's acknowledgement took the first proposals of a group
+/// that was about to form, and each disk synced twice.
 #[test]
-fn a_turn_for_something_else_leaves_a_group_that_forms() {
+fn a_turn_for_another_reason_leaves_a_forming_group_alone() {
     let mut batcher = Batcher::default();
     let nexts = [propose(&mut batcher), propose(&mut batcher)];
     assert_eq!(nexts, [Next::WakeDriver, Next::Nothing]);
@@ -51,7 +51,7 @@ fn proposals_gather_while_the_disk_works() {
 /// What went wrong: the next write began in the turn that ended the one before, since a peer had
 /// forwarded something, and a proposal of the leader's own client was held again and again.
 #[test]
-fn what_waited_for_one_write_waits_for_no_other() {
+fn a_proposal_that_waited_for_one_write_waits_for_no_other() {
     let mut batcher = Batcher::default();
     propose(&mut batcher);
     for _ in 0..2 {
@@ -66,7 +66,7 @@ fn what_waited_for_one_write_waits_for_no_other() {
 }
 
 #[test]
-fn a_crowd_waits_for_no_disk() {
+fn a_crowd_does_not_wait_for_the_disk() {
     let mut batcher = Batcher::default();
     let nexts: Vec<Next> = (0..CROWD).map(|_| propose(&mut batcher)).collect();
     assert_eq!(nexts.iter().filter(|next| **next == Next::TakeTurn).count(), 1);
@@ -75,7 +75,7 @@ fn a_crowd_waits_for_no_disk() {
 }
 
 #[test]
-fn a_proposal_that_comes_alone_is_its_callers_turn_and_a_crowd_ends_that() {
+fn the_caller_takes_the_turn_for_a_lone_proposal_until_a_crowd_comes() {
     let mut batcher = Batcher::default();
     propose(&mut batcher);
     batcher.note_gathered(true);
@@ -87,7 +87,7 @@ fn a_proposal_that_comes_alone_is_its_callers_turn_and_a_crowd_ends_that() {
 }
 
 #[test]
-fn after_the_end_each_refusal_is_its_callers_turn() {
+fn after_the_end_each_caller_takes_the_turn_that_refuses_it() {
     let mut batcher = Batcher::default();
     batcher.end();
     assert_eq!([propose(&mut batcher), propose(&mut batcher)], [Next::TakeTurn; 2]);
@@ -104,7 +104,7 @@ fn gathered(seen: &[usize]) -> (usize, bool) {
 }
 
 #[test]
-fn the_driver_waits_as_long_as_more_keep_coming() {
+fn the_driver_waits_as_long_as_more_proposals_come() {
     assert_eq!(gathered(&[0, 5]), (0, false), "nothing waits");
     assert_eq!(gathered(&[1, 1]), (1, true));
     assert_eq!(gathered(&[1, 2, 2]), (2, false));

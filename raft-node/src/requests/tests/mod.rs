@@ -1,4 +1,5 @@
-//! Tests of this module's files. They stand apart so that the files can be compiled for loom, too.
+//! Tests of this module's files. They are separate so that the files themselves can be compiled for
+//! loom, too.
 
 mod batcher;
 mod quota;

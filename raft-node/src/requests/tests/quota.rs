@@ -1,4 +1,4 @@
-//! The quota: both limits, and the order of those that wait.
+//! The quota: both limits, and the order of waiting requests.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -43,7 +43,7 @@ fn a_request_larger_than_the_quota_enters_alone() {
 }
 
 #[test]
-fn limits_beyond_the_word_are_taken_as_the_greatest() {
+fn limits_beyond_the_word_are_lowered_to_the_greatest() {
     let quota = Quota::new(u64::MAX, u64::MAX);
     assert!(quota.try_acquire(u64::from(u32::MAX)) && quota.try_acquire(u64::from(u32::MAX)));
     assert_eq!(quota.used(), (2, 2 * u64::from(u32::MAX)));
@@ -97,7 +97,7 @@ fn a_request_that_leaves_the_queue_lets_those_behind_it_in() {
     assert!(poll(&mut large, &waker).is_pending() && poll(&mut small, &waker).is_pending());
     drop(large);
     assert_eq!((heard.count(), quota.used()), (1, (2, 10)));
-    // It has entered, but leaves without having noticed.
+    // It has entered, but is dropped before it notices.
     drop(small);
     assert_eq!(quota.used(), (1, 5));
     assert!(quota.try_acquire(5));

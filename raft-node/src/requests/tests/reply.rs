@@ -25,7 +25,7 @@ fn answer_and_wake(batch: &Answers<u32>, first: usize, answers: &[u32]) -> u64 {
 }
 
 #[test]
-fn each_gets_its_own_answer_in_parts() {
+fn each_client_gets_its_own_answer_in_parts() {
     let (mut open, (heard, waker)) = (OpenBatch::new(), bell());
     let mut replies: Vec<_> = (0..3).map(|_| open.join(5, Some(&waker))).collect();
     replies.iter_mut().for_each(|reply| assert!(poll(reply, &waker).is_pending()));
@@ -64,7 +64,7 @@ fn a_reply_that_was_dropped_is_not_woken() {
     assert_eq!(heard.count(), 0);
 }
 
-/// What went wrong: the member panicked with a batch in its hands, and the clients waited for ever.
+/// What went wrong: the member panicked while it held a batch, and the clients waited for ever.
 #[test]
 fn a_batch_that_the_member_forgets_is_answered() {
     let (mut open, (heard, waker)) = (OpenBatch::new(), bell());

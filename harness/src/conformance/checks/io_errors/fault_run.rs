@@ -1,5 +1,5 @@
-//! One run: a store on its own disk, opened and written to while a fault is armed, and
-//! looked at once the cause is gone.
+//! One run: a store on its own disk is opened and written to while a fault is armed, and inspected
+//! once the cause is gone.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -10,6 +10,7 @@ use raft_core::storage::{
 use raft_core::types::LogIndex;
 use tempfile::TempDir;
 
+use crate::conformance::contents::{After, Contents};
 use crate::conformance::interrupted::states_after;
 use crate::conformance::model::Model;
 use crate::conformance::past::check_kind;
@@ -17,17 +18,16 @@ use crate::conformance::place::{Place, once_released};
 use crate::conformance::report::{Checked, Halt, broken, promised};
 use crate::conformance::request::{by_verbs, in_words};
 use crate::conformance::samples::{entries, entry, hard_state, id, identity, index, sized};
-use crate::conformance::sight::{After, Sight};
 use crate::conformance::subject::{Subject, Way};
 use crash_disk::crash::{Cut, Fate, Names};
 use crash_disk::{Disk, Failure, Fault, Operation};
 
-/// What a store is given while a fault waits.
+/// The requests that a store gets while a fault is armed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Task {
-    /// Batches, to a store that holds something.
+    /// Batches, for a store that holds entries.
     Batches,
-    /// Its identity, to one that holds nothing.
+    /// The identity, for an empty store.
     Identity,
 }
 
@@ -49,7 +49,7 @@ pub(super) struct FaultRun {
 }
 
 impl FaultRun {
-    /// A store that holds what its task asks for, and is not open.
+    /// A closed store, prepared for its task.
     pub(super) async fn begin(log: &mut Subject, task: Task) -> Checked<FaultRun> {
         log.must_outlive_its_handle()?;
         log.abandon();
@@ -115,30 +115,30 @@ impl FaultRun {
         }
     }
 
-    /// Opens and writes while a fault waits, and then looks at what has become of the store.
+    /// Opens and writes while a fault is armed, and then checks the state of the store.
     pub(super) async fn work(&mut self, log: &mut Subject, fault: Option<Fault>) -> Checked {
         if let Some(fault) = fault {
             self.disk.inject(fault);
         }
         let legal = self.write_under_a_fault(log).await?;
-        let struck = self.disk.clear_faults();
-        log.note(&format!("the fault is gone; {struck} operations failed"));
-        if struck > 0 {
-            // A clean close may make good what was passed over in silence; a power cut waits for
-            // none.
+        let failures = self.disk.clear_faults();
+        log.note(&format!("the fault is gone; {failures} operations failed"));
+        if failures > 0 {
+            // A clean close may repair what was silently ignored, so the power is also cut before
+            // it.
             for at in self.before_close.into_iter().chain([self.disk.changes()]) {
                 self.cut_power(log, &legal, at).await?;
             }
         }
         let seen = self.open_healed(log, &legal).await?;
         let on_a_sync = fault.is_some_and(|fault| fault.on == Operation::Sync);
-        if struck > 0 && (!on_a_sync || asks_for_rewriting(log)) {
+        if failures > 0 && (!on_a_sync || asks_for_rewriting(log)) {
             self.cut_power(log, &[seen], self.disk.changes()).await?;
         }
         Ok(())
     }
 
-    /// Gives batches until one fails; the states that the store may be in.
+    /// Writes batches until one fails; returns the states in which the store may be.
     async fn write_under_a_fault(&mut self, log: &mut Subject) -> Checked<Vec<Model>> {
         let mut store = match self.open().await? {
             Ok(store) => store,
@@ -208,7 +208,7 @@ impl FaultRun {
         Ok(said)
     }
 
-    /// Saves the identity under a fault; the states that the store may be in.
+    /// Saves the identity under a fault; returns the states in which the store may be.
     async fn save_identity(
         &mut self,
         mut store: Box<dyn Store>,
@@ -228,7 +228,8 @@ impl FaultRun {
         }
     }
 
-    /// Closes a store that has answered everything well; the one state that it may be in.
+    /// Closes a store that has answered everything with success; returns the one state in which it
+    /// may be.
     async fn close(&mut self, mut store: Box<dyn Store>, log: &mut Subject) -> Checked<Vec<Model>> {
         self.before_close = Some(self.disk.changes());
         let said = store.close().await;
@@ -239,7 +240,7 @@ impl FaultRun {
         Ok(vec![self.model.clone()])
     }
 
-    /// After a failure a handle takes no more, whatever it is asked.
+    /// After a failure a handle refuses every request as poisoned.
     async fn check_poisoned(&self, store: &mut dyn Store, log: &mut Subject) -> Checked {
         let save = hard_state(self.model.hard_state.term.get() + 50, 1);
         let LogBounds { boundary, last } = store.bounds();
@@ -257,16 +258,17 @@ impl FaultRun {
         for (what, said) in said {
             log.note(&format!("after the failure, {what}: {said:?}"));
             match said {
-                Ok(()) => broken(15, format!("{what} went well after a failed one"))?,
+                Ok(()) => broken(15, format!("{what} succeeded after a failed one"))?,
                 Err(error) => promised(15, error.kind == LogErrorKind::Poisoned, || {
-                    format!("`{error}` to {what} after a failure, where it had to be: poisoned")
+                    format!("`{error}` to {what} after a failure, where it should be: poisoned")
                 })?,
             }
         }
         Ok(())
     }
 
-    /// Opens the store with the cause gone: a legal state, which goes on. What was seen first.
+    /// Opens the store once the cause is gone: it must be in a legal state, and continue to work.
+    /// Returns the state that was seen first.
     async fn open_healed(&mut self, log: &mut Subject, legal: &[Model]) -> Checked<Model> {
         let mut store = match self.open().await? {
             Ok(store) => store,
@@ -279,18 +281,17 @@ impl FaultRun {
         let last = seen.last();
         let batch = WriteBatch::of_entries(vec![entry(last.index.get() + 1, last.term.get() + 1)]);
         let said = self.give(store.as_mut(), &batch).await;
-        promised(15, said.is_ok(), || format!("it does not go on: {said:?}"))?;
+        promised(15, said.is_ok(), || format!("it does not continue: {said:?}"))?;
         drop(store);
         let after = last_of(&seen, &batch);
         match self.open().await? {
-            Ok(mut store) => Sight::of(store.as_mut()).await?.check(&after, After::Reopened)?,
+            Ok(mut store) => Contents::of(store.as_mut()).await?.check(&after, After::Reopened)?,
             Err(error) => broken(15, format!("it does not open a second time: {error}"))?,
         }
         Ok(after)
     }
 
-    /// What the disk would hold if the power went after so many changes: at least what was
-    /// acknowledged.
+    /// Cuts the power after so many changes: the disk must hold at least what was acknowledged.
     async fn cut_power(&mut self, log: &mut Subject, legal: &[Model], at: usize) -> Checked {
         if !self.survives_power_loss {
             return Ok(());
@@ -301,15 +302,15 @@ impl FaultRun {
         let dir = TempDir::new().expect("a temporary directory can be made");
         image.tree.write_into(dir.path()).expect("an image can be written");
         let when = if at < history.changes.len() { " before the close" } else { "" };
-        log.note(&format!("the power goes{when}, and all that was not durable is lost"));
+        log.note(&format!("the power is cut{when}, and everything that was not durable is lost"));
         match open_in(self.place.as_mut(), &dir.path().join("store")).await? {
             Ok(mut store) => legal_state(store.as_mut(), legal).await.map(|_| ()),
-            Err(error) => broken(3, format!("it does not open after the power went: {error}")),
+            Err(error) => broken(3, format!("it does not open after the power cut: {error}")),
         }
     }
 
-    /// Opens and reads everything; how many reads of the disk that takes. With a fault each answer
-    /// is an error or true, and once it is gone all is there.
+    /// Opens and reads everything; returns how many reads of the disk that takes. With a fault each
+    /// answer must be an error or true, and once it is gone everything is there.
     pub(super) async fn read_all(&mut self, nth: Option<u64>) -> Checked<u64> {
         forget_pages(self.disk.dir());
         let before = self.disk.count(Operation::Read);
@@ -330,9 +331,9 @@ impl FaultRun {
         Ok(count)
     }
 
-    /// Reads everything in a store that is open already, once the page cache has forgotten its
-    /// files; how many reads of the disk that takes. With a fault each answer is an error or true;
-    /// once it is gone the same handle reads everything, and writes.
+    /// Reads everything in a store that is open already, once its files were dropped from the page
+    /// cache; returns how many reads of the disk that takes. With a fault each answer must be an
+    /// error or true; once it is gone the same handle reads everything, and writes.
     pub(super) async fn read_open(&mut self, log: &mut Subject, nth: Option<u64>) -> Checked<u64> {
         let mut store = match self.open().await? {
             Ok(store) => store,
@@ -374,7 +375,7 @@ impl FaultRun {
         })?;
         let votes = store.load_hard_state().await;
         let is_true = votes.as_ref().map_or(true, |it| *it == self.model.hard_state);
-        promised(13, is_true, || format!("after a failed read the vote is told as {votes:?}"))?;
+        promised(13, is_true, || format!("after a failed read the vote is reported as {votes:?}"))?;
         let mut reader = store.reader();
         for wanted in &self.model.entries {
             let at: LogIndex = wanted.id.index;
@@ -389,7 +390,7 @@ impl FaultRun {
     }
 }
 
-/// Lets the page cache forget all files, so that reads reach the disk.
+/// Drops all files from the page cache, so that reads reach the disk.
 fn forget_pages(dir: &Path) {
     let Ok(found) = std::fs::read_dir(dir) else { return };
     for found in found.flatten() {
@@ -397,7 +398,7 @@ fn forget_pages(dir: &Path) {
         if path.is_dir() {
             forget_pages(&path);
         } else if let Ok(file) = std::fs::File::open(&path) {
-            // Advice that is not taken makes the check see less, and nothing else.
+            // If the advice is not followed, the check only finds less.
             let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
         }
     }
@@ -413,8 +414,8 @@ async fn open_in(place: &mut dyn Place, dir: &Path) -> Checked<Result<Box<dyn St
     }
 }
 
-/// Whether a store must see through pages that are read, marked as clean, and not on the disk. Only
-/// one that keeps evidence of what was synced can; see `docs/decisions/0160`.
+/// Whether a store must notice pages that can be read and are marked as clean, but are not on the
+/// disk. Only one that keeps evidence of what was synced can; see `docs/decisions/0160`.
 fn asks_for_rewriting(log: &Subject) -> bool {
     let is_strict = std::env::var_os("KONTIKI_STRICT_SYNCS").is_some();
     is_strict || log.info().detects == Detects::ProvenPrefix
@@ -422,12 +423,12 @@ fn asks_for_rewriting(log: &Subject) -> bool {
 
 /// Which of these states the store shows.
 async fn legal_state(store: &mut dyn Store, legal: &[Model]) -> Checked<Model> {
-    let sight = Sight::of(store).await?;
+    let contents = Contents::of(store).await?;
     let newest = legal.last().expect("a store has a state");
-    let seen = legal.iter().rev().find(|state| sight.check(state, After::Reopened).is_ok());
+    let seen = legal.iter().rev().find(|state| contents.check(state, After::Reopened).is_ok());
     match seen {
         Some(seen) => Ok(seen.clone()),
-        None => sight.check(newest, After::Reopened).map(|()| newest.clone()),
+        None => contents.check(newest, After::Reopened).map(|()| newest.clone()),
     }
 }
 
@@ -435,7 +436,8 @@ fn last_of(model: &Model, batch: &WriteBatch) -> Model {
     model.course(batch).states.pop().expect("never empty")
 }
 
-/// What a store is given while a fault waits: all verbs, and enough bytes to need new space.
+/// The batches that a store gets while a fault is armed: all verbs, and enough bytes to need new
+/// space.
 fn batches() -> Vec<WriteBatch> {
     vec![
         WriteBatch {

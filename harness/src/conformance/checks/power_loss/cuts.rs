@@ -1,4 +1,4 @@
-//! Where the power is cut, and what is done with what is left.
+//! Where the power is cut, and how the result is checked.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -11,24 +11,25 @@ use tempfile::TempDir;
 
 use super::recording::{Beginning, Recording, Step, Workload, open_in};
 use super::verdict;
+use crate::conformance::contents::{After, Contents};
 use crate::conformance::model::Model;
 use crate::conformance::place::Place;
 use crate::conformance::report::{Broken, Checked, Halt, broken, promised};
 use crate::conformance::request::{by_verbs, check_answer};
 use crate::conformance::samples::{hard_state, sized};
-use crate::conformance::sight::{After, Sight};
 use crate::conformance::subject::Way;
 use crate::conformance::tally::Tally;
-use crate::sim::Rng;
+use crate::rng::Rng;
 use crash_disk::crash::{Cut, FATES, Fate, Image, Names};
 use crash_disk::{Change, History};
 
-/// Of so many images, one is also opened by a store that works on and is cut again, and one is also
-/// what a killed process left.
+/// One of this many images is also opened by a store that continues to work and is cut again, and
+/// one is also examined as what a killed process left.
 const CUT_AGAIN: u64 = 4;
 const KILLED: u64 = 3;
 
-/// How many cuts each of these meets, and how deep they go: a recovery that is cut, and cut again.
+/// How many more cuts each of these gets, and how deeply they nest: a recovery that is cut, and cut
+/// again.
 const CUTS_INSIDE: usize = 3;
 const DEEPEST: u32 = 2;
 
@@ -36,13 +37,13 @@ const DEEPEST: u32 = 2;
 const SHOWN_CHANGES: usize = 24;
 const SHOWN_MISSING: usize = 16;
 
-/// How hard a store is tried.
+/// How thoroughly a store is tested.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Depth {
     pub(super) seed: u64,
     /// Whether the power is cut, or the process only killed.
     pub(super) power: bool,
-    /// Whether names are durable by POSIX alone.
+    /// Whether names are durable only as POSIX promises.
     pub(super) strict_names: bool,
     /// Whether the store hands its writes to the kernel and does not wait for them by blocking.
     pub(super) hands_over: bool,
@@ -50,7 +51,7 @@ pub(super) struct Depth {
     pub(super) images: u64,
 }
 
-/// What goes on in a check.
+/// The state of a check.
 pub(super) struct CutRun<'a> {
     pub(super) workload: Workload<'a>,
     pub(super) depth: Depth,
@@ -62,7 +63,7 @@ pub(super) struct CutRun<'a> {
 }
 
 impl CutRun<'_> {
-    /// Cuts the power at many moments of a recording, and looks at what is left each time.
+    /// Cuts the power at many moments of a recording, and checks what is left each time.
     pub(super) async fn examine(&mut self, recording: &Recording, count: usize) -> Checked {
         self.examine_at(recording, count, 0).await?;
         if self.depth.hands_over {
@@ -95,7 +96,7 @@ impl CutRun<'_> {
     async fn look_after(&mut self, recording: &Recording, cut: &Cut) -> Checked {
         self.opened += 1;
         let image = recording.history.cut(cut);
-        (self.workload.say)(&self.tell(recording, cut, &image));
+        (self.workload.say)(&self.describe(recording, cut, &image));
         let (legal, older) = recording.legal(cut.at);
         let dir = fresh_dir();
         image.tree.write_into(dir.path()).expect("an image can be written");
@@ -109,8 +110,8 @@ impl CutRun<'_> {
         self.go_on(store, seen, dir.path()).await
     }
 
-    /// Of some cuts more is seen: a store opens what is left, works on, and is cut again; or the
-    /// process was only killed.
+    /// Some cuts are examined further: a store opens what is left, continues to work, and is cut
+    /// again; or the process was only killed.
     async fn live_on(&mut self, recording: &Recording, cut: &Cut, depth: u32) -> Checked {
         if !self.depth.power || depth >= DEEPEST {
             return Ok(());
@@ -118,7 +119,7 @@ impl CutRun<'_> {
         let (legal, _) = recording.legal(cut.at);
         if self.rng.below(CUT_AGAIN) == 0 {
             let image = recording.history.cut(cut);
-            let setup = self.tell(recording, cut, &image);
+            let setup = self.describe(recording, cut, &image);
             let history = History { base: image.tree, changes: Vec::new() };
             let legal = Some(legal.clone());
             let beginning = Beginning { history, founded: 0, legal, setup };
@@ -131,11 +132,11 @@ impl CutRun<'_> {
         Ok(())
     }
 
-    /// The process is killed instead: all that it wrote is seen, but is not durable for that. The
-    /// store is opened, and before it is asked anything, the power goes.
+    /// The process is killed instead: everything that it wrote is visible, but that does not make
+    /// it durable. The store is opened, and before any request, the power is cut.
     async fn kill(&mut self, recording: &Recording, cut: &Cut, legal: Vec<Model>) -> Checked {
         let mut setup = recording.story(cut.at);
-        setup.push("the process is killed; what it wrote is still seen".to_owned());
+        setup.push("the process is killed; what it wrote is still visible".to_owned());
         let history = recording.history.upto(cut.at);
         let (founded, legal) = (recording.founded, Some(legal));
         let beginning = Beginning { history, founded, legal, setup };
@@ -143,8 +144,8 @@ impl CutRun<'_> {
         self.examine_at(&next, CUTS_INSIDE, DEEPEST).await
     }
 
-    /// A store that was opened after a cut takes new entries, and shows them when it is opened
-    /// again, with nothing of what was lost.
+    /// A store that was opened after a cut accepts new entries, and shows them when it is opened
+    /// again, without anything that was lost.
     async fn go_on(&mut self, mut store: Box<dyn Store>, seen: Model, dir: &Path) -> Checked {
         let mut model = seen;
         for step in a_little_more(&model) {
@@ -154,17 +155,17 @@ impl CutRun<'_> {
                 Way::SmallVerbs => by_verbs(store.as_mut(), &batch).await,
                 Way::Write => store.write(batch).await,
             };
-            promised(3, said.is_ok(), || format!("the store does not go on: {said:?}"))?;
+            promised(3, said.is_ok(), || format!("the store does not continue: {said:?}"))?;
             model = course.states[course.states.len() - 1].clone();
         }
         drop(store);
         let mut store = verdict::opened(open_in(self.workload.place, dir).await)?;
-        let sight = Sight::of(store.as_mut()).await?;
-        sight.check(&model, After::Reopened)
+        let contents = Contents::of(store.as_mut()).await?;
+        contents.check(&model, After::Reopened)
     }
 
-    /// First all moments when the store had just answered, and whatever was not durable is lost;
-    /// then the edges of syncs, and any other moments.
+    /// First all moments at which the store had just answered, with everything lost that was not
+    /// durable; then the edges of syncs, and any other moments.
     fn cuts(&mut self, recording: &Recording, count: usize) -> Vec<Cut> {
         let changes = &recording.history.changes;
         let (first, end) = (recording.began(), changes.len());
@@ -197,17 +198,18 @@ impl CutRun<'_> {
             if leaves_no_choice && !known.insert((at, fate == Fate::Lost)) {
                 continue;
             }
-            let names = match self.depth.strict_names {
-                true => Names::Strict,
-                false => Names::CarriedBefore(recording.founded),
+            let names = if self.depth.strict_names {
+                Names::Strict
+            } else {
+                Names::CarriedBefore(recording.founded)
             };
             cuts.push(Cut { at, fate, names, seed: self.rng.draw() });
         }
         cuts
     }
 
-    /// What led to a cut, and what the cut took.
-    fn tell(&self, recording: &Recording, cut: &Cut, image: &Image) -> Vec<String> {
+    /// The steps that led to a cut, and what the cut removed.
+    fn describe(&self, recording: &Recording, cut: &Cut, image: &Image) -> Vec<String> {
         let mut lines = recording.story(cut.at);
         let changes = &recording.history.changes[..cut.at];
         let paths = recording.history.paths();
@@ -216,9 +218,10 @@ impl CutRun<'_> {
             lines.push(format!("    on the disk: {}", History::in_words(change, &paths)));
         }
         let end = if self.depth.power { "the power is cut" } else { "the process is killed" };
-        lines.push(match image.missing.is_empty() {
-            true => format!("{end} after {} operations of the disk; nothing is missing", cut.at),
-            false => format!("{end} after {} operations of the disk; missing since:", cut.at),
+        lines.push(if image.missing.is_empty() {
+            format!("{end} after {} operations of the disk; nothing is missing", cut.at)
+        } else {
+            format!("{end} after {} operations of the disk; missing since:", cut.at)
         });
         let skipped = image.missing.len().saturating_sub(SHOWN_MISSING);
         if skipped > 0 {
@@ -245,7 +248,7 @@ impl CutRun<'_> {
     }
 }
 
-/// After a second cut the promise is another one: what an opened store showed was durable.
+/// After a second cut another promise is broken: what an opened store showed must be durable.
 fn second_cut(halt: Halt, recording: &Recording, cut: &Cut) -> Halt {
     match halt {
         Halt::Broken(Broken { what, .. }) if recording.is_only_opened(cut.at) => {
@@ -271,23 +274,24 @@ pub(super) fn a_little_more(model: &Model) -> Vec<Step> {
     vec![Step::Write(first), Step::Write(second)]
 }
 
-/// So many bytes must be free in memory for images to lie there: containers give little.
+/// How many bytes must be free in memory for images to be placed there: containers offer little.
 const ROOM: u64 = 1 << 30;
 
-/// A directory for an image: in memory, where there is such a file system with room.
+/// A directory for an image: in memory, if there is such a file system with enough space.
 pub(super) fn fresh_dir() -> TempDir {
     let fast = Path::new("/dev/shm");
     let free = rustix::fs::statvfs(fast).map_or(0, |it| it.f_bavail.saturating_mul(it.f_frsize));
-    let made = match free >= ROOM {
-        true => tempfile::Builder::new().prefix("kontiki-image-").tempdir_in(fast),
-        false => tempfile::tempdir(),
+    let made = if free >= ROOM {
+        tempfile::Builder::new().prefix("kontiki-image-").tempdir_in(fast)
+    } else {
+        tempfile::tempdir()
     };
     made.or_else(|_| tempfile::tempdir()).expect("a temporary directory can be made")
 }
 
-/// Whether all of the place's store lies in the directory that it is opened in: what is written in
-/// one must not be seen in another. The place is used up by this. How long an opening takes is
-/// given back, the shorter of two.
+/// Whether the place's store lies completely in the directory in which it is opened: what is
+/// written in one directory must not be visible in another. The place cannot be used afterwards.
+/// Returns how long an opening takes, the shorter of two.
 pub(super) async fn check_movable(
     mut place: Box<dyn Place>,
     declared: Durability,
@@ -311,9 +315,9 @@ pub(super) async fn check_movable(
     let opened = open_in(place.as_mut(), other.path()).await;
     let second = began.elapsed();
     let mut store = fresh(opened, "in a second, empty directory, after one in another")?;
-    let sight = Sight::of(store.as_mut()).await?;
+    let contents = Contents::of(store.as_mut()).await?;
     drop(store);
-    match sight.check(&Model::default(), After::Reopened) {
+    match contents.check(&Model::default(), After::Reopened) {
         Ok(()) => Ok(first.min(second)),
         Err(_) => {
             let why = "a part of the store does not lie in the directory that it is opened in";
@@ -326,11 +330,12 @@ fn fresh(opened: Result<Box<dyn Store>, LogError>, of_where: &str) -> Checked<Bo
     opened.or_else(|error| broken(13, format!("no fresh store opens {of_where}: {error}")))
 }
 
-/// The power cannot be cut. Where files are said to survive that, this is no small thing: it is
-/// counted among what was skipped, and must not be under `KONTIKI_REQUIRE=all`.
+/// The power cannot be cut. For files that are declared to survive that, the check is counted as
+/// skipped, which `KONTIKI_REQUIRE=all` forbids.
 fn unverified(why: &'static str, lies_in_files: bool, declared: Durability) -> Halt {
-    match lies_in_files && declared == Durability::PowerLoss {
-        true => Halt::Skipped(format!("it declares to survive a power cut, unverified: {why}")),
-        false => Halt::DoesNotApply(why),
+    if lies_in_files && declared == Durability::PowerLoss {
+        Halt::Skipped(format!("it declares to survive a power cut, unverified: {why}"))
+    } else {
+        Halt::DoesNotApply(why)
     }
 }

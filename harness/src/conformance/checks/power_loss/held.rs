@@ -1,5 +1,5 @@
-//! Syncs that are held at the disk, so that an answer which does not wait for its sync comes too
-//! early every time, and not only when the disk happens to be slow.
+//! Syncs that are held at the disk, so that an answer that does not wait for its sync is caught
+//! every time, not only when the disk happens to be slow.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::conformance::request::{by_verbs, in_words};
 use crate::conformance::samples::{entries, hard_state, id, index, sized};
 use crate::conformance::subject::{Subject, Way};
 
-/// How long a store has to come to its sync, or to an answer.
+/// How long a store has to reach its sync, or to answer.
 const REACHES_ITS_SYNC_WITHIN: Duration = Duration::from_secs(30);
 
 /// How long it is watched once a sync is held. A correct store cannot answer, however long this is;

@@ -1,16 +1,15 @@
-//! Writes that arrive after the process that asked for them is gone.
+//! Writes that arrive after the process that requested them has ended.
 //!
 //! A store that never blocks hands its writes to the kernel and goes on. When its process is
-//! killed, a direct write may still be on its way to the disk: it belongs to the device then, and
-//! no lock of a file waits for it. The next process opens the store, does not see the write, and
-//! works on; the write may land at any time. It must not land on what that process acknowledged
-//! (P1).
+//! killed, a direct write may still be on its way to the disk: the device owns it then, and no file
+//! lock waits for it. The next process opens the store, does not see the write, and continues to
+//! work; the write may land at any time. It must not overwrite what that process acknowledged (P1).
 //!
-//! What makes a late write harmless is a call that waits for it, which a change of the file's size
-//! or a hole does on Linux file systems, or a new file in place of the old one.
+//! A late write is harmless after a call that waits for it, such as a change of the file's size or
+//! a hole on Linux file systems, or if a new file replaces the old one.
 //!
 //! Absent: writes of a thread. A thread does not end before its `pwrite` does, so the process, and
-//! with it the lock, lives as long. Hence a store that declares that it blocks is left alone.
+//! with it the lock, lasts as long. Hence a store that declares that it blocks is not tested.
 
 use super::cuts::{CutRun, a_little_more, fresh_dir};
 use super::recording::{Beginning, Recording, open_in};
@@ -18,11 +17,11 @@ use super::verdict;
 use crate::conformance::report::Checked;
 use crash_disk::{Change, History};
 
-/// Of so many moments, one is the end of a process whose last write is still on its way.
+/// One of this many moments is the end of a process whose last write is still on its way.
 const LATE: usize = 4;
 
 impl CutRun<'_> {
-    /// Lets a direct write arrive late, for some of the direct writes of a recording.
+    /// For some of the direct writes of a recording, lets the write arrive late.
     pub(super) async fn land_late_writes(
         &mut self,
         recording: &Recording,
@@ -45,8 +44,8 @@ impl CutRun<'_> {
         Ok(())
     }
 
-    /// The process is killed while its write `at` is on its way. The store is opened and works on,
-    /// then the write arrives, and the store is opened once more.
+    /// The process is killed while its write `at` is on its way. The store is opened and continues
+    /// to work, then the write arrives, and the store is opened once more.
     async fn land_late(&mut self, recording: &Recording, at: usize) -> Checked {
         self.opened += 1;
         let (legal, _) = recording.legal(at);
@@ -54,7 +53,8 @@ impl CutRun<'_> {
         let late = recording.history.changes[at].clone();
         let words = History::in_words(&late, &recording.history.paths());
         let mut setup = recording.story(at);
-        setup.push(format!("the process is killed; the kernel still has one request: {words}"));
+        setup
+            .push(format!("the process is killed while the kernel still has one request: {words}"));
         let (founded, legal) = (recording.founded, Some(legal));
         let beginning = Beginning { history, founded, legal, setup };
         let mut next = self.workload.record(beginning, a_little_more).await?;
@@ -71,7 +71,8 @@ impl CutRun<'_> {
         verdict::of(store.as_mut(), &legal, &older, self.workload.atomic).await.map(drop)
     }
 
-    /// Mostly last of all; never behind a call of the next process that waits for it.
+    /// The moment at which the late write lands: usually last of all; never after a call of the
+    /// next process that waits for it.
     fn moment_of_landing(&mut self, next: &Recording, late: &Change) -> usize {
         let (began, end) = (next.began(), next.history.changes.len());
         let waits = |change: &Change| {

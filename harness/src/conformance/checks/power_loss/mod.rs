@@ -1,19 +1,19 @@
-//! What is left when the power is cut, or the process killed, at any moment.
+//! What remains when the power is cut, or the process killed, at any moment.
 //!
-//! Each check lets the store work on a disk that notes down what it does ([`crash_disk`]), with
-//! requests that go where stores go wrong. Then the power is cut at many moments of that record: at
-//! the edges of syncs, right after each answer, anywhere. What may be left then is made into a
-//! directory, and the same `open` opens it. It must show what was acknowledged, or what was under
-//! way, and nothing else (P1, P3, P4, P7, P8); it must go on; and of these:
+//! Each check lets the store work on a disk that records every operation ([`crash_disk`]), with
+//! requests that exercise what stores get wrong. Then the power is cut at many moments of that
+//! record: at the edges of syncs, right after each answer, anywhere. What may remain then is made
+//! into a directory, and the same `open` opens it. It must show what was acknowledged, or what was
+//! under way, and nothing else (P1, P3, P4, P7, P8); it must continue to work; and of these:
 //!
-//! - some are opened on such a disk again, work a little, and are cut again, also in the middle of
+//! - some are opened on such a disk again, work a little, and are cut again, even in the middle of
 //!   the opening, twice;
-//! - for some the process is killed instead, so that all it wrote is seen; the store is opened, and
-//!   the power goes before a write. What was seen must be there still (P2);
-//! - of a store that never blocks, some direct writes arrive when the process that asked for them
-//!   is gone and the next one has worked on.
+//! - for some the process is killed instead, so that everything it wrote is visible; the store is
+//!   opened, and the power is cut before a write. What was visible must still be there (P2);
+//! - of a store that never blocks, some direct writes arrive after the process that requested them
+//!   has ended and the next one has continued.
 //!
-//! A store that declares less than power loss is killed only. One whose files cannot be moved to a
+//! A store that declares less than power loss is only killed. One whose files cannot be moved to a
 //! disk (it has none, or a part lies elsewhere) is left alone; if it has some and declares that it
 //! survives a power cut, that counts as skipped. A store that does not open in any empty directory
 //! fails.
@@ -50,7 +50,7 @@ use crate::conformance::samples::{
 };
 use crate::conformance::settings::{affordable, is_deep, seeds, setting};
 use crate::conformance::subject::{Ending, Subject};
-use crate::sim::Rng;
+use crate::rng::Rng;
 use crash_disk::History;
 
 mod cuts;
@@ -68,13 +68,13 @@ use recording::{Beginning, Step, Workload};
 const IMAGES: u64 = 40;
 const DEEP_IMAGES: u64 = 500;
 
-/// The fewest, for a store that opens slowly; and how often the store is opened for each of them,
-/// with the recoveries that are cut again.
+/// The fewest moments, for a store that opens slowly; and how often the store is opened for each of
+/// them, including the recoveries that are cut again.
 const FEWEST_IMAGES: u64 = 6;
 const OPENINGS: u32 = 7;
 const SEED: u64 = 1947;
 
-/// What is said of a store whose files never changed but by growing.
+/// The note for a store whose files only ever grew.
 const NEVER_TURNED_OVER: &str = "nothing was rotated, flushed or checkpointed while the power was \
     cut: no file was created, renamed, removed or written again where it had been written before. \
     Give the suite a configuration with small files, as docs/write-a-backend.md shows";
@@ -105,7 +105,7 @@ pub async fn votes_survive(log: &mut Subject) -> Checked {
     survive(log, steps).await
 }
 
-/// A suffix that was cut stays away, and what was written in its place is there.
+/// A truncated suffix stays away, and what was written in its place is there.
 pub async fn what_is_rewritten_survives(log: &mut Subject) -> Checked {
     let long: Vec<Entry> = (1..=20).map(|at| sized(at, 1, 300)).collect();
     let mut steps = vec![append(long), cut(12), append(entries(13..=14, 2)), cut(13)];
@@ -118,7 +118,7 @@ pub async fn what_is_rewritten_survives(log: &mut Subject) -> Checked {
     survive(log, steps).await
 }
 
-/// Purged entries stay away, and the boundary is known, also where nothing is left.
+/// Purged entries stay away, and the boundary is known, even if no entry is left.
 pub async fn a_purge_survives(log: &mut Subject) -> Checked {
     let mut steps = Vec::new();
     for round in 0..4 {
@@ -131,7 +131,7 @@ pub async fn a_purge_survives(log: &mut Subject) -> Checked {
     survive(log, steps).await
 }
 
-/// A log that was replaced by a boundary is gone, at one stroke.
+/// A log that was replaced by a boundary is gone, as one atomic step.
 pub async fn a_reset_survives(log: &mut Subject) -> Checked {
     log.must_have_resets()?;
     let reset = |at, term| WriteBatch { reset: Some(id(at, term)), ..WriteBatch::default() };
@@ -148,7 +148,7 @@ pub async fn a_reset_survives(log: &mut Subject) -> Checked {
     survive(log, steps).await
 }
 
-/// The identity is saved first, and stays.
+/// The identity is saved first, and is never lost.
 pub async fn the_identity_survives(log: &mut Subject) -> Checked {
     log.must_keep_its_identity()?;
     let first =
@@ -164,8 +164,8 @@ pub async fn the_identity_survives(log: &mut Subject) -> Checked {
     survive(log, steps).await
 }
 
-/// A batch with everything in it is there as a whole, or, for a store without that claim, as some
-/// of its verbs in their order.
+/// A batch with every verb in it is there as a whole, or, for a store that does not declare that,
+/// as some of its verbs in their order.
 pub async fn a_batch_survives(log: &mut Subject) -> Checked {
     let mut steps = vec![append((1..=10).map(|at| sized(at, 1, 400)).collect())];
     for round in 1..=6 {
@@ -181,7 +181,7 @@ pub async fn a_batch_survives(log: &mut Subject) -> Checked {
             commit_hint: Some(index(last - 3)),
             ..WriteBatch::default()
         }));
-        // A hint alone may be lost, and nothing beside it.
+        // A hint alone may be lost, but nothing else.
         steps.push(write(WriteBatch {
             commit_hint: Some(index(last - 2)),
             ..WriteBatch::default()
@@ -213,25 +213,26 @@ pub async fn a_large_batch_survives(log: &mut Subject) -> Checked {
     survive(log, steps).await
 }
 
-/// A store that was closed in good order and opened again holds what it held, and goes on.
+/// A store that was closed in good order and opened again holds what it held, and continues to
+/// work.
 pub async fn a_closed_store_survives(log: &mut Subject) -> Checked {
     survive(log, reopened(Ending::Closed)).await
 }
 
-/// A handle that was only dropped leaves a tail that was not proved durable; opening proves it.
+/// A handle that was only dropped leaves a tail that was not proven durable; opening makes it so.
 pub async fn a_dropped_store_survives(log: &mut Subject) -> Checked {
     survive(log, reopened(Ending::Dropped)).await
 }
 
-/// A write that is there in part is no entry, wherever it is torn.
+/// A partial write is no entry, wherever it is torn.
 pub async fn a_torn_write_is_no_entry(log: &mut Subject) -> Checked {
     let sizes = [1500, 5000, 600, 9000, 2100, 30_000, 700, 3300, 1100, 14_000];
     let steps = (1..).zip(sizes).map(|(at, size)| append(vec![sized(at, 1, size)]));
     survive(log, steps.collect()).await
 }
 
-/// A log that grows through many files and is purged behind itself, by one process after another.
-pub async fn a_long_life_survives(log: &mut Subject) -> Checked {
+/// A log that grows through many files and is purged as it grows, by one process after another.
+pub async fn a_long_running_log_survives(log: &mut Subject) -> Checked {
     let mut steps = Vec::new();
     if !log.lacks().identity {
         steps.push(Step::Identity(identity(5)));
@@ -261,7 +262,7 @@ pub async fn a_long_life_survives(log: &mut Subject) -> Checked {
     Ok(())
 }
 
-/// Random batches, whatever they are.
+/// Random batches of any kind.
 pub async fn random_batches_survive(log: &mut Subject) -> Checked {
     for seed in seeds(SEED) {
         for script in 0..SCRIPTS {
@@ -272,8 +273,9 @@ pub async fn random_batches_survive(log: &mut Subject) -> Checked {
     Ok(())
 }
 
-/// What is answered is durable then, and not only soon: a request waits for its sync, on whatever
-/// thread that runs. Syncs are held at the disk, and nothing may be answered until they are let go.
+/// What is answered is durable at that moment, and not only soon after: a request waits for its
+/// sync, on whatever thread that runs. Syncs are held at the disk, and no request may be answered
+/// until they are released.
 pub async fn an_answer_waits_for_its_sync(log: &mut Subject) -> Checked {
     if log.info().durability != Durability::PowerLoss {
         return Err(Halt::DoesNotApply("the store does not declare that it survives a power cut"));
@@ -282,9 +284,9 @@ pub async fn an_answer_waits_for_its_sync(log: &mut Subject) -> Checked {
     held::check(log).await
 }
 
-/// A real file system, and a cut by the kernel: the witness that knows nothing of the disk above.
+/// A real file system, and a cut by the kernel: a test that is independent of the simulated disk.
 /// `KONTIKI_CUTS` sets how often.
-pub async fn a_real_power_cut_takes_nothing(log: &mut Subject) -> Checked {
+pub async fn a_real_power_cut_loses_nothing(log: &mut Subject) -> Checked {
     if log.info().durability != Durability::PowerLoss {
         return Err(Halt::DoesNotApply("the store does not declare that it survives a power cut"));
     }
@@ -295,7 +297,7 @@ pub async fn a_real_power_cut_takes_nothing(log: &mut Subject) -> Checked {
     Witness { place, way, atomic, journal: &journal, seed: seed() }.watch().await
 }
 
-/// Random batches that suit a log, one after another.
+/// Random batches that fit a log, one after another.
 struct Drafts {
     runner: TestRunner,
     count: u64,
@@ -316,7 +318,7 @@ impl Drafts {
             let drawn = draft().new_tree(&mut self.runner).expect("nothing is filtered");
             self.count += 1;
             let draft = drawn.current().for_store(self.lacks);
-            let batch = draft.batch_for(&model.standing(), self.count);
+            let batch = draft.batch_for(&model.outline(), self.count);
             if !batch.is_empty() {
                 return batch;
             }
@@ -371,7 +373,7 @@ fn seed() -> u64 {
     setting("KONTIKI_SEED").unwrap_or(SEED)
 }
 
-/// How many moments are tried of a store whose opening takes so long.
+/// How many moments are tried for a store whose opening takes this long.
 fn images(opening: Duration) -> u64 {
     let most = if is_deep() { DEEP_IMAGES } else { IMAGES };
     let affordable = affordable(most, FEWEST_IMAGES, OPENINGS, opening);
@@ -382,8 +384,7 @@ async fn survive(log: &mut Subject, steps: Vec<Step>) -> Checked {
     try_script(log, seed(), steps, 1).await
 }
 
-/// Lets the store do all steps, and cuts the power at many moments: as many as so many scripts
-/// leave to each of them.
+/// Lets the store do all steps, and cuts the power at many moments, which several scripts share.
 async fn try_script(log: &mut Subject, seed: u64, steps: Vec<Step>, scripts: u64) -> Checked {
     let power = match log.info().durability {
         Durability::Volatile => {

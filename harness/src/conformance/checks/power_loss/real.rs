@@ -1,4 +1,4 @@
-//! The independent witness: a store at work on a real file system, whose power is really cut.
+//! An independent test: a store works on a real file system whose power is really cut.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use crate::conformance::report::{Checked, Halt};
 use crate::conformance::request::{by_verbs, check_answer, in_words};
 use crate::conformance::settings::setting;
 use crate::conformance::subject::Way;
-use crate::sim::Rng;
+use crate::rng::Rng;
 use crash_disk::RealDisk;
 
-/// How often the power is cut, unless `KONTIKI_CUTS` says otherwise.
+/// How often the power is cut by default; `KONTIKI_CUTS` changes it.
 const ROUNDS: u64 = 4;
 
 /// How many batches are written in a round, at most.
@@ -38,7 +38,7 @@ pub(super) struct Witness<'a> {
     pub(super) seed: u64,
 }
 
-/// What must be found, or what may be while a batch is under way.
+/// What must be found, or what may be found while a batch is under way.
 struct Bounds {
     legal: Vec<Model>,
     older: Vec<Model>,
@@ -56,7 +56,7 @@ impl Witness<'_> {
             let Bounds { legal, older } = &bounds;
             let seen = verdict::of(store.as_mut(), legal, older, self.atomic).await?;
             self.journal.replace(&[format!("open after {round} cuts, at {}", seen.last())]);
-            // Every other time the store rests, so that one that never syncs has no excuse.
+            // Every other time the store is idle, so that a store that never syncs is caught.
             let falling = Arc::new(AtomicBool::new(false));
             let cutter = rng.coin().then(|| {
                 let (point, wait) = (disk.dir(), Duration::from_micros(rng.below(LATEST_CUT)));
@@ -69,7 +69,7 @@ impl Witness<'_> {
             });
             bounds = self.work(store.as_mut(), seen, &mut drafts, &falling).await?;
             let cut = match cutter {
-                Some(cutter) => cutter.join().expect("it only waits and cuts"),
+                Some(cutter) => cutter.join().expect("it only waits and cuts the power"),
                 None => disk.cut(),
             };
             self.journal.note_line("the power is cut");
@@ -80,10 +80,10 @@ impl Witness<'_> {
         Ok(())
     }
 
-    /// Writes until the power goes, or enough is written. While the kernel shuts a file system
-    /// down, a sync may still return without an error for bytes that are not kept; no machine
-    /// answers anyone once its power is gone. So what is answered since the cut began counts as
-    /// under way (decision 0103).
+    /// Writes until the power is cut, or enough is written. While the kernel shuts a file system
+    /// down, a sync may still return without an error for bytes that are lost; a real machine
+    /// answers nothing once its power is cut. So what is answered after the cut has started counts
+    /// as under way (decision 0103).
     async fn work(
         &mut self,
         store: &mut dyn Store,

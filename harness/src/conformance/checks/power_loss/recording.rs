@@ -9,13 +9,12 @@ use super::verdict;
 use crate::conformance::interrupted::states_during;
 use crate::conformance::model::Model;
 use crate::conformance::place::{Place, once_released};
-use crate::conformance::report::{Checked, Halt, broken};
+use crate::conformance::report::{Checked, Halt};
 use crate::conformance::request::{by_verbs, check_answer, in_words};
-use crate::conformance::sight::{Sight, check_recovered};
 use crate::conformance::subject::{Ending, Way};
 use crash_disk::{Change, Disk, History, Ino};
 
-/// What a store is asked to do.
+/// A request to the store.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
     /// A change that the log allows.
@@ -26,16 +25,17 @@ pub(super) enum Step {
     Reopen(Ending),
 }
 
-/// A store that writes in blocks writes the last one again as it fills; that is no rotation.
+/// A store that writes in blocks rewrites the last block as it fills, which is no rotation.
 const BLOCK_BYTES: u64 = 64 << 10;
 
-/// One request, and between which operations of the disk it was made.
+/// One request, and the operations of the disk between which it was made.
 struct Request {
     words: String,
     /// How many changes the disk had noted when it was made, and when it was answered.
     from: usize,
     to: usize,
-    /// What a cut may leave while it is made: first what was there before, last all of it.
+    /// What a cut may leave while the request is made: first the state before it, last the state
+    /// after it.
     states: Vec<Model>,
     /// Whether it ended the handle and opened another.
     is_opening: bool,
@@ -44,19 +44,19 @@ struct Request {
 /// What a store did on a disk, from its opening on.
 pub(super) struct Recording {
     pub(super) history: History,
-    /// How many changes were made before the store of the first opening was there.
+    /// How many changes were made before the first opening had created the store.
     pub(super) founded: usize,
     /// How many changes had been made when the opening began, and when it returned.
     began: usize,
     opened: usize,
-    /// What may have been there while it was opened; nothing in a new place.
+    /// The states in which the store may have been when it was opened; none in a new place.
     before: Vec<Model>,
-    /// What was there when it was open.
+    /// The state when it was open.
     seen: Model,
     requests: Vec<Request>,
-    /// What led to the place as it was opened, in words.
+    /// The steps that led to the place as it was opened, as text.
     pub(super) setup: Vec<String>,
-    /// Whether nothing had been there.
+    /// Whether the place was new.
     pub(super) is_new: bool,
 }
 
@@ -64,11 +64,11 @@ pub(super) struct Recording {
 pub(super) struct Beginning {
     /// What the disk went through.
     pub(super) history: History,
-    /// How many changes founded the store.
+    /// How many changes created the store.
     pub(super) founded: usize,
     /// What may be found; `None` in a new place.
     pub(super) legal: Option<Vec<Model>>,
-    /// What led there, in words.
+    /// The steps that led there, as text.
     pub(super) setup: Vec<String>,
 }
 
@@ -113,7 +113,7 @@ impl Workload<'_> {
             store = self.make(step, store, &disk, &mut recording).await?;
         }
         recording.history = disk.history();
-        // What the handle does when it is dropped is not recorded: the power is gone.
+        // What the handle does when it is dropped is not recorded, since the power is off.
         drop(store);
         Ok(recording)
     }
@@ -167,7 +167,8 @@ impl Workload<'_> {
         Ok(store)
     }
 
-    /// Opens the store on a disk. One with threads of its own may need a moment to let go.
+    /// Opens the store on a disk. A store with threads of its own may need a moment to release its
+    /// place.
     async fn open(&mut self, disk: &Disk) -> Result<Box<dyn Store>, LogError> {
         open_in(self.place, disk.dir()).await
     }
@@ -179,11 +180,11 @@ pub(super) async fn open_in(
     dir: &std::path::Path,
 ) -> Result<Box<dyn Store>, LogError> {
     let opened = once_released(async || place.open_in(dir).await).await;
-    opened.expect("it was asked for before")
+    opened.expect("checked before")
 }
 
 impl Recording {
-    /// What may be found after a cut, and what had been there before and must not come back.
+    /// The states that may be found after a cut, and the older states that must not come back.
     pub(super) fn legal(&self, at: usize) -> (Vec<Model>, Vec<Model>) {
         if at < self.opened {
             return (self.before.clone(), Vec::new());
@@ -200,9 +201,9 @@ impl Recording {
         (legal, older)
     }
 
-    /// Whether the store, once founded, did more to its files than to append to them: it made,
-    /// renamed or removed some, or wrote where it had written before. What an opening does counts
-    /// for nothing.
+    /// Whether the store, once created, did more to its files than append to them: it created,
+    /// renamed or removed some, or overwrote what it had written. What an opening does is not
+    /// counted.
     pub(super) fn turns_over(&self) -> bool {
         let mut ends: BTreeMap<Ino, u64> = BTreeMap::new();
         let openings: Vec<_> = self.requests.iter().filter(|request| request.is_opening).collect();
@@ -223,12 +224,12 @@ impl Recording {
         })
     }
 
-    /// Whether a cut comes so early that a store may say that there is none.
+    /// Whether a cut comes so early that there may be no store yet.
     pub(super) fn is_founding(&self, at: usize) -> bool {
         self.is_new && at < self.opened
     }
 
-    /// Whether nothing was asked of the store yet but to open what had been there.
+    /// Whether the only request so far was to open the existing store.
     pub(super) fn is_only_opened(&self, at: usize) -> bool {
         let is_idle = self.requests.iter().all(|request| request.from >= at);
         !self.is_new && self.opened <= at && is_idle
@@ -250,7 +251,7 @@ impl Recording {
         self.began
     }
 
-    /// What was asked of the store until a moment, in words.
+    /// The requests to the store until a moment, as text.
     pub(super) fn story(&self, at: usize) -> Vec<String> {
         let mut lines = self.setup.clone();
         let answer = |is_there| if is_there { "Ok" } else { "the power is cut before it answers" };
@@ -284,7 +285,7 @@ impl Recording {
     }
 }
 
-/// The verbs of a batch, each as a batch of its own; or the whole.
+/// The verbs of a batch, each as a batch of its own; or the whole batch.
 pub(super) fn parts(batch: WriteBatch, way: Way) -> Vec<WriteBatch> {
     if way == Way::Write {
         return vec![batch];
@@ -298,18 +299,4 @@ pub(super) fn parts(batch: WriteBatch, way: Way) -> Vec<WriteBatch> {
         WriteBatch { purge_upto: batch.purge_upto, ..none() },
     ];
     parts.into_iter().filter(|part| !part.is_empty()).collect()
-}
-
-/// Reads everything that a store shows, and what its recovery reports.
-pub(super) async fn look(store: &mut dyn Store) -> Checked<(Sight, raft_core::storage::Recovered)> {
-    let recovered = match store.recover().await {
-        Ok(recovered) => recovered,
-        Err(error) => return broken(18, format!("the store does not recover: {error}")),
-    };
-    Ok((Sight::of(store).await?, recovered))
-}
-
-/// Whether the recovery reports what the store shows.
-pub(super) fn check_told(recovered: &raft_core::storage::Recovered, model: &Model) -> Checked {
-    check_recovered(recovered, model)
 }

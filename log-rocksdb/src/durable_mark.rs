@@ -1,8 +1,8 @@
-//! The proof: a small file that says up to where the log is known to be synced, and after a clean
-//! close which files there are, and what is in them.
+//! The durable mark: a small file that says up to where the log is known to be synced, and after a
+//! clean close which files there are, and what is in them.
 //!
 //! It is written anew, under another name first, whenever a log is opened or closed in good order.
-//! So it is never torn: a proof whose bytes do not fit is damage.
+//! So it is never torn: a durable mark whose bytes do not fit is damage.
 
 use raft_core::storage::record::Unreadable;
 
@@ -18,7 +18,7 @@ const CHECKSUM_BYTES: usize = 4;
 
 /// How far the log is known to be synced.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Proof {
+pub(crate) struct DurableMark {
     /// The random number of the log.
     pub(crate) directory: u64,
     /// The last batch that is proven.
@@ -38,7 +38,7 @@ pub(crate) struct SealedFile {
     pub(crate) checksum: u32,
 }
 
-impl Proof {
+impl DurableMark {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
         bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
@@ -57,12 +57,12 @@ impl Proof {
         bytes
     }
 
-    /// The proof in these bytes.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Proof, Unreadable> {
+    /// The durable mark in these bytes.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<DurableMark, Unreadable> {
         let parts = bytes.split_last_chunk::<CHECKSUM_BYTES>();
         let (body, checksum) = parts.ok_or(Unreadable::Damaged)?;
         let (front, files) = body.split_at_checked(FRONT_BYTES).ok_or(Unreadable::Damaged)?;
-        let is_sound = Proof::version(front) == Some(FORMAT_VERSION)
+        let is_sound = DurableMark::version(front) == Some(FORMAT_VERSION)
             && *checksum == crc32c::crc32c(body).to_le_bytes()
             && files.len() == small(front, 12) as usize * FILE_BYTES;
         if !is_sound {
@@ -70,10 +70,10 @@ impl Proof {
         }
         let [directory, batch, wal] = [16, 24, 32].map(|at| number(front, at));
         let seal = files.chunks_exact(FILE_BYTES).map(SealedFile::decode);
-        Ok(Proof { directory, batch, wal, seal: seal.collect::<Result<_, _>>()? })
+        Ok(DurableMark { directory, batch, wal, seal: seal.collect::<Result<_, _>>()? })
     }
 
-    /// The version of the proof in these bytes, if they begin as one of any version does.
+    /// The version of the durable mark in these bytes, if they begin as one of any version does.
     pub(crate) fn version(bytes: &[u8]) -> Option<u32> {
         (bytes.len() >= 12 && bytes[..8] == MAGIC).then(|| small(bytes, 8))
     }
@@ -102,19 +102,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_proof_is_itself_again_and_any_flipped_bit_is_noticed() {
+    fn a_durable_mark_round_trips_and_any_flipped_bit_is_noticed() {
         let file = |name: &str| SealedFile { name: name.into(), length: 5, checksum: 9 };
         for seal in [vec![], vec![file("CURRENT"), file("MANIFEST-18446744073709551615")]] {
-            let proof = Proof { directory: 1, batch: u64::MAX, wal: 3, seal };
-            let bytes = proof.encode();
-            assert_eq!(Proof::decode(&bytes), Ok(proof));
+            let durable_mark = DurableMark { directory: 1, batch: u64::MAX, wal: 3, seal };
+            let bytes = durable_mark.encode();
+            assert_eq!(DurableMark::decode(&bytes), Ok(durable_mark));
             for bit in 0..bytes.len() * 8 {
                 let mut flipped = bytes.clone();
                 flipped[bit / 8] ^= 1 << (bit % 8);
-                assert_eq!(Proof::decode(&flipped), Err(Unreadable::Damaged), "bit {bit}");
+                assert_eq!(DurableMark::decode(&flipped), Err(Unreadable::Damaged), "bit {bit}");
             }
             for length in 0..bytes.len() {
-                assert!(Proof::decode(&bytes[..length]).is_err(), "cut to {length}");
+                assert!(DurableMark::decode(&bytes[..length]).is_err(), "cut to {length}");
             }
         }
     }
@@ -122,12 +122,12 @@ mod tests {
     #[test]
     fn a_reserved_byte_behind_a_sound_checksum_is_told_from_damage() {
         let seal = vec![SealedFile { name: "CURRENT".into(), length: 5, checksum: 9 }];
-        let mut bytes = Proof { directory: 1, batch: 2, wal: 3, seal }.encode();
+        let mut bytes = DurableMark { directory: 1, batch: 2, wal: 3, seal }.encode();
         let end = bytes.len() - CHECKSUM_BYTES;
         bytes[end - 1] = 1;
         let checksum = crc32c::crc32c(&bytes[..end]).to_le_bytes();
         bytes[end..].copy_from_slice(&checksum);
-        let decoded = Proof::decode(&bytes);
+        let decoded = DurableMark::decode(&bytes);
         assert!(matches!(decoded, Err(Unreadable::Newer(_))), "{decoded:?}");
     }
 }

@@ -1,19 +1,19 @@
-//! The proof: a small file that says up to where the log is known to be synced.
+//! The durable mark: a small file that says up to where the log is known to be synced.
 //!
 //! It is rewritten whenever a log is opened and at a clean close, first under another name. So it
-//! is never torn: a proof whose checksum is wrong is damage.
+//! is never torn: a durable mark whose checksum is wrong is damage.
 
 use crate::state::FORMAT_VERSION;
 
 /// The length of the file.
-pub(crate) const PROOF_BYTES: usize = 48;
+pub(crate) const DURABLE_MARK_BYTES: usize = 48;
 
 const MAGIC: [u8; 8] = *b"KTKPROOF";
 const CHECKSUM: usize = 44;
 
 /// How far the log is known to be synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Proof {
+pub(crate) struct DurableMark {
     /// The random number of the log.
     pub(crate) directory: u64,
     /// The last batch that is proven.
@@ -24,9 +24,9 @@ pub(crate) struct Proof {
     pub(crate) frames: u64,
 }
 
-impl Proof {
-    pub(crate) fn encode(&self) -> [u8; PROOF_BYTES] {
-        let mut bytes = [0; PROOF_BYTES];
+impl DurableMark {
+    pub(crate) fn encode(&self) -> [u8; DURABLE_MARK_BYTES] {
+        let mut bytes = [0; DURABLE_MARK_BYTES];
         bytes[..8].copy_from_slice(&MAGIC);
         bytes[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
         let numbers = [self.directory, self.batch, self.salt, self.frames];
@@ -38,20 +38,20 @@ impl Proof {
         bytes
     }
 
-    /// The version of the proof in these bytes, if they begin as one of any version does.
+    /// The version of the durable mark in these bytes, if they begin as one of any version does.
     pub(crate) fn version(bytes: &[u8]) -> Option<u32> {
         let (magic, rest) = bytes.split_first_chunk::<8>()?;
         let version = rest.first_chunk()?;
         (*magic == MAGIC).then(|| u32::from_le_bytes(*version))
     }
 
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Proof> {
-        let bytes: &[u8; PROOF_BYTES] = bytes.try_into().ok()?;
+    pub(crate) fn decode(bytes: &[u8]) -> Option<DurableMark> {
+        let bytes: &[u8; DURABLE_MARK_BYTES] = bytes.try_into().ok()?;
         let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
         let is_sound = bytes[..8] == MAGIC
             && bytes[8..12] == FORMAT_VERSION.to_le_bytes()
             && bytes[CHECKSUM..] == crc32c::crc32c(&bytes[..CHECKSUM]).to_le_bytes();
         let [directory, batch, salt, frames] = [12, 20, 28, 36].map(number);
-        is_sound.then_some(Proof { directory, batch, salt, frames })
+        is_sound.then_some(DurableMark { directory, batch, salt, frames })
     }
 }

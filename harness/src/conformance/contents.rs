@@ -1,4 +1,4 @@
-//! All that can be seen of a store, and which promise a difference from the model breaks.
+//! Everything that a store shows, and which promise a difference from the model breaks.
 
 use raft_core::storage::{LogBounds, LogReader, Recovered, Store};
 use raft_core::types::{Entry, EntryId, HardState, Identity, LogIndex};
@@ -6,19 +6,19 @@ use raft_core::types::{Entry, EntryId, HardState, Identity, LogIndex};
 use super::model::Model;
 use super::report::{Checked, broken, promised};
 
-/// How much payload one read may give while the whole log is looked at.
+/// How many bytes of payload one read may return while the whole log is read.
 const LOOK_BYTES: u64 = 64 << 20;
 
 /// What a store shows.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Sight {
+pub(crate) struct Contents {
     pub(crate) bounds: LogBounds,
     pub(crate) hard_state: HardState,
     pub(crate) identity: Option<Identity>,
     pub(crate) entries: Vec<Entry>,
 }
 
-/// What was done last: the same difference breaks one promise after a refusal, another after a
+/// The last change: the same difference breaks one promise after a refusal, and another after a
 /// reopening.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum After {
@@ -31,9 +31,9 @@ pub(crate) enum After {
     Reopened,
 }
 
-impl Sight {
-    /// Looks at everything. A read that fails inside the bounds breaks a promise by itself.
-    pub(crate) async fn of(store: &mut dyn Store) -> Checked<Sight> {
+impl Contents {
+    /// Reads everything. A read that fails inside the bounds breaks a promise by itself.
+    pub(crate) async fn of(store: &mut dyn Store) -> Checked<Contents> {
         let bounds = store.bounds();
         let hard_state = match store.load_hard_state().await {
             Ok(hard_state) => hard_state,
@@ -46,7 +46,7 @@ impl Sight {
         let mut reader = store.reader();
         let entries = all_entries(reader.as_mut(), bounds).await?;
         check_terms(reader.as_mut(), bounds, &entries).await?;
-        Ok(Sight { bounds, hard_state, identity, entries })
+        Ok(Contents { bounds, hard_state, identity, entries })
     }
 
     /// Whether the store shows what the model holds.
@@ -110,25 +110,28 @@ impl After {
     }
 }
 
-/// Whether what [`Store::recover`] said agrees with the model.
+/// Whether what [`Store::recover`] reported agrees with the model.
 pub(crate) fn check_recovered(found: &Recovered, model: &Model) -> Checked {
     let wanted = (model.bounds(), model.hard_state);
     promised(18, (found.bounds, found.hard_state) == wanted, || {
-        format!("recover told {:?} and must tell {wanted:?}", (found.bounds, found.hard_state))
+        format!(
+            "recover reported {:?} and must report {wanted:?}",
+            (found.bounds, found.hard_state)
+        )
     })?;
     let wanted = model.term_runs();
     promised(18, found.term_runs == wanted, || {
-        format!("recover told the term runs {:?} and must tell {wanted:?}", found.term_runs)
+        format!("recover reported the term runs {:?} and must report {wanted:?}", found.term_runs)
     })?;
     promised(18, found.memberships == model.memberships(), || {
         let at = |list: &[(LogIndex, _)]| list.iter().map(|(at, _)| at.get()).collect::<Vec<_>>();
         let (found, wanted) = (at(&found.memberships), at(&model.memberships()));
-        format!("recover told memberships at {found:?}; the log has them at {wanted:?}")
+        format!("recover reported memberships at {found:?}; the log has them at {wanted:?}")
     })?;
     let highest = model.highest_hint.min(model.last().index);
     promised(18, found.commit_hint <= highest, || {
         let found = found.commit_hint;
-        format!("recover told the commit hint {found}, and nothing above {highest} may be told")
+        format!("recover reported the commit hint {found}, which must not be above {highest}")
     })
 }
 
@@ -143,7 +146,7 @@ async fn all_entries(reader: &mut dyn LogReader, bounds: LogBounds) -> Checked<V
         promised(10, !found.is_empty(), || format!("a read of {next}..{end} returned nothing"))?;
         for entry in found {
             promised(5, entry.id.index == next && next < end, || {
-                format!("a read returned entry {} where {next} had to come", entry.id)
+                format!("a read returned entry {} where {next} was expected", entry.id)
             })?;
             next = next.next();
             entries.push(entry);
@@ -157,7 +160,7 @@ async fn check_terms(reader: &mut dyn LogReader, bounds: LogBounds, entries: &[E
     for (promise, id) in std::iter::once((6, bounds.boundary)).chain(ids) {
         let found = reader.term(id.index).await;
         promised(promise, found.as_ref().is_ok_and(|term| *term == id.term), || {
-            format!("the term of {} is told as {found:?} and must be {}", id.index, id.term)
+            format!("the term of {} is reported as {found:?} and must be {}", id.index, id.term)
         })?;
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Faults, and how the cluster comes back from them: partitions, crashes, restarts, calm.
+//! Faults, and how the cluster recovers from them: partitions, crashes, restarts, calm.
 
 use raft_core::storage::WriteBatch;
 use raft_node::pump::{Event, FetchId};
@@ -12,12 +12,12 @@ use crate::sim::nemesis::Fault;
 use crate::sim::{TICK, Time};
 
 impl World {
-    pub(super) fn strike(&mut self) -> Result<(), Violation> {
+    pub(super) fn inject_fault(&mut self) -> Result<(), Violation> {
         if self.calm {
             return Ok(());
         }
         let pause = self.nemesis.pause();
-        self.schedule(pause, Happening::Strike);
+        self.schedule(pause, Happening::NextFault);
         let leader = self.members.iter().find(|member| member.leads());
         let leader = leader.map(|member| member.id.get());
         match self.nemesis.next_fault(leader) {
@@ -69,7 +69,7 @@ impl World {
 
     // ---- crashes ----
 
-    /// Stops a member, unless it is down, or everything is calm.
+    /// Stops a member, unless it is down, or the calm phase has started.
     fn crash_if_up(&mut self, at: usize, down: Time) -> Result<(), Violation> {
         if self.members[at].is_up() && !self.calm { self.crash(at, down) } else { Ok(()) }
     }
@@ -104,7 +104,7 @@ impl World {
         self.start(at, in_flight)
     }
 
-    /// Starts a member on what its store remembers.
+    /// Starts a member from what its store remembers.
     pub(super) fn start(&mut self, at: usize, in_flight: Vec<WriteBatch>) -> Result<(), Violation> {
         let member = &mut self.members[at];
         let id = member.id;
@@ -115,13 +115,15 @@ impl World {
             self.laws.on_recovered(id, &in_flight, &recovered)?
         };
         self.marks.hit_if(survived < in_flight.len(), Mark::UnsyncedWriteLost);
-        self.marks.hit_if(survived > 0, Mark::UntoldWriteKept);
+        self.marks.hit_if(survived > 0, Mark::UnreportedWriteKept);
         let last = recovered.bounds.last;
         let hard_state = recovered.hard_state;
         self.journal.note(
             id.get(),
             ("starts", last, hard_state, survived),
-            format_args!("starts with {hard_state}, last {last}, {survived} untold writes kept"),
+            format_args!(
+                "starts with {hard_state}, last {last}, {survived} unreported writes survived"
+            ),
         );
         member.start(&self.plan, recovered, self.planted);
         let process = member.process;
@@ -149,7 +151,7 @@ impl World {
             for fetch in reads {
                 self.schedule(500, Happening::Read { member: at, process, fetch });
             }
-            self.rouse(at)?;
+            self.wake_member(at)?;
         }
         Ok(())
     }
@@ -160,7 +162,7 @@ impl World {
         pumps.map(|pump| pump.raft().last().index.get()).max().unwrap_or(0)
     }
 
-    /// What all members show, if all run.
+    /// The views of all members, if all run.
     pub(crate) fn views(&self) -> Option<Vec<View>> {
         self.members.iter().map(|member| member.view()).collect()
     }

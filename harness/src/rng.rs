@@ -1,6 +1,8 @@
-//! Rng that repeats itself: SplitMix64, one stream for each part of the world.
-
-use crate::sim::Time;
+//! Random numbers that a seed repeats: SplitMix64, with one stream for each part of a test.
+//!
+//! `crash-disk` has a generator of the same kind, thirty lines of its own: this crate depends on it
+//! on Linux only, while the simulator runs everywhere, and a crate for other projects should not
+//! offer a random number generator.
 
 /// A stream of random numbers.
 #[derive(Clone, Debug)]
@@ -8,11 +10,11 @@ pub struct Rng {
     state: u64,
 }
 
-/// Out of so many: the unit of rates.
+/// The unit of rates: a rate is so many cases out of a million.
 pub(crate) const MILLION: u64 = 1_000_000;
 
 impl Rng {
-    /// The stream of one part of the world that a seed makes, by the part's name and number.
+    /// The stream of one part of a test, from a seed and the part's name and number.
     pub fn stream(seed: u64, part: &str, number: u64) -> Rng {
         let mut rng = Rng { state: seed };
         let mut state = rng.draw();
@@ -49,7 +51,7 @@ impl Rng {
         rate > 0 && self.below(MILLION) < rate
     }
 
-    /// One of two equal chances.
+    /// `true` in half of the cases.
     pub fn coin(&mut self) -> bool {
         self.draw() & 1 == 1
     }
@@ -61,7 +63,7 @@ impl Rng {
 
     /// A duration around `typical` with a heavy tail: each doubling is half as likely as the one
     /// before.
-    pub fn heavy(&mut self, typical: Time) -> Time {
+    pub fn heavy(&mut self, typical: u64) -> u64 {
         let mut time = self.between(typical / 2, typical);
         while self.coin() {
             time = time.saturating_mul(2);
