@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn order_and_values_count() {
+    fn the_hash_depends_on_order_and_values() {
         assert_eq!(Digest::of((1_u64, 2_u64)), Digest::of((1_u64, 2_u64)));
         assert_ne!(Digest::of((1_u64, 2_u64)), Digest::of((2_u64, 1_u64)));
         assert_ne!(Digest::of("ab"), Digest::of("abc"));

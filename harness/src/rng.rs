@@ -1,8 +1,8 @@
 //! Random numbers that a seed repeats: SplitMix64, with one stream for each part of a test.
 //!
-//! `crash-disk` has a generator of the same kind, thirty lines of its own: this crate depends on it
-//! on Linux only, while the simulator runs everywhere, and a crate for other projects should not
-//! offer a random number generator.
+//! `crash-disk` has its own copy of such a generator, in thirty lines: this crate depends on
+//! `crash-disk` on Linux only, while the simulator runs everywhere, and a crate for other projects
+//! should not offer a random number generator.
 
 /// A stream of random numbers.
 #[derive(Clone, Debug)]
@@ -10,7 +10,7 @@ pub struct Rng {
     state: u64,
 }
 
-/// The unit of rates: a rate is so many cases out of a million.
+/// The unit of rates: a rate is a number of cases out of a million.
 pub(crate) const MILLION: u64 = 1_000_000;
 
 impl Rng {
@@ -45,24 +45,23 @@ impl Rng {
         least + self.below(most - least + 1)
     }
 
-    /// Whether something happens that does so in `rate` of a million cases. Draws nothing at rate
-    /// zero.
+    /// Draws `true` in `rate` of a million cases. Draws no number if the rate is zero.
     pub fn happens(&mut self, rate: u64) -> bool {
         rate > 0 && self.below(MILLION) < rate
     }
 
-    /// `true` in half of the cases.
+    /// Draws `true` in half of the cases.
     pub fn coin(&mut self) -> bool {
         self.draw() & 1 == 1
     }
 
-    /// One of these.
+    /// Draws one of these choices.
     pub fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len() as u64) as usize]
     }
 
-    /// A duration around `typical` with a heavy tail: each doubling is half as likely as the one
-    /// before.
+    /// Draws a duration around `typical` with a heavy tail: each doubling is half as likely as the
+    /// one before.
     pub fn heavy(&mut self, typical: u64) -> u64 {
         let mut time = self.between(typical / 2, typical);
         while self.coin() {
@@ -71,7 +70,7 @@ impl Rng {
         time.min(typical.saturating_mul(256))
     }
 
-    /// A number between two bounds whose logarithm is spread evenly, so that small and large scales
+    /// Draws a number between two bounds on a logarithmic scale, so that small and large magnitudes
     /// are equally likely.
     pub fn scale(&mut self, least: u64, most: u64) -> u64 {
         let low = least.max(1).ilog2();
@@ -86,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn streams_differ_and_repeat() {
+    fn streams_differ_and_are_repeatable() {
         let first = |part, number| Rng::stream(7, part, number).draw();
         assert_eq!(first("disk", 1), first("disk", 1));
         assert_ne!(first("disk", 1), first("disk", 2));

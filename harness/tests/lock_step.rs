@@ -1,9 +1,9 @@
-//! All backends of this project that are built by default, side by side.
+//! Runs all backends of this project that are built by default in lock-step.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use harness::conformance::{Contestant, Factory, Place, in_dir, lock_step, opened_by};
+use harness::conformance::{Factory, NamedStore, Place, in_dir, lock_step, opened_by};
 use log_file::{FileLog, FileLogConfig};
 use log_memory::{MemoryDisk, MemoryLog, SyncMode};
 use log_sqlite::{SqliteLog, SqliteLogConfig};
@@ -12,9 +12,9 @@ use raft_core::storage::LogError;
 #[test]
 fn all_backends_do_the_same() {
     let row = vec![
-        Contestant::new("memory", factory(on_a_memory_disk)),
-        Contestant::new("file", factory(|| in_dir(async |dir| file(dir)))),
-        Contestant::new("sqlite", factory(|| in_dir(async |dir| sqlite(dir)))),
+        NamedStore::new("memory", factory(on_a_memory_disk)),
+        NamedStore::new("file", factory(|| in_dir(async |dir| file(dir)))),
+        NamedStore::new("sqlite", factory(|| in_dir(async |dir| sqlite(dir)))),
     ];
     if let Err(failure) = lock_step(row) {
         panic!("{failure}");

@@ -26,8 +26,8 @@ fn each_planted_bug_is_found_by_its_check() {
     each_is_found(KILLERS, planted);
 }
 
-/// The store that hands its writes to the kernel is correct as long as its opening waits for the
-/// writes of the process before.
+/// The store that gives its writes to the kernel without waiting is correct as long as its opening
+/// waits for the writes of the previous process.
 #[test]
 fn late_writes_that_an_opening_waits_for_do_no_harm() {
     let direct: Factory =
@@ -47,7 +47,7 @@ fn a_failure_says_what_the_cut_removed() {
     };
     for words in [
         "broken promise P1: A mutating verb that returned `Ok` is durable",
-        "that was acknowledged is gone: found the log after 0@0 up to 0@0",
+        "acknowledged change is lost: found the log after 0@0 up to 0@0",
         "of KONTIKI_SEED=1947",
         "open a fresh store: Ok",
         "append 1@1: Ok",
@@ -59,23 +59,24 @@ fn a_failure_says_what_the_cut_removed() {
     }
 }
 
-/// A store that is durable, but keeps its files in another directory: no cut can be made, which
-/// must not look like a check that does not apply.
+/// A durable store keeps its files in another directory, so the power cannot be cut under it. That
+/// must count as skipped, and not as a check that does not apply.
 #[test]
-fn a_store_that_lies_elsewhere_is_reported() {
+fn a_store_with_files_elsewhere_is_reported() {
     let elsewhere: Factory = Arc::new(|| {
         let own = tempfile::tempdir().expect("a temporary directory can be made");
         Box::new(in_dir(async move |_| FileStore::open(own.path(), None).await))
     });
     let outcome = run(Check::named("power_loss::entries_survive"), &elsewhere);
-    let is_told = matches!(&outcome, Ok(Outcome::Skipped(why)) if why.contains("unverified"));
-    assert!(is_told, "{outcome:?}");
+    let is_reported =
+        matches!(&outcome, Ok(Outcome::Skipped(why)) if why.contains("cannot be verified"));
+    assert!(is_reported, "{outcome:?}");
 }
 
-/// A store that opens only in the directory that it saw first.
+/// A store opens only in the directory in which it was first opened.
 #[test]
-fn a_store_that_opens_in_one_directory_alone_fails() {
-    let choosy: Factory = Arc::new(|| {
+fn a_store_that_opens_in_only_one_directory_fails() {
+    let one_directory: Factory = Arc::new(|| {
         let first: OnceLock<PathBuf> = OnceLock::new();
         Box::new(in_dir(async move |dir: &Path| {
             if first.get_or_init(|| dir.to_owned()) == dir {
@@ -86,20 +87,19 @@ fn a_store_that_opens_in_one_directory_alone_fails() {
         }))
     });
     let failure =
-        run(Check::named("power_loss::entries_survive"), &choosy).expect_err("it is found");
+        run(Check::named("power_loss::entries_survive"), &one_directory).expect_err("it is found");
     assert_eq!(failure.promise, Some(13), "{failure}");
     assert!(failure.what.contains("a second, empty directory"), "{failure}");
 }
 
 #[test]
-fn a_bug_is_found_by_a_check_of_the_list_or_by_a_test_of_its_own() {
+fn each_bug_is_in_the_list_or_has_its_own_test() {
     for (bug, test) in FOUND_BY_A_TEST {
         assert!(KILLERS.iter().all(|(known, ..)| known != bug), "{bug:?} needs no test {test}");
     }
 }
 
-/// A store that only ever appends was not seen to rotate while the power was cut, and this is
-/// reported.
+/// A store that only appends never rotates its files during the check, which is reported.
 #[test]
 fn a_store_that_never_rotated_is_reported() {
     let check = Check::named("power_loss::a_long_running_log_survives");
@@ -110,11 +110,12 @@ fn a_store_that_never_rotated_is_reported() {
     }
 }
 
-/// A list of open directories in the process keeps out a second handle here, but no other process.
+/// A lock that is only a list of the process refuses a second handle in it, but not another
+/// process.
 #[test]
 fn a_lock_of_one_process_alone_is_found() {
     const NAME: &str = "a_lock_of_one_process_alone_is_found";
-    let process = planted(Bug::LockIsOfTheProcess);
+    let process = planted(Bug::LockIsByProcess);
     open_if_asked(&process);
     let test = TestName {
         package: env!("CARGO_PKG_NAME"),
@@ -123,7 +124,7 @@ fn a_lock_of_one_process_alone_is_found() {
     };
     let one_opener = run_in(test, NAME, Check::named("reopening::one_opener_at_a_time"), &process);
     assert_eq!(one_opener.map_err(|failure| failure.to_string()), Ok(Outcome::Held));
-    let check = Check::named("reopening::another_process_is_kept_out");
+    let check = Check::named("reopening::another_process_cannot_open_the_store");
     let failure = run_in(test, NAME, check, &process).expect_err("another process opened it");
     assert_eq!(failure.promise, Some(17), "{failure}");
 }

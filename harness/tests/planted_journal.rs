@@ -16,7 +16,7 @@ use harness::conformance::planted::{each_is_found, print_matrix};
 use harness::conformance::{Factory, Lacks, in_dir};
 use store::Journal;
 
-// No purge rewrites it, since it is for tests of damage, which depend on where each byte lies.
+// No purge rewrites the journal, since tests of damage depend on the position of each byte.
 harness::conformance!(
     without_a_bug,
     in_dir(async |dir| Journal::open(dir, None).await)

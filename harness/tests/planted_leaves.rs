@@ -1,8 +1,9 @@
 //! A store of many files: a suffix that is deleted from the wrong end leaves a hole when the power
 //! is cut between two files.
 //!
-//! The store has one file for each entry, declares no atomic batch, and deletes a suffix from its
-//! end. The planted bug deletes in the other direction, as a log of segments once did.
+//! The store has one file for each entry, does not declare atomic batches, and deletes a suffix
+//! from its end. The planted bug deletes in the other direction, as a log of segments in another
+//! project did.
 
 #![cfg(target_os = "linux")]
 

@@ -1,9 +1,10 @@
-//! The list of bugs that stores of other clusters have had, row by row: each is planted somewhere
-//! and found by a named check, or the row says why it cannot exist here.
+//! The list of bugs that stores of other projects have had: each is planted somewhere and found by
+//! a named check, or its row says why it cannot exist here.
 //!
 //! The rows are those of `docs/conformance.md`. This test keeps the list consistent: each row has a
-//! bug and a killer; each bug is in the list of its place, with that killer; each killer exists.
-//! The tests of those places check that the killers find the bugs.
+//! bug and a killer, which is the check that must find the bug; each bug is in the list of the file
+//! in which it is planted, with that killer; and each killer exists. The tests in those files check
+//! that the killers find the bugs.
 
 #[path = "planted_files/bug.rs"]
 mod files;
@@ -30,7 +31,7 @@ const EXPECTED: &[(&str, &[u32])] = &[
 fn every_row_is_planted_and_killed() {
     let mut wrong = Vec::new();
     for row in ROWS {
-        assert!(!row.kills.is_empty(), "{}: nothing kills it", row.name);
+        assert!(!row.kills.is_empty(), "{}: no check is named for it", row.name);
         for kill in row.kills {
             match line_of(kill) {
                 Ok(line) => println!("{:<6} {:<48} {line}", row.name, row.what),
@@ -74,7 +75,7 @@ fn the_document_has_the_same_rows() {
     }
 }
 
-/// The bug; or, if it cannot exist, what forbids it.
+/// The name of the bug; or, if it cannot exist, the text that forbids it.
 fn named(kill: &Kill) -> String {
     match kill {
         Kill::Store(bug) => format!("{bug:?}"),
@@ -87,7 +88,7 @@ fn named(kill: &Kill) -> String {
     }
 }
 
-/// A line of the matrix, if bug and killer are there.
+/// A line of the matrix, if the bug and its killer exist.
 fn line_of(kill: &Kill) -> Result<String, String> {
     let bug = named(kill);
     match kill {

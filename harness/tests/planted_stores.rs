@@ -1,12 +1,13 @@
 //! Tests of the conformance suite: each planted bug is found by the check named for it, which names
 //! the broken promise, and a correct store passes.
 //!
-//! `the_matrix_of_bugs_and_checks` prints which family finds which bug, all of it with
-//! `KONTIKI_DEEP=1 cargo test -p kontiki-harness --test planted_stores the_matrix -- --nocapture`.
+//! `the_matrix_of_bugs_and_checks` prints which family finds which bug. To print the whole matrix,
+//! run `KONTIKI_DEEP=1 cargo test -p kontiki-harness --test planted_stores the_matrix --
+//! --nocapture`.
 //!
-//! Absent: bytes that change after a read returned them. They cannot be planted without `unsafe`
-//! code, since the type `Bytes` forbids it; the check is for stores that call into another
-//! language.
+//! Deliberately absent: a bug that changes bytes after a read returned them. It cannot be planted
+//! without `unsafe` code, since the type `Bytes` forbids it; the check is for stores that call code
+//! in another language.
 
 #[path = "planted_stores/bug.rs"]
 mod bug;
@@ -22,22 +23,22 @@ use std::time::Duration;
 
 use bug::{Bug, KILLERS};
 use harness::conformance::planted::each_is_found;
-use harness::conformance::{CHECKS, Check, Contestant, Factory, Failure, Outcome};
+use harness::conformance::{CHECKS, Check, Factory, Failure, NamedStore, Outcome};
 use harness::conformance::{lock_step, opened_by, run, run_within};
 use plain::PlainStore;
-use store::{PlantedStore, SharedPlatter};
+use store::{PlantedStore, SharedState};
 
 /// How long the matrix waits for a check that a bug makes hang.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 harness::conformance!(without_a_bug, {
-    let platter = SharedPlatter::default();
-    opened_by(async move || PlantedStore::open(&platter, None))
+    let stored = SharedState::default();
+    opened_by(async move || PlantedStore::open(&stored, None))
 });
 
 harness::conformance!(by_small_verbs_alone, {
-    let platter = SharedPlatter::default();
-    opened_by(async move || PlantedStore::open(&platter, None).map(PlainStore))
+    let stored = SharedState::default();
+    opened_by(async move || PlantedStore::open(&stored, None).map(PlainStore))
 });
 
 #[test]
@@ -45,7 +46,8 @@ fn each_planted_bug_is_found_by_its_check() {
     each_is_found(KILLERS, planted);
 }
 
-/// With `KONTIKI_DEEP` every bug is run with every check; otherwise, to save time, every eighth.
+/// With `KONTIKI_DEEP` each bug is run with every check; otherwise, to save time, with every
+/// eighth.
 #[test]
 fn the_matrix_of_bugs_and_checks() {
     let mut families: Vec<&str> = CHECKS.iter().map(|check| check.family).collect();
@@ -95,8 +97,8 @@ fn a_random_sequence_is_found_and_shrunk() {
 #[test]
 fn the_wrong_one_of_several_stores_is_named() {
     let row = vec![
-        Contestant::new("sound", sound()),
-        Contestant::new("wrong", planted(Bug::ResetForgetsTheHardState)),
+        NamedStore::new("sound", sound()),
+        NamedStore::new("wrong", planted(Bug::ResetForgetsTheHardState)),
     ];
     let failure = lock_step(row).expect_err("the bug is found").to_string();
     for words in ["wrong: after a reset, the hard state is", "sound: open a fresh store: Ok"] {
@@ -104,7 +106,7 @@ fn the_wrong_one_of_several_stores_is_named() {
     }
 }
 
-/// What went wrong: no promise was named where a store never answered.
+/// What went wrong once: no promise was named for a store that never answered.
 #[test]
 fn a_store_that_never_answers_breaks_a_promise() {
     let silent: Factory = Arc::new(|| {
@@ -122,8 +124,9 @@ fn a_check_that_does_not_apply_is_reported() {
     let volatile: Factory =
         Arc::new(|| Box::new(opened_by(async || Ok(log_memory::MemoryLog::new()))));
     let outcome = run(Check::named("reopening::everything_comes_back"), &volatile);
-    let said = matches!(outcome, Ok(Outcome::DoesNotApply(why)) if why.contains("volatile"));
-    assert!(said, "{outcome:?}");
+    let does_not_apply =
+        matches!(outcome, Ok(Outcome::DoesNotApply(why)) if why.contains("volatile"));
+    assert!(does_not_apply, "{outcome:?}");
 }
 
 fn sound() -> Factory {
@@ -136,7 +139,7 @@ fn planted(bug: Bug) -> Factory {
 
 fn plan(bug: Option<Bug>) -> Factory {
     Arc::new(move || {
-        let platter = SharedPlatter::default();
-        Box::new(opened_by(async move || PlantedStore::open(&platter, bug)))
+        let stored = SharedState::default();
+        Box::new(opened_by(async move || PlantedStore::open(&stored, bug)))
     })
 }

@@ -1,13 +1,14 @@
-//! Tidy is a test: the project's rules that a machine can check.
+//! Tidy: tests for the project's rules that a machine can check.
 //!
-//! Each rule is one test on the whole tree, and each has a second test that shows it finding a
-//! planted breach in a small sample; a check that never finds anything proves nothing. The rules
-//! live in modules: `arrows` (which crate or folder may depend on which), `circles` (between the
-//! modules of a crate), `shape` (width, length, module heads, `match` on a bool), `words` (what may
-//! not be written at all), `links` (documents that link to missing files). `source` reads the tree
-//! and blanks comments and strings out of Rust code, so that prose is never taken for code.
+//! Each rule is one test on the whole tree. Each also has a second test in which it finds a planted
+//! violation in a small sample, since a check that never finds anything proves nothing. The rules
+//! are in modules: `arrows` (which crate or folder may depend on which), `circles` (between the
+//! modules of a crate), `shape` (width, length, module heads, `match` on a bool), `words` (words
+//! and calls that are not allowed), `links` (documents that link to missing files). `source` reads
+//! the tree, and replaces comments and strings in Rust code by spaces, so that prose is never taken
+//! for code.
 //!
-//! Absent: what rustfmt and clippy already hold.
+//! Deliberately absent: rules that rustfmt and clippy already check.
 
 #[path = "tidy/arrows.rs"]
 mod arrows;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use harness::conformance::{Contestant, Factory, Place, in_dir, lock_step, opened_by};
+use harness::conformance::{Factory, NamedStore, Place, in_dir, lock_step, opened_by};
 use log_file::{FileLog, FileLogConfig};
 use log_memory::{MemoryDisk, MemoryLog, SyncMode};
 use log_rocksdb::{RocksLog, RocksLogConfig};
@@ -13,10 +13,10 @@ use raft_core::storage::LogError;
 #[test]
 fn all_backends_behave_the_same() {
     let row = vec![
-        Contestant::new("memory", factory(on_a_memory_disk)),
-        Contestant::new("file", factory(|| in_dir(async |dir| file(dir)))),
-        Contestant::new("sqlite", factory(|| in_dir(async |dir| sqlite(dir)))),
-        Contestant::new("rocksdb", factory(|| in_dir(async |dir| rocksdb(dir)))),
+        NamedStore::new("memory", factory(on_a_memory_disk)),
+        NamedStore::new("file", factory(|| in_dir(async |dir| file(dir)))),
+        NamedStore::new("sqlite", factory(|| in_dir(async |dir| sqlite(dir)))),
+        NamedStore::new("rocksdb", factory(|| in_dir(async |dir| rocksdb(dir)))),
     ];
     if let Err(failure) = lock_step(row) {
         panic!("{failure}");

@@ -16,8 +16,8 @@ use log_rocksdb::{Mutant, RocksLog, RocksLogConfig};
 const KILLERS: &[Killer<Mutant>] = &[
     (Mutant::WritesWithoutSync, "power_loss::entries_survive", 1),
     (Mutant::WritesWithoutSync, "power_loss::votes_survive", 1),
-    (Mutant::WritesWithoutSync, "power_loss::what_is_rewritten_survives", 1),
-    (Mutant::DropsTheTableOfTheFirst, "purge_and_reset::a_purge_removes_nothing_behind_it", 10),
+    (Mutant::WritesWithoutSync, "power_loss::rewritten_entries_survive", 1),
+    (Mutant::DropsTheTableOfTheFirst, "purge_and_reset::a_purge_removes_nothing_after_it", 10),
 ];
 
 #[test]

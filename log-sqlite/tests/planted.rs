@@ -15,7 +15,7 @@ use log_sqlite::{Mutant, SqliteLog, SqliteLogConfig};
 const KILLERS: &[Killer<Mutant>] = &[
     (Mutant::SynchronousNormal, "power_loss::entries_survive", 1),
     (Mutant::SynchronousNormal, "power_loss::votes_survive", 8),
-    (Mutant::SynchronousNormal, "power_loss::what_is_rewritten_survives", 7),
+    (Mutant::SynchronousNormal, "power_loss::rewritten_entries_survive", 7),
 ];
 
 #[test]

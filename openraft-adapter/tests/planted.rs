@@ -29,11 +29,11 @@ const KILLERS: &[Killer<Bug>] = &[
     (CallbackBeforeTheSync, "power_loss::entries_survive", 1),
     (CallbackAtOnceAndSyncBehindIt, "power_loss::an_answer_waits_for_its_sync", 1),
     (CallbackIsDropped, "append_and_read::bytes_come_back_exactly", 13),
-    (TruncationNotSynced, "power_loss::what_is_rewritten_survives", 7),
-    (TruncationKeepsOneTooMany, "truncation::what_is_truncated_is_gone", 7),
+    (TruncationNotSynced, "power_loss::rewritten_entries_survive", 7),
+    (TruncationKeepsOneTooMany, "truncation::truncated_entries_are_removed", 7),
     (PurgeForgetsItsBoundary, "reopening::an_empty_log_keeps_its_boundary", 6),
     (PanicsOnALargeEntry, "append_and_read::a_large_payload_comes_back", 20),
-    (ReaderSkipsTheLastEntry, "append_and_read::a_read_gives_its_range", 10),
+    (ReaderSkipsTheLastEntry, "append_and_read::a_read_returns_its_range", 10),
 ];
 
 async fn open(dir: &Path, bug: Option<Bug>) -> Result<OpenraftLog010<Types, FileStore>, LogError> {

@@ -1,4 +1,4 @@
-//! Backends on simulated disks, shared by the program and the test.
+//! Backends on simulated disks. The example program and the test `simulation` share this module.
 
 use std::sync::Arc;
 
@@ -7,22 +7,22 @@ use log_file::{Alignment, Fault, FileLog, FileLogConfig, Housekeeping, SimDisk};
 use log_memory::{MemoryDisk, MemoryLog, SyncMode};
 use raft_core::storage::{LogError, Store};
 
-/// The stores that can be simulated.
+/// The names of the stores that the simulator can run on.
 pub const STORES: [&str; 3] = ["memory", "file", "mixed"];
 
-/// The blank disk of one member, for the store of this name.
+/// Creates the blank disk of one member, for the store with this name.
 pub fn blank(store: &str, member: u64, rng: Rng) -> Option<Box<dyn SimulatedDisk>> {
     match store {
         "memory" => Some(MountedMemory::blank(rng)),
         "file" => Some(MountedFile::blank(rng)),
-        // A cluster of both, so that an error of one store shows as a difference from the other.
+        // A cluster of both: a fault of one store shows as a difference from the other.
         "mixed" if member.is_multiple_of(2) => Some(MountedFile::blank(rng)),
         "mixed" => Some(MountedMemory::blank(rng)),
         _ => None,
     }
 }
 
-/// The memory log, on a disk that loses what was not synced.
+/// The memory log, on a disk that loses unsynced data.
 pub struct MountedMemory {
     disk: MemoryDisk,
     rng: Rng,
@@ -61,7 +61,7 @@ impl SimulatedDisk for MountedMemory {
     }
 }
 
-/// The flat-file log, on a directory that may lose any part of what was not synced.
+/// The flat-file log, on a directory that may lose any part of the unsynced data.
 pub struct MountedFile {
     disk: SimDisk,
     rng: Rng,
@@ -74,8 +74,8 @@ impl MountedFile {
         Box::new(MountedFile { disk: SimDisk::new(rng.draw()), rng, alignment })
     }
 
-    fn plan(&mut self, farthest: u64, fault: Fault) {
-        let operation = self.disk.operations() + self.rng.below(farthest);
+    fn plan_fault(&mut self, within: u64, fault: Fault) {
+        let operation = self.disk.operations() + self.rng.below(within);
         self.disk.plan_fault(operation, fault);
     }
 }
@@ -96,7 +96,7 @@ impl SimulatedDisk for MountedFile {
     }
 
     fn fail_next_write(&mut self) {
-        self.plan(2, Fault::Error(std::io::ErrorKind::Other));
+        self.plan_fault(2, Fault::Error(std::io::ErrorKind::Other));
     }
 
     fn forget_failures(&mut self) {
@@ -104,7 +104,7 @@ impl SimulatedDisk for MountedFile {
     }
 
     fn cut_power_during_next_write(&mut self) {
-        self.plan(4, Fault::PowerOff);
+        self.plan_fault(4, Fault::PowerOff);
     }
 
     fn cut_power(&mut self) {

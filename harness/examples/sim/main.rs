@@ -1,8 +1,8 @@
-//! `cargo run --release -p kontiki-harness --example sim`: runs seeds of the simulator, replays
-//! one, or hunts planted bugs.
+//! `cargo run --release -p kontiki-harness --example sim`: runs seeds of the simulator, replays a
+//! seed, or searches for planted bugs.
 //!
-//! This is an example and not a program of the crate, because it uses backends, on which the
-//! harness itself must not depend (decision 0050).
+//! It is an example and not a binary of the crate, because it uses backends, which the harness
+//! itself must not know (decision 0050).
 
 mod disks;
 
@@ -13,27 +13,27 @@ use std::time::Instant;
 use harness::sim::{Marks, Planted, Report, Rng, Settings, SimulatedDisk, run};
 
 const HELP: &str = "\
-Runs whole clusters on one thread, with networks, clocks and disks that fail.
+Runs whole clusters on one thread, with simulated networks, clocks and disks that fail.
 
 Usage: sim [options]
 
-  --inputs N       stop after this many inputs of all seeds together (default 1000000)
-  --length N       inputs of one seed before calm (default 20000)
+  --inputs N       stop after this many inputs in all seeds together (default 1000000)
+  --length N       inputs of one seed before the calm phase (default 20000)
   --first S        the first seed (default 1)
-  --seed S         this seed alone, twice, which must give the same hash
-  --trace          with --seed: print every happening
+  --seed S         run only this seed, twice; both runs must have the same hash
+  --trace          with --seed: print each event
   --mutant NAME    run with this planted bug; stop when it is found
-  --mutants        hunt every planted bug, --inputs each; fail if one is not found
-  --outcomes-only  do not compare promises with disks; find only harm that others can see
-  --marks          fail if something rare never happened
+  --mutants        search for each planted bug with up to --inputs inputs; fail if one is missed
+  --outcomes-only  do not compare promises with disks; find bugs by their consequences alone
+  --marks          fail if a rare situation never occurred
   --store NAME     the backend: memory (default), file, or mixed
-  --list           name the planted bugs of this build
+  --list           print the names of the planted bugs of this build
 
-Exit status: 0 as expected, 1 something was found (or a planted bug was not), 2 not understood.
+Exit status: 0 success, 1 a violation was found (or a planted bug was not), 2 invalid arguments.
 ";
 
-/// The parsed arguments.
-struct Asked {
+/// The options of the command line.
+struct Options {
     inputs: u64,
     length: u64,
     first: u64,
@@ -47,7 +47,7 @@ struct Asked {
 }
 
 fn main() -> ExitCode {
-    // A panic of the code under test is reported as a finding.
+    // A panic of the code under test is reported as a violation, so it need not be printed here.
     std::panic::set_hook(Box::new(|_| {}));
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
@@ -63,13 +63,13 @@ fn main() -> ExitCode {
             eprintln!("error: {wrong}\n\n{HELP}");
             ExitCode::from(2)
         }
-        Ok(asked) if answer(&asked) => ExitCode::SUCCESS,
+        Ok(options) if execute(&options) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
     }
 }
 
-fn parse(arguments: &[String]) -> Result<Asked, String> {
-    let mut asked = Asked {
+fn parse(arguments: &[String]) -> Result<Options, String> {
+    let mut options = Options {
         inputs: 1_000_000,
         length: 20_000,
         first: 1,
@@ -83,25 +83,25 @@ fn parse(arguments: &[String]) -> Result<Asked, String> {
     };
     let mut rest = arguments.iter();
     while let Some(option) = rest.next() {
-        let mut value = || rest.next().ok_or(format!("{option} lacks its value"));
+        let mut value = || rest.next().ok_or(format!("{option} needs a value"));
         match option.as_str() {
-            "--inputs" => asked.inputs = number(value()?)?,
-            "--length" => asked.length = number(value()?)?,
-            "--first" => asked.first = number(value()?)?,
-            "--seed" => asked.seed = Some(number(value()?)?),
-            "--trace" => asked.trace = true,
-            "--mutant" => asked.mutant = Some(bug(value()?)?),
-            "--mutants" => asked.mutants = true,
-            "--outcomes-only" => asked.outcomes_only = true,
-            "--marks" => asked.marks = true,
-            "--store" => asked.store = value()?.clone(),
+            "--inputs" => options.inputs = number(value()?)?,
+            "--length" => options.length = number(value()?)?,
+            "--first" => options.first = number(value()?)?,
+            "--seed" => options.seed = Some(number(value()?)?),
+            "--trace" => options.trace = true,
+            "--mutant" => options.mutant = Some(bug(value()?)?),
+            "--mutants" => options.mutants = true,
+            "--outcomes-only" => options.outcomes_only = true,
+            "--marks" => options.marks = true,
+            "--store" => options.store = value()?.clone(),
             other => return Err(format!("there is no option {other:?}")),
         }
     }
-    if disks::STORES.contains(&asked.store.as_str()) {
-        Ok(asked)
+    if disks::STORES.contains(&options.store.as_str()) {
+        Ok(options)
     } else {
-        Err(format!("there is no store {:?}; choose one of {:?}", asked.store, disks::STORES))
+        Err(format!("there is no store {:?}; choose one of {:?}", options.store, disks::STORES))
     }
 }
 
@@ -111,47 +111,47 @@ fn number(text: &str) -> Result<u64, String> {
 
 fn bug(name: &str) -> Result<Planted, String> {
     Planted::named(name).ok_or_else(|| {
-        format!("no planted bug {name:?} here; see --list, and build with --features mutants")
+        format!("this build has no planted bug {name:?}; see --list; --features mutants adds more")
     })
 }
 
-/// Does what the arguments say; returns whether everything is as expected.
-fn answer(asked: &Asked) -> bool {
-    match (asked.seed, asked.mutants, asked.mutant) {
-        (Some(seed), ..) => replay(asked, seed),
-        (None, true, _) => hunt_all(asked),
-        (None, false, Some(bug)) => hunt(asked, bug),
-        (None, false, None) => guard(asked),
+/// Does what the options ask for. Returns whether it succeeded.
+fn execute(options: &Options) -> bool {
+    match (options.seed, options.mutants, options.mutant) {
+        (Some(seed), ..) => replay(options, seed),
+        (None, true, _) => search_all(options),
+        (None, false, Some(bug)) => search(options, bug),
+        (None, false, None) => run_many(options),
     }
 }
 
-fn one(asked: &Asked, seed: u64, planted: Option<Planted>, aloud: bool) -> Report {
-    let mut settings = Settings::new(seed, asked.length);
+fn run_seed(options: &Options, seed: u64, planted: Option<Planted>, prints_events: bool) -> Report {
+    let mut settings = Settings::new(seed, options.length);
     settings.planted = planted;
-    settings.inspects_promises = !asked.outcomes_only;
-    settings.aloud = aloud;
+    settings.inspects_promises = !options.outcomes_only;
+    settings.prints_events = prints_events;
     let disks = |member: u64, rng: Rng| -> Box<dyn SimulatedDisk> {
-        disks::blank(&asked.store, member, rng).expect("a store that parse accepts")
+        disks::blank(&options.store, member, rng).expect("a store that parse knows")
     };
     run(settings, &disks)
 }
 
-/// One seed, twice.
-fn replay(asked: &Asked, seed: u64) -> bool {
-    let first = one(asked, seed, asked.mutant, asked.trace);
-    let second = one(asked, seed, asked.mutant, false);
+/// Runs one seed twice. Returns whether both runs were equal and found no violation.
+fn replay(options: &Options, seed: u64) -> bool {
+    let first = run_seed(options, seed, options.mutant, options.trace);
+    let second = run_seed(options, seed, options.mutant, false);
     println!("seed {seed}: {} inputs, hash {:016x}", first.inputs, first.hash);
     println!("{}", first.marks);
-    report(&first, &asked.store);
+    report(&first, &options.store);
     let same = (first.hash, &first.marks) == (second.hash, &second.marks);
     if !same {
-        println!("NOT REPEATED: the second run has hash {:016x}", second.hash);
+        println!("RUNS DIFFER: the second run has hash {:016x}", second.hash);
     }
     same && first.found.is_none()
 }
 
-/// Many seeds without bugs.
-fn guard(asked: &Asked) -> bool {
+/// Runs many seeds without planted bugs. Returns whether no violation was found.
+fn run_many(options: &Options) -> bool {
     let begin = Instant::now();
     let mut marks = Marks::default();
     let mut inputs = 0;
@@ -160,10 +160,10 @@ fn guard(asked: &Asked) -> bool {
     let mut time = 0;
     let mut operations = 0;
     let mut committed = 0;
-    while inputs < asked.inputs {
-        let done = one(asked, asked.first + seeds, None, false);
+    while inputs < options.inputs {
+        let done = run_seed(options, options.first + seeds, None, false);
         if done.found.is_some() {
-            report(&done, &asked.store);
+            report(&done, &options.store);
             return false;
         }
         seeds += 1;
@@ -186,17 +186,17 @@ fn guard(asked: &Asked) -> bool {
     print!("{marks}");
     let missing = marks.missing();
     if !missing.is_empty() {
-        println!("never happened: {missing:?}");
+        println!("never occurred: {missing:?}");
     }
-    missing.is_empty() || !asked.marks
+    missing.is_empty() || !options.marks
 }
 
-/// Seeds with one bug, until it is found.
-fn hunt(asked: &Asked, bug: Planted) -> bool {
+/// Runs seeds with one planted bug until it is found. Returns whether it was found.
+fn search(options: &Options, bug: Planted) -> bool {
     let mut inputs = 0;
-    let mut seed = asked.first;
-    while inputs < asked.inputs {
-        let done = one(asked, seed, Some(bug), false);
+    let mut seed = options.first;
+    while inputs < options.inputs {
+        let done = run_seed(options, seed, Some(bug), false);
         inputs += done.found.as_ref().map_or(done.inputs, |found| found.inputs);
         if let Some(found) = done.found {
             println!("{bug:<32} {inputs:>9} inputs, seed {seed:>4}  {}", found.violation);
@@ -208,15 +208,15 @@ fn hunt(asked: &Asked, bug: Planted) -> bool {
     false
 }
 
-fn hunt_all(asked: &Asked) -> bool {
+fn search_all(options: &Options) -> bool {
     let found: BTreeMap<String, bool> =
-        Planted::all().into_iter().map(|bug| (bug.to_string(), hunt(asked, bug))).collect();
+        Planted::all().into_iter().map(|bug| (bug.to_string(), search(options, bug))).collect();
     let count = found.values().filter(|found| **found).count();
     println!("{count} of {} planted bugs found", found.len());
     count == found.len()
 }
 
-/// What was found, and how to see it again.
+/// Prints the violation that was found, and the command that replays it.
 fn report(done: &Report, store: &str) {
     let Some(found) = &done.found else { return };
     let Settings { seed, inputs, planted, inspects_promises, .. } = done.settings;
@@ -228,12 +228,12 @@ fn report(done: &Report, store: &str) {
     let feature = if cfg!(feature = "mutants") { " --features mutants" } else { "" };
     let only = if inspects_promises { "" } else { " --outcomes-only" };
     println!(
-        "  again: cargo run --release -p kontiki-harness --example sim{feature} -- --seed {seed} \
+        "  replay: cargo run --release -p kontiki-harness --example sim{feature} -- --seed {seed} \
          --length {inputs} --store {store}{bug}{only} --trace"
     );
 }
 
-/// The commit, if this is a git tree and git is installed.
+/// The current commit, if this is a git work tree and git can be run.
 fn commit() -> Option<String> {
     let git = std::process::Command::new("git").args(["rev-parse", "--short", "HEAD"]).output();
     let text = String::from_utf8(git.ok().filter(|run| run.status.success())?.stdout).ok()?;

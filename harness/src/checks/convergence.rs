@@ -1,32 +1,33 @@
-//! Once faults stop: one leader, equal logs, equal state machines, and no client waits.
+//! Once faults stop, the cluster must converge: one leader, equal logs, equal state machines, and
+//! no waiting client.
 //!
-//! A cluster that does nothing breaks no safety law. So each run ends with a calm phase, and within
-//! a bounded time all of this must hold.
+//! A cluster that does nothing breaks no safety law. So each run ends with a calm phase, in which
+//! all of this must hold within a bounded time.
 
 use raft_core::consensus::{RoleName, Status};
 use raft_core::types::LogIndex;
 
 use super::{Check, Violation};
 
-/// What one member shows.
+/// The state of one member.
 #[derive(Clone, Debug)]
 pub struct View {
-    /// Its protocol state.
+    /// The status of its core.
     pub status: Status,
-    /// The last entry that its state machine has applied.
+    /// The last index that its state machine has applied.
     pub applied: LogIndex,
-    /// The hash of its state machine's state.
+    /// The hash over all commands that its state machine has applied.
     pub machine: u64,
     /// Whether a write is in flight.
     pub is_writing: bool,
-    /// Whether a client waits at it.
+    /// Whether a client waits for an answer from it.
     pub is_waited_for: bool,
-    /// Whether a command counts against its quota of waiting proposals.
+    /// Whether a command holds a share of its quota of waiting proposals.
     pub holds_quota: bool,
 }
 
-/// What still keeps the cluster from being idle; none if it is idle.
-pub fn unsettled(views: &[View]) -> Option<String> {
+/// Returns why the cluster is not at rest, or `None` if it is.
+pub fn why_not_at_rest(views: &[View]) -> Option<String> {
     let leaders = views.iter().filter(|view| view.status.soft_state.role == RoleName::Leader);
     let leaders: Vec<_> = leaders.map(|view| view.status.id).collect();
     let [leader] = leaders[..] else { return Some(format!("leaders: {leaders:?}")) };
@@ -42,14 +43,14 @@ pub fn unsettled(views: &[View]) -> Option<String> {
             (view.applied == *commit, "has not applied everything"),
             (!view.is_writing, "is writing"),
             (!view.is_waited_for, "keeps a client waiting"),
-            (!view.holds_quota, "has not returned its quota"),
+            (!view.holds_quota, "has not released all quota"),
         ];
         let broken = facts.iter().find(|(holds, _)| !holds);
         broken.map(|(_, why)| format!("{id} {why}: {:?}", view.status))
     })
 }
 
-/// State machines that have applied the same log are equal.
+/// Checks that the state machines of members that have applied the same log are equal.
 pub fn check_machines(views: &[View]) -> Result<(), Violation> {
     match views.iter().find(|view| view.machine != views[0].machine) {
         None => Ok(()),
@@ -97,14 +98,16 @@ mod tests {
     }
 
     #[test]
-    fn the_difference_is_named() {
+    fn the_difference_between_members_is_named() {
         let mut views = [view(1, RoleName::Leader), view(2, RoleName::Follower)];
-        assert_eq!(unsettled(&views), None);
+        assert_eq!(why_not_at_rest(&views), None);
         assert_eq!(check_machines(&views), Ok(()));
         views[1].applied = LogIndex::new(6);
-        assert!(unsettled(&views).is_some_and(|why| why.contains("2 has not applied everything")));
+        assert!(
+            why_not_at_rest(&views).is_some_and(|why| why.contains("2 has not applied everything"))
+        );
         views[1] = view(2, RoleName::Leader);
-        assert!(unsettled(&views).is_some_and(|why| why.contains("leaders")));
+        assert!(why_not_at_rest(&views).is_some_and(|why| why.contains("leaders")));
         views[1].machine = 6;
         assert!(check_machines(&views).is_err());
     }

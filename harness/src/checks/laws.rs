@@ -1,9 +1,9 @@
-//! The laws that only two members together can break.
+//! The laws about several members, or about one member across restarts.
 //!
-//! One table for each, updated after each input with what one member did: the leader of each term
-//! (L1), the votes (L7), which entry follows which (L3), what is committed (L5, L11), the states of
-//! the state machines (L5). The tables collect facts of different members, and of one member before
-//! and after a restart; a second fact that contradicts the first is a violation.
+//! Each law has a table that is updated after each input of a member: the leader of each term (L1),
+//! the votes (L7), the predecessor of each entry (L3), the committed entries (L5, L11), the states
+//! of the state machines (L5). A table collects facts of different members, and of one member
+//! before and after a restart. A fact that contradicts an earlier one is a violation.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -16,19 +16,20 @@ use super::violation::hold;
 use super::{Check, Violation};
 use crate::digest::Digest;
 
-/// Everything known of a cluster.
+/// All that is known of a cluster.
 #[derive(Debug)]
 pub struct Laws {
     members: Vec<Member>,
     leaders: BTreeMap<Term, NodeId>,
     votes: BTreeMap<(Term, u64), NodeId>,
-    /// What is known of each entry that was ever durable anywhere.
+    /// Each entry that was ever durable on any disk.
     entries: HashMap<EntryId, Known>,
     /// The terms of the committed entries, from index 1 on.
     committed: Vec<Term>,
-    /// The hash of the state machines after the command at an index.
+    /// The state of the state machines, as a hash, after the command at an index.
     machines: HashMap<LogIndex, u64>,
-    /// Whether promises are compared with disks; otherwise only their consequences are found.
+    /// Whether promises are compared with disks. If `false`, only the consequences of a broken
+    /// promise are found.
     inspects_promises: bool,
 }
 
@@ -39,19 +40,19 @@ struct Known {
     contents: u64,
 }
 
-/// The last observed state of one member.
+/// The observed state of one member.
 #[derive(Clone, Debug, Default)]
 struct Member {
     disk: DiskImage,
     term: Term,
     /// The commit index of this process.
     commit: LogIndex,
-    /// Whether it led in its term when it was last observed.
+    /// Whether it led in its term after its last input.
     led: bool,
 }
 
 impl Laws {
-    /// A cluster of members 1 to `members`, with blank disks.
+    /// Creates the tables of a cluster of members 1 to `members`, with blank disks.
     pub fn new(members: u64, inspects_promises: bool) -> Laws {
         Laws {
             members: vec![Member::default(); members as usize],
@@ -69,9 +70,9 @@ impl Laws {
         self.inspects_promises
     }
 
-    /// What the member's disk certainly holds.
+    /// The data that the member's disk surely holds.
     pub fn disk(&self, node: NodeId) -> &DiskImage {
-        &self.members[place(node)].disk
+        &self.members[position(node)].disk
     }
 
     /// The last index known to be committed by any member.
@@ -89,7 +90,7 @@ impl Laws {
 
     /// A write of the member is durable.
     pub fn on_durable(&mut self, node: NodeId, batch: &WriteBatch) -> Result<(), Violation> {
-        let disk = &mut self.members[place(node)].disk;
+        let disk = &mut self.members[position(node)].disk;
         let before = disk.hard_state();
         disk.apply(batch);
         hold(before.may_become(disk.hard_state()), Check::Monotonic, || {
@@ -110,20 +111,18 @@ impl Laws {
         }
     }
 
-    /// The entry that a disk's hint covers must be the committed one. Recovery applies it, and all
-    /// entries before it, without asking any member.
+    /// Checks that the entry at a disk's commit hint is the committed one. Recovery applies that
+    /// entry and all before it without asking any member.
     fn check_hint(&self, node: NodeId, hint: LogIndex, own: Option<Term>) -> Result<(), Violation> {
-        let Some(place) = hint.get().checked_sub(1) else { return Ok(()) };
-        let committed = self.committed.get(place as usize).copied();
+        let Some(position) = hint.get().checked_sub(1) else { return Ok(()) };
+        let committed = self.committed.get(position as usize).copied();
         hold(own.is_some() && own == committed, Check::CommitHint, || {
-            format!(
-                "the disk of {node} records that {hint} is committed: {own:?}, not {committed:?}"
-            )
+            format!("the disk of {node} has hint {hint} with {own:?}, committed is {committed:?}")
         })
     }
 
-    /// The member's store was opened again. Of the writes that were in flight any number, from the
-    /// first on, may have become durable; returns that number.
+    /// The member's store was opened again. Any number of the writes in flight, counted from the
+    /// first, may have become durable. Returns that number.
     pub fn on_recovered(
         &mut self,
         node: NodeId,
@@ -131,8 +130,8 @@ impl Laws {
         recovered: &Recovered,
     ) -> Result<usize, Violation> {
         for survived in 0..=in_flight.len() {
-            if self.members[place(node)].disk.is(recovered) {
-                let member = &mut self.members[place(node)];
+            if self.members[position(node)].disk.equals(recovered) {
+                let member = &mut self.members[position(node)];
                 let disk = std::mem::take(&mut member.disk);
                 let term = disk.hard_state().term;
                 let hint = recovered.commit_hint;
@@ -147,11 +146,11 @@ impl Laws {
                 self.on_durable(node, batch)?;
             }
         }
-        let what = format!("{node} came back with {recovered:?}, which no member wrote");
+        let what = format!("the store of {node} recovers {recovered:?}, which was never written");
         Err(Violation::new(Check::StoreContract, what))
     }
 
-    // ---- what members send ----
+    // ---- what members send and report ----
 
     /// The member sends a message.
     pub fn on_send(
@@ -178,7 +177,7 @@ impl Laws {
         }
     }
 
-    /// The member has another role, term or leader.
+    /// The role, the term or the leader of the member has changed.
     pub fn on_soft_state(&mut self, node: NodeId, soft_state: SoftState) -> Result<(), Violation> {
         if soft_state.role != RoleName::Leader {
             return Ok(());
@@ -191,7 +190,7 @@ impl Laws {
         self.check_elected(node, term)
     }
 
-    /// A majority has voted for the new leader, itself included.
+    /// Checks that a majority has voted for the new leader, including itself.
     fn check_elected(&self, node: NodeId, term: Term) -> Result<(), Violation> {
         if !self.inspects_promises {
             return Ok(());
@@ -211,7 +210,7 @@ impl Laws {
         })
     }
 
-    /// The member is about to apply what its log holds up to `upto`, and to answer its clients.
+    /// The member is about to apply its log up to `upto`, and to answer the clients.
     pub fn on_release(&self, node: NodeId, upto: LogIndex) -> Result<(), Violation> {
         let last = self.disk(node).last();
         hold(upto <= last || !self.inspects_promises, Check::DurablePromise, || {
@@ -219,13 +218,14 @@ impl Laws {
         })
     }
 
-    /// The member applied the commands of a batch: ids and contents.
+    /// The member applied the commands of a batch. `hashes` are the index of each command and the
+    /// hash of the state machine after it.
     pub fn on_apply(
         &mut self,
         node: NodeId,
-        trail: impl IntoIterator<Item = (LogIndex, u64)>,
+        hashes: impl IntoIterator<Item = (LogIndex, u64)>,
     ) -> Result<(), Violation> {
-        for (index, state) in trail {
+        for (index, state) in hashes {
             let first = *self.machines.entry(index).or_insert(state);
             hold(first == state, Check::SameMachine, || {
                 format!("the state machine of {node} differs from another's after {index}")
@@ -234,11 +234,11 @@ impl Laws {
         Ok(())
     }
 
-    // ---- the members' state ----
+    // ---- the states of members ----
 
-    /// The member's state after an input.
+    /// Checks the member's state after an input.
     pub fn on_state(&mut self, node: NodeId, raft: &Raft) -> Result<(), Violation> {
-        let member = &mut self.members[place(node)];
+        let member = &mut self.members[position(node)];
         let before = member.commit;
         let led = member.led && member.term == raft.term();
         let term = member.term;
@@ -257,8 +257,9 @@ impl Laws {
         Ok(())
     }
 
-    /// A new leader has everything that was committed before its election. Equal ids at the end
-    /// mean equal logs before it, which `on_durable` checks.
+    /// Checks that a new leader has all entries that were committed before its election. It
+    /// suffices to compare the last of them: logs that share an entry id are equal up to it, which
+    /// `on_durable` checks.
     fn check_complete(&self, node: NodeId, raft: &Raft) -> Result<(), Violation> {
         let last = self.committed();
         let Some(term) = self.committed.last() else { return Ok(()) };
@@ -280,7 +281,7 @@ impl Laws {
         hold(
             !led || !self.inspects_promises || raft.term_at(commit) == Some(raft.term()),
             Check::DurableMajority,
-            || format!("{node} commits {commit} of an older term by counting"),
+            || format!("{node} commits {commit} of an older term by counting copies"),
         )?;
         for index in before.get() + 1..=commit.get() {
             let index = LogIndex::new(index);
@@ -295,7 +296,7 @@ impl Laws {
         Ok(())
     }
 
-    /// An entry is committed for the first time: a majority of disks certainly holds it.
+    /// An entry is first known to be committed: checks that it is durable on a majority.
     fn commit(&mut self, node: NodeId, id: EntryId) -> Result<(), Violation> {
         let copies = self.durable_copies(id);
         self.committed.push(id.term);
@@ -304,18 +305,18 @@ impl Laws {
         })
     }
 
-    /// On how many disks an entry certainly is.
+    /// The number of disks that surely hold an entry.
     pub fn durable_copies(&self, id: EntryId) -> usize {
         self.members.iter().filter(|member| member.disk.holds(id)).count()
     }
 
-    /// Whether this many members are a majority.
+    /// Whether this number of members is a majority.
     pub fn is_majority(&self, members: usize) -> bool {
         members > self.members.len() / 2
     }
 
-    /// A leader assumes no more of its peers than their disks hold, as long as they are in its
-    /// term.
+    /// Checks that a leader's match index of each peer in its term is not above what the peer's
+    /// disk holds.
     pub fn check_peers(
         &self,
         node: NodeId,
@@ -335,7 +336,7 @@ impl Laws {
     }
 }
 
-fn place(node: NodeId) -> usize {
+fn position(node: NodeId) -> usize {
     node.get() as usize - 1
 }
 
@@ -383,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_vote_is_found_whatever_happened_between() {
+    fn a_second_vote_in_a_term_is_found() {
         let granted = Message::new(Term::new(4), Body::VoteResponse { granted: true });
         let mut laws = Laws::new(3, false);
         assert_eq!(laws.on_send(node(1), node(2), &granted), Ok(()));
@@ -415,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hint_about_what_is_not_committed_is_found() {
+    fn a_hint_to_an_entry_that_is_not_committed_is_found() {
         let mut laws = Laws::new(3, true);
         let hint =
             |hint| WriteBatch { commit_hint: Some(LogIndex::new(hint)), ..WriteBatch::default() };
@@ -440,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_shows_what_was_never_written_is_found() {
+    fn a_store_that_recovers_state_that_was_never_written_is_found() {
         let mut laws = Laws::new(1, true);
         let write = WriteBatch::of_entries(vec![entry(1, 1, "a")]);
         let mut recovered = Recovered {

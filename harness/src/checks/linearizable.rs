@@ -1,4 +1,4 @@
-//! Is there an order that explains what clients saw?
+//! Judges whether some order of the operations explains what clients saw.
 //!
 //! A history is *linearizable* if each operation can be given one moment between its invocation and
 //! its return, so that the operations, in the order of these moments, do what a single register
@@ -16,11 +16,11 @@
 //! - a write of unknown outcome whose value was never read is left out, since it may never have
 //!   happened.
 //!
-//! Where each value is written only once, `zones` judges without a search.
+//! If each value is written only once, `zones` judges without a search.
 //!
-//! The module knows nothing of Raft or of the simulator: [`Operation`]s may come from real
-//! processes. Moments are numbers that rise; whether they are nanoseconds or a counter does not
-//! matter. A moment of return that equals a moment of invocation is taken as before it.
+//! The module does not depend on Raft or on the simulator: [`Operation`]s may come from real
+//! processes. Moments are rising numbers, in nanoseconds or of a counter. A return at the same
+//! moment as an invocation counts as earlier.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -369,9 +369,9 @@ mod tests {
         assert!(matches!(check_all(&0, wrong), Err(("a", Verdict::NotLinearizable { .. }))));
     }
 
-    /// Every order of a few overlapping operations, tried one by one.
+    /// Tries every order of a few overlapping operations, one by one.
     fn holds_by_trying_all(history: &[Operation<u64>]) -> bool {
-        fn go_on(history: &[Operation<u64>], taken: u32, value: u64) -> bool {
+        fn try_next(history: &[Operation<u64>], taken: u32, value: u64) -> bool {
             let open = |i: &usize| taken & (1 << i) == 0;
             let left: Vec<usize> = (0..history.len()).filter(open).collect();
             if left.iter().all(|i| history[*i].returned.is_none()) {
@@ -386,13 +386,13 @@ mod tests {
                     Action::Read(_) => return false,
                 };
                 first_return.is_none_or(|end| operation.invoked < end)
-                    && go_on(history, taken | 1 << i, after)
+                    && try_next(history, taken | 1 << i, after)
             })
         }
         let counts =
             |o: &&Operation<u64>| o.returned.is_some() || matches!(o.action, Action::Write(_));
         let history: Vec<Operation<u64>> = history.iter().filter(counts).cloned().collect();
-        go_on(&history, 0, 0)
+        try_next(&history, 0, 0)
     }
 
     #[test]

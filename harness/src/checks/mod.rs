@@ -1,15 +1,16 @@
-//! What must hold, whatever fails, with one property in each file.
+//! The properties that must hold whatever fails, one in each file.
 //!
 //! | file | checks |
 //! |---|---|
-//! | [`promises`] | nothing is promised before what it rests on is durable (L6, L7) |
-//! | [`laws`] | what only two members together can break (L1 to L5, L8, L11, L12) |
-//! | [`order`] | clients: the committed log is the order in which things happened |
-//! | [`linearizable`] | clients: some order explains what they saw; independent of the log |
-//! | [`convergence`] | once faults stop, all members become equal and serve |
+//! | [`promises`] | a member promises only what its disk holds durably (L6, L7) |
+//! | [`laws`] | laws about several members, or a member across restarts (L1 to L5, L8, L11, L12) |
+//! | [`order`] | clients: their answers agree with the order of the committed log |
+//! | [`linearizable`] | clients: some order explains their answers; uses no knowledge of the log |
+//! | [`convergence`] | once faults stop, all members become equal and serve clients |
 //!
-//! The simulator updates all but [`linearizable`] after each input. That one takes a history of
-//! any origin, so the same checker judges clusters of real processes.
+//! The simulator updates all of these except [`linearizable`] and [`convergence`] after each input.
+//! [`linearizable`] takes a history of any origin, so the same checker judges clusters of real
+//! processes.
 
 pub mod convergence;
 mod history;

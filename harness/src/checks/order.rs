@@ -1,9 +1,10 @@
-//! Compares what clients saw with the committed log: an oracle that looks at each operation once.
+//! Checks the answers to clients against the committed log, in time linear in the number of
+//! operations.
 //!
-//! The log is the order in which things happened. So a command that was answered is in it, after
-//! everything that had been answered when the command was requested; a read saw a state at least
-//! that new; a command that was reported to have failed is not in it; and no command is in it
-//! twice.
+//! The committed log defines the order of all commands. A command that was answered is in the log,
+//! after every operation that had been answered when the command was requested. A read returns a
+//! state that is at least that new. A command whose client was told that it failed is not in the
+//! log, and no command is in it twice.
 
 use raft_core::types::{EntryId, LogIndex};
 
@@ -13,40 +14,40 @@ use super::{Check, Violation};
 
 /// The operations of all clients. An operation's number is also the value that it writes.
 #[derive(Debug, Default)]
-pub struct Orders {
+pub struct Operations {
     /// By number, from 1 on.
     requests: Vec<Request>,
-    /// Counts requests and answers, so that each has its own moment.
+    /// The number of requests and answers so far, so that each has a moment of its own.
     moment: u64,
     /// The newest state that a client has seen.
     seen: LogIndex,
-    /// How many commands are in the committed log.
-    placed: u64,
+    /// The number of commands in the committed log.
+    commands: u64,
 }
 
-/// One operation, and its outcome.
+/// One operation and its outcome.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// The client that asked.
+    /// The client that requested it.
     pub client: u64,
-    /// Which register.
+    /// The register that it reads or writes.
     pub key: u64,
     /// Whether it reads.
     pub is_read: bool,
     invoked: u64,
-    /// The newest state that a client had seen when it was requested.
+    /// The newest state that any client had seen when the operation was requested.
     floor: LogIndex,
     outcome: Outcome,
-    /// The command's place in the committed log, and how many commands there are up to that place.
-    place: Option<(EntryId, u64)>,
+    /// The entry of the command in the committed log, and the number of commands up to it.
+    entry: Option<(EntryId, u64)>,
 }
 
-/// The answer to a client.
+/// The outcome of an operation, as its client was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// No answer yet.
+    /// The client has no answer yet.
     Open,
-    /// It was done, at this moment; a read got this value.
+    /// The operation was answered at this moment; a read returned this value.
     Done(u64, u64),
     /// It did not happen, and never will.
     Failed,
@@ -54,9 +55,9 @@ pub enum Outcome {
     Unknown,
 }
 
-impl Orders {
-    /// A client makes a request; returns the operation's number.
-    pub fn ask(&mut self, client: u64, key: u64, is_read: bool) -> u64 {
+impl Operations {
+    /// A client requests an operation. Returns its number.
+    pub fn invoke(&mut self, client: u64, key: u64, is_read: bool) -> u64 {
         self.moment += 1;
         self.requests.push(Request {
             client,
@@ -65,12 +66,12 @@ impl Orders {
             invoked: self.moment,
             floor: self.seen,
             outcome: Outcome::Open,
-            place: None,
+            entry: None,
         });
         self.requests.len() as u64
     }
 
-    /// An operation by its number.
+    /// The operation with this number.
     pub fn request(&self, number: u64) -> &Request {
         &self.requests[number as usize - 1]
     }
@@ -79,54 +80,54 @@ impl Orders {
         self.requests.get_mut((number as usize).checked_sub(1)?)
     }
 
-    /// A member applies a command. Returns true if it is the first one to do so, and the client was
-    /// answered that the outcome is unknown.
+    /// A member applies a command. Returns true if it is the first member to apply it and the
+    /// client was told that the outcome is unknown.
     pub fn on_applied(&mut self, number: u64, id: EntryId) -> Result<bool, Violation> {
-        let placed = self.placed + 1;
+        let commands = self.commands + 1;
         let Some(request) = self.request_mut(number) else {
             let what = format!("{id} holds command {number}, which no client proposed");
             return Err(Violation::new(Check::Outcome, what));
         };
-        if let Some((place, _)) = request.place {
-            let what = || format!("command {number} is at {place} and at {id}");
-            return hold(place == id, Check::Outcome, what).map(|()| false);
+        if let Some((first, _)) = request.entry {
+            let what = || format!("command {number} is in the log at {first} and at {id}");
+            return hold(first == id, Check::Outcome, what).map(|()| false);
         }
         let outcome = request.outcome;
         hold(outcome != Outcome::Failed && !request.is_read, Check::Outcome, || {
-            format!("command {number} was reported to have failed, but is at {id}")
+            format!("command {number} was reported as failed, but is in the log at {id}")
         })?;
-        request.place = Some((id, placed));
-        self.placed = placed;
+        request.entry = Some((id, commands));
+        self.commands = commands;
         Ok(outcome == Outcome::Unknown)
     }
 
-    /// A client is answered that its command was done; the state machine's answer is the number of
-    /// commands so far.
+    /// A client is told that its command was applied. The state machine's answer is the number of
+    /// commands up to it.
     pub fn on_done(&mut self, number: u64, id: EntryId, answer: u64) -> Result<(), Violation> {
         self.moment += 1;
         let moment = self.moment;
         let floor = self.request(number).floor;
         let request = &mut self.requests[number as usize - 1];
-        hold(request.place == Some((id, answer)), Check::Outcome, || {
-            let place = request.place;
-            format!("command {number} was answered {answer} for {id}, but is at {place:?}")
+        hold(request.entry == Some((id, answer)), Check::Outcome, || {
+            let entry = request.entry;
+            format!("command {number} was answered {answer} for {id}, but its entry is {entry:?}")
         })?;
         hold(id.index > floor, Check::Order, || {
-            format!("command {number} is at {id}, but {floor} was seen before it was requested")
+            format!("command {number} is at {id}, but {floor} was seen before its request")
         })?;
         request.outcome = Outcome::Done(moment, 0);
         self.seen = self.seen.max(id.index);
         Ok(())
     }
 
-    /// A client gets a value that was read from the state at `applied`.
+    /// A client receives a value that was read from the state at `applied`.
     pub fn on_read(&mut self, number: u64, applied: LogIndex, value: u64) -> Result<(), Violation> {
         self.moment += 1;
         let moment = self.moment;
         let request = &mut self.requests[number as usize - 1];
         let floor = request.floor;
         hold(applied >= floor, Check::Order, || {
-            format!("read {number} saw {applied}, but {floor} was seen before it was requested")
+            format!("read {number} saw {applied}, but {floor} was seen before its request")
         })?;
         request.outcome = Outcome::Done(moment, value);
         self.seen = self.seen.max(applied);
@@ -137,16 +138,16 @@ impl Orders {
     pub fn on_failed(&mut self, number: u64) -> Result<(), Violation> {
         let request = &mut self.requests[number as usize - 1];
         request.outcome = Outcome::Failed;
-        hold(request.place.is_none() || request.is_read, Check::Outcome, || {
-            format!("command {number} was reported to have failed, but is at {:?}", request.place)
+        hold(request.entry.is_none() || request.is_read, Check::Outcome, || {
+            format!("command {number} was reported as failed, but its entry is {:?}", request.entry)
         })
     }
 
-    /// A client is answered that the outcome is unknown. Returns true if it had happened.
+    /// A client is told that the outcome is unknown. Returns whether the command had been applied.
     pub fn on_unknown(&mut self, number: u64) -> bool {
         let request = &mut self.requests[number as usize - 1];
         request.outcome = Outcome::Unknown;
-        request.place.is_some()
+        request.entry.is_some()
     }
 
     /// The outcome of an operation.
@@ -154,17 +155,17 @@ impl Orders {
         self.request(number).outcome
     }
 
-    /// How many operations there were.
+    /// The number of operations.
     pub fn len(&self) -> u64 {
         self.requests.len() as u64
     }
 
-    /// Whether there were none.
+    /// Whether there are no operations.
     pub fn is_empty(&self) -> bool {
         self.requests.is_empty()
     }
 
-    /// The history as clients saw it, for a checker that is independent of the log.
+    /// The history as clients saw it, for a checker that uses no knowledge of the log.
     pub fn history(&self) -> impl Iterator<Item = (u64, Operation<u64>)> {
         self.requests.iter().zip(1..).filter_map(|(request, number)| {
             let (returned, seen) = match request.outcome {
@@ -195,41 +196,41 @@ mod tests {
 
     #[test]
     fn a_stale_read_is_found() {
-        let mut orders = Orders::default();
-        let write = orders.ask(1, 0, false);
-        let early = orders.ask(2, 0, true);
-        assert_eq!(orders.on_applied(write, at(5)), Ok(false));
-        assert_eq!(orders.on_done(write, at(5), 1), Ok(()));
-        assert_eq!(orders.on_read(early, LogIndex::new(4), 0), Ok(()), "it overlaps the write");
-        let late = orders.ask(2, 0, true);
-        assert_eq!(found(orders.on_read(late, LogIndex::new(4), 0)), Some(Check::Order));
+        let mut operations = Operations::default();
+        let write = operations.invoke(1, 0, false);
+        let early = operations.invoke(2, 0, true);
+        assert_eq!(operations.on_applied(write, at(5)), Ok(false));
+        assert_eq!(operations.on_done(write, at(5), 1), Ok(()));
+        assert_eq!(operations.on_read(early, LogIndex::new(4), 0), Ok(()), "it overlaps the write");
+        let late = operations.invoke(2, 0, true);
+        assert_eq!(found(operations.on_read(late, LogIndex::new(4), 0)), Some(Check::Order));
     }
 
     #[test]
-    fn a_command_that_is_committed_twice_is_found() {
-        let mut orders = Orders::default();
-        let write = orders.ask(1, 0, false);
-        assert_eq!(orders.on_applied(write, at(5)), Ok(false));
-        assert_eq!(orders.on_applied(write, at(5)), Ok(false), "on another member");
-        assert!(orders.on_applied(write, at(6)).is_err());
-        assert!(orders.on_applied(7, at(7)).is_err(), "no client proposed it");
+    fn a_command_that_is_in_the_log_twice_is_found() {
+        let mut operations = Operations::default();
+        let write = operations.invoke(1, 0, false);
+        assert_eq!(operations.on_applied(write, at(5)), Ok(false));
+        assert_eq!(operations.on_applied(write, at(5)), Ok(false), "on another member");
+        assert!(operations.on_applied(write, at(6)).is_err());
+        assert!(operations.on_applied(7, at(7)).is_err(), "no client proposed it");
     }
 
     #[test]
-    fn a_command_that_was_applied_after_a_failure_is_found() {
-        let mut orders = Orders::default();
-        let early = orders.ask(1, 0, false);
-        let late = orders.ask(1, 0, false);
-        assert_eq!(orders.on_failed(early), Ok(()));
-        assert!(orders.on_applied(early, at(5)).is_err());
-        assert_eq!(orders.on_applied(late, at(5)), Ok(false));
-        assert_eq!(found(orders.on_failed(late)), Some(Check::Outcome));
+    fn a_command_that_failed_but_was_applied_is_found() {
+        let mut operations = Operations::default();
+        let early = operations.invoke(1, 0, false);
+        let late = operations.invoke(1, 0, false);
+        assert_eq!(operations.on_failed(early), Ok(()));
+        assert!(operations.on_applied(early, at(5)).is_err());
+        assert_eq!(operations.on_applied(late, at(5)), Ok(false));
+        assert_eq!(found(operations.on_failed(late)), Some(Check::Outcome));
     }
 
     #[test]
-    fn an_answer_without_a_committed_command_is_found() {
-        let mut orders = Orders::default();
-        let write = orders.ask(1, 0, false);
-        assert_eq!(found(orders.on_done(write, at(5), 1)), Some(Check::Outcome));
+    fn an_answer_to_a_command_that_was_not_applied_is_found() {
+        let mut operations = Operations::default();
+        let write = operations.invoke(1, 0, false);
+        assert_eq!(found(operations.on_done(write, at(5), 1)), Some(Check::Outcome));
     }
 }

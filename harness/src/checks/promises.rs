@@ -1,8 +1,9 @@
-//! Nothing is promised before what it rests on is durable.
+//! A member promises only what its disk holds durably.
 //!
-//! For each member, what its disk certainly holds is recorded here beside the real store: term,
-//! vote, and the term of each entry. Every message is compared with it at the moment it is sent
-//! (L6, L7). A false promise may do harm only after a rare crash; here it is found when it is made.
+//! For each member this module keeps a copy of what its disk surely holds: the term, the vote, and
+//! the term of each entry. Each message is compared with that copy when it is sent (L6, L7). A
+//! promise that is not durable causes harm only after a rare crash; this check finds it as soon as
+//! it is made.
 
 use raft_core::consensus::{Body, Message, Verdict};
 use raft_core::storage::{Recovered, WriteBatch};
@@ -11,7 +12,7 @@ use raft_core::types::{EntryId, HardState, LogIndex, NodeId, Term};
 use super::violation::hold;
 use super::{Check, Violation};
 
-/// What one member's disk certainly holds.
+/// The data that one member's disk surely holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DiskImage {
     hard_state: HardState,
@@ -20,17 +21,17 @@ pub struct DiskImage {
 }
 
 impl DiskImage {
-    /// Term and vote.
+    /// The term and the vote.
     pub fn hard_state(&self) -> HardState {
         self.hard_state
     }
 
-    /// The last entry's index.
+    /// The index of the last entry.
     pub fn last(&self) -> LogIndex {
         LogIndex::new(self.terms.len() as u64)
     }
 
-    /// The term of an entry; of index 0, too.
+    /// The term of an entry. The term at index 0 is zero.
     pub fn term(&self, index: LogIndex) -> Option<Term> {
         match index.get() {
             0 => Some(Term::ZERO),
@@ -38,12 +39,12 @@ impl DiskImage {
         }
     }
 
-    /// Whether exactly this entry is there.
+    /// Whether the disk holds the entry with this id.
     pub fn holds(&self, id: EntryId) -> bool {
         self.term(id.index) == Some(id.term)
     }
 
-    /// Applies a batch that is durable now.
+    /// Applies a batch that has become durable.
     pub fn apply(&mut self, batch: &WriteBatch) {
         self.hard_state = batch.hard_state.unwrap_or(self.hard_state);
         if let Some(cut) = batch.truncate_after {
@@ -52,8 +53,8 @@ impl DiskImage {
         self.terms.extend(batch.append.iter().map(|entry| entry.id.term));
     }
 
-    /// Whether a store that was opened shows exactly this.
-    pub fn is(&self, recovered: &Recovered) -> bool {
+    /// Whether a store that was opened recovers exactly this state.
+    pub fn equals(&self, recovered: &Recovered) -> bool {
         let mut runs = recovered.term_runs.iter().peekable();
         let mut term = Term::ZERO;
         self.hard_state == recovered.hard_state
@@ -67,25 +68,25 @@ impl DiskImage {
     }
 }
 
-/// Compares what a member sends with what its disk certainly holds.
+/// Checks that a message promises only what the sender's disk surely holds.
 pub fn check_promise(
     disk: &DiskImage,
     from: NodeId,
     to: NodeId,
     message: &Message,
 ) -> Result<(), Violation> {
-    let kept = disk.hard_state();
-    let said = || format!("{from} -> {to}: {message}, but its disk holds {kept}");
-    let voted = |vote| kept == HardState { term: message.term, vote: Some(vote) };
+    let held = disk.hard_state();
+    let facts = || format!("{from} -> {to}: {message}, but its disk holds {held}");
+    let voted = |vote| held == HardState { term: message.term, vote: Some(vote) };
     match &message.body {
         Body::PreVote { .. } | Body::PreVoteResponse { .. } => Ok(()),
-        Body::Vote { .. } => hold(voted(from), Check::DurablePromise, said),
-        Body::VoteResponse { granted: true } => hold(voted(to), Check::DurablePromise, said),
+        Body::Vote { .. } => hold(voted(from), Check::DurablePromise, facts),
+        Body::VoteResponse { granted: true } => hold(voted(to), Check::DurablePromise, facts),
         Body::AppendResponse { verdict: Verdict::Accepted { matched }, .. } => {
-            let durable = kept.term == message.term && *matched <= disk.last();
-            hold(durable, Check::DurablePromise, || format!("{}, up to {}", said(), disk.last()))
+            let durable = held.term == message.term && *matched <= disk.last();
+            hold(durable, Check::DurablePromise, || format!("{}, up to {}", facts(), disk.last()))
         }
-        _ => hold(message.term <= kept.term, Check::DurablePromise, said),
+        _ => hold(message.term <= held.term, Check::DurablePromise, facts),
     }
 }
 
@@ -115,18 +116,18 @@ mod tests {
 
     #[test]
     fn a_vote_that_is_not_durable_is_found() {
-        let says = |disk: &DiskImage, message| check_promise(disk, node(1), node(2), &message);
-        assert_eq!(says(&disk(3, Some(2)), granted(3)), Ok(()));
-        assert!(says(&disk(3, None), granted(3)).is_err());
-        assert!(says(&disk(3, Some(3)), granted(3)).is_err());
-        assert!(says(&disk(2, Some(2)), granted(3)).is_err());
+        let check = |disk: &DiskImage, message| check_promise(disk, node(1), node(2), &message);
+        assert_eq!(check(&disk(3, Some(2)), granted(3)), Ok(()));
+        assert!(check(&disk(3, None), granted(3)).is_err());
+        assert!(check(&disk(3, Some(3)), granted(3)).is_err());
+        assert!(check(&disk(2, Some(2)), granted(3)).is_err());
     }
 
     #[test]
     fn an_acknowledgement_that_is_not_durable_is_found() {
-        let says = |disk: &DiskImage, message| check_promise(disk, node(1), node(2), &message);
-        assert_eq!(says(&disk(2, None), accepted(4)), Ok(()));
-        assert!(says(&disk(2, None), accepted(5)).is_err());
-        assert!(says(&disk(1, None), accepted(4)).is_err());
+        let check = |disk: &DiskImage, message| check_promise(disk, node(1), node(2), &message);
+        assert_eq!(check(&disk(2, None), accepted(4)), Ok(()));
+        assert!(check(&disk(2, None), accepted(5)).is_err());
+        assert!(check(&disk(1, None), accepted(4)).is_err());
     }
 }

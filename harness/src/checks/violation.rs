@@ -1,53 +1,53 @@
-//! A broken law, as a value.
+//! A violation: the check that found it, and the facts.
 
 use std::fmt;
 
-/// The checks, by the property that they check.
+/// The checks, each with the property that it checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Check {
-    /// A member found its own state unsound, and panicked (`Raft::check_laws` and assertions).
+    /// A member's own state is sound: neither `Raft::check_laws` nor an assertion panics.
     OwnState,
-    /// At most one leader in a term, elected by a majority (L1).
+    /// A term has at most one leader, elected by a majority (L1).
     ElectionSafety,
-    /// One vote for each member and term, across restarts (L7).
+    /// A member votes at most once in a term, across restarts too (L7).
     OneVote,
-    /// Nothing is promised before it is durable (L6).
+    /// A member promises only what is durable on its disk (L6).
     DurablePromise,
-    /// Equal ids mean equal logs up to them (L3).
+    /// Logs that share an entry id are equal up to that entry (L3).
     LogMatching,
-    /// A leader has everything committed before its term (L4).
+    /// A leader has all entries that were committed before its term (L4).
     LeaderCompleteness,
-    /// What is committed is never removed, and is the same for all (L5).
+    /// A committed entry never changes, and is the same for all members (L5).
     CommittedForEver,
-    /// The commit hint of a disk covers only committed entries, as the disk holds them (L5, L10).
+    /// The entry at a disk's commit hint is committed, and the disk holds that entry (L5, L10).
     CommitHint,
-    /// What is committed is durable on a majority (L11).
+    /// A committed entry is durable on a majority (L11).
     DurableMajority,
-    /// Terms, commit indexes and what is applied never go back (L8).
+    /// Terms, commit indexes and hard states never go back (L8).
     Monotonic,
-    /// What a leader records of its peers is true (L12).
+    /// The match index that a leader has of a peer is never above what the peer's disk holds (L12).
     MatchIndex,
-    /// All state machines apply the same commands, in order, once (L5).
+    /// All state machines apply the same commands in the same order, each once (L5).
     SameMachine,
-    /// A command is in the log at most once, and not at all if it was reported to have failed.
+    /// A command is in the log at most once, and not at all if its client was told that it failed.
     Outcome,
-    /// The committed log explains what clients saw, in the order in which they saw it (L15).
+    /// The answers to clients agree with the order of the committed log and with real time (L15).
     Order,
-    /// Some order explains what clients saw.
+    /// Some order of the operations explains all answers to clients.
     Linearizable,
-    /// Correct members never send what a member must reject as unsound.
+    /// Correct members never send a message that must be rejected as unsound.
     SoundMessages,
-    /// The store shows what was written to it, and the engine makes no request that it must refuse.
+    /// A store returns what was written to it, and the engine never writes what it must refuse.
     StoreContract,
-    /// Messages do not multiply without end.
+    /// Messages do not multiply without limit.
     BoundedWork,
-    /// What a leader has not written stays within its limit.
+    /// The bytes that a leader has not written yet stay within its limit.
     BoundedMemory,
-    /// Once faults stop, the cluster serves and all members become equal.
+    /// Once faults stop, the cluster serves clients and all members become equal.
     Convergence,
 }
 
-/// What was broken, and how.
+/// A property that was violated, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     /// The check that found it.
@@ -57,13 +57,13 @@ pub struct Violation {
 }
 
 impl Violation {
-    /// A violation of this check.
+    /// Creates a violation of this check.
     pub fn new(check: Check, what: impl Into<String>) -> Violation {
         Violation { check, what: what.into() }
     }
 }
 
-/// An error with the facts unless the condition holds.
+/// Returns a violation with these facts, unless the condition holds.
 pub(crate) fn hold(
     holds: bool,
     check: Check,

@@ -1,22 +1,23 @@
-//! Judges registers to which every value is written once, without a search.
+//! Judges the history of a register without a search, if each value is written only once.
 //!
-//! Where each value has one write, an order keeps that write and all reads of its value side by
-//! side, as a block. A block A may come before a block B unless some operation of B returned before
-//! some operation of A was invoked, that is, unless B's first return comes no later than A's last
-//! invocation. Two blocks of which neither may come before the other contradict each other, and if
-//! no two blocks do, an order exists (Gibbons and Korach, Testing shared memories, 1997). Each
-//! block is the span between its first return and its last invocation: **forward* if one operation
-//! returned before another was invoked, else *backward*. Forward spans must not touch each other,
-//! and no backward span may lie inside a forward one; two sorted passes find both.
+//! If each value has one write, any valid order has that write and all reads of its value next to
+//! each other, as a block. A block A may precede a block B unless some operation of B returned
+//! before some operation of A was invoked, that is, unless B's first return is no later than A's
+//! last invocation. Two blocks contradict each other if neither may precede the other. If no two
+//! blocks contradict each other, an order exists (Gibbons and Korach, Testing shared memories,
+//! 1997). Each block has a span between its first return and its last invocation. The span is
+//! *forward* if an operation of the block returned before another one was invoked, else *backward*.
+//! Forward spans must not touch each other, and no backward span may lie inside a forward one; two
+//! sorted passes check both.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
 use super::history::{Action, Operation};
 
-/// Judges a history whose operations all have a return later than their invocation, if each value
-/// is written once and the initial one never. `None` if not; else the operations that contradict
-/// each other, if any do.
+/// Judges a history in which each return is later than its invocation. Returns `None` if a value is
+/// written twice or the initial value is written; otherwise the operations that contradict each
+/// other, which is an empty list if the history is linearizable.
 pub(super) fn contradiction<V: Clone + Eq + Hash>(
     initial: &V,
     operations: &[Operation<V>],
@@ -30,8 +31,8 @@ pub(super) fn contradiction<V: Clone + Eq + Hash>(
     Some(pair.map_or_else(Vec::new, |pair| pair.iter().filter_map(named).collect()))
 }
 
-/// The operations of one value. A place is `None` for the write of the initial value, which came
-/// before everything.
+/// The operations of one value, as positions in the history. A position is `None` for the write of
+/// the initial value, which precedes all operations.
 #[derive(Clone, Copy, Debug)]
 struct Block {
     write: Option<usize>,
@@ -44,17 +45,18 @@ impl Block {
         self.first_return.0 <= self.last_invoked.0
     }
 
-    fn add(&mut self, place: usize, invoked: u64, returned: u64) {
+    fn add(&mut self, position: usize, invoked: u64, returned: u64) {
         if returned < self.first_return.0 {
-            self.first_return = (returned, Some(place));
+            self.first_return = (returned, Some(position));
         }
         if invoked > self.last_invoked.0 {
-            self.last_invoked = (invoked, Some(place));
+            self.last_invoked = (invoked, Some(position));
         }
     }
 }
 
-/// The blocks, or a read of a value that was never written; `None` if a value is written twice.
+/// Returns the blocks, or the position of a read whose value was never written; `None` if a value
+/// is written twice.
 fn blocks<V: Clone + Eq + Hash>(
     initial: &V,
     operations: &[Operation<V>],
@@ -62,30 +64,30 @@ fn blocks<V: Clone + Eq + Hash>(
     let before_all = Block { write: None, first_return: (0, None), last_invoked: (0, None) };
     let mut blocks = vec![before_all];
     let mut of_value = HashMap::from([(initial, 0)]);
-    for (place, operation) in operations.iter().enumerate() {
+    for (position, operation) in operations.iter().enumerate() {
         if let Action::Write(value) = &operation.action {
             if of_value.insert(value, blocks.len()).is_some() {
                 return None;
             }
             let returned = operation.returned.unwrap_or(u64::MAX);
             blocks.push(Block {
-                write: Some(place),
-                first_return: (returned, Some(place)),
-                last_invoked: (operation.invoked, Some(place)),
+                write: Some(position),
+                first_return: (returned, Some(position)),
+                last_invoked: (operation.invoked, Some(position)),
             });
         }
     }
-    for (place, operation) in operations.iter().enumerate() {
+    for (position, operation) in operations.iter().enumerate() {
         if let Action::Read(value) = &operation.action {
-            let Some(block) = of_value.get(value) else { return Some(Err(place)) };
+            let Some(block) = of_value.get(value) else { return Some(Err(position)) };
             let returned = operation.returned.unwrap_or(u64::MAX);
-            blocks[*block].add(place, operation.invoked, returned);
+            blocks[*block].add(position, operation.invoked, returned);
         }
     }
     Some(Ok(blocks))
 }
 
-/// A read that returned before the write of its value was invoked.
+/// Finds a read that returned before the write of its value was invoked.
 fn early_read<V>(blocks: &[Block], operations: &[Operation<V>]) -> Option<[Option<usize>; 2]> {
     blocks.iter().find_map(|block| {
         let write = block.write?;
@@ -94,7 +96,7 @@ fn early_read<V>(blocks: &[Block], operations: &[Operation<V>]) -> Option<[Optio
     })
 }
 
-/// Two blocks of which neither may come before the other.
+/// Finds two blocks of which neither may precede the other.
 fn clash(blocks: Vec<Block>) -> Option<[Option<usize>; 2]> {
     let (mut forward, backward): (Vec<_>, Vec<_>) =
         blocks.into_iter().partition(|block| block.is_forward());

@@ -24,7 +24,7 @@ pub(crate) struct Contents {
 pub(crate) enum After {
     Appended,
     Saved,
-    Cut,
+    Truncated,
     Purged,
     Reset,
     Refused,
@@ -49,7 +49,7 @@ impl Contents {
         Ok(Contents { bounds, hard_state, identity, entries })
     }
 
-    /// Whether the store shows what the model holds.
+    /// Checks that the store shows what the model holds.
     pub(crate) fn check(&self, model: &Model, after: After) -> Checked {
         self.check_facts(model, after)?;
         let (found, wanted) = (self.bounds, model.bounds());
@@ -80,7 +80,7 @@ impl Contents {
         let (found, wanted) = (self.hard_state, model.hard_state);
         let promise = match after {
             After::Refused => 16,
-            After::Cut | After::Purged | After::Reset => 9,
+            After::Truncated | After::Purged | After::Reset => 9,
             After::Reopened if found.may_become(wanted) => 8,
             After::Reopened => 1,
             After::Saved | After::Appended => 8,
@@ -101,7 +101,7 @@ impl After {
         match self {
             After::Appended => "after an append",
             After::Saved => "after a save",
-            After::Cut => "after a truncation",
+            After::Truncated => "after a truncation",
             After::Purged => "after a purge",
             After::Reset => "after a reset",
             After::Refused => "after a refusal",
@@ -110,7 +110,7 @@ impl After {
     }
 }
 
-/// Whether what [`Store::recover`] reported agrees with the model.
+/// Checks that the result of [`Store::recover`] agrees with the model.
 pub(crate) fn check_recovered(found: &Recovered, model: &Model) -> Checked {
     let wanted = (model.bounds(), model.hard_state);
     promised(18, (found.bounds, found.hard_state) == wanted, || {
@@ -170,20 +170,20 @@ fn shows_purged(found: LogBounds, wanted: LogBounds) -> bool {
     found.boundary.index < wanted.boundary.index && !found.is_empty()
 }
 
-/// Which promise a wrong end breaks: entries too many, or too few.
+/// The promise that a wrong last entry breaks: there are too many entries, or too few.
 fn last_promise(after: After, found: EntryId, wanted: EntryId) -> usize {
     match (after, found.index > wanted.index) {
         (After::Refused, _) => 16,
-        (After::Cut | After::Purged | After::Reset | After::Reopened, true) => 7,
+        (After::Truncated | After::Purged | After::Reset | After::Reopened, true) => 7,
         (After::Reopened, false) => 1,
         (_, true) => 5,
-        // The last entry itself, with another term.
+        // The index is right, but the entry has another term.
         (_, false) if found.index == wanted.index => 10,
         (_, false) => 11,
     }
 }
 
-/// An entry with its first bytes.
+/// The text of an entry: its id, kind, size and first bytes.
 pub(crate) fn in_short(entry: &Entry) -> String {
     let start = &entry.payload[..entry.payload.len().min(16)];
     format!("{} {:?} of {} bytes \"{}\"", entry.id, entry.kind, entry.size(), start.escape_ascii())

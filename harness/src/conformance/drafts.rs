@@ -32,7 +32,7 @@ pub struct Draft {
     /// How far from the end a reset goes.
     pub reset: Option<u64>,
     /// How far from the end the log is truncated.
-    pub cut: Option<u64>,
+    pub truncate: Option<u64>,
     /// The payloads of the entries.
     pub sizes: Vec<usize>,
     /// How far the term rises before they are appended.
@@ -43,7 +43,7 @@ pub struct Draft {
     pub hint: Option<u64>,
 }
 
-/// Drafts with payloads up to a few hundred bytes, and now and then a large one.
+/// Drafts whose payloads have up to a few hundred bytes, and sometimes several thousand.
 pub fn draft() -> impl Strategy<Value = Draft> {
     let size = prop_oneof![4 => 0..60usize, 2 => 60..700usize, 1 => 700..9000usize];
     (
@@ -55,10 +55,10 @@ pub fn draft() -> impl Strategy<Value = Draft> {
         prop::option::weighted(0.25, 0..16u64),
         prop::option::weighted(0.3, 0..40u64),
     )
-        .prop_map(|(vote, reset, cut, sizes, rise, purge, hint)| Draft {
+        .prop_map(|(vote, reset, truncate, sizes, rise, purge, hint)| Draft {
             vote,
             reset,
-            cut,
+            truncate,
             sizes,
             rise,
             purge,
@@ -90,7 +90,7 @@ impl Draft {
             batch.reset = Some(boundary);
             ids.clear();
         }
-        if let Some(back) = self.cut {
+        if let Some(back) = self.truncate {
             // Sometimes past the end, where a truncation does nothing. Committed entries are never
             // removed.
             let committed = if batch.reset.is_some() { index(0) } else { log.committed };

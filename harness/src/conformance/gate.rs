@@ -1,8 +1,9 @@
-//! A store with a gate in front of its writes: the store under test as the engine gets it.
+//! A store with a gate in front of its writes: the store under test as the engine sees it.
 //!
-//! All verbs are passed on. Each write first waits at the gate, which a check shuts and opens. Each
-//! request of the engine is recorded, counted, and also made on a model. So a check knows at each
-//! moment what the store has acknowledged, and nothing in it depends on how long anything takes.
+//! All verbs are passed on to the store. Each write first waits at the gate, which a check shuts
+//! and opens. Each request of the engine is recorded, counted, and also made on a model. So a check
+//! knows at each moment what the store has acknowledged, and it never depends on how long anything
+//! takes.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -18,7 +19,7 @@ use super::report::{Checked, Halt};
 use super::request::{by_verbs, check_answer, in_words};
 use super::subject::Way;
 
-/// Every write may pass.
+/// The number of writes that may pass while the gate is open.
 const ALL: u64 = u64::MAX;
 
 /// A check's handle on the gate of one store.
@@ -32,9 +33,9 @@ pub(crate) struct Gate {
 /// The progress of the store and the gate.
 #[derive(Clone, Copy, Debug, Default)]
 struct Marks {
-    /// Writes that the engine has asked for.
+    /// The number of writes that the engine has requested.
     asked: u64,
-    /// Writes that may pass.
+    /// The number of writes that may pass.
     allowed: u64,
     /// Whether writes fail at the gate, before they reach the store.
     fails: bool,
@@ -42,12 +43,12 @@ struct Marks {
     is_back: bool,
 }
 
-/// What went through the gate.
+/// The requests that passed the gate.
 #[derive(Default)]
 struct Seen {
-    /// What the store has acknowledged.
+    /// The state that the store has acknowledged.
     model: Model,
-    /// The entries of each acknowledged write.
+    /// The number of entries in each acknowledged write.
     sizes: Vec<usize>,
     /// The first error.
     wrong: Option<Wrong>,
@@ -57,7 +58,7 @@ struct Seen {
 }
 
 enum Wrong {
-    /// The store failed, though no request was one that it may refuse.
+    /// The store failed, although it was never given a request that it may refuse.
     Store(Halt),
     /// The engine made a request that every store must refuse.
     Engine(String),
@@ -84,7 +85,7 @@ impl Gate {
         (gate, Box::new(gated))
     }
 
-    /// Writes wait from now on.
+    /// Shuts the gate: later writes wait.
     pub(crate) fn shut(&self) {
         self.journal.note_line("(the gate before `write` is shut)");
         self.marks.send_modify(|marks| marks.allowed = marks.asked);
@@ -95,19 +96,19 @@ impl Gate {
         self.marks.send_modify(|marks| marks.allowed += 1);
     }
 
-    /// Everything passes.
+    /// Opens the gate for all writes.
     pub(crate) fn open(&self) {
         self.journal.note_line("(the gate is open)");
         self.marks.send_modify(|marks| marks.allowed = ALL);
     }
 
-    /// The writes that wait and all later ones fail; none of them reaches the store.
+    /// Makes all waiting and later writes fail; none of them reaches the store.
     pub(crate) fn fail(&self) {
         self.journal.note_line("(from here on each write fails at the gate)");
         self.marks.send_modify(|marks| (marks.fails, marks.allowed) = (true, ALL));
     }
 
-    /// Waits until the engine has asked for so many writes in all, or released the store.
+    /// Waits until the engine has requested `asked` writes in total, or has released the store.
     pub(crate) async fn wait_for_asked(&self, asked: u64) {
         self.wait_for(|marks| marks.asked >= asked || marks.is_back).await;
     }
@@ -120,15 +121,15 @@ impl Gate {
     /// Waits until the engine releases the store, and returns it.
     pub(crate) async fn take_back(&self) -> Box<dyn Store> {
         self.wait_for_end().await;
-        self.seen().store.take().expect("it is back")
+        self.seen().store.take().expect("the engine has released the store")
     }
 
-    /// How many writes the engine has asked for.
+    /// The number of writes that the engine has requested.
     pub(crate) fn asked(&self) -> u64 {
         self.marks.borrow().asked
     }
 
-    /// The entries of each acknowledged write, in order.
+    /// The number of entries in each acknowledged write, in order.
     pub(crate) fn sizes(&self) -> Vec<usize> {
         self.seen().sizes.clone()
     }
@@ -138,7 +139,7 @@ impl Gate {
         self.seen().model.clone()
     }
 
-    /// Whether the store has acknowledged exactly this entry, and not its truncation since.
+    /// Whether the store has acknowledged exactly this entry, and has not truncated it since.
     pub(crate) fn has_acknowledged(&self, id: EntryId) -> bool {
         let seen = self.seen();
         seen.model.term(id.index).is_ok_and(|term| term == id.term)
@@ -154,7 +155,7 @@ impl Gate {
         self.seen().is_closed
     }
 
-    /// What went wrong at the store, if anything did.
+    /// Returns the first failure of the store, if any. Panics if the engine was at fault.
     pub(crate) fn check(&self) -> Checked {
         match self.seen().wrong.take() {
             None => Ok(()),
@@ -182,11 +183,11 @@ impl Gate {
         !self.marks.borrow().fails
     }
 
-    fn note(&self, batch: &WriteBatch, said: &Result<(), LogError>) {
-        self.journal.note(&format!("the engine: {}", in_words(batch)), said);
+    fn note(&self, batch: &WriteBatch, result: &Result<(), LogError>) {
+        self.journal.note(&format!("the engine: {}", in_words(batch)), result);
         let mut seen = self.seen();
         let course = seen.model.course(batch);
-        match (said, course.refusal) {
+        match (result, course.refusal) {
             (_, Some(refusal)) => {
                 let what = format!("it asked to {}: {refusal}", in_words(batch));
                 seen.wrong.get_or_insert(Wrong::Engine(what));
@@ -216,11 +217,11 @@ impl Seen {
 
 impl Gated {
     fn store(&mut self) -> &mut dyn Store {
-        self.store.as_mut().expect("until it is dropped").as_mut()
+        self.store.as_mut().expect("the store is present until the handle is dropped").as_mut()
     }
 
     fn peek(&self) -> &dyn Store {
-        self.store.as_ref().expect("until it is dropped").as_ref()
+        self.store.as_ref().expect("the store is present until the handle is dropped").as_ref()
     }
 }
 
@@ -265,12 +266,12 @@ impl StableStore for Gated {
     }
 
     async fn save_identity(&mut self, identity: &Identity) -> Result<(), LogError> {
-        let said = self.store().save_identity(identity).await;
-        self.gate.journal.note(&format!("the engine: save the identity: {identity}"), &said);
-        if said.is_ok() {
+        let result = self.store().save_identity(identity).await;
+        self.gate.journal.note(&format!("the engine: save the identity: {identity}"), &result);
+        if result.is_ok() {
             self.gate.seen().model.identity = Some(*identity);
         }
-        said
+        result
     }
 
     async fn load_hard_state(&mut self) -> Result<HardState, LogError> {
@@ -295,12 +296,12 @@ impl Store for Gated {
             let cause = std::io::Error::other("the check lets this write fail");
             return Err(LogError::io(LogOp::Write, cause));
         }
-        let said = match self.gate.way {
+        let result = match self.gate.way {
             Way::Write => self.store().write(batch.clone()).await,
             Way::SmallVerbs => by_verbs(self.store(), &batch).await,
         };
-        self.gate.note(&batch, &said);
-        said
+        self.gate.note(&batch, &result);
+        result
     }
 
     async fn recover(&mut self) -> Result<Recovered, LogError> {
@@ -309,16 +310,16 @@ impl Store for Gated {
 
     async fn close(&mut self) -> Result<(), LogError> {
         // A volatile store has nothing to finish, and is inspected afterwards.
-        let said = match self.info().durability {
+        let result = match self.info().durability {
             Durability::Volatile => Ok(()),
             _ => self.store().close().await,
         };
-        self.gate.journal.note("the engine: close", &said);
+        self.gate.journal.note("the engine: close", &result);
         let mut seen = self.gate.seen();
-        seen.is_closed = said.is_ok();
-        if let Err(error) = &said {
+        seen.is_closed = result.is_ok();
+        if let Err(error) = &result {
             seen.note_failure(error);
         }
-        said
+        result
     }
 }

@@ -1,4 +1,4 @@
-//! The files of a store as they lie in its directory, and the same with damage done to them.
+//! The files of a store in its directory, and the same files with damage done to them.
 //!
 //! Blocks of zeros are not written, so that large prepared files do not make each run slow.
 
@@ -21,17 +21,17 @@ pub(crate) struct Image {
 /// What happened to the files while the store was closed.
 #[derive(Clone, Debug)]
 pub(crate) enum Damage {
-    /// Nothing: the control.
+    /// No damage, as a control.
     None,
     /// These bytes of a file have other values; `how` describes the change.
     Bytes { file: PathBuf, at: usize, bytes: Vec<u8>, how: &'static str },
-    /// A file is gone.
+    /// A file is missing.
     Missing { file: PathBuf },
     /// A file is shorter.
-    Cut { file: PathBuf, length: usize },
-    /// A file is longer.
+    Truncated { file: PathBuf, length: usize },
+    /// A file has additional bytes at its end.
     Tail { file: PathBuf, bytes: Vec<u8>, how: &'static str },
-    /// There is a file that was not there, or one with other contents.
+    /// There is a new file, or a file has other contents.
     Put { file: PathBuf, bytes: Vec<u8>, how: &'static str },
 }
 
@@ -52,7 +52,7 @@ impl Image {
                 self.gather(dir, &path)?;
                 self.directories.push(path);
             } else if kind.is_file() {
-                // A store with threads of its own may rename a file meanwhile.
+                // A store with threads of its own may rename a file in the meantime.
                 match fs::read(found.path()) {
                     Ok(bytes) => drop(self.files.insert(path, bytes)),
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -82,7 +82,7 @@ impl Image {
         damage.do_to(dir)
     }
 
-    /// The files that have bytes, with them.
+    /// The files that are not empty, with their bytes.
     pub(crate) fn files(&self) -> impl Iterator<Item = (&Path, &[u8])> {
         let files = self.files.iter().filter(|(_, bytes)| !bytes.is_empty());
         files.map(|(path, bytes)| (path.as_path(), bytes.as_slice()))
@@ -109,7 +109,7 @@ impl Damage {
                 to_write(file)?.write_all_at(bytes, *at as u64)
             }
             Damage::Missing { file } => fs::remove_file(dir.join(file)),
-            Damage::Cut { file, length } => to_write(file)?.set_len(*length as u64),
+            Damage::Truncated { file, length } => to_write(file)?.set_len(*length as u64),
             Damage::Tail { file, bytes, .. } => {
                 let file = to_write(file)?;
                 file.write_all_at(bytes, file.metadata()?.len())
@@ -127,8 +127,8 @@ impl fmt::Display for Damage {
                 let count = bytes.len();
                 write!(f, "{how}: {count} bytes at offset {at} of {}", file.display())
             }
-            Damage::Missing { file } => write!(f, "{} is gone", file.display()),
-            Damage::Cut { file, length } => {
+            Damage::Missing { file } => write!(f, "{} is missing", file.display()),
+            Damage::Truncated { file, length } => {
                 write!(f, "{} is truncated to {length} bytes", file.display())
             }
             Damage::Tail { file, bytes, how } => {

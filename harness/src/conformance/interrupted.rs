@@ -38,7 +38,7 @@ pub(crate) fn states_during(before: &Model, batch: &WriteBatch, atomic: bool) ->
 }
 
 /// What may be found between two states if the verb between them is not atomic: part of an append,
-/// or a suffix or a prefix that is partly gone.
+/// or a suffix or a prefix that is partly removed.
 fn between(before: &Model, after: &Model) -> Vec<Model> {
     let mut states = Vec::new();
     if after.boundary == before.boundary {

@@ -38,7 +38,7 @@ impl Journal {
         self.lock().clear();
     }
 
-    /// Forgets all but the first lines.
+    /// Removes all lines after the first `lines`.
     pub(crate) fn keep(&self, lines: usize) {
         self.lock().truncate(lines);
     }
@@ -64,12 +64,12 @@ impl Journal {
         self.steps.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn note<T>(&self, asked: &str, said: &Result<T, LogError>) {
-        let said = match said {
+    pub(crate) fn note<T>(&self, asked: &str, result: &Result<T, LogError>) {
+        let result = match result {
             Ok(_) => "Ok".to_owned(),
             Err(error) => with_causes(error),
         };
-        self.note_line(&format!("{asked}: {said}"));
+        self.note_line(&format!("{asked}: {result}"));
     }
 
     pub(crate) fn note_line(&self, line: &str) {

@@ -1,8 +1,9 @@
-//! Several stores side by side: after one random sequence of requests, all must show the same.
+//! Several stores run one random sequence of requests in lock-step, and must show the same after
+//! each step.
 //!
-//! Each store runs beside a model of its own, as in every check, and after each step all of them
-//! are compared with the first. If a batch is refused, a store whose batches are not atomic may
-//! apply some of its verbs, so the sequence ends there.
+//! Each store is compared with a model of its own, as in every check, and after each step all
+//! stores are compared with the first one. If a batch is refused, a store whose batches are not
+//! atomic may have applied some of its verbs, so the sequence ends there.
 
 use super::contents::Contents;
 use super::journal::Journal;
@@ -13,38 +14,43 @@ use super::sequences::{Step, run_step, try_many};
 use super::subject::{Subject, Way};
 
 /// One of the stores, and its name for messages.
-pub struct Contestant {
+pub struct NamedStore {
     name: String,
     place: Factory,
 }
 
-impl Contestant {
+impl NamedStore {
     /// A store in places that this factory makes.
-    pub fn new(name: &str, place: Factory) -> Contestant {
-        Contestant { name: name.to_owned(), place }
+    pub fn new(name: &str, place: Factory) -> NamedStore {
+        NamedStore { name: name.to_owned(), place }
     }
 }
 
 /// Runs the random sequences of the suite on all stores at once, through the small verbs and then
 /// through `write`. `KONTIKI_CASES`, `KONTIKI_SEED` and `KONTIKI_DEEP` set how many, which, and
 /// whether the run is long.
-pub fn lock_step(row: Vec<Contestant>) -> Result<(), Failure> {
-    let row = std::sync::Arc::new(row);
+pub fn lock_step(named_stores: Vec<NamedStore>) -> Result<(), Failure> {
+    let named_stores = std::sync::Arc::new(named_stores);
     for way in [Way::SmallVerbs, Way::Write] {
-        let (row, journal) = (row.clone(), Journal::default());
+        let (named_stores, journal) = (named_stores.clone(), Journal::default());
         let inside = journal.clone();
         on_a_thread(LIMIT, "lock_step", way, &journal, async move || {
-            try_many(async |steps| run_row(&row, steps, way, &inside).await).await
+            try_many(async |steps| run_on_each(&named_stores, steps, way, &inside).await).await
         })?;
     }
     Ok(())
 }
 
 /// Runs the sequence on every store, one step after another.
-async fn run_row(row: &[Contestant], steps: &[Step], way: Way, journal: &Journal) -> Checked {
+async fn run_on_each(
+    named_stores: &[NamedStore],
+    steps: &[Step],
+    way: Way,
+    journal: &Journal,
+) -> Checked {
     journal.clear();
     let mut stores = Vec::new();
-    for one in row {
+    for one in named_stores {
         let begun = Subject::begin(one.place.clone(), way, journal.under(&one.name)).await;
         stores.push((one.name.as_str(), named(&one.name, begun)?));
     }

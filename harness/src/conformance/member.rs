@@ -24,32 +24,32 @@ use super::subject::Subject;
 /// The answer to a client.
 pub(crate) type Answer = Result<Bytes, ProposeError>;
 
-/// A timeout of the engine that never expires: no check depends on how long anything takes.
+/// A number of ticks that never pass, so that no check depends on how long anything takes.
 const NEVER: u32 = 1 << 30;
 
-/// A member on a lent store.
+/// A member of the engine that runs on the subject's store.
 pub(crate) struct Member {
     pub(crate) gate: Arc<Gate>,
     pub(crate) node: Node,
     pub(crate) peers: Arc<Peers>,
-    ledger: Arc<Mutex<Vec<Applied>>>,
+    applied: Arc<Mutex<Vec<Applied>>>,
     reader: Box<dyn LogReader>,
 }
 
 /// What remains of a member whose handle was dropped.
-pub(crate) struct Remains {
+pub(crate) struct StoppedMember {
     pub(crate) gate: Arc<Gate>,
-    ledger: Arc<Mutex<Vec<Applied>>>,
+    applied: Arc<Mutex<Vec<Applied>>>,
 }
 
 /// What the other members of the cluster do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Company {
+pub(crate) enum PeerBehavior {
     /// There are no other members.
     Alone,
-    /// Two members, which vote for this one and acknowledge everything that it sends, at once.
+    /// Two members vote for this one, and acknowledge at once everything that it sends.
     Agreeing,
-    /// Two members, which send only what the check makes them send; this member follows them.
+    /// Two members send only what the check makes them send; this member follows them.
     Leading,
 }
 
@@ -62,26 +62,27 @@ struct Applied {
 }
 
 impl Member {
-    /// Starts a member on the subject's store. It leads and is idle, unless it has to follow.
+    /// Starts a member on the subject's store. It becomes leader and idle, unless its peers lead.
     pub(crate) async fn start(
         log: &mut Subject,
-        company: Company,
+        behavior: PeerBehavior,
         limits: Limits,
     ) -> Checked<Member> {
         let (journal, way, model) = (log.journal().clone(), log.way(), log.model.clone());
         let (gate, mut store) = Gate::before(log.lend(), model, journal, way);
-        let size = if company == Company::Alone { 1 } else { 3 };
+        let size = if behavior == PeerBehavior::Alone { 1 } else { 3 };
         let voters = (1..=size).map(|number| (node(number), Bytes::new()));
-        let membership = Membership::of_voters(voters).expect("a few voters");
+        let membership =
+            Membership::of_voters(voters).expect("a membership of voters only is valid");
         if let Err(error) = bootstrap(store.as_mut(), "persist", node(1), &membership).await {
             gate.check()?;
             return broken(13, format!("no member can be made of the store: {error}"));
         }
-        let (reader, ledger) = (store.reader(), Arc::default());
-        let machine = Ledger { gate: Arc::clone(&gate), applied: Arc::clone(&ledger) };
-        let peers = Peers::new(company, Arc::clone(&gate));
+        let (reader, applied) = (store.reader(), Arc::default());
+        let machine = RecordingMachine { gate: Arc::clone(&gate), applied: Arc::clone(&applied) };
+        let peers = Peers::new(behavior, Arc::clone(&gate));
         let transport = Box::new(PeersTransport(Arc::clone(&peers)));
-        let config = NodeConfig { timing: timing(company), limits, ..NodeConfig::default() };
+        let config = NodeConfig { timing: timing(behavior), limits, ..NodeConfig::default() };
         let node = match Node::start(config, store, transport, Box::new(machine)).await {
             Ok(node) => node,
             Err(error) => {
@@ -90,29 +91,29 @@ impl Member {
             }
         };
         log.note("a member of the engine runs on the store");
-        let member = Member { gate, node, peers, ledger, reader };
-        if company != Company::Leading {
-            member.come_to_rest().await?;
+        let member = Member { gate, node, peers, applied, reader };
+        if behavior != PeerBehavior::Leading {
+            member.wait_until_idle().await?;
         }
         Ok(member)
     }
 
     /// Waits until the member leads and has nothing left to write.
-    async fn come_to_rest(&self) -> Checked {
+    async fn wait_until_idle(&self) -> Checked {
         let leads = self.node.wait_for_leader().await.is_some();
         if !leads || self.node.barrier().await.is_err() {
-            return self.blame("the member does not become leader");
+            return self.report_failure("the member does not become leader");
         }
         Ok(())
     }
 
-    /// Waits until the engine has asked for so many writes in all.
+    /// Waits until the engine has requested `asked` writes in total.
     pub(crate) async fn wait_for_asked(&self, asked: u64) -> Checked {
         self.gate.wait_for_asked(asked).await;
         if self.gate.asked() >= asked {
             Ok(())
         } else {
-            self.blame("the member ended while a write was waited for")
+            self.report_failure("the member ended while a write was waited for")
         }
     }
 
@@ -129,13 +130,13 @@ impl Member {
         self.or_ended(async { acks.wait_for(|acks| acks.iter().any(is_it)).await.is_ok() }).await
     }
 
-    /// Waits until there are so many acknowledgements.
+    /// Waits until there are `count` acknowledgements.
     pub(crate) async fn wait_for_acks(&self, count: usize) -> Checked {
         let mut acks = self.peers.acks.subscribe();
         self.or_ended(async { acks.wait_for(|acks| acks.len() >= count).await.is_ok() }).await
     }
 
-    /// Waits for something that never happens if the member ends; the end of the member is an
+    /// Waits for an event that the end of the member would prevent. If the member ends, that is an
     /// error.
     async fn or_ended(&self, awaited: impl Future<Output = bool>) -> Checked {
         let has_come = tokio::select! {
@@ -145,13 +146,13 @@ impl Member {
         if has_come {
             Ok(())
         } else {
-            self.blame("the member ended while its messages were awaited")
+            self.report_failure("the member ended while its messages were awaited")
         }
     }
 
-    /// The engine did not do what it does on a sound store: reports which verb of the store was
-    /// wrong.
-    fn blame<T>(&self, what: &str) -> Checked<T> {
+    /// The engine did not do what it does on a sound store: reports the failure of the store that
+    /// caused it, or panics if the engine itself is at fault.
+    fn report_failure<T>(&self, what: &str) -> Checked<T> {
         self.gate.check()?;
         match &self.node.status().stopped {
             // The parts of a member that run the store have such names.
@@ -175,7 +176,7 @@ impl Member {
         numbers.into_iter().map(client).collect()
     }
 
-    /// Waits until so many clients wait for their answers.
+    /// Waits until `clients` clients wait for their answers.
     pub(crate) async fn wait_for_waiting(&self, clients: u64) -> Checked {
         self.wait_for(|status| status.proposals_waiting >= clients).await
     }
@@ -187,7 +188,7 @@ impl Member {
         if found.is_ok_and(|status| holds(&status)) {
             Ok(())
         } else {
-            self.blame("the member ended while the check waited for it")
+            self.report_failure("the member ended while the check waited for it")
         }
     }
 
@@ -195,7 +196,7 @@ impl Member {
     pub(crate) async fn tick(&self) {
         let mut watched = self.node.watch_status();
         for _ in 0..4 {
-            // A member that has ended does not tick; the check goes on and will notice it.
+            // A member that has ended does not tick; the check continues and will notice it.
             if watched.changed().await.is_err() {
                 return;
             }
@@ -225,7 +226,7 @@ impl Member {
         let index = match answer {
             Ok(answer) => index_of(&answer),
             Err(error) => {
-                return self.blame(&format!("proposal {number} was answered: {error}"));
+                return self.report_failure(&format!("proposal {number} was answered: {error}"));
             }
         };
         let shown = match self.reader.read(index..index.next(), u64::MAX).await {
@@ -242,36 +243,37 @@ impl Member {
         )
     }
 
-    /// How often the state machine applied this command.
+    /// The number of times that the state machine applied this command.
     pub(crate) fn times_applied(&self, number: u64) -> usize {
         let wanted = command(number);
-        lock(&self.ledger).iter().filter(|applied| applied.command == wanted).count()
+        lock(&self.applied).iter().filter(|applied| applied.command == wanted).count()
     }
 
-    /// Shuts the member down, and returns the store; it must hold what it acknowledged.
+    /// Shuts the member down, and returns the store to the subject; it must hold what it
+    /// acknowledged.
     pub(crate) async fn shut_down(self, log: &mut Subject) -> Checked {
         self.node.shutdown().await;
         assert!(self.gate.is_back(), "the engine: shut down, but the store is in use");
         let is_closed = self.gate.is_closed();
-        self.let_go().give_back(log).await?;
+        self.drop_handle().return_store(log).await?;
         assert!(is_closed, "the engine: shut down, but the store was not closed");
         Ok(())
     }
 
     /// Drops the handle of the member, which then shuts down.
-    pub(crate) fn let_go(self) -> Remains {
-        let Member { gate, ledger, .. } = self;
-        Remains { gate, ledger }
+    pub(crate) fn drop_handle(self) -> StoppedMember {
+        let Member { gate, applied, .. } = self;
+        StoppedMember { gate, applied }
     }
 }
 
-impl Remains {
-    /// Waits until the engine lets go of the store, for whatever reason, and returns it; it must
-    /// hold what it acknowledged.
-    pub(crate) async fn give_back(self, log: &mut Subject) -> Checked {
+impl StoppedMember {
+    /// Waits until the engine releases the store, and returns it to the subject; it must hold what
+    /// it acknowledged.
+    pub(crate) async fn return_store(self, log: &mut Subject) -> Checked {
         let store = self.gate.take_back().await;
         self.gate.check()?;
-        let applied = std::mem::take(&mut *lock(&self.ledger));
+        let applied = std::mem::take(&mut *lock(&self.applied));
         assert!(
             applied.iter().all(|one| one.is_durable),
             "the engine breaks L6: applied too early"
@@ -288,17 +290,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn timing(company: Company) -> Timing {
-    let (election_ticks_min, election_ticks_max) = match company {
-        Company::Alone => (2, 4),
-        Company::Agreeing => (10, 20),
-        Company::Leading => (NEVER, NEVER + 1),
+fn timing(behavior: PeerBehavior) -> Timing {
+    let (election_ticks_min, election_ticks_max) = match behavior {
+        PeerBehavior::Alone => (2, 4),
+        PeerBehavior::Agreeing => (10, 20),
+        PeerBehavior::Leading => (NEVER, NEVER + 1),
     };
     Timing { heartbeat_ticks: 1, election_ticks_min, election_ticks_max, stall_ticks: NEVER }
 }
 
 /// Limits under which no request is given up because it takes too long.
-pub(crate) fn patient() -> Limits {
+pub(crate) fn limits_without_timeouts() -> Limits {
     let ticks = u64::from(NEVER);
     Limits { proposal_ticks: ticks, read_ticks: ticks, ..Limits::default() }
 }
@@ -309,17 +311,17 @@ fn command(number: u64) -> Bytes {
 }
 
 fn index_of(answer: &[u8]) -> LogIndex {
-    let text = std::str::from_utf8(answer).expect("the machine answers in digits");
-    index(text.parse().expect("the machine answers in digits"))
+    let text = std::str::from_utf8(answer).expect("the state machine answers with a number");
+    index(text.parse().expect("the state machine answers with a number"))
 }
 
 /// A state machine that records its commands, and answers with the index.
-struct Ledger {
+struct RecordingMachine {
     gate: Arc<Gate>,
     applied: Arc<Mutex<Vec<Applied>>>,
 }
 
-impl StateMachine for Ledger {
+impl StateMachine for RecordingMachine {
     fn apply(&mut self, commands: &[Committed], replies: &mut Replies) -> Result<(), Fatal> {
         let mut applied = lock(&self.applied);
         for Committed { id, command } in commands {
@@ -339,14 +341,14 @@ impl StateMachine for Ledger {
     }
 }
 
-/// The other members, as far as there are any.
+/// The other members, if there are any.
 pub(crate) struct Peers {
-    company: Company,
+    behavior: PeerBehavior,
     gate: Arc<Gate>,
     inbound: Mutex<Option<Arc<dyn Inbound>>>,
-    /// How far entries were sent.
+    /// The last index that was sent.
     sent: watch::Sender<LogIndex>,
-    /// What this member has acknowledged to its leaders.
+    /// All acknowledgements of this member to its leaders.
     acks: watch::Sender<Vec<Ack>>,
 }
 
@@ -359,9 +361,9 @@ pub(crate) struct Ack {
 }
 
 impl Peers {
-    fn new(company: Company, gate: Arc<Gate>) -> Arc<Peers> {
+    fn new(behavior: PeerBehavior, gate: Arc<Gate>) -> Arc<Peers> {
         let (sent, acks) = (watch::Sender::default(), watch::Sender::default());
-        Arc::new(Peers { company, gate, inbound: Mutex::default(), sent, acks })
+        Arc::new(Peers { behavior, gate, inbound: Mutex::default(), sent, acks })
     }
 
     /// All acknowledgements so far.
@@ -373,10 +375,10 @@ impl Peers {
     pub(crate) fn lead(&self, from: NodeId, term: Term, prev: EntryId, entries: Vec<Entry>) {
         let span = LogSpan::of_term(prev, term, entries.len() as u64);
         let body = Body::Append { span, commit: index(1), round: Round(0) };
-        self.say(from, Message::new(term, body), entries);
+        self.send(from, Message::new(term, body), entries);
     }
 
-    fn say(&self, from: NodeId, message: Message, entries: Vec<Entry>) {
+    fn send(&self, from: NodeId, message: Message, entries: Vec<Entry>) {
         // The member may take a turn, and send messages, before this returns.
         let inbound = lock(&self.inbound).clone();
         if let Some(inbound) = inbound {
@@ -386,9 +388,9 @@ impl Peers {
         }
     }
 
-    fn hear(&self, to: NodeId, message: Message) {
+    fn receive(&self, to: NodeId, message: Message) {
         let term = message.term;
-        if self.company == Company::Leading {
+        if self.behavior == PeerBehavior::Leading {
             return self.note_ack(&message);
         }
         let (term, answer) = match message.body {
@@ -401,7 +403,7 @@ impl Peers {
             }
             _ => return,
         };
-        self.say(to, Message::new(term, answer), Vec::new());
+        self.send(to, Message::new(term, answer), Vec::new());
     }
 
     fn note_ack(&self, message: &Message) {
@@ -413,7 +415,7 @@ impl Peers {
     }
 }
 
-/// The member's transport, which leads to its peers.
+/// The member's transport, which delivers messages to its peers.
 struct PeersTransport(Arc<Peers>);
 
 impl Transport for PeersTransport {
@@ -423,7 +425,7 @@ impl Transport for PeersTransport {
 
     fn send(&mut self, to: NodeId, _address: Option<&[u8]>, envelope: Envelope) -> bool {
         if let Content::Raft { message, .. } = envelope.content {
-            self.0.hear(to, message);
+            self.0.receive(to, message);
         }
         true
     }

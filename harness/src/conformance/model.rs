@@ -197,7 +197,7 @@ impl Model {
     pub(crate) fn memberships(&self) -> Vec<(LogIndex, Membership)> {
         let kept = self.entries.iter().filter(|entry| entry.kind == EntryKind::Membership);
         kept.map(|entry| {
-            let membership = decode_membership(&entry.payload).expect("the suite made it");
+            let membership = decode_membership(&entry.payload).expect("the suite encoded it");
             (entry.id.index, membership)
         })
         .collect()

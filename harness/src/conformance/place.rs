@@ -1,4 +1,4 @@
-//! Where a store under test lives: it outlives the handles that open it.
+//! The place of a store under test, which outlives the handles that open the store.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use raft_core::storage::{LogError, LogErrorKind, Store};
 use tempfile::TempDir;
 
-/// Where one store lives. A new place is empty; one handle after another opens it, and it is
-/// cleaned up when it is dropped.
+/// The location of one store. A new place is empty; one handle after another opens it, and its
+/// files are removed when it is dropped.
 #[async_trait(?Send)]
 pub trait Place {
     /// Opens the store, or creates one.
@@ -20,29 +20,30 @@ pub trait Place {
         None
     }
 
-    /// What the store is declared to lack, so that the suite does not ask for it.
+    /// The parts of the contract that the store is declared to lack, which the suite does not
+    /// check.
     fn lacks(&self) -> Lacks {
         Lacks::default()
     }
 
-    /// Opens, or creates, a store of the same kind whose files lie in another directory: on a disk
-    /// whose power is cut, or in what the cut left. `None` where that cannot be done.
+    /// Opens, or creates, a store of the same kind whose files are in another directory: on a disk
+    /// whose power is cut, or among the files that the cut left. `None` if that is impossible.
     async fn open_in(&mut self, _dir: &Path) -> Option<Result<Box<dyn Store>, LogError>> {
         None
     }
 }
 
-/// What a store is declared to lack of the contract, as one does that was written for another. A
-/// member of this project needs all of it.
+/// The parts of the contract that a store is declared to lack, such as a store that was written for
+/// another contract. A member of this project needs all parts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lacks {
-    /// It keeps an identity until its handle ends, and not longer.
+    /// The store keeps its identity only until its handle ends.
     pub identity: bool,
-    /// It cannot replace its log by a boundary.
+    /// The store cannot replace its log by a boundary.
     pub reset: bool,
-    /// It does not keep a second opener out.
+    /// The store does not refuse a second opener.
     pub lock: bool,
-    /// It does not give back what a purge frees, and grows for ever.
+    /// The store does not free the space of purged entries, so that it grows without limit.
     pub space: bool,
 }
 
@@ -78,14 +79,14 @@ where
 }
 
 impl<F> InDir<F> {
-    /// Declares what the store lacks, so that the suite does not ask for it.
+    /// Declares which parts of the contract the store lacks, so that the suite does not check them.
     pub fn that_lacks(self, lacks: Lacks) -> InDir<F> {
         InDir { lacks, ..self }
     }
 }
 
-/// A store without a directory: what the function captures is the place. A volatile store needs to
-/// capture nothing.
+/// A store without a directory: the values that the function captures are the place. A volatile
+/// store needs to capture nothing.
 pub fn opened_by<F, S>(open: F) -> OpenedBy<F>
 where
     F: AsyncFn() -> Result<S, LogError>,
@@ -95,7 +96,7 @@ where
 }
 
 impl<F> OpenedBy<F> {
-    /// Declares what the store lacks, so that the suite does not ask for it.
+    /// Declares which parts of the contract the store lacks, so that the suite does not check them.
     pub fn that_lacks(self, lacks: Lacks) -> OpenedBy<F> {
         OpenedBy { lacks, ..self }
     }

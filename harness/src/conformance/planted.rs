@@ -1,5 +1,5 @@
-//! How the suite is tested: bugs that are planted in a store, and for each the check that must find
-//! it and the promise that it must name.
+//! How the suite itself is tested: each planted bug in a store has a check that must find it and a
+//! promise that the check must name.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -10,7 +10,8 @@ use super::run::{run, run_within, skip};
 use super::settings::is_deep;
 use super::{CHECKS, Check};
 
-/// A planted bug, the full name of the check that must find it, and the number of the promise.
+/// A planted bug, the full name of the check that must find it (its *killer*), and the number of
+/// the promise that the check must name.
 pub type Killer<B> = (B, &'static str, usize);
 
 /// How long the matrix waits for a check that a bug makes hang.
@@ -29,9 +30,9 @@ impl Check {
     }
 }
 
-/// Runs the check of each bug on a store that has it; panics with all bugs that were not found, or
-/// not for the right promise. What this machine cannot run is skipped as
-/// [`conformance!`](macro@crate::conformance) does it.
+/// Runs the check of each bug on a store that has the bug. Panics with a list of all bugs that were
+/// not found, or that were found with a wrong promise. A check that cannot run on this machine is
+/// skipped, as [`conformance!`](macro@crate::conformance) does.
 pub fn each_is_found<B: Copy + Debug>(killers: &[Killer<B>], planted: impl Fn(B) -> Factory) {
     let mut missed = Vec::new();
     for (bug, killer, promise) in killers {
@@ -45,11 +46,10 @@ pub fn each_is_found<B: Copy + Debug>(killers: &[Killer<B>], planted: impl Fn(B)
             Ok(outcome) => missed.push(format!("{bug:?}: not found by {killer}: {outcome:?}")),
         }
     }
-    assert!(missed.is_empty(), "not found as they should be:\n{}", missed.join("\n"));
+    assert!(missed.is_empty(), "not found as expected:\n{}", missed.join("\n"));
 }
 
-/// Prints which checks find which bug, besides the one named for it. Only with `KONTIKI_DEEP`,
-/// since it takes long.
+/// Prints all checks that find each bug. Runs only with `KONTIKI_DEEP`, since it takes long.
 pub fn print_matrix<B: Copy + Debug>(killers: &[Killer<B>], planted: impl Fn(B) -> Factory) {
     if !is_deep() {
         return println!("only with KONTIKI_DEEP=1");

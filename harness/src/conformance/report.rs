@@ -48,7 +48,7 @@ pub fn promise_text(number: usize) -> Option<&'static str> {
 pub struct Broken {
     /// The number of the promise.
     pub promise: usize,
-    /// What was seen, and what had to be.
+    /// What was seen, and what was expected.
     pub what: String,
 }
 
@@ -61,13 +61,14 @@ pub enum Halt {
     DoesNotApply(&'static str),
     /// This machine lacks something that the check needs.
     Skipped(String),
-    /// The store kept its promises, and did not do what the check is about.
+    /// The store kept its promises, but did not do what the check is about.
     Thin(&'static str),
-    /// The rest of the check asks for what the store is declared to lack. What came before held.
+    /// The rest of the check needs a part of the contract that the store is declared to lack. The
+    /// check has found nothing wrong up to there.
     LeftOut(&'static str),
 }
 
-/// How a check ended that found nothing wrong.
+/// How a check ended if it found no broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The store kept its promises.
@@ -76,7 +77,7 @@ pub enum Outcome {
     DoesNotApply(&'static str),
     /// This machine lacks something that the check needs.
     Skipped(String),
-    /// The store kept its promises, and did not do what the check is about: so the result proves
+    /// The store kept its promises, but did not do what the check is about, so the result proves
     /// little.
     Thin(&'static str),
 }
@@ -89,12 +90,12 @@ pub(crate) fn broken<T>(promise: usize, what: impl Into<String>) -> Checked<T> {
     Err(Halt::Broken(Broken { promise, what: what.into() }))
 }
 
-/// Goes on if `kept`; otherwise the promise was broken.
+/// Returns an error that promise P`promise` was broken, unless `kept` holds.
 pub(crate) fn promised(promise: usize, kept: bool, what: impl FnOnce() -> String) -> Checked {
     if kept { Ok(()) } else { broken(promise, what()) }
 }
 
-/// An error with all its causes, since only these say why a store does not open.
+/// The text of an error with all its causes, since only the causes say why a store does not open.
 pub(crate) fn with_causes(error: &LogError) -> String {
     let mut words = error.to_string();
     let mut cause = error.source();
@@ -117,7 +118,7 @@ mod tests {
     use super::promise_text;
 
     #[test]
-    fn the_promises_are_those_of_the_laws() {
+    fn the_promises_are_those_of_the_laws_page() {
         let laws = include_str!("../../../docs/laws.md");
         let rows: Vec<&str> = laws.lines().filter(|line| line.starts_with("| P")).collect();
         assert!(rows.len() > 10, "only {} promises were found", rows.len());

@@ -31,7 +31,8 @@ pub(crate) async fn by_verbs(store: &mut dyn Store, batch: &WriteBatch) -> Resul
     }
 }
 
-/// Whether an entry was refused for a limit that it really exceeds, and that is not too low.
+/// Whether an entry was refused because it exceeds the store's limit, and that limit is not too
+/// low.
 pub(crate) fn is_fair_limit(error: &LogError, batch: &WriteBatch) -> bool {
     match error.kind {
         LogErrorKind::Refused(Refusal::TooLarge { limit, .. }) => {
@@ -42,8 +43,8 @@ pub(crate) fn is_fair_limit(error: &LogError, batch: &WriteBatch) -> bool {
 }
 
 /// Compares the answer to a change with the model's.
-pub(crate) fn check_answer(said: Result<(), LogError>, refusal: Option<Refusal>) -> Checked {
-    match (said, refusal) {
+pub(crate) fn check_answer(result: Result<(), LogError>, refusal: Option<Refusal>) -> Checked {
+    match (result, refusal) {
         (Ok(()), None) => Ok(()),
         (Ok(()), Some(refusal)) => {
             let promise = match refusal {
@@ -68,11 +69,11 @@ pub(crate) fn check_answer(said: Result<(), LogError>, refusal: Option<Refusal>)
 
 /// Compares the answer to a question with the model's.
 pub(crate) fn check_found<T: PartialEq>(
-    said: Result<T, LogError>,
+    result: Result<T, LogError>,
     wanted: Result<T, Vec<LogErrorKind>>,
     words: impl Fn(&T) -> String,
 ) -> Checked<Option<T>> {
-    match (said, wanted) {
+    match (result, wanted) {
         (Ok(found), Ok(wanted)) if found == wanted => Ok(Some(found)),
         (Ok(found), Ok(wanted)) => {
             broken(10, format!("returned [{}], not [{}]", words(&found), words(&wanted)))
@@ -98,13 +99,13 @@ fn is_same(found: &LogErrorKind, wanted: &LogErrorKind) -> bool {
     found == wanted || (refused(found) && refused(wanted))
 }
 
-/// Which promises apply after a batch: its last verb decides.
+/// The last change of a batch, which decides which promises a difference breaks.
 pub(crate) fn after(batch: &WriteBatch, refused: bool) -> After {
     match batch {
         _ if refused => After::Refused,
         WriteBatch { purge_upto: Some(_), .. } => After::Purged,
         batch if !batch.append.is_empty() => After::Appended,
-        WriteBatch { truncate_after: Some(_), .. } => After::Cut,
+        WriteBatch { truncate_after: Some(_), .. } => After::Truncated,
         WriteBatch { reset: Some(_), .. } => After::Reset,
         _ => After::Saved,
     }
@@ -113,24 +114,24 @@ pub(crate) fn after(batch: &WriteBatch, refused: bool) -> After {
 /// The text of a batch, as a line of the journal.
 pub(crate) fn in_words(batch: &WriteBatch) -> String {
     let mut words = Vec::new();
-    let mut say = |verb: &str, what: Option<&dyn fmt::Display>| {
+    let mut add = |verb: &str, what: Option<&dyn fmt::Display>| {
         words.extend(what.map(|what| format!("{verb} {what}")));
     };
-    say("save", batch.hard_state.as_ref().map(|it| it as &dyn fmt::Display));
-    say("reset to", batch.reset.as_ref().map(|it| it as &dyn fmt::Display));
-    say("truncate after", batch.truncate_after.as_ref().map(|it| it as &dyn fmt::Display));
+    add("save", batch.hard_state.as_ref().map(|it| it as &dyn fmt::Display));
+    add("reset to", batch.reset.as_ref().map(|it| it as &dyn fmt::Display));
+    add("truncate after", batch.truncate_after.as_ref().map(|it| it as &dyn fmt::Display));
     let ids = ids_in_words(&batch.append);
-    say("append", (!ids.is_empty()).then_some(&ids as &dyn fmt::Display));
-    say("purge up to", batch.purge_upto.as_ref().map(|it| it as &dyn fmt::Display));
-    say("hint commit", batch.commit_hint.as_ref().map(|it| it as &dyn fmt::Display));
+    add("append", (!ids.is_empty()).then_some(&ids as &dyn fmt::Display));
+    add("purge up to", batch.purge_upto.as_ref().map(|it| it as &dyn fmt::Display));
+    add("hint commit", batch.commit_hint.as_ref().map(|it| it as &dyn fmt::Display));
     if words.is_empty() { "write nothing".to_owned() } else { words.join(", ") }
 }
 
 /// The ids of all entries, or of the first and the last of very many.
 fn ids_in_words(entries: &[Entry]) -> String {
-    const SPELT_OUT: usize = 40;
+    const LISTED: usize = 40;
     match entries {
-        [first, .., last] if entries.len() > SPELT_OUT => {
+        [first, .., last] if entries.len() > LISTED => {
             format!("{} entries from {} to {}", entries.len(), first.id, last.id)
         }
         _ => entries.iter().map(|entry| entry.id.to_string()).collect::<Vec<_>>().join(" "),

@@ -1,4 +1,4 @@
-//! One check on one store, on a thread of its own, with a limit of time.
+//! Runs one check on one store, on a thread of its own, with a time limit.
 
 use std::any::Any;
 use std::fmt;
@@ -18,14 +18,14 @@ use super::tally::Tally;
 use super::test_name::{Rerun, TestName};
 use super::{CHECKS, Check, second, tally};
 
-/// How long a check may go without a step. A store that hangs is broken, too, and must be reported.
+/// How long a check may take for one step. A store that hangs is broken too, and must be reported.
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
-/// The promises that a panic and a standstill break.
+/// The promises that a panic and a hang break.
 const PANICS: usize = 20;
 const HANGS: usize = 21;
 
-/// How the message of a panic begins that tells of a wrong engine, and not of a wrong store.
+/// The beginning of each panic message that reports a failure of the engine, and not of the store.
 const THE_ENGINE: &str = "the engine";
 
 /// The most lines of a journal that a failure prints; the last ones.
@@ -34,24 +34,24 @@ const PRINTED_LINES: usize = 60;
 /// A check that a store failed.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// The promise; `None` where the engine did wrong.
+    /// The promise; `None` if the engine failed.
     pub promise: Option<usize>,
     /// What was seen.
     pub what: String,
-    /// In which way the requests were made.
+    /// How the requests were made.
     pub way: Way,
     /// The steps that led there.
     pub journal: Vec<String>,
-    /// The environment variables that make the check do the same again, as they are written before
-    /// a command.
+    /// The environment variables that make the check repeat the same steps, in the form in which
+    /// they are written before a command.
     pub settings: String,
 }
 
-/// Runs a check both ways; a failure is a panic with the full report. The body of each test that
-/// [`conformance!`](macro@crate::conformance) makes.
+/// Runs a check both ways, and panics with the full report if it fails. This is the body of each
+/// test that [`conformance!`](macro@crate::conformance) makes.
 pub fn hold(family: &str, name: &str, place: fn() -> Box<dyn Place>, test: TestName) {
     let found = CHECKS.iter().find(|check| check.family == family && check.name == name);
-    let check = found.expect("tests and table are made of one list");
+    let check = found.expect("tests and table are made from one list");
     if let Some(dir) = second::asked() {
         second::open_and_exit(place().as_mut(), &dir);
     }
@@ -61,7 +61,7 @@ pub fn hold(family: &str, name: &str, place: fn() -> Box<dyn Place>, test: TestN
         Ok(Outcome::Held) => {}
         Ok(Outcome::DoesNotApply(why)) => println!("does not apply: {why}"),
         Ok(Outcome::Skipped(why)) => skip(check, &why),
-        Ok(Outcome::Thin(why)) => say_thin(check, why),
+        Ok(Outcome::Thin(why)) => report_thin(check, why),
         Err(failure) => {
             let (settings, command) = (&failure.settings, test.command(name));
             panic!("{failure}\nrun it again: {settings}{command}")
@@ -69,14 +69,14 @@ pub fn hold(family: &str, name: &str, place: fn() -> Box<dyn Place>, test: TestN
     }
 }
 
-/// Prints, past the test runner's capture, that a check proves little for this store.
-fn say_thin(check: &Check, why: &str) {
+/// Prints that a check proves little for this store. The test runner does not capture the line.
+fn report_thin(check: &Check, why: &str) {
     // A closed output is no failure of the store.
     let _ = writeln!(std::io::stderr(), "thin: {}: {why}", check.full_name());
 }
 
-/// Prints, past the test runner's capture, which check was skipped here. With
-/// `KONTIKI_REQUIRE=all`, which is for machines that have everything, the check fails instead.
+/// Prints which check was skipped; the test runner does not capture the line. With
+/// `KONTIKI_REQUIRE=all`, which is for machines that can run all checks, the check fails instead.
 pub(crate) fn skip(check: &Check, why: &str) {
     static SKIPPED: AtomicU64 = AtomicU64::new(0);
     let required = std::env::var("KONTIKI_REQUIRE").is_ok_and(|what| what == "all");
@@ -91,8 +91,8 @@ pub fn run(check: &'static Check, factory: &Factory) -> Result<Outcome, Failure>
     run_within(LIMIT, check, factory)
 }
 
-/// Like [`run`], with another limit for a check without a step, for runs in which many stores are
-/// expected to hang.
+/// Like [`run`], with another time limit for a step, for runs in which many stores are expected to
+/// hang.
 pub fn run_within(
     limit: Duration,
     check: &'static Check,
@@ -113,7 +113,7 @@ pub fn run_in(
     run_as(LIMIT, check, factory, Some(Rerun::new(test, name)))
 }
 
-/// If this process was started by a check as a second opener: opens the store and exits.
+/// Opens the store and exits, if a check started this process as a second opener.
 pub fn open_if_asked(factory: &Factory) {
     if let Some(dir) = second::asked() {
         second::open_and_exit(factory().as_mut(), &dir);
@@ -151,7 +151,7 @@ fn run_one_way(
     })
 }
 
-/// Runs work on a thread and a runtime of its own; a panic or a hang is a failure, too.
+/// Runs work on its own thread and runtime. A panic or a hang is a failure too.
 pub(crate) fn on_a_thread(
     limit: Duration,
     name: &str,
@@ -185,14 +185,14 @@ pub(crate) fn on_a_thread(
             let promise = (!message.starts_with(THE_ENGINE)).then_some(PANICS);
             fail(promise, format!("a panic: {message}"))
         }
-        Err(RecvTimeoutError::Timeout) => fail(Some(HANGS), format!("nothing for {limit:?}")),
+        Err(RecvTimeoutError::Timeout) => fail(Some(HANGS), format!("no step for {limit:?}")),
         Err(RecvTimeoutError::Disconnected) => {
             fail(None, "the check's thread has ended".to_owned())
         }
     }
 }
 
-/// Waits for the end of a check, as long as it makes steps.
+/// Waits for the end of a check, as long as it continues to make steps.
 fn end_or_hang<T>(
     limit: Duration,
     end: &Receiver<T>,

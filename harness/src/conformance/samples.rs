@@ -1,5 +1,5 @@
-//! Entries whose bytes follow from their ids, so that a reader can distinguish a true entry from
-//! another.
+//! Entries whose bytes are derived from their ids, so that a check can tell a correct entry from a
+//! wrong one.
 
 use std::ops::RangeInclusive;
 
@@ -20,7 +20,7 @@ pub fn id(index: u64, term: u64) -> EntryId {
 
 /// A node.
 pub fn node(number: u64) -> NodeId {
-    NodeId::new(number).expect("the suite names no node zero")
+    NodeId::new(number).expect("the suite uses no node with id zero")
 }
 
 /// A term, and a vote unless it is 0.
@@ -42,12 +42,12 @@ pub fn entry(index: u64, term: u64) -> Entry {
     )
 }
 
-/// A command of so many bytes.
+/// A command of `size` bytes.
 pub fn sized(index: u64, term: u64, size: usize) -> Entry {
     sized_entry(index, term, 0, size)
 }
 
-/// A command of so many bytes that contains the number of its writer.
+/// A command of `size` bytes that contains the number of its writer.
 pub fn sized_entry(index: u64, term: u64, mark: u64, size: usize) -> Entry {
     let text = format!("{index}@{term} by {mark}. ");
     let payload: Vec<u8> = text.bytes().cycle().take(size).collect();
@@ -77,7 +77,7 @@ pub fn each_kind(first: u64, term: u64) -> Vec<Entry> {
     ]
 }
 
-/// A membership entry with so many voters.
+/// A membership entry with `voters` voters.
 pub fn membership(index: u64, term: u64, voters: u64) -> Entry {
     let voters = (1..=voters).map(|number| (node(number), Bytes::from(vec![b'a'; 9])));
     let membership = Membership::of_voters(voters).expect("at least one voter");

@@ -1,8 +1,8 @@
-//! A second opener in a process of its own: the test is started once more, and only opens the store
-//! that the first process has open.
+//! A second opener in a process of its own: the test is started once more, and that process only
+//! opens the store that the first process has open.
 //!
-//! A list of open directories within a process keeps out a second handle there, but no other
-//! process. The exit status gives the result.
+//! A store that only keeps a list of open directories in its process refuses a second handle there,
+//! but not one in another process. The exit status of the second process is the result.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -27,11 +27,11 @@ pub(crate) enum Opened {
     Failed,
 }
 
-/// The exit status of each; none of them is one that a test runner returns.
+/// The exit status for each result. A test runner returns none of these.
 const STATUSES: [(Opened, i32); 3] =
     [(Opened::Open, 61), (Opened::InUse, 62), (Opened::Failed, 63)];
 
-/// Opens the store of a directory in another process, by the test that this runs in. `None` if the
+/// Opens the store of a directory in another process, which runs the same test. `None` if the
 /// process could not be started, or did not reach the opening.
 pub(crate) fn open(rerun: &Rerun, dir: &Path) -> Option<Opened> {
     let mut command = Command::new(std::env::current_exe().ok()?);

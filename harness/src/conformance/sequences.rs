@@ -1,8 +1,8 @@
 //! Random sequences of steps: drawn, tried, and shortened where they break a promise.
 //!
-//! `KONTIKI_CASES` sets how many sequences are tried and `KONTIKI_SEED` which; `KONTIKI_DEEP` alone
-//! multiplies the first. `KONTIKI_SEEDS` runs that many seeds. The seed is fixed by default, so
-//! that a test that passed does not fail later without a change.
+//! `KONTIKI_CASES` sets how many sequences are tried, and `KONTIKI_SEED` sets which ones. Without
+//! `KONTIKI_CASES`, `KONTIKI_DEEP` raises their number. `KONTIKI_SEEDS` runs that many seeds. The
+//! seed is fixed by default, so that a test that passed does not fail later without a change.
 
 use std::ops::Range;
 
@@ -73,7 +73,7 @@ async fn try_seed(seed: u64, run: &mut impl AsyncFnMut(&[Step]) -> Checked) -> C
     let mut runner = TestRunner::new_with_rng(Config::default(), rng);
     let strategy = prop::collection::vec(step(), STEPS);
     for case in 1..=cases {
-        let sequence = strategy.new_tree(&mut runner).expect("nothing is filtered");
+        let sequence = strategy.new_tree(&mut runner).expect("the strategy filters nothing");
         if let Err(Halt::Broken(broken)) = run(&sequence.current()).await {
             let mut broken = shrink(run, sequence).await.unwrap_or(broken);
             let cause = format!(" (case {case} of KONTIKI_SEED={seed}, shrunk)");
@@ -125,7 +125,7 @@ pub(crate) async fn run_step(log: &mut Subject, step: &Step, mark: u64) -> Check
                 reset: None,
                 // Whether a truncation of committed entries is refused depends on what a store has
                 // forgotten; a separate check covers that.
-                truncate_after: draft.cut.map(|cut| {
+                truncate_after: draft.truncate.map(|cut| {
                     let cut = index((boundary + cut).saturating_sub(2));
                     if cut < log.model.boundary.index { cut } else { cut.max(log.model.committed) }
                 }),
@@ -137,7 +137,7 @@ pub(crate) async fn run_step(log: &mut Subject, step: &Step, mark: u64) -> Check
         }
         Step::Identity(store) => log.save_identity(identity(*store)).await,
         Step::Read { from, length, max_bytes } => {
-            // A range that is empty outside of the log is not checked.
+            // An empty range outside of the log is not checked.
             let from = (boundary + from).saturating_sub(3);
             let length = if from <= boundary || from > last { length + 1 } else { *length };
             log.read(from, from + length, *max_bytes).await.map(|_| ())

@@ -1,9 +1,10 @@
-//! How much a run does: what the environment sets, and what time allows on a slow store.
+//! How much a run does, as the environment sets it and as a slow store allows.
 
 use std::env;
 use std::time::Duration;
 
-/// How long a check that opens the store again and again may take for that by default, each way.
+/// The time for openings that a check which opens the store repeatedly may use by default, each
+/// way.
 const BUDGET: Duration = Duration::from_secs(5);
 
 /// Whether a run may take long: `KONTIKI_DEEP`.
@@ -22,10 +23,10 @@ pub(crate) fn seeds(first: u64) -> std::ops::Range<u64> {
     first..first.saturating_add(setting("KONTIKI_SEEDS").unwrap_or(1))
 }
 
-/// How many runs, of so many openings each, a check makes by default: `most`, unless the store
-/// opens so slowly that they would not fit into five seconds; but never fewer than `least`. Where
-/// nothing may be skipped (`KONTIKI_REQUIRE=all`) and under `KONTIKI_DEEP` time does not count, so
-/// that what is found depends on no clock.
+/// The number of runs, with `openings` openings each, that a check makes by default. It is `most`,
+/// unless the store opens so slowly that these runs would take more than five seconds; it is never
+/// below `least`. With `KONTIKI_REQUIRE=all` or `KONTIKI_DEEP` it is `most` however slow the store
+/// is, so that what is found does not depend on a clock.
 pub(crate) fn affordable(most: u64, least: u64, openings: u32, opening: Duration) -> u64 {
     let is_whole = env::var("KONTIKI_REQUIRE").is_ok_and(|what| what == "all");
     if is_whole || is_deep() { most } else { fitting(opening * openings).clamp(least, most) }

@@ -1,7 +1,7 @@
-//! The store under test, beside the model. Each request is made to both, and recorded.
+//! The store under test, together with its model. Each request is made to both, and recorded.
 //!
-//! After each change everything is compared. So a scenario need not say what the result must be; it
-//! only has to exercise what stores get wrong.
+//! After each change all contents are compared. So a scenario need not state the expected result;
+//! it only has to make the requests that stores often get wrong.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ use super::test_name::Rerun;
 /// How the changes of a check reach the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// Each verb of a batch on its own.
+    /// Each verb of a batch as a request of its own.
     SmallVerbs,
     /// Whole batches, through `write`.
     Write,
@@ -32,13 +32,14 @@ pub enum Way {
 /// How a handle ends before the store is opened again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// In good order, by `close`.
+    /// The handle is closed with `close`.
     Closed,
-    /// Just dropped, as when a process ends.
+    /// The handle is dropped without `close`, as when a process ends.
     Dropped,
 }
 
-/// Why a check ends, or does not begin, for what its store is declared to lack.
+/// The reasons for which a check ends early, or does not begin, if its store is declared to lack a
+/// part of the contract.
 const NO_RESET: &str = "the store is declared to have no reset";
 const NO_IDENTITY: &str = "the store is declared to keep no identity";
 
@@ -52,7 +53,7 @@ pub struct Subject {
     pub(crate) model: Model,
     journal: Journal,
     way: Way,
-    /// The test in which this runs, if a check may start it once more.
+    /// The test in which this runs, if a check may start that test once more.
     pub(super) rerun: Option<Rerun>,
 }
 
@@ -75,7 +76,7 @@ impl Subject {
         Ok(log)
     }
 
-    /// Continues with a store that was never used, and an empty journal.
+    /// Continues with a new, empty store and an empty journal.
     pub(crate) async fn begin_anew(&mut self) -> Checked {
         self.store = None;
         self.journal.clear();
@@ -95,7 +96,7 @@ impl Subject {
         self.way
     }
 
-    /// A place that was never used, beside this one.
+    /// Makes a new, empty place.
     pub(crate) fn new_place(&self) -> Box<dyn Place> {
         (self.factory)()
     }
@@ -139,7 +140,7 @@ impl Subject {
         let refused = course.refusal;
         self.request(&batch, refused).await?;
         let contents = Contents::of(self.store()).await?;
-        // What a refused batch may leave: nothing of it, or, where it is not atomic, some of the
+        // A refused batch may leave nothing, or, if batches are not atomic, the effects of some
         // verbs before the one that was refused.
         let (states, end) = (&course.states, course.states.len() - 1);
         let legal = match (refused, self.way, self.info.atomic_batch) {
@@ -168,28 +169,30 @@ impl Subject {
     /// Makes a change that the model allows through `write`, which alone carries a commit hint.
     pub(crate) async fn change_whole(&mut self, batch: WriteBatch) -> Checked {
         let course = self.model.course(&batch);
-        let said = self.store().write(batch.clone()).await;
-        self.journal.note(&in_words(&batch), &said);
-        check_answer(said, course.refusal)?;
+        let result = self.store().write(batch.clone()).await;
+        self.journal.note(&in_words(&batch), &result);
+        check_answer(result, course.refusal)?;
         self.model = course.states.last().expect("never empty").clone();
         Ok(())
     }
 
     async fn request(&mut self, batch: &WriteBatch, refusal: Option<Refusal>) -> Checked {
-        let said = match self.way {
+        let result = match self.way {
             Way::Write => self.store().write(batch.clone()).await,
             Way::SmallVerbs => by_verbs(self.store(), batch).await,
         };
-        self.journal.note(&in_words(batch), &said);
-        if said.as_ref().is_err_and(|error| is_fair_limit(error, batch)) {
+        self.journal.note(&in_words(batch), &result);
+        if result.as_ref().is_err_and(|error| is_fair_limit(error, batch)) {
             self.check_unharmed(batch).await?;
-            return Err(Halt::DoesNotApply("the store declares that it holds no payload so large"));
+            return Err(Halt::DoesNotApply(
+                "the store declares that it does not hold a payload of this size",
+            ));
         }
-        check_answer(said, refusal)
+        check_answer(result, refusal)
     }
 
-    /// A payload that is refused for a limit is refused like any other request: nothing of the
-    /// append is there, and the store continues to work.
+    /// Checks that a payload above the store's limit is refused like any other request: nothing of
+    /// the append is there, and the store continues to work.
     async fn check_unharmed(&mut self, batch: &WriteBatch) -> Checked {
         if *batch != WriteBatch::of_entries(batch.append.clone()) {
             return Ok(());
@@ -197,9 +200,9 @@ impl Subject {
         self.look(After::Refused).await?;
         let last = self.model.last();
         let small = entry(last.index.get() + 1, last.term.get());
-        let said = self.store().append(std::slice::from_ref(&small)).await;
-        self.journal.note("after the refusal, a small append", &said);
-        promised(16, said.is_ok(), || format!("after a refusal an append failed: {said:?}"))
+        let result = self.store().append(std::slice::from_ref(&small)).await;
+        self.journal.note("after the refusal, a small append", &result);
+        promised(16, result.is_ok(), || format!("after a refusal an append failed: {result:?}"))
     }
 
     /// Nothing happens where the store is declared to keep none.
@@ -208,14 +211,14 @@ impl Subject {
             return Ok(());
         }
         let refusal = self.model.save_identity(identity).err();
-        let said = self.store().save_identity(&identity).await;
-        self.journal.note(&format!("save the identity: {identity}"), &said);
-        check_answer(said, refusal)?;
+        let result = self.store().save_identity(&identity).await;
+        self.journal.note(&format!("save the identity: {identity}"), &result);
+        check_answer(result, refusal)?;
         self.look(if refusal.is_some() { After::Refused } else { After::Saved }).await
     }
 
-    /// Reads through a new reader, which must return what the model holds, or one of the model's
-    /// errors. `None` stands for an error.
+    /// Reads through a new reader, which must return what the model holds, or an error that the
+    /// model allows. Returns `None` for such an error.
     pub(crate) async fn read(
         &mut self,
         from: u64,
@@ -223,22 +226,22 @@ impl Subject {
         max_bytes: u64,
     ) -> Checked<Option<Vec<Entry>>> {
         let range = Range { start: LogIndex::new(from), end: LogIndex::new(to) };
-        let said = self.reader().read(range.clone(), max_bytes).await;
-        self.journal.note(&format!("read {from}..{to}, at most {max_bytes} bytes"), &said);
-        check_found(said, self.model.read(&range, max_bytes), |entries| {
+        let result = self.reader().read(range.clone(), max_bytes).await;
+        self.journal.note(&format!("read {from}..{to}, at most {max_bytes} bytes"), &result);
+        check_found(result, self.model.read(&range, max_bytes), |entries| {
             entries.iter().map(super::contents::in_short).collect::<Vec<_>>().join(", ")
         })
     }
 
     pub(crate) async fn term(&mut self, index: u64) -> Checked {
-        let said = self.reader().term(LogIndex::new(index)).await;
-        self.journal.note(&format!("term of {index}"), &said);
+        let result = self.reader().term(LogIndex::new(index)).await;
+        self.journal.note(&format!("term of {index}"), &result);
         let wanted = self.model.term(LogIndex::new(index));
-        check_found(said, wanted, |term| format!("term {term}")).map(|_| ())
+        check_found(result, wanted, |term| format!("term {term}")).map(|_| ())
     }
 
-    /// Ends the handle and opens the store again; all that was acknowledged must be there. Not for
-    /// a volatile store.
+    /// Ends the handle and opens the store again; everything that was acknowledged must be there.
+    /// The check does not apply to a volatile store.
     pub(crate) async fn reopen(&mut self, ending: Ending) -> Checked {
         self.must_outlive_its_handle()?;
         self.end(ending).await?;
@@ -256,20 +259,20 @@ impl Subject {
         }
     }
 
-    /// Ends the handle; nothing is open until [`Subject::open_again`].
+    /// Ends the handle. The store is not open until [`Subject::open_again`].
     pub(crate) async fn end(&mut self, ending: Ending) -> Checked {
         if ending == Ending::Closed {
-            let said = self.store().close().await;
-            self.journal.note("close", &said);
-            promised(13, said.is_ok(), || format!("a sound store does not close: {said:?}"))?;
+            let result = self.store().close().await;
+            self.journal.note("close", &result);
+            promised(13, result.is_ok(), || format!("a sound store does not close: {result:?}"))?;
         }
         self.store = None;
         Ok(())
     }
 
-    /// Hands the open handle over; nothing is open until [`Subject::take_back`].
+    /// Returns the open handle. The store is not open here until [`Subject::take_back`].
     pub(crate) fn lend(&mut self) -> Box<dyn Store> {
-        self.store.take().expect("a check lends what is open")
+        self.store.take().expect("the store is open")
     }
 
     /// Takes back a handle that acknowledged what the model holds now. The store is opened again,
@@ -295,33 +298,34 @@ impl Subject {
         Ok(())
     }
 
-    /// Drops the handle, if one is open, in whatever state it is.
+    /// Drops the handle, if one is open, whatever its state.
     pub(crate) fn abandon(&mut self) {
         self.store = None;
     }
 
-    /// What the store is declared to lack.
+    /// The parts of the contract that the store is declared to lack.
     pub(crate) fn lacks(&self) -> Lacks {
         self.place.lacks()
     }
 
-    /// For a check that is about resets.
+    /// Ends a check of resets, if the store is declared to have none.
     pub(crate) fn must_have_resets(&self) -> Checked {
         if self.lacks().reset { Err(Halt::DoesNotApply(NO_RESET)) } else { Ok(()) }
     }
 
-    /// For a check that is about the identity.
+    /// Ends a check of the identity, if the store is declared to keep none.
     pub(crate) fn must_keep_its_identity(&self) -> Checked {
         if self.lacks().identity { Err(Halt::DoesNotApply(NO_IDENTITY)) } else { Ok(()) }
     }
 
-    /// A reset that the store is declared to lack ends a check; what came before it held.
+    /// Ends the check at a reset that the store is declared to lack; it has found nothing wrong up
+    /// to there.
     fn check_reset(&self, batch: &WriteBatch) -> Checked {
         let is_missing = batch.reset.is_some() && self.lacks().reset;
         if is_missing { Err(Halt::LeftOut(NO_RESET)) } else { Ok(()) }
     }
 
-    /// Whether the store lies in files.
+    /// Whether the store has files.
     pub(crate) fn has_files(&self) -> bool {
         self.place.files().is_some()
     }
@@ -334,19 +338,19 @@ impl Subject {
         }
     }
 
-    /// The list of steps, for checks that start again and again from the same files.
+    /// The list of steps, for checks that start repeatedly from the same files.
     pub(crate) fn journal(&self) -> &Journal {
         &self.journal
     }
 
-    /// Reopens the store after both ways to end a handle, one after another.
+    /// Reopens the store twice, after each of the two ways to end a handle.
     pub(crate) async fn reopen_twice(&mut self) -> Checked {
         self.reopen(Ending::Dropped).await?;
         self.reopen(Ending::Closed).await
     }
 
-    /// The same if the store outlives its handle: a store that serves its reads from memory shows
-    /// only then what it stored.
+    /// Like [`Subject::reopen_twice`], if the store outlives its handle. A store that serves its
+    /// reads from memory shows only after an opening what it stored.
     pub(crate) async fn reopen_if_kept(&mut self) -> Checked {
         match self.info.durability {
             Durability::Volatile => Ok(()),

@@ -1,5 +1,5 @@
-//! What a run of the suite counts: by check, for the command that runs it again; and by family, for
-//! the summary that a test binary prints when it ends.
+//! What a run of the suite counts: for each check, the settings for the command that runs it again;
+//! for each family, the summary that a test binary prints when it ends.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -98,9 +98,10 @@ fn summary(families: &BTreeMap<String, Family>) -> String {
     text
 }
 
-/// Prints the summary when the test binary ends: the test runner offers no such hook. It is sound:
-/// the function takes no arguments and returns nothing, and the C library calls it once, at the end
-/// of a process that exits.
+/// Prints the summary when the test binary ends, since the test runner offers no such hook.
+///
+/// Safety: the function takes no arguments and returns nothing, and the C library calls it once,
+/// when the process exits.
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
 #[used]

@@ -1,4 +1,5 @@
-//! The full name of a test, for the command that runs it again, and for a process that does.
+//! The full name of a test: for the command that a failure prints, and for a check that starts its
+//! own test in a second process.
 
 /// The full name of a test, for the command that runs it again.
 #[derive(Clone, Copy, Debug)]

@@ -1,8 +1,9 @@
 //! What a backend's own tests may use from the suite: entries, random batches, and everything that
 //! a store shows.
 //!
-//! The suite asks what every store must do. What one store does beyond that (its files, its space,
-//! its failures below its own disk interface) is tested in its crate, with these.
+//! The suite checks what every store must do. The properties of one store beyond that (its files,
+//! its disk space, failures below its own disk interface) are tested in its crate with these
+//! helpers.
 
 #[cfg(target_os = "linux")]
 use std::ops::RangeInclusive;
@@ -20,7 +21,7 @@ pub use super::settings::is_deep;
 pub fn now<F: Future>(verb: F) -> F::Output {
     match pin!(verb).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,
-        Poll::Pending => panic!("a verb of this store never pends"),
+        Poll::Pending => panic!("a verb of this store must complete at the first poll"),
     }
 }
 
@@ -32,7 +33,7 @@ pub fn entries(range: RangeInclusive<u64>, term: u64) -> Vec<Entry> {
 /// The kind of the error, which must have occurred.
 pub fn kind<T>(result: Result<T, LogError>) -> LogErrorKind {
     match result {
-        Ok(_) => panic!("it must fail"),
+        Ok(_) => panic!("the request must fail"),
         Err(error) => error.kind,
     }
 }
@@ -44,15 +45,16 @@ pub struct Inspected {
     pub bounds: LogBounds,
     /// Term and vote.
     pub hard_state: HardState,
-    /// Whose store it is.
+    /// The member that the store belongs to.
     pub identity: Option<Identity>,
-    /// What it recovers; always with a clean tail, since two histories need not agree on that.
+    /// The result of `recover`, except that the tail is always clean, since two histories need not
+    /// agree on the tail.
     pub recovered: Recovered,
     /// All entries.
     pub entries: Vec<Entry>,
 }
 
-/// Looks at a store; an error if an entry cannot be read.
+/// Reads everything that a store shows. Returns an error if an entry cannot be read.
 pub fn look(log: &mut dyn Store) -> Result<Inspected, LogError> {
     let recovered = Recovered { tail: Tail::Clean, ..now(log.recover())? };
     let bounds = log.bounds();

@@ -1,8 +1,8 @@
 //! Clients: each sends a request, waits for the answer, pauses, and sends the next, at any member.
 //!
 //! Some requests go to a member that believes it leads, even if it no longer does. Some clients
-//! stop waiting and send another request elsewhere; the answer may still come. A client whose
-//! member stops gets no answer, as over a broken connection.
+//! stop waiting and send another request to any member; the first answer may still arrive. A client
+//! whose member stops gets no answer, as over a broken connection.
 
 use crate::rng::Rng;
 use crate::sim::Time;
@@ -13,11 +13,11 @@ use crate::sim::plan::ClientPlan;
 pub(crate) struct Workload {
     plan: ClientPlan,
     rng: Rng,
-    /// What each client waits for.
+    /// The answers that each client waits for.
     waits: Vec<Wait>,
 }
 
-/// The group of operations that a client waits for, and how many of them are open.
+/// The group of operations that a client waits for, and how many of them have no answer yet.
 #[derive(Clone, Copy, Debug, Default)]
 struct Wait {
     group: u64,
@@ -25,7 +25,7 @@ struct Wait {
     open: u64,
 }
 
-/// A request that is about to be made.
+/// The next request of a client.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request {
     pub(crate) is_read: bool,
@@ -39,44 +39,45 @@ impl Workload {
         Workload { plan, rng, waits }
     }
 
-    /// The clients, by number.
+    /// The numbers of the clients.
     pub(crate) fn clients(&self) -> std::ops::Range<u64> {
         0..self.plan.count
     }
 
-    /// The next request of a client.
+    /// Draws the next request of a client.
     pub(crate) fn next_request(&mut self) -> Request {
         let is_read = self.rng.happens(self.plan.reads);
         let count = if is_read { 1 } else { self.rng.between(1, self.plan.group) };
         Request { is_read, count }
     }
 
-    /// The register that the next operation is about.
+    /// Draws the register of the next operation.
     pub(crate) fn key(&mut self) -> u64 {
         self.rng.below(KEYS)
     }
 
-    /// How many bytes of padding the next command has.
+    /// Draws the number of padding bytes in the next command.
     pub(crate) fn padding(&mut self) -> usize {
         self.rng.between(0, self.plan.padding) as usize
     }
 
-    /// The member that gets the request, from those that run and those of them that lead.
+    /// Draws the member to send a request to, from those that are running and those that lead.
     pub(crate) fn choose(&mut self, running: &[usize], leading: &[usize]) -> Option<usize> {
         let at_leader = self.rng.happens(self.plan.at_leader) && !leading.is_empty();
         let choices = if at_leader { leading } else { running };
         (!choices.is_empty()).then(|| self.rng.one_of(choices))
     }
 
-    /// Notes that the client waits for a group of answers. Returns for how long, unless it waits
-    /// for ever.
+    /// Records that a client waits for a group of `count` answers. Returns how long it waits, or
+    /// `None` if it waits without limit.
     pub(crate) fn waits(&mut self, client: u64, group: u64, count: u64) -> Option<Time> {
         *self.waits.get_mut(client as usize)? = Wait { group, count, open: count };
         (self.plan.patience > 0).then(|| self.rng.heavy(self.plan.patience))
     }
 
-    /// Notes that the client has the answer to an operation. Returns when it makes its next
-    /// request, if it waits for no other answer.
+    /// Records that the client has the answer to an operation. Returns how long it then pauses
+    /// before its next request, or `None` if it waits for other answers or had stopped waiting for
+    /// this one.
     pub(crate) fn answered(&mut self, client: u64, number: u64) -> Option<Time> {
         let wait = self.waits.get_mut(client as usize)?;
         if wait.open == 0 || !(wait.group..wait.group + wait.count).contains(&number) {
@@ -86,7 +87,7 @@ impl Workload {
         (wait.open == 0).then(|| self.think())
     }
 
-    /// The client stops waiting for a group. Returns true if it still waited for it.
+    /// The client stops waiting for a group. Returns whether it was still waiting for that group.
     pub(crate) fn gives_up(&mut self, client: u64, group: u64) -> bool {
         let wait = &mut self.waits[client as usize];
         let waits = wait.group == group && wait.open > 0;
@@ -94,7 +95,7 @@ impl Workload {
         waits
     }
 
-    /// How long a client pauses.
+    /// Draws how long a client pauses.
     pub(crate) fn think(&mut self) -> Time {
         self.rng.heavy(self.plan.think)
     }

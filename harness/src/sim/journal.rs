@@ -1,6 +1,6 @@
 //! A hash over all events, and a line of text for each.
 //!
-//! The hash covers every event, in order; two runs of one seed must end with the same hash. Lines
+//! The hash covers all events, in order; two runs of one seed must end with the same hash. Lines
 //! are formatted only if they are printed.
 
 use std::fmt;
@@ -9,38 +9,38 @@ use std::hash::{Hash, Hasher};
 use crate::digest::Digest;
 use crate::sim::Time;
 
-/// The record of a run.
+/// The hash of a run, and its output.
 #[derive(Debug)]
 pub(crate) struct Journal {
     digest: Digest,
     /// Whether lines are printed.
-    aloud: bool,
+    prints_events: bool,
     pub(crate) now: Time,
 }
 
 impl Journal {
-    pub(crate) fn new(aloud: bool) -> Journal {
-        Journal { digest: Digest::default(), aloud, now: 0 }
+    pub(crate) fn new(prints_events: bool) -> Journal {
+        Journal { digest: Digest::default(), prints_events, now: 0 }
     }
 
-    /// Records what happened to a member: as a value for the hash, and as a line of text.
+    /// Records an event of a member: `what` goes into the hash, `words` are the line of text.
     pub(crate) fn note(&mut self, member: u64, what: impl Hash, words: fmt::Arguments<'_>) {
         (self.now, member).hash(&mut self.digest);
         what.hash(&mut self.digest);
-        if self.aloud {
+        if self.prints_events {
             self.print(member, words);
         }
     }
 
-    /// Records only in the hash what happens too often to be printed.
+    /// Adds to the hash an event that happens too often to be printed.
     pub(crate) fn hash_only(&mut self, member: u64, what: impl Hash) {
         (self.now, member).hash(&mut self.digest);
         what.hash(&mut self.digest);
     }
 
-    /// A line of text that the hash need not cover.
-    pub(crate) fn say(&self, member: u64, words: fmt::Arguments<'_>) {
-        if self.aloud {
+    /// Prints a line about an event that is already in the hash.
+    pub(crate) fn print_only(&self, member: u64, words: fmt::Arguments<'_>) {
+        if self.prints_events {
             self.print(member, words);
         }
     }

@@ -1,4 +1,4 @@
-//! The replicated state machine: a few registers, and a chain of hashes over every command.
+//! The replicated state machine: a few registers, and a chain of hashes over all commands.
 
 use bytes::Bytes;
 use raft_core::types::{EntryId, LogIndex};
@@ -6,10 +6,11 @@ use raft_node::{Committed, Fatal, Replies, StateMachine};
 
 use crate::digest::Digest;
 
-/// How many registers there are.
+/// The number of registers.
 pub(crate) const KEYS: u64 = 5;
 
-/// A write by one client: a value that no other operation writes, so that it names the operation.
+/// A write to a register. No two operations write the same value, so the value identifies the
+/// operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Command {
     pub(crate) key: u64,
@@ -17,7 +18,7 @@ pub(crate) struct Command {
 }
 
 impl Command {
-    /// The bytes that are proposed, with `padding` extra bytes.
+    /// Encodes the command to propose, with `padding` additional bytes.
     pub(crate) fn encode(self, padding: usize) -> Bytes {
         let mut bytes = Vec::with_capacity(16 + padding);
         bytes.extend(self.key.to_le_bytes());
@@ -26,7 +27,7 @@ impl Command {
         bytes.into()
     }
 
-    /// Reads the bytes back.
+    /// Decodes the bytes of a command.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Command> {
         let word = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
         Some(Command { key: word(0)?, value: word(8)? })
@@ -37,42 +38,43 @@ impl Command {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Registers {
     values: [u64; KEYS as usize],
-    /// How many commands were applied.
+    /// The number of commands that were applied.
     count: u64,
-    /// A hash over all of them, in order.
+    /// A hash over all commands that were applied, in order.
     chain: u64,
     /// The last entry whose command was applied.
     last: Option<EntryId>,
-    /// The chain after each command that was applied since [`Registers::take_trail`].
-    trail: Vec<(LogIndex, u64)>,
+    /// The value of `chain` after each command that was applied since the last call of
+    /// [`Registers::take_new_hashes`].
+    new_hashes: Vec<(LogIndex, u64)>,
     /// Whether this state survives a crash.
     pub(crate) durable: bool,
-    /// Whether it cannot apply the next batch.
+    /// Whether the next batch fails to be applied.
     pub(crate) fails: bool,
 }
 
 impl Registers {
-    /// A state machine whose state survives crashes, or does not.
+    /// Creates a machine that keeps its state through crashes, if `durable` is set.
     pub(crate) fn new(durable: bool) -> Registers {
         Registers { durable, ..Registers::default() }
     }
 
-    /// Reduces the state to what remains after a crash.
+    /// Removes the state that a crash destroys.
     pub(crate) fn crash(&mut self) {
         if !self.durable {
             *self = Registers::new(false);
         }
-        self.trail.clear();
+        self.new_hashes.clear();
     }
 
-    /// The chain of hashes.
+    /// The hash over all commands that were applied.
     pub(crate) fn chain(&self) -> u64 {
         self.chain
     }
 
-    /// The chain after each command since the last call.
-    pub(crate) fn take_trail(&mut self) -> Vec<(LogIndex, u64)> {
-        std::mem::take(&mut self.trail)
+    /// Returns the chain's value after each command that was applied since the last call.
+    pub(crate) fn take_new_hashes(&mut self) -> Vec<(LogIndex, u64)> {
+        std::mem::take(&mut self.new_hashes)
     }
 
     fn apply_one(&mut self, committed: &Committed) -> u64 {
@@ -82,7 +84,7 @@ impl Registers {
         self.count += 1;
         self.chain = Digest::of((self.chain, committed.id, &committed.command));
         self.last = Some(committed.id);
-        self.trail.push((committed.id.index, self.chain));
+        self.new_hashes.push((committed.id.index, self.chain));
         self.count
     }
 }
@@ -92,10 +94,10 @@ impl StateMachine for Registers {
         self.last.filter(|_| self.durable)
     }
 
-    /// Answers with the number of commands so far.
+    /// The answer to a command is the number of commands that have been applied up to it.
     fn apply(&mut self, commands: &[Committed], replies: &mut Replies) -> Result<(), Fatal> {
         if std::mem::take(&mut self.fails) {
-            return Err(Fatal::new("planted by the simulator"));
+            return Err(Fatal::new("an injected failure"));
         }
         for committed in commands {
             let count = self.apply_one(committed);
@@ -104,7 +106,7 @@ impl StateMachine for Registers {
         Ok(())
     }
 
-    /// The query is a key, the answer its value.
+    /// The query is a key, and the answer is its value.
     fn read(&self, query: &[u8]) -> Bytes {
         let key = query.first().map_or(0, |key| usize::from(*key)) % KEYS as usize;
         Bytes::copy_from_slice(&self.values[key].to_le_bytes())

@@ -1,11 +1,12 @@
-//! Rare things that must happen sometimes.
+//! Rare situations that must occur in some runs.
 //!
 //! A run without a violation proves little if nothing difficult happened in it. Each mark counts
-//! one such event; a test asserts that no mark remains at zero.
+//! the occurrences of one difficult situation. The large run of the simulator (`--marks`) fails if
+//! a mark is still zero.
 
 use std::fmt;
 
-/// What must happen sometimes.
+/// A situation that must occur in some runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Mark {
@@ -18,7 +19,7 @@ pub enum Mark {
     /// A crash lost a write that was not synced.
     UnsyncedWriteLost,
     /// A write survived a crash although it had not been reported as durable.
-    UnreportedWriteKept,
+    UnreportedWriteSurvived,
     /// All members lost power at once.
     PowerCut,
     /// Two members asked for votes in one term.
@@ -27,12 +28,12 @@ pub enum Mark {
     OldTermDelivered,
     /// A message from the archive was delivered again.
     ArchiveDelivered,
-    /// A message was delivered twice.
+    /// A message was delivered a second time.
     DuplicateDelivered,
-    /// Two members led at once, in different terms.
+    /// Two members led at the same time, in different terms.
     TwoLeaders,
-    /// An uncommitted entry of an earlier term was on a majority of disks when a leader was elected
-    /// (Figure 8).
+    /// An entry of an earlier term was durable on a majority but not committed when a leader was
+    /// elected (Figure 8 of the Raft paper).
     OldEntryOnMajority,
     /// An entry was committed before it was durable on its leader's own disk.
     CommittedBeforeOwnSync,
@@ -40,9 +41,9 @@ pub enum Mark {
     ForwardAnswered,
     /// A command was lost: another leader's entry was committed in its place.
     CommandLost,
-    /// A command whose outcome was reported as unknown had been applied, or was later.
+    /// A command whose outcome was reported as unknown had been committed, or was committed later.
     UnknownYetCommitted,
-    /// Reads waited while the leadership ended.
+    /// A leader stepped down while reads were waiting.
     ReadsAcrossStepDown,
     /// A follower served a read.
     FollowerRead,
@@ -52,11 +53,11 @@ pub enum Mark {
     WriteFailed,
     /// A read of entries failed.
     ReadFailed,
-    /// Reads of entries failed again and again, and the member stopped.
+    /// Reads of entries failed repeatedly, and the member stopped.
     ReadsGivenUp,
     /// A state machine could not apply a batch, and its member stopped.
     ApplyFailed,
-    /// A member stopped because its leader lacked an entry that was committed here.
+    /// A member stopped because its leader lacked an entry that the member knows to be committed.
     DataLossReported,
     /// Entries were read from the store because they were not in memory.
     ColdFetch,
@@ -64,7 +65,7 @@ pub enum Mark {
     FetchRaced,
     /// A member was restarted within the shortest election timeout.
     QuickRestart,
-    /// A state machine with a durable state was restarted.
+    /// A member whose state machine keeps its state was restarted.
     DurableMachineRestarted,
 }
 
@@ -75,7 +76,7 @@ impl Mark {
         Mark::CrashBeforeVoteDurable,
         Mark::CrashBeforeEntriesDurable,
         Mark::UnsyncedWriteLost,
-        Mark::UnreportedWriteKept,
+        Mark::UnreportedWriteSurvived,
         Mark::PowerCut,
         Mark::SplitVote,
         Mark::OldTermDelivered,
@@ -102,7 +103,7 @@ impl Mark {
     ];
 }
 
-/// How often each thing happened.
+/// How often each situation occurred.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Marks {
     counts: [u64; Mark::ALL.len()],
@@ -119,30 +120,30 @@ impl Marks {
         self.counts[mark as usize] += times;
     }
 
-    /// Counts an occurrence if the condition holds.
+    /// Counts an occurrence if `holds` is true.
     pub(crate) fn hit_if(&mut self, holds: bool, mark: Mark) {
         self.hit_times(mark, u64::from(holds));
     }
 
-    /// How often it happened.
+    /// How often the situation occurred.
     pub fn count(&self, mark: Mark) -> u64 {
         self.counts[mark as usize]
     }
 
-    /// Adds what happened in another run.
+    /// Adds the counts of another run.
     pub fn add(&mut self, other: &Marks) {
         for (count, more) in self.counts.iter_mut().zip(other.counts) {
             *count += more;
         }
     }
 
-    /// The marks that never happened.
+    /// The situations that never occurred.
     pub fn missing(&self) -> Vec<Mark> {
         Mark::ALL.into_iter().filter(|mark| self.count(*mark) == 0).collect()
     }
 }
 
-/// A table, one mark to a line.
+/// Formats a table with one mark on each line.
 impl fmt::Display for Marks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Mark::ALL.iter().try_for_each(|mark| {
@@ -156,9 +157,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_mark_has_its_own_place() {
-        for (place, mark) in Mark::ALL.into_iter().enumerate() {
-            assert_eq!(mark as usize, place);
+    fn the_list_of_marks_is_complete_and_in_order() {
+        for (position, mark) in Mark::ALL.into_iter().enumerate() {
+            assert_eq!(mark as usize, position);
         }
         let mut marks = Marks::default();
         marks.hit(Mark::PowerCut);

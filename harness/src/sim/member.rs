@@ -1,4 +1,5 @@
-//! One member: a pump, its store, its state machine, its clock, and the clients that wait at it.
+//! One member: a pump, its store, its state machine, its clock, and the operations that wait for an
+//! answer from it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +20,7 @@ use crate::sim::planted::{Planted, StoreBug};
 use crate::sim::store_host::{SimulatedDisk, StoreHost};
 use crate::sim::{TICK, Time};
 
-/// The names of the pump's clients: the number of the first operation of a group.
+/// How the pump identifies its clients here: by the number of the first operation of a group.
 #[derive(Debug)]
 pub(crate) struct Requests;
 
@@ -28,47 +29,46 @@ impl Clients for Requests {
     type Reads = u64;
 }
 
-/// One member, running or not.
+/// One member, which may be running or down.
 pub(crate) struct Member {
     pub(crate) id: NodeId,
-    /// Counts the starts. Events of an earlier process are dropped.
+    /// The number of the current process. Events of an earlier process are dropped.
     pub(crate) process: u64,
     pub(crate) pump: Option<Pump<Requests>>,
     pub(crate) host: StoreHost,
     pub(crate) machine: Registers,
     /// The state machine before its last batch, for a planted bug.
     pub(crate) machine_before: Registers,
-    /// The batch that the state machine works on.
+    /// The batch that the state machine is applying.
     pub(crate) applying: Option<ApplyBatch<Requests>>,
     /// Events that wait for a turn.
     pub(crate) mailbox: Vec<Event<Requests>>,
-    /// The operations that wait here.
+    /// The operations that wait for an answer from this member.
     pub(crate) waiting: BTreeSet<u64>,
-    /// The writes that count against the quota of waiting proposals here.
+    /// The writes that hold a share of this member's quota of waiting proposals.
     pub(crate) holding: BTreeSet<u64>,
-    /// Until when it works on its last turn, or pauses.
+    /// Until when it is busy with its last turn, and until when it is paused.
     pub(crate) busy_until: Time,
     pub(crate) paused_until: Time,
-    /// Whether its next turn is scheduled, and whether it is in a turn.
-    pub(crate) wakes: bool,
-    pub(crate) turns: bool,
-    /// Reads of entries that its disk works on, each with the term of the last entry when the read
-    /// started.
+    /// Whether its next turn is scheduled, and whether it is in a turn now.
+    pub(crate) turn_scheduled: bool,
+    pub(crate) in_turn: bool,
+    /// Reads of entries in progress, each with the term of its last entry at the time it began.
     pub(crate) reads: BTreeMap<FetchId, (Fetch, Option<Term>)>,
-    /// By which factor its disk is slower, and until when.
+    /// The factor by which its disk is slowed down, and until when.
     pub(crate) slowness: (u64, Time),
-    /// When it stopped, and when its oldest write started.
+    /// When it stopped, and when its last write began.
     pub(crate) stopped_at: Time,
     pub(crate) writing_since: Time,
-    /// How many writes this process has started, and how many have ended.
+    /// How many writes this process has begun, and how many of them have ended.
     pub(crate) writes_begun: u64,
     pub(crate) writes_finished: u64,
-    /// What was in flight when it stopped, until it starts again.
+    /// The writes that were in flight when it stopped; empty while it is running.
     pub(crate) left_in_flight: Vec<WriteBatch>,
-    /// Whether it stopped because acknowledged data was lost; it does not start again.
+    /// Whether it stopped because acknowledged data was lost. It then does not start again.
     pub(crate) has_lost_data: bool,
     tick: Time,
-    /// Whether its disk works evenly, without long waits and failures.
+    /// Whether the calm phase has begun: its disk has no long delays and no failures.
     is_calm: bool,
     plan: HostPlan,
     /// One stream of random numbers for the disk, and one for the clock, the processor and the
@@ -98,8 +98,8 @@ impl Member {
             holding: BTreeSet::new(),
             busy_until: 0,
             paused_until: 0,
-            wakes: false,
-            turns: false,
+            turn_scheduled: false,
+            in_turn: false,
             reads: BTreeMap::new(),
             slowness: (1, 0),
             stopped_at: 0,
@@ -116,12 +116,13 @@ impl Member {
         }
     }
 
-    /// Writes what a bootstrap writes.
+    /// Bootstraps the store: writes the identity and the membership. Returns the batch that was
+    /// written.
     pub(crate) fn bootstrap(&mut self, members: u64) -> Result<WriteBatch, LogError> {
         self.host.open()?;
         let voters = (1..=members).filter_map(NodeId::new);
         let membership = Membership::of_voters(voters.map(|node| (node, Default::default())))
-            .expect("a few voters");
+            .expect("a membership of voters only is valid");
         let id = EntryId::new(Term::ZERO, LogIndex::new(1));
         let first = Entry::new(id, EntryKind::Membership, encode_membership(&membership));
         let batch = WriteBatch::of_entries(vec![first]);
@@ -131,7 +132,7 @@ impl Member {
     }
 
     /// Replaces its disk by a blank one, and bootstraps it as at the first start.
-    pub(crate) fn lose_memory(
+    pub(crate) fn lose_disks(
         &mut self,
         disk: Box<dyn SimulatedDisk>,
         members: u64,
@@ -142,12 +143,12 @@ impl Member {
         self.bootstrap(members)
     }
 
-    /// Opens the store; returns what it remembers.
+    /// Opens the store and returns the state that it recovers.
     pub(crate) fn open(&mut self) -> Result<Recovered, LogError> {
         Ok(self.host.open()?.1)
     }
 
-    /// Starts a process on what the store remembers.
+    /// Starts a process from the state that the store recovered.
     pub(crate) fn start(&mut self, plan: &Plan, recovered: Recovered, planted: Option<Planted>) {
         let applied = self.machine.applied().map_or(LogIndex::ZERO, |id| id.index);
         let applied = match Planted::of_store(planted) {
@@ -184,7 +185,8 @@ impl Member {
         self.tick = drifted(&mut self.clock_rng, self.plan.drift);
     }
 
-    /// Stops at once. Returns the writes that were in flight and the operations that waited.
+    /// Crashes. Returns the writes that were in flight and the operations that waited for an
+    /// answer.
     pub(crate) fn crash(&mut self, now: Time) -> (Vec<WriteBatch>, BTreeSet<u64>) {
         self.pump = None;
         self.process += 1;
@@ -194,17 +196,17 @@ impl Member {
         self.holding.clear();
         self.reads.clear();
         (self.busy_until, self.paused_until) = (0, 0);
-        (self.wakes, self.stopped_at) = (false, now);
+        (self.turn_scheduled, self.stopped_at) = (false, now);
         (self.writes_begun, self.writes_finished) = (0, 0);
         (self.host.crash(&mut self.disk_rng), std::mem::take(&mut self.waiting))
     }
 
-    /// The term of an entry in its log as it is now.
+    /// The term of an entry in its present log.
     pub(crate) fn term_at(&self, index: LogIndex) -> Option<Term> {
         self.pump.as_ref().and_then(|pump| pump.raft().term_at(index))
     }
 
-    /// Whether it runs.
+    /// Whether it is running.
     pub(crate) fn is_up(&self) -> bool {
         self.pump.is_some()
     }
@@ -219,18 +221,18 @@ impl Member {
         self.busy_until.max(self.paused_until)
     }
 
-    /// How long until the next tick of its clock.
+    /// The length of a tick of its clock.
     pub(crate) fn tick(&self) -> Time {
         self.tick
     }
 
-    /// How long its disk takes for a write that starts now.
+    /// Draws how long a write that begins now takes.
     pub(crate) fn write_time(&mut self, now: Time) -> Time {
         let usual = self.disk_time(self.plan.write);
         self.slowed(usual, now)
     }
 
-    /// How long a read of entries takes that starts now.
+    /// Draws how long a read of entries that begins now takes.
     pub(crate) fn read_time(&mut self, now: Time) -> Time {
         let usual = self.disk_time(self.plan.read);
         self.slowed(usual, now)
@@ -241,13 +243,13 @@ impl Member {
         if until > now { usual.saturating_mul(factor).min(usual + until - now) } else { usual }
     }
 
-    /// Whether the read of entries that ends now fails.
+    /// Draws whether the read of entries that ends now fails.
     pub(crate) fn fails_read(&mut self) -> bool {
         self.disk_rng.happens(self.plan.failed_reads)
     }
 
-    /// The time of a disk for an operation with this typical time. In the calm phase it never takes
-    /// longer: a heavy tail could outlast a client's deadline.
+    /// Draws the time of a disk operation that typically takes `typical`. In the calm phase it
+    /// never takes longer, because a long delay could exceed a client's deadline.
     fn disk_time(&mut self, typical: Time) -> Time {
         if self.is_calm {
             self.disk_rng.between(typical / 2, typical)
@@ -256,17 +258,17 @@ impl Member {
         }
     }
 
-    /// Whether the next write fails.
+    /// Draws whether the next write fails.
     pub(crate) fn fails_next_write(&mut self) -> bool {
         self.disk_rng.happens(self.plan.failed_writes)
     }
 
-    /// Whether the state machine fails to apply this batch.
+    /// Draws whether the state machine fails to apply its current batch.
     pub(crate) fn fails_apply(&mut self) -> bool {
         self.clock_rng.happens(self.plan.failed_applies)
     }
 
-    /// Stops all faults of this member.
+    /// Begins the calm phase: the member's disk, clock and state machine no longer fail.
     pub(crate) fn calm(&mut self, now: Time) {
         self.is_calm = true;
         self.host.calm();
@@ -279,10 +281,10 @@ impl Member {
         self.tick = TICK;
         self.slowness = (1, 0);
         self.paused_until = self.paused_until.min(now);
-        self.wakes = false;
+        self.turn_scheduled = false;
     }
 
-    /// What the check for convergence compares.
+    /// The state that the check for convergence reads; `None` if the member is down.
     pub(crate) fn view(&self) -> Option<View> {
         let pump = self.pump.as_ref()?;
         Some(View {

@@ -1,28 +1,29 @@
-//! A whole cluster on one thread: real pumps on real stores, everything around them simulated.
+//! The simulator: a whole cluster on one thread. Pumps and stores are real, and everything around
+//! them is simulated.
 //!
-//! A `World` has an agenda, a heap of events keyed by (time, sequence). Everything that takes time
-//! in reality is an event here: ticks of each member's own clock, messages on their way, a disk's
-//! work, the pauses of clients, faults. All randomness comes from one seed, with a stream for each
-//! part, so that a run is repeated byte for byte, and leaving one fault out does not shift the
-//! others.
+//! A `World` has an event queue: a heap of events ordered by (time, sequence). Everything that
+//! takes time in reality is an event here: ticks of each member's clock, messages in transit, disk
+//! operations, pauses of clients, faults. All randomness comes from one seed, with a stream of
+//! random numbers for each part, so that a run can be repeated byte for byte, and leaving out one
+//! fault does not shift the others.
 //!
-//! | file | what is in it |
+//! | file | contents |
 //! |---|---|
-//! | `runs` | one seed from beginning to end; what it found |
-//! | `plan` | what a seed draws: sizes, limits, which faults and how often (swarm) |
-//! | `world` | the agenda and what happens |
+//! | `runs` | runs one seed from beginning to end and reports what it found |
+//! | `plan` | what a seed draws: sizes, limits, which faults and how often (swarm testing) |
+//! | `world` | the event queue, and what each event does |
 //! | `member` | one member: a pump, its store, its state machine, its clock |
-//! | `store_host` | the interface to backends, and a disk that takes time |
+//! | `store_host` | the interface to backends, and a disk whose operations take time |
 //! | `network` | loss, duplicates, delay, partitions, the archive of old messages |
-//! | `nemesis` | faults that hit members, mostly the leader |
+//! | `nemesis` | draws the faults, most of them at the leader |
 //! | `clients` | clients that write and read, at any member |
 //! | `machine` | the replicated state machine |
-//! | `marks` | rare things that must happen sometimes, or the run proves little |
-//! | `journal` | one line and one hash for each event |
-//! | `planted` | bugs to be found |
+//! | `marks` | rare situations that must occur in some runs, or the runs prove little |
+//! | `journal` | a line of text for each event, and a hash over all events |
+//! | `planted` | planted bugs that the simulator must find |
 //!
-//! Absent: threads, sockets, files, real time; membership changes and snapshots, which the core
-//! does not have yet; shrinking of failures.
+//! Deliberately absent: threads, sockets, files and real time; membership changes and snapshots,
+//! which the core does not have yet; shrinking of failures.
 
 mod clients;
 mod journal;
@@ -47,5 +48,5 @@ pub use store_host::{DiskFactory, SimulatedDisk};
 /// Simulated time, in microseconds since the beginning.
 pub type Time = u64;
 
-/// Microseconds in a tick of a clock that runs true.
+/// The length of a tick, in microseconds, of a clock that runs at the correct speed.
 pub const TICK: Time = 10_000;

@@ -1,8 +1,8 @@
-//! The nemesis: draws which fault comes next, which member it hits, and for how long.
+//! The nemesis: draws which fault is injected next, at which member, and for how long.
 //!
-//! Faults at the leader find more bugs than faults at a random member, so the plan says how many
-//! hit the leader. Some come at the worst moment instead of a random one: for a voter right after
-//! it granted a vote, for a leader right after its election.
+//! Faults at the leader find more bugs than faults at a random member, so the plan sets how many
+//! are injected at the leader. Some are injected at the worst moment instead of a random one: at a
+//! voter right after it granted a vote, at a leader right after its election.
 
 use crate::rng::Rng;
 use crate::sim::Time;
@@ -15,18 +15,20 @@ pub(crate) struct Nemesis {
     members: u64,
 }
 
-/// A fault of the cluster.
+/// A fault to inject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Fault {
-    /// Messages from one set of members to the other are lost; bit n stands for member n.
+    /// Messages from one set of members to the other are lost, and if `back` is set, those in the
+    /// other direction too. Bit n stands for member n.
     Cut { from: u64, to: u64, back: bool },
-    /// A member stops, and starts again after this time.
+    /// A member crashes, and starts again after the time `down`.
     Crash { member: u64, down: Time },
-    /// All stop, and start again one after another within this time.
+    /// All members crash; they start again one after another, the first after the time `down`.
     PowerCut { down: Time },
-    /// A member pauses.
+    /// A member pauses for the time `length`.
     Pause { member: u64, length: Time },
-    /// A disk is slower by a factor, at most until it recovers.
+    /// A disk takes `factor` times as long for each operation, for the time `length`. No operation
+    /// takes much longer than until the end of that time.
     SlowDisk { member: u64, factor: u64, length: Time },
 }
 
@@ -35,29 +37,29 @@ impl Nemesis {
         Nemesis { plan, rng, members }
     }
 
-    /// Whether there are faults at all.
-    pub(crate) fn has_faults(&self) -> bool {
+    /// Whether any fault is ever injected.
+    pub(crate) fn injects_faults(&self) -> bool {
         self.plan.weights.iter().any(|weight| *weight > 0)
     }
 
-    /// When the next fault comes.
+    /// Draws the time until the next fault.
     pub(crate) fn pause(&mut self) -> Time {
         self.rng.heavy(self.plan.interval)
     }
 
-    /// How long a fault lasts.
+    /// Draws how long a fault lasts.
     pub(crate) fn duration(&mut self) -> Time {
         self.rng.heavy(self.plan.duration)
     }
 
-    /// The next fault, where `leader` leads.
+    /// Draws the next fault. `leader` is the current leader, if there is one.
     pub(crate) fn next_fault(&mut self, leader: Option<u64>) -> Option<Fault> {
         let kind = self.draw_kind()?;
         let any_member = self.rng.between(1, self.members);
         let at_leader = self.rng.happens(self.plan.at_leader);
-        let victim = leader.filter(|_| at_leader).unwrap_or(any_member);
+        let target = leader.filter(|_| at_leader).unwrap_or(any_member);
         let length = self.duration();
-        Some(self.shape(kind, victim, length))
+        Some(self.shape(kind, target, length))
     }
 
     fn draw_kind(&mut self) -> Option<FaultKind> {
@@ -102,18 +104,19 @@ impl Nemesis {
         }
     }
 
-    /// A member comes back at once, or later.
+    /// Draws how long a member stays down: hardly at all, or for the time `length`.
     fn downtime(&mut self, length: Time) -> Time {
         if self.rng.coin() { self.rng.between(100, 5_000) } else { length }
     }
 
-    /// Whether a voter crashes that just granted a vote, and for how long.
+    /// Decides whether a voter that just granted a vote crashes. Returns how long it then stays
+    /// down.
     pub(crate) fn upon_vote(&mut self) -> Option<Time> {
         let crashes = self.rng.happens(self.plan.crash_upon_vote);
         crashes.then(|| self.rng.between(100, 5_000))
     }
 
-    /// What happens to a member that was just elected.
+    /// Decides whether a fault is injected at a member that was just elected, and which.
     pub(crate) fn upon_election(&mut self, leader: u64) -> Option<Fault> {
         if !self.rng.happens(self.plan.fault_upon_election) {
             return None;

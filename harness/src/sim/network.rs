@@ -1,10 +1,11 @@
-//! The network: which members can reach each other, how long it takes, what is lost, and what comes
-//! twice.
+//! The network: which members can reach each other, how long messages take, and which of them are
+//! lost or duplicated.
 //!
-//! Protocol messages may be lost, delayed, reordered, duplicated, and delivered again much later
-//! (the *archive*), even to a member that was restarted meanwhile. A forwarded proposal is bound to
-//! the process that it was sent to, as to a connection: a copy may arrive soon after, but never at
-//! another process, since a transport never sends a frame twice.
+//! Protocol messages may be lost, delayed, reordered, duplicated, and delivered again much later,
+//! even to a member that was restarted in the meantime; messages for late delivery are kept in the
+//! archive. A forwarded proposal is bound to the process that it was sent to, as to a connection. A
+//! duplicate of it may arrive soon after it, but never at another process, since a transport never
+//! sends a frame twice.
 
 use raft_core::types::NodeId;
 use raft_node::{Content, Envelope};
@@ -13,25 +14,26 @@ use crate::rng::Rng;
 use crate::sim::Time;
 use crate::sim::plan::NetworkPlan;
 
-/// How many old messages are stored. A new one replaces a random one, so that some become very old.
+/// The number of old messages in the archive. A new message replaces a random one, so that some
+/// messages become very old.
 const ARCHIVE: usize = 256;
 
-/// One out of this many messages goes to the archive.
+/// One in this many messages goes to the archive.
 const ARCHIVE_SHARE: u64 = 6;
 
-/// A message on its way.
+/// A message in transit.
 #[derive(Clone, Debug)]
-pub(crate) struct Parcel {
+pub(crate) struct Packet {
     pub(crate) from: NodeId,
     pub(crate) to: NodeId,
     pub(crate) envelope: Envelope,
-    /// The process that it is for, if it must not reach another.
+    /// The process that may receive it, if no other process may.
     pub(crate) process: Option<u64>,
-    /// Why it arrives.
+    /// Which copy of the message this is.
     pub(crate) origin: Origin,
 }
 
-/// Which copy of a message a parcel carries.
+/// Which copy of a message a packet carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Origin {
     First,
@@ -48,7 +50,7 @@ pub(crate) struct Network {
     cut: Vec<bool>,
     /// When the last message of each pair arrives, for ordered delivery.
     last_arrival: Vec<Time>,
-    archive: Vec<Parcel>,
+    archive: Vec<Packet>,
 }
 
 impl Network {
@@ -64,33 +66,34 @@ impl Network {
         }
     }
 
-    /// Sends a message: what arrives, and when.
-    pub(crate) fn send(&mut self, now: Time, parcel: Parcel, arrivals: &mut Vec<(Time, Parcel)>) {
+    /// Sends a message. Adds to `arrivals` each copy that will arrive, with the time of its
+    /// arrival.
+    pub(crate) fn send(&mut self, now: Time, packet: Packet, arrivals: &mut Vec<(Time, Packet)>) {
         if self.rng.happens(self.plan.archive) && !self.archive.is_empty() {
             let old = self.archive[self.rng.below(self.archive.len() as u64) as usize].clone();
             if self.connects(old.from, old.to) {
                 arrivals.push((now + self.plan.delay, old));
             }
         }
-        self.keep(&parcel);
-        if !self.connects(parcel.from, parcel.to) || self.rng.happens(self.plan.loss) {
+        self.archive_some(&packet);
+        if !self.connects(packet.from, packet.to) || self.rng.happens(self.plan.loss) {
             return;
         }
-        let at = self.arrival(now, &parcel);
+        let at = self.arrival(now, &packet);
         if self.rng.happens(self.plan.duplicate) {
             let again = at + self.rng.heavy(self.plan.delay);
-            let copy = Parcel { origin: Origin::Duplicate, ..parcel.clone() };
+            let copy = Packet { origin: Origin::Duplicate, ..packet.clone() };
             arrivals.push((again, copy));
         }
-        arrivals.push((at, parcel));
+        arrivals.push((at, packet));
     }
 
-    fn keep(&mut self, parcel: &Parcel) {
-        let is_protocol = matches!(parcel.envelope.content, Content::Raft { .. });
+    fn archive_some(&mut self, packet: &Packet) {
+        let is_protocol = matches!(packet.envelope.content, Content::Raft { .. });
         if self.plan.archive == 0 || !is_protocol || self.rng.below(ARCHIVE_SHARE) > 0 {
             return;
         }
-        let kept = Parcel { origin: Origin::Archive, ..parcel.clone() };
+        let kept = Packet { origin: Origin::Archive, ..packet.clone() };
         if self.archive.len() < ARCHIVE {
             self.archive.push(kept)
         } else {
@@ -98,14 +101,14 @@ impl Network {
         }
     }
 
-    fn arrival(&mut self, now: Time, parcel: &Parcel) -> Time {
+    fn arrival(&mut self, now: Time, packet: &Packet) -> Time {
         let late = self.rng.happens(self.plan.late);
         let delay = if late {
             self.rng.heavy(self.plan.late_delay)
         } else {
             self.rng.between(self.plan.delay / 2, self.plan.delay * 2)
         };
-        let pair = self.pair(parcel.from, parcel.to);
+        let pair = self.pair(packet.from, packet.to);
         let mut at = now + delay;
         if self.plan.ordered {
             at = at.max(self.last_arrival[pair] + 1);
@@ -122,7 +125,7 @@ impl Network {
         !self.cut[self.pair(from, to)]
     }
 
-    /// Cuts every pair for which this holds, and heals the others.
+    /// Disconnects each pair of members for which `is_cut` holds, and reconnects all others.
     pub(crate) fn cut_where(&mut self, is_cut: impl Fn(u64, u64) -> bool) {
         for from in 1..=self.members {
             for to in 1..=self.members {
@@ -132,10 +135,10 @@ impl Network {
         }
     }
 
-    /// From now on nothing is lost, repeated or late, and messages between two members arrive in
-    /// the order in which they were sent, as on one connection. Otherwise the answer to a forward
-    /// could come after its entries were applied, and its client would be answered that the outcome
-    /// is unknown.
+    /// From now on no message is lost, repeated or late, and messages between two members arrive in
+    /// the order in which they were sent, as on one connection. In another order, the answer to a
+    /// forward could arrive after its entries were applied, and its client would be told that the
+    /// outcome is unknown.
     pub(crate) fn calm(&mut self) {
         self.cut_where(|_, _| false);
         self.plan.ordered = true;

@@ -1,8 +1,8 @@
 //! What a seed draws: how many members, which limits, which faults and how often.
 //!
-//! Swarm testing: each fault is left out of about half of the seeds, since faults can hide each
-//! other, and rates are drawn by their scale, so that rare and frequent are equally likely. One
-//! seed in sixteen is *boring*: nothing fails, and everything must simply work.
+//! This is swarm testing: each fault is left out of about half of the seeds, since faults can hide
+//! each other. Rates are drawn on a logarithmic scale, so that rare and frequent faults are equally
+//! likely. One seed in sixteen is *boring*: nothing fails, and everything must simply work.
 
 use raft_core::consensus::Config;
 use raft_core::types::NodeId;
@@ -17,82 +17,86 @@ use crate::sim::{TICK, Time};
 pub struct Plan {
     /// The seed.
     pub seed: u64,
-    /// How many members there are.
+    /// The number of members.
     pub members: u64,
     /// Whether nothing fails.
     pub boring: bool,
-    /// The protocol's settings; id and seed are each member's own.
+    /// The settings of the protocol; each member has its own id and seed.
     pub config: Config,
     /// The pump's limits.
     pub limits: Limits,
-    /// The network.
+    /// How the network behaves.
     pub network: NetworkPlan,
-    /// Disks, state machines and processors.
+    /// How disks, state machines and processors behave.
     pub host: HostPlan,
-    /// Faults of members.
+    /// Which faults are injected at members.
     pub faults: FaultPlan,
-    /// The clients.
+    /// What the clients do.
     pub clients: ClientPlan,
-    /// Whether, at the end, a majority of the members lose their disks.
-    pub loses_memory: bool,
+    /// Whether a majority of the members lose their disks at the end.
+    pub loses_disks: bool,
 }
 
-/// How the network behaves. Rates are out of a million messages.
+/// How the network behaves. Rates are per million messages.
 #[derive(Clone, Debug)]
 pub struct NetworkPlan {
-    /// Typical delay.
+    /// The typical delay of a message.
     pub delay: Time,
-    /// Messages that vanish.
+    /// The rate of messages that are lost.
     pub loss: u64,
-    /// Messages that arrive twice.
+    /// The rate of messages that arrive twice.
     pub duplicate: u64,
-    /// Messages that take long, with a heavy tail.
+    /// The rate of messages that are late; their delay has a heavy tail.
     pub late: u64,
-    /// How long those typically take.
+    /// The typical delay of a late message.
     pub late_delay: Time,
-    /// Sends upon which an old message arrives again.
+    /// The rate of sends upon which an old message is delivered again.
     pub archive: u64,
-    /// Whether messages of one member to another keep their order, as on one connection.
+    /// Whether messages from one member to another keep their order, as on one connection.
     pub ordered: bool,
 }
 
-/// How the hosts of the members behave.
+/// How the hosts of the members behave: their disks, state machines, clocks and processors.
 #[derive(Clone, Debug)]
 pub struct HostPlan {
     /// How long a write typically takes.
     pub write: Time,
     /// How long a read of entries typically takes.
     pub read: Time,
-    /// How long applying a batch takes; with zero it is done between two turns.
+    /// How long it takes to apply a batch. If zero, it is applied between two turns.
     pub apply: Time,
-    /// How long a turn of the pump takes; what arrives in the meantime waits for the next turn.
+    /// How long a turn of the pump takes. Events that arrive in the meantime wait for the next
+    /// turn.
     pub turn: Time,
-    /// By how much clocks may run wrong, out of a million.
+    /// By how much clocks may run too fast or too slowly, in millionths.
     pub drift: u64,
-    /// Writes that fail, out of a million.
+    /// The rate of writes that fail, per million.
     pub failed_writes: u64,
-    /// Reads of entries that fail, out of a million.
+    /// The rate of reads of entries that fail, per million.
     pub failed_reads: u64,
-    /// Batches that the state machine fails to apply, out of a million; its member stops.
+    /// The rate of batches that the state machine fails to apply, per million. Its member then
+    /// stops.
     pub failed_applies: u64,
-    /// Whether the state machine's state survives crashes.
+    /// Whether the state machine keeps its state through crashes.
     pub durable_machine: bool,
 }
 
-/// How often faults hit members, and which. The weights say how likely each fault is.
+/// How often faults are injected at members, and which. The weights say how likely each fault is.
 #[derive(Clone, Debug)]
 pub struct FaultPlan {
-    /// Typical time between two faults.
+    /// The typical time between two faults.
     pub interval: Time,
-    /// Typical time until a link, disk or member works again.
+    /// The typical time until a partition is healed, a slow disk recovers, or a stopped member
+    /// starts again.
     pub duration: Time,
-    /// Faults that hit the leader, out of a million; the others hit a random member.
+    /// The rate of faults that are injected at the leader, per million; the others are injected at
+    /// any member.
     pub at_leader: u64,
-    /// Which faults, with weights.
+    /// The weight of each kind of fault.
     pub weights: [u64; FaultKind::ALL.len()],
-    /// Out of a million granted votes, those upon which the voter crashes and comes back at once.
+    /// The rate, per million granted votes, at which the voter crashes and restarts at once.
     pub crash_upon_vote: u64,
-    /// Out of a million elections, those upon which the new leader is cut off or crashes.
+    /// The rate, per million elections, at which the new leader is partitioned or crashes.
     pub fault_upon_election: u64,
 }
 
@@ -101,15 +105,15 @@ pub struct FaultPlan {
 pub enum FaultKind {
     /// One member is isolated.
     Isolate,
-    /// The messages of one member arrive and none reach it, or the reverse.
+    /// The messages of one member arrive, but no message reaches it; or the reverse.
     OneWay,
-    /// The members are split into two parts.
+    /// The network is partitioned into two groups of members.
     Split,
-    /// The members are split into two parts, and one member reaches both.
+    /// The network is partitioned into two groups, and one member can reach both.
     Bridge,
-    /// One member stops at once; what it had not synced may be lost.
+    /// One member crashes; data that it had not synced may be lost.
     Crash,
-    /// All members stop at once.
+    /// All members lose power at the same time.
     PowerCut,
     /// One member pauses for a while.
     Pause,
@@ -137,24 +141,25 @@ impl FaultKind {
 /// What the clients do.
 #[derive(Clone, Debug)]
 pub struct ClientPlan {
-    /// How many there are.
+    /// The number of clients.
     pub count: u64,
-    /// Typical time between an answer and the next request.
+    /// The typical time between an answer and the next request.
     pub think: Time,
-    /// Typical time after which a client without an answer makes another request; zero means never.
+    /// The typical time after which a client that has no answer sends another request. If zero,
+    /// clients wait without limit.
     pub patience: Time,
-    /// Requests that read, out of a million.
+    /// The rate of requests that read, per million.
     pub reads: u64,
-    /// The most commands proposed together.
+    /// The maximum number of commands that are proposed together.
     pub group: u64,
-    /// The most bytes added to a command.
+    /// The maximum number of padding bytes in a command.
     pub padding: u64,
-    /// Requests that go to a member that believes it leads, out of a million.
+    /// The rate of requests that go to a member that believes it leads, per million.
     pub at_leader: u64,
 }
 
 impl Plan {
-    /// What this seed draws.
+    /// Draws the plan of this seed.
     pub fn draw(seed: u64) -> Plan {
         let mut rng = Rng::stream(seed, "plan", 0);
         let boring = rng.below(16) == 0;
@@ -169,7 +174,7 @@ impl Plan {
             host: draw_host(&mut rng, boring, election),
             faults: draw_faults(&mut rng, boring, election),
             clients: draw_clients(&mut rng, election),
-            loses_memory: rng.below(4) == 0,
+            loses_disks: rng.below(4) == 0,
             config,
         }
     }
@@ -244,7 +249,7 @@ fn draw_faults(rng: &mut Rng, boring: bool, election: Time) -> FaultPlan {
     for weight in &mut weights {
         *weight = if rng.coin() { rng.between(1, 8) } else { 0 };
     }
-    // A cluster whose disks are stalled does nothing that could go wrong.
+    // A cluster whose disks are stalled does nothing that could go wrong, so stalls stay rare.
     weights[FaultKind::StallDisk as usize] = weights[FaultKind::StallDisk as usize].min(1);
     FaultPlan {
         interval: rng.scale(election, election * 32),
@@ -268,7 +273,7 @@ fn draw_clients(rng: &mut Rng, election: Time) -> ClientPlan {
     }
 }
 
-/// A rate up to `most`, or zero in half of the seeds and in boring ones.
+/// Draws a rate up to `most`; the rate is zero in half of the seeds and in boring ones.
 fn maybe(rng: &mut Rng, boring: bool, most: u64) -> u64 {
     let off = rng.coin();
     let rate = rng.scale(most / 100, most);
@@ -280,7 +285,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_plan_can_work() {
+    fn every_plan_passes_the_checks_of_its_settings() {
         for seed in 0..5_000 {
             let plan = Plan::draw(seed);
             assert_eq!(plan.config.check(), Ok(()), "seed {seed}");
@@ -290,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn some_seeds_are_boring() {
+    fn about_one_seed_in_sixteen_is_boring() {
         let boring = (0..1_000).filter(|seed| Plan::draw(*seed).boring).count();
         assert!((20..200).contains(&boring), "{boring} of 1000");
     }

@@ -1,6 +1,7 @@
-//! Bugs to be found: in the core, in the pump, and around the store.
+//! Planted bugs that the simulator must find: in the core, in the pump, and in the driver of store
+//! and state machine.
 //!
-//! A simulator that finds nothing may be one that checks nothing. The bugs of the core and the pump
+//! A simulator that finds no bug may be one that checks nothing. The bugs of the core and the pump
 //! exist only with the feature `mutants`.
 
 use std::fmt;
@@ -10,16 +11,16 @@ use raft_core::consensus::Mutant;
 #[cfg(feature = "mutants")]
 use raft_node::pump::PumpBug;
 
-/// A bug to run with.
+/// A planted bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Planted {
-    /// Of the core.
+    /// A bug of the core.
     #[cfg(feature = "mutants")]
     Core(Mutant),
-    /// Of the pump.
+    /// A bug of the pump.
     #[cfg(feature = "mutants")]
     Pump(PumpBug),
-    /// Of the driver of the store and the state machine.
+    /// A bug of the driver of the store and the state machine.
     Store(StoreBug),
 }
 
@@ -30,20 +31,20 @@ pub enum StoreBug {
     DurableReportedBeforeSync,
     /// A write that failed is reported as durable.
     FailureReportedAsDurable,
-    /// Votes are left out of what is written; terms are not.
+    /// Votes are left out of what is written, but terms are written.
     VoteLeftOut,
     /// Truncations are left out of what is written.
     TruncationLeftOut,
-    /// A state machine with a durable state reports after a restart that it lacks its last command.
+    /// After a restart, a machine that keeps its state reports that it lacks its last command.
     LastCommandAppliedAgain,
     /// A read is answered from the state before the last batch.
     ReadOneBatchBehind,
-    /// A batch that the state machine could not apply is reported as applied.
+    /// A batch that the machine could not apply is reported as applied.
     ApplyErrorSwallowed,
 }
 
 impl StoreBug {
-    /// All of them.
+    /// All bugs of the driver.
     pub const ALL: [StoreBug; 7] = [
         StoreBug::DurableReportedBeforeSync,
         StoreBug::FailureReportedAsDurable,
@@ -68,12 +69,12 @@ impl Planted {
         all
     }
 
-    /// The bug of this name.
+    /// The bug with this name, if this build has it.
     pub fn named(name: &str) -> Option<Planted> {
         Planted::all().into_iter().find(|bug| bug.to_string() == name)
     }
 
-    /// The bug, if it is the core's.
+    /// The planted bug, if it is one of the core.
     #[cfg(feature = "mutants")]
     pub(crate) fn of_core(planted: Option<Planted>) -> Option<Mutant> {
         match planted {
@@ -82,7 +83,7 @@ impl Planted {
         }
     }
 
-    /// The bug, if it is the store's driver's.
+    /// The planted bug, if it is one of the driver.
     pub(crate) fn of_store(planted: Option<Planted>) -> Option<StoreBug> {
         match planted {
             Some(Planted::Store(bug)) => Some(bug),

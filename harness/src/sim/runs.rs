@@ -1,9 +1,9 @@
-//! One seed, from start to end: a number of inputs with faults, then a calm phase, then the checks
-//! that need an idle cluster.
+//! Runs one seed: first a storm, in which faults are injected, for a given number of inputs; then
+//! calm, in which nothing fails; then the checks that need a cluster at rest.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::checks::convergence::{check_machines, unsettled};
+use crate::checks::convergence::{check_machines, why_not_at_rest};
 use crate::checks::linearizable::check_all;
 use crate::checks::order::Outcome;
 use crate::checks::{Check, Violation};
@@ -15,37 +15,37 @@ use crate::sim::{DiskFactory, Plan, TICK, Time};
 /// How a seed is run.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The seed; with the other fields it decides everything.
+    /// The seed. Together with the other fields it determines the whole run.
     pub seed: u64,
-    /// How many inputs are stepped with faults.
+    /// The length of the storm, in inputs.
     pub inputs: u64,
-    /// A bug to run with.
+    /// The planted bug to run with, if any.
     pub planted: Option<Planted>,
-    /// Whether promises are compared with disks when they are made (the default). Without it only
-    /// harm that others can see is found.
+    /// Whether promises are compared with disks when they are made (the default). If `false`, only
+    /// consequences that other members or clients can see are found.
     pub inspects_promises: bool,
-    /// Whether every event is printed.
-    pub aloud: bool,
+    /// Whether each event is printed.
+    pub prints_events: bool,
 }
 
 /// The result of a run.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// Its settings.
+    /// The settings of the run.
     pub settings: Settings,
-    /// Inputs stepped, the calm phase included.
+    /// The number of inputs that the pumps were given, including those during calm.
     pub inputs: u64,
-    /// The hash over everything that happened.
+    /// The hash over all events.
     pub hash: u64,
-    /// Simulated time, in microseconds.
+    /// The simulated time that passed, in microseconds.
     pub time: Time,
-    /// The operations that clients requested.
+    /// The number of operations that clients requested.
     pub operations: u64,
-    /// The entries that were committed.
+    /// The number of entries that were committed.
     pub committed: u64,
-    /// How often each rare thing happened.
+    /// How often each rare situation occurred.
     pub marks: Marks,
-    /// What was found, if anything.
+    /// The violation that was found, if any.
     pub found: Option<Found>,
 }
 
@@ -54,27 +54,27 @@ pub struct Report {
 pub struct Found {
     /// The violation.
     pub violation: Violation,
-    /// After how many inputs.
+    /// The number of inputs after which it was found.
     pub inputs: u64,
 }
 
 impl Settings {
-    /// A run without planted bugs.
+    /// The settings of a run without planted bugs.
     pub fn new(seed: u64, inputs: u64) -> Settings {
-        Settings { seed, inputs, planted: None, inspects_promises: true, aloud: false }
+        Settings { seed, inputs, planted: None, inspects_promises: true, prints_events: false }
     }
 }
 
-/// Runs a seed. A panic of the code under test is a violation, too.
+/// Runs a seed and reports the result. A panic of the code under test is a violation too.
 pub fn run(settings: Settings, disks: &DiskFactory<'_>) -> Report {
-    let Settings { seed, planted, inspects_promises, aloud, .. } = settings;
+    let Settings { seed, planted, inspects_promises, prints_events, .. } = settings;
     let plan = Plan::draw(seed);
-    let made = World::new(plan, disks, planted, inspects_promises, aloud);
+    let made = World::new(plan, disks, planted, inspects_promises, prints_events);
     let mut world = match made {
         Ok(world) => world,
-        Err(violation) => panic!("no cluster could be started: {violation}"),
+        Err(violation) => panic!("the cluster could not be started: {violation}"),
     };
-    let result = catch_unwind(AssertUnwindSafe(|| live(&mut world, settings.inputs, disks)));
+    let result = catch_unwind(AssertUnwindSafe(|| run_world(&mut world, settings.inputs, disks)));
     let violation = match result {
         Ok(result) => result.err(),
         Err(panic) => Some(Violation::new(Check::OwnState, panic_text(&*panic))),
@@ -84,43 +84,44 @@ pub fn run(settings: Settings, disks: &DiskFactory<'_>) -> Report {
         inputs: world.inputs,
         hash: world.journal.hash(),
         time: world.now(),
-        operations: world.orders.len(),
+        operations: world.operations.len(),
         committed: world.laws.committed().get(),
         marks: world.marks.clone(),
         found: violation.map(|violation| Found { violation, inputs: world.inputs }),
     }
 }
 
-fn live(world: &mut World, inputs: u64, disks: &DiskFactory<'_>) -> Result<(), Violation> {
+fn run_world(world: &mut World, inputs: u64, disks: &DiskFactory<'_>) -> Result<(), Violation> {
     while world.inputs < inputs {
         world.advance()?;
     }
     world.calm_down()?;
-    come_to_rest(world)?;
+    wait_until_at_rest(world)?;
     serve_everywhere(world)?;
-    come_to_rest(world)?;
+    wait_until_at_rest(world)?;
     check_machines(&world.views().unwrap_or_default())?;
-    check_all(&0, world.orders.history()).map_err(|(key, verdict)| {
+    check_all(&0, world.operations.history()).map_err(|(key, verdict)| {
         Violation::new(Check::Linearizable, format!("register {key}: {verdict}"))
     })?;
-    if world.plan.loses_memory {
-        lose_memory(world, disks)?;
+    if world.plan.loses_disks {
+        lose_disks(world, disks)?;
     }
     world.close()
 }
 
-/// Within a bounded time all members follow one leader, all logs are equal, and no client waits.
-fn come_to_rest(world: &mut World) -> Result<(), Violation> {
-    let deadline = world.now() + patience(world);
+/// Advances the world until all members follow one leader, all logs are equal, and no client waits.
+/// It is a violation if that takes longer than [`rest_limit`].
+fn wait_until_at_rest(world: &mut World) -> Result<(), Violation> {
+    let deadline = world.now() + rest_limit(world);
     loop {
         for _ in 0..256 {
             world.advance()?;
         }
         let views = world.views().ok_or("a member is down");
-        match views.map(|views| unsettled(&views)) {
+        match views.map(|views| why_not_at_rest(&views)) {
             Ok(None) => return Ok(()),
             still if world.now() > deadline => {
-                let what = format!("the cluster is not idle in time: {still:?}");
+                let what = format!("the cluster did not come to rest in time: {still:?}");
                 return Err(Violation::new(Check::Convergence, what));
             }
             _ => {}
@@ -128,27 +129,27 @@ fn come_to_rest(world: &mut World) -> Result<(), Violation> {
     }
 }
 
-/// How long to wait: a hundred election timeouts, the clients' own timeouts, and time to send every
-/// entry alone.
-fn patience(world: &World) -> Time {
+/// How long the cluster may take to come to rest: a hundred election timeouts, the clients' own
+/// timeouts, and the time that it takes to send each entry by itself.
+fn rest_limit(world: &World) -> Time {
     let plan = &world.plan;
     let clients = plan.limits.proposal_ticks + plan.limits.read_ticks;
     let ticks = 100 * u64::from(plan.config.election_ticks_max) + clients;
     (ticks + 2 * world.longest_log()) * TICK
 }
 
-/// A majority of the members lose their disks, which no protocol survives. It must hold that no
-/// member continues if it knows an entry to be committed that its leader does not have.
-fn lose_memory(world: &mut World, disks: &DiskFactory<'_>) -> Result<(), Violation> {
-    world.lose_memory(disks)?;
-    let deadline = world.now() + patience(world);
+/// A majority of the members lose their disks, which no protocol survives. One thing must still
+/// hold: a member stops if it knows an entry to be committed that its leader does not have.
+fn lose_disks(world: &mut World, disks: &DiskFactory<'_>) -> Result<(), Violation> {
+    world.lose_disks(disks)?;
+    let deadline = world.now() + rest_limit(world);
     while world.now() < deadline {
         world.advance()?;
     }
     world.check_histories()
 }
 
-/// In the calm phase every member accepts a write and a read, and answers both.
+/// In calm, each member accepts a write and a read, and answers both.
 fn serve_everywhere(world: &mut World) -> Result<(), Violation> {
     for at in 0..world.plan.members as usize {
         for is_read in [false, true] {
@@ -158,18 +159,18 @@ fn serve_everywhere(world: &mut World) -> Result<(), Violation> {
     Ok(())
 }
 
-/// One operation at one member. If nothing happened, because the leader's disk was behind, it is
-/// requested again.
+/// Requests one operation from one member and waits for its answer. If the answer says that nothing
+/// happened, because the leader's disk was behind, the operation is requested again.
 fn serve(world: &mut World, at: usize, is_read: bool) -> Result<(), Violation> {
     let client = world.plan.clients.count;
-    let deadline = world.now() + patience(world);
+    let deadline = world.now() + rest_limit(world);
     loop {
-        world.ask_at(at, client, is_read, 1)?;
-        let number = world.orders.len();
-        while world.orders.outcome(number) == Outcome::Open && world.now() < deadline {
+        world.send_request_to(at, client, is_read, 1)?;
+        let number = world.operations.len();
+        while world.operations.outcome(number) == Outcome::Open && world.now() < deadline {
             world.advance()?;
         }
-        match world.orders.outcome(number) {
+        match world.operations.outcome(number) {
             Outcome::Done(..) => return Ok(()),
             Outcome::Failed if world.now() < deadline => world.advance()?,
             outcome => {

@@ -1,8 +1,8 @@
-//! The interface to backends: a store on a simulated disk, and how long the disk takes.
+//! The interface to backends: a store on a simulated disk whose operations take simulated time.
 //!
-//! The world gets a [`DiskFactory`] and depends on no backend. A [`SimulatedDisk`] outlives the
-//! processes that open it. Store calls are asynchronous by their traits, but no store that can be
-//! used here ever waits, so each call is polled once.
+//! The world is given a [`DiskFactory`] and knows no backend. A [`SimulatedDisk`] outlives the
+//! processes that open it. The calls of a store are asynchronous, but a store that is used here
+//! must never wait, so each call is polled once.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -15,34 +15,35 @@ use raft_core::types::{Entry, Identity, LogIndex};
 use crate::rng::Rng;
 use crate::sim::planted::StoreBug;
 
-/// Makes the disk of one member, from its number and a stream of random numbers.
+/// Creates the disk of one member, from its number and a stream of random numbers.
 pub type DiskFactory<'a> = dyn Fn(u64, Rng) -> Box<dyn SimulatedDisk> + 'a;
 
-/// A disk that outlives the processes that open it, and loses what was not synced when the power
-/// fails.
+/// A disk that outlives the processes that open it, and that loses unsynced data in a power cut.
 pub trait SimulatedDisk {
-    /// Opens the store that lies on the disk.
+    /// Opens the store on the disk.
     fn open(&mut self) -> Result<Box<dyn Store>, LogError>;
 
-    /// Whether `Store::write` only writes, and [`sync`](Self::sync) makes durable. Otherwise a
-    /// write is durable when it returns, and the world calls it at the moment at which it ends.
+    /// Whether `Store::write` only writes, and [`sync`](Self::sync) makes the write durable. If
+    /// not, a write is durable when it returns, and the world calls it at the time when the write
+    /// ends.
     fn syncs_apart(&self) -> bool;
 
-    /// Makes the oldest write that is not durable yet durable.
+    /// Makes the oldest write that is not yet durable durable.
     fn sync(&mut self) {}
 
-    /// Lets the next write fail. Whether it happened is not known until the store is opened again.
+    /// Makes the next write fail. Whether it took effect is unknown until the store is opened
+    /// again.
     fn fail_next_write(&mut self);
 
-    /// Cancels every failure that was planned.
+    /// Cancels all planned failures.
     fn forget_failures(&mut self);
 
-    /// The power fails somewhere in the middle of the next write; for disks that do not sync
-    /// separately. The store reports an error then.
+    /// Cuts the power at some point during the next write, which then returns an error. Only for
+    /// disks for which [`syncs_apart`](Self::syncs_apart) is false.
     fn cut_power_during_next_write(&mut self) {}
 
-    /// The power fails now: the store no longer works, and of what is not durable any part may be
-    /// lost that the contract allows.
+    /// Cuts the power: the open store is unusable, and any part of the data that is not durable may
+    /// be lost, as far as the contract allows.
     fn cut_power(&mut self);
 }
 
@@ -50,9 +51,9 @@ pub trait SimulatedDisk {
 pub(crate) struct StoreHost {
     disk: Box<dyn SimulatedDisk>,
     open: Option<OpenStore>,
-    /// Writes that were given to the store and are not known to be durable, oldest first.
+    /// Writes that the store was given and that are not known to be durable, oldest first.
     in_flight: VecDeque<Flight>,
-    /// A write that failed; whether it happened is not known.
+    /// A write that failed; whether it took effect is unknown.
     failed: Option<WriteBatch>,
     bug: Option<StoreBug>,
 }
@@ -64,8 +65,8 @@ struct OpenStore {
 
 struct Flight {
     batch: WriteBatch,
-    /// The store's answer, if the write was already made.
-    said: Option<Result<(), LogError>>,
+    /// The result of the write, if the store was already called.
+    result: Option<Result<(), LogError>>,
 }
 
 impl StoreHost {
@@ -73,7 +74,7 @@ impl StoreHost {
         StoreHost { disk, open: None, in_flight: VecDeque::new(), failed: None, bug }
     }
 
-    /// Opens the store; returns what it remembers.
+    /// Opens the store. Returns the identity and the state that it recovers.
     pub(crate) fn open(&mut self) -> Result<(Option<Identity>, Recovered), LogError> {
         let mut store = self.disk.open()?;
         let identity = at_once(store.load_identity())?;
@@ -83,7 +84,7 @@ impl StoreHost {
         Ok((identity, recovered))
     }
 
-    /// Writes outside of simulated time, durable at once: for bootstrap.
+    /// Writes the first batch at bootstrap. It takes no simulated time and is durable at once.
     pub(crate) fn write_first(
         &mut self,
         identity: Identity,
@@ -97,44 +98,44 @@ impl StoreHost {
         Ok(())
     }
 
-    /// Gives a write to the store. It takes simulated time; [`finish`](Self::finish) ends it.
+    /// Begins a write, which takes simulated time until [`finish`](Self::finish) is called.
     pub(crate) fn begin(&mut self, batch: WriteBatch) {
-        let said = match (self.disk.syncs_apart(), &mut self.open) {
+        let result = match (self.disk.syncs_apart(), &mut self.open) {
             (true, Some(open)) => Some(write(open, &batch, self.bug)),
             _ => None,
         };
-        self.in_flight.push_back(Flight { batch, said });
+        self.in_flight.push_back(Flight { batch, result });
     }
 
-    /// Ends the oldest write. Returns the write, and the store's answer.
+    /// Ends the oldest write. Returns its batch and the result of the store.
     pub(crate) fn finish(&mut self) -> (WriteBatch, Result<(), LogError>) {
         let flight = self.in_flight.pop_front().expect("a write is in flight");
         let open = self.open.as_mut().expect("an open store");
-        let said = flight.said.unwrap_or_else(|| write(open, &flight.batch, self.bug));
-        match &said {
+        let result = flight.result.unwrap_or_else(|| write(open, &flight.batch, self.bug));
+        match &result {
             Ok(()) => self.disk.sync(),
             Err(_) => self.failed = Some(flight.batch.clone()),
         }
-        (flight.batch, said)
+        (flight.batch, result)
     }
 
-    /// What is in flight, oldest first.
+    /// The writes in flight, oldest first.
     pub(crate) fn in_flight(&self) -> impl Iterator<Item = &WriteBatch> {
         self.in_flight.iter().map(|flight| &flight.batch)
     }
 
-    /// Lets the next write fail.
+    /// Makes the next write fail.
     pub(crate) fn fail_next_write(&mut self) {
         self.disk.fail_next_write();
     }
 
-    /// From now on the disk does not fail.
+    /// From now on the disk does not fail: planned failures are cancelled.
     pub(crate) fn calm(&mut self) {
         self.disk.forget_failures();
     }
 
-    /// Reads entries as the store's own reader does. If the read `fails`, nothing changed, and the
-    /// next one may succeed.
+    /// Reads entries through the store's reader. If `fails` is set, the read returns an I/O error
+    /// without reaching the store, and the next read may succeed.
     pub(crate) fn read(
         &mut self,
         first: LogIndex,
@@ -149,12 +150,12 @@ impl StoreHost {
         at_once(open.reader.read(first..last.next(), max_bytes))
     }
 
-    /// The power fails. Returns the writes in flight: any number of them, from the first on, may
-    /// have become durable.
+    /// Cuts the power. Returns the writes in flight, oldest first; any number of them, counted from
+    /// the first, may have become durable.
     pub(crate) fn crash(&mut self, rng: &mut Rng) -> Vec<WriteBatch> {
         let flights: Vec<Flight> = self.in_flight.drain(..).collect();
         if let (Some(open), Some(flight)) = (&mut self.open, flights.first())
-            && flight.said.is_none()
+            && flight.result.is_none()
             && rng.coin()
         {
             self.disk.cut_power_during_next_write();
@@ -181,10 +182,12 @@ fn write(open: &mut OpenStore, batch: &WriteBatch, bug: Option<StoreBug>) -> Res
     at_once(open.store.write(batch))
 }
 
-/// The result of a future that never waits.
+/// Polls a future that never waits, and returns its result.
 fn at_once<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(result) => result,
-        Poll::Pending => panic!("a store in the simulator must not wait"),
+        Poll::Pending => {
+            panic!("a store in the simulator must complete each call at the first poll")
+        }
     }
 }

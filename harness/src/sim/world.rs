@@ -1,13 +1,13 @@
-//! The world: an agenda of events, and what each of them does.
+//! The world: a queue of events, and what each of them does.
 //!
-//! Members, network and clients are in files of their own; this file connects them. Every input of
-//! a member goes through [`World::turn`], where the laws are checked. The effects of a turn are
-//! carried out in `effects`.
+//! Members, network and clients are in files of their own, and this module connects them. Each
+//! input of a member goes through [`World::turn`], where the laws are checked. The effects of a
+//! turn are carried out in `effects`.
 
 mod clients;
 mod effects;
 mod faults;
-mod lost_memory;
+mod lost_disks;
 mod messages;
 
 use std::cmp::Reverse;
@@ -18,9 +18,9 @@ use raft_core::types::{NodeId, Term};
 use raft_node::pump::{Effects, Event, Fetch, FetchId, Pump};
 use raft_node::{Content, Envelope};
 
-use self::messages::{Line, content_digest, is_honest};
+use self::messages::{Line, content_digest, may_be_caused_by_correct_members};
 use crate::checks::laws::Laws;
-use crate::checks::order::Orders;
+use crate::checks::order::Operations;
 use crate::checks::{Check, Violation, hold};
 use crate::rng::Rng;
 use crate::sim::clients::Workload;
@@ -28,18 +28,18 @@ use crate::sim::journal::Journal;
 use crate::sim::marks::{Mark, Marks};
 use crate::sim::member::Member;
 use crate::sim::nemesis::{Fault, Nemesis};
-use crate::sim::network::{Network, Origin, Parcel};
+use crate::sim::network::{Network, Origin, Packet};
 use crate::sim::planted::{Planted, StoreBug};
 use crate::sim::{DiskFactory, Plan, Time};
 
-/// The most events that may be scheduled. A few hundred are usual; more means that messages
-/// multiply.
-const MAX_AGENDA: usize = 50_000;
+/// The maximum number of events that may wait. A few hundred are usual; a number above this limit
+/// means that messages multiply.
+const MAX_QUEUED_EVENTS: usize = 50_000;
 
 /// The bytes of a command without padding.
 const MOST_COMMAND_BYTES: u64 = 16;
 
-/// What a member has not written.
+/// The bytes that a member has not written yet.
 #[derive(Clone, Copy, Debug)]
 struct Backlog {
     bytes: u64,
@@ -61,88 +61,90 @@ pub(crate) struct World {
     pub(crate) journal: Journal,
     pub(crate) marks: Marks,
     pub(crate) laws: Laws,
-    pub(crate) orders: Orders,
-    /// How many events were stepped into pumps.
+    pub(crate) operations: Operations,
+    /// The number of events that the pumps were given.
     pub(crate) inputs: u64,
     pub(super) members: Vec<Member>,
-    agenda: BinaryHeap<Reverse<Scheduled>>,
-    /// Counts what was put on the agenda, so that equal times keep their order.
+    event_queue: BinaryHeap<Reverse<Scheduled>>,
+    /// The number of events that were ever scheduled. Events of equal time are ordered by it.
     sequence: u64,
     network: Network,
     workload: Workload,
     nemesis: Nemesis,
-    /// Whether faults have stopped.
+    /// Whether the calm phase has begun, in which no fault is injected.
     calm: bool,
-    /// Whether a majority lost their disks, so that the laws of the cluster no longer hold.
-    lost_memory: bool,
-    /// Counts the partitions of the network, so that healing an old one does not heal a new one.
+    /// Whether a majority of the members have lost their disks, so that the laws of the cluster no
+    /// longer hold.
+    lost_disks: bool,
+    /// The number of network partitions so far. An event that heals an earlier partition must not
+    /// heal the current one.
     cuts: u64,
     planted: Option<Planted>,
-    arrivals: Vec<(Time, Parcel)>,
+    arrivals: Vec<(Time, Packet)>,
 }
 
-/// An event on the agenda.
+/// An event in the queue, and when it is due.
 #[derive(Debug)]
 struct Scheduled {
     at: Time,
     sequence: u64,
-    what: Happening,
+    event: WorldEvent,
 }
 
-/// What may happen. Members are named by their place; an event of a process is dropped if the
-/// member has another process by then.
+/// An event. Members are named by their position in the list. An event of a process is dropped if
+/// the member runs another process by then.
 #[derive(Debug)]
-enum Happening {
+enum WorldEvent {
     Tick { member: usize, process: u64 },
     Wake { member: usize, process: u64 },
-    Arrive(Box<Parcel>),
+    Arrive(Box<Packet>),
     Written { member: usize, process: u64, number: u64 },
     Read { member: usize, process: u64, fetch: FetchId },
     Applied { member: usize, process: u64 },
-    Ask { client: u64 },
+    SendRequest { client: u64 },
     GiveUp { client: u64, group: u64 },
     NextFault,
-    Inflict(Fault),
+    InjectFault(Fault),
     Heal { cut: u64 },
     Start { member: usize },
 }
 
 impl World {
-    /// A cluster at its first start.
+    /// Creates a cluster and starts all its members.
     pub(crate) fn new(
         plan: Plan,
         disks: &DiskFactory<'_>,
         planted: Option<Planted>,
         inspects_promises: bool,
-        aloud: bool,
+        prints_events: bool,
     ) -> Result<World, Violation> {
         let stream = |part| Rng::stream(plan.seed, part, 0);
         let ids = (1..=plan.members).filter_map(NodeId::new);
         let disk = |id: NodeId| disks(id.get(), Rng::stream(plan.seed, "platter", id.get()));
         let mut world = World {
-            journal: Journal::new(aloud),
+            journal: Journal::new(prints_events),
             marks: Marks::default(),
             laws: Laws::new(plan.members, inspects_promises),
-            orders: Orders::default(),
+            operations: Operations::default(),
             inputs: 0,
             members: ids.map(|id| Member::new(id, &plan, disk(id), planted)).collect(),
-            agenda: BinaryHeap::new(),
+            event_queue: BinaryHeap::new(),
             sequence: 0,
             network: Network::new(plan.network.clone(), plan.members, stream("network")),
             workload: Workload::new(plan.clients.clone(), stream("clients")),
             nemesis: Nemesis::new(plan.faults.clone(), plan.members, stream("nemesis")),
             calm: false,
-            lost_memory: false,
+            lost_disks: false,
             cuts: 0,
             planted,
             arrivals: Vec::new(),
             plan,
         };
-        world.begin()?;
+        world.start_all()?;
         Ok(world)
     }
 
-    fn begin(&mut self) -> Result<(), Violation> {
+    fn start_all(&mut self) -> Result<(), Violation> {
         for member in 0..self.members.len() {
             let id = self.members[member].id;
             let first = self.members[member].bootstrap(self.plan.members);
@@ -151,57 +153,62 @@ impl World {
         }
         for client in self.workload.clients() {
             let think = self.workload.think();
-            self.schedule(think, Happening::Ask { client });
+            self.schedule(think, WorldEvent::SendRequest { client });
         }
-        if self.nemesis.has_faults() {
+        if self.nemesis.injects_faults() {
             let pause = self.nemesis.pause();
-            self.schedule(pause, Happening::NextFault);
+            self.schedule(pause, WorldEvent::NextFault);
         }
         Ok(())
     }
 
-    /// Handles the next event.
+    /// Takes the next event from the queue and handles it.
     pub(crate) fn advance(&mut self) -> Result<(), Violation> {
-        let Reverse(next) = self.agenda.pop().expect("clocks tick for ever");
-        hold(self.agenda.len() < MAX_AGENDA, Check::BoundedWork, || {
-            format!("{} events are scheduled: messages multiply", self.agenda.len())
+        let Reverse(next) =
+            self.event_queue.pop().expect("the next tick of a clock is always scheduled");
+        hold(self.event_queue.len() < MAX_QUEUED_EVENTS, Check::BoundedWork, || {
+            format!("{} events are waiting, so messages multiply", self.event_queue.len())
         })?;
         self.journal.now = next.at;
-        match next.what {
-            Happening::Tick { member, process } if self.runs(member, process) => self.tick(member),
-            Happening::Wake { member, process } if self.runs(member, process) => {
-                self.members[member].wakes = false;
-                self.wake_member(member)
+        match next.event {
+            WorldEvent::Tick { member, process } if self.is_running(member, process) => {
+                self.tick(member)
             }
-            Happening::Written { member, process, number } => {
-                while self.runs(member, process) && self.members[member].writes_finished < number {
+            WorldEvent::Wake { member, process } if self.is_running(member, process) => {
+                self.members[member].turn_scheduled = false;
+                self.run_turns(member)
+            }
+            WorldEvent::Written { member, process, number } => {
+                while self.is_running(member, process)
+                    && self.members[member].writes_finished < number
+                {
                     self.finish_write(member)?;
                 }
                 Ok(())
             }
-            Happening::Read { member, process, fetch } if self.runs(member, process) => {
+            WorldEvent::Read { member, process, fetch } if self.is_running(member, process) => {
                 self.finish_read(member, fetch)
             }
-            Happening::Applied { member, process } if self.runs(member, process) => {
+            WorldEvent::Applied { member, process } if self.is_running(member, process) => {
                 let event = self.finish_apply(member)?;
-                self.hand(member, event)
+                self.enqueue(member, event)
             }
-            Happening::Arrive(parcel) => self.arrive(*parcel),
-            Happening::Ask { client } => self.ask(client),
-            Happening::GiveUp { client, group } => {
+            WorldEvent::Arrive(packet) => self.arrive(*packet),
+            WorldEvent::SendRequest { client } => self.send_request(client),
+            WorldEvent::GiveUp { client, group } => {
                 if self.workload.gives_up(client, group) {
-                    self.ask(client)
+                    self.send_request(client)
                 } else {
                     Ok(())
                 }
             }
-            Happening::NextFault => self.inject_fault(),
-            Happening::Inflict(fault) if !self.calm => self.inflict(fault),
-            Happening::Heal { cut } => {
+            WorldEvent::NextFault => self.inject_next_fault(),
+            WorldEvent::InjectFault(fault) if !self.calm => self.inject(fault),
+            WorldEvent::Heal { cut } => {
                 self.heal(cut);
                 Ok(())
             }
-            Happening::Start { member }
+            WorldEvent::Start { member }
                 if !self.members[member].is_up() && !self.members[member].has_lost_data =>
             {
                 self.restart(member)
@@ -210,45 +217,46 @@ impl World {
         }
     }
 
-    /// The time.
+    /// The current simulated time.
     pub(crate) fn now(&self) -> Time {
         self.journal.now
     }
 
-    fn schedule(&mut self, after: Time, what: Happening) {
+    fn schedule(&mut self, after: Time, event: WorldEvent) {
         self.sequence += 1;
         let at = self.now() + after;
-        self.agenda.push(Reverse(Scheduled { at, sequence: self.sequence, what }));
+        self.event_queue.push(Reverse(Scheduled { at, sequence: self.sequence, event }));
     }
 
-    fn runs(&self, member: usize, process: u64) -> bool {
+    fn is_running(&self, member: usize, process: u64) -> bool {
         self.members[member].is_up() && self.members[member].process == process
     }
 
     // ---- inputs ----
 
-    /// Delivers an event to a member. It takes a turn at once, unless it is busy.
-    pub(super) fn hand(
+    /// Adds an event to a member's mailbox. The member takes a turn at once, unless it is busy.
+    pub(super) fn enqueue(
         &mut self,
         member: usize,
         event: Event<crate::sim::member::Requests>,
     ) -> Result<(), Violation> {
         self.members[member].mailbox.push(event);
-        self.wake_member(member)
+        self.run_turns(member)
     }
 
-    /// Lets a member take a turn with what arrived, now or as soon as it can.
-    fn wake_member(&mut self, member: usize) -> Result<(), Violation> {
+    /// Lets a member take turns until its mailbox is empty. If it is busy, a turn is scheduled for
+    /// the time when it no longer is.
+    fn run_turns(&mut self, member: usize) -> Result<(), Violation> {
         while self.members[member].is_up()
             && !self.members[member].mailbox.is_empty()
-            && !self.members[member].turns
-            && !self.members[member].wakes
+            && !self.members[member].in_turn
+            && !self.members[member].turn_scheduled
         {
             let ready = self.members[member].ready_at();
             if ready > self.now() {
                 let process = self.members[member].process;
-                self.members[member].wakes = true;
-                self.schedule(ready - self.now(), Happening::Wake { member, process });
+                self.members[member].turn_scheduled = true;
+                self.schedule(ready - self.now(), WorldEvent::Wake { member, process });
             } else {
                 self.turn(member)?;
             }
@@ -256,15 +264,15 @@ impl World {
         Ok(())
     }
 
-    /// One turn of a member's pump, with everything that arrived; then the laws.
+    /// Runs one turn of a member's pump with all events in its mailbox, then checks the laws.
     fn turn(&mut self, at: usize) -> Result<(), Violation> {
         let member = &mut self.members[at];
-        member.turns = true;
+        member.in_turn = true;
         member.busy_until = self.journal.now + self.plan.host.turn;
         let mut events = std::mem::take(&mut member.mailbox);
         self.inputs += events.len() as u64;
         let mut effects = Effects::default();
-        let pump = member.pump.as_mut().expect("a member that runs");
+        let pump = member.pump.as_mut().expect("the member is running");
         let before = Backlog::of(pump);
         pump.turn(&mut events, &mut effects);
         pump.raft().check_laws();
@@ -273,12 +281,12 @@ impl World {
         self.check_backlog(at, before, after)?;
         self.check_turn(at)?;
         self.carry_out(at, effects)?;
-        self.members[at].turns = false;
+        self.members[at].in_turn = false;
         Ok(())
     }
 
-    /// A leader accepts no more commands than its disk keeps up with; the commands of one request
-    /// are accepted together if the disk is idle.
+    /// Checks that a leader accepts no more commands than its disk can keep up with. If the disk is
+    /// idle, all commands of one request may be accepted together.
     fn check_backlog(&self, at: usize, before: Backlog, after: Backlog) -> Result<(), Violation> {
         let leads_on = before.leads_in == after.leads_in && after.leads_in.is_some();
         let clients = &self.plan.clients;
@@ -286,16 +294,16 @@ impl World {
         let most = self.plan.limits.unwritten_bytes.max(request).max(before.bytes);
         hold(!leads_on || after.bytes <= most, Check::BoundedMemory, || {
             let id = self.members[at].id;
-            format!("{id} leads with {} unwritten bytes, {} before", after.bytes, before.bytes)
+            format!("{id} leads with {} unwritten bytes, before: {}", after.bytes, before.bytes)
         })
     }
 
     fn check_turn(&mut self, at: usize) -> Result<(), Violation> {
-        if self.lost_memory {
+        if self.lost_disks {
             return Ok(());
         }
         let member = &self.members[at];
-        let pump = member.pump.as_ref().expect("a member that runs");
+        let pump = member.pump.as_ref().expect("the member is running");
         self.laws.on_state(member.id, pump.raft())?;
         if pump.raft().is_leader() {
             let ahead = pump.raft().commit() > self.laws.disk(member.id).last();
@@ -303,11 +311,11 @@ impl World {
             self.laws.check_peers(member.id, pump.raft(), &pump.status().peers)?;
         }
         let counters = pump.counters();
-        let unsound = counters.rejected.keys().find(|why| !is_honest(**why));
+        let unsound = counters.rejected.keys().find(|why| !may_be_caused_by_correct_members(**why));
         match (unsound, counters.malformed) {
             (None, 0) => Ok(()),
             (why, malformed) => {
-                let what = format!("{} got {why:?}, malformed: {malformed}", member.id);
+                let what = format!("{} rejected {why:?}, malformed: {malformed}", member.id);
                 Err(Violation::new(Check::SoundMessages, what))
             }
         }
@@ -318,7 +326,7 @@ impl World {
         let process = member.process;
         let tick = member.tick();
         let id = member.id.get();
-        self.schedule(tick, Happening::Tick { member: at, process });
+        self.schedule(tick, WorldEvent::Tick { member: at, process });
         let member = &self.members[at];
         if member.paused_until > self.now() {
             return Ok(());
@@ -330,20 +338,20 @@ impl World {
             self.marks.hit_if(pump.status().disk_stalled, Mark::DiskStalled);
         }
         self.journal.hash_only(id, "tick");
-        self.hand(at, Event::Tick)
+        self.enqueue(at, Event::Tick)
     }
 
-    fn arrive(&mut self, parcel: Parcel) -> Result<(), Violation> {
-        let at = parcel.to.get() as usize - 1;
+    fn arrive(&mut self, packet: Packet) -> Result<(), Violation> {
+        let at = packet.to.get() as usize - 1;
         let member = &self.members[at];
         let Some(pump) = &member.pump else { return Ok(()) };
-        if parcel.process.is_some_and(|process| process != member.process) {
+        if packet.process.is_some_and(|process| process != member.process) {
             return Ok(());
         }
-        if let Content::Raft { message, .. } = &parcel.envelope.content {
+        if let Content::Raft { message, .. } = &packet.envelope.content {
             self.marks.hit_if(message.term < pump.raft().term(), Mark::OldTermDelivered);
         }
-        let Parcel { from, to, envelope, origin, .. } = parcel;
+        let Packet { from, to, envelope, origin, .. } = packet;
         self.marks.hit_if(origin == Origin::Duplicate, Mark::DuplicateDelivered);
         self.marks.hit_if(origin == Origin::Archive, Mark::ArchiveDelivered);
         let why = if origin == Origin::First { "" } else { " again" };
@@ -353,44 +361,44 @@ impl World {
             ("arrives", from, digest),
             format_args!("<- {from}{why} {}", Line(&envelope.content)),
         );
-        self.hand(at, Event::Deliver { from, envelope })
+        self.enqueue(at, Event::Deliver { from, envelope })
     }
 
-    /// Sends an envelope on its way.
+    /// Gives an envelope to the network, and schedules its arrivals.
     pub(super) fn send(&mut self, from: NodeId, to: NodeId, envelope: Envelope) {
         let is_forward = matches!(envelope.content, Content::Forward(_));
         let process = is_forward.then(|| self.members[to.get() as usize - 1].process);
-        let parcel = Parcel { from, to, envelope, process, origin: Origin::First };
+        let packet = Packet { from, to, envelope, process, origin: Origin::First };
         let mut arrivals = std::mem::take(&mut self.arrivals);
-        self.network.send(self.journal.now, parcel, &mut arrivals);
-        for (at, parcel) in arrivals.drain(..) {
-            self.schedule(at - self.now(), Happening::Arrive(Box::new(parcel)));
+        self.network.send(self.journal.now, packet, &mut arrivals);
+        for (at, packet) in arrivals.drain(..) {
+            self.schedule(at - self.now(), WorldEvent::Arrive(Box::new(packet)));
         }
         self.arrivals = arrivals;
     }
 
-    // ---- what takes time ----
+    // ---- operations that take time ----
 
     fn finish_write(&mut self, at: usize) -> Result<(), Violation> {
         let member = &mut self.members[at];
         let id = member.id;
         member.writes_finished += 1;
-        let (batch, said) = member.host.finish();
+        let (batch, result) = member.host.finish();
         self.journal.note(
             id.get(),
-            ("durable", batch.append.len(), said.is_ok()),
-            format_args!("disk: {}", if said.is_ok() { "durable" } else { "failed" }),
+            ("durable", batch.append.len(), result.is_ok()),
+            format_args!("disk: {}", if result.is_ok() { "durable" } else { "failed" }),
         );
-        match &said {
-            Ok(()) if self.lost_memory => {}
+        match &result {
+            Ok(()) if self.lost_disks => {}
             Ok(()) => self.laws.on_durable(id, &batch)?,
             Err(error) if error.kind != LogErrorKind::Io => return Err(store_failed(id, error)),
             Err(_) => {}
         }
         match Planted::of_store(self.planted) {
-            Some(StoreBug::DurableReportedBeforeSync) if said.is_ok() => Ok(()),
-            Some(StoreBug::FailureReportedAsDurable) => self.hand(at, Event::Written(Ok(()))),
-            _ => self.hand(at, Event::Written(said)),
+            Some(StoreBug::DurableReportedBeforeSync) if result.is_ok() => Ok(()),
+            Some(StoreBug::FailureReportedAsDurable) => self.enqueue(at, Event::Written(Ok(()))),
+            _ => self.enqueue(at, Event::Written(result)),
         }
     }
 
@@ -404,22 +412,22 @@ impl World {
         self.marks.hit(Mark::ColdFetch);
         match &result {
             Err(_) if fails => self.marks.hit(Mark::ReadFailed),
-            Err(error) if !is_answer(error) => return Err(store_failed(member.id, error)),
+            Err(error) if !says_absent(error) => return Err(store_failed(member.id, error)),
             Err(_) | Ok(_) => {}
         }
         let FetchId(number) = id;
         self.journal.hash_only(member.id.get(), ("fetched", number, result.is_ok()));
-        self.hand(at, Event::Fetched { fetch: id, result })
+        self.enqueue(at, Event::Fetched { fetch: id, result })
     }
 }
 
-/// Whether the store answered that the entries are not there, which may happen.
-fn is_answer(error: &LogError) -> bool {
+/// Whether the store answered that it does not have the entries, which may happen.
+fn says_absent(error: &LogError) -> bool {
     matches!(error.kind, LogErrorKind::Compacted { .. } | LogErrorKind::Unavailable { .. })
 }
 
 pub(super) fn store_failed(node: NodeId, error: &LogError) -> Violation {
-    Violation::new(Check::StoreContract, format!("the store of {node}: {error:?}"))
+    Violation::new(Check::StoreContract, format!("the store of {node} failed: {error:?}"))
 }
 
 impl PartialEq for Scheduled {

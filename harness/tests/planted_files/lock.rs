@@ -1,4 +1,4 @@
-//! The lock of a planted store of files, with the bugs of locks.
+//! The lock of a planted store of files, with planted bugs in the lock.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
@@ -10,7 +10,7 @@ use raft_core::storage::{LogError, LogErrorKind, LogOp};
 
 use crate::bug::Bug;
 
-/// A directory, by device and number.
+/// A directory, identified by its device and inode number.
 type Directory = (u64, u64);
 
 /// The directories that are open in this process, for the bug that checks no other process.
@@ -18,9 +18,9 @@ static OPEN: Mutex<BTreeSet<Directory>> = Mutex::new(BTreeSet::new());
 
 /// A lock on a directory until it is dropped.
 pub enum Lock {
-    /// On a file in it; the system releases the lock with the file.
+    /// A lock on a file in the directory, which the system releases with the file.
     File(#[expect(dead_code, reason = "it is held, not read")] File),
-    /// In a list of this process.
+    /// An element of the list of this process.
     Process(Directory),
 }
 
@@ -28,7 +28,7 @@ impl Lock {
     pub fn take(dir: &Path, bug: Option<Bug>) -> Result<Lock, LogError> {
         let in_use = || LogError::new(LogOp::Open, LogErrorKind::InUse);
         let failed = |error| LogError::io(LogOp::Open, error);
-        if bug == Some(Bug::LockIsOfTheProcess) {
+        if bug == Some(Bug::LockIsByProcess) {
             let metadata = fs::metadata(dir).map_err(failed)?;
             let directory = (metadata.dev(), metadata.ino());
             let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -40,7 +40,7 @@ impl Lock {
         }
         let name = match bug {
             // The path identifies the directory, so another path is another lock.
-            Some(Bug::LockIsOfTheName) => dir.to_string_lossy().replace('/', "_"),
+            Some(Bug::LockIsByPath) => dir.to_string_lossy().replace('/', "_"),
             _ => "lock".to_owned(),
         };
         let mut options = OpenOptions::new();

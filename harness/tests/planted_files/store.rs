@@ -1,9 +1,10 @@
 //! A small store in one file, correct unless a bug is planted in it.
 //!
-//! `log` is a list of records: a length, a checksum, a batch. A record is written and synced before
-//! its verb returns. When the file is large, a new one is written that holds the state in two
-//! records; it is synced, renamed over the old one, and the directory is synced. Opening reads the
-//! records up to the first that is not whole, and writes and syncs them again.
+//! The file `log` is a list of records, each with a length, a checksum and a batch. A record is
+//! written and synced before its verb returns. When the file has grown large, a new file is written
+//! that holds the state in two records; it is synced and renamed over the old one, and the
+//! directory is synced. An opening reads the records up to the first incomplete one, and writes and
+//! syncs them again.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -28,15 +29,15 @@ use serde::{Deserialize, Serialize};
 use crate::bug::Bug;
 use crate::lock::Lock;
 
-/// How large the file may become before it is rewritten.
+/// The size at which the file is rewritten, in bytes.
 const ROTATE_BYTES: u64 = 24 << 10;
 
-/// The length from which on a bug takes a record for too large to sync.
+/// The length from which on a bug does not sync a record.
 const LARGE_BYTES: usize = 200 << 10;
 
 type Pair = (u64, u64);
 
-/// What one record holds.
+/// The contents of one record.
 #[derive(Default, Serialize, Deserialize)]
 struct Record {
     identity: Option<Vec<u8>>,
@@ -57,9 +58,9 @@ pub struct FileStore {
     end: u64,
     writes: u64,
     is_poisoned: bool,
-    /// Whether a read failed, which a bug takes for the end of the file.
+    /// Whether a read failed, after which a bug refuses all writes.
     has_failed: Arc<AtomicBool>,
-    /// Whether it is written past the page cache, and declared never to block.
+    /// Whether the file is written with direct I/O, and the store is declared never to block.
     is_direct: bool,
     bug: Option<Bug>,
 }
@@ -76,7 +77,7 @@ fn id((term, index): Pair) -> EntryId {
     EntryId::new(Term::new(term), LogIndex::new(index))
 }
 
-/// Fowler, Noll and Vo's hash, taken by words of eight bytes, which is enough for torn bytes.
+/// The hash of Fowler, Noll and Vo over words of eight bytes, which suffices to find torn records.
 fn checksum(bytes: &[u8]) -> u64 {
     let words = bytes.chunks_exact(8);
     let rest = words.remainder().iter().map(|byte| u64::from(*byte));
@@ -86,8 +87,8 @@ fn checksum(bytes: &[u8]) -> u64 {
     })
 }
 
-/// Lets a file be written to past the page cache on the disk of the suite, which takes direct
-/// writes of any length. Elsewhere nothing changes.
+/// Sets direct I/O for a file on the disk of the suite, which accepts direct writes of any length.
+/// On other disks this does nothing.
 fn write_directly(file: &File) -> io::Result<()> {
     const FUSE: i64 = 0x6573_5546;
     if rustix::fs::fstatfs(file)?.f_type as i64 != FUSE {
@@ -111,7 +112,7 @@ impl Record {
 
     fn batch(self) -> WriteBatch {
         let entry = |(at, kind, payload): (Pair, u8, Bytes)| {
-            // A damaged number that a planted bug accepts must not end the test.
+            // A planted bug may accept a damaged number, which must not make the test panic.
             let kind = EntryKind::from_number(kind).unwrap_or(EntryKind::Command);
             Entry::new(id(at), kind, payload)
         };
@@ -132,7 +133,7 @@ impl Record {
     }
 
     fn bytes(&self) -> Vec<u8> {
-        let body = postcard::to_extend(self, Vec::new()).expect("plain data always encodes");
+        let body = postcard::to_extend(self, Vec::new()).expect("plain data can always be encoded");
         let mut bytes = (body.len() as u64).to_le_bytes().to_vec();
         bytes.extend(checksum(&body).to_le_bytes());
         bytes.extend(body);
@@ -157,7 +158,7 @@ impl FileStore {
         FileStore::open_as(dir, bug, bug == Some(Bug::LateWriteHitsTheNext)).await
     }
 
-    /// The correct store, as one that hands its writes to the kernel.
+    /// Opens the correct store, with direct writes that it gives to the kernel without waiting.
     pub async fn open_direct(dir: &Path) -> Result<FileStore, LogError> {
         FileStore::open_as(dir, None, true).await
     }
@@ -203,12 +204,12 @@ impl FileStore {
         self.rewrite_found(&bytes[..at]).map_err(failed(LogOp::Open))
     }
 
-    /// What was found may have been left by a process that was killed.
+    /// Writes the found records again, since a killed process may have left them unsynced.
     fn rewrite_found(&self, found: &[u8]) -> io::Result<()> {
         if self.has(Bug::OpensWithoutSync) || self.never_syncs() {
             return self.file.set_len(self.end);
         }
-        // The change of the size waits for direct writes that an earlier process left behind.
+        // The change of the size waits for direct writes of an earlier process that are in flight.
         if !self.has(Bug::LateWriteHitsTheNext) {
             self.file.set_len(self.end)?;
         }
@@ -265,19 +266,19 @@ impl FileStore {
         self.file.write_all_at(&bytes, self.end)?;
         self.end += bytes.len() as u64;
         self.writes += 1;
-        if self.has(Bug::SyncsBehindTheAnswer) {
+        if self.has(Bug::SyncsAfterTheAnswer) {
             let file = self.file.try_clone()?;
             std::thread::spawn(move || file.sync_data());
         } else if self.is_synced(&record) {
             self.file.sync_data()?;
         }
-        // To rewrite the file would sync it after all.
-        let grows = self.has(Bug::NeverRotates) || self.has(Bug::NeverGivesBack);
+        // Rewriting the file would sync it, which this bug must not do.
+        let grows = self.has(Bug::NeverRotates) || self.has(Bug::NeverFreesSpace);
         let rotates = self.end > ROTATE_BYTES && !self.has(Bug::LargeRecordNotSynced) && !grows;
         if rotates { self.rotate().await } else { Ok(()) }
     }
 
-    /// The bug assumes that a write that is its own sync also covers what was written before.
+    /// The bug assumes that a write with O_DSYNC also makes earlier writes durable.
     fn sync_the_end_alone(&mut self, bytes: &[u8]) -> io::Result<()> {
         let (most, end) = bytes.split_at(bytes.len() - 8);
         self.file.write_all_at(most, self.end)?;
@@ -287,7 +288,7 @@ impl FileStore {
         Ok(())
     }
 
-    /// The bug overwrites the whole log with itself, as if a hint could lose nothing.
+    /// The bug overwrites the whole log in place for a hint, without regard for a power cut.
     fn rewrite_without_care(&self) -> io::Result<()> {
         let bytes = fs::read(self.dir.join("log"))?;
         self.file.set_len(0)?;
@@ -340,7 +341,7 @@ impl FileStore {
                 let term = vote.hard_state.map(|(term, _)| (term, 0));
                 vec![Record { hard_state: term, ..Record::default() }, whole]
             }
-            Some(Bug::CutAndAppendInTwoSyncs) => {
+            Some(Bug::TruncateAndAppendInTwoSyncs) => {
                 let cut = Record { append: Vec::new(), purge_upto: None, ..whole };
                 let append = Record { append: rest.append, ..purge };
                 vec![cut, append]
@@ -358,7 +359,7 @@ impl FileStore {
     }
 }
 
-/// A batch in two records, with so many entries in the first.
+/// A batch in two records, with the first `count` entries in the first.
 fn in_parts(batch: &WriteBatch, count: usize) -> Vec<Record> {
     let (mut first, mut second) = (batch.clone(), WriteBatch::default());
     second.append = first.append.split_off(count);
@@ -397,7 +398,7 @@ impl LogStore for FileStore {
     }
 }
 
-/// A reader of the file that takes one failure for the end of the store.
+/// A reader that reads the file each time, and reports a failure to the store.
 struct FileReader {
     memory: Box<dyn LogReader>,
     path: PathBuf,
@@ -460,7 +461,8 @@ impl Store for FileStore {
 
     async fn write(&mut self, batch: WriteBatch) -> Result<(), LogError> {
         self.check_poison(LogOp::Write)?;
-        if self.has(Bug::HintAloneIsCareless) && batch.is_empty() && batch.commit_hint.is_some() {
+        if self.has(Bug::HintAloneRewritesTheLog) && batch.is_empty() && batch.commit_hint.is_some()
+        {
             return self.rewrite_without_care().map_err(failed(LogOp::Write));
         }
         let records = self.records(&batch);

@@ -1,9 +1,9 @@
 //! A store in a journal that proves its prefix, correct unless a bug is planted in it.
 //!
-//! `journal` is a list of records: a length, a checksum over place, store and body, a body. The
-//! first one names the store. The file `proof` is the durable mark: it records up to where the
-//! journal was once synced. Each opening and each clean close rewrites it, under another name
-//! first.
+//! The file `journal` is a list of records, each with a length, a checksum over position, store id
+//! and body, and a body. The first record holds the store id. The file `proof` is the durable mark:
+//! the length up to which the journal was synced. Each opening and each clean close rewrites it
+//! under another name and renames it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -27,7 +27,7 @@ const HEADER: usize = 16;
 
 type Pair = (u64, u64);
 
-/// What one record holds.
+/// The contents of one record.
 #[derive(Default, Serialize, Deserialize)]
 struct Record {
     store: Option<u64>,
@@ -64,14 +64,14 @@ fn id((term, index): Pair) -> EntryId {
     EntryId::new(Term::new(term), LogIndex::new(index))
 }
 
-/// Fowler, Noll and Vo's hash, which is enough for a test.
+/// The hash of Fowler, Noll and Vo, which suffices for a test.
 fn checksum(seed: u64, bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325 ^ seed, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     })
 }
 
-/// Whether the lock is as old as it was when the journal was created.
+/// Checks that the lock file has the age that was recorded when the journal was created.
 fn check_age(dir: &Path, lock: &File) -> Result<(), LogError> {
     let open_failed = failed(LogOp::Open, "age");
     let modified = lock.metadata().and_then(|it| it.modified()).map_err(&open_failed)?;
@@ -81,7 +81,7 @@ fn check_age(dir: &Path, lock: &File) -> Result<(), LogError> {
         Ok(known) if known == age => Ok(()),
         Ok(_) => {
             let kind = LogErrorKind::Corrupt { index: None };
-            Err(LogError::new(LogOp::Open, kind).at("lock: of another age"))
+            Err(LogError::new(LogOp::Open, kind).at("lock: has another age"))
         }
     }
 }
@@ -105,7 +105,7 @@ impl Record {
 
     fn batch(self) -> WriteBatch {
         let entry = |(at, kind, payload): (Pair, u8, Vec<u8>)| {
-            // A damaged number that a planted bug accepts must not end the test.
+            // A planted bug may accept a damaged number, which must not make the test panic.
             let kind = EntryKind::from_number(kind).unwrap_or(EntryKind::Command);
             Entry::new(id(at), kind, Bytes::from(payload))
         };
@@ -122,7 +122,7 @@ impl Record {
     }
 
     fn bytes(&self, seed: u64) -> Vec<u8> {
-        let body = postcard::to_extend(self, Vec::new()).expect("plain data always encodes");
+        let body = postcard::to_extend(self, Vec::new()).expect("plain data can always be encoded");
         let mut bytes = (body.len() as u64).to_le_bytes().to_vec();
         let head = checksum(seed, &bytes);
         bytes.extend(checksum(head, &body).to_le_bytes());
@@ -149,7 +149,7 @@ impl Journal {
         options.read(true).write(true).create(true).truncate(false);
         let lock = options.open(dir.join("lock")).map_err(&open_failed)?;
         lock.try_lock().map_err(|_| LogError::new(LogOp::Open, LogErrorKind::InUse))?;
-        if bug == Some(Bug::KnowsItsFilesByTheirAge) {
+        if bug == Some(Bug::IdentifiesItsFilesByTheirAge) {
             check_age(dir, &lock)?;
         }
         let known = dir.join("journal").exists();
@@ -201,7 +201,7 @@ impl Journal {
     }
 
     fn damage(&self, at: usize, what: &str) -> LogError {
-        let error = if self.has(Bug::DamageIsToldAsAbsence) {
+        let error = if self.has(Bug::DamageIsReportedAsAbsence) {
             LogErrorKind::Unavailable { last: self.memory.bounds().last.index }
         } else {
             LogErrorKind::Corrupt { index: None }
@@ -214,7 +214,7 @@ impl Journal {
         }
     }
 
-    /// Creates a journal: its first record names it.
+    /// Creates a journal, whose first record holds the store id.
     fn found(&mut self) -> io::Result<()> {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         self.store = since.map_or(1, |since| since.as_nanos() as u64);
@@ -246,22 +246,22 @@ impl Journal {
             self.memory.write(record.batch()).await?;
         }
         let is_foreign = store != self.store && proven > 0;
-        if is_foreign && !self.has(Bug::ForeignJournalIsTaken) {
+        if is_foreign && !self.has(Bug::ForeignJournalIsAccepted) {
             return Err(self.damage(0, "the journal of another store"));
         }
         self.check_end(bytes, at, proven)?;
         self.end = at as u64;
         if self.has(Bug::OpensWithoutARewrite) {
-            // The sync that follows does nothing for pages that a failed sync has left clean.
+            // The sync that follows does not write pages that a failed sync has marked as clean.
             return self.file.set_len(self.end).map_err(failed(LogOp::Open, "journal"));
         }
-        // What was found may have been left by a process that was killed, or by a failed sync.
+        // A killed process or a failed sync may have left these records unsynced.
         let rewritten =
             self.file.set_len(self.end).and_then(|()| self.file.write_all_at(&bytes[..at], 0));
         rewritten.map_err(failed(LogOp::Open, "journal"))
     }
 
-    /// Whether the records may end at this place.
+    /// Checks that the records may end at this position.
     fn check_end(&self, bytes: &[u8], at: usize, proven: u64) -> Result<(), LogError> {
         if self.has(Bug::ZerosEndTheLog) && bytes.get(at..at + 8).is_some_and(|it| it == [0; 8]) {
             return Ok(());
@@ -290,7 +290,7 @@ impl Journal {
         }
     }
 
-    /// Syncs the journal, and then records how far it is synced.
+    /// Syncs the journal, and then writes the durable mark.
     fn sync_and_mark(&mut self, sync: fn(&File) -> io::Result<()>) -> io::Result<()> {
         sync(&self.file)?;
         if self.has(Bug::OpeningProvesNothing) && self.dir.join("proof").exists() {
@@ -301,7 +301,7 @@ impl Journal {
         bytes.extend(checksum(0, &bytes).to_le_bytes());
         let (new, old) = (self.dir.join("proof.new"), self.dir.join("proof"));
         let mut options = OpenOptions::new();
-        if self.has(Bug::LeavesAMessBehind) {
+        if self.has(Bug::TemporaryFileBlocksTheNextOpening) {
             options.create_new(true)
         } else {
             options.create(true).truncate(true)
@@ -324,14 +324,14 @@ impl Journal {
         if is_full && self.has(Bug::RefusedWriteIsShown) {
             return Err(LogError::new(op, LogErrorKind::NoSpace));
         }
-        self.is_poisoned |= kept.is_err() && !self.has(Bug::GoesOnAfterAFailure);
+        self.is_poisoned |= kept.is_err() && !self.has(Bug::ContinuesAfterAFailure);
         kept.map_err(failed(op, "journal"))
     }
 
     fn try_keep(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self.bug {
             Some(Bug::WriteErrorIsIgnored) => drop(self.file.write_all_at(bytes, self.end)),
-            Some(Bug::ShortWriteIsTakenForWhole) => {
+            Some(Bug::ShortWriteIsTakenForAWholeOne) => {
                 self.file.write_at(bytes, self.end)?;
             }
             _ => self.file.write_all_at(bytes, self.end)?,

@@ -1,9 +1,10 @@
 //! A small store with one file for each entry, correct unless a bug is planted in it.
 //!
-//! `head` holds identity, hard state, boundary and era; it is replaced by a rename. `leaf-E-N`
-//! holds entry N of era E; each reset starts an era. Leaves at or below the boundary, and those of
-//! other eras, are leftovers, and are removed. A suffix is deleted from its end, and the directory
-//! is synced after each file, so that what a cut leaves is always a shorter suffix.
+//! The file `head` holds identity, hard state, boundary and era, and is replaced by a rename. The
+//! file `leaf-E-N` holds entry N of era E; each reset starts a new era. Leaves at or below the
+//! boundary, and those of other eras, are leftovers, and are removed. A suffix is deleted from its
+//! end, and the directory is synced after each file, so that a power cut leaves the suffix shorter,
+//! but without a hole.
 
 use std::fs::{self, File};
 use std::io;
@@ -20,7 +21,7 @@ use raft_core::types::{Entry, EntryId, HardState, Identity, LogIndex};
 use serde::{Deserialize, Serialize};
 use tokio::task::yield_now;
 
-/// What a planted store of leaves does wrong.
+/// A bug that is planted in a store of leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bug {
     SuffixDeletedFrontToBack,
@@ -28,7 +29,7 @@ pub enum Bug {
 
 /// A bug, the check that finds it, and the broken promise.
 pub const KILLERS: &[(Bug, &str, usize)] =
-    &[(Bug::SuffixDeletedFrontToBack, "power_loss::what_is_rewritten_survives", 3)];
+    &[(Bug::SuffixDeletedFrontToBack, "power_loss::rewritten_entries_survive", 3)];
 
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Head {
@@ -61,8 +62,7 @@ impl LeafStore {
         Ok(store)
     }
 
-    /// The files that are found are written again: a process that was killed may have left them
-    /// unsynced.
+    /// Loads the files and writes them again, since a killed process may have left them unsynced.
     async fn load(&mut self) -> Result<(), LogError> {
         let open_failed = failed(LogOp::Open);
         if let Some(head) = self.read("head").map_err(&open_failed)? {
@@ -124,7 +124,8 @@ impl LeafStore {
     }
 
     fn keep_head(&self) -> io::Result<()> {
-        let bytes = postcard::to_extend(&self.head, Vec::new()).expect("plain data always encodes");
+        let bytes =
+            postcard::to_extend(&self.head, Vec::new()).expect("plain data can always be encoded");
         self.keep("head", &bytes)
     }
 
@@ -141,7 +142,7 @@ impl LeafStore {
         Ok(())
     }
 
-    /// Makes durable what was already applied in memory.
+    /// Makes a batch durable that was already applied in memory.
     async fn try_keep(&mut self, batch: &WriteBatch, before: LogBounds) -> io::Result<()> {
         let (mut first, mut last) = (before.boundary.index.get() + 1, before.last.index.get());
         if let Some(hard_state) = batch.hard_state {
@@ -160,7 +161,8 @@ impl LeafStore {
             (None, _) => {}
         }
         for entry in &batch.append {
-            let bytes = postcard::to_extend(entry, Vec::new()).expect("plain data always encodes");
+            let bytes =
+                postcard::to_extend(entry, Vec::new()).expect("plain data can always be encoded");
             self.keep(&self.leaf(entry.id.index.get()), &bytes)?;
             yield_now().await;
         }

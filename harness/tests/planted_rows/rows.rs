@@ -4,14 +4,14 @@ use super::files::Bug as FileBug;
 use super::journal::Bug as JournalBug;
 use super::stores::Bug as StoreBug;
 
-/// A bug that a store somewhere has had.
+/// A bug that a store of another project has had.
 pub struct Row {
     pub name: &'static str,
     pub what: &'static str,
     pub kills: &'static [Kill],
 }
 
-/// Where a bug is planted, and what kills it.
+/// Where a bug is planted, and which check finds it.
 pub enum Kill {
     /// In the store in memory; its list names the check.
     Store(StoreBug),
@@ -21,11 +21,11 @@ pub enum Kill {
     Journal(JournalBug),
     /// In a backend, or in a separate store; the file lists it with the check.
     Backend { file: &'static str, bug: &'static str, killer: &'static str },
-    /// In the core, killed by a golden trace and hunted by the simulator.
+    /// In the core; a golden trace finds it, and the simulator searches for it.
     Trace { bug: &'static str, trace: &'static str },
-    /// In the code that drives the store; the simulator hunts all that the file lists.
+    /// In the code that drives the store; the simulator searches for all bugs that the file lists.
     Simulator { bug: &'static str, file: &'static str },
-    /// It cannot be planted: this, in this file, forbids it.
+    /// It cannot be planted, because of this text in this file.
     CannotExist { because: &'static str, file: &'static str, argument: &'static str },
 }
 
@@ -109,7 +109,7 @@ pub const ROWS: &[Row] = &[
             trace: "writes/late_completion_confirms_nothing_new",
         }],
     ),
-    row("M12", "cut and append in two steps", &[Kill::Files(FileBug::CutAndAppendInTwoSyncs)]),
+    row("M12", "cut and append in two steps", &[Kill::Files(FileBug::TruncateAndAppendInTwoSyncs)]),
     row("M15", "a cut that is only in memory", &[Kill::Store(StoreBug::TruncationIsNotPersistent)]),
     row(
         "M17",
@@ -122,7 +122,7 @@ pub const ROWS: &[Row] = &[
     row(
         "M18",
         "on from memory after a failed write",
-        &[Kill::Journal(JournalBug::GoesOnAfterAFailure)],
+        &[Kill::Journal(JournalBug::ContinuesAfterAFailure)],
     ),
     row(
         "M19",
@@ -198,7 +198,7 @@ pub const ROWS: &[Row] = &[
         &[Kill::Backend {
             file: "harness/tests/planted_leaves/store.rs",
             bug: "SuffixDeletedFrontToBack",
-            killer: "power_loss::what_is_rewritten_survives",
+            killer: "power_loss::rewritten_entries_survive",
         }],
     ),
     row(

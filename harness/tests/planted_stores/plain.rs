@@ -1,4 +1,5 @@
-//! A store of the small verbs alone: `write` and `recover` are the defaults of the contract.
+//! A store that implements only the small verbs: `write` and `recover` are the defaults of the
+//! contract.
 
 use async_trait::async_trait;
 use raft_core::storage::{LogBounds, LogError, LogReader, LogStore, StableStore, Store, StoreInfo};

@@ -8,25 +8,26 @@ use raft_core::storage::{LogError, LogErrorKind, LogOp, LogReader, Refusal};
 use raft_core::types::{Entry, LogIndex, Term};
 
 use crate::bug::Bug;
-use crate::store::{SharedPlatter, check_inside, lock, term_of};
+use crate::store::{SharedState, check_inside, lock, term_of};
 
 pub struct PlantedReader {
-    pub platter: SharedPlatter,
+    pub stored: SharedState,
     pub bug: Option<Bug>,
-    /// What an older reader remembers, by its bug.
+    /// The entries that an older reader remembers, because of its bug.
     pub kept: Vec<Entry>,
-    /// How often entries had been removed when it last looked.
+    /// How often entries had been removed at its last read.
     pub cuts: u64,
-    /// One of the places that a bug makes few of.
+    /// One of the reader slots, which a bug makes scarce.
     pub slot: Arc<()>,
 }
 
-/// How many readers a bug allows; the platter and its copies take a slot, too.
+/// How many references to the slot a bug allows. Each reader holds one, and so do the stored state
+/// and its copies.
 const FEW: usize = 35;
 
 impl PlantedReader {
     fn range(&self, range: &Range<LogIndex>) -> Result<Range<LogIndex>, LogErrorKind> {
-        let bounds = lock(&self.platter).bounds();
+        let bounds = lock(&self.stored).bounds();
         match (check_inside(bounds, range), self.bug) {
             (Err(LogErrorKind::Unavailable { last }), Some(Bug::ReadIsSilentlyShort)) => {
                 Ok(range.start..last.next().max(range.start))
@@ -40,16 +41,16 @@ impl PlantedReader {
     }
 
     fn kept_at(&self, index: LogIndex) -> Option<&Entry> {
-        let is_purged = index <= lock(&self.platter).bounds().boundary.index;
+        let is_purged = index <= lock(&self.stored).bounds().boundary.index;
         self.kept.iter().find(|entry| is_purged && entry.id.index == index)
     }
 
-    /// The platter's entry, or what this reader found there before.
+    /// The term of the stored entry, or the term that this reader found there before.
     fn remembered(&mut self, index: LogIndex) -> Option<Term> {
         if self.bug != Some(Bug::OlderReaderKeepsTerms) {
             return None;
         }
-        let stands = lock(&self.platter).entry(index).cloned()?;
+        let stands = lock(&self.stored).entry(index).cloned()?;
         let known = self.kept.iter().find(|entry| entry.id.index == index).cloned();
         let entry = known.unwrap_or(stands);
         self.kept.push(entry.clone());
@@ -61,7 +62,7 @@ impl PlantedReader {
         if self.bug != Some(Bug::OlderReaderMissesAReset) {
             return None;
         }
-        let cuts = lock(&self.platter).cuts;
+        let cuts = lock(&self.stored).cuts;
         if cuts != self.cuts {
             self.kept.clear();
             self.cuts = cuts;
@@ -72,23 +73,23 @@ impl PlantedReader {
 
     /// A term that was returned before, where there is no entry any more.
     fn gone_term(&self, index: LogIndex) -> Option<Term> {
-        let stands = term_of(&lock(&self.platter), index).is_ok();
+        let stands = term_of(&lock(&self.stored), index).is_ok();
         let kept = self.kept.iter().find(|entry| entry.id.index == index)?;
-        (self.bug == Some(Bug::OlderReaderTellsGoneTerms) && !stands).then_some(kept.id.term)
+        (self.bug == Some(Bug::OlderReaderReturnsRemovedTerms) && !stands).then_some(kept.id.term)
     }
 
-    /// Reads the bounds, and does not read them again if the entry was removed meanwhile.
+    /// Reads the bounds, and does not read them again if the entry was removed in the meantime.
     fn term_in_two_looks(&self, index: LogIndex) -> Result<Term, LogErrorKind> {
-        term_of(&lock(&self.platter), index)?;
+        term_of(&lock(&self.stored), index)?;
         std::thread::yield_now();
-        let found = term_of(&lock(&self.platter), index);
+        let found = term_of(&lock(&self.stored), index);
         found.map_err(|_| LogErrorKind::Corrupt { index: Some(index) })
     }
 
     fn gather(&self, range: Range<LogIndex>, max_bytes: u64) -> Result<Vec<Entry>, LogErrorKind> {
-        let disk = lock(&self.platter);
+        let disk = lock(&self.stored);
         check_inside(disk.bounds(), &range).or_else(|kind| match self.bug {
-            Some(Bug::RacingReaderCriesDamage) => Err(LogErrorKind::Corrupt { index: None }),
+            Some(Bug::RacingReaderReportsDamage) => Err(LogErrorKind::Corrupt { index: None }),
             Some(Bug::ReadIsSilentlyShort) => Ok(()),
             _ => Err(kind),
         })?;
@@ -149,14 +150,14 @@ impl LogReader for PlantedReader {
             Some(
                 Bug::OlderReaderKeepsPurged
                     | Bug::OlderReaderMissesAReset
-                    | Bug::OlderReaderTellsGoneTerms
+                    | Bug::OlderReaderReturnsRemovedTerms
             )
         );
         let max_bytes = match self.bug {
             Some(Bug::MaxBytesOf32Bits) => u64::from(max_bytes as u32),
             _ => max_bytes,
         };
-        let last = lock(&self.platter).bounds().last.index;
+        let last = lock(&self.stored).bounds().last.index;
         let keeps_purged = self.bug == Some(Bug::OlderReaderKeepsPurged);
         if let (true, Some(kept)) = (keeps_purged && range.end <= last, self.kept_at(range.start)) {
             return Ok(vec![kept.clone()]);
@@ -178,11 +179,11 @@ impl LogReader for PlantedReader {
         if let Some(term) = self.remembered(index).or_else(|| self.gone_term(index)) {
             return Ok(term);
         }
-        if self.bug == Some(Bug::RacingTermCriesDamage) {
+        if self.bug == Some(Bug::RacingTermReportsDamage) {
             let found = self.term_in_two_looks(index);
             return found.map_err(|kind| LogError::new(LogOp::Read, kind));
         }
-        let disk = lock(&self.platter);
+        let disk = lock(&self.stored);
         if self.bug == Some(Bug::TermOfTheBoundaryIsForgotten) && index == disk.boundary.index {
             return Ok(Term::ZERO);
         }

@@ -1,6 +1,7 @@
 //! A plain store in memory, correct unless a bug is planted in it.
 //!
-//! It is written apart from the model and from the memory log, so that the three can disagree.
+//! It is independent of the model and of the memory log, so that a mistake in one of the three
+//! shows as a difference.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -19,19 +20,19 @@ use raft_core::types::{NodeId, Term, TermRun};
 use crate::bug::Bug;
 use crate::reader::PlantedReader;
 
-/// What survives the handles.
+/// The state that survives the handles.
 #[derive(Clone, Default)]
-pub struct Platter {
+pub struct StoredState {
     pub boundary: EntryId,
     pub entries: Vec<Entry>,
     hard_state: HardState,
     identity: Option<Identity>,
     hint: LogIndex,
-    /// What a bug brings back when the store is opened again.
+    /// The entries that a bug brings back when the store is opened again.
     ghosts: Vec<Entry>,
-    /// Memberships in a table of their own, of which a bug clears too little.
+    /// Memberships in a separate table, which a bug does not clear completely.
     members: BTreeMap<u64, Membership>,
-    /// How often entries were removed, which readers with a cache must know.
+    /// How often entries were removed; readers with a cache compare it.
     pub cuts: u64,
     /// Held by each reader that exists.
     pub readers: Arc<()>,
@@ -41,35 +42,35 @@ pub struct Platter {
 /// The largest payload that a store with a limit accepts.
 const LIMIT: u64 = 1 << 20;
 
-pub type SharedPlatter = Arc<Mutex<Platter>>;
+pub type SharedState = Arc<Mutex<StoredState>>;
 
 /// One handle.
 pub struct PlantedStore {
-    platter: SharedPlatter,
+    stored: SharedState,
     bug: Option<Bug>,
     is_poisoned: bool,
     /// The thread that opened it.
     home: ThreadId,
-    /// What a bug acknowledged and did not write yet.
+    /// A batch that a bug acknowledged and did not write yet.
     late: WriteBatch,
     is_closed: bool,
 }
 
-pub fn lock(platter: &SharedPlatter) -> MutexGuard<'_, Platter> {
-    platter.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+pub fn lock(stored: &SharedState) -> MutexGuard<'_, StoredState> {
+    stored.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 impl PlantedStore {
-    pub fn open(platter: &SharedPlatter, bug: Option<Bug>) -> Result<PlantedStore, LogError> {
-        let mut disk = lock(platter);
+    pub fn open(stored: &SharedState, bug: Option<Bug>) -> Result<PlantedStore, LogError> {
+        let mut disk = lock(stored);
         if disk.is_open && bug != Some(Bug::TwoOpeners) {
             return Err(LogError::new(LogOp::Open, LogErrorKind::InUse));
         }
         disk.is_open = true;
         disk.reopen(bug);
         let (home, late) = (std::thread::current().id(), WriteBatch::default());
-        let platter = platter.clone();
-        Ok(PlantedStore { platter, bug, is_poisoned: false, home, late, is_closed: false })
+        let stored = stored.clone();
+        Ok(PlantedStore { stored, bug, is_poisoned: false, home, late, is_closed: false })
     }
 
     fn has(&self, bug: Bug) -> bool {
@@ -80,7 +81,7 @@ impl PlantedStore {
         self.run(LogOp::Write, |disk, bug| disk.apply(batch, bug))
     }
 
-    /// Bugs that only the engine's way of writing shows.
+    /// Bugs that show only in the way in which the engine writes.
     async fn write_wrongly(&mut self, bug: Bug, mut batch: WriteBatch) -> Result<(), LogError> {
         match bug {
             Bug::AcknowledgesBeforeItWrites => batch = std::mem::replace(&mut self.late, batch),
@@ -93,10 +94,10 @@ impl PlantedStore {
             Bug::TruncationBesideAVoteIsLost if batch.hard_state.is_some() => {
                 batch.truncate_after = None;
             }
-            Bug::AnotherThreadWritesIntoNothing if std::thread::current().id() != self.home => {
+            Bug::WritesOfAnotherThreadAreLost if std::thread::current().id() != self.home => {
                 return Ok(());
             }
-            Bug::DroppedWriteIsHalfDone => {
+            Bug::DroppedWriteIsPartlyApplied => {
                 let rest = WriteBatch::of_entries(std::mem::take(&mut batch.append));
                 self.write_now(&batch)?;
                 tokio::task::yield_now().await;
@@ -111,17 +112,17 @@ impl PlantedStore {
     fn run(
         &mut self,
         op: LogOp,
-        verb: impl FnOnce(&mut Platter, Option<Bug>) -> Result<(), Refusal>,
+        verb: impl FnOnce(&mut StoredState, Option<Bug>) -> Result<(), Refusal>,
     ) -> Result<(), LogError> {
         if self.is_poisoned {
             return Err(LogError::new(op, LogErrorKind::Poisoned));
         }
-        let mut disk = lock(&self.platter);
+        let mut disk = lock(&self.stored);
         let before = disk.clone();
         verb(&mut disk, self.bug).map_err(|refusal| {
             let is_too_large = matches!(refusal, Refusal::TooLarge { .. });
-            if self.bug != Some(Bug::RefusedBatchIsHalfDone)
-                && self.bug != Some(Bug::TooLargeIsHalfDone)
+            if self.bug != Some(Bug::RefusedBatchIsPartlyApplied)
+                && self.bug != Some(Bug::TooLargeIsPartlyApplied)
             {
                 *disk = before;
             }
@@ -134,7 +135,7 @@ impl PlantedStore {
 
 impl Drop for PlantedStore {
     fn drop(&mut self) {
-        let mut disk = lock(&self.platter);
+        let mut disk = lock(&self.stored);
         disk.is_open = false;
         if self.has(Bug::OnlyAClosedStoreIsKept) && !self.is_closed {
             disk.entries.pop();
@@ -142,7 +143,7 @@ impl Drop for PlantedStore {
     }
 }
 
-impl Platter {
+impl StoredState {
     pub fn bounds(&self) -> LogBounds {
         let last = self.entries.last().map_or(self.boundary, |entry| entry.id);
         LogBounds { boundary: self.boundary, last }
@@ -193,7 +194,7 @@ impl Platter {
         if let Some(boundary) = batch.reset {
             self.reset(boundary, bug);
         }
-        if bug == Some(Bug::WriteAppendsBeforeItCuts) {
+        if bug == Some(Bug::WriteAppendsBeforeItTruncates) {
             self.append(&batch.append, bug)?;
         }
         if let Some(cut) = batch.truncate_after {
@@ -203,7 +204,7 @@ impl Platter {
                 self.members = known;
             }
         }
-        if bug != Some(Bug::WriteAppendsBeforeItCuts) {
+        if bug != Some(Bug::WriteAppendsBeforeItTruncates) {
             self.append(&batch.append, bug)?;
         }
         if let Some(upto) = batch.purge_upto {
@@ -227,7 +228,7 @@ impl Platter {
     }
 
     fn reset(&mut self, boundary: EntryId, bug: Option<Bug>) {
-        if bug == Some(Bug::ResetToTheBoundaryIsNothing) && boundary == self.boundary {
+        if bug == Some(Bug::ResetToTheBoundaryDoesNothing) && boundary == self.boundary {
             return;
         }
         match bug {
@@ -254,7 +255,7 @@ impl Platter {
             return Err(Refusal::TruncateBelowBoundary { boundary });
         }
         let committed = self.hint.min(self.bounds().last.index);
-        if cut < committed && bug != Some(Bug::CommittedIsCut) {
+        if cut < committed && bug != Some(Bug::CommittedEntriesAreTruncated) {
             return Err(Refusal::TruncateBelowCommit { committed });
         }
         let last_kept = match bug {
@@ -279,7 +280,8 @@ impl Platter {
         let taken = if bug == Some(Bug::AppendStopsAtAThousand) { 1000 } else { entries.len() };
         for (at, entry) in entries.iter().take(taken).enumerate() {
             self.check_place(entry.id, at, bug)?;
-            let has_a_limit = matches!(bug, Some(Bug::TooLargeIsHalfDone | Bug::TooLargePoisons));
+            let has_a_limit =
+                matches!(bug, Some(Bug::TooLargeIsPartlyApplied | Bug::TooLargePoisons));
             if has_a_limit && entry.size() > LIMIT {
                 return Err(Refusal::TooLarge { id: entry.id, limit: LIMIT });
             }
@@ -368,7 +370,7 @@ impl Platter {
 #[async_trait]
 impl LogStore for PlantedStore {
     fn bounds(&self) -> LogBounds {
-        lock(&self.platter).bounds()
+        lock(&self.stored).bounds()
     }
 
     async fn append(&mut self, entries: &[Entry]) -> Result<(), LogError> {
@@ -391,25 +393,27 @@ impl LogStore for PlantedStore {
     }
 
     fn reader(&self) -> Box<dyn LogReader> {
-        let platter = if self.has(Bug::ReaderShowsThePast) {
-            Arc::new(Mutex::new(lock(&self.platter).clone()))
+        let stored = if self.has(Bug::ReaderShowsAnOldState) {
+            Arc::new(Mutex::new(lock(&self.stored).clone()))
         } else {
-            self.platter.clone()
+            self.stored.clone()
         };
-        let (slot, kept, cuts) = (lock(&self.platter).readers.clone(), Vec::new(), 0);
-        Box::new(PlantedReader { platter, bug: self.bug, kept, cuts, slot })
+        let (slot, kept, cuts) = (lock(&self.stored).readers.clone(), Vec::new(), 0);
+        Box::new(PlantedReader { stored, bug: self.bug, kept, cuts, slot })
     }
 }
 
 #[async_trait]
 impl StableStore for PlantedStore {
     async fn load_identity(&mut self) -> Result<Option<Identity>, LogError> {
-        Ok(lock(&self.platter).identity)
+        Ok(lock(&self.stored).identity)
     }
 
     async fn save_identity(&mut self, identity: &Identity) -> Result<(), LogError> {
         self.run(LogOp::Identity, |disk, bug| match disk.identity {
-            Some(own) if bug == Some(Bug::IdentityIsItsStore) && own.store == identity.store => {
+            Some(own)
+                if bug == Some(Bug::IdentityIsComparedByStoreId) && own.store == identity.store =>
+            {
                 Ok(())
             }
             Some(own) if own != *identity && bug != Some(Bug::IdentityIsOverwritten) => {
@@ -423,7 +427,7 @@ impl StableStore for PlantedStore {
     }
 
     async fn load_hard_state(&mut self) -> Result<HardState, LogError> {
-        Ok(lock(&self.platter).hard_state)
+        Ok(lock(&self.stored).hard_state)
     }
 
     async fn save_hard_state(&mut self, hard_state: HardState) -> Result<(), LogError> {
@@ -457,8 +461,8 @@ impl Store for PlantedStore {
 
     async fn close(&mut self) -> Result<(), LogError> {
         self.is_closed = true;
-        if self.has(Bug::ClosingTakesTheLastEntry) {
-            lock(&self.platter).entries.pop();
+        if self.has(Bug::ClosingRemovesTheLastEntry) {
+            lock(&self.stored).entries.pop();
         }
         Ok(())
     }
@@ -466,7 +470,7 @@ impl Store for PlantedStore {
     async fn recover(&mut self) -> Result<Recovered, LogError> {
         let late = std::mem::take(&mut self.late);
         self.write_now(&late)?;
-        let disk = lock(&self.platter).clone();
+        let disk = lock(&self.stored).clone();
         let mut term_runs: Vec<TermRun> = Vec::new();
         let mut memberships = Vec::new();
         for entry in &disk.entries {
@@ -496,7 +500,7 @@ impl Store for PlantedStore {
     }
 }
 
-/// An entry as an opening finds it.
+/// An entry as it is found at an opening.
 fn read_wrongly(entry: &mut Entry, bug: Option<Bug>) {
     let payload = &mut entry.payload;
     match bug {
@@ -513,7 +517,7 @@ fn lose_trailing_zeros(payload: &mut Bytes) {
     payload.truncate(payload.len() - zeros);
 }
 
-/// What a reader needs to know of a range.
+/// Checks that a range is inside the log, as every reader must.
 pub fn check_inside(bounds: LogBounds, range: &Range<LogIndex>) -> Result<(), LogErrorKind> {
     let LogBounds { boundary, last } = bounds;
     if range.start <= boundary.index {
@@ -525,8 +529,8 @@ pub fn check_inside(bounds: LogBounds, range: &Range<LogIndex>) -> Result<(), Lo
     }
 }
 
-/// The term at an index, where there is one.
-pub fn term_of(disk: &Platter, index: LogIndex) -> Result<Term, LogErrorKind> {
+/// The term at an index; an error if the index is outside the log.
+pub fn term_of(disk: &StoredState, index: LogIndex) -> Result<Term, LogErrorKind> {
     if index == disk.boundary.index {
         return Ok(disk.boundary.term);
     }

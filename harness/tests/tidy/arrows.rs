@@ -1,9 +1,9 @@
-//! The arrows of the design: which crate or folder may depend on which. They only point down.
+//! The arrows of the design, which crate or folder may depend on which: they only point down.
 
 use crate::source::{self, SourceFile, hold, is_word};
 
 /// Each crate of the workspace, and the crates of the workspace that it may depend on. The
-/// dependencies of tests are free: a backend tests itself with the harness.
+/// dependencies of tests are not restricted: a backend tests itself with the harness.
 const ARROWS: [(&str, &[&str]); 18] = [
     ("raft-core", &[]),
     ("owned-dir", &[]),
@@ -36,7 +36,7 @@ const ARROWS: [(&str, &[&str]); 18] = [
     ("examples", &["kontiki"]),
 ];
 
-/// Crates that take no dependency at all, of the workspace or from outside.
+/// Crates without any dependency, of the workspace or from outside.
 const BARE: [&str; 1] = ["xtask"];
 
 /// Folders of a crate, and the words that may not occur in their code, most of them names of other
@@ -154,8 +154,8 @@ fn package_name(manifest: &str) -> Option<String> {
     Some(line.split('"').nth(1)?.to_owned())
 }
 
-/// The names in all sections of dependencies that are built into the crate, its build script's
-/// included; not those of the tests, nor the workspace's list of versions.
+/// The names in all sections of dependencies that are built into the crate, including those of its
+/// build script, but not those of the tests, nor the workspace's list of versions.
 fn dependencies(manifest: &str) -> Vec<String> {
     let mut names = Vec::new();
     let mut inside = false;

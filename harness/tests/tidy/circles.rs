@@ -6,13 +6,13 @@
 //! `member`. A module and its own children may depend on each other, since a folder is one module
 //! in several files; any other circle is a finding.
 //!
-//! Absent: what tests import, and modules that are written inline.
+//! Deliberately absent: imports of tests, and inline modules.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::source::{self, SourceFile, hold, is_word};
 
-/// The names on the path from the crate's root.
+/// A module, as the names on its path from the crate's root.
 type Module = Vec<String>;
 
 #[test]
@@ -64,7 +64,7 @@ fn a_circle_of_modules_is_found() {
     assert_eq!(found(&none), [""; 0]);
 }
 
-/// The folder of the crate whose sources a file is among; not of programs, which have roots of
+/// The folder of the crate to which a source file belongs; `None` for programs, which have roots of
 /// their own.
 fn crate_of(path: &str) -> Option<&str> {
     let (folder, inner) = path.split_once("src/")?;
@@ -74,7 +74,7 @@ fn crate_of(path: &str) -> Option<&str> {
 /// The circles of a crate.
 fn circles(name: &str, files: &[SourceFile]) -> Vec<String> {
     let modules = Modules::of(name, files);
-    // For each parent, which of its children import which others, and in which file.
+    // For each parent: which of its children import which others, and in which file.
     let mut arrows: BTreeMap<Module, BTreeMap<(String, String), String>> = BTreeMap::new();
     for (from, (path, _)) in &modules.files {
         for to in modules.imports(from) {
@@ -218,7 +218,8 @@ fn rooted(path: &[String], module: &Module) -> Option<Module> {
     Some(base)
 }
 
-/// The paths of the tree that code begins with: `a::{b, c::d}` is `a::b` and `a::c::d`.
+/// The paths of the import tree at the beginning of the code: `a::{b, c::d}` is `a::b` and
+/// `a::c::d`.
 fn tree_paths(code: &str) -> Vec<Module> {
     let mut paths = Vec::new();
     tree(&mut code.chars().peekable(), &Vec::new(), &mut paths);
@@ -282,7 +283,7 @@ fn without_tests(code: &str) -> String {
     kept + rest
 }
 
-/// The length of the block that code begins with; 0 if it begins with none.
+/// The length of the block at the beginning of the code; 0 if there is none.
 fn block_length(code: &str) -> usize {
     let mut depth = 0;
     for (at, c) in code.char_indices() {

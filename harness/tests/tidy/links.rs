@@ -1,4 +1,4 @@
-//! Documents link to files that exist.
+//! Checks that documents link to files that exist.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ fn a_broken_link_is_found() {
 
 fn broken_links(file: &SourceFile, root: &Path) -> Vec<String> {
     let path = root.join(&file.path);
-    let folder = path.parent().expect("a file lies in a folder");
+    let folder = path.parent().expect("a file is in a folder");
     let exists = |target: &str| match target.strip_prefix('/') {
         Some(from_root) => root.join(from_root).exists(),
         None => folder.join(target).exists(),

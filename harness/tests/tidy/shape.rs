@@ -2,17 +2,17 @@
 
 use crate::source::{self, SourceFile, hold, is_word};
 
-/// The most columns of a line.
+/// The maximum number of columns in a line.
 const MAX_COLUMNS: usize = 100;
 
-/// The most lines of a file; the aim is below 400.
+/// The maximum number of lines in a file; the aim is below 400.
 const MAX_FILE_LINES: usize = 600;
 
-/// The most lines of a function, from its `fn` to its closing brace; the aim is 8.
+/// The maximum number of lines in a function, from its `fn` to its closing brace; the aim is 8.
 const MAX_FUNCTION_LINES: usize = 70;
 
 /// Functions that were longer when the rule was introduced, as (file, function, lines). There were
-/// none, and the list stays empty.
+/// none, so the list stays empty.
 const RATCHET: &[(&str, &str, usize)] = &[];
 
 #[test]
@@ -112,8 +112,8 @@ fn wide_lines(file: &SourceFile) -> Vec<String> {
     lines.map(|(n, _)| format!("{}:{}: wider than {MAX_COLUMNS}", file.path, n + 1)).collect()
 }
 
-/// Lines with an arm of a `match` on a bool, or on nothing; `if` and `else` say the same. What
-/// measures is not held to this yet.
+/// Lines with an arm of a `match` on a bool, or on `()`, where `if` and `else` should be used. Code
+/// that measures is exempt for now.
 fn matched_bools(file: &SourceFile) -> Vec<String> {
     if ["benches/", "cli/src/bench/"].iter().any(|start| file.path.starts_with(start)) {
         return Vec::new();
@@ -156,7 +156,7 @@ fn functions(code: &str) -> Vec<(String, usize)> {
     starts.filter_map(|(at, word)| function(&code[at + word.len()..])).collect()
 }
 
-/// The function whose name comes next, unless it has no name (a type) or no body.
+/// The function whose name comes next, unless it has no name (it is a type) or no body.
 fn function(code: &str) -> Option<(String, usize)> {
     let name: String = code.chars().take_while(|c| is_word(*c)).collect();
     if name.is_empty() {
@@ -179,9 +179,9 @@ fn function(code: &str) -> Option<(String, usize)> {
 
 fn missing_head(file: &SourceFile) -> Option<String> {
     let first = file.text.lines().next().unwrap_or_default();
-    let told = first.strip_prefix("//! ").is_some_and(|words| !words.trim().is_empty());
+    let has_text = first.strip_prefix("//! ").is_some_and(|words| !words.trim().is_empty());
     let bound = file.path.contains("src/") || file.path.contains("tests/");
-    (bound && !told).then(|| format!("{}: begins without its `//!` head", file.path))
+    (bound && !has_text).then(|| format!("{}: has no `//!` module head", file.path))
 }
 
 fn dead_file(file: &SourceFile, files: &[SourceFile]) -> Option<String> {

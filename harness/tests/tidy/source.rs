@@ -1,12 +1,12 @@
-//! The tree as the checks see it: paths from the workspace's root, and contents.
+//! The source tree: the paths from the workspace's root, and the contents of the files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What cargo puts into each of its target folders, wherever they are.
+/// A file that cargo writes into each of its target folders, wherever they are.
 const CACHE_MARK: &str = "CACHEDIR.TAG";
 
-/// The kinds of file that are read; others are not text.
+/// The extensions of files that are read; other files are not text.
 const TEXT_KINDS: [&str; 8] = ["rs", "toml", "md", "sh", "yml", "proto", "trace", "run"];
 
 /// One file of the tree.
@@ -18,7 +18,7 @@ pub struct SourceFile {
 }
 
 impl SourceFile {
-    /// A file that is not on the disk: the sample of a check's own test.
+    /// A file that is not on the disk, as a sample for a check's own test.
     pub fn sample(path: &str, text: &str) -> SourceFile {
         SourceFile { path: path.to_owned(), text: text.to_owned() }
     }
@@ -28,17 +28,18 @@ impl SourceFile {
         self.path.ends_with(".rs")
     }
 
-    /// The Rust code, with comments and the insides of strings turned to spaces. Lines stay where
-    /// they are.
+    /// The Rust code, with comments and the contents of strings replaced by spaces. The line
+    /// numbers do not change.
     pub fn code(&self) -> String {
         Blanker::new(&self.text).run()
     }
 }
 
-/// The workspace's root: cargo runs a test in its package's folder. A path taken while compiling
-/// would be another checkout's, where two share a target folder.
+/// The workspace's root, which is found through the current folder, since cargo runs a test in its
+/// package's folder. A path from compile time could belong to another checkout that shares the
+/// target folder.
 pub fn root() -> PathBuf {
-    let harness = std::env::current_dir().expect("a current folder");
+    let harness = std::env::current_dir().expect("there is a current folder");
     harness.parent().expect("the harness is in the workspace").to_owned()
 }
 
@@ -56,15 +57,16 @@ pub fn rust_files() -> Vec<SourceFile> {
     tree().into_iter().filter(SourceFile::is_rust).collect()
 }
 
-/// Fails with all findings at once, one to a line.
+/// Fails with a list of all findings, one on each line.
 pub fn hold(findings: Vec<String>) {
     assert!(findings.is_empty(), "\n{}\n", findings.join("\n"));
 }
 
 fn walk(folder: &Path, prefix: &str, files: &mut Vec<SourceFile>) {
-    for item in fs::read_dir(folder).expect("a folder of the workspace") {
-        let path = item.expect("an item of the workspace").path();
-        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+    for item in fs::read_dir(folder).expect("a folder of the workspace can be read") {
+        let path = item.expect("an item of a folder can be read").path();
+        let name =
+            path.file_name().expect("a path in a folder has a name").to_string_lossy().into_owned();
         let relative = format!("{prefix}{name}");
         if path.is_dir() {
             if !is_foreign(&path, &name) {
@@ -88,7 +90,7 @@ fn is_text(name: &str) -> bool {
     TEXT_KINDS.contains(&kind)
 }
 
-/// Goes through Rust code once and blanks what is not code.
+/// Reads Rust code once and replaces everything that is not code by spaces.
 struct Blanker<'a> {
     rest: std::iter::Peekable<std::str::Chars<'a>>,
     before: char,
@@ -166,7 +168,7 @@ impl<'a> Blanker<'a> {
         }
     }
 
-    /// After an `r`: a raw string, or a raw identifier, which is kept.
+    /// Handles the text after an `r`: a raw string, or a raw identifier, which is kept.
     fn blank_raw(&mut self) {
         self.keep('r');
         let mut hashes = 0;
@@ -193,7 +195,7 @@ impl<'a> Blanker<'a> {
         self.keep('"');
     }
 
-    /// After a quote: a character, or a lifetime, which is kept.
+    /// Handles the text after a quote: a character, or a lifetime, which is kept.
     fn blank_char(&mut self) {
         self.keep('\'');
         let mut ahead = self.rest.clone();

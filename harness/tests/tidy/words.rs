@@ -1,15 +1,15 @@
-//! What may not be written: calls that would let randomness or a clock into the core, leftovers of
-//! unfinished work, paths of one person's machine, and words that do not name a thing plainly.
+//! Text that is not allowed: calls that would bring randomness or a clock into the core, leftovers
+//! of unfinished work, paths of one person's machine, and words that are not plain.
 //!
 //! The last rule reads names as well as prose: a name such as `FirstEntry` is two words. It
 //! refuses metaphors for which the field has a term, and words for people where code is meant.
 //!
-//! The words are put together from parts here; otherwise this file would be a finding itself.
+//! The words are assembled from parts here; otherwise this file would violate the rule itself.
 
 use crate::source::{self, SourceFile, hold, is_word};
 
 /// Names that bring a clock, a thread, global randomness, hash order or output into the core.
-/// `no_std` keeps them out of what is built; this keeps them out of the core's own tests too.
+/// `no_std` excludes them from the library; this rule excludes them from the core's own tests too.
 const BANNED_IN_CORE: [&str; 10] = [
     "Instant",
     "SystemTime",
@@ -23,7 +23,7 @@ const BANNED_IN_CORE: [&str; 10] = [
     "eprint",
 ];
 
-/// Where they are banned.
+/// The folder in which they are banned.
 const CORE: &str = "raft-core/src/";
 
 /// Leftovers, in Rust files.
@@ -111,7 +111,8 @@ const PEOPLE: [&str; 11] = [
     "users",
 ];
 
-/// Where words are not held to this yet: what measures, and the report that it writes.
+/// Files that are exempt from the rule for now: the code that measures, and the report that it
+/// writes.
 const NOT_PLAIN_YET: [&str; 3] = ["benches/", "cli/src/bench/", "BENCHMARKS.md"];
 
 #[test]
@@ -222,7 +223,7 @@ fn banned_calls(file: &SourceFile) -> Vec<String> {
     let words = lines.flat_map(|(n, line)| line.split(|c| !is_word(c)).map(move |word| (n, word)));
     words
         .filter(|(_, word)| BANNED_IN_CORE.contains(word))
-        .map(|(n, word)| format!("{}:{}: `{word}` must not reach the core", file.path, n + 1))
+        .map(|(n, word)| format!("{}:{}: `{word}` is not allowed in the core", file.path, n + 1))
         .collect()
 }
 
@@ -244,7 +245,7 @@ fn machine_paths(file: &SourceFile) -> Vec<String> {
     lines.map(|(n, _)| format!("{}:{}: a path of one machine", file.path, n + 1)).collect()
 }
 
-/// Whether a path begins in this line; in the middle of a longer path the same names are fine.
+/// Whether a path begins in this line; in the middle of a longer path the same names are allowed.
 fn names_machine_path(line: &str) -> bool {
     let begins = |at: usize| !line[..at].ends_with(|c: char| is_word(c) || ".-})*".contains(c));
     MACHINE_PATHS.iter().any(|path| line.match_indices(path).any(|(at, _)| begins(at)))
@@ -256,7 +257,7 @@ fn words_that_are_not_plain(file: &SourceFile) -> Vec<String> {
     if exempt || !(is_document || file.is_rust()) {
         return Vec::new();
     }
-    // A decision keeps the title under which others link to it.
+    // A decision keeps its title, because other documents link to it.
     let skipped = usize::from(file.path.starts_with("docs/decisions/"));
     let lines = file.text.lines().enumerate().skip(skipped);
     let found = lines.flat_map(|(n, line)| {
@@ -264,7 +265,7 @@ fn words_that_are_not_plain(file: &SourceFile) -> Vec<String> {
         not_plain(&line).into_iter().map(move |word| (n, word))
     });
     found
-        .map(|(n, word)| format!("{}:{}: `{word}` is no plain word for it", file.path, n + 1))
+        .map(|(n, word)| format!("{}:{}: `{word}` is not a plain word", file.path, n + 1))
         .collect()
 }
 
@@ -279,7 +280,7 @@ fn not_plain(line: &str) -> Vec<String> {
     found.map(|(_, word)| word.clone()).collect()
 }
 
-/// The words of a line in small letters, those that a name consists of each for itself.
+/// The words of a line in lower case. A name such as `FirstEntry` is split into its words.
 fn words_of(line: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut before = ' ';

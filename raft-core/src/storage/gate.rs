@@ -244,7 +244,7 @@ mod tests {
 
     /// L10 at the store: what is known to be committed is not removed.
     #[test]
-    fn what_is_committed_is_not_truncated() {
+    fn committed_entries_are_not_truncated() {
         let hard_state = HardState { term: Term::new(9), vote: None };
         let gate = Gate::new(LogBounds { boundary: id(3, 1), last: id(9, 9) }, hard_state);
         let gate = gate.committed_up_to(LogIndex::new(7));

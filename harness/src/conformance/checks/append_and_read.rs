@@ -9,17 +9,17 @@ use crate::conformance::report::{Checked, Halt, promised};
 use crate::conformance::samples::{each_kind, entries, entry, id, index, of_bytes, sized};
 use crate::conformance::subject::{Ending, Subject};
 
-/// The payload of the one entry that must be larger than any buffer or block of a store.
+/// The size of a payload that is larger than any buffer or block of a store, in bytes.
 const LARGE: usize = 9 << 20;
 
-/// The entries of the one append that is larger than any list of a store should be limited to.
+/// The number of entries of an append that is larger than any limit of a store's lists.
 const MANY: u64 = 2500;
 
-/// The largest index that the suite asks for: a store that allocates for a range before it checks
-/// the range fails for this one.
+/// The largest index that the suite uses. A store that allocates memory for a range before it
+/// checks the range fails with this index.
 const FAR: u64 = u64::MAX >> 1;
 
-/// Every byte value, and every small length.
+/// Payloads with every byte value, and of every small length, come back exactly.
 pub async fn bytes_come_back_exactly(log: &mut Subject) -> Checked {
     let every: Vec<u8> = (0..=255).collect();
     log.append(vec![of_bytes(1, 1, every.clone()), of_bytes(2, 1, Vec::new())]).await?;
@@ -32,7 +32,7 @@ pub async fn bytes_come_back_exactly(log: &mut Subject) -> Checked {
     log.reopen_if_kept().await
 }
 
-/// Lengths around those where a length field, a block or a chunk ends.
+/// Payloads whose length is around the limit of a length field, a block or a chunk come back.
 pub async fn lengths_at_every_edge_come_back(log: &mut Subject) -> Checked {
     let edges = [1 << 8, 1 << 12, 1 << 15, 1 << 16, 1 << 17];
     let sizes = edges.iter().flat_map(|edge| [edge - 1, *edge, edge + 1]);
@@ -40,7 +40,7 @@ pub async fn lengths_at_every_edge_come_back(log: &mut Subject) -> Checked {
     log.reopen_if_kept().await
 }
 
-/// One append of more entries than a page, a statement or a list of parameters holds, and one read.
+/// An append of more entries than a page, a statement or a list of parameters holds comes back.
 pub async fn many_entries_in_one_append_come_back(log: &mut Subject) -> Checked {
     log.append((1..=MANY).map(|at| sized(at, 1 + at / 500, 5)).collect()).await?;
     log.read(1, MANY + 1, u64::MAX).await?;
@@ -50,10 +50,10 @@ pub async fn many_entries_in_one_append_come_back(log: &mut Subject) -> Checked 
     log.reopen_if_kept().await
 }
 
-/// One append of more entries than a 16-bit counter holds, as a long queue makes it. The check
-/// reads the entries around the end of such a counter. A store with a file for each entry would
-/// take minutes, and has no such counter.
-pub async fn an_append_that_16_bits_cannot_count_comes_back(log: &mut Subject) -> Checked {
+/// An append of more entries than a 16-bit counter can count, as a long queue makes it, comes back.
+/// The check reads entries at the beginning and at the end. It does not apply to a store with a
+/// file for each entry, which would take minutes, and has no such counter.
+pub async fn an_append_of_more_than_65536_entries_comes_back(log: &mut Subject) -> Checked {
     const ENTRIES: u64 = (1 << 16) + 40;
     const PROBE: u64 = 500;
     const BUDGET: Duration = Duration::from_secs(20);
@@ -90,7 +90,7 @@ pub async fn an_append_that_16_bits_cannot_count_comes_back(log: &mut Subject) -
     Ok(())
 }
 
-/// An entry of 9 MiB between small ones.
+/// An entry of 9 MiB between small ones comes back.
 pub async fn a_large_payload_comes_back(log: &mut Subject) -> Checked {
     log.append(vec![entry(1, 1)]).await?;
     log.append(vec![entry(2, 1), sized(3, 1, LARGE), entry(4, 1)]).await?;
@@ -99,13 +99,13 @@ pub async fn a_large_payload_comes_back(log: &mut Subject) -> Checked {
     log.reopen_if_kept().await
 }
 
-/// Each kind of entry, with and without a payload.
+/// Each kind of entry comes back, with and without a payload.
 pub async fn every_kind_comes_back(log: &mut Subject) -> Checked {
     log.append(each_kind(1, 1)).await?;
     log.read(1, 7, u64::MAX).await.map(|_| ())
 }
 
-/// An entry that does not follow the last one.
+/// An entry that does not follow the last one is refused.
 pub async fn a_gap_is_refused(log: &mut Subject) -> Checked {
     log.append(entries(2..=2, 1)).await?;
     log.append(entries(1..=3, 1)).await?;
@@ -114,7 +114,7 @@ pub async fn a_gap_is_refused(log: &mut Subject) -> Checked {
     log.append(entries(4..=4, 1)).await
 }
 
-/// Index 0 is before any log; an index that is in the log already needs a truncation first.
+/// Index 0 is before every log; an index that is already in the log needs a truncation first.
 pub async fn an_append_below_the_end_is_refused(log: &mut Subject) -> Checked {
     log.append(entries(0..=0, 1)).await?;
     log.append(entries(1..=4, 1)).await?;
@@ -126,7 +126,7 @@ pub async fn an_append_below_the_end_is_refused(log: &mut Subject) -> Checked {
     log.append(entries(5..=5, 1)).await
 }
 
-/// The entries of one append follow each other, too.
+/// The entries of one append must follow each other too.
 pub async fn a_hole_inside_an_append_is_refused(log: &mut Subject) -> Checked {
     log.append(vec![entry(1, 1), entry(3, 1)]).await?;
     log.append(vec![entry(1, 1), entry(2, 1), entry(2, 1)]).await?;
@@ -147,15 +147,15 @@ pub async fn a_falling_term_is_refused(log: &mut Subject) -> Checked {
     log.append(entries(10..=10, 7)).await
 }
 
-/// An append of nothing.
+/// An append without entries succeeds, and changes nothing.
 pub async fn an_append_of_no_entries_succeeds(log: &mut Subject) -> Checked {
     log.append(Vec::new()).await?;
     log.append(entries(1..=2, 1)).await?;
     log.append(Vec::new()).await
 }
 
-/// Ranges of every length at every place, one after another and through many appends.
-pub async fn a_read_gives_its_range(log: &mut Subject) -> Checked {
+/// Ranges of every length at every index are read, also across several appends.
+pub async fn a_read_returns_its_range(log: &mut Subject) -> Checked {
     for at in 1..=12 {
         log.append(entries(at..=at, 1 + at / 4)).await?;
     }
@@ -168,8 +168,8 @@ pub async fn a_read_gives_its_range(log: &mut Subject) -> Checked {
     Ok(())
 }
 
-/// As many entries as fit, at least one, and never a part of one.
-pub async fn a_read_gives_as_much_as_fits_and_never_nothing(log: &mut Subject) -> Checked {
+/// A read returns as many entries as fit, at least one, and never a part of one.
+pub async fn a_read_returns_what_fits_and_at_least_one_entry(log: &mut Subject) -> Checked {
     let sizes = [100, 50, 0, 0, 700, 1];
     let entries = (1..).zip(sizes).map(|(at, size)| sized(at, 1, size)).collect();
     log.append(entries).await?;
@@ -182,9 +182,9 @@ pub async fn a_read_gives_as_much_as_fits_and_never_nothing(log: &mut Subject) -
     Ok(())
 }
 
-/// Below: `Compacted`, with the boundary. Beyond, however far: `Unavailable`, with the end.
-/// Backwards: refused.
-pub async fn a_read_outside_says_why(log: &mut Subject) -> Checked {
+/// A read below the log returns `Compacted` with the boundary; a read beyond the log, however far,
+/// returns `Unavailable` with the last index; an inverted range is refused.
+pub async fn a_read_outside_the_log_returns_the_reason(log: &mut Subject) -> Checked {
     log.append(entries(1..=9, 1)).await?;
     log.purge_upto(id(4, 1)).await?;
     for (from, to) in [(1, 3), (4, 5), (4, 9), (0, 2), (9, 11), (10, 11), (5, 50), (1, 50)] {
@@ -199,7 +199,7 @@ pub async fn a_read_outside_says_why(log: &mut Subject) -> Checked {
     log.read(5, 10, u64::MAX).await.map(|_| ())
 }
 
-/// At the boundary too; not below it, nor beyond the end.
+/// The term of each entry and of the boundary can be read, but not below it, nor beyond the end.
 pub async fn a_term_can_be_read_for_each_entry(log: &mut Subject) -> Checked {
     log.append(entries(1..=3, 1)).await?;
     log.append(entries(4..=6, 5)).await?;

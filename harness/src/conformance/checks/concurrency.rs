@@ -1,4 +1,4 @@
-//! Readers beside the writer.
+//! Readers that run concurrently with the writer.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,13 +16,13 @@ use crate::conformance::subject::Subject;
 
 /// How many readers exist at once: more than a small table of slots holds, and few enough for a
 /// file each.
-const CROWD: usize = 70;
+const MANY_READERS: usize = 70;
 
 /// How many readers run concurrently with the writer.
 const RACING_READERS: usize = 2;
 
-/// The fewest batches that the writer of the race writes; it goes on until the readers have read as
-/// often, but not for ever.
+/// The writer of the race writes at least `RACE_ROUNDS` batches, and continues until the readers
+/// have made `RACE_READS` reads, but never beyond `MAX_RACE_ROUNDS`.
 const RACE_ROUNDS: u64 = 300;
 const RACE_READS: u64 = 2000;
 const MAX_RACE_ROUNDS: u64 = 6000;
@@ -44,7 +44,7 @@ pub async fn an_older_reader_sees_later_writes(log: &mut Subject) -> Checked {
     log.reset(id(30, 8)).await?;
     log.append(entries(31..=33, 8)).await?;
     check_old(reader.as_mut(), log).await?;
-    // Backwards, to an index that was read, and forwards over others.
+    // The reset goes back to an index that was read, and removes the entries after it.
     log.reset(id(31, 9)).await?;
     check_old(reader.as_mut(), log).await?;
     log.append(entries(32..=34, 9)).await?;
@@ -52,10 +52,10 @@ pub async fn an_older_reader_sees_later_writes(log: &mut Subject) -> Checked {
 }
 
 /// Any number of readers may exist at once, independently of each other.
-pub async fn a_crowd_of_readers_reads(log: &mut Subject) -> Checked {
+pub async fn many_readers_read_at_once(log: &mut Subject) -> Checked {
     log.append(entries(1..=9, 1)).await?;
-    let mut crowd: Vec<_> = (0..CROWD).map(|_| log.reader()).collect();
-    log.note(&format!("make {CROWD} readers"));
+    let mut crowd: Vec<_> = (0..MANY_READERS).map(|_| log.reader()).collect();
+    log.note(&format!("make {MANY_READERS} readers"));
     for reader in &mut crowd {
         check_old(reader.as_mut(), log).await?;
     }
@@ -67,7 +67,7 @@ pub async fn a_crowd_of_readers_reads(log: &mut Subject) -> Checked {
     Ok(())
 }
 
-/// What a read returned does not change, whatever is written over its place.
+/// The bytes that a read returned do not change, whatever is written in their place.
 pub async fn bytes_that_were_read_never_change(log: &mut Subject) -> Checked {
     let mut in_hand: Vec<(Entry, Vec<u8>)> = Vec::new();
     let mut reader = log.reader();
@@ -95,8 +95,8 @@ pub async fn bytes_that_were_read_never_change(log: &mut Subject) -> Checked {
     })
 }
 
-/// Readers on other threads while the writer appends, truncates, purges and resets. Each entry that
-/// they read was written under its id.
+/// Readers run on other threads while the writer appends, truncates, purges and resets. Each entry
+/// that they read was written under its id.
 pub async fn readers_race_with_the_writer(log: &mut Subject) -> Checked {
     let race = Arc::new(Race::default());
     let runtime = Handle::current();
@@ -107,7 +107,7 @@ pub async fn readers_race_with_the_writer(log: &mut Subject) -> Checked {
         })
         .collect();
     log.note(&format!("{RACING_READERS} readers read on threads of their own"));
-    let written = write_wildly(log, &race).await;
+    let written = write_at_random(log, &race).await;
     race.is_over.store(true, Ordering::Release);
     for reader in readers {
         match reader.join() {
@@ -151,7 +151,7 @@ async fn check_old_entries(reader: &mut dyn LogReader, log: &mut Subject) -> Che
     })
 }
 
-/// What was removed since the reader was made is gone for it, too.
+/// Checks that entries that were removed since the reader was made are removed for that reader too.
 async fn check_old_outside(reader: &mut dyn LogReader, bounds: LogBounds) -> Checked {
     let LogBounds { boundary, last } = bounds;
     for below in 1..=boundary.index.get() {
@@ -189,7 +189,7 @@ fn is_unavailable<T>(found: &Result<T, LogError>, last: EntryId) -> bool {
     found.as_ref().is_err_and(|error| error.kind == wanted)
 }
 
-/// What the concurrent threads share.
+/// The state that the concurrent threads share.
 #[derive(Default)]
 struct Race {
     is_over: AtomicBool,
@@ -200,8 +200,8 @@ struct Race {
 }
 
 impl Race {
-    /// Reads until the writer or another reader is done. An error of a reader ends the race, so
-    /// that the list of steps ends there, too.
+    /// Reads until the writer or another reader is done. A reader's error ends the race, so that
+    /// the list of steps ends there too.
     async fn run(&self, reader: Box<dyn LogReader>, number: u64) -> Checked {
         let verdict = self.read_on(reader, number).await;
         self.is_over.store(true, Ordering::Release);
@@ -240,7 +240,7 @@ impl Race {
         for (at, one) in (first.get()..).zip(found) {
             let (index, term) = (one.id.index.get(), one.id.term.get());
             let written = self.written.lock().expect("the writer does not panic");
-            let stood = index == at && written.contains(&one.id) && *one == racer(index, term);
+            let stood = index == at && written.contains(&one.id) && *one == race_entry(index, term);
             promised(12, stood, || {
                 format!(
                     "a read in a race returned {} at index {at}, which was never written",
@@ -265,19 +265,19 @@ impl Race {
     }
 }
 
-/// Whether a read in a race may get this error for a place that was just removed, or is not there
+/// Whether this error is legal for a read in a race: the entry was just removed, or is not there
 /// yet.
 fn is_outside(error: &LogError) -> bool {
     matches!(error.kind, LogErrorKind::Compacted { .. } | LogErrorKind::Unavailable { .. })
 }
 
 /// An entry of the race, of up to a few thousand bytes, so that a purge removes whole files.
-fn racer(index: u64, term: u64) -> Entry {
+fn race_entry(index: u64, term: u64) -> Entry {
     let small = entry(index, term);
     sized(index, term, small.payload.len() * 10)
 }
 
-async fn write_wildly(log: &mut Subject, race: &Race) -> Checked {
+async fn write_at_random(log: &mut Subject, race: &Race) -> Checked {
     for round in 1..=MAX_RACE_ROUNDS {
         let is_long = round > RACE_ROUNDS && race.reads.load(Ordering::Relaxed) >= RACE_READS;
         if is_long || race.is_over.load(Ordering::Acquire) {
@@ -293,7 +293,7 @@ async fn write_wildly(log: &mut Subject, race: &Race) -> Checked {
             (end, term) = (end.saturating_sub(3).max(boundary), term + 1);
             batch.truncate_after = Some(index(end));
         }
-        batch.append = (end + 1..=end + 1 + round % 4).map(|at| racer(at, term)).collect();
+        batch.append = (end + 1..=end + 1 + round % 4).map(|at| race_entry(at, term)).collect();
         if round % 7 == 0 && batch.reset.is_none() && end > boundary + 30 {
             let kept = log.model.entries.iter().rev().nth(20).map(|entry| entry.id);
             batch.purge_upto = kept;

@@ -1,18 +1,19 @@
-//! Damage at rest: whatever happens to the files of a closed store, damage never passes for data
+//! Damage at rest: whatever happens to the files of a closed store, damage is never taken for data
 //! (P14).
 //!
-//! A small store is written and closed, and its files are saved. Then, again and again, they are
+//! A small store is written and closed, and its files are saved. Then, repeatedly, they are
 //! restored with one fault in them, the store is opened, and everything in it is read, entry by
 //! entry. A store that declares [`Detects::ProvenPrefix`] must show exactly what it held, or an
 //! error in its place; one that declares [`Detects::Payload`] may have lost something, but shows
 //! nothing that was never written. If no damage was noticed, the store is written to and read
 //! again: only a writer finds damage in a part that only a writer uses.
 //!
-//! A store that detects nothing promises nothing here, and might crash the test's process.
+//! A store that declares that it detects nothing is not tested, since damage might crash the test's
+//! process.
 //!
-//! By default damage is done in a sample of places: in each file as many as `KONTIKI_DAMAGE` says
-//! (if that is more than the file has bytes, in every byte), at an offset that `KONTIKI_SEED`
-//! shifts. `KONTIKI_DEEP` uses twenty times as many; a store that opens slowly gets fewer.
+//! By default damage is done in a sample of places. `KONTIKI_DAMAGE` sets the number of places in
+//! each file (if the file has fewer bytes, each byte is damaged), and `KONTIKI_SEED` shifts them.
+//! `KONTIKI_DEEP` uses twenty times as many; a store that opens slowly gets fewer.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -21,19 +22,19 @@ use raft_core::storage::{Detects, LogError, LogErrorKind, WriteBatch};
 
 use crate::conformance::image::{Damage, Image};
 use crate::conformance::model::Model;
-use crate::conformance::past::{Past, check_kind};
 use crate::conformance::report::{Broken, Checked, Halt, broken, promised};
 use crate::conformance::samples::{
     entries, entry, hard_state, id, identity, index, membership, sized,
 };
 use crate::conformance::settings::{affordable, is_deep, setting};
+use crate::conformance::state_history::{StateHistory, check_kind};
 use crate::conformance::subject::{Ending, Subject, Way};
 
-/// In how many places of a file damage is done by default, for each way and check.
+/// The number of places in a file in which damage is done by default, for each way and check.
 const PLACES: u64 = 48;
 const DEEP_PLACES: u64 = 1000;
 
-/// The fewest, for a store that opens slowly.
+/// The fewest places, for a store that opens slowly.
 const FEWEST_PLACES: u64 = 6;
 
 /// The lengths that are zeroed or restored at once.
@@ -41,90 +42,91 @@ const SECTORS: [usize; 2] = [512, 4096];
 
 /// After a clean close, the bits of each byte in turn are changed.
 pub async fn a_flipped_byte_never_passes_for_data(log: &mut Subject) -> Checked {
-    let mut bench = Bench::new(log, Ending::Closed).await?;
-    let places = bench.places();
-    bench.flip_bytes(places).await
+    let mut run = DamageRun::new(log, Ending::Closed).await?;
+    let places = run.places();
+    run.flip_bytes(places).await
 }
 
 /// What an opening showed is proven, even if nothing was written since.
 pub async fn what_an_opening_showed_is_proven(log: &mut Subject) -> Checked {
-    let mut bench = Bench::new(log, Ending::Dropped).await?;
-    bench.control().await?;
-    bench.log.end(Ending::Dropped).await?;
-    bench.image = read(&bench.dir)?;
-    bench.past = Past::proven(std::mem::take(&mut bench.past).into_states());
-    let places = bench.places();
-    bench.flip_bytes(places / 2).await
+    let mut run = DamageRun::new(log, Ending::Dropped).await?;
+    run.control().await?;
+    run.log.end(Ending::Dropped).await?;
+    run.image = read(&run.dir)?;
+    run.history = StateHistory::proven(std::mem::take(&mut run.history).into_states());
+    let places = run.places();
+    run.flip_bytes(places / 2).await
 }
 
-/// Without a close the last batch may pass for a torn write; what lies before it may not.
+/// Without a close, damage to the last batch may be taken for a torn write, but damage before it
+/// may not.
 pub async fn only_the_last_batch_may_pass_for_torn(log: &mut Subject) -> Checked {
     if !log.info().atomic_batch {
         return Err(Halt::DoesNotApply("the parts of a batch are proven one by one"));
     }
-    let mut bench = Bench::new(log, Ending::Dropped).await?;
-    let places = bench.places();
-    bench.flip_bytes(places / 2).await
+    let mut run = DamageRun::new(log, Ending::Dropped).await?;
+    let places = run.places();
+    run.flip_bytes(places / 2).await
 }
 
-/// Sectors and pages of zeros, as a disk returns them that lost a write to a new place.
+/// Sectors and pages of zeros, as returned by a disk that lost a write to a new place.
 pub async fn zeroed_sectors_never_pass_for_data(log: &mut Subject) -> Checked {
-    let mut bench = Bench::new(log, Ending::Closed).await?;
-    for file in bench.names() {
+    let mut run = DamageRun::new(log, Ending::Closed).await?;
+    for file in run.names() {
         for sector in SECTORS {
-            let length = bench.bytes(&file).len();
-            for number in spread(length.div_ceil(sector), bench.places() / 3) {
+            let length = run.bytes(&file).len();
+            for number in spread(length.div_ceil(sector), run.places() / 3) {
                 let at = number * sector;
-                let old = &bench.bytes(&file)[at..(at + sector).min(length)];
+                let old = &run.bytes(&file)[at..(at + sector).min(length)];
                 if old.iter().any(|byte| *byte != 0) {
                     let bytes = vec![0; old.len()];
                     let how = "zeroed";
-                    bench.suffer(Damage::Bytes { file: file.clone(), at, bytes, how }).await?;
+                    run.check_damage(Damage::Bytes { file: file.clone(), at, bytes, how }).await?;
                 }
             }
         }
-        for at in bench.earlier_lengths(&file) {
-            let bytes = vec![0; bench.bytes(&file).len() - at];
+        for at in run.earlier_lengths(&file) {
+            let bytes = vec![0; run.bytes(&file).len() - at];
             let how = "zeroed to the end";
-            bench.suffer(Damage::Bytes { file: file.clone(), at, bytes, how }).await?;
+            run.check_damage(Damage::Bytes { file: file.clone(), at, bytes, how }).await?;
         }
     }
     Ok(())
 }
 
-/// Sectors with old content, as a disk returns them that lost a write.
+/// Sectors with old content, as returned by a disk that lost a write.
 pub async fn stale_sectors_never_pass_for_data(log: &mut Subject) -> Checked {
-    let mut bench = Bench::new(log, Ending::Closed).await?;
-    let stale = bench.stale_sectors();
-    for number in spread(stale.len(), bench.places() * 3) {
-        bench.suffer(stale[number].clone()).await?;
+    let mut run = DamageRun::new(log, Ending::Closed).await?;
+    let stale = run.stale_sectors();
+    for number in spread(stale.len(), run.places() * 3) {
+        run.check_damage(stale[number].clone()).await?;
     }
     Ok(())
 }
 
 /// Each file in turn is missing.
 pub async fn a_missing_file_never_passes_for_an_empty_one(log: &mut Subject) -> Checked {
-    let mut bench = Bench::new(log, Ending::Closed).await?;
-    for file in bench.names() {
-        bench.suffer(Damage::Missing { file: file.clone() }).await?;
-        bench.suffer(Damage::Cut { file, length: 0 }).await?;
+    let mut run = DamageRun::new(log, Ending::Closed).await?;
+    for file in run.names() {
+        run.check_damage(Damage::Missing { file: file.clone() }).await?;
+        run.check_damage(Damage::Truncated { file, length: 0 }).await?;
     }
     Ok(())
 }
 
 /// Each file in turn ends early.
 pub async fn a_shorter_file_never_passes_for_a_whole_one(log: &mut Subject) -> Checked {
-    let mut bench = Bench::new(log, Ending::Closed).await?;
-    for file in bench.names() {
-        let length = bench.bytes(&file).len();
-        let written = bench.bytes(&file).iter().rposition(|byte| *byte != 0).unwrap_or(0);
-        let mut lengths: Vec<usize> = spread(length, bench.places() / 3).collect();
-        lengths.extend(bench.earlier_lengths(&file));
+    let mut run = DamageRun::new(log, Ending::Closed).await?;
+    for file in run.names() {
+        let length = run.bytes(&file).len();
+        let written = run.bytes(&file).iter().rposition(|byte| *byte != 0).unwrap_or(0);
+        let mut lengths: Vec<usize> = spread(length, run.places() / 3).collect();
+        lengths.extend(run.earlier_lengths(&file));
         lengths.extend([length - 1, written, written / 2, written / SECTORS[0] * SECTORS[0]]);
         lengths.sort_unstable();
         lengths.dedup();
         for length in lengths.into_iter().filter(|cut| *cut < length) {
-            bench.suffer(Damage::Cut { file: file.clone(), length }).await?;
+            run.check_damage(Damage::Truncated { file: file.clone(), length }).await?;
         }
     }
     Ok(())
@@ -132,18 +134,18 @@ pub async fn a_shorter_file_never_passes_for_a_whole_one(log: &mut Subject) -> C
 
 /// Bytes after the end: zeros, noise, and the file once more.
 pub async fn a_longer_file_does_not_make_a_longer_log(log: &mut Subject) -> Checked {
-    let mut bench = Bench::new(log, Ending::Closed).await?;
-    for file in bench.names() {
+    let mut run = DamageRun::new(log, Ending::Closed).await?;
+    for file in run.names() {
         for length in [1, 512, 5000] {
             let tails = [(vec![0; length], "zeros"), (noise(length), "noise")];
             for (bytes, how) in tails {
-                bench.suffer(Damage::Tail { file: file.clone(), bytes, how }).await?;
+                run.check_damage(Damage::Tail { file: file.clone(), bytes, how }).await?;
             }
         }
-        for at in bench.earlier_lengths(&file).into_iter().chain([0]) {
-            let bytes = bench.bytes(&file)[at..].to_vec();
+        for at in run.earlier_lengths(&file).into_iter().chain([0]) {
+            let bytes = run.bytes(&file)[at..].to_vec();
             let how = "the last bytes again";
-            bench.suffer(Damage::Tail { file: file.clone(), bytes, how }).await?;
+            run.check_damage(Damage::Tail { file: file.clone(), bytes, how }).await?;
         }
     }
     Ok(())
@@ -152,54 +154,54 @@ pub async fn a_longer_file_does_not_make_a_longer_log(log: &mut Subject) -> Chec
 /// A file of unknown origin, a copy of each file under a similar name, and, where a store has
 /// several files, each file of another store in place of its own.
 pub async fn foreign_files_are_not_accepted(log: &mut Subject) -> Checked {
-    let mut bench = Bench::new(log, Ending::Closed).await?;
+    let mut run = DamageRun::new(log, Ending::Closed).await?;
     let letter = Damage::Put {
         file: PathBuf::from("letter.txt"),
         bytes: b"dear reader".to_vec(),
         how: "a file of another program",
     };
-    bench.suffer(letter).await?;
-    for file in bench.names() {
+    run.check_damage(letter).await?;
+    for file in run.names() {
         for name in names_beside(&file) {
-            if bench.image.bytes(&name).is_none() {
-                let bytes = bench.bytes(&file).to_vec();
+            if run.image.bytes(&name).is_none() {
+                let bytes = run.bytes(&file).to_vec();
                 let how = "a copy of another file";
-                bench.suffer(Damage::Put { file: name, bytes, how }).await?;
+                run.check_damage(Damage::Put { file: name, bytes, how }).await?;
             }
         }
     }
     // A store in a single file is that file: with the file of another store it is the other store,
     // as its identity shows, and nothing in it could reveal the exchange.
-    if bench.names().iter().filter(|name| !bench.bytes(name).is_empty()).count() < 2 {
+    if run.names().iter().filter(|name| !run.bytes(name).is_empty()).count() < 2 {
         return Ok(());
     }
-    let other = bench.image_of_another_store().await?;
-    for file in bench.names() {
-        if let Some(bytes) = other.bytes(&file).filter(|bytes| *bytes != bench.bytes(&file)) {
+    let other = run.image_of_another_store().await?;
+    for file in run.names() {
+        if let Some(bytes) = other.bytes(&file).filter(|bytes| *bytes != run.bytes(&file)) {
             let (bytes, how) = (bytes.to_vec(), "that file of another store");
-            bench.suffer(Damage::Put { file, bytes, how }).await?;
+            run.check_damage(Damage::Put { file, bytes, how }).await?;
         }
     }
     Ok(())
 }
 
 /// A store that was written and closed, its files, and what it may show.
-struct Bench<'a> {
+struct DamageRun<'a> {
     log: &'a mut Subject,
     dir: PathBuf,
     image: Image,
     /// The files as they were after each step.
     before: Vec<Image>,
-    past: Past,
-    /// How many lines of the journal are about the writing.
+    history: StateHistory,
+    /// How many lines of the journal belong to the writing of the store.
     lines: usize,
     runs: u64,
     /// How long it takes to open the undamaged files.
     opening: Duration,
 }
 
-impl<'a> Bench<'a> {
-    async fn new(log: &'a mut Subject, ending: Ending) -> Checked<Bench<'a>> {
+impl<'a> DamageRun<'a> {
+    async fn new(log: &'a mut Subject, ending: Ending) -> Checked<DamageRun<'a>> {
         log.must_outlive_its_handle()?;
         if log.info().detects == Detects::Nothing {
             return Err(Halt::DoesNotApply("the store declares that it detects no damage"));
@@ -207,28 +209,29 @@ impl<'a> Bench<'a> {
         let dir = log.files()?;
         let (states, before) = write_a_small_store(log, &dir, 1).await?;
         log.end(ending).await?;
-        let past = match ending {
-            Ending::Closed => Past::proven(states),
-            Ending::Dropped => Past::with_an_open_end(states),
+        let history = match ending {
+            Ending::Closed => StateHistory::proven(states),
+            Ending::Dropped => StateHistory::with_an_open_end(states),
         };
         let (image, lines) = (read(&dir)?, log.journal().lines().len());
         let (runs, opening) = (0, Duration::ZERO);
-        let mut bench = Bench { log, dir, image, before, past, lines, runs, opening };
-        bench.check_control().await?;
-        Ok(bench)
+        let mut run = DamageRun { log, dir, image, before, history, lines, runs, opening };
+        run.check_control().await?;
+        Ok(run)
     }
 
-    /// The files are restored unchanged. If something is missing then, the store keeps it
-    /// elsewhere, and has not proven its prefix.
+    /// Restores the files unchanged. If data is missing then, the store keeps it elsewhere, and has
+    /// not proven its prefix.
     async fn check_control(&mut self) -> Checked {
         let is_proven = self.log.info().detects == Detects::ProvenPrefix;
         if self.names().is_empty() {
             return Err(Halt::Skipped("the store has nothing in its directory".to_owned()));
         }
         match self.control().await {
-            Err(Halt::Broken(Broken { promise, what })) if is_proven => {
-                broken(promise, format!("all files as they were when it ended, yet {what}"))
-            }
+            Err(Halt::Broken(Broken { promise, what })) if is_proven => broken(
+                promise,
+                format!("all files are as they were when the store ended, but {what}"),
+            ),
             Err(Halt::Broken(_)) => {
                 Err(Halt::DoesNotApply("the store keeps something outside of its place"))
             }
@@ -246,7 +249,7 @@ impl<'a> Bench<'a> {
         self.log.look(crate::conformance::contents::After::Reopened).await
     }
 
-    /// In how many places of each file damage is done.
+    /// The number of places in each file in which damage is done.
     fn places(&self) -> u64 {
         let most = if is_deep() { DEEP_PLACES } else { PLACES };
         let affordable = affordable(most, FEWEST_PLACES, 1, self.opening);
@@ -281,14 +284,14 @@ impl<'a> Bench<'a> {
                 let at = worth[at];
                 let byte = self.bytes(&file)[at];
                 let damage = Damage::flip(&file, at, byte, mask(number + at));
-                self.suffer(damage).await?;
+                self.check_damage(damage).await?;
             }
         }
         Ok(())
     }
 
     /// Damages the files, opens the store, reads it, and writes to it if no damage was noticed.
-    async fn suffer(&mut self, damage: Damage) -> Checked {
+    async fn check_damage(&mut self, damage: Damage) -> Checked {
         self.runs += 1;
         self.place(&damage)?;
         match self.log.open_again().await {
@@ -298,8 +301,8 @@ impl<'a> Bench<'a> {
             }
             Ok(()) => {
                 let level = self.log.info().detects;
-                let looked = self.past.look(self.log.store(), level).await?;
-                match looked.error {
+                let findings = self.history.look(self.log.store(), level).await?;
+                match findings.error {
                     Some(error) => self.check_error(&error),
                     None => self.write_on(level).await,
                 }
@@ -316,7 +319,8 @@ impl<'a> Bench<'a> {
         promised(14, says_where, || format!("`{error}` does not say where the damage is"))
     }
 
-    /// What is acknowledged now is there, or an error is returned; and nothing else has changed.
+    /// Appends an entry. If that is acknowledged, the entry must be there, or an error is returned;
+    /// nothing else may have changed.
     async fn write_on(&mut self, level: Detects) -> Checked {
         let log = &mut *self.log;
         let last = log.store().bounds().last;
@@ -326,14 +330,14 @@ impl<'a> Bench<'a> {
             return check_kind(&error);
         }
         log.note(&format!("append {}: Ok", next.id));
-        let past = self.past.and_then(&next);
-        past.look(log.store(), level).await?;
+        let history = self.history.and_then(&next);
+        history.look(log.store(), level).await?;
         if !self.runs.is_multiple_of(4) {
             return Ok(());
         }
         log.end(Ending::Dropped).await?;
         match log.open_again().await {
-            Ok(()) => past.look(log.store(), level).await.map(|_| ()),
+            Ok(()) => history.look(log.store(), level).await.map(|_| ()),
             Err(error) => check_kind(&error),
         }
     }
@@ -434,7 +438,7 @@ fn read(dir: &Path) -> Checked<Image> {
     Ok(Image::of(dir).expect("the directory of a store can be read"))
 }
 
-/// The offsets of all bytes of a file, but only few of those among zeros.
+/// The offsets of all bytes of a file, except that only a few are taken from blocks of zeros.
 fn worth_a_flip(bytes: &[u8]) -> Vec<usize> {
     let mut worth = Vec::new();
     for (number, block) in bytes.chunks(SECTORS[0]).enumerate() {
@@ -457,7 +461,7 @@ fn spread(length: usize, places: u64) -> impl Iterator<Item = usize> {
     (0..length).step_by(step).map(move |start| start + shift(start)).filter(move |at| *at < length)
 }
 
-/// One bit, or many.
+/// The bits to flip: one bit or several.
 fn mask(number: usize) -> u8 {
     match number % 6 {
         0 => 0xff,

@@ -1,5 +1,6 @@
-//! What a store declares, as far as its text and its threads show it. The family `power_loss`
-//! verifies durability, and the family `damage` verifies `detects`.
+//! Checks the declarations of a store (`StoreInfo`) that can be seen in their text or in the
+//! behaviour of its threads. The family `power_loss` verifies durability, and the family `damage`
+//! verifies `detects`.
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -10,17 +11,18 @@ use crate::conformance::report::{Checked, Halt, promised};
 use crate::conformance::samples::{entries, hard_state, id, index};
 use crate::conformance::subject::{Ending, Subject, Way};
 
-/// How many writes or reads are judged together, and the least and the most such stretches before
-/// the store is judged by the quietest one.
+/// The number of writes or reads in a stretch, and the least and the most stretches before the
+/// store is judged by the one with the fewest sleeps.
 const STRETCH: usize = 50;
 const STRETCHES: usize = 4;
 const MOST_STRETCHES: usize = 20;
 
-/// In how many operations of a stretch the thread of a store that never blocks may sleep: now and
-/// then it waits for a lock. A store that blocks sleeps in nearly every operation.
-const NAPS_ALLOWED: usize = STRETCH / 10;
+/// In how many operations of a stretch the thread of a store that never blocks may sleep, since it
+/// sometimes waits for a lock. A store that blocks sleeps in nearly every operation.
+const SLEEPS_ALLOWED: usize = STRETCH / 10;
 
-/// A declaration has a name, and is the same while the store is used and when it is opened again.
+/// The declarations have a name, and are the same while the store is used and when it is opened
+/// again.
 pub async fn declarations_do_not_change(log: &mut Subject) -> Checked {
     let declared = log.info().clone();
     let named = !declared.backend.is_empty();
@@ -68,47 +70,48 @@ pub async fn an_atomic_batch_is_refused_as_a_whole(log: &mut Subject) -> Checked
 }
 
 /// A store that declares that it never blocks is polled by the task that serves clients, and the
-/// thread must not sleep meanwhile.
+/// thread must not sleep during the poll.
 pub async fn a_store_that_never_blocks_never_sleeps(log: &mut Subject) -> Checked {
     if log.info().may_block {
         return Err(Halt::DoesNotApply("the store declares that it may block"));
     }
-    let mut naps = Naps::default();
-    while let Some(at) = naps.next() {
+    let mut sleeps_seen = SleepCounter::default();
+    while let Some(at) = sleeps_seen.next() {
         let batch = WriteBatch {
             hard_state: Some(hard_state(at, 1)),
             ..WriteBatch::of_entries(entries(at..=at, 1))
         };
         log.note(&format!("write entry {at}"));
-        let written = naps.counted(log.store().write(batch)).await?;
+        let written = sleeps_seen.counted(log.store().write(batch)).await?;
         promised(13, written.is_ok(), || format!("an allowed request failed: {written:?}"))?;
     }
-    naps.check("it declares that it never blocks", "writes")
+    sleeps_seen.check("it declares that it never blocks", "writes")
 }
 
-/// The same for a reader that declares it, for old entries and for the newest.
+/// A reader that declares that it never blocks does not sleep either, for old entries and the
+/// newest.
 pub async fn a_reader_that_never_blocks_never_sleeps(log: &mut Subject) -> Checked {
     let mut reader = log.reader();
     if reader.may_block() {
         return Err(Halt::DoesNotApply("the reader declares that it may block"));
     }
-    let mut naps = Naps::default();
-    while let Some(at) = naps.next() {
+    let mut sleeps_seen = SleepCounter::default();
+    while let Some(at) = sleeps_seen.next() {
         log.change_unseen(WriteBatch::of_entries(entries(at..=at, 1))).await?;
         let from = index(if at % 2 == 0 { at } else { at / 2 + 1 });
-        let found = naps.counted(reader.read(from..from.next(), 0)).await?;
+        let found = sleeps_seen.counted(reader.read(from..from.next(), 0)).await?;
         promised(10, found.is_ok(), || format!("a read of {from} failed: {found:?}"))?;
     }
-    naps.check("the reader declares that it never blocks", "reads")
+    sleeps_seen.check("the reader declares that it never blocks", "reads")
 }
 
-/// During which polls the thread slept.
+/// Records for each poll whether the thread slept.
 #[derive(Default)]
-struct Naps(Vec<bool>);
+struct SleepCounter(Vec<bool>);
 
-impl Naps {
+impl SleepCounter {
     /// Does some work, and records whether the thread slept during the first poll. To wait for a
-    /// completion is not blocking: the task is polled again.
+    /// completion is not blocking: the task is polled again then.
     async fn counted<T>(&mut self, work: impl Future<Output = T>) -> Checked<T> {
         let mut work = pin!(work);
         let Some(before) = sleeps() else {
@@ -127,26 +130,27 @@ impl Naps {
     /// The number of the next write or read; none once enough is known.
     fn next(&self) -> Option<u64> {
         let stretches = self.0.len() / STRETCH;
-        let is_known = stretches >= STRETCHES && self.in_the_quietest() <= NAPS_ALLOWED;
+        let is_known = stretches >= STRETCHES && self.fewest_in_a_stretch() <= SLEEPS_ALLOWED;
         (!is_known && stretches < MOST_STRETCHES).then_some(self.0.len() as u64 + 1)
     }
 
-    /// On a busy machine a lock is contended for a while, and the thread sleeps more often.
-    fn in_the_quietest(&self) -> usize {
+    /// The fewest sleeps in a stretch. On a busy machine a lock may be contended for a while, so
+    /// that the thread sleeps more often in some stretches.
+    fn fewest_in_a_stretch(&self) -> usize {
         let stretches = self.0.chunks_exact(STRETCH);
         let slept = stretches.map(|stretch| stretch.iter().filter(|slept| **slept).count());
         slept.min().unwrap_or(0)
     }
 
     fn check(&self, declared: &str, what: &str) -> Checked {
-        let slept = self.in_the_quietest();
-        promised(1, slept <= NAPS_ALLOWED, || {
-            format!("{declared}, and slept in {slept} of {STRETCH} {what}, in the quietest stretch")
+        let slept = self.fewest_in_a_stretch();
+        promised(1, slept <= SLEEPS_ALLOWED, || {
+            format!("{declared}, but slept in at least {slept} of {STRETCH} consecutive {what}")
         })
     }
 }
 
-/// How often this thread has gone to sleep of its own accord.
+/// The number of voluntary context switches of this thread so far.
 fn sleeps() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/thread-self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;

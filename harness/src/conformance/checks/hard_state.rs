@@ -1,4 +1,4 @@
-//! Term and vote: one unit, which never goes back and which no other request changes.
+//! Term and vote are one unit, which never goes back and which no other request changes.
 
 use raft_core::storage::WriteBatch;
 
@@ -6,7 +6,7 @@ use crate::conformance::report::Checked;
 use crate::conformance::samples::{entries, hard_state, id, index};
 use crate::conformance::subject::Subject;
 
-/// With a vote and without one, alone and together with entries.
+/// Saves terms with a vote and without one, alone and together with entries.
 pub async fn term_and_vote_come_back_as_one(log: &mut Subject) -> Checked {
     log.save(hard_state(1, 2)).await?;
     log.save(hard_state(2, 0)).await?;

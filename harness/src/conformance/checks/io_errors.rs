@@ -1,20 +1,20 @@
-//! Failed operations of the operating system: the n-th operation fails, for n = 1, 2, ..., and the
-//! store neither reports a false success nor loses data (P15). A write that had no space may be
-//! refused (P16): it changed nothing then, and is given again.
+//! Failing operations of the operating system: the n-th operation fails, for n = 1, 2, ..., and the
+//! store neither reports a false success nor loses data (P15). A write that
+//! had no space may be refused (P16): it changed nothing, and is made once more.
 //!
-//! Each run has a disk of its own ([`crash_disk`]) with a store on it that was opened before and
-//! holds entries. Then a fault is injected, and the store is opened again and given batches. A
-//! failure must be reported as one; a handle that reported one accepts no further requests; opened
-//! again, once the cause is gone, the store shows what was acknowledged, and a legal part of what
-//! was under way. If the store declares that it survives a power cut, the power is cut twice:
-//! before it is opened again, since a sync that failed must not be trusted when a later one
-//! succeeds, and after, since what an opening shows is durable.
+//! Each run has a disk of its own ([`crash_disk`]) with a store that was opened before and holds
+//! entries. Then a fault is injected, and the store is opened again and given batches. A failure
+//! must be reported, and a handle that reported one accepts no further request. When the store is
+//! opened again after the cause is removed, it shows what was acknowledged, and a legal part of the
+//! request that failed. If the store declares that it survives a power cut, the power is cut twice:
+//! before the store is opened again, since a sync that failed must not be trusted when a later one
+//! succeeds, and after, since everything that an opening shows must be durable.
 //!
-//! By default a sample of the operations fails, the first two and the last always; `KONTIKI_FAULTS`
-//! sets approximately how many of each kind, and with `KONTIKI_DEEP` all fail. A store that opens
-//! slowly gets fewer faults.
+//! By default a sample of the operations fails, which includes the first two and the last.
+//! `KONTIKI_FAULTS` sets approximately how many operations of each kind fail; with `KONTIKI_DEEP`
+//! all do. A store that opens slowly gets fewer faults.
 //!
-//! Absent: faults while a store is created, when nothing was acknowledged yet.
+//! Deliberately absent: faults while a store is created, when nothing has been acknowledged yet.
 
 use std::time::Duration;
 
@@ -27,24 +27,24 @@ mod fault_run;
 
 use fault_run::{FaultRun, Task};
 
-/// How many operations of a kind fail by default, for each failure and way, unless the store opens
-/// slowly; and how often it is opened for each of them.
+/// The number of operations of a kind that fail by default, for each failure and way, unless the
+/// store opens slowly; and how often the store is opened for each of them.
 const FAULTS: u64 = 8;
 const OPENINGS: u32 = 6;
 
 /// A write that fails, with an error of the device and with a full disk.
 pub async fn a_failed_write_is_reported_and_loses_nothing(log: &mut Subject) -> Checked {
-    strike_each(log, Operation::Write, &[Failure::Io, Failure::NoSpace], false).await
+    fail_each(log, Operation::Write, &[Failure::Io, Failure::NoSpace], false).await
 }
 
 /// A write that writes half of its bytes, and reports that.
 pub async fn a_short_write_is_not_taken_for_a_whole_one(log: &mut Subject) -> Checked {
-    strike_each(log, Operation::Write, &[Failure::Short], false).await
+    fail_each(log, Operation::Write, &[Failure::Short], false).await
 }
 
 /// A sync that fails, after which the next sync would succeed without having written anything.
-pub async fn a_failed_sync_is_never_believed(log: &mut Subject) -> Checked {
-    strike_each(log, Operation::Sync, &[Failure::Io, Failure::NoSpace], false).await
+pub async fn a_failed_sync_is_never_trusted(log: &mut Subject) -> Checked {
+    fail_each(log, Operation::Sync, &[Failure::Io, Failure::NoSpace], false).await
 }
 
 /// Saving the identity, which was never saved before, fails like any other request.
@@ -60,19 +60,19 @@ pub async fn a_failed_save_of_the_identity_is_reported(log: &mut Subject) -> Che
 pub async fn a_failed_change_of_names_loses_nothing(log: &mut Subject) -> Checked {
     let changes = [Operation::Create, Operation::Rename, Operation::Unlink, Operation::Truncate];
     for operation in changes {
-        strike_each(log, operation, &[Failure::Io, Failure::NoSpace], false).await?;
+        fail_each(log, operation, &[Failure::Io, Failure::NoSpace], false).await?;
     }
     Ok(())
 }
 
-/// A disk without any more space, until there is some again.
+/// A disk has no more space for a while.
 pub async fn a_full_disk_loses_nothing_and_opens_once_there_is_space(log: &mut Subject) -> Checked {
-    strike_each(log, Operation::Write, &[Failure::NoSpace], true).await?;
-    strike_each(log, Operation::Truncate, &[Failure::NoSpace], true).await
+    fail_each(log, Operation::Write, &[Failure::NoSpace], true).await?;
+    fail_each(log, Operation::Truncate, &[Failure::NoSpace], true).await
 }
 
 /// A failed read is reported; it never makes an entry, a vote or a log seem absent.
-pub async fn a_failed_read_makes_nothing_absent(log: &mut Subject) -> Checked {
+pub async fn a_failed_read_is_not_taken_for_absence(log: &mut Subject) -> Checked {
     let mut dry = FaultRun::begin(log, Task::Batches).await?;
     let last = dry.read_all(None).await?;
     if dry.maps {
@@ -89,7 +89,7 @@ pub async fn a_failed_read_makes_nothing_absent(log: &mut Subject) -> Checked {
     Ok(())
 }
 
-/// A read that fails once is no failure of the store: the next read succeeds, and writes go on.
+/// A read that fails once does not poison the store: the next read succeeds, and writes continue.
 pub async fn a_failed_read_may_be_tried_again(log: &mut Subject) -> Checked {
     let mut dry = FaultRun::begin(log, Task::Batches).await?;
     let last = dry.read_open(log, None).await?;
@@ -107,12 +107,7 @@ pub async fn a_failed_read_may_be_tried_again(log: &mut Subject) -> Checked {
     Ok(())
 }
 
-async fn strike_each(
-    log: &mut Subject,
-    on: Operation,
-    failures: &[Failure],
-    lasts: bool,
-) -> Checked {
+async fn fail_each(log: &mut Subject, on: Operation, failures: &[Failure], lasts: bool) -> Checked {
     fail_each_of(Task::Batches, log, on, failures, lasts).await
 }
 
@@ -140,8 +135,8 @@ async fn fail_each_of(
     Ok(())
 }
 
-/// Some of the numbers from 1 to `last`, the first two and the last among them: an opening's own
-/// operations come first, a clean close's last.
+/// A sample of the numbers from 1 to `last`, with the first two and the last: the operations of the
+/// opening come first, those of a clean close last.
 fn sample(last: u64, opening: Duration) -> impl Iterator<Item = u64> {
     let affordable = affordable(FAULTS, 1, OPENINGS, opening);
     let count = if is_deep() { last } else { setting("KONTIKI_FAULTS").unwrap_or(affordable) };

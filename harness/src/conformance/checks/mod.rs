@@ -2,7 +2,7 @@
 //!
 //! Each is a scenario on a [`Subject`](crate::conformance::Subject) that a correct store passes
 //! without breaking a promise; [`list_of_checks!`](macro@crate::list_of_checks) lists them all. The
-//! code that supports them is beside this folder.
+//! code that supports them is in the parent folder.
 
 pub mod append_and_read;
 pub mod concurrency;

@@ -21,45 +21,45 @@ use raft_node::{Limits, ProposeError};
 
 use crate::conformance::contents::{After, Contents};
 use crate::conformance::interrupted::states_after;
-use crate::conformance::member::{Ack, Company, Member, patient};
+use crate::conformance::member::{Ack, Member, PeerBehavior, limits_without_timeouts};
 use crate::conformance::model::Model;
 use crate::conformance::report::{Checked, broken};
 use crate::conformance::request::{by_verbs, check_answer, in_words};
 use crate::conformance::samples::{entries, entry, hard_state, id, index, node};
 use crate::conformance::subject::{Ending, Subject, Way};
 
-/// How many clients propose at the same moment.
+/// The number of clients that propose at the same moment.
 const CLIENTS: u64 = 64;
 
-/// The most writes that all of them may take together.
+/// The maximum number of writes for all their commands.
 const SHARED_WRITES: u64 = 4;
 
-/// How often a write is polled before it is dropped.
+/// The numbers of polls after which a write is dropped.
 const POLLS: [u32; 8] = [1, 2, 3, 4, 6, 10, 20, 40];
 
-/// Alone and in crowds: each client gets the index of its command, and no other command has that
-/// index.
+/// Each client gets the index of its command, and no other command has that index, whether clients
+/// propose alone or at the same time.
 pub async fn each_proposal_is_answered_once(log: &mut Subject) -> Checked {
-    let mut member = Member::start(log, Company::Alone, patient()).await?;
+    let mut member = Member::start(log, PeerBehavior::Alone, limits_without_timeouts()).await?;
     for number in 0..20 {
         let client = member.propose([number]);
         member.all_answered(client).await?;
     }
-    for crowd in 1..6 {
-        let clients = member.propose(crowd * 100..crowd * 100 + 5 * crowd);
+    for round in 1..6 {
+        let clients = member.propose(round * 100..round * 100 + 5 * round);
         member.all_answered(clients).await?;
     }
-    let numbers = (0..20).chain((1..6).flat_map(|crowd| crowd * 100..crowd * 100 + 5 * crowd));
+    let numbers = (0..20).chain((1..6).flat_map(|round| round * 100..round * 100 + 5 * round));
     for number in numbers {
         assert_eq!(member.times_applied(number), 1, "the engine: proposal {number}");
     }
     member.shut_down(log).await
 }
 
-/// Commands that arrive while a write is under way share the next write, and a client that comes
-/// alone waits for no other.
+/// Commands that arrive while a write is under way share the next write; a single client does not
+/// wait for others.
 pub async fn many_proposals_share_a_write(log: &mut Subject) -> Checked {
-    let mut member = Member::start(log, Company::Alone, patient()).await?;
+    let mut member = Member::start(log, PeerBehavior::Alone, limits_without_timeouts()).await?;
     let alone = member.propose([1]);
     member.all_answered(alone).await?;
     assert_eq!(member.gate.sizes().last(), Some(&1), "the engine: it waited for other clients");
@@ -79,13 +79,12 @@ pub async fn many_proposals_share_a_write(log: &mut Subject) -> Checked {
 /// A command that the peers have acknowledged is committed, but no client is answered before the
 /// store has acknowledged it here.
 pub async fn a_command_is_not_answered_before_it_is_durable(log: &mut Subject) -> Checked {
-    let mut member = Member::start(log, Company::Agreeing, patient()).await?;
+    let mut member = Member::start(log, PeerBehavior::Agreeing, limits_without_timeouts()).await?;
     let (before, last) = (member.gate.asked(), member.gate.model().last().index);
     member.gate.shut();
     let clients = member.propose(0..3);
     member.wait_for_asked(before + 1).await?;
-    // The other commands may gather behind the first: what arrives while the disk works waits for
-    // it.
+    // The other commands may not have been sent: commands that arrive during a write wait for it.
     let upto = last.plus(1);
     member.wait_for_sent(upto).await?;
     member.wait_for(|status| status.raft.commit >= upto).await?;
@@ -100,11 +99,11 @@ pub async fn a_command_is_not_answered_before_it_is_durable(log: &mut Subject) -
     member.shut_down(log).await
 }
 
-/// Leader after leader replaces what is durable and what is being written. A write that completes
-/// late is acknowledged to no leader: a new leader learns only which entries of its own log are
-/// stored.
+/// Each new leader replaces entries that are durable and entries that are being written. A write
+/// that completes late is acknowledged to no leader for entries that were replaced: a new leader
+/// learns only which entries of its own log are durable.
 pub async fn a_late_write_confirms_nothing_rewritten(log: &mut Subject) -> Checked {
-    let member = Member::start(log, Company::Leading, patient()).await?;
+    let member = Member::start(log, PeerBehavior::Leading, limits_without_timeouts()).await?;
     let mut leader = vec![id(1, 0)];
     lead(&member, &mut leader, 1, 6, 5);
     member.wait_for_ack(Term::new(1), index(6)).await?;
@@ -114,7 +113,7 @@ pub async fn a_late_write_confirms_nothing_rewritten(log: &mut Subject) -> Check
         let old = leader.clone();
         lead(&member, &mut leader, term - 1, end, 3);
         member.wait_for_asked(before + 1).await?;
-        // A heartbeat is answered meanwhile, and acknowledges no more than what is durable.
+        // A heartbeat is answered in the meantime, and acknowledges only what is durable.
         let heard = member.peers.acks().len();
         lead(&member, &mut leader, term - 1, end + 3, 0);
         member.wait_for_acks(heard + 1).await?;
@@ -135,10 +134,10 @@ pub async fn a_late_write_confirms_nothing_rewritten(log: &mut Subject) -> Check
     member.shut_down(log).await
 }
 
-/// Clients drop their requests in the middle. Their commands are not withdrawn, and no other client
-/// waits for ever.
+/// Clients drop their requests before the answer. Their commands are not withdrawn, and every other
+/// client is answered.
 pub async fn dropped_futures_lose_nothing(log: &mut Subject) -> Checked {
-    let mut member = Member::start(log, Company::Alone, patient()).await?;
+    let mut member = Member::start(log, PeerBehavior::Alone, limits_without_timeouts()).await?;
     member.gate.shut();
     let clients = member.propose(0..40);
     member.wait_for_waiting(40).await?;
@@ -159,29 +158,30 @@ pub async fn dropped_futures_lose_nothing(log: &mut Subject) -> Checked {
     member.shut_down(log).await
 }
 
-/// A write that is polled by one task and then by another wakes the second: work may move between
-/// tasks.
+/// A write that is polled by one task and then by another wakes the second one, since work may move
+/// between tasks.
 pub async fn a_write_wakes_its_last_poller(log: &mut Subject) -> Checked {
     for at in 1..=20 {
         let batch = WriteBatch::of_entries(entries(at..=at, 1));
         log.note(&format!(
             "append {at}@1: polled once by one task, then by another, which must wake"
         ));
-        let said = {
+        let result = {
             let mut writing = pin!(log.store().write(batch.clone()));
             match writing.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(said) => said,
+                Poll::Ready(result) => result,
                 Poll::Pending => writing.await,
             }
         };
-        check_answer(said, None)?;
+        check_answer(result, None)?;
         log.model.entries.extend(batch.append);
     }
     log.look(After::Appended).await
 }
 
-/// The end of a runtime drops a write in the middle. Opened again, the store shows the log before
-/// it or after it, or, where a batch is not atomic, any state that a power cut might leave.
+/// A write is dropped before it completes, as at the end of a runtime. When the store is opened
+/// again, it shows the log before the write or after it, or, if batches are not atomic, any state
+/// that a power cut might leave.
 pub async fn a_dropped_write_leaves_a_legal_prefix(log: &mut Subject) -> Checked {
     log.must_outlive_its_handle()?;
     log.append(entries(1..=20, 1)).await?;
@@ -209,17 +209,18 @@ pub async fn a_dropped_write_leaves_a_legal_prefix(log: &mut Subject) -> Checked
     log.reopen(Ending::Closed).await
 }
 
-/// Starts a write, and drops it after so many polls. Returns what the store may hold then.
+/// Starts a write, and drops it after `polls` polls. Returns the states that the store may then
+/// have.
 async fn write_and_drop(log: &mut Subject, batch: &WriteBatch, polls: u32) -> Checked<Vec<Model>> {
     let way = log.way();
-    let said = match way {
+    let result = match way {
         Way::Write => polled(log.store().write(batch.clone()), polls).await,
         Way::SmallVerbs => polled(by_verbs(log.store(), batch), polls).await,
     };
-    match said {
-        Some(said) => {
-            log.journal().note(&in_words(batch), &said);
-            check_answer(said, None)?;
+    match result {
+        Some(result) => {
+            log.journal().note(&in_words(batch), &result);
+            check_answer(result, None)?;
             let written = log.model.course(batch).states.pop();
             Ok(written.into_iter().collect())
         }
@@ -230,12 +231,12 @@ async fn write_and_drop(log: &mut Subject, batch: &WriteBatch, polls: u32) -> Ch
     }
 }
 
-/// The member is closed, and in a second run just dropped, while a write is under way: each client
-/// is answered that the outcome is unknown, the write is finished, and the store holds what it
-/// acknowledged.
+/// The member is shut down, and in a second run its handle is dropped, while a write is under way.
+/// Each client is told that the outcome is unknown, the write is finished, and the store holds what
+/// it acknowledged.
 pub async fn an_end_with_work_under_way_leaves_a_legal_prefix(log: &mut Subject) -> Checked {
     for by_shutdown in [true, false] {
-        let member = Member::start(log, Company::Alone, patient()).await?;
+        let member = Member::start(log, PeerBehavior::Alone, limits_without_timeouts()).await?;
         let before = member.gate.asked();
         member.gate.shut();
         let clients = member.propose(0..10);
@@ -256,9 +257,9 @@ pub async fn an_end_with_work_under_way_leaves_a_legal_prefix(log: &mut Subject)
                 client.abort();
                 assert!(client.await.is_err(), "nothing is answered yet");
             }
-            let remains = member.let_go();
-            remains.gate.open();
-            remains.give_back(log).await?;
+            let stopped = member.drop_handle();
+            stopped.gate.open();
+            stopped.return_store(log).await?;
         }
     }
     Ok(())
@@ -268,7 +269,7 @@ pub async fn an_end_with_work_under_way_leaves_a_legal_prefix(log: &mut Subject)
 /// other client gets an error.
 pub async fn a_shutdown_flushes_and_answers_every_client(log: &mut Subject) -> Checked {
     for round in 0..3 {
-        let mut member = Member::start(log, Company::Alone, patient()).await?;
+        let mut member = Member::start(log, PeerBehavior::Alone, limits_without_timeouts()).await?;
         let first = round * 100;
         let answered = member.propose(first..first + 20);
         member.all_answered(answered).await?;
@@ -294,12 +295,12 @@ pub async fn a_shutdown_flushes_and_answers_every_client(log: &mut Subject) -> C
     Ok(())
 }
 
-/// Clients that outrun the store wait for the quota, or are answered `Busy`; memory stays bounded;
-/// and once the store continues, all of them are served.
+/// Clients that propose faster than the store writes wait for the quota, or are answered `Busy`.
+/// Memory stays bounded, and once the store continues, all clients are served.
 pub async fn a_full_queue_pushes_back(log: &mut Subject) -> Checked {
-    let limits = Limits { proposals: 8, tail_bytes: 4096, ..patient() };
+    let limits = Limits { proposals: 8, tail_bytes: 4096, ..limits_without_timeouts() };
     let bound = limits.tail_bytes + 8 * 400;
-    let mut member = Member::start(log, Company::Alone, limits).await?;
+    let mut member = Member::start(log, PeerBehavior::Alone, limits).await?;
     let before = member.gate.asked();
     member.gate.shut();
     let mut clients = member.propose(0..8);
@@ -313,7 +314,10 @@ pub async fn a_full_queue_pushes_back(log: &mut Subject) -> Checked {
         let answer = tried.await.expect("no client panics");
         assert_eq!(answer, Err(ProposeError::Busy), "the engine: the queue is full");
         let status = member.node.status();
-        assert_eq!(status.proposals_waiting, 8, "the engine: more wait than may");
+        assert_eq!(
+            status.proposals_waiting, 8,
+            "the engine: more proposals wait than the limit allows"
+        );
         assert!(status.tail_bytes <= bound, "the engine: {} bytes in memory", status.tail_bytes);
     }
     assert!(member.gate.asked() <= before + 1, "the engine: two writes are under way");
@@ -322,10 +326,10 @@ pub async fn a_full_queue_pushes_back(log: &mut Subject) -> Checked {
     member.shut_down(log).await
 }
 
-/// A write fails: its clients are answered that the outcome is unknown, the others that nothing
-/// happened; the engine makes no further request to the store, and what was acknowledged is there.
+/// A write fails: its clients are told that the outcome is unknown, and the others that nothing
+/// happened. The engine makes no further request to the store, and what was acknowledged is there.
 pub async fn a_failed_write_is_answered_truthfully(log: &mut Subject) -> Checked {
-    let mut member = Member::start(log, Company::Alone, patient()).await?;
+    let mut member = Member::start(log, PeerBehavior::Alone, limits_without_timeouts()).await?;
     let answered = member.propose(0..10);
     member.all_answered(answered).await?;
     let before = member.gate.asked();
@@ -341,10 +345,10 @@ pub async fn a_failed_write_is_answered_truthfully(log: &mut Subject) -> Checked
         assert_eq!(member.times_applied(number), 0, "the engine: {number} was not written");
     }
     let late = member.node.propose("too late".into()).await;
-    assert_eq!(late, Err(ProposeError::Closed), "the engine: it goes on after a failure");
+    assert_eq!(late, Err(ProposeError::Closed), "the engine: it continues after a failure");
     member.node.shutdown().await;
     assert_eq!(member.gate.asked(), before + 1, "the engine: it wrote again after a failure");
-    member.let_go().give_back(log).await
+    member.drop_handle().return_store(log).await
 }
 
 /// A leader sends `count` entries of its term after the entry at `after`.
@@ -356,8 +360,8 @@ fn lead(member: &Member, ids: &mut Vec<EntryId>, term: u64, after: u64, count: u
     member.peers.lead(node(2 + term % 2), Term::new(term), prev, sent);
 }
 
-/// What was acknowledged to the leader of this term was in the store at that moment, and equal to
-/// its own log.
+/// Checks that the entries acknowledged to the leader of this term were in the store at that
+/// moment, and were those of the leader's log.
 fn check_acks(member: &Member, term: u64, leader: &[EntryId]) {
     let of_term = |ack: &Ack| ack.term == Term::new(term);
     for ack in member.peers.acks().into_iter().filter(of_term) {
@@ -368,14 +372,14 @@ fn check_acks(member: &Member, term: u64, leader: &[EntryId]) {
     }
 }
 
-/// Polls a verb a limited number of times, and drops it.
+/// Polls a verb at most `polls` times, and then drops it.
 async fn polled(
     verb: impl Future<Output = Result<(), LogError>>,
     polls: u32,
 ) -> Option<Result<(), LogError>> {
     let (mut verb, mut left) = (pin!(verb), polls);
     poll_fn(move |context| match verb.as_mut().poll(context) {
-        Poll::Ready(said) => Poll::Ready(Some(said)),
+        Poll::Ready(result) => Poll::Ready(Some(result)),
         Poll::Pending if left == 1 => Poll::Ready(None),
         Poll::Pending => {
             left -= 1;

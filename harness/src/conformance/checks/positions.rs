@@ -7,8 +7,7 @@ use crate::conformance::report::{Checked, promised};
 use crate::conformance::samples::{entries, entry, hard_state, id, identity, index, node, sized};
 use crate::conformance::subject::Subject;
 
-/// A store that was never used has neither entry nor boundary, vote nor identity, and index 0 has
-/// term 0.
+/// A new store has no entry, boundary, vote or identity, and index 0 has term 0.
 pub async fn a_fresh_store_is_blank(log: &mut Subject) -> Checked {
     let bounds = log.store().bounds();
     promised(6, bounds.is_blank(), || format!("a fresh store shows {bounds:?}"))?;
@@ -50,8 +49,8 @@ pub async fn bounds_follow_each_change(log: &mut Subject) -> Checked {
     log.change(WriteBatch::default()).await
 }
 
-/// Numbers around the limits of narrower integers, and around the largest that the suite uses: no
-/// key loses its order there, and no term its upper half.
+/// Indexes and terms around the limits of narrower integers, and around the largest number that the
+/// suite uses, are stored: no key loses its order there, and no term loses its upper bits.
 pub async fn numbers_of_every_width_are_stored(log: &mut Subject) -> Checked {
     log.append((1..=260).map(|at| sized(at, 1 + at / 100, 3)).collect()).await?;
     log.truncate_after(index(255)).await?;

@@ -36,7 +36,7 @@ pub async fn a_purge_of_everything_keeps_the_boundary(log: &mut Subject) -> Chec
     log.append(entries(6..=6, 3)).await
 }
 
-/// A purge that comes late, or is repeated, changes nothing, whatever term it names.
+/// A purge that is late or repeated changes nothing, whatever term it names.
 pub async fn a_purge_at_or_below_the_boundary_does_nothing(log: &mut Subject) -> Checked {
     log.purge_upto(id(0, 0)).await?;
     log.append(entries(1..=6, 3)).await?;
@@ -89,8 +89,8 @@ pub async fn a_reset_replaces_everything(log: &mut Subject) -> Checked {
     log.append(entries(13..=13, 4)).await
 }
 
-/// Every verb of a batch, in its order: the entries are appended after the reset, and the purge
-/// removes appended entries.
+/// A batch with every verb applies them in their order: the entries are appended after the reset,
+/// and the purge removes appended entries.
 pub async fn a_batch_resets_first_and_purges_last(log: &mut Subject) -> Checked {
     log.must_have_resets()?;
     log.append(entries(1..=6, 2)).await?;
@@ -113,9 +113,9 @@ pub async fn a_batch_resets_first_and_purges_last(log: &mut Subject) -> Checked 
     log.append(entries(28..=28, 6)).await
 }
 
-/// What was written between two openings may be in a file of its own, which a purge may remove
-/// whole, but not a file that ends with the first entry that stays.
-pub async fn a_purge_removes_nothing_behind_it(log: &mut Subject) -> Checked {
+/// A store may write the entries after each opening into a file of their own, which a purge may
+/// remove as a whole. It must not remove a file that ends with the first entry to be kept.
+pub async fn a_purge_removes_nothing_after_it(log: &mut Subject) -> Checked {
     const ENTRIES: u64 = 12;
     for at in 1..=ENTRIES {
         log.append(vec![sized(at, 1, 40 << 10)]).await?;
@@ -129,8 +129,8 @@ pub async fn a_purge_removes_nothing_behind_it(log: &mut Subject) -> Checked {
 }
 
 /// A log that is appended to and purged many times, with only a few entries at any time.
-pub async fn many_purges_leave_the_rest_whole(log: &mut Subject) -> Checked {
-    // What is written once and never again is in files that the first purges remove.
+pub async fn many_purges_leave_the_rest_intact(log: &mut Subject) -> Checked {
+    // The identity and the hard state are written once, into files that the first purges remove.
     log.save_identity(identity(5)).await?;
     log.save(hard_state(1, 2)).await?;
     for round in 0..60 {
@@ -142,17 +142,18 @@ pub async fn many_purges_leave_the_rest_whole(log: &mut Subject) -> Checked {
     log.reopen_if_kept().await
 }
 
-/// What is written and purged again and again: the number of entries, their bytes, and the bytes
-/// that the files may take afterwards. The first row judges a store with small files; the second
-/// one judges a store with the usual files of 64 MiB, and leaves space for two of them.
-const LIVES: [(u64, usize, u64); 2] = [(128, 64 << 10, 4 << 20), (192, 1 << 20, 128 << 20)];
+/// How much is written and purged: the number of entries, the bytes of each, and the bytes that the
+/// files may take afterwards. The first row judges a store with small files; the second row judges
+/// a store with the usual files of 64 MiB, and allows two of them.
+const VOLUMES: [(u64, usize, u64); 2] = [(128, 64 << 10, 4 << 20), (192, 1 << 20, 128 << 20)];
 
-/// How often it is purged, and how long a slow store may take before the check gives up.
+/// The number of entries between two purges, and the time after which the check gives up on a slow
+/// store.
 const PURGED_EVERY: u64 = 8;
 const SLOW: Duration = Duration::from_secs(20);
 
-/// A log that is purged as it grows does not grow for ever: the space is freed, or used again.
-pub async fn a_purge_gives_space_back(log: &mut Subject) -> Checked {
+/// A log that is purged as it grows does not grow without limit: the space is freed, or used again.
+pub async fn a_purge_frees_space(log: &mut Subject) -> Checked {
     if !log.has_files() {
         return Err(Halt::DoesNotApply("the place of the store has no files"));
     }
@@ -161,7 +162,7 @@ pub async fn a_purge_gives_space_back(log: &mut Subject) -> Checked {
     }
     log.must_outlive_its_handle()?;
     let (began, mut at, mut left) = (Instant::now(), 0_u64, 0);
-    for (entries, bytes, most) in LIVES {
+    for (entries, bytes, most) in VOLUMES {
         for _ in 0..entries {
             at += 1;
             let purge_upto = at.is_multiple_of(PURGED_EVERY).then(|| id(at - 2, 1));
@@ -178,7 +179,7 @@ pub async fn a_purge_gives_space_back(log: &mut Subject) -> Checked {
             return log.reopen_if_kept().await;
         }
     }
-    let written: u64 = LIVES.iter().map(|(entries, bytes, _)| entries * *bytes as u64).sum();
+    let written: u64 = VOLUMES.iter().map(|(entries, bytes, _)| entries * *bytes as u64).sum();
     broken(
         19,
         format!(
@@ -195,7 +196,7 @@ fn taken(dir: &Path) -> u64 {
     let sizes = found.flatten().map(|found| match found.metadata() {
         Ok(metadata) if metadata.is_dir() => taken(&found.path()),
         Ok(metadata) => allocated(&metadata),
-        // It was removed meanwhile.
+        // The file was removed in the meantime.
         Err(_) => 0,
     });
     sizes.sum()

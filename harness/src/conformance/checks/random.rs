@@ -4,7 +4,7 @@ use crate::conformance::report::Checked;
 use crate::conformance::sequences::{run_step, try_many};
 use crate::conformance::subject::Subject;
 
-/// Any sequence of sound and unsound requests, reads and reopenings gives the results of the model.
+/// Any sequence of sound and unsound requests, reads and reopenings has the results of the model.
 pub async fn sound_and_unsound_steps_agree_with_the_model(log: &mut Subject) -> Checked {
     try_many(async |steps| {
         log.begin_anew().await?;

@@ -1,4 +1,4 @@
-//! What a store shows when it is opened again, after a close and after a mere drop.
+//! What a store shows when it is opened again, after `close` and after a drop without `close`.
 
 use raft_core::storage::{LogErrorKind, WriteBatch};
 use raft_core::types::{ClusterId, Identity, StoreId};
@@ -10,7 +10,8 @@ use crate::conformance::samples::{
 use crate::conformance::second::Opened;
 use crate::conformance::subject::{Ending, Subject};
 
-/// Entries, their kinds and bytes, after both ways to end a handle, again and again.
+/// Entries of all kinds and sizes are still there after several openings, whether the handle was
+/// closed or dropped.
 pub async fn everything_comes_back(log: &mut Subject) -> Checked {
     log.reopen_twice().await?;
     for round in 0..5 {
@@ -23,7 +24,7 @@ pub async fn everything_comes_back(log: &mut Subject) -> Checked {
     log.reopen_twice().await
 }
 
-/// A log without entries does not start at index 1 again.
+/// A log that has become empty does not start at index 1 again.
 pub async fn an_empty_log_keeps_its_boundary(log: &mut Subject) -> Checked {
     log.append(entries(1..=5, 3)).await?;
     log.purge_upto(id(5, 3)).await?;
@@ -36,7 +37,7 @@ pub async fn an_empty_log_keeps_its_boundary(log: &mut Subject) -> Checked {
 }
 
 /// A truncation is as durable as an append.
-pub async fn a_truncated_suffix_stays_away(log: &mut Subject) -> Checked {
+pub async fn a_truncated_suffix_never_comes_back(log: &mut Subject) -> Checked {
     log.append(entries(1..=9, 1)).await?;
     log.reopen(Ending::Dropped).await?;
     log.truncate_after(index(4)).await?;
@@ -45,8 +46,8 @@ pub async fn a_truncated_suffix_stays_away(log: &mut Subject) -> Checked {
     log.reopen_twice().await
 }
 
-/// What remains of a longer old suffix does not continue a shorter new one.
-pub async fn a_truncated_suffix_stays_away_behind_a_shorter_one(log: &mut Subject) -> Checked {
+/// The rest of a longer old suffix does not continue a shorter new one.
+pub async fn a_truncated_suffix_never_comes_back_after_a_shorter_one(log: &mut Subject) -> Checked {
     log.append((1..=30).map(|at| sized(at, 1, 300)).collect()).await?;
     let batch = WriteBatch {
         truncate_after: Some(index(10)),
@@ -61,7 +62,7 @@ pub async fn a_truncated_suffix_stays_away_behind_a_shorter_one(log: &mut Subjec
 }
 
 /// A purge is as durable as an append.
-pub async fn purged_entries_stay_away(log: &mut Subject) -> Checked {
+pub async fn purged_entries_never_come_back(log: &mut Subject) -> Checked {
     log.append(entries(1..=20, 2)).await?;
     log.reopen(Ending::Dropped).await?;
     log.purge_upto(id(7, 2)).await?;
@@ -74,7 +75,7 @@ pub async fn purged_entries_stay_away(log: &mut Subject) -> Checked {
 }
 
 /// Neither the old entries nor the old boundary come back.
-pub async fn a_reset_stays(log: &mut Subject) -> Checked {
+pub async fn a_reset_outlives_its_handle(log: &mut Subject) -> Checked {
     log.must_have_resets()?;
     log.append(entries(1..=9, 2)).await?;
     log.reset(id(5, 3)).await?;
@@ -89,7 +90,7 @@ pub async fn a_reset_stays(log: &mut Subject) -> Checked {
     log.reopen_twice().await
 }
 
-/// The hard state that was saved last, whatever was done to the log since.
+/// The hard state is the one that was saved last, whatever was done to the log since.
 pub async fn the_hard_state_comes_back(log: &mut Subject) -> Checked {
     log.save(hard_state(3, 2)).await?;
     log.reopen_twice().await?;
@@ -114,7 +115,7 @@ pub async fn the_identity_comes_back(log: &mut Subject) -> Checked {
     log.reset(id(9, 1)).await?;
     log.reopen_twice().await?;
     log.save_identity(identity(2)).await?;
-    // Ids are drawn from all numbers of 64 bits.
+    // Ids may be any 64-bit numbers.
     log.begin_anew().await?;
     let wide = u64::MAX - 4;
     let wide =
@@ -123,7 +124,7 @@ pub async fn the_identity_comes_back(log: &mut Subject) -> Checked {
     log.reopen_twice().await
 }
 
-/// Where terms change and where memberships are, after truncations and purges.
+/// Recovery reports where terms change and where memberships are, after truncations and purges.
 pub async fn recovery_reports_what_the_log_holds(log: &mut Subject) -> Checked {
     log.append(vec![membership(1, 0, 1), entry(2, 1), membership(3, 1, 3), entry(4, 4)]).await?;
     log.append(vec![membership(5, 4, 5), entry(6, 5), entry(7, 5)]).await?;
@@ -144,8 +145,8 @@ pub async fn recovery_reports_what_the_log_holds(log: &mut Subject) -> Checked {
     let batch = WriteBatch { truncate_after: Some(index(4)), ..WriteBatch::of_entries(rewritten) };
     log.change(batch).await?;
     log.reopen_twice().await?;
-    // What a reset removes is gone, even if the reset goes back below it and other entries take its
-    // place.
+    // The entries that a reset removes do not come back, even if the reset moves the boundary below
+    // them and other entries take their place.
     log.append(vec![membership(9, 10, 4)]).await?;
     log.reset(id(2, 9)).await?;
     log.reopen_twice().await?;
@@ -153,8 +154,8 @@ pub async fn recovery_reports_what_the_log_holds(log: &mut Subject) -> Checked {
     log.reopen_twice().await
 }
 
-/// A hint may be forgotten. It is never beyond the end, which a truncation or a reset may have
-/// moved, and a hint beyond the end does not cover what is appended there later.
+/// A hint may be forgotten. It is never beyond the end of the log, even if a truncation or a reset
+/// moved the end, and a hint beyond the end does not cover entries that are appended there later.
 pub async fn a_commit_hint_is_never_too_high(log: &mut Subject) -> Checked {
     let hint = |hint| WriteBatch { commit_hint: Some(index(hint)), ..WriteBatch::default() };
     log.change(WriteBatch { append: entries(1..=9, 1), ..hint(4) }).await?;
@@ -168,7 +169,7 @@ pub async fn a_commit_hint_is_never_too_high(log: &mut Subject) -> Checked {
     log.reopen_twice().await
 }
 
-/// What was refused does not show up later.
+/// Data of a refused request does not appear later.
 pub async fn refusals_leave_nothing_behind(log: &mut Subject) -> Checked {
     log.save(hard_state(5, 1)).await?;
     log.append(entries(1..=4, 5)).await?;
@@ -201,7 +202,7 @@ pub async fn one_opener_at_a_time(log: &mut Subject) -> Checked {
 }
 
 /// A store that is open here cannot be opened in another process.
-pub async fn another_process_is_kept_out(log: &mut Subject) -> Checked {
+pub async fn another_process_cannot_open_the_store(log: &mut Subject) -> Checked {
     must_lock(log)?;
     log.append(entries(1..=2, 1)).await?;
     match log.open_beside_in_another_process() {

@@ -7,8 +7,8 @@ use crate::conformance::report::{Checked, Halt, promised};
 use crate::conformance::samples::{entries, hard_state, id, index, sized};
 use crate::conformance::subject::Subject;
 
-/// Truncates one entry, some, all; and the log continues after that.
-pub async fn what_is_truncated_is_gone(log: &mut Subject) -> Checked {
+/// Truncations of one entry, of some and of all remove them, and the log continues after that.
+pub async fn truncated_entries_are_removed(log: &mut Subject) -> Checked {
     log.append(entries(1..=10, 1)).await?;
     for cut in [9, 5, 4] {
         log.truncate_after(index(cut)).await?;
@@ -31,7 +31,7 @@ pub async fn a_truncation_past_the_end_does_nothing(log: &mut Subject) -> Checke
     log.append(entries(4..=4, 1)).await
 }
 
-/// What a snapshot replaced cannot be truncated.
+/// Entries that a snapshot replaced cannot be truncated.
 pub async fn a_truncation_below_the_boundary_is_refused(log: &mut Subject) -> Checked {
     log.append(entries(1..=9, 1)).await?;
     log.purge_upto(id(4, 1)).await?;
@@ -44,7 +44,7 @@ pub async fn a_truncation_below_the_boundary_is_refused(log: &mut Subject) -> Ch
 }
 
 /// A follower of a struggling cluster writes one index many times over.
-pub async fn one_index_is_rewritten_again_and_again(log: &mut Subject) -> Checked {
+pub async fn one_index_is_rewritten_many_times(log: &mut Subject) -> Checked {
     log.append(entries(1..=3, 1)).await?;
     for term in 2..30 {
         log.truncate_after(index(3 + term % 3)).await?;
@@ -59,7 +59,8 @@ pub async fn one_index_is_rewritten_again_and_again(log: &mut Subject) -> Checke
     log.read(1, 5, u64::MAX).await.map(|_| ())
 }
 
-/// A truncation of all that many appends wrote, wherever a store keeps it; then of most of it.
+/// A truncation removes the entries of many appends, wherever a store keeps them: first all
+/// entries, then most of them.
 pub async fn a_deep_truncation_reaches_the_old_entries(log: &mut Subject) -> Checked {
     const ENTRIES: u64 = 48;
     for (term, cut) in [(1, 0), (2, 3)] {
@@ -75,7 +76,7 @@ pub async fn a_deep_truncation_reaches_the_old_entries(log: &mut Subject) -> Che
     Ok(())
 }
 
-/// Hard state, truncation and append of one batch, in this order.
+/// One batch applies its hard state, its truncation and its append in this order.
 pub async fn a_batch_truncates_before_it_appends(log: &mut Subject) -> Checked {
     log.append(entries(1..=6, 1)).await?;
     let batch = |cut, append| WriteBatch {
@@ -90,7 +91,7 @@ pub async fn a_batch_truncates_before_it_appends(log: &mut Subject) -> Checked {
     log.change(batch(90, entries(10..=10, 2))).await
 }
 
-/// A batch whose append does not fit its truncation is refused; where batches are atomic, nothing
+/// A batch whose append does not follow its truncation is refused. If batches are atomic, no part
 /// of it is applied.
 pub async fn a_refusal_leaves_the_batch_undone(log: &mut Subject) -> Checked {
     log.append(entries(1..=6, 1)).await?;
@@ -101,9 +102,9 @@ pub async fn a_refusal_leaves_the_batch_undone(log: &mut Subject) -> Checked {
     log.append(entries(next..=next, 2)).await
 }
 
-/// What is known to be committed is never removed (L10): a store that has not forgotten a hint
-/// refuses to truncate below it, before and after an opening. A reset is no truncation.
-pub async fn what_is_committed_is_not_truncated(log: &mut Subject) -> Checked {
+/// Entries that are known to be committed are never removed (L10): a store that has not forgotten a
+/// hint refuses to truncate below it, before and after an opening. A reset is not a truncation.
+pub async fn committed_entries_are_not_truncated(log: &mut Subject) -> Checked {
     let hint = Some(index(4));
     let batch = WriteBatch { commit_hint: hint, ..WriteBatch::of_entries(entries(1..=6, 1)) };
     log.change_whole(batch).await?;
@@ -124,13 +125,13 @@ async fn refuses_below(log: &mut Subject, committed: u64) -> Checked {
     }
     for cut in [committed - 1, 0] {
         log.note(&format!("truncate after {cut}, where {committed} is committed"));
-        let said = log.store().truncate_after(index(cut)).await;
+        let result = log.store().truncate_after(index(cut)).await;
         let wanted = Refusal::TruncateBelowCommit { committed: index(committed) };
         let is_refused =
-            said.as_ref().is_err_and(|error| error.kind == LogErrorKind::Refused(wanted));
+            result.as_ref().is_err_and(|error| error.kind == LogErrorKind::Refused(wanted));
         promised(16, is_refused, || {
             format!(
-                "a truncation of committed entries was not refused with the right error: {said:?}"
+                "a truncation of committed entries was not refused with the right error: {result:?}"
             )
         })?;
     }

@@ -1,13 +1,13 @@
-//! What clients send, and how they continue once they are answered.
+//! What clients send, and how they continue after an answer.
 
 use raft_node::pump::Event;
 
-use super::{Happening, World};
+use super::{World, WorldEvent};
 use crate::checks::Violation;
 use crate::sim::machine::Command;
 
 impl World {
-    pub(super) fn ask(&mut self, client: u64) -> Result<(), Violation> {
+    pub(super) fn send_request(&mut self, client: u64) -> Result<(), Violation> {
         if self.calm {
             return Ok(());
         }
@@ -17,32 +17,32 @@ impl World {
             running.iter().copied().filter(|at| self.members[*at].leads()).collect();
         let request = self.workload.next_request();
         match self.workload.choose(&running, &leading) {
-            Some(at) => self.ask_at(at, client, request.is_read, request.count),
+            Some(at) => self.send_request_to(at, client, request.is_read, request.count),
             None => {
                 let think = self.workload.think();
-                self.schedule(think, Happening::Ask { client });
+                self.schedule(think, WorldEvent::SendRequest { client });
                 Ok(())
             }
         }
     }
 
-    /// A client makes a request to a member; the operations have consecutive numbers, and the first
-    /// one names the group.
-    pub(crate) fn ask_at(
+    /// A client sends `count` operations to a member in one request. They have consecutive numbers,
+    /// and the first of these is the number of the group.
+    pub(crate) fn send_request_to(
         &mut self,
         at: usize,
         client: u64,
         is_read: bool,
         count: u64,
     ) -> Result<(), Violation> {
-        let group = self.orders.len() + 1;
+        let group = self.operations.len() + 1;
         if let Some(patience) = self.workload.waits(client, group, count) {
-            self.schedule(patience, Happening::GiveUp { client, group });
+            self.schedule(patience, WorldEvent::GiveUp { client, group });
         }
         let mut commands = Vec::new();
         for _ in 0..count {
             let key = self.workload.key();
-            let value = self.orders.ask(client, key, is_read);
+            let value = self.operations.invoke(client, key, is_read);
             commands.push(Command { key, value }.encode(self.workload.padding()));
             self.members[at].waiting.insert(value);
             if !is_read {
@@ -53,25 +53,25 @@ impl World {
         self.journal.note(
             self.members[at].id.get(),
             (kind, group, count),
-            format_args!("client {client} asks: {kind} {group}, {count} together"),
+            format_args!("client {client} requests {kind} {group}, {count} together"),
         );
-        self.hand(
+        self.enqueue(
             at,
             if is_read { Event::Read { group } } else { Event::Propose { commands, group } },
         )
     }
 
-    /// An operation's client has its answer.
+    /// The client of an operation has received its answer.
     pub(super) fn resolve(&mut self, at: usize, number: u64) {
         self.members[at].waiting.remove(&number);
-        self.go_on(number);
+        self.schedule_next_request(number);
     }
 
-    /// The client continues, once it waits for nothing else.
-    pub(super) fn go_on(&mut self, number: u64) {
-        let client = self.orders.request(number).client;
+    /// If the client waits for no other answer, its next request is scheduled.
+    pub(super) fn schedule_next_request(&mut self, number: u64) {
+        let client = self.operations.request(number).client;
         if let Some(think) = self.workload.answered(client, number) {
-            self.schedule(think, Happening::Ask { client });
+            self.schedule(think, WorldEvent::SendRequest { client });
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Carries out the effects of a turn of the pump: the write first, then the sends, then the rest.
+//! Carries out the effects of a turn of the pump: the write first, then the sends, then all others.
 
 use raft_core::consensus::{Body, RoleName, SoftState};
 use raft_core::storage::LogOp;
@@ -7,7 +7,7 @@ use raft_node::pump::{ApplyBatch, Effects, Event, Failed, Fetch, StopReason};
 use raft_node::{Content, Envelope, Fatal, ProposeError, ReadError, Replies, StateMachine};
 
 use super::messages::Line;
-use super::{Happening, World};
+use super::{World, WorldEvent};
 use crate::checks::{Check, Violation, hold};
 use crate::sim::TICK;
 use crate::sim::machine::Command;
@@ -32,21 +32,21 @@ impl World {
             self.send(from, to, envelope);
         }
         self.begin_reads(at, effects.fetches)?;
-        let stood_down = !effects.soft_states.is_empty();
+        let stepped_down = !effects.soft_states.is_empty();
         self.marks
-            .hit_if(stood_down && !effects.failed_reads.is_empty(), Mark::ReadsAcrossStepDown);
+            .hit_if(stepped_down && !effects.failed_reads.is_empty(), Mark::ReadsAcrossStepDown);
         for soft_state in effects.soft_states {
             self.on_soft_state(at, soft_state)?;
         }
         for failed in effects.failed {
             self.fail_proposals(at, &failed)?;
-            self.give_quota_back(at, failed.group, failed.offset, failed.count)?;
+            self.release_quota(at, failed.group, failed.offset, failed.count)?;
         }
         for overdue in effects.overdue {
             self.fail_proposals(at, &overdue)?;
         }
         for settled in effects.settled {
-            self.give_quota_back(at, settled.group, settled.offset, settled.count)?;
+            self.release_quota(at, settled.group, settled.offset, settled.count)?;
         }
         if let Some(batch) = effects.apply {
             self.begin_apply(at, batch)?;
@@ -65,7 +65,7 @@ impl World {
             let down = if self.calm { TICK } else { self.nemesis.duration() };
             self.crash(at, down)?;
         } else if granted && let Some(down) = self.nemesis.upon_vote() {
-            self.schedule(0, Happening::Inflict(Fault::Crash { member: from.get(), down }));
+            self.schedule(0, WorldEvent::InjectFault(Fault::Crash { member: from.get(), down }));
         }
         Ok(())
     }
@@ -80,8 +80,8 @@ impl World {
         let now = self.now();
         let member = &mut self.members[at];
         if let Some(cut) = batch.truncate_after {
-            let gone = self.laws.disk(member.id).last().get().saturating_sub(cut.get());
-            self.marks.hit_if(gone >= 2, Mark::TruncatedTwoOrMore);
+            let removed = self.laws.disk(member.id).last().get().saturating_sub(cut.get());
+            self.marks.hit_if(removed >= 2, Mark::TruncatedTwoOrMore);
         }
         self.journal.note(
             member.id.get(),
@@ -102,21 +102,20 @@ impl World {
         let process = member.process;
         let number = member.writes_begun;
         let time = member.write_time(now);
-        self.schedule(time, Happening::Written { member: at, process, number });
+        self.schedule(time, WorldEvent::Written { member: at, process, number });
         match Planted::of_store(self.planted) {
-            Some(StoreBug::DurableReportedBeforeSync) => self.hand(at, Event::Written(Ok(()))),
+            Some(StoreBug::DurableReportedBeforeSync) => self.enqueue(at, Event::Written(Ok(()))),
             _ => Ok(()),
         }
     }
 
-    /// A member reads only what its disk holds.
+    /// Schedules reads of entries, and checks that a member reads only entries that its disk holds.
     fn begin_reads(&mut self, at: usize, fetches: Vec<Fetch>) -> Result<(), Violation> {
         let now = self.now();
         for fetch in fetches {
             let member = &mut self.members[at];
             let last = self.laws.disk(member.id).last();
-            let is_lawful =
-                fetch.last <= last || !self.laws.inspects_promises() || self.lost_memory;
+            let is_lawful = fetch.last <= last || !self.laws.inspects_promises() || self.lost_disks;
             hold(is_lawful, Check::StoreContract, || {
                 format!("{} reads up to {}, its disk holds {last}", member.id, fetch.last)
             })?;
@@ -124,14 +123,14 @@ impl World {
             let time = member.read_time(now);
             let term = member.term_at(fetch.last);
             member.reads.insert(fetch.id, (fetch, term));
-            self.schedule(time, Happening::Read { member: at, process, fetch: fetch.id });
+            self.schedule(time, WorldEvent::Read { member: at, process, fetch: fetch.id });
         }
         Ok(())
     }
 
     // ---- the end of a member ----
 
-    /// Only failures of disks and state machines end a member here.
+    /// Checks why a member stops: only a failed disk or a failed state machine is a lawful reason.
     fn check_stop(&mut self, at: usize, reason: &StopReason) -> Result<(), Violation> {
         match reason {
             StopReason::Store(error) if error.op == LogOp::Read => {
@@ -146,7 +145,7 @@ impl World {
                 self.marks.hit(Mark::ApplyFailed);
                 Ok(())
             }
-            StopReason::DataLost(_) if self.lost_memory => {
+            StopReason::DataLost(_) if self.lost_disks => {
                 self.members[at].has_lost_data = true;
                 Ok(())
             }
@@ -157,8 +156,8 @@ impl World {
         }
     }
 
-    /// A member that ends has answered every client that waits, except those of the batch that the
-    /// state machine has, and those whose requests still wait for a turn.
+    /// Checks that a member that has ended has answered all waiting clients, except those of the
+    /// batch that the state machine is applying, and those whose requests still wait for a turn.
     fn check_all_answered(&self, at: usize) -> Result<(), Violation> {
         let member = &self.members[at];
         let mut waiting = member.waiting.clone();
@@ -177,25 +176,25 @@ impl World {
             waiting.retain(|number| !later.contains(number));
         }
         hold(waiting.is_empty(), Check::Outcome, || {
-            format!("{} has ended, and these wait for ever: {waiting:?}", member.id)
+            format!("{} has ended, and these operations are never answered: {waiting:?}", member.id)
         })
     }
 
     // ---- messages ----
 
-    /// Checks a message before it is sent; returns whether it grants a vote.
+    /// Checks a message before it is sent. Returns whether it grants a vote.
     fn check_send(
         &mut self,
         from: NodeId,
         to: NodeId,
         envelope: &Envelope,
     ) -> Result<bool, Violation> {
-        self.journal.say(from.get(), format_args!("-> {to} {}", Line(&envelope.content)));
+        self.journal.print_only(from.get(), format_args!("-> {to} {}", Line(&envelope.content)));
         let Content::Raft { message, .. } = &envelope.content else { return Ok(false) };
         let splits = matches!(message.body, Body::Vote { .. })
             && self.laws.asked_by_other(message.term, from);
         self.marks.hit_if(splits, Mark::SplitVote);
-        if !self.lost_memory {
+        if !self.lost_disks {
             self.laws.on_send(from, to, message)?;
         }
         Ok(matches!(message.body, Body::VoteResponse { granted: true }))
@@ -204,7 +203,7 @@ impl World {
     fn on_soft_state(&mut self, at: usize, soft_state: SoftState) -> Result<(), Violation> {
         let id = self.members[at].id;
         self.journal.note(id.get(), ("is", soft_state), format_args!("is {soft_state}"));
-        if self.lost_memory {
+        if self.lost_disks {
             return Ok(());
         }
         self.laws.on_soft_state(id, soft_state)?;
@@ -212,16 +211,17 @@ impl World {
             return Ok(());
         }
         let others = self.members.iter().filter(|other| other.id != id);
-        let two = others.filter(|other| other.leads()).count() > 0;
-        self.marks.hit_if(two, Mark::TwoLeaders);
+        let other_leads = others.filter(|other| other.leads()).count() > 0;
+        self.marks.hit_if(other_leads, Mark::TwoLeaders);
         self.marks.hit_if(self.inherits_majority(at), Mark::OldEntryOnMajority);
         if let Some(fault) = self.nemesis.upon_election(id.get()) {
-            self.schedule(0, Happening::Inflict(fault));
+            self.schedule(0, WorldEvent::InjectFault(fault));
         }
         Ok(())
     }
 
-    /// Whether the last entry before a new leader's own is on a majority and is not committed.
+    /// Whether the last entry before the new leader's own first entry is durable on a majority and
+    /// not committed.
     fn inherits_majority(&self, at: usize) -> bool {
         let Some(pump) = &self.members[at].pump else { return false };
         let before = pump.raft().last().index.prev();
@@ -230,28 +230,28 @@ impl World {
         before > self.laws.committed() && self.laws.is_majority(copies)
     }
 
-    // ---- the machine ----
+    // ---- the state machine ----
 
     fn begin_apply(&mut self, at: usize, batch: ApplyBatch<Requests>) -> Result<(), Violation> {
-        if !self.lost_memory {
+        if !self.lost_disks {
             self.laws.on_release(self.members[at].id, batch.upto)?;
         }
         self.members[at].applying = Some(batch);
         let time = self.plan.host.apply;
         if time == 0 {
             let event = self.finish_apply(at)?;
-            return self.hand(at, event);
+            return self.enqueue(at, event);
         }
         let process = self.members[at].process;
-        self.schedule(time, Happening::Applied { member: at, process });
+        self.schedule(time, WorldEvent::Applied { member: at, process });
         Ok(())
     }
 
-    /// The state machine is done with its batch: its clients are answered. Returns the event for
-    /// the pump.
+    /// The machine has applied its batch: the clients are answered. Returns the event to give the
+    /// pump.
     pub(super) fn finish_apply(&mut self, at: usize) -> Result<Event<Requests>, Violation> {
         let member = &mut self.members[at];
-        let batch = member.applying.take().expect("the machine has a batch");
+        let batch = member.applying.take().expect("the machine is applying a batch");
         let mut replies = Replies::with_capacity(batch.commands.len());
         member.machine_before = member.machine.clone();
         member.machine.fails = member.fails_apply();
@@ -259,29 +259,29 @@ impl World {
             return self.fail_apply(at, &batch, fatal);
         }
         let id = member.id;
-        let trail = member.machine.take_trail();
+        let hashes = member.machine.take_new_hashes();
         self.journal.note(
             id.get(),
             ("applies", batch.upto, batch.commands.len()),
             format_args!("applies {} commands, up to {}", batch.commands.len(), batch.upto),
         );
-        if self.lost_memory {
+        if self.lost_disks {
             return Ok(Event::Applied);
         }
-        self.laws.on_apply(id, trail)?;
+        self.laws.on_apply(id, hashes)?;
         for committed in &batch.commands {
             let Some(command) = Command::decode(&committed.command) else {
                 let what = format!("{id} applies bytes at {} that no client sent", committed.id);
                 return Err(Violation::new(Check::Outcome, what));
             };
-            let late = self.orders.on_applied(command.value, committed.id)?;
+            let late = self.operations.on_applied(command.value, committed.id)?;
             self.marks.hit_if(late, Mark::UnknownYetCommitted);
         }
         self.answer(at, &batch, &replies.into_answers())?;
         Ok(Event::Applied)
     }
 
-    /// The state machine could not apply its batch: its clients get no answer, and the member must
+    /// The machine could not apply its batch: its clients learn no outcome, and the member must
     /// stop.
     fn fail_apply(
         &mut self,
@@ -294,8 +294,8 @@ impl World {
         for claim in &batch.claims {
             let first = claim.group + claim.offset as u64;
             for number in first..first + claim.count as u64 {
-                self.orders.on_unknown(number);
-                self.give_quota_back(at, number, 0, 1)?;
+                self.operations.on_unknown(number);
+                self.release_quota(at, number, 0, 1)?;
                 self.resolve(at, number);
             }
         }
@@ -318,11 +318,11 @@ impl World {
                 let (Some(answer), Some(command)) =
                     (answers.get(position), batch.commands.get(position))
                 else {
-                    let what = format!("write {number} is not answered");
+                    let what = format!("the batch has no answer for write {number}");
                     return Err(Violation::new(Check::Outcome, what));
                 };
-                self.orders.on_done(number, command.id, word(answer))?;
-                self.give_quota_back(at, number, 0, 1)?;
+                self.operations.on_done(number, command.id, word(answer))?;
+                self.release_quota(at, number, 0, 1)?;
                 let leads = self.members[at].leads();
                 self.marks.hit_if(!leads, Mark::ForwardAnswered);
                 self.resolve(at, number);
@@ -335,7 +335,7 @@ impl World {
 
     fn serve(&mut self, at: usize, number: u64) -> Result<(), Violation> {
         let member = &self.members[at];
-        let key = [self.orders.request(number).key as u8];
+        let key = [self.operations.request(number).key as u8];
         let value = match Planted::of_store(self.planted) {
             Some(StoreBug::ReadOneBatchBehind) => member.machine_before.read(&key),
             _ => member.machine.read(&key),
@@ -347,7 +347,7 @@ impl World {
             ("serves", number, word(&value)),
             format_args!("serves read {number}: {} at {applied}", word(&value)),
         );
-        self.orders.on_read(number, applied, word(&value))?;
+        self.operations.on_read(number, applied, word(&value))?;
         self.resolve(at, number);
         Ok(())
     }
@@ -355,12 +355,13 @@ impl World {
     fn fail_read(&mut self, at: usize, number: u64, error: &ReadError) {
         let id = self.members[at].id.get();
         self.journal.note(id, ("unread", number), format_args!("read {number}: {error}"));
-        self.orders.on_unknown(number);
+        self.operations.on_unknown(number);
         self.resolve(at, number);
     }
 
-    /// Each command returns its share of its member's quota once.
-    fn give_quota_back(
+    /// Releases the share of the member's quota that each of these commands holds. A command that
+    /// releases it twice is a violation.
+    fn release_quota(
         &mut self,
         at: usize,
         group: u64,
@@ -371,7 +372,7 @@ impl World {
         let first = group + offset as u64;
         for number in first..first + count as u64 {
             hold(member.holding.remove(&number), Check::Outcome, || {
-                format!("write {number} returns a quota that it does not hold")
+                format!("write {number} releases quota that it does not hold")
             })?;
         }
         Ok(())
@@ -388,10 +389,10 @@ impl World {
         for number in group + *offset as u64..group + (*offset + *count) as u64 {
             self.marks.hit_if(*error == ProposeError::Lost, Mark::CommandLost);
             if *error == ProposeError::Unknown {
-                let happened = self.orders.on_unknown(number);
+                let happened = self.operations.on_unknown(number);
                 self.marks.hit_if(happened, Mark::UnknownYetCommitted);
             } else {
-                self.orders.on_failed(number)?;
+                self.operations.on_failed(number)?;
             }
             self.resolve(at, number);
         }

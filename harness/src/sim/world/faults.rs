@@ -1,9 +1,9 @@
-//! Faults, and how the cluster recovers from them: partitions, crashes, restarts, calm.
+//! Injects faults and ends them: partitions, crashes, restarts, and the calm phase.
 
 use raft_core::storage::WriteBatch;
 use raft_node::pump::{Event, FetchId};
 
-use super::{Happening, World, store_failed};
+use super::{World, WorldEvent, store_failed};
 use crate::checks::Violation;
 use crate::checks::convergence::View;
 use crate::sim::marks::Mark;
@@ -12,21 +12,21 @@ use crate::sim::nemesis::Fault;
 use crate::sim::{TICK, Time};
 
 impl World {
-    pub(super) fn inject_fault(&mut self) -> Result<(), Violation> {
+    pub(super) fn inject_next_fault(&mut self) -> Result<(), Violation> {
         if self.calm {
             return Ok(());
         }
         let pause = self.nemesis.pause();
-        self.schedule(pause, Happening::NextFault);
+        self.schedule(pause, WorldEvent::NextFault);
         let leader = self.members.iter().find(|member| member.leads());
         let leader = leader.map(|member| member.id.get());
         match self.nemesis.next_fault(leader) {
-            Some(fault) => self.inflict(fault),
+            Some(fault) => self.inject(fault),
             None => Ok(()),
         }
     }
 
-    pub(super) fn inflict(&mut self, fault: Fault) -> Result<(), Violation> {
+    pub(super) fn inject(&mut self, fault: Fault) -> Result<(), Violation> {
         self.journal.note(0, fault, format_args!("{fault:?}"));
         let now = self.now();
         match fault {
@@ -57,7 +57,7 @@ impl World {
             (has(from, one) && has(to, other)) || (back && has(to, one) && has(from, other))
         });
         self.cuts += 1;
-        self.schedule(length, Happening::Heal { cut: self.cuts });
+        self.schedule(length, WorldEvent::Heal { cut: self.cuts });
     }
 
     pub(super) fn heal(&mut self, cut: u64) {
@@ -69,12 +69,12 @@ impl World {
 
     // ---- crashes ----
 
-    /// Stops a member, unless it is down, or the calm phase has started.
+    /// Crashes a member, unless it is down or the calm phase has begun.
     fn crash_if_up(&mut self, at: usize, down: Time) -> Result<(), Violation> {
         if self.members[at].is_up() && !self.calm { self.crash(at, down) } else { Ok(()) }
     }
 
-    /// Stops a member at once.
+    /// Crashes a member. It starts again after the time `down`.
     pub(super) fn crash(&mut self, at: usize, down: Time) -> Result<(), Violation> {
         let now = self.now();
         let (in_flight, waiting) = self.members[at].crash(now);
@@ -86,12 +86,12 @@ impl World {
         let appends = |batch: &WriteBatch| !batch.append.is_empty();
         self.marks.hit_if(in_flight.iter().any(appends), Mark::CrashBeforeEntriesDurable);
         for number in waiting {
-            let happened = self.orders.on_unknown(number);
+            let happened = self.operations.on_unknown(number);
             self.marks.hit_if(happened, Mark::UnknownYetCommitted);
-            self.go_on(number);
+            self.schedule_next_request(number);
         }
         self.members[at].left_in_flight = in_flight;
-        self.schedule(down, Happening::Start { member: at });
+        self.schedule(down, WorldEvent::Start { member: at });
         Ok(())
     }
 
@@ -104,18 +104,16 @@ impl World {
         self.start(at, in_flight)
     }
 
-    /// Starts a member from what its store remembers.
+    /// Starts a member from the state that its store recovers. `in_flight` are the writes whose
+    /// outcome the crash left open.
     pub(super) fn start(&mut self, at: usize, in_flight: Vec<WriteBatch>) -> Result<(), Violation> {
         let member = &mut self.members[at];
         let id = member.id;
         let recovered = member.open().map_err(|error| store_failed(id, &error))?;
-        let survived = if self.lost_memory {
-            0
-        } else {
-            self.laws.on_recovered(id, &in_flight, &recovered)?
-        };
+        let survived =
+            if self.lost_disks { 0 } else { self.laws.on_recovered(id, &in_flight, &recovered)? };
         self.marks.hit_if(survived < in_flight.len(), Mark::UnsyncedWriteLost);
-        self.marks.hit_if(survived > 0, Mark::UnreportedWriteKept);
+        self.marks.hit_if(survived > 0, Mark::UnreportedWriteSurvived);
         let last = recovered.bounds.last;
         let hard_state = recovered.hard_state;
         self.journal.note(
@@ -128,13 +126,13 @@ impl World {
         member.start(&self.plan, recovered, self.planted);
         let process = member.process;
         let tick = member.tick();
-        self.schedule(tick, Happening::Tick { member: at, process });
+        self.schedule(tick, WorldEvent::Tick { member: at, process });
         Ok(())
     }
 
-    // ---- the end ----
+    // ---- calm, and the end of a run ----
 
-    /// From now on nothing fails, and no client sends anything new.
+    /// Begins the calm phase: nothing fails any more, and no client sends a new request.
     pub(crate) fn calm_down(&mut self) -> Result<(), Violation> {
         self.journal.note(0, "calm", format_args!("calm: no more faults"));
         self.calm = true;
@@ -146,29 +144,29 @@ impl World {
                 self.restart(at)?;
             }
             let Member { process, writes_begun: number, .. } = self.members[at];
-            self.schedule(500, Happening::Written { member: at, process, number });
+            self.schedule(500, WorldEvent::Written { member: at, process, number });
             let reads: Vec<FetchId> = self.members[at].reads.keys().copied().collect();
             for fetch in reads {
-                self.schedule(500, Happening::Read { member: at, process, fetch });
+                self.schedule(500, WorldEvent::Read { member: at, process, fetch });
             }
-            self.wake_member(at)?;
+            self.run_turns(at)?;
         }
         Ok(())
     }
 
-    /// How many entries the longest log has.
+    /// The number of entries in the longest log.
     pub(crate) fn longest_log(&self) -> u64 {
         let pumps = self.members.iter().filter_map(|member| member.pump.as_ref());
         pumps.map(|pump| pump.raft().last().index.get()).max().unwrap_or(0)
     }
 
-    /// The views of all members, if all run.
+    /// A view of each member; `None` if a member is down.
     pub(crate) fn views(&self) -> Option<Vec<View>> {
         self.members.iter().map(|member| member.view()).collect()
     }
 
-    /// Closes every member in good order.
+    /// Closes each member, as an orderly shutdown does.
     pub(crate) fn close(&mut self) -> Result<(), Violation> {
-        (0..self.members.len()).try_for_each(|at| self.hand(at, Event::Close))
+        (0..self.members.len()).try_for_each(|at| self.enqueue(at, Event::Close))
     }
 }

@@ -1,9 +1,9 @@
-//! Messages: which of them correct members send, and how they are printed and hashed.
+//! Messages: which rejections correct members may cause, and how messages are printed and hashed.
 
 use raft_node::Content;
 
-/// Whether correct members may cause this rejection, by messages that come late or twice.
-pub(super) fn is_honest(why: raft_core::consensus::Rejection) -> bool {
+/// Whether correct members may cause this rejection, by messages that arrive late or twice.
+pub(super) fn may_be_caused_by_correct_members(why: raft_core::consensus::Rejection) -> bool {
     use raft_core::consensus::Rejection;
     !matches!(
         why,
@@ -29,7 +29,7 @@ pub(super) fn content_digest(content: &Content) -> u64 {
     }
 }
 
-/// An envelope as text.
+/// An envelope's content as one line of text.
 pub(super) struct Line<'a>(pub(super) &'a Content);
 
 impl std::fmt::Display for Line<'_> {

@@ -1,5 +1,5 @@
 //! One run: a store on its own disk is opened and written to while a fault is armed, and inspected
-//! once the cause is gone.
+//! once the fault is removed.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -13,11 +13,11 @@ use tempfile::TempDir;
 use crate::conformance::contents::{After, Contents};
 use crate::conformance::interrupted::states_after;
 use crate::conformance::model::Model;
-use crate::conformance::past::check_kind;
 use crate::conformance::place::{Place, once_released};
 use crate::conformance::report::{Checked, Halt, broken, promised};
 use crate::conformance::request::{by_verbs, in_words};
 use crate::conformance::samples::{entries, entry, hard_state, id, identity, index, sized};
+use crate::conformance::state_history::check_kind;
 use crate::conformance::subject::{Subject, Way};
 use crash_disk::crash::{Cut, Fate, Names};
 use crash_disk::{Disk, Failure, Fault, Operation};
@@ -36,13 +36,13 @@ pub(super) struct FaultRun {
     task: Task,
     pub(super) disk: Disk,
     place: Box<dyn Place>,
-    /// What was acknowledged.
+    /// The acknowledged state.
     model: Model,
     way: Way,
     survives_power_loss: bool,
     /// Whether any of the store's files was mapped into memory while it was open.
     pub(super) maps: bool,
-    /// How many changes the disk had noted when the handle under a fault was closed.
+    /// How many changes the disk had recorded when the handle with the armed fault was closed.
     before_close: Option<usize>,
     /// How long the opening of a fresh store took.
     pub(super) opening: Duration,
@@ -75,18 +75,18 @@ impl FaultRun {
         };
         run.opening = began.elapsed();
         if task == Task::Batches {
-            run.furnish(store.as_mut()).await?;
+            run.write_first_batches(store.as_mut()).await?;
         }
         log.note(&format!("a store with entries up to {} lies on a disk", run.model.last()));
         Ok(run)
     }
 
-    async fn furnish(&mut self, store: &mut dyn Store) -> Checked {
+    async fn write_first_batches(&mut self, store: &mut dyn Store) -> Checked {
         if !self.place.lacks().identity {
             let known = identity(1);
             let saved = store.save_identity(&known).await;
             promised(13, saved.is_ok(), || format!("the identity is not saved: {saved:?}"))?;
-            self.model.save_identity(known).expect("the first");
+            self.model.save_identity(known).expect("the model has no identity yet");
         }
         for batch in [
             WriteBatch {
@@ -95,8 +95,8 @@ impl FaultRun {
             },
             WriteBatch::of_purge(id(2, 1)),
         ] {
-            let said = self.give(store, &batch).await;
-            promised(13, said.is_ok(), || format!("a sound store fails: {said:?}"))?;
+            let result = self.write_batch(store, &batch).await;
+            promised(13, result.is_ok(), || format!("a sound store fails: {result:?}"))?;
             self.model = last_of(&self.model, &batch);
         }
         Ok(())
@@ -108,7 +108,7 @@ impl FaultRun {
         open_in(self.place.as_mut(), &dir).await
     }
 
-    async fn give(&self, store: &mut dyn Store, batch: &WriteBatch) -> Result<(), LogError> {
+    async fn write_batch(&self, store: &mut dyn Store, batch: &WriteBatch) -> Result<(), LogError> {
         match self.way {
             Way::SmallVerbs => by_verbs(store, batch).await,
             Way::Write => store.write(batch.clone()).await,
@@ -122,10 +122,10 @@ impl FaultRun {
         }
         let legal = self.write_under_a_fault(log).await?;
         let failures = self.disk.clear_faults();
-        log.note(&format!("the fault is gone; {failures} operations failed"));
+        log.note(&format!("the fault is removed; {failures} operations failed"));
         if failures > 0 {
-            // A clean close may repair what was silently ignored, so the power is also cut before
-            // it.
+            // A clean close may repair the effect of a failure that was ignored, so the power is
+            // also cut before the close.
             for at in self.before_close.into_iter().chain([self.disk.changes()]) {
                 self.cut_power(log, &legal, at).await?;
             }
@@ -138,7 +138,7 @@ impl FaultRun {
         Ok(())
     }
 
-    /// Writes batches until one fails; returns the states in which the store may be.
+    /// Writes batches until one fails. Returns the states that the store may be in.
     async fn write_under_a_fault(&mut self, log: &mut Subject) -> Checked<Vec<Model>> {
         let mut store = match self.open().await? {
             Ok(store) => store,
@@ -153,17 +153,17 @@ impl FaultRun {
         }
         let has_resets = !log.lacks().reset;
         for batch in batches().into_iter().filter(|batch| has_resets || batch.reset.is_none()) {
-            let said = self.give(store.as_mut(), &batch).await;
-            let answer = said.as_ref().map_or_else(LogError::to_string, |()| "Ok".to_owned());
+            let result = self.write_batch(store.as_mut(), &batch).await;
+            let answer = result.as_ref().map_or_else(LogError::to_string, |()| "Ok".to_owned());
             log.note(&format!("{}: {answer}", in_words(&batch)));
-            let said = match said {
+            let result = match result {
                 Err(error) if error.kind == LogErrorKind::NoSpace => {
-                    self.give_again(store.as_mut(), &batch, log).await?
+                    self.write_again(store.as_mut(), &batch, log).await?
                 }
-                said => said,
+                result => result,
             };
             let atomic = log.info().atomic_batch;
-            match said {
+            match result {
                 Ok(()) => self.model = last_of(&self.model, &batch),
                 Err(error) if error.kind == LogErrorKind::NoSpace => {
                     self.close(store, log).await?;
@@ -182,43 +182,45 @@ impl FaultRun {
         self.close(store, log).await
     }
 
-    /// Gives a batch once more for which there was no space. What was refused changed nothing, so
-    /// the log shows what it showed before.
-    async fn give_again(
+    /// Makes a write once more that was refused because there was no space. The refused write must
+    /// have changed nothing.
+    async fn write_again(
         &self,
         store: &mut dyn Store,
         batch: &WriteBatch,
         log: &mut Subject,
     ) -> Checked<Result<(), LogError>> {
         if self.way == Way::SmallVerbs {
-            // Some of its verbs may have been carried out, and are not asked for again.
+            // Some verbs of the batch may have been applied already, so they are not repeated.
             return Ok(Err(LogError::new(LogOp::Write, LogErrorKind::NoSpace)));
         }
         if log.info().atomic_batch {
             let bounds = store.bounds();
             promised(16, bounds == self.model.bounds(), || {
-                format!("a write had no space, and the log shows {bounds:?}")
+                format!("after a write that had no space the log shows {bounds:?}")
             })?;
             let votes = store.load_hard_state().await;
             let is_same = votes.as_ref().is_ok_and(|it| *it == self.model.hard_state);
-            promised(16, is_same, || format!("a write had no space, and the vote is {votes:?}"))?;
+            promised(16, is_same, || {
+                format!("after a write that had no space the vote is {votes:?}")
+            })?;
         }
-        let said = self.give(store, batch).await;
-        log.note(&format!("the same again: {said:?}"));
-        Ok(said)
+        let result = self.write_batch(store, batch).await;
+        log.note(&format!("the same write again: {result:?}"));
+        Ok(result)
     }
 
-    /// Saves the identity under a fault; returns the states in which the store may be.
+    /// Saves the identity with the fault armed. Returns the states that the store may be in.
     async fn save_identity(
         &mut self,
         mut store: Box<dyn Store>,
         log: &mut Subject,
     ) -> Checked<Vec<Model>> {
         let (own, before) = (identity(1), self.model.clone());
-        let said = store.save_identity(&own).await;
-        log.note(&format!("save the identity: {said:?}"));
-        self.model.save_identity(own).expect("the first");
-        match said {
+        let result = store.save_identity(&own).await;
+        log.note(&format!("save the identity: {result:?}"));
+        self.model.save_identity(own).expect("the model has no identity yet");
+        match result {
             Ok(()) => self.close(store, log).await,
             Err(error) => {
                 check_kind(&error)?;
@@ -228,36 +230,35 @@ impl FaultRun {
         }
     }
 
-    /// Closes a store that has answered everything with success; returns the one state in which it
-    /// may be.
+    /// Closes a store whose answers were all successful. Returns the one state that it may be in.
     async fn close(&mut self, mut store: Box<dyn Store>, log: &mut Subject) -> Checked<Vec<Model>> {
         self.before_close = Some(self.disk.changes());
-        let said = store.close().await;
-        log.note(&format!("close: {said:?}"));
-        if let Err(error) = said {
+        let result = store.close().await;
+        log.note(&format!("close: {result:?}"));
+        if let Err(error) = result {
             check_kind(&error)?;
         }
         Ok(vec![self.model.clone()])
     }
 
-    /// After a failure a handle refuses every request as poisoned.
+    /// Checks that the handle refuses every request as poisoned after a failure.
     async fn check_poisoned(&self, store: &mut dyn Store, log: &mut Subject) -> Checked {
         let save = hard_state(self.model.hard_state.term.get() + 50, 1);
         let LogBounds { boundary, last } = store.bounds();
         let next = entry(last.index.get() + 1, last.term.get() + 50);
-        let mut said = vec![
+        let mut result = vec![
             ("a save", store.save_hard_state(save).await),
             ("an append", store.append(std::slice::from_ref(&next)).await),
             ("a write", store.write(WriteBatch::of_entries(vec![next.clone()])).await),
         ];
         if boundary.index < last.index {
-            said.push(("a truncation", store.truncate_after(boundary.index).await));
-            said.push(("a purge", store.purge_upto(last).await));
+            result.push(("a truncation", store.truncate_after(boundary.index).await));
+            result.push(("a purge", store.purge_upto(last).await));
         }
-        said.push(("a reset", store.reset(next.id).await));
-        for (what, said) in said {
-            log.note(&format!("after the failure, {what}: {said:?}"));
-            match said {
+        result.push(("a reset", store.reset(next.id).await));
+        for (what, result) in result {
+            log.note(&format!("after the failure, {what}: {result:?}"));
+            match result {
                 Ok(()) => broken(15, format!("{what} succeeded after a failed one"))?,
                 Err(error) => promised(15, error.kind == LogErrorKind::Poisoned, || {
                     format!("`{error}` to {what} after a failure, where it should be: poisoned")
@@ -267,21 +268,21 @@ impl FaultRun {
         Ok(())
     }
 
-    /// Opens the store once the cause is gone: it must be in a legal state, and continue to work.
-    /// Returns the state that was seen first.
+    /// Opens the store once the fault is removed: it must be in a legal state, and continue to
+    /// work. Returns its state after one more append.
     async fn open_healed(&mut self, log: &mut Subject, legal: &[Model]) -> Checked<Model> {
         let mut store = match self.open().await? {
             Ok(store) => store,
             Err(error) => {
-                return broken(15, format!("it does not open once the cause is gone: {error}"));
+                return broken(15, format!("it does not open once the fault is removed: {error}"));
             }
         };
         let seen = legal_state(store.as_mut(), legal).await?;
         log.note(&format!("open again: entries up to {}", seen.last()));
         let last = seen.last();
         let batch = WriteBatch::of_entries(vec![entry(last.index.get() + 1, last.term.get() + 1)]);
-        let said = self.give(store.as_mut(), &batch).await;
-        promised(15, said.is_ok(), || format!("it does not continue: {said:?}"))?;
+        let result = self.write_batch(store.as_mut(), &batch).await;
+        promised(15, result.is_ok(), || format!("it does not continue: {result:?}"))?;
         drop(store);
         let after = last_of(&seen, &batch);
         match self.open().await? {
@@ -291,7 +292,8 @@ impl FaultRun {
         Ok(after)
     }
 
-    /// Cuts the power after so many changes: the disk must hold at least what was acknowledged.
+    /// Cuts the power after `at` changes of the disk, which must hold at least what was
+    /// acknowledged.
     async fn cut_power(&mut self, log: &mut Subject, legal: &[Model], at: usize) -> Checked {
         if !self.survives_power_loss {
             return Ok(());
@@ -309,8 +311,8 @@ impl FaultRun {
         }
     }
 
-    /// Opens and reads everything; returns how many reads of the disk that takes. With a fault each
-    /// answer must be an error or true, and once it is gone everything is there.
+    /// Opens the store and reads everything. Returns how many reads of the disk that takes. With a
+    /// fault each answer must be an error or true; once the fault is removed, everything is there.
     pub(super) async fn read_all(&mut self, nth: Option<u64>) -> Checked<u64> {
         forget_pages(self.disk.dir());
         let before = self.disk.count(Operation::Read);
@@ -331,9 +333,9 @@ impl FaultRun {
         Ok(count)
     }
 
-    /// Reads everything in a store that is open already, once its files were dropped from the page
-    /// cache; returns how many reads of the disk that takes. With a fault each answer must be an
-    /// error or true; once it is gone the same handle reads everything, and writes.
+    /// Reads everything in a store that is already open, after its files were dropped from the page
+    /// cache. Returns how many reads of the disk that takes. With a fault each answer must be an
+    /// error or true; once the fault is removed, the same handle reads everything, and writes.
     pub(super) async fn read_open(&mut self, log: &mut Subject, nth: Option<u64>) -> Checked<u64> {
         let mut store = match self.open().await? {
             Ok(store) => store,
@@ -354,14 +356,14 @@ impl FaultRun {
             let again = reader.read(at..at.next(), u64::MAX).await;
             let is_read = again.as_ref().is_ok_and(|found| *found == [wanted.clone()]);
             promised(13, is_read, || {
-                format!("one read failed, and entry {at} cannot be read ever since: {again:?}")
+                format!("after one failed read, entry {at} can no longer be read: {again:?}")
             })?;
         }
         let last = self.model.last();
         let batch = WriteBatch::of_entries(vec![entry(last.index.get() + 1, last.term.get() + 1)]);
-        let said = self.give(store.as_mut(), &batch).await;
-        log.note(&format!("after the failed read, {}: {said:?}", in_words(&batch)));
-        promised(13, said.is_ok(), || format!("a read failed, and now a write does: {said:?}"))?;
+        let result = self.write_batch(store.as_mut(), &batch).await;
+        log.note(&format!("after the failed read, {}: {result:?}", in_words(&batch)));
+        promised(13, result.is_ok(), || format!("after a failed read, a write fails: {result:?}"))?;
         Ok(count)
     }
 
@@ -398,7 +400,7 @@ fn forget_pages(dir: &Path) {
         if path.is_dir() {
             forget_pages(&path);
         } else if let Ok(file) = std::fs::File::open(&path) {
-            // If the advice is not followed, the check only finds less.
+            // If the kernel does not follow the advice, the check only finds less.
             let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
         }
     }
@@ -415,16 +417,17 @@ async fn open_in(place: &mut dyn Place, dir: &Path) -> Checked<Result<Box<dyn St
 }
 
 /// Whether a store must notice pages that can be read and are marked as clean, but are not on the
-/// disk. Only one that keeps evidence of what was synced can; see `docs/decisions/0160`.
+/// disk. Only a store that keeps evidence of what was synced can notice them; see
+/// `docs/decisions/0160`.
 fn asks_for_rewriting(log: &Subject) -> bool {
     let is_strict = std::env::var_os("KONTIKI_STRICT_SYNCS").is_some();
     is_strict || log.info().detects == Detects::ProvenPrefix
 }
 
-/// Which of these states the store shows.
+/// Returns which of the legal states the store shows; it is an error if it shows none.
 async fn legal_state(store: &mut dyn Store, legal: &[Model]) -> Checked<Model> {
     let contents = Contents::of(store).await?;
-    let newest = legal.last().expect("a store has a state");
+    let newest = legal.last().expect("a store always has a legal state");
     let seen = legal.iter().rev().find(|state| contents.check(state, After::Reopened).is_ok());
     match seen {
         Some(seen) => Ok(seen.clone()),

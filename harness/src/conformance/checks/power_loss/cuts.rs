@@ -23,40 +23,40 @@ use crate::rng::Rng;
 use crash_disk::crash::{Cut, FATES, Fate, Image, Names};
 use crash_disk::{Change, History};
 
-/// One of this many images is also opened by a store that continues to work and is cut again, and
-/// one is also examined as what a killed process left.
+/// One in `CUT_AGAIN` images is also opened by a store that continues to work until the power is
+/// cut again, and one in `KILLED` is also examined as the files that a killed process left.
 const CUT_AGAIN: u64 = 4;
 const KILLED: u64 = 3;
 
-/// How many more cuts each of these gets, and how deeply they nest: a recovery that is cut, and cut
-/// again.
+/// How many more cuts each of these gets, and how deeply cuts nest: a recovery that is cut, and
+/// whose own recovery is cut.
 const CUTS_INSIDE: usize = 3;
 const DEEPEST: u32 = 2;
 
-/// How many operations of the disk a failure shows.
+/// How many operations of the disk the report of a failure shows.
 const SHOWN_CHANGES: usize = 24;
 const SHOWN_MISSING: usize = 16;
 
 /// How thoroughly a store is tested.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Depth {
+pub(super) struct CutOptions {
     pub(super) seed: u64,
     /// Whether the power is cut, or the process only killed.
     pub(super) power: bool,
     /// Whether names are durable only as POSIX promises.
     pub(super) strict_names: bool,
     /// Whether the store hands its writes to the kernel and does not wait for them by blocking.
-    pub(super) hands_over: bool,
-    /// How many moments are tried.
+    pub(super) writes_asynchronously: bool,
+    /// The number of moments that are tried.
     pub(super) images: u64,
 }
 
 /// The state of a check.
 pub(super) struct CutRun<'a> {
     pub(super) workload: Workload<'a>,
-    pub(super) depth: Depth,
+    pub(super) depth: CutOptions,
     pub(super) rng: Rng,
-    /// How many images were opened.
+    /// The number of images that were opened.
     pub(super) opened: u64,
     /// What the run counts, and the settings that it ran with.
     pub(super) tally: Tally,
@@ -66,8 +66,8 @@ impl CutRun<'_> {
     /// Cuts the power at many moments of a recording, and checks what is left each time.
     pub(super) async fn examine(&mut self, recording: &Recording, count: usize) -> Checked {
         self.examine_at(recording, count, 0).await?;
-        if self.depth.hands_over {
-            self.land_late_writes(recording, count).await?;
+        if self.depth.writes_asynchronously {
+            self.apply_late_writes(recording, count).await?;
         }
         Ok(())
     }
@@ -81,11 +81,11 @@ impl CutRun<'_> {
         Box::pin(async move {
             let cuts = self.cuts(recording, count);
             for cut in &cuts {
-                let done = self.look_after(recording, cut).await;
+                let done = self.open_and_check(recording, cut).await;
                 done.map_err(|halt| self.with_command(halt))?;
             }
-            for cut in cuts.iter().filter(|cut| !recording.is_founding(cut.at)) {
-                let done = self.live_on(recording, cut, depth).await;
+            for cut in cuts.iter().filter(|cut| !recording.is_during_creation(cut.at)) {
+                let done = self.examine_further(recording, cut, depth).await;
                 done.map_err(|halt| self.with_command(halt))?;
             }
             Ok(())
@@ -93,26 +93,26 @@ impl CutRun<'_> {
     }
 
     /// Opens what is left after a cut.
-    async fn look_after(&mut self, recording: &Recording, cut: &Cut) -> Checked {
+    async fn open_and_check(&mut self, recording: &Recording, cut: &Cut) -> Checked {
         self.opened += 1;
         let image = recording.history.cut(cut);
-        (self.workload.say)(&self.describe(recording, cut, &image));
+        (self.workload.log_steps)(&self.describe(recording, cut, &image));
         let (legal, older) = recording.legal(cut.at);
         let dir = fresh_dir();
         image.tree.write_into(dir.path()).expect("an image can be written");
         let opened = open_in(self.workload.place, dir.path()).await;
-        if opened.is_err() && recording.is_founding(cut.at) {
+        if opened.is_err() && recording.is_during_creation(cut.at) {
             return Ok(());
         }
         let mut store = verdict::opened(opened)?;
         let seen = verdict::of(store.as_mut(), &legal, &older, self.workload.atomic).await;
         let seen = seen.map_err(|halt| second_cut(halt, recording, cut))?;
-        self.go_on(store, seen, dir.path()).await
+        self.continue_writing(store, seen, dir.path()).await
     }
 
-    /// Some cuts are examined further: a store opens what is left, continues to work, and is cut
-    /// again; or the process was only killed.
-    async fn live_on(&mut self, recording: &Recording, cut: &Cut, depth: u32) -> Checked {
+    /// Examines some cuts further: a store opens what is left and continues to work until the power
+    /// is cut again; or the process is only killed.
+    async fn examine_further(&mut self, recording: &Recording, cut: &Cut, depth: u32) -> Checked {
         if !self.depth.power || depth >= DEEPEST {
             return Ok(());
         }
@@ -122,8 +122,8 @@ impl CutRun<'_> {
             let setup = self.describe(recording, cut, &image);
             let history = History { base: image.tree, changes: Vec::new() };
             let legal = Some(legal.clone());
-            let beginning = Beginning { history, founded: 0, legal, setup };
-            let next = self.workload.record(beginning, a_little_more).await?;
+            let beginning = Beginning { history, creation_end: 0, legal, setup };
+            let next = self.workload.record(beginning, two_more_batches).await?;
             self.examine_at(&next, CUTS_INSIDE, depth + 1).await?;
         }
         if depth == 0 && self.rng.below(KILLED) == 0 {
@@ -135,27 +135,32 @@ impl CutRun<'_> {
     /// The process is killed instead: everything that it wrote is visible, but that does not make
     /// it durable. The store is opened, and before any request, the power is cut.
     async fn kill(&mut self, recording: &Recording, cut: &Cut, legal: Vec<Model>) -> Checked {
-        let mut setup = recording.story(cut.at);
+        let mut setup = recording.steps_until(cut.at);
         setup.push("the process is killed; what it wrote is still visible".to_owned());
         let history = recording.history.upto(cut.at);
-        let (founded, legal) = (recording.founded, Some(legal));
-        let beginning = Beginning { history, founded, legal, setup };
+        let (creation_end, legal) = (recording.creation_end, Some(legal));
+        let beginning = Beginning { history, creation_end, legal, setup };
         let next = self.workload.record(beginning, |_| Vec::new()).await?;
         self.examine_at(&next, CUTS_INSIDE, DEEPEST).await
     }
 
     /// A store that was opened after a cut accepts new entries, and shows them when it is opened
     /// again, without anything that was lost.
-    async fn go_on(&mut self, mut store: Box<dyn Store>, seen: Model, dir: &Path) -> Checked {
+    async fn continue_writing(
+        &mut self,
+        mut store: Box<dyn Store>,
+        seen: Model,
+        dir: &Path,
+    ) -> Checked {
         let mut model = seen;
-        for step in a_little_more(&model) {
+        for step in two_more_batches(&model) {
             let Step::Write(batch) = step else { continue };
             let course = model.course(&batch);
-            let said = match self.workload.way {
+            let result = match self.workload.way {
                 Way::SmallVerbs => by_verbs(store.as_mut(), &batch).await,
                 Way::Write => store.write(batch).await,
             };
-            promised(3, said.is_ok(), || format!("the store does not continue: {said:?}"))?;
+            promised(3, result.is_ok(), || format!("the store does not continue: {result:?}"))?;
             model = course.states[course.states.len() - 1].clone();
         }
         drop(store);
@@ -164,8 +169,8 @@ impl CutRun<'_> {
         contents.check(&model, After::Reopened)
     }
 
-    /// First all moments at which the store had just answered, with everything lost that was not
-    /// durable; then the edges of syncs, and any other moments.
+    /// Chooses the cuts: first moments at which the store had just answered, where everything that
+    /// is not durable is lost; then the moments before and after syncs, and any other moments.
     fn cuts(&mut self, recording: &Recording, count: usize) -> Vec<Cut> {
         let changes = &recording.history.changes;
         let (first, end) = (recording.began(), changes.len());
@@ -201,7 +206,7 @@ impl CutRun<'_> {
             let names = if self.depth.strict_names {
                 Names::Strict
             } else {
-                Names::CarriedBefore(recording.founded)
+                Names::CarriedBefore(recording.creation_end)
             };
             cuts.push(Cut { at, fate, names, seed: self.rng.draw() });
         }
@@ -210,7 +215,7 @@ impl CutRun<'_> {
 
     /// The steps that led to a cut, and what the cut removed.
     fn describe(&self, recording: &Recording, cut: &Cut, image: &Image) -> Vec<String> {
-        let mut lines = recording.story(cut.at);
+        let mut lines = recording.steps_until(cut.at);
         let changes = &recording.history.changes[..cut.at];
         let paths = recording.history.paths();
         let from = recording.current_step(cut.at).max(cut.at.saturating_sub(SHOWN_CHANGES));
@@ -260,7 +265,7 @@ fn second_cut(halt: Halt, recording: &Recording, cut: &Cut) -> Halt {
 }
 
 /// Two more batches: a new term with a new entry, and one that rewrites it.
-pub(super) fn a_little_more(model: &Model) -> Vec<Step> {
+pub(super) fn two_more_batches(model: &Model) -> Vec<Step> {
     let term = model.last().term.get().max(model.hard_state.term.get()) + 1;
     let next = model.last().index.get() + 1;
     let first = WriteBatch {
@@ -274,14 +279,15 @@ pub(super) fn a_little_more(model: &Model) -> Vec<Step> {
     vec![Step::Write(first), Step::Write(second)]
 }
 
-/// How many bytes must be free in memory for images to be placed there: containers offer little.
-const ROOM: u64 = 1 << 30;
+/// How many bytes must be free in the file system in memory for images to be placed there. It is
+/// small in containers.
+const MIN_FREE_BYTES: u64 = 1 << 30;
 
 /// A directory for an image: in memory, if there is such a file system with enough space.
 pub(super) fn fresh_dir() -> TempDir {
     let fast = Path::new("/dev/shm");
     let free = rustix::fs::statvfs(fast).map_or(0, |it| it.f_bavail.saturating_mul(it.f_frsize));
-    let made = if free >= ROOM {
+    let made = if free >= MIN_FREE_BYTES {
         tempfile::Builder::new().prefix("kontiki-image-").tempdir_in(fast)
     } else {
         tempfile::tempdir()
@@ -289,9 +295,9 @@ pub(super) fn fresh_dir() -> TempDir {
     made.or_else(|_| tempfile::tempdir()).expect("a temporary directory can be made")
 }
 
-/// Whether the place's store lies completely in the directory in which it is opened: what is
+/// Checks that the place's store is completely in the directory in which it is opened: data that is
 /// written in one directory must not be visible in another. The place cannot be used afterwards.
-/// Returns how long an opening takes, the shorter of two.
+/// Returns how long an opening takes, the shorter of two times.
 pub(super) async fn check_movable(
     mut place: Box<dyn Place>,
     declared: Durability,
@@ -320,7 +326,7 @@ pub(super) async fn check_movable(
     match contents.check(&Model::default(), After::Reopened) {
         Ok(()) => Ok(first.min(second)),
         Err(_) => {
-            let why = "a part of the store does not lie in the directory that it is opened in";
+            let why = "a part of the store is not in the directory in which it is opened";
             Err(unverified(why, true, declared))
         }
     }
@@ -330,11 +336,13 @@ fn fresh(opened: Result<Box<dyn Store>, LogError>, of_where: &str) -> Checked<Bo
     opened.or_else(|error| broken(13, format!("no fresh store opens {of_where}: {error}")))
 }
 
-/// The power cannot be cut. For files that are declared to survive that, the check is counted as
-/// skipped, which `KONTIKI_REQUIRE=all` forbids.
+/// The result of a check that cannot cut the power. If the store has files that are declared to
+/// survive a power cut, the check counts as skipped, which `KONTIKI_REQUIRE=all` forbids.
 fn unverified(why: &'static str, lies_in_files: bool, declared: Durability) -> Halt {
     if lies_in_files && declared == Durability::PowerLoss {
-        Halt::Skipped(format!("it declares to survive a power cut, unverified: {why}"))
+        Halt::Skipped(format!(
+            "it declares that it survives a power cut, which cannot be verified: {why}"
+        ))
     } else {
         Halt::DoesNotApply(why)
     }

@@ -17,8 +17,8 @@ use crate::conformance::subject::{Subject, Way};
 /// How long a store has to reach its sync, or to answer.
 const REACHES_ITS_SYNC_WITHIN: Duration = Duration::from_secs(30);
 
-/// How long it is watched once a sync is held. A correct store cannot answer, however long this is;
-/// one that does not wait answers at once.
+/// How long the store is watched once a sync is held. A correct store cannot answer during this
+/// time, however long it is; a store that does not wait answers at once.
 const WATCHED_FOR: Duration = Duration::from_millis(100);
 
 /// Makes requests while syncs are held.
@@ -45,8 +45,8 @@ fn make(
     disk.hold_syncs();
     let runtime = Handle::current();
     let writing = std::thread::spawn(move || {
-        let said = runtime.block_on(give(store.as_mut(), &batch, way));
-        (store, said)
+        let result = runtime.block_on(write_batch(store.as_mut(), &batch, way));
+        (store, result)
     });
     let began = Instant::now();
     while disk.held_syncs() == 0 && !writing.is_finished() {
@@ -63,17 +63,17 @@ fn make(
     let is_early = writing.is_finished();
     let held = disk.held_syncs();
     disk.release_syncs();
-    let Ok((store, said)) = writing.join() else {
+    let Ok((store, result)) = writing.join() else {
         return broken(13, format!("{words}: the store panicked"));
     };
-    promised(13, said.is_ok(), || format!("{words}: a sound store fails: {said:?}"))?;
+    promised(13, result.is_ok(), || format!("{words}: a sound store fails: {result:?}"))?;
     promised(1, !is_early, || {
         format!("{words}: it was answered while none of its syncs could end ({held} were held)")
     })?;
     Ok(store)
 }
 
-async fn give(store: &mut dyn Store, batch: &WriteBatch, way: Way) -> Result<(), LogError> {
+async fn write_batch(store: &mut dyn Store, batch: &WriteBatch, way: Way) -> Result<(), LogError> {
     match way {
         Way::SmallVerbs => by_verbs(store, batch).await,
         Way::Write => store.write(batch.clone()).await,

@@ -1,37 +1,39 @@
-//! What remains when the power is cut, or the process killed, at any moment.
+//! What a store holds after the power is cut, or the process is killed, at any moment.
 //!
 //! Each check lets the store work on a disk that records every operation ([`crash_disk`]), with
-//! requests that exercise what stores get wrong. Then the power is cut at many moments of that
-//! record: at the edges of syncs, right after each answer, anywhere. What may remain then is made
-//! into a directory, and the same `open` opens it. It must show what was acknowledged, or what was
-//! under way, and nothing else (P1, P3, P4, P7, P8); it must continue to work; and of these:
+//! requests that stores often get wrong. Then the power is cut at many moments of that record:
+//! before and after syncs, right after each answer, and at random moments. A possible state of the
+//! disk after each cut is written into a directory, which the same `open` opens. The store must
+//! show what was acknowledged, or the request that was under way, and nothing else (P1, P3, P4, P7,
+//! P8), and it must continue to work. In addition:
 //!
-//! - some are opened on such a disk again, work a little, and are cut again, even in the middle of
-//!   the opening, twice;
-//! - for some the process is killed instead, so that everything it wrote is visible; the store is
-//!   opened, and the power is cut before a write. What was visible must still be there (P2);
-//! - of a store that never blocks, some direct writes arrive after the process that requested them
+//! - some of these states are opened on such a recording disk, where the store works a little until
+//!   the power is cut again, even during the opening; this nests twice;
+//! - at some moments the process is killed instead, so that everything it wrote is visible; the
+//!   store is opened, and the power is cut before a write. What was visible must still be there
+//!   (P2);
+//! - some direct writes of a store that never blocks arrive after the process that requested them
 //!   has ended and the next one has continued.
 //!
-//! A store that declares less than power loss is only killed. One whose files cannot be moved to a
-//! disk (it has none, or a part lies elsewhere) is left alone; if it has some and declares that it
-//! survives a power cut, that counts as skipped. A store that does not open in any empty directory
-//! fails.
+//! For a store that does not declare that it survives a power cut, only the process is killed. A
+//! store whose files cannot be moved to another disk (it has none, or a part is elsewhere) is not
+//! tested; if it has files and declares that it survives a power cut, the check counts as skipped.
+//! A store that does not open in an empty directory fails.
 //!
-//! `KONTIKI_IMAGES` sets how many moments each check tries each way (by default as many as fit into
-//! five seconds, from 6 to 40), `KONTIKI_SEED` which ones, and `KONTIKI_DEEP` alone multiplies
-//! them; `KONTIKI_SEEDS` lets the random batches go on with that many seeds.
-//! `KONTIKI_STRICT_NAMES=1` demands that the directory of each new file is synced, the first ones
-//! included.
+//! `KONTIKI_IMAGES` sets how many moments each check tries each way. By default these are as many
+//! as fit into five seconds, from 6 to 40; `KONTIKI_DEEP` raises that number. `KONTIKI_SEED` sets
+//! which moments are tried, and `KONTIKI_SEEDS` runs the random batches with that many seeds.
+//! `KONTIKI_STRICT_NAMES=1` demands that the directory of each new file is synced, even that of the
+//! files that create the store.
 //!
 //! | module | |
 //! |---|---|
-//! | `recording` | the store at work, and what may be found after each moment of it |
-//! | `cuts` | the moments, and what is done with what is left |
-//! | `held` | syncs that are held at the disk |
-//! | `late` | writes that arrive after their process is gone |
-//! | `real` | a real file system, and a real cut |
-//! | `verdict` | whether that may be left, and which promise is broken if not |
+//! | `recording` | records what the store does, and what may be found after each moment |
+//! | `cuts` | chooses the moments, and checks what is left after each cut |
+//! | `held` | holds syncs at the disk |
+//! | `late` | writes that arrive after their process has ended |
+//! | `real` | cuts the power of a real file system |
+//! | `verdict` | decides whether a state is legal, and which promise it breaks if not |
 
 use std::env;
 use std::time::Duration;
@@ -60,11 +62,11 @@ mod real;
 mod recording;
 mod verdict;
 
-use cuts::{CutRun, Depth, check_movable};
-use real::Witness;
+use cuts::{CutOptions, CutRun, check_movable};
+use real::RealCutRun;
 use recording::{Beginning, Step, Workload};
 
-/// How many moments each check tries, each way.
+/// The number of moments that each check tries, each way.
 const IMAGES: u64 = 40;
 const DEEP_IMAGES: u64 = 500;
 
@@ -79,11 +81,11 @@ const NEVER_TURNED_OVER: &str = "nothing was rotated, flushed or checkpointed wh
     cut: no file was created, renamed, removed or written again where it had been written before. \
     Give the suite a configuration with small files, as docs/write-a-backend.md shows";
 
-/// Random scripts of a check, and their length.
+/// The number of random scripts of a check, and their length.
 const SCRIPTS: u64 = 4;
 const SCRIPT_STEPS: usize = 14;
 
-/// Entries of all sizes are there once they were acknowledged, and whole.
+/// Acknowledged entries of all sizes are there, with all their bytes.
 pub async fn entries_survive(log: &mut Subject) -> Checked {
     let mut steps = vec![append(entries(1..=1, 1)), append(entries(2..=6, 1))];
     steps.push(append(vec![sized(7, 2, 0), sized(8, 2, 1), sized(9, 2, 20_000)]));
@@ -92,7 +94,7 @@ pub async fn entries_survive(log: &mut Subject) -> Checked {
     survive(log, steps).await
 }
 
-/// A vote that was saved is never forgotten, alone or beside entries.
+/// A saved vote is never lost, whether it is written alone or with entries.
 pub async fn votes_survive(log: &mut Subject) -> Checked {
     let mut steps = vec![save(1, 0), save(1, 2), save(2, 3), append(entries(1..=3, 2))];
     for term in 3..=7 {
@@ -105,20 +107,20 @@ pub async fn votes_survive(log: &mut Subject) -> Checked {
     survive(log, steps).await
 }
 
-/// A truncated suffix stays away, and what was written in its place is there.
-pub async fn what_is_rewritten_survives(log: &mut Subject) -> Checked {
+/// A truncated suffix never comes back, and the entries written in its place are there.
+pub async fn rewritten_entries_survive(log: &mut Subject) -> Checked {
     let long: Vec<Entry> = (1..=20).map(|at| sized(at, 1, 300)).collect();
-    let mut steps = vec![append(long), cut(12), append(entries(13..=14, 2)), cut(13)];
+    let mut steps = vec![append(long), truncate(12), append(entries(13..=14, 2)), truncate(13)];
     for term in 3..=6 {
         let rewritten = vec![sized(14, term, 100 + 40 * term as usize)];
         let batch = WriteBatch { truncate_after: Some(index(13)), ..appending(rewritten) };
         steps.push(write(batch));
     }
-    steps.extend([cut(5), cut(0), append(entries(1..=3, 7))]);
+    steps.extend([truncate(5), truncate(0), append(entries(1..=3, 7))]);
     survive(log, steps).await
 }
 
-/// Purged entries stay away, and the boundary is known, even if no entry is left.
+/// Purged entries never come back, and the boundary is known, even if no entry is left.
 pub async fn a_purge_survives(log: &mut Subject) -> Checked {
     let mut steps = Vec::new();
     for round in 0..4 {
@@ -131,7 +133,7 @@ pub async fn a_purge_survives(log: &mut Subject) -> Checked {
     survive(log, steps).await
 }
 
-/// A log that was replaced by a boundary is gone, as one atomic step.
+/// A reset replaces the log by a boundary in one atomic step.
 pub async fn a_reset_survives(log: &mut Subject) -> Checked {
     log.must_have_resets()?;
     let reset = |at, term| WriteBatch { reset: Some(id(at, term)), ..WriteBatch::default() };
@@ -158,14 +160,14 @@ pub async fn the_identity_survives(log: &mut Subject) -> Checked {
         write(first),
         save(1, 1),
         append(entries(2..=4, 1)),
-        cut(2),
+        truncate(2),
         purge(2, 1),
     ];
     survive(log, steps).await
 }
 
-/// A batch with every verb in it is there as a whole, or, for a store that does not declare that,
-/// as some of its verbs in their order.
+/// A batch with every verb is there as a whole, or, for a store without atomic batches, the first
+/// of its verbs are.
 pub async fn a_batch_survives(log: &mut Subject) -> Checked {
     let mut steps = vec![append((1..=10).map(|at| sized(at, 1, 400)).collect())];
     for round in 1..=6 {
@@ -213,25 +215,25 @@ pub async fn a_large_batch_survives(log: &mut Subject) -> Checked {
     survive(log, steps).await
 }
 
-/// A store that was closed in good order and opened again holds what it held, and continues to
-/// work.
+/// A store that was closed and opened again holds what it held, and continues to work.
 pub async fn a_closed_store_survives(log: &mut Subject) -> Checked {
     survive(log, reopened(Ending::Closed)).await
 }
 
-/// A handle that was only dropped leaves a tail that was not proven durable; opening makes it so.
+/// A handle that is dropped without `close` leaves a tail that may not be durable; the next opening
+/// makes it durable.
 pub async fn a_dropped_store_survives(log: &mut Subject) -> Checked {
     survive(log, reopened(Ending::Dropped)).await
 }
 
-/// A partial write is no entry, wherever it is torn.
-pub async fn a_torn_write_is_no_entry(log: &mut Subject) -> Checked {
+/// A partial write is not taken for an entry, wherever it is torn.
+pub async fn a_torn_write_is_not_an_entry(log: &mut Subject) -> Checked {
     let sizes = [1500, 5000, 600, 9000, 2100, 30_000, 700, 3300, 1100, 14_000];
     let steps = (1..).zip(sizes).map(|(at, size)| append(vec![sized(at, 1, size)]));
     survive(log, steps.collect()).await
 }
 
-/// A log that grows through many files and is purged as it grows, by one process after another.
+/// A log grows through many files and is purged as it grows, by one process after another.
 pub async fn a_long_running_log_survives(log: &mut Subject) -> Checked {
     let mut steps = Vec::new();
     if !log.lacks().identity {
@@ -248,7 +250,7 @@ pub async fn a_long_running_log_survives(log: &mut Subject) -> Checked {
         }
         if round % 5 == 4 {
             steps.push(purge(first - 9, 1 + (first - 10) / 6 / 5));
-            steps.push(cut(first + 3));
+            steps.push(truncate(first + 3));
             steps.push(append(
                 (first + 4..first + 6).map(|at| sized(at, 2 + round / 5, 90)).collect(),
             ));
@@ -262,7 +264,7 @@ pub async fn a_long_running_log_survives(log: &mut Subject) -> Checked {
     Ok(())
 }
 
-/// Random batches of any kind.
+/// Random batches survive.
 pub async fn random_batches_survive(log: &mut Subject) -> Checked {
     for seed in seeds(SEED) {
         for script in 0..SCRIPTS {
@@ -273,8 +275,8 @@ pub async fn random_batches_survive(log: &mut Subject) -> Checked {
     Ok(())
 }
 
-/// What is answered is durable at that moment, and not only soon after: a request waits for its
-/// sync, on whatever thread that runs. Syncs are held at the disk, and no request may be answered
+/// A request is durable when it is answered, and not only soon after: its answer waits for its
+/// sync, whichever thread runs the sync. Syncs are held at the disk, and no request may be answered
 /// until they are released.
 pub async fn an_answer_waits_for_its_sync(log: &mut Subject) -> Checked {
     if log.info().durability != Durability::PowerLoss {
@@ -284,8 +286,8 @@ pub async fn an_answer_waits_for_its_sync(log: &mut Subject) -> Checked {
     held::check(log).await
 }
 
-/// A real file system, and a cut by the kernel: a test that is independent of the simulated disk.
-/// `KONTIKI_CUTS` sets how often.
+/// The kernel cuts the power of a real file system: a test that is independent of the simulated
+/// disk. `KONTIKI_CUTS` sets the number of cuts.
 pub async fn a_real_power_cut_loses_nothing(log: &mut Subject) -> Checked {
     if log.info().durability != Durability::PowerLoss {
         return Err(Halt::DoesNotApply("the store does not declare that it survives a power cut"));
@@ -294,7 +296,7 @@ pub async fn a_real_power_cut_loses_nothing(log: &mut Subject) -> Checked {
     let mut place = log.new_place();
     let place = place.as_mut();
     check_movable(log.new_place(), log.info().durability).await?;
-    Witness { place, way, atomic, journal: &journal, seed: seed() }.watch().await
+    RealCutRun { place, way, atomic, journal: &journal, seed: seed() }.watch().await
 }
 
 /// Random batches that fit a log, one after another.
@@ -315,7 +317,7 @@ impl Drafts {
 
     fn next(&mut self, model: &Model) -> WriteBatch {
         loop {
-            let drawn = draft().new_tree(&mut self.runner).expect("nothing is filtered");
+            let drawn = draft().new_tree(&mut self.runner).expect("the strategy filters nothing");
             self.count += 1;
             let draft = drawn.current().for_store(self.lacks);
             let batch = draft.batch_for(&model.outline(), self.count);
@@ -349,7 +351,7 @@ fn save(term: u64, vote: u64) -> Step {
     write(WriteBatch { hard_state: Some(hard_state(term, vote)), ..WriteBatch::default() })
 }
 
-fn cut(after: u64) -> Step {
+fn truncate(after: u64) -> Step {
     write(WriteBatch { truncate_after: Some(index(after)), ..WriteBatch::default() })
 }
 
@@ -363,7 +365,7 @@ fn write(batch: WriteBatch) -> Step {
 
 fn reopened(ending: Ending) -> Vec<Step> {
     let mut steps = vec![append(entries(1..=5, 1)), save(2, 1), Step::Reopen(ending)];
-    steps.extend([append(entries(6..=9, 2)), cut(7), Step::Reopen(ending)]);
+    steps.extend([append(entries(6..=9, 2)), truncate(7), Step::Reopen(ending)]);
     steps.extend([Step::Reopen(ending), append(entries(8..=12, 3)), purge(9, 3)]);
     steps.extend([Step::Reopen(ending), save(4, 0), append(entries(13..=13, 4))]);
     steps
@@ -373,7 +375,7 @@ fn seed() -> u64 {
     setting("KONTIKI_SEED").unwrap_or(SEED)
 }
 
-/// How many moments are tried for a store whose opening takes this long.
+/// The number of moments that are tried for a store whose opening takes this long.
 fn images(opening: Duration) -> u64 {
     let most = if is_deep() { DEEP_IMAGES } else { IMAGES };
     let affordable = affordable(most, FEWEST_IMAGES, OPENINGS, opening);
@@ -384,7 +386,8 @@ async fn survive(log: &mut Subject, steps: Vec<Step>) -> Checked {
     try_script(log, seed(), steps, 1).await
 }
 
-/// Lets the store do all steps, and cuts the power at many moments, which several scripts share.
+/// Lets the store do all steps, and cuts the power at many moments. The number of moments is
+/// divided among `scripts` scripts.
 async fn try_script(log: &mut Subject, seed: u64, steps: Vec<Step>, scripts: u64) -> Checked {
     let power = match log.info().durability {
         Durability::Volatile => {
@@ -394,22 +397,22 @@ async fn try_script(log: &mut Subject, seed: u64, steps: Vec<Step>, scripts: u64
         Durability::PowerLoss => true,
     };
     let (way, atomic) = (log.way(), log.info().atomic_batch);
-    let hands_over = !log.info().may_block;
+    let writes_asynchronously = !log.info().may_block;
     let journal = log.journal().clone();
-    let say = |lines: &[String]| journal.replace(lines);
+    let log_steps = |lines: &[String]| journal.replace(lines);
     let mut place = log.new_place();
     let opening = check_movable(log.new_place(), log.info().durability).await?;
     let images = images(opening);
     let reduced = (images < IMAGES && setting("KONTIKI_IMAGES").is_none()).then_some(images);
-    let mut workload = Workload { place: place.as_mut(), way, atomic, say: &say };
+    let mut workload = Workload { place: place.as_mut(), way, atomic, log_steps: &log_steps };
     let history = History::default();
-    let beginning = Beginning { history, founded: 0, legal: None, setup: Vec::new() };
+    let beginning = Beginning { history, creation_end: 0, legal: None, setup: Vec::new() };
     let recording = workload.record(beginning, |_| steps).await?;
     if recording.turns_over() {
         journal.tally().turn_over();
     }
     let strict_names = env::var_os("KONTIKI_STRICT_NAMES").is_some();
-    let depth = Depth { seed, power, strict_names, hands_over, images };
+    let depth = CutOptions { seed, power, strict_names, writes_asynchronously, images };
     let rng = Rng::stream(depth.seed, "cuts", u64::from(way == crate::conformance::Way::Write));
     let tally = journal.tally().clone();
     let mut run = CutRun { workload, depth, rng, opened: 0, tally };

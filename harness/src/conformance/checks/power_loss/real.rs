@@ -1,4 +1,5 @@
-//! An independent test: a store works on a real file system whose power is really cut.
+//! A test that is independent of the simulated disk: a store works on a real file system whose
+//! power is really cut.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,13 +25,13 @@ use crash_disk::RealDisk;
 /// How often the power is cut by default; `KONTIKI_CUTS` changes it.
 const ROUNDS: u64 = 4;
 
-/// How many batches are written in a round, at most.
+/// The maximum number of batches in a round.
 const BATCHES: u64 = 24;
 
 /// The latest moment of a cut that comes while the store writes, in microseconds.
 const LATEST_CUT: u64 = 30_000;
 
-pub(super) struct Witness<'a> {
+pub(super) struct RealCutRun<'a> {
     pub(super) place: &'a mut dyn Place,
     pub(super) way: Way,
     pub(super) atomic: bool,
@@ -38,13 +39,13 @@ pub(super) struct Witness<'a> {
     pub(super) seed: u64,
 }
 
-/// What must be found, or what may be found while a batch is under way.
+/// The states that may be found after a cut.
 struct Bounds {
     legal: Vec<Model>,
     older: Vec<Model>,
 }
 
-impl Witness<'_> {
+impl RealCutRun<'_> {
     pub(super) async fn watch(&mut self) -> Checked {
         let disk = RealDisk::mount();
         let disk = disk.map_err(|why| Halt::Skipped(format!("no ext4 on a loop device: {why}")))?;
@@ -95,17 +96,17 @@ impl Witness<'_> {
         let mut model = seen;
         for _ in 0..BATCHES {
             for batch in parts(drafts.next(&model), self.way) {
-                let said = self.write(store, &batch).await;
-                self.journal.note(&in_words(&batch), &said);
+                let result = self.write(store, &batch).await;
+                self.journal.note(&in_words(&batch), &result);
                 let states = states_during(&model, &batch, self.atomic);
                 let after = states[states.len() - 1].clone();
                 if falling.load(Ordering::SeqCst) {
                     bounds.legal.extend(states);
-                    if said.is_err() {
+                    if result.is_err() {
                         return Ok(bounds);
                     }
                 } else {
-                    check_answer(said, None)?;
+                    check_answer(result, None)?;
                     bounds.older.push(model);
                     bounds.legal = vec![after.clone()];
                 }

@@ -21,7 +21,7 @@ pub(super) enum Step {
     Write(WriteBatch),
     /// The identity of the store.
     Identity(Identity),
-    /// The end of a handle, and a new one.
+    /// The end of a handle, and the opening of a new one.
     Reopen(Ending),
 }
 
@@ -31,11 +31,11 @@ const BLOCK_BYTES: u64 = 64 << 10;
 /// One request, and the operations of the disk between which it was made.
 struct Request {
     words: String,
-    /// How many changes the disk had noted when it was made, and when it was answered.
+    /// How many changes the disk had recorded when the request was made, and when it was answered.
     from: usize,
     to: usize,
-    /// What a cut may leave while the request is made: first the state before it, last the state
-    /// after it.
+    /// The states that a cut may leave while the request is made: first the state before it, last
+    /// the state after it.
     states: Vec<Model>,
     /// Whether it ended the handle and opened another.
     is_opening: bool,
@@ -45,13 +45,13 @@ struct Request {
 pub(super) struct Recording {
     pub(super) history: History,
     /// How many changes were made before the first opening had created the store.
-    pub(super) founded: usize,
+    pub(super) creation_end: usize,
     /// How many changes had been made when the opening began, and when it returned.
     began: usize,
     opened: usize,
     /// The states in which the store may have been when it was opened; none in a new place.
     before: Vec<Model>,
-    /// The state when it was open.
+    /// The state right after the opening.
     seen: Model,
     requests: Vec<Request>,
     /// The steps that led to the place as it was opened, as text.
@@ -60,24 +60,24 @@ pub(super) struct Recording {
     pub(super) is_new: bool,
 }
 
-/// Where a recording begins.
+/// The state of the disk at the beginning of a recording.
 pub(super) struct Beginning {
-    /// What the disk went through.
+    /// All earlier changes of the disk.
     pub(super) history: History,
     /// How many changes created the store.
-    pub(super) founded: usize,
-    /// What may be found; `None` in a new place.
+    pub(super) creation_end: usize,
+    /// The states that may be found; `None` in a new place.
     pub(super) legal: Option<Vec<Model>>,
     /// The steps that led there, as text.
     pub(super) setup: Vec<String>,
 }
 
-/// The store and the way in which a recording asks it, the same for each recording of a check.
+/// The store, and how requests are made to it: the same for each recording of a check.
 pub(super) struct Workload<'a> {
     pub(super) place: &'a mut dyn Place,
     pub(super) way: Way,
     pub(super) atomic: bool,
-    pub(super) say: &'a dyn Fn(&[String]),
+    pub(super) log_steps: &'a dyn Fn(&[String]),
 }
 
 impl Workload<'_> {
@@ -87,20 +87,20 @@ impl Workload<'_> {
         beginning: Beginning,
         steps: impl FnOnce(&Model) -> Vec<Step>,
     ) -> Checked<Recording> {
-        let Beginning { history, founded, legal, setup } = beginning;
+        let Beginning { history, creation_end, legal, setup } = beginning;
         let began = history.changes.len();
         let disk = Disk::mount_after(history).map_err(|why| Halt::Skipped(why.to_string()))?;
-        (self.say)(&setup);
+        (self.log_steps)(&setup);
         let is_new = legal.is_none();
         let before = legal.unwrap_or_else(|| vec![Model::default()]);
         let opened = self.open(&disk).await;
         let mut store = verdict::opened(opened)?;
         let opened = disk.changes();
         let seen = verdict::of(store.as_mut(), &before, &[], self.atomic).await?;
-        let founded = if is_new { opened } else { founded };
+        let creation_end = if is_new { opened } else { creation_end };
         let mut recording = Recording {
             history: History::default(),
-            founded,
+            creation_end,
             began,
             opened,
             before,
@@ -130,11 +130,11 @@ impl Workload<'_> {
                 for batch in parts(batch, self.way) {
                     let states = states_during(recording.last(), &batch, self.atomic);
                     let from = disk.changes();
-                    let said = match self.way {
+                    let result = match self.way {
                         Way::SmallVerbs => by_verbs(store.as_mut(), &batch).await,
                         Way::Write => store.write(batch.clone()).await,
                     };
-                    check_answer(said, None)?;
+                    check_answer(result, None)?;
                     recording.note(in_words(&batch), from, disk, states);
                 }
             }
@@ -180,7 +180,7 @@ pub(super) async fn open_in(
     dir: &std::path::Path,
 ) -> Result<Box<dyn Store>, LogError> {
     let opened = once_released(async || place.open_in(dir).await).await;
-    opened.expect("checked before")
+    opened.expect("check_movable has opened the place in a directory")
 }
 
 impl Recording {
@@ -201,8 +201,8 @@ impl Recording {
         (legal, older)
     }
 
-    /// Whether the store, once created, did more to its files than append to them: it created,
-    /// renamed or removed some, or overwrote what it had written. What an opening does is not
+    /// Whether the store, after its creation, did more to its files than append to them: it
+    /// created, renamed or removed files, or overwrote data. Changes during an opening are not
     /// counted.
     pub(super) fn turns_over(&self) -> bool {
         let mut ends: BTreeMap<Ino, u64> = BTreeMap::new();
@@ -220,12 +220,12 @@ impl Recording {
                 }
                 _ => false,
             };
-            turns && self.founded <= at && !is_opening(at)
+            turns && self.creation_end <= at && !is_opening(at)
         })
     }
 
     /// Whether a cut comes so early that there may be no store yet.
-    pub(super) fn is_founding(&self, at: usize) -> bool {
+    pub(super) fn is_during_creation(&self, at: usize) -> bool {
         self.is_new && at < self.opened
     }
 
@@ -246,13 +246,13 @@ impl Recording {
         self.opened
     }
 
-    /// The first moment that is this recording's own.
+    /// The moment at which this recording began.
     pub(super) fn began(&self) -> usize {
         self.began
     }
 
     /// The requests to the store until a moment, as text.
-    pub(super) fn story(&self, at: usize) -> Vec<String> {
+    pub(super) fn steps_until(&self, at: usize) -> Vec<String> {
         let mut lines = self.setup.clone();
         let answer = |is_there| if is_there { "Ok" } else { "the power is cut before it answers" };
         let opening = if self.is_new { "open a fresh store" } else { "open it" };

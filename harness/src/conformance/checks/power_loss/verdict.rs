@@ -12,8 +12,8 @@ pub(super) fn opened(opened: Result<Box<dyn Store>, LogError>) -> Checked<Box<dy
     opened.or_else(|error| broken(3, format!("the store does not open: {}", with_causes(&error))))
 }
 
-/// Which of the legal states a store shows. The first legal state is what was acknowledged; the
-/// older states were replaced and must not come back.
+/// Returns which of the legal states a store shows. The first legal state is the acknowledged one;
+/// the older states were replaced and must not come back.
 pub(super) async fn of(
     store: &mut dyn Store,
     legal: &[Model],
@@ -51,7 +51,7 @@ fn judge(contents: &Contents, legal: &[Model], older: &[Model], atomic: bool) ->
     let several = older.split_last().is_some_and(|(_, before)| before.iter().any(shows));
     let is_shorter = contents.bounds.last.index < legal[0].last().index;
     promised(1, !is_shorter || !(several || shows(&Model::default())), || {
-        format!("more than one thing that was acknowledged is gone: {}", words())
+        format!("more than one acknowledged change is lost: {}", words())
     })?;
     let hard_states = |state| legal.iter().any(|model| model.hard_state == state);
     promised(8, hard_states(contents.hard_state), || {
@@ -66,17 +66,18 @@ fn judge(contents: &Contents, legal: &[Model], older: &[Model], atomic: bool) ->
     let unknown = contents.entries.iter().find(|entry| !is_legal(entry.id));
     if let Some(unknown) = unknown {
         let was_there = older.iter().any(|model| holds(model, unknown.id));
-        let (promise, what) =
-            if was_there { (7, "was gone and came back") } else { (3, "was never written there") };
+        let (promise, what) = if was_there {
+            (7, "was removed and came back")
+        } else {
+            (3, "was never written there")
+        };
         return broken(promise, format!("entry {} {what}: {}", unknown.id, words()));
     }
     let boundary = legal.iter().any(|model| model.boundary == bounds.boundary);
     promised(6, boundary, || format!("the boundary is a different one: {}", words()))?;
     let least = legal.iter().filter(|model| model.boundary == bounds.boundary);
     let least = least.map(|model| model.last().index).min().unwrap_or(acknowledged.last().index);
-    promised(1, bounds.last.index >= least, || {
-        format!("what was acknowledged is gone: {}", words())
-    })?;
+    promised(1, bounds.last.index >= least, || format!("acknowledged data is lost: {}", words()))?;
     let known = |entry| legal.iter().any(|model| model.entries.contains(entry));
     let wrong = contents.entries.iter().find(|entry| !known(entry));
     promised(10, wrong.is_none(), || format!("an entry has different bytes: {}", words()))?;

@@ -1,10 +1,10 @@
-//! What happens when a majority of the members lose their disks.
+//! What happens after a majority of the members have lost their disks.
 //!
-//! They come back as they were bootstrapped, under their old names, and may elect a leader that
-//! lacks what was committed. The checks of the laws end here, since the laws rely on disks that do
-//! not lose data. Either a member with its old disk is elected, and its log prevails; or each
-//! member with its old disk meets another history, and must stop. A member whose new history was
-//! committed also stops when it meets the old one.
+//! They restart with the state of their bootstrap, under their old ids, and may elect a leader that
+//! lacks committed entries. The laws are no longer checked, since they assume that disks keep their
+//! data. Either a member that still has its data is elected, and its log prevails; or each such
+//! member receives entries that contradict its committed ones, and must stop. In the same way a
+//! member that has committed new entries stops when it receives the old ones.
 
 use super::World;
 use crate::checks::{Check, Violation, hold};
@@ -14,29 +14,29 @@ use crate::sim::{DiskFactory, TICK, Time};
 
 impl World {
     /// All members stop, a majority of them lose their disks, and all start again.
-    pub(crate) fn lose_memory(&mut self, disks: &DiskFactory<'_>) -> Result<(), Violation> {
+    pub(crate) fn lose_disks(&mut self, disks: &DiskFactory<'_>) -> Result<(), Violation> {
         let mut rng = Rng::stream(self.plan.seed, "memory", 0);
         self.journal.note(0, "loses memory", format_args!("a majority lose their disks"));
-        self.lost_memory = true;
+        self.lost_disks = true;
         let count = self.members.len();
         let first = rng.below(count as u64) as usize;
         for at in 0..count {
-            // They start one after another, so that sometimes one history wins, sometimes the
-            // other.
+            // The members restart one after another, so that sometimes the old log prevails and
+            // sometimes the new one.
             self.crash(at, TICK * rng.between(1, 100) as Time)?;
         }
         for step in 0..count / 2 + 1 {
             let member = &mut self.members[(first + step) % count];
-            let platter = Rng::stream(self.plan.seed, "second platter", member.id.get());
-            let disk = disks(member.id.get(), platter);
-            let bootstrapped = member.lose_memory(disk, count as u64);
+            let rng = Rng::stream(self.plan.seed, "second platter", member.id.get());
+            let disk = disks(member.id.get(), rng);
+            let bootstrapped = member.lose_disks(disk, count as u64);
             bootstrapped.map_err(|error| super::store_failed(member.id, &error))?;
         }
         Ok(())
     }
 
-    /// No member that runs follows a leader whose log has another entry where one is committed
-    /// here.
+    /// Checks that no running member follows a leader whose log lacks an entry that the member
+    /// knows to be committed, or has another entry at its index.
     pub(crate) fn check_histories(&mut self) -> Result<(), Violation> {
         let lost = self.members.iter().filter(|member| member.has_lost_data).count();
         self.marks.hit_if(lost > 0, Mark::DataLossReported);
