@@ -144,9 +144,9 @@ impl FileLog {
         Ok(())
     }
 
-    async fn write_batch(&mut self, op: LogOp, batch: WriteBatch) -> Result<(), LogError> {
+    async fn write_batch(&mut self, op: LogOp, batch: &WriteBatch) -> Result<(), LogError> {
         self.check_usable(op)?;
-        let plan = self.plan(&batch)?;
+        let plan = self.plan(batch)?;
         if plan.is_empty() && batch.append.is_empty() {
             // A hint alone is written with the next frame, or is lost, which the contract allows.
             self.writer.facts.commit_hint = plan.commit_hint;
@@ -301,7 +301,8 @@ impl BatchStore for FileLog {
     }
 
     async fn change(&mut self, op: LogOp, batch: WriteBatch) -> Result<(), LogError> {
-        self.write_batch(op, batch).await
+        let written = self.write_batch(op, &batch).await;
+        written.map_err(|error| error.giving_back(batch))
     }
 
     async fn found(&mut self, identity: Identity) -> Result<(), LogError> {

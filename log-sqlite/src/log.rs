@@ -147,7 +147,7 @@ impl BatchStore for SqliteLog {
     }
 
     async fn change(&mut self, op: LogOp, batch: WriteBatch) -> Result<(), LogError> {
-        self.write_batch(op, &batch)
+        self.write_batch(op, &batch).map_err(|error| error.giving_back(batch))
     }
 
     async fn found(&mut self, identity: Identity) -> Result<(), LogError> {

@@ -50,7 +50,8 @@ impl BatchStore for Full {
     async fn change(&mut self, op: LogOp, batch: WriteBatch) -> Result<(), LogError> {
         if self.disk.is_full.load(Ordering::SeqCst) {
             self.disk.refusals.fetch_add(1, Ordering::SeqCst);
-            return Err(LogError::new(op, LogErrorKind::NoSpace).at("a disk of the test"));
+            let full = LogError::new(op, LogErrorKind::NoSpace).at("a disk of the test");
+            return Err(full.giving_back(batch));
         }
         self.log.change(op, batch).await
     }

@@ -28,6 +28,7 @@ pub enum Bug {
     TemporaryFileBlocksTheNextOpening,
     IdentifiesItsFilesByTheirAge,
     RefusedWriteIsShown,
+    RefusedBatchIsLost,
 }
 
 use Bug::*;
@@ -55,6 +56,7 @@ pub const KILLERS: &[(Bug, &str, usize)] = &[
     (IdentityErrorIsIgnored, "io_errors::a_failed_save_of_the_identity_is_reported", 1),
     (IdentityErrorDoesNotPoison, "io_errors::a_failed_save_of_the_identity_is_reported", 15),
     (RefusedWriteIsShown, "io_errors::a_failed_write_is_reported_and_loses_nothing", 16),
+    (RefusedBatchIsLost, "io_errors::a_failed_write_is_reported_and_loses_nothing", 16),
     (FailedReadIsAFreshLog, "io_errors::a_failed_read_is_not_taken_for_absence", 13),
     (IdentifiesItsFilesByTheirAge, "damage::a_flipped_byte_never_passes_for_data", 14),
     (

@@ -321,7 +321,8 @@ impl Journal {
         let bytes = record.bytes(self.seed(self.end as usize));
         let kept = self.try_keep(&bytes);
         let is_full = kept.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::StorageFull);
-        if is_full && self.has(Bug::RefusedWriteIsShown) {
+        let refuses = self.has(Bug::RefusedWriteIsShown) || self.has(Bug::RefusedBatchIsLost);
+        if is_full && refuses {
             return Err(LogError::new(op, LogErrorKind::NoSpace));
         }
         self.is_poisoned |= kept.is_err() && !self.has(Bug::ContinuesAfterAFailure);
@@ -427,9 +428,17 @@ impl Store for Journal {
             self.check_poison(LogOp::Write)?;
         }
         let record = Record::of(&batch);
-        let kept = record.batch();
+        let kept = Record::of(&batch).batch();
+        if self.has(Bug::RefusedBatchIsLost) && !kept.is_empty() {
+            self.keep(LogOp::Write, &record)?;
+            return self.memory.write(batch).await;
+        }
         self.memory.write(batch.clone()).await?;
-        if kept.is_empty() { Ok(()) } else { self.keep(LogOp::Write, &Record::of(&batch)) }
+        if kept.is_empty() {
+            return Ok(());
+        }
+        let written = self.keep(LogOp::Write, &Record::of(&batch));
+        written.map_err(|error| error.giving_back(batch))
     }
 
     async fn recover(&mut self) -> Result<Recovered, LogError> {

@@ -1,18 +1,18 @@
 //! What a store says when it cannot do as asked.
 //!
-//! Three families. *Refused*, *no space* and the two answers about a range
+//! There are three families. *Refused*, *no space* and the two answers about a range
 //! ([`LogErrorKind::Compacted`], [`LogErrorKind::Unavailable`]) change nothing, and the store goes
-//! on. *Damage*
-//! ([`LogErrorKind::Corrupt`]) changes nothing either; the engine stops the member rather than let
-//! it forget what it promised. *Failures* ([`LogErrorKind::Io`] from a write or a sync,
-//! [`LogErrorKind::Poisoned`]) are final for the handle: a failed sync is never tried again, since
-//! the kernel may have dropped the bytes and report success (P15).
+//! on. *Damage* ([`LogErrorKind::Corrupt`]) changes nothing either; the engine stops the member
+//! rather than let it forget what it promised. *Failures* ([`LogErrorKind::Io`] from a write or a
+//! sync, [`LogErrorKind::Poisoned`]) are final for the handle: a failed sync is never tried again,
+//! since the kernel may have dropped the bytes and report success (P15).
 
 use alloc::boxed::Box;
 use alloc::string::String;
 use core::error::Error;
 use core::fmt;
 
+use super::WriteBatch;
 use crate::types::{EntryId, LogIndex};
 
 /// An error of a store: what was being done, what went wrong, where, and why.
@@ -26,6 +26,9 @@ pub struct LogError {
     pub place: String,
     /// The cause underneath, such as an operating system error.
     pub source: Option<Box<dyn Error + Send + Sync>>,
+    /// The batch for which there was no space ([`LogErrorKind::NoSpace`]), as it was given, so that
+    /// its owner needs no copy to give it again. None for any other error.
+    pub unwritten: Option<Box<WriteBatch>>,
 }
 
 /// What a store was doing when an error arose.
@@ -86,7 +89,8 @@ pub enum LogErrorKind {
     Refused(Refusal),
     /// The disk has no space for what was to be written, and no sync has failed. Nothing changed,
     /// and the handle is not poisoned: the same request may be given again once there is space
-    /// (P16).
+    /// (P16). A batch that was to be written comes back in [`LogError::unwritten`]; without it the
+    /// engine stops the member.
     NoSpace,
     /// Another process or handle has the store open (P17). Nothing changed.
     InUse,
@@ -148,7 +152,7 @@ pub enum Refusal {
 impl LogError {
     /// An error with neither place nor source.
     pub fn new(op: LogOp, kind: LogErrorKind) -> LogError {
-        LogError { op, kind, place: String::new(), source: None }
+        LogError { op, kind, place: String::new(), source: None, unwritten: None }
     }
 
     /// A refusal: nothing changed.
@@ -169,6 +173,12 @@ impl LogError {
     /// The same error, with its cause.
     pub fn because(self, source: impl Into<Box<dyn Error + Send + Sync>>) -> LogError {
         LogError { source: Some(source.into()), ..self }
+    }
+
+    /// The same error, which gives `batch` back if there was no space for it.
+    pub fn giving_back(self, batch: WriteBatch) -> LogError {
+        let is_unwritten = self.kind == LogErrorKind::NoSpace;
+        LogError { unwritten: is_unwritten.then(|| Box::new(batch)), ..self }
     }
 
     /// Whether the store goes on as if nothing had been asked.

@@ -136,15 +136,22 @@ impl<L: Store, S: StableStore> Store for Split<L, S> {
 
     async fn write(&mut self, mut batch: WriteBatch) -> Result<(), LogError> {
         self.check_poison(LogOp::Write)?;
-        if let Some(hard_state) = batch.hard_state.take() {
-            self.save_hard_state(hard_state).await?;
+        let hard_state = batch.hard_state.take();
+        if let Some(hard_state) = hard_state
+            && let Err(error) = self.save_hard_state(hard_state).await
+        {
+            return Err(error.giving_back(WriteBatch { hard_state: Some(hard_state), ..batch }));
         }
         // A batch with nothing but a hint is passed on, too: the log half decides whether to store
         // it.
         if batch == WriteBatch::default() {
             Ok(())
         } else {
-            let done = self.log.write(batch).await;
+            let mut done = self.log.write(batch).await;
+            if let Err(LogError { unwritten: Some(unwritten), .. }) = &mut done {
+                // To save the same hard state again changes nothing.
+                unwritten.hard_state = hard_state;
+            }
             self.settle(done)
         }
     }

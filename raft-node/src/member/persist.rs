@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use raft_core::storage::{Durability, LogError, LogErrorKind, Store, WriteBatch};
+use raft_core::storage::{LogError, LogErrorKind, Store, WriteBatch};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::sleep;
@@ -24,8 +24,6 @@ const SPACE_PAUSE: Duration = Duration::from_millis(500);
 pub(crate) struct Persist {
     store: Box<dyn Store>,
     failed: bool,
-    /// Whether the store can run out of space, so that a batch is kept until it is written.
-    may_be_full: bool,
     /// Told when the member ends, which waits for no space.
     end: Arc<Notify>,
     runtime: Handle,
@@ -44,38 +42,37 @@ impl Drop for EndWaiting {
 impl Persist {
     /// To be called inside the member's runtime, whose clock it uses.
     pub(crate) fn new(store: Box<dyn Store>) -> (Persist, EndWaiting) {
-        let may_be_full = store.info().durability != Durability::Volatile;
         let (end, runtime) = (Arc::<Notify>::default(), Handle::current());
         let waiting = EndWaiting(Arc::clone(&end));
-        (Persist { store, failed: false, may_be_full, end, runtime }, waiting)
+        (Persist { store, failed: false, end, runtime }, waiting)
     }
 
     /// Writes a batch, once there is space for it.
     ///
     /// # Errors
-    /// What the store says; `NoSpace` if the member ends first.
-    async fn write(&mut self, batch: WriteBatch) -> Result<(), LogError> {
-        if !self.may_be_full {
-            return self.store.write(batch).await;
-        }
+    /// What the store says; `NoSpace` if the member ends first, or if the store did not give the
+    /// batch back.
+    async fn write(&mut self, mut batch: WriteBatch) -> Result<(), LogError> {
         let mut was_full = false;
         loop {
-            match self.store.write(batch.clone()).await {
-                Err(full) if full.kind == LogErrorKind::NoSpace => {
-                    if !std::mem::replace(&mut was_full, true) {
-                        say_full(&full);
-                    }
-                    if self.is_over_before_next_try().await {
-                        return Err(full);
-                    }
-                }
+            let written = self.store.write(batch).await;
+            let mut error = match written {
+                Err(error) if error.kind == LogErrorKind::NoSpace => error,
                 written => {
                     if was_full && written.is_ok() {
                         info!("there is space for the log again: the member goes on");
                     }
                     return written;
                 }
+            };
+            let Some(unwritten) = error.unwritten.take() else { return Err(error) };
+            if !std::mem::replace(&mut was_full, true) {
+                log_full_disk(&error);
             }
+            if self.is_over_before_next_try().await {
+                return Err(error);
+            }
+            batch = *unwritten;
         }
     }
 
@@ -93,7 +90,7 @@ impl Persist {
     }
 }
 
-fn say_full(full: &LogError) {
+fn log_full_disk(full: &LogError) {
     error!(
         "the disk is full: the log in {} takes no write until there is space. Until then this \
          member neither leads nor votes nor acknowledges anything; it goes on by itself once there \

@@ -158,6 +158,7 @@ impl FaultRun {
             log.note(&format!("{}: {answer}", in_words(&batch)));
             let result = match result {
                 Err(error) if error.kind == LogErrorKind::NoSpace => {
+                    self.check_given_back(&error, &batch)?;
                     self.write_again(store.as_mut(), &batch, log).await?
                 }
                 result => result,
@@ -180,6 +181,14 @@ impl FaultRun {
             }
         }
         self.close(store, log).await
+    }
+
+    /// A batch for which there was no space comes back as it was given.
+    fn check_given_back(&self, error: &LogError, batch: &WriteBatch) -> Checked<()> {
+        let is_back = error.unwritten.as_deref() == Some(batch);
+        promised(16, self.way == Way::SmallVerbs || is_back, || {
+            "a write had no space, and its batch did not come back with the error".to_owned()
+        })
     }
 
     /// Makes a write once more that was refused because there was no space. The refused write must
