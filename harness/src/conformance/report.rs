@@ -25,10 +25,12 @@ const PROMISES: [&str; 21] = [
     "`Compacted`, `Unavailable`, `Corrupt`, `Io`, `Poisoned` and `Refused` are distinguished.",
     "Damage never passes for data, at the level that the store declares it detects.",
     "The first failed write or sync poisons the handle for good; a failed sync is never tried \
-     again. Opening again works once the cause is gone.",
-    "A refused request changed nothing, and does not poison. A purge below the boundary and a \
-     truncation at or past the end are no-ops. A truncation below the commit hint that `recover` \
-     would report is refused (L10); a reset is no truncation.",
+     again. Opening again works once the cause is gone. A write for which there is no space may be \
+     refused instead (`NoSpace`, P16); a sync may not.",
+    "A refused request changed nothing, and does not poison; nor does one that failed with \
+     `NoSpace`, which may be given again. A purge below the boundary and a truncation at or past \
+     the end are no-ops. A truncation below the commit hint that `recover` would report is refused \
+     (L10); a reset is no truncation.",
     "One opener at a time.",
     "`recover` returns what the log holds: its term runs and memberships, and a commit hint that \
      is never above the last entry or above every hint that was given.",
