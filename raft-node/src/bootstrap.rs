@@ -21,10 +21,10 @@ pub enum BootstrapError {
     #[error("node {0} is not a member of the cluster that it is to bootstrap")]
     NotAMember(NodeId),
     /// The store belongs to another cluster, node or membership. Nothing was written: choose an
-    /// empty store, or the name and members that this one was bootstrapped with.
+    /// empty store, or the name and members that this store was bootstrapped with.
     #[error("the store belongs to {found}, not to node {node} of cluster {cluster}")]
     OtherIdentity {
-        /// The member that it belongs to.
+        /// The member that the store belongs to.
         found: Identity,
         /// The node that was asked for.
         node: NodeId,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::member::admission::PeerRecord;
 use crate::pump::Limits;
 
-/// Times, limits, and where a member keeps what it learns of its peers.
+/// A member's times, its limits, and its record of its peers' stores.
 ///
 /// ```
 /// use raft_node::{Limits, NodeConfig};
@@ -20,13 +20,13 @@ pub struct NodeConfig {
     pub timing: Timing,
     /// Limits of queues, batches and waits.
     pub limits: Limits,
-    /// Where the store ids of the peers are kept over restarts: for a member with a directory,
-    /// [`DataDir::peers`](crate::DataDir::peers). Without it they are known only as long as the
-    /// member runs.
+    /// Where the member keeps the store ids of its peers across restarts: for a member with a
+    /// directory, [`DataDir::peers`](crate::DataDir::peers). With `None` the member knows them only
+    /// while it runs.
     pub peers: Option<Arc<dyn PeerRecord>>,
 }
 
-/// The times of the protocol, in ticks of 10 ms. All members should have the same.
+/// The times of the protocol, in ticks of 10 ms. All members should have the same times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
     /// The time between two heartbeats. 6 (60 ms).

@@ -26,11 +26,12 @@ pub struct DataDir {
     _lock: Option<Lock>,
 }
 
-/// Why a directory cannot be a member's. Nothing was changed but, perhaps, created.
+/// Why a directory cannot be used. Nothing in it was changed; the directory and its lock file may
+/// have been created.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum DataDirError {
-    /// Another process has it.
+    /// Another process has locked it.
     #[error(
         "{} is in use by another process (its lock is {}): stop that one first, or choose another \
          directory",
@@ -42,7 +43,7 @@ pub enum DataDirError {
     Io {
         /// The directory or the file in it.
         path: PathBuf,
-        /// Why.
+        /// The operating system's error.
         source: io::Error,
     },
 }
@@ -81,7 +82,7 @@ impl DataDir {
         Arc::new(PeersFile::in_dir(&self.path))
     }
 
-    /// Where the log belongs.
+    /// The path of the log.
     pub fn log(&self) -> PathBuf {
         self.path.join(LOG)
     }

@@ -11,13 +11,13 @@
 //! | `member` | one running member on tokio |
 //! | [`pump`] | the protocol and everything around it that needs no thread; the simulator runs it |
 //! | `requests` | clients that wait for an answer |
-//! | `transport` | what members send each other, and what carries it |
-//! | `application` | the state machine that an application brings |
-//! | `bootstrap`, `data_dir`, `peers_file` | what a member is made from, and its directory |
+//! | `transport` | messages between members, and the trait of what carries them |
+//! | `application` | the state machine that an application implements |
+//! | `bootstrap`, `data_dir`, `peers_file` | the first write to a store, and a member's directory |
 //!
 //! Dependencies point down only, and no two modules depend on each other.
 //!
-//! Absent, with their places: snapshots, changes of membership, client sessions.
+//! Not built yet: snapshots, membership changes, client sessions.
 
 mod application;
 mod bootstrap;

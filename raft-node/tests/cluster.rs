@@ -13,7 +13,7 @@ use raft_node::{
     ReadError, Replies, StartError, StateMachine, Timing, Transport, bootstrap,
 };
 
-/// Adds numbers; answers the sum so far.
+/// Adds numbers and answers each command with the sum so far.
 #[derive(Default)]
 struct Sum {
     sum: u64,
@@ -53,8 +53,8 @@ async fn start(network: &InProcessNetwork, number: u64, size: u64, cheap: bool) 
     bootstrap(&mut store, "test", node_id(number), &cluster).await.expect("a blank store");
     let machine = Box::new(Sum { cheap, ..Sum::default() });
     let transport = network.transport();
-    // A busy machine may stop all of this for longer than the default timeouts; a leader that is
-    // lost in that way leaves proposals unknown, and no test here is about that.
+    // A busy machine may suspend all members for longer than the default timeouts. A leader that is
+    // lost for that reason leaves outcomes unknown, which no test here is about.
     let timing = Timing { election_ticks_min: 150, election_ticks_max: 200, ..Timing::default() };
     let config = NodeConfig { timing, ..NodeConfig::default() };
     let started = Node::start(config, Box::new(store), transport, machine).await;
@@ -84,7 +84,8 @@ async fn leader(nodes: &[Node]) -> usize {
     panic!("no member leads after 10 s");
 }
 
-/// Proposes until a member accepts it; tries again only if the error says that nothing happened.
+/// Proposes until a member accepts the command. Retries only after an error that guarantees that
+/// nothing was written.
 async fn propose(node: &Node, text: &str) -> Bytes {
     for _ in 0..1000 {
         match node.propose(Bytes::copy_from_slice(text.as_bytes())).await {
@@ -127,17 +128,17 @@ async fn every_member_serves(cheap: bool) {
 }
 
 #[tokio::test]
-async fn every_member_takes_writes_and_reads() {
+async fn every_member_accepts_writes_and_reads() {
     every_member_serves(false).await;
 }
 
 #[tokio::test]
-async fn a_cheap_machine_is_applied_in_place() {
+async fn a_cheap_machine_is_applied_inline() {
     every_member_serves(true).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_clients_on_two_workers_lose_nothing() {
+async fn many_clients_on_two_threads_lose_no_write() {
     let nodes = start_cluster(3, false).await;
     leader(&nodes).await;
     propose(&nodes[0], "0").await;
@@ -157,7 +158,7 @@ async fn many_clients_on_two_workers_lose_nothing() {
 }
 
 #[tokio::test]
-async fn a_single_member_is_a_cluster() {
+async fn a_single_member_serves_as_a_cluster() {
     let nodes = start_cluster(1, false).await;
     assert_eq!(propose(&nodes[0], "7").await, "7");
     assert_eq!(read(&nodes[0]).await, "7");
@@ -172,7 +173,7 @@ async fn the_others_go_on_without_the_leader() {
     old.shutdown().await;
     assert_eq!(old.propose(Bytes::new()).await, Err(ProposeError::Closed));
     assert_eq!(old.read(Bytes::new()).await, Err(ReadError::Closed));
-    // A command that is forwarded to a dead leader has an unknown outcome, so wait for its
+    // A proposal that is forwarded to a dead leader has an unknown outcome, so wait for its
     // successor.
     let mut status = nodes[0].watch_status();
     let gone = Some(old.status().identity.node);
@@ -186,7 +187,7 @@ async fn the_others_go_on_without_the_leader() {
 }
 
 #[tokio::test]
-async fn a_minority_answers_neither_writes_nor_reads() {
+async fn a_minority_serves_neither_writes_nor_reads() {
     let network = InProcessNetwork::new();
     let alone = start(&network, 1, 3, false).await;
     // Longer than any election timeout.
@@ -206,10 +207,10 @@ async fn a_command_beyond_the_limit_is_refused() {
     assert_eq!(refused, Err(ProposeError::TooLarge { size: limit + 1, limit }));
 }
 
-/// A transport that notes which memberships it is told.
-struct Noting(Box<dyn Transport>, Arc<Mutex<Vec<Vec<u64>>>>);
+/// A transport that records the memberships that it is given.
+struct Recording(Box<dyn Transport>, Arc<Mutex<Vec<Vec<u64>>>>);
 
-impl Transport for Noting {
+impl Transport for Recording {
     fn start(&mut self, inbound: Arc<dyn Inbound>) {
         self.0.start(inbound);
     }
@@ -225,9 +226,9 @@ impl Transport for Noting {
 }
 
 #[tokio::test]
-async fn a_transport_is_told_the_membership_in_force_once() {
-    let told = Arc::default();
-    let transport = Noting(InProcessNetwork::new().transport(), Arc::clone(&told));
+async fn a_transport_is_given_the_membership_in_force_once() {
+    let given = Arc::default();
+    let transport = Recording(InProcessNetwork::new().transport(), Arc::clone(&given));
     let mut store = MemoryLog::new();
     bootstrap(&mut store, "test", node_id(1), &membership(1)).await.expect("a blank store");
     let (machine, config) = (Box::<Sum>::default(), NodeConfig::default());
@@ -235,7 +236,7 @@ async fn a_transport_is_told_the_membership_in_force_once() {
     let nodes = [node.expect("a bootstrapped store")];
     leader(&nodes).await;
     assert_eq!(propose(&nodes[0], "5").await, "5");
-    assert_eq!(*told.lock().expect("no panic"), [[1]]);
+    assert_eq!(*given.lock().expect("no panic"), [[1]]);
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! A member whose disk has no space: it waits for some, and ends in good order where there is none.
+//! A member whose disk is full waits for free space, and can be shut down while it waits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

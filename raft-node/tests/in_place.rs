@@ -1,5 +1,5 @@
-//! Stores that are polled in place and members that are driven inline: a store that completes later
-//! without blocking, and a member that panics while another's client drives it.
+//! Futures that a turn polls inline: a store that answers later without blocking the thread, and a
+//! member that panics while another member's task drives it.
 
 mod support;
 
@@ -16,17 +16,17 @@ use raft_node::{
 };
 use support::{ChangedLog, Changes, membership_of, node_id};
 
-/// Answers each command with the number of commands so far, unless the test makes it panic.
+/// Answers each command with the number of commands so far, or panics once `must_panic` is set.
 #[derive(Default)]
 struct Count {
     count: u64,
-    is_doomed: Arc<AtomicBool>,
+    must_panic: Arc<AtomicBool>,
 }
 
 impl StateMachine for Count {
     fn apply(&mut self, commands: &[Committed], replies: &mut Replies) -> Result<(), Fatal> {
         for _ in commands {
-            assert!(!self.is_doomed.load(Ordering::Relaxed), "planted by the test");
+            assert!(!self.must_panic.load(Ordering::Relaxed), "injected by the test");
             self.count += 1;
             replies.push(Bytes::from(self.count.to_string()));
         }
@@ -70,7 +70,7 @@ async fn start(network: &InProcessNetwork, number: u64, size: u64, machine: Coun
     let mut store = ChangedLog { log: MemoryLog::new(), changes: Later };
     let membership = membership_of(size);
     bootstrap(&mut store, "in place", node_id(number), &membership).await.expect("blank");
-    // A busy machine may stop all of this for longer than the default timeouts.
+    // A busy machine may suspend all members for longer than the default timeouts.
     let timing = Timing { election_ticks_min: 150, election_ticks_max: 200, ..Timing::default() };
     let config = NodeConfig { timing, ..NodeConfig::default() };
     let (store, transport, machine) = (Box::new(store), network.transport(), Box::new(machine));
@@ -124,23 +124,23 @@ async fn a_client_on_another_runtime_is_answered_by_the_members_own_task() {
     assert_eq!(client.join().expect("no panic"), Ok(Bytes::from("1")));
 }
 
-/// A panic in a member stops that member alone. What would go wrong: the client of the leader,
-/// whose task drives the follower, too, would unwind with the follower's panic.
+/// A panic ends only the member whose code panics. What would go wrong: the task of the leader's
+/// client also drives the follower, so the follower's panic would end that client.
 #[tokio::test]
 async fn a_member_that_panics_stops_no_other() {
     let network = InProcessNetwork::new();
-    let dooms: Vec<Arc<AtomicBool>> = (0..3).map(|_| Arc::default()).collect();
+    let panic_flags: Vec<Arc<AtomicBool>> = (0..3).map(|_| Arc::default()).collect();
     let mut nodes = Vec::new();
     for number in 1..=3 {
-        let is_doomed = Arc::clone(&dooms[number as usize - 1]);
-        nodes.push(start(&network, number, 3, Count { count: 0, is_doomed }).await);
+        let must_panic = Arc::clone(&panic_flags[number as usize - 1]);
+        nodes.push(start(&network, number, 3, Count { count: 0, must_panic }).await);
     }
     let leader = leading(&nodes).await;
     let victim = leader.status().identity.node.get() as usize % 3;
     for count in 1..=20u64 {
-        dooms[victim].store(count >= 10, Ordering::Relaxed);
+        panic_flags[victim].store(count >= 10, Ordering::Relaxed);
         let answer = leader.propose(Bytes::from_static(b"x")).await;
         assert_eq!(answer, Ok(Bytes::from(count.to_string())));
     }
-    assert!(nodes[victim].status().applied < leader.status().applied, "the victim is gone");
+    assert!(nodes[victim].status().applied < leader.status().applied, "the victim has stopped");
 }

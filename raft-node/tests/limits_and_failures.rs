@@ -1,5 +1,5 @@
-//! What happens at the edges: clients faster than the disk, a dead follower, a failing store, a
-//! restart of everything.
+//! Limits and failures: clients faster than the disk, a dead follower, a failing store, and a
+//! restart of the whole cluster.
 
 mod support;
 
@@ -18,7 +18,7 @@ use raft_node::{
 };
 use support::{ChangedLog, Changes, membership_of, node_id};
 
-/// Counts commands and their bytes; answers the count.
+/// Counts commands and answers each with the count so far.
 #[derive(Default)]
 struct Count {
     count: u64,
@@ -38,7 +38,7 @@ impl StateMachine for Count {
     }
 }
 
-/// A disk that is as slow, or as broken, as a test wants.
+/// A memory log whose writes a test can delay or let fail.
 #[derive(Clone)]
 struct HardDisk {
     delay: Duration,
@@ -104,7 +104,7 @@ impl Cluster {
     }
 }
 
-/// The index of the leader, once a member knows that it leads.
+/// Waits until a member leads; returns its position in the list.
 async fn leader(nodes: &[Node]) -> usize {
     for _ in 0..2000 {
         let leads = |node: &Node| {
@@ -130,7 +130,7 @@ async fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 #[tokio::test]
-async fn clients_that_outrun_the_disk_wait_and_memory_stays_bounded() {
+async fn clients_faster_than_the_disk_wait_and_memory_stays_bounded() {
     const SIZE: usize = 4096;
     let limits = Limits {
         proposals: 64,
@@ -160,15 +160,15 @@ async fn clients_that_outrun_the_disk_wait_and_memory_stays_bounded() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     for client in clients {
-        client.await.expect("no panic").expect("everyone is served in the end");
+        client.await.expect("no panic").expect("every client is served in the end");
     }
     assert_eq!(most, 40, "40 commands fill the quota of {} bytes", limits.proposal_bytes);
     assert!(busy > 0, "a client that does not want to wait is refused");
 }
 
 /// What went wrong: commands in the log of a leader that lost its majority keep their share of the
-/// quota until their outcome is known, and a client that waited for the quota behind them got no
-/// answer that there was no leader; it waited until the majority came back.
+/// quota until their outcome is known. A client that waited for the quota behind them got no answer
+/// that there is no leader; it waited until the majority came back.
 #[tokio::test]
 async fn a_client_behind_a_full_quota_learns_that_there_is_no_leader() {
     let limits = Limits { proposals: 1, ..Limits::default() };
@@ -216,7 +216,7 @@ async fn a_dead_follower_costs_no_memory_and_catches_up() {
 }
 
 #[tokio::test]
-async fn everything_acknowledged_is_there_after_a_restart_of_all() {
+async fn every_acknowledged_command_survives_a_restart_of_all_members() {
     let cluster = Cluster::new(3, Duration::ZERO, Limits::default());
     let nodes = cluster.start_all().await;
     let at = leader(&nodes).await;
@@ -250,7 +250,7 @@ async fn a_store_error_stops_the_whole_member_and_is_reported() {
     assert!(stopped.contains("the disk is gone"), "{stopped}");
     assert!(!nodes[0].status().damaged, "it can be started again");
     loop {
-        match events.recv().await.expect("an event says so") {
+        match events.recv().await.expect("an event reports the stop") {
             NodeEvent::Stopped(why) => break assert_eq!(why, stopped),
             _ => continue,
         }
@@ -264,11 +264,11 @@ async fn a_leader_with_a_stalled_disk_steps_down() {
     let at = leader(&nodes).await;
     nodes[at].shutdown().await;
     let mut slow = Cluster { delay: Duration::from_secs(3), ..cluster };
-    // Only this member's disk is slow.
+    // Only this member is slow: the others keep their disks.
     let number = at as u64 + 1;
     nodes[at] = slow.start(number).await;
     slow.delay = Duration::ZERO;
     let second = leader(&nodes).await;
-    assert_ne!(second, at, "whose disk completes nothing for 3 s cannot win");
+    assert_ne!(second, at, "a member whose disk completes no write for 3 s cannot win");
     nodes[second].propose(Bytes::from_static(b"x")).await.expect("two good disks are a majority");
 }

@@ -1,9 +1,9 @@
-//! The files that several threads of a member use, in every interleaving that matters.
+//! Model checking of the files whose state a member's threads share.
 //!
 //! The simulator runs the pump and never this code, so `loom` explores it: it runs each model below
-//! again and again, with another schedule of its threads each time, and reports a deadlock where a
-//! wakeup was lost. The models compile the crate's own files, with loom's locks and atomics in
-//! place of the standard library's; that is why those files take them from `crate::sync`.
+//! many times, with a different schedule of its threads each time, and reports a deadlock where a
+//! wakeup was lost. This test compiles the crate's own files with loom's locks and atomics in place
+//! of the standard library's; that is why those files import them from `crate::sync`.
 //!
 //! | model | files |
 //! |---|---|
@@ -11,8 +11,8 @@
 //! | `reply` | `requests/reply.rs` |
 //! | `scheduler` | `member/mailbox.rs`, `member/scheduler.rs`, `requests/batcher.rs` |
 //!
-//! Deliberately not modelled: tokio's `Notify`, which wakes the driver. Tokio has models of its
-//! own; a call is one step here.
+//! Deliberately not modelled: tokio's `Notify`, which wakes the driver. Tokio has its own models of
+//! it; here a call of it is one step.
 
 #[path = "loom/models.rs"]
 mod models;

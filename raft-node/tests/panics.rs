@@ -1,5 +1,5 @@
 //! A panic anywhere in a member ends that member, and no call is left waiting: every call returns,
-//! the status says why, `shutdown` returns, and no task of a client unwinds.
+//! the status names the cause, `shutdown` returns, and no task of a client unwinds.
 
 mod support;
 
@@ -20,7 +20,7 @@ use raft_node::{
 use support::{ChangedLog, Changes, membership_of, node_id};
 use tokio::time::timeout;
 
-/// Which part of the member fails.
+/// The fault that a test injects into a part of the member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum Fault {
@@ -32,7 +32,7 @@ enum Fault {
     Send,
 }
 
-/// Shared by all parts of a member: which of them fails.
+/// The injected fault, shared by all parts of a member.
 #[derive(Clone, Default)]
 struct Faults(Arc<AtomicU8>);
 
@@ -46,7 +46,7 @@ impl Faults {
     }
 
     fn panic_if(&self, fault: Fault) {
-        assert!(!self.is(fault), "planted by the test: {fault:?}");
+        assert!(!self.is(fault), "injected by the test: {fault:?}");
     }
 }
 
@@ -60,7 +60,7 @@ impl StateMachine for Machine {
     fn apply(&mut self, commands: &[Committed], replies: &mut Replies) -> Result<(), Fatal> {
         self.faults.panic_if(Fault::Apply);
         if self.faults.is(Fault::ApplyFatal) {
-            return Err(Fatal::new("planted by the test: fatal"));
+            return Err(Fatal::new("injected by the test: fatal"));
         }
         if !self.faults.is(Fault::TooFewAnswers) {
             commands.iter().for_each(|_| replies.push(Bytes::new()));
@@ -101,7 +101,7 @@ impl Changes for PanickingWrites {
     }
 }
 
-/// A transport that panics when it is to send.
+/// A transport whose `send` can panic.
 struct Sending {
     transport: Box<dyn Transport>,
     faults: Faults,
@@ -118,24 +118,24 @@ impl Transport for Sending {
     }
 }
 
-/// How a cluster is made.
+/// How the test's cluster is built.
 #[derive(Clone, Copy)]
-struct Plan {
+struct ClusterShape {
     members: u64,
     is_threaded: bool,
     is_cheap: bool,
 }
 
-async fn start(plan: Plan) -> (Vec<Node>, Vec<Faults>) {
+async fn start(shape: ClusterShape) -> (Vec<Node>, Vec<Faults>) {
     let network = InProcessNetwork::new();
-    let membership = membership_of(plan.members);
+    let membership = membership_of(shape.members);
     let (mut nodes, mut all_faults) = (Vec::new(), Vec::new());
-    for number in 1..=plan.members {
+    for number in 1..=shape.members {
         let faults = Faults::default();
-        let changes = PanickingWrites { faults: faults.clone(), is_threaded: plan.is_threaded };
+        let changes = PanickingWrites { faults: faults.clone(), is_threaded: shape.is_threaded };
         let mut log = ChangedLog { log: MemoryLog::new(), changes };
         bootstrap(&mut log, "panics", node_id(number), &membership).await.expect("blank");
-        let machine = Machine { faults: faults.clone(), is_cheap: plan.is_cheap };
+        let machine = Machine { faults: faults.clone(), is_cheap: shape.is_cheap };
         let transport = Sending { transport: network.transport(), faults: faults.clone() };
         // Few enough that some of the clients below wait for the quota.
         let limits = Limits { proposals: 4, ..Limits::default() };
@@ -148,19 +148,20 @@ async fn start(plan: Plan) -> (Vec<Node>, Vec<Faults>) {
     (nodes, all_faults)
 }
 
-/// Waits for a future, with a time limit.
+/// Waits for at most 20 seconds.
 async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     timeout(Duration::from_secs(20), future).await.unwrap_or_else(|_| panic!("it hangs: {what}"))
 }
 
-/// Lets a member fail while clients propose and read, and checks that all of them return.
-async fn ends_for_everyone(node: &Node, faults: &Faults, fault: Fault, says: &str) {
+/// Injects a fault into a member while clients propose and read, and checks that all calls return.
+async fn ends_every_call(node: &Node, faults: &Faults, fault: Fault, says: &str) {
     let mut clients = Vec::new();
     let answered = Arc::<AtomicUsize>::default();
     for client in 0..16 {
         let (node, answered) = (node.clone(), Arc::clone(&answered));
         clients.push(tokio::spawn(async move {
-            // Runs until the member has ended, so that some of these are under way when it does.
+            // The client repeats its call until the member has ended, so that some calls are under
+            // way then.
             for round in 0.. {
                 let closed = if client % 4 == 0 {
                     matches!(node.read(Bytes::new()).await, Err(ReadError::Closed))
@@ -176,7 +177,7 @@ async fn ends_for_everyone(node: &Node, faults: &Faults, fault: Fault, says: &st
             unreachable!("the rounds have no end")
         }));
     }
-    // The clients are busy: some wait for their answer, and some for the quota.
+    // The clients are busy: some wait for their answers, and some for the quota.
     let are_busy = async {
         while answered.load(Ordering::Relaxed) < 100 && !node.status().closed {
             tokio::task::yield_now().await;
@@ -189,7 +190,7 @@ async fn ends_for_everyone(node: &Node, faults: &Faults, fault: Fault, says: &st
     }
     let status = node.status();
     let stopped = status.stopped.clone().expect("the status says why");
-    assert!(stopped.contains(says) && stopped.contains("planted"), "{stopped}");
+    assert!(stopped.contains(says) && stopped.contains("injected"), "{stopped}");
     assert!(status.closed && !status.damaged);
     let many = (0..9).map(|_| Bytes::new());
     let many = soon("propose_many", node.propose_many(many)).await;
@@ -203,13 +204,14 @@ async fn ends_for_everyone(node: &Node, faults: &Faults, fault: Fault, says: &st
     soon("a second shutdown", node.shutdown()).await;
 }
 
-/// Runs `ends_for_everyone` in all the ways in which a member's parts can be driven.
+/// Runs `ends_every_call` with the store threaded and inline, and with a cheap and a costly
+/// machine.
 async fn ends_in_all_ways(fault: Fault, says: &str) {
     for is_threaded in [false, true] {
         for is_cheap in [false, true] {
-            let (nodes, faults) = start(Plan { members: 1, is_threaded, is_cheap }).await;
+            let (nodes, faults) = start(ClusterShape { members: 1, is_threaded, is_cheap }).await;
             soon("a leader", nodes[0].wait_for_leader()).await.expect("it runs");
-            ends_for_everyone(&nodes[0], &faults[0], fault, says).await;
+            ends_every_call(&nodes[0], &faults[0], fault, says).await;
         }
     }
 }
@@ -236,13 +238,18 @@ async fn a_panic_in_a_write_ends_the_member() {
 
 #[tokio::test]
 async fn a_state_machine_that_leaves_out_answers_ends_the_member() {
-    let (nodes, faults) = start(Plan { members: 1, is_threaded: false, is_cheap: false }).await;
+    let (nodes, faults) =
+        start(ClusterShape { members: 1, is_threaded: false, is_cheap: false }).await;
     let node = &nodes[0];
     soon("a leader", node.wait_for_leader()).await.expect("it runs");
     assert_eq!(soon("the first", node.propose(Bytes::new())).await, Ok(Bytes::new()));
     faults[0].inject(Fault::TooFewAnswers);
     let outcome = soon("the second", node.propose(Bytes::new())).await;
-    assert_eq!(outcome, Err(ProposeError::Unknown), "it is committed, and nothing was answered");
+    assert_eq!(
+        outcome,
+        Err(ProposeError::Unknown),
+        "it is committed, and the machine gave no answer"
+    );
     soon("the end", async {
         while !node.status().closed {
             tokio::task::yield_now().await
@@ -253,20 +260,21 @@ async fn a_state_machine_that_leaves_out_answers_ends_the_member() {
     assert!(stopped.contains("answers each command of a batch once"), "{stopped}");
 }
 
-/// Here the panic is in the turn itself, which a client's task takes.
+/// Here the turn itself panics, and a client's task takes the turn.
 #[tokio::test]
 async fn a_panic_in_the_turn_of_a_client_ends_the_member_and_not_the_client() {
-    let (nodes, faults) = start(Plan { members: 3, is_threaded: false, is_cheap: true }).await;
+    let (nodes, faults) =
+        start(ClusterShape { members: 3, is_threaded: false, is_cheap: true }).await;
     let leader = soon("a leader", nodes[0].wait_for_leader()).await.expect("it runs");
     let at = leader.get() as usize - 1;
-    // One after another: from the second on a client takes the turn itself.
+    // The writes follow one another, so from the second on the client takes the turn itself.
     for _ in 0..10 {
         soon("a write", nodes[at].propose(Bytes::new())).await.expect("a stable leader");
     }
     faults[at].inject(Fault::Send);
     let outcome = soon("the write", nodes[at].propose(Bytes::new())).await;
     assert_eq!(outcome, Err(ProposeError::Unknown), "it may have been sent");
-    ends_for_everyone(&nodes[at], &faults[at], Fault::Send, "a turn of the member panicked").await;
+    ends_every_call(&nodes[at], &faults[at], Fault::Send, "a turn of the member panicked").await;
     // Its links are closed, and the others elect a leader among themselves.
     let other = (at + 1) % 3;
     let mut status = nodes[other].watch_status();
@@ -282,15 +290,16 @@ async fn a_panic_in_the_turn_of_a_client_ends_the_member_and_not_the_client() {
     .await;
 }
 
-/// Many clients, two threads: a panic in the turn while others wait for the lock, for the quota and
-/// in the mailbox.
+/// Many clients on two threads: a turn panics while other clients wait for the lock and for the
+/// quota, and while events wait in the mailbox.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_panic_in_the_turn_ends_the_member_for_a_crowd() {
+async fn a_panic_in_the_turn_ends_the_member_for_many_clients() {
     for is_threaded in [false, true] {
-        let (nodes, faults) = start(Plan { members: 3, is_threaded, is_cheap: false }).await;
+        let (nodes, faults) =
+            start(ClusterShape { members: 3, is_threaded, is_cheap: false }).await;
         let leader = soon("a leader", nodes[0].wait_for_leader()).await.expect("it runs");
         let at = leader.get() as usize - 1;
         let says = "a turn of the member panicked";
-        ends_for_everyone(&nodes[at], &faults[at], Fault::Send, says).await;
+        ends_every_call(&nodes[at], &faults[at], Fault::Send, says).await;
     }
 }

@@ -1,6 +1,4 @@
-//! What a member remembers of its peers' stores, and what it answers for a forward that was never
-//! sent.
-
+//! The member's record of its peers' stores, and its answer to a forward that was never sent.
 mod support;
 
 use std::path::Path;
@@ -19,7 +17,7 @@ use support::{ChangedLog, Changes, membership_of, node_id as id};
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
-/// Longer than anything here takes.
+/// The longest wait for one call; each takes far less.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A memory log that survives as long as its disk, and declares it.
@@ -115,7 +113,7 @@ impl Cluster {
 }
 
 /// What went wrong: a member whose directory was wiped was refused only by peers that had not been
-/// restarted since; the others accepted it, and it voted although it had forgotten its votes.
+/// restarted since; the others accepted it, and it voted without the votes that it had lost.
 #[tokio::test]
 async fn a_wiped_member_is_refused_by_peers_that_were_restarted() {
     let mut cluster = Cluster::new();
@@ -143,7 +141,7 @@ async fn a_wiped_member_is_refused_by_peers_that_were_restarted() {
     assert_eq!(leader(nodes[at].node()).await, leading);
 }
 
-/// Carries every message except forwards, which it refuses.
+/// A transport that refuses forwards and sends every other message.
 struct NoForwards(Box<dyn Transport>);
 
 impl Transport for NoForwards {
@@ -159,7 +157,7 @@ impl Transport for NoForwards {
 /// What went wrong: a forward that the transport dropped left its clients waiting for five seconds,
 /// and then the outcome was reported as unknown.
 #[tokio::test]
-async fn a_forward_that_was_never_sent_has_not_happened() {
+async fn a_forward_that_was_never_sent_is_reported_as_not_written() {
     let cluster = Cluster::new();
     let mut nodes = Vec::new();
     for at in 0..3 {
@@ -175,8 +173,8 @@ async fn a_forward_that_was_never_sent_has_not_happened() {
     assert_eq!(outcome, Err(ProposeError::NotLeader { hint: None }), "and may be tried again");
 }
 
-/// What went wrong: a command of a newer version was answered but skipped, and the member's state
-/// differed from then on.
+/// What went wrong: a command of a newer version was answered but not applied, and the member's
+/// state differed from then on.
 #[tokio::test]
 async fn a_committed_command_that_does_not_decode_stops_the_member() {
     let (disk, dir) = (MemoryDisk::new(SyncMode::EachWrite), tempfile::tempdir().expect("one"));
@@ -202,5 +200,5 @@ async fn the_bytes_of_queries_are_limited() {
     let (first, second, third) = tokio::join!(read(600), read(400), read(1));
     assert!(first.is_ok() && second.is_ok());
     assert_eq!(third, Err(ReadError::Busy), "a thousand bytes wait already");
-    assert!(read(1000).await.is_ok(), "they were given back");
+    assert!(read(1000).await.is_ok(), "the bytes were given back");
 }

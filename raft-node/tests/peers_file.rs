@@ -1,4 +1,5 @@
-//! The peers file: one frozen sample, damage, and what a power cut during a replacement leaves.
+//! The peers file: one frozen sample, damage, and the files that a power cut during a replacement
+//! leaves.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -41,7 +42,7 @@ fn the_format_is_the_frozen_one() {
 }
 
 #[test]
-fn a_record_of_another_cluster_is_none() {
+fn a_record_of_another_cluster_is_ignored() {
     let dir = dir_with(&SAMPLE);
     let file = PeersFile::in_dir(dir.path());
     assert_eq!(file.load(ClusterId(5)).expect("loads"), PeerStores::new());
@@ -65,7 +66,7 @@ fn damage_is_reported_wherever_it_is() {
 }
 
 #[test]
-fn a_replacement_that_was_cut_short_is_not_read() {
+fn an_incomplete_replacement_is_not_read() {
     let dir = dir_with(&SAMPLE);
     fs::write(dir.path().join("new.peers"), &SAMPLE[..30]).expect("written");
     let file = PeersFile::in_dir(dir.path());

@@ -1,4 +1,5 @@
-//! A state machine that needs many calls for one command: the member works on in between.
+//! A state machine that needs many calls for one command: the member does other work between the
+//! calls.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -10,7 +11,7 @@ use raft_node::{
     Committed, Fatal, InProcessNetwork, Node, NodeConfig, Replies, StateMachine, bootstrap,
 };
 
-/// Finishes `slow` only once it may; answers each command with the number of calls so far.
+/// Finishes the command `slow` only once the gate is open, and answers each command with itself.
 struct Slow {
     gate: Arc<Gate>,
     is_cheap: bool,

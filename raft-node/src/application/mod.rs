@@ -1,4 +1,4 @@
-//! What an application brings: a state machine over bytes, or one over types.
+//! The interface that an application implements: a state machine over bytes, or one over types.
 
 mod state_machine;
 mod typed;

@@ -1,4 +1,4 @@
-//! An application as a member sees it: a deterministic state machine for committed commands.
+//! The application's side of a member: a deterministic state machine for committed commands.
 
 use std::ops::Range;
 
@@ -9,7 +9,7 @@ use thiserror::Error;
 /// One committed command, in the order of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Committed {
-    /// The entry's name. Ids rise along the log; not every index carries a command.
+    /// The entry's id. Ids rise along the log; not every index carries a command.
     pub id: EntryId,
     /// The bytes that were proposed.
     pub command: Bytes,
@@ -42,12 +42,12 @@ enum Wanted {
 }
 
 impl Replies {
-    /// Space for the answers to `count` commands, all of which are wanted.
+    /// An empty list with capacity for the answers to `count` commands, all of which are wanted.
     pub fn with_capacity(count: usize) -> Replies {
         Replies { answers: Vec::with_capacity(count), wanted: Wanted::All }
     }
 
-    /// Answers the next command of the batch. Empty bytes cost nothing.
+    /// Answers the next command of the batch. An empty answer allocates nothing.
     #[inline]
     pub fn push(&mut self, answer: Bytes) {
         self.answers.push(answer);
@@ -79,7 +79,7 @@ impl Replies {
         self.answers.is_empty()
     }
 
-    /// The answers at these positions are wanted, and no others. The ranges rise.
+    /// Sets the positions whose answers are wanted. The ranges rise.
     pub(crate) fn want(&mut self, positions: impl Iterator<Item = Range<usize>>) {
         let mut ranges = match std::mem::take(&mut self.wanted) {
             Wanted::Some(ranges) => ranges,
@@ -102,9 +102,9 @@ impl Replies {
 
 /// Why a state machine cannot apply a committed command: the member stops and reports it.
 ///
-/// For example, a newer version of the application wrote the command, or the disk that the state
-/// is kept on has failed. The command stays committed: other members may have applied it, and this
-/// one applies it again when it is started with what it lacked.
+/// For example, a newer version of the application wrote the command, or the disk that the state is
+/// kept on has failed. The command stays committed: other members may have applied it, and this
+/// member applies it once it is started again with the missing version or disk.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{reason}")]
 pub struct Fatal {
@@ -112,7 +112,7 @@ pub struct Fatal {
 }
 
 impl Fatal {
-    /// `reason` says what could not be applied, why, and what to do.
+    /// `reason` names what could not be applied, the cause, and what to do.
     pub fn new(reason: impl Into<String>) -> Fatal {
         Fatal { reason: reason.into() }
     }
@@ -127,8 +127,8 @@ pub trait StateMachine: Send + 'static {
         None
     }
 
-    /// Applies commands, and pushes exactly one answer for each into `replies`. Only the answers
-    /// that [`Replies::is_wanted`] are ever seen by a client.
+    /// Applies commands, and pushes exactly one answer for each into `replies`. A client sees only
+    /// the answers for which [`Replies::is_wanted`] returns true.
     ///
     /// A command that is merely invalid is answered with an error of the application's own: every
     /// member applies it.
@@ -139,13 +139,13 @@ pub trait StateMachine: Send + 'static {
     /// the batch learn that the outcome is unknown. A panic has the same effect.
     fn apply(&mut self, commands: &[Committed], replies: &mut Replies) -> Result<(), Fatal>;
 
-    /// Whether [`StateMachine::apply`] returned before the batch was applied. It is then called
-    /// again with the same batch and the replies pushed so far, once the member has done its other
-    /// work, and goes on where it stopped; `replies.len()` commands are done. So a command that
-    /// takes long keeps no heartbeat from being sent.
+    /// Whether [`StateMachine::apply`] returned before the batch was applied. The member does its
+    /// other work and then calls `apply` again with the same batch and the replies pushed so far;
+    /// `apply` continues where it stopped, after `replies.len()` commands. So a slow command delays
+    /// no heartbeat.
     ///
-    /// Where a batch is cut must not influence the state. No query is asked in between whose answer
-    /// the batch could change.
+    /// The point at which a call returns must not influence the state. The member asks no query
+    /// between the calls whose answer the batch could change.
     fn is_unfinished(&self) -> bool {
         false
     }
@@ -155,7 +155,7 @@ pub trait StateMachine: Send + 'static {
     fn read(&self, query: &[u8]) -> Bytes;
 
     /// Whether applying takes so little time (a few microseconds a batch) that it may run between
-    /// two steps of the protocol. Others are applied by a task of their own.
+    /// two steps of the protocol. A state machine that is not cheap runs in a task of its own.
     fn is_cheap(&self) -> bool {
         false
     }

@@ -1,8 +1,8 @@
 //! A state machine over types instead of bytes.
 //!
-//! Commands, queries and answers travel in postcard's wire format. Answers and queries never leave
-//! the process; commands are in the log, so another version of the application may have written
-//! them.
+//! Commands, queries and answers are encoded in postcard's wire format. Answers and queries never
+//! leave the process; commands are in the log, so another version of the application may have
+//! written them.
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -41,13 +41,13 @@ use super::state_machine::{Committed, Fatal, Replies, StateMachine};
 /// }
 /// ```
 pub trait Application: Send + 'static {
-    /// What is proposed.
+    /// A command, as clients propose it.
     type Command: Serialize + DeserializeOwned;
-    /// What a command is answered.
+    /// The answer to a command.
     type Response: Serialize + DeserializeOwned;
-    /// What is asked.
+    /// A query, as clients ask it.
     type Query: Serialize + DeserializeOwned;
-    /// What a query is answered.
+    /// The answer to a query.
     type Answer: Serialize + DeserializeOwned;
 
     /// Applies a committed command.
@@ -78,7 +78,7 @@ impl<A: Application> StateMachine for TypedMachine<A> {
     }
 }
 
-/// The first byte of an answer to a query that was understood.
+/// The first byte of the answer to a query that decoded.
 const ANSWERED: u8 = 1;
 
 fn not_understood(committed: &Committed) -> Fatal {
@@ -103,7 +103,7 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     }
 }
 
-/// The answer to a query that was understood.
+/// The value of an answer from [`TypedMachine`], if the query decoded.
 pub(crate) fn decode_answer<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     let (_, answer): (u8, T) = decode(bytes)?;
     Some(answer)

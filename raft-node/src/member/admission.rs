@@ -14,8 +14,8 @@
 //! - It is saved in the member's directory, where it has one ([`PeerRecord`]), so that a peer whose
 //!   directory was wiped is refused also by members that were restarted meanwhile.
 //!
-//! Deliberately absent: how a member that lost its store comes back. That takes a change of
-//! membership.
+//! Deliberately absent: how a member that lost its store comes back. That requires a membership
+//! change.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashSet};
@@ -36,11 +36,11 @@ const MAX_LOGGED: usize = 1024;
 /// The store ids of peers, by node.
 pub type PeerStores = BTreeMap<NodeId, StoreId>;
 
-/// Where a member keeps the store ids of its peers over restarts. [`PeersFile`](crate::PeersFile)
+/// Where a member keeps the store ids of its peers across restarts. [`PeersFile`](crate::PeersFile)
 /// is one, in the member's directory.
 pub trait PeerRecord: Debug + Send + Sync {
-    /// What was saved last for this cluster; nothing, if nothing was ever saved for it. Called
-    /// once, when a member starts.
+    /// Returns what was saved last for this cluster, or an empty map if nothing was ever saved for
+    /// it. Called once, when a member starts.
     ///
     /// # Errors
     /// It cannot be read, or it is damaged: the member does not start.
@@ -84,8 +84,8 @@ impl Admission {
         Ok(Admission { own, record, known })
     }
 
-    /// Whether a peer may talk to this member. Learns nothing. A refusal is logged once for each
-    /// peer and kind, until the peer is admitted.
+    /// Whether a peer may talk to this member. Records nothing about the peer. A refusal is logged
+    /// once for each peer and kind, until the peer is admitted.
     ///
     /// # Errors
     /// It may not.
@@ -106,8 +106,8 @@ impl Admission {
         verdict
     }
 
-    /// Both sides have accepted each other. Learns the store of a peer that is new, if it is a
-    /// member.
+    /// Called once both sides have accepted each other. Records the store of a new peer, if the
+    /// peer is a member.
     ///
     /// # Errors
     /// Another handshake, with another store, was faster: the peer may not talk to this member.
@@ -127,7 +127,7 @@ impl Admission {
         self.check(peer, &known.stores)
     }
 
-    /// Waits until all that was learned is saved.
+    /// Waits until every recorded store id is saved.
     pub(crate) async fn saved(&self) {
         let saving = self.known().saving.take();
         if let Some(saving) = saving {
@@ -184,7 +184,7 @@ mod tests {
 
     use super::*;
 
-    /// A record in memory, which counts how often it was saved.
+    /// A record in memory that counts how often it was saved.
     #[derive(Debug, Default)]
     struct Memory {
         saved: Mutex<(PeerStores, u32)>,
@@ -221,7 +221,7 @@ mod tests {
     }
 
     /// What went wrong: a process that was started by mistake, with the id of a member and an empty
-    /// directory, said hello first, and the real member was refused from then on.
+    /// directory, sent its hello first, and the real member was refused from then on.
     #[tokio::test]
     async fn a_hello_that_was_not_accepted_by_both_sides_pins_no_store() {
         let (record, members) = (Arc::<Memory>::default(), members(&[1, 2, 3]));
@@ -248,7 +248,7 @@ mod tests {
         let after = admission(&record);
         assert!(after.admit(peer(2, 23)).is_err());
         assert_eq!(after.admit(peer(2, 22)), Ok(()));
-        assert_eq!(after.admit(peer(9, 98)), Ok(()), "not a member, so nothing is known of it");
+        assert_eq!(after.admit(peer(9, 98)), Ok(()), "not a member, so its store is not recorded");
     }
 
     /// Counts the lines that are logged on this thread.
@@ -283,8 +283,8 @@ mod tests {
         };
         assert_eq!(refused(3), 1);
         assert!(admission.admit(Identity { node: node(1), ..peer(1, 9) }).is_err());
-        assert_eq!(refused(1), 2, "another kind is another line");
+        assert_eq!(refused(1), 2, "each kind of refusal is logged");
         assert_eq!(admission.admit(peer(2, 2)), Ok(()));
-        assert_eq!(refused(3), 3, "once more since it was admitted");
+        assert_eq!(refused(3), 3, "logged again since it was admitted in between");
     }
 }

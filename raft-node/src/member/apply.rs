@@ -1,8 +1,8 @@
 //! Applies committed commands and answers queries, in order.
 //!
-//! A cheap state machine is called in the turn; any other by a task of its own, beside the
-//! protocol, which owns it. Both call the same two functions here. A state machine that fails or
-//! panics stops the member: it would otherwise go on with a state that no other member has.
+//! A cheap state machine is called in the turn; any other is owned and called by a task of its own,
+//! concurrently with the protocol. Both ways use the functions here. A state machine that fails or
+//! panics stops the member: otherwise its state would differ from that of all other members.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::panics::caught;
 use crate::pump::{ApplyBatch, Event, StopReason};
 use crate::requests::quota::Quotas;
 
-/// What the state machine is called where it stops the member.
+/// The name of the state machine in the reason for which a member stops.
 const NAME: &str = "the state machine";
 
 /// Work for the task that owns the state machine.
@@ -28,7 +28,7 @@ pub(crate) enum ApplyWork {
     Serve(Arc<ReadGroup>, LogIndex),
 }
 
-/// Applies and serves until the queue is closed, or the state machine fails.
+/// Applies batches and serves reads until the queue is closed or the state machine fails.
 pub(crate) async fn run(
     mut machine: Box<dyn StateMachine>,
     queue: WorkReceiver<ApplyWork>,
@@ -44,7 +44,8 @@ pub(crate) async fn run(
                 while let Ok(Some(rest)) = applied {
                     yield_now().await;
                     if queue.is_closed() {
-                        // The clients of what is left learn that the outcome is unknown.
+                        // The remaining work is dropped, so its clients get the answer that the
+                        // outcome is unknown.
                         return;
                     }
                     applied = go_on(machine.as_mut(), rest, &quotas, &mut replies, &mut wakers);
@@ -59,18 +60,18 @@ pub(crate) async fn run(
         if let Err(reason) = done {
             return reports.report(Event::Stop(reason));
         }
-        // A long catch-up must not keep the driver from its heartbeats.
+        // A long catch-up must not delay the driver's heartbeats.
         yield_now().await;
     }
 }
 
 /// Applies a batch, and answers the clients that wait for it. `replies` is empty before and after.
-/// Gives the batch back where the state machine has not finished it: [`go_on`] with it, and with
+/// Returns the batch if the state machine has not finished it: call [`go_on`] with that batch and
 /// the same replies.
 ///
 /// # Errors
 /// The state machine cannot apply the batch, or panicked: the member must stop. The clients of the
-/// batch learn that the outcome is unknown.
+/// batch get the answer that the outcome is unknown.
 pub(crate) fn apply_batch(
     machine: &mut dyn StateMachine,
     batch: ApplyBatch<Waiters>,
@@ -86,7 +87,7 @@ fn range_of(position: usize, count: usize) -> Range<usize> {
     position..position + count
 }
 
-/// Goes on with a batch; the same as [`apply_batch`] in all else.
+/// Continues an unfinished batch; otherwise the same as [`apply_batch`].
 pub(crate) fn go_on(
     machine: &mut dyn StateMachine,
     batch: ApplyBatch<Waiters>,

@@ -1,4 +1,4 @@
-//! The names that a node gives its pump for groups of clients.
+//! The types with which a node identifies groups of clients to its pump.
 
 use std::sync::Arc;
 
@@ -30,10 +30,10 @@ pub(crate) struct ReadGroup {
     pub(crate) queries: Vec<Option<Bytes>>,
 }
 
-/// What a read learns.
+/// The result of a read.
 #[derive(Debug)]
 pub(crate) struct ReadAnswer {
-    /// The index that was committed when it came, and that has been applied.
+    /// The index that was committed when the read came, and that has been applied.
     pub(crate) index: LogIndex,
     /// The state machine's answer; empty where there was no query.
     pub(crate) answer: Bytes,

@@ -21,32 +21,32 @@ use crate::requests::error::{ProposeError, ReadError};
 use crate::requests::quota::Quotas;
 use crate::transport::{Content, Envelope, Transport};
 
-/// What a member acts through.
+/// The parts through which a member writes, sends, reads and applies.
 pub(crate) struct Executor {
     /// None once the member has ended; its tasks and connections are gone then, too.
     transport: Option<Box<dyn Transport>>,
-    /// The membership that the transport knows.
+    /// The membership that was last passed to the transport.
     membership: Option<Arc<Membership>>,
     machine: Machine,
     writer: WorkerHandle<Persist>,
-    /// Gone once the member has ended: the writer waits for no space any more.
+    /// `None` once the member has ended; dropping it stops the writer from waiting for space.
     end_waiting: Option<EndWaiting>,
     reader: WorkerHandle<Read>,
-    /// Wakes the member's own task, for what is polled inline.
+    /// Wakes the member's own task, which polls the inline workers.
     own_task: Waker,
     /// Clients to be woken once no lock is held.
     wakers: Vec<Waker>,
-    /// What a cheap state machine answers to the batch at hand.
+    /// The answers of a cheap state machine to the current batch.
     replies: Replies,
-    /// The batch that a cheap state machine has not finished, to go on with in the next turn.
+    /// The batch that a cheap state machine has not finished; the next turn continues it.
     unfinished: Option<ApplyBatch<Waiters>>,
 }
 
 /// Where committed commands go.
 pub(crate) enum Machine {
-    /// Applied in the turn.
+    /// The state machine is called in the turn.
     Cheap(Box<dyn StateMachine>),
-    /// Applied by a task of its own.
+    /// A task of its own calls the state machine.
     Tasked(WorkSender<ApplyWork>),
 }
 
@@ -82,8 +82,8 @@ impl Executor {
         }
     }
 
-    /// Carries out all effects but those that observers see. What is done at once comes back
-    /// through `events`.
+    /// Carries out all effects except those for observers. The outcomes of effects that complete at
+    /// once are added to `events`.
     pub(crate) fn run(
         &mut self,
         effects: &mut Effects<Waiters>,
@@ -108,7 +108,7 @@ impl Executor {
                 self.serve(group, index, events, quotas);
             }
         }
-        // Most turns fail no request, so they should not pay for four empty lists.
+        // Most turns fail no request, so they skip the loops over four empty lists.
         if effects.has_failures() {
             self.fail(effects, quotas);
         }
@@ -147,7 +147,7 @@ impl Executor {
         }
     }
 
-    /// Goes on with what is polled inline.
+    /// Polls the inline workers and continues an unfinished batch.
     pub(crate) fn poll(&mut self, events: &mut Vec<Event<Waiters>>, quotas: &Quotas) {
         if let Some(batch) = self.unfinished.take() {
             self.apply_cheaply(batch, events, quotas, go_on);
@@ -156,8 +156,8 @@ impl Executor {
         self.reader.poll(&self.own_task, events);
     }
 
-    /// No more effects will come: every worker finishes what it has, and the requests that wait for
-    /// the quotas enter, to be refused.
+    /// Called when no more effects will come: every worker finishes the work that it has, and the
+    /// requests that wait for the quotas enter, so that they are refused.
     pub(crate) fn close(&mut self, events: &mut Vec<Event<Waiters>>, quotas: &Quotas) {
         self.end_waiting = None;
         self.unfinished = None;
@@ -216,8 +216,8 @@ impl Executor {
         }
     }
 
-    /// Applies a batch in the turn, or goes on with one. What is left of it waits for the member's
-    /// own task, which does what else has arrived first.
+    /// Applies a batch in the turn, or continues one. The rest of an unfinished batch waits for the
+    /// member's own task, which first handles what else has arrived.
     fn apply_cheaply(
         &mut self,
         batch: ApplyBatch<Waiters>,
@@ -271,8 +271,8 @@ fn not_sent(to: NodeId, (start, sequence): (u64, u64)) -> Event<Waiters> {
     Event::ForwardNotSent { to, start, sequence }
 }
 
-/// Refuses what a member finds in its mailbox after it has ended. Events that are no requests are
-/// dropped.
+/// Refuses a request that is in the mailbox after the member has ended. Events that are not
+/// requests are dropped.
 pub(crate) fn refuse(event: Event<Waiters>, quotas: &Quotas, wakers: &mut Vec<Waker>) {
     match event {
         Event::Propose { commands, group } => {

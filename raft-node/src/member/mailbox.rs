@@ -4,9 +4,10 @@
 //! Any thread may deliver; the thread that takes a turn drains. Proposals are grouped by the
 //! [`Batcher`], which also says whether the turn takes them; all reads that wait go in together.
 //!
-//! The mailbox is also the waker of what the member polls inline: a wake counts as an arrival.
+//! The mailbox is also the waker of the futures that the member polls inline: a wake counts as an
+//! arrival.
 //!
-//! Deliberately absent: which thread takes the turn. That is the `scheduler`.
+//! Deliberately absent: the choice of the thread that takes the turn, which the `scheduler` makes.
 
 use std::sync::{Arc, PoisonError};
 use std::task::{Wake, Waker};
@@ -22,7 +23,7 @@ use crate::requests::reply::{OpenBatch, Reply};
 use crate::sync::{Mutex, MutexGuard};
 use crate::transport::Envelope;
 
-/// Events in order of arrival, and the requests that will go in together.
+/// Events in order of arrival, and the requests that the next turns take as groups.
 #[derive(Debug, Default)]
 pub(crate) struct Mailbox {
     arrived: Mutex<Arrived>,
@@ -104,8 +105,8 @@ impl Mailbox {
     }
 
     /// Appends to `events` what the turn that starts now takes. `write` is the number of the
-    /// leader's own write that is under way; see [`Batcher::take`]. Returns whether what is polled
-    /// inline is to be polled.
+    /// leader's own write that is under way; see [`Batcher::take`]. Returns whether the turn must
+    /// poll the inline workers.
     pub(crate) fn drain_into(&self, events: &mut Vec<Event<Waiters>>, write: Option<u64>) -> bool {
         let mut arrived = self.lock();
         if events.is_empty() {
@@ -124,7 +125,7 @@ impl Mailbox {
         std::mem::take(&mut arrived.is_turn_wanted)
     }
 
-    /// Whether there is nothing that a turn would take.
+    /// Whether a turn would find nothing to take.
     pub(crate) fn is_empty(&self) -> bool {
         let arrived = self.lock();
         arrived.events.is_empty()
@@ -149,7 +150,7 @@ impl Mailbox {
         self.lock().proposals.len() > 0
     }
 
-    /// The turn that calls this left something to do, so its caller takes another.
+    /// Called by a turn that left work to do, so that its caller takes another turn.
     pub(crate) fn note_work_left(&self) {
         self.lock().is_turn_wanted = true;
     }
@@ -164,12 +165,13 @@ impl Mailbox {
         self.driver.notified().await;
     }
 
-    /// Envelopes that found the mailbox full.
+    /// How many envelopes were dropped because the mailbox was full.
     pub(crate) fn dropped(&self) -> u64 {
         self.lock().inbound_dropped
     }
 
-    /// The member has ended: each later request is refused in a turn that its caller takes.
+    /// Called when the member has ended: each later request is refused in a turn that its caller
+    /// takes.
     pub(crate) fn end(&self) {
         let mut arrived = self.lock();
         arrived.has_ended = true;

@@ -9,10 +9,10 @@
 //!
 //! | module | |
 //! |---|---|
-//! | `mailbox` | what has happened and waits for a turn |
+//! | `mailbox` | events and requests that wait for a turn |
 //! | `scheduler` | which thread takes turns; the driver task |
 //! | `turn`, `executor` | one turn, and its effects |
-//! | `worker`, `persist`, `read`, `apply` | what works beside the pump |
+//! | `worker`, `persist`, `read`, `apply` | work that runs concurrently with the pump |
 //! | `admission` | which peers may talk to the member |
 //! | `publisher`, `status`, `metrics` | what observers see |
 //!
@@ -62,7 +62,7 @@ use crate::requests::quota::Quotas;
 use crate::sync::TryMutex;
 use crate::transport::{Envelope, Inbound, PeerRejected, Transport};
 
-/// What the parts of a running member share.
+/// The state that the parts of a running member share.
 pub(crate) struct Member {
     pub(crate) identity: Identity,
     pub(crate) limits: Limits,
@@ -197,7 +197,7 @@ impl Reports for Arc<Member> {
     }
 }
 
-/// Handed to the transport, which drops it when it ends.
+/// The transport's reference to the member; the transport drops it when it ends.
 pub(crate) struct MemberInbound(pub(crate) Arc<Member>);
 
 impl Inbound for MemberInbound {
@@ -242,7 +242,7 @@ impl Inbound for MemberInbound {
 }
 
 impl MemberInbound {
-    /// The thread that delivers also takes the turn: no task is woken for it.
+    /// The thread that delivers also takes the turn, so no task is woken for it.
     fn enqueue(&self, from: NodeId, envelopes: impl Iterator<Item = Envelope>) {
         let member = &self.0;
         if !member.is_finished() {

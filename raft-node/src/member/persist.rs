@@ -1,8 +1,8 @@
 //! Makes batches durable, one after another. Owns the store.
 //!
-//! Where the disk has no space, the batch is given to the store again until there is some. To the
-//! protocol the disk is a stalled one meanwhile: a leader steps down, no vote is given, nothing is
-//! acknowledged, and what is durable already can be read.
+//! While the disk has no space, the writer keeps the batch and gives it to the store again until
+//! the write succeeds. Meanwhile the protocol treats the disk as stalled: a leader steps down, no
+//! vote is given, nothing is acknowledged, and what is already durable can be read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,16 +20,16 @@ use crate::pump::Event;
 /// The pause before a batch for which there was no space is given to the store again.
 const SPACE_PAUSE: Duration = Duration::from_millis(500);
 
-/// Writes what it is given, and closes the store at the end.
+/// The worker that writes batches to the store and closes the store at the end.
 pub(crate) struct Persist {
     store: Box<dyn Store>,
     failed: bool,
-    /// Told when the member ends, which waits for no space.
+    /// Notified when the member ends, so that the wait for space stops.
     end: Arc<Notify>,
     runtime: Handle,
 }
 
-/// Tells a [`Persist`] that the member ends, when it is dropped.
+/// Dropping this notifies a [`Persist`] that the member ends.
 #[derive(Debug)]
 pub(crate) struct EndWaiting(Arc<Notify>);
 
@@ -40,7 +40,7 @@ impl Drop for EndWaiting {
 }
 
 impl Persist {
-    /// To be called inside the member's runtime, whose clock it uses.
+    /// Must be called inside the member's runtime, whose clock the worker uses.
     pub(crate) fn new(store: Box<dyn Store>) -> (Persist, EndWaiting) {
         let (end, runtime) = (Arc::<Notify>::default(), Handle::current());
         let waiting = EndWaiting(Arc::clone(&end));
@@ -50,8 +50,8 @@ impl Persist {
     /// Writes a batch, once there is space for it.
     ///
     /// # Errors
-    /// What the store says; `NoSpace` if the member ends first, or if the store did not give the
-    /// batch back.
+    /// The store's error; `NoSpace` if the member ends first, or if the store did not return the
+    /// batch.
     async fn write(&mut self, mut batch: WriteBatch) -> Result<(), LogError> {
         let mut was_full = false;
         loop {
@@ -60,7 +60,7 @@ impl Persist {
                 Err(error) if error.kind == LogErrorKind::NoSpace => error,
                 written => {
                     if was_full && written.is_ok() {
-                        info!("there is space for the log again: the member goes on");
+                        info!("there is space for the log again: the member continues");
                     }
                     return written;
                 }
@@ -76,7 +76,7 @@ impl Persist {
         }
     }
 
-    /// Pauses; whether the member ended in the meantime.
+    /// Pauses before the next attempt; returns whether the member ended in the meantime.
     async fn is_over_before_next_try(&mut self) -> bool {
         let pause = {
             // The thread that polls may be a client's, outside of any runtime.

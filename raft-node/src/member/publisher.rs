@@ -1,4 +1,4 @@
-//! What observers of a member see: its status, its events and its metrics.
+//! The status, events and metrics that a member's observers see.
 //!
 //! A turn publishes under its lock, which wakes no observer; [`Publisher::flush`] passes the
 //! changes on once the lock is released. Only one thread flushes at a time, so that observers see
@@ -19,9 +19,9 @@ const MAX_EVENTS: usize = 256;
 /// A member's status and events.
 pub(crate) struct Publisher {
     news: Mutex<News>,
-    /// Something was published since the last flush began.
+    /// Something was published since the last flush started.
     has_news: AtomicBool,
-    /// Held by the thread that flushes; only ever tried.
+    /// Held by the thread that flushes; taken with `try_lock` only.
     flushing: Mutex<()>,
     status: watch::Sender<Arc<NodeStatus>>,
     events: broadcast::Sender<NodeEvent>,
@@ -52,7 +52,7 @@ impl Publisher {
         Arc::clone(&self.news().latest)
     }
 
-    /// The status, to be waited on.
+    /// A receiver with which an observer can wait for a new status.
     pub(crate) fn watch(&self) -> watch::Receiver<Arc<NodeStatus>> {
         self.status.subscribe()
     }
@@ -62,7 +62,7 @@ impl Publisher {
         self.events.subscribe()
     }
 
-    /// A new status, for the next flush; `inbound_dropped` is for the metrics.
+    /// Stores a new status for the next flush; `inbound_dropped` is for the metrics.
     pub(crate) fn publish(&self, status: NodeStatus, inbound_dropped: u64) {
         let mut news = self.news();
         news.metrics.publish(&status, inbound_dropped);
@@ -70,7 +70,7 @@ impl Publisher {
         self.has_news.store(true, Ordering::Release);
     }
 
-    /// An event, for the next flush.
+    /// Stores an event for the next flush.
     pub(crate) fn add_event(&self, event: NodeEvent) {
         self.news().events.push(event);
         self.has_news.store(true, Ordering::Release);
@@ -84,7 +84,7 @@ impl Publisher {
         self.publish(status, 0);
     }
 
-    /// Hands what was published to observers.
+    /// Passes everything that was published to the observers.
     pub(crate) fn flush(&self) {
         while self.has_news.load(Ordering::Acquire) {
             let _flushing = match self.flushing.try_lock() {
@@ -99,7 +99,7 @@ impl Publisher {
             };
             self.status.send_replace(latest);
             for event in events {
-                // There may be no observer.
+                // An error means that there is no observer.
                 let _ = self.events.send(event);
             }
         }

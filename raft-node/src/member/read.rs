@@ -1,4 +1,5 @@
-//! Reads entries that are no longer in memory, beside the writer. Owns a reader of the store.
+//! Reads entries that are no longer in memory, concurrently with the writer. Owns a reader of the
+//! store.
 
 use raft_core::storage::LogReader;
 
@@ -6,7 +7,7 @@ use super::clients::Waiters;
 use super::worker::Worker;
 use crate::pump::{Event, Fetch};
 
-/// Answers the pump's questions to the store.
+/// The worker that carries out the pump's reads from the store.
 pub(crate) struct Read {
     reader: Box<dyn LogReader>,
 }
@@ -22,7 +23,7 @@ impl Worker for Read {
 
     type Work = Fetch;
 
-    /// A peer that needs entries from the store is behind, and does not wait for one of them.
+    /// A peer that needs entries from the store is behind, so a faster turn would not help it.
     fn takes_turn(_fetch: &Fetch) -> bool {
         false
     }

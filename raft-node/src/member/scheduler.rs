@@ -1,6 +1,6 @@
 //! Which thread takes turns: a client's, one that delivers something, or the member's own task.
 //!
-//! The lock of the turn is only ever tried. Why nothing is left behind:
+//! Threads take the turn's lock with `try_lock` only. Why no event is left unhandled:
 //!
 //! 1. A caller puts its event in the mailbox, and then tries the lock.
 //! 2. If it fails to take the lock, it leaves: the event waits in the mailbox.
@@ -17,7 +17,7 @@
 //! ```
 //!
 //! The turns that one thread takes in this way are a *pass*. A pass is bounded: what is left after
-//! [`MAX_DRIVES`] is for the members' own tasks, so that nothing else on the runtime starves.
+//! [`MAX_DRIVES`] is for the members' own tasks, so that other tasks on the runtime do not starve.
 //!
 //! The *driver* is the member's own task: it counts time, and takes the turns that no other thread
 //! takes.
@@ -52,7 +52,7 @@ pub(crate) trait Driven: Send + Sync + 'static {
     /// Never unwinds.
     fn take_turns(&self);
 
-    /// What waits for a turn.
+    /// The events and requests that wait for a turn.
     fn mailbox(&self) -> &Mailbox;
 
     /// Whether nothing is left for the driver.
@@ -152,7 +152,7 @@ impl Drop for Pass {
 /// The driver: runs until the member has ended.
 pub(crate) async fn run_driver(member: Arc<impl Driven>) {
     let mut ticks = interval(TICK);
-    // After a pause, time goes on from now: a burst of ticks would depose leaders for no reason.
+    // After a pause, ticks continue from now: a burst of ticks would depose leaders for no reason.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !member.is_finished() {
         wait(member.mailbox(), &mut ticks).await;

@@ -7,7 +7,7 @@ use raft_core::types::{Identity, LogIndex};
 use super::clients::Waiters;
 use crate::pump::{Counters, Pump};
 
-/// A member at one moment; renewed at each tick (10 ms) and each change of role.
+/// A member's state at one moment; renewed at each tick (10 ms) and each change of role.
 #[derive(Clone, Debug)]
 pub struct NodeStatus {
     /// The member: its cluster, node and store.
@@ -16,13 +16,13 @@ pub struct NodeStatus {
     pub raft: Status,
     /// The last entry that its machine has applied.
     pub applied: LogIndex,
-    /// What its store declares.
+    /// The properties that its store declares.
     pub store: StoreInfo,
-    /// What it has counted.
+    /// Its counters.
     pub counters: Counters,
     /// Proposals of its own clients that wait for their outcome.
     pub proposals_waiting: u64,
-    /// The bytes of those.
+    /// The bytes of those proposals.
     pub proposal_bytes_waiting: u64,
     /// Payload bytes of recent entries in memory.
     pub tail_bytes: u64,

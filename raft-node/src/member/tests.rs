@@ -1,4 +1,4 @@
-//! Tests of files that are compiled for loom, too, and tests that look behind a node's handle.
+//! Tests of files that loom also compiles, and tests that need more than a node's public handle.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -74,7 +74,7 @@ impl Witness {
         (Arc::clone(&witness), Waker::from(witness))
     }
 
-    /// Waits until it was woken; whether the lock was free each time.
+    /// Waits until it was woken; returns whether the lock was free each time.
     async fn saw_free(&self) -> bool {
         loop {
             let saw = self.saw_free.lock().expect("no panic").clone();
@@ -154,10 +154,10 @@ async fn no_client_and_no_observer_is_woken_under_the_lock() {
     member.post(Event::Close);
 }
 
-/// Requests that wait for the quota while the member dies of a panic are let in, to be refused:
-/// nothing else would ever wake them.
+/// When the member ends in a panic, requests that wait for the quota enter, so that they are
+/// refused: nothing else would ever wake them.
 #[tokio::test]
-async fn requests_that_wait_for_the_quota_when_a_member_dies_are_let_in() {
+async fn requests_that_wait_for_the_quota_when_a_member_panics_are_woken() {
     let member = leading_member().await;
     let quotas = Arc::clone(&member.quotas);
     for quota in [&quotas.proposals, &quotas.reads] {

@@ -1,4 +1,4 @@
-//! One turn of a member: what its lock guards.
+//! One turn of a member, and the state that the turn's lock guards.
 //!
 //! ```text
 //!   mailbox --drain--> events --> pump --> effects --> executor
@@ -8,7 +8,7 @@
 //!
 //! Everything that arrived goes through the pump, its effects are carried out, and the results of
 //! what is done at once go through the pump again, [`MAX_ROUNDS`] times at most. A turn wakes no
-//! client, no observer and no driver: [`AfterTurn`] says what its caller does once the lock is
+//! client, no observer and no driver: [`AfterTurn`] lists what its caller does once the lock is
 //! released.
 //!
 //! Deliberately absent: the member. A turn gets the parts that it needs, and nothing in a turn can
@@ -29,11 +29,11 @@ use crate::pump::{Effects, Event, Pump, StopReason};
 use crate::requests::quota::Quotas;
 use crate::transport::Transport;
 
-/// How often a turn goes through the pump; what is left then is for the next turn, so that a long
-/// catch-up does not hold up everything else.
+/// How often a turn goes through the pump. The rest is left for the next turn, so that a long
+/// catch-up does not delay everything else.
 const MAX_ROUNDS: usize = 16;
 
-/// What only the holder of the lock touches.
+/// The state that only the holder of the turn's lock touches.
 pub(crate) struct Turn {
     identity: Identity,
     pump: Pump<Waiters>,
@@ -51,7 +51,7 @@ pub(crate) struct Turn {
 pub(crate) struct AfterTurn {
     /// Clients that were answered, or that enter a quota.
     pub(crate) wakers: Vec<Waker>,
-    /// The driver is to gather proposals, or to end.
+    /// Whether to wake the driver, so that it gathers proposals or ends.
     pub(crate) wakes_driver: bool,
 }
 
@@ -109,7 +109,7 @@ impl Turn {
         AfterTurn { wakers: self.executor.take_wakers(), wakes_driver }
     }
 
-    /// The clients that were answered by a turn that did not end.
+    /// The wakers of the clients that were answered by a turn that panicked.
     pub(crate) fn take_wakers(&mut self) -> Vec<Waker> {
         self.executor.take_wakers()
     }
@@ -170,7 +170,7 @@ impl Turn {
             self.publish(mailbox, quotas, publisher);
             mailbox.end();
         }
-        // What a worker still reports is of no use any more.
+        // Events that workers still report are no longer needed.
         self.events.clear();
     }
 }

@@ -1,18 +1,19 @@
-//! What works beside the pump: the store's writer and its reader, each inline or on a thread.
+//! Workers that run concurrently with the pump: the store's writer and its reader, each inline or
+//! on a thread.
 //!
 //! ```text
 //!   executor --put--> WorkerHandle::Threaded --queue--> thread: Worker::work --> Reports
 //!                     WorkerHandle::Inline: Worker::work, polled in the turn --> events
 //! ```
 //!
-//! Work that may block has a thread, and a queue where the executor leaves it. Work that never
-//! blocks is polled *inline*, in the turn: a memory log is done before the poll returns, and a log
-//! on completion queues returns when they have something. Such a poll always carries the waker of
-//! the member's own task, whichever thread polls, since a client that took one turn will not be
-//! there for the next.
+//! Work that may block has a thread and a queue in which the executor leaves it. Work that never
+//! blocks is polled *inline*, in the turn: a memory log completes before the poll returns, and a
+//! log on completion queues is polled again when a completion arrives. Such a poll always passes
+//! the waker of the member's own task, whichever thread polls, since a client that takes one turn
+//! may not take the next.
 //!
-//! A worker knows [`Reports`] and nothing else of the member. A panic in it is reported as the
-//! reason for which the member stops; the worker is dropped, and does no more work.
+//! A worker depends on [`Reports`] and on nothing else of the member. A panic in a worker is
+//! reported as the reason for which the member stops; the worker is dropped.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -36,7 +37,7 @@ pub(crate) trait Reports: Send + 'static {
     fn report_and_drive(&self, event: Event<Waiters>);
 }
 
-/// Something that does one piece of work after another.
+/// Does one piece of work after another.
 pub(crate) trait Worker: Sized + Send + 'static {
     /// Its name in the reason for which the member stops.
     const NAME: &'static str;
@@ -63,14 +64,14 @@ pub(crate) enum WorkerHandle<W: Worker> {
     Inline(InlineWorker<W>),
 }
 
-/// A worker on its way to its thread, and the queue that it will empty.
+/// A worker whose thread has not started yet, and the queue that it will empty.
 pub(crate) struct ThreadedWorker<W: Worker> {
     worker: W,
     queue: WorkReceiver<W::Work>,
 }
 
 impl<W: Worker> WorkerHandle<W> {
-    /// Inline; or, where the worker may block, for a thread.
+    /// An inline worker, or, if the worker may block, a handle and a worker for a thread.
     pub(crate) fn new(worker: W, may_block: bool) -> (WorkerHandle<W>, Option<ThreadedWorker<W>>) {
         if !may_block {
             return (WorkerHandle::Inline(InlineWorker::new(worker)), None);
@@ -90,7 +91,7 @@ impl<W: Worker> WorkerHandle<W> {
         }
     }
 
-    /// No more work will come: the worker does what it has, and ends.
+    /// Called when no more work will come: the worker does the work that it has, and ends.
     pub(crate) fn close(&mut self, waker: &Waker, events: &mut Vec<Event<Waiters>>) {
         match self {
             WorkerHandle::Threaded(sender) => sender.close(),
@@ -133,7 +134,7 @@ impl<W: Worker> ThreadedWorker<W> {
     }
 }
 
-/// The member stops, since one of its parts has panicked.
+/// The event that stops the member because one of its parts has panicked.
 pub(crate) fn panicked(place: &'static str, message: String) -> Event<Waiters> {
     Event::Stop(StopReason::Panic { place, message })
 }
@@ -161,10 +162,10 @@ enum State<W> {
     Gone,
 }
 
-/// A worker at its work.
+/// The future of a worker's current work.
 type Work<W> = Pin<Box<dyn Future<Output = (W, Event<Waiters>)> + Send>>;
 
-/// Gives the worker back once it is done; its panic's message, if it panics.
+/// Returns the worker once its work is done, or the panic's message if it panics.
 fn poll_work<W>(
     work: &mut Work<W>,
     context: &mut Context<'_>,
@@ -278,7 +279,7 @@ impl<T> WorkSender<T> {
         }
     }
 
-    /// No more work will come.
+    /// Closes the queue: no more work will come.
     pub(crate) fn close(&self) {
         self.0.lock().is_closed = true;
         self.0.changed.notify_one();
@@ -338,7 +339,7 @@ mod tests {
 
     use super::*;
 
-    /// Does its work once its gate is open.
+    /// A worker that does its work once its gate is open.
     struct Gated {
         gate: Arc<Gate>,
         finished: Arc<AtomicBool>,

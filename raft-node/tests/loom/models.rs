@@ -1,4 +1,4 @@
-//! The models: a few threads each, and what must hold in every schedule.
+//! The models: each runs a few threads and states what must hold in every schedule.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -20,8 +20,8 @@ use crate::requests::quota::Quota;
 use crate::requests::reply::{Answer, OpenBatch};
 use crate::sync::TryMutex;
 
-/// Explores a model, with at most three preemptions in a schedule, or `KONTIKI_PREEMPTIONS`: nearly
-/// all known bugs of concurrency show with two.
+/// Explores a model with at most `KONTIKI_PREEMPTIONS` preemptions in a schedule, by default three.
+/// Nearly all known concurrency bugs show with two.
 fn explore(model: impl Fn() + Send + Sync + 'static) {
     let asked = std::env::var("KONTIKI_PREEMPTIONS").ok();
     let preemptions = asked.map_or(3, |asked| asked.parse().expect("a number of preemptions"));
@@ -30,7 +30,7 @@ fn explore(model: impl Fn() + Send + Sync + 'static) {
     builder.check(model);
 }
 
-/// A waker that lets its thread go on. Cloning it is no step of the model, so it may be cloned
+/// A waker that unblocks its thread. Cloning it is not a step of the model, so it may be cloned
 /// under a lock that loom does not know.
 struct Signal {
     is_set: Mutex<bool>,
@@ -109,10 +109,10 @@ fn a_closed_quota_keeps_no_request_waiting() {
     });
 }
 
-/// The leader comes back while a request joins the queue: in every schedule the request enters, at
-/// the latest with the capacity that is given back.
+/// The leader comes back while a request joins the queue. In either order, the request enters at
+/// the latest when the capacity is given back.
 #[test]
-fn a_reopened_quota_forgets_no_request() {
+fn a_reopened_quota_serves_every_waiting_request() {
     explore(|| {
         let quota = Arc::new(Quota::new(1, 10));
         assert!(quota.try_acquire(1));
@@ -138,7 +138,7 @@ impl Answer for u32 {
     }
 }
 
-/// A client that joins before the batch is sealed, and waits while it is sealed and answered.
+/// Two clients that join before the batch is sealed and wait while it is sealed and answered.
 fn reply_model(member: fn(OpenBatch<u32>), expected: [u32; 2]) {
     explore(move || {
         let mut open = OpenBatch::new();
@@ -180,7 +180,7 @@ fn a_batch_that_two_threads_drop_answers_what_is_left() {
 
 // ---- the mailbox and the scheduler ----
 
-/// A member whose turns count ticks, and answer each proposal with nothing.
+/// A member whose turns count ticks and answer each proposal with empty bytes.
 struct Counting {
     mailbox: Arc<Mailbox>,
     turn: TryMutex<Turn>,
@@ -190,7 +190,7 @@ struct Counting {
 #[derive(Default)]
 struct Turn {
     ticks: usize,
-    /// Turns that had to poll what is polled inline.
+    /// How many turns were to poll the inline futures.
     polls: usize,
     events: Vec<Event<Waiters>>,
 }

@@ -1,4 +1,4 @@
-//! What `src/sync.rs` is in the crate, made of loom's primitives.
+//! The counterpart of the crate's `src/sync.rs`, built from loom's primitives.
 
 use std::ops::{Deref, DerefMut};
 use std::sync;
@@ -8,11 +8,11 @@ pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 pub(crate) use loom::sync::{Mutex, MutexGuard};
 pub(crate) use loom::thread_local;
 
-/// A lock that is only tried.
+/// A lock that has `try_lock` only: no thread blocks on it.
 ///
-/// Loom's own mutex cannot be used here: it makes a thread that is about to try wait until the lock
-/// is released, and its releases are no steps, so in no schedule does a thread fail to take the
-/// lock. Here taking and releasing are steps of one atomic.
+/// Loom's own mutex is not suitable: it blocks a thread in `try_lock` until the lock is released,
+/// and its releases are not steps, so no schedule has a thread that fails. Here taking and
+/// releasing the lock are steps of one atomic.
 pub(crate) struct TryMutex<T> {
     is_held: AtomicBool,
     value: sync::Mutex<T>,
@@ -21,7 +21,7 @@ pub(crate) struct TryMutex<T> {
 /// The lock, held until this is dropped.
 pub(crate) struct Guard<'a, T> {
     is_held: &'a AtomicBool,
-    /// `None` only while it is dropped.
+    /// Invariant: `Some` until the guard is dropped.
     value: Option<sync::MutexGuard<'a, T>>,
 }
 
@@ -33,7 +33,7 @@ impl<T> TryMutex<T> {
     pub(crate) fn try_lock(&self) -> Option<Guard<'_, T>> {
         let (acquire, relaxed) = (Ordering::Acquire, Ordering::Relaxed);
         self.is_held.compare_exchange(false, true, acquire, relaxed).ok()?;
-        let value = Some(self.value.try_lock().expect("only the holder looks"));
+        let value = Some(self.value.try_lock().expect("only the lock's holder reaches the value"));
         Some(Guard { is_held: &self.is_held, value })
     }
 }
