@@ -188,7 +188,7 @@ impl BatchStore for Journal {
         gate.pass(&batch, |index| state.0.read().unwrap().term(index))?;
         self.commit(op, Change { identity: None, batch })
     }
-    async fn found(&mut self, identity: Identity) -> Result<(), LogError> {
+    async fn write_identity(&mut self, identity: Identity) -> Result<(), LogError> {
         let (identity, batch) = (Some(identity), WriteBatch::default());
         self.commit(LogOp::Identity, Change { identity, batch })
     }

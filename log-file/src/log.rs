@@ -305,7 +305,7 @@ impl BatchStore for FileLog {
         written.map_err(|error| error.giving_back(batch))
     }
 
-    async fn found(&mut self, identity: Identity) -> Result<(), LogError> {
+    async fn write_identity(&mut self, identity: Identity) -> Result<(), LogError> {
         let content = Content { identity: Some(identity), ..Content::default() };
         self.write_frame(LogOp::Identity, &content).await
     }

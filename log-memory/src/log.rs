@@ -114,7 +114,7 @@ impl BatchStore for MemoryLog {
         })
     }
 
-    async fn found(&mut self, identity: Identity) -> Result<(), LogError> {
+    async fn write_identity(&mut self, identity: Identity) -> Result<(), LogError> {
         self.run(LogOp::Identity, |state| Ok(state.set_identity(identity)))
     }
 

@@ -158,7 +158,7 @@ impl BatchStore for RocksLog {
         self.write_batch(op, &batch)
     }
 
-    async fn found(&mut self, identity: Identity) -> Result<(), LogError> {
+    async fn write_identity(&mut self, identity: Identity) -> Result<(), LogError> {
         let content = Content { identity: Some(identity), ..Content::default() };
         self.write_content(LogOp::Identity, &content)
     }

@@ -150,7 +150,7 @@ impl BatchStore for SqliteLog {
         self.write_batch(op, &batch).map_err(|error| error.giving_back(batch))
     }
 
-    async fn found(&mut self, identity: Identity) -> Result<(), LogError> {
+    async fn write_identity(&mut self, identity: Identity) -> Result<(), LogError> {
         let content = Content { identity: Some(identity), ..Content::default() };
         self.transact(LogOp::Identity, &content)
     }

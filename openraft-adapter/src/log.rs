@@ -166,7 +166,7 @@ impl<F: Foreign> BatchStore for OpenraftLog<F> {
         done.map(|told| self.note(told))
     }
 
-    async fn found(&mut self, identity: Identity) -> Result<(), LogError> {
+    async fn write_identity(&mut self, identity: Identity) -> Result<(), LogError> {
         self.identity = Some(identity);
         Ok(())
     }

@@ -8,8 +8,8 @@
 //! - [`storage`]: the contract that every log backend keeps, with numbered promises (P1, P2, ...);
 //! - [`consensus`]: the protocol, one file per module, with numbered laws (L1, L2, ...).
 //!
-//! `storage` and `consensus` both stand on `types` and do not know each other: the protocol
-//! compiles without knowing that storage exists.
+//! `storage` and `consensus` both depend on `types` and not on each other: the protocol compiles
+//! without the storage contract.
 
 #![no_std]
 #![forbid(unsafe_code)]

@@ -1,4 +1,4 @@
-//! Whatever peers say, a member does not panic (law L16): random messages, including numbers at the
+//! No message of a peer makes a member panic (law L16): random messages, including numbers at the
 //! edge of overflow, are stepped into members of every role.
 //!
 //! In debug builds each step also checks the laws of a single state, so a message that is accepted
@@ -27,7 +27,7 @@ fn membership() -> Arc<Membership> {
     Arc::new(Membership::new(parts).expect("sound"))
 }
 
-/// Small numbers, where logs meet, and numbers at the edge of overflow.
+/// Small numbers, for which logs overlap, and numbers at the edge of overflow.
 fn number() -> impl Strategy<Value = u64> {
     prop_oneof![
         12 => 0u64..12,
@@ -156,7 +156,7 @@ impl Stage {
         self.raft.check_laws();
     }
 
-    fn take_in(&mut self, event: Event) {
+    fn handle(&mut self, event: Event) {
         match event {
             Event::Envelope { from, term, of_current_term, body } => {
                 let term = if of_current_term { self.raft.term() } else { term };
@@ -216,7 +216,7 @@ proptest! {
         events in prop::collection::vec(event(), 1..60),
     ) {
         let mut stage = Stage::new(purged, voters_ask_first);
-        events.into_iter().for_each(|event| stage.take_in(event));
+        events.into_iter().for_each(|event| stage.handle(event));
         let _ = stage.raft.status();
     }
 }
@@ -244,7 +244,7 @@ fn rejections(stage: &Stage) -> Vec<Rejection> {
 #[test]
 fn an_append_that_contradicts_the_purge_point_stops_the_member() {
     let mut stage = Stage::new(5, true);
-    stage.take_in(append((1, 1), &[(5, 1), (7, 3)]));
+    stage.handle(append((1, 1), &[(5, 1), (7, 3)]));
     let stop = |output: &Output| match output {
         Output::Stop(Contradiction { own, theirs, .. }) => Some((*own, *theirs)),
         _ => None,
@@ -260,8 +260,8 @@ fn an_append_that_contradicts_the_purge_point_stops_the_member() {
 #[test]
 fn a_leader_that_contradicts_itself_is_refused() {
     let mut stage = Stage::new(0, true);
-    stage.take_in(append((5, 2), &[(9, 3)]));
-    stage.take_in(append((3, 1), &[(4, 3)]));
+    stage.handle(append((5, 2), &[(9, 3)]));
+    stage.handle(append((3, 1), &[(4, 3)]));
     assert_eq!(rejections(&stage), [Rejection::ContradictsItself]);
     assert_eq!(stage.raft.last().index, LogIndex::new(9));
 }
@@ -273,10 +273,10 @@ fn numbers_that_no_cluster_reaches_are_refused() {
     for term in [MAX_NUMBER + 1, u64::MAX] {
         let term = Term::new(term);
         let body = Body::VoteResponse { granted: false };
-        stage.take_in(Event::Envelope { from: 2, term, of_current_term: false, body });
+        stage.handle(Event::Envelope { from: 2, term, of_current_term: false, body });
     }
-    stage.take_in(append((5, 2), &[(u64::MAX, 3)]));
+    stage.handle(append((5, 2), &[(u64::MAX, 3)]));
     assert_eq!(rejections(&stage), [Rejection::OutOfRange; 3]);
-    stage.take_in(Event::Campaign);
+    stage.handle(Event::Campaign);
     assert_eq!(stage.raft.term(), Term::new(3));
 }

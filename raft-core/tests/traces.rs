@@ -1,9 +1,9 @@
-//! Golden traces: what the protocol does, as text.
+//! Golden traces: the behaviour of the protocol, as text.
 //!
-//! Each file under `tests/traces` claims something in its first line, gives commands, and shows
-//! every output that followed. The test runs the commands again, checks the laws after each step,
-//! and fails on any difference. After an intended change, write the outputs anew with
-//! `KONTIKI_TRACES=write cargo test -p kontiki-core --test traces`, and read the difference.
+//! Each file under `tests/traces` states a claim in its first line, gives commands, and shows every
+//! output that followed. The test runs the commands again, checks the laws after each step, and
+//! fails on any difference. After an intended change, rewrite the outputs with
+//! `KONTIKI_TRACES=write cargo test -p kontiki-core --test traces`, and review the difference.
 
 #[cfg(feature = "mutants")]
 #[path = "traces/mutants.rs"]
@@ -18,18 +18,18 @@ use std::{env, fs};
 
 use runner::{Outcome, Planted, Script};
 
-/// Which variable to set, and how, to write the outputs anew.
+/// The environment variable that makes the test rewrite the outputs, and its value.
 const WRITE: (&str, &str) = ("KONTIKI_TRACES", "write");
 
 #[test]
-fn every_trace_says_what_happens() {
+fn every_trace_shows_the_outputs_that_occur() {
     let complaints: Vec<String> = traces().iter().filter_map(|path| replay(path).err()).collect();
     let count = complaints.len();
     assert!(complaints.is_empty(), "{count} traces differ\n\n{}", complaints.join("\n\n"));
 }
 
 #[test]
-fn a_run_repeats_itself_byte_for_byte() {
+fn two_runs_of_a_trace_are_equal_byte_for_byte() {
     for path in traces() {
         let script = Script::parse(&read(&path)).expect("checked above");
         let texts = [(); 2].map(|()| match runner::run(&script, Planted::default()) {
@@ -41,7 +41,7 @@ fn a_run_repeats_itself_byte_for_byte() {
 }
 
 #[test]
-fn a_command_that_makes_no_sense_is_reported() {
+fn an_invalid_command_is_reported() {
     let text = "# A claim.\ncluster nodes=1\nsing 1\n---\n";
     let script = Script::parse(text).expect("a claim and a block");
     match runner::run(&script, Planted::default()) {

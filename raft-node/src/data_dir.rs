@@ -22,7 +22,7 @@ const LOG: &str = "log";
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    /// None where a directory without a lock file is only inspected.
+    /// `None` for a directory that is only inspected and has no lock file.
     _lock: Option<Lock>,
 }
 

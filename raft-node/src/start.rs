@@ -77,7 +77,7 @@ pub enum StartError {
     /// The store failed.
     #[error("the store cannot be read")]
     Store(#[from] LogError),
-    /// What the member knew of its peers cannot be read.
+    /// The record of the peers' stores cannot be read.
     #[error("the record of the peers' stores cannot be read")]
     Peers(#[source] io::Error),
     /// A thread could not be started.

@@ -55,8 +55,8 @@ impl BatchStore for Full {
         }
         self.log.change(op, batch).await
     }
-    async fn found(&mut self, identity: Identity) -> Result<(), LogError> {
-        self.log.found(identity).await
+    async fn write_identity(&mut self, identity: Identity) -> Result<(), LogError> {
+        self.log.write_identity(identity).await
     }
 }
 

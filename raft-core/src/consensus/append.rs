@@ -1,12 +1,12 @@
 //! The follower's side of replication: match, truncate what conflicts, append, acknowledge.
 //!
-//! Section 5.3 of the paper. Laws L3 (log matching), L6 (acknowledged means durable), L10 (nothing
-//! committed is truncated).
+//! Section 5.3 of the Raft paper. Laws L3 (log matching), L6 (acknowledged means durable), L10
+//! (nothing committed is truncated).
 //!
-//! Two indexes move. *Verified* is how far this log is known to equal the leader's; the commit
-//! index and every acknowledgement stay at or below it. To be below the log's end is not enough
-//! (K8). *Durable* is how far this log is on the disk. Every answer reports the lesser of the two,
-//! answers to heartbeats and to duplicates included.
+//! A follower tracks two indexes. *Verified* is how far this log is known to equal the leader's;
+//! the commit index and every acknowledgement stay at or below it. To be below the log's end is not
+//! enough (K8). *Durable* is how far this log is on the disk. Every answer reports the lesser of
+//! the two, including answers to heartbeats and duplicates.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;

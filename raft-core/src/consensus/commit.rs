@@ -1,12 +1,13 @@
-//! What is committed, and what may be applied.
+//! Which entries are committed, and which may be applied.
 //!
-//! Section 5.3 (a majority stores it), 5.4.2 (only entries of the current term are committed by
-//! counting; older ones are committed along with them, which prevents Figure 8). Laws L5, L8, L9,
-//! L11.
+//! Sections 5.3 of the paper (a majority stores the entry) and 5.4.2 (only entries of the current
+//! term are committed by counting; older ones are committed along with them, which prevents Figure
+//! 8). Laws L5, L8, L9, L11.
 //!
 //! A leader counts its own copy only once it is durable, but other members may be a majority
 //! without it: an entry may be committed before the leader's own sync returns (thesis, section
-//! 10.2.1). It is applied here only after that, so that a member never shows what it could forget.
+//! 10.2.1). The leader applies the entry only after its own sync, so that no client sees an entry
+//! that a power cut at this member could still remove.
 
 use alloc::vec::Vec;
 
@@ -18,8 +19,8 @@ use super::role::Role;
 use crate::types::{LogIndex, NodeId};
 
 impl Raft {
-    /// A leader counts copies, and commits what a majority stores if the last such entry is of its
-    /// own term.
+    /// Counts copies as a leader, and commits everything that a majority stores if the last such
+    /// entry is of the leader's own term.
     pub(super) fn count_commit(&mut self, out: &mut Vec<Output>) {
         let (Role::Leader(leader), Some(membership)) = (&self.role, self.membership()) else {
             return;

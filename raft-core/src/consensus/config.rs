@@ -15,7 +15,7 @@ use crate::types::NodeId;
 pub struct Config {
     /// This member.
     pub id: NodeId,
-    /// Seeds the random election timeouts: the only randomness in the protocol.
+    /// The seed of the random election timeouts, which are the only randomness in the protocol.
     pub seed: u64,
     /// Ticks between two heartbeats of a leader. 6 (60 ms).
     pub heartbeat_ticks: u32,
@@ -31,9 +31,10 @@ pub struct Config {
     pub max_inflight_entries: u64,
     /// The most payload bytes sent to a member and not yet acknowledged. 16 MiB.
     pub max_inflight_bytes: u64,
-    /// Ask before raising a term (thesis, section 9.6).
+    /// Whether a member asks for pre-votes before it raises its term (thesis, section 9.6).
     pub pre_vote: bool,
-    /// A leader that hears no majority for an election timeout gives up (thesis, section 6.2).
+    /// Whether a leader steps down when it hears no majority for an election timeout (thesis,
+    /// section 6.2).
     pub check_quorum: bool,
     /// A planted bug to run with, which a test must find.
     #[cfg(feature = "mutants")]
@@ -43,7 +44,7 @@ pub struct Config {
 /// Why settings cannot work. Nothing was started; correct them and try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ConfigError {
-    /// A number that must be at least one is zero.
+    /// A setting that must be at least one is zero.
     #[error("{0} must be at least 1")]
     Zero(&'static str),
     /// Election timeouts must be longer than the heartbeat interval, and must differ, so that they

@@ -1,9 +1,9 @@
 //! Elections: timeouts, pre-vote, votes, and how a leader notices that it may have been replaced.
 //!
-//! Section 5.2 (leader election) and 5.4.1 (election restriction) of the paper; thesis 9.6
-//! (pre-vote), 4.2.3 (a live leader is not disturbed), 6.2 (a leader that hears no majority gives
-//! up). Laws L1 (one leader in a term), L4 (it has every committed entry), L6 and L7 (one durable
-//! vote in a term).
+//! Sections 5.2 (leader election) and 5.4.1 (election restriction) of the paper; thesis, sections
+//! 9.6 (pre-vote), 4.2.3 (a live leader is not disturbed) and 6.2 (a leader that hears no majority
+//! steps down). Laws L1 (one leader in a term), L4 (it has every committed entry), L6 and L7 (one
+//! durable vote in a term).
 //!
 //! Absent: leadership transfer (it will be a file of its own, with one exemption in
 //! [`Raft::leader_is_alive`]).
@@ -78,8 +78,8 @@ impl Raft {
         self.count_pre_votes(out);
     }
 
-    /// Answers by the rules of a vote in the next term, and changes nothing: neither term, nor
-    /// vote, nor timer.
+    /// Answers by the rules for a vote in the next term, and changes neither term nor vote nor
+    /// timer.
     pub(super) fn on_pre_vote(&mut self, from: NodeId, last: EntryId, out: &mut Vec<Output>) {
         let granted = !self.is_leader() && self.log_allows_vote(last);
         self.send_now(from, Body::PreVoteResponse { asked: self.term(), granted }, out);

@@ -1,10 +1,10 @@
 //! The log as the protocol sees it: ids and memberships, no payloads.
 //!
-//! Terms rise only when leaders change, so a handful of *term runs*, one for each leadership, give
+//! Terms rise only when leaders change, so a few *term runs*, one for each leadership, determine
 //! the ids of a million entries. With them, "the term at index i" (section 5.3) needs no I/O; with
-//! the memberships held by value, neither does "the configuration at index i" (section 6:
-//! the newest in the log rules, committed or not, and truncating it brings the one before back; law
-//! L13).
+//! the memberships held by value, neither does "the configuration at index i" (section 6: the
+//! newest in the log is in force, committed or not, and truncating it restores the previous one;
+//! law L13).
 //!
 //! Everything here is what was *issued* to the disk. What is durable is in
 //! [`writes`](super::writes).
@@ -19,7 +19,8 @@ use crate::types::{EntryId, LogIndex, LogSpan, Membership, Term, TermRun};
 pub(super) struct LogView {
     boundary: EntryId,
     last: LogIndex,
-    /// Where terms rise; the first run starts right after the boundary, unless there is no entry.
+    /// The indexes at which the term rises; the first run starts right after the boundary, unless
+    /// there is no entry.
     runs: Vec<TermRun>,
     /// The membership in force at the boundary, if the log did not begin with it.
     base: Option<Arc<Membership>>,
@@ -80,8 +81,8 @@ impl LogView {
         id.index < self.boundary.index || self.term(id.index) == Some(id.term)
     }
 
-    /// The last entry at or before `index` whose term is at most `term`; the boundary if none is.
-    /// With it a whole conflicting term is skipped at once (end of section 5.3).
+    /// The last entry at or before `index` whose term is at most `term`; the boundary if none is. A
+    /// leader uses it to skip a whole conflicting term at once (end of section 5.3).
     pub(super) fn last_at_or_below(&self, index: LogIndex, term: Term) -> EntryId {
         let index = index.min(self.last);
         let mut end = index;
@@ -133,7 +134,7 @@ impl LogView {
         self.last = span.last();
     }
 
-    /// Notes a membership among entries that were appended.
+    /// Records a membership among entries that were appended.
     pub(super) fn note_membership(&mut self, index: LogIndex, membership: Arc<Membership>) {
         self.memberships.push((index, membership));
     }
@@ -201,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_membership_rules_until_it_is_truncated() {
+    fn the_newest_membership_is_in_force_until_it_is_truncated() {
         let mut log = purged();
         log.note_membership(at(5), of_one(2));
         log.note_membership(at(7), of_one(3));
@@ -209,7 +210,11 @@ mod tests {
         log.truncate_after(at(6));
         assert_eq!(log.membership(), Some(&of_one(2)));
         log.truncate_after(at(4));
-        assert_eq!(log.membership(), Some(&of_one(1)), "L13: that of the boundary");
+        assert_eq!(
+            log.membership(),
+            Some(&of_one(1)),
+            "L13: the boundary's membership is in force"
+        );
     }
 
     #[test]
@@ -226,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_truncated_to_its_boundary_is_empty_and_goes_on() {
+    fn a_log_truncated_to_its_boundary_is_empty_and_accepts_entries() {
         let mut log = purged();
         log.truncate_after(at(3));
         assert_eq!(log.last_id(), log.boundary());

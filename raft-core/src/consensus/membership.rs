@@ -1,12 +1,13 @@
 //! Which configuration is in force, and which other members it names.
 //!
-//! Section 6 of the paper; thesis, chapter 4. The newest membership *in the log* rules from the
-//! moment it is appended, committed or not, and truncating it brings back the one before
-//! (law L13); [`log_view`](super::log_view) holds them. A request is answered whether or not its
-//! sender is a member, since the sender's configuration may be newer than this one (K18).
+//! Section 6 of the paper; thesis, chapter 4. The newest membership *in the log* is in force from
+//! the moment it is appended, committed or not, and truncating it restores the previous one (law
+//! L13); [`log_view`](super::log_view) holds them. A request is answered whether or not its sender
+//! is a member, since the sender's configuration may be newer than this one (K18).
 //!
-//! Only bootstrap writes a membership yet. Changes will be in this file: learners first, joint
-//! consensus, one change at a time, none before an entry of the leader's own term is committed.
+//! So far only bootstrap writes a membership. Membership changes will be in this file: learners
+//! first, joint consensus, one change at a time, none before an entry of the leader's own term is
+//! committed.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;

@@ -1,9 +1,8 @@
 //! The messages between members: one variant per remote procedure call and its response.
 //!
 //! Each message carries its sender's current term (section 5.1 of the paper); sender and receiver
-//! are given beside it. A field that means nothing for a variant does not exist. Payloads are not
-//! here: an append names its entries by their ids, and the pump puts the payloads beside the
-//! message.
+//! are given beside it. Each variant has only the fields that it uses. Messages hold no payloads:
+//! an append names its entries by their ids, and the pump sends the payloads beside the message.
 
 use core::fmt;
 
@@ -19,27 +18,27 @@ pub const MAX_NUMBER: u64 = 1 << 62;
 pub struct Message {
     /// The sender's current term.
     pub term: Term,
-    /// What it says.
+    /// The request or response.
     pub body: Body,
 }
 
-/// What a message says.
+/// The request or response that a message carries.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Body {
-    /// Would you vote for me in the term after mine? Asks without raising the receiver's term
-    /// (thesis, section 9.6).
+    /// Asks whether the receiver would vote for the sender in the next term, without raising the
+    /// receiver's term (thesis, section 9.6).
     PreVote {
         /// The candidate's last entry.
         last: EntryId,
     },
-    /// The answer to a [`Body::PreVote`]; promises nothing.
+    /// The answer to a [`Body::PreVote`]; it binds the sender to nothing.
     PreVoteResponse {
         /// The asker's term when it asked, so that an answer to an earlier question is not counted.
         asked: Term,
         /// Whether the vote would be granted.
         granted: bool,
     },
-    /// Vote for me in this term (RequestVote, section 5.2).
+    /// Asks for the receiver's vote in this term (RequestVote, section 5.2).
     Vote {
         /// The candidate's last entry.
         last: EntryId,
@@ -52,21 +51,21 @@ pub enum Body {
     /// Entries to append after the one they name (AppendEntries, section 5.3). Without entries it
     /// is a heartbeat.
     Append {
-        /// Which entries, after which one.
+        /// The ids of the entries, and of the entry before them.
         span: LogSpan,
         /// The leader's commit index.
         commit: LogIndex,
-        /// The leader's newest round of asking which members still follow it.
+        /// The newest round in which the leader asked which members still follow it.
         round: Round,
     },
     /// The answer to a [`Body::Append`].
     AppendResponse {
-        /// Whether the follower accepted it.
+        /// Whether the follower accepted the append.
         verdict: Verdict,
         /// The newest round that the follower has seen in this term.
         round: Round,
     },
-    /// From which index may I serve a read? (thesis, section 6.4; a follower asks its leader)
+    /// A follower asks its leader from which index it may serve a read (thesis, section 6.4).
     ReadIndex {
         /// The asker's name for the read.
         read: ReadId,
@@ -80,7 +79,7 @@ pub enum Body {
     },
 }
 
-/// What a follower made of an append.
+/// Whether a follower accepted an append, and up to where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
     /// The follower's log is the leader's up to here, and durable: the lesser of what it has
@@ -91,8 +90,8 @@ pub enum Verdict {
     },
     /// The follower's log does not have the entry before the span.
     Conflict {
-        /// The index of that entry, so that an answer to an earlier append is not taken for this
-        /// one's.
+        /// The index of that entry, so that the leader does not mistake an answer to an earlier
+        /// append for the answer to this one.
         refused: LogIndex,
         /// The follower's last entry that may yet match: the last one before the refused index
         /// whose term is not above the refused entry's term.
@@ -100,15 +99,15 @@ pub enum Verdict {
     },
 }
 
-/// Counts, within one leadership, the times a leader asked which members still follow it. A
-/// majority that has answered in round n proves that it led when round n began.
+/// A count, within one leadership, of how often the leader asked which members still follow it. If
+/// a majority has answered in round n, the leader still led when round n began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Round(pub u64);
 
 /// A member's name for one read, or for a group of reads that share it. A member never uses a name
-/// again, not even after a restart: an answer that was on its way would be taken for the answer to
-/// the new read, though its index may be older than what that read must see (law L15). So a process
-/// starts to count at a random number.
+/// again, not even after a restart: otherwise an answer still on its way could be mistaken for the
+/// answer to the new read, although its index may be older than what that read must see (law L15).
+/// So a process starts to count at a random number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReadId(pub u64);
 
@@ -153,7 +152,7 @@ impl Body {
     }
 }
 
-/// The line of a trace.
+/// The message as one line of a trace.
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "term {} {}", self.term, self.body)

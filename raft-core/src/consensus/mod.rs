@@ -1,10 +1,10 @@
 //! The protocol: Raft, as a function from inputs to outputs.
 //!
 //! Raft keeps a log of commands the same on all members of a cluster, as long as a majority is
-//! running. One member leads. It takes commands, appends them to its log, and sends them to the
-//! others; what a majority has stored is *committed*, and will be applied by all, in the same
-//! order. If the leader falls silent, the others elect another one whose log holds everything
-//! committed. Time is divided into *terms*, each with at most one leader.
+//! running. One member leads. It accepts commands, appends them to its log, and sends them to the
+//! others; an entry that a majority has stored is *committed*, and all members will apply it, in
+//! the same order. If the leader falls silent, the others elect another one whose log holds
+//! everything committed. Time is divided into *terms*, each with at most one leader.
 //!
 //! ```text
 //!                    silent leader        majority would vote        majority votes
@@ -17,9 +17,9 @@
 //! ```
 //!
 //! [`Raft::step`] takes one [`Input`] and appends [`Output`]s to a list, in the order in which they
-//! may be carried out, each the moment it appears. No I/O, no clock, no thread: time and randomness
-//! are inputs. The caller makes writes durable in the order of issue and says so with
-//! [`Input::Durable`]; the core itself tracks which write each promise must wait for.
+//! may be carried out, each as soon as it appears. It uses no I/O, clock or thread: time and
+//! randomness are inputs. The caller makes writes durable in the order of issue and reports this
+//! with [`Input::Durable`]; the core itself tracks which write each promise must wait for.
 //!
 //! | file | section of the paper or the thesis |
 //! |---|---|
@@ -27,17 +27,17 @@
 //! | `append` | 5.3, the follower's side |
 //! | `replication`, `progress` | 5.3, the leader's side; thesis 10.2 |
 //! | `commit`, `quorum` | 5.3, 5.4.2 |
-//! | `membership` | 6; thesis 4: which configuration rules |
+//! | `membership` | 6; thesis 4: which configuration is in force |
 //! | `snapshot` | 7; thesis 5: peers that need one |
 //! | `read_index` | 8; thesis 6.4 |
 //! | `log_view`, `writes` | 5.3; thesis 10.2.1 |
 //! | `step`, `raft`, `role` | Figure 2, the rules for servers |
 //! | `laws` | Figure 3 |
 //!
-//! Not here yet: changes of membership, and snapshots themselves, which will be in the files of
-//! those names; leadership transfer and leases, which get files of their own. Client sessions are
-//! on the state machine's side, outside the core. `docs/divergence.md` says where this differs from
-//! the thesis.
+//! Absent so far: membership changes and snapshots, which will be in the files of those names;
+//! leadership transfer and leases, which will have files of their own. Client sessions are on the
+//! state machine's side, outside the core. `docs/divergence.md` lists where this implementation
+//! differs from the thesis.
 
 mod append;
 mod commit;

@@ -1,8 +1,8 @@
-//! Everything a member asks of its surroundings: a closed list, in order.
+//! The complete list of what the core can ask its caller to do.
 //!
-//! Each output may be carried out the moment it appears. The core itself holds back what must wait
-//! for the disk, so the caller has only one duty: to make writes durable in the order in which they
-//! were issued.
+//! Each output may be carried out as soon as it appears. The core itself withholds outputs that
+//! must wait for the disk, so the caller has only one duty: to make writes durable in the order in
+//! which they were issued.
 
 use alloc::sync::Arc;
 use core::fmt;
@@ -11,7 +11,7 @@ use super::message::{Message, ReadId};
 use super::refusal::{Refusal, Rejection};
 use crate::types::{EntryId, HardState, LogIndex, LogSpan, Membership, NodeId, Term};
 
-/// One thing to be done.
+/// One action for the caller.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Output {
     /// Make this durable, then step [`Input::Durable`](super::Input::Durable).
@@ -60,7 +60,7 @@ pub enum Output {
     Rejected {
         /// The peer.
         from: NodeId,
-        /// Why not.
+        /// The reason.
         why: Rejection,
     },
     /// A peer's log lies behind this leader's boundary; only a snapshot can help it.
@@ -75,18 +75,18 @@ pub enum Output {
 /// An entry that this member knows to be committed is not in its leader's log. A leader has every
 /// committed entry (law L4), unless a majority of the members lost what they had promised to keep:
 /// their disks were wiped or replaced by older copies. Nothing here shows which history clients
-/// rely on, so the member that still has the committed entry neither removes it nor goes on.
+/// rely on, so the member that still has the committed entry does not remove it and stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Contradiction {
     /// The leader.
     pub leader: NodeId,
-    /// The entry that is committed here.
+    /// The entry that is committed at this member.
     pub own: EntryId,
     /// What the leader's log holds at the same index, if it holds anything there.
     pub theirs: Option<EntryId>,
 }
 
-/// The line of a trace, and of a log.
+/// The text for a trace line and for the log output.
 impl fmt::Display for Contradiction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Contradiction { leader, own, theirs } = self;
@@ -98,18 +98,18 @@ impl fmt::Display for Contradiction {
     }
 }
 
-/// The name of a write. Within a process, each write has the next number.
+/// The number of a write. Within a process, each write has the next number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WriteSeq(pub u64);
 
-/// The name of a send with entries: unique in its process.
+/// The number of a send with entries, unique in its process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SendId(pub u64);
 
 /// A change to be made durable, as one unit, in the order of the fields.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Write {
-    /// Its name.
+    /// The write's number.
     pub seq: WriteSeq,
     /// The new term and vote.
     pub hard_state: Option<HardState>,
@@ -133,15 +133,15 @@ pub struct Appended {
 pub enum Source {
     /// The one entry that opens a leader's term; it has none.
     Noop,
-    /// In the proposals just stepped, in order.
+    /// In the proposals of the current step, in order.
     Proposals,
-    /// Among the entries of the append just stepped, found by index.
+    /// Among the entries of the append of the current step, found by index.
     Append,
-    /// Here: one membership.
+    /// In this value: the payload is one membership.
     Membership(Arc<Membership>),
 }
 
-/// A member's place in its cluster.
+/// A member's role, term and leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SoftState {
     /// Its role.

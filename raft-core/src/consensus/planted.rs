@@ -1,10 +1,10 @@
 //! Planted bugs: each is named after what goes wrong, and the harness must find every one.
 //!
-//! A check that has never found anything proves nothing. The bugs exist only with the feature
+//! A planted bug shows that a check can fail. The bugs exist only with the feature
 //! `mutants`, and act only where [`Config::mutant`](super::Config) names one; without the feature
 //! the compiler removes them. Each is in the file whose rule it breaks.
 
-/// A bug to run with.
+/// A bug that a member can run with.
 #[cfg(feature = "mutants")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mutant {
@@ -37,7 +37,7 @@ pub enum Mutant {
     /// A leader or candidate that steps down in its term forgets its vote (breaks L7).
     VoteForgottenOnStepDown,
     /// An append of an earlier term is accepted (breaks L10).
-    StaleAppendTaken,
+    StaleAppendAccepted,
     /// What is committed is applied before it is durable here (breaks L6).
     AppliedBeforeDurable,
     /// The outcome of a send counts although another send, or another leadership, has replaced it
@@ -65,7 +65,7 @@ impl Mutant {
         Mutant::ReadWithoutMajority,
         Mutant::StaleVoteCounted,
         Mutant::VoteForgottenOnStepDown,
-        Mutant::StaleAppendTaken,
+        Mutant::StaleAppendAccepted,
         Mutant::AppliedBeforeDurable,
         Mutant::StaleSendCounted,
         Mutant::ContradictionIgnored,

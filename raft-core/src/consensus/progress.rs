@@ -1,7 +1,7 @@
-//! One other member as a leader sees it.
+//! A leader's record of one other member.
 //!
 //! ```text
-//!            accepted                     sent: next moves on
+//!            accepted                     sent: next advances
 //!   Probe ----------------> Pipeline ------------------------+
 //!     ^  <---------------      ^   |                         |
 //!     |  conflict, not sent    +---+-------------------------+
@@ -10,9 +10,7 @@
 //! ```
 //!
 //! *Probe*: the leader does not know where the logs meet, so one append is in flight at a time.
-//! *Pipeline*: they meet, so appends follow each other without waiting, up to a limit of entries
-//! and bytes (thesis, section 10.2.1). In both, `next` moves on as soon as entries are sent; a
-//! conflict moves it back.
+//! *Pipeline*: they meet, so appends follow each other without waiting, up to a limit of entries and bytes (thesis, section 10.2.1). In both states, `next` advances as soon as entries are sent; a conflict moves it back.
 
 use alloc::collections::VecDeque;
 
@@ -29,14 +27,15 @@ pub(super) struct Progress {
     pub(super) matched: LogIndex,
     /// The next index to send (nextIndex).
     pub(super) next: LogIndex,
-    /// Whether the logs are known to meet.
+    /// How entries are sent to the peer now.
     pub(super) pace: Pace,
     /// Entries that were sent and not acknowledged: the last of each append, and its bytes.
     /// Invariant: the indexes rise, and stay below `next`.
     in_flight: VecDeque<(LogIndex, u64)>,
     /// Invariant: the sum of the bytes in `in_flight`.
     in_flight_bytes: u64,
-    /// A send whose outcome is not known yet. At most one, so that a peer's entries go in order.
+    /// The send whose outcome is not known yet. There is at most one, so that a peer's entries are
+    /// sent in order.
     pub(super) sending: Option<SendId>,
     /// The newest round that the peer has answered in.
     pub(super) round: Round,
@@ -48,19 +47,20 @@ pub(super) struct Progress {
     pub(super) commit_sent: LogIndex,
 }
 
-/// How a peer is sent entries.
+/// How entries are sent to a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Pace {
     /// One append at a time; true while one is out.
     Probe { waiting: bool },
-    /// One after another.
+    /// Appends follow each other without waiting.
     Pipeline,
-    /// None: only a snapshot can help.
+    /// No entries are sent: only a snapshot can help.
     Snapshot,
 }
 
 impl Progress {
-    /// A peer about which nothing is known yet: the leader assumes that its log is complete.
+    /// The record of a peer about which nothing is known yet: the leader assumes that its log is
+    /// complete.
     pub(super) fn new(next: LogIndex) -> Progress {
         Progress {
             matched: LogIndex::ZERO,
@@ -96,7 +96,7 @@ impl Progress {
         }
     }
 
-    /// Entries up to `upto` were sent.
+    /// Records that entries up to `upto` were sent.
     pub(super) fn on_sent(&mut self, upto: LogIndex, bytes: u64) {
         self.sending = None;
         self.next = self.next.max(upto.next());
@@ -107,7 +107,7 @@ impl Progress {
         }
     }
 
-    /// Entries were not sent; they are sent once the next heartbeat is answered.
+    /// Records that entries were not sent; they are sent once the next heartbeat is answered.
     pub(super) fn on_not_sent(&mut self) {
         self.sending = None;
         self.restart(Pace::Probe { waiting: true });
@@ -136,9 +136,10 @@ impl Progress {
             self.in_flight_bytes -= bytes;
             self.in_flight.pop_front();
         }
-        // An answer that brings nothing new may belong to an append that was sent before the probe.
-        // If it were taken for the answer to the probe, the whole window would be sent again; and
-        // where messages overtake each other, each answer to that window would send it again, too.
+        // An answer that acknowledges nothing new may belong to an append that was sent before the
+        // probe. If it counted as the answer to the probe, the whole window would be sent again;
+        // and if messages overtake each other, each answer to that window would cause another
+        // resend, too.
         if advanced || matched >= self.next.prev() {
             self.pace = Pace::Pipeline;
         }
@@ -194,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn one_append_is_out_while_the_logs_are_not_known_to_meet() {
+    fn only_one_append_is_in_flight_while_the_logs_are_not_known_to_meet() {
         let mut peer = Progress::new(at(6));
         assert!(peer.may_send(&config()));
         peer.on_sent(at(7), 1);

@@ -8,18 +8,18 @@ use alloc::collections::BTreeSet;
 
 use crate::types::{MAX_MEMBERS, Membership, NodeId};
 
-/// What the votes so far amount to.
+/// The result of the votes so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tally {
     /// A majority of each half has granted.
     Won,
     /// Some half can no longer grant a majority.
     Lost,
-    /// Neither yet.
+    /// Neither is certain yet.
     Open,
 }
 
-/// How many of `voters` make a majority.
+/// How many of `voters` form a majority.
 pub fn majority(voters: usize) -> usize {
     voters / 2 + 1
 }
@@ -29,7 +29,7 @@ pub fn has_majority(membership: &Membership, holds: impl Fn(NodeId) -> bool) -> 
     membership.halves().all(|half| count(half, &holds) >= majority(half.len()))
 }
 
-/// What the votes amount to; `vote` gives a member's vote, or `None` if it has not answered.
+/// The result of the votes; `vote` returns a member's vote, or `None` if it has not answered.
 pub fn tally(membership: &Membership, vote: impl Fn(NodeId) -> Option<bool>) -> Tally {
     if has_majority(membership, |node| vote(node) == Some(true)) {
         return Tally::Won;

@@ -102,8 +102,8 @@ impl Raft {
     pub fn new(config: Config, start: Start) -> Raft {
         config.check().expect("a checked configuration");
         assert!(start.commit <= start.last, "L9: commit {} of {}", start.commit, start.last);
-        // Scrambled with the id: members with the same seed would otherwise draw from one sequence,
-        // a few numbers apart, and could time out together for ever.
+        // The seed is mixed with the id: members with the same seed would otherwise draw from one
+        // sequence, a few numbers apart, and could time out together for ever.
         let rng = scramble(config.seed ^ scramble(config.id.get()));
         let Start { boundary, last, term_runs, base, memberships, .. } = start;
         let mut raft = Raft {
@@ -185,7 +185,7 @@ impl Raft {
 
     // ---- changes of role ----
 
-    /// Follows `leader`, or waits for one, in `term`: the current one or a later.
+    /// Follows `leader`, or waits for one, in `term`, which is the current term or a later one.
     pub(super) fn become_follower(
         &mut self,
         term: Term,
@@ -274,7 +274,8 @@ impl Raft {
         self.writes.is_durable(self.hard_state_seq)
     }
 
-    /// Sends at once. Only for what promises nothing, or rests on nothing that is not durable.
+    /// Sends at once. Only for a message that promises nothing, or whose promise is already
+    /// durable.
     pub(super) fn send_now(&self, to: NodeId, body: Body, out: &mut Vec<Output>) {
         out.push(Output::Send { to, message: Message::new(self.term(), body) });
     }

@@ -10,6 +10,7 @@
 //! driver lets all reads that arrive in the meantime share the next (etcd's server does the same).
 //! So a leader has at most one read of each follower, and no messages pile up behind a slow answer.
 //! The follower asks again at each heartbeat interval, since a question or an answer may be lost.
+//!
 //! Absent: leases (they will be opt-in, with a declared bound on clock drift).
 
 use alloc::vec::Vec;
@@ -60,7 +61,8 @@ impl Raft {
             let of_follower = |waiting: &WaitingRead| waiting.origin == Some(follower);
             if let Some(at) = leader.reads.iter().position(of_follower) {
                 if leader.reads[at].read == read {
-                    // Asked again; the rounds that heartbeats carry will answer the first time.
+                    // The follower repeats its question; the rounds that heartbeats carry will
+                    // answer the first one.
                     return;
                 }
                 // The follower asks about one read at a time, so it no longer waits for the earlier

@@ -1,7 +1,7 @@
 //! Why a caller was refused, and why a peer's message was rejected.
 //!
 //! A *refusal* goes to this member's own client; nothing happened. A *rejection* drops what a peer
-//! sent; it is counted, and is never a reason to panic, since a peer's bytes are not to be trusted.
+//! sent; it is counted and never causes a panic, since a peer's bytes are not trusted.
 
 use core::fmt;
 
@@ -11,7 +11,7 @@ use crate::types::NodeId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// This member does not lead. Try the hint, or again later.
+    /// This member does not lead. Try the member in the hint, or try again later.
     NotLeader {
         /// The member that may lead.
         hint: Option<NodeId>,
@@ -38,25 +38,25 @@ pub enum Rejection {
     /// A vote is asked for while this member hears a leader (thesis, section 4.2.3).
     LeaderIsAlive,
     /// Another member claims to lead in the term in which this one leads: one of the two has lost
-    /// its memory, or lies.
+    /// its hard state, or is faulty.
     SecondLeader,
-    /// An entry of it carries a term above the message's.
+    /// An entry in the message has a term above the message's.
     EntryFromTheFuture,
     /// A response acknowledges entries that were never sent.
     AcknowledgesUnknown,
     /// A response whose sender is not a member.
     NotAMember,
-    /// Something only a leader can answer.
+    /// A request that only a leader can answer.
     NotLeader,
     /// An answer to a question that is not open.
     Unasked,
-    /// A follower refuses an entry that it has acknowledged in this term. Later answers overtook
-    /// this one on the way; or, if it happens again and again, the follower has lost its memory.
+    /// A follower refuses an entry that it has acknowledged in this term. Later answers may have
+    /// overtaken this one; if it happens repeatedly, the follower has lost entries.
     BelowMatch,
     /// A term or an index is so great that no cluster can have reached it (law L16).
     OutOfRange,
-    /// An append contradicts an earlier one of the same leader: the sender has lost its memory, or
-    /// lies.
+    /// An append contradicts an earlier one of the same leader: the sender has lost entries, or is
+    /// faulty.
     ContradictsItself,
 }
 

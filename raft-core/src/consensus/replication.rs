@@ -43,7 +43,7 @@ impl Raft {
 
     /// Accepts proposals, if this member leads.
     pub(super) fn on_propose(&mut self, count: u64, origins: &[NodeId], out: &mut Vec<Output>) {
-        assert!(count > 0, "a proposal proposes something");
+        assert!(count > 0, "a proposal has at least one command");
         if !self.is_leader() {
             let refusal = Refusal::NotLeader { hint: self.leader() };
             return out.push(Output::ProposalRefused(refusal));
@@ -54,7 +54,7 @@ impl Raft {
         }
     }
 
-    /// Appends entries of this term, hands them to the disk, and sends them beside its work.
+    /// Appends entries of this term, issues their write, and sends them while the disk writes.
     fn append_as_leader(&mut self, count: u64, source: Source, out: &mut Vec<Output>) {
         let span = LogSpan::of_term(self.log.last_id(), self.term(), count);
         self.append_to_log(span, source);
@@ -124,7 +124,7 @@ impl Raft {
         }
     }
 
-    /// Some of the entries, or all of them, are on their way.
+    /// Some of the entries, or all of them, were sent.
     pub(super) fn on_sent(
         &mut self,
         to: NodeId,
@@ -139,7 +139,7 @@ impl Raft {
         }
     }
 
-    /// The entries are not on their way.
+    /// The entries were not sent.
     pub(super) fn on_not_sent(
         &mut self,
         to: NodeId,

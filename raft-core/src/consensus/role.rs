@@ -10,7 +10,7 @@ use super::output::{RoleName, WriteSeq};
 use super::progress::Progress;
 use crate::types::{LogIndex, NodeId};
 
-/// A member's role and what comes with it.
+/// A member's role and the state that belongs to it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Role {
     Follower(Follower),
@@ -42,14 +42,14 @@ pub(super) struct Follower {
     pub(super) read_waited: u32,
 }
 
-/// Asks whether it would be elected, without raising its term.
+/// The state of a member that asks whether it would be elected, without raising its term.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct PreCandidate {
     /// The answers, its own included.
     pub(super) votes: BTreeMap<NodeId, bool>,
 }
 
-/// Asks to be elected.
+/// The state of a member that asks to be elected.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Candidate {
     /// The answers; its own is among them once it is durable.
@@ -58,10 +58,10 @@ pub(super) struct Candidate {
     pub(super) ballot: WriteSeq,
 }
 
-/// Leads.
+/// The state of a member that leads.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Leader {
-    /// The other members, as the leader sees them.
+    /// The leader's record of each other member.
     pub(super) peers: BTreeMap<NodeId, Progress>,
     /// The entry that opened the term. Once it is committed, so is everything before it, and the
     /// leader knows what is.

@@ -4,7 +4,7 @@
 //! can bring such a peer up to date. It is reported once, and asked with each heartbeat whether it
 //! has the boundary now.
 //!
-//! Absent yet: taking, sending and installing snapshots. Nothing purges a log before they exist.
+//! Absent so far: taking, sending and installing snapshots. Until they exist, no log is purged.
 
 use alloc::vec::Vec;
 

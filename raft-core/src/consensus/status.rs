@@ -1,4 +1,4 @@
-//! A member's protocol state, for people and other programs.
+//! A member's protocol state, for operators and other programs.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -50,7 +50,7 @@ pub struct PeerStatus {
 }
 
 impl Raft {
-    /// The state at this moment. It allocates, so it is not meant for the path of a write.
+    /// The state at this moment. It allocates, so it must not be called on the write path.
     pub fn status(&self) -> Status {
         Status {
             id: self.id(),

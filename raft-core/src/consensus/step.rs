@@ -1,8 +1,8 @@
-//! The table: which file handles which input in which role.
+//! Dispatch: which file handles which input in which role.
 //!
-//! The only logic here is the rules on terms that hold for every message (section 5.1, K3): a
-//! later term is adopted, a request of an earlier one is refused with the current term, a response
-//! of an earlier one is dropped.
+//! The only logic here is the rules on terms that hold for every message (section 5.1, K3): a later
+//! term is adopted, a request of an earlier term is refused with the current term, and a response
+//! of an earlier term is dropped.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -71,22 +71,22 @@ impl Raft {
         if message.term > self.term() {
             self.become_follower(message.term, None, out);
         }
-        if message.term < self.term() && !self.takes_stale(&message.body) {
+        if message.term < self.term() && !self.accepts_stale(&message.body) {
             return self.on_stale_message(from, message, out);
         }
         self.dispatch(from, message.body, memberships, out);
     }
 
-    /// Never true, except with a planted bug.
-    fn takes_stale(&self, body: &Body) -> bool {
+    /// Whether a message of an earlier term is handled; false without a planted bug.
+    fn accepts_stale(&self, body: &Body) -> bool {
         match body {
             Body::VoteResponse { granted } => *granted && planted!(self, StaleVoteCounted),
-            Body::Append { .. } => planted!(self, StaleAppendTaken),
+            Body::Append { .. } => planted!(self, StaleAppendAccepted),
             _ => false,
         }
     }
 
-    /// The table. Every message here is of the current term.
+    /// Dispatches a message, which is of the current term.
     fn dispatch(
         &mut self,
         from: NodeId,

@@ -1,4 +1,4 @@
-//! What the disk was asked to write, and what is durable.
+//! Which writes were issued to the disk, and up to where the log is durable.
 //!
 //! The rest of the protocol changes its state as soon as a write is *issued*; every promise to a
 //! peer or a client waits here until the write is *durable* (law L6). Each write has an end: the
@@ -7,8 +7,8 @@
 //! **Late completions and rewritten indexes.** A write appends up to 10; before it completes,
 //! entries after 7 are truncated and replaced. Its completion says nothing about the new entries 8
 //! to 10. So every truncation lowers the ends of the writes in flight, and the durable index with
-//! them; positions alone decide, no term is needed. (The historic bug, known as ABA, was to compare
-//! with the log's current state when the completion arrived.)
+//! them; indexes alone decide, and no term is needed. (The historic bug, known as ABA, was to
+//! compare with the log's current state when the completion arrived.)
 
 use alloc::collections::VecDeque;
 
@@ -44,7 +44,7 @@ impl Writes {
         }
     }
 
-    /// The name that the next write will have.
+    /// The number that the next write will have.
     pub(super) fn next_seq(&self) -> WriteSeq {
         WriteSeq(self.issued.0 + 1)
     }

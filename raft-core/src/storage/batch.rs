@@ -74,9 +74,10 @@ impl WriteBatch {
     /// This batch and then `next`, as one batch; the only way to group writes. Applying the result
     /// does exactly what applying one after the other does.
     ///
-    /// Refuses, and gives both back, where no single batch does the same (`next` resets the log, or
-    /// truncates below what this one purges, resets to or calls committed, or appends with a gap),
-    /// and where the result would hold more than [`MAX_BATCH_BYTES`].
+    /// Refuses, and returns both batches, if no single batch has the same effect (`next` resets the
+    /// log, or truncates below the index that this batch purges up to, resets to or declares
+    /// committed, or appends with a gap), or if the result would hold more than
+    /// [`MAX_BATCH_BYTES`].
     pub fn then(self, next: WriteBatch) -> Result<WriteBatch, Box<(WriteBatch, WriteBatch)>> {
         let (size, next_size) = (self.size(), next.size());
         self.then_sized(size, next, next_size)
@@ -149,8 +150,8 @@ impl WriteBatch {
     }
 }
 
-/// The boundary that lies further on; of two at one index the first, since the second changes
-/// nothing.
+/// The boundary with the greater index; of two with the same index the first, since the second
+/// changes nothing.
 fn later(one: Option<EntryId>, other: Option<EntryId>) -> Option<EntryId> {
     if one.map(|id| id.index) >= other.map(|id| id.index) { one } else { other }
 }

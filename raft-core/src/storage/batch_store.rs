@@ -1,4 +1,5 @@
-//! A store whose every change is one batch: what a backend writes instead of three traits.
+//! A trait for stores whose every change is one batch, which a backend implements instead of three
+//! traits.
 //!
 //! The small verbs of [`LogStore`] and [`StableStore`] are batches with one field, and their code
 //! would be the same in every backend. A backend that implements [`BatchStore`] is a [`Store`],
@@ -19,10 +20,10 @@ use super::{
 };
 use crate::types::{Entry, EntryId, HardState, Identity, LogIndex};
 
-/// What a store remembers beside its log.
+/// The state that a store keeps beside its log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StableState {
-    /// Whose store it is, once an identity was saved.
+    /// The store's identity, once one was saved.
     pub identity: Option<Identity>,
     /// Term and vote.
     pub hard_state: HardState,
@@ -40,20 +41,21 @@ pub trait BatchStore: Send {
     /// A reader that lives independently of the store: [`LogStore::reader`].
     fn log_reader(&self) -> Box<dyn LogReader>;
 
-    /// What the store remembers beside its log. An error only where the store itself is gone.
+    /// The state that the store keeps beside its log. Fails only if the store itself is lost.
     fn stable_state(&self, op: LogOp) -> Result<StableState, LogError>;
 
-    /// `Poisoned` once a change has failed (P15). Asked before an identity is judged.
+    /// `Poisoned` once a change has failed (P15). Called before an identity is checked.
     fn check_usable(&self, op: LogOp) -> Result<(), LogError>;
 
-    /// Applies a batch; durable when it returns `Ok`. Refuses what the contract refuses, which the
-    /// [`Gate`](super::Gate) says, and then has changed nothing. Where the disk has no space it may
-    /// fail with `NoSpace`, if it has changed nothing either; any other error poisons the handle.
+    /// Applies a batch; durable when it returns `Ok`. Refuses what the contract refuses (see
+    /// [`Gate`](super::Gate)) without changing anything. If the disk has no space it may fail with
+    /// `NoSpace`, also without changing anything; any other error poisons the handle.
     async fn change(&mut self, op: LogOp, batch: WriteBatch) -> Result<(), LogError>;
 
-    /// Saves an identity where there is none yet; durable when it returns `Ok`. Any error but
+    /// Writes the identity of a store that has none yet; durable when it returns `Ok`. Any error
+    /// but
     /// `NoSpace` poisons the handle.
-    async fn found(&mut self, identity: Identity) -> Result<(), LogError>;
+    async fn write_identity(&mut self, identity: Identity) -> Result<(), LogError>;
 
     /// What a member needs when it restarts: [`Store::recover`]. The default reads the whole log.
     async fn recover_all(&mut self) -> Result<Recovered, LogError> {
@@ -61,7 +63,7 @@ pub trait BatchStore: Send {
         scan(self.log_reader().as_mut(), self.log_bounds(), hard_state).await
     }
 
-    /// Closes the store in good order: [`Store::close`].
+    /// Closes the store cleanly: [`Store::close`].
     async fn finish(&mut self) -> Result<(), LogError> {
         Ok(())
     }
@@ -103,7 +105,7 @@ impl<T: BatchStore> StableStore for T {
     async fn save_identity(&mut self, identity: &Identity) -> Result<(), LogError> {
         self.check_usable(LogOp::Identity)?;
         let own = self.stable_state(LogOp::Identity)?.identity;
-        if check_identity(own, identity)? { self.found(*identity).await } else { Ok(()) }
+        if check_identity(own, identity)? { self.write_identity(*identity).await } else { Ok(()) }
     }
 
     async fn load_hard_state(&mut self) -> Result<HardState, LogError> {
@@ -118,7 +120,8 @@ impl<T: BatchStore> StableStore for T {
 /// What an asynchronous verb returns.
 type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, LogError>> + Send + 'a>>;
 
-/// Written out, so that a batch costs one future and not one around another.
+/// Written without `async_trait`, so that a batch costs one boxed future instead of two nested
+/// ones.
 impl<T: BatchStore> Store for T {
     fn info(&self) -> StoreInfo {
         self.declaration()

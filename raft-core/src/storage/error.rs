@@ -1,11 +1,11 @@
-//! What a store says when it cannot do as asked.
+//! The errors of a store.
 //!
 //! There are three families. *Refused*, *no space* and the two answers about a range
-//! ([`LogErrorKind::Compacted`], [`LogErrorKind::Unavailable`]) change nothing, and the store goes
-//! on. *Damage* ([`LogErrorKind::Corrupt`]) changes nothing either; the engine stops the member
-//! rather than let it forget what it promised. *Failures* ([`LogErrorKind::Io`] from a write or a
-//! sync, [`LogErrorKind::Poisoned`]) are final for the handle: a failed sync is never tried again,
-//! since the kernel may have dropped the bytes and report success (P15).
+//! ([`LogErrorKind::Compacted`], [`LogErrorKind::Unavailable`]) change nothing, and the store
+//! remains usable. *Damage* ([`LogErrorKind::Corrupt`]) changes nothing either; the engine stops
+//! the member, since acknowledged entries or votes may be lost. *Failures* ([`LogErrorKind::Io`]
+//! from a write or a sync, [`LogErrorKind::Poisoned`]) are final for the handle: a failed sync is
+//! never tried again, since the kernel may have dropped the bytes and report success (P15).
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -24,10 +24,10 @@ pub struct LogError {
     pub kind: LogErrorKind,
     /// Where: a file and an offset, a table and a key. Empty when there is nothing to name.
     pub place: String,
-    /// The cause underneath, such as an operating system error.
+    /// The underlying cause, such as an operating system error.
     pub source: Option<Box<dyn Error + Send + Sync>>,
     /// The batch for which there was no space ([`LogErrorKind::NoSpace`]), as it was given, so that
-    /// its owner needs no copy to give it again. None for any other error.
+    /// the caller needs no copy to write it again. `None` for any other error.
     pub unwritten: Option<Box<WriteBatch>>,
 }
 
@@ -59,18 +59,18 @@ pub enum LogOp {
     Close,
 }
 
-/// What went wrong; a store distinguishes these (P13).
+/// The kinds of errors that a store must distinguish (P13).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LogErrorKind {
     /// The range begins at or below the boundary: purged. Nothing changed; a snapshot has it.
     Compacted {
-        /// The boundary: the last entry that is gone.
+        /// The boundary: the last purged entry.
         boundary: EntryId,
     },
     /// The range reaches beyond the last entry. Nothing changed.
     Unavailable {
-        /// The last entry that there is.
+        /// The last entry of the log.
         last: LogIndex,
     },
     /// Bytes that were acknowledged are damaged. Nothing changed; trying again does not help.
@@ -114,7 +114,7 @@ pub enum Refusal {
         /// The entry.
         id: EntryId,
     },
-    /// A truncation below the boundary would cut what a snapshot replaced.
+    /// A truncation below the boundary would remove entries that a snapshot replaced.
     TruncateBelowBoundary {
         /// The boundary.
         boundary: EntryId,
@@ -131,7 +131,7 @@ pub enum Refusal {
     },
     /// The entry to purge up to has another term in this log.
     OtherTerm {
-        /// The entry that stands there.
+        /// The log's entry at that index.
         found: EntryId,
     },
     /// A range whose end is before its start.
@@ -175,13 +175,13 @@ impl LogError {
         LogError { source: Some(source.into()), ..self }
     }
 
-    /// The same error, which gives `batch` back if there was no space for it.
+    /// The same error, which returns `batch` to the caller if there was no space for it.
     pub fn giving_back(self, batch: WriteBatch) -> LogError {
         let is_unwritten = self.kind == LogErrorKind::NoSpace;
         LogError { unwritten: is_unwritten.then(|| Box::new(batch)), ..self }
     }
 
-    /// Whether the store goes on as if nothing had been asked.
+    /// Whether the request changed nothing and the store remains usable.
     pub fn is_harmless(&self) -> bool {
         use LogErrorKind::{Compacted, NoSpace, Refused, Unavailable};
         matches!(self.kind, Compacted { .. } | Unavailable { .. } | Refused(_) | NoSpace)

@@ -1,17 +1,17 @@
-//! The gate before a store: whether the contract allows a request (P16), and what of it has an
-//! effect.
+//! Checks whether the contract allows a request to a store (P16), and which parts of the request
+//! have an effect.
 //!
 //! A store hands over what it knows without I/O (where its log begins and ends, its hard state, its
-//! limits) and a way to look up a term. [`Gate::pass`] then refuses, by name, or gives a [`Plan`].
-//! The whole batch is judged before a byte is written, so that a refused one changes nothing;
+//! limits) and a way to look up a term. [`Gate::pass`] then returns a named refusal or a [`Plan`].
+//! The whole batch is checked before a byte is written, so that a refused batch changes nothing;
 //! nothing is checked again after that.
 //!
-//! A backend may do without it and refuse on its own; the conformance suite asks only what it does.
+//! A backend may implement the checks itself; the conformance suite tests only its behaviour.
 
 use super::{LogBounds, LogError, LogOp, Refusal, WriteBatch};
 use crate::types::{Entry, EntryId, HardState, Identity, LogIndex, Term};
 
-/// What a store reports of itself so that a batch can be judged.
+/// The facts about a store against which a batch is checked.
 #[derive(Clone, Copy, Debug)]
 pub struct Gate {
     bounds: LogBounds,
@@ -44,8 +44,8 @@ impl Gate {
         Gate { bounds, hard_state, committed: LogIndex::ZERO, payload_limit, index_limit }
     }
 
-    /// Refuses to truncate below the commit hint that the store knows: what is committed is never
-    /// removed (L10). A reset replaces the log by a snapshot, and is no truncation.
+    /// Refuses to truncate below the commit hint that the store knows: committed entries are never
+    /// removed (L10). A reset is allowed, since a snapshot replaces the log.
     pub fn committed_up_to(self, committed: LogIndex) -> Gate {
         Gate { committed, ..self }
     }
@@ -60,7 +60,7 @@ impl Gate {
         Gate { index_limit: index, ..self }
     }
 
-    /// Judges a batch, in the order of its fields. `term` is asked for entries of the log as it is,
+    /// Checks a batch, in the order of its fields. `term` is asked for entries of the log as it is,
     /// after the boundary and up to the last one.
     pub fn pass(
         &self,
@@ -86,7 +86,7 @@ impl Gate {
         if let Some(upto) = batch.purge_upto.filter(|upto| upto.index > bounds.boundary.index) {
             plan.purge = Some(check_purge(bounds, &batch.append, upto, &mut term)?);
         }
-        // A hint beyond the last entry says nothing of the entries that are appended there later.
+        // A hint beyond the last entry does not cover entries that are appended there later.
         let hint = batch.commit_hint.unwrap_or_default().min(bounds.last.index);
         plan.commit_hint = hint.max(committed);
         Ok(plan)
@@ -126,8 +126,8 @@ impl Plan {
     }
 }
 
-/// Judges an identity: whether it is new and must be written. The same again is a success, another
-/// one is refused.
+/// Checks an identity; returns whether it is new and must be written. Saving the same identity
+/// again succeeds; another identity is refused.
 pub fn check_identity(own: Option<Identity>, new: &Identity) -> Result<bool, LogError> {
     match own {
         None => Ok(true),
@@ -136,8 +136,8 @@ pub fn check_identity(own: Option<Identity>, new: &Identity) -> Result<bool, Log
     }
 }
 
-/// The last entry that a truncation leaves, if it removes one. After a reset nothing lies behind
-/// the boundary, and no term is asked for.
+/// The last entry that a truncation leaves, if it removes one. After a reset the log has no
+/// entries, so no term is looked up.
 fn check_truncation(
     bounds: LogBounds,
     committed: LogIndex,
@@ -195,7 +195,8 @@ mod tests {
         Entry::new(id(index, term), EntryKind::Command, Bytes::from_static(b"12345"))
     }
 
-    /// Entries 4 to 9 behind the boundary 3@1; each has its index for a term.
+    /// Passes a batch for a log with entries 4 to 9 after the boundary 3@1; each entry's term is
+    /// its index.
     fn pass(batch: WriteBatch) -> Result<Plan, Refusal> {
         let hard_state = HardState { term: Term::new(9), vote: None };
         let gate = Gate::new(LogBounds { boundary: id(3, 1), last: id(9, 9) }, hard_state);
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_judged_in_the_order_of_its_fields() {
+    fn a_batch_is_checked_in_the_order_of_its_fields() {
         let batch = WriteBatch {
             truncate_after: Some(LogIndex::new(5)),
             purge_upto: Some(id(7, 8)),
@@ -242,7 +243,7 @@ mod tests {
         );
     }
 
-    /// L10 at the store: what is known to be committed is not removed.
+    /// L10 at the store: entries that are known to be committed are not removed.
     #[test]
     fn committed_entries_are_not_truncated() {
         let hard_state = HardState { term: Term::new(9), vote: None };
@@ -254,7 +255,7 @@ mod tests {
         let committed = LogIndex::new(7);
         let below = super::super::LogErrorKind::Refused(Refusal::TruncateBelowCommit { committed });
         assert_eq!(refused.kind, below);
-        assert_eq!(pass(cut(7)).expect("behind it").commit_hint, committed);
+        assert_eq!(pass(cut(7)).expect("after the committed entry").commit_hint, committed);
         let reset = WriteBatch { reset: Some(id(5, 2)), ..cut(5) };
         assert_eq!(pass(reset).expect("a snapshot").commit_hint, LogIndex::ZERO);
         let hint = |hint| WriteBatch { commit_hint: Some(LogIndex::new(hint)), ..cut(8) };
@@ -272,8 +273,8 @@ mod tests {
         assert_eq!(pass(WriteBatch::of_entries(four)), refused);
     }
 
-    /// What went wrong: the greatest index followed itself, so its entry was accepted again and
-    /// again.
+    /// What went wrong: the greatest index counted as its own successor, so its entry was accepted
+    /// repeatedly.
     #[test]
     fn nothing_follows_the_greatest_index() {
         let boundary = id(u64::MAX, 1);

@@ -1,4 +1,4 @@
-//! What a store declares of itself. The conformance suite verifies each declaration.
+//! The declarations of a store. The conformance suite verifies each of them.
 
 use alloc::borrow::Cow;
 use core::fmt;
@@ -10,13 +10,13 @@ pub struct StoreInfo {
     pub backend: Cow<'static, str>,
     /// What a write that returned `Ok` survives.
     pub durability: Durability,
-    /// Whether a crash leaves whole batches (P4), or may cut between the verbs of the last one.
+    /// Whether a crash leaves only whole batches (P4), or may leave a part of the last one.
     pub atomic_batch: bool,
     /// Whether a verb may block its thread. Such a store is given a thread of its own.
     pub may_block: bool,
     /// Which damage the store can distinguish from data.
     pub detects: Detects,
-    /// The call that makes bytes durable, for people: `fdatasync`, `none`, ...
+    /// The call that makes bytes durable, for operators: `fdatasync`, `none`, ...
     pub sync_verb: Cow<'static, str>,
     /// The version of the stored format.
     pub format_version: u32,
@@ -39,7 +39,7 @@ pub enum Durability {
 pub enum Detects {
     /// None.
     Nothing,
-    /// Rotten bytes are never returned as data.
+    /// Damaged bytes are never returned as data.
     Payload,
     /// Also: damage before the last position that is proven synced (by a later batch, a clean close
     /// or a reopening) is an error, never a shorter log. What lies beyond may be a torn write and

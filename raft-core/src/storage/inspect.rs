@@ -1,9 +1,8 @@
-//! A look at a log from outside: it shows what the log holds, sound or not, without changing a byte
-//! of it.
+//! Inspection of a log: it shows the contents of a log, sound or damaged, without changing a byte.
 //!
 //! Opening a log repairs what a crash left (P2), so it writes, and it refuses a log that is
-//! damaged. An inspection does neither. A backend offers one where an operator may want to look
-//! into its files; the engine never asks for it, and a store need not have it.
+//! damaged. An inspection does neither. A backend offers an inspection if operators may want to
+//! look into its files; the engine never uses it, and a store need not have it.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -12,28 +11,27 @@ use alloc::vec::Vec;
 use super::{LogError, LogReader, Recovered, StoreInfo};
 use crate::types::Identity;
 
-/// What an inspection of a log found. Where the log is damaged, this is the sound part before the
-/// damage.
+/// The result of an inspection. If the log is damaged, it covers the sound part before the damage.
 #[derive(Debug)]
 pub struct Inspection {
-    /// What a store over these files declares.
+    /// The declarations of a store over these files.
     pub info: StoreInfo,
-    /// Whose log it is; `None` if it has no owner yet, or if the damage lies before the identity.
+    /// The log's identity; `None` if none was written yet, or if the damage lies before it.
     pub identity: Option<Identity>,
-    /// What an opening would find, as far as the log is sound.
+    /// What opening the log would recover, as far as the log is sound.
     pub recovered: Recovered,
-    /// Up to where the log is proven to be synced, for people; empty if nothing is.
+    /// Up to where the log is proven to be synced, as text for operators; empty if nothing is.
     pub proven: String,
-    /// What lies beyond the proven end, for people: whole batches that an opening keeps, and torn
-    /// writes that it drops.
+    /// What lies beyond the proven end, as text for operators: whole batches that opening keeps,
+    /// and torn writes that it drops.
     pub beyond: Vec<String>,
-    /// What ended the inspection before the end of the log. Such a log does not open.
+    /// The damage that ended the inspection before the end of the log. Such a log does not open.
     pub damage: Option<LogError>,
 }
 
-/// A log under inspection. No store has it open meanwhile.
+/// A log under inspection. No store may have it open at the same time.
 pub trait Inspect: Send {
-    /// What the inspection found.
+    /// The result of the inspection.
     fn result(&self) -> &Inspection;
 
     /// Reads the entries that the inspection found.

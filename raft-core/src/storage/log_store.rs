@@ -20,7 +20,7 @@ pub struct LogBounds {
 }
 
 impl LogBounds {
-    /// The index of the first entry, or where it would be.
+    /// The index of the first entry, or of the next one if there is none.
     pub fn first(&self) -> LogIndex {
         self.boundary.index.next()
     }
@@ -30,7 +30,7 @@ impl LogBounds {
         self.last.index == self.boundary.index
     }
 
-    /// Judges a range that is to be read. A range that ends before it starts is refused; one that
+    /// Checks a range that is to be read. A range that ends before it starts is refused; one that
     /// starts at or below the boundary is `Compacted`, and one that reaches beyond the end is
     /// `Unavailable`. An empty range is sound anywhere.
     pub fn check_read(&self, range: &Range<LogIndex>) -> Result<(), LogError> {
@@ -59,8 +59,8 @@ impl LogBounds {
     }
 }
 
-/// The first and the last index of a range that shall be read; `None` if it is empty. Refused if it
-/// ends before it starts.
+/// The first and the last index of a range that is to be read; `None` if the range is empty.
+/// Refused if it ends before it starts.
 pub fn range_to_read(range: &Range<LogIndex>) -> Result<Option<(LogIndex, LogIndex)>, LogError> {
     if range.end < range.start {
         return Err(LogError::refused(LogOp::Read, Refusal::InvertedRange));
@@ -78,18 +78,17 @@ pub trait LogStore: Send {
     /// Where the log begins and ends, without I/O.
     fn bounds(&self) -> LogBounds;
 
-    /// Appends entries, which must follow the last one (P5: no holes, no falling terms). To append
+    /// Appends entries, which must follow the last one (P5: no holes, no falling terms). Appending
     /// no entries succeeds.
     async fn append(&mut self, entries: &[Entry]) -> Result<(), LogError>;
 
-    /// Removes every entry after `index`. They never come back (P7). At or past the end: nothing
-    /// happens. Below the boundary: refused.
+    /// Removes every entry after `index`. They never come back (P7). An index at or beyond the end
+    /// changes nothing. An index below the boundary is refused.
     async fn truncate_after(&mut self, index: LogIndex) -> Result<(), LogError>;
 
     /// Removes every entry up to and with `upto`, which becomes the boundary. They never come back,
-    /// and their space is given back or used again (P19).
-    /// At or below the boundary: nothing happens. Beyond the last entry, or where the log has
-    /// another term: refused.
+    /// and their space is given back or used again (P19). An id at or below the boundary changes
+    /// nothing. An id beyond the last entry, or whose term differs from the log's, is refused.
     async fn purge_upto(&mut self, upto: EntryId) -> Result<(), LogError>;
 
     /// Removes all entries and makes `boundary` the boundary, whatever the log held before.
@@ -100,7 +99,7 @@ pub trait LogStore: Send {
     fn reader(&self) -> Box<dyn LogReader>;
 }
 
-/// Reads a log beside its writer.
+/// Reads a log concurrently with its writer.
 ///
 /// A read that races with a truncation, a purge or a reset returns entries that each stood under
 /// their id, or `Compacted` or `Unavailable`; never `Corrupt` (P12).

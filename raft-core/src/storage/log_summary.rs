@@ -5,10 +5,10 @@
 //! and fills the summary at open from what it finds on the disk. For a backend that stores runs and
 //! memberships beside the entries, each change of them is reported ([`SummaryChange`]).
 //!
-//! Kept here: the boundary's term outlives its entry (P6), a truncated entry leaves no trace (P7),
-//! and what is recovered at a restart is what the log holds (P18).
+//! The summary ensures that the boundary's term outlives its entry (P6), that a truncated entry
+//! leaves no trace (P7), and that a restart recovers exactly what the log holds (P18).
 //!
-//! Absent: where entries lie, and their payloads.
+//! Absent: the positions of entries on the disk, and their payloads.
 
 use alloc::format;
 use alloc::vec::Vec;
@@ -46,7 +46,7 @@ pub enum SummaryPart {
 pub enum SummaryChange {
     /// The part is new.
     Added(SummaryPart),
-    /// The part is gone.
+    /// The part was removed.
     Removed(SummaryPart),
 }
 

@@ -1,9 +1,9 @@
 //! The storage contract: what the engine asks of a log, and what a log promises.
 //!
-//! Three traits for the engine: [`StableStore`] keeps the identity and the hard state, [`LogStore`]
-//! keeps entries, and [`Store`] is a type that is both, and adds [`Store::write`], which writes a
-//! whole batch at once, and [`Store::recover`], which gives what a member needs when it restarts.
-//! For changes the engine calls only `save_identity` and `write`.
+//! The engine uses three traits: [`StableStore`] keeps the identity and the hard state,
+//! [`LogStore`] keeps entries, and [`Store`] combines both and adds [`Store::write`], which writes
+//! a whole batch at once, and [`Store::recover`], which returns what a member needs when it
+//! restarts. For changes the engine calls only `save_identity` and `write`.
 //!
 //! A backend whose every change is one batch implements [`BatchStore`] alone, and thereby all
 //! three. A reader of a log is a [`LogReader`]. [`Split`] combines two stores into one. [`Inspect`]

@@ -41,8 +41,8 @@ pub enum Unreadable {
     /// The checksum does not hold, or what it guards does not parse.
     Damaged,
     /// The checksum holds, and a version, type or reserved field, which is named, has a value that
-    /// this version does not know. A newer version wrote it. It is never taken for a torn write and
-    /// never skipped: its content may matter.
+    /// this version does not know. A newer version wrote it. It is neither treated as a torn write
+    /// nor skipped: its content may matter.
     Newer(&'static str),
 }
 
@@ -56,7 +56,7 @@ impl Unreadable {
         }
     }
 
-    /// The fault if a reserved field is not zero; `what` names the field.
+    /// Returns an error if a reserved field is not zero; `what` names the field.
     pub fn check_reserved(bytes: &[u8], what: &'static str) -> Result<(), Unreadable> {
         let is_zero = bytes.iter().all(|byte| *byte == 0);
         if is_zero { Ok(()) } else { Err(Unreadable::Newer(what)) }
@@ -64,7 +64,7 @@ impl Unreadable {
 }
 
 impl From<DecodeError> for Unreadable {
-    /// The record stands behind a checksum that holds.
+    /// For a record that is guarded by a checksum that holds.
     fn from(error: DecodeError) -> Unreadable {
         match error {
             DecodeError::Version(_) => Unreadable::Newer("a record of another version"),

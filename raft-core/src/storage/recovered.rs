@@ -1,4 +1,4 @@
-//! What a member needs to know of its store when it restarts.
+//! The state that a member recovers from its store when it restarts.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -31,7 +31,7 @@ pub enum Tail {
     Clean,
     /// A write that had not been acknowledged was cut short, and was dropped.
     TornDiscarded {
-        /// Where, for people.
+        /// The place, as text for operators.
         place: String,
     },
 }

@@ -90,7 +90,7 @@ mod tests {
         assert_eq!(scan_of(&[(4, 1), (6, 2)]), damaged(5), "a gap");
         assert_eq!(scan_of(&[(4, 2), (5, 1), (6, 2)]), damaged(5), "a falling term");
         assert_eq!(scan_of(&[(4, 0), (5, 1), (6, 2)]), damaged(4), "below the boundary's term");
-        assert_eq!(scan_of(&[(5, 1), (6, 2)]), damaged(4), "a gap behind the boundary");
+        assert_eq!(scan_of(&[(5, 1), (6, 2)]), damaged(4), "a gap after the boundary");
         assert_eq!(scan_of(&[(4, 1), (5, 1), (6, 1)]), damaged(6), "another last entry");
         assert_eq!(scan_of(&[(4, 1), (5, 1), (6, 2), (7, 2)]), damaged(6), "one more");
         assert_eq!(scan_of(&[(4, 1)]), Err(LogErrorKind::Io), "no more entries");

@@ -6,7 +6,8 @@
 //!
 //! The identity is written to both halves, the stable one first. A log half with an identity that
 //! the stable half does not have means that the halves do not belong together, or that the stable
-//! one was lost; a member that went on then could vote twice (L7), so this is refused by name.
+//! one was lost; a member that continued could vote twice (L7), so opening is refused with an error
+//! that names both.
 //!
 //! Absent: parallel syncs of the two halves. They would allow entries ahead of the hard state.
 
@@ -30,8 +31,8 @@ pub struct Split<L, S> {
 }
 
 impl<L: Store, S: StableStore> Split<L, S> {
-    /// Puts the halves together. The log half declares itself. A stable store that is nothing else
-    /// has no way to do so, so `stable_info` declares it.
+    /// Puts the halves together. The log half declares itself. A stable store alone cannot declare
+    /// itself, so `stable_info` declares it.
     pub fn new(log: L, stable: S, stable_info: StoreInfo) -> Split<L, S> {
         Split { log, stable, stable_info, is_poisoned: false }
     }
@@ -40,13 +41,13 @@ impl<L: Store, S: StableStore> Split<L, S> {
         if self.is_poisoned { Err(LogError::new(op, LogErrorKind::Poisoned)) } else { Ok(()) }
     }
 
-    /// Takes note of a failure.
+    /// Poisons the store if `done` is a failure.
     fn settle(&mut self, done: Result<(), LogError>) -> Result<(), LogError> {
         self.is_poisoned |= done.as_ref().is_err_and(|error| !error.is_harmless());
         done
     }
 
-    /// Refuses halves that do not belong together; gives their identity.
+    /// Returns the identity of both halves; refuses halves that do not belong together.
     async fn matching_identity(&mut self) -> Result<Option<Identity>, LogError> {
         let stable = self.stable.load_identity().await?;
         match self.log.load_identity().await? {

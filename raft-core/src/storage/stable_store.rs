@@ -1,4 +1,4 @@
-//! What a member must remember beside its log: its identity and its hard state.
+//! The state that a member keeps beside its log: its identity and its hard state.
 
 use alloc::boxed::Box;
 
@@ -21,6 +21,6 @@ pub trait StableStore: Send {
     async fn load_hard_state(&mut self) -> Result<HardState, LogError>;
 
     /// Saves term and vote as one unit (P8); durable when it returns `Ok`. Truncation, purge and
-    /// reset never touch it (P9). Going back is refused.
+    /// reset never touch it (P9). A hard state that goes back is refused.
     async fn save_hard_state(&mut self, hard_state: HardState) -> Result<(), LogError>;
 }

@@ -7,10 +7,10 @@ use async_trait::async_trait;
 use super::scan::scan;
 use super::{LogError, LogStore, Recovered, StableStore, StoreInfo, WriteBatch};
 
-/// A log store and a stable store in one: what the engine is given.
+/// A log store and a stable store in one, as the engine uses it.
 #[async_trait]
 pub trait Store: LogStore + StableStore {
-    /// What the store declares of itself.
+    /// The declarations of the store.
     fn info(&self) -> StoreInfo;
 
     /// Applies a whole batch: hard state, reset, truncation, append, purge, commit hint, in that
@@ -46,8 +46,8 @@ pub trait Store: LogStore + StableStore {
         scan(self.reader().as_mut(), bounds, hard_state).await
     }
 
-    /// Closes the store in good order: a durable store marks its end as proven. Dropping a store
-    /// without closing it loses nothing that was acknowledged.
+    /// Closes the store cleanly: a durable store marks its end as proven. Dropping a store without
+    /// closing it loses nothing that was acknowledged.
     async fn close(&mut self) -> Result<(), LogError> {
         Ok(())
     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::EntryId;
 
-/// What an entry is for. The number of a kind is part of the stored and the sent bytes.
+/// The purpose of an entry. The number of a kind is part of the stored and the sent bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum EntryKind {
@@ -46,9 +46,9 @@ impl EntryKind {
     }
 }
 
-/// One entry of the log: its name, its kind and its bytes.
+/// One entry of the log: its id, its kind and its payload.
 ///
-/// Its serde form is for a store's own files. What travels between members is specified apart.
+/// Its serde form is for a store's own files. The encoding between members is specified separately.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Entry {
     /// Term and index.

@@ -1,4 +1,4 @@
-//! What a member must remember of the elections it took part in.
+//! The state that a member keeps about the elections in which it took part.
 
 use core::fmt;
 

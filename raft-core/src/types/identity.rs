@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::NodeId;
 
-/// The name of a cluster: a digest of its first membership and a name or nonce, so that two
-/// different bootstraps never take each other's messages.
+/// The id of a cluster: a digest of its first membership and a name or nonce, so that the members
+/// of two different bootstraps never accept each other's messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ClusterId(pub u64);
@@ -18,10 +18,10 @@ impl fmt::Display for ClusterId {
     }
 }
 
-/// A random number that names one incarnation of a store.
+/// A random number that identifies one incarnation of a store.
 ///
 /// A durable store keeps it for ever; a volatile one draws it at each start. A peer that has seen
-/// another store id for a member knows that this member has lost its memory.
+/// another store id for a member knows that this member has lost its votes and entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct StoreId(pub u64);
@@ -32,7 +32,8 @@ impl fmt::Display for StoreId {
     }
 }
 
-/// Whose log this is. Written once, before the first entry, and never changed.
+/// The cluster, node and incarnation of a store. Written once, before the first entry, and never
+/// changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Identity {
     /// The cluster that the store belongs to.

@@ -1,4 +1,4 @@
-//! Term, log index, node id, and the pair that names an entry.
+//! Term, log index, node id, and the pair that identifies an entry.
 
 use core::fmt;
 use core::num::NonZeroU64;
@@ -40,7 +40,7 @@ impl fmt::Display for Term {
     }
 }
 
-/// A position in the log. The first entry has index 1; index 0 stands before the log.
+/// A position in the log. The first entry has index 1; index 0 is the position before the log.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -61,13 +61,13 @@ impl LogIndex {
         self.0
     }
 
-    /// The position after this one. The greatest number is its own successor: only a peer's bytes
-    /// can bring it, and they must not end in an overflow before they are refused.
+    /// The position after this one. The greatest number is its own successor: it can only come from
+    /// a peer's bytes, and they must not cause an overflow before they are refused.
     pub const fn next(self) -> LogIndex {
         LogIndex(self.0.saturating_add(1))
     }
 
-    /// The position before this one; nothing stands before index 0.
+    /// The position before this one; index 0 has none and returns itself.
     pub const fn prev(self) -> LogIndex {
         LogIndex(self.0.saturating_sub(1))
     }
@@ -89,7 +89,7 @@ impl fmt::Display for LogIndex {
     }
 }
 
-/// The name of a member, unique in its cluster for ever. Zero names no member.
+/// The id of a member, unique in its cluster for ever. Zero is no member's id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct NodeId(NonZeroU64);
@@ -115,7 +115,7 @@ impl fmt::Display for NodeId {
     }
 }
 
-/// The name of one entry: its term and its index, always together.
+/// The id of one entry: its term and its index, always together.
 ///
 /// The derived order (term first, then index) is the order in which section 5.4.1 of the paper
 /// compares logs by their last entries, so `candidate.last >= own.last` *is* the voting rule.

@@ -1,9 +1,9 @@
 //! Which members belong to the cluster, and which of them vote.
 //!
-//! A membership is stored and sent as the payload of an entry, and rules from the moment it is in
-//! the log (section 6 of the paper), committed or not. A *joint* membership has two sets of voters,
-//! and each decision needs a majority of both. Bootstrap writes the only membership so far; the
-//! joint form is included here so that stored and sent bytes need not change for it.
+//! A membership is stored and sent as the payload of an entry, and is in force from the moment it
+//! is in the log (section 6 of the Raft paper), committed or not. A *joint* membership has two sets
+//! of voters, and each decision needs a majority of both. Bootstrap writes the only membership so
+//! far; the joint form is included here so that stored and sent bytes need not change for it.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
@@ -34,7 +34,7 @@ pub struct MembershipParts {
     pub outgoing: BTreeSet<NodeId>,
     /// Members that receive the log and do not vote.
     pub learners: BTreeSet<NodeId>,
-    /// What the application says of each member (an address, for example), opaque to the engine.
+    /// The application's data about each member (an address, for example), opaque to the engine.
     pub metadata: BTreeMap<NodeId, Bytes>,
 }
 
@@ -132,7 +132,7 @@ impl Membership {
             .chain(core::iter::once(&self.parts.outgoing).filter(|half| !half.is_empty()))
     }
 
-    /// What the application says of a member.
+    /// The application's data about a member.
     pub fn metadata(&self, node: NodeId) -> Option<&Bytes> {
         self.parts.metadata.get(&node)
     }

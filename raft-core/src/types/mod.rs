@@ -1,8 +1,8 @@
 //! The data types that survive a crash: everything that a member writes to its own disk or to a
 //! peer's.
 //!
-//! Each number has a type of its own, so that a term can never be added to an index, and an
-//! entry id is always the pair (term, index), since neither half names an entry alone.
+//! Each number has a type of its own, so that a term can never be added to an index, and an entry
+//! id is always the pair (term, index), since neither half identifies an entry alone.
 
 mod entry;
 mod hard_state;

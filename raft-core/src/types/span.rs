@@ -1,8 +1,8 @@
-//! A run of entries by their ids alone: what comes after which entry, and in which terms.
+//! The ids of consecutive entries: which entry they follow, how many there are, and their terms.
 //!
-//! Terms never fall along a log, so the few places where the term rises give the ids of any number
-//! of entries. The protocol compares, sends and remembers spans; payloads stay with the code that
-//! moves bytes.
+//! Terms never fall along a log, so the few places where the term rises determine the ids of any
+//! number of entries. The protocol compares, sends and remembers spans; payloads stay with the code
+//! that moves bytes.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -31,12 +31,12 @@ pub struct LogSpan {
     last: LogIndex,
     /// The term of the first entry; equal to `prev.term` when the span is empty.
     first_term: Term,
-    /// Where the term rises after the first entry. Empty, and so without an allocation, in all
-    /// but the rare span that crosses a change of leader.
+    /// The runs after the first one. Empty, and so without an allocation, in all but the rare span
+    /// that crosses a change of leader.
     rises: Vec<TermRun>,
 }
 
-/// Why runs do not form a span. Only a peer's or a disk's bytes can cause one.
+/// Why runs do not form a span. Only bytes from a peer or a disk can cause such an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum SpanError {
     /// A run does not start where the one before it ends, or ends before it starts.
@@ -48,7 +48,7 @@ pub enum SpanError {
 }
 
 impl LogSpan {
-    /// No entries after `prev`.
+    /// A span of no entries after `prev`.
     pub const fn empty(prev: EntryId) -> LogSpan {
         LogSpan { prev, last: prev.index, first_term: prev.term, rises: Vec::new() }
     }

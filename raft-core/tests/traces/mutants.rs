@@ -1,7 +1,7 @@
 //! The tests of the tests: every planted bug must break a law in the trace that is named for it.
 //!
-//! A difference in an output alone would not do: any change makes one. The named trace must end
-//! with a broken law, so that the law is seen to catch what it is meant to catch.
+//! A difference in an output alone is not enough: any change causes one. The named trace must end
+//! with a broken law, which shows that the check of that law finds the bug it is meant for.
 
 use std::path::Path;
 
@@ -24,13 +24,13 @@ const KILLERS: [(Mutant, &str, &str); 18] = [
     (Mutant::HeartbeatReportsVerified, "L6", "append/heartbeat_reports_what_is_durable"),
     (Mutant::LeaderCountsBeforeSync, "L6", "commit/leader_counts_itself_only_when_durable"),
     (Mutant::VoteByLengthAlone, "L4", "election/later_term_beats_longer_log"),
-    (Mutant::TruncateWithoutConflict, "L3", "append/late_append_shortens_nothing"),
+    (Mutant::TruncateWithoutConflict, "L3", "append/late_append_truncates_nothing"),
     (Mutant::CommitBeyondVerified, "L5", "append/commit_stays_below_what_is_verified"),
     (Mutant::ReadBeforeOwnTermCommit, "L15", "read_index/new_leader_reads_after_its_first_commit"),
     (Mutant::ReadWithoutMajority, "L15", "read_index/deposed_leader_answers_no_read"),
     (Mutant::StaleVoteCounted, "L1", "election/vote_of_an_earlier_term_is_not_counted"),
     (Mutant::VoteForgottenOnStepDown, "L7", "election/stepping_down_keeps_the_vote"),
-    (Mutant::StaleAppendTaken, "L10", "append/append_of_an_earlier_term_is_refused"),
+    (Mutant::StaleAppendAccepted, "L10", "append/append_of_an_earlier_term_is_refused"),
     (Mutant::AppliedBeforeDurable, "L6", "commit/follower_applies_only_what_its_disk_has"),
     (
         Mutant::ContradictionIgnored,

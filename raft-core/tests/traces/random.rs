@@ -1,5 +1,4 @@
-//! Random traces: whatever happened before, a cluster whose network and disks work again soon
-//! agrees.
+//! Random traces: after any faults, a cluster whose network and disks work again soon agrees.
 //!
 //! There are no golden outputs here: the laws are checked after each step, and at the end
 //! `converge` asks for one leader, equal and committed logs, and no read without an answer. A run

@@ -1,8 +1,8 @@
 //! Which peers may talk to a member, and which store each of them must have.
 //!
 //! A member's votes and acknowledgements are in its store. If a peer comes back with another store,
-//! it has lost what it promised, and must not vote as if it remembered. So a member remembers the
-//! store id of each peer:
+//! it has lost the votes and entries that it acknowledged, and must not vote as if it still had
+//! them. So a member remembers the store id of each peer:
 //!
 //! ```text
 //!   hello --admit--> both sides' verdicts --confirm--> remembered, and saved
@@ -46,12 +46,12 @@ pub trait PeerRecord: Debug + Send + Sync {
     /// It cannot be read, or it is damaged: the member does not start.
     fn load(&self, cluster: ClusterId) -> io::Result<PeerStores>;
 
-    /// Replaces what was saved, durably and as a whole. May block; it is called on a thread where
-    /// that is allowed, one call at a time, whenever a peer is new.
+    /// Replaces what was saved, durably and as a whole. May block; the member calls it on a thread
+    /// where that is allowed, one call at a time, whenever it has learned of a new peer.
     ///
     /// # Errors
-    /// The old content is there, or the new. The member logs the error, goes on, and saves again
-    /// with the next new peer.
+    /// The old content is still there, or the new content is. The member logs the error, continues,
+    /// and saves again with the next new peer.
     fn save(&self, cluster: ClusterId, stores: &PeerStores) -> io::Result<()>;
 }
 
@@ -110,7 +110,8 @@ impl Admission {
     /// peer is a member.
     ///
     /// # Errors
-    /// Another handshake, with another store, was faster: the peer may not talk to this member.
+    /// Another handshake was confirmed first, with another store: the peer may not talk to this
+    /// member.
     pub(crate) fn confirm(
         &self,
         peer: Identity,

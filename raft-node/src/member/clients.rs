@@ -26,7 +26,7 @@ pub(crate) type ReadResult = Result<ReadAnswer, ReadError>;
 #[derive(Debug)]
 pub(crate) struct ReadGroup {
     pub(crate) answers: Answers<ReadResult>,
-    /// The query of each; none where the client waits only for the index.
+    /// The query of each read; `None` for a barrier, which asks nothing.
     pub(crate) queries: Vec<Option<Bytes>>,
 }
 
@@ -35,7 +35,7 @@ pub(crate) struct ReadGroup {
 pub(crate) struct ReadAnswer {
     /// The index that was committed when the read came, and that has been applied.
     pub(crate) index: LogIndex,
-    /// The state machine's answer; empty where there was no query.
+    /// The state machine's answer; empty for a barrier.
     pub(crate) answer: Bytes,
 }
 

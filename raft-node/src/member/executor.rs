@@ -23,7 +23,7 @@ use crate::transport::{Content, Envelope, Transport};
 
 /// The parts through which a member writes, sends, reads and applies.
 pub(crate) struct Executor {
-    /// None once the member has ended; its tasks and connections are gone then, too.
+    /// `None` once the member has ended; dropping it ends its tasks and connections.
     transport: Option<Box<dyn Transport>>,
     /// The membership that was last passed to the transport.
     membership: Option<Arc<Membership>>,

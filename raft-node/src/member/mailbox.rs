@@ -1,5 +1,5 @@
-//! What has happened to a member and waits for a turn: events in their order, and requests grouped
-//! by turn.
+//! Everything that waits for a member's next turn: events in order of arrival, and requests in
+//! groups.
 //!
 //! Any thread may deliver; the thread that takes a turn drains. Proposals are grouped by the
 //! [`Batcher`], which also says whether the turn takes them; all reads that wait go in together.
@@ -39,7 +39,7 @@ struct Arrived {
     inbound_dropped: u64,
     proposals: Batcher,
     reads: Option<OpenReads>,
-    /// Whether a worker that is polled inline can go on, or a turn left something to do.
+    /// Whether an inline worker was woken, or a turn left work to do.
     is_turn_wanted: bool,
     /// Whether the driver has ended.
     has_ended: bool,

@@ -22,7 +22,7 @@
 //!
 //! A panic in any part ends the member for every caller that waits for it. One in a worker or in
 //! the state machine is a [`StopReason`](crate::pump::StopReason), and the pump ends in good order.
-//! One in the turn itself leaves a state that must not be used again: it is dropped as a whole,
+//! A panic in the turn itself leaves a state that must not be used again: it is dropped as a whole,
 //! which answers every client that waits ([`requests::reply`](crate::requests::reply)), closes the
 //! workers' queues, and closes the peers' connections.
 
@@ -72,7 +72,7 @@ pub(crate) struct Member {
     pub(crate) admission: Admission,
     /// Nothing is left for the driver.
     is_finished: AtomicBool,
-    /// The lock is only ever tried; see `scheduler`. `None` after a panic. Boxed, so that moving it
+    /// Taken with `try_lock` only; see `scheduler`. `None` after a panic. Boxed, so that moving it
     /// out of the lock moves only a pointer.
     turn: TryMutex<Option<Box<Turn>>>,
 }

@@ -52,7 +52,7 @@ pub(crate) trait Worker: Sized + Send + 'static {
     /// Does a piece of work; returns the event for the pump.
     fn work(&mut self, work: Self::Work) -> impl Future<Output = Event<Waiters>> + Send;
 
-    /// Ends the worker in good order.
+    /// Ends the worker and releases what it holds.
     fn finish(self) -> impl Future<Output = ()> + Send;
 }
 

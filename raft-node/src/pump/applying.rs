@@ -11,7 +11,7 @@ use super::planted::planted;
 use super::{Pump, StopReason};
 use crate::Committed;
 
-/// How far the state machine is.
+/// The progress of the state machine.
 #[derive(Debug)]
 pub(super) struct Applying {
     applied: LogIndex,

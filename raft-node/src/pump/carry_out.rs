@@ -1,4 +1,4 @@
-//! Carries out what the core says, one output after another.
+//! Carries out the core's outputs, one after another.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ impl<C: Clients> Pump<C> {
 
     /// Carries out what the core's outputs so far ask for, and all that follows from it.
     pub(super) fn carry_out_queued(&mut self, effects: &mut Effects<C>) {
-        // Two lists take turns, and both keep their memory from step to step.
+        // Two lists are used alternately, so that both keep their memory from step to step.
         let spare = std::mem::take(&mut self.spare);
         let mut outputs = std::mem::replace(&mut self.todo, spare);
         while !outputs.is_empty() {
@@ -37,7 +37,7 @@ impl<C: Clients> Pump<C> {
         self.spare = outputs;
     }
 
-    /// Steps the core; its outputs wait for their turn.
+    /// Steps the core; its outputs are queued.
     pub(super) fn queue(&mut self, input: Input) {
         self.raft.step(input, &mut self.todo);
     }

@@ -1,4 +1,4 @@
-//! What a member counts, in plain integers. They are published on each tick, not with each write.
+//! A member's counters, as plain integers. They are published on each tick, not with each write.
 
 use std::collections::BTreeMap;
 

@@ -10,8 +10,8 @@ use thiserror::Error;
 
 use crate::{Committed, Envelope, Fatal, ProposeError, ReadError};
 
-/// The names of the clients that wait. The pump's driver chooses them; the pump stores them and
-/// returns them, and never looks inside.
+/// The types that identify waiting clients. The pump's driver chooses them; the pump stores them
+/// and returns them, and never looks inside.
 pub trait Clients: Debug {
     /// A group of proposals that were handed in together.
     type Proposals: Clone + Debug;
@@ -38,9 +38,9 @@ pub enum Event<C: Clients> {
     },
     /// An envelope of a peer arrived.
     Deliver {
-        /// The peer, as the transport's handshake found.
+        /// The peer's id, from the transport's handshake.
         from: NodeId,
-        /// What it sent.
+        /// The envelope.
         envelope: Envelope,
     },
     /// The store has carried out the write it was given.
@@ -63,13 +63,13 @@ pub enum Event<C: Clients> {
         /// The forward's sequence number.
         sequence: u64,
     },
-    /// A part that the member rests on has failed for good.
+    /// A part that the member needs has failed for good.
     Stop(StopReason),
     /// The member is being closed.
     Close,
 }
 
-/// The name of a question to the store's reader.
+/// The id of a question to the store's reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FetchId(pub u64);
 
@@ -195,8 +195,9 @@ pub enum StopReason {
         /// Its kind.
         kind: EntryKind,
     },
-    /// Acknowledged data was lost: a majority of the members forgot what they had promised to
-    /// remember. A new start does not help. This member's store still holds the committed entry.
+    /// Acknowledged data was lost: a majority of the members lost entries that they had
+    /// acknowledged. Starting the member again does not help. This member's store still holds the
+    /// committed entry.
     #[error("acknowledged data was lost: {0}")]
     DataLost(Contradiction),
 }

@@ -29,21 +29,21 @@ pub(super) struct Fetching {
     retries: Vec<(u64, Question)>,
 }
 
-/// A range of entries, and what it is for.
+/// A range of entries to be read, and its purpose.
 #[derive(Debug)]
 pub(super) struct Question {
     purpose: Purpose,
     first: LogIndex,
     last: LogIndex,
     max_bytes: u64,
-    /// How often it was asked.
+    /// How often the question was asked.
     attempts: u32,
 }
 
 /// The pause before a question is asked again doubles this often at most: to 128 ticks.
 const MOST_DOUBLINGS: u32 = 7;
 
-/// What entries are for.
+/// The use of fetched entries.
 #[derive(Debug)]
 pub(super) enum Purpose {
     Apply,
@@ -170,7 +170,7 @@ impl<C: Clients> Pump<C> {
         self.send_found(to, message, send, entries.into(), stands, effects);
     }
 
-    /// Sends entries if they are those of the message. The core's answer to that is queued.
+    /// Sends entries if they are those of the message. The core's resulting outputs are queued.
     fn send_found(
         &mut self,
         to: NodeId,

@@ -3,8 +3,8 @@
 use raft_core::storage::MAX_BATCH_BYTES;
 use thiserror::Error;
 
-/// The most payload bytes of one envelope that a transport must be able to carry: 64 MiB. What does
-/// not fit could be committed here and never reach a peer.
+/// The most payload bytes of one envelope that a transport must be able to carry: 64 MiB. An entry
+/// that does not fit could be committed here and never reach a peer.
 pub const MAX_ENVELOPE_BYTES: u64 = 64 << 20;
 
 /// The most entries or commands in one envelope that a transport must be able to carry.
@@ -99,8 +99,8 @@ pub enum LimitsError {
 }
 
 impl Limits {
-    /// Refuses limits with which a member would wait for ever, or would commit what can never reach
-    /// its peers.
+    /// Refuses limits with which a member would wait for ever, or would commit entries that can
+    /// never reach its peers.
     pub fn check(&self) -> Result<(), LimitsError> {
         let at_least_one = [
             ("command_bytes", self.command_bytes),

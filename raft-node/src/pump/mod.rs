@@ -14,7 +14,7 @@
 //! | file | what is in it |
 //! |---|---|
 //! | `carry_out` | the core's outputs, one by one |
-//! | `turn_proposals` | what one turn proposes, and for which clients |
+//! | `turn_proposals` | the proposals of one turn, and their clients |
 //! | `proposals`, `forwarding`, `reads` | clients that wait |
 //! | `group_commit` | writes, merged |
 //! | `tail_cache`, `fetching` | entries for peers and the state machine, from memory or the store |
@@ -81,14 +81,14 @@ pub struct Pump<C: Clients> {
     payloads: Payloads,
     /// The core's outputs of one step, and of the steps that followed from carrying them out.
     todo: Vec<Output>,
-    /// The memory of the list that is not in use.
+    /// The second list for outputs, empty but with its memory kept.
     spare: Vec<Output>,
     /// A planted bug to run with, which a test must find.
     #[cfg(feature = "mutants")]
     planted: Option<PumpBug>,
 }
 
-/// Bytes that belong to the input being stepped.
+/// Payload bytes of the input that is being stepped.
 #[derive(Debug, Default)]
 struct Payloads {
     proposals: Vec<Bytes>,
@@ -146,7 +146,7 @@ impl<C: Clients> Pump<C> {
         self.planted = Some(bug);
     }
 
-    /// The protocol's state, for people.
+    /// The protocol's state, for operators.
     pub fn status(&self) -> Status {
         self.raft.status()
     }

@@ -154,9 +154,9 @@ impl<C: Clients> Waiting<C> {
         }
     }
 
-    /// How many of the first `reached` entries are in the log. Where one is, those before it are,
-    /// too (law L3); a change of leader may have truncated the group anywhere, and then the rest
-    /// will never be applied.
+    /// How many of the first `reached` entries are in the log. If one is, those before it are, too
+    /// (law L3); a change of leader may have truncated the group anywhere, and then the rest will
+    /// never be applied.
     fn count_in_log(&self, reached: usize, stands: impl Fn(EntryId) -> bool) -> usize {
         let id = |at: usize| EntryId::new(self.first.term, self.first.index.plus(at as u64));
         let is_truncated = reached > 0 && !stands(id(reached - 1));

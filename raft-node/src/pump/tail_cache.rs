@@ -21,7 +21,7 @@ const APPLIED_SHARE: u64 = 8;
 /// may need them. Few enough to stay in the processor's cache.
 const IDLE_BYTES: u64 = 64 << 10;
 
-/// How far the log's entries have come.
+/// How far the log is written, applied and replicated.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reach {
     /// The store has those up to here.

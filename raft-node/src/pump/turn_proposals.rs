@@ -1,4 +1,4 @@
-//! What one turn proposes, and for which clients.
+//! The proposals of one turn, and their clients.
 //!
 //! All commands of a turn become one append. Their clients are remembered in the order of the
 //! commands: once the core has given the entries their ids, this member's own clients wait for
@@ -48,7 +48,7 @@ struct Held<C: Clients> {
 pub(super) enum Origin<C: Clients> {
     /// Clients of this member.
     Own { group: C::Proposals, count: usize },
-    /// A follower, which is owed this answer.
+    /// A follower, which is sent this answer.
     Forwarded { from: NodeId, answer: ForwardAnswer, count: usize },
 }
 

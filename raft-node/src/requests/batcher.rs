@@ -24,11 +24,11 @@
 //! - *Gathering*: the first proposal of a group wakes the driver. The driver lets other tasks run
 //!   as long as more proposals keep coming ([`Gather`]), and then the group is due. A turn that
 //!   is taken for another reason leaves the group alone.
-//! - **Alone*: waking the driver costs too much for a proposal that comes alone, so its client
+//! - *Alone*: waking the driver costs too much for a proposal that comes alone, so its client
 //!   takes the turn itself. Whether proposals come alone cannot be known without waiting for
 //!   others. The driver judges it, and the next [`ALONE_FOR`] groups are presumed to be like the
 //!   last; then one group wakes the driver again, so that a crowd is noticed.
-//! - **HeldDuring*: while the leader's own disk writes, proposals continue to gather for the next
+//! - *HeldDuring*: while the leader's own disk writes, proposals continue to gather for the next
 //!   sync. They are held during one write only: proposals that followers forward are not held, and
 //!   could keep the disk busy for ever. So `Due` remembers the write that the group has waited for.
 

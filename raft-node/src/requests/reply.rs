@@ -13,7 +13,7 @@
 //!                                answers what is left with `Answer::abandoned`
 //! ```
 //!
-//! So a client never waits for a batch that the member has forgotten, for whatever reason: a batch
+//! So a client never waits for a batch that the member has dropped, for whatever reason: a batch
 //! that is lost on the way, or in a panic, is answered when its last handle is dropped.
 
 use std::future::Future;
@@ -24,9 +24,9 @@ use std::task::{Context, Poll, Waker};
 
 use crate::sync::{AtomicBool, AtomicUsize, Mutex, MutexGuard};
 
-/// What a request can be answered.
+/// An answer to a request.
 pub(crate) trait Answer {
-    /// The answer to a request that the member has forgotten: the outcome is not known.
+    /// The answer to a request whose batch the member dropped: the outcome is not known.
     fn abandoned() -> Self;
 }
 

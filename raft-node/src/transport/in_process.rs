@@ -17,7 +17,7 @@ pub struct InProcessNetwork {
 #[derive(Default)]
 struct Hub {
     members: Mutex<Members>,
-    /// Rises when a member comes or goes; each transport then connects anew.
+    /// Rises when a member joins or leaves; each transport then connects again.
     changes: AtomicU64,
 }
 

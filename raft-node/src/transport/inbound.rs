@@ -70,8 +70,9 @@ pub enum PeerRejected {
     /// The peer claims this member's own id.
     #[error("another process claims to be node {0}, which is this member")]
     OwnId(NodeId),
-    /// The peer had another store before: it has lost what it promised (its directory was removed,
-    /// or its store was volatile), so it must not vote as if it remembered.
+    /// The peer had another store before: it has lost the votes and entries that it acknowledged
+    /// (its directory was removed, or its store was volatile), so it must not vote as if it still
+    /// had them.
     #[error(
         "node {node} came with store {theirs}, but was here with store {known}: it has lost its \
          log and must come back as a new member"

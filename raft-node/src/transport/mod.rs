@@ -1,4 +1,4 @@
-//! What members send each other, and what carries it.
+//! The messages between members, and the trait of the transport that carries them.
 
 mod entries;
 mod in_process;
@@ -17,7 +17,7 @@ pub use self::inbound::{Inbound, PeerRejected};
 /// One thing sent from member to member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
-    /// The sender's cluster. A member takes nothing from another cluster.
+    /// The sender's cluster. A member accepts nothing from another cluster.
     pub cluster: ClusterId,
     /// What is sent.
     pub content: Content,
@@ -42,12 +42,12 @@ pub enum Content {
 /// Proposals that a follower forwards to its leader: one hop, never further.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forward {
-    /// The term in which the sender knows the receiver to lead. In any other term the receiver
-    /// does not take them.
+    /// The term in which the sender knows the receiver to lead. In any other term the receiver does
+    /// not accept them.
     pub term: Term,
     /// A random number drawn at the sender's start, so that its sequence may begin again.
     pub start: u64,
-    /// Rises with each forward of one start. The receiver takes each number once.
+    /// Rises with each forward of one start. The receiver accepts each number once.
     pub sequence: u64,
     /// The commands.
     pub commands: Vec<Bytes>,
@@ -68,16 +68,17 @@ pub struct ForwardAnswer {
 /// Carries envelopes between members. May lose, delay and reorder them, but never delivers one
 /// twice and never changes one.
 pub trait Transport: Send {
-    /// Begins to work. What arrives is handed to `inbound`. Called once, before any `send`, on the
-    /// runtime that the member runs on.
+    /// Starts the transport. It passes what arrives to `inbound`. Called once, before any `send`,
+    /// on the runtime that the member runs on.
     fn start(&mut self, inbound: Arc<dyn Inbound>);
 
-    /// Sends, without blocking and without a promise that it arrives. Returns whether the transport
-    /// took the envelope; `false` means that the peer surely never sees it. `address` is the peer's
-    /// metadata in the membership; without one, the peer's own connection is used, if there is any.
+    /// Sends an envelope, without blocking and without a guarantee that it arrives. Returns whether
+    /// the transport accepted it; `false` means that the peer certainly never receives it.
+    /// `address` is the peer's metadata in the membership; without one, the peer's own connection
+    /// is used, if there is any.
     ///
-    /// What a transport took it may drop later; if it knows that nothing of it was sent, it says so
-    /// to [`Inbound::not_sent`].
+    /// A transport may later drop an envelope that it accepted; if it knows that no byte of it was
+    /// sent, it returns the envelope to [`Inbound::not_sent`].
     fn send(&mut self, to: NodeId, address: Option<&[u8]>, envelope: Envelope) -> bool;
 
     /// Another membership is in force: a transport may forget what it keeps for nodes that are not

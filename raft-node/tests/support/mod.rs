@@ -1,5 +1,5 @@
-//! What several tests of this crate share: members of a cluster by number, and a memory log that a
-//! test gives other properties.
+//! Helpers for several tests of this crate: members of a cluster by number, and a memory log whose
+//! properties a test can change.
 
 use std::ops::Range;
 
@@ -23,7 +23,7 @@ pub fn membership_of(size: u64) -> Membership {
     Membership::of_voters(members).expect("sound")
 }
 
-/// What a test changes about a memory log. The defaults change nothing.
+/// The properties of a memory log that a test changes. The defaults change nothing.
 #[async_trait]
 pub trait Changes: Clone + Send + Sync + 'static {
     /// The declarations, given those of a memory log.
@@ -82,8 +82,8 @@ impl<C: Changes> BatchStore for ChangedLog<C> {
         self.log.change(op, batch).await
     }
 
-    async fn found(&mut self, identity: Identity) -> Result<(), LogError> {
-        self.log.found(identity).await
+    async fn write_identity(&mut self, identity: Identity) -> Result<(), LogError> {
+        self.log.write_identity(identity).await
     }
 
     async fn recover_all(&mut self) -> Result<Recovered, LogError> {

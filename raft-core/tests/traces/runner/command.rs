@@ -8,7 +8,7 @@ use raft_core::types::NodeId;
 
 use super::world::Envelope;
 
-/// Every verb with its arguments; the answer to an unknown verb.
+/// Every verb with its arguments, printed for an unknown verb.
 pub const VERBS: &str = "\
 cluster nodes=N [base] [inflight=N] [inflight_bytes=N] [append=N] [bytes=N] [stall=N]
         [lost_memory] [prevote=off] [quorum=off] [timers=default]
@@ -52,7 +52,7 @@ impl<'a> Command<'a> {
     }
 
     /// Whether this word follows the verb.
-    pub fn says(&self, word: &str) -> bool {
+    pub fn has_word(&self, word: &str) -> bool {
         self.words.contains(&word)
     }
 
@@ -102,7 +102,7 @@ impl<'a> Command<'a> {
 
 /// The number in a word, or an error.
 pub fn parse<T: FromStr>(word: &str) -> Result<T, String> {
-    word.parse().map_err(|_| format!("`{word}` is no number"))
+    word.parse().map_err(|_| format!("`{word}` is not a number"))
 }
 
 /// A member by its number.
@@ -124,7 +124,7 @@ pub struct Filter<'a> {
 }
 
 impl Filter<'_> {
-    /// Takes the picked envelopes out of a list; to pick none is an error in the trace.
+    /// Removes the picked envelopes from a list; a filter that picks none is an error in the trace.
     pub fn take(&self, heap: &mut Vec<Envelope>) -> Result<Vec<Envelope>, String> {
         let mut taken = Vec::new();
         let mut rest = Vec::new();

@@ -37,7 +37,7 @@ impl ClusterLaws {
         self.reads.insert(read, (id, last));
     }
 
-    /// A member that restarts has forgotten its reads.
+    /// Removes the reads of a member that restarts, since it has lost them.
     pub fn forget_reads_of(&mut self, id: NodeId) {
         self.reads.retain(|_, (reader, _)| *reader != id);
     }
@@ -47,7 +47,7 @@ impl ClusterLaws {
         self.reads.len()
     }
 
-    /// What a member may promise, given what is durable on its disk.
+    /// Checks that an output promises only what is durable on the member's disk.
     pub fn check_output(&mut self, id: NodeId, output: &Output, members: &Members) {
         let member = &members[&id];
         match output {
@@ -92,7 +92,7 @@ impl ClusterLaws {
         assert_eq!(first, candidate, "L7: {id} votes twice in term {term}");
     }
 
-    /// What must hold between the members after each step of one.
+    /// Checks what must hold between the members after each step of one.
     pub fn check_state(&mut self, id: NodeId, members: &Members) {
         let member = &members[&id];
         let Some(raft) = &member.raft else { return };
@@ -172,7 +172,7 @@ fn check_copies(id: NodeId, commit: LogIndex, membership: &Membership, members: 
     }
 }
 
-/// Nothing is promised that a power cut could take back.
+/// Checks that nothing is promised that a power cut could undo.
 fn check_promise(id: NodeId, to: NodeId, message: &Message, member: &Member) {
     let disk = &member.disk;
     match &message.body {

@@ -37,7 +37,7 @@ pub struct HeldSend {
     pub send: SendId,
 }
 
-/// What a store holds: ids and memberships, since payloads are of no interest here.
+/// The contents of a store: ids and memberships; the traces need no payloads.
 #[derive(Clone, Default)]
 pub struct Image {
     /// Term and vote.
@@ -80,7 +80,7 @@ impl Member {
         self.held.clear();
     }
 
-    /// Takes a write that the core asks for.
+    /// Records a write that the core issued.
     pub fn issue(&mut self, write: Write, memberships: Memberships) {
         self.issued.apply(&write, &memberships);
         self.pending.push_back((write, memberships));
@@ -90,7 +90,7 @@ impl Member {
 impl Image {
     /// A log written as one digit for each entry: its term.
     pub fn with_log(mut self, digits: &str) -> Result<Image, String> {
-        let digit = |c: char| c.to_digit(10).ok_or(format!("`{c}` is no term"));
+        let digit = |c: char| c.to_digit(10).ok_or(format!("`{c}` is not a term"));
         self.terms = digits
             .chars()
             .map(|c| Ok(Term::new(digit(c)?.into())))

@@ -1,8 +1,8 @@
 //! Runs traces: whole clusters of protocol cores, one step at a time.
 //!
 //! `script` is the text, `command` one line of it, `verbs` what a line does, `world` the cluster
-//! and its network, `member` one core with its disk, `laws` what no single member can check. The
-//! text decides everything: there is no randomness, no clock and no thread.
+//! and its network, `member` one core with its disk, `laws` the checks that need more than one
+//! member. The text determines the whole run: there is no randomness, no clock and no thread.
 
 mod command;
 mod laws;
@@ -21,13 +21,13 @@ use world::World;
 
 /// How a run of a script ended.
 pub enum Outcome {
-    /// It ran to its end; these are its blocks, with the outputs they had now.
+    /// The script ran to its end; these are its blocks, with the outputs of this run.
     Ran(Vec<Block>),
-    /// A law was broken, or a command made no sense.
+    /// A law was broken, or a command was invalid.
     Broke {
         /// The line of the command.
         line: usize,
-        /// What was wrong.
+        /// The law or the error.
         why: String,
     },
 }

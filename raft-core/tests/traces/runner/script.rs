@@ -6,7 +6,7 @@
 /// The line between commands and outputs.
 const BETWEEN: &str = "---";
 
-/// What is written where a block's commands had no outputs.
+/// The text that is written if a block's commands had no outputs.
 const NOTHING: &str = "nothing happens";
 
 /// A whole trace.

@@ -9,7 +9,7 @@ use super::command::{Command, VERBS, parse, parse_nodes};
 use super::member::{Image, Member};
 use super::world::{Planted, World, not_sent};
 
-/// An election timeout that never ends: elections come when a trace says so.
+/// An election timeout that never fires: elections start only by command of a trace.
 const NEVER: u32 = 1_000_000_000;
 
 /// Runs one command, and returns its outputs.
@@ -18,13 +18,13 @@ pub fn run(world: &mut World, line: &str) -> Result<Vec<String>, String> {
         return run(world, rest).map(|_| Vec::new());
     }
     if let Some(rest) = line.strip_prefix("maybe ") {
-        // A command that makes no sense now does nothing; a broken law is a panic, and is still
+        // An invalid command has no effect after `maybe`; a broken law is a panic, and is still
         // reported.
         return run(world, rest).or(Ok(Vec::new()));
     }
     let command = Command::parse(line)?;
     dispatch(world, &command).map_err(|why| format!("`{line}`: {why}"))?;
-    Ok(std::mem::take(&mut world.said))
+    Ok(std::mem::take(&mut world.lines))
 }
 
 fn dispatch(world: &mut World, command: &Command<'_>) -> Result<(), String> {
@@ -63,8 +63,8 @@ fn cluster(world: &mut World, command: &Command<'_>) -> Result<(), String> {
     let membership = Membership::new(parts).map_err(|error| error.to_string())?;
     *world = World::new(world.planted);
     world.membership = Some(Arc::new(membership));
-    world.base = command.says("base");
-    world.lost_memory = command.says("lost_memory");
+    world.base = command.has_word("base");
+    world.lost_memory = command.has_word("lost_memory");
     world.entry_bytes = command.number("bytes")?.unwrap_or(1);
     for id in (1..=nodes).filter_map(NodeId::new) {
         let config = config(world, id, command)?;
@@ -120,7 +120,7 @@ fn image(world: &World, digits: &str) -> Result<Image, String> {
 fn node(world: &mut World, command: &Command<'_>) -> Result<(), String> {
     let id = command.node()?;
     let config = world.member(id)?.config.clone();
-    let mut image = if command.says("blank") {
+    let mut image = if command.has_word("blank") {
         Image::default()
     } else {
         image(world, command.text("log").unwrap_or("0"))?
@@ -180,7 +180,7 @@ fn campaign(world: &mut World, id: NodeId) -> Result<(), String> {
     world.step(id, Input::Tick)
 }
 
-/// Makes the others forget the leader that they heard, and elects a member.
+/// Makes the other members forget the leader that they heard, and elects a member.
 fn elect(world: &mut World, id: NodeId) -> Result<(), String> {
     for other in world.up() {
         let raft = world.members[&other].raft.as_ref();
@@ -190,7 +190,7 @@ fn elect(world: &mut World, id: NodeId) -> Result<(), String> {
     }
     campaign(world, id)?;
     world.stabilize()?;
-    world.said.clear();
+    world.lines.clear();
     let raft = world.member(id)?.raft.as_ref();
     if raft.is_some_and(|raft| raft.is_leader()) {
         Ok(())
@@ -255,7 +255,7 @@ fn heal(world: &mut World) -> Result<(), String> {
 fn network(world: &mut World) -> Result<(), String> {
     let lines =
         world.network.iter().map(|l| format!("on its way: {} -> {} {}", l.from, l.to, l.message));
-    world.said.extend(lines);
+    world.lines.extend(lines);
     Ok(())
 }
 
@@ -264,14 +264,14 @@ fn network(world: &mut World) -> Result<(), String> {
 fn durable(world: &mut World, command: &Command<'_>) -> Result<(), String> {
     let upto = command.number("upto")?;
     let nodes = some_or_all(world, command)?;
-    let all = command.says("all");
+    let all = command.has_word("all");
     let waits = |world: &World, id: &NodeId| !all || !world.members[id].pending.is_empty();
     let nodes: Vec<NodeId> = nodes.into_iter().filter(|id| waits(world, id)).collect();
     nodes.into_iter().try_for_each(|id| world.make_durable(id, upto))
 }
 
 fn crash(world: &mut World, command: &Command<'_>) -> Result<(), String> {
-    world.member(command.node()?)?.crash(command.says("kept"));
+    world.member(command.node()?)?.crash(command.has_word("kept"));
     Ok(())
 }
 
@@ -299,7 +299,7 @@ fn fetch(world: &mut World, command: &Command<'_>) -> Result<(), String> {
     let upto = command.number("upto")?.map(LogIndex::new);
     let held = &mut world.member(id)?.held;
     let mut wanted = held.iter().enumerate().filter(|(_, send)| to.is_none_or(|to| to == send.to));
-    let at = if command.says("newest") { wanted.next_back() } else { wanted.next() };
+    let at = if command.has_word("newest") { wanted.next_back() } else { wanted.next() };
     let at = at.map(|(at, _)| at);
     let held = at.and_then(|at| held.remove(at)).ok_or("no send waits")?;
     let why = match command.word(1).unwrap_or_default() {
@@ -326,7 +326,7 @@ fn converge(world: &mut World) -> Result<(), String> {
         }
     }
     log(world)?;
-    Err(format!("no agreement after {TICKS} ticks:\n{}", world.said.join("\n")))
+    Err(format!("no agreement after {TICKS} ticks:\n{}", world.lines.join("\n")))
 }
 
 /// Whether one member leads, all logs are equal and committed, and no client waits to read.
@@ -356,7 +356,7 @@ fn status(world: &mut World, id: NodeId) -> Result<(), String> {
         let next = peer.next;
         lines.push(format!("{id} sees {}: match {matched}, next {next}{snapshot}", peer.id));
     }
-    world.said.extend(lines);
+    world.lines.extend(lines);
     Ok(())
 }
 
@@ -374,7 +374,7 @@ fn log(world: &mut World) -> Result<(), String> {
             Some(_) => "",
             None => " is down",
         };
-        world.said.push(format!("{id}: {}|{}{role}", before.concat(), after.concat()));
+        world.lines.push(format!("{id}: {}|{}{role}", before.concat(), after.concat()));
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use raft_core::types::{LogIndex, Membership, NodeId};
 use super::laws::{self, ClusterLaws};
 use super::member::{HeldSend, Member, Memberships};
 
-/// What a run plants: a bug, where the feature allows one.
+/// The bug that is planted in a run, if the feature is on.
 #[derive(Clone, Copy, Default)]
 pub struct Planted {
     /// The bug, if there is one.
@@ -24,7 +24,7 @@ pub struct Envelope {
     pub from: NodeId,
     /// The receiver.
     pub to: NodeId,
-    /// What it says.
+    /// The message.
     pub message: Message,
     /// The memberships among its entries.
     pub memberships: Memberships,
@@ -48,9 +48,9 @@ pub struct World {
     pub cut: BTreeSet<(NodeId, NodeId)>,
     /// Payload bytes of each entry.
     pub entry_bytes: u64,
-    /// What was said since the last command began.
-    pub said: Vec<String>,
-    /// What no single member can check.
+    /// The output lines since the last command began.
+    pub lines: Vec<String>,
+    /// The laws that need more than one member to check.
     pub laws: ClusterLaws,
     /// Members have lost what they had promised to remember, so the laws about the whole cluster do
     /// not hold, and are not checked.
@@ -69,7 +69,7 @@ impl World {
             kept: Vec::new(),
             cut: BTreeSet::new(),
             entry_bytes: 1,
-            said: Vec::new(),
+            lines: Vec::new(),
             laws: ClusterLaws::default(),
             lost_memory: false,
         }
@@ -100,7 +100,7 @@ impl World {
             raft.step(input, &mut outputs);
             raft.check_laws();
             for output in outputs {
-                self.said.push(format!("{id} {output}"));
+                self.lines.push(format!("{id} {output}"));
                 if !self.lost_memory {
                     self.laws.check_output(id, &output, &self.members);
                 }
@@ -157,13 +157,13 @@ impl World {
     ) -> Result<Input, String> {
         let HeldSend { to, mut message, send } = held;
         let Body::Append { span, .. } = &mut message.body else {
-            return Err("a send of entries is no append".to_string());
+            return Err("a send of entries is not an append".to_string());
         };
         if let Some(upto) = upto {
             *span = span.up_to(upto);
         }
         if !self.member(id)?.issued.holds(span) {
-            self.said.push(format!("{id} finds other entries than the send to {to} names"));
+            self.lines.push(format!("{id} finds other entries than the send to {to} names"));
             return Ok(not_sent(to, send, NotSent::Rewritten));
         }
         let upto = span.last();

@@ -1,4 +1,4 @@
-//! What a leader has not written is bounded, and what a client waits for counts against the quota
+//! The bytes that a leader has not written are bounded, and a command counts against the quota
 //! until its outcome is known.
 
 use raft_core::consensus::{Body, Round, Verdict};
@@ -15,7 +15,7 @@ fn rig() -> Rig {
 /// What went wrong: forwarded commands were taken without a bound. They are committed by the other
 /// members' disks alone, so the leader's memory grew by what its disk did not keep up with.
 #[test]
-fn a_leader_whose_disk_is_behind_takes_no_more() {
+fn a_leader_whose_disk_is_behind_accepts_no_more() {
     let mut rig = rig();
     assert!(rig.forward(1, 2)[0].appended.is_some());
     assert_eq!((rig.last(), rig.pump.unwritten_bytes()), (10, 8));
@@ -32,7 +32,7 @@ fn a_leader_whose_disk_is_behind_takes_no_more() {
 /// What went wrong: a copy of a forward that had been refused was appended, after its origin had
 /// told the client that nothing happened.
 #[test]
-fn a_copy_of_a_refused_forward_is_not_taken() {
+fn a_copy_of_a_refused_forward_is_not_accepted() {
     let mut rig = rig();
     rig.forward(1, 2);
     assert_eq!(rig.forward(2, 1)[0].appended, None);
@@ -43,7 +43,7 @@ fn a_copy_of_a_refused_forward_is_not_taken() {
 }
 
 #[test]
-fn what_is_larger_than_the_limit_is_taken_by_an_idle_disk() {
+fn an_idle_disk_accepts_commands_larger_than_the_limit() {
     let mut rig = rig();
     rig.written();
     assert!(rig.forward(1, 5)[0].appended.is_some());
@@ -65,7 +65,7 @@ fn held_commands_go_to_the_next_leader_or_are_refused() {
 }
 
 #[test]
-fn a_command_that_is_held_too_long_did_not_happen() {
+fn a_command_that_is_held_too_long_is_reported_as_not_written() {
     let mut rig = rig();
     rig.forward(1, 2);
     rig.propose(7, 1);

@@ -53,8 +53,8 @@ fn a_leader_without_a_committed_entry_stops_the_member_and_its_reads() {
     assert_eq!(effects.failed_reads[0].1, ReadError::Closed);
 }
 
-/// What went wrong: a majority had lost its disks and begun the same term anew. No append of its
-/// leader contradicted this member's log, and reads were served from it.
+/// What went wrong: a majority had lost its disks and started again at the same term. No append of
+/// its leader contradicted this member's log, and reads were served from it.
 #[test]
 fn a_leader_that_has_committed_less_than_this_member_stops_it_without_any_reader() {
     let mut rig = rig();
@@ -77,7 +77,7 @@ fn a_leader_that_has_committed_less_than_this_member_stops_it_without_any_reader
 }
 
 #[test]
-fn a_new_leader_is_asked_once_and_believed() {
+fn a_new_leader_is_asked_once_for_its_commit_index() {
     let mut rig = rig();
     let effects = rig.append((1, 5), id(7, 4), vec![entry(8, 5)], 6);
     assert!(effects.sends.is_empty(), "not before its own term is durable");

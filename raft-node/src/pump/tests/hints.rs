@@ -1,4 +1,4 @@
-//! The commit hint of a write is about what stands in the log once that write is durable.
+//! The commit hint of a write covers only entries that are in the log once that write is durable.
 
 use raft_core::consensus::Start;
 use raft_core::types::LogIndex;
@@ -33,7 +33,7 @@ fn hint_of_the_older_group(rig: &mut Rig) -> LogIndex {
 }
 
 #[test]
-fn a_hint_is_about_the_entries_of_its_own_write() {
+fn a_hint_covers_only_the_entries_of_its_own_write() {
     let mut rig = rig();
     assert_eq!(hint_of_the_older_group(&mut rig), at(7));
     // The store has this write and no other when the member is killed.

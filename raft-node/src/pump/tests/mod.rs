@@ -1,7 +1,7 @@
-//! The pump alone: one member that is told what happens, step by step.
+//! The pump alone: one member that is given events step by step.
 //!
-//! What takes several members to go wrong is the simulator's. Here stand the scenarios that went
-//! wrong once, each in the order in which it happened.
+//! The simulator tests failures that involve several members. These tests repeat scenarios that
+//! failed once, each in the order in which it happened.
 
 mod backlog;
 mod ends;
@@ -20,7 +20,7 @@ use raft_core::types::{
 use super::{Clients, Effects, Event, Limits, Pump};
 use crate::{Content, Entries, Envelope, Forward, ForwardAnswer};
 
-/// Clients are named by numbers.
+/// Clients are identified by numbers.
 #[derive(Debug)]
 struct Names;
 

@@ -33,7 +33,7 @@ fn a_leader_asks_its_store_only_for_what_it_has_written() {
 /// What went wrong: what the core asks for once it knows that entries were sent waited for the next
 /// event, up to a tick.
 #[test]
-fn what_follows_a_send_from_the_store_is_asked_for_at_once() {
+fn the_entries_after_a_send_from_the_store_are_read_at_once() {
     let mut rig = Rig::leading(3, Limits { tail_bytes: 0, append_bytes: 4, ..Limits::default() });
     rig.written();
     let verdict = Verdict::Conflict { refused: at(7), hint: id(4, 4) };
@@ -52,8 +52,8 @@ fn what_follows_a_send_from_the_store_is_asked_for_at_once() {
     assert_eq!((effects.sends.len(), next), (1, Some(at(7))), "in the same turn");
 }
 
-/// What went wrong: the tail was told that the replaced entry was written, and evicted the new one,
-/// which the store did not have yet.
+/// What went wrong: the tail counted the replaced entry as written, and evicted the new one, which
+/// the store did not have yet.
 #[test]
 fn an_entry_that_replaces_a_written_one_stays_in_memory_until_it_is_written() {
     let mut rig = Rig::new(5, Limits { tail_bytes: 0, ..Limits::default() });

@@ -18,7 +18,7 @@ fn taken(batcher: &mut Batcher, write: Option<u64>) -> usize {
 }
 
 #[test]
-fn the_answer_to_a_forgotten_proposal_says_that_the_outcome_is_unknown() {
+fn a_dropped_proposal_is_answered_that_the_outcome_is_unknown() {
     assert_eq!(ProposeResult::abandoned(), Err(ProposeError::Unknown));
 }
 

@@ -39,8 +39,8 @@ fn each_client_gets_its_own_answer_in_parts() {
     assert_eq!(poll(&mut replies[1], &waker), Poll::Ready(11));
 }
 
-/// What would go wrong: a future that is polled again elsewhere before its group is sealed would be
-/// answered to the task that it came from.
+/// What would go wrong: a future that is polled again elsewhere before its group is sealed would
+/// wake the task that polled it first.
 #[test]
 fn a_reply_that_was_polled_before_the_seal_is_woken_at_its_new_place() {
     let (mut open, (old, before), (new, now)) = (OpenBatch::new(), bell(), bell());
