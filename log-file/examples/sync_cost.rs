@@ -1,10 +1,10 @@
-//! How close the time of a write to the log comes to that of the disk itself: alternates one raw
-//! write and sync over written blocks with one write to the log in each of its ways. Then measures
-//! how many bytes are written to the disk for a byte of payload, and how long it takes to open a
-//! log with many entries.
+//! Compares the time of a write to the log with the time of a write to the disk itself: alternates
+//! one raw write and sync over written blocks with one write to the log in each of its ways of
+//! writing. Then measures how many bytes are written to the disk for a byte of payload, and how
+//! long it takes to open a log with many entries.
 //!
 //! The log is measured once it writes to segments that were written beforehand. `kontiki bench log
-//! --verbs` shows what the ways themselves cost, without a log.
+//! --verbs` measures the ways of writing themselves, without a log.
 //!
 //! `cargo run --release -p kontiki-log-file --example sync_cost -- DIR [ENTRIES] [PER_BATCH]`
 
@@ -47,7 +47,7 @@ fn ways() -> [(&'static str, Io, WriteVerb); 4] {
     ]
 }
 
-/// A log, how long its writes took, and how many entries it has.
+/// A log, the times of its writes, and the number of its entries.
 struct Measured {
     name: &'static str,
     log: FileLog,
@@ -78,7 +78,7 @@ async fn open_all(dir: &Path, count: u64) -> Result<Vec<Measured>, Box<dyn std::
         }
         all.push(measured);
     }
-    // The next segments are written beforehand, beside this.
+    // Meanwhile housekeeping writes the next segments beforehand.
     std::thread::sleep(Duration::from_secs(2));
     for measured in &mut all {
         for _ in 0..20 {
@@ -88,13 +88,13 @@ async fn open_all(dir: &Path, count: u64) -> Result<Vec<Measured>, Box<dyn std::
     Ok(all)
 }
 
-/// A raw write and a write of `count` entries to each log, in turn, in one directory.
+/// Alternates a raw write with a write of `count` entries to each log, in one directory.
 async fn measure_rounds(dir: &Path, count: u64) -> Result<(), Box<dyn std::error::Error>> {
     let raw_bytes = vec![1; (count as usize * 296 + 80).next_multiple_of(8)];
     let mut options = OpenOptions::new();
     let raw = options.read(true).write(true).create(true).truncate(true);
     let mut raw = raw.open(dir.join("raw"))?;
-    // In small calls: see `zero_fill` for what large ones would cost each sync.
+    // The calls are small: `zero_fill` explains what large ones would cost each sync.
     for _ in 0..1024 {
         raw.write_all(&[0; 64 << 10])?;
     }
@@ -107,7 +107,7 @@ async fn measure_rounds(dir: &Path, count: u64) -> Result<(), Box<dyn std::error
         raw.write_all_at(&raw_bytes, offset)?;
         raw.sync_data()?;
         of_raw.push(start.elapsed());
-        // Each write pays for work that the one before it left to the disk, so the order changes.
+        // Each write waits for work that the previous write left to the disk, so the order changes.
         let first = round as usize % all.len();
         for at in 0..all.len() {
             let measured = &mut all[(first + at) % 4];

@@ -1,4 +1,4 @@
-//! What a user may choose about a flat-file log.
+//! The settings of a flat-file log.
 
 use std::path::PathBuf;
 
@@ -23,22 +23,22 @@ pub(crate) const MAX_PAYLOAD_BYTES: u64 = 1 << 30;
 pub struct FileLogConfig {
     /// The directory, which holds nothing but this log. It is created if it does not exist.
     pub dir: PathBuf,
-    /// The length of a segment, in bytes. It may differ from opening to opening.
+    /// The length of a segment, in bytes. It may differ between openings.
     pub segment_bytes: u64,
     /// Where a batch may begin.
     pub alignment: Alignment,
     /// How many emptied segments are kept for later use. Others are removed.
     pub spare_segments: usize,
-    /// What prepares and removes segments.
+    /// Which thread prepares and removes segments.
     pub housekeeping: Housekeeping,
-    /// What waits for the disk.
+    /// Whether a thread or the kernel waits for the disk.
     pub io: Io,
     /// How a frame is made durable.
     pub write_verb: WriteVerb,
 }
 
-/// What waits for the disk while a frame is written. What a machine or a file system does not offer
-/// is replaced by [`Io::Thread`], and that is logged.
+/// Whether a thread or the kernel waits for the disk while a frame is written. If the machine or
+/// the file system does not offer the choice, it is replaced by [`Io::Thread`], and that is logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Io {
     /// [`Io::Ring`] where the kernel and the file system allow it and handing a write over does not
@@ -51,13 +51,13 @@ pub enum Io {
     /// runtime that polls the write should have its I/O enabled: without I/O, or without a runtime,
     /// the wait blocks.
     Ring,
-    /// The thread that writes.
+    /// The thread that writes also waits.
     Thread,
 }
 
 /// How a frame is made durable in a segment whose bytes were all written before; a segment that
-/// still grows is written to and then synced. What a machine or a file system does not offer is
-/// replaced by the next in this list, and that is logged.
+/// still grows is written to and then synced. A verb that the machine or the file system does not
+/// offer is replaced by the next in this list, and that is logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WriteVerb {
     /// The first of those below that the file system offers.
@@ -71,8 +71,8 @@ pub enum WriteVerb {
     Fdatasync,
 }
 
-/// Where a batch may begin. A boundary of the device makes sure that no write ever touches a sector
-/// that holds acknowledged bytes, at the cost of the space between.
+/// Where a batch may begin. If each batch begins on a boundary of the device, no write ever touches
+/// a sector that holds acknowledged bytes, at the cost of the unused space between batches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Alignment {
     /// At the front of a block where that costs little: if the batch before ends at most 511 bytes,
@@ -88,13 +88,14 @@ pub enum Alignment {
     Page,
 }
 
-/// What prepares the next segment and removes the old ones.
+/// Which thread prepares the next segment and removes the old ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Housekeeping {
-    /// A thread of the store's own, so that a write does not wait for it.
+    /// A thread of the store's own, so that a write does not wait for this work.
     #[default]
     Thread,
-    /// Each write, after its batch is durable. For simulators: the same calls give the same bytes.
+    /// The thread of each write, after its batch is durable. For simulators: the same calls give
+    /// the same bytes.
     Inline,
 }
 

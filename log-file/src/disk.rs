@@ -1,4 +1,4 @@
-//! The disk as this log sees it: one directory of files, and the few calls it needs of them.
+//! The log's interface to the disk: one directory of files, and the few calls that the log needs.
 //!
 //! All input and output goes through these two traits, so that a simulated disk ([`SimDisk`]) can
 //! lose, tear and refuse what a real one ([`RealDisk`]) loses only in rare failures.
@@ -40,16 +40,16 @@ pub trait Disk: Send + Sync {
     /// The names of all files, in any order.
     fn list(&self) -> io::Result<Vec<String>>;
 
-    /// Takes the directory for one store, until the token is dropped. `WouldBlock` if it is taken.
+    /// Locks the directory for one store, until the token is dropped. `WouldBlock` if it is locked.
     fn lock(&self) -> io::Result<Box<dyn Any + Send + Sync>>;
 
     /// A random number, different on every call.
     fn random(&self) -> io::Result<u64>;
 
-    /// The name of a file for people, with the directory.
+    /// The path of a file, as text for operators.
     fn place(&self, name: &str) -> String;
 
-    /// The directory in words, for a message that asks for space in it.
+    /// The directory as text, for a message that asks for space in it.
     fn place_to_free(&self) -> String {
         self.place("")
     }
@@ -66,7 +66,7 @@ pub trait Disk: Send + Sync {
         Ok(Arc::new(WriteThenSync(file)))
     }
 
-    /// How frames are written. Asked after the first segment was opened for them.
+    /// How frames are written. Called after the first segment was opened for them.
     fn write_path(&self) -> WritePath {
         WritePath::default()
     }
@@ -77,14 +77,14 @@ pub trait Disk: Send + Sync {
         self.write_path().may_block
     }
 
-    /// Waits until no frame is being written, also one whose future was dropped.
+    /// Waits until no frame is being written, including one whose future was dropped.
     fn settle(&self) {}
 }
 
 /// How a disk writes frames.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WritePath {
-    /// The calls that make a frame durable, for people.
+    /// The calls that make a frame durable, as text for operators.
     pub sync_verb: Cow<'static, str>,
     /// Whether writing a frame blocks the thread.
     pub may_block: bool,
@@ -98,12 +98,12 @@ impl Default for WritePath {
 
 /// A segment that frames are written to, one after another.
 pub trait FrameFile: Send + Sync {
-    /// What is written begins and ends at multiples of this: a power of two, 4096 at most.
+    /// Each write begins and ends at a multiple of this: a power of two, 4096 at most.
     fn block_bytes(&self) -> u64 {
         1
     }
 
-    /// Writes whole blocks and makes them durable. No other write to the segment is under way.
+    /// Writes whole blocks and makes them durable. No other write to the segment may be under way.
     fn put(&self, buffer: WriteBuffer, offset: u64) -> Put;
 }
 
@@ -120,20 +120,20 @@ pub enum Put {
 pub struct Written {
     /// The buffer, for the next frame.
     pub buffer: WriteBuffer,
-    /// Everything is durable, or it is not known how much of it is.
+    /// On success everything is durable; on an error it is not known how much is.
     pub result: Result<(), PutError>,
 }
 
-/// Why a frame is perhaps not durable.
+/// Why a frame may not be durable.
 #[derive(Debug)]
 pub struct PutError {
-    /// What failed: the write, or what was to make it durable.
+    /// The step that failed: the write or the sync.
     pub op: LogOp,
     /// The cause.
     pub error: io::Error,
 }
 
-/// Frames by a write and then a sync of the whole file.
+/// Writes each frame and then syncs the whole file.
 pub(crate) struct WriteThenSync(pub(crate) Arc<dyn DiskFile>);
 
 impl FrameFile for WriteThenSync {
@@ -167,7 +167,7 @@ pub trait DiskFile: Send + Sync {
     /// on an error it may have written some of them.
     fn fill(&self, range: Range<u64>) -> io::Result<()>;
 
-    /// Makes the bytes, and the length that is needed to read them, durable.
+    /// Makes the bytes durable, and the length that is needed to read them.
     fn sync_data(&self) -> io::Result<()>;
 
     /// Truncates or extends the file.
@@ -175,7 +175,7 @@ pub trait DiskFile: Send + Sync {
 }
 
 impl Position {
-    /// The position for people.
+    /// The position, as text for operators.
     pub(crate) fn place(self, disk: &dyn Disk) -> String {
         format!("{}, offset {}", disk.place(&segment_name(self.segment)), self.offset)
     }

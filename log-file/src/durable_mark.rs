@@ -1,11 +1,12 @@
-//! The durable mark: a small file beside the segments that says up to where the stream was once
+//! The durable mark: a small file beside the segments that records up to where the stream was
 //! synced.
 //!
 //! Each frame proves the ones before it, and nothing in the stream proves its own end: a segment
 //! that was cut short or removed looks like one that was never written to its end. So a clean
-//! close, and an opening that made the end durable, record the end where that damage does not reach
-//! (`docs/formats/log-file.md`, decision 0120). It is a lower bound: the end of a stream never goes
-//! back, so an old durable mark stays true and is never removed.
+//! close, and an opening that made the end durable, record the end in a separate file, which such
+//! damage does not affect (`docs/formats/log-file.md`, decision 0120). The durable mark is a lower
+//! bound: the end of a stream never goes back, so an old durable mark remains valid and is never
+//! removed.
 
 use owned_dir::is_no_space;
 use raft_core::storage::{LogError, LogErrorKind, LogOp};
@@ -22,13 +23,13 @@ const VERSION: u32 = 1;
 /// How far a stream is known to be synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DurableMark {
-    /// The number of the directory, which its segments bear too.
+    /// The number of the directory, which its segments also hold.
     pub(crate) directory: u64,
     /// Everything before this position was synced.
     pub(crate) end: Position,
 }
 
-/// Why bytes are no durable mark.
+/// Why bytes are not a durable mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum DurableMarkFault {
     Damaged,
@@ -80,8 +81,7 @@ impl DurableMark {
     }
 
     /// Writes the durable mark under another name first, so that it is never torn. Durable once the
-    /// names are synced. `NoSpace` where the disk is full; an older durable mark stays as it is
-    /// then.
+    /// names are synced. `NoSpace` if the disk is full; an older durable mark is then unchanged.
     pub(crate) fn write(&self, disk: &dyn Disk, op: LogOp) -> Result<(), LogError> {
         let write = || {
             let file = disk.create(NEW_DURABLE_MARK_NAME)?;
@@ -93,14 +93,14 @@ impl DurableMark {
             if !is_no_space(&error) {
                 return LogError::io(op, error).at(disk.place(DURABLE_MARK_NAME));
             }
-            // What was begun is removed at the next opening if it cannot be now.
+            // The unfinished file is removed at the next opening if it cannot be removed now.
             let _ = disk.unlink(NEW_DURABLE_MARK_NAME);
             LogError::new(op, LogErrorKind::NoSpace).because(error).at(disk.place_to_free())
         })
     }
 }
 
-/// The checksum of the first bytes, which keep their place in every version.
+/// The checksum of the first bytes, whose layout is the same in every version.
 fn checksum(bytes: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&bytes[..12]), &bytes[16..DURABLE_MARK_BYTES])
 }

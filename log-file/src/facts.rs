@@ -1,4 +1,5 @@
-//! What a log remembers beside its entries, and the checkpoint that carries it over segments.
+//! The state that a log keeps beside its entries, and the checkpoint that repeats it in each
+//! segment.
 
 use raft_core::storage::record::{
     Unreadable, decode_hard_state, decode_identity, encode_hard_state, encode_identity,
@@ -9,7 +10,7 @@ use crate::format::{get_u32, get_u64, id_at, put_id, put_u32, put_u64};
 
 const FIXED_BYTES: usize = 32;
 
-/// The small facts beside the entries.
+/// The state beside the entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Facts {
     pub(crate) hard_state: HardState,
@@ -19,7 +20,7 @@ pub(crate) struct Facts {
     pub(crate) commit_hint: LogIndex,
 }
 
-/// The payload of a checkpoint: what would be lost with the segments before.
+/// The payload of a checkpoint: the state that would be lost with the previous segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Checkpoint {
     pub(crate) boundary: EntryId,

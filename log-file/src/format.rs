@@ -1,5 +1,5 @@
 //! The bytes of a segment header, a frame header and a record header, as `docs/formats/log-file.md`
-//! lays them out. Nothing here reads or writes a file.
+//! specifies them. Nothing here reads or writes a file.
 
 use raft_core::types::{EntryId, EntryKind, LogIndex, Term};
 use xxhash_rust::const_xxh3::const_custom_default_secret;
@@ -370,9 +370,9 @@ mod tests {
         }
     }
 
-    /// A seal does not hold at another place, nor in another use of the file.
+    /// A seal holds neither at another offset nor in another use of the file.
     #[test]
-    fn a_seal_holds_in_one_place_only() {
+    fn a_seal_holds_at_one_offset_only() {
         let mut bytes = [0; FRAME_HEADER_BYTES];
         FrameHeader::default().encode(SEAL, 4096, &mut bytes);
         assert_eq!(FrameHeader::decode(SEAL, 4104, &bytes), Err(Unreadable::Damaged));

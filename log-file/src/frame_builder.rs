@@ -1,5 +1,5 @@
-//! Builds the bytes of one frame in a buffer that is reused, after the bytes that the block in
-//! which it begins holds already.
+//! Builds the bytes of one frame in a reused buffer, after the bytes that precede the frame in its
+//! first block.
 
 use raft_core::types::{EntryId, LogIndex};
 use xxhash_rust::xxh3::Xxh3;
@@ -59,8 +59,8 @@ impl FrameBuilder {
         }
     }
 
-    /// Starts a frame of at most `most_bytes`. One that begins inside a block directly follows the
-    /// one that was built before.
+    /// Starts a frame of at most `most_bytes`. A frame that begins inside a block directly follows
+    /// the frame that was built before.
     pub(crate) fn begin(&mut self, place: Place, number: u64, synced: Position, most_bytes: u64) {
         if place.seal != self.place.seal {
             self.hasher = place.seal.payload_hasher();

@@ -1,4 +1,5 @@
-//! What is in memory of the log: where each entry lies, in eight bytes per entry, and its summary.
+//! The part of the log that is in memory: the position of each entry, in eight bytes per entry, and
+//! the log's summary.
 //!
 //! Payloads stay on the disk. The segment of an entry is found from the *extents*, one for each
 //! segment, and its term from the summary.
@@ -11,7 +12,7 @@ use raft_core::types::{Entry, EntryId, LogIndex};
 
 use crate::format::{Seal, record_bytes};
 
-/// The index, as the writer and its readers share it.
+/// The index, shared by the writer and its readers.
 pub(crate) type SharedIndex = Arc<RwLock<Index>>;
 
 /// Where the record of an entry lies in its segment.
@@ -43,7 +44,7 @@ impl Slot {
     }
 }
 
-/// Entries from `first` on lie in this segment, until the next extent.
+/// The entries from `first` to the next extent lie in this segment.
 #[derive(Clone, Copy, Debug)]
 struct Extent {
     first: LogIndex,
@@ -69,7 +70,7 @@ struct Places {
 }
 
 impl Index {
-    /// Closes the index: nothing that is read from now on may be judged by it.
+    /// Closes the index: from now on it may not describe the bytes that a reader finds.
     pub(crate) fn close(&mut self) {
         self.is_closed = true;
     }

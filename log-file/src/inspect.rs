@@ -1,10 +1,10 @@
 //! The inspection of a flat-file log, which changes no byte of it, and the check of every checksum
 //! in it.
 //!
-//! The inspection is the opening without its second half: the files are read as `recover` reads
-//! them, and nothing is written again, truncated, renamed or removed. Damage ends the reading, and
-//! is reported. The check then reads all that the segments hold, purged and truncated entries
-//! included: they are not read any more, but a disk that loses them will lose others.
+//! An inspection is the first half of an opening: the files are read as `recover` reads them, and
+//! nothing is written again, truncated, renamed or removed. Damage ends the reading, and is
+//! reported. The check then reads everything that the segments hold, including purged and truncated
+//! entries: the log no longer needs them, but a disk that damages them may damage others.
 
 use std::any::Any;
 use std::io;
@@ -32,7 +32,7 @@ struct FileInspection {
     disk: Arc<dyn Disk>,
     index: SharedIndex,
     segments: Vec<u64>,
-    /// Where the torn write begins that an opening drops.
+    /// The start of the torn write that an opening drops.
     torn: Option<Position>,
     inspection: Inspection,
     _lock: Box<dyn Any + Send + Sync>,
@@ -164,20 +164,24 @@ impl FileInspection {
         frame: &Frame,
         findings: &mut Vec<LogError>,
     ) -> io::Result<()> {
-        let mut rotten = Vec::new();
+        let mut damaged_payload = Vec::new();
         for (record, offset) in &frame.records {
             if scan.payload(record, *offset)?.is_none() {
-                rotten.push((*record, *offset));
+                damaged_payload.push((*record, *offset));
             }
         }
         let segment = scan.seal().segment;
         if self.torn != Some(Position::new(segment, frame.offset)) {
-            findings.extend(rotten.iter().map(|(record, at)| self.rotten(segment, record, *at)));
+            findings.extend(
+                damaged_payload
+                    .iter()
+                    .map(|(record, at)| self.damaged_payload(segment, record, *at)),
+            );
         }
         Ok(())
     }
 
-    fn rotten(&self, segment: u64, record: &RecordHeader, at: u64) -> LogError {
+    fn damaged_payload(&self, segment: u64, record: &RecordHeader, at: u64) -> LogError {
         if record.record != RecordType::Entry {
             return self.damage(segment, at, "the payload of a record that is no entry");
         }

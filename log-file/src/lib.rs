@@ -4,9 +4,10 @@
 //! in `docs/formats/log-file.md`. Where to start reading:
 //!
 //! - `log` is the store: opening, the verbs of the contract, closing;
-//! - `writer` writes frames, `reader` reads entries beside it, `index` knows where each lies;
+//! - `writer` writes frames, `reader` reads entries concurrently, `index` holds the position of
+//!   each entry;
 //! - `format`, `facts`, `frame_builder` and `names` are the bytes and names, without any I/O;
-//!   `durable_mark` is the small file that says how far the stream was synced;
+//!   `durable_mark` is the small file that records how far the stream was synced;
 //! - `listing`, `recover`, `scan` and `replay` turn files back into a log;
 //! - `inspect` shows operators what the files hold, and changes none;
 //! - `segment_pool` prepares segments ahead of time and removes or recycles them; `zero_fill`

@@ -11,12 +11,12 @@ pub(crate) struct Listing {
     segments: Vec<u64>,
     pub(crate) spares: Vec<u64>,
     pub(crate) has_durable_mark: bool,
-    /// A durable mark was being made when its process ended.
+    /// Whether a durable mark was being written when its process ended.
     pub(crate) has_new_durable_mark: bool,
 }
 
 impl Listing {
-    /// Lists a directory. One that holds files and no segment is refused: it is not that of a log.
+    /// Lists a directory. A directory with files but no segment is refused: it does not hold a log.
     pub(crate) fn of(disk: &dyn Disk) -> Result<Listing, LogError> {
         let names =
             disk.list().map_err(|error| LogError::io(LogOp::Open, error).at(disk.place("")))?;
@@ -50,8 +50,8 @@ impl Listing {
         self.segments[self.row_start()..].iter().copied()
     }
 
-    /// The segments below that sequence: they are left from an interrupted removal, unless the
-    /// sequence needs them.
+    /// The segments below that sequence: an interrupted removal left them, unless the sequence
+    /// needs them.
     pub(crate) fn left_over(&self) -> impl Iterator<Item = u64> + '_ {
         self.segments[..self.row_start()].iter().copied()
     }

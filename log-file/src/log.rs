@@ -26,7 +26,7 @@ use crate::recover::{EndOfLog, Recovery, recover};
 use crate::segment_pool::{SegmentPool, Shape};
 use crate::writer::{Content, Start, Writer};
 
-/// A log in files. Everything that a verb returned `Ok` for survives a power cut.
+/// A log in files. Every change for which a verb returned `Ok` survives a power cut.
 pub struct FileLog {
     disk: Arc<dyn Disk>,
     index: SharedIndex,
@@ -42,13 +42,13 @@ pub struct FileLog {
     /// How far the durable mark reaches.
     proven: Position,
     is_poisoned: bool,
-    /// Released last, when the thread is gone.
+    /// Dropped last, after the thread has ended.
     _lock: Box<dyn Any + Send + Sync>,
 }
 
 impl FileLog {
-    /// Opens the log in a directory, or creates one there. What it shows is durable when this
-    /// returns.
+    /// Opens the log in a directory, or creates one there. The contents of the log are durable when
+    /// this returns.
     pub fn open(config: FileLogConfig) -> Result<FileLog, LogError> {
         let place = config.dir.display().to_string();
         let disk = RealDisk::of(&config);
@@ -64,7 +64,7 @@ impl FileLog {
         let mut recovery = recover(&disk, &listing)?;
         recovery.make_tail_durable(&disk)?;
         let failed = |error| LogError::io(LogOp::Open, error).at(disk.place(""));
-        // What was renamed and not synced by the last process must not be used before this.
+        // A name that the last process changed but did not sync must not be used before this sync.
         disk.sync_names().map_err(failed)?;
         let directory = match recovery.directory {
             Some(directory) => directory,
@@ -83,9 +83,9 @@ impl FileLog {
         FileLog::begin(disk, pool, recovery, config, (directory, lock))
     }
 
-    /// Seals what was recovered, and starts a new segment after it. On a full disk both are left
-    /// for later: an older durable mark is as true, and the first write makes the segment. First of
-    /// all the space is given back that nothing needs.
+    /// Records the recovered end in the durable mark, and starts a new segment after it. On a full
+    /// disk both are deferred: an older durable mark remains valid, and the first write makes the
+    /// segment. Unneeded space is freed before that.
     fn begin(
         disk: Arc<dyn Disk>,
         pool: Arc<SegmentPool>,
@@ -227,7 +227,7 @@ impl Drop for FileLog {
     }
 }
 
-/// What a flat-file log declares.
+/// The declarations of a flat-file log.
 pub(crate) fn store_info(WritePath { sync_verb, may_block }: WritePath) -> StoreInfo {
     StoreInfo {
         backend: "file".into(),
@@ -248,7 +248,7 @@ pub(crate) fn lock_error(error: std::io::Error, disk: &dyn Disk) -> LogError {
     }
 }
 
-/// What an opening made; none where the disk has no space for it, which a warning says.
+/// The result of a step of opening; `None`, with a warning, if the disk has no space for it.
 fn unless_full<T>(made: Result<T, LogError>) -> Result<Option<T>, LogError> {
     match made {
         Ok(made) => Ok(Some(made)),
@@ -263,8 +263,8 @@ fn unless_full<T>(made: Result<T, LogError>) -> Result<Option<T>, LogError> {
     }
 }
 
-/// Frees the space after the last frame of a segment that is no longer written to. Whether that is
-/// durable does not matter: the space is not read.
+/// Frees the space after the last frame of a segment that is no longer written to. This need not be
+/// durable, since the space is not read.
 fn cut_to_end(disk: &dyn Disk, end: Position) -> Result<(), LogError> {
     if end == Position::default() {
         return Ok(());
@@ -315,8 +315,8 @@ impl BatchStore for FileLog {
         self.index().summary.recovered(hard_state, commit_hint, self.tail.clone())
     }
 
-    /// Writes a last frame that proves all before it, and the durable mark of that frame, if there
-    /// is anything to prove.
+    /// Writes a last frame that proves all frames before it, and the durable mark of that frame, if
+    /// anything is unproven.
     async fn finish(&mut self) -> Result<(), LogError> {
         self.check_usable(LogOp::Close)?;
         if self.writer.is_worth_closing() {

@@ -3,13 +3,13 @@
 /// The file that is locked while a store is open.
 pub(crate) const LOCK_NAME: &str = "lock";
 
-/// The file that says how far the stream was synced.
+/// The durable mark, which records how far the stream was synced.
 pub(crate) const DURABLE_MARK_NAME: &str = "proof";
 
-/// A durable mark that is being made.
+/// A durable mark that is being written.
 pub(crate) const NEW_DURABLE_MARK_NAME: &str = "new-proof";
 
-/// What a name in the directory stands for.
+/// The kind of file that a name in the directory denotes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Name {
     Lock,
@@ -27,7 +27,7 @@ pub(crate) fn spare_name(number: u64) -> String {
     format!("spare-{number:016x}")
 }
 
-/// What a name stands for; `None` for a foreign name.
+/// The kind of file that a name denotes; `None` for a foreign name.
 pub(crate) fn parse(name: &str) -> Option<Name> {
     match name {
         LOCK_NAME => return Some(Name::Lock),

@@ -1,8 +1,9 @@
-//! Reads entries beside the writer: finds their places in the index, then reads the disk.
+//! Reads entries concurrently with the writer: finds their positions in the index, then reads the
+//! disk.
 //!
-//! Nothing is locked while the disk is read. An entry that was found may be gone by then: purged,
-//! truncated, or overwritten by the next use of its segment. So a failed check is damage only if
-//! the index still says that the entry is there (P12).
+//! No lock is held while the disk is read. Meanwhile an entry may be purged, truncated, or
+//! overwritten by the next use of its segment. So a failed check is damage only if the index still
+//! has the entry at that position (P12).
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -49,7 +50,7 @@ impl FileReader {
         FileReader { disk, index, open: None }
     }
 
-    /// The places of as many entries as fit.
+    /// The positions of as many entries as fit.
     fn look_up(&self, range: &Range<LogIndex>, max_bytes: u64) -> Result<Vec<Wanted>, LogError> {
         let index = self.index.read().expect("no writer panics");
         index.summary.bounds().check_read(range)?;
@@ -73,7 +74,8 @@ impl FileReader {
             let (run, after) = rest.split_at(run_length(rest));
             match self.fetch_run(run, &mut entries) {
                 Ok(()) => rest = after,
-                // What was read before is sound (P10); the next read begins at the fault.
+                // The entries that were read before are sound (P10); the next read begins at the
+                // fault.
                 Err(ReadFault::Damaged(_)) if !entries.is_empty() => {
                     self.open = None;
                     return Ok(entries);
@@ -111,7 +113,7 @@ impl FileReader {
         Ok(file.as_ref())
     }
 
-    /// What a fault means according to the index as it is now. `None`: look up and read again.
+    /// The error for a fault according to the current index. `None`: look up and read again.
     fn judge(&mut self, fault: ReadFault, wanted: &[Wanted]) -> Result<Option<LogError>, LogError> {
         self.open = None;
         let index = self.index.read().expect("no writer panics");
@@ -149,7 +151,7 @@ fn run_length(wanted: &[Wanted]) -> usize {
     wanted.windows(2).position(breaks).map_or(wanted.len(), |last| last + 1)
 }
 
-/// The kind and payload of the wanted entry, if that is what these bytes begin with.
+/// The kind and payload of the wanted entry, if these bytes begin with it.
 fn parse<'a>(bytes: &'a [u8], wanted: &Wanted) -> Option<(EntryKind, &'a [u8])> {
     let header = RecordHeader::decode(wanted.seal, wanted.slot.offset(), bytes).ok()?;
     let length = wanted.slot.payload_bytes() as usize;

@@ -31,7 +31,7 @@ pub struct RealDisk {
     route: OnceLock<Route>,
 }
 
-/// What may be done to the directory.
+/// The kind of access to the directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Access {
     Any,
@@ -167,8 +167,8 @@ impl DiskFile for RealFile {
         self.0.write_at(bytes, offset)
     }
 
-    /// Past the page cache where the file system allows it: in the cache, the zeros would evict
-    /// what is read, and each direct write of a frame would have to search for them.
+    /// Writes past the page cache if the file system allows it: in the cache, the zeros would evict
+    /// pages that are read, and each direct write of a frame would have to search for them.
     fn fill(&self, range: Range<u64>) -> io::Result<()> {
         match fill_directly(&self.0, range.clone()) {
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => write_zeros(self, range),

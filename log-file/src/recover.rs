@@ -1,5 +1,5 @@
-//! Recovers a log from the files of a directory: the steps of "Opening" in
-//! `docs/formats/log-file.md`, up to the point where nothing has been written yet.
+//! Recovers a log from the files of a directory: the read-only steps of "Opening" in
+//! `docs/formats/log-file.md`.
 
 use std::io;
 use std::sync::Arc;
@@ -19,23 +19,23 @@ use crate::names::{DURABLE_MARK_NAME, segment_name};
 use crate::replay::{Replay, ReplayFault};
 use crate::scan::{Frame, NoFrame, SegmentScan};
 
-/// What the directory held.
+/// The contents of the directory.
 pub(crate) struct Recovery {
     pub(crate) replay: Replay,
     pub(crate) end: EndOfLog,
     /// The number of the directory, if a segment gives it.
     pub(crate) directory: Option<u64>,
-    /// How far the durable mark that was found reaches; nowhere if there is none.
+    /// The position in the durable mark; the default if there is none.
     pub(crate) proven: Position,
     /// How far anything proves the stream to be synced.
     pub(crate) furthest: Position,
 }
 
-/// Where a sound stream ends, and what is to be done there.
+/// The end of a sound stream, and what an opening must write or remove there.
 pub(crate) struct EndOfLog {
     /// Where a torn write begins, if there is one after the end.
     pub(crate) torn: Option<Position>,
-    /// The last frame, where it must be written again.
+    /// The last frame, if it must be written again.
     pub(crate) unproven: Option<Unproven>,
     /// The lowest segment that belongs to the log.
     pub(crate) oldest: u64,
@@ -71,7 +71,7 @@ pub(crate) fn recover(disk: &Arc<dyn Disk>, listing: &Listing) -> Result<Recover
     }
 }
 
-/// Reads the log up to the first damage, and what that is. Changes nothing.
+/// Reads the log up to the first damage, and returns that damage. Changes nothing.
 pub(crate) fn survey(disk: &Arc<dyn Disk>, listing: &Listing) -> (Recovery, Option<LogError>) {
     let mut damage = None;
     let mut note = |error| {
@@ -101,7 +101,7 @@ pub(crate) fn survey(disk: &Arc<dyn Disk>, listing: &Listing) -> (Recovery, Opti
 }
 
 impl Recovery {
-    /// What to report of the end.
+    /// The state of the log's end, for the report of an opening.
     pub(crate) fn tail(&self, disk: &dyn Disk) -> Tail {
         match self.end.torn {
             Some(torn) => Tail::TornDiscarded { place: torn.place(disk) },
@@ -140,7 +140,7 @@ fn open_segment(disk: &Arc<dyn Disk>, number: u64) -> Result<Segment, LogError> 
     Ok(Segment { header, scan, first })
 }
 
-/// The header of a segment, from whichever copy is sound.
+/// The header of a segment, from either sound copy.
 pub(crate) fn read_header(file: &dyn DiskFile) -> io::Result<Result<SegmentHeader, HeaderFault>> {
     Ok(match header_copies(file)? {
         [Ok(header), _] | [_, Ok(header)] => Ok(header),
@@ -177,7 +177,7 @@ fn header_error(fault: HeaderFault, place: &str) -> LogError {
 }
 
 /// The first frame of a segment with its checkpoint, if both are sound. If a newer version wrote
-/// it, the error names what is not known.
+/// it, the error names the unknown value.
 fn first_frame(
     scan: &mut SegmentScan,
 ) -> io::Result<Result<Option<(Frame, Checkpoint)>, &'static str>> {
@@ -198,7 +198,7 @@ fn first_frame(
     })
 }
 
-/// The error for something that a newer version wrote, with checksums that hold.
+/// The error for bytes that a newer version wrote, with checksums that hold.
 fn newer(place: &str, offset: u64, what: &'static str) -> LogError {
     let place = format!("{place}, offset {offset}: {}", Unreadable::Newer(what));
     LogError::new(LogOp::Open, LogErrorKind::Format).at(place)
@@ -304,7 +304,8 @@ impl Recoverer {
         }
     }
 
-    /// Decides about the last frame, and about what stopped the walk.
+    /// Decides whether the last frame is proven, and whether damage or a torn write stopped the
+    /// walk.
     fn settle_tail(
         &mut self,
         tail: usize,
@@ -364,8 +365,8 @@ impl Recoverer {
         Ok(proven)
     }
 
-    /// The frame at an offset. A frame of a newer version is an error wherever it is: it is no torn
-    /// write.
+    /// The frame at an offset. A frame of a newer version is an error wherever it is: it is not a
+    /// torn write.
     fn frame(&mut self, at: usize, offset: u64) -> Result<Result<Frame, NoFrame>, LogError> {
         let found = self.segments[at].scan.frame(offset);
         match found.map_err(|error| self.read_failed(at, error))? {

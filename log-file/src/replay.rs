@@ -1,8 +1,8 @@
 //! Applies the frames of the stream, in order, to an empty log; this is the main part of opening a
 //! log.
 //!
-//! A frame that passes its checksums and still makes no sense (a gap, a checkpoint that contradicts
-//! what came before) is damage, too, and is reported as such.
+//! A frame that passes its checksums but does not fit the stream (a gap, a checkpoint that
+//! contradicts earlier frames) is damage, too, and is reported as such.
 
 use bytes::Bytes;
 use raft_core::storage::record::{Unreadable, decode_hard_state, decode_identity};
@@ -14,7 +14,7 @@ use crate::format::{Position, RecordHeader, RecordType};
 use crate::index::{Index, Slot};
 use crate::scan::{Frame, SegmentScan};
 
-/// The log as far as it was replayed.
+/// The log up to the last replayed frame.
 #[derive(Default)]
 pub(crate) struct Replay {
     pub(crate) index: Index,
@@ -25,8 +25,8 @@ pub(crate) struct Replay {
     pub(crate) end: Position,
     /// Whether the last frame is a clean close.
     pub(crate) is_closed: bool,
-    /// The boundary that the records give. The index begins after it when the entries between lie
-    /// in segments that are gone; a later purge must account for that.
+    /// The boundary that the records give. If the entries after the boundary lie in removed
+    /// segments, the index begins later; a later purge must account for that.
     boundary: EntryId,
     is_begun: bool,
 }
@@ -35,14 +35,14 @@ pub(crate) struct Replay {
 pub(crate) enum ReplayFault {
     /// Its bytes are damaged; the message says in which way.
     Damaged(&'static str),
-    /// A newer version wrote it; names what is not known.
+    /// A newer version wrote it; names the unknown value.
     Newer(&'static str),
     /// It could not be read.
     Read(std::io::Error),
 }
 
 impl ReplayFault {
-    /// What is wrong with a payload whose checksum holds; `damaged` if it does not parse.
+    /// The fault of a payload whose checksum holds; `damaged` if it does not parse.
     fn of(fault: Unreadable, damaged: &'static str) -> ReplayFault {
         match fault {
             Unreadable::Damaged => ReplayFault::Damaged(damaged),
@@ -59,7 +59,7 @@ impl From<std::io::Error> for ReplayFault {
 
 type Applied = Result<(), ReplayFault>;
 
-fn nonsense(what: &'static str) -> Applied {
+fn inconsistent(what: &'static str) -> Applied {
     Err(ReplayFault::Damaged(what))
 }
 
@@ -71,16 +71,16 @@ impl Replay {
 
     pub(crate) fn apply(&mut self, scan: &mut SegmentScan, frame: &Frame) -> Applied {
         if self.is_begun && frame.header.number != self.number + 1 {
-            return nonsense("a frame is missing before it");
+            return inconsistent("a frame is missing before it");
         }
         for (record, payload_offset) in &frame.records {
             self.apply_record(scan, record, *payload_offset)?;
         }
         if !self.is_begun && scan.seal().segment != 1 {
-            return nonsense("the segments before it are missing");
+            return inconsistent("the segments before it are missing");
         }
         self.is_begun = true;
-        // The first builds wrote hints beyond the last entry, too.
+        // The first builds also wrote hints beyond the last entry.
         let hint = self.facts.commit_hint.max(frame.header.commit_hint);
         self.facts.commit_hint = hint.min(self.index.last().index);
         self.number = frame.header.number;
@@ -101,11 +101,11 @@ impl Replay {
             }
             RecordType::HardState => {
                 let payload = sound_payload(scan, record, at)?;
-                let what = "its hard state makes no sense";
+                let what = "its hard state is not valid";
                 let hard_state = decode_hard_state(&payload);
                 let hard_state = hard_state.map_err(|error| ReplayFault::of(error.into(), what))?;
                 if !self.facts.hard_state.may_become(hard_state) {
-                    return nonsense(what);
+                    return inconsistent(what);
                 }
                 self.facts.hard_state = hard_state;
                 Ok(())
@@ -132,7 +132,7 @@ impl Replay {
     fn apply_entry(&mut self, scan: &mut SegmentScan, record: &RecordHeader, at: u64) -> Applied {
         let id = record.id;
         if !self.index.summary.is_next(id) {
-            return nonsense("its entries do not follow the ones before them");
+            return inconsistent("its entries do not follow the ones before them");
         }
         let header_offset = at - crate::format::RECORD_HEADER_BYTES as u64;
         self.index.push(id, scan.seal(), Slot::new(header_offset, record.payload_bytes));
@@ -143,7 +143,7 @@ impl Replay {
         Ok(())
     }
 
-    /// The first checkpoint starts the replay; the others repeat what is known.
+    /// The first checkpoint starts the replay; the others repeat known state.
     fn apply_checkpoint(&mut self, last: EntryId, checkpoint: Checkpoint) -> Applied {
         let Checkpoint { boundary, hard_state, identity, .. } = checkpoint;
         if !self.is_begun {
@@ -157,16 +157,16 @@ impl Replay {
         if known == (boundary, last, hard_state, identity) {
             Ok(())
         } else {
-            nonsense("its checkpoint contradicts the frames before it it")
+            inconsistent("its checkpoint contradicts the frames before it")
         }
     }
 
     fn apply_truncation(&mut self, last: EntryId) -> Applied {
         if last.index < self.boundary.index || last.index > self.index.last().index {
-            return nonsense("it truncates what is not there");
+            return inconsistent("it truncates entries that do not exist");
         }
         if last.index < self.index.summary.bounds().boundary.index {
-            // Only entries of segments that are gone remain: a later purge must account for them.
+            // Only entries of removed segments remain: a later purge must account for them.
             self.index.reset(last);
         } else {
             self.index.truncate_after(last.index);
@@ -176,7 +176,7 @@ impl Replay {
 
     fn apply_purge(&mut self, upto: EntryId) -> Applied {
         if upto.index > self.index.last().index {
-            return nonsense("it purges what is not there");
+            return inconsistent("it purges entries that do not exist");
         }
         self.boundary = upto;
         if upto.index > self.index.summary.bounds().boundary.index {
@@ -185,7 +185,7 @@ impl Replay {
         Ok(())
     }
 
-    /// Whether every entry of the log lies in a segment that is here.
+    /// Checks that every entry of the log lies in an existing segment.
     pub(crate) fn check_complete(&self, place: String) -> Result<(), LogError> {
         if self.index.summary.bounds().boundary == self.boundary {
             return Ok(());

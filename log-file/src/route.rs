@@ -43,7 +43,8 @@ const NO_RING: &str = "the log is written by a thread, not a ring";
 pub(crate) enum Route {
     /// A write, then a sync of the file.
     Fdatasync,
-    /// A write that is its own sync, in blocks of so many bytes past the page cache, or through it.
+    /// A write that is its own sync: past the page cache in blocks of so many bytes, or through the
+    /// page cache.
     #[cfg(target_os = "linux")]
     Dsync { direct: Option<u64> },
     /// Through a ring, in blocks of so many bytes.

@@ -1,5 +1,5 @@
-//! Reading frames from a segment: through a window, so that a walk over many small records costs
-//! few calls, and large payloads are skipped.
+//! Reads frames from a segment through a window, so that reading many small records costs few
+//! calls, and large payloads are skipped.
 
 use std::io;
 use std::sync::Arc;
@@ -45,7 +45,7 @@ pub(crate) enum NoFrame {
     NoHeader,
     /// The header holds, the records do not.
     Broken,
-    /// The seal of a header holds, and a newer version wrote it; names what is not known.
+    /// The seal of a header holds, and a newer version wrote it; names the unknown value.
     Newer(&'static str),
 }
 
@@ -282,7 +282,7 @@ mod tests {
     /// Two writes to one place, half of each present: the checksum of every part holds, that of the
     /// whole does not.
     #[test]
-    fn a_mixture_of_two_frames_is_no_frame() {
+    fn a_mixture_of_two_frames_is_not_a_frame() {
         let (one, other) = (frame_of(1, 1), frame_of(2, 1));
         let second = FRAME_HEADER_BYTES + RECORD_HEADER_BYTES + 64;
         let mixed = [&one[..second], &other[second..]].concat();

@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_stay_what_they_are_and_aligned() {
+    fn bytes_stay_unchanged_and_aligned() {
         let mut buffer = WriteBuffer::default();
         let mut all = Vec::new();
         for round in 1..2000usize {

@@ -128,8 +128,8 @@ impl Writer {
         Ok(())
     }
 
-    /// The segment for a frame with this content: the one at hand, or the next one. Where that
-    /// cannot be made, the one at hand stays for frames that fit.
+    /// The segment for a frame with this content: the current one, or the next one. If the next one
+    /// cannot be made, the current one remains in use for frames that fit.
     async fn segment_for(
         &mut self,
         content: &Content<'_>,
@@ -150,7 +150,7 @@ impl Writer {
 
     /// The largest size of a frame with this content.
     fn most_bytes(&self, segment: &OpenSegment, content: &Content<'_>) -> u64 {
-        // Room for the small records of any batch, the checkpoint included.
+        // Space for the small records of any batch, including the checkpoint.
         const SMALL_RECORDS_BYTES: u64 = 512;
         let entries = records_bytes(content.entries.iter().map(Entry::size));
         let length = FRAME_HEADER_BYTES as u64 + entries + SMALL_RECORDS_BYTES;
@@ -161,7 +161,7 @@ impl Writer {
         self.offset == FRAMES_START || self.offset + most_bytes <= self.segment_bytes
     }
 
-    /// Whether the rest of a segment that still grows is better left alone, since one that was
+    /// Whether to leave the rest of a segment that still grows unused, since a segment that was
     /// written beforehand is ready.
     fn may_move_on(&self, segment: &OpenSegment, pool: &SegmentPool) -> bool {
         let is_growing = !segment.is_written && self.segment_bytes >= LEAVABLE_BYTES;
@@ -254,8 +254,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Gives up what lies behind the last frame of a segment that cannot grow. One without a frame
-    /// is made anew under the same number: only the last segment of a log may be without.
+    /// Gives up the space after the last frame of a segment that cannot grow. A segment without a
+    /// frame is made again under the same number: only the last segment of a log may have no frame.
     fn give_up_rest(
         &mut self,
         segment: &OpenSegment,
@@ -294,8 +294,8 @@ impl Writer {
         } else {
             GROWING_BYTES.min(self.segment_bytes / 4)
         };
-        // One that could not be made ahead of time is ordered again, so that the writer has it,
-        // with its descriptors open, before it needs it.
+        // A segment that could not be made ahead of time is ordered again, so that it is ready,
+        // with its descriptors open, before the writer needs it.
         let is_missing = !self.is_next_ordered || pool.has_failed();
         if is_missing && used > enough {
             self.is_next_ordered = true;

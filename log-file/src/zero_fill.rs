@@ -31,7 +31,8 @@ pub(crate) struct ZeroFill {
     /// holds while it writes, so that zeros never overwrite a frame.
     written: AtomicU64,
     lock: Mutex<()>,
-    /// A step failed (most likely on a full disk): no more zeros are written from then on.
+    /// Whether a step has failed (most likely on a full disk), after which no more zeros are
+    /// written.
     is_given_up: AtomicBool,
 }
 
@@ -63,7 +64,7 @@ impl ZeroFill {
     }
 
     /// Whether a step is needed.
-    pub(crate) fn is_hungry(&self) -> bool {
+    pub(crate) fn needs_step(&self) -> bool {
         let written = self.written.load(Ordering::Acquire);
         let wanted = self.position.load(Ordering::Acquire) + self.ahead - self.ahead / 4;
         written < wanted.min(self.limit) && !self.is_given_up.load(Ordering::Acquire)
@@ -72,7 +73,7 @@ impl ZeroFill {
     /// Writes one step of zeros, if one is needed.
     pub(crate) fn step(&self) -> io::Result<()> {
         let _held = self.hold();
-        if !self.is_hungry() {
+        if !self.needs_step() {
             return Ok(());
         }
         let start = self.written.load(Ordering::Acquire);

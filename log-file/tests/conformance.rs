@@ -1,5 +1,5 @@
-//! The conformance suite on the file log with small segments, in each way in which it writes, and
-//! on it split with a memory log.
+//! The conformance suite on the file log with small segments, in each of its ways of writing, and
+//! on a split of a file log and a memory log.
 
 use std::path::Path;
 

@@ -342,7 +342,7 @@ mod tests {
         let writer_ended = std::sync::Mutex::new(None);
         let only_the_first = |node, part: Part| {
             if part.0 == "read" {
-                return Err(io::Error::other("planted by the test"));
+                return Err(io::Error::other("injected by the test"));
             }
             let ended = spawn_thread(node, part)?;
             *writer_ended.lock().expect("no panic") = Some(ended);

@@ -1,4 +1,4 @@
-//! Writes that are their own sync, by the thread that asks for them.
+//! Writes that are their own sync, made by the calling thread.
 
 use std::fs::File;
 use std::io::{self, IoSlice};
@@ -53,7 +53,7 @@ impl FrameFile for OwnSync {
     }
 }
 
-/// Where a write that was cut short continues: a direct one at the front of a block.
+/// The position from which a short write continues: for a direct write, the front of a block.
 pub(super) fn whole_blocks(done: usize, length: usize, block_bytes: u64) -> usize {
     if done < length { done - done % block_bytes as usize } else { done }
 }

@@ -1,4 +1,4 @@
-//! Frames through an io_uring: the kernel writes, and the runtime wakes the task that waits.
+//! Writes frames through an io_uring: the kernel writes, and the runtime wakes the task that waits.
 //!
 //! A frame is one direct write that is its own sync, in a segment that was written beforehand; in
 //! one that still grows it is a write, then a sync. One frame is under way at a time. Where the
@@ -38,11 +38,11 @@ struct RingState {
     in_flight: Option<InFlight>,
     /// How the last write ended, until its future is polled.
     written: Option<Written>,
-    /// The runtime and its reactor that watches the ring; without one where the runtime has none.
+    /// The runtime whose reactor watches the ring; without a reactor if the runtime's I/O is off.
     watch: Option<(runtime::Id, Option<AsyncFd<OwnedFd>>)>,
 }
 
-/// A frame on its way.
+/// A frame that is being written.
 #[derive(Clone, Copy)]
 struct InFlight {
     offset: u64,
@@ -52,7 +52,7 @@ struct InFlight {
     /// The blocks of direct writes; none where a sync must follow.
     direct: Option<u64>,
     by_worker: bool,
-    /// How often it was handed over again since it last made progress.
+    /// How often the write was handed over again since it last made progress.
     again: u32,
 }
 
@@ -88,9 +88,9 @@ impl Ring {
                 return Poll::Ready(written);
             }
             match state.poll_ring(context) {
-                // Something completed, perhaps after the last check.
+                // An operation may have completed after the last check.
                 Poll::Ready(Ok(())) => {}
-                // No runtime watches the ring, or none any more.
+                // No runtime watches the ring, or its runtime has ended.
                 Poll::Ready(Err(_)) => state.settle(),
                 Poll::Pending => return Poll::Pending,
             }
@@ -103,7 +103,7 @@ impl Ring {
 }
 
 impl RingState {
-    /// Starts a write; returns the buffer if the write before was not waited for.
+    /// Starts a write; returns the buffer if the previous write was not waited for.
     fn begin(&mut self, held: Held, in_flight: InFlight) -> Result<(), WriteBuffer> {
         if !self.slot.is_free() || self.written.is_some() {
             return Err(held.buffer);
@@ -202,8 +202,8 @@ impl RingState {
 /// the kernel was interrupted or short of something, or the thread that handed it over has ended,
 /// and its workers with it. A sync is never repeated.
 fn may_be_retried(error: &io::Error, times: u32) -> bool {
-    /// How often in a row a write may be handed over again. An error that lasts longer is one of
-    /// the disk, and this runs under a lock.
+    /// How often in a row a write may be handed over again. A longer-lasting error comes from the
+    /// disk, and this loop runs under a lock.
     const MOST_TIMES: u32 = 100;
     let is_cancelled = error.raw_os_error() == Some(Errno::CANCELED.raw_os_error());
     let passes = matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock);
@@ -238,7 +238,7 @@ impl FrameFile for RingFile {
         match self.ring.state().begin(held, in_flight) {
             Ok(()) => Put::Started(Box::pin(Arrival(Arc::clone(&self.ring)))),
             Err(buffer) => {
-                let error = io::Error::other("the write before was not waited for");
+                let error = io::Error::other("the previous write was not waited for");
                 Put::Done(Written { buffer, result: Err(PutError { op: LogOp::Write, error }) })
             }
         }
@@ -293,8 +293,8 @@ mod tests {
         }
     }
 
-    /// What went wrong: a write that failed again and again was handed over for ever, with the
-    /// ring's lock held.
+    /// What went wrong: a write that kept failing was handed over for ever, with the ring's lock
+    /// held.
     #[test]
     fn a_write_is_retried_after_a_temporary_error_but_not_for_ever() {
         for errno in [Errno::AGAIN, Errno::INTR, Errno::CANCELED] {
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_the_disk_arrives() {
+    fn an_error_of_the_disk_is_returned() {
         let dir = tempfile::tempdir().expect("a directory");
         let Some((ring, file)) = ring_file(dir.path(), Some(512)) else { return };
         let Put::Started(mut going_on) = file.put(buffer_of(1, 100), 0) else { panic!("refused") };

@@ -1,8 +1,8 @@
 //! One operation at a time through an io_uring: the only place of this crate with `unsafe` in it.
 //!
 //! The kernel reads the buffer, and writes to the file, after the call that asked for it has
-//! returned. So both belong to the [`Slot`] from then on, until the kernel reports completion; a
-//! slot that is dropped earlier waits for that.
+//! returned. So the [`Slot`] owns both from then on, until the kernel reports completion; a slot
+//! that is dropped earlier waits for the completion.
 
 #![allow(unsafe_code)]
 
@@ -27,13 +27,13 @@ const RWF_DSYNC: i32 = 2;
 /// A ring with room for one operation.
 pub(super) struct Slot {
     ring: IoUring,
-    /// What the operation under way needs.
+    /// The buffer and file of the operation under way.
     held: Option<Held>,
     /// Whether the kernel accepted the operation.
     is_submitted: bool,
 }
 
-/// What an operation needs until it is over.
+/// The buffer and file that an operation needs until it completes.
 pub(super) struct Held {
     pub(super) buffer: WriteBuffer,
     pub(super) file: Arc<OwnedFd>,

@@ -88,7 +88,7 @@ fn why_blocking(dir: &Path, mut write: impl FnMut() -> io::Result<Submission>) -
     (slept > SLEEPS_ALLOWED).then(|| format!("the thread slept in {slept} of {writes} submissions"))
 }
 
-/// What was measured while a write was handed over.
+/// The measurement of handing over one write.
 struct Submission {
     /// Whether the thread went to sleep; `None` where nothing reports it.
     slept: Option<bool>,
@@ -101,7 +101,7 @@ fn sleeps() -> Option<u64> {
     line.trim().parse().ok()
 }
 
-/// The call that failed, and why.
+/// An error that names the call that failed and its cause.
 fn because(what: &str, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{what}: {error}"))
 }
@@ -119,8 +119,8 @@ impl Trial {
         Ok(Trial { path })
     }
 
-    /// The block length that the file system requires for direct writes. One that reports nothing
-    /// may still allow them, for whole pages.
+    /// The block length that the file system requires for direct writes. A file system that reports
+    /// nothing may still allow them, for whole pages.
     fn block_bytes(&self) -> io::Result<u64> {
         let file = File::open(&self.path)?;
         let wanted = StatxFlags::DIOALIGN;

@@ -14,8 +14,8 @@ use crate::format::Position;
 use crate::names::segment_name;
 use crate::zero_fill::ZeroFill;
 
-/// For how long no segment is made ahead of time on a disk that had no space for one: it would be
-/// written in vain, and meanwhile take the space that the writer still has.
+/// For how long no segment is made ahead of time on a disk that had no space for one: the attempt
+/// would fail again, and meanwhile use the space that the writer still has.
 const FULL_PAUSE: Duration = Duration::from_secs(5);
 
 /// One piece of housekeeping.
@@ -37,7 +37,7 @@ impl SegmentPool {
         }
     }
 
-    /// What the housekeeping thread runs: does the work, and waits for more, until it is stopped.
+    /// The housekeeping thread: does the work, and waits for more, until it is stopped.
     pub(crate) fn work_until_stopped(&self) {
         let mut work = self.lock();
         while !work.is_stopped {
@@ -56,7 +56,7 @@ impl SegmentPool {
 
     fn run(&self, job: Job) {
         match job {
-            // If the cause lasts, the writer meets it at its next write.
+            // If the cause lasts, the writer reports it at its next write.
             Job::Grow(zero_fill) => self.warn_of("a growing segment", zero_fill.step()),
             Job::Retire(segments) => self.retire_now(&segments),
             Job::Make(number, proven) => self.make_ahead(number, proven),

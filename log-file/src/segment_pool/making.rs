@@ -26,8 +26,8 @@ pub(super) type Making = io::Result<Option<OpenSegment>>;
 const MOST_TRIES: u32 = 500;
 const TRY_PAUSE: Duration = Duration::from_millis(10);
 
-/// Whether an error says that the process or the machine is short of descriptors or memory at the
-/// moment. Nothing was done then, and it may be tried again.
+/// Whether an error means that the process or the machine is temporarily short of descriptors or
+/// memory. The call then had no effect and may be repeated.
 fn is_lack(error: &io::Error) -> bool {
     let lacks = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
     let code = error.raw_os_error();
@@ -55,9 +55,9 @@ impl OpenSegment {
 /// Whether the writer waits for a new segment.
 #[derive(Clone, Copy)]
 pub(super) enum When {
-    /// It does, so a new file is not filled with zeros first.
+    /// The writer waits, so a new file is not filled with zeros first.
     Now,
-    /// It does not, so there is time to fill a new file with zeros.
+    /// The writer does not wait, so there is time to fill a new file with zeros.
     Ahead,
 }
 

@@ -1,15 +1,15 @@
 //! The segment pool: spare files, the next segment prepared ahead of time, and the removal of
 //! segments that no longer hold an entry.
 //!
-//! The order of syncs is what matters here. A file gets the name of a segment only after its header
-//! was synced; a segment is written to only after its name was synced; a removed segment becomes a
-//! spare only after its removal was synced. A failure of housekeeping loses nothing and poisons
-//! nothing: the file is not used, and if the cause lasts, the writer meets it at its next write. A
-//! segment for which the disk has no space is `NoSpace`: nothing of it is left, and it may be asked
-//! for again.
+//! The order of syncs is essential. A file gets the name of a segment only after its header was
+//! synced; a segment is written to only after its name was synced; a removed segment becomes a
+//! spare only after its removal was synced. A failure of housekeeping loses no data and does not
+//! poison the log: the file is not used, and if the cause lasts, the writer reports it at its next
+//! write. If the disk has no space for a segment, the error is `NoSpace`: no part of the segment is
+//! left, and it may be requested again.
 //!
-//! This file is the pool's state and the requests of the writer, `making` makes a segment, and
-//! `housekeeping` is the work beside the writer.
+//! This file has the pool's state and the writer's requests, `making` makes a segment, and
+//! `housekeeping` does the work that runs concurrently with the writer.
 
 mod housekeeping;
 mod making;
@@ -31,7 +31,7 @@ use crate::format::Position;
 use crate::names::{segment_name, spare_name};
 use crate::zero_fill::ZeroFill;
 
-/// What all segments of a log have in common.
+/// The properties that all segments of a log share.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
     pub(crate) directory: u64,
@@ -156,8 +156,8 @@ impl SegmentPool {
         self.wake.notify_one();
     }
 
-    /// Whether the ordered segment is neither ready nor being made, and may be ordered again: its
-    /// making has failed, and not for lack of space a moment ago.
+    /// Whether the ordered segment is neither ready nor being made, and may be ordered again:
+    /// making it failed, and not because of a recent lack of space.
     pub(crate) fn has_failed(&self) -> bool {
         let work = self.lock();
         let is_missing = work.ready.is_none() && work.ordered.is_none() && !work.is_making;
@@ -170,7 +170,7 @@ impl SegmentPool {
     }
 
     /// The ordered segment, or one made on the spot. Waits only for the last steps of one that is
-    /// being made. Where a write does not block, neither does this.
+    /// being made. If writes do not block, neither does this.
     pub(crate) async fn take(
         &self,
         number: u64,
@@ -232,16 +232,16 @@ impl SegmentPool {
         Poll::Ready(taken)
     }
 
-    /// Grows the segment that is written to, ahead of its writer.
+    /// Extends the current segment, ahead of its writer.
     pub(crate) fn grow(&self, zero_fill: &Arc<ZeroFill>) {
-        if zero_fill.is_hungry() {
+        if zero_fill.needs_step() {
             self.lock().zero_fill = Some(zero_fill.clone());
             self.wake.notify_one();
         }
     }
 
-    /// Retires segments that no longer hold an entry, lowest first. That they hold none must be
-    /// durable.
+    /// Retires segments that no longer hold an entry, lowest first. The purge or truncation that
+    /// emptied them must be durable.
     pub(crate) fn retire(&self, segments: impl IntoIterator<Item = u64>) {
         let mut work = self.lock();
         work.retired.extend(segments);

@@ -1,10 +1,10 @@
-//! A disk in memory that fails in every way that the standards allow: for tests and for simulators.
+//! A disk in memory that fails in every way that the standards allow, for tests and simulators.
 //!
-//! What was not synced may be lost at a [`crash`](SimDisk::crash), sector by sector, torn inside a
-//! sector, bytes without the length or the length without the bytes, and names independently of
-//! both. A sync that fails leaves the bytes readable and never writes them, as Linux does, so that
-//! a second sync succeeds and means nothing. Faults are planned by operation number. All randomness
-//! comes from seeds: the same calls give the same bytes.
+//! Bytes that were not synced may be lost at a [`crash`](SimDisk::crash), sector by sector, torn
+//! inside a sector, bytes without the length or the length without the bytes, and names
+//! independently of both. A sync that fails leaves the bytes readable and never writes them, as
+//! Linux does, so that a second sync succeeds without making them durable. Faults are planned by
+//! operation number. All randomness comes from seeds: the same calls give the same bytes.
 //!
 //! `remains` decides what survives a crash.
 
@@ -29,12 +29,12 @@ pub struct SimDisk {
     machine: Arc<Mutex<Machine>>,
 }
 
-/// What goes wrong at a planned operation.
+/// The fault at a planned operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The operation fails and does nothing; a sync discards what it should have written.
     Error(io::ErrorKind),
-    /// A write writes half of its bytes and succeeds. Other operations are not touched.
+    /// A write writes half of its bytes and succeeds. Other operations are not affected.
     ShortWrite,
     /// The disk is full from here on, until the process ends or
     /// [`free_space`](SimDisk::free_space): no file can be created or grow. Existing bytes can be
@@ -64,9 +64,9 @@ struct Machine {
 
 #[derive(Clone, Debug, Default)]
 struct FileState {
-    /// What a read sees.
+    /// The bytes that a read returns.
     bytes: Vec<u8>,
-    /// What survives every crash.
+    /// The bytes that survive every crash.
     durable: Vec<u8>,
     pending: Vec<ByteChange>,
 }
@@ -130,7 +130,7 @@ impl SimDisk {
     }
 
     /// Cuts the power and restarts. The seed decides what survives of what was not synced. Open
-    /// files and the lock are gone.
+    /// files and the lock are lost.
     pub fn crash(&self, seed: u64) {
         self.machine().crash(&mut Rng::new(seed));
     }
@@ -142,25 +142,25 @@ impl SimDisk {
         SimDisk::of(machine)
     }
 
-    /// Another disk in exactly the state of this one, what is not durable included.
+    /// Another disk in exactly the state of this one, including what is not durable.
     pub fn copy(&self) -> SimDisk {
         let mut machine = self.machine().clone();
         machine.end_life();
         SimDisk::of(machine)
     }
 
-    /// Ends the process without cutting the power: all that was written can be read.
+    /// Ends the process without cutting the power: everything that was written can be read.
     pub fn kill(&self) {
         self.machine().end_life();
     }
 
-    /// The bytes of a file, as a read sees them.
+    /// The bytes of a file, as a read returns them.
     pub fn bytes(&self, name: &str) -> Option<Vec<u8>> {
         let machine = self.machine();
         machine.names.get(name).map(|file| machine.files[*file].bytes.clone())
     }
 
-    /// Puts a durable file in place, from outside of any process.
+    /// Creates a durable file, as if no process had written it.
     pub fn put(&self, name: &str, bytes: Vec<u8>) {
         let mut machine = self.machine();
         let file = FileState { durable: bytes.clone(), bytes, pending: Vec::new() };
@@ -176,7 +176,7 @@ impl SimDisk {
 }
 
 impl Machine {
-    /// Counts a changing operation; the fault that is planned for it, if one is.
+    /// Counts a changing operation; returns the fault that is planned for it, if any.
     fn begin(&mut self) -> io::Result<Option<Fault>> {
         self.check_power()?;
         let operation = self.operations;
@@ -367,7 +367,7 @@ impl SimFile {
         if machine.life == self.life {
             Ok(machine)
         } else {
-            Err(io::Error::other("this handle is of a process that is gone"))
+            Err(io::Error::other("this handle belongs to a process that has ended"))
         }
     }
 }

@@ -1,13 +1,13 @@
-//! What a crash leaves of a simulated disk.
+//! The state that a crash leaves of a simulated disk.
 
 use std::collections::BTreeMap;
 
 use super::{ByteChange, FileState, Machine, NameChange};
 
-/// The smallest piece that a disk usually writes as one; even that may be torn here.
+/// The smallest piece that a disk usually writes as a unit; here even a sector may be torn.
 const SECTOR_BYTES: usize = 512;
 
-/// A small random number generator (SplitMix64): the seed decides all.
+/// A small random number generator (SplitMix64): the seed determines every number.
 #[derive(Clone, Debug)]
 pub(crate) struct Rng(u64);
 

@@ -1,9 +1,9 @@
 //! Power cuts: at every operation of a workload, with every kind of loss that the simulated disk
-//! knows, and again while the log is being opened.
+//! simulates, and again while the log is being opened.
 //!
-//! What must hold each time: everything acknowledged is there, the batch that was under way is
-//! there as a whole or not at all, and what an opening showed stays, even if the power fails again
-//! at once.
+//! Each time three things must hold: everything acknowledged is there, the batch that was under way
+//! is there as a whole or not at all, and the contents that an opening showed stay, even if the
+//! power fails again at once.
 
 use log_file::{Fault, FileLog, SimDisk};
 use log_memory::MemoryLog;
@@ -31,7 +31,7 @@ fn identity() -> Identity {
     Identity { cluster: ClusterId(1), node, store: StoreId(2) }
 }
 
-/// What may be seen after a power cut: the acknowledged state, or the state with the batch that was
+/// The legal states after a power cut: the acknowledged state, or the state with the batch that was
 /// under way.
 struct Legal {
     acknowledged: Inspected,
@@ -88,14 +88,14 @@ fn run(disk: &SimDisk, steps: &[Step]) -> Legal {
     Legal { acknowledged: see(&mut model).expect("sound"), under_way: None }
 }
 
-/// Opens what a crash left; the log and what it shows.
+/// Opens the disk that a crash left; returns the log and its contents.
 fn reopen(disk: &SimDisk) -> Result<(FileLog, Inspected), LogError> {
     let mut log = open(disk)?;
     let inspected = see(&mut log)?;
     Ok((log, inspected))
 }
 
-/// Opens an image, crashes at once and in the middle of the opening, and writes on.
+/// Opens an image, writes to it, and crashes it at once and in the middle of the opening.
 fn check_image(image: SimDisk, legal: &Legal, seed: u64) -> Result<(), TestCaseError> {
     let untouched = image.copy();
     let before = image.operations();
@@ -108,7 +108,7 @@ fn check_image(image: SimDisk, legal: &Legal, seed: u64) -> Result<(), TestCaseE
     );
     let operations = image.operations() - before;
 
-    // The power fails again before anything was written: what was shown stays.
+    // The power fails again before anything was written: the shown contents stay.
     let again = image.image(seed.wrapping_add(1));
     drop(log);
     let (mut log, seen) = reopen(&again).map_err(|error| TestCaseError::fail(error.to_string()))?;
@@ -268,7 +268,7 @@ fn check_opening(disk: &SimDisk, draws: u64) {
 /// An empty segment gets a new header at each opening: never under a name that a crash may bring
 /// back, since half a header there would be damage.
 #[test]
-fn an_opening_may_be_cut_short_anywhere() {
+fn an_opening_may_be_interrupted_anywhere() {
     let disk = SimDisk::new(7);
     let mut log = open(&disk).expect("a new log");
     now(log.write(WriteBatch::of_entries(crate::samples::entries(1..=3, 1)))).expect("sound");
@@ -376,7 +376,7 @@ fn the_remains_of_a_segment_that_could_not_be_made_are_removed() {
 /// What went unnoticed when it was planted: a close did not sync the name of its durable mark, and
 /// a power cut brought back the older one.
 #[test]
-fn the_proof_of_a_close_survives_a_power_cut() {
+fn the_durable_mark_of_a_close_survives_a_power_cut() {
     let disk = SimDisk::new(3);
     let mut log = open(&disk).expect("a new log");
     now(log.write(WriteBatch::of_entries(crate::samples::entries(1..=3, 1)))).expect("sound");

@@ -1,4 +1,4 @@
-//! Damage never passes for data: every byte of a closed log is flipped, and the log either is
+//! Damage is never returned as data: every byte of a closed log is flipped, and the log either is
 //! unchanged or reports the damage.
 
 use log_file::SimDisk;
@@ -57,7 +57,7 @@ fn with_flip(disk: &SimDisk, name: &str, at: usize, mask: u8) -> Result<Inspecte
     open_and_look(&flipped)
 }
 
-/// How far a file was written to by frames; zeros follow.
+/// The number of bytes of a file before its final zeros.
 pub fn used_bytes(bytes: &[u8]) -> usize {
     bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
 }
@@ -146,7 +146,7 @@ fn a_flip_after_a_reopening_is_noticed_or_harmless() {
     assert!(noticed > 200, "{noticed} noticed");
 }
 
-/// Only the last frame may pass for a torn write, and only while nothing proves it.
+/// Only the last frame may count as a torn write, and only while nothing proves it.
 #[test]
 fn an_unproven_last_frame_is_dropped_and_no_other() {
     let (disk, inspected) = disk_with_a_log(|_| ());
@@ -183,8 +183,8 @@ fn an_unproven_last_frame_is_dropped_and_no_other() {
     assert!(matches!(kind(before), LogErrorKind::Corrupt { .. }), "a frame before it is proven");
 }
 
-/// The end of a log that was closed, or opened again, is not taken for a torn write, however much
-/// of the evidence in it is gone.
+/// The end of a log that was closed, or opened again, does not count as a torn write, however much
+/// of the proof in the segments is lost.
 #[test]
 fn a_proven_end_is_never_silently_truncated() {
     let step = if is_deep() { 1 } else { 13 };
@@ -195,9 +195,9 @@ fn a_proven_end_is_never_silently_truncated() {
     assert!(cut_all(&opened, &inspected, step) > 1000 / step);
 }
 
-/// A durable mark is a lower bound: what was written after it may be torn, and is dropped.
+/// A durable mark is a lower bound: a write after it may be torn, and is dropped.
 #[test]
-fn a_torn_write_after_a_durable_mark_is_no_damage() {
+fn a_torn_write_after_a_durable_mark_is_not_damage() {
     let (disk, _) = disk_with_a_log(|log| now(log.close()).expect("closes"));
     let mut log = open(&disk).expect("opens");
     now(log.write(WriteBatch::of_entries(entries(15..=16, 2)))).expect("sound");
@@ -302,7 +302,7 @@ proptest! {
 
     /// Garbage after the last frame, or in a whole file, causes no panic and no invented entry.
     #[test]
-    fn garbage_never_passes_for_data(at in 0..40_000usize, length in 1..600usize,
+    fn garbage_is_never_returned_as_data(at in 0..40_000usize, length in 1..600usize,
                                      seed in any::<u64>(),
                                      closed in any::<bool>(), which in 0..4usize) {
         let close = |log: &mut log_file::FileLog| if closed { now(log.close()).expect("closes") };
@@ -333,8 +333,8 @@ proptest! {
     }
 }
 
-/// What went wrong: nothing was read of a range with one damaged entry. The entries before it are
-/// sound, and a repair needs them.
+/// What went wrong: a read of a range with one damaged entry returned nothing. The entries before
+/// it are sound, and a repair needs them.
 #[test]
 fn a_read_gives_the_sound_entries_before_a_damaged_one() {
     let disk = SimDisk::new(1);

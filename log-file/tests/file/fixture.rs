@@ -1,10 +1,11 @@
-//! A directory of format version 1, frozen: it opens for ever, to the same content.
+//! A frozen directory of format version 1, which every later version must open with the same
+//! content.
 //!
 //! The directory is as the first builds of the version wrote it, without a durable mark. The
 //! durable mark that belongs to it is in a folder of its own: the log opens with it and without it.
 //!
-//! `KONTIKI_FREEZE=1` writes the directory of the current version anew. Do that only when a new
-//! version begins, into a new folder; the old one stays.
+//! `KONTIKI_FREEZE=1` rewrites the directory of the current version. Do that only for a new format
+//! version, into a new folder; the old folder stays.
 
 use std::path::PathBuf;
 

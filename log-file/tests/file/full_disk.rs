@@ -1,5 +1,5 @@
-//! A log on a disk without space: it opens, it reads, it refuses what needs space, and goes on once
-//! there is some.
+//! A log on a full disk opens, reads, refuses writes that need space, and accepts them again once
+//! there is space.
 
 use log_file::{Fault, FileLog, SimDisk};
 use raft_core::storage::{LogErrorKind, LogStore, StableStore, Store, WriteBatch};
@@ -20,7 +20,7 @@ fn read(log: &FileLog, first: u64, last: u64) -> Vec<Entry> {
     now(reader.read(index(first)..index(last + 1), u64::MAX)).expect("it reads")
 }
 
-/// A log with three entries, whose process has gone.
+/// A log with three entries, whose process has ended.
 fn begun() -> SimDisk {
     let disk = SimDisk::new(1);
     let mut log = open(&disk).expect("a new log");
@@ -66,10 +66,10 @@ fn what_an_opening_on_a_full_disk_shows_survives_a_power_cut_and_another_opening
     }
 }
 
-/// The disk becomes full at each operation of a write in turn, is freed, and the write is given
-/// again: none is lost, and none stands twice.
+/// The disk becomes full at each operation of a write in turn, is freed, and the write is repeated:
+/// no entry is lost, and none is in the log twice.
 #[test]
-fn a_write_without_space_changes_nothing_and_may_be_given_again() {
+fn a_write_without_space_changes_nothing_and_may_be_repeated() {
     // The second fills the segment, so that the third needs a new one.
     let batches = || [entries(1..=3), entries(4..=40), entries(41..=44)];
     let life = |disk: &SimDisk, full_at: u64| -> (FileLog, u32) {
@@ -115,7 +115,7 @@ fn a_write_without_space_changes_nothing_and_may_be_given_again() {
     assert!(refused >= 2, "{refused} writes found no space");
 }
 
-/// The power goes while a write waits for space, after a part of it was written.
+/// The power fails while a write waits for space, after a part of it was written.
 #[test]
 fn a_power_cut_while_a_write_has_no_space_leaves_what_was_acknowledged() {
     for full_at in 0..6 {

@@ -14,7 +14,7 @@ fn inspect(disk: &SimDisk) -> Result<Box<dyn Inspect>, LogError> {
     FileLog::inspect_on(Arc::new(disk.clone()))
 }
 
-/// All that an inspection shows, in the form that `look` gives for an open log.
+/// Everything that an inspection shows, in the form that `look` returns for an open log.
 fn seen_by(inspection: &dyn Inspect) -> Inspected {
     let inspected = inspection.result();
     let mut recovered = inspected.recovered.clone();
@@ -94,7 +94,7 @@ fn a_log_that_passes_the_check_is_whole() {
 }
 
 #[test]
-fn what_is_sound_before_the_damage_is_shown() {
+fn the_sound_part_before_the_damage_is_shown() {
     let (disk, inspected) = disk_with_a_log(|log| now(log.close()).expect("closes"));
     let name = &segments(&disk)[1];
     let mut bytes = disk.bytes(name).expect("it is there");
@@ -112,7 +112,7 @@ fn what_is_sound_before_the_damage_is_shown() {
 }
 
 #[test]
-fn a_torn_write_is_reported_and_is_no_damage() {
+fn a_torn_write_is_reported_and_is_not_damage() {
     let (disk, _) = disk_with_a_log(|_| ());
     let name = segments(&disk).into_iter().rfind(|name| {
         let bytes = disk.bytes(name).expect("it is there");

@@ -1,4 +1,5 @@
-//! A log on a disk over time: one opener, many openings, segments that are added and removed.
+//! The life of a log on a disk: one store at a time, many openings, and segments that are added and
+//! removed.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -32,7 +33,7 @@ fn a_directory_has_one_store_at_a_time() {
 }
 
 #[test]
-fn a_segment_length_that_makes_no_sense_is_refused() {
+fn an_invalid_segment_length_is_refused() {
     let dir = tempfile::tempdir().expect("a directory");
     for segment_bytes in [0, 4096, 65_537, 1 << 40] {
         let config = FileLogConfig { segment_bytes, ..FileLogConfig::new(dir.path()) };
@@ -187,7 +188,7 @@ fn a_batch_can_begin_on_any_boundary() {
 /// Once enough is written, the writer leaves the rest of a growing segment for one that was written
 /// beforehand; a few writes after an opening prepare nothing.
 #[test]
-fn a_log_that_is_used_leaves_its_growing_segment_early() {
+fn a_log_in_use_leaves_its_growing_segment_early() {
     let disk = SimDisk::new(3).in_blocks_of(512);
     let config = FileLogConfig { segment_bytes: 8 << 20, ..crate::samples::config() };
     let open = || FileLog::open_on(std::sync::Arc::new(disk.clone()), &config).expect("opens");
@@ -301,15 +302,15 @@ impl Disk for Lacking {
     }
 }
 
-/// What went wrong: a process that had no descriptor left when a segment was full lost its log,
+/// What went wrong: a process that had no free descriptor when a segment was full lost its log,
 /// though one was free a moment later.
 #[test]
-fn a_lack_of_descriptors_when_a_segment_is_full_is_waited_for() {
+fn a_full_segment_without_a_free_descriptor_waits_for_one() {
     let disk = Arc::new(Lacking { disk: SimDisk::new(1), failures: AtomicU32::new(0) });
     let config = FileLogConfig { housekeeping: Housekeeping::Thread, ..crate::samples::config() };
     let mut log = FileLog::open_on(disk.clone(), &config).expect("a new log");
     for at in 1..=24 {
-        // Five tries fail each time, those ahead of time and those at the moment of need.
+        // Five tries fail each time, including those ahead of time.
         disk.failures.store(5, Ordering::Relaxed);
         now(log.append(&[sized_entry(at, 1, 0, 3000)])).expect("waited for");
     }

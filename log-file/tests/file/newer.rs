@@ -1,8 +1,8 @@
-//! Bytes of a newer version, with checksums that hold: the opening fails and names what it does not
-//! know. They are neither taken for a torn write nor skipped.
+//! Bytes of a newer version, with checksums that hold: the opening fails and names the unknown
+//! value. The bytes are neither treated as a torn write nor skipped.
 //!
 //! `tests/fixtures/newer` holds one frozen segment for each case, in which the last frame is from a
-//! newer version. `KONTIKI_FREEZE=1` writes them anew.
+//! newer version. `KONTIKI_FREEZE=1` rewrites them.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,44 +22,44 @@ const RECORD_HEADER: usize = 40;
 struct Case {
     name: &'static str,
     /// What the error must contain.
-    said: &'static str,
+    error_text: &'static str,
     change: fn(&mut Segment),
 }
 
 const CASES: [Case; 8] = [
     Case {
         name: "frame-flag",
-        said: "a flag that is not known",
+        error_text: "a flag that is not known",
         change: |it| it.bytes[it.frame + 28] |= 2,
     },
     Case {
         name: "frame-reserved",
-        said: "a frame header with bytes that were reserved",
+        error_text: "a frame header with bytes that were reserved",
         change: |it| it.bytes[it.frame + 79] = 1,
     },
     Case {
         name: "record-type",
-        said: "a record of an unknown type",
+        error_text: "a record of an unknown type",
         change: |it| it.bytes[it.frame + FRAME_HEADER + 4] = 8,
     },
     Case {
         name: "record-reserved",
-        said: "a record header with bytes that were reserved",
+        error_text: "a record header with bytes that were reserved",
         change: |it| it.bytes[it.frame + FRAME_HEADER + 7] = 1,
     },
     Case {
         name: "record-group",
-        said: "a record of another group",
+        error_text: "a record of another group",
         change: |it| it.bytes[it.frame + FRAME_HEADER + 12] = 7,
     },
     Case {
         name: "entry-kind",
-        said: "an entry of an unknown kind",
+        error_text: "an entry of an unknown kind",
         change: |it| it.bytes[it.frame + FRAME_HEADER + 5] = 200,
     },
     Case {
         name: "checkpoint-reserved",
-        said: "a checkpoint with bytes that were reserved",
+        error_text: "a checkpoint with bytes that were reserved",
         change: |it| {
             it.frame = 8192;
             it.bytes[8192 + FRAME_HEADER + RECORD_HEADER + 28] = 1;
@@ -67,7 +67,7 @@ const CASES: [Case; 8] = [
     },
     Case {
         name: "hard-state-version",
-        said: "a record of another version",
+        error_text: "a record of another version",
         change: |it| {
             it.frame = it.hard_state;
             it.bytes[it.frame + FRAME_HEADER + RECORD_HEADER] = 2;
@@ -160,10 +160,10 @@ fn a_frame_that_is_sealed_again_unchanged_is_the_same() {
 }
 
 /// What went wrong: the last frame of a log was dropped as a torn write because a newer version had
-/// written it, and a record of another group was read as one of the only log.
+/// written it, and a record of another group was read as a record of this log.
 #[test]
 fn bytes_of_a_newer_version_stop_the_opening_by_name() {
-    for Case { name, said, change } in &CASES {
+    for Case { name, error_text, change } in &CASES {
         let mut segment = Segment::sample();
         change(&mut segment);
         segment.seal();
@@ -177,7 +177,10 @@ fn bytes_of_a_newer_version_stop_the_opening_by_name() {
         let disk = disk_of(&bytes);
         let error = open(&disk).err().unwrap_or_else(|| panic!("{name}: it opens"));
         assert_eq!(error.kind, LogErrorKind::Format, "{name}: {error}");
-        assert!(error.place.contains(said) && error.place.contains(SEGMENT), "{name}: {error}");
+        assert!(
+            error.place.contains(error_text) && error.place.contains(SEGMENT),
+            "{name}: {error}"
+        );
         assert_eq!(disk.bytes(SEGMENT), Some(bytes), "{name}: nothing is changed");
         let found = FileLog::inspect_on(Arc::new(disk)).expect("looks");
         let damage = found.result().damage.as_ref().map(|damage| damage.kind.clone());

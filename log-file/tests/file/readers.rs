@@ -1,4 +1,5 @@
-//! Readers beside the writer: what they see, and which errors they return while the log changes.
+//! Readers that run concurrently with the writer: the entries and the errors that they return while
+//! the log changes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -102,7 +103,7 @@ fn read_until(mut log: Box<dyn LogReader>, is_over: &AtomicBool, mut random: u64
 }
 
 /// What went wrong: a later handle wrote to the segments of an earlier one, and a reader of the
-/// earlier handle took the bytes that it found there for damage.
+/// earlier handle reported the bytes that it found there as damage.
 #[test]
 fn a_reader_that_outlives_its_store_finds_its_entries() {
     let disk = SimDisk::new(1);

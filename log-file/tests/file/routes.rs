@@ -1,4 +1,5 @@
-//! The ways in which frames reach a real disk, and what happens to a write whose caller is gone.
+//! The ways in which frames are written to a real disk, and the outcome of a write whose future was
+//! dropped.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -148,8 +149,8 @@ fn a_write_that_is_dropped_poisons_and_loses_nothing_before_it() {
     assert!(dropped > 0, "every write completed at once");
 }
 
-/// Tokio panics where a ring is to be watched by a runtime that was built without `enable_io`; the
-/// member's task panicked at its first write.
+/// What went wrong: Tokio panics when a runtime that was built without `enable_io` is to watch a
+/// ring, so the member's task panicked at its first write.
 #[test]
 fn a_runtime_without_io_does_not_panic() {
     let dir = tempfile::tempdir().expect("a directory");

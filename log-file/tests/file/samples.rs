@@ -1,4 +1,4 @@
-//! What the tests of the flat-file log share, in addition to the workbench of the suite.
+//! Helpers for the tests of the flat-file log, in addition to the suite's workbench.
 
 use std::sync::Arc;
 

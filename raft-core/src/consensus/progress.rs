@@ -10,7 +10,9 @@
 //! ```
 //!
 //! *Probe*: the leader does not know where the logs meet, so one append is in flight at a time.
-//! *Pipeline*: they meet, so appends follow each other without waiting, up to a limit of entries and bytes (thesis, section 10.2.1). In both states, `next` advances as soon as entries are sent; a conflict moves it back.
+//! *Pipeline*: they meet, so appends follow each other without waiting, up to a limit of entries
+//! and bytes (thesis, section 10.2.1). In both states, `next` advances as soon as entries are sent;
+//! a conflict moves it back.
 
 use alloc::collections::VecDeque;
 

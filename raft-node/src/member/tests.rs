@@ -169,7 +169,7 @@ async fn requests_that_wait_for_the_quota_when_a_member_panics_are_woken() {
     for waiting in &mut waiting {
         assert!(waiting.as_mut().poll(&mut context).is_pending());
     }
-    member.abort("planted by a test".to_owned());
+    member.abort("injected by a test".to_owned());
     assert!(woken.saw_free().await, "they are woken");
     for waiting in &mut waiting {
         assert!(waiting.as_mut().poll(&mut context).is_ready());

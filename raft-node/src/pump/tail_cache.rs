@@ -77,7 +77,7 @@ impl TailCache {
         }
         self.bytes += entries.bytes();
         self.count += entries.len() as u64;
-        if !self.runs.back_mut().is_some_and(|run| run.take_in(entries)) {
+        if !self.runs.back_mut().is_some_and(|run| run.try_append(entries)) {
             self.runs.push_back(entries.clone());
         }
     }

@@ -66,7 +66,7 @@ impl Entries {
 
     /// Appends a copy of a few more entries, if they all still fit in one piece of memory; returns
     /// whether it did.
-    pub(crate) fn take_in(&mut self, more: &[Entry]) -> bool {
+    pub(crate) fn try_append(&mut self, more: &[Entry]) -> bool {
         /// The number of entries that a page of memory holds.
         const PIECE: usize = 4096 / size_of::<Entry>();
         match &mut self.held {
@@ -201,11 +201,11 @@ mod tests {
     #[test]
     fn a_few_are_taken_in_and_many_are_not() {
         let mut few = entries(1, &[1, 2]);
-        assert!(few.take_in(&entries(3, &[4])));
+        assert!(few.try_append(&entries(3, &[4])));
         assert_eq!((few.len(), few.bytes()), (3, 7));
-        assert!(!few.take_in(&entries(4, &[0; FEW + 1])));
-        assert!(!entries(1, &[0; FEW + 1]).take_in(&entries(18, &[0])), "others may hold them");
-        let taken = (4..200).take_while(|index| few.take_in(&entries(*index, &[0]))).count();
+        assert!(!few.try_append(&entries(4, &[0; FEW + 1])));
+        assert!(!entries(1, &[0; FEW + 1]).try_append(&entries(18, &[0])), "others may hold them");
+        let taken = (4..200).take_while(|index| few.try_append(&entries(*index, &[0]))).count();
         assert_eq!(few.len(), 3 + taken);
         assert!(few.len() * size_of::<Entry>() <= 4096);
     }
