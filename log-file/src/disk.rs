@@ -111,8 +111,8 @@ pub trait FrameFile: Send + Sync {
 pub enum Put {
     /// The write has ended.
     Done(Written),
-    /// The write goes on, whether or not this is polled, and polling does not block. Dropping it
-    /// loses the buffer and the result; the write goes on.
+    /// The write continues, whether or not this future is polled, and polling does not block.
+    /// Dropping the future loses the buffer and the result; the write continues.
     Started(Pin<Box<dyn Future<Output = Written> + Send>>),
 }
 

@@ -43,7 +43,7 @@ pub(crate) struct Seal {
 }
 
 impl Seal {
-    /// The checksum of header bytes that stand at `offset`.
+    /// The checksum of header bytes at `offset`.
     fn checksum(self, offset: u64, bytes: &[u8]) -> u32 {
         // Hashed in one piece, since a call costs more than the bytes do.
         let mut sealed = [0; 24 + FRAME_HEADER_BYTES];
@@ -189,7 +189,7 @@ impl FrameHeader {
         Ok(header)
     }
 
-    /// The fields that this version knows of a header whose seal holds for this offset.
+    /// The known fields of a header whose seal holds for this offset.
     pub(crate) fn sealed(seal: Seal, offset: u64, bytes: &[u8]) -> Option<FrameHeader> {
         let bytes = bytes.get(..FRAME_HEADER_BYTES)?;
         if &bytes[..4] != FRAME_MAGIC || get_u32(bytes, 4) != seal.checksum(offset, &bytes[8..]) {

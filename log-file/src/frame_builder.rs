@@ -31,7 +31,7 @@ pub(crate) struct FrameBuilder {
 pub(crate) struct Place {
     pub(crate) seal: Seal,
     pub(crate) offset: u64,
-    /// What is written begins and ends at multiples of this.
+    /// Each write begins and ends at a multiple of this.
     pub(crate) block_bytes: u64,
 }
 

@@ -183,7 +183,7 @@ impl FileInspection {
 
     fn damaged_payload(&self, segment: u64, record: &RecordHeader, at: u64) -> LogError {
         if record.record != RecordType::Entry {
-            return self.damage(segment, at, "the payload of a record that is no entry");
+            return self.damage(segment, at, "the payload of a record that is not an entry");
         }
         let index = self.index.read().expect("there is no writer");
         let is_inside =

@@ -103,7 +103,7 @@ impl Node {
     /// Dropping the future does not withdraw the command.
     ///
     /// # Errors
-    /// Each says whether the command may have happened, and whether to try again: see
+    /// Each states whether the command may have been applied, and whether to try again: see
     /// [`ProposeError`].
     pub async fn propose(&self, command: Bytes) -> Result<Bytes, ProposeError> {
         let size = self.check_size(&command)?;

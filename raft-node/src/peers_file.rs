@@ -76,7 +76,7 @@ fn encode(cluster: ClusterId, stores: &PeerStores) -> Vec<u8> {
 /// The content of the file; or what is wrong with it, and what to do.
 fn decode(bytes: &[u8]) -> Result<(ClusterId, PeerStores), &'static str> {
     const DAMAGED: &str = "this record of the peers' stores is damaged. If it is removed, the \
-                           member learns them anew, from the peers as they are now";
+                           member records them again, from the peers as they are now";
     if bytes.len() < HEAD_BYTES + CHECKSUM_BYTES || bytes[..8] != MAGIC {
         return Err(DAMAGED);
     }

@@ -1,5 +1,5 @@
-//! Starting a member: builds a pump from what the store remembers, and wires the parts of the
-//! member to each other.
+//! Starting a member: builds a pump from the recovered state of the store, and connects the parts
+//! of the member.
 //!
 //! | part | runs on |
 //! |---|---|
@@ -101,8 +101,7 @@ pub(crate) async fn start(
 ) -> Result<(Arc<Member>, Vec<HasEnded>), StartError> {
     let mut identity = store.load_identity().await?.ok_or(StartError::NotBootstrapped)?;
     if store.info().durability == Durability::Volatile {
-        // A volatile store remembers nothing beyond its process, so each start counts as another
-        // store.
+        // A volatile store keeps nothing beyond its process, so each start counts as another store.
         identity.store = StoreId(random_number());
     }
     let recovered = store.recover().await?;
@@ -247,8 +246,8 @@ fn new_pump(
     Ok(Pump::new(identity, protocol, config.limits.clone(), start, random_number()))
 }
 
-/// What the core starts from: what the store remembers, and the last entry that the state machine
-/// has applied.
+/// The state from which the core starts: the store's recovered state, and the last entry that the
+/// state machine has applied.
 fn start_from(recovered: Recovered, applied: Option<EntryId>) -> Result<Start, StartError> {
     let (boundary, last) = (recovered.bounds.boundary, recovered.bounds.last);
     if last.index == LogIndex::ZERO {

@@ -22,7 +22,7 @@ pub struct TypedNode<A: Application> {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum TypedError {
-    /// The proposal failed; the error says whether it may have happened.
+    /// The proposal failed; the error states whether the command may have been applied.
     #[error(transparent)]
     Propose(#[from] ProposeError),
     /// The read failed; try again.
@@ -59,7 +59,7 @@ impl<A: Application> TypedNode<A> {
     /// Proposes a command, and waits for its response; see [`Node::propose`].
     ///
     /// # Errors
-    /// [`TypedError::Propose`] says whether the command may have happened.
+    /// [`TypedError::Propose`] states whether the command may have been applied.
     pub async fn propose(&self, command: &A::Command) -> Result<A::Response, TypedError> {
         let answer = self.node.propose(encode(command)).await?;
         decode(&answer).ok_or(TypedError::Types)

@@ -16,9 +16,9 @@ pub(super) fn flushes_separately(dir: &Path) -> Option<bool> {
 }
 
 fn cache_is_flushed_separately(queue: &Path) -> Option<bool> {
-    let says = |name: &str| fs::read_to_string(queue.join(name)).ok();
-    let is_volatile = says("write_cache")?.trim() == "write back";
-    let has_forced_access = says("fua")?.trim() == "1";
+    let value_of = |name: &str| fs::read_to_string(queue.join(name)).ok();
+    let is_volatile = value_of("write_cache")?.trim() == "write back";
+    let has_forced_access = value_of("fua")?.trim() == "1";
     Some(is_volatile && !has_forced_access)
 }
 

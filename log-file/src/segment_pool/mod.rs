@@ -37,7 +37,7 @@ pub(crate) struct Shape {
     pub(crate) directory: u64,
     pub(crate) segment_bytes: u64,
     pub(crate) spare_segments: usize,
-    /// Whether there is no housekeeping thread that makes segments beside the writer.
+    /// Whether segments are made on the writer's thread, without a housekeeping thread.
     pub(crate) is_inline: bool,
 }
 

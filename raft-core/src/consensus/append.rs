@@ -52,8 +52,8 @@ impl Raft {
         }
     }
 
-    /// A candidate that hears the term's leader follows it (section 5.2); a follower's timer starts
-    /// anew.
+    /// A candidate that hears the term's leader follows it (section 5.2); a follower's timer
+    /// restarts.
     fn hear_leader(&mut self, from: NodeId, round: Round, out: &mut Vec<Output>) {
         if self.leader().is_none() {
             self.become_follower(self.term(), Some(from), out);
@@ -64,7 +64,7 @@ impl Raft {
         follower.round = follower.round.max(round);
     }
 
-    /// Refuses an append because this log lacks the entry before the span. The answer says where
+    /// Refuses an append because this log lacks the entry before the span. The answer reports where
     /// the logs may meet, so that the leader skips a whole term at a time (end of section 5.3;
     /// K10).
     fn refuse_append(&mut self, from: NodeId, span: &LogSpan, out: &mut Vec<Output>) {
@@ -230,7 +230,7 @@ impl Raft {
     pub(super) fn follower(&mut self) -> &mut Follower {
         match &mut self.role {
             Role::Follower(follower) => follower,
-            other => unreachable!("a {} is no follower", other.name()),
+            other => unreachable!("a {} is not a follower", other.name()),
         }
     }
 }

@@ -195,7 +195,7 @@ impl Raft {
 
     /// Whether this member may vote for a member whose log ends with `last`. It may not if its own
     /// log has an entry that the other lacks and that may be committed, if its store is blank and
-    /// so remembers no vote, or if its disk is stalled.
+    /// so has no record of earlier votes, or if its disk is stalled.
     fn log_allows_vote(&self, last: EntryId) -> bool {
         let own = self.log.last_id();
         let complete =
@@ -236,9 +236,9 @@ mod tests {
     use super::*;
     use crate::consensus::{Config, Start};
 
-    /// K6: a timeout is drawn anew each time, within its bounds, both included.
+    /// K6: a new timeout is drawn each time, within its bounds, both included.
     #[test]
-    fn each_timeout_is_drawn_anew_within_its_bounds() {
+    fn each_timeout_is_a_new_draw_within_its_bounds() {
         let own = NodeId::new(1).expect("not zero");
         let mut config = Config::new(own, 42);
         (config.election_ticks_min, config.election_ticks_max) = (30, 33);
@@ -252,8 +252,7 @@ mod tests {
     }
 
     /// Members that were given the same seed do not time out together. What went wrong: they drew
-    /// from one sequence, each one number behind the other, so that two of them could split every
-    /// vote.
+    /// from one sequence, shifted by one number, so that two of them could split every vote.
     #[test]
     fn one_seed_gives_each_member_its_own_timeouts() {
         let timeouts = |node: u64| {

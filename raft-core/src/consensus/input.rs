@@ -1,7 +1,7 @@
-//! Everything that can happen to a member: a closed list.
+//! The complete list of inputs of a member.
 //!
-//! Time and randomness are on it. The same inputs in the same order give the same outputs, byte for
-//! byte, so a simulator can replay a failure from its seed.
+//! Time and randomness are inputs, too. The same inputs in the same order give the same outputs,
+//! byte for byte, so a simulator can replay a failure from its seed.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -23,9 +23,9 @@ pub enum Input {
     },
     /// A peer's message arrived.
     Message {
-        /// The sender, as the transport's handshake found.
+        /// The sender, from the transport's handshake.
         from: NodeId,
-        /// What it says.
+        /// The message.
         message: Message,
         /// The memberships among the entries of an append, by value.
         memberships: Vec<(LogIndex, Arc<Membership>)>,
@@ -33,12 +33,12 @@ pub enum Input {
     /// Clients propose commands. Answered by a write whose source is the proposals, or by a
     /// refusal.
     Propose {
-        /// How many; at least one.
+        /// The number of commands; at least one.
         count: u64,
         /// The followers that forwarded some of them, and wait for their commit.
         origins: Vec<NodeId>,
     },
-    /// A client wants to read what is current. A follower asks about one read at a time, and
+    /// A client wants to read the current state. A follower asks about one read at a time, and
     /// refuses another meanwhile: reads that arrive while one is open share the next.
     ReadIndex {
         /// The name under which the answer comes.
@@ -66,7 +66,7 @@ pub enum Input {
         to: NodeId,
         /// Which send.
         send: SendId,
-        /// Why not.
+        /// The reason.
         why: NotSent,
     },
 }

@@ -3,7 +3,7 @@
 //!
 //! `docs/laws.md` lists all laws. Those that need two members to break (one leader in a term, log
 //! matching, leader completeness, state machine safety) are checked by the simulator, which sees
-//! all.
+//! all members.
 
 use super::raft::Raft;
 use super::role::{Leader, Role};
@@ -19,7 +19,11 @@ impl Raft {
                 assert!(follower.verified <= self.log.last(), "L3: verified beyond the log");
             }
             Role::Candidate(_) => {
-                assert_eq!(self.hard_state.vote, Some(self.id()), "L7: votes for another");
+                assert_eq!(
+                    self.hard_state.vote,
+                    Some(self.id()),
+                    "L7: the vote is for another member"
+                );
             }
             Role::PreCandidate(_) => {}
         }
@@ -28,8 +32,8 @@ impl Raft {
     fn check_indexes(&self) {
         let last = self.log.last();
         let durable = self.writes.durable();
-        assert!(self.commit <= last, "L9: committed {} beyond the log's {last}", self.commit);
-        assert!(durable <= last, "L6: durable {durable} beyond the log's {last}");
+        assert!(self.commit <= last, "L9: committed {} beyond the log's end {last}", self.commit);
+        assert!(durable <= last, "L6: durable {durable} beyond the log's end {last}");
         assert!(self.applicable <= self.commit, "L9: applied beyond what is committed");
         let boundary = self.log.boundary().index;
         assert!(boundary <= self.commit, "L9: purged {boundary} beyond {}", self.commit);
@@ -49,8 +53,8 @@ impl Raft {
         let last = self.log.last();
         for (node, peer) in &leader.peers {
             assert!(peer.matched <= last, "L12: {node} matches beyond the log");
-            assert!(peer.next > peer.matched, "L12: {node} is sent what it has");
-            assert!(peer.next <= last.next(), "L12: {node} is sent what does not exist");
+            assert!(peer.next > peer.matched, "L12: {node} is sent entries that it has");
+            assert!(peer.next <= last.next(), "L12: {node} is sent entries that do not exist");
             peer.check(*node);
         }
         let first = leader.first_of_term;
@@ -71,8 +75,8 @@ mod tests {
     use crate::consensus::{Config, Input, Raft, Start, WriteSeq};
     use crate::types::{EntryId, LogIndex, Membership, NodeId, Term, TermRun};
 
-    /// What went wrong: a leader whose log was purged behind its first entry was said to have lost
-    /// that entry (L2).
+    /// What went wrong: a leader whose log was purged beyond the first entry of its term was
+    /// reported to have lost that entry (L2).
     #[test]
     fn a_leader_may_purge_the_entry_that_opened_its_term() {
         let own = NodeId::new(1).expect("not zero");

@@ -6,7 +6,7 @@
 //! newest in the log is in force, committed or not, and truncating it restores the previous one;
 //! law L13).
 //!
-//! Everything here is what was *issued* to the disk. What is durable is in
+//! This view covers everything that was *issued* to the disk. The durable index is in
 //! [`writes`](super::writes).
 
 use alloc::sync::Arc;

@@ -63,7 +63,7 @@ pub enum Output {
         /// The reason.
         why: Rejection,
     },
-    /// A peer's log lies behind this leader's boundary; only a snapshot can help it.
+    /// A peer's log ends before this leader's boundary; only a snapshot can help it.
     SnapshotNeeded {
         /// The peer.
         to: NodeId,

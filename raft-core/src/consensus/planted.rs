@@ -38,12 +38,12 @@ pub enum Mutant {
     VoteForgottenOnStepDown,
     /// An append of an earlier term is accepted (breaks L10).
     StaleAppendAccepted,
-    /// What is committed is applied before it is durable here (breaks L6).
+    /// Committed entries are applied before they are durable here (breaks L6).
     AppliedBeforeDurable,
     /// The outcome of a send counts although another send, or another leadership, has replaced it
     /// (breaks L12).
     StaleSendCounted,
-    /// A member goes on although its leader lacks an entry that is committed here (breaks L10).
+    /// A member continues although its leader lacks an entry that is committed here (breaks L10).
     ContradictionIgnored,
 }
 

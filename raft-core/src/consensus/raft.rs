@@ -53,7 +53,7 @@ pub struct Raft {
     draft: Draft,
 }
 
-/// What a store remembered, from which a member starts.
+/// The recovered state of a store, from which a member starts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Start {
     /// Term and vote.
@@ -95,9 +95,9 @@ impl Draft {
 }
 
 impl Raft {
-    /// A member that starts as a follower from what its store remembers.
+    /// Creates a member that starts as a follower from the recovered state of its store.
     ///
-    /// Panics if `config` does not pass [`Config::check`], or if what was remembered is not sound:
+    /// Panics if `config` does not pass [`Config::check`], or if the recovered state is not sound:
     /// the caller must check both first.
     pub fn new(config: Config, start: Start) -> Raft {
         config.check().expect("a checked configuration");
@@ -310,7 +310,7 @@ impl Raft {
 
     // ---- randomness ----
 
-    /// Starts the election timer anew, with a new random timeout (section 5.2).
+    /// Restarts the election timer with a new random timeout (section 5.2).
     pub(super) fn reset_election_timer(&mut self) {
         self.election_elapsed = 0;
         let min = self.config.election_ticks_min;

@@ -4,7 +4,7 @@
 //! followers') and 10.2.2 (batching and pipelining). Laws L2 (a leader only appends), L12 (match
 //! and next index).
 //!
-//! Sends name entries by their ids; the pump may send fewer, and says what was sent. At most one
+//! Sends name entries by their ids; the pump may send fewer, and reports what was sent. At most one
 //! send for each peer is open, so that entries go in order. Absent: payloads.
 
 use alloc::collections::VecDeque;

@@ -64,7 +64,7 @@ pub(super) struct Leader {
     /// The leader's record of each other member.
     pub(super) peers: BTreeMap<NodeId, Progress>,
     /// The entry that opened the term. Once it is committed, so is everything before it, and the
-    /// leader knows what is.
+    /// leader knows the commit index.
     pub(super) first_of_term: LogIndex,
     /// The newest round.
     pub(super) round: Round,

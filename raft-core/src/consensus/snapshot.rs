@@ -1,4 +1,4 @@
-//! Peers whose log ends before this leader's begins.
+//! Peers whose log ends before the leader's log begins.
 //!
 //! Section 7 of the paper; thesis, chapter 5. Entries below the boundary were purged, so no append
 //! can bring such a peer up to date. It is reported once, and asked with each heartbeat whether it

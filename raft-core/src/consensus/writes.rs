@@ -5,8 +5,8 @@
 //! log's last index once it is applied. Completions come in the order of issue.
 //!
 //! **Late completions and rewritten indexes.** A write appends up to 10; before it completes,
-//! entries after 7 are truncated and replaced. Its completion says nothing about the new entries 8
-//! to 10. So every truncation lowers the ends of the writes in flight, and the durable index with
+//! entries after 7 are truncated and replaced. Its completion does not cover the new entries 8 to
+//! 10. So every truncation lowers the ends of the writes in flight, and the durable index with
 //! them; indexes alone decide, and no term is needed. (The historic bug, known as ABA, was to
 //! compare with the log's current state when the completion arrived.)
 

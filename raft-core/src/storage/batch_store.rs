@@ -32,7 +32,7 @@ pub struct StableState {
 /// A store whose every change is one batch, durable as a whole (`atomic_batch`).
 #[async_trait]
 pub trait BatchStore: Send {
-    /// What the store declares of itself: [`Store::info`].
+    /// The declarations of the store: [`Store::info`].
     fn declaration(&self) -> StoreInfo;
 
     /// Where the log begins and ends, without I/O: [`LogStore::bounds`].

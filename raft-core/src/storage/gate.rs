@@ -1,7 +1,7 @@
 //! Checks whether the contract allows a request to a store (P16), and which parts of the request
 //! have an effect.
 //!
-//! A store hands over what it knows without I/O (where its log begins and ends, its hard state, its
+//! A store passes in what it knows without I/O (where its log begins and ends, its hard state, its
 //! limits) and a way to look up a term. [`Gate::pass`] then returns a named refusal or a [`Plan`].
 //! The whole batch is checked before a byte is written, so that a refused batch changes nothing;
 //! nothing is checked again after that.
@@ -21,7 +21,7 @@ pub struct Gate {
     index_limit: LogIndex,
 }
 
-/// What a batch changes, verb by verb; its entries are appended as they are.
+/// The changes of a batch, verb by verb; its entries are appended as they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// The new term and vote, if they differ from the old ones.

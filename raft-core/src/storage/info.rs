@@ -42,8 +42,8 @@ pub enum Detects {
     /// Damaged bytes are never returned as data.
     Payload,
     /// Also: damage before the last position that is proven synced (by a later batch, a clean close
-    /// or a reopening) is an error, never a shorter log. What lies beyond may be a torn write and
-    /// is dropped.
+    /// or a reopening) is an error, never a shorter log. Bytes beyond it may be a torn write and
+    /// are dropped.
     ProvenPrefix,
 }
 

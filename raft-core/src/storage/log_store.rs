@@ -101,8 +101,8 @@ pub trait LogStore: Send {
 
 /// Reads a log concurrently with its writer.
 ///
-/// A read that races with a truncation, a purge or a reset returns entries that each stood under
-/// their id, or `Compacted` or `Unavailable`; never `Corrupt` (P12).
+/// A read that races with a truncation, a purge or a reset returns entries that were each in the
+/// log under their id, or `Compacted` or `Unavailable`; never `Corrupt` (P12).
 #[async_trait]
 pub trait LogReader: Send {
     /// The entries of a range, as many as fit in `max_bytes` of payload, but at least one unless

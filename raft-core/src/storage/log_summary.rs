@@ -89,7 +89,7 @@ impl LogSummary {
     }
 
     /// What a member needs when it restarts (P18); a hint beyond the last entry is lowered to it.
-    /// An error names the entry whose payload is no membership.
+    /// An error names the entry whose payload is not a membership.
     pub fn recovered(
         &self,
         hard_state: HardState,

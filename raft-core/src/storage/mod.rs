@@ -12,7 +12,7 @@
 //! The promises are numbered P1, P2, ... in `docs/laws.md`; the documentation of each verb cites
 //! its own. One task owns a store and calls its mutating verbs one after another, so a store needs
 //! no lock for them. A verb may block the thread; [`StoreInfo::may_block`] says whether it does.
-//! What the contract refuses is written in one place, the [`Gate`], which every backend may use.
+//! One place implements the contract's refusals: the [`Gate`], which every backend may use.
 
 mod batch;
 mod batch_store;

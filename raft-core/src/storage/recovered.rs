@@ -37,7 +37,7 @@ pub enum Tail {
 }
 
 impl Recovered {
-    /// What is recovered from a log of which nothing but the hard state can be read.
+    /// The recovered state of a log of which only the hard state can be read.
     pub fn nothing_but(hard_state: HardState) -> Recovered {
         Recovered {
             bounds: LogBounds::default(),

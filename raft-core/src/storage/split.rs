@@ -164,7 +164,7 @@ impl<L: Store, S: StableStore> Store for Split<L, S> {
         if recovered.hard_state.may_become(hard_state) {
             return Ok(Recovered { hard_state, ..recovered });
         }
-        // The log half was used on its own and voted; its vote must not be forgotten.
+        // The log half was used on its own and voted; its vote must not be lost.
         Err(LogError::refused(LogOp::Open, Refusal::HardStateGoesBack)
             .at(format!("the log half of a split store, with {}", recovered.hard_state)))
     }

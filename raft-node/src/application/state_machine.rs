@@ -34,7 +34,7 @@ pub struct Replies {
 /// The commands of a batch for whose answers clients of this member wait.
 #[derive(Debug, Default)]
 enum Wanted {
-    /// All of them: nothing else was requested.
+    /// All of them: [`Replies::want`] was not called.
     #[default]
     All,
     /// Those at these positions. The ranges rise and do not overlap.
@@ -134,9 +134,9 @@ pub trait StateMachine: Send + 'static {
     /// member applies it.
     ///
     /// # Errors
-    /// A command cannot be applied. The member stops and gives that reason
+    /// A command cannot be applied. The member stops and reports that reason
     /// ([`crate::NodeStatus::stopped`]), and the state machine is not called again; the clients of
-    /// the batch learn that the outcome is unknown. A panic has the same effect.
+    /// the batch get the answer that the outcome is unknown. A panic has the same effect.
     fn apply(&mut self, commands: &[Committed], replies: &mut Replies) -> Result<(), Fatal>;
 
     /// Whether [`StateMachine::apply`] returned before the batch was applied. The member does its

@@ -8,9 +8,9 @@
 //!   hello --admit--> both sides' verdicts --confirm--> remembered, and saved
 //! ```
 //!
-//! - A store id is learned only from a handshake that both sides accepted. A hello alone can come
-//!   from anything that knows the cluster's id.
-//! - It is learned only for members of the membership in force, so memory is bounded by it.
+//! - A store id is recorded only after a handshake that both sides accepted. Any process that has
+//!   the cluster's id can send a hello.
+//! - It is recorded only for members of the membership in force, so memory is bounded by it.
 //! - It is saved in the member's directory, where it has one ([`PeerRecord`]), so that a peer whose
 //!   directory was wiped is refused also by members that were restarted meanwhile.
 //!
@@ -30,7 +30,7 @@ use tracing::{error, warn};
 
 use crate::transport::PeerRejected;
 
-/// The most refusals that are remembered as logged; then all of them are forgotten.
+/// The most refusals that are remembered as logged; beyond it the set is cleared.
 const MAX_LOGGED: usize = 1024;
 
 /// The store ids of peers, by node.
@@ -55,7 +55,7 @@ pub trait PeerRecord: Debug + Send + Sync {
     fn save(&self, cluster: ClusterId, stores: &PeerStores) -> io::Result<()>;
 }
 
-/// The peers that a member knows.
+/// The peers whose store ids a member has recorded.
 pub(crate) struct Admission {
     own: Identity,
     record: Option<Arc<dyn PeerRecord>>,

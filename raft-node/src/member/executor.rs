@@ -253,8 +253,8 @@ impl Executor {
     }
 }
 
-/// What the pump learns of an envelope that was not sent. Only forwards are reported: clients wait
-/// for them, while the protocol's own messages are sent again.
+/// The event for an envelope that was not sent. Only a forward needs one, since clients wait for
+/// it; the protocol sends its own messages again.
 pub(crate) fn forward_not_sent(to: NodeId, envelope: &Envelope) -> Option<Event<Waiters>> {
     forward_id(envelope).map(|forward| not_sent(to, forward))
 }

@@ -2,7 +2,7 @@
 //! groups.
 //!
 //! Any thread may deliver; the thread that takes a turn drains. Proposals are grouped by the
-//! [`Batcher`], which also says whether the turn takes them; all reads that wait go in together.
+//! [`Batcher`], which also decides whether the turn takes them; all waiting reads form one group.
 //!
 //! The mailbox is also the waker of the futures that the member polls inline: a wake counts as an
 //! arrival.

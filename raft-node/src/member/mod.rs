@@ -21,10 +21,10 @@
 //! transport, [`Inbound`]).
 //!
 //! A panic in any part ends the member for every caller that waits for it. One in a worker or in
-//! the state machine is a [`StopReason`](crate::pump::StopReason), and the pump ends in good order.
-//! A panic in the turn itself leaves a state that must not be used again: it is dropped as a whole,
-//! which answers every client that waits ([`requests::reply`](crate::requests::reply)), closes the
-//! workers' queues, and closes the peers' connections.
+//! the state machine is a [`StopReason`](crate::pump::StopReason), and the pump ends in the usual
+//! way. A panic in the turn itself leaves a state that must not be used again: it is dropped as a
+//! whole, which answers every client that waits ([`requests::reply`](crate::requests::reply)),
+//! closes the workers' queues, and closes the peers' connections.
 
 pub(crate) mod admission;
 pub(crate) mod apply;

@@ -85,7 +85,7 @@ thread_local! {
     static PASS: RefCell<PassState> = RefCell::new(PassState::default());
 }
 
-/// What the pass on a thread has yet to do.
+/// The members that the pass on a thread has not driven yet.
 #[derive(Default)]
 struct PassState {
     /// Whether a pass runs on this thread.

@@ -258,7 +258,7 @@ struct QueueState<T> {
 pub(crate) struct WorkSender<T>(Arc<WorkQueue<T>>);
 
 /// The worker's end of a queue. Dropping it drops the work that is left and all work that is still
-/// put in, so the clients that wait for it learn that it is never done.
+/// put in, so the clients that wait for it get an answer.
 #[derive(Debug)]
 pub(crate) struct WorkReceiver<T>(Arc<WorkQueue<T>>);
 

@@ -34,7 +34,7 @@ impl Applying {
         self.applied
     }
 
-    /// The last entry whose waiting client has been looked for.
+    /// The last entry for which waiting clients were already searched.
     pub(super) fn claimed(&self) -> LogIndex {
         self.claimed
     }

@@ -278,7 +278,7 @@ impl<C: Clients> Pump<C> {
     }
 
     /// Why a member refused a forward of this term, for a client. If it still leads in that term,
-    /// as far as this member knows, it had too much to write.
+    /// as far as this member knows, its disk was too far behind.
     fn why_refused(&self, from: NodeId, term: Term) -> ProposeError {
         let leader = self.raft.leader();
         if leader == Some(from) && self.raft.term() == term {
@@ -350,7 +350,7 @@ mod tests {
         assert!(forwarding.takes(origin, &forward(5, 2), Term::new(5)));
         assert!(
             forwarding.may_have_accepted(origin, &forward(3, 1)),
-            "what it accepted then is forgotten"
+            "the record of an earlier term was removed"
         );
     }
 }

@@ -1,8 +1,8 @@
 //! Group commit: one write is in flight, and all that arrives meanwhile becomes the next one.
 //!
-//! It is done here once for every backend, inside the code that the simulator runs. There is no
-//! timer and no minimum size: an idle disk gets a write at once, and a busy one gets a larger write
-//! when it is free.
+//! Writes are grouped here, once for every backend, inside the code that the simulator runs. There
+//! is no timer and no minimum size: an idle disk gets a write at once, and a busy one gets a larger
+//! write when it is free.
 //!
 //! **The commit hint.** A write carries an index that is known to be committed, and recovery trusts
 //! it (laws L5, L10). The protocol's commit index may cover entries of a *later* group, because
@@ -60,8 +60,8 @@ pub(super) struct Started {
     pub(super) batch: WriteBatch,
     /// The batch's payload bytes.
     pub(super) bytes: u64,
-    /// Up to here the log as it stands now is written once the batch is: the most that the batch's
-    /// commit hint may say.
+    /// Up to here the log as it stands now is written once the batch is: the greatest commit hint
+    /// that the batch may carry.
     pub(super) end: LogIndex,
 }
 

@@ -161,7 +161,7 @@ impl<C: Clients> Pump<C> {
         self.now
     }
 
-    /// What was counted.
+    /// The counters.
     pub fn counters(&self) -> &Counters {
         &self.counters
     }

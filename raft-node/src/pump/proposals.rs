@@ -40,7 +40,8 @@ impl<C: Clients> Proposals<C> {
         Proposals { waiting: VecDeque::new() }
     }
 
-    /// `count` of the group's commands, from `offset` on, stand in the log from this entry on.
+    /// Adds `count` of the group's commands, from `offset` on, which are in the log from this entry
+    /// on.
     pub(super) fn push(
         &mut self,
         first: EntryId,
@@ -60,8 +61,8 @@ impl<C: Clients> Proposals<C> {
         self.waiting.is_empty()
     }
 
-    /// Finds the clients that wait for entries that are about to be applied: `stands` says whether
-    /// the entry with an id is one of them, and `commands` are the commands among them.
+    /// Finds the clients that wait for entries that are about to be applied: `stands` returns
+    /// whether the entry with an id is one of them, and `commands` are the commands among them.
     pub(super) fn claim(
         &mut self,
         commands: &[Committed],
@@ -106,8 +107,8 @@ impl<C: Clients> Proposals<C> {
     }
 
     /// Answers the clients whose deadline has passed that the outcome is unknown. Those whose
-    /// entries are not in this member's log, as `stands` says, are forgotten: no memory is held for
-    /// them here, and if the log grows no more, nothing would ever be applied at their indexes.
+    /// entries are not in this member's log, according to `stands`, are removed: no memory is held
+    /// for them here, and if the log does not grow, nothing would ever be applied at their indexes.
     pub(super) fn expire(
         &mut self,
         now: u64,
@@ -169,7 +170,7 @@ impl<C: Clients> Waiting<C> {
         Claim { group: self.group, offset: self.offset, position, count: self.count }
     }
 
-    /// Where the first command stands among `commands`.
+    /// The position of the first command among `commands`.
     fn position_in(&self, commands: &[Committed]) -> usize {
         commands.partition_point(|command| command.id.index < self.first.index)
     }
@@ -208,7 +209,7 @@ mod tests {
         ids.iter().map(|id| Committed { id: *id, command: Bytes::new() }).collect()
     }
 
-    /// What is claimed, as (group, offset, position, count), and what failed, as (group, offset,
+    /// The claims, as (group, offset, position, count), and the failures, as (group, offset,
     /// count).
     type Outcome = (Vec<(u64, usize, usize, usize)>, Vec<(u64, usize, usize)>);
 

@@ -1,4 +1,4 @@
-//! Reads that wait: first for the leader to say what is committed, then for that to be applied.
+//! Waiting reads: each waits for the leader's commit index, and then until that index is applied.
 //!
 //! One question is open at a time. Reads that arrive meanwhile share the next one, since the answer
 //! to a question covers only what arrived before it was asked (law L15). So the number of questions
@@ -45,7 +45,7 @@ struct Confirmed<C: Clients> {
 
 impl<C: Clients> Reads<C> {
     /// `start` is random: an answer to a read of an earlier start of this member, still on its way,
-    /// must not be taken for the answer to a read of this one (law L15).
+    /// must not count as the answer to a read of this one (law L15).
     pub(super) fn new(start: u64) -> Reads<C> {
         Reads { last_id: start, arrived: Vec::new(), open: None, confirmed: VecDeque::new() }
     }

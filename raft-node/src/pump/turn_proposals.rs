@@ -5,7 +5,7 @@
 //! those ids, and each follower that forwarded commands is sent the first id of its own.
 //!
 //! A leader whose disk is slow holds no more than [`Limits::unwritten_bytes`](super::Limits). Its
-//! entries may be committed by its followers' disks alone, and clients go on as soon as they are
+//! entries may be committed by its followers' disks alone, and clients continue as soon as they are
 //! answered, so no other limit bounds what a leader holds in memory for its own disk. Commands of
 //! its own clients are held until the disk has caught up; forwarded ones are refused.
 

@@ -23,7 +23,7 @@
 //!
 //! - *Gathering*: the first proposal of a group wakes the driver. The driver lets other tasks run
 //!   as long as more proposals keep coming ([`Gather`]), and then the group is due. A turn that
-//!   is taken for another reason leaves the group alone.
+//!   is taken for another reason does not take the group.
 //! - *Alone*: waking the driver costs too much for a proposal that comes alone, so its client
 //!   takes the turn itself. Whether proposals come alone cannot be known without waiting for
 //!   others. The driver judges it, and the next [`ALONE_FOR`] groups are presumed to be like the
@@ -63,7 +63,7 @@ pub(crate) enum Next {
     Nothing,
 }
 
-/// Proposals that wait for a turn, and the policy that says which turn takes them.
+/// Proposals that wait for a turn, and the policy that decides which turn takes them.
 #[derive(Debug, Default)]
 pub(crate) struct Batcher {
     state: State,
@@ -142,7 +142,7 @@ impl Batcher {
         };
     }
 
-    /// The driver has let other tasks run: what waits is due. `was_alone` says that one proposal
+    /// The driver has let other tasks run: what waits is due. `was_alone` means that one proposal
     /// waited and no other came.
     pub(crate) fn note_gathered(&mut self, was_alone: bool) {
         if was_alone {
@@ -185,7 +185,7 @@ impl Batcher {
         self.open.as_ref().map_or(0, |open| open.commands.len())
     }
 
-    /// There is no driver any more.
+    /// Called when the driver has ended.
     pub(crate) fn end(&mut self) {
         self.has_ended = true;
     }

@@ -1,4 +1,5 @@
-//! The errors of requests: each says whether the request may have happened, and whether to retry.
+//! The errors of requests: each states whether the request may have been applied, and whether to
+//! retry.
 
 use raft_core::types::NodeId;
 use thiserror::Error;
@@ -7,7 +8,8 @@ use thiserror::Error;
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ProposeError {
-    /// There is no leader to take it. Nothing happened; try again, at the hint if there is one.
+    /// There is no leader to accept the command. Nothing happened; try again, at the hint if there
+    /// is one.
     #[error("{}", not_leader_text(.hint))]
     NotLeader {
         /// The member that may lead.
@@ -42,7 +44,7 @@ pub enum ProposeError {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ReadError {
-    /// No leader is known that could say what is current.
+    /// No leader is known that could confirm what is current.
     #[error("{}", not_leader_text(.hint))]
     NotLeader {
         /// The member that may lead.

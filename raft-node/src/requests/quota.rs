@@ -11,7 +11,7 @@
 //! handed to the front of the queue, one waiter after another as far as they fit; no other is
 //! woken, and the wakers are returned so that the caller wakes them when it holds no lock.
 //!
-//! Both numbers and the flag that says whether the queue is in use are in one atomic word:
+//! Both numbers and the flag that shows whether the queue is in use are in one atomic word:
 //!
 //! ```text
 //!   bit 63: a request waits | bits 40 to 62: requests | bits 0 to 39: bytes
@@ -209,7 +209,7 @@ impl Future for Acquire<'_> {
         let has_entered = queue.find(ticket).is_none();
         drop(queue);
         if has_entered {
-            // The last waker is that of this call, which goes on anyway.
+            // The last waker is that of this call, which continues anyway.
             wakers.pop();
         } else {
             this.ticket = Some(ticket);

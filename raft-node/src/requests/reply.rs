@@ -30,7 +30,7 @@ pub(crate) trait Answer {
     fn abandoned() -> Self;
 }
 
-/// What the two sides of a batch share.
+/// The state that the two sides of a batch share.
 #[derive(Debug)]
 struct ReplyBatch<A> {
     places: Mutex<Places<A>>,

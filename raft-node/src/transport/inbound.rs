@@ -5,7 +5,7 @@ use thiserror::Error;
 
 use super::Envelope;
 
-/// What a transport reports to a member, and asks it.
+/// The calls of a transport to a member.
 ///
 /// For each connection a transport calls [`admit`](Inbound::admit) when the peer has presented its
 /// identity, and [`confirm`](Inbound::confirm) once both sides have accepted each other. Only then
@@ -21,7 +21,7 @@ pub trait Inbound: Send + Sync {
     /// The peer may not. The transport closes the connection, and may ask again for a new one.
     fn admit(&self, peer: Identity) -> Result<(), PeerRejected>;
 
-    /// Both sides have accepted each other. A member remembers the peer's store now.
+    /// Both sides have accepted each other. The member records the peer's store.
     ///
     /// # Errors
     /// The peer may not talk to this member after all, since another connection was confirmed with

@@ -19,7 +19,7 @@ pub use self::inbound::{Inbound, PeerRejected};
 pub struct Envelope {
     /// The sender's cluster. A member accepts nothing from another cluster.
     pub cluster: ClusterId,
-    /// What is sent.
+    /// The content.
     pub content: Content,
 }
 
@@ -35,7 +35,7 @@ pub enum Content {
     },
     /// Proposals of a follower's clients, on their way to the leader.
     Forward(Forward),
-    /// What the leader did with a [`Forward`].
+    /// The leader's answer to a [`Forward`].
     ForwardAnswer(ForwardAnswer),
 }
 
@@ -45,7 +45,7 @@ pub struct Forward {
     /// The term in which the sender knows the receiver to lead. In any other term the receiver does
     /// not accept them.
     pub term: Term,
-    /// A random number drawn at the sender's start, so that its sequence may begin again.
+    /// A random number drawn at the sender's start, so that its sequence may start again.
     pub start: u64,
     /// Rises with each forward of one start. The receiver accepts each number once.
     pub sequence: u64,

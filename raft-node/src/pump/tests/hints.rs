@@ -23,7 +23,7 @@ fn hint_of_the_older_group(rig: &mut Rig) -> LogIndex {
     rig.append((1, 5), id(8, 5), vec![entry(9, 5)], 7);
     // 2. The leader of term 6, which has neither, replaces entry 8.
     rig.append((2, 6), id(7, 4), vec![entry(8, 6)], 7);
-    // 3. It commits its entry, and says so.
+    // 3. It commits its entry, and sends its commit index.
     rig.append((2, 6), id(8, 6), vec![], 8);
     assert_eq!(rig.pump.raft().commit(), at(8));
     // 4. The disk is free for the older group.
