@@ -40,6 +40,9 @@ pub(crate) struct Executor {
     replies: Replies,
     /// The batch that a cheap state machine has not finished; the next turn continues it.
     unfinished: Option<ApplyBatch<Waiters>>,
+    /// Reads that a cheap state machine answers once it has finished its batch: until then its
+    /// state may be that of a half applied command.
+    held_reads: Vec<(Arc<ReadGroup>, LogIndex)>,
 }
 
 /// Where committed commands go.
@@ -79,6 +82,7 @@ impl Executor {
             wakers,
             replies,
             unfinished: None,
+            held_reads: Vec::new(),
         }
     }
 
@@ -161,6 +165,9 @@ impl Executor {
     pub(crate) fn close(&mut self, events: &mut Vec<Event<Waiters>>, quotas: &Quotas) {
         self.end_waiting = None;
         self.unfinished = None;
+        for (group, _) in self.held_reads.drain(..) {
+            fail_reads(&group, &ReadError::Closed, quotas, &mut self.wakers);
+        }
         self.writer.close(&self.own_task, events);
         self.reader.close(&self.own_task, events);
         if let Machine::Tasked(queue) = &self.machine {
@@ -227,7 +234,12 @@ impl Executor {
     ) {
         let Machine::Cheap(machine) = &mut self.machine else { return };
         match apply(machine.as_mut(), batch, quotas, &mut self.replies, &mut self.wakers) {
-            Ok(None) => events.push(Event::Applied),
+            Ok(None) => {
+                events.push(Event::Applied);
+                for (group, index) in std::mem::take(&mut self.held_reads) {
+                    self.serve(group, index, events, quotas);
+                }
+            }
             Ok(unfinished) => {
                 self.unfinished = unfinished;
                 self.own_task.wake_by_ref();
@@ -244,6 +256,7 @@ impl Executor {
         quotas: &Quotas,
     ) {
         match &self.machine {
+            Machine::Cheap(_) if self.unfinished.is_some() => self.held_reads.push((group, index)),
             Machine::Cheap(machine) => {
                 let served = serve_reads(machine.as_ref(), &group, index, quotas, &mut self.wakers);
                 events.extend(served.err().map(Event::Stop));
@@ -297,3 +310,6 @@ fn fail_reads(group: &ReadGroup, error: &ReadError, quotas: &Quotas, wakers: &mu
     let bytes = group.answers.answer(0, errors, wakers);
     quotas.reads.release(count as u64, bytes, wakers);
 }
+
+#[cfg(test)]
+mod tests;

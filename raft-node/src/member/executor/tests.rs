@@ -1,0 +1,104 @@
+//! What a cheap state machine is asked while it applies a batch.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use log_memory::MemoryLog;
+use raft_core::storage::LogStore;
+use raft_core::types::EntryId;
+
+use super::*;
+use crate::application::{Committed, Fatal};
+use crate::member::clients::ReadResult;
+use crate::member::read::Read;
+use crate::requests::quota::Quota;
+use crate::requests::reply::{OpenBatch, Reply};
+use crate::transport::InProcessNetwork;
+
+/// Applies its one command in two calls; a query sees how many were made.
+#[derive(Default)]
+struct InTwoCalls {
+    calls: u8,
+}
+
+impl StateMachine for InTwoCalls {
+    fn apply(&mut self, _: &[Committed], replies: &mut Replies) -> Result<(), Fatal> {
+        self.calls += 1;
+        if !self.is_unfinished() {
+            replies.push(Bytes::new());
+        }
+        Ok(())
+    }
+
+    fn is_unfinished(&self) -> bool {
+        self.calls == 1
+    }
+
+    fn read(&self, _query: &[u8]) -> Bytes {
+        vec![self.calls].into()
+    }
+
+    fn is_cheap(&self) -> bool {
+        true
+    }
+}
+
+fn executor() -> (Executor, Quotas) {
+    let log = MemoryLog::new();
+    let reader = Read::new(log.reader());
+    let (persist, end_waiting) = Persist::new(Box::new(log));
+    let (writer, _) = WorkerHandle::new(persist, false);
+    let (reader, _) = WorkerHandle::new(reader, false);
+    let machine = Machine::Cheap(Box::new(InTwoCalls::default()));
+    let transport = InProcessNetwork::new().transport();
+    let waker = Waker::noop().clone();
+    let quotas = Quotas { proposals: Quota::new(9, 99), reads: Quota::new(9, 99) };
+    (Executor::new(transport, machine, (writer, end_waiting), reader, waker), quotas)
+}
+
+/// Gives the state machine its command, and in the same turn a read that needs nothing of it.
+fn apply_and_read(executor: &mut Executor, quotas: &Quotas) -> Reply<ReadResult> {
+    let mut open = OpenBatch::new();
+    let reply = open.join(0, None);
+    let group = ReadGroup { answers: open.seal(), queries: vec![Some(Bytes::new())] };
+    assert!(quotas.reads.try_acquire(0));
+    let upto = LogIndex::new(2);
+    let commands = vec![Committed { id: EntryId::ZERO, command: Bytes::new() }];
+    let mut effects = Effects {
+        apply: Some(ApplyBatch { commands, claims: Vec::new(), upto }),
+        served: vec![(Arc::new(group), LogIndex::new(1))],
+        ..Effects::default()
+    };
+    let mut events = Vec::new();
+    executor.run(&mut effects, &mut events, None, quotas);
+    assert!(events.is_empty(), "the command is unfinished: {events:?}");
+    reply
+}
+
+fn poll<F: Future + Unpin>(reply: &mut F) -> Poll<F::Output> {
+    Pin::new(reply).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// What went wrong: a read whose index was applied was answered between two calls of a command
+/// that was committed after it, from a state that no command leaves.
+#[tokio::test]
+async fn no_query_sees_a_half_applied_command() {
+    let (mut executor, quotas) = executor();
+    let mut reply = apply_and_read(&mut executor, &quotas);
+    assert!(poll(&mut reply).is_pending(), "it is answered in the middle of a command");
+    let mut events = Vec::new();
+    executor.poll(&mut events, &quotas);
+    assert!(matches!(events[..], [Event::Applied]), "{events:?}");
+    let Poll::Ready(Ok(read)) = poll(&mut reply) else { panic!("it is not answered") };
+    assert_eq!((read.index, &read.answer[..]), (LogIndex::new(1), &[2][..]));
+    assert_eq!(quotas.reads.used(), (0, 0));
+}
+
+#[tokio::test]
+async fn a_query_that_waits_for_a_command_learns_that_the_member_ends() {
+    let (mut executor, quotas) = executor();
+    let mut reply = apply_and_read(&mut executor, &quotas);
+    executor.close(&mut Vec::new(), &quotas);
+    assert!(matches!(poll(&mut reply), Poll::Ready(Err(ReadError::Closed))));
+    assert_eq!(quotas.reads.used(), (0, 0));
+}
