@@ -65,6 +65,11 @@ impl Shared {
         Arc::clone(peer)
     }
 
+    /// The peer with this id, if it is in the list.
+    pub fn known_peer(&self, node: NodeId) -> Option<Arc<Peer>> {
+        self.peers.lock().expect("no panic while the peers are locked").get(&node).cloned()
+    }
+
     /// The peer with this id, which has connected, unless there are too many. It is removed after
     /// its last connection, unless the member sends to it.
     pub fn connected_peer(&self, node: NodeId) -> Result<Arc<Peer>, Refusal> {

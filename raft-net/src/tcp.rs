@@ -69,9 +69,18 @@ impl TcpTransport {
         self.shared.as_ref().map_or(0, |shared| shared.known_peers())
     }
 
-    fn peer(&mut self, shared: &Shared, node: NodeId) -> Arc<Peer> {
-        let peer = self.peers.entry(node).or_insert_with(|| shared.addressed_peer(node));
-        Arc::clone(peer)
+    /// The peer with this id. One without an address is not in the membership: it is only
+    /// answered, on the connection that it made, and is not kept after that has ended.
+    fn peer(&mut self, shared: &Shared, node: NodeId, has_address: bool) -> Option<Arc<Peer>> {
+        if let Some(peer) = self.peers.get(&node) {
+            return Some(Arc::clone(peer));
+        }
+        if !has_address {
+            return shared.known_peer(node);
+        }
+        let peer = shared.addressed_peer(node);
+        self.peers.insert(node, Arc::clone(&peer));
+        Some(peer)
     }
 }
 
@@ -88,7 +97,10 @@ impl Transport for TcpTransport {
 
     fn send(&mut self, to: NodeId, address: Option<&[u8]>, envelope: Envelope) -> bool {
         let shared = self.shared.clone().expect("a transport is started before it sends");
-        let peer = self.peer(&shared, to);
+        let Some(peer) = self.peer(&shared, to, address.is_some()) else {
+            self.counters.add(Counted::DroppedNoRoute, 1);
+            return false;
+        };
         let dropped = match peer.push(envelope, address) {
             Pushed::Queued => return true,
             Pushed::QueuedWithoutDialer => {

@@ -299,6 +299,19 @@ async fn a_connection_that_another_node_made_stays() {
     eventually("it is forgotten", || one.transport.known_peers() == 0).await;
 }
 
+/// What went wrong: it was kept for ever, and after sixteen of them no new member was let in.
+#[tokio::test]
+async fn a_node_that_was_only_answered_is_not_kept_after_its_connection() {
+    let (mut one, mut two) = (Member::new(1), Member::new(2));
+    two.send(1, Some(one.address()), 0);
+    eventually("it has arrived", || one.arrived() == [(2, 0)]).await;
+    assert!(one.send(2, None, 1));
+    eventually("it is answered", || two.arrived() == [(1, 1)]).await;
+    drop(two);
+    eventually("it is forgotten", || one.transport.known_peers() == 0).await;
+    assert!(!one.send(2, None, 2) && one.transport.known_peers() == 0);
+}
+
 /// Envelopes that wait for a peer that cannot be reached are returned when it is removed.
 #[tokio::test]
 async fn envelopes_that_wait_for_a_removed_member_are_returned() {
