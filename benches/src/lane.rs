@@ -5,9 +5,11 @@
 //! turn every lane runs for a moment, another one first each time. A round's figures are those of
 //! all its turns together, and a lane's figures are the medians of its rounds.
 
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use crate::background::Pending;
 use crate::meter::Spent;
 use crate::{BenchError, Samples};
 
@@ -114,11 +116,52 @@ pub trait Lane {
         Vec::new()
     }
 
+    /// The directory with its files; no other lane writes there. `None` where there is none.
+    fn dir(&self) -> Option<PathBuf> {
+        None
+    }
+
+    /// The work that it has put off, where it can tell.
+    fn pending(&self) -> Option<Pending> {
+        None
+    }
+
+    /// What the processes that do its work have spent up to now.
+    fn spent(&self) -> Spent {
+        Spent::now()
+    }
+
     /// Works for about this long, at least one write, and less when a stop is asked for.
     fn turn(&mut self, time: Duration, stop: &Stop) -> Result<Tally, BenchError>;
 }
 
-/// Those who take turns.
+impl<L: Lane + ?Sized> Lane for Box<L> {
+    fn subject(&self) -> Subject {
+        self.as_ref().subject()
+    }
+
+    fn marks(&self) -> Vec<String> {
+        self.as_ref().marks()
+    }
+
+    fn dir(&self) -> Option<PathBuf> {
+        self.as_ref().dir()
+    }
+
+    fn pending(&self) -> Option<Pending> {
+        self.as_ref().pending()
+    }
+
+    fn spent(&self) -> Spent {
+        self.as_ref().spent()
+    }
+
+    fn turn(&mut self, time: Duration, stop: &Stop) -> Result<Tally, BenchError> {
+        self.as_mut().turn(time, stop)
+    }
+}
+
+/// The lanes of one workload.
 pub type Lanes<'a> = Vec<Box<dyn Lane + 'a>>;
 
 /// How long an answer is waited for once a stop was asked for.
@@ -180,8 +223,11 @@ impl Schedule {
         Schedule { rounds: 5, turns: 4, time }
     }
 
-    fn turn_of(&self, lanes: usize) -> Duration {
-        let turns = self.rounds * (self.turns + 1) * lanes as u32;
+    /// How long a turn is. Besides those of the rounds each lane has a warm-up as long as a turn
+    /// of each round, and one more turn, with a pause as long, in which its background work is
+    /// looked for.
+    pub fn turn_of(&self, lanes: usize) -> Duration {
+        let turns = (self.rounds * (self.turns + 1) + 2) * lanes as u32;
         (self.time / turns.max(1)).max(SHORTEST_TURN)
     }
 }
@@ -190,8 +236,8 @@ impl Schedule {
 /// turn that does not count before the first round, to warm up.
 ///
 /// `tell` hears of each turn that is over, and how many there are.
-pub fn interleave(
-    lanes: &mut Lanes,
+pub fn interleave<L: Lane>(
+    lanes: &mut [L],
     schedule: Schedule,
     stop: &Stop,
     tell: &mut dyn FnMut(u32, u32),
@@ -324,7 +370,7 @@ mod tests {
 
     #[test]
     fn a_schedule_leaves_time_for_the_warm_up() {
-        let schedule = Schedule::of(Duration::from_secs(10));
+        let schedule = Schedule::of(Duration::from_millis(27 * 4 * 100));
         assert_eq!(schedule.turn_of(4), Duration::from_millis(100));
         assert_eq!(Schedule::of(Duration::ZERO).turn_of(4), SHORTEST_TURN);
     }

@@ -15,12 +15,14 @@
 //! Beside an equal stand only equals: a store that does not sync has no floor and no rank. Absent:
 //! reads under load, and more than one machine.
 
+pub mod background;
 pub mod cluster;
 pub mod commit;
 mod core_trio;
 mod error;
 pub mod etcd;
 pub mod facts;
+pub mod files;
 pub mod floor;
 pub mod lane;
 pub mod log;

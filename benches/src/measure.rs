@@ -5,7 +5,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::lane::{Lanes, Role, Schedule, Stop, Tally, interleave};
+use crate::background::{Watched, watch_all};
+use crate::lane::{Lane, Lanes, Role, Schedule, Stop, Tally, interleave};
 use crate::{BenchError, Progress, Row, Workload};
 
 /// The longest measurement: a week.
@@ -100,10 +101,13 @@ fn measure_one<'a>(
 ) -> Result<Vec<Row>, BenchError> {
     let began = Instant::now();
     let until = began + share.least;
-    let mut lanes = lanes(workload, &mut Preparation { until, stop, progress: &mut *progress })?;
+    let lanes = lanes(workload, &mut Preparation { until, stop, progress: &mut *progress })?;
+    let mut lanes: Vec<_> = lanes.into_iter().map(Watched::new).collect();
     let schedule = Schedule::of(share.of_turns(began.elapsed()));
     let tell = &mut |over, all| progress.turn(over, all);
     let rounds = interleave(&mut lanes, schedule, stop, tell)?;
+    let turn = schedule.turn_of(lanes.len());
+    watch_all(&mut lanes, turn, stop)?;
     Ok(rows_of(work, workload, &lanes, &rounds, schedule.rounds))
 }
 
@@ -126,7 +130,7 @@ impl Share {
 fn rows_of(
     work: &str,
     workload: &Workload,
-    lanes: &Lanes,
+    lanes: &[impl Lane],
     rounds: &[Vec<Tally>],
     rounds_planned: u32,
 ) -> Vec<Row> {
@@ -153,7 +157,7 @@ fn quickest_floor(rows: &[Row]) -> Option<&Row> {
 mod tests {
     use super::*;
     use crate::Subject;
-    use crate::lane::{Lane, POWER_LOSS};
+    use crate::lane::POWER_LOSS;
 
     /// Notes how long all its turns may take together.
     struct Timed<'a>(&'a mut Duration);

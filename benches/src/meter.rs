@@ -65,10 +65,16 @@ impl Add for Spent {
     }
 }
 
-/// The processor time of another process, while it lives.
-pub fn cpu_of_process(pid: u32) -> Option<Duration> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    cpu_of_stat(&stat, rustix::param::clock_ticks_per_second())
+/// What another process has spent up to now; nothing of one that has ended.
+pub fn spent_by_process(pid: u32) -> Spent {
+    let read = |name| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
+    let ticks = rustix::param::clock_ticks_per_second();
+    let counts = read("io");
+    Spent {
+        cpu: cpu_of_stat(&read("stat"), ticks).unwrap_or_default(),
+        handed: count(&counts, "wchar"),
+        written: count(&counts, "write_bytes"),
+    }
 }
 
 /// The name of a process may hold anything, so the fields are counted from its closing parenthesis.
@@ -106,6 +112,14 @@ mod tests {
         let stat = "7 (a) b (c)) S 1 2 3 4 5 6 7 8 9 10 150 50 0 0 20";
         assert_eq!(cpu_of_stat(stat, 100), Some(Duration::from_secs(2)));
         assert_eq!(cpu_of_stat("nonsense", 100), None);
+    }
+
+    #[test]
+    fn another_process_is_counted_while_it_lives() {
+        let spent = spent_by_process(std::process::id());
+        assert!(spent.handed.is_some() && spent.written.is_some());
+        let ended = spent_by_process(u32::MAX);
+        assert_eq!(ended, Spent { cpu: Duration::ZERO, handed: None, written: None });
     }
 
     #[test]

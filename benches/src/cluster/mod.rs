@@ -193,6 +193,10 @@ impl Lane for ClusterLane<'_> {
         self.subject.clone()
     }
 
+    fn dir(&self) -> Option<PathBuf> {
+        self.cluster.as_ref().map(|cluster| cluster._files.path().to_owned())
+    }
+
     fn turn(&mut self, time: Duration, stop: &Stop) -> Result<Tally, BenchError> {
         let workload = self.workload.clone();
         let cluster = self.cluster()?;

@@ -21,7 +21,7 @@ use tonic::transport::{Channel, Endpoint};
 use crate::cluster::{Proposer, run_clients, runtime};
 use crate::lane::{Lane, POWER_LOSS, Role, Stop, Subject, Tally};
 use crate::measure::{Work, check_time, measure};
-use crate::meter::cpu_of_process;
+use crate::meter::{Spent, spent_by_process};
 use crate::{BenchError, Progress, Row, Workload, incompressible};
 
 /// The most connections.
@@ -108,9 +108,6 @@ impl EtcdLane {
         EtcdLane { pids, ..self }
     }
 
-    fn cpu(&self) -> Duration {
-        self.pids.iter().filter_map(|pid| cpu_of_process(*pid)).sum()
-    }
 }
 
 impl Lane for EtcdLane {
@@ -118,13 +115,19 @@ impl Lane for EtcdLane {
         self.subject.clone()
     }
 
+    fn spent(&self) -> Spent {
+        let spent = self.pids.iter().map(|pid| spent_by_process(*pid));
+        spent.fold(Spent::none(), |sum, more| sum + more)
+    }
+
     fn turn(&mut self, time: Duration, stop: &Stop) -> Result<Tally, BenchError> {
-        let before = self.cpu();
+        let before = self.spent();
         let (load, value) = (self.load.clone(), self.load.all.value.clone());
         let mut tally = self.runtime.block_on(run_clients(load, value, &self.workload, time, stop));
-        tally.spent.cpu = self.cpu().saturating_sub(before);
-        // Nobody here sees what a server writes to its disk.
-        (tally.spent.handed, tally.spent.written) = (None, None);
+        // The bytes that a server sends are among those that it hands to system calls, so what it
+        // writes to its disk cannot be told from them.
+        let cpu = (self.spent() - before).cpu;
+        tally.spent = Spent { cpu, handed: None, written: None };
         match tally.entries == 0 && tally.failures > 0 {
             true => Err(BenchError::failed(
                 format!("putting to {}", self.subject.name),

@@ -43,13 +43,14 @@ fn subject(name: &str, sync_verb: &str) -> Subject {
 /// SQLite with a write-ahead log and `synchronous = FULL`, which syncs at each commit.
 #[cfg(feature = "sqlite")]
 pub mod sqlite {
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
     use rusqlite::Connection;
 
     use super::{Subject, Writer, subject};
     use crate::BenchError;
-    use crate::log::KEPT_BYTES;
+    use crate::background::Pending;
+    use crate::log::{KEPT_BYTES, sqlite_wal};
     use crate::workload::incompressible;
 
     const SETTINGS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
@@ -60,6 +61,7 @@ pub mod sqlite {
     /// A table of payloads.
     pub struct PlainSqlite {
         database: Connection,
+        dir: PathBuf,
         payload: Vec<u8>,
         last: i64,
         entries: u64,
@@ -68,9 +70,12 @@ pub mod sqlite {
     impl PlainSqlite {
         /// A new database in `dir`.
         pub fn create(dir: &Path, size: usize) -> Result<PlainSqlite, BenchError> {
+            let dir = dir.join("plain-sqlite");
+            let made = std::fs::create_dir(&dir);
+            made.map_err(|error| BenchError::of_path("making", &dir, error))?;
             let database = Connection::open(dir.join("plain.db")).map_err(failed)?;
             database.execute_batch(SETTINGS).map_err(failed)?;
-            Ok(PlainSqlite { database, payload: incompressible(size), last: 0, entries: 0 })
+            Ok(PlainSqlite { database, dir, payload: incompressible(size), last: 0, entries: 0 })
         }
 
         fn insert(&mut self) -> rusqlite::Result<()> {
@@ -104,6 +109,14 @@ pub mod sqlite {
         async fn write(&mut self) -> Result<(), BenchError> {
             self.insert().map_err(failed)
         }
+
+        fn dir(&self) -> Option<PathBuf> {
+            Some(self.dir.clone())
+        }
+
+        fn pending(&self) -> Option<Pending> {
+            sqlite_wal::pending(&self.dir)
+        }
     }
 
     fn failed(error: rusqlite::Error) -> BenchError {
@@ -114,18 +127,24 @@ pub mod sqlite {
 /// RocksDB with one synced write batch for each group.
 #[cfg(feature = "rocksdb")]
 pub mod rocksdb {
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
+    use rocksdb::properties::{
+        COMPACTION_PENDING, ESTIMATE_PENDING_COMPACTION_BYTES, MEM_TABLE_FLUSH_PENDING,
+        NUM_RUNNING_COMPACTIONS, NUM_RUNNING_FLUSHES, SIZE_ALL_MEM_TABLES,
+    };
     use rocksdb::{DB, Options, WriteBatch, WriteOptions};
 
     use super::{Subject, Writer, subject};
     use crate::BenchError;
+    use crate::background::Pending;
     use crate::log::{KEPT_BYTES, PURGE_STEP_BYTES};
     use crate::workload::incompressible;
 
     /// A database of payloads.
     pub struct PlainRocksDb {
         database: DB,
+        dir: PathBuf,
         synced: WriteOptions,
         payload: Vec<u8>,
         last: u64,
@@ -138,11 +157,12 @@ pub mod rocksdb {
         pub fn create(dir: &Path, size: usize) -> Result<PlainRocksDb, BenchError> {
             let mut options = Options::default();
             options.create_if_missing(true);
-            let database = DB::open(&options, dir.join("plain-rocksdb")).map_err(failed)?;
+            let dir = dir.join("plain-rocksdb");
+            let database = DB::open(&options, &dir).map_err(failed)?;
             let mut synced = WriteOptions::default();
             synced.set_sync(true);
             let payload = incompressible(size);
-            Ok(PlainRocksDb { database, synced, payload, last: 0, purged: 0, entries: 0 })
+            Ok(PlainRocksDb { database, dir, synced, payload, last: 0, purged: 0, entries: 0 })
         }
 
         fn put(&mut self) -> Result<(), rocksdb::Error> {
@@ -174,6 +194,23 @@ pub mod rocksdb {
 
         async fn write(&mut self) -> Result<(), BenchError> {
             self.put().map_err(failed)
+        }
+
+        fn dir(&self) -> Option<PathBuf> {
+            Some(self.dir.clone())
+        }
+
+        /// Tables that are being flushed or compacted, or should be.
+        fn pending(&self) -> Option<Pending> {
+            let value = |name| self.database.property_int_value(name).ok().flatten().unwrap_or(0);
+            let mut bytes = value(ESTIMATE_PENDING_COMPACTION_BYTES);
+            let is_flushing = value(MEM_TABLE_FLUSH_PENDING) + value(NUM_RUNNING_FLUSHES) > 0;
+            if is_flushing {
+                bytes += value(SIZE_ALL_MEM_TABLES);
+            }
+            let is_compacting = value(COMPACTION_PENDING) + value(NUM_RUNNING_COMPACTIONS) > 0;
+            let is_pending = is_flushing || is_compacting;
+            is_pending.then_some(Pending { what: "wait to be flushed or compacted", bytes })
         }
     }
 

@@ -13,13 +13,16 @@ mod library;
 mod plan;
 mod queue;
 mod raw;
+mod sqlite_wal;
 mod store;
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use kontiki::storage::MAX_BATCH_BYTES;
 use tokio::runtime::Runtime;
 
+use crate::background::Pending;
 use crate::lane::{Lane, Stop, Subject, Tally};
 use crate::meter::Spent;
 use crate::workload::MAX_CLIENTS;
@@ -50,6 +53,16 @@ pub trait Writer: Send {
 
     /// Writes that group, and waits until it is durable.
     async fn write(&mut self) -> Result<(), BenchError>;
+
+    /// The directory with its files, which are nobody else's.
+    fn dir(&self) -> Option<PathBuf> {
+        None
+    }
+
+    /// The work that it has put off, where it can tell.
+    fn pending(&self) -> Option<Pending> {
+        None
+    }
 }
 
 #[async_trait::async_trait]
@@ -64,6 +77,14 @@ impl Writer for Box<dyn Writer> {
 
     async fn write(&mut self) -> Result<(), BenchError> {
         self.as_mut().write().await
+    }
+
+    fn dir(&self) -> Option<PathBuf> {
+        self.as_ref().dir()
+    }
+
+    fn pending(&self) -> Option<Pending> {
+        self.as_ref().pending()
     }
 }
 
@@ -107,6 +128,14 @@ impl<W: Writer> Lane for LogLane<W> {
 
     fn marks(&self) -> Vec<String> {
         self.marks.clone()
+    }
+
+    fn dir(&self) -> Option<PathBuf> {
+        self.writer.dir()
+    }
+
+    fn pending(&self) -> Option<Pending> {
+        self.writer.pending()
     }
 
     fn turn(&mut self, time: Duration, stop: &Stop) -> Result<Tally, BenchError> {

@@ -9,7 +9,8 @@ use kontiki::storage::{Store, WriteBatch};
 use kontiki::types::{Entry, EntryId, EntryKind, LogIndex, Term};
 use kontiki::{LogConfig, OpenError};
 
-use super::{KEPT_BYTES, PURGE_STEP_BYTES, Writer};
+use super::{KEPT_BYTES, PURGE_STEP_BYTES, Writer, sqlite_wal};
+use crate::background::Pending;
 use crate::lane::{Role, Subject};
 use crate::workload::incompressible;
 use crate::{BenchError, Stop};
@@ -25,6 +26,7 @@ const FILL_BATCH: u64 = 16;
 pub struct StoreWriter {
     store: Box<dyn Store>,
     backend: String,
+    dir: PathBuf,
     payload: Bytes,
     last: LogIndex,
     batch: WriteBatch,
@@ -36,10 +38,12 @@ pub struct StoreWriter {
 impl StoreWriter {
     /// A new log of this backend in `dir`, for entries of this size.
     pub fn create(backend: &str, dir: &Path, size: usize) -> Result<StoreWriter, BenchError> {
-        let store = open(backend, dir.join(backend))?;
+        let dir = dir.join(backend);
+        let store = open(backend, dir.clone())?;
         Ok(StoreWriter {
             store,
             backend: backend.to_owned(),
+            dir,
             payload: Bytes::from(incompressible(size)),
             last: LogIndex::ZERO,
             batch: WriteBatch::default(),
@@ -152,6 +156,14 @@ impl Writer for StoreWriter {
         let written = self.store.write(batch).await;
         written
             .map_err(|error| BenchError::failed(format!("writing the {} log", self.backend), error))
+    }
+
+    fn dir(&self) -> Option<PathBuf> {
+        Some(self.dir.clone())
+    }
+
+    fn pending(&self) -> Option<Pending> {
+        sqlite_wal::pending(&self.dir)
     }
 }
 

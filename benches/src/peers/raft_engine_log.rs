@@ -1,6 +1,6 @@
 //! TiKV's raft-engine as a log: one region, groups of entries, each write synced.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use protobuf::well_known_types::BytesValue;
@@ -33,6 +33,7 @@ impl MessageExt for Indexed {
 /// An engine that takes groups of entries.
 pub struct RaftEngineWriter {
     engine: Engine,
+    dir: PathBuf,
     prefilled: bool,
     payload: Bytes,
     last: u64,
@@ -50,8 +51,9 @@ impl RaftEngineWriter {
         prefilled: bool,
     ) -> Result<RaftEngineWriter, BenchError> {
         let name = if prefilled { "raft-engine-prefilled" } else { "raft-engine" };
+        let dir = dir.join(name);
         let config = Config {
-            dir: dir.join(name).display().to_string(),
+            dir: dir.display().to_string(),
             target_file_size: ReadableSize(FILE_BYTES),
             purge_threshold: ReadableSize(2 * KEPT_BYTES),
             // The payload cannot be compressed, so not to try is in its favor.
@@ -63,6 +65,7 @@ impl RaftEngineWriter {
         let engine = Engine::open(config).map_err(failed)?;
         Ok(RaftEngineWriter {
             engine,
+            dir,
             prefilled,
             payload: Bytes::from(incompressible(size)),
             last: 0,
@@ -117,6 +120,10 @@ impl Writer for RaftEngineWriter {
 
     async fn write(&mut self) -> Result<(), BenchError> {
         self.put().map_err(failed)
+    }
+
+    fn dir(&self) -> Option<PathBuf> {
+        Some(self.dir.clone())
     }
 }
 
