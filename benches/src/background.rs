@@ -38,7 +38,7 @@ const SHORTEST_WINDOW: Duration = Duration::from_millis(5);
 const LONGEST_WINDOW: Duration = Duration::from_millis(50);
 
 /// How often a pause is taken before a lane's last turn, until one is without work.
-const MOST_PAUSES: u32 = 20;
+const MOST_PAUSES: u32 = 4;
 
 /// Work that a subject has put off.
 #[derive(Clone, Debug, PartialEq, Eq)]

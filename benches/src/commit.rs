@@ -14,7 +14,7 @@ use crate::cluster::{ClusterLane, ClusterPlan};
 use crate::etcd::servers::{Kind, Servers};
 use crate::floor::{Aligned, Majority, Verb, is_unsupported};
 use crate::lane::{Lane, Lanes, POWER_LOSS, Role, Stop, Subject, Tally};
-use crate::log::{check_backends, durable_of};
+use crate::log::{check_backends, durable_of, resolve};
 use crate::measure::{Preparation, Work, check_time, measure};
 use crate::meter::Spent;
 use crate::{BenchError, Place, Progress, Row, Workload, incompressible};
@@ -72,6 +72,7 @@ pub fn run(
     progress: &mut Progress,
 ) -> Result<Vec<Row>, BenchError> {
     plan.check()?;
+    let plan = &CommitPlan { backends: resolve(&plan.backends, place)?, ..plan.clone() };
     let Some(program) = &plan.processes else {
         let work = Work { name: "commit", workloads: &plan.workloads, time: plan.time };
         return measure(work, stop, progress, &mut |workload, ready| {

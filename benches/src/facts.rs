@@ -34,6 +34,10 @@ pub struct Facts {
     pub write_cache: Option<String>,
     /// The options of the mount.
     pub mount_options: String,
+    /// What a member's file log takes on this disk without `--io`: `ring` or `thread`. Absent where
+    /// no file log was asked.
+    #[serde(default)]
+    pub file_log_io: Option<String>,
 }
 
 impl Facts {
@@ -55,6 +59,7 @@ impl Facts {
             device: mount.device,
             write_cache: write_cache(dir),
             mount_options: mount.options,
+            file_log_io: None,
         }
     }
 
@@ -95,7 +100,9 @@ impl Facts {
     /// The facts in a few lines, for people.
     pub fn lines(&self) -> Vec<String> {
         let cache = self.write_cache.as_ref().map_or(String::new(), |kind| format!(", {kind}"));
-        vec![
+        let io = self.file_log_io.as_ref();
+        let io = io.map(|io| format!("the file log takes the {io} here, without --io"));
+        let lines = [
             format!("{}, {} cores, {}", self.processor, self.cores, self.kernel),
             format!("{} on {}{cache} ({})", self.filesystem, self.device, self.mount_options),
             format!(
@@ -105,7 +112,8 @@ impl Facts {
                 self.version,
                 if self.optimized { "" } else { ", debug build" },
             ),
-        ]
+        ];
+        lines.into_iter().chain(io).collect()
     }
 }
 

@@ -11,6 +11,7 @@
 //! | `commit` | [`commit`] | what does a cluster on it answer, in one process? |
 //! | `etcd` | [`etcd`] | what does a server answer over the network, ours or another? |
 //! | `verbs` | [`floor`] | which way to sync suits this disk? |
+//! | `soak` | [`soak`] | what does one log do over minutes? |
 //!
 //! Beside an equal stand only equals: a store that does not sync has no floor and no rank. Absent:
 //! reads under load, and more than one machine.
@@ -35,13 +36,14 @@ mod progress;
 mod report;
 mod samples;
 pub mod show;
+pub mod soak;
 mod workload;
 
 pub use core_trio::CoreTrio;
 pub use error::BenchError;
 pub use lane::{Lane, Schedule, Stop, Subject, Tally};
 pub use measure::{MakeLanes, Preparation, Work, check_time, measure};
-pub use place::Place;
+pub use place::{FileLog, Place};
 pub use progress::Progress;
 pub use report::{Report, Round, Row, SCHEMA};
 pub use samples::{Samples, median};

@@ -1,11 +1,14 @@
 //! Where a measurement writes: a directory of its own, which goes with it, however it ends.
 
 use std::path::Path;
+use std::sync::OnceLock;
 
+use kontiki::LogConfig;
 use tempfile::TempDir;
 
 use crate::BenchError;
 use crate::facts::Facts;
+use crate::log::open;
 
 /// How the directory's name begins, so that one that a killed process left is known.
 const PREFIX: &str = "kontiki-bench-";
@@ -14,6 +17,16 @@ const PREFIX: &str = "kontiki-bench-";
 #[derive(Debug)]
 pub struct Place {
     dir: TempDir,
+    file_log: OnceLock<Option<FileLog>>,
+}
+
+/// How the file log can be written on a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileLog {
+    /// What a member takes without `--io`: `ring` or `thread`.
+    pub auto: &'static str,
+    /// Whether a ring works at all.
+    pub has_ring: bool,
 }
 
 impl Place {
@@ -23,7 +36,7 @@ impl Place {
         let parent = parent.unwrap_or(Path::new("."));
         let made = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent);
         match made {
-            Ok(dir) => Ok(Place { dir }),
+            Ok(dir) => Ok(Place { dir, file_log: OnceLock::new() }),
             Err(error) => Err(BenchError::options(
                 format!("a directory in {} cannot be made: {error}", parent.display()),
                 "name a directory that is there and may be written to, with --dir",
@@ -40,6 +53,27 @@ impl Place {
     pub fn room(&self) -> Result<TempDir, BenchError> {
         let made = tempfile::tempdir_in(self.path());
         made.map_err(|error| BenchError::of_path("making a directory in", self.path(), error))
+    }
+
+    /// How the file log can be written here, by opening it; `None` where this build has none.
+    pub fn file_log(&self) -> Result<Option<FileLog>, BenchError> {
+        if let Some(known) = self.file_log.get() {
+            return Ok(*known);
+        }
+        let found = if LogConfig::compiled().contains(&"file") {
+            let (auto, ring) = (self.is_on_ring("file")?, self.is_on_ring("file:ring")?);
+            Some(FileLog { auto: if auto { "ring" } else { "thread" }, has_ring: ring })
+        } else {
+            None
+        };
+        Ok(*self.file_log.get_or_init(|| found))
+    }
+
+    /// Whether the log of this name is written through a ring, as the log itself says.
+    fn is_on_ring(&self, name: &str) -> Result<bool, BenchError> {
+        let room = self.room()?;
+        let log = open(name, room.path().join("log"))?;
+        Ok(log.info().sync_verb.starts_with("io_uring"))
     }
 
     /// The machine, and the disk that this is on.
@@ -59,6 +93,19 @@ mod tests {
         std::fs::write(place.room().expect("made").path().join("file"), "text").expect("written");
         drop(place);
         assert_eq!(std::fs::read_dir(parent.path()).expect("there").count(), 0);
+    }
+
+    #[cfg(feature = "file")]
+    #[test]
+    fn the_file_log_is_written_as_a_member_would_write_it() {
+        let parent = tempfile::tempdir().expect("a directory");
+        let place = Place::new(Some(parent.path())).expect("made");
+        let found = place.file_log().expect("it opens").expect("it is in this build");
+        let log = open("file", parent.path().join("log")).expect("it opens");
+        let is_ring = log.info().sync_verb.starts_with("io_uring");
+        assert_eq!(found.auto == "ring", is_ring);
+        assert!(found.has_ring || found.auto == "thread");
+        drop((log, place));
     }
 
     #[test]

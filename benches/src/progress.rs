@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// What the bar shows.
-const TEMPLATE: &str = "{msg:32} {bar:32} {percent:>3} %  {prefix}";
+const TEMPLATE: &str = "{msg:40} {bar:30} {percent:>3} %  {prefix}";
 
 /// The bar of a measurement, which has several parts, one after another.
 #[derive(Debug)]
@@ -44,6 +44,11 @@ impl Progress {
         if !self.is_silent {
             self.bar.suspend(|| eprintln!("{text}"));
         }
+    }
+
+    /// The latest figures, beside the bar.
+    pub fn tell(&self, figures: &str) {
+        self.bar.set_message(figures.to_owned());
     }
 
     /// So many of all turns of this part are over.

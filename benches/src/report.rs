@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::facts::Facts;
 use crate::lane::{POWER_LOSS, Role, Subject, Tally};
 use crate::samples::{Samples, median};
+use crate::soak::Interval;
 use crate::workload::Workload;
 
 /// The version of the JSON. A field that is added does not change it.
@@ -130,6 +131,9 @@ pub struct Row {
     pub marks: Vec<String>,
     /// The figures of each round.
     pub rounds: Vec<Round>,
+    /// The figures over time, of the work `soak` only.
+    #[serde(default)]
+    pub intervals: Vec<Interval>,
     /// The distribution of all rounds: microseconds, and the fraction that took no longer.
     pub cdf: Vec<(f64, f64)>,
 }
@@ -206,6 +210,7 @@ impl Row {
             rounds_planned: rounds.len() as u32,
             marks: thinness(&all, &rounds, subject.members),
             rounds: rounds.iter().map(|round| Round::of(round)).collect(),
+            intervals: Vec::new(),
             cdf: all.cdf(),
         }
     }
@@ -402,7 +407,17 @@ mod tests {
 
     #[test]
     fn the_json_is_what_the_documentation_says() {
-        let row = Row::new("log", &subject("file", POWER_LOSS), &workload(), &[tally(80)]);
+        let mut row = Row::new("log", &subject("file", POWER_LOSS), &workload(), &[tally(80)]);
+        row.intervals.push(Interval {
+            end_s: 1.0,
+            per_second: 10.0,
+            p50_us: 80.0,
+            p99_us: 81.0,
+            max_us: 82.0,
+            samples: 10,
+            log_bytes: 4096,
+            rss_bytes: 8192,
+        });
         let facts = Facts::gather(Path::new("."));
         let report = Report {
             schema: SCHEMA,
@@ -415,7 +430,8 @@ mod tests {
         let back: Report = serde_json::from_value(json.clone()).expect("what was written");
         assert_eq!(back, report);
         let document = include_str!("../../docs/benchmarks.md");
-        for part in [&json["rows"][0], &json["rows"][0]["rounds"][0], &json["facts"], &json] {
+        let row = &json["rows"][0];
+        for part in [row, &row["rounds"][0], &row["intervals"][0], &json["facts"], &json] {
             for name in part.as_object().expect("an object").keys() {
                 assert!(document.contains(&format!("`{name}`")), "{name} is not documented");
             }

@@ -139,6 +139,48 @@ fn an_interrupted_run_is_marked_everywhere_and_recommends_nothing() {
     assert!(read("out.html").contains("Warning: interrupted"));
 }
 
+#[test]
+fn a_soak_is_measured_over_time() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let line = "log --soak --fresh --backend memory --seconds 0.5 --interval 0.1 --json -";
+    let report = json(&dir, &format!("{line} --html page.html"));
+    let rows = report["rows"].as_array().expect("rows");
+    assert_eq!((rows.len(), &rows[0]["work"]), (1, &Value::from("soak")));
+    let intervals = rows[0]["intervals"].as_array().expect("intervals");
+    assert!((1..=6).contains(&intervals.len()), "{intervals:?}");
+    for name in ["end_s", "per_second", "p50_us", "p99_us", "max_us", "log_bytes", "rss_bytes"] {
+        assert!(intervals.iter().all(|one| one[name].is_number()), "{name}: {intervals:?}");
+    }
+    let page = std::fs::read_to_string(dir.path().join("page.html")).expect("it is there");
+    assert!(page.contains("Over time") && page.contains(": throughput</text>"));
+    assert_eq!(left_in(&dir), ["page.html"], "nothing else is left");
+}
+
+#[test]
+fn an_interrupted_soak_keeps_what_was_measured() {
+    let dir = tempfile::tempdir().expect("a directory");
+    // One interval would take a day: what there is was measured in a part of it.
+    let line = "log --soak --fresh --backend memory --seconds 500000 --interval 86400";
+    let mut command = kontiki(dir.path(), &format!("{line} --json out.json"));
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+    let began = Instant::now();
+    while work_dir_in(dir.path()).is_none() && began.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let pid = Pid::from_raw(child.id() as i32).expect("a process has an id");
+    kill_process(pid, Signal::INT).expect("it runs");
+    let output = child.wait_with_output().expect("it ends");
+    let (said, text) = (text_of(&output.stderr), text_of(&output.stdout));
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(text.contains("warning: interrupted") && text.contains("process MiB"), "{text}");
+    let json = std::fs::read_to_string(dir.path().join("out.json")).expect("it is there");
+    let report: Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(report["interrupted"], true);
+    let intervals = report["rows"][0]["intervals"].as_array().expect("intervals");
+    assert_eq!(intervals.len(), 1, "{intervals:?}");
+    assert_eq!(left_in(&dir), ["out.json"], "no data is left");
+}
+
 /// The directory that the measurement currently writes to.
 fn work_dir_in(dir: &Path) -> Option<std::path::PathBuf> {
     let only = |dir: &Path| Some(std::fs::read_dir(dir).ok()?.next()?.ok()?.path());

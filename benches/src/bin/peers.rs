@@ -58,6 +58,7 @@ fn main() -> ExitCode {
 fn compare(arguments: &Arguments) -> Result<bool, BenchError> {
     let place = Place::new(arguments.dir.as_deref())?;
     let mut facts = place.facts();
+    facts.file_log_io = place.file_log()?.map(|file_log| file_log.auto.to_owned());
     facts.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
     let plan = SideBySide {
         parts: if arguments.only.is_empty() { Parts::ALL.to_vec() } else { arguments.only.clone() },

@@ -107,7 +107,6 @@ impl EtcdLane {
         self.subject.name = name.unwrap_or(self.subject.name);
         EtcdLane { pids, ..self }
     }
-
 }
 
 impl Lane for EtcdLane {

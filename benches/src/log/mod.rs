@@ -27,7 +27,7 @@ use crate::lane::{Lane, Stop, Subject, Tally};
 use crate::meter::Spent;
 use crate::workload::MAX_CLIENTS;
 use crate::{BenchError, Workload};
-pub use plan::{LogPlan, all_logs, check_backends, durable_of, log_lanes, run};
+pub use plan::{LogPlan, all_logs, check_backends, durable_of, log_lanes, resolve, run};
 use queue::Queue;
 pub use raw::RawWriter;
 pub use store::{StoreWriter, log_by_name, open};
@@ -94,6 +94,15 @@ pub struct LogLane<W> {
     marks: Vec<String>,
     workload: Workload,
     runtime: Runtime,
+    /// The batches that wait from one turn to the next, where they do.
+    queue: Kept,
+}
+
+/// Whether the batches that wait when a turn ends are there in the next one.
+enum Kept {
+    /// Each turn begins with an empty queue: other lanes have worked meanwhile.
+    No,
+    Yes(Option<Queue>),
 }
 
 impl<W: Writer> LogLane<W> {
@@ -101,7 +110,13 @@ impl<W: Writer> LogLane<W> {
     pub fn new(writer: W, workload: &Workload) -> Result<LogLane<W>, BenchError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| BenchError::failed("starting a runtime", error))?;
-        Ok(LogLane { writer, marks: Vec::new(), workload: workload.clone(), runtime })
+        let (marks, workload) = (Vec::new(), workload.clone());
+        Ok(LogLane { writer, marks, workload, runtime, queue: Kept::No })
+    }
+
+    /// The same lane, with turns that follow one another without a pause.
+    pub fn keeping_its_queue(self) -> LogLane<W> {
+        LogLane { queue: Kept::Yes(None), ..self }
     }
 }
 
@@ -139,8 +154,21 @@ impl<W: Writer> Lane for LogLane<W> {
     }
 
     fn turn(&mut self, time: Duration, stop: &Stop) -> Result<Tally, BenchError> {
-        let LogLane { writer, workload, runtime, .. } = self;
-        runtime.block_on(turn(writer, workload, time, stop))
+        let LogLane { writer, workload, runtime, queue, .. } = self;
+        let turn = Turn { began: Instant::now(), time, stop };
+        match queue {
+            Kept::Yes(queue) => {
+                let queue = queue.get_or_insert_with(|| Queue::new(workload, turn.began));
+                runtime.block_on(run_turn(writer, workload, queue, turn))
+            }
+            Kept::No => {
+                let mut queue = Queue::new(workload, turn.began);
+                let mut tally = runtime.block_on(run_turn(writer, workload, &mut queue, turn))?;
+                // The last arrival has a distance to the next one, too.
+                tally.busy = tally.busy.max(queue.span());
+                Ok(tally)
+            }
+        }
     }
 }
 
@@ -151,16 +179,21 @@ fn most_batches(workload: &Workload) -> u64 {
     (MAX_BATCH_BYTES / bytes.max(1)).clamp(1, waiting)
 }
 
-async fn turn(
+/// When a turn began, and how long it is.
+struct Turn<'a> {
+    began: Instant,
+    time: Duration,
+    stop: &'a Stop,
+}
+
+async fn run_turn(
     writer: &mut impl Writer,
     workload: &Workload,
-    time: Duration,
-    stop: &Stop,
+    queue: &mut Queue,
+    Turn { began, time, stop }: Turn<'_>,
 ) -> Result<Tally, BenchError> {
     let mut tally = Tally::new();
     let before = Spent::now();
-    let began = Instant::now();
-    let mut queue = Queue::new(workload, began);
     let most = most_batches(workload);
     while began.elapsed() < time && !(stop.is_asked() && tally.writes > 0) {
         let group = queue.take(most, began + time, stop);
@@ -182,8 +215,8 @@ async fn turn(
         tally.writes += 1;
     }
     // The clock on the wall: putting a group together counts, and so does the time between the
-    // arrivals of an open loop, that after the last one too.
-    tally.busy = began.elapsed().max(queue.span());
+    // arrivals of an open loop.
+    tally.busy = began.elapsed();
     tally.spent = Spent::now() - before;
     if workload.rate.is_some() {
         // The waiting for arrivals is no work of the log's.
@@ -287,6 +320,23 @@ mod tests {
         assert_eq!((tally.writes, tally.entries), (1, 3), "the next arrives in 100 seconds");
         assert_eq!(tally.busy, Duration::from_secs(100), "one arrival, one distance");
         assert!(began.elapsed() < Duration::from_secs(80));
+    }
+
+    #[test]
+    fn turns_that_follow_one_another_lose_no_arrival() {
+        let workload = Workload { size: 1, batch: 1, clients: 1, rate: Some(10_000.0) };
+        let lane = LogLane::new(SlowToPrepare, &workload).expect("a runtime");
+        let (mut lane, began) = (lane.keeping_its_queue(), Instant::now());
+        let mut longest = Duration::ZERO;
+        let mut entries = 0;
+        for _ in 0..5 {
+            let tally = lane.turn(Duration::from_millis(4), &Stop::new()).expect("it works");
+            entries += tally.entries;
+            longest = longest.max(Duration::from_secs_f64(tally.samples.max_us() / 1e6));
+        }
+        let Kept::Yes(Some(queue)) = &lane.queue else { panic!("the queue is kept") };
+        assert_eq!(entries + queue.len() as u64, (queue.span().as_secs_f64() * 1e4).round() as u64);
+        assert!(longest <= began.elapsed());
     }
 
     #[test]

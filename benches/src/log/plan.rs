@@ -9,7 +9,7 @@ use super::{LogLane, RawWriter, StoreWriter, Writer, library, log_by_name};
 use crate::floor::{Layout, Verb};
 use crate::lane::{Lane, Lanes, Stop};
 use crate::measure::{Preparation, Work, check_time, measure};
-use crate::place::Place;
+use crate::place::{FileLog, Place};
 use crate::progress::Progress;
 use crate::{BenchError, Row, Workload};
 
@@ -37,11 +37,18 @@ impl LogPlan {
     }
 }
 
+/// The name that stands for all logs of this build.
+const ALL: &str = "all";
+
 /// Refuses backends that this build does not have, or that are named twice.
 pub fn check_backends(backends: &[String]) -> Result<(), BenchError> {
+    if backends.iter().any(|name| name == ALL) {
+        return Ok(());
+    }
     for (place, name) in backends.iter().enumerate() {
         if let Err(error) = log_by_name(name, "unused") {
-            let advice = format!("or measure all of this build: --backend all ({})", all());
+            let all = LogConfig::compiled().join(", ");
+            let advice = format!("or measure all of this build: --backend all ({all})");
             return Err(BenchError::options(error.to_string(), advice));
         }
         if backends[..place].contains(name) {
@@ -51,7 +58,8 @@ pub fn check_backends(backends: &[String]) -> Result<(), BenchError> {
     }
     match backends.is_empty() {
         true => {
-            Err(BenchError::options("no backend is named", format!("this build has {}", all())))
+            let all = LogConfig::compiled().join(", ");
+            Err(BenchError::options("no backend is named", format!("this build has {all}")))
         }
         false => Ok(()),
     }
@@ -63,15 +71,25 @@ pub fn durable_of(backends: &[String]) -> Vec<String> {
     backends.iter().filter(durable).cloned().collect()
 }
 
-/// The logs of this build: each backend as a member opens it, which for the file log is on a ring
-/// where the machine has one; beside that, the file log on a thread.
-pub fn all_logs() -> Vec<String> {
-    let beside = |name| if name == "file" { vec![name, "file:thread"] } else { vec![name] };
-    LogConfig::compiled().into_iter().flat_map(beside).map(str::to_owned).collect()
+/// The logs that these names mean on this disk: `all` stands for [`all_logs`].
+pub fn resolve(backends: &[String], place: &Place) -> Result<Vec<String>, BenchError> {
+    if backends.iter().any(|name| name == ALL) {
+        Ok(all_logs(place.file_log()?))
+    } else {
+        Ok(backends.to_vec())
+    }
 }
 
-fn all() -> String {
-    all_logs().join(", ")
+/// The logs of this build. The file log is there once for each way to write it: as `file` it would
+/// be one of the two again.
+pub fn all_logs(file_log: Option<FileLog>) -> Vec<String> {
+    let file_logs = match file_log {
+        Some(FileLog { has_ring: true, .. }) => vec!["file:ring", "file:thread"],
+        _ => vec!["file:thread"],
+    };
+    let logs = LogConfig::compiled().into_iter();
+    let logs = logs.flat_map(|name| if name == "file" { file_logs.clone() } else { vec![name] });
+    logs.map(str::to_owned).collect()
 }
 
 /// Measures each workload in turn; gives a row for each log, each floor and each library.
@@ -82,6 +100,7 @@ pub fn run(
     progress: &mut Progress,
 ) -> Result<Vec<Row>, BenchError> {
     plan.check()?;
+    let plan = &LogPlan { backends: resolve(&plan.backends, place)?, ..plan.clone() };
     let name = if plan.verbs { "verbs" } else { "log" };
     let work = Work { name, workloads: &plan.workloads, time: plan.time };
     let mut rooms = None;
@@ -178,12 +197,26 @@ mod tests {
 
     #[cfg(feature = "file")]
     #[test]
-    fn all_logs_are_those_of_the_build_and_the_file_log_on_a_thread() {
-        let mut names = all_logs();
-        names.retain(|name| name != "file:thread");
-        assert_eq!(names, LogConfig::compiled());
-        assert_eq!(all_logs().len(), names.len() + 1);
-        check_backends(&all_logs()).expect("each is known, and named once");
+    fn all_logs_are_those_of_the_build_and_none_is_there_twice() {
+        for (has_ring, ways) in
+            [(true, &["file:ring", "file:thread"][..]), (false, &["file:thread"])]
+        {
+            let names = all_logs(Some(FileLog { auto: "thread", has_ring }));
+            check_backends(&names).expect("each is known, and named once");
+            let file_logs = names.iter().filter(|name| name.starts_with("file"));
+            assert!(file_logs.eq(ways.iter()), "{names:?}");
+            assert_eq!(names.len(), LogConfig::compiled().len() - 1 + ways.len());
+        }
+    }
+
+    #[cfg(feature = "file")]
+    #[test]
+    fn all_is_resolved_for_the_disk_that_is_measured() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let place = Place::new(Some(dir.path())).expect("made");
+        let names = resolve(&["all".to_owned()], &place).expect("resolved");
+        assert_eq!(names, all_logs(place.file_log().expect("it opens")));
+        assert_eq!(resolve(&["memory".to_owned()], &place).ok(), Some(vec!["memory".to_owned()]));
     }
 
     #[test]

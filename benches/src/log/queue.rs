@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::workload::Arrivals;
+use crate::workload::{Arrivals, MAX_CLIENTS};
 use crate::{Stop, Workload};
 
 /// A wait that is longer than this is slept through; a shorter one would be overslept.
@@ -66,6 +66,12 @@ impl Queue {
         self.waiting.push_back((None, batches));
     }
 
+    /// How many batches wait, of which each stands for itself in an open loop.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// The time that belongs to the arrivals up to now; none in a closed loop.
     pub fn span(&self) -> Duration {
         self.arrivals.as_ref().map_or(Duration::ZERO, Arrivals::span)
@@ -82,7 +88,10 @@ impl Queue {
             }
         }
         let now = Instant::now();
-        while let Some(arrived) = arrivals.take_due(now) {
+        // Those that find the queue full are taken later, and count from when they came.
+        while self.waiting.len() < MAX_CLIENTS as usize
+            && let Some(arrived) = arrivals.take_due(now)
+        {
             self.waiting.push_back((Some(arrived), 1));
         }
     }
@@ -119,6 +128,18 @@ mod tests {
         assert_eq!(first, came);
         queue.answered(4, began);
         assert!(take(&mut queue, 100).len() >= 6, "answers bring no arrivals, time does");
+    }
+
+    #[test]
+    fn more_arrivals_than_fit_take_no_memory_and_count_from_when_they_came() {
+        let began = Instant::now() - Duration::from_secs(10);
+        let mut queue = Queue::new(&workload(1, Some(100_000.0)), began);
+        let first = take(&mut queue, MAX_CLIENTS);
+        assert_eq!(first.len() as u64, MAX_CLIENTS, "of a million");
+        let later = take(&mut queue, 1);
+        let came = began + Duration::from_secs_f64(MAX_CLIENTS as f64 / 100_000.0);
+        assert_eq!(later, [(Some(came), 1)]);
+        assert!(queue.len() < MAX_CLIENTS as usize);
     }
 
     #[test]

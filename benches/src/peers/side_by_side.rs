@@ -177,7 +177,7 @@ fn logs(
     progress: &mut Progress,
 ) -> Result<Vec<Row>, BenchError> {
     let plan = LogPlan {
-        backends: durable_of(&all_logs()),
+        backends: durable_of(&all_logs(place.file_log()?)),
         workloads: work.workloads.to_vec(),
         time: work.time,
         fill: FILL_BYTES,

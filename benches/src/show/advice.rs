@@ -14,6 +14,8 @@ pub struct Advice {
     pub backend: String,
     /// Whether it is the one to take where nothing else decides.
     pub best: bool,
+    /// The flags with which a member gets this log.
+    pub flags: String,
     /// What the figures say for and against it.
     pub reason: String,
 }
@@ -23,16 +25,18 @@ impl Advice {
     /// flags of `kontiki up` and `kontiki serve` that say so.
     pub fn headline(&self) -> String {
         if self.best {
-            format!("take {}: {}", self.backend, flags(&self.backend))
+            format!("take {}: {}", self.backend, self.flags)
         } else {
             self.backend.clone()
         }
     }
 }
 
-/// The flags with which a member gets the log of this name.
-fn flags(backend: &str) -> String {
+/// The flags with which a member gets the log of this name, where the file log takes `auto`
+/// without a flag.
+fn flags(backend: &str, auto: Option<&str>) -> String {
     match backend.split_once(':') {
+        Some((backend, io)) if Some(io) == auto => format!("--backend {backend}"),
         Some((backend, io)) => format!("--backend {backend} --io {io}"),
         None => format!("--backend {backend}"),
     }
@@ -42,11 +46,15 @@ fn flags(backend: &str) -> String {
 /// and the smallest batch. Stores that do not survive a power cut are told about, and never the
 /// best. A report that was interrupted, or whose rows are thin, recommends nothing.
 pub fn advise(report: &Report) -> Vec<Advice> {
-    if report.doubts().is_empty() { advise_on(&report.rows) } else { Vec::new() }
+    if report.doubts().is_empty() {
+        advise_on(&report.rows, report.facts.file_log_io.as_deref())
+    } else {
+        Vec::new()
+    }
 }
 
-fn advise_on(rows: &[Row]) -> Vec<Advice> {
-    let is_store = |row: &&Row| row.role == Role::Store && row.work != "verbs";
+fn advise_on(rows: &[Row], auto: Option<&str>) -> Vec<Advice> {
+    let is_store = |row: &&Row| row.role == Role::Store && row.work != "soak";
     let stores: Vec<&Row> = rows.iter().filter(is_store).collect();
     // Of the sizes the first that was asked for; and one at which something can be the best.
     let smallest = |row: &&&Row| (!row.is_durable(), row.clients, row.batch);
@@ -62,13 +70,14 @@ fn advise_on(rows: &[Row]) -> Vec<Advice> {
         (!one.is_durable()).cmp(&!other.is_durable()).then(one.p50_us.total_cmp(&other.p50_us))
     });
     let quickest = one.first().filter(|row| row.is_durable()).map(|row| row.p50_us);
-    if let Some(place) = quickest.and_then(|quickest| preferred(&one, quickest)) {
+    if let Some(place) = quickest.and_then(|quickest| preferred(&one, quickest, auto)) {
         let best = one.remove(place);
         one.insert(0, best);
     }
     let advice = |(place, row): (usize, &&Row)| Advice {
         backend: row.backend.clone(),
         best: place == 0 && row.is_durable(),
+        flags: flags(&row.backend, auto),
         reason: match row.is_durable() {
             true => durable_reason(row, &stores, quickest.unwrap_or(row.p50_us)),
             false => volatile_reason(row),
@@ -79,10 +88,14 @@ fn advise_on(rows: &[Row]) -> Vec<Advice> {
 
 /// The place of the log to take: the quickest, or the same backend as a member opens it without
 /// further flags, if that is as quick to a user. So one run does not name what another denies.
-fn preferred(sorted: &[&Row], quickest: f64) -> Option<usize> {
+fn preferred(sorted: &[&Row], quickest: f64, auto: Option<&str>) -> Option<usize> {
     let backend = sorted.first()?.backend.split(':').next()?;
-    let is_near = |row: &&Row| row.is_durable() && row.p50_us <= quickest * NEARLY;
-    sorted.iter().position(|row| row.backend == backend && is_near(row)).or(Some(0))
+    let is_near = |row: &Row| row.is_durable() && row.p50_us <= quickest * NEARLY;
+    let is_default = |row: &Row| match row.backend.split_once(':') {
+        Some((name, io)) => name == backend && Some(io) == auto,
+        None => row.backend == backend,
+    };
+    sorted.iter().position(|row| is_default(row) && is_near(row)).or(Some(0))
 }
 
 /// The most that was done by any number of clients of this work: by this backend, and by all.
@@ -188,7 +201,7 @@ mod tests {
             }
         }
         rows.push(Row { per_second: 9e9, ..rows[0].clone() });
-        let advice = advise_on(&rows);
+        let advice = advise_on(&rows, None);
         let names: Vec<&str> = advice.iter().map(|one| one.backend.as_str()).collect();
         assert_eq!(names, ["file", "sqlite"]);
         assert!(advice[0].reason.starts_with("p50 20.0 us for 64 clients"), "{}", advice[0].reason);
@@ -200,10 +213,10 @@ mod tests {
         let mut rows: Vec<Row> =
             [1, 64].map(|clients| row(Role::Store, "file", POWER_LOSS, clients, 70)).into();
         rows.push(Row { batch: 64, per_second: 9e9, ..rows[1].clone() });
-        let reason = &advise_on(&rows)[0].reason;
+        let reason = &advise_on(&rows, None)[0].reason;
         assert!(reason.contains("with 64 clients: 914.3 k entries/s, the most"), "{reason}");
         rows.iter_mut().for_each(|row| row.rate = Some(500.0));
-        let reason = &advise_on(&rows)[0].reason;
+        let reason = &advise_on(&rows, None)[0].reason;
         assert!(reason.contains("at 500 arrivals/s"), "{reason}");
     }
 
@@ -220,11 +233,23 @@ mod tests {
         let log = |file, thread| {
             let rows = [("file", file), ("file:thread", thread), ("sqlite", 300)];
             let row = |(name, micros)| row(Role::Store, name, POWER_LOSS, 1, micros);
-            advise_on(&rows.map(row)).remove(0).headline()
+            advise_on(&rows.map(row), None).remove(0).headline()
         };
         assert_eq!(log(110, 100), "take file: --backend file");
         assert_eq!(log(100, 110), "take file: --backend file");
         assert_eq!(log(140, 100), "take file:thread: --backend file --io thread");
+    }
+
+    #[test]
+    fn the_way_that_a_member_takes_by_itself_needs_no_flag() {
+        let log = |ring, thread| {
+            let rows = [("file:ring", ring), ("file:thread", thread), ("sqlite", 300)];
+            let row = |(name, micros)| row(Role::Store, name, POWER_LOSS, 1, micros);
+            advise_on(&rows.map(row), Some("thread")).remove(0).headline()
+        };
+        assert_eq!(log(110, 100), "take file:thread: --backend file");
+        assert_eq!(log(100, 110), "take file:thread: --backend file");
+        assert_eq!(log(100, 140), "take file:ring: --backend file --io ring");
     }
 
     #[test]
@@ -234,7 +259,7 @@ mod tests {
             rows.push(row(Role::Store, name, POWER_LOSS, 1, micros));
             rows.push(Row { per_second, ..row(Role::Store, name, POWER_LOSS, 64, micros) });
         }
-        let reason = &advise_on(&rows)[1].reason;
+        let reason = &advise_on(&rows, None)[1].reason;
         assert!(reason.contains("1.5 times the shortest latency"), "{reason}");
         assert!(reason.contains("200.0 k entries/s, 0.20 of the most"), "{reason}");
     }
@@ -243,7 +268,7 @@ mod tests {
     fn memory_alone_is_no_advice() {
         let rows: Vec<Row> =
             report().rows.into_iter().filter(|row| row.backend == "memory").collect();
-        assert!(advise_on(&rows).iter().all(|one| !one.best));
-        assert_eq!(advise_on(&[]), []);
+        assert!(advise_on(&rows, None).iter().all(|one| !one.best));
+        assert_eq!(advise_on(&[], None), []);
     }
 }

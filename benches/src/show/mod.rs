@@ -4,6 +4,7 @@ mod advice;
 mod markdown;
 mod page;
 mod plots;
+mod series;
 mod style;
 mod svg;
 mod table;

@@ -2,6 +2,7 @@
 
 use super::advice::{Advice, advise};
 use super::plots::{latencies, throughput};
+use super::series;
 use super::table::{HEADS, cells, footnotes, sorted, workloads};
 use crate::lane::Role;
 use crate::{Report, Row, Workload};
@@ -37,6 +38,10 @@ pub fn page(report: &Report) -> String {
         let of_this = |row: &&Row| row.work == work && row.workload() == workload;
         let rows: Vec<&Row> = report.rows.iter().filter(of_this).collect();
         body += &format!("<h2>{work}: {}</h2>\n{}", workload.describe(), columns(&rows));
+        for row in rows.iter().filter(|row| !row.intervals.is_empty()) {
+            body += &over_time(row);
+        }
+        body += &series_plots(&work, &workload, &rows).concat();
         body += &cdf_plots(&work, &workload, &rows).concat();
     }
     let against_clients = throughput_plots(&report.rows).concat();
@@ -89,16 +94,34 @@ fn columns(rows: &[&Row]) -> String {
     text
 }
 
-/// The plots of a report: distributions for each workload, then throughput.
+/// A table of the intervals, which takes no room until it is opened.
+fn over_time(row: &Row) -> String {
+    let heads: String = series::HEADS.iter().map(|head| format!("<th>{head}</th>")).collect();
+    let mut text = format!("<details><summary>Over time</summary><table>\n<tr>{heads}</tr>\n");
+    for interval in &row.intervals {
+        let cells = series::cells(interval).map(|cell| format!("<td>{}</td>", escaped(&cell)));
+        text += &format!("<tr>{}</tr>\n", cells.concat());
+    }
+    text + "</table></details>\n"
+}
+
+/// The plots of a report: series and distributions for each workload, then throughput.
 pub fn plots_of(report: &Report) -> Vec<String> {
     let mut plots = Vec::new();
     for (work, workload) in workloads(&report.rows) {
         let of_this = |row: &&Row| row.work == work && row.workload() == workload;
         let rows: Vec<&Row> = report.rows.iter().filter(of_this).collect();
+        plots.extend(series_plots(&work, &workload, &rows));
         plots.extend(cdf_plots(&work, &workload, &rows));
     }
     plots.extend(throughput_plots(&report.rows));
     plots
+}
+
+/// What changes over time, of the rows that have it.
+fn series_plots(work: &str, workload: &Workload, rows: &[&Row]) -> Vec<String> {
+    let title = format!("{work}, {}", workload.describe());
+    rows.iter().flat_map(|row| series::plots(&title, row)).collect()
 }
 
 /// One plot for what survives a power cut, one for what does not.
@@ -171,6 +194,14 @@ mod tests {
     fn a_page_of_an_interrupted_run_says_so_and_recommends_nothing() {
         let page = page(&Report { interrupted: true, ..report() });
         assert!(page.contains("Warning: interrupted") && !page.contains("Which one?"));
+    }
+
+    #[test]
+    fn a_page_of_a_soak_shows_what_changes_over_time() {
+        let rows = vec![series::tests::soaked()];
+        let page = page(&Report { rows, ..report() });
+        assert!(page.contains("<summary>Over time") && page.contains("<td>90000</td>"), "{page}");
+        assert_eq!(page.matches("<svg").count(), 4, "latency, throughput, sizes, distribution");
     }
 
     #[test]

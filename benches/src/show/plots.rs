@@ -13,6 +13,9 @@ const TAILS: [(f64, &str); 6] =
 /// The most ticks of a logarithmic axis; with more, some between the powers of ten are left out.
 const MOST_TICKS: usize = 12;
 
+/// The most steps of a linear axis.
+const MOST_LINEAR_TICKS: f64 = 8.0;
+
 /// The distribution of latencies: for each row, the fraction that took no longer. Of the floors
 /// only the quickest is shown, except where the ways to write are compared with each other.
 pub fn latencies(title: &str, rows: &[&Row]) -> String {
@@ -33,17 +36,19 @@ pub fn latencies(title: &str, rows: &[&Row]) -> String {
     let ticks = TAILS.iter().filter(|(fraction, _)| *fraction <= most + 1e-9);
     let ticks = ticks.map(|(fraction, label)| (*fraction, (*label).to_owned())).collect();
     let y = Axis { name: "fraction", place: tail_place, ends: (0.0, most), ticks };
-    draw(title, &x, &y, &lines)
+    draw(title, &x, &y, &lines, &marks_of(&shown))
 }
 
 /// Entries a second against clients: a line for each backend.
 pub fn throughput(title: &str, rows: &[&Row]) -> String {
     let mut lines: Vec<Line> = Vec::new();
+    let mut shown: Vec<&Row> = Vec::new();
     // Of the floors those that were the quickest for some number of clients.
     let is_floor = |name: &str| rows.iter().any(|row| row.floor.as_deref() == Some(name));
     let is_shown = |row: &&&Row| row.role != Role::Floor || is_floor(&row.backend);
     for row in rows.iter().filter(is_shown) {
         let point = (row.clients as f64, row.per_second.max(1.0));
+        shown.push(row);
         let line = lines.iter_mut().find(|line| line.name == name(row));
         match line {
             Some(line) => line.points.push(point),
@@ -53,6 +58,13 @@ pub fn throughput(title: &str, rows: &[&Row]) -> String {
             }
         }
     }
+    for line in &mut lines {
+        // A line is marked where one of its rows is.
+        let of_this = shown.iter().filter(|row| name(row) == line.name);
+        if let Some(marked) = of_this.clone().find(|row| !row.marks.is_empty()) {
+            line.name = marked_name(marked);
+        }
+    }
     let mut x = logarithmic("clients (logarithmic)", values(&lines, |point| point.0));
     // Only numbers of clients that were measured.
     let mut clients: Vec<u64> = rows.iter().map(|row| row.clients).collect();
@@ -60,7 +72,15 @@ pub fn throughput(title: &str, rows: &[&Row]) -> String {
     clients.dedup();
     x.ticks = clients.into_iter().map(|number| (number as f64, number.to_string())).collect();
     let y = logarithmic("entries/s", values(&lines, |point| point.1));
-    draw(title, &x, &y, &lines)
+    draw(title, &x, &y, &lines, &marks_of(&shown))
+}
+
+/// The marks of these rows, each once.
+fn marks_of(rows: &[&Row]) -> Vec<String> {
+    let mut marks: Vec<String> = rows.iter().flat_map(|row| row.marks.clone()).collect();
+    marks.sort();
+    marks.dedup();
+    marks
 }
 
 fn style(row: &Row, place: usize) -> Style {
@@ -71,7 +91,7 @@ fn style(row: &Row, place: usize) -> Style {
     }
 }
 
-fn values<'a>(
+pub(super) fn values<'a>(
     lines: &'a [Line],
     of: fn(&(f64, f64)) -> f64,
 ) -> impl Iterator<Item = f64> + Clone + 'a {
@@ -95,12 +115,27 @@ fn tail_place(fraction: f64) -> f64 {
 
 /// A logarithmic axis around these values, never empty, with ticks at 1, 2 and 5 times the powers
 /// of ten.
-fn logarithmic(name: &'static str, values: impl Iterator<Item = f64>) -> Axis {
+pub(super) fn logarithmic(name: &'static str, values: impl Iterator<Item = f64>) -> Axis {
     let ends = extent(values);
     let all = ticks(ends, &[1.0, 2.0, 5.0]);
     let chosen = if all.len() <= MOST_TICKS { all } else { ticks(ends, &[1.0]) };
     let ticks = chosen.into_iter().map(|value| (value, tick(value))).collect();
     Axis { name, place: f64::log10, ends, ticks }
+}
+
+/// A linear axis from zero to the greatest of these values, with ticks at round numbers.
+pub(super) fn linear(name: &'static str, values: impl Iterator<Item = f64>) -> Axis {
+    let most = values.filter(|value| value.is_finite()).fold(0.0, f64::max);
+    let most = if most > 0.0 { most } else { 1.0 };
+    let power = 10_f64.powf((most / MOST_LINEAR_TICKS).log10().floor());
+    let steps = [1.0, 2.0, 5.0, 10.0].map(|step| step * power);
+    let fits = |step: &f64| most / step <= MOST_LINEAR_TICKS;
+    let step = steps.into_iter().find(fits).unwrap_or(10.0 * power);
+    // The end of the axis is at the next tick, so that no line touches the edge.
+    let count = (most / step - 1e-9).ceil() as u32;
+    let ticks = (0..=count).map(|place| f64::from(place) * step);
+    let ticks = ticks.map(|value| (value, tick(value))).collect();
+    Axis { name, place: |value| value, ends: (0.0, f64::from(count) * step), ticks }
 }
 
 fn ticks((low, high): (f64, f64), steps: &[f64]) -> Vec<f64> {
@@ -145,6 +180,37 @@ mod tests {
             assert!(svg.contains(&format!(">{clients}</text>")), "{clients} was measured");
         }
         assert!(!svg.contains(">10</text>"), "10 clients were not measured");
+    }
+
+    #[test]
+    fn a_linear_axis_has_round_ticks_from_zero_to_beyond_the_greatest_value() {
+        for (most, labels) in [
+            (60.0, &["0", "10", "20", "30", "40", "50", "60"][..]),
+            (0.7, &["0", "0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7"]),
+            (9500.0, &["0", "2000", "4000", "6000", "8000", "10 k"]),
+            (0.0, &["0", "0.2", "0.4", "0.6", "0.8", "1"]),
+        ] {
+            let axis = linear("value", [most].into_iter());
+            let named: Vec<&str> = axis.ticks.iter().map(|(_, label)| label.as_str()).collect();
+            assert_eq!(named, labels);
+            assert!(axis.ends.1 >= most);
+        }
+    }
+
+    #[test]
+    fn a_row_with_a_mark_has_it_in_the_legend_of_every_plot() {
+        let mut report = report();
+        let mark = "its files changed between its turns";
+        for row in report.rows.iter_mut().filter(|row| row.backend == "file" && row.clients == 64) {
+            row.marks.push(mark.to_owned());
+        }
+        let rows: Vec<&Row> = report.rows.iter().filter(|row| row.clients == 64).collect();
+        let all: Vec<&Row> = report.rows.iter().collect();
+        for svg in [latencies("latency", &rows), throughput("entries", &all)] {
+            assert!(svg.contains(">file, fdatasync *</text>"), "{svg}");
+            assert!(svg.contains(&format!(">* {mark}</text>")), "{svg}");
+            assert!(svg.contains(">sqlite, fdatasync</text>"), "{svg}");
+        }
     }
 
     #[test]

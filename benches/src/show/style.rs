@@ -105,7 +105,7 @@ pub fn classes() -> String {
     };
     let (light, dark) = (tone(|pair| pair.0), tone(|pair| pair.1));
     format!(
-        ".plot text{{font:14px sans-serif}}.plot .title{{font-size:17px}}\
+        ".plot text{{font:14px sans-serif}}.plot .title{{font-size:17px}}.plot .note{{font-size:12px}}\
          .plot .line{{fill:none;stroke-width:2}}.plot .hollow{{fill:none;stroke-width:1.5}}\
          {light}@media (prefers-color-scheme:dark){{{dark}}}"
     )

@@ -7,6 +7,7 @@
 use std::fmt::Write;
 
 use super::style::{PALETTE, Style, classes};
+use super::table::MARK;
 
 /// The size of the part that has the axes in it, in pixels, and of its margins.
 const WIDTH: f64 = 760.0;
@@ -53,9 +54,9 @@ impl Axis {
     }
 }
 
-/// Draws the lines.
-pub fn draw(title: &str, x: &Axis, y: &Axis, lines: &[Line]) -> String {
-    let height = HEIGHT + LEGEND_LINE * lines.len() as f64 + 12.0;
+/// Draws the lines. Below the legend stand the notes, which say what a `*` in it means.
+pub fn draw(title: &str, x: &Axis, y: &Axis, lines: &[Line], notes: &[String]) -> String {
+    let height = HEIGHT + LEGEND_LINE * (lines.len() + notes.len()) as f64 + 12.0;
     let mut svg = format!(
         "<svg class=\"plot\" width=\"{WIDTH}\" height=\"{height}\" \
          viewBox=\"0 0 {WIDTH} {height}\" \
@@ -78,6 +79,10 @@ pub fn draw(title: &str, x: &Axis, y: &Axis, lines: &[Line]) -> String {
         polyline(&mut svg, line.style, &[(LEFT, down - 4.0), (LEFT + 44.0, down - 4.0)]);
         mark(&mut svg, line.style, (LEFT + 22.0, down - 4.0));
         text(&mut svg, LEFT + 54.0, down, "label", "start", &line.name);
+    }
+    for (row, note) in notes.iter().enumerate() {
+        let down = HEIGHT + 8.0 + LEGEND_LINE * (lines.len() + row) as f64;
+        text(&mut svg, LEFT, down, "note", "start", &format!("{MARK} {note}"));
     }
     svg + "</svg>\n"
 }

@@ -1,6 +1,7 @@
 //! Rows in columns. Stores that do not sync stand apart from those that do: their figures answer
 //! another question.
 
+use super::series;
 use crate::lane::Role;
 use crate::{Report, Row, Workload};
 
@@ -39,6 +40,9 @@ pub fn table(report: &Report) -> String {
         text += &format!("\n{work}: {}\n", workload.describe());
         text += &columns(&rows);
         footnotes(&rows).iter().for_each(|note| text += &format!("  {note}\n"));
+        for row in rows.iter().filter(|row| !row.intervals.is_empty()) {
+            text += &format!("\n{}", series::lines(&row.intervals));
+        }
     }
     text += &format!("\n{LEGEND}\n");
     for warning in report.warnings() {
@@ -65,7 +69,7 @@ pub fn footnotes(rows: &[&Row]) -> Vec<String> {
 }
 
 /// Stands behind the name of a row that has marks.
-const MARK: char = '*';
+pub(super) const MARK: char = '*';
 
 /// The workloads of a report, each once, in order.
 pub fn workloads(rows: &[Row]) -> Vec<(String, Workload)> {
@@ -263,6 +267,15 @@ pub(super) mod tests {
         assert!(text.contains("* filled with 20 of 192 MiB only: sqlite"), "{text}");
         assert!(text.contains("warning: interrupted"), "{text}");
         assert!(text.contains("quickest way to write here: pre-written + fdatasync"), "{text}");
+    }
+
+    #[test]
+    fn a_soak_shows_its_series() {
+        let mut report = report();
+        report.rows = vec![series::tests::soaked()];
+        let text = table(&report);
+        assert!(text.contains("soak: 256 B, 1 client"), "{text}");
+        assert!(text.contains("process MiB") && text.contains("       30.0"), "{text}");
     }
 
     #[test]

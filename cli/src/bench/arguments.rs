@@ -5,12 +5,16 @@ use std::time::Duration;
 
 use benches::commit::{CommitPlan, MAX_MEMBERS};
 use benches::etcd::{EtcdPlan, MAX_CONNECTIONS};
-use benches::log::{LogPlan, all_logs};
+use benches::facts::Facts;
+use benches::log::LogPlan;
+use benches::soak::SoakPlan;
 use benches::{
-    BenchError, MAX_BATCH, MAX_CLIENTS, MAX_SIZE, Place, Progress, RATES, Row, Stop, Workload,
-    check_time, commit, etcd, log,
+    BenchError, MAX_BATCH, MAX_CLIENTS, Place, Progress, Row, Stop, Workload, commit, etcd, log,
+    soak,
 };
 use clap::{Args, Subcommand};
+
+use super::values::{parse_rate, parse_size, parse_time};
 
 use crate::failure::Failure;
 
@@ -62,25 +66,39 @@ pub struct Output {
 #[derive(Debug, Args)]
 struct Log {
     /// The logs, by name, or `all` of this build; `file:thread` and `file:ring` say how the
-    /// file log is written.
-    #[arg(long, value_name = "NAME,...", value_delimiter = ',', default_value = "all")]
+    /// file log is written [with --soak: file].
+    #[arg(
+        long,
+        value_name = "NAME,...",
+        value_delimiter = ',',
+        default_value = "all",
+        default_value_if("soak", "true", "file")
+    )]
     backend: Vec<String>,
-    /// The clients, whose batches are written together.
+    /// The clients, whose batches are written together [with --soak: 1].
     #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1,16,256",
+        default_value_if("soak", "true", "1"),
         value_parser = clap::value_parser!(u64).range(1..=MAX_CLIENTS))]
     clients: Vec<u64>,
     #[command(flatten)]
     load: Load,
-    /// The time for everything together.
+    /// The time for everything together [with --soak: 600].
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value = "40",
-        value_parser = parse_time)]
+        default_value_if("soak", "true", "600"), value_parser = parse_time)]
     seconds: Duration,
+    /// Run one log alone for minutes, and show its figures over time.
+    #[arg(long)]
+    soak: bool,
+    /// The length of an interval of a soak [default: a sixtieth of the time].
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, requires = "soak",
+        value_parser = parse_time)]
+    interval: Option<Duration>,
     /// A directory on the disk to measure [default: the current one].
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Instead of logs, compare the ways to make one write durable: pwrite and fdatasync,
     /// `O_DSYNC`, `RWF_DSYNC`, each also with `O_DIRECT`.
-    #[arg(long, conflicts_with = "backend")]
+    #[arg(long, conflicts_with_all = ["backend", "soak"])]
     verbs: bool,
     /// Measure new logs. Without it each is filled before, as one that has been in use.
     #[arg(long)]
@@ -156,6 +174,7 @@ pub struct Task {
 #[derive(Debug)]
 enum Plan {
     Log(LogPlan),
+    Soak(SoakPlan),
     Commit(CommitPlan),
     Etcd(EtcdPlan),
 }
@@ -179,6 +198,7 @@ impl Bench {
         };
         let checked = match &plan {
             Plan::Log(plan) => plan.check(),
+            Plan::Soak(plan) => plan.check(),
             Plan::Commit(plan) => plan.check(),
             Plan::Etcd(plan) => plan.check(),
         };
@@ -190,14 +210,33 @@ impl Bench {
 
 impl Log {
     fn into_plan(self) -> Result<(Plan, Option<PathBuf>), Failure> {
-        let plan = LogPlan {
-            backends: backends(self.backend),
-            workloads: self.load.workloads(&self.clients),
-            time: self.seconds,
-            fill: if self.fresh { 0 } else { log::FILL_BYTES },
-            verbs: self.verbs,
+        let workloads = self.load.workloads(&self.clients);
+        let fill = if self.fresh { 0 } else { log::FILL_BYTES };
+        let (backends, time) = (self.backend, self.seconds);
+        let plan = if self.soak {
+            let (backend, workload) = only_one(backends, workloads)?;
+            Plan::Soak(SoakPlan { backend, workload, time, interval: self.interval, fill })
+        } else {
+            Plan::Log(LogPlan { backends, workloads, time, fill, verbs: self.verbs })
         };
-        Ok((Plan::Log(plan), self.dir))
+        Ok((plan, self.dir))
+    }
+}
+
+/// The log and the workload of a soak. More than one would not be alone.
+fn only_one(
+    mut backends: Vec<String>,
+    mut workloads: Vec<Workload>,
+) -> Result<(String, Workload), Failure> {
+    let (logs, works) = (backends.len(), workloads.len());
+    match (backends.pop(), workloads.pop()) {
+        (Some(backend), Some(workload)) if logs == 1 && works == 1 && backend != "all" => {
+            Ok((backend, workload))
+        }
+        _ => {
+            let advice = "name one --backend, one --size, one --batch and one number of --clients";
+            Err(Failure::new("--soak runs one log under one workload").advise(advice))
+        }
     }
 }
 
@@ -208,7 +247,7 @@ impl Commit {
             own.map_err(|error| Failure::of("this program cannot find itself", &error))
         };
         let plan = CommitPlan {
-            backends: backends(self.backend),
+            backends: self.backend,
             members: self.members,
             workers: self.workers.into(),
             processes: self.processes.then(program).transpose()?,
@@ -251,6 +290,21 @@ impl Task {
         }
     }
 
+    /// What the figures depend on beside the program.
+    pub fn facts(&self, place: &Place) -> Result<Facts, BenchError> {
+        let mut facts = place.facts();
+        let backends = match &self.plan {
+            Plan::Log(plan) => &plan.backends[..],
+            Plan::Soak(plan) => std::slice::from_ref(&plan.backend),
+            Plan::Commit(plan) => &plan.backends,
+            Plan::Etcd(_) => &[],
+        };
+        if backends.iter().any(|name| name == "all" || name.starts_with("file")) {
+            facts.file_log_io = place.file_log()?.map(|file_log| file_log.auto.to_owned());
+        }
+        Ok(facts)
+    }
+
     /// Takes the figures.
     pub fn run(&self, place: &Place, stop: &Stop) -> Result<Vec<Row>, BenchError> {
         match &self.plan {
@@ -258,6 +312,7 @@ impl Task {
                 let mut progress = Progress::on_terminal(plan.workloads.len());
                 log::run(plan, place, stop, &mut progress)
             }
+            Plan::Soak(plan) => soak::run(plan, place, stop, &mut Progress::on_terminal(1)),
             Plan::Commit(plan) => {
                 let mut progress = Progress::on_terminal(plan.workloads.len());
                 commit::run(plan, place, stop, &mut progress)
@@ -288,44 +343,6 @@ impl Output {
     }
 }
 
-/// The names as they are, and all of this build for `all`.
-fn backends(names: Vec<String>) -> Vec<String> {
-    match names.iter().any(|name| name == "all") {
-        true => all_logs(),
-        false => names,
-    }
-}
-
-/// The seconds of a measurement.
-fn parse_time(text: &str) -> Result<Duration, String> {
-    let no_time = || "give the seconds that everything together may take, as in 25".to_owned();
-    let seconds: f64 = text.parse().map_err(|_| no_time())?;
-    let time = Duration::try_from_secs_f64(seconds).map_err(|_| no_time())?;
-    check_time(time).map_err(|error| format!("{error}; {}", error.advice()))?;
-    Ok(time)
-}
-
-/// The arrivals in a second.
-fn parse_rate(text: &str) -> Result<f64, String> {
-    let rate: Option<f64> = text.parse().ok().filter(|rate| RATES.contains(rate));
-    rate.ok_or_else(|| "give the batches that arrive in a second, from 1 to 1000000".to_owned())
-}
-
-/// Bytes, with a unit if that is shorter.
-fn parse_size(text: &str) -> Result<usize, String> {
-    let lower = text.to_ascii_lowercase();
-    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match &lower[digits.len()..] {
-        "" | "b" => 1,
-        "k" | "kib" => 1 << 10,
-        "m" | "mib" => 1 << 20,
-        _ => return Err("write bytes, or a number with k or m, as in 64k".to_owned()),
-    };
-    let number: usize = digits.parse().map_err(|_| "this is no number of bytes".to_owned())?;
-    let bytes = number.checked_mul(unit).filter(|bytes| *bytes <= MAX_SIZE);
-    bytes.ok_or_else(|| "an entry has at most 8 MiB, as in 8m".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -345,7 +362,7 @@ mod tests {
     #[test]
     fn without_a_word_all_logs_of_the_build_are_measured() {
         let Ok(Task { plan: Plan::Log(plan), .. }) = task("log") else { panic!("it is a plan") };
-        assert_eq!(plan.backends, all_logs());
+        assert_eq!(plan.backends, ["all"]);
         assert_eq!(plan.workloads.len(), 3);
         assert!(plan.time <= Duration::from_secs(45), "the answer comes in under a minute");
     }
@@ -373,6 +390,14 @@ mod tests {
             ("commit --seconds 1e9", "--seconds"),
             ("etcd --endpoints a:1 --seconds 0", "--seconds"),
             ("etcd", "--endpoints"),
+            ("log --soak --backend memory,file", "--soak"),
+            ("log --soak --backend all", "--soak"),
+            ("log --soak --clients 1,2", "--soak"),
+            ("log --soak --size 64,256", "--soak"),
+            ("log --soak --verbs", "--verbs"),
+            ("log --interval 1", "--soak"),
+            ("log --soak --backend memory --interval 0.001", "--interval"),
+            ("log --soak --backend memory --seconds 86400 --interval 1", "--interval"),
             ("etcd --endpoints a:1 --connections 0", "--connections"),
         ] {
             let failure = task(line).expect_err(line).to_string();
@@ -381,10 +406,16 @@ mod tests {
     }
 
     #[test]
-    fn a_size_may_have_a_unit() {
-        assert_eq!([parse_size("256"), parse_size("64k")], [Ok(256), Ok(65_536)]);
-        assert_eq!(parse_size("1MiB"), Ok(1 << 20));
-        assert!(parse_size("").is_err() && parse_size("99999999999999999999m").is_err());
+    fn a_soak_is_one_log_with_one_client_for_ten_minutes_unless_told_otherwise() {
+        let Ok(Task { plan: Plan::Soak(plan), .. }) = task("log --soak") else {
+            panic!("it is a plan")
+        };
+        assert_eq!((&*plan.backend, plan.workload.clients), ("file", 1));
+        assert_eq!((plan.time, plan.interval), (Duration::from_secs(600), None));
+        let line = "log --soak --backend memory --seconds 20 --interval 0.5 --rate 9";
+        let Ok(Task { plan: Plan::Soak(plan), .. }) = task(line) else { panic!("it is a plan") };
+        assert_eq!((&*plan.backend, plan.workload.rate), ("memory", Some(9.0)));
+        assert_eq!(plan.time / 40, plan.interval.expect("it was given"));
     }
 
     #[test]

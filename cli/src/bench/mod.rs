@@ -5,6 +5,7 @@
 //! ends it at the next write, with the figures that there are, and without a file left behind.
 
 mod arguments;
+mod values;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -57,7 +58,7 @@ pub async fn run(bench: Bench) -> Result<ExitCode, Failure> {
 /// Runs the task where its directory is, which goes with it.
 fn measure(task: &Task, stop: &Stop) -> Result<Report, BenchError> {
     let place = task.place()?;
-    let mut facts = place.facts();
+    let mut facts = task.facts(&place)?;
     for warning in facts.warnings() {
         eprintln!("warning: {warning}");
     }

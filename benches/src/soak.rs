@@ -1,0 +1,285 @@
+//! The work `soak`: one log alone for minutes, and its figures as a series over time.
+//!
+//! The run is divided into intervals of the same length. An interval is a turn of the lane; behind
+//! it the sizes are read: the files on the disk, and the memory of this process. What remains of an
+//! interval is its figures, so the memory that a run takes depends on the number of its intervals
+//! only ([`MAX_INTERVALS`]), not on its length.
+//!
+//! In an open loop the batches that wait at the end of an interval are written in the next one.
+//!
+//! Absent: a floor, since another lane would take the disk away from this one.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::background::{Watched, watch_all};
+use crate::files::Files;
+use crate::lane::{Lane, Stop, Tally};
+use crate::log::{LogLane, StoreWriter, check_backends};
+use crate::measure::check_time;
+use crate::{BenchError, Place, Progress, Row, Workload};
+
+/// The most intervals of a run.
+pub const MAX_INTERVALS: u64 = 3600;
+
+/// How many intervals a run has where their length is not given.
+const INTERVALS: u32 = 60;
+
+/// The shortest interval: in a shorter one little more than a sync happens on a slow disk.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+
+/// One log, and what it does for how long.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SoakPlan {
+    /// The backend's name.
+    pub backend: String,
+    /// The only workload.
+    pub workload: Workload,
+    /// The time for everything, the filling before included.
+    pub time: Duration,
+    /// The length of an interval; a sixtieth of the time where it is not given.
+    pub interval: Option<Duration>,
+    /// The payload that the log is given before, in bytes.
+    pub fill: u64,
+}
+
+/// The figures of one interval.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Interval {
+    /// When it ended, in seconds since the first one began.
+    pub end_s: f64,
+    /// The entries in a second.
+    pub per_second: f64,
+    /// Half of the batches took no longer, in microseconds.
+    pub p50_us: f64,
+    /// 99 of 100 took no longer.
+    pub p99_us: f64,
+    /// The longest.
+    pub max_us: f64,
+    /// The latencies that were taken.
+    pub samples: u64,
+    /// The bytes that the log's files take on the disk at the end.
+    pub log_bytes: u64,
+    /// The memory of this process at the end, in bytes; its clients and the figures are in it.
+    pub rss_bytes: u64,
+}
+
+impl SoakPlan {
+    /// Refuses what cannot be measured, before anything is written.
+    pub fn check(&self) -> Result<(), BenchError> {
+        self.workload.check()?;
+        check_time(self.time)?;
+        check_backends(std::slice::from_ref(&self.backend))?;
+        let Some(interval) = self.interval else { return Ok(()) };
+        let longest = self.time.as_secs_f64();
+        if interval < SHORTEST_INTERVAL || interval > self.time {
+            return Err(BenchError::options(
+                format!("--interval {} cannot be measured", interval.as_secs_f64()),
+                format!("choose from {} to {longest} s", SHORTEST_INTERVAL.as_secs_f64()),
+            ));
+        }
+        let intervals = longest / interval.as_secs_f64();
+        if intervals > MAX_INTERVALS as f64 {
+            return Err(BenchError::options(
+                format!("--interval {} gives {intervals:.0} intervals", interval.as_secs_f64()),
+                format!("give at least {:.1}", longest / MAX_INTERVALS as f64),
+            ));
+        }
+        Ok(())
+    }
+
+    fn interval(&self) -> Duration {
+        self.interval.unwrap_or((self.time / INTERVALS).max(SHORTEST_INTERVAL))
+    }
+}
+
+/// Runs the log for the whole time; gives its row, with the series in it. Where a stop is asked
+/// for, that is what was measured by then.
+pub fn run(
+    plan: &SoakPlan,
+    place: &Place,
+    stop: &Stop,
+    progress: &mut Progress,
+) -> Result<Vec<Row>, BenchError> {
+    plan.check()?;
+    let (began, dir) = (Instant::now(), place.room()?);
+    progress.begin(&format!("soak: {}", plan.workload.describe()), began + plan.time);
+    let writer = StoreWriter::create(&plan.backend, dir.path(), plan.workload.size)?;
+    let mut lane = LogLane::new(writer, &plan.workload)?.keeping_its_queue();
+    lane.fill(plan.fill, began + plan.time / 2, stop)?;
+    let time = plan.time.saturating_sub(began.elapsed());
+    let mut lanes = [Watched::new(lane)];
+    let lane = &mut lanes[0];
+    let (total, intervals) =
+        soak(lane, Length { time, interval: plan.interval() }, stop, progress)?;
+    watch_all(&mut lanes, SHORTEST_INTERVAL, stop)?;
+    let row = Row::new("soak", &lanes[0].subject(), &plan.workload, &[total]);
+    Ok(vec![Row { intervals, ..row.judged(1, lanes[0].marks()) }])
+}
+
+/// How long a run is, and each of its intervals.
+#[derive(Clone, Copy, Debug)]
+struct Length {
+    time: Duration,
+    interval: Duration,
+}
+
+/// Runs the lane; all of its figures together, and those of each interval.
+fn soak(
+    lane: &mut impl Lane,
+    length: Length,
+    stop: &Stop,
+    progress: &mut Progress,
+) -> Result<(Tally, Vec<Interval>), BenchError> {
+    let (mut total, mut intervals) = (Tally::new(), Vec::new());
+    let began = Instant::now();
+    while intervals.is_empty() || began.elapsed() < length.time && !stop.is_asked() {
+        let left = length.time.saturating_sub(began.elapsed());
+        let tally = match lane.turn(length.interval.min(left), stop) {
+            Ok(tally) => tally,
+            // A write that is not answered after a stop is no failure of the log.
+            Err(_) if stop.is_asked() => break,
+            Err(error) => return Err(error),
+        };
+        // An open loop may have no arrival in a short interval.
+        if !tally.samples.is_empty() {
+            total.add(&tally);
+            intervals.push(interval_of(&tally, began.elapsed(), lane.dir().as_deref()));
+            progress.tell(&describe(&intervals[intervals.len() - 1]));
+        } else if stop.is_asked() {
+            break;
+        }
+        let part = began.elapsed().as_secs_f64() / length.time.as_secs_f64().max(1e-9);
+        progress.turn((part.min(1.0) * 1000.0) as u32, 1000);
+    }
+    if intervals.is_empty() { Err(BenchError::Stopped) } else { Ok((total, intervals)) }
+}
+
+fn interval_of(tally: &Tally, end: Duration, dir: Option<&Path>) -> Interval {
+    let busy = tally.busy.as_secs_f64();
+    Interval {
+        end_s: end.as_secs_f64(),
+        per_second: if busy > 0.0 { tally.entries as f64 / busy } else { 0.0 },
+        p50_us: tally.samples.quantile_us(0.5),
+        p99_us: tally.samples.quantile_us(0.99),
+        max_us: tally.samples.max_us(),
+        samples: tally.samples.len(),
+        log_bytes: dir.map_or(0, |dir| Files::under(dir).allocated_bytes()),
+        rss_bytes: resident_bytes(),
+    }
+}
+
+/// The last figures, for a terminal.
+fn describe(interval: &Interval) -> String {
+    let Interval { p50_us, p99_us, per_second, .. } = interval;
+    format!("{per_second:.0} entries/s, p50 {p50_us:.0} us, p99 {p99_us:.0} us")
+}
+
+/// The resident memory of this process; 0 where the kernel does not say.
+fn resident_bytes() -> u64 {
+    let text = fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = text.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
+    pages * rustix::param::page_size() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Subject;
+    use crate::lane::{POWER_LOSS, Role};
+
+    /// Takes a millisecond for each turn, has one latency more in each, and asks for a stop in a
+    /// certain one.
+    struct Growing {
+        turns: u64,
+        stop_in: u64,
+        fails_then: bool,
+    }
+
+    impl Lane for Growing {
+        fn subject(&self) -> Subject {
+            Subject {
+                role: Role::Store,
+                name: "growing".to_owned(),
+                durability: POWER_LOSS.to_owned(),
+                sync_verb: String::new(),
+                members: 1,
+            }
+        }
+
+        fn turn(&mut self, _time: Duration, stop: &Stop) -> Result<Tally, BenchError> {
+            std::thread::sleep(Duration::from_millis(1));
+            self.turns += 1;
+            let mut tally = Tally::new();
+            tally.samples.record(Duration::from_micros(100 * self.turns), self.turns);
+            (tally.entries, tally.busy) = (self.turns, Duration::from_secs(1));
+            if self.turns == self.stop_in {
+                stop.ask();
+                if self.fails_then {
+                    return Err(BenchError::failed("stopping", "no answer"));
+                }
+            }
+            Ok(tally)
+        }
+    }
+
+    fn growing(stop_in: u64, fails_then: bool) -> Result<(Tally, Vec<Interval>), BenchError> {
+        let mut lane = Growing { turns: 0, stop_in, fails_then };
+        let length = Length { time: Duration::from_secs(3600), interval: Duration::from_secs(1) };
+        soak(&mut lane, length, &Stop::new(), &mut Progress::silent())
+    }
+
+    fn plan(time: Duration, interval: Option<Duration>) -> SoakPlan {
+        let workload = Workload { size: 64, batch: 1, clients: 2, rate: None };
+        SoakPlan { backend: "memory".to_owned(), workload, time, interval, fill: 0 }
+    }
+
+    #[test]
+    fn each_interval_has_its_own_figures_and_the_row_those_of_all() {
+        let (total, intervals) = growing(3, false).expect("figures");
+        assert_eq!(intervals.iter().map(|one| one.samples).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(intervals.iter().map(|one| one.per_second).collect::<Vec<_>>(), [1.0, 2.0, 3.0]);
+        assert!(intervals.windows(2).all(|two| two[0].end_s < two[1].end_s), "{intervals:?}");
+        assert!((intervals[1].max_us - 200.0).abs() < 1.0 && intervals[1].rss_bytes > 1 << 20);
+        assert_eq!((total.entries, total.samples.len()), (6, 6));
+    }
+
+    #[test]
+    fn a_stop_keeps_the_intervals_that_were_measured() {
+        assert_eq!(growing(4, true).expect("figures").1.len(), 3);
+        assert!(matches!(growing(1, true), Err(BenchError::Stopped)));
+    }
+
+    #[test]
+    fn intervals_that_would_be_too_many_or_too_short_are_refused() {
+        let check = |time, interval| {
+            let plan = plan(Duration::from_secs(time), Some(Duration::from_secs_f64(interval)));
+            plan.check().map_err(|error| format!("{error}; {}", error.advice()))
+        };
+        assert_eq!(check(3600, 1.0), Ok(()));
+        let many = check(7200, 1.0).expect_err("too many");
+        assert!(many.contains("7200 intervals") && many.contains("at least 2.0"), "{many}");
+        for interval in [0.01, 11.0] {
+            let error = check(10, interval).expect_err("too short or too long");
+            assert!(error.contains("--interval"), "{error}");
+        }
+        let day = plan(Duration::from_secs(86_400), None);
+        assert_eq!(day.interval(), Duration::from_secs(1440));
+    }
+
+    #[cfg(feature = "memory")]
+    #[test]
+    fn a_log_is_soaked_and_its_row_has_the_series() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let place = Place::new(Some(dir.path())).expect("made");
+        let plan = plan(Duration::from_millis(350), Some(Duration::from_millis(100)));
+        let rows = run(&plan, &place, &Stop::new(), &mut Progress::silent()).expect("figures");
+        assert_eq!((rows.len(), &*rows[0].work), (1, "soak"));
+        let intervals = &rows[0].intervals;
+        assert!((1..=4).contains(&intervals.len()), "{intervals:?}");
+        assert_eq!(intervals.iter().map(|one| one.samples).sum::<u64>(), rows[0].samples);
+    }
+}
