@@ -11,8 +11,11 @@ use crate::soak::Interval;
 pub(super) const HEADS: [&str; 7] =
     ["until s", "entries/s", "p50 us", "p99", "max", "log MiB", "process MiB"];
 
-/// Series of one plot, each with its name and its figure.
-type Series<'a> = &'a [(&'a str, fn(&Interval) -> f64)];
+/// One line of a plot: its name, and the figure that it shows.
+type Figure<'a> = (&'a str, fn(&Interval) -> f64);
+
+/// The lines of one plot.
+type Series<'a> = &'a [Figure<'a>];
 
 /// The cells of an interval, as many as there are [`HEADS`].
 pub(super) fn cells(interval: &Interval) -> [String; 7] {
@@ -68,7 +71,7 @@ pub(super) fn plots(title: &str, row: &Row) -> Vec<String> {
 }
 
 fn lines_of(intervals: &[Interval], series: Series) -> Vec<Line> {
-    let line = |(place, (name, figure)): (usize, &(&str, fn(&Interval) -> f64))| Line {
+    let line = |(place, (name, figure)): (usize, &Figure)| Line {
         name: (*name).to_owned(),
         style: Style::of_place(place),
         // A line of one point would not be seen.
