@@ -1,8 +1,8 @@
-//! What a commit takes: three and five members in one process, and three processes over TCP where
-//! the tool was built.
+//! The time of a commit: three and five members in one process, and three processes over TCP if the
+//! tool was built.
 //!
-//! A closed loop tells how many fit in a second; an open loop tells what one takes when commands
-//! arrive at a given rate, so that waiting is not hidden.
+//! A closed loop shows how many commits fit in a second. An open loop shows the latency when
+//! commands arrive at a given rate, the time in a queue included.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use benches::etcd::servers::{Kind, Servers};
 use benches::{Lane, Place, Stop, Tally, Workload};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
-/// How many commands arrive in a second, in an open loop.
+/// The commands that arrive per second, in an open loop.
 const RATE: f64 = 2000.0;
 
 fn in_one_process(criterion: &mut Criterion) {
@@ -22,7 +22,8 @@ fn in_one_process(criterion: &mut Criterion) {
             let plan = ClusterPlan { backend: backend.to_owned(), members, workers: 1 };
             let name = format!("commit/{members} members/{backend}/{size}B");
             for workload in workloads(size) {
-                // A new cluster each time: its log would grow from one to the next.
+                // A new cluster each time, because its log would otherwise grow from one benchmark
+                // to the next.
                 let cluster = Cluster::start(&plan, &place).expect("it starts");
                 measure(criterion, &name, &workload, &mut |time| {
                     cluster.commit(&workload, time, &Stop::new())
@@ -57,8 +58,7 @@ fn workloads(size: usize) -> Vec<Workload> {
     all
 }
 
-/// In a closed loop the time for an entry; in an open one the latency that half of the commands did
-/// not exceed.
+/// In a closed loop the time for an entry; in an open loop the p50 latency.
 fn measure(
     criterion: &mut Criterion,
     name: &str,
@@ -84,7 +84,7 @@ fn measure(
     group.finish();
 }
 
-/// The tool, which lies a folder above this program.
+/// The path of the tool, which is in the folder above this program.
 fn tool() -> Option<PathBuf> {
     let own = std::env::current_exe().ok()?;
     let program = own.parent()?.parent()?.join("kontiki");

@@ -1,9 +1,10 @@
-//! The core alone: what a proposal costs three cores together, in time, steps and bytes allocated.
+//! The core alone: the cost of a proposal for three cores together, in time, steps and allocated
+//! bytes.
 
 use benches::CoreTrio;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
-/// The proposals over which allocations are counted.
+/// The number of proposals over which allocations are counted.
 const COUNTED: u64 = 1000;
 
 fn core(criterion: &mut Criterion) {
@@ -19,7 +20,7 @@ fn core(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Counts are exact, so once is enough.
+/// Counts are exact, so one run is enough.
 fn tell_costs(together: u64) {
     let mut trio = CoreTrio::new();
     let allocated = allocation_counter::measure(|| {

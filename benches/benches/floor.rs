@@ -1,4 +1,5 @@
-//! What the disk itself takes for a durable write, by layout and by the second of three files.
+//! The time of a durable write to the disk itself, for each layout and for the second of three
+//! files.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,15 +16,17 @@ fn floor(criterion: &mut Criterion) {
     for size in [256, 64 * 256] {
         let bytes = Arc::new(Aligned::new(&incompressible(size)));
         for layout in Layout::ALL {
-            let room = place.room().expect("a directory");
-            let file = RawFile::create(room.path(), "floor", layout, Verb::Fdatasync, FILE_BYTES);
+            let work_dir = place.work_dir().expect("a directory");
+            let file =
+                RawFile::create(work_dir.path(), "floor", layout, Verb::Fdatasync, FILE_BYTES);
             let mut file = file.expect("a file can be made");
             group.bench_function(BenchmarkId::new(layout.name(), size), |bencher| {
                 bencher.iter(|| file.write_and_sync(&bytes).expect("the disk works"));
             });
         }
-        let room = place.room().expect("a directory");
-        let three = Majority::create(room.path(), 3, Verb::Fdatasync).expect("files can be made");
+        let work_dir = place.work_dir().expect("a directory");
+        let three =
+            Majority::create(work_dir.path(), 3, Verb::Fdatasync).expect("files can be made");
         group.bench_function(BenchmarkId::new("second of three", size), |bencher| {
             bencher.iter_custom(|count| {
                 (0..count).map(|_| three.write_and_sync(&bytes).expect("the disk works")).sum()

@@ -1,14 +1,15 @@
-//! What the verbs of each log take: append and sync with several submitters, sizes and batches;
-//! hard state, reads, truncation, purge, reopening.
+//! The cost of the operations of each log: append and sync with several submitters, sizes and
+//! batches; hard state, reads, truncation, purge, reopening.
 //!
-//! Each backend is compared with its own past; for a comparison of backends, and with the disk, see
-//! `kontiki bench log`, which has them take turns.
+//! Each backend is compared with its own past. `kontiki bench log` compares backends with each
+//! other and with the disk, in turns.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use benches::Workload;
-use benches::log::{StoreWriter, Writer, open};
+use benches::log::{StoreWriter, Writer};
+use benches::named_log::open;
 use criterion::measurement::WallTime;
 use criterion::{
     BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
@@ -19,16 +20,16 @@ use kontiki::types::{HardState, LogIndex, Term};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-/// The entries of a log that is read, cut or opened, unless [`ENTRIES_VARIABLE`] says else.
+/// The entries of a log that is read, truncated or opened, unless [`ENTRIES_VARIABLE`] is set.
 const ENTRIES: u64 = 20_000;
 
-/// For a look at long logs: `KONTIKI_BENCH_ENTRIES=1000000 cargo bench ... -- reopen`.
+/// To measure long logs: `KONTIKI_BENCH_ENTRIES=1000000 cargo bench ... -- reopen`.
 const ENTRIES_VARIABLE: &str = "KONTIKI_BENCH_ENTRIES";
 
-/// The payload of those.
+/// The payload of these entries.
 const SIZE: usize = 256;
 
-/// The entries that a read asks for.
+/// The entries that a read requests.
 const READ: u64 = 64;
 
 type Group<'a> = BenchmarkGroup<'a, WallTime>;
@@ -50,7 +51,7 @@ fn log(criterion: &mut Criterion) {
     }
 }
 
-/// One dimension at a time, from one client with one entry of 256 bytes.
+/// Varies one dimension at a time, starting from one client with one entry of 256 bytes.
 fn workloads() -> Vec<Workload> {
     let mut all = Workload::grid(&[SIZE], &[1], &[1, 16, 256]);
     all.extend(Workload::grid(&[64, 4 << 10, 64 << 10], &[1], &[1]));
@@ -99,8 +100,8 @@ fn hard_state(group: &mut Group, backend: &str) {
     });
 }
 
-/// The tail is what a store may hold in memory; what is far from it must come from its files (or
-/// from the system's cache of them).
+/// A store may hold the tail in memory. Entries far from the tail must come from its files (or from
+/// the system's cache of them).
 fn reads(group: &mut Group, backend: &str) {
     let (dir, runtime) = (place(), runtime());
     let store = filled(backend, dir.path(), &runtime);
@@ -116,14 +117,14 @@ fn reads(group: &mut Group, backend: &str) {
     let mut first = 1;
     group.bench_function("read far from the tail", |bencher| {
         bencher.iter(|| {
-            // Strides that have no common divisor with the length come everywhere.
+            // A stride that has no common divisor with the length reaches every entry.
             first = 1 + (first + 7919) % (last / 2);
             read(first);
         });
     });
 }
 
-/// The last entry is cut, and another one appended in the same batch.
+/// The last entry is truncated, and another one is appended in the same batch.
 fn truncate(group: &mut Group, backend: &str) {
     let (dir, runtime) = (place(), runtime());
     let mut writer = StoreWriter::create(backend, dir.path(), SIZE).expect("a log");
@@ -137,7 +138,7 @@ fn truncate(group: &mut Group, backend: &str) {
     });
 }
 
-/// One entry is purged from the front, and another one appended, in turn.
+/// One entry is purged from the front, and another one is appended, alternately.
 fn purge(group: &mut Group, backend: &str) {
     let (dir, runtime) = (place(), runtime());
     let mut writer = StoreWriter::create(backend, dir.path(), SIZE).expect("a log");
@@ -168,7 +169,7 @@ fn reopen(group: &mut Group, backend: &str) {
                     runtime.block_on(store.recover()).expect("it recovers");
                     took += start.elapsed();
                     assert_eq!(store.bounds().last.index.get(), entries());
-                    // Without this the store finds its durable mark missing, as after a crash.
+                    // Without this call the store does not find its durable mark, as after a crash.
                     if in_order {
                         runtime.block_on(store.close()).expect("closed");
                     }
@@ -179,7 +180,7 @@ fn reopen(group: &mut Group, backend: &str) {
     }
 }
 
-/// How many entries the logs have; a multiple of the writes that make them.
+/// The number of entries of the logs, a multiple of the writes that create them.
 fn entries() -> u64 {
     let asked = std::env::var(ENTRIES_VARIABLE).ok();
     let asked = asked.map(|text| text.parse().expect("KONTIKI_BENCH_ENTRIES is a number"));
@@ -203,7 +204,7 @@ fn write(runtime: &Runtime, store: &mut dyn Store, batch: WriteBatch) {
     runtime.block_on(store.write(batch)).expect("the disk works");
 }
 
-/// On the disk of the current directory; the place for temporary files may be in memory.
+/// A directory on the disk of the current directory; the one for temporary files may be in memory.
 fn place() -> TempDir {
     tempfile::Builder::new().prefix("kontiki-bench-").tempdir_in(".").expect("a directory")
 }

@@ -1,14 +1,14 @@
-//! Three members in one process: how many writes a second, and what each costs.
+//! Three members in one process: how many writes per second, and the cost of each.
 //!
 //! ```sh
 //! cargo run --release -p kontiki-benches --example in_process -- --clients 1,64,1024 --workers 1,2
 //! ```
 //!
-//! Each client is a task that proposes one command after another. On a machine that others use too,
-//! the rate says little; the processor time of a write is steadier, and two builds should be run in
-//! turns. Latency is taken from one proposal in sixteen, since reading the clock costs as much as a
-//! sixth of a write. A memory log keeps all that is written, so every row starts a cluster of its
-//! own.
+//! Each client is a task that proposes one command after another. On a machine that other programs
+//! use, the rate says little; the processor time of a write is more stable, and two builds should
+//! be run in turns. The latency is measured for one of sixteen proposals, because reading the clock
+//! takes a sixth of the time of a write. A memory log keeps everything that is written, so every
+//! row starts a cluster of its own.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,10 +23,10 @@ use kontiki::{
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
-/// One proposal in so many is timed.
+/// One of this many proposals is timed.
 const TIMED_EVERY: u64 = 16;
 
-/// Answers every command with nothing.
+/// A state machine that answers every command with nothing.
 struct Nothing;
 
 impl StateMachine for Nothing {
@@ -44,7 +44,7 @@ impl StateMachine for Nothing {
     }
 }
 
-/// What is asked for on the command line.
+/// The settings of the command line.
 struct Plan {
     log: String,
     io: Option<String>,
@@ -56,7 +56,7 @@ struct Plan {
 }
 
 impl Plan {
-    /// The settings behind each `--name value`; panics where one is not understood.
+    /// The settings from each `--name value`. Panics if one is not understood.
     fn from_arguments() -> Plan {
         let numbers = |text: &str| text.split(',').map(|one| one.parse().expect(text)).collect();
         let mut plan = Plan {
@@ -108,7 +108,7 @@ fn measure(plan: &Plan, workers: usize, clients: usize) -> String {
     let nodes = runtime.block_on(start_members(plan, &files));
     let leader = runtime.block_on(find_leader(&nodes));
     let command = Bytes::from(vec![7; plan.bytes]);
-    // A short run first: the caches of allocator and processor warm up.
+    // A short run first, to warm up the caches of the allocator and the processor.
     runtime.block_on(load(&leader, &command, clients, plan.seconds / 10.0));
     let (before, began) = (Used::now(), Instant::now());
     let (writes, mut times) = runtime.block_on(load(&leader, &command, clients, plan.seconds));
@@ -144,7 +144,8 @@ fn runtime(workers: usize) -> Runtime {
     builder.worker_threads(workers).enable_all().build().expect("a runtime")
 }
 
-/// The clients propose until the time is up; how many writes they made, and how long some took.
+/// Lets the clients propose until the time is over. Returns the number of writes, and the latencies
+/// of the timed ones.
 async fn load(
     leader: &Node,
     command: &Bytes,

@@ -1,18 +1,19 @@
-//! Work that a lane leaves to the background: it runs while another lane is measured, or after the
-//! end, so it is in no figure of the row. Such a row is marked.
+//! Detects work that a subject does in the background, while another lane is measured or after the
+//! last turn. Such work is in no figure of the row, so the row is marked.
 //!
-//! Three observations, the first two of any subject:
+//! There are three observations. The first two work for any subject:
 //!
 //! 1. *Files that change between turns.* At the end of each turn the lane's files are listed, and
-//!    compared when its next turn begins. No other lane writes there, so a change is this lane's.
-//! 2. *Work after the last answer.* When the rounds are over, each lane has one more turn, which
-//!    does not count. The processor time and the bytes written in a moment without any turn are
-//!    compared before it and after it.
+//!    compared when its next turn starts. No other lane writes to them, so a change is caused by
+//!    this lane.
+//! 2. *Work after the last answer.* After the rounds each lane has one more turn that is not
+//!    counted. The processor time and the bytes written in a short pause before that turn are
+//!    compared with those in a pause after it.
 //! 3. *Work that the subject declares* ([`Lane::pending`]): pages of a write-ahead log that are not
 //!    in the database yet, tables that wait for a compaction.
 //!
-//! Absent: writes in place to files below 1 MiB, and background work that neither changes a file
-//! between turns nor happens to run at the end.
+//! Not detected: writes in place to files below 1 MiB, and background work that neither changes a
+//! file between turns nor runs at the end.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,32 +23,24 @@ use crate::files::Files;
 use crate::lane::{Lane, Stop, Subject, Tally};
 use crate::meter::Spent;
 
-/// Less than this was allocated or given back between two turns: no change. A log may write a
-/// header when a thread of its own finds the time.
+/// If fewer bytes than this were allocated or freed between two turns, it does not count as a
+/// change. A log may write a header on a thread of its own.
 const LEAST_CHANGE_BYTES: u64 = 64 << 10;
 
-/// Work after the last answer is noted from this many bytes on, or from this part of a processor.
+/// Work after the last answer is reported from this many bytes on, or from this share of a
+/// processor.
 const LEAST_WRITTEN_BYTES: u64 = 64 << 10;
 const LEAST_CPU: f64 = 0.2;
 
-/// Work that is put off is noted from this part of what the lane wrote in its turns.
+/// Postponed work is reported from this share of what the lane wrote in its turns.
 const LEAST_PENDING: f64 = 0.05;
 
-/// How long a lane is watched, at least and at most.
+/// The shortest and the longest time for which a lane is watched.
 const SHORTEST_WINDOW: Duration = Duration::from_millis(5);
 const LONGEST_WINDOW: Duration = Duration::from_millis(50);
 
-/// How often a pause is taken before a lane's last turn, until one is without work.
+/// The most pauses before a lane's last turn. Pauses end with the first one in which nothing runs.
 const MOST_PAUSES: u32 = 4;
-
-/// Work that a subject has put off.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pending {
-    /// What is to be done, as the end of "2.0 MiB ".
-    pub what: &'static str,
-    /// The bytes that it is about.
-    pub bytes: u64,
-}
 
 /// A lane whose background work is observed.
 pub struct Watched<L> {
@@ -57,13 +50,13 @@ pub struct Watched<L> {
     pauses: u32,
     changed_pauses: u32,
     changed_bytes: u64,
-    /// What was written in the lane's turns.
+    /// The bytes that were written in the lane's turns.
     written_bytes: u64,
     after: Option<String>,
 }
 
 impl<L: Lane> Watched<L> {
-    /// This lane, of which nothing is known yet.
+    /// A lane that was not observed yet.
     pub fn new(lane: L) -> Watched<L> {
         Watched {
             lane,
@@ -76,7 +69,7 @@ impl<L: Lane> Watched<L> {
         }
     }
 
-    /// Compares the files with those at the end of the last turn, if there was one.
+    /// Compares the files with those at the end of the previous turn, if there was one.
     fn end_pause(&mut self) {
         let Some((before, dir)) = self.files.take().zip(self.lane.dir()) else { return };
         let change = Files::under(&dir).changed_since(&before);
@@ -87,7 +80,7 @@ impl<L: Lane> Watched<L> {
         }
     }
 
-    /// Takes one more turn, and looks for work that goes on when it is over.
+    /// Takes one more turn, and checks for work that continues after it.
     fn watch(&mut self, turn: Duration, stop: &Stop) -> Result<(), BenchError> {
         let window = (turn / 2).clamp(SHORTEST_WINDOW, LONGEST_WINDOW);
         let mut before = self.work_in(window);
@@ -98,7 +91,7 @@ impl<L: Lane> Watched<L> {
             before = self.work_in(window);
         }
         self.turn(turn, stop)?;
-        // What another lane left running runs before this turn and after it.
+        // Work that another lane left running shows both before this turn and after it.
         let more = self.work_in(window) - before;
         if is_work(more, window) && !stop.is_asked() {
             self.after = Some(describe(more, window));
@@ -106,12 +99,12 @@ impl<L: Lane> Watched<L> {
         Ok(())
     }
 
-    /// What is spent while no lane has a turn.
+    /// What the processes spend while no lane has a turn.
     fn work_in(&self, window: Duration) -> Spent {
         let (began, before) = (Instant::now(), self.lane.spent());
         thread::sleep(window);
         let spent = self.lane.spent() - before;
-        // A thread that was woken late would count more.
+        // If this thread wakes late, the pause is longer and would count more.
         let longer = began.elapsed().as_secs_f64() / window.as_secs_f64();
         Spent { cpu: spent.cpu.div_f64(longer.max(1.0)), ..spent }
     }
@@ -153,7 +146,7 @@ impl<L: Lane> Lane for Watched<L> {
     }
 }
 
-/// Looks at each lane once after the rounds, one after another.
+/// Watches each lane once after the rounds, one lane at a time.
 pub fn watch_all<L: Lane>(
     lanes: &mut [Watched<L>],
     turn: Duration,
@@ -164,7 +157,7 @@ pub fn watch_all<L: Lane>(
             return Ok(());
         }
         match lane.watch(turn, stop) {
-            // The rounds are over: what fails while the user waits for the end takes nothing away.
+            // The rounds are over, so a failure here must not discard the figures.
             Err(_) if stop.is_asked() => return Ok(()),
             watched => watched?,
         }
@@ -200,16 +193,16 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
-    use crate::lane::{POWER_LOSS, Role, Schedule, interleave};
+    use crate::lane::{POWER_LOSS, Pending, Role, Schedule, interleave};
 
-    /// What a planted lane leaves undone when its turn is over.
+    /// What a planted lane leaves unfinished at the end of its turn.
     #[derive(Clone, Copy, PartialEq)]
     enum Leaves {
         Nothing,
-        /// Each look at what is spent shows more processor time, or more bytes.
+        /// Each reading of the counters shows more processor time, or more bytes.
         Computing,
         Writing,
-        /// So many bytes, as it says itself.
+        /// The lane declares this many bytes as pending.
         Declared(u64),
         /// A real thread that writes to a file.
         Thread,
@@ -218,7 +211,7 @@ mod tests {
     struct Planted {
         leaves: Leaves,
         dir: PathBuf,
-        /// What is spent up to now, and whether each look shows more.
+        /// The values of the counters, and whether each reading adds to them.
         spent: Cell<Spent>,
         is_busy: bool,
         is_over: Arc<AtomicBool>,
@@ -297,7 +290,7 @@ mod tests {
         }
     }
 
-    /// Takes a round of one turn for each, with `between` called after each turn.
+    /// Runs a round of one turn for each lane, and calls `between` after each turn.
     fn marks_of(leaves: Leaves, rounds: u32, between: &dyn Fn(&Path)) -> Vec<String> {
         let dir = tempfile::tempdir().expect("a directory");
         let mut lanes = vec![Watched::new(Planted::new(leaves, dir.path()))];
@@ -307,7 +300,7 @@ mod tests {
         lanes[0].marks()
     }
 
-    /// The marks of a lane that is looked at after its rounds.
+    /// The marks of a lane that is watched after its rounds.
     fn marks_after(leaves: Leaves, is_busy_before: bool) -> Vec<String> {
         let dir = tempfile::tempdir().expect("a directory");
         let mut lane = Planted::new(leaves, dir.path());
@@ -332,8 +325,8 @@ mod tests {
         assert_eq!(marks_after(Leaves::Writing, true), [""; 0]);
     }
 
-    /// The kernel's counts of this process show a thread of the lane. Where no processor is free,
-    /// or another test writes more before the turn than after it, one look may miss it.
+    /// The kernel's counters for this process show a thread of the lane. One observation may miss
+    /// it if no processor is free, or if another test writes more before the turn than after it.
     #[test]
     fn a_thread_that_goes_on_writing_is_seen() {
         let is_seen = |marks: Vec<String>| marks.iter().any(|mark| mark.contains("last answer"));
@@ -351,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_that_puts_off_much_of_its_work_is_marked() {
+    fn a_lane_that_postpones_much_of_its_work_is_marked() {
         let declared = |bytes| marks_of(Leaves::Declared(bytes), 1, &|_| {});
         assert_eq!(declared(8 << 20), ["8.0 MiB are not compacted"]);
         assert_eq!(declared(1 << 20), [""; 0], "a twentieth of 20 MiB");

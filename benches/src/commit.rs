@@ -1,8 +1,10 @@
-//! The work `commit`: clients propose to a cluster in one process, and wait until it has applied.
+//! The work `commit`: clients propose to a cluster in one process and wait until the command is
+//! applied.
 //!
-//! The floor of a commit is that file of as many as there are members, all started together, with
-//! which more than half have synced: of three the second, which is the leader and one follower. In
-//! an open loop commands arrive whatever the answers take, so that a queue shows in the latency.
+//! The floor of a commit is the time until more than half of the members' files are durable, when
+//! all are written and synced together. For three members this is the second file: the leader and
+//! one follower. In an open loop commands arrive however long the answers take, so that time in a
+//! queue is part of the latency.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,29 +24,29 @@ use crate::{BenchError, Place, Progress, Row, Workload, incompressible};
 /// The most members of a cluster in one process.
 pub const MAX_MEMBERS: u64 = 9;
 
-/// The connections to servers that run as processes.
+/// The connections to servers that run as processes of their own.
 const CONNECTIONS: usize = 8;
 
-/// Clusters, and what their clients do.
+/// Which clusters are measured, and under which workloads.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CommitPlan {
-    /// The backends' names; each gets a cluster of its own.
+    /// The names of the backends. Each backend gets a cluster of its own.
     pub backends: Vec<String>,
     /// The members of a cluster.
     pub members: u64,
     /// The threads of each cluster's runtime.
     pub workers: usize,
-    /// The tool's program, if the members are to be three processes that talk over TCP and serve
-    /// etcd's API, which their clients use.
+    /// The path of the tool, if the members are to be three processes that communicate over TCP and
+    /// serve etcd's API to the clients.
     pub processes: Option<PathBuf>,
     /// The workloads, one after another.
     pub workloads: Vec<Workload>,
-    /// The time for everything.
+    /// The time for the whole measurement.
     pub time: Duration,
 }
 
 impl CommitPlan {
-    /// Refuses what cannot be measured, before anything is written.
+    /// Refuses a plan that cannot be measured, before anything is written.
     pub fn check(&self) -> Result<(), BenchError> {
         self.workloads.iter().try_for_each(Workload::check)?;
         if self.processes.is_some() && self.members != 3 {
@@ -55,7 +57,7 @@ impl CommitPlan {
         }
         if !(1..=MAX_MEMBERS).contains(&self.members) {
             return Err(BenchError::options(
-                format!("--members {} is no cluster of one process", self.members),
+                format!("--members {} cannot run in one process", self.members),
                 format!("choose from 1 to {MAX_MEMBERS}, best an odd number"),
             ));
         }
@@ -64,7 +66,7 @@ impl CommitPlan {
     }
 }
 
-/// Measures each workload in turn; gives a row for each cluster and for the floor.
+/// Measures one workload after another, and returns a row for each cluster and for the floor.
 pub fn run(
     plan: &CommitPlan,
     place: &Place,
@@ -132,12 +134,12 @@ fn lanes<'a>(
     Ok(lanes)
 }
 
-/// The verbs that members' files are written with, of which the quickest is the floor. To open the
-/// file with `O_DSYNC` does the same as `RWF_DSYNC`.
+/// The sync verbs for the members' files; the fastest one is the floor. Opening the file with
+/// `O_DSYNC` is left out because it does the same as `RWF_DSYNC`.
 const MAJORITY_VERBS: [Verb; 4] =
     [Verb::Fdatasync, Verb::RwfDsync, Verb::DirectFdatasync, Verb::DirectRwfDsync];
 
-/// A lane for each way to write the members' files that this file system has.
+/// A lane for each way to write the members' files that this file system supports.
 pub fn majority_lanes(
     members: u64,
     place: &Place,
@@ -152,7 +154,7 @@ pub fn majority_lanes(
     Ok(lanes)
 }
 
-/// The floor of a commit as a lane: all clients' entries in one write on each member's file.
+/// The floor of a commit as a lane: the entries of all clients in one write to each member's file.
 pub struct MajorityLane {
     files: Majority,
     payload: Arc<Aligned>,
@@ -162,15 +164,15 @@ pub struct MajorityLane {
 }
 
 impl MajorityLane {
-    /// The files of so many members, for this workload; `None` where the file system does not have
-    /// this verb.
+    /// The files of this many members for this workload, or `None` if the file system does not
+    /// support the verb.
     pub fn create(
         members: u64,
         verb: Verb,
         place: &Place,
         workload: &Workload,
     ) -> Result<Option<MajorityLane>, BenchError> {
-        let dir = place.room()?;
+        let dir = place.work_dir()?;
         let files = match Majority::create(dir.path(), members, verb) {
             Ok(files) => files,
             Err(error) if is_unsupported(&error) => return Ok(None),
@@ -202,7 +204,7 @@ impl Lane for MajorityLane {
         while tally.writes == 0 || began.elapsed() < time && !stop.is_asked() {
             let took = self.files.write_and_sync(&self.payload);
             let took =
-                took.map_err(|error| BenchError::failed("writing beside the logs", error))?;
+                took.map_err(|error| BenchError::failed("writing to the disk alone", error))?;
             tally.samples.record(took, self.clients);
             tally.entries += self.entries;
             tally.written_entries += members * self.entries;
@@ -230,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_that_cannot_be_is_refused_by_name() {
+    fn an_impossible_cluster_is_refused_by_name() {
         let error = CommitPlan { members: 10, ..plan(&["memory"]) }.check();
         assert!(error.expect_err("too many").to_string().contains("--members"));
     }
@@ -268,7 +270,7 @@ mod tests {
 
     #[cfg(all(feature = "file", feature = "memory"))]
     #[test]
-    fn a_durable_cluster_stands_beside_three_files() {
+    fn a_durable_cluster_is_compared_with_three_files() {
         let dir = tempfile::tempdir().expect("a directory");
         let place = Place::new(Some(dir.path())).expect("made");
         let rows = run(&plan(&["file", "memory"]), &place, &Stop::new(), &mut Progress::silent())

@@ -1,6 +1,7 @@
-//! Three cores wired together, with nothing around them: what the protocol alone costs.
+//! Three consensus cores connected to each other without I/O: the cost of the protocol alone.
 //!
-//! Every write is durable at once and every message arrives, one input after another on one thread.
+//! Every write is durable at once and every message arrives. One thread handles one input after
+//! another.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,10 +10,10 @@ use bytes::Bytes;
 use kontiki::consensus::{Config, Input, Output, Raft, Start};
 use kontiki::types::{LogIndex, Membership, NodeId, Term, TermRun};
 
-/// How many cores there are.
+/// The number of cores.
 const MEMBERS: u64 = 3;
 
-/// Three cores of which the first leads.
+/// Three cores; the first one is the leader.
 pub struct CoreTrio {
     cores: Vec<Raft>,
     waiting: VecDeque<(NodeId, Input)>,
@@ -46,19 +47,19 @@ impl CoreTrio {
         trio
     }
 
-    /// Proposes so many commands at once, and runs until nobody has anything to do.
+    /// Proposes this many commands at once, and runs until no core has work left.
     pub fn propose(&mut self, count: u64) {
         let leader = self.cores[0].id();
         self.waiting.push_back((leader, Input::Propose { count, origins: Vec::new() }));
         self.run();
     }
 
-    /// What the leader knows to be committed.
+    /// The highest index that the leader knows to be committed.
     pub fn commit(&self) -> LogIndex {
         self.cores[0].commit()
     }
 
-    /// The steps since the election, of all three.
+    /// The steps of all three cores since the election.
     pub fn steps(&self) -> u64 {
         self.steps
     }
@@ -91,7 +92,7 @@ fn carry_out(at: NodeId, output: Output, waiting: &mut VecDeque<(NodeId, Input)>
             waiting.push_back((to, Input::Message { from: at, message, memberships: Vec::new() }));
             waiting.push_back((at, Input::Sent { to, send, upto, bytes: 0 }));
         }
-        // Nobody applies, reads or watches here.
+        // This benchmark does not apply, read or watch.
         _ => {}
     }
 }

@@ -1,4 +1,4 @@
-//! Why a measurement was not taken: what went wrong, and what to do about it.
+//! The errors of a measurement: what went wrong, and what the user can do about it.
 
 use std::error::Error;
 use std::path::Path;
@@ -9,7 +9,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum BenchError {
-    /// What was asked for cannot be measured.
+    /// The requested measurement is not possible.
     #[error("{message}")]
     Options {
         /// What is wrong.
@@ -17,26 +17,26 @@ pub enum BenchError {
         /// What to write instead.
         advice: String,
     },
-    /// The disk, the network or a process failed while it was measured.
+    /// The disk, the network or a process failed during the measurement.
     #[error("{what}: {source}")]
     Failed {
-        /// What was being done.
+        /// The operation that failed.
         what: String,
-        /// How it failed.
+        /// The cause.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// Somebody asked for an end before there was anything to show.
+    /// The measurement was stopped before there was a figure.
     #[error("stopped before there was a figure")]
     Stopped,
 }
 
 impl BenchError {
-    /// Options that cannot work, and what to write instead.
+    /// An error for options that cannot work, with advice on what to write instead.
     pub fn options(message: impl Into<String>, advice: impl Into<String>) -> BenchError {
         BenchError::Options { message: message.into(), advice: advice.into() }
     }
 
-    /// Something failed while doing `what`.
+    /// An error of the operation `what`.
     pub fn failed(
         what: impl Into<String>,
         source: impl Into<Box<dyn Error + Send + Sync>>,
@@ -44,17 +44,17 @@ impl BenchError {
         BenchError::Failed { what: what.into(), source: source.into() }
     }
 
-    /// Something failed with a file or a directory.
+    /// An error of an operation on a file or a directory.
     pub fn of_path(what: &str, path: &Path, source: std::io::Error) -> BenchError {
         BenchError::failed(format!("{what} {}", path.display()), source)
     }
 
-    /// What the user can do; empty where nobody knows.
+    /// What the user can do; empty if no advice is known.
     pub fn advice(&self) -> &str {
         match self {
             BenchError::Options { advice, .. } => advice,
             BenchError::Failed { .. } => "",
-            BenchError::Stopped => "give it a few seconds more",
+            BenchError::Stopped => "let it run for a few seconds more",
         }
     }
 }

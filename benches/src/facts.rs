@@ -1,4 +1,5 @@
-//! What a figure depends on beside the program: the machine, its disk, and who else was busy.
+//! What a figure depends on besides the program: the machine, its disk, and the load from other
+//! programs.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -6,23 +7,23 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-/// Filesystems whose files are in memory: a sync there keeps nothing.
+/// File systems whose files are in memory, where a sync makes nothing durable.
 const IN_MEMORY: [&str; 2] = ["tmpfs", "ramfs"];
 
-/// The machine, as it said of itself when the measurement began.
+/// The machine, as it described itself when the measurement began.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
     /// The version of this program.
     pub version: String,
-    /// Whether it was optimized; figures of a debug build mean nothing.
+    /// Whether this is an optimized build. Figures of a debug build are useless.
     pub optimized: bool,
-    /// The moment, in seconds since 1970.
+    /// The time of the measurement, in seconds since 1970.
     pub unix_time: u64,
     /// The kernel, its release and its architecture.
     pub kernel: String,
     /// The processor's name.
     pub processor: String,
-    /// The processors that this process may use.
+    /// The number of processors that this process may use.
     pub cores: usize,
     /// The load average of the last minute, before the first figure and after the last.
     pub load_average: [f64; 2],
@@ -30,18 +31,18 @@ pub struct Facts {
     pub filesystem: String,
     /// Its device.
     pub device: String,
-    /// How the device says that it caches writes, where it says so.
+    /// How the device caches writes, if it reports it.
     pub write_cache: Option<String>,
     /// The options of the mount.
     pub mount_options: String,
-    /// What a member's file log takes on this disk without `--io`: `ring` or `thread`. Absent where
-    /// no file log was asked.
+    /// How a member's file log writes on this disk without `--io`: `ring` or `thread`. Absent if no
+    /// file log was measured.
     #[serde(default)]
     pub file_log_io: Option<String>,
 }
 
 impl Facts {
-    /// The facts of this machine and of the disk under `dir`, which exists.
+    /// The facts of this machine and of the disk that holds `dir`, which must exist.
     pub fn gather(dir: &Path) -> Facts {
         let system = rustix::system::uname();
         let word = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
@@ -63,17 +64,17 @@ impl Facts {
         }
     }
 
-    /// Notes how busy the machine is now that the last figure is taken.
+    /// Records the load after the last figure.
     pub fn end(&mut self) {
         self.load_average[1] = load_average();
     }
 
-    /// Whether what is written here is in memory, whatever is synced.
+    /// Whether files here are in memory, so that a sync makes nothing durable.
     pub fn is_in_memory(&self) -> bool {
         IN_MEMORY.contains(&&*self.filesystem)
     }
 
-    /// What to know before any figure is believed.
+    /// What the reader must know before relying on a figure.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if !self.optimized {
@@ -81,27 +82,27 @@ impl Facts {
         }
         if self.is_in_memory() {
             warnings.push(format!(
-                "the directory is on {}, in memory: a sync costs nothing and keeps nothing there; \
-                 choose a directory on a disk with --dir",
+                "the directory is on {}, in memory: a sync costs nothing and makes nothing durable \
+                 there; choose a directory on a disk with --dir",
                 self.filesystem
             ));
         }
         let load = self.load_average[0].max(self.load_average[1]);
         if load > self.cores as f64 * 0.75 + 0.5 {
             warnings.push(format!(
-                "the load average is {load:.2} on {} cores: others are busy, so the tails are \
-                 theirs; compare ratios, not figures",
+                "the load average is {load:.2} on {} cores: other programs are busy and lengthen \
+                 the tails; compare ratios, not figures",
                 self.cores
             ));
         }
         warnings
     }
 
-    /// The facts in a few lines, for people.
+    /// The facts as a few lines of text.
     pub fn lines(&self) -> Vec<String> {
         let cache = self.write_cache.as_ref().map_or(String::new(), |kind| format!(", {kind}"));
         let io = self.file_log_io.as_ref();
-        let io = io.map(|io| format!("the file log takes the {io} here, without --io"));
+        let io = io.map(|io| format!("the file log uses a {io} here, without --io"));
         let lines = [
             format!("{}, {} cores, {}", self.processor, self.cores, self.kernel),
             format!("{} on {}{cache} ({})", self.filesystem, self.device, self.mount_options),
@@ -117,7 +118,7 @@ impl Facts {
     }
 }
 
-/// What the kernel says of a mount.
+/// What the kernel reports about a mount.
 #[derive(Debug, PartialEq)]
 struct Mount {
     filesystem: String,
@@ -126,7 +127,7 @@ struct Mount {
 }
 
 impl Mount {
-    /// The mount that holds a directory, found by the number of its device.
+    /// The mount that holds a directory, found by its device number.
     fn under(dir: &Path) -> Mount {
         let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let device = fs::metadata(dir).map(|meta| device_number(meta.dev()));
@@ -135,8 +136,8 @@ impl Mount {
         found.unwrap_or(Mount { filesystem: unknown(), device: unknown(), options: unknown() })
     }
 
-    /// The first line of `/proc/self/mountinfo` with this device: its fields are counted from the
-    /// dash, for those before it vary in number.
+    /// The first line of `/proc/self/mountinfo` with this device. The number of fields before the
+    /// dash varies, so the fields after it are counted from the dash.
     fn in_table(table: &str, device: &str) -> Option<Mount> {
         let line = table.lines().find(|line| line.split(' ').nth(2) == Some(device))?;
         let options = line.split(' ').nth(5)?.to_owned();
@@ -152,7 +153,7 @@ fn device_number(device: u64) -> String {
 
 fn write_cache(dir: &Path) -> Option<String> {
     let device = device_number(fs::metadata(dir).ok()?.dev());
-    // A partition has no queue of its own; its disk is one level up.
+    // A partition has no queue of its own; the queue belongs to the disk, one level up.
     let places = [
         format!("/sys/dev/block/{device}/queue/write_cache"),
         format!("/sys/dev/block/{device}/../queue/write_cache"),
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_looks_like_a_disk_is_said_so() {
+    fn a_file_system_in_memory_gets_a_warning() {
         let here = Facts::gather(Path::new("."));
         let in_memory = Facts { filesystem: "tmpfs".to_owned(), ..here.clone() };
         assert!(in_memory.warnings().iter().any(|line| line.contains("--dir")));

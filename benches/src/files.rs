@@ -1,4 +1,4 @@
-//! The files of a subject: how much of the disk they take, and whether they have changed.
+//! The files of a subject: how much space they use on the disk, and whether they have changed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 /// The unit in which the kernel counts the blocks of a file.
 const BLOCK_BYTES: u64 = 512;
 
-/// A file of at least this length that was written in place counts as changed. A shorter one may be
-/// a lock or a report of the store about itself.
+/// A file of at least this length that was written in place counts as changed. A shorter file may
+/// be a lock or a status file of the store.
 const LEAST_REWRITTEN_BYTES: u64 = 1 << 20;
 
 /// The files below a directory at one moment.
@@ -18,25 +18,26 @@ pub struct Files(BTreeMap<PathBuf, FileState>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FileState {
-    /// The bytes that the file takes on the disk.
+    /// The bytes that the file uses on the disk.
     allocated: u64,
     len: u64,
-    /// When it was last written, in nanoseconds since 1970, as coarse as the kernel's clock ticks.
+    /// The time of the last write, in nanoseconds since 1970. Its resolution is that of the
+    /// kernel's clock tick.
     written_at: i128,
 }
 
-/// What changed in the files between two moments.
+/// The changes of the files between two moments.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Change {
-    /// The bytes on the disk that were allocated, plus those that were given back.
+    /// The bytes that were allocated on the disk, plus those that were freed.
     pub bytes: u64,
-    /// Files of 1 MiB and more that were written without a change of their size.
+    /// The number of files of 1 MiB or more that were written without a change of their size.
     pub rewritten: u64,
 }
 
 impl Files {
-    /// All files below `dir`. A file that is removed meanwhile is left out, and so is a directory
-    /// that is not there.
+    /// All files below `dir`. Files that are removed during the scan are left out; a missing
+    /// directory has no files.
     pub fn under(dir: &Path) -> Files {
         let mut files = Files::default();
         files.add(dir);
@@ -59,7 +60,7 @@ impl Files {
         }
     }
 
-    /// The bytes that they take on the disk together.
+    /// The bytes that all files use on the disk.
     pub fn allocated_bytes(&self) -> u64 {
         self.0.values().map(|file| file.allocated).sum()
     }

@@ -1,51 +1,51 @@
-//! Who is measured, and how several are measured fairly: in turns, so that all meet the same disk,
-//! the same neighbours and the same weather.
+//! What is measured, and how several subjects are measured fairly: in turns, so that all meet the
+//! same state of the disk and the same load from other programs.
 //!
-//! A *lane* is one subject doing one work. A measurement has rounds; a round has turns, and in each
-//! turn every lane runs for a moment, another one first each time. A round's figures are those of
-//! all its turns together, and a lane's figures are the medians of its rounds.
+//! A *lane* is one subject under one workload. A measurement has rounds, and a round has turns. In
+//! each turn every lane runs for a short time, and each turn starts with another lane. The figures
+//! of a round cover all its turns; the figures of a lane are the medians of its rounds.
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use crate::background::Pending;
 use crate::meter::Spent;
 use crate::{BenchError, Samples};
 
-/// What a subject is: only equals are compared.
+/// The kind of a subject. Only subjects of comparable kinds are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// A log of this project, alone or under a cluster.
+    /// A log of this project, alone or in a cluster.
     Store,
     /// The disk alone.
     Floor,
-    /// A library as it is, without a log around it.
+    /// A library without a log on top of it.
     Library,
     /// Another project that does the same work.
     Peer,
-    /// A server that was loaded from outside.
+    /// A server that is loaded from outside.
     Server,
 }
 
-/// Whose figures these are.
+/// The subject of the figures.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subject {
-    /// What it is.
+    /// The kind of subject.
     pub role: Role,
-    /// Its name: a backend's, a peer's, a floor's.
+    /// Its name: that of a backend, another project or a floor.
     pub name: String,
-    /// What it declares that an acknowledged write survives.
+    /// What an acknowledged write survives, as the subject declares it.
     pub durability: String,
     /// The call that makes bytes durable.
     pub sync_verb: String,
-    /// The members that share the work; one where there is no cluster.
+    /// The number of members; 1 if there is no cluster.
     pub members: u64,
 }
 
 impl Subject {
-    /// Whether what it acknowledges survives a power cut. Others are never ranked beside it.
+    /// Whether acknowledged writes survive a power cut. Subjects whose writes do not are never
+    /// ranked with those whose writes do.
     pub fn is_durable(&self) -> bool {
         self.durability == POWER_LOSS
     }
@@ -54,28 +54,27 @@ impl Subject {
 /// The durability of a store that survives a power cut, as it declares it.
 pub const POWER_LOSS: &str = "power loss";
 
-/// What happened in a turn, or in several.
+/// The figures of a turn, or of several.
 #[derive(Clone, Debug)]
 pub struct Tally {
-    /// What each batch of a client took.
+    /// The latencies of the batches.
     pub samples: Samples,
-    /// The entries that were acknowledged.
+    /// The number of acknowledged entries.
     pub entries: u64,
-    /// The writes that the log was given, each durable before the next; of a cluster, those of all
-    /// members.
+    /// The number of writes, each durable before the next; for a cluster, those of all members.
     pub writes: u64,
     /// The entries in those writes.
     pub written_entries: u64,
     /// The requests that failed.
     pub failures: u64,
-    /// The time in which that happened.
+    /// The time of the turn.
     pub busy: Duration,
     /// What the process spent on it.
     pub spent: Spent,
 }
 
 impl Tally {
-    /// Nothing happened yet.
+    /// An empty tally.
     pub fn new() -> Tally {
         Tally {
             samples: Samples::new(),
@@ -88,7 +87,7 @@ impl Tally {
         }
     }
 
-    /// Takes another turn's figures in.
+    /// Adds the figures of another turn.
     pub fn add(&mut self, more: &Tally) {
         self.samples.add(&more.samples);
         self.entries += more.entries;
@@ -106,32 +105,41 @@ impl Default for Tally {
     }
 }
 
-/// One subject at its work.
+/// Work that a subject has postponed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pending {
+    /// What still has to be done, as the end of a phrase that begins with "2.0 MiB".
+    pub what: &'static str,
+    /// The number of bytes that wait.
+    pub bytes: u64,
+}
+
+/// One subject under its workload.
 pub trait Lane {
-    /// Who it is.
+    /// The subject.
     fn subject(&self) -> Subject;
 
-    /// What keeps its figures from being fair, as far as the lane knows: shown with them.
+    /// Reasons known to the lane why its figures are not reliable; they are shown with the figures.
     fn marks(&self) -> Vec<String> {
         Vec::new()
     }
 
-    /// The directory with its files; no other lane writes there. `None` where there is none.
+    /// The directory of its files, to which no other lane writes, or `None` if there is none.
     fn dir(&self) -> Option<PathBuf> {
         None
     }
 
-    /// The work that it has put off, where it can tell.
+    /// The work that the subject has postponed, if it can tell.
     fn pending(&self) -> Option<Pending> {
         None
     }
 
-    /// What the processes that do its work have spent up to now.
+    /// What the processes that do the work have spent up to now.
     fn spent(&self) -> Spent {
         Spent::now()
     }
 
-    /// Works for about this long, at least one write, and less when a stop is asked for.
+    /// Runs for about this long. Makes at least one write, and ends early when a stop is requested.
     fn turn(&mut self, time: Duration, stop: &Stop) -> Result<Tally, BenchError>;
 }
 
@@ -164,17 +172,17 @@ impl<L: Lane + ?Sized> Lane for Box<L> {
 /// The lanes of one workload.
 pub type Lanes<'a> = Vec<Box<dyn Lane + 'a>>;
 
-/// How long an answer is waited for once a stop was asked for.
+/// How long an answer is awaited after a stop was requested.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Somebody's wish that the measurement ends early. What was measured until then still counts.
+/// A request to end the measurement early. Everything measured until then still counts.
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
     asked_at: Arc<OnceLock<Instant>>,
 }
 
 impl Stop {
-    /// Nobody wishes for it yet.
+    /// No stop is requested yet.
     pub fn new() -> Stop {
         Stop::default()
     }
@@ -184,17 +192,17 @@ impl Stop {
         self.asked_at.get_or_init(Instant::now);
     }
 
-    /// Whether it was asked for.
+    /// Whether a stop was requested.
     pub fn is_asked(&self) -> bool {
         self.asked_at.get().is_some()
     }
 
-    /// Whether it was asked for so long ago that nobody waits for an answer any more.
+    /// Whether the stop was requested so long ago that answers are no longer awaited.
     pub fn is_overdue(&self) -> bool {
         self.asked_at.get().is_some_and(|asked_at| asked_at.elapsed() >= STOP_PATIENCE)
     }
 
-    /// Ends a preparation, which has no figures, with an error if it was asked for.
+    /// Ends a preparation, which has no figures, with an error if a stop was requested.
     pub fn check(&self) -> Result<(), BenchError> {
         match self.is_asked() {
             true => Err(BenchError::Stopped),
@@ -203,39 +211,39 @@ impl Stop {
     }
 }
 
-/// How long everything takes, and in how many pieces.
+/// The time of a measurement, and how it is divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Schedule {
-    /// The rounds, whose medians are the figures.
+    /// The number of rounds, whose medians are the figures.
     pub rounds: u32,
-    /// How often each lane runs in a round.
+    /// The turns of each lane in a round.
     pub turns: u32,
     /// The time for all lanes and rounds together.
     pub time: Duration,
 }
 
-/// A turn is not shorter than this: a lane would only warm up.
+/// The shortest turn. In a shorter one a lane would only warm up.
 const SHORTEST_TURN: Duration = Duration::from_millis(2);
 
 impl Schedule {
-    /// Five rounds of four turns in this time.
+    /// Five rounds of four turns each in this time.
     pub fn of(time: Duration) -> Schedule {
         Schedule { rounds: 5, turns: 4, time }
     }
 
-    /// How long a turn is. Besides those of the rounds each lane has a warm-up as long as a turn
-    /// of each round, and one more turn, with a pause as long, in which its background work is
-    /// looked for.
+    /// The length of a turn. Besides its turns in the rounds, each lane has a warm-up as long as
+    /// one turn of each round, and one more turn followed by a pause of the same length, in which
+    /// background work is observed.
     pub fn turn_of(&self, lanes: usize) -> Duration {
         let turns = (self.rounds * (self.turns + 1) + 2) * lanes as u32;
         (self.time / turns.max(1)).max(SHORTEST_TURN)
     }
 }
 
-/// Runs all lanes in turns; gives the rounds of each, in the order of the lanes. Each lane has one
-/// turn that does not count before the first round, to warm up.
+/// Runs all lanes in turns and returns the rounds of each lane, in the order of the lanes. Before
+/// the first round each lane has one turn that is not counted, to warm up.
 ///
-/// `tell` hears of each turn that is over, and how many there are.
+/// `tell` is called after each turn with the number of finished turns and of all turns.
 pub fn interleave<L: Lane>(
     lanes: &mut [L],
     schedule: Schedule,
@@ -248,7 +256,7 @@ pub fn interleave<L: Lane>(
     let mut rounds = vec![Vec::new(); lanes.len()];
     for lane in lanes.iter_mut() {
         stop.check()?;
-        // An awkward warm-up is no figure, but a failure in it is one in the measurement too.
+        // The figures of a warm-up are not counted, but a failure in it ends the measurement too.
         if let Err(error) = lane.turn(time * schedule.rounds, stop) {
             return stop.check().and(Err(error));
         }
@@ -265,7 +273,7 @@ pub fn interleave<L: Lane>(
                 }
                 match lanes[place].turn(time, stop) {
                     Ok(tally) => round[place].add(&tally),
-                    // Whoever is not waited for any more has not failed.
+                    // An answer that is no longer awaited is not a failure.
                     Err(_) if stop.is_asked() => return ended_early(rounds),
                     Err(error) => return Err(error),
                 }
@@ -278,7 +286,7 @@ pub fn interleave<L: Lane>(
     Ok(rounds)
 }
 
-/// Only whole rounds count, for only they are fair.
+/// Only complete rounds count, because only they are fair.
 fn ended_early(rounds: Vec<Vec<Tally>>) -> Result<Vec<Vec<Tally>>, BenchError> {
     match rounds.iter().any(|rounds| rounds.is_empty()) {
         true => Err(BenchError::Stopped),
@@ -327,7 +335,7 @@ mod tests {
         run_or_fail(schedule, stop_at, false)
     }
 
-    /// The lane in whose turn a stop is asked for may also fail.
+    /// Runs two lanes; the lane in whose turn the stop is requested may also fail.
     fn run_or_fail(
         schedule: Schedule,
         stop_at: usize,
@@ -350,17 +358,17 @@ mod tests {
     }
 
     #[test]
-    fn who_stops_gets_the_rounds_that_were_whole() {
+    fn a_stop_keeps_the_complete_rounds() {
         let schedule = Schedule { rounds: 3, turns: 2, time: Duration::ZERO };
         assert_eq!(run(schedule, 8).1.map(|rounds| rounds[0].len()).ok(), Some(1));
         assert!(matches!(run(schedule, 4).1, Err(BenchError::Stopped)));
         let (turns, rounds) = run(schedule, 1);
-        assert_eq!(turns, "a", "nobody else warms up");
+        assert_eq!(turns, "a", "no other lane warms up");
         assert!(matches!(rounds, Err(BenchError::Stopped)));
     }
 
     #[test]
-    fn who_gets_no_answer_while_it_stops_keeps_the_rounds_that_were_whole() {
+    fn a_stop_without_an_answer_keeps_the_complete_rounds() {
         let schedule = Schedule { rounds: 3, turns: 2, time: Duration::ZERO };
         assert_eq!(run_or_fail(schedule, 8, true).1.map(|rounds| rounds[0].len()).ok(), Some(1));
         for early in [1, 4] {

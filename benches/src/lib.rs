@@ -1,20 +1,21 @@
-//! The measurements of Kontiki: which log suits a machine, and how close it comes to what the
-//! machine can do.
+//! The benchmarks of Kontiki: which log suits a machine, and how close it comes to what the machine
+//! can do.
 //!
-//! A [`Workload`] says who does what; a [`lane`] is one subject doing it. Lanes are measured in
-//! turns, the disk's own [`floor`] among them, and what comes out is a [`Report`]: rows of figures
-//! with the [`facts`] of the machine, which [`show`] turns into a table, a page or a document.
+//! A [`Workload`] describes the load, and a [`lane`] is one subject under that load. Lanes are
+//! measured in turns, and the disk's own [`floor`] is one of them. The result is a [`Report`]: rows
+//! of figures with the [`facts`] of the machine, which [`show`] turns into a table, a page or a
+//! part of a document.
 //!
 //! | work | module | question |
 //! |---|---|---|
 //! | `log` | [`log`] | what does a durable append cost on this backend and this disk? |
-//! | `commit` | [`commit`] | what does a cluster on it answer, in one process? |
-//! | `etcd` | [`etcd`] | what does a server answer over the network, ours or another? |
+//! | `commit` | [`commit`] | how fast does a cluster with this log answer, in one process? |
+//! | `etcd` | [`etcd`] | how fast does a server answer over the network, ours or another? |
 //! | `verbs` | [`floor`] | which way to sync suits this disk? |
-//! | `soak` | [`soak`] | what does one log do over minutes? |
+//! | `soak` | [`soak`] | how do the figures of one log change over minutes? |
 //!
-//! Beside an equal stand only equals: a store that does not sync has no floor and no rank. Absent:
-//! reads under load, and more than one machine.
+//! Only comparable subjects are compared: a store that does not sync has no floor and no rank.
+//! Deliberately absent: reads under load, and more than one machine.
 
 pub mod background;
 pub mod cluster;
@@ -29,6 +30,7 @@ pub mod lane;
 pub mod log;
 mod measure;
 pub mod meter;
+pub mod named_log;
 #[cfg(feature = "peers")]
 pub mod peers;
 mod place;
@@ -45,6 +47,6 @@ pub use lane::{Lane, Schedule, Stop, Subject, Tally};
 pub use measure::{MakeLanes, Preparation, Work, check_time, measure};
 pub use place::{FileLog, Place};
 pub use progress::Progress;
-pub use report::{Report, Round, Row, SCHEMA};
+pub use report::{Interval, Report, Round, Row, SCHEMA};
 pub use samples::{Samples, median};
 pub use workload::{MAX_BATCH, MAX_CLIENTS, MAX_SIZE, RATES, Workload, incompressible};

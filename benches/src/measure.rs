@@ -1,7 +1,7 @@
-//! From workloads to rows: for each workload the lanes are made, measured in turns, and ended.
+//! Measures workloads: for each one the lanes are created, run in turns, and dropped.
 //!
-//! The time is for everything: what the making of the lanes took, the turns do not get. But they
-//! get half of it at least, so whoever fills a log looks at the clock.
+//! The time covers everything, so creating the lanes reduces the time of the turns. The turns get
+//! at least half of it, so code that fills a log must check the deadline.
 
 use std::time::{Duration, Instant};
 
@@ -23,33 +23,33 @@ pub struct Work<'a> {
     pub time: Duration,
 }
 
-/// Makes the lanes for a workload.
+/// Creates the lanes of a workload.
 pub type MakeLanes<'m, 'a> =
     dyn FnMut(&Workload, &mut Preparation) -> Result<Lanes<'a>, BenchError> + 'm;
 
-/// The making of the lanes for one workload.
+/// The preparation of the lanes for one workload.
 pub struct Preparation<'a> {
-    /// When it should be over.
+    /// When the preparation should end.
     pub until: Instant,
-    /// Whoever makes something that takes long looks here.
+    /// The stop flag. A preparation that takes long must check it.
     pub stop: &'a Stop,
     progress: &'a mut Progress,
 }
 
 impl Preparation<'_> {
-    /// When this one of several that are still to be made should be over.
+    /// The deadline of one lane, when several are still to be created.
     pub fn until_next(&self, still: usize) -> Instant {
         let now = Instant::now();
         now + self.until.saturating_duration_since(now) / still.max(1) as u32
     }
 
-    /// Tells the user something about the figures to come.
+    /// Shows the user a message about the figures that follow.
     pub fn note(&self, text: &str) {
         self.progress.note(text);
     }
 }
 
-/// Refuses a time in which nothing can be measured, or that never ends.
+/// Refuses a time in which nothing can be measured, or that is too long.
 pub fn check_time(time: Duration) -> Result<(), BenchError> {
     let seconds = time.as_secs_f64();
     match time {
@@ -65,8 +65,8 @@ pub fn check_time(time: Duration) -> Result<(), BenchError> {
     }
 }
 
-/// Measures the lanes that `lanes` makes for each workload. Whoever stops early gets the workloads
-/// that were finished, and of the last one the whole rounds.
+/// Measures the lanes that `lanes` creates for each workload. After an early stop the result has
+/// the finished workloads, and the complete rounds of the last one.
 pub fn measure<'a>(
     work: Work,
     stop: &Stop,
@@ -111,12 +111,12 @@ fn measure_one<'a>(
     Ok(rows_of(work, workload, &lanes, &rounds, schedule.rounds))
 }
 
-/// One workload's part of the time.
+/// The share of the time for one workload.
 #[derive(Clone, Copy, Debug)]
 struct Share {
-    /// What is left for it, its preparation included.
+    /// The time that is left for the workload, its preparation included.
     all: Duration,
-    /// What its turns get, however long the preparation was; and what that should take at most.
+    /// The time of its turns, however long the preparation took; and the limit for the turns.
     least: Duration,
 }
 
@@ -126,7 +126,7 @@ impl Share {
     }
 }
 
-/// A row for each lane, each beside the floor among them, if there is one.
+/// A row for each lane, compared with the floor, if there is one.
 fn rows_of(
     work: &str,
     workload: &Workload,
@@ -139,16 +139,16 @@ fn rows_of(
         row.judged(rounds_planned, lane.marks())
     });
     let rows: Vec<Row> = judged.collect();
-    let floor = quickest_floor(&rows).cloned();
-    let beside = |row: Row| match &floor {
-        Some(floor) => row.beside(floor),
+    let floor = fastest_floor(&rows).cloned();
+    let compared = |row: Row| match &floor {
+        Some(floor) => row.compared_with(floor),
         None => row,
     };
-    rows.into_iter().map(beside).collect()
+    rows.into_iter().map(compared).collect()
 }
 
-/// The floor that counts: the quickest way to write on this disk, of those measured in this run.
-fn quickest_floor(rows: &[Row]) -> Option<&Row> {
+/// The floor of the ratios: the fastest way to write to this disk, of those measured in this run.
+fn fastest_floor(rows: &[Row]) -> Option<&Row> {
     let floors = rows.iter().filter(|row| row.role == Role::Floor && row.p50_us > 0.0);
     floors.min_by(|one, other| one.p50_us.total_cmp(&other.p50_us))
 }
@@ -159,7 +159,7 @@ mod tests {
     use crate::Subject;
     use crate::lane::POWER_LOSS;
 
-    /// Notes how long all its turns may take together.
+    /// Sets the time that all turns may take together.
     struct Timed<'a>(&'a mut Duration);
 
     impl Lane for Timed<'_> {
@@ -179,7 +179,7 @@ mod tests {
         }
     }
 
-    /// Takes so many microseconds for each write.
+    /// A lane whose writes take this many microseconds each.
     struct Taking(Role, &'static str, u64);
 
     impl Lane for Taking {
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn ratios_are_to_the_quickest_way_to_write_in_whatever_order_the_lanes_stand() {
+    fn ratios_use_the_fastest_way_to_write_in_any_order_of_the_lanes() {
         let workloads = Workload::grid(&[256], &[1], &[1]);
         let work = Work { name: "log", workloads: &workloads, time: Duration::from_millis(1) };
         let rows = measure(work, &Stop::new(), &mut Progress::silent(), &mut |_, _| {
@@ -240,14 +240,14 @@ mod tests {
             Ok(vec![Box::new(Timed(time)) as Box<dyn Lane>])
         });
         assert_eq!(rows.expect("nothing fails").len(), 2);
-        // The turns themselves took nothing here, so the second one has what the first one left.
-        // One part of 27 is the pause in which background work is looked for.
+        // The turns themselves take no time here, so the second workload has the time that the
+        // first one left. One part of 27 is the pause in which background work is observed.
         assert!((3410..=3467).contains(&times[0].as_secs()), "{times:?}");
         assert!((6870..=6934).contains(&times[1].as_secs()), "{times:?}");
     }
 
     #[test]
-    fn whoever_stops_a_preparation_gets_what_was_measured_before() {
+    fn a_stop_during_a_preparation_keeps_what_was_measured_before() {
         let workloads = Workload::grid(&[1], &[1], &[1, 2]);
         let work = Work { name: "log", workloads: &workloads, time: Duration::from_millis(2) };
         let stopped_at = |part: usize| {
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_cannot_be_is_refused_by_name() {
+    fn an_impossible_time_is_refused_by_name() {
         for time in [Duration::ZERO, Duration::from_secs(604_801), Duration::MAX] {
             let error = check_time(time).expect_err("no time").to_string();
             assert!(error.contains("--seconds"), "{error}");

@@ -1,8 +1,9 @@
-//! What this process spends: processor time, and bytes.
+//! What a process spends: processor time, and bytes written.
 //!
-//! The kernel counts bytes twice. *Handed over* is what system calls were given, exact to the byte;
-//! it misses what goes through a ring or a mapping. *Written* is what was made dirty in the cache
-//! or sent past it; in the cache it counts whole pieces, which may be of many pages.
+//! The kernel has two counters for bytes. The first counts the bytes that were passed to system
+//! calls. It is exact, but it misses writes through a ring or a mapping. The second counts what was
+//! made dirty in the page cache or written past it. In the cache it counts whole folios, which may
+//! be many pages each.
 
 use std::fs;
 use std::ops::{Add, Sub};
@@ -10,14 +11,14 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// What was spent up to a moment, or between two.
+/// What was spent up to a moment, or between two moments.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Spent {
     /// Processor time of all threads.
     pub cpu: Duration,
-    /// Bytes handed to system calls that write.
+    /// Bytes passed to system calls that write.
     pub handed: Option<u64>,
-    /// Bytes on their way to a device.
+    /// Bytes that were sent, or will be sent, to a device.
     pub written: Option<u64>,
 }
 
@@ -33,7 +34,7 @@ impl Spent {
         }
     }
 
-    /// Nothing, of everything that can be counted.
+    /// Zero for everything that can be counted.
     pub fn none() -> Spent {
         Spent { cpu: Duration::ZERO, handed: Some(0), written: Some(0) }
     }
@@ -65,7 +66,7 @@ impl Add for Spent {
     }
 }
 
-/// What another process has spent up to now; nothing of one that has ended.
+/// What another process has spent up to now; nothing if it has ended.
 pub fn spent_by_process(pid: u32) -> Spent {
     let read = |name| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
     let ticks = rustix::param::clock_ticks_per_second();
@@ -77,7 +78,8 @@ pub fn spent_by_process(pid: u32) -> Spent {
     }
 }
 
-/// The name of a process may hold anything, so the fields are counted from its closing parenthesis.
+/// The name of a process may contain any character, so the fields are counted from the closing
+/// parenthesis after it.
 fn cpu_of_stat(stat: &str, ticks_per_second: u64) -> Option<Duration> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     let (user, system): (u64, u64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
@@ -101,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_counted_stays_unknown() {
+    fn a_missing_count_stays_unknown() {
         let unknown = Spent { written: None, ..Spent::none() };
         assert_eq!((Spent::none() - unknown).written, None);
         assert_eq!((Spent::none() + unknown).handed, Some(0));

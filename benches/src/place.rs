@@ -1,4 +1,4 @@
-//! Where a measurement writes: a directory of its own, which goes with it, however it ends.
+//! The directory that a measurement writes to. It is removed however the measurement ends.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -8,9 +8,9 @@ use tempfile::TempDir;
 
 use crate::BenchError;
 use crate::facts::Facts;
-use crate::log::open;
+use crate::named_log::open;
 
-/// How the directory's name begins, so that one that a killed process left is known.
+/// The beginning of the directory's name, which identifies a directory that a killed process left.
 const PREFIX: &str = "kontiki-bench-";
 
 /// A directory on the disk that is measured.
@@ -23,15 +23,15 @@ pub struct Place {
 /// How the file log can be written on a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileLog {
-    /// What a member takes without `--io`: `ring` or `thread`.
+    /// How a member writes without `--io`: `ring` or `thread`.
     pub auto: &'static str,
-    /// Whether a ring works at all.
+    /// Whether a ring works here at all.
     pub has_ring: bool,
 }
 
 impl Place {
-    /// A new directory inside `parent`, or inside the current directory: the place for temporary
-    /// files is often in memory, and then no disk at all.
+    /// A new directory inside `parent`, or else inside the current directory. The system's
+    /// directory for temporary files is not used, because it is often in memory.
     pub fn new(parent: Option<&Path>) -> Result<Place, BenchError> {
         let parent = parent.unwrap_or(Path::new("."));
         let made = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent);
@@ -44,18 +44,19 @@ impl Place {
         }
     }
 
-    /// The directory itself.
+    /// The path of the directory.
     pub fn path(&self) -> &Path {
         self.dir.path()
     }
 
-    /// A room inside for one workload; its files go with it.
-    pub fn room(&self) -> Result<TempDir, BenchError> {
+    /// A subdirectory for one workload. Its files are removed with it.
+    pub fn work_dir(&self) -> Result<TempDir, BenchError> {
         let made = tempfile::tempdir_in(self.path());
         made.map_err(|error| BenchError::of_path("making a directory in", self.path(), error))
     }
 
-    /// How the file log can be written here, by opening it; `None` where this build has none.
+    /// How the file log can be written here, found by opening it; `None` if this build has no file
+    /// log.
     pub fn file_log(&self) -> Result<Option<FileLog>, BenchError> {
         if let Some(known) = self.file_log.get() {
             return Ok(*known);
@@ -69,14 +70,14 @@ impl Place {
         Ok(*self.file_log.get_or_init(|| found))
     }
 
-    /// Whether the log of this name is written through a ring, as the log itself says.
+    /// Whether the log of this name writes through a ring, as the log itself reports.
     fn is_on_ring(&self, name: &str) -> Result<bool, BenchError> {
-        let room = self.room()?;
-        let log = open(name, room.path().join("log"))?;
+        let work_dir = self.work_dir()?;
+        let log = open(name, work_dir.path().join("log"))?;
         Ok(log.info().sync_verb.starts_with("io_uring"))
     }
 
-    /// The machine, and the disk that this is on.
+    /// The facts of the machine and of the disk that holds this directory.
     pub fn facts(&self) -> Facts {
         Facts::gather(self.path())
     }
@@ -90,7 +91,8 @@ mod tests {
     fn nothing_is_left_behind() {
         let parent = tempfile::tempdir().expect("a directory");
         let place = Place::new(Some(parent.path())).expect("made");
-        std::fs::write(place.room().expect("made").path().join("file"), "text").expect("written");
+        std::fs::write(place.work_dir().expect("made").path().join("file"), "text")
+            .expect("written");
         drop(place);
         assert_eq!(std::fs::read_dir(parent.path()).expect("there").count(), 0);
     }
@@ -109,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_is_not_there_is_named() {
+    fn a_missing_directory_is_named() {
         let error = Place::new(Some(Path::new("no/such/place"))).expect_err("not there");
         assert!(error.to_string().contains("no/such/place") && error.advice().contains("--dir"));
     }

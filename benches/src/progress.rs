@@ -1,4 +1,4 @@
-//! How far a measurement is: a bar on a terminal, nothing elsewhere.
+//! The progress of a measurement: a bar on a terminal, nothing elsewhere.
 
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
@@ -8,30 +8,30 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 /// What the bar shows.
 const TEMPLATE: &str = "{msg:40} {bar:30} {percent:>3} %  {prefix}";
 
-/// The bar of a measurement, which has several parts, one after another.
+/// The bar of a measurement, which consists of several parts, one after another.
 #[derive(Debug)]
 pub struct Progress {
     bar: ProgressBar,
     parts: u32,
     begun: u32,
-    /// When the whole measurement should be over.
+    /// When the whole measurement should end.
     ends: Option<Instant>,
     is_silent: bool,
 }
 
 impl Progress {
-    /// A bar on the standard error for so many parts, if somebody looks.
+    /// A bar on the standard error for this many parts, if that is a terminal.
     pub fn on_terminal(parts: usize) -> Progress {
         let bar = if io::stderr().is_terminal() { bar() } else { no_bar() };
         Progress { bar, parts: parts as u32, begun: 0, ends: None, is_silent: false }
     }
 
-    /// Nothing is shown.
+    /// A progress that shows nothing.
     pub fn silent() -> Progress {
         Progress { bar: no_bar(), parts: 1, begun: 0, ends: None, is_silent: true }
     }
 
-    /// The next part begins, of a measurement that should be over at `ends`.
+    /// Starts the next part of a measurement that should end at `ends`.
     pub fn begin(&mut self, part: &str, ends: Instant) {
         self.begun += 1;
         self.ends = Some(ends);
@@ -39,19 +39,19 @@ impl Progress {
         self.bar.set_prefix(left(ends.saturating_duration_since(Instant::now())));
     }
 
-    /// A line above the bar, if there is one.
+    /// Prints a line above the bar, if there is one.
     pub fn note(&self, text: &str) {
         if !self.is_silent {
             self.bar.suspend(|| eprintln!("{text}"));
         }
     }
 
-    /// The latest figures, beside the bar.
+    /// Shows the latest figures beside the bar.
     pub fn tell(&self, figures: &str) {
         self.bar.set_message(figures.to_owned());
     }
 
-    /// So many of all turns of this part are over.
+    /// Sets how many turns of this part are finished.
     pub fn turn(&mut self, over: u32, all: u32) {
         let before = u64::from(self.begun.saturating_sub(1)) * u64::from(all);
         self.bar.set_length(u64::from(self.parts.max(self.begun)) * u64::from(all));
@@ -62,8 +62,8 @@ impl Progress {
     }
 }
 
-/// The time that is left of what was asked for. The turns fit into that time, so an estimate from
-/// the turns that are over, which knows nothing of preparations, would be worse.
+/// The remaining part of the requested time. The turns fit into that time; an estimate from the
+/// finished turns would ignore the preparations and be worse.
 fn left(time: Duration) -> String {
     match time.as_secs() {
         0 => "nearly done".to_owned(),

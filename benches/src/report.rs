@@ -1,162 +1,184 @@
-//! What a measurement leaves: the machine's facts and one row for each subject and workload. This
-//! is the JSON that `docs/benchmarks.md` describes.
+//! The result of a measurement: facts about the machine, and one row for each subject and workload.
+//! It is also the JSON that `docs/benchmarks.md` describes.
 
 use serde::{Deserialize, Serialize};
 
 use crate::facts::Facts;
 use crate::lane::{POWER_LOSS, Role, Subject, Tally};
 use crate::samples::{Samples, median};
-use crate::soak::Interval;
 use crate::workload::Workload;
 
-/// The version of the JSON. A field that is added does not change it.
+/// The version of the JSON. Adding a field does not change it.
 pub const SCHEMA: u32 = 1;
 
 /// A whole measurement.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// The version of this form.
+    /// The version of this format.
     pub schema: u32,
-    /// The command that measured.
+    /// The command that produced the report.
     pub command: String,
     /// The machine.
     pub facts: Facts,
-    /// Whether the measurement was ended before its time; its figures are of what was over by then.
+    /// Whether the measurement was interrupted; the figures then cover only its complete rounds.
     #[serde(default)]
     pub interrupted: bool,
     /// The figures.
     pub rows: Vec<Row>,
 }
 
-/// With fewer latencies than this, or fewer writes, a row says little about its tail.
+/// With fewer latencies or fewer writes than this, a row says little about its tail.
 const FEWEST_SAMPLES: u64 = 200;
 const FEWEST_WRITES: u64 = 50;
 
 impl Report {
-    /// Why no log is recommended on these figures; empty where they suffice.
+    /// Why no log is recommended from these figures; empty if they are sufficient.
     pub fn doubts(&self) -> Vec<String> {
         let mut doubts = Vec::new();
         if self.interrupted {
             doubts.push("interrupted: the measurement was ended before its time".to_owned());
         }
-        let thin = self.rows.iter().filter(|row| row.is_thin()).count();
-        if thin > 0 {
+        let few = self.rows.iter().filter(|row| row.has_too_few_samples()).count();
+        if few > 0 {
             let all = self.rows.len();
             doubts.push(format!(
-                "{thin} of {all} rows have fewer rounds or samples than they need; give it more \
+                "{few} of {all} rows have fewer rounds or samples than needed; give it more \
                  --seconds"
             ));
         }
         doubts
     }
 
-    /// What to know before the figures are believed: of the machine, and of this run.
+    /// What the reader must know before relying on the figures: about the machine, and about this
+    /// run.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = self.facts.warnings();
         warnings.extend(self.doubts());
         warnings
     }
 
-    /// The report as text that programs read.
+    /// The report as JSON.
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("numbers and strings are JSON")
     }
 }
 
-/// The figures of one subject at one workload. Latencies are in microseconds, and of a whole batch
-/// of one client; each figure is the median of the rounds, unless it says otherwise.
+/// The figures of one subject at one workload. Latencies are in microseconds and measure a whole
+/// batch of one client. Each figure is the median of the rounds unless it says otherwise.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {
-    /// What was done: `log`, `commit`, `verbs`, `etcd`.
+    /// The kind of measurement: `log`, `commit`, `verbs`, `etcd` or `soak`.
     pub work: String,
-    /// What the subject is.
+    /// The kind of subject.
     pub role: Role,
-    /// Its name.
+    /// The name of the subject.
     pub backend: String,
-    /// What it declares that an acknowledged write survives.
+    /// What an acknowledged write survives, as the subject declares it.
     pub durability: String,
     /// The call that makes bytes durable.
     pub sync_verb: String,
-    /// The members that share the work.
+    /// The number of members.
     pub members: u64,
     /// The payload of an entry, in bytes.
     pub size: usize,
-    /// The entries that a client hands in together.
+    /// The entries in a batch.
     pub batch: u64,
-    /// The clients.
+    /// The number of clients.
     pub clients: u64,
-    /// The batches that arrived in a second, in an open loop.
+    /// The batches that arrived per second, in an open loop.
     pub rate: Option<f64>,
-    /// Half of the batches took no longer.
+    /// Half of the batches took at most this long.
     pub p50_us: f64,
-    /// 99 of 100 took no longer.
+    /// 99 of 100 batches took at most this long.
     pub p99_us: f64,
-    /// 999 of 1000 took no longer.
+    /// 999 of 1000 batches took at most this long.
     pub p999_us: f64,
-    /// The longest of all rounds.
+    /// The longest latency of all rounds.
     #[serde(default)]
     pub max_us: f64,
-    /// The entries in a second, by the clock on the wall: putting the groups together counts.
+    /// The entries per second of wall-clock time, the time to form groups included.
     pub per_second: f64,
-    /// The synced writes in a second, of all members together; absent where nothing is synced.
+    /// The synced writes per second, of all members together; absent if nothing is synced.
     pub syncs_per_second: Option<f64>,
-    /// The entries in one such write.
+    /// The entries in one synced write.
     pub entries_per_sync: Option<f64>,
-    /// Bytes written, for each byte of payload on each member: those handed to system calls, or, of
-    /// a log that writes by other ways (a ring, a mapping), those that the kernel counted.
+    /// The bytes written for each byte of payload on each member: those passed to system calls or,
+    /// for a log that writes in other ways (a ring, a mapping), those that the kernel counted.
     pub written_per_payload: Option<f64>,
-    /// Bytes that the kernel counted as on their way to the device, in whole pieces of its cache.
+    /// The bytes that the kernel counted as sent to the device, in whole pages of its cache.
     pub device_per_payload: Option<f64>,
-    /// Processor time for each entry, of all that share the work (see the docs for whose).
+    /// The processor time for each entry. `docs/benchmarks.md` says which processes are counted.
     pub cpu_us_per_entry: Option<f64>,
     /// The requests that failed, in all rounds.
     pub failures: u64,
-    /// Which floor stands beside the row.
+    /// The name of the floor that this row is compared with.
     pub floor: Option<String>,
-    /// Half of the floor's writes took no longer, in the same rounds.
+    /// Half of the floor's writes took at most this long, in the same rounds.
     pub floor_p50_us: Option<f64>,
-    /// 99 of 100 of the floor's.
+    /// 99 of 100 of the floor's writes took at most this long.
     pub floor_p99_us: Option<f64>,
-    /// `p50_us / floor_p50_us`; absent where one of them does not sync.
+    /// `p50_us / floor_p50_us`; absent if either of them does not sync.
     pub ratio: Option<f64>,
-    /// The latencies that were taken, in all rounds.
+    /// The number of latencies in all rounds.
     #[serde(default)]
     pub samples: u64,
-    /// The rounds that were planned; fewer in `rounds` means that the measurement ended early.
+    /// The planned rounds. If `rounds` has fewer, the measurement ended early.
     #[serde(default)]
     pub rounds_planned: u32,
-    /// What keeps this row from being a fair figure: too few rounds or samples, work in the
-    /// background that was not over. Empty where nothing does.
+    /// Why this row is not a reliable figure: too few rounds or samples, or work in the background
+    /// that was not finished. Empty if it is reliable.
     #[serde(default)]
     pub marks: Vec<String>,
     /// The figures of each round.
     pub rounds: Vec<Round>,
-    /// The figures over time, of the work `soak` only.
+    /// The figures over time, for the work `soak` only.
     #[serde(default)]
     pub intervals: Vec<Interval>,
-    /// The distribution of all rounds: microseconds, and the fraction that took no longer.
+    /// The distribution of all rounds: microseconds, and the fraction that took at most this long.
     pub cdf: Vec<(f64, f64)>,
 }
 
-/// One round's figures.
+/// The figures of one interval of a soak.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Interval {
+    /// The end of the interval, in seconds since the first one began.
+    pub end_s: f64,
+    /// The entries per second.
+    pub per_second: f64,
+    /// Half of the batches took at most this long, in microseconds.
+    pub p50_us: f64,
+    /// 99 of 100 batches took at most this long.
+    pub p99_us: f64,
+    /// The longest latency.
+    pub max_us: f64,
+    /// The number of latencies.
+    pub samples: u64,
+    /// The bytes that the log's files use on the disk at the end of the interval.
+    pub log_bytes: u64,
+    /// The memory of this process at the end, in bytes. It includes the clients and the stored
+    /// figures.
+    pub rss_bytes: u64,
+}
+
+/// The figures of one round.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Round {
-    /// Half of the batches took no longer.
+    /// Half of the batches took at most this long.
     pub p50_us: f64,
-    /// 99 of 100 took no longer.
+    /// 99 of 100 batches took at most this long.
     pub p99_us: f64,
-    /// 999 of 1000 took no longer.
+    /// 999 of 1000 batches took at most this long.
     #[serde(default)]
     pub p999_us: f64,
-    /// The longest.
+    /// The longest latency.
     #[serde(default)]
     pub max_us: f64,
-    /// The entries in a second.
+    /// The entries per second.
     pub per_second: f64,
 }
 
 impl Row {
-    /// The row of one lane. Rounds without a sample say nothing and are left out.
+    /// The row of one lane. Rounds without a sample are left out.
     pub fn new(work: &str, subject: &Subject, workload: &Workload, rounds: &[Tally]) -> Row {
         let rounds: Vec<&Tally> = rounds.iter().filter(|round| !round.samples.is_empty()).collect();
         let of_rounds = |figure: &dyn Fn(&Tally) -> f64| {
@@ -215,7 +237,7 @@ impl Row {
         }
     }
 
-    /// Marks the row where it has fewer rounds than were planned, and with what its lane tells.
+    /// Marks the row if it has fewer rounds than planned, and adds the lane's own marks.
     pub fn judged(mut self, rounds_planned: u32, marks: Vec<String>) -> Row {
         self.rounds_planned = rounds_planned;
         if self.rounds.len() < rounds_planned as usize {
@@ -225,21 +247,21 @@ impl Row {
         self
     }
 
-    /// Whether it has fewer rounds or samples than a recommendation can rest on.
-    pub fn is_thin(&self) -> bool {
+    /// Whether the row has too few rounds or samples to base a recommendation on.
+    pub fn has_too_few_samples(&self) -> bool {
         let is_short = self.rounds.len() < self.rounds_planned as usize;
         is_short || self.marks.iter().any(|mark| mark.starts_with(ONLY))
     }
 
-    /// The least and the greatest p50 of the rounds; the same twice where there is one round.
+    /// The least and the greatest p50 of the rounds; both are the same if there is one round.
     pub fn spread_us(&self) -> Option<(f64, f64)> {
         let p50s = || self.rounds.iter().map(|round| round.p50_us);
         Some((p50s().min_by(f64::total_cmp)?, p50s().max_by(f64::total_cmp)?))
     }
 
-    /// Sets the disk's own figures beside the row, where both sync; nothing else is comparable.
-    pub fn beside(mut self, floor: &Row) -> Row {
-        // A floor that had no bytes to write says nothing.
+    /// Adds the figures of the floor to the row if both sync; otherwise they are not comparable.
+    pub fn compared_with(mut self, floor: &Row) -> Row {
+        // A floor that had no bytes to write cannot be compared with.
         if self.is_durable() && floor.is_durable() && floor.p50_us > 0.0 && self.size > 0 {
             self.floor = Some(floor.backend.clone());
             self.floor_p50_us = Some(floor.p50_us);
@@ -249,12 +271,12 @@ impl Row {
         self
     }
 
-    /// Whether what was acknowledged survives a power cut.
+    /// Whether acknowledged writes survive a power cut.
     pub fn is_durable(&self) -> bool {
         self.durability == POWER_LOSS
     }
 
-    /// The work that this row is a figure of; rows with the same may stand in one plot.
+    /// The workload of this row. Rows with the same workload may be in one plot.
     pub fn workload(&self) -> Workload {
         Workload { size: self.size, batch: self.batch, clients: self.clients, rate: self.rate }
     }
@@ -272,10 +294,10 @@ impl Round {
     }
 }
 
-/// How the mark of too few samples begins.
+/// The beginning of the mark for too few samples.
 const ONLY: &str = "only ";
 
-/// The mark of too few latencies, or too few writes where those are counted.
+/// The mark for too few latencies, or for too few writes where writes are counted.
 fn thinness(all: &Samples, rounds: &[&Tally], members: u64) -> Vec<String> {
     let writes = rounds.iter().map(|round| round.writes).sum::<u64>() / members.max(1);
     if all.len() < FEWEST_SAMPLES {
@@ -291,13 +313,13 @@ fn per_second(round: &Tally) -> f64 {
     per(round.entries as f64, round.busy.as_secs_f64()).unwrap_or(0.0)
 }
 
-/// The bytes that a log wrote. Less than the payload cannot have been all of them.
+/// The bytes that a log wrote. A count below the payload is incomplete and is not used.
 fn written(round: &Tally, payload: f64) -> Option<f64> {
     let handed = round.spent.handed.map(|handed| handed as f64);
     handed.filter(|handed| *handed >= payload).or(Some(round.spent.written? as f64))
 }
 
-/// How much for one, where there is one.
+/// The quotient, if there is a divisor.
 fn per(amount: f64, of: f64) -> Option<f64> {
     (of > 0.0).then(|| amount / of)
 }
@@ -348,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_went_another_way_are_the_kernels_count() {
+    fn bytes_written_without_system_calls_are_counted_by_the_kernel() {
         let mut ring = tally(80);
         ring.spent.handed = Some(10);
         let row = Row::new("log", &subject("file", POWER_LOSS), &workload(), &[ring]);
@@ -356,13 +378,13 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_sync_is_not_set_beside_what_does() {
+    fn a_row_that_does_not_sync_has_no_ratio() {
         let floor = Row::new("log", &subject("disk", POWER_LOSS), &workload(), &[tally(40)]);
         let file = Row::new("log", &subject("file", POWER_LOSS), &workload(), &[tally(80)]);
-        let ratio = file.beside(&floor).ratio.expect("both sync");
+        let ratio = file.compared_with(&floor).ratio.expect("both sync");
         assert!((ratio - 2.0).abs() < 0.01);
         let memory = Row::new("log", &subject("memory", "volatile"), &workload(), &[tally(1)]);
-        let memory = memory.beside(&floor);
+        let memory = memory.compared_with(&floor);
         assert_eq!((memory.ratio, memory.syncs_per_second), (None, None));
     }
 
@@ -380,9 +402,11 @@ mod tests {
         };
         assert!(row(&[many(), many()], 2).marks.is_empty());
         assert_eq!(row(&[many()], 5).marks, ["1 of 5 rounds"]);
-        assert!(row(&[many()], 5).is_thin() && !row(&[many()], 1).is_thin());
+        assert!(
+            row(&[many()], 5).has_too_few_samples() && !row(&[many()], 1).has_too_few_samples()
+        );
         assert_eq!(row(&[tally(80)], 1).marks, ["only 10 samples"]);
-        // Many clients answered by few writes are few samples, too.
+        // Many clients that are answered by few writes are few samples, too.
         let few = Tally { writes: 3, ..many() };
         assert_eq!(row(&[few], 1).marks, ["only 3 writes"]);
     }
@@ -399,10 +423,10 @@ mod tests {
     }
 
     #[test]
-    fn what_writes_nothing_has_no_ratio() {
+    fn entries_without_payload_have_no_ratio() {
         let nothing = Workload { size: 0, ..workload() };
         let row = |name| Row::new("log", &subject(name, POWER_LOSS), &nothing, &[tally(80)]);
-        assert_eq!(row("file").beside(&row("disk")).ratio, None);
+        assert_eq!(row("file").compared_with(&row("disk")).ratio, None);
     }
 
     #[test]

@@ -1,47 +1,47 @@
-//! Latencies, gathered; and what is said of them.
+//! Latencies and what is computed from them.
 
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-/// The longest latency that is told apart from longer ones.
+/// The longest latency that can be distinguished from longer ones.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// The points that are kept of a distribution, as fractions.
+/// The points of a distribution that are stored, as fractions.
 const CDF_POINTS: [f64; 24] = [
     0.0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975,
     0.99, 0.995, 0.9975, 0.999, 0.9995, 0.9999, 1.0,
 ];
 
-/// Latencies with three digits each.
+/// Latencies with a precision of three digits.
 #[derive(Clone, Debug)]
 pub struct Samples {
     nanos: Histogram<u64>,
 }
 
 impl Samples {
-    /// No latency yet.
+    /// An empty set.
     pub fn new() -> Samples {
         let nanos = Histogram::new_with_bounds(1, LONGEST.as_nanos() as u64, 3);
         Samples { nanos: nanos.expect("bounds and digits that the histogram takes") }
     }
 
-    /// Takes a latency that `count` clients had.
+    /// Adds one latency for `count` clients.
     pub fn record(&mut self, latency: Duration, count: u64) {
         self.nanos.saturating_record_n((latency.as_nanos() as u64).max(1), count);
     }
 
-    /// Takes all of the other's.
+    /// Adds all latencies of another set.
     pub fn add(&mut self, other: &Samples) {
         self.nanos.add(&other.nanos).expect("the same bounds");
     }
 
-    /// Whether there is none.
+    /// Whether there are no latencies.
     pub fn is_empty(&self) -> bool {
         self.nanos.is_empty()
     }
 
-    /// How many there are.
+    /// The number of latencies.
     pub fn len(&self) -> u64 {
         self.nanos.len()
     }
@@ -51,12 +51,12 @@ impl Samples {
         self.nanos.value_at_quantile(fraction) as f64 / 1000.0
     }
 
-    /// The longest, in microseconds.
+    /// The longest latency, in microseconds.
     pub fn max_us(&self) -> f64 {
         self.nanos.max() as f64 / 1000.0
     }
 
-    /// The distribution: microseconds, and the fraction that took no longer.
+    /// The distribution: microseconds, and the fraction that took at most this long.
     pub fn cdf(&self) -> Vec<(f64, f64)> {
         CDF_POINTS.iter().map(|&fraction| (self.quantile_us(fraction), fraction)).collect()
     }
@@ -68,7 +68,7 @@ impl Default for Samples {
     }
 }
 
-/// The middle one of these; of an even number the upper middle. Nothing of nothing.
+/// The median: of an even number of values the upper of the two in the middle, of no values 0.
 pub fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);

@@ -1,74 +1,51 @@
-//! The work `soak`: one log alone for minutes, and its figures as a series over time.
+//! The work `soak`: one log alone for minutes, and its figures over time.
 //!
-//! The run is divided into intervals of the same length. An interval is a turn of the lane; behind
-//! it the sizes are read: the files on the disk, and the memory of this process. What remains of an
-//! interval is its figures, so the memory that a run takes depends on the number of its intervals
-//! only ([`MAX_INTERVALS`]), not on its length.
+//! The run is divided into intervals of equal length. An interval is one turn of the lane; after it
+//! the size of the files on the disk and the memory of this process are read. Only the figures of
+//! an interval are stored, so the memory that a run needs depends on the number of its intervals
+//! ([`MAX_INTERVALS`] at most), not on its length.
 //!
 //! In an open loop the batches that wait at the end of an interval are written in the next one.
 //!
-//! Absent: a floor, since another lane would take the disk away from this one.
+//! Deliberately absent: a floor, because another lane would share the disk with this one.
 
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
-
-use serde::{Deserialize, Serialize};
 
 use crate::background::{Watched, watch_all};
 use crate::files::Files;
 use crate::lane::{Lane, Stop, Tally};
 use crate::log::{LogLane, StoreWriter, check_backends};
 use crate::measure::check_time;
-use crate::{BenchError, Place, Progress, Row, Workload};
+use crate::{BenchError, Interval, Place, Progress, Row, Workload};
 
 /// The most intervals of a run.
 pub const MAX_INTERVALS: u64 = 3600;
 
-/// How many intervals a run has where their length is not given.
+/// The number of intervals if their length is not given.
 const INTERVALS: u32 = 60;
 
-/// The shortest interval: in a shorter one little more than a sync happens on a slow disk.
+/// The shortest interval. On a slow disk a shorter one has hardly more than one sync.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 
-/// One log, and what it does for how long.
+/// Which log runs, under which workload, and for how long.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SoakPlan {
-    /// The backend's name.
+    /// The name of the backend.
     pub backend: String,
     /// The only workload.
     pub workload: Workload,
-    /// The time for everything, the filling before included.
+    /// The time for the whole run, filling the log included.
     pub time: Duration,
-    /// The length of an interval; a sixtieth of the time where it is not given.
+    /// The length of an interval; if not given, a sixtieth of the time.
     pub interval: Option<Duration>,
-    /// The payload that the log is given before, in bytes.
+    /// The payload that is written to the log before it is measured, in bytes.
     pub fill: u64,
 }
 
-/// The figures of one interval.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Interval {
-    /// When it ended, in seconds since the first one began.
-    pub end_s: f64,
-    /// The entries in a second.
-    pub per_second: f64,
-    /// Half of the batches took no longer, in microseconds.
-    pub p50_us: f64,
-    /// 99 of 100 took no longer.
-    pub p99_us: f64,
-    /// The longest.
-    pub max_us: f64,
-    /// The latencies that were taken.
-    pub samples: u64,
-    /// The bytes that the log's files take on the disk at the end.
-    pub log_bytes: u64,
-    /// The memory of this process at the end, in bytes; its clients and the figures are in it.
-    pub rss_bytes: u64,
-}
-
 impl SoakPlan {
-    /// Refuses what cannot be measured, before anything is written.
+    /// Refuses a plan that cannot be measured, before anything is written.
     pub fn check(&self) -> Result<(), BenchError> {
         self.workload.check()?;
         check_time(self.time)?;
@@ -96,8 +73,8 @@ impl SoakPlan {
     }
 }
 
-/// Runs the log for the whole time; gives its row, with the series in it. Where a stop is asked
-/// for, that is what was measured by then.
+/// Runs the log for the whole time and returns its row, which holds the intervals. After a stop,
+/// the row holds what was measured until then.
 pub fn run(
     plan: &SoakPlan,
     place: &Place,
@@ -105,7 +82,7 @@ pub fn run(
     progress: &mut Progress,
 ) -> Result<Vec<Row>, BenchError> {
     plan.check()?;
-    let (began, dir) = (Instant::now(), place.room()?);
+    let (began, dir) = (Instant::now(), place.work_dir()?);
     progress.begin(&format!("soak: {}", plan.workload.describe()), began + plan.time);
     let writer = StoreWriter::create(&plan.backend, dir.path(), plan.workload.size)?;
     let mut lane = LogLane::new(writer, &plan.workload)?.keeping_its_queue();
@@ -120,14 +97,14 @@ pub fn run(
     Ok(vec![Row { intervals, ..row.judged(1, lanes[0].marks()) }])
 }
 
-/// How long a run is, and each of its intervals.
+/// The length of a run and of each of its intervals.
 #[derive(Clone, Copy, Debug)]
 struct Length {
     time: Duration,
     interval: Duration,
 }
 
-/// Runs the lane; all of its figures together, and those of each interval.
+/// Runs the lane, and returns the figures of the whole run and of each interval.
 fn soak(
     lane: &mut impl Lane,
     length: Length,
@@ -140,11 +117,11 @@ fn soak(
         let left = length.time.saturating_sub(began.elapsed());
         let tally = match lane.turn(length.interval.min(left), stop) {
             Ok(tally) => tally,
-            // A write that is not answered after a stop is no failure of the log.
+            // A write that is not answered after a stop is not a failure of the log.
             Err(_) if stop.is_asked() => break,
             Err(error) => return Err(error),
         };
-        // An open loop may have no arrival in a short interval.
+        // In an open loop a short interval may have no arrival.
         if !tally.samples.is_empty() {
             total.add(&tally);
             intervals.push(interval_of(&tally, began.elapsed(), lane.dir().as_deref()));
@@ -172,13 +149,13 @@ fn interval_of(tally: &Tally, end: Duration, dir: Option<&Path>) -> Interval {
     }
 }
 
-/// The last figures, for a terminal.
+/// The latest figures, for the progress bar.
 fn describe(interval: &Interval) -> String {
     let Interval { p50_us, p99_us, per_second, .. } = interval;
     format!("{per_second:.0} entries/s, p50 {p50_us:.0} us, p99 {p99_us:.0} us")
 }
 
-/// The resident memory of this process; 0 where the kernel does not say.
+/// The resident memory of this process, or 0 if the kernel does not report it.
 fn resident_bytes() -> u64 {
     let text = fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages: u64 = text.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
@@ -191,8 +168,8 @@ mod tests {
     use crate::Subject;
     use crate::lane::{POWER_LOSS, Role};
 
-    /// Takes a millisecond for each turn, has one latency more in each, and asks for a stop in a
-    /// certain one.
+    /// A lane whose turns take a millisecond each. Every turn has one latency more than the one
+    /// before, and one turn requests a stop.
     struct Growing {
         turns: u64,
         stop_in: u64,
@@ -272,7 +249,7 @@ mod tests {
 
     #[cfg(feature = "memory")]
     #[test]
-    fn a_log_is_soaked_and_its_row_has_the_series() {
+    fn the_row_of_a_soak_has_its_intervals() {
         let dir = tempfile::tempdir().expect("a directory");
         let place = Place::new(Some(dir.path())).expect("made");
         let plan = plan(Duration::from_millis(350), Some(Duration::from_millis(100)));

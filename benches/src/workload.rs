@@ -1,4 +1,5 @@
-//! One description for everything that is measured: who does what, with how much at a time.
+//! The description of a workload, which all measurements share: the clients, and the size of what
+//! they write.
 
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
@@ -11,32 +12,33 @@ pub const MAX_SIZE: usize = 8 << 20;
 /// The most clients.
 pub const MAX_CLIENTS: u64 = 65_536;
 
-/// The most entries that one client hands in together.
+/// The most entries in a batch.
 pub const MAX_BATCH: u64 = 65_536;
 
-/// The most payload that one client hands in together.
+/// The most payload in a batch.
 pub const MAX_BATCH_PAYLOAD: u64 = 64 << 20;
 
-/// The arrivals in a second that can be told apart: a turn takes a part of a second, and the clock
-/// is read for each arrival.
+/// The arrival rates that can be measured: a turn takes a fraction of a second, and the clock is
+/// read for each arrival.
 pub const RATES: RangeInclusive<f64> = 1.0..=1e6;
 
-/// What a figure is a figure of.
+/// The workload of a figure.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Workload {
     /// The payload of an entry, in bytes.
     pub size: usize,
-    /// The entries that a client hands in together.
+    /// The entries in a batch of one client.
     pub batch: u64,
-    /// The clients. In a closed loop each waits for its answer and goes on at once.
+    /// The number of clients. In a closed loop each waits for its answer and then sends the next
+    /// batch at once.
     pub clients: u64,
-    /// In an open loop, how many batches arrive in a second, however long the answers take: a
-    /// latency then counts from the moment of arrival, so that waiting is not hidden.
+    /// In an open loop, the batches that arrive per second, however long the answers take. A
+    /// latency then counts from the moment of arrival, so that the time in a queue is included.
     pub rate: Option<f64>,
 }
 
 impl Workload {
-    /// The same work for each number of clients, of each size, in each batch.
+    /// All combinations of the numbers of clients, sizes and batches.
     pub fn grid(sizes: &[usize], batches: &[u64], clients: &[u64]) -> Vec<Workload> {
         let mut all = Vec::new();
         for &size in sizes {
@@ -52,7 +54,7 @@ impl Workload {
         all
     }
 
-    /// Refuses what cannot be measured.
+    /// Refuses a workload that cannot be measured.
     pub fn check(&self) -> Result<(), BenchError> {
         let within =
             |name: &str, value: u64, low: u64, high: u64| match (low..=high).contains(&value) {
@@ -78,13 +80,13 @@ impl Workload {
         match self.rate {
             Some(rate) if !RATES.contains(&rate) => Err(BenchError::options(
                 format!("--rate {rate} cannot be measured"),
-                "give the batches that arrive in a second, from 1 to 1000000",
+                "give the batches that arrive per second, from 1 to 1000000",
             )),
             _ => Ok(()),
         }
     }
 
-    /// A line for people.
+    /// The workload as a line of text.
     pub fn describe(&self) -> String {
         let clients = match self.clients {
             1 => "1 client".to_owned(),
@@ -98,11 +100,11 @@ impl Workload {
     }
 }
 
-/// A payload that no compression makes smaller: nobody gains from a line of sevens.
+/// A payload that cannot be compressed. Otherwise a store that compresses would have an advantage.
 pub fn incompressible(size: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut next = || {
-        // xorshift64: quick, and random enough to be as long compressed.
+        // xorshift64 is fast, and random enough that the output cannot be compressed.
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
@@ -111,7 +113,7 @@ pub fn incompressible(size: usize) -> Vec<u8> {
     (0..size).map(|_| next()).collect()
 }
 
-/// The arrivals of an open loop: one after another at a fixed distance, from the moment it began.
+/// The arrivals of an open loop, at equal distances from the moment it began.
 #[derive(Clone, Debug)]
 pub struct Arrivals {
     began: Instant,
@@ -120,22 +122,23 @@ pub struct Arrivals {
 }
 
 impl Arrivals {
-    /// So many a second (of [`RATES`]), the first at once.
+    /// Arrivals at this rate per second (within [`RATES`]); the first one is due at once.
     pub fn at_rate(rate: f64, began: Instant) -> Arrivals {
         Arrivals { began, rate, taken: 0 }
     }
 
-    /// When the next one comes.
+    /// The time of the next arrival.
     pub fn next(&self) -> Instant {
         self.began + self.span()
     }
 
-    /// The time that belongs to those that were taken: each has the distance to the next one.
+    /// The time span of the arrivals that were taken. Each counts with the distance to the next
+    /// one.
     pub fn span(&self) -> Duration {
         Duration::from_secs_f64(self.taken as f64 / self.rate)
     }
 
-    /// Takes the next one, if it has come.
+    /// Takes the next arrival, if it is due.
     pub fn take_due(&mut self, now: Instant) -> Option<Instant> {
         let next = self.next();
         (next <= now).then(|| {
@@ -154,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_measured_is_refused_by_name() {
+    fn a_workload_that_cannot_be_measured_is_refused_by_name() {
         assert!(one().check().is_ok());
         for (wrong, name) in [
             (Workload { size: MAX_SIZE + 1, ..one() }, "--size"),
@@ -175,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_at_the_limit_is_measured() {
+    fn a_workload_at_the_limit_is_measured() {
         for right in [
             Workload { size: 8 << 20, batch: 8, ..one() },
             Workload { size: 1024, batch: MAX_BATCH, clients: MAX_CLIENTS, rate: Some(1e6) },

@@ -1,4 +1,4 @@
-//! Kontiki beside other projects, in one run: openraft, raft-engine, plain libraries, etcd.
+//! Compares Kontiki with other projects in one run: openraft, raft-engine, plain libraries, etcd.
 //!
 //! `cargo run --release --package kontiki-benches --features peers --bin peers`
 
@@ -54,7 +54,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether the comparison was whole.
+/// Returns whether the comparison was complete.
 fn compare(arguments: &Arguments) -> Result<bool, BenchError> {
     let place = Place::new(arguments.dir.as_deref())?;
     let mut facts = place.facts();
@@ -87,7 +87,8 @@ fn compare(arguments: &Arguments) -> Result<bool, BenchError> {
     Ok(!report.interrupted)
 }
 
-/// Ctrl-C, and whoever else ends programs, get the figures that there are, and no file is left.
+/// After Ctrl-C or a termination signal the program shows the figures measured so far and leaves no
+/// file behind.
 fn ask_at_signals(stop: &Stop) -> Result<(), BenchError> {
     let failed = |error| BenchError::failed("listening for signals", error);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -1,7 +1,8 @@
-//! Clients of a cluster in one process, ours or another's: as tasks of its runtime.
+//! The clients of a cluster in one process, as tasks of its runtime. The cluster may be ours or
+//! that of another project.
 //!
-//! To read the clock for each proposal would cost as much as a tenth of the quickest ones, so a
-//! client may time one of several ([`Proposer::TIMED`]); it counts all.
+//! Reading the clock for each proposal would take a tenth of the time of the fastest ones. So a
+//! client may time only one of several proposals ([`Proposer::TIMED`]); it counts all of them.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -12,25 +13,25 @@ use tokio::task::{JoinError, JoinSet};
 use crate::workload::{Arrivals, MAX_CLIENTS};
 use crate::{Stop, Tally, Workload};
 
-/// The timer is not finer than this; the rest of a wait for an arrival is spent on the clock.
+/// The resolution of the timer. The rest of a wait for an arrival is spent polling the clock.
 const SLEEP_MARGIN: Duration = Duration::from_millis(2);
 
-/// A stop is looked for this often where nothing else happens.
+/// The longest time between two checks for a stop if nothing else happens.
 const STOP_STEP: Duration = Duration::from_millis(50);
 
-/// Somebody who takes commands.
+/// The target of commands.
 pub trait Proposer: Clone + Send + Sync + 'static {
-    /// One proposal of this many is timed, where they come one by one in a closed loop.
+    /// One of this many proposals is timed, if they come one by one in a closed loop.
     const TIMED: u64 = 8;
 
-    /// Proposes one command; whether it was applied.
+    /// Proposes one command; returns whether it was applied.
     fn propose(&self, command: Bytes) -> impl Future<Output = bool> + Send;
 
-    /// Proposes the same command so many times at once; how many were applied.
+    /// Proposes the same command this many times at once; returns how many were applied.
     fn propose_many(&self, command: Bytes, count: u64) -> impl Future<Output = u64> + Send;
 }
 
-/// What one client has seen.
+/// The figures of one client.
 #[derive(Default)]
 struct Seen {
     nanos: Vec<u64>,
@@ -38,7 +39,7 @@ struct Seen {
     failures: u64,
 }
 
-/// Until when the clients propose.
+/// The end of the turn.
 #[derive(Clone)]
 struct Until {
     end: Instant,
@@ -51,8 +52,8 @@ impl Until {
     }
 }
 
-/// Has the clients of a workload propose for this long, and waits for the last answer; for less,
-/// and not for an answer that does not come, once a stop is asked for.
+/// Lets the clients of a workload propose for this long, and waits for the last answer. After a
+/// stop it ends early, and does not wait for an answer that does not come.
 pub async fn run_clients<P: Proposer>(
     to: P,
     command: Bytes,
@@ -77,11 +78,11 @@ pub async fn run_clients<P: Proposer>(
         }
     }
     crowd.leave(stop).await;
-    // The last arrival has a distance to the next one, too.
+    // The last arrival counts with the distance to the next one, too.
     Tally { busy: began.elapsed().max(span), ..crowd.tally }
 }
 
-/// Clients at work, and what those have seen that are done.
+/// Running clients, and the figures of those that have ended.
 struct Crowd {
     clients: JoinSet<Seen>,
     tally: Tally,
@@ -97,7 +98,8 @@ impl Crowd {
         self.tally.failures += seen.failures;
     }
 
-    /// Waits until all are done, or a stop was asked for long ago: somebody may never be answered.
+    /// Waits until all have ended, or until a stop was requested long ago, because an answer may
+    /// never come.
     async fn leave(&mut self, stop: &Stop) {
         loop {
             let step = if stop.is_overdue() { Duration::ZERO } else { STOP_STEP };
@@ -113,9 +115,9 @@ impl Crowd {
         }
     }
 
-    /// The clients of an open loop, each there for one batch; the time that belongs to those that
-    /// came. Where more wait than a machine can hold, those who come later wait outside: their
-    /// time counts from when they came, but those who are still there at the end go unheard.
+    /// The clients of an open loop, one for each batch; returns the time span of the arrivals. The
+    /// number of clients is bounded by memory. Arrivals beyond it start later, with a latency that
+    /// counts from their arrival; those that have not started when the turn ends are not counted.
     async fn arrive<P: Proposer>(
         &mut self,
         to: &P,
@@ -183,7 +185,7 @@ async fn hand_in<P: Proposer>(to: &P, command: &Bytes, batch: u64, seen: &mut Se
     seen.answered += answered;
     if answered < batch {
         seen.failures += batch - answered;
-        // Whoever refuses at once would be asked again without end.
+        // Without this wait, a member that refuses at once would be asked again without end.
         tokio::task::yield_now().await;
     }
 }
@@ -195,7 +197,7 @@ mod tests {
 
     use super::*;
 
-    /// Answers so many proposals, and never again.
+    /// Answers this many proposals, and none after that.
     #[derive(Clone)]
     struct Answers(Arc<AtomicU64>);
 
@@ -234,7 +236,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_stops_does_not_wait_for_an_answer_that_never_comes() {
+    async fn a_stop_does_not_wait_for_an_answer_that_never_comes() {
         let stop = Stop::new();
         stop.ask();
         let tally = run(2, None, HOUR, &stop).await;

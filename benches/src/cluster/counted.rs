@@ -1,4 +1,4 @@
-//! A store that counts what it is given, and is otherwise the one inside.
+//! A store that counts the writes and passes them to the store inside.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,20 +17,20 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Writes and entries up to now.
+    /// The writes and entries up to now.
     pub fn read(&self) -> (u64, u64) {
         (self.writes.load(Ordering::Relaxed), self.entries.load(Ordering::Relaxed))
     }
 }
 
-/// A store whose writes are counted; nothing else is asked of it once a member runs.
+/// A store whose writes are counted. It has only the operations that a running member uses.
 pub struct Counted {
     store: Box<dyn Store>,
     counts: Arc<Counts>,
 }
 
 impl Counted {
-    /// This store, counted there.
+    /// This store, with its writes counted in these counters.
     pub fn new(store: Box<dyn Store>, counts: Arc<Counts>) -> Counted {
         Counted { store, counts }
     }

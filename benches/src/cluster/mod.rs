@@ -1,7 +1,7 @@
 //! A whole cluster in one process: real members on real logs, and clients of their leader.
 //!
-//! All members of one cluster share a runtime, which runs only while it is measured, and a disk.
-//! Absent: the network; see `etcd` for members that are processes.
+//! All members of a cluster share one runtime, which runs only while it is measured, and one disk.
+//! Deliberately absent: the network; see `etcd` for members that are processes.
 
 mod clients;
 mod counted;
@@ -22,21 +22,22 @@ pub use clients::{Proposer, run_clients};
 use counted::{Counted, Counts};
 
 use crate::lane::{Lane, Role, Stop, Subject, Tally};
-use crate::log::open;
 use crate::meter::Spent;
+use crate::named_log::open;
 use crate::{BenchError, Place, Workload, incompressible};
 
-/// A member keeps its whole log today, so a cluster is replaced by a new one once it holds this
-/// many bytes, an entry without payload counting as [`BARE_ENTRY_BYTES`].
+/// A member keeps its whole log, so a cluster is replaced by a new one when it holds this many
+/// bytes. An entry without payload counts as [`BARE_ENTRY_BYTES`].
 const RENEWED_AT_BYTES: u64 = 256 << 20;
 
-/// What an entry takes in memory beside its payload, about.
+/// The approximate memory of an entry besides its payload.
 const BARE_ENTRY_BYTES: u64 = 100;
 
-/// How long a cluster may take to have a leader.
+/// How long a cluster may take to elect a leader.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Answers every command with nothing: what is measured is the log and the way to it.
+/// A state machine that answers every command with nothing, so that the log and the way to it are
+/// measured.
 struct Nothing;
 
 impl StateMachine for Nothing {
@@ -54,14 +55,14 @@ impl StateMachine for Nothing {
     }
 }
 
-/// How a cluster in one process is made.
+/// How a cluster in one process is created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterPlan {
-    /// What the members keep their logs in.
+    /// The backend of the members' logs.
     pub backend: String,
-    /// How many there are.
+    /// The number of members.
     pub members: u64,
-    /// The threads of the runtime; one means tokio's runtime of a single thread.
+    /// The threads of the runtime; 1 means tokio's current-thread runtime.
     pub workers: usize,
 }
 
@@ -85,7 +86,7 @@ pub struct Cluster {
     leader: Node,
     counts: Arc<Counts>,
     runtime: Runtime,
-    /// Last, so that it goes once nobody writes there.
+    /// The last field, so that the directory is removed after the members have ended.
     _files: TempDir,
 }
 
@@ -93,13 +94,13 @@ impl Cluster {
     /// Starts the members, each on a new log, and waits until one leads.
     pub fn start(plan: &ClusterPlan, place: &Place) -> Result<Cluster, BenchError> {
         let runtime = runtime(plan.workers)?;
-        let (files, counts) = (place.room()?, Arc::new(Counts::default()));
+        let (files, counts) = (place.work_dir()?, Arc::new(Counts::default()));
         let nodes = runtime.block_on(start_members(plan, &files, &counts))?;
         let leader = runtime.block_on(find_leader(&nodes))?;
         Ok(Cluster { nodes, leader, counts, runtime, _files: files })
     }
 
-    /// Has clients propose for this long, or until a stop is asked for.
+    /// Lets clients propose for this long, or until a stop is requested.
     pub fn commit(&self, workload: &Workload, time: Duration, stop: &Stop) -> Tally {
         let command = Bytes::from(incompressible(workload.size));
         let (writes, entries) = self.counts.read();
@@ -109,7 +110,7 @@ impl Cluster {
         let mut tally = self.runtime.block_on(clients);
         tally.spent = Spent::now() - before;
         if workload.rate.is_some() {
-            // The generator of arrivals looks at the clock all the time.
+            // The generator of arrivals polls the clock all the time.
             tally.spent.cpu = Duration::ZERO;
         }
         let (more_writes, more_entries) = self.counts.read();
@@ -117,7 +118,7 @@ impl Cluster {
         tally
     }
 
-    /// Makes sure that somebody leads after a pause.
+    /// Makes sure that the cluster has a leader after a pause.
     fn settle(&mut self) -> Result<(), BenchError> {
         self.leader = self.runtime.block_on(find_leader(&self.nodes))?;
         Ok(())
@@ -146,7 +147,7 @@ impl Proposer for Node {
     }
 }
 
-/// A cluster under a workload; a new one takes its place when its logs have become long.
+/// A cluster under a workload. It is replaced by a new one when its logs have become long.
 pub struct ClusterLane<'a> {
     plan: ClusterPlan,
     place: &'a Place,
@@ -178,7 +179,7 @@ impl<'a> ClusterLane<'a> {
 
     fn cluster(&mut self) -> Result<&mut Cluster, BenchError> {
         if self.held_bytes > RENEWED_AT_BYTES {
-            // The old one goes first: both together would be twice the memory.
+            // The old cluster is dropped first; both together would need twice the memory.
             self.cluster = None;
             self.held_bytes = 0;
         }
@@ -213,7 +214,7 @@ impl Lane for ClusterLane<'_> {
     }
 }
 
-/// A runtime with so many threads; of one thread, everything runs on the caller's.
+/// A runtime with this many threads; with one thread everything runs on the caller's.
 pub fn runtime(workers: usize) -> Result<Runtime, BenchError> {
     let built = match workers {
         0 | 1 => tokio::runtime::Builder::new_current_thread().enable_all().build(),
@@ -247,7 +248,7 @@ async fn start_members(
     Ok(nodes)
 }
 
-/// The member that leads, once it has shown so by committing a command.
+/// The leader. A member counts as the leader once it has committed a command.
 async fn find_leader(nodes: &[Node]) -> Result<Node, BenchError> {
     let began = Instant::now();
     while began.elapsed() < PATIENCE {

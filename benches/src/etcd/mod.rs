@@ -1,8 +1,8 @@
-//! The work `etcd`: puts to any server of etcd's v3 API, a real etcd's or ours.
+//! The work `etcd`: puts to any server of etcd's v3 API, a real etcd or ours.
 //!
-//! The connections are spread over the endpoints, the clients over the connections. Where this
-//! program started the servers itself (see [`servers`]), their processor time and their disk's
-//! floor stand beside the figures.
+//! The connections are spread over the endpoints, and the clients over the connections. If this
+//! program started the servers itself (see [`servers`]), the rows also have their processor time
+//! and the floor of their disk.
 
 pub mod servers;
 
@@ -27,27 +27,27 @@ use crate::{BenchError, Progress, Row, Workload, incompressible};
 /// The most connections.
 pub const MAX_CONNECTIONS: u16 = 1024;
 
-/// How many keys are written to, one after another.
+/// The number of keys that are written to, one after another.
 const KEYS: u64 = 10_000;
 
 /// How long an endpoint may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A server, and what is put there.
+/// Which server is measured, and under which workloads.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EtcdPlan {
-    /// Where it serves clients: `host:port` or a URL.
+    /// Where the server accepts clients: `host:port` or a URL.
     pub endpoints: Vec<String>,
     /// The connections, spread over the endpoints.
     pub connections: usize,
-    /// The workloads, one after another; a batch is puts sent at once.
+    /// The workloads, one after another. A batch is a number of puts that are sent at once.
     pub workloads: Vec<Workload>,
-    /// The time for everything.
+    /// The time for the whole measurement.
     pub time: Duration,
 }
 
 impl EtcdPlan {
-    /// Refuses what cannot be measured, before anything is sent.
+    /// Refuses a plan that cannot be measured, before anything is sent.
     pub fn check(&self) -> Result<(), BenchError> {
         self.workloads.iter().try_for_each(Workload::check)?;
         if self.endpoints.is_empty() {
@@ -66,7 +66,7 @@ impl EtcdPlan {
     }
 }
 
-/// Measures each workload in turn; gives a row for each.
+/// Measures one workload after another, and returns a row for each.
 pub fn run(plan: &EtcdPlan, stop: &Stop, progress: &mut Progress) -> Result<Vec<Row>, BenchError> {
     plan.check()?;
     let work = Work { name: "etcd", workloads: &plan.workloads, time: plan.time };
@@ -82,12 +82,12 @@ pub struct EtcdLane {
     load: Load,
     workload: Workload,
     subject: Subject,
-    /// The processes of the servers, where they run here.
+    /// The processes of the servers, if they run on this machine.
     pids: Vec<u32>,
 }
 
 impl EtcdLane {
-    /// Connects, and asks who serves.
+    /// Connects, and asks the server for its name.
     pub fn connect(
         endpoints: &[String],
         connections: usize,
@@ -102,7 +102,8 @@ impl EtcdLane {
         Ok(EtcdLane { runtime, load, workload: workload.clone(), subject, pids: Vec::new() })
     }
 
-    /// Counts the processor time of these processes, which may have been given a name.
+    /// Counts the processor time of these processes, and sets the name of the subject if one is
+    /// given.
     pub fn of_servers(mut self, name: Option<String>, pids: Vec<u32>) -> EtcdLane {
         self.subject.name = name.unwrap_or(self.subject.name);
         EtcdLane { pids, ..self }
@@ -123,8 +124,8 @@ impl Lane for EtcdLane {
         let before = self.spent();
         let (load, value) = (self.load.clone(), self.load.all.value.clone());
         let mut tally = self.runtime.block_on(run_clients(load, value, &self.workload, time, stop));
-        // The bytes that a server sends are among those that it hands to system calls, so what it
-        // writes to its disk cannot be told from them.
+        // The bytes of answers and of disk writes are in the same counter, so the bytes written to
+        // disk are unknown.
         let cpu = (self.spent() - before).cpu;
         tally.spent = Spent { cpu, handed: None, written: None };
         match tally.entries == 0 && tally.failures > 0 {
@@ -137,7 +138,7 @@ impl Lane for EtcdLane {
     }
 }
 
-/// One client; a copy of it is another, on the next connection.
+/// One client. A clone of it is another client, on the next connection.
 struct Load {
     all: Arc<Connections>,
     client: KvClient<Channel>,
@@ -235,19 +236,19 @@ pub async fn connect(endpoint: &str) -> Result<Channel, BenchError> {
     let connected = parsed.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true).connect().await;
     connected.map_err(|error| {
         BenchError::options(
-            format!("nobody accepts connections at {endpoint}: {}", innermost(&error)),
+            format!("nothing accepts connections at {endpoint}: {}", innermost(&error)),
             "is the server up? Name its client addresses with --endpoints",
         )
     })
 }
 
-/// What a server says of itself. `None` where it does not answer.
+/// What a server reports about itself, or `None` if it does not answer.
 pub async fn status(channel: Channel) -> Option<StatusResponse> {
     let asked = MaintenanceClient::new(channel).status(StatusRequest {}).await;
     asked.ok().map(tonic::Response::into_inner)
 }
 
-/// Who serves there: ours says what it keeps its log in, another its version.
+/// The name of the server: ours reports the backend of its log, others their version.
 async fn ask_subject(endpoint: &str, channel: Channel) -> Result<Subject, BenchError> {
     let failed = |error| BenchError::failed(format!("asking {endpoint}"), error);
     let ours = Client::new([endpoint]).map_err(|error| failed(error.to_string()))?.status().await;
@@ -271,8 +272,8 @@ async fn ask_subject(endpoint: &str, channel: Channel) -> Result<Subject, BenchE
     })
 }
 
-/// What a server's log survives. The server may well have a backend that this build has not, so its
-/// name is all that is known: the memory log alone forgets.
+/// What the server's log survives. The server may have a backend that this build does not have, so
+/// this depends on its name alone: only the memory log is volatile.
 fn durability_of(backend: &str) -> &'static str {
     match backend {
         "memory" => "volatile",
@@ -280,7 +281,7 @@ fn durability_of(backend: &str) -> &'static str {
     }
 }
 
-/// The cause at the end of the chain: "connection refused" says more than "transport error".
+/// The innermost cause of an error: "connection refused" says more than "transport error".
 fn innermost(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
@@ -311,10 +312,10 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_asked_is_refused_by_name() {
-        let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = nobody.local_addr().expect("bound").to_string();
-        drop(nobody);
+    fn a_plan_that_cannot_work_is_refused_by_name() {
+        let unused = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = unused.local_addr().expect("bound").to_string();
+        drop(unused);
         let run = |plan: &EtcdPlan| run(plan, &Stop::new(), &mut Progress::silent());
         for (plan, says) in [
             (plan(&[]), "no endpoint"),

@@ -1,6 +1,7 @@
 //! Three servers on this machine, started to be measured: ours, or a real etcd.
 //!
-//! Each has a directory and ports of its own. They end with this, each by its own process id.
+//! Each has a directory and ports of its own. They are ended when this value is dropped, each by
+//! its process id.
 
 use std::fs::File;
 use std::io;
@@ -17,47 +18,47 @@ use super::{EtcdLane, connect, status};
 use crate::cluster::runtime;
 use crate::{BenchError, Place, Stop, Workload};
 
-/// How many servers there are.
+/// The number of servers.
 const SERVERS: usize = 3;
 
-/// How long they may take to have a leader.
+/// How long they may take to elect a leader.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long one may take to end when told to, before it is killed.
+/// How long a server may take to end after a signal, before it is killed.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often the servers are started before it is given up: somebody else may take a free port.
+/// How often starting the servers is tried. Another process may take a free port.
 const TRIES: usize = 3;
 
-/// What is started.
+/// The kind of server to start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// This project's tool, with its members on this backend.
     Kontiki {
-        /// The program.
+        /// The path of the program.
         program: PathBuf,
-        /// The backend's name.
+        /// The name of the backend.
         backend: String,
     },
     /// A real etcd.
     Etcd {
-        /// The program.
+        /// The path of the program.
         program: PathBuf,
     },
 }
 
-/// Servers that run.
+/// Running servers.
 #[derive(Debug)]
 pub struct Servers {
     children: Vec<Child>,
     endpoints: Vec<String>,
     leader: String,
-    /// Ours by the name that they were asked for; others say who they are.
+    /// The name for ours; other servers report their own.
     name: Option<String>,
     _files: TempDir,
 }
 
-/// Where one server listens.
+/// The addresses of one server.
 #[derive(Clone, Copy, Debug)]
 struct Ports {
     client: u16,
@@ -65,7 +66,7 @@ struct Ports {
 }
 
 impl Servers {
-    /// Starts three, and waits until one leads.
+    /// Starts three servers, and waits until one leads.
     pub fn start(kind: &Kind, place: &Place, stop: &Stop) -> Result<Servers, BenchError> {
         let mut failure = None;
         for _ in 0..TRIES {
@@ -79,7 +80,7 @@ impl Servers {
     }
 
     fn try_start(kind: &Kind, place: &Place, stop: &Stop) -> Result<Servers, BenchError> {
-        let files = place.room()?;
+        let files = place.work_dir()?;
         let ports = free_ports().map_err(|error| BenchError::failed("finding ports", error))?;
         let endpoints = ports.iter().map(|ports| format!("127.0.0.1:{}", ports.client)).collect();
         let name = match kind {
@@ -97,7 +98,7 @@ impl Servers {
         Ok(servers)
     }
 
-    /// A lane that puts to the leader, over so many connections.
+    /// A lane that sends puts to the leader, over this many connections.
     pub fn lane(&self, connections: usize, workload: &Workload) -> Result<EtcdLane, BenchError> {
         let lane = EtcdLane::connect(std::slice::from_ref(&self.leader), connections, workload)?;
         Ok(lane.of_servers(self.name.clone(), self.children.iter().map(Child::id).collect()))
@@ -124,7 +125,7 @@ impl Servers {
             if let Ok(Some(status)) = child.try_wait() {
                 let said = std::fs::read_to_string(output_of(self._files.path(), member));
                 let said = said.unwrap_or_default();
-                let last = said.lines().last().unwrap_or("it said nothing");
+                let last = said.lines().last().unwrap_or("it printed nothing");
                 let what = format!("server {} ended ({status})", member + 1);
                 return Err(BenchError::failed(what, last.to_owned()));
             }
@@ -136,15 +137,15 @@ impl Servers {
 impl Drop for Servers {
     fn drop(&mut self) {
         for child in &self.children {
-            // One that has ended already is nobody to signal.
+            // A server that has ended already needs no signal.
             let _ = Pid::from_raw(child.id() as i32).map(|pid| kill_process(pid, Signal::TERM));
         }
         for child in &mut self.children {
-            let told = Instant::now();
-            while matches!(child.try_wait(), Ok(None)) && told.elapsed() < STOP_PATIENCE {
+            let signalled = Instant::now();
+            while matches!(child.try_wait(), Ok(None)) && signalled.elapsed() < STOP_PATIENCE {
                 std::thread::sleep(Duration::from_millis(10));
             }
-            // Both fail for one that has ended, as it should have.
+            // Both calls fail for a process that has ended, as it should have.
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -169,7 +170,8 @@ impl Kind {
                 command.args(etcd_arguments(member, ports, dir));
             }
         }
-        // A group of its own: Ctrl-C reaches this process alone, which ends the others in order.
+        // Each server has a process group of its own, so Ctrl-C reaches only this process, which
+        // then ends the servers in order.
         command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(output).spawn()
     }
 }
@@ -229,7 +231,7 @@ fn etcd_arguments(member: usize, ports: &[Ports], dir: &Path) -> Vec<String> {
     .collect()
 }
 
-/// Ports that nobody uses at this moment.
+/// Ports that are not in use at this moment.
 fn free_ports() -> io::Result<Vec<Ports>> {
     let sockets: Vec<TcpListener> =
         (0..2 * SERVERS).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<io::Result<_>>()?;
@@ -238,7 +240,7 @@ fn free_ports() -> io::Result<Vec<Ports>> {
     Ok(ports.chunks(2).map(|pair| Ports { client: pair[0], peer: pair[1] }).collect())
 }
 
-/// Whether the server there answers and leads.
+/// Whether the server at this address answers and leads.
 async fn leads(endpoint: &str) -> bool {
     let Ok(channel) = connect(endpoint).await else { return false };
     let Some(status) = status(channel).await else { return false };
@@ -246,7 +248,7 @@ async fn leads(endpoint: &str) -> bool {
     own != 0 && status.leader == own
 }
 
-/// A program of this name on the search path, if there is one.
+/// The program of this name on the search path, if there is one.
 pub fn on_path(name: &str) -> Option<PathBuf> {
     let paths = std::env::var_os("PATH")?;
     std::env::split_paths(&paths).map(|dir| dir.join(name)).find(|program| program.is_file())
@@ -257,7 +259,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_that_ends_at_once_is_told_about() {
+    fn a_server_that_ends_at_once_is_reported() {
         let dir = tempfile::tempdir().expect("a directory");
         let place = Place::new(Some(dir.path())).expect("made");
         let kind = Kind::Etcd { program: on_path("false").expect("on every system") };
@@ -269,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn every_server_knows_all() {
+    fn every_server_knows_all_addresses() {
         let ports = [Ports { client: 1, peer: 2 }, Ports { client: 3, peer: 4 }];
         let etcd = etcd_arguments(1, &ports, Path::new("d")).join(" ");
         assert!(etcd.contains("--initial-cluster m1=http://127.0.0.1:2,m2=http://127.0.0.1:4"));

@@ -1,5 +1,5 @@
-//! As many files on one disk as a cluster has members, each written and synced by a thread of its
-//! own, all started together: a commit waits for more than half of them.
+//! One file on one disk for each member of a cluster. Each file is written and synced by a thread
+//! of its own, and all writes start together. A commit waits for more than half of them.
 
 use std::io;
 use std::path::Path;
@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use super::raw_file::Aligned;
 use super::{Layout, MEMBER_FILE_BYTES, RawFile, Verb};
 
-/// The numbers up to as many members as are measured, in words.
+/// Ordinals and numbers up to the highest number of members that is measured, in words.
 const NUMBERS: [&str; 9] = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
 const ORDINALS: [&str; 5] = ["first", "second", "third", "fourth", "fifth"];
 
-/// A writer for each member. They end with this.
+/// A writer thread for each member. The threads end when this value is dropped.
 #[derive(Debug)]
 pub struct Majority {
     verb: Verb,
@@ -25,9 +25,9 @@ pub struct Majority {
 }
 
 impl Majority {
-    /// Pre-written files in `dir` for so many members, at least one, each written with this verb.
-    /// An error of the kind `Unsupported` or `InvalidInput` says that the file system has no such
-    /// verb.
+    /// Pre-written files in `dir` for this many members, at least one, each written with this verb.
+    /// An error of the kind `Unsupported` or `InvalidInput` means that the file system does not
+    /// support the verb.
     pub fn create(dir: &Path, members: u64, verb: Verb) -> io::Result<Majority> {
         let (tell, done) = channel();
         let (mut writers, mut threads) = (Vec::new(), Vec::new());
@@ -35,7 +35,7 @@ impl Majority {
             let name = format!("member-{member}");
             let layout = Layout::Prewritten;
             let mut file = RawFile::create(dir, &name, layout, verb, MEMBER_FILE_BYTES)?;
-            // A verb that is not there shows at the first write.
+            // An unsupported verb shows only at the first write.
             file.write_and_sync(&Aligned::new(&[0]))?;
             let (ask, asked) = channel();
             let tell = tell.clone();
@@ -45,17 +45,17 @@ impl Majority {
         Ok(Majority { verb, writers, done, threads })
     }
 
-    /// How many files there are.
+    /// The number of files.
     pub fn members(&self) -> u64 {
         self.writers.len() as u64
     }
 
-    /// How its files are written.
+    /// How the files are written.
     pub fn verb(&self) -> Verb {
         self.verb
     }
 
-    /// What it is called in a report: the file that a commit waits for, of how many, and the verb.
+    /// The name in a report: which file a commit waits for, of how many, and the verb.
     pub fn name(&self) -> String {
         let members = self.writers.len();
         let number =
@@ -68,8 +68,8 @@ impl Majority {
         format!("{files}, {}", self.verb.name())
     }
 
-    /// Has all of them write and sync; how long it took, from the first that began, until more than
-    /// half had ended. Returns when all have.
+    /// Writes and syncs all files. Returns the time from the first start until more than half had
+    /// finished; it returns after all have finished.
     pub fn write_and_sync(&self, payload: &Arc<Aligned>) -> io::Result<Duration> {
         for writer in &self.writers {
             writer.send(Arc::clone(payload)).map_err(|_| gone())?;
@@ -79,7 +79,7 @@ impl Majority {
     }
 }
 
-/// From the first that began until more than half had ended.
+/// The time from the first start until more than half had finished.
 fn until_majority(wrote: Vec<(Instant, Instant)>) -> Duration {
     let (mut began, mut ended): (Vec<_>, Vec<_>) = wrote.into_iter().unzip();
     began.sort();
@@ -91,7 +91,7 @@ impl Drop for Majority {
     fn drop(&mut self) {
         self.writers.clear();
         for thread in self.threads.drain(..) {
-            // One that panicked has said so.
+            // A thread that panicked has printed its message already.
             let _ = thread.join();
         }
     }
@@ -128,7 +128,7 @@ mod tests {
         drop(files);
         for member in 1..=members {
             let bytes = std::fs::read(dir.path().join(format!("member-{member}"))).expect("there");
-            // Behind the byte that tried the verb.
+            // The first byte was written when the verb was tried.
             assert_eq!(&bytes[1..6], b"bytes");
         }
         (name, took)

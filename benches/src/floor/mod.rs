@@ -1,9 +1,9 @@
-//! The disk alone: what one write that is durable costs, whoever asks for it.
+//! The disk alone: the cost of one durable write, without a log.
 //!
-//! Every durable figure stands beside the quickest of these, taken in turn with it. Which that is,
-//! differs between disks and is measured each time. [`RawFile`] is one file, laid out and
-//! synced in one of several ways; [`Majority`] is as many of them as a cluster has members, started
-//! together, of which a commit needs more than half.
+//! Every durable figure is compared with the fastest of these, measured in turns with it. Which one
+//! is the fastest differs between disks and is measured each time. [`RawFile`] is one file, laid
+//! out and synced in one of several ways. [`Majority`] is one such file for each member of a
+//! cluster, all written together; a commit needs more than half of them.
 
 mod majority;
 mod raw_file;
@@ -16,15 +16,15 @@ pub use majority::Majority;
 pub(crate) use raw_file::is_unsupported;
 pub use raw_file::{Aligned, FILE_BYTES, Layout, RawFile, Verb};
 
-/// How long the files are that several members write at once.
+/// The length of the files that several members write at the same time.
 pub const MEMBER_FILE_BYTES: u64 = 16 << 20;
 
-/// How often each way is tried where the quickest one is chosen.
+/// How often each verb is tried when the fastest one is chosen.
 const TRIES: usize = 200;
 
-/// The verb with the least median for small writes to a pre-written file in `dir`. The trial's file
-/// is removed again.
-pub fn quickest_verb(dir: &Path) -> io::Result<Verb> {
+/// The verb with the least median for small writes to a pre-written file in `dir`. The test file is
+/// removed again.
+pub fn fastest_verb(dir: &Path) -> io::Result<Verb> {
     let payload = Aligned::new(&[7; 256]);
     let mut found: Option<(Duration, Verb)> = None;
     for verb in Verb::ALL {
@@ -41,7 +41,7 @@ pub fn quickest_verb(dir: &Path) -> io::Result<Verb> {
 }
 
 fn median_of(dir: &Path, verb: Verb, payload: &Aligned) -> io::Result<Duration> {
-    let name = "quickest-verb";
+    let name = "fastest-verb";
     let took =
         RawFile::create(dir, name, Layout::Prewritten, verb, 1 << 20).and_then(|mut file| {
             let one = |_| {
@@ -56,7 +56,7 @@ fn median_of(dir: &Path, verb: Verb, payload: &Aligned) -> io::Result<Duration> 
     Ok(took[TRIES / 2])
 }
 
-/// The name under which a floor stands in a report.
+/// The name of a floor in a report.
 pub fn label(layout: Layout, verb: Verb) -> String {
     format!("{} + {}", layout.name(), verb.name())
 }
@@ -66,9 +66,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_quickest_verb_is_one_that_the_file_system_has() {
+    fn the_fastest_verb_is_one_that_the_file_system_has() {
         let dir = tempfile::tempdir().expect("a directory");
-        let verb = quickest_verb(dir.path()).expect("one works");
+        let verb = fastest_verb(dir.path()).expect("one works");
         assert_eq!(std::fs::read_dir(dir.path()).expect("there").count(), 0, "nothing is left");
         let file = RawFile::create(dir.path(), "again", Layout::Prewritten, verb, 1 << 20);
         file.and_then(|mut file| file.write_and_sync(&Aligned::new(b"bytes"))).expect("it works");

@@ -1,4 +1,4 @@
-//! One file that is written and synced, and nothing else.
+//! One file that is written and synced, without a log.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, Write};
@@ -9,28 +9,28 @@ use std::path::Path;
 use rustix::fs::{AtFlags, FallocateFlags, OFlags, StatxFlags, fallocate, statx};
 use rustix::io::{Errno, ReadWriteFlags, pwritev2};
 
-/// How long a file is before it is used again from its start (or, where it must grow, is cut).
+/// The length at which a file is written from its start again (or is truncated, if it must grow).
 pub const FILE_BYTES: u64 = 64 << 20;
 
-/// How much is written at a time when the file is made. In larger pieces the filesystem may keep
-/// them in a form that makes each later sync dearer.
+/// The size of the pieces in which the file is first written. With larger pieces the file system
+/// may store it in a way that makes each later sync slower.
 const STEP_BYTES: usize = 64 << 10;
 
-/// What direct writes must be multiples of where the file system does not say: the largest block
-/// in use.
+/// The block size of direct writes if the file system does not report one: the largest block in
+/// use.
 const BLOCK: usize = 4096;
 
-/// The least that direct writes are multiples of, as in the file log.
+/// The smallest block size of direct writes, as in the file log.
 const LEAST_BLOCK: usize = 512;
 
-/// What is in the file before the measurement.
+/// What the file contains before the measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
     /// Nothing: each write makes the file longer.
     Appended,
-    /// Space that was asked for with `fallocate`, and never written.
+    /// Space that was allocated with `fallocate` and never written.
     Fallocated,
-    /// Bytes: each write goes over blocks that were written before.
+    /// Bytes: each write overwrites blocks that were written before.
     Prewritten,
 }
 
@@ -41,13 +41,13 @@ pub enum Verb {
     Fdatasync,
     /// A file opened with `O_DSYNC`: each write is its own sync.
     ODsync,
-    /// `pwritev2` with `RWF_DSYNC`: this write is its own sync.
+    /// `pwritev2` with `RWF_DSYNC`: the call also syncs what it writes.
     RwfDsync,
-    /// Past the page cache, then `fdatasync`.
+    /// A direct write (`O_DIRECT`), then `fdatasync`.
     DirectFdatasync,
-    /// Past the page cache, each write its own sync.
+    /// Direct writes to a file opened with `O_DSYNC`: each write is its own sync.
     DirectODsync,
-    /// Past the page cache, this write its own sync.
+    /// A direct write with `RWF_DSYNC`: the call also syncs what it writes.
     DirectRwfDsync,
 }
 
@@ -107,14 +107,15 @@ pub struct RawFile {
     file: File,
     layout: Layout,
     verb: Verb,
-    /// What direct writes are multiples of.
+    /// The block size of direct writes.
     block: usize,
-    /// How long it becomes.
+    /// The length at which writing starts again.
     bytes: u64,
     at: u64,
 }
 
-/// Bytes that may also be written past the page cache, for which they must lie and end on a block.
+/// Bytes that may also be written directly, for which their start and end must be multiples of a
+/// block.
 #[derive(Debug)]
 pub struct Aligned {
     bytes: Vec<u8>,
@@ -122,7 +123,7 @@ pub struct Aligned {
 }
 
 impl Aligned {
-    /// A copy of `payload` on a block's boundary.
+    /// A copy of `payload` at a block boundary.
     pub fn new(payload: &[u8]) -> Aligned {
         let padded_len = payload.len().max(1).next_multiple_of(BLOCK);
         let mut bytes = vec![0; padded_len + BLOCK];
@@ -131,7 +132,7 @@ impl Aligned {
         Aligned { bytes, payload: start..start + payload.len() }
     }
 
-    /// The payload and the zeros after it, up to the end of its last block of so many bytes.
+    /// The payload and the zeros after it, up to the end of its last block of this size.
     fn padded_to(&self, block: usize) -> &[u8] {
         let len = self.payload.len().max(1).next_multiple_of(block);
         &self.bytes[self.payload.start..self.payload.start + len]
@@ -139,9 +140,9 @@ impl Aligned {
 }
 
 impl RawFile {
-    /// A new file in `dir`. An error of the kind `Unsupported` or `InvalidInput` says that the
-    /// filesystem does not have this verb.
-    /// Its length is at most `bytes`, which are a multiple of 64 KiB.
+    /// A new file in `dir`. Its length is at most `bytes`, which must be a multiple of 64 KiB. An
+    /// error of the kind `Unsupported` or `InvalidInput` means that the file system does not
+    /// support this verb.
     pub fn create(
         dir: &Path,
         name: &str,
@@ -168,7 +169,7 @@ impl RawFile {
         Ok(RawFile { file, layout, verb, block, bytes, at: 0 })
     }
 
-    /// Writes the payload after the last one, and waits until the disk has it.
+    /// Writes the payload after the previous one, and waits until it is durable.
     pub fn write_and_sync(&mut self, aligned: &Aligned) -> io::Result<()> {
         let bytes = if self.verb.is_direct() {
             aligned.padded_to(self.block)
@@ -203,7 +204,8 @@ impl RawFile {
         Ok(())
     }
 
-    /// A file whose blocks are there is used again; one that grows is emptied, to grow again.
+    /// A file whose blocks exist is written from its start again; a growing file is truncated to
+    /// zero.
     fn begin_again(&mut self) -> io::Result<()> {
         self.at = 0;
         match self.layout {
@@ -217,17 +219,17 @@ impl RawFile {
     }
 }
 
-/// The block that the file log would take for its direct writes in this file.
+/// The block size that the file log would use for direct writes to this file.
 fn block_of(file: &File) -> io::Result<usize> {
     let wanted = StatxFlags::DIOALIGN;
-    let told = statx(file, "", AtFlags::EMPTY_PATH, wanted)?;
-    let block = told.stx_dio_offset_align as usize;
-    let says = StatxFlags::from_bits_retain(told.stx_mask).contains(wanted);
+    let attributes = statx(file, "", AtFlags::EMPTY_PATH, wanted)?;
+    let block = attributes.stx_dio_offset_align as usize;
+    let says = StatxFlags::from_bits_retain(attributes.stx_mask).contains(wanted);
     let fits = block.is_power_of_two() && block <= BLOCK;
     Ok(if says && fits { block.max(LEAST_BLOCK) } else { BLOCK })
 }
 
-/// Whether the file system does not have what was asked for.
+/// Whether the error means that the file system does not support the operation.
 pub(crate) fn is_unsupported(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
 }
@@ -237,7 +239,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_stands_in_the_file() {
+    fn written_bytes_are_in_the_file() {
         let dir = tempfile::tempdir().expect("a directory");
         for (place, layout) in Layout::ALL.into_iter().enumerate() {
             let name = place.to_string();

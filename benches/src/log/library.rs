@@ -1,5 +1,5 @@
-//! Libraries as they are: the same bytes in one synced write, without a log around them. A log that
-//! keeps its entries in such a library cannot be quicker than this, and should hardly be slower.
+//! Libraries alone: the same bytes in one synced write, without a log on top. A log that stores its
+//! entries in such a library cannot be faster, and should be only a little slower.
 
 use std::path::Path;
 
@@ -8,8 +8,8 @@ use crate::BenchError;
 #[cfg(any(feature = "rocksdb", feature = "sqlite"))]
 use crate::lane::{POWER_LOSS, Role, Subject};
 
-/// The libraries of this build that stand beside these backends, new and empty, in `dir`.
-pub fn beside(
+/// The libraries of this build that belong to these backends, new and empty, in `dir`.
+pub fn libraries_of(
     backends: &[String],
     dir: &Path,
     size: usize,
@@ -49,7 +49,7 @@ pub mod sqlite {
 
     use super::{Subject, Writer, subject};
     use crate::BenchError;
-    use crate::background::Pending;
+    use crate::lane::Pending;
     use crate::log::{KEPT_BYTES, sqlite_wal};
     use crate::workload::incompressible;
 
@@ -87,7 +87,7 @@ pub mod sqlite {
                     insert.execute((self.last, &self.payload))?;
                 }
             }
-            // The same length as the logs beside it.
+            // The same number of entries as the logs that it is compared with.
             let kept = (KEPT_BYTES / (self.payload.len() as u64).max(64)) as i64;
             if self.last > kept {
                 transaction.prepare_cached(DELETE)?.execute([self.last - kept])?;
@@ -137,7 +137,7 @@ pub mod rocksdb {
 
     use super::{Subject, Writer, subject};
     use crate::BenchError;
-    use crate::background::Pending;
+    use crate::lane::Pending;
     use crate::log::{KEPT_BYTES, PURGE_STEP_BYTES};
     use crate::workload::incompressible;
 
@@ -171,7 +171,8 @@ pub mod rocksdb {
                 self.last += 1;
                 batch.put(self.last.to_be_bytes(), &self.payload);
             }
-            // The same length as the logs beside it, and as coarsely kept.
+            // The same number of entries as the logs that it is compared with, purged in steps of
+            // the same size.
             let size = (self.payload.len() as u64).max(64);
             if self.last - self.purged > (KEPT_BYTES + PURGE_STEP_BYTES) / size {
                 let upto = self.last - KEPT_BYTES / size;
@@ -200,7 +201,7 @@ pub mod rocksdb {
             Some(self.dir.clone())
         }
 
-        /// Tables that are being flushed or compacted, or should be.
+        /// Tables that are being flushed or compacted, or that wait for it.
         fn pending(&self) -> Option<Pending> {
             let value = |name| self.database.property_int_value(name).ok().flatten().unwrap_or(0);
             let mut bytes = value(ESTIMATE_PENDING_COMPACTION_BYTES);

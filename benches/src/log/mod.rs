@@ -1,13 +1,13 @@
-//! The work `log`: entries appended to one log, each group durable before the next.
+//! The work `log`: entries are appended to one log, each group durable before the next.
 //!
-//! Clients hand in batches; everything that waits is written as one group with one sync, up to
-//! [`MAX_BATCH_BYTES`], which is how a member drives its store. The driver is one thread, so that
-//! what is measured is the log and not the wakes around it; `commit` measures those too.
+//! Clients submit batches. All batches that wait are written as one group with one sync, up to
+//! [`MAX_BATCH_BYTES`], as a member does with its store. The driver is a single thread, so that the
+//! log is measured and not the wake-ups of threads; `commit` measures those too.
 //!
-//! A log is kept at a bounded length: from [`KEPT_BYTES`] of payload on, a group carries a purge
-//! now and then, and its time counts like any other.
+//! A log is kept at a bounded length: from [`KEPT_BYTES`] of payload on, some groups carry a purge,
+//! and its time counts as part of the write.
 //!
-//! Absent: readers beside the writer, recovery (the criterion benches have them).
+//! Deliberately absent: readers beside the writer, and recovery (the criterion benches have them).
 
 mod library;
 mod plan;
@@ -22,44 +22,43 @@ use std::time::{Duration, Instant};
 use kontiki::storage::MAX_BATCH_BYTES;
 use tokio::runtime::Runtime;
 
-use crate::background::Pending;
-use crate::lane::{Lane, Stop, Subject, Tally};
+use crate::lane::{Lane, Pending, Stop, Subject, Tally};
 use crate::meter::Spent;
 use crate::workload::MAX_CLIENTS;
 use crate::{BenchError, Workload};
 pub use plan::{LogPlan, all_logs, check_backends, durable_of, log_lanes, resolve, run};
 use queue::Queue;
 pub use raw::RawWriter;
-pub use store::{StoreWriter, log_by_name, open};
+pub use store::StoreWriter;
 
-/// The payload that a measured log keeps, in bytes: as much as a segment of the file log.
+/// The payload that a measured log holds, in bytes: as much as a segment of the file log.
 pub const KEPT_BYTES: u64 = 64 << 20;
 
-/// The payload that is written to a log before it is measured, in bytes: so much that segments come
-/// round.
+/// The payload that is written to a log before it is measured, in bytes. It is enough that segments
+/// are recycled.
 pub const FILL_BYTES: u64 = 192 << 20;
 
-/// How much payload is purged at a time, in bytes.
+/// The payload that is purged at a time, in bytes.
 pub const PURGE_STEP_BYTES: u64 = 8 << 20;
 
-/// Something that makes groups of entries durable, one after another.
+/// A writer that makes groups of entries durable, one after another.
 #[async_trait::async_trait]
 pub trait Writer: Send {
-    /// Who it is.
+    /// The subject.
     fn subject(&self) -> Subject;
 
-    /// Puts a group of so many entries together; this is the clients' time, not the log's.
+    /// Forms a group of this many entries. This time belongs to the clients, not to the log.
     fn prepare(&mut self, entries: u64);
 
-    /// Writes that group, and waits until it is durable.
+    /// Writes the group, and waits until it is durable.
     async fn write(&mut self) -> Result<(), BenchError>;
 
-    /// The directory with its files, which are nobody else's.
+    /// The directory of its files, which nothing else uses.
     fn dir(&self) -> Option<PathBuf> {
         None
     }
 
-    /// The work that it has put off, where it can tell.
+    /// The work that it has postponed, if it can tell.
     fn pending(&self) -> Option<Pending> {
         None
     }
@@ -94,13 +93,13 @@ pub struct LogLane<W> {
     marks: Vec<String>,
     workload: Workload,
     runtime: Runtime,
-    /// The batches that wait from one turn to the next, where they do.
+    /// The batches that wait from one turn to the next, if they are kept.
     queue: Kept,
 }
 
-/// Whether the batches that wait when a turn ends are there in the next one.
+/// Whether the batches that wait at the end of a turn are written in the next one.
 enum Kept {
-    /// Each turn begins with an empty queue: other lanes have worked meanwhile.
+    /// Each turn begins with an empty queue, because other lanes ran in between.
     No,
     Yes(Option<Queue>),
 }
@@ -114,18 +113,18 @@ impl<W: Writer> LogLane<W> {
         Ok(LogLane { writer, marks, workload, runtime, queue: Kept::No })
     }
 
-    /// The same lane, with turns that follow one another without a pause.
+    /// The same lane for turns that follow each other without a pause.
     pub fn keeping_its_queue(self) -> LogLane<W> {
         LogLane { queue: Kept::Yes(None), ..self }
     }
 }
 
 impl LogLane<StoreWriter> {
-    /// Makes the log one that has been in use: writes so many bytes, or, until that moment, fewer.
-    /// How many it wrote.
+    /// Fills the log, so that a log in use is measured: writes this many bytes, or fewer if the
+    /// deadline comes first. Returns the number of bytes written.
     ///
-    /// Fewer is a mark of the row: its segments or tables are still being made while it is
-    /// measured.
+    /// A log that could not be filled gets a mark on its row, because its segments or tables are
+    /// still being created while it is measured.
     pub fn fill(&mut self, bytes: u64, until: Instant, stop: &Stop) -> Result<u64, BenchError> {
         let filled = self.runtime.block_on(self.writer.fill(bytes, until, stop))?;
         if filled < bytes {
@@ -164,7 +163,7 @@ impl<W: Writer> Lane for LogLane<W> {
             Kept::No => {
                 let mut queue = Queue::new(workload, turn.began);
                 let mut tally = runtime.block_on(run_turn(writer, workload, &mut queue, turn))?;
-                // The last arrival has a distance to the next one, too.
+                // The last arrival counts with the distance to the next one, too.
                 tally.busy = tally.busy.max(queue.span());
                 Ok(tally)
             }
@@ -172,14 +171,14 @@ impl<W: Writer> Lane for LogLane<W> {
     }
 }
 
-/// The batches of clients that one group takes. In an open loop no number of clients bounds them.
+/// The most batches in one group. In an open loop it is not bounded by the number of clients.
 fn most_batches(workload: &Workload) -> u64 {
     let bytes = workload.batch * workload.size as u64;
     let waiting = if workload.rate.is_some() { MAX_CLIENTS } else { workload.clients };
     (MAX_BATCH_BYTES / bytes.max(1)).clamp(1, waiting)
 }
 
-/// When a turn began, and how long it is.
+/// The start and the length of a turn.
 struct Turn<'a> {
     began: Instant,
     time: Duration,
@@ -214,12 +213,12 @@ async fn run_turn(
         tally.written_entries += entries;
         tally.writes += 1;
     }
-    // The clock on the wall: putting a group together counts, and so does the time between the
+    // The time is wall-clock time: it includes forming the groups, and the time between the
     // arrivals of an open loop.
     tally.busy = began.elapsed();
     tally.spent = Spent::now() - before;
     if workload.rate.is_some() {
-        // The waiting for arrivals is no work of the log's.
+        // Waiting for arrivals is not work of the log.
         tally.spent.cpu = Duration::ZERO;
     }
     Ok(tally)
@@ -232,7 +231,7 @@ mod tests {
 
     struct Counting(Vec<u64>);
 
-    /// Takes its time to put a group together, and none to write it.
+    /// A writer for which forming a group takes time and writing it takes none.
     struct SlowToPrepare;
 
     #[async_trait::async_trait]
@@ -289,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_waits_is_one_group() {
+    fn all_waiting_batches_form_one_group() {
         let workload = Workload { size: 256, batch: 4, clients: 16, rate: None };
         assert!(groups(&workload).iter().all(|entries| *entries == 64));
     }
@@ -312,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_loop_is_as_quick_as_its_arrivals_and_its_turn_ends_in_time() {
+    fn an_open_loop_follows_its_arrivals_and_its_turn_ends_in_time() {
         let began = Instant::now();
         let workload = Workload { size: 1, batch: 3, clients: 1, rate: Some(0.01) };
         let mut lane = LogLane::new(Counting(Vec::new()), &workload).expect("a runtime");
@@ -340,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn what_arrived_meanwhile_is_one_group() {
+    fn batches_that_arrived_meanwhile_form_one_group() {
         let open = Workload { size: 1 << 20, batch: 1, clients: 1, rate: Some(1000.0) };
         assert_eq!(most_batches(&open), 4);
         assert_eq!(most_batches(&Workload { rate: None, ..open }), 1);

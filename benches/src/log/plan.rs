@@ -1,35 +1,36 @@
-//! What `kontiki bench log` measures, and how.
+//! The plan of `kontiki bench log`: what it measures, and how.
 
 use std::path::Path;
 use std::time::Duration;
 
 use kontiki::LogConfig;
 
-use super::{LogLane, RawWriter, StoreWriter, Writer, library, log_by_name};
+use super::{LogLane, RawWriter, StoreWriter, Writer, library};
 use crate::floor::{Layout, Verb};
 use crate::lane::{Lane, Lanes, Stop};
 use crate::measure::{Preparation, Work, check_time, measure};
+use crate::named_log::log_by_name;
 use crate::place::{FileLog, Place};
 use crate::progress::Progress;
 use crate::{BenchError, Row, Workload};
 
-/// Logs, and what they are given to do.
+/// Which logs are measured, and under which workloads.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogPlan {
-    /// The backends' names.
+    /// The names of the backends.
     pub backends: Vec<String>,
     /// The workloads, one after another.
     pub workloads: Vec<Workload>,
-    /// The time for everything.
+    /// The time for the whole measurement.
     pub time: Duration,
-    /// The payload that each log is given before it is measured, in bytes.
+    /// The payload that is written to each log before it is measured, in bytes.
     pub fill: u64,
-    /// Instead of logs, the ways to make one write durable.
+    /// Whether to measure the ways to make one write durable instead of logs.
     pub verbs: bool,
 }
 
 impl LogPlan {
-    /// Refuses what cannot be measured, before anything is written.
+    /// Refuses a plan that cannot be measured, before anything is written.
     pub fn check(&self) -> Result<(), BenchError> {
         self.workloads.iter().try_for_each(Workload::check)?;
         check_time(self.time)?;
@@ -37,7 +38,7 @@ impl LogPlan {
     }
 }
 
-/// The name that stands for all logs of this build.
+/// The name that means all logs of this build.
 const ALL: &str = "all";
 
 /// Refuses backends that this build does not have, or that are named twice.
@@ -71,7 +72,7 @@ pub fn durable_of(backends: &[String]) -> Vec<String> {
     backends.iter().filter(durable).cloned().collect()
 }
 
-/// The logs that these names mean on this disk: `all` stands for [`all_logs`].
+/// The logs that these names mean on this disk: `all` is replaced by [`all_logs`].
 pub fn resolve(backends: &[String], place: &Place) -> Result<Vec<String>, BenchError> {
     if backends.iter().any(|name| name == ALL) {
         Ok(all_logs(place.file_log()?))
@@ -80,8 +81,8 @@ pub fn resolve(backends: &[String], place: &Place) -> Result<Vec<String>, BenchE
     }
 }
 
-/// The logs of this build. The file log is there once for each way to write it: as `file` it would
-/// be one of the two again.
+/// The logs of this build. The file log is listed once for each way to write it; `file` is left
+/// out, because it is the same as one of them.
 pub fn all_logs(file_log: Option<FileLog>) -> Vec<String> {
     let file_logs = match file_log {
         Some(FileLog { has_ring: true, .. }) => vec!["file:ring", "file:thread"],
@@ -92,7 +93,8 @@ pub fn all_logs(file_log: Option<FileLog>) -> Vec<String> {
     logs.map(str::to_owned).collect()
 }
 
-/// Measures each workload in turn; gives a row for each log, each floor and each library.
+/// Measures one workload after another, and returns a row for each log, each floor and each
+/// library.
 pub fn run(
     plan: &LogPlan,
     place: &Place,
@@ -103,19 +105,19 @@ pub fn run(
     let plan = &LogPlan { backends: resolve(&plan.backends, place)?, ..plan.clone() };
     let name = if plan.verbs { "verbs" } else { "log" };
     let work = Work { name, workloads: &plan.workloads, time: plan.time };
-    let mut rooms = None;
+    let mut work_dirs = None;
     measure(work, stop, progress, &mut |workload, ready| {
-        // The last workload's files go, now that nobody writes there.
-        let room = rooms.insert(place.room()?);
+        // The files of the previous workload are removed here; nothing writes to them any more.
+        let work_dir = work_dirs.insert(place.work_dir()?);
         match plan.verbs {
-            true => verb_lanes(room.path(), workload, ready),
-            false => log_lanes(plan, room.path(), workload, ready),
+            true => verb_lanes(work_dir.path(), workload, ready),
+            false => log_lanes(plan, work_dir.path(), workload, ready),
         }
     })
 }
 
-/// Every way to write to this disk, of which the quickest is the floor, where a log is durable;
-/// the logs; the libraries under them.
+/// The lanes of a workload: every way to write to this disk, if a log is durable (the fastest one
+/// is the floor), then the logs, then the libraries under them.
 pub fn log_lanes(
     plan: &LogPlan,
     dir: &Path,
@@ -141,13 +143,13 @@ pub fn log_lanes(
         }
         lanes.push(Box::new(lane));
     }
-    for library in library::beside(&plan.backends, dir, workload.size)? {
+    for library in library::libraries_of(&plan.backends, dir, workload.size)? {
         lanes.push(lane(library, workload)?);
     }
     Ok(lanes)
 }
 
-/// Every way to make a write durable that this filesystem has.
+/// Every way to make a write durable that this file system supports.
 fn verb_lanes(
     dir: &Path,
     workload: &Workload,
@@ -220,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_refused_by_name() {
+    fn an_unknown_backend_is_refused_by_name() {
         for (backends, says) in
             [(&["rockdb"][..], "'rockdb'"), (&[], "no backend"), (&["memory", "memory"], "twice")]
         {
@@ -234,7 +236,7 @@ mod tests {
 
     #[cfg(all(feature = "file", feature = "memory"))]
     #[test]
-    fn a_log_that_syncs_stands_beside_its_disk_and_another_does_not() {
+    fn a_log_that_syncs_is_compared_with_its_disk_and_another_is_not() {
         let rows = run_it(&plan(&["file", "memory"])).expect("figures");
         let of = |name: &str| rows.iter().filter(|row| row.backend == name).collect::<Vec<_>>();
         let (file, memory) = (of("file"), of("memory"));

@@ -1,4 +1,4 @@
-//! The batches that wait to be written, and since when.
+//! The batches that wait to be written, each with the time of its arrival.
 
 use std::collections::VecDeque;
 use std::thread;
@@ -7,17 +7,17 @@ use std::time::{Duration, Instant};
 use crate::workload::{Arrivals, MAX_CLIENTS};
 use crate::{Stop, Workload};
 
-/// A wait that is longer than this is slept through; a shorter one would be overslept.
+/// A wait longer than this uses `sleep`. A shorter sleep would end too late.
 const SHORTEST_SLEEP: Duration = Duration::from_micros(200);
 
-/// A stop is looked for this often, at least.
+/// The longest time between two checks for a stop.
 const LONGEST_SLEEP: Duration = Duration::from_millis(20);
 
-/// Batches with the moment at which they were handed in; `None` stands for the start of the write
-/// that takes them.
+/// The number of batches, with the time when they were submitted. `None` means the start of the
+/// write that takes them.
 type Batches = (Option<Instant>, u64);
 
-/// The clients' batches.
+/// The queue of the clients' batches.
 #[derive(Debug)]
 pub struct Queue {
     waiting: VecDeque<Batches>,
@@ -25,7 +25,7 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// All clients of a closed loop wait at first; in an open loop the first arrives now.
+    /// In a closed loop all clients wait at first; in an open loop the first batch arrives now.
     pub fn new(workload: &Workload, now: Instant) -> Queue {
         let arrivals = workload.rate.map(|rate| Arrivals::at_rate(rate, now));
         let waiting = match arrivals {
@@ -35,27 +35,28 @@ impl Queue {
         Queue { waiting, arrivals }
     }
 
-    /// The next batches, at most so many. Waits for an arrival if it must, and gives none where
-    /// none came before the turn is over or a stop is asked for.
+    /// The next batches, at most this many. Waits for an arrival if there is none. Returns none if
+    /// the turn ends or a stop is requested first.
     pub fn take(&mut self, most: u64, until: Instant, stop: &Stop) -> Vec<Batches> {
         self.arrive(until, stop);
-        let (mut group, mut room) = (Vec::new(), most);
+        let (mut group, mut space) = (Vec::new(), most);
         while let Some((handed_in, count)) = self.waiting.pop_front() {
-            let taken = count.min(room);
+            let taken = count.min(space);
             group.push((handed_in, taken));
-            room -= taken;
+            space -= taken;
             if taken < count {
                 self.waiting.push_front((handed_in, count - taken));
             }
-            if room == 0 {
+            if space == 0 {
                 break;
             }
         }
         group
     }
 
-    /// So many batches were answered. Their clients hand in the next ones; who was there already
-    /// has waited since `start`, when the write began, or longer.
+    /// Records that this many batches were answered. Their clients submit the next ones. The
+    /// batches that are still in the queue have waited since `start`, when the write began, or
+    /// longer.
     pub fn answered(&mut self, batches: u64, start: Instant) {
         if self.arrivals.is_some() {
             return;
@@ -66,13 +67,13 @@ impl Queue {
         self.waiting.push_back((None, batches));
     }
 
-    /// How many batches wait, of which each stands for itself in an open loop.
+    /// The number of waiting batches that are stored one by one, in an open loop.
     #[cfg(test)]
     pub fn len(&self) -> usize {
         self.waiting.len()
     }
 
-    /// The time that belongs to the arrivals up to now; none in a closed loop.
+    /// The time span of the arrivals up to now; none in a closed loop.
     pub fn span(&self) -> Duration {
         self.arrivals.as_ref().map_or(Duration::ZERO, Arrivals::span)
     }
@@ -88,7 +89,7 @@ impl Queue {
             }
         }
         let now = Instant::now();
-        // Those that find the queue full are taken later, and count from when they came.
+        // Arrivals that find the queue full are taken later, and count from their time of arrival.
         while self.waiting.len() < MAX_CLIENTS as usize
             && let Some(arrived) = arrivals.take_due(now)
         {
@@ -101,7 +102,7 @@ impl Queue {
 mod tests {
     use super::*;
 
-    /// The next batches of a turn that has all the time that it needs.
+    /// The next batches of a turn that has plenty of time.
     fn take(queue: &mut Queue, most: u64) -> Vec<Batches> {
         queue.take(most, Instant::now() + Duration::from_secs(60), &Stop::new())
     }
@@ -111,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn who_found_no_room_has_waited_longer() {
+    fn a_batch_that_did_not_fit_has_waited_longer() {
         let now = Instant::now();
         let mut queue = Queue::new(&workload(3, None), now);
         assert_eq!(take(&mut queue, 2), [(None, 2)]);
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_longer_than_the_turn_or_after_a_stop() {
+    fn no_batch_waits_longer_than_the_turn_or_after_a_stop() {
         let began = Instant::now();
         let mut queue = Queue::new(&workload(1, Some(0.01)), began);
         assert_eq!(take(&mut queue, 1).len(), 1, "the first comes at once");

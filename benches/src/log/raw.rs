@@ -1,4 +1,4 @@
-//! The floor as a writer: the payload of a group, written and synced, and nothing around it.
+//! The floor as a writer: it writes and syncs the payload of a group, and does nothing else.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::floor::{Aligned, FILE_BYTES, Layout, RawFile, Verb, is_unsupported, l
 use crate::lane::{POWER_LOSS, Role, Subject};
 use crate::workload::incompressible;
 
-/// A raw file that takes groups of entries.
+/// A raw file that accepts groups of entries.
 pub struct RawWriter {
     file: RawFile,
     layout: Layout,
@@ -19,7 +19,7 @@ pub struct RawWriter {
 }
 
 impl RawWriter {
-    /// A file in `dir` for entries of this size. `None` where the filesystem does not have this
+    /// A file in `dir` for entries of this size, or `None` if the file system does not support this
     /// verb.
     pub fn create(
         dir: &Path,
@@ -62,6 +62,6 @@ impl Writer for RawWriter {
 
     async fn write(&mut self) -> Result<(), BenchError> {
         let written = self.file.write_and_sync(&self.group);
-        written.map_err(|error| BenchError::failed("writing beside the log", error))
+        written.map_err(|error| BenchError::failed("writing to the disk alone", error))
     }
 }

@@ -1,25 +1,26 @@
 //! How much of SQLite's write-ahead log is not in the database yet, read from the file.
 //!
-//! The file begins with a header of 32 bytes, which holds the length of a page and two salts. A
-//! frame follows for each page that was written: a header of 24 bytes with the same salts, and the
-//! page. After a checkpoint of the whole log the next writer begins again at the first frame with
-//! new salts, so the frames with the salts of the header are those since then.
+//! The file begins with a header of 32 bytes, which holds the page size and two salts. For each
+//! page that was written, a frame follows: a header of 24 bytes with the same salts, and the page.
+//! After a checkpoint of the whole log, the next writer starts at the first frame again with new
+//! salts. So the frames whose salts equal those of the header were written since then.
 //! <https://sqlite.org/fileformat2.html#the_write_ahead_log>
 //!
-//! Absent: how many of these frames a checkpoint has copied already, which is in shared memory
-//! only. A log of which all is copied, and that was not written since, counts as not copied.
+//! Not detected: how many of these frames a checkpoint has copied already, which is recorded only
+//! in shared memory. If all frames were copied and nothing was written since, they still count as
+//! not copied.
 
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use crate::background::Pending;
+use crate::lane::Pending;
 
 const HEADER_BYTES: u64 = 32;
 const FRAME_HEADER_BYTES: u64 = 24;
 
-/// The pages in the write-ahead log of the only database in `dir`; nothing where there is none.
+/// The pages in the write-ahead log of the only database in `dir`; nothing if there is no database.
 pub(super) fn pending(dir: &Path) -> Option<Pending> {
     let mut names = fs::read_dir(dir).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
     let wal = names.find(|path| path.to_string_lossy().ends_with(".db-wal"))?;
@@ -27,8 +28,8 @@ pub(super) fn pending(dir: &Path) -> Option<Pending> {
     (bytes > 0).then_some(Pending { what: "are in the write-ahead log only", bytes })
 }
 
-/// The bytes of the pages since the log began again. An error of the kind `UnexpectedEof` says that
-/// it never began.
+/// The bytes of the pages since the log started again. An error of the kind `UnexpectedEof` means
+/// that the log is empty.
 fn bytes_in(wal: &File) -> io::Result<u64> {
     let mut header = [0; HEADER_BYTES as usize];
     wal.read_exact_at(&mut header, 0)?;
@@ -74,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_without_a_database_has_put_nothing_off() {
+    fn a_directory_without_a_database_has_no_pending_work() {
         let dir = tempfile::tempdir().expect("a directory");
         assert_eq!(pending(dir.path()), None);
         fs::write(dir.path().join("a.db-wal"), "").expect("written");

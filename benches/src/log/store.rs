@@ -7,22 +7,22 @@ use std::time::Instant;
 use bytes::Bytes;
 use kontiki::storage::{Store, WriteBatch};
 use kontiki::types::{Entry, EntryId, EntryKind, LogIndex, Term};
-use kontiki::{LogConfig, OpenError};
 
 use super::{KEPT_BYTES, PURGE_STEP_BYTES, Writer, sqlite_wal};
-use crate::background::Pending;
-use crate::lane::{Role, Subject};
+use crate::lane::{Pending, Role, Subject};
+use crate::named_log::open;
 use crate::workload::incompressible;
 use crate::{BenchError, Stop};
 
 /// The term of all entries.
 const TERM: Term = Term::new(1);
 
-/// The payload of an entry that fills a log before it is measured, and how many go together.
+/// The payload of an entry that fills a log before it is measured, and the number of entries in a
+/// batch.
 const FILL_ENTRY_BYTES: usize = 64 << 10;
 const FILL_BATCH: u64 = 16;
 
-/// A store that takes groups of entries, and is kept at a bounded length.
+/// A store that accepts groups of entries and is kept at a bounded length.
 pub struct StoreWriter {
     store: Box<dyn Store>,
     backend: String,
@@ -30,7 +30,7 @@ pub struct StoreWriter {
     payload: Bytes,
     last: LogIndex,
     batch: WriteBatch,
-    /// Ends of stretches of [`PURGE_STEP_BYTES`] that are not purged yet, the oldest first.
+    /// The ends of ranges of [`PURGE_STEP_BYTES`] that are not purged yet, the oldest first.
     steps: VecDeque<LogIndex>,
     bytes_in_step: u64,
 }
@@ -52,9 +52,9 @@ impl StoreWriter {
         })
     }
 
-    /// Writes so many bytes of payload in large pieces, so that what is measured afterwards is a
-    /// log that has been in use: its segments come round, its tables have levels. Fewer, if that
-    /// would last beyond `until`; how many it wrote.
+    /// Writes this many bytes of payload in large pieces, so that a log in use is measured: its
+    /// segments are recycled, its tables have levels. Writes fewer if the deadline `until` comes
+    /// first. Returns the number of bytes written.
     pub async fn fill(
         &mut self,
         bytes: u64,
@@ -73,14 +73,14 @@ impl StoreWriter {
         Ok(filled)
     }
 
-    /// Puts a group together that cuts the last entry and appends another one in its place.
+    /// Forms a group that truncates the last entry and appends another one in its place.
     pub fn prepare_rewrite(&mut self) {
         self.last = self.last.prev();
         self.prepare(1);
         self.batch.truncate_after = Some(self.last.prev());
     }
 
-    /// Puts a group together that purges the first entry and appends one.
+    /// Forms a group that purges the first entry and appends one.
     pub fn prepare_with_purge(&mut self) {
         let first = self.store.bounds().first();
         self.prepare(1);
@@ -92,33 +92,12 @@ impl StoreWriter {
         self.store
     }
 
-    /// What to purge with the next group, if the log has become long.
+    /// What to purge with the next group, if the log is long enough.
     fn purge(&mut self) -> Option<EntryId> {
         let kept = KEPT_BYTES / PURGE_STEP_BYTES;
         let upto = (self.steps.len() as u64 > kept).then(|| self.steps.pop_front())?;
         upto.map(|index| EntryId::new(TERM, index))
     }
-}
-
-/// The log that a name means: a backend's, or `file:ring` and `file:thread` for the file log
-/// that is written in that way.
-pub fn log_by_name(name: &str, dir: impl AsRef<Path>) -> Result<LogConfig, OpenError> {
-    match name.split_once(':') {
-        Some((backend, io)) => LogConfig::from_name(backend, dir)?.with_io(io),
-        None => LogConfig::from_name(name, dir),
-    }
-}
-
-/// Opens a log by the name of its backend; see [`log_by_name`].
-pub fn open(backend: &str, dir: PathBuf) -> Result<Box<dyn Store>, BenchError> {
-    let opened = log_by_name(backend, dir).and_then(|log| log.open());
-    opened.map_err(|error| match &error {
-        OpenError::Store(_) => BenchError::failed(format!("opening the {backend} log"), error),
-        _ => BenchError::options(
-            error.to_string(),
-            "choose the backends with --backend a,b or all; others with --features",
-        ),
-    })
 }
 
 #[async_trait::async_trait]
@@ -143,7 +122,7 @@ impl Writer for StoreWriter {
         let append = (first..first + entries).map(entry).collect();
         self.last = self.last.plus(entries);
         self.batch = WriteBatch { purge_upto: self.purge(), ..WriteBatch::of_entries(append) };
-        // An entry without payload takes room, too.
+        // An entry without payload needs space, too.
         self.bytes_in_step += entries * (self.payload.len() as u64).max(64);
         if self.bytes_in_step >= PURGE_STEP_BYTES {
             self.bytes_in_step = 0;
@@ -193,7 +172,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_log_is_filled_for_so_long_as_there_is_time() {
+    async fn a_log_is_filled_until_the_deadline() {
         let mut writer = StoreWriter::create("memory", Path::new("unused"), 8).expect("a log");
         let (now, stop) = (Instant::now(), Stop::new());
         assert_eq!(writer.fill(1 << 40, now, &stop).await.ok(), Some(0));
@@ -219,21 +198,5 @@ mod tests {
         writer.write().await.expect("written");
         let bounds = writer.into_store().bounds();
         assert_eq!((bounds.boundary.index.get(), bounds.last.index.get()), (1, 5));
-    }
-
-    #[cfg(feature = "file")]
-    #[test]
-    fn a_name_says_how_the_file_log_is_written() {
-        let ring = LogConfig::from_name("file", "dir").and_then(|log| log.with_io("ring"));
-        assert_eq!(log_by_name("file:ring", "dir").expect("known"), ring.expect("known"));
-        for wrong in ["file:rings", "memory:ring", "files:ring"] {
-            assert!(log_by_name(wrong, "dir").is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_backend_that_is_not_there_is_named() {
-        let error = open("rockdb", PathBuf::from("unused")).err().expect("no such backend");
-        assert!(error.to_string().contains("'rockdb'") && error.advice().contains("--backend"));
     }
 }

@@ -1,7 +1,8 @@
-//! Other projects at the same work, behind the feature `peers`. Nothing that is shipped knows them.
+//! Other projects at the same work, behind the feature `peers`. Nothing that is shipped depends on
+//! them.
 //!
-//! Each is driven as well as we know how: see the decisions 0141 and 0142 for what was given to
-//! openraft and raft-engine, and what was tried.
+//! Each project is configured as well as we know how. Decisions 0141 and 0142 say how openraft and
+//! raft-engine are set up, and what was tried.
 
 mod openraft_cluster;
 mod openraft_parts;

@@ -1,4 +1,4 @@
-//! Three openraft members in one process, under the same clients as ours.
+//! Three openraft members in one process, with the same clients as our clusters.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,19 +19,19 @@ use crate::{BenchError, Place, Workload, incompressible};
 /// The members' ids.
 const MEMBERS: [u64; 3] = [1, 2, 3];
 
-/// The cluster is replaced by a new one when its logs hold so many entries; our clusters are
+/// The cluster is replaced by a new one when its logs hold this many entries. Our clusters are
 /// replaced, too.
 const RENEWED_AT_ENTRIES: u64 = 2_000_000;
 
-/// How long a cluster may take to have a leader.
+/// How long a cluster may take to elect a leader.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How a cluster is laid out.
+/// How a cluster is set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// The threads of the runtime; one is tokio's runtime of a single thread.
+    /// The threads of the runtime; 1 means tokio's current-thread runtime.
     pub workers: usize,
-    /// How each member writes a pre-written file; `None` for a log in memory.
+    /// How each member writes a pre-written file, or `None` for a log in memory.
     pub disk: Option<Verb>,
 }
 
@@ -43,7 +43,7 @@ struct Cluster {
     _files: TempDir,
 }
 
-/// The leader as its clients know it.
+/// The leader, as its clients use it.
 #[derive(Clone)]
 struct Leader(Member);
 
@@ -66,7 +66,7 @@ impl Proposer for Leader {
 
 impl Cluster {
     fn start(layout: Layout, place: &Place) -> Result<Cluster, BenchError> {
-        let (runtime, files) = (runtime(layout.workers)?, place.room()?);
+        let (runtime, files) = (runtime(layout.workers)?, place.work_dir()?);
         let network = Network::default();
         let (members, leader) = runtime.block_on(start_members(layout, &files, &network))?;
         Ok(Cluster { runtime, leader, members, network, _files: files })
@@ -78,7 +78,7 @@ impl Drop for Cluster {
         self.network.clear();
         self.runtime.block_on(async {
             for member in &self.members {
-                // One that has ended already is as good.
+                // A member that has ended already needs no shutdown.
                 let _ = member.shutdown().await;
             }
         });
@@ -119,7 +119,8 @@ async fn start_members(
     while began.elapsed() < PATIENCE {
         for member in &members {
             if member.client_write(Command(Bytes::new())).await.is_ok() {
-                // Nobody else may campaign: a turn of somebody else is a pause for these.
+                // No other member may campaign. For these members the turn of another lane is a
+                // pause.
                 members.iter().for_each(|member| member.runtime_config().elect(false));
                 let leader = Leader(member.clone());
                 return Ok((members, leader));
@@ -173,7 +174,7 @@ impl Lane for OpenraftLane<'_> {
 
     fn turn(&mut self, time: Duration, stop: &Stop) -> Result<Tally, BenchError> {
         if self.held > RENEWED_AT_ENTRIES {
-            // The old one goes first: both together would be twice the memory.
+            // The old cluster is dropped first; both together would need twice the memory.
             self.cluster = None;
             self.held = 0;
         }

@@ -1,5 +1,5 @@
-//! What openraft wants from its user: a log, a machine that answers with nothing, and a network
-//! between members of one process.
+//! What openraft needs from its user: a log, a state machine that answers with nothing, and a
+//! network between members of one process.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::{self, Debug, Display};
@@ -28,7 +28,7 @@ use openraft::{
 
 use crate::floor::{Aligned, FILE_BYTES, Layout, RawFile, Verb};
 
-/// What is proposed.
+/// The command that is proposed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Command(pub Bytes);
 
@@ -56,7 +56,7 @@ pub type Member = Raft<Types, Machine>;
 #[derive(Clone)]
 pub struct SharedLog {
     log: Arc<Mutex<Log>>,
-    /// Where the writes go that must be durable.
+    /// The channel to the thread that makes writes durable.
     disk: Option<Sender<Write>>,
 }
 
@@ -67,17 +67,17 @@ struct Log {
     vote: Option<VoteOf<Types>>,
 }
 
-/// A write for the disk's thread, and whom to tell.
+/// The bytes of a write for the disk's thread, and the callback after it.
 type Write = (Vec<u8>, IOFlushed<Types>);
 
 impl SharedLog {
-    /// A log in memory; each write is done at once.
+    /// A log in memory; each write is finished at once.
     pub fn in_memory() -> SharedLog {
         SharedLog { log: Arc::default(), disk: None }
     }
 
-    /// A log whose payloads also go to a pre-written file in `dir`, written and synced by a thread
-    /// that takes all that waits together, with this verb. It does not read them again.
+    /// A log whose payloads also go to a pre-written file in `dir`. A thread writes all payloads
+    /// that wait together, and syncs them with this verb. The log does not read them again.
     pub fn in_file(dir: &Path, name: &str, verb: Verb) -> io::Result<SharedLog> {
         let file = RawFile::create(dir, name, Layout::Prewritten, verb, FILE_BYTES)?;
         let (disk, writes) = channel();
@@ -90,7 +90,7 @@ impl SharedLog {
     }
 }
 
-/// Writes and syncs until the log is gone.
+/// Writes and syncs until the log is dropped.
 fn sync_all(mut file: RawFile, writes: Receiver<Write>) {
     while let Ok(first) = writes.recv() {
         let mut group = vec![first];
@@ -197,7 +197,7 @@ impl RaftLogStorage<Types> for SharedLog {
     }
 }
 
-/// Answers every command with nothing.
+/// A state machine that answers every command with nothing.
 #[derive(Clone, Default)]
 pub struct Machine {
     applied: Option<LogIdOf<Types>>,
@@ -252,7 +252,7 @@ impl RaftStateMachine<Types> for Machine {
 impl RaftSnapshotBuilder<Types> for Machine {
     type SnapshotData = ();
 
-    /// The policy asks for none.
+    /// The policy requests no snapshot.
     async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<Types, ()>> {
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -265,12 +265,12 @@ pub struct Network {
 }
 
 impl Network {
-    /// From now on this member can be reached.
+    /// Makes this member reachable.
     pub fn add(&self, id: u64, member: Member) {
         self.members().insert(id, member);
     }
 
-    /// Nobody can be reached any more.
+    /// Makes all members unreachable.
     pub fn clear(&self) {
         self.members().clear();
     }
@@ -288,7 +288,7 @@ impl RaftNetworkFactory<Types> for Network {
     }
 }
 
-/// The way to one member: its own calls, without a copy of anything.
+/// The connection to one member: direct calls, without copying.
 pub struct Link {
     network: Network,
     target: u64,

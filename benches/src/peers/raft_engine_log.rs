@@ -11,14 +11,14 @@ use crate::lane::{POWER_LOSS, Role, Subject};
 use crate::log::{KEPT_BYTES, PURGE_STEP_BYTES, Writer};
 use crate::workload::incompressible;
 
-/// The only group in it.
+/// The only region in it.
 const REGION: u64 = 1;
 
-/// The length of a file: that of our segments.
+/// The length of a file, the same as that of our segments.
 const FILE_BYTES: u64 = 64 << 20;
 
-/// Entries whose index stands in their first eight bytes, for the engine wants a message to tell
-/// its index.
+/// Entries whose index is in their first eight bytes, because the engine must be able to get the
+/// index from the message.
 #[derive(Clone, Copy, Debug, Default)]
 struct Indexed;
 
@@ -30,7 +30,7 @@ impl MessageExt for Indexed {
     }
 }
 
-/// An engine that takes groups of entries.
+/// An engine that accepts groups of entries.
 pub struct RaftEngineWriter {
     engine: Engine,
     dir: PathBuf,
@@ -43,8 +43,8 @@ pub struct RaftEngineWriter {
 }
 
 impl RaftEngineWriter {
-    /// A new engine in `dir`; `prefilled` has it write its files before they are used, which is not
-    /// its default.
+    /// A new engine in `dir`. With `prefilled` it writes its files before they are used, which is
+    /// not its default.
     pub fn create(
         dir: &Path,
         size: usize,
@@ -56,7 +56,7 @@ impl RaftEngineWriter {
             dir: dir.display().to_string(),
             target_file_size: ReadableSize(FILE_BYTES),
             purge_threshold: ReadableSize(2 * KEPT_BYTES),
-            // The payload cannot be compressed, so not to try is in its favor.
+            // The payload cannot be compressed, so compression is switched off in its favour.
             batch_compression_threshold: ReadableSize(0),
             prefill_for_recycle: prefilled,
             prefill_limit: prefilled.then_some(ReadableSize(4 * FILE_BYTES)),
@@ -104,7 +104,7 @@ impl Writer for RaftEngineWriter {
         for _ in 0..entries {
             self.last += 1;
             let mut value = self.last.to_be_bytes().to_vec();
-            // The index takes the place of as many bytes, so that the payload is as long as ours.
+            // The index replaces as many bytes of the payload, so the payload is as long as ours.
             value.extend_from_slice(&self.payload[self.payload.len().min(8)..]);
             self.group.push(BytesValue { value, ..BytesValue::default() });
         }
@@ -113,7 +113,7 @@ impl Writer for RaftEngineWriter {
             self.bytes_in_step = 0;
             let kept = KEPT_BYTES / (self.payload.len() as u64).max(64);
             self.compact = Some(self.last.saturating_sub(kept)).filter(|index| *index > 0);
-            // Its users do this beside the writes; a failure would show in them.
+            // Users of the engine do this beside the writes; they would see a failure.
             let _ = self.engine.purge_expired_files();
         }
     }

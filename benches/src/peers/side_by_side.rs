@@ -1,4 +1,4 @@
-//! Everything beside everything, in one run: what the program `peers` does.
+//! All comparisons in one run: what the program `peers` does.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,20 +7,20 @@ use super::{Layout, OpenraftLane, RaftEngineWriter};
 use crate::cluster::{ClusterLane, ClusterPlan};
 use crate::commit::majority_lanes;
 use crate::etcd::servers::{Kind, Servers};
-use crate::floor::{Verb, quickest_verb};
+use crate::floor::{Verb, fastest_verb};
 use crate::lane::{Lanes, Role, Stop};
 use crate::log::{FILL_BYTES, LogLane, LogPlan, all_logs, durable_of, log_lanes};
 use crate::measure::{Preparation, Work, measure};
 use crate::show::workloads;
 use crate::{BenchError, Place, Progress, Row, Workload};
 
-/// The threads that openraft's runtime is tried with.
+/// The numbers of threads of openraft's runtime that are tried.
 const OPENRAFT_WORKERS: [usize; 3] = [1, 2, 3];
 
-/// The threads that ours is shown with.
+/// The numbers of threads of our runtime that are shown.
 const OWN_WORKERS: [usize; 2] = [1, 2];
 
-/// The members of every cluster.
+/// The number of members of every cluster.
 const MEMBERS: u64 = 3;
 
 /// The connections to servers.
@@ -29,13 +29,13 @@ const CONNECTIONS: usize = 8;
 /// The comparisons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parts {
-    /// Three members in one process, logs in memory, empty payload; beside openraft.
+    /// Three members in one process, logs in memory, empty payload; compared with openraft.
     Memory,
     /// The same with durable logs and 256 bytes.
     Durable,
-    /// The logs alone; beside raft-engine and the plain libraries.
+    /// The logs alone; compared with raft-engine and the plain libraries.
     Log,
-    /// Three processes behind etcd's API; beside a real etcd.
+    /// Three processes that serve etcd's API; compared with a real etcd.
     Etcd,
 }
 
@@ -44,15 +44,15 @@ pub enum Parts {
 pub struct SideBySide {
     /// The comparisons, one after another.
     pub parts: Vec<Parts>,
-    /// The time for each.
+    /// The time for each comparison.
     pub time: Duration,
-    /// The tool, if it was built.
+    /// The path of the tool, if it was built.
     pub kontiki: Option<PathBuf>,
-    /// A real etcd, if it is installed.
+    /// The path of a real etcd, if it is installed.
     pub etcd: Option<PathBuf>,
 }
 
-/// Measures all parts; gives their rows, and tells on the standard error what is left out.
+/// Measures all comparisons and returns their rows. Writes to the standard error what is left out.
 pub fn run(plan: &SideBySide, place: &Place, stop: &Stop) -> Result<Vec<Row>, BenchError> {
     let mut rows = Vec::new();
     for part in &plan.parts {
@@ -95,7 +95,7 @@ impl Parts {
         }
     }
 
-    /// The part of this name.
+    /// The comparison of this name.
     pub fn from_name(name: &str) -> Option<Parts> {
         Parts::ALL.into_iter().find(|part| part.name() == name)
     }
@@ -139,13 +139,13 @@ fn durable<'a>(
     ready: &Preparation,
 ) -> Result<Lanes<'a>, BenchError> {
     let mut lanes: Lanes = majority_lanes(MEMBERS, place, workload)?;
-    // Logs as a user's cluster has them: nothing purges, so their segments are new ones.
+    // The logs are as in a cluster of a user: nothing purges, so all segments are new.
     for backend in ["file:thread", "file:ring"] {
         ready.stop.check()?;
         let plan = own_plan(backend, 1);
         lanes.push(Box::new(ClusterLane::new(&plan, place, workload)?));
     }
-    let disk = quickest_verb(place.path());
+    let disk = fastest_verb(place.path());
     let disk = disk.map_err(|error| BenchError::of_path("writing in", place.path(), error))?;
     openrafts(Some(disk), place, workload, ready, &mut lanes)?;
     Ok(lanes)
@@ -183,11 +183,11 @@ fn logs(
         fill: FILL_BYTES,
         verbs: false,
     };
-    let mut rooms = None;
+    let mut work_dirs = None;
     measure(work, stop, progress, &mut |workload, ready| {
-        let room = rooms.insert(place.room()?);
-        let mut lanes = log_lanes(&plan, room.path(), workload, ready)?;
-        engines(room.path(), workload, &mut lanes)?;
+        let work_dir = work_dirs.insert(place.work_dir()?);
+        let mut lanes = log_lanes(&plan, work_dir.path(), workload, ready)?;
+        engines(work_dir.path(), workload, &mut lanes)?;
         Ok(lanes)
     })
 }
@@ -238,8 +238,8 @@ fn servers(
     })
 }
 
-/// For each workload, our best beside their best: how many times as many entries a second, and how
-/// much of the latency.
+/// For each workload, our best row compared with their best: the ratio of entries per second, and
+/// the ratio of latencies.
 pub fn summary(rows: &[Row]) -> String {
     let mut text = String::new();
     for (work, workload) in workloads(rows) {
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn all_stand_side_by_side_in_one_run() {
+    fn all_are_compared_in_one_run() {
         let dir = tempfile::tempdir().expect("a directory");
         let place = Place::new(Some(dir.path())).expect("made");
         let workloads = Workload::grid(&[64], &[1], &[2]);

@@ -1,28 +1,29 @@
-//! Which log on this disk, and why: the answer that a measurement is taken for.
+//! The recommendation: which log suits this disk, and why.
 
-use super::table::{count, micros};
+use super::numbers::{count, micros};
 use crate::lane::Role;
 use crate::{Report, Row};
 
-/// Within this factor two latencies are the same to a user, and other things decide.
+/// Latencies within this factor count as equal, and other properties decide.
 const NEARLY: f64 = 1.15;
 
-/// What is said of one backend.
+/// The advice about one backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Advice {
-    /// The backend's name.
+    /// The name of the backend.
     pub backend: String,
-    /// Whether it is the one to take where nothing else decides.
+    /// Whether this backend is recommended if no other requirement decides.
     pub best: bool,
-    /// The flags with which a member gets this log.
+    /// The flags with which a member uses this log.
     pub flags: String,
     /// What the figures say for and against it.
     pub reason: String,
 }
 
 impl Advice {
-    /// The line that begins it, the same wherever it is shown: a name, or what to take, with the
-    /// flags of `kontiki up` and `kontiki serve` that say so.
+    /// The first line of the advice, the same in every form of output. It is a name or, for the
+    /// recommended backend, the name with the flags of `kontiki up` and `kontiki serve` that select
+    /// it.
     pub fn headline(&self) -> String {
         if self.best {
             format!("take {}: {}", self.backend, self.flags)
@@ -32,8 +33,8 @@ impl Advice {
     }
 }
 
-/// The flags with which a member gets the log of this name, where the file log takes `auto`
-/// without a flag.
+/// The flags with which a member uses the log of this name. `auto` is how the file log writes if no
+/// flag is given.
 fn flags(backend: &str, auto: Option<&str>) -> String {
     match backend.split_once(':') {
         Some((backend, io)) if Some(io) == auto => format!("--backend {backend}"),
@@ -42,9 +43,9 @@ fn flags(backend: &str, auto: Option<&str>) -> String {
     }
 }
 
-/// What the report says of each backend, the best one first, at the work with the fewest clients
-/// and the smallest batch. Stores that do not survive a power cut are told about, and never the
-/// best. A report that was interrupted, or whose rows are thin, recommends nothing.
+/// The advice about each backend, the best one first, at the workload with the fewest clients and
+/// the smallest batch. Stores that do not survive a power cut are listed but never recommended. A
+/// report that was interrupted, or that has too few rounds or samples in a row, recommends nothing.
 pub fn advise(report: &Report) -> Vec<Advice> {
     if report.doubts().is_empty() {
         advise_on(&report.rows, report.facts.file_log_io.as_deref())
@@ -56,7 +57,7 @@ pub fn advise(report: &Report) -> Vec<Advice> {
 fn advise_on(rows: &[Row], auto: Option<&str>) -> Vec<Advice> {
     let is_store = |row: &&Row| row.role == Role::Store && row.work != "soak";
     let stores: Vec<&Row> = rows.iter().filter(is_store).collect();
-    // Of the sizes the first that was asked for; and one at which something can be the best.
+    // The first size that was asked for at which a durable log was measured.
     let smallest = |row: &&&Row| (!row.is_durable(), row.clients, row.batch);
     let Some(least) = stores.iter().min_by_key(smallest) else { return Vec::new() };
     let mut one: Vec<&Row> = Vec::new();
@@ -69,8 +70,8 @@ fn advise_on(rows: &[Row], auto: Option<&str>) -> Vec<Advice> {
     one.sort_by(|one, other| {
         (!one.is_durable()).cmp(&!other.is_durable()).then(one.p50_us.total_cmp(&other.p50_us))
     });
-    let quickest = one.first().filter(|row| row.is_durable()).map(|row| row.p50_us);
-    if let Some(place) = quickest.and_then(|quickest| preferred(&one, quickest, auto)) {
+    let fastest = one.first().filter(|row| row.is_durable()).map(|row| row.p50_us);
+    if let Some(place) = fastest.and_then(|fastest| preferred(&one, fastest, auto)) {
         let best = one.remove(place);
         one.insert(0, best);
     }
@@ -79,18 +80,19 @@ fn advise_on(rows: &[Row], auto: Option<&str>) -> Vec<Advice> {
         best: place == 0 && row.is_durable(),
         flags: flags(&row.backend, auto),
         reason: match row.is_durable() {
-            true => durable_reason(row, &stores, quickest.unwrap_or(row.p50_us)),
+            true => durable_reason(row, &stores, fastest.unwrap_or(row.p50_us)),
             false => volatile_reason(row),
         },
     };
     one.iter().enumerate().map(advice).collect()
 }
 
-/// The place of the log to take: the quickest, or the same backend as a member opens it without
-/// further flags, if that is as quick to a user. So one run does not name what another denies.
-fn preferred(sorted: &[&Row], quickest: f64, auto: Option<&str>) -> Option<usize> {
+/// The position of the recommended log. It is the fastest one, unless a member that opens the same
+/// backend without further flags is about as fast. So two runs on one machine do not contradict
+/// each other.
+fn preferred(sorted: &[&Row], fastest: f64, auto: Option<&str>) -> Option<usize> {
     let backend = sorted.first()?.backend.split(':').next()?;
-    let is_near = |row: &Row| row.is_durable() && row.p50_us <= quickest * NEARLY;
+    let is_near = |row: &Row| row.is_durable() && row.p50_us <= fastest * NEARLY;
     let is_default = |row: &Row| match row.backend.split_once(':') {
         Some((name, io)) => name == backend && Some(io) == auto,
         None => row.backend == backend,
@@ -98,18 +100,18 @@ fn preferred(sorted: &[&Row], quickest: f64, auto: Option<&str>) -> Option<usize
     sorted.iter().position(|row| is_default(row) && is_near(row)).or(Some(0))
 }
 
-/// The most that was done by any number of clients of this work: by this backend, and by all.
+/// The highest throughput at any number of clients of this work: of this backend, and of all.
 fn busiest<'a>(stores: &[&'a Row], row: &Row) -> Option<(&'a Row, &'a Row)> {
     let kind = |row: &Row| (row.work.clone(), row.size, row.batch, row.rate.is_some());
     let alike = |other: &&&Row| other.is_durable() && kind(other) == kind(row);
-    let quicker = |one: &&Row, other: &&Row| one.per_second.total_cmp(&other.per_second);
+    let faster = |one: &&Row, other: &&Row| one.per_second.total_cmp(&other.per_second);
     let all = stores.iter().filter(alike).copied();
-    let own = all.clone().filter(|other| other.backend == row.backend).max_by(quicker)?;
-    let with_as_many = all.filter(|other| other.clients == own.clients).max_by(quicker)?;
+    let own = all.clone().filter(|other| other.backend == row.backend).max_by(faster)?;
+    let with_as_many = all.filter(|other| other.clients == own.clients).max_by(faster)?;
     Some((own, with_as_many))
 }
 
-/// Whose latency it is.
+/// The load under which the latency was measured.
 fn whose(row: &Row) -> String {
     match (row.rate, row.clients) {
         (Some(rate), _) => format!("at {rate} arrivals/s"),
@@ -118,16 +120,16 @@ fn whose(row: &Row) -> String {
     }
 }
 
-fn durable_reason(row: &Row, stores: &[&Row], quickest: f64) -> String {
+fn durable_reason(row: &Row, stores: &[&Row], fastest: f64) -> String {
     let disk = match row.ratio {
-        Some(ratio) => format!(", {ratio:.2} times that of the disk's quickest write"),
+        Some(ratio) => format!(", {ratio:.2} times that of the disk's fastest write"),
         None => String::new(),
     };
-    let verdict = match row.p50_us / quickest {
+    let verdict = match row.p50_us / fastest {
         behind if behind <= 1.0 => "the shortest latency of the durable logs here".to_owned(),
-        behind if behind <= NEARLY => "as short as the shortest, to a user".to_owned(),
+        behind if behind <= NEARLY => "about as short as the shortest".to_owned(),
         behind => {
-            format!("{behind:.1} times the shortest latency; take it for what else it offers")
+            format!("{behind:.1} times the shortest latency; choose it for its other properties")
         }
     };
     let (p50, whose) = (micros(row.p50_us), whose(row));
@@ -136,7 +138,8 @@ fn durable_reason(row: &Row, stores: &[&Row], quickest: f64) -> String {
     format!("p50 {p50} us {whose}{disk}: {verdict}.{most}{}", why(row))
 }
 
-/// A sentence of its own, so that no ratio of latencies is read as one of throughput.
+/// Throughput has a sentence of its own, so that a ratio of latencies is not read as one of
+/// throughput.
 fn throughput(own: &Row, all: &Row) -> String {
     let (entries, clients) = (count(own.per_second), own.clients);
     let share = if own.per_second >= all.per_second {
@@ -147,15 +150,16 @@ fn throughput(own: &Row, all: &Row) -> String {
     format!(" Throughput with {clients} clients: {entries} entries/s, {share}.")
 }
 
-/// What the figures show of the reason.
+/// The reasons that the figures show.
 fn why(row: &Row) -> String {
     let mut reasons = String::new();
     for mark in &row.marks {
-        reasons += &format!(" Not quite fair: {mark}.");
+        reasons += &format!(" Not fully reliable: {mark}.");
     }
     if let Some(written) = row.written_per_payload.filter(|written| *written > 8.0) {
         reasons += &format!(
-            " Each payload byte costs {written:.0} on the disk at this size; larger batches share."
+            " Each payload byte costs {written:.0} bytes on the disk at this size; larger batches \
+             reduce this."
         );
     }
     if row.p99_us > 4.0 * row.p50_us {
@@ -167,7 +171,7 @@ fn why(row: &Row) -> String {
 fn volatile_reason(row: &Row) -> String {
     format!(
         "p50 {} us {}, and all is gone with the process ({}): for tests, and for data that is \
-         elsewhere; not ranked beside logs that survive a power cut.",
+         elsewhere; not ranked with logs that survive a power cut.",
         micros(row.p50_us),
         whose(row),
         row.durability,
@@ -181,7 +185,7 @@ mod tests {
     use crate::lane::POWER_LOSS;
 
     #[test]
-    fn the_quickest_durable_log_is_the_best_and_memory_never() {
+    fn the_fastest_durable_log_is_recommended_and_memory_never() {
         let advice = advise(&report());
         let names: Vec<&str> = advice.iter().map(|one| one.backend.as_str()).collect();
         assert_eq!(names, ["file", "sqlite", "memory"]);
@@ -191,9 +195,10 @@ mod tests {
         assert!(advice[2].reason.contains("not ranked"), "{}", advice[2].reason);
     }
 
-    /// As `--batch 1,64 --clients 64,64` leaves it: batches mixed, and a workload twice.
+    /// The rows that `--batch 1,64 --clients 64,64` gives: several batch sizes, and one workload
+    /// twice.
     #[test]
-    fn each_backend_is_told_about_once_and_at_the_same_work() {
+    fn each_backend_has_one_advice_for_the_same_workload() {
         let mut rows = Vec::new();
         for batch in [64, 1, 1] {
             for (name, micros) in [("file", 20 * batch), ("sqlite", 30 * batch)] {
@@ -221,15 +226,15 @@ mod tests {
     }
 
     #[test]
-    fn what_was_interrupted_or_is_thin_recommends_nothing() {
+    fn an_interrupted_report_or_one_with_few_samples_recommends_nothing() {
         assert_eq!(advise(&Report { interrupted: true, ..report() }), []);
-        let mut thin = report();
-        thin.rows[0].rounds_planned = 5;
-        assert!(!thin.warnings().is_empty() && advise(&thin).is_empty());
+        let mut few = report();
+        few.rows[0].rounds_planned = 5;
+        assert!(!few.warnings().is_empty() && advise(&few).is_empty());
     }
 
     #[test]
-    fn the_log_as_a_member_opens_it_is_taken_where_it_is_as_quick_to_a_user() {
+    fn the_log_as_a_member_opens_it_is_recommended_if_it_is_about_as_fast() {
         let log = |file, thread| {
             let rows = [("file", file), ("file:thread", thread), ("sqlite", 300)];
             let row = |(name, micros)| row(Role::Store, name, POWER_LOSS, 1, micros);
@@ -241,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn the_way_that_a_member_takes_by_itself_needs_no_flag() {
+    fn the_way_that_a_member_uses_by_default_needs_no_flag() {
         let log = |ring, thread| {
             let rows = [("file:ring", ring), ("file:thread", thread), ("sqlite", 300)];
             let row = |(name, micros)| row(Role::Store, name, POWER_LOSS, 1, micros);
@@ -265,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_alone_is_no_advice() {
+    fn memory_alone_gives_no_recommendation() {
         let rows: Vec<Row> =
             report().rows.into_iter().filter(|row| row.backend == "memory").collect();
         assert!(advise_on(&rows, None).iter().all(|one| !one.best));

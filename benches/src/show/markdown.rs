@@ -1,6 +1,7 @@
 //! The report as a part of a document: the facts and the tables.
 
-use super::table::{count, footnotes, marked_name, micros, sorted, spread, workloads};
+use super::numbers::{count, micros};
+use super::table::{footnotes, marked_name, sorted, spread, workloads};
 use crate::{Report, Row};
 
 /// Facts and tables, in Markdown.
@@ -26,7 +27,8 @@ pub fn markdown(report: &Report) -> String {
     text
 }
 
-/// The document with this text between the markers of that name; `None` where they are not there.
+/// The document with this text between the markers of that name, or `None` if it has no such
+/// markers.
 pub fn fill_in(document: &str, name: &str, text: &str) -> Option<String> {
     let (begin, end) = (format!("<!-- begin {name} -->"), format!("<!-- end {name} -->"));
     let (before, rest) = document.split_once(&begin)?;

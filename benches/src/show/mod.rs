@@ -1,7 +1,10 @@
-//! A report for people: as a table on a terminal, as a page with plots, as a part of a document.
+//! The report in the forms for readers: a table on a terminal, a page with plots, a part of a
+//! document.
 
 mod advice;
 mod markdown;
+mod numbers;
+mod over_time;
 mod page;
 mod plots;
 mod series;

@@ -1,9 +1,9 @@
-//! The report as one HTML file that needs nothing else: no script, no font, no address.
+//! The report as one HTML file that loads nothing else: it has no script, font or address.
 
 use super::advice::{Advice, advise};
 use super::plots::{latencies, throughput};
-use super::series;
 use super::table::{HEADS, cells, footnotes, sorted, workloads};
+use super::{over_time, series};
 use crate::lane::Role;
 use crate::{Report, Row, Workload};
 
@@ -39,7 +39,7 @@ pub fn page(report: &Report) -> String {
         let rows: Vec<&Row> = report.rows.iter().filter(of_this).collect();
         body += &format!("<h2>{work}: {}</h2>\n{}", workload.describe(), columns(&rows));
         for row in rows.iter().filter(|row| !row.intervals.is_empty()) {
-            body += &over_time(row);
+            body += &intervals_table(row);
         }
         body += &series_plots(&work, &workload, &rows).concat();
         body += &cdf_plots(&work, &workload, &rows).concat();
@@ -49,7 +49,7 @@ pub fn page(report: &Report) -> String {
         body += &format!("<h2>Throughput against clients</h2>\n{against_clients}");
     }
     body += "<p>Every figure is the median of the rounds, in which all subjects took turns, and \
-             max the longest of all. x floor is p50 divided by that of the disk's quickest way \
+             max the longest of all. x floor is p50 divided by that of the disk's fastest way \
              to write.</p>\n";
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{}</title>\
@@ -94,8 +94,8 @@ fn columns(rows: &[&Row]) -> String {
     text
 }
 
-/// A table of the intervals, which takes no room until it is opened.
-fn over_time(row: &Row) -> String {
+/// A table of the intervals, collapsed until the reader opens it.
+fn intervals_table(row: &Row) -> String {
     let heads: String = series::HEADS.iter().map(|head| format!("<th>{head}</th>")).collect();
     let mut text = format!("<details><summary>Over time</summary><table>\n<tr>{heads}</tr>\n");
     for interval in &row.intervals {
@@ -105,7 +105,8 @@ fn over_time(row: &Row) -> String {
     text + "</table></details>\n"
 }
 
-/// The plots of a report: series and distributions for each workload, then throughput.
+/// The plots of a report: for each workload the figures over time and the distributions, then the
+/// throughput.
 pub fn plots_of(report: &Report) -> Vec<String> {
     let mut plots = Vec::new();
     for (work, workload) in workloads(&report.rows) {
@@ -118,19 +119,19 @@ pub fn plots_of(report: &Report) -> Vec<String> {
     plots
 }
 
-/// What changes over time, of the rows that have it.
+/// The plots of the rows that have figures over time.
 fn series_plots(work: &str, workload: &Workload, rows: &[&Row]) -> Vec<String> {
     let title = format!("{work}, {}", workload.describe());
-    rows.iter().flat_map(|row| series::plots(&title, row)).collect()
+    rows.iter().flat_map(|row| over_time::plots(&title, row)).collect()
 }
 
-/// One plot for what survives a power cut, one for what does not.
+/// One plot for subjects that survive a power cut, and one for the others.
 fn cdf_plots(work: &str, workload: &Workload, rows: &[&Row]) -> Vec<String> {
     let mut plots = Vec::new();
     for (durable, words) in [(true, "durable"), (false, "not durable")] {
         let of_this: Vec<&Row> =
             rows.iter().copied().filter(|row| row.is_durable() == durable).collect();
-        // One line alone compares nothing.
+        // A plot of a single line compares nothing.
         let is_alone = !durable && of_this.len() == 1 && rows.len() > 1;
         if !of_this.is_empty() && !is_alone {
             let title = format!("{work}, {}, {words}: latency", workload.describe());
@@ -140,7 +141,7 @@ fn cdf_plots(work: &str, workload: &Workload, rows: &[&Row]) -> Vec<String> {
     plots
 }
 
-/// Entries against clients, where there are several numbers of clients for the same work.
+/// Entries against clients, for workloads that were measured with several numbers of clients.
 fn throughput_plots(rows: &[Row]) -> Vec<String> {
     let mut plots = Vec::new();
     let mut seen: Vec<(String, usize, u64, bool)> = Vec::new();
@@ -174,7 +175,7 @@ mod tests {
     #[test]
     fn the_page_needs_nothing_else() {
         let page = page(&report());
-        // The name of the SVG language is an address that nobody fetches.
+        // The name of the SVG language looks like an address, but nothing is fetched from it.
         let page = page.replace("xmlns=\"http://www.w3.org/2000/svg\"", "");
         for word in ["http://", "https://", "src=", "href=", "<script", "@import", "url("] {
             assert!(!page.contains(word), "{word}");
@@ -183,10 +184,10 @@ mod tests {
     }
 
     #[test]
-    fn the_page_answers_which_one() {
+    fn the_page_names_the_recommended_log() {
         let page = page(&report());
         let file = page.find("<dt>take file: --backend file</dt>").expect("the best one is named");
-        assert!(file < page.find("<dt>sqlite").expect("the others are told about"));
+        assert!(file < page.find("<dt>sqlite").expect("the others are listed"));
         assert!(!page.contains("take memory"));
     }
 

@@ -1,4 +1,4 @@
-//! What is plotted: the tails of latencies, and throughput against clients.
+//! The plots that compare subjects: the distribution of latencies, and throughput against clients.
 
 use super::style::Style;
 use super::svg::{Axis, Line, draw};
@@ -6,18 +6,19 @@ use super::table::{marked_name, name};
 use crate::Row;
 use crate::lane::Role;
 
-/// The fractions that the axis of a distribution names. It has as much room from each to the next.
+/// The fractions that are labelled on the axis of a distribution. They are at equal distances.
 const TAILS: [(f64, &str); 6] =
     [(0.0, "min"), (0.5, "p50"), (0.9, "p90"), (0.99, "p99"), (0.999, "p99.9"), (0.9999, "p99.99")];
 
-/// The most ticks of a logarithmic axis; with more, some between the powers of ten are left out.
+/// The most ticks of a logarithmic axis. If there would be more, some between the powers of ten are
+/// left out.
 const MOST_TICKS: usize = 12;
 
 /// The most steps of a linear axis.
 const MOST_LINEAR_TICKS: f64 = 8.0;
 
-/// The distribution of latencies: for each row, the fraction that took no longer. Of the floors
-/// only the quickest is shown, except where the ways to write are compared with each other.
+/// The distribution of latencies: for each row, the fraction that took at most this long. Only the
+/// fastest floor is shown, except where the ways to write are compared with each other.
 pub fn latencies(title: &str, rows: &[&Row]) -> String {
     let floor = rows.iter().find_map(|row| row.floor.as_deref());
     let is_shown = |row: &&&Row| {
@@ -39,11 +40,11 @@ pub fn latencies(title: &str, rows: &[&Row]) -> String {
     draw(title, &x, &y, &lines, &marks_of(&shown))
 }
 
-/// Entries a second against clients: a line for each backend.
+/// Entries per second against clients, with a line for each backend.
 pub fn throughput(title: &str, rows: &[&Row]) -> String {
     let mut lines: Vec<Line> = Vec::new();
     let mut shown: Vec<&Row> = Vec::new();
-    // Of the floors those that were the quickest for some number of clients.
+    // Only floors that were the fastest for some number of clients are shown.
     let is_floor = |name: &str| rows.iter().any(|row| row.floor.as_deref() == Some(name));
     let is_shown = |row: &&&Row| row.role != Role::Floor || is_floor(&row.backend);
     for row in rows.iter().filter(is_shown) {
@@ -59,14 +60,14 @@ pub fn throughput(title: &str, rows: &[&Row]) -> String {
         }
     }
     for line in &mut lines {
-        // A line is marked where one of its rows is.
+        // A line is marked if one of its rows is.
         let of_this = shown.iter().filter(|row| name(row) == line.name);
         if let Some(marked) = of_this.clone().find(|row| !row.marks.is_empty()) {
             line.name = marked_name(marked);
         }
     }
     let mut x = logarithmic("clients (logarithmic)", values(&lines, |point| point.0));
-    // Only numbers of clients that were measured.
+    // Only numbers of clients that were measured have a tick.
     let mut clients: Vec<u64> = rows.iter().map(|row| row.clients).collect();
     clients.sort_unstable();
     clients.dedup();
@@ -75,7 +76,7 @@ pub fn throughput(title: &str, rows: &[&Row]) -> String {
     draw(title, &x, &y, &lines, &marks_of(&shown))
 }
 
-/// The marks of these rows, each once.
+/// The marks of these rows, without duplicates.
 fn marks_of(rows: &[&Row]) -> Vec<String> {
     let mut marks: Vec<String> = rows.iter().flat_map(|row| row.marks.clone()).collect();
     marks.sort();
@@ -98,7 +99,7 @@ pub(super) fn values<'a>(
     lines.iter().flat_map(|line| &line.points).map(of)
 }
 
-/// The points of a distribution that so many samples can tell: of a thousand there is no p99.99.
+/// The points of a distribution that this many samples support: a thousand samples have no p99.99.
 fn tail(row: &Row) -> Vec<(f64, f64)> {
     let samples = if row.samples == 0 { f64::MAX } else { row.samples as f64 };
     let is_told = |(_, fraction): &&(f64, f64)| {
@@ -108,13 +109,13 @@ fn tail(row: &Row) -> Vec<(f64, f64)> {
     row.cdf.iter().filter(is_told).copied().collect()
 }
 
-/// Each further nine has as much room as the one before.
+/// The position of a fraction on the axis. Each further nine takes the same length.
 fn tail_place(fraction: f64) -> f64 {
     -(1.0 - fraction.min(0.99999)).log10()
 }
 
-/// A logarithmic axis around these values, never empty, with ticks at 1, 2 and 5 times the powers
-/// of ten.
+/// A logarithmic axis around these values with ticks at 1, 2 and 5 times the powers of ten. Its
+/// range is never empty.
 pub(super) fn logarithmic(name: &'static str, values: impl Iterator<Item = f64>) -> Axis {
     let ends = extent(values);
     let all = ticks(ends, &[1.0, 2.0, 5.0]);
@@ -123,7 +124,7 @@ pub(super) fn logarithmic(name: &'static str, values: impl Iterator<Item = f64>)
     Axis { name, place: f64::log10, ends, ticks }
 }
 
-/// A linear axis from zero to the greatest of these values, with ticks at round numbers.
+/// A linear axis from zero to at least the greatest of these values, with ticks at round numbers.
 pub(super) fn linear(name: &'static str, values: impl Iterator<Item = f64>) -> Axis {
     let most = values.filter(|value| value.is_finite()).fold(0.0, f64::max);
     let most = if most > 0.0 { most } else { 1.0 };
@@ -131,7 +132,7 @@ pub(super) fn linear(name: &'static str, values: impl Iterator<Item = f64>) -> A
     let steps = [1.0, 2.0, 5.0, 10.0].map(|step| step * power);
     let fits = |step: &f64| most / step <= MOST_LINEAR_TICKS;
     let step = steps.into_iter().find(fits).unwrap_or(10.0 * power);
-    // The end of the axis is at the next tick, so that no line touches the edge.
+    // The axis ends at a tick, so that no line touches the edge.
     let count = (most / step - 1e-9).ceil() as u32;
     let ticks = (0..=count).map(|place| f64::from(place) * step);
     let ticks = ticks.map(|value| (value, tick(value))).collect();
@@ -144,7 +145,7 @@ fn ticks((low, high): (f64, f64), steps: &[f64]) -> Vec<f64> {
     all.filter(|value| (low..=high).contains(value)).collect()
 }
 
-/// A number at an axis, without digits that say nothing.
+/// A number as a tick label, with as few digits as it needs.
 fn tick(value: f64) -> String {
     let short = |value: f64| (value * 1000.0).round() / 1000.0;
     match value {
@@ -154,7 +155,7 @@ fn tick(value: f64) -> String {
     }
 }
 
-/// The range of an axis: all values, with a little room, and never empty.
+/// The range of an axis: all values with a small margin. It is never empty.
 fn extent(values: impl Iterator<Item = f64>) -> (f64, f64) {
     let around = values.filter(|value| value.is_finite() && *value > 0.0);
     let (low, high) =
@@ -224,8 +225,8 @@ mod tests {
         let places = [0.9, 0.99, 0.999, 0.9999].map(tail_place);
         assert!(places.windows(2).all(|pair| (pair[1] - pair[0] - 1.0).abs() < 1e-9), "{places:?}");
         row.samples = 500;
-        let told = tail(&row).into_iter().map(|(_, fraction)| fraction).fold(0.0, f64::max);
-        assert!(told < 0.999, "500 samples have no p99.9: {told}");
+        let last = tail(&row).into_iter().map(|(_, fraction)| fraction).fold(0.0, f64::max);
+        assert!(last < 0.999, "500 samples have no p99.9: {last}");
     }
 
     #[test]
@@ -237,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn of_the_floors_the_quickest_is_shown() {
+    fn of_the_floors_the_fastest_is_shown() {
         let report = report();
         let mut other = report.rows[3].clone();
         other.backend = "append + fdatasync".to_owned();
@@ -248,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_can_be_drawn_too() {
+    fn a_plot_without_lines_can_be_drawn() {
         assert!(throughput("nothing", &[]).contains("</svg>"));
         assert_eq!(extent([f64::NAN, 0.0].into_iter()), (0.5, 2.0));
     }

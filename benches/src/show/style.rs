@@ -1,25 +1,27 @@
-//! How a line looks: the same for a backend in every plot, and told apart without colours, too.
+//! The look of a line. A backend looks the same in every plot, and lines can be distinguished
+//! without colours.
 //!
 //! A family (the file log, SQLite, ...) has a colour and a mark; its variants have dashes. Each
-//! colour has a tone for light pages and one for dark ones.
+//! colour has one tone for light pages and one for dark pages.
 
-/// A line's looks.
+/// The look of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Style {
-    /// The place of its colour in [`PALETTE`].
+    /// The index of its colour in [`PALETTE`].
     pub color: usize,
-    /// Its dashes, as SVG writes them; empty for a solid line.
+    /// Its dashes, in SVG syntax; empty for a solid line.
     pub dashes: &'static str,
 }
 
-/// The backgrounds of light and dark pages.
+/// The background on light and on dark pages.
 const BACK: (&str, &str) = ("ffffff", "0d1117");
 
-/// Letters and rules, on light and dark.
+/// The colours of text and of axes, on light and on dark pages.
 const TEXT: (&str, &str) = ("1f2328", "e6edf3");
 const RULE: (&str, &str) = ("d0d7de", "30363d");
 
-/// The colours, on light and on dark. Neighbours in a plot differ in lightness as well as in hue.
+/// The colours on light and on dark pages. Neighbours in a plot differ in lightness as well as in
+/// hue.
 pub const PALETTE: [(&str, &str); 8] = [
     ("0072b2", "56b4e9"),
     ("c84a00", "ff8a4c"),
@@ -31,7 +33,7 @@ pub const PALETTE: [(&str, &str); 8] = [
     ("6b7280", "9ca3af"),
 ];
 
-/// The families: a part of the name, and the place of the colour. The first that fits counts.
+/// The families: a part of the name, and the index of the colour. The first match counts.
 const FAMILIES: [(&str, usize); 8] = [
     ("openraft", 4),
     ("raft-engine", 5),
@@ -43,7 +45,7 @@ const FAMILIES: [(&str, usize); 8] = [
     ("file", 0),
 ];
 
-/// The dashes of variants: a part of the name, and the dashes. The first that fits counts.
+/// The dashes of variants: a part of the name, and the dashes. The first match counts.
 const VARIANTS: [(&str, &str); 7] = [
     ("plain ", "9 3 2 3"),
     (":thread", "7 4"),
@@ -54,14 +56,14 @@ const VARIANTS: [(&str, &str); 7] = [
     ("O_DIRECT", ""),
 ];
 
-/// The dashes of lines that are no backend's, in order.
+/// The dashes of lines that belong to no backend, in order.
 const DASHES: [&str; 4] = ["", "7 4", "2 3", "9 3 2 3"];
 
-/// The dashes of the disk's own lines.
+/// The dashes of the floors.
 const FLOOR_DASHES: [&str; 4] = ["1 4", "1 8", "4 8", "9 3 2 3"];
 
 impl Style {
-    /// How the line of this backend looks.
+    /// The look of the line of this backend.
     pub fn of_backend(name: &str) -> Style {
         let find = |table: &[(&str, usize)]| {
             table.iter().find(|(part, _)| name.contains(part)).map(|(_, place)| *place)
@@ -71,23 +73,24 @@ impl Style {
         Style { color, dashes: dashes.map_or("", |(_, dashes)| dashes) }
     }
 
-    /// How a line of the disk's own looks; there may be several, at different places.
+    /// The look of a floor's line. Floors in one plot have different places.
     pub fn of_floor(place: usize) -> Style {
         Style { color: PALETTE.len() - 1, dashes: FLOOR_DASHES[place % FLOOR_DASHES.len()] }
     }
 
-    /// How the ways to write look where they are compared: by their place in the comparison.
+    /// The look of a line where the ways to write are compared: it follows from the place in the
+    /// comparison.
     pub fn of_place(place: usize) -> Style {
         Style { color: place % PALETTE.len(), dashes: DASHES[place / PALETTE.len() % DASHES.len()] }
     }
 
-    /// The name of its class.
+    /// The name of its CSS class.
     pub fn class(self) -> String {
         format!("c{}", self.color)
     }
 }
 
-/// The classes of all plots, for light and dark pages.
+/// The CSS rules of all plots, for light and dark pages.
 pub fn classes() -> String {
     let tone = |pick: fn(&(&'static str, &'static str)) -> &'static str| {
         let mut rules = format!(
@@ -105,7 +108,8 @@ pub fn classes() -> String {
     };
     let (light, dark) = (tone(|pair| pair.0), tone(|pair| pair.1));
     format!(
-        ".plot text{{font:14px sans-serif}}.plot .title{{font-size:17px}}.plot .note{{font-size:12px}}\
+        ".plot text{{font:14px sans-serif}}.plot .title{{font-size:17px}}\
+         .plot .note{{font-size:12px}}\
          .plot .line{{fill:none;stroke-width:2}}.plot .hollow{{fill:none;stroke-width:1.5}}\
          {light}@media (prefers-color-scheme:dark){{{dark}}}"
     )
@@ -115,7 +119,7 @@ pub fn classes() -> String {
 mod tests {
     use super::*;
 
-    /// The relative luminance of a colour, as the guidelines for readable pages define it.
+    /// The relative luminance of a colour, as the Web Content Accessibility Guidelines define it.
     fn luminance(color: &str) -> f64 {
         let part = |at: usize| {
             let value = u8::from_str_radix(&color[at..at + 2], 16).expect("six digits");

@@ -1,15 +1,15 @@
-//! Lines in a plot, as SVG text that stands inside a page or in a file of its own.
+//! Plots of lines as SVG text, which can be embedded in a page or be a file of its own.
 //!
-//! The plot has a background of its own, and colours for light and for dark pages, which the
-//! reader's settings choose. The legend stands below the axes, where it covers no curve. Absent:
-//! scripts, fonts and everything else that would have to be loaded.
+//! A plot has a background, and colours for light and for dark pages; the settings of the reader's
+//! system choose between them. The legend is below the axes, where it hides no line. Deliberately
+//! absent: scripts, fonts and everything else that would have to be loaded.
 
 use std::fmt::Write;
 
 use super::style::{PALETTE, Style, classes};
 use super::table::MARK;
 
-/// The size of the part that has the axes in it, in pixels, and of its margins.
+/// The size of the area with the axes, in pixels, and of its margins.
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 400.0;
 const LEFT: f64 = 84.0;
@@ -23,9 +23,9 @@ const LEGEND_LINE: f64 = 20.0;
 /// One line of a plot.
 #[derive(Clone, Debug)]
 pub struct Line {
-    /// What the legend says.
+    /// Its name in the legend.
     pub name: String,
-    /// How it looks.
+    /// Its look.
     pub style: Style,
     /// Whether each point has a mark.
     pub has_marks: bool,
@@ -33,12 +33,12 @@ pub struct Line {
     pub points: Vec<(f64, f64)>,
 }
 
-/// An axis: how a value becomes a place on it, where it begins and ends, and its ticks.
+/// An axis: how values map to positions, the range, and the ticks.
 #[derive(Clone, Debug)]
 pub struct Axis {
-    /// What it shows.
+    /// What the axis shows.
     pub name: &'static str,
-    /// The place of a value, in any unit.
+    /// Maps a value to a position, in any unit.
     pub place: fn(f64) -> f64,
     /// The values at its ends.
     pub ends: (f64, f64),
@@ -47,14 +47,14 @@ pub struct Axis {
 }
 
 impl Axis {
-    /// The part of the axis that lies before this value, from 0 to 1.
+    /// The position of this value on the axis, from 0 (its start) to 1 (its end).
     fn part(&self, value: f64) -> f64 {
         let [low, high, at] = [self.ends.0, self.ends.1, value].map(self.place);
         ((at - low) / (high - low)).clamp(0.0, 1.0)
     }
 }
 
-/// Draws the lines. Below the legend stand the notes, which say what a `*` in it means.
+/// Draws the lines. The notes below the legend explain the `*` after a name.
 pub fn draw(title: &str, x: &Axis, y: &Axis, lines: &[Line], notes: &[String]) -> String {
     let height = HEIGHT + LEGEND_LINE * (lines.len() + notes.len()) as f64 + 12.0;
     let mut svg = format!(
@@ -134,7 +134,7 @@ fn polyline(svg: &mut String, style: Style, points: &[(f64, f64)]) {
     );
 }
 
-/// A mark that is told apart without its colour.
+/// A mark that can be recognised without its colour.
 fn mark(svg: &mut String, style: Style, (x, y): (f64, f64)) {
     let corners: &[(f64, f64)] = match style.color % 4 {
         0 => &[(-4.0, -4.0), (4.0, -4.0), (4.0, 4.0), (-4.0, 4.0)],
@@ -144,7 +144,7 @@ fn mark(svg: &mut String, style: Style, (x, y): (f64, f64)) {
     };
     let corner = |(right, down): &(f64, f64)| format!("{:.1},{:.1}", x + right, y + down);
     let corners: Vec<String> = corners.iter().map(corner).collect();
-    // The second half of the palette has hollow marks.
+    // Marks in colours of the second half of the palette are hollow.
     let fill = if style.color < PALETTE.len() / 2 { "full" } else { "hollow" };
     let class = style.class();
     add(

@@ -1,11 +1,12 @@
-//! Rows in columns. Stores that do not sync stand apart from those that do: their figures answer
-//! another question.
+//! Rows in columns. Stores that do not sync are listed separately, because their figures are not
+//! comparable with those of stores that do.
 
+use super::numbers::{count, micros};
 use super::series;
 use crate::lane::Role;
 use crate::{Report, Row, Workload};
 
-/// The heads of the columns.
+/// The headings of the columns.
 pub(super) const HEADS: [&str; 12] = [
     "",
     "p50 us",
@@ -21,14 +22,14 @@ pub(super) const HEADS: [&str; 12] = [
     "CPU us",
 ];
 
-/// What the columns mean, in a few words.
+/// The meaning of the columns, in a few words.
 const LEGEND: &str = "\
 us: microseconds; p50 of rounds: the least and the greatest; x floor: p50 divided by that of\n\
-the disk's quickest way to write, measured in turns; entries/s: by the clock on the wall;\n\
+the disk's fastest way to write, measured in turns; entries/s: by the clock on the wall;\n\
 per sync: entries in one synced write; written: bytes written for each byte of payload (and\n\
 member); CPU us: processor time for each entry.";
 
-/// The report as text: the machine, the table of each workload, what to know before it is believed.
+/// The report as text: the machine, the table of each workload, and the warnings.
 pub fn table(report: &Report) -> String {
     let mut text = String::new();
     for line in report.facts.lines() {
@@ -51,11 +52,11 @@ pub fn table(report: &Report) -> String {
     text
 }
 
-/// What must be known of marked rows, a line for each mark; and which floor the ratios are to.
+/// A line for each mark with the rows that have it, and the name of the floor of the ratios.
 pub fn footnotes(rows: &[&Row]) -> Vec<String> {
     let mut notes: Vec<String> = Vec::new();
     if let Some(floor) = rows.iter().find_map(|row| row.floor.as_ref()) {
-        notes.push(format!("the floor is the quickest way to write here: {floor}"));
+        notes.push(format!("the floor is the fastest way to write here: {floor}"));
     }
     let mut marks: Vec<&String> = rows.iter().flat_map(|row| &row.marks).collect();
     marks.sort();
@@ -68,10 +69,10 @@ pub fn footnotes(rows: &[&Row]) -> Vec<String> {
     notes
 }
 
-/// Stands behind the name of a row that has marks.
+/// Follows the name of a row that has marks.
 pub(super) const MARK: char = '*';
 
-/// The workloads of a report, each once, in order.
+/// The workloads of a report, without duplicates, in their order.
 pub fn workloads(rows: &[Row]) -> Vec<(String, Workload)> {
     let mut found: Vec<(String, Workload)> = Vec::new();
     for row in rows {
@@ -87,7 +88,7 @@ pub fn workloads(rows: &[Row]) -> Vec<(String, Workload)> {
 pub fn sorted<'a>(rows: &[&'a Row]) -> Vec<&'a Row> {
     let place = |row: &&Row| (!row.is_durable(), row.role == Role::Floor && row.work != "verbs");
     let mut rows = rows.to_vec();
-    // Of equals the quicker first; what is quick is not all, so the order is that of p50.
+    // Rows of the same kind are in the order of their p50.
     rows.sort_by(|one, other| {
         place(one).cmp(&place(other)).then(one.p50_us.total_cmp(&other.p50_us))
     });
@@ -117,7 +118,7 @@ fn columns(rows: &[&Row]) -> String {
     text
 }
 
-/// Names to the left, numbers to the right.
+/// Aligns names to the left and numbers to the right.
 fn aligned(line: &[String], widths: &[usize]) -> String {
     let mut text = String::new();
     for (column, cell) in line.iter().enumerate() {
@@ -130,7 +131,7 @@ fn aligned(line: &[String], widths: &[usize]) -> String {
     text.trim_end().to_owned()
 }
 
-/// The cells of a row, as many as there are [`HEADS`].
+/// The cells of a row, one for each of [`HEADS`].
 pub(super) fn cells(row: &Row) -> Vec<String> {
     let some = |figure: Option<f64>, format: fn(f64) -> String| figure.map_or("-".into(), format);
     let two = |figure: f64| format!("{figure:.2}");
@@ -156,12 +157,12 @@ pub(super) fn spread(row: &Row) -> String {
         .map_or("-".to_owned(), |(low, high)| format!("{}-{}", micros(low), micros(high)))
 }
 
-/// The name, and a mark where a footnote tells what keeps the row from being fair.
+/// The name, with a mark if a footnote says why the row is not reliable.
 pub fn marked_name(row: &Row) -> String {
     if row.marks.is_empty() { name(row) } else { format!("{} {MARK}", name(row)) }
 }
 
-/// The subject, how many it is, and how it syncs.
+/// The subject, the number of members, and how it syncs.
 pub fn name(row: &Row) -> String {
     let failed = match row.failures {
         0 => String::new(),
@@ -180,24 +181,6 @@ pub fn name(row: &Row) -> String {
     }
 }
 
-/// Microseconds with as many digits as mean something.
-pub fn micros(micros: f64) -> String {
-    match micros {
-        0.0..10.0 => format!("{micros:.2}"),
-        10.0..100.0 => format!("{micros:.1}"),
-        _ => format!("{micros:.0}"),
-    }
-}
-
-/// A count with as many digits as mean something.
-pub fn count(count: f64) -> String {
-    match count {
-        0.0..10_000.0 => format!("{count:.0}"),
-        10_000.0..1_000_000.0 => format!("{:.1} k", count / 1000.0),
-        _ => format!("{:.2} M", count / 1e6),
-    }
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use std::path::Path;
@@ -208,7 +191,7 @@ pub(super) mod tests {
     use crate::lane::{POWER_LOSS, Subject};
     use crate::{SCHEMA, Tally};
 
-    /// A row of this backend, with a p50 of so many microseconds.
+    /// A row of this backend with a p50 of this many microseconds.
     pub fn row(role: Role, name: &str, durability: &str, clients: u64, micros: u64) -> Row {
         let subject = Subject {
             role,
@@ -225,14 +208,14 @@ pub(super) mod tests {
         Row::new("log", &subject, &workload, &[tally])
     }
 
-    /// A report of two workloads with a floor, two durable stores and one that is not.
+    /// A report of two workloads with a floor, two durable stores and one that is not durable.
     pub fn report() -> Report {
         let mut rows = Vec::new();
         for clients in [1, 64] {
             let floor = row(Role::Floor, "pre-written + fdatasync", POWER_LOSS, clients, 70);
-            rows.push(row(Role::Store, "sqlite", POWER_LOSS, clients, 140).beside(&floor));
-            rows.push(row(Role::Store, "file", POWER_LOSS, clients, 77).beside(&floor));
-            rows.push(row(Role::Store, "memory", "volatile", clients, 1).beside(&floor));
+            rows.push(row(Role::Store, "sqlite", POWER_LOSS, clients, 140).compared_with(&floor));
+            rows.push(row(Role::Store, "file", POWER_LOSS, clients, 77).compared_with(&floor));
+            rows.push(row(Role::Store, "memory", "volatile", clients, 1).compared_with(&floor));
             rows.push(floor);
         }
         let facts = Facts::gather(Path::new("."));
@@ -246,10 +229,10 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_does_not_sync_stands_apart() {
+    fn stores_that_do_not_sync_are_listed_separately() {
         let text = table(&report());
         let place = |name: &str| text.find(name).unwrap_or_else(|| panic!("{name}: {text}"));
-        assert!(place("  file") < place("  sqlite"), "the quicker first");
+        assert!(place("  file") < place("  sqlite"), "the faster first");
         assert!(place("  sqlite") < place("not compared"));
         assert!(place("not compared") < place("  memory"));
         assert!(text.contains("1.10") && text.contains("64 clients"), "{text}");
@@ -266,7 +249,7 @@ pub(super) mod tests {
         assert!(text.contains("sqlite, fdatasync *"), "{text}");
         assert!(text.contains("* filled with 20 of 192 MiB only: sqlite"), "{text}");
         assert!(text.contains("warning: interrupted"), "{text}");
-        assert!(text.contains("quickest way to write here: pre-written + fdatasync"), "{text}");
+        assert!(text.contains("fastest way to write here: pre-written + fdatasync"), "{text}");
     }
 
     #[test]
@@ -276,11 +259,5 @@ pub(super) mod tests {
         let text = table(&report);
         assert!(text.contains("soak: 256 B, 1 client"), "{text}");
         assert!(text.contains("process MiB") && text.contains("       30.0"), "{text}");
-    }
-
-    #[test]
-    fn figures_have_the_digits_that_mean_something() {
-        assert_eq!([micros(0.344), micros(85.24), micros(1234.5)], ["0.34", "85.2", "1234"]);
-        assert_eq!([count(950.2), count(12_345.0), count(6.5e6)], ["950", "12.3 k", "6.50 M"]);
     }
 }

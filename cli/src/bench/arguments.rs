@@ -1,4 +1,4 @@
-//! What can be typed after `kontiki bench`.
+//! The arguments of `kontiki bench`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -27,32 +27,32 @@ pub struct Bench {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Which log on this disk? Appends to each, durable before the next, beside the disk itself.
+    /// Measure which log suits this disk: durable appends to each log and to the disk alone.
     Log(Log),
-    /// What does a cluster of three members answer, on each log?
+    /// Measure how fast a cluster of three members answers, with each log.
     Commit(Commit),
-    /// Puts to a server of etcd's v3 API, ours or another.
+    /// Measure puts to a server of etcd's v3 API, ours or another.
     Etcd(Etcd),
 }
 
-/// What is done, and for how long.
+/// The workload.
 #[derive(Clone, Debug, Args)]
 struct Load {
     /// The payload of an entry, in bytes; k and m stand for KiB and MiB.
     #[arg(long, value_name = "BYTES,...", value_delimiter = ',', default_value = "256",
         value_parser = parse_size)]
     size: Vec<usize>,
-    /// The entries that a client hands in together.
+    /// The entries that a client submits together.
     #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1",
         value_parser = clap::value_parser!(u64).range(1..=MAX_BATCH))]
     batch: Vec<u64>,
-    /// Let so many batches arrive in a second, however long the answers take, instead of clients
-    /// that wait for theirs: a queue then shows in the latency.
+    /// Let this many batches arrive per second, however long the answers take, instead of clients
+    /// that wait for theirs: the latency then includes the time in a queue.
     #[arg(long, value_name = "N", conflicts_with = "clients", value_parser = parse_rate)]
     rate: Option<f64>,
 }
 
-/// Where the results go, beside the table.
+/// Where the results go, besides the table.
 #[derive(Clone, Debug, Args)]
 pub struct Output {
     /// Also write all figures as JSON; `-` prints them instead of the table.
@@ -65,7 +65,7 @@ pub struct Output {
 
 #[derive(Debug, Args)]
 struct Log {
-    /// The logs, by name, or `all` of this build; `file:thread` and `file:ring` say how the
+    /// The logs, by name, or `all` of this build; `file:thread` and `file:ring` select how the
     /// file log is written [with --soak: file].
     #[arg(
         long,
@@ -75,14 +75,14 @@ struct Log {
         default_value_if("soak", "true", "file")
     )]
     backend: Vec<String>,
-    /// The clients, whose batches are written together [with --soak: 1].
+    /// The number of clients, whose batches are written together [with --soak: 1].
     #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1,16,256",
         default_value_if("soak", "true", "1"),
         value_parser = clap::value_parser!(u64).range(1..=MAX_CLIENTS))]
     clients: Vec<u64>,
     #[command(flatten)]
     load: Load,
-    /// The time for everything together [with --soak: 600].
+    /// The time for the whole measurement [with --soak: 600].
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value = "40",
         default_value_if("soak", "true", "600"), value_parser = parse_time)]
     seconds: Duration,
@@ -100,7 +100,7 @@ struct Log {
     /// `O_DSYNC`, `RWF_DSYNC`, each also with `O_DIRECT`.
     #[arg(long, conflicts_with_all = ["backend", "soak"])]
     verbs: bool,
-    /// Measure new logs. Without it each is filled before, as one that has been in use.
+    /// Measure new logs. By default each log is filled first, so that a log in use is measured.
     #[arg(long)]
     fresh: bool,
     #[command(flatten)]
@@ -109,32 +109,32 @@ struct Log {
 
 #[derive(Debug, Args)]
 struct Commit {
-    /// The members' logs, by name, or `all` of this build; `file:thread` and `file:ring` say how
+    /// The members' logs, by name, or `all` of this build; `file:thread` and `file:ring` select how
     /// the file log is written.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', default_value = "all")]
     backend: Vec<String>,
-    /// The members of a cluster.
+    /// The number of members of a cluster.
     #[arg(long, value_name = "N", default_value_t = 3,
         value_parser = clap::value_parser!(u64).range(1..=MAX_MEMBERS))]
     members: u64,
-    /// The clients, each of which waits for its answer.
+    /// The number of clients, each of which waits for its answer.
     #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1,64,1024",
         value_parser = clap::value_parser!(u64).range(1..=MAX_CLIENTS))]
     clients: Vec<u64>,
     #[command(flatten)]
     load: Load,
-    /// The time for everything together.
+    /// The time for the whole measurement.
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value = "25",
         value_parser = parse_time)]
     seconds: Duration,
     /// A directory on the disk to measure [default: the current one].
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// The threads of a cluster's runtime; 1 is a runtime on a single thread.
+    /// The threads of a cluster's runtime; 1 means a single-threaded runtime.
     #[arg(long, value_name = "N", default_value_t = 1,
         value_parser = clap::value_parser!(u16).range(1..=64))]
     workers: u16,
-    /// Make the members three processes that talk over TCP, with clients of etcd's API.
+    /// Run the members as three processes connected over TCP, with clients of etcd's API.
     #[arg(long)]
     processes: bool,
     #[command(flatten)]
@@ -143,20 +143,20 @@ struct Commit {
 
 #[derive(Debug, Args)]
 struct Etcd {
-    /// Where the server takes clients.
+    /// The addresses at which the server accepts clients.
     #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',', required = true)]
     endpoints: Vec<String>,
-    /// The connections, spread over the endpoints; the clients are spread over them.
+    /// The number of connections. They are spread over the endpoints, and the clients over them.
     #[arg(long, value_name = "N", default_value_t = 8,
         value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_CONNECTIONS)))]
     connections: u16,
-    /// The clients, each of which waits for its answer.
+    /// The number of clients, each of which waits for its answer.
     #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1,64,1000",
         value_parser = clap::value_parser!(u64).range(1..=MAX_CLIENTS))]
     clients: Vec<u64>,
     #[command(flatten)]
     load: Load,
-    /// The time for everything together.
+    /// The time for the whole measurement.
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value = "15",
         value_parser = parse_time)]
     seconds: Duration,
@@ -164,7 +164,7 @@ struct Etcd {
     output: Output,
 }
 
-/// A measurement, checked.
+/// A measurement whose arguments were checked.
 #[derive(Debug)]
 pub struct Task {
     plan: Plan,
@@ -189,7 +189,7 @@ impl Bench {
         }
     }
 
-    /// What is to be measured. Refuses what cannot be, before anything is written.
+    /// The measurement of these arguments. Refuses an impossible one before anything is written.
     pub fn into_task(self) -> Result<Task, Failure> {
         let (plan, dir) = match self.what {
             What::Log(log) => log.into_plan()?,
@@ -223,7 +223,7 @@ impl Log {
     }
 }
 
-/// The log and the workload of a soak. More than one would not be alone.
+/// The log and the workload of a soak, which has one of each.
 fn only_one(
     mut backends: Vec<String>,
     mut workloads: Vec<Workload>,
@@ -266,14 +266,14 @@ impl Etcd {
             workloads: self.load.workloads(&self.clients),
             time: self.seconds,
         };
-        // Nothing is written here; the facts are those of this machine.
+        // Nothing is written to this disk; the facts describe this machine.
         Ok((Plan::Etcd(plan), None))
     }
 }
 
 impl Load {
     fn workloads(&self, clients: &[u64]) -> Vec<Workload> {
-        // Clients that do not wait have no number.
+        // In an open loop there is no number of clients.
         let clients = if self.rate.is_some() { &[1] } else { clients };
         let grid = Workload::grid(&self.size, &self.batch, clients).into_iter();
         grid.map(|one| Workload { rate: self.rate, ..one }).collect()
@@ -284,13 +284,13 @@ impl Task {
     /// A directory on the disk to measure.
     pub fn place(&self) -> Result<Place, BenchError> {
         match self.plan {
-            // What a server writes, it writes elsewhere.
+            // A server writes to its own directory.
             Plan::Etcd(_) => Place::new(Some(&std::env::temp_dir())),
             _ => Place::new(self.dir.as_deref()),
         }
     }
 
-    /// What the figures depend on beside the program.
+    /// What the figures depend on besides the program.
     pub fn facts(&self, place: &Place) -> Result<Facts, BenchError> {
         let mut facts = place.facts();
         let backends = match &self.plan {
@@ -305,7 +305,7 @@ impl Task {
         Ok(facts)
     }
 
-    /// Takes the figures.
+    /// Runs the measurement.
     pub fn run(&self, place: &Place, stop: &Stop) -> Result<Vec<Row>, BenchError> {
         match &self.plan {
             Plan::Log(plan) => {
@@ -326,14 +326,14 @@ impl Task {
 }
 
 impl Output {
-    /// Refuses a file that cannot be written, before the time is spent.
+    /// Refuses an output file that cannot be written, before the measurement takes its time.
     pub fn check(&self) -> Result<(), Failure> {
         for path in self.json.iter().chain(&self.html) {
             let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
             let parent = parent.unwrap_or(Path::new("."));
             if path.is_dir() || !parent.is_dir() {
                 let text = format!("{} cannot be written", path.display());
-                return Err(Failure::new(text).advise("name a file in a directory that is there"));
+                return Err(Failure::new(text).advise("name a file in a directory that exists"));
             }
         }
         match self.html.as_deref() == Some(Path::new("-")) {
@@ -360,11 +360,11 @@ mod tests {
     }
 
     #[test]
-    fn without_a_word_all_logs_of_the_build_are_measured() {
+    fn by_default_all_logs_of_the_build_are_measured() {
         let Ok(Task { plan: Plan::Log(plan), .. }) = task("log") else { panic!("it is a plan") };
         assert_eq!(plan.backends, ["all"]);
         assert_eq!(plan.workloads.len(), 3);
-        assert!(plan.time <= Duration::from_secs(45), "the answer comes in under a minute");
+        assert!(plan.time <= Duration::from_secs(45), "the measurement ends in less than a minute");
     }
 
     #[test]
@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn a_soak_is_one_log_with_one_client_for_ten_minutes_unless_told_otherwise() {
+    fn a_soak_by_default_runs_one_log_with_one_client_for_ten_minutes() {
         let Ok(Task { plan: Plan::Soak(plan), .. }) = task("log --soak") else {
             panic!("it is a plan")
         };

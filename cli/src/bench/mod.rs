@@ -1,8 +1,8 @@
-//! `kontiki bench`: which log suits this machine, and what a server answers.
+//! `kontiki bench`: measures which log suits this machine, and how fast a server answers.
 //!
-//! The measuring is done in the crate `benches`; here are the words for it, the signals, and the
-//! files. A measurement blocks, so it has a thread of its own, and this one waits for Ctrl-C, which
-//! ends it at the next write, with the figures that there are, and without a file left behind.
+//! The crate `benches` measures; this module has the arguments, the signals and the output files.
+//! A measurement blocks, so it runs on a thread of its own while this thread waits for signals.
+//! Ctrl-C ends it at the next write; the figures up to then are shown, and its files are removed.
 
 mod arguments;
 mod values;
@@ -20,31 +20,32 @@ use arguments::{Output, Task};
 
 use crate::failure::Failure;
 
-/// The exit status of a measurement that was ended before its time, as a shell gives it after
-/// Ctrl-C. What was measured until then is shown all the same.
+/// The exit status of an interrupted measurement, the one that a shell reports after Ctrl-C. The
+/// figures up to then are shown.
 const INTERRUPTED: u8 = 130;
 
-/// Measures, and shows what was measured.
+/// Runs the measurement and shows its figures.
 pub async fn run(bench: Bench) -> Result<ExitCode, Failure> {
     let output = bench.output().clone();
     output.check()?;
     let task = bench.into_task()?;
-    // Before the first file is made: a signal that nobody heard would leave it behind.
+    // The handlers are installed before the first file is created. Otherwise a signal could leave
+    // the file behind.
     let listen =
         |kind| signal(kind).map_err(|error| Failure::of("signals cannot be listened for", &error));
     let (mut interrupt, mut terminate) =
         (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
     let stop = Stop::new();
-    let (tell, mut told) = oneshot::channel();
+    let (sender, mut result) = oneshot::channel();
     let stopped = stop.clone();
     let measuring = std::thread::Builder::new().name("bench".to_owned()).spawn(move || {
-        // Nobody listens where the wait was given up.
-        let _ = tell.send(measure(&task, &stopped));
+        // The receiver is gone if waiting for the result was given up.
+        let _ = sender.send(measure(&task, &stopped));
     });
     measuring.map_err(|error| Failure::of("a thread cannot be started", &error))?;
     let report = loop {
         tokio::select! {
-            report = &mut told => break report,
+            report = &mut result => break report,
             _ = interrupt.recv() => stop.ask(),
             _ = terminate.recv() => stop.ask(),
         }
@@ -55,7 +56,7 @@ pub async fn run(bench: Bench) -> Result<ExitCode, Failure> {
     Ok(if report.interrupted { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS })
 }
 
-/// Runs the task where its directory is, which goes with it.
+/// Runs the task in its directory, which is removed afterwards.
 fn measure(task: &Task, stop: &Stop) -> Result<Report, BenchError> {
     let place = task.place()?;
     let mut facts = task.facts(&place)?;
@@ -68,7 +69,7 @@ fn measure(task: &Task, stop: &Stop) -> Result<Report, BenchError> {
     Ok(Report { schema: SCHEMA, command, facts, interrupted, rows })
 }
 
-/// What was typed, for whoever reads the figures later.
+/// The command line, for readers of the report.
 fn command_line() -> String {
     let words: Vec<String> = std::env::args().skip(1).collect();
     format!("kontiki {}", words.join(" "))
@@ -90,7 +91,7 @@ fn show(report: &Report, output: &Output) -> Result<(), Failure> {
     print!("{}", table(report));
     let advice = advise(report);
     if advice.is_empty() && !report.doubts().is_empty() {
-        println!("no log is recommended on these figures");
+        println!("no log is recommended from these figures");
     }
     for one in advice {
         let mark = if one.best { "=>" } else { "  " };

@@ -1,10 +1,10 @@
-//! The values of options that are more than a number.
+//! Parsers for option values that are more than a number.
 
 use std::time::Duration;
 
 use benches::{MAX_SIZE, RATES, check_time};
 
-/// The seconds of a measurement, or of a part of it.
+/// The duration of a measurement, or of a part of it, in seconds.
 pub(super) fn parse_time(text: &str) -> Result<Duration, String> {
     let no_time = || "give a number of seconds, as in 25".to_owned();
     let seconds: f64 = text.parse().map_err(|_| no_time())?;
@@ -13,13 +13,13 @@ pub(super) fn parse_time(text: &str) -> Result<Duration, String> {
     Ok(time)
 }
 
-/// The arrivals in a second.
+/// The arrivals per second.
 pub(super) fn parse_rate(text: &str) -> Result<f64, String> {
     let rate: Option<f64> = text.parse().ok().filter(|rate| RATES.contains(rate));
-    rate.ok_or_else(|| "give the batches that arrive in a second, from 1 to 1000000".to_owned())
+    rate.ok_or_else(|| "give the batches that arrive per second, from 1 to 1000000".to_owned())
 }
 
-/// Bytes, with a unit if that is shorter.
+/// A number of bytes, with an optional unit.
 pub(super) fn parse_size(text: &str) -> Result<usize, String> {
     let lower = text.to_ascii_lowercase();
     let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
