@@ -266,6 +266,29 @@ fn a_leader_that_contradicts_itself_is_refused() {
     assert_eq!(stage.raft.last().index, LogIndex::new(9));
 }
 
+/// A term has one leader: entries of a second one are refused (law L1).
+#[test]
+fn a_second_leader_of_a_term_is_refused() {
+    let mut stage = Stage::new(0, true);
+    stage.handle(append((5, 2), &[(6, 3)]));
+    let Event::Envelope { term, of_current_term, body, .. } = append((6, 3), &[(7, 3)]) else {
+        unreachable!("an append is an envelope")
+    };
+    stage.handle(Event::Envelope { from: 3, term, of_current_term, body });
+    assert_eq!(rejections(&stage), [Rejection::SecondLeader]);
+    assert_eq!(stage.raft.last().index, LogIndex::new(6));
+}
+
+#[test]
+fn a_message_from_the_member_itself_is_refused() {
+    let mut stage = Stage::new(0, true);
+    let body = Body::Vote { last: EntryId::new(Term::new(9), LogIndex::new(9)) };
+    let term = Term::new(9);
+    stage.handle(Event::Envelope { from: 1, term, of_current_term: false, body });
+    assert_eq!(rejections(&stage), [Rejection::FromSelf]);
+    assert_eq!(stage.raft.term(), Term::new(2));
+}
+
 /// What went wrong: the greatest term was adopted, and the next election overflowed.
 #[test]
 fn numbers_that_no_cluster_reaches_are_refused() {

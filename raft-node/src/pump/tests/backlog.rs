@@ -29,6 +29,19 @@ fn a_leader_whose_disk_is_behind_accepts_no_more() {
     assert_eq!(rig.last(), 11, "what was held is proposed");
 }
 
+/// A command that would fit does not overtake one that is held.
+#[test]
+fn what_comes_after_a_held_command_is_held_too() {
+    let mut rig = rig();
+    rig.propose(1, 1);
+    rig.propose(2, 2);
+    rig.propose(3, 1);
+    assert_eq!((rig.last(), rig.pump.unwritten_bytes()), (9, 4));
+    rig.written();
+    rig.written();
+    assert_eq!(rig.last(), 11, "first the two of group 2");
+}
+
 /// What went wrong: a copy of a forward that had been refused was appended, after its origin had
 /// told the client that nothing happened.
 #[test]

@@ -5,7 +5,7 @@ use raft_core::consensus::{Body, Contradiction};
 use raft_core::types::{Entry, EntryKind, NodeId};
 
 use super::{Rig, at, entry, id, node};
-use crate::pump::{Event, Limits, StopReason};
+use crate::pump::{Effects, Event, Limits, StopReason};
 use crate::{Content, Envelope, ProposeError, ReadError};
 
 fn rig() -> Rig {
@@ -101,4 +101,14 @@ fn every_client_that_waits_is_answered_when_the_member_ends() {
     assert_eq!(failed, [(1, ProposeError::Unknown), (2, ProposeError::Closed)]);
     let reads: Vec<_> = effects.failed_reads.iter().map(|(group, _)| *group).collect();
     assert_eq!(reads.len(), 2, "{reads:?}");
+}
+
+#[test]
+fn what_is_proposed_in_the_turn_that_ends_the_member_did_not_happen() {
+    let mut rig = Rig::leading(3, Limits::default());
+    let mut effects = Effects::default();
+    let propose = Event::Propose { commands: super::commands(2), group: 1 };
+    rig.pump.turn(&mut vec![propose, Event::Close], &mut effects);
+    let told: Vec<_> = effects.failed.iter().map(|f| (f.group, f.count, &f.error)).collect();
+    assert_eq!(told, [(1, 2, &ProposeError::Closed)]);
 }

@@ -5,7 +5,9 @@
 
 mod backlog;
 mod ends;
+mod forwards;
 mod hints;
+mod malformed;
 mod reading;
 
 use std::sync::Arc;

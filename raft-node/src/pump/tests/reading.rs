@@ -4,6 +4,7 @@ use raft_core::consensus::{Body, Round, Start, Verdict};
 use raft_core::storage::{LogError, LogErrorKind, LogOp};
 
 use super::{Names, Rig, at, entry, id};
+use crate::ReadError;
 use crate::pump::{Effects, Event, FetchId, Limits, StopReason};
 
 /// A leader that keeps no written entry in memory.
@@ -28,6 +29,40 @@ fn a_leader_asks_its_store_only_for_what_it_has_written() {
     let entries = (6..=8).map(|index| entry(index, if index < 8 { 4 } else { 5 })).collect();
     let effects = rig.turn(Event::Fetched { fetch: fetch.id, result: Ok(entries) });
     assert_eq!(effects.sends.len(), 1, "they go out");
+}
+
+/// Between naming entries and reading them the log may have been rewritten behind the first.
+#[test]
+fn entries_of_which_the_last_is_another_are_not_sent() {
+    let mut rig = leader();
+    rig.written();
+    let verdict = Verdict::Conflict { refused: at(7), hint: id(5, 4) };
+    let effects = rig.message(1, 5, Body::AppendResponse { verdict, round: Round(0) });
+    let fetch = fetches(&effects).pop().expect("a cold read");
+    let result = Ok(vec![entry(6, 4), entry(7, 4), entry(8, 4)]);
+    let effects = rig.turn(Event::Fetched { fetch, result });
+    assert!(effects.sends.is_empty() && effects.stop.is_none(), "8@4 is not 8@5");
+}
+
+/// The log was truncated between the question and the answer.
+#[test]
+fn entries_that_the_store_has_no_more_do_not_stop_the_member() {
+    let mut rig = leader();
+    rig.written();
+    let verdict = Verdict::Conflict { refused: at(7), hint: id(5, 4) };
+    let effects = rig.message(1, 5, Body::AppendResponse { verdict, round: Round(0) });
+    let fetch = fetches(&effects).pop().expect("a cold read");
+    let effects = rig.turn(failed(fetch, LogErrorKind::Unavailable { last: at(5) }));
+    assert!(effects.sends.is_empty() && effects.stop.is_none());
+}
+
+#[test]
+fn a_read_without_an_answer_is_given_up_at_its_deadline() {
+    let mut rig = Rig::new(3, Limits { read_ticks: 5, ..Limits::default() });
+    rig.append((1, 5), id(7, 4), vec![], 7);
+    rig.turn(Event::Read { group: 1 });
+    assert!(rig.ticks(4).failed_reads.is_empty());
+    assert_eq!(rig.ticks(1).failed_reads, [(1, ReadError::Timeout)]);
 }
 
 /// What went wrong: what the core asks for once it knows that entries were sent waited for the next
