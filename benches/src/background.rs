@@ -15,6 +15,7 @@
 //! Not detected: writes in place to files below 1 MiB, and background work that neither changes a
 //! file between turns nor runs at the end.
 
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -137,6 +138,10 @@ impl<L: Lane> Lane for Watched<L> {
         marks
     }
 
+    fn dir(&self) -> Option<PathBuf> {
+        self.lane.dir()
+    }
+
     fn turn(&mut self, time: Duration, stop: &Stop) -> Result<Tally, BenchError> {
         self.end_pause();
         let tally = self.lane.turn(time, stop)?;
@@ -188,7 +193,7 @@ fn mebibytes(bytes: u64) -> f64 {
 mod tests {
     use std::cell::Cell;
     use std::fs;
-    use std::path::{Path, PathBuf};
+    use std::path::Path;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -259,4 +259,15 @@ mod tests {
         assert!((1..=4).contains(&intervals.len()), "{intervals:?}");
         assert_eq!(intervals.iter().map(|one| one.samples).sum::<u64>(), rows[0].samples);
     }
+
+    #[cfg(feature = "file")]
+    #[test]
+    fn the_size_of_the_logs_files_is_in_each_interval() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let place = Place::new(Some(dir.path())).expect("made");
+        let plan = plan(Duration::from_millis(200), Some(Duration::from_millis(100)));
+        let plan = SoakPlan { backend: "file".to_owned(), ..plan };
+        let rows = run(&plan, &place, &Stop::new(), &mut Progress::silent()).expect("figures");
+        assert!(rows[0].intervals.iter().all(|one| one.log_bytes > 0), "{:?}", rows[0].intervals);
+    }
 }

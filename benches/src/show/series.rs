@@ -24,7 +24,7 @@ pub(super) fn cells(interval: &Interval) -> [String; 7] {
 pub(super) fn lines(intervals: &[Interval]) -> String {
     let mut text = String::new();
     let mut add = |cells: [String; 7]| {
-        let line: Vec<String> = cells.iter().map(|cell| format!("{cell:>11}")).collect();
+        let line: Vec<String> = cells.iter().map(|cell| format!("{cell:>12}")).collect();
         text += &format!("{}\n", line.concat());
     };
     add(HEADS.map(str::to_owned));

@@ -108,7 +108,8 @@ fn axes(svg: &mut String, x: &Axis, y: &Axis) {
         text(svg, left - 8.0, at + 5.0, "label", "end", label);
     }
     text(svg, (left + right) / 2.0, low + 42.0, "label", "middle", x.name);
-    text(svg, left - 8.0, high - 10.0, "label", "end", y.name);
+    // A name may be longer than the margin is wide, so it starts at the edge of the plot.
+    text(svg, 8.0, high - 10.0, "label", "start", y.name);
 }
 
 fn rule(svg: &mut String, from: (f64, f64), to: (f64, f64)) {

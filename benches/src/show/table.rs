@@ -25,7 +25,7 @@ pub(super) const HEADS: [&str; 12] = [
 /// The meaning of the columns, in a few words.
 const LEGEND: &str = "\
 us: microseconds; p50 of rounds: the least and the greatest; x floor: p50 divided by that of\n\
-the disk's fastest way to write, measured in turns; entries/s: by the clock on the wall;\n\
+the disk's fastest way to write, measured in turns; entries/s: of wall-clock time;\n\
 per sync: entries in one synced write; written: bytes written for each byte of payload (and\n\
 member); CPU us: processor time for each entry.";
 
@@ -258,6 +258,6 @@ pub(super) mod tests {
         report.rows = vec![series::tests::soaked()];
         let text = table(&report);
         assert!(text.contains("soak: 256 B, 1 client"), "{text}");
-        assert!(text.contains("process MiB") && text.contains("       30.0"), "{text}");
+        assert!(text.contains("process MiB") && text.contains("        30.0"), "{text}");
     }
 }
