@@ -2,7 +2,7 @@
 
 use super::style::Style;
 use super::svg::{Axis, Line, draw};
-use super::table::{marked_name, name};
+use super::table::{marked_name, marks, name};
 use crate::Row;
 use crate::lane::Role;
 
@@ -37,7 +37,7 @@ pub fn latencies(title: &str, rows: &[&Row]) -> String {
     let ticks = TAILS.iter().filter(|(fraction, _)| *fraction <= most + 1e-9);
     let ticks = ticks.map(|(fraction, label)| (*fraction, (*label).to_owned())).collect();
     let y = Axis { name: "fraction", place: tail_place, ends: (0.0, most), ticks };
-    draw(title, &x, &y, &lines, &marks_of(&shown))
+    draw(title, &x, &y, &lines, &marks(&shown))
 }
 
 /// Entries per second against clients, with a line for each backend.
@@ -73,15 +73,7 @@ pub fn throughput(title: &str, rows: &[&Row]) -> String {
     clients.dedup();
     x.ticks = clients.into_iter().map(|number| (number as f64, number.to_string())).collect();
     let y = logarithmic("entries/s", values(&lines, |point| point.1));
-    draw(title, &x, &y, &lines, &marks_of(&shown))
-}
-
-/// The marks of these rows, without duplicates.
-fn marks_of(rows: &[&Row]) -> Vec<String> {
-    let mut marks: Vec<String> = rows.iter().flat_map(|row| row.marks.clone()).collect();
-    marks.sort();
-    marks.dedup();
-    marks
+    draw(title, &x, &y, &lines, &marks(&shown))
 }
 
 fn style(row: &Row, place: usize) -> Style {
@@ -209,7 +201,7 @@ mod tests {
         let all: Vec<&Row> = report.rows.iter().collect();
         for svg in [latencies("latency", &rows), throughput("entries", &all)] {
             assert!(svg.contains(">file, fdatasync *</text>"), "{svg}");
-            assert!(svg.contains(&format!(">* {mark}</text>")), "{svg}");
+            assert!(svg.contains(&format!(">* {mark}: file</text>")), "{svg}");
             assert!(svg.contains(">sqlite, fdatasync</text>"), "{svg}");
         }
     }

@@ -58,15 +58,22 @@ pub fn footnotes(rows: &[&Row]) -> Vec<String> {
     if let Some(floor) = rows.iter().find_map(|row| row.floor.as_ref()) {
         notes.push(format!("the floor is the fastest way to write here: {floor}"));
     }
+    notes.extend(marks(rows).iter().map(|mark| format!("{MARK} {mark}")));
+    notes
+}
+
+/// The marks of these rows, without duplicates, each with the names of the subjects that have it.
+pub(super) fn marks(rows: &[&Row]) -> Vec<String> {
     let mut marks: Vec<&String> = rows.iter().flat_map(|row| &row.marks).collect();
     marks.sort();
     marks.dedup();
-    for mark in marks {
+    let with_names = |mark: &String| {
         let marked = rows.iter().filter(|row| row.marks.contains(mark));
-        let names: Vec<&str> = marked.map(|row| row.backend.as_str()).collect();
-        notes.push(format!("{MARK} {mark}: {}", names.join("; ")));
-    }
-    notes
+        let mut names: Vec<&str> = marked.map(|row| row.backend.as_str()).collect();
+        names.dedup();
+        format!("{mark}: {}", names.join("; "))
+    };
+    marks.into_iter().map(with_names).collect()
 }
 
 /// Follows the name of a row that has marks.
