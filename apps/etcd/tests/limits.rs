@@ -119,6 +119,22 @@ async fn a_request_that_does_not_arrive_is_refused_in_time() {
     assert_eq!(status, (Code::DeadlineExceeded as i32).to_string().as_str());
 }
 
+/// What went wrong: a request with a whole message and no end was in progress for ever, and so many
+/// of them kept all other clients out.
+#[tokio::test]
+async fn a_request_that_does_not_end_is_refused_in_time() {
+    let limits = ServerLimits { request_time: Duration::from_secs(1), ..ServerLimits::default() };
+    let server = start(limits).await;
+    let (sender, _ended) = bare(&server, 65_535).await;
+    let mut sender = sender.ready().await.expect("open");
+    let (answer, mut body) = sender.send_request(call(PUT), false).expect("open");
+    body.send_data(framed(&pair("k", 1)), false).expect("open");
+    let answer = timeout(PATIENCE, answer).await.expect("it is answered").expect("it is answered");
+    let status = answer.headers().get("grpc-status").expect("a status");
+    assert_eq!(status, (Code::DeadlineExceeded as i32).to_string().as_str());
+    client(&server).await.range(key("k")).await.expect("it serves");
+}
+
 #[tokio::test]
 async fn requests_that_are_held_have_a_limit_in_bytes() {
     let server = start(ServerLimits { request_bytes: 100_000, ..ServerLimits::default() }).await;

@@ -4,7 +4,8 @@
 //! rest has arrived: a thousand requests that announce two megabytes and send nothing would take
 //! two gigabytes. So the first message is collected here, in the pieces in which it arrives. Held
 //! bytes count against a limit for all requests together, and the time for a request to arrive is
-//! limited.
+//! limited. The same time is allowed for what follows the message: the end of the request, which
+//! the gRPC layer waits for.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -16,7 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Sleep, sleep, timeout};
 use tonic::Status;
 use tonic::body::Body as ClientBody;
 
@@ -42,6 +43,9 @@ pub(crate) struct RequestBody {
     prefix: [u8; PREFIX_BYTES],
     rest: ClientBody,
     held: Option<OwnedSemaphorePermit>,
+    time: Duration,
+    /// When the rest must have arrived; set once it is waited for.
+    late: Option<Pin<Box<Sleep>>>,
 }
 
 type Piece = Result<Frame<Bytes>, Status>;
@@ -63,6 +67,8 @@ pub(super) async fn complete(
         prefix: [0; PREFIX_BYTES],
         rest: body,
         held: None,
+        time,
+        late: None,
     };
     within(time, body.collect(room)).await?;
     body.held = None;
@@ -79,10 +85,11 @@ async fn within(
     if let Poll::Ready(collected) = now {
         return collected;
     }
-    timeout(time, collecting).await.unwrap_or_else(|_| {
-        let text = format!("kontiki: the request did not arrive within {time:?}");
-        Err(Status::deadline_exceeded(text))
-    })
+    timeout(time, collecting).await.unwrap_or_else(|_| Err(too_late(time)))
+}
+
+fn too_late(time: Duration) -> Status {
+    Status::deadline_exceeded(format!("kontiki: the request did not arrive within {time:?}"))
 }
 
 impl RequestBody {
@@ -122,6 +129,17 @@ impl RequestBody {
         length > MAX_MESSAGE_BYTES || self.bytes >= PREFIX_BYTES + length
     }
 
+    /// Polls for what follows the first message.
+    fn poll_rest(&mut self, context: &mut Context<'_>) -> Poll<Option<Piece>> {
+        let rest = Pin::new(&mut self.rest).poll_frame(context);
+        if rest.is_ready() {
+            return rest;
+        }
+        let time = self.time;
+        let late = self.late.get_or_insert_with(|| Box::pin(sleep(time)));
+        late.as_mut().poll(context).map(|()| Some(Err(too_late(time))))
+    }
+
     fn hold(&mut self, room: &Arc<Semaphore>, bytes: usize) -> Result<(), Status> {
         let bytes = u32::try_from(bytes).map_err(|_| Refusal::TooManyRequests)?;
         let more = room.clone().try_acquire_many_owned(bytes);
@@ -153,7 +171,7 @@ impl Body for RequestBody {
         let this = self.get_mut();
         match this.first.take().or_else(|| this.more.pop_front()) {
             Some(piece) => Poll::Ready(Some(piece)),
-            None => Pin::new(&mut this.rest).poll_frame(context),
+            None => this.poll_rest(context),
         }
     }
 
