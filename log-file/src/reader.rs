@@ -186,3 +186,48 @@ impl LogReader for FileReader {
         self.index.read().expect("no writer panics").summary.term(index)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::Index;
+    use crate::sim_disk::SimDisk;
+
+    const SEAL: Seal = Seal { segment: 1, salt: 5 };
+
+    fn at(index: u64) -> LogIndex {
+        LogIndex::new(index)
+    }
+
+    fn push(index: &mut Index, of: u64, offset: u64) {
+        index.push(EntryId::new(Term::new(1), at(of)), SEAL, Slot::new(offset, 8));
+    }
+
+    /// Looks entries 1 and 2 up, lets this happen to the index, and judges damage at entry 2.
+    fn judged(happens: impl Fn(&mut Index)) -> Result<Option<LogErrorKind>, LogErrorKind> {
+        let mut index = Index::default();
+        push(&mut index, 1, 8192);
+        push(&mut index, 2, 8256);
+        let index: SharedIndex = Arc::new(std::sync::RwLock::new(index));
+        let mut reader = FileReader::new(Arc::new(SimDisk::new(0)), index.clone());
+        let wanted = reader.look_up(&(at(1)..at(3)), u64::MAX).expect("they are there");
+        happens(&mut index.write().expect("not poisoned"));
+        let judged = reader.judge(ReadFault::Damaged(wanted[1]), &wanted);
+        judged.map(|error| error.map(|error| error.kind)).map_err(|error| error.kind)
+    }
+
+    /// Between looking up and reading, the log may be truncated, written again, or closed (P12).
+    #[test]
+    fn damage_is_judged_by_the_index_as_it_is_after_the_read() {
+        let corrupt = LogErrorKind::Corrupt { index: Some(at(2)) };
+        assert_eq!(judged(|_| ()), Ok(Some(corrupt)), "nothing happened");
+        let unavailable = LogErrorKind::Unavailable { last: at(1) };
+        assert_eq!(judged(|index| index.truncate_after(at(1))), Err(unavailable));
+        let rewritten = |index: &mut Index| {
+            index.truncate_after(at(1));
+            push(index, 2, 8320);
+        };
+        assert_eq!(judged(rewritten), Ok(None), "it is read again");
+        assert_eq!(judged(Index::close), Err(LogErrorKind::Io));
+    }
+}

@@ -206,3 +206,109 @@ fn sound_payload(
         None => Err(ReplayFault::Damaged("a payload that must be known is damaged")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use raft_core::storage::record::encode_hard_state;
+    use raft_core::types::{HardState, Term};
+
+    use super::*;
+    use crate::config::Alignment;
+    use crate::disk::Disk;
+    use crate::format::Seal;
+    use crate::frame_builder::{FrameBuilder, Place};
+    use crate::sim_disk::SimDisk;
+
+    const SEAL: Seal = Seal { segment: 1, salt: 5 };
+
+    type Record = (RecordType, EntryId, Vec<u8>);
+
+    fn id(index: u64, term: u64) -> EntryId {
+        EntryId::new(Term::new(term), LogIndex::new(index))
+    }
+
+    fn entry(index: u64, term: u64) -> Record {
+        (RecordType::Entry, id(index, term), vec![7; 8])
+    }
+
+    fn of_term(term: u64) -> HardState {
+        HardState { term: Term::new(term), vote: None }
+    }
+
+    fn hard_state(term: u64) -> Record {
+        (RecordType::HardState, EntryId::ZERO, encode_hard_state(of_term(term)).to_vec())
+    }
+
+    /// A checkpoint of a log that ends at `last`, in this term.
+    fn checkpoint(last: EntryId, term: u64) -> Record {
+        let hard_state = of_term(term);
+        let boundary = EntryId::ZERO;
+        let checkpoint = Checkpoint { boundary, previous_end: 0, hard_state, identity: None };
+        (RecordType::Checkpoint, last, checkpoint.encode())
+    }
+
+    /// Replays a frame with entries 1@2 and 2@2, term 3 and a hint of 2; then one with these
+    /// records and this hint. Every checksum holds.
+    fn replay(records: &[Record], hint: u64) -> Result<Replay, &'static str> {
+        let first = [checkpoint(EntryId::ZERO, 0), hard_state(3), entry(1, 2), entry(2, 2)];
+        let mut bytes = Vec::new();
+        for (number, (records, hint)) in (1..).zip([(&first[..], 2), (records, hint)]) {
+            let place = Place { seal: SEAL, offset: bytes.len() as u64, block_bytes: 1 };
+            let mut builder = FrameBuilder::new(place);
+            builder.begin(place, number, Position::default(), 4096);
+            for (record, id, payload) in records {
+                let kind = if *record == RecordType::Entry { 1 } else { 0 };
+                builder.push(*record, kind, *id, payload);
+            }
+            builder.finish(Alignment::Packed, LogIndex::new(hint), false);
+            bytes.extend_from_slice(&builder.give_buffer());
+        }
+        let disk = Arc::new(SimDisk::new(0));
+        disk.put("segment", bytes);
+        let mut scan = SegmentScan::new(disk.open("segment").expect("there"), SEAL).expect("opens");
+        let mut replay = Replay::default();
+        for _ in 0..2 {
+            let frame = scan.frame(replay.end.offset).expect("reads").expect("sound");
+            replay.apply(&mut scan, &frame).map_err(|fault| match fault {
+                ReplayFault::Damaged(what) => what,
+                _ => "another fault",
+            })?;
+        }
+        Ok(replay)
+    }
+
+    fn fault(records: &[Record]) -> Option<&'static str> {
+        replay(records, 2).err()
+    }
+
+    #[test]
+    fn a_checkpoint_repeats_what_the_frames_before_it_say() {
+        assert_eq!(fault(&[checkpoint(id(2, 2), 3)]), None);
+        let contradicts = Some("its checkpoint contradicts the frames before it");
+        assert_eq!(fault(&[checkpoint(id(1, 2), 3)]), contradicts, "an entry less");
+        assert_eq!(fault(&[checkpoint(id(2, 2), 4)]), contradicts, "another term");
+    }
+
+    #[test]
+    fn terms_do_not_fall_at_replay() {
+        assert_eq!(fault(&[entry(3, 2), hard_state(4)]), None);
+        let gap = Some("its entries do not follow the ones before them");
+        assert_eq!(fault(&[entry(3, 1)]), gap);
+        assert_eq!(fault(&[entry(4, 2)]), gap);
+        assert_eq!(fault(&[hard_state(2)]), Some("its hard state is not valid"));
+    }
+
+    #[test]
+    fn a_hint_is_about_entries_of_the_log_as_it_stands() {
+        let hint = |records: &[Record], hint| {
+            let replay = replay(records, hint).unwrap_or_else(|what| panic!("{what}"));
+            replay.facts.commit_hint.get()
+        };
+        assert_eq!(hint(&[entry(3, 2)], 9), 3, "the first builds wrote hints beyond the end");
+        let reset = (RecordType::Reset, id(1, 9), vec![]);
+        let after = [reset, entry(2, 9), entry(3, 9)];
+        assert_eq!(hint(&after, 0), 0, "a reset begins another log");
+    }
+}
