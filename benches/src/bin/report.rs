@@ -43,6 +43,20 @@ enum What {
         #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
         times: f64,
     },
+    /// Take all figures, put the tables into the document, and draw the plots, in one command.
+    All {
+        /// The document.
+        document: PathBuf,
+        /// Where the JSON, the pages and the plots go.
+        #[arg(long, value_name = "DIR", default_value = "results")]
+        into: PathBuf,
+        /// The directory whose disk is measured.
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        dir: PathBuf,
+        /// Multiply all times, for a first look.
+        #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+        times: f64,
+    },
     /// Put the tables of these files between the markers of a document.
     Write {
         /// The document.
@@ -62,6 +76,7 @@ enum What {
 fn main() -> ExitCode {
     let done = match Arguments::parse().what {
         What::Run { into, dir, times } => run(&into, &dir, times),
+        What::All { document, into, dir, times } => all(&document, &into, &dir, times),
         What::Write { document, results } => write(&document, &results),
         What::Plot { results } => results.iter().try_for_each(|file| plot(file)),
     };
@@ -101,6 +116,19 @@ fn run(into: &Path, dir: &Path, times: f64) -> Result<(), BenchError> {
             Ok(())
         }
     }
+}
+
+/// Takes all figures, and uses those of this run for the document and the plots.
+fn all(document: &Path, into: &Path, dir: &Path, times: f64) -> Result<(), BenchError> {
+    run(into, dir, times)?;
+    let mut names: Vec<&str> = MEASUREMENTS.iter().map(|(name, _)| *name).collect();
+    if beside_this("peers").is_some() {
+        names.push("peers");
+    }
+    let results: Vec<PathBuf> =
+        names.iter().map(|name| into.join(format!("{name}.json"))).collect();
+    write(document, &results)?;
+    results.iter().try_for_each(|file| plot(file))
 }
 
 /// The same words, with the number after `--seconds` multiplied.
@@ -179,6 +207,17 @@ mod tests {
         }
         let is_open = |(_, words): &&(&str, &[&str])| words.contains(&"--rate");
         assert_eq!(MEASUREMENTS.iter().filter(is_open).count(), 2);
+    }
+
+    #[test]
+    fn all_figures_take_at_most_fifteen_minutes() {
+        let seconds = |words: &[&str]| -> u64 {
+            let at = words.iter().position(|word| *word == "--seconds").expect("it is limited");
+            words[at + 1].parse().expect("a number of seconds")
+        };
+        let tool: u64 = MEASUREMENTS.iter().map(|(_, words)| seconds(words)).sum();
+        let peers = 4 * 60;
+        assert!(tool + peers <= 15 * 60, "{tool} s and {peers} s");
     }
 
     #[test]
