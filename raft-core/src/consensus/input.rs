@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use super::message::{Message, ReadId};
 use super::output::{SendId, WriteSeq};
-use crate::types::{LogIndex, Membership, NodeId};
+use crate::types::{EntryId, LogIndex, Membership, NodeId};
 
 /// One thing that happens to a member.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -43,6 +43,23 @@ pub enum Input {
     ReadIndex {
         /// The name under which the answer comes.
         read: ReadId,
+    },
+    /// A durable snapshot, or the state machine's own files, include everything up to an entry: the
+    /// log may be purged up to it. Answered by a write, unless the log was purged as far before.
+    Purge {
+        /// The last entry that may go; applied here.
+        upto: LogIndex,
+    },
+    /// The state machine was restored from a durable snapshot of another member. Where the log
+    /// holds the snapshot's last entry, it is purged up to it; else the whole log is replaced. A
+    /// snapshot that includes nothing new changes nothing.
+    Install {
+        /// The member that sent it.
+        from: NodeId,
+        /// The last entry that the snapshot includes.
+        last: EntryId,
+        /// The membership in force at that entry.
+        membership: Arc<Membership>,
     },
     /// The store has made durable every write up to this one.
     Durable {

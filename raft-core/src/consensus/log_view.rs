@@ -116,11 +116,35 @@ impl LogView {
         self.memberships.last().map(|(_, membership)| membership).or(self.base.as_ref())
     }
 
+    /// The membership in force at an index: the newest up to there.
+    pub(super) fn membership_at(&self, index: LogIndex) -> Option<&Arc<Membership>> {
+        let after = self.memberships.partition_point(|(at, _)| *at <= index);
+        let newest = after.checked_sub(1).map(|newest| &self.memberships[newest].1);
+        newest.or(self.base.as_ref())
+    }
+
     /// Removes every entry after `index`, memberships included.
     pub(super) fn truncate_after(&mut self, index: LogIndex) {
         self.last = self.last.min(index);
         self.runs.retain(|run| run.first <= index);
         self.memberships.retain(|(at, _)| *at <= index);
+    }
+
+    /// Removes every entry up to `upto`, which is in the log. Its id and the membership in force
+    /// there stay.
+    pub(super) fn purge_upto(&mut self, upto: EntryId) {
+        debug_assert_eq!(self.term(upto.index), Some(upto.term), "L3: purged in another log");
+        let after = self.runs.partition_point(|run| run.first <= upto.index);
+        self.runs.drain(..after);
+        let next = upto.index.next();
+        if upto.index < self.last && self.runs.first().is_none_or(|run| run.first > next) {
+            self.runs.insert(0, TermRun { first: next, term: upto.term });
+        }
+        let after = self.memberships.partition_point(|(at, _)| *at <= upto.index);
+        if let Some((_, newest)) = self.memberships.drain(..after).next_back() {
+            self.base = Some(newest);
+        }
+        self.boundary = upto;
     }
 
     /// Appends the entries of a span that starts after the last one.
@@ -228,6 +252,29 @@ mod tests {
         assert_eq!(log.last_at_or_below(at(8), Term::ZERO), log.boundary());
         assert_eq!(log.last_at_or_below(at(1), Term::new(9)), log.boundary());
         assert_eq!(log.span(at(3), at(7)).to_string(), "after 3@1: 4..5@1 6..7@2");
+    }
+
+    #[test]
+    fn a_purged_log_equals_one_that_was_never_longer() {
+        let whole = log("1114455666");
+        for upto in 1..=10 {
+            let id = EntryId::new(whole.term(at(upto)).expect("inside"), at(upto));
+            let mut purged = whole.clone();
+            purged.purge_upto(id);
+            let mut grown = LogView::new(id, id.index, vec![], None, vec![]);
+            grown.append(&whole.span(id.index, whole.last()));
+            assert_eq!(purged, grown, "purged up to {upto}");
+        }
+    }
+
+    #[test]
+    fn the_membership_at_the_boundary_outlives_its_entry() {
+        let mut log = purged();
+        log.note_membership(at(5), of_one(2));
+        log.note_membership(at(7), of_one(3));
+        log.purge_upto(EntryId::new(Term::new(2), at(6)));
+        log.truncate_after(at(6));
+        assert_eq!(log.membership(), Some(&of_one(2)), "L13: that of entry 5, which was purged");
     }
 
     #[test]

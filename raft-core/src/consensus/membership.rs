@@ -13,12 +13,17 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::raft::Raft;
-use crate::types::{Membership, NodeId};
+use crate::types::{LogIndex, Membership, NodeId};
 
 impl Raft {
     /// The newest membership in the log, committed or not; none on a blank store.
     pub fn membership(&self) -> Option<&Arc<Membership>> {
         self.log.membership()
+    }
+
+    /// The membership in force at an index, from the boundary on.
+    pub fn membership_at(&self, index: LogIndex) -> Option<&Arc<Membership>> {
+        self.log.membership_at(index)
     }
 
     /// Whether this member votes.

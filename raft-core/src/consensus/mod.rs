@@ -28,16 +28,16 @@
 //! | `replication`, `progress` | 5.3, the leader's side; thesis 10.2 |
 //! | `commit`, `quorum` | 5.3, 5.4.2 |
 //! | `membership` | 6; thesis 4: which configuration is in force |
-//! | `snapshot` | 7; thesis 5: peers that need one |
+//! | `snapshot` | 7; thesis 5: purging the log, and starting it behind a snapshot |
 //! | `read_index` | 8; thesis 6.4 |
 //! | `log_view`, `writes` | 5.3; thesis 10.2.1 |
 //! | `step`, `raft`, `role` | Figure 2, the rules for servers |
 //! | `laws` | Figure 3 |
 //!
-//! Absent so far: membership changes and snapshots, which will be in the files of those names;
-//! leadership transfer and leases, which will have files of their own. Client sessions are on the
-//! state machine's side, outside the core. `docs/divergence.md` lists where this implementation
-//! differs from the thesis.
+//! Absent so far: membership changes, which will be in the file of that name; leadership transfer
+//! and leases, which will have files of their own. The bytes of snapshots and client sessions are
+//! on the state machine's side, outside the core. `docs/divergence.md` lists where this
+//! implementation differs from the thesis.
 
 mod append;
 mod commit;

@@ -113,10 +113,14 @@ pub struct Write {
     pub seq: WriteSeq,
     /// The new term and vote.
     pub hard_state: Option<HardState>,
+    /// The whole log is replaced by a snapshot that ends at this entry.
+    pub reset: Option<EntryId>,
     /// Every entry after this one is removed.
     pub truncate_after: Option<LogIndex>,
     /// Entries to append.
     pub append: Option<Appended>,
+    /// Every entry up to this one is removed; a snapshot includes them all.
+    pub purge_upto: Option<EntryId>,
 }
 
 /// Entries to append: their ids, and where their payloads are.
@@ -202,11 +206,17 @@ impl fmt::Display for Write {
         if let Some(hard_state) = self.hard_state {
             write!(f, " {hard_state}")?;
         }
+        if let Some(id) = self.reset {
+            write!(f, " reset to {id}")?;
+        }
         if let Some(index) = self.truncate_after {
             write!(f, " truncate after {index}")?;
         }
-        match &self.append {
-            Some(appended) => write!(f, " append {}", appended.span),
+        if let Some(appended) = &self.append {
+            write!(f, " append {}", appended.span)?;
+        }
+        match self.purge_upto {
+            Some(id) => write!(f, " purge up to {id}"),
             None => Ok(()),
         }
     }

@@ -45,12 +45,18 @@ pub enum Mutant {
     StaleSendCounted,
     /// A member continues although its leader lacks an entry that is committed here (breaks L10).
     ContradictionIgnored,
+    /// A member that installs a snapshot drops the entries after it, which it has acknowledged
+    /// (breaks L6).
+    InstallDropsWhatFollows,
+    /// A member that installs a snapshot keeps its log although it contradicts the snapshot (breaks
+    /// L3).
+    InstallKeepsAnotherLog,
 }
 
 #[cfg(feature = "mutants")]
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 18] = [
+    pub const ALL: [Mutant; 20] = [
         Mutant::VoteBeforeDurable,
         Mutant::CandidateAsksBeforeDurable,
         Mutant::LateCompletionConfirmsRewritten,
@@ -69,6 +75,8 @@ impl Mutant {
         Mutant::AppliedBeforeDurable,
         Mutant::StaleSendCounted,
         Mutant::ContradictionIgnored,
+        Mutant::InstallDropsWhatFollows,
+        Mutant::InstallKeepsAnotherLog,
     ];
 }
 

@@ -18,6 +18,7 @@ use super::log_view::LogView;
 use super::message::{Body, Message};
 use super::output::{Appended, Output, SoftState, Source, Write, WriteSeq};
 use super::planted::planted;
+use super::progress::Pace;
 use super::refusal::Refusal;
 use super::role::{Follower, Role};
 use super::writes::Writes;
@@ -84,13 +85,19 @@ struct Withheld {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Draft {
     hard_state: bool,
+    reset: Option<EntryId>,
     truncate_after: Option<LogIndex>,
     append: Option<Appended>,
+    purge_upto: Option<EntryId>,
 }
 
 impl Draft {
     fn is_empty(&self) -> bool {
-        !self.hard_state && self.truncate_after.is_none() && self.append.is_none()
+        !self.hard_state
+            && self.reset.is_none()
+            && self.truncate_after.is_none()
+            && self.append.is_none()
+            && self.purge_upto.is_none()
     }
 }
 
@@ -183,6 +190,23 @@ impl Raft {
         }
     }
 
+    /// The last purged entry.
+    pub fn boundary(&self) -> EntryId {
+        self.log.boundary()
+    }
+
+    /// The last index that no peer which is sent entries still needs. Peers that only a snapshot
+    /// can help do not count.
+    pub fn needed_after(&self) -> LogIndex {
+        match &self.role {
+            Role::Leader(leader) => {
+                let sent = leader.peers.values().filter(|peer| peer.pace != Pace::Snapshot);
+                sent.map(|peer| peer.matched).min().unwrap_or(self.commit)
+            }
+            _ => self.commit,
+        }
+    }
+
     // ---- changes of role ----
 
     /// Follows `leader`, or waits for one, in `term`, which is the current term or a later one.
@@ -246,6 +270,20 @@ impl Raft {
         self.draft.append = Some(Appended { span, source });
     }
 
+    /// Removes every entry up to `upto`, to be written with this step.
+    pub(super) fn purge_log_upto(&mut self, upto: EntryId) {
+        self.log.purge_upto(upto);
+        self.draft.purge_upto = Some(upto);
+    }
+
+    /// Replaces the log by a boundary, to be written with this step. What the boundary includes is
+    /// durable already, in a snapshot.
+    pub(super) fn reset_log_to(&mut self, boundary: EntryId, base: Arc<Membership>) {
+        self.log = LogView::new(boundary, boundary.index, Vec::new(), Some(base), Vec::new());
+        self.writes.lower_to(boundary.index);
+        self.draft.reset = Some(boundary);
+    }
+
     /// Issues what was drafted, as one write.
     pub(super) fn issue_write(&mut self, out: &mut Vec<Output>) {
         if self.draft.is_empty() {
@@ -256,8 +294,10 @@ impl Raft {
         out.push(Output::Write(Write {
             seq,
             hard_state: draft.hard_state.then_some(self.hard_state),
+            reset: draft.reset,
             truncate_after: draft.truncate_after,
             append: draft.append,
+            purge_upto: draft.purge_upto,
         }));
     }
 

@@ -1,20 +1,100 @@
-//! Peers whose log ends before the leader's log begins.
+//! Purging the log behind a snapshot, starting a log behind one, and peers that need one.
 //!
-//! Section 7 of the paper; thesis, chapter 5. Entries below the boundary were purged, so no append
-//! can bring such a peer up to date. It is reported once, and asked with each heartbeat whether it
-//! has the boundary now.
+//! Section 7 of the paper; thesis, chapter 5. The log may be purged up to the last entry of a
+//! durable snapshot. The node chooses how far, since entries that a slow peer still needs should
+//! stay for a while (K29). Only applied entries are purged (L9). An election needs the id of the
+//! last entry only, and the boundary keeps that id.
 //!
-//! Absent so far: taking, sending and installing snapshots. Until they exist, no log is purged.
+//! Entries below the boundary cannot be sent, so no append can bring a peer that lacks them up to
+//! date. Such a peer is reported once, and asked with each heartbeat whether it has the boundary
+//! now.
+//!
+//! Absent: the bytes of snapshots, their files, and how they are sent.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::output::Output;
+use super::planted::planted;
 use super::progress::Pace;
 use super::raft::Raft;
 use super::role::Role;
-use crate::types::NodeId;
+use crate::types::{EntryId, LogIndex, Membership, NodeId};
 
 impl Raft {
+    /// A durable snapshot includes everything up to `upto`: the log is purged up to it.
+    pub(super) fn on_purge(&mut self, upto: LogIndex, out: &mut Vec<Output>) {
+        assert!(upto <= self.applicable, "L9: purged up to {upto}, beyond what was applied");
+        if upto <= self.log.boundary().index {
+            return;
+        }
+        let term = self.log.term(upto).expect("what was applied is in the log");
+        self.purge_log_upto(EntryId::new(term, upto));
+        self.note_purged_peers(out);
+    }
+
+    /// Reports the peers that were not sent every purged entry. To wait for their next refusal
+    /// would not suffice: a heartbeat asks about the boundary, which is above what they were sent,
+    /// so their refusal would count as one of an entry that was not sent yet.
+    fn note_purged_peers(&mut self, out: &mut Vec<Output>) {
+        let boundary = self.log.boundary().index;
+        let Role::Leader(leader) = &self.role else { return };
+        let behind = leader.peers.iter().filter(|(_, peer)| peer.next <= boundary);
+        let behind: Vec<NodeId> = behind.map(|(node, _)| *node).collect();
+        for node in behind {
+            self.need_snapshot(node, out);
+        }
+    }
+
+    /// The state machine was restored from a durable snapshot that ends at `last`, so the log
+    /// starts after that entry from now on (section 7; Figure 13, steps 6 to 8; K30). A snapshot
+    /// includes committed entries only, so neither its sender nor the term in which it is sent
+    /// matters.
+    pub(super) fn on_install(
+        &mut self,
+        from: NodeId,
+        last: EntryId,
+        membership: Arc<Membership>,
+        out: &mut Vec<Output>,
+    ) {
+        if last.index <= self.applicable {
+            return;
+        }
+        let own = self.log.term(last.index);
+        if let Some(term) = own.filter(|term| last.index <= self.commit && *term != last.term) {
+            return self.stop_at(EntryId::new(term, last.index), Some(last), from, out);
+        }
+        if last.term > self.term() {
+            self.become_follower(last.term, None, out);
+        }
+        let holds_last = (own == Some(last.term) && !planted!(self, InstallDropsWhatFollows))
+            || (own.is_some() && planted!(self, InstallKeepsAnotherLog));
+        if holds_last {
+            // Equal ids mean equal logs up to there (law L3), so what follows may stay.
+            self.purge_log_upto(last);
+            self.note_purged_peers(out);
+        } else {
+            self.start_log_at(last, membership, out);
+        }
+        self.writes.install(last.index);
+        self.applicable = last.index;
+        self.commit = self.commit.max(last.index);
+        self.release_committed(out);
+    }
+
+    /// Drops the whole log, which lacks the snapshot's last entry.
+    fn start_log_at(&mut self, last: EntryId, base: Arc<Membership>, out: &mut Vec<Output>) {
+        if self.is_leader() {
+            // A leader has every committed entry (L4), so the sender is wrong; but the state
+            // machine was restored already, and this log does not lead to its state.
+            self.become_follower(self.term(), None, out);
+        }
+        self.reset_log_to(last, base);
+        if let Role::Follower(follower) = &mut self.role {
+            follower.verified = follower.verified.min(last.index);
+        }
+    }
+
     /// No append can help the peer: what it lacks was purged. Reported once, until it accepts an
     /// append.
     pub(super) fn need_snapshot(&mut self, to: NodeId, out: &mut Vec<Output>) {

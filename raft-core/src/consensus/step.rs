@@ -27,6 +27,10 @@ impl Raft {
             }
             Input::Propose { count, origins } => self.on_propose(count, &origins, out),
             Input::ReadIndex { read } => self.on_read(read, out),
+            Input::Install { from, last, membership } => {
+                self.on_install(from, last, membership, out);
+            }
+            Input::Purge { upto } => self.on_purge(upto, out),
             Input::Durable { seq } => self.on_durable(seq, out),
             Input::Sent { to, send, upto, bytes } => self.on_sent(to, send, upto, bytes, out),
             Input::NotSent { to, send, why } => self.on_not_sent(to, send, why, out),

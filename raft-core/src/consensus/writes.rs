@@ -22,6 +22,9 @@ pub(super) struct Writes {
     completed: WriteSeq,
     in_flight: VecDeque<InFlight>,
     durable: LogIndex,
+    /// The end of the newest snapshot that was installed. What it includes is durable, whatever
+    /// writes of the log are in flight.
+    installed: LogIndex,
     /// Ticks since the last completion, while anything is in flight.
     waited: u32,
 }
@@ -40,6 +43,7 @@ impl Writes {
             completed: WriteSeq(0),
             in_flight: VecDeque::new(),
             durable: last,
+            installed: LogIndex::ZERO,
             waited: 0,
         }
     }
@@ -82,9 +86,14 @@ impl Writes {
         true
     }
 
-    /// The last index up to which the log as it stands is durable.
+    /// Records that a durable snapshot includes everything up to `last`.
+    pub(super) fn install(&mut self, last: LogIndex) {
+        self.installed = self.installed.max(last);
+    }
+
+    /// The last index up to which the log as it stands, or the snapshot before it, is durable.
     pub(super) fn durable(&self) -> LogIndex {
-        self.durable
+        self.durable.max(self.installed)
     }
 
     /// Whether this write is durable.

@@ -11,7 +11,7 @@ use super::runner::{self, Outcome, Planted, Script};
 use super::{read, traces};
 
 /// Each bug, the law that must catch it, and the trace in which it does.
-const KILLERS: [(Mutant, &str, &str); 18] = [
+const KILLERS: [(Mutant, &str, &str); 20] = [
     (Mutant::VoteBeforeDurable, "L6", "election/one_vote_in_a_term_across_restarts"),
     (
         Mutant::CandidateAsksBeforeDurable,
@@ -38,6 +38,8 @@ const KILLERS: [(Mutant, &str, &str); 18] = [
         "append/leader_without_a_committed_entry_stops_its_follower",
     ),
     (Mutant::StaleSendCounted, "L12", "replication/stale_outcome_of_a_send_moves_nothing"),
+    (Mutant::InstallDropsWhatFollows, "L6", "snapshot/snapshot_within_the_log_keeps_what_follows"),
+    (Mutant::InstallKeepsAnotherLog, "L3", "snapshot/snapshot_replaces_a_log_that_contradicts_it"),
 ];
 
 #[test]

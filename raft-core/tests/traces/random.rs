@@ -35,6 +35,10 @@ fn fault(nodes: u64) -> impl Strategy<Value = String> {
         1 => one().prop_map(|n| format!("hold {n}")),
         2 => one().prop_map(|n| format!("fetch {n}")),
         1 => one().prop_map(|n| format!("fetch {n} rewritten")),
+        2 => one().prop_map(|n| format!("purge {n} all")),
+        2 => (one(), 1u64..12).prop_map(|(n, upto)| format!("purge {n} {upto}")),
+        3 => (one(), one()).prop_map(|(n, m)| format!("install {n} from={m}")),
+        1 => one().prop_map(|n| format!("fetch {n} compacted")),
     ]
 }
 

@@ -90,7 +90,9 @@ impl<C: Clients> Pump<C> {
         self.tail.push(&entries, self.reach());
         let bytes = entries.bytes();
         let append = entries.into_vec();
-        let batch = WriteBatch { hard_state, truncate_after, append, ..WriteBatch::default() };
+        let (reset, purge_upto, commit_hint) = (write.reset, write.purge_upto, None);
+        let batch =
+            WriteBatch { hard_state, reset, truncate_after, append, purge_upto, commit_hint };
         self.writes.push(write.seq, batch, bytes, self.raft.last().index);
     }
 

@@ -16,6 +16,7 @@ node N [blank] [log=DIGITS] [term=T] [vote=N] [commit=I] [applied=I] [boundary=I
 tick N|all [TICKS] | timeout N TICKS | campaign N | elect N
 propose N [COUNT] [for=N] | read N NAME
 deliver | drop | keep | copy | late  [from=N] [to=N] [kind=KIND] [count=N]
+purge N INDEX|all | install N [INDEX@TERM] from=N
 durable N|all [upto=SEQ] | crash N [kept] | restart N [commit=I] [applied=I]
 hold N | fetch N [to=N] [upto=I] [newest] [rewritten|compacted]
 partition N,.. N,.. | heal | stabilize | converge | status N | log | network

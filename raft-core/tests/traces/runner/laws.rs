@@ -59,7 +59,7 @@ impl ClusterLaws {
             Output::SendEntries { message, .. } => check_term_durable(id, message, &member.disk),
             Output::Apply { upto } => {
                 assert!(
-                    *upto <= member.disk.last(),
+                    *upto < member.disk.first_of_log() || *upto <= member.disk.last(),
                     "L6: {id} applies {upto}, which is not durable"
                 );
             }
@@ -165,7 +165,10 @@ pub fn check_follows_no_other_history(id: NodeId, members: &Members) {
 fn check_copies(id: NodeId, commit: LogIndex, membership: &Membership, members: &Members) {
     let term = members[&id].issued.term(commit);
     for half in membership.halves() {
-        let has = |node: &&NodeId| members[*node].disk.term(commit) == term;
+        let has = |node: &&NodeId| {
+            let disk = &members[*node].disk;
+            commit < disk.first_of_log() || disk.term(commit) == term
+        };
         let copies = half.iter().filter(has).count();
         let needed = half.len() / 2 + 1;
         assert!(copies >= needed, "L6: {id} commits {commit}, of which {copies} disks hold a copy");
@@ -180,8 +183,7 @@ fn check_promise(id: NodeId, to: NodeId, message: &Message, member: &Member) {
         Body::Vote { .. } => check_vote_durable(id, id, message.term, disk),
         Body::VoteResponse { granted: true } => check_vote_durable(id, to, message.term, disk),
         Body::AppendResponse { verdict: Verdict::Accepted { matched }, .. } => {
-            let indexes = (disk.boundary.index.get() + 1..=matched.get()).map(LogIndex::new);
-            for index in indexes {
+            for index in (disk.first_of_log().get()..=matched.get()).map(LogIndex::new) {
                 let same = disk.term(index) == member.issued.term(index);
                 let durable = same && disk.term(index).is_some();
                 assert!(

@@ -44,6 +44,8 @@ pub struct Image {
     pub hard_state: HardState,
     /// The last purged entry.
     pub boundary: EntryId,
+    /// The last entry of the newest snapshot, and the membership there.
+    pub snapshot: Option<(EntryId, Arc<Membership>)>,
     /// The membership at the boundary.
     pub base: Option<Arc<Membership>>,
     /// The terms of the entries after the boundary.
@@ -61,9 +63,10 @@ impl Member {
         Member { config, raft: None, disk, issued, pending, holds: false, held }
     }
 
-    /// Starts from what is durable on the disk.
+    /// Starts from what is durable on the disk. A snapshot ahead of the log replaces the log.
     pub fn start(&mut self, commit: LogIndex, applied: LogIndex) {
         self.holds = false;
+        self.disk.install();
         self.issued = self.disk.clone();
         self.raft = Some(Raft::new(self.config.clone(), self.disk.start(commit, applied)));
     }
@@ -98,6 +101,24 @@ impl Image {
         Ok(self)
     }
 
+    /// The first index that neither the log's boundary nor a snapshot includes.
+    pub fn first_of_log(&self) -> LogIndex {
+        let snapshot = self.snapshot.as_ref().map_or(LogIndex::ZERO, |(last, _)| last.index);
+        self.boundary.index.max(snapshot).next()
+    }
+
+    fn install(&mut self) {
+        let Some((last, membership)) = self.snapshot.clone() else { return };
+        if last.index <= self.boundary.index || self.term(last.index) == Some(last.term) {
+            return;
+        }
+        (self.boundary, self.terms, self.memberships) = (last, Vec::new(), Vec::new());
+        self.base = Some(membership);
+        if last.term > self.hard_state.term {
+            self.hard_state = HardState { term: last.term, vote: None };
+        }
+    }
+
     fn start(&self, commit: LogIndex, applied: LogIndex) -> Start {
         let mut term_runs: Vec<TermRun> = Vec::new();
         for (index, term) in (self.boundary.index.get() + 1..).zip(&self.terms) {
@@ -105,6 +126,7 @@ impl Image {
                 term_runs.push(TermRun { first: LogIndex::new(index), term: *term });
             }
         }
+        let included = self.first_of_log().prev();
         Start {
             hard_state: self.hard_state,
             boundary: self.boundary,
@@ -112,8 +134,8 @@ impl Image {
             term_runs,
             base: self.base.clone(),
             memberships: self.memberships.clone(),
-            commit: commit.max(self.boundary.index),
-            applied: applied.max(self.boundary.index),
+            commit: commit.max(included),
+            applied: applied.max(included),
         }
     }
 
@@ -142,12 +164,22 @@ impl Image {
         indexes.map(LogIndex::new).all(|index| self.term(index) == span.term_at(index))
     }
 
+    /// Whether the logs are equal where both have entries, and end at the same one.
+    pub fn equals(&self, other: &Image) -> bool {
+        let first = self.boundary.index.max(other.boundary.index).get();
+        let same = |index| self.term(index) == other.term(index);
+        self.last() == other.last() && (first..=self.last().get()).map(LogIndex::new).all(same)
+    }
+
     /// Applies a write, as a store would: a hole or a falling term is a bug of the core.
     pub fn apply(&mut self, write: &Write, memberships: &Memberships) {
         if let Some(hard_state) = write.hard_state {
             let allowed = self.hard_state.may_become(hard_state);
             assert!(allowed, "L7: {} overwritten by {hard_state}", self.hard_state);
             self.hard_state = hard_state;
+        }
+        if let Some(boundary) = write.reset {
+            (self.boundary, self.terms, self.memberships) = (boundary, Vec::new(), Vec::new());
         }
         if let Some(index) = write.truncate_after {
             self.terms.truncate(index.since(self.boundary.index) as usize);
@@ -156,6 +188,19 @@ impl Image {
         if let Some(appended) = &write.append {
             self.append(appended, memberships);
         }
+        if let Some(upto) = write.purge_upto {
+            self.purge(upto);
+        }
+    }
+
+    fn purge(&mut self, upto: EntryId) {
+        assert_eq!(self.term(upto.index), Some(upto.term), "P5: a purge beyond the log");
+        self.terms.drain(..upto.index.since(self.boundary.index) as usize);
+        let after = self.memberships.partition_point(|(at, _)| *at <= upto.index);
+        if let Some((_, newest)) = self.memberships.drain(..after).next_back() {
+            self.base = Some(newest);
+        }
+        self.boundary = upto;
     }
 
     fn append(&mut self, appended: &Appended, memberships: &Memberships) {

@@ -38,6 +38,8 @@ fn dispatch(world: &mut World, command: &Command<'_>) -> Result<(), String> {
         "propose" => propose(world, command),
         "read" => read(world, command),
         "deliver" | "drop" | "keep" | "copy" | "late" => envelopes(world, command),
+        "purge" => purge(world, command),
+        "install" => install(world, command),
         "durable" => durable(world, command),
         "crash" => crash(world, command),
         "restart" => restart(world, command),
@@ -126,8 +128,7 @@ fn node(world: &mut World, command: &Command<'_>) -> Result<(), String> {
         image(world, command.text("log").unwrap_or("0"))?
     };
     if let Some(boundary) = command.text("boundary") {
-        let (index, term) = boundary.split_once('@').ok_or("a boundary is INDEX@TERM")?;
-        image.boundary = EntryId::new(Term::new(parse(term)?), LogIndex::new(parse(index)?));
+        image.boundary = parse_id(boundary)?;
     }
     if let Some(learners) = command.text("learners") {
         image.base = Some(Arc::new(with_learners(world, &parse_nodes(learners)?)?));
@@ -270,6 +271,33 @@ fn durable(world: &mut World, command: &Command<'_>) -> Result<(), String> {
     nodes.into_iter().try_for_each(|id| world.make_durable(id, upto))
 }
 
+/// A snapshot of what is applied becomes durable, and the log is purged up to an entry.
+fn purge(world: &mut World, command: &Command<'_>) -> Result<(), String> {
+    let upto = match command.word(1)? {
+        "all" => None,
+        index => Some(LogIndex::new(parse(index)?)),
+    };
+    world.purge(command.node()?, upto)
+}
+
+/// A snapshot of another member is on the disk, and the machine was restored from it.
+fn install(world: &mut World, command: &Command<'_>) -> Result<(), String> {
+    let (id, from) = (command.node()?, command.node_setting("from")?.ok_or("from which node?")?);
+    match command.word(1) {
+        Ok(last) => {
+            let membership = world.membership.clone().ok_or("no cluster yet")?;
+            world.install(id, from, (parse_id(last)?, membership))
+        }
+        Err(_) => world.send_snapshot(from, id),
+    }
+}
+
+/// `INDEX@TERM`.
+fn parse_id(text: &str) -> Result<EntryId, String> {
+    let (index, term) = text.split_once('@').ok_or("an entry is INDEX@TERM")?;
+    Ok(EntryId::new(Term::new(parse(term)?), LogIndex::new(parse(index)?)))
+}
+
 fn crash(world: &mut World, command: &Command<'_>) -> Result<(), String> {
     world.member(command.node()?)?.crash(command.has_word("kept"));
     Ok(())
@@ -321,6 +349,7 @@ fn converge(world: &mut World) -> Result<(), String> {
     for _ in 0..TICKS {
         world.up().into_iter().try_for_each(|id| world.step(id, Input::Tick))?;
         world.stabilize()?;
+        world.send_needed_snapshots()?;
         if agreed(world) {
             return Ok(());
         }
@@ -332,9 +361,9 @@ fn converge(world: &mut World) -> Result<(), String> {
 /// Whether one member leads, all logs are equal and committed, and no client waits to read.
 fn agreed(world: &World) -> bool {
     let rafts = || world.members.values().filter_map(|member| member.raft.as_ref());
-    let logs = || world.members.values().map(|member| &member.issued.terms);
+    let logs = || world.members.values().map(|member| &member.issued);
     let leaders = rafts().filter(|raft| raft.is_leader()).count();
-    let equal = logs().zip(logs().skip(1)).all(|(one, other)| one == other);
+    let equal = logs().zip(logs().skip(1)).all(|(one, other)| one.equals(other));
     let committed = rafts().all(|raft| raft.commit() == raft.last().index);
     leaders == 1 && equal && committed && world.laws.open_reads() == 0
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use raft_core::consensus::{Body, Input, Message, NotSent, Output, SendId};
-use raft_core::types::{LogIndex, Membership, NodeId};
+use raft_core::types::{EntryId, LogIndex, Membership, NodeId};
 
 use super::laws::{self, ClusterLaws};
 use super::member::{HeldSend, Member, Memberships};
@@ -196,6 +196,59 @@ impl World {
             Some(seq) => self.step(id, Input::Durable { seq }),
             None => Err(format!("member {id} has no such write in flight")),
         }
+    }
+
+    /// A snapshot of what is applied becomes durable, and the log is purged up to an entry, or up
+    /// to the snapshot's last one.
+    pub fn purge(&mut self, id: NodeId, upto: Option<LogIndex>) -> Result<(), String> {
+        let member = self.member(id)?;
+        let raft = member.raft.as_ref().ok_or_else(|| format!("member {id} is down"))?;
+        let applied = raft.status().applicable;
+        if upto.is_some_and(|upto| upto > applied) {
+            return Err(format!("member {id} has applied {applied} only"));
+        }
+        let term = raft.term_at(applied).ok_or("nothing is applied")?;
+        let membership = raft.membership_at(applied).ok_or("it has no membership")?;
+        member.disk.snapshot = Some((EntryId::new(term, applied), Arc::clone(membership)));
+        self.step(id, Input::Purge { upto: upto.unwrap_or(applied) })
+    }
+
+    /// A snapshot of `from` becomes durable at a member, whose state machine is restored from it. A
+    /// snapshot that includes nothing new is not stored.
+    pub fn install(
+        &mut self,
+        id: NodeId,
+        from: NodeId,
+        (last, membership): (EntryId, Arc<Membership>),
+    ) -> Result<(), String> {
+        let member = self.member(id)?;
+        let raft = member.raft.as_ref().ok_or_else(|| format!("member {id} is down"))?;
+        if last.index > raft.status().applicable {
+            member.disk.snapshot = Some((last, Arc::clone(&membership)));
+        }
+        self.step(id, Input::Install { from, last, membership })
+    }
+
+    /// Sends the newest snapshot of a member to another.
+    pub fn send_snapshot(&mut self, from: NodeId, to: NodeId) -> Result<(), String> {
+        let snapshot = self.member(from)?.disk.snapshot.clone();
+        self.install(to, from, snapshot.ok_or_else(|| format!("member {from} has none"))?)
+    }
+
+    /// Every leader sends its snapshot to the peers that need one.
+    pub fn send_needed_snapshots(&mut self) -> Result<(), String> {
+        for id in self.up() {
+            let status = self.members[&id].raft.as_ref().map(|raft| raft.status());
+            let peers = status.into_iter().flat_map(|status| status.peers);
+            let needy = peers.filter(|peer| peer.needs_snapshot && self.is_up(peer.id));
+            let needy: Vec<NodeId> = needy.map(|peer| peer.id).collect();
+            needy.into_iter().try_for_each(|to| self.send_snapshot(id, to))?;
+        }
+        Ok(())
+    }
+
+    fn is_up(&self, id: NodeId) -> bool {
+        self.members.get(&id).is_some_and(|member| member.raft.is_some())
     }
 
     /// Makes everything durable and delivers everything, until nothing is left to do.
