@@ -48,7 +48,7 @@ pub enum Refusal {
     /// no such limit.
     #[error("kontiki: the compares of the transaction look at too many keys")]
     TooManyCompared,
-    /// The deletions of a transaction delete more keys than [`crate::txn::MAX_DELETED_KEYS`]. etcd
+    /// The deletions of a transaction examine more keys than [`crate::txn::MAX_DELETED_KEYS`]. etcd
     /// has no such limit.
     #[error("kontiki: the transaction deletes too many keys; delete them by a request of its own")]
     TooManyDeleted,
@@ -80,14 +80,13 @@ pub enum Refusal {
 
 /// Every refusal that applying a command can return, with its number in an answer of the
 /// [`crate::Machine`].
-const NUMBERED: [(u8, Refusal); 7] = [
+const NUMBERED: [(u8, Refusal); 6] = [
     (1, Refusal::KeyNotFound),
     (2, Refusal::LeaseNotFound),
     (3, Refusal::Compacted),
     (4, Refusal::FutureRevision),
     (5, Refusal::TooManyCompared),
     (6, Refusal::NoSpace),
-    (7, Refusal::TooManyDeleted),
 ];
 
 impl Refusal {

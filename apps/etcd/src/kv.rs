@@ -153,6 +153,7 @@ impl<E: Engine> Kv for KvService<E> {
             let read = self.read_txn(request).await?;
             return self.respond(read, |refusal| refusal).await;
         }
+        txn::check_work(self.member.store.read().view(), &request)?;
         let read = self.change_and_read(Command::Txn(request)).await?;
         self.respond(read, after_the_change).await
     }

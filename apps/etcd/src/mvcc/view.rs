@@ -90,6 +90,14 @@ impl<'s> View<'s> {
         Found::of(key, history.at(self.point)?)
     }
 
+    /// How many keys of `span` a read or a deletion examines, deleted keys that are not swept yet
+    /// included; it counts no further than `most`. Members differ in this number, so it must not
+    /// influence what a command does.
+    pub(crate) fn examined(self, span: Span<'_>, most: usize) -> usize {
+        let Some(bounds) = span.bounds() else { return 0 };
+        self.store.keys.range::<[u8], _>(bounds).take(most).count()
+    }
+
     /// The keys of `span` as they are now.
     pub fn newest(self, span: Span<'s>) -> impl Iterator<Item = Found<'s>> + 's {
         let newest = self.find(span, 0).ok();

@@ -8,6 +8,7 @@
 mod check;
 mod compare;
 mod overlap;
+mod work;
 
 use crate::answer::Deferrals;
 use crate::api::etcdserverpb::request_op::Request;
@@ -16,20 +17,18 @@ use crate::api::etcdserverpb::{
     RangeRequest, RequestOp, ResponseHeader, ResponseOp, TxnRequest, TxnResponse,
 };
 use crate::errors::Refusal;
-use crate::mvcc::{Span, Store, View, Write};
+use crate::mvcc::{Store, View, Write};
 use crate::range::header_at;
 use crate::{delete, put};
 
 pub use check::{MAX_DEPTH, MAX_OPERATIONS, check};
+pub use work::MAX_DELETED_KEYS;
+pub(crate) use work::check_work;
 
 /// The most keys that the compares of a transaction may examine. Every member evaluates compares
 /// while it applies the log, so a request of a few thousand bytes must not be able to delay all
 /// members. etcd has no such limit.
 pub const MAX_COMPARED_KEYS: usize = 100_000;
-
-/// The most keys that the deletions of a transaction may delete together, as they stand before it.
-/// They are deleted in one step on every member. A deletion by itself has no limit, nor has etcd.
-pub const MAX_DELETED_KEYS: usize = 50_000;
 
 /// Runs a transaction that may change something. Its larger ranges are deferred.
 pub(crate) fn run(
@@ -40,7 +39,6 @@ pub(crate) fn run(
     let plan = Plan::of(store.view(), request, &mut { MAX_COMPARED_KEYS })?;
     plan.check_puts(store.view())?;
     plan.check_ranges(store.view())?;
-    plan.check_deletions(store.view(), &mut { MAX_DELETED_KEYS })?;
     let (mut response, revision) = store.write(|write| {
         let response = plan.run(write, deferrals);
         (response, write.revision())
@@ -119,19 +117,6 @@ impl Plan {
         self.steps.iter().try_for_each(|step| match step {
             Step::Inner(plan) => plan.check_ranges(view),
             Step::Plain(Request::RequestRange(request)) => check_range(view, request),
-            Step::Plain(_) => Ok(()),
-        })
-    }
-
-    fn check_deletions(&self, view: View<'_>, keys_left: &mut usize) -> Result<(), Refusal> {
-        self.steps.iter().try_for_each(|step| match step {
-            Step::Inner(plan) => plan.check_deletions(view, keys_left),
-            Step::Plain(Request::RequestDeleteRange(request)) => {
-                let span = Span::of(&request.key, &request.range_end);
-                let count = view.newest(span).take(*keys_left + 1).count();
-                *keys_left = keys_left.checked_sub(count).ok_or(Refusal::TooManyDeleted)?;
-                Ok(())
-            }
             Step::Plain(_) => Ok(()),
         })
     }

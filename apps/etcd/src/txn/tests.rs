@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::*;
 use crate::api::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use crate::api::etcdserverpb::{Compare, DeleteRangeRequest, PutRequest};
+use crate::mvcc::Span;
 
 fn put_op(key: &'static str) -> RequestOp {
     let (key, value) = (Bytes::from_static(key.as_bytes()), Bytes::from_static(b"v"));
@@ -154,18 +155,25 @@ fn the_keys_that_compares_examine_are_limited() {
 }
 
 #[test]
-fn a_transaction_may_delete_so_many_keys_and_no_more() {
+fn a_transaction_that_would_examine_too_many_keys_is_not_proposed() {
     let mut store = Store::default();
     for key in 0..=MAX_DELETED_KEYS {
         store.write(|write| write.put(&Bytes::from(format!("k{key:06}")), Bytes::new(), 0));
     }
-    let revision = store.revision();
     let halves = success(vec![delete_op("k", "k02"), delete_op("k02", "l")]);
-    assert_eq!(carry_out(&mut store, halves.clone()), Err(Refusal::TooManyDeleted));
-    assert_eq!(store.revision(), revision);
-    store.write(|write| write.delete(Span::of(b"k000000", b"")));
-    assert!(carry_out(&mut store, halves).is_ok());
+    let nested = success(vec![delete_op("k", "k02"), txn_op(success(vec![delete_op("k02", "l")]))]);
+    for request in [&halves, &nested] {
+        assert_eq!(check_work(store.view(), request), Err(Refusal::TooManyDeleted));
+    }
+    let half = success(vec![delete_op("k", "k02")]);
+    assert_eq!(check_work(store.view(), &half), Ok(()));
+    let all = Compare { range_end: Bytes::from_static(b"l"), ..exists("k") };
+    let request = TxnRequest { compare: vec![all; 2], ..half };
+    assert_eq!(check_work(store.view(), &request), Err(Refusal::TooManyCompared));
+    // Deleted keys are examined, too. A transaction that is in the log is applied all the same.
+    assert!(carry_out(&mut store, halves.clone()).is_ok());
     assert_eq!(store.view().newest(Span::From(b"k")).count(), 0);
+    assert_eq!(check_work(store.view(), &halves), Err(Refusal::TooManyDeleted));
 }
 
 #[test]
