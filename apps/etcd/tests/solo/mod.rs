@@ -96,7 +96,11 @@ impl Engine for SoloEngine {
         state.last = state.last.next();
         let committed = Committed { id: EntryId::new(TERM, state.last), command };
         let mut replies = Replies::default();
-        state.machine.apply(&[committed], &mut replies).expect("applied");
+        let batch = [committed];
+        state.machine.apply(&batch, &mut replies).expect("applied");
+        while state.machine.is_unfinished() {
+            state.machine.apply(&batch, &mut replies).expect("applied");
+        }
         Ok(replies.into_answers().remove(0))
     }
 
