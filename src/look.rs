@@ -59,7 +59,7 @@ fn backend_in(dir: &Path) -> Option<&'static str> {
     }
 }
 
-/// A log of which nothing is left but the durable mark that there was one.
+/// The backend of a log of which only the durable mark is left.
 fn backend_of_durable_mark(durable_mark: &Path) -> Option<&'static str> {
     let mut front = [0; 8];
     fs::File::open(durable_mark).ok()?.read_exact(&mut front).ok()?;

@@ -159,7 +159,8 @@ impl LogConfig {
 
     /// Whether the log outlives its process.
     pub fn is_durable(&self) -> bool {
-        // Without a backend the type has no value, so the match is on the place itself.
+        // Without a backend the type has no values, and only a match on the place itself, not on a
+        // reference to it, may be empty.
         match *self {
             #[cfg(feature = "memory")]
             LogConfig::Memory => false,

@@ -390,7 +390,8 @@ fn sectors(at: u64, end: u64) -> impl Iterator<Item = (u64, u64)> {
 }
 
 fn some_sectors(at: u64, end: u64, rng: &mut Rng) -> Vec<(u64, u64)> {
-    // With an equal chance for each sector, images with nearly all or nearly none are rare.
+    // If every sector had an even chance, images with nearly all sectors or nearly none would be
+    // rare.
     let rate = 1 + rng.below(7);
     let mut kept: Vec<(u64, u64)> = Vec::new();
     for (from, to) in sectors(at, end).filter(|_| rng.below(8) < rate) {

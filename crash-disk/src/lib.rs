@@ -19,7 +19,7 @@
 //! | [`crash`] | what a power cut leaves |
 //! | `real` | independent of the others: ext4 on a loop device, and a real cut |
 //!
-//! The promises of a file system about a power cut are decided in
+//! The promises of a file system about a power cut are specified in
 //! `docs/decisions/0100-what-a-power-cut-may-leave.md`.
 //!
 //! Deliberately absent: damage at rest, latency, and limits of space other than injected ones.

@@ -130,7 +130,8 @@ impl FileLogConfig {
 impl Alignment {
     /// How long a batch of this length becomes, on a disk that takes blocks of this length.
     pub(crate) fn padded(self, length: u64, block_bytes: u64) -> u64 {
-        /// How many bytes are always given for an end on the boundary of a block.
+        /// A batch may always be padded by so many bytes, so that it ends on the boundary of a
+        /// block.
         const CHEAP_BYTES: u64 = 511;
         match self {
             Alignment::Auto => {

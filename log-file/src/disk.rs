@@ -71,8 +71,8 @@ pub trait Disk: Send + Sync {
         WritePath::default()
     }
 
-    /// Whether a write that is polled on this thread now blocks it. Outside of a runtime, which
-    /// would wake the task, it does, even on a disk that does not block otherwise.
+    /// Whether a write that is polled on this thread now blocks it. Outside of a runtime it always
+    /// does, even on a disk that does not block otherwise, since nothing would wake the task.
     fn blocks_here(&self) -> bool {
         self.write_path().may_block
     }

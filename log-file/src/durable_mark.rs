@@ -1,12 +1,12 @@
 //! The durable mark: a small file beside the segments that records up to where the stream was
 //! synced.
 //!
-//! Each frame proves the ones before it, and nothing in the stream proves its own end: a segment
-//! that was cut short or removed looks like one that was never written to its end. So a clean
-//! close, and an opening that made the end durable, record the end in a separate file, which such
-//! damage does not affect (`docs/formats/log-file.md`, decision 0120). The durable mark is a lower
-//! bound: the end of a stream never goes back, so an old durable mark remains valid and is never
-//! removed.
+//! Each frame proves the ones before it, but nothing in the stream proves the end of the stream: a
+//! segment that was cut short or removed looks like one that was never written to its end. So a
+//! clean close, and an opening that made the end durable, record the end in a separate file, which
+//! such damage does not affect (`docs/formats/log-file.md`, decision 0120). The durable mark is a
+//! lower bound: the end of a stream never goes back, so an old durable mark remains valid and is
+//! never removed.
 
 use owned_dir::is_no_space;
 use raft_core::storage::{LogError, LogErrorKind, LogOp};

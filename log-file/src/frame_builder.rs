@@ -14,8 +14,8 @@ use crate::write_buffer::WriteBuffer;
 /// A frame under construction.
 pub(crate) struct FrameBuilder {
     place: Place,
-    /// The front of the block in which the frame begins, then the frame. Handed over while it is
-    /// written.
+    /// The front of the block in which the frame begins, then the frame. The buffer is handed over
+    /// while it is written.
     buffer: WriteBuffer,
     /// How much of the buffer comes before the frame.
     lead: usize,

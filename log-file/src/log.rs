@@ -107,7 +107,7 @@ impl FileLog {
         let segment = unless_full(pool.make(end.segment + 1, end))?;
         if segment.is_none() {
             let failed = |error| LogError::io(LogOp::Open, error).at(disk.place(""));
-            // The name of the durable mark, which the making of a segment would have synced.
+            // This syncs the name of the durable mark, which making a segment would have synced.
             pool.sync_names().map_err(failed)?;
         }
         let start = Start { facts, segment, end, number };

@@ -261,7 +261,7 @@ impl Recoverer {
 
     /// Reads a segment whose successor has frames: it must be sound up to its end, which the
     /// successor's checkpoint gives. If the checkpoint cannot be read, the successor is damaged;
-    /// the segment is applied all the same.
+    /// the segment is still applied.
     fn walk_sealed(&mut self, at: usize) -> Result<(), LogError> {
         let next = self.segments[at + 1].first.as_ref();
         let end = next.map(|(_, checkpoint)| checkpoint.previous_end);
@@ -388,7 +388,7 @@ impl Recoverer {
         self.disk.place(&segment_name(self.segments[at].header.seal.segment))
     }
 
-    /// The error for a segment that was synced, and is not there.
+    /// The error for a segment that was synced and is missing.
     fn missing(&self, segment: u64) -> LogError {
         let kind = LogErrorKind::Corrupt { index: Some(self.replay.next_index()) };
         let place = self.disk.place(&segment_name(segment));

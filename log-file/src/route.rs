@@ -2,7 +2,7 @@
 //! offer.
 //!
 //! Each way is tried before it is used: when the log is opened, one block is written in each way to
-//! a file of its own, until one works. Each way that does not work is logged. Only a segment that
+//! a separate file, until one way works. Each way that does not work is logged. Only a segment that
 //! was written beforehand, from end to end, is written to directly; one that still grows shares its
 //! pages with the zeros that are written ahead of the frames. There the sync of the whole file is
 //! also faster, since it allocates a megabyte at once.
@@ -12,7 +12,7 @@
 //! `Auto` uses a thread, and an explicitly requested ring hands its direct writes to workers of the
 //! kernel.
 //!
-//! Absent: `O_DSYNC`, which does what `RWF_DSYNC` does and took as long.
+//! Absent: `O_DSYNC`, which has the same effect as `RWF_DSYNC` and took as long.
 
 use std::io;
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! Writes batches: one frame, one write, one sync.
 //!
-//! The writer knows the end of the stream and the content of the last frame. It publishes entries
+//! The writer keeps the end of the stream and the content of the last frame. It publishes entries
 //! to the index only after their sync, so that a reader never sees an entry that a failure may
 //! remove.
 //!
@@ -161,7 +161,7 @@ impl Writer {
         self.offset == FRAMES_START || self.offset + most_bytes <= self.segment_bytes
     }
 
-    /// Whether to leave the rest of a segment that still grows unused, since a segment that was
+    /// Whether to leave unused the rest of a segment that still grows, since a segment that was
     /// written beforehand is ready.
     fn may_move_on(&self, segment: &OpenSegment, pool: &SegmentPool) -> bool {
         let is_growing = !segment.is_written && self.segment_bytes >= LEAVABLE_BYTES;

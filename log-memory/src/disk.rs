@@ -105,7 +105,7 @@ impl MemoryDisk {
 }
 
 impl Platter {
-    /// Ends a process in order, unless a crash ended it before.
+    /// Ends a process cleanly, unless a crash ended it before.
     pub(crate) fn leave(&mut self, process: u64) {
         if self.process == process {
             self.end_process();

@@ -1,8 +1,8 @@
-//! The durable mark: a small file that says up to where the log is known to be synced, and after a
-//! clean close which files there are, and what is in them.
+//! The durable mark: a small file that records up to where the log is known to be synced and, after
+//! a clean close, which files there are, with their lengths and checksums.
 //!
-//! It is written anew, under another name first, whenever a log is opened or closed in good order.
-//! So it is never torn: a durable mark whose bytes do not fit is damage.
+//! It is rewritten, first under another name, whenever a log is opened or cleanly closed. So it is
+//! never torn: a durable mark whose checksum is wrong is damage.
 
 use raft_core::storage::record::Unreadable;
 
@@ -23,9 +23,10 @@ pub(crate) struct DurableMark {
     pub(crate) directory: u64,
     /// The last batch that is proven.
     pub(crate) batch: u64,
-    /// A write-ahead log with at least this number must be there; 0 if none must.
+    /// A write-ahead log with at least this number must exist; 0 if none need exist.
     pub(crate) wal: u64,
-    /// What a clean close left, in the order of the names; empty if there was none.
+    /// The files that a clean close left, in the order of their names; empty if there was no clean
+    /// close.
     pub(crate) seal: Vec<SealedFile>,
 }
 
@@ -34,7 +35,7 @@ pub(crate) struct DurableMark {
 pub(crate) struct SealedFile {
     pub(crate) name: String,
     pub(crate) length: u64,
-    /// Of a table 0: its blocks have their own.
+    /// 0 for a table, whose blocks have checksums of their own.
     pub(crate) checksum: u32,
 }
 
@@ -73,7 +74,8 @@ impl DurableMark {
         Ok(DurableMark { directory, batch, wal, seal: seal.collect::<Result<_, _>>()? })
     }
 
-    /// The version of the durable mark in these bytes, if they begin as one of any version does.
+    /// The version of the durable mark in these bytes, if they begin like a durable mark of any
+    /// version.
     pub(crate) fn version(bytes: &[u8]) -> Option<u32> {
         (bytes.len() >= 12 && bytes[..8] == MAGIC).then(|| small(bytes, 8))
     }

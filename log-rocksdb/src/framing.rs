@@ -23,7 +23,7 @@ pub(crate) fn read_block(file: &mut impl Read, block: &mut Vec<u8>) -> io::Resul
     Ok(file.take(BLOCK_BYTES as u64).read_to_end(block)? > 0)
 }
 
-/// The part of a record that a chunk is.
+/// Which part of a record a chunk holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     Whole,

@@ -8,8 +8,8 @@
 //!   the contract refuses, before anything is written;
 //! - `writer` builds the write batches, `reader` reads beside it, `compactor` reclaims purged
 //!   space; a `LogSummary` of the contract is the part of the log that is in memory;
-//! - `database` holds RocksDB's settings, `keys`, `state` and `proof` are the stored bytes, `load`
-//!   builds a summary from them;
+//! - `database` holds RocksDB's settings, `keys`, `state` and `durable_mark` are the stored bytes,
+//!   `load` builds a summary from them;
 //! - `directory`, `framing`, `wal` and `recover` turn files back into a log. They check the files
 //!   before RocksDB may change them: its tolerant modes skip damage silently, its strict mode
 //!   reports a torn write as damage, and one kind of damage makes it loop;

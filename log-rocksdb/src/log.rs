@@ -18,7 +18,7 @@ use crate::recover::{Recovery, recover, seal};
 use crate::state::{FORMAT_VERSION, State};
 use crate::writer::{Content, Writer};
 
-/// A log in a RocksDB database. Everything that a method returned `Ok` for survives a power cut.
+/// A log in a RocksDB database. Every change for which a method returned `Ok` survives a power cut.
 pub struct RocksLog {
     handle: Arc<Handle>,
     summary: Arc<RwLock<LogSummary>>,
@@ -114,7 +114,7 @@ impl Drop for RocksLog {
     }
 }
 
-/// What a RocksDB log declares.
+/// The declarations of a RocksDB log.
 pub(crate) fn store_info() -> StoreInfo {
     StoreInfo {
         backend: "rocksdb".into(),

@@ -1,7 +1,7 @@
 //! Turns files back into a log: checks which content is valid, and what must be made durable first.
 //!
-//! RocksDB opens the database for writing only when all of this agrees, and nothing is changed
-//! while a check fails, so that the evidence of damage stays in place.
+//! RocksDB opens the database for writing only if all checks of the files pass, and nothing is
+//! changed before that, so that the evidence of damage stays in place.
 
 use std::fs::File;
 use std::io;
@@ -69,9 +69,9 @@ pub(crate) fn recover(directory: &Directory, memtable_bytes: usize) -> Result<Re
 pub(crate) struct Survey {
     /// The state after the last complete batch before the damage, if it can be determined.
     pub(crate) state: Option<State>,
-    /// How far the files are proven to be synced, for people.
+    /// How far the files are proven to be synced, as text for an operator.
     pub(crate) proven: String,
-    /// The content after that, for people.
+    /// The content after that, as text for an operator.
     pub(crate) beyond: Vec<String>,
     pub(crate) torn: Option<String>,
     /// Why the log would not open.
@@ -119,7 +119,7 @@ fn survey_into(
     Ok(())
 }
 
-/// How far the log is proven, and what of it is not.
+/// Describes how far the log is proven to be synced, and the content after that.
 fn tell_proven(
     directory: &Directory,
     wals: &[Wal],

@@ -1,15 +1,14 @@
 //! The thread that copies the write-ahead log into the database, after the answer of the write that
 //! filled it.
 //!
-//! A checkpoint writes up to a thousand pages and syncs twice. The writer asks for one, answers,
-//! and waits for its end before the next transaction. So it costs nothing if a pause follows, and
-//! without pauses the write-ahead log grows no further.
+//! A checkpoint writes up to a thousand pages and syncs twice. The writer requests one, answers its
+//! caller, and waits for the end of the checkpoint before the next transaction. So a checkpoint
+//! delays nothing if a pause follows, and without pauses the write-ahead log grows no further.
 //!
-//! Absent: checkpoints while a transaction is written. The sync of the one could then fail and take
-//! the pages of the other with it. And a second try: a checkpoint that failed is the end of the
-//! handle (P15), since after a failed sync the pages of the database may be clean in memory and
-//! missing on the disk, and a second checkpoint would let go of the write-ahead log, which still
-//! has them.
+//! Absent: checkpoints while a transaction is written, since a failed sync of one could then lose
+//! the pages of the other. Also absent is a second attempt: a failed checkpoint ends the handle
+//! (P15), since after a failed sync the pages of the database may be clean in memory and missing on
+//! the disk, and a second checkpoint would release the write-ahead log, which still has them.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
@@ -21,14 +20,14 @@ use crate::database::checkpoint;
 /// The writer's connection, and a thread that runs checkpoints on it between transactions.
 pub(crate) struct Checkpointer {
     shared: Arc<Shared>,
-    /// Missing if the machine had no thread to give: then a write waits for its checkpoint.
+    /// `None` if the thread could not be started: then a write waits for its checkpoint.
     thread: Option<JoinHandle<()>>,
 }
 
 struct Shared {
     database: Mutex<Connection>,
     work: Mutex<Work>,
-    /// Told whenever `work` changes.
+    /// Notified whenever `work` changes.
     changed: Condvar,
 }
 
@@ -36,7 +35,7 @@ struct Shared {
 struct Work {
     is_asked: bool,
     is_stopped: bool,
-    /// What came of the last checkpoint, until it is taken.
+    /// The outcome of the last checkpoint, until it is taken.
     outcome: Option<rusqlite::Result<bool>>,
 }
 
@@ -54,13 +53,13 @@ impl Checkpointer {
         Checkpointer { shared, thread: started.ok() }
     }
 
-    /// The connection, for a transaction. [`Checkpointer::outcome`] is asked before.
+    /// The connection, for a transaction. Call [`Checkpointer::outcome`] first.
     pub(crate) fn database(&self) -> MutexGuard<'_, Connection> {
         self.shared.database.lock().expect("nothing panics while it holds the connection")
     }
 
-    /// Asks for a checkpoint of all that is written. Its outcome must be taken before the next
-    /// transaction.
+    /// Requests a checkpoint of everything written so far. Its outcome must be taken before the
+    /// next transaction.
     pub(crate) fn ask(&self) {
         if self.thread.is_some() {
             self.shared.lock().is_asked = true;
@@ -71,8 +70,8 @@ impl Checkpointer {
         }
     }
 
-    /// Waits for the checkpoint that was asked for, if one was, and gives its outcome, once:
-    /// whether it got to the end of the write-ahead log.
+    /// Waits for the requested checkpoint, if there is one, and returns its outcome once: whether
+    /// it reached the end of the write-ahead log.
     pub(crate) fn outcome(&self) -> Option<rusqlite::Result<bool>> {
         let mut work = self.shared.lock();
         while work.is_asked {
@@ -98,7 +97,7 @@ impl Shared {
         self.work.lock().expect("nothing panics while it holds the work")
     }
 
-    /// The life of the thread.
+    /// The loop of the thread.
     fn run(&self) {
         let mut work = self.lock();
         while !work.is_stopped {
@@ -129,7 +128,7 @@ mod tests {
         database.execute("CREATE TABLE log (idx)", []).expect("written");
         let checkpointer = Checkpointer::start(database);
         assert!(checkpointer.outcome().is_none(), "nothing was asked for");
-        // While this is held no checkpoint can be run.
+        // While this is held, no checkpoint can run.
         let held = checkpointer.database();
         checkpointer.ask();
         drop(held);

@@ -1,4 +1,4 @@
-//! The durable mark: a small file that says up to where the log is known to be synced.
+//! The durable mark: a small file that records up to where the log is known to be synced.
 //!
 //! It is rewritten whenever a log is opened and at a clean close, first under another name. So it
 //! is never torn: a durable mark whose checksum is wrong is damage.
@@ -38,7 +38,8 @@ impl DurableMark {
         bytes
     }
 
-    /// The version of the durable mark in these bytes, if they begin as one of any version does.
+    /// The version of the durable mark in these bytes, if they begin like a durable mark of any
+    /// version.
     pub(crate) fn version(bytes: &[u8]) -> Option<u32> {
         let (magic, rest) = bytes.split_first_chunk::<8>()?;
         let version = rest.first_chunk()?;

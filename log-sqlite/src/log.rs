@@ -18,7 +18,7 @@ use crate::recover::{Recovery, prove, recover};
 use crate::state::{FORMAT_VERSION, State};
 use crate::writer::{Content, Writer};
 
-/// A log in an SQLite database. Everything that a verb returned `Ok` for survives a power cut.
+/// A log in an SQLite database. Every change for which a verb returned `Ok` survives a power cut.
 pub struct SqliteLog {
     readers: Arc<ReadConnection>,
     summary: Arc<RwLock<LogSummary>>,
@@ -32,8 +32,8 @@ pub struct SqliteLog {
 }
 
 impl SqliteLog {
-    /// Opens the log in a directory, or creates one there. What it shows is durable when it
-    /// returns.
+    /// Opens the log in a directory, or creates one there. The content of the log is durable when
+    /// this returns.
     pub fn open(config: SqliteLogConfig) -> Result<SqliteLog, LogError> {
         let directory = Directory::open(&config.dir)?;
         let kept = [DATABASE_NAME, WAL_NAME, DURABLE_MARK_NAME];
@@ -110,8 +110,8 @@ pub(crate) fn store_info() -> StoreInfo {
     }
 }
 
-/// The call with which SQLite was built to sync. Only these build flags show it; SQLite's own list
-/// of compile options does not.
+/// The call that SQLite was built to use for a sync. Only these build flags show it; SQLite's own
+/// list of compile options does not.
 fn sync_verb() -> &'static str {
     let is_told = option_env!("LIBSQLITE3_FLAGS").is_some_and(|flags| flags.contains("FDATASYNC"));
     if cfg!(target_vendor = "apple") {

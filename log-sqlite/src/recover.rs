@@ -126,7 +126,8 @@ fn survey_into(directory: &Directory, survey: &mut Survey) -> Result<(), LogErro
     }
 }
 
-/// Writes a durable mark that everything in the files is synced. The caller must know that it is.
+/// Writes a durable mark that everything in the files is synced. The caller must have made sure
+/// that it is.
 pub(crate) fn prove(directory: &Directory, state: &State) -> Result<(), LogError> {
     let scan = scan_of(directory, directory.file(WAL_NAME)?.as_ref())?;
     directory.write_durable_mark(&durable_mark_of(&scan, state))

@@ -99,7 +99,8 @@ impl Writer {
         Ok(())
     }
 
-    /// What is said of a transaction that failed. One without space is rolled back first.
+    /// The error for a transaction that failed. A transaction for which there was no space is
+    /// rolled back first.
     fn not_written(&self, op: LogOp, error: rusqlite::Error) -> LogError {
         let database = self.database.database();
         if is_disk_full(&error)
@@ -136,7 +137,7 @@ impl Writer {
         run(&database, "COMMIT", []).map(|_| ())
     }
 
-    /// Asks for a checkpoint, which runs after this write, once the write-ahead log is long enough.
+    /// Requests a checkpoint, which runs after this write, if the write-ahead log is long enough.
     fn checkpoint_if_due(&mut self, content: &Content<'_>) {
         let payload: u64 = content.entries.iter().map(Entry::size).sum();
         self.grown_bytes += payload + OTHER_PAGES * PAGE_BYTES as u64;

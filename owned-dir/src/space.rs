@@ -9,8 +9,8 @@ pub fn is_no_space(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// A directory in words, for a message that asks for space in it: its path, and where the file
-/// system is mounted that holds it.
+/// A directory in words, for a message that asks for space in it: its path, and the mount point of
+/// the file system that holds it.
 pub fn place_to_free(dir: &Path) -> String {
     match mount_point(dir) {
         Ok(mount) => format!("{}, on the file system at {}", dir.display(), mount.display()),

@@ -90,7 +90,7 @@ fn body() -> impl Strategy<Value = Body> {
     ]
 }
 
-/// What happens to the member: mostly messages, and now and then completions by its own node.
+/// What happens to the member: mostly messages, and sometimes completions by its own node.
 #[derive(Clone, Debug)]
 enum Event {
     Envelope { from: u64, term: Term, of_current_term: bool, body: Body },
@@ -118,7 +118,7 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// A member with its outputs, of which writes and sends are carried out when an event says so.
+/// A member and its outputs; writes and sends are carried out only on an event.
 struct Stage {
     raft: Raft,
     outputs: Vec<Output>,

@@ -1,9 +1,9 @@
 //! The one explicit step that turns blank stores into a cluster.
 //!
-//! Every initial member is bootstrapped with the same name and the same membership. It writes two
-//! things, the first durable before the second: the identity; then entry 1, the membership, at term
-//! 0. A store with an identity and nothing else is still blank, so a bootstrap that was cut short
-//! is simply repeated.
+//! Every initial member is bootstrapped with the same name and the same membership. Bootstrapping
+//! writes two things, the first durable before the second: the identity; then entry 1, the
+//! membership, at term 0. A store with an identity and nothing else is still blank, so a bootstrap
+//! that was cut short is simply repeated.
 
 use raft_core::storage::record::encode_membership;
 use raft_core::storage::{LogError, Store, WriteBatch};

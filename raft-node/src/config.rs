@@ -21,8 +21,8 @@ pub struct NodeConfig {
     /// Limits of queues, batches and waits.
     pub limits: Limits,
     /// Where the member keeps the store ids of its peers across restarts: for a member with a
-    /// directory, [`DataDir::peers`](crate::DataDir::peers). With `None` the member knows them only
-    /// while it runs.
+    /// directory, [`DataDir::peers`](crate::DataDir::peers). With `None` the member remembers them
+    /// only while it runs.
     pub peers: Option<Arc<dyn PeerRecord>>,
 }
 

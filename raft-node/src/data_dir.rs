@@ -2,7 +2,7 @@
 //!
 //! The lock keeps two processes from running as the same member; the operating system releases it
 //! when the process ends, however it ends. The member's identity is in its store alone.
-//! `snapshots/` is created with the first snapshot.
+//! `snapshots/` is reserved for snapshots, which are not built yet.
 
 use std::fs;
 use std::io;

@@ -97,7 +97,7 @@ impl Node {
     }
 
     /// Proposes a command at any member, and waits until it is applied here; returns the state
-    /// machine's answer. Where too many proposals wait already, it first waits for its turn: first
+    /// machine's answer. If too many proposals wait already, it first waits for its turn: first
     /// come, first served. While no leader is known it fails at once instead.
     ///
     /// Dropping the future does not withdraw the command.
@@ -114,7 +114,7 @@ impl Node {
     /// Like [`Node::propose`], but does not wait for its turn.
     ///
     /// # Errors
-    /// [`ProposeError::Busy`] where it would have to wait; nothing happened. Otherwise those of
+    /// [`ProposeError::Busy`] if it would have to wait; nothing happened. Otherwise those of
     /// [`Node::propose`].
     pub async fn try_propose(&self, command: Bytes) -> Result<Bytes, ProposeError> {
         let size = self.check_size(&command)?;
@@ -125,8 +125,8 @@ impl Node {
     }
 
     /// Proposes many commands, in order; the answers come in the same order, each as from
-    /// [`Node::propose`]. Between them other clients' commands may be applied, and some may fail
-    /// where others succeed.
+    /// [`Node::propose`]. Other clients' commands may be applied between them, and some of them may
+    /// fail while others succeed.
     pub async fn propose_many(
         &self,
         commands: impl IntoIterator<Item = Bytes>,
@@ -218,7 +218,7 @@ impl Node {
         self.inner.member.publisher.latest()
     }
 
-    /// The member's status, to be waited on.
+    /// A receiver of the member's status, with which a caller can wait for a change.
     ///
     /// ```no_run
     /// # async fn example(node: raft_node::Node) -> Result<(), Box<dyn std::error::Error>> {
@@ -240,8 +240,7 @@ impl Node {
         now.raft.soft_state.leader.filter(|_| !now.closed)
     }
 
-    /// What happens to the member from now on. A receiver that lags 256 events behind misses the
-    /// oldest.
+    /// The member's events from now on. A receiver that lags 256 events behind misses the oldest.
     pub fn events(&self) -> broadcast::Receiver<NodeEvent> {
         self.inner.member.publisher.subscribe()
     }

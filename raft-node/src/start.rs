@@ -157,8 +157,8 @@ fn wire(
     (Arc::new(member), workers)
 }
 
-/// Starts the workers, the transport and the driver. Where a thread cannot be started the member
-/// is ended, which ends the workers that run already.
+/// Starts the workers, the transport and the driver. If a thread cannot be started, the member is
+/// ended, which also ends the workers that already run.
 fn launch(
     member: &Arc<Member>,
     workers: Workers,

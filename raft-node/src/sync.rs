@@ -9,7 +9,7 @@ pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 pub(crate) use std::sync::{Mutex, MutexGuard};
 pub(crate) use std::thread_local;
 
-/// A lock that no thread waits for while the member runs: it is only ever tried.
+/// A lock that no thread waits for while the member runs: threads take it with `try_lock` only.
 #[derive(Debug)]
 pub(crate) struct TryMutex<T>(Mutex<T>);
 
@@ -24,7 +24,7 @@ impl<T> TryMutex<T> {
         self.0.try_lock().ok()
     }
 
-    /// The lock, for what happens outside of turns: the start of a member, and its end in a panic.
+    /// The lock, for work outside of turns: the start of a member, and its end in a panic.
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

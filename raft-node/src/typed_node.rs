@@ -1,4 +1,4 @@
-//! The handle of a member whose application is one over types.
+//! The handle of a member whose application works on types instead of bytes.
 
 use std::marker::PhantomData;
 
@@ -65,7 +65,7 @@ impl<A: Application> TypedNode<A> {
         decode(&answer).ok_or(TypedError::Types)
     }
 
-    /// Asks for what is current; see [`Node::read`].
+    /// Asks a query about the current state; see [`Node::read`].
     ///
     /// # Errors
     /// Nothing was changed; [`TypedError::Read`] may be tried again.

@@ -111,7 +111,7 @@ async fn a_member_without_space_goes_on_once_there_is_some() {
         is_refused_again(&disk).await;
         assert_eq!(node.status().stopped, None);
         disk.is_full.store(false, Ordering::SeqCst);
-        // Alone, it leads again; whether the first client has given up by then is another matter.
+        // As the only member, it leads again; the first client may have given up by then.
         let _ = proposed.await.expect("no panic");
         while node.propose("after".into()).await.is_err() {
             assert_eq!(node.status().stopped, None);
@@ -120,7 +120,8 @@ async fn a_member_without_space_goes_on_once_there_is_some() {
     }
 }
 
-/// What went wrong: the writer waited for space for ever, and so did whatever shut the member down.
+/// What went wrong: the writer waited for space for ever, and so did the call that shut the member
+/// down.
 #[tokio::test]
 async fn a_member_that_waits_for_space_can_be_shut_down() {
     for may_block in [true, false] {

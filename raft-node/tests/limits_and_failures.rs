@@ -38,7 +38,7 @@ impl StateMachine for Count {
     }
 }
 
-/// A memory log whose writes a test can delay or let fail.
+/// A memory log whose writes a test can delay, or make fail.
 #[derive(Clone)]
 struct HardDisk {
     delay: Duration,
@@ -86,7 +86,7 @@ impl Cluster {
         let membership = membership_of(self.disks.len() as u64);
         let identity = bootstrap(&mut store, "edges", node_id(number), &membership).await;
         identity.expect("blank, or bootstrapped as this member");
-        // A busy machine may stop all of this for longer than the default timeouts, and no test
+        // A busy machine may suspend all members for longer than the default timeouts, and no test
         // here is about a leader that is lost in that way.
         let timing =
             Timing { election_ticks_min: 150, election_ticks_max: 200, ..Timing::default() };
@@ -167,8 +167,8 @@ async fn clients_faster_than_the_disk_wait_and_memory_stays_bounded() {
 }
 
 /// What went wrong: commands in the log of a leader that lost its majority keep their share of the
-/// quota until their outcome is known. A client that waited for the quota behind them got no answer
-/// that there is no leader; it waited until the majority came back.
+/// quota until their outcome is known. A client that waited for the quota behind them was not
+/// answered that there is no leader; it waited until the majority came back.
 #[tokio::test]
 async fn a_client_behind_a_full_quota_learns_that_there_is_no_leader() {
     let limits = Limits { proposals: 1, ..Limits::default() };

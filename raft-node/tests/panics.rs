@@ -137,7 +137,7 @@ async fn start(shape: ClusterShape) -> (Vec<Node>, Vec<Faults>) {
         bootstrap(&mut log, "panics", node_id(number), &membership).await.expect("blank");
         let machine = Machine { faults: faults.clone(), is_cheap: shape.is_cheap };
         let transport = Sending { transport: network.transport(), faults: faults.clone() };
-        // Few enough that some of the clients below wait for the quota.
+        // The limit is low enough that some of the clients below wait for the quota.
         let limits = Limits { proposals: 4, ..Limits::default() };
         let config = NodeConfig { limits, ..NodeConfig::default() };
         let (log, transport) = (Box::new(log), Box::new(transport));

@@ -199,7 +199,7 @@ impl RingState {
 }
 
 /// Whether a write that came back with this error was not carried out and may be handed over again:
-/// the kernel was interrupted or short of something, or the thread that handed it over has ended,
+/// the kernel was interrupted or short of a resource, or the thread that handed it over has ended,
 /// and its workers with it. A sync is never repeated.
 fn may_be_retried(error: &io::Error, times: u32) -> bool {
     /// How often in a row a write may be handed over again. A longer-lasting error comes from the
@@ -262,7 +262,7 @@ mod tests {
 
     use super::*;
 
-    /// A ring with a segment of some zeros; nothing where the machine has no rings.
+    /// A ring with a segment of some zeros; `None` on a machine without io_uring.
     fn ring_file(dir: &Path, direct: Option<u64>) -> Option<(Arc<Ring>, RingFile)> {
         let path = dir.join("segment");
         std::fs::write(&path, vec![0; 1 << 20]).expect("writes");

@@ -82,8 +82,8 @@ impl Slot {
         };
         self.is_submitted = false;
         // SAFETY: the entry names the file and bytes of the buffer. Both are owned by `self.held`,
-        // which gives them back only once the completion was taken, or leaks them; and the bytes
-        // do not move with the buffer, nor does anything change them while it is held.
+        // which gives them back only once the completion was taken, or leaks them; and the bytes do
+        // not move when the buffer does, and nothing changes them while the buffer is held.
         let pushed = unsafe { self.ring.submission().push(&entry) };
         pushed.map_err(|_| io::Error::other("the submission queue is full"))?;
         retried(|| self.ring.submit())?;

@@ -61,8 +61,8 @@ pub(super) fn try_ring(dir: &Path) -> io::Result<TriedRing> {
     Ok(TriedRing { ring, block_bytes, blocking })
 }
 
-/// How many writes are measured, for how long at most, and in how many of them the thread may
-/// sleep: a single sleep may come from a lock.
+/// How many writes are measured, how long that takes at most, and in how many of them the thread
+/// may sleep: a single sleep may come from a lock.
 const MEASURED_WRITES: u32 = 24;
 const MEASURED_TIME: Duration = Duration::from_millis(100);
 const SLEEPS_ALLOWED: u32 = 1;

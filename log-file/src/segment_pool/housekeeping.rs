@@ -14,8 +14,8 @@ use crate::format::Position;
 use crate::names::segment_name;
 use crate::zero_fill::ZeroFill;
 
-/// For how long no segment is made ahead of time on a disk that had no space for one: the attempt
-/// would fail again, and meanwhile use the space that the writer still has.
+/// How long no segment is made ahead of time on a disk that had no space for one: the attempt would
+/// fail again, and meanwhile use the space that the writer still has.
 const FULL_PAUSE: Duration = Duration::from_secs(5);
 
 /// One piece of housekeeping.

@@ -1,10 +1,11 @@
 //! A disk in memory that fails in every way that the standards allow, for tests and simulators.
 //!
-//! Bytes that were not synced may be lost at a [`crash`](SimDisk::crash), sector by sector, torn
-//! inside a sector, bytes without the length or the length without the bytes, and names
-//! independently of both. A sync that fails leaves the bytes readable and never writes them, as
-//! Linux does, so that a second sync succeeds without making them durable. Faults are planned by
-//! operation number. All randomness comes from seeds: the same calls give the same bytes.
+//! At a [`crash`](SimDisk::crash), bytes that were not synced may be lost sector by sector, or torn
+//! inside a sector; the bytes may be lost without the length, or the length without the bytes; and
+//! names may be lost independently of both. A sync that fails leaves the bytes readable and never
+//! writes them, as Linux does, so that a second sync succeeds without making them durable. Faults
+//! are planned by operation number. All randomness comes from seeds: the same calls give the same
+//! bytes.
 //!
 //! `remains` decides what survives a crash.
 
@@ -129,8 +130,8 @@ impl SimDisk {
         self.machine().is_full = false;
     }
 
-    /// Cuts the power and restarts. The seed decides what survives of what was not synced. Open
-    /// files and the lock are lost.
+    /// Cuts the power and restarts. The seed determines how much of the unsynced state survives.
+    /// Open files and the lock are lost.
     pub fn crash(&self, seed: u64) {
         self.machine().crash(&mut Rng::new(seed));
     }

@@ -3,10 +3,11 @@
 //! Section 5.3 of the Raft paper. Laws L3 (log matching), L6 (acknowledged means durable), L10
 //! (nothing committed is truncated).
 //!
-//! A follower tracks two indexes. *Verified* is how far this log is known to equal the leader's;
-//! the commit index and every acknowledgement stay at or below it. To be below the log's end is not
-//! enough (K8). *Durable* is how far this log is on the disk. Every answer reports the lesser of
-//! the two, including answers to heartbeats and duplicates.
+//! A follower tracks two indexes. *Verified* is the last index up to which this log is known to
+//! equal the leader's; the commit index and every acknowledgement stay at or below it. It does not
+//! suffice that an index lies within the log (K8). *Durable* is the last index up to which this log
+//! is on the disk. Every answer reports the lesser of the two, including answers to heartbeats and
+//! duplicates.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -80,10 +81,10 @@ impl Raft {
         self.send_when_durable(from, Body::AppendResponse { verdict, round }, out);
     }
 
-    /// Truncates this log from the first entry that the span contradicts, and only there: an append
-    /// that was delayed or repeated, and contradicts nothing, removes nothing (K8, K9). False if
-    /// the span contradicts a committed entry, which ends this member, or an entry that this leader
-    /// has itself sent, which no correct leader does.
+    /// Truncates this log from the first entry that the span contradicts, if there is one: an
+    /// append that was delayed or repeated, and contradicts nothing, removes nothing (K8, K9).
+    /// Returns false if the span contradicts a committed entry, which stops this member, or an
+    /// entry that the same leader sent before, which a correct leader never does.
     fn truncate_conflict(&mut self, from: NodeId, span: &LogSpan, out: &mut Vec<Output>) -> bool {
         let Some(conflict) = self.first_conflict(span) else { return true };
         if conflict <= self.commit {
@@ -226,7 +227,7 @@ impl Raft {
         self.send_accepted(matched, out);
     }
 
-    /// The follower's state; the caller knows that this member follows.
+    /// The follower's state. This may be called only while this member is a follower.
     pub(super) fn follower(&mut self) -> &mut Follower {
         match &mut self.role {
             Role::Follower(follower) => follower,

@@ -53,7 +53,7 @@ impl Raft {
         }
     }
 
-    /// Releases what is committed and durable here.
+    /// Releases for applying every entry that is committed and durable here.
     pub(super) fn release_committed(&mut self, out: &mut Vec<Output>) {
         let upto = if planted!(self, AppliedBeforeDurable) {
             self.commit
@@ -66,7 +66,7 @@ impl Raft {
         }
     }
 
-    /// Notes that a client behind this member waits to see `index` committed.
+    /// Records that a client of `member` waits until `index` is committed.
     pub(super) fn await_commit(&mut self, member: NodeId, index: LogIndex) {
         if let Role::Leader(leader) = &mut self.role
             && let Some(peer) = leader.peers.get_mut(&member)
@@ -75,8 +75,8 @@ impl Raft {
         }
     }
 
-    /// Sends the commit index at once to the members behind which a client waits for it. The others
-    /// get it with the next append or heartbeat.
+    /// Sends the commit index at once to the members whose clients wait for it. The others get it
+    /// with the next append or heartbeat.
     fn send_wanted_commit(&mut self, out: &mut Vec<Output>) {
         let commit = self.commit;
         let Role::Leader(leader) = &self.role else { return };

@@ -19,11 +19,12 @@ pub struct Config {
     pub seed: u64,
     /// Ticks between two heartbeats of a leader. 6 (60 ms).
     pub heartbeat_ticks: u32,
-    /// The shortest election timeout, and for how long a heard leader is protected. 30 (300 ms).
+    /// The shortest election timeout, and the time after hearing a leader in which no vote is
+    /// granted. 30 (300 ms).
     pub election_ticks_min: u32,
     /// The longest election timeout. 60 (600 ms).
     pub election_ticks_max: u32,
-    /// For how long a write may be in flight before its disk counts as stalled. 100 (1 s).
+    /// How long a write may be in flight before its disk counts as stalled. 100 (1 s).
     pub stall_ticks: u32,
     /// The most entries in one append. 4,096.
     pub max_append_entries: u64,

@@ -5,7 +5,7 @@
 //! steps down). Laws L1 (one leader in a term), L4 (it has every committed entry), L6 and L7 (one
 //! durable vote in a term).
 //!
-//! Absent: leadership transfer (it will be a file of its own, with one exemption in
+//! Absent: leadership transfer (it will have a file of its own, and one exemption in
 //! [`Raft::leader_is_alive`]).
 
 use alloc::collections::BTreeMap;
@@ -65,7 +65,7 @@ impl Raft {
         }
     }
 
-    // ---- pre-vote: would you vote for me? (thesis, section 9.6) ----
+    // ---- pre-vote (thesis, section 9.6) ----
 
     fn become_pre_candidate(&mut self, out: &mut Vec<Output>) {
         let votes = BTreeMap::from([(self.id(), true)]);
@@ -203,9 +203,9 @@ impl Raft {
         complete && !self.log.is_blank() && !self.disk_is_stalled()
     }
 
-    /// Whether a leader was heard within the shortest election timeout. While it is, no vote
-    /// request is answered or raises the term (thesis, section 4.2.3; K24). A leader that hears its
-    /// majority counts as heard.
+    /// Whether a leader was heard within the shortest election timeout. While this is true, a vote
+    /// request gets no answer and does not raise the term (thesis, section 4.2.3; K24). A leader
+    /// that checks for its majority counts as heard.
     pub(super) fn leader_is_alive(&self) -> bool {
         match &self.role {
             Role::Leader(_) => self.config.check_quorum,
@@ -213,8 +213,8 @@ impl Raft {
         }
     }
 
-    /// A vote request that comes while a leader is alive. A pre-vote is refused, which promises
-    /// nothing; a vote is not answered.
+    /// Handles a vote request that arrives while a leader is alive. A pre-vote is refused, since a
+    /// refusal promises nothing; a vote request is not answered.
     pub(super) fn on_untimely_vote(
         &mut self,
         from: NodeId,

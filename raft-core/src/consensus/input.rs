@@ -38,21 +38,21 @@ pub enum Input {
         /// The followers that forwarded some of them, and wait for their commit.
         origins: Vec<NodeId>,
     },
-    /// A client wants to read the current state. A follower asks about one read at a time, and
-    /// refuses another meanwhile: reads that arrive while one is open share the next.
+    /// A client wants to read the current state. A follower asks its leader about one read at a
+    /// time, and refuses any other meanwhile; reads that arrive while one is open share the next.
     ReadIndex {
-        /// The name under which the answer comes.
+        /// The name that the answer carries.
         read: ReadId,
     },
     /// A durable snapshot, or the state machine's own files, include everything up to an entry: the
-    /// log may be purged up to it. Answered by a write, unless the log was purged as far before.
+    /// log may be purged up to it. Answered by a write, unless the log was purged that far before.
     Purge {
-        /// The last entry that may go; applied here.
+        /// The last entry that may be removed. Invariant: it is applied here.
         upto: LogIndex,
     },
-    /// The state machine was restored from a durable snapshot of another member. Where the log
-    /// holds the snapshot's last entry, it is purged up to it; else the whole log is replaced. A
-    /// snapshot that includes nothing new changes nothing.
+    /// The state machine was restored from a durable snapshot of another member. If the log holds
+    /// the snapshot's last entry, the log is purged up to that entry; otherwise the whole log is
+    /// replaced. A snapshot that includes nothing new changes nothing.
     Install {
         /// The member that sent it.
         from: NodeId,

@@ -22,14 +22,15 @@ pub(super) struct LogView {
     /// The indexes at which the term rises; the first run starts right after the boundary, unless
     /// there is no entry.
     runs: Vec<TermRun>,
-    /// The membership in force at the boundary, if the log did not begin with it.
+    /// The membership in force at the boundary; `None` if there was none yet.
     base: Option<Arc<Membership>>,
     /// The memberships above the boundary, in order.
     memberships: Vec<(LogIndex, Arc<Membership>)>,
 }
 
 impl LogView {
-    /// The log that a store holds. Positions and terms come from a store that checked them.
+    /// Builds the view of the log that a store holds. The store has checked the positions and
+    /// terms.
     pub(super) fn new(
         boundary: EntryId,
         last: LogIndex,
@@ -147,7 +148,7 @@ impl LogView {
         self.boundary = upto;
     }
 
-    /// Appends the entries of a span that starts after the last one.
+    /// Appends the entries of a span that starts right after the last entry.
     pub(super) fn append(&mut self, span: &LogSpan) {
         debug_assert_eq!(span.prev(), self.last_id(), "an append has no holes");
         for run in span.runs() {
@@ -163,7 +164,7 @@ impl LogView {
         self.memberships.push((index, membership));
     }
 
-    /// The runs, for the laws.
+    /// The term runs, which the laws check.
     pub(super) fn runs(&self) -> &[TermRun] {
         &self.runs
     }

@@ -1,16 +1,17 @@
 //! The messages between members: one variant per remote procedure call and its response.
 //!
-//! Each message carries its sender's current term (section 5.1 of the paper); sender and receiver
-//! are given beside it. Each variant has only the fields that it uses. Messages hold no payloads:
-//! an append names its entries by their ids, and the pump sends the payloads beside the message.
+//! Each message carries its sender's current term (section 5.1 of the paper); the sender and the
+//! receiver are passed separately. Each variant has only the fields that it uses. Messages hold no
+//! payloads: an append names its entries by their ids, and the pump sends the payloads beside the
+//! message.
 
 use core::fmt;
 
 use crate::types::{EntryId, LogIndex, LogSpan, Term};
 
-/// The greatest term and index that a message may carry. No cluster gets there by itself (at a
-/// million entries in a second it would take 146,000 years), so a greater number is a peer's error,
-/// and accepting it could make the arithmetic of terms and indexes overflow (law L16).
+/// The greatest term and index that a message may carry. No cluster reaches it in operation (at a
+/// million entries per second that would take 146,000 years), so a greater number is a peer's
+/// error, and accepting it could make the arithmetic of terms and indexes overflow (law L16).
 pub const MAX_NUMBER: u64 = 1 << 62;
 
 /// One message of the protocol.
@@ -112,7 +113,7 @@ pub struct Round(pub u64);
 pub struct ReadId(pub u64);
 
 impl Message {
-    /// A message from a member whose current term this is.
+    /// A message from a member whose current term is `term`.
     pub const fn new(term: Term, body: Body) -> Message {
         Message { term, body }
     }

@@ -56,7 +56,7 @@ pub enum Output {
     },
     /// The member's role, term or leader changed.
     Became(SoftState),
-    /// What a peer sent was rejected.
+    /// A peer's message was rejected.
     Rejected {
         /// The peer.
         from: NodeId,
@@ -72,17 +72,17 @@ pub enum Output {
     Stop(Contradiction),
 }
 
-/// An entry that this member knows to be committed is not in its leader's log. A leader has every
-/// committed entry (law L4), unless a majority of the members lost what they had promised to keep:
-/// their disks were wiped or replaced by older copies. Nothing here shows which history clients
-/// rely on, so the member that still has the committed entry does not remove it and stops.
+/// An entry that is known to be committed is not in the log of this member's leader. A leader has
+/// every committed entry (law L4), unless a majority of the members lost what they had promised to
+/// keep: their disks were wiped or replaced by older copies. Nothing here shows which history
+/// clients rely on, so the member that still has the committed entry does not remove it and stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Contradiction {
     /// The leader.
     pub leader: NodeId,
     /// The entry that is committed at this member.
     pub own: EntryId,
-    /// What the leader's log holds at the same index, if it holds anything there.
+    /// The entry of the leader's log at the same index, if there is one.
     pub theirs: Option<EntryId>,
 }
 
@@ -135,7 +135,7 @@ pub struct Appended {
 /// Where the payloads of appended entries are.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
-    /// The one entry that opens a leader's term; it has none.
+    /// The one entry that opens a leader's term; it has no payload.
     Noop,
     /// In the proposals of the current step, in order.
     Proposals,

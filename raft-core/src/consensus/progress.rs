@@ -9,10 +9,10 @@
 //!     +--> Snapshot: its log ends before this leader's boundary; left when it accepts an append
 //! ```
 //!
-//! *Probe*: the leader does not know where the logs meet, so one append is in flight at a time.
-//! *Pipeline*: they meet, so appends follow each other without waiting, up to a limit of entries
-//! and bytes (thesis, section 10.2.1). In both states, `next` advances as soon as entries are sent;
-//! a conflict moves it back.
+//! *Probe*: it is not known where the logs meet, so one append is in flight at a time. *Pipeline*:
+//! the logs meet at a known entry, so appends follow each other without waiting, up to a limit of
+//! entries and bytes (thesis, section 10.2.1). In both states, `next` advances as soon as entries
+//! are sent; a conflict moves it back.
 
 use alloc::collections::VecDeque;
 
@@ -21,7 +21,7 @@ use super::message::Round;
 use super::output::SendId;
 use crate::types::{EntryId, LogIndex, NodeId};
 
-/// What a leader knows of a peer, and what it has sent.
+/// A leader's record of a peer's log, and of the entries in flight to the peer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Progress {
     /// The last index known to be durable in the peer's log (matchIndex). Invariant: never falls,
@@ -41,7 +41,7 @@ pub(super) struct Progress {
     pub(super) sending: Option<SendId>,
     /// The newest round that the peer has answered in.
     pub(super) round: Round,
-    /// Whether the peer answered since a majority was last checked for.
+    /// Whether the peer has answered since the last check for a majority.
     pub(super) active: bool,
     /// The last index that a client of this peer waits to see committed.
     pub(super) commit_wanted: LogIndex,
@@ -52,7 +52,7 @@ pub(super) struct Progress {
 /// How entries are sent to a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Pace {
-    /// One append at a time; true while one is out.
+    /// One append at a time; `waiting` is true while one is in flight.
     Probe { waiting: bool },
     /// Appends follow each other without waiting.
     Pipeline,
@@ -115,7 +115,7 @@ impl Progress {
         self.restart(Pace::Probe { waiting: true });
     }
 
-    /// Panics, citing the law, if what is in flight contradicts itself.
+    /// Panics, citing the law, if the record of entries in flight contradicts itself.
     pub(super) fn check(&self, node: NodeId) {
         let mut before = LogIndex::ZERO;
         for (last, _) in &self.in_flight {
@@ -127,7 +127,8 @@ impl Progress {
         assert_eq!(bytes, self.in_flight_bytes, "L12: bytes on their way to {node}");
     }
 
-    /// The peer's log meets the leader's, durably up to `matched`. True if `matched` was not known.
+    /// The peer's log meets the leader's, durably up to `matched`. Returns whether `matched` is
+    /// greater than every index acknowledged before.
     pub(super) fn on_accepted(&mut self, matched: LogIndex) -> bool {
         let advanced = matched > self.matched;
         self.matched = self.matched.max(matched);
@@ -148,8 +149,8 @@ impl Progress {
         advanced
     }
 
-    /// The peer lacks the entry before `refused`'s successor; the logs may meet at `meeting`.
-    /// Never goes back below what is matched.
+    /// The peer lacks the entry before an append; the logs may meet at `meeting`. `next` never goes
+    /// back to an acknowledged index.
     pub(super) fn on_conflict(&mut self, meeting: EntryId) {
         self.next = meeting.index.next().max(self.matched.next());
         self.restart(Pace::Probe { waiting: false });
@@ -162,7 +163,7 @@ impl Progress {
         self.restart(Pace::Snapshot);
     }
 
-    /// Forgets what is in flight.
+    /// Forgets the entries in flight.
     pub(super) fn restart(&mut self, pace: Pace) {
         self.pace = pace;
         self.in_flight.clear();

@@ -13,7 +13,7 @@ use crate::types::{MAX_MEMBERS, Membership, NodeId};
 pub enum Tally {
     /// A majority of each half has granted.
     Won,
-    /// Some half can no longer grant a majority.
+    /// In at least one half, a majority can no longer be reached.
     Lost,
     /// Neither is certain yet.
     Open,
@@ -39,7 +39,7 @@ pub fn tally(membership: &Membership, vote: impl Fn(NodeId) -> Option<bool>) -> 
 }
 
 /// The greatest value that a majority of each half has reached, where `value` gives what a voter
-/// has reached. With match indexes, that is the index a majority stores.
+/// has reached. With match indexes, that is the last index that a majority stores.
 pub fn reached_by_majority<T: Ord + Copy>(
     membership: &Membership,
     value: impl Fn(NodeId) -> T,
@@ -94,7 +94,7 @@ mod tests {
     }
 
     proptest! {
-        /// What is returned is reached by a majority, and nothing greater is.
+        /// A majority has reached the returned value, and no majority has reached a greater one.
         #[test]
         fn the_reached_value_is_the_sorted_one(
             voters in prop::collection::btree_set(1u64..10, 1..8),

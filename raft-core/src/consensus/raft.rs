@@ -1,7 +1,7 @@
 //! One member's protocol state, and the changes of role.
 //!
-//! [`Raft::step`](Raft::step) (in [`step`](super::step)) is the only way to change it. Promises to
-//! peers are withheld here until what they rest on is durable (law L6):
+//! [`Raft::step`](Raft::step) (in [`step`](super::step)) is the only way to change this state.
+//! Promises to peers are withheld here until the writes that they rest on are durable (law L6):
 //!
 //! | waits until durable | does not wait |
 //! |---|---|
@@ -28,7 +28,7 @@ use crate::types::{EntryId, HardState, LogIndex, LogSpan, Membership, NodeId, Te
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Raft {
     pub(super) config: Config,
-    /// Term and vote, as issued.
+    /// Term and vote, as issued to the disk.
     pub(super) hard_state: HardState,
     /// The write that carried the current term and vote.
     pub(super) hard_state_seq: WriteSeq,
@@ -65,7 +65,7 @@ pub struct Start {
     pub last: LogIndex,
     /// Where the terms of the entries change.
     pub term_runs: Vec<TermRun>,
-    /// The membership in force at the boundary, from the snapshot that replaced it.
+    /// The membership in force at the boundary, as recorded in the snapshot that ends there.
     pub base: Option<Arc<Membership>>,
     /// The memberships in the log.
     pub memberships: Vec<(LogIndex, Arc<Membership>)>,
@@ -149,7 +149,7 @@ impl Raft {
         self.commit
     }
 
-    /// The member that this one follows, or itself where it leads.
+    /// The member that this one follows, or this member itself if it leads.
     pub fn leader(&self) -> Option<NodeId> {
         match &self.role {
             Role::Leader(_) => Some(self.config.id),
@@ -178,8 +178,9 @@ impl Raft {
         self.log.last_id()
     }
 
-    /// The last index that no peer still needs from this member: all peers of a leader have
-    /// acknowledged it. A member that does not lead sends no entries, so it is the commit index.
+    /// The last index that no peer still needs from this member. For a leader, it is the last index
+    /// that all peers have acknowledged. A member that does not lead sends no entries, so there it
+    /// is the commit index.
     pub fn stored_by_all(&self) -> LogIndex {
         match &self.role {
             Role::Leader(leader) => {
@@ -195,8 +196,8 @@ impl Raft {
         self.log.boundary()
     }
 
-    /// The last index that no peer which is sent entries still needs. Peers that only a snapshot
-    /// can help do not count.
+    /// The last index that none of the peers still needs. Peers that only a snapshot can help do
+    /// not count, since no entries are sent to them.
     pub fn needed_after(&self) -> LogIndex {
         match &self.role {
             Role::Leader(leader) => {
@@ -276,15 +277,15 @@ impl Raft {
         self.draft.purge_upto = Some(upto);
     }
 
-    /// Replaces the log by a boundary, to be written with this step. What the boundary includes is
-    /// durable already, in a snapshot.
+    /// Replaces the log by a boundary, to be written with this step. Everything up to the boundary
+    /// is already durable, in a snapshot.
     pub(super) fn reset_log_to(&mut self, boundary: EntryId, base: Arc<Membership>) {
         self.log = LogView::new(boundary, boundary.index, Vec::new(), Some(base), Vec::new());
         self.writes.lower_to(boundary.index);
         self.draft.reset = Some(boundary);
     }
 
-    /// Issues what was drafted, as one write.
+    /// Issues the drafted changes as one write.
     pub(super) fn issue_write(&mut self, out: &mut Vec<Output>) {
         if self.draft.is_empty() {
             return;

@@ -1,10 +1,10 @@
 //! Linearizable reads without a log entry: ReadIndex (thesis, section 6.4; K35). Law L15.
 //!
 //! A read may be served from a member's state once that state includes everything committed when
-//! the read arrived. The leader knows what is committed once an entry of its own term is (before
-//! that, reads wait), and knows that it still leads once a majority has answered in a *round* that
-//! began after the read arrived. Rounds are numbered, so an answer to an earlier one confirms
-//! nothing.
+//! the read arrived. The leader knows the commit index once an entry of its own term is committed
+//! (before that, reads wait), and knows that it still leads once a majority has answered in a
+//! *round* that began after the read arrived. Rounds are numbered, so an answer to an earlier one
+//! confirms nothing.
 //!
 //! A follower asks its leader, and serves the read itself. It asks about one read at a time; its
 //! driver lets all reads that arrive in the meantime share the next (etcd's server does the same).
@@ -25,7 +25,7 @@ use super::role::{Follower, Role, WaitingRead};
 use crate::types::{EntryId, LogIndex, NodeId};
 
 impl Raft {
-    /// A client of this member wants to read.
+    /// Handles a read by a client of this member.
     pub(super) fn on_read(&mut self, read: ReadId, out: &mut Vec<Output>) {
         match &mut self.role {
             Role::Leader(_) => self.accept_read(read, None, out),
@@ -46,7 +46,7 @@ impl Raft {
         }
     }
 
-    /// A follower asks on behalf of its client.
+    /// Handles a follower's question on behalf of its client.
     pub(super) fn on_read_index(&mut self, from: NodeId, read: ReadId, out: &mut Vec<Output>) {
         if self.is_leader() {
             self.accept_read(read, Some(from), out);
@@ -93,7 +93,7 @@ impl Raft {
         self.confirm_reads(out);
     }
 
-    /// Answers every read whose round a majority has answered in.
+    /// Answers every read whose round a majority has answered.
     pub(super) fn confirm_reads(&mut self, out: &mut Vec<Output>) {
         let (Role::Leader(leader), Some(membership)) = (&self.role, self.membership()) else {
             return;
@@ -142,7 +142,7 @@ impl Raft {
         }
     }
 
-    /// The leader's answer, which is a commit index too.
+    /// Handles the leader's answer, whose index is also a commit index.
     pub(super) fn on_read_index_response(
         &mut self,
         from: NodeId,
@@ -165,10 +165,10 @@ impl Raft {
         out.push(Output::ReadReady { read, index });
     }
 
-    /// Whether the leader that this member follows has named no commit index as great as this
-    /// member's. A new leader does so as soon as it has committed an entry of its own term; one
-    /// that never does lacks a committed entry. The answer to a read shows which of the two holds,
-    /// so the driver starts a read even if no client does.
+    /// Whether the leader that this member follows has not yet reported a commit index as great as
+    /// this member's. A new leader reports one as soon as it has committed an entry of its own
+    /// term; a leader that never does lacks a committed entry. The answer to a read shows which of
+    /// the two is the case, so the driver starts a read even if no client does.
     pub fn doubts_leader(&self) -> bool {
         match &self.role {
             Role::Follower(Follower { leader: Some(_), leader_commit, .. }) => {
@@ -179,9 +179,9 @@ impl Raft {
     }
 
     /// A leader that answers reads has committed an entry of its own term, and so everything that
-    /// was committed before (law L4). If it answers with less than was committed here when it was
-    /// asked, its log lacks a committed entry. Where the logs are equal as far as the leader's
-    /// goes, no append ever shows that.
+    /// was committed before (law L4). If its answer is below this member's commit index at the time
+    /// of the question, the leader's log lacks a committed entry. If the leader's log equals the
+    /// beginning of this one, no append ever shows that.
     fn stop_below(&self, index: LogIndex, leader: NodeId, out: &mut Vec<Output>) {
         let lacking = index.next();
         let term = self.log.term(lacking).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! Why a caller was refused, and why a peer's message was rejected.
 //!
-//! A *refusal* goes to this member's own client; nothing happened. A *rejection* drops what a peer
-//! sent; it is counted and never causes a panic, since a peer's bytes are not trusted.
+//! A *refusal* goes to this member's own client; nothing happened. A *rejection* drops a peer's
+//! message; it is counted and never causes a panic, since a peer's bytes are not trusted.
 
 use core::fmt;
 
@@ -35,7 +35,7 @@ pub enum Rejection {
     FromSelf,
     /// A response of an earlier term.
     StaleResponse,
-    /// A vote is asked for while this member hears a leader (thesis, section 4.2.3).
+    /// A vote was requested while this member hears a leader (thesis, section 4.2.3).
     LeaderIsAlive,
     /// Another member claims to lead in the term in which this one leads: one of the two has lost
     /// its hard state, or is faulty.

@@ -1,6 +1,6 @@
 //! The leader's side of replication: heartbeats, probing, pipelining, backing off.
 //!
-//! Section 5.3 of the paper; thesis, sections 10.2.1 (the leader's disk works beside the
+//! Section 5.3 of the paper; thesis, sections 10.2.1 (the leader's disk writes in parallel with the
 //! followers') and 10.2.2 (batching and pipelining). Laws L2 (a leader only appends), L12 (match
 //! and next index).
 //!
@@ -157,7 +157,7 @@ impl Raft {
         }
     }
 
-    /// The peer for which this send is open; none for a send of an earlier leadership.
+    /// The peer for which this send is open; `None` for a send of an earlier leadership.
     fn sender(&mut self, to: NodeId, send: SendId) -> Option<&mut Progress> {
         let counts_stale = planted!(self, StaleSendCounted);
         let Role::Leader(leader) = &mut self.role else { return None };
@@ -242,7 +242,7 @@ impl Raft {
     }
 
     /// Whether a whole election timeout passed without answers from a majority (thesis, section
-    /// 6.2; K11). Starts the next count.
+    /// 6.2; K11). Also starts the next period.
     fn has_lost_majority(&mut self) -> bool {
         let membership = self.membership().cloned();
         let own = self.id();

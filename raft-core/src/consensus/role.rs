@@ -1,7 +1,7 @@
 //! The state that belongs to each role.
 //!
-//! A role owns its state: becoming another one drops the rest, so a candidate cannot read a stale
-//! match index and a follower cannot count votes.
+//! A role owns its state: a member that changes its role drops the state of the old one, so a
+//! candidate cannot read a stale match index and a follower cannot count votes.
 
 use alloc::collections::{BTreeMap, VecDeque};
 
@@ -29,7 +29,7 @@ pub(super) struct Follower {
     pub(super) verified: LogIndex,
     /// The leader's newest round.
     pub(super) round: Round,
-    /// The greatest commit index that this leader has named.
+    /// The greatest commit index that this leader has reported.
     pub(super) leader_commit: LogIndex,
     /// Whether an acknowledgement is waiting for the disk.
     pub(super) ack_pending: bool,
@@ -38,7 +38,7 @@ pub(super) struct Follower {
     pub(super) read: Option<ReadId>,
     /// The commit index when the read was asked about. The answer must not be below it.
     pub(super) read_floor: LogIndex,
-    /// Ticks since the leader was asked last.
+    /// Ticks since the leader was last asked.
     pub(super) read_waited: u32,
 }
 
@@ -73,7 +73,7 @@ pub(super) struct Leader {
     pub(super) reads: VecDeque<WaitingRead>,
     /// Ticks since the last heartbeat.
     pub(super) heartbeat_elapsed: u32,
-    /// Ticks since a majority was last checked for.
+    /// Ticks since the last check for a majority.
     pub(super) quorum_elapsed: u32,
 }
 

@@ -33,9 +33,9 @@ impl Raft {
         self.note_purged_peers(out);
     }
 
-    /// Reports the peers that were not sent every purged entry. To wait for their next refusal
-    /// would not suffice: a heartbeat asks about the boundary, which is above what they were sent,
-    /// so their refusal would count as one of an entry that was not sent yet.
+    /// Reports the peers to which not every purged entry was sent. Waiting for their next refusal
+    /// would not suffice: a heartbeat asks about the boundary, which is above the last entry that
+    /// was sent to them, so their refusal would count as that of an entry that was not sent yet.
     fn note_purged_peers(&mut self, out: &mut Vec<Output>) {
         let boundary = self.log.boundary().index;
         let Role::Leader(leader) = &self.role else { return };
@@ -70,7 +70,7 @@ impl Raft {
         let holds_last = (own == Some(last.term) && !planted!(self, InstallDropsWhatFollows))
             || (own.is_some() && planted!(self, InstallKeepsAnotherLog));
         if holds_last {
-            // Equal ids mean equal logs up to there (law L3), so what follows may stay.
+            // Equal ids mean equal logs up to there (law L3), so the entries that follow may stay.
             self.purge_log_upto(last);
             self.note_purged_peers(out);
         } else {
@@ -95,8 +95,8 @@ impl Raft {
         }
     }
 
-    /// No append can help the peer: what it lacks was purged. Reported once, until it accepts an
-    /// append.
+    /// No append can help the peer: the entries that it lacks were purged. This is reported once,
+    /// until the peer accepts an append.
     pub(super) fn need_snapshot(&mut self, to: NodeId, out: &mut Vec<Output>) {
         let boundary = self.log.boundary().index;
         let Role::Leader(leader) = &mut self.role else { return };

@@ -42,7 +42,8 @@ impl Raft {
 
     fn on_tick(&mut self, out: &mut Vec<Output>) {
         self.writes.tick();
-        // A restarted member applies what it knows to be committed without waiting for a leader.
+        // A restarted member applies the entries that are known to be committed without waiting for
+        // a leader.
         self.release_committed(out);
         self.leader_heard = self.leader_heard.map(|ticks| ticks.saturating_add(1));
         match self.role {
@@ -135,7 +136,7 @@ impl Raft {
         self.send_when_durable(from, refusal, out);
     }
 
-    /// Drops what a peer sent, with a reason to be counted.
+    /// Drops a peer's message; the reason is counted.
     pub(super) fn reject(&self, from: NodeId, why: Rejection, out: &mut Vec<Output>) {
         out.push(Output::Rejected { from, why });
     }

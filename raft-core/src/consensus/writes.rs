@@ -110,7 +110,7 @@ impl Writes {
         }
     }
 
-    /// For how many ticks a write has been in flight without any completion.
+    /// The number of ticks for which a write has been in flight without any completion.
     pub(super) fn waited(&self) -> u32 {
         self.waited
     }

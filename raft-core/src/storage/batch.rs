@@ -1,4 +1,4 @@
-//! A batch of changes: the unit that is written, made durable, and survives or is lost as a whole.
+//! A batch of changes: the unit of writing, which becomes durable or is lost as a whole.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;

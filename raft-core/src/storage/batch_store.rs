@@ -2,8 +2,8 @@
 //! traits.
 //!
 //! The small verbs of [`LogStore`] and [`StableStore`] are batches with one field, and their code
-//! would be the same in every backend. A backend that implements [`BatchStore`] is a [`Store`],
-//! with all of them.
+//! would be the same in every backend. A backend that implements [`BatchStore`] gets all of these
+//! verbs, and so is a [`Store`].
 //!
 //! Absent: a store that makes each verb durable on its own (it implements the traits itself), and
 //! [`Split`](super::Split), whose halves are stores already.
@@ -53,8 +53,7 @@ pub trait BatchStore: Send {
     async fn change(&mut self, op: LogOp, batch: WriteBatch) -> Result<(), LogError>;
 
     /// Writes the identity of a store that has none yet; durable when it returns `Ok`. Any error
-    /// but
-    /// `NoSpace` poisons the handle.
+    /// other than `NoSpace` poisons the handle.
     async fn write_identity(&mut self, identity: Identity) -> Result<(), LogError>;
 
     /// What a member needs when it restarts: [`Store::recover`]. The default reads the whole log.

@@ -140,11 +140,11 @@ pub enum Refusal {
     HardStateGoesBack,
     /// Another identity is stored here already.
     OtherIdentity,
-    /// A payload is larger than the store can hold.
+    /// A payload, or an entry's index, is larger than the store can hold.
     TooLarge {
         /// The entry.
         id: EntryId,
-        /// The limit, in bytes.
+        /// The limit: of the payload in bytes, or of the index.
         limit: u64,
     },
 }

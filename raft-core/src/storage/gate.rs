@@ -1,10 +1,10 @@
 //! Checks whether the contract allows a request to a store (P16), and which parts of the request
 //! have an effect.
 //!
-//! A store passes in what it knows without I/O (where its log begins and ends, its hard state, its
-//! limits) and a way to look up a term. [`Gate::pass`] then returns a named refusal or a [`Plan`].
-//! The whole batch is checked before a byte is written, so that a refused batch changes nothing;
-//! nothing is checked again after that.
+//! A store passes in the facts that it has without I/O (where its log begins and ends, its hard
+//! state, its limits) and a way to look up a term. [`Gate::pass`] then returns a named refusal or a
+//! [`Plan`]. The whole batch is checked before a byte is written, so that a refused batch changes
+//! nothing; nothing is checked again after that.
 //!
 //! A backend may implement the checks itself; the conformance suite tests only its behaviour.
 
@@ -32,8 +32,8 @@ pub struct Plan {
     pub truncate: Option<EntryId>,
     /// The new boundary, if a purge moves it.
     pub purge: Option<EntryId>,
-    /// The commit hint that the store knows after the batch. Invariant: not above the last entry,
-    /// and not below the boundary unless no hint was given there. A store may forget it.
+    /// The store's commit hint after the batch. Invariant: not above the last entry, and not below
+    /// the boundary unless no hint was given there. A store may forget it.
     pub commit_hint: LogIndex,
 }
 
@@ -44,8 +44,8 @@ impl Gate {
         Gate { bounds, hard_state, committed: LogIndex::ZERO, payload_limit, index_limit }
     }
 
-    /// Refuses to truncate below the commit hint that the store knows: committed entries are never
-    /// removed (L10). A reset is allowed, since a snapshot replaces the log.
+    /// Refuses to truncate below the store's commit hint: committed entries are never removed
+    /// (L10). A reset is allowed, since a snapshot replaces the log.
     pub fn committed_up_to(self, committed: LogIndex) -> Gate {
         Gate { committed, ..self }
     }
@@ -60,8 +60,8 @@ impl Gate {
         Gate { index_limit: index, ..self }
     }
 
-    /// Checks a batch, in the order of its fields. `term` is asked for entries of the log as it is,
-    /// after the boundary and up to the last one.
+    /// Checks a batch, in the order of its fields. `term` is called for entries of the log before
+    /// the batch, after the boundary and up to the last one.
     pub fn pass(
         &self,
         batch: &WriteBatch,
@@ -119,7 +119,7 @@ impl Gate {
 }
 
 impl Plan {
-    /// Whether nothing changes, apart from what is appended. A hint alone is no change.
+    /// Whether nothing changes, apart from appended entries. A hint alone is no change.
     pub fn is_empty(&self) -> bool {
         let Plan { hard_state, reset, truncate, purge, .. } = *self;
         hard_state.is_none() && reset.or(truncate).or(purge).is_none()

@@ -33,8 +33,8 @@ pub enum Durability {
     PowerLoss,
 }
 
-/// Which damage a store can distinguish from data (P14). Each level promises what the one before it
-/// does.
+/// Which damage a store can distinguish from data (P14). Each level includes the promise of the one
+/// before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Detects {
     /// None.

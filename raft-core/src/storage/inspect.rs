@@ -38,7 +38,7 @@ pub trait Inspect: Send {
     fn reader(&self) -> Box<dyn LogReader>;
 
     /// Checks every checksum that guards what the log still holds, payloads included, and calls
-    /// `progress` with how much is done and how much there is. Returns every damaged place,
-    /// including the one that ended the inspection; none for a sound log.
+    /// `progress` with the amount done and the total. Returns every damaged place, including the
+    /// one that ended the inspection; none for a sound log.
     fn verify(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Vec<LogError>;
 }

@@ -32,7 +32,7 @@ impl LogBounds {
 
     /// Checks a range that is to be read. A range that ends before it starts is refused; one that
     /// starts at or below the boundary is `Compacted`, and one that reaches beyond the end is
-    /// `Unavailable`. An empty range is sound anywhere.
+    /// `Unavailable`. An empty range is valid anywhere.
     pub fn check_read(&self, range: &Range<LogIndex>) -> Result<(), LogError> {
         match range_to_read(range)? {
             Some((first, last)) => self.check_inside(first, last),

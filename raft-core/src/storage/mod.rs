@@ -1,4 +1,4 @@
-//! The storage contract: what the engine asks of a log, and what a log promises.
+//! The storage contract: the calls that the engine makes to a log, and the promises of a log.
 //!
 //! The engine uses three traits: [`StableStore`] keeps the identity and the hard state,
 //! [`LogStore`] keeps entries, and [`Store`] combines both and adds [`Store::write`], which writes

@@ -16,7 +16,7 @@ impl ReadBudget {
     }
 
     /// Whether the next entry, with so many bytes of payload, is returned, too. After the first
-    /// `false` a read is at its end.
+    /// `false` the read ends.
     pub fn takes(&mut self, payload_bytes: u64) -> bool {
         self.taken_bytes = self.taken_bytes.saturating_add(payload_bytes);
         let is_taken = !self.has_first || self.taken_bytes <= self.max_bytes;

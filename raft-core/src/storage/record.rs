@@ -35,14 +35,14 @@ pub enum DecodeError {
     Membership(#[from] MembershipError),
 }
 
-/// Why a backend does not read bytes that it stored.
+/// Why a backend cannot read bytes that it stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unreadable {
     /// The checksum does not hold, or what it guards does not parse.
     Damaged,
-    /// The checksum holds, and a version, type or reserved field, which is named, has a value that
-    /// this version does not know. A newer version wrote it. It is neither treated as a torn write
-    /// nor skipped: its content may matter.
+    /// The checksum holds, but a version, type or reserved field has a value that is unknown to
+    /// this version; the text names the field. A newer version wrote it. It is neither treated as a
+    /// torn write nor skipped: its content may matter.
     Newer(&'static str),
 }
 

@@ -150,7 +150,7 @@ impl<L: Store, S: StableStore> Store for Split<L, S> {
         } else {
             let mut done = self.log.write(batch).await;
             if let Err(LogError { unwritten: Some(unwritten), .. }) = &mut done {
-                // To save the same hard state again changes nothing.
+                // Saving the same hard state again changes nothing.
                 unwritten.hard_state = hard_state;
             }
             self.settle(done)

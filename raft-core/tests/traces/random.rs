@@ -1,7 +1,7 @@
 //! Random traces: after any faults, a cluster whose network and disks work again soon agrees.
 //!
 //! There are no golden outputs here: the laws are checked after each step, and at the end
-//! `converge` asks for one leader, equal and committed logs, and no read without an answer. A run
+//! `converge` requires one leader, equal and committed logs, and no read without an answer. A run
 //! also fails if members exchange messages without end. A failure prints the trace, which can be
 //! shortened and stored as a golden one.
 

@@ -31,7 +31,7 @@ pub struct Replies {
     wanted: Wanted,
 }
 
-/// The commands of a batch for whose answers clients of this member wait.
+/// The commands of a batch whose answers clients of this member wait for.
 #[derive(Debug, Default)]
 enum Wanted {
     /// All of them: [`Replies::want`] was not called.
@@ -144,8 +144,8 @@ pub trait StateMachine: Send + 'static {
     /// `apply` continues where it stopped, after `replies.len()` commands. So a slow command delays
     /// no heartbeat.
     ///
-    /// The point at which a call returns must not influence the state. The member asks no query
-    /// between the calls whose answer the batch could change.
+    /// The point at which a call returns must not influence the state. Between the calls, the
+    /// member asks no query whose answer the batch could change.
     fn is_unfinished(&self) -> bool {
         false
     }

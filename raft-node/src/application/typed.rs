@@ -15,9 +15,9 @@ use super::state_machine::{Committed, Fatal, Replies, StateMachine};
 /// result.
 ///
 /// A committed command that does not decode stops the member: a newer version of the application
-/// has written it, and to skip it would make this member's state differ from all others. Start the
+/// wrote it, and skipping it would make this member's state differ from all others. Start the
 /// member with that version. So add variants to `Command` at the end, and upgrade all members to
-/// the version that knows them before any client proposes one.
+/// the version that has them before any client proposes one.
 ///
 /// ```
 /// use raft_node::Application;

@@ -8,9 +8,10 @@
 //!   hello --admit--> both sides' verdicts --confirm--> remembered, and saved
 //! ```
 //!
-//! - A store id is recorded only after a handshake that both sides accepted. Any process that has
-//!   the cluster's id can send a hello.
-//! - It is recorded only for members of the membership in force, so memory is bounded by it.
+//! - A store id is recorded only after a handshake that both sides accepted, since any process that
+//!   has the cluster's id can send a hello.
+//! - It is recorded only for members of the membership in force, so the membership bounds the
+//!   memory.
 //! - It is saved in the member's directory, where it has one ([`PeerRecord`]), so that a peer whose
 //!   directory was wiped is refused also by members that were restarted meanwhile.
 //!
@@ -30,7 +31,7 @@ use tracing::{error, warn};
 
 use crate::transport::PeerRejected;
 
-/// The most refusals that are remembered as logged; beyond it the set is cleared.
+/// The most logged refusals that are remembered; a full set is cleared.
 const MAX_LOGGED: usize = 1024;
 
 /// The store ids of peers, by node.
@@ -43,7 +44,7 @@ pub trait PeerRecord: Debug + Send + Sync {
     /// it. Called once, when a member starts.
     ///
     /// # Errors
-    /// It cannot be read, or it is damaged: the member does not start.
+    /// The record cannot be read, or is damaged: the member does not start.
     fn load(&self, cluster: ClusterId) -> io::Result<PeerStores>;
 
     /// Replaces what was saved, durably and as a whole. May block; the member calls it on a thread
@@ -67,7 +68,7 @@ struct Known {
     stores: PeerStores,
     /// The refusals that were logged already, by peer and kind.
     logged: HashSet<(NodeId, Discriminant<PeerRejected>)>,
-    /// The save that was started last; each waits for the one before.
+    /// The save that was started last; each save waits for the one before it.
     saving: Option<JoinHandle<()>>,
 }
 
@@ -88,7 +89,7 @@ impl Admission {
     /// once for each peer and kind, until the peer is admitted.
     ///
     /// # Errors
-    /// It may not.
+    /// The peer may not talk to this member.
     pub(crate) fn admit(&self, peer: Identity) -> Result<(), PeerRejected> {
         let mut known = self.known();
         let verdict = self.check(peer, &known.stores);

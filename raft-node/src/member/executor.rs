@@ -1,8 +1,9 @@
 //! Carries out the effects of a turn, in order: the disk first, then the peers, then the state
 //! machine and the clients.
 //!
-//! What is done at once (a write to memory, a cheap state machine's batch, a forward that the
-//! transport refuses) comes back as an event, for the next round of the same turn.
+//! The outcome of an effect that completes at once (a write to memory, a cheap state machine's
+//! batch, a forward that the transport refuses) comes back as an event, for the next round of the
+//! same turn.
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -41,7 +42,7 @@ pub(crate) struct Executor {
     /// The batch that a cheap state machine has not finished; the next turn continues it.
     unfinished: Option<ApplyBatch<Waiters>>,
     /// Reads that a cheap state machine answers once it has finished its batch: until then its
-    /// state may be that of a half applied command.
+    /// state may be that of a half-applied command.
     held_reads: Vec<(Arc<ReadGroup>, LogIndex)>,
 }
 

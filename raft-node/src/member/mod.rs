@@ -22,9 +22,10 @@
 //!
 //! A panic in any part ends the member for every caller that waits for it. One in a worker or in
 //! the state machine is a [`StopReason`](crate::pump::StopReason), and the pump ends in the usual
-//! way. A panic in the turn itself leaves a state that must not be used again: it is dropped as a
-//! whole, which answers every client that waits ([`requests::reply`](crate::requests::reply)),
-//! closes the workers' queues, and closes the peers' connections.
+//! way. A panic in the turn itself leaves a state that must not be used again: that state is
+//! dropped as a whole, which answers every client that waits
+//! ([`requests::reply`](crate::requests::reply)), closes the workers' queues, and closes the peers'
+//! connections.
 
 pub(crate) mod admission;
 pub(crate) mod apply;
@@ -70,7 +71,7 @@ pub(crate) struct Member {
     pub(crate) quotas: Arc<Quotas>,
     pub(crate) publisher: Publisher,
     pub(crate) admission: Admission,
-    /// Nothing is left for the driver.
+    /// Whether nothing is left for the driver to do.
     is_finished: AtomicBool,
     /// Taken with `try_lock` only; see `scheduler`. `None` after a panic. Boxed, so that moving it
     /// out of the lock moves only a pointer.

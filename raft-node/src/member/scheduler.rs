@@ -46,9 +46,9 @@ const MAX_TURNS: usize = 8;
 /// The most members that one pass drives, each as often as something was delivered to it.
 const MAX_DRIVES: usize = 32;
 
-/// A member, as far as the scheduler knows it.
+/// The scheduler's view of a member.
 pub(crate) trait Driven: Send + Sync + 'static {
-    /// Takes turns until nothing is left to do, or another thread does it: calls [`take_turns`].
+    /// Takes turns until nothing is left to do, or another thread takes them: calls [`take_turns`].
     /// Never unwinds.
     fn take_turns(&self);
 

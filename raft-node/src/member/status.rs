@@ -1,4 +1,4 @@
-//! What operators and programs see of a running member.
+//! The status and the events of a running member, for operators and programs.
 
 use raft_core::consensus::{SoftState, Status};
 use raft_core::storage::StoreInfo;
@@ -26,10 +26,10 @@ pub struct NodeStatus {
     pub proposal_bytes_waiting: u64,
     /// Payload bytes of recent entries in memory.
     pub tail_bytes: u64,
-    /// Why it stopped, if its log failed.
+    /// Why it stopped, if it stopped by itself.
     pub stopped: Option<String>,
-    /// Whether it stopped because acknowledged bytes are damaged: started again, it would stop
-    /// again.
+    /// Whether it stopped because acknowledged bytes are damaged or lost: started again, it would
+    /// stop again.
     pub damaged: bool,
     /// Whether it has ended, for whatever reason.
     pub closed: bool,
@@ -60,6 +60,6 @@ impl NodeStatus {
 pub enum NodeEvent {
     /// The member has another role, term or leader.
     Became(SoftState),
-    /// The member stopped, because its log can no longer be written or read.
+    /// The member stopped by itself, for this reason.
     Stopped(String),
 }

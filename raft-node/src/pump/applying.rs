@@ -34,7 +34,7 @@ impl Applying {
         self.applied
     }
 
-    /// The last entry for which waiting clients were already searched.
+    /// The last entry for which the waiting clients were already looked up.
     pub(super) fn claimed(&self) -> LogIndex {
         self.claimed
     }
@@ -100,7 +100,7 @@ impl<C: Clients> Pump<C> {
         }
     }
 
-    /// Committed entries are never truncated, so what was read is what is committed.
+    /// Committed entries are never truncated, so the entries that were read are the committed ones.
     fn apply(
         &mut self,
         first: LogIndex,

@@ -22,7 +22,7 @@ impl<C: Clients> Pump<C> {
         self.carry_out_queued(effects);
     }
 
-    /// Carries out what the core's outputs so far ask for, and all that follows from it.
+    /// Carries out the core's outputs so far, and all that follows from them.
     pub(super) fn carry_out_queued(&mut self, effects: &mut Effects<C>) {
         // Two lists are used alternately, so that both keep their memory from step to step.
         let spare = std::mem::take(&mut self.spare);
@@ -31,7 +31,7 @@ impl<C: Clients> Pump<C> {
             for output in outputs.drain(..) {
                 self.carry_out(output, effects);
             }
-            // The core's answers to what was sent in the meantime.
+            // The outputs that the core added in the meantime.
             std::mem::swap(&mut outputs, &mut self.todo);
         }
         self.spare = outputs;
@@ -78,7 +78,8 @@ impl<C: Clients> Pump<C> {
     fn write(&mut self, write: Write, effects: &mut Effects<C>) {
         if let Some(index) = write.truncate_after {
             self.tail.truncate_after(index);
-            // Before the tail evicts entries, since it must not evict what is not written.
+            // This comes before the tail evicts entries, since it must not evict entries that are
+            // not written.
             self.writes.lower_to(index);
         }
         let entries = match write.append {

@@ -45,7 +45,7 @@ pub enum Event<C: Clients> {
     },
     /// The store has carried out the write it was given.
     Written(Result<(), LogError>),
-    /// The store has read what was asked for.
+    /// The store has read the entries that were asked for.
     Fetched {
         /// The name of the question.
         fetch: FetchId,
@@ -131,7 +131,7 @@ pub struct Failed<C: Clients> {
     pub error: ProposeError,
 }
 
-/// Proposals of one group whose outcome is known now, and whose clients were answered before that
+/// Proposals of one group whose outcome is known now, and whose clients were already answered that
 /// it is unknown.
 #[derive(Debug)]
 pub struct Settled<C: Clients> {
@@ -178,7 +178,7 @@ pub enum StopReason {
     /// state machine has what it lacked.
     #[error("the state machine failed: {0}")]
     StateMachine(Fatal),
-    /// A part of the member panicked: a bug, in that part or in what it was given.
+    /// A part of the member panicked: there is a bug in that part or in its input.
     #[error("{place} panicked: {message}")]
     Panic {
         /// The part.

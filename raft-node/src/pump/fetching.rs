@@ -1,12 +1,13 @@
 //! Entries for peers and for the state machine, from memory if they are there, else from the store.
 //!
-//! Between naming entries and reading them the log may be rewritten, so what was read is compared
-//! with what was named, id by id, and a difference drops the send; no message ever mixes two logs.
+//! The log may be rewritten after entries were named and before they are read. So the entries that
+//! were read are compared with those that were named, id by id, and a difference drops the send; no
+//! message ever mixes two logs.
 //!
-//! A leader asks the store only for what the store has written: what it has not is in memory, and
-//! goes out with a later send. A read that fails for a reason that may be temporary is tried again,
-//! after a pause that doubles from one tick, up to [`Limits::read_attempts`](super::Limits) times;
-//! then the member stops.
+//! A leader asks the store only for entries that the store has written: the others are in memory,
+//! and are part of a later send. A read that fails for a reason that may be temporary is tried
+//! again, after a pause that doubles from one tick, up to [`Limits::read_attempts`](super::Limits)
+//! times; then the member stops.
 
 use std::collections::BTreeMap;
 

@@ -1,10 +1,10 @@
 //! Forwarding: a follower hands its clients' proposals to the leader, one hop.
 //!
-//! A forward must never append twice what a client proposed once. So it names the term in which its
-//! sender knows the receiver to lead, and the leader accepts it in exactly that term; and it
-//! carries the sender's start number and a rising sequence number, each of which the leader accepts
-//! once. The leader does not answer a forward that it skips, because it cannot know whether it
-//! accepted an earlier copy.
+//! A forward must never append twice what a client proposed once. So a forward names the term in
+//! which its sender knows the receiver to lead, and the leader accepts it in exactly that term; and
+//! the forward carries the sender's start number and a rising sequence number, each of which the
+//! leader accepts once. The leader does not answer a forward that it skips, because it cannot know
+//! whether it accepted an earlier copy.
 //!
 //! The leader answers at append, with the id of the first entry; from then on the follower waits
 //! for that id as if it had appended the entry itself.
@@ -45,7 +45,7 @@ pub(super) struct Unanswered<C: Clients> {
     pub(super) deadline: u64,
 }
 
-/// What of a group goes into one forward.
+/// The part of a group that goes into one forward.
 #[derive(Debug)]
 struct Part {
     commands: Vec<Bytes>,
@@ -91,7 +91,7 @@ impl<C: Clients> Forwarding<C> {
 
     // ---- the follower's side ----
 
-    /// Wraps proposals for the leader of this term: a part of a group.
+    /// Wraps a part of a group as a forward for the leader of this term.
     fn wrap(
         &mut self,
         to: NodeId,
@@ -126,7 +126,7 @@ impl<C: Clients> Forwarding<C> {
         self.give_up(|forward| forward.term < term, failed);
     }
 
-    /// Gives up what has waited too long.
+    /// Gives up the forwards that have waited too long.
     pub(super) fn expire(&mut self, now: u64, failed: &mut Vec<Failed<C>>) {
         self.give_up(|forward| forward.deadline <= now, failed);
     }
@@ -203,7 +203,7 @@ impl<C: Clients> Pump<C> {
         }
     }
 
-    /// Accepts a follower's proposals, in exactly the term in which it knows this member to lead.
+    /// Accepts a follower's proposals, in exactly the term that the forward names.
     pub(super) fn on_forward(&mut self, from: NodeId, forward: Forward, effects: &mut Effects<C>) {
         let leads = self.raft.is_leader() && self.raft.term() == forward.term;
         if !leads && self.forwarding.may_have_accepted(from, &forward) {
@@ -277,8 +277,8 @@ impl<C: Clients> Pump<C> {
         }
     }
 
-    /// Why a member refused a forward of this term, for a client. If it still leads in that term,
-    /// as far as this member knows, its disk was too far behind.
+    /// The error for a client whose forward was refused in this term. If the member that refused it
+    /// still leads in that term, as far as is known here, its disk was too far behind.
     fn why_refused(&self, from: NodeId, term: Term) -> ProposeError {
         let leader = self.raft.leader();
         if leader == Some(from) && self.raft.term() == term {

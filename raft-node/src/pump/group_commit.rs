@@ -42,7 +42,7 @@ struct Group {
     sealed: Sealed,
 }
 
-/// What completes with a group.
+/// The record of a group, for its completion.
 #[derive(Clone, Copy, Debug)]
 struct Sealed {
     /// The newest of its writes.

@@ -36,7 +36,7 @@ pub struct Limits {
     pub batch_bytes: u64,
     /// The most payload bytes that a leader has appended, or is about to append, and that its disk
     /// has not written. Above it, commands of its own clients wait, and those that other members
-    /// forward are refused before anything happened to them. What arrives while the disk is idle is
+    /// forward are refused before anything happens to them. What arrives while the disk is idle is
     /// accepted whatever its size. Twice `proposal_bytes`, so that a leader's own clients alone
     /// never reach it. 128 MiB.
     pub unwritten_bytes: u64,

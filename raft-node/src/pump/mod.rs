@@ -58,7 +58,7 @@ use self::tail_cache::TailCache;
 use self::turn_proposals::TurnProposals;
 use crate::{Content, Entries, Envelope, ForwardAnswer, ProposeError, ReadError};
 
-/// One member's protocol and what surrounds it.
+/// One member's protocol, and everything around it that needs no thread.
 #[derive(Debug)]
 pub struct Pump<C: Clients> {
     raft: Raft,
@@ -75,7 +75,7 @@ pub struct Pump<C: Clients> {
     applying: Applying,
     counters: Counters,
     ended: bool,
-    /// What this turn proposes.
+    /// The proposals of this turn.
     proposed: TurnProposals<C>,
     /// The payloads that the core's next outputs may name.
     payloads: Payloads,
@@ -129,7 +129,7 @@ impl<C: Clients> Pump<C> {
         }
     }
 
-    /// Handles everything that happened, and leaves what is to be done in `effects`.
+    /// Handles all events, and leaves the work to be done in `effects`.
     pub fn turn(&mut self, events: &mut Vec<Event<C>>, effects: &mut Effects<C>) {
         self.counters.turns += 1;
         for event in events.drain(..) {

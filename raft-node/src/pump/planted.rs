@@ -6,13 +6,13 @@
 #[cfg(feature = "mutants")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PumpBug {
-    /// A leader accepts a copy of a forward that it has accepted.
+    /// A leader accepts a copy of a forward that it accepted before.
     ForwardTakenTwice,
     /// A client whose command was lost is answered as if it had been done.
     LostAnsweredAsDone,
     /// Reads are served before what they must see is applied.
     ReadServedBeforeApplied,
-    /// Entries that are not those of their message are sent, where the log was rewritten meanwhile.
+    /// Entries that are not those of their message are sent if the log was rewritten meanwhile.
     RewrittenEntriesSent,
     /// The clients of a forward whose answer never came are answered that it failed when a new
     /// leader is known.

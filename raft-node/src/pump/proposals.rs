@@ -145,7 +145,7 @@ impl<C: Clients> Proposals<C> {
 }
 
 impl<C: Clients> Waiting<C> {
-    /// The outcome is a failure, or will never be known.
+    /// Reports that the commands failed, or that their outcome will never be known.
     fn fail(self, error: ProposeError, effects: &mut Effects<C>) {
         let Waiting { group, offset, count, is_overdue, .. } = self;
         if is_overdue {
@@ -175,7 +175,7 @@ impl<C: Clients> Waiting<C> {
         commands.partition_point(|command| command.id.index < self.first.index)
     }
 
-    /// The first `count` commands are answered by `commands`; the others wait on.
+    /// The first `count` commands are answered by `commands`; the others continue to wait.
     fn claim(&mut self, count: usize, commands: &[Committed]) -> Claim<C> {
         let position = self.position_in(commands);
         let claim = Claim { group: self.group.clone(), offset: self.offset, position, count };

@@ -55,8 +55,8 @@ impl<C: Clients> Reads<C> {
         self.arrived.push(Waiting { group, deadline });
     }
 
-    /// The name of a question for all that arrived, if none is open. With `anyway`, also if no read
-    /// waits.
+    /// The name of a question for all reads that have arrived; `None` if no read waits, or if a
+    /// question is open already. With `anyway`, a question is asked even if no read waits.
     pub(super) fn ask(&mut self, anyway: bool) -> Option<ReadId> {
         let is_needed = anyway || !self.arrived.is_empty();
         if !is_needed || self.open.is_some() {
@@ -68,7 +68,7 @@ impl<C: Clients> Reads<C> {
         Some(id)
     }
 
-    /// Adds what arrives to the question that is open already.
+    /// Adds the reads that arrive to the question that is open already.
     #[cfg(feature = "mutants")]
     pub(super) fn join_open_question(&mut self) {
         if let Some(open) = &mut self.open {
@@ -93,7 +93,7 @@ impl<C: Clients> Reads<C> {
         groups.into_iter().map(|waiting| waiting.group).collect()
     }
 
-    /// The reads for which enough is applied now.
+    /// Moves the reads whose index is applied now to `served`.
     pub(super) fn serve(&mut self, applied: LogIndex, served: &mut Vec<(C::Reads, LogIndex)>) {
         while let Some(confirmed) = self.confirmed.front()
             && confirmed.index <= applied

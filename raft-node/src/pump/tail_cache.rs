@@ -17,18 +17,18 @@ const ENTRY_BYTES: u64 = size_of::<Entry>() as u64;
 /// them, and a small working set stays in the processor's cache.
 const APPLIED_SHARE: u64 = 8;
 
-/// Entries that are applied and stored by all peers may take so many bytes, for a new leader that
-/// may need them. Few enough to stay in the processor's cache.
+/// Entries that are applied and stored by all peers may take this many bytes, since a new leader
+/// may need them. They are few enough to stay in the processor's cache.
 const IDLE_BYTES: u64 = 64 << 10;
 
 /// How far the log is written, applied and replicated.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reach {
-    /// The store has those up to here.
+    /// The store has the entries up to here.
     pub(super) written: LogIndex,
-    /// The state machine has applied those up to here.
+    /// The state machine has applied the entries up to here.
     pub(super) applied: LogIndex,
-    /// No peer needs those up to here.
+    /// No peer needs the entries up to here.
     pub(super) stored_by_all: LogIndex,
 }
 

@@ -42,8 +42,8 @@ use super::reply::{Answers, OpenBatch, Reply};
 /// How many groups are presumed to have one proposal after a group that had one.
 const ALONE_FOR: u32 = 64;
 
-/// The number of proposals that are due at once: a processor takes about as long to process them as
-/// a disk takes for a sync, and the two should work at the same time.
+/// A group of this many proposals is due at once: a processor takes about as long to process them
+/// as a disk takes for a sync, and the two should work at the same time.
 pub(crate) const CROWD: usize = 512;
 
 /// How often the driver lets other tasks run for one group.
@@ -218,7 +218,7 @@ impl Gather {
         self.yields > 0
     }
 
-    /// Whether other tasks have run, and one request is still all there is.
+    /// Whether other tasks have run, and still only one request waits.
     pub(crate) fn was_alone(&self) -> bool {
         self.seen == 1
     }

@@ -65,7 +65,7 @@ enum State<A> {
     Done,
 }
 
-/// A batch that requests still join.
+/// A batch that requests may still join.
 #[derive(Debug)]
 pub(crate) struct OpenBatch<A: Answer> {
     joined: Vec<Place<A>>,
@@ -96,7 +96,7 @@ impl<A: Answer> OpenBatch<A> {
         self.joined.len()
     }
 
-    /// No request joins any more: the places move to where both sides see them.
+    /// No request joins any more: the places move into the state that both sides share.
     pub(crate) fn seal(self) -> Answers<A> {
         let OpenBatch { mut joined, answers } = self;
         let mut shared = answers.0.lock();

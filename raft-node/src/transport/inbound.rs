@@ -18,7 +18,8 @@ pub trait Inbound: Send + Sync {
     /// anything that reaches the port can present an identity.
     ///
     /// # Errors
-    /// The peer may not. The transport closes the connection, and may ask again for a new one.
+    /// The peer may not talk to this member. The transport closes the connection, and may ask again
+    /// for a new one.
     fn admit(&self, peer: Identity) -> Result<(), PeerRejected>;
 
     /// Both sides have accepted each other. The member records the peer's store.
@@ -47,8 +48,8 @@ pub trait Inbound: Send + Sync {
 
     /// Takes back envelopes that the transport accepted for a peer and now drops, and leaves
     /// `envelopes` empty. Only for envelopes of which not one byte can have reached the peer:
-    /// clients then learn at once that nothing happened. A transport that does not know must not
-    /// call this. Never blocks.
+    /// clients then learn at once that nothing happened. A transport that is not certain of this
+    /// must not call this method. Never blocks.
     fn not_sent(&self, _to: NodeId, envelopes: &mut Vec<Envelope>) {
         envelopes.clear();
     }

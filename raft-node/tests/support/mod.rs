@@ -36,7 +36,7 @@ pub trait Changes: Clone + Send + Sync + 'static {
         true
     }
 
-    /// Runs before each write. An error is the outcome of the write, which is not made then.
+    /// Runs before each write. If it returns an error, the write is not made and has this outcome.
     async fn before_write(&self) -> Result<(), LogError> {
         Ok(())
     }

@@ -90,7 +90,7 @@ impl<'a> Command<'a> {
         self.text(name).map(parse_node).transpose()
     }
 
-    /// Which envelopes the settings pick.
+    /// Which envelopes the settings select.
     pub fn filter(&self) -> Result<Filter<'a>, String> {
         Ok(Filter {
             from: self.node_setting("from")?,

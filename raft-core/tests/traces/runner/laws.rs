@@ -9,7 +9,7 @@ use super::member::{Image, Member};
 
 type Members = BTreeMap<NodeId, Member>;
 
-/// What the laws need to remember of a cluster.
+/// The facts about a cluster against which the laws are checked.
 #[derive(Default)]
 pub struct ClusterLaws {
     /// The leader of each term.
@@ -26,12 +26,12 @@ pub struct ClusterLaws {
 struct Committed {
     /// The entry's term.
     term: Term,
-    /// The term of the member that knew of the commit first.
+    /// The term of the member that was first to have it committed.
     by: Term,
 }
 
 impl ClusterLaws {
-    /// Notes that a read starts now: it must see everything committed so far.
+    /// Records that a read starts now: it must see everything committed so far.
     pub fn note_read(&mut self, id: NodeId, read: ReadId) {
         let last = self.committed.last_key_value().map_or(LogIndex::ZERO, |(index, _)| *index);
         self.reads.insert(read, (id, last));
@@ -92,7 +92,7 @@ impl ClusterLaws {
         assert_eq!(first, candidate, "L7: {id} votes twice in term {term}");
     }
 
-    /// Checks what must hold between the members after each step of one.
+    /// Checks the laws between the members after each step of one of them.
     pub fn check_state(&mut self, id: NodeId, members: &Members) {
         let member = &members[&id];
         let Some(raft) = &member.raft else { return };
@@ -148,8 +148,8 @@ impl ClusterLaws {
 }
 
 /// No member follows a leader whose log has another entry where one is committed here. A follower
-/// notices it only where the logs meet in an append, so this is checked only in the traces that
-/// show that.
+/// can detect such a leader only where the logs meet in an append, so this is checked only in the
+/// traces that show such a case.
 pub fn check_follows_no_other_history(id: NodeId, members: &Members) {
     let Some(raft) = &members[&id].raft else { return };
     let leader = raft.leader().filter(|leader| *leader != id);

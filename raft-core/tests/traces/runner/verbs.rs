@@ -368,7 +368,7 @@ fn agreed(world: &World) -> bool {
     leaders == 1 && equal && committed && world.laws.open_reads() == 0
 }
 
-// ---- looking ----
+// ---- output ----
 
 fn status(world: &mut World, id: NodeId) -> Result<(), String> {
     let raft = world.member(id)?.raft.as_ref().ok_or_else(|| format!("member {id} is down"))?;

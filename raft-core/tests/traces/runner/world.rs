@@ -1,4 +1,4 @@
-//! A cluster, its network and its clock, which move only by command.
+//! A cluster, its network and its clock, which change only by command.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -32,7 +32,7 @@ pub struct Envelope {
 
 /// A whole cluster.
 pub struct World {
-    /// What every member runs with.
+    /// The planted bug that every member runs with.
     pub planted: Planted,
     /// The members.
     pub members: BTreeMap<NodeId, Member>,
@@ -86,7 +86,7 @@ impl World {
         up.map(|(id, _)| *id).collect()
     }
 
-    /// Steps one input into a member that is up, and carries out what it asks for.
+    /// Steps one input into a member that is up, and carries out the resulting outputs.
     pub fn step(&mut self, id: NodeId, input: Input) -> Result<(), String> {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
@@ -115,7 +115,7 @@ impl World {
         Ok(())
     }
 
-    /// Does what an output asks for; its result is stepped next.
+    /// Carries out an output; its result is stepped next.
     fn carry_out(
         &mut self,
         id: NodeId,
@@ -172,7 +172,7 @@ impl World {
         Ok(Input::Sent { to, send, upto, bytes })
     }
 
-    /// Hands an envelope to its receiver, if that is up.
+    /// Hands an envelope to its receiver, if the receiver is up.
     pub fn deliver(&mut self, envelope: Envelope) -> Result<(), String> {
         let Envelope { from, to, message, memberships } = envelope;
         if self.member(to)?.raft.is_none() {
@@ -268,7 +268,7 @@ impl World {
     }
 }
 
-/// The input that says so.
+/// The input that reports that entries were not sent.
 pub fn not_sent(to: NodeId, send: SendId, why: NotSent) -> Input {
     Input::NotSent { to, send, why }
 }

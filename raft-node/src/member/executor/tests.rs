@@ -1,4 +1,4 @@
-//! What a cheap state machine is asked while it applies a batch.
+//! Queries to a cheap state machine while it applies a batch.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -56,7 +56,8 @@ fn executor() -> (Executor, Quotas) {
     (Executor::new(transport, machine, (writer, end_waiting), reader, waker), quotas)
 }
 
-/// Gives the state machine its command, and in the same turn a read that needs nothing of it.
+/// Gives the state machine its command and, in the same turn, a read whose index is before the
+/// command.
 fn apply_and_read(executor: &mut Executor, quotas: &Quotas) -> Reply<ReadResult> {
     let mut open = OpenBatch::new();
     let reply = open.join(0, None);
@@ -79,8 +80,8 @@ fn poll<F: Future + Unpin>(reply: &mut F) -> Poll<F::Output> {
     Pin::new(reply).poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// What went wrong: a read whose index was applied was answered between two calls of a command
-/// that was committed after it, from a state that no command leaves.
+/// What went wrong: a read whose index was applied was answered between two calls for a later
+/// command, from a state that no whole command leaves.
 #[tokio::test]
 async fn no_query_sees_a_half_applied_command() {
     let (mut executor, quotas) = executor();

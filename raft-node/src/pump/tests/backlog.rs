@@ -13,7 +13,7 @@ fn rig() -> Rig {
 }
 
 /// What went wrong: forwarded commands were taken without a bound. They are committed by the other
-/// members' disks alone, so the leader's memory grew by what its disk did not keep up with.
+/// members' disks alone, so the leader's memory grew by the entries that its disk had not written.
 #[test]
 fn a_leader_whose_disk_is_behind_accepts_no_more() {
     let mut rig = rig();

@@ -1,4 +1,4 @@
-//! What ends a member, and what its clients are answered then.
+//! What ends a member, and the answers that its clients then get.
 
 use bytes::Bytes;
 use raft_core::consensus::{Body, Contradiction};
@@ -12,8 +12,8 @@ fn rig() -> Rig {
     Rig::new(3, Limits::default())
 }
 
-/// What went wrong: the entry was passed over, and the state machines of an older and a newer
-/// member differed from then on.
+/// What went wrong: the entry was skipped, and the state machines of an older and a newer member
+/// differed from then on.
 #[test]
 fn an_entry_of_a_kind_that_only_a_newer_version_applies_stops_the_member() {
     for kind in [EntryKind::SessionCommand, EntryKind::SessionControl] {
@@ -30,7 +30,7 @@ fn an_entry_of_a_kind_that_only_a_newer_version_applies_stops_the_member() {
     }
 }
 
-/// What went wrong: the member rejected the append and went on, and answered reads with entries
+/// What went wrong: the member rejected the append and continued, and answered reads with entries
 /// that no other member had.
 #[test]
 fn a_leader_without_a_committed_entry_stops_the_member_and_its_reads() {
@@ -47,7 +47,7 @@ fn a_leader_without_a_committed_entry_stops_the_member_and_its_reads() {
     let text = effects.stop.as_ref().expect("a reason").to_string();
     assert!(text.starts_with("acknowledged data was lost: entry 7@4 is committed here"), "{text}");
     assert!(effects.write.is_none() && effects.served.is_empty());
-    // The change of leader has refused the read before, or the end does.
+    // Either the change of leader refused the read already, or the end of the member does.
     assert_eq!(effects.failed_reads.len(), 1);
     let effects = rig.turn(Event::Read { group: 4 });
     assert_eq!(effects.failed_reads[0].1, ReadError::Closed);

@@ -1,4 +1,5 @@
-//! Forwards: what a follower's clients are told, and what a leader takes and answers.
+//! Forwards: the answers to a follower's clients, and the forwards that a leader accepts and
+//! answers.
 
 use raft_core::consensus::{Body, Message, Round};
 use raft_core::types::{EntryId, LogSpan, Term};
@@ -75,9 +76,9 @@ fn an_answer_to_a_forward_of_an_earlier_start_changes_nothing() {
     assert_eq!(failed(&answer(&mut rig, &forward, None)), [(1, ProposeError::Busy)]);
 }
 
-/// The machine has the entry and has not said that it is done. No client was found that waits for
-/// it, so its answer is gone. A client that began to wait now would be told that its command was
-/// lost.
+/// The state machine has the entry and has not reported it as applied. No waiting client was found
+/// for it, so its answer is discarded. A client that began to wait now would get the answer that
+/// its command was lost.
 #[test]
 fn an_answer_while_its_entry_is_being_applied_leaves_the_outcome_unknown() {
     let (mut rig, forward) = forwarding(Limits::default());

@@ -7,7 +7,7 @@ use super::{CLUSTER, Rig, at, entry, id, node};
 use crate::pump::{Event, Limits};
 use crate::{Content, Envelope};
 
-/// Delivers a message of a later term with these entries. Nothing must come of it.
+/// Delivers a message of a later term with these entries. It must have no effect.
 fn check_dropped(cluster: ClusterId, body: Body, entries: Vec<Entry>, what: &str) {
     let mut rig = Rig::new(3, Limits::default());
     let message = Message::new(Term::new(5), body);

@@ -139,12 +139,12 @@ impl Rig {
         self.pump.raft().last().index.get()
     }
 
-    /// Own clients propose commands of four bytes.
+    /// The member's own clients propose commands of four bytes.
     fn propose(&mut self, group: u64, count: usize) -> Effects<Names> {
         self.turn(Event::Propose { commands: commands(count), group })
     }
 
-    /// A member forwards commands of four bytes. What it is answered.
+    /// Another member forwards commands of four bytes; returns the answers to it.
     fn forward(&mut self, sequence: u64, count: usize) -> Vec<ForwardAnswer> {
         let term = self.pump.raft().term();
         let forward = Forward { term, start: 1, sequence, commands: commands(count) };

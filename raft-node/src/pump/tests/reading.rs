@@ -31,7 +31,8 @@ fn a_leader_asks_its_store_only_for_what_it_has_written() {
     assert_eq!(effects.sends.len(), 1, "they go out");
 }
 
-/// Between naming entries and reading them the log may have been rewritten behind the first.
+/// After entries are named and before they are read, the log may be rewritten after the first of
+/// them.
 #[test]
 fn entries_of_which_the_last_is_another_are_not_sent() {
     let mut rig = leader();
@@ -65,8 +66,8 @@ fn a_read_without_an_answer_is_given_up_at_its_deadline() {
     assert_eq!(rig.ticks(1).failed_reads, [(1, ReadError::Timeout)]);
 }
 
-/// What went wrong: what the core asks for once it knows that entries were sent waited for the next
-/// event, up to a tick.
+/// What went wrong: the core's outputs after a completed send waited for the next event, up to a
+/// tick.
 #[test]
 fn the_entries_after_a_send_from_the_store_are_read_at_once() {
     let mut rig = Rig::leading(3, Limits { tail_bytes: 0, append_bytes: 4, ..Limits::default() });
@@ -102,8 +103,8 @@ fn failed(fetch: FetchId, kind: LogErrorKind) -> Event<Names> {
     Event::Fetched { fetch, result: Err(LogError::new(LogOp::Read, kind)) }
 }
 
-/// A member that starts and must read what it has not applied, entry 7; the question, and the
-/// member.
+/// A member that starts and must read entry 7, which it has not applied; returns the member and its
+/// question.
 fn reading_to_apply() -> (Rig, FetchId) {
     let start = Start { applied: at(6), ..Rig::start(3) };
     let mut rig = Rig::starting_from(start, Limits { read_attempts: 3, ..Limits::default() });
