@@ -24,8 +24,8 @@ use crate::files::Files;
 use crate::lane::{Lane, Stop, Subject, Tally};
 use crate::meter::Spent;
 
-/// If fewer bytes than this were allocated or freed between two turns, it does not count as a
-/// change. A log may write a header on a thread of its own.
+/// If fewer bytes than this were allocated or freed between two turns, that does not count as a
+/// change. A log may write a header on its own thread.
 const LEAST_CHANGE_BYTES: u64 = 64 << 10;
 
 /// Work after the last answer is reported from this many bytes on, or from this share of a

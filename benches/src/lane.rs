@@ -129,7 +129,7 @@ pub trait Lane {
         None
     }
 
-    /// The work that the subject has postponed, if it can tell.
+    /// The work that the subject has postponed, if it can report that.
     fn pending(&self) -> Option<Pending> {
         None
     }

@@ -7,8 +7,8 @@
 //! | [`checks`] | what must hold: the laws across members, the clients' order, convergence |
 //!
 //! The simulator runs the same pump as a node, on any store; it depends on no backend. The disk
-//! whose power is cut under stores is the crate `crash-disk`. `docs/testing.md` says what is
-//! checked where, and how to replay a seed.
+//! whose power is cut under stores is the crate `crash-disk`. `docs/testing.md` says where each
+//! part is checked, and how to replay a seed.
 
 pub mod checks;
 pub mod conformance;

@@ -110,8 +110,8 @@ fn a_store_that_never_rotated_is_reported() {
     }
 }
 
-/// A lock that is only a list of the process refuses a second handle in it, but not another
-/// process.
+/// A lock that is only a list in the process refuses a second handle in that process, but not in
+/// another one.
 #[test]
 fn a_lock_of_one_process_alone_is_found() {
     const NAME: &str = "a_lock_of_one_process_alone_is_found";

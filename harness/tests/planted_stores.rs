@@ -106,7 +106,7 @@ fn the_wrong_one_of_several_stores_is_named() {
     }
 }
 
-/// What went wrong once: no promise was named for a store that never answered.
+/// What went wrong: no promise was named for a store that never answered.
 #[test]
 fn a_store_that_never_answers_breaks_a_promise() {
     let silent: Factory = Arc::new(|| {

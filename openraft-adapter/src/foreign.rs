@@ -1,8 +1,9 @@
-//! What the adapter asks of one version of openraft: the trait's verbs, in this project's types.
+//! The interface of the adapter to one version of openraft: the trait's verbs, in this project's
+//! types.
 //!
-//! [`v09`](crate::v09) and [`v010`](crate::v010) implement it, a few lines for each verb, and the
-//! rest of the crate knows no version. Positions are this project's: openraft numbers its first
-//! entry 0, this project numbers it 1.
+//! [`v09`](crate::v09) and [`v010`](crate::v010) implement it, with a few lines for each verb; the
+//! rest of the crate does not depend on a version. Positions are this project's: openraft numbers
+//! its first entry 0, this project numbers it 1.
 //!
 //! Absent: the state machine and its snapshots, and `save_committed`, which is an optional feature
 //! of openraft's trait.
@@ -14,13 +15,13 @@ use bytes::Bytes;
 use raft_core::storage::LogBounds;
 use raft_core::types::{Entry, EntryId, EntryKind, HardState, LogIndex, NodeId, Term};
 
-/// What the store below said went wrong.
+/// The error that the store below reported.
 pub type Failed = Box<dyn Error + Send + Sync>;
 
 /// A log store behind one version of openraft's trait.
 ///
-/// Each future ends when openraft would count the verb as done: that of an append once the store
-/// has called the callback.
+/// Each future ends when openraft would count the verb as done; the future of an append ends once
+/// the store has called the callback.
 pub trait Foreign: Send + 'static {
     /// The store's own log reader.
     type Reader: ForeignReader;
@@ -37,7 +38,7 @@ pub trait Foreign: Send + 'static {
     /// `append`, up to the callback.
     fn append(&mut self, entries: Vec<Entry>) -> impl Future<Output = Result<(), Failed>> + Send;
 
-    /// `truncate`: `last` stays, and `first` is the first entry that goes.
+    /// `truncate`: `last` is the last entry that stays, and `first` is the first that is removed.
     fn truncate(
         &mut self,
         last: EntryId,
@@ -53,14 +54,14 @@ pub trait Foreign: Send + 'static {
 
 /// A log reader behind one version of openraft's trait.
 pub trait ForeignReader: Send + 'static {
-    /// `try_get_log_entries`: what the store has of the range.
+    /// `try_get_log_entries`: the entries of the range that the store has.
     fn entries(
         &mut self,
         range: Range<LogIndex>,
     ) -> impl Future<Output = Result<Vec<Entry>, Failed>> + Send;
 }
 
-/// How the bytes of an entry become an application's data, and how they are found in it again.
+/// How the bytes of an entry are put into an application's data, and how they are taken out again.
 #[derive(Debug)]
 pub struct Data<D> {
     carry: fn(Vec<u8>) -> D,
@@ -68,15 +69,16 @@ pub struct Data<D> {
 }
 
 impl<D> Data<D> {
-    /// Data that `carry` makes of any bytes, and of which `carried` gives them back.
+    /// `carry` puts any bytes into data, and `carried` returns the bytes in such data.
     pub const fn new(carry: fn(Vec<u8>) -> D, carried: fn(&D) -> Vec<u8>) -> Data<D> {
         Data { carry, carried }
     }
 
-    /// What an entry holds, as openraft tells it: nothing, or the application's data.
+    /// The content of an entry in openraft's form: nothing, or the application's data.
     ///
-    /// The kind of the entry is the first byte of the data, as openraft's own kinds are fewer: a
-    /// membership of this project has addresses and learners that one of openraft cannot hold.
+    /// The kind of the entry is the first byte of the data, because openraft has fewer kinds: a
+    /// membership of this project has addresses and learners that openraft's membership cannot
+    /// hold.
     pub(crate) fn of(&self, entry: &Entry) -> Option<D> {
         if entry.kind == EntryKind::Noop && entry.payload.is_empty() {
             return None;
@@ -86,7 +88,7 @@ impl<D> Data<D> {
         Some((self.carry)(bytes))
     }
 
-    /// The entry that [`Data::of`] made this of; an error if it made no such data.
+    /// The entry from which [`Data::of`] made this data; an error if the data has another origin.
     pub(crate) fn entry(&self, id: EntryId, data: Option<&D>) -> Result<Entry, Failed> {
         let Some(data) = data else { return Ok(Entry::new(id, EntryKind::Noop, Bytes::new())) };
         let bytes = (self.carried)(data);
@@ -109,8 +111,8 @@ pub fn text_of(bytes: &[u8]) -> String {
     bytes.iter().copied().map(char::from).collect()
 }
 
-/// The bytes that [`text_of`] made the text of. A character beyond 255, which it never makes,
-/// becomes a question mark, so that the suite finds the entry changed.
+/// The bytes from which [`text_of`] made the text. A character beyond 255, which `text_of` never
+/// makes, becomes a question mark, so that the suite finds that the entry was changed.
 pub fn bytes_of(text: &str) -> Vec<u8> {
     text.chars().map(|one| u8::try_from(one).unwrap_or(b'?')).collect()
 }
@@ -120,7 +122,7 @@ pub(crate) fn to_openraft(index: LogIndex) -> u64 {
     index.prev().get()
 }
 
-/// The entry of a term at an index of openraft's.
+/// The id of the entry with this term at one of openraft's indexes.
 pub(crate) fn from_openraft(term: u64, index: u64) -> EntryId {
     EntryId::new(Term::new(term), LogIndex::new(index).next())
 }
@@ -130,7 +132,7 @@ pub(crate) fn voted_for(vote: HardState) -> u64 {
     vote.vote.map_or(0, NodeId::get)
 }
 
-/// Bounds from what `get_log_state` gives; `None` stands before the log.
+/// Bounds from the result of `get_log_state`; `None` stands for the place before the log.
 pub(crate) fn bounds_of(purged: Option<EntryId>, last: Option<EntryId>) -> LogBounds {
     LogBounds { boundary: purged.unwrap_or_default(), last: last.unwrap_or_default() }
 }

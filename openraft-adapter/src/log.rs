@@ -1,13 +1,12 @@
 //! A store of openraft as a store of this project.
 //!
-//! Each verb becomes the verbs of openraft's trait, one after another, and ends when openraft
-//! would count it as done. After each change the adapter asks the store where its log begins and
-//! ends and what its vote is, and shows that; nothing is shown from what was asked.
+//! Each verb becomes the verbs of openraft's trait, one after another, and ends when openraft would
+//! count it as done. After each change the adapter reads from the store where its log begins and
+//! ends, and its vote. It shows only these values; it derives none from the request.
 //!
-//! What openraft's trait does not promise never reaches the store. [`Gate`] refuses what openraft
-//! never asks (gaps, falling terms, votes that go back, purges beyond the end), the adapter
-//! remembers a failure (P15), and an identity is kept in memory alone. A reset is refused: see
-//! [`crate::LACKS`].
+//! Requests that openraft never makes do not reach the store. [`Gate`] refuses them (gaps, falling
+//! terms, votes that go back, purges beyond the end), the adapter remembers a failure (P15), and it
+//! keeps the identity in memory only. A reset is refused: see [`crate::LACKS`].
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -25,12 +24,12 @@ use crate::reader::{Reader, Slot};
 use crate::shared::Shared;
 use crate::tasks::{Tasks, lock};
 
-/// What is declared of a store, as its trait declares nothing.
+/// The declarations about a store, since openraft's trait has none.
 #[derive(Clone, Debug)]
 pub struct Declared {
     /// The store's name.
     pub name: Cow<'static, str>,
-    /// What a write that was answered survives.
+    /// What an acknowledged write survives.
     pub durability: Durability,
 }
 
@@ -40,21 +39,22 @@ impl Declared {
         Declared { name: name.into(), durability: Durability::Volatile }
     }
 
-    /// A store whose writes survive the end of the process, and not that of the machine. openraft
-    /// asks for more: see [`Declared::durable`].
+    /// A store whose writes survive the end of the process, but not of the machine. openraft
+    /// requires more: see [`Declared::durable`].
     pub fn process_crash(name: impl Into<Cow<'static, str>>) -> Declared {
         Declared { name: name.into(), durability: Durability::ProcessCrash }
     }
 
-    /// A store that keeps what openraft asks for: what was answered is on the disk.
+    /// A store that keeps openraft's promises: an acknowledged write is on the disk.
     pub fn durable(name: impl Into<Cow<'static, str>>) -> Declared {
         Declared { name: name.into(), durability: Durability::PowerLoss }
     }
 }
 
-/// A store written for openraft's `RaftLogStorage`, as the conformance suite takes it.
+/// A store written for openraft's `RaftLogStorage`, in the form that the conformance suite expects.
 pub struct OpenraftLog<F: Foreign> {
-    /// Invariant: there until the handle is dropped, and held by nothing else between two tasks.
+    /// Invariant: present until the handle is dropped; besides it, only running tasks hold the
+    /// store.
     store: Option<Arc<tokio::sync::Mutex<F>>>,
     shared: Arc<Shared>,
     readers: Mutex<Vec<Weak<Slot<F::Reader>>>>,
@@ -64,14 +64,15 @@ pub struct OpenraftLog<F: Foreign> {
     is_poisoned: bool,
 }
 
-/// What a store told of itself.
+/// The state that a store reported.
 struct Told {
     bounds: LogBounds,
     hard_state: HardState,
 }
 
 impl<F: Foreign> OpenraftLog<F> {
-    /// Takes an open store over. `Io` if it cannot tell where its log ends, or its vote.
+    /// Wraps an open store. The error is `Io` if the store cannot report where its log ends, or its
+    /// vote.
     pub async fn over(store: F, declared: Declared) -> Result<OpenraftLog<F>, LogError> {
         let io = |error: std::io::Error| LogError::io(LogOp::Open, error);
         let shared = Arc::new(Shared::new(Tasks::new().map_err(io)?));
@@ -127,7 +128,7 @@ impl<F: Foreign> BatchStore for OpenraftLog<F> {
     fn log_reader(&self) -> Box<dyn LogReader> {
         let (slot, store) = (Arc::new(Slot::default()), self.store());
         let mut filled = slot.clone().try_lock_owned().expect("nothing else knows it yet");
-        // A reader is asked for now, and not with the first read: it must see what comes later.
+        // The reader is created now, not at the first read: it must see all writes from now on.
         let fill = async move { *filled = Some(store.lock().await.reader().await) };
         drop(self.shared.tasks.begin(fill));
         let mut readers = lock(&self.readers);
@@ -176,7 +177,7 @@ impl<F: Foreign> Drop for OpenraftLog<F> {
     fn drop(&mut self) {
         self.shared.tasks.close();
         for reader in lock(&self.readers).iter().filter_map(Weak::upgrade) {
-            // No task holds it any more: all have ended.
+            // All tasks have ended, so none holds the reader any more.
             if let Ok(mut reader) = reader.try_lock() {
                 *reader = None;
             }
@@ -186,7 +187,7 @@ impl<F: Foreign> Drop for OpenraftLog<F> {
     }
 }
 
-/// Judges a batch, and does what has an effect, verb by verb.
+/// Checks a batch, and carries out the verbs that have an effect, one by one.
 async fn change<F: Foreign>(
     store: &mut F,
     op: LogOp,
@@ -230,7 +231,7 @@ async fn apply<F: Foreign>(
     }
 }
 
-/// The ids of the entries at some places, as far as those lie inside the log.
+/// The ids of the entries at these indexes; indexes outside of the log are left out.
 async fn ids<F: Foreign>(
     store: &mut F,
     bounds: LogBounds,

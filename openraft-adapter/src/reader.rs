@@ -1,9 +1,10 @@
 //! A log reader of openraft as a reader of this project.
 //!
-//! openraft's `try_get_log_entries` gives what it finds of a range, and says neither that the
-//! beginning was purged nor that the end is not there yet. The adapter judges the range by the
-//! log's bounds, before the read and again where something is missing: a change may be under way.
-//! What is missing inside the bounds of a log at rest is damage.
+//! openraft's `try_get_log_entries` returns the entries of a range that it finds. It reports
+//! neither that the beginning was purged nor that the end does not exist yet. The adapter checks
+//! the range against the log's bounds before the read, and again if entries are missing, since a
+//! change may be in progress. If no change ran during the read, an entry that is missing inside the
+//! bounds is damage.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -16,10 +17,10 @@ use raft_core::types::{Entry, LogIndex, Term};
 use crate::foreign::ForeignReader;
 use crate::shared::Shared;
 
-/// Where a reader is, once the store has given it. Empty again when the store is dropped.
+/// Holds a reader once the store has returned it. It is empty again when the store is dropped.
 pub(crate) type Slot<R> = tokio::sync::Mutex<Option<R>>;
 
-/// How long a read waits before it looks again at a log that changes.
+/// How long a read waits before it is repeated because the log was changing.
 const PAUSE: Duration = Duration::from_micros(200);
 
 /// A reader of an [`OpenraftLog`](crate::OpenraftLog).
@@ -33,7 +34,7 @@ impl<R: ForeignReader> Reader<R> {
         Reader { slot, shared }
     }
 
-    /// What the store has of a range that is not empty.
+    /// The entries of a non-empty range that the store has.
     async fn entries(&self, range: Range<LogIndex>) -> Result<Vec<Entry>, LogError> {
         let slot = self.slot.clone();
         let work = async move {
@@ -86,7 +87,7 @@ impl<R: ForeignReader> LogReader for Reader<R> {
     }
 }
 
-/// Leaves as many entries as fit, and one at least.
+/// Keeps as many entries as fit, but at least one.
 fn fit(entries: &mut Vec<Entry>, max_bytes: u64) {
     let mut bytes = 0_u64;
     let fits = |entry: &&Entry| {

@@ -1,8 +1,8 @@
-//! What a store and its readers share: the tasks, where the log begins and ends, and whether a
-//! change is under way.
+//! The state that a store and its readers share: the tasks, where the log begins and ends, and
+//! whether a change is in progress.
 //!
-//! A change is counted when it begins and when it ends. A read that finds something missing in a
-//! log at rest has found damage; in one that changes it looks again.
+//! Each change is counted when it begins and when it ends. A read that finds an entry missing while
+//! no change runs has found damage; if a change ran, the read is repeated.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,10 +11,10 @@ use raft_core::storage::LogBounds;
 
 use crate::tasks::{Tasks, lock};
 
-/// What a store and its readers share.
+/// The state that a store and its readers share.
 pub(crate) struct Shared {
     pub(crate) tasks: Tasks,
-    /// What the store last told.
+    /// The bounds that the store last reported.
     bounds: Mutex<LogBounds>,
     /// How many changes have begun, and how many have ended. Invariant: ended <= begun.
     begun: AtomicU64,
@@ -35,20 +35,20 @@ impl Shared {
         *lock(&self.bounds) = bounds;
     }
 
-    /// Begins a change, which ends with the guard: where the store panics, too.
+    /// Begins a change. It ends when the guard is dropped, even if the store panics.
     pub(crate) fn begin_change(&self) -> Change<'_> {
         self.begun.fetch_add(1, Ordering::SeqCst);
         Change(self)
     }
 
-    /// How many changes have ended, unless one is under way.
+    /// The number of changes that have ended; `None` while one is in progress.
     pub(crate) fn at_rest(&self) -> Option<u64> {
         let ended = self.ended.load(Ordering::SeqCst);
         (self.begun.load(Ordering::SeqCst) == ended).then_some(ended)
     }
 }
 
-/// A change that is under way.
+/// A change in progress.
 pub(crate) struct Change<'a>(&'a Shared);
 
 impl Drop for Change<'_> {

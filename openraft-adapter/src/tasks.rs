@@ -1,12 +1,12 @@
-//! The runtime that a store of openraft works on: tasks that end before the store is dropped.
+//! The runtime on which a store of openraft works. Its tasks end before the store is dropped.
 //!
-//! A store written for openraft may need a runtime of tokio, and the suite polls it from threads
-//! that have none. So each verb runs as a task on a runtime of the adapter's own, and its caller
-//! waits for the task. A task goes on when its caller is gone, as it would in openraft. Each task
-//! holds a ticket; [`Tasks::close`] takes no new ones and waits for all tickets to come back, so
-//! that no task holds a file of the store once its handle is dropped.
+//! A store written for openraft may need a tokio runtime, and the suite polls it from threads that
+//! have none. So each verb runs as a task on the adapter's own runtime, and its caller waits for
+//! the task. A task continues if its caller is dropped, as it would in openraft. Each task holds a
+//! ticket; [`Tasks::close`] issues no new tickets and waits until all are dropped, so that no task
+//! holds a file of the store once its handle is dropped.
 //!
-//! A panic of a task is handed on to its caller, where the suite sees it (P20).
+//! A panic in a task is passed on to the caller, where the suite sees it (P20).
 
 use std::panic::resume_unwind;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -20,14 +20,14 @@ const THREADS: usize = 2;
 
 /// The tasks of one store.
 pub(crate) struct Tasks {
-    /// Invariant: there until `close`, as is the runtime.
+    /// Invariant: `Some` until `close`. The runtime is `Some` until `end`.
     tickets: Mutex<Option<Sender<()>>>,
     ended: Mutex<Receiver<()>>,
     runtime: Mutex<Option<Runtime>>,
 }
 
 impl Tasks {
-    /// A runtime without any task; an error if the system gives no thread.
+    /// A runtime without tasks; an error if the system cannot start a thread.
     pub(crate) fn new() -> std::io::Result<Tasks> {
         let runtime = Builder::new_multi_thread().worker_threads(THREADS).enable_all().build()?;
         let (tickets, ended) = channel();
@@ -35,7 +35,7 @@ impl Tasks {
         Ok(Tasks { tickets, ended, runtime: Mutex::new(Some(runtime)) })
     }
 
-    /// Begins work. `None` once the tasks are closed.
+    /// Starts work. `None` once the tasks are closed.
     pub(crate) fn begin<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
@@ -63,14 +63,14 @@ impl Tasks {
         }
     }
 
-    /// Takes no more work, and waits for what is under way.
+    /// Accepts no more work, and waits for the work in progress.
     pub(crate) fn close(&self) {
         *lock(&self.tickets) = None;
-        // An error says that the last ticket was dropped: nothing is ever sent.
+        // The channel carries no values: an error means that the last ticket was dropped.
         while lock(&self.ended).recv().is_ok() {}
     }
 
-    /// Ends the tasks that the store itself has begun, as the end of a process would.
+    /// Ends the tasks that the store itself has started, as the end of a process would.
     pub(crate) fn end(&self) {
         if let Some(runtime) = lock(&self.runtime).take() {
             runtime.shutdown_background();

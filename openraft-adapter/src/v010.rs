@@ -19,7 +19,7 @@ use crate::log::{Declared, OpenraftLog};
 /// A store written for `RaftLogStorage` of openraft 0.10, with the types of `C`.
 pub type OpenraftLog010<C, S> = OpenraftLog<Store<C, S>>;
 
-/// Takes an open store over; `data` says how its commands carry bytes.
+/// Wraps an open store; `data` says how its commands carry bytes.
 pub async fn adapt<C, S>(
     store: S,
     data: Data<C::D>,
@@ -38,8 +38,7 @@ pub type Record<C> = openraft::Entry<CommittedLeaderIdOf<C>, Payload<C>>;
 /// openraft's own payload with the types of `C`.
 pub type Payload<C> = EntryPayload<<C as RaftTypeConfig>::D, u64, <C as RaftTypeConfig>::Node>;
 
-/// Types with openraft's own entry, ids and terms of 64 bits and
-/// leaders as openraft has them by default.
+/// Types with openraft's own entry, ids and terms of 64 bits, and openraft's default leader ids.
 pub trait Types:
     RaftTypeConfig<
         NodeId = u64,
@@ -62,7 +61,7 @@ impl<C> Types for C where
 {
 }
 
-/// A store, behind this version's trait.
+/// A store behind this version's trait.
 pub struct Store<C: Types, S> {
     store: S,
     data: Data<C::D>,

@@ -1,8 +1,9 @@
 //! openraft 0.9: `RaftLogStorage`.
 //!
-//! An application implements that trait under openraft's feature `storage-v2`. Without the feature
-//! openraft's own `Adaptor` makes one of a store of the older trait `RaftStorage`, of which are all
-//! stores that openraft has published for 0.9. This module works with and without the feature.
+//! An application implements that trait under openraft's feature `storage-v2`. Without the feature,
+//! openraft's own `Adaptor` turns a store of the older trait `RaftStorage` into one; all stores
+//! that openraft has published for 0.9 are of that older trait. This module works with and without
+//! the feature.
 
 use std::ops::Range;
 
@@ -21,7 +22,7 @@ use crate::log::{Declared, OpenraftLog};
 /// A store written for `RaftLogStorage` of openraft 0.9, with the types of `C`.
 pub type OpenraftLog09<C, S> = OpenraftLog<Store<C, S>>;
 
-/// Takes an open store over; `data` says how its commands carry bytes.
+/// Wraps an open store; `data` says how its commands carry bytes.
 pub async fn adapt<C, S>(
     store: S,
     data: Data<C::D>,
@@ -39,7 +40,7 @@ pub trait Types: RaftTypeConfig<NodeId = u64, Entry = Record<Self>> {}
 
 impl<C: RaftTypeConfig<NodeId = u64, Entry = Record<C>>> Types for C {}
 
-/// A store, behind this version's trait.
+/// A store behind this version's trait.
 pub struct Store<C: Types, S> {
     store: S,
     data: Data<C::D>,

@@ -1,6 +1,5 @@
-//! The adapter proves itself: a correct store written for openraft's `RaftLogStorage` passes the
-//! suite, power cuts included, and each bug that is planted in it is found by the check named for
-//! it.
+//! Tests of the adapter: a correct store written for openraft's `RaftLogStorage` passes the suite,
+//! power cuts included, and each bug that is planted in it is found by the check named for it.
 
 #[path = "planted/store.rs"]
 mod store;
@@ -19,7 +18,7 @@ use store::{Bug, FileStore, Types};
 /// openraft's own types have a `String` for a command.
 const DATA: Data<String> = Data::new(|bytes| text_of(&bytes), |text| bytes_of(text));
 
-/// How long a store may be silent that is expected to hang.
+/// How long a store that is expected to hang may take for one step.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 use Bug::*;

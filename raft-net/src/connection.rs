@@ -3,7 +3,7 @@
 //! One task does both, so a burst costs it one wake. It writes only while its link is the newest of
 //! the peer. It drains the peer's queue into one vectored write, and delivers everything from one
 //! read together. If there is nothing to send, it sends a keep-alive; if nothing arrives for too
-//! long, it ends.
+//! long, it ends the connection.
 
 use std::io::{Error, ErrorKind, IoSlice};
 use std::sync::Arc;

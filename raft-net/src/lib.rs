@@ -7,9 +7,9 @@
 //! another cluster, a node other than the wanted one, and a node that lost its store are refused
 //! with the reason.
 //!
-//! Bytes from the port cost bounded time and memory, also garbage, oversized frames and handshakes
-//! that never end. They are refused and counted ([`Counters`]) and logged once, and the member goes
-//! on.
+//! Bytes from the port cost bounded time and memory, even garbage, oversized frames and handshakes
+//! that never end. They are refused, counted ([`Counters`]) and logged once, and the member
+//! continues.
 //!
 //! Absent: encryption. The checksums of frames detect accidents, not attacks, so members need a
 //! trusted network. TLS will be added between this crate and the socket.

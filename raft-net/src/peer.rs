@@ -31,7 +31,7 @@ struct State {
     links: Vec<Arc<Link>>,
     /// Dropping it ends the task that dials; `None` if there is no such task.
     dialer: Option<oneshot::Sender<()>>,
-    /// The member sends to this peer.
+    /// Whether the member sends to this peer.
     is_addressed: bool,
 }
 
@@ -40,7 +40,7 @@ struct State {
 pub struct Link {
     /// Wakes the writer.
     pub wake: Notify,
-    /// Tells the connection to end.
+    /// Notified when the connection must end.
     pub close: Notify,
 }
 
@@ -63,7 +63,7 @@ impl Peer {
         Peer { node, state: Mutex::default(), dial: Notify::new() }
     }
 
-    /// The member sends to this peer.
+    /// Notes that the member sends to this peer.
     pub fn note_addressed(&self) {
         self.state().is_addressed = true;
     }
@@ -76,9 +76,9 @@ impl Peer {
         ended
     }
 
-    /// The member no longer sends to this peer: its address is removed, and the task that dials it
-    /// ends, with the connection that it made. If there is a connection that the peer made, the
-    /// waiting envelopes are sent on it; else they are returned.
+    /// Notes that the member no longer sends to this peer: its address is removed, and the task
+    /// that dials it ends, with the connection that it made. If the peer made a connection itself,
+    /// the waiting envelopes are sent on it; otherwise they are returned.
     pub fn forget_address(&self) -> Vec<Envelope> {
         let mut state = self.state();
         state.is_addressed = false;
@@ -124,8 +124,8 @@ impl Peer {
         }
     }
 
-    /// Adds a new connection, which is written to from now on. If there are too many, the oldest is
-    /// told to end.
+    /// Adds a new connection, which is written to from now on. If there are too many, the oldest
+    /// must end.
     pub fn attach(&self) -> Arc<Link> {
         let link = Arc::new(Link::default());
         let mut state = self.state();
@@ -166,8 +166,8 @@ impl Peer {
         }
     }
 
-    /// The peer could not be reached: returns the envelopes that are dropped, unless the peer has
-    /// connected in the meantime. No byte of them was sent.
+    /// Notes that the peer could not be reached. Returns the envelopes that are dropped, or none if
+    /// the peer has connected in the meantime. No byte of them was sent.
     pub fn give_up(&self) -> Vec<Envelope> {
         let mut state = self.state();
         if state.links.is_empty() { state.queue.take_all() } else { Vec::new() }

@@ -1,5 +1,5 @@
-//! What all tasks of one transport share: the member, the peers, the counts, and the list of the
-//! tasks themselves, so that none outlives the transport.
+//! The state that all tasks of one transport share: the member, the peers, the counts, and the list
+//! of the tasks themselves, so that no task outlives the transport.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -19,7 +19,7 @@ use crate::peer::Peer;
 /// The most (peer, reason) pairs that are kept as already logged; beyond it the list is cleared.
 const MAX_NOTED: usize = 1024;
 
-/// What the tasks share.
+/// The state that the tasks share.
 pub struct Shared {
     /// The member.
     pub inbound: Arc<dyn Inbound>,
@@ -84,8 +84,9 @@ impl Shared {
         self.check(&self.peers.lock().expect("no panic while the peers are locked"), node)
     }
 
-    /// A node that is not in the membership may be a new member that this one does not know yet. It
-    /// may also be any program that knows the cluster's id, so only a few are allowed.
+    /// Checks the limits for a new peer. A node that is not in the membership may be a new member
+    /// of which this one has not learned yet. It may also be any program that has the cluster's id,
+    /// so only a few are allowed.
     fn check(&self, peers: &BTreeMap<NodeId, Arc<Peer>>, node: NodeId) -> Result<(), Refusal> {
         if peers.contains_key(&node) {
             return Ok(());
@@ -99,8 +100,8 @@ impl Shared {
         if alike.count() < max { Ok(()) } else { Err(Refusal::TooMany) }
     }
 
-    /// The member no longer sends to this peer, because it is no longer a member of the cluster.
-    /// The peer is kept as long as it is connected.
+    /// Notes that the member no longer sends to this peer, because it is no longer a member of the
+    /// cluster. The peer is kept as long as it is connected.
     pub fn forget_address(&self, peer: &Arc<Peer>) {
         let dropped = peer.forget_address();
         self.note_unreachable(peer, dropped);
@@ -159,7 +160,7 @@ impl Shared {
         }
     }
 
-    /// A peer or address works again: later errors are logged again.
+    /// Notes that a peer or address works again: later errors are logged again.
     pub fn forget(&self, remote: Remote) {
         let mut noted = self.noted.lock().expect("no panic while the notes are locked");
         noted.retain(|(other, _)| *other != remote);

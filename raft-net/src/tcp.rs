@@ -69,8 +69,8 @@ impl TcpTransport {
         self.shared.as_ref().map_or(0, |shared| shared.known_peers())
     }
 
-    /// The peer with this id. One without an address is not in the membership: it is only
-    /// answered, on the connection that it made, and is not kept after that has ended.
+    /// The peer with this id. A peer without an address is not in the membership: it only receives
+    /// answers, on the connection that it made, and is not kept after that connection has ended.
     fn peer(&mut self, shared: &Shared, node: NodeId, has_address: bool) -> Option<Arc<Peer>> {
         if let Some(peer) = self.peers.get(&node) {
             return Some(Arc::clone(peer));

@@ -26,7 +26,7 @@ pub struct Alarms {
 
 impl Alarms {
     /// Carries out a request to raise or disarm an alarm; returns the alarms that it changed, or
-    /// raised again. A request that only lists alarms is answered as well.
+    /// raised again. A request that only lists alarms is answered too.
     pub fn apply(&mut self, request: &AlarmRequest) -> AlarmResponse {
         let alarm = (request.member_id, request.alarm);
         let answered = match AlarmAction::try_from(request.action) {

@@ -1,5 +1,6 @@
 //! The Auth service, which answers that there is no authentication. A client that was given a name
-//! and a password asks first; with this answer it continues without them.
+//! and a password sends a request to this service first; after this answer it continues without
+//! them.
 
 use tonic::{Request, Response, Status};
 

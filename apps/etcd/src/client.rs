@@ -1,9 +1,9 @@
 //! A small client for Kontiki's own tools: a few requests, to any member that can take them.
 //!
-//! It holds one connection. It connects to an endpoint that answers, asks it for the leader, and
-//! connects to the leader, where a request takes one hop less; any member would do. When an
-//! endpoint fails, the client tries the next one, but never sends twice a request that may have
-//! changed something.
+//! It holds one connection. It connects to an endpoint that answers, requests the leader's address
+//! from it, and connects to the leader, where a request takes one hop less; any member would do.
+//! When an endpoint fails, the client tries the next one, but never sends twice a request that may
+//! have changed something.
 
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ pub enum ClientError {
 /// The status of one endpoint.
 #[derive(Debug)]
 pub struct EndpointStatus {
-    /// The endpoint, as it was given.
+    /// The endpoint, as the caller gave it.
     pub endpoint: String,
     /// The answer of its member, or why it could not be asked.
     pub status: Result<AdminStatusResponse, String>,
@@ -194,7 +194,7 @@ impl Client {
         }
     }
 
-    /// The connection in use, or a new one: to the leader, if the next endpoint knows it.
+    /// The connection in use, or a new one: to the leader, if the next endpoint reports one.
     async fn connected(&mut self) -> Result<(String, Channel), (String, String)> {
         if let Some(connection) = &self.connection {
             return Ok(connection.clone());
@@ -217,7 +217,7 @@ enum Effect {
     Change,
 }
 
-/// A connection to the leader, if the member behind `channel` knows another than itself.
+/// A connection to the leader, if the member behind `channel` reports another member as the leader.
 async fn follow_hint(name: &str, channel: Channel) -> Option<(String, Channel)> {
     let status = ask_status(channel).await.ok()?;
     let leader = status.members.iter().find(|member| member.id == status.leader)?;
@@ -240,8 +240,8 @@ fn parse(name: &str) -> Result<(String, Endpoint), ClientError> {
     Ok((name.to_owned(), endpoint.connect_timeout(CONNECT_TIMEOUT)))
 }
 
-/// A client that asks members without a leader to refuse: another member may know a leader, and a
-/// member that knows none would let the request wait.
+/// A client that requires members without a leader to refuse its requests: another member may have
+/// a leader, and a member without one would let the request wait.
 fn kv(channel: Channel) -> KvClient<InterceptedService<Channel, Wish>> {
     KvClient::with_interceptor(channel, |mut ask| {
         ask.metadata_mut().insert("hasleader", MetadataValue::from_static("true"));

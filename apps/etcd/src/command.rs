@@ -51,7 +51,7 @@ impl Command {
     ///
     /// # Errors
     ///
-    /// If it has a version or a kind that this program does not know, or is damaged. A member that
+    /// If it has a version or a kind that this program cannot read, or is damaged. A member that
     /// skipped it would differ from the others.
     pub fn decode(bytes: &Bytes) -> Result<Command, Unreadable> {
         let (&[version, kind], _) = bytes.split_first_chunk().ok_or(Unreadable::Damaged)?;

@@ -29,7 +29,7 @@ pub(crate) fn delete(
     DeleteRangeResponse { header: Some(header_at(revision)), deleted, prev_kvs }
 }
 
-/// A request that stands by itself, under way.
+/// The deletion of a request outside of a transaction, in progress.
 #[derive(Debug)]
 pub(crate) struct RangeDeletion {
     deletion: Deletion,
@@ -38,7 +38,7 @@ pub(crate) struct RangeDeletion {
 }
 
 impl RangeDeletion {
-    /// Begins; nothing is deleted yet.
+    /// Begins the deletion; nothing is deleted yet.
     pub(crate) fn begin(
         view: View<'_>,
         request: &DeleteRangeRequest,
@@ -51,12 +51,12 @@ impl RangeDeletion {
         RangeDeletion { deletion, deferrals, prev_kvs }
     }
 
-    /// Goes on, and looks at no more than `keys` keys. Says whether it is over.
+    /// Continues, and examines at most `keys` keys. Returns whether the deletion is complete.
     pub(crate) fn step(&mut self, store: &mut Store, keys: usize) -> bool {
         self.deletion.step(store, keys)
     }
 
-    /// The answer, once it is over.
+    /// The answer, once the deletion is complete.
     pub(crate) fn finish(self, store: &Store) -> (DeleteRangeResponse, Deferrals) {
         let (header, deleted) = (Some(header_at(store.revision())), self.deletion.deleted());
         (DeleteRangeResponse { header, deleted, prev_kvs: self.prev_kvs }, self.deferrals)

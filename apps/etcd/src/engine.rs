@@ -22,7 +22,7 @@ pub trait Engine: Send + Sync + 'static {
     /// The present status of the member. Called for each answer, so it has to be cheap.
     fn standing(&self) -> Standing;
 
-    /// The members of the cluster, in the order of their ids, as this member knows them.
+    /// The members of the cluster according to this member's log, in the order of their ids.
     fn members(&self) -> Vec<ClusterMember>;
 }
 
@@ -37,9 +37,9 @@ pub struct Standing {
     pub role: Role,
     /// Its current term.
     pub term: Term,
-    /// The leader that it knows, if any.
+    /// The leader of its term, if it has learned of one.
     pub leader: Option<NodeId>,
-    /// The last entry that it knows to be committed.
+    /// The last entry that is committed as far as this member has learned.
     pub commit: LogIndex,
     /// The last entry that its machine has applied.
     pub applied: LogIndex,
@@ -55,7 +55,7 @@ pub struct Standing {
 pub enum Role {
     /// It follows a leader, or waits for one.
     Follower,
-    /// It asks for votes, or asks whether it would get them.
+    /// It requests votes, or asks whether it would get them.
     Candidate,
     /// It leads.
     Leader,

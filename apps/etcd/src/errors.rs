@@ -2,8 +2,9 @@
 //!
 //! Go clients recognise an error by its text and not by its code alone. So each text here is
 //! exactly the one that an etcd 3.4 server sends; the texts of refusals that etcd does not have
-//! begin with `kontiki:`. A refusal never changes anything, except [`Refusal::TimedOut`], where the
-//! outcome is unknown, and [`Refusal::CarriedOutButTooLarge`], which says so.
+//! begin with `kontiki:`. A refused request changed nothing. There are two exceptions: after
+//! [`Refusal::TimedOut`] the outcome is unknown, and [`Refusal::CarriedOutButTooLarge`] says that
+//! the change was made.
 
 use kontiki::{ProposeError, ReadError};
 use thiserror::Error;
@@ -32,10 +33,10 @@ pub enum Refusal {
     /// A transaction would write a key twice.
     #[error("etcdserver: duplicate key given in txn request")]
     DuplicateKey,
-    /// The revision asked for was compacted away.
+    /// The requested revision was compacted.
     #[error("etcdserver: mvcc: required revision has been compacted")]
     Compacted,
-    /// The revision asked for does not exist yet.
+    /// The requested revision does not exist yet.
     #[error("etcdserver: mvcc: required revision is a future revision")]
     FutureRevision,
     /// No such lease.

@@ -8,7 +8,7 @@ pub struct ServerLimits {
     /// How many clients may be connected. Further ones wait in the listener's queue until one
     /// disconnects.
     pub connections: usize,
-    /// How many requests one connection may have in progress; HTTP/2 tells the client.
+    /// How many requests one connection may have in progress; HTTP/2 makes the client wait.
     pub streams: u32,
     /// How many requests all connections together may have in progress, answers that are not sent
     /// yet included. Further ones are refused with "too many requests".

@@ -19,14 +19,14 @@ use crate::mvcc::Store;
 use crate::shared::{SWEEP_STEPS, SharedStore, State};
 use crate::{compact, delete, put, txn};
 
-/// How many keys one step of a deletion looks at: less than a millisecond.
+/// How many keys one step of a deletion examines: less than a millisecond of work.
 const DELETED_KEYS: usize = 1024;
 
 /// The machine that applies etcd's commands.
 #[derive(Debug, Default)]
 pub struct Machine {
     shared: SharedStore,
-    /// The deletion that the command at hand has not ended yet.
+    /// The deletion of the current command, if it is not complete.
     deletion: Option<RangeDeletion>,
 }
 
@@ -85,13 +85,13 @@ impl StateMachine for Machine {
 }
 
 impl Machine {
-    /// Applies one command, or goes on with it. No answer means that it is to be called again for
-    /// the same command.
+    /// Applies one command, or continues to apply it. Without an answer, the command is not
+    /// complete, and the caller must call again with the same command.
     ///
     /// # Errors
     ///
-    /// If it cannot be read: the member has to stop, since a member that skipped the command, or
-    /// answered something else, would differ from the others.
+    /// If the command cannot be read. The member must then stop, since a member that skipped the
+    /// command, or answered something else, would differ from the others.
     fn go_on(
         &mut self,
         state: &mut State,
@@ -212,7 +212,7 @@ mod tests {
         Command::Put(PutRequest { key, ..PutRequest::default() })
     }
 
-    /// What went wrong: a deletion of very many keys was one step of the member's thread.
+    /// What went wrong: the deletion of very many keys was a single step of the member's thread.
     #[test]
     fn a_deletion_of_many_keys_is_applied_in_steps_before_what_follows_it() {
         let mut machine = Machine::new();

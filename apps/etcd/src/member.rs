@@ -24,10 +24,10 @@ const LEADER_WAIT: Duration = Duration::from_secs(7);
 /// How long a request waits before it is retried.
 const LEADER_PAUSE: Duration = Duration::from_millis(10);
 
-/// The metadata with which a client asks a member without a leader to refuse the request.
+/// The metadata with which a client requires a member without a leader to refuse the request.
 const REQUIRE_LEADER: (&str, &[u8]) = ("hasleader", b"true");
 
-/// Properties of a member that the engine does not know.
+/// Properties of a member that the engine does not hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Profile {
     /// Its name, for display.

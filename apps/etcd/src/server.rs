@@ -85,7 +85,7 @@ impl<E: Engine> Server<E> {
     ///
     /// # Errors
     ///
-    /// If the listener fails for good. Serve again on a new one; requests in progress are lost.
+    /// If the listener fails permanently. Serve again on a new one; requests in progress are lost.
     pub async fn serve(
         self,
         listener: TcpListener,

@@ -34,7 +34,7 @@ pub(crate) struct State {
 #[derive(Clone, Debug, Default)]
 pub struct SharedStore {
     state: Arc<RwLock<State>>,
-    /// Told when a compaction has given something up.
+    /// Notified when a compaction has discarded versions.
     compacted: Arc<Notify>,
 }
 
@@ -56,13 +56,13 @@ impl SharedStore {
         ReadStore(self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Has what a compaction gave up swept.
+    /// Wakes the sweep, which frees the versions that a compaction discarded.
     pub(crate) fn note_compaction(&self) {
         self.compacted.notify_one();
     }
 
-    /// Frees what compactions gave up, in short steps, also while no commands come; for ever. No
-    /// answer depends on it.
+    /// Frees the versions that compactions discarded, in short steps, even while no commands
+    /// arrive. Never returns. No answer depends on it.
     pub(crate) async fn sweep(self) {
         loop {
             let (steps, is_any_left) = {

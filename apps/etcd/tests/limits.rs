@@ -119,8 +119,8 @@ async fn a_request_that_does_not_arrive_is_refused_in_time() {
     assert_eq!(status, (Code::DeadlineExceeded as i32).to_string().as_str());
 }
 
-/// What went wrong: a request with a whole message and no end was in progress for ever, and so many
-/// of them kept all other clients out.
+/// What went wrong: a request with a whole message and no end stayed in progress without a limit,
+/// and enough such requests kept all other clients out.
 #[tokio::test]
 async fn a_request_that_does_not_end_is_refused_in_time() {
     let limits = ServerLimits { request_time: Duration::from_secs(1), ..ServerLimits::default() };
@@ -196,7 +196,7 @@ async fn a_connection_that_says_nothing_is_closed() {
     let mut stream = TcpStream::connect(server.endpoint()).await.expect("it listens");
     let mut all = Vec::new();
     let read = timeout(PATIENCE, stream.read_to_end(&mut all)).await;
-    // The end or a reset of the connection are both right.
+    // Both the end and a reset of the connection are correct.
     let _ = read.expect("the connection is closed");
 }
 
@@ -264,8 +264,8 @@ async fn a_full_key_space_raises_the_alarm_and_accepts_puts_once_there_is_space(
     client.put(pair("k0", 10_000)).await.expect("there is room again");
 }
 
-/// What went wrong: what a compaction gave up was freed with the commands that followed, and where
-/// none followed, never.
+/// What went wrong: the versions that a compaction discarded were freed only with the commands that
+/// followed; if none followed, they were never freed.
 #[tokio::test]
 async fn a_compaction_frees_what_it_gave_up_though_no_command_follows() {
     let server = Solo::start().await;
@@ -273,7 +273,8 @@ async fn a_compaction_frees_what_it_gave_up_though_no_command_follows() {
     let connected = MaintenanceClient::connect(format!("http://{}", server.endpoint())).await;
     let mut maintenance = connected.expect("it listens");
     let mut revision = 0;
-    // Twice as many keys, each put twice, as the command itself sweeps.
+    // Each of 2000 keys is put twice: the command itself sweeps only about half of the old
+    // versions.
     for number in 0..40 {
         let key = |key| format!("k{}", number % 20 * 100 + key);
         let put = |one| RequestOp { request: Some(Op::RequestPut(pair(&key(one), 100))) };

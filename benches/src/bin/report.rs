@@ -1,7 +1,8 @@
 //! Measures what BENCHMARKS.md shows, and puts the tables into it.
 //!
-//! `run` takes all figures, a file of JSON for each; `write` puts the tables of such files between
-//! the markers of a document. Figures are never copied by hand.
+//! `run` takes all figures and writes a JSON file for each measurement; `write` puts the tables of
+//! such files between the markers of a document; `plot` draws their plots; `all` does all three.
+//! Figures are never copied by hand.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -10,7 +11,7 @@ use benches::show::{fill_in, markdown, plots_of};
 use benches::{BenchError, Report};
 use clap::{Parser, Subcommand};
 
-/// The measurements of a whole run: a name, and what the tool is asked.
+/// The measurements of a whole run: a name, and the tool's arguments.
 const MEASUREMENTS: [(&str, &[&str]); 8] = [
     ("log", &["log", "--seconds", "60", "--clients", "1,16,256"]),
     ("log-batches", &["log", "--seconds", "60", "--batch", "64", "--clients", "1"]),
@@ -131,7 +132,7 @@ fn all(document: &Path, into: &Path, dir: &Path, times: f64) -> Result<(), Bench
     results.iter().try_for_each(|file| plot(file))
 }
 
-/// The same words, with the number after `--seconds` multiplied.
+/// The same arguments, with the number after `--seconds` multiplied.
 fn scaled(words: &[&str], times: f64) -> Vec<String> {
     let mut scaled: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
     for place in 1..scaled.len() {

@@ -185,7 +185,7 @@ async fn hand_in<P: Proposer>(to: &P, command: &Bytes, batch: u64, seen: &mut Se
     seen.answered += answered;
     if answered < batch {
         seen.failures += batch - answered;
-        // Without this wait, a member that refuses at once would be asked again without end.
+        // Without this wait, a member that refuses at once would get requests in an endless loop.
         tokio::task::yield_now().await;
     }
 }

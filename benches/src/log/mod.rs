@@ -58,7 +58,7 @@ pub trait Writer: Send {
         None
     }
 
-    /// The work that it has postponed, if it can tell.
+    /// The work that it has postponed, if it can report that.
     fn pending(&self) -> Option<Pending> {
         None
     }

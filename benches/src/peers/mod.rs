@@ -1,5 +1,5 @@
-//! Other projects at the same work, behind the feature `peers`. Nothing that is shipped depends on
-//! them.
+//! Other projects that do the same work, behind the feature `peers`. Nothing that is shipped
+//! depends on them.
 //!
 //! Each project is configured as well as we know how. Decisions 0141 and 0142 say how openraft and
 //! raft-engine are set up, and what was tried.

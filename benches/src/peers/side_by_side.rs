@@ -52,7 +52,7 @@ pub struct SideBySide {
     pub etcd: Option<PathBuf>,
 }
 
-/// Measures all comparisons and returns their rows. Writes to the standard error what is left out.
+/// Measures all comparisons and returns their rows. Lists on the standard error what is left out.
 pub fn run(plan: &SideBySide, place: &Place, stop: &Stop) -> Result<Vec<Row>, BenchError> {
     let mut rows = Vec::new();
     for part in &plan.parts {

@@ -57,7 +57,7 @@ pub fn advise(report: &Report) -> Vec<Advice> {
 fn advise_on(rows: &[Row], auto: Option<&str>) -> Vec<Advice> {
     let is_store = |row: &&Row| row.role == Role::Store && row.work != "soak";
     let stores: Vec<&Row> = rows.iter().filter(is_store).collect();
-    // The first size that was asked for at which a durable log was measured.
+    // The first requested size at which a durable log was measured.
     let smallest = |row: &&&Row| (!row.is_durable(), row.clients, row.batch);
     let Some(least) = stores.iter().min_by_key(smallest) else { return Vec::new() };
     let mut one: Vec<&Row> = Vec::new();
@@ -138,7 +138,7 @@ fn durable_reason(row: &Row, stores: &[&Row], fastest: f64) -> String {
     format!("p50 {p50} us {whose}{disk}: {verdict}.{most}{}", why(row))
 }
 
-/// Throughput has a sentence of its own, so that a ratio of latencies is not read as one of
+/// Throughput has a separate sentence, so that a ratio of latencies is not read as one of
 /// throughput.
 fn throughput(own: &Row, all: &Row) -> String {
     let (entries, clients) = (count(own.per_second), own.clients);

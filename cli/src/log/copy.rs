@@ -59,7 +59,7 @@ async fn build(copy: &Copy) -> Result<Built, Failure> {
 }
 
 /// A copy that is not at its target yet. Until it is, no member may run on the source: a member
-/// that ran in the meantime would have made promises that the copy does not know.
+/// that ran in the meantime would have made promises that are missing from the copy.
 struct Built {
     partial: Partial,
     copied: Vec<Copied>,

@@ -36,7 +36,7 @@ pub async fn run(log: Log) -> Result<ExitCode, Failure> {
 pub struct Damage {
     /// The file and the offset, or the table and the key, and what is wrong there.
     pub place: String,
-    /// The first entry that the damage affects, where the format can tell.
+    /// The first entry that the damage affects, if the format shows it.
     pub entry: Option<u64>,
     /// The whole message.
     pub message: String,

@@ -23,7 +23,7 @@ const BACK_OFF_MIN: Duration = Duration::from_millis(250);
 /// The longest such pause.
 const BACK_OFF_MAX: Duration = Duration::from_secs(8);
 
-/// How long a member may take to stop when told to, before it is killed.
+/// How long a member may take to stop after the signal, before it is killed.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A member's process, running or not.

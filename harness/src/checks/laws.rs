@@ -16,7 +16,7 @@ use super::violation::hold;
 use super::{Check, Violation};
 use crate::digest::Digest;
 
-/// All that is known of a cluster.
+/// The facts that were observed about a cluster.
 #[derive(Debug)]
 pub struct Laws {
     members: Vec<Member>,

@@ -277,7 +277,7 @@ impl Set {
     }
 }
 
-/// A line for messages: the client, its operation, and when.
+/// A line for messages: the client, its operation, and its times.
 impl<V: fmt::Debug> fmt::Display for Operation<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "client {} {:?} [{}..", self.client, self.action, self.invoked)?;

@@ -11,7 +11,7 @@ use raft_core::types::{Entry, EntryId, HardState, LogIndex};
 use super::place::Lacks;
 use super::samples::{hard_state, id, index, sized_entry};
 
-/// What a draft must know of the log for which it becomes a batch.
+/// The facts about a log that a draft needs to become a batch for it.
 #[derive(Clone, Debug)]
 pub struct LogOutline {
     /// Where the log begins and ends.
@@ -73,8 +73,8 @@ impl Draft {
         Draft { reset, ..self.clone() }
     }
 
-    /// The batch that the draft means for a log; `mark` goes into the payloads, so that two entries
-    /// with one id can be distinguished.
+    /// The batch that the draft becomes for a log; `mark` goes into the payloads, so that two
+    /// entries with one id can be distinguished.
     pub fn batch_for(&self, log: &LogOutline, mark: u64) -> WriteBatch {
         let vote = |(rise, vote)| hard_state(log.hard_state.term.get() + rise, vote);
         let mut batch = WriteBatch {

@@ -2,8 +2,8 @@
 //!
 //! All verbs are passed on to the store. Each write first waits at the gate, which a check shuts
 //! and opens. Each request of the engine is recorded, counted, and also made on a model. So a check
-//! knows at each moment what the store has acknowledged, and it never depends on how long anything
-//! takes.
+//! can read at each moment what the store has acknowledged, and does not depend on how long
+//! anything takes.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

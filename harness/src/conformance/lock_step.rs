@@ -60,7 +60,7 @@ async fn run_on_each(
         }
         let Some(((first_name, first), others)) = stores.split_first_mut() else { return Ok(()) };
         if others.iter().any(|(_, log)| log.model != first.model) {
-            // One store refused the whole batch, another part of it: both are allowed.
+            // One store refused the whole batch, and another only a part of it: both are allowed.
             return Ok(());
         }
         let wanted = Contents::of(first.store()).await?;

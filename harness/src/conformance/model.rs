@@ -44,7 +44,7 @@ impl Model {
         LogBounds { boundary: self.boundary, last: self.last() }
     }
 
-    /// What a draft must know of this log.
+    /// The facts about this log that a draft needs.
     pub(crate) fn outline(&self) -> LogOutline {
         let ids = self.entries.iter().map(|entry| entry.id).collect();
         let (bounds, hard_state, committed) = (self.bounds(), self.hard_state, self.committed);

@@ -33,8 +33,8 @@ pub trait Place {
     }
 }
 
-/// The parts of the contract that a store is declared to lack, such as a store that was written for
-/// another contract. A member of this project needs all parts.
+/// The parts of the contract that a store is declared to lack, for example because it was written
+/// for another contract. A member of this project needs all parts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lacks {
     /// The store keeps its identity only until its handle ends.

@@ -5,7 +5,7 @@ use std::fmt;
 
 use raft_core::storage::LogError;
 
-/// What each promise of `docs/laws.md` says; a test holds the two equal.
+/// The text of each promise in `docs/laws.md`; a test checks that the two are equal.
 const PROMISES: [&str; 21] = [
     "A mutating verb that returned `Ok` is durable, at the durability that the store declares.",
     "What `open` shows is already durable: an unproven tail is made so, or dropped, before it \

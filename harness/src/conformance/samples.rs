@@ -1,5 +1,5 @@
-//! Entries whose bytes are derived from their ids, so that a check can tell a correct entry from a
-//! wrong one.
+//! Entries whose bytes are derived from their ids, so that a check can distinguish a correct entry
+//! from a wrong one.
 
 use std::ops::RangeInclusive;
 

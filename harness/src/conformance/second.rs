@@ -1,5 +1,5 @@
-//! A second opener in a process of its own: the test is started once more, and that process only
-//! opens the store that the first process has open.
+//! A second opener in a separate process: the test is started again, and that process only opens
+//! the store that the first process has open.
 //!
 //! A store that only keeps a list of open directories in its process refuses a second handle there,
 //! but not one in another process. The exit status of the second process is the result.

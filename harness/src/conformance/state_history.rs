@@ -23,7 +23,7 @@ pub(crate) struct Findings {
 }
 
 impl StateHistory {
-    /// After a clean close or a reopening only the newest state is right.
+    /// After a clean close or a reopening only the newest state is correct.
     pub(crate) fn proven(states: Vec<Model>) -> StateHistory {
         StateHistory { states, open_ends: 1 }
     }
@@ -58,9 +58,9 @@ impl StateHistory {
         self.states.last().expect("a store has a state")
     }
 
-    /// Reads everything that a store shows. Each answer must be an error, or true: the answer of a
-    /// store that proves its prefix must belong to a state that it may show; the answer of another
-    /// store must have been written at some time.
+    /// Reads everything that a store shows. Each answer must be an error or correct: the answer of
+    /// a store that proves its prefix must belong to a state that it may show; the answer of
+    /// another store must have been written at some time.
     pub(crate) async fn look(&self, store: &mut dyn Store, level: Detects) -> Checked<Findings> {
         let legal = match level {
             Detects::ProvenPrefix => self.states_seen(store.bounds())?,
@@ -202,8 +202,8 @@ impl Findings {
     }
 }
 
-/// Checks that an error is one that a store may return for damage. An error that says that entries
-/// were purged, or are beyond the end, or that a sound request breaks the contract would be false.
+/// Checks that an error is one that a store may return for damage. It would be false to report that
+/// entries were purged or are beyond the end, or that a sound request breaks the contract.
 pub(crate) fn check_kind(error: &LogError) -> Checked {
     use LogErrorKind::{Compacted, Refused, Unavailable};
     let is_true = !matches!(error.kind, Compacted { .. } | Unavailable { .. } | Refused(_));

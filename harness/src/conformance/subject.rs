@@ -205,7 +205,7 @@ impl Subject {
         promised(16, result.is_ok(), || format!("after a refusal an append failed: {result:?}"))
     }
 
-    /// Nothing happens where the store is declared to keep none.
+    /// Saves the identity. Does nothing if the store is declared to keep none.
     pub(crate) async fn save_identity(&mut self, identity: Identity) -> Checked {
         if self.lacks().identity {
             return Ok(());
@@ -374,7 +374,7 @@ impl Subject {
         opened
     }
 
-    /// Opens the place in a process of its own, beside the handle that is open here; `None` where
+    /// Opens the place in a separate process, beside the handle that is open here; `None` where
     /// that cannot be done.
     pub(crate) fn open_beside_in_another_process(&mut self) -> Option<second::Opened> {
         let (rerun, dir) = (self.rerun?, self.place.files()?);

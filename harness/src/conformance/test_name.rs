@@ -24,7 +24,7 @@ impl Rerun {
         Rerun { test, name }
     }
 
-    /// The test's name, as the test runner knows it.
+    /// The test's name, as the test runner lists it.
     pub(crate) fn path(&self) -> String {
         self.test.path(self.name)
     }

@@ -25,7 +25,7 @@ pub fn now<F: Future>(verb: F) -> F::Output {
     }
 }
 
-/// Small commands of one term and one size, so that a test knows their positions.
+/// Small commands of one term and one size, so that a test can compute their positions.
 pub fn entries(range: RangeInclusive<u64>, term: u64) -> Vec<Entry> {
     range.map(|index| sized_entry(index, term, 0, 20)).collect()
 }
@@ -70,7 +70,7 @@ pub fn look(log: &mut dyn Store) -> Result<Inspected, LogError> {
     Ok(Inspected { bounds, hard_state: now(log.load_hard_state())?, identity, recovered, entries })
 }
 
-/// The batch that a draft means for a store with these contents.
+/// The batch that a draft becomes for a store with these contents.
 pub fn batch_for(inspected: &Inspected, draft: &Draft, mark: u64) -> WriteBatch {
     let ids = inspected.entries.iter().map(|entry| entry.id).collect();
     let committed = inspected.recovered.commit_hint;

@@ -81,7 +81,7 @@ pub struct HostPlan {
     pub durable_machine: bool,
 }
 
-/// How often faults are injected at members, and which. The weights say how likely each fault is.
+/// How often faults are injected at members, and which. The weights set how likely each fault is.
 #[derive(Clone, Debug)]
 pub struct FaultPlan {
     /// The typical time between two faults.

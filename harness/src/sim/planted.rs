@@ -31,9 +31,9 @@ pub enum StoreBug {
     DurableReportedBeforeSync,
     /// A write that failed is reported as durable.
     FailureReportedAsDurable,
-    /// Votes are left out of what is written, but terms are written.
+    /// Votes are left out of writes, but terms are written.
     VoteLeftOut,
-    /// Truncations are left out of what is written.
+    /// Truncations are left out of writes.
     TruncationLeftOut,
     /// After a restart, a machine that keeps its state reports that it lacks its last command.
     LastCommandAppliedAgain,

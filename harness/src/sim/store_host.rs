@@ -1,6 +1,6 @@
 //! The interface to backends: a store on a simulated disk whose operations take simulated time.
 //!
-//! The world is given a [`DiskFactory`] and knows no backend. A [`SimulatedDisk`] outlives the
+//! The world gets a [`DiskFactory`] and depends on no backend. A [`SimulatedDisk`] outlives the
 //! processes that open it. The calls of a store are asynchronous, but a store that is used here
 //! must never wait, so each call is polled once.
 
@@ -28,7 +28,7 @@ pub trait SimulatedDisk {
     /// ends.
     fn syncs_apart(&self) -> bool;
 
-    /// Makes the oldest write that is not yet durable durable.
+    /// Syncs the oldest write that is not yet durable.
     fn sync(&mut self) {}
 
     /// Makes the next write fail. Whether it took effect is unknown until the store is opened

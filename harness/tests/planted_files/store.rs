@@ -32,7 +32,7 @@ use crate::lock::Lock;
 /// The size at which the file is rewritten, in bytes.
 const ROTATE_BYTES: u64 = 24 << 10;
 
-/// The length from which on a bug does not sync a record.
+/// One of the bugs does not sync records of at least this length.
 const LARGE_BYTES: usize = 200 << 10;
 
 type Pair = (u64, u64);

@@ -13,7 +13,7 @@ use crate::store::{SharedState, check_inside, lock, term_of};
 pub struct PlantedReader {
     pub stored: SharedState,
     pub bug: Option<Bug>,
-    /// The entries that an older reader remembers, because of its bug.
+    /// The entries that an older reader still shows, because of its bug.
     pub kept: Vec<Entry>,
     /// How often entries had been removed at its last read.
     pub cuts: u64,

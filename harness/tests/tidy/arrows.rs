@@ -1,4 +1,4 @@
-//! The arrows of the design, which crate or folder may depend on which: they only point down.
+//! The arrows of the design: which crate or folder may depend on which. They only point down.
 
 use crate::source::{self, SourceFile, hold, is_word};
 
@@ -136,7 +136,7 @@ fn wrong_arrows(manifest: &SourceFile) -> Vec<String> {
     findings
 }
 
-/// The name by which other crates of the workspace know a package: `raft-core` is published as
+/// The name that other crates of the workspace use for a package: `raft-core` is published as
 /// `kontiki-core`.
 fn crate_name(package: &str) -> String {
     let is_known = |name: &str| ARROWS.iter().any(|(of, _)| *of == name);

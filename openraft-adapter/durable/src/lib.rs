@@ -1,11 +1,11 @@
 //! openraft's own durable stores, opened for the conformance suite.
 //!
-//! Both were written for openraft 0.9 and its older trait; openraft's own `Adaptor` makes them
-//! stores of `RaftLogStorage`, and `kontiki-openraft-adapter` makes those stores of this project.
-//! How such a store is opened is no part of openraft's traits. So an opening that panics counts as
-//! one that failed, and says `InUse` where another handle holds the lock.
+//! Both were written for openraft 0.9 and its older trait; openraft's own `Adaptor` turns them into
+//! stores of `RaftLogStorage`, and `kontiki-openraft-adapter` turns those into stores of this
+//! project. Openraft's traits do not specify how a store is opened. So an opening that panics
+//! counts as one that failed, and reports `InUse` if another handle holds the lock.
 //!
-//! Absent: a durable store of openraft 0.10, as the registry has none.
+//! Absent: a durable store of openraft 0.10, since the registry has none.
 
 use std::path::Path;
 
@@ -19,8 +19,8 @@ pub mod rocksstore;
 #[cfg(feature = "sled")]
 pub mod sledstore;
 
-/// The error of an opening that failed. The library reports a lock that another handle holds only
-/// in its message.
+/// The error of an opening that failed. If another handle holds the lock, only the library's
+/// message shows it.
 fn not_opened(said: String) -> LogError {
     let is_locked = said.to_lowercase().contains("lock");
     let kind = if is_locked { LogErrorKind::InUse } else { LogErrorKind::Io };

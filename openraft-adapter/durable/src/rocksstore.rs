@@ -16,10 +16,10 @@ const DATA: Data<RocksRequest> = Data::new(
     |RocksRequest::Set { value, .. }| bytes_of(value),
 );
 
-/// The store as the suite takes it.
+/// The store as the suite uses it.
 pub type Log = OpenraftLog09<TypeConfig, Adaptor<TypeConfig, Arc<RocksStore>>>;
 
-/// Opens the store of a directory, or begins one.
+/// Opens the store in a directory, or creates one.
 pub async fn open(dir: &Path, declared: Declared) -> Result<Log, LogError> {
     let opened = catch_unwind(AssertUnwindSafe(|| now(RocksStore::new(dir))));
     let store = opened.map_err(|panic| {

@@ -14,10 +14,10 @@ const DATA: Data<ExampleRequest> = Data::new(
     |ExampleRequest::Set { value, .. }| bytes_of(value),
 );
 
-/// The store as the suite takes it.
+/// The store as the suite uses it.
 pub type Log = OpenraftLog09<TypeConfig, Adaptor<TypeConfig, Arc<SledStore>>>;
 
-/// Opens the store of a directory, or begins one.
+/// Opens the store in a directory, or creates one.
 pub async fn open(dir: &Path, declared: Declared) -> Result<Log, LogError> {
     let db = sled::open(dir).map_err(|error| not_opened(error.to_string()))?;
     let (log, _machine) = Adaptor::new(SledStore::new(Arc::new(db)).await);

@@ -1,5 +1,5 @@
-//! Each check of the suite on `openraft-rocksstore`, as a test of its own: declared as openraft
-//! asks for it, and declared to survive the end of its process alone.
+//! Each check of the suite on `openraft-rocksstore`, as a separate test: once with the store
+//! declared as openraft requires it, and once declared to survive only the end of its process.
 
 use harness::conformance::in_dir;
 use kontiki_openraft_durable::rocksstore::open;

@@ -1,7 +1,7 @@
-//! The verdict on openraft's own durable stores: what the suite finds is what the table in
-//! `docs/conformance.md` says, no more and no less.
+//! The verdict on openraft's own durable stores: the suite must find exactly the failures that the
+//! table in `docs/conformance.md` lists.
 //!
-//! A check that this machine cannot make says nothing, for or against.
+//! A check that cannot run on this machine counts neither for nor against the table.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use openraft_adapter::{Declared, LACKS};
 
 const PAGE: &str = include_str!("../../../docs/conformance.md");
 
-/// What the table says of a store that was declared so.
+/// The content of the table about a store with one declaration.
 struct Told {
     promises: BTreeSet<String>,
     checks: BTreeSet<String>,
@@ -30,9 +30,9 @@ fn told(store: &str, declared: &str) -> Told {
     Told { promises, checks }
 }
 
-/// Runs the whole suite, and holds what it finds to the table: the same checks, and no promise that
-/// the table does not name. Which of two lost things a check meets first depends on how many
-/// moments the machine has time for, and so does the promise.
+/// Runs the whole suite, and compares its findings with the table: the same checks must fail, and
+/// only with promises that the table names. If two things are lost, the number of moments that the
+/// machine has time for decides which of them a check meets first, and so which promise it names.
 fn hold(store: &str, declared: &str, factory: Factory) {
     let Told { promises, checks: mut told } = told(store, declared);
     let mut found = BTreeSet::new();

@@ -1,11 +1,11 @@
 //! A log store in one file, written for openraft's `RaftLogStorage` 0.10 as an application would
 //! write it, and the bugs that are planted in it.
 //!
-//! The log is in memory, too. A change is one record behind the last, with its length and a
+//! The log is also held in memory. A change is one record after the last one, with its length and a
 //! checksum; it is synced before it is answered. Opening replays the records up to the first that
-//! does not fit, and writes what it found into a new file, which takes the old one's place.
+//! does not fit, and writes the result into a new file, which replaces the old one.
 //!
-//! Absent: a lock, and an identity, for which openraft does not ask.
+//! Absent: a lock and an identity, which openraft does not require.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -41,7 +41,7 @@ pub enum Bug {
     ReaderSkipsTheLastEntry,
 }
 
-/// What a change writes.
+/// The content of one record.
 enum Change<'a> {
     Vote(&'a VoteOf<Types>),
     Append(&'a [EntryOf<Types>]),
@@ -57,11 +57,11 @@ struct Inner {
     file: File,
     log: Log,
     bug: Option<Bug>,
-    /// Callbacks that a bug keeps.
+    /// Callbacks that a bug holds back.
     kept: Vec<IOFlushed<Types>>,
 }
 
-/// What the file says.
+/// The state that the file holds.
 #[derive(Default)]
 struct Log {
     vote: Option<VoteOf<Types>>,
@@ -70,7 +70,7 @@ struct Log {
 }
 
 impl FileStore {
-    /// Opens the store of a directory, or begins one.
+    /// Opens the store in a directory, or creates one.
     pub fn open(dir: &Path, bug: Option<Bug>) -> io::Result<FileStore> {
         let (path, new) = (dir.join("log"), dir.join("log.new"));
         let mut log = Log::default();
@@ -143,7 +143,7 @@ impl Log {
         bytes
     }
 
-    /// Makes the changes of all records, up to the first that is not whole.
+    /// Applies the changes of all records up to the first incomplete one.
     fn replay(&mut self, bytes: &[u8]) {
         let mut rest = Bytes(bytes);
         while let Some(length) = rest.number() {
@@ -177,7 +177,7 @@ impl Log {
     }
 }
 
-/// Bytes that are read from the front.
+/// Bytes that are consumed from the front.
 struct Bytes<'a>(&'a [u8]);
 
 impl<'a> Bytes<'a> {
@@ -250,7 +250,7 @@ fn log_id(bytes: &mut Vec<u8>, id: LogIdOf<Types>) {
     numbers(bytes, &[id.leader_id.term, id.leader_id.node_id, id.index]);
 }
 
-/// FNV-1a of 64 bits: enough for a write that was torn.
+/// FNV-1a of 64 bits, which suffices to detect a torn write.
 fn checksum(bytes: &[u8]) -> u64 {
     let step = |sum: u64, byte: &u8| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, step)

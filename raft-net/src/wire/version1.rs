@@ -1,8 +1,8 @@
 //! The header's types in version 1, and the conversion to and from the engine's types.
 //!
 //! The order of variants and fields is the format (`docs/formats/wire.md`): it is never changed,
-//! and new variants come last. Values from a peer that the engine's types must not hold are refused
-//! here: falling terms, unknown kinds, numbers so high that arithmetic would overflow.
+//! and new variants come last. Values from a peer that the engine's types must not hold (falling
+//! terms, unknown kinds, numbers so high that arithmetic would overflow) are refused here.
 
 use bytes::Bytes;
 use raft_core::consensus::{Body, Message, ReadId, Round, Verdict};

@@ -1,25 +1,25 @@
 //! The bytes of large answers that may wait to be sent, for all answers of a member together.
 //!
 //! An answer takes its share before it is put together and gives it back once it is sent. A share
-//! for which there is room is given at once, whatever larger ones are waited for: a client that
-//! does not read its answer delays only answers for which no room is left.
+//! that fits into the free bytes is given at once, even while larger shares are waited for: a
+//! client that does not read its answer delays only answers for which too few bytes are left.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-/// So many bytes, to be shared.
+/// A number of bytes that answers share.
 #[derive(Clone, Debug)]
 pub(super) struct Budget(Arc<Bytes>);
 
 #[derive(Debug)]
 struct Bytes {
     free: Mutex<usize>,
-    /// Told whenever bytes are given back.
+    /// Notified whenever bytes are given back.
     freed: Notify,
 }
 
-/// Bytes of a [`Budget`], which are given back when it is dropped.
+/// Bytes taken from a [`Budget`], which are given back when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Share {
     of: Arc<Bytes>,
@@ -31,10 +31,11 @@ impl Budget {
         Budget(Arc::new(Bytes { free: Mutex::new(bytes), freed: Notify::new() }))
     }
 
-    /// Waits until so many bytes are free, and takes them.
+    /// Waits until this many bytes are free, and takes them.
     pub(super) async fn take(&self, bytes: usize) -> Share {
         loop {
-            // Begun before the look, so that nothing that is freed after it is missed.
+            // The wait is registered before the attempt, so bytes that are freed after it wake this
+            // task.
             let freed = self.0.freed.notified();
             if let Some(share) = self.try_take(bytes) {
                 return share;
@@ -59,7 +60,7 @@ impl Budget {
 
 impl Bytes {
     fn change<R>(&self, change: impl FnOnce(&mut usize) -> R) -> R {
-        // Nothing in here panics, so a poisoned number is a sound one.
+        // No code under this lock panics, so the number is right even if the lock is poisoned.
         change(&mut self.free.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -70,7 +71,7 @@ impl Bytes {
 }
 
 impl Share {
-    /// Gives back all but so many bytes.
+    /// Gives back all but this many bytes.
     pub(super) fn shrink(&mut self, bytes: usize) {
         let kept = self.bytes.min(bytes);
         self.of.give_back(self.bytes - kept);

@@ -148,7 +148,7 @@ impl AsRef<[u8]> for Pinned {
 }
 
 impl DeferredRange {
-    /// Starts to read it. Its answer's header was written when the command was applied.
+    /// Starts to read it. The header of its answer was written when the command was applied.
     pub(crate) fn begin(&self) -> Reading {
         let point = Revision { main: self.main, sub: self.sub };
         Reading::at(point, self.main, self.request.clone())

@@ -4,8 +4,9 @@
 //! the key space. So a range that is not finished after a short time continues on a blocking
 //! thread, at a pinned revision, in steps ([`Answers::read`]). An answer of more than
 //! [`SMALL_BYTES`] is encoded there too, counts against the bytes that may wait to be sent
-//! ([`budget`]), and is sent in chunks ([`large`]). One large answer is built at a time. It has its
-//! bytes by then, so that nothing waits for a client while it holds the turn.
+//! ([`budget`]), and is sent in chunks ([`large`]). One large answer is built at a time. It takes
+//! its share of these bytes before its turn, so no answer waits for a client while it holds the
+//! turn.
 //!
 //! [`deferred`] holds the ranges that a change reads. Absent: limits on connections and requests,
 //! which are in [`crate::front`].
@@ -53,7 +54,7 @@ pub(crate) struct Answers {
     bytes: Budget,
 }
 
-/// The result of ranges, and what was taken for it if they were large.
+/// The result of ranges, and the turn and the bytes that were taken for it if it is large.
 pub(crate) struct Read<T> {
     pub(crate) read: T,
     taken: Option<Taken>,
@@ -78,7 +79,8 @@ impl Answers {
     ///
     /// # Errors
     ///
-    /// If together they are larger than an answer may be, or if bytes or turn did not come in time.
+    /// If together they are larger than an answer may be, or if the bytes or the turn were not free
+    /// in time.
     pub(crate) async fn read(
         &self,
         readings: Vec<Reading>,
@@ -90,7 +92,7 @@ impl Answers {
                 return Ok(Read::small(reads.readings));
             }
         }
-        // How large it becomes is known at its end.
+        // The size of the answer is known only when the ranges have been read.
         let taken = self.take(MAX_ANSWER_BYTES).await?;
         let store = self.store.clone();
         let reading = spawn_blocking(move || {
@@ -106,7 +108,7 @@ impl Answers {
     ///
     /// # Errors
     ///
-    /// If no turn came in time, or earlier answers were not sent in time.
+    /// If the turn was not free in time, or earlier answers were not sent in time.
     pub(crate) async fn respond<M>(&self, message: Read<M>) -> Result<Response<M>, Refusal>
     where
         M: Message + Default + 'static,
@@ -140,7 +142,7 @@ impl Answers {
     ///
     /// # Errors
     ///
-    /// As [`Answers::read`]. The change to which the answer belongs was carried out all the same.
+    /// As [`Answers::read`]. The change to which the answer belongs was carried out in any case.
     ///
     /// # Panics
     ///
@@ -157,7 +159,7 @@ impl Answers {
         Ok(Read { read: response, taken })
     }
 
-    /// First the bytes, which clients may keep for long, then the turn.
+    /// Takes the bytes first, since clients may hold them for long, and then the turn.
     async fn take(&self, bytes: usize) -> Result<Taken, Refusal> {
         let bytes = timeout(TURN_WAIT, self.bytes.take(bytes)).await;
         let bytes = bytes.map_err(|_| Refusal::TooManyRequests)?;

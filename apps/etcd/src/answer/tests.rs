@@ -110,8 +110,8 @@ async fn a_turn_is_given_back_with_the_answer() {
     }
 }
 
-/// What went wrong: an answer that waited for bytes that other clients had not read yet kept the
-/// turn meanwhile, so one slow reader could keep all other large answers waiting for half a minute.
+/// What went wrong: an answer that waited for bytes that other clients had not read yet held the
+/// turn meanwhile, so one slow reader could delay all other large answers for half a minute.
 #[tokio::test]
 async fn an_answer_that_waits_for_bytes_holds_up_no_other() {
     let machine = filled(5000, 1000);

@@ -2,9 +2,9 @@
 //!
 //! `etcdctl endpoint status`, given endpoints as URLs, sends `http://host:port` as the `:authority`
 //! of its requests. That is not an authority, and the HTTP/2 library refuses such a request before
-//! our code runs; etcd's own server accepts it. No code reads that header here. So the invalid
+//! our code runs; etcd's own server accepts it. No code reads that header here, so the invalid
 //! letters are overwritten in the bytes from the client, each with a valid letter that takes
-//! exactly as many bits, in plain text and in HPACK's Huffman code. So no length changes, and
+//! exactly as many bits, in plain text and in HPACK's Huffman code. This changes no length, and
 //! nothing else has to be decoded: this module only finds the boundaries of frames and skips header
 //! fields.
 //!

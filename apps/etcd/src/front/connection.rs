@@ -1,7 +1,7 @@
 //! One connection of a client.
 //!
-//! It fails if its first bytes do not arrive in time, or when [`super::watch`] cuts it. While it
-//! exists, it counts against the limit on connections.
+//! A connection fails if its first bytes do not arrive in time, or when [`super::watch`] cuts it.
+//! While it exists, it counts against the limit on connections.
 
 use std::future::Future;
 use std::io;
@@ -44,7 +44,7 @@ impl Connection {
         Connection { stream, info, missing, _permit: permit }
     }
 
-    /// Fails if the preface is late; counts the bytes of it that arrived.
+    /// Fails if the preface is late; counts the bytes of the preface that have arrived.
     fn check_preface(&mut self, context: &mut Context<'_>, came: usize) -> io::Result<()> {
         let Some((missing, deadline)) = &mut self.missing else { return Ok(()) };
         *missing = missing.saturating_sub(came);

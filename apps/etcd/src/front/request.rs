@@ -34,17 +34,17 @@ const PIECE_BYTES: usize = 128;
 
 /// A request's body whose first message has arrived.
 pub(crate) struct RequestBody {
-    /// Nearly every request arrives in one piece, which needs no list.
+    /// The first piece. Nearly every request arrives in one piece, which needs no list.
     first: Option<Piece>,
     more: VecDeque<Piece>,
     /// How many bytes have arrived so far.
     bytes: usize,
-    /// The first of them, up to the length of the message.
+    /// The first of these bytes, up to the length of the message.
     prefix: [u8; PREFIX_BYTES],
     rest: ClientBody,
     held: Option<OwnedSemaphorePermit>,
     time: Duration,
-    /// When the rest must have arrived; set once it is waited for.
+    /// The deadline for the rest; set when the rest is first waited for.
     late: Option<Pin<Box<Sleep>>>,
 }
 

@@ -49,7 +49,7 @@ pub(super) struct Cut {
     reader: Mutex<Option<Waker>>,
 }
 
-/// What a request needs to know of its connection.
+/// The part of a connection that its requests use.
 #[derive(Clone, Debug)]
 pub(crate) struct ConnectionInfo {
     /// The progress of its small answers.

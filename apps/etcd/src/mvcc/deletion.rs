@@ -1,5 +1,4 @@
-//! Deleting the keys of a span in steps, so that a deletion of very many keys does not hold up the
-//! member.
+//! Deletes the keys of a span in steps, so that deleting very many keys does not delay the member.
 //!
 //! The tombstones carry the revision after the store's, so no view sees any of them until the last
 //! step raises the store's revision. No other transaction may change the store between the first
@@ -9,10 +8,10 @@ use bytes::Bytes;
 
 use super::{Revision, Span, Store, View, Walk};
 
-/// A deletion under way.
+/// A deletion in progress.
 #[derive(Debug)]
 pub struct Deletion {
-    /// Over the keys that existed when it began.
+    /// Walks the keys that existed when the deletion began.
     walk: Walk,
     /// The revision of the transaction.
     revision: i64,
@@ -26,7 +25,7 @@ impl Deletion {
         Deletion { walk, revision: view.revision() + 1, deleted: 0 }
     }
 
-    /// Goes on, and looks at no more than `keys` keys. Says whether the deletion is over.
+    /// Continues, and examines at most `keys` keys. Returns whether the deletion is complete.
     pub fn step(&mut self, store: &mut Store, keys: usize) -> bool {
         let mut found: Vec<Bytes> = Vec::new();
         self.walk.step(store, keys, |one| {

@@ -127,8 +127,8 @@ impl Store {
     }
 
     /// Frees versions that a compaction discarded, in at most `steps` steps, because a large
-    /// compaction must not delay the member. What a pinned revision sees stays. No result depends
-    /// on how far sweeps have got. Returns the number of steps.
+    /// compaction must not delay the member. Versions that a pinned revision sees stay. No result
+    /// depends on how far sweeps have got. Returns the number of steps.
     pub fn sweep(&mut self, steps: usize) -> usize {
         // A pinned point may be between two changes of its revision, so all of these stay.
         let pinned = self.pins.lowest().map_or(i64::MAX, |lowest| lowest - 1);

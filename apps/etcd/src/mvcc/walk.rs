@@ -1,8 +1,8 @@
 //! Reads many keys in steps, so that the store's lock is held only for a short time.
 //!
 //! A walk keeps its position as the last key that it examined, and reads every key as it was at one
-//! point. Keys may be created, changed and deleted between two steps; the walk sees none of that.
-//! The caller must hold a [`super::Pin`] on the walk's point if it takes more than one step.
+//! point. Keys that are created, changed or deleted between two steps do not affect it. The caller
+//! must hold a [`super::Pin`] on the walk's point if it takes more than one step.
 
 use std::ops::Bound;
 

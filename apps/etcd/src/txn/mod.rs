@@ -157,8 +157,8 @@ fn run_plain(write: &mut Write<'_>, request: Request, deferrals: &mut Deferrals)
     }
 }
 
-/// Checks a range on a branch taken. Unlike a range outside of a transaction, a negative revision
-/// that is not above the compacted one is refused.
+/// Checks a range on a branch that is taken. Here, unlike outside of a transaction, a negative
+/// revision that is not above the compacted one is refused.
 fn check_range(view: View<'_>, request: &RangeRequest) -> Result<(), Refusal> {
     match request.revision {
         0 => Ok(()),

@@ -3,8 +3,9 @@
 //! The rule is etcd's, with its gaps. Puts are checked against the other puts and against the
 //! deletions of their own level and of the inner transactions before them; the two branches of one
 //! inner transaction never run together, so they may put the same key. Two cases are not checked:
-//! deletions against earlier inner puts, and a deletion of "this key and all after it". Here its
-//! end, a zero byte, is treated as an ordinary end, so that it covers nothing.
+//! deletions against earlier inner puts, and deletions of "this key and all after it". The end of
+//! such a deletion, a zero byte, is treated as an ordinary end, so that the deletion covers
+//! nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -170,7 +170,7 @@ fn a_transaction_that_would_examine_too_many_keys_is_not_proposed() {
     let all = Compare { range_end: Bytes::from_static(b"l"), ..exists("k") };
     let request = TxnRequest { compare: vec![all; 2], ..half };
     assert_eq!(check_work(store.view(), &request), Err(Refusal::TooManyCompared));
-    // Deleted keys are examined, too. A transaction that is in the log is applied all the same.
+    // Deleted keys are examined, too. A transaction that is in the log is applied in any case.
     assert!(carry_out(&mut store, halves.clone()).is_ok());
     assert_eq!(store.view().newest(Span::From(b"k")).count(), 0);
     assert_eq!(check_work(store.view(), &halves), Err(Refusal::TooManyDeleted));

@@ -1,12 +1,12 @@
 //! How much work a transaction makes on every member, estimated before it is proposed.
 //!
 //! A compare or a deletion over a range examines each key of the range in one step, and deleted
-//! keys that are not swept yet cost as much as others. How many of those there are differs between
-//! members, so this is decided once, by the member that proposes the transaction. It is never
-//! decided while the log is applied: there every member must decide the same, and so must a later
-//! version that replays the log.
+//! keys that are not swept yet cost as much as others. The number of those differs between members.
+//! So the limit is checked once, by the member that proposes the transaction, and never while the
+//! log is applied: there every member must decide the same, and so must a later version that
+//! replays the log.
 //!
-//! Absent: keys that are put between the estimate and the transaction.
+//! Absent: a count of keys that are put between the estimate and the transaction.
 
 use crate::api::etcdserverpb::request_op::Request;
 use crate::api::etcdserverpb::{RequestOp, TxnRequest};
@@ -15,8 +15,8 @@ use crate::mvcc::{Span, View};
 
 use super::MAX_COMPARED_KEYS;
 
-/// The most keys that the deletions of a transaction may examine, those of branches that are not
-/// taken included. A deletion by itself has no limit, since it is applied in slices.
+/// The most keys that the deletions of a transaction may examine; branches that are not taken count
+/// too. A deletion by itself has no limit, since it is applied in slices.
 pub const MAX_DELETED_KEYS: usize = 50_000;
 
 /// Refuses a transaction that would keep every member busy for too long.
@@ -56,7 +56,8 @@ impl Allowance {
     }
 }
 
-/// Takes the keys of a span from what is left; `None` if they are more.
+/// Subtracts the number of keys in a span from what is left; `None` if there are more keys than
+/// that.
 fn take(left: &mut usize, view: View<'_>, span: Span<'_>) -> Option<()> {
     *left = left.checked_sub(view.examined(span, *left + 1))?;
     Some(())

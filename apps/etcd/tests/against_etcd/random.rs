@@ -49,7 +49,7 @@ impl Comparison {
         Comparison { theirs, ours, member: 0, revision: 1, seen: BTreeMap::new() }
     }
 
-    /// Sends `count` random requests, and now and then reads everything.
+    /// Sends `count` random requests, and reads everything from time to time.
     pub async fn run(&mut self, seed: u64, count: usize) {
         let mut random = Random::new(seed);
         self.turn_to_next_member().await;
@@ -124,7 +124,7 @@ impl Comparison {
         }
     }
 
-    /// Switches to another of our members, once it knows what the one before knew.
+    /// Switches to another of our members, once it has caught up with the previous one.
     async fn turn_to_next_member(&mut self) {
         self.member = (self.member + 1) % self.ours.len();
         self.compare(Request::RequestRange(everything()).into(), 0, 0).await;

@@ -29,9 +29,9 @@ pub struct Outcome {
     errors: String,
 }
 
-/// Reads the list: a command a line, its input in the lines after it that begin with `|`. Words
-/// may stand in single quotes, and `\\xff` is the byte of that number. Lines that begin with `#`
-/// are comments.
+/// Reads the list: one command on each line, with its input in the lines after it that begin with
+/// `|`. Words may be in single quotes, and `\\xff` is the byte of that number. Lines that begin
+/// with `#` are comments.
 pub fn parse(list: &str) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     for line in list.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {

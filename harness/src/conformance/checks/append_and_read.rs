@@ -50,9 +50,9 @@ pub async fn many_entries_in_one_append_come_back(log: &mut Subject) -> Checked 
     log.reopen_if_kept().await
 }
 
-/// An append of more entries than a 16-bit counter can count, as a long queue makes it, comes back.
-/// The check reads entries at the beginning and at the end. It does not apply to a store with a
-/// file for each entry, which would take minutes, and has no such counter.
+/// An append of more entries than a 16-bit counter can count, as a long queue produces it, comes
+/// back. The check reads entries at the beginning and at the end. It does not apply to a store with
+/// a file for each entry: the check would take minutes there, and such a store has no such counter.
 pub async fn an_append_of_more_than_65536_entries_comes_back(log: &mut Subject) -> Checked {
     const ENTRIES: u64 = (1 << 16) + 40;
     const PROBE: u64 = 500;

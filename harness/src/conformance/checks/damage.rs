@@ -170,8 +170,8 @@ pub async fn foreign_files_are_not_accepted(log: &mut Subject) -> Checked {
             }
         }
     }
-    // A store in a single file is that file: with the file of another store it is the other store,
-    // as its identity shows, and nothing in it could reveal the exchange.
+    // A store in a single file has no other part: with the file of another store it becomes the
+    // other store, as its identity shows, and nothing in it could reveal the exchange.
     if run.names().iter().filter(|name| !run.bytes(name).is_empty()).count() < 2 {
         return Ok(());
     }
@@ -319,7 +319,7 @@ impl<'a> DamageRun<'a> {
         promised(14, says_where, || format!("`{error}` does not say where the damage is"))
     }
 
-    /// Appends an entry. If that is acknowledged, the entry must be there, or an error is returned;
+    /// Appends an entry. If the append is acknowledged, a read must return the entry or an error;
     /// nothing else may have changed.
     async fn write_on(&mut self, level: Detects) -> Checked {
         let log = &mut *self.log;
@@ -342,8 +342,8 @@ impl<'a> DamageRun<'a> {
         }
     }
 
-    /// The lengths of a file after the steps at which it was shorter than now: what was written
-    /// next begins there.
+    /// The earlier lengths of a file, from the steps at which it was shorter than now. The bytes
+    /// that were written next begin at these offsets.
     fn earlier_lengths(&self, file: &Path) -> Vec<usize> {
         let now = self.bytes(file).len();
         let then = self.before.iter().filter_map(|image| image.bytes(file));

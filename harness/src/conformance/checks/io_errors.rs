@@ -1,6 +1,6 @@
 //! Failing operations of the operating system: the n-th operation fails, for n = 1, 2, ..., and the
-//! store neither reports a false success nor loses data (P15). A write that
-//! had no space may be refused (P16): it changed nothing, and is made once more.
+//! store neither reports a false success nor loses data (P15). A write for which there was no space
+//! may be refused (P16): it must have changed nothing, and the check makes it again.
 //!
 //! Each run has a disk of its own ([`crash_disk`]) with a store that was opened before and holds
 //! entries. Then a fault is injected, and the store is opened again and given batches. A failure

@@ -1,15 +1,15 @@
 //! The store under the engine's own write path: which clients are answered, when, and what the
 //! store holds afterwards.
 //!
-//! A member of the engine (`raft-node`) runs on the store behind a gate (`gate`). A check shuts the
-//! gate, so it knows what is under way, and opens it to see the outcome. Each write that the engine
-//! requests is also made on the model, and at the end the store is opened again and must show
-//! exactly that. If the engine itself fails, the check panics and names the engine, since the store
-//! is not at fault.
+//! A member of the engine (`raft-node`) runs on the store behind a gate (`gate`). While the gate is
+//! shut, the check can tell which writes are in progress; it opens the gate to see the outcome.
+//! Each write that the engine requests is also made on the model, and at the end the store is
+//! opened again and must show exactly that. If the engine itself fails, the check panics and names
+//! the engine, since the store is not at fault.
 //!
 //! Nothing here depends on how long anything takes: the checks wait for what must have happened.
 //!
-//! Absent: snapshots and changes of membership, which the engine does not have yet.
+//! Absent: snapshots and changes of membership, which members do not support yet.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -56,8 +56,8 @@ pub async fn each_proposal_is_answered_once(log: &mut Subject) -> Checked {
     member.shut_down(log).await
 }
 
-/// Commands that arrive while a write is under way share the next write; a single client does not
-/// wait for others.
+/// Commands that arrive during a write share the next write; a single client does not wait for
+/// others.
 pub async fn many_proposals_share_a_write(log: &mut Subject) -> Checked {
     let mut member = Member::start(log, PeerBehavior::Alone, limits_without_timeouts()).await?;
     let alone = member.propose([1]);
@@ -231,9 +231,9 @@ async fn write_and_drop(log: &mut Subject, batch: &WriteBatch, polls: u32) -> Ch
     }
 }
 
-/// The member is shut down, and in a second run its handle is dropped, while a write is under way.
-/// Each client is told that the outcome is unknown, the write is finished, and the store holds what
-/// it acknowledged.
+/// The member is shut down during a write; in a second run its handle is dropped instead. Each
+/// client is told that the outcome is unknown, the write is finished, and the store holds what it
+/// acknowledged.
 pub async fn an_end_with_work_under_way_leaves_a_legal_prefix(log: &mut Subject) -> Checked {
     for by_shutdown in [true, false] {
         let member = Member::start(log, PeerBehavior::Alone, limits_without_timeouts()).await?;

@@ -57,7 +57,7 @@ pub async fn numbers_of_every_width_are_stored(log: &mut Subject) -> Checked {
     log.reopen_if_kept().await?;
     let edges = [1 << 16, 1 << 31, 1 << 32, 1 << 53, (1 << 63) - 4];
     if log.lacks().reset {
-        // Then no log begins at such an index; terms and votes have such numbers all the same.
+        // In that case no log begins at such an index, but terms and votes still have such numbers.
         for edge in edges {
             log.save(hard_state(edge + 3, edge)).await?;
             let next = log.model.last().index.get() + 1;

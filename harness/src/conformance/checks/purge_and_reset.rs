@@ -83,7 +83,7 @@ pub async fn a_reset_replaces_everything(log: &mut Subject) -> Checked {
     log.reset(id(12, 3)).await?;
     log.reset(id(12, 3)).await?;
     log.append(entries(13..=14, 3)).await?;
-    // The boundary is in place already, but the entries after it are removed all the same.
+    // The boundary is in place already, but the entries after it must still be removed.
     log.reset(id(12, 3)).await?;
     log.reopen_if_kept().await?;
     log.append(entries(13..=13, 4)).await

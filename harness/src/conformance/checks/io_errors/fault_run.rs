@@ -191,8 +191,8 @@ impl FaultRun {
         })
     }
 
-    /// Makes a write once more that was refused because there was no space. The refused write must
-    /// have changed nothing.
+    /// Repeats a write that was refused because there was no space. The refused write must have
+    /// changed nothing.
     async fn write_again(
         &self,
         store: &mut dyn Store,
@@ -321,7 +321,8 @@ impl FaultRun {
     }
 
     /// Opens the store and reads everything. Returns how many reads of the disk that takes. With a
-    /// fault each answer must be an error or true; once the fault is removed, everything is there.
+    /// fault each answer must be an error or correct; once the fault is removed, everything is
+    /// there.
     pub(super) async fn read_all(&mut self, nth: Option<u64>) -> Checked<u64> {
         forget_pages(self.disk.dir());
         let before = self.disk.count(Operation::Read);
@@ -344,7 +345,7 @@ impl FaultRun {
 
     /// Reads everything in a store that is already open, after its files were dropped from the page
     /// cache. Returns how many reads of the disk that takes. With a fault each answer must be an
-    /// error or true; once the fault is removed, the same handle reads everything, and writes.
+    /// error or correct; once the fault is removed, the same handle reads everything, and writes.
     pub(super) async fn read_open(&mut self, log: &mut Subject, nth: Option<u64>) -> Checked<u64> {
         let mut store = match self.open().await? {
             Ok(store) => store,

@@ -253,7 +253,8 @@ impl CutRun<'_> {
     }
 }
 
-/// After a second cut another promise is broken: what an opened store showed must be durable.
+/// Names the promise that a loss after a second cut breaks: what an opened store showed must be
+/// durable.
 fn second_cut(halt: Halt, recording: &Recording, cut: &Cut) -> Halt {
     match halt {
         Halt::Broken(Broken { what, .. }) if recording.is_only_opened(cut.at) => {

@@ -46,7 +46,7 @@ impl CutRun<'_> {
     }
 
     /// The process is killed while its write `at` is in flight. The store is opened and continues
-    /// to work, then the write arrives, and the store is opened once more.
+    /// to work, then the write arrives, and the store is opened again.
     async fn apply_late_write(&mut self, recording: &Recording, at: usize) -> Checked {
         self.opened += 1;
         let (legal, _) = recording.legal(at);

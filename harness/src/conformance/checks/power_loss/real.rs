@@ -83,8 +83,8 @@ impl RealCutRun<'_> {
 
     /// Writes until the power is cut, or enough is written. While the kernel shuts a file system
     /// down, a sync may still return without an error for bytes that are lost; a real machine
-    /// answers nothing once its power is cut. So what is answered after the cut has started counts
-    /// as under way (decision 0103).
+    /// answers nothing once its power is cut. So a request that is answered after the cut has
+    /// started counts as unanswered (decision 0103).
     async fn work(
         &mut self,
         store: &mut dyn Store,
