@@ -24,13 +24,13 @@ use crate::{BenchError, Place, Progress, Row, Workload, incompressible};
 /// The most members of a cluster in one process.
 pub const MAX_MEMBERS: u64 = 9;
 
-/// The connections to servers that run as processes of their own.
+/// The connections to servers that run as separate processes.
 const CONNECTIONS: usize = 8;
 
 /// Which clusters are measured, and under which workloads.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CommitPlan {
-    /// The names of the backends. Each backend gets a cluster of its own.
+    /// The names of the backends. Each backend gets its own cluster.
     pub backends: Vec<String>,
     /// The members of a cluster.
     pub members: u64,

@@ -153,7 +153,7 @@ fn device_number(device: u64) -> String {
 
 fn write_cache(dir: &Path) -> Option<String> {
     let device = device_number(fs::metadata(dir).ok()?.dev());
-    // A partition has no queue of its own; the queue belongs to the disk, one level up.
+    // A partition has no queue; the queue belongs to the disk, one level up.
     let places = [
         format!("/sys/dev/block/{device}/queue/write_cache"),
         format!("/sys/dev/block/{device}/../queue/write_cache"),

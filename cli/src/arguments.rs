@@ -1,4 +1,4 @@
-//! The arguments of the commands that have no module of their own.
+//! The arguments of the commands that have no separate module.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -156,7 +156,7 @@ fn to_json(kv: &KeyValue) -> Value {
     for (name, bytes) in [("key", &kv.key), ("value", &kv.value)] {
         match std::str::from_utf8(bytes) {
             Ok(text) => object[name] = text.into(),
-            // JSON has no byte strings; a value that is not text gets a field name of its own.
+            // JSON has no byte strings; a value that is not text gets a different field name.
             Err(_) => object[format!("{name}_hex")] = hex(bytes).into(),
         }
     }

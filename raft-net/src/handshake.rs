@@ -132,7 +132,7 @@ pub async fn accept(
     confirm(identity, inbound).map_err(HandshakeError::Refused)
 }
 
-/// Both sides have accepted each other.
+/// Confirms the peer to the member, once both sides have accepted each other.
 fn confirm(identity: Identity, inbound: &dyn Inbound) -> Result<Identity, Refusal> {
     inbound.confirm(identity)?;
     Ok(identity)

@@ -1,4 +1,4 @@
-//! Compares the key space with a model that keeps a whole copy of itself for each revision.
+//! Compares the key space with a model that keeps a complete copy of the keys for each revision.
 
 use std::collections::BTreeMap;
 

@@ -80,7 +80,7 @@ impl ClusterPlan {
     }
 }
 
-/// A running cluster on a runtime of its own.
+/// A running cluster on its own runtime.
 pub struct Cluster {
     nodes: Vec<Node>,
     leader: Node,

@@ -1,6 +1,6 @@
 //! Three servers on this machine, started to be measured: ours, or a real etcd.
 //!
-//! Each has a directory and ports of its own. They are ended when this value is dropped, each by
+//! Each has its own directory and ports. They are ended when this value is dropped, each by
 //! its process id.
 
 use std::fs::File;
@@ -170,7 +170,7 @@ impl Kind {
                 command.args(etcd_arguments(member, ports, dir));
             }
         }
-        // Each server has a process group of its own, so Ctrl-C reaches only this process, which
+        // Each server has its own process group, so Ctrl-C reaches only this process, which
         // then ends the servers in order.
         command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(output).spawn()
     }

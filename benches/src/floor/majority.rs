@@ -1,5 +1,5 @@
-//! One file on one disk for each member of a cluster. Each file is written and synced by a thread
-//! of its own, and all writes start together. A commit waits for more than half of them.
+//! One file on one disk for each member of a cluster. Each file is written and synced by its
+//! own thread, and all writes start together. A commit waits for more than half of them.
 
 use std::io;
 use std::path::Path;

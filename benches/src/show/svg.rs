@@ -1,4 +1,4 @@
-//! Plots of lines as SVG text, which can be embedded in a page or be a file of its own.
+//! Plots of lines as SVG text, which can be embedded in a page or be a separate file.
 //!
 //! A plot has a background, and colours for light and for dark pages; the settings of the reader's
 //! system choose between them. The legend is below the axes, where it hides no line. Deliberately

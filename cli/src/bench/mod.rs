@@ -1,7 +1,7 @@
 //! `kontiki bench`: measures which log suits this machine, and how fast a server answers.
 //!
 //! The crate `benches` measures; this module has the arguments, the signals and the output files.
-//! A measurement blocks, so it runs on a thread of its own while this thread waits for signals.
+//! A measurement blocks, so it runs on a separate thread while this thread waits for signals.
 //! Ctrl-C ends it at the next write; the figures up to then are shown, and its files are removed.
 
 mod arguments;

@@ -17,7 +17,7 @@ use super::{Check, Violation};
 pub struct Operations {
     /// By number, from 1 on.
     requests: Vec<Request>,
-    /// The number of requests and answers so far, so that each has a moment of its own.
+    /// The number of requests and answers so far, so that each has its own moment.
     moment: u64,
     /// The newest state that a client has seen.
     seen: LogIndex,

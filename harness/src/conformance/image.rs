@@ -52,7 +52,7 @@ impl Image {
                 self.gather(dir, &path)?;
                 self.directories.push(path);
             } else if kind.is_file() {
-                // A store with threads of its own may rename a file in the meantime.
+                // A store with its own threads may rename a file in the meantime.
                 match fs::read(found.path()) {
                     Ok(bytes) => drop(self.files.insert(path, bytes)),
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}

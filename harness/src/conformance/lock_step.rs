@@ -1,7 +1,7 @@
 //! Several stores run one random sequence of requests in lock-step, and must show the same after
 //! each step.
 //!
-//! Each store is compared with a model of its own, as in every check, and after each step all
+//! Each store is compared with its own model, as in every check, and after each step all
 //! stores are compared with the first one. If a batch is refused, a store whose batches are not
 //! atomic may have applied some of its verbs, so the sequence ends there.
 

@@ -164,7 +164,7 @@ impl Member {
         }
     }
 
-    /// Clients, each in a task of its own, propose the commands with these numbers.
+    /// Clients, each in its own task, propose the commands with these numbers.
     pub(crate) fn propose(
         &self,
         numbers: impl IntoIterator<Item = u64>,
@@ -203,8 +203,8 @@ impl Member {
         }
     }
 
-    /// All these clients must be answered, and each answer must be true: the client's command is in
-    /// the store, and no other client has the same answer.
+    /// Checks that all these clients are answered correctly: each client's command must be in
+    /// the store, and no other client may have the same answer.
     pub(crate) async fn all_answered(
         &mut self,
         clients: Vec<(u64, JoinHandle<Answer>)>,

@@ -23,7 +23,7 @@
 //! | `planted` | planted bugs, each found by the check that is named for it |
 //! | `report` | how a check ends, and the text of a broken promise |
 //! | `run` | one check on one store, with a time limit |
-//! | `second` | a second opener in a process of its own |
+//! | `second` | a second opener in a separate process |
 //! | `test_name` | the full name of a test, to run it again |
 //! | `tally` | what a run counts, and the summary of each family |
 //! | `elsewhere` | the families `io_errors` and `power_loss` on systems other than Linux |

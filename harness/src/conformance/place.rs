@@ -51,7 +51,7 @@ pub struct Lacks {
 const RELEASE_TRIES: u32 = 40;
 const RELEASE_PAUSE: Duration = Duration::from_millis(50);
 
-/// The result of an opening. A store with threads of its own may need a moment to release its
+/// The result of an opening. A store with its own threads may need a moment to release its
 /// place, and is opened again until it has.
 pub(crate) async fn once_released(
     mut open: impl AsyncFnMut() -> Option<Result<Box<dyn Store>, LogError>>,
@@ -68,7 +68,7 @@ pub(crate) async fn once_released(
 /// Makes new places.
 pub type Factory = Arc<dyn Fn() -> Box<dyn Place> + Send + Sync>;
 
-/// A store in a directory of its own, which is removed at the end.
+/// A store in a separate directory, which is removed at the end.
 pub fn in_dir<F, S>(open: F) -> InDir<F>
 where
     F: AsyncFn(&Path) -> Result<S, LogError>,

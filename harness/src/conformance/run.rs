@@ -1,4 +1,4 @@
-//! Runs one check on one store, on a thread of its own, with a time limit.
+//! Runs one check on one store, on its own thread, with a time limit.
 
 use std::any::Any;
 use std::fmt;
@@ -71,7 +71,7 @@ pub fn hold(family: &str, name: &str, place: fn() -> Box<dyn Place>, test: TestN
 
 /// Prints that a check proves little for this store. The test runner does not capture the line.
 fn report_thin(check: &Check, why: &str) {
-    // A closed output is no failure of the store.
+    // A closed output is not a failure of the store.
     let _ = writeln!(std::io::stderr(), "thin: {}: {why}", check.full_name());
 }
 
@@ -82,7 +82,7 @@ pub(crate) fn skip(check: &Check, why: &str) {
     let required = std::env::var("KONTIKI_REQUIRE").is_ok_and(|what| what == "all");
     assert!(!required, "KONTIKI_REQUIRE=all, but {why}");
     let count = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
-    // A closed output is no failure of the store.
+    // A closed output is not a failure of the store.
     let _ = writeln!(std::io::stderr(), "skipped: {}: {why} ({count} so far)", check.full_name());
 }
 
@@ -101,7 +101,7 @@ pub fn run_within(
     run_as(limit, check, factory, None)
 }
 
-/// Like [`run`], in a test of this name, which a check may start once more in a process of its own.
+/// Like [`run`], in a test of this name, which a check may start again in a separate process.
 ///
 /// The test must start with [`open_if_asked`].
 pub fn run_in(

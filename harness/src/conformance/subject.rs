@@ -23,7 +23,7 @@ use super::test_name::Rerun;
 /// How the changes of a check reach the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// Each verb of a batch as a request of its own.
+    /// Each verb of a batch as a separate request.
     SmallVerbs,
     /// Whole batches, through `write`.
     Write,
@@ -53,7 +53,7 @@ pub struct Subject {
     pub(crate) model: Model,
     journal: Journal,
     way: Way,
-    /// The test in which this runs, if a check may start that test once more.
+    /// The test in which this runs, if a check may start that test again.
     pub(super) rerun: Option<Rerun>,
 }
 

@@ -1,6 +1,6 @@
 //! The world: a queue of events, and what each of them does.
 //!
-//! Members, network and clients are in files of their own, and this module connects them. Each
+//! Members, network and clients are in separate files, and this module connects them. Each
 //! input of a member goes through [`World::turn`], where the laws are checked. The effects of a
 //! turn are carried out in `effects`.
 
@@ -92,7 +92,7 @@ struct Scheduled {
 }
 
 /// An event. Members are named by their position in the list. An event of a process is dropped if
-/// the member runs another process by then.
+/// the member runs another process when the event is due.
 #[derive(Debug)]
 enum WorldEvent {
     Tick { member: usize, process: u64 },

@@ -9,7 +9,7 @@ pub enum Span<'r> {
     One(&'r [u8]),
     /// This key and all after it: the range ends in a single zero byte.
     From(&'r [u8]),
-    /// From the first key, up to but without the second. Empty if they are not in order.
+    /// From the first key up to, but not including, the second. Empty if they are not in order.
     Between(&'r [u8], &'r [u8]),
 }
 

@@ -1,4 +1,4 @@
-//! How much work a transaction makes on every member, estimated before it is proposed.
+//! How much work a transaction causes on every member, estimated before it is proposed.
 //!
 //! A compare or a deletion over a range examines each key of the range in one step, and deleted
 //! keys that are not swept yet cost as much as others. The number of those differs between members.

@@ -101,7 +101,7 @@ fn is_installed(program: &str) -> bool {
 fn skip(program: &str) {
     let required = env::var("KONTIKI_REQUIRE").is_ok_and(|required| required == "all");
     assert!(!required, "{program} is not installed, and KONTIKI_REQUIRE=all asks for it");
-    // Not println!, which the test runner swallows.
+    // The test runner would capture the output of println!.
     let line = format!("SKIPPED comparison with a real etcd: {program} is not installed\n");
     let _ = std::io::stderr().write_all(line.as_bytes());
 }

@@ -47,7 +47,7 @@ pub async fn a_flipped_byte_never_passes_for_data(log: &mut Subject) -> Checked 
     run.flip_bytes(places).await
 }
 
-/// What an opening showed is proven, even if nothing was written since.
+/// The state that an opening showed is proven, even if nothing was written since.
 pub async fn what_an_opening_showed_is_proven(log: &mut Subject) -> Checked {
     let mut run = DamageRun::new(log, Ending::Dropped).await?;
     run.control().await?;
@@ -152,7 +152,7 @@ pub async fn a_longer_file_does_not_make_a_longer_log(log: &mut Subject) -> Chec
 }
 
 /// A file of unknown origin, a copy of each file under a similar name, and, where a store has
-/// several files, each file of another store in place of its own.
+/// several files, each of its files replaced by that of another store.
 pub async fn foreign_files_are_not_accepted(log: &mut Subject) -> Checked {
     let mut run = DamageRun::new(log, Ending::Closed).await?;
     let letter = Damage::Put {

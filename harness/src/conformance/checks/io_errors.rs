@@ -2,7 +2,7 @@
 //! store neither reports a false success nor loses data (P15). A write for which there was no space
 //! may be refused (P16): it must have changed nothing, and the check makes it again.
 //!
-//! Each run has a disk of its own ([`crash_disk`]) with a store that was opened before and holds
+//! Each run has its own disk ([`crash_disk`]) with a store that was opened before and holds
 //! entries. Then a fault is injected, and the store is opened again and given batches. A failure
 //! must be reported, and a handle that reported one accepts no further request. When the store is
 //! opened again after the cause is removed, it shows what was acknowledged, and a legal part of the

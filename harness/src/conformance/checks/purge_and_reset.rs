@@ -113,7 +113,7 @@ pub async fn a_batch_resets_first_and_purges_last(log: &mut Subject) -> Checked 
     log.append(entries(28..=28, 6)).await
 }
 
-/// A store may write the entries after each opening into a file of their own, which a purge may
+/// A store may write the entries after each opening into a separate file, which a purge may
 /// remove as a whole. It must not remove a file that ends with the first entry to be kept.
 pub async fn a_purge_removes_nothing_after_it(log: &mut Subject) -> Checked {
     const ENTRIES: u64 = 12;

@@ -191,8 +191,8 @@ pub async fn one_opener_at_a_time(log: &mut Subject) -> Checked {
         Err(error) if error.kind == LogErrorKind::InUse => {}
         Err(error) => broken(13, format!("`{error}`, where it should be: in use"))?,
     }
-    // A list of open paths in the process is no lock: another name bypasses it, as another process
-    // would.
+    // A list of open paths in the process is not a lock: another name bypasses it, as another
+    // process would.
     #[cfg(unix)]
     if let Some(Ok(_)) = log.open_beside_by_another_name().await {
         broken(17, "a second handle was opened beside the first, under another name")?;

@@ -31,7 +31,7 @@ pub(super) enum Task {
     Identity,
 }
 
-/// A store on a disk of its own.
+/// A store on its own disk.
 pub(super) struct FaultRun {
     task: Task,
     pub(super) disk: Disk,

@@ -28,7 +28,7 @@ pub(super) enum Step {
 /// A store that writes in blocks rewrites the last block as it fills, which is no rotation.
 const BLOCK_BYTES: u64 = 64 << 10;
 
-/// One request, and the operations of the disk between which it was made.
+/// One request, and its place among the operations of the disk.
 struct Request {
     words: String,
     /// How many changes the disk had recorded when the request was made, and when it was answered.
@@ -167,7 +167,7 @@ impl Workload<'_> {
         Ok(store)
     }
 
-    /// Opens the store on a disk. A store with threads of its own may need a moment to release its
+    /// Opens the store on a disk. A store with its own threads may need a moment to release its
     /// place.
     async fn open(&mut self, disk: &Disk) -> Result<Box<dyn Store>, LogError> {
         open_in(self.place, disk.dir()).await
@@ -285,7 +285,7 @@ impl Recording {
     }
 }
 
-/// The verbs of a batch, each as a batch of its own; or the whole batch.
+/// The verbs of a batch, each as a separate batch; or the whole batch.
 pub(super) fn parts(batch: WriteBatch, way: Way) -> Vec<WriteBatch> {
     if way == Way::Write {
         return vec![batch];
