@@ -112,7 +112,7 @@ impl Inspect for RocksInspection {
     fn verify(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Vec<LogError> {
         let mut findings = Vec::new();
         if let Some(damage) = &self.inspection.damage {
-            findings.push(told(damage));
+            findings.push(copy_of(damage));
         }
         if self.handle.is_open() {
             findings.extend(self.meta_fault());
@@ -160,7 +160,7 @@ impl RocksInspection {
 }
 
 /// A copy of the error, with its cause as text.
-fn told(damage: &LogError) -> LogError {
+fn copy_of(damage: &LogError) -> LogError {
     let again = LogError::new(damage.op, damage.kind.clone()).at(damage.place.clone());
     match &damage.source {
         Some(source) => again.because(source.to_string()),

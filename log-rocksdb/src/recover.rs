@@ -115,12 +115,12 @@ fn survey_into(
     if survey.damage.is_none() {
         survey.note(check_durable_mark(directory, &state, &wals, durable_mark.as_ref()));
     }
-    tell_proven(directory, &wals, durable_mark.as_ref(), survey);
+    describe_proven(directory, &wals, durable_mark.as_ref(), survey);
     Ok(())
 }
 
 /// Describes how far the log is proven to be synced, and the content after that.
-fn tell_proven(
+fn describe_proven(
     directory: &Directory,
     wals: &[Wal],
     durable_mark: Option<&DurableMark>,

@@ -65,7 +65,7 @@ pub struct OpenraftLog<F: Foreign> {
 }
 
 /// The state that a store reported.
-struct Told {
+struct Reported {
     bounds: LogBounds,
     hard_state: HardState,
 }
@@ -86,10 +86,10 @@ impl<F: Foreign> OpenraftLog<F> {
             is_poisoned: false,
         };
         let store = log.store();
-        let ask = async move { tell(&mut *store.lock().await).await };
-        let told = log.shared.tasks.run(ask).await.unwrap_or_else(|| Err("closed".into()));
-        let told = told.map_err(|error| LogError::io(LogOp::Open, error))?;
-        log.note(told);
+        let ask = async move { read_state(&mut *store.lock().await).await };
+        let reported = log.shared.tasks.run(ask).await.unwrap_or_else(|| Err("closed".into()));
+        let reported = reported.map_err(|error| LogError::io(LogOp::Open, error))?;
+        log.note(reported);
         Ok(log)
     }
 
@@ -97,9 +97,9 @@ impl<F: Foreign> OpenraftLog<F> {
         self.store.clone().expect("until the handle is dropped")
     }
 
-    fn note(&mut self, told: Told) {
-        self.shared.set_bounds(told.bounds);
-        self.hard_state = told.hard_state;
+    fn note(&mut self, reported: Reported) {
+        self.shared.set_bounds(reported.bounds);
+        self.hard_state = reported.hard_state;
     }
 }
 
@@ -155,8 +155,8 @@ impl<F: Foreign> BatchStore for OpenraftLog<F> {
         let work = async move {
             let under_way = shared.begin_change();
             let done = change(&mut *store.lock().await, op, batch, gate, bounds).await;
-            if let Ok(told) = &done {
-                shared.set_bounds(told.bounds);
+            if let Ok(reported) = &done {
+                shared.set_bounds(reported.bounds);
             }
             drop(under_way);
             done
@@ -164,7 +164,7 @@ impl<F: Foreign> BatchStore for OpenraftLog<F> {
         let done = self.shared.tasks.run(work).await;
         let done = done.unwrap_or_else(|| Err(LogError::io(op, "the store is closed")));
         self.is_poisoned = done.as_ref().is_err_and(|error| !error.is_harmless());
-        done.map(|told| self.note(told))
+        done.map(|reported| self.note(reported))
     }
 
     async fn write_identity(&mut self, identity: Identity) -> Result<(), LogError> {
@@ -194,7 +194,7 @@ async fn change<F: Foreign>(
     batch: WriteBatch,
     gate: Gate,
     bounds: LogBounds,
-) -> Result<Told, LogError> {
+) -> Result<Reported, LogError> {
     let io = |error: Failed| LogError::io(op, error);
     let terms = [batch.truncate_after, batch.purge_upto.map(|upto| upto.index)];
     let known = ids(store, bounds, terms.into_iter().flatten()).await.map_err(io)?;
@@ -203,7 +203,7 @@ async fn change<F: Foreign>(
         None => Err(LogError::io(op, format!("the store shows no entry {index} in its log"))),
     })?;
     apply(store, bounds, plan, batch.append).await.map_err(io)?;
-    tell(store).await.map_err(io)
+    read_state(store).await.map_err(io)
 }
 
 async fn apply<F: Foreign>(
@@ -247,6 +247,6 @@ async fn ids<F: Foreign>(
     Ok(ids)
 }
 
-async fn tell<F: Foreign>(store: &mut F) -> Result<Told, Failed> {
-    Ok(Told { bounds: store.bounds().await?, hard_state: store.vote().await? })
+async fn read_state<F: Foreign>(store: &mut F) -> Result<Reported, Failed> {
+    Ok(Reported { bounds: store.bounds().await?, hard_state: store.vote().await? })
 }

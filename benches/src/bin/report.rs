@@ -33,30 +33,13 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum What {
     /// Take all figures with the tool, and with the program `peers` if it was built.
-    Run {
-        /// Where the JSON and the pages go.
-        #[arg(long, value_name = "DIR", default_value = "results")]
-        into: PathBuf,
-        /// The directory whose disk is measured.
-        #[arg(long, value_name = "DIR", default_value = ".")]
-        dir: PathBuf,
-        /// Multiply all times, for a first look.
-        #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
-        times: f64,
-    },
+    Run(Measured),
     /// Take all figures, put the tables into the document, and draw the plots, in one command.
     All {
         /// The document.
         document: PathBuf,
-        /// Where the JSON, the pages and the plots go.
-        #[arg(long, value_name = "DIR", default_value = "results")]
-        into: PathBuf,
-        /// The directory whose disk is measured.
-        #[arg(long, value_name = "DIR", default_value = ".")]
-        dir: PathBuf,
-        /// Multiply all times, for a first look.
-        #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
-        times: f64,
+        #[command(flatten)]
+        measured: Measured,
     },
     /// Put the tables of these files between the markers of a document.
     Write {
@@ -74,10 +57,24 @@ enum What {
     },
 }
 
+/// What is measured, and where its results go.
+#[derive(Debug, clap::Args)]
+struct Measured {
+    /// Where the JSON, the pages and the plots go.
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    into: PathBuf,
+    /// The directory whose disk is measured.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    dir: PathBuf,
+    /// Multiply all times, for a first look.
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    times: f64,
+}
+
 fn main() -> ExitCode {
     let done = match Arguments::parse().what {
-        What::Run { into, dir, times } => run(&into, &dir, times),
-        What::All { document, into, dir, times } => all(&document, &into, &dir, times),
+        What::Run(measured) => run(&measured),
+        What::All { document, measured } => all(&document, &measured),
         What::Write { document, results } => write(&document, &results),
         What::Plot { results } => results.iter().try_for_each(|file| plot(file)),
     };
@@ -90,7 +87,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(into: &Path, dir: &Path, times: f64) -> Result<(), BenchError> {
+fn run(Measured { into, dir, times }: &Measured) -> Result<(), BenchError> {
     std::fs::create_dir_all(into).map_err(|error| BenchError::of_path("making", into, error))?;
     let tool = beside_this("kontiki").ok_or_else(|| {
         BenchError::options(
@@ -100,7 +97,7 @@ fn run(into: &Path, dir: &Path, times: f64) -> Result<(), BenchError> {
     })?;
     for (name, words) in MEASUREMENTS {
         let mut command = Command::new(&tool);
-        command.arg("bench").args(scaled(words, times)).arg("--dir").arg(dir);
+        command.arg("bench").args(scaled(words, *times)).arg("--dir").arg(dir);
         call(command, into, name)?;
     }
     match beside_this("peers") {
@@ -120,14 +117,14 @@ fn run(into: &Path, dir: &Path, times: f64) -> Result<(), BenchError> {
 }
 
 /// Takes all figures, and uses those of this run for the document and the plots.
-fn all(document: &Path, into: &Path, dir: &Path, times: f64) -> Result<(), BenchError> {
-    run(into, dir, times)?;
+fn all(document: &Path, measured: &Measured) -> Result<(), BenchError> {
+    run(measured)?;
     let mut names: Vec<&str> = MEASUREMENTS.iter().map(|(name, _)| *name).collect();
     if beside_this("peers").is_some() {
         names.push("peers");
     }
     let results: Vec<PathBuf> =
-        names.iter().map(|name| into.join(format!("{name}.json"))).collect();
+        names.iter().map(|name| measured.into.join(format!("{name}.json"))).collect();
     write(document, &results)?;
     results.iter().try_for_each(|file| plot(file))
 }

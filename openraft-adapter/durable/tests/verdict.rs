@@ -12,12 +12,12 @@ use openraft_adapter::{Declared, LACKS};
 const PAGE: &str = include_str!("../../../docs/conformance.md");
 
 /// The content of the table about a store with one declaration.
-struct Told {
+struct Documented {
     promises: BTreeSet<String>,
     checks: BTreeSet<String>,
 }
 
-fn told(store: &str, declared: &str) -> Told {
+fn documented(store: &str, declared: &str) -> Documented {
     let (mut promises, mut checks) = (BTreeSet::new(), BTreeSet::new());
     let row = format!("| `{store}` | {declared} |");
     assert!(PAGE.contains(&row), "the page has no row of {store}, {declared}");
@@ -27,14 +27,14 @@ fn told(store: &str, declared: &str) -> Told {
         let names = cells.next().unwrap_or_default().split('`').filter(|it| it.contains("::"));
         checks.extend(names.map(str::to_owned));
     }
-    Told { promises, checks }
+    Documented { promises, checks }
 }
 
 /// Runs the whole suite, and compares its findings with the table: the same checks must fail, and
 /// only with promises that the table names. If two things are lost, the number of moments that the
 /// machine has time for decides which of them a check meets first, and so which promise it names.
 fn hold(store: &str, declared: &str, factory: Factory) {
-    let Told { promises, checks: mut told } = told(store, declared);
+    let Documented { promises, checks: mut documented } = documented(store, declared);
     let mut found = BTreeSet::new();
     for check in CHECKS {
         let name = check.full_name();
@@ -43,21 +43,21 @@ fn hold(store: &str, declared: &str, factory: Factory) {
                 println!("{store}, {declared}: {name}\n{failure}\n");
                 let promise =
                     failure.promise.map_or("the engine".to_owned(), |it| format!("P{it}"));
-                assert!(promises.contains(&promise), "{name}: the page does not tell {promise}");
+                assert!(promises.contains(&promise), "{name}: the page does not list {promise}");
                 found.insert(name);
             }
             Ok(Outcome::Skipped(why)) => {
                 println!("{name}: {why}");
-                told.remove(&name);
+                documented.remove(&name);
             }
             Ok(_) => {}
         }
     }
-    let missing: Vec<_> = told.difference(&found).collect();
-    let new: Vec<_> = found.difference(&told).collect();
+    let missing: Vec<_> = documented.difference(&found).collect();
+    let new: Vec<_> = found.difference(&documented).collect();
     assert!(
         missing.is_empty() && new.is_empty(),
-        "the page tells what is not found: {missing:#?}, and does not tell: {new:#?}"
+        "the page lists checks that do not fail: {missing:#?}, and does not list: {new:#?}"
     );
 }
 

@@ -39,16 +39,19 @@ pub(crate) async fn run(
     while let Some(work) = queue.take().await {
         let done = match work {
             ApplyWork::Apply(batch) => {
-                let mut applied =
-                    apply_batch(machine.as_mut(), batch, &quotas, &mut replies, &mut wakers);
+                want_answers(&batch, &mut replies);
+                let mut applied = Ok(Some(batch));
                 while let Ok(Some(rest)) = applied {
-                    yield_now().await;
-                    if queue.is_closed() {
-                        // The remaining work is dropped, so its clients get the answer that the
-                        // outcome is unknown.
-                        return;
+                    applied =
+                        apply_batch(machine.as_mut(), rest, &quotas, &mut replies, &mut wakers);
+                    if matches!(applied, Ok(Some(_))) {
+                        yield_now().await;
+                        if queue.is_closed() {
+                            // The remaining work is dropped, so its clients get the answer that
+                            // the outcome is unknown.
+                            return;
+                        }
                     }
-                    applied = go_on(machine.as_mut(), rest, &quotas, &mut replies, &mut wakers);
                 }
                 applied.map(|_| reports.report(Event::Applied))
             }
@@ -65,30 +68,24 @@ pub(crate) async fn run(
     }
 }
 
-/// Applies a batch, and answers the clients that wait for it. `replies` is empty before and after.
-/// Returns the batch if the state machine has not finished it: call [`go_on`] with that batch and
-/// the same replies.
-///
-/// # Errors
-/// The state machine cannot apply the batch, or panicked: the member must stop. The clients of the
-/// batch get the answer that the outcome is unknown.
-pub(crate) fn apply_batch(
-    machine: &mut dyn StateMachine,
-    batch: ApplyBatch<Waiters>,
-    quotas: &Quotas,
-    replies: &mut Replies,
-    wakers: &mut Vec<Waker>,
-) -> Result<Option<ApplyBatch<Waiters>>, StopReason> {
+/// Notes for which commands of a batch a client waits, before the batch is applied. `replies` is
+/// empty.
+pub(crate) fn want_answers(batch: &ApplyBatch<Waiters>, replies: &mut Replies) {
     replies.want(batch.claims.iter().map(|claim| range_of(claim.position, claim.count)));
-    go_on(machine, batch, quotas, replies, wakers)
 }
 
 fn range_of(position: usize, count: usize) -> Range<usize> {
     position..position + count
 }
 
-/// Continues an unfinished batch; otherwise the same as [`apply_batch`].
-pub(crate) fn go_on(
+/// Applies a batch after [`want_answers`], or continues it, and answers the clients that wait for
+/// it; then `replies` is empty again. Returns the batch if the state machine has not finished it:
+/// call this again with that batch and the same replies.
+///
+/// # Errors
+/// The state machine cannot apply the batch, or panicked: the member must stop. The clients of the
+/// batch get the answer that the outcome is unknown.
+pub(crate) fn apply_batch(
     machine: &mut dyn StateMachine,
     batch: ApplyBatch<Waiters>,
     quotas: &Quotas,

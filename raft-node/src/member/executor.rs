@@ -11,13 +11,13 @@ use std::task::Waker;
 use bytes::Bytes;
 use raft_core::types::{LogIndex, Membership, NodeId};
 
-use super::apply::{ApplyWork, apply_batch, go_on, serve_reads};
+use super::apply::{ApplyWork, apply_batch, serve_reads, want_answers};
 use super::clients::{ReadGroup, Waiters};
 use super::persist::{EndWaiting, Persist};
 use super::read::Read;
 use super::worker::{WorkSender, WorkerHandle};
 use crate::application::{Replies, StateMachine};
-use crate::pump::{ApplyBatch, Effects, Event, Failed, Settled, StopReason};
+use crate::pump::{ApplyBatch, Effects, Event, Failed, Settled};
 use crate::requests::error::{ProposeError, ReadError};
 use crate::requests::quota::Quotas;
 use crate::transport::{Content, Envelope, Transport};
@@ -53,15 +53,6 @@ pub(crate) enum Machine {
     /// A task of its own calls the state machine.
     Tasked(WorkSender<ApplyWork>),
 }
-
-/// [`apply_batch`] or [`go_on`].
-type ApplyFn = fn(
-    &mut dyn StateMachine,
-    ApplyBatch<Waiters>,
-    &Quotas,
-    &mut Replies,
-    &mut Vec<Waker>,
-) -> Result<Option<ApplyBatch<Waiters>>, StopReason>;
 
 impl Executor {
     pub(crate) fn new(
@@ -155,7 +146,7 @@ impl Executor {
     /// Polls the inline workers and continues an unfinished batch.
     pub(crate) fn poll(&mut self, events: &mut Vec<Event<Waiters>>, quotas: &Quotas) {
         if let Some(batch) = self.unfinished.take() {
-            self.apply_cheaply(batch, events, quotas, go_on);
+            self.apply_cheaply(batch, events, quotas);
         }
         self.writer.poll(&self.own_task, events);
         self.reader.poll(&self.own_task, events);
@@ -219,7 +210,10 @@ impl Executor {
         quotas: &Quotas,
     ) {
         match &self.machine {
-            Machine::Cheap(_) => self.apply_cheaply(batch, events, quotas, apply_batch),
+            Machine::Cheap(_) => {
+                want_answers(&batch, &mut self.replies);
+                self.apply_cheaply(batch, events, quotas);
+            }
             Machine::Tasked(queue) => queue.put(ApplyWork::Apply(batch)),
         }
     }
@@ -231,10 +225,9 @@ impl Executor {
         batch: ApplyBatch<Waiters>,
         events: &mut Vec<Event<Waiters>>,
         quotas: &Quotas,
-        apply: ApplyFn,
     ) {
         let Machine::Cheap(machine) = &mut self.machine else { return };
-        match apply(machine.as_mut(), batch, quotas, &mut self.replies, &mut self.wakers) {
+        match apply_batch(machine.as_mut(), batch, quotas, &mut self.replies, &mut self.wakers) {
             Ok(None) => {
                 events.push(Event::Applied);
                 for (group, index) in std::mem::take(&mut self.held_reads) {

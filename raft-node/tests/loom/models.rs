@@ -92,15 +92,21 @@ fn every_request_enters_the_quota_in_the_end() {
     });
 }
 
+/// A quota whose only place is taken, and a thread whose request waits for it.
+fn full_quota_with_a_waiting_request() -> (Arc<Quota>, thread::JoinHandle<()>) {
+    let quota = Arc::new(Quota::new(1, 10));
+    assert!(quota.try_acquire(1));
+    let client = thread::spawn({
+        let quota = Arc::clone(&quota);
+        move || block_on(quota.acquire(1))
+    });
+    (quota, client)
+}
+
 #[test]
 fn a_closed_quota_keeps_no_request_waiting() {
     explore(|| {
-        let quota = Arc::new(Quota::new(1, 10));
-        assert!(quota.try_acquire(1));
-        let client = thread::spawn({
-            let quota = Arc::clone(&quota);
-            move || block_on(quota.acquire(1))
-        });
+        let (quota, client) = full_quota_with_a_waiting_request();
         let mut wakers = Vec::new();
         quota.close(&mut wakers);
         wake_all(wakers);
@@ -114,12 +120,7 @@ fn a_closed_quota_keeps_no_request_waiting() {
 #[test]
 fn a_reopened_quota_serves_every_waiting_request() {
     explore(|| {
-        let quota = Arc::new(Quota::new(1, 10));
-        assert!(quota.try_acquire(1));
-        let client = thread::spawn({
-            let quota = Arc::clone(&quota);
-            move || block_on(quota.acquire(1))
-        });
+        let (quota, client) = full_quota_with_a_waiting_request();
         let mut wakers = Vec::new();
         quota.close(&mut wakers);
         quota.reopen();

@@ -109,6 +109,6 @@ fn what_is_proposed_in_the_turn_that_ends_the_member_did_not_happen() {
     let mut effects = Effects::default();
     let propose = Event::Propose { commands: super::commands(2), group: 1 };
     rig.pump.turn(&mut vec![propose, Event::Close], &mut effects);
-    let told: Vec<_> = effects.failed.iter().map(|f| (f.group, f.count, &f.error)).collect();
-    assert_eq!(told, [(1, 2, &ProposeError::Closed)]);
+    let failed: Vec<_> = effects.failed.iter().map(|f| (f.group, f.count, &f.error)).collect();
+    assert_eq!(failed, [(1, 2, &ProposeError::Closed)]);
 }
