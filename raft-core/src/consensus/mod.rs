@@ -66,7 +66,7 @@ pub use config::{Config, ConfigError};
 pub use input::{Input, NotSent};
 pub use message::{Body, MAX_NUMBER, Message, ReadId, Round, Verdict};
 pub use output::{
-    Appended, Contradiction, Output, RoleName, SendId, SoftState, Source, Write, WriteSeq,
+    Appended, Contradiction, Output, Removal, RoleName, SendId, SoftState, Source, Write, WriteSeq,
 };
 #[cfg(feature = "mutants")]
 pub use planted::Mutant;

@@ -106,21 +106,29 @@ pub struct WriteSeq(pub u64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SendId(pub u64);
 
-/// A change to be made durable, as one unit, in the order of the fields.
+/// A change to be made durable, as one unit. A purge comes last; otherwise the changes are in the
+/// order of the fields.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Write {
     /// The write's number.
     pub seq: WriteSeq,
     /// The new term and vote.
     pub hard_state: Option<HardState>,
-    /// The whole log is replaced by a snapshot that ends at this entry.
-    pub reset: Option<EntryId>,
-    /// Every entry after this one is removed.
-    pub truncate_after: Option<LogIndex>,
+    /// The entries that are removed.
+    pub removal: Option<Removal>,
     /// Entries to append.
     pub append: Option<Appended>,
-    /// Every entry up to this one is removed; a snapshot includes them all.
-    pub purge_upto: Option<EntryId>,
+}
+
+/// Which entries a write removes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Removal {
+    /// Every entry: the log is replaced by a snapshot that ends at this one.
+    Reset(EntryId),
+    /// Every entry after this one.
+    TruncateAfter(LogIndex),
+    /// Every entry up to this one; a snapshot includes them all.
+    PurgeUpto(EntryId),
 }
 
 /// Entries to append: their ids, and where their payloads are.
@@ -206,17 +214,14 @@ impl fmt::Display for Write {
         if let Some(hard_state) = self.hard_state {
             write!(f, " {hard_state}")?;
         }
-        if let Some(id) = self.reset {
-            write!(f, " reset to {id}")?;
+        match self.removal {
+            Some(Removal::Reset(id)) => write!(f, " reset to {id}")?,
+            Some(Removal::TruncateAfter(index)) => write!(f, " truncate after {index}")?,
+            Some(Removal::PurgeUpto(id)) => write!(f, " purge up to {id}")?,
+            None => {}
         }
-        if let Some(index) = self.truncate_after {
-            write!(f, " truncate after {index}")?;
-        }
-        if let Some(appended) = &self.append {
-            write!(f, " append {}", appended.span)?;
-        }
-        match self.purge_upto {
-            Some(id) => write!(f, " purge up to {id}"),
+        match &self.append {
+            Some(appended) => write!(f, " append {}", appended.span),
             None => Ok(()),
         }
     }

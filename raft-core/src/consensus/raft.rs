@@ -16,7 +16,7 @@ use alloc::vec::Vec;
 use super::config::Config;
 use super::log_view::LogView;
 use super::message::{Body, Message};
-use super::output::{Appended, Output, SoftState, Source, Write, WriteSeq};
+use super::output::{Appended, Output, Removal, SoftState, Source, Write, WriteSeq};
 use super::planted::planted;
 use super::progress::Pace;
 use super::refusal::Refusal;
@@ -85,19 +85,13 @@ struct Withheld {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Draft {
     hard_state: bool,
-    reset: Option<EntryId>,
-    truncate_after: Option<LogIndex>,
+    removal: Option<Removal>,
     append: Option<Appended>,
-    purge_upto: Option<EntryId>,
 }
 
 impl Draft {
     fn is_empty(&self) -> bool {
-        !self.hard_state
-            && self.reset.is_none()
-            && self.truncate_after.is_none()
-            && self.append.is_none()
-            && self.purge_upto.is_none()
+        !self.hard_state && self.removal.is_none() && self.append.is_none()
     }
 }
 
@@ -261,7 +255,7 @@ impl Raft {
         if !planted!(self, LateCompletionConfirmsRewritten) {
             self.writes.lower_to(index);
         }
-        self.draft.truncate_after = Some(index);
+        self.remove(Removal::TruncateAfter(index));
     }
 
     /// Appends entries, to be written with this step.
@@ -273,8 +267,9 @@ impl Raft {
 
     /// Removes every entry up to `upto`, to be written with this step.
     pub(super) fn purge_log_upto(&mut self, upto: EntryId) {
+        debug_assert!(self.draft.append.is_none(), "a step that purges appends nothing");
         self.log.purge_upto(upto);
-        self.draft.purge_upto = Some(upto);
+        self.remove(Removal::PurgeUpto(upto));
     }
 
     /// Replaces the log by a boundary, to be written with this step. Everything up to the boundary
@@ -282,7 +277,12 @@ impl Raft {
     pub(super) fn reset_log_to(&mut self, boundary: EntryId, base: Arc<Membership>) {
         self.log = LogView::new(boundary, boundary.index, Vec::new(), Some(base), Vec::new());
         self.writes.lower_to(boundary.index);
-        self.draft.reset = Some(boundary);
+        self.remove(Removal::Reset(boundary));
+    }
+
+    fn remove(&mut self, removal: Removal) {
+        debug_assert!(self.draft.removal.is_none(), "a step removes entries once");
+        self.draft.removal = Some(removal);
     }
 
     /// Issues the drafted changes as one write.
@@ -295,10 +295,8 @@ impl Raft {
         out.push(Output::Write(Write {
             seq,
             hard_state: draft.hard_state.then_some(self.hard_state),
-            reset: draft.reset,
-            truncate_after: draft.truncate_after,
+            removal: draft.removal,
             append: draft.append,
-            purge_upto: draft.purge_upto,
         }));
     }
 

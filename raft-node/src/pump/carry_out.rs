@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use raft_core::consensus::{Appended, Input, Message, Output, SoftState, Source, Write};
+use raft_core::consensus::{Appended, Input, Message, Output, Removal, SoftState, Source, Write};
 use raft_core::storage::WriteBatch;
 use raft_core::storage::record::{decode_membership, encode_membership};
 use raft_core::types::{Entry, EntryId, EntryKind, LogIndex, Membership, NodeId};
@@ -24,6 +24,9 @@ impl<C: Clients> Pump<C> {
 
     /// Carries out the core's outputs so far, and all that follows from them.
     pub(super) fn carry_out_queued(&mut self, effects: &mut Effects<C>) {
+        if self.todo.is_empty() {
+            return;
+        }
         // Two lists are used alternately, so that both keep their memory from step to step.
         let spare = std::mem::take(&mut self.spare);
         let mut outputs = std::mem::replace(&mut self.todo, spare);
@@ -76,24 +79,26 @@ impl<C: Clients> Pump<C> {
     // ---- writes ----
 
     fn write(&mut self, write: Write, effects: &mut Effects<C>) {
-        if let Some(index) = write.truncate_after {
-            self.tail.truncate_after(index);
-            // This comes before the tail evicts entries, since it must not evict entries that are
-            // not written.
-            self.writes.lower_to(index);
+        let mut batch = WriteBatch { hard_state: write.hard_state, ..WriteBatch::default() };
+        match write.removal {
+            Some(Removal::TruncateAfter(index)) => {
+                batch.truncate_after = Some(index);
+                self.tail.truncate_after(index);
+                // This comes before the tail evicts entries, since it must not evict entries that
+                // are not written.
+                self.writes.lower_to(index);
+            }
+            Some(Removal::Reset(boundary)) => batch.reset = Some(boundary),
+            Some(Removal::PurgeUpto(upto)) => batch.purge_upto = Some(upto),
+            None => {}
         }
         let entries = match write.append {
             Some(appended) => self.entries(appended, effects),
             None => Entries::default(),
         };
-        let hard_state = write.hard_state;
-        let truncate_after = write.truncate_after;
         self.tail.push(&entries, self.reach());
         let bytes = entries.bytes();
-        let append = entries.into_vec();
-        let (reset, purge_upto, commit_hint) = (write.reset, write.purge_upto, None);
-        let batch =
-            WriteBatch { hard_state, reset, truncate_after, append, purge_upto, commit_hint };
+        batch.append = entries.into_vec();
         self.writes.push(write.seq, batch, bytes, self.raft.last().index);
     }
 
@@ -116,7 +121,8 @@ impl<C: Clients> Pump<C> {
             }
             Source::Append => {
                 let entries = std::mem::take(&mut self.payloads.append);
-                entries.part(span.first(), span.last()).expect("what is appended is what arrived")
+                let part = entries.into_part(span.first(), span.last());
+                part.expect("what is appended is what arrived")
             }
             Source::Proposals => {
                 self.settle_turn(&span, effects);
@@ -179,7 +185,10 @@ fn names_all(message: &Message, entries: &[Entry]) -> bool {
 
 /// The memberships among entries; none at all if one does not decode.
 fn memberships(entries: &[Entry]) -> Option<Vec<(LogIndex, Arc<Membership>)>> {
-    let of_kind = entries.iter().filter(|entry| entry.kind == EntryKind::Membership);
+    let mut of_kind = entries.iter().filter(|entry| entry.kind == EntryKind::Membership).peekable();
+    if of_kind.peek().is_none() {
+        return Some(Vec::new());
+    }
     let decoded = |entry: &Entry| {
         let membership = decode_membership(&entry.payload).ok()?;
         Some((entry.id.index, Arc::new(membership)))

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use raft_core::consensus::{Body, Message, Output, ReadId, RoleName, Verdict, Write};
+use raft_core::consensus::{Body, Message, Output, ReadId, Removal, RoleName, Verdict, Write};
 use raft_core::types::{HardState, LogIndex, Membership, NodeId, Term};
 
 use super::member::{Image, Member};
@@ -74,7 +74,7 @@ impl ClusterLaws {
 
     /// No member truncates a committed entry that it has.
     fn check_truncation(&self, id: NodeId, write: &Write, image: &Image) {
-        let Some(last) = write.truncate_after else { return };
+        let Some(Removal::TruncateAfter(last)) = write.removal else { return };
         for (index, entry) in self.committed.range(last.next()..) {
             let has = image.term(*index) == Some(entry.term);
             assert!(!has, "L10: {id} truncates {index}@{}, which is committed", entry.term);

@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use raft_core::consensus::{Appended, Config, Message, Raft, SendId, Source, Start, Write};
+use raft_core::consensus::{
+    Appended, Config, Message, Raft, Removal, SendId, Source, Start, Write,
+};
 use raft_core::types::{EntryId, HardState, LogIndex, LogSpan, Membership, NodeId, Term, TermRun};
 
 /// Memberships among entries, by value.
@@ -178,18 +180,19 @@ impl Image {
             assert!(allowed, "L7: {} overwritten by {hard_state}", self.hard_state);
             self.hard_state = hard_state;
         }
-        if let Some(boundary) = write.reset {
-            (self.boundary, self.terms, self.memberships) = (boundary, Vec::new(), Vec::new());
-        }
-        if let Some(index) = write.truncate_after {
-            self.terms.truncate(index.since(self.boundary.index) as usize);
-            self.memberships.retain(|(at, _)| *at <= index);
+        match write.removal {
+            Some(Removal::Reset(boundary)) => {
+                (self.boundary, self.terms, self.memberships) = (boundary, Vec::new(), Vec::new());
+            }
+            Some(Removal::TruncateAfter(index)) => {
+                self.terms.truncate(index.since(self.boundary.index) as usize);
+                self.memberships.retain(|(at, _)| *at <= index);
+            }
+            Some(Removal::PurgeUpto(upto)) => self.purge(upto),
+            None => {}
         }
         if let Some(appended) = &write.append {
             self.append(appended, memberships);
-        }
-        if let Some(upto) = write.purge_upto {
-            self.purge(upto);
         }
     }
 
