@@ -38,22 +38,24 @@ pub(crate) async fn run(
     let (mut replies, mut wakers) = (Replies::default(), Vec::new());
     while let Some(work) = queue.take().await {
         let done = match work {
-            ApplyWork::Apply(batch) => {
+            ApplyWork::Apply(mut batch) => {
                 want_answers(&batch, &mut replies);
-                let mut applied = Ok(Some(batch));
-                while let Ok(Some(rest)) = applied {
-                    applied =
-                        apply_batch(machine.as_mut(), rest, &quotas, &mut replies, &mut wakers);
-                    if matches!(applied, Ok(Some(_))) {
-                        yield_now().await;
-                        if queue.is_closed() {
-                            // The remaining work is dropped, so its clients get the answer that
-                            // the outcome is unknown.
-                            return;
+                loop {
+                    let machine = machine.as_mut();
+                    match apply_batch(machine, &mut batch, &quotas, &mut replies, &mut wakers) {
+                        Ok(Progress::Done) => {
+                            reports.report(Event::Applied);
+                            break Ok(());
                         }
+                        Ok(Progress::Unfinished) => yield_now().await,
+                        Err(reason) => break Err(reason),
+                    }
+                    if queue.is_closed() {
+                        // The remaining work is dropped, so its clients get the answer that the
+                        // outcome is unknown.
+                        return;
                     }
                 }
-                applied.map(|_| reports.report(Event::Applied))
             }
             ApplyWork::Serve(group, index) => {
                 serve_reads(machine.as_ref(), &group, index, &quotas, &mut wakers)
@@ -78,20 +80,27 @@ fn range_of(position: usize, count: usize) -> Range<usize> {
     position..position + count
 }
 
-/// Applies a batch after [`want_answers`], or continues it, and answers the clients that wait for
-/// it; then `replies` is empty again. Returns the batch if the state machine has not finished it:
-/// call this again with that batch and the same replies.
+/// Whether the state machine has applied a whole batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    Done,
+    /// The state machine must be called again with the same batch and the same replies.
+    Unfinished,
+}
+
+/// Applies a batch after [`want_answers`], or continues it. Once it is done, this answers the
+/// clients that wait for it, and `replies` is empty again.
 ///
 /// # Errors
 /// The state machine cannot apply the batch, or panicked: the member must stop. The clients of the
 /// batch get the answer that the outcome is unknown.
 pub(crate) fn apply_batch(
     machine: &mut dyn StateMachine,
-    batch: ApplyBatch<Waiters>,
+    batch: &mut ApplyBatch<Waiters>,
     quotas: &Quotas,
     replies: &mut Replies,
     wakers: &mut Vec<Waker>,
-) -> Result<Option<ApplyBatch<Waiters>>, StopReason> {
+) -> Result<Progress, StopReason> {
     let apply = || {
         machine.apply(&batch.commands, replies)?;
         let is_unfinished = machine.is_unfinished();
@@ -101,17 +110,17 @@ pub(crate) fn apply_batch(
         Ok(is_unfinished)
     };
     if caught(apply).map_err(panicked)?.map_err(StopReason::StateMachine)? {
-        return Ok(Some(batch));
+        return Ok(Progress::Unfinished);
     }
     let answers = replies.answers_mut();
-    for claim in batch.claims {
+    for claim in batch.claims.drain(..) {
         let own = answers[range_of(claim.position, claim.count)].iter_mut();
         let own = own.map(|answer| Ok(std::mem::take(answer)));
         let bytes = claim.group.answer(claim.offset, own, wakers);
         quotas.proposals.release(claim.count as u64, bytes, wakers);
     }
     answers.clear();
-    Ok(None)
+    Ok(Progress::Done)
 }
 
 /// Answers queries from the state machine.

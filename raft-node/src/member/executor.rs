@@ -11,7 +11,7 @@ use std::task::Waker;
 use bytes::Bytes;
 use raft_core::types::{LogIndex, Membership, NodeId};
 
-use super::apply::{ApplyWork, apply_batch, serve_reads, want_answers};
+use super::apply::{ApplyWork, Progress, apply_batch, serve_reads, want_answers};
 use super::clients::{ReadGroup, Waiters};
 use super::persist::{EndWaiting, Persist};
 use super::read::Read;
@@ -222,20 +222,21 @@ impl Executor {
     /// member's own task, which first handles what else has arrived.
     fn apply_cheaply(
         &mut self,
-        batch: ApplyBatch<Waiters>,
+        mut batch: ApplyBatch<Waiters>,
         events: &mut Vec<Event<Waiters>>,
         quotas: &Quotas,
     ) {
         let Machine::Cheap(machine) = &mut self.machine else { return };
-        match apply_batch(machine.as_mut(), batch, quotas, &mut self.replies, &mut self.wakers) {
-            Ok(None) => {
+        let (replies, wakers) = (&mut self.replies, &mut self.wakers);
+        match apply_batch(machine.as_mut(), &mut batch, quotas, replies, wakers) {
+            Ok(Progress::Done) => {
                 events.push(Event::Applied);
                 for (group, index) in std::mem::take(&mut self.held_reads) {
                     self.serve(group, index, events, quotas);
                 }
             }
-            Ok(unfinished) => {
-                self.unfinished = unfinished;
+            Ok(Progress::Unfinished) => {
+                self.unfinished = Some(batch);
                 self.own_task.wake_by_ref();
             }
             Err(reason) => events.push(Event::Stop(reason)),

@@ -47,32 +47,27 @@ impl Persist {
         (Persist { store, failed: false, end, runtime }, waiting)
     }
 
-    /// Writes a batch, once there is space for it.
+    /// Writes a batch for which there was no space, once there is space for it.
     ///
     /// # Errors
     /// The store's error; `NoSpace` if the member ends first, or if the store did not return the
     /// batch.
-    async fn write(&mut self, mut batch: WriteBatch) -> Result<(), LogError> {
-        let mut was_full = false;
+    async fn write_later(&mut self, mut full: LogError) -> Result<(), LogError> {
+        log_full_disk(&full);
         loop {
-            let written = self.store.write(batch).await;
-            let mut error = match written {
-                Err(error) if error.kind == LogErrorKind::NoSpace => error,
+            let Some(unwritten) = full.unwritten.take() else { return Err(full) };
+            if self.is_over_before_next_try().await {
+                return Err(full);
+            }
+            match self.store.write(*unwritten).await {
+                Err(error) if error.kind == LogErrorKind::NoSpace => full = error,
                 written => {
-                    if was_full && written.is_ok() {
+                    if written.is_ok() {
                         info!("there is space for the log again: the member continues");
                     }
                     return written;
                 }
-            };
-            let Some(unwritten) = error.unwritten.take() else { return Err(error) };
-            if !std::mem::replace(&mut was_full, true) {
-                log_full_disk(&error);
             }
-            if self.is_over_before_next_try().await {
-                return Err(error);
-            }
-            batch = *unwritten;
         }
     }
 
@@ -112,7 +107,13 @@ impl Worker for Persist {
     }
 
     async fn work(&mut self, batch: WriteBatch) -> Event<Waiters> {
-        let result = self.write(batch).await;
+        let result = match self.store.write(batch).await {
+            // The box keeps the future small for the writes that find space.
+            Err(full) if full.kind == LogErrorKind::NoSpace => {
+                Box::pin(self.write_later(full)).await
+            }
+            written => written,
+        };
         self.failed = result.is_err();
         Event::Written(result)
     }

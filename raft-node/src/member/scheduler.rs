@@ -127,23 +127,23 @@ impl Pass {
 
     fn run(self) {
         for _ in 0..MAX_DRIVES {
-            let next = PASS.with(|pass| pass.borrow_mut().members.pop_front());
-            let Some(member) = next else { return };
+            let Some(member) = next_of_pass() else { return };
             member.take_turns();
         }
     }
 }
 
+fn next_of_pass() -> Option<Arc<dyn Driven>> {
+    PASS.with(|pass| pass.borrow_mut().members.pop_front())
+}
+
 impl Drop for Pass {
     fn drop(&mut self) {
-        let left = PASS.with(|pass| {
-            let mut pass = pass.borrow_mut();
-            pass.runs = false;
-            std::mem::take(&mut pass.members)
-        });
-        for member in left {
+        // One after another, so that the list keeps its memory for the next pass.
+        while let Some(member) = next_of_pass() {
             member.mailbox().wake_driver();
         }
+        PASS.with(|pass| pass.borrow_mut().runs = false);
     }
 }
 

@@ -130,9 +130,11 @@ impl Turn {
         if let Some(soft_state) = newest {
             self.executor.follow_leader(soft_state.leader, quotas);
         }
-        for soft_state in self.effects.soft_states.drain(..) {
-            debug!(node = %self.identity.node, "{soft_state}");
-            publisher.add_event(NodeEvent::Became(soft_state));
+        if has_news {
+            for soft_state in self.effects.soft_states.drain(..) {
+                debug!(node = %self.identity.node, "{soft_state}");
+                publisher.add_event(NodeEvent::Became(soft_state));
+            }
         }
         if let Some(reason) = self.effects.stop.take() {
             self.note_stop(&reason, publisher);

@@ -85,7 +85,7 @@ impl<W: Worker> WorkerHandle<W> {
         match self {
             WorkerHandle::Threaded(sender) => sender.put(work),
             WorkerHandle::Inline(inline) => {
-                inline.waiting.push_back(work);
+                inline.add(work);
                 inline.poll(&mut Context::from_waker(waker), events);
             }
         }
@@ -156,21 +156,21 @@ pub(crate) struct InlineWorker<W: Worker> {
 
 /// The worker moves into the future of its work, and comes back with the outcome.
 enum State<W> {
-    Idle(W),
+    Idle(Box<W>),
     Busy(Work<W>),
     Finishing(Pin<Box<dyn Future<Output = ()> + Send>>),
     Gone,
 }
 
 /// The future of a worker's current work.
-type Work<W> = Pin<Box<dyn Future<Output = (W, Event<Waiters>)> + Send>>;
+type Work<W> = Pin<Box<dyn Future<Output = (Box<W>, Event<Waiters>)> + Send>>;
 
 /// Returns the worker once its work is done, or the panic's message if it panics.
 fn poll_work<W>(
     work: &mut Work<W>,
     context: &mut Context<'_>,
     events: &mut Vec<Event<Waiters>>,
-) -> Result<Option<W>, String> {
+) -> Result<Option<Box<W>>, String> {
     caught(|| match work.as_mut().poll(context) {
         Poll::Ready((worker, event)) => {
             events.push(event);
@@ -182,20 +182,37 @@ fn poll_work<W>(
 
 impl<W: Worker> InlineWorker<W> {
     fn new(worker: W) -> InlineWorker<W> {
-        InlineWorker { state: State::Idle(worker), waiting: VecDeque::new(), is_closed: false }
+        let state = State::Idle(Box::new(worker));
+        InlineWorker { state, waiting: VecDeque::new(), is_closed: false }
+    }
+
+    /// Begins the work, unless the worker has other work; the caller polls then.
+    fn add(&mut self, work: W::Work) {
+        match std::mem::replace(&mut self.state, State::Gone) {
+            State::Idle(worker) if self.waiting.is_empty() => self.state = begin(worker, work),
+            state => {
+                self.state = state;
+                self.waiting.push_back(work);
+            }
+        }
+    }
+
+    /// Whether a poll would find nothing to do.
+    fn is_at_rest(&self) -> bool {
+        match &self.state {
+            State::Idle(_) => self.waiting.is_empty() && !self.is_closed,
+            State::Gone => true,
+            State::Busy(_) | State::Finishing(_) => false,
+        }
     }
 
     fn poll(&mut self, context: &mut Context<'_>, events: &mut Vec<Event<Waiters>>) {
-        loop {
+        while !self.is_at_rest() {
             // If a poll panics, the worker is lost.
             self.state = match std::mem::replace(&mut self.state, State::Gone) {
                 State::Idle(worker) => match self.waiting.pop_front() {
                     Some(work) => begin(worker, work),
-                    None if self.is_closed => State::Finishing(Box::pin(worker.finish())),
-                    None => {
-                        self.state = State::Idle(worker);
-                        return;
-                    }
+                    None => State::Finishing(Box::pin(worker.finish())),
                 },
                 State::Busy(mut busy) => match poll_work(&mut busy, context, events) {
                     Ok(Some(worker)) => State::Idle(worker),
@@ -220,13 +237,13 @@ impl<W: Worker> InlineWorker<W> {
                         }
                     }
                 }
-                State::Gone => return,
+                State::Gone => State::Gone,
             };
         }
     }
 }
 
-fn begin<W: Worker>(mut worker: W, work: W::Work) -> State<W> {
+fn begin<W: Worker>(mut worker: Box<W>, work: W::Work) -> State<W> {
     State::Busy(Box::pin(async move {
         let event = worker.work(work).await;
         (worker, event)

@@ -53,6 +53,12 @@ impl Entries {
         Some(Entries { held, bytes: bytes_of(part) })
     }
 
+    /// Like [`Entries::part`], but without a copy where all entries are wanted.
+    pub(crate) fn into_part(self, first: LogIndex, upto: LogIndex) -> Option<Entries> {
+        let ends = (self.first()?.id.index, self.last()?.id.index);
+        if ends == (first, upto) { Some(self) } else { self.part(first, upto) }
+    }
+
     /// As many of the entries from `first` to `upto` as are here.
     pub(crate) fn between(&self, first: LogIndex, upto: LogIndex) -> &[Entry] {
         let (Some(start), Some(end)) = (self.first(), self.last()) else { return &[] };
@@ -169,7 +175,10 @@ mod tests {
     }
 
     fn part(of: &Entries, first: u64, upto: u64) -> Option<(Vec<u64>, u64)> {
-        let part = of.part(LogIndex::new(first), LogIndex::new(upto))?;
+        let (first, upto) = (LogIndex::new(first), LogIndex::new(upto));
+        let part = of.part(first, upto);
+        assert_eq!(of.clone().into_part(first, upto), part, "the same part, without a copy");
+        let part = part?;
         Some((part.iter().map(|entry| entry.id.index.get()).collect(), part.bytes()))
     }
 
