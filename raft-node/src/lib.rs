@@ -13,11 +13,12 @@
 //! | `requests` | clients that wait for an answer |
 //! | `transport` | messages between members, and the trait of what carries them |
 //! | `application` | the state machine that an application implements |
+//! | `snapshots` | snapshot files |
 //! | `bootstrap`, `data_dir`, `peers_file` | the first write to a store, and a member's directory |
 //!
 //! Dependencies point down only, and no two modules depend on each other.
 //!
-//! Not built yet: snapshots, membership changes, client sessions.
+//! Not built yet: taking and sending snapshots, membership changes, client sessions.
 
 mod application;
 mod bootstrap;
@@ -29,6 +30,7 @@ mod panics;
 mod peers_file;
 pub mod pump;
 mod requests;
+mod snapshots;
 mod start;
 mod sync;
 #[cfg(test)]
@@ -47,6 +49,10 @@ pub use node::Node;
 pub use peers_file::PeersFile;
 pub use pump::Limits;
 pub use requests::error::{ProposeError, ReadError};
+pub use snapshots::{
+    FEATURE_LEVEL, NewSnapshot, SnapshotDir, SnapshotHead, SnapshotReader, SnapshotWriter,
+    StoredSnapshot, Unsound, UnusableSnapshot,
+};
 pub use start::StartError;
 pub use transport::{
     Content, Entries, Envelope, Forward, ForwardAnswer, InProcessNetwork, Inbound, PeerRejected,

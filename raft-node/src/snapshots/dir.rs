@@ -1,0 +1,292 @@
+//! The snapshot files of a member: `DIR/snapshots/`.
+//!
+//! A file is written under a temporary name, synced and renamed; then the directory is synced, and
+//! then the older files are removed. So a power cut at any point leaves the old snapshot or the new
+//! one under its name, whole.
+//!
+//! Deliberately absent: a lock. The directory is inside a member's directory, which is locked.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, Write};
+use std::path::{Path, PathBuf};
+
+use owned_dir::temporary_name;
+use raft_core::types::{EntryId, LogIndex, Term};
+use thiserror::Error;
+use tracing::warn;
+
+use super::format::{SnapshotHead, Unsound};
+use super::reader::SnapshotReader;
+use super::writer::SnapshotWriter;
+
+/// A new file is synced whenever so many bytes were written, so that no single sync of it occupies
+/// the disk for long, on which the log waits for its own syncs.
+const SYNC_BYTES: u64 = 4 << 20;
+
+/// The directory of a member's snapshots.
+#[derive(Clone, Debug)]
+pub struct SnapshotDir {
+    path: PathBuf,
+}
+
+/// A snapshot in the directory, whole and sound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredSnapshot {
+    /// What it says about its content.
+    pub head: SnapshotHead,
+    /// The bytes of its file.
+    pub file_bytes: u64,
+    /// Its file.
+    pub path: PathBuf,
+}
+
+/// A file with the name of a snapshot that cannot be used.
+#[derive(Debug, Error)]
+#[error("the snapshot {} is {why}", .path.display())]
+pub struct UnusableSnapshot {
+    /// The file.
+    pub path: PathBuf,
+    /// The reason.
+    pub why: Unsound,
+}
+
+impl SnapshotDir {
+    /// The directory at this path, which belongs to the caller alone. It is created if it is
+    /// missing, and what unfinished snapshots left in it is removed.
+    ///
+    /// # Errors
+    /// The operating system's error. The call may be repeated.
+    pub fn own(path: impl Into<PathBuf>) -> io::Result<SnapshotDir> {
+        let path = path.into();
+        owned_dir::make(&path)?;
+        let dir = SnapshotDir { path };
+        for name in dir.names()? {
+            if name.strip_prefix(&temporary_name("")).is_some_and(|name| id_of(name).is_some()) {
+                fs::remove_file(dir.path.join(name))?;
+            }
+        }
+        Ok(dir)
+    }
+
+    /// The directory at this path, to be read only. It may be missing.
+    pub fn look(path: impl Into<PathBuf>) -> SnapshotDir {
+        SnapshotDir { path: path.into() }
+    }
+
+    /// The last entries of the snapshots whose files are here, the newest first. The files may be
+    /// damaged.
+    ///
+    /// # Errors
+    /// The operating system's error.
+    pub fn list(&self) -> io::Result<Vec<EntryId>> {
+        let names = match self.names() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            names => names?,
+        };
+        let mut ids: Vec<EntryId> = names.iter().filter_map(|name| id_of(name)).collect();
+        ids.sort_unstable_by_key(|id| std::cmp::Reverse((id.index, id.term)));
+        Ok(ids)
+    }
+
+    /// The newest sound snapshot, checked from its first byte to its last, and the newer files that
+    /// are damaged.
+    ///
+    /// # Errors
+    /// The directory or a file cannot be read, or a newer version of Kontiki wrote a file.
+    pub fn newest(
+        &self,
+    ) -> Result<(Option<StoredSnapshot>, Vec<UnusableSnapshot>), UnusableSnapshot> {
+        let listed = self.list().map_err(|error| self.unusable(self.path.clone(), error.into()))?;
+        let mut damaged = Vec::new();
+        for id in listed {
+            match self.check(id, &mut |_| ()) {
+                Ok(sound) => return Ok((Some(sound), damaged)),
+                Err(error) if matches!(error.why, Unsound::Damaged { .. }) => damaged.push(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((None, damaged))
+    }
+
+    /// Checks a snapshot from its first byte to its last, and calls `progress` with the number of
+    /// bytes that were checked.
+    ///
+    /// # Errors
+    /// The file is not sound, or cannot be read.
+    pub fn check(
+        &self,
+        last: EntryId,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<StoredSnapshot, UnusableSnapshot> {
+        let path = self.path_of(last);
+        let checked = self.open(last).map_err(|error| error.why).and_then(|mut reader| {
+            let head = reader.head().clone();
+            while reader.skip_chunk() {
+                progress(reader.checked_bytes());
+            }
+            let file_bytes = reader.checked_bytes();
+            reader.finish().map(|_| (head, file_bytes))
+        });
+        match checked {
+            Ok((head, file_bytes)) => Ok(StoredSnapshot { head, file_bytes, path }),
+            Err(why) => Err(self.unusable(path, why)),
+        }
+    }
+
+    /// Opens the snapshot that ends at this entry.
+    ///
+    /// # Errors
+    /// The head is not sound, or is not of the snapshot that the file's name says; or the file
+    /// cannot be read.
+    pub fn open(&self, last: EntryId) -> Result<SnapshotReader<impl io::Read>, UnusableSnapshot> {
+        let path = self.path_of(last);
+        let opened = File::open(&path).map_err(Unsound::from);
+        let reader = opened.and_then(|file| SnapshotReader::new(BufReader::new(file)));
+        let named = reader.and_then(|reader| {
+            let is_same = reader.head().last == last;
+            let other = Unsound::damaged(0, "it ends at another entry than its name says");
+            if is_same { Ok(reader) } else { Err(other) }
+        });
+        named.map_err(|why| self.unusable(path, why))
+    }
+
+    /// Begins a new snapshot. It is not in the directory before [`NewSnapshot::keep`].
+    ///
+    /// # Errors
+    /// The operating system's error; a full disk is one.
+    pub fn create(&self, head: SnapshotHead) -> io::Result<NewSnapshot> {
+        let last = head.last;
+        let temporary = Temporary(self.path.join(temporary_name(&name_of(last))));
+        let file = File::create(&temporary.0)?;
+        let out = SnapshotWriter::new(Synced { file, unsynced: 0, bytes: 0 }, head)?;
+        Ok(NewSnapshot { dir: self.clone(), last, temporary, out })
+    }
+
+    /// Removes the snapshots that end before this entry, sound or not.
+    ///
+    /// # Errors
+    /// The operating system's error; some may have been removed.
+    fn remove_below(&self, last: EntryId) -> io::Result<()> {
+        for id in self.list()? {
+            if (id.index, id.term) < (last.index, last.term) {
+                fs::remove_file(self.path_of(id))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes all snapshots.
+    ///
+    /// # Errors
+    /// The operating system's error; some may have been removed.
+    pub fn clear(&self) -> io::Result<()> {
+        self.list()?.into_iter().try_for_each(|id| fs::remove_file(self.path_of(id)))
+    }
+
+    /// The file of the snapshot that ends at this entry.
+    pub fn path_of(&self, last: EntryId) -> PathBuf {
+        self.path.join(name_of(last))
+    }
+
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn names(&self) -> io::Result<Vec<String>> {
+        let names = fs::read_dir(&self.path)?;
+        names.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    }
+
+    fn unusable(&self, path: PathBuf, why: Unsound) -> UnusableSnapshot {
+        UnusableSnapshot { path, why }
+    }
+}
+
+fn name_of(last: EntryId) -> String {
+    format!("snap-{:016x}-{:016x}", last.index.get(), last.term.get())
+}
+
+/// The entry at which the snapshot with this name ends; `None` for any other name.
+fn id_of(name: &str) -> Option<EntryId> {
+    let (index, term) = name.strip_prefix("snap-")?.split_once('-')?;
+    let [index, term] = [index, term].map(|digits| u64::from_str_radix(digits, 16).ok());
+    let id = EntryId::new(Term::new(term?), LogIndex::new(index?));
+    (name_of(id) == name).then_some(id)
+}
+
+/// A snapshot that is being written. What is written to it are the application's bytes. Dropping it
+/// removes its file.
+#[derive(Debug)]
+pub struct NewSnapshot {
+    dir: SnapshotDir,
+    last: EntryId,
+    out: SnapshotWriter<Synced>,
+    temporary: Temporary,
+}
+
+/// A file that is removed when this value is dropped, unless it was renamed before.
+#[derive(Debug)]
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // A file that is left is removed when the member starts.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+impl NewSnapshot {
+    /// Makes the snapshot durable under its name, and removes the older ones. Returns the bytes of
+    /// its file.
+    ///
+    /// # Errors
+    /// The operating system's error. The snapshot may be in the directory or not; the older ones
+    /// were not removed.
+    pub fn keep(self) -> io::Result<u64> {
+        let Synced { file, bytes, .. } = self.out.finish()?;
+        file.sync_all()?;
+        fs::rename(&self.temporary.0, self.dir.path_of(self.last))?;
+        File::open(&self.dir.path)?.sync_all()?;
+        // An older snapshot that is left is removed after the next one.
+        if let Err(error) = self.dir.remove_below(self.last) {
+            warn!(%error, "an older snapshot could not be removed");
+        }
+        Ok(bytes)
+    }
+}
+
+impl Write for NewSnapshot {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.out.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A file that is synced again and again while it is written.
+#[derive(Debug)]
+struct Synced {
+    file: File,
+    unsynced: u64,
+    bytes: u64,
+}
+
+impl Write for Synced {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.bytes += written as u64;
+        self.unsynced += written as u64;
+        if self.unsynced >= SYNC_BYTES {
+            self.file.sync_data()?;
+            self.unsynced = 0;
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}

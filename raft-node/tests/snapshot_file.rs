@@ -1,0 +1,301 @@
+//! Snapshot files: one frozen sample, damage at each byte, and files of a newer version.
+
+use std::fs;
+use std::io::{self, Read, Write};
+
+use bytes::Bytes;
+use raft_core::types::{ClusterId, EntryId, Identity, LogIndex, Membership, NodeId, StoreId, Term};
+use raft_node::{
+    FEATURE_LEVEL, SnapshotDir, SnapshotHead, SnapshotReader, SnapshotWriter, Unsound,
+    UnusableSnapshot,
+};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_64_with_seed};
+
+fn node(number: u64) -> NodeId {
+    NodeId::new(number).expect("not zero")
+}
+
+fn id(index: u64, term: u64) -> EntryId {
+    EntryId::new(Term::new(term), LogIndex::new(index))
+}
+
+fn head(last: EntryId, salt: u64) -> SnapshotHead {
+    let members = [(node(2), Bytes::from_static(b"b:1"))];
+    SnapshotHead {
+        writer: Identity { cluster: ClusterId(0xc1), node: node(2), store: StoreId(0xa2) },
+        last,
+        membership: Membership::of_voters(members).expect("sound"),
+        feature_level: FEATURE_LEVEL,
+        salt,
+    }
+}
+
+/// The bytes of a file.
+fn file(head: SnapshotHead, application: &[u8]) -> Vec<u8> {
+    let mut writer = SnapshotWriter::new(Vec::new(), head).expect("to memory");
+    writer.write_all(application).expect("to memory");
+    writer.finish().expect("to memory")
+}
+
+/// The head and the application's bytes of a file.
+fn read(bytes: &[u8]) -> Result<(SnapshotHead, Vec<u8>), Unsound> {
+    let mut reader = SnapshotReader::new(bytes)?;
+    let (head, mut application) = (reader.head().clone(), Vec::new());
+    let read = reader.read_to_end(&mut application);
+    let length = reader.finish()?;
+    assert_eq!((read.expect("sound"), application.len() as u64), (application.len(), length));
+    Ok((head, application))
+}
+
+/// Version 1, frozen: the state `state`, after entry 7@3.
+const SAMPLE: [u8; 194] = [
+    0x4b, 0x54, 0x4b, 0x53, 0x4e, 0x41, 0x50, 0x53, 0x01, 0x00, 0x00, 0x00, 0x65, 0x00, 0x00,
+    0x00, //
+    0xf2, 0xb0, 0xad, 0x71, 0x6d, 0xf4, 0xbb, 0x62, 0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22,
+    0x11, //
+    0x77, 0x72, 0x69, 0x74, 0x65, 0x72, 0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x06, 0x00, 0x00,
+    0x00, //
+    0x01, 0xc1, 0x01, 0x02, 0xa2, 0x01, 0x6c, 0x61, 0x73, 0x74, 0x00, 0x00, 0x00, 0x00, 0x01,
+    0x00, //
+    0x00, 0x00, 0x10, 0x00, 0x00, 0x00, 0x03, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x07,
+    0x00, //
+    0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x6d, 0x65, 0x6d, 0x62, 0x65, 0x72, 0x73, 0x00, 0x01,
+    0x00, //
+    0x00, 0x00, 0x0b, 0x00, 0x00, 0x00, 0x01, 0x01, 0x02, 0x00, 0x00, 0x01, 0x02, 0x03, 0x62,
+    0x3a, //
+    0x31, 0x6c, 0x65, 0x76, 0x65, 0x6c, 0x00, 0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x04, 0x00,
+    0x00, //
+    0x00, 0x01, 0x00, 0x00, 0x00, 0x05, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x04, 0xac,
+    0xe6, //
+    0x1e, 0x58, 0x7d, 0x61, 0x1c, 0x73, 0x74, 0x61, 0x74, 0x65, 0x00, 0x00, 0x00, 0x00, 0x00,
+    0x00, //
+    0x00, 0x00, 0x6c, 0xd4, 0x80, 0x5c, 0x0f, 0x04, 0x8d, 0xdf, 0x05, 0x00, 0x00, 0x00, 0x00,
+    0x00, //
+    0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x2a, 0xb0, 0xbb, 0xe7, 0x6b,
+    0xa3, //
+    0xcf, 0x6b,
+];
+
+#[test]
+fn the_format_is_the_frozen_one() {
+    let written = file(head(id(7, 3), 0x1122_3344_5566_7788), b"state");
+    assert_eq!(written, SAMPLE);
+    let (found, application) = read(&SAMPLE).expect("sound");
+    assert_eq!(found, head(id(7, 3), 0x1122_3344_5566_7788));
+    assert_eq!(application, b"state");
+}
+
+fn numbers(numbers: &[u64]) -> Vec<u8> {
+    numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
+}
+
+/// The checksums of the sample, computed here as the page on the format describes them.
+#[test]
+fn the_checksums_are_those_of_the_page() {
+    let sections = u32::from_le_bytes(SAMPLE[12..16].try_into().expect("four")) as usize;
+    let (chunk, end) = (32 + sections, SAMPLE.len() - 40);
+    let checksum_at = |at: usize| u64::from_le_bytes(SAMPLE[at..at + 8].try_into().expect("8"));
+    let of_head = [&SAMPLE[..16], &SAMPLE[24..chunk]].concat();
+    assert_eq!(checksum_at(16), xxh3_64(&of_head));
+    let seed = |before| xxh3_64(&numbers(&[0xc1, 3, 7, 0x1122_3344_5566_7788, before]));
+    let sealed = |start: usize, end: usize, before| {
+        let content = [&SAMPLE[start..start + 8], &SAMPLE[start + 16..end]].concat();
+        xxh3_64_with_seed(&content, seed(before))
+    };
+    assert_eq!(checksum_at(chunk + 8), sealed(chunk, end, 0));
+    assert_eq!(checksum_at(end + 8), sealed(end, SAMPLE.len(), 5));
+    assert_eq!([16, 24].map(|at| checksum_at(end + at)), [5, 1]);
+    assert_eq!(checksum_at(end + 32), xxh3_64(&SAMPLE[..end]));
+}
+
+#[test]
+fn a_state_of_any_length_is_read_as_it_was_written() {
+    for length in [0, 1, 5, (256 << 10) - 1, 256 << 10, (256 << 10) + 1, 700_000] {
+        let application: Vec<u8> = (0..length).map(|at: u32| (at % 251) as u8).collect();
+        let mut writer = SnapshotWriter::new(Vec::new(), head(id(7, 3), 1)).expect("to memory");
+        for piece in application.chunks(10_007) {
+            writer.write_all(piece).expect("to memory");
+            writer.flush().expect("to memory");
+        }
+        let bytes = writer.finish().expect("to memory");
+        assert!(bytes == file(head(id(7, 3), 1), &application), "pieces make no difference");
+        assert!(read(&bytes).expect("sound").1 == application, "{length} bytes");
+    }
+}
+
+/// The reader must not report the end of a state before the end record was found.
+#[test]
+fn damage_is_reported_wherever_it_is() {
+    for at in 0..SAMPLE.len() {
+        let mut bytes = SAMPLE;
+        bytes[at] ^= 1;
+        let error = read(&bytes).expect_err("damaged");
+        assert!(matches!(error, Unsound::Damaged { .. }), "byte {at}: {error}");
+    }
+    for length in 0..SAMPLE.len() {
+        let error = read(&SAMPLE[..length]).expect_err("cut short");
+        assert!(matches!(error, Unsound::Damaged { .. }), "{length} bytes: {error}");
+    }
+    let error = read(&[&SAMPLE[..], &[0]].concat()).expect_err("a byte follows");
+    assert_eq!(
+        error.to_string(),
+        format!("damaged at byte {}: bytes after the end record", SAMPLE.len())
+    );
+}
+
+#[test]
+fn a_damaged_state_is_an_error_and_not_a_shorter_state() {
+    let mut bytes = file(head(id(7, 3), 1), &[7; 600_000]);
+    bytes[400_000] ^= 1;
+    let (mut reader, mut got) = (SnapshotReader::new(&bytes[..]).expect("a head"), Vec::new());
+    let error = reader.read_to_end(&mut got).expect_err("damaged");
+    assert_eq!((error.kind(), got.len()), (io::ErrorKind::InvalidData, 256 << 10));
+    let again = reader.read(&mut [0; 9]).expect_err("still damaged");
+    assert_eq!(again.to_string(), error.to_string());
+    assert_eq!(reader.finish().expect_err("damaged").to_string(), error.to_string());
+}
+
+/// Chunks of equal content and equal place, of the same member and at the same entry.
+#[test]
+fn a_chunk_of_another_file_or_place_is_refused() {
+    let state = [5; 600_000];
+    let (one, other) = (file(head(id(7, 3), 1), &state), file(head(id(7, 3), 2), &state));
+    let chunk = (256 << 10) + 16;
+    let first = one.len() - 40 - (600_000 + 3 * 16);
+    let mut mixed = one.clone();
+    mixed[first..first + chunk].copy_from_slice(&other[first..first + chunk]);
+    let error = read(&mixed).expect_err("of another file").to_string();
+    assert_eq!(error, format!("damaged at byte {first}: the checksum of a chunk"));
+    let mut moved = one.clone();
+    moved.copy_within(first..first + chunk, first + chunk);
+    let error = read(&moved).expect_err("of another place").to_string();
+    assert_eq!(error, format!("damaged at byte {}: the checksum of a chunk", first + chunk));
+    let without = [&one[..first + chunk], &one[one.len() - 40..]].concat();
+    read(&without).expect_err("chunks are missing");
+}
+
+/// What went unnoticed when it was planted: the numbers of the end record were not compared.
+#[test]
+fn an_end_record_of_another_content_is_refused() {
+    let end = SAMPLE.len() - 40;
+    for at in [16, 24, 32] {
+        let mut bytes = SAMPLE;
+        bytes[end + at] ^= 1;
+        let seed = xxh3_64(&numbers(&[0xc1, 3, 7, 0x1122_3344_5566_7788, 5]));
+        let content = [&bytes[end..end + 8], &bytes[end + 16..]].concat();
+        let sealed = xxh3_64_with_seed(&content, seed).to_le_bytes();
+        bytes[end + 8..end + 16].copy_from_slice(&sealed);
+        let error = read(&bytes).expect_err("it does not fit").to_string();
+        assert_eq!(error, format!("damaged at byte {end}: the end record"));
+    }
+}
+
+/// A head with these sections beside those of the sample, and a checksum that holds.
+fn head_with(version: u32, sections: &[(&str, u32, &[u8])]) -> Vec<u8> {
+    let own = u32::from_le_bytes(SAMPLE[12..16].try_into().expect("four")) as usize;
+    let mut all = SAMPLE[32..32 + own].to_vec();
+    for (name, flags, content) in sections {
+        let mut padded = [0; 8];
+        padded[..name.len()].copy_from_slice(name.as_bytes());
+        all.extend(padded);
+        all.extend(flags.to_le_bytes());
+        all.extend((content.len() as u32).to_le_bytes());
+        all.extend(*content);
+    }
+    let mut bytes = SAMPLE[..8].to_vec();
+    bytes.extend(version.to_le_bytes());
+    bytes.extend((all.len() as u32).to_le_bytes());
+    let mut digest = Xxh3::new();
+    [&bytes[..], &SAMPLE[24..32], &all].iter().for_each(|part| digest.update(part));
+    bytes.extend(digest.digest().to_le_bytes());
+    bytes.extend(&SAMPLE[24..32]);
+    bytes.extend(all);
+    bytes
+}
+
+#[test]
+fn what_a_newer_version_wrote_is_refused_by_name() {
+    let refused = |bytes: &[u8]| SnapshotReader::new(bytes).expect_err("newer").to_string();
+    let says = |what| format!("written by a newer version of Kontiki ({what}); use that version");
+    assert_eq!(refused(&head_with(2, &[])), says("version 2 of the format"));
+    let sessions = head_with(1, &[("sessions", 1, b"table")]);
+    assert_eq!(refused(&sessions), says("a section \"sessions\" with flags 1"));
+    let optional = head_with(1, &[("comment", 0, b"text")]);
+    let reader = SnapshotReader::new(&optional[..]).expect("an optional section is ignored");
+    assert_eq!(reader.head().last, id(7, 3));
+    let twice = head_with(1, &[("level", 1, &[1, 0, 0, 0])]);
+    assert!(refused(&twice).starts_with("damaged"));
+    let higher = SnapshotHead { feature_level: FEATURE_LEVEL + 1, ..head(id(7, 3), 1) };
+    assert_eq!(refused(&file(higher, b"")), says("feature level 2"));
+    let sections = u32::from_le_bytes(SAMPLE[12..16].try_into().expect("four")) as usize;
+    let mut chunk = SAMPLE[32 + sections..SAMPLE.len() - 40].to_vec();
+    chunk[4] = 9;
+    let seed = xxh3_64(&numbers(&[0xc1, 3, 7, 0x1122_3344_5566_7788, 0]));
+    let sealed = xxh3_64_with_seed(&[&chunk[..8], &chunk[16..]].concat(), seed);
+    chunk[8..16].copy_from_slice(&sealed.to_le_bytes());
+    let other_kind = [&SAMPLE[..32 + sections], &chunk].concat();
+    let error = read(&other_kind).expect_err("newer").to_string();
+    assert_eq!(error, says("a chunk of another kind"));
+}
+
+/// Adds a snapshot to a directory.
+fn keep(dir: &SnapshotDir, last: EntryId, application: &[u8]) {
+    let mut new = dir.create(head(last, 1)).expect("created");
+    new.write_all(application).expect("written");
+    new.keep().expect("kept");
+}
+
+fn newest(dir: &SnapshotDir) -> (Option<EntryId>, Vec<UnusableSnapshot>) {
+    let (sound, damaged) = dir.newest().expect("read");
+    (sound.map(|sound| sound.head.last), damaged)
+}
+
+#[test]
+fn the_newest_sound_snapshot_is_used_and_the_older_ones_are_removed() -> io::Result<()> {
+    let temporary = tempfile::tempdir()?;
+    let path = temporary.path().join("snapshots");
+    let dir = SnapshotDir::own(&path)?;
+    assert!(newest(&dir).0.is_none());
+    keep(&dir, id(7, 3), b"old");
+    let old = fs::read(dir.path_of(id(7, 3)))?;
+    keep(&dir, id(20, 3), b"new");
+    assert_eq!(dir.list()?, [id(20, 3)], "the older one was removed");
+    fs::write(dir.path_of(id(7, 3)), old)?;
+    assert_eq!(newest(&dir).0, Some(id(20, 3)));
+    let mut bytes = fs::read(dir.path_of(id(20, 3)))?;
+    let middle = bytes.len() - 41;
+    bytes[middle] ^= 1;
+    fs::write(dir.path_of(id(20, 3)), bytes)?;
+    let (found, damaged) = newest(&dir);
+    assert_eq!((found, damaged.len()), (Some(id(7, 3)), 1));
+    let text = damaged[0].to_string();
+    assert!(text.contains("snap-0000000000000014-0000000000000003 is damaged at byte"), "{text}");
+    fs::rename(dir.path_of(id(7, 3)), dir.path_of(id(8, 3)))?;
+    assert_eq!(newest(&dir).1.len(), 2, "a file with the name of another is not used");
+    keep(&dir, id(30, 4), b"newest");
+    assert_eq!(dir.list()?, [id(30, 4)], "damaged ones are removed as well");
+    dir.clear()?;
+    assert_eq!(dir.list()?, []);
+    Ok(())
+}
+
+#[test]
+fn unfinished_snapshots_are_never_used_and_are_removed() -> io::Result<()> {
+    let temporary = tempfile::tempdir()?;
+    let dir = SnapshotDir::own(temporary.path())?;
+    let unfinished = "new.snap-0000000000000014-0000000000000003";
+    let mut new = dir.create(head(id(20, 3), 1))?;
+    new.write_all(b"state")?;
+    assert!(temporary.path().join(unfinished).exists());
+    drop(new);
+    assert!(!temporary.path().join(unfinished).exists(), "it was given up");
+    for name in [unfinished, "new.peers", "snap-14-3", "lost+found"] {
+        fs::write(temporary.path().join(name), file(head(id(20, 3), 1), b"state"))?;
+    }
+    assert_eq!(dir.list()?, []);
+    let dir = SnapshotDir::own(temporary.path())?;
+    assert_eq!(dir.list()?, []);
+    assert_eq!(fs::read_dir(temporary.path())?.count(), 3, "only the unfinished one was removed");
+    assert_eq!(SnapshotDir::look(temporary.path().join("missing")).list()?, []);
+    Ok(())
+}
