@@ -5,15 +5,18 @@
 //! caller, and waits for the end of the checkpoint before the next transaction. So a checkpoint
 //! delays nothing if a pause follows, and without pauses the write-ahead log grows no further.
 //!
+//! A panic during a checkpoint counts as its failure, so that no write waits for ever (P21).
+//!
 //! Absent: checkpoints while a transaction is written, since a failed sync of one could then lose
 //! the pages of the other. Also absent is a second attempt: a failed checkpoint ends the handle
 //! (P15), since after a failed sync the pages of the database may be clean in memory and missing on
 //! the disk, and a second checkpoint would release the write-ahead log, which still has them.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ffi};
 
 use crate::database::checkpoint;
 
@@ -103,7 +106,7 @@ impl Shared {
         while !work.is_stopped {
             if work.is_asked {
                 drop(work);
-                let outcome = checkpoint(&self.database.lock().expect("no transaction panics"));
+                let outcome = self.checkpoint();
                 work = self.lock();
                 work.is_asked = false;
                 work.outcome = Some(outcome);
@@ -113,26 +116,77 @@ impl Shared {
             }
         }
     }
+
+    /// Runs a checkpoint. A panic is an error of it, after which the connection stays locked for
+    /// good.
+    fn checkpoint(&self) -> rusqlite::Result<bool> {
+        let run = || checkpoint(&self.database.lock().expect("no transaction panics"));
+        catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
+            let internal = ffi::Error::new(ffi::SQLITE_INTERNAL);
+            let panicked = Some("the checkpoint panicked".to_owned());
+            Err(rusqlite::Error::SqliteFailure(internal, panicked))
+        })
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use rusqlite::ErrorCode;
+
     use super::*;
+
+    fn started(dir: &tempfile::TempDir) -> Arc<Checkpointer> {
+        let database = Connection::open(dir.path().join("log.db")).expect("opens");
+        database.pragma_update(None, "journal_mode", "WAL").expect("set");
+        database.execute("CREATE TABLE log (idx)", []).expect("written");
+        Arc::new(Checkpointer::start(database))
+    }
+
+    /// Calls `act` in another thread, and fails if it does not return.
+    fn returned<T: Send + 'static>(
+        checkpointer: &Arc<Checkpointer>,
+        act: impl FnOnce(&Checkpointer) -> T + Send + 'static,
+    ) -> T {
+        let (sender, receiver) = mpsc::channel();
+        let checkpointer = checkpointer.clone();
+        std::thread::spawn(move || sender.send(act(&checkpointer)));
+        receiver.recv_timeout(Duration::from_secs(60)).expect("the call returns")
+    }
 
     /// What was slow: a write waited for the checkpoint that it made necessary.
     #[test]
     fn asking_for_a_checkpoint_waits_for_nothing() {
         let dir = tempfile::tempdir().expect("a directory");
-        let database = Connection::open(dir.path().join("log.db")).expect("opens");
-        database.pragma_update(None, "journal_mode", "WAL").expect("set");
-        database.execute("CREATE TABLE log (idx)", []).expect("written");
-        let checkpointer = Checkpointer::start(database);
-        assert!(checkpointer.outcome().is_none(), "nothing was asked for");
+        let checkpointer = started(&dir);
+        assert!(returned(&checkpointer, Checkpointer::outcome).is_none(), "nothing was asked for");
         // While this is held, no checkpoint can run.
         let held = checkpointer.database();
-        checkpointer.ask();
+        returned(&checkpointer, Checkpointer::ask);
         drop(held);
-        assert_eq!(checkpointer.outcome(), Some(Ok(true)));
-        assert!(checkpointer.outcome().is_none(), "it is told once");
+        assert_eq!(returned(&checkpointer, Checkpointer::outcome), Some(Ok(true)));
+        assert!(returned(&checkpointer, Checkpointer::outcome).is_none(), "it is told once");
+    }
+
+    /// What went wrong: after a panic of the thread, the next write waited for ever (P21).
+    #[test]
+    fn a_checkpoint_that_panics_has_failed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let checkpointer = started(&dir);
+        // A lock that is poisoned makes the checkpoint panic.
+        let poisoner = checkpointer.clone();
+        let poisoned = std::thread::spawn(move || {
+            let _held = poisoner.database();
+            panic!("while the connection is locked");
+        });
+        poisoned.join().expect_err("it panicked");
+        for _ in 0..2 {
+            returned(&checkpointer, Checkpointer::ask);
+            let outcome = returned(&checkpointer, Checkpointer::outcome).expect("it was asked for");
+            let error = outcome.expect_err("the checkpoint panicked");
+            assert_eq!(error.sqlite_error_code(), Some(ErrorCode::InternalMalfunction));
+        }
     }
 }
