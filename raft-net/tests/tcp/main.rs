@@ -1,0 +1,7 @@
+//! Transports on the loopback interface.
+
+mod delivery;
+mod handshakes;
+mod member;
+mod raw_peer;
+mod removal;

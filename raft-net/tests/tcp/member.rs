@@ -1,0 +1,154 @@
+//! A member of these tests: a transport, and a recorder of what arrives.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use raft_core::types::{ClusterId, Identity, NodeId, StoreId, Term};
+use raft_net::{Counted, Counters, TcpOptions, TcpTransport};
+use raft_node::{Content, Envelope, Forward, Inbound, PeerRejected, Transport};
+use tokio::time::sleep;
+
+pub const CLUSTER: ClusterId = ClusterId(7);
+
+/// Longer than any step of these tests takes, and shorter than the time limit of the test runner.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A member that records what arrives.
+pub struct Recorder {
+    identity: Identity,
+    arrived: Mutex<Vec<(NodeId, Envelope)>>,
+    confirmed: Mutex<Vec<Identity>>,
+    not_sent: Mutex<Vec<(NodeId, u64)>>,
+}
+
+impl Inbound for Recorder {
+    fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// Does not compare the clusters, because the transport compares them first.
+    fn admit(&self, peer: Identity) -> Result<(), PeerRejected> {
+        match peer.node {
+            node if node == self.identity.node => Err(PeerRejected::OwnId(node)),
+            node if peer.store == StoreId(666) => {
+                Err(PeerRejected::OtherStore { node, theirs: peer.store, known: StoreId(1) })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn confirm(&self, peer: Identity) -> Result<(), PeerRejected> {
+        self.confirmed.lock().expect("not poisoned").push(peer);
+        Ok(())
+    }
+
+    /// Nodes with ids of three digits are not in the membership.
+    fn is_member(&self, node: NodeId) -> bool {
+        node.get() < 100
+    }
+
+    fn not_sent(&self, to: NodeId, envelopes: &mut Vec<Envelope>) {
+        let mut not_sent = self.not_sent.lock().expect("not poisoned");
+        not_sent.extend(envelopes.drain(..).map(|envelope| (to, sequence(&envelope))));
+    }
+
+    fn deliver(&self, from: NodeId, envelope: Envelope) {
+        self.arrived.lock().expect("not poisoned").push((from, envelope));
+    }
+}
+
+/// A member: its recorder and its transport.
+pub struct Member {
+    pub recorder: Arc<Recorder>,
+    pub transport: TcpTransport,
+    pub counters: Arc<Counters>,
+}
+
+impl Member {
+    pub fn new(number: u64) -> Member {
+        Member::of(CLUSTER, number, "127.0.0.1:0")
+    }
+
+    pub fn of(cluster: ClusterId, number: u64, address: &str) -> Member {
+        let identity = Identity { cluster, node: node(number), store: StoreId(number) };
+        let recorder = Arc::new(Recorder {
+            identity,
+            arrived: Mutex::default(),
+            confirmed: Mutex::default(),
+            not_sent: Mutex::default(),
+        });
+        let mut transport = TcpTransport::bind(address, options()).expect("a free port");
+        let counters = transport.counters();
+        transport.start(Arc::clone(&recorder) as Arc<dyn Inbound>);
+        Member { recorder, transport, counters }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.transport.local_address()
+    }
+
+    pub fn send(&mut self, to: u64, address: Option<SocketAddr>, sequence: u64) -> bool {
+        let address = address.map(|address| address.to_string());
+        let address = address.as_deref().map(str::as_bytes);
+        let cluster = self.recorder.identity.cluster;
+        self.transport.send(node(to), address, envelope(cluster, sequence, 256))
+    }
+
+    /// The sequence numbers of envelopes that were returned as not sent.
+    pub fn not_sent(&self) -> Vec<u64> {
+        let not_sent = self.recorder.not_sent.lock().expect("not poisoned");
+        not_sent.iter().map(|(_, sequence)| *sequence).collect()
+    }
+
+    /// The peers that were confirmed.
+    pub fn confirmed(&self) -> Vec<u64> {
+        let confirmed = self.recorder.confirmed.lock().expect("not poisoned");
+        confirmed.iter().map(|peer| peer.node.get()).collect()
+    }
+
+    /// The senders and sequence numbers of envelopes that arrived.
+    pub fn arrived(&self) -> Vec<(u64, u64)> {
+        let arrived = self.recorder.arrived.lock().expect("not poisoned");
+        arrived.iter().map(|(from, envelope)| (from.get(), sequence(envelope))).collect()
+    }
+
+    pub fn count(&self, counted: Counted) -> u64 {
+        self.counters.get(counted)
+    }
+}
+
+pub fn options() -> TcpOptions {
+    TcpOptions {
+        handshake_timeout: Duration::from_secs(1),
+        keep_alive_every: Duration::from_millis(50),
+        idle_limit: Duration::from_secs(2),
+        ..TcpOptions::default()
+    }
+}
+
+pub fn node(number: u64) -> NodeId {
+    NodeId::new(number).expect("not zero")
+}
+
+pub fn envelope(cluster: ClusterId, sequence: u64, bytes: usize) -> Envelope {
+    let commands = vec![Bytes::from(vec![sequence as u8; bytes])];
+    let forward = Forward { term: Term::new(1), start: 1, sequence, commands };
+    Envelope { cluster, content: Content::Forward(forward) }
+}
+
+fn sequence(envelope: &Envelope) -> u64 {
+    match &envelope.content {
+        Content::Forward(forward) => forward.sequence,
+        other => panic!("{other:?} was never sent"),
+    }
+}
+
+pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !holds() {
+        assert!(begin.elapsed() < PATIENCE, "waited in vain: {what}");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
