@@ -7,6 +7,8 @@
 mod bug;
 #[path = "planted_files/lock.rs"]
 mod lock;
+#[path = "planted_files/record.rs"]
+mod record;
 #[path = "planted_files/store.rs"]
 mod store;
 

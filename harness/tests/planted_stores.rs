@@ -15,6 +15,8 @@ mod bug;
 mod plain;
 #[path = "planted_stores/reader.rs"]
 mod reader;
+#[path = "planted_stores/state.rs"]
+mod state;
 #[path = "planted_stores/store.rs"]
 mod store;
 
@@ -26,7 +28,8 @@ use harness::conformance::planted::each_is_found;
 use harness::conformance::{CHECKS, Check, Factory, Failure, NamedStore, Outcome};
 use harness::conformance::{lock_step, opened_by, run, run_within};
 use plain::PlainStore;
-use store::{PlantedStore, SharedState};
+use state::SharedState;
+use store::PlantedStore;
 
 /// How long the matrix waits for a check that a bug makes hang.
 const PATIENCE: Duration = Duration::from_secs(3);

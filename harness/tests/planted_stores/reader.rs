@@ -8,7 +8,7 @@ use raft_core::storage::{LogError, LogErrorKind, LogOp, LogReader, Refusal};
 use raft_core::types::{Entry, LogIndex, Term};
 
 use crate::bug::Bug;
-use crate::store::{SharedState, check_inside, lock, term_of};
+use crate::state::{SharedState, check_inside, lock, term_of};
 
 pub struct PlantedReader {
     pub stored: SharedState,
