@@ -114,7 +114,7 @@ impl<L: Lane> Watched<L> {
         let pending = self.lane.pending()?;
         let least = (self.written_bytes as f64 * LEAST_PENDING) as u64;
         (pending.bytes > least)
-            .then(|| format!("{:.1} MiB {}", mebibytes(pending.bytes), pending.what))
+            .then(|| format!("{} ({:.1} MiB)", pending.what, mebibytes(pending.bytes)))
     }
 }
 
@@ -269,7 +269,7 @@ mod tests {
 
         fn pending(&self) -> Option<Pending> {
             let Leaves::Declared(bytes) = self.leaves else { return None };
-            Some(Pending { what: "are not compacted", bytes })
+            Some(Pending { what: "tables that are not compacted", bytes })
         }
 
         fn spent(&self) -> Spent {
@@ -351,7 +351,7 @@ mod tests {
     #[test]
     fn a_lane_that_postpones_much_of_its_work_is_marked() {
         let declared = |bytes| marks_of(Leaves::Declared(bytes), 1, &|_| {});
-        assert_eq!(declared(8 << 20), ["8.0 MiB are not compacted"]);
+        assert_eq!(declared(8 << 20), ["tables that are not compacted (8.0 MiB)"]);
         assert_eq!(declared(1 << 20), [""; 0], "a twentieth of 20 MiB");
     }
 }

@@ -108,7 +108,7 @@ impl Default for Tally {
 /// Work that a subject has postponed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pending {
-    /// What still has to be done, as the end of a phrase that begins with "2.0 MiB".
+    /// What waits, as the text of a mark.
     pub what: &'static str,
     /// The number of bytes that wait.
     pub bytes: u64,

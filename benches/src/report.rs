@@ -241,7 +241,7 @@ impl Row {
     pub fn judged(mut self, rounds_planned: u32, marks: Vec<String>) -> Row {
         self.rounds_planned = rounds_planned;
         if self.rounds.len() < rounds_planned as usize {
-            self.marks.push(format!("{} of {rounds_planned} rounds", self.rounds.len()));
+            self.marks.push(format!("{FEW}rounds ({} of {rounds_planned})", self.rounds.len()));
         }
         self.marks.extend(marks);
         self
@@ -250,7 +250,7 @@ impl Row {
     /// Whether the row has too few rounds or samples to base a recommendation on.
     pub fn has_too_few_samples(&self) -> bool {
         let is_short = self.rounds.len() < self.rounds_planned as usize;
-        is_short || self.marks.iter().any(|mark| mark.starts_with(ONLY))
+        is_short || self.marks.iter().any(|mark| mark.starts_with(FEW))
     }
 
     /// The least and the greatest p50 of the rounds; both are the same if there is one round.
@@ -294,16 +294,16 @@ impl Round {
     }
 }
 
-/// The beginning of the mark for too few samples.
-const ONLY: &str = "only ";
+/// The beginning of a mark for too few rounds, samples or writes.
+const FEW: &str = "few ";
 
 /// The mark for too few latencies, or for too few writes where writes are counted.
 fn thinness(all: &Samples, rounds: &[&Tally], members: u64) -> Vec<String> {
     let writes = rounds.iter().map(|round| round.writes).sum::<u64>() / members.max(1);
     if all.len() < FEWEST_SAMPLES {
-        vec![format!("{ONLY}{} samples", all.len())]
+        vec![format!("{FEW}samples ({})", all.len())]
     } else if (1..FEWEST_WRITES).contains(&writes) {
-        vec![format!("{ONLY}{writes} writes")]
+        vec![format!("{FEW}writes ({writes})")]
     } else {
         Vec::new()
     }
@@ -401,14 +401,14 @@ mod tests {
             row.judged(planned, Vec::new())
         };
         assert!(row(&[many(), many()], 2).marks.is_empty());
-        assert_eq!(row(&[many()], 5).marks, ["1 of 5 rounds"]);
+        assert_eq!(row(&[many()], 5).marks, ["few rounds (1 of 5)"]);
         assert!(
             row(&[many()], 5).has_too_few_samples() && !row(&[many()], 1).has_too_few_samples()
         );
-        assert_eq!(row(&[tally(80)], 1).marks, ["only 10 samples"]);
+        assert_eq!(row(&[tally(80)], 1).marks, ["few samples (10)"]);
         // Many clients that are answered by few writes are few samples, too.
         let few = Tally { writes: 3, ..many() };
-        assert_eq!(row(&[few], 1).marks, ["only 3 writes"]);
+        assert_eq!(row(&[few], 1).marks, ["few writes (3)"]);
     }
 
     #[test]

@@ -93,9 +93,14 @@ impl Workload {
             many => format!("{many} clients"),
         };
         let rate = self.rate.map_or(String::new(), |rate| format!(", {rate} arrivals/s"));
+        format!("{}, {clients}{rate}", self.describe_batch())
+    }
+
+    /// What one client submits at once, as text.
+    pub fn describe_batch(&self) -> String {
         match self.batch {
-            1 => format!("{} B, {clients}{rate}", self.size),
-            batch => format!("{batch} x {} B, {clients}{rate}", self.size),
+            1 => format!("{} B", self.size),
+            batch => format!("{batch} x {} B", self.size),
         }
     }
 }

@@ -1,13 +1,14 @@
 //! Measures what BENCHMARKS.md shows, and puts the tables into it.
 //!
 //! `run` takes all figures and writes a JSON file for each measurement; `write` puts the tables of
-//! such files between the markers of a document; `plot` draws their plots; `all` does all three.
-//! Figures are never copied by hand.
+//! such files between the markers of a document and draws the plots that the document shows; `plot`
+//! draws all their plots; `all` does all three. Only `run` and `all` measure. Figures are never
+//! copied by hand.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use benches::show::{fill_in, markdown, plots_of};
+use benches::show::{Plot, fill_in, markdown, plots_of};
 use benches::{BenchError, Report};
 use clap::{Parser, Subcommand};
 
@@ -34,14 +35,15 @@ struct Arguments {
 enum What {
     /// Take all figures with the tool, and with the program `peers` if it was built.
     Run(Measured),
-    /// Take all figures, put the tables into the document, and draw the plots, in one command.
+    /// Take all figures, put the tables into the document, and draw all plots, in one command.
     All {
         /// The document.
         document: PathBuf,
         #[command(flatten)]
         measured: Measured,
     },
-    /// Put the tables of these files between the markers of a document.
+    /// Put the tables of these files between the markers of a document, and draw the plots that the
+    /// document shows into the files that it names. Nothing is measured.
     Write {
         /// The document.
         document: PathBuf,
@@ -49,7 +51,7 @@ enum What {
         #[arg(required = true)]
         results: Vec<PathBuf>,
     },
-    /// Draw the plots of a file, as SVG files beside it.
+    /// Draw all plots of these files, as SVG files beside them. Nothing is measured.
     Plot {
         /// The files.
         #[arg(required = true)]
@@ -155,24 +157,63 @@ fn call(mut command: Command, into: &Path, name: &str) -> Result<(), BenchError>
 
 fn write(document: &Path, results: &[PathBuf]) -> Result<(), BenchError> {
     let mut text = read(document)?;
+    let mut plots = Vec::new();
     for path in results {
-        let name = path.file_stem().map(|name| name.to_string_lossy()).unwrap_or_default();
-        text = fill_in(&text, &name, &markdown(&report(path)?)).ok_or_else(|| {
+        let (name, report) = (stem(path), report(path)?);
+        text = fill_in(&text, &name, &markdown(&report)).ok_or_else(|| {
             let markers = format!("<!-- begin {name} --> and <!-- end {name} -->");
             BenchError::options(
                 format!("{} has no place for {name}", document.display()),
                 format!("put the lines {markers} where the tables belong"),
             )
         })?;
+        plots.extend(plots_of(&report).into_iter().map(|plot| (file_name(&name, &plot), plot)));
     }
-    put(document, &text)
+    put(document, &text)?;
+    draw_shown(document, &text, &plots)
+}
+
+/// Draws the plots that a document shows. A picture that is no plot of these results stays as it
+/// is, and is named on standard error.
+fn draw_shown(document: &Path, text: &str, plots: &[(String, Plot)]) -> Result<(), BenchError> {
+    let folder = document.parent().unwrap_or(Path::new(""));
+    for picture in pictures(text) {
+        let path = folder.join(picture);
+        let name = path.file_name().unwrap_or_default();
+        match plots.iter().find(|(file, _)| name == file.as_str()) {
+            Some((_, plot)) => put(&path, &plot.svg)?,
+            None => eprintln!("{picture} stays as it is: no plot of these results has its name"),
+        }
+    }
+    Ok(())
+}
+
+/// The SVG files that a Markdown document shows, relative to its folder.
+fn pictures(text: &str) -> impl Iterator<Item = &str> {
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
+    targets.map(|(target, _)| target).filter(|target| target.ends_with(".svg"))
 }
 
 fn plot(path: &Path) -> Result<(), BenchError> {
-    for (place, svg) in plots_of(&report(path)?).iter().enumerate() {
-        put(&path.with_extension(format!("{place}.svg")), svg)?;
+    let name = stem(path);
+    for plot in plots_of(&report(path)?) {
+        put(&path.with_file_name(file_name(&name, &plot)), &plot.svg)?;
     }
     Ok(())
+}
+
+/// The name of a plot's file: that of the results, unless the plot's own begins with it, and that
+/// of the plot.
+fn file_name(results: &str, plot: &Plot) -> String {
+    if plot.name.starts_with(&format!("{results}-")) {
+        format!("{}.svg", plot.name)
+    } else {
+        format!("{results}-{}.svg", plot.name)
+    }
+}
+
+fn stem(path: &Path) -> String {
+    path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 fn report(path: &Path) -> Result<Report, BenchError> {
@@ -216,6 +257,29 @@ mod tests {
         let tool: u64 = MEASUREMENTS.iter().map(|(_, words)| seconds(words)).sum();
         let peers = 4 * 60;
         assert!(tool + peers <= 15 * 60, "{tool} s and {peers} s");
+    }
+
+    #[test]
+    fn the_pictures_of_a_document_are_drawn_into_the_files_that_it_names() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let document = folder.path().join("DOCUMENT.md");
+        let text = "![a](plots/log-a.svg) and ![b](plots/peers-log-a.svg), [c](c.md)\n\
+                    ![d](plots/other.svg)\n";
+        std::fs::create_dir(folder.path().join("plots")).expect("a directory");
+        let plot = |results, title, svg: &str| {
+            let plot = Plot::new(title, svg.to_owned());
+            (file_name(results, &plot), plot)
+        };
+        let plots = [
+            plot("log", "log: A", "of log"),
+            plot("peers", "log: A", "of peers"),
+            plot("log", "log: unused", "unused"),
+        ];
+        draw_shown(&document, text, &plots).expect("the directory is there");
+        let drawn = |name: &str| std::fs::read_to_string(folder.path().join("plots").join(name));
+        assert_eq!(drawn("log-a.svg").expect("drawn"), "of log");
+        assert_eq!(drawn("peers-log-a.svg").expect("drawn"), "of peers");
+        assert!(drawn("other.svg").is_err() && drawn("log-unused.svg").is_err());
     }
 
     #[test]

@@ -211,7 +211,8 @@ pub mod rocksdb {
             }
             let is_compacting = value(COMPACTION_PENDING) + value(NUM_RUNNING_COMPACTIONS) > 0;
             let is_pending = is_flushing || is_compacting;
-            is_pending.then_some(Pending { what: "wait to be flushed or compacted", bytes })
+            is_pending
+                .then_some(Pending { what: "tables that wait to be flushed or compacted", bytes })
         }
     }
 

@@ -129,7 +129,7 @@ impl LogLane<StoreWriter> {
         let filled = self.runtime.block_on(self.writer.fill(bytes, until, stop))?;
         if filled < bytes {
             let (filled, bytes) = (filled >> 20, bytes >> 20);
-            self.marks.push(format!("filled with {filled} of {bytes} MiB only"));
+            self.marks.push(format!("filled incompletely ({filled} of {bytes} MiB)"));
         }
         Ok(filled)
     }

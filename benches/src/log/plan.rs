@@ -135,8 +135,8 @@ pub fn log_lanes(
             lane.fill(plan.fill, ready.until_next(plan.backends.len() - place), ready.stop)?;
         if filled < plan.fill {
             ready.note(&format!(
-                "note: the {backend} log was in use for {} of {} MiB only before it was measured; \
-                 with more --seconds for all",
+                "note: the {backend} log was filled with {} of {} MiB before it was measured; more \
+                 --seconds fill it completely",
                 filled >> 20,
                 plan.fill >> 20,
             ));

@@ -25,7 +25,7 @@ pub(super) fn pending(dir: &Path) -> Option<Pending> {
     let mut names = fs::read_dir(dir).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
     let wal = names.find(|path| path.to_string_lossy().ends_with(".db-wal"))?;
     let bytes = bytes_in(&File::open(wal).ok()?).ok()?;
-    (bytes > 0).then_some(Pending { what: "are in the write-ahead log only", bytes })
+    (bytes > 0).then_some(Pending { what: "pages in the write-ahead log only", bytes })
 }
 
 /// The bytes of the pages since the log started again. An error of the kind `UnexpectedEof` means

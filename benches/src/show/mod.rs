@@ -15,4 +15,5 @@ mod table;
 pub use advice::{Advice, advise};
 pub use markdown::{fill_in, markdown};
 pub use page::{page, plots_of};
+pub use svg::Plot;
 pub use table::{table, workloads};

@@ -3,7 +3,7 @@
 use super::plots::{linear, logarithmic, values};
 use super::series::mebibytes;
 use super::style::Style;
-use super::svg::{Axis, Line, draw};
+use super::svg::{Axis, Line, Plot, draw};
 use super::table::marked_name;
 use crate::{Interval, Row};
 
@@ -14,7 +14,7 @@ type Figure<'a> = (&'a str, fn(&Interval) -> f64);
 type Series<'a> = &'a [Figure<'a>];
 
 /// The plots of a row: latencies, throughput and sizes. A row without intervals has none.
-pub(super) fn plots(title: &str, row: &Row) -> Vec<String> {
+pub(super) fn plots(title: &str, row: &Row) -> Vec<Plot> {
     if row.intervals.is_empty() {
         return Vec::new();
     }
@@ -30,7 +30,8 @@ pub(super) fn plots(title: &str, row: &Row) -> Vec<String> {
         let lines = lines_of(&row.intervals, series);
         let ends = row.intervals.iter().map(|one| one.end_s);
         let x = linear("seconds", ends);
-        draw(&format!("{title}, {name}: {what}"), &x, &axis(unit, &lines), &lines, notes)
+        let title = format!("{title}, {name}: {what}");
+        Plot::new(&title, draw(&title, &x, &axis(unit, &lines), &lines, notes))
     };
     let from_zero = |unit, lines: &[Line]| linear(unit, values(lines, |point| point.1));
     let tails = |unit, lines: &[Line]| logarithmic(unit, values(lines, |point| point.1));
@@ -45,11 +46,22 @@ fn lines_of(intervals: &[Interval], series: Series) -> Vec<Line> {
     let line = |(place, (name, figure)): (usize, &Figure)| Line {
         name: (*name).to_owned(),
         style: Style::of_place(place),
-        // A line of a single point would be invisible without a mark.
-        has_marks: intervals.len() == 1,
         points: intervals.iter().map(|one| (one.end_s, figure(one))).collect(),
+        marked: Vec::new(),
     };
-    series.iter().enumerate().map(line).collect()
+    let mut lines: Vec<Line> = series.iter().enumerate().map(line).collect();
+    for (place, line) in lines.iter_mut().enumerate() {
+        line.marked = some_of(&line.points, place);
+    }
+    lines
+}
+
+/// About ten of these points. Each line of a plot has its marks at other intervals, so that marks
+/// do not hide each other.
+fn some_of(points: &[(f64, f64)], place: usize) -> Vec<(f64, f64)> {
+    let step = points.len().div_ceil(10);
+    let first = (place * step / 3).min(points.len() - 1);
+    points[first..].iter().step_by(step).copied().collect()
 }
 
 #[cfg(test)]
@@ -63,12 +75,22 @@ mod tests {
     fn there_are_plots_of_latency_throughput_and_sizes() {
         let plots = plots("soak", &soaked());
         assert_eq!(plots.len(), 3);
-        for (plot, names) in
-            plots.iter().zip([&["p50", "p99", "maximum"][..], &["entries/s"], &["disk", "memory"]])
-        {
+        for (plot, names) in plots.iter().map(|plot| &plot.svg).zip([
+            &["p50", "p99", "maximum"][..],
+            &["entries/s"],
+            &["disk", "memory"],
+        ]) {
             assert!(names.iter().all(|name| plot.contains(name)), "{names:?}: {plot}");
             assert!(plot.contains(">0</text>") && plot.contains(">60</text>"), "{plot}");
+            let marks = plot.matches("<polygon").count();
+            assert!((8 * names.len()..=12 * names.len()).contains(&marks), "{marks} marks");
         }
-        assert_eq!(super::plots("log", &row(Role::Store, "file", POWER_LOSS, 1, 80)), [""; 0]);
+        assert!(super::plots("log", &row(Role::Store, "file", POWER_LOSS, 1, 80)).is_empty());
+    }
+
+    #[test]
+    fn a_single_interval_has_a_mark_on_each_line() {
+        let point = [(1.0, 80.0)];
+        assert!((0..3).all(|place| some_of(&point, place) == point));
     }
 }

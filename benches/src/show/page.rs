@@ -2,6 +2,7 @@
 
 use super::advice::{Advice, advise};
 use super::plots::{latencies, throughput};
+use super::svg::Plot;
 use super::table::{HEADS, cells, footnotes, sorted, workloads};
 use super::{over_time, series};
 use crate::lane::Role;
@@ -41,10 +42,10 @@ pub fn page(report: &Report) -> String {
         for row in rows.iter().filter(|row| !row.intervals.is_empty()) {
             body += &intervals_table(row);
         }
-        body += &series_plots(&work, &workload, &rows).concat();
-        body += &cdf_plots(&work, &workload, &rows).concat();
+        body += &concat(&series_plots(&work, &workload, &rows));
+        body += &concat(&cdf_plots(&work, &workload, &rows));
     }
-    let against_clients = throughput_plots(&report.rows).concat();
+    let against_clients = concat(&throughput_plots(&report.rows));
     if !against_clients.is_empty() {
         body += &format!("<h2>Throughput against clients</h2>\n{against_clients}");
     }
@@ -56,6 +57,10 @@ pub fn page(report: &Report) -> String {
          <style>{STYLE}</style></head>\n<body>\n{body}</body></html>\n",
         escaped(&report.command)
     )
+}
+
+fn concat(plots: &[Plot]) -> String {
+    plots.iter().map(|plot| plot.svg.as_str()).collect()
 }
 
 fn recommendation(advice: &[Advice]) -> String {
@@ -107,7 +112,7 @@ fn intervals_table(row: &Row) -> String {
 
 /// The plots of a report: for each workload the figures over time and the distributions, then the
 /// throughput.
-pub fn plots_of(report: &Report) -> Vec<String> {
+pub fn plots_of(report: &Report) -> Vec<Plot> {
     let mut plots = Vec::new();
     for (work, workload) in workloads(&report.rows) {
         let of_this = |row: &&Row| row.work == work && row.workload() == workload;
@@ -120,13 +125,13 @@ pub fn plots_of(report: &Report) -> Vec<String> {
 }
 
 /// The plots of the rows that have figures over time.
-fn series_plots(work: &str, workload: &Workload, rows: &[&Row]) -> Vec<String> {
+fn series_plots(work: &str, workload: &Workload, rows: &[&Row]) -> Vec<Plot> {
     let title = format!("{work}, {}", workload.describe());
     rows.iter().flat_map(|row| over_time::plots(&title, row)).collect()
 }
 
 /// One plot for subjects that survive a power cut, and one for the others.
-fn cdf_plots(work: &str, workload: &Workload, rows: &[&Row]) -> Vec<String> {
+fn cdf_plots(work: &str, workload: &Workload, rows: &[&Row]) -> Vec<Plot> {
     let mut plots = Vec::new();
     for (durable, words) in [(true, "durable"), (false, "not durable")] {
         let of_this: Vec<&Row> =
@@ -135,14 +140,14 @@ fn cdf_plots(work: &str, workload: &Workload, rows: &[&Row]) -> Vec<String> {
         let is_alone = !durable && of_this.len() == 1 && rows.len() > 1;
         if !of_this.is_empty() && !is_alone {
             let title = format!("{work}, {}, {words}: latency", workload.describe());
-            plots.push(latencies(&title, &of_this));
+            plots.push(Plot::new(&title, latencies(&title, &of_this)));
         }
     }
     plots
 }
 
 /// Entries against clients, for workloads that were measured with several numbers of clients.
-fn throughput_plots(rows: &[Row]) -> Vec<String> {
+fn throughput_plots(rows: &[Row]) -> Vec<Plot> {
     let mut plots = Vec::new();
     let mut seen: Vec<(String, usize, u64, bool)> = Vec::new();
     let kind = |row: &Row| (row.work.clone(), row.size, row.batch, row.is_durable());
@@ -155,8 +160,9 @@ fn throughput_plots(rows: &[Row]) -> Vec<String> {
         let alike: Vec<&Row> = rows.iter().filter(alike).collect();
         if alike.iter().any(|other| other.clients != row.clients) {
             let words = if this.3 { "durable" } else { "not durable" };
-            let title = format!("{}, {} x {} B, {words}: entries a second", this.0, this.2, this.1);
-            plots.push(throughput(&title, &alike));
+            let batch = row.workload().describe_batch();
+            let title = format!("{}, {batch}, {words}: entries per second", row.work);
+            plots.push(Plot::new(&title, throughput(&title, &alike)));
         }
         seen.push(this);
     }

@@ -2,7 +2,7 @@
 
 use super::style::Style;
 use super::svg::{Axis, Line, draw};
-use super::table::{marked_name, marks, name};
+use super::table::{marked_name, marks_in_brief};
 use crate::Row;
 use crate::lane::Role;
 
@@ -20,16 +20,15 @@ const MOST_LINEAR_TICKS: f64 = 8.0;
 /// The distribution of latencies: for each row, the fraction that took at most this long. Only the
 /// fastest floor is shown, except where the ways to write are compared with each other.
 pub fn latencies(title: &str, rows: &[&Row]) -> String {
-    let floor = rows.iter().find_map(|row| row.floor.as_deref());
-    let is_shown = |row: &&&Row| {
-        row.role != Role::Floor || row.work == "verbs" || floor == Some(row.backend.as_str())
-    };
-    let shown: Vec<&Row> = rows.iter().filter(is_shown).copied().collect();
-    let line = |(place, row): (usize, &&Row)| Line {
-        name: marked_name(row),
-        style: style(row, place),
-        has_marks: false,
-        points: tail(row),
+    let shown = without_slow_floors(rows);
+    let line = |(place, row): (usize, &&Row)| {
+        let points = tail(row);
+        Line {
+            name: marked_name(row),
+            style: style(&shown, place),
+            marked: at_tails(&points),
+            points,
+        }
     };
     let lines: Vec<Line> = shown.iter().enumerate().map(line).collect();
     let x = logarithmic("latency, us (logarithmic)", values(&lines, |point| point.0));
@@ -37,50 +36,67 @@ pub fn latencies(title: &str, rows: &[&Row]) -> String {
     let ticks = TAILS.iter().filter(|(fraction, _)| *fraction <= most + 1e-9);
     let ticks = ticks.map(|(fraction, label)| (*fraction, (*label).to_owned())).collect();
     let y = Axis { name: "fraction", place: tail_place, ends: (0.0, most), ticks };
-    draw(title, &x, &y, &lines, &marks(&shown))
+    draw(title, &x, &y, &lines, &marks_in_brief(&shown))
 }
 
-/// Entries per second against clients, with a line for each backend.
+/// Entries per second against clients, with a line for each subject. Only floors that were the
+/// fastest for some number of clients are shown.
 pub fn throughput(title: &str, rows: &[&Row]) -> String {
-    let mut lines: Vec<Line> = Vec::new();
-    let mut shown: Vec<&Row> = Vec::new();
-    // Only floors that were the fastest for some number of clients are shown.
-    let is_floor = |name: &str| rows.iter().any(|row| row.floor.as_deref() == Some(name));
-    let is_shown = |row: &&&Row| row.role != Role::Floor || is_floor(&row.backend);
-    for row in rows.iter().filter(is_shown) {
-        let point = (row.clients as f64, row.per_second.max(1.0));
-        shown.push(row);
-        let line = lines.iter_mut().find(|line| line.name == name(row));
-        match line {
-            Some(line) => line.points.push(point),
-            None => {
-                let (name, style) = (name(row), style(row, lines.len()));
-                lines.push(Line { name, style, has_marks: true, points: vec![point] });
-            }
+    let mut shown = without_slow_floors(rows);
+    shown.sort_by_key(|row| row.clients);
+    let mut subjects: Vec<Vec<&Row>> = Vec::new();
+    for row in &shown {
+        match subjects.iter_mut().find(|rows| is_same_subject(rows[0], row)) {
+            Some(rows) => rows.push(row),
+            None => subjects.push(vec![row]),
         }
     }
-    for line in &mut lines {
-        // A line is marked if one of its rows is.
-        let of_this = shown.iter().filter(|row| name(row) == line.name);
-        if let Some(marked) = of_this.clone().find(|row| !row.marks.is_empty()) {
-            line.name = marked_name(marked);
-        }
-    }
+    let firsts: Vec<&Row> = subjects.iter().map(|rows| rows[0]).collect();
+    let line = |(place, rows): (usize, &Vec<&Row>)| throughput_line(rows, style(&firsts, place));
+    let lines: Vec<Line> = subjects.iter().enumerate().map(line).collect();
     let mut x = logarithmic("clients (logarithmic)", values(&lines, |point| point.0));
     // Only numbers of clients that were measured have a tick.
     let mut clients: Vec<u64> = rows.iter().map(|row| row.clients).collect();
     clients.sort_unstable();
     clients.dedup();
     x.ticks = clients.into_iter().map(|number| (number as f64, number.to_string())).collect();
-    let y = logarithmic("entries/s", values(&lines, |point| point.1));
-    draw(title, &x, &y, &lines, &marks(&shown))
+    let y = logarithmic("entries/s (logarithmic)", values(&lines, |point| point.1));
+    draw(title, &x, &y, &lines, &marks_in_brief(&shown))
 }
 
-fn style(row: &Row, place: usize) -> Style {
-    match row.role {
-        Role::Floor if row.work == "verbs" => Style::of_place(place),
-        Role::Floor => Style::of_floor(place),
-        _ => Style::of_backend(&row.backend),
+/// These rows without the floors that are no row's floor. Where the ways to write are compared with
+/// each other, all rows are shown.
+fn without_slow_floors<'a>(rows: &[&'a Row]) -> Vec<&'a Row> {
+    let is_floor = |name: &str| rows.iter().any(|row| row.floor.as_deref() == Some(name));
+    let is_shown =
+        |row: &&Row| row.role != Role::Floor || row.work == "verbs" || is_floor(&row.backend);
+    rows.iter().copied().filter(is_shown).collect()
+}
+
+fn is_same_subject(one: &Row, other: &Row) -> bool {
+    let subject = |row: &Row| (row.role == Role::Floor, row.backend.clone(), row.members);
+    subject(one) == subject(other)
+}
+
+/// The line of a subject. Its name has a mark if one of its rows has one.
+fn throughput_line(rows: &[&Row], style: Style) -> Line {
+    let marked = rows.iter().find(|row| !row.marks.is_empty());
+    let named = marked.or(rows.iter().max_by_key(|row| row.failures));
+    let point = |row: &&Row| (row.clients as f64, row.per_second.max(1.0));
+    let points: Vec<(f64, f64)> = rows.iter().map(point).collect();
+    let name = named.map_or(String::new(), |row| marked_name(row));
+    Line { name, style, marked: points.clone(), points }
+}
+
+/// The look of the row at this place.
+fn style(rows: &[&Row], place: usize) -> Style {
+    let (row, is_floor) = (rows[place], |row: &&&Row| row.role == Role::Floor);
+    if row.work == "verbs" {
+        Style::of_place(place)
+    } else if row.role == Role::Floor {
+        Style::of_floor(rows[..place].iter().filter(is_floor).count())
+    } else {
+        Style::of_backend(&row.backend)
     }
 }
 
@@ -99,6 +115,13 @@ fn tail(row: &Row) -> Vec<(f64, f64)> {
         *fraction <= 0.9999 && beyond >= 1.0 - 1e-6
     };
     row.cdf.iter().filter(is_told).copied().collect()
+}
+
+/// The points of a distribution at the labelled fractions, except its first point.
+fn at_tails(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let fractions = TAILS[1..].iter().map(|(fraction, _)| fraction - 1e-9);
+    let first_from = |fraction| points.iter().find(|point| point.1 >= fraction).copied();
+    fractions.filter_map(first_from).collect()
 }
 
 /// The position of a fraction on the axis. Each further nine takes the same length.
@@ -238,6 +261,53 @@ mod tests {
         assert!(svg.contains("pre-written") && !svg.contains("append"), "{svg}");
         let svg = throughput("entries", &[&report.rows[1], &report.rows[3], &other]);
         assert!(svg.contains("pre-written") && !svg.contains("append"), "{svg}");
+    }
+
+    #[test]
+    fn where_ways_to_write_are_compared_every_one_has_its_line() {
+        let mut report = report();
+        let mut fast = report.rows[3].clone();
+        fast.work = "verbs".to_owned();
+        let mut slow = fast.clone();
+        slow.backend = "append + fdatasync".to_owned();
+        slow.floor = Some(fast.backend.clone());
+        report.rows = vec![fast, slow];
+        let rows: Vec<&Row> = report.rows.iter().collect();
+        for svg in [latencies("latency", &rows), throughput("entries", &rows)] {
+            assert!(svg.contains("pre-written") && svg.contains("append"), "{svg}");
+        }
+    }
+
+    #[test]
+    fn a_subject_has_one_line_though_it_failed_once_and_was_measured_in_any_order() {
+        let mut report = report();
+        report.rows.retain(|row| row.backend == "file");
+        report.rows[1].failures = 3;
+        let rows: Vec<&Row> = report.rows.iter().rev().collect();
+        assert_eq!(rows.iter().map(|row| row.clients).collect::<Vec<_>>(), [64, 1]);
+        let svg = throughput("entries", &rows);
+        assert_eq!(svg.matches("<polyline").count(), 2, "the line and its legend: {svg}");
+        assert!(svg.contains(">file, fdatasync, 3 failed</text>"), "{svg}");
+        let line = svg.lines().find(|line| line.starts_with("<polyline")).expect("it has a line");
+        let (_, points) = line.split_once("points=\"").expect("it has points");
+        let across = points.split([' ', '"']).filter_map(|point| point.split_once(','));
+        let across: Vec<f64> = across.filter_map(|(x, _)| x.parse().ok()).collect();
+        assert!(across.len() == 2 && across[0] < across[1], "from left to right: {line}");
+    }
+
+    #[test]
+    fn the_floors_of_a_plot_have_looks_of_their_own() {
+        let report = report();
+        let mut other = report.rows[3].clone();
+        other.backend = "append + fdatasync".to_owned();
+        let rows = [&report.rows[0], &report.rows[3], &report.rows[1], &other];
+        assert_eq!([style(&rows, 1), style(&rows, 3)], [Style::of_floor(0), Style::of_floor(1)]);
+    }
+
+    #[test]
+    fn a_distribution_has_its_marks_at_the_labelled_fractions() {
+        let points = [(10.0, 0.0), (20.0, 0.4), (30.0, 0.6), (40.0, 0.95), (50.0, 0.99)];
+        assert_eq!(at_tails(&points), [(30.0, 0.6), (40.0, 0.95), (50.0, 0.99)]);
     }
 
     #[test]

@@ -59,8 +59,8 @@ const VARIANTS: [(&str, &str); 7] = [
 /// The dashes of lines that belong to no backend, in order.
 const DASHES: [&str; 4] = ["", "7 4", "2 3", "9 3 2 3"];
 
-/// The dashes of the floors.
-const FLOOR_DASHES: [&str; 4] = ["1 4", "1 8", "4 8", "9 3 2 3"];
+/// The dashes of the floors. The first floor has the longest ones, since it is in most plots.
+const FLOOR_DASHES: [&str; 4] = ["12 3", "4 3", "12 3 4 3", "2 2"];
 
 impl Style {
     /// The look of the line of this backend.
@@ -73,15 +73,16 @@ impl Style {
         Style { color, dashes: dashes.map_or("", |(_, dashes)| dashes) }
     }
 
-    /// The look of a floor's line. Floors in one plot have different places.
+    /// The look of a floor's line. The place is its number among the floors of the plot.
     pub fn of_floor(place: usize) -> Style {
         Style { color: PALETTE.len() - 1, dashes: FLOOR_DASHES[place % FLOOR_DASHES.len()] }
     }
 
-    /// The look of a line where the ways to write are compared: it follows from the place in the
-    /// comparison.
+    /// The look of the line at this place in a plot of lines that belong to no backend. Neighbours
+    /// differ in their dashes as well as in their colour.
     pub fn of_place(place: usize) -> Style {
-        Style { color: place % PALETTE.len(), dashes: DASHES[place / PALETTE.len() % DASHES.len()] }
+        let dashes = DASHES[(place + place / PALETTE.len()) % DASHES.len()];
+        Style { color: place % PALETTE.len(), dashes }
     }
 
     /// The name of its CSS class.
@@ -167,5 +168,13 @@ mod tests {
             seen.push(style);
         }
         assert_eq!(Style::of_backend("file").color, Style::of_backend("file:ring").color);
+    }
+
+    #[test]
+    fn neighbours_in_a_plot_without_backends_differ_in_their_dashes() {
+        let styles: Vec<Style> = (0..32).map(Style::of_place).collect();
+        assert!(styles.windows(2).all(|pair| pair[0].dashes != pair[1].dashes), "{styles:?}");
+        let is_new = |place: usize| !styles[..place].contains(&styles[place]);
+        assert!((0..32).all(is_new), "{styles:?}");
     }
 }

@@ -58,22 +58,46 @@ pub fn footnotes(rows: &[&Row]) -> Vec<String> {
     if let Some(floor) = rows.iter().find_map(|row| row.floor.as_ref()) {
         notes.push(format!("the floor is the fastest way to write here: {floor}"));
     }
-    notes.extend(marks(rows).iter().map(|mark| format!("{MARK} {mark}")));
+    for mark in distinct_marks(rows) {
+        let of_row = |row: &&Row| {
+            let found = row.marks.iter().map(|mark| split(mark)).find(|(text, _)| *text == mark);
+            found.map(|(_, detail)| format!("{}{detail}", row.backend))
+        };
+        let subjects: Vec<String> = rows.iter().filter_map(of_row).collect();
+        notes.push(format!("{MARK} {mark}: {}", subjects.join("; ")));
+    }
     notes
 }
 
-/// The marks of these rows, without duplicates, each with the names of the subjects that have it.
-pub(super) fn marks(rows: &[&Row]) -> Vec<String> {
-    let mut marks: Vec<&String> = rows.iter().flat_map(|row| &row.marks).collect();
-    marks.sort();
-    marks.dedup();
-    let with_names = |mark: &String| {
-        let marked = rows.iter().filter(|row| row.marks.contains(mark));
-        let mut names: Vec<&str> = marked.map(|row| row.backend.as_str()).collect();
-        names.dedup();
-        format!("{mark}: {}", names.join("; "))
+/// The marks of these rows without their details, each with the names of the subjects that have it.
+pub(super) fn marks_in_brief(rows: &[&Row]) -> Vec<String> {
+    let has = |row: &Row, mark: &str| row.marks.iter().any(|other| split(other).0 == mark);
+    let with_names = |mark: &str| {
+        let mut names: Vec<&str> = Vec::new();
+        for row in rows.iter().filter(|row| has(row, mark)) {
+            if !names.contains(&row.backend.as_str()) {
+                names.push(&row.backend);
+            }
+        }
+        let is_on_all = rows.iter().all(|row| has(row, mark));
+        format!("{mark}: {}", if is_on_all { "all".to_owned() } else { names.join("; ") })
     };
-    marks.into_iter().map(with_names).collect()
+    distinct_marks(rows).into_iter().map(with_names).collect()
+}
+
+/// The texts of the marks of these rows, without details and duplicates.
+fn distinct_marks<'a>(rows: &[&'a Row]) -> Vec<&'a str> {
+    let mut marks: Vec<&str> =
+        rows.iter().flat_map(|row| &row.marks).map(|mark| split(mark).0).collect();
+    marks.sort_unstable();
+    marks.dedup();
+    marks
+}
+
+/// The text of a mark, and its detail in brackets with the space before it, if it has one. Rows
+/// whose marks differ only in the detail share a note.
+fn split(mark: &str) -> (&str, &str) {
+    mark.split_at(mark.find(" (").unwrap_or(mark.len()))
 }
 
 /// Follows the name of a row that has marks.
@@ -250,13 +274,28 @@ pub(super) mod tests {
     fn a_marked_row_shows_it_in_the_table_and_says_why_below() {
         let mut report = report();
         assert!(!table(&report).contains(MARK), "{}", table(&report));
-        report.rows[0].marks.push("filled with 20 of 192 MiB only".to_owned());
+        report.rows[0].marks.push("filled incompletely (20 of 192 MiB)".to_owned());
+        report.rows[1].marks.push("filled incompletely (90 of 192 MiB)".to_owned());
         report.interrupted = true;
         let text = table(&report);
         assert!(text.contains("sqlite, fdatasync *"), "{text}");
-        assert!(text.contains("* filled with 20 of 192 MiB only: sqlite"), "{text}");
+        let note = "* filled incompletely: sqlite (20 of 192 MiB); file (90 of 192 MiB)\n";
+        assert!(text.contains(note), "{text}");
         assert!(text.contains("warning: interrupted"), "{text}");
         assert!(text.contains("fastest way to write here: pre-written + fdatasync"), "{text}");
+    }
+
+    #[test]
+    fn the_notes_of_a_plot_name_each_subject_once_and_have_no_details() {
+        let mut report = report();
+        for (number, row) in report.rows.iter_mut().enumerate() {
+            row.marks.push(format!("few samples ({number})"));
+        }
+        report.rows[0].marks.push("few rounds (1 of 5)".to_owned());
+        report.rows[4].marks.push("few rounds (2 of 5)".to_owned());
+        let rows: Vec<&Row> = report.rows.iter().collect();
+        assert_eq!(rows[0].backend, rows[4].backend);
+        assert_eq!(marks_in_brief(&rows), ["few rounds: sqlite", "few samples: all"]);
     }
 
     #[test]
