@@ -122,7 +122,7 @@ impl LogConfig {
     }
 
     /// The same log, written by a `thread` for each member or through io_uring (`ring`); `auto`
-    /// uses io_uring where it is available. Only the file log has this choice.
+    /// uses io_uring where submitting a write does not block. Only the file log has this choice.
     pub fn with_io(self, name: &str) -> Result<LogConfig, OpenError> {
         if !["auto", "ring", "thread"].contains(&name) {
             return Err(OpenError::UnknownIo { name: name.to_owned() });

@@ -10,7 +10,7 @@ const COUNTED: u64 = 1000;
 fn core(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("core/propose");
     for together in [1_u64, 64, 1024] {
-        tell_costs(together);
+        print_costs(together);
         let mut trio = CoreTrio::new();
         group.throughput(Throughput::Elements(together));
         group.bench_function(BenchmarkId::new("together", together), |bencher| {
@@ -21,7 +21,7 @@ fn core(criterion: &mut Criterion) {
 }
 
 /// Counts are exact, so one run is enough.
-fn tell_costs(together: u64) {
+fn print_costs(together: u64) {
     let mut trio = CoreTrio::new();
     let allocated = allocation_counter::measure(|| {
         (0..COUNTED).for_each(|_| trio.propose(together));

@@ -333,7 +333,7 @@ mod tests {
     /// The kernel's counters for this process show a thread of the lane. One observation may miss
     /// it if no processor is free, or if another test writes more before the turn than after it.
     #[test]
-    fn a_thread_that_goes_on_writing_is_seen() {
+    fn a_thread_that_continues_to_write_is_found() {
         let is_seen = |marks: Vec<String>| marks.iter().any(|mark| mark.contains("last answer"));
         assert!((0..100).any(|_| is_seen(marks_after(Leaves::Thread, false))));
     }

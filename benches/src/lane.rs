@@ -243,12 +243,12 @@ impl Schedule {
 /// Runs all lanes in turns and returns the rounds of each lane, in the order of the lanes. Before
 /// the first round each lane has one turn that is not counted, to warm up.
 ///
-/// `tell` is called after each turn with the number of finished turns and of all turns.
+/// `report` is called after each turn with the number of finished turns and of all turns.
 pub fn interleave<L: Lane>(
     lanes: &mut [L],
     schedule: Schedule,
     stop: &Stop,
-    tell: &mut dyn FnMut(u32, u32),
+    report: &mut dyn FnMut(u32, u32),
 ) -> Result<Vec<Vec<Tally>>, BenchError> {
     let time = schedule.turn_of(lanes.len());
     let all = (schedule.rounds * schedule.turns + 1) * lanes.len() as u32;
@@ -261,7 +261,7 @@ pub fn interleave<L: Lane>(
             return stop.check().and(Err(error));
         }
         over += 1;
-        tell(over, all);
+        report(over, all);
     }
     for _ in 0..schedule.rounds {
         let mut round = vec![Tally::new(); lanes.len()];
@@ -278,7 +278,7 @@ pub fn interleave<L: Lane>(
                     Err(error) => return Err(error),
                 }
                 over += 1;
-                tell(over, all);
+                report(over, all);
             }
         }
         rounds.iter_mut().zip(round).for_each(|(rounds, round)| rounds.push(round));

@@ -104,8 +104,8 @@ fn measure_one<'a>(
     let lanes = lanes(workload, &mut Preparation { until, stop, progress: &mut *progress })?;
     let mut lanes: Vec<_> = lanes.into_iter().map(Watched::new).collect();
     let schedule = Schedule::of(share.of_turns(began.elapsed()));
-    let tell = &mut |over, all| progress.turn(over, all);
-    let rounds = interleave(&mut lanes, schedule, stop, tell)?;
+    let report = &mut |over, all| progress.turn(over, all);
+    let rounds = interleave(&mut lanes, schedule, stop, report)?;
     let turn = schedule.turn_of(lanes.len());
     watch_all(&mut lanes, turn, stop)?;
     Ok(rows_of(work, workload, &lanes, &rounds, schedule.rounds))
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_is_for_preparations_too_and_half_of_it_for_the_turns() {
+    fn the_time_includes_preparations_and_half_of_it_is_for_the_turns() {
         let share = Share { all: Duration::from_secs(8), least: Duration::from_secs(4) };
         let of_turns = |preparation| share.of_turns(Duration::from_secs(preparation)).as_secs();
         assert_eq!([0, 1, 4, 5, 100].map(of_turns), [8, 7, 4, 4, 4]);

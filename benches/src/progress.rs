@@ -47,7 +47,7 @@ impl Progress {
     }
 
     /// Shows the latest figures beside the bar.
-    pub fn tell(&self, figures: &str) {
+    pub fn show_figures(&self, figures: &str) {
         self.bar.set_message(figures.to_owned());
     }
 

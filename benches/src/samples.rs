@@ -68,7 +68,7 @@ impl Default for Samples {
     }
 }
 
-/// The median: of an even number of values the upper of the two in the middle, of no values 0.
+/// The median: of an even number of values the upper of the two in the middle, of no values `None`.
 pub fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);

@@ -125,7 +125,7 @@ fn soak(
         if !tally.samples.is_empty() {
             total.add(&tally);
             intervals.push(interval_of(&tally, began.elapsed(), lane.dir().as_deref()));
-            progress.tell(&describe(&intervals[intervals.len() - 1]));
+            progress.show_figures(&describe(&intervals[intervals.len() - 1]));
         } else if stop.is_asked() {
             break;
         }

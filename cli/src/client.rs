@@ -193,16 +193,20 @@ mod tests {
         let members = (1..=3).map(|id| AdminMember { id, ..AdminMember::default() }).collect();
         let one = AdminStatusResponse { id: 1, members, ..AdminStatusResponse::default() };
         let two = AdminStatusResponse { id: 2, ..one.clone() };
-        let told = |answers: &[&AdminStatusResponse]| explain(answers, Duration::from_secs(5));
-        assert!(told(&[]).starts_with("no member answers"));
-        assert!(told(&[&one]).starts_with("no leader: 1 of 3 members answer, and 2 are needed"));
-        assert!(told(&[&one, &two]).starts_with("no leader: 2 of 3 members answer and have not"));
+        let explained = |answers: &[&AdminStatusResponse]| explain(answers, Duration::from_secs(5));
+        assert!(explained(&[]).starts_with("no member answers"));
+        assert!(
+            explained(&[&one]).starts_with("no leader: 1 of 3 members answer, and 2 are needed")
+        );
+        assert!(
+            explained(&[&one, &two]).starts_with("no leader: 2 of 3 members answer and have not")
+        );
         let led = AdminStatusResponse { leader: 2, ..one.clone() };
         assert!(
-            told(&[&led]).starts_with("no leader: 1 of 3"),
+            explained(&[&led]).starts_with("no leader: 1 of 3"),
             "the member knows a leader that does not answer"
         );
-        assert!(told(&[&led, &two]).starts_with("member 2 leads and 2 of 3 members answer"));
+        assert!(explained(&[&led, &two]).starts_with("member 2 leads and 2 of 3 members answer"));
     }
 
     #[test]

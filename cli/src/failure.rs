@@ -35,7 +35,7 @@ impl Failure {
         let advised = self.advise(
             "acknowledged data is damaged, so this member must neither vote nor serve. Keep the \
              directory as it is; the other members go on as long as they are a majority. Do not \
-             start this member on an emptied directory: it would have forgotten its votes",
+             start this member on an emptied directory: its votes would be lost",
         );
         Failure { is_damage: true, ..advised }
     }

@@ -65,15 +65,15 @@ impl MemberStatus {
     /// The status that a member reported, or why there is none.
     pub fn new(endpoint: String, status: Result<AdminStatusResponse, String>) -> MemberStatus {
         match status {
-            Ok(said) => MemberStatus {
-                id: Some(said.id),
+            Ok(reported) => MemberStatus {
+                id: Some(reported.id),
                 endpoint,
-                role: said.role,
-                term: Some(said.term),
-                commit: Some(said.commit),
-                applied: Some(said.applied),
-                backend: Some(said.backend),
-                pid: Some(said.pid),
+                role: reported.role,
+                term: Some(reported.term),
+                commit: Some(reported.commit),
+                applied: Some(reported.applied),
+                backend: Some(reported.backend),
+                pid: Some(reported.pid),
                 error: None,
             },
             Err(error) => MemberStatus {

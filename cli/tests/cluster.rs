@@ -159,7 +159,7 @@ fn a_volatile_cluster_serves_and_restarts_no_dead_member() {
     let leader = up.leader();
     signal(up.pid_of(leader), Signal::KILL);
     let line = up.wait_for(&format!("member {leader} has ended"));
-    assert!(line.contains("not started again: a memory log forgets its votes"), "{line}");
+    assert!(line.contains("not started again: a memory log ends with its process"), "{line}");
     // A proposal that was forwarded to a leader that just died has no known outcome: wait for a new
     // leader.
     assert_ne!(up.leader(), leader);
@@ -234,7 +234,7 @@ fn the_members_end_with_their_parent() {
 fn a_durable_cluster_continues_with_its_data() {
     if !has_file_log() {
         println!("SKIPPED: the file log is not in this build");
-        assert!(std::env::var("KONTIKI_REQUIRE").is_err(), "KONTIKI_REQUIRE wants it");
+        assert!(std::env::var("KONTIKI_REQUIRE").is_err(), "KONTIKI_REQUIRE requires this test");
         return;
     }
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -344,7 +344,7 @@ fn change(dir: &Path, member: u64, value: &str, change: impl Fn(&mut [u8], usize
 fn a_damaged_or_emptied_log_stops_only_its_member() {
     if !has_file_log() {
         println!("SKIPPED: the file log is not in this build");
-        assert!(std::env::var("KONTIKI_REQUIRE").is_err(), "KONTIKI_REQUIRE wants it");
+        assert!(std::env::var("KONTIKI_REQUIRE").is_err(), "KONTIKI_REQUIRE requires this test");
         return;
     }
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -374,7 +374,7 @@ fn a_damaged_or_emptied_log_stops_only_its_member() {
 fn damage_found_while_a_member_runs_stops_it_too() {
     if !has_file_log() {
         println!("SKIPPED: the file log is not in this build");
-        assert!(std::env::var("KONTIKI_REQUIRE").is_err(), "KONTIKI_REQUIRE wants it");
+        assert!(std::env::var("KONTIKI_REQUIRE").is_err(), "KONTIKI_REQUIRE requires this test");
         return;
     }
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -397,7 +397,7 @@ fn damage_found_while_a_member_runs_stops_it_too() {
 fn a_directory_in_use_is_named() {
     if !has_file_log() {
         println!("SKIPPED: the file log is not in this build");
-        assert!(std::env::var("KONTIKI_REQUIRE").is_err(), "KONTIKI_REQUIRE wants it");
+        assert!(std::env::var("KONTIKI_REQUIRE").is_err(), "KONTIKI_REQUIRE requires this test");
         return;
     }
     let dir = tempfile::tempdir().expect("a temporary directory");

@@ -48,7 +48,8 @@ pub enum Failure {
     /// A write writes only the first half of its bytes, and reports that. Any other operation fails
     /// with `EIO`.
     Short,
-    /// A sync does nothing and returns `Ok`, as on a disk that lies. Any other operation succeeds.
+    /// A sync does nothing and returns `Ok`, as on a disk that acknowledges a sync without carrying
+    /// it out. Any other operation succeeds.
     Lie,
 }
 

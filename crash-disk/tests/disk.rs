@@ -201,7 +201,7 @@ fn the_bytes_of_a_failed_sync_are_lost_at_the_next_cut() -> io::Result<()> {
 }
 
 #[test]
-fn a_lying_sync_makes_nothing_durable() -> io::Result<()> {
+fn a_sync_without_effect_makes_nothing_durable() -> io::Result<()> {
     let Some(disk) = mount_or_skip() else { return Ok(()) };
     disk.inject(Fault { on: Operation::Sync, nth: 1, failure: Failure::Lie, lasts: true });
     let file = open(&disk.dir().join("a"));

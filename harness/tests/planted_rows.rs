@@ -28,7 +28,7 @@ const EXPECTED: &[(&str, &[u32])] = &[
 ];
 
 #[test]
-fn every_row_is_planted_and_killed() {
+fn every_row_is_planted_and_found() {
     let mut wrong = Vec::new();
     for row in ROWS {
         assert!(!row.kills.is_empty(), "{}: no check is named for it", row.name);

@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_repeats_what_the_frames_before_it_say() {
+    fn a_checkpoint_repeats_the_state_of_the_frames_before_it() {
         assert_eq!(fault(&[checkpoint(id(2, 2), 3)]), None);
         let contradicts = Some("its checkpoint contradicts the frames before it");
         assert_eq!(fault(&[checkpoint(id(1, 2), 3)]), contradicts, "an entry less");

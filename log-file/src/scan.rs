@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_the_file_cuts_short_is_broken() {
+    fn a_frame_that_ends_beyond_its_file_is_broken() {
         let frame = frame_of(1, 1);
         for kept in [FRAME_HEADER_BYTES, frame.len() - 1] {
             let found = scan_of(&frame[..kept]).frame(OFFSET).expect("reads");

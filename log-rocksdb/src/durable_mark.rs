@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reserved_byte_behind_a_sound_checksum_is_told_from_damage() {
+    fn a_reserved_byte_under_a_sound_checksum_is_distinguished_from_damage() {
         let seal = vec![SealedFile { name: "CURRENT".into(), length: 5, checksum: 9 }];
         let mut bytes = DurableMark { directory: 1, batch: 2, wal: 3, seal }.encode();
         let end = bytes.len() - CHECKSUM_BYTES;

@@ -167,7 +167,7 @@ mod tests {
         returned(&checkpointer, Checkpointer::ask);
         drop(held);
         assert_eq!(returned(&checkpointer, Checkpointer::outcome), Some(Ok(true)));
-        assert!(returned(&checkpointer, Checkpointer::outcome).is_none(), "it is told once");
+        assert!(returned(&checkpointer, Checkpointer::outcome).is_none(), "it is returned once");
     }
 
     /// What went wrong: after a panic of the thread, the next write waited for ever (P21).

@@ -114,7 +114,7 @@ impl Inspect for SqliteInspection {
         if let Some(damage) = &self.inspection.damage {
             findings.push(LogError::new(damage.op, damage.kind.clone()).at(damage.place.clone()));
         }
-        let told = self.inspection.damage.as_ref().map(|damage| damage.place.as_str());
+        let named = self.inspection.damage.as_ref().map(|damage| damage.place.as_str());
         let LogBounds { boundary, last } = self.bounds;
         let all = last.index.since(boundary.index) + 1;
         progress(0, all);
@@ -126,7 +126,7 @@ impl Inspect for SqliteInspection {
         while at <= last.index && self.connection.is_open() {
             progress(at.since(boundary.index), all);
             let fault = self.connection.read(&(at..at.next()), 0).err();
-            findings.extend(fault.filter(|fault| told != Some(fault.place.as_str())));
+            findings.extend(fault.filter(|fault| named != Some(fault.place.as_str())));
             at = at.next();
         }
         progress(all, all);
@@ -135,8 +135,8 @@ impl Inspect for SqliteInspection {
 }
 
 impl SqliteInspection {
-    fn fault(&self, told: &str) -> LogError {
+    fn fault(&self, named: &str) -> LogError {
         let kind = LogErrorKind::Corrupt { index: None };
-        LogError::new(LogOp::Read, kind).at(format!("{}: {told}", self.place))
+        LogError::new(LogOp::Read, kind).at(format!("{}: {named}", self.place))
     }
 }

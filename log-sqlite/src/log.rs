@@ -113,10 +113,11 @@ pub(crate) fn store_info() -> StoreInfo {
 /// The call that SQLite was built to use for a sync. Only these build flags show it; SQLite's own
 /// list of compile options does not.
 fn sync_verb() -> &'static str {
-    let is_told = option_env!("LIBSQLITE3_FLAGS").is_some_and(|flags| flags.contains("FDATASYNC"));
+    let is_defined =
+        option_env!("LIBSQLITE3_FLAGS").is_some_and(|flags| flags.contains("FDATASYNC"));
     if cfg!(target_vendor = "apple") {
         "fcntl(F_FULLFSYNC)"
-    } else if is_told {
+    } else if is_defined {
         "fdatasync"
     } else {
         "fsync"

@@ -25,7 +25,7 @@ fn each_planted_bug_is_found_by_its_check() {
 
 /// Only a power cut shows the bug: a process that is killed loses nothing that the kernel holds.
 #[test]
-fn a_suite_without_power_cuts_would_not_see_it() {
+fn a_suite_without_power_cuts_does_not_find_it() {
     for name in ["reopening::everything_comes_back", "reopening::the_hard_state_comes_back"] {
         let found = run(Check::named(name), &planted(KILLERS[0].0));
         assert!(matches!(found, Ok(Outcome::Held)), "{name}: {found:?}");

@@ -43,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_told_from_other_errors() {
+    fn a_full_disk_is_distinguished_from_other_errors() {
         assert!(is_no_space(&io::ErrorKind::StorageFull.into()));
         assert!(is_no_space(&io::ErrorKind::QuotaExceeded.into()));
         assert!(!is_no_space(&io::Error::other("broken")));

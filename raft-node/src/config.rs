@@ -29,13 +29,13 @@ pub struct NodeConfig {
 /// The times of the protocol, in ticks of 10 ms. All members should have the same times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
-    /// The time between two heartbeats. 6 (60 ms).
+    /// The time between two heartbeats; by default 6 (60 ms).
     pub heartbeat_ticks: u32,
-    /// The shortest election timeout. 30 (300 ms).
+    /// The shortest election timeout; by default 30 (300 ms).
     pub election_ticks_min: u32,
-    /// The longest election timeout. 60 (600 ms).
+    /// The longest election timeout; by default 60 (600 ms).
     pub election_ticks_max: u32,
-    /// The time after which a disk that completes nothing counts as stalled. 100 (1 s).
+    /// The time after which a disk that completes nothing counts as stalled; by default 100 (1 s).
     pub stall_ticks: u32,
 }
 

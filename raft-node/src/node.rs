@@ -97,8 +97,8 @@ impl Node {
     }
 
     /// Proposes a command at any member, and waits until it is applied here; returns the state
-    /// machine's answer. If too many proposals wait already, it first waits for its turn: first
-    /// come, first served. While no leader is known it fails at once instead.
+    /// machine's answer. If too many proposals wait already, it first waits until it fits into the
+    /// quota, in the order of arrival. While no leader is known it fails at once instead.
     ///
     /// Dropping the future does not withdraw the command.
     ///
@@ -111,7 +111,7 @@ impl Node {
         self.hand_in(command).await
     }
 
-    /// Like [`Node::propose`], but does not wait for its turn.
+    /// Like [`Node::propose`], but does not wait for the quota.
     ///
     /// # Errors
     /// [`ProposeError::Busy`] if it would have to wait; nothing happened. Otherwise those of

@@ -165,7 +165,7 @@ async fn a_single_member_serves_as_a_cluster() {
 }
 
 #[tokio::test]
-async fn the_others_go_on_without_the_leader() {
+async fn the_other_members_continue_without_the_leader() {
     let mut nodes = start_cluster(3, false).await;
     let first = leader(&nodes).await;
     propose(&nodes[first], "5").await;

@@ -99,7 +99,7 @@ async fn is_refused_again(disk: &Disk) {
 /// What went wrong: the first write without space stopped the member, and each start after it ended
 /// with the first write, too.
 #[tokio::test]
-async fn a_member_without_space_goes_on_once_there_is_some() {
+async fn a_member_without_space_continues_once_there_is_some() {
     for may_block in [true, false] {
         let (node, disk) = start(may_block).await;
         node.propose("before".into()).await.expect("there is space");

@@ -47,11 +47,11 @@ pub enum Refusal {
     RequestTooLarge,
     /// A transaction's compares examine more keys than [`crate::txn::MAX_COMPARED_KEYS`]. etcd has
     /// no such limit.
-    #[error("kontiki: the compares of the transaction look at too many keys")]
+    #[error("kontiki: the compares of the transaction examine too many keys")]
     TooManyCompared,
     /// The deletions of a transaction examine more keys than [`crate::txn::MAX_DELETED_KEYS`]. etcd
     /// has no such limit.
-    #[error("kontiki: the transaction deletes too many keys; delete them by a request of its own")]
+    #[error("kontiki: the transaction deletes too many keys; delete them by a separate request")]
     TooManyDeleted,
     /// An answer has more bytes than [`crate::range::MAX_ANSWER_BYTES`]. etcd has no such limit.
     #[error("kontiki: the answer is too large; ask for fewer keys at a time, with a limit")]

@@ -267,7 +267,7 @@ async fn a_full_key_space_raises_the_alarm_and_accepts_puts_once_there_is_space(
 /// What went wrong: the versions that a compaction discarded were freed only with the commands that
 /// followed; if none followed, they were never freed.
 #[tokio::test]
-async fn a_compaction_frees_what_it_gave_up_though_no_command_follows() {
+async fn a_compaction_frees_what_it_discarded_though_no_command_follows() {
     let server = Solo::start().await;
     let mut client = client(&server).await;
     let connected = MaintenanceClient::connect(format!("http://{}", server.endpoint())).await;

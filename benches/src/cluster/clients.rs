@@ -63,32 +63,32 @@ pub async fn run_clients<P: Proposer>(
 ) -> Tally {
     let began = Instant::now();
     let until = Until { end: began + time, stop: stop.clone() };
-    let mut crowd = Crowd { clients: JoinSet::new(), tally: Tally::new() };
+    let mut running = RunningClients { clients: JoinSet::new(), tally: Tally::new() };
     let mut span = Duration::ZERO;
     match workload.rate {
         Some(rate) => {
             let arrivals = Arrivals::at_rate(rate, began);
-            span = crowd.arrive(&to, &command, workload.batch, arrivals, &until).await;
+            span = running.arrive(&to, &command, workload.batch, arrivals, &until).await;
         }
         None => {
             for _ in 0..workload.clients {
                 let (to, command, until) = (to.clone(), command.clone(), until.clone());
-                crowd.clients.spawn(client(to, command, workload.batch, until));
+                running.clients.spawn(client(to, command, workload.batch, until));
             }
         }
     }
-    crowd.leave(stop).await;
+    running.leave(stop).await;
     // The last arrival counts with the distance to the next one, too.
-    Tally { busy: began.elapsed().max(span), ..crowd.tally }
+    Tally { busy: began.elapsed().max(span), ..running.tally }
 }
 
 /// Running clients, and the figures of those that have ended.
-struct Crowd {
+struct RunningClients {
     clients: JoinSet<Seen>,
     tally: Tally,
 }
 
-impl Crowd {
+impl RunningClients {
     fn heard(&mut self, seen: Result<Seen, JoinError>) {
         let seen = seen.unwrap_or_else(|_| Seen { failures: 1, ..Seen::default() });
         for nanos in seen.nanos {
@@ -144,7 +144,7 @@ impl Crowd {
                 && arrivals.next() < until.end
                 && let Some(arrived) = arrivals.take_due(Instant::now())
             {
-                self.clients.spawn(visitor(to.clone(), command.clone(), batch, arrived));
+                self.clients.spawn(open_client(to.clone(), command.clone(), batch, arrived));
             }
         }
         arrivals.span()
@@ -152,7 +152,7 @@ impl Crowd {
 }
 
 /// One client of an open loop.
-async fn visitor<P: Proposer>(to: P, command: Bytes, batch: u64, arrived: Instant) -> Seen {
+async fn open_client<P: Proposer>(to: P, command: Bytes, batch: u64, arrived: Instant) -> Seen {
     let mut seen = Seen::default();
     hand_in(&to, &command, batch, &mut seen).await;
     seen.nanos.push(arrived.elapsed().as_nanos() as u64);

@@ -182,7 +182,7 @@ impl Load {
 impl Connections {
     fn last_failure(&self) -> String {
         let failure = self.failure.lock().map(|failure| failure.clone()).unwrap_or_default();
-        format!("no put was answered; the last one said: {failure}")
+        format!("no put was answered; the last answer: {failure}")
     }
 }
 
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_may_have_a_log_that_this_build_has_not() {
+    fn a_server_may_have_a_log_that_this_build_lacks() {
         for backend in ["file", "sqlite", "rocksdb"] {
             assert_eq!(durability_of(backend), POWER_LOSS, "{backend}");
         }

@@ -123,9 +123,9 @@ impl Servers {
     fn check_alive(&mut self) -> Result<(), BenchError> {
         for (member, child) in self.children.iter_mut().enumerate() {
             if let Ok(Some(status)) = child.try_wait() {
-                let said = std::fs::read_to_string(output_of(self._files.path(), member));
-                let said = said.unwrap_or_default();
-                let last = said.lines().last().unwrap_or("it printed nothing");
+                let output = std::fs::read_to_string(output_of(self._files.path(), member));
+                let output = output.unwrap_or_default();
+                let last = output.lines().last().unwrap_or("it printed nothing");
                 let what = format!("server {} ended ({status})", member + 1);
                 return Err(BenchError::failed(what, last.to_owned()));
             }

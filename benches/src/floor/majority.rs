@@ -29,7 +29,7 @@ impl Majority {
     /// An error of the kind `Unsupported` or `InvalidInput` means that the file system does not
     /// support the verb.
     pub fn create(dir: &Path, members: u64, verb: Verb) -> io::Result<Majority> {
-        let (tell, done) = channel();
+        let (ended, done) = channel();
         let (mut writers, mut threads) = (Vec::new(), Vec::new());
         for member in 1..=members.max(1) {
             let name = format!("member-{member}");
@@ -38,8 +38,8 @@ impl Majority {
             // An unsupported verb shows only at the first write.
             file.write_and_sync(&Aligned::new(&[0]))?;
             let (ask, asked) = channel();
-            let tell = tell.clone();
-            threads.push(thread::Builder::new().name(name).spawn(move || run(file, asked, tell))?);
+            let ended = ended.clone();
+            threads.push(thread::Builder::new().name(name).spawn(move || run(file, asked, ended))?);
             writers.push(ask);
         }
         Ok(Majority { verb, writers, done, threads })
@@ -100,12 +100,12 @@ impl Drop for Majority {
 fn run(
     mut file: RawFile,
     asked: Receiver<Arc<Aligned>>,
-    tell: Sender<io::Result<(Instant, Instant)>>,
+    ended: Sender<io::Result<(Instant, Instant)>>,
 ) {
     while let Ok(payload) = asked.recv() {
         let began = Instant::now();
         let written = file.write_and_sync(&payload);
-        if tell.send(written.map(|()| (began, Instant::now()))).is_err() {
+        if ended.send(written.map(|()| (began, Instant::now()))).is_err() {
             return;
         }
     }

@@ -224,9 +224,9 @@ fn block_of(file: &File) -> io::Result<usize> {
     let wanted = StatxFlags::DIOALIGN;
     let attributes = statx(file, "", AtFlags::EMPTY_PATH, wanted)?;
     let block = attributes.stx_dio_offset_align as usize;
-    let says = StatxFlags::from_bits_retain(attributes.stx_mask).contains(wanted);
+    let is_reported = StatxFlags::from_bits_retain(attributes.stx_mask).contains(wanted);
     let fits = block.is_power_of_two() && block <= BLOCK;
-    Ok(if says && fits { block.max(LEAST_BLOCK) } else { BLOCK })
+    Ok(if is_reported && fits { block.max(LEAST_BLOCK) } else { BLOCK })
 }
 
 /// Whether the error means that the file system does not support the operation.

@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn putting_a_group_together_counts_in_the_entries_a_second() {
+    fn the_time_to_form_a_group_counts_in_the_entries_per_second() {
         let workload = Workload { size: 1, batch: 1, clients: 1, rate: None };
         let mut lane = LogLane::new(SlowToPrepare, &workload).expect("a runtime");
         let tally = lane.turn(Duration::from_millis(20), &Stop::new()).expect("it works");

@@ -199,7 +199,7 @@ mod tests {
 
     #[cfg(feature = "file")]
     #[test]
-    fn all_logs_are_those_of_the_build_and_none_is_there_twice() {
+    fn all_logs_of_the_build_are_listed_once() {
         for (has_ring, ways) in
             [(true, &["file:ring", "file:thread"][..]), (false, &["file:thread"])]
         {

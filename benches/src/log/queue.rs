@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn an_arrival_counts_from_when_it_came() {
+    fn a_latency_counts_from_the_arrival() {
         let began = Instant::now() - Duration::from_millis(10);
         let mut queue = Queue::new(&workload(1, Some(1000.0)), began);
         let first = take(&mut queue, 4);
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn more_arrivals_than_fit_take_no_memory_and_count_from_when_they_came() {
+    fn more_arrivals_than_fit_take_no_memory_and_count_from_their_time() {
         let began = Instant::now() - Duration::from_secs(10);
         let mut queue = Queue::new(&workload(1, Some(100_000.0)), began);
         let first = take(&mut queue, MAX_CLIENTS);

@@ -56,7 +56,8 @@ impl RaftEngineWriter {
             dir: dir.display().to_string(),
             target_file_size: ReadableSize(FILE_BYTES),
             purge_threshold: ReadableSize(2 * KEPT_BYTES),
-            // The payload cannot be compressed, so compression is switched off in its favour.
+            // The payload cannot be compressed, so compression is switched off, which favours the
+            // engine.
             batch_compression_threshold: ReadableSize(0),
             prefill_for_recycle: prefilled,
             prefill_limit: prefilled.then_some(ReadableSize(4 * FILE_BYTES)),
@@ -113,7 +114,7 @@ impl Writer for RaftEngineWriter {
             self.bytes_in_step = 0;
             let kept = KEPT_BYTES / (self.payload.len() as u64).max(64);
             self.compact = Some(self.last.saturating_sub(kept)).filter(|index| *index > 0);
-            // Users of the engine do this beside the writes; they would see a failure.
+            // A failure is ignored: purging is no part of the write that is measured.
             let _ = self.engine.purge_expired_files();
         }
     }

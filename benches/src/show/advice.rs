@@ -62,8 +62,8 @@ fn advise_on(rows: &[Row], auto: Option<&str>) -> Vec<Advice> {
     let Some(least) = stores.iter().min_by_key(smallest) else { return Vec::new() };
     let mut one: Vec<&Row> = Vec::new();
     for row in &stores {
-        let is_told = one.iter().any(|other| other.backend == row.backend);
-        if !is_told && row.work == least.work && row.workload() == least.workload() {
+        let is_listed = one.iter().any(|other| other.backend == row.backend);
+        if !is_listed && row.work == least.work && row.workload() == least.workload() {
             one.push(row);
         }
     }
@@ -143,9 +143,9 @@ fn durable_reason(row: &Row, stores: &[&Row], fastest: f64) -> String {
 fn throughput(own: &Row, all: &Row) -> String {
     let (entries, clients) = (count(own.per_second), own.clients);
     let share = if own.per_second >= all.per_second {
-        "the most of the durable logs".to_owned()
+        "the highest of the durable logs".to_owned()
     } else {
-        format!("{:.2} of the most", own.per_second / all.per_second)
+        format!("{:.2} of the highest", own.per_second / all.per_second)
     };
     format!(" Throughput with {clients} clients: {entries} entries/s, {share}.")
 }
@@ -170,8 +170,8 @@ fn why(row: &Row) -> String {
 
 fn volatile_reason(row: &Row) -> String {
     format!(
-        "p50 {} us {}, and all is gone with the process ({}): for tests, and for data that is \
-         elsewhere; not ranked with logs that survive a power cut.",
+        "p50 {} us {}, and everything is lost when the process ends ({}): for tests, and for data \
+         that is elsewhere; not ranked with logs that survive a power cut.",
         micros(row.p50_us),
         whose(row),
         row.durability,
@@ -266,7 +266,7 @@ mod tests {
         }
         let reason = &advise_on(&rows, None)[1].reason;
         assert!(reason.contains("1.5 times the shortest latency"), "{reason}");
-        assert!(reason.contains("200.0 k entries/s, 0.20 of the most"), "{reason}");
+        assert!(reason.contains("200.0 k entries/s, 0.20 of the highest"), "{reason}");
     }
 
     #[test]

@@ -110,11 +110,11 @@ pub(super) fn values<'a>(
 /// The points of a distribution that this many samples support: a thousand samples have no p99.99.
 fn tail(row: &Row) -> Vec<(f64, f64)> {
     let samples = if row.samples == 0 { f64::MAX } else { row.samples as f64 };
-    let is_told = |(_, fraction): &&(f64, f64)| {
+    let is_supported = |(_, fraction): &&(f64, f64)| {
         let beyond = (1.0 - fraction) * samples;
         *fraction <= 0.9999 && beyond >= 1.0 - 1e-6
     };
-    row.cdf.iter().filter(is_told).copied().collect()
+    row.cdf.iter().filter(is_supported).copied().collect()
 }
 
 /// The points of a distribution at the labelled fractions, except its first point.

@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backend_looks_the_same_everywhere_and_its_variants_are_told_apart() {
+    fn a_backend_looks_the_same_everywhere_and_its_variants_differ() {
         let names = [
             "file",
             "file:thread",

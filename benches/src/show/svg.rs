@@ -111,7 +111,7 @@ pub fn draw(title: &str, x: &Axis, y: &Axis, lines: &[Line], notes: &[String]) -
     }
     for (row, note) in notes.iter().enumerate() {
         let down = notes_top + 8.0 + NOTE_LINE * row as f64;
-        // The mark at the start of a note stands to the left of all its lines.
+        // The mark of a note is to the left of all its lines.
         let indent = if note.starts_with(MARK) { 0.0 } else { NOTE_INDENT };
         text(&mut svg, LEFT + indent, down, "note", "start", note);
     }

@@ -239,12 +239,12 @@ fn stop_signal(with_parent: bool) -> Result<impl Future<Output = ()>, Failure> {
 /// writes to: the system closes it when the parent process ends for any reason. The thread is one
 /// of the standard library's, because the runtime would wait for a blocking task before it ends.
 async fn end_of_input() {
-    let (tell, told) = oneshot::channel();
+    let (sender, ended) = oneshot::channel();
     std::thread::spawn(move || {
         let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
-        let _ = tell.send(());
+        let _ = sender.send(());
     });
-    let _ = told.await;
+    let _ = ended.await;
 }
 
 fn port_failure(audience: &str, address: &str, error: &dyn std::error::Error) -> Failure {

@@ -105,15 +105,15 @@ pub async fn initialize(
     if settings.must_have_log {
         let text = format!("{place} is empty, though this member has had a log");
         return Err(Failure::new(text).advise(
-            "restore its directory. On an empty log it would have forgotten its votes and \
-             the entries that it acknowledged, so that the cluster could lose committed data",
+            "restore its directory. An empty log lacks the votes and the entries that the member \
+             has acknowledged, so the cluster could lose committed data",
         ));
     }
     if !is_asked_for {
         return Err(Failure::new(format!("{place} is empty: no cluster was created")).advise(
             "a new cluster is created by starting each of its members once with --bootstrap. If \
-             this member has run before, restore its directory: without it, it would have \
-             forgotten its votes",
+             this member has run before, restore its directory: without it, the member's votes are \
+             lost",
         ));
     }
     let missing = |what: &str| {

@@ -288,18 +288,21 @@ mod tests {
         let moved = ["1=x:1,x:2", "2=b:1,b:9", "3=c:1,c:2"];
         assert_eq!(refusal(&dir, log, &settings(2, "demo", &moved)).await, "");
         assert_eq!(refusal(&dir, log, &Settings::default()).await, "");
-        let said = refusal(&dir, log, &settings(3, "demo", &moved)).await;
-        assert!(said.ends_with("is member 2, and the settings say 3"), "{said}");
-        let said = refusal(&dir, log, &settings(2, "demo", &moved[..2])).await;
-        assert!(said.ends_with("the members 1, 2, 3, and the settings say 1, 2"), "{said}");
-        let said = refusal(&dir, log, &settings(2, "other", &moved)).await;
-        assert!(said.contains("of members 1, 2, 3, and the settings say \"other\""), "{said}");
+        let message = refusal(&dir, log, &settings(3, "demo", &moved)).await;
+        assert!(message.ends_with("is member 2, and the settings say 3"), "{message}");
+        let message = refusal(&dir, log, &settings(2, "demo", &moved[..2])).await;
+        assert!(message.ends_with("the members 1, 2, 3, and the settings say 1, 2"), "{message}");
+        let message = refusal(&dir, log, &settings(2, "other", &moved)).await;
+        assert!(
+            message.contains("of members 1, 2, 3, and the settings say \"other\""),
+            "{message}"
+        );
 
         let origin =
             Origin::load(Some(dir.path()), log).await.expect("sound").expect("it is initialized");
         origin.record("demo").expect("it can be written");
-        let said = refusal(&dir, log, &settings(2, "other", &moved)).await;
-        assert!(said.ends_with("\"demo\", and the settings say \"other\""), "{said}");
+        let message = refusal(&dir, log, &settings(2, "other", &moved)).await;
+        assert!(message.ends_with("\"demo\", and the settings say \"other\""), "{message}");
         assert_eq!(refusal(&dir, log, &settings(2, "demo", &moved)).await, "");
     }
 

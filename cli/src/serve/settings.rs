@@ -94,7 +94,7 @@ pub struct Settings {
     /// The time between two heartbeats of a leader, in milliseconds [default: 60].
     #[arg(long, value_name = "MS")]
     pub heartbeat_ms: Option<u32>,
-    /// The shortest time without a leader after which a member stands for election [default: 300].
+    /// The shortest time without a leader after which a member starts an election [default: 300].
     #[arg(long, value_name = "MS")]
     pub election_min_ms: Option<u32>,
     /// The longest such time [default: 600].
@@ -274,10 +274,10 @@ mod tests {
     #[test]
     fn the_example_of_the_guide_sets_every_field() {
         let settings = read(example()).expect("it is understood");
-        let said = read("no_such_field = 1").expect_err("there is none");
-        let fields = said.split_once("expected one of ").expect("fields are listed").1;
+        let message = read("no_such_field = 1").expect_err("there is none");
+        let fields = message.split_once("expected one of ").expect("fields are listed").1;
         let fields: Vec<&str> = fields.split('`').skip(1).step_by(2).collect();
-        assert!(fields.len() >= 16, "{said}");
+        assert!(fields.len() >= 16, "{message}");
         for field in fields {
             assert!(GUIDE.contains(&format!("| `{field}` |")), "{field} is not in the table");
             let is_set = example()

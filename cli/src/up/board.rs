@@ -26,7 +26,7 @@ impl Board {
     }
 
     /// Prints a line once, above the members' lines.
-    pub fn say(&mut self, text: &str) {
+    pub fn print_once(&mut self, text: &str) {
         let lines = std::mem::take(&mut self.drawn);
         let erase = erased(rows(&lines, width()));
         let block: String = lines.iter().map(|line| format!("{line}\n")).collect();
@@ -41,7 +41,7 @@ impl Board {
             let lines = members.iter().map(|member| cut_off(line(member, true), width));
             self.redraw(lines.collect(), width);
         } else {
-            self.tell(members.iter().map(|member| line(member, false)).collect());
+            self.print_changed(members.iter().map(|member| line(member, false)).collect());
         }
     }
 
@@ -54,7 +54,7 @@ impl Board {
         self.drawn = lines;
     }
 
-    fn tell(&mut self, lines: Vec<String>) {
+    fn print_changed(&mut self, lines: Vec<String>) {
         for (place, line) in lines.iter().enumerate() {
             if self.printed.get(place) != Some(line) {
                 print(&format!("{line}\n"));

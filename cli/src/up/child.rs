@@ -87,8 +87,8 @@ impl MemberProcess {
             .process_group(0)
             .kill_on_drop(true)
             .spawn()?;
-        if let Some(said) = child.stderr.take() {
-            tokio::spawn(pass_on(self.plan.id, said, self.lines.clone()));
+        if let Some(stderr) = child.stderr.take() {
+            tokio::spawn(pass_on(self.plan.id, stderr, self.lines.clone()));
         }
         self.state = State::Running(child);
         self.is_up = false;
@@ -158,9 +158,9 @@ impl MemberProcess {
 }
 
 /// Forwards a member's standard error line by line.
-async fn pass_on(member: u64, said: ChildStderr, lines: Sender<(u64, String)>) {
-    let mut said = BufReader::new(said).lines();
-    while let Ok(Some(line)) = said.next_line().await {
+async fn pass_on(member: u64, stderr: ChildStderr, lines: Sender<(u64, String)>) {
+    let mut stderr = BufReader::new(stderr).lines();
+    while let Ok(Some(line)) = stderr.next_line().await {
         if lines.send((member, line)).await.is_err() {
             return;
         }

@@ -1,10 +1,10 @@
 //! `kontiki up`: a whole cluster on this machine, each member in its own process.
 //!
 //! One loop checks the members ten times a second, restarts those that died, and shows their
-//! status. It does not restart a member with a volatile backend: the member would have forgotten
-//! its votes, and the others would rightly refuse it (`docs/assumptions.md` explains why). It also
-//! does not restart a member whose log is damaged or that never came up: the cause would prevent
-//! the next start too.
+//! status. It does not restart a member with a volatile backend: the member would lack its votes,
+//! and the others would rightly refuse it (`docs/assumptions.md` explains why). It also does not
+//! restart a member whose log is damaged or that never came up: the cause would prevent the next
+//! start too.
 
 mod board;
 mod child;
@@ -128,14 +128,14 @@ struct Cluster {
 
 impl Cluster {
     fn start(plan: Plan) -> Result<Cluster, Failure> {
-        let (said, lines) = mpsc::channel(MAX_LINES);
-        let (told, answers) = mpsc::channel(MAX_LINES);
+        let (sender, lines) = mpsc::channel(MAX_LINES);
+        let (reports, answers) = mpsc::channel(MAX_LINES);
         let mut members = Vec::new();
         for (place, member) in plan.members.iter().enumerate() {
-            let mut process = MemberProcess::new(&plan, member, said.clone());
+            let mut process = MemberProcess::new(&plan, member, sender.clone());
             let started = process.start();
             started.map_err(|e| Failure::of(format!("member {} cannot start", member.id), &e))?;
-            tokio::spawn(ask(place, member.endpoint(), told.clone()));
+            tokio::spawn(ask(place, member.endpoint(), reports.clone()));
             members.push(process);
         }
         let count = members.len();
@@ -162,7 +162,7 @@ impl Cluster {
             tokio::select! {
                 () = stop.received() => return Ok(()),
                 Some((member, line)) = self.lines.recv() => {
-                    self.board.say(&format!("member {member}: {line}"));
+                    self.board.print_once(&format!("member {member}: {line}"));
                 }
                 Some((place, status)) = self.answers.recv() => self.learn(place, status)?,
                 _ = look.tick() => self.look()?,
@@ -212,10 +212,10 @@ impl Cluster {
                  etcdctl --endpoints={endpoints} put hello world\n  \
                  etcdctl --endpoints={endpoints} get hello"
             );
-            self.board.say(&text);
+            self.board.print_once(&text);
         } else if !self.complained && self.begin.elapsed() > SLOW_START {
             self.complained = true;
-            self.board.say("still waiting for the members to answer and to elect a leader");
+            self.board.print_once("still waiting for the members to answer and to elect a leader");
         }
     }
 
@@ -228,12 +228,12 @@ impl Cluster {
                     let (id, pid) = (self.members[place].plan.id, self.members[place].pid());
                     let pid = pid.map_or(String::new(), |pid| format!(" (pid {pid})"));
                     self.statuses[place] = starting(&self.members[place]);
-                    self.board.say(&format!("member {id} is started again{pid}"));
+                    self.board.print_once(&format!("member {id} is started again{pid}"));
                 }
                 Found::Restarted(Err(error)) => {
                     let id = self.members[place].plan.id;
                     self.members[place].restart_later();
-                    self.board.say(&format!("member {id} cannot be started: {error}"));
+                    self.board.print_once(&format!("member {id} cannot be started: {error}"));
                 }
             }
         }
@@ -257,8 +257,8 @@ impl Cluster {
         let id = member.plan.id;
         let next = if !self.plan.durable {
             format!(
-                "it is not started again: a {} log forgets its votes, and a member that forgot \
-                 must not come back as if it remembered",
+                "it is not started again: a {} log ends with its process, and a member without its \
+                 votes must not vote again",
                 self.plan.backend
             )
         } else if status.code() == Some(DAMAGED.into()) {
@@ -269,7 +269,7 @@ impl Cluster {
             format!("it is started again in {} ms", member.restart_later().as_millis())
         };
         self.statuses[place] = MemberStatus { role: "down".to_owned(), ..starting(member) };
-        self.board.say(&format!("member {id} has ended ({status}); {next}"));
+        self.board.print_once(&format!("member {id} has ended ({status}); {next}"));
         self.board.show(&self.statuses);
     }
 
@@ -278,18 +278,18 @@ impl Cluster {
         for member in &mut self.members {
             let id = member.plan.id;
             if !member.stop().await {
-                self.board.say(&format!("member {id} did not stop in time and was killed"));
+                self.board.print_once(&format!("member {id} did not stop in time and was killed"));
             }
         }
         // The members' last lines are still in the channel.
         while let Ok((member, line)) = self.lines.try_recv() {
-            self.board.say(&format!("member {member}: {line}"));
+            self.board.print_once(&format!("member {member}: {line}"));
         }
         for (status, member) in self.statuses.iter_mut().zip(&self.members) {
             *status = MemberStatus { role: "stopped".to_owned(), ..starting(member) };
         }
         self.board.show(&self.statuses);
-        self.board.say("all members are stopped");
+        self.board.print_once("all members are stopped");
     }
 }
 

@@ -69,7 +69,7 @@ struct Saved {
     backend: String,
     base_port: Option<u16>,
     /// The members that must have a log. A member without one has lost it, and must not vote, since
-    /// it has forgotten its earlier votes.
+    /// its earlier votes are lost too.
     #[serde(default)]
     begun: BTreeSet<u64>,
 }

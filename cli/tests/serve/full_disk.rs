@@ -1,5 +1,5 @@
-//! A member whose disk is full: it starts, reads with its leader's help, holds up no other member,
-//! and goes on by itself once there is space.
+//! A member whose disk is full: it starts, reads with its leader's help, delays no other member,
+//! and continues by itself once there is space.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// None where this user may not mount one.
+    /// `None` if this user may not mount one.
     fn mount(dir: &Path) -> Option<SmallDisk> {
         fs::create_dir(dir).expect("made");
         let small = ["-t", "tmpfs", "-o", "size=12m", "tmpfs"];
@@ -49,7 +49,7 @@ impl Drop for SmallDisk {
 
 /// What went wrong: a member on a full disk did not start, and one whose disk filled up stopped.
 #[test]
-fn a_member_on_a_full_disk_starts_reads_and_goes_on_once_there_is_space() {
+fn a_member_on_a_full_disk_starts_reads_and_continues_once_there_is_space() {
     if !has_file_log() {
         return;
     }
@@ -65,7 +65,7 @@ fn survive_a_full_disk(backend: &str) {
     let start = |id, more: &[&str]| start(&cluster, backend, id, more);
     let mut members: Vec<Member> = (1..=3).map(|id| start(id, &["--bootstrap"])).collect();
     assert_eq!(cluster.ask(&["put", "a", "1", "--timeout", "20"]), "OK\n");
-    // A follower, so that no election appends anything when it goes.
+    // A follower, so that no election appends anything when it stops.
     let full = leader(&cluster) % 3 + 1;
     let place = usize::from(full) - 1;
     assert_eq!(members.remove(place).stop(), Some(0));
@@ -91,7 +91,7 @@ fn survive_a_full_disk(backend: &str) {
     };
     assert_eq!(read_there("a"), "1\n");
 
-    // What an opening gave back is soon used up. The others go on.
+    // The space that opening gave back is soon used up. The other members continue.
     let value = "v".repeat(100_000);
     let mut puts = 0;
     eventually("the disk is full", || {

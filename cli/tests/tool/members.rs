@@ -139,7 +139,7 @@ pub fn stop_all(members: Vec<Member>) {
 /// Whether this build has the backend of the members' logs.
 pub fn has_file_log() -> bool {
     let required = std::env::var("KONTIKI_REQUIRE").is_ok();
-    assert!(cfg!(feature = "file") || !required, "KONTIKI_REQUIRE wants the file log");
+    assert!(cfg!(feature = "file") || !required, "KONTIKI_REQUIRE requires the file log");
     cfg!(feature = "file")
 }
 

@@ -23,8 +23,8 @@ pub fn failure(arguments: &[&str]) -> String {
     let output = kontiki(arguments);
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
-    let is_told = said.lines().any(|line| line.starts_with("error: "));
-    assert!(is_told, "{arguments:?}: {said}");
+    let is_reported = said.lines().any(|line| line.starts_with("error: "));
+    assert!(is_reported, "{arguments:?}: {said}");
     said
 }
 

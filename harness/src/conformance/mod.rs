@@ -8,7 +8,7 @@
 //! | module | |
 //! |---|---|
 //! | `subject` | the store under test beside the suite's own model; each request is made to both |
-//! | `model` | what a store must do, in about a hundred lines |
+//! | `model` | what a store must do, in about two hundred lines |
 //! | `request` | how a change is requested, how its answer is judged, and the text of both |
 //! | `journal` | the requests and answers that a failure prints |
 //! | `contents` | everything that a store shows, and which promise a difference breaks |

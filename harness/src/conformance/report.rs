@@ -20,8 +20,8 @@ const PROMISES: [&str; 21] = [
     "Truncation, purge and reset leave the hard state alone.",
     "A read of a range that is not empty returns at least one entry, and exact bytes.",
     "A reader sees what was written, later writes too; bytes that it returned never change.",
-    "A read that races with a truncation, a purge or a reset returns entries that each stood under \
-     their id, or `Compacted` or `Unavailable`, never `Corrupt`.",
+    "A read that races with a truncation, a purge or a reset returns entries that were each stored \
+     under their id, or `Compacted` or `Unavailable`, never `Corrupt`.",
     "`Compacted`, `Unavailable`, `Corrupt`, `Io`, `Poisoned` and `Refused` are distinguished.",
     "Damage never passes for data, at the level that the store declares it detects.",
     "The first failed write or sync poisons the handle for good; a failed sync is never tried \

@@ -135,8 +135,8 @@ impl Trial {
             Ok(block.max(512))
         } else {
             let what = match block {
-                0 => "O_DIRECT: the file system has none".to_owned(),
-                _ => format!("O_DIRECT: the file system wants blocks of {block} bytes"),
+                0 => "O_DIRECT: the file system does not support it".to_owned(),
+                _ => format!("O_DIRECT: the file system requires blocks of {block} bytes"),
             };
             Err(io::Error::new(io::ErrorKind::Unsupported, what))
         }

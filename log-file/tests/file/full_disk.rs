@@ -41,7 +41,7 @@ fn a_log_on_a_full_disk_opens_reads_and_writes_once_there_is_space() {
         let said = now(log.write(WriteBatch::of_hard_state(vote))).map_err(|error| error.kind);
         assert_eq!(said, Err(LogErrorKind::NoSpace), "a vote that is not durable is not given");
     }
-    assert_eq!(now(log.load_hard_state()).expect("it is told"), HardState::default());
+    assert_eq!(now(log.load_hard_state()).expect("it can be read"), HardState::default());
     assert_eq!(now(log.close()).map_err(|error| error.kind), Err(LogErrorKind::NoSpace));
     disk.free_space();
     now(log.write(WriteBatch::of_hard_state(vote))).expect("there is space");
@@ -51,7 +51,7 @@ fn a_log_on_a_full_disk_opens_reads_and_writes_once_there_is_space() {
     disk.crash(3);
     let mut log = open(&disk).expect("it opens");
     assert_eq!(look(&mut log).expect("sound"), inspected);
-    assert_eq!(now(log.load_hard_state()).expect("it is told"), vote);
+    assert_eq!(now(log.load_hard_state()).expect("it can be read"), vote);
 }
 
 #[test]

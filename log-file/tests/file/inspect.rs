@@ -86,7 +86,7 @@ fn a_log_that_passes_the_check_is_whole() {
             }
             found += 1;
             assert!(findings.iter().all(|it| it.contains(name)), "{findings:?}: {name}");
-            assert!(first.last <= inspected.bounds.last, "what stands before the damage is shown");
+            assert!(first.last <= inspected.bounds.last, "the entries before the damage are shown");
         }
     }
     // Bytes of the header blocks after what their checksums guard, and padding, are harmless.

@@ -24,7 +24,7 @@ fn an_error_of_a_read_is_not_an_absence_and_does_not_poison() {
     rotten[at] ^= 1;
     disk.put(name, rotten);
     let corrupt = LogErrorKind::Corrupt { index: Some(index(2)) };
-    let sound = now(reader.read(index(1)..index(4), u64::MAX)).expect("what stands before");
+    let sound = now(reader.read(index(1)..index(4), u64::MAX)).expect("the entries before it");
     assert_eq!(sound, entries(1..=1, 1));
     assert_eq!(kind(now(reader.read(index(2)..index(4), u64::MAX))), corrupt);
     let rest = now(reader.read(index(3)..index(4), u64::MAX)).expect("the others are sound");

@@ -48,8 +48,8 @@ fn follows_the_law(
     let second = batch_for(&seen(&mut apart), second, 101);
     now(apart.write(second.clone())).expect("a sound batch");
     for batch in group(first, second) {
-        let said = now(together.write(batch));
-        prop_assert!(said.is_ok(), "a group is refused: {said:?}");
+        let written = now(together.write(batch));
+        prop_assert!(written.is_ok(), "a group is refused: {written:?}");
     }
     prop_assert_eq!(seen(&mut together), seen(&mut apart));
     Ok(())

@@ -61,7 +61,8 @@ fn a_failure_to_write_the_votes_leaves_the_log_unchanged() {
     assert_eq!(again.kind, LogErrorKind::Poisoned);
 }
 
-/// What went unnoticed when it was planted: each half poisoned itself, and the other one took more.
+/// What went unnoticed when it was planted: each half poisoned itself, and the other one accepted
+/// further changes.
 #[test]
 fn a_failure_of_the_log_poisons_the_votes_too() {
     let (log, stable) = (disk(), disk());
@@ -116,7 +117,7 @@ fn halves_of_different_stores_are_refused() {
 }
 
 #[test]
-fn a_log_half_that_voted_by_itself_is_refused() {
+fn a_log_half_with_a_vote_of_its_own_is_refused() {
     let (log, stable) = (disk(), disk());
     now(MemoryLog::open(&log).expect("free").write(vote_and_entries())).expect("sound");
     let back = refusal(now(split(&log, &stable).recover()));

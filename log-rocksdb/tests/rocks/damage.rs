@@ -130,9 +130,9 @@ fn flip_all(dir: &Path, inspected: &Inspected, step: usize) -> (usize, usize) {
                     harmless += usize::from(!is_unread);
                 }
                 Err(Finding { kind, text }) => {
-                    let is_told = matches!(kind, LogErrorKind::Corrupt { .. })
+                    let is_reported = matches!(kind, LogErrorKind::Corrupt { .. })
                         || kind == LogErrorKind::Format;
-                    assert!(is_told, "byte {at} of {name}: {text}");
+                    assert!(is_reported, "byte {at} of {name}: {text}");
                     assert!(text.contains("/db") || text.contains("/proof"), "{text}");
                     noticed += 1;
                 }
@@ -187,9 +187,9 @@ fn a_record_of_a_recycled_log_is_reported_and_not_read_for_ever() {
             flipped[at + 6] ^= 4;
             std::fs::write(copied.path().join(name), flipped).expect("writes");
             let mut inspection = RocksLog::inspect(copied.path()).expect("there is a log");
-            let told = inspection.verify(&mut |_, _| ());
+            let findings = inspection.verify(&mut |_, _| ());
             drop(inspection);
-            assert!(!told.is_empty(), "{place}");
+            assert!(!findings.is_empty(), "{place}");
             match open(copied.path()) {
                 Err(error) => {
                     assert_eq!(error.kind, CORRUPT, "{place}: {error}");

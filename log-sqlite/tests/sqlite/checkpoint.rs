@@ -34,7 +34,7 @@ fn with_failed_checkpoint(disk: &Disk, nth: u64) -> SqliteLog {
     log
 }
 
-/// What is there after a power cut that takes all that was not synced.
+/// What is there after a power cut that loses everything that was not synced.
 fn after_a_cut(disk: &Disk) -> u64 {
     let cut = Cut { at: disk.changes(), fate: Fate::Lost, names: Names::Strict, seed: 0 };
     let image = tempfile::tempdir().expect("a directory");
@@ -54,8 +54,8 @@ fn a_write_after_a_failed_checkpoint_fails_and_so_does_all_after_it() {
         let Some(disk) = mount_or_skip() else { return };
         let mut log = with_failed_checkpoint(&disk, nth);
         let next = || WriteBatch::of_entries(entries(6..=6, 1));
-        let told = now(log.write(next())).expect_err("the checkpoint failed");
-        assert_eq!((told.op, told.kind), (LogOp::Sync, LogErrorKind::Io), "sync {nth}");
+        let error = now(log.write(next())).expect_err("the checkpoint failed");
+        assert_eq!((error.op, error.kind), (LogOp::Sync, LogErrorKind::Io), "sync {nth}");
         assert_eq!(kind(now(log.write(next()))), LogErrorKind::Poisoned, "sync {nth}");
         assert_eq!(kind(now(log.close())), LogErrorKind::Poisoned, "sync {nth}");
         assert_eq!(last(&mut log), 5, "sync {nth}: reading goes on");

@@ -66,7 +66,7 @@ proptest! {
     /// acknowledged is present, the last batch is whole or absent, and what one `open` showed the
     /// next one shows.
     #[test]
-    fn a_power_cut_takes_the_last_batch_or_nothing(
+    fn a_power_cut_loses_the_last_batch_or_nothing(
         lives in prop::collection::vec((prop::collection::vec(draft(), 1..12), any::<u64>()), 1..6),
     ) {
         let mut dir = tempfile::tempdir().expect("a directory");

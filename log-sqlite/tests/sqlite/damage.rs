@@ -133,10 +133,10 @@ fn flip_all(dir: &Path, inspected: &Inspected, step: usize) -> (usize, usize) {
                 }
                 Err(Finding { kind, text }) => {
                     let is_read_only = text.contains("readonly database");
-                    let is_told = matches!(kind, LogErrorKind::Corrupt { .. })
+                    let is_reported = matches!(kind, LogErrorKind::Corrupt { .. })
                         || kind == LogErrorKind::Format
                         || is_read_only;
-                    assert!(is_told, "byte {at} of {name}: {text}");
+                    assert!(is_reported, "byte {at} of {name}: {text}");
                     assert!(text.contains("log.db") || text.contains("proof"), "{text}");
                     noticed += 1;
                 }
@@ -282,10 +282,10 @@ fn a_changed_row_is_damage_and_named() {
         match open(dir.path()) {
             Err(error) => assert!(is_seen_at_open && error.kind == damage, "{change}: {error}"),
             Ok(log) => {
-                assert!(!is_seen_at_open, "{change} was not seen");
+                assert!(!is_seen_at_open, "{change} was not detected");
                 let mut reader = raft_core::storage::LogStore::reader(&log);
                 let sound = now(reader.read(index(3)..index(6), u64::MAX)).expect("entry 3");
-                assert_eq!(sound.len(), 1, "what stands before it");
+                assert_eq!(sound.len(), 1, "the entry before the damage is readable");
                 assert_eq!(kind(now(reader.read(index(4)..index(6), u64::MAX))), damage);
                 assert_eq!(now(reader.term(index(4))).expect("readable"), Term::new(1));
                 now(reader.read(index(5)..index(6), u64::MAX)).expect("the next is sound");

@@ -81,7 +81,7 @@ fn a_write_without_space_changes_nothing_and_may_be_retried() {
             let Err(error) = now(log.write(batch())) else { break };
             assert_eq!(error.kind, LogErrorKind::NoSpace, "write {nth}: {error}");
             assert_eq!(look(&mut log).expect("sound").entries, entries(1..=3, 1));
-            assert_eq!(now(log.load_hard_state()).expect("told"), HardState::default());
+            assert_eq!(now(log.load_hard_state()).expect("it can be read"), HardState::default());
             survives(&disk, 3, HardState::default());
             refused += 1;
         }

@@ -127,7 +127,7 @@ fn a_damaged_payload_and_a_lost_end_are_named() {
     std::fs::write(dir.path().join("log.db-wal"), &wal[..wal.len() / 2]).expect("writes");
     let mut inspection = SqliteLog::inspect(dir.path()).expect("there is a log");
     assert!(verify(inspection.as_mut())[0].contains("log.db-wal"));
-    assert!(inspection.result().identity.is_some(), "what stands before it is shown");
+    assert!(inspection.result().identity.is_some(), "the contents before the damage are shown");
     let bounds = inspection.result().recovered.bounds;
     let range = bounds.first()..bounds.last.index.next();
     assert!(!now(inspection.reader().read(range, u64::MAX)).expect("sound").is_empty());

@@ -17,20 +17,20 @@ pub struct Config {
     pub id: NodeId,
     /// The seed of the random election timeouts, which are the only randomness in the protocol.
     pub seed: u64,
-    /// Ticks between two heartbeats of a leader. 6 (60 ms).
+    /// Ticks between two heartbeats of a leader; by default 6 (60 ms).
     pub heartbeat_ticks: u32,
     /// The shortest election timeout, and the time after hearing a leader in which no vote is
-    /// granted. 30 (300 ms).
+    /// granted; by default 30 (300 ms).
     pub election_ticks_min: u32,
-    /// The longest election timeout. 60 (600 ms).
+    /// The longest election timeout; by default 60 (600 ms).
     pub election_ticks_max: u32,
-    /// How long a write may be in flight before its disk counts as stalled. 100 (1 s).
+    /// How long a write may be in flight before its disk counts as stalled; by default 100 (1 s).
     pub stall_ticks: u32,
-    /// The most entries in one append. 4,096.
+    /// The most entries in one append; by default 4,096.
     pub max_append_entries: u64,
-    /// The most entries sent to a member and not yet acknowledged. 65,536.
+    /// The most entries sent to a member and not yet acknowledged; by default 65,536.
     pub max_inflight_entries: u64,
-    /// The most payload bytes sent to a member and not yet acknowledged. 16 MiB.
+    /// The most payload bytes sent to a member and not yet acknowledged; by default 16 MiB.
     pub max_inflight_bytes: u64,
     /// Whether a member asks for pre-votes before it raises its term (thesis, section 9.6).
     pub pre_vote: bool,

@@ -1,7 +1,7 @@
 //! The arithmetic of majorities, as pure functions.
 //!
 //! Two majorities of one set of voters always share a member; every safety argument of the paper
-//! rests on that. In a joint membership each decision needs a majority of *both* halves (section
+//! depends on that. In a joint membership each decision needs a majority of *both* halves (section
 //! 6), never one of their union.
 
 use alloc::collections::BTreeSet;

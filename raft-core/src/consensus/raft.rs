@@ -1,7 +1,7 @@
 //! One member's protocol state, and the changes of role.
 //!
 //! [`Raft::step`](Raft::step) (in [`step`](super::step)) is the only way to change this state.
-//! Promises to peers are withheld here until the writes that they rest on are durable (law L6):
+//! Promises to peers are withheld here until the writes that they depend on are durable (law L6):
 //!
 //! | waits until durable | does not wait |
 //! |---|---|
@@ -326,8 +326,8 @@ impl Raft {
             return self.send_now(to, body, out);
         }
         let message = Message::new(self.term(), body);
-        // Repeated requests of peers must not pile up behind a slow disk: a newer answer of a kind
-        // replaces the older one.
+        // Repeated requests of peers must not accumulate while the disk is slow: a newer answer of
+        // a kind replaces the older one.
         self.withheld.retain(|held| held.to != to || !replaces(&message.body, &held.message.body));
         self.withheld.push(Withheld { seq: self.hard_state_seq, to, message });
     }

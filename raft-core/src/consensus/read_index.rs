@@ -8,8 +8,9 @@
 //!
 //! A follower asks its leader, and serves the read itself. It asks about one read at a time; its
 //! driver lets all reads that arrive in the meantime share the next (etcd's server does the same).
-//! So a leader has at most one read of each follower, and no messages pile up behind a slow answer.
-//! The follower asks again at each heartbeat interval, since a question or an answer may be lost.
+//! So a leader has at most one read of each follower, and no messages accumulate while an answer is
+//! slow. The follower asks again at each heartbeat interval, since a question or an answer may be
+//! lost.
 //!
 //! Absent: leases (they will be opt-in, with a declared bound on clock drift).
 

@@ -38,7 +38,7 @@ pub trait BatchStore: Send {
     /// Where the log begins and ends, without I/O: [`LogStore::bounds`].
     fn log_bounds(&self) -> LogBounds;
 
-    /// A reader that lives independently of the store: [`LogStore::reader`].
+    /// A reader that is independent of the store: [`LogStore::reader`].
     fn log_reader(&self) -> Box<dyn LogReader>;
 
     /// The state that the store keeps beside its log. Fails only if the store itself is lost.

@@ -94,7 +94,7 @@ pub trait LogStore: Send {
     /// Removes all entries and makes `boundary` the boundary, whatever the log held before.
     async fn reset(&mut self, boundary: EntryId) -> Result<(), LogError>;
 
-    /// A reader that lives independently of the store and may be used on any thread beside the
+    /// A reader that is independent of the store and may be used on any thread beside the
     /// writer; it sees what was written, later writes included (P11). Any number may exist at once.
     fn reader(&self) -> Box<dyn LogReader>;
 }

@@ -164,7 +164,7 @@ impl<L: Store, S: StableStore> Store for Split<L, S> {
         if recovered.hard_state.may_become(hard_state) {
             return Ok(Recovered { hard_state, ..recovered });
         }
-        // The log half was used on its own and voted; its vote must not be lost.
+        // The log half was used as a store of its own, and holds a vote, which must not be lost.
         Err(LogError::refused(LogOp::Open, Refusal::HardStateGoesBack)
             .at(format!("the log half of a split store, with {}", recovered.hard_state)))
     }

@@ -66,7 +66,7 @@ fn newer(mut hello: [u8; 44]) -> [u8; 44] {
 }
 
 #[tokio::test]
-async fn connections_that_are_no_peers_are_closed_and_the_member_goes_on() {
+async fn connections_that_are_not_from_peers_are_closed_and_the_member_continues() {
     let (one, mut two) = (Member::new(1), Member::new(2));
     two.send(1, Some(one.address()), 1);
     eventually("it has arrived", || one.arrived().len() == 1).await;
@@ -156,7 +156,7 @@ async fn a_peer_is_confirmed_only_when_both_sides_have_accepted() {
     assert_eq!(one.confirmed(), [4]);
 }
 
-/// What went wrong: each hello of an unknown node took one of the slots for peers for good.
+/// What went wrong: each hello of an unknown node took one of the slots for peers permanently.
 #[tokio::test]
 async fn nodes_outside_the_membership_leave_capacity_and_are_forgotten() {
     let one = Member::new(1);

@@ -49,7 +49,7 @@ async fn a_connection_that_another_node_made_stays() {
     eventually("it is forgotten", || one.transport.known_peers() == 0).await;
 }
 
-/// What went wrong: it was kept for ever, and after sixteen of them no new member was let in.
+/// What went wrong: it was kept for ever, and after sixteen of them no new member was admitted.
 #[tokio::test]
 async fn a_node_that_was_only_answered_is_not_kept_after_its_connection() {
     let (mut one, mut two) = (Member::new(1), Member::new(2));

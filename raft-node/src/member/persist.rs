@@ -88,8 +88,8 @@ impl Persist {
 fn log_full_disk(full: &LogError) {
     error!(
         "the disk is full: the log in {} takes no write until there is space. Until then this \
-         member neither leads nor votes nor acknowledges anything; it goes on by itself once there \
-         is space again, so remove other files there, or enlarge the file system",
+         member neither leads nor votes nor acknowledges anything; it continues by itself once \
+         there is space again, so remove other files there, or enlarge the file system",
         full.place
     );
 }

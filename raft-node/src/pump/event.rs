@@ -63,7 +63,7 @@ pub enum Event<C: Clients> {
         /// The forward's sequence number.
         sequence: u64,
     },
-    /// A part that the member needs has failed for good.
+    /// A part that the member needs has failed permanently.
     Stop(StopReason),
     /// The member is being closed.
     Close,

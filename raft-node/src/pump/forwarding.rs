@@ -181,8 +181,8 @@ impl<C: Clients> Unanswered<C> {
 }
 
 impl<C: Clients> Pump<C> {
-    /// Hands a group to the leader, in parts: one message of many megabytes would hold up this
-    /// member's acknowledgements behind it.
+    /// Hands a group to the leader, in parts: one message of many megabytes would delay this
+    /// member's acknowledgements.
     pub(super) fn forward(
         &mut self,
         leader: NodeId,

@@ -4,8 +4,8 @@
 //! is no timer and no minimum size: an idle disk gets a write at once, and a busy one gets a larger
 //! write when it is free.
 //!
-//! **The commit hint.** A write carries an index that is known to be committed, and recovery trusts
-//! it (laws L5, L10). The protocol's commit index may cover entries of a *later* group, because
+//! **The commit hint.** A write carries an index that is known to be committed, and recovery relies
+//! on it (laws L5, L10). The protocol's commit index may cover entries of a *later* group, because
 //! groups are merged only up to a number of bytes:
 //!
 //! 1. A follower's disk is busy. Two groups wait: `append 8..11` and `append 12`, of the leader of

@@ -13,48 +13,48 @@ pub const MAX_ENVELOPE_ENTRIES: usize = 1 << 16;
 /// Limits of queues, batches and waits. Times are in ticks of 10 ms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The most bytes that one command may have. 8 MiB.
+    /// The most bytes that one command may have; by default 8 MiB.
     pub command_bytes: u64,
     /// The most bytes of commands that wait at this member for their outcome; more proposers wait
     /// until earlier ones are answered, or until no leader is known. A command counts as long as
     /// its entry is in this member's log and its outcome is not known, even after its client was
-    /// answered that the outcome is unknown. 64 MiB.
+    /// answered that the outcome is unknown; by default 64 MiB.
     pub proposal_bytes: u64,
-    /// The most commands that wait at this member for their outcome. 65,536.
+    /// The most commands that wait at this member for their outcome; by default 65,536.
     pub proposals: u64,
-    /// The most reads that wait at this member. 65,536.
+    /// The most reads that wait at this member; by default 65,536.
     pub reads: u64,
-    /// The most bytes of queries that wait at this member. 64 MiB.
+    /// The most bytes of queries that wait at this member; by default 64 MiB.
     pub read_bytes: u64,
-    /// The most payload bytes that one append carries, unless its first entry alone is larger. 1
-    /// MiB.
+    /// The most payload bytes that one append carries, unless its first entry alone is larger; by
+    /// default 1 MiB.
     pub append_bytes: u64,
-    /// The most payload bytes that one batch for the state machine holds. 4 MiB.
+    /// The most payload bytes that one batch for the state machine holds; by default 4 MiB.
     pub apply_bytes: u64,
     /// The most payload bytes of one write that is merged from several, unless one of them alone is
-    /// larger. 4 MiB.
+    /// larger; by default 4 MiB.
     pub batch_bytes: u64,
     /// The most payload bytes that a leader has appended, or is about to append, and that its disk
     /// has not written. Above it, commands of its own clients wait, and those that other members
     /// forward are refused before anything happens to them. What arrives while the disk is idle is
-    /// accepted whatever its size. Twice `proposal_bytes`, so that a leader's own clients alone
-    /// never reach it. 128 MiB.
+    /// accepted whatever its size. By default it is twice
+    /// `proposal_bytes`, 128 MiB, so that a leader's own clients alone never reach it.
     pub unwritten_bytes: u64,
     /// The most commands in one forward; one forward has no more than `append_bytes` either, unless
-    /// its first command alone is larger. 4,096.
+    /// its first command alone is larger; by default 4,096.
     pub forward_commands: usize,
     /// The memory that recent entries may take, overhead included, so that neither peers nor the
     /// state machine need the store. Entries that are applied may take an eighth of it. Entries
-    /// that are not written yet come on top. 32 MiB.
+    /// that are not written yet stay in memory even above it. By default 32 MiB.
     pub tail_bytes: u64,
-    /// How often a read of entries from the store is tried before the member stops. The pause
-    /// before the next attempt doubles from one tick. 8 (1.3 s in all).
+    /// How often a read of entries from the store is tried before the member stops; by default 8
+    /// times, in 1.3 s. The pause before the next attempt doubles from one tick.
     pub read_attempts: u32,
-    /// The most bytes of envelopes that have arrived and wait for a turn. 64 MiB.
+    /// The most bytes of envelopes that have arrived and wait for a turn; by default 64 MiB.
     pub inbound_bytes: u64,
-    /// After how many ticks a proposal's outcome counts as unknown. 500 (5 s).
+    /// After how many ticks a proposal's outcome counts as unknown; by default 500 (5 s).
     pub proposal_ticks: u64,
-    /// After how many ticks a read is given up. 500 (5 s).
+    /// After how many ticks a read is given up; by default 500 (5 s).
     pub read_ticks: u64,
 }
 

@@ -6,7 +6,7 @@
 //! While a member knows no leader it refuses every command at once, so no command waits for the
 //! quota then: the commands that fill it may have no outcome before there is a leader again.
 //!
-//! The queue is fair: first come, first served. While a request waits, no later one enters, however
+//! The queue is in the order of arrival. While a request waits, no later one enters, however
 //! small it is, so a large command never starves behind small ones. Capacity that is given back is
 //! handed to the front of the queue, one waiter after another as far as they fit; no other is
 //! woken, and the wakers are returned so that the caller wakes them when it holds no lock.
@@ -112,7 +112,7 @@ impl Quota {
         self.take(size, |used| used & IS_QUEUED == 0)
     }
 
-    /// Enters with a request of less than 4 GiB; waits for its turn if necessary. Dropping the
+    /// Enters with a request of less than 4 GiB; waits until it fits, if necessary. Dropping the
     /// future gives its place, or its capacity, to the requests behind it.
     pub(crate) async fn acquire(&self, size: u64) {
         if !self.try_acquire(size) {

@@ -61,7 +61,7 @@ enum State<A> {
     /// The waker is that of the client's last poll, if there was one.
     Waiting(Option<Waker>),
     Answered(A),
-    /// The answer was taken, or the client no longer wants it.
+    /// The answer was taken, or the client no longer waits for it.
     Done,
 }
 

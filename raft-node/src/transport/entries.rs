@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_few_are_taken_in_and_many_are_not() {
+    fn a_few_are_appended_and_many_are_not() {
         let mut few = entries(1, &[1, 2]);
         assert!(few.try_append(&entries(3, &[4])));
         assert_eq!((few.len(), few.bytes()), (3, 7));

@@ -33,7 +33,7 @@ impl Deletion {
             true
         });
         for key in &found {
-            store.bury(key, Revision { main: self.revision, sub: self.deleted });
+            store.add_tombstone(key, Revision { main: self.revision, sub: self.deleted });
             self.deleted += 1;
         }
         if !self.walk.is_over() {

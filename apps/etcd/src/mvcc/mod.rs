@@ -105,7 +105,7 @@ impl Store {
     }
 
     /// Adds a tombstone to a key that exists.
-    fn bury(&mut self, key: &Bytes, revision: Revision) {
+    fn add_tombstone(&mut self, key: &Bytes, revision: Revision) {
         let version = Version { revision, value: None };
         self.bytes += cost(key, &version);
         self.superseding.push_back((revision.main, key.clone()));

@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_that_is_told_to_stop_goes_on_behind_the_key() {
+    fn a_step_that_visit_stops_continues_after_the_key() {
         let mut store = Store::default();
         for key in ["a", "b", "c"] {
             put(&mut store, key, key);

@@ -60,7 +60,7 @@ impl<'s> Write<'s> {
         let keys: Vec<Bytes> = self.view().newest(span).map(|found| found.key.clone()).collect();
         for key in &keys {
             let revision = self.next_revision();
-            self.store.bury(key, revision);
+            self.store.add_tombstone(key, revision);
         }
         (keys.len() as i64, self.revision())
     }

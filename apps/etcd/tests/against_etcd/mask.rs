@@ -52,8 +52,8 @@ const MEMBER_COLUMNS: [usize; 4] = [0, 2, 3, 4];
 /// Masks an output, given as escaped text with `\n` at the ends of lines.
 pub fn all(escaped: &str) -> String {
     // If etcdctl itself panics, the addresses in its stack trace differ from run to run.
-    let told = escaped.split("goroutine ").next().unwrap_or_default();
-    let lines = told.split("\\n");
+    let reported = escaped.split("goroutine ").next().unwrap_or_default();
+    let lines = reported.split("\\n");
     let masked = lines.map(|masked| line(&json(&masked.replace("\\\"", "\""))));
     masked.collect::<Vec<_>>().join("\n")
 }

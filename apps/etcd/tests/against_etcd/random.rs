@@ -39,7 +39,7 @@ pub struct Comparison {
 }
 
 /// An answer as text, equal if two servers agree.
-type Told = Result<String, String>;
+type Reply = Result<String, String>;
 
 impl Comparison {
     /// Connects to both.
@@ -131,8 +131,8 @@ impl Comparison {
     }
 
     async fn compare(&mut self, sent: Sent, seed: u64, step: usize) {
-        let (theirs, revision) = tell(&mut self.theirs, sent.clone()).await;
-        let (ours, _) = tell(&mut self.ours[self.member], sent.clone()).await;
+        let (theirs, revision) = exchange(&mut self.theirs, sent.clone()).await;
+        let (ours, _) = exchange(&mut self.ours[self.member], sent.clone()).await;
         assert_eq!(
             theirs, ours,
             "seed {seed}, step {step}: etcd left, this server right\n{sent:?}"
@@ -180,7 +180,7 @@ impl Sent {
 }
 
 /// Sends a request and returns the answer as text, with the revision in its header.
-async fn tell(client: &mut KvClient<Channel>, sent: Sent) -> (Told, i64) {
+async fn exchange(client: &mut KvClient<Channel>, sent: Sent) -> (Reply, i64) {
     match sent {
         Sent::Request(Request::RequestRange(request)) => {
             in_words(client.range(request).await, |response| &mut response.header)
@@ -203,7 +203,7 @@ async fn tell(client: &mut KvClient<Channel>, sent: Sent) -> (Told, i64) {
 fn in_words<R: std::fmt::Debug>(
     answer: Result<Response<R>, Status>,
     header: impl Fn(&mut R) -> &mut Option<ResponseHeader>,
-) -> (Told, i64) {
+) -> (Reply, i64) {
     match answer {
         Ok(response) => {
             let mut response = response.into_inner();

@@ -2,7 +2,7 @@
 //! store holds afterwards.
 //!
 //! A member of the engine (`raft-node`) runs on the store behind a gate (`gate`). While the gate is
-//! shut, the check can tell which writes are in progress; it opens the gate to see the outcome.
+//! shut, the check knows which writes are in progress; it opens the gate to see the outcome.
 //! Each write that the engine requests is also made on the model, and at the end the store is
 //! opened again and must show exactly that. If the engine itself fails, the check panics and names
 //! the engine, since the store is not at fault.
@@ -279,15 +279,15 @@ pub async fn a_shutdown_flushes_and_answers_every_client(log: &mut Subject) -> C
         }
         member.node.shutdown().await;
         assert!(member.gate.is_back(), "the engine: shut down, but the store is in use");
-        let mut told = Vec::new();
+        let mut answered = Vec::new();
         for (number, client) in under_way {
             match client.await.expect("no client panics") {
-                Ok(answer) => told.push((number, answer)),
+                Ok(answer) => answered.push((number, answer)),
                 Err(ProposeError::Unknown | ProposeError::Closed) => {}
                 Err(error) => panic!("the engine: proposal {number} was answered {error}"),
             }
         }
-        for (number, _) in &told {
+        for (number, _) in &answered {
             assert_eq!(member.times_applied(*number), 1, "the engine: proposal {number}");
         }
         member.shut_down(log).await?;

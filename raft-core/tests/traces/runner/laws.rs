@@ -125,7 +125,7 @@ impl ClusterLaws {
         }
         let first = member.issued.boundary.index.get() + 1;
         for index in (first..=status.commit.get()).map(LogIndex::new) {
-            let term = member.issued.term(index).expect("committed entries stand in the log");
+            let term = member.issued.term(index).expect("committed entries are in the log");
             let new = Committed { term, by: raft.term() };
             let old = *self.committed.entry(index).or_insert(new);
             let was = old.term;

@@ -52,8 +52,8 @@ pub struct World {
     pub lines: Vec<String>,
     /// The laws that need more than one member to check.
     pub laws: ClusterLaws,
-    /// Members have lost what they had promised to remember, so the laws about the whole cluster do
-    /// not hold, and are not checked.
+    /// Whether members have lost votes or entries that were durable. The laws about the whole
+    /// cluster do not hold then, and are not checked.
     pub lost_memory: bool,
 }
 

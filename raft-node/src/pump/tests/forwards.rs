@@ -102,7 +102,7 @@ fn a_forward_of_another_term_or_with_too_large_a_command_is_refused() {
 }
 
 #[test]
-fn a_copy_of_a_taken_forward_is_left_without_an_answer_after_the_leadership() {
+fn a_copy_of_an_accepted_forward_gets_no_answer_after_the_leadership() {
     let mut rig = Rig::leading(3, Limits::default());
     assert_eq!(rig.forward(1, 1).len(), 1);
     rig.append((2, 6), id(7, 4), vec![], 7);
@@ -111,7 +111,7 @@ fn a_copy_of_a_taken_forward_is_left_without_an_answer_after_the_leadership() {
 }
 
 #[test]
-fn each_forward_of_a_turn_is_told_its_own_first_entry() {
+fn each_forward_of_a_turn_is_answered_with_its_own_first_entry() {
     let mut rig = Rig::leading(3, Limits::default());
     let own = Event::Propose { commands: commands(3), group: 1 };
     let events = vec![deliver(1, forward_of(5, 1, 2)), own, deliver(2, forward_of(5, 1, 1))];

@@ -47,7 +47,7 @@ fn entries_of_which_the_last_is_another_are_not_sent() {
 
 /// The log was truncated between the question and the answer.
 #[test]
-fn entries_that_the_store_has_no_more_do_not_stop_the_member() {
+fn entries_that_the_store_no_longer_has_do_not_stop_the_member() {
     let mut rig = leader();
     rig.written();
     let verdict = Verdict::Conflict { refused: at(7), hint: id(5, 4) };

@@ -11,22 +11,22 @@ use std::task::{Wake, Waker};
 
 /// Counts how often it was woken.
 #[derive(Default)]
-struct Bell(AtomicUsize);
+struct WakeCount(AtomicUsize);
 
-impl Wake for Bell {
-    fn wake(self: Arc<Bell>) {
+impl Wake for WakeCount {
+    fn wake(self: Arc<WakeCount>) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-impl Bell {
+impl WakeCount {
     fn count(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
 }
 
 /// A waker, and how often it was woken.
-fn bell() -> (Arc<Bell>, Waker) {
-    let bell = Arc::new(Bell::default());
-    (Arc::clone(&bell), Waker::from(bell))
+fn counting_waker() -> (Arc<WakeCount>, Waker) {
+    let count = Arc::new(WakeCount::default());
+    (Arc::clone(&count), Waker::from(count))
 }

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use super::super::quota::Quota;
-use super::bell;
+use super::counting_waker;
 
 fn release(quota: &Quota, requests: u64, bytes: u64) {
     let mut wakers = Vec::new();
@@ -53,7 +53,7 @@ fn limits_beyond_the_word_are_lowered_to_the_greatest() {
 /// coming kept a large one out for ever.
 #[test]
 fn a_large_request_does_not_starve_behind_small_ones() {
-    let (quota, (heard, waker)) = (Quota::new(100, 10), bell());
+    let (quota, (woken, waker)) = (Quota::new(100, 10), counting_waker());
     assert!((0..10).all(|_| quota.try_acquire(1)));
     let mut large: Waiting = Box::pin(quota.acquire(10));
     assert!(poll(&mut large, &waker).is_pending());
@@ -62,7 +62,7 @@ fn a_large_request_does_not_starve_behind_small_ones() {
         assert!(!quota.try_acquire(1), "a request waits already");
         assert!(poll(&mut small, &waker).is_pending(), "it came later");
         release(&quota, 1, 1);
-        assert_eq!(heard.count(), usize::from(left == 0));
+        assert_eq!(woken.count(), usize::from(left == 0));
     }
     assert_eq!((quota.used(), poll(&mut large, &waker)), ((1, 10), Poll::Ready(())));
     assert!(poll(&mut small, &waker).is_pending());
@@ -77,26 +77,26 @@ fn a_large_request_does_not_starve_behind_small_ones() {
 fn a_release_wakes_only_the_requests_that_enter() {
     let quota = Quota::new(2, 100);
     assert!(quota.try_acquire(1) && quota.try_acquire(1));
-    let (bells, wakers): (Vec<_>, Vec<_>) = (0..50).map(|_| bell()).unzip();
+    let (wakes, wakers): (Vec<_>, Vec<_>) = (0..50).map(|_| counting_waker()).unzip();
     let mut waiting: Vec<Waiting> =
         (0..50).map(|_| Box::pin(quota.acquire(1)) as Waiting).collect();
     for (future, waker) in waiting.iter_mut().zip(&wakers) {
         assert!(poll(future, waker).is_pending());
     }
     release(&quota, 2, 2);
-    let heard: Vec<usize> = bells.iter().map(|bell| bell.count()).collect();
-    assert_eq!((heard[..2].to_vec(), heard[2..].iter().sum::<usize>()), (vec![1, 1], 0));
+    let woken: Vec<usize> = wakes.iter().map(|wake| wake.count()).collect();
+    assert_eq!((woken[..2].to_vec(), woken[2..].iter().sum::<usize>()), (vec![1, 1], 0));
 }
 
 #[test]
 fn a_request_that_leaves_the_queue_lets_those_behind_it_in() {
-    let (quota, (heard, waker)) = (Quota::new(9, 10), bell());
+    let (quota, (woken, waker)) = (Quota::new(9, 10), counting_waker());
     assert!(quota.try_acquire(5));
     let (mut large, mut small): (Waiting, Waiting) =
         (Box::pin(quota.acquire(10)), Box::pin(quota.acquire(5)));
     assert!(poll(&mut large, &waker).is_pending() && poll(&mut small, &waker).is_pending());
     drop(large);
-    assert_eq!((heard.count(), quota.used()), (1, (2, 10)));
+    assert_eq!((woken.count(), quota.used()), (1, (2, 10)));
     // It has entered, but is dropped before it notices.
     drop(small);
     assert_eq!(quota.used(), (1, 5));
@@ -105,14 +105,14 @@ fn a_request_that_leaves_the_queue_lets_those_behind_it_in() {
 
 #[test]
 fn a_closed_quota_lets_everything_in() {
-    let (quota, (heard, waker)) = (Quota::new(1, 10), bell());
+    let (quota, (woken, waker)) = (Quota::new(1, 10), counting_waker());
     assert!(quota.try_acquire(1));
     let mut waiting: Waiting = Box::pin(quota.acquire(10));
     assert!(poll(&mut waiting, &waker).is_pending());
     let mut wakers = Vec::new();
     quota.close(&mut wakers);
     wakers.into_iter().for_each(Waker::wake);
-    assert_eq!((heard.count(), poll(&mut waiting, &waker)), (1, Poll::Ready(())));
+    assert_eq!((woken.count(), poll(&mut waiting, &waker)), (1, Poll::Ready(())));
     assert!(quota.try_acquire(10));
     for size in [1, 10, 10] {
         release(&quota, 1, size);
@@ -122,7 +122,7 @@ fn a_closed_quota_lets_everything_in() {
 
 #[test]
 fn a_reopened_quota_limits_again_and_counts_what_entered_meanwhile() {
-    let (quota, (_, waker)) = (Quota::new(1, 10), bell());
+    let (quota, (_, waker)) = (Quota::new(1, 10), counting_waker());
     quota.close(&mut Vec::new());
     assert!(quota.try_acquire(10) && quota.try_acquire(10));
     quota.reopen();

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use super::super::reply::{Answer, Answers, OpenBatch, Reply};
-use super::bell;
+use super::counting_waker;
 
 impl Answer for u32 {
     fn abandoned() -> u32 {
@@ -26,12 +26,12 @@ fn answer_and_wake(batch: &Answers<u32>, first: usize, answers: &[u32]) -> u64 {
 
 #[test]
 fn each_client_gets_its_own_answer_in_parts() {
-    let (mut open, (heard, waker)) = (OpenBatch::new(), bell());
+    let (mut open, (woken, waker)) = (OpenBatch::new(), counting_waker());
     let mut replies: Vec<_> = (0..3).map(|_| open.join(5, Some(&waker))).collect();
     replies.iter_mut().for_each(|reply| assert!(poll(reply, &waker).is_pending()));
     let batch = open.seal();
     assert_eq!(answer_and_wake(&batch, 1, &[11, 12]), 10);
-    assert_eq!(heard.count(), 2);
+    assert_eq!(woken.count(), 2);
     assert!(poll(&mut replies[0], &waker).is_pending());
     assert_eq!(poll(&mut replies[2], &waker), Poll::Ready(12));
     answer_and_wake(&batch, 0, &[10]);
@@ -43,7 +43,8 @@ fn each_client_gets_its_own_answer_in_parts() {
 /// wake the task that polled it first.
 #[test]
 fn a_reply_that_was_polled_before_the_seal_is_woken_at_its_new_place() {
-    let (mut open, (old, before), (new, now)) = (OpenBatch::new(), bell(), bell());
+    let (mut open, (old, before), (new, now)) =
+        (OpenBatch::new(), counting_waker(), counting_waker());
     let mut reply = open.join(1, Some(&before));
     assert!(poll(&mut reply, &before).is_pending());
     assert!(poll(&mut reply, &now).is_pending());
@@ -55,19 +56,19 @@ fn a_reply_that_was_polled_before_the_seal_is_woken_at_its_new_place() {
 
 #[test]
 fn a_reply_that_was_dropped_is_not_woken() {
-    let (mut open, (heard, waker)) = (OpenBatch::new(), bell());
+    let (mut open, (woken, waker)) = (OpenBatch::new(), counting_waker());
     let (early, late) = (open.join(1, Some(&waker)), open.join(1, Some(&waker)));
     drop(early);
     let batch = open.seal();
     drop(late);
     answer_and_wake(&batch, 0, &[1, 2]);
-    assert_eq!(heard.count(), 0);
+    assert_eq!(woken.count(), 0);
 }
 
 /// What went wrong: the member panicked while it held a batch, and the clients waited for ever.
 #[test]
 fn a_batch_that_the_member_forgets_is_answered() {
-    let (mut open, (heard, waker)) = (OpenBatch::new(), bell());
+    let (mut open, (woken, waker)) = (OpenBatch::new(), counting_waker());
     let mut replies: Vec<_> = (0..2).map(|_| open.join(1, Some(&waker))).collect();
     replies.iter_mut().for_each(|reply| assert!(poll(reply, &waker).is_pending()));
     let batch = open.seal();
@@ -76,7 +77,7 @@ fn a_batch_that_the_member_forgets_is_answered() {
     drop(batch);
     assert!(poll(&mut replies[1], &waker).is_pending(), "another part of the member has it");
     drop(other);
-    assert_eq!(heard.count(), 2);
+    assert_eq!(woken.count(), 2);
     assert_eq!(poll(&mut replies[0], &waker), Poll::Ready(1));
     assert_eq!(poll(&mut replies[1], &waker), Poll::Ready(u32::MAX));
 }
