@@ -216,6 +216,30 @@ mod tests {
         judged.map(|error| error.map(|error| error.kind)).map_err(|error| error.kind)
     }
 
+    /// A sound record at the place of the wanted one is taken only if it holds the wanted entry.
+    #[test]
+    fn a_record_of_another_entry_is_not_taken() {
+        let wanted = |index, term| Wanted {
+            id: EntryId::new(Term::new(term), at(index)),
+            seal: SEAL,
+            slot: Slot::new(8192, 5),
+        };
+        let record = |record, wanted: Wanted| {
+            let entry_kind = EntryKind::Command.number();
+            let payload_hash = SEAL.payload_hash(b"bytes");
+            let (id, payload_bytes) = (wanted.id, 5);
+            let header = RecordHeader { record, entry_kind, payload_bytes, id, payload_hash };
+            [&header.encode(SEAL, 8192)[..], b"bytes"].concat()
+        };
+        let bytes = record(RecordType::Entry, wanted(2, 3));
+        let taken = parse(&bytes, &wanted(2, 3)).map(|(_, payload)| payload);
+        assert_eq!(taken, Some(&b"bytes"[..]));
+        assert_eq!(parse(&bytes, &wanted(3, 3)), None, "another index");
+        assert_eq!(parse(&bytes, &wanted(2, 4)), None, "another term");
+        let longer = Wanted { slot: Slot::new(8192, 4), ..wanted(2, 3) };
+        assert_eq!(parse(&bytes, &longer), None, "another length");
+    }
+
     /// Between looking up and reading, the log may be truncated, written again, or closed (P12).
     #[test]
     fn damage_is_judged_by_the_index_as_it_is_after_the_read() {

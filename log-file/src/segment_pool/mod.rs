@@ -277,3 +277,56 @@ impl SegmentPool {
         self.work.lock().expect("nothing panics while it holds the pool")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim_disk::{Fault, SimDisk};
+
+    /// A pool on a disk with these segments, all of which this process made.
+    fn pool(disk: &SimDisk, segments: impl Iterator<Item = u64>) -> SegmentPool {
+        segments.for_each(|number| disk.put(&segment_name(number), vec![7; 16 << 10]));
+        let shape =
+            Shape { directory: 1, segment_bytes: 16 << 10, spare_segments: 2, is_inline: true };
+        SegmentPool::new(Arc::new(disk.clone()), shape, 1, &[])
+    }
+
+    /// A removal that fails halfway leaves no gap in the sequence of segments.
+    #[test]
+    fn segments_without_a_frame_are_removed_from_the_end() {
+        let disk = SimDisk::new(1);
+        let pool = pool(&disk, 2..=4);
+        disk.plan_fault(disk.operations() + 1, Fault::Error(io::ErrorKind::Other));
+        pool.remove_empty(&[2, 3, 4]).expect_err("the second removal fails");
+        assert_eq!(disk.list().expect("lists"), [segment_name(2), segment_name(3)]);
+    }
+
+    /// A power cut may bring a segment back under its name until its removal is durable.
+    #[test]
+    fn a_retired_segment_is_a_spare_once_its_removal_is_durable() {
+        let disk = SimDisk::new(1);
+        let pool = pool(&disk, 1..=1);
+        pool.retire([1]);
+        pool.work_off();
+        assert_eq!(pool.lock().spares.len(), 1);
+        for seed in 0..50 {
+            assert_eq!(disk.image(seed).bytes(&segment_name(1)), None, "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn a_retired_segment_whose_removal_may_not_be_durable_is_not_written_to() {
+        let disk = SimDisk::new(1);
+        let pool = pool(&disk, 1..=1);
+        pool.retire([1]);
+        // The file is renamed, and then the names are synced.
+        disk.plan_fault(disk.operations() + 1, Fault::Error(io::ErrorKind::Other));
+        pool.work_off();
+        let made = pool.make(2, Position::default()).map(|_| ());
+        made.expect_err("no name can be made durable any more");
+        for seed in 0..50 {
+            let bytes = disk.image(seed).bytes(&segment_name(1));
+            assert!(bytes.is_none_or(|it| it == vec![7; 16 << 10]), "seed {seed}");
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! The tests of the flat-file log.
 
+mod closing;
 mod crash;
 mod damage;
 mod fixture;
