@@ -34,6 +34,7 @@ fn no_violation_is_found_without_a_planted_bug() {
         Mark::ForwardAnswered,
         Mark::FollowerRead,
         Mark::ColdFetch,
+        Mark::TransferSucceeded,
     ];
     for mark in frequent {
         assert!(marks.count(mark) > 0, "{mark:?} never happened:\n{marks}");

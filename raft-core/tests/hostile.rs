@@ -79,7 +79,9 @@ fn body() -> impl Strategy<Value = Body> {
         1 => id().prop_map(|last| Body::PreVote { last }),
         1 => (term(), any::<bool>())
             .prop_map(|(asked, granted)| Body::PreVoteResponse { asked, granted }),
-        1 => id().prop_map(|last| Body::Vote { last }),
+        1 => (id(), any::<bool>())
+            .prop_map(|(last, in_transfer)| Body::Vote { last, in_transfer }),
+        1 => Just(Body::TimeoutNow),
         2 => any::<bool>().prop_map(|granted| Body::VoteResponse { granted }),
         4 => (span(), index(), round())
             .prop_map(|(span, commit, round)| Body::Append { span, commit, round }),
@@ -98,6 +100,7 @@ enum Event {
     Campaign,
     Propose(u64),
     Read(u64),
+    Transfer(u64),
     Durable,
     SendsDone(bool),
 }
@@ -113,6 +116,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => Just(Event::Campaign),
         1 => (1u64..4).prop_map(Event::Propose),
         1 => (0u64..4).prop_map(Event::Read),
+        1 => (1u64..6).prop_map(Event::Transfer),
         3 => Just(Event::Durable),
         2 => any::<bool>().prop_map(Event::SendsDone),
     ]
@@ -171,6 +175,7 @@ impl Stage {
             }
             Event::Propose(count) => self.step(Input::Propose { count, origins: vec![node(2)] }),
             Event::Read(read) => self.step(Input::ReadIndex { read: ReadId(read) }),
+            Event::Transfer(to) => self.step(Input::Transfer { to: node(to) }),
             Event::Durable => self.complete_writes(),
             Event::SendsDone(sent) => self.complete_sends(sent),
         }
@@ -282,7 +287,8 @@ fn a_second_leader_of_a_term_is_refused() {
 #[test]
 fn a_message_from_the_member_itself_is_refused() {
     let mut stage = Stage::new(0, true);
-    let body = Body::Vote { last: EntryId::new(Term::new(9), LogIndex::new(9)) };
+    let body =
+        Body::Vote { last: EntryId::new(Term::new(9), LogIndex::new(9)), in_transfer: false };
     let term = Term::new(9);
     stage.handle(Event::Envelope { from: 1, term, of_current_term: false, body });
     assert_eq!(rejections(&stage), [Rejection::FromSelf]);

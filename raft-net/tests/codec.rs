@@ -73,7 +73,7 @@ fn plain_body() -> impl Strategy<Value = Body> {
         id().prop_map(|last| Body::PreVote { last }),
         (number(), any::<bool>())
             .prop_map(|(t, granted)| Body::PreVoteResponse { asked: Term::new(t), granted }),
-        id().prop_map(|last| Body::Vote { last }),
+        id().prop_map(|last| Body::Vote { last, in_transfer: false }),
         any::<bool>().prop_map(|granted| Body::VoteResponse { granted }),
         (index(), any::<u64>()).prop_map(|(matched, round)| Body::AppendResponse {
             verdict: Verdict::Accepted { matched },

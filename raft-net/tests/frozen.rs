@@ -63,7 +63,12 @@ fn messages_of_version_1() {
     );
     let body = Body::PreVoteResponse { asked: Term::new(7), granted: true };
     check(message(8, body), "00000000bd65f68f", "01 08 01 07 01", "");
-    check(message(8, Body::Vote { last: id(2, 5) }), "000000007acb6aff", "01 08 02 02 05", "");
+    check(
+        message(8, Body::Vote { last: id(2, 5), in_transfer: false }),
+        "000000007acb6aff",
+        "01 08 02 02 05",
+        "",
+    );
     check(message(8, Body::VoteResponse { granted: false }), "00000000f4501d22", "01 08 03 00", "");
     let verdict = Verdict::Accepted { matched: LogIndex::new(9) };
     let body = Body::AppendResponse { verdict, round: Round(4) };

@@ -48,7 +48,7 @@ pub use member::status::{NodeEvent, NodeStatus};
 pub use node::Node;
 pub use peers_file::PeersFile;
 pub use pump::Limits;
-pub use requests::error::{ProposeError, ReadError};
+pub use requests::error::{ProposeError, ReadError, TransferError};
 pub use snapshots::{
     FEATURE_LEVEL, NewSnapshot, SnapshotDir, SnapshotHead, SnapshotReader, SnapshotWriter,
     StoredSnapshot, Unsound, UnusableSnapshot,

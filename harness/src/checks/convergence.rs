@@ -85,6 +85,7 @@ mod tests {
             boundary: EntryId::ZERO,
             membership: None,
             peers: Vec::new(),
+            transfer: None,
             disk_stalled: false,
         };
         View {

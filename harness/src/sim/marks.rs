@@ -67,11 +67,15 @@ pub enum Mark {
     QuickRestart,
     /// A member whose state machine keeps its state was restarted.
     DurableMachineRestarted,
+    /// A leader handed over to another member, which was elected.
+    TransferSucceeded,
+    /// A leader gave a transfer up, because the other member was not elected in time.
+    TransferAbandoned,
 }
 
 impl Mark {
     /// All marks.
-    pub const ALL: [Mark; 28] = [
+    pub const ALL: [Mark; 30] = [
         Mark::TruncatedTwoOrMore,
         Mark::CrashBeforeVoteDurable,
         Mark::CrashBeforeEntriesDurable,
@@ -100,6 +104,8 @@ impl Mark {
         Mark::FetchRaced,
         Mark::QuickRestart,
         Mark::DurableMachineRestarted,
+        Mark::TransferSucceeded,
+        Mark::TransferAbandoned,
     ];
 }
 

@@ -16,6 +16,7 @@
 //! | `store_host` | the interface to backends, and a disk whose operations take time |
 //! | `network` | loss, duplicates, delay, partitions, the archive of old messages |
 //! | `nemesis` | draws the faults, most of them at the leader |
+//! | `operator` | asks members to hand their leadership over |
 //! | `clients` | clients that write and read, at any member |
 //! | `machine` | the replicated state machine |
 //! | `marks` | rare situations that must occur in some runs, or the runs prove little |
@@ -32,6 +33,7 @@ mod marks;
 mod member;
 mod nemesis;
 mod network;
+mod operator;
 mod plan;
 mod planted;
 mod runs;

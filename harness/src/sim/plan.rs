@@ -33,6 +33,8 @@ pub struct Plan {
     pub faults: FaultPlan,
     /// What the clients do.
     pub clients: ClientPlan,
+    /// What the operator of the cluster does.
+    pub operator: OperatorPlan,
     /// Whether a majority of the members lose their disks at the end.
     pub loses_disks: bool,
 }
@@ -158,6 +160,15 @@ pub struct ClientPlan {
     pub at_leader: u64,
 }
 
+/// What the operator of the cluster asks members for.
+#[derive(Clone, Debug)]
+pub struct OperatorPlan {
+    /// The typical time between two requests; zero if there are none.
+    pub interval: Time,
+    /// The rate of requests that go to the leader, per million; the others go to any member.
+    pub at_leader: u64,
+}
+
 impl Plan {
     /// Draws the plan of this seed.
     pub fn draw(seed: u64) -> Plan {
@@ -175,6 +186,7 @@ impl Plan {
             faults: draw_faults(&mut rng, boring, election),
             clients: draw_clients(&mut rng, election),
             loses_disks: rng.below(4) == 0,
+            operator: draw_operator(seed, election),
             config,
         }
     }
@@ -270,6 +282,18 @@ fn draw_clients(rng: &mut Rng, election: Time) -> ClientPlan {
         group: rng.one_of(&[1, 1, 3]),
         padding: rng.one_of(&[0, 0, 200]),
         at_leader: rng.one_of(&[0, 500_000, 900_000]),
+    }
+}
+
+/// Draws from a stream of its own, so that the operator does not change what else a seed draws. A
+/// boring seed has an operator, too, since its requests are no faults.
+fn draw_operator(seed: u64, election: Time) -> OperatorPlan {
+    let mut rng = Rng::stream(seed, "operator plan", 0);
+    let is_idle = rng.coin();
+    let interval = rng.scale(election, election * 32);
+    OperatorPlan {
+        interval: if is_idle { 0 } else { interval },
+        at_leader: rng.one_of(&[300_000, 700_000, 950_000]),
     }
 }
 

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::checks::convergence::{check_machines, why_not_at_rest};
 use crate::checks::linearizable::check_all;
 use crate::checks::order::Outcome;
-use crate::checks::{Check, Violation};
+use crate::checks::{Check, Violation, hold};
 use crate::sim::marks::Marks;
 use crate::sim::planted::Planted;
 use crate::sim::world::World;
@@ -98,6 +98,7 @@ fn run_world(world: &mut World, inputs: u64, disks: &DiskFactory<'_>) -> Result<
     world.calm_down()?;
     wait_until_at_rest(world)?;
     serve_everywhere(world)?;
+    hand_over(world)?;
     wait_until_at_rest(world)?;
     check_machines(&world.views().unwrap_or_default())?;
     check_all(&0, world.operations.history()).map_err(|(key, verdict)| {
@@ -157,6 +158,24 @@ fn serve_everywhere(world: &mut World) -> Result<(), Violation> {
         }
     }
     Ok(())
+}
+
+/// In calm, a leader that is asked to hand over is followed by the member that was named.
+fn hand_over(world: &mut World) -> Result<(), Violation> {
+    if world.plan.members < 2 {
+        return Ok(());
+    }
+    wait_until_at_rest(world)?;
+    let from = world.leader().expect("a cluster at rest has a leader");
+    let to = (from + 1) % world.plan.members as usize;
+    world.request_transfer(from, world.members[to].id)?;
+    let deadline = world.now() + rest_limit(world);
+    while !world.members[to].leads() && world.now() < deadline {
+        world.advance()?;
+    }
+    hold(world.members[to].leads(), Check::Convergence, || {
+        format!("in calm, member {} did not hand over", world.members[from].id)
+    })
 }
 
 /// Requests one operation from one member and waits for its answer. If the answer says that nothing

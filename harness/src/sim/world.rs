@@ -9,9 +9,10 @@ mod effects;
 mod faults;
 mod lost_disks;
 mod messages;
+mod transfers;
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 
 use raft_core::storage::{LogError, LogErrorKind};
 use raft_core::types::{NodeId, Term};
@@ -29,6 +30,7 @@ use crate::sim::marks::{Mark, Marks};
 use crate::sim::member::Member;
 use crate::sim::nemesis::{Fault, Nemesis};
 use crate::sim::network::{Network, Origin, Packet};
+use crate::sim::operator::Operator;
 use crate::sim::planted::{Planted, StoreBug};
 use crate::sim::{DiskFactory, Plan, Time};
 
@@ -71,6 +73,9 @@ pub(crate) struct World {
     network: Network,
     workload: Workload,
     nemesis: Nemesis,
+    operator: Operator,
+    /// The members that campaigned because their leader told them to, by the term of the campaign.
+    campaigns_in_transfer: BTreeMap<Term, NodeId>,
     /// Whether the calm phase has begun, in which no fault is injected.
     calm: bool,
     /// Whether a majority of the members have lost their disks, so that the laws of the cluster no
@@ -104,6 +109,7 @@ enum WorldEvent {
     SendRequest { client: u64 },
     GiveUp { client: u64, group: u64 },
     NextFault,
+    NextTransfer,
     InjectFault(Fault),
     Heal { cut: u64 },
     Start { member: usize },
@@ -133,6 +139,8 @@ impl World {
             network: Network::new(plan.network.clone(), plan.members, stream("network")),
             workload: Workload::new(plan.clients.clone(), stream("clients")),
             nemesis: Nemesis::new(plan.faults.clone(), plan.members, stream("nemesis")),
+            operator: Operator::new(plan.operator.clone(), plan.members, stream("operator")),
+            campaigns_in_transfer: BTreeMap::new(),
             calm: false,
             lost_disks: false,
             cuts: 0,
@@ -159,6 +167,7 @@ impl World {
             let pause = self.nemesis.pause();
             self.schedule(pause, WorldEvent::NextFault);
         }
+        self.schedule_next_transfer();
         Ok(())
     }
 
@@ -203,6 +212,7 @@ impl World {
                 }
             }
             WorldEvent::NextFault => self.inject_next_fault(),
+            WorldEvent::NextTransfer => self.request_next_transfer(),
             WorldEvent::InjectFault(fault) if !self.calm => self.inject(fault),
             WorldEvent::Heal { cut } => {
                 self.heal(cut);

@@ -4,9 +4,6 @@
 //! 9.6 (pre-vote), 4.2.3 (a live leader is not disturbed) and 6.2 (a leader that hears no majority
 //! steps down). Laws L1 (one leader in a term), L4 (it has every committed entry), L6 and L7 (one
 //! durable vote in a term).
-//!
-//! Absent: leadership transfer (it will have a file of its own, and one exemption in
-//! [`Raft::leader_is_alive`]).
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -34,15 +31,15 @@ impl Raft {
             return;
         }
         self.reset_election_timer();
-        self.leave_silent_leader(out);
+        self.leave_leader(out);
         if self.may_campaign() {
             self.campaign(out);
         }
     }
 
-    /// Stops following a leader that is no longer heard, so that requests that wait for it fail,
-    /// even if this member may not campaign.
-    fn leave_silent_leader(&mut self, out: &mut Vec<Output>) {
+    /// Stops following a leader, because it is no longer heard or hands over. Requests that wait
+    /// for it fail, even if this member may not campaign.
+    pub(super) fn leave_leader(&mut self, out: &mut Vec<Output>) {
         if self.leader().is_some() {
             self.become_follower(self.term(), None, out);
         }
@@ -51,7 +48,7 @@ impl Raft {
     /// Whether this member may campaign: it votes, its disk is not stalled, and its vote for itself
     /// in an earlier campaign is durable. Without the last rule a member whose disk is slower than
     /// the timer would never complete a campaign.
-    fn may_campaign(&self) -> bool {
+    pub(super) fn may_campaign(&self) -> bool {
         let waits_for_own_vote = matches!(&self.role, Role::Candidate(candidate)
             if !self.writes.is_durable(candidate.ballot));
         self.is_voter() && !self.disk_is_stalled() && !waits_for_own_vote
@@ -61,7 +58,7 @@ impl Raft {
         if self.config.pre_vote {
             self.become_pre_candidate(out)
         } else {
-            self.become_candidate(out)
+            self.become_candidate(false, out)
         }
     }
 
@@ -105,7 +102,7 @@ impl Raft {
     fn count_pre_votes(&mut self, out: &mut Vec<Output>) {
         let Role::PreCandidate(candidate) = &self.role else { return };
         match self.tally(&candidate.votes) {
-            Tally::Won => self.become_candidate(out),
+            Tally::Won => self.become_candidate(false, out),
             Tally::Lost => self.become_follower(self.term(), None, out),
             Tally::Open => {}
         }
@@ -114,7 +111,8 @@ impl Raft {
     // ---- votes ----
 
     /// Raises the term, votes for itself, and asks the others once that vote is durable.
-    fn become_candidate(&mut self, out: &mut Vec<Output>) {
+    /// `in_transfer` is true if the leader asked for this election.
+    pub(super) fn become_candidate(&mut self, in_transfer: bool, out: &mut Vec<Output>) {
         let hard_state = HardState { term: self.term().next(), vote: Some(self.id()) };
         self.set_hard_state(hard_state);
         self.leader_heard = None;
@@ -124,11 +122,12 @@ impl Raft {
         self.reset_election_timer();
         let last = self.log.last_id();
         for voter in self.other_voters() {
+            let body = Body::Vote { last, in_transfer };
             if planted!(self, CandidateAsksBeforeDurable) {
-                self.send_now(voter, Body::Vote { last }, out);
-                continue;
+                self.send_now(voter, body, out);
+            } else {
+                self.send_when_durable(voter, body, out);
             }
-            self.send_when_durable(voter, Body::Vote { last }, out);
         }
     }
 
@@ -145,10 +144,17 @@ impl Raft {
 
     /// Grants at most one vote in a term, to a candidate whose log is at least as good as this one
     /// (section 5.4.1); repeats its answer to the same candidate.
-    pub(super) fn on_vote(&mut self, from: NodeId, last: EntryId, out: &mut Vec<Output>) {
+    pub(super) fn on_vote(
+        &mut self,
+        from: NodeId,
+        last: EntryId,
+        in_transfer: bool,
+        out: &mut Vec<Output>,
+    ) {
         let vote = self.hard_state.vote;
         let free = vote.is_none_or(|vote| vote == from);
-        let granted = free && self.log_allows_vote(last);
+        let unchecked = in_transfer && planted!(self, TransferVoteByTrust);
+        let granted = free && (self.log_allows_vote(last) || unchecked);
         if !granted {
             return self.send_when_durable(from, Body::VoteResponse { granted }, out);
         }
@@ -204,8 +210,8 @@ impl Raft {
     }
 
     /// Whether a leader was heard within the shortest election timeout. While this is true, a vote
-    /// request gets no answer and does not raise the term (thesis, section 4.2.3; K24). A leader
-    /// that checks for its majority counts as heard.
+    /// request gets no answer and does not raise the term (thesis, section 4.2.3; K24), unless that
+    /// leader itself asked for the election. A leader that checks for its majority counts as heard.
     pub(super) fn leader_is_alive(&self) -> bool {
         match &self.role {
             Role::Leader(_) => self.config.check_quorum,

@@ -44,6 +44,15 @@ pub enum Input {
         /// The name that the answer carries.
         read: ReadId,
     },
+    /// This member is asked to hand its leadership over to another one. Answered by a refusal; or,
+    /// if the transfer does not succeed in time, by [`Output::TransferAbandoned`]. It has succeeded
+    /// once this member follows the other one.
+    ///
+    /// [`Output::TransferAbandoned`]: super::Output::TransferAbandoned
+    Transfer {
+        /// The member that is to lead.
+        to: NodeId,
+    },
     /// A durable snapshot, or the state machine's own files, include everything up to an entry: the
     /// log may be purged up to it. Answered by a write, unless the log was purged that far before.
     Purge {

@@ -57,6 +57,10 @@ impl Raft {
             assert!(peer.next <= last.next(), "L12: {node} is sent entries that do not exist");
             peer.check(*node);
         }
+        if let Some(transfer) = &leader.transfer {
+            let is_voter = self.membership().is_some_and(|now| now.is_voter(transfer.to));
+            assert!(is_voter, "K28: a transfer to {}, which is no voter", transfer.to);
+        }
         let first = leader.first_of_term;
         let is_purged = first < self.log.boundary().index;
         let stands = self.log.term(first) == Some(self.term());

@@ -43,6 +43,9 @@ pub enum Body {
     Vote {
         /// The candidate's last entry.
         last: EntryId,
+        /// Whether the leader itself asked for this election (thesis, section 3.10): then the
+        /// receiver answers although it hears a leader.
+        in_transfer: bool,
     },
     /// The answer to a [`Body::Vote`].
     VoteResponse {
@@ -78,6 +81,8 @@ pub enum Body {
         /// The index that must be applied before the read is served.
         index: LogIndex,
     },
+    /// The leader asks the receiver to campaign at once (thesis, section 3.10).
+    TimeoutNow,
 }
 
 /// Whether a follower accepted an append, and up to where.
@@ -138,7 +143,7 @@ impl Body {
     fn greatest(&self) -> EntryId {
         let at = |index| EntryId::new(Term::ZERO, index);
         match self {
-            Body::PreVote { last } | Body::Vote { last } => *last,
+            Body::PreVote { last } | Body::Vote { last, .. } => *last,
             Body::PreVoteResponse { asked, .. } => EntryId::new(*asked, LogIndex::ZERO),
             Body::Append { span, commit, .. } => {
                 EntryId::new(span.last_id().term, span.last().max(*commit))
@@ -148,7 +153,7 @@ impl Body {
                 EntryId::new(hint.term, hint.index.max(*refused))
             }
             Body::ReadIndexResponse { index, .. } => at(*index),
-            Body::VoteResponse { .. } | Body::ReadIndex { .. } => EntryId::ZERO,
+            Body::VoteResponse { .. } | Body::ReadIndex { .. } | Body::TimeoutNow => EntryId::ZERO,
         }
     }
 }
@@ -168,7 +173,10 @@ impl fmt::Display for Body {
             Body::PreVoteResponse { asked, granted } => {
                 write!(f, "pre-vote {} asked in {asked}", yes_or_no(*granted))
             }
-            Body::Vote { last } => write!(f, "vote? last {last}"),
+            Body::Vote { last, in_transfer } => {
+                let why = if *in_transfer { " in a transfer" } else { "" };
+                write!(f, "vote? last {last}{why}")
+            }
             Body::VoteResponse { granted } => write!(f, "vote {}", yes_or_no(*granted)),
             Body::Append { span, commit, round } => {
                 write!(f, "append {span} commit {commit} round {}", round.0)
@@ -178,6 +186,7 @@ impl fmt::Display for Body {
             Body::ReadIndexResponse { read, index } => {
                 write!(f, "read-index {} at {index}", read.0)
             }
+            Body::TimeoutNow => f.write_str("timeout-now"),
         }
     }
 }

@@ -30,12 +30,13 @@
 //! | `membership` | 6; thesis 4: which configuration is in force |
 //! | `snapshot` | 7; thesis 5: purging the log, and starting it behind a snapshot |
 //! | `read_index` | 8; thesis 6.4 |
+//! | `transfer` | thesis 3.10 |
 //! | `log_view`, `writes` | 5.3; thesis 10.2.1 |
 //! | `step`, `raft`, `role` | Figure 2, the rules for servers |
 //! | `laws` | Figure 3 |
 //!
-//! Absent so far: membership changes, which will be in the file of that name; leadership transfer
-//! and leases, which will have files of their own. The bytes of snapshots and client sessions are
+//! Absent so far: membership changes, which will be in the file of that name; leases, which will
+//! have a file of their own. The bytes of snapshots and client sessions are
 //! on the state machine's side, outside the core. `docs/divergence.md` lists where this
 //! implementation differs from the thesis.
 
@@ -60,6 +61,7 @@ mod role;
 mod snapshot;
 mod status;
 mod step;
+mod transfer;
 mod writes;
 
 pub use config::{Config, ConfigError};
@@ -71,5 +73,5 @@ pub use output::{
 #[cfg(feature = "mutants")]
 pub use planted::Mutant;
 pub use raft::{Raft, Start};
-pub use refusal::{Refusal, Rejection};
+pub use refusal::{Refusal, Rejection, TransferRefusal};
 pub use status::{PeerStatus, Status};

@@ -8,7 +8,7 @@ use alloc::sync::Arc;
 use core::fmt;
 
 use super::message::{Message, ReadId};
-use super::refusal::{Refusal, Rejection};
+use super::refusal::{Refusal, Rejection, TransferRefusal};
 use crate::types::{EntryId, HardState, LogIndex, LogSpan, Membership, NodeId, Term};
 
 /// One action for the caller.
@@ -53,6 +53,19 @@ pub enum Output {
         read: ReadId,
         /// Why.
         refusal: Refusal,
+    },
+    /// A leadership transfer was refused, and nothing happened.
+    TransferRefused {
+        /// The member that was to lead.
+        to: NodeId,
+        /// Why.
+        why: TransferRefusal,
+    },
+    /// A leadership transfer took too long: this member leads on, and accepts proposals again. The
+    /// other member may still be elected.
+    TransferAbandoned {
+        /// The member that was to lead.
+        to: NodeId,
     },
     /// The member's role, term or leader changed.
     Became(SoftState),
@@ -200,6 +213,8 @@ impl fmt::Display for Output {
             Output::ProposalRefused(refusal) => write!(f, "refuse proposal: {refusal}"),
             Output::ReadReady { read, index } => write!(f, "read {} ready at {index}", read.0),
             Output::ReadRefused { read, refusal } => write!(f, "refuse read {}: {refusal}", read.0),
+            Output::TransferRefused { to, why } => write!(f, "refuse transfer to {to}: {why}"),
+            Output::TransferAbandoned { to } => write!(f, "abandon transfer to {to}"),
             Output::Became(soft_state) => write!(f, "{soft_state}"),
             Output::Rejected { from, why } => write!(f, "reject {from}: {why}"),
             Output::SnapshotNeeded { to } => write!(f, "{to} needs a snapshot"),

@@ -51,12 +51,20 @@ pub enum Mutant {
     /// A member that installs a snapshot keeps its log although it contradicts the snapshot (breaks
     /// L3).
     InstallKeepsAnotherLog,
+    /// A leader asks a voter that lacks entries to campaign (breaks K28).
+    TransferBeforeCaughtUp,
+    /// A leader appends proposals while it hands over (breaks K28).
+    ProposalDuringTransfer,
+    /// A leader whose transfer does not succeed waits for ever (breaks K28).
+    TransferNeverAbandoned,
+    /// A voter does not compare logs if the leader asked for the election (breaks L4).
+    TransferVoteByTrust,
 }
 
 #[cfg(feature = "mutants")]
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 20] = [
+    pub const ALL: [Mutant; 24] = [
         Mutant::VoteBeforeDurable,
         Mutant::CandidateAsksBeforeDurable,
         Mutant::LateCompletionConfirmsRewritten,
@@ -77,6 +85,10 @@ impl Mutant {
         Mutant::ContradictionIgnored,
         Mutant::InstallDropsWhatFollows,
         Mutant::InstallKeepsAnotherLog,
+        Mutant::TransferBeforeCaughtUp,
+        Mutant::ProposalDuringTransfer,
+        Mutant::TransferNeverAbandoned,
+        Mutant::TransferVoteByTrust,
     ];
 }
 

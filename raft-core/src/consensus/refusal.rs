@@ -3,7 +3,11 @@
 //! A *refusal* goes to this member's own client; nothing happened. A *rejection* drops a peer's
 //! message; it is counted and never causes a panic, since a peer's bytes are not trusted.
 
+use alloc::format;
+use alloc::string::String;
 use core::fmt;
+
+use thiserror::Error;
 
 use crate::types::NodeId;
 
@@ -25,6 +29,40 @@ pub enum Refusal {
     /// This member follows, and waits for its leader's answer to another read. Ask again when that
     /// read is answered or refused.
     ReadIsOpen,
+    /// This member leads, and is handing over to another one. Propose there once it leads, or here
+    /// if the transfer is abandoned.
+    TransferUnderWay {
+        /// The member that is to lead.
+        to: NodeId,
+    },
+}
+
+/// Why a leadership transfer was refused. Nothing happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+#[non_exhaustive]
+pub enum TransferRefusal {
+    /// This member does not lead. Ask the member in the hint, or ask again later.
+    #[error("not the leader{}", or_try(.hint))]
+    NotLeader {
+        /// The member that may lead.
+        hint: Option<NodeId>,
+    },
+    /// The member that is to lead is this one, which leads already.
+    #[error("it leads already")]
+    ToItself,
+    /// The cluster has no such member.
+    #[error("it is not a member")]
+    NotAMember,
+    /// The member is a learner, or is about to stop being a voter.
+    #[error("it is not a voter")]
+    NotAVoter,
+    /// A transfer to another member is under way. Ask again when it has ended, which takes an
+    /// election timeout at most.
+    #[error("a transfer to {to} is under way")]
+    UnderWay {
+        /// That other member.
+        to: NodeId,
+    },
 }
 
 /// Why a peer's message was rejected. Nothing changed, except for what the message's term changed.
@@ -35,6 +73,11 @@ pub enum Rejection {
     FromSelf,
     /// A response of an earlier term.
     StaleResponse,
+    /// A request of an earlier term to campaign at once.
+    StaleTimeoutNow,
+    /// A request to campaign at once, while this member may not campaign: it is no voter, or its
+    /// disk is stalled.
+    MayNotCampaign,
     /// A vote was requested while this member hears a leader (thesis, section 4.2.3).
     LeaderIsAlive,
     /// Another member claims to lead in the term in which this one leads: one of the two has lost
@@ -66,6 +109,8 @@ impl Rejection {
         match self {
             Rejection::FromSelf => "from_self",
             Rejection::StaleResponse => "stale_response",
+            Rejection::StaleTimeoutNow => "stale_timeout_now",
+            Rejection::MayNotCampaign => "may_not_campaign",
             Rejection::LeaderIsAlive => "leader_is_alive",
             Rejection::SecondLeader => "second_leader",
             Rejection::EntryFromTheFuture => "entry_from_the_future",
@@ -88,15 +133,15 @@ impl fmt::Display for Rejection {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (text, hint) = match self {
-            Refusal::NotLeader { hint } => ("not the leader", hint),
-            Refusal::LeaderChanged { hint } => ("the leader changed", hint),
-            Refusal::ReadIsOpen => ("another read is open", &None),
-        };
-        f.write_str(text)?;
-        match hint {
-            Some(node) => write!(f, ", try {node}"),
-            None => Ok(()),
+        match self {
+            Refusal::NotLeader { hint } => write!(f, "not the leader{}", or_try(hint)),
+            Refusal::LeaderChanged { hint } => write!(f, "the leader changed{}", or_try(hint)),
+            Refusal::ReadIsOpen => f.write_str("another read is open"),
+            Refusal::TransferUnderWay { to } => write!(f, "a transfer to {to} is under way"),
         }
     }
+}
+
+fn or_try(hint: &Option<NodeId>) -> String {
+    hint.map_or(String::new(), |node| format!(", try {node}"))
 }

@@ -35,17 +35,24 @@ impl Raft {
             reads: VecDeque::new(),
             heartbeat_elapsed: 0,
             quorum_elapsed: 0,
+            transfer: None,
         });
         self.leader_heard = None;
         out.push(Output::Became(self.soft_state()));
         self.append_as_leader(1, Source::Noop, out);
     }
 
-    /// Accepts proposals, if this member leads.
+    /// Accepts proposals, if this member leads and is not handing over.
     pub(super) fn on_propose(&mut self, count: u64, origins: &[NodeId], out: &mut Vec<Output>) {
         assert!(count > 0, "a proposal has at least one command");
         if !self.is_leader() {
             let refusal = Refusal::NotLeader { hint: self.leader() };
+            return out.push(Output::ProposalRefused(refusal));
+        }
+        if let Some(to) = self.transfer_target()
+            && !planted!(self, ProposalDuringTransfer)
+        {
+            let refusal = Refusal::TransferUnderWay { to };
             return out.push(Output::ProposalRefused(refusal));
         }
         self.append_as_leader(count, Source::Proposals, out);
@@ -199,6 +206,7 @@ impl Raft {
             self.confirm_reads(out);
         }
         self.replicate(out);
+        self.continue_transfer(from, out);
     }
 
     /// The peer lacks the entry at `refused`. A refusal of an entry that was not sent yet moves
@@ -235,10 +243,12 @@ impl Raft {
         }
         let Role::Leader(leader) = &mut self.role else { return };
         leader.heartbeat_elapsed += 1;
-        if leader.heartbeat_elapsed >= self.config.heartbeat_ticks {
+        let is_due = leader.heartbeat_elapsed >= self.config.heartbeat_ticks;
+        if is_due {
             leader.heartbeat_elapsed = 0;
             self.broadcast_heartbeat(out);
         }
+        self.tick_transfer(is_due, out);
     }
 
     /// Whether a whole election timeout passed without answers from a majority (thesis, section

@@ -75,6 +75,19 @@ pub(super) struct Leader {
     pub(super) heartbeat_elapsed: u32,
     /// Ticks since the last check for a majority.
     pub(super) quorum_elapsed: u32,
+    /// The leadership transfer that is under way.
+    pub(super) transfer: Option<Transfer>,
+}
+
+/// A leadership transfer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Transfer {
+    /// The voter that is to lead.
+    pub(super) to: NodeId,
+    /// Ticks since the transfer began.
+    pub(super) waited: u32,
+    /// Whether the voter was asked to campaign.
+    pub(super) is_asked: bool,
 }
 
 /// A read that a leader has not confirmed yet.

@@ -32,6 +32,8 @@ pub struct Status {
     pub membership: Option<Arc<Membership>>,
     /// The other members, if this one leads.
     pub peers: Vec<PeerStatus>,
+    /// The member to which this leader is handing over.
+    pub transfer: Option<NodeId>,
     /// Whether the disk has completed no write for longer than the limit.
     pub disk_stalled: bool,
 }
@@ -63,6 +65,7 @@ impl Raft {
             boundary: self.log.boundary(),
             membership: self.membership().cloned(),
             peers: self.peer_status(),
+            transfer: self.transfer_target(),
             disk_stalled: self.disk_is_stalled(),
         }
     }

@@ -27,6 +27,7 @@ impl Raft {
             }
             Input::Propose { count, origins } => self.on_propose(count, &origins, out),
             Input::ReadIndex { read } => self.on_read(read, out),
+            Input::Transfer { to } => self.on_transfer(to, out),
             Input::Install { from, last, membership } => {
                 self.on_install(from, last, membership, out);
             }
@@ -69,7 +70,8 @@ impl Raft {
         if !message.is_in_range() {
             return self.reject(from, Rejection::OutOfRange, out);
         }
-        let asks_for_vote = matches!(message.body, Body::PreVote { .. } | Body::Vote { .. });
+        let asks_for_vote =
+            matches!(message.body, Body::PreVote { .. } | Body::Vote { in_transfer: false, .. });
         if asks_for_vote && self.leader_is_alive() {
             return self.on_untimely_vote(from, &message, out);
         }
@@ -104,7 +106,7 @@ impl Raft {
             Body::PreVoteResponse { asked, granted } => {
                 self.on_pre_vote_response(from, asked, granted, out);
             }
-            Body::Vote { last } => self.on_vote(from, last, out),
+            Body::Vote { last, in_transfer } => self.on_vote(from, last, in_transfer, out),
             Body::VoteResponse { granted } => self.on_vote_response(from, granted, out),
             Body::Append { span, commit, round } => {
                 self.on_append(from, span, memberships, commit, round, out);
@@ -116,6 +118,7 @@ impl Raft {
             Body::ReadIndexResponse { read, index } => {
                 self.on_read_index_response(from, read, index, out);
             }
+            Body::TimeoutNow => self.on_timeout_now(from, out),
         }
     }
 
@@ -131,6 +134,7 @@ impl Raft {
                 let verdict = Verdict::Conflict { refused, hint: EntryId::ZERO };
                 Body::AppendResponse { verdict, round }
             }
+            Body::TimeoutNow => return self.reject(from, Rejection::StaleTimeoutNow, out),
             _ => return self.reject(from, Rejection::StaleResponse, out),
         };
         self.send_when_durable(from, refusal, out);

@@ -11,7 +11,7 @@ use super::runner::{self, Outcome, Planted, Script};
 use super::{read, traces};
 
 /// Each bug, the law that must catch it, and the trace in which it does.
-const KILLERS: [(Mutant, &str, &str); 20] = [
+const KILLERS: [(Mutant, &str, &str); 24] = [
     (Mutant::VoteBeforeDurable, "L6", "election/one_vote_in_a_term_across_restarts"),
     (
         Mutant::CandidateAsksBeforeDurable,
@@ -40,6 +40,10 @@ const KILLERS: [(Mutant, &str, &str); 20] = [
     (Mutant::StaleSendCounted, "L12", "replication/stale_outcome_of_a_send_moves_nothing"),
     (Mutant::InstallDropsWhatFollows, "L6", "snapshot/snapshot_within_the_log_keeps_what_follows"),
     (Mutant::InstallKeepsAnotherLog, "L3", "snapshot/snapshot_replaces_a_log_that_contradicts_it"),
+    (Mutant::TransferBeforeCaughtUp, "K28", "transfer/target_is_brought_up_to_date_first"),
+    (Mutant::ProposalDuringTransfer, "K28", "transfer/leader_hands_over_without_waiting"),
+    (Mutant::TransferNeverAbandoned, "K28", "transfer/transfer_that_takes_too_long_is_abandoned"),
+    (Mutant::TransferVoteByTrust, "L4", "transfer/voter_compares_logs_in_a_transfer_too"),
 ];
 
 #[test]

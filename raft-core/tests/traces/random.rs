@@ -26,6 +26,7 @@ fn fault(nodes: u64) -> impl Strategy<Value = String> {
         4 => one().prop_map(|n| format!("campaign {n}")),
         4 => (one(), 1u64..4).prop_map(|(n, count)| format!("propose {n} {count}")),
         3 => (one(), any::<u64>()).prop_map(|(n, name)| format!("read {n} {name}")),
+        2 => (one(), one()).prop_map(|(n, m)| format!("transfer {n} {m}")),
         2 => one().prop_map(|n| format!("crash {n}")),
         1 => one().prop_map(|n| format!("crash {n} kept")),
         3 => one().prop_map(|n| format!("restart {n}")),

@@ -68,6 +68,9 @@ pub enum Unsendable {
     /// The header would be longer than [`super::MAX_HEADER_BYTES`].
     #[error("a header of {0} bytes is over the limit of one frame")]
     HeaderTooLong(usize),
+    /// Version 1 has no such message.
+    #[error("{0} cannot be sent in version 1 of the wire format")]
+    Version(&'static str),
     /// The payloads are together longer than [`super::MAX_BODY_BYTES`].
     #[error("{0} bytes of payload are over the limit of one frame")]
     BodyTooLong(usize),

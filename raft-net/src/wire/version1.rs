@@ -124,7 +124,7 @@ impl HeaderBody {
             HeaderBody::PreVoteResponse { asked, granted } => {
                 Body::PreVoteResponse { asked: term(asked)?, granted }
             }
-            HeaderBody::Vote { last } => Body::Vote { last: last.try_into()? },
+            HeaderBody::Vote { last } => Body::Vote { last: last.try_into()?, in_transfer: false },
             HeaderBody::VoteResponse { granted } => Body::VoteResponse { granted },
             HeaderBody::Append(append) => return append.into_body(cutter),
             HeaderBody::Accepted { matched, round } => {
@@ -190,7 +190,8 @@ fn body(body: &Body, entries: &[Entry]) -> Result<HeaderBody, Unsendable> {
         Body::PreVoteResponse { asked, granted } => {
             HeaderBody::PreVoteResponse { asked: asked.get(), granted: *granted }
         }
-        Body::Vote { last } => HeaderBody::Vote { last: (*last).into() },
+        // Without the mark, a receiver that hears its leader does not answer.
+        Body::Vote { last, .. } => HeaderBody::Vote { last: (*last).into() },
         Body::VoteResponse { granted } => HeaderBody::VoteResponse { granted: *granted },
         Body::Append { span, commit, round } => {
             HeaderBody::Append(append(span, *commit, *round, entries)?)
@@ -205,6 +206,7 @@ fn body(body: &Body, entries: &[Entry]) -> Result<HeaderBody, Unsendable> {
         Body::ReadIndexResponse { read, index } => {
             HeaderBody::ReadIndexResponse { read: read.0, index: index.get() }
         }
+        Body::TimeoutNow => return Err(Unsendable::Version("a request to campaign")),
     })
 }
 

@@ -2,9 +2,10 @@
 
 use raft_core::consensus::{SoftState, Status};
 use raft_core::storage::StoreInfo;
-use raft_core::types::{Identity, LogIndex};
+use raft_core::types::{Identity, LogIndex, NodeId};
 
 use super::clients::Waiters;
+use crate::TransferError;
 use crate::pump::{Counters, Pump};
 
 /// A member's state at one moment; renewed at each tick (10 ms) and each change of role.
@@ -58,6 +59,13 @@ impl NodeStatus {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NodeEvent {
+    /// A leadership transfer did not succeed.
+    TransferFailed {
+        /// The member that was to lead.
+        to: NodeId,
+        /// Why.
+        why: TransferError,
+    },
     /// The member has another role, term or leader.
     Became(SoftState),
     /// The member stopped by itself, for this reason.

@@ -18,7 +18,7 @@ use std::task::Waker;
 
 use raft_core::storage::StoreInfo;
 use raft_core::types::Identity;
-use tracing::{debug, error};
+use tracing::{debug, error, warn};
 
 use super::clients::Waiters;
 use super::executor::Executor;
@@ -135,6 +135,10 @@ impl Turn {
                 debug!(node = %self.identity.node, "{soft_state}");
                 publisher.add_event(NodeEvent::Became(soft_state));
             }
+        }
+        for (to, why) in self.effects.failed_transfers.drain(..) {
+            warn!(node = %self.identity.node, "leadership was not handed over to {to}: {why}");
+            publisher.add_event(NodeEvent::TransferFailed { to, why });
         }
         if let Some(reason) = self.effects.stop.take() {
             self.note_stop(&reason, publisher);

@@ -13,7 +13,7 @@ use super::planted::planted;
 use super::tail_cache::Reach;
 use super::turn_proposals::hint;
 use super::{Pump, StopReason};
-use crate::{Content, Entries, Envelope, ProposeError, ReadError};
+use crate::{Content, Entries, Envelope, ProposeError, ReadError, TransferError};
 
 impl<C: Clients> Pump<C> {
     /// Steps the core, and carries out all that follows from it.
@@ -62,6 +62,12 @@ impl<C: Clients> Pump<C> {
                 for group in self.reads.refuse(read) {
                     effects.failed_reads.push((group, error.clone()));
                 }
+            }
+            Output::TransferRefused { to, why } => {
+                effects.failed_transfers.push((to, TransferError::Refused(why)));
+            }
+            Output::TransferAbandoned { to } => {
+                effects.failed_transfers.push((to, TransferError::Abandoned));
             }
             Output::Became(soft_state) => self.became(soft_state, effects),
             Output::Rejected { why, .. } => *self.counters.rejected.entry(why).or_insert(0) += 1,

@@ -8,7 +8,7 @@ use raft_core::storage::{LogError, LogErrorKind, WriteBatch};
 use raft_core::types::{Entry, EntryId, EntryKind, LogIndex, NodeId};
 use thiserror::Error;
 
-use crate::{Committed, Envelope, Fatal, ProposeError, ReadError};
+use crate::{Committed, Envelope, Fatal, ProposeError, ReadError, TransferError};
 
 /// The types that identify waiting clients. The pump's driver chooses them; the pump stores them
 /// and returns them, and never looks inside.
@@ -35,6 +35,11 @@ pub enum Event<C: Clients> {
     Read {
         /// The clients that wait.
         group: C::Reads,
+    },
+    /// This member is asked to hand its leadership over.
+    Transfer {
+        /// The member that is to lead.
+        to: NodeId,
     },
     /// An envelope of a peer arrived.
     Deliver {
@@ -99,6 +104,8 @@ pub struct Effects<C: Clients> {
     pub served: Vec<(C::Reads, LogIndex)>,
     /// Answer clients that their reads cannot be served.
     pub failed_reads: Vec<(C::Reads, ReadError)>,
+    /// These leadership transfers, each to a member, did not succeed.
+    pub failed_transfers: Vec<(NodeId, TransferError)>,
     /// The member has had these roles, terms and leaders, in order.
     pub soft_states: Vec<SoftState>,
     /// The member must stop, for this reason. Nothing else follows.
@@ -237,6 +244,7 @@ impl<C: Clients> Default for Effects<C> {
             settled: Vec::new(),
             served: Vec::new(),
             failed_reads: Vec::new(),
+            failed_transfers: Vec::new(),
             soft_states: Vec::new(),
             stop: None,
         }

@@ -207,6 +207,7 @@ impl<C: Clients> Pump<C> {
             Event::Tick => self.on_tick(effects),
             Event::Propose { commands, group } => self.on_propose(commands, group, effects),
             Event::Read { group } => self.reads.arrive(group, self.now + self.limits.read_ticks),
+            Event::Transfer { to } => self.step(Input::Transfer { to }, effects),
             Event::Deliver { from, envelope } => self.on_envelope(from, envelope, effects),
             Event::Written(Ok(())) => {
                 let seq = self.writes.finish();

@@ -197,7 +197,7 @@ impl<C: Clients> Pump<C> {
         self.proposed.origins = origins;
     }
 
-    /// This member led when the turn's proposals came, and no longer does.
+    /// This member led when the turn's proposals came, and no longer does, or hands over.
     pub(super) fn refuse_turn(&mut self, refusal: Refusal, effects: &mut Effects<C>) {
         for origin in std::mem::take(&mut self.proposed.origins) {
             match origin {
@@ -221,6 +221,7 @@ fn size(commands: &[Bytes]) -> u64 {
 pub(super) fn hint(refusal: Refusal) -> Option<NodeId> {
     match refusal {
         Refusal::NotLeader { hint } | Refusal::LeaderChanged { hint } => hint,
+        Refusal::TransferUnderWay { to } => Some(to),
         _ => None,
     }
 }

@@ -48,6 +48,9 @@ impl World {
         for settled in effects.settled {
             self.release_quota(at, settled.group, settled.offset, settled.count)?;
         }
+        for (to, why) in effects.failed_transfers {
+            self.note_failed_transfer(at, to, &why);
+        }
         if let Some(batch) = effects.apply {
             self.begin_apply(at, batch)?;
         }
@@ -194,6 +197,9 @@ impl World {
         let splits = matches!(message.body, Body::Vote { .. })
             && self.laws.asked_by_other(message.term, from);
         self.marks.hit_if(splits, Mark::SplitVote);
+        if matches!(message.body, Body::Vote { in_transfer: true, .. }) {
+            self.note_campaign_in_transfer(from, message.term);
+        }
         if !self.lost_disks {
             self.laws.on_send(from, to, message)?;
         }
@@ -213,6 +219,7 @@ impl World {
         let others = self.members.iter().filter(|other| other.id != id);
         let other_leads = others.filter(|other| other.leads()).count() > 0;
         self.marks.hit_if(other_leads, Mark::TwoLeaders);
+        self.marks.hit_if(self.won_by_transfer(id, soft_state.term), Mark::TransferSucceeded);
         self.marks.hit_if(self.inherits_majority(at), Mark::OldEntryOnMajority);
         if let Some(fault) = self.nemesis.upon_election(id.get()) {
             self.schedule(0, WorldEvent::InjectFault(fault));

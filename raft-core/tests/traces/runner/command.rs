@@ -14,7 +14,7 @@ cluster nodes=N [base] [inflight=N] [inflight_bytes=N] [append=N] [bytes=N] [sta
         [lost_memory] [prevote=off] [quorum=off] [timers=default]
 node N [blank] [log=DIGITS] [term=T] [vote=N] [commit=I] [applied=I] [boundary=I@T] [learners=N,..]
 tick N|all [TICKS] | timeout N TICKS | campaign N | elect N
-propose N [COUNT] [for=N] | read N NAME
+propose N [COUNT] [for=N] | read N NAME | transfer N TO
 deliver | drop | keep | copy | late  [from=N] [to=N] [kind=KIND] [count=N]
 purge N INDEX|all | install N [INDEX@TERM] from=N
 durable N|all [upto=SEQ] | crash N [kept] | restart N [commit=I] [applied=I]
@@ -155,5 +155,6 @@ fn kind_of(message: &Message) -> &'static str {
         Body::AppendResponse { .. } => "answer",
         Body::ReadIndex { .. } => "read",
         Body::ReadIndexResponse { .. } => "read-answer",
+        Body::TimeoutNow => "timeout-now",
     }
 }

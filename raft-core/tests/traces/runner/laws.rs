@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use raft_core::consensus::{Body, Message, Output, ReadId, Removal, RoleName, Verdict, Write};
+use raft_core::consensus::{
+    Body, Message, Output, ReadId, Removal, RoleName, Source, Verdict, Write,
+};
 use raft_core::types::{HardState, LogIndex, Membership, NodeId, Term};
 
 use super::member::{Image, Member};
@@ -18,6 +20,8 @@ pub struct ClusterLaws {
     votes: BTreeMap<(NodeId, Term), NodeId>,
     /// Every entry that was ever committed.
     committed: BTreeMap<LogIndex, Committed>,
+    /// How many ticks each leader has spent in a transfer.
+    transfers: BTreeMap<NodeId, u32>,
     /// What each read without an answer must see, and the member that reads.
     reads: BTreeMap<ReadId, (NodeId, LogIndex)>,
 }
@@ -42,6 +46,16 @@ impl ClusterLaws {
         self.reads.retain(|_, (reader, _)| *reader != id);
     }
 
+    /// Records that a tick of a member has passed: a transfer lasts at most an election timeout
+    /// (K28).
+    pub fn note_tick(&mut self, id: NodeId, member: &Member) {
+        let hands_over = member.raft.as_ref().is_some_and(|raft| raft.transfer_target().is_some());
+        let ticks = self.transfers.entry(id).or_default();
+        *ticks = if hands_over { *ticks + 1 } else { 0 };
+        let limit = member.config.election_ticks_min;
+        assert!(*ticks < limit, "K28: {id} hands over for {ticks} ticks");
+    }
+
     /// How many reads have no answer yet.
     pub fn open_reads(&self) -> usize {
         self.reads.len()
@@ -51,9 +65,13 @@ impl ClusterLaws {
     pub fn check_output(&mut self, id: NodeId, output: &Output, members: &Members) {
         let member = &members[&id];
         match output {
-            Output::Write(write) => self.check_truncation(id, write, &member.issued),
+            Output::Write(write) => {
+                self.check_truncation(id, write, &member.issued);
+                check_proposals(id, write, member);
+            }
             Output::Send { to, message } => {
                 check_promise(id, *to, message, member);
+                check_timeout_now(id, *to, message, members);
                 self.check_vote(id, *to, message);
             }
             Output::SendEntries { message, .. } => check_term_durable(id, message, &member.disk),
@@ -173,6 +191,26 @@ fn check_copies(id: NodeId, commit: LogIndex, membership: &Membership, members: 
         let needed = half.len() / 2 + 1;
         assert!(copies >= needed, "L6: {id} commits {commit}, of which {copies} disks hold a copy");
     }
+}
+
+/// Only a voter whose disk holds the leader's whole log is asked to campaign (K28).
+fn check_timeout_now(id: NodeId, to: NodeId, message: &Message, members: &Members) {
+    if message.body != Body::TimeoutNow {
+        return;
+    }
+    let last = members[&id].issued.last();
+    let term = members[&id].issued.term(last);
+    let disk = &members[&to].disk;
+    let has_all = disk.term(last) == term || last < disk.first_of_log();
+    assert!(has_all, "K28: {id} asks {to} to campaign, which lacks {last}");
+}
+
+/// No proposals are appended while a leader hands over (K28).
+fn check_proposals(id: NodeId, write: &Write, member: &Member) {
+    let source = write.append.as_ref().map(|appended| &appended.source);
+    let target = member.raft.as_ref().and_then(|raft| raft.transfer_target());
+    let is_lawful = target.is_none() || source != Some(&Source::Proposals);
+    assert!(is_lawful, "K28: {id} appends proposals while it hands over to {target:?}");
 }
 
 /// Checks that nothing is promised that a power cut could undo.

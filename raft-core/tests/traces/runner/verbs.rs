@@ -5,7 +5,7 @@ use std::sync::Arc;
 use raft_core::consensus::{Config, Input, NotSent, ReadId, RoleName};
 use raft_core::types::{EntryId, HardState, LogIndex, Membership, MembershipParts, NodeId, Term};
 
-use super::command::{Command, VERBS, parse, parse_nodes};
+use super::command::{Command, VERBS, parse, parse_node, parse_nodes};
 use super::member::{Image, Member};
 use super::world::{Planted, World, not_sent};
 
@@ -37,6 +37,7 @@ fn dispatch(world: &mut World, command: &Command<'_>) -> Result<(), String> {
         "elect" => elect(world, command.node()?),
         "propose" => propose(world, command),
         "read" => read(world, command),
+        "transfer" => transfer(world, command),
         "deliver" | "drop" | "keep" | "copy" | "late" => envelopes(world, command),
         "purge" => purge(world, command),
         "install" => install(world, command),
@@ -212,6 +213,11 @@ fn read(world: &mut World, command: &Command<'_>) -> Result<(), String> {
     world.step(command.node()?, Input::ReadIndex { read })
 }
 
+fn transfer(world: &mut World, command: &Command<'_>) -> Result<(), String> {
+    let to = parse_node(command.word(1)?)?;
+    world.step(command.node()?, Input::Transfer { to })
+}
+
 // ---- the network ----
 
 fn envelopes(world: &mut World, command: &Command<'_>) -> Result<(), String> {
@@ -375,8 +381,9 @@ fn status(world: &mut World, id: NodeId) -> Result<(), String> {
     let status = raft.status();
     let vote = status.vote.map_or("none".to_string(), |vote| vote.to_string());
     let stalled = if status.disk_stalled { ", disk stalled" } else { "" };
+    let transfer = status.transfer.map_or(String::new(), |to| format!(", hands over to {to}"));
     let mut lines = vec![format!(
-        "{id} is {}: vote {vote}, last {}, durable {}, commit {}, apply {}{stalled}",
+        "{id} is {}: vote {vote}, last {}, durable {}, commit {}, apply {}{stalled}{transfer}",
         status.soft_state, status.last, status.durable, status.commit, status.applicable
     )];
     for peer in status.peers {

@@ -88,6 +88,7 @@ impl World {
 
     /// Steps one input into a member that is up, and carries out the resulting outputs.
     pub fn step(&mut self, id: NodeId, input: Input) -> Result<(), String> {
+        let ticks = input == Input::Tick;
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
             let memberships = match &input {
@@ -111,6 +112,9 @@ impl World {
             } else {
                 self.laws.check_state(id, &self.members);
             }
+        }
+        if ticks {
+            self.laws.note_tick(id, &self.members[&id]);
         }
         Ok(())
     }

@@ -72,7 +72,7 @@ fn held_commands_go_to_the_next_leader_or_are_refused() {
     let mut deposed = self::rig();
     deposed.forward(1, 2);
     deposed.propose(7, 1);
-    let effects = deposed.message(2, 9, Body::Vote { last: id(20, 8) });
+    let effects = deposed.message(2, 9, Body::Vote { last: id(20, 8), in_transfer: false });
     let effects = if effects.failed.is_empty() { deposed.ticks(40) } else { effects };
     assert!(effects.failed.iter().any(|failed| failed.group == 7));
 }

@@ -52,7 +52,7 @@ fn a_forward_without_an_answer_is_given_up_at_its_deadline() {
 #[test]
 fn a_forward_to_an_earlier_leader_is_given_up_once_a_new_one_is_known() {
     let (mut rig, _) = forwarding(Limits::default());
-    let vote = rig.message(2, 6, Body::Vote { last: id(7, 4) });
+    let vote = rig.message(2, 6, Body::Vote { last: id(7, 4), in_transfer: false });
     assert_eq!(failed(&vote), [], "the leader's answer may come yet");
     let effects = rig.append((2, 6), id(7, 4), vec![], 7);
     assert_eq!(failed(&effects), [(1, ProposeError::Unknown)]);
