@@ -11,7 +11,7 @@ use tokio::time;
 
 use crate::connection;
 use crate::counters::Counted;
-use crate::handshake::{self, HandshakeError, Refusal};
+use crate::handshake::{self, Agreed, HandshakeError, Refusal};
 use crate::options::MAX_HANDSHAKES;
 use crate::shared::{Remote, Shared};
 
@@ -55,13 +55,14 @@ async fn serve(
     let handshake = handshake::accept(&mut stream, shared.inbound.as_ref(), has_capacity);
     let outcome = time::timeout(shared.options.handshake_timeout, handshake).await;
     drop(permit);
-    let identity = match outcome {
-        Ok(Ok(identity)) => identity,
+    let agreed = match outcome {
+        Ok(Ok(agreed)) => agreed,
         Ok(Err(error)) => return shared.note(remote, counted(&error), &error),
         Err(_) => {
             return shared.note(remote, Counted::HandshakeFailed, &"the handshake took too long");
         }
     };
+    let Agreed { identity, version } = agreed;
     let peer = match shared.connected_peer(identity.node) {
         Ok(peer) => peer,
         Err(refusal) => return shared.note(remote, Counted::RefusedNoRoom, &refusal),
@@ -69,8 +70,8 @@ async fn serve(
     shared.forget(remote);
     shared.forget(Remote::Node(peer.node));
     shared.counters.add(Counted::Accepted, 1);
-    tracing::debug!(peer = %identity, %from, "a peer has connected");
-    connection::run(&shared, &peer, identity, stream).await;
+    tracing::debug!(peer = %identity, version, %from, "a peer has connected");
+    connection::run(&shared, &peer, agreed, stream).await;
     shared.forget_if_unused(&peer);
 }
 

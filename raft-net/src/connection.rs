@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Buf, BytesMut};
-use raft_core::types::{ClusterId, Identity};
+use raft_core::types::ClusterId;
 use raft_node::Envelope;
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,10 +19,11 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::time::{self, MissedTickBehavior};
 
 use crate::counters::Counted;
+use crate::handshake::Agreed;
 use crate::options::READ_BLOCK_BYTES;
 use crate::peer::{Link, Peer};
 use crate::shared::{Remote, Shared};
-use crate::wire::{self, Chunks, Frame, FrameReader, WireError};
+use crate::wire::{self, Chunks, Frame, FrameReader, Unsendable, WireError};
 
 /// The most pieces that one system call writes.
 const MAX_SLICES: usize = 256;
@@ -48,13 +49,13 @@ enum Ended {
 }
 
 /// Runs a connection with this peer to its end.
-pub async fn run(shared: &Shared, peer: &Peer, identity: Identity, mut stream: TcpStream) {
+pub async fn run(shared: &Shared, peer: &Peer, agreed: Agreed, mut stream: TcpStream) {
     let link = Attached { shared, peer, link: peer.attach() };
     let (mut incoming, mut outgoing) = stream.split();
     let heard = AtomicBool::new(true);
     let ended = tokio::select! {
-        ended = read(shared, identity, &mut incoming, &heard) => ended,
-        ended = write(shared, peer, &link.link, identity.cluster, &mut outgoing) => ended,
+        ended = read(shared, agreed, &mut incoming, &heard) => ended,
+        ended = write(shared, peer, &link.link, agreed, &mut outgoing) => ended,
         ended = watch(shared, &heard) => ended,
         () = link.link.close.notified() => Err(Ended::Replaced),
     };
@@ -93,11 +94,11 @@ impl Drop for Attached<'_> {
 
 async fn read(
     shared: &Shared,
-    peer: Identity,
+    Agreed { identity: peer, version }: Agreed,
     incoming: &mut ReadHalf<'_>,
     heard: &AtomicBool,
 ) -> Result<Never, Ended> {
-    let mut frames = FrameReader::new();
+    let mut frames = FrameReader::new(version);
     let mut buffer = BytesMut::with_capacity(READ_BLOCK_BYTES);
     let mut arrived = Vec::new();
     loop {
@@ -149,7 +150,7 @@ async fn write(
     shared: &Shared,
     peer: &Peer,
     link: &Arc<Link>,
-    cluster: ClusterId,
+    Agreed { identity, version }: Agreed,
     outgoing: &mut WriteHalf<'_>,
 ) -> Result<Never, Ended> {
     let mut tick = time::interval(shared.options.keep_alive_every);
@@ -164,24 +165,38 @@ async fn write(
                     if !std::mem::replace(&mut silent, true) {
                         continue;
                     }
-                    wire::keep_alive(cluster, &mut chunks);
+                    wire::keep_alive(identity.cluster, version, &mut chunks);
                 }
             }
         }
-        encode_all(shared, peer, &mut batch, &mut chunks);
+        encode_all(shared, peer, version, &mut batch, &mut chunks);
         shared.counters.add(Counted::SentBytes, chunks.remaining());
         write_all(outgoing, &mut chunks).await?;
         silent = false;
     }
 }
 
-fn encode_all(shared: &Shared, peer: &Peer, batch: &mut Vec<Envelope>, chunks: &mut Chunks) {
+/// Encodes envelopes in the version of the connection. What cannot be encoded is counted, logged
+/// once for each peer, and returned to the member.
+fn encode_all(
+    shared: &Shared,
+    peer: &Peer,
+    version: u8,
+    batch: &mut Vec<Envelope>,
+    chunks: &mut Chunks,
+) {
     let mut sent = 0;
     for envelope in batch.drain(..) {
-        match wire::encode(&envelope, chunks) {
-            Ok(()) => sent += 1,
-            Err(wrong) => shared.note(Remote::Node(peer.node), Counted::DroppedUnsendable, &wrong),
-        }
+        let Err(wrong) = wire::encode(&envelope, version, chunks) else {
+            sent += 1;
+            continue;
+        };
+        let counted = match wrong {
+            Unsendable::Version { .. } => Counted::DroppedVersion,
+            _ => Counted::DroppedUnsendable,
+        };
+        shared.note(Remote::Node(peer.node), counted, &wrong);
+        shared.inbound.not_sent(peer.node, &mut vec![envelope]);
     }
     shared.counters.add(Counted::Sent, sent);
 }

@@ -28,6 +28,8 @@ pub enum Counted {
     DroppedUnreachable,
     /// Dropped: too large for a frame, or the entries do not match the span.
     DroppedUnsendable,
+    /// Dropped: the peer speaks an older version, which has no such message.
+    DroppedVersion,
     /// Refused: the first bytes were not a handshake.
     RefusedGarbage,
     /// Refused: no common version.
@@ -102,6 +104,7 @@ impl Counted {
             Counted::DroppedNoRoute => (dropped, "no_route"),
             Counted::DroppedUnreachable => (dropped, "unreachable"),
             Counted::DroppedUnsendable => (dropped, "unsendable"),
+            Counted::DroppedVersion => (dropped, "version"),
             Counted::RefusedGarbage => (refused, "garbage"),
             Counted::RefusedVersion => (refused, "version"),
             Counted::RefusedCluster => (refused, "cluster"),

@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 
-use raft_core::types::Identity;
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -13,7 +12,7 @@ use tokio::time;
 use crate::acceptor::counted;
 use crate::connection;
 use crate::counters::Counted;
-use crate::handshake::{self, HandshakeError};
+use crate::handshake::{self, Agreed, HandshakeError};
 use crate::peer::Peer;
 use crate::shared::{Remote, Shared};
 
@@ -43,12 +42,13 @@ async fn dial_for_ever(shared: &Shared, peer: &Peer) -> Infallible {
     loop {
         let address = peer.wanted().await;
         match dial(shared, peer, &address).await {
-            Ok((identity, stream)) => {
+            Ok((agreed, stream)) => {
                 failures = 0;
                 shared.forget(Remote::Node(peer.node));
                 shared.counters.add(Counted::Dialed, 1);
-                tracing::debug!(peer = %identity, "connected to a peer");
-                connection::run(shared, peer, identity, stream).await;
+                let Agreed { identity, version } = agreed;
+                tracing::debug!(peer = %identity, version, "connected to a peer");
+                connection::run(shared, peer, agreed, stream).await;
             }
             Err(error) => {
                 failures += 1;
@@ -66,7 +66,7 @@ async fn dial(
     shared: &Shared,
     peer: &Peer,
     address: &[u8],
-) -> Result<(Identity, TcpStream), DialError> {
+) -> Result<(Agreed, TcpStream), DialError> {
     let text = std::str::from_utf8(address).ok().filter(|text| text.contains(':'));
     let Some(text) = text else {
         return Err(DialError::Address(String::from_utf8_lossy(address).into_owned()));
@@ -79,7 +79,7 @@ async fn dial(
     let outcome = time::timeout(shared.options.handshake_timeout, handshake).await;
     let outcome = outcome.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()));
     match outcome {
-        Ok(identity) => Ok((identity, stream)),
+        Ok(agreed) => Ok((agreed, stream)),
         Err(error) => Err(DialError::Handshake { address: text.to_owned(), error }),
     }
 }

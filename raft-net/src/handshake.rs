@@ -1,5 +1,6 @@
 //! The first bytes of a connection: which node each side is, which node the dialer wants to reach,
-//! and whether they accept each other. `docs/formats/wire.md` has the tables.
+//! which version they use, and whether they accept each other. `docs/formats/wire.md` has the
+//! tables.
 //!
 //! Any program may connect to the port and send any bytes, as slowly as it likes. So every field
 //! here has a fixed or small length, and the caller bounds the time. Nothing is learned from a
@@ -24,7 +25,8 @@ pub const MAX_HANDSHAKE_BYTES: usize = HELLO_BYTES + VERDICT_BYTES + MAX_REASON_
 
 const VERDICT_BYTES: usize = 7;
 const MAGIC: [u8; 4] = *b"KTKH";
-const VERSION: u16 = wire::VERSION as u16;
+const LOWEST: u16 = wire::LOWEST_VERSION as u16;
+const HIGHEST: u16 = wire::HIGHEST_VERSION as u16;
 const WELCOME: u8 = 0;
 
 /// The statement of each side about itself.
@@ -34,13 +36,27 @@ pub struct Hello {
     pub identity: Identity,
     /// The node that the sender wants to reach.
     pub meant: NodeId,
+    /// The highest version that the sender speaks.
+    pub highest: u16,
+}
+
+/// A peer that accepts this member, and that this member accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Agreed {
+    /// The peer.
+    pub identity: Identity,
+    /// The highest version that both speak; all frames of the connection have it.
+    pub version: u8,
 }
 
 /// Why one side refuses the other. Each reason has a code on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Refusal {
     /// No version is spoken by both.
-    #[error("this member speaks version {VERSION}, the other side versions {lowest} to {highest}")]
+    #[error(
+        "this member speaks versions {LOWEST} to {HIGHEST}, the other side versions {lowest} to \
+         {highest}"
+    )]
     Version {
         /// The lowest version that the other side speaks.
         lowest: u16,
@@ -85,14 +101,15 @@ pub enum HandshakeError {
     Broken(#[from] std::io::Error),
 }
 
-/// Does the dialer's part of a handshake; returns the identity of the member that was dialed.
+/// Does the dialer's part of a handshake; returns the member that was dialed.
 pub async fn dial(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     inbound: &dyn Inbound,
     meant: NodeId,
-) -> Result<Identity, HandshakeError> {
+) -> Result<Agreed, HandshakeError> {
     let ours = inbound.identity();
-    stream.write_all(&Hello { identity: ours, meant }.encode()).await?;
+    let hello = Hello { identity: ours, meant, highest: HIGHEST };
+    stream.write_all(&hello.encode()).await?;
     let answer = read_hello(stream).await;
     let welcome = match answer {
         Ok(hello) => check_answer(hello, ours, meant, inbound),
@@ -102,7 +119,7 @@ pub async fn dial(
     match (read_verdict(stream).await, welcome) {
         (Ok(()), welcome) => {
             // The dialer's verdict is the last, so a peer that was admitted is confirmed here.
-            let confirmed = welcome.and_then(|identity| confirm(identity, inbound));
+            let confirmed = welcome.and_then(|agreed| confirm(agreed, inbound));
             give_verdict(stream, confirmed).await
         }
         // Both sides refuse: report our own reason, which is more precise.
@@ -111,13 +128,13 @@ pub async fn dial(
     }
 }
 
-/// Does the acceptor's part of a handshake; returns the identity of the node that connected.
+/// Does the acceptor's part of a handshake; returns the node that connected.
 /// `has_capacity` may refuse a peer that passed all other checks.
 pub async fn accept(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     inbound: &dyn Inbound,
     has_capacity: impl FnOnce(NodeId) -> Result<(), Refusal>,
-) -> Result<Identity, HandshakeError> {
+) -> Result<Agreed, HandshakeError> {
     let ours = inbound.identity();
     let (theirs, welcome) = match read_hello(stream).await {
         Ok(hello) => (hello.identity.node, check_dialer(hello, ours, inbound)),
@@ -125,17 +142,18 @@ pub async fn accept(
         Err(HandshakeError::Refused(refusal)) => (ours.node, Err(refusal)),
         Err(other) => return Err(other),
     };
-    let welcome = welcome.and_then(|identity| has_capacity(identity.node).map(|()| identity));
-    stream.write_all(&Hello { identity: ours, meant: theirs }.encode()).await?;
-    let identity = give_verdict(stream, welcome).await?;
+    let welcome = welcome.and_then(|agreed| has_capacity(agreed.identity.node).map(|()| agreed));
+    let hello = Hello { identity: ours, meant: theirs, highest: HIGHEST };
+    stream.write_all(&hello.encode()).await?;
+    let agreed = give_verdict(stream, welcome).await?;
     read_verdict(stream).await?;
-    confirm(identity, inbound).map_err(HandshakeError::Refused)
+    confirm(agreed, inbound).map_err(HandshakeError::Refused)
 }
 
 /// Confirms the peer to the member, once both sides have accepted each other.
-fn confirm(identity: Identity, inbound: &dyn Inbound) -> Result<Identity, Refusal> {
-    inbound.confirm(identity)?;
-    Ok(identity)
+fn confirm(agreed: Agreed, inbound: &dyn Inbound) -> Result<Agreed, Refusal> {
+    inbound.confirm(agreed.identity)?;
+    Ok(agreed)
 }
 
 fn check_answer(
@@ -143,22 +161,22 @@ fn check_answer(
     ours: Identity,
     meant: NodeId,
     inbound: &dyn Inbound,
-) -> Result<Identity, Refusal> {
+) -> Result<Agreed, Refusal> {
     check_cluster(hello, ours)?;
     if hello.identity.node != meant {
         return Err(Refusal::WrongNode { meant, reached: hello.identity.node });
     }
     inbound.admit(hello.identity)?;
-    Ok(hello.identity)
+    Ok(hello.agreed())
 }
 
-fn check_dialer(hello: Hello, ours: Identity, inbound: &dyn Inbound) -> Result<Identity, Refusal> {
+fn check_dialer(hello: Hello, ours: Identity, inbound: &dyn Inbound) -> Result<Agreed, Refusal> {
     check_cluster(hello, ours)?;
     if hello.meant != ours.node {
         return Err(Refusal::WrongNode { meant: hello.meant, reached: ours.node });
     }
     inbound.admit(hello.identity)?;
-    Ok(hello.identity)
+    Ok(hello.agreed())
 }
 
 /// This check comes first, so that a wrong address in another cluster is reported as another
@@ -207,8 +225,8 @@ async fn read_verdict(stream: &mut (impl AsyncRead + Unpin)) -> Result<(), Hands
 /// Sends the verdict to the other side, and returns it.
 async fn give_verdict(
     stream: &mut (impl AsyncWrite + Unpin),
-    welcome: Result<Identity, Refusal>,
-) -> Result<Identity, HandshakeError> {
+    welcome: Result<Agreed, Refusal>,
+) -> Result<Agreed, HandshakeError> {
     let bytes = match &welcome {
         Ok(_) => verdict(WELCOME, ""),
         Err(refusal) => verdict(refusal.code(), &refusal.to_string()),
@@ -250,8 +268,8 @@ impl Hello {
     pub fn encode(&self) -> [u8; HELLO_BYTES] {
         let mut bytes = [0; HELLO_BYTES];
         bytes[..4].copy_from_slice(&MAGIC);
-        bytes[4..6].copy_from_slice(&VERSION.to_le_bytes());
-        bytes[6..8].copy_from_slice(&VERSION.to_le_bytes());
+        bytes[4..6].copy_from_slice(&LOWEST.to_le_bytes());
+        bytes[6..8].copy_from_slice(&self.highest.to_le_bytes());
         let Identity { cluster, node, store } = self.identity;
         let numbers = [cluster.0, node.get(), store.0, self.meant.get()];
         for (place, number) in bytes[8..40].chunks_exact_mut(8).zip(numbers) {
@@ -269,7 +287,7 @@ impl Hello {
             return Err(HandshakeError::Garbage("it does not begin with the magic bytes"));
         }
         let [lowest, highest] = [4, 6].map(|at| u16::from_le_bytes([bytes[at], bytes[at + 1]]));
-        if !(lowest..=highest).contains(&VERSION) {
+        if lowest > HIGHEST || highest < LOWEST || lowest > highest {
             return Err(HandshakeError::Refused(Refusal::Version { lowest, highest }));
         }
         if crc32c(&bytes[..40]).to_le_bytes() != bytes[40..] {
@@ -284,6 +302,12 @@ impl Hello {
             node: node(numbers[1])?,
             store: StoreId(numbers[2]),
         };
-        Ok(Hello { identity, meant: node(numbers[3])? })
+        Ok(Hello { identity, meant: node(numbers[3])?, highest })
+    }
+
+    /// The sender, with the highest version that both speak.
+    fn agreed(&self) -> Agreed {
+        let version = self.highest.min(HIGHEST);
+        Agreed { identity: self.identity, version: version as u8 }
     }
 }

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use raft_core::consensus::{Body, Message, ReadId, Round, Verdict};
 use raft_core::types::{ClusterId, Entry, EntryId, EntryKind, LogIndex, LogSpan, Term};
 use raft_net::wire::{
-    Chunks, Frame, FrameReader, MAX_BODY_BYTES, MAX_ENTRIES, MAX_HEADER_BYTES, NUMBER_LIMIT,
-    PREFIX_BYTES, Unsendable, WireError, encode, keep_alive,
+    Chunks, Frame, FrameReader, HIGHEST_VERSION, MAX_BODY_BYTES, MAX_ENTRIES, MAX_HEADER_BYTES,
+    NUMBER_LIMIT, PREFIX_BYTES, Unsendable, WireError, encode, keep_alive,
 };
 use raft_node::{Content, Envelope, Forward, ForwardAnswer};
 
@@ -16,7 +16,7 @@ const CLUSTER: ClusterId = ClusterId(0x0123_4567_89ab_cdef);
 
 fn bytes_of(envelope: &Envelope) -> Vec<u8> {
     let mut chunks = Chunks::new();
-    encode(envelope, &mut chunks).expect("within the limits");
+    encode(envelope, HIGHEST_VERSION, &mut chunks).expect("within the limits");
     gathered(chunks)
 }
 
@@ -26,7 +26,7 @@ fn gathered(mut chunks: Chunks) -> Vec<u8> {
 
 /// Reads all frames of a stream that arrives in pieces of this many bytes.
 fn frames(stream: &[u8], piece: usize) -> Result<Vec<Frame>, WireError> {
-    let (mut reader, mut buffer) = (FrameReader::new(), BytesMut::new());
+    let (mut reader, mut buffer) = (FrameReader::new(HIGHEST_VERSION), BytesMut::new());
     let mut frames = Vec::new();
     for piece in stream.chunks(piece) {
         buffer.extend_from_slice(piece);
@@ -73,7 +73,8 @@ fn plain_body() -> impl Strategy<Value = Body> {
         id().prop_map(|last| Body::PreVote { last }),
         (number(), any::<bool>())
             .prop_map(|(t, granted)| Body::PreVoteResponse { asked: Term::new(t), granted }),
-        id().prop_map(|last| Body::Vote { last, in_transfer: false }),
+        (id(), any::<bool>()).prop_map(|(last, in_transfer)| Body::Vote { last, in_transfer }),
+        Just(Body::TimeoutNow),
         any::<bool>().prop_map(|granted| Body::VoteResponse { granted }),
         (index(), any::<u64>()).prop_map(|(matched, round)| Body::AppendResponse {
             verdict: Verdict::Accepted { matched },
@@ -179,7 +180,8 @@ proptest! {
 
 /// A frame with correct checksums, whatever it holds.
 fn framed(header: &[u8], body: &[u8]) -> Vec<u8> {
-    let mut bytes = b"KTK\x01".to_vec();
+    let mut bytes = b"KTK".to_vec();
+    bytes.push(HIGHEST_VERSION);
     bytes.extend((header.len() as u32).to_le_bytes());
     bytes.extend((body.len() as u32).to_le_bytes());
     bytes.extend(CLUSTER.0.to_le_bytes());
@@ -204,7 +206,7 @@ fn payloads_are_not_copied() {
     let payload = Bytes::from(vec![7; 5000]);
     let entry = Entry::new(id_of(1, 1), EntryKind::Command, payload.clone());
     let mut chunks = Chunks::new();
-    encode(&append_of(vec![entry]), &mut chunks).expect("within the limits");
+    encode(&append_of(vec![entry]), HIGHEST_VERSION, &mut chunks).expect("within the limits");
     let head = chunks.chunk().len();
     chunks.advance(head);
     assert_eq!(chunks.chunk().as_ptr(), payload.as_ptr(), "the chunk is the payload itself");
@@ -213,7 +215,7 @@ fn payloads_are_not_copied() {
         &bytes_of(&append_of(vec![Entry::new(id_of(1, 1), EntryKind::Command, payload)]))[..],
     );
     let block = received.as_ptr() as usize..received.as_ptr() as usize + received.len();
-    let frame = FrameReader::new().next(&mut received);
+    let frame = FrameReader::new(HIGHEST_VERSION).next(&mut received);
     let Ok(Some(Frame::Envelope(Envelope { content: Content::Raft { entries, .. }, .. }))) = frame
     else {
         panic!("not an append: {frame:?}");
@@ -229,7 +231,7 @@ fn each_limit_is_checked_before_memory_is_allocated() {
     let mut long = framed(&[0], &[]);
     long[8..12].copy_from_slice(&u32::MAX.to_le_bytes());
     assert_eq!(refusal(&long), WireError::BodyTooLong(u64::from(u32::MAX)));
-    assert_eq!(FrameReader::new().missing(&BytesMut::from(&long[..])), 0);
+    assert_eq!(FrameReader::new(HIGHEST_VERSION).missing(&BytesMut::from(&long[..])), 0);
 
     let lines = |count: usize| [varint(count as u64), vec![0; count]].concat();
     let forward = |count| framed(&[vec![2, 1, 1, 1], lines(count)].concat(), &[]);
@@ -247,8 +249,8 @@ fn each_limit_is_checked_before_memory_is_allocated() {
 fn unsound_headers_are_refused_by_name() {
     assert_eq!(refusal(b"GET / HTTP/1.1\r\nHost: a member\r\n\r\n"), WireError::Magic);
     let mut newer = framed(&[0], &[]);
-    newer[3] = 2;
-    assert_eq!(refusal(&newer), WireError::Version(2));
+    newer[3] = HIGHEST_VERSION + 1;
+    assert_eq!(refusal(&newer), WireError::Version(HIGHEST_VERSION + 1));
     assert_eq!(refusal(&framed(&[0, 0], &[])), WireError::Malformed);
     assert_eq!(refusal(&framed(&[9], &[])), WireError::Malformed);
     assert_eq!(refusal(&framed(&[0], &[1])), WireError::Lengths);
@@ -270,18 +272,20 @@ fn an_envelope_beyond_the_limits_is_not_sent() {
     let command = Bytes::from(vec![0; MAX_BODY_BYTES / 2 + 1]);
     let large = forward_of(vec![command.clone(), command]);
     let over = Err(Unsendable::BodyTooLong(MAX_BODY_BYTES + 2));
-    assert_eq!(encode(&large, &mut chunks), over);
+    assert_eq!(encode(&large, HIGHEST_VERSION, &mut chunks), over);
     let many = forward_of(vec![Bytes::new(); MAX_ENTRIES + 1]);
-    assert_eq!(encode(&many, &mut chunks), Err(Unsendable::TooManyEntries(MAX_ENTRIES + 1)));
+    let too_many = Err(Unsendable::TooManyEntries(MAX_ENTRIES + 1));
+    assert_eq!(encode(&many, HIGHEST_VERSION, &mut chunks), too_many);
     let other = Entry::new(id_of(2, 1), EntryKind::Command, Bytes::new());
-    assert_eq!(encode(&append_of(vec![other]), &mut chunks), Err(Unsendable::NotTheSpan));
+    let other = append_of(vec![other]);
+    assert_eq!(encode(&other, HIGHEST_VERSION, &mut chunks), Err(Unsendable::NotTheSpan));
     assert_eq!(chunks.remaining(), 0, "a failed encoding adds no bytes");
 }
 
 #[test]
 fn a_keep_alive_carries_the_cluster() {
     let mut chunks = Chunks::new();
-    keep_alive(CLUSTER, &mut chunks);
+    keep_alive(CLUSTER, HIGHEST_VERSION, &mut chunks);
     assert_eq!(frames(&gathered(chunks), 5), Ok(vec![Frame::KeepAlive(CLUSTER)]));
 }
 

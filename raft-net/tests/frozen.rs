@@ -1,17 +1,19 @@
-//! The bytes of wire version 1, frozen: one sample of each frame. They are written out by hand from
-//! `docs/formats/wire.md`; a change of the code that breaks one needs a new version.
+//! The bytes of all wire versions, frozen: one sample of each frame. They are written out by hand
+//! from `docs/formats/wire.md`; a change of the code that breaks one needs a new version.
+//!
+//! Version 2 has the frames of version 1, with another version number in the prefix, and two more.
 
 use bytes::{Buf, Bytes, BytesMut};
 use raft_core::consensus::{Body, Message, ReadId, Round, Verdict};
 use raft_core::types::{ClusterId, Entry, EntryId, EntryKind, LogIndex, LogSpan, Term, TermRun};
-use raft_net::wire::{Chunks, Frame, FrameReader, encode, keep_alive};
+use raft_net::wire::{Chunks, Frame, FrameReader, Unsendable, WireError, encode, keep_alive};
 use raft_node::{Content, Entries, Envelope, Forward, ForwardAnswer};
 
 const CLUSTER: ClusterId = ClusterId(0x1122_3344_5566_7788);
 
 /// Bytes 0 to 19 of each frame: magic, version, lengths, cluster.
-fn beginning(header: u8, body: u8) -> String {
-    format!("4b544b01 {header:02x}000000 {body:02x}000000 8877665544332211")
+fn beginning(version: u8, header: u8, body: u8) -> String {
+    format!("4b544b{version:02x} {header:02x}000000 {body:02x}000000 8877665544332211")
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -23,18 +25,28 @@ fn unhex(text: &str) -> Vec<u8> {
     digits.chunks(2).map(|pair| (pair[0] * 16 + pair[1]) as u8).collect()
 }
 
-/// Checks that this content encodes to these bytes and decodes from them. `checksums` are bytes 20
-/// to 27.
+/// Checks that this content encodes to these bytes of version 1 and decodes from them. `checksums`
+/// are bytes 20 to 27.
 fn check(content: Content, checksums: &str, header: &str, body: &str) {
+    check_version(1, content, checksums, header, body);
+}
+
+fn check_version(version: u8, content: Content, checksums: &str, header: &str, body: &str) {
     let envelope = Envelope { cluster: CLUSTER, content };
-    let lengths = (unhex(header).len() as u8, unhex(body).len() as u8);
-    let frozen = unhex(&format!("{}{checksums}{header}{body}", beginning(lengths.0, lengths.1)));
+    let frozen = frozen(version, checksums, header, body);
     let mut chunks = Chunks::new();
-    encode(&envelope, &mut chunks).expect("within the limits");
+    encode(&envelope, version, &mut chunks).expect("within the limits");
     let encoded = chunks.copy_to_bytes(chunks.remaining());
     assert_eq!(hex(&encoded), hex(&frozen));
-    let decoded = FrameReader::new().next(&mut BytesMut::from(&frozen[..]));
+    let decoded = FrameReader::new(version).next(&mut BytesMut::from(&frozen[..]));
     assert_eq!(decoded, Ok(Some(Frame::Envelope(envelope))));
+    let other = FrameReader::new(3 - version).next(&mut BytesMut::from(&frozen[..]));
+    assert_eq!(other, Err(WireError::Version(version)));
+}
+
+fn frozen(version: u8, checksums: &str, header: &str, body: &str) -> Vec<u8> {
+    let beginning = beginning(version, unhex(header).len() as u8, unhex(body).len() as u8);
+    unhex(&format!("{beginning}{checksums}{header}{body}"))
 }
 
 fn id(term: u64, index: u64) -> EntryId {
@@ -47,10 +59,14 @@ fn message(term: u64, body: Body) -> Content {
 
 #[test]
 fn keep_alive_of_version_1() {
+    check_keep_alive(1, "00000000432a3385");
+}
+
+fn check_keep_alive(version: u8, checksums: &str) {
     let mut chunks = Chunks::new();
-    keep_alive(CLUSTER, &mut chunks);
+    keep_alive(CLUSTER, version, &mut chunks);
     let encoded = chunks.copy_to_bytes(chunks.remaining());
-    assert_eq!(hex(&encoded), hex(&unhex(&format!("{} 00000000432a3385 00", beginning(1, 0)))));
+    assert_eq!(hex(&encoded), hex(&frozen(version, checksums, "00", "")));
 }
 
 #[test]
@@ -106,4 +122,50 @@ fn forwards_of_version_1() {
     check(Content::ForwardAnswer(answer), "000000001a423d5c", "03 ac02 01 01 0807", "");
     let answer = ForwardAnswer { start: 300, sequence: 1, appended: None };
     check(Content::ForwardAnswer(answer), "00000000e044f970", "03 ac02 01 00", "");
+}
+
+/// What version 1 has is the same in version 2, apart from the version number and the checksum.
+#[test]
+fn frames_of_version_2() {
+    check_keep_alive(2, "000000009f190d61");
+    let vote = Body::Vote { last: id(2, 5), in_transfer: false };
+    check_version(2, message(8, vote), "000000006b479989", "01 08 02 02 05", "");
+    let commands = vec![Bytes::from_static(b"a"), Bytes::from_static(b"bc")];
+    let forward = Forward { term: Term::new(8), start: 300, sequence: 1, commands };
+    let header = "02 08 ac02 01 02 01 02";
+    check_version(2, Content::Forward(forward), "b73f4b36aad111c5", header, "616263");
+}
+
+#[test]
+fn leadership_transfer_of_version_2() {
+    check_version(2, message(8, Body::TimeoutNow), "000000008361b211", "01 08 09", "");
+    let vote = Body::Vote { last: id(2, 5), in_transfer: true };
+    check_version(2, message(8, vote), "00000000ae79c8b1", "01 08 0a 02 05", "");
+}
+
+/// A peer of version 1 is sent no request to campaign, and a vote request without the mark.
+#[test]
+fn leadership_transfer_to_a_peer_of_version_1() {
+    let mut chunks = Chunks::new();
+    let envelope = Envelope { cluster: CLUSTER, content: message(8, Body::TimeoutNow) };
+    let refused = Unsendable::Version { what: "a request to campaign", needed: 2, agreed: 1 };
+    assert_eq!(encode(&envelope, 1, &mut chunks), Err(refused));
+    assert_eq!(chunks.remaining(), 0);
+    let vote = Body::Vote { last: id(2, 5), in_transfer: true };
+    encode(&Envelope { cluster: CLUSTER, content: message(8, vote) }, 1, &mut chunks)
+        .expect("within the limits");
+    let encoded = chunks.copy_to_bytes(chunks.remaining());
+    assert_eq!(hex(&encoded), hex(&frozen(1, "000000007acb6aff", "01 08 02 02 05", "")));
+}
+
+/// A variant of version 2 in a frame of version 1 is refused.
+#[test]
+fn a_newer_variant_in_an_older_frame_is_refused() {
+    for (checksums, header) in
+        [("00000000e0508eda", "01 08 09"), ("00000000bff53bc7", "01 08 0a 02 05")]
+    {
+        let bytes = frozen(1, checksums, header, "");
+        let refused = FrameReader::new(1).next(&mut BytesMut::from(&bytes[..]));
+        assert_eq!(refused, Err(WireError::Malformed));
+    }
 }

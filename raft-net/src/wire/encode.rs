@@ -8,19 +8,20 @@ use crc32c::crc32c_append;
 use raft_core::types::ClusterId;
 use raft_node::{Content, Envelope};
 
+use super::header::Header;
 use super::prefix::Prefix;
-use super::version1::Header;
 use super::{MAX_BODY_BYTES, MAX_HEADER_BYTES, PREFIX_BYTES, Unsendable};
 
-/// Adds the frame of an envelope at the end of `chunks`. On an error nothing was added.
-pub fn encode(envelope: &Envelope, chunks: &mut Chunks) -> Result<(), Unsendable> {
-    let header = Header::try_from(&envelope.content)?;
-    push_frame(envelope.cluster, &header, payloads(&envelope.content), chunks)
+/// Adds the frame of an envelope, in this version, at the end of `chunks`. On an error nothing was
+/// added.
+pub fn encode(envelope: &Envelope, version: u8, chunks: &mut Chunks) -> Result<(), Unsendable> {
+    let header = Header::of(&envelope.content, version)?;
+    push_frame(envelope.cluster, version, &header, payloads(&envelope.content), chunks)
 }
 
 /// Adds a keep-alive, which says only that its sender is alive.
-pub fn keep_alive(cluster: ClusterId, chunks: &mut Chunks) {
-    let pushed = push_frame(cluster, &Header::KeepAlive, std::iter::empty(), chunks);
+pub fn keep_alive(cluster: ClusterId, version: u8, chunks: &mut Chunks) {
+    let pushed = push_frame(cluster, version, &Header::KeepAlive, std::iter::empty(), chunks);
     assert!(pushed.is_ok(), "a keep-alive has one length");
 }
 
@@ -36,6 +37,7 @@ fn payloads(content: &Content) -> impl Iterator<Item = &Bytes> + Clone {
 
 fn push_frame<'a>(
     cluster: ClusterId,
+    version: u8,
     header: &Header,
     payloads: impl Iterator<Item = &'a Bytes> + Clone,
     chunks: &mut Chunks,
@@ -52,7 +54,7 @@ fn push_frame<'a>(
     if header_bytes > MAX_HEADER_BYTES {
         return Err(Unsendable::HeaderTooLong(header_bytes));
     }
-    let prefix = Prefix { cluster, header_bytes, body_bytes, body_checksum };
+    let prefix = Prefix { version, cluster, header_bytes, body_bytes, body_checksum };
     let prefix = prefix.encode(&head[PREFIX_BYTES..]);
     head[..PREFIX_BYTES].copy_from_slice(&prefix);
     chunks.push(head.freeze());

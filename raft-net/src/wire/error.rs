@@ -54,8 +54,8 @@ pub enum WireError {
     Number(u64),
 }
 
-/// Why an envelope was not sent. Only a bug in this member or a limit that is set too high causes
-/// this.
+/// Why an envelope was not sent. Unless the peer speaks an older version, only a bug in this member
+/// or a limit that is set too high causes this.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Unsendable {
@@ -68,9 +68,16 @@ pub enum Unsendable {
     /// The header would be longer than [`super::MAX_HEADER_BYTES`].
     #[error("a header of {0} bytes is over the limit of one frame")]
     HeaderTooLong(usize),
-    /// Version 1 has no such message.
-    #[error("{0} cannot be sent in version 1 of the wire format")]
-    Version(&'static str),
+    /// The peer speaks an older version, which has no such message.
+    #[error("{what} needs version {needed} of the wire format, and the peer speaks {agreed}")]
+    Version {
+        /// The message.
+        what: &'static str,
+        /// The first version that has it.
+        needed: u8,
+        /// The version that both sides agreed on.
+        agreed: u8,
+    },
     /// The payloads are together longer than [`super::MAX_BODY_BYTES`].
     #[error("{0} bytes of payload are over the limit of one frame")]
     BodyTooLong(usize),

@@ -5,25 +5,29 @@
 //! returns payloads that are slices of the receive buffer. So a payload that is kept also keeps its
 //! whole receive block in memory; a receiver that keeps a few bytes for long copies them.
 //!
-//! The header's types belong to this crate (`version1`), so that the protocol's own types and the
-//! wire format can change independently. Bytes of a peer never cause a panic, nor an allocation
-//! beyond the limits below: they are refused with a [`WireError`].
+//! The header's types belong to this crate (`header`), so that the protocol's own types and the
+//! wire format can change independently. A connection uses the version that both sides agreed on:
+//! an envelope that this version cannot carry is not sent. Bytes of a peer never cause a panic, nor
+//! an allocation beyond the limits below: they are refused with a [`WireError`].
 //!
 //! Absent: the first bytes of a connection, which belong to the handshake.
 
 mod decode;
 mod encode;
 mod error;
+mod header;
 mod prefix;
-mod version1;
 
 pub use decode::{Frame, FrameReader};
 pub use encode::{Chunks, encode, keep_alive};
 pub use error::{Unsendable, WireError};
 pub use prefix::PREFIX_BYTES;
 
-/// The version of frames that this code speaks.
-pub const VERSION: u8 = 1;
+/// The lowest version of frames that this code speaks.
+pub const LOWEST_VERSION: u8 = 1;
+
+/// The highest version of frames that this code speaks. Version 2 adds leadership transfer.
+pub const HIGHEST_VERSION: u8 = 2;
 
 /// The most bytes of a header. A header of [`MAX_ENTRIES`] entries in a few terms has about half of
 /// that.

@@ -3,7 +3,7 @@
 use crc32c::{crc32c, crc32c_append};
 use raft_core::types::ClusterId;
 
-use super::{MAX_BODY_BYTES, MAX_HEADER_BYTES, VERSION, WireError};
+use super::{MAX_BODY_BYTES, MAX_HEADER_BYTES, WireError};
 
 /// The length of the prefix.
 pub const PREFIX_BYTES: usize = 28;
@@ -16,6 +16,8 @@ const CHECKSUM_AT: usize = 24;
 /// A prefix whose magic, version and lengths are valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prefix {
+    /// The version of the frame.
+    pub version: u8,
     /// The sender's cluster.
     pub cluster: ClusterId,
     /// The bytes of the header.
@@ -31,7 +33,7 @@ impl Prefix {
     pub fn encode(&self, header: &[u8]) -> [u8; PREFIX_BYTES] {
         let mut bytes = [0; PREFIX_BYTES];
         bytes[..3].copy_from_slice(&MAGIC);
-        bytes[3] = VERSION;
+        bytes[3] = self.version;
         bytes[4..8].copy_from_slice(&(self.header_bytes as u32).to_le_bytes());
         bytes[8..12].copy_from_slice(&(self.body_bytes as u32).to_le_bytes());
         bytes[12..20].copy_from_slice(&self.cluster.0.to_le_bytes());
@@ -41,15 +43,17 @@ impl Prefix {
         bytes
     }
 
-    /// Decodes a prefix and checks everything but the checksum, which needs the header.
-    pub fn decode(bytes: &[u8; PREFIX_BYTES]) -> Result<Prefix, WireError> {
+    /// Decodes a prefix of the agreed version, and checks everything but the checksum, which needs
+    /// the header.
+    pub fn decode(bytes: &[u8; PREFIX_BYTES], version: u8) -> Result<Prefix, WireError> {
         if bytes[..3] != MAGIC {
             return Err(WireError::Magic);
         }
-        if bytes[3] != VERSION {
+        if bytes[3] != version {
             return Err(WireError::Version(bytes[3]));
         }
         let prefix = Prefix {
+            version,
             header_bytes: u32_at(bytes, 4) as usize,
             body_bytes: u32_at(bytes, 8) as usize,
             cluster: ClusterId(u64::from(u32_at(bytes, 12)) | u64::from(u32_at(bytes, 16)) << 32),

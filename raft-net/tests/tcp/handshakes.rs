@@ -61,7 +61,8 @@ async fn a_refusal_says_why() {
 }
 
 fn newer(mut hello: [u8; 44]) -> [u8; 44] {
-    (hello[4], hello[6]) = (2, 3);
+    let newer = wire::HIGHEST_VERSION + 1;
+    (hello[4], hello[6]) = (newer, newer + 1);
     hello
 }
 
@@ -118,7 +119,7 @@ async fn bad_frames_end_the_connection() {
     let last = damaged.len() - 1;
     damaged[last] ^= 1;
     let mut foreign = Chunks::new();
-    wire::keep_alive(ClusterId(8), &mut foreign);
+    wire::keep_alive(ClusterId(8), wire::HIGHEST_VERSION, &mut foreign);
     let foreign = foreign.copy_to_bytes(foreign.remaining()).to_vec();
     let cases = [
         (oversized, Counted::RefusedOversized),

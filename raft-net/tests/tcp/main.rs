@@ -5,3 +5,4 @@ mod handshakes;
 mod member;
 mod raw_peer;
 mod removal;
+mod versions;

@@ -15,6 +15,9 @@ pub const CLUSTER: ClusterId = ClusterId(7);
 /// Longer than any step of these tests takes, and shorter than the time limit of the test runner.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Stands for a message of the protocol, which has no sequence number.
+pub const NO_SEQUENCE: u64 = 0;
+
 /// A member that records what arrives.
 pub struct Recorder {
     identity: Identity,
@@ -138,10 +141,11 @@ pub fn envelope(cluster: ClusterId, sequence: u64, bytes: usize) -> Envelope {
     Envelope { cluster, content: Content::Forward(forward) }
 }
 
-fn sequence(envelope: &Envelope) -> u64 {
+pub fn sequence(envelope: &Envelope) -> u64 {
     match &envelope.content {
         Content::Forward(forward) => forward.sequence,
-        other => panic!("{other:?} was never sent"),
+        Content::Raft { .. } => NO_SEQUENCE,
+        Content::ForwardAnswer(other) => panic!("{other:?} was never sent"),
     }
 }
 

@@ -14,13 +14,18 @@ use crate::member::{CLUSTER, PATIENCE, envelope, node};
 
 pub fn hello(cluster: ClusterId, number: u64, store: u64, meant: u64) -> [u8; 44] {
     let identity = Identity { cluster, node: node(number), store: StoreId(store) };
-    Hello { identity, meant: node(meant) }.encode()
+    Hello { identity, meant: node(meant), highest: wire::HIGHEST_VERSION.into() }.encode()
 }
 
 /// A connection on which the test itself has done a peer's handshake with node 1.
 pub async fn shaken(address: SocketAddr, number: u64) -> TcpStream {
+    shaken_by(address, hello(CLUSTER, number, number, 1)).await
+}
+
+/// The same with this hello.
+pub async fn shaken_by(address: SocketAddr, hello: [u8; 44]) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.expect("it listens");
-    stream.write_all(&hello(CLUSTER, number, number, 1)).await.expect("connected");
+    stream.write_all(&hello).await.expect("connected");
     let mut answer = [0; 44 + 7];
     stream.read_exact(&mut answer).await.expect("hello and verdict");
     assert_eq!(answer[44], 0, "welcome");
@@ -32,7 +37,8 @@ pub async fn shaken(address: SocketAddr, number: u64) -> TcpStream {
 
 pub fn frame(sequence: u64) -> Vec<u8> {
     let mut chunks = Chunks::new();
-    wire::encode(&envelope(CLUSTER, sequence, 9), &mut chunks).expect("within the limits");
+    let envelope = envelope(CLUSTER, sequence, 9);
+    wire::encode(&envelope, wire::HIGHEST_VERSION, &mut chunks).expect("within the limits");
     chunks.copy_to_bytes(chunks.remaining()).to_vec()
 }
 

@@ -1,8 +1,9 @@
-//! The header's types in version 1, and the conversion to and from the engine's types.
+//! The header's types in all versions, and the conversion to and from the engine's types.
 //!
 //! The order of variants and fields is the format (`docs/formats/wire.md`): it is never changed,
-//! and new variants come last. Values from a peer that the engine's types must not hold (falling
-//! terms, unknown kinds, numbers so high that arithmetic would overflow) are refused here.
+//! and new variants come last. Each variant has a version since which it exists. Values from a peer
+//! that the engine's types must not hold (falling terms, unknown kinds, numbers so high that
+//! arithmetic would overflow) are refused here.
 
 use bytes::Bytes;
 use raft_core::consensus::{Body, Message, ReadId, Round, Verdict};
@@ -33,6 +34,8 @@ pub enum HeaderBody {
     Conflict { refused: u64, hint: Id, round: u64 },
     ReadIndex { read: u64 },
     ReadIndexResponse { read: u64, index: u64 },
+    TimeoutNow,
+    VoteInTransfer { last: Id },
 }
 
 /// An append: the ids of its entries as a span, then kind and length of each.
@@ -67,13 +70,13 @@ pub struct EntryLine {
     length: u32,
 }
 
-impl TryFrom<&Content> for Header {
-    type Error = Unsendable;
-
-    fn try_from(content: &Content) -> Result<Header, Unsendable> {
+impl Header {
+    /// The header of this content in this version.
+    pub fn of(content: &Content, version: u8) -> Result<Header, Unsendable> {
         Ok(match content {
             Content::Raft { message, entries } => {
-                Header::Message { term: message.term.get(), body: body(&message.body, entries)? }
+                let body = body(&message.body, entries, version)?;
+                Header::Message { term: message.term.get(), body }
             }
             Content::Forward(forward) => Header::Forward {
                 term: forward.term.get(),
@@ -88,9 +91,15 @@ impl TryFrom<&Content> for Header {
             },
         })
     }
-}
 
-impl Header {
+    /// The first version that has this header.
+    pub fn since(&self) -> u8 {
+        match self {
+            Header::Message { body, .. } => body.since(),
+            Header::KeepAlive | Header::Forward { .. } | Header::ForwardAnswer { .. } => 1,
+        }
+    }
+
     /// The content that was sent. The payloads are slices of `payloads`, which they must fill
     /// exactly. `None` for a keep-alive.
     pub fn into_content(self, payloads: Bytes) -> Result<Option<Content>, WireError> {
@@ -118,6 +127,11 @@ impl Header {
 }
 
 impl HeaderBody {
+    fn since(&self) -> u8 {
+        let is_new = matches!(self, HeaderBody::TimeoutNow | HeaderBody::VoteInTransfer { .. });
+        if is_new { 2 } else { 1 }
+    }
+
     fn into_body(self, cutter: &mut Cutter) -> Result<(Body, Vec<Entry>), WireError> {
         let body = match self {
             HeaderBody::PreVote { last } => Body::PreVote { last: last.try_into()? },
@@ -139,6 +153,10 @@ impl HeaderBody {
             HeaderBody::ReadIndex { read } => Body::ReadIndex { read: ReadId(read) },
             HeaderBody::ReadIndexResponse { read, index: at } => {
                 Body::ReadIndexResponse { read: ReadId(read), index: index(at)? }
+            }
+            HeaderBody::TimeoutNow => Body::TimeoutNow,
+            HeaderBody::VoteInTransfer { last } => {
+                Body::Vote { last: last.try_into()?, in_transfer: true }
             }
         };
         Ok((body, Vec::new()))
@@ -181,7 +199,7 @@ impl Cutter {
     }
 }
 
-fn body(body: &Body, entries: &[Entry]) -> Result<HeaderBody, Unsendable> {
+fn body(body: &Body, entries: &[Entry], version: u8) -> Result<HeaderBody, Unsendable> {
     if !entries.is_empty() && !matches!(body, Body::Append { .. }) {
         return Err(Unsendable::NotTheSpan);
     }
@@ -190,7 +208,11 @@ fn body(body: &Body, entries: &[Entry]) -> Result<HeaderBody, Unsendable> {
         Body::PreVoteResponse { asked, granted } => {
             HeaderBody::PreVoteResponse { asked: asked.get(), granted: *granted }
         }
-        // Without the mark, a receiver that hears its leader does not answer.
+        Body::Vote { last, in_transfer: true } if version >= 2 => {
+            HeaderBody::VoteInTransfer { last: (*last).into() }
+        }
+        // To an older peer the request is sent without the mark: a peer that hears its leader then
+        // does not answer, and the others vote.
         Body::Vote { last, .. } => HeaderBody::Vote { last: (*last).into() },
         Body::VoteResponse { granted } => HeaderBody::VoteResponse { granted: *granted },
         Body::Append { span, commit, round } => {
@@ -206,7 +228,11 @@ fn body(body: &Body, entries: &[Entry]) -> Result<HeaderBody, Unsendable> {
         Body::ReadIndexResponse { read, index } => {
             HeaderBody::ReadIndexResponse { read: read.0, index: index.get() }
         }
-        Body::TimeoutNow => return Err(Unsendable::Version("a request to campaign")),
+        Body::TimeoutNow if version >= 2 => HeaderBody::TimeoutNow,
+        Body::TimeoutNow => {
+            let what = "a request to campaign";
+            return Err(Unsendable::Version { what, needed: 2, agreed: version });
+        }
     })
 }
 

@@ -1,0 +1,56 @@
+//! Peers that speak other versions of the wire format.
+
+use bytes::BytesMut;
+use raft_core::consensus::{Body, Message};
+use raft_core::types::{Identity, StoreId, Term};
+use raft_net::wire::{Frame, FrameReader};
+use raft_net::{Counted, Hello};
+use raft_node::{Content, Envelope, Transport};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::member::{CLUSTER, Member, NO_SEQUENCE, PATIENCE, eventually, node, sequence};
+use crate::raw_peer::{shaken, shaken_by};
+
+/// The hello of a peer that speaks version 1 only.
+fn older(number: u64) -> [u8; 44] {
+    let identity = Identity { cluster: CLUSTER, node: node(number), store: StoreId(number) };
+    Hello { identity, meant: node(1), highest: 1 }.encode()
+}
+
+/// The next envelope on a connection of this version.
+async fn next_envelope(stream: &mut TcpStream, version: u8) -> Envelope {
+    let mut frames = FrameReader::new(version);
+    let mut buffer = BytesMut::new();
+    loop {
+        match frames.next(&mut buffer).expect("a frame of the agreed version") {
+            Some(Frame::Envelope(envelope)) => return envelope,
+            Some(Frame::KeepAlive(_)) => {}
+            None => assert!(stream.read_buf(&mut buffer).await.expect("connected") > 0),
+        }
+    }
+}
+
+/// A connection has the highest version that both sides speak. What that version does not have is
+/// not sent, counted, and returned to the member.
+#[tokio::test]
+async fn a_peer_is_sent_only_what_its_version_has() {
+    let mut one = Member::new(1);
+    let mut old = shaken_by(one.address(), older(2)).await;
+    let mut new = shaken(one.address(), 3).await;
+    eventually("both are connected", || one.count(Counted::Accepted) == 2).await;
+    for to in [2, 3] {
+        let message = Message::new(Term::new(4), Body::TimeoutNow);
+        let content = Content::Raft { message, entries: Default::default() };
+        assert!(one.transport.send(node(to), None, Envelope { cluster: CLUSTER, content }));
+        one.send(to, None, to);
+    }
+    let arrived = timeout(PATIENCE, next_envelope(&mut old, 1)).await.expect("it arrives");
+    assert_eq!(sequence(&arrived), 2, "version 1 has no request to campaign");
+    eventually("it is counted", || one.count(Counted::DroppedVersion) == 1).await;
+    assert_eq!(one.not_sent(), [NO_SEQUENCE]);
+    let arrived = timeout(PATIENCE, next_envelope(&mut new, 2)).await.expect("it arrives");
+    let Content::Raft { message, .. } = arrived.content else { panic!("the request comes first") };
+    assert_eq!(message.body, Body::TimeoutNow);
+}
