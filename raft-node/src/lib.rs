@@ -47,8 +47,8 @@ pub use member::admission::{PeerRecord, PeerStores};
 pub use member::status::{NodeEvent, NodeStatus};
 pub use node::Node;
 pub use peers_file::PeersFile;
-pub use pump::Limits;
-pub use requests::error::{ProposeError, ReadError, TransferError};
+pub use pump::{Limits, TransferError};
+pub use requests::error::{ProposeError, ReadError};
 pub use snapshots::{
     FEATURE_LEVEL, NewSnapshot, SnapshotDir, SnapshotHead, SnapshotReader, SnapshotWriter,
     StoredSnapshot, Unsound, UnusableSnapshot,

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use raft_core::storage::Store;
 use raft_core::types::{LogIndex, NodeId};
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Mutex, broadcast, watch};
 
 use crate::application::StateMachine;
@@ -15,7 +16,7 @@ use crate::member::Member;
 use crate::member::clients::ReadAnswer;
 use crate::member::scheduler::drive;
 use crate::member::status::{NodeEvent, NodeStatus};
-use crate::pump::Event;
+use crate::pump::{Event, TransferError};
 use crate::requests::batcher::Next;
 use crate::requests::error::{ProposeError, ReadError};
 use crate::start::{HasEnded, StartError, start};
@@ -211,6 +212,40 @@ impl Node {
         let (reply, next) = member.mailbox.read(query);
         self.follow(next);
         reply.await
+    }
+
+    /// Hands the leadership of this member over to another voter, and waits until that one leads.
+    /// Proposals of this member's clients wait meanwhile, and then go to the next leader; proposals
+    /// that other members forward are refused meanwhile.
+    ///
+    /// # Errors
+    /// Each states what happened: see [`TransferError`]. It may be tried again.
+    pub async fn transfer(&self, to: NodeId) -> Result<(), TransferError> {
+        let mut events = self.events();
+        let mut status = self.watch_status();
+        let own = self.status().identity.node;
+        self.inner.member.post(Event::Transfer { to });
+        loop {
+            let event = tokio::select! {
+                event = events.recv() => event,
+                _ = status.wait_for(|now| now.closed) => return Err(TransferError::Closed),
+            };
+            match event {
+                Ok(NodeEvent::TransferFailed { to: failed, why }) if failed == to => {
+                    return Err(why);
+                }
+                Ok(NodeEvent::Stopped(_)) | Err(RecvError::Closed) => {
+                    return Err(TransferError::Closed);
+                }
+                // The newest status shows what a missed event may have said.
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
+            }
+            match self.status().raft.soft_state.leader {
+                Some(leader) if leader == to => return Ok(()),
+                Some(leader) if leader != own => return Err(TransferError::OtherLeader(leader)),
+                _ => {}
+            }
+        }
     }
 
     /// The member as of its last tick or change of role.

@@ -31,6 +31,10 @@ pub fn why_not_at_rest(views: &[View]) -> Option<String> {
     let leaders = views.iter().filter(|view| view.status.soft_state.role == RoleName::Leader);
     let leaders: Vec<_> = leaders.map(|view| view.status.id).collect();
     let [leader] = leaders[..] else { return Some(format!("leaders: {leaders:?}")) };
+    let membership = views.iter().find_map(|view| view.status.membership.as_ref());
+    if membership.is_some_and(|membership| membership.is_joint()) {
+        return Some(format!("a change has not ended: {membership:?}"));
+    }
     let first = &views[0];
     views.iter().find_map(|view| {
         let Status { id, soft_state, commit, last, durable, .. } = &view.status;
@@ -84,6 +88,7 @@ mod tests {
             durable: index,
             boundary: EntryId::ZERO,
             membership: None,
+            membership_index: LogIndex::ZERO,
             peers: Vec::new(),
             transfer: None,
             disk_stalled: false,

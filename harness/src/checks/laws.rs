@@ -6,12 +6,14 @@
 //! before and after a restart. A fact that contradicts an earlier one is a violation.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use raft_core::consensus::{Body, Message, PeerStatus, Raft, RoleName, SoftState};
 use raft_core::storage::{Recovered, WriteBatch};
-use raft_core::types::{EntryId, HardState, LogIndex, NodeId, Term};
+use raft_core::types::{EntryId, HardState, LogIndex, Membership, NodeId, Term};
 
-use super::promises::{DiskImage, check_promise};
+use super::memberships::{decides, may_follow};
+use super::promises::{DiskImage, check_promise, membership_in};
 use super::violation::hold;
 use super::{Check, Violation};
 use crate::digest::Digest;
@@ -49,13 +51,17 @@ struct Member {
     commit: LogIndex,
     /// Whether it led in its term after its last input.
     led: bool,
+    /// The membership in force before its last input, if there was one, and its index.
+    before: Option<(LogIndex, Arc<Membership>)>,
+    /// The membership in force after its last input.
+    now: Option<(LogIndex, Arc<Membership>)>,
 }
 
 impl Laws {
-    /// Creates the tables of a cluster of members 1 to `members`, with blank disks.
-    pub fn new(members: u64, inspects_promises: bool) -> Laws {
+    /// Creates the tables of the nodes 1 to `nodes`, with blank disks.
+    pub fn new(nodes: u64, inspects_promises: bool) -> Laws {
         Laws {
-            members: vec![Member::default(); members as usize],
+            members: vec![Member::default(); nodes as usize],
             leaders: BTreeMap::new(),
             votes: BTreeMap::new(),
             entries: HashMap::new(),
@@ -105,10 +111,21 @@ impl Laws {
                 format!("{node} holds {} with {known:?}, another holds it with {first:?}", entry.id)
             })?;
         }
+        for (index, membership) in batch.append.iter().filter_map(membership_in) {
+            self.check_step(node, index, &membership)?;
+        }
         match hinted {
             Some((hint, term)) if self.inspects_promises => self.check_hint(node, hint, term),
             _ => Ok(()),
         }
+    }
+
+    /// Checks that a membership may follow the one before it, which is committed.
+    fn check_step(&self, node: NodeId, at: LogIndex, next: &Membership) -> Result<(), Violation> {
+        let Some((index, before)) = self.disk(node).membership_before(at) else { return Ok(()) };
+        hold(*index <= self.committed() && may_follow(before, next), Check::OneChange, || {
+            format!("on the disk of {node}, {next} at {at} follows {before} at {index}")
+        })
     }
 
     /// Checks that the entry at a disk's commit hint is the committed one. Recovery applies that
@@ -195,18 +212,19 @@ impl Laws {
         if !self.inspects_promises {
             return Ok(());
         }
-        let all = (1..=self.members.len() as u64).filter_map(NodeId::new);
         let own = HardState { term, vote: Some(node) };
-        let voted = all.filter(|voter| {
-            if *voter == node {
+        let voted = |voter: NodeId| {
+            if voter == node {
                 self.disk(node).hard_state() == own
             } else {
                 self.votes.get(&(term, voter.get())) == Some(&node)
             }
-        });
-        let votes = voted.count();
-        hold(self.is_majority(votes), Check::ElectionSafety, || {
-            format!("{node} leads in term {term} with {votes} votes")
+        };
+        let Member { before, now, .. } = &self.members[position(node)];
+        let mut in_force = before.iter().chain(now);
+        hold(in_force.any(|(_, live)| decides(live, voted)), Check::ElectionSafety, || {
+            let live: Vec<String> = before.iter().chain(now).map(|(_, m)| m.to_string()).collect();
+            format!("{node} leads in term {term} without the votes of a majority of {live:?}")
         })
     }
 
@@ -239,6 +257,9 @@ impl Laws {
     /// Checks the member's state after an input.
     pub fn on_state(&mut self, node: NodeId, raft: &Raft) -> Result<(), Violation> {
         let member = &mut self.members[position(node)];
+        let index = raft.status().membership_index;
+        member.before = member.now.take();
+        member.now = raft.membership().map(|now| (index, Arc::clone(now)));
         let before = member.commit;
         let led = member.led && member.term == raft.term();
         let term = member.term;
@@ -290,29 +311,30 @@ impl Laws {
                 Some(known) => hold(known == term, Check::CommittedForEver, || {
                     format!("{node} commits {index}@{term}, where {index}@{known} was committed")
                 })?,
-                None => self.commit(node, EntryId::new(term, index))?,
+                None => self.commit(node, EntryId::new(term, index), led)?,
             }
         }
         Ok(())
     }
 
-    /// An entry is first known to be committed: checks that it is durable on a majority.
-    fn commit(&mut self, node: NodeId, id: EntryId) -> Result<(), Violation> {
-        let copies = self.durable_copies(id);
+    /// An entry is first known to be committed: checks that it is durable on a majority. A leader
+    /// that left a joint membership with its last input had committed everything up to that
+    /// membership before, so this is counted with the joint one.
+    fn commit(&mut self, node: NodeId, id: EntryId, led: bool) -> Result<(), Violation> {
         self.committed.push(id.term);
-        hold(self.is_majority(copies), Check::DurableMajority, || {
-            format!("{node} commits {id}, which is durable on {copies} members")
+        let Member { before, now, .. } = &self.members[position(node)];
+        let counts_now = |(at, _): &&(LogIndex, Arc<Membership>)| !led || id.index > *at;
+        let now = now.as_ref().filter(|_| before.as_ref().is_none_or(|b| counts_now(&b)));
+        let is_durable = before.iter().chain(now).any(|(_, live)| self.is_durable(id, live));
+        hold(is_durable, Check::DurableMajority, || {
+            let live: Vec<String> = before.iter().chain(now).map(|(_, m)| m.to_string()).collect();
+            format!("{node} commits {id}, which is not durable on a majority of {live:?}")
         })
     }
 
-    /// The number of disks that surely hold an entry.
-    pub fn durable_copies(&self, id: EntryId) -> usize {
-        self.members.iter().filter(|member| member.disk.holds(id)).count()
-    }
-
-    /// Whether this number of members is a majority.
-    pub fn is_majority(&self, members: usize) -> bool {
-        members > self.members.len() / 2
+    /// Whether the disks of a majority surely hold an entry.
+    pub fn is_durable(&self, id: EntryId, membership: &Membership) -> bool {
+        decides(membership, |node| self.disk(node).holds(id))
     }
 
     /// Checks that a leader's match index of each peer in its term is not above what the peer's
@@ -342,7 +364,8 @@ fn position(node: NodeId) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use raft_core::types::{Entry, EntryKind};
+    use raft_core::storage::record::encode_membership;
+    use raft_core::types::{Entry, EntryKind, MembershipParts};
 
     use super::*;
 
@@ -373,9 +396,20 @@ mod tests {
         assert_eq!(found.check, Check::ElectionSafety);
     }
 
+    /// The tables of three voters.
+    fn of_three() -> Laws {
+        let mut laws = Laws::new(3, true);
+        let voters = (1..=3).map(|number| (node(number), Default::default()));
+        let membership = Arc::new(Membership::of_voters(voters).expect("sound"));
+        for member in &mut laws.members {
+            member.now = Some((LogIndex::new(1), Arc::clone(&membership)));
+        }
+        laws
+    }
+
     #[test]
     fn a_leader_without_a_majority_is_found() {
-        let mut laws = Laws::new(3, true);
+        let mut laws = of_three();
         laws.on_durable(node(1), &vote(4)).expect("sound");
         let found = laws.on_soft_state(node(1), leads(4)).expect_err("one vote of three");
         assert_eq!(found.check, Check::ElectionSafety);
@@ -408,11 +442,51 @@ mod tests {
 
     #[test]
     fn a_commit_without_a_durable_majority_is_found() {
-        let mut laws = Laws::new(3, true);
+        let mut laws = of_three();
         let first = entry(1, 1, "a");
         laws.on_durable(node(1), &WriteBatch::of_entries(vec![first.clone()])).expect("sound");
-        let found = laws.commit(node(1), first.id).expect_err("one copy of three");
+        let found = laws.commit(node(1), first.id, true).expect_err("one copy of three");
         assert_eq!(found.check, Check::DurableMajority);
+    }
+
+    /// The members that decide on a joint membership are those of both halves, also if the leader
+    /// leaves it with the same input.
+    #[test]
+    fn a_joint_membership_that_only_its_new_half_holds_is_found() {
+        let mut laws = of_three();
+        let voters = [node(3)].into();
+        let mut parts = MembershipParts { voters, ..MembershipParts::default() };
+        let target = Membership::new(parts.clone()).expect("sound");
+        parts.outgoing = (1..=3).map(node).collect();
+        let joint = Membership::new(parts).expect("sound");
+        let first = entry(1, 1, "a");
+        laws.on_durable(node(3), &WriteBatch::of_entries(vec![first.clone()])).expect("sound");
+        let leader = &mut laws.members[2];
+        leader.before = Some((LogIndex::new(1), Arc::new(joint)));
+        leader.now = Some((LogIndex::new(2), Arc::new(target)));
+        let found = laws.commit(node(3), first.id, true).expect_err("one of three old voters");
+        assert_eq!(found.check, Check::DurableMajority);
+    }
+
+    #[test]
+    fn a_change_before_the_last_one_is_committed_is_found() {
+        let mut laws = Laws::new(3, true);
+        let membership = |index: u64, term: u64, voters: &[u64]| {
+            let voters = voters.iter().map(|number| (node(*number), Default::default()));
+            let membership = Membership::of_voters(voters).expect("sound");
+            let id = EntryId::new(Term::new(term), LogIndex::new(index));
+            Entry::new(id, EntryKind::Membership, encode_membership(&membership))
+        };
+        let write = |entry| WriteBatch::of_entries(vec![entry]);
+        laws.on_durable(node(1), &write(membership(1, 1, &[1, 2]))).expect("the first one");
+        let found = laws.on_durable(node(1), &write(membership(2, 1, &[1, 2]))).expect_err("early");
+        assert_eq!(found.check, Check::OneChange);
+        laws.committed.push(Term::new(1));
+        laws.on_durable(node(2), &write(membership(1, 1, &[1, 2]))).expect("the first one");
+        assert_eq!(laws.on_durable(node(2), &write(membership(2, 1, &[1, 2]))), Ok(()));
+        laws.on_durable(node(3), &write(membership(1, 1, &[1, 2]))).expect("the first one");
+        let found = laws.on_durable(node(3), &write(membership(2, 2, &[1]))).expect_err("no joint");
+        assert_eq!(found.check, Check::OneChange);
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod convergence;
 mod history;
 pub mod laws;
 pub mod linearizable;
+pub mod memberships;
 pub mod order;
 pub mod promises;
 mod violation;

@@ -6,8 +6,9 @@
 //! it is made.
 
 use raft_core::consensus::{Body, Message, Verdict};
+use raft_core::storage::record::decode_membership;
 use raft_core::storage::{Recovered, WriteBatch};
-use raft_core::types::{EntryId, HardState, LogIndex, NodeId, Term};
+use raft_core::types::{Entry, EntryId, EntryKind, HardState, LogIndex, Membership, NodeId, Term};
 
 use super::violation::hold;
 use super::{Check, Violation};
@@ -18,6 +19,8 @@ pub struct DiskImage {
     hard_state: HardState,
     /// The terms of the entries, from index 1 on.
     terms: Vec<Term>,
+    /// The memberships among them.
+    memberships: Vec<(LogIndex, Membership)>,
 }
 
 impl DiskImage {
@@ -39,6 +42,11 @@ impl DiskImage {
         }
     }
 
+    /// The newest membership before an entry, and its index.
+    pub fn membership_before(&self, index: LogIndex) -> Option<&(LogIndex, Membership)> {
+        self.memberships.iter().rev().find(|(at, _)| *at < index)
+    }
+
     /// Whether the disk holds the entry with this id.
     pub fn holds(&self, id: EntryId) -> bool {
         self.term(id.index) == Some(id.term)
@@ -49,8 +57,10 @@ impl DiskImage {
         self.hard_state = batch.hard_state.unwrap_or(self.hard_state);
         if let Some(cut) = batch.truncate_after {
             self.terms.truncate(cut.get() as usize);
+            self.memberships.retain(|(at, _)| *at <= cut);
         }
         self.terms.extend(batch.append.iter().map(|entry| entry.id.term));
+        self.memberships.extend(batch.append.iter().filter_map(membership_in));
     }
 
     /// Whether a store that was opened recovers exactly this state.
@@ -66,6 +76,13 @@ impl DiskImage {
                 *own == term
             })
     }
+}
+
+/// The membership in an entry, if it is one, and the entry's index.
+pub fn membership_in(entry: &Entry) -> Option<(LogIndex, Membership)> {
+    let is_one = entry.kind == EntryKind::Membership;
+    let decoded = is_one.then(|| decode_membership(&entry.payload).ok())??;
+    Some((entry.id.index, decoded))
 }
 
 /// Checks that a message promises only what the sender's disk surely holds.
@@ -100,7 +117,7 @@ mod tests {
 
     fn disk(term: u64, vote: Option<u64>) -> DiskImage {
         let hard_state = HardState { term: Term::new(term), vote: vote.map(node) };
-        DiskImage { hard_state, terms: vec![Term::new(1); 4] }
+        DiskImage { hard_state, terms: vec![Term::new(1); 4], ..DiskImage::default() }
     }
 
     fn granted(term: u64) -> Message {

@@ -7,7 +7,7 @@ use std::fmt;
 pub enum Check {
     /// A member's own state is sound: neither `Raft::check_laws` nor an assertion panics.
     OwnState,
-    /// A term has at most one leader, elected by a majority (L1).
+    /// A term has at most one leader, elected by a majority of each half of the voters (L1).
     ElectionSafety,
     /// A member votes at most once in a term, across restarts too (L7).
     OneVote,
@@ -23,6 +23,8 @@ pub enum Check {
     CommitHint,
     /// A committed entry is durable on a majority (L11).
     DurableMajority,
+    /// Memberships change one step at a time, each after the one before it is committed (L17).
+    OneChange,
     /// Terms, commit indexes and hard states never go back (L8).
     Monotonic,
     /// The match index that a leader has of a peer is never above what the peer's disk holds (L12).

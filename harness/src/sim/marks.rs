@@ -71,11 +71,19 @@ pub enum Mark {
     TransferSucceeded,
     /// A leader gave a transfer up, because the other member was not elected in time.
     TransferAbandoned,
+    /// A leader left a joint membership.
+    JointLeft,
+    /// A membership was truncated, so that the one before it was in force again.
+    MembershipTruncated,
+    /// A leader that a change removed stopped leading.
+    LeaderRemoved,
+    /// A node that joined was elected.
+    NewcomerLeads,
 }
 
 impl Mark {
     /// All marks.
-    pub const ALL: [Mark; 30] = [
+    pub const ALL: [Mark; 34] = [
         Mark::TruncatedTwoOrMore,
         Mark::CrashBeforeVoteDurable,
         Mark::CrashBeforeEntriesDurable,
@@ -106,13 +114,23 @@ impl Mark {
         Mark::DurableMachineRestarted,
         Mark::TransferSucceeded,
         Mark::TransferAbandoned,
+        Mark::JointLeft,
+        Mark::MembershipTruncated,
+        Mark::LeaderRemoved,
+        Mark::NewcomerLeads,
     ];
 }
 
 /// How often each situation occurred.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Marks {
     counts: [u64; Mark::ALL.len()],
+}
+
+impl Default for Marks {
+    fn default() -> Marks {
+        Marks { counts: [0; Mark::ALL.len()] }
+    }
 }
 
 impl Marks {

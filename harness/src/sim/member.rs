@@ -65,6 +65,8 @@ pub(crate) struct Member {
     pub(crate) writes_finished: u64,
     /// The writes that were in flight when it stopped; empty while it is running.
     pub(crate) left_in_flight: Vec<WriteBatch>,
+    /// Whether it led when its role last changed.
+    pub(crate) led: bool,
     /// Whether it stopped because acknowledged data was lost. It then does not start again.
     pub(crate) has_lost_data: bool,
     tick: Time,
@@ -108,6 +110,7 @@ impl Member {
             writes_finished: 0,
             left_in_flight: Vec::new(),
             tick: drifted(&mut clock_rng, plan.host.drift),
+            led: false,
             has_lost_data: false,
             is_calm: false,
             plan: plan.host.clone(),
@@ -129,6 +132,14 @@ impl Member {
         self.host.write_first(identity(self.id), batch.clone())?;
         self.host.crash(&mut self.disk_rng);
         Ok(batch)
+    }
+
+    /// Writes the identity of a node that may join later: its store has no entries.
+    pub(crate) fn save_identity(&mut self) -> Result<(), LogError> {
+        self.host.open()?;
+        self.host.save_identity(identity(self.id))?;
+        self.host.crash(&mut self.disk_rng);
+        Ok(())
     }
 
     /// Replaces its disk by a blank one, and bootstraps it as at the first start.
@@ -189,6 +200,7 @@ impl Member {
     /// answer.
     pub(crate) fn crash(&mut self, now: Time) -> (Vec<WriteBatch>, BTreeSet<u64>) {
         self.pump = None;
+        self.led = false;
         self.process += 1;
         self.machine.crash();
         self.applying = None;

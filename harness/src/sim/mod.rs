@@ -16,15 +16,15 @@
 //! | `store_host` | the interface to backends, and a disk whose operations take time |
 //! | `network` | loss, duplicates, delay, partitions, the archive of old messages |
 //! | `nemesis` | draws the faults, most of them at the leader |
-//! | `operator` | asks members to hand their leadership over |
+//! | `operator` | asks members to hand their leadership over, and to change the membership |
 //! | `clients` | clients that write and read, at any member |
 //! | `machine` | the replicated state machine |
 //! | `marks` | rare situations that must occur in some runs, or the runs prove little |
 //! | `journal` | a line of text for each event, and a hash over all events |
 //! | `planted` | planted bugs that the simulator must find |
 //!
-//! Deliberately absent: threads, sockets, files and real time; membership changes, which the core
-//! does not have yet, and snapshots, which members do not take yet; shrinking of failures.
+//! Deliberately absent: threads, sockets, files and real time; snapshots, which members do not take
+//! yet; shrinking of failures.
 
 mod clients;
 mod journal;

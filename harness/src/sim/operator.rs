@@ -1,9 +1,15 @@
-//! The operator of the cluster: asks members to hand their leadership over.
+//! The operator of the cluster: asks members to hand their leadership over, and to change the
+//! membership.
 //!
-//! Most requests go to the leader. The others go to any member, which may be a deposed leader that
-//! does not know it yet, and name any member, the receiver itself included.
+//! Most requests go to the leader. The others go to any node, which may be a deposed leader that
+//! does not know it yet, or no member. A transfer names any node, the receiver itself included. A
+//! change starts from the membership that the receiver knows, and gives some of the nodes another
+//! part: voter, learner or none. So changes come back to back, name nodes that do not run or never
+//! catch up, and remove the leader.
 
-use raft_core::types::NodeId;
+use std::sync::Arc;
+
+use raft_core::types::{Membership, MembershipParts, NodeId};
 
 use crate::rng::Rng;
 use crate::sim::Time;
@@ -13,21 +19,21 @@ use crate::sim::plan::OperatorPlan;
 pub(crate) struct Operator {
     plan: OperatorPlan,
     rng: Rng,
-    members: u64,
+    nodes: u64,
 }
 
-/// A request to one member.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct TransferRequest {
-    /// The member that is asked.
-    pub(crate) member: u64,
-    /// The member that is to lead.
-    pub(crate) to: NodeId,
+/// What a member is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Request {
+    /// To hand over to this member.
+    Transfer(NodeId),
+    /// To change the membership to this one.
+    Change(Arc<Membership>),
 }
 
 impl Operator {
-    pub(crate) fn new(plan: OperatorPlan, members: u64, rng: Rng) -> Operator {
-        Operator { plan, rng, members }
+    pub(crate) fn new(plan: OperatorPlan, nodes: u64, rng: Rng) -> Operator {
+        Operator { plan, rng, nodes }
     }
 
     /// Draws the time until the next request; `None` if there are no requests.
@@ -35,12 +41,42 @@ impl Operator {
         (self.plan.interval > 0).then(|| self.rng.heavy(self.plan.interval))
     }
 
-    /// Draws the next request. `leader` is the current leader, if there is one.
-    pub(crate) fn next_request(&mut self, leader: Option<u64>) -> TransferRequest {
-        let any_member = self.rng.between(1, self.members);
+    /// Draws the node that gets the next request. `leader` is the current leader, if there is one.
+    pub(crate) fn receiver(&mut self, leader: Option<u64>) -> u64 {
+        let any_node = self.rng.between(1, self.nodes);
         let at_leader = self.rng.happens(self.plan.at_leader);
-        let member = leader.filter(|_| at_leader).unwrap_or(any_member);
-        let to = NodeId::new(self.rng.between(1, self.members)).expect("not zero");
-        TransferRequest { member, to }
+        leader.filter(|_| at_leader).unwrap_or(any_node)
+    }
+
+    /// Draws the next request to a node that knows this membership.
+    pub(crate) fn request(&mut self, known: Option<&Membership>) -> Request {
+        let changes = self.rng.happens(self.plan.changes);
+        match known.filter(|_| changes).and_then(|known| self.target(known)) {
+            Some(target) => Request::Change(Arc::new(target)),
+            None => {
+                let to = NodeId::new(self.rng.between(1, self.nodes));
+                Request::Transfer(to.expect("not zero"))
+            }
+        }
+    }
+
+    /// Draws a membership that differs from the known one in a few nodes, or `None` if it would
+    /// have no voter.
+    fn target(&mut self, known: &Membership) -> Option<Membership> {
+        let mut parts = MembershipParts::default();
+        for node in (1..=self.nodes).filter_map(NodeId::new) {
+            let redraws = self.rng.below(4) == 0;
+            let may_join = known.contains(node) || node > known.highest() || self.rng.below(8) == 0;
+            let votes = known.parts().voters.contains(&node);
+            match self.rng.below(5) {
+                0 | 1 if redraws && may_join => drop(parts.learners.insert(node)),
+                2 | 3 if redraws && may_join => drop(parts.voters.insert(node)),
+                _ if redraws => {}
+                _ if votes => drop(parts.voters.insert(node)),
+                _ if known.contains(node) => drop(parts.learners.insert(node)),
+                _ => {}
+            }
+        }
+        Membership::new(parts).ok()
     }
 }

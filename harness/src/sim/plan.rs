@@ -17,7 +17,7 @@ use crate::sim::{TICK, Time};
 pub struct Plan {
     /// The seed.
     pub seed: u64,
-    /// The number of members.
+    /// The number of members that the cluster starts with.
     pub members: u64,
     /// Whether nothing fails.
     pub boring: bool,
@@ -167,15 +167,25 @@ pub struct OperatorPlan {
     pub interval: Time,
     /// The rate of requests that go to the leader, per million; the others go to any member.
     pub at_leader: u64,
+    /// The rate of requests that change the membership, per million; the others are transfers.
+    pub changes: u64,
+    /// The number of nodes that may join.
+    pub newcomers: u64,
 }
 
 impl Plan {
+    /// The number of nodes: the members at the start, and those that may join.
+    pub fn nodes(&self) -> u64 {
+        self.members + self.operator.newcomers
+    }
+
     /// Draws the plan of this seed.
     pub fn draw(seed: u64) -> Plan {
         let mut rng = Rng::stream(seed, "plan", 0);
         let boring = rng.below(16) == 0;
         let config = draw_config(&mut rng);
         let election = Time::from(config.election_ticks_max) * TICK;
+        let operator = draw_operator(seed, election);
         Plan {
             seed,
             members: rng.one_of(&[3, 3, 3, 3, 3, 3, 5, 5, 5, 4, 4, 2, 1]),
@@ -185,8 +195,9 @@ impl Plan {
             host: draw_host(&mut rng, boring, election),
             faults: draw_faults(&mut rng, boring, election),
             clients: draw_clients(&mut rng, election),
-            loses_disks: rng.below(4) == 0,
-            operator: draw_operator(seed, election),
+            // Disks that are lost start again with the first membership.
+            loses_disks: rng.below(4) == 0 && operator.changes == 0,
+            operator,
             config,
         }
     }
@@ -291,10 +302,14 @@ fn draw_operator(seed: u64, election: Time) -> OperatorPlan {
     let mut rng = Rng::stream(seed, "operator plan", 0);
     let is_idle = rng.coin();
     let interval = rng.scale(election, election * 32);
-    OperatorPlan {
-        interval: if is_idle { 0 } else { interval },
-        at_leader: rng.one_of(&[300_000, 700_000, 950_000]),
+    let at_leader = rng.one_of(&[300_000, 700_000, 950_000]);
+    let changes = rng.one_of(&[0, 500_000, 900_000]);
+    let newcomers = rng.between(0, 2);
+    if is_idle {
+        return OperatorPlan { interval: 0, at_leader, changes: 0, newcomers: 0 };
     }
+    let newcomers = if changes > 0 { newcomers } else { 0 };
+    OperatorPlan { interval, at_leader, changes, newcomers }
 }
 
 /// Draws a rate up to `most`; the rate is zero in half of the seeds and in boring ones.

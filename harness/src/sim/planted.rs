@@ -44,14 +44,16 @@ pub enum StoreBug {
 }
 
 /// Bugs of the core that only the golden traces find. The simulated members install no snapshots
-/// yet; and a transfer that goes wrong in the other three ways delays clients, but breaks no law.
+/// yet; a transfer that goes wrong in one of the next three ways delays clients, but breaks no law;
+/// and a learner that campaigns needs the votes of a majority of the voters like any other member.
 #[cfg(feature = "mutants")]
-const ONLY_IN_TRACES: [Mutant; 5] = [
+const ONLY_IN_TRACES: [Mutant; 6] = [
     Mutant::InstallDropsWhatFollows,
     Mutant::InstallKeepsAnotherLog,
     Mutant::TransferBeforeCaughtUp,
     Mutant::ProposalDuringTransfer,
     Mutant::TransferNeverAbandoned,
+    Mutant::LearnerCampaigns,
 ];
 
 impl StoreBug {

@@ -152,7 +152,7 @@ fn lose_disks(world: &mut World, disks: &DiskFactory<'_>) -> Result<(), Violatio
 
 /// In calm, each member accepts a write and a read, and answers both.
 fn serve_everywhere(world: &mut World) -> Result<(), Violation> {
-    for at in 0..world.plan.members as usize {
+    for at in world.present_members() {
         for is_read in [false, true] {
             serve(world, at, is_read)?;
         }
@@ -162,12 +162,8 @@ fn serve_everywhere(world: &mut World) -> Result<(), Violation> {
 
 /// In calm, a leader that is asked to hand over is followed by the member that was named.
 fn hand_over(world: &mut World) -> Result<(), Violation> {
-    if world.plan.members < 2 {
-        return Ok(());
-    }
     wait_until_at_rest(world)?;
-    let from = world.leader().expect("a cluster at rest has a leader");
-    let to = (from + 1) % world.plan.members as usize;
+    let Some((from, to)) = world.transfer_at_rest() else { return Ok(()) };
     world.request_transfer(from, world.members[to].id)?;
     let deadline = world.now() + rest_limit(world);
     while !world.members[to].leads() && world.now() < deadline {

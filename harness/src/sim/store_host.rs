@@ -84,15 +84,22 @@ impl StoreHost {
         Ok((identity, recovered))
     }
 
+    /// Writes the identity. It takes no simulated time and is durable at once.
+    pub(crate) fn save_identity(&mut self, identity: Identity) -> Result<(), LogError> {
+        let open = self.open.as_mut().expect("an open store");
+        at_once(open.store.save_identity(&identity))?;
+        self.disk.sync();
+        Ok(())
+    }
+
     /// Writes the first batch at bootstrap. It takes no simulated time and is durable at once.
     pub(crate) fn write_first(
         &mut self,
         identity: Identity,
         batch: WriteBatch,
     ) -> Result<(), LogError> {
+        self.save_identity(identity)?;
         let open = self.open.as_mut().expect("an open store");
-        at_once(open.store.save_identity(&identity))?;
-        self.disk.sync();
         at_once(open.store.write(batch))?;
         self.disk.sync();
         Ok(())

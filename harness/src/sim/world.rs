@@ -9,7 +9,7 @@ mod effects;
 mod faults;
 mod lost_disks;
 mod messages;
-mod transfers;
+mod operator;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -37,6 +37,9 @@ use crate::sim::{DiskFactory, Plan, Time};
 /// The maximum number of events that may wait. A few hundred are usual; a number above this limit
 /// means that messages multiply.
 const MAX_QUEUED_EVENTS: usize = 50_000;
+
+/// The most bytes of a membership, which a leader appends whatever waits for its disk.
+const MOST_MEMBERSHIP_BYTES: u64 = 64;
 
 /// The bytes of a command without padding.
 const MOST_COMMAND_BYTES: u64 = 16;
@@ -109,7 +112,7 @@ enum WorldEvent {
     SendRequest { client: u64 },
     GiveUp { client: u64, group: u64 },
     NextFault,
-    NextTransfer,
+    OperatorRequest,
     InjectFault(Fault),
     Heal { cut: u64 },
     Start { member: usize },
@@ -125,21 +128,22 @@ impl World {
         prints_events: bool,
     ) -> Result<World, Violation> {
         let stream = |part| Rng::stream(plan.seed, part, 0);
-        let ids = (1..=plan.members).filter_map(NodeId::new);
+        let nodes = plan.nodes();
+        let ids = (1..=nodes).filter_map(NodeId::new);
         let disk = |id: NodeId| disks(id.get(), Rng::stream(plan.seed, "platter", id.get()));
         let mut world = World {
             journal: Journal::new(prints_events),
             marks: Marks::default(),
-            laws: Laws::new(plan.members, inspects_promises),
+            laws: Laws::new(nodes, inspects_promises),
             operations: Operations::default(),
             inputs: 0,
             members: ids.map(|id| Member::new(id, &plan, disk(id), planted)).collect(),
             event_queue: BinaryHeap::new(),
             sequence: 0,
-            network: Network::new(plan.network.clone(), plan.members, stream("network")),
+            network: Network::new(plan.network.clone(), nodes, stream("network")),
             workload: Workload::new(plan.clients.clone(), stream("clients")),
-            nemesis: Nemesis::new(plan.faults.clone(), plan.members, stream("nemesis")),
-            operator: Operator::new(plan.operator.clone(), plan.members, stream("operator")),
+            nemesis: Nemesis::new(plan.faults.clone(), nodes, stream("nemesis")),
+            operator: Operator::new(plan.operator.clone(), nodes, stream("operator")),
             campaigns_in_transfer: BTreeMap::new(),
             calm: false,
             lost_disks: false,
@@ -155,8 +159,13 @@ impl World {
     fn start_all(&mut self) -> Result<(), Violation> {
         for member in 0..self.members.len() {
             let id = self.members[member].id;
-            let first = self.members[member].bootstrap(self.plan.members);
-            self.laws.on_durable(id, &first.map_err(|error| store_failed(id, &error))?)?;
+            if id.get() <= self.plan.members {
+                let first = self.members[member].bootstrap(self.plan.members);
+                self.laws.on_durable(id, &first.map_err(|error| store_failed(id, &error))?)?;
+            } else {
+                let joined = self.members[member].save_identity();
+                joined.map_err(|error| store_failed(id, &error))?;
+            }
             self.start(member, Vec::new())?;
         }
         for client in self.workload.clients() {
@@ -167,7 +176,7 @@ impl World {
             let pause = self.nemesis.pause();
             self.schedule(pause, WorldEvent::NextFault);
         }
-        self.schedule_next_transfer();
+        self.schedule_next_request_of_operator();
         Ok(())
     }
 
@@ -212,7 +221,7 @@ impl World {
                 }
             }
             WorldEvent::NextFault => self.inject_next_fault(),
-            WorldEvent::NextTransfer => self.request_next_transfer(),
+            WorldEvent::OperatorRequest => self.make_request_of_operator(),
             WorldEvent::InjectFault(fault) if !self.calm => self.inject(fault),
             WorldEvent::Heal { cut } => {
                 self.heal(cut);
@@ -302,6 +311,7 @@ impl World {
         let clients = &self.plan.clients;
         let request = clients.group * (MOST_COMMAND_BYTES + clients.padding);
         let most = self.plan.limits.unwritten_bytes.max(request).max(before.bytes);
+        let most = most + MOST_MEMBERSHIP_BYTES;
         hold(!leads_on || after.bytes <= most, Check::BoundedMemory, || {
             let id = self.members[at].id;
             format!("{id} leads with {} unwritten bytes, before: {}", after.bytes, before.bytes)
@@ -355,7 +365,8 @@ impl World {
         let at = packet.to.get() as usize - 1;
         let member = &self.members[at];
         let Some(pump) = &member.pump else { return Ok(()) };
-        if packet.process.is_some_and(|process| process != member.process) {
+        let is_stale = packet.process.is_some_and(|process| process != member.process);
+        if is_stale || (self.calm && self.is_removed(at, packet.from)) {
             return Ok(());
         }
         if let Content::Raft { message, .. } = &packet.envelope.content {

@@ -35,13 +35,20 @@ impl Raft {
             None if node == self.id() => own_mark,
             None => LogIndex::ZERO,
         };
-        let stored = quorum::reached_by_majority(membership, matched);
+        let together = planted!(self, JointCountedTogether);
+        let with_itself = planted!(self, RemovedLeaderCountsItself);
+        let stored = if together || with_itself {
+            quorum::reached_by_majority(&self.miscounted(membership), matched)
+        } else {
+            quorum::reached_by_majority(membership, matched)
+        };
         let of_this_term =
             self.log.term(stored) == Some(self.term()) || planted!(self, CommitOldTermByCounting);
         if stored > self.commit && of_this_term {
             self.advance_commit(stored, out);
             self.send_wanted_commit(out);
             self.start_waiting_reads(out);
+            self.continue_change(out);
         }
     }
 

@@ -45,13 +45,14 @@ impl Raft {
         }
     }
 
-    /// Whether this member may campaign: it votes, its disk is not stalled, and its vote for itself
-    /// in an earlier campaign is durable. Without the last rule a member whose disk is slower than
-    /// the timer would never complete a campaign.
+    /// Whether this member may campaign: it may stand for election, its disk is not stalled, and
+    /// its vote for itself in an earlier campaign is durable. Without the last rule a member whose
+    /// disk is slower than the timer would never complete a campaign.
     pub(super) fn may_campaign(&self) -> bool {
         let waits_for_own_vote = matches!(&self.role, Role::Candidate(candidate)
             if !self.writes.is_durable(candidate.ballot));
-        self.is_voter() && !self.disk_is_stalled() && !waits_for_own_vote
+        let stands = self.may_stand_for_election() || planted!(self, LearnerCampaigns);
+        stands && !self.disk_is_stalled() && !waits_for_own_vote
     }
 
     fn campaign(&mut self, out: &mut Vec<Output>) {
@@ -194,6 +195,9 @@ impl Raft {
 
     fn tally(&self, votes: &BTreeMap<NodeId, bool>) -> Tally {
         match self.membership() {
+            Some(membership) if planted!(self, JointCountedTogether) => {
+                quorum::tally(&self.miscounted(membership), |node| votes.get(&node).copied())
+            }
             Some(membership) => quorum::tally(membership, |node| votes.get(&node).copied()),
             None => Tally::Open,
         }

@@ -53,6 +53,14 @@ pub enum Input {
         /// The member that is to lead.
         to: NodeId,
     },
+    /// This member is asked to change the membership. Answered by a write whose source is the next
+    /// membership, or by a refusal. If the voters differ, that membership is joint, and this
+    /// leader, or the next one, leaves it by itself once it is committed.
+    ChangeMembership {
+        /// The membership to come. Stores that are known, and the greatest id that was used, are
+        /// added by the leader.
+        target: Arc<Membership>,
+    },
     /// A durable snapshot, or the state machine's own files, include everything up to an entry: the
     /// log may be purged up to it. Answered by a write, unless the log was purged that far before.
     Purge {

@@ -117,6 +117,21 @@ impl LogView {
         self.memberships.last().map(|(_, membership)| membership).or(self.base.as_ref())
     }
 
+    /// The index of the newest membership; the boundary's if its entry was purged.
+    pub(super) fn membership_index(&self) -> LogIndex {
+        self.memberships.last().map_or(self.boundary.index, |(index, _)| *index)
+    }
+
+    /// The memberships in force at an index and after it, in order.
+    pub(super) fn memberships_from(
+        &self,
+        index: LogIndex,
+    ) -> impl Iterator<Item = &Arc<Membership>> {
+        let after = self.memberships.partition_point(|(at, _)| *at <= index);
+        let later = self.memberships[after..].iter().map(|(_, membership)| membership);
+        self.membership_at(index).into_iter().chain(later)
+    }
+
     /// The membership in force at an index: the newest up to there.
     pub(super) fn membership_at(&self, index: LogIndex) -> Option<&Arc<Membership>> {
         let after = self.memberships.partition_point(|(at, _)| *at <= index);

@@ -1,23 +1,46 @@
-//! Which configuration is in force, and which other members it names.
+//! Which configuration is in force, and how a leader changes it.
 //!
 //! Section 6 of the paper; thesis, chapter 4. The newest membership *in the log* is in force from
 //! the moment it is appended, committed or not, and truncating it restores the previous one (law
 //! L13); [`log_view`](super::log_view) holds them. A request is answered whether or not its sender
 //! is a member, since the sender's configuration may be newer than this one (K18).
 //!
-//! So far only bootstrap writes a membership. Membership changes will be in this file: learners
-//! first, joint consensus, one change at a time, none before an entry of the leader's own term is
-//! committed.
+//! A change goes through the log, one step at a time (law L17):
+//!
+//! ```text
+//!            voters differ                committed                    committed
+//!   target ---------------> joint entry ----------> entry of the target ---------> settled
+//!      |                                                  ^                           |
+//!      +--------------------------------------------------+                           v
+//!            only learners, metadata or stores differ        a leader that is no voter resigns
+//! ```
+//!
+//! The leader leaves a joint membership by itself; if it is deposed before, the next leader does. A
+//! leader that is not a voter of the target leads on, without counting itself, until the target is
+//! committed (K23). [`reconfiguration`](super::reconfiguration) holds the steps as pure functions.
+//!
+//! Absent: how far a learner must have caught up before it may vote. The node decides this.
 
+use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use super::message::Body;
+use super::output::{Output, Source};
+use super::planted::planted;
+use super::progress::Progress;
 use super::raft::Raft;
-use crate::types::{LogIndex, Membership, NodeId};
+use super::reconfiguration::{first_step, last_step};
+use super::refusal::ChangeRefusal;
+use super::role::{Leader, Role};
+use crate::types::{LogIndex, Membership, MembershipParts, NodeId};
 
 impl Raft {
     /// The newest membership in the log, committed or not; none on a blank store.
     pub fn membership(&self) -> Option<&Arc<Membership>> {
+        if planted!(self, MembershipInForceOnceCommitted) {
+            return self.log.membership_at(self.commit);
+        }
         self.log.membership()
     }
 
@@ -26,9 +49,12 @@ impl Raft {
         self.log.membership_at(index)
     }
 
-    /// Whether this member votes.
-    pub(super) fn is_voter(&self) -> bool {
-        self.membership().is_some_and(|membership| membership.is_voter(self.id()))
+    /// Whether this member votes in a membership that is in force at the commit index or after it.
+    /// A member that was removed may be needed until its removal is committed: its log may be the
+    /// only one that is as new as that of a majority (K23).
+    pub(super) fn may_stand_for_election(&self) -> bool {
+        let mut live = self.log.memberships_from(self.commit);
+        live.any(|membership| membership.is_voter(self.id()))
     }
 
     /// The voters besides this member.
@@ -38,9 +64,135 @@ impl Raft {
         others.filter(|node| membership.is_voter(*node)).collect()
     }
 
-    /// The members besides this one, voters or not.
-    pub(super) fn other_members(&self) -> Vec<NodeId> {
-        let Some(membership) = self.membership() else { return Vec::new() };
-        membership.members().filter(|node| *node != self.id()).collect()
+    /// The other nodes to which a leader sends entries: the members of each membership in force
+    /// from the commit index on. So a member that is removed gets entries until its removal is
+    /// committed.
+    pub(super) fn receivers(&self) -> BTreeSet<NodeId> {
+        let live = self.log.memberships_from(self.commit);
+        let mut receivers: BTreeSet<NodeId> = live.flat_map(|live| live.members()).collect();
+        receivers.remove(&self.id());
+        receivers
+    }
+
+    /// The membership with which two planted bugs count: the voters of both halves together, and
+    /// this leader with them if it is no voter.
+    pub(super) fn miscounted(&self, membership: &Membership) -> Membership {
+        let mut parts = membership.parts().clone();
+        if planted!(self, JointCountedTogether) {
+            parts.voters.extend(core::mem::take(&mut parts.outgoing));
+            parts.learners.retain(|node| !parts.voters.contains(node));
+        }
+        if planted!(self, RemovedLeaderCountsItself) {
+            parts.voters.insert(self.id());
+        }
+        Membership::new(MembershipParts { highest: None, ..parts }).unwrap_or(membership.clone())
+    }
+
+    // ---- changes ----
+
+    /// Appends the first step of a change, or refuses it by name.
+    pub(super) fn on_change(&mut self, target: &Membership, out: &mut Vec<Output>) {
+        match self.check_change(target) {
+            Ok(next) => self.append_membership(next, out),
+            Err(why) => out.push(Output::ChangeRefused(why)),
+        }
+    }
+
+    /// The first step of a change, if this member may append it now.
+    fn check_change(&self, target: &Membership) -> Result<Membership, ChangeRefusal> {
+        let (Role::Leader(leader), Some(now)) = (&self.role, self.membership()) else {
+            return Err(ChangeRefusal::NotLeader { hint: self.leader() });
+        };
+        if let Some(to) = self.transfer_target() {
+            return Err(ChangeRefusal::TransferUnderWay { to });
+        }
+        if self.commit < leader.first_of_term && !planted!(self, ChangeBeforeTermCommitted) {
+            return Err(ChangeRefusal::TermNotCommitted);
+        }
+        let is_open = now.is_joint() || self.log.membership_index() > self.commit;
+        if is_open && !planted!(self, TwoChangesAtOnce) {
+            return Err(ChangeRefusal::UnderWay);
+        }
+        let next = first_step(now, target)?;
+        self.check_new_voters(leader, now, &next)?;
+        Ok(next)
+    }
+
+    /// A new voter must be a learner that stores the membership in force. A member with a blank
+    /// store does not vote, so a cluster whose majority were blank could never elect a leader
+    /// again.
+    fn check_new_voters(
+        &self,
+        leader: &Leader,
+        now: &Membership,
+        next: &Membership,
+    ) -> Result<(), ChangeRefusal> {
+        let needed = self.log.membership_index().max(LogIndex::new(1));
+        let stores_it = |node| leader.peers.get(&node).is_some_and(|peer| peer.matched >= needed);
+        let mut new = next.parts().voters.iter().copied().filter(|node| !now.is_voter(*node));
+        match new.find(|node| !(now.contains(*node) && stores_it(*node))) {
+            Some(node) => Err(ChangeRefusal::VoterNotReady(node)),
+            None => Ok(()),
+        }
+    }
+
+    fn append_membership(&mut self, next: Membership, out: &mut Vec<Output>) {
+        let next = Arc::new(next);
+        let index = self.log.last().next();
+        self.append_own(1, Source::Membership(Arc::clone(&next)));
+        self.log.note_membership(index, next);
+        self.update_receivers();
+        self.send_appended(out);
+    }
+
+    /// Adds the members that are new, and removes those that have left.
+    fn update_receivers(&mut self) {
+        let receivers = self.receivers();
+        let next = self.log.last();
+        let Role::Leader(leader) = &mut self.role else { return };
+        leader.is_settled = false;
+        leader.peers.retain(|node, _| receivers.contains(node));
+        for node in receivers {
+            leader.peers.entry(node).or_insert_with(|| Progress::new(next));
+        }
+    }
+
+    /// An entry of this leader's term was committed, and so was everything before it.
+    pub(super) fn continue_change(&mut self, out: &mut Vec<Output>) {
+        match &self.role {
+            Role::Leader(leader) if !leader.is_settled => {}
+            _ => return,
+        }
+        let early = planted!(self, JointLeftBeforeCommitted);
+        let Some(now) = self.log.membership().cloned() else { return };
+        if self.log.membership_index() > self.commit && !(early && now.is_joint()) {
+            return;
+        }
+        if now.is_joint() {
+            return self.append_membership(last_step(&now), out);
+        }
+        self.update_receivers();
+        if let Role::Leader(leader) = &mut self.role {
+            leader.is_settled = true;
+        }
+        if !now.is_voter(self.id()) && !planted!(self, RemovedLeaderLeadsOn) {
+            self.resign(&now, out);
+        }
+    }
+
+    /// This leader does not vote in the membership that is committed now: it tells the others so,
+    /// asks the voter with the longest log to campaign, and stops leading (K23).
+    fn resign(&mut self, now: &Membership, out: &mut Vec<Output>) {
+        self.broadcast_heartbeat(out);
+        if let Some(voter) = self.best_voter(now) {
+            self.send_now(voter, Body::TimeoutNow, out);
+        }
+        self.become_follower(self.term(), None, out);
+    }
+
+    fn best_voter(&self, now: &Membership) -> Option<NodeId> {
+        let Role::Leader(leader) = &self.role else { return None };
+        let voters = leader.peers.iter().filter(|(node, _)| now.is_voter(**node));
+        voters.max_by_key(|(_, peer)| peer.matched).map(|(node, _)| *node)
     }
 }

@@ -27,7 +27,7 @@
 //! | `append` | 5.3, the follower's side |
 //! | `replication`, `progress` | 5.3, the leader's side; thesis 10.2 |
 //! | `commit`, `quorum` | 5.3, 5.4.2 |
-//! | `membership` | 6; thesis 4: which configuration is in force |
+//! | `membership`, `reconfiguration` | 6; thesis 4: the configuration, and its changes |
 //! | `snapshot` | 7; thesis 5: purging the log, and starting it behind a snapshot |
 //! | `read_index` | 8; thesis 6.4 |
 //! | `transfer` | thesis 3.10 |
@@ -35,10 +35,9 @@
 //! | `step`, `raft`, `role` | Figure 2, the rules for servers |
 //! | `laws` | Figure 3 |
 //!
-//! Absent so far: membership changes, which will be in the file of that name; leases, which will
-//! have a file of their own. The bytes of snapshots and client sessions are
-//! on the state machine's side, outside the core. `docs/divergence.md` lists where this
-//! implementation differs from the thesis.
+//! Absent so far: leases, which will have a file of their own. The bytes of snapshots and client
+//! sessions are on the state machine's side, outside the core. `docs/divergence.md` lists where
+//! this implementation differs from the thesis.
 
 mod append;
 mod commit;
@@ -55,6 +54,7 @@ mod progress;
 mod quorum;
 mod raft;
 mod read_index;
+mod reconfiguration;
 mod refusal;
 mod replication;
 mod role;
@@ -73,5 +73,5 @@ pub use output::{
 #[cfg(feature = "mutants")]
 pub use planted::Mutant;
 pub use raft::{Raft, Start};
-pub use refusal::{Refusal, Rejection, TransferRefusal};
+pub use refusal::{ChangeRefusal, Refusal, Rejection, TransferRefusal};
 pub use status::{PeerStatus, Status};

@@ -8,7 +8,7 @@ use alloc::sync::Arc;
 use core::fmt;
 
 use super::message::{Message, ReadId};
-use super::refusal::{Refusal, Rejection, TransferRefusal};
+use super::refusal::{ChangeRefusal, Refusal, Rejection, TransferRefusal};
 use crate::types::{EntryId, HardState, LogIndex, LogSpan, Membership, NodeId, Term};
 
 /// One action for the caller.
@@ -67,6 +67,8 @@ pub enum Output {
         /// The member that was to lead.
         to: NodeId,
     },
+    /// A change of the membership was refused, and nothing happened.
+    ChangeRefused(ChangeRefusal),
     /// The member's role, term or leader changed.
     Became(SoftState),
     /// A peer's message was rejected.
@@ -215,6 +217,7 @@ impl fmt::Display for Output {
             Output::ReadRefused { read, refusal } => write!(f, "refuse read {}: {refusal}", read.0),
             Output::TransferRefused { to, why } => write!(f, "refuse transfer to {to}: {why}"),
             Output::TransferAbandoned { to } => write!(f, "abandon transfer to {to}"),
+            Output::ChangeRefused(why) => write!(f, "refuse change: {why}"),
             Output::Became(soft_state) => write!(f, "{soft_state}"),
             Output::Rejected { from, why } => write!(f, "reject {from}: {why}"),
             Output::SnapshotNeeded { to } => write!(f, "{to} needs a snapshot"),
@@ -236,6 +239,9 @@ impl fmt::Display for Write {
             None => {}
         }
         match &self.append {
+            Some(Appended { span, source: Source::Membership(membership) }) => {
+                write!(f, " append {span} ({membership})")
+            }
             Some(appended) => write!(f, " append {}", appended.span),
             None => Ok(()),
         }

@@ -59,12 +59,30 @@ pub enum Mutant {
     TransferNeverAbandoned,
     /// A voter does not compare logs if the leader asked for the election (breaks L4).
     TransferVoteByTrust,
+    /// A membership is in force only once it is committed (breaks L13).
+    MembershipInForceOnceCommitted,
+    /// A leader changes the membership before an entry of its own term is committed (breaks L17).
+    ChangeBeforeTermCommitted,
+    /// A leader starts a change before the one before it has ended (breaks L17).
+    TwoChangesAtOnce,
+    /// A joint membership is left before it is committed (breaks L17).
+    JointLeftBeforeCommitted,
+    /// In a joint membership, a majority of all voters together suffices (breaks L6).
+    JointCountedTogether,
+    /// A leader that is no voter counts its own copy (breaks L6).
+    RemovedLeaderCountsItself,
+    /// A leader that was removed leads on once its removal is committed (breaks K23).
+    RemovedLeaderLeadsOn,
+    /// A truncated membership stays in force (breaks L13).
+    TruncatedMembershipKept,
+    /// A learner campaigns (breaks K22).
+    LearnerCampaigns,
 }
 
 #[cfg(feature = "mutants")]
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 24] = [
+    pub const ALL: [Mutant; 33] = [
         Mutant::VoteBeforeDurable,
         Mutant::CandidateAsksBeforeDurable,
         Mutant::LateCompletionConfirmsRewritten,
@@ -89,6 +107,15 @@ impl Mutant {
         Mutant::ProposalDuringTransfer,
         Mutant::TransferNeverAbandoned,
         Mutant::TransferVoteByTrust,
+        Mutant::MembershipInForceOnceCommitted,
+        Mutant::ChangeBeforeTermCommitted,
+        Mutant::TwoChangesAtOnce,
+        Mutant::JointLeftBeforeCommitted,
+        Mutant::JointCountedTogether,
+        Mutant::RemovedLeaderCountsItself,
+        Mutant::RemovedLeaderLeadsOn,
+        Mutant::TruncatedMembershipKept,
+        Mutant::LearnerCampaigns,
     ];
 }
 

@@ -251,7 +251,12 @@ impl Raft {
     /// removed (L10).
     pub(super) fn truncate_log_after(&mut self, index: LogIndex) {
         debug_assert!(self.draft.append.is_none(), "a step truncates before it appends");
+        let keeps = planted!(self, TruncatedMembershipKept);
+        let kept = if keeps { self.log.membership().cloned() } else { None };
         self.log.truncate_after(index);
+        if let Some(kept) = kept {
+            self.log.note_membership(index, kept);
+        }
         if !planted!(self, LateCompletionConfirmsRewritten) {
             self.writes.lower_to(index);
         }

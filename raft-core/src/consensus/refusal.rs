@@ -9,7 +9,7 @@ use core::fmt;
 
 use thiserror::Error;
 
-use crate::types::NodeId;
+use crate::types::{MembershipError, NodeId};
 
 /// Why a request was refused. Nothing happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -63,6 +63,50 @@ pub enum TransferRefusal {
         /// That other member.
         to: NodeId,
     },
+}
+
+/// Why a change of the membership was refused. Nothing happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+#[non_exhaustive]
+pub enum ChangeRefusal {
+    /// This member does not lead. Ask the member in the hint, or ask again later.
+    #[error("not the leader{}", or_try(.hint))]
+    NotLeader {
+        /// The member that may lead.
+        hint: Option<NodeId>,
+    },
+    /// This member leads, and has not committed an entry of its own term yet. Ask again soon.
+    #[error("the leader has not committed an entry of its term yet")]
+    TermNotCommitted,
+    /// Another change has not ended. Ask again when it has.
+    #[error("another change is under way")]
+    UnderWay,
+    /// This member leads, and is handing over to another one. Ask that one once it leads.
+    #[error("a transfer to {to} is under way")]
+    TransferUnderWay {
+        /// The member that is to lead.
+        to: NodeId,
+    },
+    /// The membership is what was asked for.
+    #[error("the membership is that already")]
+    Unchanged,
+    /// The target has two sets of voters. Name one: the change passes through both by itself.
+    #[error("the target is a joint membership")]
+    TargetIsJoint,
+    /// A new member has a node id that the cluster has used before. Choose a greater one.
+    #[error("the id of node {0} was used before")]
+    NodeIdUsed(NodeId),
+    /// A member is named with another store than it has: it has lost its votes and entries. Remove
+    /// it, and add the node again under a new id.
+    #[error("node {0} has another store")]
+    OtherStore(NodeId),
+    /// A new voter is no learner yet, or does not store the membership that made it one. Add it as
+    /// a learner first, and wait until it has caught up.
+    #[error("node {0} must be a learner that has caught up before it votes")]
+    VoterNotReady(NodeId),
+    /// Old and new members together do not form a membership.
+    #[error("old and new members together: {0}")]
+    Unsound(MembershipError),
 }
 
 /// Why a peer's message was rejected. Nothing changed, except for what the message's term changed.

@@ -26,7 +26,7 @@ impl Raft {
     /// own, since nothing older can be committed by counting (section 8; K2, K12).
     pub(super) fn become_leader(&mut self, out: &mut Vec<Output>) {
         let next = self.log.last().next();
-        let others = self.other_members().into_iter();
+        let others = self.receivers().into_iter();
         let peers = others.map(|peer| (peer, Progress::new(next))).collect();
         self.role = Role::Leader(Leader {
             peers,
@@ -35,6 +35,7 @@ impl Raft {
             reads: VecDeque::new(),
             heartbeat_elapsed: 0,
             quorum_elapsed: 0,
+            is_settled: false,
             transfer: None,
         });
         self.leader_heard = None;
@@ -63,8 +64,18 @@ impl Raft {
 
     /// Appends entries of this term, issues their write, and sends them while the disk writes.
     fn append_as_leader(&mut self, count: u64, source: Source, out: &mut Vec<Output>) {
+        self.append_own(count, source);
+        self.send_appended(out);
+    }
+
+    /// Appends entries of this term.
+    pub(super) fn append_own(&mut self, count: u64, source: Source) {
         let span = LogSpan::of_term(self.log.last_id(), self.term(), count);
         self.append_to_log(span, source);
+    }
+
+    /// Issues the write of what was appended, and sends it while the disk writes.
+    pub(super) fn send_appended(&mut self, out: &mut Vec<Output>) {
         self.issue_write(out);
         if planted!(self, LeaderCountsBeforeSync) {
             self.count_commit(out);

@@ -61,7 +61,8 @@ pub(super) struct Candidate {
 /// The state of a member that leads.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Leader {
-    /// The leader's record of each other member.
+    /// The leader's record of each other member of every membership in force from the commit index
+    /// on.
     pub(super) peers: BTreeMap<NodeId, Progress>,
     /// The entry that opened the term. Once it is committed, so is everything before it, and the
     /// leader knows the commit index.
@@ -75,6 +76,9 @@ pub(super) struct Leader {
     pub(super) heartbeat_elapsed: u32,
     /// Ticks since the last check for a majority.
     pub(super) quorum_elapsed: u32,
+    /// Whether no change of the membership is open: the newest one is committed, is not joint, and
+    /// includes this leader as a voter.
+    pub(super) is_settled: bool,
     /// The leadership transfer that is under way.
     pub(super) transfer: Option<Transfer>,
 }

@@ -30,6 +30,9 @@ pub struct Status {
     pub boundary: EntryId,
     /// The membership in force.
     pub membership: Option<Arc<Membership>>,
+    /// The index of its entry; that of the boundary if the entry was purged. The membership is
+    /// committed once the commit index is at least this.
+    pub membership_index: LogIndex,
     /// The other members, if this one leads.
     pub peers: Vec<PeerStatus>,
     /// The member to which this leader is handing over.
@@ -49,6 +52,8 @@ pub struct PeerStatus {
     pub next: LogIndex,
     /// Whether only a snapshot can help it.
     pub needs_snapshot: bool,
+    /// Whether it votes. A learner may become a voter once it has caught up.
+    pub is_voter: bool,
 }
 
 impl Raft {
@@ -64,6 +69,7 @@ impl Raft {
             durable: self.writes.durable(),
             boundary: self.log.boundary(),
             membership: self.membership().cloned(),
+            membership_index: self.log.membership_index(),
             peers: self.peer_status(),
             transfer: self.transfer_target(),
             disk_stalled: self.disk_is_stalled(),
@@ -77,6 +83,7 @@ impl Raft {
             matched: peer.matched,
             next: peer.next,
             needs_snapshot: peer.pace == Pace::Snapshot,
+            is_voter: self.membership().is_some_and(|now| now.is_voter(*id)),
         };
         leader.peers.iter().map(status).collect()
     }

@@ -28,6 +28,7 @@ impl Raft {
             Input::Propose { count, origins } => self.on_propose(count, &origins, out),
             Input::ReadIndex { read } => self.on_read(read, out),
             Input::Transfer { to } => self.on_transfer(to, out),
+            Input::ChangeMembership { target } => self.on_change(&target, out),
             Input::Install { from, last, membership } => {
                 self.on_install(from, last, membership, out);
             }

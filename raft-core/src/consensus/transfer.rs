@@ -3,14 +3,14 @@
 //! Thesis, section 3.10 (K28). A leader that was asked to hand over works in three steps:
 //!
 //! ```text
-//!   refuse proposals --> bring the target up to date --> TimeoutNow --> the target campaigns at once
-//!         ^                                                                      |
-//!         +--- not deposed within the shortest election timeout: it leads on <---+
+//!   refuse proposals --> bring the target up to date --> TimeoutNow --> the target campaigns
+//!         ^                                                                   |
+//!         +-- not deposed within the shortest election timeout: it leads on <-+
 //! ```
 //!
 //! The target campaigns without a pre-vote, and its vote requests say that the leader asked for the
 //! election, so that voters answer although they hear a leader (K24). Safety does not depend on any
-//! of this: a campaign that nobody asked for is an ordinary election, whose votes compare logs as
+//! of this: a campaign that no leader asked for is an ordinary election, and votes compare logs as
 //! always (L4).
 //!
 //! A TimeoutNow may be lost, so it is repeated with each heartbeat. A leader that is deposed

@@ -2,16 +2,19 @@
 //!
 //! A membership is stored and sent as the payload of an entry, and is in force from the moment it
 //! is in the log (section 6 of the Raft paper), committed or not. A *joint* membership has two sets
-//! of voters, and each decision needs a majority of both. Bootstrap writes the only membership so
-//! far; the joint form is included here so that stored and sent bytes need not change for it.
+//! of voters, and each decision needs a majority of both.
+//!
+//! A member is identified by two numbers: its node id, which no other node of the cluster ever has,
+//! and the id of its store. A node that comes with another store has lost its votes and entries, so
+//! it must join again under a new node id.
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use core::fmt;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::NodeId;
+use super::{NodeId, StoreId};
 
 /// The most members (voters and learners together) that a cluster may have.
 pub const MAX_MEMBERS: usize = 64;
@@ -25,21 +28,26 @@ pub struct Membership {
     parts: MembershipParts,
 }
 
-/// The parts of a membership, before they are checked; the form that is stored and sent.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// The parts of a membership, before they are checked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct MembershipParts {
     /// The voters; in a joint membership, those of the configuration to come.
     pub voters: BTreeSet<NodeId>,
     /// The voters of the configuration that is being left; empty unless joint.
     pub outgoing: BTreeSet<NodeId>,
-    /// Members that receive the log and do not vote.
+    /// Members that receive the log and do not vote. In a joint membership, a member of `outgoing`
+    /// may be listed here, too: it votes until the membership is left, and is a learner afterwards.
     pub learners: BTreeSet<NodeId>,
     /// The application's data about each member (an address, for example), opaque to the engine.
     pub metadata: BTreeMap<NodeId, Bytes>,
+    /// The store of each member whose store is known.
+    pub stores: BTreeMap<NodeId, StoreId>,
+    /// The greatest node id that the cluster has ever used. `None` stands for that of the members.
+    pub highest: Option<NodeId>,
 }
 
 /// Why parts do not form a membership. Nothing was changed; correct the parts and try again.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 pub enum MembershipError {
     /// There is no voter.
     #[error("a membership needs at least one voter")]
@@ -56,6 +64,12 @@ pub enum MembershipError {
     /// Metadata names a node that is not a member.
     #[error("node {0} has metadata, but is not a member")]
     MetadataOfNonMember(NodeId),
+    /// A store is named of a node that is not a member.
+    #[error("node {0} has a store, but is not a member")]
+    StoreOfNonMember(NodeId),
+    /// A member's id is above the greatest id that was ever used.
+    #[error("node {0} is a member, but its id was never used")]
+    AboveHighest(NodeId),
 }
 
 impl Membership {
@@ -73,17 +87,37 @@ impl Membership {
         if parts.voters.is_empty() {
             return Err(MembershipError::NoVoters);
         }
-        let voters = || parts.voters.iter().chain(&parts.outgoing);
-        if let Some(both) = voters().find(|voter| parts.learners.contains(voter)) {
+        if let Some(both) = parts.voters.intersection(&parts.learners).next() {
             return Err(MembershipError::VoterAndLearner(*both));
         }
-        let membership = Membership { parts };
-        let count = membership.members().count();
-        if count > MAX_MEMBERS {
-            return Err(MembershipError::TooMany(count));
+        let mut membership = Membership { parts };
+        let members: BTreeSet<NodeId> = membership.members().collect();
+        if members.len() > MAX_MEMBERS {
+            return Err(MembershipError::TooMany(members.len()));
         }
         membership.check_metadata()?;
+        membership.check_stores()?;
+        membership.settle_highest(members.last().copied())?;
         Ok(membership)
+    }
+
+    fn check_stores(&self) -> Result<(), MembershipError> {
+        match self.parts.stores.keys().find(|node| !self.contains(**node)) {
+            Some(node) => Err(MembershipError::StoreOfNonMember(*node)),
+            None => Ok(()),
+        }
+    }
+
+    /// Replaces a missing greatest id by that of the members.
+    fn settle_highest(&mut self, of_members: Option<NodeId>) -> Result<(), MembershipError> {
+        let highest = self.parts.highest.or(of_members);
+        match of_members.filter(|node| Some(*node) > highest) {
+            Some(node) => Err(MembershipError::AboveHighest(node)),
+            None => {
+                self.parts.highest = highest;
+                Ok(())
+            }
+        }
     }
 
     fn check_metadata(&self) -> Result<(), MembershipError> {
@@ -113,6 +147,11 @@ impl Membership {
         self.parts.voters.contains(&node) || self.parts.outgoing.contains(&node)
     }
 
+    /// Whether this node receives the log and votes in neither half.
+    pub fn is_learner(&self, node: NodeId) -> bool {
+        self.parts.learners.contains(&node) && !self.is_voter(node)
+    }
+
     /// Whether this node receives the log.
     pub fn contains(&self, node: NodeId) -> bool {
         self.is_voter(node) || self.parts.learners.contains(&node)
@@ -136,10 +175,38 @@ impl Membership {
     pub fn metadata(&self, node: NodeId) -> Option<&Bytes> {
         self.parts.metadata.get(&node)
     }
+
+    /// The store of a member, if it is known.
+    pub fn store(&self, node: NodeId) -> Option<StoreId> {
+        self.parts.stores.get(&node).copied()
+    }
+
+    /// The greatest node id that the cluster has ever used. A new member has a greater one.
+    pub fn highest(&self) -> NodeId {
+        self.parts.highest.expect("set for every membership that was checked")
+    }
+}
+
+/// Voters, the voters of the configuration that is being left, and learners, for a trace line and
+/// for the log output.
+impl fmt::Display for Membership {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |f: &mut fmt::Formatter<'_>, name: &str, nodes: &BTreeSet<NodeId>| {
+            let mut nodes = nodes.iter();
+            let Some(first) = nodes.next() else { return Ok(()) };
+            write!(f, "{name} {first}")?;
+            nodes.try_for_each(|node| write!(f, ",{node}"))
+        };
+        list(f, "voters", &self.parts.voters)?;
+        list(f, " joint with", &self.parts.outgoing)?;
+        list(f, " learners", &self.parts.learners)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use alloc::string::ToString;
+
     use super::*;
 
     fn node(number: u64) -> NodeId {
@@ -161,6 +228,29 @@ mod tests {
         let mut parts = voters(&[1, 2]);
         parts.learners.insert(node(2));
         assert_eq!(Membership::new(parts), Err(MembershipError::VoterAndLearner(node(2))));
+    }
+
+    #[test]
+    fn a_voter_that_is_leaving_may_become_a_learner() {
+        let mut parts = voters(&[1, 2]);
+        parts.outgoing = parts.voters.clone();
+        parts.voters.remove(&node(2));
+        parts.learners.insert(node(2));
+        let joint = Membership::new(parts).expect("sound");
+        assert_eq!(joint.to_string(), "voters 1 joint with 1,2 learners 2");
+        assert!(joint.is_voter(node(2)) && !joint.is_learner(node(2)));
+    }
+
+    #[test]
+    fn a_store_belongs_to_a_member_and_no_member_is_above_the_highest_id() {
+        let mut parts = voters(&[1, 2]);
+        parts.stores.insert(node(3), StoreId(9));
+        assert_eq!(Membership::new(parts), Err(MembershipError::StoreOfNonMember(node(3))));
+        let parts = MembershipParts { highest: Some(node(1)), ..voters(&[1, 2]) };
+        assert_eq!(Membership::new(parts), Err(MembershipError::AboveHighest(node(2))));
+        assert_eq!(Membership::new(voters(&[1, 2])).expect("sound").highest(), node(2));
+        let parts = MembershipParts { highest: Some(node(7)), ..voters(&[1, 2]) };
+        assert_eq!(Membership::new(parts).expect("sound").highest(), node(7));
     }
 
     #[test]

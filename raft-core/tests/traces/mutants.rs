@@ -11,7 +11,7 @@ use super::runner::{self, Outcome, Planted, Script};
 use super::{read, traces};
 
 /// Each bug, the law that must catch it, and the trace in which it does.
-const KILLERS: [(Mutant, &str, &str); 24] = [
+const KILLERS: [(Mutant, &str, &str); 33] = [
     (Mutant::VoteBeforeDurable, "L6", "election/one_vote_in_a_term_across_restarts"),
     (
         Mutant::CandidateAsksBeforeDurable,
@@ -44,6 +44,39 @@ const KILLERS: [(Mutant, &str, &str); 24] = [
     (Mutant::ProposalDuringTransfer, "K28", "transfer/leader_hands_over_without_waiting"),
     (Mutant::TransferNeverAbandoned, "K28", "transfer/transfer_that_takes_too_long_is_abandoned"),
     (Mutant::TransferVoteByTrust, "L4", "transfer/voter_compares_logs_in_a_transfer_too"),
+    (
+        Mutant::MembershipInForceOnceCommitted,
+        "L13",
+        "membership/membership_is_in_force_before_it_is_committed",
+    ),
+    (
+        Mutant::ChangeBeforeTermCommitted,
+        "L17",
+        "membership/no_change_before_the_leader_commits_in_its_term",
+    ),
+    (Mutant::TwoChangesAtOnce, "L17", "membership/one_change_at_a_time"),
+    (
+        Mutant::JointLeftBeforeCommitted,
+        "L17",
+        "membership/joint_membership_is_left_only_once_it_is_committed",
+    ),
+    (Mutant::JointCountedTogether, "L6", "membership/joint_membership_needs_both_majorities"),
+    (
+        Mutant::RemovedLeaderCountsItself,
+        "L6",
+        "membership/removed_leader_leads_until_its_removal_is_committed",
+    ),
+    (
+        Mutant::RemovedLeaderLeadsOn,
+        "K23",
+        "membership/removed_leader_leads_until_its_removal_is_committed",
+    ),
+    (
+        Mutant::TruncatedMembershipKept,
+        "L13",
+        "membership/truncated_membership_is_no_longer_in_force",
+    ),
+    (Mutant::LearnerCampaigns, "K22", "election/learner_neither_votes_nor_campaigns"),
 ];
 
 #[test]

@@ -9,9 +9,32 @@ use proptest::prelude::*;
 
 use super::runner::{self, Outcome, Planted, Script};
 
+/// How many nodes may join a cluster.
+const NEWCOMERS: u64 = 2;
+
+/// Some of the nodes, with commas between them; at least one.
+fn some_of(nodes: u64) -> impl Strategy<Value = Vec<u64>> {
+    prop::collection::btree_set(1..=nodes, 1..=nodes as usize)
+        .prop_map(|nodes| nodes.into_iter().collect())
+}
+
+/// A change of the membership: some nodes vote, and some of the others are learners.
+fn change(nodes: u64) -> impl Strategy<Value = String> {
+    let all = nodes + NEWCOMERS;
+    (1..=nodes, some_of(all), some_of(all)).prop_map(|(node, voters, others)| {
+        let list = |nodes: Vec<u64>| {
+            nodes.iter().map(|node| node.to_string()).collect::<Vec<_>>().join(",")
+        };
+        let learners: Vec<u64> =
+            others.into_iter().filter(|other| !voters.contains(other)).collect();
+        format!("change {node} voters={} learners={}", list(voters), list(learners))
+    })
+}
+
 /// One line with a fault or a delay in a cluster of `nodes`.
 fn fault(nodes: u64) -> impl Strategy<Value = String> {
-    let one = move || 1..=nodes;
+    let one = move || 1..=nodes + NEWCOMERS;
+    let newcomer = nodes + 1..=nodes + NEWCOMERS;
     prop_oneof![
         6 => one().prop_map(|n| format!("deliver to={n}")),
         6 => (one(), one()).prop_map(|(n, m)| format!("deliver from={n} to={m} count=1")),
@@ -27,12 +50,14 @@ fn fault(nodes: u64) -> impl Strategy<Value = String> {
         4 => (one(), 1u64..4).prop_map(|(n, count)| format!("propose {n} {count}")),
         3 => (one(), any::<u64>()).prop_map(|(n, name)| format!("read {n} {name}")),
         2 => (one(), one()).prop_map(|(n, m)| format!("transfer {n} {m}")),
+        5 => change(nodes),
+        2 => newcomer.prop_map(|n| format!("join {n}")),
         2 => one().prop_map(|n| format!("crash {n}")),
         1 => one().prop_map(|n| format!("crash {n} kept")),
         3 => one().prop_map(|n| format!("restart {n}")),
         1 => (one(), one()).prop_map(|(n, m)| format!("partition {n} {m}")),
         1 => Just("heal".to_string()),
-        1 => Just("stabilize".to_string()),
+        2 => Just("stabilize".to_string()),
         1 => one().prop_map(|n| format!("hold {n}")),
         2 => one().prop_map(|n| format!("fetch {n}")),
         1 => one().prop_map(|n| format!("fetch {n} rewritten")),
@@ -54,9 +79,14 @@ fn trace() -> impl Strategy<Value = String> {
     (1u64..=5, settings).prop_flat_map(|(nodes, settings)| {
         prop::collection::vec(fault(nodes), 0..120).prop_map(move |lines| {
             let lines: String = lines.iter().map(|line| format!("maybe {line}\n")).collect();
-            let again: String = (1..=nodes).map(|n| format!("restart {n}\n")).collect();
+            let joins = nodes + 1..=nodes + NEWCOMERS;
+            let joins: String = joins.map(|n| format!("maybe join {n}\n")).collect();
+            let again = (1..=nodes + NEWCOMERS).map(|n| format!("restart {n}\n"));
+            let again: String = again.collect();
             let cluster = format!("cluster nodes={nodes} timers=default{settings}");
-            format!("# A random trace.\n{cluster}\n{lines}{again}maybe late\nconverge\n---\n")
+            format!(
+                "# A random trace.\n{cluster}\n{lines}{joins}{again}maybe late\nconverge\n---\n"
+            )
         })
     })
 }

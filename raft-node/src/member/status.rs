@@ -1,12 +1,11 @@
 //! The status and the events of a running member, for operators and programs.
 
-use raft_core::consensus::{SoftState, Status};
+use raft_core::consensus::{ChangeRefusal, SoftState, Status};
 use raft_core::storage::StoreInfo;
 use raft_core::types::{Identity, LogIndex, NodeId};
 
 use super::clients::Waiters;
-use crate::TransferError;
-use crate::pump::{Counters, Pump};
+use crate::pump::{Counters, Pump, TransferError};
 
 /// A member's state at one moment; renewed at each tick (10 ms) and each change of role.
 #[derive(Clone, Debug)]
@@ -59,6 +58,8 @@ impl NodeStatus {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NodeEvent {
+    /// A change of the membership was refused, and nothing happened.
+    ChangeRefused(ChangeRefusal),
     /// A leadership transfer did not succeed.
     TransferFailed {
         /// The member that was to lead.

@@ -140,6 +140,10 @@ impl Turn {
             warn!(node = %self.identity.node, "leadership was not handed over to {to}: {why}");
             publisher.add_event(NodeEvent::TransferFailed { to, why });
         }
+        for why in self.effects.refused_changes.drain(..) {
+            warn!(node = %self.identity.node, "the membership was not changed: {why}");
+            publisher.add_event(NodeEvent::ChangeRefused(why));
+        }
         if let Some(reason) = self.effects.stop.take() {
             self.note_stop(&reason, publisher);
         }

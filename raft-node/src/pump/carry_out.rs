@@ -12,8 +12,8 @@ use super::event::{Clients, Effects};
 use super::planted::planted;
 use super::tail_cache::Reach;
 use super::turn_proposals::hint;
-use super::{Pump, StopReason};
-use crate::{Content, Entries, Envelope, ProposeError, ReadError, TransferError};
+use super::{Pump, StopReason, TransferError};
+use crate::{Content, Entries, Envelope, ProposeError, ReadError};
 
 impl<C: Clients> Pump<C> {
     /// Steps the core, and carries out all that follows from it.
@@ -69,6 +69,7 @@ impl<C: Clients> Pump<C> {
             Output::TransferAbandoned { to } => {
                 effects.failed_transfers.push((to, TransferError::Abandoned));
             }
+            Output::ChangeRefused(why) => effects.refused_changes.push(why),
             Output::Became(soft_state) => self.became(soft_state, effects),
             Output::Rejected { why, .. } => *self.counters.rejected.entry(why).or_insert(0) += 1,
             // The peer is shown in the status. Nothing else can be done before there are snapshots.

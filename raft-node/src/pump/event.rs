@@ -1,14 +1,15 @@
 //! The pump's input and output.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use raft_core::consensus::{Contradiction, SoftState};
+use raft_core::consensus::{ChangeRefusal, Contradiction, SoftState, TransferRefusal};
 use raft_core::storage::{LogError, LogErrorKind, WriteBatch};
-use raft_core::types::{Entry, EntryId, EntryKind, LogIndex, NodeId};
+use raft_core::types::{Entry, EntryId, EntryKind, LogIndex, Membership, NodeId};
 use thiserror::Error;
 
-use crate::{Committed, Envelope, Fatal, ProposeError, ReadError, TransferError};
+use crate::{Committed, Envelope, Fatal, ProposeError, ReadError};
 
 /// The types that identify waiting clients. The pump's driver chooses them; the pump stores them
 /// and returns them, and never looks inside.
@@ -40,6 +41,11 @@ pub enum Event<C: Clients> {
     Transfer {
         /// The member that is to lead.
         to: NodeId,
+    },
+    /// This member is asked to change the membership.
+    ChangeMembership {
+        /// The membership to come.
+        target: Arc<Membership>,
     },
     /// An envelope of a peer arrived.
     Deliver {
@@ -106,6 +112,8 @@ pub struct Effects<C: Clients> {
     pub failed_reads: Vec<(C::Reads, ReadError)>,
     /// These leadership transfers, each to a member, did not succeed.
     pub failed_transfers: Vec<(NodeId, TransferError)>,
+    /// Changes of the membership were refused, and nothing happened.
+    pub refused_changes: Vec<ChangeRefusal>,
     /// The member has had these roles, terms and leaders, in order.
     pub soft_states: Vec<SoftState>,
     /// The member must stop, for this reason. Nothing else follows.
@@ -172,6 +180,25 @@ pub struct Claim<C: Clients> {
     pub position: usize,
     /// How many consecutive commands are answered.
     pub count: usize,
+}
+
+/// Why a leadership transfer did not succeed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum TransferError {
+    /// The transfer was refused, and nothing happened.
+    #[error("the transfer was refused: {0}")]
+    Refused(#[from] TransferRefusal),
+    /// The other member was not elected within an election timeout, so this member leads on. The
+    /// other member may still be elected.
+    #[error("the other member was not elected in time")]
+    Abandoned,
+    /// This member no longer leads, and a third one does.
+    #[error("node {0} was elected instead")]
+    OtherLeader(NodeId),
+    /// This member was shut down, or has stopped by itself.
+    #[error("this member is closed")]
+    Closed,
 }
 
 /// Why a member stopped.
@@ -245,6 +272,7 @@ impl<C: Clients> Default for Effects<C> {
             served: Vec::new(),
             failed_reads: Vec::new(),
             failed_transfers: Vec::new(),
+            refused_changes: Vec::new(),
             soft_states: Vec::new(),
             stop: None,
         }

@@ -232,11 +232,11 @@ impl<C: Clients> Pump<C> {
         !forward.commands.is_empty() && forward.commands.iter().all(fits)
     }
 
-    /// Whether this leader has room for the forward's bytes. Commands of its own clients that are
-    /// held go first.
+    /// Whether this leader has room for the forward's bytes, and is not handing over. Commands of
+    /// its own clients that are held go first.
     fn has_room_for_forward(&self, forward: &Forward) -> bool {
         let size = forward.commands.iter().map(|command| command.len() as u64).sum();
-        let has_room = !self.holds_proposals() && self.has_room_for(size);
+        let has_room = !self.holds_proposals() && !self.hands_over() && self.has_room_for(size);
         has_room || planted!(self, ForwardsWithoutLimit)
     }
 

@@ -44,6 +44,7 @@ use self::applying::Applying;
 pub use self::counters::Counters;
 pub use self::event::{
     ApplyBatch, Claim, Clients, Effects, Event, Failed, Fetch, FetchId, Settled, StopReason,
+    TransferError,
 };
 use self::fetching::Fetching;
 use self::forwarding::Forwarding;
@@ -66,6 +67,8 @@ pub struct Pump<C: Clients> {
     limits: Limits,
     /// Ticks since the start.
     now: u64,
+    /// The longest election timeout, in ticks.
+    election_ticks: u64,
     tail: TailCache,
     writes: GroupCommit,
     proposals: Proposals<C>,
@@ -106,10 +109,12 @@ impl<C: Clients> Pump<C> {
     ) -> Pump<C> {
         let last = start.last;
         let applied = start.applied;
+        let election_ticks = config.election_ticks_max.into();
         Pump {
             raft: Raft::new(config, start),
             identity,
             now: 0,
+            election_ticks,
             tail: TailCache::new(limits.tail_bytes),
             writes: GroupCommit::new(last, limits.batch_bytes),
             proposals: Proposals::new(),
@@ -207,7 +212,13 @@ impl<C: Clients> Pump<C> {
             Event::Tick => self.on_tick(effects),
             Event::Propose { commands, group } => self.on_propose(commands, group, effects),
             Event::Read { group } => self.reads.arrive(group, self.now + self.limits.read_ticks),
-            Event::Transfer { to } => self.step(Input::Transfer { to }, effects),
+            Event::Transfer { to } => {
+                self.step(Input::Transfer { to }, effects);
+                self.note_transfer();
+            }
+            Event::ChangeMembership { target } => {
+                self.step(Input::ChangeMembership { target }, effects);
+            }
             Event::Deliver { from, envelope } => self.on_envelope(from, envelope, effects),
             Event::Written(Ok(())) => {
                 let seq = self.writes.finish();

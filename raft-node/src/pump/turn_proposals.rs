@@ -8,6 +8,9 @@
 //! entries may be committed by its followers' disks alone, and clients continue as soon as they are
 //! answered, so no other limit bounds what a leader holds in memory for its own disk. Commands of
 //! its own clients are held until the disk has caught up; forwarded ones are refused.
+//!
+//! While a leader hands over, commands of its own clients are held, too. They are proposed if the
+//! transfer is abandoned, and forwarded once the next leader is known.
 
 use std::collections::VecDeque;
 
@@ -30,11 +33,14 @@ pub(super) struct TurnProposals<C: Clients> {
     origins: Vec<Origin<C>>,
     /// The payload bytes of the commands.
     bytes: u64,
-    /// Own clients' commands that no turn has proposed yet, since the disk is behind.
+    /// Own clients' commands that no turn has proposed yet, since the disk is behind or this leader
+    /// hands over.
     held: VecDeque<Held<C>>,
+    /// Until when held commands wait for the leader that comes after this one.
+    next_leader_until: u64,
 }
 
-/// A group of own clients that waits for the disk.
+/// A group of own clients that waits for the disk, or for the next leader.
 #[derive(Debug)]
 struct Held<C: Clients> {
     commands: Vec<Bytes>,
@@ -54,7 +60,13 @@ pub(super) enum Origin<C: Clients> {
 
 impl<C: Clients> TurnProposals<C> {
     pub(super) fn new() -> TurnProposals<C> {
-        TurnProposals { commands: Vec::new(), origins: Vec::new(), bytes: 0, held: VecDeque::new() }
+        TurnProposals {
+            commands: Vec::new(),
+            origins: Vec::new(),
+            bytes: 0,
+            held: VecDeque::new(),
+            next_leader_until: 0,
+        }
     }
 
     /// Adds commands after those of the turn so far.
@@ -109,6 +121,7 @@ impl<C: Clients> Pump<C> {
         match (soft_state.role, soft_state.leader) {
             (RoleName::Leader, _) => self.propose_or_hold(commands, group),
             (_, Some(leader)) => self.forward(leader, commands, group, effects),
+            (_, None) if self.awaits_next_leader() => self.hold(commands, group),
             (_, None) => {
                 let error = ProposeError::NotLeader { hint: None };
                 effects.failed.push(Failed { group, offset: 0, count: commands.len(), error });
@@ -118,15 +131,39 @@ impl<C: Clients> Pump<C> {
 
     fn propose_or_hold(&mut self, commands: Vec<Bytes>, group: C::Proposals) {
         let bytes = size(&commands);
-        if self.holds_proposals() || !self.has_room_for(bytes) {
-            let deadline = self.now + self.limits.proposal_ticks;
-            return self.proposed.held.push_back(Held { commands, group, bytes, deadline });
+        if self.holds_proposals() || !self.has_room_for(bytes) || self.hands_over() {
+            return self.hold(commands, group);
         }
         let origin = Origin::Own { group, count: commands.len() };
         self.proposed.add(origin, commands);
     }
 
-    /// Whether the disk is so far behind that own clients' commands wait for it.
+    fn hold(&mut self, commands: Vec<Bytes>, group: C::Proposals) {
+        let bytes = size(&commands);
+        let deadline = self.now + self.limits.proposal_ticks;
+        self.proposed.held.push_back(Held { commands, group, bytes, deadline });
+    }
+
+    /// Whether this leader is handing over, and accepts no proposals.
+    pub(super) fn hands_over(&self) -> bool {
+        self.raft.transfer_target().is_some()
+    }
+
+    /// As long as this leader hands over, the time within which its clients' commands wait for the
+    /// next one begins again.
+    pub(super) fn note_transfer(&mut self) {
+        if self.hands_over() {
+            self.proposed.next_leader_until = self.now + self.election_ticks;
+        }
+    }
+
+    /// Whether this member has just handed over, and the next leader is not known yet. Its clients'
+    /// commands wait for that leader.
+    pub fn awaits_next_leader(&self) -> bool {
+        self.raft.leader().is_none() && self.now < self.proposed.next_leader_until
+    }
+
+    /// Whether own clients' commands are held.
     pub(super) fn holds_proposals(&self) -> bool {
         !self.proposed.held.is_empty()
     }
@@ -140,6 +177,10 @@ impl<C: Clients> Pump<C> {
     /// Proposes what was held, in order, as far as the disk has caught up. If this member no longer
     /// leads, its clients' commands go where new ones would.
     pub(super) fn take_held_proposals(&mut self, effects: &mut Effects<C>) {
+        self.note_transfer();
+        if self.hands_over() || self.awaits_next_leader() {
+            return;
+        }
         if !self.raft.is_leader() {
             for held in std::mem::take(&mut self.proposed.held) {
                 self.on_propose(held.commands, held.group, effects);
@@ -159,6 +200,9 @@ impl<C: Clients> Pump<C> {
         if self.proposed.commands.is_empty() {
             return;
         }
+        if self.hands_over() || self.awaits_next_leader() {
+            return self.put_turn_back(effects);
+        }
         let count = self.proposed.commands.len() as u64;
         let mut origins = Vec::new();
         for origin in &self.proposed.origins {
@@ -171,6 +215,26 @@ impl<C: Clients> Pump<C> {
         self.step(Input::Propose { count, origins }, effects);
         self.payloads.proposals.clear();
         self.proposed.origins.clear();
+    }
+
+    /// This leader was asked to hand over after the turn's proposals had come: own clients'
+    /// commands are held before those that came later, and forwarded ones are refused.
+    fn put_turn_back(&mut self, effects: &mut Effects<C>) {
+        let mut commands = std::mem::take(&mut self.proposed.commands).into_iter();
+        self.proposed.bytes = 0;
+        let later = std::mem::take(&mut self.proposed.held);
+        for origin in std::mem::take(&mut self.proposed.origins) {
+            match origin {
+                Origin::Own { group, count } => {
+                    self.hold(commands.by_ref().take(count).collect(), group);
+                }
+                Origin::Forwarded { from, answer, count } => {
+                    commands.by_ref().take(count).for_each(drop);
+                    self.send(from, Content::ForwardAnswer(answer), effects);
+                }
+            }
+        }
+        self.proposed.held.extend(later);
     }
 
     /// The turn's commands have their ids now: own clients wait for them, and forwards are answered

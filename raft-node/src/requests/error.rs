@@ -1,7 +1,6 @@
 //! The errors of requests: each states whether the request may have been applied, and whether to
 //! retry.
 
-use raft_core::consensus::TransferRefusal;
 use raft_core::types::NodeId;
 use thiserror::Error;
 
@@ -39,19 +38,6 @@ pub enum ProposeError {
     /// command may have been applied, or may still be. Trying again may apply it twice.
     #[error("the outcome is not known")]
     Unknown,
-}
-
-/// Why a leadership transfer did not succeed. This member's role has not changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum TransferError {
-    /// The transfer was refused, and nothing happened.
-    #[error("the transfer was refused: {0}")]
-    Refused(#[from] TransferRefusal),
-    /// The other member was not elected within an election timeout, so this member leads on. The
-    /// other member may still be elected.
-    #[error("the other member was not elected in time")]
-    Abandoned,
 }
 
 /// Why a read has no answer. A read changes nothing, so it may always be tried again.

@@ -81,6 +81,7 @@ impl World {
         batch: raft_core::storage::WriteBatch,
     ) -> Result<(), Violation> {
         let now = self.now();
+        self.mark_memberships(at, &batch);
         let member = &mut self.members[at];
         if let Some(cut) = batch.truncate_after {
             let removed = self.laws.disk(member.id).last().get().saturating_sub(cut.get());
@@ -213,6 +214,7 @@ impl World {
             return Ok(());
         }
         self.laws.on_soft_state(id, soft_state)?;
+        self.mark_roles(at, soft_state.role);
         if soft_state.role != RoleName::Leader {
             return Ok(());
         }
@@ -233,8 +235,9 @@ impl World {
         let Some(pump) = &self.members[at].pump else { return false };
         let before = pump.raft().last().index.prev();
         let Some(term) = pump.raft().term_at(before) else { return false };
-        let copies = self.laws.durable_copies(EntryId::new(term, before));
-        before > self.laws.committed() && self.laws.is_majority(copies)
+        let Some(membership) = pump.raft().membership() else { return false };
+        let id = EntryId::new(term, before);
+        before > self.laws.committed() && self.laws.is_durable(id, membership)
     }
 
     // ---- the state machine ----

@@ -160,9 +160,12 @@ impl World {
         pumps.map(|pump| pump.raft().last().index.get()).max().unwrap_or(0)
     }
 
-    /// A view of each member; `None` if a member is down.
+    /// A view of each member of the newest membership; `None` if one of them is down, or if there
+    /// is no leader.
     pub(crate) fn views(&self) -> Option<Vec<View>> {
-        self.members.iter().map(|member| member.view()).collect()
+        let present = self.present_members();
+        let views = || present.iter().map(|at| self.members[*at].view()).collect();
+        if present.is_empty() { None } else { views() }
     }
 
     /// Closes each member, as an orderly shutdown does.

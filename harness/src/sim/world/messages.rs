@@ -11,7 +11,6 @@ pub(super) fn may_be_caused_by_correct_members(why: raft_core::consensus::Reject
             | Rejection::SecondLeader
             | Rejection::EntryFromTheFuture
             | Rejection::AcknowledgesUnknown
-            | Rejection::NotAMember
     )
 }
 

@@ -10,6 +10,7 @@ use super::world::Envelope;
 
 /// Every verb with its arguments, printed for an unknown verb.
 pub const VERBS: &str = "\
+join N | change N voters=N,.. [learners=N,..] | membership N
 cluster nodes=N [base] [inflight=N] [inflight_bytes=N] [append=N] [bytes=N] [stall=N]
         [lost_memory] [prevote=off] [quorum=off] [timers=default]
 node N [blank] [log=DIGITS] [term=T] [vote=N] [commit=I] [applied=I] [boundary=I@T] [learners=N,..]

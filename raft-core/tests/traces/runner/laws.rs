@@ -1,9 +1,10 @@
 //! The laws that need more than one member, or a disk, to be checked (docs/laws.md).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use raft_core::consensus::{
-    Body, Message, Output, ReadId, Removal, RoleName, Source, Verdict, Write,
+    Body, Message, Output, ReadId, Removal, RoleName, Source, Status, Verdict, Write,
 };
 use raft_core::types::{HardState, LogIndex, Membership, NodeId, Term};
 
@@ -20,6 +21,8 @@ pub struct ClusterLaws {
     votes: BTreeMap<(NodeId, Term), NodeId>,
     /// Every entry that was ever committed.
     committed: BTreeMap<LogIndex, Committed>,
+    /// The membership in force at each leader after its last step.
+    led_with: BTreeMap<NodeId, Arc<Membership>>,
     /// How many ticks each leader has spent in a transfer.
     transfers: BTreeMap<NodeId, u32>,
     /// What each read without an answer must see, and the member that reads.
@@ -68,6 +71,7 @@ impl ClusterLaws {
             Output::Write(write) => {
                 self.check_truncation(id, write, &member.issued);
                 check_proposals(id, write, member);
+                check_step(id, write, member);
             }
             Output::Send { to, message } => {
                 check_promise(id, *to, message, member);
@@ -86,6 +90,7 @@ impl ClusterLaws {
                 assert!(*index >= floor, "L15: read {} at {index} misses {floor}", read.0);
             }
             Output::ReadRefused { read, .. } => drop(self.reads.remove(read)),
+            Output::Became(now) => check_candidate(id, now.role, member),
             _ => {}
         }
     }
@@ -119,6 +124,7 @@ impl ClusterLaws {
         let slowest = status.peers.iter().map(|peer| peer.matched).min();
         let wanted = slowest.unwrap_or(status.commit);
         assert_eq!(raft.stored_by_all(), wanted, "{id}: a peer still waits for entries");
+        check_membership(id, &status, &member.issued);
         if raft.is_leader() {
             let first = *self.leaders.entry(raft.term()).or_insert(id);
             assert_eq!(first, id, "L1: two leaders in term {}", raft.term());
@@ -136,10 +142,17 @@ impl ClusterLaws {
         let Some(raft) = &member.raft else { return };
         let status = raft.status();
         let known = self.committed.last_key_value().map_or(LogIndex::ZERO, |(index, _)| *index);
-        let leads = status.soft_state.role == RoleName::Leader;
-        if leads && status.commit > known {
-            let membership = status.membership.as_ref().expect("a leader has a membership");
-            check_copies(id, status.commit, membership, members);
+        // A step that commits may also replace the membership with which the copies were counted,
+        // or end the leadership; so the copies are counted with both.
+        let before = self.led_with.remove(&id);
+        if raft.is_leader() {
+            let now = status.membership.clone().expect("a leader has a membership");
+            self.led_with.insert(id, now);
+        }
+        for membership in before.iter().chain(self.led_with.get(&id)) {
+            if status.commit > known {
+                check_copies(id, status.commit, membership, members);
+            }
         }
         let first = member.issued.boundary.index.get() + 1;
         for index in (first..=status.commit.get()).map(LogIndex::new) {
@@ -191,6 +204,49 @@ fn check_copies(id: NodeId, commit: LogIndex, membership: &Membership, members: 
         let needed = half.len() / 2 + 1;
         assert!(copies >= needed, "L6: {id} commits {commit}, of which {copies} disks hold a copy");
     }
+}
+
+/// The newest membership in the log is in force, and once it is committed, it leads out no member
+/// that does not vote.
+fn check_membership(id: NodeId, status: &Status, issued: &Image) {
+    let newest = issued.memberships.last().map(|(_, membership)| membership);
+    let newest = newest.or(issued.base.as_ref());
+    assert_eq!(status.membership.as_ref(), newest, "L13: {id} has another membership in force");
+    let Some(now) = newest.filter(|_| status.membership_index <= status.commit) else { return };
+    let leads = status.soft_state.role == RoleName::Leader;
+    let may_lead = now.is_joint() || now.is_voter(id);
+    assert!(!leads || may_lead, "K23: {id} leads, and {now} is committed");
+}
+
+/// Memberships change one step at a time, each once the one before it is committed.
+fn check_step(id: NodeId, write: &Write, member: &Member) {
+    let Some(Source::Membership(next)) = write.append.as_ref().map(|append| &append.source) else {
+        return;
+    };
+    let Some(raft) = &member.raft else { return };
+    let newest = member.issued.memberships.last();
+    let at = newest.map_or(member.issued.boundary.index, |(at, _)| *at);
+    assert!(at <= raft.commit(), "L17: {id} appends {next}, and {at} is not committed");
+    let own = raft.term_at(raft.commit()) == Some(raft.term());
+    assert!(own, "L17: {id} appends {next} before it has committed an entry of its term");
+    let Some(before) = newest.map(|(_, before)| before).or(member.issued.base.as_ref()) else {
+        return;
+    };
+    let same = before.parts().voters == next.parts().voters;
+    let follows =
+        if next.is_joint() { next.parts().outgoing == before.parts().voters } else { same };
+    let leaves = !(before.is_joint() && next.is_joint());
+    assert!(follows && leaves, "L17: {id} appends {next} after {before}");
+}
+
+/// A candidate votes in a membership that is in force at its commit index or after it.
+fn check_candidate(id: NodeId, role: RoleName, member: &Member) {
+    let campaigns = matches!(role, RoleName::PreCandidate | RoleName::Candidate);
+    let Some(raft) = member.raft.as_ref().filter(|_| campaigns) else { return };
+    let commit = raft.commit();
+    let later = member.issued.memberships.iter().filter(|(at, _)| *at > commit);
+    let mut live = later.map(|(_, later)| later).chain(raft.membership_at(commit));
+    assert!(live.any(|live| live.is_voter(id)), "K22: {id} campaigns, and is no voter");
 }
 
 /// Only a voter whose disk holds the leader's whole log is asked to campaign (K28).
@@ -254,5 +310,7 @@ fn check_log_matching(one: (NodeId, &Image), other: (NodeId, &Image)) {
         let same = one.1.term(index) == other.1.term(index);
         met |= same;
         assert!(same || !met, "L3: the logs of {} and {} differ at {index}", one.0, other.0);
+        let alike = one.1.membership(index) == other.1.membership(index);
+        assert!(!same || alike, "L3: {} and {} have two memberships at {index}", one.0, other.0);
     }
 }

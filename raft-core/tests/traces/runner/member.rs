@@ -154,6 +154,11 @@ impl Image {
         }
     }
 
+    /// The membership that an entry is, if it is one.
+    pub fn membership(&self, index: LogIndex) -> Option<&Arc<Membership>> {
+        self.memberships.iter().find(|(at, _)| *at == index).map(|(_, membership)| membership)
+    }
+
     /// The memberships among some entries.
     pub fn memberships_in(&self, span: &LogSpan) -> Memberships {
         let inside = |at: LogIndex| span.first() <= at && at <= span.last();
@@ -183,6 +188,8 @@ impl Image {
         match write.removal {
             Some(Removal::Reset(boundary)) => {
                 (self.boundary, self.terms, self.memberships) = (boundary, Vec::new(), Vec::new());
+                let installed = self.snapshot.iter().find(|(last, _)| *last == boundary);
+                self.base = installed.map(|(_, membership)| Arc::clone(membership));
             }
             Some(Removal::TruncateAfter(index)) => {
                 self.terms.truncate(index.since(self.boundary.index) as usize);

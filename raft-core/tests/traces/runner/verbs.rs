@@ -31,6 +31,8 @@ fn dispatch(world: &mut World, command: &Command<'_>) -> Result<(), String> {
     match command.verb {
         "cluster" => cluster(world, command),
         "node" => node(world, command),
+        "join" => join(world, command.node()?),
+        "change" => change(world, command),
         "tick" => tick(world, command),
         "timeout" => timeout(world, command),
         "campaign" => campaign(world, command.node()?),
@@ -51,6 +53,7 @@ fn dispatch(world: &mut World, command: &Command<'_>) -> Result<(), String> {
         "stabilize" => world.stabilize(),
         "converge" => converge(world),
         "status" => status(world, command.node()?),
+        "membership" => membership(world, command.node()?),
         "log" => log(world),
         "network" => network(world),
         _ => Err(format!("no such verb; there are:\n{VERBS}")),
@@ -142,6 +145,32 @@ fn node(world: &mut World, command: &Command<'_>) -> Result<(), String> {
     member.start(index("commit")?, index("applied")?);
     world.members.insert(id, member);
     Ok(())
+}
+
+/// A new node with a blank disk, which no membership names yet.
+fn join(world: &mut World, id: NodeId) -> Result<(), String> {
+    if world.members.contains_key(&id) {
+        return Err(format!("there is a member {id} already"));
+    }
+    let any = world.members.values().next().ok_or("no cluster yet")?;
+    let config = Config { id, ..any.config.clone() };
+    let mut member = Member::new(config, Image::default());
+    member.start(LogIndex::ZERO, LogIndex::ZERO);
+    world.members.insert(id, member);
+    Ok(())
+}
+
+/// Asks a member to change the membership.
+fn change(world: &mut World, command: &Command<'_>) -> Result<(), String> {
+    let list = |name| command.text(name).filter(|list| !list.is_empty());
+    let nodes = |name| list(name).map_or(Ok(Vec::new()), parse_nodes);
+    let parts = MembershipParts {
+        voters: nodes("voters")?.into_iter().collect(),
+        learners: nodes("learners")?.into_iter().collect(),
+        ..MembershipParts::default()
+    };
+    let target = Membership::new(parts).map_err(|error| error.to_string())?;
+    world.step(command.node()?, Input::ChangeMembership { target: Arc::new(target) })
 }
 
 /// The cluster's membership, with some of its voters as learners.
@@ -352,6 +381,7 @@ fn fetch(world: &mut World, command: &Command<'_>) -> Result<(), String> {
 fn converge(world: &mut World) -> Result<(), String> {
     const TICKS: u32 = 1_000;
     world.cut.clear();
+    world.refuses_removed = true;
     for _ in 0..TICKS {
         world.up().into_iter().try_for_each(|id| world.step(id, Input::Tick))?;
         world.stabilize()?;
@@ -364,14 +394,22 @@ fn converge(world: &mut World) -> Result<(), String> {
     Err(format!("no agreement after {TICKS} ticks:\n{}", world.lines.join("\n")))
 }
 
-/// Whether one member leads, all logs are equal and committed, and no client waits to read.
+/// Whether one member leads, the logs of its members are equal and committed, no change is under
+/// way, and no client waits to read. Nodes that are no members do not matter.
 fn agreed(world: &World) -> bool {
-    let rafts = || world.members.values().filter_map(|member| member.raft.as_ref());
-    let logs = || world.members.values().map(|member| &member.issued);
+    let all = || world.members.values().filter_map(|member| member.raft.as_ref());
+    let Some(newest) = all().filter(|raft| raft.is_leader()).max_by_key(|raft| raft.term()) else {
+        return false;
+    };
+    let Some(membership) = newest.membership() else { return false };
+    let members = || membership.members().map(|id| world.members.get(&id));
+    let rafts = || members().flatten().filter_map(|member| member.raft.as_ref());
+    let logs = || members().flatten().map(|member| &member.issued);
     let leaders = rafts().filter(|raft| raft.is_leader()).count();
     let equal = logs().zip(logs().skip(1)).all(|(one, other)| one.equals(other));
     let committed = rafts().all(|raft| raft.commit() == raft.last().index);
-    leaders == 1 && equal && committed && world.laws.open_reads() == 0
+    let settled = !membership.is_joint() && membership.is_voter(newest.id());
+    leaders == 1 && equal && committed && settled && world.laws.open_reads() == 0
 }
 
 // ---- output ----
@@ -393,6 +431,19 @@ fn status(world: &mut World, id: NodeId) -> Result<(), String> {
         lines.push(format!("{id} sees {}: match {matched}, next {next}{snapshot}", peer.id));
     }
     world.lines.extend(lines);
+    Ok(())
+}
+
+/// The membership that is in force at a member, and whether it is committed.
+fn membership(world: &mut World, id: NodeId) -> Result<(), String> {
+    let raft = world.member(id)?.raft.as_ref().ok_or_else(|| format!("member {id} is down"))?;
+    let status = raft.status();
+    let at = status.membership_index;
+    let is_committed = if at <= status.commit { "committed" } else { "not committed" };
+    world.lines.push(match status.membership {
+        Some(membership) => format!("{id} has {membership} since {at}, {is_committed}"),
+        None => format!("{id} has no membership"),
+    });
     Ok(())
 }
 

@@ -52,6 +52,9 @@ pub struct World {
     pub lines: Vec<String>,
     /// The laws that need more than one member to check.
     pub laws: ClusterLaws,
+    /// Whether no member receives anything from a node that it knows to be removed, as a transport
+    /// does; the laws hold without this, but such a node may keep others from agreeing.
+    pub refuses_removed: bool,
     /// Whether members have lost votes or entries that were durable. The laws about the whole
     /// cluster do not hold then, and are not checked.
     pub lost_memory: bool,
@@ -71,6 +74,7 @@ impl World {
             entry_bytes: 1,
             lines: Vec::new(),
             laws: ClusterLaws::default(),
+            refuses_removed: false,
             lost_memory: false,
         }
     }
@@ -179,7 +183,10 @@ impl World {
     /// Hands an envelope to its receiver, if the receiver is up.
     pub fn deliver(&mut self, envelope: Envelope) -> Result<(), String> {
         let Envelope { from, to, message, memberships } = envelope;
-        if self.member(to)?.raft.is_none() {
+        let Some(raft) = &self.member(to)?.raft else { return Ok(()) };
+        let committed = raft.membership_at(raft.commit());
+        let is_removed = committed.is_some_and(|now| !now.contains(from) && from <= now.highest());
+        if is_removed && self.refuses_removed {
             return Ok(());
         }
         self.step(to, Input::Message { from, message, memberships })
@@ -229,6 +236,7 @@ impl World {
         let raft = member.raft.as_ref().ok_or_else(|| format!("member {id} is down"))?;
         if last.index > raft.status().applicable {
             member.disk.snapshot = Some((last, Arc::clone(&membership)));
+            member.issued.snapshot = member.disk.snapshot.clone();
         }
         self.step(id, Input::Install { from, last, membership })
     }

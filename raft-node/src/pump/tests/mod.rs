@@ -9,6 +9,7 @@ mod forwards;
 mod hints;
 mod malformed;
 mod reading;
+mod transfers;
 
 use std::sync::Arc;
 
