@@ -386,7 +386,9 @@ impl Store for FileStore {
         if self.has(Bug::NeverSynced) {
             Ok(())
         } else {
-            self.file.sync_all().map_err(failed(LogOp::Close))
+            let synced = self.file.sync_all();
+            self.is_poisoned |= synced.is_err();
+            synced.map_err(failed(LogOp::Close))
         }
     }
 }

@@ -449,7 +449,7 @@ impl Store for Journal {
     async fn close(&mut self) -> Result<(), LogError> {
         self.check_poison(LogOp::Close)?;
         let proven = self.sync_and_mark(File::sync_all);
-        self.is_poisoned |= proven.is_err();
+        self.is_poisoned |= proven.is_err() && !self.has(Bug::ContinuesAfterAFailedClose);
         proven.map_err(failed(LogOp::Close, "proof"))
     }
 }

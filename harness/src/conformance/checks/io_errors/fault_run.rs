@@ -239,13 +239,17 @@ impl FaultRun {
         }
     }
 
-    /// Closes a store whose answers were all successful. Returns the one state that it may be in.
+    /// Closes a store whose answers were all successful. A close that fails poisons the handle,
+    /// unless it found no space. Returns the one state that the store may be in.
     async fn close(&mut self, mut store: Box<dyn Store>, log: &mut Subject) -> Checked<Vec<Model>> {
         self.before_close = Some(self.disk.changes());
         let result = store.close().await;
         log.note(&format!("close: {result:?}"));
         if let Err(error) = result {
             check_kind(&error)?;
+            if error.kind != LogErrorKind::NoSpace {
+                self.check_poisoned(store.as_mut(), log).await?;
+            }
         }
         Ok(vec![self.model.clone()])
     }
