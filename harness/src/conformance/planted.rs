@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::place::Factory;
 use super::report::Outcome;
 use super::run::{run, run_within, skip};
-use super::settings::is_deep;
+use super::settings::{do_everything, is_deep};
 use super::{CHECKS, Check};
 
 /// A planted bug, the full name of the check that must find it (its *killer*), and the number of
@@ -34,6 +34,7 @@ impl Check {
 /// not found, or that were found with a wrong promise. A check that cannot run on this machine is
 /// skipped, as [`conformance!`](macro@crate::conformance) does.
 pub fn each_is_found<B: Copy + Debug>(killers: &[Killer<B>], planted: impl Fn(B) -> Factory) {
+    do_everything();
     let mut missed = Vec::new();
     for (bug, killer, promise) in killers {
         let check = Check::named(killer);

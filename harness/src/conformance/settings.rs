@@ -1,6 +1,7 @@
 //! How much a run does, as the environment sets it and as a slow store allows.
 
 use std::env;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// The time for openings that a check which opens the store repeatedly may use by default, each
@@ -23,13 +24,27 @@ pub(crate) fn seeds(first: u64) -> std::ops::Range<u64> {
     first..first.saturating_add(setting("KONTIKI_SEEDS").unwrap_or(1))
 }
 
+/// Whether planted bugs are searched for, which must be found however busy the machine is.
+static IS_WHOLE: AtomicBool = AtomicBool::new(false);
+
+/// From now on, all runs of this process do everything, however slow the store is.
+pub(crate) fn do_everything() {
+    IS_WHOLE.store(true, Ordering::Relaxed);
+}
+
+/// Whether a slow store is tested as thoroughly as a fast one, so that what is found does not
+/// depend on a clock: with `KONTIKI_REQUIRE=all` or `KONTIKI_DEEP`, and where planted bugs are
+/// searched for.
+pub(crate) fn is_whole() -> bool {
+    let is_required = env::var("KONTIKI_REQUIRE").is_ok_and(|what| what == "all");
+    is_required || is_deep() || IS_WHOLE.load(Ordering::Relaxed)
+}
+
 /// The number of runs, with `openings` openings each, that a check makes by default. It is `most`,
 /// unless the store opens so slowly that these runs would take more than five seconds; it is never
-/// below `least`. With `KONTIKI_REQUIRE=all` or `KONTIKI_DEEP` it is `most` however slow the store
-/// is, so that what is found does not depend on a clock.
+/// below `least`. It is `most` where [`is_whole`].
 pub(crate) fn affordable(most: u64, least: u64, openings: u32, opening: Duration) -> u64 {
-    let is_whole = env::var("KONTIKI_REQUIRE").is_ok_and(|what| what == "all");
-    if is_whole || is_deep() { most } else { fitting(opening * openings).clamp(least, most) }
+    if is_whole() { most } else { fitting(opening * openings).clamp(least, most) }
 }
 
 /// How many runs of this length fit into the budget.

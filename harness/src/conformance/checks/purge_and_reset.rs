@@ -8,6 +8,7 @@ use raft_core::storage::WriteBatch;
 
 use crate::conformance::report::{Checked, Halt, broken};
 use crate::conformance::samples::{entries, hard_state, id, identity, index, sized};
+use crate::conformance::settings::is_whole;
 use crate::conformance::subject::Subject;
 
 /// The boundary's term can be read, the purged entries cannot.
@@ -169,7 +170,7 @@ pub async fn a_purge_frees_space(log: &mut Subject) -> Checked {
             let batch =
                 WriteBatch { purge_upto, ..WriteBatch::of_entries(vec![sized(at, 1, bytes)]) };
             log.change_unseen(batch).await?;
-            if began.elapsed() > SLOW {
+            if began.elapsed() > SLOW && !is_whole() {
                 log.journal().tally().reduce();
                 return Err(Halt::DoesNotApply("the store needs too long for these bytes"));
             }
