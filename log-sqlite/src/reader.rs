@@ -15,7 +15,7 @@ use raft_core::storage::{
     LogError, LogErrorKind, LogOp, LogReader, LogSummary, ReadBudget, range_to_read,
 };
 use raft_core::types::{Entry, LogIndex, Term};
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, Transaction};
 
 use crate::database::{StoredRow, failed, integrity_faults, load_state, open_reader, unreadable};
 
@@ -94,12 +94,13 @@ impl ReadConnection {
             return Err(LogError::io(LogOp::Read, "the store was closed").at(self.place()));
         };
         let moment = connection.unchecked_transaction().map_err(|error| self.failed(error))?;
-        self.read_now(&moment, range, max_bytes)
+        self.read_at(&moment, range, max_bytes)
     }
 
-    fn read_now(
+    /// Reads in one transaction, which shows the log as it was at one moment.
+    fn read_at(
         &self,
-        moment: &Connection,
+        moment: &Transaction<'_>,
         range: &Range<LogIndex>,
         max_bytes: u64,
     ) -> Result<Vec<Entry>, LogError> {
@@ -129,7 +130,7 @@ impl ReadConnection {
 
     fn entry(
         &self,
-        moment: &Connection,
+        moment: &Transaction<'_>,
         directory: u64,
         index: LogIndex,
     ) -> Result<Entry, LogError> {

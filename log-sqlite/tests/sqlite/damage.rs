@@ -319,3 +319,28 @@ fn a_damaged_transaction_is_damage_though_the_state_behind_it_is_damaged_too() {
     assert_eq!(finding.kind, LogErrorKind::Corrupt { index: None });
     assert!(finding.text.contains("a later transaction"), "{}", finding.text);
 }
+
+/// What went unnoticed when it was planted: the state record of an unfinished transaction proves
+/// the transactions before it. They are missing here, since the database is an older one, as on a
+/// disk that lost a checkpoint.
+#[test]
+fn an_unfinished_transaction_proves_those_before_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    // Each transaction begins at the front of the write-ahead log.
+    let mut log = open_with(dir.path(), 1).expect("a new log");
+    let older = bytes(dir.path(), "log.db");
+    for at in 1..=3 {
+        now(log.write(WriteBatch::of_entries(vec![sized_entry(at, 1, 1, 9000)]))).expect("sound");
+    }
+    let killed = copy(dir.path());
+    let wal = bytes(killed.path(), WAL);
+    let word = |at: usize| u32::from_be_bytes(wal[at..at + 4].try_into().expect("4"));
+    let mut frames = (32..wal.len()).step_by(FRAME);
+    let state = frames.find(|at| word(*at) == 2).expect("each transaction writes the state");
+    let is_commit = |at: usize| word(at + 4) != 0;
+    assert!((32..=state).step_by(FRAME).all(|at| !is_commit(at)), "its last frame is a later one");
+    std::fs::write(killed.path().join(WAL), &wal[..state + FRAME]).expect("writes");
+    let finding = with_bytes(killed.path(), "log.db", &older).refusal();
+    assert_eq!(finding.kind, LogErrorKind::Corrupt { index: None });
+    assert!(finding.text.contains("since batch 3 follows"), "{}", finding.text);
+}

@@ -214,6 +214,25 @@ fn a_failed_write_poisons_the_handle_and_opening_again_helps() {
     now(log.append(&entries(4..=4, 1))).expect("accepts writes");
 }
 
+/// What went unnoticed when it was planted: a handle accepted writes after it could not write its
+/// durable mark (P15).
+#[test]
+fn a_close_that_cannot_prove_its_end_poisons() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut log = open(dir.path()).expect("a new log");
+    now(log.append(&entries(1..=3, 1))).expect("sound");
+    // The durable mark is first written under this name.
+    let obstacle = dir.path().join("new.proof");
+    std::fs::create_dir(&obstacle).expect("made");
+    assert_eq!(kind(now(log.close())), LogErrorKind::Io);
+    std::fs::remove_dir(&obstacle).expect("removed");
+    assert_eq!(kind(now(log.append(&entries(4..=4, 1)))), LogErrorKind::Poisoned);
+    assert_eq!(kind(now(log.close())), LogErrorKind::Poisoned);
+    drop(log);
+    let mut log = open(dir.path()).expect("opens again");
+    assert_eq!(look(&mut log).expect("sound").entries, entries(1..=3, 1));
+}
+
 #[test]
 fn the_store_declares_what_it_is() {
     let dir = tempfile::tempdir().expect("a directory");
