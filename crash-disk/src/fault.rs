@@ -45,6 +45,8 @@ pub enum Failure {
     Io,
     /// With `ENOSPC`, and nothing happens.
     NoSpace,
+    /// With `EDQUOT`, and nothing happens: this user's share of the disk is used up.
+    Quota,
     /// A write writes only the first half of its bytes, and reports that. Any other operation fails
     /// with `EIO`.
     Short,

@@ -41,6 +41,15 @@ pub(crate) fn lock(state: &Shared) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The error of an operation that fails in this way.
+fn errno(failure: Failure) -> Errno {
+    match failure {
+        Failure::NoSpace => Errno::ENOSPC,
+        Failure::Quota => Errno::EDQUOT,
+        Failure::Io | Failure::Short | Failure::Lie => Errno::EIO,
+    }
+}
+
 impl State {
     /// Applies an operation and records it.
     fn change(&mut self, change: Change) {
@@ -52,8 +61,7 @@ impl State {
     fn meet(&mut self, operation: Operation) -> Answer<()> {
         match self.faults.meet(operation) {
             None | Some(Failure::Lie) => Ok(()),
-            Some(Failure::NoSpace) => Err(Errno::ENOSPC),
-            Some(Failure::Io | Failure::Short) => Err(Errno::EIO),
+            Some(failure) => Err(errno(failure)),
         }
     }
 
@@ -89,8 +97,7 @@ impl State {
         let taken = match self.faults.meet(Operation::Write) {
             None | Some(Failure::Lie) => bytes,
             Some(Failure::Short) => &bytes[..bytes.len().div_ceil(2)],
-            Some(Failure::NoSpace) => return Err(Errno::ENOSPC),
-            Some(Failure::Io) => return Err(Errno::EIO),
+            Some(failure) => return Err(errno(failure)),
         };
         self.content(ino)?;
         let is_direct = flags & OFlags::DIRECT.bits() as i32 != 0;
@@ -127,8 +134,7 @@ impl State {
             Some(Failure::Lie) => {}
             Some(failure) => {
                 self.record.push(Change::SyncFailed { ino });
-                let no_space = failure == Failure::NoSpace;
-                return Err(if no_space { Errno::ENOSPC } else { Errno::EIO });
+                return Err(errno(failure));
             }
         }
         Ok(())

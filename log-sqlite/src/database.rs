@@ -14,6 +14,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Row};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::directory::{DATABASE_NAME, Directory, NEW_DATABASE_NAME};
+use crate::full_disk::{counting_quotas, is_disk_full};
 use crate::state::{APPLICATION_ID, FORMAT_VERSION, State};
 use crate::wal::PAGE_BYTES;
 
@@ -103,17 +104,7 @@ pub(crate) fn create(directory: &Directory) -> Result<(), LogError> {
     let make = || {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
         let database = Connection::open_with_flags(&path, flags)?;
-        database.pragma_update(None, "page_size", PAGE_BYTES as i64)?;
-        database.pragma_update(None, "auto_vacuum", "NONE")?;
-        database.pragma_update(None, "application_id", APPLICATION_ID)?;
-        database.pragma_update(None, "user_version", FORMAT_VERSION)?;
-        configure_writer(&database)?;
-        let random: [u8; 8] = database.query_row("SELECT randomblob(8)", [], |row| row.get(0))?;
-        let state = State::blank(u64::from_le_bytes(random));
-        for table in TABLES {
-            database.execute(table, [])?;
-        }
-        database.execute("INSERT INTO state VALUES (1, ?1)", [state.encode()])?;
+        counting_quotas(&database, fill(&database))?;
         // A close would also copy all pages into the database and sync it, but would not report a
         // failure (`sqlite3PagerClose`).
         let is_whole = checkpoint(&database)?;
@@ -127,6 +118,21 @@ pub(crate) fn create(directory: &Directory) -> Result<(), LogError> {
         return Err(LogError::io(LogOp::Open, error).at(place));
     }
     directory.rename(NEW_DATABASE_NAME, DATABASE_NAME)
+}
+
+/// Writes the tables and the first state to a new database.
+fn fill(database: &Connection) -> rusqlite::Result<()> {
+    database.pragma_update(None, "page_size", PAGE_BYTES as i64)?;
+    database.pragma_update(None, "auto_vacuum", "NONE")?;
+    database.pragma_update(None, "application_id", APPLICATION_ID)?;
+    database.pragma_update(None, "user_version", FORMAT_VERSION)?;
+    configure_writer(database)?;
+    let random: [u8; 8] = database.query_row("SELECT randomblob(8)", [], |row| row.get(0))?;
+    let state = State::blank(u64::from_le_bytes(random));
+    for table in TABLES {
+        database.execute(table, [])?;
+    }
+    database.execute("INSERT INTO state VALUES (1, ?1)", [state.encode()]).map(|_| ())
 }
 
 /// Opens the writer's connection, and checks that SQLite sees the state that the files hold.
@@ -236,10 +242,11 @@ pub(crate) fn load_state(database: &Connection) -> rusqlite::Result<Option<State
 /// Returns whether all were copied.
 pub(crate) fn checkpoint(database: &Connection) -> rusqlite::Result<bool> {
     let mut checkpoint = database.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?;
-    checkpoint.query_row([], |row| {
+    let copied = checkpoint.query_row([], |row| {
         let [busy, frames, copied] = [row.get(0)?, row.get(1)?, row.get::<_, i64>(2)?];
         Ok(busy == 0 && frames == copied)
-    })
+    });
+    counting_quotas(database, copied)
 }
 
 /// The error for bytes that a newer version wrote, under a correct checksum.
@@ -255,12 +262,6 @@ pub(crate) fn unreadable(op: LogOp, index: LogIndex, place: &str, fault: Unreada
         Unreadable::Damaged => LogError::new(op, fault.kind(Some(index))).at(place),
         Unreadable::Newer(what) => newer(op, &place, what),
     }
-}
-
-/// Whether SQLite failed because the disk is full. It reports a sync that fails for this reason as
-/// another error.
-pub(crate) fn is_disk_full(error: &rusqlite::Error) -> bool {
-    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
 }
 
 /// The log's error for an error of SQLite. On a full disk, the caller makes sure that nothing has

@@ -6,8 +6,8 @@
 //! - `log` is the store: opening, the verbs of the contract, closing;
 //! - `writer` runs the transactions, `checkpointer` works between them, and `reader` reads in
 //!   parallel with both; a `LogSummary` of the contract is the part of the log in memory;
-//! - `database` holds the tables and SQLite's settings, `state` and `durable_mark` are records of
-//!   bytes;
+//! - `database` holds the tables and SQLite's settings, `full_disk` finds the errors that mean a
+//!   full disk, and `state` and `durable_mark` are records of bytes;
 //! - `directory`, `wal`, `recover` and `load` open a log from its files. The first three check the
 //!   files before SQLite reads them, because SQLite would skip damage without a report;
 //! - `inspect` reports the content and the state of a log for an operator, and changes nothing.
@@ -20,6 +20,7 @@ mod config;
 mod database;
 mod directory;
 mod durable_mark;
+mod full_disk;
 mod inspect;
 mod load;
 mod log;

@@ -13,7 +13,8 @@ use rusqlite::{Connection, Params};
 use tracing::warn;
 
 use crate::checkpointer::Checkpointer;
-use crate::database::{StoredRow, failed, is_disk_full};
+use crate::database::{StoredRow, failed};
+use crate::full_disk::{counting_quotas, is_disk_full};
 use crate::state::State;
 use crate::wal::PAGE_BYTES;
 
@@ -114,27 +115,36 @@ impl Writer {
 
     fn transact(&self, content: &Content<'_>, state: &State) -> rusqlite::Result<()> {
         let database = self.database.database();
-        run(&database, "BEGIN IMMEDIATE", [])?;
+        counting_quotas(&database, self.transact_on(&database, content, state))
+    }
+
+    fn transact_on(
+        &self,
+        database: &Connection,
+        content: &Content<'_>,
+        state: &State,
+    ) -> rusqlite::Result<()> {
+        run(database, "BEGIN IMMEDIATE", [])?;
         if content.plan.reset.is_some() {
-            run(&database, "DELETE FROM log", [])?;
+            run(database, "DELETE FROM log", [])?;
         }
         if let Some(last) = content.plan.truncate {
-            run(&database, "DELETE FROM log WHERE idx > ?1", [last.index.get() as i64])?;
+            run(database, "DELETE FROM log WHERE idx > ?1", [last.index.get() as i64])?;
         }
         for entry in content.entries {
-            insert(&database, &StoredRow::of(entry, self.state.directory), &entry.payload)?;
+            insert(database, &StoredRow::of(entry, self.state.directory), &entry.payload)?;
         }
         let reset = content.plan.reset;
         if state.oldest_row > reset.map_or(self.state.oldest_row, |it| it.index.next()) {
             let end = state.oldest_row.get() as i64;
-            run(&database, "DELETE FROM log WHERE idx < ?1", [end])?;
+            run(database, "DELETE FROM log WHERE idx < ?1", [end])?;
         }
         let changed =
-            run(&database, "UPDATE state SET record = ?1 WHERE one = 1", [state.encode()])?;
+            run(database, "UPDATE state SET record = ?1 WHERE one = 1", [state.encode()])?;
         if changed != 1 {
             return Err(rusqlite::Error::StatementChangedRows(changed));
         }
-        run(&database, "COMMIT", []).map(|_| ())
+        run(database, "COMMIT", []).map(|_| ())
     }
 
     /// Requests a checkpoint, which runs after this write, if the write-ahead log is long enough.
