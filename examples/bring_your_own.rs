@@ -18,6 +18,7 @@ use std::sync::Arc;
 use kontiki::{
     Application, Envelope, Inbound, Membership, NodeConfig, NodeId, Transport, TypedNode,
 };
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use journal::Journal;
@@ -59,6 +60,7 @@ impl Transport for Channels {
 
 // ---- a cluster of three members ----
 
+#[derive(Clone, Serialize, Deserialize)]
 struct Sum(u64);
 
 impl Application for Sum {

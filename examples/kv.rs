@@ -10,7 +10,8 @@
 //! curl 'localhost:9002/?key=raft'
 //! ```
 //!
-//! Each member keeps its log in `kv-data/<n>`; stop one, or all, and start them again.
+//! Each member keeps its log and its snapshots in `kv-data/<n>`; stop one, or all, and start them
+//! again.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -27,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 // ---- the data store ----
 
-#[derive(Default)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 struct Store {
     pairs: BTreeMap<String, String>,
 }
@@ -102,12 +103,14 @@ fn membership() -> Result<Membership, Box<dyn Error>> {
 
 async fn start(number: u64) -> Result<TypedNode<Store>, Box<dyn Error>> {
     let id = NodeId::new(number).filter(|_| number <= 3).ok_or("the members are 1, 2 and 3")?;
-    let mut log = LogConfig::from_name("file", format!("kv-data/{number}"))?.open()?;
+    let mut log = LogConfig::from_name("file", format!("kv-data/{number}/log"))?.open()?;
     // Does nothing on a log that was bootstrapped before.
     kontiki::bootstrap(log.as_mut(), "kv-example", id, &membership()?).await?;
     let peers = format!("127.0.0.1:{}", 8000 + number);
     let transport = Box::new(TcpTransport::bind(&peers, TcpOptions::default())?);
-    Ok(TypedNode::start(NodeConfig::default(), log, transport, Store::default()).await?)
+    let snapshots = Some(format!("kv-data/{number}/snapshots").into());
+    let config = NodeConfig { snapshots, ..NodeConfig::default() };
+    Ok(TypedNode::start(config, log, transport, Store::default()).await?)
 }
 
 #[tokio::main(flavor = "current_thread")]

@@ -5,7 +5,9 @@
 //! ```
 //! use kontiki::{Application, InProcessNetwork, LogConfig, Membership, NodeConfig, NodeId,
 //! TypedNode};
+//! use serde::{Deserialize, Serialize};
 //!
+//! #[derive(Clone, Serialize, Deserialize)]
 //! struct Counter(u64);
 //! impl Application for Counter {
 //!     type Command = u64;
@@ -54,8 +56,10 @@ pub use raft_net::{TcpOptions, TcpTransport};
 pub use raft_node::{
     Application, BootstrapError, Committed, Content, DataDir, DataDirError, Envelope, Fatal,
     InProcessNetwork, Inbound, Limits, Node, NodeConfig, NodeEvent, NodeStatus, PeerRecord,
-    PeerRejected, PeerStores, PeersFile, ProposeError, ReadError, Replies, StartError,
-    StateMachine, Timing, Transport, TypedError, TypedNode, bootstrap, cluster_id,
+    PeerRejected, PeerStores, PeersFile, ProposeError, ReadError, Replies, RestoreError, Snapshot,
+    SnapshotDir, SnapshotError, SnapshotHead, SnapshotState, StartError, StateMachine,
+    StoredSnapshot, TakenSnapshot, Timing, Transport, TypedError, TypedNode, Unsound,
+    UnusableSnapshot, bootstrap, cluster_id,
 };
 
 /// The examples of the README are compiled and run.

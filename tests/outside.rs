@@ -10,6 +10,8 @@ use kontiki::{Application, InProcessNetwork, LogConfig, Membership, NodeConfig, 
 
 struct Sum(u64);
 
+impl kontiki::SnapshotState for Sum {}
+
 impl Application for Sum {
     type Command = u64;
     type Response = u64;

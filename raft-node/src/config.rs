@@ -1,11 +1,12 @@
 //! The settings of a member that are not its identity.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::member::admission::PeerRecord;
 use crate::pump::Limits;
 
-/// A member's times, its limits, and its record of its peers' stores.
+/// A member's times, its limits, its snapshots, and its record of its peers' stores.
 ///
 /// ```
 /// use raft_node::{Limits, NodeConfig};
@@ -20,6 +21,10 @@ pub struct NodeConfig {
     pub timing: Timing,
     /// Limits of queues, batches and waits.
     pub limits: Limits,
+    /// The directory of the member's snapshots, which belongs to the member alone: for a member
+    /// with a directory, [`DataDir::snapshots`](crate::DataDir::snapshots). With `None` the member
+    /// takes no snapshots.
+    pub snapshots: Option<PathBuf>,
     /// Where the member keeps the store ids of its peers across restarts: for a member with a
     /// directory, [`DataDir::peers`](crate::DataDir::peers). With `None` the member remembers them
     /// only while it runs.

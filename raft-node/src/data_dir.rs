@@ -2,7 +2,6 @@
 //!
 //! The lock keeps two processes from running as the same member; the operating system releases it
 //! when the process ends, however it ends. The member's identity is in its store alone.
-//! `snapshots/` is reserved for snapshots, which are not built yet.
 
 use std::fs;
 use std::io;
@@ -17,6 +16,7 @@ use crate::peers_file::PeersFile;
 
 const LOCK: &str = "lock";
 const LOG: &str = "log";
+const SNAPSHOTS: &str = "snapshots";
 
 /// A member's directory, locked until this value is dropped.
 #[derive(Debug)]
@@ -80,6 +80,11 @@ impl DataDir {
     /// volatile stores, too, and would be refused after each of their restarts.
     pub fn peers(&self) -> Arc<dyn PeerRecord> {
         Arc::new(PeersFile::in_dir(&self.path))
+    }
+
+    /// The path of the snapshots, for [`NodeConfig::snapshots`](crate::NodeConfig).
+    pub fn snapshots(&self) -> PathBuf {
+        self.path.join(SNAPSHOTS)
     }
 
     /// The path of the log.

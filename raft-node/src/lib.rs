@@ -7,7 +7,7 @@
 //! | module | |
 //! |---|---|
 //! | `node`, `typed_node` | the handle of a running member |
-//! | `start`, `config` | starting one |
+//! | `start`, `restore`, `config` | starting one, from its log and its newest snapshot |
 //! | `member` | one running member on tokio |
 //! | [`pump`] | the protocol and everything around it that needs no thread; the simulator runs it |
 //! | `requests` | clients that wait for an answer |
@@ -18,7 +18,8 @@
 //!
 //! Dependencies point down only, and no two modules depend on each other.
 //!
-//! Not built yet: taking and sending snapshots, membership changes, client sessions.
+//! Not built yet: sending snapshots, purging the log behind them, membership changes, client
+//! sessions.
 
 mod application;
 mod bootstrap;
@@ -30,6 +31,7 @@ mod panics;
 mod peers_file;
 pub mod pump;
 mod requests;
+mod restore;
 mod snapshots;
 mod start;
 mod sync;
@@ -39,7 +41,9 @@ mod test_support;
 mod transport;
 mod typed_node;
 
-pub use application::{Application, Committed, Fatal, Replies, StateMachine};
+pub use application::{
+    Application, Committed, Fatal, Replies, Snapshot, SnapshotState, StateMachine,
+};
 pub use bootstrap::{BootstrapError, bootstrap, cluster_id};
 pub use config::{NodeConfig, Timing};
 pub use data_dir::{DataDir, DataDirError};
@@ -47,8 +51,9 @@ pub use member::admission::{PeerRecord, PeerStores};
 pub use member::status::{NodeEvent, NodeStatus};
 pub use node::Node;
 pub use peers_file::PeersFile;
-pub use pump::{Limits, TransferError};
-pub use requests::error::{ProposeError, ReadError};
+pub use pump::{Limits, TakenSnapshot, TransferError};
+pub use requests::error::{ProposeError, ReadError, SnapshotError};
+pub use restore::RestoreError;
 pub use snapshots::{
     FEATURE_LEVEL, NewSnapshot, SnapshotDir, SnapshotHead, SnapshotReader, SnapshotWriter,
     StoredSnapshot, Unsound, UnusableSnapshot,

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use raft_core::storage::Store;
-use raft_core::types::{LogIndex, NodeId};
+use raft_core::types::{EntryId, LogIndex, NodeId};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Mutex, broadcast, watch};
 
@@ -18,7 +18,8 @@ use crate::member::scheduler::drive;
 use crate::member::status::{NodeEvent, NodeStatus};
 use crate::pump::{Event, TransferError};
 use crate::requests::batcher::Next;
-use crate::requests::error::{ProposeError, ReadError};
+use crate::requests::error::{ProposeError, ReadError, SnapshotError};
+use crate::requests::reply::OpenBatch;
 use crate::start::{HasEnded, StartError, start};
 use crate::transport::Transport;
 
@@ -246,6 +247,23 @@ impl Node {
                 _ => {}
             }
         }
+    }
+
+    /// Takes a snapshot of everything that is applied here now, and waits until it is durable.
+    /// Returns the last entry that it includes. Returns at once if the newest snapshot includes
+    /// everything already.
+    ///
+    /// Dropping the future does not stop the snapshot.
+    ///
+    /// # Errors
+    /// No snapshot was taken; see [`SnapshotError`] for whether to try again.
+    pub async fn snapshot(&self) -> Result<EntryId, SnapshotError> {
+        let member = &self.inner.member;
+        let mut open = OpenBatch::new();
+        let reply = open.join(0, None);
+        member.mailbox.push(Event::TakeSnapshot { client: open.seal() });
+        drive(member);
+        reply.await
     }
 
     /// The member as of its last tick or change of role.

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | the driver | the caller's runtime |
 //! | the store's writer, the store's reader | a thread each, if they may block; else inline |
+//! | the writer of snapshots | a thread, if there is a directory for them |
 //! | the state machine | a task on the caller's runtime, unless it is cheap; else inline |
 
 use std::future::Future;
@@ -15,7 +16,7 @@ use std::task::Waker;
 
 use raft_core::consensus::{Config, Start};
 use raft_core::storage::{Durability, LogError, Recovered, Store};
-use raft_core::types::{EntryId, Identity, LogIndex, NodeId, StoreId, Term};
+use raft_core::types::{EntryId, Identity, LogIndex, Membership, NodeId, StoreId};
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -31,6 +32,7 @@ use crate::member::mailbox::Mailbox;
 use crate::member::persist::Persist;
 use crate::member::publisher::Publisher;
 use crate::member::read::Read;
+use crate::member::snapshot::{SnapshotQueue, WriteSnapshots, snapshots_in};
 use crate::member::status::NodeStatus;
 use crate::member::turn::Turn;
 use crate::member::worker::{ThreadedWorker, WorkReceiver, WorkerHandle, work_queue};
@@ -38,6 +40,8 @@ use crate::member::{Member, MemberInbound, apply, scheduler};
 use crate::panics::caught_future;
 use crate::pump::{LimitsError, Pump};
 use crate::requests::quota::{Quota, Quotas};
+use crate::restore::{RestoreError, Restored, restore, term_at};
+use crate::snapshots::SnapshotDir;
 use crate::transport::Transport;
 
 /// Why a member did not start. Nothing was changed.
@@ -77,6 +81,9 @@ pub enum StartError {
     /// The store failed.
     #[error("the store cannot be read")]
     Store(#[from] LogError),
+    /// The state cannot be restored from the member's snapshots.
+    #[error(transparent)]
+    Snapshots(#[from] RestoreError),
     /// The record of the peers' stores cannot be read.
     #[error("the record of the peers' stores cannot be read")]
     Peers(#[source] io::Error),
@@ -104,43 +111,84 @@ pub(crate) async fn start(
         // A volatile store keeps nothing beyond its process, so each start counts as another store.
         identity.store = StoreId(random_number());
     }
+    let snapshots = own_snapshots(&config, store.info().durability)?;
     let recovered = store.recover().await?;
-    let start = start_from(recovered, machine.applied())?;
-    let pump = new_pump(&config, identity, start)?;
+    let restored = match &snapshots {
+        Some(dir) => restore(dir, identity, store.as_mut(), recovered, machine).await?,
+        None => Restored::without_snapshots(machine, recovered),
+    };
+    let start = start_from(restored.recovered, restored.applied, restored.base)?;
+    let (machine, newest) = (restored.machine, restored.newest);
+    let mut pump = new_pump(&config, identity, start)?;
+    if snapshots.is_some() {
+        pump.enable_snapshots(newest);
+    }
     let admission = Admission::load(identity, config.peers.clone()).map_err(StartError::Peers)?;
     debug!(%identity, backend = %store.info().backend, last = %pump.status().last, "starting");
-    let (member, workers) = wire(&config, identity, store, transport, machine, pump, admission);
+    let parts = Parts { store, transport, machine, pump, admission, snapshots };
+    let (member, workers) = wire(&config, identity, parts);
     let has_ended = launch(&member, workers, spawn_thread).map_err(StartError::Thread)?;
     Ok((member, has_ended))
+}
+
+/// The directory of the snapshots. Those of an earlier process with a volatile store are removed,
+/// since what that process knew is lost.
+fn own_snapshots(
+    config: &NodeConfig,
+    durability: Durability,
+) -> Result<Option<SnapshotDir>, RestoreError> {
+    let Some(path) = &config.snapshots else { return Ok(None) };
+    let failed = |source| RestoreError::Directory { path: path.clone(), source };
+    let dir = SnapshotDir::own(path).map_err(failed)?;
+    if durability == Durability::Volatile {
+        dir.clear().map_err(failed)?;
+    }
+    Ok(Some(dir))
+}
+
+/// What a member is built from.
+struct Parts {
+    store: Box<dyn Store>,
+    transport: Box<dyn Transport>,
+    machine: Box<dyn StateMachine>,
+    pump: Pump<Waiters>,
+    admission: Admission,
+    snapshots: Option<SnapshotDir>,
 }
 
 /// The workers of a member that do not run yet.
 struct Workers {
     writer: Option<ThreadedWorker<Persist>>,
     reader: Option<ThreadedWorker<Read>>,
-    apply: Option<(Box<dyn StateMachine>, WorkReceiver<apply::ApplyWork>)>,
+    snapshots: Option<ThreadedWorker<WriteSnapshots>>,
+    apply: Option<Apply>,
+}
+
+/// A state machine for a task.
+struct Apply {
+    machine: Box<dyn StateMachine>,
+    queue: WorkReceiver<apply::ApplyWork>,
+    snapshots: Option<SnapshotQueue>,
 }
 
 /// Builds a member from its parts; nothing runs yet.
-fn wire(
-    config: &NodeConfig,
-    identity: Identity,
-    store: Box<dyn Store>,
-    transport: Box<dyn Transport>,
-    machine: Box<dyn StateMachine>,
-    pump: Pump<Waiters>,
-    admission: Admission,
-) -> (Arc<Member>, Workers) {
+fn wire(config: &NodeConfig, identity: Identity, parts: Parts) -> (Arc<Member>, Workers) {
+    let Parts { store, transport, machine, pump, admission, snapshots } = parts;
     let (info, reader) = (store.info(), store.reader());
     let may_read_block = reader.may_block();
     let (persist, end_waiting) = Persist::new(store);
     let (writer, threaded_writer) = WorkerHandle::new(persist, info.may_block);
     let (reader, threaded_reader) = WorkerHandle::new(Read::new(reader), may_read_block);
+    let (snapshots, snapshot_writer) = match snapshots.map(|dir| snapshots_in(dir, identity)) {
+        Some((queue, end, worker)) => (Some((queue, end)), Some(worker)),
+        None => (None, None),
+    };
     let (machine, apply) = if machine.is_cheap() {
         (Machine::Cheap(machine), None)
     } else {
         let (sender, queue) = work_queue();
-        (Machine::Tasked(sender), Some((machine, queue)))
+        let snapshots = snapshots.as_ref().map(|(queue, _)| queue.clone());
+        (Machine::Tasked(sender), Some(Apply { machine, queue, snapshots }))
     };
     let limits = config.limits.clone();
     let mailbox = Arc::<Mailbox>::default();
@@ -150,10 +198,12 @@ fn wire(
     });
     let publisher = Publisher::new(NodeStatus::of(identity, &pump, &info));
     let own_task = Waker::from(Arc::clone(&mailbox));
-    let executor = Executor::new(transport, machine, (writer, end_waiting), reader, own_task);
+    let writer = (writer, end_waiting);
+    let executor = Executor::new(transport, machine, writer, reader, snapshots, own_task);
     let turn = Turn::new(identity, pump, executor, info);
     let member = Member::new(identity, limits, mailbox, quotas, publisher, admission, turn);
-    let workers = Workers { writer: threaded_writer, reader: threaded_reader, apply };
+    let (writer, reader, snapshots) = (threaded_writer, threaded_reader, snapshot_writer);
+    let workers = Workers { writer, reader, snapshots, apply };
     (Arc::new(member), workers)
 }
 
@@ -172,6 +222,9 @@ fn launch(
     if let Some(reader) = workers.reader {
         threads.push(("read", Box::pin(reader.run(Arc::clone(member)))));
     }
+    if let Some(snapshots) = workers.snapshots {
+        threads.push(("snapshot", Box::pin(snapshots.run(Arc::clone(member)))));
+    }
     for thread in threads {
         match spawn_thread(node, thread) {
             Ok(ended) => has_ended.push(ended),
@@ -181,8 +234,9 @@ fn launch(
             }
         }
     }
-    if let Some((machine, queue)) = workers.apply {
-        let apply = apply::run(machine, queue, Arc::clone(&member.quotas), Arc::clone(member));
+    if let Some(Apply { machine, queue, snapshots }) = workers.apply {
+        let quotas = Arc::clone(&member.quotas);
+        let apply = apply::run(machine, queue, snapshots, quotas, Arc::clone(member));
         has_ended.push(spawn_task(node, ("apply", Box::pin(apply))));
     }
     let inbound = Arc::new(MemberInbound(Arc::clone(member)));
@@ -246,9 +300,13 @@ fn new_pump(
     Ok(Pump::new(identity, protocol, config.limits.clone(), start, random_number()))
 }
 
-/// The state from which the core starts: the store's recovered state, and the last entry that the
-/// state machine has applied.
-fn start_from(recovered: Recovered, applied: Option<EntryId>) -> Result<Start, StartError> {
+/// The state from which the core starts: the store's recovered state, the last entry that the state
+/// machine has applied, and the membership in force at the log's boundary.
+fn start_from(
+    recovered: Recovered,
+    applied: Option<EntryId>,
+    base: Option<Membership>,
+) -> Result<Start, StartError> {
     let (boundary, last) = (recovered.bounds.boundary, recovered.bounds.last);
     if last.index == LogIndex::ZERO {
         return Err(StartError::NotBootstrapped);
@@ -270,17 +328,9 @@ fn start_from(recovered: Recovered, applied: Option<EntryId>) -> Result<Start, S
         commit: hint.max(applied.index).max(boundary.index),
         applied: applied.index,
         term_runs: recovered.term_runs,
-        base: None,
+        base: base.map(Arc::new),
         memberships: memberships.map(|(index, one)| (index, Arc::new(one))).collect(),
     })
-}
-
-fn term_at(recovered: &Recovered, index: LogIndex) -> Option<Term> {
-    if index == recovered.bounds.boundary.index {
-        return Some(recovered.bounds.boundary.term);
-    }
-    let run = recovered.term_runs.iter().rev().find(|run| run.first <= index);
-    run.map(|run| run.term)
 }
 
 #[cfg(test)]
@@ -332,12 +382,14 @@ mod tests {
         let membership = membership_of(1);
         let identity = crate::bootstrap(&mut store, "no thread", node_id(1), &membership).await;
         let (config, identity) = (NodeConfig::default(), identity.expect("blank"));
-        let started = start_from(store.recover().await.expect("recovered"), None).expect("sound");
+        let recovered = store.recover().await.expect("recovered");
+        let started = start_from(recovered, None, None).expect("sound");
         let pump = new_pump(&config, identity, started).expect("sound");
         let admission = Admission::load(identity, None).expect("nothing to read");
         let transport = crate::InProcessNetwork::new().transport();
-        let (member, workers) =
-            wire(&config, identity, Box::new(store), transport, Box::new(Idle), pump, admission);
+        let (store, machine, snapshots) = (Box::new(store), Box::new(Idle), None);
+        let parts = Parts { store, transport, machine, pump, admission, snapshots };
+        let (member, workers) = wire(&config, identity, parts);
         let writer_ended = std::sync::Mutex::new(None);
         let only_the_first = |node, part: Part| {
             if part.0 == "read" {

@@ -34,6 +34,7 @@ impl Changes for Lasting {
 type Query = Vec<u8>;
 
 /// Adds numbers, and can decode only those below 100 from the log.
+#[derive(Clone, serde::Serialize, serde::Deserialize)]
 struct Sum(u64);
 
 #[derive(Debug, PartialEq)]

@@ -2,8 +2,9 @@
 //!
 //! `show` and `verify` change no byte; `copy` writes only to its target, which must be empty. All
 //! three refuse a log that is in use. Modules: `place` (what kind of directory an argument names,
-//! and its backend), `show`, `verify`, `copy` with `transfer` (copies one log into another) and
-//! `partial` (a target that appears complete or not at all), `progress`.
+//! and its backend), `show`, `verify`, `snapshots` (those beside a member's log), `copy` with
+//! `transfer` (copies one log into another) and `partial` (a target that appears complete or not at
+//! all), `progress`.
 
 pub mod arguments;
 mod copy;
@@ -11,6 +12,7 @@ mod partial;
 mod place;
 mod progress;
 mod show;
+mod snapshots;
 mod transfer;
 mod verify;
 

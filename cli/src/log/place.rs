@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use kontiki::storage::{Inspect, LogErrorKind};
-use kontiki::{DataDir, LogConfig, OpenError};
+use kontiki::{DataDir, LogConfig, OpenError, SnapshotDir};
 
 use crate::failure::{Failure, chain};
 use crate::up::CLUSTER_FILE;
@@ -36,6 +36,8 @@ pub struct Looked {
     pub dir: PathBuf,
     /// The inspection.
     pub inspection: Box<dyn Inspect>,
+    /// The snapshots beside it, if it is a member's.
+    pub snapshots: Option<SnapshotDir>,
     _lock: Option<DataDir>,
 }
 
@@ -102,12 +104,12 @@ impl Named {
 
     /// Opens the log of the directory (a log's or a member's) for inspection.
     pub fn look(&self) -> Result<Looked, Failure> {
-        let (dir, lock) = match self.kind()? {
-            Kind::Log => (self.dir.clone(), None),
+        let (dir, snapshots, lock) = match self.kind()? {
+            Kind::Log => (self.dir.clone(), None, None),
             Kind::Member => {
                 let lock = DataDir::look(&self.dir);
                 let lock = lock.map_err(|error| Failure::new(chain(&error)))?;
-                (lock.log(), Some(lock))
+                (lock.log(), Some(SnapshotDir::look(lock.snapshots())), Some(lock))
             }
             Kind::Cluster => return Err(self.name_a_member()),
         };
@@ -117,7 +119,7 @@ impl Named {
         };
         let inspection = config.and_then(|config| config.inspect());
         let inspection = inspection.map_err(|error| open_failure(&error))?;
-        Ok(Looked { dir, inspection, _lock: lock })
+        Ok(Looked { dir, inspection, snapshots, _lock: lock })
     }
 
     fn name_a_member(&self) -> Failure {

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::Damage;
 use super::arguments::Show;
 use super::place::{Looked, Named};
+use super::snapshots::{self, ShownSnapshot};
 use crate::failure::{Failure, chain};
 use crate::output::{print, print_json};
 
@@ -34,6 +35,8 @@ struct Shown {
     memberships: Vec<ShownMembership>,
     proven: String,
     beyond: Vec<String>,
+    /// The snapshots of a member's directory, the newest first.
+    snapshots: Vec<ShownSnapshot>,
     page: Vec<ShownEntry>,
     damage: Option<Damage>,
 }
@@ -93,14 +96,16 @@ pub async fn run(show: Show) -> Result<ExitCode, Failure> {
     let looked = Named::parse(&show.dir).look()?;
     let from = first_of_page(&show, looked.inspection.result())?;
     let page = page(looked.inspection.reader().as_mut(), from, show.count, &looked).await;
-    let shown = Shown::of(&looked, page);
+    let snapshots = snapshots::check(looked.snapshots.as_ref())?;
+    let shown = Shown::of(&looked, page, snapshots);
     if show.json {
         print_json(&shown)?
     } else {
         print(&shown.table())?
     }
     let rotten = shown.page.iter().find_map(|entry| entry.damage.clone());
-    match shown.damage.map(|damage| damage.message).or(rotten) {
+    let snapshot = shown.snapshots.iter().find_map(|one| one.damage().cloned());
+    match shown.damage.or(snapshot).map(|damage| damage.message).or(rotten) {
         None => Ok(ExitCode::SUCCESS),
         Some(what) => Err(Failure::new(format!("{} is damaged: {what}", shown.dir))
             .advise("the output ends before the damage; `kontiki log verify` finds all damage")),
@@ -201,7 +206,7 @@ fn words(bytes: &[u8]) -> String {
 }
 
 impl Shown {
-    fn of(looked: &Looked, page: Vec<ShownEntry>) -> Shown {
+    fn of(looked: &Looked, page: Vec<ShownEntry>, snapshots: Vec<ShownSnapshot>) -> Shown {
         let inspection = looked.inspection.result();
         let found = &inspection.recovered;
         let id = |EntryId { term, index }| ShownId { index: index.get(), term: term.get() };
@@ -231,6 +236,7 @@ impl Shown {
             memberships: members.map(|(at, it)| ShownMembership::of(*at, it)).collect(),
             proven: inspection.proven.clone(),
             beyond: inspection.beyond.clone(),
+            snapshots,
             page,
             damage: inspection.damage.as_ref().map(Damage::of),
         }
@@ -254,7 +260,9 @@ impl Shown {
         let proven = if self.proven.is_empty() { "nothing" } else { &self.proven };
         line("proven", proven.to_owned());
         self.beyond.iter().for_each(|beyond| line("beyond", beyond.clone()));
-        if let Some(damage) = &self.damage {
+        self.snapshots.iter().for_each(|snapshot| line("snapshot", snapshot.line()));
+        let damage = self.damage.iter();
+        for damage in damage.chain(self.snapshots.iter().filter_map(ShownSnapshot::damage)) {
             line("damaged", damage.message.clone());
         }
         self.write_page(&mut text);

@@ -1,4 +1,5 @@
-//! `kontiki log verify`: checks every checksum of a log without changing it.
+//! `kontiki log verify`: checks every checksum of a log, and of the snapshots beside it, without
+//! changing them.
 
 use std::process::ExitCode;
 
@@ -8,6 +9,7 @@ use super::Damage;
 use super::arguments::Verify;
 use super::place::{Looked, Named};
 use super::progress::Progress;
+use super::snapshots::{self, ShownSnapshot};
 use crate::failure::Failure;
 use crate::output::{print, print_json};
 
@@ -26,13 +28,15 @@ struct Verdict {
     last: u64,
     proven: String,
     beyond: Vec<String>,
+    /// The snapshots of a member's directory, the newest first.
+    snapshots: Vec<ShownSnapshot>,
     damage: Vec<Damage>,
 }
 
 /// Verifies a log; the exit status is 1 if it is damaged.
 pub fn run(verify: &Verify) -> Result<ExitCode, Failure> {
     let looked = Named::parse(&verify.dir).look()?;
-    let verdict = Verdict::of(looked);
+    let verdict = Verdict::of(looked)?;
     if verify.json {
         print_json(&verdict)?
     } else {
@@ -49,22 +53,26 @@ pub fn run(verify: &Verify) -> Result<ExitCode, Failure> {
 }
 
 impl Verdict {
-    fn of(mut looked: Looked) -> Verdict {
+    fn of(mut looked: Looked) -> Result<Verdict, Failure> {
         let progress = Progress::new("verifying");
         let findings = looked.inspection.verify(&mut |done, all| progress.show(done, all));
+        let snapshots = snapshots::check(looked.snapshots.as_ref())?;
+        let mut damage: Vec<Damage> = findings.iter().map(Damage::of).collect();
+        damage.extend(snapshots.iter().filter_map(ShownSnapshot::damage).cloned());
         let inspection = looked.inspection.result();
         let bounds = inspection.recovered.bounds;
-        Verdict {
+        Ok(Verdict {
             dir: looked.dir.display().to_string(),
             backend: inspection.info.backend.to_string(),
             format_version: inspection.info.format_version,
-            sound: findings.is_empty(),
+            sound: damage.is_empty(),
             first: bounds.first().get(),
             last: bounds.last.index.get(),
             proven: inspection.proven.clone(),
             beyond: inspection.beyond.clone(),
-            damage: findings.iter().map(Damage::of).collect(),
-        }
+            snapshots,
+            damage,
+        })
     }
 
     fn text(&self) -> String {
@@ -81,6 +89,7 @@ impl Verdict {
             format!("proven to be synced up to {proven}")
         });
         lines.extend(self.beyond.iter().map(|beyond| format!("beyond: {beyond}")));
+        lines.extend(self.snapshots.iter().map(|one| format!("snapshot {}", one.line())));
         let shown = self.damage.iter().take(MAX_LINES);
         lines.extend(shown.map(|damage| format!("damaged: {}", damage.message)));
         match self.damage.len() {

@@ -27,6 +27,7 @@ pub(crate) struct Requests;
 impl Clients for Requests {
     type Proposals = u64;
     type Reads = u64;
+    type Snapshots = u64;
 }
 
 /// One member, which may be running or down.

@@ -1,5 +1,6 @@
 //! The application's side of a member: a deterministic state machine for committed commands.
 
+use std::io::{self, Read, Write};
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -116,6 +117,22 @@ impl Fatal {
     pub fn new(reason: impl Into<String>) -> Fatal {
         Fatal { reason: reason.into() }
     }
+
+    /// There is a snapshot, and the state machine cannot restore it.
+    pub(crate) fn no_snapshots() -> Fatal {
+        Fatal::new("this state machine restores no snapshots")
+    }
+}
+
+/// The state of a state machine at one moment, which later commands do not change.
+pub trait Snapshot: Send {
+    /// Writes the state, on a thread where this may block. The same bytes, given to
+    /// [`StateMachine::restore`], give the same state.
+    ///
+    /// # Errors
+    /// The output's error, or that the state cannot be written. The snapshot is then tried again
+    /// later, from a newer state; the member goes on.
+    fn write_to(self: Box<Self>, out: &mut dyn Write) -> io::Result<()>;
 }
 
 /// A deterministic state machine: the same commands in the same order give the same state and the
@@ -153,6 +170,32 @@ pub trait StateMachine: Send + 'static {
     /// Answers a query without changing anything. Called only once everything that was committed
     /// when the query arrived has been applied.
     fn read(&self, query: &[u8]) -> Bytes;
+
+    /// Pins the present state, for a snapshot. Returns at once: what takes time is done by
+    /// [`Snapshot::write_to`], on another thread, while this state machine applies further
+    /// commands. Called between two batches, never while one is unfinished.
+    ///
+    /// A state machine that takes no snapshots, which is the default, has its whole log applied to
+    /// it again at each start, and that log is never purged.
+    ///
+    /// # Errors
+    /// [`Unsupported`](io::ErrorKind::Unsupported): this state machine takes no snapshots, and is
+    /// not asked again. Any other error is reported, and the snapshot is tried again later; the
+    /// member goes on.
+    fn snapshot(&mut self) -> io::Result<Box<dyn Snapshot>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Replaces the state by that of a snapshot, which includes everything up to the entry `last`.
+    /// Called on a thread where this may block. The reader checks each byte that it returns, and
+    /// reports the end only if the whole snapshot is sound.
+    ///
+    /// # Errors
+    /// The state cannot be restored, for example because a newer version of the application has
+    /// written it: the member does not start, and reports that reason.
+    fn restore(&mut self, _last: EntryId, _reader: &mut dyn Read) -> Result<(), Fatal> {
+        Err(Fatal::no_snapshots())
+    }
 
     /// Whether applying takes so little time (a few microseconds a batch) that it may run between
     /// two steps of the protocol. A state machine that is not cheap runs in a task of its own.

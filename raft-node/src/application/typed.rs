@@ -4,11 +4,16 @@
 //! leave the process; commands are in the log, so another version of the application may have
 //! written them.
 
+use std::io::{self, Read};
+
 use bytes::Bytes;
+use raft_core::types::EntryId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::state_machine::{Committed, Fatal, Replies, StateMachine};
+use super::encoding::{decode, encode};
+use super::snapshot::SnapshotState;
+use super::state_machine::{Committed, Fatal, Replies, Snapshot, StateMachine};
 
 /// A deterministic state machine over types: the same commands in the same order give the same
 /// state and the same responses on every member. No clock, randomness or hash order may influence a
@@ -19,9 +24,14 @@ use super::state_machine::{Committed, Fatal, Replies, StateMachine};
 /// member with that version. So add variants to `Command` at the end, and upgrade all members to
 /// the version that has them before any client proposes one.
 ///
+/// Snapshots of its state are taken through [`SnapshotState`], which every type has that is
+/// `Clone`, `Serialize` and `Deserialize`.
+///
 /// ```
 /// use raft_node::Application;
+/// use serde::{Deserialize, Serialize};
 ///
+/// #[derive(Clone, Serialize, Deserialize)]
 /// struct Counter(u64);
 ///
 /// impl Application for Counter {
@@ -40,7 +50,7 @@ use super::state_machine::{Committed, Fatal, Replies, StateMachine};
 ///     }
 /// }
 /// ```
-pub trait Application: Send + 'static {
+pub trait Application: SnapshotState + Send + 'static {
     /// A command, as clients propose it.
     type Command: Serialize + DeserializeOwned;
     /// The answer to a command.
@@ -71,6 +81,14 @@ impl<A: Application> StateMachine for TypedMachine<A> {
         Ok(())
     }
 
+    fn snapshot(&mut self) -> io::Result<Box<dyn Snapshot>> {
+        self.0.snapshot()
+    }
+
+    fn restore(&mut self, last: EntryId, reader: &mut dyn Read) -> Result<(), Fatal> {
+        self.0.restore(last, reader)
+    }
+
     /// A query that does not decode (it was not asked through this application's own handle) gets
     /// an empty answer; all other answers begin with a byte that marks them as answers.
     fn read(&self, query: &[u8]) -> Bytes {
@@ -87,20 +105,6 @@ fn not_understood(committed: &Committed) -> Fatal {
         "the command of entry {id} ({bytes} bytes) does not decode: a newer version of the \
          application has written it; start this member with that version"
     ))
-}
-
-/// A value as bytes.
-pub(crate) fn encode<T: Serialize>(value: &T) -> Bytes {
-    let encoded = postcard::to_extend(value, Vec::new());
-    Bytes::from(encoded.expect("an application's types are plain data"))
-}
-
-/// The value in these bytes, if they hold one and nothing else.
-pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
-    match postcard::take_from_bytes(bytes) {
-        Ok((value, [])) => Some(value),
-        _ => None,
-    }
 }
 
 /// The value of an answer from [`TypedMachine`], if the query decoded.

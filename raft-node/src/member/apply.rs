@@ -13,10 +13,11 @@ use raft_core::types::LogIndex;
 use tokio::task::yield_now;
 
 use super::clients::{ReadAnswer, ReadGroup, Waiters};
+use super::snapshot::SnapshotQueue;
 use super::worker::{Reports, WorkReceiver};
 use crate::application::{Replies, StateMachine};
 use crate::panics::caught;
-use crate::pump::{ApplyBatch, Event, StopReason};
+use crate::pump::{ApplyBatch, Event, SnapshotPlan, StopReason};
 use crate::requests::quota::Quotas;
 
 /// The name of the state machine in the reason for which a member stops.
@@ -25,6 +26,7 @@ const NAME: &str = "the state machine";
 /// Work for the task that owns the state machine.
 pub(crate) enum ApplyWork {
     Apply(ApplyBatch<Waiters>),
+    Snapshot(SnapshotPlan),
     Serve(Arc<ReadGroup>, LogIndex),
 }
 
@@ -32,6 +34,7 @@ pub(crate) enum ApplyWork {
 pub(crate) async fn run(
     mut machine: Box<dyn StateMachine>,
     queue: WorkReceiver<ApplyWork>,
+    snapshots: Option<SnapshotQueue>,
     quotas: Arc<Quotas>,
     reports: impl Reports,
 ) {
@@ -56,6 +59,13 @@ pub(crate) async fn run(
                         return;
                     }
                 }
+            }
+            ApplyWork::Snapshot(plan) => {
+                let pinned = snapshots.as_ref().map(|queue| queue.pin(machine.as_mut(), plan));
+                if let Some(event) = pinned.flatten() {
+                    reports.report(event);
+                }
+                Ok(())
             }
             ApplyWork::Serve(group, index) => {
                 serve_reads(machine.as_ref(), &group, index, &quotas, &mut wakers)

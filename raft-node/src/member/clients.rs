@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use raft_core::types::LogIndex;
+use raft_core::types::{EntryId, LogIndex};
 
 use crate::pump::Clients;
 use crate::requests::batcher::ProposeResult;
-use crate::requests::error::{ProposeError, ReadError};
+use crate::requests::error::{ProposeError, ReadError, SnapshotError};
 use crate::requests::reply::{Answer, Answers};
 
 /// A node's clients.
@@ -17,10 +17,14 @@ pub(crate) struct Waiters;
 impl Clients for Waiters {
     type Proposals = Answers<ProposeResult>;
     type Reads = Arc<ReadGroup>;
+    type Snapshots = Answers<SnapshotResult>;
 }
 
 /// The answer to a read.
 pub(crate) type ReadResult = Result<ReadAnswer, ReadError>;
+
+/// The answer to a request for a snapshot: the last entry that it includes.
+pub(crate) type SnapshotResult = Result<EntryId, SnapshotError>;
 
 /// Reads that came in together.
 #[derive(Debug)]
@@ -48,5 +52,11 @@ impl Answer for ProposeResult {
 impl Answer for ReadResult {
     fn abandoned() -> ReadResult {
         Err(ReadError::Closed)
+    }
+}
+
+impl Answer for SnapshotResult {
+    fn abandoned() -> SnapshotResult {
+        Err(SnapshotError::Closed)
     }
 }

@@ -15,10 +15,11 @@ use super::apply::{ApplyWork, Progress, apply_batch, serve_reads, want_answers};
 use super::clients::{ReadGroup, Waiters};
 use super::persist::{EndWaiting, Persist};
 use super::read::Read;
+use super::snapshot::{EndWriting, SnapshotQueue};
 use super::worker::{WorkSender, WorkerHandle};
 use crate::application::{Replies, StateMachine};
-use crate::pump::{ApplyBatch, Effects, Event, Failed, Settled};
-use crate::requests::error::{ProposeError, ReadError};
+use crate::pump::{ApplyBatch, Effects, Event, Failed, Settled, SnapshotPlan};
+use crate::requests::error::{ProposeError, ReadError, SnapshotError};
 use crate::requests::quota::Quotas;
 use crate::transport::{Content, Envelope, Transport};
 
@@ -33,6 +34,8 @@ pub(crate) struct Executor {
     /// `None` once the member has ended; dropping it stops the writer from waiting for space.
     end_waiting: Option<EndWaiting>,
     reader: WorkerHandle<Read>,
+    /// `None` if the member takes no snapshots, and once it has ended.
+    snapshots: Option<(SnapshotQueue, EndWriting)>,
     /// Wakes the member's own task, which polls the inline workers.
     own_task: Waker,
     /// Clients to be woken once no lock is held.
@@ -60,6 +63,7 @@ impl Executor {
         machine: Machine,
         (writer, end_waiting): (WorkerHandle<Persist>, EndWaiting),
         reader: WorkerHandle<Read>,
+        snapshots: Option<(SnapshotQueue, EndWriting)>,
         own_task: Waker,
     ) -> Executor {
         let (wakers, replies) = (Vec::new(), Replies::default());
@@ -70,6 +74,7 @@ impl Executor {
             writer,
             end_waiting: Some(end_waiting),
             reader,
+            snapshots,
             own_task,
             wakers,
             replies,
@@ -96,6 +101,9 @@ impl Executor {
                 self.reader.put(fetch, &self.own_task, events);
             }
         }
+        if let Some(plan) = effects.snapshot.take() {
+            self.pin(plan, events);
+        }
         if let Some(batch) = effects.apply.take() {
             self.apply(batch, events, quotas);
         }
@@ -104,7 +112,7 @@ impl Executor {
                 self.serve(group, index, events, quotas);
             }
         }
-        // Most turns fail no request, so they skip the loops over four empty lists.
+        // Most turns fail no request, so they skip the loops over empty lists.
         if effects.has_failures() {
             self.fail(effects, quotas);
         }
@@ -124,6 +132,9 @@ impl Executor {
         }
         for (group, error) in effects.failed_reads.drain(..) {
             fail_reads(&group, &error, quotas, &mut self.wakers);
+        }
+        for (client, result) in effects.snapshot_answers.drain(..) {
+            client.answer(0, std::iter::once(result), &mut self.wakers);
         }
     }
 
@@ -159,6 +170,9 @@ impl Executor {
         self.unfinished = None;
         for (group, _) in self.held_reads.drain(..) {
             fail_reads(&group, &ReadError::Closed, quotas, &mut self.wakers);
+        }
+        if let Some((queue, _)) = self.snapshots.take() {
+            queue.close();
         }
         self.writer.close(&self.own_task, events);
         self.reader.close(&self.own_task, events);
@@ -243,6 +257,16 @@ impl Executor {
         }
     }
 
+    /// Pins the state before the next batch is applied. The pump has no batch at the state machine
+    /// now.
+    fn pin(&mut self, plan: SnapshotPlan, events: &mut Vec<Event<Waiters>>) {
+        let Some((snapshots, _)) = &self.snapshots else { return };
+        match &mut self.machine {
+            Machine::Cheap(machine) => events.extend(snapshots.pin(machine.as_mut(), plan)),
+            Machine::Tasked(queue) => queue.put(ApplyWork::Snapshot(plan)),
+        }
+    }
+
     fn serve(
         &mut self,
         group: Arc<ReadGroup>,
@@ -288,6 +312,9 @@ pub(crate) fn refuse(event: Event<Waiters>, quotas: &Quotas, wakers: &mut Vec<Wa
             fail(Failed { group, offset: 0, count, error }, quotas, wakers);
         }
         Event::Read { group } => fail_reads(&group, &ReadError::Closed, quotas, wakers),
+        Event::TakeSnapshot { client } => {
+            client.answer(0, std::iter::once(Err(SnapshotError::Closed)), wakers);
+        }
         _ => {}
     }
 }

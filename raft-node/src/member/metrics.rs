@@ -30,6 +30,8 @@ impl Metrics {
             ("kontiki_bytes_written_total", counters.bytes_written),
             ("kontiki_cold_fetches_total", counters.cold_fetches),
             ("kontiki_failed_fetches_total", counters.failed_fetches),
+            ("kontiki_snapshots_taken_total", counters.snapshots_taken),
+            ("kontiki_snapshots_failed_total", counters.snapshots_failed),
             ("kontiki_envelopes_sent_total", counters.sent),
             ("kontiki_envelopes_delivered_total", counters.delivered),
             ("kontiki_envelopes_malformed_total", counters.malformed),
@@ -47,6 +49,7 @@ impl Metrics {
             ("kontiki_commit_index", status.raft.commit.get()),
             ("kontiki_applied_index", status.applied.get()),
             ("kontiki_durable_index", status.raft.durable.get()),
+            ("kontiki_snapshot_index", status.snapshot.map_or(0, |taken| taken.last.index.get())),
             ("kontiki_proposals_waiting", status.proposals_waiting),
             ("kontiki_tail_bytes", status.tail_bytes),
         ];

@@ -12,7 +12,7 @@
 //! | `mailbox` | events and requests that wait for a turn |
 //! | `scheduler` | which thread takes turns; the driver task |
 //! | `turn`, `executor` | one turn, and its effects |
-//! | `worker`, `persist`, `read`, `apply` | work that runs concurrently with the pump |
+//! | `worker`, `persist`, `read`, `apply`, `snapshot` | work that runs concurrently with the pump |
 //! | `admission` | which peers may talk to the member |
 //! | `publisher`, `status`, `metrics` | what observers see |
 //!
@@ -37,6 +37,7 @@ pub(crate) mod persist;
 pub(crate) mod publisher;
 pub(crate) mod read;
 pub(crate) mod scheduler;
+pub(crate) mod snapshot;
 pub(crate) mod status;
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use raft_core::storage::StoreInfo;
 use raft_core::types::{Identity, LogIndex, NodeId};
 
 use super::clients::Waiters;
-use crate::pump::{Counters, Pump, TransferError};
+use crate::pump::{Counters, Pump, TakenSnapshot, TransferError};
 
 /// A member's state at one moment; renewed at each tick (10 ms) and each change of role.
 #[derive(Clone, Debug)]
@@ -16,6 +16,8 @@ pub struct NodeStatus {
     pub raft: Status,
     /// The last entry that its machine has applied.
     pub applied: LogIndex,
+    /// The newest snapshot in its directory.
+    pub snapshot: Option<TakenSnapshot>,
     /// The properties that its store declares.
     pub store: StoreInfo,
     /// Its counters.
@@ -42,6 +44,7 @@ impl NodeStatus {
             identity,
             raft: pump.status(),
             applied: pump.applied(),
+            snapshot: pump.newest_snapshot(),
             store: store.clone(),
             counters: pump.counters().clone(),
             proposals_waiting: 0,
@@ -69,6 +72,10 @@ pub enum NodeEvent {
     },
     /// The member has another role, term or leader.
     Became(SoftState),
+    /// A snapshot was taken, and is durable.
+    SnapshotTaken(TakenSnapshot),
+    /// A snapshot could not be taken, for this reason; it is tried again later.
+    SnapshotFailed(String),
     /// The member stopped by itself, for this reason.
     Stopped(String),
 }

@@ -18,14 +18,15 @@ use std::task::Waker;
 
 use raft_core::storage::StoreInfo;
 use raft_core::types::Identity;
-use tracing::{debug, error, warn};
+use tracing::{debug, error, info, warn};
 
 use super::clients::Waiters;
 use super::executor::Executor;
 use super::mailbox::Mailbox;
 use super::publisher::Publisher;
 use super::status::{NodeEvent, NodeStatus};
-use crate::pump::{Effects, Event, Pump, StopReason};
+use crate::pump::{Effects, Event, Pump, StopReason, TakenSnapshot};
+use crate::requests::error::SnapshotError;
 use crate::requests::quota::Quotas;
 use crate::transport::Transport;
 
@@ -144,11 +145,29 @@ impl Turn {
             warn!(node = %self.identity.node, "the membership was not changed: {why}");
             publisher.add_event(NodeEvent::ChangeRefused(why));
         }
+        if let Some(outcome) = self.effects.snapshot_outcome.take() {
+            self.note_snapshot(outcome, publisher);
+        }
         if let Some(reason) = self.effects.stop.take() {
             self.note_stop(&reason, publisher);
         }
         if has_news || self.pump.ticks() != ticks {
             self.publish(mailbox, quotas, publisher);
+        }
+    }
+
+    fn note_snapshot(&self, outcome: Result<TakenSnapshot, SnapshotError>, publisher: &Publisher) {
+        let node = self.identity.node;
+        match outcome {
+            Ok(taken) => {
+                let TakenSnapshot { last, bytes } = taken;
+                info!(%node, %last, bytes, "a snapshot was taken");
+                publisher.add_event(NodeEvent::SnapshotTaken(taken));
+            }
+            Err(error) => {
+                warn!(%node, "{error}; it is tried again later");
+                publisher.add_event(NodeEvent::SnapshotFailed(error.to_string()));
+            }
         }
     }
 

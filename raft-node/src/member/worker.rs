@@ -70,14 +70,20 @@ pub(crate) struct ThreadedWorker<W: Worker> {
     queue: WorkReceiver<W::Work>,
 }
 
+/// A worker for a thread, and the queue in which it finds its work.
+pub(crate) fn threaded<W: Worker>(worker: W) -> (WorkSender<W::Work>, ThreadedWorker<W>) {
+    let (sender, queue) = work_queue();
+    (sender, ThreadedWorker { worker, queue })
+}
+
 impl<W: Worker> WorkerHandle<W> {
     /// An inline worker, or, if the worker may block, a handle and a worker for a thread.
     pub(crate) fn new(worker: W, may_block: bool) -> (WorkerHandle<W>, Option<ThreadedWorker<W>>) {
         if !may_block {
             return (WorkerHandle::Inline(InlineWorker::new(worker)), None);
         }
-        let (sender, queue) = work_queue();
-        (WorkerHandle::Threaded(sender), Some(ThreadedWorker { worker, queue }))
+        let (sender, worker) = threaded(worker);
+        (WorkerHandle::Threaded(sender), Some(worker))
     }
 
     /// Hands over work. The outcome of work that is done at once is added to `events`.

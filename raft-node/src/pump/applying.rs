@@ -44,8 +44,13 @@ impl Applying {
         self.applicable = self.applicable.max(upto);
     }
 
+    /// Whether the state machine has no batch.
+    fn is_idle(&self) -> bool {
+        self.claimed == self.applied
+    }
+
     fn is_ready(&self) -> bool {
-        self.claimed == self.applied && self.applied < self.applicable && !self.fetching
+        self.is_idle() && self.applied < self.applicable && !self.fetching
     }
 }
 
@@ -56,8 +61,12 @@ impl<C: Clients> Pump<C> {
         self.apply_more(effects);
     }
 
-    /// Hands the state machine its next batch, if it is free and there is one.
+    /// Hands the state machine its next batch, if it is free and there is one; before that, pins a
+    /// snapshot if one is due.
     pub(super) fn apply_more(&mut self, effects: &mut Effects<C>) {
+        if self.applying.is_idle() {
+            self.snapshot_if_due(effects);
+        }
         if !self.applying.is_ready() {
             return;
         }
@@ -113,6 +122,7 @@ impl<C: Clients> Pump<C> {
         let stands = |id: EntryId| careless || stands_among(&commands, id);
         let claims = self.proposals.claim(&commands, stands, upto, effects);
         self.counters.applied += commands.len() as u64;
+        self.snapshots.note_batch(commands.iter().map(|one| one.command.len() as u64));
         self.applying.claimed = upto;
         if commands.is_empty() {
             return self.on_applied(effects);

@@ -21,6 +21,10 @@ pub struct Counters {
     pub bytes_written: u64,
     /// Commands applied.
     pub applied: u64,
+    /// Snapshots taken.
+    pub snapshots_taken: u64,
+    /// Snapshots that could not be taken; each is tried again later.
+    pub snapshots_failed: u64,
     /// Envelopes sent.
     pub sent: u64,
     /// Envelopes that arrived.

@@ -9,7 +9,7 @@ use raft_core::storage::{LogError, LogErrorKind, WriteBatch};
 use raft_core::types::{Entry, EntryId, EntryKind, LogIndex, Membership, NodeId};
 use thiserror::Error;
 
-use crate::{Committed, Envelope, Fatal, ProposeError, ReadError};
+use crate::{Committed, Envelope, Fatal, ProposeError, ReadError, SnapshotError};
 
 /// The types that identify waiting clients. The pump's driver chooses them; the pump stores them
 /// and returns them, and never looks inside.
@@ -18,6 +18,8 @@ pub trait Clients: Debug {
     type Proposals: Clone + Debug;
     /// A group of reads that were handed in together.
     type Reads: Debug;
+    /// A request for a snapshot.
+    type Snapshots: Debug;
 }
 
 /// One thing that happens to a member.
@@ -65,6 +67,13 @@ pub enum Event<C: Clients> {
     },
     /// The state machine has applied the batch it was given.
     Applied,
+    /// A client wants a snapshot that includes everything that is applied now.
+    TakeSnapshot {
+        /// The client that waits.
+        client: C::Snapshots,
+    },
+    /// The snapshot that was to be taken is durable, with so many bytes; or it failed.
+    Snapshotted(Result<u64, SnapshotError>),
     /// The transport did not send this member's forward: not one byte of it has reached the peer.
     ForwardNotSent {
         /// The peer.
@@ -94,6 +103,9 @@ pub struct Effects<C: Clients> {
     pub sends: Vec<(NodeId, Envelope)>,
     /// Read these, then report [`Event::Fetched`] for each.
     pub fetches: Vec<Fetch>,
+    /// Pin the state of the state machine before it applies anything else, write it, then report
+    /// [`Event::Snapshotted`]. There is at most one at a time.
+    pub snapshot: Option<SnapshotPlan>,
     /// Apply this, answer its claims, then report [`Event::Applied`]. There is at most one at a
     /// time.
     pub apply: Option<ApplyBatch<C>>,
@@ -114,10 +126,32 @@ pub struct Effects<C: Clients> {
     pub failed_transfers: Vec<(NodeId, TransferError)>,
     /// Changes of the membership were refused, and nothing happened.
     pub refused_changes: Vec<ChangeRefusal>,
+    /// Answer clients that wanted a snapshot.
+    pub snapshot_answers: Vec<(C::Snapshots, Result<EntryId, SnapshotError>)>,
+    /// A snapshot was taken, or failed and is tried again later.
+    pub snapshot_outcome: Option<Result<TakenSnapshot, SnapshotError>>,
     /// The member has had these roles, terms and leaders, in order.
     pub soft_states: Vec<SoftState>,
     /// The member must stop, for this reason. Nothing else follows.
     pub stop: Option<StopReason>,
+}
+
+/// A snapshot to be taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotPlan {
+    /// The last entry that the state machine has applied.
+    pub last: EntryId,
+    /// The membership in force at that entry.
+    pub membership: Arc<Membership>,
+}
+
+/// A snapshot that is durable here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TakenSnapshot {
+    /// The last entry that it includes.
+    pub last: EntryId,
+    /// The bytes of its file.
+    pub bytes: u64,
 }
 
 /// Entries wanted from the store.
@@ -250,12 +284,14 @@ impl StopReason {
 }
 
 impl<C: Clients> Effects<C> {
-    /// Whether requests failed, or were settled after they had been given up.
+    /// Whether requests failed, or were settled after they had been given up, or a snapshot that
+    /// was asked for has an outcome.
     pub(crate) fn has_failures(&self) -> bool {
         !(self.failed.is_empty()
             && self.overdue.is_empty()
             && self.settled.is_empty()
-            && self.failed_reads.is_empty())
+            && self.failed_reads.is_empty()
+            && self.snapshot_answers.is_empty())
     }
 }
 
@@ -265,6 +301,7 @@ impl<C: Clients> Default for Effects<C> {
             write: None,
             sends: Vec::new(),
             fetches: Vec::new(),
+            snapshot: None,
             apply: None,
             failed: Vec::new(),
             overdue: Vec::new(),
@@ -273,6 +310,8 @@ impl<C: Clients> Default for Effects<C> {
             failed_reads: Vec::new(),
             failed_transfers: Vec::new(),
             refused_changes: Vec::new(),
+            snapshot_answers: Vec::new(),
+            snapshot_outcome: None,
             soft_states: Vec::new(),
             stop: None,
         }

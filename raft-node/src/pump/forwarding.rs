@@ -304,6 +304,7 @@ mod tests {
     impl Clients for Numbers {
         type Proposals = u64;
         type Reads = u64;
+        type Snapshots = u64;
     }
 
     fn forward(term: u64, sequence: u64) -> Forward {

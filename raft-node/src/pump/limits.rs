@@ -47,6 +47,12 @@ pub struct Limits {
     /// state machine need the store. Entries that are applied may take an eighth of it. Entries
     /// that are not written yet stay in memory even above it. By default 32 MiB.
     pub tail_bytes: u64,
+    /// After how many applied entries a snapshot is taken. Where the last snapshot is larger than
+    /// `snapshot_bytes`, only bytes count. By default 1,000,000.
+    pub snapshot_entries: u64,
+    /// After how many bytes of applied commands a snapshot is taken; or after half the bytes of the
+    /// last snapshot, if that is more. By default 64 MiB.
+    pub snapshot_bytes: u64,
     /// How often a read of entries from the store is tried before the member stops; by default 8
     /// times, in 1.3 s. The pause before the next attempt doubles from one tick.
     pub read_attempts: u32,
@@ -72,6 +78,8 @@ impl Default for Limits {
             unwritten_bytes: 128 << 20,
             forward_commands: 4096,
             tail_bytes: 32 << 20,
+            snapshot_entries: 1_000_000,
+            snapshot_bytes: 64 << 20,
             read_attempts: 8,
             inbound_bytes: 64 << 20,
             proposal_ticks: 500,
@@ -113,6 +121,8 @@ impl Limits {
             ("batch_bytes", self.batch_bytes),
             ("unwritten_bytes", self.unwritten_bytes),
             ("forward_commands", self.forward_commands as u64),
+            ("snapshot_entries", self.snapshot_entries),
+            ("snapshot_bytes", self.snapshot_bytes),
             ("read_attempts", u64::from(self.read_attempts)),
             ("inbound_bytes", self.inbound_bytes),
             ("proposal_ticks", self.proposal_ticks),

@@ -18,6 +18,7 @@
 //! | `proposals`, `forwarding`, `reads` | clients that wait |
 //! | `group_commit` | writes, merged |
 //! | `tail_cache`, `fetching` | entries for peers and the state machine, from memory or the store |
+//! | `snapshotting` | when a snapshot is taken |
 //! | `applying` | committed entries on their way to the state machine |
 
 mod applying;
@@ -31,6 +32,7 @@ mod limits;
 mod planted;
 mod proposals;
 mod reads;
+mod snapshotting;
 mod tail_cache;
 #[cfg(test)]
 mod tests;
@@ -43,8 +45,8 @@ use raft_core::types::{EntryId, Identity, LogIndex, NodeId};
 use self::applying::Applying;
 pub use self::counters::Counters;
 pub use self::event::{
-    ApplyBatch, Claim, Clients, Effects, Event, Failed, Fetch, FetchId, Settled, StopReason,
-    TransferError,
+    ApplyBatch, Claim, Clients, Effects, Event, Failed, Fetch, FetchId, Settled, SnapshotPlan,
+    StopReason, TakenSnapshot, TransferError,
 };
 use self::fetching::Fetching;
 use self::forwarding::Forwarding;
@@ -55,9 +57,10 @@ pub use self::planted::PumpBug;
 use self::planted::planted;
 use self::proposals::Proposals;
 use self::reads::Reads;
+use self::snapshotting::Snapshotting;
 use self::tail_cache::TailCache;
 use self::turn_proposals::TurnProposals;
-use crate::{Content, Entries, Envelope, ForwardAnswer, ProposeError, ReadError};
+use crate::{Content, Entries, Envelope, ForwardAnswer, ProposeError, ReadError, SnapshotError};
 
 /// One member's protocol, and everything around it that needs no thread.
 #[derive(Debug)]
@@ -76,6 +79,7 @@ pub struct Pump<C: Clients> {
     reads: Reads<C>,
     fetching: Fetching,
     applying: Applying,
+    snapshots: Snapshotting<C>,
     counters: Counters,
     ended: bool,
     /// The proposals of this turn.
@@ -122,6 +126,7 @@ impl<C: Clients> Pump<C> {
             reads: Reads::new(start_number),
             fetching: Fetching::default(),
             applying: Applying::new(applied),
+            snapshots: Snapshotting::off(),
             counters: Counters::default(),
             ended: false,
             proposed: TurnProposals::new(),
@@ -227,6 +232,8 @@ impl<C: Clients> Pump<C> {
             Event::Written(Err(error)) => self.stop(StopReason::Store(error), effects),
             Event::Fetched { fetch, result } => self.on_fetched(fetch, result, effects),
             Event::Applied => self.on_applied(effects),
+            Event::TakeSnapshot { client } => self.on_snapshot_wanted(client, effects),
+            Event::Snapshotted(result) => self.on_snapshotted(result, effects),
             Event::ForwardNotSent { to, start, sequence } => {
                 let forward = ForwardAnswer { start, sequence, appended: None };
                 self.on_forward_not_sent(to, &forward, effects);
@@ -316,6 +323,7 @@ impl<C: Clients> Pump<C> {
         }
         self.forwarding.abandon(&mut effects.failed);
         self.reads.abandon(&mut effects.failed_reads);
+        self.abandon_snapshots(effects);
     }
 }
 
@@ -329,6 +337,9 @@ fn refuse_after_end<C: Clients>(event: Event<C>, effects: &mut Effects<C>) {
             effects.failed.push(Failed { group, offset, count, error });
         }
         Event::Read { group } => effects.failed_reads.push((group, ReadError::Closed)),
+        Event::TakeSnapshot { client } => {
+            effects.snapshot_answers.push((client, Err(SnapshotError::Closed)));
+        }
         _ => {}
     }
 }

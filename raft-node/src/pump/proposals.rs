@@ -199,6 +199,7 @@ mod tests {
     impl Clients for Numbers {
         type Proposals = u64;
         type Reads = u64;
+        type Snapshots = u64;
     }
 
     fn id(index: u64, term: u64) -> EntryId {

@@ -145,6 +145,7 @@ mod tests {
     impl Clients for Numbers {
         type Proposals = u64;
         type Reads = u64;
+        type Snapshots = u64;
     }
 
     /// The names of the first reads of a start with this number.

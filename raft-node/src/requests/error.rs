@@ -69,6 +69,29 @@ pub enum ReadError {
     Timeout,
 }
 
+/// Why no snapshot was taken.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum SnapshotError {
+    /// The state machine takes no snapshots, or the member has no directory for them
+    /// ([`NodeConfig::snapshots`](crate::NodeConfig)). Trying again does not help.
+    #[error("this member takes no snapshots")]
+    Unsupported,
+    /// The state machine has applied nothing yet. Try again later.
+    #[error("nothing is applied yet")]
+    NothingApplied,
+    /// Too many requests for a snapshot are waiting. Try again later.
+    #[error("too many requests for a snapshot are waiting")]
+    Busy,
+    /// The snapshot could not be written, for this reason: the disk is full, for example. The older
+    /// one is still there. Try again once the cause is gone.
+    #[error("the snapshot could not be written: {0}")]
+    Failed(String),
+    /// The member was shut down, or has stopped by itself.
+    #[error("this member is closed")]
+    Closed,
+}
+
 fn not_leader_text(hint: &Option<NodeId>) -> String {
     match hint {
         Some(leader) => format!("this member is not the leader, node {leader} may be"),

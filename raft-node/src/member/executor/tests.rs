@@ -53,7 +53,7 @@ fn executor() -> (Executor, Quotas) {
     let transport = InProcessNetwork::new().transport();
     let waker = Waker::noop().clone();
     let quotas = Quotas { proposals: Quota::new(9, 99), reads: Quota::new(9, 99) };
-    (Executor::new(transport, machine, (writer, end_waiting), reader, waker), quotas)
+    (Executor::new(transport, machine, (writer, end_waiting), reader, None, waker), quotas)
 }
 
 /// Gives the state machine its command and, in the same turn, a read whose index is before the

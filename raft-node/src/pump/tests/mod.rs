@@ -9,6 +9,7 @@ mod forwards;
 mod hints;
 mod malformed;
 mod reading;
+mod snapshots;
 mod transfers;
 
 use std::sync::Arc;
@@ -30,6 +31,7 @@ struct Names;
 impl Clients for Names {
     type Proposals = u64;
     type Reads = u64;
+    type Snapshots = u64;
 }
 
 const CLUSTER: ClusterId = ClusterId(7);

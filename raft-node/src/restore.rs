@@ -1,0 +1,268 @@
+//! Restores a state machine from the newest snapshot when its member starts, and makes the log
+//! begin behind that snapshot if it does not reach it.
+//!
+//! ```text
+//!   newest sound snapshot --> checks against the log --> state machine --> reset of the log, if
+//!                                                                          the log is behind
+//! ```
+//!
+//! A log is behind a snapshot after a crash in the middle of an install: the snapshot of another
+//! member was durable under its name, and the log was not reset yet. Then the reset is repeated. A
+//! log that is behind a snapshot of its own member has lost entries, since a member takes snapshots
+//! only of what its log holds; such a member must not vote, and does not start.
+//!
+//! Deliberately absent: applying the entries behind the snapshot, which the running member does.
+
+use std::io;
+use std::path::PathBuf;
+
+use raft_core::storage::{LogError, Recovered, Store, WriteBatch};
+use raft_core::types::{ClusterId, EntryId, HardState, Identity, LogIndex, Membership, Term};
+use thiserror::Error;
+use tokio::task::spawn_blocking;
+use tracing::{error, info};
+
+use crate::application::{Fatal, StateMachine};
+use crate::panics::caught;
+use crate::pump::TakenSnapshot;
+use crate::snapshots::{SnapshotDir, StoredSnapshot, UnusableSnapshot};
+
+/// Why a member cannot start from its snapshots. Nothing was changed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RestoreError {
+    /// The directory of the snapshots cannot be used.
+    #[error("the snapshots in {} cannot be used: {source}", .path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// The operating system's error.
+        source: io::Error,
+    },
+    /// A snapshot cannot be read, or was written by a newer version.
+    #[error(transparent)]
+    Unusable(#[from] UnusableSnapshot),
+    /// The entries that a damaged snapshot includes were purged from the log, so a part of the
+    /// state is lost here. Other members have it.
+    #[error(
+        "{damaged}, the log begins after {boundary}, and no sound snapshot reaches it: a part of \
+         the state is lost here, and only other members have it"
+    )]
+    Lost {
+        /// The newest damaged snapshot.
+        damaged: UnusableSnapshot,
+        /// The log's boundary.
+        boundary: EntryId,
+    },
+    /// The snapshot is of another cluster.
+    #[error("the snapshot {} is of cluster {theirs}, not of {ours}", .path.display())]
+    OtherCluster {
+        /// The snapshot.
+        path: PathBuf,
+        /// The cluster of the snapshot.
+        theirs: ClusterId,
+        /// The cluster of the store.
+        ours: ClusterId,
+    },
+    /// The log has lost entries: a snapshot that this member itself took includes an entry that the
+    /// log does not hold.
+    #[error(
+        "the log has lost entries: it ends at {last}, and the snapshot {}, which this node took \
+         from its log, includes {includes}",
+        .path.display()
+    )]
+    LogLost {
+        /// The log's last entry.
+        last: EntryId,
+        /// The snapshot.
+        path: PathBuf,
+        /// The last entry that the snapshot includes.
+        includes: EntryId,
+    },
+    /// The log and the snapshot hold different committed entries at one index.
+    #[error(
+        "the log and the snapshot {} contradict each other: the snapshot includes {includes}, and \
+         the log knows another entry to be committed there",
+        .path.display()
+    )]
+    Contradiction {
+        /// The snapshot.
+        path: PathBuf,
+        /// The last entry that the snapshot includes.
+        includes: EntryId,
+    },
+    /// The state machine cannot restore its state from the snapshot.
+    #[error("the state machine cannot be restored from the snapshot {}: {why}", .path.display())]
+    StateMachine {
+        /// The snapshot.
+        path: PathBuf,
+        /// The state machine's reason.
+        why: Fatal,
+    },
+    /// The log could not be reset behind the snapshot.
+    #[error("the log could not be made to begin behind its snapshot")]
+    Store(#[from] LogError),
+}
+
+/// A state machine, and the log behind it.
+pub(crate) struct Restored {
+    pub(crate) machine: Box<dyn StateMachine>,
+    pub(crate) recovered: Recovered,
+    /// The last entry that the state machine has applied.
+    pub(crate) applied: Option<EntryId>,
+    /// The membership in force at the log's boundary.
+    pub(crate) base: Option<Membership>,
+    pub(crate) newest: Option<TakenSnapshot>,
+}
+
+impl Restored {
+    /// For a member that has no directory for snapshots.
+    pub(crate) fn without_snapshots(
+        machine: Box<dyn StateMachine>,
+        recovered: Recovered,
+    ) -> Restored {
+        let applied = machine.applied();
+        Restored { machine, recovered, applied, base: None, newest: None }
+    }
+}
+
+/// Restores the state machine from the newest snapshot, unless the state machine has more itself.
+///
+/// # Errors
+/// The member must not start. Nothing was changed.
+pub(crate) async fn restore(
+    dir: &SnapshotDir,
+    identity: Identity,
+    store: &mut dyn Store,
+    recovered: Recovered,
+    machine: Box<dyn StateMachine>,
+) -> Result<Restored, RestoreError> {
+    let own_applied = machine.applied();
+    let found = blocking(dir, SnapshotDir::newest).await?;
+    let has = own_applied.map_or(LogIndex::ZERO, |id| id.index);
+    let Some(snapshot) = usable(found, has, &recovered)? else {
+        return Ok(Restored::without_snapshots(machine, recovered));
+    };
+    let last = snapshot.head.last;
+    let is_behind = !reaches(&recovered, last) && has <= last.index;
+    check(&snapshot, identity, &recovered, is_behind)?;
+    let newest = Some(TakenSnapshot { last, bytes: snapshot.file_bytes });
+    let (machine, applied) = if has < last.index {
+        (restore_machine(dir, machine, &snapshot).await?, Some(last))
+    } else {
+        (machine, own_applied)
+    };
+    let recovered =
+        if is_behind { reset(store, recovered.hard_state, last).await? } else { recovered };
+    let is_base = (1..=last.index.get()).contains(&recovered.bounds.boundary.index.get());
+    let base = is_base.then_some(snapshot.head.membership);
+    Ok(Restored { machine, recovered, applied, base, newest })
+}
+
+/// The snapshot to start from, if there is one that is sound. Damaged ones are logged.
+fn usable(
+    (newest, damaged): (Option<StoredSnapshot>, Vec<UnusableSnapshot>),
+    has: LogIndex,
+    recovered: &Recovered,
+) -> Result<Option<StoredSnapshot>, RestoreError> {
+    let boundary = recovered.bounds.boundary;
+    damaged.iter().for_each(|damaged| error!("{damaged}"));
+    let sound = newest.as_ref().map_or(LogIndex::ZERO, |snapshot| snapshot.head.last.index);
+    match damaged.into_iter().next() {
+        Some(damaged) if sound.max(has) < boundary.index => {
+            Err(RestoreError::Lost { damaged, boundary })
+        }
+        _ => Ok(newest),
+    }
+}
+
+/// Whether the log holds this entry, or has purged it.
+fn reaches(recovered: &Recovered, id: EntryId) -> bool {
+    id.index < recovered.bounds.boundary.index || term_at(recovered, id.index) == Some(id.term)
+}
+
+/// The term at an index of the log, the boundary's included.
+pub(crate) fn term_at(recovered: &Recovered, index: LogIndex) -> Option<Term> {
+    let bounds = recovered.bounds;
+    if index == bounds.boundary.index {
+        return Some(bounds.boundary.term);
+    }
+    if index > bounds.last.index {
+        return None;
+    }
+    let run = recovered.term_runs.iter().rev().find(|run| run.first <= index);
+    run.map(|run| run.term)
+}
+
+fn check(
+    snapshot: &StoredSnapshot,
+    identity: Identity,
+    recovered: &Recovered,
+    is_behind: bool,
+) -> Result<(), RestoreError> {
+    let (path, includes) = (snapshot.path.clone(), snapshot.head.last);
+    let (theirs, ours) = (snapshot.head.writer.cluster, identity.cluster);
+    if theirs != ours {
+        return Err(RestoreError::OtherCluster { path, theirs, ours });
+    }
+    if !is_behind {
+        return Ok(());
+    }
+    if snapshot.head.writer.node == identity.node {
+        let last = recovered.bounds.last;
+        return Err(RestoreError::LogLost { last, path, includes });
+    }
+    if recovered.commit_hint >= includes.index {
+        return Err(RestoreError::Contradiction { path, includes });
+    }
+    Ok(())
+}
+
+async fn restore_machine(
+    dir: &SnapshotDir,
+    mut machine: Box<dyn StateMachine>,
+    snapshot: &StoredSnapshot,
+) -> Result<Box<dyn StateMachine>, RestoreError> {
+    let (last, path) = (snapshot.head.last, snapshot.path.clone());
+    let restored = blocking(dir, move |dir| {
+        let mut reader = dir.open(last)?;
+        let restored = match caught(|| machine.restore(last, &mut reader)) {
+            Ok(restored) => restored,
+            Err(message) => Err(Fatal::new(format!("it panicked: {message}"))),
+        };
+        // The damage of the file is the reason for whatever the state machine made of it.
+        if let Err(why) = reader.finish() {
+            return Err(RestoreError::Unusable(UnusableSnapshot { path, why }));
+        }
+        restored.map_err(|why| RestoreError::StateMachine { path, why })?;
+        Ok(machine)
+    });
+    let machine = restored.await?;
+    info!(%last, bytes = snapshot.file_bytes, "the state was restored from a snapshot");
+    Ok(machine)
+}
+
+/// Repeats the reset of an install that a crash cut short.
+async fn reset(
+    store: &mut dyn Store,
+    hard_state: HardState,
+    last: EntryId,
+) -> Result<Recovered, RestoreError> {
+    info!(%last, "the log begins behind an installed snapshot");
+    let raised = HardState { term: last.term, vote: None };
+    let hard_state = (hard_state.term < last.term).then_some(raised);
+    store.write(WriteBatch { hard_state, ..WriteBatch::of_reset(last) }).await?;
+    Ok(store.recover().await?)
+}
+
+/// Works with the files on a thread where this may block.
+async fn blocking<T: Send + 'static, E: Send + 'static>(
+    dir: &SnapshotDir,
+    act: impl FnOnce(&SnapshotDir) -> Result<T, E> + Send + 'static,
+) -> Result<T, E> {
+    let dir = dir.clone();
+    match spawn_blocking(move || act(&dir)).await {
+        Ok(result) => result,
+        Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+    }
+}
