@@ -68,7 +68,7 @@ impl Checkpointer {
             self.shared.lock().is_asked = true;
             self.shared.changed.notify_all();
         } else {
-            let outcome = checkpoint(&self.database());
+            let outcome = self.shared.checkpoint();
             self.shared.lock().outcome = Some(outcome);
         }
     }

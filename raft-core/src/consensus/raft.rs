@@ -250,7 +250,6 @@ impl Raft {
     /// Removes every entry after `index`, to be written with this step. Nothing committed is
     /// removed (L10).
     pub(super) fn truncate_log_after(&mut self, index: LogIndex) {
-        debug_assert!(self.draft.append.is_none(), "a step truncates before it appends");
         let keeps = planted!(self, TruncatedMembershipKept);
         let kept = if keeps { self.log.membership().cloned() } else { None };
         self.log.truncate_after(index);
@@ -272,7 +271,6 @@ impl Raft {
 
     /// Removes every entry up to `upto`, to be written with this step.
     pub(super) fn purge_log_upto(&mut self, upto: EntryId) {
-        debug_assert!(self.draft.append.is_none(), "a step that purges appends nothing");
         self.log.purge_upto(upto);
         self.remove(Removal::PurgeUpto(upto));
     }
@@ -286,7 +284,8 @@ impl Raft {
     }
 
     fn remove(&mut self, removal: Removal) {
-        debug_assert!(self.draft.removal.is_none(), "a step removes entries once");
+        assert!(self.draft.removal.is_none(), "L6: a step removes entries once");
+        assert!(self.draft.append.is_none(), "L6: a step removes entries before it appends");
         self.draft.removal = Some(removal);
     }
 

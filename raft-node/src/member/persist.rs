@@ -53,7 +53,9 @@ impl Persist {
     /// The store's error; `NoSpace` if the member ends first, or if the store did not return the
     /// batch.
     async fn write_later(&mut self, mut full: LogError) -> Result<(), LogError> {
-        log_full_disk(&full);
+        if full.unwritten.is_some() {
+            log_full_disk(&full);
+        }
         loop {
             let Some(unwritten) = full.unwritten.take() else { return Err(full) };
             if self.is_over_before_next_try().await {

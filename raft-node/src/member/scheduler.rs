@@ -139,11 +139,12 @@ fn next_of_pass() -> Option<Arc<dyn Driven>> {
 
 impl Drop for Pass {
     fn drop(&mut self) {
+        // This comes first: dropping a member runs code of its state machine, which may panic.
+        PASS.with(|pass| pass.borrow_mut().runs = false);
         // One after another, so that the list keeps its memory for the next pass.
         while let Some(member) = next_of_pass() {
             member.mailbox().wake_driver();
         }
-        PASS.with(|pass| pass.borrow_mut().runs = false);
     }
 }
 

@@ -192,10 +192,12 @@ impl<W: Worker> InlineWorker<W> {
         InlineWorker { state, waiting: VecDeque::new(), is_closed: false }
     }
 
-    /// Begins the work, unless the worker has other work; the caller polls then.
+    /// Begins the work, unless the worker has other work; the caller polls then. Drops the work if
+    /// the worker is gone.
     fn add(&mut self, work: W::Work) {
         match std::mem::replace(&mut self.state, State::Gone) {
             State::Idle(worker) if self.waiting.is_empty() => self.state = begin(worker, work),
+            State::Gone => {}
             state => {
                 self.state = state;
                 self.waiting.push_back(work);
@@ -228,6 +230,7 @@ impl<W: Worker> InlineWorker<W> {
                     }
                     Err(message) => {
                         events.push(panicked(W::NAME, message));
+                        self.waiting.clear();
                         State::Gone
                     }
                 },
@@ -423,5 +426,38 @@ mod tests {
         handle.poll(waker, &mut events);
         assert_eq!(events.len(), 2);
         assert!(handle.is_gone() && finished.load(Ordering::Relaxed));
+    }
+
+    /// A worker that waits once in each piece of work, and then panics.
+    struct Panics;
+
+    impl Worker for Panics {
+        const NAME: &'static str = "the test's worker";
+
+        type Work = Arc<()>;
+
+        fn takes_turn(_: &Arc<()>) -> bool {
+            false
+        }
+
+        async fn work(&mut self, _work: Arc<()>) -> Event<Waiters> {
+            tokio::task::yield_now().await;
+            panic!("a planted panic")
+        }
+
+        async fn finish(self) {}
+    }
+
+    #[test]
+    fn work_of_a_worker_that_panicked_is_dropped() {
+        let (mut handle, _) = WorkerHandle::new(Panics, false);
+        let (work, mut events) = (Arc::new(()), Vec::new());
+        handle.put(Arc::clone(&work), Waker::noop(), &mut events);
+        assert!(events.is_empty() && Arc::strong_count(&work) == 2, "it is being done");
+        handle.put(Arc::clone(&work), Waker::noop(), &mut events);
+        assert!(matches!(events[..], [Event::Stop(StopReason::Panic { .. })]));
+        assert_eq!(Arc::strong_count(&work), 1, "what was done and what waited is dropped");
+        handle.put(Arc::clone(&work), Waker::noop(), &mut events);
+        assert_eq!(Arc::strong_count(&work), 1, "and what comes later");
     }
 }
