@@ -60,23 +60,55 @@ impl Operator {
         }
     }
 
-    /// Draws a membership that differs from the known one in a few nodes, or `None` if it would
-    /// have no voter.
+    /// Draws a membership that differs from the known one in one or two nodes, sometimes in more;
+    /// `None` if it would have no voter.
     fn target(&mut self, known: &Membership) -> Option<Membership> {
+        let few = [(); 2].map(|()| self.rng.between(1, self.nodes));
+        let differs_much = self.rng.below(6) == 0;
         let mut parts = MembershipParts::default();
         for node in (1..=self.nodes).filter_map(NodeId::new) {
-            let redraws = self.rng.below(4) == 0;
-            let may_join = known.contains(node) || node > known.highest() || self.rng.below(8) == 0;
-            let votes = known.parts().voters.contains(&node);
-            match self.rng.below(5) {
-                0 | 1 if redraws && may_join => drop(parts.learners.insert(node)),
-                2 | 3 if redraws && may_join => drop(parts.voters.insert(node)),
-                _ if redraws => {}
-                _ if votes => drop(parts.voters.insert(node)),
-                _ if known.contains(node) => drop(parts.learners.insert(node)),
-                _ => {}
+            let redraws = if differs_much { self.rng.coin() } else { few.contains(&node.get()) };
+            let role = Role::of(node, known);
+            match if redraws { self.role_after(role, node, known) } else { role } {
+                Role::Voter => drop(parts.voters.insert(node)),
+                Role::Learner => drop(parts.learners.insert(node)),
+                Role::None => {}
             }
         }
         Membership::new(parts).ok()
+    }
+
+    /// Draws another role for a node. Most changes are possible ones: a node joins as a learner, and
+    /// becomes a voter later; a node whose id was used does not join.
+    fn role_after(&mut self, role: Role, node: NodeId, known: &Membership) -> Role {
+        if self.rng.below(8) == 0 {
+            return self.rng.one_of(&[Role::None, Role::Learner, Role::Voter]);
+        }
+        match role {
+            Role::None if node > known.highest() => Role::Learner,
+            Role::None => Role::None,
+            Role::Learner => self.rng.one_of(&[Role::Voter, Role::Voter, Role::Voter, Role::None]),
+            Role::Voter => self.rng.one_of(&[Role::Voter, Role::Learner, Role::Learner, Role::None]),
+        }
+    }
+}
+
+/// The part of a node in a membership.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    None,
+    Learner,
+    Voter,
+}
+
+impl Role {
+    fn of(node: NodeId, membership: &Membership) -> Role {
+        if membership.parts().voters.contains(&node) {
+            Role::Voter
+        } else if membership.contains(node) {
+            Role::Learner
+        } else {
+            Role::None
+        }
     }
 }
