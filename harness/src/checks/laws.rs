@@ -267,10 +267,18 @@ impl Laws {
         hold(raft.term() >= term && commit >= before, Check::Monotonic, || {
             format!("{node} went from term {term} commit {before} to {} {commit}", raft.term())
         })?;
+        let now = member.now.as_ref();
+        let is_newer = |(at, old): &(LogIndex, Arc<Membership>)| {
+            *at < index && now.is_some_and(|(_, now)| now != old)
+        };
+        let changed = member.before.as_ref().is_some_and(is_newer);
         let elected = raft.is_leader() && !led;
         (member.term, member.commit, member.led) = (raft.term(), commit, raft.is_leader());
         if elected {
             self.check_complete(node, raft)?;
+        }
+        if raft.is_leader() {
+            check_may_lead(raft, index, led && changed)?;
         }
         if commit > before {
             self.check_committed(node, raft, before, led)?;
@@ -356,6 +364,19 @@ impl Laws {
         }
         Ok(())
     }
+}
+
+/// Checks that a leader votes in its membership once that is committed, and that a leader that has
+/// just appended a membership has committed an entry of its own term.
+fn check_may_lead(raft: &Raft, at: LogIndex, changed: bool) -> Result<(), Violation> {
+    let Some(now) = raft.membership() else { return Ok(()) };
+    let node = raft.id();
+    let is_removed = at <= raft.commit() && !now.is_joint() && !now.is_voter(node);
+    hold(!is_removed, Check::OneChange, || format!("{node} leads, and {now} is committed"))?;
+    let commit = raft.term_at(raft.commit());
+    hold(!changed || commit == Some(raft.term()), Check::OneChange, || {
+        format!("{node} appends {now} before it has committed an entry of its term")
+    })
 }
 
 fn position(node: NodeId) -> usize {

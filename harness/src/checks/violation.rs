@@ -23,7 +23,8 @@ pub enum Check {
     CommitHint,
     /// A committed entry is durable on a majority (L11).
     DurableMajority,
-    /// Memberships change one step at a time, each after the one before it is committed (L17).
+    /// Memberships change one step at a time, each after the one before it and an entry of the
+    /// leader's term are committed (L17); a leader that a committed one leaves out stops leading.
     OneChange,
     /// Terms, commit indexes and hard states never go back (L8).
     Monotonic,

@@ -78,8 +78,8 @@ impl Operator {
         Membership::new(parts).ok()
     }
 
-    /// Draws another role for a node. Most changes are possible ones: a node joins as a learner, and
-    /// becomes a voter later; a node whose id was used does not join.
+    /// Draws another role for a node. Most changes are possible ones: a node joins as a learner,
+    /// and becomes a voter later; a node whose id was used does not join.
     fn role_after(&mut self, role: Role, node: NodeId, known: &Membership) -> Role {
         if self.rng.below(8) == 0 {
             return self.rng.one_of(&[Role::None, Role::Learner, Role::Voter]);
@@ -88,7 +88,9 @@ impl Operator {
             Role::None if node > known.highest() => Role::Learner,
             Role::None => Role::None,
             Role::Learner => self.rng.one_of(&[Role::Voter, Role::Voter, Role::Voter, Role::None]),
-            Role::Voter => self.rng.one_of(&[Role::Voter, Role::Learner, Role::Learner, Role::None]),
+            Role::Voter => {
+                self.rng.one_of(&[Role::Voter, Role::Learner, Role::Learner, Role::None])
+            }
         }
     }
 }

@@ -45,14 +45,17 @@ pub enum StoreBug {
 
 /// Bugs of the core that only the golden traces find. The simulated members install no snapshots
 /// yet; a transfer that goes wrong in one of the next three ways delays clients, but breaks no law;
-/// and a learner that campaigns needs the votes of a majority of the voters like any other member.
+/// a voter that trusts a transfer does harm only if the request to campaign comes so late that its
+/// receiver lacks committed entries; and a learner that campaigns needs the votes of a majority of
+/// the voters, like any other member.
 #[cfg(feature = "mutants")]
-const ONLY_IN_TRACES: [Mutant; 6] = [
+const ONLY_IN_TRACES: [Mutant; 7] = [
     Mutant::InstallDropsWhatFollows,
     Mutant::InstallKeepsAnotherLog,
     Mutant::TransferBeforeCaughtUp,
     Mutant::ProposalDuringTransfer,
     Mutant::TransferNeverAbandoned,
+    Mutant::TransferVoteByTrust,
     Mutant::LearnerCampaigns,
 ];
 
