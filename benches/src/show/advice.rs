@@ -214,12 +214,12 @@ mod tests {
     }
 
     #[test]
-    fn the_most_is_that_of_the_same_batch_and_an_open_loop_has_no_clients() {
+    fn the_highest_is_that_of_the_same_batch_and_an_open_loop_has_no_clients() {
         let mut rows: Vec<Row> =
             [1, 64].map(|clients| row(Role::Store, "file", POWER_LOSS, clients, 70)).into();
         rows.push(Row { batch: 64, per_second: 9e9, ..rows[1].clone() });
         let reason = &advise_on(&rows, None)[0].reason;
-        assert!(reason.contains("with 64 clients: 914.3 k entries/s, the most"), "{reason}");
+        assert!(reason.contains("with 64 clients: 914.3 k entries/s, the highest"), "{reason}");
         rows.iter_mut().for_each(|row| row.rate = Some(500.0));
         let reason = &advise_on(&rows, None)[0].reason;
         assert!(reason.contains("at 500 arrivals/s"), "{reason}");
