@@ -192,8 +192,7 @@ fn an_end_record_of_another_content_is_refused() {
 
 /// A head with these sections beside those of the sample, and a checksum that holds.
 fn head_with(version: u32, sections: &[(&str, u32, &[u8])]) -> Vec<u8> {
-    let own = u32::from_le_bytes(SAMPLE[12..16].try_into().expect("four")) as usize;
-    let mut all = SAMPLE[32..32 + own].to_vec();
+    let mut all = sample_sections().to_vec();
     for (name, flags, content) in sections {
         let mut padded = [0; 8];
         padded[..name.len()].copy_from_slice(name.as_bytes());
@@ -202,14 +201,24 @@ fn head_with(version: u32, sections: &[(&str, u32, &[u8])]) -> Vec<u8> {
         all.extend((content.len() as u32).to_le_bytes());
         all.extend(*content);
     }
+    head_of(version, &all)
+}
+
+fn sample_sections() -> &'static [u8] {
+    let length = u32::from_le_bytes(SAMPLE[12..16].try_into().expect("four")) as usize;
+    &SAMPLE[32..32 + length]
+}
+
+/// A head of these sections, with a checksum that holds.
+fn head_of(version: u32, sections: &[u8]) -> Vec<u8> {
     let mut bytes = SAMPLE[..8].to_vec();
     bytes.extend(version.to_le_bytes());
-    bytes.extend((all.len() as u32).to_le_bytes());
+    bytes.extend((sections.len() as u32).to_le_bytes());
     let mut digest = Xxh3::new();
-    [&bytes[..], &SAMPLE[24..32], &all].iter().for_each(|part| digest.update(part));
+    [&bytes[..], &SAMPLE[24..32], sections].iter().for_each(|part| digest.update(part));
     bytes.extend(digest.digest().to_le_bytes());
     bytes.extend(&SAMPLE[24..32]);
-    bytes.extend(all);
+    bytes.extend(sections);
     bytes
 }
 
@@ -225,9 +234,11 @@ fn what_a_newer_version_wrote_is_refused_by_name() {
     assert_eq!(reader.head().last, id(7, 3));
     let twice = head_with(1, &[("level", 1, &[1, 0, 0, 0])]);
     assert!(refused(&twice).starts_with("damaged"));
-    let higher = SnapshotHead { feature_level: FEATURE_LEVEL + 1, ..head(id(7, 3), 1) };
-    assert_eq!(refused(&file(higher, b"")), says("feature level 2"));
-    let sections = u32::from_le_bytes(SAMPLE[12..16].try_into().expect("four")) as usize;
+    let mut higher = sample_sections().to_vec();
+    let level = higher.len() - 4;
+    higher[level..].copy_from_slice(&(FEATURE_LEVEL + 1).to_le_bytes());
+    assert_eq!(refused(&head_of(1, &higher)), says("feature level 2"));
+    let sections = sample_sections().len();
     let mut chunk = SAMPLE[32 + sections..SAMPLE.len() - 40].to_vec();
     chunk[4] = 9;
     let seed = xxh3_64(&numbers(&[0xc1, 3, 7, 0x1122_3344_5566_7788, 0]));
@@ -283,7 +294,7 @@ fn the_newest_sound_snapshot_is_used_and_the_older_ones_are_removed() -> io::Res
 fn unfinished_snapshots_are_never_used_and_are_removed() -> io::Result<()> {
     let temporary = tempfile::tempdir()?;
     let dir = SnapshotDir::own(temporary.path())?;
-    let unfinished = "new.snap-0000000000000014-0000000000000003";
+    let unfinished = "new.snap-0000000000000014-0000000000000003-0000000000000001";
     let mut new = dir.create(head(id(20, 3), 1))?;
     new.write_all(b"state")?;
     assert!(temporary.path().join(unfinished).exists());
@@ -298,4 +309,86 @@ fn unfinished_snapshots_are_never_used_and_are_removed() -> io::Result<()> {
     assert_eq!(fs::read_dir(temporary.path())?.count(), 3, "only the unfinished one was removed");
     assert_eq!(SnapshotDir::look(temporary.path().join("missing")).list()?, []);
     Ok(())
+}
+
+/// An output that fails once, at the write with this number.
+#[derive(Debug)]
+struct FailsOnce {
+    bytes: Vec<u8>,
+    writes_before: usize,
+}
+
+impl Write for FailsOnce {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let fails = self.writes_before == 0;
+        self.writes_before = self.writes_before.wrapping_sub(1);
+        self.bytes.extend_from_slice(bytes);
+        if fails { Err(io::ErrorKind::StorageFull.into()) } else { Ok(bytes.len()) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_snapshot_is_not_finished_after_an_error_that_the_application_ignored() {
+    let state: Vec<u8> = (0..120_000_u64).flat_map(u64::to_le_bytes).collect();
+    let writes = 1 + state.len().div_ceil(256 << 10) + 1;
+    for writes_before in 1..writes {
+        let output = FailsOnce { bytes: Vec::new(), writes_before };
+        let mut writer = SnapshotWriter::new(output, head(id(7, 3), 1)).expect("no error yet");
+        for bytes in state.chunks(1000) {
+            // Some applications write the same bytes again when there was no space.
+            if writer.write_all(bytes).is_err() {
+                let _ = writer.write_all(bytes);
+            }
+        }
+        assert!(writer.finish().is_err(), "after an error in write {writes_before}");
+    }
+    let output = FailsOnce { bytes: Vec::new(), writes_before: writes };
+    let mut writer = SnapshotWriter::new(output, head(id(7, 3), 1)).expect("no error");
+    writer.write_all(&state).expect("no error");
+    assert!(writer.finish().is_ok(), "the writes were counted right");
+}
+
+#[test]
+fn two_snapshots_that_end_at_one_entry_do_not_share_a_file() {
+    let place = tempfile::tempdir().expect("a directory");
+    let dir = SnapshotDir::own(place.path()).expect("its own");
+    let mut new = [1, 2].map(|salt| dir.create(head(id(7, 3), salt)).expect("created"));
+    for new in &mut new {
+        new.write_all(&[7; 300_000]).expect("written");
+    }
+    let [first, second] = new;
+    first.keep().expect("kept");
+    drop(second);
+    let (newest, damaged) = dir.newest().expect("readable");
+    assert_eq!((newest.map(|it| it.head.salt), damaged.len()), (Some(1), 0));
+}
+
+#[test]
+fn a_head_that_no_reader_accepts_is_not_written() {
+    for last in [id(0, 1), id(1, u64::MAX), id(1 << 63, 1)] {
+        let refused = SnapshotWriter::new(Vec::new(), head(last, 1)).expect_err("refused");
+        assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
+    }
+}
+
+#[test]
+fn a_directory_with_the_name_of_a_snapshot_is_no_snapshot() {
+    let place = tempfile::tempdir().expect("a directory");
+    let names = [
+        "snap-0000000000000009-0000000000000003",
+        "new.snap-0000000000000009-0000000000000003-0000000000000001",
+    ];
+    for name in names {
+        fs::create_dir(place.path().join(name)).expect("created");
+    }
+    let dir = SnapshotDir::own(place.path()).expect("its own");
+    let mut new = dir.create(head(id(10, 3), 1)).expect("created");
+    new.write_all(b"state").expect("written");
+    new.keep().expect("kept");
+    let (newest, damaged) = dir.newest().expect("readable");
+    assert_eq!((newest.map(|it| it.head.last), damaged.len()), (Some(id(10, 3)), 0));
 }

@@ -105,7 +105,10 @@ impl WriteSnapshots {
             salt: random_number(),
         };
         let mut new = self.dir.create(head)?;
-        view.write_to(&mut UntilOver { out: &mut new, is_over: &self.is_over })?;
+        let mut out = UntilOver { out: &mut new, is_over: &self.is_over };
+        view.write_to(&mut out)?;
+        // An application may ignore the error of a write; a part of its state must not be kept.
+        out.check()?;
         new.keep()
     }
 
@@ -140,11 +143,18 @@ struct UntilOver<'a, W> {
     is_over: &'a AtomicBool,
 }
 
-impl<W: Write> Write for UntilOver<'_, W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+impl<W> UntilOver<'_, W> {
+    fn check(&self) -> io::Result<()> {
         if self.is_over.load(Ordering::Relaxed) {
             return Err(io::Error::other("the member ends"));
         }
+        Ok(())
+    }
+}
+
+impl<W: Write> Write for UntilOver<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.check()?;
         self.out.write(bytes)
     }
 

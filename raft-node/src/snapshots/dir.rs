@@ -60,10 +60,8 @@ impl SnapshotDir {
         let path = path.into();
         owned_dir::make(&path)?;
         let dir = SnapshotDir { path };
-        for name in dir.names()? {
-            if name.strip_prefix(&temporary_name("")).is_some_and(|name| id_of(name).is_some()) {
-                fs::remove_file(dir.path.join(name))?;
-            }
+        for name in dir.names()?.into_iter().filter(|name| is_unfinished(name)) {
+            fs::remove_file(dir.path.join(name))?;
         }
         Ok(dir)
     }
@@ -156,8 +154,11 @@ impl SnapshotDir {
     /// The operating system's error; a full disk is one.
     pub fn create(&self, head: SnapshotHead) -> io::Result<NewSnapshot> {
         let last = head.last;
-        let temporary = Temporary(self.path.join(temporary_name(&name_of(last))));
-        let file = File::create(&temporary.0)?;
+        // The salt is part of the name: two snapshots that end at one entry share no file.
+        let name = temporary_name(&format!("{}-{:016x}", name_of(last), head.salt));
+        let path = self.path.join(name);
+        let file = File::options().write(true).create_new(true).open(&path)?;
+        let temporary = Temporary(path);
         let out = SnapshotWriter::new(Synced { file, unsynced: 0, bytes: 0 }, head)?;
         Ok(NewSnapshot { dir: self.clone(), last, temporary, out })
     }
@@ -167,12 +168,9 @@ impl SnapshotDir {
     /// # Errors
     /// The operating system's error; some may have been removed.
     fn remove_below(&self, last: EntryId) -> io::Result<()> {
-        for id in self.list()? {
-            if (id.index, id.term) < (last.index, last.term) {
-                fs::remove_file(self.path_of(id))?;
-            }
-        }
-        Ok(())
+        let older = |id: &EntryId| (id.index, id.term) < (last.index, last.term);
+        let older = self.list()?.into_iter().filter(older);
+        older.map(|id| fs::remove_file(self.path_of(id))).fold(Ok(()), io::Result::and)
     }
 
     /// Removes all snapshots.
@@ -193,9 +191,17 @@ impl SnapshotDir {
         &self.path
     }
 
+    /// The names of the files. Anything else with the name of a snapshot, such as a directory, is
+    /// not of this member.
     fn names(&self) -> io::Result<Vec<String>> {
-        let names = fs::read_dir(&self.path)?;
-        names.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                names.push(entry.file_name().to_string_lossy().into_owned());
+            }
+        }
+        Ok(names)
     }
 
     fn unusable(&self, path: PathBuf, why: Unsound) -> UnusableSnapshot {
@@ -213,6 +219,15 @@ fn id_of(name: &str) -> Option<EntryId> {
     let [index, term] = [index, term].map(|digits| u64::from_str_radix(digits, 16).ok());
     let id = EntryId::new(Term::new(term?), LogIndex::new(index?));
     (name_of(id) == name).then_some(id)
+}
+
+/// Whether this is the temporary name of a snapshot.
+fn is_unfinished(name: &str) -> bool {
+    let name = name.strip_prefix(&temporary_name("")).and_then(|name| name.rsplit_once('-'));
+    name.is_some_and(|(of, salt)| {
+        let salted = u64::from_str_radix(salt, 16).is_ok_and(|it| format!("{it:016x}") == salt);
+        salted && id_of(of).is_some()
+    })
 }
 
 /// A snapshot that is being written. What is written to it are the application's bytes. Dropping it

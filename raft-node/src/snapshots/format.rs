@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 
+use raft_core::consensus::MAX_NUMBER;
 use raft_core::storage::record::{
     DecodeError, decode_identity, decode_membership, encode_identity, encode_membership,
 };
@@ -97,6 +98,12 @@ impl SnapshotHead {
         bytes.extend(self.salt.to_le_bytes());
         bytes.extend(sections);
         bytes
+    }
+
+    /// Whether a reader accepts a head with these bytes.
+    pub(super) fn check(bytes: &[u8]) -> Result<(), Unsound> {
+        let (fixed, sections) = bytes.split_first_chunk().ok_or(CONTENT)?;
+        SnapshotHead::decode(fixed, sections).map(drop)
     }
 
     /// The head in these bytes: the fixed part, and as many bytes of sections as it names.
@@ -210,7 +217,7 @@ impl<'a> Sections<'a> {
         let ([term, index], []) = last else { return Err(CONTENT) };
         let [term, index] = [term, index].map(|number| u64::from_le_bytes(*number));
         let level: [u8; 4] = given(self.level)?.try_into().map_err(|_| CONTENT)?;
-        if index == 0 {
+        if index == 0 || term.max(index) > MAX_NUMBER {
             return Err(CONTENT);
         }
         let last = EntryId::new(Term::new(term), LogIndex::new(index));

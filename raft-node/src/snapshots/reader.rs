@@ -141,11 +141,14 @@ impl<R: Read> SnapshotReader<R> {
         }
         self.chunk.clear();
         self.at += END_BYTES as u64;
-        if self.input.read(&mut [0])? != 0 {
-            return Err(Unsound::damaged(self.at, "bytes after the end record"));
+        match self.input.read_exact(&mut [0]) {
+            Ok(()) => Err(Unsound::damaged(self.at, "bytes after the end record")),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                self.state = State::Ended;
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
         }
-        self.state = State::Ended;
-        Ok(())
     }
 }
 

@@ -9,6 +9,9 @@ const CHUNK_BYTES: usize = 256 << 10;
 
 /// Writes a snapshot file: what is written to this value are the application's bytes. It holds one
 /// chunk in memory. A file that was not [finished](SnapshotWriter::finish) is not sound.
+///
+/// The first error is final: which bytes the output has is unknown then, so every later call fails,
+/// also if the application ignores the error.
 #[derive(Debug)]
 pub struct SnapshotWriter<W> {
     out: W,
@@ -21,19 +24,25 @@ pub struct SnapshotWriter<W> {
     chunks: u64,
     /// Of everything that was written.
     digest: Digest,
+    /// Whether the output has failed.
+    failed: bool,
 }
 
 impl<W: Write> SnapshotWriter<W> {
     /// Writes the head.
     ///
     /// # Errors
-    /// The output's error.
+    /// The output's error; `InvalidInput` if a reader would refuse the head, and then nothing was
+    /// written.
     pub fn new(out: W, head: SnapshotHead) -> io::Result<SnapshotWriter<W>> {
         let bytes = head.encode();
+        SnapshotHead::check(&bytes)
+            .map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
         let mut chunk = Vec::with_capacity(CHUNK_HEADER_BYTES + CHUNK_BYTES);
         chunk.resize(CHUNK_HEADER_BYTES, 0);
         let digest = Digest::new();
-        let mut writer = SnapshotWriter { out, head, chunk, written: 0, chunks: 0, digest };
+        let (written, chunks, failed) = (0, 0, false);
+        let mut writer = SnapshotWriter { out, head, chunk, written, chunks, digest, failed };
         writer.put(&bytes)?;
         Ok(writer)
     }
@@ -41,7 +50,7 @@ impl<W: Write> SnapshotWriter<W> {
     /// Writes what is left and the end record, and returns the output.
     ///
     /// # Errors
-    /// The output's error.
+    /// The output's error, now or before.
     pub fn finish(mut self) -> io::Result<W> {
         if self.chunk.len() > CHUNK_HEADER_BYTES {
             self.put_chunk()?;
@@ -60,20 +69,26 @@ impl<W: Write> SnapshotWriter<W> {
     fn put_chunk(&mut self) -> io::Result<()> {
         let mut chunk = std::mem::take(&mut self.chunk);
         let (header, content) = chunk.split_at_mut(CHUNK_HEADER_BYTES);
+        header.fill(0);
         header[..4].copy_from_slice(&(content.len() as u32).to_le_bytes());
         let checksum = sealed(self.head.seed(self.written), &header[..8], content);
         header[8..].copy_from_slice(&checksum.to_le_bytes());
         self.written += content.len() as u64;
         self.chunks += 1;
-        self.put(&chunk)?;
+        let put = self.put(&chunk);
         chunk.truncate(CHUNK_HEADER_BYTES);
         self.chunk = chunk;
-        Ok(())
+        put
     }
 
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.failed {
+            return Err(io::Error::other("an earlier write to this snapshot has failed"));
+        }
         self.digest.add(bytes);
-        self.out.write_all(bytes)
+        let written = self.out.write_all(bytes);
+        self.failed = written.is_err();
+        written
     }
 }
 
