@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use log_memory::MemoryLog;
-use raft_core::consensus::RoleName;
+use raft_core::consensus::{RoleName, TransferRefusal};
 use raft_core::storage::Store;
 use raft_core::types::{Membership, NodeId};
 use raft_node::{
     Committed, Envelope, Fatal, InProcessNetwork, Inbound, Node, NodeConfig, ProposeError,
-    ReadError, Replies, StartError, StateMachine, Timing, Transport, bootstrap,
+    ReadError, Replies, StartError, StateMachine, Timing, TransferError, Transport, bootstrap,
 };
 
 /// Adds numbers and answers each command with the sum so far.
@@ -246,4 +246,47 @@ async fn a_blank_store_does_not_start() {
     let machine = Box::<Sum>::default();
     let started = Node::start(NodeConfig::default(), store, network.transport(), machine).await;
     assert!(matches!(started.err(), Some(StartError::NotBootstrapped)));
+}
+
+/// Clients of the leader propose without a pause while it hands over. Each command is applied once:
+/// those that the leader had appended are the next leader's too, and the others wait for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_hands_over_without_a_failed_command() {
+    const COMMANDS: u64 = 300;
+    let nodes = start_cluster(3, true).await;
+    let from = leader(&nodes).await;
+    let to = (from + 1) % 3;
+    propose(&nodes[from], "0").await;
+    let node = nodes[from].clone();
+    let clients = tokio::spawn(async move {
+        for expected in 1..=COMMANDS {
+            let sum = node.propose(Bytes::from_static(b"1")).await.expect("no command fails");
+            assert_eq!(sum, expected.to_string());
+        }
+    });
+    nodes[from].transfer(node_id(to as u64 + 1)).await.expect("the other member is up");
+    assert_eq!(leader(&nodes).await, to);
+    clients.await.expect("every command is answered");
+    assert_eq!(read(&nodes[to]).await, COMMANDS.to_string());
+    for node in &nodes {
+        node.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn a_transfer_that_is_impossible_is_refused() {
+    let nodes = start_cluster(3, true).await;
+    let leads = leader(&nodes).await;
+    propose(&nodes[leads], "0").await;
+    let refused = |why| Err(TransferError::Refused(why));
+    let own = node_id(leads as u64 + 1);
+    assert_eq!(nodes[leads].transfer(own).await, refused(TransferRefusal::ToItself));
+    assert_eq!(nodes[leads].transfer(node_id(9)).await, refused(TransferRefusal::NotAMember));
+    let other = &nodes[(leads + 1) % 3];
+    other.wait_for_leader().await.expect("it is up");
+    let hint = Some(own);
+    let asked = other.transfer(node_id(9)).await;
+    assert_eq!(asked, refused(TransferRefusal::NotLeader { hint }));
+    nodes[leads].shutdown().await;
+    assert_eq!(nodes[leads].transfer(node_id(9)).await, Err(TransferError::Closed));
 }
