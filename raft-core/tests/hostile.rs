@@ -5,6 +5,7 @@
 //! and breaks one is found here, too. What false messages can do to the *cluster* is not tested:
 //! Raft trusts its members.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -101,6 +102,7 @@ enum Event {
     Propose(u64),
     Read(u64),
     Transfer(u64),
+    Change(BTreeSet<u64>),
     Durable,
     SendsDone(bool),
 }
@@ -117,6 +119,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (1u64..4).prop_map(Event::Propose),
         1 => (0u64..4).prop_map(Event::Read),
         1 => (1u64..6).prop_map(Event::Transfer),
+        2 => prop::collection::btree_set(1u64..6, 1..5).prop_map(Event::Change),
         3 => Just(Event::Durable),
         2 => any::<bool>().prop_map(Event::SendsDone),
     ]
@@ -176,9 +179,23 @@ impl Stage {
             Event::Propose(count) => self.step(Input::Propose { count, origins: vec![node(2)] }),
             Event::Read(read) => self.step(Input::ReadIndex { read: ReadId(read) }),
             Event::Transfer(to) => self.step(Input::Transfer { to: node(to) }),
+            Event::Change(voters) => self.change(voters),
             Event::Durable => self.complete_writes(),
             Event::SendsDone(sent) => self.complete_sends(sent),
         }
+    }
+
+    /// The first of these nodes and those that vote already are voters, the others learners.
+    fn change(&mut self, members: BTreeSet<u64>) {
+        let now = self.raft.membership().expect("it has one");
+        let mut parts = MembershipParts::default();
+        for member in members.into_iter().map(node) {
+            let votes = now.is_voter(member) || parts.voters.is_empty();
+            let role = if votes { &mut parts.voters } else { &mut parts.learners };
+            role.insert(member);
+        }
+        let target = Arc::new(Membership::new(parts).expect("it has a voter"));
+        self.step(Input::ChangeMembership { target });
     }
 
     fn complete_writes(&mut self) {
