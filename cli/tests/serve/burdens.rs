@@ -49,6 +49,10 @@ pub fn leader(cluster: &Cluster) -> u16 {
     })
 }
 
+/// The least number of descriptors that a member with very many clients must have left, for its
+/// log, its peers and itself.
+const FILES_LEFT: u64 = 100;
+
 /// Many client connections take no descriptor that a peer needs: a member that is restarted
 /// meanwhile is reached by the leader with these connections, and catches up.
 #[test]
@@ -89,6 +93,8 @@ fn more_connections_than_descriptors_stop_no_member_and_block_no_peer() {
         known = open;
         (looks > 30).then_some(())
     });
+    assert!(known > FILES / 2, "{known} files are open: the crowd is not connected");
+    assert!(known + FILES_LEFT <= FILES, "the clients have taken {known} of {FILES} descriptors");
     members.push(start(other, &[]));
     let endpoint = cluster.client(other);
     eventually("the member that came back reads with the leader's help", || {
@@ -99,8 +105,8 @@ fn more_connections_than_descriptors_stop_no_member_and_block_no_peer() {
     stop_all(members);
 }
 
-fn open_files(process: u32) -> usize {
-    std::fs::read_dir(format!("/proc/{process}/fd")).expect("it runs").count()
+fn open_files(process: u32) -> u64 {
+    std::fs::read_dir(format!("/proc/{process}/fd")).expect("it runs").count() as u64
 }
 
 #[tokio::test]
