@@ -253,7 +253,7 @@ fn a_membership_that_does_not_parse_is_damage_when_it_is_asked_for() {
     now(log.append(&[entry])).expect("the store does not look into payloads");
     assert_eq!(kind(now(log.recover())), LogErrorKind::Corrupt { index: Some(index(1)) });
     // An unknown version is a newer one.
-    let entry = Entry::new(id(1, 1), EntryKind::Membership, Bytes::from_static(b"\x02?"));
+    let entry = Entry::new(id(1, 1), EntryKind::Membership, Bytes::from_static(b"\x7f?"));
     now(log.write(WriteBatch {
         truncate_after: Some(index(0)),
         ..WriteBatch::of_entries(vec![entry])
