@@ -1,18 +1,23 @@
-//! Queries to a cheap state machine while it applies a batch.
+//! Queries to a cheap state machine while it applies a batch, and snapshots of its state before the
+//! next one.
 
+use std::io;
 use std::pin::Pin;
+use std::sync::Mutex;
 use std::task::{Context, Poll};
 
 use log_memory::MemoryLog;
 use raft_core::storage::LogStore;
-use raft_core::types::EntryId;
+use raft_core::types::{ClusterId, EntryId, Identity, StoreId};
 
 use super::*;
-use crate::application::{Committed, Fatal};
+use crate::application::{Committed, Fatal, Snapshot};
 use crate::member::clients::ReadResult;
 use crate::member::read::Read;
+use crate::member::snapshot::snapshots_in;
 use crate::requests::quota::Quota;
 use crate::requests::reply::{OpenBatch, Reply};
+use crate::snapshots::SnapshotDir;
 use crate::transport::InProcessNetwork;
 
 /// Applies its one command in two calls; a query sees how many were made.
@@ -44,16 +49,23 @@ impl StateMachine for InTwoCalls {
 }
 
 fn executor() -> (Executor, Quotas) {
+    executor_of(Box::new(InTwoCalls::default()), None)
+}
+
+fn executor_of(
+    machine: Box<dyn StateMachine>,
+    snapshots: Option<(SnapshotQueue, EndWriting)>,
+) -> (Executor, Quotas) {
     let log = MemoryLog::new();
     let reader = Read::new(log.reader());
     let (persist, end_waiting) = Persist::new(Box::new(log));
     let (writer, _) = WorkerHandle::new(persist, false);
     let (reader, _) = WorkerHandle::new(reader, false);
-    let machine = Machine::Cheap(Box::new(InTwoCalls::default()));
+    let machine = Machine::Cheap(machine);
     let transport = InProcessNetwork::new().transport();
     let waker = Waker::noop().clone();
     let quotas = Quotas { proposals: Quota::new(9, 99), reads: Quota::new(9, 99) };
-    (Executor::new(transport, machine, (writer, end_waiting), reader, None, waker), quotas)
+    (Executor::new(transport, machine, (writer, end_waiting), reader, snapshots, waker), quotas)
 }
 
 /// Gives the state machine its command and, in the same turn, a read whose index is before the
@@ -102,4 +114,54 @@ async fn a_query_that_waits_for_a_command_learns_that_the_member_ends() {
     executor.close(&mut Vec::new(), &quotas);
     assert!(matches!(poll(&mut reply), Poll::Ready(Err(ReadError::Closed))));
     assert_eq!(quotas.reads.used(), (0, 0));
+}
+
+/// Records in which order it is called.
+struct Recorded(Arc<Mutex<Vec<&'static str>>>);
+
+impl StateMachine for Recorded {
+    fn apply(&mut self, _: &[Committed], replies: &mut Replies) -> Result<(), Fatal> {
+        self.0.lock().expect("no panic").push("applies");
+        replies.push(Bytes::new());
+        Ok(())
+    }
+
+    fn snapshot(&mut self) -> io::Result<Box<dyn Snapshot>> {
+        self.0.lock().expect("no panic").push("pins");
+        Err(io::Error::other("injected by the test"))
+    }
+
+    fn read(&self, _query: &[u8]) -> Bytes {
+        Bytes::new()
+    }
+
+    fn is_cheap(&self) -> bool {
+        true
+    }
+}
+
+/// What went unnoticed when it was planted: the state was pinned after the batch that follows, so a
+/// member that started from the snapshot applied that batch a second time.
+#[tokio::test]
+async fn a_snapshot_does_not_include_the_batch_that_follows_in_the_same_turn() {
+    let calls = Arc::<Mutex<Vec<&'static str>>>::default();
+    let (cluster, node, store) = (ClusterId(1), NodeId::new(1).expect("not zero"), StoreId(1));
+    let dir = SnapshotDir::look("unused");
+    let (queue, end, _) = snapshots_in(dir, Identity { cluster, node, store });
+    let machine = Box::new(Recorded(Arc::clone(&calls)));
+    let (mut executor, quotas) = executor_of(machine, Some((queue, end)));
+    let membership = Membership::of_voters([(node, Bytes::new())]).expect("sound");
+    let commands = vec![Committed { id: EntryId::ZERO, command: Bytes::new() }];
+    let upto = LogIndex::new(2);
+    let plan = SnapshotPlan { last: EntryId::ZERO, membership: Arc::new(membership) };
+    let mut effects = Effects {
+        snapshot: Some(plan),
+        apply: Some(ApplyBatch { commands, claims: Vec::new(), upto }),
+        ..Effects::default()
+    };
+    let mut events = Vec::new();
+    executor.run(&mut effects, &mut events, None, &quotas);
+    assert_eq!(*calls.lock().expect("no panic"), ["pins", "applies"]);
+    let is_failed = matches!(&events[..], [Event::Snapshotted(Err(_)), Event::Applied]);
+    assert!(is_failed, "{events:?}");
 }
