@@ -66,9 +66,8 @@ impl<C: Clients> Pump<C> {
             Output::TransferRefused { to, why } => {
                 effects.failed_transfers.push((to, TransferError::Refused(why)));
             }
-            Output::TransferAbandoned { to } => {
-                effects.failed_transfers.push((to, TransferError::Abandoned));
-            }
+            // The end of the turn reports it.
+            Output::TransferAbandoned { .. } => {}
             Output::ChangeRefused(why) => effects.refused_changes.push(why),
             Output::Became(soft_state) => self.became(soft_state, effects),
             Output::Rejected { why, .. } => *self.counters.rejected.entry(why).or_insert(0) += 1,

@@ -223,8 +223,8 @@ pub enum TransferError {
     /// The transfer was refused, and nothing happened.
     #[error("the transfer was refused: {0}")]
     Refused(#[from] TransferRefusal),
-    /// The other member was not elected within an election timeout, so this member leads on. The
-    /// other member may still be elected.
+    /// The other member was not elected in time: this member leads on, or leads again, or no leader
+    /// is known. The other member may still be elected.
     #[error("the other member was not elected in time")]
     Abandoned,
     /// This member no longer leads, and a third one does.

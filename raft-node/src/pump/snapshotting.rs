@@ -19,7 +19,7 @@ use super::event::{Clients, Effects, SnapshotPlan, TakenSnapshot};
 use super::{Limits, Pump};
 use crate::SnapshotError;
 
-/// The most clients that may wait for a snapshot.
+/// The most clients that may wait for the snapshot that is being written, and for the next one.
 const MAX_WAITING: usize = 64;
 
 /// The shortest and the longest pause after a snapshot that failed, in ticks: 1 s and 1 minute.
@@ -118,7 +118,9 @@ impl<C: Clients> Pump<C> {
         let refused = match &mut snapshots.state {
             State::Off => SnapshotError::Unsupported,
             _ if applied == LogIndex::ZERO => SnapshotError::NothingApplied,
-            State::Taking(taking) if taking.last.index == applied => {
+            State::Taking(taking)
+                if taking.last.index == applied && taking.clients.len() < MAX_WAITING =>
+            {
                 return taking.clients.push(client);
             }
             _ if snapshots.waiting.len() < MAX_WAITING => return snapshots.waiting.push(client),

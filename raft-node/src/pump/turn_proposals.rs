@@ -18,8 +18,8 @@ use bytes::Bytes;
 use raft_core::consensus::{Input, Refusal, RoleName};
 use raft_core::types::{EntryId, LogSpan, NodeId};
 
-use super::Pump;
 use super::event::{Clients, Effects, Failed};
+use super::{Pump, TransferError};
 use crate::{Content, ForwardAnswer, ProposeError};
 
 /// The proposals of one turn.
@@ -38,6 +38,8 @@ pub(super) struct TurnProposals<C: Clients> {
     held: VecDeque<Held<C>>,
     /// Until when held commands wait for the leader that comes after this one.
     next_leader_until: u64,
+    /// The member to which this one hands its leadership over, until that has an outcome.
+    handed_to: Option<NodeId>,
 }
 
 /// A group of own clients that waits for the disk, or for the next leader.
@@ -66,6 +68,7 @@ impl<C: Clients> TurnProposals<C> {
             bytes: 0,
             held: VecDeque::new(),
             next_leader_until: 0,
+            handed_to: None,
         }
     }
 
@@ -152,8 +155,21 @@ impl<C: Clients> Pump<C> {
     /// As long as this leader hands over, the time within which its clients' commands wait for the
     /// next one begins again.
     pub(super) fn note_transfer(&mut self) {
-        if self.hands_over() {
+        if let Some(to) = self.raft.transfer_target() {
             self.proposed.next_leader_until = self.now + self.election_ticks;
+            self.proposed.handed_to = Some(to);
+        }
+    }
+
+    /// Reports that a transfer has failed: it is over, and this member leads, or no leader is known
+    /// in time. Otherwise the leader's id shows how it ended.
+    fn note_end_of_transfer(&mut self, effects: &mut Effects<C>) {
+        if self.hands_over() || self.awaits_next_leader() {
+            return;
+        }
+        let Some(to) = self.proposed.handed_to.take() else { return };
+        if self.raft.is_leader() || self.raft.leader().is_none() {
+            effects.failed_transfers.push((to, TransferError::Abandoned));
         }
     }
 
@@ -178,6 +194,7 @@ impl<C: Clients> Pump<C> {
     /// leads, its clients' commands go where new ones would.
     pub(super) fn take_held_proposals(&mut self, effects: &mut Effects<C>) {
         self.note_transfer();
+        self.note_end_of_transfer(effects);
         if self.hands_over() || self.awaits_next_leader() {
             return;
         }

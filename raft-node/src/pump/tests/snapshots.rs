@@ -163,6 +163,9 @@ fn clients_that_wait_for_a_snapshot_are_answered_when_the_member_ends() {
 
 #[test]
 fn so_many_clients_may_wait_for_a_snapshot() {
+    let mut current = following(Limits::default());
+    let refused = (1..140).map(|client| current.want(client).snapshot_answers.len());
+    assert_eq!(refused.sum::<usize>(), 11, "64 wait for the one that is written, 64 for the next");
     let mut rig = following(Limits::default());
     rig.want(1);
     rig.commit();

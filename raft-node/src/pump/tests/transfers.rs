@@ -101,4 +101,34 @@ fn own_commands_do_not_wait_for_ever() {
     let effects = rig.ticks(61);
     let errors: Vec<&ProposeError> = effects.failed.iter().map(|failed| &failed.error).collect();
     assert_eq!(errors, [&ProposeError::NotLeader { hint: None }]);
+    assert_eq!(effects.failed_transfers, [(node(1), TransferError::Abandoned)]);
+}
+
+/// The target dies after it has asked for votes, and the old leader is elected again.
+#[test]
+fn a_transfer_has_failed_once_the_old_leader_leads_again() {
+    let mut rig = leading();
+    // The next leader is awaited for longer than this member's election timeout.
+    rig.pump.election_ticks = 1000;
+    rig.turn(Event::Transfer { to: node(1) });
+    assert!(vote(&mut rig).failed_transfers.is_empty(), "the target may still be elected");
+    rig.written();
+    let asks = |effects: &Effects<Names>| effects.write.is_some();
+    let campaign = (0..100).map(|_| rig.ticks(1)).find(asks).expect("it votes for itself");
+    assert!(campaign.failed_transfers.is_empty());
+    rig.written();
+    let term = rig.pump.raft().term().get();
+    let effects = rig.message(2, term, Body::VoteResponse { granted: true });
+    assert!(rig.pump.raft().is_leader());
+    assert_eq!(effects.failed_transfers, [(node(1), TransferError::Abandoned)]);
+}
+
+#[test]
+fn a_transfer_that_succeeds_is_not_reported_as_failed() {
+    let mut rig = leading();
+    rig.turn(Event::Transfer { to: node(1) });
+    vote(&mut rig);
+    rig.written();
+    assert!(rig.append((1, 6), id(8, 5), vec![], 8).failed_transfers.is_empty());
+    assert!(rig.ticks(30).failed_transfers.is_empty());
 }
