@@ -15,6 +15,7 @@ use raft_core::types::{Identity, Membership, NodeId};
 use raft_node::{
     Committed, Fatal, InProcessNetwork, Node, NodeConfig, Replies, StateMachine, bootstrap,
 };
+use tokio::time::timeout;
 
 /// A log in memory whose disk may be full.
 struct Full {
@@ -89,6 +90,11 @@ async fn start(may_block: bool) -> (Node, Arc<Disk>) {
     (node, disk)
 }
 
+/// Fails if the future does not end.
+async fn ended<F: Future>(what: &str, future: F) -> F::Output {
+    timeout(Duration::from_secs(60), future).await.unwrap_or_else(|_| panic!("it hangs: {what}"))
+}
+
 async fn is_refused_again(disk: &Disk) {
     let before = disk.refusals.load(Ordering::SeqCst);
     while disk.refusals.load(Ordering::SeqCst) < before + 2 {
@@ -108,15 +114,18 @@ async fn a_member_without_space_continues_once_there_is_some() {
             let node = node.clone();
             async move { node.propose("meanwhile".into()).await }
         });
-        is_refused_again(&disk).await;
+        ended("the write is tried again", is_refused_again(&disk)).await;
         assert_eq!(node.status().stopped, None);
         disk.is_full.store(false, Ordering::SeqCst);
         // As the only member, it leads again; the first client may have given up by then.
-        let _ = proposed.await.expect("no panic");
-        while node.propose("after".into()).await.is_err() {
-            assert_eq!(node.status().stopped, None);
-        }
-        node.shutdown().await;
+        let _ = ended("the first answer", proposed).await.expect("no panic");
+        let accepted = async {
+            while node.propose("after".into()).await.is_err() {
+                assert_eq!(node.status().stopped, None);
+            }
+        };
+        ended("a command is accepted", accepted).await;
+        ended("the shutdown", node.shutdown()).await;
     }
 }
 
@@ -131,8 +140,9 @@ async fn a_member_that_waits_for_space_can_be_shut_down() {
             let node = node.clone();
             async move { node.propose("meanwhile".into()).await }
         });
-        is_refused_again(&disk).await;
-        node.shutdown().await;
-        proposed.await.expect("no panic").expect_err("it was not written");
+        ended("the write is tried again", is_refused_again(&disk)).await;
+        ended("the shutdown", node.shutdown()).await;
+        let answer = ended("the answer", proposed).await.expect("no panic");
+        answer.expect_err("it was not written");
     }
 }
