@@ -20,6 +20,7 @@ use raft_node::{
 use serde::{Deserialize, Serialize};
 use support::{ChangedLog, Changes, membership_of, node_id};
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
 use xxhash_rust::xxh3::xxh3_64;
 
 mod support;
@@ -250,6 +251,14 @@ async fn snapshots_are_taken_after_so_many_entries_while_commands_are_applied_in
     }
 }
 
+/// Asks for a snapshot, and returns once the request is under way.
+async fn ask_for_snapshot(node: &Node) -> JoinHandle<Result<EntryId, SnapshotError>> {
+    let asked = node.clone();
+    let snapshot = tokio::spawn(async move { asked.snapshot().await });
+    tokio::task::yield_now().await;
+    snapshot
+}
+
 /// The pinned state does not change, and the member does not wait for the writer.
 #[tokio::test]
 async fn commands_are_applied_while_a_snapshot_is_written() {
@@ -257,9 +266,7 @@ async fn commands_are_applied_while_a_snapshot_is_written() {
     behaviour.may_write.store(false, Ordering::Relaxed);
     let node = place.start(Limits::default(), Sum::new(true, &behaviour)).await.expect("it starts");
     propose(&node, 1..=10).await;
-    let asked = node.clone();
-    let snapshot = tokio::spawn(async move { asked.snapshot().await });
-    tokio::task::yield_now().await;
+    let snapshot = ask_for_snapshot(&node).await;
     propose(&node, 11..=20).await;
     assert_eq!(state(&node).await, [20, 210]);
     assert_eq!(place.snapshots().list().expect("listed"), []);
@@ -282,9 +289,7 @@ async fn end_while_a_snapshot_is_written(ignores_errors: bool) {
     behaviour.may_write.store(false, Ordering::Relaxed);
     let node = place.start(Limits::default(), Sum::new(true, &behaviour)).await.expect("it starts");
     propose(&node, 1..=10).await;
-    let asked = node.clone();
-    let snapshot = tokio::spawn(async move { asked.snapshot().await });
-    tokio::task::yield_now().await;
+    let snapshot = ask_for_snapshot(&node).await;
     node.shutdown().await;
     assert_eq!(snapshot.await.expect("no panic"), Err(SnapshotError::Closed));
     assert_eq!(node.snapshot().await, Err(SnapshotError::Closed));
