@@ -14,7 +14,8 @@ use tokio::task::yield_now;
 
 use super::clients::{ReadAnswer, ReadGroup, Waiters};
 use super::snapshot::SnapshotQueue;
-use super::worker::{Reports, WorkReceiver};
+use super::work_queue::WorkReceiver;
+use super::worker::Reports;
 use crate::application::{Replies, StateMachine};
 use crate::panics::caught;
 use crate::pump::{ApplyBatch, Event, SnapshotPlan, StopReason};

@@ -42,6 +42,7 @@ pub(crate) mod status;
 #[cfg(test)]
 mod tests;
 pub(crate) mod turn;
+pub(crate) mod work_queue;
 pub(crate) mod worker;
 
 use std::sync::Arc;

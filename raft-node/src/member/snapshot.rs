@@ -18,7 +18,8 @@ use owned_dir::{is_no_space, place_to_free};
 use raft_core::types::Identity;
 
 use super::clients::Waiters;
-use super::worker::{ThreadedWorker, WorkSender, Worker, panicked, threaded};
+use super::work_queue::WorkSender;
+use super::worker::{ThreadedWorker, Worker, panicked, threaded};
 use crate::application::{Snapshot, StateMachine};
 use crate::bootstrap::random_number;
 use crate::panics::caught;

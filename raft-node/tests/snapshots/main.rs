@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -11,18 +10,19 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use log_memory::{MemoryDisk, MemoryLog, SyncMode};
 use raft_core::storage::{Durability, Store, StoreInfo, WriteBatch};
-use raft_core::types::{ClusterId, EntryId, Identity, LogIndex, NodeId, StoreId, Term};
+use raft_core::types::EntryId;
 use raft_node::{
     Application, Committed, Fatal, InProcessNetwork, Limits, Node, NodeConfig, NodeEvent,
-    NodeStatus, Replies, RestoreError, Snapshot, SnapshotDir, SnapshotError, SnapshotHead,
-    StartError, StateMachine, TypedNode, bootstrap, cluster_id,
+    NodeStatus, Replies, Snapshot, SnapshotDir, SnapshotError, StartError, StateMachine, TypedNode,
+    bootstrap,
 };
 use serde::{Deserialize, Serialize};
 use support::{ChangedLog, Changes, membership_of, node_id};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
-use xxhash_rust::xxh3::xxh3_64;
 
+mod restart;
+#[path = "../support/mod.rs"]
 mod support;
 
 /// A memory log whose disk outlives it, as a durable log's.
@@ -368,153 +368,4 @@ async fn an_application_of_serde_types_is_restored_without_code_of_its_own() {
     let raft = node.node().status().raft.clone();
     assert_eq!(raft.boundary, last);
     assert_eq!(raft.membership.as_deref(), Some(&membership_of(1)), "it is in the snapshot");
-}
-
-// ---- starts that must fail, or repeat a reset ----
-
-/// A member that has taken a snapshot, and its last entry.
-async fn stopped() -> (Place, EntryId) {
-    let place = Place::new();
-    let node = place.start(Limits::default(), Sum::new(true, &behaviour())).await;
-    let node = node.expect("it starts");
-    propose(&node, 1..=10).await;
-    let last = node.snapshot().await.expect("taken");
-    node.shutdown().await;
-    (place, last)
-}
-
-async fn restart(place: &Place) -> Result<[u64; 2], StartError> {
-    let node = place.start(Limits::default(), Sum::new(true, &behaviour())).await?;
-    let state = state(&node).await;
-    node.shutdown().await;
-    Ok(state)
-}
-
-/// Adds a snapshot of the sum 1 + 2 + ... + 10 that another member took.
-fn add_snapshot(place: &Place, cluster: ClusterId, writer: NodeId, last: EntryId) {
-    let dir = SnapshotDir::own(place.dir.path().join("snapshots")).expect("owned");
-    let head = SnapshotHead {
-        writer: Identity { cluster, node: writer, store: StoreId(5) },
-        last,
-        membership: membership_of(1),
-        feature_level: 1,
-        salt: 5,
-    };
-    let mut new = dir.create(head).expect("created");
-    new.write_all(&[10u64.to_le_bytes(), 55u64.to_le_bytes()].concat()).expect("written");
-    new.keep().expect("kept");
-}
-
-fn own_cluster() -> ClusterId {
-    cluster_id("snapshots", &membership_of(1))
-}
-
-fn damage(path: &Path) {
-    let mut bytes = fs::read(path).expect("read");
-    let middle = bytes.len() - 50;
-    bytes[middle] ^= 1;
-    fs::write(path, bytes).expect("written");
-}
-
-#[tokio::test]
-async fn a_damaged_snapshot_is_not_needed_while_the_log_is_whole() {
-    let (place, last) = stopped().await;
-    damage(&place.snapshots().path_of(last));
-    assert_eq!(restart(&place).await.expect("the log has everything"), [10, 55]);
-}
-
-#[tokio::test]
-async fn a_member_whose_snapshot_is_damaged_and_whose_log_is_purged_does_not_start() {
-    let (place, last) = stopped().await;
-    place.store().await.write(WriteBatch::of_purge(last)).await.expect("purged");
-    assert_eq!(restart(&place).await.expect("the snapshot has everything"), [10, 55]);
-    damage(&place.snapshots().path_of(last));
-    let refused = restart(&place).await.expect_err("a part of the state is lost");
-    let StartError::Snapshots(RestoreError::Lost { boundary, .. }) = &refused else {
-        panic!("{refused:?}");
-    };
-    assert_eq!(*boundary, last);
-    let name = place.snapshots().path_of(last);
-    assert!(refused.to_string().contains(&*name.to_string_lossy()), "{refused}");
-    fs::remove_file(name).expect("removed");
-    let refused = restart(&place).await.expect_err("nothing has the state");
-    assert!(matches!(refused, StartError::MissingPrefix { .. }), "{refused:?}");
-}
-
-#[tokio::test]
-async fn a_snapshot_that_a_newer_version_wrote_is_refused() {
-    let (place, last) = stopped().await;
-    let path = place.snapshots().path_of(last);
-    let mut bytes = fs::read(&path).expect("read");
-    bytes[8] += 1;
-    let sections = u32::from_le_bytes(bytes[12..16].try_into().expect("four")) as usize;
-    let checksum = xxh3_64(&[&bytes[..16], &bytes[24..32 + sections]].concat());
-    bytes[16..24].copy_from_slice(&checksum.to_le_bytes());
-    fs::write(&path, bytes).expect("written");
-    let refused = restart(&place).await.expect_err("newer");
-    let says = "newer version of Kontiki (version 2 of the format)";
-    assert!(refused.to_string().contains(says), "{refused}");
-}
-
-#[tokio::test]
-async fn a_snapshot_of_another_cluster_is_refused() {
-    let (place, last) = stopped().await;
-    place.snapshots().clear().expect("removed");
-    add_snapshot(&place, ClusterId(9), node_id(2), last);
-    let refused = restart(&place).await.expect_err("of another cluster");
-    assert!(refused.to_string().contains("is of cluster 0000000000000009, not of"), "{refused}");
-}
-
-/// The power was cut between the rename of an installed snapshot and the reset of the log.
-#[tokio::test]
-async fn a_start_behind_an_installed_snapshot_repeats_the_reset() {
-    let (place, last) = stopped().await;
-    place.snapshots().clear().expect("removed");
-    let installed = EntryId::new(Term::new(last.term.get() + 5), LogIndex::new(1000));
-    add_snapshot(&place, own_cluster(), node_id(2), installed);
-    assert_eq!(restart(&place).await.expect("it starts"), [10, 55]);
-    let recovered = place.store().await.recover().await.expect("recovered");
-    assert_eq!(recovered.bounds.boundary, installed);
-    assert!(recovered.hard_state.term >= installed.term, "L14: no entry is of a later term");
-    assert_eq!(restart(&place).await.expect("it starts again"), [10, 55]);
-}
-
-/// Votes and acknowledgements that the log held may be lost, too.
-#[tokio::test]
-async fn a_log_that_lost_entries_which_its_own_snapshot_includes_does_not_start() {
-    let (mut place, last) = stopped().await;
-    place.log = MemoryDisk::new(SyncMode::EachWrite);
-    let refused = restart(&place).await.expect_err("the log was lost");
-    let StartError::Snapshots(RestoreError::LogLost { includes, .. }) = refused else {
-        panic!("{refused:?}");
-    };
-    assert_eq!(includes, last);
-    let bounds = place.store().await.recover().await.expect("recovered").bounds;
-    assert_eq!(bounds.boundary, EntryId::ZERO, "nothing was changed");
-}
-
-#[tokio::test]
-async fn a_snapshot_that_contradicts_a_committed_entry_is_refused() {
-    let (place, last) = stopped().await;
-    place.snapshots().clear().expect("removed");
-    let other = EntryId::new(Term::new(last.term.get() + 1), LogIndex::new(3));
-    add_snapshot(&place, own_cluster(), node_id(2), other);
-    let refused = restart(&place).await.expect_err("two histories");
-    assert!(refused.to_string().contains("contradict each other"), "{refused}");
-}
-
-/// A volatile log that was lost as a whole may be of an earlier cluster with the same members.
-#[tokio::test]
-async fn snapshots_of_an_earlier_volatile_log_are_removed() {
-    let (place, _) = stopped().await;
-    let mut store = MemoryLog::new();
-    let members = membership_of(1);
-    bootstrap(&mut store, "snapshots", node_id(1), &members).await.expect("blank");
-    let transport = InProcessNetwork::new().transport();
-    let machine = Box::new(Sum::new(true, &behaviour()));
-    let config = place.config(Limits::default());
-    let node = Node::start(config, Box::new(store), transport, machine).await.expect("it starts");
-    node.wait_for_leader().await.expect("it leads");
-    assert_eq!(state(&node).await, [0, 0]);
-    assert_eq!(place.snapshots().list().expect("listed"), []);
 }
