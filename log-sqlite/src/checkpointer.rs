@@ -117,8 +117,8 @@ impl Shared {
         }
     }
 
-    /// Runs a checkpoint. A panic is an error of it, after which the connection stays locked for
-    /// good.
+    /// Runs a checkpoint. A panic is returned as its error. It also poisons the lock of the
+    /// connection, so every later checkpoint fails, too.
     fn checkpoint(&self) -> rusqlite::Result<bool> {
         let run = || checkpoint(&self.database.lock().expect("no transaction panics"));
         catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {

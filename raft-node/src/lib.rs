@@ -18,7 +18,7 @@
 //!
 //! Dependencies point down only, and no two modules depend on each other.
 //!
-//! Not built yet: sending snapshots, purging the log behind them, membership changes, client
+//! Not built yet: sending snapshots, purging the log up to them, membership changes, client
 //! sessions.
 
 mod application;

@@ -1,17 +1,17 @@
 //! Restores a state machine from the newest snapshot when its member starts, and makes the log
-//! begin behind that snapshot if it does not reach it.
+//! begin right after that snapshot if it does not reach it.
 //!
 //! ```text
 //!   newest sound snapshot --> checks against the log --> state machine --> reset of the log, if
 //!                                                                          the log is behind
 //! ```
 //!
-//! A log is behind a snapshot after a crash in the middle of an install: the snapshot of another
-//! member was durable under its name, and the log was not reset yet. Then the reset is repeated. A
-//! log that is behind a snapshot of its own member has lost entries, since a member takes snapshots
-//! only of what its log holds; such a member must not vote, and does not start.
+//! A log that does not reach a snapshot has one of two causes. If another member took the snapshot,
+//! a crash interrupted an install after the snapshot was durable and before the log was reset; the
+//! reset is repeated. If this member took the snapshot, the log has lost entries, since a member
+//! takes snapshots only of what its log holds; such a member must not vote, and does not start.
 //!
-//! Deliberately absent: applying the entries behind the snapshot, which the running member does.
+//! Deliberately absent: applying the entries after the snapshot, which the running member does.
 
 use std::io;
 use std::path::PathBuf;
@@ -27,7 +27,8 @@ use crate::panics::caught;
 use crate::pump::TakenSnapshot;
 use crate::snapshots::{SnapshotDir, StoredSnapshot, UnusableSnapshot};
 
-/// Why a member cannot start from its snapshots. Nothing was changed.
+/// Why a member cannot start from its snapshots. Nothing was changed, except by
+/// [`Store`](RestoreError::Store): then the log may have been reset.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum RestoreError {
@@ -99,24 +100,25 @@ pub enum RestoreError {
         /// The state machine's reason.
         why: Fatal,
     },
-    /// The log could not be reset behind the snapshot.
-    #[error("the log could not be made to begin behind its snapshot")]
+    /// The log could not be reset to begin after the snapshot.
+    #[error("the log could not be made to begin after its snapshot")]
     Store(#[from] LogError),
 }
 
-/// A state machine, and the log behind it.
+/// A state machine, and the log that continues it.
 pub(crate) struct Restored {
     pub(crate) machine: Box<dyn StateMachine>,
     pub(crate) recovered: Recovered,
     /// The last entry that the state machine has applied.
     pub(crate) applied: Option<EntryId>,
-    /// The membership in force at the log's boundary.
+    /// The membership at the end of the snapshot, if the log begins there or before it. It stands
+    /// for the one at the log's boundary: nothing below the end of the snapshot is looked up again.
     pub(crate) base: Option<Membership>,
     pub(crate) newest: Option<TakenSnapshot>,
 }
 
 impl Restored {
-    /// For a member that has no directory for snapshots.
+    /// For a member without a snapshot: the state machine is as it is.
     pub(crate) fn without_snapshots(
         machine: Box<dyn StateMachine>,
         recovered: Recovered,
@@ -129,7 +131,7 @@ impl Restored {
 /// Restores the state machine from the newest snapshot, unless the state machine has more itself.
 ///
 /// # Errors
-/// The member must not start. Nothing was changed.
+/// The member must not start; [`RestoreError`] says whether anything was changed.
 pub(crate) async fn restore(
     dir: &SnapshotDir,
     identity: Identity,
@@ -248,7 +250,7 @@ async fn reset(
     hard_state: HardState,
     last: EntryId,
 ) -> Result<Recovered, RestoreError> {
-    info!(%last, "the log begins behind an installed snapshot");
+    info!(%last, "the log begins after an installed snapshot");
     let raised = HardState { term: last.term, vote: None };
     let hard_state = (hard_state.term < last.term).then_some(raised);
     store.write(WriteBatch { hard_state, ..WriteBatch::of_reset(last) }).await?;

@@ -32,7 +32,7 @@ use crate::member::mailbox::Mailbox;
 use crate::member::persist::Persist;
 use crate::member::publisher::Publisher;
 use crate::member::read::Read;
-use crate::member::snapshot::{SnapshotQueue, WriteSnapshots, snapshots_in};
+use crate::member::snapshot::{WriteSnapshots, snapshots_in};
 use crate::member::status::NodeStatus;
 use crate::member::turn::Turn;
 use crate::member::work_queue::{WorkReceiver, work_queue};
@@ -162,14 +162,8 @@ struct Workers {
     writer: Option<ThreadedWorker<Persist>>,
     reader: Option<ThreadedWorker<Read>>,
     snapshots: Option<ThreadedWorker<WriteSnapshots>>,
-    apply: Option<Apply>,
-}
-
-/// A state machine for a task.
-struct Apply {
-    machine: Box<dyn StateMachine>,
-    queue: WorkReceiver<apply::ApplyWork>,
-    snapshots: Option<SnapshotQueue>,
+    /// A state machine for a task, and the queue of its work.
+    apply: Option<(Box<dyn StateMachine>, WorkReceiver<apply::ApplyWork>)>,
 }
 
 /// Builds a member from its parts; nothing runs yet.
@@ -188,8 +182,7 @@ fn wire(config: &NodeConfig, identity: Identity, parts: Parts) -> (Arc<Member>, 
         (Machine::Cheap(machine), None)
     } else {
         let (sender, queue) = work_queue();
-        let snapshots = snapshots.as_ref().map(|(queue, _)| queue.clone());
-        (Machine::Tasked(sender), Some(Apply { machine, queue, snapshots }))
+        (Machine::Tasked(sender), Some((machine, queue)))
     };
     let limits = config.limits.clone();
     let mailbox = Arc::<Mailbox>::default();
@@ -235,9 +228,9 @@ fn launch(
             }
         }
     }
-    if let Some(Apply { machine, queue, snapshots }) = workers.apply {
+    if let Some((machine, queue)) = workers.apply {
         let quotas = Arc::clone(&member.quotas);
-        let apply = apply::run(machine, queue, snapshots, quotas, Arc::clone(member));
+        let apply = apply::run(machine, queue, quotas, Arc::clone(member));
         has_ended.push(spawn_task(node, ("apply", Box::pin(apply))));
     }
     let inbound = Arc::new(MemberInbound(Arc::clone(member)));

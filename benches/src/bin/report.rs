@@ -62,7 +62,7 @@ enum What {
 /// What is measured, and where its results go.
 #[derive(Debug, clap::Args)]
 struct Measured {
-    /// Where the JSON, the pages and the plots go.
+    /// Where the JSON and the pages go; with `all`, the plots, too.
     #[arg(long, value_name = "DIR", default_value = "results")]
     into: PathBuf,
     /// The directory whose disk is measured.

@@ -44,7 +44,7 @@ pub fn check(dir: Option<&SnapshotDir>) -> Result<Vec<ShownSnapshot>, Failure> {
             voters: Vec::new(),
             damage: None,
         };
-        match dir.check(last, &mut |_| ()) {
+        match dir.check(last) {
             Ok(sound) => unknown.with(&sound),
             Err(error) => ShownSnapshot { damage: Some(damage(&error)), ..unknown },
         }

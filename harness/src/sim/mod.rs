@@ -23,8 +23,8 @@
 //! | `journal` | a line of text for each event, and a hash over all events |
 //! | `planted` | planted bugs that the simulator must find |
 //!
-//! Deliberately absent: threads, sockets, files and real time; snapshots, which members do not take
-//! yet; shrinking of failures.
+//! Deliberately absent: threads, sockets, files and real time; snapshots, which simulated members
+//! do not take yet; shrinking of failures.
 
 mod clients;
 mod journal;

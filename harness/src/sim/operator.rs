@@ -1,11 +1,11 @@
 //! The operator of the cluster: asks members to hand their leadership over, and to change the
 //! membership.
 //!
-//! Most requests go to the leader. The others go to any node, which may be a deposed leader that
-//! does not know it yet, or no member. A transfer names any node, the receiver itself included. A
-//! change starts from the membership that the receiver knows, and gives some of the nodes another
-//! part: voter, learner or none. So changes come back to back, name nodes that do not run or never
-//! catch up, and remove the leader.
+//! Each seed draws how many of the requests go to the leader. The others go to any node, which may
+//! be a leader that does not know yet that it was deposed, or may not be a member. A transfer names
+//! any node, the receiver itself included. A change starts from the membership that the receiver
+//! knows, and gives some of the nodes another role: voter, learner or none. So changes come back to
+//! back, name nodes that do not run or never catch up, and remove the leader.
 
 use std::sync::Arc;
 

@@ -28,7 +28,7 @@
 //! | `replication`, `progress` | 5.3, the leader's side; thesis 10.2 |
 //! | `commit`, `quorum` | 5.3, 5.4.2 |
 //! | `membership`, `reconfiguration` | 6; thesis 4: the configuration, and its changes |
-//! | `snapshot` | 7; thesis 5: purging the log, and starting it behind a snapshot |
+//! | `snapshot` | 7; thesis 5: purging the log, and starting it after a snapshot |
 //! | `read_index` | 8; thesis 6.4 |
 //! | `transfer` | thesis 3.10 |
 //! | `log_view`, `writes` | 5.3; thesis 10.2.1 |

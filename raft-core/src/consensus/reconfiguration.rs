@@ -2,11 +2,11 @@
 //!
 //! Section 6 of the paper (K21). If the voters differ, the change takes two steps, each an entry of
 //! the log: a joint membership, in which each decision needs a majority of the old and of the new
-//! voters, and then the target. Two memberships that follow each other so never decide
-//! independently: a majority of the one always shares a voter with a majority of the other. If only
-//! learners, metadata or stores differ, one step suffices, since no majority changes.
+//! voters, and then the target. So two consecutive memberships never decide independently: any sets
+//! of voters that decide in each of them share a voter. If only learners, metadata or stores
+//! differ, one step suffices, since no majority changes.
 //!
-//! Neither function knows whether the time for the step has come: `membership` does.
+//! Deliberately absent: whether a step may be taken now, which `membership` checks.
 
 use alloc::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ pub(super) fn first_step(
     if next == *now { Err(ChangeRefusal::Unchanged) } else { Ok(next) }
 }
 
-/// A node id is never used again: a node that was a member once is known to others by it.
+/// A node id is never used again, because other members may still know a removed node by it.
 fn check_ids(now: &Membership, target: &Membership) -> Result<(), ChangeRefusal> {
     let is_used = |node: &NodeId| !now.contains(*node) && *node <= now.highest();
     match target.members().find(is_used) {
@@ -42,8 +42,8 @@ fn check_ids(now: &Membership, target: &Membership) -> Result<(), ChangeRefusal>
     }
 }
 
-/// The stores of the target's members. A store that is known is kept; a member that has another one
-/// has lost its votes, and cannot stay under its id.
+/// The stores of the target's members. A known store is kept. A target that names another store for
+/// a member is refused: a node with another store has lost its votes, and needs a new node id.
 fn stores(
     now: &Membership,
     target: &Membership,

@@ -100,8 +100,8 @@ pub enum ChangeRefusal {
     /// it, and add the node again under a new id.
     #[error("node {0} has another store")]
     OtherStore(NodeId),
-    /// A new voter is no learner yet, or does not store the membership that made it one. Add it as
-    /// a learner first, and wait until it has caught up.
+    /// A new voter is not a learner yet, or does not store the newest membership. Add it as a
+    /// learner first, and wait until it has caught up.
     #[error("node {0} must be a learner that has caught up before it votes")]
     VoterNotReady(NodeId),
     /// Old and new members together do not form a membership.

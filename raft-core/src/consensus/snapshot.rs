@@ -1,4 +1,4 @@
-//! Purging the log behind a snapshot, starting a log behind one, and peers that need one.
+//! Purging the log up to a snapshot, starting a log after one, and peers that need one.
 //!
 //! Section 7 of the paper; thesis, chapter 5. The log may be purged up to the last entry of a
 //! durable snapshot. The node chooses how far, since entries that a slow peer still needs should

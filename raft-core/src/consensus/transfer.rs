@@ -24,7 +24,7 @@ use super::output::Output;
 use super::planted::planted;
 use super::raft::Raft;
 use super::refusal::{Rejection, TransferRefusal};
-use super::role::{Follower, Role, Transfer};
+use super::role::{Role, Transfer};
 use crate::types::NodeId;
 
 impl Raft {
@@ -47,15 +47,15 @@ impl Raft {
         let Role::Leader(leader) = &mut self.role else { return };
         if leader.transfer.is_none() {
             leader.transfer = Some(Transfer { to, waited: 0, is_asked: false });
-            self.ask_target(to, out);
+            self.ask_target(out);
         }
     }
 
     fn check_transfer(&self, to: NodeId) -> Result<(), TransferRefusal> {
-        let (Role::Leader(leader), Some(membership)) = (&self.role, self.membership()) else {
+        let (Role::Leader(_), Some(membership)) = (&self.role, self.membership()) else {
             return Err(TransferRefusal::NotLeader { hint: self.leader() });
         };
-        let other = leader.transfer.as_ref().filter(|transfer| transfer.to != to);
+        let other = self.transfer_target().filter(|other| *other != to);
         if to == self.id() {
             Err(TransferRefusal::ToItself)
         } else if !membership.contains(to) {
@@ -63,7 +63,7 @@ impl Raft {
         } else if !membership.parts().voters.contains(&to) {
             Err(TransferRefusal::NotAVoter)
         } else if let Some(other) = other {
-            Err(TransferRefusal::UnderWay { to: other.to })
+            Err(TransferRefusal::UnderWay { to: other })
         } else {
             Ok(())
         }
@@ -72,22 +72,20 @@ impl Raft {
     /// A peer has answered: if it is the target, and has caught up, it is asked to campaign.
     pub(super) fn continue_transfer(&mut self, from: NodeId, out: &mut Vec<Output>) {
         let Role::Leader(leader) = &self.role else { return };
-        if leader
-            .transfer
-            .as_ref()
-            .is_some_and(|transfer| transfer.to == from && !transfer.is_asked)
-        {
-            self.ask_target(from, out);
+        let is_awaited = |transfer: &Transfer| transfer.to == from && !transfer.is_asked;
+        if leader.transfer.as_ref().is_some_and(is_awaited) {
+            self.ask_target(out);
         }
     }
 
     /// Asks the target to campaign, if its log is this leader's: otherwise it could not win.
-    fn ask_target(&mut self, to: NodeId, out: &mut Vec<Output>) {
+    fn ask_target(&mut self, out: &mut Vec<Output>) {
         let last = self.log.last();
         let early = planted!(self, TransferBeforeCaughtUp);
         let Role::Leader(leader) = &mut self.role else { return };
-        let has_all = leader.peers.get(&to).is_some_and(|peer| peer.matched == last);
         let Some(transfer) = &mut leader.transfer else { return };
+        let to = transfer.to;
+        let has_all = leader.peers.get(&to).is_some_and(|peer| peer.matched == last);
         if has_all || early {
             transfer.is_asked = true;
             self.send_now(to, Body::TimeoutNow, out);
@@ -107,7 +105,7 @@ impl Raft {
             leader.transfer = None;
             out.push(Output::TransferAbandoned { to });
         } else if sends_heartbeat {
-            self.ask_target(to, out);
+            self.ask_target(out);
         }
     }
 
@@ -115,12 +113,7 @@ impl Raft {
 
     /// The leader of this term asks this member to campaign at once.
     pub(super) fn on_timeout_now(&mut self, from: NodeId, out: &mut Vec<Output>) {
-        let other_leads = match &self.role {
-            Role::Leader(_) => true,
-            Role::Follower(Follower { leader, .. }) => leader.is_some_and(|leader| leader != from),
-            Role::PreCandidate(_) | Role::Candidate(_) => false,
-        };
-        if other_leads {
+        if self.leader().is_some_and(|leader| leader != from) {
             return self.reject(from, Rejection::SecondLeader, out);
         }
         if !self.may_campaign() {

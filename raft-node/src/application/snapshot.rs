@@ -1,7 +1,8 @@
 //! The application's side of a snapshot: its state as a stream of bytes.
 //!
-//! A state machine pins its state, which takes no time, and the pinned state is written beside the
-//! traffic. [`SnapshotState`] does both for every type that serde can write and read.
+//! A state machine pins its state, and the pinned state is written on another thread while commands
+//! are applied. [`SnapshotState`] does both for every type that is `Clone` and that serde can write
+//! and read: the pinned state is then a clone, and no command is applied while it is made.
 
 use std::io::{self, BufWriter, Read, Write};
 
@@ -41,7 +42,7 @@ pub trait SnapshotState: Sized {
     ///
     /// # Errors
     /// [`Unsupported`](io::ErrorKind::Unsupported): the application takes no snapshots. Any other
-    /// error is reported, and the snapshot is tried again later.
+    /// error is reported, and the snapshot is tried again if the limits made it due.
     fn snapshot(&mut self) -> io::Result<Box<dyn Snapshot>> {
         Err(io::ErrorKind::Unsupported.into())
     }

@@ -180,8 +180,8 @@ pub trait StateMachine: Send + 'static {
     ///
     /// # Errors
     /// [`Unsupported`](io::ErrorKind::Unsupported): this state machine takes no snapshots, and is
-    /// not asked again. Any other error is reported, and the snapshot is tried again later; the
-    /// member goes on.
+    /// not asked again. Any other error is reported, and the snapshot is tried again if the
+    /// limits made it due; the member goes on.
     fn snapshot(&mut self) -> io::Result<Box<dyn Snapshot>> {
         Err(io::ErrorKind::Unsupported.into())
     }

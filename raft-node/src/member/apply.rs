@@ -27,7 +27,7 @@ const NAME: &str = "the state machine";
 /// Work for the task that owns the state machine.
 pub(crate) enum ApplyWork {
     Apply(ApplyBatch<Waiters>),
-    Snapshot(SnapshotPlan),
+    Snapshot(SnapshotQueue, SnapshotPlan),
     Serve(Arc<ReadGroup>, LogIndex),
 }
 
@@ -35,7 +35,6 @@ pub(crate) enum ApplyWork {
 pub(crate) async fn run(
     mut machine: Box<dyn StateMachine>,
     queue: WorkReceiver<ApplyWork>,
-    snapshots: Option<SnapshotQueue>,
     quotas: Arc<Quotas>,
     reports: impl Reports,
 ) {
@@ -61,9 +60,8 @@ pub(crate) async fn run(
                     }
                 }
             }
-            ApplyWork::Snapshot(plan) => {
-                let pinned = snapshots.as_ref().map(|queue| queue.pin(machine.as_mut(), plan));
-                if let Some(event) = pinned.flatten() {
+            ApplyWork::Snapshot(snapshots, plan) => {
+                if let Some(event) = snapshots.pin(machine.as_mut(), plan) {
                     reports.report(event);
                 }
                 Ok(())

@@ -258,13 +258,12 @@ impl Executor {
         }
     }
 
-    /// Pins the state before the next batch is applied. The pump has no batch at the state machine
-    /// now.
+    /// Pins the state before the next batch is applied. The state machine has no batch now.
     fn pin(&mut self, plan: SnapshotPlan, events: &mut Vec<Event<Waiters>>) {
         let Some((snapshots, _)) = &self.snapshots else { return };
         match &mut self.machine {
             Machine::Cheap(machine) => events.extend(snapshots.pin(machine.as_mut(), plan)),
-            Machine::Tasked(queue) => queue.put(ApplyWork::Snapshot(plan)),
+            Machine::Tasked(queue) => queue.put(ApplyWork::Snapshot(snapshots.clone(), plan)),
         }
     }
 

@@ -5,8 +5,8 @@
 //!   pump --plan--> executor or apply task: pin --view--> thread: write, sync, rename --> Reports
 //! ```
 //!
-//! A failure is reported to the pump, which tries again later: it does not stop the member. When
-//! the member ends, a snapshot that is being written is given up.
+//! A failure is reported to the pump, which decides whether to try again: it does not stop the
+//! member. When the member ends, a snapshot that is being written is given up.
 //!
 //! Deliberately absent: when a snapshot is taken, which the pump decides.
 

@@ -74,7 +74,8 @@ pub enum NodeEvent {
     Became(SoftState),
     /// A snapshot was taken, and is durable.
     SnapshotTaken(TakenSnapshot),
-    /// A snapshot could not be taken, for this reason; it is tried again later.
+    /// A snapshot could not be taken, for this reason. One that the limits made due is tried again
+    /// later; one that only a client asked for is not.
     SnapshotFailed(String),
     /// The member stopped by itself, for this reason.
     Stopped(String),

@@ -165,7 +165,7 @@ impl Turn {
                 publisher.add_event(NodeEvent::SnapshotTaken(taken));
             }
             Err(error) => {
-                warn!(%node, "{error}; it is tried again later");
+                warn!(%node, "{error}; it is tried again if it is due");
                 publisher.add_event(NodeEvent::SnapshotFailed(error.to_string()));
             }
         }

@@ -1,5 +1,5 @@
 //! Workers that run concurrently with the pump: the store's writer and its reader, each inline or
-//! on a thread.
+//! on a thread, and the writer of snapshots, always on a thread.
 //!
 //! ```text
 //!   executor --put--> WorkerHandle::Threaded --queue--> thread: Worker::work --> Reports

@@ -23,7 +23,7 @@ pub struct Counters {
     pub applied: u64,
     /// Snapshots taken.
     pub snapshots_taken: u64,
-    /// Snapshots that could not be taken; each is tried again later.
+    /// Snapshots that could not be taken.
     pub snapshots_failed: u64,
     /// Envelopes sent.
     pub sent: u64,

@@ -128,7 +128,7 @@ pub struct Effects<C: Clients> {
     pub refused_changes: Vec<ChangeRefusal>,
     /// Answer clients that wanted a snapshot.
     pub snapshot_answers: Vec<(C::Snapshots, Result<EntryId, SnapshotError>)>,
-    /// A snapshot was taken, or failed and is tried again later.
+    /// A snapshot was taken, or has failed.
     pub snapshot_outcome: Option<Result<TakenSnapshot, SnapshotError>>,
     /// The member has had these roles, terms and leaders, in order.
     pub soft_states: Vec<SoftState>,

@@ -278,7 +278,8 @@ impl<C: Clients> Pump<C> {
     }
 
     /// The error for a client whose forward was refused in this term. If the member that refused it
-    /// still leads in that term, as far as is known here, its disk was too far behind.
+    /// still leads in that term, as far as is known here, its disk was too far behind, or it was
+    /// handing over.
     fn why_refused(&self, from: NodeId, term: Term) -> ProposeError {
         let leader = self.raft.leader();
         if leader == Some(from) && self.raft.term() == term {

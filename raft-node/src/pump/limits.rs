@@ -18,7 +18,7 @@ pub struct Limits {
     /// The most bytes of commands that wait at this member for their outcome; more proposers wait
     /// until earlier ones are answered, or until no leader is known. A command counts as long as
     /// its entry is in this member's log and its outcome is not known, even after its client was
-    /// answered that the outcome is unknown; by default 64 MiB.
+    /// answered that the outcome is unknown. By default 64 MiB.
     pub proposal_bytes: u64,
     /// The most commands that wait at this member for their outcome; by default 65,536.
     pub proposals: u64,
@@ -37,8 +37,8 @@ pub struct Limits {
     /// The most payload bytes that a leader has appended, or is about to append, and that its disk
     /// has not written. Above it, commands of its own clients wait, and those that other members
     /// forward are refused before anything happens to them. What arrives while the disk is idle is
-    /// accepted whatever its size. By default it is twice
-    /// `proposal_bytes`, 128 MiB, so that a leader's own clients alone never reach it.
+    /// accepted whatever its size. By default 128 MiB, twice the default of `proposal_bytes`, so
+    /// that a leader's own clients alone never reach it.
     pub unwritten_bytes: u64,
     /// The most commands in one forward; one forward has no more than `append_bytes` either, unless
     /// its first command alone is larger; by default 4,096.

@@ -5,11 +5,12 @@
 //! written beside the traffic; one at a time. A snapshot that cannot be written is tried again
 //! later, with a pause that doubles; it never stops the member.
 //!
-//! Writing costs as much as the state is large. So where the last snapshot is larger than
-//! `snapshot_bytes`, the next one is due only when the log has grown by half of its size: what is
-//! written for snapshots is then at most twice what is written to the log.
+//! The cost of a snapshot grows with the size of the state. So if the last snapshot is larger than
+//! `snapshot_bytes`, the next one is due only once commands of half its size were applied. While
+//! the size of the state stays the same, snapshots then write at most two bytes for each byte of
+//! commands.
 //!
-//! Deliberately absent: the bytes of a snapshot, and the purge of the log behind it.
+//! Deliberately absent: the bytes of a snapshot, and the purge of the log that it includes.
 
 use std::sync::Arc;
 
@@ -71,10 +72,6 @@ impl<C: Clients> Snapshotting<C> {
         }
     }
 
-    pub(super) fn newest(&self) -> Option<TakenSnapshot> {
-        self.newest
-    }
-
     /// Counts the commands of a batch that the state machine is given.
     pub(super) fn note_batch(&mut self, bytes: impl Iterator<Item = u64>) {
         if !matches!(self.state, State::Off) {
@@ -108,7 +105,7 @@ impl<C: Clients> Pump<C> {
 
     /// The newest snapshot that is durable here.
     pub fn newest_snapshot(&self) -> Option<TakenSnapshot> {
-        self.snapshots.newest()
+        self.snapshots.newest
     }
 
     /// A client wants a snapshot that includes everything that is applied now.

@@ -152,8 +152,8 @@ impl<C: Clients> Pump<C> {
         self.raft.transfer_target().is_some()
     }
 
-    /// As long as this leader hands over, the time within which its clients' commands wait for the
-    /// next one begins again.
+    /// While this leader hands over, moves the deadline until which its clients' commands wait for
+    /// the next leader to one election timeout from now.
     pub(super) fn note_transfer(&mut self) {
         if let Some(to) = self.raft.transfer_target() {
             self.proposed.next_leader_until = self.now + self.election_ticks;
@@ -161,10 +161,10 @@ impl<C: Clients> Pump<C> {
         }
     }
 
-    /// Reports that a transfer has failed: it is over, and this member leads, or no leader is known
-    /// in time. Otherwise the leader's id shows how it ended.
+    /// Reports a transfer as failed if it is over and this member leads, or if no leader became
+    /// known before the deadline. If another member leads, its id shows how the transfer ended.
     fn note_end_of_transfer(&mut self, effects: &mut Effects<C>) {
-        if self.hands_over() || self.awaits_next_leader() {
+        if self.is_between_leaders() {
             return;
         }
         let Some(to) = self.proposed.handed_to.take() else { return };
@@ -173,9 +173,14 @@ impl<C: Clients> Pump<C> {
         }
     }
 
+    /// Whether proposals wait for the outcome of a transfer, or for the leader after it.
+    fn is_between_leaders(&self) -> bool {
+        self.hands_over() || self.awaits_next_leader()
+    }
+
     /// Whether this member has just handed over, and the next leader is not known yet. Its clients'
     /// commands wait for that leader.
-    pub fn awaits_next_leader(&self) -> bool {
+    fn awaits_next_leader(&self) -> bool {
         self.raft.leader().is_none() && self.now < self.proposed.next_leader_until
     }
 
@@ -195,7 +200,7 @@ impl<C: Clients> Pump<C> {
     pub(super) fn take_held_proposals(&mut self, effects: &mut Effects<C>) {
         self.note_transfer();
         self.note_end_of_transfer(effects);
-        if self.hands_over() || self.awaits_next_leader() {
+        if self.is_between_leaders() {
             return;
         }
         if !self.raft.is_leader() {
@@ -217,7 +222,7 @@ impl<C: Clients> Pump<C> {
         if self.proposed.commands.is_empty() {
             return;
         }
-        if self.hands_over() || self.awaits_next_leader() {
+        if self.is_between_leaders() {
             return self.put_turn_back(effects);
         }
         let count = self.proposed.commands.len() as u64;
@@ -278,7 +283,7 @@ impl<C: Clients> Pump<C> {
         self.proposed.origins = origins;
     }
 
-    /// This member led when the turn's proposals came, and no longer does, or hands over.
+    /// This member led when the turn's proposals came, and no longer does.
     pub(super) fn refuse_turn(&mut self, refusal: Refusal, effects: &mut Effects<C>) {
         for origin in std::mem::take(&mut self.proposed.origins) {
             match origin {
@@ -302,7 +307,6 @@ fn size(commands: &[Bytes]) -> u64 {
 pub(super) fn hint(refusal: Refusal) -> Option<NodeId> {
     match refusal {
         Refusal::NotLeader { hint } | Refusal::LeaderChanged { hint } => hint,
-        Refusal::TransferUnderWay { to } => Some(to),
         _ => None,
     }
 }

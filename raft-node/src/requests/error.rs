@@ -15,8 +15,8 @@ pub enum ProposeError {
         /// The member that may lead.
         hint: Option<NodeId>,
     },
-    /// Too many proposals wait, here or at the leader, whose disk is behind. Nothing happened; try
-    /// again later.
+    /// Too many proposals wait, here or at the leader: its disk is behind, or it is handing over.
+    /// Nothing happened; try again later.
     #[error("too many proposals are waiting")]
     Busy,
     /// The command is larger than the limit. Nothing happened; trying again does not help.

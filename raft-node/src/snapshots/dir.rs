@@ -19,8 +19,8 @@ use super::format::{SnapshotHead, Unsound};
 use super::reader::SnapshotReader;
 use super::writer::SnapshotWriter;
 
-/// A new file is synced whenever so many bytes were written, so that no single sync of it occupies
-/// the disk for long, on which the log waits for its own syncs.
+/// A new file is synced each time this many bytes were written to it, so that no single sync holds
+/// up the log's syncs on the same disk for long.
 const SYNC_BYTES: u64 = 4 << 20;
 
 /// The directory of a member's snapshots.
@@ -94,10 +94,13 @@ impl SnapshotDir {
     pub fn newest(
         &self,
     ) -> Result<(Option<StoredSnapshot>, Vec<UnusableSnapshot>), UnusableSnapshot> {
-        let listed = self.list().map_err(|error| self.unusable(self.path.clone(), error.into()))?;
+        let listed = self.list().map_err(|error| {
+            let (path, why) = (self.path.clone(), error.into());
+            UnusableSnapshot { path, why }
+        })?;
         let mut damaged = Vec::new();
         for id in listed {
-            match self.check(id, &mut |_| ()) {
+            match self.check(id) {
                 Ok(sound) => return Ok((Some(sound), damaged)),
                 Err(error) if matches!(error.why, Unsound::Damaged { .. }) => damaged.push(error),
                 Err(error) => return Err(error),
@@ -106,28 +109,21 @@ impl SnapshotDir {
         Ok((None, damaged))
     }
 
-    /// Checks a snapshot from its first byte to its last, and calls `progress` with the number of
-    /// bytes that were checked.
+    /// Checks a snapshot from its first byte to its last.
     ///
     /// # Errors
     /// The file is not sound, or cannot be read.
-    pub fn check(
-        &self,
-        last: EntryId,
-        progress: &mut dyn FnMut(u64),
-    ) -> Result<StoredSnapshot, UnusableSnapshot> {
+    pub fn check(&self, last: EntryId) -> Result<StoredSnapshot, UnusableSnapshot> {
         let path = self.path_of(last);
         let checked = self.open(last).map_err(|error| error.why).and_then(|mut reader| {
             let head = reader.head().clone();
-            while reader.skip_chunk() {
-                progress(reader.checked_bytes());
-            }
+            while reader.skip_chunk() {}
             let file_bytes = reader.checked_bytes();
             reader.finish().map(|_| (head, file_bytes))
         });
         match checked {
             Ok((head, file_bytes)) => Ok(StoredSnapshot { head, file_bytes, path }),
-            Err(why) => Err(self.unusable(path, why)),
+            Err(why) => Err(UnusableSnapshot { path, why }),
         }
     }
 
@@ -145,7 +141,7 @@ impl SnapshotDir {
             let other = Unsound::damaged(0, "it ends at another entry than its name says");
             if is_same { Ok(reader) } else { Err(other) }
         });
-        named.map_err(|why| self.unusable(path, why))
+        named.map_err(|why| UnusableSnapshot { path, why })
     }
 
     /// Begins a new snapshot. It is not in the directory before [`NewSnapshot::keep`].
@@ -202,10 +198,6 @@ impl SnapshotDir {
             }
         }
         Ok(names)
-    }
-
-    fn unusable(&self, path: PathBuf, why: Unsound) -> UnusableSnapshot {
-        UnusableSnapshot { path, why }
     }
 }
 
