@@ -146,9 +146,9 @@ impl Executor {
         }
     }
 
-    /// While no leader is known, lets the commands that wait for the quota enter, to be refused.
-    pub(crate) fn follow_leader(&mut self, leader: Option<NodeId>, quotas: &Quotas) {
-        if leader.is_some() {
+    /// Lets the quota limit commands, or lets all that wait for it enter, to be refused.
+    pub(crate) fn limit_proposals(&mut self, is_limited: bool, quotas: &Quotas) {
+        if is_limited {
             quotas.proposals.reopen();
         } else {
             quotas.proposals.close(&mut self.wakers);

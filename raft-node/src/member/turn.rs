@@ -40,6 +40,8 @@ pub(crate) struct Turn {
     pump: Pump<Waiters>,
     executor: Executor,
     store_info: StoreInfo,
+    /// Whether the pump refused every command at the end of the last round.
+    refuses_proposals: bool,
     stopped: Option<String>,
     damaged: bool,
     has_ended: bool,
@@ -68,6 +70,7 @@ impl Turn {
             pump,
             executor,
             store_info,
+            refuses_proposals: false,
             stopped: None,
             damaged: false,
             has_ended: false,
@@ -126,16 +129,11 @@ impl Turn {
         self.pump.turn(&mut self.events, &mut self.effects);
         let address_book = self.pump.raft().membership();
         self.executor.run(&mut self.effects, &mut self.events, address_book, quotas);
-        let newest = self.effects.soft_states.last();
-        let has_news = newest.is_some();
-        if let Some(soft_state) = newest {
-            self.executor.follow_leader(soft_state.leader, quotas);
-        }
-        if has_news {
-            for soft_state in self.effects.soft_states.drain(..) {
-                debug!(node = %self.identity.node, "{soft_state}");
-                publisher.add_event(NodeEvent::Became(soft_state));
-            }
+        self.limit_proposals(quotas);
+        let has_news = !self.effects.soft_states.is_empty();
+        for soft_state in self.effects.soft_states.drain(..) {
+            debug!(node = %self.identity.node, "{soft_state}");
+            publisher.add_event(NodeEvent::Became(soft_state));
         }
         for (to, why) in self.effects.failed_transfers.drain(..) {
             warn!(node = %self.identity.node, "leadership was not handed over to {to}: {why}");
@@ -153,6 +151,16 @@ impl Turn {
         }
         if has_news || self.pump.ticks() != ticks {
             self.publish(mailbox, quotas, publisher);
+        }
+    }
+
+    /// While the pump refuses every command, lets the commands that wait for the quota enter, to be
+    /// refused. While it may hold commands, the quota limits how many.
+    fn limit_proposals(&mut self, quotas: &Quotas) {
+        let refuses = self.pump.refuses_proposals();
+        if refuses != self.refuses_proposals {
+            self.refuses_proposals = refuses;
+            self.executor.limit_proposals(!refuses, quotas);
         }
     }
 
@@ -220,3 +228,6 @@ fn reason_with_causes(reason: &StopReason) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

@@ -113,6 +113,13 @@ impl<C: Clients> Held<C> {
 }
 
 impl<C: Clients> Pump<C> {
+    /// Whether this member refuses every command of its own clients, since it knows no leader and
+    /// does not expect to know one soon. What it does not refuse may be held, so the quota must
+    /// limit it.
+    pub fn refuses_proposals(&self) -> bool {
+        self.raft.leader().is_none() && !self.awaits_next_leader()
+    }
+
     /// Clients of this member propose commands.
     pub(super) fn on_propose(
         &mut self,

@@ -3,8 +3,9 @@
 //! This is where back-pressure starts: clients that are faster than the disk make nothing grow
 //! without a bound. A request that does not fit waits in a queue, or is refused.
 //!
-//! While a member knows no leader it refuses every command at once, so no command waits for the
-//! quota then: the commands that fill it may have no outcome before there is a leader again.
+//! While a member refuses every command at once, since it knows no leader, no command waits for the
+//! quota: the commands that fill it may have no outcome before there is a leader again. A member
+//! that has just handed over holds commands for the next leader, so the quota limits them.
 //!
 //! The queue is in the order of arrival. While a request waits, no later one enters, however
 //! small it is, so a large command never starves behind small ones. Capacity that is given back is
@@ -62,8 +63,7 @@ pub(crate) struct Quota {
     used: AtomicU64,
     max_requests: u64,
     max_bytes: u64,
-    /// Whether every request enters, since the member, which has ended or knows no leader, refuses
-    /// it anyway.
+    /// Whether every request enters, since the member refuses it anyway.
     is_closed: AtomicBool,
     queue: Mutex<Queue>,
 }
@@ -94,14 +94,16 @@ impl Quota {
         }
     }
 
-    /// Lets every request enter from now on, those that wait first: the member has ended or knows
-    /// no leader, and refuses them. The wakers are added to `wakers`, as for [`Quota::release`].
+    /// Lets every request enter from now on, those that wait first: the member has ended, or knows
+    /// no leader and expects none, and refuses them. The wakers are added to `wakers`, as for
+    /// [`Quota::release`].
     pub(crate) fn close(&self, wakers: &mut Vec<Waker>) {
         self.is_closed.store(true, Ordering::SeqCst);
         self.admit_waiting(&mut self.queue(), wakers);
     }
 
-    /// Limits requests again: the member knows a leader. What entered in the meantime counts.
+    /// Limits requests again: the member no longer refuses them all. What entered in the meantime
+    /// counts.
     pub(crate) fn reopen(&self) {
         self.is_closed.store(false, Ordering::SeqCst);
     }
