@@ -1,6 +1,7 @@
 //! Injected faults: which operation fails, how, and for how long.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -71,14 +72,33 @@ pub struct Fault {
 /// The pending faults of a disk, and the counts of its operations.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
-    waiting: Vec<(Fault, u64)>,
+    waiting: Vec<Waiting>,
     failures: u64,
     counts: BTreeMap<Operation, u64>,
 }
 
+/// A pending fault.
+#[derive(Debug)]
+struct Waiting {
+    fault: Fault,
+    /// Only operations on files whose names contain this count.
+    within: Option<String>,
+    /// How many operations of its kind it has seen.
+    seen: u64,
+}
+
+impl Waiting {
+    fn concerns(&self, operation: Operation, name: Option<&OsStr>) -> bool {
+        let is_within =
+            |part: &String| name.is_some_and(|name| name.to_string_lossy().contains(part.as_str()));
+        (self.fault.on == operation || self.fault.on == Operation::Any)
+            && self.within.as_ref().is_none_or(is_within)
+    }
+}
+
 impl Faults {
-    pub(crate) fn add(&mut self, fault: Fault) {
-        self.waiting.push((fault, 0));
+    pub(crate) fn add(&mut self, fault: Fault, within: Option<String>) {
+        self.waiting.push(Waiting { fault, within, seen: 0 });
     }
 
     /// Removes all faults; returns how many operations failed since faults were last removed.
@@ -98,17 +118,22 @@ impl Faults {
         }
     }
 
-    /// Counts an operation, and returns how it must fail, if it must.
-    pub(crate) fn meet(&mut self, operation: Operation) -> Option<Failure> {
+    /// Counts an operation on the file with this name, and returns how it must fail, if it must.
+    /// The name is asked for only if a fault depends on it.
+    pub(crate) fn meet<'a>(
+        &mut self,
+        operation: Operation,
+        name: impl FnOnce() -> Option<&'a OsStr>,
+    ) -> Option<Failure> {
         *self.counts.entry(operation).or_default() += 1;
+        let by_name = self.waiting.iter().any(|waiting| waiting.within.is_some());
+        let name = by_name.then(name).flatten();
         let mut found = None;
-        for (fault, seen) in &mut self.waiting {
-            if fault.on != operation && fault.on != Operation::Any {
-                continue;
-            }
-            *seen += 1;
-            if *seen == fault.nth || (fault.lasts && *seen > fault.nth) {
-                found = Some(fault.failure);
+        for waiting in self.waiting.iter_mut().filter(|it| it.concerns(operation, name)) {
+            waiting.seen += 1;
+            let Fault { nth, failure, lasts, .. } = waiting.fault;
+            if waiting.seen == nth || (lasts && waiting.seen > nth) {
+                found = Some(failure);
             }
         }
         self.failures += u64::from(found.is_some());
@@ -118,20 +143,21 @@ impl Faults {
 
 #[cfg(test)]
 mod tests {
-    use super::{Failure, Fault, Faults, Operation};
+    use super::*;
 
     #[test]
     fn the_nth_operation_of_a_kind_fails_once_or_permanently() {
         let mut faults = Faults::default();
         let fault = Fault { on: Operation::Sync, nth: 2, failure: Failure::Io, lasts: false };
-        faults.add(fault);
+        faults.add(fault, None);
         let mut met = |kinds: &[Operation]| {
-            kinds.iter().map(|kind| faults.meet(*kind).is_some()).collect::<Vec<_>>()
+            kinds.iter().map(|kind| faults.meet(*kind, || None).is_some()).collect::<Vec<_>>()
         };
         let (write, sync) = (Operation::Write, Operation::Sync);
         assert_eq!(met(&[sync, write, sync, sync]), [false, false, true, false]);
-        faults.add(Fault { on: Operation::Any, nth: 2, failure: Failure::NoSpace, lasts: true });
-        let mut met = |kind| faults.meet(kind);
+        let lasting = Fault { on: Operation::Any, nth: 2, failure: Failure::NoSpace, lasts: true };
+        faults.add(lasting, None);
+        let mut met = |kind| faults.meet(kind, || None);
         assert_eq!([met(write), met(sync)], [None, Some(Failure::NoSpace)]);
         assert_eq!(met(write), Some(Failure::NoSpace));
         assert_eq!(
@@ -139,6 +165,17 @@ mod tests {
             (3, 4, 7)
         );
         assert_eq!((faults.clear(), faults.failures()), (3, 0));
-        assert_eq!(faults.meet(sync), None);
+        assert_eq!(faults.meet(sync, || None), None);
+    }
+
+    #[test]
+    fn a_fault_of_a_name_counts_only_operations_on_such_files() {
+        let mut faults = Faults::default();
+        let fault = Fault { on: Operation::Sync, nth: 2, failure: Failure::Io, lasts: false };
+        faults.add(fault, Some(".sst".to_owned()));
+        let names = [Some("1.sst"), Some("1.log"), None, Some("2.sst"), Some("3.sst")];
+        let met = names.map(|name| faults.meet(Operation::Sync, || name.map(OsStr::new)).is_some());
+        assert_eq!(met, [false, false, false, true, false]);
+        assert_eq!(faults.count(Operation::Sync), 5);
     }
 }

@@ -98,8 +98,8 @@ fn on_disk(kept: &BTreeMap<DiskId, Kept>, request: Request) -> Answer {
             let later = state.record.iter().skip(from as usize);
             Answer::Changes(later.cloned().collect())
         }),
-        Request::Inject(disk, fault) => with(disk, &|state| {
-            state.faults.add(fault);
+        Request::Inject(disk, fault, within) => with(disk, &|state| {
+            state.faults.add(fault, within.clone());
             Answer::Number(0)
         }),
         Request::ClearFaults(disk) => with(disk, &|state| Answer::Number(state.faults.clear())),

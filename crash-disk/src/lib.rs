@@ -138,7 +138,13 @@ impl Disk {
     /// Injects a fault. Several faults may be pending at once; if two apply to the same operation,
     /// the later one decides how it fails.
     pub fn inject(&self, fault: Fault) {
-        owner::number(&Request::Inject(self.id, fault));
+        owner::number(&Request::Inject(self.id, fault, None));
+    }
+
+    /// Injects a fault into the operations on files whose names contain this text; no other
+    /// operations count. A file that is renamed has its old name until then.
+    pub fn inject_into(&self, part_of_name: &str, fault: Fault) {
+        owner::number(&Request::Inject(self.id, fault, Some(part_of_name.to_owned())));
     }
 
     /// Removes all faults. Returns how many operations failed since faults were last removed.

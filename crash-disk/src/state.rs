@@ -57,9 +57,19 @@ impl State {
         self.record.push(change);
     }
 
-    /// Checks the faults: the operation may proceed, or fails.
-    fn meet(&mut self, operation: Operation) -> Answer<()> {
-        match self.faults.meet(operation) {
+    /// Checks the faults: the operation on this file may proceed, or fails.
+    fn meet(&mut self, operation: Operation, ino: Ino) -> Answer<()> {
+        let failure = self.faults.meet(operation, || self.tree.name_of(ino));
+        Self::answer(failure)
+    }
+
+    /// The same for an operation on a name.
+    fn meet_name(&mut self, operation: Operation, at: &Name) -> Answer<()> {
+        Self::answer(self.faults.meet(operation, || Some(&at.name)))
+    }
+
+    fn answer(failure: Option<Failure>) -> Answer<()> {
+        match failure {
             None | Some(Failure::Lie) => Ok(()),
             Some(failure) => Err(errno(failure)),
         }
@@ -94,7 +104,7 @@ impl State {
     }
 
     pub(crate) fn write(&mut self, ino: Ino, at: u64, bytes: &[u8], flags: i32) -> Answer<u32> {
-        let taken = match self.faults.meet(Operation::Write) {
+        let taken = match self.faults.meet(Operation::Write, || self.tree.name_of(ino)) {
             None | Some(Failure::Lie) => bytes,
             Some(Failure::Short) => &bytes[..bytes.len().div_ceil(2)],
             Some(failure) => return Err(errno(failure)),
@@ -117,7 +127,7 @@ impl State {
         if again {
             return Err(Errno::EIO);
         }
-        let met = self.meet(Operation::Read);
+        let met = self.meet(Operation::Read, ino);
         self.failed_read = met.is_err().then_some((ino, at));
         met?;
         let content = self.tree.content(ino).ok_or(Errno::ENOENT)?;
@@ -126,7 +136,7 @@ impl State {
 
     fn sync(&mut self, ino: Ino) -> Answer<()> {
         let own = self.own_sync(ino);
-        match self.faults.meet(Operation::Sync) {
+        match self.faults.meet(Operation::Sync, || self.tree.name_of(ino)) {
             None => self.record.push(match own {
                 Some((ino, at, length)) => Change::SyncRange { ino, at, length },
                 None => Change::Sync { ino },
@@ -153,14 +163,14 @@ impl State {
     }
 
     pub(crate) fn resize(&mut self, ino: Ino, size: u64) -> Answer<()> {
-        self.meet(Operation::Truncate)?;
+        self.meet(Operation::Truncate, ino)?;
         self.content(ino)?;
         self.change(Change::Resize { ino, size });
         Ok(())
     }
 
     pub(crate) fn allocate(&mut self, ino: Ino, at: u64, length: u64, mode: i32) -> Answer<()> {
-        self.meet(Operation::Truncate)?;
+        self.meet(Operation::Truncate, ino)?;
         let size = self.content(ino)?;
         let end = at.checked_add(length).ok_or(Errno::EFBIG)?;
         if mode & (PUNCH_HOLE | ZERO_RANGE) != 0 && at < size {
@@ -173,7 +183,7 @@ impl State {
     }
 
     pub(crate) fn create(&mut self, kind: Kind, at: Name) -> Answer<Ino> {
-        self.meet(Operation::Create)?;
+        self.meet_name(Operation::Create, &at)?;
         self.must_be_free(&at)?;
         let ino = self.tree.unused();
         self.change(Change::Create { ino, kind, at });
@@ -181,14 +191,14 @@ impl State {
     }
 
     pub(crate) fn link(&mut self, ino: Ino, at: Name) -> Answer<()> {
-        self.meet(Operation::Create)?;
+        self.meet_name(Operation::Create, &at)?;
         self.must_be_free(&at)?;
         self.change(Change::Link { ino, at });
         Ok(())
     }
 
     pub(crate) fn unlink(&mut self, at: Name) -> Answer<()> {
-        self.meet(Operation::Unlink)?;
+        self.meet_name(Operation::Unlink, &at)?;
         let ino = self.tree.find(at.dir, &at.name).ok_or(Errno::ENOENT)?;
         self.must_be_empty(ino)?;
         self.change(Change::Unlink { at });
@@ -196,7 +206,7 @@ impl State {
     }
 
     pub(crate) fn rename(&mut self, from: Name, to: Name, flags: RenameFlags) -> Answer<()> {
-        self.meet(Operation::Rename)?;
+        self.meet_name(Operation::Rename, &from)?;
         self.tree.find(from.dir, &from.name).ok_or(Errno::ENOENT)?;
         let exchange = flags.contains(RenameFlags::RENAME_EXCHANGE);
         match self.tree.find(to.dir, &to.name) {

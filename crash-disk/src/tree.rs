@@ -59,6 +59,16 @@ impl Tree {
         }
     }
 
+    /// The name of a file, the first one if it has several.
+    pub(crate) fn name_of(&self, ino: Ino) -> Option<&OsStr> {
+        let directories = self.nodes.values().filter_map(|node| match node {
+            Node::Directory(names) => Some(names),
+            Node::File(_) | Node::Symlink(_) => None,
+        });
+        let mut names = directories.flatten();
+        names.find(|(_, found)| **found == ino).map(|(name, _)| name.as_os_str())
+    }
+
     /// The bytes of a file.
     pub fn content(&self, ino: Ino) -> Option<&Content> {
         match self.nodes.get(&ino) {

@@ -26,7 +26,8 @@ pub(crate) enum Request {
     Length(DiskId),
     /// The changes from this one on.
     Since(DiskId, u64),
-    Inject(DiskId, Fault),
+    /// A fault, and the part of a name that its operations must have.
+    Inject(DiskId, Fault, Option<String>),
     ClearFaults(DiskId),
     Failures(DiskId),
     Count(DiskId, Operation),

@@ -183,6 +183,24 @@ fn operations_fail_as_injected() -> io::Result<()> {
 }
 
 #[test]
+fn a_fault_of_a_name_leaves_other_files_alone() -> io::Result<()> {
+    let Some(disk) = mount_or_skip() else { return Ok(()) };
+    let fault = |on, nth| Fault { on, nth, failure: Failure::Io, lasts: false };
+    let [a, b] = ["a.log", "b.table"].map(|name| open(&disk.dir().join(name)));
+    disk.inject_into(".table", fault(Operation::Sync, 2));
+    let synced = [&a, &b, &a, &b, &b].map(|file| file.sync_all().is_ok());
+    assert_eq!(synced, [true, true, true, false, true]);
+    disk.inject_into(".table", fault(Operation::Unlink, 1));
+    disk.inject_into("c", fault(Operation::Create, 1));
+    fs::remove_file(disk.dir().join("a.log"))?;
+    open(&disk.dir().join("d"));
+    assert!(fs::remove_file(disk.dir().join("b.table")).is_err());
+    assert!(File::create(disk.dir().join("c")).is_err());
+    assert_eq!(disk.clear_faults(), 3);
+    Ok(())
+}
+
+#[test]
 fn the_bytes_of_a_failed_sync_are_lost_at_the_next_cut() -> io::Result<()> {
     let Some(disk) = mount_or_skip() else { return Ok(()) };
     let file = open(&disk.dir().join("a"));
