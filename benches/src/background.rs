@@ -213,8 +213,16 @@ mod tests {
         Thread,
     }
 
+    /// What happens in the turn of a planted lane.
+    #[derive(Clone, Copy, Default)]
+    struct Turn {
+        asks_to_stop: bool,
+        fails: bool,
+    }
+
     struct Planted {
         leaves: Leaves,
+        turn: Turn,
         dir: PathBuf,
         /// The values of the counters, and whether each reading adds to them.
         spent: Cell<Spent>,
@@ -227,6 +235,7 @@ mod tests {
         fn new(leaves: Leaves, dir: &Path) -> Planted {
             Planted {
                 leaves,
+                turn: Turn::default(),
                 dir: dir.to_owned(),
                 spent: Cell::new(Spent::none()),
                 is_busy: false,
@@ -284,8 +293,14 @@ mod tests {
             self.spent.get()
         }
 
-        fn turn(&mut self, _time: Duration, _stop: &Stop) -> Result<Tally, BenchError> {
+        fn turn(&mut self, _time: Duration, stop: &Stop) -> Result<Tally, BenchError> {
             self.is_busy = true;
+            if self.turn.asks_to_stop {
+                stop.ask();
+            }
+            if self.turn.fails {
+                return Err(BenchError::failed("writing", "no answer"));
+            }
             if self.leaves == Leaves::Thread {
                 self.start_thread();
             }
@@ -323,6 +338,34 @@ mod tests {
         let marks = marks_after(Leaves::Computing, false);
         assert!(marks.iter().any(|mark| mark.contains("last answer (0.0 MiB")), "{marks:?}");
         assert_eq!(marks_after(Leaves::Nothing, false), [""; 0]);
+    }
+
+    /// Watches a lane, and then one that is idle: the marks of the first, whether the second took a
+    /// turn, and whether the figures are kept.
+    fn watch_two(turn: Turn, stop: &Stop) -> (Vec<String>, bool, bool) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let [mut first, second] =
+            [Leaves::Writing, Leaves::Nothing].map(|leaves| Planted::new(leaves, dir.path()));
+        first.turn = turn;
+        let mut lanes = [first, second].map(Watched::new);
+        let watched = watch_all(&mut lanes, Duration::from_millis(10), stop);
+        (lanes[0].marks(), lanes[1].lane.is_busy, watched.is_ok())
+    }
+
+    #[test]
+    fn a_stop_ends_the_watching_and_keeps_the_figures() {
+        let asks_to_stop = true;
+        for fails in [false, true] {
+            let stopped = watch_two(Turn { asks_to_stop, fails }, &Stop::new());
+            assert_eq!(stopped, (Vec::new(), false, true), "its last turn was cut short");
+        }
+        let stop = Stop::new();
+        stop.ask();
+        assert_eq!(watch_two(Turn::default(), &stop), (Vec::new(), false, true));
+        let (marks, is_next_watched, is_ok) = watch_two(Turn::default(), &Stop::new());
+        assert_eq!((marks.len(), is_next_watched, is_ok), (1, true, true));
+        let fails = Turn { fails: true, ..Turn::default() };
+        assert!(!watch_two(fails, &Stop::new()).2, "a failure without a stop");
     }
 
     #[test]

@@ -84,17 +84,31 @@ pub fn run(
     plan.check()?;
     let (began, dir) = (Instant::now(), place.work_dir()?);
     progress.begin(&format!("soak: {}", plan.workload.describe()), began + plan.time);
-    let writer = StoreWriter::create(&plan.backend, dir.path(), plan.workload.size)?;
-    let mut lane = LogLane::new(writer, &plan.workload)?.keeping_its_queue();
+    let mut lane = lane_of(plan, dir.path())?;
     lane.fill(plan.fill, began + plan.time / 2, stop)?;
     let time = plan.time.saturating_sub(began.elapsed());
+    Ok(vec![measured(lane, plan, time, stop, progress)?])
+}
+
+fn lane_of(plan: &SoakPlan, dir: &Path) -> Result<LogLane<StoreWriter>, BenchError> {
+    let writer = StoreWriter::create(&plan.backend, dir, plan.workload.size)?;
+    Ok(LogLane::new(writer, &plan.workload)?.keeping_its_queue())
+}
+
+/// Runs a lane for this long, and watches it after that. Returns its row.
+fn measured(
+    lane: impl Lane,
+    plan: &SoakPlan,
+    time: Duration,
+    stop: &Stop,
+    progress: &mut Progress,
+) -> Result<Row, BenchError> {
     let mut lanes = [Watched::new(lane)];
-    let lane = &mut lanes[0];
-    let (total, intervals) =
-        soak(lane, Length { time, interval: plan.interval() }, stop, progress)?;
+    let length = Length { time, interval: plan.interval() };
+    let (total, intervals) = soak(&mut lanes[0], length, stop, progress)?;
     watch_all(&mut lanes, SHORTEST_INTERVAL, stop)?;
     let row = Row::new("soak", &lanes[0].subject(), &plan.workload, &[total]);
-    Ok(vec![Row { intervals, ..row.judged(1, lanes[0].marks()) }])
+    Ok(Row { intervals, ..row.judged(1, lanes[0].marks()) })
 }
 
 /// The length of a run and of each of its intervals.
@@ -164,16 +178,27 @@ fn resident_bytes() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
     use crate::Subject;
     use crate::lane::{POWER_LOSS, Role};
+    use crate::meter::Spent;
 
     /// A lane whose turns take a millisecond each. Every turn has one latency more than the one
     /// before, and one turn requests a stop.
+    #[derive(Default)]
     struct Growing {
         turns: u64,
         stop_in: u64,
         fails_then: bool,
+        /// A turn in which nothing arrives.
+        empty: u64,
+        /// The turn after which it continues to write.
+        writes_on_after: u64,
+        written: Cell<u64>,
+        /// The times of the turns.
+        times: Vec<Duration>,
     }
 
     impl Lane for Growing {
@@ -187,12 +212,26 @@ mod tests {
             }
         }
 
-        fn turn(&mut self, _time: Duration, stop: &Stop) -> Result<Tally, BenchError> {
+        fn marks(&self) -> Vec<String> {
+            vec!["its own mark".to_owned()]
+        }
+
+        fn spent(&self) -> Spent {
+            let more = if self.turns == self.writes_on_after { 4 << 20 } else { 0 };
+            self.written.set(self.written.get() + more);
+            Spent { written: Some(self.written.get()), ..Spent::none() }
+        }
+
+        fn turn(&mut self, time: Duration, stop: &Stop) -> Result<Tally, BenchError> {
             std::thread::sleep(Duration::from_millis(1));
             self.turns += 1;
+            self.times.push(time);
+            assert!(self.turns < 1000, "it continues after the stop");
             let mut tally = Tally::new();
-            tally.samples.record(Duration::from_micros(100 * self.turns), self.turns);
-            (tally.entries, tally.busy) = (self.turns, Duration::from_secs(1));
+            if self.turns != self.empty {
+                tally.samples.record(Duration::from_micros(100 * self.turns), self.turns);
+                (tally.entries, tally.busy) = (self.turns, Duration::from_secs(1));
+            }
             if self.turns == self.stop_in {
                 stop.ask();
                 if self.fails_then {
@@ -203,10 +242,15 @@ mod tests {
         }
     }
 
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn run_lane(lane: &mut Growing) -> Result<(Tally, Vec<Interval>), BenchError> {
+        let length = Length { time: HOUR, interval: Duration::from_secs(1) };
+        soak(lane, length, &Stop::new(), &mut Progress::silent())
+    }
+
     fn growing(stop_in: u64, fails_then: bool) -> Result<(Tally, Vec<Interval>), BenchError> {
-        let mut lane = Growing { turns: 0, stop_in, fails_then };
-        let length = Length { time: Duration::from_secs(3600), interval: Duration::from_secs(1) };
-        soak(&mut lane, length, &Stop::new(), &mut Progress::silent())
+        run_lane(&mut Growing { stop_in, fails_then, ..Growing::default() })
     }
 
     fn plan(time: Duration, interval: Option<Duration>) -> SoakPlan {
@@ -231,6 +275,39 @@ mod tests {
     }
 
     #[test]
+    fn an_interval_in_which_nothing_arrives_has_no_figures() {
+        let mut lane = Growing { stop_in: 3, empty: 2, ..Growing::default() };
+        let (total, intervals) = run_lane(&mut lane).expect("figures");
+        assert_eq!(intervals.iter().map(|one| one.samples).collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(total.entries, 4);
+    }
+
+    #[test]
+    fn the_last_interval_ends_with_the_run() {
+        let mut lane = Growing { stop_in: 1, ..Growing::default() };
+        let length = Length { time: Duration::from_secs(1), interval: HOUR };
+        soak(&mut lane, length, &Stop::new(), &mut Progress::silent()).expect("figures");
+        assert!(lane.times[0] <= length.time, "{:?}", lane.times);
+    }
+
+    /// A run without time has one interval; the second turn is the one that is watched.
+    #[test]
+    fn the_row_has_the_marks_of_the_lane_and_of_its_work_after_the_last_answer() {
+        let plan = plan(HOUR, None);
+        let measured = |writes_on_after| {
+            let lane = Growing { writes_on_after, ..Growing::default() };
+            measured(lane, &plan, Duration::ZERO, &Stop::new(), &mut Progress::silent())
+        };
+        let marks = |writes_on_after| {
+            let marks = measured(writes_on_after).expect("figures").marks.into_iter();
+            marks.filter(|mark| !mark.starts_with("few ")).collect::<Vec<_>>()
+        };
+        assert_eq!(marks(99), ["its own mark"]);
+        assert_eq!(marks(2).len(), 2);
+        assert!(marks(2)[1].starts_with("it worked on after its last answer (4.0 MiB"));
+    }
+
+    #[test]
     fn intervals_that_would_be_too_many_or_too_short_are_refused() {
         let check = |time, interval| {
             let plan = plan(Duration::from_secs(time), Some(Duration::from_secs_f64(interval)));
@@ -245,6 +322,7 @@ mod tests {
         }
         let day = plan(Duration::from_secs(86_400), None);
         assert_eq!(day.interval(), Duration::from_secs(1440));
+        assert_eq!(plan(Duration::from_secs(3), None).interval(), SHORTEST_INTERVAL);
     }
 
     #[cfg(feature = "memory")]
@@ -258,6 +336,32 @@ mod tests {
         let intervals = &rows[0].intervals;
         assert!((1..=4).contains(&intervals.len()), "{intervals:?}");
         assert_eq!(intervals.iter().map(|one| one.samples).sum::<u64>(), rows[0].samples);
+    }
+
+    /// Far more bytes arrive than can be written, each batch as large as a group.
+    #[cfg(feature = "memory")]
+    #[test]
+    fn batches_that_wait_at_the_end_of_an_interval_are_written_in_the_next_one() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let workload = Workload { size: 4096, batch: 1024, clients: 1, rate: Some(1e6) };
+        let plan = SoakPlan { workload, ..plan(HOUR, None) };
+        let mut lane = lane_of(&plan, dir.path()).expect("a log");
+        let interval = Duration::from_millis(50);
+        let [_, second] = [(); 2].map(|()| lane.turn(interval, &Stop::new()).expect("it works"));
+        let longest = second.samples.max_us();
+        assert!(longest > 90_000.0, "{longest} us: what waits has arrived in the first interval");
+    }
+
+    #[cfg(feature = "file")]
+    #[test]
+    fn a_log_is_filled_before_a_soak_as_far_as_there_is_time() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let place = Place::new(Some(dir.path())).expect("made");
+        let plan = plan(Duration::from_millis(200), Some(Duration::from_millis(100)));
+        let plan = SoakPlan { backend: "file".to_owned(), fill: 1 << 40, ..plan };
+        let rows = run(&plan, &place, &Stop::new(), &mut Progress::silent()).expect("figures");
+        let marks = &rows[0].marks;
+        assert!(marks.iter().any(|mark| mark.contains("of 1048576 MiB")), "{marks:?}");
     }
 
     #[cfg(feature = "file")]

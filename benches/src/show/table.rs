@@ -264,8 +264,10 @@ pub(super) mod tests {
         let text = table(&report());
         let place = |name: &str| text.find(name).unwrap_or_else(|| panic!("{name}: {text}"));
         assert!(place("  file") < place("  sqlite"), "the faster first");
-        assert!(place("  sqlite") < place("not compared"));
+        assert!(place("  sqlite") < place("(floor)"), "the floor is after what it is for");
+        assert!(place("(floor)") < place("not compared"));
         assert!(place("not compared") < place("  memory"));
+        assert_eq!(text.matches("  sqlite").count(), 2, "once for each number of clients: {text}");
         assert!(text.contains("1.10") && text.contains("64 clients"), "{text}");
         assert!(text.lines().all(|line| line.len() < 132), "{text}");
     }
@@ -296,6 +298,22 @@ pub(super) mod tests {
         let rows: Vec<&Row> = report.rows.iter().collect();
         assert_eq!(rows[0].backend, rows[4].backend);
         assert_eq!(marks_in_brief(&rows), ["few rounds: sqlite", "few samples: all"]);
+    }
+
+    #[test]
+    fn a_row_names_its_members_and_what_it_wrote_only_if_it_is_durable() {
+        let mut report = report();
+        for row in &mut report.rows {
+            row.members = 3;
+            row.written_per_payload = Some(7.25);
+        }
+        let written = HEADS.iter().position(|head| *head == "written").expect("a column");
+        for row in &report.rows {
+            let cells = cells(row);
+            let wanted = if row.is_durable() { "7.25" } else { "-" };
+            assert_eq!(cells[written], wanted, "{cells:?}");
+            assert_eq!(cells[0].contains(" x3"), row.role == Role::Store, "{cells:?}");
+        }
     }
 
     #[test]
