@@ -1,125 +1,20 @@
 //! The tool as a user runs it: whole clusters of real processes on the loopback interface.
 
+#[path = "cluster/refusals.rs"]
+mod refusals;
 #[path = "tool/mod.rs"]
 mod tool;
+#[path = "cluster/up.rs"]
+mod up;
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Arc, Mutex};
-use std::thread;
-use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 
-use tool::{eventually, failure, free_base_port, kontiki, ports, text};
-
-/// A running `kontiki up`, which is killed if it still runs when it is dropped.
-struct Up {
-    process: Child,
-    lines: Arc<Mutex<Vec<String>>>,
-    base: u16,
-    endpoints: String,
-}
-
-impl Up {
-    fn start(backend: &str, dir: &Path, base: u16) -> Up {
-        Up::start_with(&["--backend", backend], dir, base)
-    }
-
-    fn start_with(more: &[&str], dir: &Path, base: u16) -> Up {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_kontiki"))
-            .args(["up", "--base-port", &base.to_string(), "--dir"])
-            .arg(dir)
-            .args(more)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the tool starts");
-        let output = BufReader::new(process.stdout.take().expect("a pipe"));
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&lines);
-        thread::spawn(move || {
-            for line in output.lines().map_while(Result::ok) {
-                println!("{line}");
-                kept.lock().expect("not poisoned").push(line);
-            }
-        });
-        let endpoints = [0, 10, 20].map(|step| format!("127.0.0.1:{}", base + step)).join(",");
-        let up = Up { process, lines, base, endpoints };
-        up.wait_for("the cluster is up");
-        up
-    }
-
-    fn wait_for(&self, words: &str) -> String {
-        eventually(words, || {
-            let lines = self.lines.lock().expect("not poisoned");
-            lines.iter().find(|line| line.contains(words)).cloned()
-        })
-    }
-
-    fn count(&self, words: &str) -> usize {
-        let lines = self.lines.lock().expect("not poisoned");
-        lines.iter().filter(|line| line.contains(words)).count()
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        kontiki(&[arguments, &["--endpoints", &self.endpoints]].concat())
-    }
-
-    /// The output of a command that must succeed.
-    fn ask(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
-        text(&output.stdout)
-    }
-
-    fn members(&self) -> Vec<Value> {
-        let output = self.run(&["status", "--json"]);
-        let status: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        status["members"].as_array().expect("a list").clone()
-    }
-
-    fn pid_of(&self, id: u64) -> u64 {
-        eventually("the member answers", || self.members()[id as usize - 1]["pid"].as_u64())
-    }
-
-    fn leader(&self) -> u64 {
-        eventually("a leader", || {
-            let members = self.members();
-            members.iter().find(|member| member["role"] == "leader")?["id"].as_u64()
-        })
-    }
-
-    /// Sends it the stop signal, and returns its exit status.
-    fn stop(mut self) -> Option<i32> {
-        signal(self.process.id().into(), Signal::TERM);
-        let status = eventually("it stops", || self.process.try_wait().expect("our child"));
-        self.wait_for_free_ports();
-        status.code()
-    }
-
-    fn wait_for_free_ports(&self) {
-        eventually("all members have ended", || {
-            let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
-            ports(self.base).all(free).then_some(())
-        });
-    }
-}
-
-impl Drop for Up {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn signal(pid: u64, signal: Signal) {
-    let pid = Pid::from_raw(pid as i32).expect("a process");
-    kill_process(pid, signal).expect("it runs");
-}
+use tool::{eventually, failure, free_base_port, kontiki, text};
+use up::{Up, signal};
 
 fn has_file_log() -> bool {
     cfg!(feature = "file")
@@ -203,14 +98,6 @@ fn a_cluster_can_change_from_io_uring_to_threads() {
 }
 
 #[test]
-fn the_memory_log_refuses_the_io_flag() {
-    let refused = kontiki(&["up", "--backend", "memory", "--io", "ring"]);
-    assert_eq!(refused.status.code(), Some(1));
-    let said = text(&refused.stderr);
-    assert!(said.contains("only the file log") && said.contains("--backend file"), "{said}");
-}
-
-#[test]
 fn a_volatile_cluster_without_a_majority_gives_up() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut up = Up::start("memory", dir.path(), free_base_port());
@@ -290,7 +177,6 @@ fn a_durable_cluster_continues_with_its_data() {
     assert!(others.contains("and the settings say \"another\""), "{others}");
 }
 
-/// Changes bytes of a member's log a little before the value: in the frame that holds it.
 /// A cluster that was copied to another backend (and back, if this build has two) continues with
 /// the data of the source.
 #[test]
@@ -322,6 +208,7 @@ fn a_copied_cluster_continues() {
     }
 }
 
+/// Changes bytes of a member's log a little before the value: in the frame that holds it.
 fn damage(dir: &Path, member: u64, value: &str) {
     change(dir, member, value, |bytes, at| bytes[at - 60..at - 40].fill(0xff));
 }
@@ -391,85 +278,4 @@ fn damage_found_while_a_member_runs_stops_it_too() {
     up.wait_for("this member must neither vote nor serve");
     assert_eq!(up.ask(&["get", "key"]), "value-4\n");
     assert_eq!(up.stop(), Some(0));
-}
-
-#[test]
-fn a_directory_in_use_is_named() {
-    if !has_file_log() {
-        println!("SKIPPED: the file log is not in this build");
-        assert!(std::env::var("KONTIKI_REQUIRE").is_err(), "KONTIKI_REQUIRE requires this test");
-        return;
-    }
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let (path, base) = (dir.path().display().to_string(), free_base_port());
-    let first = Up::start("file", dir.path(), base);
-    let own = format!("{path}/1");
-    let member = format!("1=127.0.0.1:{},127.0.0.1:{}", base + 5, base + 6);
-    let said =
-        failure(&["serve", "--id", "1", "--cluster", "c", "--dir", &own, "--member", &member]);
-    assert!(said.contains(&own) && said.contains("in use by another process"), "{said}");
-    assert_eq!(first.stop(), Some(0));
-}
-
-#[test]
-fn errors_name_the_problem_and_the_remedy() {
-    let unknown = failure(&["up", "--backend", "flies"]);
-    assert!(unknown.contains("'flies'") && unknown.contains("memory"), "{unknown}");
-    let known = [("sqlite", cfg!(feature = "sqlite")), ("rocksdb", cfg!(feature = "rocksdb"))];
-    for (known, _) in known.into_iter().filter(|(_, is_here)| !is_here) {
-        let absent = failure(&["up", "--backend", known]);
-        let command = format!("cargo run --release --features {known} -- up --backend {known}");
-        assert!(absent.contains(&command), "{absent}");
-        let absent = failure(&[
-            "serve",
-            "--id",
-            "1",
-            "--cluster",
-            "c",
-            "--backend",
-            known,
-            "--member",
-            "1=127.0.0.1:1,127.0.0.1:2",
-            "--listen-client",
-            "127.0.0.1:0x",
-        ]);
-        assert!(absent.contains("host:port"), "{absent}");
-    }
-    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let silent = silent.local_addr().expect("an address").to_string();
-    // A busy machine may answer late once, but not five times in a row.
-    let respected = (0..5).any(|_| {
-        let begin = Instant::now();
-        let asked = kontiki(&["status", "--endpoints", &silent, "--timeout", "0"]);
-        assert_eq!(asked.status.code(), Some(1));
-        begin.elapsed() < Duration::from_millis(900)
-    });
-    assert!(respected, "--timeout is respected; without it a second is waited");
-    let absent = failure(&["get", "k", "--endpoints", "127.0.0.1:9", "--timeout", "1"]);
-    assert!(absent.contains("127.0.0.1:9") && absent.contains("is the cluster up"), "{absent}");
-
-    for usage in [&["up", "--nodes", "0"][..], &["fly"], &["put", "k"], &[]] {
-        assert_eq!(kontiki(usage).status.code(), Some(2), "{usage:?}");
-    }
-    assert_eq!(kontiki(&["--help"]).status.code(), Some(0));
-}
-
-#[test]
-fn a_port_in_use_is_named() {
-    let base = free_base_port();
-    let _other = TcpListener::bind(("127.0.0.1", base + 11)).expect("it is free");
-    let said = failure(&["up", "--backend", "memory", "--base-port", &base.to_string()]);
-    let port = format!("port {}, where member 2 listens for peers", base + 11);
-    assert!(said.contains(&port) && said.contains("--base-port"), "{said}");
-}
-
-#[test]
-fn a_file_with_an_unknown_field_is_refused() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let path = dir.path().join("member.toml");
-    let sound = "id = 1\ncluster = \"c\"\n";
-    std::fs::write(&path, format!("{sound}heartbeat = 5\n")).expect("written");
-    let path = path.display().to_string();
-    let said = failure(&["serve", "--config", &path]);
-    assert!(said.contains(&path) && said.contains("unknown field `heartbeat`"), "{said}");
 }

@@ -6,6 +6,8 @@
 
 #[path = "planted_journal/bug.rs"]
 mod bug;
+#[path = "planted_journal/record.rs"]
+mod record;
 #[path = "planted_journal/store.rs"]
 mod store;
 

@@ -11,33 +11,16 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use log_memory::MemoryLog;
 use raft_core::storage::record::{decode_identity, encode_identity};
 use raft_core::storage::{Detects, Durability, LogBounds, LogError, LogErrorKind, LogOp};
 use raft_core::storage::{
     LogReader, LogStore, Recovered, StableStore, Store, StoreInfo, WriteBatch, check_identity,
 };
-use raft_core::types::{Entry, EntryId, EntryKind, HardState, Identity, LogIndex, NodeId, Term};
-use serde::{Deserialize, Serialize};
+use raft_core::types::{Entry, EntryId, HardState, Identity, LogIndex};
 
 use crate::bug::Bug;
-
-const HEADER: usize = 16;
-
-type Pair = (u64, u64);
-
-/// The contents of one record.
-#[derive(Default, Serialize, Deserialize)]
-struct Record {
-    store: Option<u64>,
-    identity: Option<Vec<u8>>,
-    hard_state: Option<Pair>,
-    reset: Option<Pair>,
-    truncate_after: Option<u64>,
-    append: Vec<(Pair, u8, Vec<u8>)>,
-    purge_upto: Option<Pair>,
-}
+use crate::record::{Record, checksum, number};
 
 /// One handle.
 pub struct Journal {
@@ -56,21 +39,6 @@ fn failed(op: LogOp, place: &str) -> impl Fn(io::Error) -> LogError {
     move |error| LogError::io(op, error).at(place)
 }
 
-fn pair(id: EntryId) -> Pair {
-    (id.term.get(), id.index.get())
-}
-
-fn id((term, index): Pair) -> EntryId {
-    EntryId::new(Term::new(term), LogIndex::new(index))
-}
-
-/// The hash of Fowler, Noll and Vo, which suffices for a test.
-fn checksum(seed: u64, bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325 ^ seed, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
-}
-
 /// Checks that the lock file has the age that was recorded when the journal was created.
 fn check_age(dir: &Path, lock: &File) -> Result<(), LogError> {
     let open_failed = failed(LogOp::Open, "age");
@@ -83,62 +51,6 @@ fn check_age(dir: &Path, lock: &File) -> Result<(), LogError> {
             let kind = LogErrorKind::Corrupt { index: None };
             Err(LogError::new(LogOp::Open, kind).at("lock: has another age"))
         }
-    }
-}
-
-fn number(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
-}
-
-impl Record {
-    fn of(batch: &WriteBatch) -> Record {
-        let entry = |entry: &Entry| (pair(entry.id), entry.kind.number(), entry.payload.to_vec());
-        Record {
-            hard_state: batch.hard_state.map(|it| (it.term.get(), it.vote.map_or(0, NodeId::get))),
-            reset: batch.reset.map(pair),
-            truncate_after: batch.truncate_after.map(LogIndex::get),
-            append: batch.append.iter().map(entry).collect(),
-            purge_upto: batch.purge_upto.map(pair),
-            ..Record::default()
-        }
-    }
-
-    fn batch(self) -> WriteBatch {
-        let entry = |(at, kind, payload): (Pair, u8, Vec<u8>)| {
-            // A planted bug may accept a damaged number, which must not make the test panic.
-            let kind = EntryKind::from_number(kind).unwrap_or(EntryKind::Command);
-            Entry::new(id(at), kind, Bytes::from(payload))
-        };
-        let hard_state =
-            |(term, vote)| HardState { term: Term::new(term), vote: NodeId::new(vote) };
-        WriteBatch {
-            hard_state: self.hard_state.map(hard_state),
-            reset: self.reset.map(id),
-            truncate_after: self.truncate_after.map(LogIndex::new),
-            append: self.append.into_iter().map(entry).collect(),
-            purge_upto: self.purge_upto.map(id),
-            commit_hint: None,
-        }
-    }
-
-    fn bytes(&self, seed: u64) -> Vec<u8> {
-        let body = postcard::to_extend(self, Vec::new()).expect("plain data can always be encoded");
-        let mut bytes = (body.len() as u64).to_le_bytes().to_vec();
-        let head = checksum(seed, &bytes);
-        bytes.extend(checksum(head, &body).to_le_bytes());
-        bytes.extend(body);
-        bytes
-    }
-
-    /// The record at the beginning of these bytes, and its length.
-    fn parse(bytes: &[u8], seed: u64, bug: Option<Bug>) -> Option<(Record, usize)> {
-        let (length, sum) = (number(bytes, 0)? as usize, number(bytes, 8)?);
-        let body = bytes.get(HEADER..HEADER.checked_add(length)?)?;
-        let is_whole = checksum(checksum(seed, &bytes[..8]), body) == sum;
-        if length == 0 || (!is_whole && bug != Some(Bug::NoChecksum)) {
-            return None;
-        }
-        Some((postcard::from_bytes(body).ok()?, HEADER + length))
     }
 }
 
