@@ -49,6 +49,16 @@ impl Alarms {
         AlarmResponse { alarms, ..AlarmResponse::default() }
     }
 
+    /// The raised alarms in order, each with the member that raised it before its kind.
+    pub(crate) fn raised(&self) -> impl Iterator<Item = (u64, i32)> {
+        self.raised.iter().copied()
+    }
+
+    /// Raises an alarm of a snapshot. Returns whether it was not raised already.
+    pub(crate) fn raise(&mut self, alarm: (u64, i32)) -> bool {
+        self.raised.insert(alarm)
+    }
+
     /// Each raised alarm as etcd's status writes it.
     pub fn in_words(&self) -> Vec<String> {
         let kind = |kind| AlarmType::try_from(kind).map_or("", |kind| kind.as_str_name());

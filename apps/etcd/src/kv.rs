@@ -54,28 +54,30 @@ impl<E: Engine> KvService<E> {
 
     async fn read_range(&self, request: RangeRequest) -> Result<Read<RangeResponse>, Refusal> {
         self.wait_to_read(request.serializable).await?;
-        let (reading, pin) = {
-            let store = self.member.store.read();
+        let (reading, pinned) = {
+            let now = self.member.store.now();
+            let store = now.read();
             let mut reading = Reading::begin(store.view(), request)?;
             if reading.step(&store, STEP_KEYS, MAX_ANSWER_BYTES)? {
                 return Ok(Read::small(reading.finish()));
             }
-            let pin = store.pin(reading.pinned());
-            (reading, pin)
+            let pinned = now.pinned(store.pin(reading.pinned()));
+            (reading, pinned)
         };
-        let read = self.member.answers.read(vec![reading], pin).await?;
+        let read = self.member.answers.read(vec![reading], pinned).await?;
         Ok(read.map(|read| read.into_iter().map(Reading::finish).next().unwrap_or_default()))
     }
 
     async fn read_txn(&self, request: TxnRequest) -> Result<Read<TxnResponse>, Refusal> {
         self.wait_to_read(txn::is_serializable(&request)).await?;
         let answer = {
-            let store = self.member.store.read();
+            let now = self.member.store.now();
+            let store = now.read();
             let mut deferrals = Deferrals::new(true);
             let response = txn::read(store.view(), request, &mut deferrals)?;
             match deferrals.lowest() {
                 None => return Ok(Read::small(response)),
-                Some(lowest) => deferrals.encode(&response, store.pin(lowest)),
+                Some(lowest) => deferrals.encode(&response, now.pinned(store.pin(lowest))),
             }
         };
         self.member.answers.complete(answer).await
@@ -153,7 +155,7 @@ impl<E: Engine> Kv for KvService<E> {
             let read = self.read_txn(request).await?;
             return self.respond(read, |refusal| refusal).await;
         }
-        txn::check_work(self.member.store.read().view(), &request)?;
+        txn::check_work(self.member.store.now().read().view(), &request)?;
         let read = self.change_and_read(Command::Txn(request)).await?;
         self.respond(read, after_the_change).await
     }

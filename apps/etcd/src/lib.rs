@@ -6,6 +6,8 @@
 //! answered from the member's own key space, after a barrier unless the client asks for a
 //! serializable read.
 //!
+//! The key space is in memory. The engine takes [`snapshot`]s of it, and restores them.
+//!
 //! Revisions, answers and error texts are those of etcd 3.4; `tests/against_etcd` compares them
 //! with a real server. Absent: watches, leases, authentication, and the maintenance of a database
 //! file, which does not exist here.
@@ -37,6 +39,7 @@ mod front;
 mod kv;
 mod maintenance;
 mod member;
+mod snapshot;
 
 pub use addresses::MemberAddresses;
 pub use client::Client;

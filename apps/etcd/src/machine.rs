@@ -7,16 +7,19 @@
 //!
 //! A deletion of a range is applied in steps, between which the member does its other work.
 
+use std::io::{self, Read};
+
 use bytes::{BufMut, Bytes, BytesMut};
-use kontiki::{Committed, Fatal, Replies, StateMachine};
+use kontiki::types::EntryId;
+use kontiki::{Committed, Fatal, Replies, Snapshot, StateMachine};
 use prost::Message;
 
 use crate::answer::{DEFERRED, Deferrals};
 use crate::command::Command;
 use crate::delete::RangeDeletion;
 use crate::errors::Refusal;
-use crate::mvcc::Store;
-use crate::shared::{SWEEP_STEPS, SharedStore, State};
+use crate::shared::{SWEEP_STEPS, SharedStore, State, WriteState};
+use crate::snapshot::{self, PinnedState};
 use crate::{compact, delete, put, txn};
 
 /// How many keys one step of a deletion examines: less than a millisecond of work.
@@ -41,9 +44,9 @@ impl Machine {
     pub(crate) fn apply_alone(&mut self, command: &Bytes) -> Result<Bytes, Fatal> {
         let id = kontiki::types::EntryId::ZERO;
         let committed = Committed { id, command: command.clone() };
-        let shared = self.shared.clone();
+        let now = self.shared.now();
         loop {
-            if let Some(answer) = self.go_on(&mut shared.write(), &committed, true)? {
+            if let Some(answer) = self.go_on(&mut now.write(), &committed, true)? {
                 return Ok(answer);
             }
         }
@@ -57,8 +60,8 @@ impl Machine {
 
 impl StateMachine for Machine {
     fn apply(&mut self, commands: &[Committed], replies: &mut Replies) -> Result<(), Fatal> {
-        let shared = self.shared.clone();
-        let mut state = shared.write();
+        let now = self.shared.now();
+        let mut state = now.write();
         for (position, committed) in commands.iter().enumerate().skip(replies.len()) {
             let is_wanted = replies.is_wanted(position);
             match self.go_on(&mut state, committed, is_wanted)? {
@@ -79,6 +82,19 @@ impl StateMachine for Machine {
         Bytes::new()
     }
 
+    fn snapshot(&mut self) -> io::Result<Box<dyn Snapshot>> {
+        if self.is_unfinished() {
+            return Err(io::Error::other("a command is not complete"));
+        }
+        Ok(Box::new(PinnedState::of(self.shared.now())))
+    }
+
+    fn restore(&mut self, _last: EntryId, reader: &mut dyn Read) -> Result<(), Fatal> {
+        self.shared.replace(snapshot::restore(reader)?);
+        self.deletion = None;
+        Ok(())
+    }
+
     fn is_cheap(&self) -> bool {
         true
     }
@@ -94,7 +110,7 @@ impl Machine {
     /// command, or answered something else, would differ from the others.
     fn go_on(
         &mut self,
-        state: &mut State,
+        state: &mut WriteState<'_>,
         committed: &Committed,
         is_wanted: bool,
     ) -> Result<Option<Bytes>, Fatal> {
@@ -113,11 +129,16 @@ impl Machine {
         let ended = self.deletion.take_if(|it| it.step(&mut state.store, DELETED_KEYS));
         Ok(ended.map(|ended| {
             let (response, deferrals) = ended.finish(&state.store);
-            answer_later(&state.store, deferrals, &response)
+            answer_later(state, deferrals, &response)
         }))
     }
 
-    fn apply_at_once(&self, state: &mut State, command: Command, is_wanted: bool) -> Bytes {
+    fn apply_at_once(
+        &self,
+        state: &mut WriteState<'_>,
+        command: Command,
+        is_wanted: bool,
+    ) -> Bytes {
         let is_compaction = matches!(command, Command::Compact(_));
         let admitted = state.alarms.admit(&command);
         let answer = admitted.and_then(|()| carry_out(state, command, is_wanted));
@@ -128,8 +149,12 @@ impl Machine {
     }
 }
 
-fn carry_out(state: &mut State, command: Command, is_wanted: bool) -> Result<Bytes, Refusal> {
-    let State { store, alarms } = state;
+fn carry_out(
+    state: &mut WriteState<'_>,
+    command: Command,
+    is_wanted: bool,
+) -> Result<Bytes, Refusal> {
+    let State { store, alarms } = &mut **state;
     let mut deferrals = Deferrals::new(is_wanted);
     match command {
         Command::Put(request) => {
@@ -138,11 +163,11 @@ fn carry_out(state: &mut State, command: Command, is_wanted: bool) -> Result<Byt
         }
         Command::Delete(request) => {
             let response = store.write(|write| delete::delete(write, &request, &mut deferrals));
-            Ok(answer_later(store, deferrals, &response))
+            Ok(answer_later(state, deferrals, &response))
         }
         Command::Txn(request) => {
             let response = txn::run(store, request, &mut deferrals)?;
-            Ok(answer_later(store, deferrals, &response))
+            Ok(answer_later(state, deferrals, &response))
         }
         Command::Compact(request) => {
             compact::compact(store, &request).map(|response| answer(&response, is_wanted))
@@ -164,9 +189,9 @@ fn answer(response: &impl Message, is_wanted: bool) -> Bytes {
 
 /// An encoded answer that may have deferred ranges, at revisions that stay readable until they are
 /// read.
-fn answer_later(store: &Store, deferrals: Deferrals, response: &impl Message) -> Bytes {
+fn answer_later(state: &WriteState<'_>, deferrals: Deferrals, response: &impl Message) -> Bytes {
     match deferrals.lowest() {
-        Some(lowest) => deferrals.encode(response, store.pin(lowest)),
+        Some(lowest) => deferrals.encode(response, state.pinned(lowest)),
         None => answer(response, deferrals.is_wanted()),
     }
 }
@@ -232,7 +257,7 @@ mod tests {
                 break;
             }
             assert_eq!(replies.len(), 1, "the put before it is done, and no more");
-            let count = machine.store().read().view().newest(Span::From(b"0")).count();
+            let count = machine.store().now().read().view().newest(Span::From(b"0")).count();
             assert_eq!(count, keys, "nothing of an unfinished deletion is seen");
         }
         assert!(calls > 3, "{calls} calls");
@@ -245,8 +270,8 @@ mod tests {
             (deleted.deleted, deleted.header.expect("one").revision),
             (keys as i64, revision)
         );
-        let store = machine.store();
-        let store = store.read();
+        let now = machine.store().now();
+        let store = now.read();
         assert_eq!(store.view().newest(Span::From(b"0")).count(), 1, "the put after it");
         assert_eq!(store.revision(), revision + 1);
     }

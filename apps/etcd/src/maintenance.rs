@@ -41,7 +41,7 @@ impl<E: Engine> Maintenance for MaintenanceService<E> {
         if request.action == AlarmAction::Get as i32 {
             // etcd replicates even this query. A barrier also shows that the cluster has a leader.
             self.member.barrier().await?;
-            return Ok(Response::new(self.member.store.alarms().list(request.alarm)));
+            return Ok(Response::new(self.member.store.now().alarms().list(request.alarm)));
         }
         let answer = self.member.propose(Command::Alarm(request).encode()?).await?;
         match decode_answer(&answer)? {
@@ -58,12 +58,12 @@ impl<E: Engine> Maintenance for MaintenanceService<E> {
         let standing = self.member.engine.standing();
         let mut header = None;
         self.member.fill(&mut header);
-        let size = (EMPTY_SIZE + self.member.store.read().size()) as i64;
+        let size = (EMPTY_SIZE + self.member.store.now().read().size()) as i64;
         let mut errors = Vec::new();
         if standing.leader.is_none() {
             errors.push(Refusal::NoLeader.to_string());
         }
-        errors.extend(self.member.store.alarms().in_words());
+        errors.extend(self.member.store.now().alarms().in_words());
         Ok(Response::new(StatusResponse {
             header,
             version: ETCD_VERSION.to_owned(),

@@ -68,10 +68,11 @@ impl<E: Engine> Member<E> {
     /// no more than the commands that are in progress at that moment.
     pub(crate) async fn check_quota(&self, command: &Command) -> Result<(), Refusal> {
         let needed = needed_bytes(command);
-        if needed == 0 || self.store.read().size().saturating_add(needed) <= self.quota_bytes {
+        if needed == 0 || self.store.now().read().size().saturating_add(needed) <= self.quota_bytes
+        {
             return Ok(());
         }
-        if self.store.alarms().is_full() {
+        if self.store.now().alarms().is_full() {
             // The alarm is already raised; proposing it again would make the log grow with each
             // refusal.
             return Err(Refusal::NoSpace);
@@ -93,7 +94,7 @@ impl<E: Engine> Member<E> {
         header.member_id = standing.node.get();
         header.raft_term = standing.term.get();
         if header.revision == 0 {
-            header.revision = self.store.read().revision();
+            header.revision = self.store.now().read().revision();
         }
     }
 

@@ -7,7 +7,8 @@
 //! ([`Fill`]). Members on which no client waits read nothing. A single key is read at once.
 //!
 //! The service gets a [`Deferred`], in protocol buffers, with a pin that keeps the points readable
-//! for as long as the bytes exist. It never leaves the process.
+//! for as long as the bytes exist, even if a snapshot is restored meanwhile. It never leaves the
+//! process.
 
 use bytes::Bytes;
 use prost::Message;
@@ -15,8 +16,9 @@ use prost::Message;
 use crate::api::etcdserverpb::response_op::Response;
 use crate::api::etcdserverpb::{DeleteRangeResponse, RangeRequest, RangeResponse, TxnResponse};
 use crate::api::mvccpb::KeyValue;
-use crate::mvcc::{Pin, Revision, Span, View};
+use crate::mvcc::{Revision, Span, View};
 use crate::range::{Reading, header_at, range};
+use crate::shared::Pinned;
 
 /// The first byte of an answer whose ranges are still to be read.
 pub(crate) const DEFERRED: u8 = 255;
@@ -44,6 +46,9 @@ pub(crate) struct Deferred {
     pub(crate) response: Bytes,
     #[prost(message, repeated, tag = "2")]
     pub(crate) ranges: Vec<DeferredRange>,
+    /// The number of the generation of the state from which they are read.
+    #[prost(uint64, tag = "3")]
+    pub(crate) generation: u64,
 }
 
 /// The ranges that one command defers.
@@ -126,22 +131,41 @@ impl Deferrals {
 
     /// The bytes for the service: [`DEFERRED`], then the encoded [`Deferred`]. They hold a pin as
     /// long as they exist.
-    pub(crate) fn encode(self, response: &impl Message, pin: Pin) -> Bytes {
-        let deferred = Deferred { response: response.encode_to_vec().into(), ranges: self.ranges };
+    pub(crate) fn encode(self, response: &impl Message, pinned: Pinned) -> Bytes {
+        let generation = pinned.generation().number();
+        let response = response.encode_to_vec().into();
+        let deferred = Deferred { response, ranges: self.ranges, generation };
         let mut bytes = Vec::with_capacity(1 + deferred.encoded_len());
         bytes.push(DEFERRED);
         deferred.encode_raw(&mut bytes);
-        Bytes::from_owner(Pinned { bytes, _pin: pin })
+        Bytes::from_owner(PinnedBytes { bytes, _pinned: pinned })
     }
 }
 
-/// Bytes that keep a revision readable.
-struct Pinned {
-    bytes: Vec<u8>,
-    _pin: Pin,
+/// The response of an answer whose ranges are still to be read, and those ranges.
+#[cfg(test)]
+pub(crate) fn read_at_once(
+    store: &crate::shared::SharedStore,
+    answer: &Bytes,
+) -> (Bytes, Vec<RangeResponse>) {
+    let deferred = Deferred::decode(answer.slice(1..)).expect("the machine encoded it");
+    let generation = store.generation(deferred.generation).expect("the answer keeps it");
+    let read = deferred.ranges.iter().map(|range| {
+        let mut reading = range.begin();
+        while !reading.step(&generation.read(), 1, usize::MAX).expect("there is no limit") {}
+        reading.finish()
+    });
+    let read = read.collect();
+    (deferred.response, read)
 }
 
-impl AsRef<[u8]> for Pinned {
+/// Bytes that keep a revision readable.
+struct PinnedBytes {
+    bytes: Vec<u8>,
+    _pinned: Pinned,
+}
+
+impl AsRef<[u8]> for PinnedBytes {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }

@@ -27,11 +27,13 @@ use tonic::Response;
 
 use crate::errors::Refusal;
 use crate::range::{MAX_ANSWER_BYTES, Reading, STEP_KEYS};
-use crate::shared::SharedStore;
+use crate::shared::{Generation, Pinned, SharedStore};
 
 use budget::{Budget, Share};
 use deferred::{Deferred, DeferredRange};
 
+#[cfg(test)]
+pub(crate) use deferred::read_at_once;
 pub(crate) use deferred::{DEFERRED, Deferrals, Fill};
 pub(crate) use large::Large;
 
@@ -75,7 +77,8 @@ impl Answers {
         Answers { store, turn: Arc::new(Semaphore::new(1)), bytes }
     }
 
-    /// Reads ranges to their ends. `pin` keeps their points readable until then.
+    /// Reads ranges to their ends, from the generation of `pinned`, which keeps their points
+    /// readable until then.
     ///
     /// # Errors
     ///
@@ -84,19 +87,29 @@ impl Answers {
     pub(crate) async fn read(
         &self,
         readings: Vec<Reading>,
+        pinned: Pinned,
+    ) -> Result<Read<Vec<Reading>>, Refusal> {
+        let generation = pinned.generation().clone();
+        self.read_from(generation, readings, pinned).await
+    }
+
+    /// As [`Answers::read`]; `pin` keeps the points of the readings readable in `generation`.
+    async fn read_from(
+        &self,
+        generation: Generation,
+        readings: Vec<Reading>,
         pin: impl Send + 'static,
     ) -> Result<Read<Vec<Reading>>, Refusal> {
         let mut reads = Reads { readings, over: 0, taken: 0 };
         for _ in 0..STEPS_IN_PLACE {
-            if reads.step(&self.store)? {
+            if reads.step(&generation)? {
                 return Ok(Read::small(reads.readings));
             }
         }
         // The size of the answer is known only when the ranges have been read.
         let taken = self.take(MAX_ANSWER_BYTES).await?;
-        let store = self.store.clone();
         let reading = spawn_blocking(move || {
-            while !reads.step(&store)? {}
+            while !reads.step(&generation)? {}
             drop(pin);
             Ok::<_, Refusal>(reads.readings)
         });
@@ -152,7 +165,8 @@ impl Answers {
         let deferred = Deferred::decode(answer.slice(1..)).expect(own);
         let mut response = M::decode(deferred.response).expect(own);
         let readings = deferred.ranges.iter().map(DeferredRange::begin).collect();
-        let Read { read, taken } = self.read(readings, answer).await?;
+        let generation = self.store.generation(deferred.generation).expect(own);
+        let Read { read, taken } = self.read_from(generation, readings, answer).await?;
         for (range, reading) in deferred.ranges.iter().zip(read) {
             response.fill(range.slot, reading.finish());
         }
@@ -200,10 +214,10 @@ struct Reads {
 
 impl Reads {
     /// Reads for one step under the store's lock. Returns whether all have been read to their ends.
-    fn step(&mut self, store: &SharedStore) -> Result<bool, Refusal> {
+    fn step(&mut self, generation: &Generation) -> Result<bool, Refusal> {
         let Some(reading) = self.readings.get_mut(self.over) else { return Ok(true) };
         let allowed = MAX_ANSWER_BYTES.saturating_sub(self.taken);
-        if reading.step(&store.read(), STEP_KEYS, allowed)? {
+        if reading.step(&generation.read(), STEP_KEYS, allowed)? {
             self.taken += reading.bytes();
             self.over += 1;
         }

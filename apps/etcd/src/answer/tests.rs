@@ -4,9 +4,14 @@ use std::pin::pin;
 
 use bytes::BytesMut;
 use http_body::Body;
+use kontiki::StateMachine;
+use kontiki::types::EntryId;
+use tokio::time::Instant;
 
 use super::*;
-use crate::api::etcdserverpb::{PutRequest, RangeRequest, RangeResponse};
+use crate::api::etcdserverpb::{
+    DeleteRangeRequest, DeleteRangeResponse, PutRequest, RangeRequest, RangeResponse,
+};
 use crate::api::mvccpb::KeyValue;
 use crate::command::Command;
 use crate::machine::Machine;
@@ -31,14 +36,17 @@ fn everything() -> RangeRequest {
     RangeRequest { key, range_end, ..RangeRequest::default() }
 }
 
+fn begin(store: &SharedStore) -> Result<(Reading, Pinned), Refusal> {
+    let now = store.now();
+    let store = now.read();
+    let reading = Reading::begin(store.view(), everything())?;
+    let pinned = now.pinned(store.pin(reading.pinned()));
+    Ok((reading, pinned))
+}
+
 async fn read(answers: &Answers, store: &SharedStore) -> Result<Read<RangeResponse>, Refusal> {
-    let (reading, pin) = {
-        let store = store.read();
-        let reading = Reading::begin(store.view(), everything())?;
-        let pin = store.pin(reading.pinned());
-        (reading, pin)
-    };
-    let read = answers.read(vec![reading], pin).await?;
+    let (reading, pinned) = begin(store)?;
+    let read = answers.read(vec![reading], pinned).await?;
     Ok(read.map(|mut read| read.remove(0).finish()))
 }
 
@@ -96,6 +104,43 @@ async fn a_range_that_is_read_on_another_thread_sees_one_revision() {
     let read = reading.await.expect("it fits").read;
     assert_eq!(read.count, 20_000);
     assert!(read.kvs.iter().all(|pair| pair.value.len() == 10));
+}
+
+/// Restores a machine from the snapshot of another one, which has a single key.
+fn restore_another(machine: &mut Machine) {
+    let mut other = Vec::new();
+    filled(1, 1).snapshot().expect("idle").write_to(&mut other).expect("it fits");
+    machine.restore(EntryId::ZERO, &mut &other[..]).expect("sound");
+    assert_eq!(machine.store().now().read().revision(), 2);
+}
+
+#[tokio::test]
+async fn a_range_in_progress_sees_its_revision_when_a_snapshot_is_restored() {
+    let mut machine = filled(20_000, 10);
+    let (answers, store) = (Answers::new(machine.store(), 0), machine.store());
+    let (mut reading, pinned) = begin(&store).expect("readable");
+    assert!(!reading.step(&store.now().read(), 100, usize::MAX).expect("it fits"));
+    restore_another(&mut machine);
+    let read = answers.read(vec![reading], pinned).await.expect("it fits").read.remove(0);
+    assert_eq!(read.finish().count, 20_000);
+    // The former state is freed when nothing reads it any more.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while store.generation(0).is_some() {
+        assert!(Instant::now() < deadline, "the former state is still in memory");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_ranges_of_a_command_are_read_from_its_state_when_a_snapshot_is_restored() {
+    let mut machine = filled(3000, 10);
+    let answers = Answers::new(machine.store(), 0);
+    let (key, range_end) = (Bytes::from_static(&[0]), Bytes::from_static(&[0]));
+    let deletion = Command::Delete(DeleteRangeRequest { key, range_end, prev_kv: true });
+    let answer = machine.apply_alone(&deletion.encode().expect("small")).expect("readable");
+    restore_another(&mut machine);
+    let read = answers.complete::<DeleteRangeResponse>(answer).await.expect("it fits").read;
+    assert_eq!((read.deleted, read.prev_kvs.len()), (3000, 3000));
 }
 
 #[tokio::test]

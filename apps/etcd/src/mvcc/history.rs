@@ -64,7 +64,18 @@ impl History {
         self.versions[..self.count_until(point)].last()
     }
 
+    /// The versions that some revision from `compacted` on sees, up to the point `until`.
+    pub(super) fn readable(&self, compacted: i64, until: Revision) -> &[Version] {
+        let until = self.count_until(until);
+        let from = self.superfluous(compacted).min(until);
+        &self.versions[from..until]
+    }
+
     pub(super) fn push(&mut self, version: Version) {
+        if self.versions.capacity() == 0 {
+            // Most keys have one version, and a list would begin with space for four.
+            self.versions.reserve_exact(1);
+        }
         self.versions.push(version);
     }
 
@@ -80,10 +91,15 @@ impl History {
     /// Removes the versions that no revision from `compacted` on sees: all that are older than the
     /// one that `compacted` sees, and that one too if it is a tombstone.
     pub(super) fn prune(&mut self, compacted: i64) -> Drain<'_, Version> {
+        let superfluous = self.superfluous(compacted);
+        self.versions.drain(..superfluous)
+    }
+
+    /// How many versions no revision from `compacted` on sees.
+    fn superfluous(&self, compacted: i64) -> usize {
         let seen = self.count_until(Revision::whole(compacted));
         let tombstone = self.versions[..seen].last().is_some_and(|last| last.value.is_none());
-        let superfluous = if tombstone { seen } else { seen.saturating_sub(1) };
-        self.versions.drain(..superfluous)
+        if tombstone { seen } else { seen.saturating_sub(1) }
     }
 
     fn count_until(&self, point: Revision) -> usize {

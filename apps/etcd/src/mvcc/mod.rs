@@ -6,12 +6,15 @@
 //! be read. [`Store::compact`] discards history: revisions below the compacted one are refused from
 //! then on, and [`Store::sweep`] frees, in small steps, the versions that can no longer be read.
 //!
-//! Reads go through a [`View`], changes through [`Store::write`]. Absent: watchers of changes and
-//! leases of keys, which will have their own modules.
+//! Reads go through a [`View`], changes through [`Store::write`]. [`Contents`] visits everything
+//! that a store holds at one revision, and [`Rebuild`] makes the same store from it. Absent:
+//! watchers of changes and leases of keys, which will have their own modules.
 
+mod contents;
 mod deletion;
 mod history;
 mod pins;
+mod rebuild;
 mod span;
 mod view;
 mod walk;
@@ -23,9 +26,11 @@ use bytes::Bytes;
 
 use crate::errors::Refusal;
 
+pub use contents::{Contents, Piece};
 pub use deletion::Deletion;
 pub use history::{Revision, Value, Version};
 pub use pins::Pin;
+pub use rebuild::{Implausible, Rebuild};
 pub use span::Span;
 pub use view::{Found, View};
 pub use walk::Walk;
