@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use raft_node::{Content, Envelope};
+use raft_node::{Content, Envelope, SnapshotMessage};
 
 use crate::options::{ENVELOPE_OVERHEAD_BYTES, MAX_QUEUED_BYTES, MAX_QUEUED_ENVELOPES};
 
@@ -61,7 +61,8 @@ fn size(envelope: &Envelope) -> usize {
             entries.bytes() as usize + entries.len() * ENVELOPE_OVERHEAD_BYTES
         }
         Content::Forward(forward) => forward.commands.iter().map(|c| one(c.len())).sum(),
-        Content::ForwardAnswer(_) => 0,
+        Content::Snapshot(SnapshotMessage::Chunk { bytes, .. }) => bytes.len(),
+        Content::ForwardAnswer(_) | Content::Snapshot(_) => 0,
     };
     one(payloads)
 }

@@ -1,13 +1,14 @@
 //! The bytes of all wire versions, frozen: one sample of each frame. They are written out by hand
 //! from `docs/formats/wire.md`; a change of the code that breaks one needs a new version.
 //!
-//! Version 2 has the frames of version 1, with another version number in the prefix, and two more.
+//! Version 2 has the frames of version 1, with another version number in the prefix, and two more;
+//! version 3 has those of version 2, and the transfer of snapshots.
 
 use bytes::{Buf, Bytes, BytesMut};
 use raft_core::consensus::{Body, Message, ReadId, Round, Verdict};
 use raft_core::types::{ClusterId, Entry, EntryId, EntryKind, LogIndex, LogSpan, Term, TermRun};
 use raft_net::wire::{Chunks, Frame, FrameReader, Unsendable, WireError, encode, keep_alive};
-use raft_node::{Content, Entries, Envelope, Forward, ForwardAnswer};
+use raft_node::{Content, Entries, Envelope, Forward, ForwardAnswer, SnapshotId, SnapshotMessage};
 
 const CLUSTER: ClusterId = ClusterId(0x1122_3344_5566_7788);
 
@@ -40,7 +41,7 @@ fn check_version(version: u8, content: Content, checksums: &str, header: &str, b
     assert_eq!(hex(&encoded), hex(&frozen));
     let decoded = FrameReader::new(version).next(&mut BytesMut::from(&frozen[..]));
     assert_eq!(decoded, Ok(Some(Frame::Envelope(envelope))));
-    let other = FrameReader::new(3 - version).next(&mut BytesMut::from(&frozen[..]));
+    let other = FrameReader::new(version % 2 + 1).next(&mut BytesMut::from(&frozen[..]));
     assert_eq!(other, Err(WireError::Version(version)));
 }
 
@@ -168,4 +169,34 @@ fn a_newer_variant_in_an_older_frame_is_refused() {
         let refused = FrameReader::new(1).next(&mut BytesMut::from(&bytes[..]));
         assert_eq!(refused, Err(WireError::Malformed));
     }
+}
+
+#[test]
+fn transfer_of_a_snapshot_of_version_3() {
+    check_keep_alive(3, "000000002bf7183d");
+    let id = SnapshotId { last: id(2, 5), salt: 300 };
+    let check = |message, checksums, header, body| {
+        check_version(3, Content::Snapshot(message), checksums, header, body);
+    };
+    let offer = SnapshotMessage::Offer { id, bytes: 1024 };
+    check(offer, "000000000eccb817", "04 0205 ac02 00 8008", "");
+    let request = SnapshotMessage::Request { id, offset: 7, most: 300 };
+    check(request, "00000000dd2ea200", "04 0205 ac02 01 07 ac02", "");
+    let chunk = SnapshotMessage::Chunk { id, offset: 7, bytes: Bytes::from_static(b"abc") };
+    check(chunk, "b73f4b364845c2d0", "04 0205 ac02 02 07 03", "616263");
+    check(SnapshotMessage::Gone { id }, "00000000a7a24899", "04 0205 ac02 03", "");
+}
+
+/// A peer of version 2 is not sent any of it, and does not accept it.
+#[test]
+fn transfer_of_a_snapshot_to_a_peer_of_version_2() {
+    let id = SnapshotId { last: id(2, 5), salt: 300 };
+    let content = Content::Snapshot(SnapshotMessage::Gone { id });
+    let mut chunks = Chunks::new();
+    let what = "a step of the transfer of a snapshot";
+    let refused = Unsendable::Version { what, needed: 3, agreed: 2 };
+    assert_eq!(encode(&Envelope { cluster: CLUSTER, content }, 2, &mut chunks), Err(refused));
+    let bytes = frozen(2, "00000000073076c7", "04 0205 ac02 03", "");
+    let refused = FrameReader::new(2).next(&mut BytesMut::from(&bytes[..]));
+    assert_eq!(refused, Err(WireError::Malformed));
 }

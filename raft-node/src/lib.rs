@@ -18,8 +18,7 @@
 //!
 //! Dependencies point down only, and no two modules depend on each other.
 //!
-//! Not built yet: sending snapshots, purging the log up to them, membership changes, client
-//! sessions.
+//! Not built yet: membership changes, client sessions.
 
 mod application;
 mod bootstrap;
@@ -61,6 +60,6 @@ pub use snapshots::{
 pub use start::StartError;
 pub use transport::{
     Content, Entries, Envelope, Forward, ForwardAnswer, InProcessNetwork, Inbound, PeerRejected,
-    Transport,
+    SnapshotId, SnapshotMessage, Transport,
 };
 pub use typed_node::{TypedError, TypedNode};

@@ -15,6 +15,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use raft_core::storage::{LogError, Recovered, Store, WriteBatch};
 use raft_core::types::{ClusterId, EntryId, HardState, Identity, LogIndex, Membership, Term};
@@ -148,7 +149,7 @@ pub(crate) async fn restore(
     let last = snapshot.head.last;
     let is_behind = !reaches(&recovered, last) && has <= last.index;
     check(&snapshot, identity, &recovered, is_behind)?;
-    let newest = Some(TakenSnapshot { last, bytes: snapshot.file_bytes });
+    let newest = Some(taken(&snapshot));
     let (machine, applied) = if has < last.index {
         (restore_machine(dir, machine, &snapshot).await?, Some(last))
     } else {
@@ -176,6 +177,12 @@ fn usable(
         }
         _ => Ok(newest),
     }
+}
+
+/// The snapshot as the pump knows it.
+pub(crate) fn taken(snapshot: &StoredSnapshot) -> TakenSnapshot {
+    let head = &snapshot.head;
+    TakenSnapshot { last: head.last, salt: head.salt, bytes: snapshot.file_bytes }
 }
 
 /// Whether the log holds this entry, or has purged it.
@@ -225,23 +232,57 @@ async fn restore_machine(
     mut machine: Box<dyn StateMachine>,
     snapshot: &StoredSnapshot,
 ) -> Result<Box<dyn StateMachine>, RestoreError> {
-    let (last, path) = (snapshot.head.last, snapshot.path.clone());
+    let last = snapshot.head.last;
     let restored = blocking(dir, move |dir| {
-        let mut reader = dir.open(last)?;
-        let restored = match caught(|| machine.restore(last, &mut reader)) {
-            Ok(restored) => restored,
-            Err(message) => Err(Fatal::new(format!("it panicked: {message}"))),
-        };
-        // The damage of the file is the reason for whatever the state machine made of it.
-        if let Err(why) = reader.finish() {
-            return Err(RestoreError::Unusable(UnusableSnapshot { path, why }));
-        }
-        restored.map_err(|why| RestoreError::StateMachine { path, why })?;
-        Ok(machine)
+        restore_from(dir, last, machine.as_mut(), &AtomicBool::new(false))?;
+        Ok::<_, RestoreError>(machine)
     });
     let machine = restored.await?;
     info!(%last, bytes = snapshot.file_bytes, "the state was restored from a snapshot");
     Ok(machine)
+}
+
+/// Restores the state machine from the snapshot that ends at this entry. Fails soon after `is_over`
+/// is set.
+///
+/// # Errors
+/// The file is not sound, or the state machine has failed; its state is not usable.
+pub(crate) fn restore_from(
+    dir: &SnapshotDir,
+    last: EntryId,
+    machine: &mut dyn StateMachine,
+    is_over: &AtomicBool,
+) -> Result<(), RestoreError> {
+    let path = dir.path_of(last);
+    let mut reader = dir.open(last)?;
+    let mut input = UntilOver { input: &mut reader, is_over };
+    let restored = match caught(|| machine.restore(last, &mut input)) {
+        Ok(restored) => restored,
+        Err(message) => Err(Fatal::new(format!("it panicked: {message}"))),
+    };
+    if is_over.load(Ordering::Relaxed) {
+        return Err(RestoreError::StateMachine { path, why: Fatal::new("the member ends") });
+    }
+    // The damage of the file is the reason for whatever the state machine made of it.
+    if let Err(why) = reader.finish() {
+        return Err(RestoreError::Unusable(UnusableSnapshot { path, why }));
+    }
+    restored.map_err(|why| RestoreError::StateMachine { path, why })
+}
+
+/// An input that fails once the member ends.
+struct UntilOver<'a, R> {
+    input: R,
+    is_over: &'a AtomicBool,
+}
+
+impl<R: io::Read> io::Read for UntilOver<'_, R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        if self.is_over.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the member ends"));
+        }
+        self.input.read(bytes)
+    }
 }
 
 /// Repeats the reset of an install that a crash cut short.

@@ -32,7 +32,7 @@ use crate::member::mailbox::Mailbox;
 use crate::member::persist::Persist;
 use crate::member::publisher::Publisher;
 use crate::member::read::Read;
-use crate::member::snapshot::{WriteSnapshots, snapshots_in};
+use crate::member::snapshot::{SnapshotWorkers, snapshots_in};
 use crate::member::status::NodeStatus;
 use crate::member::turn::Turn;
 use crate::member::work_queue::{WorkReceiver, work_queue};
@@ -161,7 +161,7 @@ struct Parts {
 struct Workers {
     writer: Option<ThreadedWorker<Persist>>,
     reader: Option<ThreadedWorker<Read>>,
-    snapshots: Option<ThreadedWorker<WriteSnapshots>>,
+    snapshots: Option<SnapshotWorkers>,
     /// A state machine for a task, and the queue of its work.
     apply: Option<(Box<dyn StateMachine>, WorkReceiver<apply::ApplyWork>)>,
 }
@@ -174,10 +174,7 @@ fn wire(config: &NodeConfig, identity: Identity, parts: Parts) -> (Arc<Member>, 
     let (persist, end_waiting) = Persist::new(store);
     let (writer, threaded_writer) = WorkerHandle::new(persist, info.may_block);
     let (reader, threaded_reader) = WorkerHandle::new(Read::new(reader), may_read_block);
-    let (snapshots, snapshot_writer) = match snapshots.map(|dir| snapshots_in(dir, identity)) {
-        Some((queue, end, worker)) => (Some((queue, end)), Some(worker)),
-        None => (None, None),
-    };
+    let (snapshots, snapshot_workers) = snapshots.map(|dir| snapshots_in(dir, identity)).unzip();
     let (machine, apply) = if machine.is_cheap() {
         (Machine::Cheap(machine), None)
     } else {
@@ -196,7 +193,7 @@ fn wire(config: &NodeConfig, identity: Identity, parts: Parts) -> (Arc<Member>, 
     let executor = Executor::new(transport, machine, writer, reader, snapshots, own_task);
     let turn = Turn::new(identity, pump, executor, info);
     let member = Member::new(identity, limits, mailbox, quotas, publisher, admission, turn);
-    let (writer, reader, snapshots) = (threaded_writer, threaded_reader, snapshot_writer);
+    let (writer, reader, snapshots) = (threaded_writer, threaded_reader, snapshot_workers);
     let workers = Workers { writer, reader, snapshots, apply };
     (Arc::new(member), workers)
 }
@@ -217,7 +214,9 @@ fn launch(
         threads.push(("read", Box::pin(reader.run(Arc::clone(member)))));
     }
     if let Some(snapshots) = workers.snapshots {
-        threads.push(("snapshot", Box::pin(snapshots.run(Arc::clone(member)))));
+        let SnapshotWorkers { writer, files } = snapshots;
+        threads.push(("snapshot", Box::pin(writer.run(Arc::clone(member)))));
+        threads.push(("files", Box::pin(files.run(Arc::clone(member)))));
     }
     for thread in threads {
         match spawn_thread(node, thread) {

@@ -46,10 +46,16 @@ impl Raft {
             self.log.term(stored) == Some(self.term()) || planted!(self, CommitOldTermByCounting);
         if stored > self.commit && of_this_term {
             self.advance_commit(stored, out);
-            self.send_wanted_commit(out);
-            self.start_waiting_reads(out);
-            self.continue_change(out);
+            self.on_own_term_committed(out);
         }
+    }
+
+    /// Does what waits until this leader has committed entries of its own term, after the commit
+    /// index has risen.
+    pub(super) fn on_own_term_committed(&mut self, out: &mut Vec<Output>) {
+        self.send_wanted_commit(out);
+        self.start_waiting_reads(out);
+        self.continue_change(out);
     }
 
     /// Moves the commit index, never back (L8), and releases what may be applied.

@@ -78,8 +78,27 @@ impl Raft {
         }
         self.writes.install(last.index);
         self.applicable = last.index;
+        let has_risen = last.index > self.commit;
         self.commit = self.commit.max(last.index);
         self.release_committed(out);
+        // A later leader may have committed entries of this leader's term; then the snapshot is the
+        // first to show it here.
+        if let Role::Leader(leader) = &self.role
+            && has_risen
+            && self.commit >= leader.first_of_term
+        {
+            self.on_own_term_committed(out);
+        }
+    }
+
+    /// The peers that only a snapshot can help; empty unless this member leads.
+    pub fn peers_in_need_of_a_snapshot(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let peers = match &self.role {
+            Role::Leader(leader) => Some(&leader.peers),
+            _ => None,
+        };
+        let peers = peers.into_iter().flatten();
+        peers.filter(|(_, peer)| peer.pace == Pace::Snapshot).map(|(node, _)| *node)
     }
 
     /// Drops the whole log, which lacks the snapshot's last entry.

@@ -6,7 +6,7 @@ use std::io::IoSlice;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use crc32c::crc32c_append;
 use raft_core::types::ClusterId;
-use raft_node::{Content, Envelope};
+use raft_node::{Content, Envelope, SnapshotMessage};
 
 use super::header::Header;
 use super::prefix::Prefix;
@@ -27,12 +27,15 @@ pub fn keep_alive(cluster: ClusterId, version: u8, chunks: &mut Chunks) {
 
 /// The payloads, in the order in which the header lists them.
 fn payloads(content: &Content) -> impl Iterator<Item = &Bytes> + Clone {
-    let (entries, commands) = match content {
+    let (entries, others) = match content {
         Content::Raft { entries, .. } => (&entries[..], [].as_slice()),
         Content::Forward(forward) => ([].as_slice(), forward.commands.as_slice()),
-        Content::ForwardAnswer(_) => ([].as_slice(), [].as_slice()),
+        Content::Snapshot(SnapshotMessage::Chunk { bytes, .. }) => {
+            ([].as_slice(), std::slice::from_ref(bytes))
+        }
+        Content::ForwardAnswer(_) | Content::Snapshot(_) => ([].as_slice(), [].as_slice()),
     };
-    entries.iter().map(|entry| &entry.payload).chain(commands)
+    entries.iter().map(|entry| &entry.payload).chain(others)
 }
 
 fn push_frame<'a>(

@@ -8,7 +8,7 @@
 use bytes::Bytes;
 use raft_core::consensus::{Body, Message, ReadId, Round, Verdict};
 use raft_core::types::{Entry, EntryId, EntryKind, LogIndex, LogSpan, Term, TermRun};
-use raft_node::{Content, Forward, ForwardAnswer};
+use raft_node::{Content, Forward, ForwardAnswer, SnapshotId, SnapshotMessage};
 use serde::{Deserialize, Serialize};
 
 use super::{MAX_ENTRIES, NUMBER_LIMIT, Unsendable, WireError};
@@ -20,6 +20,16 @@ pub enum Header {
     Message { term: u64, body: HeaderBody },
     Forward { term: u64, start: u64, sequence: u64, lengths: Vec<u32> },
     ForwardAnswer { start: u64, sequence: u64, appended: Option<Id> },
+    Snapshot { last: Id, salt: u64, step: Step },
+}
+
+/// A step of the transfer of a snapshot file.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Step {
+    Offer { bytes: u64 },
+    Request { offset: u64, most: u32 },
+    Chunk { offset: u64, length: u32 },
+    Gone,
 }
 
 /// The content of a message.
@@ -89,6 +99,11 @@ impl Header {
                 sequence: answer.sequence,
                 appended: answer.appended.map(Id::from),
             },
+            Content::Snapshot(message) if version >= 3 => snapshot(message)?,
+            Content::Snapshot(_) => {
+                let what = "a step of the transfer of a snapshot";
+                return Err(Unsendable::Version { what, needed: 3, agreed: version });
+            }
         })
     }
 
@@ -96,6 +111,7 @@ impl Header {
     pub fn since(&self) -> u8 {
         match self {
             Header::Message { body, .. } => body.since(),
+            Header::Snapshot { .. } => 3,
             Header::KeepAlive | Header::Forward { .. } | Header::ForwardAnswer { .. } => 1,
         }
     }
@@ -121,9 +137,48 @@ impl Header {
                 let appended = appended.map(EntryId::try_from).transpose()?;
                 Some(Content::ForwardAnswer(ForwardAnswer { start, sequence, appended }))
             }
+            Header::Snapshot { last, salt, step } => {
+                let id = SnapshotId { last: last.try_into()?, salt };
+                Some(Content::Snapshot(step.into_message(id, &mut cutter)?))
+            }
         };
         cutter.finish().map(|()| content)
     }
+}
+
+impl Step {
+    fn into_message(
+        self,
+        id: SnapshotId,
+        cutter: &mut Cutter,
+    ) -> Result<SnapshotMessage, WireError> {
+        Ok(match self {
+            Step::Offer { bytes } => SnapshotMessage::Offer { id, bytes: checked(bytes)? },
+            Step::Request { offset, most } => {
+                SnapshotMessage::Request { id, offset: checked(offset)?, most }
+            }
+            Step::Chunk { offset, length } => {
+                let (offset, bytes) = (checked(offset)?, cutter.cut(length)?);
+                SnapshotMessage::Chunk { id, offset, bytes }
+            }
+            Step::Gone => SnapshotMessage::Gone { id },
+        })
+    }
+}
+
+fn snapshot(message: &SnapshotMessage) -> Result<Header, Unsendable> {
+    let (id, step) = match message {
+        SnapshotMessage::Offer { id, bytes } => (id, Step::Offer { bytes: *bytes }),
+        SnapshotMessage::Request { id, offset, most } => {
+            (id, Step::Request { offset: *offset, most: *most })
+        }
+        SnapshotMessage::Chunk { id, offset, bytes } => {
+            let [length] = lengths([bytes])?[..] else { unreachable!("one payload") };
+            (id, Step::Chunk { offset: *offset, length })
+        }
+        SnapshotMessage::Gone { id } => (id, Step::Gone),
+    };
+    Ok(Header::Snapshot { last: id.last.into(), salt: id.salt, step })
 }
 
 impl HeaderBody {

@@ -145,7 +145,9 @@ pub fn sequence(envelope: &Envelope) -> u64 {
     match &envelope.content {
         Content::Forward(forward) => forward.sequence,
         Content::Raft { .. } => NO_SEQUENCE,
-        Content::ForwardAnswer(other) => panic!("{other:?} was never sent"),
+        other @ (Content::ForwardAnswer(_) | Content::Snapshot(_)) => {
+            panic!("{other:?} was never sent")
+        }
     }
 }
 

@@ -11,12 +11,12 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::member::{CLUSTER, Member, NO_SEQUENCE, PATIENCE, eventually, node, sequence};
-use crate::raw_peer::{shaken, shaken_by};
+use crate::raw_peer::shaken_by;
 
-/// The hello of a peer that speaks version 1 only.
-fn older(number: u64) -> [u8; 44] {
+/// The hello of a peer that speaks no version above this one.
+fn hello(number: u64, highest: u16) -> [u8; 44] {
     let identity = Identity { cluster: CLUSTER, node: node(number), store: StoreId(number) };
-    Hello { identity, meant: node(1), highest: 1 }.encode()
+    Hello { identity, meant: node(1), highest }.encode()
 }
 
 /// The next envelope on a connection of this version.
@@ -37,8 +37,8 @@ async fn next_envelope(stream: &mut TcpStream, version: u8) -> Envelope {
 #[tokio::test]
 async fn a_peer_is_sent_only_what_its_version_has() {
     let mut one = Member::new(1);
-    let mut old = shaken_by(one.address(), older(2)).await;
-    let mut new = shaken(one.address(), 3).await;
+    let mut old = shaken_by(one.address(), hello(2, 1)).await;
+    let mut new = shaken_by(one.address(), hello(3, 2)).await;
     eventually("both are connected", || one.count(Counted::Accepted) == 2).await;
     for to in [2, 3] {
         let message = Message::new(Term::new(4), Body::TimeoutNow);

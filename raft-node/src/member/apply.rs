@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use bytes::Bytes;
-use raft_core::types::LogIndex;
+use raft_core::types::{EntryId, LogIndex};
 use tokio::task::yield_now;
 
 use super::clients::{ReadAnswer, ReadGroup, Waiters};
 use super::snapshot::SnapshotQueue;
+use super::snapshot_files::FilesQueue;
 use super::work_queue::WorkReceiver;
 use super::worker::Reports;
 use crate::application::{Replies, StateMachine};
@@ -28,6 +29,7 @@ const NAME: &str = "the state machine";
 pub(crate) enum ApplyWork {
     Apply(ApplyBatch<Waiters>),
     Snapshot(SnapshotQueue, SnapshotPlan),
+    Restore(FilesQueue, EntryId),
     Serve(Arc<ReadGroup>, LogIndex),
 }
 
@@ -66,6 +68,14 @@ pub(crate) async fn run(
                 }
                 Ok(())
             }
+            ApplyWork::Restore(files, last) => match files.lend(machine, last).await {
+                Ok(restored) => {
+                    machine = restored;
+                    Ok(())
+                }
+                // The thread has reported why.
+                Err(_) => return,
+            },
             ApplyWork::Serve(group, index) => {
                 serve_reads(machine.as_ref(), &group, index, &quotas, &mut wakers)
             }

@@ -9,17 +9,19 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use bytes::Bytes;
-use raft_core::types::{LogIndex, Membership, NodeId};
+use raft_core::types::{EntryId, LogIndex, Membership, NodeId};
+use tokio::sync::oneshot;
 
 use super::apply::{ApplyWork, Progress, apply_batch, serve_reads, want_answers};
 use super::clients::{ReadGroup, Waiters};
 use super::persist::{EndWaiting, Persist};
 use super::read::Read;
-use super::snapshot::{EndWriting, SnapshotQueue};
+use super::snapshot::Snapshots;
+use super::snapshot_files::ComesBack;
 use super::work_queue::WorkSender;
 use super::worker::WorkerHandle;
 use crate::application::{Replies, StateMachine};
-use crate::pump::{ApplyBatch, Effects, Event, Failed, Settled, SnapshotPlan};
+use crate::pump::{ApplyBatch, Effects, Event, Failed, Settled, SnapshotPlan, TransferWork};
 use crate::requests::error::{ProposeError, ReadError, SnapshotError};
 use crate::requests::quota::Quotas;
 use crate::transport::{Content, Envelope, Transport};
@@ -36,7 +38,7 @@ pub(crate) struct Executor {
     end_waiting: Option<EndWaiting>,
     reader: WorkerHandle<Read>,
     /// `None` if the member takes no snapshots, and once it has ended.
-    snapshots: Option<(SnapshotQueue, EndWriting)>,
+    snapshots: Option<Snapshots>,
     /// Wakes the member's own task, which polls the inline workers.
     own_task: Waker,
     /// Clients to be woken once no lock is held.
@@ -56,6 +58,8 @@ pub(crate) enum Machine {
     Cheap(Box<dyn StateMachine>),
     /// A task of its own calls the state machine.
     Tasked(WorkSender<ApplyWork>),
+    /// The state machine would be called in the turn, but is being restored from a snapshot.
+    Lent(ComesBack),
 }
 
 impl Executor {
@@ -64,7 +68,7 @@ impl Executor {
         machine: Machine,
         (writer, end_waiting): (WorkerHandle<Persist>, EndWaiting),
         reader: WorkerHandle<Read>,
-        snapshots: Option<(SnapshotQueue, EndWriting)>,
+        snapshots: Option<Snapshots>,
         own_task: Waker,
     ) -> Executor {
         let (wakers, replies) = (Vec::new(), Replies::default());
@@ -104,6 +108,12 @@ impl Executor {
         }
         if let Some(plan) = effects.snapshot.take() {
             self.pin(plan, events);
+        }
+        if !effects.transfers.is_empty() {
+            self.transfer(&mut effects.transfers);
+        }
+        if let Some(last) = effects.restore.take() {
+            self.restore(last);
         }
         if let Some(batch) = effects.apply.take() {
             self.apply(batch, events, quotas);
@@ -172,8 +182,8 @@ impl Executor {
         for (group, _) in self.held_reads.drain(..) {
             fail_reads(&group, &ReadError::Closed, quotas, &mut self.wakers);
         }
-        if let Some((queue, _)) = self.snapshots.take() {
-            queue.close();
+        if let Some(snapshots) = self.snapshots.take() {
+            snapshots.close();
         }
         self.writer.close(&self.own_task, events);
         self.reader.close(&self.own_task, events);
@@ -224,12 +234,14 @@ impl Executor {
         events: &mut Vec<Event<Waiters>>,
         quotas: &Quotas,
     ) {
+        self.take_back();
         match &self.machine {
             Machine::Cheap(_) => {
                 want_answers(&batch, &mut self.replies);
                 self.apply_cheaply(batch, events, quotas);
             }
             Machine::Tasked(queue) => queue.put(ApplyWork::Apply(batch)),
+            Machine::Lent(_) => {}
         }
     }
 
@@ -260,10 +272,41 @@ impl Executor {
 
     /// Pins the state before the next batch is applied. The state machine has no batch now.
     fn pin(&mut self, plan: SnapshotPlan, events: &mut Vec<Event<Waiters>>) {
-        let Some((snapshots, _)) = &self.snapshots else { return };
+        self.take_back();
+        let Some(Snapshots { queue: snapshots, .. }) = &self.snapshots else { return };
         match &mut self.machine {
             Machine::Cheap(machine) => events.extend(snapshots.pin(machine.as_mut(), plan)),
             Machine::Tasked(queue) => queue.put(ApplyWork::Snapshot(snapshots.clone(), plan)),
+            Machine::Lent(_) => {}
+        }
+    }
+
+    fn transfer(&mut self, works: &mut Vec<TransferWork>) {
+        let Some(Snapshots { files, .. }) = &self.snapshots else { return works.clear() };
+        works.drain(..).for_each(|work| files.put(work));
+    }
+
+    /// Has the state machine, which has no batch, restored from the snapshot that ends here.
+    fn restore(&mut self, last: EntryId) {
+        self.take_back();
+        let Some(Snapshots { files, .. }) = &self.snapshots else { return };
+        match std::mem::replace(&mut self.machine, Machine::Lent(oneshot::channel().1)) {
+            Machine::Cheap(machine) => self.machine = Machine::Lent(files.lend(machine, last)),
+            Machine::Tasked(queue) => {
+                queue.put(ApplyWork::Restore(files.clone(), last));
+                self.machine = Machine::Tasked(queue);
+            }
+            lent @ Machine::Lent(_) => self.machine = lent,
+        }
+    }
+
+    /// Takes a state machine back that has been restored. The pump uses the state machine only
+    /// after the report that it is back.
+    fn take_back(&mut self) {
+        if let Machine::Lent(comes_back) = &mut self.machine
+            && let Ok(machine) = comes_back.try_recv()
+        {
+            self.machine = Machine::Cheap(machine);
         }
     }
 
@@ -274,6 +317,7 @@ impl Executor {
         events: &mut Vec<Event<Waiters>>,
         quotas: &Quotas,
     ) {
+        self.take_back();
         match &self.machine {
             Machine::Cheap(_) if self.unfinished.is_some() => self.held_reads.push((group, index)),
             Machine::Cheap(machine) => {
@@ -281,6 +325,7 @@ impl Executor {
                 events.extend(served.err().map(Event::Stop));
             }
             Machine::Tasked(queue) => queue.put(ApplyWork::Serve(group, index)),
+            Machine::Lent(_) => fail_reads(&group, &ReadError::Closed, quotas, &mut self.wakers),
         }
     }
 }
@@ -295,7 +340,7 @@ pub(crate) fn forward_not_sent(to: NodeId, envelope: &Envelope) -> Option<Event<
 fn forward_id(envelope: &Envelope) -> Option<(u64, u64)> {
     match &envelope.content {
         Content::Forward(forward) => Some((forward.start, forward.sequence)),
-        Content::Raft { .. } | Content::ForwardAnswer(_) => None,
+        Content::Raft { .. } | Content::ForwardAnswer(_) | Content::Snapshot(_) => None,
     }
 }
 

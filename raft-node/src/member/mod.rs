@@ -38,6 +38,7 @@ pub(crate) mod publisher;
 pub(crate) mod read;
 pub(crate) mod scheduler;
 pub(crate) mod snapshot;
+mod snapshot_files;
 pub(crate) mod status;
 #[cfg(test)]
 mod tests;

@@ -108,7 +108,7 @@ impl Worker for Persist {
         batch.append.len() <= 1
     }
 
-    async fn work(&mut self, batch: WriteBatch) -> Event<Waiters> {
+    async fn work(&mut self, batch: WriteBatch) -> Option<Event<Waiters>> {
         let result = match self.store.write(batch).await {
             // The box keeps the future small for the writes that find space.
             Err(full) if full.kind == LogErrorKind::NoSpace => {
@@ -117,7 +117,7 @@ impl Worker for Persist {
             written => written,
         };
         self.failed = result.is_err();
-        Event::Written(result)
+        Some(Event::Written(result))
     }
 
     async fn finish(mut self) {

@@ -28,9 +28,9 @@ impl Worker for Read {
         false
     }
 
-    async fn work(&mut self, fetch: Fetch) -> Event<Waiters> {
+    async fn work(&mut self, fetch: Fetch) -> Option<Event<Waiters>> {
         let result = self.reader.read(fetch.first..fetch.last.next(), fetch.max_bytes).await;
-        Event::Fetched { fetch: fetch.id, result }
+        Some(Event::Fetched { fetch: fetch.id, result })
     }
 
     async fn finish(self) {}

@@ -18,12 +18,13 @@ use owned_dir::{is_no_space, place_to_free};
 use raft_core::types::Identity;
 
 use super::clients::Waiters;
+use super::snapshot_files::{FilesQueue, SnapshotFiles, files_in};
 use super::work_queue::WorkSender;
 use super::worker::{ThreadedWorker, Worker, panicked, threaded};
 use crate::application::{Snapshot, StateMachine};
 use crate::bootstrap::random_number;
 use crate::panics::caught;
-use crate::pump::{Event, SnapshotPlan};
+use crate::pump::{Event, SnapshotPlan, TakenSnapshot};
 use crate::requests::error::SnapshotError;
 use crate::snapshots::{FEATURE_LEVEL, SnapshotDir, SnapshotHead};
 
@@ -38,7 +39,7 @@ pub(crate) struct PinnedSnapshot {
 #[derive(Clone)]
 pub(crate) struct SnapshotQueue(Arc<WorkSender<PinnedSnapshot>>);
 
-/// Dropping this gives up the snapshot that is being written: the member ends.
+/// Dropping this gives up the snapshot that is being written, and a restore: the member ends.
 #[derive(Debug)]
 pub(crate) struct EndWriting(Arc<AtomicBool>);
 
@@ -48,15 +49,36 @@ impl Drop for EndWriting {
     }
 }
 
+/// What an executor does snapshots with.
+pub(crate) struct Snapshots {
+    pub(crate) queue: SnapshotQueue,
+    pub(crate) files: FilesQueue,
+    _end: EndWriting,
+}
+
+/// The workers of a member that takes snapshots, each for a thread of its own: writing one takes
+/// long, and peers must not wait for it.
+pub(crate) struct SnapshotWorkers {
+    pub(crate) writer: ThreadedWorker<WriteSnapshots>,
+    pub(crate) files: ThreadedWorker<SnapshotFiles>,
+}
+
 /// The parts of a member that takes snapshots in this directory.
-pub(crate) fn snapshots_in(
-    dir: SnapshotDir,
-    writer: Identity,
-) -> (SnapshotQueue, EndWriting, ThreadedWorker<WriteSnapshots>) {
+pub(crate) fn snapshots_in(dir: SnapshotDir, identity: Identity) -> (Snapshots, SnapshotWorkers) {
     let is_over = Arc::<AtomicBool>::default();
     let end = EndWriting(Arc::clone(&is_over));
-    let (sender, worker) = threaded(WriteSnapshots { dir, writer, is_over });
-    (SnapshotQueue(Arc::new(sender)), end, worker)
+    let (files, file_worker) = files_in(dir.clone(), identity.cluster, Arc::clone(&is_over));
+    let (sender, writer) = threaded(WriteSnapshots { dir, writer: identity, is_over });
+    let queue = SnapshotQueue(Arc::new(sender));
+    (Snapshots { queue, files, _end: end }, SnapshotWorkers { writer, files: file_worker })
+}
+
+impl Snapshots {
+    /// Called when no more work will come.
+    pub(crate) fn close(&self) {
+        self.queue.close();
+        self.files.close();
+    }
 }
 
 impl SnapshotQueue {
@@ -96,21 +118,23 @@ pub(crate) struct WriteSnapshots {
 }
 
 impl WriteSnapshots {
-    fn write(&self, pinned: PinnedSnapshot) -> io::Result<u64> {
+    fn write(&self, pinned: PinnedSnapshot) -> io::Result<TakenSnapshot> {
         let PinnedSnapshot { plan, view } = pinned;
+        let salt = random_number();
         let head = SnapshotHead {
             writer: self.writer,
             last: plan.last,
             membership: (*plan.membership).clone(),
             feature_level: FEATURE_LEVEL,
-            salt: random_number(),
+            salt,
         };
         let mut new = self.dir.create(head)?;
         let mut out = UntilOver { out: &mut new, is_over: &self.is_over };
         view.write_to(&mut out)?;
         // An application may ignore the error of a write; a part of its state must not be kept.
         out.check()?;
-        new.keep()
+        let bytes = new.keep()?;
+        Ok(TakenSnapshot { last: plan.last, salt, bytes })
     }
 
     fn failed(&self, error: &io::Error) -> SnapshotError {
@@ -131,8 +155,8 @@ impl Worker for WriteSnapshots {
         false
     }
 
-    async fn work(&mut self, pinned: PinnedSnapshot) -> Event<Waiters> {
-        Event::Snapshotted(self.write(pinned).map_err(|error| self.failed(&error)))
+    async fn work(&mut self, pinned: PinnedSnapshot) -> Option<Event<Waiters>> {
+        Some(Event::Snapshotted(self.write(pinned).map_err(|error| self.failed(&error))))
     }
 
     async fn finish(self) {}

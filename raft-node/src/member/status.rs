@@ -74,6 +74,12 @@ pub enum NodeEvent {
     Became(SoftState),
     /// A snapshot was taken, and is durable.
     SnapshotTaken(TakenSnapshot),
+    /// A snapshot of another member was installed: this member's log begins after it, unless the
+    /// log already went further.
+    SnapshotInstalled(TakenSnapshot),
+    /// A snapshot of another member could not be received, for this reason. It is tried again
+    /// later.
+    SnapshotNotReceived(String),
     /// A snapshot could not be taken, for this reason. One that the limits made due is tried again
     /// later; one that only a client asked for is not.
     SnapshotFailed(String),

@@ -146,6 +146,9 @@ impl Turn {
         if let Some(outcome) = self.effects.snapshot_outcome.take() {
             self.note_snapshot(outcome, publisher);
         }
+        if let Some(outcome) = self.effects.installed.take() {
+            self.note_installed(outcome, publisher);
+        }
         if let Some(reason) = self.effects.stop.take() {
             self.note_stop(&reason, publisher);
         }
@@ -168,13 +171,28 @@ impl Turn {
         let node = self.identity.node;
         match outcome {
             Ok(taken) => {
-                let TakenSnapshot { last, bytes } = taken;
+                let TakenSnapshot { last, bytes, .. } = taken;
                 info!(%node, %last, bytes, "a snapshot was taken");
                 publisher.add_event(NodeEvent::SnapshotTaken(taken));
             }
             Err(error) => {
                 warn!(%node, "{error}; it is tried again if it is due");
                 publisher.add_event(NodeEvent::SnapshotFailed(error.to_string()));
+            }
+        }
+    }
+
+    fn note_installed(&self, outcome: Result<TakenSnapshot, String>, publisher: &Publisher) {
+        let node = self.identity.node;
+        match outcome {
+            Ok(taken) => {
+                let TakenSnapshot { last, bytes, .. } = taken;
+                info!(%node, %last, bytes, "a snapshot of another member was installed");
+                publisher.add_event(NodeEvent::SnapshotInstalled(taken));
+            }
+            Err(why) => {
+                warn!(%node, "a snapshot could not be received: {why}; it is tried again");
+                publisher.add_event(NodeEvent::SnapshotNotReceived(why));
             }
         }
     }

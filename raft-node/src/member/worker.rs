@@ -48,8 +48,8 @@ pub(crate) trait Worker: Sized + Send + 'static {
     /// member's own task.
     fn takes_turn(work: &Self::Work) -> bool;
 
-    /// Does a piece of work; returns the event for the pump.
-    fn work(&mut self, work: Self::Work) -> impl Future<Output = Event<Waiters>> + Send;
+    /// Does a piece of work; returns the event for the pump, if the pump waits for one.
+    fn work(&mut self, work: Self::Work) -> impl Future<Output = Option<Event<Waiters>>> + Send;
 
     /// Ends the worker and releases what it holds.
     fn finish(self) -> impl Future<Output = ()> + Send;
@@ -130,8 +130,9 @@ impl<W: Worker> ThreadedWorker<W> {
         while let Some(work) = queue.take().await {
             let takes_turn = W::takes_turn(&work);
             match caught_future(worker.work(work)).await {
-                Ok(event) if takes_turn => reports.report_and_drive(event),
-                Ok(event) => reports.report(event),
+                Ok(Some(event)) if takes_turn => reports.report_and_drive(event),
+                Ok(Some(event)) => reports.report(event),
+                Ok(None) => {}
                 Err(message) => return reports.report(panicked(W::NAME, message)),
             }
         }
@@ -168,7 +169,7 @@ enum State<W> {
 }
 
 /// The future of a worker's current work.
-type Work<W> = Pin<Box<dyn Future<Output = (Box<W>, Event<Waiters>)> + Send>>;
+type Work<W> = Pin<Box<dyn Future<Output = (Box<W>, Option<Event<Waiters>>)> + Send>>;
 
 /// Returns the worker once its work is done, or the panic's message if it panics.
 fn poll_work<W>(
@@ -178,7 +179,7 @@ fn poll_work<W>(
 ) -> Result<Option<Box<W>>, String> {
     caught(|| match work.as_mut().poll(context) {
         Poll::Ready((worker, event)) => {
-            events.push(event);
+            events.extend(event);
             Some(worker)
         }
         Poll::Pending => None,
@@ -287,11 +288,11 @@ mod tests {
             false
         }
 
-        async fn work(&mut self, (): ()) -> Event<Waiters> {
+        async fn work(&mut self, (): ()) -> Option<Event<Waiters>> {
             std::future::poll_fn(|context| {
                 *self.gate.waiting.lock().expect("no panic") = Some(context.waker().clone());
                 if self.gate.open.load(Ordering::Relaxed) {
-                    Poll::Ready(Event::Applied)
+                    Poll::Ready(Some(Event::Applied))
                 } else {
                     Poll::Pending
                 }
@@ -341,7 +342,7 @@ mod tests {
             false
         }
 
-        async fn work(&mut self, _work: Arc<()>) -> Event<Waiters> {
+        async fn work(&mut self, _work: Arc<()>) -> Option<Event<Waiters>> {
             tokio::task::yield_now().await;
             panic!("a planted panic")
         }

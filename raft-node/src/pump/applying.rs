@@ -1,7 +1,7 @@
 //! Committed entries on their way to the state machine.
 //!
 //! The state machine has one batch at a time, in the order of the log; entries that are committed
-//! while it works go into the next batch.
+//! while it works go into the next batch. While it is being restored from a snapshot it has none.
 
 use raft_core::types::{Entry, EntryId, EntryKind, LogIndex};
 
@@ -22,11 +22,19 @@ pub(super) struct Applying {
     applicable: LogIndex,
     /// Whether the next entries are being read from the store.
     fetching: bool,
+    /// Whether the state machine is being restored from a snapshot.
+    is_restoring: bool,
 }
 
 impl Applying {
     pub(super) fn new(applied: LogIndex) -> Applying {
-        Applying { applied, claimed: applied, applicable: applied, fetching: false }
+        Applying {
+            applied,
+            claimed: applied,
+            applicable: applied,
+            fetching: false,
+            is_restoring: false,
+        }
     }
 
     /// The last entry that the machine has applied.
@@ -44,9 +52,31 @@ impl Applying {
         self.applicable = self.applicable.max(upto);
     }
 
+    /// The last entry that may be applied.
+    pub(super) fn applicable(&self) -> LogIndex {
+        self.applicable
+    }
+
+    /// Whether the state machine is being restored: it neither applies nor reads.
+    pub(super) fn is_restoring(&self) -> bool {
+        self.is_restoring
+    }
+
+    /// The state machine is restored from now on, until [`Applying::end_restore`].
+    pub(super) fn begin_restore(&mut self) {
+        self.is_restoring = true;
+        self.fetching = false;
+    }
+
+    /// The state machine has the state after the entry at `last`.
+    pub(super) fn end_restore(&mut self, last: LogIndex) {
+        (self.is_restoring, self.applied, self.claimed) = (false, last, last);
+        self.applicable = self.applicable.max(last);
+    }
+
     /// Whether the state machine has no batch.
     fn is_idle(&self) -> bool {
-        self.claimed == self.applied
+        self.claimed == self.applied && !self.is_restoring
     }
 
     fn is_ready(&self) -> bool {
@@ -64,6 +94,9 @@ impl<C: Clients> Pump<C> {
     /// Hands the state machine its next batch, if it is free and there is one; before that, pins a
     /// snapshot if one is due.
     pub(super) fn apply_more(&mut self, effects: &mut Effects<C>) {
+        if self.applying.is_idle() {
+            self.restore_if_received(effects);
+        }
         if self.applying.is_idle() {
             self.snapshot_if_due(effects);
         }

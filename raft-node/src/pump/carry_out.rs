@@ -71,8 +71,7 @@ impl<C: Clients> Pump<C> {
             Output::ChangeRefused(why) => effects.refused_changes.push(why),
             Output::Became(soft_state) => self.became(soft_state, effects),
             Output::Rejected { why, .. } => *self.counters.rejected.entry(why).or_insert(0) += 1,
-            // The peer is shown in the status. Nothing else can be done before there are snapshots.
-            Output::SnapshotNeeded { .. } => {}
+            Output::SnapshotNeeded { to } => self.offer_snapshot(to, effects),
             Output::Stop(why) => self.stop(StopReason::DataLost(why), effects),
         }
     }
@@ -94,7 +93,15 @@ impl<C: Clients> Pump<C> {
                 // are not written.
                 self.writes.lower_to(index);
             }
-            Some(Removal::Reset(boundary)) => batch.reset = Some(boundary),
+            Some(Removal::Reset(boundary)) => {
+                batch.reset = Some(boundary);
+                self.tail.clear();
+                // The entries that are on their way to the store belong to the log that is dropped,
+                // so the commit index says nothing about them.
+                if !planted!(self, ResetKeepsHints) {
+                    self.writes.lower_to(LogIndex::ZERO);
+                }
+            }
             Some(Removal::PurgeUpto(upto)) => batch.purge_upto = Some(upto),
             None => {}
         }

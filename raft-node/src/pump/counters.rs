@@ -25,6 +25,10 @@ pub struct Counters {
     pub snapshots_taken: u64,
     /// Snapshots that could not be taken.
     pub snapshots_failed: u64,
+    /// Snapshots of other members that were installed.
+    pub snapshots_installed: u64,
+    /// Bytes of snapshot files sent.
+    pub snapshot_bytes_sent: u64,
     /// Envelopes sent.
     pub sent: u64,
     /// Envelopes that arrived.

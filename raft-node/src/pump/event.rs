@@ -9,7 +9,7 @@ use raft_core::storage::{LogError, LogErrorKind, WriteBatch};
 use raft_core::types::{Entry, EntryId, EntryKind, LogIndex, Membership, NodeId};
 use thiserror::Error;
 
-use crate::{Committed, Envelope, Fatal, ProposeError, ReadError, SnapshotError};
+use crate::{Committed, Envelope, Fatal, ProposeError, ReadError, SnapshotError, SnapshotId};
 
 /// The types that identify waiting clients. The pump's driver chooses them; the pump stores them
 /// and returns them, and never looks inside.
@@ -72,8 +72,25 @@ pub enum Event<C: Clients> {
         /// The client that waits.
         client: C::Snapshots,
     },
-    /// The snapshot that was to be taken is durable, with so many bytes; or it failed.
-    Snapshotted(Result<u64, SnapshotError>),
+    /// The snapshot that was to be taken is durable, or it failed.
+    Snapshotted(Result<TakenSnapshot, SnapshotError>),
+    /// The bytes of a snapshot file that a peer asked for were read.
+    ChunkRead {
+        /// The peer.
+        to: NodeId,
+        /// The file.
+        id: SnapshotId,
+        /// The first of the bytes.
+        offset: u64,
+        /// The bytes, none beyond the end of the file; or why they cannot be read.
+        result: Result<Bytes, String>,
+    },
+    /// The bytes that were received last are in the file that is being received, or why not.
+    Spooled(Result<(), String>),
+    /// The file that was received is whole, sound and durable, or why not.
+    Kept(Result<ReceivedSnapshot, String>),
+    /// The state machine has been restored from the snapshot that was received.
+    Restored,
     /// The transport did not send this member's forward: not one byte of it has reached the peer.
     ForwardNotSent {
         /// The peer.
@@ -106,6 +123,11 @@ pub struct Effects<C: Clients> {
     /// Pin the state of the state machine before it applies anything else, write it, then report
     /// [`Event::Snapshotted`]. There is at most one at a time.
     pub snapshot: Option<SnapshotPlan>,
+    /// Do this with the files of snapshots, in order, and report the event that each names.
+    pub transfers: Vec<TransferWork>,
+    /// Restore the state machine, which has no batch, from the snapshot that ends here, then report
+    /// [`Event::Restored`]. Until then nothing is applied or read.
+    pub restore: Option<EntryId>,
     /// Apply this, answer its claims, then report [`Event::Applied`]. There is at most one at a
     /// time.
     pub apply: Option<ApplyBatch<C>>,
@@ -130,6 +152,8 @@ pub struct Effects<C: Clients> {
     pub snapshot_answers: Vec<(C::Snapshots, Result<EntryId, SnapshotError>)>,
     /// A snapshot was taken, or has failed.
     pub snapshot_outcome: Option<Result<TakenSnapshot, SnapshotError>>,
+    /// A snapshot of another member was installed, or could not be received.
+    pub installed: Option<Result<TakenSnapshot, String>>,
     /// The member has had these roles, terms and leaders, in order.
     pub soft_states: Vec<SoftState>,
     /// The member must stop, for this reason. Nothing else follows.
@@ -150,8 +174,60 @@ pub struct SnapshotPlan {
 pub struct TakenSnapshot {
     /// The last entry that it includes.
     pub last: EntryId,
+    /// The random number in the head of its file.
+    pub salt: u64,
     /// The bytes of its file.
     pub bytes: u64,
+}
+
+impl TakenSnapshot {
+    /// The name of its file.
+    pub(crate) fn id(&self) -> SnapshotId {
+        SnapshotId { last: self.last, salt: self.salt }
+    }
+}
+
+/// A snapshot of another member that is whole, sound and durable here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReceivedSnapshot {
+    /// The file.
+    pub taken: TakenSnapshot,
+    /// The membership in force at its last entry.
+    pub membership: Arc<Membership>,
+}
+
+/// Work with the files of snapshots that are sent or received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TransferWork {
+    /// Read bytes for a peer, then report [`Event::ChunkRead`]. The file stays readable until it is
+    /// released, even if a newer snapshot replaces it.
+    Read {
+        /// The peer.
+        to: NodeId,
+        /// The file.
+        id: SnapshotId,
+        /// The first byte.
+        offset: u64,
+        /// The most bytes.
+        most: u32,
+    },
+    /// No peer reads this file any more.
+    Release(SnapshotId),
+    /// Add bytes to the file that is being received, then report [`Event::Spooled`]. At offset 0 a
+    /// new file begins, and what was received before is discarded.
+    Spool {
+        /// The file.
+        id: SnapshotId,
+        /// The offset of the first byte; what was received before ends there.
+        offset: u64,
+        /// The bytes.
+        bytes: Bytes,
+    },
+    /// All bytes are there: check them, make the file durable as a snapshot, then report
+    /// [`Event::Kept`].
+    Keep(SnapshotId),
+    /// Discard what was received.
+    Discard,
 }
 
 /// Entries wanted from the store.
@@ -302,6 +378,8 @@ impl<C: Clients> Default for Effects<C> {
             sends: Vec::new(),
             fetches: Vec::new(),
             snapshot: None,
+            transfers: Vec::new(),
+            restore: None,
             apply: None,
             failed: Vec::new(),
             overdue: Vec::new(),
@@ -312,6 +390,7 @@ impl<C: Clients> Default for Effects<C> {
             refused_changes: Vec::new(),
             snapshot_answers: Vec::new(),
             snapshot_outcome: None,
+            installed: None,
             soft_states: Vec::new(),
             stop: None,
         }

@@ -51,6 +51,14 @@ pub(super) enum Purpose {
     Send { to: NodeId, message: Message, send: SendId },
 }
 
+impl Fetching {
+    /// The state machine needs other entries than those that are being read for it.
+    pub(super) fn forget_apply(&mut self) {
+        self.open.retain(|_, question| !matches!(question.purpose, Purpose::Apply));
+        self.retries.retain(|(_, question)| !matches!(question.purpose, Purpose::Apply));
+    }
+}
+
 impl<C: Clients> Pump<C> {
     /// Asks the store. At most one question is open for each peer, and one for the machine.
     pub(super) fn fetch(

@@ -53,6 +53,20 @@ pub struct Limits {
     /// After how many bytes of applied commands a snapshot is taken; or after half the bytes of the
     /// last snapshot, if that is more. By default 64 MiB.
     pub snapshot_bytes: u64,
+    /// How many entries before the end of the newest snapshot stay in the log, so that a peer that
+    /// lags behind a little needs no snapshot; by default 10,000. With `u64::MAX` the log is never
+    /// purged.
+    pub kept_entries: u64,
+    /// How many entries before the end of the newest snapshot a leader keeps at most for peers that
+    /// still need them, or that receive a snapshot; by default 100,000. Not fewer than
+    /// `kept_entries` are kept.
+    pub held_back_entries: u64,
+    /// The most bytes of a snapshot file in one message; by default 1 MiB.
+    pub snapshot_chunk_bytes: u32,
+    /// How many bytes of snapshot files a member sends in a second at most; by default 64 MiB.
+    pub snapshot_bytes_per_second: u64,
+    /// How many peers a member sends snapshots to at the same time at most; by default 2.
+    pub snapshot_streams: usize,
     /// How often a read of entries from the store is tried before the member stops; by default 8
     /// times, in 1.3 s. The pause before the next attempt doubles from one tick.
     pub read_attempts: u32,
@@ -80,6 +94,11 @@ impl Default for Limits {
             tail_bytes: 32 << 20,
             snapshot_entries: 1_000_000,
             snapshot_bytes: 64 << 20,
+            kept_entries: 10_000,
+            held_back_entries: 100_000,
+            snapshot_chunk_bytes: 1 << 20,
+            snapshot_bytes_per_second: 64 << 20,
+            snapshot_streams: 2,
             read_attempts: 8,
             inbound_bytes: 64 << 20,
             proposal_ticks: 500,
@@ -123,6 +142,9 @@ impl Limits {
             ("forward_commands", self.forward_commands as u64),
             ("snapshot_entries", self.snapshot_entries),
             ("snapshot_bytes", self.snapshot_bytes),
+            ("snapshot_chunk_bytes", self.snapshot_chunk_bytes.into()),
+            ("snapshot_bytes_per_second", self.snapshot_bytes_per_second),
+            ("snapshot_streams", self.snapshot_streams as u64),
             ("read_attempts", u64::from(self.read_attempts)),
             ("inbound_bytes", self.inbound_bytes),
             ("proposal_ticks", self.proposal_ticks),
@@ -135,6 +157,7 @@ impl Limits {
             ("command_bytes", self.command_bytes, MAX_ENVELOPE_BYTES),
             ("append_bytes", self.append_bytes, MAX_ENVELOPE_BYTES),
             ("batch_bytes", self.batch_bytes, MAX_BATCH_BYTES),
+            ("snapshot_chunk_bytes", self.snapshot_chunk_bytes.into(), MAX_ENVELOPE_BYTES),
             ("forward_commands", self.forward_commands as u64, MAX_ENVELOPE_ENTRIES as u64),
         ];
         match at_most.iter().find(|(_, value, most)| value > most) {

@@ -18,7 +18,8 @@
 //! | `proposals`, `forwarding`, `reads` | clients that wait |
 //! | `group_commit` | writes, merged |
 //! | `tail_cache`, `fetching` | entries for peers and the state machine, from memory or the store |
-//! | `snapshotting` | when a snapshot is taken |
+//! | `snapshotting`, `purging` | when a snapshot is taken, and how far the log is purged then |
+//! | `snapshot_sending`, `snapshot_receiving` | snapshots for peers that no entries can help |
 //! | `applying` | committed entries on their way to the state machine |
 
 mod applying;
@@ -31,7 +32,10 @@ mod group_commit;
 mod limits;
 mod planted;
 mod proposals;
+mod purging;
 mod reads;
+mod snapshot_receiving;
+mod snapshot_sending;
 mod snapshotting;
 mod tail_cache;
 #[cfg(test)]
@@ -45,8 +49,8 @@ use raft_core::types::{EntryId, Identity, LogIndex, NodeId};
 use self::applying::Applying;
 pub use self::counters::Counters;
 pub use self::event::{
-    ApplyBatch, Claim, Clients, Effects, Event, Failed, Fetch, FetchId, Settled, SnapshotPlan,
-    StopReason, TakenSnapshot, TransferError,
+    ApplyBatch, Claim, Clients, Effects, Event, Failed, Fetch, FetchId, ReceivedSnapshot, Settled,
+    SnapshotPlan, StopReason, TakenSnapshot, TransferError, TransferWork,
 };
 use self::fetching::Fetching;
 use self::forwarding::Forwarding;
@@ -57,6 +61,8 @@ pub use self::planted::PumpBug;
 use self::planted::planted;
 use self::proposals::Proposals;
 use self::reads::Reads;
+use self::snapshot_receiving::Receiving;
+use self::snapshot_sending::Sending;
 use self::snapshotting::Snapshotting;
 use self::tail_cache::TailCache;
 use self::turn_proposals::TurnProposals;
@@ -80,6 +86,8 @@ pub struct Pump<C: Clients> {
     fetching: Fetching,
     applying: Applying,
     snapshots: Snapshotting<C>,
+    sending: Sending,
+    receiving: Receiving,
     counters: Counters,
     ended: bool,
     /// The proposals of this turn.
@@ -127,6 +135,8 @@ impl<C: Clients> Pump<C> {
             fetching: Fetching::default(),
             applying: Applying::new(applied),
             snapshots: Snapshotting::off(),
+            sending: Sending::default(),
+            receiving: Receiving::default(),
             counters: Counters::default(),
             ended: false,
             proposed: TurnProposals::new(),
@@ -234,6 +244,12 @@ impl<C: Clients> Pump<C> {
             Event::Applied => self.on_applied(effects),
             Event::TakeSnapshot { client } => self.on_snapshot_wanted(client, effects),
             Event::Snapshotted(result) => self.on_snapshotted(result, effects),
+            Event::ChunkRead { to, id, offset, result } => {
+                self.on_chunk_read(to, id, offset, result, effects);
+            }
+            Event::Spooled(result) => self.on_spooled(result, effects),
+            Event::Kept(result) => self.on_kept(result, effects),
+            Event::Restored => self.on_restored(effects),
             Event::ForwardNotSent { to, start, sequence } => {
                 let forward = ForwardAnswer { start, sequence, appended: None };
                 self.on_forward_not_sent(to, &forward, effects);
@@ -255,6 +271,17 @@ impl<C: Clients> Pump<C> {
             self.reads.expire(self.now, &mut effects.failed_reads);
         }
         self.retry_fetches(effects);
+        self.tick_snapshots(effects);
+    }
+
+    /// Takes the steps of snapshots that depend on time. Nothing is due for a member that takes
+    /// none.
+    fn tick_snapshots(&mut self, effects: &mut Effects<C>) {
+        if self.snapshots.is_on() {
+            self.tick_sending(effects);
+            self.tick_receiving(effects);
+            self.tick_purging(effects);
+        }
     }
 
     // ---- what comes in ----
@@ -269,6 +296,7 @@ impl<C: Clients> Pump<C> {
             Content::Raft { message, entries } => self.on_raft(from, message, entries, effects),
             Content::Forward(forward) => self.on_forward(from, forward, effects),
             Content::ForwardAnswer(answer) => self.on_forward_answer(from, &answer, effects),
+            Content::Snapshot(message) => self.on_snapshot_message(from, message, effects),
         }
     }
 
@@ -290,7 +318,9 @@ impl<C: Clients> Pump<C> {
         } else {
             self.applying.applied()
         };
-        self.reads.serve(applied, &mut effects.served);
+        if !self.applying.is_restoring() {
+            self.reads.serve(applied, &mut effects.served);
+        }
         self.write_more(effects);
     }
 

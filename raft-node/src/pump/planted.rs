@@ -29,6 +29,15 @@ pub enum PumpBug {
     FailedFetchForgotten,
     /// Reads that arrive after a question was asked share its answer.
     ReadsJoinOpenQuestion,
+    /// The commit hints of writes that wait when the log is replaced by a snapshot's end cover
+    /// entries of the log before.
+    ResetKeepsHints,
+    /// The log is purged up to what is applied, whatever the newest snapshot includes.
+    PurgedBeyondSnapshot,
+    /// A chunk of a snapshot is accepted whichever file it is of.
+    ChunkOfAnotherFile,
+    /// Clients whose commands a snapshot may include are answered that they are lost.
+    SkippedAnsweredAsLost,
     /// When the member ends, clients whose entries are in the log are not answered.
     WaitingForgottenAtEnd,
 }
@@ -36,7 +45,7 @@ pub enum PumpBug {
 #[cfg(feature = "mutants")]
 impl PumpBug {
     /// All of them.
-    pub const ALL: [PumpBug; 12] = [
+    pub const ALL: [PumpBug; 16] = [
         PumpBug::ForwardTakenTwice,
         PumpBug::LostAnsweredAsDone,
         PumpBug::ReadServedBeforeApplied,
@@ -48,6 +57,10 @@ impl PumpBug {
         PumpBug::UnwrittenFetched,
         PumpBug::FailedFetchForgotten,
         PumpBug::ReadsJoinOpenQuestion,
+        PumpBug::ResetKeepsHints,
+        PumpBug::PurgedBeyondSnapshot,
+        PumpBug::ChunkOfAnotherFile,
+        PumpBug::SkippedAnsweredAsLost,
         PumpBug::WaitingForgottenAtEnd,
     ];
 }

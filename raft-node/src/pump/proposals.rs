@@ -136,6 +136,25 @@ impl<C: Clients> Proposals<C> {
         }
     }
 
+    /// A snapshot replaces the entries up to `upto`. This member never learns whether the commands
+    /// that wait there are among them, so `error` must say that the outcome is unknown.
+    pub(super) fn skip_upto(
+        &mut self,
+        upto: LogIndex,
+        error: &ProposeError,
+        effects: &mut Effects<C>,
+    ) {
+        for mut waiting in std::mem::take(&mut self.waiting) {
+            let skipped = upto.since(waiting.first.index.prev()) as usize;
+            if skipped > 0 {
+                waiting.split_off_first(skipped).fail(error.clone(), effects);
+            }
+            if waiting.count > 0 {
+                self.waiting.push_back(waiting);
+            }
+        }
+    }
+
     /// Gives up all: the member ends.
     pub(super) fn abandon(&mut self, effects: &mut Effects<C>) {
         for waiting in self.waiting.drain(..) {
@@ -153,6 +172,17 @@ impl<C: Clients> Waiting<C> {
         } else {
             effects.failed.push(Failed { group, offset, count, error });
         }
+    }
+
+    /// Splits the first commands off, as many as there are up to `count`.
+    fn split_off_first(&mut self, count: usize) -> Waiting<C> {
+        let count = count.min(self.count);
+        let (group, offset) = (self.group.clone(), self.offset);
+        let Waiting { first, deadline, is_overdue, .. } = *self;
+        self.first.index = first.index.plus(count as u64);
+        self.offset += count;
+        self.count -= count;
+        Waiting { first, group, offset, count, deadline, is_overdue }
     }
 
     /// How many of the first `reached` entries are in the log. If one is, those before it are, too

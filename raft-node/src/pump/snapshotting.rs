@@ -72,6 +72,37 @@ impl<C: Clients> Snapshotting<C> {
         }
     }
 
+    /// The last entry of the snapshot that is being written.
+    #[cfg(test)]
+    pub(super) fn under_way(&self) -> Option<EntryId> {
+        match &self.state {
+            State::Taking(taking) => Some(taking.last),
+            State::Off | State::Idle => None,
+        }
+    }
+
+    /// The newest snapshot that is durable here.
+    pub(super) fn newest(&self) -> Option<TakenSnapshot> {
+        self.newest
+    }
+
+    /// Whether this member has a directory for snapshots.
+    pub(super) fn is_on(&self) -> bool {
+        !matches!(self.state, State::Off)
+    }
+
+    /// A snapshot is durable here: one that was taken, or one that was received.
+    pub(super) fn note_durable(&mut self, taken: TakenSnapshot) {
+        if self.newest.is_none_or(|newest| newest.last.index < taken.last.index) {
+            self.newest = Some(taken);
+        }
+    }
+
+    /// The state machine was restored from a snapshot that was received.
+    pub(super) fn note_restored(&mut self) {
+        self.bytes = 0;
+    }
+
     /// Counts the commands of a batch that the state machine is given.
     pub(super) fn note_batch(&mut self, bytes: impl Iterator<Item = u64>) {
         if !matches!(self.state, State::Off) {
@@ -82,7 +113,7 @@ impl<C: Clients> Snapshotting<C> {
     /// Whether a snapshot is to be pinned now, when everything up to `applied` is applied.
     fn is_due(&self, applied: LogIndex, now: u64, limits: &Limits) -> bool {
         let (before, size) = self.newest.map_or((LogIndex::ZERO, 0), |newest| {
-            let TakenSnapshot { last, bytes } = newest;
+            let TakenSnapshot { last, bytes, .. } = newest;
             (last.index, bytes)
         });
         let entries = applied.since(before);
@@ -140,17 +171,22 @@ impl<C: Clients> Pump<C> {
         }
         let term = self.raft.term_at(applied).expect("L9: what is applied is not purged");
         let last = EntryId::new(term, applied);
-        let Some(membership) = self.raft.membership_at(applied).map(Arc::clone) else { return };
+        let Some(membership) = self.raft.membership_at(applied).map(Arc::clone) else {
+            let unknown = SnapshotError::Failed(format!("no membership is known at {applied}"));
+            let waiting = self.snapshots.waiting.drain(..);
+            let answers = waiting.map(|client| (client, Err(unknown.clone())));
+            return effects.snapshot_answers.extend(answers);
+        };
         let clients = std::mem::take(&mut self.snapshots.waiting);
         let taking = Taking { last, bytes: self.snapshots.bytes, clients };
         self.snapshots.state = State::Taking(taking);
         effects.snapshot = Some(SnapshotPlan { last, membership });
     }
 
-    /// The snapshot that was pinned is durable, with so many bytes, or failed.
+    /// The snapshot that was pinned is durable, or failed.
     pub(super) fn on_snapshotted(
         &mut self,
-        result: Result<u64, SnapshotError>,
+        result: Result<TakenSnapshot, SnapshotError>,
         effects: &mut Effects<C>,
     ) {
         let snapshots = &mut self.snapshots;
@@ -158,13 +194,12 @@ impl<C: Clients> Pump<C> {
             return;
         };
         let Taking { last, bytes: pinned_bytes, clients } = taking;
-        let answer = result.clone().map(|_| last);
+        let answer = result.as_ref().map(|_| last).map_err(Clone::clone);
         let mut answered = clients;
         match result {
-            Ok(bytes) => {
-                let taken = TakenSnapshot { last, bytes };
-                snapshots.newest = Some(taken);
-                snapshots.bytes -= pinned_bytes;
+            Ok(taken) => {
+                snapshots.note_durable(taken);
+                snapshots.bytes = snapshots.bytes.saturating_sub(pinned_bytes);
                 snapshots.failures = 0;
                 self.counters.snapshots_taken += 1;
                 effects.snapshot_outcome = Some(Ok(taken));
@@ -183,6 +218,7 @@ impl<C: Clients> Pump<C> {
         }
         let answers = answered.into_iter().map(|client| (client, answer.clone()));
         effects.snapshot_answers.extend(answers);
+        self.purge_if_due(effects);
     }
 
     /// The member ends: nothing is written any more.

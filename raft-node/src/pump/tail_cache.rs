@@ -58,6 +58,11 @@ impl TailCache {
         }
     }
 
+    /// Evicts all entries: another log begins.
+    pub(super) fn clear(&mut self) {
+        *self = TailCache::new(self.limit);
+    }
+
     /// Adds entries that follow the last one. Older ones are evicted, as far as they are written:
     /// the sooner if they are applied, and soonest if all peers have them, too.
     pub(super) fn push(&mut self, entries: &Entries, reach: Reach) {

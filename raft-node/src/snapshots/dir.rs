@@ -21,7 +21,7 @@ use super::writer::SnapshotWriter;
 
 /// A new file is synced each time this many bytes were written to it, so that no single sync holds
 /// up the log's syncs on the same disk for long.
-const SYNC_BYTES: u64 = 4 << 20;
+pub(super) const SYNC_BYTES: u64 = 4 << 20;
 
 /// The directory of a member's snapshots.
 #[derive(Clone, Debug)]
@@ -114,17 +114,7 @@ impl SnapshotDir {
     /// # Errors
     /// The file is not sound, or cannot be read.
     pub fn check(&self, last: EntryId) -> Result<StoredSnapshot, UnusableSnapshot> {
-        let path = self.path_of(last);
-        let checked = self.open(last).map_err(|error| error.why).and_then(|mut reader| {
-            let head = reader.head().clone();
-            while reader.skip_chunk() {}
-            let file_bytes = reader.checked_bytes();
-            reader.finish().map(|_| (head, file_bytes))
-        });
-        match checked {
-            Ok((head, file_bytes)) => Ok(StoredSnapshot { head, file_bytes, path }),
-            Err(why) => Err(UnusableSnapshot { path, why }),
-        }
+        check_file(self.path_of(last), last)
     }
 
     /// Opens the snapshot that ends at this entry.
@@ -134,14 +124,7 @@ impl SnapshotDir {
     /// cannot be read.
     pub fn open(&self, last: EntryId) -> Result<SnapshotReader<impl io::Read>, UnusableSnapshot> {
         let path = self.path_of(last);
-        let opened = File::open(&path).map_err(Unsound::from);
-        let reader = opened.and_then(|file| SnapshotReader::new(BufReader::new(file)));
-        let named = reader.and_then(|reader| {
-            let is_same = reader.head().last == last;
-            let other = Unsound::damaged(0, "it ends at another entry than its name says");
-            if is_same { Ok(reader) } else { Err(other) }
-        });
-        named.map_err(|why| UnusableSnapshot { path, why })
+        open_file(&path, last).map_err(|why| UnusableSnapshot { path, why })
     }
 
     /// Begins a new snapshot. It is not in the directory before [`NewSnapshot::keep`].
@@ -150,13 +133,29 @@ impl SnapshotDir {
     /// The operating system's error; a full disk is one.
     pub fn create(&self, head: SnapshotHead) -> io::Result<NewSnapshot> {
         let last = head.last;
-        // The salt is part of the name: two snapshots that end at one entry share no file.
-        let name = temporary_name(&format!("{}-{:016x}", name_of(last), head.salt));
-        let path = self.path.join(name);
-        let file = File::options().write(true).create_new(true).open(&path)?;
-        let temporary = Temporary(path);
+        let (file, temporary) = self.temporary(last, head.salt)?;
         let out = SnapshotWriter::new(Synced { file, unsynced: 0, bytes: 0 }, head)?;
         Ok(NewSnapshot { dir: self.clone(), last, temporary, out })
+    }
+
+    /// A new file under a temporary name, for the snapshot with this salt.
+    pub(super) fn temporary(&self, last: EntryId, salt: u64) -> io::Result<(File, Temporary)> {
+        // The salt is part of the name: two snapshots that end at one entry share no file.
+        let name = temporary_name(&format!("{}-{salt:016x}", name_of(last)));
+        let path = self.path.join(name);
+        let file = File::options().write(true).create_new(true).open(&path)?;
+        Ok((file, Temporary(path)))
+    }
+
+    /// Gives a synced file its name, durably, and removes the older snapshots.
+    pub(super) fn name(&self, temporary: &Temporary, last: EntryId) -> io::Result<()> {
+        fs::rename(&temporary.0, self.path_of(last))?;
+        File::open(&self.path)?.sync_all()?;
+        // An older snapshot that is left is removed after the next one.
+        if let Err(error) = self.remove_below(last) {
+            warn!(%error, "an older snapshot could not be removed");
+        }
+        Ok(())
     }
 
     /// Removes the snapshots that end before this entry, sound or not.
@@ -201,6 +200,29 @@ impl SnapshotDir {
     }
 }
 
+/// Checks a file that ends at this entry from its first byte to its last.
+pub(super) fn check_file(path: PathBuf, last: EntryId) -> Result<StoredSnapshot, UnusableSnapshot> {
+    let checked = open_file(&path, last).and_then(|mut reader| {
+        let head = reader.head().clone();
+        while reader.skip_chunk() {}
+        let file_bytes = reader.checked_bytes();
+        reader.finish().map(|_| (head, file_bytes))
+    });
+    match checked {
+        Ok((head, file_bytes)) => Ok(StoredSnapshot { head, file_bytes, path }),
+        Err(why) => Err(UnusableSnapshot { path, why }),
+    }
+}
+
+fn open_file(path: &Path, last: EntryId) -> Result<SnapshotReader<impl io::Read + use<>>, Unsound> {
+    let reader = SnapshotReader::new(BufReader::new(File::open(path)?))?;
+    if reader.head().last == last {
+        Ok(reader)
+    } else {
+        Err(Unsound::damaged(0, "it ends at another entry than its name says"))
+    }
+}
+
 fn name_of(last: EntryId) -> String {
     format!("snap-{:016x}-{:016x}", last.index.get(), last.term.get())
 }
@@ -234,7 +256,7 @@ pub struct NewSnapshot {
 
 /// A file that is removed when this value is dropped, unless it was renamed before.
 #[derive(Debug)]
-struct Temporary(PathBuf);
+pub(super) struct Temporary(pub(super) PathBuf);
 
 impl Drop for Temporary {
     fn drop(&mut self) {
@@ -253,12 +275,7 @@ impl NewSnapshot {
     pub fn keep(self) -> io::Result<u64> {
         let Synced { file, bytes, .. } = self.out.finish()?;
         file.sync_all()?;
-        fs::rename(&self.temporary.0, self.dir.path_of(self.last))?;
-        File::open(&self.dir.path)?.sync_all()?;
-        // An older snapshot that is left is removed after the next one.
-        if let Err(error) = self.dir.remove_below(self.last) {
-            warn!(%error, "an older snapshot could not be removed");
-        }
+        self.dir.name(&self.temporary, self.last)?;
         Ok(bytes)
     }
 }

@@ -9,15 +9,18 @@
 //! | `format` | the head, checksums, and why a file is refused |
 //! | `writer`, `reader` | a file as a stream of the application's bytes |
 //! | `dir` | the files of a member |
+//! | `spool` | a file on its way from one member to another |
 //!
-//! Deliberately absent: when a snapshot is taken, the threads that write it, and how it is sent.
+//! Deliberately absent: when a snapshot is taken, the threads that write it, and what is sent when.
 
 mod dir;
 mod format;
 mod reader;
+mod spool;
 mod writer;
 
 pub use self::dir::{NewSnapshot, SnapshotDir, StoredSnapshot, UnusableSnapshot};
 pub use self::format::{FEATURE_LEVEL, SnapshotHead, Unsound};
 pub use self::reader::SnapshotReader;
+pub use self::spool::{ReceivedFile, SentFile};
 pub use self::writer::SnapshotWriter;

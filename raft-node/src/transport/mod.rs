@@ -3,6 +3,7 @@
 mod entries;
 mod in_process;
 mod inbound;
+mod snapshot;
 
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use raft_core::types::{ClusterId, EntryId, Membership, NodeId, Term};
 pub use self::entries::Entries;
 pub use self::in_process::InProcessNetwork;
 pub use self::inbound::{Inbound, PeerRejected};
+pub use self::snapshot::{SnapshotId, SnapshotMessage};
 
 /// One thing sent from member to member.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +39,9 @@ pub enum Content {
     Forward(Forward),
     /// The leader's answer to a [`Forward`].
     ForwardAnswer(ForwardAnswer),
+    /// A step of the transfer of a snapshot. A transport should send it on a connection of its own:
+    /// heartbeats and entries must not wait behind megabytes.
+    Snapshot(SnapshotMessage),
 }
 
 /// Proposals that a follower forwards to its leader: one hop, never further.
@@ -100,6 +105,7 @@ impl Envelope {
                 forward.commands.iter().map(|command| command.len() as u64 + FIXED).sum()
             }
             Content::ForwardAnswer(_) => 0,
+            Content::Snapshot(message) => message.bytes(),
         };
         payload + FIXED
     }

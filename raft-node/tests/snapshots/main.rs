@@ -24,6 +24,7 @@ use tokio::task::JoinHandle;
 mod restart;
 #[path = "../support/mod.rs"]
 mod support;
+mod transfer;
 
 /// A memory log whose disk outlives it, as a durable log's.
 #[derive(Clone)]
@@ -146,13 +147,22 @@ impl Snapshot for Pinned {
 
 /// The disk of one member: its log, and a directory.
 struct Place {
+    /// The member, and how many members the cluster has.
+    node: u64,
+    size: u64,
     log: MemoryDisk,
     dir: TempDir,
 }
 
 impl Place {
     fn new() -> Place {
+        Place::of(1, 1)
+    }
+
+    fn of(node: u64, size: u64) -> Place {
         Place {
+            node,
+            size,
             log: MemoryDisk::new(SyncMode::EachWrite),
             dir: tempfile::tempdir().expect("a directory"),
         }
@@ -165,8 +175,8 @@ impl Place {
     async fn store(&self) -> ChangedLog<Lasting> {
         let log = MemoryLog::open(&self.log).expect("the disk is free");
         let mut store = ChangedLog { log, changes: Lasting };
-        let members = membership_of(1);
-        bootstrap(&mut store, "snapshots", node_id(1), &members).await.expect("its own");
+        let members = membership_of(self.size);
+        bootstrap(&mut store, "snapshots", node_id(self.node), &members).await.expect("its own");
         store
     }
 

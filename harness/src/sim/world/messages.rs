@@ -25,6 +25,7 @@ pub(super) fn content_digest(content: &Content) -> u64 {
         Content::ForwardAnswer(answer) => {
             Digest::of((answer.start, answer.sequence, answer.appended))
         }
+        Content::Snapshot(message) => Digest::of(message),
     }
 }
 
@@ -44,6 +45,7 @@ impl std::fmt::Display for Line<'_> {
                 Some(first) => write!(f, "forward {} appended at {first}", answer.sequence),
                 None => write!(f, "forward {} refused", answer.sequence),
             },
+            Content::Snapshot(message) => write!(f, "{message}"),
         }
     }
 }

@@ -52,10 +52,7 @@ fn executor() -> (Executor, Quotas) {
     executor_of(Box::new(InTwoCalls::default()), None)
 }
 
-fn executor_of(
-    machine: Box<dyn StateMachine>,
-    snapshots: Option<(SnapshotQueue, EndWriting)>,
-) -> (Executor, Quotas) {
+fn executor_of(machine: Box<dyn StateMachine>, snapshots: Option<Snapshots>) -> (Executor, Quotas) {
     let log = MemoryLog::new();
     let reader = Read::new(log.reader());
     let (persist, end_waiting) = Persist::new(Box::new(log));
@@ -147,9 +144,9 @@ async fn a_snapshot_does_not_include_the_batch_that_follows_in_the_same_turn() {
     let calls = Arc::<Mutex<Vec<&'static str>>>::default();
     let (cluster, node, store) = (ClusterId(1), NodeId::new(1).expect("not zero"), StoreId(1));
     let dir = SnapshotDir::look("unused");
-    let (queue, end, _) = snapshots_in(dir, Identity { cluster, node, store });
+    let (snapshots, _) = snapshots_in(dir, Identity { cluster, node, store });
     let machine = Box::new(Recorded(Arc::clone(&calls)));
-    let (mut executor, quotas) = executor_of(machine, Some((queue, end)));
+    let (mut executor, quotas) = executor_of(machine, Some(snapshots));
     let membership = Membership::of_voters([(node, Bytes::new())]).expect("sound");
     let commands = vec![Committed { id: EntryId::ZERO, command: Bytes::new() }];
     let upto = LogIndex::new(2);

@@ -9,6 +9,7 @@ mod forwards;
 mod hints;
 mod malformed;
 mod reading;
+mod snapshot_transfer;
 mod snapshots;
 mod transfers;
 

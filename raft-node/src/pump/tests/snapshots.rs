@@ -39,7 +39,8 @@ impl Rig {
     }
 
     fn taken(&mut self, bytes: u64) -> Effects<Names> {
-        self.turn(Event::Snapshotted(Ok(bytes)))
+        let last = self.pump.snapshots.under_way().expect("a snapshot was pinned");
+        self.turn(Event::Snapshotted(Ok(TakenSnapshot { last, salt: 1, bytes })))
     }
 }
 
@@ -60,7 +61,7 @@ fn a_snapshot_is_due_after_so_many_entries() {
         }
     }
     assert_eq!(pins, [id(10, 5), id(20, 5)], "entries 1 to 10, and then ten more");
-    let taken = TakenSnapshot { last: id(20, 5), bytes: 100 };
+    let taken = TakenSnapshot { last: id(20, 5), salt: 1, bytes: 100 };
     assert_eq!(rig.pump.newest_snapshot(), Some(taken));
     assert_eq!(rig.pump.counters().snapshots_taken, 2);
 }
