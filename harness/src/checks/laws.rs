@@ -13,7 +13,7 @@ use raft_core::storage::{Recovered, WriteBatch};
 use raft_core::types::{EntryId, HardState, LogIndex, Membership, NodeId, Term};
 
 use super::memberships::{decides, may_follow};
-use super::promises::{DiskImage, check_promise, membership_in};
+use super::promises::{Covered, DiskImage, check_promise, membership_in};
 use super::violation::hold;
 use super::{Check, Violation};
 use crate::digest::Digest;
@@ -28,6 +28,8 @@ pub struct Laws {
     entries: HashMap<EntryId, Known>,
     /// The terms of the committed entries, from index 1 on.
     committed: Vec<Term>,
+    /// The memberships that were ever durable on any disk.
+    memberships: BTreeMap<EntryId, Membership>,
     /// The state of the state machines, as a hash, after the command at an index.
     machines: HashMap<LogIndex, u64>,
     /// Whether promises are compared with disks. If `false`, only the consequences of a broken
@@ -66,6 +68,7 @@ impl Laws {
             votes: BTreeMap::new(),
             entries: HashMap::new(),
             committed: Vec::new(),
+            memberships: BTreeMap::new(),
             machines: HashMap::new(),
             inspects_promises,
         }
@@ -98,11 +101,11 @@ impl Laws {
     pub fn on_durable(&mut self, node: NodeId, batch: &WriteBatch) -> Result<(), Violation> {
         let disk = &mut self.members[position(node)].disk;
         let before = disk.hard_state();
-        disk.apply(batch);
+        disk.apply(batch)?;
         hold(before.may_become(disk.hard_state()), Check::Monotonic, || {
             format!("the disk of {node} went from {before} to {}", disk.hard_state())
         })?;
-        let hinted = batch.commit_hint.map(|hint| (hint, disk.term(hint)));
+        let hinted = batch.commit_hint.map(|hint| (hint, disk.logged_term(hint)));
         for entry in &batch.append {
             let term_before = disk.term(entry.id.index.prev()).unwrap_or_default();
             let known = Known { term_before, contents: Digest::of((entry.kind, &entry.payload)) };
@@ -111,13 +114,34 @@ impl Laws {
                 format!("{node} holds {} with {known:?}, another holds it with {first:?}", entry.id)
             })?;
         }
-        for (index, membership) in batch.append.iter().filter_map(membership_in) {
+        for entry in &batch.append {
+            let Some((index, membership)) = membership_in(entry) else { continue };
             self.check_step(node, index, &membership)?;
+            self.memberships.insert(entry.id, membership);
         }
         match hinted {
             Some((hint, term)) if self.inspects_promises => self.check_hint(node, hint, term),
             _ => Ok(()),
         }
+    }
+
+    /// A snapshot of the member is durable. It includes committed entries only.
+    pub fn on_snapshot(&mut self, node: NodeId, last: EntryId) -> Result<(), Violation> {
+        let count = last.index.get() as usize;
+        let known = count.checked_sub(1).and_then(|at| self.committed.get(at));
+        hold(known == Some(&last.term), Check::SoundSnapshot, || {
+            format!("{node} has a snapshot up to {last}, committed there is {known:?}")
+        })?;
+        let terms = self.committed[..count].to_vec();
+        let is_committed = |id: &EntryId| {
+            (id.index.get() as usize).checked_sub(1).and_then(|at| terms.get(at)) == Some(&id.term)
+        };
+        let memberships = self.memberships.iter().filter(|(id, _)| is_committed(id));
+        let mut memberships: Vec<_> =
+            memberships.map(|(id, membership)| (id.index, membership.clone())).collect();
+        memberships.sort_by_key(|(index, _)| *index);
+        self.members[position(node)].disk.cover(Covered { terms, memberships });
+        Ok(())
     }
 
     /// Checks that a membership may follow the one before it, which is committed.
@@ -152,7 +176,7 @@ impl Laws {
                 let disk = std::mem::take(&mut member.disk);
                 let term = disk.hard_state().term;
                 let hint = recovered.commit_hint;
-                let own = disk.term(hint);
+                let own = disk.logged_term(hint);
                 *member = Member { disk, term, ..Member::default() };
                 if self.inspects_promises {
                     self.check_hint(node, hint, own)?;
@@ -314,7 +338,13 @@ impl Laws {
         )?;
         for index in before.get() + 1..=commit.get() {
             let index = LogIndex::new(index);
-            let term = raft.term_at(index).unwrap_or_default();
+            // What a snapshot has replaced was committed before.
+            let Some(term) = raft.term_at(index) else {
+                hold(index <= self.committed(), Check::CommittedForEver, || {
+                    format!("{node} commits {index}, which it does not have")
+                })?;
+                continue;
+            };
             match self.committed.get(index.get() as usize - 1).copied() {
                 Some(known) => hold(known == term, Check::CommittedForEver, || {
                     format!("{node} commits {index}@{term}, where {index}@{known} was committed")
@@ -358,7 +388,8 @@ impl Laws {
             let same_term = disk.hard_state().term == raft.term();
             let matched = peer.matched;
             let own = raft.term_at(peer.matched);
-            hold(!same_term || disk.term(matched) == own, Check::MatchIndex, || {
+            let is_purged = matched < raft.boundary().index;
+            hold(!same_term || is_purged || disk.term(matched) == own, Check::MatchIndex, || {
                 format!("{node} assumes that {} matches up to {matched}", peer.id)
             })?;
         }

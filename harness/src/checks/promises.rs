@@ -17,10 +17,23 @@ use super::{Check, Violation};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DiskImage {
     hard_state: HardState,
-    /// The terms of the entries, from index 1 on.
+    /// The terms of the log's entries, from index 1 on, those that were purged included.
     terms: Vec<Term>,
     /// The memberships among them.
     memberships: Vec<(LogIndex, Membership)>,
+    /// The last entry that was purged.
+    boundary: LogIndex,
+    /// The terms and the memberships of what the newest durable snapshot includes.
+    covered: Covered,
+}
+
+/// The committed entries that a durable snapshot includes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Covered {
+    /// The terms of the entries, from index 1 on.
+    pub terms: Vec<Term>,
+    /// The memberships among them.
+    pub memberships: Vec<(LogIndex, Membership)>,
 }
 
 impl DiskImage {
@@ -29,17 +42,32 @@ impl DiskImage {
         self.hard_state
     }
 
-    /// The index of the last entry.
+    /// The index of the last entry that the log holds, or the snapshot.
     pub fn last(&self) -> LogIndex {
-        LogIndex::new(self.terms.len() as u64)
+        LogIndex::new(self.terms.len().max(self.covered.terms.len()) as u64)
+    }
+
+    /// A snapshot is durable.
+    pub fn cover(&mut self, covered: Covered) {
+        if covered.terms.len() > self.covered.terms.len() {
+            self.covered = covered;
+        }
     }
 
     /// The term of an entry. The term at index 0 is zero.
     pub fn term(&self, index: LogIndex) -> Option<Term> {
         match index.get() {
             0 => Some(Term::ZERO),
-            at => self.terms.get(at as usize - 1).copied(),
+            at => {
+                let covered = self.covered.terms.get(at as usize - 1);
+                covered.or_else(|| self.terms.get(at as usize - 1)).copied()
+            }
         }
+    }
+
+    /// The term of an entry in the log, whatever the snapshot includes.
+    pub fn logged_term(&self, index: LogIndex) -> Option<Term> {
+        self.terms.get((index.get() as usize).checked_sub(1)?).copied()
     }
 
     /// The newest membership before an entry, and its index.
@@ -53,7 +81,17 @@ impl DiskImage {
     }
 
     /// Applies a batch that has become durable.
-    pub fn apply(&mut self, batch: &WriteBatch) {
+    ///
+    /// # Errors
+    /// The batch drops committed entries that no durable snapshot includes.
+    pub fn apply(&mut self, batch: &WriteBatch) -> Result<(), Violation> {
+        if let Some(boundary) = batch.reset {
+            self.check_covers(boundary)?;
+            self.terms = self.covered.terms[..boundary.index.get() as usize].to_vec();
+            self.memberships = self.covered.memberships.clone();
+            self.memberships.retain(|(at, _)| *at <= boundary.index);
+            self.boundary = boundary.index;
+        }
         self.hard_state = batch.hard_state.unwrap_or(self.hard_state);
         if let Some(cut) = batch.truncate_after {
             self.terms.truncate(cut.get() as usize);
@@ -61,15 +99,31 @@ impl DiskImage {
         }
         self.terms.extend(batch.append.iter().map(|entry| entry.id.term));
         self.memberships.extend(batch.append.iter().filter_map(membership_in));
+        if let Some(upto) = batch.purge_upto {
+            self.check_covers(upto)?;
+            self.boundary = self.boundary.max(upto.index);
+        }
+        Ok(())
+    }
+
+    fn check_covers(&self, upto: EntryId) -> Result<(), Violation> {
+        let term = (upto.index.get() as usize).checked_sub(1).map(|at| self.covered.terms.get(at));
+        hold(term.flatten() == Some(&upto.term), Check::SoundSnapshot, || {
+            let last = self.covered.terms.len();
+            format!("the log is dropped up to {upto}, the durable snapshot ends at {last}")
+        })
     }
 
     /// Whether a store that was opened recovers exactly this state.
     pub fn equals(&self, recovered: &Recovered) -> bool {
         let mut runs = recovered.term_runs.iter().peekable();
-        let mut term = Term::ZERO;
+        let EntryId { term, index: boundary } = recovered.bounds.boundary;
+        let mut term = term;
+        let written = self.terms.iter().zip(1..).skip(boundary.get() as usize);
         self.hard_state == recovered.hard_state
-            && self.last() == recovered.bounds.last.index
-            && self.terms.iter().zip(1..).all(|(own, index)| {
+            && self.boundary == boundary
+            && self.terms.len() as u64 == recovered.bounds.last.index.get()
+            && written.into_iter().all(|(own, index)| {
                 if let Some(run) = runs.next_if(|run| run.first.get() == index) {
                     term = run.term;
                 }

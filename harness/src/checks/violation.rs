@@ -46,6 +46,9 @@ pub enum Check {
     BoundedWork,
     /// The bytes that a leader has not written yet stay within its limit.
     BoundedMemory,
+    /// A snapshot file is received as it was sent, a log reaches each snapshot that its own member
+    /// took, and nothing is purged or replaced that no durable snapshot includes.
+    SoundSnapshot,
     /// Once faults stop, the cluster serves clients and all members become equal.
     Convergence,
 }

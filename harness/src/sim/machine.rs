@@ -67,6 +67,31 @@ impl Registers {
         self.new_hashes.clear();
     }
 
+    /// The state as bytes.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let last = self.last.map_or([0, 0], |id| [id.term.get(), id.index.get()]);
+        let words = self.values.iter().chain([&self.count, &self.chain]).chain(&last);
+        words.flat_map(|word| word.to_le_bytes()).collect()
+    }
+
+    /// Takes over the state of a snapshot.
+    pub(crate) fn restore(&mut self, snapshot: &Registers) {
+        let Registers { values, count, chain, last, .. } = *snapshot;
+        *self =
+            Registers { values, count, chain, last, durable: self.durable, ..Default::default() };
+    }
+
+    /// The last entry that the state includes, as far as the machine knows: that of its last
+    /// command, if the state survives crashes.
+    pub(crate) fn applied_index(&self) -> LogIndex {
+        self.applied().map_or(LogIndex::ZERO, |id| id.index)
+    }
+
+    /// The last command that was applied, and the hash after it.
+    pub(crate) fn last_hash(&self) -> Option<(LogIndex, u64)> {
+        self.last.map(|last| (last.index, self.chain))
+    }
+
     /// The hash over all commands that were applied.
     pub(crate) fn chain(&self) -> u64 {
         self.chain

@@ -79,11 +79,29 @@ pub enum Mark {
     LeaderRemoved,
     /// A node that joined was elected.
     NewcomerLeads,
+    /// A snapshot could not be written.
+    SnapshotFailed,
+    /// A part of a snapshot could not be written by its receiver.
+    SnapshotNotReceived,
+    /// A member was asked for a part of a snapshot that it did not have any more.
+    SnapshotGone,
+    /// A member was restored from a snapshot of another member.
+    SnapshotInstalled,
+    /// The log held the last entry of the snapshot that was installed.
+    InstallKeptTheLog,
+    /// A snapshot replaced the whole log.
+    InstallReplacedTheLog,
+    /// A member that started repeated the install that a crash had interrupted.
+    InstallRepeated,
+    /// A node that joined was brought up to date by a snapshot.
+    NewcomerInstalled,
+    /// A log was purged.
+    LogPurged,
 }
 
 impl Mark {
     /// All marks.
-    pub const ALL: [Mark; 34] = [
+    pub const ALL: [Mark; 43] = [
         Mark::TruncatedTwoOrMore,
         Mark::CrashBeforeVoteDurable,
         Mark::CrashBeforeEntriesDurable,
@@ -118,6 +136,15 @@ impl Mark {
         Mark::MembershipTruncated,
         Mark::LeaderRemoved,
         Mark::NewcomerLeads,
+        Mark::SnapshotFailed,
+        Mark::SnapshotNotReceived,
+        Mark::SnapshotGone,
+        Mark::SnapshotInstalled,
+        Mark::InstallKeptTheLog,
+        Mark::InstallReplacedTheLog,
+        Mark::InstallRepeated,
+        Mark::NewcomerInstalled,
+        Mark::LogPurged,
     ];
 }
 

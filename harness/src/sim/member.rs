@@ -2,6 +2,7 @@
 //! answer from it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use raft_core::consensus::{Config, Start};
 use raft_core::storage::record::encode_membership;
@@ -9,7 +10,6 @@ use raft_core::storage::{LogError, Recovered, WriteBatch};
 use raft_core::types::{
     ClusterId, Entry, EntryId, EntryKind, Identity, LogIndex, Membership, NodeId, StoreId, Term,
 };
-use raft_node::StateMachine;
 use raft_node::pump::{ApplyBatch, Clients, Event, Fetch, FetchId, Pump};
 
 use crate::checks::convergence::View;
@@ -17,6 +17,7 @@ use crate::rng::Rng;
 use crate::sim::machine::Registers;
 use crate::sim::plan::{HostPlan, Plan};
 use crate::sim::planted::{Planted, StoreBug};
+use crate::sim::snapshots::{File, Shelf};
 use crate::sim::store_host::{SimulatedDisk, StoreHost};
 use crate::sim::{TICK, Time};
 
@@ -42,6 +43,11 @@ pub(crate) struct Member {
     pub(crate) machine_before: Registers,
     /// The batch that the state machine is applying.
     pub(crate) applying: Option<ApplyBatch<Requests>>,
+    /// Its snapshot files, and whether its state machine is being restored from one.
+    pub(crate) shelf: Shelf,
+    pub(crate) is_restoring: bool,
+    /// The file that was received last, until the state machine is restored from it.
+    pub(crate) to_restore: Option<Arc<File>>,
     /// Events that wait for a turn.
     pub(crate) mailbox: Vec<Event<Requests>>,
     /// The operations that wait for an answer from this member.
@@ -71,6 +77,8 @@ pub(crate) struct Member {
     /// Whether it stopped because acknowledged data was lost. It then does not start again.
     pub(crate) has_lost_data: bool,
     tick: Time,
+    /// The rate of writes of snapshot files that fail, per million.
+    failed_files: u64,
     /// Whether the calm phase has begun: its disk has no long delays and no failures.
     is_calm: bool,
     plan: HostPlan,
@@ -96,6 +104,9 @@ impl Member {
             machine: Registers::new(plan.host.durable_machine),
             machine_before: Registers::default(),
             applying: None,
+            shelf: Shelf::default(),
+            is_restoring: false,
+            to_restore: None,
             mailbox: Vec::new(),
             waiting: BTreeSet::new(),
             holding: BTreeSet::new(),
@@ -113,6 +124,7 @@ impl Member {
             tick: drifted(&mut clock_rng, plan.host.drift),
             led: false,
             has_lost_data: false,
+            failed_files: plan.snapshots.failed,
             is_calm: false,
             plan: plan.host.clone(),
             disk_rng: Rng::stream(plan.seed, "disk", id.get()),
@@ -151,6 +163,7 @@ impl Member {
     ) -> Result<WriteBatch, LogError> {
         self.host = StoreHost::new(disk, None);
         self.machine = Registers::new(self.plan.durable_machine);
+        self.shelf = Shelf::default();
         self.left_in_flight.clear();
         self.bootstrap(members)
     }
@@ -160,20 +173,31 @@ impl Member {
         Ok(self.host.open()?.1)
     }
 
+    /// The last entry that its state machine has when it starts.
+    pub(crate) fn reached(&self) -> LogIndex {
+        let snapshot = self.shelf.durable().map_or(LogIndex::ZERO, |file| file.id.last.index);
+        self.machine.applied_index().max(snapshot)
+    }
+
     /// Starts a process from the state that the store recovered.
     pub(crate) fn start(&mut self, plan: &Plan, recovered: Recovered, planted: Option<Planted>) {
-        let applied = self.machine.applied().map_or(LogIndex::ZERO, |id| id.index);
+        let boundary = recovered.bounds.boundary;
+        let durable = self.shelf.durable();
+        let snapshot = durable.map_or(LogIndex::ZERO, |file| file.id.last.index);
+        let base = durable.filter(|_| (1..=snapshot.get()).contains(&boundary.index.get()));
+        let base = base.map(|file| Arc::clone(&file.membership));
+        let applied = self.reached();
         let applied = match Planted::of_store(planted) {
             Some(StoreBug::LastCommandAppliedAgain) => applied.prev().max(LogIndex::ZERO),
             _ => applied,
         };
-        let share = |(index, membership)| (index, std::sync::Arc::new(membership));
+        let share = |(index, membership)| (index, Arc::new(membership));
         let start = Start {
             hard_state: recovered.hard_state,
-            boundary: recovered.bounds.boundary,
+            boundary,
             last: recovered.bounds.last.index,
             term_runs: recovered.term_runs,
-            base: None,
+            base,
             memberships: recovered.memberships.into_iter().map(share).collect(),
             commit: recovered.commit_hint.max(applied),
             applied,
@@ -190,6 +214,9 @@ impl Member {
         let limits = plan.limits.clone();
         let pump = Pump::new(identity(self.id), config, limits, start, start_number);
         self.pump = Some(pump);
+        if let Some(pump) = self.pump.as_mut().filter(|_| plan.snapshots.are_taken) {
+            pump.enable_snapshots(self.shelf.durable().map(|file| file.taken()));
+        }
         #[cfg(feature = "mutants")]
         if let (Some(Planted::Pump(bug)), Some(pump)) = (planted, &mut self.pump) {
             pump.plant(bug);
@@ -205,6 +232,8 @@ impl Member {
         self.process += 1;
         self.machine.crash();
         self.applying = None;
+        (self.is_restoring, self.to_restore) = (false, None);
+        self.shelf.crash(&mut self.disk_rng);
         self.mailbox.clear();
         self.holding.clear();
         self.reads.clear();
@@ -274,6 +303,11 @@ impl Member {
     /// Draws whether the next write fails.
     pub(crate) fn fails_next_write(&mut self) -> bool {
         self.disk_rng.happens(self.plan.failed_writes)
+    }
+
+    /// Draws whether the file of a snapshot cannot be written.
+    pub(crate) fn fails_file(&mut self) -> bool {
+        !self.is_calm && self.disk_rng.happens(self.failed_files)
     }
 
     /// Draws whether the state machine fails to apply its current batch.

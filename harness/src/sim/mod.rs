@@ -19,12 +19,12 @@
 //! | `operator` | asks members to hand their leadership over, and to change the membership |
 //! | `clients` | clients that write and read, at any member |
 //! | `machine` | the replicated state machine |
+//! | `snapshots` | the snapshot files of a member |
 //! | `marks` | rare situations that must occur in some runs, or the runs prove little |
 //! | `journal` | a line of text for each event, and a hash over all events |
 //! | `planted` | planted bugs that the simulator must find |
 //!
-//! Deliberately absent: threads, sockets, files and real time; snapshots, which simulated members
-//! do not take yet; shrinking of failures.
+//! Deliberately absent: threads, sockets, files and real time; shrinking of failures.
 
 mod clients;
 mod journal;
@@ -37,6 +37,7 @@ mod operator;
 mod plan;
 mod planted;
 mod runs;
+mod snapshots;
 mod store_host;
 mod world;
 

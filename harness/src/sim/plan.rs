@@ -35,6 +35,8 @@ pub struct Plan {
     pub clients: ClientPlan,
     /// What the operator of the cluster does.
     pub operator: OperatorPlan,
+    /// How snapshots are taken.
+    pub snapshots: SnapshotPlan,
     /// Whether a majority of the members lose their disks at the end.
     pub loses_disks: bool,
 }
@@ -173,6 +175,15 @@ pub struct OperatorPlan {
     pub newcomers: u64,
 }
 
+/// How snapshots are taken. The limits say when.
+#[derive(Clone, Debug)]
+pub struct SnapshotPlan {
+    /// Whether members take snapshots, and purge their logs.
+    pub are_taken: bool,
+    /// The rate of writes of snapshot files that fail, per million.
+    pub failed: u64,
+}
+
 impl Plan {
     /// The number of nodes: the members at the start, and those that may join.
     pub fn nodes(&self) -> u64 {
@@ -186,11 +197,14 @@ impl Plan {
         let config = draw_config(&mut rng);
         let election = Time::from(config.election_ticks_max) * TICK;
         let operator = draw_operator(seed, election);
+        let members = rng.one_of(&[3, 3, 3, 3, 3, 3, 5, 5, 5, 4, 4, 2, 1]);
+        let (snapshots, limits) = draw_snapshots(seed, boring, draw_limits(&mut rng));
         Plan {
             seed,
-            members: rng.one_of(&[3, 3, 3, 3, 3, 3, 5, 5, 5, 4, 4, 2, 1]),
+            members,
             boring,
-            limits: draw_limits(&mut rng),
+            limits,
+            snapshots,
             network: draw_network(&mut rng, boring, election),
             host: draw_host(&mut rng, boring, election),
             faults: draw_faults(&mut rng, boring, election),
@@ -310,6 +324,25 @@ fn draw_operator(seed: u64, election: Time) -> OperatorPlan {
     }
     let newcomers = if changes > 0 { newcomers } else { 0 };
     OperatorPlan { interval, at_leader, changes, newcomers }
+}
+
+/// Draws from a stream of its own, as for the operator. Limits are drawn so small that a log is
+/// purged again and again, and that a file takes many chunks.
+fn draw_snapshots(seed: u64, boring: bool, limits: Limits) -> (SnapshotPlan, Limits) {
+    let mut rng = Rng::stream(seed, "snapshot plan", 0);
+    let are_taken = rng.below(3) > 0;
+    let limits = Limits {
+        snapshot_entries: rng.one_of(&[1, 3, 20, 200]),
+        snapshot_bytes: rng.one_of(&[1, 100, 1000, 64 << 20]),
+        kept_entries: rng.one_of(&[0, 0, 1, 10, 100]),
+        held_back_bytes: rng.one_of(&[0, 100, 1000, 1 << 30]),
+        snapshot_chunk_bytes: rng.one_of(&[5, 20, 100, 1 << 20]),
+        snapshot_bytes_per_second: rng.one_of(&[200, 10_000, 64 << 20]),
+        snapshot_streams: rng.one_of(&[1, 2]),
+        ..limits
+    };
+    let failed = maybe(&mut rng, boring, 200_000);
+    (SnapshotPlan { are_taken, failed }, limits)
 }
 
 /// Draws a rate up to `most`; the rate is zero in half of the seeds and in boring ones.

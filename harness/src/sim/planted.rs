@@ -41,17 +41,20 @@ pub enum StoreBug {
     ReadOneBatchBehind,
     /// A batch that the machine could not apply is reported as applied.
     ApplyErrorSwallowed,
+    /// A snapshot has the state before the last batch.
+    SnapshotOneBatchBehind,
+    /// A snapshot is reported as durable before it is.
+    SnapshotReportedBeforeSync,
+    /// A snapshot of another member is restored, and the file is not kept.
+    ReceivedFileNotKept,
 }
 
-/// Bugs of the core that only the golden traces find. The simulated members install no snapshots
-/// yet; a transfer that goes wrong in one of the next three ways delays clients, but breaks no law;
-/// a voter that trusts a transfer does harm only if the request to campaign comes so late that its
-/// receiver lacks committed entries; and a learner that campaigns needs the votes of a majority of
-/// the voters, like any other member.
+/// Bugs of the core that only the golden traces find. A transfer that goes wrong in one of the
+/// first three ways delays clients, but breaks no law; a voter that trusts a transfer does harm
+/// only if the request to campaign comes so late that its receiver lacks committed entries; and a
+/// learner that campaigns needs the votes of a majority of the voters, like any other member.
 #[cfg(feature = "mutants")]
-const ONLY_IN_TRACES: [Mutant; 7] = [
-    Mutant::InstallDropsWhatFollows,
-    Mutant::InstallKeepsAnotherLog,
+const ONLY_IN_TRACES: [Mutant; 5] = [
     Mutant::TransferBeforeCaughtUp,
     Mutant::ProposalDuringTransfer,
     Mutant::TransferNeverAbandoned,
@@ -59,19 +62,9 @@ const ONLY_IN_TRACES: [Mutant; 7] = [
     Mutant::LearnerCampaigns,
 ];
 
-/// Bugs of the pump that only its own tests find, since the simulated members take no snapshots
-/// yet.
-#[cfg(feature = "mutants")]
-const ONLY_IN_TESTS_OF_THE_PUMP: [PumpBug; 4] = [
-    PumpBug::ResetKeepsHints,
-    PumpBug::PurgedBeyondSnapshot,
-    PumpBug::ChunkOfAnotherFile,
-    PumpBug::SkippedAnsweredAsLost,
-];
-
 impl StoreBug {
     /// All bugs of the driver.
-    pub const ALL: [StoreBug; 7] = [
+    pub const ALL: [StoreBug; 10] = [
         StoreBug::DurableReportedBeforeSync,
         StoreBug::FailureReportedAsDurable,
         StoreBug::VoteLeftOut,
@@ -79,6 +72,9 @@ impl StoreBug {
         StoreBug::LastCommandAppliedAgain,
         StoreBug::ReadOneBatchBehind,
         StoreBug::ApplyErrorSwallowed,
+        StoreBug::SnapshotOneBatchBehind,
+        StoreBug::SnapshotReportedBeforeSync,
+        StoreBug::ReceivedFileNotKept,
     ];
 }
 
@@ -90,9 +86,7 @@ impl Planted {
         {
             let simulated = Mutant::ALL.into_iter().filter(|bug| !ONLY_IN_TRACES.contains(bug));
             all.extend(simulated.map(Planted::Core));
-            let of_pump = PumpBug::ALL.into_iter();
-            let simulated = of_pump.filter(|bug| !ONLY_IN_TESTS_OF_THE_PUMP.contains(bug));
-            all.extend(simulated.map(Planted::Pump));
+            all.extend(PumpBug::ALL.map(Planted::Pump));
         }
         all.extend(StoreBug::ALL.map(Planted::Store));
         all

@@ -12,6 +12,12 @@ use crate::sim::planted::Planted;
 use crate::sim::world::World;
 use crate::sim::{DiskFactory, Plan, TICK, Time};
 
+/// The longest pause after a snapshot that could not be received, in ticks.
+const LONGEST_PAUSE: u64 = 6000;
+
+/// How long the transfer of a snapshot may take at the lowest rate that is drawn, in ticks.
+const MOST_OF_A_TRANSFER: u64 = 500;
+
 /// How a seed is run.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -131,12 +137,15 @@ fn wait_until_at_rest(world: &mut World) -> Result<(), Violation> {
 }
 
 /// How long the cluster may take to come to rest: a hundred election timeouts, the clients' own
-/// timeouts, and the time that it takes to send each entry by itself.
+/// timeouts, the time that it takes to send each entry by itself, and, where files of snapshots
+/// fail, the longest pause after a failure.
 fn rest_limit(world: &World) -> Time {
     let plan = &world.plan;
     let clients = plan.limits.proposal_ticks + plan.limits.read_ticks;
     let ticks = 100 * u64::from(plan.config.election_ticks_max) + clients;
-    (ticks + 2 * world.longest_log()) * TICK
+    let pause = if plan.snapshots.failed > 0 { LONGEST_PAUSE } else { 0 };
+    let files = if plan.snapshots.are_taken { MOST_OF_A_TRANSFER } else { 0 };
+    (ticks + pause + files + 2 * world.longest_log()) * TICK
 }
 
 /// A majority of the members lose their disks, which no protocol survives. One thing must still

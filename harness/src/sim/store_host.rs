@@ -105,6 +105,14 @@ impl StoreHost {
         Ok(())
     }
 
+    /// Writes a batch before the process starts. It takes no simulated time and is durable at once.
+    pub(crate) fn write_at_once(&mut self, batch: WriteBatch) -> Result<Recovered, LogError> {
+        let open = self.open.as_mut().expect("an open store");
+        at_once(open.store.write(batch))?;
+        self.disk.sync();
+        at_once(open.store.recover())
+    }
+
     /// Begins a write, which takes simulated time until [`finish`](Self::finish) is called.
     pub(crate) fn begin(&mut self, batch: WriteBatch) {
         let result = match (self.disk.syncs_apart(), &mut self.open) {

@@ -10,6 +10,7 @@ mod faults;
 mod lost_disks;
 mod messages;
 mod operator;
+mod snapshots;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -20,6 +21,7 @@ use raft_node::pump::{Effects, Event, Fetch, FetchId, Pump};
 use raft_node::{Content, Envelope};
 
 use self::messages::{Line, content_digest, may_be_caused_by_correct_members};
+use self::snapshots::Files;
 use crate::checks::laws::Laws;
 use crate::checks::order::Operations;
 use crate::checks::{Check, Violation, hold};
@@ -87,6 +89,8 @@ pub(crate) struct World {
     /// The number of network partitions so far. An event that heals an earlier partition must not
     /// heal the current one.
     cuts: u64,
+    /// Each snapshot file that was ever written.
+    files: Files,
     planted: Option<Planted>,
     arrivals: Vec<(Time, Packet)>,
 }
@@ -109,6 +113,9 @@ enum WorldEvent {
     Written { member: usize, process: u64, number: u64 },
     Read { member: usize, process: u64, fetch: FetchId },
     Applied { member: usize, process: u64 },
+    SnapshotWritten { member: usize, process: u64 },
+    FileWork { member: usize, process: u64, number: u64 },
+    Restored { member: usize, process: u64 },
     SendRequest { client: u64 },
     GiveUp { client: u64, group: u64 },
     NextFault,
@@ -148,6 +155,7 @@ impl World {
             calm: false,
             lost_disks: false,
             cuts: 0,
+            files: Files::default(),
             planted,
             arrivals: Vec::new(),
             plan,
@@ -210,6 +218,17 @@ impl World {
             WorldEvent::Applied { member, process } if self.is_running(member, process) => {
                 let event = self.finish_apply(member)?;
                 self.enqueue(member, event)
+            }
+            WorldEvent::SnapshotWritten { member, process } if self.is_running(member, process) => {
+                self.finish_snapshot(member)
+            }
+            WorldEvent::FileWork { member, process, number }
+                if self.is_running(member, process) =>
+            {
+                self.do_file_work(member, number)
+            }
+            WorldEvent::Restored { member, process } if self.is_running(member, process) => {
+                self.finish_restore(member)
             }
             WorldEvent::Arrive(packet) => self.arrive(*packet),
             WorldEvent::SendRequest { client } => self.send_request(client),

@@ -46,7 +46,7 @@ impl Raft {
         }
         if self.truncate_conflict(from, &span, out) {
             let wrote = self.append_missing(&span, memberships);
-            self.verify(span.last());
+            self.verify(self.known_after(&span));
             self.note_leader_commit(commit);
             self.follow_commit(commit, out);
             self.answer_append(wrote, out);
@@ -147,6 +147,15 @@ impl Raft {
             self.log.note_membership(index, membership);
         }
         true
+    }
+
+    /// The last index up to which the logs are equal, after this span. A span that begins before
+    /// the boundary shows that the leader does not know how far this log was replaced by a
+    /// snapshot. The boundary is committed, so the leader has it (law L4), and the leader need not
+    /// send again what the snapshot includes.
+    fn known_after(&self, span: &LogSpan) -> LogIndex {
+        let boundary = self.log.boundary().index;
+        if span.prev().index < boundary { span.last().max(boundary) } else { span.last() }
     }
 
     fn verify(&mut self, last: LogIndex) {

@@ -142,8 +142,10 @@ impl Progress {
         // An answer that acknowledges nothing new may belong to an append that was sent before the
         // probe. If it counted as the answer to the probe, the whole window would be sent again;
         // and if messages overtake each other, each answer to that window would cause another
-        // resend, too.
-        if advanced || matched >= self.next.prev() {
+        // resend, too. And a peer that needs a snapshot needs it until it has the boundary,
+        // whatever entries before the boundary are acknowledged late.
+        let is_sent_entries = self.pace != Pace::Snapshot;
+        if (advanced && is_sent_entries) || matched >= self.next.prev() {
             self.pace = Pace::Pipeline;
         }
         advanced
@@ -258,5 +260,16 @@ mod tests {
         assert!(!peer.may_send(&config()));
         peer.on_accepted(at(20));
         assert!(peer.may_send(&config()));
+    }
+
+    /// What went wrong: entries up to 5 were on their way when the log was purged up to 20. Their
+    /// acknowledgement ended the need of a snapshot, and since 15 entries then counted as in
+    /// flight, nothing was ever sent again.
+    #[test]
+    fn a_late_acknowledgement_does_not_end_the_need_of_a_snapshot() {
+        let mut peer = Progress::new(at(30));
+        peer.on_compacted(at(20));
+        assert!(peer.on_accepted(at(5)));
+        assert_eq!((peer.pace, peer.next), (Pace::Snapshot, at(21)));
     }
 }

@@ -101,8 +101,9 @@ impl SnapshotFiles {
                 self.sent.remove(&id);
                 None
             }
-            TransferWork::Spool { id, offset, bytes } => {
-                Some(Event::Spooled(self.spool(id, offset, &bytes)))
+            TransferWork::Spool { number, id, offset, bytes } => {
+                let result = self.spool(id, offset, &bytes);
+                Some(Event::Spooled { number, result })
             }
             TransferWork::Keep(id) => Some(Event::Kept(self.keep(id))),
             TransferWork::Discard => {

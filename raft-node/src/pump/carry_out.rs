@@ -111,6 +111,9 @@ impl<C: Clients> Pump<C> {
         };
         self.tail.push(&entries, self.reach());
         let bytes = entries.bytes();
+        if let Some(last) = entries.last() {
+            self.log_size.note(last.id.index, bytes);
+        }
         batch.append = entries.into_vec();
         self.writes.push(write.seq, batch, bytes, self.raft.last().index);
     }

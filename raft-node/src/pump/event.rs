@@ -85,8 +85,13 @@ pub enum Event<C: Clients> {
         /// The bytes, none beyond the end of the file; or why they cannot be read.
         result: Result<Bytes, String>,
     },
-    /// The bytes that were received last are in the file that is being received, or why not.
-    Spooled(Result<(), String>),
+    /// Bytes that were received are in the file that is being received, or not.
+    Spooled {
+        /// The number of the write.
+        number: u64,
+        /// Why the bytes are not in the file, if they are not.
+        result: Result<(), String>,
+    },
     /// The file that was received is whole, sound and durable, or why not.
     Kept(Result<ReceivedSnapshot, String>),
     /// The state machine has been restored from the snapshot that was received.
@@ -197,7 +202,7 @@ pub struct ReceivedSnapshot {
 }
 
 /// Work with the files of snapshots that are sent or received.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum TransferWork {
     /// Read bytes for a peer, then report [`Event::ChunkRead`]. The file stays readable until it is
     /// released, even if a newer snapshot replaces it.
@@ -216,6 +221,8 @@ pub enum TransferWork {
     /// Add bytes to the file that is being received, then report [`Event::Spooled`]. At offset 0 a
     /// new file begins, and what was received before is discarded.
     Spool {
+        /// The number of the write.
+        number: u64,
         /// The file.
         id: SnapshotId,
         /// The offset of the first byte; what was received before ends there.

@@ -57,10 +57,10 @@ pub struct Limits {
     /// lags behind a little needs no snapshot; by default 10,000. With `u64::MAX` the log is never
     /// purged.
     pub kept_entries: u64,
-    /// How many entries before the end of the newest snapshot a leader keeps at most for peers that
-    /// still need them, or that receive a snapshot; by default 100,000. Not fewer than
-    /// `kept_entries` are kept.
-    pub held_back_entries: u64,
+    /// How many payload bytes of entries a leader keeps at most for peers that still need them, or
+    /// that receive a snapshot; by default 1 GiB. The `kept_entries` are kept whatever their bytes,
+    /// and what was in the log before the member started does not count.
+    pub held_back_bytes: u64,
     /// The most bytes of a snapshot file in one message; by default 1 MiB.
     pub snapshot_chunk_bytes: u32,
     /// How many bytes of snapshot files a member sends in a second at most; by default 64 MiB.
@@ -95,7 +95,7 @@ impl Default for Limits {
             snapshot_entries: 1_000_000,
             snapshot_bytes: 64 << 20,
             kept_entries: 10_000,
-            held_back_entries: 100_000,
+            held_back_bytes: 1 << 30,
             snapshot_chunk_bytes: 1 << 20,
             snapshot_bytes_per_second: 64 << 20,
             snapshot_streams: 2,

@@ -60,6 +60,7 @@ pub use self::limits::{Limits, LimitsError, MAX_ENVELOPE_BYTES, MAX_ENVELOPE_ENT
 pub use self::planted::PumpBug;
 use self::planted::planted;
 use self::proposals::Proposals;
+use self::purging::LogSize;
 use self::reads::Reads;
 use self::snapshot_receiving::Receiving;
 use self::snapshot_sending::Sending;
@@ -87,6 +88,7 @@ pub struct Pump<C: Clients> {
     applying: Applying,
     snapshots: Snapshotting<C>,
     sending: Sending,
+    log_size: LogSize,
     receiving: Receiving,
     counters: Counters,
     ended: bool,
@@ -136,6 +138,7 @@ impl<C: Clients> Pump<C> {
             applying: Applying::new(applied),
             snapshots: Snapshotting::off(),
             sending: Sending::default(),
+            log_size: LogSize::new(limits.held_back_bytes),
             receiving: Receiving::default(),
             counters: Counters::default(),
             ended: false,
@@ -247,7 +250,7 @@ impl<C: Clients> Pump<C> {
             Event::ChunkRead { to, id, offset, result } => {
                 self.on_chunk_read(to, id, offset, result, effects);
             }
-            Event::Spooled(result) => self.on_spooled(result, effects),
+            Event::Spooled { number, result } => self.on_spooled(number, result, effects),
             Event::Kept(result) => self.on_kept(result, effects),
             Event::Restored => self.on_restored(effects),
             Event::ForwardNotSent { to, start, sequence } => {

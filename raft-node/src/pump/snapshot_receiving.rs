@@ -44,6 +44,9 @@ const LONGEST_PAUSE: u64 = 6000;
 #[derive(Debug, Default)]
 pub(super) struct Receiving {
     state: State,
+    /// The number of the last write to a file. A write that belonged to an earlier transfer may be
+    /// reported during the next one.
+    last_write: u64,
     /// How often in a row a snapshot could not be received.
     failures: u32,
     /// No offer is accepted before this tick.
@@ -80,13 +83,21 @@ struct Spooling {
     bytes: u64,
     /// How many bytes have arrived.
     arrived: u64,
-    /// Whether a chunk is being written.
-    is_writing: bool,
+    /// The number of the write in progress.
+    writing: Option<u64>,
     /// A chunk that waits until the one before it is written, and its offset.
     held: Option<(u64, Bytes)>,
     /// The tick of the last request, and of the last progress.
     asked_at: u64,
     moved_at: u64,
+}
+
+#[cfg(test)]
+impl Receiving {
+    /// The number of the last write to a file.
+    pub(super) fn last_write(&self) -> u64 {
+        self.last_write
+    }
 }
 
 impl Spooling {
@@ -100,9 +111,10 @@ impl Spooling {
     }
 
     /// Takes a chunk that has arrived, or the one that waits, to be written next.
-    fn spool(&mut self, offset: u64, bytes: Bytes) -> TransferWork {
-        self.is_writing = true;
-        TransferWork::Spool { id: self.id, offset, bytes }
+    fn spool(&mut self, number: &mut u64, offset: u64, bytes: Bytes) -> TransferWork {
+        *number += 1;
+        self.writing = Some(*number);
+        TransferWork::Spool { number: *number, id: self.id, offset, bytes }
     }
 }
 
@@ -131,8 +143,8 @@ impl<C: Clients> Pump<C> {
             _ => return,
         }
         let (asked_at, moved_at) = (self.now, self.now);
-        let (arrived, is_writing, held) = (0, false, None);
-        let spooling = Spooling { from, id, bytes, arrived, is_writing, held, asked_at, moved_at };
+        let (arrived, writing, held) = (0, None, None);
+        let spooling = Spooling { from, id, bytes, arrived, writing, held, asked_at, moved_at };
         self.receiving.state = State::Spooling(spooling);
         self.request_chunk(effects);
     }
@@ -169,23 +181,33 @@ impl<C: Clients> Pump<C> {
         }
         spooling.arrived += length;
         spooling.moved_at = self.now;
-        if spooling.is_writing {
+        if spooling.writing.is_some() {
             spooling.held = Some((offset, bytes));
         } else {
-            effects.transfers.push(spooling.spool(offset, bytes));
+            let number = &mut self.receiving.last_write;
+            effects.transfers.push(spooling.spool(number, offset, bytes));
         }
         self.request_chunk(effects);
     }
 
-    /// The last chunk is in the file, or the file cannot be written.
-    pub(super) fn on_spooled(&mut self, result: Result<(), String>, effects: &mut Effects<C>) {
+    /// A chunk is in the file, or the file cannot be written.
+    pub(super) fn on_spooled(
+        &mut self,
+        number: u64,
+        result: Result<(), String>,
+        effects: &mut Effects<C>,
+    ) {
         let State::Spooling(spooling) = &mut self.receiving.state else { return };
-        spooling.is_writing = false;
+        if spooling.writing != Some(number) {
+            return;
+        }
+        spooling.writing = None;
         if let Err(why) = result {
             return self.receive_failed(why, effects);
         }
         if let Some((offset, bytes)) = spooling.held.take() {
-            effects.transfers.push(spooling.spool(offset, bytes));
+            let number = &mut self.receiving.last_write;
+            effects.transfers.push(spooling.spool(number, offset, bytes));
             return self.request_chunk(effects);
         }
         if spooling.arrived == spooling.bytes {

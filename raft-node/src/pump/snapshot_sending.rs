@@ -23,8 +23,13 @@ const SECOND: u64 = 100;
 /// How many ticks pass between two offers to a peer: 200 ms.
 const OFFER_INTERVAL: u64 = 20;
 
-/// A peer that has not asked for anything for this many ticks is not receiving any more: 5 s.
+/// A peer that has not asked for anything for this many ticks makes room for another peer: 5 s.
 const PATIENCE: u64 = 500;
+
+/// So many ticks after its last request, the file of a peer that still needs a snapshot is closed:
+/// 5 minutes. Until then the peer may be restoring its state machine, and the entries that follow
+/// the snapshot are kept for it.
+const RESTORE_PATIENCE: u64 = 30_000;
 
 /// The peers that receive a snapshot from this member.
 #[derive(Debug, Default)]
@@ -54,6 +59,11 @@ impl Sending {
     pub(super) fn needed_after(&self) -> LogIndex {
         let ends = self.streams.values().map(|stream| stream.id.last.index);
         ends.min().unwrap_or(LogIndex::new(u64::MAX))
+    }
+
+    /// How many peers have asked lately.
+    fn busy(&self, now: u64) -> usize {
+        self.streams.values().filter(|stream| now - stream.asked_at <= PATIENCE).count()
     }
 
     /// The next peer that waits for bytes, in turn.
@@ -122,12 +132,21 @@ impl<C: Clients> Pump<C> {
         // No more than a tenth of a second's bytes go at once.
         let most = (rate / 10).max(self.limits.snapshot_chunk_bytes.into()) as i64;
         self.sending.allowance = (self.sending.allowance + gained).min(most);
-        let silent = |stream: &Stream| self.now - stream.asked_at > PATIENCE;
-        let peers = self.sending.streams.iter().filter(|(_, stream)| silent(stream));
-        for peer in peers.map(|(peer, _)| *peer).collect::<Vec<_>>() {
+        for peer in self.peers_that_are_done() {
             self.end_stream(peer, effects);
         }
         self.read_for_next(effects);
+    }
+
+    /// The peers that have stopped asking, and that do not need a snapshot of this leader any more
+    /// or have been silent for too long.
+    fn peers_that_are_done(&self) -> Vec<NodeId> {
+        let needy: Vec<NodeId> = self.raft.peers_in_need_of_a_snapshot().collect();
+        let is_done = |(peer, stream): &(&NodeId, &Stream)| {
+            let patience = if needy.contains(peer) { RESTORE_PATIENCE } else { PATIENCE };
+            self.now - stream.asked_at > patience
+        };
+        self.sending.streams.iter().filter(is_done).map(|(peer, _)| *peer).collect()
     }
 
     fn end_stream(&mut self, peer: NodeId, effects: &mut Effects<C>) {
@@ -145,7 +164,8 @@ impl<C: Clients> Pump<C> {
         effects: &mut Effects<C>,
     ) {
         let known = self.sending.streams.get(&from).map(|stream| stream.id);
-        if known.is_none() && self.sending.streams.len() >= self.limits.snapshot_streams {
+        let is_full = self.sending.busy(self.now) >= self.limits.snapshot_streams;
+        if known.is_none() && is_full {
             return;
         }
         if known.is_some_and(|known| known != id) {
@@ -163,7 +183,6 @@ impl<C: Clients> Pump<C> {
         if let Some((to, id, offset, most)) = self.sending.next() {
             self.sending.served = Some(to);
             self.sending.is_reading = true;
-            self.sending.allowance -= i64::from(most);
             effects.transfers.push(TransferWork::Read { to, id, offset, most });
         }
     }
@@ -182,6 +201,7 @@ impl<C: Clients> Pump<C> {
         let message = match result {
             Ok(bytes) if !bytes.is_empty() => {
                 self.counters.snapshot_bytes_sent += bytes.len() as u64;
+                self.sending.allowance -= bytes.len() as i64;
                 SnapshotMessage::Chunk { id, offset, bytes }
             }
             _ => {

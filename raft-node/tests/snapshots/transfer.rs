@@ -31,7 +31,7 @@ fn small() -> Limits {
     Limits {
         snapshot_entries: 20,
         kept_entries: 0,
-        held_back_entries: 0,
+        held_back_bytes: 0,
         snapshot_chunk_bytes: 7,
         ..Limits::default()
     }

@@ -51,6 +51,16 @@ impl World {
         for (to, why) in effects.failed_transfers {
             self.note_failed_transfer(at, to, &why);
         }
+        if let Some(outcome) = effects.installed {
+            self.note_installed(at, outcome);
+        }
+        if let Some(plan) = effects.snapshot {
+            self.begin_snapshot(at, plan)?;
+        }
+        self.begin_file_work(at, effects.transfers);
+        if effects.restore.is_some() {
+            self.begin_restore(at);
+        }
         if let Some(batch) = effects.apply {
             self.begin_apply(at, batch)?;
         }
@@ -82,6 +92,8 @@ impl World {
     ) -> Result<(), Violation> {
         let now = self.now();
         self.mark_memberships(at, &batch);
+        self.marks.hit_if(batch.purge_upto.is_some(), Mark::LogPurged);
+        self.marks.hit_if(batch.reset.is_some(), Mark::InstallReplacedTheLog);
         let member = &mut self.members[at];
         if let Some(cut) = batch.truncate_after {
             let removed = self.laws.disk(member.id).last().get().saturating_sub(cut.get());
@@ -89,7 +101,7 @@ impl World {
         }
         self.journal.note(
             member.id.get(),
-            ("writes", batch.hard_state, batch.truncate_after, &batch.append),
+            ("writes", batch.hard_state, batch.reset, batch.truncate_after, &batch.append),
             format_args!(
                 "disk: writes {:?}, truncate after {:?}, {} entries",
                 batch.hard_state,

@@ -4,8 +4,8 @@ use raft_core::storage::WriteBatch;
 use raft_node::pump::{Event, FetchId};
 
 use super::{World, WorldEvent, store_failed};
-use crate::checks::Violation;
 use crate::checks::convergence::View;
+use crate::checks::{Check, Violation, hold};
 use crate::sim::marks::Mark;
 use crate::sim::member::Member;
 use crate::sim::nemesis::Fault;
@@ -78,6 +78,7 @@ impl World {
     pub(super) fn crash(&mut self, at: usize, down: Time) -> Result<(), Violation> {
         let now = self.now();
         let (in_flight, waiting) = self.members[at].crash(now);
+        self.keep_through_crash(at)?;
         let id = self.members[at].id.get();
         let lost = in_flight.len();
         self.journal.note(id, ("crashes", lost), format_args!("crashes, {lost} writes in flight"));
@@ -114,6 +115,8 @@ impl World {
             if self.lost_disks { 0 } else { self.laws.on_recovered(id, &in_flight, &recovered)? };
         self.marks.hit_if(survived < in_flight.len(), Mark::UnsyncedWriteLost);
         self.marks.hit_if(survived > 0, Mark::UnreportedWriteSurvived);
+        let recovered = self.restore_at_start(at, recovered)?;
+        let member = &mut self.members[at];
         let last = recovered.bounds.last;
         let hard_state = recovered.hard_state;
         self.journal.note(
@@ -123,6 +126,11 @@ impl World {
                 "starts with {hard_state}, last {last}, {survived} unreported writes survived"
             ),
         );
+        let boundary = recovered.bounds.boundary.index;
+        let reached = member.reached();
+        hold(reached >= boundary, Check::SoundSnapshot, || {
+            format!("the log of {id} begins after {boundary}, its state ends at {reached}")
+        })?;
         member.start(&self.plan, recovered, self.planted);
         let process = member.process;
         let tick = member.tick();
@@ -145,6 +153,13 @@ impl World {
             }
             let Member { process, writes_begun: number, .. } = self.members[at];
             self.schedule(500, WorldEvent::Written { member: at, process, number });
+            for event in [
+                WorldEvent::SnapshotWritten { member: at, process },
+                WorldEvent::FileWork { member: at, process, number: u64::MAX },
+                WorldEvent::Restored { member: at, process },
+            ] {
+                self.schedule(500, event);
+            }
             let reads: Vec<FetchId> = self.members[at].reads.keys().copied().collect();
             for fetch in reads {
                 self.schedule(500, WorldEvent::Read { member: at, process, fetch });
