@@ -20,8 +20,8 @@ use tokio::time::{self, MissedTickBehavior};
 
 use crate::counters::Counted;
 use crate::handshake::Agreed;
-use crate::options::READ_BLOCK_BYTES;
-use crate::peer::{Link, Peer};
+use crate::options::{MAX_BULK_SILENCES, READ_BLOCK_BYTES};
+use crate::peer::{Lane, Link, Peer};
 use crate::shared::{Remote, Shared};
 use crate::wire::{self, Chunks, Frame, FrameReader, Unsendable, WireError};
 
@@ -42,6 +42,8 @@ enum Ended {
     Idle,
     #[error("replaced by newer connections")]
     Replaced,
+    #[error("no part of a snapshot was sent on it for a while")]
+    Unused,
     #[error("refused, and the connection closed: {0}")]
     Refused(#[from] WireError),
     #[error("a frame of cluster {0}, which is not the one of the handshake")]
@@ -69,7 +71,7 @@ pub async fn run(shared: &Shared, peer: &Peer, agreed: Agreed, mut stream: TcpSt
         Ended::Refused(_) => shared.note(remote, Counted::RefusedFrame, &why),
         Ended::OtherCluster(_) => shared.note(remote, Counted::RefusedCluster, &why),
         Ended::Idle => shared.note(remote, Counted::Idle, &why),
-        Ended::Broken(_) | Ended::ClosedByPeer | Ended::Replaced => {
+        Ended::Broken(_) | Ended::ClosedByPeer | Ended::Replaced | Ended::Unused => {
             tracing::debug!(peer = %remote, "{why}");
         }
     }
@@ -156,6 +158,7 @@ async fn write(
     let mut tick = time::interval(shared.options.keep_alive_every);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut batch, mut chunks, mut silent) = (Vec::new(), Chunks::new(), false);
+    let mut silences = 0;
     loop {
         peer.take(link, &mut batch);
         if batch.is_empty() {
@@ -165,9 +168,15 @@ async fn write(
                     if !std::mem::replace(&mut silent, true) {
                         continue;
                     }
+                    silences += 1;
+                    if peer.lane == Lane::Bulk && silences >= MAX_BULK_SILENCES {
+                        return Err(Ended::Unused);
+                    }
                     wire::keep_alive(identity.cluster, version, &mut chunks);
                 }
             }
+        } else {
+            silences = 0;
         }
         encode_all(shared, peer, version, &mut batch, &mut chunks);
         shared.counters.add(Counted::SentBytes, chunks.remaining());

@@ -33,6 +33,13 @@ pub const MAX_UNKNOWN_PEERS: usize = 16;
 /// before a restart of the peer, and the oldest is closed.
 pub const MAX_LINKS_PER_PEER: usize = 4;
 
+/// How long parts of a snapshot go over the ordinary connection after the peer could not be reached
+/// for a second one.
+pub const BULK_PAUSE: Duration = Duration::from_secs(10);
+
+/// After so many keep-alives in a row, a connection for the parts of snapshots is closed.
+pub const MAX_BULK_SILENCES: u32 = 20;
+
 /// The time limits of the transport. The defaults suit members in one data center.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TcpOptions {

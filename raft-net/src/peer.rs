@@ -3,8 +3,14 @@
 //! One lock guards all of it; it is held for a few instructions and never across an await. The
 //! transport writes to the newest connection, because after a restart of the peer only that one
 //! works. It reads from the others until they end.
+//!
+//! The parts of a snapshot have a queue and a connection of their own, the *bulk lane*, so that
+//! heartbeats and entries never wait behind megabytes. The transport dials it when there is a part
+//! to send, and closes it when no part was sent for a while. The peer need not know which of its
+//! connections that is: it only receives there what it would receive anyway.
 
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use raft_core::types::NodeId;
 use raft_node::Envelope;
@@ -18,9 +24,20 @@ use crate::queue::SendQueue;
 pub struct Peer {
     /// Its id.
     pub node: NodeId,
+    /// What is sent to it here.
+    pub lane: Lane,
     state: Mutex<State>,
     /// Wakes the task that dials.
     dial: Notify,
+}
+
+/// What the connections of a peer carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Everything but the parts of snapshots.
+    Main,
+    /// The parts of snapshots.
+    Bulk,
 }
 
 #[derive(Debug, Default)]
@@ -33,6 +50,8 @@ struct State {
     dialer: Option<oneshot::Sender<()>>,
     /// Whether the member sends to this peer.
     is_addressed: bool,
+    /// When the peer could not be reached last, if it was not reached since.
+    failed_at: Option<Instant>,
 }
 
 /// One connection with the peer, after its handshake.
@@ -59,8 +78,13 @@ pub enum Pushed {
 
 impl Peer {
     /// A peer of which only the id is known.
-    pub fn new(node: NodeId) -> Peer {
-        Peer { node, state: Mutex::default(), dial: Notify::new() }
+    pub fn new(node: NodeId, lane: Lane) -> Peer {
+        Peer { node, lane, state: Mutex::default(), dial: Notify::new() }
+    }
+
+    /// Whether the last attempt to reach the peer failed, less than this time ago.
+    pub fn has_failed_within(&self, time: Duration) -> bool {
+        self.state().failed_at.is_some_and(|failed| failed.elapsed() < time)
     }
 
     /// Notes that the member sends to this peer.
@@ -85,6 +109,11 @@ impl Peer {
         state.address.clear();
         state.dialer = None;
         if state.links.is_empty() { state.queue.take_all() } else { Vec::new() }
+    }
+
+    /// Whether there is a connection with the peer.
+    pub fn is_connected(&self) -> bool {
+        !self.state().links.is_empty()
     }
 
     /// Whether the peer is not connected and the member does not send to it.
@@ -130,6 +159,7 @@ impl Peer {
         let link = Arc::new(Link::default());
         let mut state = self.state();
         state.links.push(Arc::clone(&link));
+        state.failed_at = None;
         if state.links.len() > MAX_LINKS_PER_PEER {
             state.links.remove(0).close.notify_one();
         }
@@ -170,6 +200,7 @@ impl Peer {
     /// the peer has connected in the meantime. No byte of them was sent.
     pub fn give_up(&self) -> Vec<Envelope> {
         let mut state = self.state();
+        state.failed_at = Some(Instant::now());
         if state.links.is_empty() { state.queue.take_all() } else { Vec::new() }
     }
 

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use crate::counters::{Counted, Counters};
 use crate::handshake::Refusal;
 use crate::options::{MAX_PEERS, MAX_UNKNOWN_PEERS, TcpOptions};
-use crate::peer::Peer;
+use crate::peer::{Lane, Peer};
 
 /// The most (peer, reason) pairs that are kept as already logged; beyond it the list is cleared.
 const MAX_NOTED: usize = 1024;
@@ -60,7 +60,7 @@ impl Shared {
     /// [`forget_address`](Shared::forget_address).
     pub fn addressed_peer(&self, node: NodeId) -> Arc<Peer> {
         let mut peers = self.peers.lock().expect("no panic while the peers are locked");
-        let peer = peers.entry(node).or_insert_with(|| Arc::new(Peer::new(node)));
+        let peer = peers.entry(node).or_insert_with(|| Arc::new(Peer::new(node, Lane::Main)));
         peer.note_addressed();
         Arc::clone(peer)
     }
@@ -75,7 +75,7 @@ impl Shared {
     pub fn connected_peer(&self, node: NodeId) -> Result<Arc<Peer>, Refusal> {
         let mut peers = self.peers.lock().expect("no panic while the peers are locked");
         self.check(&peers, node)?;
-        let peer = peers.entry(node).or_insert_with(|| Arc::new(Peer::new(node)));
+        let peer = peers.entry(node).or_insert_with(|| Arc::new(Peer::new(node, Lane::Main)));
         Ok(Arc::clone(peer))
     }
 

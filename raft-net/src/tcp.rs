@@ -5,17 +5,18 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use raft_core::types::{Membership, NodeId};
-use raft_node::{Envelope, Inbound, Transport};
+use raft_node::{Content, Envelope, Inbound, SnapshotMessage, Transport};
 use thiserror::Error;
 
 use crate::counters::{Counted, Counters};
-use crate::options::TcpOptions;
-use crate::peer::{Peer, Pushed};
+use crate::options::{BULK_PAUSE, TcpOptions};
+use crate::peer::{Lane, Peer, Pushed};
 use crate::shared::Shared;
 use crate::{acceptor, dialer};
 
 /// Carries envelopes over TCP: one bounded queue for each peer, at most one dialed connection to
-/// it, and each connection used in both directions, whichever side dialed it.
+/// it, and each connection used in both directions, whichever side dialed it. While a snapshot is
+/// sent, there is a second queue and a second dialed connection for its parts.
 ///
 /// A peer's address, as `send` is given it, is `host:port` in UTF-8. Dropping the transport ends
 /// all of its tasks, and with them its connections and its listener.
@@ -26,6 +27,8 @@ pub struct TcpTransport {
     counters: Arc<Counters>,
     shared: Option<Arc<Shared>>,
     peers: BTreeMap<NodeId, Arc<Peer>>,
+    /// The bulk lanes of peers that were sent parts of snapshots.
+    bulk: BTreeMap<NodeId, Arc<Peer>>,
 }
 
 /// Why a transport could not be bound.
@@ -51,6 +54,7 @@ impl TcpTransport {
             counters: Arc::new(Counters::new()),
             shared: None,
             peers: BTreeMap::new(),
+            bulk: BTreeMap::new(),
         })
     }
 
@@ -69,6 +73,11 @@ impl TcpTransport {
         self.shared.as_ref().map_or(0, |shared| shared.known_peers())
     }
 
+    /// The number of connections that only parts of snapshots are sent on.
+    pub fn bulk_connections(&self) -> usize {
+        self.bulk.values().filter(|peer| peer.is_connected()).count()
+    }
+
     /// The peer with this id. A peer without an address is not in the membership: it only receives
     /// answers, on the connection that it made, and is not kept after that connection has ended.
     fn peer(&mut self, shared: &Shared, node: NodeId, has_address: bool) -> Option<Arc<Peer>> {
@@ -81,6 +90,39 @@ impl TcpTransport {
         let peer = shared.addressed_peer(node);
         self.peers.insert(node, Arc::clone(&peer));
         Some(peer)
+    }
+}
+
+impl TcpTransport {
+    /// The bulk lane of a peer. `None` if the peer has no address to dial, or could not be reached
+    /// there lately: then the ordinary connection must do.
+    fn bulk_lane(&mut self, node: NodeId, address: Option<&[u8]>) -> Option<Arc<Peer>> {
+        address?;
+        let new = || Arc::new(Peer::new(node, Lane::Bulk));
+        let peer = self.bulk.entry(node).or_insert_with(new);
+        (!peer.has_failed_within(BULK_PAUSE)).then(|| Arc::clone(peer))
+    }
+
+    /// Queues an envelope, and starts to dial the peer if no task does. Returns whether it waits.
+    fn push(
+        &self,
+        shared: &Arc<Shared>,
+        peer: Arc<Peer>,
+        address: Option<&[u8]>,
+        envelope: Envelope,
+    ) -> bool {
+        let dropped = match peer.push(envelope, address) {
+            Pushed::Queued => return true,
+            Pushed::QueuedWithoutDialer => {
+                let ended = peer.begin_dialer();
+                shared.spawn(dialer::run(Arc::clone(shared), peer, ended));
+                return true;
+            }
+            Pushed::Full => Counted::DroppedFull,
+            Pushed::NoRoute => Counted::DroppedNoRoute,
+        };
+        self.counters.add(dropped, 1);
+        false
     }
 }
 
@@ -97,34 +139,33 @@ impl Transport for TcpTransport {
 
     fn send(&mut self, to: NodeId, address: Option<&[u8]>, envelope: Envelope) -> bool {
         let shared = self.shared.clone().expect("a transport is started before it sends");
+        if let (true, Some(peer)) = (is_bulk(&envelope), self.bulk_lane(to, address)) {
+            return self.push(&shared, peer, address, envelope);
+        }
         let Some(peer) = self.peer(&shared, to, address.is_some()) else {
             self.counters.add(Counted::DroppedNoRoute, 1);
             return false;
         };
-        let dropped = match peer.push(envelope, address) {
-            Pushed::Queued => return true,
-            Pushed::QueuedWithoutDialer => {
-                let ended = peer.begin_dialer();
-                shared.spawn(dialer::run(Arc::clone(&shared), peer, ended));
-                return true;
-            }
-            Pushed::Full => Counted::DroppedFull,
-            Pushed::NoRoute => Counted::DroppedNoRoute,
-        };
-        self.counters.add(dropped, 1);
-        false
+        self.push(&shared, peer, address, envelope)
     }
 
     fn retain(&mut self, membership: &Membership) {
         let Some(shared) = &self.shared else { return };
-        self.peers.retain(|node, peer| {
+        let stays = |node: &NodeId, peer: &mut Arc<Peer>| {
             let stays = membership.contains(*node);
             if !stays {
                 shared.forget_address(peer);
             }
             stays
-        });
+        };
+        self.peers.retain(stays);
+        self.bulk.retain(stays);
     }
+}
+
+/// Whether an envelope is large and may wait: a part of a snapshot.
+fn is_bulk(envelope: &Envelope) -> bool {
+    matches!(&envelope.content, Content::Snapshot(SnapshotMessage::Chunk { .. }))
 }
 
 impl Drop for TcpTransport {

@@ -1,5 +1,6 @@
 //! Transports on the loopback interface.
 
+mod bulk;
 mod delivery;
 mod handshakes;
 mod member;

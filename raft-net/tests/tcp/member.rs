@@ -15,7 +15,7 @@ pub const CLUSTER: ClusterId = ClusterId(7);
 /// Longer than any step of these tests takes, and shorter than the time limit of the test runner.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Stands for a message of the protocol, which has no sequence number.
+/// Stands for a message of the protocol or a part of a snapshot, which have no sequence number.
 pub const NO_SEQUENCE: u64 = 0;
 
 /// A member that records what arrives.
@@ -117,6 +117,13 @@ impl Member {
         arrived.iter().map(|(from, envelope)| (from.get(), sequence(envelope))).collect()
     }
 
+    /// How many parts of snapshots arrived.
+    pub fn parts(&self) -> usize {
+        let arrived = self.recorder.arrived.lock().expect("not poisoned");
+        let is_part = |content: &Content| matches!(content, Content::Snapshot(_));
+        arrived.iter().filter(|(_, envelope)| is_part(&envelope.content)).count()
+    }
+
     pub fn count(&self, counted: Counted) -> u64 {
         self.counters.get(counted)
     }
@@ -145,9 +152,8 @@ pub fn sequence(envelope: &Envelope) -> u64 {
     match &envelope.content {
         Content::Forward(forward) => forward.sequence,
         Content::Raft { .. } => NO_SEQUENCE,
-        other @ (Content::ForwardAnswer(_) | Content::Snapshot(_)) => {
-            panic!("{other:?} was never sent")
-        }
+        Content::Snapshot(_) => NO_SEQUENCE,
+        Content::ForwardAnswer(other) => panic!("{other:?} was never sent"),
     }
 }
 
