@@ -143,6 +143,8 @@ impl Raft {
         self.log.note_membership(index, next);
         self.update_receivers();
         self.send_appended(out);
+        // The membership in force may need fewer answers than the one before it.
+        self.confirm_reads(out);
     }
 
     /// Adds the members that are new, and removes those that have left.

@@ -186,6 +186,12 @@ impl World {
         self.enqueue(at, Event::Restored)
     }
 
+    /// How many snapshots of others this process of a member has installed.
+    pub(crate) fn installs(&self, at: usize) -> u64 {
+        let pump = self.members[at].pump.as_ref();
+        pump.map_or(0, |pump| pump.counters().snapshots_installed)
+    }
+
     /// Notes what became of a snapshot of another member.
     pub(super) fn note_installed(
         &mut self,
