@@ -126,6 +126,34 @@ pub struct Del {
     pub to: Endpoints,
 }
 
+/// Let members take a snapshot now.
+#[derive(Debug, Args)]
+pub struct Snapshot {
+    /// Print a JSON object with a list of snapshots.
+    #[arg(long)]
+    pub json: bool,
+    /// The client addresses of the members, each of which takes a snapshot of its own.
+    #[arg(
+        long,
+        value_name = "HOST:PORT,...",
+        value_delimiter = ',',
+        env = "KONTIKI_ENDPOINTS",
+        default_value = DEFAULT_ENDPOINTS
+    )]
+    pub endpoints: Vec<String>,
+    /// Wait for each member at most this many seconds; it writes its snapshot to the end in any
+    /// case.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    timeout: u32,
+}
+
+impl Snapshot {
+    /// How long to wait for each member.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout.into())
+    }
+}
+
 /// Show each member.
 #[derive(Debug, Args)]
 pub struct Status {

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::arguments::{Completions, Del, Get, Man, Put, Status, Up};
+use crate::arguments::{Completions, Del, Get, Man, Put, Snapshot, Status, Up};
 use crate::bench::Bench;
 use crate::log::arguments::Log;
 use crate::log_lines::Logging;
@@ -37,6 +37,8 @@ pub enum Command {
     Del(Del),
     /// Show each member: role, term, commit index, backend, process id.
     Status(Status),
+    /// Let members take a snapshot of their state now; print its last entry, size and duration.
+    Snapshot(Snapshot),
     /// Inspect, check or copy the log of a member that is not running.
     #[command(subcommand)]
     Log(Log),

@@ -2,7 +2,8 @@
 //!
 //! - `up` starts a whole cluster on this machine, each member in its own process, and watches it;
 //! - `serve` runs one member;
-//! - `put`, `get`, `del` and `status` are a small client;
+//! - `put`, `get`, `del` and `status` are a small client, and `snapshot` lets members take
+//!   snapshots;
 //! - `log` inspects, checks and copies the logs of members that are not running;
 //! - `bench` measures a log, a cluster, or a server;
 //! - `completions`, `man` and `version` describe the tool itself.
@@ -21,6 +22,7 @@ mod log_lines;
 mod manual;
 mod output;
 mod serve;
+mod snapshot;
 mod status;
 mod up;
 
@@ -61,6 +63,7 @@ fn run(command: Command, logging: Logging) -> Result<ExitCode, Failure> {
             Command::Get(get) => client::get(get).await,
             Command::Del(del) => client::del(del).await,
             Command::Status(status) => status::run(status).await,
+            Command::Snapshot(snapshot) => snapshot::run(snapshot).await,
             Command::Log(log) => log::run(log).await,
             Command::Completions(completions) => manual::completions(&completions),
             Command::Man(man) => manual::pages(&man),

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::arguments::Status;
 use crate::failure::Failure;
 use crate::output::{print, print_json};
+use crate::snapshot::NewestSnapshot;
 
 /// A member in the output. A value that a silent member did not report is null.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -25,6 +26,8 @@ pub struct MemberStatus {
     pub commit: Option<u64>,
     /// The last index that its state machine has applied.
     pub applied: Option<u64>,
+    /// The newest snapshot in its directory; null also if it has none.
+    pub snapshot: Option<NewestSnapshot>,
     /// The backend of its log.
     pub backend: Option<String>,
     /// Its process id.
@@ -72,6 +75,7 @@ impl MemberStatus {
                 term: Some(reported.term),
                 commit: Some(reported.commit),
                 applied: Some(reported.applied),
+                snapshot: reported.snapshot.map(NewestSnapshot::from),
                 backend: Some(reported.backend),
                 pid: Some(reported.pid),
                 error: None,
@@ -88,11 +92,12 @@ impl MemberStatus {
 
 /// The members as a table; each column is as wide as its widest cell.
 fn table(members: &[MemberStatus]) -> String {
-    let heads = ["ENDPOINT", "ID", "ROLE", "TERM", "COMMIT", "APPLIED", "BACKEND", "PID"];
+    let heads =
+        ["ENDPOINT", "ID", "ROLE", "TERM", "COMMIT", "APPLIED", "SNAPSHOT", "BACKEND", "PID"];
     let mut rows = vec![heads.map(str::to_owned)];
     rows.extend(members.iter().map(row));
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-    let widths: [usize; 8] = std::array::from_fn(width);
+    let widths: [usize; 9] = std::array::from_fn(width);
     let mut text = String::new();
     for row in &rows {
         let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
@@ -107,7 +112,7 @@ fn table(members: &[MemberStatus]) -> String {
     text
 }
 
-fn row(member: &MemberStatus) -> [String; 8] {
+fn row(member: &MemberStatus) -> [String; 9] {
     let number = |number: Option<u64>| number.map_or("-".to_owned(), |number| number.to_string());
     [
         member.endpoint.clone(),
@@ -116,6 +121,7 @@ fn row(member: &MemberStatus) -> [String; 8] {
         number(member.term),
         number(member.commit),
         number(member.applied),
+        number(member.snapshot.as_ref().map(|snapshot| snapshot.index)),
         member.backend.clone().unwrap_or("-".to_owned()),
         number(member.pid.map(u64::from)),
     ]
@@ -123,6 +129,8 @@ fn row(member: &MemberStatus) -> [String; 8] {
 
 #[cfg(test)]
 mod tests {
+    use kontiki_etcd::api::kontiki::v1::AdminSnapshot;
+
     use super::*;
 
     fn answer() -> AdminStatusResponse {
@@ -132,6 +140,7 @@ mod tests {
             term: 3,
             commit: 10,
             applied: 9,
+            snapshot: Some(AdminSnapshot { index: 8, term: 3, bytes: 700 }),
             backend: "file".to_owned(),
             pid: 77,
             ..AdminStatusResponse::default()
@@ -148,9 +157,10 @@ mod tests {
         let json = serde_json::to_string(&Output { members }).expect("it is JSON");
         let expected = concat!(
             r#"{"members":[{"id":2,"endpoint":"a:1","role":"leader","term":3,"commit":10,"#,
-            r#""applied":9,"backend":"file","pid":77},{"id":null,"endpoint":"b:2","#,
-            r#""role":"unreachable","term":null,"commit":null,"applied":null,"backend":null,"#,
-            r#""pid":null,"error":"connection refused"}]}"#
+            r#""applied":9,"snapshot":{"index":8,"term":3,"bytes":700},"backend":"file","#,
+            r#""pid":77},{"id":null,"endpoint":"b:2","role":"unreachable","term":null,"#,
+            r#""commit":null,"applied":null,"snapshot":null,"backend":null,"pid":null,"#,
+            r#""error":"connection refused"}]}"#
         );
         assert_eq!(json, expected);
     }

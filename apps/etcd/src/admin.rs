@@ -1,11 +1,16 @@
-//! The Admin service: the status of a member for Kontiki's own tools.
+//! The Admin service: what Kontiki's own tools ask a member.
 
-use tonic::{Request, Response, Status};
+use std::time::Instant;
+
+use tonic::{Code, Request, Response, Status};
 
 use crate::addresses::MemberAddresses;
 use crate::api::kontiki::v1::admin_server::Admin;
-use crate::api::kontiki::v1::{AdminMember, AdminStatusRequest, AdminStatusResponse};
-use crate::engine::{ClusterMember, Engine};
+use crate::api::kontiki::v1::{
+    AdminMember, AdminSnapshot, AdminSnapshotRequest, AdminSnapshotResponse, AdminStatusRequest,
+    AdminStatusResponse,
+};
+use crate::engine::{ClusterMember, Engine, SnapshotError, TakenSnapshot};
 use crate::member::SharedMember;
 
 /// The service.
@@ -36,8 +41,39 @@ impl<E: Engine> Admin for AdminService<E> {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             members: self.member.engine.members().iter().map(to_answer).collect(),
+            snapshot: standing.snapshot.map(to_message),
         }))
     }
+
+    async fn snapshot(
+        &self,
+        _request: Request<AdminSnapshotRequest>,
+    ) -> Result<Response<AdminSnapshotResponse>, Status> {
+        let (engine, begin) = (&self.member.engine, Instant::now());
+        let before = engine.standing().snapshot;
+        let taken = engine.snapshot().await.map_err(|error| to_status(&error))?;
+        Ok(Response::new(AdminSnapshotResponse {
+            id: engine.standing().node.get(),
+            snapshot: Some(to_message(taken)),
+            was_there: before == Some(taken),
+            microseconds: begin.elapsed().as_micros() as u64,
+        }))
+    }
+}
+
+fn to_message(snapshot: TakenSnapshot) -> AdminSnapshot {
+    let TakenSnapshot { last, bytes } = snapshot;
+    AdminSnapshot { index: last.index.get(), term: last.term.get(), bytes }
+}
+
+fn to_status(error: &SnapshotError) -> Status {
+    let code = match error {
+        SnapshotError::Unsupported | SnapshotError::NothingApplied => Code::FailedPrecondition,
+        SnapshotError::Busy => Code::ResourceExhausted,
+        SnapshotError::Closed => Code::Unavailable,
+        _ => Code::Internal,
+    };
+    Status::new(code, error.to_string())
 }
 
 fn to_answer(member: &ClusterMember) -> AdminMember {

@@ -18,7 +18,9 @@ use tonic::{Code, Response, Status};
 use crate::api::etcdserverpb::kv_client::KvClient;
 use crate::api::etcdserverpb::{DeleteRangeRequest, PutRequest, RangeRequest, RangeResponse};
 use crate::api::kontiki::v1::admin_client::AdminClient;
-use crate::api::kontiki::v1::{AdminStatusRequest, AdminStatusResponse};
+use crate::api::kontiki::v1::{
+    AdminSnapshotRequest, AdminSnapshotResponse, AdminStatusRequest, AdminStatusResponse,
+};
 use crate::errors::Refusal;
 
 /// How long a request may take, all attempts together, unless [`Client::with_timeout`] sets another
@@ -69,6 +71,15 @@ pub struct EndpointStatus {
     pub endpoint: String,
     /// The answer of its member, or why it could not be asked.
     pub status: Result<AdminStatusResponse, String>,
+}
+
+/// The snapshot of the member at one endpoint.
+#[derive(Debug)]
+pub struct EndpointSnapshot {
+    /// The endpoint, as the caller gave it.
+    pub endpoint: String,
+    /// The answer of its member, or why there is none.
+    pub snapshot: Result<AdminSnapshotResponse, String>,
 }
 
 /// A connection to a cluster.
@@ -154,6 +165,23 @@ impl Client {
             statuses.push(EndpointStatus { endpoint: name.clone(), status });
         }
         statuses
+    }
+
+    /// Asks every endpoint, one after another, to take a snapshot now. The time limit of a request
+    /// counts for each of them; a snapshot that is not durable by then is still being written.
+    pub async fn snapshot(&self) -> Vec<EndpointSnapshot> {
+        let mut snapshots = Vec::with_capacity(self.endpoints.len());
+        for (name, endpoint) in &self.endpoints {
+            let asked = async {
+                let mut client = AdminClient::new(connect(endpoint).await?);
+                let answer = client.snapshot(AdminSnapshotRequest {}).await;
+                answer.map(Response::into_inner).map_err(|status| status.message().to_owned())
+            };
+            let snapshot = timeout(self.timeout, asked).await;
+            let snapshot = snapshot.unwrap_or_else(|_| Err("no answer in time".to_owned()));
+            snapshots.push(EndpointSnapshot { endpoint: name.clone(), snapshot });
+        }
+        snapshots
     }
 
     async fn attempt_until_done<Q: Clone, R, F>(

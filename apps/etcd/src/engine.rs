@@ -9,7 +9,7 @@ use std::future::Future;
 use bytes::Bytes;
 use kontiki::types::{ClusterId, LogIndex, NodeId, Term};
 
-pub use kontiki::{ProposeError, ReadError};
+pub use kontiki::{ProposeError, ReadError, SnapshotError, TakenSnapshot};
 
 /// A running member, as its services see it.
 pub trait Engine: Send + Sync + 'static {
@@ -18,6 +18,10 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Returns once everything that was committed before the call is applied on this member.
     fn barrier(&self) -> impl Future<Output = Result<LogIndex, ReadError>> + Send;
+
+    /// Takes a snapshot of everything that is applied on this member now, and returns once it is
+    /// durable; or returns the newest snapshot, if nothing was applied since.
+    fn snapshot(&self) -> impl Future<Output = Result<TakenSnapshot, SnapshotError>> + Send;
 
     /// The present status of the member. Called for each answer, so it has to be cheap.
     fn standing(&self) -> Standing;
@@ -47,6 +51,8 @@ pub struct Standing {
     pub last: LogIndex,
     /// The last entry that is durable.
     pub durable: LogIndex,
+    /// The newest snapshot that is durable.
+    pub snapshot: Option<TakenSnapshot>,
 }
 
 /// The role of a member.

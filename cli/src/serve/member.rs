@@ -1,12 +1,15 @@
 //! The running member, behind the interface that the etcd services expect.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use kontiki::consensus::RoleName;
 use kontiki::types::LogIndex;
 use kontiki::{Membership, Node, NodeId, NodeStatus};
-use kontiki_etcd::engine::{ClusterMember, ProposeError, ReadError, Role, Standing};
+use kontiki_etcd::engine::{
+    ClusterMember, ProposeError, ReadError, Role, SnapshotError, Standing, TakenSnapshot,
+};
 use kontiki_etcd::{Engine, MemberAddresses};
 
 /// A running member.
@@ -39,6 +42,16 @@ impl Engine for Member {
         self.node.barrier().await
     }
 
+    async fn snapshot(&self) -> Result<TakenSnapshot, SnapshotError> {
+        let last = self.node.snapshot().await?;
+        // The status shows it after the next tick.
+        let mut status = self.node.watch_status();
+        let includes_it = |newest: &TakenSnapshot| newest.last.index >= last.index;
+        let newest = |now: &Arc<NodeStatus>| now.snapshot.filter(includes_it);
+        let shown = status.wait_for(|now| now.closed || newest(now).is_some()).await;
+        shown.ok().and_then(|now| newest(&now)).ok_or(SnapshotError::Closed)
+    }
+
     fn standing(&self) -> Standing {
         let status = self.node.status();
         Standing {
@@ -51,6 +64,7 @@ impl Engine for Member {
             applied: status.applied,
             last: status.raft.last.index,
             durable: status.raft.durable,
+            snapshot: status.snapshot,
         }
     }
 

@@ -66,8 +66,12 @@ pub async fn run(serve: Serve) -> Result<ExitCode, Failure> {
     let machine = Machine::new();
     let store = machine.store();
     let transport = Box::new(PeerAddresses::new(ports.peers, listed.clone()));
-    let peers = dir.as_ref().map(DataDir::peers);
-    let config = NodeConfig { timing: settings.timing()?, peers, ..NodeConfig::default() };
+    let config = NodeConfig {
+        timing: settings.timing()?,
+        limits: settings.member_limits(),
+        snapshots: dir.as_ref().map(DataDir::snapshots),
+        peers: dir.as_ref().map(DataDir::peers),
+    };
     let node = Node::start(config, log, transport, Box::new(machine)).await;
     let node = node.map_err(|error| open::start_failure(&settings, &error))?;
     tracing::info!(member = %own, clients = %ports.client_address, peers = %ports.peer_address,
@@ -75,7 +79,7 @@ pub async fn run(serve: Serve) -> Result<ExitCode, Failure> {
     tokio::spawn(log_leaders(node.clone()));
 
     let name = members.get(&own).map(|own| own.name.clone()).unwrap_or_default();
-    let limits = descriptors::leave_reserve(settings.limits(), descriptors);
+    let limits = descriptors::leave_reserve(settings.server_limits(), descriptors);
     let member = Member::new(node.clone(), listed);
     let server = Server::with_limits(member, store, Profile { name, backend }, limits);
     let server = if settings.let_urls_in { server.let_urls_in() } else { server };

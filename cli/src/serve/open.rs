@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use kontiki::storage::{LogError, LogErrorKind, Store};
 use kontiki::types::Identity;
-use kontiki::{DataDir, DataDirError, LogConfig, Membership, NodeId, OpenError, StartError};
+use kontiki::{
+    DataDir, DataDirError, LogConfig, Membership, NodeId, OpenError, RestoreError, StartError,
+    Unsound,
+};
 use kontiki_etcd::MemberAddresses;
 use tokio::time::{Instant, sleep};
 
@@ -157,7 +160,33 @@ pub fn listed(settings: &Settings) -> Result<BTreeMap<NodeId, MemberAddresses>, 
 pub fn start_failure(settings: &Settings, error: &StartError) -> Failure {
     match error {
         StartError::Store(store) => store_failure(settings, store),
+        StartError::Snapshots(RestoreError::Store(store)) => store_failure(settings, store),
+        StartError::Snapshots(snapshots) => snapshots_failure(snapshots),
+        StartError::MissingPrefix { .. } => Failure::of(place(settings), error).damaged(),
         other => Failure::of(place(settings), other),
+    }
+}
+
+fn snapshots_failure(error: &RestoreError) -> Failure {
+    let failure = Failure::new(chain(error));
+    match error {
+        RestoreError::Directory { .. } => {
+            failure.advise("check the disk: its space, its permissions, its health")
+        }
+        RestoreError::Unusable(unusable) => match unusable.why {
+            Unsound::Newer(_) => failure.advise("start the member with the version that wrote it"),
+            Unsound::Io(_) => failure.advise("check the disk: its permissions, its health"),
+            _ => failure.damaged(),
+        },
+        RestoreError::StateMachine { .. } => failure.advise(
+            "if a newer version wrote the snapshot, start the member with that version; else the \
+             file was not written by this program: keep a copy of it",
+        ),
+        RestoreError::OtherCluster { .. } => {
+            failure.advise("the file was copied here from another cluster: move it away")
+        }
+        // What the member knew is lost or contradicts itself.
+        _ => failure.damaged(),
     }
 }
 
@@ -205,5 +234,37 @@ fn place(settings: &Settings) -> String {
     match &settings.dir {
         Some(dir) => format!("the log of {member} in {}", dir.display()),
         None => format!("the log of {member}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use kontiki::types::EntryId;
+    use kontiki::{RestoreError, UnusableSnapshot};
+
+    use super::*;
+
+    /// The exit status says whether starting the member again can help.
+    #[test]
+    fn only_lost_data_counts_as_damage() {
+        let (path, zero) = (std::path::PathBuf::from("snap"), EntryId::ZERO);
+        let unusable = |why| UnusableSnapshot { path: path.clone(), why };
+        let newer = RestoreError::Unusable(unusable(Unsound::Newer("version 2".to_owned())));
+        let cut = Unsound::Damaged { at: 7, what: "the checksum of a chunk" };
+        let damaged = unusable(cut);
+        let cases = [
+            (newer, "start the member with the version", 1),
+            (RestoreError::Unusable(unusable(io::Error::other("it").into())), "check the disk", 1),
+            (RestoreError::Lost { damaged, boundary: zero }, "damaged at byte 7", 3),
+            (RestoreError::LogLost { last: zero, path, includes: zero }, "lost entries", 3),
+        ];
+        for (error, expected, status) in cases {
+            let failure = start_failure(&Settings::default(), &StartError::Snapshots(error));
+            let said = failure.to_string();
+            assert!(said.contains(expected), "{said}");
+            assert_eq!(failure.exit_status(), status, "{said}");
+        }
     }
 }

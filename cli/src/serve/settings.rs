@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::Args;
-use kontiki::{NodeId, Timing};
+use kontiki::{Limits, NodeId, Timing};
 use kontiki_etcd::{MemberAddresses, ServerLimits};
 use serde::Deserialize;
 
@@ -91,6 +91,14 @@ pub struct Settings {
     #[arg(long)]
     #[serde(default)]
     pub let_urls_in: bool,
+    /// Take a snapshot after this many entries of the log, unless the last one is larger than
+    /// --snapshot-bytes [default: 1000000].
+    #[arg(long, value_name = "N")]
+    pub snapshot_entries: Option<u64>,
+    /// Take a snapshot after this many bytes of commands, or after half the size of the last
+    /// snapshot if that is more [default: 64 MiB].
+    #[arg(long, value_name = "BYTES")]
+    pub snapshot_bytes: Option<u64>,
     /// The time between two heartbeats of a leader, in milliseconds [default: 60].
     #[arg(long, value_name = "MS")]
     pub heartbeat_ms: Option<u32>,
@@ -175,6 +183,8 @@ impl Settings {
             check_address(address)?;
         }
         self.timing()?;
+        let limits = self.member_limits().check();
+        limits.map_err(|error| Failure::new(format!("the settings cannot work: {error}")))?;
         if self.max_clients == Some(0) {
             return Err(Failure::new("max_clients cannot be 0: the member would serve no client"));
         }
@@ -225,8 +235,18 @@ impl Settings {
             .advise("set all three; an election timeout of ten heartbeats is a good start"))
     }
 
+    /// The limits of the member.
+    pub fn member_limits(&self) -> Limits {
+        let usual = Limits::default();
+        Limits {
+            snapshot_entries: self.snapshot_entries.unwrap_or(usual.snapshot_entries),
+            snapshot_bytes: self.snapshot_bytes.unwrap_or(usual.snapshot_bytes),
+            ..usual
+        }
+    }
+
     /// The limits of the client port.
-    pub fn limits(&self) -> ServerLimits {
+    pub fn server_limits(&self) -> ServerLimits {
         let usual = ServerLimits::default();
         ServerLimits {
             quota_bytes: self.quota_bytes.unwrap_or(usual.quota_bytes),
@@ -301,6 +321,8 @@ mod tests {
         assert!(wrong("heartbeat_ms = 60", "heartbeat_ms = 65").contains("multiple of 10"));
         assert!(wrong("heartbeat_ms = 60", "heartbeat_ms = 300").contains("do not fit together"));
         assert!(wrong("max_clients = 10000", "max_clients = 0").contains("max_clients"));
+        let no_entries = wrong("snapshot_entries = 1000000", "snapshot_entries = 0");
+        assert!(no_entries.contains("snapshot_entries must be at least 1"), "{no_entries}");
     }
 
     #[test]

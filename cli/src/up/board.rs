@@ -127,6 +127,7 @@ mod tests {
             role: "leader".to_owned(),
             term: Some(4),
             commit: Some(17),
+            snapshot: None,
             applied: Some(17),
             backend: Some("file".to_owned()),
             pid: Some(99),

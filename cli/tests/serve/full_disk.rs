@@ -105,7 +105,7 @@ fn survive_a_full_disk(backend: &str) {
     disk.fill();
     members.insert(place, start(full, &[]));
     members[place].wait_for("listening");
-    assert_eq!(cluster.ask(&["put", "last", "2"]), "OK\n");
+    assert_eq!(cluster.ask(&["put", "last", "2", "--timeout", "20"]), "OK\n");
     members[place].wait_for("the disk is full: the log in");
 
     disk.free();

@@ -7,7 +7,9 @@ use std::sync::Mutex;
 use bytes::Bytes;
 use kontiki::types::{ClusterId, EntryId, LogIndex, NodeId, Term};
 use kontiki::{Committed, Replies, StateMachine};
-use kontiki_etcd::engine::{ClusterMember, ProposeError, ReadError, Role, Standing};
+use kontiki_etcd::engine::{
+    ClusterMember, ProposeError, ReadError, Role, SnapshotError, Standing, TakenSnapshot,
+};
 use kontiki_etcd::{Engine, Machine, MemberAddresses, Profile, Server, ServerLimits};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -112,6 +114,10 @@ impl Engine for SoloEngine {
         }
     }
 
+    async fn snapshot(&self) -> Result<TakenSnapshot, SnapshotError> {
+        Err(SnapshotError::Unsupported)
+    }
+
     fn standing(&self) -> Standing {
         let last = self.state.lock().expect("applying does not panic").last;
         let leader = self.members.last().map_or(NODE, |(node, _)| *node);
@@ -125,6 +131,7 @@ impl Engine for SoloEngine {
             applied: last,
             last,
             durable: last,
+            snapshot: None,
         }
     }
 
