@@ -135,7 +135,7 @@ fn a_durable_cluster_continues_with_its_data() {
         signal(before, Signal::KILL);
         eventually("another process answers, and up shows its pid", || {
             let other = up.members()[leader as usize - 1]["pid"].as_u64()?;
-            (other != before && up.count(&format!("pid {other}  ")) > 0).then_some(())
+            (other != before && up.count(&format!("file  pid {other}  ")) > 0).then_some(())
         });
         let restarts = format!(
             "member {leader} has ended (signal: 9 (SIGKILL)); it is started again in 250 ms"
