@@ -62,7 +62,7 @@ impl<E: Engine> Admin for AdminService<E> {
 }
 
 fn to_message(snapshot: TakenSnapshot) -> AdminSnapshot {
-    let TakenSnapshot { last, bytes } = snapshot;
+    let TakenSnapshot { last, bytes, .. } = snapshot;
     AdminSnapshot { index: last.index.get(), term: last.term.get(), bytes }
 }
 

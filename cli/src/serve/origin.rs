@@ -2,7 +2,8 @@
 //! same one.
 //!
 //! The store holds the identity and, in its first entry, the initial members of the cluster; the
-//! cluster's id is a digest of its name and those members. The name itself is kept beside the log,
+//! cluster's id is a digest of its name and those members. Once that entry is purged, the newest
+//! snapshot holds the members. The name itself is kept beside the log,
 //! in `member.toml` (`docs/formats/member.md`), so that an error message can show it. A directory
 //! without that file is checked by the digest; the file is written by the first start that names
 //! the cluster.
@@ -16,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use kontiki::storage::{LogError, Store, record};
 use kontiki::types::{EntryKind, Identity, LogIndex};
-use kontiki::{Membership, NodeId};
+use kontiki::{Membership, NodeId, SnapshotDir};
 use kontiki_etcd::MemberAddresses;
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +48,8 @@ pub struct Origin {
     pub identity: Identity,
     /// The initial members of the cluster, unless their entry was purged.
     initial_members: Option<Membership>,
+    /// The members of the newest snapshot, if the entry with the initial ones was purged.
+    later_members: Option<Membership>,
     /// The cluster's name, if the file holds it.
     name: Option<String>,
     /// The member's directory, for messages and for the file.
@@ -68,11 +71,16 @@ impl Origin {
             return Ok(None); // its initialization was interrupted, and is repeated
         }
         let initial_members = initial_members(log).await?;
+        let later_members = match (dir, &initial_members) {
+            (Some(dir), None) => members_of_snapshot(dir),
+            _ => None,
+        };
         let name = match dir {
             Some(dir) => recorded_name(dir, &identity)?,
             None => None,
         };
-        Ok(Some(Origin { identity, initial_members, name, dir: dir.map(Path::to_owned) }))
+        let dir = dir.map(Path::to_owned);
+        Ok(Some(Origin { identity, initial_members, later_members, name, dir }))
     }
 
     /// Refuses settings that name another member or another cluster.
@@ -113,14 +121,14 @@ impl Origin {
 
     /// Members cannot change yet, so other members mean another cluster.
     fn check_members(&self, settings: &Settings) -> Result<(), Failure> {
-        let Some(initial_members) = &self.initial_members else { return Ok(()) };
+        let Some(known) = self.known_members() else { return Ok(()) };
         let listed = settings.members.iter().map(|member| Ok(member.checked()?.0));
         let mut listed = listed.collect::<Result<Vec<NodeId>, Failure>>()?;
         listed.sort_unstable();
-        if listed.is_empty() || listed.iter().copied().eq(initial_members.members()) {
+        if listed.is_empty() || listed.iter().copied().eq(known.members()) {
             return Ok(());
         }
-        let (ours, theirs) = (ids(initial_members.members()), ids(listed.into_iter()));
+        let (ours, theirs) = (ids(known.members()), ids(listed.into_iter()));
         Err(self.differs("belongs to a cluster of the members", &ours, &theirs))
     }
 
@@ -135,13 +143,17 @@ impl Origin {
         )
     }
 
-    /// The initial addresses of the cluster's members.
+    fn known_members(&self) -> Option<&Membership> {
+        self.initial_members.as_ref().or(self.later_members.as_ref())
+    }
+
+    /// The addresses of the cluster's members, as far as the member's own files hold them.
     pub fn members(&self) -> BTreeMap<NodeId, MemberAddresses> {
-        let Some(initial_members) = &self.initial_members else { return BTreeMap::new() };
-        let known = initial_members.members().filter_map(|node| {
-            Some((node, MemberAddresses::decode(initial_members.metadata(node)?).ok()?))
-        });
-        known.collect()
+        let Some(known) = self.known_members() else { return BTreeMap::new() };
+        let addresses = known
+            .members()
+            .filter_map(|node| Some((node, MemberAddresses::decode(known.metadata(node)?).ok()?)));
+        addresses.collect()
     }
 
     /// Keeps the cluster's name beside the log, unless the file exists already.
@@ -215,6 +227,14 @@ async fn initial_members(log: &mut dyn Store) -> Result<Option<Membership>, LogE
     let entries = log.reader().read(first..first.next(), u64::MAX).await?;
     let entry = entries.first().filter(|entry| entry.kind == EntryKind::Membership);
     Ok(entry.and_then(|entry| record::decode_membership(&entry.payload).ok()))
+}
+
+/// The members in the newest snapshot whose head can be read. What a damaged one means is decided
+/// when the member starts from its snapshots.
+fn members_of_snapshot(dir: &Path) -> Option<Membership> {
+    let dir = SnapshotDir::look(dir.join("snapshots"));
+    let heads = dir.list().ok()?.into_iter().filter_map(|last| dir.open(last).ok());
+    heads.map(|reader| reader.head().membership.clone()).next()
 }
 
 fn ids(members: impl Iterator<Item = NodeId>) -> String {

@@ -99,6 +99,17 @@ pub struct Settings {
     /// snapshot if that is more [default: 64 MiB].
     #[arg(long, value_name = "BYTES")]
     pub snapshot_bytes: Option<u64>,
+    /// Keep this many entries before the end of the newest snapshot in the log, so that a member
+    /// that lags behind a little needs no snapshot [default: 10000].
+    #[arg(long, value_name = "N")]
+    pub kept_entries: Option<u64>,
+    /// A leader keeps at most this many bytes of entries for members that still need them or that
+    /// receive a snapshot [default: 1 GiB].
+    #[arg(long, value_name = "BYTES")]
+    pub held_back_bytes: Option<u64>,
+    /// Send at most this many bytes of snapshots in a second [default: 64 MiB].
+    #[arg(long, value_name = "BYTES")]
+    pub snapshot_bytes_per_second: Option<u64>,
     /// The time between two heartbeats of a leader, in milliseconds [default: 60].
     #[arg(long, value_name = "MS")]
     pub heartbeat_ms: Option<u32>,
@@ -241,6 +252,11 @@ impl Settings {
         Limits {
             snapshot_entries: self.snapshot_entries.unwrap_or(usual.snapshot_entries),
             snapshot_bytes: self.snapshot_bytes.unwrap_or(usual.snapshot_bytes),
+            kept_entries: self.kept_entries.unwrap_or(usual.kept_entries),
+            held_back_bytes: self.held_back_bytes.unwrap_or(usual.held_back_bytes),
+            snapshot_bytes_per_second: self
+                .snapshot_bytes_per_second
+                .unwrap_or(usual.snapshot_bytes_per_second),
             ..usual
         }
     }

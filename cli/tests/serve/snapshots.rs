@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::members::{Cluster, cluster, has_file_log, stop_all};
-use crate::tool::{eventually, kontiki, text};
+use crate::members::{Cluster, Member, cluster, has_file_log, stop_all};
+use crate::tool::{eventually, failure, kontiki, text};
 
 /// The newest snapshot of each member, once every member has one that includes this entry.
 fn newest(cluster: &Cluster, at_least: u64) -> Vec<Value> {
@@ -24,7 +24,8 @@ fn members_take_snapshots_and_start_from_the_newest_one() {
     }
     let dir = tempfile::tempdir().expect("a temporary directory");
     let cluster = cluster(dir.path());
-    let members = cluster.start(&["--bootstrap", "--snapshot-entries", "20"]);
+    let policy = ["--snapshot-entries", "20", "--kept-entries", "5"];
+    let members = cluster.start(&[&["--bootstrap"], &policy[..]].concat());
     let put = |key: &str| assert_eq!(cluster.ask(&["put", key, "a value"]), "OK\n");
     (0..30).for_each(|number| put(&format!("k{number:02}")));
     for snapshot in newest(&cluster, 20) {
@@ -47,7 +48,18 @@ fn members_take_snapshots_and_start_from_the_newest_one() {
 
     let shown = kontiki(&["log", "verify", &cluster.own_dir(1)]);
     assert!(text(&shown.stdout).contains(&format!("up to {last}@")), "{shown:?}");
-    let members = cluster.start(&[]);
+    // The log was purged behind it, the first entry with the members included.
+    let shown = kontiki(&["log", "show", &cluster.own_dir(1), "--json"]);
+    let shown: Value = serde_json::from_slice(&shown.stdout).expect("it is JSON");
+    assert!(shown["boundary"]["index"].as_u64().is_some_and(|index| index > 1), "{shown}");
+    let mut other = cluster.flags(1, "demo");
+    other.truncate(other.len() - 2);
+    let other: Vec<&str> = other.iter().map(String::as_str).collect();
+    let said = failure(&[&["serve"], &other[..]].concat());
+    assert!(said.contains("the members 1, 2, 3, and the settings say 1, 2"), "{said}");
+
+    let start = |id| Member::start(&["--dir".to_owned(), cluster.own_dir(id)]);
+    let members: Vec<Member> = (1..=3).map(start).collect();
     for member in &members {
         member.wait_for("the state was restored from a snapshot");
     }
