@@ -17,7 +17,13 @@
 //!
 //! The leader leaves a joint membership by itself; if it is deposed before, the next leader does. A
 //! leader that is not a voter of the target leads on, without counting itself, until the target is
-//! committed (K23). [`reconfiguration`](super::reconfiguration) holds the steps as pure functions.
+//! committed (K23). It accepts no proposals in that time: it would not learn whether they are
+//! committed. The members that the target leaves out are told that it is committed before the
+//! leader forgets them. [`reconfiguration`](super::reconfiguration) holds the steps as pure
+//! functions.
+//!
+//! A joint membership decides nothing without a majority of the voters to come, and cannot be taken
+//! back. So a change begins only if such a majority answers (K43).
 //!
 //! Absent: how far a learner must have caught up before it may vote. The node decides this.
 
@@ -29,6 +35,7 @@ use super::message::Body;
 use super::output::{Output, Source};
 use super::planted::planted;
 use super::progress::Progress;
+use super::quorum::majority;
 use super::raft::Raft;
 use super::reconfiguration::{first_step, last_step};
 use super::refusal::ChangeRefusal;
@@ -88,6 +95,13 @@ impl Raft {
         Membership::new(MembershipParts { highest: None, ..parts }).unwrap_or(membership.clone())
     }
 
+    /// Whether this member leads, and the newest membership, which it has not committed yet, leaves
+    /// it without a vote: then it accepts no proposals, and resigns once that membership is
+    /// committed.
+    pub fn is_leaving(&self) -> bool {
+        self.is_leader() && self.membership().is_some_and(|now| !now.is_voter(self.id()))
+    }
+
     // ---- changes ----
 
     /// Appends the first step of a change, or refuses it by name.
@@ -115,7 +129,29 @@ impl Raft {
         }
         let next = first_step(now, target)?;
         self.check_new_voters(leader, now, &next)?;
+        if next.is_joint() {
+            self.check_voters_answer(leader, &next)?;
+        }
         Ok(next)
+    }
+
+    /// The voters to come that answered within the shortest election timeout must be a majority of
+    /// them. Otherwise the joint membership, and all later entries, could not be committed, and the
+    /// change could not be taken back.
+    fn check_voters_answer(&self, leader: &Leader, next: &Membership) -> Result<(), ChangeRefusal> {
+        let limit = self.config.election_ticks_min;
+        let answers = |node: &NodeId| {
+            *node == self.id() || leader.peers.get(node).is_some_and(|peer| peer.silent < limit)
+        };
+        let voters = &next.parts().voters;
+        let answering = voters.iter().filter(|node| answers(node)).count();
+        let is_enough = answering >= majority(voters.len());
+        match voters.iter().find(|node| !answers(node)) {
+            Some(silent) if !is_enough && !planted!(self, ChangeToSilentVoters) => {
+                Err(ChangeRefusal::VoterSilent(*silent))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A new voter must be a learner that stores the membership in force. A member with a blank
@@ -173,12 +209,26 @@ impl Raft {
         if now.is_joint() {
             return self.append_membership(last_step(&now), out);
         }
+        if !planted!(self, RemovedMembersNotTold) {
+            self.tell_those_that_left(out);
+        }
         self.update_receivers();
         if let Role::Leader(leader) = &mut self.role {
             leader.is_settled = true;
         }
         if !now.is_voter(self.id()) && !planted!(self, RemovedLeaderLeadsOn) {
             self.resign(&now, out);
+        }
+    }
+
+    /// Sends the commit index to the peers that are about to be forgotten, so that they learn that
+    /// their removal is committed.
+    fn tell_those_that_left(&mut self, out: &mut Vec<Output>) {
+        let receivers = self.receivers();
+        let Role::Leader(leader) = &self.role else { return };
+        let left = leader.peers.keys().copied().filter(|node| !receivers.contains(node));
+        for node in left.collect::<Vec<NodeId>>() {
+            self.send_heartbeat(node, out);
         }
     }
 
@@ -192,9 +242,13 @@ impl Raft {
         self.become_follower(self.term(), None, out);
     }
 
+    /// The voter with the longest log. Of several, it is the target of an open transfer if that is
+    /// one of them.
     fn best_voter(&self, now: &Membership) -> Option<NodeId> {
         let Role::Leader(leader) = &self.role else { return None };
+        let target = self.transfer_target();
         let voters = leader.peers.iter().filter(|(node, _)| now.is_voter(**node));
-        voters.max_by_key(|(_, peer)| peer.matched).map(|(node, _)| *node)
+        let best = voters.max_by_key(|(node, peer)| (peer.matched, target == Some(**node)));
+        best.map(|(node, _)| *node)
     }
 }

@@ -77,12 +77,18 @@ pub enum Mutant {
     TruncatedMembershipKept,
     /// A learner campaigns (breaks K22).
     LearnerCampaigns,
+    /// A leader whose vote is being taken away accepts proposals (breaks K23).
+    LeavingLeaderAccepts,
+    /// Members that were removed are not told that their removal is committed (breaks K23).
+    RemovedMembersNotTold,
+    /// A leader begins a change although the voters to come do not answer (breaks K43).
+    ChangeToSilentVoters,
 }
 
 #[cfg(feature = "mutants")]
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 33] = [
+    pub const ALL: [Mutant; 36] = [
         Mutant::VoteBeforeDurable,
         Mutant::CandidateAsksBeforeDurable,
         Mutant::LateCompletionConfirmsRewritten,
@@ -116,6 +122,9 @@ impl Mutant {
         Mutant::RemovedLeaderLeadsOn,
         Mutant::TruncatedMembershipKept,
         Mutant::LearnerCampaigns,
+        Mutant::LeavingLeaderAccepts,
+        Mutant::RemovedMembersNotTold,
+        Mutant::ChangeToSilentVoters,
     ];
 }
 

@@ -43,6 +43,8 @@ pub(super) struct Progress {
     pub(super) round: Round,
     /// Whether the peer has answered since the last check for a majority.
     pub(super) active: bool,
+    /// Ticks since the peer answered, or since this record was made.
+    pub(super) silent: u32,
     /// The last index that a client of this peer waits to see committed.
     pub(super) commit_wanted: LogIndex,
     /// The commit index that was last sent to the peer.
@@ -73,6 +75,7 @@ impl Progress {
             sending: None,
             round: Round(0),
             active: true,
+            silent: 0,
             commit_wanted: LogIndex::ZERO,
             commit_sent: LogIndex::ZERO,
         }
@@ -96,6 +99,12 @@ impl Progress {
         } else {
             0
         }
+    }
+
+    /// Records that the peer answered.
+    pub(super) fn on_answer(&mut self) {
+        self.active = true;
+        self.silent = 0;
     }
 
     /// Records that entries up to `upto` were sent.

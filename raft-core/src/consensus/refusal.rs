@@ -35,6 +35,9 @@ pub enum Refusal {
         /// The member that is to lead.
         to: NodeId,
     },
+    /// This member leads until the change that takes its vote away is committed, and would not
+    /// learn whether more entries are. Propose at the next leader.
+    LeaderLeaves,
 }
 
 /// Why a leadership transfer was refused. Nothing happened.
@@ -104,6 +107,14 @@ pub enum ChangeRefusal {
     /// learner first, and wait until it has caught up.
     #[error("node {0} must be a learner that has caught up before it votes")]
     VoterNotReady(NodeId),
+    /// A voter to come has not answered for an election timeout, and without it those that answer
+    /// are no majority of the voters to come: the change could neither be completed nor taken back.
+    /// Ask again when it answers, or leave it out.
+    #[error(
+        "node {0} does not answer, and without it too few of the voters to come do: nothing could \
+         be committed"
+    )]
+    VoterSilent(NodeId),
     /// Old and new members together do not form a membership.
     #[error("old and new members together: {0}")]
     Unsound(MembershipError),
@@ -182,6 +193,7 @@ impl fmt::Display for Refusal {
             Refusal::LeaderChanged { hint } => write!(f, "the leader changed{}", or_try(hint)),
             Refusal::ReadIsOpen => f.write_str("another read is open"),
             Refusal::TransferUnderWay { to } => write!(f, "a transfer to {to} is under way"),
+            Refusal::LeaderLeaves => f.write_str("the leader is losing its vote"),
         }
     }
 }

@@ -43,7 +43,7 @@ impl Raft {
         self.append_as_leader(1, Source::Noop, out);
     }
 
-    /// Accepts proposals, if this member leads and is not handing over.
+    /// Accepts proposals, if this member leads, and is neither handing over nor leaving.
     pub(super) fn on_propose(&mut self, count: u64, origins: &[NodeId], out: &mut Vec<Output>) {
         assert!(count > 0, "a proposal has at least one command");
         if !self.is_leader() {
@@ -55,6 +55,9 @@ impl Raft {
         {
             let refusal = Refusal::TransferUnderWay { to };
             return out.push(Output::ProposalRefused(refusal));
+        }
+        if self.is_leaving() && !planted!(self, LeavingLeaderAccepts) {
+            return out.push(Output::ProposalRefused(Refusal::LeaderLeaves));
         }
         self.append_as_leader(count, Source::Proposals, out);
         for origin in origins {
@@ -199,7 +202,7 @@ impl Raft {
         let Some(peer) = leader.peers.get_mut(&from) else {
             return self.reject(from, Rejection::NotAMember, out);
         };
-        peer.active = true;
+        peer.on_answer();
         let news = round > peer.round;
         peer.round = peer.round.max(round.min(leader.round));
         match verdict {
@@ -253,6 +256,9 @@ impl Raft {
             return self.become_follower(self.term(), None, out);
         }
         let Role::Leader(leader) = &mut self.role else { return };
+        for peer in leader.peers.values_mut() {
+            peer.silent = peer.silent.saturating_add(1);
+        }
         leader.heartbeat_elapsed += 1;
         let is_due = leader.heartbeat_elapsed >= self.config.heartbeat_ticks;
         if is_due {

@@ -11,7 +11,7 @@ use super::runner::{self, Outcome, Planted, Script};
 use super::{read, traces};
 
 /// Each bug, the law that must catch it, and the trace in which it does.
-const KILLERS: [(Mutant, &str, &str); 33] = [
+const KILLERS: [(Mutant, &str, &str); 36] = [
     (Mutant::VoteBeforeDurable, "L6", "election/one_vote_in_a_term_across_restarts"),
     (
         Mutant::CandidateAsksBeforeDurable,
@@ -77,6 +77,17 @@ const KILLERS: [(Mutant, &str, &str); 33] = [
         "membership/truncated_membership_is_no_longer_in_force",
     ),
     (Mutant::LearnerCampaigns, "K22", "election/learner_neither_votes_nor_campaigns"),
+    (
+        Mutant::LeavingLeaderAccepts,
+        "K23",
+        "membership/leader_that_is_removed_accepts_no_more_proposals",
+    ),
+    (
+        Mutant::RemovedMembersNotTold,
+        "K23",
+        "membership/removed_member_gets_entries_until_its_removal_is_committed",
+    ),
+    (Mutant::ChangeToSilentVoters, "K43", "membership/voters_to_come_must_answer"),
 ];
 
 #[test]

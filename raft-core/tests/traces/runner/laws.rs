@@ -25,6 +25,10 @@ pub struct ClusterLaws {
     led_with: BTreeMap<NodeId, Arc<Membership>>,
     /// How many ticks each leader has spent in a transfer.
     transfers: BTreeMap<NodeId, u32>,
+    /// For each leader, its term, and how many ticks ago each of its peers answered.
+    answered: BTreeMap<NodeId, (Term, BTreeMap<NodeId, u32>)>,
+    /// The greatest commit index that each leader has sent to each peer.
+    commit_sent: BTreeMap<(NodeId, NodeId), LogIndex>,
     /// What each read without an answer must see, and the member that reads.
     reads: BTreeMap<ReadId, (NodeId, LogIndex)>,
 }
@@ -57,6 +61,19 @@ impl ClusterLaws {
         *ticks = if hands_over { *ticks + 1 } else { 0 };
         let limit = member.config.election_ticks_min;
         assert!(*ticks < limit, "K28: {id} hands over for {ticks} ticks");
+        if let Some((_, peers)) = self.answered.get_mut(&id) {
+            peers.values_mut().for_each(|ticks| *ticks += 1);
+        }
+    }
+
+    /// Records that a member gets an answer to an append from a peer.
+    pub fn note_answer(&mut self, id: NodeId, from: NodeId, term: Term) {
+        if let Some((of, peers)) = self.answered.get_mut(&id)
+            && *of == term
+            && let Some(ticks) = peers.get_mut(&from)
+        {
+            *ticks = 0;
+        }
     }
 
     /// How many reads have no answer yet.
@@ -72,13 +89,18 @@ impl ClusterLaws {
                 self.check_truncation(id, write, &member.issued);
                 check_proposals(id, write, member);
                 check_step(id, write, member);
+                self.check_voters_answer(id, write, member);
             }
             Output::Send { to, message } => {
+                self.note_commit_sent(id, *to, message);
                 check_promise(id, *to, message, member);
                 check_timeout_now(id, *to, message, members);
                 self.check_vote(id, *to, message);
             }
-            Output::SendEntries { message, .. } => check_term_durable(id, message, &member.disk),
+            Output::SendEntries { to, message, .. } => {
+                self.note_commit_sent(id, *to, message);
+                check_term_durable(id, message, &member.disk);
+            }
             Output::Apply { upto } => {
                 assert!(
                     *upto < member.disk.first_of_log() || *upto <= member.disk.last(),
@@ -93,6 +115,52 @@ impl ClusterLaws {
             Output::Became(now) => check_candidate(id, now.role, member),
             _ => {}
         }
+    }
+
+    fn note_commit_sent(&mut self, id: NodeId, to: NodeId, message: &Message) {
+        if let Body::Append { commit, .. } = message.body {
+            let sent = self.commit_sent.entry((id, to)).or_default();
+            *sent = commit.max(*sent);
+        }
+    }
+
+    /// The voters to come that answered within the shortest election timeout are a majority (K43).
+    fn check_voters_answer(&self, id: NodeId, write: &Write, member: &Member) {
+        let Some(Source::Membership(next)) = write.append.as_ref().map(|append| &append.source)
+        else {
+            return;
+        };
+        let Some((_, peers)) = self.answered.get(&id).filter(|_| next.is_joint()) else { return };
+        let limit = member.config.election_ticks_min;
+        let voters = &next.parts().voters;
+        let answers =
+            |node: &&NodeId| **node == id || peers.get(*node).is_some_and(|ticks| *ticks < limit);
+        let answering = voters.iter().filter(answers).count();
+        let is_enough = 2 * answering > voters.len();
+        assert!(is_enough, "K43: {id} appends {next}, of which {answering} voters answer");
+    }
+
+    /// Keeps the list of a leader's peers. One that it no longer sends to was told that its removal
+    /// is committed (K23).
+    fn check_peers(&mut self, id: NodeId, status: &Status) {
+        let term = status.soft_state.term;
+        if status.soft_state.role != RoleName::Leader {
+            self.answered.remove(&id);
+            return;
+        }
+        let (of, before) = self.answered.remove(&id).unwrap_or_default();
+        let before = if of == term { before } else { BTreeMap::new() };
+        let peers: BTreeMap<NodeId, u32> = status
+            .peers
+            .iter()
+            .map(|peer| (peer.id, before.get(&peer.id).copied().unwrap_or(0)))
+            .collect();
+        for gone in before.keys().filter(|gone| !peers.contains_key(gone)) {
+            let sent = self.commit_sent.get(&(id, *gone)).copied().unwrap_or_default();
+            let left = status.membership_index;
+            assert!(sent >= left, "K23: {id} does not tell {gone} that its removal is committed");
+        }
+        self.answered.insert(id, (term, peers));
     }
 
     /// No member truncates a committed entry that it has.
@@ -125,6 +193,7 @@ impl ClusterLaws {
         let wanted = slowest.unwrap_or(status.commit);
         assert_eq!(raft.stored_by_all(), wanted, "{id}: a peer still waits for entries");
         check_membership(id, &status, &member.issued);
+        self.check_peers(id, &status);
         if raft.is_leader() {
             let first = *self.leaders.entry(raft.term()).or_insert(id);
             assert_eq!(first, id, "L1: two leaders in term {}", raft.term());
@@ -261,12 +330,18 @@ fn check_timeout_now(id: NodeId, to: NodeId, message: &Message, members: &Member
     assert!(has_all, "K28: {id} asks {to} to campaign, which lacks {last}");
 }
 
-/// No proposals are appended while a leader hands over (K28).
+/// No proposals are appended while a leader hands over (K28), or after the entry that takes its vote
+/// away (K23).
 fn check_proposals(id: NodeId, write: &Write, member: &Member) {
     let source = write.append.as_ref().map(|appended| &appended.source);
-    let target = member.raft.as_ref().and_then(|raft| raft.transfer_target());
-    let is_lawful = target.is_none() || source != Some(&Source::Proposals);
-    assert!(is_lawful, "K28: {id} appends proposals while it hands over to {target:?}");
+    let Some(raft) = member.raft.as_ref().filter(|_| source == Some(&Source::Proposals)) else {
+        return;
+    };
+    let target = raft.transfer_target();
+    assert!(target.is_none(), "K28: {id} appends proposals while it hands over to {target:?}");
+    let newest = member.issued.memberships.last().map(|(_, newest)| newest);
+    let votes = newest.is_none_or(|newest| newest.is_voter(id));
+    assert!(votes, "K23: {id} appends proposals, and is no voter");
 }
 
 /// Checks that nothing is promised that a power cut could undo.

@@ -189,6 +189,9 @@ impl World {
         if is_removed && self.refuses_removed {
             return Ok(());
         }
+        if matches!(message.body, Body::AppendResponse { .. }) {
+            self.laws.note_answer(to, from, message.term);
+        }
         self.step(to, Input::Message { from, message, memberships })
     }
 
