@@ -11,7 +11,7 @@
 #[path = "bring_your_own/journal.rs"]
 mod journal;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::sync::Arc;
 
@@ -55,6 +55,14 @@ impl Transport for Channels {
         // sent.
         let Some(peer) = self.peers.get(&to) else { return false };
         peer.try_send((self.own, envelope)).is_ok()
+    }
+
+    fn retain(&mut self, _members: &BTreeSet<NodeId>) {
+        // The members of this cluster never change.
+    }
+
+    fn connect(&mut self, _node: NodeId, _address: Option<&[u8]>) {
+        // There are no connections, so there is nothing to compare.
     }
 }
 

@@ -88,6 +88,7 @@ pub fn counted(error: &HandshakeError) -> Counted {
             Refusal::TooMany => Counted::RefusedNoRoom,
             Refusal::Rejected(PeerRejected::OtherCluster { .. }) => Counted::RefusedCluster,
             Refusal::Rejected(PeerRejected::OwnId(_)) => Counted::RefusedNode,
+            Refusal::Rejected(PeerRejected::Removed(_)) => Counted::RefusedRemoved,
             Refusal::Rejected(PeerRejected::OtherStore { .. }) => Counted::RefusedStore,
         },
     }

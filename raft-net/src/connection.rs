@@ -40,7 +40,7 @@ enum Ended {
     ClosedByPeer,
     #[error("the peer sent nothing for too long")]
     Idle,
-    #[error("replaced by newer connections")]
+    #[error("replaced by newer connections, or the peer is a member no longer")]
     Replaced,
     #[error("no part of a snapshot was sent on it for a while")]
     Unused,
@@ -162,6 +162,9 @@ async fn write(
     loop {
         peer.take(link, &mut batch);
         if batch.is_empty() {
+            if peer.ends(link) {
+                return Err(Ended::Replaced);
+            }
             tokio::select! {
                 () = link.wake.notified() => continue,
                 _ = tick.tick() => {

@@ -41,6 +41,8 @@ pub enum Counted {
     RefusedNode,
     /// Refused: the peer has lost its store.
     RefusedStore,
+    /// Refused: the peer was removed from the cluster.
+    RefusedRemoved,
     /// Refused: too many peers or handshakes.
     RefusedNoRoom,
     /// Refused: a frame over the limits.
@@ -110,6 +112,7 @@ impl Counted {
             Counted::RefusedCluster => (refused, "cluster"),
             Counted::RefusedNode => (refused, "node"),
             Counted::RefusedStore => (refused, "store"),
+            Counted::RefusedRemoved => (refused, "removed"),
             Counted::RefusedNoRoom => (refused, "no_room"),
             Counted::RefusedOversized => (refused, "oversized"),
             Counted::RefusedFrame => (refused, "frame"),

@@ -28,6 +28,7 @@ const MAGIC: [u8; 4] = *b"KTKH";
 const LOWEST: u16 = wire::LOWEST_VERSION as u16;
 const HIGHEST: u16 = wire::HIGHEST_VERSION as u16;
 const WELCOME: u8 = 0;
+const REMOVED: u8 = 7;
 
 /// The statement of each side about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +125,10 @@ pub async fn dial(
         }
         // Both sides refuse: report our own reason, which is more precise.
         (Err(HandshakeError::RefusedByPeer { .. }), Err(own)) => Err(HandshakeError::Refused(own)),
+        (Err(HandshakeError::RefusedByPeer { code: REMOVED, reason }), Ok(agreed)) => {
+            inbound.told_removed(agreed.identity.node);
+            Err(HandshakeError::RefusedByPeer { code: REMOVED, reason })
+        }
         (Err(other), _) => Err(other),
     }
 }
@@ -259,6 +264,7 @@ impl Refusal {
             Refusal::Rejected(PeerRejected::OwnId(_)) => 4,
             Refusal::Rejected(PeerRejected::OtherStore { .. }) => 5,
             Refusal::TooMany => 6,
+            Refusal::Rejected(PeerRejected::Removed(_)) => REMOVED,
         }
     }
 }

@@ -39,6 +39,9 @@ pub const BULK_PAUSE: Duration = Duration::from_secs(10);
 
 /// After so many keep-alives in a row, a connection for the parts of snapshots is closed.
 pub const MAX_BULK_SILENCES: u32 = 20;
+/// How long envelopes that were accepted for a peer may still be written after it was removed from
+/// the cluster.
+pub const FAREWELL_LIMIT: Duration = Duration::from_secs(1);
 
 /// The time limits of the transport. The defaults suit members in one data center.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

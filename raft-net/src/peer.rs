@@ -52,6 +52,10 @@ struct State {
     is_addressed: bool,
     /// When the peer could not be reached last, if it was not reached since.
     failed_at: Option<Instant>,
+    /// Whether the peer is a member no longer: its connections end once the queue is written.
+    is_leaving: bool,
+    /// Whether to connect although no envelope waits.
+    is_wanted: bool,
 }
 
 /// One connection with the peer, after its handshake.
@@ -89,7 +93,9 @@ impl Peer {
 
     /// Notes that the member sends to this peer.
     pub fn note_addressed(&self) {
-        self.state().is_addressed = true;
+        let mut state = self.state();
+        state.is_addressed = true;
+        state.is_leaving = false;
     }
 
     /// Registers a task that dials this peer. The task must end when the returned receiver is
@@ -100,15 +106,36 @@ impl Peer {
         ended
     }
 
-    /// Notes that the member no longer sends to this peer: its address is removed, and the task
-    /// that dials it ends, with the connection that it made. If the peer made a connection itself,
-    /// the waiting envelopes are sent on it; otherwise they are returned.
+    /// Notes that the peer is a member no longer: its address is removed. If it is connected, the
+    /// waiting envelopes are written first, and then its connections end; otherwise the task that
+    /// dials it ends, and the envelopes are returned.
     pub fn forget_address(&self) -> Vec<Envelope> {
         let mut state = self.state();
         state.is_addressed = false;
+        state.is_leaving = true;
         state.address.clear();
-        state.dialer = None;
-        if state.links.is_empty() { state.queue.take_all() } else { Vec::new() }
+        if state.links.is_empty() {
+            state.dialer = None;
+            return state.queue.take_all();
+        }
+        state.links.iter().for_each(|link| link.wake.notify_one());
+        Vec::new()
+    }
+
+    /// Whether a connection with the peer must end, since it has nothing more to write and the peer
+    /// is a member no longer.
+    pub fn ends(&self, link: &Arc<Link>) -> bool {
+        let state = self.state();
+        let is_newest = state.links.last().is_some_and(|newest| Arc::ptr_eq(newest, link));
+        state.is_leaving && (state.queue.is_empty() || !is_newest)
+    }
+
+    /// Ends the connections with a peer that is a member no longer, whatever it has not read.
+    pub fn end_if_leaving(&self) {
+        let state = self.state();
+        if state.is_leaving {
+            state.links.iter().for_each(|link| link.close.notify_one());
+        }
     }
 
     /// Whether there is a connection with the peer.
@@ -145,6 +172,21 @@ impl Peer {
         Pushed::Queued
     }
 
+    /// Wakes the task that dials this peer if there is no connection. Returns whether there is no
+    /// such task yet.
+    pub fn connect(&self, address: &[u8]) -> bool {
+        let mut state = self.state();
+        if state.address != address {
+            state.address = address.to_vec();
+        }
+        if !state.links.is_empty() {
+            return false;
+        }
+        state.is_wanted = true;
+        self.dial.notify_one();
+        state.dialer.is_none()
+    }
+
     /// Takes as many waiting envelopes as one write carries, if this is the link to write to.
     pub fn take(&self, link: &Arc<Link>, taken: &mut Vec<Envelope>) {
         let mut state = self.state();
@@ -178,17 +220,23 @@ impl Peer {
                 newest.wake.notify_one();
                 Vec::new()
             }
-            None => state.queue.take_all(),
+            None => {
+                if state.is_leaving {
+                    state.dialer = None;
+                }
+                state.queue.take_all()
+            }
         }
     }
 
-    /// Waits until there are envelopes that only a new connection can carry; returns the address to
-    /// dial.
+    /// Waits until there are envelopes that only a new connection can carry, or a connection is
+    /// wanted for itself; returns the address to dial.
     pub async fn wanted(&self) -> Vec<u8> {
         loop {
             {
-                let state = self.state();
-                if state.links.is_empty() && !state.queue.is_empty() {
+                let mut state = self.state();
+                let is_wanted = std::mem::take(&mut state.is_wanted);
+                if state.links.is_empty() && (is_wanted || !state.queue.is_empty()) {
                     return state.address.clone();
                 }
             }

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::counters::{Counted, Counters};
 use crate::handshake::Refusal;
-use crate::options::{MAX_PEERS, MAX_UNKNOWN_PEERS, TcpOptions};
+use crate::options::{FAREWELL_LIMIT, MAX_PEERS, MAX_UNKNOWN_PEERS, TcpOptions};
 use crate::peer::{Lane, Peer};
 
 /// The most (peer, reason) pairs that are kept as already logged; beyond it the list is cleared.
@@ -100,13 +100,18 @@ impl Shared {
         if alike.count() < max { Ok(()) } else { Err(Refusal::TooMany) }
     }
 
-    /// Notes that the member no longer sends to this peer, because it is no longer a member of the
-    /// cluster. The peer is kept as long as it is connected.
-    pub fn forget_address(&self, peer: &Arc<Peer>) {
+    /// Notes that this peer is no longer a member of the cluster. What waits for it is still
+    /// written, for a while, if it is connected; then its connections end.
+    pub fn forget_address(self: &Arc<Shared>, peer: &Arc<Peer>) {
         let dropped = peer.forget_address();
         self.note_unreachable(peer, dropped);
         self.forget(Remote::Node(peer.node));
         self.forget_if_unused(peer);
+        let leaving = Arc::clone(peer);
+        self.spawn(async move {
+            tokio::time::sleep(FAREWELL_LIMIT).await;
+            leaving.end_if_leaving();
+        });
     }
 
     /// The number of peers in the list.

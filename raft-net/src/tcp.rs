@@ -1,10 +1,10 @@
 //! The transport over TCP.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use raft_core::types::{Membership, NodeId};
+use raft_core::types::NodeId;
 use raft_node::{Content, Envelope, Inbound, SnapshotMessage, Transport};
 use thiserror::Error;
 
@@ -114,8 +114,7 @@ impl TcpTransport {
         let dropped = match peer.push(envelope, address) {
             Pushed::Queued => return true,
             Pushed::QueuedWithoutDialer => {
-                let ended = peer.begin_dialer();
-                shared.spawn(dialer::run(Arc::clone(shared), peer, ended));
+                begin_dialer(shared, peer);
                 return true;
             }
             Pushed::Full => Counted::DroppedFull,
@@ -149,10 +148,10 @@ impl Transport for TcpTransport {
         self.push(&shared, peer, address, envelope)
     }
 
-    fn retain(&mut self, membership: &Membership) {
+    fn retain(&mut self, members: &BTreeSet<NodeId>) {
         let Some(shared) = &self.shared else { return };
         let stays = |node: &NodeId, peer: &mut Arc<Peer>| {
-            let stays = membership.contains(*node);
+            let stays = members.contains(node);
             if !stays {
                 shared.forget_address(peer);
             }
@@ -161,6 +160,22 @@ impl Transport for TcpTransport {
         self.peers.retain(stays);
         self.bulk.retain(stays);
     }
+
+    fn connect(&mut self, node: NodeId, address: Option<&[u8]>) {
+        let shared = self.shared.clone().expect("a transport is started before it connects");
+        let Some(address) = address else { return };
+        if let Some(peer) = self.peer(&shared, node, true)
+            && peer.connect(address)
+        {
+            begin_dialer(&shared, peer);
+        }
+    }
+}
+
+/// Starts the task that dials a peer.
+fn begin_dialer(shared: &Arc<Shared>, peer: Arc<Peer>) {
+    let ended = peer.begin_dialer();
+    shared.spawn(dialer::run(Arc::clone(shared), peer, ended));
 }
 
 /// Whether an envelope is large and may wait: a part of a snapshot.

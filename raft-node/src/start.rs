@@ -190,7 +190,11 @@ fn wire(config: &NodeConfig, identity: Identity, parts: Parts) -> (Arc<Member>, 
     let publisher = Publisher::new(NodeStatus::of(identity, &pump, &info));
     let own_task = Waker::from(Arc::clone(&mailbox));
     let writer = (writer, end_waiting);
-    let executor = Executor::new(transport, machine, writer, reader, snapshots, own_task);
+    let live: Vec<_> = pump.raft().live_memberships().cloned().collect();
+    admission.note_memberships(&live);
+    let admission = Arc::new(admission);
+    let peers = (transport, Arc::clone(&admission));
+    let executor = Executor::new(peers, machine, writer, reader, snapshots, own_task);
     let turn = Turn::new(identity, pump, executor, info);
     let member = Member::new(identity, limits, mailbox, quotas, publisher, admission, turn);
     let (writer, reader, snapshots) = (threaded_writer, threaded_reader, snapshot_workers);

@@ -1,5 +1,6 @@
 //! Three members in one process, on the memory log: the node's handle from a user's side.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -219,9 +220,13 @@ impl Transport for Recording {
         self.0.send(to, address, envelope)
     }
 
-    fn retain(&mut self, membership: &Membership) {
-        let members = membership.members().map(NodeId::get).collect();
+    fn retain(&mut self, members: &BTreeSet<NodeId>) {
+        let members = members.iter().map(|node| node.get()).collect();
         self.1.lock().expect("no panic").push(members);
+    }
+
+    fn connect(&mut self, node: NodeId, address: Option<&[u8]>) {
+        self.0.connect(node, address);
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -115,6 +116,14 @@ impl Transport for Sending {
     fn send(&mut self, to: NodeId, address: Option<&[u8]>, envelope: Envelope) -> bool {
         self.faults.panic_if(Fault::Send);
         self.transport.send(to, address, envelope)
+    }
+
+    fn retain(&mut self, members: &BTreeSet<NodeId>) {
+        self.transport.retain(members);
+    }
+
+    fn connect(&mut self, node: NodeId, address: Option<&[u8]>) {
+        self.transport.connect(node, address);
     }
 }
 

@@ -1,6 +1,7 @@
 //! The member's record of its peers' stores, and its answer to a forward that was never sent.
 mod support;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -152,6 +153,14 @@ impl Transport for NoForwards {
 
     fn send(&mut self, to: NodeId, address: Option<&[u8]>, envelope: Envelope) -> bool {
         !matches!(envelope.content, Content::Forward(_)) && self.0.send(to, address, envelope)
+    }
+
+    fn retain(&mut self, members: &BTreeSet<NodeId>) {
+        self.0.retain(members);
+    }
+
+    fn connect(&mut self, node: NodeId, address: Option<&[u8]>) {
+        self.0.connect(node, address);
     }
 }
 

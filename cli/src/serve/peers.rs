@@ -1,7 +1,7 @@
 //! Turns the address of a peer in the membership into the address that the TCP transport connects
 //! to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -29,7 +29,8 @@ impl PeerAddresses {
         PeerAddresses { transport, settings, known: BTreeMap::new() }
     }
 
-    fn learn(&mut self, node: NodeId, metadata: &[u8]) {
+    fn learn(&mut self, node: NodeId, metadata: Option<&[u8]>) {
+        let Some(metadata) = metadata else { return };
         if self.known.get(&node).is_some_and(|(read, _)| read == metadata) {
             return;
         }
@@ -54,11 +55,27 @@ impl Transport for PeerAddresses {
     }
 
     fn send(&mut self, to: NodeId, metadata: Option<&[u8]>, envelope: Envelope) -> bool {
-        if let Some(metadata) = metadata {
-            self.learn(to, metadata);
-        }
-        let address = self.known.get(&to).and_then(|(_, address)| address.as_deref());
-        let address = address.filter(|_| metadata.is_some());
-        self.transport.send(to, address.map(str::as_bytes), envelope)
+        self.learn(to, metadata);
+        self.transport.send(to, known_address(&self.known, to, metadata), envelope)
     }
+
+    fn retain(&mut self, members: &BTreeSet<NodeId>) {
+        self.known.retain(|node, _| members.contains(node));
+        self.transport.retain(members);
+    }
+
+    fn connect(&mut self, node: NodeId, metadata: Option<&[u8]>) {
+        self.learn(node, metadata);
+        self.transport.connect(node, known_address(&self.known, node, metadata));
+    }
+}
+
+/// The address of a peer that has metadata.
+fn known_address<'a>(
+    known: &'a BTreeMap<NodeId, (Bytes, Option<String>)>,
+    node: NodeId,
+    metadata: Option<&[u8]>,
+) -> Option<&'a [u8]> {
+    let (_, address) = known.get(&node).filter(|_| metadata.is_some())?;
+    address.as_deref().map(str::as_bytes)
 }

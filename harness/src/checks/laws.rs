@@ -89,6 +89,20 @@ impl Laws {
         LogIndex::new(self.committed.len() as u64)
     }
 
+    /// Whether a committed membership has left out a node whose id was used. Its id is never used
+    /// again, so it was removed for good.
+    pub fn was_removed(&self, node: NodeId) -> bool {
+        let next = self.committed().next();
+        self.members.iter().any(|member| {
+            let newest = member.disk.membership_before(next);
+            newest.is_some_and(|(at, membership)| {
+                let committed = self.committed.get(at.prev().get() as usize).copied();
+                let is_committed = member.disk.term(*at) == committed;
+                is_committed && !membership.contains(node) && node <= membership.highest()
+            })
+        })
+    }
+
     /// Whether another member asked for votes in this term.
     pub fn asked_by_other(&self, term: Term, node: NodeId) -> bool {
         let in_term = (term, 0)..=(term, u64::MAX);

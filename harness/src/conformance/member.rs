@@ -2,6 +2,7 @@
 //! of the store's writes, a state machine that records its commands, and peers that a check
 //! controls.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -429,6 +430,10 @@ impl Transport for PeersTransport {
         }
         true
     }
+
+    fn retain(&mut self, _members: &BTreeSet<NodeId>) {}
+
+    fn connect(&mut self, _node: NodeId, _address: Option<&[u8]>) {}
 }
 
 impl Drop for PeersTransport {

@@ -97,11 +97,15 @@ pub enum Mark {
     NewcomerInstalled,
     /// A log was purged.
     LogPurged,
+    /// A member stopped because its own log showed that it was removed.
+    RemovalInOwnLog,
+    /// A member stopped because another one told it that it was removed.
+    RemovalTold,
 }
 
 impl Mark {
     /// All marks.
-    pub const ALL: [Mark; 43] = [
+    pub const ALL: [Mark; 45] = [
         Mark::TruncatedTwoOrMore,
         Mark::CrashBeforeVoteDurable,
         Mark::CrashBeforeEntriesDurable,
@@ -145,6 +149,8 @@ impl Mark {
         Mark::InstallRepeated,
         Mark::NewcomerInstalled,
         Mark::LogPurged,
+        Mark::RemovalInOwnLog,
+        Mark::RemovalTold,
     ];
 }
 

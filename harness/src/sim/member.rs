@@ -76,6 +76,8 @@ pub(crate) struct Member {
     pub(crate) led: bool,
     /// Whether it stopped because acknowledged data was lost. It then does not start again.
     pub(crate) has_lost_data: bool,
+    /// Whether it stopped because it was removed.
+    pub(crate) was_removed: bool,
     tick: Time,
     /// The rate of writes of snapshot files that fail, per million.
     failed_files: u64,
@@ -125,6 +127,7 @@ impl Member {
             led: false,
             has_lost_data: false,
             failed_files: plan.snapshots.failed,
+            was_removed: false,
             is_calm: false,
             plan: plan.host.clone(),
             disk_rng: Rng::stream(plan.seed, "disk", id.get()),

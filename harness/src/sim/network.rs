@@ -121,7 +121,8 @@ impl Network {
         ((from.get() - 1) * self.members + to.get() - 1) as usize
     }
 
-    fn connects(&self, from: NodeId, to: NodeId) -> bool {
+    /// Whether messages from one member may reach the other.
+    pub(crate) fn connects(&self, from: NodeId, to: NodeId) -> bool {
         !self.cut[self.pair(from, to)]
     }
 

@@ -48,6 +48,11 @@ impl Operator {
         leader.filter(|_| at_leader).unwrap_or(any_node)
     }
 
+    /// Draws whether a member has closed its connection with a removed one already.
+    pub(crate) fn refuses(&mut self) -> bool {
+        self.rng.coin()
+    }
+
     /// Draws the next request to a node that knows this membership.
     pub(crate) fn request(&mut self, known: Option<&Membership>) -> Request {
         let changes = self.rng.happens(self.plan.changes);

@@ -52,14 +52,20 @@ pub enum StoreBug {
 /// Bugs of the core that only the golden traces find. A transfer that goes wrong in one of the
 /// first three ways delays clients, but breaks no law; a voter that trusts a transfer does harm
 /// only if the request to campaign comes so late that its receiver lacks committed entries; and a
-/// learner that campaigns needs the votes of a majority of the voters, like any other member.
+/// learner that campaigns needs the votes of a majority of the voters, like any other member. The
+/// last three make a change of the membership fail or leave outcomes unknown where it need not, and
+/// break no law either: members that are not told of their removal learn it when they connect
+/// again, and voters that do not answer come back.
 #[cfg(feature = "mutants")]
-const ONLY_IN_TRACES: [Mutant; 5] = [
+const ONLY_IN_TRACES: [Mutant; 8] = [
     Mutant::TransferBeforeCaughtUp,
     Mutant::ProposalDuringTransfer,
     Mutant::TransferNeverAbandoned,
     Mutant::TransferVoteByTrust,
     Mutant::LearnerCampaigns,
+    Mutant::LeavingLeaderAccepts,
+    Mutant::RemovedMembersNotTold,
+    Mutant::ChangeToSilentVoters,
 ];
 
 /// A bug of the pump that only its own tests find: a chunk of another file must arrive late, at

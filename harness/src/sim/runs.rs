@@ -125,7 +125,7 @@ fn wait_until_at_rest(world: &mut World) -> Result<(), Violation> {
             world.advance()?;
         }
         let views = world.views().ok_or("a member is down");
-        match views.map(|views| why_not_at_rest(&views)) {
+        match views.map(|views| why_not_at_rest(&views).or(still_runs(world))) {
             Ok(None) => return Ok(()),
             still if world.now() > deadline => {
                 let what = format!("the cluster did not come to rest in time: {still:?}");
@@ -134,6 +134,10 @@ fn wait_until_at_rest(world: &mut World) -> Result<(), Violation> {
             _ => {}
         }
     }
+}
+
+fn still_runs(world: &World) -> Option<String> {
+    world.removed_and_running().map(|node| format!("{node} was removed, and still runs"))
 }
 
 /// How long the cluster may take to come to rest: a hundred election timeouts, the clients' own

@@ -10,6 +10,7 @@ mod faults;
 mod lost_disks;
 mod messages;
 mod operator;
+mod removal;
 mod snapshots;
 
 use std::cmp::Reverse;
@@ -118,6 +119,7 @@ enum WorldEvent {
     Restored { member: usize, process: u64 },
     SendRequest { client: u64 },
     GiveUp { client: u64, group: u64 },
+    TellRemoved { member: usize, process: u64, by: NodeId },
     NextFault,
     OperatorRequest,
     InjectFault(Fault),
@@ -239,6 +241,9 @@ impl World {
                     Ok(())
                 }
             }
+            WorldEvent::TellRemoved { member, process, by } if self.is_running(member, process) => {
+                self.tell_removed(member, by)
+            }
             WorldEvent::NextFault => self.inject_next_fault(),
             WorldEvent::OperatorRequest => self.make_request_of_operator(),
             WorldEvent::InjectFault(fault) if !self.calm => self.inject(fault),
@@ -247,7 +252,7 @@ impl World {
                 Ok(())
             }
             WorldEvent::Start { member }
-                if !self.members[member].is_up() && !self.members[member].has_lost_data =>
+                if !self.members[member].is_up() && !self.stays_down(member) =>
             {
                 self.restart(member)
             }
@@ -383,11 +388,15 @@ impl World {
     fn arrive(&mut self, packet: Packet) -> Result<(), Violation> {
         let at = packet.to.get() as usize - 1;
         let member = &self.members[at];
-        let Some(pump) = &member.pump else { return Ok(()) };
         let is_stale = packet.process.is_some_and(|process| process != member.process);
-        if is_stale || (self.calm && self.is_removed(at, packet.from)) {
+        if is_stale || !member.is_up() {
             return Ok(());
         }
+        if self.refuses(at, packet.from) {
+            self.refuse(at, packet.from);
+            return Ok(());
+        }
+        let Some(pump) = &self.members[at].pump else { return Ok(()) };
         if let Content::Raft { message, .. } = &packet.envelope.content {
             self.marks.hit_if(message.term < pump.raft().term(), Mark::OldTermDelivered);
         }

@@ -126,7 +126,7 @@ impl LogView {
     pub(super) fn memberships_from(
         &self,
         index: LogIndex,
-    ) -> impl Iterator<Item = &Arc<Membership>> {
+    ) -> impl Iterator<Item = &Arc<Membership>> + Clone {
         let after = self.memberships.partition_point(|(at, _)| *at <= index);
         let later = self.memberships[after..].iter().map(|(_, membership)| membership);
         self.membership_at(index).into_iter().chain(later)

@@ -56,12 +56,26 @@ impl Raft {
         self.log.membership_at(index)
     }
 
+    /// The memberships in force from the commit index on, the oldest first: each may turn out to be
+    /// the cluster's.
+    pub fn live_memberships(&self) -> impl Iterator<Item = &Arc<Membership>> + Clone {
+        self.log.memberships_from(self.commit)
+    }
+
     /// Whether this member votes in a membership that is in force at the commit index or after it.
     /// A member that was removed may be needed until its removal is committed: its log may be the
     /// only one that is as new as that of a majority (K23).
     pub(super) fn may_stand_for_election(&self) -> bool {
-        let mut live = self.log.memberships_from(self.commit);
-        live.any(|membership| membership.is_voter(self.id()))
+        self.live_memberships().any(|membership| membership.is_voter(self.id()))
+    }
+
+    /// Whether this member was removed: the membership that is committed, as far as it knows, lacks
+    /// it, although its node id was used. A node that has not joined yet has a greater id than any
+    /// that was used, and an id is never used again.
+    pub fn is_removed(&self) -> bool {
+        let is_gone = |now: &Membership| !now.contains(self.id()) && self.id() <= now.highest();
+        self.membership().is_some_and(|newest| is_gone(newest))
+            && self.membership_at(self.commit).is_some_and(|committed| is_gone(committed))
     }
 
     /// The voters besides this member.
@@ -75,8 +89,8 @@ impl Raft {
     /// from the commit index on. So a member that is removed gets entries until its removal is
     /// committed.
     pub(super) fn receivers(&self) -> BTreeSet<NodeId> {
-        let live = self.log.memberships_from(self.commit);
-        let mut receivers: BTreeSet<NodeId> = live.flat_map(|live| live.members()).collect();
+        let members = self.live_memberships().flat_map(|live| live.members());
+        let mut receivers: BTreeSet<NodeId> = members.collect();
         receivers.remove(&self.id());
         receivers
     }

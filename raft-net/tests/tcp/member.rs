@@ -24,6 +24,20 @@ pub struct Recorder {
     arrived: Mutex<Vec<(NodeId, Envelope)>>,
     confirmed: Mutex<Vec<Identity>>,
     not_sent: Mutex<Vec<(NodeId, u64)>>,
+    removed: Mutex<Vec<NodeId>>,
+    told_by: Mutex<Vec<NodeId>>,
+}
+
+impl Recorder {
+    /// Refuses a node from now on, since it was removed.
+    pub fn remove(&self, node: NodeId) {
+        self.removed.lock().expect("not poisoned").push(node);
+    }
+
+    /// The members that said that this one was removed.
+    pub fn told_by(&self) -> Vec<u64> {
+        self.told_by.lock().expect("not poisoned").iter().map(|node| node.get()).collect()
+    }
 }
 
 impl Inbound for Recorder {
@@ -35,6 +49,9 @@ impl Inbound for Recorder {
     fn admit(&self, peer: Identity) -> Result<(), PeerRejected> {
         match peer.node {
             node if node == self.identity.node => Err(PeerRejected::OwnId(node)),
+            node if self.removed.lock().expect("not poisoned").contains(&node) => {
+                Err(PeerRejected::Removed(node))
+            }
             node if peer.store == StoreId(666) => {
                 Err(PeerRejected::OtherStore { node, theirs: peer.store, known: StoreId(1) })
             }
@@ -45,6 +62,10 @@ impl Inbound for Recorder {
     fn confirm(&self, peer: Identity) -> Result<(), PeerRejected> {
         self.confirmed.lock().expect("not poisoned").push(peer);
         Ok(())
+    }
+
+    fn told_removed(&self, by: NodeId) {
+        self.told_by.lock().expect("not poisoned").push(by);
     }
 
     /// Nodes with ids of three digits are not in the membership.
@@ -81,6 +102,8 @@ impl Member {
             arrived: Mutex::default(),
             confirmed: Mutex::default(),
             not_sent: Mutex::default(),
+            removed: Mutex::default(),
+            told_by: Mutex::default(),
         });
         let mut transport = TcpTransport::bind(address, options()).expect("a free port");
         let counters = transport.counters();

@@ -10,13 +10,16 @@
 //!
 //! - A store id is recorded only after a handshake that both sides accepted, since any process that
 //!   has the cluster's id can send a hello.
-//! - It is recorded only for members of the membership in force, so the membership bounds the
-//!   memory.
+//! - It is recorded only for members, and forgotten once the member's removal is committed, so the
+//!   membership bounds the memory.
 //! - It is saved in the member's directory, where it has one ([`PeerRecord`]), so that a peer whose
 //!   directory was wiped is refused also by members that were restarted meanwhile.
 //!
-//! Deliberately absent: how a member that lost its store comes back. That requires a membership
-//! change.
+//! A member that was removed is refused for good, whatever its store. No record of former members
+//! is needed for this: a membership keeps the greatest node id that was ever used, and a new member
+//! has a greater one. So a node that is no member, with an id up to that one, was removed.
+//!
+//! Deliberately absent: how a member that lost its store comes back. It joins as a new member.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashSet};
@@ -66,6 +69,8 @@ pub(crate) struct Admission {
 #[derive(Default)]
 struct Known {
     stores: PeerStores,
+    /// The memberships in force from the commit index on, the oldest first.
+    memberships: Vec<Arc<Membership>>,
     /// The refusals that were logged already, by peer and kind.
     logged: HashSet<(NodeId, Discriminant<PeerRejected>)>,
     /// The save that was started last; each save waits for the one before it.
@@ -92,7 +97,7 @@ impl Admission {
     /// The peer may not talk to this member.
     pub(crate) fn admit(&self, peer: Identity) -> Result<(), PeerRejected> {
         let mut known = self.known();
-        let verdict = self.check(peer, &known.stores);
+        let verdict = self.check(peer, &known);
         match &verdict {
             Ok(()) => known.logged.retain(|(node, _)| *node != peer.node),
             Err(rejected) => {
@@ -113,20 +118,35 @@ impl Admission {
     /// # Errors
     /// Another handshake was confirmed first, with another store: the peer may not talk to this
     /// member.
-    pub(crate) fn confirm(
-        &self,
-        peer: Identity,
-        membership: Option<&Membership>,
-    ) -> Result<(), PeerRejected> {
+    pub(crate) fn confirm(&self, peer: Identity) -> Result<(), PeerRejected> {
         self.admit(peer)?;
         let mut known = self.known();
-        if membership.is_some_and(|membership| membership.contains(peer.node))
+        if known.is_member(peer.node)
             && let Entry::Vacant(new) = known.stores.entry(peer.node)
         {
             new.insert(peer.store);
             self.save(&mut known);
         }
-        self.check(peer, &known.stores)
+        self.check(peer, &known)
+    }
+
+    /// Whether a node is a member, or is being removed.
+    pub(crate) fn is_member(&self, node: NodeId) -> bool {
+        self.known().is_member(node)
+    }
+
+    /// Other memberships are in force from the commit index on; the oldest comes first. The stores
+    /// of nodes that are members no longer are forgotten.
+    pub(crate) fn note_memberships(&self, live: &[Arc<Membership>]) {
+        let mut known = self.known();
+        known.memberships = live.to_vec();
+        let before = known.stores.len();
+        let mut stores = std::mem::take(&mut known.stores);
+        stores.retain(|node, _| known.is_member(*node));
+        known.stores = stores;
+        if known.stores.len() < before {
+            self.save(&mut known);
+        }
     }
 
     /// Waits until every recorded store id is saved.
@@ -138,7 +158,7 @@ impl Admission {
         }
     }
 
-    fn check(&self, peer: Identity, stores: &PeerStores) -> Result<(), PeerRejected> {
+    fn check(&self, peer: Identity, known: &Known) -> Result<(), PeerRejected> {
         let (ours, node) = (self.own, peer.node);
         if peer.cluster != ours.cluster {
             let (theirs, ours) = (peer.cluster, ours.cluster);
@@ -147,9 +167,12 @@ impl Admission {
         if node == ours.node {
             return Err(PeerRejected::OwnId(node));
         }
-        match stores.get(&node) {
-            Some(known) if *known != peer.store => {
-                Err(PeerRejected::OtherStore { node, theirs: peer.store, known: *known })
+        if known.is_removed(node) {
+            return Err(PeerRejected::Removed(node));
+        }
+        match known.store(node) {
+            Some(known) if known != peer.store => {
+                Err(PeerRejected::OtherStore { node, theirs: peer.store, known })
             }
             _ => Ok(()),
         }
@@ -176,11 +199,30 @@ impl Admission {
     }
 }
 
+impl Known {
+    fn is_member(&self, node: NodeId) -> bool {
+        self.memberships.iter().any(|membership| membership.contains(node))
+    }
+
+    /// Whether a node was removed, or has an id that can no longer be a member's. The oldest
+    /// membership is the committed one.
+    fn is_removed(&self, node: NodeId) -> bool {
+        let highest = self.memberships.first().map(|committed| committed.highest());
+        highest.is_some_and(|highest| node <= highest) && !self.is_member(node)
+    }
+
+    /// The store of a peer, from the memberships or from a handshake.
+    fn store(&self, node: NodeId) -> Option<StoreId> {
+        let stores = self.memberships.iter().map(|membership| membership.store(node));
+        stores.flatten().next().or(self.stores.get(&node).copied())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    use bytes::Bytes;
+    use raft_core::types::MembershipParts;
     use tracing::span::{Attributes, Id, Record};
     use tracing::{Metadata, Subscriber};
 
@@ -212,37 +254,42 @@ mod tests {
         Identity { cluster: ClusterId(7), node: node(number), store: StoreId(store) }
     }
 
-    fn members(numbers: &[u64]) -> Membership {
-        let members = numbers.iter().map(|number| (node(*number), Bytes::new()));
-        Membership::of_voters(members).expect("sound")
+    /// These members; a greatest id above theirs means that others have left.
+    fn members(numbers: &[u64], highest: u64) -> Vec<Arc<Membership>> {
+        let voters = numbers.iter().copied().map(node).collect();
+        let highest = Some(node(highest));
+        let parts = MembershipParts { voters, highest, ..MembershipParts::default() };
+        vec![Arc::new(Membership::new(parts).expect("sound"))]
     }
 
+    /// The admission of member 1 of three.
     fn admission(record: &Arc<Memory>) -> Admission {
         let record = Arc::clone(record) as Arc<dyn PeerRecord>;
-        Admission::load(peer(1, 1), Some(record)).expect("loaded")
+        let admission = Admission::load(peer(1, 1), Some(record)).expect("loaded");
+        admission.note_memberships(&members(&[1, 2, 3], 3));
+        admission
     }
 
     /// What went wrong: a process that was started by mistake, with the id of a member and an empty
     /// directory, sent its hello first, and the real member was refused from then on.
     #[tokio::test]
     async fn a_hello_that_was_not_accepted_by_both_sides_pins_no_store() {
-        let (record, members) = (Arc::<Memory>::default(), members(&[1, 2, 3]));
-        let admission = admission(&record);
+        let admission = admission(&Arc::default());
         assert_eq!(admission.admit(peer(3, 666)), Ok(()));
-        assert_eq!(admission.confirm(peer(3, 33), Some(&members)), Ok(()));
+        assert_eq!(admission.confirm(peer(3, 33)), Ok(()));
         let wiped =
             PeerRejected::OtherStore { node: node(3), theirs: StoreId(666), known: StoreId(33) };
         assert_eq!(admission.admit(peer(3, 666)), Err(wiped));
-        assert_eq!(admission.confirm(peer(3, 666), Some(&members)), Err(wiped));
+        assert_eq!(admission.confirm(peer(3, 666)), Err(wiped));
     }
 
     #[tokio::test]
     async fn a_store_is_known_after_a_restart_and_only_of_a_member() {
-        let (record, members) = (Arc::<Memory>::default(), members(&[1, 2, 3]));
+        let record = Arc::<Memory>::default();
         let before = admission(&record);
         for _ in 0..2 {
-            assert_eq!(before.confirm(peer(2, 22), Some(&members)), Ok(()));
-            assert_eq!(before.confirm(peer(9, 99), Some(&members)), Ok(()));
+            assert_eq!(before.confirm(peer(2, 22)), Ok(()));
+            assert_eq!(before.confirm(peer(9, 99)), Ok(()));
         }
         before.saved().await;
         let saved = record.saved.lock().expect("no panic").clone();
@@ -251,6 +298,52 @@ mod tests {
         assert!(after.admit(peer(2, 23)).is_err());
         assert_eq!(after.admit(peer(2, 22)), Ok(()));
         assert_eq!(after.admit(peer(9, 98)), Ok(()), "not a member, so its store is not recorded");
+    }
+
+    /// What went wrong: the stores of former members were kept for ever, and after four thousand of
+    /// them the member could not read its own record.
+    #[tokio::test]
+    async fn the_stores_of_former_members_are_forgotten() {
+        let record = Arc::<Memory>::default();
+        let admission = admission(&record);
+        for next in 4..10_000 {
+            let (old, new) = (next - 2, next - 1);
+            assert_eq!(admission.confirm(peer(old, old)), Ok(()));
+            assert_eq!(admission.confirm(peer(new, new)), Ok(()));
+            admission.note_memberships(&members(&[1, new, next], next));
+            assert!(admission.known().stores.len() <= 2, "at member {next}");
+        }
+        admission.saved().await;
+        let saved = record.saved.lock().expect("no panic").0.clone();
+        assert_eq!(saved, PeerStores::from([(node(9998), StoreId(9998))]));
+    }
+
+    /// A member is not forgotten before its removal is committed, since the membership that leaves
+    /// it out may be truncated.
+    #[tokio::test]
+    async fn a_member_that_is_being_removed_is_still_one() {
+        let admission = admission(&Arc::default());
+        assert_eq!(admission.confirm(peer(3, 33)), Ok(()));
+        let (before, after) = (members(&[1, 2, 3], 3), members(&[1, 2], 3));
+        admission.note_memberships(&[before, after.clone()].concat());
+        assert!(admission.is_member(node(3)) && admission.admit(peer(3, 33)).is_ok());
+        assert!(admission.admit(peer(3, 34)).is_err(), "its store is known");
+        admission.note_memberships(&after);
+        assert!(!admission.is_member(node(3)));
+        assert_eq!(admission.admit(peer(3, 33)), Err(PeerRejected::Removed(node(3))));
+        assert_eq!(admission.admit(peer(4, 44)), Ok(()), "it may be about to join");
+    }
+
+    /// A member that was restarted, or that has never talked to a peer, knows its store from the
+    /// membership.
+    #[tokio::test]
+    async fn the_membership_says_which_store_a_member_has() {
+        let admission = admission(&Arc::default());
+        let mut parts = members(&[1, 2, 3], 3)[0].parts().clone();
+        parts.stores.insert(node(2), StoreId(22));
+        admission.note_memberships(&[Arc::new(Membership::new(parts).expect("sound"))]);
+        assert!(admission.admit(peer(2, 23)).is_err());
+        assert_eq!(admission.admit(peer(2, 22)), Ok(()));
     }
 
     /// Counts the lines that are logged on this thread.

@@ -12,6 +12,8 @@ use bytes::Bytes;
 use raft_core::types::{EntryId, LogIndex, Membership, NodeId};
 use tokio::sync::oneshot;
 
+use super::address_book::AddressBook;
+use super::admission::Admission;
 use super::apply::{ApplyWork, Progress, apply_batch, serve_reads, want_answers};
 use super::clients::{ReadGroup, Waiters};
 use super::persist::{EndWaiting, Persist};
@@ -30,8 +32,9 @@ use crate::transport::{Content, Envelope, Transport};
 pub(crate) struct Executor {
     /// `None` once the member has ended; dropping it ends its tasks and connections.
     transport: Option<Box<dyn Transport>>,
-    /// The membership that was last passed to the transport.
-    membership: Option<Arc<Membership>>,
+    /// Which peers may talk to the member; it is told of changes of the membership.
+    admission: Arc<Admission>,
+    book: AddressBook,
     machine: Machine,
     writer: WorkerHandle<Persist>,
     /// `None` once the member has ended; dropping it stops the writer from waiting for space.
@@ -64,7 +67,7 @@ pub(crate) enum Machine {
 
 impl Executor {
     pub(crate) fn new(
-        transport: Box<dyn Transport>,
+        (transport, admission): (Box<dyn Transport>, Arc<Admission>),
         machine: Machine,
         (writer, end_waiting): (WorkerHandle<Persist>, EndWaiting),
         reader: WorkerHandle<Read>,
@@ -74,7 +77,8 @@ impl Executor {
         let (wakers, replies) = (Vec::new(), Replies::default());
         Executor {
             transport: Some(transport),
-            membership: None,
+            admission,
+            book: AddressBook::default(),
             machine,
             writer,
             end_waiting: Some(end_waiting),
@@ -89,18 +93,24 @@ impl Executor {
     }
 
     /// Carries out all effects except those for observers. The outcomes of effects that complete at
-    /// once are added to `events`.
-    pub(crate) fn run(
+    /// once are added to `events`. `live` are the memberships in force from the commit index on.
+    pub(crate) fn run<'a>(
         &mut self,
         effects: &mut Effects<Waiters>,
         events: &mut Vec<Event<Waiters>>,
-        address_book: Option<&Arc<Membership>>,
+        live: impl Iterator<Item = &'a Arc<Membership>> + Clone,
         quotas: &Quotas,
     ) {
         if let Some(batch) = effects.write.take() {
             self.writer.put(batch, &self.own_task, events);
         }
-        self.send(&mut effects.sends, events, address_book);
+        if self.book.is_of(live.clone()) {
+            self.send(effects, events, None);
+        } else {
+            let before = std::mem::replace(&mut self.book, AddressBook::of(live));
+            self.send(effects, events, Some(&before));
+            self.note_memberships();
+        }
         if !effects.fetches.is_empty() {
             for fetch in effects.fetches.drain(..) {
                 self.reader.put(fetch, &self.own_task, events);
@@ -205,26 +215,33 @@ impl Executor {
         std::mem::take(&mut self.wakers)
     }
 
+    /// Sends to the members, and to those that have left in this turn: they are told that their
+    /// removal is committed. `before` has their addresses.
     fn send(
         &mut self,
-        sends: &mut Vec<(NodeId, Envelope)>,
+        effects: &mut Effects<Waiters>,
         events: &mut Vec<Event<Waiters>>,
-        address_book: Option<&Arc<Membership>>,
+        before: Option<&AddressBook>,
     ) {
-        let Some(transport) = &mut self.transport else { return sends.clear() };
-        if let Some(now) = address_book
-            && !self.membership.as_ref().is_some_and(|known| Arc::ptr_eq(known, now))
-        {
-            transport.retain(now);
-            self.membership = Some(Arc::clone(now));
-        }
-        for (to, envelope) in sends.drain(..) {
-            let address = address_book.and_then(|membership| membership.metadata(to));
-            let address = address.map(|address| &address[..]);
+        let Some(transport) = &mut self.transport else { return effects.sends.clear() };
+        for (to, envelope) in effects.sends.drain(..) {
+            let address = self.book.address(to);
+            let address = address.or_else(|| before.and_then(|before| before.address(to)));
             let forward = forward_id(&envelope);
             if !transport.send(to, address, envelope) {
                 events.extend(forward.map(|forward| not_sent(to, forward)));
             }
+        }
+        for node in effects.connects.drain(..) {
+            transport.connect(node, self.book.address(node));
+        }
+    }
+
+    /// Other memberships are in force now.
+    fn note_memberships(&mut self) {
+        self.admission.note_memberships(self.book.memberships());
+        if let Some(transport) = &mut self.transport {
+            transport.retain(&self.book.members());
         }
     }
 

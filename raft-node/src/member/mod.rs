@@ -13,7 +13,7 @@
 //! | `scheduler` | which thread takes turns; the driver task |
 //! | `turn`, `executor` | one turn, and its effects |
 //! | `worker`, `persist`, `read`, `apply`, `snapshot` | work that runs concurrently with the pump |
-//! | `admission` | which peers may talk to the member |
+//! | `address_book`, `admission` | the members, and which peers may talk to this one |
 //! | `publisher`, `status`, `metrics` | what observers see |
 //!
 //! [`Member`] is what these parts share. None of them depends on it: they get the parts that they
@@ -27,6 +27,7 @@
 //! ([`requests::reply`](crate::requests::reply)), closes the workers' queues, and closes the peers'
 //! connections.
 
+pub(crate) mod address_book;
 pub(crate) mod admission;
 pub(crate) mod apply;
 pub(crate) mod clients;
@@ -73,7 +74,7 @@ pub(crate) struct Member {
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) quotas: Arc<Quotas>,
     pub(crate) publisher: Publisher,
-    pub(crate) admission: Admission,
+    pub(crate) admission: Arc<Admission>,
     /// Whether nothing is left for the driver to do.
     is_finished: AtomicBool,
     /// Taken with `try_lock` only; see `scheduler`. `None` after a panic. Boxed, so that moving it
@@ -88,7 +89,7 @@ impl Member {
         mailbox: Arc<Mailbox>,
         quotas: Arc<Quotas>,
         publisher: Publisher,
-        admission: Admission,
+        admission: Arc<Admission>,
         turn: Turn,
     ) -> Member {
         let (is_finished, turn) = (AtomicBool::new(false), TryMutex::new(Some(Box::new(turn))));
@@ -214,13 +215,15 @@ impl Inbound for MemberInbound {
     }
 
     fn confirm(&self, peer: Identity) -> Result<(), PeerRejected> {
-        let status = self.0.publisher.latest();
-        self.0.admission.confirm(peer, status.raft.membership.as_deref())
+        self.0.admission.confirm(peer)
+    }
+
+    fn told_removed(&self, by: NodeId) {
+        self.0.post(Event::Removed { by });
     }
 
     fn is_member(&self, node: NodeId) -> bool {
-        let status = self.0.publisher.latest();
-        status.raft.membership.as_ref().is_some_and(|membership| membership.contains(node))
+        self.0.admission.is_member(node)
     }
 
     fn deliver(&self, from: NodeId, envelope: Envelope) {

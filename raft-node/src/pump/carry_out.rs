@@ -49,6 +49,7 @@ impl<C: Clients> Pump<C> {
         match output {
             Output::Write(write) => self.write(write, effects),
             Output::Send { to, message } => {
+                self.proposed.note_sent(to, &message);
                 self.send(to, Content::Raft { message, entries: Entries::default() }, effects);
             }
             Output::SendEntries { to, message, send } => {

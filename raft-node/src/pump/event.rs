@@ -105,6 +105,11 @@ pub enum Event<C: Clients> {
         /// The forward's sequence number.
         sequence: u64,
     },
+    /// A member refused this one because it was removed from the cluster.
+    Removed {
+        /// The member that refused it.
+        by: NodeId,
+    },
     /// A part that the member needs has failed permanently.
     Stop(StopReason),
     /// The member is being closed.
@@ -123,6 +128,8 @@ pub struct Effects<C: Clients> {
     pub write: Option<WriteBatch>,
     /// Send these, in order.
     pub sends: Vec<(NodeId, Envelope)>,
+    /// Connect to these members, so that they say whether this one was removed.
+    pub connects: Vec<NodeId>,
     /// Read these, then report [`Event::Fetched`] for each.
     pub fetches: Vec<Fetch>,
     /// Pin the state of the state machine before it applies anything else, write it, then report
@@ -346,11 +353,22 @@ pub enum StopReason {
         /// Its kind.
         kind: EntryKind,
     },
+    /// The member was removed from the cluster. It does not come back: its node id is never used
+    /// again. A new member may start with an empty directory and a new id.
+    #[error("this member was removed from the cluster{}", says(.by))]
+    Removed {
+        /// The member that said so; none if this member's own log does.
+        by: Option<NodeId>,
+    },
     /// Acknowledged data was lost: a majority of the members lost entries that they had
     /// acknowledged. Starting the member again does not help. This member's store still holds the
     /// committed entry.
     #[error("acknowledged data was lost: {0}")]
     DataLost(Contradiction),
+}
+
+fn says(by: &Option<NodeId>) -> String {
+    by.map_or_else(String::new, |node| format!(", says node {node}"))
 }
 
 impl StopReason {
@@ -360,6 +378,7 @@ impl StopReason {
             StopReason::Store(error) => matches!(error.kind, LogErrorKind::Corrupt { .. }),
             StopReason::DataLost(_) => true,
             StopReason::UnknownEntry { .. }
+            | StopReason::Removed { .. }
             | StopReason::StateMachine(_)
             | StopReason::Panic { .. } => false,
         }
@@ -383,6 +402,7 @@ impl<C: Clients> Default for Effects<C> {
         Effects {
             write: None,
             sends: Vec::new(),
+            connects: Vec::new(),
             fetches: Vec::new(),
             snapshot: None,
             transfers: Vec::new(),

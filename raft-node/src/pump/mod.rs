@@ -20,6 +20,7 @@
 //! | `tail_cache`, `fetching` | entries for peers and the state machine, from memory or the store |
 //! | `snapshotting`, `purging` | when a snapshot is taken, and how far the log is purged then |
 //! | `snapshot_sending`, `snapshot_receiving` | snapshots for peers that no entries can help |
+//! | `removal` | how a member learns that it was removed, and stops |
 //! | `applying` | committed entries on their way to the state machine |
 
 mod applying;
@@ -34,6 +35,7 @@ mod planted;
 mod proposals;
 mod purging;
 mod reads;
+mod removal;
 mod snapshot_receiving;
 mod snapshot_sending;
 mod snapshotting;
@@ -62,6 +64,7 @@ use self::planted::planted;
 use self::proposals::Proposals;
 use self::purging::LogSize;
 use self::reads::Reads;
+use self::removal::Removal;
 use self::snapshot_receiving::Receiving;
 use self::snapshot_sending::Sending;
 use self::snapshotting::Snapshotting;
@@ -91,6 +94,7 @@ pub struct Pump<C: Clients> {
     log_size: LogSize,
     receiving: Receiving,
     counters: Counters,
+    removal: Removal,
     ended: bool,
     /// The proposals of this turn.
     proposed: TurnProposals<C>,
@@ -141,6 +145,7 @@ impl<C: Clients> Pump<C> {
             log_size: LogSize::new(limits.held_back_bytes),
             receiving: Receiving::default(),
             counters: Counters::default(),
+            removal: Removal::default(),
             ended: false,
             proposed: TurnProposals::new(),
             payloads: Payloads::default(),
@@ -257,6 +262,7 @@ impl<C: Clients> Pump<C> {
                 let forward = ForwardAnswer { start, sequence, appended: None };
                 self.on_forward_not_sent(to, &forward, effects);
             }
+            Event::Removed { by } => self.on_removed(by, effects),
             Event::Stop(reason) => self.stop(reason, effects),
             Event::Close => self.end(effects),
         }
@@ -275,6 +281,7 @@ impl<C: Clients> Pump<C> {
         }
         self.retry_fetches(effects);
         self.tick_snapshots(effects);
+        self.tick_removal(effects);
     }
 
     /// Takes the steps of snapshots that depend on time. Nothing is due for a member that takes

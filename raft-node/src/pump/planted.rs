@@ -40,12 +40,18 @@ pub enum PumpBug {
     SkippedAnsweredAsLost,
     /// When the member ends, clients whose entries are in the log are not answered.
     WaitingForgottenAtEnd,
+    /// A member that was removed does not stop.
+    RemovedMemberStays,
+    /// A member stops because of a membership that is not committed.
+    StopsBeforeRemovalCommitted,
+    /// A member without a leader connects to no other.
+    OthersNotAsked,
 }
 
 #[cfg(feature = "mutants")]
 impl PumpBug {
     /// All of them.
-    pub const ALL: [PumpBug; 16] = [
+    pub const ALL: [PumpBug; 19] = [
         PumpBug::ForwardTakenTwice,
         PumpBug::LostAnsweredAsDone,
         PumpBug::ReadServedBeforeApplied,
@@ -62,6 +68,9 @@ impl PumpBug {
         PumpBug::ChunkOfAnotherFile,
         PumpBug::SkippedAnsweredAsLost,
         PumpBug::WaitingForgottenAtEnd,
+        PumpBug::RemovedMemberStays,
+        PumpBug::StopsBeforeRemovalCommitted,
+        PumpBug::OthersNotAsked,
     ];
 }
 

@@ -9,13 +9,15 @@
 //! answered, so no other limit bounds what a leader holds in memory for its own disk. Commands of
 //! its own clients are held until the disk has caught up; forwarded ones are refused.
 //!
-//! While a leader hands over, commands of its own clients are held, too. They are proposed if the
-//! transfer is abandoned, and forwarded once the next leader is known.
+//! While a leader hands over, or is losing its vote, commands of its own clients are held, too.
+//! They are proposed if the transfer is abandoned, and forwarded once the next leader is known. A
+//! member that was removed does not learn which member that is: it refuses them, and names the
+//! voter that it asked to campaign.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use raft_core::consensus::{Input, Refusal, RoleName};
+use raft_core::consensus::{Body, Input, Message, Refusal, RoleName};
 use raft_core::types::{EntryId, LogSpan, NodeId};
 
 use super::event::{Clients, Effects, Failed};
@@ -40,6 +42,8 @@ pub(super) struct TurnProposals<C: Clients> {
     next_leader_until: u64,
     /// The member to which this one hands its leadership over, until that has an outcome.
     handed_to: Option<NodeId>,
+    /// The member that this one last asked to campaign.
+    pub(super) asked_to_campaign: Option<NodeId>,
 }
 
 /// A group of own clients that waits for the disk, or for the next leader.
@@ -69,6 +73,7 @@ impl<C: Clients> TurnProposals<C> {
             held: VecDeque::new(),
             next_leader_until: 0,
             handed_to: None,
+            asked_to_campaign: None,
         }
     }
 
@@ -80,6 +85,13 @@ impl<C: Clients> TurnProposals<C> {
             self.commands = commands;
         } else {
             self.commands.extend(commands);
+        }
+    }
+
+    /// Notes to which member this one sent a request to campaign.
+    pub(super) fn note_sent(&mut self, to: NodeId, message: &Message) {
+        if message.body == Body::TimeoutNow {
+            self.asked_to_campaign = Some(to);
         }
     }
 
@@ -133,7 +145,9 @@ impl<C: Clients> Pump<C> {
             (_, Some(leader)) => self.forward(leader, commands, group, effects),
             (_, None) if self.awaits_next_leader() => self.hold(commands, group),
             (_, None) => {
-                let error = ProposeError::NotLeader { hint: None };
+                let asked = self.proposed.asked_to_campaign;
+                let hint = asked.filter(|_| self.raft.is_removed());
+                let error = ProposeError::NotLeader { hint };
                 effects.failed.push(Failed { group, offset: 0, count: commands.len(), error });
             }
         }
@@ -154,16 +168,18 @@ impl<C: Clients> Pump<C> {
         self.proposed.held.push_back(Held { commands, group, bytes, deadline });
     }
 
-    /// Whether this leader is handing over, and accepts no proposals.
+    /// Whether this leader is handing over or losing its vote, and accepts no proposals.
     pub(super) fn hands_over(&self) -> bool {
-        self.raft.transfer_target().is_some()
+        self.raft.transfer_target().is_some() || self.raft.is_leaving()
     }
 
     /// While this leader hands over, moves the deadline until which its clients' commands wait for
     /// the next leader to one election timeout from now.
     pub(super) fn note_transfer(&mut self) {
-        if let Some(to) = self.raft.transfer_target() {
+        if self.hands_over() {
             self.proposed.next_leader_until = self.now + self.election_ticks;
+        }
+        if let Some(to) = self.raft.transfer_target() {
             self.proposed.handed_to = Some(to);
         }
     }
@@ -188,7 +204,9 @@ impl<C: Clients> Pump<C> {
     /// Whether this member has just handed over, and the next leader is not known yet. Its clients'
     /// commands wait for that leader.
     fn awaits_next_leader(&self) -> bool {
-        self.raft.leader().is_none() && self.now < self.proposed.next_leader_until
+        self.raft.leader().is_none()
+            && self.now < self.proposed.next_leader_until
+            && !self.raft.is_removed()
     }
 
     /// Whether own clients' commands are held.

@@ -1,12 +1,12 @@
 //! A transport between members of one process: for tests, examples and single-process clusters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use raft_core::types::NodeId;
 
-use super::{Envelope, Inbound, Transport};
+use super::{Envelope, Inbound, PeerRejected, Transport};
 
 /// A network inside one process. Members find each other by id.
 #[derive(Clone, Default)]
@@ -17,7 +17,8 @@ pub struct InProcessNetwork {
 #[derive(Default)]
 struct Hub {
     members: Mutex<Members>,
-    /// Rises when a member joins or leaves; each transport then connects again.
+    /// Rises when a member joins or leaves the network, and when the membership of a cluster
+    /// changes; each transport then connects again.
     changes: AtomicU64,
 }
 
@@ -59,7 +60,7 @@ struct InProcessTransport {
 
 impl InProcessTransport {
     /// Connects with all members that are there, with a handshake for each.
-    fn connect(&mut self, own: &Arc<dyn Inbound>) {
+    fn meet_all(&mut self, own: &Arc<dyn Inbound>) {
         let changes = self.hub.changes.load(Ordering::Acquire);
         if self.as_of != changes {
             self.as_of = changes;
@@ -72,8 +73,19 @@ impl InProcessTransport {
 /// Whether both sides accept each other; then both remember it.
 fn shake_hands(own: &Arc<dyn Inbound>, peer: &Arc<dyn Inbound>) -> bool {
     let (ours, theirs) = (own.identity(), peer.identity());
-    let are_admitted = own.admit(theirs).is_ok() && peer.admit(ours).is_ok();
+    let are_admitted = admits(own, peer) && admits(peer, own);
     are_admitted && own.confirm(theirs).is_ok() && peer.confirm(ours).is_ok()
+}
+
+/// Whether a member admits another one, which is told if it was removed.
+fn admits(one: &Arc<dyn Inbound>, other: &Arc<dyn Inbound>) -> bool {
+    match one.admit(other.identity()) {
+        Err(PeerRejected::Removed(_)) => {
+            other.told_removed(one.identity().node);
+            false
+        }
+        verdict => verdict.is_ok(),
+    }
 }
 
 impl Transport for InProcessTransport {
@@ -87,10 +99,21 @@ impl Transport for InProcessTransport {
 
     fn send(&mut self, to: NodeId, _address: Option<&[u8]>, envelope: Envelope) -> bool {
         let Some(own) = self.own.clone() else { return false };
-        self.connect(&own);
+        self.meet_all(&own);
         let Some(peer) = self.peers.get(&to) else { return false };
         peer.deliver(own.identity().node, envelope);
         true
+    }
+
+    fn retain(&mut self, _members: &BTreeSet<NodeId>) {
+        // All members shake hands again, since a handshake may have another outcome now.
+        self.hub.change(|_| {});
+    }
+
+    fn connect(&mut self, _node: NodeId, _address: Option<&[u8]>) {
+        if let Some(own) = self.own.clone() {
+            self.meet_all(&own);
+        }
     }
 }
 

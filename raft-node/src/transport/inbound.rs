@@ -29,8 +29,12 @@ pub trait Inbound: Send + Sync {
     /// another store in the meantime. The transport closes the connection.
     fn confirm(&self, peer: Identity) -> Result<(), PeerRejected>;
 
-    /// Whether a node is in the membership in force, as far as this member knows. A transport
-    /// keeps capacity for members.
+    /// A member that this one has connected to refused it with [`PeerRejected::Removed`]. This
+    /// member stops. Never blocks.
+    fn told_removed(&self, _by: NodeId) {}
+
+    /// Whether a node is a member, as far as this member knows. A transport keeps capacity for
+    /// members.
     fn is_member(&self, _node: NodeId) -> bool {
         true
     }
@@ -68,6 +72,11 @@ pub enum PeerRejected {
         /// This member's cluster.
         ours: ClusterId,
     },
+    /// The peer was a member, or has an id that can no longer be a member's, and the membership
+    /// that leaves it out is committed. A transport passes this on to the peer, which stops
+    /// ([`Inbound::told_removed`]).
+    #[error("node {0} was removed from the cluster, and its id is never used again")]
+    Removed(NodeId),
     /// The peer claims this member's own id.
     #[error("another process claims to be node {0}, which is this member")]
     OwnId(NodeId),

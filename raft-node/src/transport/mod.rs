@@ -5,11 +5,12 @@ mod in_process;
 mod inbound;
 mod snapshot;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use raft_core::consensus::Message;
-use raft_core::types::{ClusterId, EntryId, Membership, NodeId, Term};
+use raft_core::types::{ClusterId, EntryId, NodeId, Term};
 
 pub use self::entries::Entries;
 pub use self::in_process::InProcessNetwork;
@@ -86,12 +87,16 @@ pub trait Transport: Send {
     /// sent, it returns the envelope to [`Inbound::not_sent`].
     fn send(&mut self, to: NodeId, address: Option<&[u8]>, envelope: Envelope) -> bool;
 
-    /// Another membership is in force: a transport may forget what it keeps for nodes that are not
-    /// in it. It must still carry what is sent to them afterwards, since the membership in force
-    /// may be older than the cluster's.
-    fn retain(&mut self, membership: &Membership) {
-        let _ = membership;
-    }
+    /// These are the members now, those that are being removed included: a transport may forget
+    /// what it keeps for other nodes, once it has sent what it accepted for them. It ends its
+    /// connections with nodes that are members no longer; if they connect again, they learn that
+    /// they were removed. It must still carry what is sent to other nodes afterwards, since the
+    /// membership that this member knows may be older than the cluster's.
+    fn retain(&mut self, members: &BTreeSet<NodeId>);
+
+    /// Connects to a member unless a connection exists, so that the two compare their identities
+    /// again. A member that hears nothing from the others learns in this way that it was removed.
+    fn connect(&mut self, node: NodeId, address: Option<&[u8]>);
 }
 
 impl Envelope {

@@ -31,6 +31,7 @@ impl World {
             granted |= self.check_send(from, to, &envelope)?;
             self.send(from, to, envelope);
         }
+        self.connect(at, effects.connects);
         self.begin_reads(at, effects.fetches)?;
         let stepped_down = !effects.soft_states.is_empty();
         self.marks
@@ -146,7 +147,8 @@ impl World {
 
     // ---- the end of a member ----
 
-    /// Checks why a member stops: only a failed disk or a failed state machine is a lawful reason.
+    /// Checks why a member stops: lawful reasons are a failed disk, a failed state machine, and
+    /// that it was removed.
     fn check_stop(&mut self, at: usize, reason: &StopReason) -> Result<(), Violation> {
         match reason {
             StopReason::Store(error) if error.op == LogOp::Read => {
@@ -161,6 +163,7 @@ impl World {
                 self.marks.hit(Mark::ApplyFailed);
                 Ok(())
             }
+            StopReason::Removed { by } => self.check_removed(at, *by),
             StopReason::DataLost(_) if self.lost_disks => {
                 self.members[at].has_lost_data = true;
                 Ok(())

@@ -92,15 +92,6 @@ impl World {
         (to != from).then_some((from, to))
     }
 
-    /// Whether the receiver knows that the sender was removed. A transport refuses its connections.
-    pub(super) fn is_removed(&self, at: usize, from: NodeId) -> bool {
-        let Some(raft) = self.members[at].pump.as_ref().map(|pump| pump.raft()) else {
-            return false;
-        };
-        let committed = raft.membership_at(raft.commit());
-        committed.is_some_and(|now| !now.contains(from) && from <= now.highest())
-    }
-
     /// Marks the hard situations that a write shows.
     pub(super) fn mark_memberships(&mut self, at: usize, batch: &WriteBatch) {
         let disk = self.laws.disk(self.members[at].id);

@@ -330,8 +330,8 @@ fn check_timeout_now(id: NodeId, to: NodeId, message: &Message, members: &Member
     assert!(has_all, "K28: {id} asks {to} to campaign, which lacks {last}");
 }
 
-/// No proposals are appended while a leader hands over (K28), or after the entry that takes its vote
-/// away (K23).
+/// No proposals are appended while a leader hands over (K28), or after the entry that takes its
+/// vote away (K23).
 fn check_proposals(id: NodeId, write: &Write, member: &Member) {
     let source = write.append.as_ref().map(|appended| &appended.source);
     let Some(raft) = member.raft.as_ref().filter(|_| source == Some(&Source::Proposals)) else {

@@ -1,14 +1,16 @@
 //! Queries to a cheap state machine while it applies a batch, and snapshots of its state before the
 //! next one.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::pin::Pin;
 use std::sync::Mutex;
 use std::task::{Context, Poll};
 
 use log_memory::MemoryLog;
+use raft_core::consensus::{Body, Message};
 use raft_core::storage::LogStore;
-use raft_core::types::{ClusterId, EntryId, Identity, StoreId};
+use raft_core::types::{ClusterId, EntryId, Identity, StoreId, Term};
 
 use super::*;
 use crate::application::{Committed, Fatal, Snapshot};
@@ -18,7 +20,8 @@ use crate::member::snapshot::snapshots_in;
 use crate::requests::quota::Quota;
 use crate::requests::reply::{OpenBatch, Reply};
 use crate::snapshots::SnapshotDir;
-use crate::transport::InProcessNetwork;
+use crate::test_support::node_id;
+use crate::transport::{Entries, InProcessNetwork, Inbound};
 
 /// Applies its one command in two calls; a query sees how many were made.
 #[derive(Default)]
@@ -59,10 +62,12 @@ fn executor_of(machine: Box<dyn StateMachine>, snapshots: Option<Snapshots>) -> 
     let (writer, _) = WorkerHandle::new(persist, false);
     let (reader, _) = WorkerHandle::new(reader, false);
     let machine = Machine::Cheap(machine);
-    let transport = InProcessNetwork::new().transport();
+    let identity = Identity { cluster: ClusterId(1), node: node_id(1), store: StoreId(1) };
+    let admission = Admission::load(identity, None).expect("nothing to read");
+    let peers = (InProcessNetwork::new().transport(), Arc::new(admission));
     let waker = Waker::noop().clone();
     let quotas = Quotas { proposals: Quota::new(9, 99), reads: Quota::new(9, 99) };
-    (Executor::new(transport, machine, (writer, end_waiting), reader, snapshots, waker), quotas)
+    (Executor::new(peers, machine, (writer, end_waiting), reader, snapshots, waker), quotas)
 }
 
 /// Gives the state machine its command and, in the same turn, a read whose index is before the
@@ -80,7 +85,7 @@ fn apply_and_read(executor: &mut Executor, quotas: &Quotas) -> Reply<ReadResult>
         ..Effects::default()
     };
     let mut events = Vec::new();
-    executor.run(&mut effects, &mut events, None, quotas);
+    executor.run(&mut effects, &mut events, std::iter::empty(), quotas);
     assert!(events.is_empty(), "the command is unfinished: {events:?}");
     reply
 }
@@ -157,8 +162,59 @@ async fn a_snapshot_does_not_include_the_batch_that_follows_in_the_same_turn() {
         ..Effects::default()
     };
     let mut events = Vec::new();
-    executor.run(&mut effects, &mut events, None, &quotas);
+    executor.run(&mut effects, &mut events, std::iter::empty(), &quotas);
     assert_eq!(*calls.lock().expect("no panic"), ["pins", "applies"]);
     let is_failed = matches!(&events[..], [Event::Snapshotted(Err(_)), Event::Applied]);
     assert!(is_failed, "{events:?}");
+}
+
+/// Records what it is called for.
+struct Calls(Arc<Mutex<Vec<String>>>);
+
+impl Transport for Calls {
+    fn start(&mut self, _: Arc<dyn Inbound>) {}
+
+    fn send(&mut self, to: NodeId, address: Option<&[u8]>, _: Envelope) -> bool {
+        let address = address.map(String::from_utf8_lossy);
+        self.0.lock().expect("no panic").push(format!("send to {to} at {address:?}"));
+        true
+    }
+
+    fn retain(&mut self, members: &BTreeSet<NodeId>) {
+        let members: Vec<u64> = members.iter().map(|node| node.get()).collect();
+        self.0.lock().expect("no panic").push(format!("retain {members:?}"));
+    }
+
+    fn connect(&mut self, _: NodeId, _: Option<&[u8]>) {}
+}
+
+/// What went wrong: the transport dropped a removed member with its connection before the commit
+/// index of its removal was sent to it, and no longer had its address.
+#[tokio::test]
+async fn a_removed_member_is_sent_its_last_message_before_the_transport_drops_it() {
+    let (mut executor, quotas) = executor();
+    let calls = Arc::<Mutex<Vec<String>>>::default();
+    executor.transport = Some(Box::new(Calls(Arc::clone(&calls))));
+    let of = |members: &[(u64, &'static str)]| {
+        let members =
+            members.iter().map(|(n, at)| (node_id(*n), Bytes::from_static(at.as_bytes())));
+        Arc::new(Membership::of_voters(members).expect("sound"))
+    };
+    let (before, after) = (of(&[(1, "a"), (2, "b"), (3, "c")]), of(&[(1, "a"), (2, "d")]));
+    let mut run = |live: &[Arc<Membership>]| {
+        let message = Message::new(Term::new(1), Body::TimeoutNow);
+        let content = Content::Raft { message, entries: Entries::default() };
+        let envelope = Envelope { cluster: ClusterId(1), content };
+        let sends = vec![(node_id(2), envelope.clone()), (node_id(3), envelope)];
+        let mut effects = Effects { sends, ..Effects::default() };
+        executor.run(&mut effects, &mut Vec::new(), live.iter(), &quotas);
+        std::mem::take(&mut *calls.lock().expect("no panic"))
+    };
+    let [two, three] = ["send to 2 at Some(\"b\")", "send to 3 at Some(\"c\")"];
+    assert_eq!(run(std::slice::from_ref(&before)), [two, three, "retain [1, 2, 3]"]);
+    let both = [before, after.clone()];
+    let two = "send to 2 at Some(\"d\")";
+    assert_eq!(run(&both), [two, three, "retain [1, 2, 3]"]);
+    assert_eq!(run(&both), [two, three], "nothing has changed");
+    assert_eq!(run(&[after]), [two, three, "retain [1, 2]"]);
 }

@@ -12,6 +12,7 @@ use raft_core::types::{ClusterId, EntryId, LogIndex, Term, TermRun};
 
 use super::*;
 use crate::application::{Committed, Fatal, Replies, StateMachine};
+use crate::member::admission::Admission;
 use crate::member::executor::Machine;
 use crate::member::persist::Persist;
 use crate::member::read::Read;
@@ -70,8 +71,9 @@ impl Rig {
         let machine = Machine::Cheap(Box::new(Nothing));
         let mailbox = Arc::<Mailbox>::default();
         let own_task = Waker::from(Arc::clone(&mailbox));
-        let transport = InProcessNetwork::new().transport();
-        let executor = Executor::new(transport, machine, writer, reader, None, own_task);
+        let admission = Arc::new(Admission::load(identity, None).expect("nothing to read"));
+        let peers = (InProcessNetwork::new().transport(), admission);
+        let executor = Executor::new(peers, machine, writer, reader, None, own_task);
         let publisher = Publisher::new(NodeStatus::of(identity, &pump, &info));
         let quotas = Quotas { proposals: Quota::new(1, 99), reads: Quota::new(1, 99) };
         let quotas = Arc::new(quotas);

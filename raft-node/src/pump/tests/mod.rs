@@ -7,6 +7,7 @@ mod backlog;
 mod ends;
 mod forwards;
 mod hints;
+mod leaving;
 mod malformed;
 mod reading;
 mod snapshot_transfer;
