@@ -62,7 +62,7 @@ async fn serve(
             return shared.note(remote, Counted::HandshakeFailed, &"the handshake took too long");
         }
     };
-    let Agreed { identity, version } = agreed;
+    let Agreed { identity, version, .. } = agreed;
     let peer = match shared.connected_peer(identity.node) {
         Ok(peer) => peer,
         Err(refusal) => return shared.note(remote, Counted::RefusedNoRoom, &refusal),

@@ -96,7 +96,7 @@ impl Drop for Attached<'_> {
 
 async fn read(
     shared: &Shared,
-    Agreed { identity: peer, version }: Agreed,
+    Agreed { identity: peer, version, .. }: Agreed,
     incoming: &mut ReadHalf<'_>,
     heard: &AtomicBool,
 ) -> Result<Never, Ended> {
@@ -152,7 +152,7 @@ async fn write(
     shared: &Shared,
     peer: &Peer,
     link: &Arc<Link>,
-    Agreed { identity, version }: Agreed,
+    Agreed { identity, version, .. }: Agreed,
     outgoing: &mut WriteHalf<'_>,
 ) -> Result<Never, Ended> {
     let mut tick = time::interval(shared.options.keep_alive_every);

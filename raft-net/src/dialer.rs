@@ -46,7 +46,7 @@ async fn dial_for_ever(shared: &Shared, peer: &Peer) -> Infallible {
                 failures = 0;
                 shared.forget(Remote::Node(peer.node));
                 shared.counters.add(Counted::Dialed, 1);
-                let Agreed { identity, version } = agreed;
+                let Agreed { identity, version, .. } = agreed;
                 tracing::debug!(peer = %identity, version, "connected to a peer");
                 connection::run(shared, peer, agreed, stream).await;
             }

@@ -48,6 +48,8 @@ pub struct Agreed {
     pub identity: Identity,
     /// The highest version that both speak; all frames of the connection have it.
     pub version: u8,
+    /// The highest version that the peer speaks.
+    pub highest: u16,
 }
 
 /// Why one side refuses the other. Each reason has a code on the wire.
@@ -157,7 +159,7 @@ pub async fn accept(
 
 /// Confirms the peer to the member, once both sides have accepted each other.
 fn confirm(agreed: Agreed, inbound: &dyn Inbound) -> Result<Agreed, Refusal> {
-    inbound.confirm(agreed.identity)?;
+    inbound.confirm(agreed.identity, agreed.highest)?;
     Ok(agreed)
 }
 
@@ -314,6 +316,6 @@ impl Hello {
     /// The sender, with the highest version that both speak.
     fn agreed(&self) -> Agreed {
         let version = self.highest.min(HIGHEST);
-        Agreed { identity: self.identity, version: version as u8 }
+        Agreed { identity: self.identity, version: version as u8, highest: self.highest }
     }
 }

@@ -50,7 +50,7 @@ pub use member::admission::{PeerRecord, PeerStores};
 pub use member::status::{NodeEvent, NodeStatus};
 pub use node::Node;
 pub use peers_file::PeersFile;
-pub use pump::{Limits, TakenSnapshot, TransferError};
+pub use pump::{ChangeError, Limits, TakenSnapshot, TransferError};
 pub use requests::error::{ProposeError, ReadError, SnapshotError};
 pub use restore::RestoreError;
 pub use snapshots::{
@@ -59,7 +59,7 @@ pub use snapshots::{
 };
 pub use start::StartError;
 pub use transport::{
-    Content, Entries, Envelope, Forward, ForwardAnswer, InProcessNetwork, Inbound, PeerRejected,
-    SnapshotId, SnapshotMessage, Transport,
+    Content, Entries, Envelope, Forward, ForwardAnswer, InProcessNetwork, Inbound,
+    PROTOCOL_VERSION, PeerRejected, SnapshotId, SnapshotMessage, Transport,
 };
 pub use typed_node::{TypedError, TypedNode};

@@ -101,11 +101,15 @@ pub enum Mark {
     RemovalInOwnLog,
     /// A member stopped because another one told it that it was removed.
     RemovalTold,
+    /// A change of the membership was refused, since a member runs an older program.
+    ChangeOfOldProgram,
+    /// A member stopped because its program could not read a membership.
+    MembershipUnreadable,
 }
 
 impl Mark {
     /// All marks.
-    pub const ALL: [Mark; 45] = [
+    pub const ALL: [Mark; 47] = [
         Mark::TruncatedTwoOrMore,
         Mark::CrashBeforeVoteDurable,
         Mark::CrashBeforeEntriesDurable,
@@ -151,6 +155,8 @@ impl Mark {
         Mark::LogPurged,
         Mark::RemovalInOwnLog,
         Mark::RemovalTold,
+        Mark::ChangeOfOldProgram,
+        Mark::MembershipUnreadable,
     ];
 }
 

@@ -31,6 +31,11 @@ impl Clients for Requests {
     type Snapshots = u64;
 }
 
+/// The version of the wire format that this program speaks, and that of an older program, which
+/// cannot read every membership.
+pub(crate) const NEW: u16 = raft_node::PROTOCOL_VERSION;
+pub(crate) const OLD: u16 = 1;
+
 /// One member, which may be running or down.
 pub(crate) struct Member {
     pub(crate) id: NodeId,
@@ -76,6 +81,10 @@ pub(crate) struct Member {
     pub(crate) led: bool,
     /// Whether it stopped because acknowledged data was lost. It then does not start again.
     pub(crate) has_lost_data: bool,
+    /// The version of its program.
+    pub(crate) version: u16,
+    /// The members with which its process has shaken hands.
+    pub(crate) met: BTreeSet<NodeId>,
     /// Whether it stopped because it was removed.
     pub(crate) was_removed: bool,
     tick: Time,
@@ -127,6 +136,8 @@ impl Member {
             led: false,
             has_lost_data: false,
             failed_files: plan.snapshots.failed,
+            version: if plan.operator.old_programs >> id.get() & 1 == 1 { OLD } else { NEW },
+            met: BTreeSet::new(),
             was_removed: false,
             is_calm: false,
             plan: plan.host.clone(),
@@ -215,7 +226,10 @@ impl Member {
         };
         let start_number = self.clock_rng.draw();
         let limits = plan.limits.clone();
-        let pump = Pump::new(identity(self.id), config, limits, start, start_number);
+        let mut pump = Pump::new(identity(self.id), config, limits, start, start_number);
+        if self.version == OLD {
+            pump.read_memberships_up_to(1);
+        }
         self.pump = Some(pump);
         if let Some(pump) = self.pump.as_mut().filter(|_| plan.snapshots.are_taken) {
             pump.enable_snapshots(self.shelf.durable().map(|file| file.taken()));
@@ -234,6 +248,7 @@ impl Member {
         self.led = false;
         self.process += 1;
         self.machine.crash();
+        self.met.clear();
         self.applying = None;
         (self.is_restoring, self.to_restore) = (false, None);
         self.shelf.crash(&mut self.disk_rng);
@@ -332,6 +347,19 @@ impl Member {
         self.slowness = (1, 0);
         self.paused_until = self.paused_until.min(now);
         self.turn_scheduled = false;
+    }
+
+    /// What it announces in a handshake.
+    pub(crate) fn announcement(&self) -> Event<Requests> {
+        let store = identity(self.id).store;
+        Event::Announced { node: self.id, store, version: self.version }
+    }
+
+    /// Draws whether a restart installs the newest program.
+    pub(crate) fn maybe_upgrade(&mut self) {
+        if self.version == OLD && self.clock_rng.coin() {
+            self.version = NEW;
+        }
     }
 
     /// The state that the check for convergence reads; `None` if the member is down.

@@ -173,6 +173,8 @@ pub struct OperatorPlan {
     pub changes: u64,
     /// The number of nodes that may join.
     pub newcomers: u64,
+    /// The nodes that run an older program until a restart; bit n stands for node n.
+    pub old_programs: u64,
 }
 
 /// How snapshots are taken. The limits say when.
@@ -319,11 +321,12 @@ fn draw_operator(seed: u64, election: Time) -> OperatorPlan {
     let at_leader = rng.one_of(&[300_000, 700_000, 950_000]);
     let changes = rng.one_of(&[0, 500_000, 900_000]);
     let newcomers = rng.between(0, 2);
+    let old_programs = if rng.below(4) == 0 { rng.draw() } else { 0 };
     if is_idle {
-        return OperatorPlan { interval: 0, at_leader, changes: 0, newcomers: 0 };
+        return OperatorPlan { interval: 0, at_leader, changes: 0, newcomers: 0, old_programs: 0 };
     }
     let newcomers = if changes > 0 { newcomers } else { 0 };
-    OperatorPlan { interval, at_leader, changes, newcomers }
+    OperatorPlan { interval, at_leader, changes, newcomers, old_programs }
 }
 
 /// Draws from a stream of its own, as for the operator. Limits are drawn so small that a log is

@@ -10,6 +10,7 @@ mod faults;
 mod lost_disks;
 mod messages;
 mod operator;
+mod programs;
 mod removal;
 mod snapshots;
 
@@ -42,7 +43,7 @@ use crate::sim::{DiskFactory, Plan, Time};
 const MAX_QUEUED_EVENTS: usize = 50_000;
 
 /// The most bytes of a membership, which a leader appends whatever waits for its disk.
-const MOST_MEMBERSHIP_BYTES: u64 = 64;
+const MOST_MEMBERSHIP_BYTES: u64 = 128;
 
 /// The bytes of a command without padding.
 const MOST_COMMAND_BYTES: u64 = 16;
@@ -396,6 +397,7 @@ impl World {
             self.refuse(at, packet.from);
             return Ok(());
         }
+        self.shake_hands(at, packet.from.get() as usize - 1);
         let Some(pump) = &self.members[at].pump else { return Ok(()) };
         if let Content::Raft { message, .. } = &packet.envelope.content {
             self.marks.hit_if(message.term < pump.raft().term(), Mark::OldTermDelivered);

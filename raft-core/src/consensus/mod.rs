@@ -72,6 +72,7 @@ pub use output::{
 };
 #[cfg(feature = "mutants")]
 pub use planted::Mutant;
+pub use quorum::has_majority;
 pub use raft::{Raft, Start};
 pub use refusal::{ChangeRefusal, Refusal, Rejection, TransferRefusal};
 pub use status::{PeerStatus, Status};

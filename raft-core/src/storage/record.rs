@@ -28,6 +28,9 @@ const VERSION: u8 = 1;
 /// The version of memberships that version 1 cannot hold.
 const VERSION_OF_STORES: u8 = 2;
 
+/// The newest version of a membership that this program reads and writes.
+pub const NEWEST_MEMBERSHIP_VERSION: u8 = VERSION_OF_STORES;
+
 /// Why bytes cannot be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum DecodeError {

@@ -40,6 +40,9 @@ pub const MAX_BODY_BYTES: usize = 64 << 20;
 /// The most entries, or forwarded commands, of one frame.
 pub const MAX_ENTRIES: usize = 1 << 16;
 
+// What this program announces to a peer is what it speaks.
+const _: () = assert!(HIGHEST_VERSION as u16 == raft_node::PROTOCOL_VERSION);
+
 // An envelope within a member's limits fits into a frame.
 const _: () = assert!(MAX_BODY_BYTES as u64 >= raft_node::pump::MAX_ENVELOPE_BYTES);
 const _: () = assert!(MAX_ENTRIES >= raft_node::pump::MAX_ENVELOPE_ENTRIES);

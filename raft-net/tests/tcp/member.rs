@@ -22,7 +22,7 @@ pub const NO_SEQUENCE: u64 = 0;
 pub struct Recorder {
     identity: Identity,
     arrived: Mutex<Vec<(NodeId, Envelope)>>,
-    confirmed: Mutex<Vec<Identity>>,
+    confirmed: Mutex<Vec<(Identity, u16)>>,
     not_sent: Mutex<Vec<(NodeId, u64)>>,
     removed: Mutex<Vec<NodeId>>,
     told_by: Mutex<Vec<NodeId>>,
@@ -59,8 +59,8 @@ impl Inbound for Recorder {
         }
     }
 
-    fn confirm(&self, peer: Identity) -> Result<(), PeerRejected> {
-        self.confirmed.lock().expect("not poisoned").push(peer);
+    fn confirm(&self, peer: Identity, version: u16) -> Result<(), PeerRejected> {
+        self.confirmed.lock().expect("not poisoned").push((peer, version));
         Ok(())
     }
 
@@ -131,7 +131,13 @@ impl Member {
     /// The peers that were confirmed.
     pub fn confirmed(&self) -> Vec<u64> {
         let confirmed = self.recorder.confirmed.lock().expect("not poisoned");
-        confirmed.iter().map(|peer| peer.node.get()).collect()
+        confirmed.iter().map(|(peer, _)| peer.node.get()).collect()
+    }
+
+    /// The versions that the confirmed peers have announced.
+    pub fn confirmed_versions(&self) -> Vec<u16> {
+        let confirmed = self.recorder.confirmed.lock().expect("not poisoned");
+        confirmed.iter().map(|(_, version)| *version).collect()
     }
 
     /// The senders and sequence numbers of envelopes that arrived.

@@ -54,3 +54,15 @@ async fn a_peer_is_sent_only_what_its_version_has() {
     let Content::Raft { message, .. } = arrived.content else { panic!("the request comes first") };
     assert_eq!(message.body, Body::TimeoutNow);
 }
+
+/// A member learns the version of the peer's program, not only the one that both speak.
+#[tokio::test]
+async fn a_member_learns_the_highest_version_of_each_peer() {
+    let one = Member::new(1);
+    let identity = Identity { cluster: CLUSTER, node: node(2), store: StoreId(2) };
+    for highest in [1, 2, 7] {
+        let hello = Hello { identity, meant: node(1), highest }.encode();
+        drop(shaken_by(one.address(), hello).await);
+    }
+    eventually("all are confirmed", || one.confirmed_versions() == [1, 2, 7]).await;
+}

@@ -21,7 +21,6 @@
 //!
 //! Deliberately absent: how a member that lost its store comes back. It joins as a new member.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Debug;
 use std::io;
@@ -36,6 +35,10 @@ use crate::transport::PeerRejected;
 
 /// The most logged refusals that are remembered; a full set is cleared.
 const MAX_LOGGED: usize = 1024;
+
+/// The most peers whose announcements are kept; more than a membership has. Those of nodes that are
+/// no members are dropped when there are so many.
+const MAX_ANNOUNCED: usize = 256;
 
 /// The store ids of peers, by node.
 pub type PeerStores = BTreeMap<NodeId, StoreId>;
@@ -69,6 +72,9 @@ pub(crate) struct Admission {
 #[derive(Default)]
 struct Known {
     stores: PeerStores,
+    /// The store and the version that each peer has announced in a handshake that both sides
+    /// accepted; also of nodes that may join later.
+    announced: BTreeMap<NodeId, (StoreId, u16)>,
     /// The memberships in force from the commit index on, the oldest first.
     memberships: Vec<Arc<Membership>>,
     /// The refusals that were logged already, by peer and kind.
@@ -113,21 +119,24 @@ impl Admission {
     }
 
     /// Called once both sides have accepted each other. Records the store of a new peer, if the
-    /// peer is a member.
+    /// peer is a member. Returns whether the peer's store or version is news.
     ///
     /// # Errors
     /// Another handshake was confirmed first, with another store: the peer may not talk to this
     /// member.
-    pub(crate) fn confirm(&self, peer: Identity) -> Result<(), PeerRejected> {
+    pub(crate) fn confirm(&self, peer: Identity, version: u16) -> Result<bool, PeerRejected> {
         self.admit(peer)?;
         let mut known = self.known();
-        if known.is_member(peer.node)
-            && let Entry::Vacant(new) = known.stores.entry(peer.node)
-        {
-            new.insert(peer.store);
-            self.save(&mut known);
+        self.check(peer, &known)?;
+        if known.announced.len() >= MAX_ANNOUNCED {
+            let announced = std::mem::take(&mut known.announced);
+            let of_members = announced.into_iter().filter(|(node, _)| known.is_member(*node));
+            known.announced = of_members.collect();
         }
-        self.check(peer, &known)
+        let announced = (peer.store, version);
+        let before = known.announced.insert(peer.node, announced);
+        self.record_stores(&mut known);
+        Ok(before != Some(announced))
     }
 
     /// Whether a node is a member, or is being removed.
@@ -140,12 +149,19 @@ impl Admission {
     pub(crate) fn note_memberships(&self, live: &[Arc<Membership>]) {
         let mut known = self.known();
         known.memberships = live.to_vec();
-        let before = known.stores.len();
-        let mut stores = std::mem::take(&mut known.stores);
+        self.record_stores(&mut known);
+    }
+
+    /// Records the store of each member that has announced it, and forgets those of other nodes.
+    fn record_stores(&self, known: &mut Known) {
+        let mut stores = known.stores.clone();
+        for (node, (store, _)) in &known.announced {
+            stores.entry(*node).or_insert(*store);
+        }
         stores.retain(|node, _| known.is_member(*node));
-        known.stores = stores;
-        if known.stores.len() < before {
-            self.save(&mut known);
+        if stores != known.stores {
+            known.stores = stores;
+            self.save(known);
         }
     }
 
@@ -270,17 +286,21 @@ mod tests {
         admission
     }
 
+    fn confirm(admission: &Admission, number: u64, store: u64) -> Result<(), PeerRejected> {
+        admission.confirm(peer(number, store), 2).map(drop)
+    }
+
     /// What went wrong: a process that was started by mistake, with the id of a member and an empty
     /// directory, sent its hello first, and the real member was refused from then on.
     #[tokio::test]
     async fn a_hello_that_was_not_accepted_by_both_sides_pins_no_store() {
         let admission = admission(&Arc::default());
         assert_eq!(admission.admit(peer(3, 666)), Ok(()));
-        assert_eq!(admission.confirm(peer(3, 33)), Ok(()));
+        assert_eq!(confirm(&admission, 3, 33), Ok(()));
         let wiped =
             PeerRejected::OtherStore { node: node(3), theirs: StoreId(666), known: StoreId(33) };
         assert_eq!(admission.admit(peer(3, 666)), Err(wiped));
-        assert_eq!(admission.confirm(peer(3, 666)), Err(wiped));
+        assert_eq!(confirm(&admission, 3, 666), Err(wiped));
     }
 
     #[tokio::test]
@@ -288,8 +308,8 @@ mod tests {
         let record = Arc::<Memory>::default();
         let before = admission(&record);
         for _ in 0..2 {
-            assert_eq!(before.confirm(peer(2, 22)), Ok(()));
-            assert_eq!(before.confirm(peer(9, 99)), Ok(()));
+            assert_eq!(confirm(&before, 2, 22), Ok(()));
+            assert_eq!(confirm(&before, 9, 99), Ok(()));
         }
         before.saved().await;
         let saved = record.saved.lock().expect("no panic").clone();
@@ -308,8 +328,8 @@ mod tests {
         let admission = admission(&record);
         for next in 4..10_000 {
             let (old, new) = (next - 2, next - 1);
-            assert_eq!(admission.confirm(peer(old, old)), Ok(()));
-            assert_eq!(admission.confirm(peer(new, new)), Ok(()));
+            assert_eq!(confirm(&admission, old, old), Ok(()));
+            assert_eq!(confirm(&admission, new, new), Ok(()));
             admission.note_memberships(&members(&[1, new, next], next));
             assert!(admission.known().stores.len() <= 2, "at member {next}");
         }
@@ -323,7 +343,7 @@ mod tests {
     #[tokio::test]
     async fn a_member_that_is_being_removed_is_still_one() {
         let admission = admission(&Arc::default());
-        assert_eq!(admission.confirm(peer(3, 33)), Ok(()));
+        assert_eq!(confirm(&admission, 3, 33), Ok(()));
         let (before, after) = (members(&[1, 2, 3], 3), members(&[1, 2], 3));
         admission.note_memberships(&[before, after.clone()].concat());
         assert!(admission.is_member(node(3)) && admission.admit(peer(3, 33)).is_ok());
@@ -332,6 +352,30 @@ mod tests {
         assert!(!admission.is_member(node(3)));
         assert_eq!(admission.admit(peer(3, 33)), Err(PeerRejected::Removed(node(3))));
         assert_eq!(admission.admit(peer(4, 44)), Ok(()), "it may be about to join");
+    }
+
+    /// What could go wrong: a node that connects before this member learns that it has joined was
+    /// not recorded until it connected again.
+    #[tokio::test]
+    async fn the_store_of_a_node_that_joins_later_is_recorded_when_it_joins() {
+        let admission = admission(&Arc::default());
+        assert_eq!(confirm(&admission, 4, 44), Ok(()));
+        assert_eq!(admission.admit(peer(4, 45)), Ok(()), "it is no member yet");
+        admission.note_memberships(&members(&[1, 2, 3, 4], 4));
+        assert!(admission.admit(peer(4, 45)).is_err());
+        for other in 10..10_000 {
+            assert_eq!(confirm(&admission, other, 1), Ok(()));
+        }
+        let known = admission.known();
+        assert!(known.announced.len() <= MAX_ANNOUNCED && known.announced.contains_key(&node(4)));
+    }
+
+    #[tokio::test]
+    async fn an_announcement_is_news_once() {
+        let admission = admission(&Arc::default());
+        assert_eq!(admission.confirm(peer(2, 22), 1), Ok(true));
+        assert_eq!(admission.confirm(peer(2, 22), 1), Ok(false));
+        assert_eq!(admission.confirm(peer(2, 22), 2), Ok(true), "it runs a newer program");
     }
 
     /// A member that was restarted, or that has never talked to a peer, knows its store from the

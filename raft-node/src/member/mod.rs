@@ -214,8 +214,11 @@ impl Inbound for MemberInbound {
         self.0.admission.admit(peer)
     }
 
-    fn confirm(&self, peer: Identity) -> Result<(), PeerRejected> {
-        self.0.admission.confirm(peer)
+    fn confirm(&self, peer: Identity, version: u16) -> Result<(), PeerRejected> {
+        if self.0.admission.confirm(peer, version)? {
+            self.0.post(Event::Announced { node: peer.node, store: peer.store, version });
+        }
+        Ok(())
     }
 
     fn told_removed(&self, by: NodeId) {

@@ -1,11 +1,11 @@
 //! The status and the events of a running member, for operators and programs.
 
-use raft_core::consensus::{ChangeRefusal, SoftState, Status};
+use raft_core::consensus::{SoftState, Status};
 use raft_core::storage::StoreInfo;
 use raft_core::types::{Identity, LogIndex, NodeId};
 
 use super::clients::Waiters;
-use crate::pump::{Counters, Pump, TakenSnapshot, TransferError};
+use crate::pump::{ChangeError, Counters, Pump, TakenSnapshot, TransferError};
 
 /// A member's state at one moment; renewed at each tick (10 ms) and each change of role.
 #[derive(Clone, Debug)]
@@ -62,7 +62,7 @@ impl NodeStatus {
 #[non_exhaustive]
 pub enum NodeEvent {
     /// A change of the membership was refused, and nothing happened.
-    ChangeRefused(ChangeRefusal),
+    ChangeRefused(ChangeError),
     /// A leadership transfer did not succeed.
     TransferFailed {
         /// The member that was to lead.

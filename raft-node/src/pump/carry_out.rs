@@ -69,7 +69,7 @@ impl<C: Clients> Pump<C> {
             }
             // The end of the turn reports it.
             Output::TransferAbandoned { .. } => {}
-            Output::ChangeRefused(why) => effects.refused_changes.push(why),
+            Output::ChangeRefused(why) => effects.refused_changes.push(why.into()),
             Output::Became(soft_state) => self.became(soft_state, effects),
             Output::Rejected { why, .. } => *self.counters.rejected.entry(why).or_insert(0) += 1,
             Output::SnapshotNeeded { to } => self.offer_snapshot(to, effects),
@@ -163,10 +163,16 @@ impl<C: Clients> Pump<C> {
         entries: Entries,
         effects: &mut Effects<C>,
     ) {
-        let (true, Some(memberships)) = (names_all(&message, &entries), memberships(&entries))
-        else {
-            self.counters.malformed += 1;
-            return;
+        let memberships = match memberships(&entries, self.reads_memberships) {
+            Ok(memberships) if names_all(&message, &entries) => memberships,
+            // An older message is refused for its term.
+            Err(Unreadable::Newer { id, version }) if message.term >= self.raft.term() => {
+                return self.stop(StopReason::NewerMembership { id, version }, effects);
+            }
+            _ => {
+                self.counters.malformed += 1;
+                return;
+            }
         };
         self.payloads.append = entries;
         self.step(Input::Message { from, message, memberships }, effects);
@@ -200,15 +206,28 @@ fn names_all(message: &Message, entries: &[Entry]) -> bool {
     }
 }
 
-/// The memberships among entries; none at all if one does not decode.
-fn memberships(entries: &[Entry]) -> Option<Vec<(LogIndex, Arc<Membership>)>> {
-    let mut of_kind = entries.iter().filter(|entry| entry.kind == EntryKind::Membership).peekable();
-    if of_kind.peek().is_none() {
-        return Some(Vec::new());
-    }
+/// Why the memberships among entries cannot be read.
+enum Unreadable {
+    Malformed,
+    Newer { id: EntryId, version: u8 },
+}
+
+/// The memberships among entries, if all of them have at most this version and decode.
+fn memberships(
+    entries: &[Entry],
+    newest: u8,
+) -> Result<Vec<(LogIndex, Arc<Membership>)>, Unreadable> {
+    let of_kind = entries.iter().filter(|entry| entry.kind == EntryKind::Membership);
     let decoded = |entry: &Entry| {
-        let membership = decode_membership(&entry.payload).ok()?;
-        Some((entry.id.index, Arc::new(membership)))
+        let id = entry.id;
+        let version = entry.payload.first().copied().unwrap_or_default();
+        if version > newest {
+            return Err(Unreadable::Newer { id, version });
+        }
+        match decode_membership(&entry.payload) {
+            Ok(membership) => Ok((id.index, Arc::new(membership))),
+            Err(_) => Err(Unreadable::Malformed),
+        }
     };
     of_kind.map(decoded).collect()
 }

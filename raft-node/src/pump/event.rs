@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use raft_core::consensus::{ChangeRefusal, Contradiction, SoftState, TransferRefusal};
 use raft_core::storage::{LogError, LogErrorKind, WriteBatch};
-use raft_core::types::{Entry, EntryId, EntryKind, LogIndex, Membership, NodeId};
+use raft_core::types::{Entry, EntryId, EntryKind, LogIndex, Membership, NodeId, StoreId};
 use thiserror::Error;
 
 use crate::{Committed, Envelope, Fatal, ProposeError, ReadError, SnapshotError, SnapshotId};
@@ -48,6 +48,15 @@ pub enum Event<C: Clients> {
     ChangeMembership {
         /// The membership to come.
         target: Arc<Membership>,
+    },
+    /// A peer has said in a handshake which store it has, and which versions its program speaks.
+    Announced {
+        /// The peer.
+        node: NodeId,
+        /// Its store.
+        store: StoreId,
+        /// The highest version of the wire format that its program speaks.
+        version: u16,
     },
     /// An envelope of a peer arrived.
     Deliver {
@@ -159,7 +168,7 @@ pub struct Effects<C: Clients> {
     /// These leadership transfers, each to a member, did not succeed.
     pub failed_transfers: Vec<(NodeId, TransferError)>,
     /// Changes of the membership were refused, and nothing happened.
-    pub refused_changes: Vec<ChangeRefusal>,
+    pub refused_changes: Vec<ChangeError>,
     /// Answer clients that wanted a snapshot.
     pub snapshot_answers: Vec<(C::Snapshots, Result<EntryId, SnapshotError>)>,
     /// A snapshot was taken, or has failed.
@@ -325,6 +334,23 @@ pub enum TransferError {
     Closed,
 }
 
+/// Why the membership was not changed. Nothing happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ChangeError {
+    /// The protocol does not allow it now, or not at all.
+    #[error(transparent)]
+    Refused(#[from] ChangeRefusal),
+    /// A member runs a program that cannot read the memberships that this one would write: it would
+    /// accept no more entries. Ask again once it runs this program's version, or leave it out.
+    #[error("node {0} runs an older program, which cannot read the new membership")]
+    OlderProgram(NodeId),
+    /// A member has not connected to this leader, so it is not known whether it could read the new
+    /// membership. Ask again once it runs, or leave it out.
+    #[error("node {0} has not connected to the leader, so it is not known what its program reads")]
+    NotConnected(NodeId),
+}
+
 /// Why a member stopped.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -353,6 +379,15 @@ pub enum StopReason {
         /// Its kind.
         kind: EntryKind,
     },
+    /// A membership is in a version of its record that this program does not read: a newer one
+    /// wrote it. The member has not stored it, and can be started again with that program.
+    #[error("entry {id} holds a membership of version {version}, which this program cannot read")]
+    NewerMembership {
+        /// The entry.
+        id: EntryId,
+        /// The version.
+        version: u8,
+    },
     /// The member was removed from the cluster. It does not come back: its node id is never used
     /// again. A new member may start with an empty directory and a new id.
     #[error("this member was removed from the cluster{}", says(.by))]
@@ -378,6 +413,7 @@ impl StopReason {
             StopReason::Store(error) => matches!(error.kind, LogErrorKind::Corrupt { .. }),
             StopReason::DataLost(_) => true,
             StopReason::UnknownEntry { .. }
+            | StopReason::NewerMembership { .. }
             | StopReason::Removed { .. }
             | StopReason::StateMachine(_)
             | StopReason::Panic { .. } => false,

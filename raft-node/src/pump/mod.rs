@@ -20,9 +20,11 @@
 //! | `tail_cache`, `fetching` | entries for peers and the state machine, from memory or the store |
 //! | `snapshotting`, `purging` | when a snapshot is taken, and how far the log is purged then |
 //! | `snapshot_sending`, `snapshot_receiving` | snapshots for peers that no entries can help |
+//! | `announced` | what the programs of the peers can read |
 //! | `removal` | how a member learns that it was removed, and stops |
 //! | `applying` | committed entries on their way to the state machine |
 
+mod announced;
 mod applying;
 mod carry_out;
 mod counters;
@@ -46,13 +48,16 @@ mod turn_proposals;
 
 use bytes::Bytes;
 use raft_core::consensus::{Config, Input, Output, Raft, Start, Status};
+use raft_core::storage::record::NEWEST_MEMBERSHIP_VERSION;
 use raft_core::types::{EntryId, Identity, LogIndex, NodeId};
 
+use self::announced::{Announced, Announcement};
 use self::applying::Applying;
 pub use self::counters::Counters;
 pub use self::event::{
-    ApplyBatch, Claim, Clients, Effects, Event, Failed, Fetch, FetchId, ReceivedSnapshot, Settled,
-    SnapshotPlan, StopReason, TakenSnapshot, TransferError, TransferWork,
+    ApplyBatch, ChangeError, Claim, Clients, Effects, Event, Failed, Fetch, FetchId,
+    ReceivedSnapshot, Settled, SnapshotPlan, StopReason, TakenSnapshot, TransferError,
+    TransferWork,
 };
 use self::fetching::Fetching;
 use self::forwarding::Forwarding;
@@ -94,6 +99,9 @@ pub struct Pump<C: Clients> {
     log_size: LogSize,
     receiving: Receiving,
     counters: Counters,
+    /// The newest version of the record of a membership that this program reads.
+    reads_memberships: u8,
+    announced: Announced,
     removal: Removal,
     ended: bool,
     /// The proposals of this turn.
@@ -145,6 +153,8 @@ impl<C: Clients> Pump<C> {
             log_size: LogSize::new(limits.held_back_bytes),
             receiving: Receiving::default(),
             counters: Counters::default(),
+            reads_memberships: NEWEST_MEMBERSHIP_VERSION,
+            announced: Announced::default(),
             removal: Removal::default(),
             ended: false,
             proposed: TurnProposals::new(),
@@ -166,6 +176,12 @@ impl<C: Clients> Pump<C> {
         if !self.ended {
             self.settle(effects);
         }
+    }
+
+    /// Reads only memberships up to this version of their record, as an older program does; for
+    /// tests of clusters whose members run different programs.
+    pub fn read_memberships_up_to(&mut self, version: u8) {
+        self.reads_memberships = version;
     }
 
     /// Runs with a bug from now on.
@@ -239,8 +255,10 @@ impl<C: Clients> Pump<C> {
                 self.step(Input::Transfer { to }, effects);
                 self.note_transfer();
             }
-            Event::ChangeMembership { target } => {
-                self.step(Input::ChangeMembership { target }, effects);
+            Event::ChangeMembership { target } => self.on_change(&target, effects),
+            Event::Announced { node, store, version } => {
+                let membership = self.raft.membership().map(|now| &**now);
+                self.announced.add(node, Announcement { store, version }, membership);
             }
             Event::Deliver { from, envelope } => self.on_envelope(from, envelope, effects),
             Event::Written(Ok(())) => {

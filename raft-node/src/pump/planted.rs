@@ -46,12 +46,14 @@ pub enum PumpBug {
     StopsBeforeRemovalCommitted,
     /// A member without a leader connects to no other.
     OthersNotAsked,
+    /// A leader changes the membership although a member runs a program that cannot read it.
+    OldProgramsIgnored,
 }
 
 #[cfg(feature = "mutants")]
 impl PumpBug {
     /// All of them.
-    pub const ALL: [PumpBug; 19] = [
+    pub const ALL: [PumpBug; 20] = [
         PumpBug::ForwardTakenTwice,
         PumpBug::LostAnsweredAsDone,
         PumpBug::ReadServedBeforeApplied,
@@ -71,6 +73,7 @@ impl PumpBug {
         PumpBug::RemovedMemberStays,
         PumpBug::StopsBeforeRemovalCommitted,
         PumpBug::OthersNotAsked,
+        PumpBug::OldProgramsIgnored,
     ];
 }
 

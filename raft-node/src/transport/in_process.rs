@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use raft_core::types::NodeId;
 
-use super::{Envelope, Inbound, PeerRejected, Transport};
+use super::{Envelope, Inbound, PROTOCOL_VERSION, PeerRejected, Transport};
 
 /// A network inside one process. Members find each other by id.
 #[derive(Clone, Default)]
@@ -74,7 +74,9 @@ impl InProcessTransport {
 fn shake_hands(own: &Arc<dyn Inbound>, peer: &Arc<dyn Inbound>) -> bool {
     let (ours, theirs) = (own.identity(), peer.identity());
     let are_admitted = admits(own, peer) && admits(peer, own);
-    are_admitted && own.confirm(theirs).is_ok() && peer.confirm(ours).is_ok()
+    are_admitted
+        && own.confirm(theirs, PROTOCOL_VERSION).is_ok()
+        && peer.confirm(ours, PROTOCOL_VERSION).is_ok()
 }
 
 /// Whether a member admits another one, which is told if it was removed.

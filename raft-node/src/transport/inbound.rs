@@ -22,12 +22,15 @@ pub trait Inbound: Send + Sync {
     /// for a new one.
     fn admit(&self, peer: Identity) -> Result<(), PeerRejected>;
 
-    /// Both sides have accepted each other. The member records the peer's store.
+    /// Both sides have accepted each other. The member records the peer's store. `version` is the
+    /// highest version of the wire format that the peer's program speaks
+    /// ([`PROTOCOL_VERSION`](crate::PROTOCOL_VERSION) is this program's): it tells which entries
+    /// that program reads.
     ///
     /// # Errors
     /// The peer may not talk to this member after all, since another connection was confirmed with
     /// another store in the meantime. The transport closes the connection.
-    fn confirm(&self, peer: Identity) -> Result<(), PeerRejected>;
+    fn confirm(&self, peer: Identity, version: u16) -> Result<(), PeerRejected>;
 
     /// A member that this one has connected to refused it with [`PeerRejected::Removed`]. This
     /// member stops. Never blocks.

@@ -17,6 +17,10 @@ pub use self::in_process::InProcessNetwork;
 pub use self::inbound::{Inbound, PeerRejected};
 pub use self::snapshot::{SnapshotId, SnapshotMessage};
 
+/// The highest version of the wire format (`docs/formats/wire.md`) that this program speaks. A
+/// program that speaks a version also reads every record that was new with it.
+pub const PROTOCOL_VERSION: u16 = 3;
+
 /// One thing sent from member to member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {

@@ -49,6 +49,9 @@ impl World {
         for settled in effects.settled {
             self.release_quota(at, settled.group, settled.offset, settled.count)?;
         }
+        for why in effects.refused_changes {
+            self.note_refused_change(at, &why);
+        }
         for (to, why) in effects.failed_transfers {
             self.note_failed_transfer(at, to, &why);
         }
@@ -163,6 +166,7 @@ impl World {
                 self.marks.hit(Mark::ApplyFailed);
                 Ok(())
             }
+            StopReason::NewerMembership { id, .. } => self.check_unreadable(at, *id),
             StopReason::Removed { by } => self.check_removed(at, *by),
             StopReason::DataLost(_) if self.lost_disks => {
                 self.members[at].has_lost_data = true;

@@ -4,8 +4,8 @@
 use raft_core::consensus::RoleName;
 use raft_core::storage::WriteBatch;
 use raft_core::types::{Membership, NodeId, Term};
-use raft_node::TransferError;
 use raft_node::pump::Event;
+use raft_node::{ChangeError, TransferError};
 
 use super::{World, WorldEvent};
 use crate::checks::Violation;
@@ -55,6 +55,15 @@ impl World {
         let id = self.members[at].id.get();
         let text = why.to_string();
         self.journal.note(id, ("no transfer", to, &text), format_args!("to {to}: {text}"));
+    }
+
+    /// A change of the membership was refused.
+    pub(super) fn note_refused_change(&mut self, at: usize, why: &ChangeError) {
+        let is_old = matches!(why, ChangeError::OlderProgram(_));
+        self.marks.hit_if(is_old, Mark::ChangeOfOldProgram);
+        let id = self.members[at].id.get();
+        let text = why.to_string();
+        self.journal.note(id, ("no change", &text), format_args!("no change: {text}"));
     }
 
     /// A member asks for votes because its leader told it to.

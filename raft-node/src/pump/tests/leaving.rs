@@ -1,39 +1,19 @@
 //! A member that is removed: what its clients learn, and how it stops.
 
-use raft_core::consensus::Verdict;
 use raft_core::types::MembershipParts;
 
+use super::changes::voters;
 use super::*;
 use crate::ProposeError;
 use crate::pump::StopReason;
 
-fn voters(numbers: &[u64]) -> Arc<Membership> {
-    let voters = numbers.iter().copied().map(node).collect();
-    let parts = MembershipParts { voters, ..MembershipParts::default() };
-    Arc::new(Membership::new(parts).expect("sound"))
-}
-
 impl Rig {
-    /// Members 1 and 2 acknowledge everything up to an index.
-    fn acknowledge(&mut self, matched: u64) -> Effects<Names> {
-        let mut effects = Effects::default();
-        for from in [1, 2] {
-            let verdict = Verdict::Accepted { matched: at(matched) };
-            let body = Body::AppendResponse { verdict, round: Round(0) };
-            let message = Message::new(self.pump.raft().term(), body);
-            let content = Content::Raft { message, entries: Entries::default() };
-            let envelope = Envelope { cluster: CLUSTER, content };
-            let event = Event::Deliver { from: node(from), envelope };
-            self.pump.turn(&mut vec![event], &mut effects);
-        }
-        effects
-    }
-
     /// A leader that appended 10@5, which leaves it out.
     fn leaving() -> Rig {
         let mut rig = Rig::leading(3, Limits::default());
         rig.written();
         rig.acknowledge(8);
+        [1, 2].into_iter().for_each(|number| rig.announce(number, 2));
         rig.turn(Event::ChangeMembership { target: voters(&[1, 2]) });
         rig.written();
         rig.acknowledge(9);

@@ -4,6 +4,7 @@
 //! failed once, each in the order in which it happened.
 
 mod backlog;
+mod changes;
 mod ends;
 mod forwards;
 mod hints;

@@ -1,0 +1,42 @@
+//! Members that run an older program: their handshakes, and what they may be sent.
+
+use raft_core::types::{EntryId, NodeId};
+
+use super::World;
+use crate::checks::{Check, Violation, hold};
+use crate::sim::marks::Mark;
+use crate::sim::member::OLD;
+
+impl World {
+    /// A message from one member arrives at another: they have a connection, so each knows what the
+    /// other's program reads.
+    pub(super) fn shake_hands(&mut self, one: usize, other: usize) {
+        for (at, peer) in [(one, other), (other, one)] {
+            let announcement = self.members[peer].announcement();
+            let peer = self.members[peer].id;
+            let member = &mut self.members[at];
+            if member.is_up() && member.met.insert(peer) {
+                member.mailbox.push(announcement);
+            }
+        }
+    }
+
+    /// A member stops because it cannot read a membership. It may run an older program then, and
+    /// does not vote in that membership once the change has ended.
+    pub(super) fn check_unreadable(&mut self, at: usize, id: EntryId) -> Result<(), Violation> {
+        self.marks.hit(Mark::MembershipUnreadable);
+        let member = &self.members[at];
+        let disks = self.members.iter().map(|other| self.laws.disk(other.id));
+        let holders = disks.filter(|disk| disk.holds(id));
+        let mut memberships = holders.filter_map(|disk| disk.membership_before(id.index.next()));
+        let mut votes = |node: NodeId| {
+            memberships.any(|(index, membership)| {
+                *index == id.index && membership.parts().voters.contains(&node)
+            })
+        };
+        let is_lawful = member.version == OLD && !votes(member.id);
+        hold(self.lost_disks || is_lawful, Check::SoundMessages, || {
+            format!("{} votes in the membership of {id}, which it cannot read", member.id)
+        })
+    }
+}
