@@ -169,17 +169,22 @@ impl Member {
         Ok(())
     }
 
-    /// Replaces its disk by a blank one, and bootstraps it as at the first start.
+    /// Replaces its disk by a blank one, and prepares it as for the first start.
     pub(crate) fn lose_disks(
         &mut self,
         disk: Box<dyn SimulatedDisk>,
         members: u64,
-    ) -> Result<WriteBatch, LogError> {
+    ) -> Result<(), LogError> {
         self.host = StoreHost::new(disk, None);
         self.machine = Registers::new(self.plan.durable_machine);
         self.shelf = Shelf::default();
         self.left_in_flight.clear();
-        self.bootstrap(members)
+        self.was_removed = false;
+        if self.id.get() <= members {
+            self.bootstrap(members).map(drop)
+        } else {
+            self.save_identity()
+        }
     }
 
     /// Opens the store and returns the state that it recovers.

@@ -211,8 +211,7 @@ impl Plan {
             host: draw_host(&mut rng, boring, election),
             faults: draw_faults(&mut rng, boring, election),
             clients: draw_clients(&mut rng, election),
-            // Disks that are lost start again with the first membership.
-            loses_disks: rng.below(4) == 0 && operator.changes == 0,
+            loses_disks: rng.below(4) == 0,
             operator,
             config,
         }

@@ -1,10 +1,11 @@
 //! What happens after a majority of the members have lost their disks.
 //!
 //! They restart with the state of their bootstrap, under their old ids, and may elect a leader that
-//! lacks committed entries. The laws are no longer checked, since they assume that disks keep their
-//! data. Either a member that still has its data is elected, and its log prevails; or each such
-//! member receives entries that contradict its committed ones, and must stop. In the same way a
-//! member that has committed new entries stops when it receives the old ones.
+//! lacks committed entries. A node that had joined restarts with a blank store. The laws are no
+//! longer checked, since they assume that disks keep their data. Either a member that still has its
+//! data is elected, and its log prevails; or each such member receives entries that contradict its
+//! committed ones, and must stop. In the same way a member that has committed new entries stops
+//! when it receives the old ones.
 
 use super::World;
 use crate::checks::{Check, Violation, hold};
@@ -29,7 +30,7 @@ impl World {
             let member = &mut self.members[(first + step) % count];
             let rng = Rng::stream(self.plan.seed, "second platter", member.id.get());
             let disk = disks(member.id.get(), rng);
-            let bootstrapped = member.lose_disks(disk, count as u64);
+            let bootstrapped = member.lose_disks(disk, self.plan.members);
             bootstrapped.map_err(|error| super::store_failed(member.id, &error))?;
         }
         Ok(())

@@ -11,6 +11,7 @@ use super::{World, WorldEvent};
 use crate::checks::Violation;
 use crate::checks::promises::membership_in;
 use crate::sim::marks::Mark;
+use crate::sim::member::OLD;
 use crate::sim::operator::Request;
 
 impl World {
@@ -35,6 +36,8 @@ impl World {
         self.journal.note(id, &request, format_args!("is asked for {request:?}"));
         match request {
             Request::Transfer(to) => self.request_transfer(at, to),
+            // An older program knows no changes.
+            Request::Change(_) if self.members[at].version == OLD => Ok(()),
             Request::Change(target) => self.enqueue(at, Event::ChangeMembership { target }),
         }
     }
