@@ -54,11 +54,11 @@ pub use raft_core::types::{Membership, NodeId};
 pub use raft_core::{consensus, storage, types};
 pub use raft_net::{TcpOptions, TcpTransport};
 pub use raft_node::{
-    Application, BootstrapError, Committed, Content, DataDir, DataDirError, Envelope, Fatal,
-    InProcessNetwork, Inbound, Limits, Node, NodeConfig, NodeEvent, NodeStatus, PeerRecord,
-    PeerRejected, PeerStores, PeersFile, ProposeError, ReadError, Replies, RestoreError, Snapshot,
-    SnapshotDir, SnapshotError, SnapshotHead, SnapshotState, StartError, StateMachine,
-    StoredSnapshot, TakenSnapshot, Timing, Transport, TypedError, TypedNode, Unsound,
+    Application, BootstrapError, Committed, Content, DamagedSnapshot, DataDir, DataDirError,
+    Envelope, Fatal, InProcessNetwork, Inbound, Limits, Node, NodeConfig, NodeEvent, NodeStatus,
+    PeerRecord, PeerRejected, PeerStores, PeersFile, ProposeError, ReadError, Replies,
+    RestoreError, Snapshot, SnapshotDir, SnapshotError, SnapshotHead, SnapshotState, StartError,
+    StateMachine, StoredSnapshot, TakenSnapshot, Timing, Transport, TypedError, TypedNode, Unsound,
     UnusableSnapshot, bootstrap, cluster_id,
 };
 

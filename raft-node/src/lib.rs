@@ -54,8 +54,8 @@ pub use pump::{ChangeError, Limits, TakenSnapshot, TransferError};
 pub use requests::error::{ProposeError, ReadError, SnapshotError};
 pub use restore::RestoreError;
 pub use snapshots::{
-    FEATURE_LEVEL, NewSnapshot, SnapshotDir, SnapshotHead, SnapshotReader, SnapshotWriter,
-    StoredSnapshot, Unsound, UnusableSnapshot,
+    DamagedSnapshot, FEATURE_LEVEL, NewSnapshot, SnapshotDir, SnapshotHead, SnapshotReader,
+    SnapshotWriter, StoredSnapshot, Unsound, UnusableSnapshot,
 };
 pub use start::StartError;
 pub use transport::{

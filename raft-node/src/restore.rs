@@ -11,10 +11,14 @@
 //! reset is repeated. If this member took the snapshot, the log has lost entries, since a member
 //! takes snapshots only of what its log holds; such a member must not vote, and does not start.
 //!
+//! A damaged snapshot is not restored, but it was whole and durable once, and its name says what it
+//! included. So it shows that the log has lost entries just as a sound one does. If its head is
+//! damaged, too, the member that took it is unknown, and the member does not start.
+//!
 //! Deliberately absent: applying the entries after the snapshot, which the running member does.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use raft_core::storage::{LogError, Recovered, Store, WriteBatch};
@@ -26,7 +30,7 @@ use tracing::{error, info};
 use crate::application::{Fatal, StateMachine};
 use crate::panics::caught;
 use crate::pump::TakenSnapshot;
-use crate::snapshots::{SnapshotDir, StoredSnapshot, UnusableSnapshot};
+use crate::snapshots::{DamagedSnapshot, SnapshotDir, StoredSnapshot, UnusableSnapshot};
 
 /// Why a member cannot start from its snapshots. Nothing was changed, except by
 /// [`Store`](RestoreError::Store): then the log may have been reset.
@@ -55,6 +59,20 @@ pub enum RestoreError {
         damaged: UnusableSnapshot,
         /// The log's boundary.
         boundary: EntryId,
+    },
+    /// The log may have lost entries: a snapshot with a damaged head includes an entry that the log
+    /// does not hold. Its name says which entry that is, but not which member took it.
+    #[error(
+        "the log may have lost entries: it ends at {last}, and {damaged}, so it is unknown which \
+         node took it. If this node did, replace this member. Remove the file only if it was \
+         received from another node",
+        damaged = .damaged.unusable
+    )]
+    MaybeLogLost {
+        /// The log's last entry.
+        last: EntryId,
+        /// The snapshot.
+        damaged: DamagedSnapshot,
     },
     /// The snapshot is of another cluster.
     #[error("the snapshot {} is of cluster {theirs}, not of {ours}", .path.display())]
@@ -141,14 +159,15 @@ pub(crate) async fn restore(
     machine: Box<dyn StateMachine>,
 ) -> Result<Restored, RestoreError> {
     let own_applied = machine.applied();
-    let found = blocking(dir, SnapshotDir::newest).await?;
+    let (newest, damaged) = blocking(dir, SnapshotDir::newest).await?;
+    damaged.iter().for_each(|damaged| error!("{damaged}"));
     let has = own_applied.map_or(LogIndex::ZERO, |id| id.index);
-    let Some(snapshot) = usable(found, has, &recovered)? else {
+    let found = Found { identity, recovered: &recovered, has };
+    let Some(snapshot) = found.usable(newest, damaged)? else {
         return Ok(Restored::without_snapshots(machine, recovered));
     };
     let last = snapshot.head.last;
-    let is_behind = !reaches(&recovered, last) && has <= last.index;
-    check(&snapshot, identity, &recovered, is_behind)?;
+    let is_behind = found.is_behind(last);
     let newest = Some(taken(&snapshot));
     let (machine, applied) = if has < last.index {
         (restore_machine(dir, machine, &snapshot).await?, Some(last))
@@ -162,20 +181,77 @@ pub(crate) async fn restore(
     Ok(Restored { machine, recovered, applied, base, newest })
 }
 
-/// The snapshot to start from, if there is one that is sound. Damaged ones are logged.
-fn usable(
-    (newest, damaged): (Option<StoredSnapshot>, Vec<UnusableSnapshot>),
+/// What the snapshots of a member are compared with.
+struct Found<'a> {
+    identity: Identity,
+    recovered: &'a Recovered,
+    /// The last entry that the state machine has applied before anything is restored.
     has: LogIndex,
-    recovered: &Recovered,
-) -> Result<Option<StoredSnapshot>, RestoreError> {
-    let boundary = recovered.bounds.boundary;
-    damaged.iter().for_each(|damaged| error!("{damaged}"));
-    let sound = newest.as_ref().map_or(LogIndex::ZERO, |snapshot| snapshot.head.last.index);
-    match damaged.into_iter().next() {
-        Some(damaged) if sound.max(has) < boundary.index => {
-            Err(RestoreError::Lost { damaged, boundary })
+}
+
+impl Found<'_> {
+    /// The snapshot to start from, if there is one that is sound.
+    fn usable(
+        &self,
+        newest: Option<StoredSnapshot>,
+        damaged: Vec<DamagedSnapshot>,
+    ) -> Result<Option<StoredSnapshot>, RestoreError> {
+        if let Some(StoredSnapshot { head, path, .. }) = &newest {
+            self.check(path, head.last, head.writer)?;
         }
-        _ => Ok(newest),
+        let Some(damaged) = self.newest_damaged(damaged)? else { return Ok(newest) };
+        let boundary = self.recovered.bounds.boundary;
+        let sound = newest.as_ref().map_or(LogIndex::ZERO, |snapshot| snapshot.head.last.index);
+        if sound.max(self.has) < boundary.index {
+            return Err(RestoreError::Lost { damaged: damaged.unusable, boundary });
+        }
+        Ok(newest)
+    }
+
+    /// The newest damaged snapshot. An error if one of them shows that the log has lost entries, or
+    /// may show it.
+    fn newest_damaged(
+        &self,
+        damaged: Vec<DamagedSnapshot>,
+    ) -> Result<Option<DamagedSnapshot>, RestoreError> {
+        let mut newest = None;
+        for one in damaged {
+            match one.writer {
+                Some(writer) => self.check(&one.unusable.path, one.last, writer)?,
+                None if self.is_behind(one.last) => {
+                    let last = self.recovered.bounds.last;
+                    return Err(RestoreError::MaybeLogLost { last, damaged: one });
+                }
+                None => {}
+            }
+            newest.get_or_insert(one);
+        }
+        Ok(newest)
+    }
+
+    /// Whether the log ends before this entry, and the state machine as well.
+    fn is_behind(&self, last: EntryId) -> bool {
+        !reaches(self.recovered, last) && self.has <= last.index
+    }
+
+    /// Checks that a snapshot, sound or damaged, does not contradict the log.
+    fn check(&self, path: &Path, includes: EntryId, writer: Identity) -> Result<(), RestoreError> {
+        let (theirs, ours) = (writer.cluster, self.identity.cluster);
+        if theirs != ours {
+            return Err(RestoreError::OtherCluster { path: path.to_owned(), theirs, ours });
+        }
+        if !self.is_behind(includes) {
+            return Ok(());
+        }
+        let path = path.to_owned();
+        if writer.node == self.identity.node {
+            let last = self.recovered.bounds.last;
+            return Err(RestoreError::LogLost { last, path, includes });
+        }
+        if self.recovered.commit_hint >= includes.index {
+            return Err(RestoreError::Contradiction { path, includes });
+        }
+        Ok(())
     }
 }
 
@@ -201,30 +277,6 @@ pub(crate) fn term_at(recovered: &Recovered, index: LogIndex) -> Option<Term> {
     }
     let run = recovered.term_runs.iter().rev().find(|run| run.first <= index);
     run.map(|run| run.term)
-}
-
-fn check(
-    snapshot: &StoredSnapshot,
-    identity: Identity,
-    recovered: &Recovered,
-    is_behind: bool,
-) -> Result<(), RestoreError> {
-    let (path, includes) = (snapshot.path.clone(), snapshot.head.last);
-    let (theirs, ours) = (snapshot.head.writer.cluster, identity.cluster);
-    if theirs != ours {
-        return Err(RestoreError::OtherCluster { path, theirs, ours });
-    }
-    if !is_behind {
-        return Ok(());
-    }
-    if snapshot.head.writer.node == identity.node {
-        let last = recovered.bounds.last;
-        return Err(RestoreError::LogLost { last, path, includes });
-    }
-    if recovered.commit_hint >= includes.index {
-        return Err(RestoreError::Contradiction { path, includes });
-    }
-    Ok(())
 }
 
 async fn restore_machine(

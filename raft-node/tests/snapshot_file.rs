@@ -6,8 +6,8 @@ use std::io::{self, Read, Write};
 use bytes::Bytes;
 use raft_core::types::{ClusterId, EntryId, Identity, LogIndex, Membership, NodeId, StoreId, Term};
 use raft_node::{
-    FEATURE_LEVEL, SnapshotDir, SnapshotHead, SnapshotReader, SnapshotWriter, Unsound,
-    UnusableSnapshot,
+    DamagedSnapshot, FEATURE_LEVEL, SnapshotDir, SnapshotHead, SnapshotReader, SnapshotWriter,
+    Unsound,
 };
 use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_64_with_seed};
 
@@ -256,7 +256,7 @@ fn keep(dir: &SnapshotDir, last: EntryId, application: &[u8]) {
     new.keep().expect("kept");
 }
 
-fn newest(dir: &SnapshotDir) -> (Option<EntryId>, Vec<UnusableSnapshot>) {
+fn newest(dir: &SnapshotDir) -> (Option<EntryId>, Vec<DamagedSnapshot>) {
     let (sound, damaged) = dir.newest().expect("read");
     (sound.map(|sound| sound.head.last), damaged)
 }

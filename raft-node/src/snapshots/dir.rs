@@ -11,7 +11,7 @@ use std::io::{self, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use owned_dir::temporary_name;
-use raft_core::types::{EntryId, LogIndex, Term};
+use raft_core::types::{EntryId, Identity, LogIndex, Term};
 use thiserror::Error;
 use tracing::warn;
 
@@ -48,6 +48,18 @@ pub struct UnusableSnapshot {
     pub path: PathBuf,
     /// The reason.
     pub why: Unsound,
+}
+
+/// A damaged snapshot: it is of no use, but it is known to have been whole and durable.
+#[derive(Debug, Error)]
+#[error("{unusable}")]
+pub struct DamagedSnapshot {
+    /// The last entry that it included, as its name says.
+    pub last: EntryId,
+    /// The member that took it; `None` if the head is damaged.
+    pub writer: Option<Identity>,
+    /// Its file, and the damage.
+    pub unusable: UnusableSnapshot,
 }
 
 impl SnapshotDir {
@@ -93,16 +105,19 @@ impl SnapshotDir {
     /// The directory or a file cannot be read, or a newer version of Kontiki wrote a file.
     pub fn newest(
         &self,
-    ) -> Result<(Option<StoredSnapshot>, Vec<UnusableSnapshot>), UnusableSnapshot> {
+    ) -> Result<(Option<StoredSnapshot>, Vec<DamagedSnapshot>), UnusableSnapshot> {
         let listed = self.list().map_err(|error| {
             let (path, why) = (self.path.clone(), error.into());
             UnusableSnapshot { path, why }
         })?;
         let mut damaged = Vec::new();
-        for id in listed {
-            match self.check(id) {
+        for last in listed {
+            match self.check(last) {
                 Ok(sound) => return Ok((Some(sound), damaged)),
-                Err(error) if matches!(error.why, Unsound::Damaged { .. }) => damaged.push(error),
+                Err(unusable) if matches!(unusable.why, Unsound::Damaged { .. }) => {
+                    let writer = self.open(last).ok().map(|reader| reader.head().writer);
+                    damaged.push(DamagedSnapshot { last, writer, unusable });
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -19,7 +19,7 @@ mod reader;
 mod spool;
 mod writer;
 
-pub use self::dir::{NewSnapshot, SnapshotDir, StoredSnapshot, UnusableSnapshot};
+pub use self::dir::{DamagedSnapshot, NewSnapshot, SnapshotDir, StoredSnapshot, UnusableSnapshot};
 pub use self::format::{FEATURE_LEVEL, SnapshotHead, Unsound};
 pub use self::reader::SnapshotReader;
 pub use self::spool::{ReceivedFile, SentFile};

@@ -60,6 +60,21 @@ fn damage(path: &Path) {
     fs::write(path, bytes).expect("written");
 }
 
+fn damage_head(path: &Path) {
+    let mut bytes = fs::read(path).expect("read");
+    bytes[40] ^= 1;
+    fs::write(path, bytes).expect("written");
+}
+
+/// Adds a snapshot, as [`add_snapshot`] does, to those that are there.
+fn add_newer_snapshot(place: &Place, cluster: ClusterId, writer: NodeId, last: EntryId) {
+    let older = place.snapshots().list().expect("listed");
+    let older = older.into_iter().map(|last| place.snapshots().path_of(last));
+    let older: Vec<_> = older.map(|path| (fs::read(&path).expect("read"), path)).collect();
+    add_snapshot(place, cluster, writer, last);
+    older.into_iter().for_each(|(bytes, path)| fs::write(path, bytes).expect("written"));
+}
+
 #[tokio::test]
 async fn a_damaged_snapshot_is_not_needed_while_the_log_is_whole() {
     let (place, last) = stopped().await;
@@ -135,6 +150,75 @@ async fn a_log_that_lost_entries_which_its_own_snapshot_includes_does_not_start(
     assert_eq!(includes, last);
     let bounds = place.store().await.recover().await.expect("recovered").bounds;
     assert_eq!(bounds.boundary, EntryId::ZERO, "nothing was changed");
+}
+
+/// What went wrong: an older sound snapshot was used, and nothing compared the log's end with the
+/// name of the damaged one.
+#[tokio::test]
+async fn a_damaged_snapshot_shows_that_the_log_lost_entries_too() {
+    for has_older in [true, false] {
+        let (place, last) = stopped().await;
+        if !has_older {
+            place.snapshots().clear().expect("removed");
+        }
+        let lost = EntryId::new(last.term, LogIndex::new(last.index.get() + 100));
+        add_newer_snapshot(&place, own_cluster(), node_id(1), lost);
+        damage(&place.snapshots().path_of(lost));
+        let refused = restart(&place).await.expect_err("the log was longer");
+        let StartError::Snapshots(RestoreError::LogLost { includes, .. }) = refused else {
+            panic!("{refused:?}");
+        };
+        assert_eq!(includes, lost);
+    }
+}
+
+/// Another member took it, so an install was interrupted before the log was reset: all that this
+/// member ever had is in its log.
+#[tokio::test]
+async fn a_damaged_snapshot_of_an_interrupted_install_is_not_needed() {
+    let (place, last) = stopped().await;
+    let installed = EntryId::new(last.term, LogIndex::new(last.index.get() + 100));
+    add_newer_snapshot(&place, own_cluster(), node_id(2), installed);
+    damage(&place.snapshots().path_of(installed));
+    assert_eq!(restart(&place).await.expect("it starts"), [10, 55]);
+    let bounds = place.store().await.recover().await.expect("recovered").bounds;
+    assert_eq!(bounds.boundary, EntryId::ZERO, "the log was not reset");
+}
+
+#[tokio::test]
+async fn a_damaged_snapshot_is_still_compared_with_the_cluster_and_the_committed_entries() {
+    let (place, last) = stopped().await;
+    add_snapshot(&place, ClusterId(9), node_id(2), last);
+    damage(&place.snapshots().path_of(last));
+    let refused = restart(&place).await.expect_err("of another cluster");
+    assert!(refused.to_string().contains("is of cluster 0000000000000009"), "{refused}");
+
+    let (place, last) = stopped().await;
+    place.snapshots().clear().expect("removed");
+    let other = EntryId::new(Term::new(last.term.get() + 1), LogIndex::new(3));
+    add_snapshot(&place, own_cluster(), node_id(2), other);
+    damage(&place.snapshots().path_of(other));
+    let refused = restart(&place).await.expect_err("two histories");
+    assert!(refused.to_string().contains("contradict each other"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_snapshot_with_a_damaged_head_beyond_the_log_is_taken_for_an_own_one() {
+    let (place, last) = stopped().await;
+    let beyond = EntryId::new(last.term, LogIndex::new(last.index.get() + 100));
+    add_newer_snapshot(&place, own_cluster(), node_id(2), beyond);
+    let path = place.snapshots().path_of(beyond);
+    damage_head(&path);
+    let refused = restart(&place).await.expect_err("it may be an own one");
+    let StartError::Snapshots(RestoreError::MaybeLogLost { damaged, .. }) = &refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(damaged.last, beyond);
+    assert!(refused.to_string().contains(&*path.to_string_lossy()), "{refused}");
+    fs::remove_file(path).expect("removed");
+    assert_eq!(restart(&place).await.expect("it starts"), [10, 55]);
+    damage_head(&place.snapshots().path_of(last));
+    assert_eq!(restart(&place).await.expect("the log reaches it"), [10, 55]);
 }
 
 #[tokio::test]
