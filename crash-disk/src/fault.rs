@@ -89,11 +89,14 @@ struct Waiting {
 
 impl Waiting {
     fn concerns(&self, operation: Operation, name: Option<&OsStr>) -> bool {
-        let is_within =
-            |part: &String| name.is_some_and(|name| name.to_string_lossy().contains(part.as_str()));
-        (self.fault.on == operation || self.fault.on == Operation::Any)
-            && self.within.as_ref().is_none_or(is_within)
+        let is_kind = self.fault.on == operation || self.fault.on == Operation::Any;
+        is_kind && is_within(self.within.as_deref(), name)
     }
+}
+
+/// Whether a name contains this text, if a text is given.
+pub(crate) fn is_within(part: Option<&str>, name: Option<&OsStr>) -> bool {
+    part.is_none_or(|part| name.is_some_and(|name| name.to_string_lossy().contains(part)))
 }
 
 impl Faults {

@@ -107,8 +107,8 @@ fn on_disk(kept: &BTreeMap<DiskId, Kept>, request: Request) -> Answer {
         Request::Count(disk, operation) => {
             with(disk, &|state| Answer::Number(state.faults.count(operation)))
         }
-        Request::Hold(disk) => with(disk, &|state| {
-            state.hold();
+        Request::Hold(disk, within, passing) => with(disk, &|state| {
+            state.hold(within.clone(), passing);
             Answer::Number(0)
         }),
         Request::Held(disk) => with(disk, &|state| Answer::Number(state.held())),

@@ -160,7 +160,14 @@ impl Disk {
     /// Holds all syncs from now on: no sync returns or makes anything durable until
     /// [`Disk::release_syncs`].
     pub fn hold_syncs(&self) {
-        owner::number(&Request::Hold(self.id));
+        owner::number(&Request::Hold(self.id, None, 0));
+    }
+
+    /// Holds syncs as [`Disk::hold_syncs`] does, but only those of files whose names contain this
+    /// text, and of these only the n-th, counted from 1, and all later ones.
+    pub fn hold_syncs_of(&self, part_of_name: &str, nth: u64) {
+        let passing = nth.saturating_sub(1);
+        owner::number(&Request::Hold(self.id, Some(part_of_name.to_owned()), passing));
     }
 
     /// How many syncs are held.

@@ -10,7 +10,7 @@ use fuser::{Errno, RenameFlags, ReplyEmpty};
 use rustix::fs::OFlags;
 
 use crate::change::{Change, Ino, Kind, Name};
-use crate::fault::{Failure, Faults, Operation};
+use crate::fault::{Failure, Faults, Operation, is_within};
 use crate::tree::Tree;
 
 /// Flags of `fallocate`: keep the size, make a hole, write zeros.
@@ -29,7 +29,17 @@ pub(crate) struct State {
     /// The ranges of writes that the kernel will follow with a sync of their own, oldest first.
     pub(crate) own_syncs: Vec<(Ino, u64, u64)>,
     /// The syncs that are held, if syncs are being held.
-    pub(crate) held: Option<Vec<(Ino, ReplyEmpty)>>,
+    pub(crate) held: Option<Held>,
+}
+
+/// Syncs that do not return.
+#[derive(Debug)]
+pub(crate) struct Held {
+    /// Only syncs of files whose names contain this are held.
+    within: Option<String>,
+    /// How many such syncs are still carried out.
+    passing: u64,
+    syncs: Vec<(Ino, ReplyEmpty)>,
 }
 
 /// A disk's state, shared by its server and its owner.
@@ -75,32 +85,35 @@ impl State {
         }
     }
 
-    /// Holds all syncs from now on.
-    pub(crate) fn hold(&mut self) {
-        self.held.get_or_insert_default();
+    /// Holds syncs from now on, after as many as `passing`: all, or only those of files whose names
+    /// contain the text. The syncs that are held already stay so.
+    pub(crate) fn hold(&mut self, within: Option<String>, passing: u64) {
+        let syncs = self.held.take().map_or_else(Vec::new, |held| held.syncs);
+        self.held = Some(Held { within, passing, syncs });
     }
 
     /// How many syncs are held.
     pub(crate) fn held(&self) -> u64 {
-        self.held.as_ref().map_or(0, |held| held.len() as u64)
+        self.held.as_ref().map_or(0, |held| held.syncs.len() as u64)
     }
 
     /// Carries out the held syncs in their order, and holds no later one.
     pub(crate) fn release(&mut self) {
-        for (ino, reply) in self.held.take().unwrap_or_default() {
+        for (ino, reply) in self.held.take().map_or_else(Vec::new, |held| held.syncs) {
             let done = self.sync(ino);
             empty(done, reply);
         }
     }
 
     pub(crate) fn sync_or_hold(&mut self, ino: Ino, reply: ReplyEmpty) {
-        match &mut self.held {
-            Some(held) => held.push((ino, reply)),
-            None => {
-                let done = self.sync(ino);
-                empty(done, reply);
-            }
+        let name = self.tree.name_of(ino);
+        match self.held.as_mut().filter(|held| is_within(held.within.as_deref(), name)) {
+            Some(Held { passing: 0, syncs, .. }) => return syncs.push((ino, reply)),
+            Some(held) => held.passing -= 1,
+            None => {}
         }
+        let done = self.sync(ino);
+        empty(done, reply);
     }
 
     pub(crate) fn write(&mut self, ino: Ino, at: u64, bytes: &[u8], flags: i32) -> Answer<u32> {

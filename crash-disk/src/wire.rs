@@ -31,8 +31,8 @@ pub(crate) enum Request {
     ClearFaults(DiskId),
     Failures(DiskId),
     Count(DiskId, Operation),
-    /// Holds syncs from now on.
-    Hold(DiskId),
+    /// Holds syncs from now on: the part of a name that they must have, and how many pass first.
+    Hold(DiskId, Option<String>, u64),
     /// How many syncs are held.
     Held(DiskId),
     Release(DiskId),

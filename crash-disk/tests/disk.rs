@@ -406,3 +406,24 @@ fn a_held_sync_returns_when_it_is_released() -> io::Result<()> {
     assert_eq!(noted(&disk), ["write 4 bytes at 0 of log", "sync log"]);
     Ok(())
 }
+
+#[test]
+fn the_syncs_of_other_files_are_not_held() -> io::Result<()> {
+    let Some(disk) = mount_or_skip() else { return Ok(()) };
+    let [log, table] = ["a.log", "b.table"].map(|name| open(&disk.dir().join(name)));
+    disk.hold_syncs_of(".table", 2);
+    for file in [&log, &table, &log] {
+        file.sync_all()?;
+    }
+    assert_eq!(disk.held_syncs(), 0);
+    std::thread::scope(|scope| {
+        let held = scope.spawn(|| table.sync_all());
+        while disk.held_syncs() == 0 {
+            assert!(!held.is_finished(), "the second sync of the table is held");
+            std::thread::yield_now();
+        }
+        log.sync_all()?;
+        disk.release_syncs();
+        held.join().expect("no panic")
+    })
+}
