@@ -62,7 +62,8 @@ fn run(handle: &Handle, upto: &AtomicU64, woken: &Receiver<()>) {
     options.set_exclusive_manual_compaction(false);
     while woken.recv().is_ok() {
         let end = entry_key(LogIndex::new(upto.swap(0, Ordering::Relaxed)));
-        // RocksDB reports a failed compaction itself: the next write fails with its error.
+        // This call reports no error. After a failed compaction RocksDB refuses the next write, and
+        // the close of the log asks it for such failures.
         let _ = handle.with(LogOp::Purge, |database| {
             database.compact_range_cf_opt(log(database), None::<&[u8]>, Some(end), &options);
             Ok(())

@@ -8,7 +8,7 @@ use raft_core::storage::{LogError, LogErrorKind, LogOp};
 use raft_core::types::LogIndex;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, DB, DBCompressionType, DBRecoveryMode, ErrorKind,
-    FlushOptions, InfoLogger, LogLevel, Options, WriteOptions,
+    FlushOptions, InfoLogger, LogLevel, Options, WriteOptions, properties,
 };
 
 use crate::directory::{DATABASE_NAME, Directory, NEW_DATABASE_NAME, random_number};
@@ -65,6 +65,22 @@ impl Handle {
         if let Some(database) = &*self.lock() {
             database.cancel_all_background_work(wait);
         }
+    }
+
+    /// An error if any of RocksDB's background work has failed since the database was opened. No
+    /// call reports that: the next write fails, and there may be none before the close.
+    pub(crate) fn check_background_work(&self, op: LogOp) -> Result<(), LogError> {
+        self.with(op, |database| {
+            let count = database.property_int_value(properties::BACKGROUND_ERRORS);
+            let count = count.map_err(|error| failed(op, &self.place, error))?;
+            match count {
+                Some(0) => Ok(()),
+                _ => {
+                    let why = "work in RocksDB's background has failed; its warning says why";
+                    Err(LogError::io(op, why).at(self.place.clone()))
+                }
+            }
+        })
     }
 
     /// Closes the database once no read uses it. Later reads get an error.

@@ -150,6 +150,15 @@ impl Directory {
         Ok(names)
     }
 
+    /// Makes the bytes of the files that a seal covers durable.
+    pub(crate) fn sync_parts(&self) -> Result<(), LogError> {
+        for name in self.sealed_names()? {
+            let synced = self.open_part(&name).and_then(|file| file.sync_all());
+            synced.map_err(|error| LogError::io(LogOp::Open, error).at(self.part_place(&name)))?;
+        }
+        Ok(())
+    }
+
     /// The seal of the files of a closed database, to write it or to compare it with the last one.
     pub(crate) fn seal(&self) -> Result<Vec<SealedFile>, LogError> {
         let seal = |name: String| {

@@ -92,11 +92,15 @@ impl RocksLog {
     }
 
     /// Flushes and closes the database, and seals its files.
+    ///
+    /// A file whose sync failed in the background must not be sealed: its bytes can be read, but a
+    /// power cut may lose them, and another sync does not help.
     fn end(&mut self) -> Result<(), LogError> {
         self.handle.with(LogOp::Close, |database| {
             flush(database).map_err(|error| failed(LogOp::Close, self.handle.place(), error))
         })?;
         self.writer.stop();
+        self.handle.check_background_work(LogOp::Close)?;
         self.handle.close();
         seal(&self.directory, &self.writer.state)
             .map_err(|error| LogError { op: LogOp::Close, ..error })

@@ -146,8 +146,12 @@ fn describe_proven(
     }
 }
 
-/// Seals the files of a database that was flushed and closed.
+/// Seals the files of a database that was flushed and closed, in whose background nothing failed.
+///
+/// RocksDB has synced every file that it needs, but not one that it wrote in part and could not
+/// remove.
 pub(crate) fn seal(directory: &Directory, state: &State) -> Result<(), LogError> {
+    directory.sync_parts()?;
     directory.sync_names(DATABASE_NAME)?;
     let seal = directory.seal()?;
     directory.write_durable_mark(&DurableMark { seal, ..durable_mark_of(state, 0) })

@@ -1,5 +1,6 @@
 //! The tests of the RocksDB log.
 
+mod background;
 mod crash;
 mod damage;
 mod fixture;
