@@ -361,3 +361,6 @@ async fn blocking<T: Send + 'static, E: Send + 'static>(
         Err(failed) => std::panic::resume_unwind(failed.into_panic()),
     }
 }
+
+#[cfg(test)]
+mod tests;

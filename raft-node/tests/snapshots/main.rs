@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -20,11 +21,15 @@ use serde::{Deserialize, Serialize};
 use support::{ChangedLog, Changes, membership_of, node_id};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 mod restart;
 #[path = "../support/mod.rs"]
 mod support;
 mod transfer;
+
+/// The time limit for what takes milliseconds on an idle machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A memory log whose disk outlives it, as a durable log's.
 #[derive(Clone)]
@@ -189,7 +194,8 @@ impl Place {
         let transport = InProcessNetwork::new().transport();
         let (config, store) = (self.config(limits), Box::new(self.store().await));
         let node = Node::start(config, store, transport, Box::new(machine)).await?;
-        node.wait_for_leader().await.expect("it leads");
+        let leads = timeout(PATIENCE, node.wait_for_leader()).await;
+        leads.expect("it leads soon").expect("it runs");
         Ok(node)
     }
 }
@@ -300,7 +306,7 @@ async fn end_while_a_snapshot_is_written(ignores_errors: bool) {
     let node = place.start(Limits::default(), Sum::new(true, &behaviour)).await.expect("it starts");
     propose(&node, 1..=10).await;
     let snapshot = ask_for_snapshot(&node).await;
-    node.shutdown().await;
+    timeout(PATIENCE, node.shutdown()).await.expect("it does not wait for the snapshot");
     assert_eq!(snapshot.await.expect("no panic"), Err(SnapshotError::Closed));
     assert_eq!(node.snapshot().await, Err(SnapshotError::Closed));
     let left = fs::read_dir(place.dir.path().join("snapshots")).expect("listed").count();
@@ -327,6 +333,35 @@ async fn a_snapshot_that_cannot_be_written_is_reported_and_the_member_goes_on() 
     let mut status = node.watch_status();
     let is_counted = |now: &Arc<NodeStatus>| now.counters.snapshots_failed == 1;
     status.wait_for(is_counted).await.expect("the member runs");
+}
+
+/// A state machine without snapshots, which is what the trait's default is.
+struct Plain;
+
+impl StateMachine for Plain {
+    fn apply(&mut self, commands: &[Committed], replies: &mut Replies) -> Result<(), Fatal> {
+        commands[replies.len()..].iter().for_each(|_| replies.push(Bytes::new()));
+        Ok(())
+    }
+
+    fn read(&self, _query: &[u8]) -> Bytes {
+        Bytes::new()
+    }
+}
+
+#[tokio::test]
+async fn a_state_machine_without_snapshots_is_asked_once_and_that_is_no_failure() {
+    let place = Place::new();
+    let transport = InProcessNetwork::new().transport();
+    let (config, store) = (place.config(Limits::default()), Box::new(place.store().await));
+    let node = Node::start(config, store, transport, Box::new(Plain)).await.expect("it starts");
+    node.wait_for_leader().await.expect("it leads");
+    for _ in 0..2 {
+        propose(&node, 1..=3).await;
+        assert_eq!(node.snapshot().await, Err(SnapshotError::Unsupported));
+    }
+    node.shutdown().await;
+    assert_eq!(node.status().counters.snapshots_failed, 0);
 }
 
 #[derive(Clone, Default, Serialize, Deserialize)]
