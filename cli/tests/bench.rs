@@ -1,7 +1,7 @@
 //! `kontiki bench` as its users run it: the JSON, the HTML page, the refusals, and the files left.
 
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -191,28 +191,70 @@ fn text_of(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-#[test]
-fn ctrl_c_ends_a_measurement_and_leaves_no_files() {
-    // So long that the first warm-up alone would take an hour.
-    for line in ["log", "commit", "commit --processes", "commit --rate 1"] {
-        let dir = tempfile::tempdir().expect("a directory");
-        let mut command = kontiki(dir.path(), &format!("{line} --seconds 500000 --size 64"));
-        let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
-        let mut child = quiet.spawn().expect("it runs");
-        let began = Instant::now();
-        while left_in(&dir).is_empty() && began.elapsed() < Duration::from_secs(60) {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        assert_eq!(left_in(&dir).len(), 1, "{line}: it measures in its own directory");
-        let pid = Pid::from_raw(child.id() as i32).expect("a process has an id");
-        kill_process(pid, Signal::INT).expect("it runs");
-        while child.try_wait().expect("it is ours").is_none() {
-            if began.elapsed() > Duration::from_secs(120) {
-                child.kill().expect("it is ours");
-                panic!("{line}: it continues after Ctrl-C");
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        assert_eq!(left_in(&dir), [""; 0], "{line}");
+/// The processor time that a process has used, in hundredths of a second.
+fn processor_time(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let after_name = stat.rsplit(") ").next().unwrap_or_default();
+    let times = after_name.split(' ').skip(11).take(2);
+    times.filter_map(|ticks| ticks.parse::<u64>().ok()).sum()
+}
+
+/// Waits until something is so; it fails after a minute.
+fn wait_until(line: &str, is_so: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < Duration::from_secs(60), "{line}: it takes too long");
+        std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// A measurement that is ended by Ctrl-C once it is as wanted. It must end soon, and leave nothing.
+fn end_by_ctrl_c(line: &str, is_as_wanted: impl Fn(&Path, u32) -> bool) {
+    let dir = tempfile::tempdir().expect("a directory");
+    // So long that filling the log, or the first warm-up, would take an hour.
+    let mut command = kontiki(dir.path(), &format!("{line} --seconds 500000 --size 64"));
+    let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = Ends(quiet.spawn().expect("it runs"));
+    wait_until(line, || is_as_wanted(dir.path(), child.0.id()));
+    assert_eq!(left_in(&dir).len(), 1, "{line}: it measures in its own directory");
+    let pid = Pid::from_raw(child.0.id() as i32).expect("a process has an id");
+    kill_process(pid, Signal::INT).expect("it runs");
+    let asked = Instant::now();
+    while child.0.try_wait().expect("it is ours").is_none() {
+        assert!(asked.elapsed() < Duration::from_secs(60), "{line}: it continues after Ctrl-C");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(left_in(&dir), [""; 0], "{line}");
+}
+
+/// A process that is killed if it still runs when this is dropped.
+struct Ends(Child);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What went unnoticed: the signal came before the clients, so nothing had to end them. Without a
+/// durable log there is no floor to prepare, and almost all processor time is that of the clients.
+#[test]
+#[cfg(target_os = "linux")]
+fn ctrl_c_ends_the_clients_of_a_measurement() {
+    for line in ["log --fresh", "commit", "commit --rate 5000", "commit --processes"] {
+        end_by_ctrl_c(&format!("{line} --backend memory"), |_, pid| processor_time(pid) > 150);
+    }
+}
+
+#[test]
+fn ctrl_c_ends_a_preparation_and_leaves_no_files() {
+    let has_a_file = |dir: &Path, _| work_dir_in(dir).is_some_and(|dir| is_in_use(&dir));
+    for line in ["log", "commit", "commit --processes"] {
+        end_by_ctrl_c(line, has_a_file);
+    }
+}
+
+fn is_in_use(dir: &Path) -> bool {
+    std::fs::read_dir(dir).is_ok_and(|mut files| files.next().is_some())
 }
