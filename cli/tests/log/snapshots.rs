@@ -48,7 +48,16 @@ async fn show_and_verify_check_the_snapshots_of_a_member() {
     for verb in ["show", "verify"] {
         let failed = kontiki(&["log", verb, &member]);
         assert_eq!(failed.status.code(), Some(1), "{verb}");
-        assert!(text(&failed.stdout).contains(&damaged), "{}", text(&failed.stdout));
+        let said = text(&failed.stdout);
+        assert!(said.contains(&damaged) && said.contains("17@3: it cannot be used"), "{said}");
+        let snapshot = &json(&["log", verb, &member, "--json"])["snapshots"][0];
+        let message = snapshot["damage"]["message"].as_str().expect("a message");
+        assert!(message.starts_with(&damaged) && snapshot["bytes"].is_null(), "{snapshot}");
     }
+    let verdict = json(&["log", "verify", &member, "--json"]);
+    assert_eq!(
+        (&verdict["sound"], verdict["damage"].as_array().map(Vec::len)),
+        (&false.into(), Some(1))
+    );
     assert!(failure(&["log", "verify", &member]).contains("is damaged in 1 place"));
 }
