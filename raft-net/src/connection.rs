@@ -42,8 +42,6 @@ enum Ended {
     Idle,
     #[error("replaced by newer connections, or the peer is a member no longer")]
     Replaced,
-    #[error("no part of a snapshot was sent on it for a while")]
-    Unused,
     #[error("refused, and the connection closed: {0}")]
     Refused(#[from] WireError),
     #[error("a frame of cluster {0}, which is not the one of the handshake")]
@@ -71,7 +69,7 @@ pub async fn run(shared: &Shared, peer: &Peer, agreed: Agreed, mut stream: TcpSt
         Ended::Refused(_) => shared.note(remote, Counted::RefusedFrame, &why),
         Ended::OtherCluster(_) => shared.note(remote, Counted::RefusedCluster, &why),
         Ended::Idle => shared.note(remote, Counted::Idle, &why),
-        Ended::Broken(_) | Ended::ClosedByPeer | Ended::Replaced | Ended::Unused => {
+        Ended::Broken(_) | Ended::ClosedByPeer | Ended::Replaced => {
             tracing::debug!(peer = %remote, "{why}");
         }
     }
@@ -173,7 +171,10 @@ async fn write(
                     }
                     silences += 1;
                     if peer.lane == Lane::Bulk && silences >= MAX_BULK_SILENCES {
-                        return Err(Ended::Unused);
+                        // The peer may be writing on this connection, so it is the peer that
+                        // closes it.
+                        outgoing.shutdown().await?;
+                        std::future::pending::<()>().await;
                     }
                     wire::keep_alive(identity.cluster, version, &mut chunks);
                 }

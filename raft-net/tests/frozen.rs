@@ -178,13 +178,17 @@ fn transfer_of_a_snapshot_of_version_3() {
     let check = |message, checksums, header, body| {
         check_version(3, Content::Snapshot(message), checksums, header, body);
     };
-    let offer = SnapshotMessage::Offer { id, bytes: 1024 };
-    check(offer, "000000000eccb817", "04 0205 ac02 00 8008", "");
+    let offer = SnapshotMessage::Offer { term: Term::new(8), id, bytes: 1024 };
+    check(offer, "0000000097b7b156", "04 0205 ac02 00 08 8008", "");
     let request = SnapshotMessage::Request { id, offset: 7, most: 300 };
     check(request, "00000000dd2ea200", "04 0205 ac02 01 07 ac02", "");
     let chunk = SnapshotMessage::Chunk { id, offset: 7, bytes: Bytes::from_static(b"abc") };
     check(chunk, "b73f4b364845c2d0", "04 0205 ac02 02 07 03", "616263");
     check(SnapshotMessage::Gone { id }, "00000000a7a24899", "04 0205 ac02 03", "");
+    let restoring = SnapshotMessage::Restoring { id };
+    check(restoring, "000000004cc6824d", "04 0205 ac02 04", "");
+    let damaged = SnapshotMessage::Damaged { id };
+    check(damaged, "000000004f45e9bf", "04 0205 ac02 05", "");
 }
 
 /// A peer of version 2 is not sent any of it, and does not accept it.

@@ -121,7 +121,7 @@ impl Laws {
         })?;
         let hinted = batch.commit_hint.map(|hint| (hint, disk.logged_term(hint)));
         for entry in &batch.append {
-            let term_before = disk.term(entry.id.index.prev()).unwrap_or_default();
+            let term_before = disk.logged_term(entry.id.index.prev()).unwrap_or_default();
             let known = Known { term_before, contents: Digest::of((entry.kind, &entry.payload)) };
             let first = *self.entries.entry(entry.id).or_insert(known);
             hold(first == known, Check::LogMatching, || {
@@ -353,12 +353,13 @@ impl Laws {
         for index in before.get() + 1..=commit.get() {
             let index = LogIndex::new(index);
             // What a snapshot has replaced was committed before.
-            let Some(term) = raft.term_at(index) else {
+            if index < raft.boundary().index {
                 hold(index <= self.committed(), Check::CommittedForEver, || {
                     format!("{node} commits {index}, which it does not have")
                 })?;
                 continue;
-            };
+            }
+            let term = raft.term_at(index).unwrap_or_default();
             match self.committed.get(index.get() as usize - 1).copied() {
                 Some(known) => hold(known == term, Check::CommittedForEver, || {
                     format!("{node} commits {index}@{term}, where {index}@{known} was committed")

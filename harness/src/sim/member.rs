@@ -271,6 +271,11 @@ impl Member {
         self.pump.as_ref().and_then(|pump| pump.raft().term_at(index))
     }
 
+    /// Whether it is running, and its log begins after this entry.
+    pub(crate) fn has_purged(&self, index: LogIndex) -> bool {
+        self.pump.as_ref().is_some_and(|pump| index < pump.raft().boundary().index)
+    }
+
     /// Whether it is running.
     pub(crate) fn is_up(&self) -> bool {
         self.pump.is_some()

@@ -85,18 +85,18 @@ impl Shelf {
     }
 
     /// Reads bytes of a file that is durable, or that a peer is receiving.
-    pub(crate) fn read(&mut self, id: SnapshotId, offset: u64, most: u32) -> Result<Bytes, String> {
+    pub(crate) fn read(&mut self, id: SnapshotId, offset: u64, most: u32) -> Option<Bytes> {
         let durable = self.durable.iter().find(|file| file.id == id);
         let file = match (self.sent.get(&id), durable) {
             (Some(open), _) => Arc::clone(open),
             (None, Some(durable)) => Arc::clone(durable),
-            (None, None) => return Err("there is no such file".to_owned()),
+            (None, None) => return None,
         };
         let from = file.bytes.len().min(offset as usize);
         let to = file.bytes.len().min(from + most as usize);
         let bytes = file.bytes.slice(from..to);
         self.sent.insert(id, file);
-        Ok(bytes)
+        Some(bytes)
     }
 
     /// No peer receives this file any more.

@@ -313,7 +313,7 @@ impl Raft {
     // ---- messages ----
 
     /// Whether the current term and vote are durable.
-    pub(super) fn hard_state_is_durable(&self) -> bool {
+    pub fn hard_state_is_durable(&self) -> bool {
         self.writes.is_durable(self.hard_state_seq)
     }
 

@@ -26,10 +26,12 @@ pub enum Header {
 /// A step of the transfer of a snapshot file.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Step {
-    Offer { bytes: u64 },
+    Offer { term: u64, bytes: u64 },
     Request { offset: u64, most: u32 },
     Chunk { offset: u64, length: u32 },
     Gone,
+    Restoring,
+    Damaged,
 }
 
 /// The content of a message.
@@ -153,7 +155,9 @@ impl Step {
         cutter: &mut Cutter,
     ) -> Result<SnapshotMessage, WireError> {
         Ok(match self {
-            Step::Offer { bytes } => SnapshotMessage::Offer { id, bytes: checked(bytes)? },
+            Step::Offer { term: of, bytes } => {
+                SnapshotMessage::Offer { term: term(of)?, id, bytes: checked(bytes)? }
+            }
             Step::Request { offset, most } => {
                 SnapshotMessage::Request { id, offset: checked(offset)?, most }
             }
@@ -162,13 +166,17 @@ impl Step {
                 SnapshotMessage::Chunk { id, offset, bytes }
             }
             Step::Gone => SnapshotMessage::Gone { id },
+            Step::Restoring => SnapshotMessage::Restoring { id },
+            Step::Damaged => SnapshotMessage::Damaged { id },
         })
     }
 }
 
 fn snapshot(message: &SnapshotMessage) -> Result<Header, Unsendable> {
     let (id, step) = match message {
-        SnapshotMessage::Offer { id, bytes } => (id, Step::Offer { bytes: *bytes }),
+        SnapshotMessage::Offer { term, id, bytes } => {
+            (id, Step::Offer { term: term.get(), bytes: *bytes })
+        }
         SnapshotMessage::Request { id, offset, most } => {
             (id, Step::Request { offset: *offset, most: *most })
         }
@@ -177,6 +185,8 @@ fn snapshot(message: &SnapshotMessage) -> Result<Header, Unsendable> {
             (id, Step::Chunk { offset: *offset, length })
         }
         SnapshotMessage::Gone { id } => (id, Step::Gone),
+        SnapshotMessage::Restoring { id } => (id, Step::Restoring),
+        SnapshotMessage::Damaged { id } => (id, Step::Damaged),
     };
     Ok(Header::Snapshot { last: id.last.into(), salt: id.salt, step })
 }

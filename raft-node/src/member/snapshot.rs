@@ -26,6 +26,7 @@ use crate::bootstrap::random_number;
 use crate::panics::caught;
 use crate::pump::{Event, SnapshotPlan, TakenSnapshot};
 use crate::requests::error::SnapshotError;
+use crate::restore::taken;
 use crate::snapshots::{FEATURE_LEVEL, SnapshotDir, SnapshotHead};
 
 /// A snapshot whose state is pinned.
@@ -120,21 +121,19 @@ pub(crate) struct WriteSnapshots {
 impl WriteSnapshots {
     fn write(&self, pinned: PinnedSnapshot) -> io::Result<TakenSnapshot> {
         let PinnedSnapshot { plan, view } = pinned;
-        let salt = random_number();
         let head = SnapshotHead {
             writer: self.writer,
             last: plan.last,
             membership: (*plan.membership).clone(),
             feature_level: FEATURE_LEVEL,
-            salt,
+            salt: random_number(),
         };
         let mut new = self.dir.create(head)?;
         let mut out = UntilOver { out: &mut new, is_over: &self.is_over };
         view.write_to(&mut out)?;
         // An application may ignore the error of a write; a part of its state must not be kept.
         out.check()?;
-        let bytes = new.keep()?;
-        Ok(TakenSnapshot { last: plan.last, salt, bytes })
+        Ok(taken(&new.keep()?))
     }
 
     fn failed(&self, error: &io::Error) -> SnapshotError {

@@ -13,13 +13,15 @@
 //! Deliberately absent: what is sent and received when, which the pump decides.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use owned_dir::{is_no_space, place_to_free};
 use raft_core::types::{ClusterId, EntryId};
 use tokio::sync::oneshot;
+use tracing::warn;
 
 use super::clients::Waiters;
 use super::work_queue::WorkSender;
@@ -113,16 +115,18 @@ impl SnapshotFiles {
         }
     }
 
-    fn read(&mut self, id: SnapshotId, offset: u64, most: u32) -> Result<Bytes, String> {
+    fn read(&mut self, id: SnapshotId, offset: u64, most: u32) -> Result<Option<Bytes>, String> {
         use std::collections::btree_map::Entry;
         let file = match self.sent.entry(id) {
             Entry::Occupied(open) => open.into_mut(),
-            Entry::Vacant(place) => {
-                let opened = self.dir.open_to_send(id.last, id.salt);
-                place.insert(opened.map_err(|error| error.to_string())?)
-            }
+            Entry::Vacant(place) => match self.dir.open_to_send(id.last, id.salt) {
+                Ok(opened) => place.insert(opened),
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(failed(id, &error)),
+            },
         };
-        file.read(offset, most).map(Bytes::from).map_err(|error| error.to_string())
+        let read = file.read(offset, most).map_err(|error| failed(id, &error))?;
+        Ok(Some(read.into()))
     }
 
     fn spool(&mut self, id: SnapshotId, offset: u64, bytes: &[u8]) -> Result<(), String> {
@@ -153,7 +157,9 @@ impl SnapshotFiles {
     fn keep(&mut self, id: SnapshotId) -> Result<ReceivedSnapshot, String> {
         let file = self.received.take().filter(|file| file.id() == (id.last, id.salt));
         let file = file.ok_or("there is no such file")?;
-        let stored = file.keep(self.cluster).map_err(|why: Unsound| format!("it is {why}"))?;
+        let goes_on = || !self.is_over.load(Ordering::Relaxed);
+        let kept = file.keep(self.cluster, goes_on);
+        let stored = kept.map_err(|why: Unsound| format!("it is {why}"))?;
         let taken = taken(&stored);
         Ok(ReceivedSnapshot { taken, membership: Arc::new(stored.head.membership) })
     }
@@ -169,6 +175,12 @@ impl SnapshotFiles {
             Err(error) => Event::Stop(StopReason::StateMachine(Fatal::new(error.to_string()))),
         }
     }
+}
+
+/// Logs why a file could not be read now.
+fn failed(id: SnapshotId, error: &std::io::Error) -> String {
+    warn!(%error, "snapshot {id} cannot be read for a peer; it is tried again");
+    error.to_string()
 }
 
 impl Worker for SnapshotFiles {

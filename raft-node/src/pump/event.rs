@@ -91,8 +91,9 @@ pub enum Event<C: Clients> {
         id: SnapshotId,
         /// The first of the bytes.
         offset: u64,
-        /// The bytes, none beyond the end of the file; or why they cannot be read.
-        result: Result<Bytes, String>,
+        /// The bytes, none beyond the end of the file; `None` if the file is not there any more; or
+        /// why it cannot be read now.
+        result: Result<Option<Bytes>, String>,
     },
     /// Bytes that were received are in the file that is being received, or not.
     Spooled {

@@ -58,8 +58,9 @@ pub struct Limits {
     /// purged.
     pub kept_entries: u64,
     /// How many payload bytes of entries a leader keeps at most for peers that still need them, or
-    /// that receive a snapshot; by default 1 GiB. The `kept_entries` are kept whatever their bytes,
-    /// and what was in the log before the member started does not count.
+    /// that receive a snapshot, or as many as the newest snapshot has, if that is more; by default
+    /// 1 GiB. The `kept_entries` are kept whatever their bytes, and what was in the log before the
+    /// member started does not count.
     pub held_back_bytes: u64,
     /// The most bytes of a snapshot file in one message; by default 1 MiB.
     pub snapshot_chunk_bytes: u32,

@@ -52,7 +52,7 @@ pub(super) struct LogSize {
 impl LogSize {
     /// Counts so finely that a limit of this many bytes can be kept.
     pub(super) fn new(limit: u64) -> LogSize {
-        LogSize { step: limit / PARTS, total: 0, marks: VecDeque::new() }
+        LogSize { step: (limit / PARTS).max(1), total: 0, marks: VecDeque::new() }
     }
 
     /// Entries up to `last` were appended, with so many payload bytes.
@@ -103,7 +103,8 @@ impl<C: Clients> Pump<C> {
         let kept = self.limits.kept_entries;
         let furthest = LogIndex::new(covered.get().saturating_sub(kept));
         let needed = self.raft.needed_after().min(self.sending.needed_after());
-        let too_many = self.log_size.within(self.limits.held_back_bytes);
+        let most = self.limits.held_back_bytes.max(newest.bytes);
+        let too_many = self.log_size.within(most);
         needed.max(too_many).min(furthest)
     }
 }

@@ -22,18 +22,26 @@
 
 use bytes::Bytes;
 use raft_core::consensus::Input;
-use raft_core::types::NodeId;
+use raft_core::types::{NodeId, Term};
 
 use super::Pump;
 use super::event::{Clients, Effects, ReceivedSnapshot, TransferWork};
 use super::planted::planted;
 use crate::{Content, ProposeError, SnapshotId, SnapshotMessage};
 
-/// A request that was not answered is repeated after this many ticks: 500 ms.
+/// A request that was not answered is repeated after this many ticks, 500 ms, or after three times
+/// as long as the last answer took; then the pause doubles, up to the longest. On a slow network
+/// the copies of an answer would otherwise delay the next answers more and more.
 const ASK_AGAIN: u64 = 50;
+const ASK_AGAIN_LONGEST: u64 = 3200;
 
-/// A transfer without progress for this many ticks makes room for another offer: 5 s.
-const PATIENCE: u64 = 500;
+/// A transfer without progress for this many ticks makes room for another offer: 1 minute if the
+/// sender still leads, else 5 s, since the sender may be down.
+const PATIENCE: u64 = 6000;
+const PATIENCE_WITH_OTHERS: u64 = 500;
+
+/// How often the leader is told that the state machine is being restored, in ticks: 1 s.
+const RESTORING_INTERVAL: u64 = 100;
 
 /// The shortest and the longest pause after a snapshot that could not be received, in ticks: 1 s
 /// and 1 minute.
@@ -61,6 +69,7 @@ enum State {
     /// The file is being checked and made durable.
     Keeping {
         from: NodeId,
+        id: SnapshotId,
     },
     /// The file waits until the state machine has no batch.
     Kept {
@@ -90,6 +99,10 @@ struct Spooling {
     /// The tick of the last request, and of the last progress.
     asked_at: u64,
     moved_at: u64,
+    /// The tick at which the next chunk was first asked for, and the pause before it is asked for
+    /// again.
+    first_asked_at: u64,
+    pause: u64,
 }
 
 #[cfg(test)]
@@ -101,8 +114,31 @@ impl Receiving {
 }
 
 impl Spooling {
+    fn new(from: NodeId, id: SnapshotId, bytes: u64, now: u64) -> Spooling {
+        let [asked_at, moved_at, first_asked_at] = [now; 3];
+        Spooling {
+            from,
+            id,
+            bytes,
+            arrived: 0,
+            writing: None,
+            held: None,
+            asked_at,
+            moved_at,
+            first_asked_at,
+            pause: ASK_AGAIN,
+        }
+    }
+
     fn request(&self, most: u32) -> SnapshotMessage {
         SnapshotMessage::Request { id: self.id, offset: self.arrived, most }
+    }
+
+    /// The chunk that was asked for has arrived.
+    fn note_progress(&mut self, now: u64) {
+        let took = now - self.first_asked_at;
+        self.pause = (3 * took).clamp(ASK_AGAIN, ASK_AGAIN_LONGEST);
+        (self.moved_at, self.first_asked_at) = (now, now);
     }
 
     /// Whether a request is open: bytes are missing, and there is memory for them.
@@ -121,16 +157,22 @@ impl Spooling {
 impl<C: Clients> Pump<C> {
     /// The leader offers a snapshot. It is not wanted if everything in it may be applied here
     /// already.
+    ///
+    /// The snapshot may include entries that were committed in the leader's term only. After a
+    /// crash this member must not follow a leader of an earlier term, whose log may lack them: so
+    /// its own term must be that of the offer, and durable.
     pub(super) fn on_offer(
         &mut self,
-        from: NodeId,
+        (from, term): (NodeId, Term),
         id: SnapshotId,
         bytes: u64,
         effects: &mut Effects<C>,
     ) {
         let is_wanted = id.last.index > self.applying.applicable() && bytes > 0;
-        let is_timely = self.raft.leader() == Some(from) && self.now >= self.receiving.paused_until;
-        if !is_wanted || !is_timely {
+        let is_of_leader = self.raft.leader() == Some(from) && self.raft.term() == term;
+        let is_timely =
+            self.now >= self.receiving.paused_until && self.raft.hard_state_is_durable();
+        if !is_wanted || !is_of_leader || !is_timely {
             return;
         }
         match &mut self.receiving.state {
@@ -139,13 +181,16 @@ impl<C: Clients> Pump<C> {
                 spooling.from = from;
                 return;
             }
-            State::Spooling(spooling) if self.now - spooling.moved_at > PATIENCE => {}
+            State::Spooling(spooling) => {
+                let is_same = spooling.from == from;
+                let patience = if is_same { PATIENCE } else { PATIENCE_WITH_OTHERS };
+                if self.now - spooling.moved_at <= patience {
+                    return;
+                }
+            }
             _ => return,
         }
-        let (asked_at, moved_at) = (self.now, self.now);
-        let (arrived, writing, held) = (0, None, None);
-        let spooling = Spooling { from, id, bytes, arrived, writing, held, asked_at, moved_at };
-        self.receiving.state = State::Spooling(spooling);
+        self.receiving.state = State::Spooling(Spooling::new(from, id, bytes, self.now));
         self.request_chunk(effects);
     }
 
@@ -180,7 +225,7 @@ impl<C: Clients> Pump<C> {
             return;
         }
         spooling.arrived += length;
-        spooling.moved_at = self.now;
+        spooling.note_progress(self.now);
         if spooling.writing.is_some() {
             spooling.held = Some((offset, bytes));
         } else {
@@ -208,12 +253,13 @@ impl<C: Clients> Pump<C> {
         if let Some((offset, bytes)) = spooling.held.take() {
             let number = &mut self.receiving.last_write;
             effects.transfers.push(spooling.spool(number, offset, bytes));
+            spooling.first_asked_at = self.now;
             return self.request_chunk(effects);
         }
         if spooling.arrived == spooling.bytes {
             let (from, id) = (spooling.from, spooling.id);
             effects.transfers.push(TransferWork::Keep(id));
-            self.receiving.state = State::Keeping { from };
+            self.receiving.state = State::Keeping { from, id };
         }
     }
 
@@ -242,12 +288,30 @@ impl<C: Clients> Pump<C> {
     /// Repeats a request that was not answered, and gives up a transfer that is not needed any
     /// more.
     pub(super) fn tick_receiving(&mut self, effects: &mut Effects<C>) {
-        let State::Spooling(spooling) = &self.receiving.state else { return };
+        let State::Spooling(spooling) = &mut self.receiving.state else {
+            return self.tick_restoring(effects);
+        };
         if spooling.id.last.index <= self.applying.applicable() {
             return self.discard(effects);
         }
-        if self.now - spooling.asked_at >= ASK_AGAIN {
+        if self.now - spooling.asked_at >= spooling.pause {
+            spooling.pause = (2 * spooling.pause).min(ASK_AGAIN_LONGEST);
             self.request_chunk(effects);
+        }
+    }
+
+    /// Tells the leader that the snapshot is being checked or restored, so that it keeps the
+    /// entries that follow.
+    fn tick_restoring(&mut self, effects: &mut Effects<C>) {
+        let id = match &self.receiving.state {
+            State::Idle | State::Spooling(_) => return,
+            State::Keeping { id, .. } => *id,
+            State::Kept { received, .. } | State::Restoring { received, .. } => received.taken.id(),
+        };
+        if let Some(leader) = self.raft.leader()
+            && self.now.is_multiple_of(RESTORING_INTERVAL)
+        {
+            self.send(leader, Content::Snapshot(SnapshotMessage::Restoring { id }), effects);
         }
     }
 
@@ -257,7 +321,7 @@ impl<C: Clients> Pump<C> {
         result: Result<ReceivedSnapshot, String>,
         effects: &mut Effects<C>,
     ) {
-        let State::Keeping { from } = self.receiving.state else { return };
+        let State::Keeping { from, id } = self.receiving.state else { return };
         match result {
             Ok(received) => {
                 self.receiving.failures = 0;
@@ -265,7 +329,11 @@ impl<C: Clients> Pump<C> {
                 self.receiving.state = State::Kept { from, received };
                 self.apply_more(effects);
             }
-            Err(why) => self.receive_failed(why, effects),
+            Err(why) => {
+                let damaged = SnapshotMessage::Damaged { id };
+                self.send(from, Content::Snapshot(damaged), effects);
+                self.receive_failed(why, effects);
+            }
         }
     }
 
@@ -278,7 +346,7 @@ impl<C: Clients> Pump<C> {
         let state = std::mem::take(&mut self.receiving.state);
         let State::Kept { from, received } = state else { return };
         let last = received.taken.last;
-        if last.index <= self.applying.applied() {
+        if last.index <= self.applying.applicable() {
             return;
         }
         self.fetching.forget_apply();

@@ -26,10 +26,10 @@ const OFFER_INTERVAL: u64 = 20;
 /// A peer that has not asked for anything for this many ticks makes room for another peer: 5 s.
 const PATIENCE: u64 = 500;
 
-/// So many ticks after its last request, the file of a peer that still needs a snapshot is closed:
-/// 5 minutes. Until then the peer may be restoring its state machine, and the entries that follow
-/// the snapshot are kept for it.
-const RESTORE_PATIENCE: u64 = 30_000;
+/// So many ticks after the last message of a peer that still needs a snapshot, its file is closed,
+/// and the entries that follow are not kept for it any more: 1 minute. A peer that is restoring its
+/// state machine says so every second.
+const NEEDY_PATIENCE: u64 = 6000;
 
 /// The peers that receive a snapshot from this member.
 #[derive(Debug, Default)]
@@ -51,6 +51,8 @@ struct Stream {
     wanted: Option<(u64, u32)>,
     /// The tick at which the peer asked last.
     asked_at: u64,
+    /// The tick of its last message.
+    heard_at: u64,
 }
 
 impl Sending {
@@ -63,7 +65,8 @@ impl Sending {
 
     /// How many peers have asked lately.
     fn busy(&self, now: u64) -> usize {
-        self.streams.values().filter(|stream| now - stream.asked_at <= PATIENCE).count()
+        let asks = |stream: &&Stream| stream.wanted.is_some() || now - stream.asked_at <= PATIENCE;
+        self.streams.values().filter(asks).count()
     }
 
     /// The next peer that waits for bytes, in turn.
@@ -100,7 +103,9 @@ impl<C: Clients> Pump<C> {
             return;
         }
         match message {
-            SnapshotMessage::Offer { id, bytes } => self.on_offer(from, id, bytes, effects),
+            SnapshotMessage::Offer { term, id, bytes } => {
+                self.on_offer((from, term), id, bytes, effects);
+            }
             SnapshotMessage::Request { id, offset, most } => {
                 self.on_request(from, id, (offset, most), effects);
             }
@@ -108,13 +113,16 @@ impl<C: Clients> Pump<C> {
                 self.on_chunk(id, offset, bytes, effects);
             }
             SnapshotMessage::Gone { id } => self.on_gone(from, id, effects),
+            SnapshotMessage::Restoring { id } => self.on_restoring(from, id),
+            SnapshotMessage::Damaged { id } => self.snapshots.suspect(id),
         }
     }
 
     /// Offers the newest snapshot to a peer.
     pub(super) fn offer_snapshot(&mut self, to: NodeId, effects: &mut Effects<C>) {
         let Some(newest) = self.snapshots.newest() else { return };
-        let offer = SnapshotMessage::Offer { id: newest.id(), bytes: newest.bytes };
+        let (term, id) = (self.raft.term(), newest.id());
+        let offer = SnapshotMessage::Offer { term, id, bytes: newest.bytes };
         self.send(to, Content::Snapshot(offer), effects);
     }
 
@@ -143,8 +151,8 @@ impl<C: Clients> Pump<C> {
     fn peers_that_are_done(&self) -> Vec<NodeId> {
         let needy: Vec<NodeId> = self.raft.peers_in_need_of_a_snapshot().collect();
         let is_done = |(peer, stream): &(&NodeId, &Stream)| {
-            let patience = if needy.contains(peer) { RESTORE_PATIENCE } else { PATIENCE };
-            self.now - stream.asked_at > patience
+            let patience = if needy.contains(peer) { NEEDY_PATIENCE } else { PATIENCE };
+            self.now - stream.heard_at > patience
         };
         self.sending.streams.iter().filter(is_done).map(|(peer, _)| *peer).collect()
     }
@@ -172,8 +180,19 @@ impl<C: Clients> Pump<C> {
             self.end_stream(from, effects);
         }
         let wanted = Some((offset, most.clamp(1, self.limits.snapshot_chunk_bytes)));
-        self.sending.streams.insert(from, Stream { id, wanted, asked_at: self.now });
+        let now = self.now;
+        self.sending.streams.insert(from, Stream { id, wanted, asked_at: now, heard_at: now });
         self.read_for_next(effects);
+    }
+
+    /// A peer is restoring its state machine from a snapshot, perhaps one that another member sent.
+    fn on_restoring(&mut self, from: NodeId, id: SnapshotId) {
+        let heard_at = self.now;
+        let new = || Stream { id, wanted: None, asked_at: 0, heard_at };
+        let stream = self.sending.streams.entry(from).or_insert_with(new);
+        if stream.id == id {
+            stream.heard_at = heard_at;
+        }
     }
 
     fn read_for_next(&mut self, effects: &mut Effects<C>) {
@@ -187,29 +206,32 @@ impl<C: Clients> Pump<C> {
         }
     }
 
-    /// Bytes for a peer were read, or the file is not there any more or cannot be read; then the
-    /// peer has to begin with another file.
+    /// Bytes for a peer were read, or the file is not there any more: then the peer has to begin
+    /// with another one. If the file could not be read, nothing is sent, and the peer asks again.
     pub(super) fn on_chunk_read(
         &mut self,
         to: NodeId,
         id: SnapshotId,
         offset: u64,
-        result: Result<Bytes, String>,
+        result: Result<Option<Bytes>, String>,
         effects: &mut Effects<C>,
     ) {
         self.sending.is_reading = false;
-        let message = match result {
-            Ok(bytes) if !bytes.is_empty() => {
+        match result {
+            Ok(Some(bytes)) if !bytes.is_empty() => {
                 self.counters.snapshot_bytes_sent += bytes.len() as u64;
                 self.sending.allowance -= bytes.len() as i64;
-                SnapshotMessage::Chunk { id, offset, bytes }
+                let chunk = SnapshotMessage::Chunk { id, offset, bytes };
+                self.send(to, Content::Snapshot(chunk), effects);
             }
-            _ => {
-                self.end_stream(to, effects);
-                SnapshotMessage::Gone { id }
+            Ok(_) => {
+                if self.sending.streams.get(&to).is_some_and(|stream| stream.id == id) {
+                    self.end_stream(to, effects);
+                }
+                self.send(to, Content::Snapshot(SnapshotMessage::Gone { id }), effects);
             }
-        };
-        self.send(to, Content::Snapshot(message), effects);
+            Err(_) => self.counters.failed_fetches += 1,
+        }
         self.read_for_next(effects);
     }
 }

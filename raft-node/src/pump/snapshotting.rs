@@ -18,7 +18,7 @@ use raft_core::types::{EntryId, LogIndex};
 
 use super::event::{Clients, Effects, SnapshotPlan, TakenSnapshot};
 use super::{Limits, Pump};
-use crate::SnapshotError;
+use crate::{SnapshotError, SnapshotId};
 
 /// The most clients that may wait for the snapshot that is being written, and for the next one.
 const MAX_WAITING: usize = 64;
@@ -32,6 +32,8 @@ const LONGEST_PAUSE: u64 = 6000;
 pub(super) struct Snapshotting<C: Clients> {
     state: State<C>,
     newest: Option<TakenSnapshot>,
+    /// Whether a receiver found the newest snapshot damaged: then another one is taken at once.
+    is_suspect: bool,
     /// The bytes of the commands that were given to the state machine since the newest snapshot was
     /// pinned.
     bytes: u64,
@@ -65,6 +67,7 @@ impl<C: Clients> Snapshotting<C> {
         Snapshotting {
             state: State::Off,
             newest: None,
+            is_suspect: false,
             bytes: 0,
             waiting: Vec::new(),
             failures: 0,
@@ -93,9 +96,16 @@ impl<C: Clients> Snapshotting<C> {
 
     /// A snapshot is durable here: one that was taken, or one that was received.
     pub(super) fn note_durable(&mut self, taken: TakenSnapshot) {
-        if self.newest.is_none_or(|newest| newest.last.index < taken.last.index) {
+        // Of two with the same last entry, the directory reports the one that it kept.
+        if self.newest.is_none_or(|newest| newest.last.index <= taken.last.index) {
             self.newest = Some(taken);
+            self.is_suspect = false;
         }
+    }
+
+    /// A receiver found this snapshot damaged.
+    pub(super) fn suspect(&mut self, id: SnapshotId) {
+        self.is_suspect |= self.newest.is_some_and(|newest| newest.id() == id);
     }
 
     /// The state machine was restored from a snapshot that was received.
@@ -117,7 +127,13 @@ impl<C: Clients> Snapshotting<C> {
             (last.index, bytes)
         });
         let entries = applied.since(before);
-        if !matches!(self.state, State::Idle) || entries == 0 {
+        if !matches!(self.state, State::Idle) || applied == LogIndex::ZERO {
+            return false;
+        }
+        if self.is_suspect && now >= self.paused_until {
+            return true;
+        }
+        if entries == 0 {
             return false;
         }
         let has_grown = self.bytes >= limits.snapshot_bytes.max(size / 2);
@@ -162,6 +178,7 @@ impl<C: Clients> Pump<C> {
         let applied = self.applying.applied();
         if let Some(newest) = self.snapshots.newest
             && newest.last.index == applied
+            && !self.snapshots.is_suspect
         {
             let current = self.snapshots.waiting.drain(..).map(|client| (client, Ok(newest.last)));
             return effects.snapshot_answers.extend(current);

@@ -9,6 +9,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufReader, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use owned_dir::temporary_name;
 use raft_core::types::{EntryId, Identity, LogIndex, Term};
@@ -27,6 +28,8 @@ pub(super) const SYNC_BYTES: u64 = 4 << 20;
 #[derive(Clone, Debug)]
 pub struct SnapshotDir {
     path: PathBuf,
+    /// Held while a file gets its name.
+    naming: Arc<Mutex<()>>,
 }
 
 /// A snapshot in the directory, whole and sound.
@@ -71,7 +74,7 @@ impl SnapshotDir {
     pub fn own(path: impl Into<PathBuf>) -> io::Result<SnapshotDir> {
         let path = path.into();
         owned_dir::make(&path)?;
-        let dir = SnapshotDir { path };
+        let dir = SnapshotDir { path, naming: Arc::default() };
         for name in dir.names()?.into_iter().filter(|name| is_unfinished(name)) {
             fs::remove_file(dir.path.join(name))?;
         }
@@ -80,7 +83,7 @@ impl SnapshotDir {
 
     /// The directory at this path, to be read only. It may be missing.
     pub fn look(path: impl Into<PathBuf>) -> SnapshotDir {
-        SnapshotDir { path: path.into() }
+        SnapshotDir { path: path.into(), naming: Arc::default() }
     }
 
     /// The last entries of the snapshots whose files are here, the newest first. The files may be
@@ -129,7 +132,7 @@ impl SnapshotDir {
     /// # Errors
     /// The file is not sound, or cannot be read.
     pub fn check(&self, last: EntryId) -> Result<StoredSnapshot, UnusableSnapshot> {
-        check_file(self.path_of(last), last)
+        check_file(self.path_of(last), last, || true)
     }
 
     /// Opens the snapshot that ends at this entry.
@@ -147,10 +150,10 @@ impl SnapshotDir {
     /// # Errors
     /// The operating system's error; a full disk is one.
     pub fn create(&self, head: SnapshotHead) -> io::Result<NewSnapshot> {
-        let last = head.last;
-        let (file, temporary) = self.temporary(last, head.salt)?;
-        let out = SnapshotWriter::new(Synced { file, unsynced: 0, bytes: 0 }, head)?;
-        Ok(NewSnapshot { dir: self.clone(), last, temporary, out })
+        let (file, temporary) = self.temporary(head.last, head.salt)?;
+        let out = Synced { file, unsynced: 0, bytes: 0 };
+        let out = SnapshotWriter::new(out, head.clone())?;
+        Ok(NewSnapshot { dir: self.clone(), head, temporary, out })
     }
 
     /// A new file under a temporary name, for the snapshot with this salt.
@@ -162,15 +165,29 @@ impl SnapshotDir {
         Ok((file, Temporary(path)))
     }
 
-    /// Gives a synced file its name, durably, and removes the older snapshots.
-    pub(super) fn name(&self, temporary: &Temporary, last: EntryId) -> io::Result<()> {
-        fs::rename(&temporary.0, self.path_of(last))?;
+    /// Gives a synced file its name, durably, and removes the older snapshots. If a sound snapshot
+    /// has that name already, it stays, since a peer may be receiving it; then the new file is
+    /// removed. Returns the snapshot that has the name.
+    pub(super) fn name(
+        &self,
+        temporary: &Temporary,
+        new: StoredSnapshot,
+    ) -> io::Result<StoredSnapshot> {
+        let last = new.head.last;
+        let path = self.path_of(last);
+        let _alone = self.naming.lock().unwrap_or_else(PoisonError::into_inner);
+        if path.exists()
+            && let Ok(there) = self.check(last)
+        {
+            return Ok(there);
+        }
+        fs::rename(&temporary.0, &path)?;
         File::open(&self.path)?.sync_all()?;
         // An older snapshot that is left is removed after the next one.
         if let Err(error) = self.remove_below(last) {
             warn!(%error, "an older snapshot could not be removed");
         }
-        Ok(())
+        Ok(StoredSnapshot { path, ..new })
     }
 
     /// Removes the snapshots that end before this entry, sound or not.
@@ -215,11 +232,18 @@ impl SnapshotDir {
     }
 }
 
-/// Checks a file that ends at this entry from its first byte to its last.
-pub(super) fn check_file(path: PathBuf, last: EntryId) -> Result<StoredSnapshot, UnusableSnapshot> {
+/// Checks a file that ends at this entry from its first byte to its last, as long as `goes_on`.
+pub(super) fn check_file(
+    path: PathBuf,
+    last: EntryId,
+    goes_on: impl Fn() -> bool,
+) -> Result<StoredSnapshot, UnusableSnapshot> {
     let checked = open_file(&path, last).and_then(|mut reader| {
         let head = reader.head().clone();
-        while reader.skip_chunk() {}
+        while goes_on() && reader.skip_chunk() {}
+        if !goes_on() {
+            return Err(io::Error::other("the member ends").into());
+        }
         let file_bytes = reader.checked_bytes();
         reader.finish().map(|_| (head, file_bytes))
     });
@@ -264,7 +288,7 @@ fn is_unfinished(name: &str) -> bool {
 #[derive(Debug)]
 pub struct NewSnapshot {
     dir: SnapshotDir,
-    last: EntryId,
+    head: SnapshotHead,
     out: SnapshotWriter<Synced>,
     temporary: Temporary,
 }
@@ -281,17 +305,18 @@ impl Drop for Temporary {
 }
 
 impl NewSnapshot {
-    /// Makes the snapshot durable under its name, and removes the older ones. Returns the bytes of
-    /// its file.
+    /// Makes the snapshot durable under its name, and removes the older ones. Returns what is in
+    /// the directory now: another snapshot, if there was a sound one that ends at the same entry.
     ///
     /// # Errors
     /// The operating system's error. The snapshot may be in the directory or not; the older ones
     /// were not removed.
-    pub fn keep(self) -> io::Result<u64> {
+    pub fn keep(self) -> io::Result<StoredSnapshot> {
         let Synced { file, bytes, .. } = self.out.finish()?;
         file.sync_all()?;
-        self.dir.name(&self.temporary, self.last)?;
-        Ok(bytes)
+        let path = self.temporary.0.clone();
+        let new = StoredSnapshot { head: self.head, file_bytes: bytes, path };
+        self.dir.name(&self.temporary, new)
     }
 }
 

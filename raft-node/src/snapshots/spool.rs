@@ -8,7 +8,6 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
 
 use raft_core::types::{ClusterId, EntryId};
 
@@ -23,7 +22,11 @@ impl SnapshotDir {
     /// There is no such file, or it has another salt, or the operating system's error.
     pub fn open_to_send(&self, last: EntryId, salt: u64) -> io::Result<SentFile> {
         let file = File::open(self.path_of(last))?;
-        let head = SnapshotReader::new(&file).map_err(io::Error::other)?.head().clone();
+        let head = match SnapshotReader::new(&file) {
+            Ok(reader) => reader.head().clone(),
+            Err(Unsound::Io(error)) => return Err(error),
+            Err(damaged) => return Err(io::Error::new(io::ErrorKind::NotFound, damaged)),
+        };
         if (head.last, head.salt) != (last, salt) {
             return Err(io::Error::new(
                 io::ErrorKind::NotFound,
@@ -101,20 +104,25 @@ impl ReceivedFile {
         Ok(())
     }
 
-    /// Checks the file from its first byte to its last, makes it durable under its name, and
-    /// removes the older snapshots.
+    /// Checks the file from its first byte to its last, as long as `goes_on`, makes it durable
+    /// under its name, and
+    /// removes the older snapshots. Returns what is in the directory now, as
+    /// [`NewSnapshot::keep`](super::NewSnapshot::keep).
     ///
     /// # Errors
     /// The file is not sound, or not the one that was asked for, or is of another cluster, or the
     /// operating system's error. The older snapshots were not removed.
-    pub fn keep(self, cluster: ClusterId) -> Result<StoredSnapshot, Unsound> {
+    pub fn keep(
+        self,
+        cluster: ClusterId,
+        goes_on: impl Fn() -> bool,
+    ) -> Result<StoredSnapshot, Unsound> {
         self.file.sync_all()?;
-        let stored = check_file(self.temporary.0.clone(), self.last).map_err(|error| error.why)?;
+        let checked = check_file(self.temporary.0.clone(), self.last, goes_on);
+        let stored = checked.map_err(|error| error.why)?;
         if (stored.head.salt, stored.head.writer.cluster) != (self.salt, cluster) {
             return Err(Unsound::damaged(0, "it is not the file that was announced"));
         }
-        self.dir.name(&self.temporary, self.last)?;
-        let path: PathBuf = self.dir.path_of(self.last);
-        Ok(StoredSnapshot { path, ..stored })
+        Ok(self.dir.name(&self.temporary, stored)?)
     }
 }

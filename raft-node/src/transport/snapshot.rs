@@ -3,11 +3,12 @@
 //!
 //! ```text
 //!   leader                             receiver
-//!     |---- offer: id, size ------------->|   repeated while the receiver needs a snapshot
+//!     |---- offer: term, id, size ------->|   repeated while the receiver needs a snapshot
 //!     |<--- request: id, offset ----------|   repeated until it is answered
 //!     |---- chunk: id, offset, bytes ---->|
 //!     |<--- request: id, next offset -----|
 //!     |              ...                  |
+//!     |<--- restoring: id ----------------|   repeated until the snapshot is installed
 //! ```
 //!
 //! The receiver asks for each chunk, so it sets the pace, and after a lost message or connection it
@@ -16,7 +17,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use raft_core::types::EntryId;
+use raft_core::types::{EntryId, Term};
 
 /// The name of one snapshot file. Two files that end at the same entry may differ in their bytes,
 /// so the salt, which the writer draws for each file, is part of the name.
@@ -33,6 +34,8 @@ pub struct SnapshotId {
 pub enum SnapshotMessage {
     /// The leader offers a snapshot: no entries can bring the receiver up to date.
     Offer {
+        /// The term in which the sender leads.
+        term: Term,
         /// The file.
         id: SnapshotId,
         /// The bytes of the file.
@@ -61,6 +64,17 @@ pub enum SnapshotMessage {
         /// The file.
         id: SnapshotId,
     },
+    /// The receiver has the whole file and is restoring its state machine: it will need the entries
+    /// that follow.
+    Restoring {
+        /// The file.
+        id: SnapshotId,
+    },
+    /// What the receiver got is not sound: the sender's file may be damaged.
+    Damaged {
+        /// The file.
+        id: SnapshotId,
+    },
 }
 
 impl SnapshotMessage {
@@ -70,7 +84,9 @@ impl SnapshotMessage {
             SnapshotMessage::Chunk { bytes, .. } => bytes.len() as u64,
             SnapshotMessage::Offer { .. }
             | SnapshotMessage::Request { .. }
-            | SnapshotMessage::Gone { .. } => 0,
+            | SnapshotMessage::Gone { .. }
+            | SnapshotMessage::Restoring { .. }
+            | SnapshotMessage::Damaged { .. } => 0,
         }
     }
 }
@@ -85,8 +101,8 @@ impl fmt::Display for SnapshotId {
 impl fmt::Display for SnapshotMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            SnapshotMessage::Offer { id, bytes } => {
-                write!(f, "snapshot {id} offered, {bytes} bytes")
+            SnapshotMessage::Offer { term, id, bytes } => {
+                write!(f, "term {term} snapshot {id} offered, {bytes} bytes")
             }
             SnapshotMessage::Request { id, offset, most } => {
                 write!(f, "snapshot {id}? {most} bytes from {offset}")
@@ -95,6 +111,8 @@ impl fmt::Display for SnapshotMessage {
                 write!(f, "snapshot {id}, {} bytes from {offset}", bytes.len())
             }
             SnapshotMessage::Gone { id } => write!(f, "snapshot {id} is gone"),
+            SnapshotMessage::Restoring { id } => write!(f, "snapshot {id} is being restored"),
+            SnapshotMessage::Damaged { id } => write!(f, "snapshot {id} is damaged"),
         }
     }
 }

@@ -262,6 +262,7 @@ impl World {
     // ---- the state machine ----
 
     fn begin_apply(&mut self, at: usize, batch: ApplyBatch<Requests>) -> Result<(), Violation> {
+        self.check_machine_is_here(at)?;
         if !self.lost_disks {
             self.laws.on_release(self.members[at].id, batch.upto)?;
         }
@@ -363,6 +364,7 @@ impl World {
     // ---- clients ----
 
     fn serve(&mut self, at: usize, number: u64) -> Result<(), Violation> {
+        self.check_machine_is_here(at)?;
         let member = &self.members[at];
         let key = [self.operations.request(number).key as u8];
         let value = match Planted::of_store(self.planted) {

@@ -45,9 +45,9 @@ impl World {
             let Some(leader) = raft.leader() else { continue };
             let leader = &self.members[leader.get() as usize - 1];
             for index in (1..=raft.commit().get()).map(raft_core::types::LogIndex::new) {
-                let [own, theirs] = [raft.term_at(index), leader.term_at(index)];
-                // What was purged cannot be compared.
-                let same = !leader.is_up() || own.is_none() || theirs.is_none() || own == theirs;
+                let is_purged = index < raft.boundary().index || leader.has_purged(index);
+                let same = is_purged || leader.term_at(index) == raft.term_at(index);
+                let same = same || !leader.is_up();
                 hold(same, Check::CommittedForEver, || {
                     format!("{} follows {}, which lacks its entry {index}", raft.id(), leader.id)
                 })?;

@@ -122,9 +122,9 @@ impl World {
         let shelf = &mut self.members[at].shelf;
         Ok(match work {
             TransferWork::Read { to, id, offset, most } => {
-                let result = shelf.read(id, offset, most);
-                self.marks.hit_if(result.is_err(), Mark::SnapshotGone);
-                Some(Event::ChunkRead { to, id, offset, result })
+                let read = shelf.read(id, offset, most);
+                self.marks.hit_if(read.is_none(), Mark::SnapshotGone);
+                Some(Event::ChunkRead { to, id, offset, result: Ok(read) })
             }
             TransferWork::Release(id) => {
                 shelf.release(id);
@@ -184,6 +184,14 @@ impl World {
         let holds_last = self.members[at].term_at(file.id.last.index) == Some(file.id.last.term);
         self.marks.hit_if(holds_last, Mark::InstallKeptTheLog);
         self.enqueue(at, Event::Restored)
+    }
+
+    /// A state machine that is being restored is elsewhere.
+    pub(super) fn check_machine_is_here(&self, at: usize) -> Result<(), Violation> {
+        let member = &self.members[at];
+        hold(!member.is_restoring, Check::SoundSnapshot, || {
+            format!("{} uses its state machine while it is restored", member.id)
+        })
     }
 
     /// How many snapshots of others this process of a member has installed.

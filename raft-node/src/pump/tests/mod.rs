@@ -11,6 +11,7 @@ mod hints;
 mod leaving;
 mod malformed;
 mod reading;
+mod snapshot_sending;
 mod snapshot_transfer;
 mod snapshots;
 mod transfers;
