@@ -367,6 +367,56 @@ fn two_snapshots_that_end_at_one_entry_do_not_share_a_file() {
     assert_eq!((newest.map(|it| it.head.salt), damaged.len()), (Some(1), 0));
 }
 
+/// What went wrong: the second file replaced the first, whose name a member still offered to its
+/// peers, and which was not there any more.
+#[test]
+fn of_two_snapshots_that_end_at_one_entry_the_first_stays_unless_it_is_damaged() {
+    let place = tempfile::tempdir().expect("a directory");
+    let dir = SnapshotDir::own(place.path()).expect("its own");
+    let salt_kept_of = |salt| {
+        let mut new = dir.create(head(id(7, 3), salt)).expect("created");
+        new.write_all(b"state").expect("written");
+        new.keep().expect("kept").head.salt
+    };
+    assert_eq!([salt_kept_of(1), salt_kept_of(2)], [1, 1]);
+    assert_eq!(fs::read_dir(place.path()).expect("readable").count(), 1, "nothing else is left");
+    // A member that received the file says which one is there, too.
+    let bytes = file(head(id(7, 3), 3), b"state");
+    let mut received = dir.receive(id(7, 3), 3).expect("created");
+    received.add(&bytes).expect("written");
+    let cluster = head(id(7, 3), 3).writer.cluster;
+    assert_eq!(received.keep(cluster, || true).expect("kept").head.salt, 1);
+    fs::write(dir.path_of(id(7, 3)), b"damaged").expect("written");
+    assert_eq!(salt_kept_of(4), 4);
+}
+
+/// A file that is received is checked like any other before it gets its name.
+#[test]
+fn a_received_file_that_is_not_what_was_announced_is_not_kept() {
+    let place = tempfile::tempdir().expect("a directory");
+    let dir = SnapshotDir::own(place.path()).expect("its own");
+    let sound = file(head(id(7, 3), 1), &[7; 300_000]);
+    let cluster = head(id(7, 3), 1).writer.cluster;
+    let other = raft_core::types::ClusterId(cluster.0 + 1);
+    let mut flipped = sound.clone();
+    flipped[200_000] ^= 1;
+    for (salt, bytes, of) in [
+        (1, &sound[..sound.len() - 1], cluster),
+        (1, &flipped[..], cluster),
+        (2, &sound[..], cluster),
+        (1, &sound[..], other),
+    ] {
+        let mut received = dir.receive(id(7, 3), salt).expect("created");
+        bytes.chunks(4096).for_each(|part| received.add(part).expect("written"));
+        assert!(received.keep(of, || true).is_err(), "{salt}, {} bytes, {of}", bytes.len());
+        assert_eq!(fs::read_dir(place.path()).expect("readable").count(), 0);
+    }
+    let mut received = dir.receive(id(7, 3), 1).expect("created");
+    received.add(&sound).expect("written");
+    assert!(received.keep(cluster, || false).is_err(), "the member ends");
+    assert_eq!(dir.list().expect("listed"), []);
+}
+
 #[test]
 fn a_head_that_no_reader_accepts_is_not_written() {
     for last in [id(0, 1), id(1, u64::MAX), id(1 << 63, 1)] {
