@@ -189,8 +189,8 @@ fn hand_over(world: &mut World) -> Result<(), Violation> {
 
 /// Requests one operation from one member and waits for its answer. If the answer says that nothing
 /// happened, because the leader's disk was behind, the operation is requested again. So it is if
-/// the member installed a snapshot meanwhile, which may include the command: where a plan keeps no
-/// entries at all, a peer that is one entry behind gets a snapshot.
+/// the member installed a snapshot meanwhile, or is about to, which may include the command: where
+/// a plan keeps no entries at all, a peer that is one entry behind gets a snapshot.
 fn serve(world: &mut World, at: usize, is_read: bool) -> Result<(), Violation> {
     let client = world.plan.clients.count;
     let deadline = world.now() + rest_limit(world);
@@ -204,7 +204,7 @@ fn serve(world: &mut World, at: usize, is_read: bool) -> Result<(), Violation> {
         match world.operations.outcome(number) {
             Outcome::Done(..) => return Ok(()),
             Outcome::Failed if world.now() < deadline => world.advance()?,
-            Outcome::Unknown if world.installs(at) > installed => {}
+            Outcome::Unknown if world.installs(at) > installed || world.needs_snapshot(at) => {}
             outcome => {
                 let what = format!("in calm, operation {number} ended as {outcome:?}");
                 return Err(Violation::new(Check::Convergence, what));

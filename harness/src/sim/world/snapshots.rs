@@ -194,6 +194,13 @@ impl World {
         })
     }
 
+    /// Whether the leader has purged what this member needs next.
+    pub(crate) fn needs_snapshot(&self, at: usize) -> bool {
+        let leader = self.leader().and_then(|leader| self.members[leader].pump.as_ref());
+        let id = self.members[at].id;
+        leader.is_some_and(|pump| pump.raft().peers_in_need_of_a_snapshot().any(|peer| peer == id))
+    }
+
     /// How many snapshots of others this process of a member has installed.
     pub(crate) fn installs(&self, at: usize) -> u64 {
         let pump = self.members[at].pump.as_ref();
