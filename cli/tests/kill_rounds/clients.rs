@@ -1,5 +1,6 @@
 //! Clients that write and read through all members, and record the outcomes.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -25,14 +26,39 @@ const REQUEST_LIMIT: Duration = Duration::from_millis(1500);
 const PAUSE: Duration = Duration::from_millis(4);
 
 /// The outcomes that the clients recorded.
-#[derive(Default)]
 pub struct Record {
+    began: Instant,
     /// Reads and writes of the shared keys.
     pub history: Vec<(String, Operation<Option<String>>)>,
     /// Acknowledged writes of keys that are written only once.
     pub acknowledged: Vec<(String, String)>,
     /// Writes whose outcome is not known.
     pub unknown: usize,
+}
+
+impl Record {
+    fn new() -> Record {
+        let began = Instant::now();
+        Record { began, history: Vec::new(), acknowledged: Vec::new(), unknown: 0 }
+    }
+
+    /// Adds what one read of all shared keys, which began at this time, has found.
+    pub fn note_shared(&mut self, began: Instant, found: &BTreeMap<Vec<u8>, Vec<u8>>) {
+        let invoked = (began - self.began).as_nanos() as u64;
+        let returned = Some(self.began.elapsed().as_nanos() as u64);
+        for key in (0..SHARED_KEYS).map(shared_key) {
+            let value = found.get(key.as_bytes());
+            let value = value.map(|value| String::from_utf8_lossy(value).into_owned());
+            let client = u64::MAX;
+            let operation = Operation { client, invoked, returned, action: Action::Read(value) };
+            self.history.push((key, operation));
+        }
+    }
+}
+
+/// The key with this number that all clients share.
+fn shared_key(number: u64) -> String {
+    format!("shared/{number}")
 }
 
 /// The running clients.
@@ -51,9 +77,10 @@ struct Shared {
 impl Clients {
     /// Starts clients at all members.
     pub fn start(cluster: &Cluster) -> Clients {
+        let record = Record::new();
         let shared = Arc::new(Shared {
-            began: Instant::now(),
-            record: Mutex::default(),
+            began: record.began,
+            record: Mutex::new(record),
             writes: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
         });
@@ -93,7 +120,9 @@ impl Clients {
         for task in self.tasks {
             task.await.expect("a client does not panic");
         }
-        std::mem::take(&mut *self.shared.record.lock().expect("no client panicked"))
+        let mut record = self.shared.record.lock().expect("no client panicked");
+        let empty = Record { began: record.began, ..Record::new() };
+        std::mem::replace(&mut record, empty)
     }
 }
 
@@ -108,7 +137,7 @@ impl Client {
     async fn run(mut self) {
         while !self.shared.stopping.load(Ordering::Relaxed) {
             self.count += 1;
-            let key = format!("shared/{}", (self.number + self.count / 3) % SHARED_KEYS);
+            let key = shared_key((self.number + self.count / 3) % SHARED_KEYS);
             let done = match self.count % 3 {
                 0 => self.write_own().await,
                 1 => self.write_shared(key).await,

@@ -16,6 +16,12 @@ pub const MEMBERS: usize = 3;
 /// The time limit for the cluster to answer after a start.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
+/// A policy with which a snapshot is written most of the time, and the log is purged behind it.
+const SNAPSHOTS: [&str; 4] = ["--snapshot-entries", "20", "--kept-entries", "10"];
+
+/// The name of a snapshot that is being written begins like this.
+const UNFINISHED: &str = "new.snap-";
+
 /// A cluster, its files and its ports. Dropping it kills the processes that still run.
 pub struct Cluster {
     dir: tempfile::TempDir,
@@ -55,6 +61,7 @@ impl Cluster {
             // This has no effect on a log that is not empty; a member that was killed before its
             // log was initialized needs the flag again.
             .args(["serve", "--bootstrap", "--cluster", "rounds", "--backend", &self.backend])
+            .args(SNAPSHOTS)
             .args(["--exit-with-parent", "--id", &(member + 1).to_string(), "--dir"])
             .arg(self.member_dir(member));
         for other in 0..MEMBERS {
@@ -81,8 +88,25 @@ impl Cluster {
         child.wait().expect("it ends");
     }
 
+    /// Waits until a member writes a snapshot, at most for this long.
+    pub async fn wait_for_unfinished_snapshot(&self, member: usize, patience: Duration) {
+        let begin = Instant::now();
+        while !self.has_unfinished_snapshot(member) && begin.elapsed() < patience {
+            tokio::time::sleep(Duration::from_micros(500)).await;
+        }
+    }
+
+    /// Whether a member's directory holds a snapshot that is not complete.
+    pub fn has_unfinished_snapshot(&self, member: usize) -> bool {
+        let Ok(files) = std::fs::read_dir(self.member_dir(member).join("snapshots")) else {
+            return false;
+        };
+        let mut names = files.flatten().map(|file| file.file_name());
+        names.any(|name| name.to_string_lossy().starts_with(UNFINISHED))
+    }
+
     /// A member's printed output.
-    fn said(&self, member: usize) -> String {
+    pub fn said(&self, member: usize) -> String {
         let path = self.dir.path().join(format!("{}.log", member + 1));
         std::fs::read_to_string(path).unwrap_or_default()
     }

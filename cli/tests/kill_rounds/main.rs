@@ -1,9 +1,10 @@
 //! Kills real processes: no acknowledged write is lost, and every history is linearizable.
 //!
-//! Three members on the file log serve clients on all endpoints. In each round one of them, often
-//! the leader, is killed with SIGKILL and started again while the clients continue. At the end
-//! every acknowledged write must be on every member, the history of each shared key must be
-//! linearizable, and the same must hold again after all members were killed at once.
+//! Three members on the file log serve clients on all endpoints, and write a snapshot every 20
+//! entries. In each round one of them, often the leader, and often while it writes a snapshot, is
+//! killed with SIGKILL and started again while the clients continue. At the end every acknowledged
+//! write must be on every member, the history of each shared key must be linearizable, and the same
+//! must hold again after all members were killed at once. No snapshot may ever be damaged.
 //!
 //! `KONTIKI_ROUNDS` sets the number of rounds (6), `KONTIKI_BACKEND` the log (file).
 
@@ -22,6 +23,9 @@ const WRITES_BETWEEN_KILLS: usize = 40;
 /// The time limit for the first acknowledged write after a kill, even on a busy machine.
 const FAIL_OVER_LIMIT: Duration = Duration::from_secs(15);
 
+/// How long a kill waits for the victim to write a snapshot.
+const SNAPSHOT_PATIENCE: Duration = Duration::from_millis(500);
+
 /// The time that the default timeouts aim for; at least half of the fail-overs must be within it.
 const FAIL_OVER_GOAL: Duration = Duration::from_secs(2);
 
@@ -31,22 +35,26 @@ async fn no_acknowledged_write_is_lost_when_members_are_killed() {
     let backend = std::env::var("KONTIKI_BACKEND").unwrap_or_else(|_| "file".to_owned());
     let mut cluster = Cluster::start(&backend).await;
     let clients = Clients::start(&cluster);
-    let mut fail_overs = Vec::new();
+    let (mut fail_overs, mut cut_short) = (Vec::new(), 0);
     for round in 0..rounds {
         clients.wait_for_writes(WRITES_BETWEEN_KILLS, FAIL_OVER_LIMIT).await;
         let victim = cluster.choose_victim(round).await;
+        cluster.wait_for_unfinished_snapshot(victim, SNAPSHOT_PATIENCE).await;
         cluster.kill(victim);
+        cut_short += usize::from(cluster.has_unfinished_snapshot(victim));
         fail_overs.push(clients.wait_for_writes(1, FAIL_OVER_LIMIT).await);
         cluster.start_member(victim);
     }
     clients.wait_for_writes(WRITES_BETWEEN_KILLS, FAIL_OVER_LIMIT).await;
-    let record = clients.stop().await;
+    let mut record = clients.stop().await;
     report(rounds, &mut fail_overs, &record);
-    check_all_members(&cluster, &record).await;
+    println!("{cut_short} of {rounds} kills cut a snapshot short");
+    check_all_members(&cluster, &mut record).await;
 
     (0..MEMBERS).for_each(|member| cluster.kill(member));
     (0..MEMBERS).for_each(|member| cluster.start_member(member));
-    check_all_members(&cluster, &record).await;
+    check_all_members(&cluster, &mut record).await;
+    check_snapshots(&cluster);
     check_histories(record);
 }
 
@@ -71,9 +79,13 @@ fn report(rounds: usize, fail_overs: &mut [Duration], record: &Record) {
     assert!(median <= FAIL_OVER_GOAL, "half of the fail-overs took longer than {median:?}");
 }
 
-/// Checks that every acknowledged write of a key with a single writer is on every member.
-async fn check_all_members(cluster: &Cluster, record: &Record) {
+/// Checks that every acknowledged write of a key with a single writer is on every member, and adds
+/// what every member has in the shared keys to their histories.
+async fn check_all_members(cluster: &Cluster, record: &mut Record) {
     for member in 0..MEMBERS {
+        let began = Instant::now();
+        let shared = cluster.read_all(member, "shared/").await;
+        record.note_shared(began, &shared);
         let found: BTreeMap<Vec<u8>, Vec<u8>> = cluster.read_all(member, "own/").await;
         let lost: Vec<_> = record
             .acknowledged
@@ -81,6 +93,18 @@ async fn check_all_members(cluster: &Cluster, record: &Record) {
             .filter(|(key, value)| found.get(key.as_bytes()) != Some(&value.as_bytes().to_vec()))
             .collect();
         assert!(lost.is_empty(), "member {} lost {lost:?}", member + 1);
+    }
+}
+
+/// Checks that every member started from a snapshot after all of them were killed, and has never
+/// found a damaged one.
+fn check_snapshots(cluster: &Cluster) {
+    for member in 0..MEMBERS {
+        let said = cluster.said(member);
+        let last_start = said.rsplit("listening").nth(1).unwrap_or(&said);
+        let restored = last_start.rsplit_once("the state was restored from a snapshot");
+        assert!(restored.is_some(), "member {} restored no snapshot:\n{said}", member + 1);
+        assert!(!said.contains("damaged"), "member {}:\n{said}", member + 1);
     }
 }
 

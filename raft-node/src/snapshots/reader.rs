@@ -96,7 +96,6 @@ impl<R: Read> SnapshotReader<R> {
 
     /// Replaces the chunk by the next one, or ends.
     fn next_chunk(&mut self) {
-        self.chunk.clear();
         self.taken = 0;
         if let Err(error) = self.read_chunk() {
             self.chunk.clear();
@@ -112,6 +111,7 @@ impl<R: Read> SnapshotReader<R> {
             return Err(Unsound::damaged(self.at, "the length of a chunk"));
         }
         let is_end = length == 0;
+        // Most chunks have the length of the one before, and then nothing is set to zero.
         self.chunk.resize(if is_end { END_BYTES - CHUNK_HEADER_BYTES } else { length }, 0);
         fill(&mut self.input, &mut self.chunk, self.at)?;
         let checksum = sealed(self.head.seed(self.read), &header[..8], &self.chunk);
