@@ -54,12 +54,13 @@ pub use raft_core::types::{Membership, NodeId};
 pub use raft_core::{consensus, storage, types};
 pub use raft_net::{TcpOptions, TcpTransport};
 pub use raft_node::{
-    Application, BootstrapError, Committed, Content, DamagedSnapshot, DataDir, DataDirError,
-    Envelope, Fatal, InProcessNetwork, Inbound, Limits, Node, NodeConfig, NodeEvent, NodeStatus,
-    PeerRecord, PeerRejected, PeerStores, PeersFile, ProposeError, ReadError, Replies,
-    RestoreError, Snapshot, SnapshotDir, SnapshotError, SnapshotHead, SnapshotState, StartError,
-    StateMachine, StoredSnapshot, TakenSnapshot, Timing, Transport, TypedError, TypedNode, Unsound,
-    UnusableSnapshot, bootstrap, cluster_id,
+    Application, BootstrapError, CatchingUp, ChangeError, ChangeProgress, ChangeStage, Committed,
+    Content, DamagedSnapshot, DataDir, DataDirError, Envelope, Fatal, InProcessNetwork, Inbound,
+    Limits, Node, NodeConfig, NodeEvent, NodeStatus, PeerRecord, PeerRejected, PeerStores,
+    PeersFile, ProposeError, ReadError, Replies, RestoreError, Snapshot, SnapshotDir,
+    SnapshotError, SnapshotHead, SnapshotState, StartError, StateMachine, StoredSnapshot,
+    TakenSnapshot, Timing, TransferError, Transport, TypedError, TypedNode, Unsound,
+    UnusableSnapshot, bootstrap, cluster_id, join,
 };
 
 /// The examples of the README are compiled and run.

@@ -1,4 +1,5 @@
-//! The one explicit step that turns blank stores into a cluster.
+//! The one explicit step that turns blank stores into a cluster, and the one that prepares a blank
+//! store to join a cluster.
 //!
 //! Every initial member is bootstrapped with the same name and the same membership. Bootstrapping
 //! writes two things, the first durable before the second: the identity; then entry 1, the
@@ -57,22 +58,37 @@ pub async fn bootstrap(
     if !membership.contains(node) {
         return Err(BootstrapError::NotAMember(node));
     }
-    let cluster = cluster_id(name, membership);
-    let identity = match store.load_identity().await? {
-        Some(found) if found.cluster == cluster && found.node == node => found,
-        Some(found) => return Err(BootstrapError::OtherIdentity { found, node, cluster }),
-        None => {
-            let identity = Identity { cluster, node, store: StoreId(random_number()) };
-            store.save_identity(&identity).await?;
-            identity
-        }
-    };
+    let identity = join(store, cluster_id(name, membership), node).await?;
     if store.bounds().is_blank() {
         let id = EntryId::new(Term::ZERO, LogIndex::new(1));
         let first = Entry::new(id, EntryKind::Membership, encode_membership(membership));
         store.write(WriteBatch::of_entries(vec![first])).await?;
     }
     Ok(identity)
+}
+
+/// Prepares a blank store for a node that is to join a running cluster, whose members have this
+/// cluster id ([`NodeStatus::identity`](crate::NodeStatus)). `node` must be greater than every node
+/// id that the cluster has used ([`Membership::highest`]). Only the identity is written: the store
+/// stays blank until a leader sends it the log. Repeating it is harmless.
+///
+/// # Errors
+/// [`BootstrapError::OtherIdentity`]: nothing was written. [`BootstrapError::Store`]: open the
+/// store again and repeat.
+pub async fn join(
+    store: &mut dyn Store,
+    cluster: ClusterId,
+    node: NodeId,
+) -> Result<Identity, BootstrapError> {
+    match store.load_identity().await? {
+        Some(found) if found.cluster == cluster && found.node == node => Ok(found),
+        Some(found) => Err(BootstrapError::OtherIdentity { found, node, cluster }),
+        None => {
+            let identity = Identity { cluster, node, store: StoreId(random_number()) };
+            store.save_identity(&identity).await?;
+            Ok(identity)
+        }
+    }
 }
 
 /// A number that another start of any member draws with a probability of only 2^-64: the standard

@@ -18,7 +18,7 @@
 //!
 //! Dependencies point down only, and no two modules depend on each other.
 //!
-//! Not built yet: membership changes, client sessions.
+//! Not built yet: client sessions.
 
 mod application;
 mod bootstrap;
@@ -43,14 +43,16 @@ mod typed_node;
 pub use application::{
     Application, Committed, Fatal, Replies, Snapshot, SnapshotState, StateMachine,
 };
-pub use bootstrap::{BootstrapError, bootstrap, cluster_id};
+pub use bootstrap::{BootstrapError, bootstrap, cluster_id, join};
 pub use config::{NodeConfig, Timing};
 pub use data_dir::{DataDir, DataDirError};
 pub use member::admission::{PeerRecord, PeerStores};
 pub use member::status::{NodeEvent, NodeStatus};
 pub use node::Node;
 pub use peers_file::PeersFile;
-pub use pump::{ChangeError, Limits, TakenSnapshot, TransferError};
+pub use pump::{
+    CatchingUp, ChangeError, ChangeProgress, ChangeStage, Limits, TakenSnapshot, TransferError,
+};
 pub use requests::error::{ProposeError, ReadError, SnapshotError};
 pub use restore::RestoreError;
 pub use snapshots::{

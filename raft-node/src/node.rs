@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use raft_core::storage::Store;
-use raft_core::types::{EntryId, LogIndex, NodeId};
+use raft_core::types::{EntryId, LogIndex, Membership, NodeId};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Mutex, broadcast, watch};
 
@@ -16,7 +16,7 @@ use crate::member::Member;
 use crate::member::clients::ReadAnswer;
 use crate::member::scheduler::drive;
 use crate::member::status::{NodeEvent, NodeStatus};
-use crate::pump::{Event, TransferError};
+use crate::pump::{ChangeError, Event, TransferError};
 use crate::requests::batcher::Next;
 use crate::requests::error::{ProposeError, ReadError, SnapshotError};
 use crate::requests::reply::OpenBatch;
@@ -94,7 +94,24 @@ impl Node {
         transport: Box<dyn Transport>,
         machine: Box<dyn StateMachine>,
     ) -> Result<Node, StartError> {
-        let (member, has_ended) = start(config, store, transport, machine).await?;
+        let (member, has_ended) = start(config, store, transport, machine, false).await?;
+        Ok(Node { inner: Arc::new(Inner { member, has_ended: Mutex::new(has_ended) }) })
+    }
+
+    /// Like [`Node::start`], but the log may be blank: the store was prepared to join a running
+    /// cluster ([`join`](crate::join)). The member waits until a leader sends it the log, which
+    /// happens once the cluster's membership has it ([`Node::change_membership`]). It does not vote
+    /// before. A member that has joined may be started either way.
+    ///
+    /// # Errors
+    /// As for [`Node::start`].
+    pub async fn join(
+        config: NodeConfig,
+        store: Box<dyn Store>,
+        transport: Box<dyn Transport>,
+        machine: Box<dyn StateMachine>,
+    ) -> Result<Node, StartError> {
+        let (member, has_ended) = start(config, store, transport, machine, true).await?;
         Ok(Node { inner: Arc::new(Inner { member, has_ended: Mutex::new(has_ended) }) })
     }
 
@@ -247,6 +264,44 @@ impl Node {
                 _ => {}
             }
         }
+    }
+
+    /// Changes the membership to `target`, the whole way, and waits until that is committed;
+    /// returns the membership then. This member must lead. New members become learners first; the
+    /// new voters among them are brought up to date, and only then do the voters change. The
+    /// cluster serves all the time. [`Membership::target`] gives the parts from which to build a
+    /// target.
+    ///
+    /// A leader that the change leaves without a vote hands over once the change is committed, and
+    /// stops if it was removed.
+    ///
+    /// One change is made at a time. [`NodeStatus::change`] and [`NodeEvent::ChangeStage`] show its
+    /// progress. Dropping the future does not cancel the change; [`Node::cancel_change`] does.
+    ///
+    /// # Errors
+    /// Each states what became of the change, and whether to ask again: see [`ChangeError`]. The
+    /// same change may always be asked for again: what is done already is not done again.
+    pub async fn change_membership(
+        &self,
+        target: Membership,
+    ) -> Result<Arc<Membership>, ChangeError> {
+        let member = &self.inner.member;
+        let mut open = OpenBatch::new();
+        let reply = open.join(0, None);
+        let (target, client) = (Arc::new(target), open.seal());
+        member.mailbox.push(Event::ChangeMembership { target, client });
+        drive(member);
+        reply.await
+    }
+
+    /// Gives up the change of the membership that this leader makes, unless the new voters are in
+    /// the log already: they are in force from then on. Members that were added as learners stay.
+    /// The call of [`Node::change_membership`] returns [`ChangeError::Cancelled`] if this was in
+    /// time.
+    pub fn cancel_change(&self) {
+        let member = &self.inner.member;
+        member.mailbox.push(Event::CancelChange);
+        drive(member);
     }
 
     /// Takes a snapshot of everything that is applied here now, and waits until it is durable.

@@ -49,8 +49,9 @@ use crate::transport::Transport;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// The store is blank. Bootstrap it first.
-    #[error("the store is blank: bootstrap it first")]
+    /// The store is blank. Bootstrap it first; or prepare it to join a cluster
+    /// ([`join`](crate::join)) and start it with [`Node::join`](crate::Node::join).
+    #[error("the store is blank: bootstrap it first, or let it join a cluster")]
     NotBootstrapped,
     /// The timing cannot work.
     #[error("the timing cannot work: {0}")]
@@ -101,11 +102,15 @@ type Part = (&'static str, Pin<Box<dyn Future<Output = ()> + Send>>);
 
 /// Starts a member on the runtime of the caller. Also returns, for each of its tasks and threads, a
 /// receiver that resolves when it has ended.
+///
+/// A blank log is accepted only from a member that joins: a member that has lost its log must not
+/// start as if it had never had one.
 pub(crate) async fn start(
     config: NodeConfig,
     mut store: Box<dyn Store>,
     transport: Box<dyn Transport>,
     machine: Box<dyn StateMachine>,
+    joins: bool,
 ) -> Result<(Arc<Member>, Vec<HasEnded>), StartError> {
     let mut identity = store.load_identity().await?.ok_or(StartError::NotBootstrapped)?;
     if store.info().durability == Durability::Volatile {
@@ -118,6 +123,9 @@ pub(crate) async fn start(
         Some(dir) => restore(dir, identity, store.as_mut(), recovered, machine).await?,
         None => Restored::without_snapshots(machine, recovered),
     };
+    if restored.recovered.bounds.last.index == LogIndex::ZERO && !joins {
+        return Err(StartError::NotBootstrapped);
+    }
     let start = start_from(restored.recovered, restored.applied, restored.base)?;
     let (machine, newest) = (restored.machine, restored.newest);
     let mut pump = new_pump(&config, identity, start)?;
@@ -305,9 +313,6 @@ fn start_from(
     base: Option<Membership>,
 ) -> Result<Start, StartError> {
     let (boundary, last) = (recovered.bounds.boundary, recovered.bounds.last);
-    if last.index == LogIndex::ZERO {
-        return Err(StartError::NotBootstrapped);
-    }
     let applied = applied.unwrap_or(EntryId::ZERO);
     if applied.index < boundary.index {
         return Err(StartError::MissingPrefix { boundary });

@@ -56,6 +56,21 @@ impl<A: Application> TypedNode<A> {
         Ok(TypedNode { node, application: PhantomData })
     }
 
+    /// Starts a member that may have a blank log; see [`Node::join`].
+    ///
+    /// # Errors
+    /// Those of [`Node::join`].
+    pub async fn join(
+        config: NodeConfig,
+        store: Box<dyn Store>,
+        transport: Box<dyn Transport>,
+        application: A,
+    ) -> Result<TypedNode<A>, StartError> {
+        let machine = Box::new(TypedMachine(application));
+        let node = Node::join(config, store, transport, machine).await?;
+        Ok(TypedNode { node, application: PhantomData })
+    }
+
     /// Proposes a command, and waits for its response; see [`Node::propose`].
     ///
     /// # Errors

@@ -20,7 +20,7 @@ mod models;
 mod sync;
 
 mod pump {
-    pub(crate) use raft_node::pump::{Clients, Event};
+    pub(crate) use raft_node::pump::{ChangeError, Clients, Event};
 }
 
 mod transport {

@@ -105,11 +105,21 @@ pub enum Mark {
     ChangeOfOldProgram,
     /// A member stopped because its program could not read a membership.
     MembershipUnreadable,
+    /// A change of the membership went the whole way.
+    ChangeSucceeded,
+    /// A change failed because a new voter did not catch up.
+    VoterNotCaughtUp,
+    /// A change was cancelled.
+    ChangeCancelled,
+    /// A change failed because its leader was deposed.
+    ChangeLost,
+    /// A change was refused, or was not committed in time.
+    ChangeRefused,
 }
 
 impl Mark {
     /// All marks.
-    pub const ALL: [Mark; 47] = [
+    pub const ALL: [Mark; 52] = [
         Mark::TruncatedTwoOrMore,
         Mark::CrashBeforeVoteDurable,
         Mark::CrashBeforeEntriesDurable,
@@ -157,6 +167,11 @@ impl Mark {
         Mark::RemovalTold,
         Mark::ChangeOfOldProgram,
         Mark::MembershipUnreadable,
+        Mark::ChangeSucceeded,
+        Mark::VoterNotCaughtUp,
+        Mark::ChangeCancelled,
+        Mark::ChangeLost,
+        Mark::ChangeRefused,
     ];
 }
 

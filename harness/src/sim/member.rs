@@ -29,6 +29,7 @@ impl Clients for Requests {
     type Proposals = u64;
     type Reads = u64;
     type Snapshots = u64;
+    type Changes = u64;
 }
 
 /// The version of the wire format that this program speaks, and that of an older program, which
@@ -57,6 +58,8 @@ pub(crate) struct Member {
     pub(crate) mailbox: Vec<Event<Requests>>,
     /// The operations that wait for an answer from this member.
     pub(crate) waiting: BTreeSet<u64>,
+    /// The changes of the membership that this member was asked for and has not answered.
+    pub(crate) changing: BTreeSet<u64>,
     /// The writes that hold a share of this member's quota of waiting proposals.
     pub(crate) holding: BTreeSet<u64>,
     /// Until when it is busy with its last turn, and until when it is paused.
@@ -120,6 +123,7 @@ impl Member {
             to_restore: None,
             mailbox: Vec::new(),
             waiting: BTreeSet::new(),
+            changing: BTreeSet::new(),
             holding: BTreeSet::new(),
             busy_until: 0,
             paused_until: 0,
@@ -259,6 +263,7 @@ impl Member {
         self.shelf.crash(&mut self.disk_rng);
         self.mailbox.clear();
         self.holding.clear();
+        self.changing.clear();
         self.reads.clear();
         (self.busy_until, self.paused_until) = (0, 0);
         (self.turn_scheduled, self.stopped_at) = (false, now);
@@ -380,7 +385,7 @@ impl Member {
             applied: pump.applied(),
             machine: self.machine.chain(),
             is_writing: self.host.in_flight().next().is_some(),
-            is_waited_for: !self.waiting.is_empty(),
+            is_waited_for: !self.waiting.is_empty() || !self.changing.is_empty(),
             holds_quota: !self.holding.is_empty(),
         })
     }

@@ -27,8 +27,12 @@ pub(crate) struct Operator {
 pub(crate) enum Request {
     /// To hand over to this member.
     Transfer(NodeId),
-    /// To change the membership to this one.
+    /// To change the membership to this one, the whole way.
     Change(Arc<Membership>),
+    /// To take a step toward this membership.
+    Step(Arc<Membership>),
+    /// To give up the change that is under way.
+    Cancel,
 }
 
 impl Operator {
@@ -56,8 +60,13 @@ impl Operator {
     /// Draws the next request to a node that knows this membership.
     pub(crate) fn request(&mut self, known: Option<&Membership>) -> Request {
         let changes = self.rng.happens(self.plan.changes);
-        match known.filter(|_| changes).and_then(|known| self.target(known)) {
-            Some(target) => Request::Change(Arc::new(target)),
+        let is_whole = changes && self.rng.happens(self.plan.whole_changes);
+        if is_whole && self.rng.below(8) == 0 {
+            return Request::Cancel;
+        }
+        match known.filter(|_| changes).and_then(|known| self.target(known, is_whole)) {
+            Some(target) if is_whole => Request::Change(Arc::new(target)),
+            Some(target) => Request::Step(Arc::new(target)),
             None => {
                 let to = NodeId::new(self.rng.between(1, self.nodes));
                 Request::Transfer(to.expect("not zero"))
@@ -66,15 +75,23 @@ impl Operator {
     }
 
     /// Draws a membership that differs from the known one in one or two nodes, sometimes in more;
-    /// `None` if it would have no voter.
-    fn target(&mut self, known: &Membership) -> Option<Membership> {
+    /// `None` if it would have no voter. In a whole change a node that joins may vote at once.
+    fn target(&mut self, known: &Membership, is_whole: bool) -> Option<Membership> {
         let few = [(); 2].map(|()| self.rng.between(1, self.nodes));
         let differs_much = self.rng.below(6) == 0;
         let mut parts = MembershipParts::default();
         for node in (1..=self.nodes).filter_map(NodeId::new) {
             let redraws = if differs_much { self.rng.coin() } else { few.contains(&node.get()) };
             let role = Role::of(node, known);
-            match if redraws { self.role_after(role, node, known) } else { role } {
+            let joins = is_whole && role == Role::None && node > known.highest();
+            let next = if redraws && joins {
+                self.rng.one_of(&[Role::Voter, Role::Voter, Role::Learner])
+            } else if redraws {
+                self.role_after(role, node, known)
+            } else {
+                role
+            };
+            match next {
                 Role::Voter => drop(parts.voters.insert(node)),
                 Role::Learner => drop(parts.learners.insert(node)),
                 Role::None => {}

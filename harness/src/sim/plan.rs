@@ -175,6 +175,11 @@ pub struct OperatorPlan {
     pub newcomers: u64,
     /// The nodes that run an older program until a restart; bit n stands for node n.
     pub old_programs: u64,
+    /// The rate of changes that the leader makes the whole way, per million; the others are single
+    /// steps.
+    pub whole_changes: u64,
+    /// For how many ticks such a change waits without progress.
+    pub change_ticks: u64,
 }
 
 /// How snapshots are taken. The limits say when.
@@ -200,7 +205,9 @@ impl Plan {
         let election = Time::from(config.election_ticks_max) * TICK;
         let operator = draw_operator(seed, election);
         let members = rng.one_of(&[3, 3, 3, 3, 3, 3, 5, 5, 5, 4, 4, 2, 1]);
-        let (snapshots, limits) = draw_snapshots(seed, boring, draw_limits(&mut rng));
+        let change_ticks = operator.change_ticks;
+        let limits = Limits { change_ticks, ..draw_limits(&mut rng) };
+        let (snapshots, limits) = draw_snapshots(seed, boring, limits);
         Plan {
             seed,
             members,
@@ -321,11 +328,21 @@ fn draw_operator(seed: u64, election: Time) -> OperatorPlan {
     let changes = rng.one_of(&[0, 500_000, 900_000]);
     let newcomers = rng.between(0, 2);
     let old_programs = if rng.below(4) == 0 { rng.draw() } else { 0 };
+    let whole_changes = rng.one_of(&[0, 500_000, 900_000]);
+    let change_ticks = rng.one_of(&[30, 300, 1000]);
+    let plan = OperatorPlan {
+        interval,
+        at_leader,
+        changes,
+        newcomers: if changes > 0 { newcomers } else { 0 },
+        old_programs,
+        whole_changes,
+        change_ticks,
+    };
     if is_idle {
-        return OperatorPlan { interval: 0, at_leader, changes: 0, newcomers: 0, old_programs: 0 };
+        return OperatorPlan { interval: 0, changes: 0, newcomers: 0, old_programs: 0, ..plan };
     }
-    let newcomers = if changes > 0 { newcomers } else { 0 };
-    OperatorPlan { interval, at_leader, changes, newcomers, old_programs }
+    plan
 }
 
 /// Draws from a stream of its own, as for the operator. Limits are drawn so small that a log is

@@ -105,6 +105,7 @@ fn run_world(world: &mut World, inputs: u64, disks: &DiskFactory<'_>) -> Result<
     wait_until_at_rest(world)?;
     serve_everywhere(world)?;
     hand_over(world)?;
+    change_membership(world)?;
     wait_until_at_rest(world)?;
     check_machines(&world.views().unwrap_or_default())?;
     check_all(&0, world.operations.history()).map_err(|(key, verdict)| {
@@ -145,7 +146,8 @@ fn still_runs(world: &World) -> Option<String> {
 /// fail, the longest pause after a failure.
 fn rest_limit(world: &World) -> Time {
     let plan = &world.plan;
-    let clients = plan.limits.proposal_ticks + plan.limits.read_ticks;
+    let clients =
+        plan.limits.proposal_ticks + plan.limits.read_ticks + 3 * plan.limits.change_ticks;
     let ticks = 100 * u64::from(plan.config.election_ticks_max) + clients;
     let pause = if plan.snapshots.failed > 0 { LONGEST_PAUSE } else { 0 };
     let files = if plan.snapshots.are_taken { MOST_OF_A_TRANSFER } else { 0 };
@@ -184,6 +186,21 @@ fn hand_over(world: &mut World) -> Result<(), Violation> {
     }
     hold(world.members[to].leads(), Check::Convergence, || {
         format!("in calm, member {} did not hand over", world.members[from].id)
+    })
+}
+
+/// In calm, a change of the membership goes the whole way.
+fn change_membership(world: &mut World) -> Result<(), Violation> {
+    wait_until_at_rest(world)?;
+    let Some((at, target)) = world.change_at_rest() else { return Ok(()) };
+    let client = world.request_change(at, target)?;
+    let deadline = world.now() + rest_limit(world);
+    while world.change_answer(client).is_none() && world.now() < deadline {
+        world.advance()?;
+    }
+    let answer = world.change_answer(client);
+    hold(answer == Some(true), Check::Convergence, || {
+        format!("in calm, a change of the membership ended as {answer:?}")
     })
 }
 

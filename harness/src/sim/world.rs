@@ -83,6 +83,10 @@ pub(crate) struct World {
     operator: Operator,
     /// The members that campaigned because their leader told them to, by the term of the campaign.
     campaigns_in_transfer: BTreeMap<Term, NodeId>,
+    /// The number of changes of the membership that were asked for, and whether those that were
+    /// answered have succeeded.
+    changes: u64,
+    change_answers: BTreeMap<u64, bool>,
     /// Whether the calm phase has begun, in which no fault is injected.
     calm: bool,
     /// Whether a majority of the members have lost their disks, so that the laws of the cluster no
@@ -155,6 +159,8 @@ impl World {
             nemesis: Nemesis::new(plan.faults.clone(), nodes, stream("nemesis")),
             operator: Operator::new(plan.operator.clone(), nodes, stream("operator")),
             campaigns_in_transfer: BTreeMap::new(),
+            changes: 0,
+            change_answers: BTreeMap::new(),
             calm: false,
             lost_disks: false,
             cuts: 0,

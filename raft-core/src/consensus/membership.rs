@@ -51,6 +51,12 @@ impl Raft {
         self.log.membership()
     }
 
+    /// The index of the newest membership; that of the boundary if its entry was purged. The
+    /// membership is committed once the commit index is at least this.
+    pub fn membership_index(&self) -> LogIndex {
+        self.log.membership_index()
+    }
+
     /// The membership in force at an index, from the boundary on.
     pub fn membership_at(&self, index: LogIndex) -> Option<&Arc<Membership>> {
         self.log.membership_at(index)
@@ -126,8 +132,12 @@ impl Raft {
         }
     }
 
-    /// The first step of a change, if this member may append it now.
-    fn check_change(&self, target: &Membership) -> Result<Membership, ChangeRefusal> {
+    /// Whether a change may begin now, whatever its target.
+    ///
+    /// # Errors
+    /// Why none may: this member does not lead, or a change, a transfer or the first commit of its
+    /// term is still open.
+    pub fn check_may_change(&self) -> Result<(), ChangeRefusal> {
         let (Role::Leader(leader), Some(now)) = (&self.role, self.membership()) else {
             return Err(ChangeRefusal::NotLeader { hint: self.leader() });
         };
@@ -141,6 +151,26 @@ impl Raft {
         if is_open && !planted!(self, TwoChangesAtOnce) {
             return Err(ChangeRefusal::UnderWay);
         }
+        Ok(())
+    }
+
+    /// Whether a change to this target is possible at all, whatever the state of its members.
+    ///
+    /// # Errors
+    /// Why it is not; [`ChangeRefusal::Unchanged`] if the newest membership is the target already.
+    pub fn check_target(&self, target: &Membership) -> Result<(), ChangeRefusal> {
+        match self.membership() {
+            Some(now) => first_step(now, target).map(drop),
+            None => Err(ChangeRefusal::NotLeader { hint: self.leader() }),
+        }
+    }
+
+    /// The first step of a change, if this member may append it now.
+    fn check_change(&self, target: &Membership) -> Result<Membership, ChangeRefusal> {
+        self.check_may_change()?;
+        let (Role::Leader(leader), Some(now)) = (&self.role, self.membership()) else {
+            return Err(ChangeRefusal::NotLeader { hint: self.leader() });
+        };
         let next = first_step(now, target)?;
         self.check_new_voters(leader, now, &next)?;
         if next.is_joint() {

@@ -185,6 +185,15 @@ impl Raft {
         }
     }
 
+    /// The last index that a peer has acknowledged to this leader; none if this member does not
+    /// lead or does not send to that node.
+    pub fn matched(&self, node: NodeId) -> Option<LogIndex> {
+        match &self.role {
+            Role::Leader(leader) => leader.peers.get(&node).map(|peer| peer.matched),
+            _ => None,
+        }
+    }
+
     /// The last purged entry.
     pub fn boundary(&self) -> EntryId {
         self.log.boundary()

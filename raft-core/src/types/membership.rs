@@ -72,6 +72,30 @@ pub enum MembershipError {
     AboveHighest(NodeId),
 }
 
+impl MembershipParts {
+    /// Makes a node a voter, with this metadata.
+    pub fn set_voter(&mut self, node: NodeId, metadata: Bytes) {
+        self.learners.remove(&node);
+        self.voters.insert(node);
+        self.metadata.insert(node, metadata);
+    }
+
+    /// Makes a node a learner, with this metadata.
+    pub fn set_learner(&mut self, node: NodeId, metadata: Bytes) {
+        self.voters.remove(&node);
+        self.learners.insert(node);
+        self.metadata.insert(node, metadata);
+    }
+
+    /// Removes a node, with everything that is known of it.
+    pub fn remove(&mut self, node: NodeId) {
+        self.voters.remove(&node);
+        self.learners.remove(&node);
+        self.metadata.remove(&node);
+        self.stores.remove(&node);
+    }
+}
+
 impl Membership {
     /// The simplest membership: these voters, each with its metadata.
     pub fn of_voters(
@@ -135,6 +159,19 @@ impl Membership {
     /// The parts, to be stored or sent.
     pub fn parts(&self) -> &MembershipParts {
         &self.parts
+    }
+
+    /// The parts of this membership, to be edited into the target of a change. Those of a joint
+    /// membership are the parts of the configuration to come.
+    pub fn target(&self) -> MembershipParts {
+        let mut parts = self.parts.clone();
+        for node in core::mem::take(&mut parts.outgoing) {
+            if !parts.voters.contains(&node) && !parts.learners.contains(&node) {
+                parts.remove(node);
+            }
+        }
+        parts.highest = None;
+        parts
     }
 
     /// Whether two sets of voters must agree.
@@ -251,6 +288,25 @@ mod tests {
         assert_eq!(Membership::new(voters(&[1, 2])).expect("sound").highest(), node(2));
         let parts = MembershipParts { highest: Some(node(7)), ..voters(&[1, 2]) };
         assert_eq!(Membership::new(parts).expect("sound").highest(), node(7));
+    }
+
+    #[test]
+    fn a_target_is_edited_from_the_configuration_to_come() {
+        let mut parts = voters(&[1, 2]);
+        parts.outgoing = [node(2), node(3)].into();
+        parts.metadata.insert(node(3), Bytes::from_static(b"c"));
+        parts.stores.insert(node(3), StoreId(3));
+        parts.highest = Some(node(5));
+        let mut target = Membership::new(parts).expect("sound").target();
+        target.set_learner(node(6), Bytes::from_static(b"f"));
+        target.set_voter(node(7), Bytes::new());
+        target.set_voter(node(6), Bytes::new());
+        target.set_learner(node(1), Bytes::new());
+        target.remove(node(2));
+        let target = Membership::new(target).expect("sound");
+        assert_eq!(target.to_string(), "voters 6,7 learners 1");
+        assert_eq!((target.metadata(node(3)), target.store(node(3))), (None, None));
+        assert_eq!(target.highest(), node(7));
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use raft_core::types::{EntryId, LogIndex};
+use raft_core::types::{EntryId, LogIndex, Membership};
 
-use crate::pump::Clients;
+use crate::pump::{ChangeError, Clients};
 use crate::requests::batcher::ProposeResult;
 use crate::requests::error::{ProposeError, ReadError, SnapshotError};
 use crate::requests::reply::{Answer, Answers};
@@ -18,6 +18,7 @@ impl Clients for Waiters {
     type Proposals = Answers<ProposeResult>;
     type Reads = Arc<ReadGroup>;
     type Snapshots = Answers<SnapshotResult>;
+    type Changes = Answers<ChangeResult>;
 }
 
 /// The answer to a read.
@@ -25,6 +26,9 @@ pub(crate) type ReadResult = Result<ReadAnswer, ReadError>;
 
 /// The answer to a request for a snapshot: the last entry that it includes.
 pub(crate) type SnapshotResult = Result<EntryId, SnapshotError>;
+
+/// The answer to a request to change the membership: the membership that is committed then.
+pub(crate) type ChangeResult = Result<Arc<Membership>, ChangeError>;
 
 /// Reads that came in together.
 #[derive(Debug)]
@@ -58,5 +62,11 @@ impl Answer for ReadResult {
 impl Answer for SnapshotResult {
     fn abandoned() -> SnapshotResult {
         Err(SnapshotError::Closed)
+    }
+}
+
+impl Answer for ChangeResult {
+    fn abandoned() -> ChangeResult {
+        Err(ChangeError::Closed)
     }
 }

@@ -23,7 +23,9 @@ use super::snapshot_files::ComesBack;
 use super::work_queue::WorkSender;
 use super::worker::WorkerHandle;
 use crate::application::{Replies, StateMachine};
-use crate::pump::{ApplyBatch, Effects, Event, Failed, Settled, SnapshotPlan, TransferWork};
+use crate::pump::{
+    ApplyBatch, ChangeError, Effects, Event, Failed, Settled, SnapshotPlan, TransferWork,
+};
 use crate::requests::error::{ProposeError, ReadError, SnapshotError};
 use crate::requests::quota::Quotas;
 use crate::transport::{Content, Envelope, Transport};
@@ -155,6 +157,9 @@ impl Executor {
             fail_reads(&group, &error, quotas, &mut self.wakers);
         }
         for (client, result) in effects.snapshot_answers.drain(..) {
+            client.answer(0, std::iter::once(result), &mut self.wakers);
+        }
+        for (client, result) in effects.change_answers.drain(..) {
             client.answer(0, std::iter::once(result), &mut self.wakers);
         }
     }
@@ -376,6 +381,9 @@ pub(crate) fn refuse(event: Event<Waiters>, quotas: &Quotas, wakers: &mut Vec<Wa
         Event::Read { group } => fail_reads(&group, &ReadError::Closed, quotas, wakers),
         Event::TakeSnapshot { client } => {
             client.answer(0, std::iter::once(Err(SnapshotError::Closed)), wakers);
+        }
+        Event::ChangeMembership { client, .. } => {
+            client.answer(0, std::iter::once(Err(ChangeError::Closed)), wakers);
         }
         _ => {}
     }

@@ -5,7 +5,7 @@ use raft_core::storage::StoreInfo;
 use raft_core::types::{Identity, LogIndex, NodeId};
 
 use super::clients::Waiters;
-use crate::pump::{ChangeError, Counters, Pump, TakenSnapshot, TransferError};
+use crate::pump::{ChangeProgress, ChangeStage, Counters, Pump, TakenSnapshot, TransferError};
 
 /// A member's state at one moment; renewed at each tick (10 ms) and each change of role.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub struct NodeStatus {
     pub applied: LogIndex,
     /// The newest snapshot in its directory.
     pub snapshot: Option<TakenSnapshot>,
+    /// How far the change of the membership has come that this leader makes.
+    pub change: Option<ChangeProgress>,
     /// The properties that its store declares.
     pub store: StoreInfo,
     /// Its counters.
@@ -45,6 +47,7 @@ impl NodeStatus {
             raft: pump.status(),
             applied: pump.applied(),
             snapshot: pump.newest_snapshot(),
+            change: pump.change_progress(),
             store: store.clone(),
             counters: pump.counters().clone(),
             proposals_waiting: 0,
@@ -61,8 +64,9 @@ impl NodeStatus {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NodeEvent {
-    /// A change of the membership was refused, and nothing happened.
-    ChangeRefused(ChangeError),
+    /// A change of the membership has reached this stage. Its outcome is the answer to
+    /// [`Node::change_membership`](crate::Node::change_membership).
+    ChangeStage(ChangeStage),
     /// A leadership transfer did not succeed.
     TransferFailed {
         /// The member that was to lead.

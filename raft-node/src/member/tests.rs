@@ -119,7 +119,7 @@ async fn leading_member() -> Arc<Member> {
     let limits = Limits { proposals: 1, ..Limits::default() };
     let config = NodeConfig { limits, ..NodeConfig::default() };
     let transport = crate::InProcessNetwork::new().transport();
-    let started = start(config, Box::new(log), transport, Box::new(Nothing)).await;
+    let started = start(config, Box::new(log), transport, Box::new(Nothing), false).await;
     let (member, _) = started.expect("it starts");
     let mut status = member.publisher.watch();
     let leads = |now: &Arc<NodeStatus>| now.raft.soft_state.role == RoleName::Leader;

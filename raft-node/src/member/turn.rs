@@ -140,8 +140,12 @@ impl Turn {
             publisher.add_event(NodeEvent::TransferFailed { to, why });
         }
         for why in self.effects.refused_changes.drain(..) {
-            warn!(node = %self.identity.node, "the membership was not changed: {why}");
-            publisher.add_event(NodeEvent::ChangeRefused(why));
+            warn!(node = %self.identity.node, "a step of the membership was refused: {why}");
+        }
+        let changes = !self.effects.change_stages.is_empty();
+        for stage in self.effects.change_stages.drain(..) {
+            info!(node = %self.identity.node, "the change of the membership {stage}");
+            publisher.add_event(NodeEvent::ChangeStage(stage));
         }
         if let Some(outcome) = self.effects.snapshot_outcome.take() {
             self.note_snapshot(outcome, publisher);
@@ -152,7 +156,7 @@ impl Turn {
         if let Some(reason) = self.effects.stop.take() {
             self.note_stop(&reason, publisher);
         }
-        if has_news || self.pump.ticks() != ticks {
+        if has_news || changes || self.pump.ticks() != ticks {
             self.publish(mailbox, quotas, publisher);
         }
     }

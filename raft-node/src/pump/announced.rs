@@ -16,7 +16,8 @@ use raft_core::consensus::{ChangeRefusal, Input, has_majority};
 use raft_core::types::{Membership, MembershipParts, NodeId, StoreId};
 
 use super::Pump;
-use super::event::{ChangeError, Clients, Effects};
+use super::change::ChangeError;
+use super::event::{Clients, Effects};
 use super::planted::planted;
 
 /// The version of the wire format whose programs read memberships with stores.
@@ -61,19 +62,28 @@ impl Announced {
 }
 
 impl<C: Clients> Pump<C> {
-    /// This member is asked to change the membership.
-    pub(super) fn on_change(&mut self, target: &Membership, effects: &mut Effects<C>) {
-        match self.check_programs(target).and_then(|()| self.with_stores(target)) {
-            Ok(target) => {
-                self.step(Input::ChangeMembership { target: Arc::new(target) }, effects);
-            }
-            Err(error) => effects.refused_changes.push(error),
+    /// This member is asked for one step toward a membership.
+    pub(super) fn on_step(&mut self, target: &Membership, effects: &mut Effects<C>) {
+        let checked = self.check_programs(target);
+        if let Err(error) = checked.and_then(|()| self.step_membership(target, effects)) {
+            effects.refused_changes.push(error);
         }
+    }
+
+    /// Steps the core, which appends a membership or refuses it by an output.
+    pub(super) fn step_membership(
+        &mut self,
+        target: &Membership,
+        effects: &mut Effects<C>,
+    ) -> Result<(), ChangeError> {
+        let target = Arc::new(self.with_stores(target)?);
+        self.step(Input::ChangeMembership { target }, effects);
+        Ok(())
     }
 
     /// Whether the members' programs read the memberships that a change writes. Only a leader knows
     /// this; the core refuses any other member's change.
-    fn check_programs(&self, target: &Membership) -> Result<(), ChangeError> {
+    pub(super) fn check_programs(&self, target: &Membership) -> Result<(), ChangeError> {
         let own = self.identity.node;
         let Some(now) = self.raft.membership().filter(|_| self.raft.is_leader()) else {
             return Ok(());
@@ -89,6 +99,20 @@ impl<C: Clients> Pump<C> {
             return Ok(());
         }
         now.members().filter(|node| now.is_voter(*node)).try_for_each(check)
+    }
+
+    /// Whether no voter is known to run an older program. Before the voters change, members join as
+    /// learners of a membership in which those that are about to leave still vote.
+    pub(super) fn check_voters_now(&self) -> Result<(), ChangeError> {
+        let now = self.raft.membership();
+        let voters = now.into_iter().flat_map(|now| now.parts().voters.iter().copied());
+        let check = |node| match self.announced.check(node) {
+            Err(ChangeError::OlderProgram(_)) if !planted!(self, OldProgramsIgnored) => {
+                Err(ChangeError::OlderProgram(node))
+            }
+            _ => Ok(()),
+        };
+        voters.filter(|node| *node != self.identity.node).try_for_each(check)
     }
 
     /// The target with the stores of its members, as far as they are known.

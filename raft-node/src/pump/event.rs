@@ -4,11 +4,12 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use raft_core::consensus::{ChangeRefusal, Contradiction, SoftState, TransferRefusal};
+use raft_core::consensus::{Contradiction, SoftState, TransferRefusal};
 use raft_core::storage::{LogError, LogErrorKind, WriteBatch};
 use raft_core::types::{Entry, EntryId, EntryKind, LogIndex, Membership, NodeId, StoreId};
 use thiserror::Error;
 
+use super::change::{ChangeError, ChangeStage};
 use crate::{Committed, Envelope, Fatal, ProposeError, ReadError, SnapshotError, SnapshotId};
 
 /// The types that identify waiting clients. The pump's driver chooses them; the pump stores them
@@ -20,6 +21,8 @@ pub trait Clients: Debug {
     type Reads: Debug;
     /// A request for a snapshot.
     type Snapshots: Debug;
+    /// A request to change the membership.
+    type Changes: Debug;
 }
 
 /// One thing that happens to a member.
@@ -44,8 +47,19 @@ pub enum Event<C: Clients> {
         /// The member that is to lead.
         to: NodeId,
     },
-    /// This member is asked to change the membership.
+    /// A client asks this member to change the membership, the whole way.
     ChangeMembership {
+        /// The membership to come.
+        target: Arc<Membership>,
+        /// The client that waits.
+        client: C::Changes,
+    },
+    /// The change that is under way is to be given up, if nothing was decided yet.
+    CancelChange,
+    /// This member is asked for one step of the protocol toward a membership; see
+    /// [`Input::ChangeMembership`](raft_core::consensus::Input). New voters must be learners that
+    /// have caught up.
+    StepMembership {
         /// The membership to come.
         target: Arc<Membership>,
     },
@@ -168,8 +182,12 @@ pub struct Effects<C: Clients> {
     pub failed_reads: Vec<(C::Reads, ReadError)>,
     /// These leadership transfers, each to a member, did not succeed.
     pub failed_transfers: Vec<(NodeId, TransferError)>,
-    /// Changes of the membership were refused, and nothing happened.
+    /// Single steps of the membership were refused, and nothing happened.
     pub refused_changes: Vec<ChangeError>,
+    /// Answer clients that asked for a change of the membership.
+    pub change_answers: Vec<ChangeAnswer<C>>,
+    /// The change of the membership has reached these stages, in order.
+    pub change_stages: Vec<ChangeStage>,
     /// Answer clients that wanted a snapshot.
     pub snapshot_answers: Vec<(C::Snapshots, Result<EntryId, SnapshotError>)>,
     /// A snapshot was taken, or has failed.
@@ -181,6 +199,9 @@ pub struct Effects<C: Clients> {
     /// The member must stop, for this reason. Nothing else follows.
     pub stop: Option<StopReason>,
 }
+
+/// A client that asked for a change of the membership, and what became of the change.
+pub type ChangeAnswer<C> = (<C as Clients>::Changes, Result<Arc<Membership>, ChangeError>);
 
 /// A snapshot to be taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -335,23 +356,6 @@ pub enum TransferError {
     Closed,
 }
 
-/// Why the membership was not changed. Nothing happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum ChangeError {
-    /// The protocol does not allow it now, or not at all.
-    #[error(transparent)]
-    Refused(#[from] ChangeRefusal),
-    /// A member runs a program that cannot read the memberships that this one would write: it would
-    /// accept no more entries. Ask again once it runs this program's version, or leave it out.
-    #[error("node {0} runs an older program, which cannot read the new membership")]
-    OlderProgram(NodeId),
-    /// A member has not connected to this leader, so it is not known whether it could read the new
-    /// membership. Ask again once it runs, or leave it out.
-    #[error("node {0} has not connected to the leader, so it is not known what its program reads")]
-    NotConnected(NodeId),
-}
-
 /// Why a member stopped.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -430,7 +434,8 @@ impl<C: Clients> Effects<C> {
             && self.overdue.is_empty()
             && self.settled.is_empty()
             && self.failed_reads.is_empty()
-            && self.snapshot_answers.is_empty())
+            && self.snapshot_answers.is_empty()
+            && self.change_answers.is_empty())
     }
 }
 
@@ -452,6 +457,8 @@ impl<C: Clients> Default for Effects<C> {
             failed_reads: Vec::new(),
             failed_transfers: Vec::new(),
             refused_changes: Vec::new(),
+            change_answers: Vec::new(),
+            change_stages: Vec::new(),
             snapshot_answers: Vec::new(),
             snapshot_outcome: None,
             installed: None,

@@ -306,6 +306,7 @@ mod tests {
         type Proposals = u64;
         type Reads = u64;
         type Snapshots = u64;
+        type Changes = u64;
     }
 
     fn forward(term: u64, sequence: u64) -> Forward {

@@ -77,6 +77,9 @@ pub struct Limits {
     pub proposal_ticks: u64,
     /// After how many ticks a read is given up; by default 500 (5 s).
     pub read_ticks: u64,
+    /// For how many ticks a change of the membership waits without progress; by default 1,000 (10
+    /// s).
+    pub change_ticks: u64,
 }
 
 impl Default for Limits {
@@ -104,6 +107,7 @@ impl Default for Limits {
             inbound_bytes: 64 << 20,
             proposal_ticks: 500,
             read_ticks: 500,
+            change_ticks: 1000,
         }
     }
 }
@@ -150,6 +154,7 @@ impl Limits {
             ("inbound_bytes", self.inbound_bytes),
             ("proposal_ticks", self.proposal_ticks),
             ("read_ticks", self.read_ticks),
+            ("change_ticks", self.change_ticks),
         ];
         if let Some((name, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
             return Err(LimitsError::Zero(name));

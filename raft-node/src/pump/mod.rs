@@ -20,6 +20,7 @@
 //! | `tail_cache`, `fetching` | entries for peers and the state machine, from memory or the store |
 //! | `snapshotting`, `purging` | when a snapshot is taken, and how far the log is purged then |
 //! | `snapshot_sending`, `snapshot_receiving` | snapshots for peers that no entries can help |
+//! | `changing`, `change` | a change of the membership, and what its client learns |
 //! | `announced` | what the programs of the peers can read |
 //! | `removal` | how a member learns that it was removed, and stops |
 //! | `applying` | committed entries on their way to the state machine |
@@ -27,6 +28,8 @@
 mod announced;
 mod applying;
 mod carry_out;
+mod change;
+mod changing;
 mod counters;
 mod event;
 mod fetching;
@@ -53,11 +56,12 @@ use raft_core::types::{EntryId, Identity, LogIndex, NodeId};
 
 use self::announced::{Announced, Announcement};
 use self::applying::Applying;
+pub use self::change::{CatchingUp, ChangeError, ChangeProgress, ChangeStage};
+use self::changing::Change;
 pub use self::counters::Counters;
 pub use self::event::{
-    ApplyBatch, ChangeError, Claim, Clients, Effects, Event, Failed, Fetch, FetchId,
-    ReceivedSnapshot, Settled, SnapshotPlan, StopReason, TakenSnapshot, TransferError,
-    TransferWork,
+    ApplyBatch, Claim, Clients, Effects, Event, Failed, Fetch, FetchId, ReceivedSnapshot, Settled,
+    SnapshotPlan, StopReason, TakenSnapshot, TransferError, TransferWork,
 };
 use self::fetching::Fetching;
 use self::forwarding::Forwarding;
@@ -102,6 +106,7 @@ pub struct Pump<C: Clients> {
     /// The newest version of the record of a membership that this program reads.
     reads_memberships: u8,
     announced: Announced,
+    changing: Option<Change<C>>,
     removal: Removal,
     ended: bool,
     /// The proposals of this turn.
@@ -155,6 +160,7 @@ impl<C: Clients> Pump<C> {
             counters: Counters::default(),
             reads_memberships: NEWEST_MEMBERSHIP_VERSION,
             announced: Announced::default(),
+            changing: None,
             removal: Removal::default(),
             ended: false,
             proposed: TurnProposals::new(),
@@ -255,7 +261,11 @@ impl<C: Clients> Pump<C> {
                 self.step(Input::Transfer { to }, effects);
                 self.note_transfer();
             }
-            Event::ChangeMembership { target } => self.on_change(&target, effects),
+            Event::ChangeMembership { target, client } => {
+                self.on_change_wanted(target, client, effects);
+            }
+            Event::CancelChange => self.on_cancel_change(effects),
+            Event::StepMembership { target } => self.on_step(&target, effects),
             Event::Announced { node, store, version } => {
                 let membership = self.raft.membership().map(|now| &**now);
                 self.announced.add(node, Announcement { store, version }, membership);
@@ -331,6 +341,7 @@ impl<C: Clients> Pump<C> {
     // ---- the end of a turn ----
 
     fn settle(&mut self, effects: &mut Effects<C>) {
+        self.advance_change(effects);
         self.take_held_proposals(effects);
         self.propose_turn(effects);
         #[cfg(feature = "mutants")]
@@ -382,6 +393,7 @@ impl<C: Clients> Pump<C> {
         self.forwarding.abandon(&mut effects.failed);
         self.reads.abandon(&mut effects.failed_reads);
         self.abandon_snapshots(effects);
+        self.abandon_change(effects);
     }
 }
 
@@ -397,6 +409,9 @@ fn refuse_after_end<C: Clients>(event: Event<C>, effects: &mut Effects<C>) {
         Event::Read { group } => effects.failed_reads.push((group, ReadError::Closed)),
         Event::TakeSnapshot { client } => {
             effects.snapshot_answers.push((client, Err(SnapshotError::Closed)));
+        }
+        Event::ChangeMembership { client, .. } => {
+            effects.change_answers.push((client, Err(ChangeError::Closed)));
         }
         _ => {}
     }

@@ -48,12 +48,18 @@ pub enum PumpBug {
     OthersNotAsked,
     /// A leader changes the membership although a member runs a program that cannot read it.
     OldProgramsIgnored,
+    /// A client is answered that the membership has changed before the change is committed.
+    ChangeAnsweredEarly,
+    /// The client of a change is not answered if the leader is deposed.
+    ChangeForgotten,
+    /// A new voter counts as caught up at once.
+    CatchUpSkipped,
 }
 
 #[cfg(feature = "mutants")]
 impl PumpBug {
     /// All of them.
-    pub const ALL: [PumpBug; 20] = [
+    pub const ALL: [PumpBug; 23] = [
         PumpBug::ForwardTakenTwice,
         PumpBug::LostAnsweredAsDone,
         PumpBug::ReadServedBeforeApplied,
@@ -74,6 +80,9 @@ impl PumpBug {
         PumpBug::StopsBeforeRemovalCommitted,
         PumpBug::OthersNotAsked,
         PumpBug::OldProgramsIgnored,
+        PumpBug::ChangeAnsweredEarly,
+        PumpBug::ChangeForgotten,
+        PumpBug::CatchUpSkipped,
     ];
 }
 

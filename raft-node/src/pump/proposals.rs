@@ -230,6 +230,7 @@ mod tests {
         type Proposals = u64;
         type Reads = u64;
         type Snapshots = u64;
+        type Changes = u64;
     }
 
     fn id(index: u64, term: u64) -> EntryId {

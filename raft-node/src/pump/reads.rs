@@ -146,6 +146,7 @@ mod tests {
         type Proposals = u64;
         type Reads = u64;
         type Snapshots = u64;
+        type Changes = u64;
     }
 
     /// The names of the first reads of a start with this number.

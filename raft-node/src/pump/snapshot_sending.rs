@@ -63,6 +63,11 @@ impl Sending {
         ends.min().unwrap_or(LogIndex::new(u64::MAX))
     }
 
+    /// Whether a peer is receiving a snapshot, or restoring its state machine from one.
+    pub(super) fn is_receiving(&self, peer: NodeId) -> bool {
+        self.streams.contains_key(&peer)
+    }
+
     /// How many peers have asked lately.
     fn busy(&self, now: u64) -> usize {
         let asks = |stream: &&Stream| stream.wanted.is_some() || now - stream.asked_at <= PATIENCE;

@@ -50,7 +50,10 @@ impl World {
             self.release_quota(at, settled.group, settled.offset, settled.count)?;
         }
         for why in effects.refused_changes {
-            self.note_refused_change(at, &why);
+            self.note_refused_step(at, &why);
+        }
+        for (client, result) in effects.change_answers {
+            self.answer_change(at, client, result)?;
         }
         for (to, why) in effects.failed_transfers {
             self.note_failed_transfer(at, to, &why);
@@ -58,13 +61,8 @@ impl World {
         if let Some(outcome) = effects.installed {
             self.note_installed(at, outcome);
         }
-        if let Some(plan) = effects.snapshot {
-            self.begin_snapshot(at, plan)?;
-        }
-        self.begin_file_work(at, effects.transfers);
-        if effects.restore.is_some() {
-            self.begin_restore(at);
-        }
+        let restores = effects.restore.is_some();
+        self.begin_snapshot_work(at, effects.snapshot, effects.transfers, restores)?;
         if let Some(batch) = effects.apply {
             self.begin_apply(at, batch)?;
         }
@@ -198,6 +196,13 @@ impl World {
             let later = first..first + count;
             waiting.retain(|number| !later.contains(number));
         }
+        let mut changing = member.changing.clone();
+        for event in &member.mailbox {
+            if let Event::ChangeMembership { client, .. } = event {
+                changing.remove(client);
+            }
+        }
+        waiting.append(&mut changing);
         hold(waiting.is_empty(), Check::Outcome, || {
             format!("{} has ended, and these operations are never answered: {waiting:?}", member.id)
         })

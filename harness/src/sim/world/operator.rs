@@ -1,6 +1,8 @@
 //! The operator's requests, and what became of them: leadership transfers and changes of the
 //! membership.
 
+use std::sync::Arc;
+
 use raft_core::consensus::RoleName;
 use raft_core::storage::WriteBatch;
 use raft_core::types::{Membership, NodeId, Term};
@@ -8,8 +10,8 @@ use raft_node::pump::Event;
 use raft_node::{ChangeError, TransferError};
 
 use super::{World, WorldEvent};
-use crate::checks::Violation;
 use crate::checks::promises::membership_in;
+use crate::checks::{Check, Violation, hold};
 use crate::sim::marks::Mark;
 use crate::sim::member::OLD;
 use crate::sim::operator::Request;
@@ -37,9 +39,92 @@ impl World {
         match request {
             Request::Transfer(to) => self.request_transfer(at, to),
             // An older program knows no changes.
-            Request::Change(_) if self.members[at].version == OLD => Ok(()),
-            Request::Change(target) => self.enqueue(at, Event::ChangeMembership { target }),
+            _ if self.members[at].version == OLD => Ok(()),
+            Request::Step(target) => self.enqueue(at, Event::StepMembership { target }),
+            Request::Change(target) => self.request_change(at, target).map(drop),
+            Request::Cancel => self.enqueue(at, Event::CancelChange),
         }
+    }
+
+    /// A member is asked to change the membership, the whole way. Returns the name of the request.
+    pub(crate) fn request_change(
+        &mut self,
+        at: usize,
+        target: Arc<Membership>,
+    ) -> Result<u64, Violation> {
+        self.changes += 1;
+        let client = self.changes;
+        self.members[at].changing.insert(client);
+        self.enqueue(at, Event::ChangeMembership { target, client })?;
+        Ok(client)
+    }
+
+    /// A member answers a request to change the membership. If it has succeeded, the membership is
+    /// committed.
+    pub(super) fn answer_change(
+        &mut self,
+        at: usize,
+        client: u64,
+        result: Result<Arc<Membership>, ChangeError>,
+    ) -> Result<(), Violation> {
+        let member = &mut self.members[at];
+        let id = member.id;
+        hold(member.changing.remove(&client), Check::Outcome, || {
+            format!("{id} answers change {client} twice")
+        })?;
+        let text = match &result {
+            Ok(membership) => membership.to_string(),
+            Err(why) => why.to_string(),
+        };
+        self.journal.note(id.get(), ("change", client, &text), format_args!("change: {text}"));
+        let mark = match &result {
+            Ok(_) => Mark::ChangeSucceeded,
+            Err(ChangeError::TooSlow(_) | ChangeError::NoProgress(_)) => Mark::VoterNotCaughtUp,
+            Err(ChangeError::Cancelled) => Mark::ChangeCancelled,
+            Err(ChangeError::LeaderChanged { .. }) => Mark::ChangeLost,
+            Err(_) => Mark::ChangeRefused,
+        };
+        self.marks.hit(mark);
+        self.change_answers.insert(client, result.is_ok());
+        let Some(raft) = self.members[at].pump.as_ref().map(|pump| pump.raft()) else {
+            return Ok(());
+        };
+        let is_committed = raft.membership_index() <= self.laws.committed();
+        let is_it = result.as_ref().is_ok_and(|now| raft.membership() == Some(now));
+        hold(result.is_err() || self.lost_disks || (is_committed && is_it), Check::Outcome, || {
+            format!("{id} answers that {text} is the membership, which is not committed")
+        })
+    }
+
+    /// A change that must succeed in a cluster at rest, and the leader to ask for it: a node joins
+    /// as a voter, or a voter that does not lead becomes a learner.
+    pub(crate) fn change_at_rest(&self) -> Option<(usize, Arc<Membership>)> {
+        let present = self.present_members();
+        let at = present.iter().copied().find(|at| self.members[*at].leads())?;
+        let now = self.members[at].pump.as_ref()?.raft().membership()?;
+        let is_old = |at: &usize| self.members[*at].version == OLD;
+        if present.iter().any(is_old) || self.plan.operator.changes == 0 {
+            return None;
+        }
+        let mut target = now.target();
+        let newcomer = self
+            .members
+            .iter()
+            .find(|other| other.id > now.highest() && other.is_up() && other.version != OLD);
+        match newcomer {
+            Some(newcomer) => target.set_voter(newcomer.id, Default::default()),
+            None => {
+                let own = self.members[at].id;
+                let other = target.voters.iter().copied().find(|node| *node != own)?;
+                target.set_learner(other, Default::default());
+            }
+        }
+        Some((at, Arc::new(Membership::new(target).ok()?)))
+    }
+
+    /// Whether a request to change the membership has succeeded; `None` if it has no answer.
+    pub(crate) fn change_answer(&self, client: u64) -> Option<bool> {
+        self.change_answers.get(&client).copied()
     }
 
     /// A member is asked to hand over to another one.
@@ -60,8 +145,8 @@ impl World {
         self.journal.note(id, ("no transfer", to, &text), format_args!("to {to}: {text}"));
     }
 
-    /// A change of the membership was refused.
-    pub(super) fn note_refused_change(&mut self, at: usize, why: &ChangeError) {
+    /// A step of the membership was refused.
+    pub(super) fn note_refused_step(&mut self, at: usize, why: &ChangeError) {
         let is_old = matches!(why, ChangeError::OlderProgram(_));
         self.marks.hit_if(is_old, Mark::ChangeOfOldProgram);
         let id = self.members[at].id.get();

@@ -3,6 +3,7 @@
 use raft_core::types::{EntryId, NodeId};
 
 use super::World;
+use crate::checks::memberships::decides;
 use crate::checks::{Check, Violation, hold};
 use crate::sim::marks::Mark;
 use crate::sim::member::OLD;
@@ -21,22 +22,20 @@ impl World {
         }
     }
 
-    /// A member stops because it cannot read a membership. It may run an older program then, and
-    /// does not vote in that membership once the change has ended.
+    /// A member stops because it cannot read a membership. It must run an older program, and a
+    /// majority of the voters must be able to read the membership, without which nothing could be
+    /// written any more.
     pub(super) fn check_unreadable(&mut self, at: usize, id: EntryId) -> Result<(), Violation> {
         self.marks.hit(Mark::MembershipUnreadable);
         let member = &self.members[at];
         let disks = self.members.iter().map(|other| self.laws.disk(other.id));
         let holders = disks.filter(|disk| disk.holds(id));
-        let mut memberships = holders.filter_map(|disk| disk.membership_before(id.index.next()));
-        let mut votes = |node: NodeId| {
-            memberships.any(|(index, membership)| {
-                *index == id.index && membership.parts().voters.contains(&node)
-            })
-        };
-        let is_lawful = member.version == OLD && !votes(member.id);
+        let memberships = holders.filter_map(|disk| disk.membership_before(id.index.next()));
+        let reads = |node: NodeId| self.members[node.get() as usize - 1].version != OLD;
+        let mut those = memberships.filter(|(index, _)| *index == id.index);
+        let is_lawful = member.version == OLD && those.all(|(_, now)| decides(now, reads));
         hold(self.lost_disks || is_lawful, Check::SoundMessages, || {
-            format!("{} votes in the membership of {id}, which it cannot read", member.id)
+            format!("{} cannot read the membership of {id}, and too many others neither", member.id)
         })
     }
 }

@@ -19,12 +19,26 @@ use crate::sim::snapshots::File;
 pub(super) type Files = BTreeMap<SnapshotId, Arc<File>>;
 
 impl World {
-    /// Pins the state of a member's state machine, and begins to write it.
-    pub(super) fn begin_snapshot(
+    /// Begins what a turn asks for: a snapshot, work with files, a restore.
+    pub(super) fn begin_snapshot_work(
         &mut self,
         at: usize,
-        plan: SnapshotPlan,
+        plan: Option<SnapshotPlan>,
+        transfers: Vec<TransferWork>,
+        restores: bool,
     ) -> Result<(), Violation> {
+        if let Some(plan) = plan {
+            self.begin_snapshot(at, plan)?;
+        }
+        self.begin_file_work(at, transfers);
+        if restores {
+            self.begin_restore(at);
+        }
+        Ok(())
+    }
+
+    /// Pins the state of a member's state machine, and begins to write it.
+    fn begin_snapshot(&mut self, at: usize, plan: SnapshotPlan) -> Result<(), Violation> {
         let salt = self.sequence;
         let member = &mut self.members[at];
         let machine = match Planted::of_store(self.planted) {
@@ -81,7 +95,7 @@ impl World {
     }
 
     /// Queues work with the files of a member; one piece is done after another.
-    pub(super) fn begin_file_work(&mut self, at: usize, works: Vec<TransferWork>) {
+    fn begin_file_work(&mut self, at: usize, works: Vec<TransferWork>) {
         for work in works {
             let member = &mut self.members[at];
             member.shelf.work.push_back(work);
@@ -165,7 +179,7 @@ impl World {
     }
 
     /// Begins to restore a member's state machine.
-    pub(super) fn begin_restore(&mut self, at: usize) {
+    fn begin_restore(&mut self, at: usize) {
         let member = &mut self.members[at];
         let (process, time) = (member.process, member.read_time(self.journal.now));
         self.schedule(time, WorldEvent::Restored { member: at, process });

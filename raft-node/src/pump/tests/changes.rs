@@ -52,7 +52,7 @@ impl Rig {
     /// Asks for a change, and returns why it is refused, if it is.
     fn change(&mut self, target: &Arc<Membership>) -> Option<ChangeError> {
         let target = Arc::clone(target);
-        self.turn(Event::ChangeMembership { target }).refused_changes.pop()
+        self.turn(Event::StepMembership { target }).refused_changes.pop()
     }
 }
 

@@ -14,7 +14,7 @@ impl Rig {
         rig.written();
         rig.acknowledge(8);
         [1, 2].into_iter().for_each(|number| rig.announce(number, 2));
-        rig.turn(Event::ChangeMembership { target: voters(&[1, 2]) });
+        rig.turn(Event::StepMembership { target: voters(&[1, 2]) });
         rig.written();
         rig.acknowledge(9);
         rig.written();

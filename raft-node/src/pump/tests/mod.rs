@@ -15,6 +15,7 @@ mod snapshot_sending;
 mod snapshot_transfer;
 mod snapshots;
 mod transfers;
+mod whole_changes;
 
 use std::sync::Arc;
 
@@ -36,6 +37,7 @@ impl Clients for Names {
     type Proposals = u64;
     type Reads = u64;
     type Snapshots = u64;
+    type Changes = u64;
 }
 
 const CLUSTER: ClusterId = ClusterId(7);
