@@ -18,7 +18,7 @@ fn run_seed(store: &str, settings: Settings) -> Report {
 #[test]
 fn no_violation_is_found_without_a_planted_bug() {
     let mut marks = Marks::default();
-    for (seed, store) in (1..=30).zip(disks::STORES.iter().cycle()) {
+    for (seed, store) in (1..=60).zip(disks::STORES.iter().cycle()) {
         let report = run_seed(store, Settings::new(seed, 4_000));
         assert_eq!(report.found, None, "seed {seed} on {store}");
         assert!(report.operations > 0, "seed {seed} on {store} did nothing");

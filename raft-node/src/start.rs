@@ -198,8 +198,8 @@ fn wire(config: &NodeConfig, identity: Identity, parts: Parts) -> (Arc<Member>, 
     let publisher = Publisher::new(NodeStatus::of(identity, &pump, &info));
     let own_task = Waker::from(Arc::clone(&mailbox));
     let writer = (writer, end_waiting);
-    let live: Vec<_> = pump.raft().live_memberships().cloned().collect();
-    admission.note_memberships(&live);
+    let connected: Vec<_> = pump.connected_memberships().cloned().collect();
+    admission.note_memberships(&connected);
     let admission = Arc::new(admission);
     let peers = (transport, Arc::clone(&admission));
     let executor = Executor::new(peers, machine, writer, reader, snapshots, own_task);

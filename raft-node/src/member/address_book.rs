@@ -1,15 +1,16 @@
 //! The members to which a member may send, and their addresses.
 //!
-//! These are the members of each membership in force from the commit index on: a member that is
-//! being removed gets entries until its removal is committed, and then the commit index. The newest
-//! membership that has a member gives its address.
+//! These are the members of each membership in force from the commit index on, and those of the
+//! memberships that were committed shortly before: a member that is being removed gets entries
+//! until its removal is committed, then the commit index, and its own last messages still arrive.
+//! The newest membership that has a member gives its address.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use raft_core::types::{Membership, NodeId};
 
-/// The memberships in force from the commit index on, the oldest first.
+/// The memberships whose members are connected, the oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct AddressBook {
     live: Vec<Arc<Membership>>,

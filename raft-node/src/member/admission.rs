@@ -10,8 +10,8 @@
 //!
 //! - A store id is recorded only after a handshake that both sides accepted, since any process that
 //!   has the cluster's id can send a hello.
-//! - It is recorded only for members, and forgotten once the member's removal is committed, so the
-//!   membership bounds the memory.
+//! - It is recorded only for members, and forgotten an election timeout after the member's removal
+//!   is committed, so the memberships bound the memory.
 //! - It is saved in the member's directory, where it has one ([`PeerRecord`]), so that a peer whose
 //!   directory was wiped is refused also by members that were restarted meanwhile.
 //!
@@ -75,7 +75,8 @@ struct Known {
     /// The store and the version that each peer has announced in a handshake that both sides
     /// accepted; also of nodes that may join later.
     announced: BTreeMap<NodeId, (StoreId, u16)>,
-    /// The memberships in force from the commit index on, the oldest first.
+    /// The memberships whose members are connected, the oldest first: those in force from the
+    /// commit index on, and those that were committed shortly before.
     memberships: Vec<Arc<Membership>>,
     /// The refusals that were logged already, by peer and kind.
     logged: HashSet<(NodeId, Discriminant<PeerRejected>)>,
@@ -139,16 +140,16 @@ impl Admission {
         Ok(before != Some(announced))
     }
 
-    /// Whether a node is a member, or is being removed.
+    /// Whether a node is a member, is being removed, or was removed just now.
     pub(crate) fn is_member(&self, node: NodeId) -> bool {
         self.known().is_member(node)
     }
 
-    /// Other memberships are in force from the commit index on; the oldest comes first. The stores
-    /// of nodes that are members no longer are forgotten.
-    pub(crate) fn note_memberships(&self, live: &[Arc<Membership>]) {
+    /// The members of other memberships are connected now; the oldest comes first. The stores of
+    /// nodes that are members no longer are forgotten.
+    pub(crate) fn note_memberships(&self, connected: &[Arc<Membership>]) {
         let mut known = self.known();
-        known.memberships = live.to_vec();
+        known.memberships = connected.to_vec();
         self.record_stores(&mut known);
     }
 
@@ -221,7 +222,7 @@ impl Known {
     }
 
     /// Whether a node was removed, or has an id that can no longer be a member's. The oldest
-    /// membership is the committed one.
+    /// membership was committed.
     fn is_removed(&self, node: NodeId) -> bool {
         let highest = self.memberships.first().map(|committed| committed.highest());
         highest.is_some_and(|highest| node <= highest) && !self.is_member(node)

@@ -95,24 +95,22 @@ impl Executor {
     }
 
     /// Carries out all effects except those for observers. The outcomes of effects that complete at
-    /// once are added to `events`. `live` are the memberships in force from the commit index on.
+    /// once are added to `events`. `connected` are the memberships whose members this one talks to.
     pub(crate) fn run<'a>(
         &mut self,
         effects: &mut Effects<Waiters>,
         events: &mut Vec<Event<Waiters>>,
-        live: impl Iterator<Item = &'a Arc<Membership>> + Clone,
+        connected: impl Iterator<Item = &'a Arc<Membership>> + Clone,
         quotas: &Quotas,
     ) {
         if let Some(batch) = effects.write.take() {
             self.writer.put(batch, &self.own_task, events);
         }
-        if self.book.is_of(live.clone()) {
-            self.send(effects, events, None);
-        } else {
-            let before = std::mem::replace(&mut self.book, AddressBook::of(live));
-            self.send(effects, events, Some(&before));
+        if !self.book.is_of(connected.clone()) {
+            self.book = AddressBook::of(connected);
             self.note_memberships();
         }
+        self.send(effects, events);
         if !effects.fetches.is_empty() {
             for fetch in effects.fetches.drain(..) {
                 self.reader.put(fetch, &self.own_task, events);
@@ -220,18 +218,10 @@ impl Executor {
         std::mem::take(&mut self.wakers)
     }
 
-    /// Sends to the members, and to those that have left in this turn: they are told that their
-    /// removal is committed. `before` has their addresses.
-    fn send(
-        &mut self,
-        effects: &mut Effects<Waiters>,
-        events: &mut Vec<Event<Waiters>>,
-        before: Option<&AddressBook>,
-    ) {
+    fn send(&mut self, effects: &mut Effects<Waiters>, events: &mut Vec<Event<Waiters>>) {
         let Some(transport) = &mut self.transport else { return effects.sends.clear() };
         for (to, envelope) in effects.sends.drain(..) {
             let address = self.book.address(to);
-            let address = address.or_else(|| before.and_then(|before| before.address(to)));
             let forward = forward_id(&envelope);
             if !transport.send(to, address, envelope) {
                 events.extend(forward.map(|forward| not_sent(to, forward)));

@@ -127,8 +127,8 @@ impl Turn {
     fn round(&mut self, mailbox: &Mailbox, quotas: &Quotas, publisher: &Publisher) {
         let ticks = self.pump.ticks();
         self.pump.turn(&mut self.events, &mut self.effects);
-        let live = self.pump.raft().live_memberships();
-        self.executor.run(&mut self.effects, &mut self.events, live, quotas);
+        let connected = self.pump.connected_memberships();
+        self.executor.run(&mut self.effects, &mut self.events, connected, quotas);
         self.limit_proposals(quotas);
         let has_news = !self.effects.soft_states.is_empty();
         for soft_state in self.effects.soft_states.drain(..) {

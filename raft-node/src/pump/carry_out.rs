@@ -13,7 +13,7 @@ use super::planted::planted;
 use super::tail_cache::Reach;
 use super::turn_proposals::hint;
 use super::{Pump, StopReason, TransferError};
-use crate::{Content, Entries, Envelope, ProposeError, ReadError};
+use crate::{Content, Entries, Envelope, ReadError};
 
 impl<C: Clients> Pump<C> {
     /// Steps the core, and carries out all that follows from it.
@@ -182,12 +182,8 @@ impl<C: Clients> Pump<C> {
     fn became(&mut self, soft_state: SoftState, effects: &mut Effects<C>) {
         effects.soft_states.push(soft_state);
         if soft_state.leader.is_some() {
-            let before = effects.failed.len();
-            self.forwarding.on_new_term(soft_state.term, &mut effects.failed);
-            if planted!(self, UnansweredForwardFailed) {
-                let error = ProposeError::NotLeader { hint: None };
-                effects.failed[before..].iter_mut().for_each(|f| f.error = error.clone());
-            }
+            let until = self.now + self.election_ticks;
+            self.forwarding.on_new_term(soft_state.term, until);
         }
     }
 }

@@ -120,13 +120,16 @@ impl<C: Clients> Forwarding<C> {
         self.unanswered.remove(at)
     }
 
-    /// Gives up the forwards that the leader of an earlier term never answered: they may have been
-    /// appended.
-    pub(super) fn on_new_term(&mut self, term: Term, failed: &mut Vec<Failed<C>>) {
-        self.give_up(|forward| forward.term < term, failed);
+    /// Another leader is known: waits for the answers of earlier leaders until this tick at most. A
+    /// leader that handed over, or was removed, is still there, and its answer is on its way. One
+    /// that crashed does not answer, and its clients need not wait until their deadline.
+    pub(super) fn on_new_term(&mut self, term: Term, until: u64) {
+        for forward in self.unanswered.iter_mut().filter(|forward| forward.term < term) {
+            forward.deadline = forward.deadline.min(until);
+        }
     }
 
-    /// Gives up the forwards that have waited too long.
+    /// Gives up the forwards that have waited too long: they may have been appended.
     pub(super) fn expire(&mut self, now: u64, failed: &mut Vec<Failed<C>>) {
         self.give_up(|forward| forward.deadline <= now, failed);
     }
@@ -200,6 +203,16 @@ impl<C: Clients> Pump<C> {
             }
             let forward = self.forwarding.wrap(leader, term, part, group.clone(), deadline);
             self.send(leader, Content::Forward(forward), effects);
+        }
+    }
+
+    /// Gives up the forwards that have waited too long.
+    pub(super) fn expire_forwards(&mut self, effects: &mut Effects<C>) {
+        let before = effects.failed.len();
+        self.forwarding.expire(self.now, &mut effects.failed);
+        if planted!(self, UnansweredForwardFailed) {
+            let error = ProposeError::NotLeader { hint: None };
+            effects.failed[before..].iter_mut().for_each(|failed| failed.error = error.clone());
         }
     }
 

@@ -182,6 +182,7 @@ impl<C: Clients> Pump<C> {
         if !self.ended {
             self.settle(effects);
         }
+        self.note_former_membership();
     }
 
     /// Reads only memberships up to this version of their record, as an older program does; for
@@ -302,7 +303,7 @@ impl<C: Clients> Pump<C> {
         let raft = &self.raft;
         let stands = |id: EntryId| raft.term_at(id.index) == Some(id.term);
         self.proposals.expire(self.now, stands, effects);
-        self.forwarding.expire(self.now, &mut effects.failed);
+        self.expire_forwards(effects);
         self.proposed.expire(self.now, &mut effects.failed);
         if !self.reads.is_empty() {
             self.reads.expire(self.now, &mut effects.failed_reads);

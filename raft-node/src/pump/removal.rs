@@ -7,26 +7,64 @@
 //!
 //! A member whose own log says so first has time to tell the others that its removal is committed,
 //! and, if it led, to ask one of them to campaign.
+//!
+//! The other members stay connected with a removed one for an election timeout after its removal is
+//! committed. Its last answers are still on their way then: a leader that was removed answers the
+//! forwards of followers that know of the removal already.
 
-use raft_core::types::NodeId;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use raft_core::types::{Membership, NodeId};
 
 use super::event::{Clients, Effects};
 use super::planted::planted;
 use super::{Pump, StopReason};
 
-/// How long a member has been without a leader or without a membership.
+/// The most former memberships that are remembered. A cluster that changes more often than this
+/// within an election timeout forgets the oldest early.
+const MAX_FORMER: usize = 16;
+
+/// How long a member has been without a leader, and which memberships were in force lately.
 #[derive(Debug, Default)]
 pub(super) struct Removal {
     /// The tick at which this member learned from its log that it was removed.
     known_since: Option<u64>,
     /// The ticks since it last knew a leader.
     leaderless: u64,
+    /// The oldest membership in force at the end of the last turn: the committed one.
+    committed: Option<Arc<Membership>>,
+    /// The committed memberships before it, the oldest first, and until which tick their members
+    /// stay connected.
+    former: VecDeque<(u64, Arc<Membership>)>,
 }
 
 impl<C: Clients> Pump<C> {
+    /// The memberships whose members this one is connected with, the oldest first: those in force
+    /// from the commit index on, and those that were committed within the last election timeout.
+    pub fn connected_memberships(&self) -> impl Iterator<Item = &Arc<Membership>> + Clone {
+        let former = self.removal.former.iter().map(|(_, membership)| membership);
+        former.chain(self.raft.live_memberships())
+    }
+
+    /// Remembers the membership that was committed before this turn, if another one is now.
+    pub(super) fn note_former_membership(&mut self) {
+        let (now, removal) = (self.raft.live_memberships().next(), &mut self.removal);
+        if now.map(Arc::as_ptr) == removal.committed.as_ref().map(Arc::as_ptr) {
+            return;
+        }
+        let before = std::mem::replace(&mut removal.committed, now.cloned());
+        let until = self.now + self.election_ticks;
+        removal.former.extend(before.map(|before| (until, before)));
+        if removal.former.len() > MAX_FORMER {
+            removal.former.pop_front();
+        }
+    }
+
     /// One tick: a member without a leader connects to the others, and one that was removed stops.
     pub(super) fn tick_removal(&mut self, effects: &mut Effects<C>) {
         let removal = &mut self.removal;
+        removal.former.retain(|(until, _)| *until > self.now);
         removal.leaderless = if self.raft.leader().is_some() { 0 } else { removal.leaderless + 1 };
         let is_due =
             removal.leaderless > 0 && removal.leaderless.is_multiple_of(self.election_ticks);
@@ -42,9 +80,10 @@ impl<C: Clients> Pump<C> {
         }
     }
 
-    /// A member says that this one was removed.
+    /// A member says that this one was removed. A member that knows it already stops in time by
+    /// itself.
     pub(super) fn on_removed(&mut self, by: NodeId, effects: &mut Effects<C>) {
-        if !planted!(self, RemovedMemberStays) {
+        if !self.raft.is_removed() && !planted!(self, RemovedMemberStays) {
             self.stop(StopReason::Removed { by: Some(by) }, effects);
         }
     }

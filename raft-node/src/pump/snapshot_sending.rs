@@ -47,6 +47,8 @@ pub(super) struct Sending {
 #[derive(Debug)]
 struct Stream {
     id: SnapshotId,
+    /// Whether the peer is one of those that may receive now. Another one waits.
+    admitted: bool,
     /// What the peer asked for and was not read yet.
     wanted: Option<(u64, u32)>,
     /// The tick at which the peer asked last.
@@ -63,14 +65,17 @@ impl Sending {
         ends.min().unwrap_or(LogIndex::new(u64::MAX))
     }
 
-    /// Whether a peer is receiving a snapshot, or restoring its state machine from one.
+    /// Whether a peer is receiving a snapshot, waits until it may, or is restoring its state
+    /// machine from one.
     pub(super) fn is_receiving(&self, peer: NodeId) -> bool {
         self.streams.contains_key(&peer)
     }
 
     /// How many peers have asked lately.
     fn busy(&self, now: u64) -> usize {
-        let asks = |stream: &&Stream| stream.wanted.is_some() || now - stream.asked_at <= PATIENCE;
+        let asks = |stream: &&Stream| {
+            stream.admitted && (stream.wanted.is_some() || now - stream.asked_at <= PATIENCE)
+        };
         self.streams.values().filter(asks).count()
     }
 
@@ -167,8 +172,8 @@ impl<C: Clients> Pump<C> {
         effects.transfers.extend(unused.map(TransferWork::Release));
     }
 
-    /// A peer asks for a part of a file. While as many peers as the limit allows are receiving, the
-    /// request is dropped, and the peer asks again.
+    /// A peer asks for a part of a file. While as many peers as the limit allows are receiving,
+    /// nothing is sent, and the peer asks again.
     fn on_request(
         &mut self,
         from: NodeId,
@@ -176,24 +181,24 @@ impl<C: Clients> Pump<C> {
         (offset, most): (u64, u32),
         effects: &mut Effects<C>,
     ) {
-        let known = self.sending.streams.get(&from).map(|stream| stream.id);
-        let is_full = self.sending.busy(self.now) >= self.limits.snapshot_streams;
-        if known.is_none() && is_full {
-            return;
-        }
-        if known.is_some_and(|known| known != id) {
+        let known = self.sending.streams.get(&from);
+        let was_admitted = known.is_some_and(|stream| stream.admitted);
+        if known.is_some_and(|known| known.id != id) {
             self.end_stream(from, effects);
         }
-        let wanted = Some((offset, most.clamp(1, self.limits.snapshot_chunk_bytes)));
-        let now = self.now;
-        self.sending.streams.insert(from, Stream { id, wanted, asked_at: now, heard_at: now });
+        let has_room = self.sending.busy(self.now) < self.limits.snapshot_streams;
+        let admitted = was_admitted || has_room;
+        let wanted = (offset, most.clamp(1, self.limits.snapshot_chunk_bytes));
+        let (wanted, now) = (admitted.then_some(wanted), self.now);
+        let stream = Stream { id, admitted, wanted, asked_at: now, heard_at: now };
+        self.sending.streams.insert(from, stream);
         self.read_for_next(effects);
     }
 
     /// A peer is restoring its state machine from a snapshot, perhaps one that another member sent.
     fn on_restoring(&mut self, from: NodeId, id: SnapshotId) {
         let heard_at = self.now;
-        let new = || Stream { id, wanted: None, asked_at: 0, heard_at };
+        let new = || Stream { id, admitted: false, wanted: None, asked_at: 0, heard_at };
         let stream = self.sending.streams.entry(from).or_insert_with(new);
         if stream.id == id {
             stream.heard_at = heard_at;

@@ -103,3 +103,27 @@ async fn a_cluster_grows_and_shrinks_without_a_failed_command() {
     }
     assert_eq!(leader(&nodes).await, 0, "the leader was never deposed");
 }
+
+/// The leader removes itself under load: what its clients, and those of the others, were told is
+/// what the cluster that is left has done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_removes_itself_leaves_no_client_in_doubt() {
+    let cluster = Cluster::of(3);
+    let nodes = cluster.start_all().await;
+    let leads = leader(&nodes).await;
+    let rotated = (0..3).map(|first| {
+        let order = (first..first + 3).map(|at| nodes[at % 3].clone());
+        order.collect()
+    });
+    let load = Load::of(rotated.collect());
+    sleep(Duration::from_millis(50)).await;
+    let own = node_id(leads as u64 + 1);
+    change(&nodes[leads], |target| target.remove(own)).await.expect("two go on");
+    until_removed(&nodes[leads]).await;
+    let rest: Vec<Node> =
+        nodes.iter().filter(|node| node.status().identity.node != own).cloned().collect();
+    let next = leader(&rest).await;
+    sleep(Duration::from_millis(50)).await;
+    let done = load.stop().await;
+    assert_eq!(count(&rest[next]).await, done);
+}

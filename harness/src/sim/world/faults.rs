@@ -79,11 +79,7 @@ impl World {
         let now = self.now();
         let (in_flight, waiting) = self.members[at].crash(now);
         self.keep_through_crash(at)?;
-        let node = self.members[at].id;
-        for other in &mut self.members {
-            other.met.remove(&node);
-        }
-        let id = node.get();
+        let id = self.members[at].id.get();
         let lost = in_flight.len();
         self.journal.note(id, ("crashes", lost), format_args!("crashes, {lost} writes in flight"));
         let votes = |batch: &WriteBatch| batch.hard_state.is_some_and(|hs| hs.vote.is_some());
@@ -106,6 +102,11 @@ impl World {
         self.marks.hit_if(down < quick, Mark::QuickRestart);
         self.marks.hit_if(self.members[at].machine.durable, Mark::DurableMachineRestarted);
         self.members[at].maybe_upgrade();
+        // Messages of the earlier process may have arrived while it was down.
+        let node = self.members[at].id;
+        for other in &mut self.members {
+            other.met.remove(&node);
+        }
         let in_flight = std::mem::take(&mut self.members[at].left_in_flight);
         self.start(at, in_flight)
     }

@@ -21,12 +21,10 @@ impl World {
 
     /// Whether a member knows that a node was removed.
     fn knows_as_removed(&self, at: usize, node: NodeId) -> bool {
-        let Some(raft) = self.members[at].pump.as_ref().map(|pump| pump.raft()) else {
-            return false;
-        };
-        let mut live = raft.live_memberships();
-        let highest = live.clone().next().map(|committed| committed.highest());
-        highest.is_some_and(|highest| node <= highest) && live.all(|now| !now.contains(node))
+        let Some(pump) = &self.members[at].pump else { return false };
+        let mut connected = pump.connected_memberships();
+        let highest = connected.clone().next().map(|committed| committed.highest());
+        highest.is_some_and(|highest| node <= highest) && connected.all(|now| !now.contains(node))
     }
 
     /// A member refuses a connection of a removed node, which learns the reason, if the network

@@ -50,12 +50,25 @@ fn a_forward_without_an_answer_is_given_up_at_its_deadline() {
 }
 
 #[test]
-fn a_forward_to_an_earlier_leader_is_given_up_once_a_new_one_is_known() {
+fn a_forward_to_an_earlier_leader_is_given_up_an_election_timeout_after_a_new_one_is_known() {
     let (mut rig, _) = forwarding(Limits::default());
-    let vote = rig.message(2, 6, Body::Vote { last: id(7, 4), in_transfer: false });
-    assert_eq!(failed(&vote), [], "the leader's answer may come yet");
-    let effects = rig.append((2, 6), id(7, 4), vec![], 7);
-    assert_eq!(failed(&effects), [(1, ProposeError::Unknown)]);
+    rig.message(2, 6, Body::Vote { last: id(7, 4), in_transfer: false });
+    rig.append((2, 6), id(7, 4), vec![], 7);
+    assert_eq!(failed(&rig.ticks(59)), []);
+    assert_eq!(failed(&rig.ticks(1)), [(1, ProposeError::Unknown)]);
+}
+
+/// What went wrong: a leader handed over and refused a forward, and the next leader was known
+/// before the refusal came. The client was answered that the outcome is unknown.
+#[test]
+fn an_earlier_leader_may_answer_after_a_new_one_is_known() {
+    let later = |appended| {
+        let (mut rig, forward) = forwarding(Limits::default());
+        rig.append((2, 6), id(7, 4), vec![], 7);
+        failed(&answer(&mut rig, &forward, appended))
+    };
+    assert_eq!(later(None), [(1, ProposeError::NotLeader { hint: Some(node(2)) })]);
+    assert_eq!(later(Some(id(8, 5))), [], "it waits until that entry, or another, is applied");
 }
 
 #[test]

@@ -55,6 +55,32 @@ fn a_removed_leader_stops_an_election_timeout_later() {
     assert!(matches!(stop, Some(StopReason::Removed { by: None })), "{stop:?}");
 }
 
+/// What went wrong: a follower learned that its leader was removed, and closed their connection
+/// while the answer to a forward was on its way. The client never learned its outcome.
+#[test]
+fn a_removed_member_stays_connected_for_an_election_timeout() {
+    let connects = |rig: &Rig, number| {
+        rig.pump.connected_memberships().any(|membership| membership.contains(node(number)))
+    };
+    let mut rig = Rig::leaving();
+    rig.acknowledge(10);
+    assert!(!rig.pump.raft().live_memberships().any(|now| now.contains(node(3))));
+    assert!(connects(&rig, 1) && connects(&rig, 2) && connects(&rig, 3));
+    rig.ticks(59);
+    assert!(connects(&rig, 3));
+    rig.ticks(1);
+    assert!(connects(&rig, 1) && !connects(&rig, 3));
+}
+
+/// Others may know of its removal, but its clients still wait for answers.
+#[test]
+fn a_member_that_knows_of_its_removal_does_not_stop_earlier_when_it_is_told() {
+    let mut rig = Rig::leaving();
+    rig.acknowledge(10);
+    assert!(rig.turn(Event::Removed { by: node(1) }).stop.is_none());
+    assert!(rig.ticks(61).stop.is_some());
+}
+
 /// Member 3 has 8@5, which leaves it out.
 fn removed() -> Rig {
     let mut rig = Rig::new(3, Limits::default());

@@ -85,6 +85,25 @@ fn so_many_peers_receive_at_once_and_share_the_bytes_of_a_second() {
     assert_eq!(rig.ticks(200).transfers, [release], "no peer has asked for 5 s");
 }
 
+/// What went wrong: while another peer received, the requests of a new voter were forgotten, and
+/// the change of the membership failed: it said that the voter does not run.
+#[test]
+fn a_peer_that_waits_until_another_one_has_received_counts_as_receiving() {
+    let mut rig = following(Limits { snapshot_streams: 1, ..Limits::default() });
+    let snapshot = file(id(7, 4));
+    rig.snapshot_message(1, request(snapshot, 0, 100));
+    rig.snapshot_message(2, request(snapshot, 0, 100));
+    let read = |peer| TransferWork::Read { to: node(peer), id: snapshot, offset: 0, most: 100 };
+    assert_eq!(rig.ticks(2).transfers, [read(1)]);
+    assert!([1, 2].iter().all(|peer| rig.pump.sending.is_receiving(node(*peer))));
+    let result = Ok(Some(Bytes::from_static(b"bytes")));
+    let event = Event::ChunkRead { to: node(1), id: snapshot, offset: 0, result };
+    assert_eq!(rig.turn(event).transfers, [], "it asks again");
+    rig.ticks(500);
+    let effects = rig.snapshot_message(2, request(snapshot, 0, 100));
+    assert_eq!(effects.transfers.last(), Some(&read(2)));
+}
+
 #[test]
 fn a_leader_offers_its_snapshot_again_and_again_to_a_peer_that_lacks_purged_entries() {
     let (mut rig, effects) = leading(0);
