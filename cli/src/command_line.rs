@@ -6,6 +6,7 @@ use crate::arguments::{Completions, Del, Get, Man, Put, Snapshot, Status, Up};
 use crate::bench::Bench;
 use crate::log::arguments::Log;
 use crate::log_lines::Logging;
+use crate::recover::Recover;
 use crate::serve::Serve;
 
 /// A replicated key-value store whose log you choose, with etcd's API.
@@ -42,6 +43,8 @@ pub enum Command {
     /// Inspect, check or copy the log of a member that is not running.
     #[command(subcommand)]
     Log(Log),
+    /// Make a new cluster out of a surviving member's directory, when a majority is lost for good.
+    Recover(Recover),
     /// Print a script that completes commands and flags in a shell.
     Completions(Completions),
     /// Write a man page for each command into a directory.

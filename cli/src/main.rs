@@ -5,6 +5,7 @@
 //! - `put`, `get`, `del` and `status` are a small client, and `snapshot` lets members take
 //!   snapshots;
 //! - `log` inspects, checks and copies the logs of members that are not running;
+//! - `recover` makes a new cluster out of a member that survived the loss of a majority;
 //! - `bench` measures a log, a cluster, or a server;
 //! - `completions`, `man` and `version` describe the tool itself.
 //!
@@ -21,6 +22,7 @@ mod log;
 mod log_lines;
 mod manual;
 mod output;
+mod recover;
 mod serve;
 mod snapshot;
 mod status;
@@ -65,6 +67,7 @@ fn run(command: Command, logging: Logging) -> Result<ExitCode, Failure> {
             Command::Status(status) => status::run(status).await,
             Command::Snapshot(snapshot) => snapshot::run(snapshot).await,
             Command::Log(log) => log::run(log).await,
+            Command::Recover(recover) => recover::run(&recover).await,
             Command::Completions(completions) => manual::completions(&completions),
             Command::Man(man) => manual::pages(&man),
             Command::Version => manual::version(),

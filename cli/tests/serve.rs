@@ -9,6 +9,8 @@ mod burdens;
 mod full_disk;
 #[path = "tool/members.rs"]
 mod members;
+#[path = "serve/recovery.rs"]
+mod recovery;
 #[path = "serve/snapshots.rs"]
 mod snapshots;
 

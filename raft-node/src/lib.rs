@@ -15,6 +15,7 @@
 //! | `application` | the state machine that an application implements |
 //! | `snapshots` | snapshot files |
 //! | `bootstrap`, `data_dir`, `peers_file` | the first write to a store, and a member's directory |
+//! | `recover` | a new cluster out of what a member holds whose cluster lost its majority |
 //!
 //! Dependencies point down only, and no two modules depend on each other.
 //!
@@ -29,6 +30,7 @@ mod node;
 mod panics;
 mod peers_file;
 pub mod pump;
+mod recover;
 mod requests;
 mod restore;
 mod snapshots;
@@ -53,6 +55,7 @@ pub use peers_file::PeersFile;
 pub use pump::{
     CatchingUp, ChangeError, ChangeProgress, ChangeStage, Limits, TakenSnapshot, TransferError,
 };
+pub use recover::{RecoverError, Recovery, Survivor};
 pub use requests::error::{ProposeError, ReadError, SnapshotError};
 pub use restore::RestoreError;
 pub use snapshots::{

@@ -10,12 +10,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use kontiki::DataDir;
+use kontiki::{DataDir, LogConfig};
 
 use super::arguments::Copy;
 use super::partial::{Partial, check_free};
-use super::place::{Kind, Looked, Named};
-use super::transfer::transfer;
+use super::place::{Kind, Looked, Named, open_failure};
+use super::transfer::{Owner, transfer};
 use crate::failure::{Failure, chain};
 use crate::output::print;
 use crate::up::{CLUSTER_FILE, cluster_on_backend};
@@ -148,7 +148,9 @@ impl Job<'_> {
     async fn log(&self, looked: Looked, target: &Path, what: &str) -> Result<Copied, Failure> {
         check_sound(&looked)?;
         let inspection = looked.inspection.as_ref();
-        transfer(inspection, self.backend, target, what).await?;
+        let config = LogConfig::from_name(self.backend, target);
+        let config = config.map_err(|error| open_failure(&error))?;
+        transfer(inspection, Owner::of(inspection), &config, what).await?;
         let inspection = inspection.result();
         let bounds = inspection.recovered.bounds;
         let count = bounds.last.index.since(bounds.boundary.index);
@@ -158,7 +160,8 @@ impl Job<'_> {
     }
 }
 
-fn check_sound(looked: &Looked) -> Result<(), Failure> {
+/// Refuses a damaged log.
+pub fn check_sound(looked: &Looked) -> Result<(), Failure> {
     match &looked.inspection.result().damage {
         None => Ok(()),
         Some(damage) => {
@@ -237,7 +240,6 @@ fn copy_failure(path: &Path, error: &io::Error) -> Failure {
 #[cfg(all(test, feature = "file"))]
 mod tests {
     use super::*;
-    use kontiki::LogConfig;
     use kontiki::storage::WriteBatch;
     use kontiki::types::{HardState, Term};
 

@@ -7,13 +7,13 @@
 //! all), `progress`.
 
 pub mod arguments;
-mod copy;
-mod partial;
-mod place;
+pub mod copy;
+pub mod partial;
+pub mod place;
 mod progress;
 mod show;
 mod snapshots;
-mod transfer;
+pub mod transfer;
 mod verify;
 
 use std::process::ExitCode;

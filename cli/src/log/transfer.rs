@@ -1,11 +1,10 @@
 //! Copies one log into another: writes it batch by batch through the store's own methods, then
-//! reads the copy back and compares it with the source, entry by entry.
-
-use std::path::Path;
+//! reads the copy back and compares it with the source, entry by entry. A copy for another cluster
+//! has another identity and hard state, and the same entries.
 
 use kontiki::LogConfig;
 use kontiki::storage::{Inspect, Inspection, LogError, LogReader, Store, WriteBatch};
-use kontiki::types::{EntryId, LogIndex};
+use kontiki::types::{EntryId, HardState, Identity, LogIndex};
 
 use super::place::open_failure;
 use super::progress::Progress;
@@ -14,29 +13,50 @@ use crate::failure::{Failure, chain};
 /// The bytes of payload that are read, and written, as one batch.
 const BATCH_BYTES: u64 = 4 << 20;
 
+/// What a copy holds besides entries.
+#[derive(Clone, Copy, Debug)]
+pub struct Owner {
+    /// The member that the copy belongs to.
+    pub identity: Option<Identity>,
+    /// Its term and vote.
+    pub hard_state: HardState,
+}
+
+impl Owner {
+    /// The member that the source belongs to.
+    pub fn of(source: &dyn Inspect) -> Owner {
+        let Inspection { identity, recovered, .. } = source.result();
+        Owner { identity: *identity, hard_state: recovered.hard_state }
+    }
+}
+
 /// Copies an inspected log into a new log of a backend, and verifies the copy.
 pub async fn transfer(
     source: &dyn Inspect,
-    backend: &str,
-    dir: &Path,
+    owner: Owner,
+    config: &LogConfig,
     what: &str,
 ) -> Result<(), Failure> {
-    let config = LogConfig::from_name(backend, dir).map_err(|error| open_failure(&error))?;
     let mut log = config.open().map_err(|error| open_failure(&error))?;
-    write(source, log.as_mut(), what).await?;
+    write(source, owner, log.as_mut(), what).await?;
     drop(log);
     let copy = config.inspect().map_err(|error| open_failure(&error))?;
-    compare(source, copy.as_ref(), what).await
+    compare(source, owner, copy.as_ref(), what).await
 }
 
-async fn write(source: &dyn Inspect, log: &mut dyn Store, what: &str) -> Result<(), Failure> {
-    let Inspection { identity, recovered, .. } = source.result();
-    if let Some(identity) = identity {
+async fn write(
+    source: &dyn Inspect,
+    owner: Owner,
+    log: &mut dyn Store,
+    what: &str,
+) -> Result<(), Failure> {
+    let Inspection { recovered, .. } = source.result();
+    if let Some(identity) = &owner.identity {
         log.save_identity(identity).await.map_err(unwritten)?;
     }
     let bounds = recovered.bounds;
     let first = WriteBatch {
-        hard_state: Some(recovered.hard_state),
+        hard_state: Some(owner.hard_state),
         reset: (bounds.boundary != EntryId::ZERO).then_some(bounds.boundary),
         ..WriteBatch::default()
     };
@@ -55,7 +75,8 @@ async fn write(source: &dyn Inspect, log: &mut dyn Store, what: &str) -> Result<
     log.close().await.map_err(unwritten)
 }
 
-fn unwritten(error: LogError) -> Failure {
+/// The failure for a copy that cannot be written.
+pub fn unwritten(error: LogError) -> Failure {
     Failure::new(format!("the copy cannot be written: {}", chain(&error)))
         .advise("check the disk of the target: its space, its permissions, its health")
 }
@@ -67,7 +88,12 @@ fn unread(error: LogError) -> Failure {
     )
 }
 
-async fn compare(source: &dyn Inspect, copy: &dyn Inspect, what: &str) -> Result<(), Failure> {
+async fn compare(
+    source: &dyn Inspect,
+    owner: Owner,
+    copy: &dyn Inspect,
+    what: &str,
+) -> Result<(), Failure> {
     let (one, other) = (source.result(), copy.result());
     if let Some(damage) = &other.damage {
         return Err(unequal(&chain(damage)));
@@ -75,9 +101,10 @@ async fn compare(source: &dyn Inspect, copy: &dyn Inspect, what: &str) -> Result
     let facts = |inspection: &Inspection| {
         let found = &inspection.recovered;
         let (runs, members) = (found.term_runs.clone(), found.memberships.clone());
-        (inspection.identity, found.hard_state, found.bounds, runs, members)
+        (found.bounds, runs, members)
     };
-    if facts(one) != facts(other) {
+    let copied = (other.identity, other.recovered.hard_state);
+    if facts(one) != facts(other) || copied != (owner.identity, owner.hard_state) {
         return Err(unequal("its identity, hard state, bounds, terms or members differ"));
     }
     let bounds = one.recovered.bounds;
@@ -122,6 +149,8 @@ fn unequal(why: &str) -> Failure {
 
 #[cfg(all(test, feature = "file"))]
 mod tests {
+    use std::path::Path;
+
     use kontiki::types::{Entry, EntryKind, Term};
 
     use super::*;
@@ -147,8 +176,13 @@ mod tests {
         let log = a_log(&dir.path().join("a"), "two").await;
         let same = a_log(&dir.path().join("b"), "two").await;
         let other = a_log(&dir.path().join("c"), "2").await;
-        assert_eq!(compare(log.as_ref(), same.as_ref(), "").await, Ok(()));
-        let failure = compare(log.as_ref(), other.as_ref(), "").await.expect_err("another");
+        let owner = Owner::of(log.as_ref());
+        assert_eq!(compare(log.as_ref(), owner, same.as_ref(), "").await, Ok(()));
+        let failure = compare(log.as_ref(), owner, other.as_ref(), "").await.expect_err("another");
         assert!(failure.to_string().contains("entry 2 differs"), "{failure}");
+        let voted = HardState { term: Term::new(3), vote: None };
+        let owner = Owner { hard_state: voted, ..owner };
+        let failure = compare(log.as_ref(), owner, same.as_ref(), "").await.expect_err("another");
+        assert!(failure.to_string().contains("hard state"), "{failure}");
     }
 }

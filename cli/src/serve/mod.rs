@@ -8,7 +8,7 @@
 mod descriptors;
 mod member;
 mod open;
-mod origin;
+pub mod origin;
 mod peers;
 mod settings;
 

@@ -182,7 +182,7 @@ pub fn record_name(dir: &Path, identity: &Identity, cluster: &str) -> io::Result
 }
 
 /// The cluster's name in the file in a directory, if there is one.
-fn recorded_name(dir: &Path, identity: &Identity) -> Result<Option<String>, OriginError> {
+pub fn recorded_name(dir: &Path, identity: &Identity) -> Result<Option<String>, OriginError> {
     let path = dir.join(FILE_NAME);
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
