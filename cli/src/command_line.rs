@@ -27,7 +27,7 @@ pub enum Command {
     /// Start a cluster on this machine and watch it; Ctrl-C stops all of it.
     Up(Up),
     /// Run one member, from flags or from a TOML file.
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Measure the logs on this machine, or a server.
     Bench(Bench),
     /// Set a key to a value.

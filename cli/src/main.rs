@@ -59,7 +59,7 @@ fn run(command: Command, logging: Logging) -> Result<ExitCode, Failure> {
     runtime.block_on(async {
         match command {
             Command::Up(up) => up::run(up, logging).await,
-            Command::Serve(serve) => serve::run(serve).await,
+            Command::Serve(serve) => serve::run(*serve).await,
             Command::Bench(bench) => bench::run(bench).await,
             Command::Put(put) => client::put(put).await,
             Command::Get(get) => client::get(get).await,

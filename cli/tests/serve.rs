@@ -9,6 +9,8 @@ mod burdens;
 mod full_disk;
 #[path = "tool/members.rs"]
 mod members;
+#[path = "membership/mod.rs"]
+mod membership;
 #[path = "serve/recovery.rs"]
 mod recovery;
 #[path = "serve/snapshots.rs"]
@@ -69,7 +71,7 @@ fn a_restarted_member_needs_only_its_directory_and_accepts_new_addresses() {
 
     // All members have moved to other ports.
     let moved = cluster(dir.path());
-    let members = moved.start(&["--log-format", "json"]);
+    let members = moved.start(&["--use-listed-addresses", "--log-format", "json"]);
     let line = members[0].wait_for("there is a leader");
     let line: Value = serde_json::from_str(&line).expect("a JSON object");
     assert_eq!((&line["level"], &line["message"]), (&"INFO".into(), &"there is a leader".into()));

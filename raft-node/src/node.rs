@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use raft_core::storage::Store;
-use raft_core::types::{EntryId, LogIndex, Membership, NodeId};
+use raft_core::types::{EntryId, LogIndex, Membership, NodeId, StoreId};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Mutex, broadcast, watch};
 
@@ -285,11 +285,33 @@ impl Node {
         &self,
         target: Membership,
     ) -> Result<Arc<Membership>, ChangeError> {
+        self.change(None, target).await
+    }
+
+    /// As [`Node::change_membership`], if `from` is the membership in force. A target is a whole
+    /// set, so this keeps a change that was planned before another one from undoing that one.
+    ///
+    /// # Errors
+    /// [`ChangeError::OtherMembership`] if another membership is in force; nothing happened.
+    /// Otherwise those of [`Node::change_membership`].
+    pub async fn change_membership_from(
+        &self,
+        from: Arc<Membership>,
+        target: Membership,
+    ) -> Result<Arc<Membership>, ChangeError> {
+        self.change(Some(from), target).await
+    }
+
+    async fn change(
+        &self,
+        from: Option<Arc<Membership>>,
+        target: Membership,
+    ) -> Result<Arc<Membership>, ChangeError> {
         let member = &self.inner.member;
         let mut open = OpenBatch::new();
         let reply = open.join(0, None);
         let (target, client) = (Arc::new(target), open.seal());
-        member.mailbox.push(Event::ChangeMembership { target, client });
+        member.mailbox.push(Event::ChangeMembership { from, target, client });
         drive(member);
         reply.await
     }
@@ -302,6 +324,12 @@ impl Node {
         let member = &self.inner.member;
         member.mailbox.push(Event::CancelChange);
         drive(member);
+    }
+
+    /// The store of another member: from the membership, or from a handshake with it since. `None`
+    /// if this member has neither; a node that was added and has never been started has none.
+    pub fn store_of(&self, node: NodeId) -> Option<StoreId> {
+        self.inner.member.admission.store_of(node)
     }
 
     /// Takes a snapshot of everything that is applied here now, and waits until it is durable.

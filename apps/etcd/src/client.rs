@@ -19,7 +19,9 @@ use crate::api::etcdserverpb::kv_client::KvClient;
 use crate::api::etcdserverpb::{DeleteRangeRequest, PutRequest, RangeRequest, RangeResponse};
 use crate::api::kontiki::v1::admin_client::AdminClient;
 use crate::api::kontiki::v1::{
-    AdminSnapshotRequest, AdminSnapshotResponse, AdminStatusRequest, AdminStatusResponse,
+    AdminCancelChangeRequest, AdminChangeRequest, AdminChangeResponse, AdminJoinRequest,
+    AdminJoinResponse, AdminPlan, AdminSnapshotRequest, AdminSnapshotResponse, AdminStatusRequest,
+    AdminStatusResponse,
 };
 use crate::errors::Refusal;
 
@@ -184,6 +186,50 @@ impl Client {
         snapshots
     }
 
+    /// Joins the cluster as a learner. May be asked again: the answer is the same.
+    pub async fn join(
+        &mut self,
+        request: AdminJoinRequest,
+    ) -> Result<AdminJoinResponse, ClientError> {
+        let send = |channel, request| async move { AdminClient::new(channel).join(request).await };
+        self.attempt_until_done(request, send, Effect::None).await
+    }
+
+    /// What a change of the membership would do.
+    pub async fn plan(&mut self, request: AdminChangeRequest) -> Result<AdminPlan, ClientError> {
+        let send = |channel, request| async move { AdminClient::new(channel).plan(request).await };
+        self.attempt_until_done(request, send, Effect::None).await
+    }
+
+    /// Changes the membership, and waits until that is done.
+    pub async fn change(
+        &mut self,
+        request: AdminChangeRequest,
+    ) -> Result<AdminChangeResponse, ClientError> {
+        let send =
+            |channel, request| async move { AdminClient::new(channel).change(request).await };
+        self.attempt_until_done(request, send, Effect::Change).await
+    }
+
+    /// Asks the leader to give up the change that it makes.
+    pub async fn cancel_change(&mut self) -> Result<(), ClientError> {
+        let send = |channel, request| async move {
+            AdminClient::new(channel).cancel_change(request).await
+        };
+        let request = AdminCancelChangeRequest {};
+        self.attempt_until_done(request, send, Effect::None).await.map(drop)
+    }
+
+    /// The status of the leader, if one is found and answers.
+    pub async fn leader_status(&mut self) -> Option<AdminStatusResponse> {
+        let (_, channel) = self.connected().await.ok()?;
+        let status = ask_status(channel).await.ok().filter(|status| status.id == status.leader);
+        if status.is_none() {
+            self.connection = None;
+        }
+        status
+    }
+
     async fn attempt_until_done<Q: Clone, R, F>(
         &mut self,
         request: Q,
@@ -304,7 +350,8 @@ fn innermost(error: &dyn std::error::Error) -> String {
 }
 
 fn judge(status: Status, effect: Effect) -> Attempt {
-    let untouched = [Refusal::NoLeader, Refusal::Stopped, Refusal::TooManyRequests];
+    let untouched =
+        [Refusal::NoLeader, Refusal::NotLeader, Refusal::Stopped, Refusal::TooManyRequests];
     if untouched.iter().any(|refusal| refusal.to_string() == status.message()) {
         return Attempt::NotTaken(status.message().to_owned());
     }

@@ -5,11 +5,15 @@
 
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use kontiki::types::{ClusterId, LogIndex, NodeId, Term};
+use kontiki::consensus::PeerStatus;
+use kontiki::types::{ClusterId, LogIndex, NodeId, StoreId, Term};
 
-pub use kontiki::{ProposeError, ReadError, SnapshotError, TakenSnapshot};
+pub use kontiki::{
+    ChangeError, ChangeProgress, Membership, ProposeError, ReadError, SnapshotError, TakenSnapshot,
+};
 
 /// A running member, as its services see it.
 pub trait Engine: Send + Sync + 'static {
@@ -22,6 +26,24 @@ pub trait Engine: Send + Sync + 'static {
     /// Takes a snapshot of everything that is applied on this member now, and returns once it is
     /// durable; or returns the newest snapshot, if nothing was applied since.
     fn snapshot(&self) -> impl Future<Output = Result<TakenSnapshot, SnapshotError>> + Send;
+
+    /// Changes the membership to `target`, the whole way, if `from` is in force and this member
+    /// leads. The membership carries [`crate::MemberAddresses`].
+    fn change(
+        &self,
+        from: Arc<Membership>,
+        target: Membership,
+    ) -> impl Future<Output = Result<Arc<Membership>, ChangeError>> + Send;
+
+    /// Gives up the change that this member makes, if that is still possible.
+    fn cancel_change(&self);
+
+    /// The newest membership in this member's log, and how far a change of it has come.
+    fn membership(&self) -> MembershipStatus;
+
+    /// The store of another member, if this one knows it. A node that has never been started has
+    /// none.
+    fn store_of(&self, node: NodeId) -> Option<StoreId>;
 
     /// The present status of the member. Called for each answer, so it has to be cheap.
     fn standing(&self) -> Standing;
@@ -53,6 +75,17 @@ pub struct Standing {
     pub durable: LogIndex,
     /// The newest snapshot that is durable.
     pub snapshot: Option<TakenSnapshot>,
+}
+
+/// What a member knows of its cluster's membership.
+#[derive(Clone, Debug, Default)]
+pub struct MembershipStatus {
+    /// The newest membership in its log; `None` while the log is blank.
+    pub now: Option<Arc<Membership>>,
+    /// The change that it makes, if it leads and makes one.
+    pub change: Option<ChangeProgress>,
+    /// How far the other members have come, if it leads.
+    pub peers: Vec<PeerStatus>,
 }
 
 /// The role of a member.

@@ -74,6 +74,34 @@ pub enum Refusal {
     /// The member has stopped.
     #[error("etcdserver: server stopped")]
     Stopped,
+    /// This member does not lead, so it does not change the membership. Ask the leader.
+    #[error("etcdserver: not leader")]
+    NotLeader,
+    /// The leader changed before the change of the membership was made. What was done of it before
+    /// stays.
+    #[error("etcdserver: leader changed")]
+    LeaderChanged,
+    /// No member has this id.
+    #[error("etcdserver: member not found")]
+    MemberNotFound,
+    /// Another member has this peer address.
+    #[error("etcdserver: Peer URLs already exists")]
+    PeerUrlExists,
+    /// A URL of a member cannot be read, or there is not exactly one.
+    #[error("etcdserver: given member URLs are invalid")]
+    BadMemberUrls,
+    /// The member to be promoted votes already.
+    #[error("etcdserver: can only promote a learner member")]
+    NotALearner,
+    /// The learner to be promoted has not received the log yet.
+    #[error("etcdserver: can only promote a learner member which is in sync with leader")]
+    LearnerNotReady,
+    /// After the change too few voters would answer, or it is not known what their programs read.
+    #[error("etcdserver: re-configuration failed due to not enough started members")]
+    NotEnoughStarted,
+    /// Too few members answer to commit the change, which is in the log.
+    #[error("etcdserver: unhealthy cluster")]
+    Unhealthy,
     /// There is no authentication, so none is needed.
     #[error("etcdserver: authentication is not enabled")]
     AuthNotEnabled,
@@ -102,15 +130,25 @@ impl Refusal {
             | Refusal::DuplicateKey
             | Refusal::TooManyCompared
             | Refusal::TooManyDeleted
-            | Refusal::RequestTooLarge => Code::InvalidArgument,
+            | Refusal::RequestTooLarge
+            | Refusal::BadMemberUrls => Code::InvalidArgument,
             Refusal::Compacted | Refusal::FutureRevision => Code::OutOfRange,
-            Refusal::LeaseNotFound => Code::NotFound,
-            Refusal::AuthNotEnabled => Code::FailedPrecondition,
+            Refusal::LeaseNotFound | Refusal::MemberNotFound => Code::NotFound,
+            Refusal::AuthNotEnabled
+            | Refusal::NotLeader
+            | Refusal::PeerUrlExists
+            | Refusal::NotALearner
+            | Refusal::LearnerNotReady
+            | Refusal::NotEnoughStarted => Code::FailedPrecondition,
             Refusal::TooManyRequests
             | Refusal::NoSpace
             | Refusal::AnswerTooLarge
             | Refusal::CarriedOutButTooLarge => Code::ResourceExhausted,
-            Refusal::NoLeader | Refusal::TimedOut | Refusal::Stopped => Code::Unavailable,
+            Refusal::NoLeader
+            | Refusal::TimedOut
+            | Refusal::Stopped
+            | Refusal::LeaderChanged
+            | Refusal::Unhealthy => Code::Unavailable,
         }
     }
 

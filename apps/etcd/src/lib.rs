@@ -39,6 +39,7 @@ mod front;
 mod kv;
 mod maintenance;
 mod member;
+mod membership;
 mod snapshot;
 
 pub use addresses::MemberAddresses;

@@ -1,34 +1,37 @@
 //! The running member, behind the interface that the etcd services expect.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use kontiki::consensus::RoleName;
-use kontiki::types::LogIndex;
+use kontiki::types::{LogIndex, StoreId};
 use kontiki::{Membership, Node, NodeId, NodeStatus};
+use kontiki_etcd::Engine;
 use kontiki_etcd::engine::{
-    ClusterMember, ProposeError, ReadError, Role, SnapshotError, Standing, TakenSnapshot,
+    ChangeError, ClusterMember, MembershipStatus, ProposeError, ReadError, Role, SnapshotError,
+    Standing, TakenSnapshot,
 };
-use kontiki_etcd::{Engine, MemberAddresses};
+
+use super::listed::Listed;
 
 /// A running member.
 pub struct Member {
     node: Node,
-    /// The members' addresses in the settings; the metadata in the membership may be older.
-    settings: BTreeMap<NodeId, MemberAddresses>,
+    /// The members' addresses in the settings.
+    listed: Listed,
 }
 
 impl Member {
     /// The member behind this handle.
-    pub fn new(node: Node, settings: BTreeMap<NodeId, MemberAddresses>) -> Member {
-        Member { node, settings }
+    pub fn new(node: Node, listed: Listed) -> Member {
+        Member { node, listed }
     }
 
     fn metadata(&self, membership: &Membership, node: NodeId) -> Bytes {
-        match self.settings.get(&node) {
-            Some(addresses) => addresses.encode(),
-            None => membership.metadata(node).cloned().unwrap_or_default(),
+        let metadata = membership.metadata(node).cloned().unwrap_or_default();
+        match self.listed.addresses(node, &metadata) {
+            Ok(addresses) => addresses.encode(),
+            Err(_) => metadata,
         }
     }
 }
@@ -50,6 +53,31 @@ impl Engine for Member {
         let newest = |now: &Arc<NodeStatus>| now.snapshot.filter(includes_it);
         let shown = status.wait_for(|now| now.closed || newest(now).is_some()).await;
         shown.ok().and_then(|now| newest(&now)).ok_or(SnapshotError::Closed)
+    }
+
+    async fn change(
+        &self,
+        from: Arc<Membership>,
+        target: Membership,
+    ) -> Result<Arc<Membership>, ChangeError> {
+        self.node.change_membership_from(from, target).await
+    }
+
+    fn cancel_change(&self) {
+        self.node.cancel_change();
+    }
+
+    fn membership(&self) -> MembershipStatus {
+        let status = self.node.status();
+        MembershipStatus {
+            now: status.raft.membership.clone(),
+            change: status.change.clone(),
+            peers: status.raft.peers.clone(),
+        }
+    }
+
+    fn store_of(&self, node: NodeId) -> Option<StoreId> {
+        self.node.store_of(node)
     }
 
     fn standing(&self) -> Standing {

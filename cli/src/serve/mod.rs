@@ -1,18 +1,20 @@
 //! `kontiki serve`: runs one member, from opening its directory to serving clients.
 //!
 //! It opens the directory and the log, finds out which member they belong to ([`origin`]), and
-//! binds its ports. Only then, and only with `--bootstrap`, does it initialize a blank log. It ends
+//! binds its ports. Only then, and only with `--bootstrap`, does it initialize a blank log; with
+//! `--join` it becomes a member of a running cluster instead ([`joining`]). It ends
 //! on a signal, with its parent process if asked to, or when its log fails; in each case it closes
 //! the log in order.
 
 mod descriptors;
+mod joining;
+mod listed;
 mod member;
 mod open;
 pub mod origin;
 mod peers;
 mod settings;
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -25,6 +27,8 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::failure::Failure;
+use joining::Joined;
+use listed::Listed;
 use member::Member;
 use open::Opened;
 use origin::Origin;
@@ -40,28 +44,17 @@ pub async fn run(serve: Serve) -> Result<ExitCode, Failure> {
     end_at_panics();
     let settings = match &serve.config {
         Some(path) => Settings::from_file(path)?,
-        None => serve.settings,
+        None => serve.settings.clone(),
     };
     settings.check()?;
-    let listed = open::listed(&settings)?;
+    let listed = Listed::new(open::listed(&settings)?, serve.use_listed_addresses);
     let descriptors = descriptors::raise();
     let stop = stop_signal(serve.exit_with_parent)?;
 
-    let Opened { dir, mut log, backend } = open::open(&settings).await?;
-    let path = dir.as_ref().map(|dir| dir.path());
-    let origin = Origin::load(path, log.as_mut()).await;
-    let origin = origin.map_err(|error| open::origin_failure(&settings, error))?;
-    if let Some(origin) = &origin {
-        origin.check(&settings)?;
-    }
-    let mut members = origin.as_ref().map(Origin::members).unwrap_or_default();
-    members.extend(listed.clone());
-    let own = own_id(&settings, origin.as_ref())?;
-    let ports = Ports::listen(&settings, own, &members).await?;
-    if origin.is_none() {
-        open::initialize(&settings, serve.bootstrap, log.as_mut()).await?;
-    }
-    remember_name(&settings, origin, path, log.as_mut()).await;
+    let mut opened = open::open(&settings).await?;
+    let prepared = prepare(&serve, &settings, &listed, &mut opened).await?;
+    let Opened { dir, log, backend } = opened;
+    let Prepared { own, name, ports, joined } = prepared;
 
     let machine = Machine::new();
     let store = machine.store();
@@ -72,13 +65,20 @@ pub async fn run(serve: Serve) -> Result<ExitCode, Failure> {
         snapshots: dir.as_ref().map(DataDir::snapshots),
         peers: dir.as_ref().map(DataDir::peers),
     };
-    let node = Node::start(config, log, transport, Box::new(machine)).await;
+    let machine = Box::new(machine);
+    let node = match &joined {
+        Some(_) => Node::join(config, log, transport, machine).await,
+        None => Node::start(config, log, transport, machine).await,
+    };
     let node = node.map_err(|error| open::start_failure(&settings, &error))?;
     tracing::info!(member = %own, clients = %ports.client_address, peers = %ports.peer_address,
         %backend, "listening");
     tokio::spawn(log_leaders(node.clone()));
+    if let Some(joined) = joined {
+        let path = dir.as_ref().map(|dir| dir.path().to_owned());
+        tokio::spawn(joined.note_log(path, node.clone()));
+    }
 
-    let name = members.get(&own).map(|own| own.name.clone()).unwrap_or_default();
     let limits = descriptors::leave_reserve(settings.server_limits(), descriptors);
     let member = Member::new(node.clone(), listed);
     let server = Server::with_limits(member, store, Profile { name, backend }, limits);
@@ -86,14 +86,75 @@ pub async fn run(serve: Serve) -> Result<ExitCode, Failure> {
     serve_until(server, ports.clients, node, stop).await
 }
 
-/// The id of this member: from its store, or else from the settings.
-fn own_id(settings: &Settings, origin: Option<&Origin>) -> Result<NodeId, Failure> {
-    if let Some(origin) = origin {
-        return Ok(origin.identity.node);
+/// A member whose store has its identity, and whose ports are bound.
+struct Prepared {
+    own: NodeId,
+    name: String,
+    ports: Ports,
+    /// What the cluster told a node that has joined and waits for the log.
+    joined: Option<Joined>,
+}
+
+/// Finds out which member this is; makes it one, if it is to found or to join a cluster.
+async fn prepare(
+    serve: &Serve,
+    settings: &Settings,
+    listed: &Listed,
+    opened: &mut Opened,
+) -> Result<Prepared, Failure> {
+    let path = opened.dir.as_ref().map(|dir| dir.path().to_owned());
+    let (path, log) = (path.as_deref(), opened.log.as_mut());
+    let origin = Origin::load(path, log).await;
+    let origin = origin.map_err(|error| open::origin_failure(settings, error))?;
+    let joined = Joined::load(path)?;
+    let mut members = origin.as_ref().map(Origin::members).unwrap_or_default();
+    if let Some(joined) = &joined {
+        members.insert(joined.node()?, joined.addresses());
     }
+    members.extend(listed.members().clone());
+    let name = |own: &NodeId| members.get(own).map(|own| own.name.clone()).unwrap_or_default();
+
+    if let Some(origin) = origin {
+        origin.check(settings)?;
+        let own = origin.identity.node;
+        if !serve.join.is_empty() {
+            joining::check_cluster(&serve.join, &origin.identity).await?;
+        }
+        let ports = Ports::listen(settings, members.get(&own)).await?;
+        remember_name(settings, Some(origin), path, log).await;
+        let joined = joined.filter(Joined::is_waiting);
+        return Ok(Prepared { own, name: name(&own), ports, joined });
+    }
+    if let Some(joined) = joined {
+        let own = joined.identify(log).await?.node;
+        let ports = Ports::listen(settings, members.get(&own)).await?;
+        return Ok(Prepared { own, name: name(&own), ports, joined: Some(joined) });
+    }
+    if !serve.join.is_empty() {
+        let addresses = joining::announced(settings)?;
+        let ports = Ports::listen(settings, Some(&addresses)).await?;
+        let joined = joining::join(&serve.join, &addresses).await?;
+        joined.save(path)?;
+        let own = joined.identify(log).await?.node;
+        let name = joined.addresses().name;
+        tracing::info!(member = %own, %name, "joined the cluster as a learner; \
+            `kontiki member promote` lets it vote");
+        return Ok(Prepared { own, name, ports, joined: Some(joined) });
+    }
+    let own = own_id(settings)?;
+    let ports = Ports::listen(settings, members.get(&own)).await?;
+    open::initialize(settings, serve.bootstrap, log).await?;
+    remember_name(settings, None, path, log).await;
+    Ok(Prepared { own, name: name(&own), ports, joined: None })
+}
+
+/// The id of the member of a new cluster.
+fn own_id(settings: &Settings) -> Result<NodeId, Failure> {
     let missing = || {
-        Failure::new("the log is empty, and --id is not given")
-            .advise("the first start needs --id, --cluster and each --member, or a file with them")
+        Failure::new("the log is empty, and --id is not given").advise(
+            "the first start of a new cluster needs --id, --cluster and each --member, or a file \
+             with them; --join ENDPOINT joins a running one",
+        )
     };
     settings::node_id(settings.id.ok_or_else(missing)?)
 }
@@ -126,12 +187,7 @@ struct Ports {
 }
 
 impl Ports {
-    async fn listen(
-        settings: &Settings,
-        own: NodeId,
-        members: &BTreeMap<NodeId, MemberAddresses>,
-    ) -> Result<Ports, Failure> {
-        let own = members.get(&own);
+    async fn listen(settings: &Settings, own: Option<&MemberAddresses>) -> Result<Ports, Failure> {
         let address = |given: &Option<String>, known: Option<&str>, flag: &str| {
             given.clone().or_else(|| known.map(str::to_owned)).ok_or_else(|| {
                 Failure::new("there is no address to listen at")

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::failure::{Failure, chain};
 
+use super::joining::lost_log_advice;
 use super::origin::OriginError;
 use super::settings::{self, Settings};
 
@@ -107,16 +108,15 @@ pub async fn initialize(
     let place = place(settings);
     if settings.must_have_log {
         let text = format!("{place} is empty, though this member has had a log");
-        return Err(Failure::new(text).advise(
-            "restore its directory. An empty log lacks the votes and the entries that the member \
-             has acknowledged, so the cluster could lose committed data",
-        ));
+        return Err(Failure::new(text)
+            .advise(lost_log_advice(&settings.id.map_or("ID".to_owned(), |id| id.to_string()))));
     }
     if !is_asked_for {
         return Err(Failure::new(format!("{place} is empty: no cluster was created")).advise(
-            "a new cluster is created by starting each of its members once with --bootstrap. If \
-             this member has run before, restore its directory: without it, the member's votes are \
-             lost",
+            "a new cluster is created by starting each of its members once with --bootstrap, and \
+             `--join ENDPOINT` joins a running one. If this member has run before, restore its \
+             directory: without it, the member's votes are lost, and another one has to replace \
+             it (`kontiki member replace`)",
         ));
     }
     let missing = |what: &str| {

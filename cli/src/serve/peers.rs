@@ -6,15 +6,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kontiki::{Envelope, Inbound, NodeId, TcpTransport, Transport};
-use kontiki_etcd::MemberAddresses;
 
-/// The TCP transport, with the peers' addresses from the settings, or else from the members'
-/// metadata.
+use super::listed::Listed;
+
+/// The TCP transport, with the peers' addresses from the members' metadata.
 pub struct PeerAddresses {
     transport: TcpTransport,
-    /// The members' addresses in the settings. They may have changed since the membership was
-    /// written.
-    settings: BTreeMap<NodeId, MemberAddresses>,
+    /// The members' addresses in the settings.
+    listed: Listed,
     /// The last metadata of each peer, and the address in it. It rarely changes, and each message
     /// needs it.
     known: BTreeMap<NodeId, (Bytes, Option<String>)>,
@@ -22,11 +21,8 @@ pub struct PeerAddresses {
 
 impl PeerAddresses {
     /// Wraps a transport that has not started.
-    pub fn new(
-        transport: TcpTransport,
-        settings: BTreeMap<NodeId, MemberAddresses>,
-    ) -> PeerAddresses {
-        PeerAddresses { transport, settings, known: BTreeMap::new() }
+    pub fn new(transport: TcpTransport, listed: Listed) -> PeerAddresses {
+        PeerAddresses { transport, listed, known: BTreeMap::new() }
     }
 
     fn learn(&mut self, node: NodeId, metadata: Option<&[u8]>) {
@@ -34,12 +30,15 @@ impl PeerAddresses {
         if self.known.get(&node).is_some_and(|(read, _)| read == metadata) {
             return;
         }
-        let addresses = match self.settings.get(&node) {
-            Some(addresses) => Ok(addresses.clone()),
-            None => MemberAddresses::decode(metadata),
-        };
-        let address = match addresses {
-            Ok(addresses) => Some(addresses.peer_address().to_owned()),
+        let address = match self.listed.addresses(node, metadata) {
+            Ok(addresses) => {
+                let used = addresses.peer_address();
+                if let Some(listed) = self.listed.unused(node, &addresses) {
+                    tracing::warn!(%node, used, listed, "the settings list another address of a \
+                        member than the membership has; `kontiki member set-address` changes it");
+                }
+                Some(used.to_owned())
+            }
             Err(error) => {
                 tracing::warn!(%node, %error, "the membership has no valid address of a member");
                 None

@@ -32,6 +32,20 @@ pub struct Serve {
     /// Create a new cluster: for the first start of each of its members, and only then.
     #[arg(long)]
     pub bootstrap: bool,
+    /// Join the running cluster of which these are members' client addresses, with an empty
+    /// directory: the node gets an id, becomes a learner, and receives the log. Later starts do not
+    /// need it.
+    #[arg(
+        long,
+        value_name = "HOST:PORT,...",
+        value_delimiter = ',',
+        conflicts_with_all = ["bootstrap", "must_have_log"]
+    )]
+    pub join: Vec<String>,
+    /// Use the members' addresses of the settings, although the membership has others: the whole
+    /// cluster was moved while it was stopped.
+    #[arg(long)]
+    pub use_listed_addresses: bool,
     /// Stop when the standard input ends, which it does when the parent process ends.
     #[arg(long)]
     pub exit_with_parent: bool,
@@ -63,8 +77,8 @@ pub struct Settings {
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
     /// A member of the cluster, including this one: ID=PEER,CLIENT, two addresses of the form
-    /// host:port. Give one for each member. Needed at the first start; later, changed addresses
-    /// are taken from here.
+    /// host:port. Give one for each member. Needed at the first start of a new cluster; later,
+    /// `kontiki member set-address` changes them.
     #[arg(long = "member", value_name = "ID=PEER,CLIENT")]
     #[serde(default)]
     pub members: Vec<MemberTable>,
@@ -74,6 +88,15 @@ pub struct Settings {
     /// Listen for peers here instead of at the member's peer address.
     #[arg(long, value_name = "HOST:PORT")]
     pub listen_peer: Option<String>,
+    /// The name of a node that joins [default: n and its id].
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// The address at which clients reach a node that joins, if it is not --listen-client.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub advertise_client: Option<String>,
+    /// The address at which the other members reach a node that joins, if it is not --listen-peer.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub advertise_peer: Option<String>,
     /// Refuse to start on an empty log, even with --bootstrap: this member has had a log, and must
     /// not forget its votes.
     #[arg(long)]
@@ -190,7 +213,8 @@ impl Settings {
     ///
     /// An address without a port, times that do not fit together, a limit of 0.
     pub fn check(&self) -> Result<(), Failure> {
-        for address in self.listen_client.iter().chain(&self.listen_peer) {
+        let listen = self.listen_client.iter().chain(&self.listen_peer);
+        for address in listen.chain(&self.advertise_client).chain(&self.advertise_peer) {
             check_address(address)?;
         }
         self.timing()?;

@@ -160,6 +160,8 @@ impl Plan {
         if self.let_urls_in {
             arguments.push("--let-urls-in".to_owned());
         }
+        // The ports of this start may differ from those of the first one.
+        arguments.push("--use-listed-addresses".to_owned());
         let has_log = self.begun.contains(&member.id);
         arguments.push(if has_log { "--must-have-log" } else { "--bootstrap" }.to_owned());
         for MemberPlan { id, client_port, peer_port } in &self.members {

@@ -93,8 +93,19 @@ impl Cluster {
         format!("127.0.0.1:{}", self.base + 10 * (id - 1))
     }
 
+    pub fn peer(&self, id: u16) -> String {
+        format!("127.0.0.1:{}", self.base + 10 * (id - 1) + 1)
+    }
+
     pub fn endpoints(&self) -> String {
         [1, 2, 3].map(|id| self.client(id)).join(",")
+    }
+
+    /// The flags of a node that joins; its ports follow those of the first three.
+    pub fn joining(&self, id: u16, endpoints: &str) -> Vec<String> {
+        let (dir, client, peer) = (self.own_dir(id), self.client(id), self.peer(id));
+        let flags = ["--join", endpoints, "--dir", &dir, "--listen-client", &client];
+        flags.iter().chain(&["--listen-peer", &peer]).map(|&flag| flag.to_owned()).collect()
     }
 
     pub fn own_dir(&self, id: u16) -> String {

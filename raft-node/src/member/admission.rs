@@ -140,6 +140,11 @@ impl Admission {
         Ok(before != Some(announced))
     }
 
+    /// The store of a peer, if a membership or a handshake has told it.
+    pub(crate) fn store_of(&self, node: NodeId) -> Option<StoreId> {
+        self.known().store(node)
+    }
+
     /// Whether a node is a member, is being removed, or was removed just now.
     pub(crate) fn is_member(&self, node: NodeId) -> bool {
         self.known().is_member(node)

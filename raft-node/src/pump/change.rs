@@ -56,6 +56,10 @@ pub enum ChangeError {
     /// The protocol does not allow it now, or not at all.
     #[error(transparent)]
     Refused(#[from] ChangeRefusal),
+    /// The membership from which the target was made is not in force any more: another change was
+    /// made in the meantime. Nothing happened. Make the target from the newest membership.
+    #[error("the membership has changed since this change was planned")]
+    OtherMembership,
     /// A member runs a program that cannot read the memberships that this one would write: it would
     /// accept no more entries. Ask again once it runs this program's version, or leave it out.
     #[error("node {0} runs an older program, which cannot read the new membership")]

@@ -89,11 +89,12 @@ impl<C: Clients> Pump<C> {
     /// A client asks for a change.
     pub(super) fn on_change_wanted(
         &mut self,
+        from: Option<&Membership>,
         target: Arc<Membership>,
         client: C::Changes,
         effects: &mut Effects<C>,
     ) {
-        if let Err(error) = self.check_wanted(&target) {
+        if let Err(error) = self.check_wanted(from, &target) {
             return effects.change_answers.push((client, Err(error)));
         }
         let (term, stage, since) = (self.raft.term(), ChangeStage::Waiting, self.now);
@@ -103,13 +104,20 @@ impl<C: Clients> Pump<C> {
     }
 
     /// Refuses what can never succeed here, before anything is done for it.
-    fn check_wanted(&self, target: &Membership) -> Result<(), ChangeError> {
+    fn check_wanted(
+        &self,
+        from: Option<&Membership>,
+        target: &Membership,
+    ) -> Result<(), ChangeError> {
         if !self.raft.is_leader() {
             let hint = self.raft.leader();
             return Err(ChangeRefusal::NotLeader { hint }.into());
         }
         if self.changing.is_some() {
             return Err(ChangeRefusal::UnderWay.into());
+        }
+        if from.is_some_and(|from| self.raft.membership().is_none_or(|now| **now != *from)) {
+            return Err(ChangeError::OtherMembership);
         }
         match self.raft.check_target(target) {
             Ok(()) | Err(ChangeRefusal::Unchanged) => self.check_programs(target),

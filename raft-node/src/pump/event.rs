@@ -49,6 +49,9 @@ pub enum Event<C: Clients> {
     },
     /// A client asks this member to change the membership, the whole way.
     ChangeMembership {
+        /// The membership from which the target was made. The change is refused if another one is
+        /// in force.
+        from: Option<Arc<Membership>>,
         /// The membership to come.
         target: Arc<Membership>,
         /// The client that waits.

@@ -262,8 +262,8 @@ impl<C: Clients> Pump<C> {
                 self.step(Input::Transfer { to }, effects);
                 self.note_transfer();
             }
-            Event::ChangeMembership { target, client } => {
-                self.on_change_wanted(target, client, effects);
+            Event::ChangeMembership { from, target, client } => {
+                self.on_change_wanted(from.as_deref(), target, client, effects);
             }
             Event::CancelChange => self.on_cancel_change(effects),
             Event::StepMembership { target } => self.on_step(&target, effects),

@@ -2,13 +2,14 @@
 //! makes it fail first.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use kontiki::types::{ClusterId, EntryId, LogIndex, NodeId, Term};
+use kontiki::types::{ClusterId, EntryId, LogIndex, NodeId, StoreId, Term};
 use kontiki::{Committed, Replies, StateMachine};
 use kontiki_etcd::engine::{
-    ClusterMember, ProposeError, ReadError, Role, SnapshotError, Standing, TakenSnapshot,
+    ChangeError, ClusterMember, Membership, MembershipStatus, ProposeError, ReadError, Role,
+    SnapshotError, Standing, TakenSnapshot,
 };
 use kontiki_etcd::{Engine, Machine, MemberAddresses, Profile, Server, ServerLimits};
 use tokio::net::TcpListener;
@@ -116,6 +117,24 @@ impl Engine for SoloEngine {
 
     async fn snapshot(&self) -> Result<TakenSnapshot, SnapshotError> {
         Err(SnapshotError::Unsupported)
+    }
+
+    async fn change(
+        &self,
+        _from: Arc<Membership>,
+        _target: Membership,
+    ) -> Result<Arc<Membership>, ChangeError> {
+        Err(ChangeError::Closed)
+    }
+
+    fn cancel_change(&self) {}
+
+    fn membership(&self) -> MembershipStatus {
+        MembershipStatus::default()
+    }
+
+    fn store_of(&self, _node: NodeId) -> Option<StoreId> {
+        None
     }
 
     fn standing(&self) -> Standing {

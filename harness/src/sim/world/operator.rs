@@ -55,7 +55,7 @@ impl World {
         self.changes += 1;
         let client = self.changes;
         self.members[at].changing.insert(client);
-        self.enqueue(at, Event::ChangeMembership { target, client })?;
+        self.enqueue(at, Event::ChangeMembership { from: None, target, client })?;
         Ok(client)
     }
 

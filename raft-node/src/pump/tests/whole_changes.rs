@@ -31,7 +31,7 @@ fn with_voter_4(rig: &Rig) -> Arc<Membership> {
 
 impl Rig {
     fn want_change(&mut self, target: &Arc<Membership>, client: u64) -> Effects<Names> {
-        self.turn(Event::ChangeMembership { target: Arc::clone(target), client })
+        self.turn(Event::ChangeMembership { from: None, target: Arc::clone(target), client })
     }
 
     /// One member acknowledges everything up to an index.
@@ -256,4 +256,24 @@ fn the_client_of_a_member_that_ends_is_answered() {
     assert_eq!(rig.turn(Event::Close).change_answers, [(1, Err(ChangeError::Closed))]);
     let target = with_voter_4(&rig);
     assert_eq!(rig.want_change(&target, 2).change_answers, [(2, Err(ChangeError::Closed))]);
+}
+
+/// What could go wrong: of two operators that edit the same membership, the later one undoes the
+/// change of the earlier one.
+#[test]
+fn a_target_made_from_an_earlier_membership_is_refused() {
+    let mut rig = settled(Limits::default());
+    let from = rig.pump.raft().membership().cloned();
+    rig.want_change(&voters(&[1, 3]), 1);
+    rig.written();
+    rig.acknowledge(9);
+    rig.written();
+    rig.acknowledge(10);
+    assert_eq!(rig.text(), "voters 1,3");
+    let target = with_voter_4(&rig);
+    let event = |from| Event::ChangeMembership { from, target: Arc::clone(&target), client: 2 };
+    let effects = rig.turn(event(from));
+    assert_eq!(effects.change_answers, [(2, Err(ChangeError::OtherMembership))]);
+    let now = rig.pump.raft().membership().cloned();
+    assert!(rig.turn(event(now)).change_answers.is_empty(), "it begins");
 }

@@ -1,4 +1,7 @@
-//! The Admin service: what Kontiki's own tools ask a member.
+//! The Admin service: what Kontiki's own tools ask a member. [`changes`] has what concerns the
+//! membership.
+
+mod changes;
 
 use std::time::Instant;
 
@@ -7,8 +10,9 @@ use tonic::{Code, Request, Response, Status};
 use crate::addresses::MemberAddresses;
 use crate::api::kontiki::v1::admin_server::Admin;
 use crate::api::kontiki::v1::{
-    AdminMember, AdminSnapshot, AdminSnapshotRequest, AdminSnapshotResponse, AdminStatusRequest,
-    AdminStatusResponse,
+    AdminCancelChangeRequest, AdminCancelChangeResponse, AdminChangeRequest, AdminChangeResponse,
+    AdminJoinRequest, AdminJoinResponse, AdminMember, AdminPlan, AdminSnapshot,
+    AdminSnapshotRequest, AdminSnapshotResponse, AdminStatusRequest, AdminStatusResponse,
 };
 use crate::engine::{ClusterMember, Engine, SnapshotError, TakenSnapshot};
 use crate::member::SharedMember;
@@ -26,6 +30,7 @@ impl<E: Engine> Admin for AdminService<E> {
     ) -> Result<Response<AdminStatusResponse>, Status> {
         let standing = self.member.engine.standing();
         let profile = &self.member.profile;
+        let membership = self.member.engine.membership();
         Ok(Response::new(AdminStatusResponse {
             id: standing.node.get(),
             name: profile.name.clone(),
@@ -42,7 +47,38 @@ impl<E: Engine> Admin for AdminService<E> {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             members: self.member.engine.members().iter().map(to_answer).collect(),
             snapshot: standing.snapshot.map(to_message),
+            change: membership.change.as_ref().map(changes::to_message),
+            peers: membership.peers.iter().map(changes::peer).collect(),
         }))
+    }
+
+    async fn join(
+        &self,
+        request: Request<AdminJoinRequest>,
+    ) -> Result<Response<AdminJoinResponse>, Status> {
+        Ok(Response::new(changes::join(&self.member.engine, request.into_inner()).await?))
+    }
+
+    async fn plan(
+        &self,
+        request: Request<AdminChangeRequest>,
+    ) -> Result<Response<AdminPlan>, Status> {
+        Ok(Response::new(changes::plan(&self.member.engine, &request.into_inner())?))
+    }
+
+    async fn change(
+        &self,
+        request: Request<AdminChangeRequest>,
+    ) -> Result<Response<AdminChangeResponse>, Status> {
+        Ok(Response::new(changes::change(&self.member.engine, &request.into_inner()).await?))
+    }
+
+    async fn cancel_change(
+        &self,
+        _request: Request<AdminCancelChangeRequest>,
+    ) -> Result<Response<AdminCancelChangeResponse>, Status> {
+        self.member.engine.cancel_change();
+        Ok(Response::new(AdminCancelChangeResponse {}))
     }
 
     async fn snapshot(

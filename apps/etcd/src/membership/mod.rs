@@ -1,0 +1,78 @@
+//! Changes of the cluster's membership, for the Admin and the Cluster service.
+//!
+//! The leader makes them. A service computes the target of a change from the membership in force
+//! ([`edit`]) and hands both to the engine, which refuses the target if another membership is in
+//! force by then. So two changes that are asked for at once never undo each other: the second
+//! target is computed again, and a new node gets an id that no other one has (decision 0240).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kontiki::consensus::ChangeRefusal;
+use kontiki::{ChangeError, Membership};
+use thiserror::Error;
+use tokio::time::{Instant, sleep};
+
+use crate::engine::{Engine, Role};
+
+pub(crate) mod edit;
+
+use edit::{EditError, Edited};
+
+/// How long a change waits for an earlier one to end.
+const PATIENCE: Duration = Duration::from_secs(7);
+
+/// The pause before a change is tried again.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Why a change was not made, or not to its end.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(crate) enum Failure {
+    /// This member does not lead.
+    #[error("this member does not lead")]
+    NotLeader,
+    #[error(transparent)]
+    Edit(#[from] EditError),
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+}
+
+/// The membership from which this member makes changes.
+///
+/// # Errors
+/// [`Failure::NotLeader`].
+pub(crate) fn base<E: Engine>(engine: &E) -> Result<Arc<Membership>, Failure> {
+    let now = engine.membership().now.filter(|_| engine.standing().role == Role::Leader);
+    now.ok_or(Failure::NotLeader)
+}
+
+/// Makes the change that `edit` wants of the membership in force, and waits until it is committed.
+/// `edit` is asked again if another change was first.
+pub(crate) async fn change<E: Engine, X: From<Failure>>(
+    engine: &E,
+    edit: impl Fn(&Membership) -> Result<Edited, X>,
+) -> Result<(Arc<Membership>, Edited), X> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let from = base(engine)?;
+        let edited = edit(&from)?;
+        match engine.change(from, edited.target.clone()).await {
+            Ok(now) => return Ok((now, edited)),
+            Err(error) if must_wait(&error) && Instant::now() < until => sleep(PAUSE).await,
+            Err(error) => return Err(Failure::Change(error).into()),
+        }
+    }
+}
+
+/// Whether nothing has happened, and the same change can be asked for in a moment.
+fn must_wait(error: &ChangeError) -> bool {
+    matches!(
+        error,
+        ChangeError::OtherMembership
+            | ChangeError::Refused(
+                ChangeRefusal::UnderWay
+                    | ChangeRefusal::TermNotCommitted
+                    | ChangeRefusal::TransferUnderWay { .. }
+            )
+    )
+}
