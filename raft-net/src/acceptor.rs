@@ -83,7 +83,7 @@ pub fn counted(error: &HandshakeError) -> Counted {
         HandshakeError::RefusedByPeer { .. } => Counted::RefusedByPeer,
         HandshakeError::Broken(_) => Counted::HandshakeFailed,
         HandshakeError::Refused(refusal) => match refusal {
-            Refusal::Version { .. } => Counted::RefusedVersion,
+            Refusal::Version { .. } | Refusal::Older { .. } => Counted::RefusedVersion,
             Refusal::WrongNode { .. } => Counted::RefusedNode,
             Refusal::TooMany => Counted::RefusedNoRoom,
             Refusal::Rejected(PeerRejected::OtherCluster { .. }) => Counted::RefusedCluster,

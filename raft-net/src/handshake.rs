@@ -66,6 +66,19 @@ pub enum Refusal {
         /// The highest version that the other side speaks.
         highest: u16,
     },
+    /// The other side's program does not support the feature level of the cluster.
+    #[error(
+        "node {node} runs an older program, which speaks versions up to {highest}: the feature \
+         level of the cluster needs version {needed}"
+    )]
+    Older {
+        /// The other side.
+        node: NodeId,
+        /// The highest version that the other side speaks.
+        highest: u16,
+        /// The version that its program must speak.
+        needed: u16,
+    },
     /// The dialer wanted to reach another node.
     #[error("the dialer wants node {meant}, but this is node {reached}: an address is wrong")]
     WrongNode {
@@ -173,8 +186,18 @@ fn check_answer(
     if hello.identity.node != meant {
         return Err(Refusal::WrongNode { meant, reached: hello.identity.node });
     }
+    check_program(hello, inbound)?;
     inbound.admit(hello.identity)?;
     Ok(hello.agreed())
+}
+
+/// A program that does not support the feature level of the cluster is refused.
+fn check_program(hello: Hello, inbound: &dyn Inbound) -> Result<(), Refusal> {
+    let (needed, highest) = (inbound.lowest_version(), hello.highest);
+    if highest >= needed {
+        return Ok(());
+    }
+    Err(Refusal::Older { node: hello.identity.node, highest, needed })
 }
 
 fn check_dialer(hello: Hello, ours: Identity, inbound: &dyn Inbound) -> Result<Agreed, Refusal> {
@@ -182,6 +205,7 @@ fn check_dialer(hello: Hello, ours: Identity, inbound: &dyn Inbound) -> Result<A
     if hello.meant != ours.node {
         return Err(Refusal::WrongNode { meant: hello.meant, reached: ours.node });
     }
+    check_program(hello, inbound)?;
     inbound.admit(hello.identity)?;
     Ok(hello.agreed())
 }
@@ -260,7 +284,7 @@ impl Refusal {
     /// The code of this refusal in a verdict.
     fn code(&self) -> u8 {
         match self {
-            Refusal::Version { .. } => 1,
+            Refusal::Version { .. } | Refusal::Older { .. } => 1,
             Refusal::Rejected(PeerRejected::OtherCluster { .. }) => 2,
             Refusal::WrongNode { .. } => 3,
             Refusal::Rejected(PeerRejected::OwnId(_)) => 4,

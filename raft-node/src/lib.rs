@@ -14,6 +14,7 @@
 //! | `transport` | messages between members, and the trait of what carries them |
 //! | `application` | the state machine that an application implements |
 //! | `snapshots` | snapshot files |
+//! | `features` | which kinds of entries a cluster may write |
 //! | `bootstrap`, `data_dir`, `peers_file` | the first write to a store, and a member's directory |
 //! | `recover` | a new cluster out of what a member holds whose cluster lost its majority |
 //!
@@ -25,6 +26,8 @@ mod application;
 mod bootstrap;
 mod config;
 mod data_dir;
+mod engine_state;
+mod features;
 mod member;
 mod node;
 mod panics;
@@ -48,6 +51,8 @@ pub use application::{
 pub use bootstrap::{BootstrapError, bootstrap, cluster_id, join};
 pub use config::{NodeConfig, Timing};
 pub use data_dir::{DataDir, DataDirError};
+pub use engine_state::EngineState;
+pub use features::{FEATURE_LEVEL, FIRST_LEVEL, level_of_version, version_of_level};
 pub use member::admission::{PeerRecord, PeerStores};
 pub use member::status::{NodeEvent, NodeStatus};
 pub use node::Node;
@@ -59,8 +64,8 @@ pub use recover::{RecoverError, Recovery, Survivor};
 pub use requests::error::{ProposeError, ReadError, SnapshotError};
 pub use restore::RestoreError;
 pub use snapshots::{
-    DamagedSnapshot, FEATURE_LEVEL, NewSnapshot, SnapshotDir, SnapshotHead, SnapshotReader,
-    SnapshotWriter, StoredSnapshot, Unsound, UnusableSnapshot,
+    DamagedSnapshot, NewSnapshot, SnapshotDir, SnapshotHead, SnapshotReader, SnapshotWriter,
+    StoredSnapshot, Unsound, UnusableSnapshot,
 };
 pub use start::StartError;
 pub use transport::{

@@ -28,6 +28,7 @@ use tokio::task::spawn_blocking;
 use tracing::{error, info};
 
 use crate::application::{Fatal, StateMachine};
+use crate::engine_state::EngineState;
 use crate::panics::caught;
 use crate::pump::TakenSnapshot;
 use crate::snapshots::{DamagedSnapshot, SnapshotDir, StoredSnapshot, UnusableSnapshot};
@@ -130,6 +131,9 @@ pub(crate) struct Restored {
     pub(crate) recovered: Recovered,
     /// The last entry that the state machine has applied.
     pub(crate) applied: Option<EntryId>,
+    /// The last entry that the snapshot includes, and the engine's state there; the log's beginning
+    /// if there is no snapshot. Invariant: at most `applied`.
+    pub(crate) engine: (EntryId, EngineState),
     /// The membership at the end of the snapshot, if the log begins there or before it. It stands
     /// for the one at the log's boundary: nothing below the end of the snapshot is looked up again.
     pub(crate) base: Option<Membership>,
@@ -143,7 +147,8 @@ impl Restored {
         recovered: Recovered,
     ) -> Restored {
         let applied = machine.applied();
-        Restored { machine, recovered, applied, base: None, newest: None }
+        let engine = (EntryId::ZERO, EngineState::default());
+        Restored { machine, recovered, applied, engine, base: None, newest: None }
     }
 }
 
@@ -177,8 +182,9 @@ pub(crate) async fn restore(
     let recovered =
         if is_behind { reset(store, recovered.hard_state, last).await? } else { recovered };
     let is_base = (1..=last.index.get()).contains(&recovered.bounds.boundary.index.get());
+    let engine = (last, snapshot.engine());
     let base = is_base.then_some(snapshot.head.membership);
-    Ok(Restored { machine, recovered, applied, base, newest })
+    Ok(Restored { machine, recovered, applied, engine, base, newest })
 }
 
 /// What the snapshots of a member are compared with.

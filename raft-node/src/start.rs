@@ -25,6 +25,7 @@ use tracing::{Instrument, debug, error, info_span};
 use crate::application::StateMachine;
 use crate::bootstrap::random_number;
 use crate::config::NodeConfig;
+use crate::engine_state::EngineState;
 use crate::member::admission::Admission;
 use crate::member::clients::Waiters;
 use crate::member::executor::{Executor, Machine};
@@ -126,9 +127,10 @@ pub(crate) async fn start(
     if restored.recovered.bounds.last.index == LogIndex::ZERO && !joins {
         return Err(StartError::NotBootstrapped);
     }
+    let (seen, engine) = restored.engine;
     let start = start_from(restored.recovered, restored.applied, restored.base)?;
     let (machine, newest) = (restored.machine, restored.newest);
-    let mut pump = new_pump(&config, identity, start)?;
+    let mut pump = new_pump(&config, identity, start, (seen.index, engine))?;
     if snapshots.is_some() {
         pump.enable_snapshots(newest);
     }
@@ -200,6 +202,7 @@ fn wire(config: &NodeConfig, identity: Identity, parts: Parts) -> (Arc<Member>, 
     let writer = (writer, end_waiting);
     let connected: Vec<_> = pump.connected_memberships().cloned().collect();
     admission.note_memberships(&connected);
+    admission.note_level(pump.feature_level());
     let admission = Arc::new(admission);
     let peers = (transport, Arc::clone(&admission));
     let executor = Executor::new(peers, machine, writer, reader, snapshots, own_task);
@@ -291,6 +294,7 @@ fn new_pump(
     config: &NodeConfig,
     identity: Identity,
     start: Start,
+    (seen, engine): (LogIndex, EngineState),
 ) -> Result<Pump<Waiters>, StartError> {
     let timing = config.timing;
     let protocol = Config {
@@ -302,7 +306,13 @@ fn new_pump(
     };
     protocol.check()?;
     config.limits.check()?;
-    Ok(Pump::new(identity, protocol, config.limits.clone(), start, random_number()))
+    // A state machine that keeps its state may be ahead of the engine's own state, which is in
+    // snapshots and in the log only.
+    let machine_has = start.applied;
+    let start = Start { applied: seen.max(start.boundary.index).min(machine_has), ..start };
+    let mut pump = Pump::new(identity, protocol, config.limits.clone(), start, random_number());
+    pump.resume(engine, machine_has);
+    Ok(pump)
 }
 
 /// The state from which the core starts: the store's recovered state, the last entry that the state

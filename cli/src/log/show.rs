@@ -175,6 +175,7 @@ fn kind_name(kind: EntryKind) -> &'static str {
         EntryKind::SessionCommand => "session command",
         EntryKind::SessionControl => "session control",
         EntryKind::Membership => "membership",
+        EntryKind::FeatureLevel => "feature level",
         _ => "other",
     }
 }

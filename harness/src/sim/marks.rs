@@ -105,6 +105,10 @@ pub enum Mark {
     ChangeOfOldProgram,
     /// A member stopped because its program could not read a membership.
     MembershipUnreadable,
+    /// The feature level of the cluster was raised.
+    FeatureLevelRaised,
+    /// A node could not connect, since its program does not support the feature level.
+    OlderProgramRefused,
     /// A change of the membership went the whole way.
     ChangeSucceeded,
     /// A change failed because a new voter did not catch up.
@@ -119,7 +123,7 @@ pub enum Mark {
 
 impl Mark {
     /// All marks.
-    pub const ALL: [Mark; 52] = [
+    pub const ALL: [Mark; 54] = [
         Mark::TruncatedTwoOrMore,
         Mark::CrashBeforeVoteDurable,
         Mark::CrashBeforeEntriesDurable,
@@ -167,6 +171,8 @@ impl Mark {
         Mark::RemovalTold,
         Mark::ChangeOfOldProgram,
         Mark::MembershipUnreadable,
+        Mark::FeatureLevelRaised,
+        Mark::OlderProgramRefused,
         Mark::ChangeSucceeded,
         Mark::VoterNotCaughtUp,
         Mark::ChangeCancelled,

@@ -11,6 +11,7 @@ use raft_core::types::{
     ClusterId, Entry, EntryId, EntryKind, Identity, LogIndex, Membership, NodeId, StoreId, Term,
 };
 use raft_node::pump::{ApplyBatch, Clients, Event, Fetch, FetchId, Pump};
+use raft_node::{FIRST_LEVEL, version_of_level};
 
 use crate::checks::convergence::View;
 use crate::rng::Rng;
@@ -209,10 +210,10 @@ impl Member {
         let snapshot = durable.map_or(LogIndex::ZERO, |file| file.id.last.index);
         let base = durable.filter(|_| (1..=snapshot.get()).contains(&boundary.index.get()));
         let base = base.map(|file| Arc::clone(&file.membership));
-        let applied = self.reached();
-        let applied = match Planted::of_store(planted) {
-            Some(StoreBug::LastCommandAppliedAgain) => applied.prev().max(LogIndex::ZERO),
-            _ => applied,
+        let engine = durable.map(|file| file.engine.clone()).unwrap_or_default();
+        let machine_has = match Planted::of_store(planted) {
+            Some(StoreBug::LastCommandAppliedAgain) => self.reached().prev(),
+            _ => self.reached(),
         };
         let share = |(index, membership)| (index, Arc::new(membership));
         let start = Start {
@@ -222,8 +223,8 @@ impl Member {
             term_runs: recovered.term_runs,
             base,
             memberships: recovered.memberships.into_iter().map(share).collect(),
-            commit: recovered.commit_hint.max(applied),
-            applied,
+            commit: recovered.commit_hint.max(machine_has).max(boundary.index),
+            applied: snapshot.min(machine_has).max(boundary.index),
         };
         let seed = self.clock_rng.draw();
         let config = Config {
@@ -236,8 +237,10 @@ impl Member {
         let start_number = self.clock_rng.draw();
         let limits = plan.limits.clone();
         let mut pump = Pump::new(identity(self.id), config, limits, start, start_number);
+        pump.resume(engine, machine_has);
         if self.version == OLD {
             pump.read_memberships_up_to(1);
+            pump.support_levels_up_to(FIRST_LEVEL);
         }
         self.pump = Some(pump);
         if let Some(pump) = self.pump.as_mut().filter(|_| plan.snapshots.are_taken) {
@@ -368,6 +371,11 @@ impl Member {
     pub(crate) fn announcement(&self) -> Event<Requests> {
         let store = identity(self.id).store;
         Event::Announced { node: self.id, store, version: self.version }
+    }
+
+    /// The lowest version that a program must speak to connect with it.
+    pub(crate) fn lowest_version(&self) -> u16 {
+        self.pump.as_ref().map_or(1, |pump| version_of_level(pump.feature_level()))
     }
 
     /// Draws whether a restart installs the newest program.

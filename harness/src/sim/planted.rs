@@ -71,10 +71,15 @@ const ONLY_IN_TRACES: [Mutant; 8] = [
 /// Bugs of the pump that only its own tests find reliably. A chunk of another file must arrive
 /// late, at exactly the offset that is wanted next; a group of writes must wait for the disk while
 /// a snapshot that replaces its entries is installed, which happened once in 20 million inputs; and
-/// a voter that has not caught up delays commits, and breaks no law.
+/// a voter that has not caught up delays commits, and breaks no law. A node whose program is too
+/// old for the feature level cannot connect, and breaks no law either.
 #[cfg(feature = "mutants")]
-const ONLY_IN_TESTS_OF_THE_PUMP: [PumpBug; 3] =
-    [PumpBug::ChunkOfAnotherFile, PumpBug::ResetKeepsHints, PumpBug::CatchUpSkipped];
+const ONLY_IN_TESTS_OF_THE_PUMP: [PumpBug; 4] = [
+    PumpBug::ChunkOfAnotherFile,
+    PumpBug::ResetKeepsHints,
+    PumpBug::CatchUpSkipped,
+    PumpBug::OldProgramsAdmitted,
+];
 
 impl StoreBug {
     /// All bugs of the driver.

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use raft_core::types::{Membership, NodeId};
-use raft_node::SnapshotId;
 use raft_node::pump::{ReceivedSnapshot, SnapshotPlan, TakenSnapshot, TransferWork};
+use raft_node::{EngineState, SnapshotId};
 
 use crate::rng::Rng;
 use crate::sim::machine::Registers;
@@ -22,16 +22,18 @@ pub(crate) struct File {
     /// The member that took it.
     pub(crate) writer: NodeId,
     pub(crate) membership: Arc<Membership>,
+    pub(crate) engine: EngineState,
     pub(crate) machine: Registers,
     bytes: Bytes,
 }
 
 impl File {
     pub(crate) fn new(plan: SnapshotPlan, writer: NodeId, salt: u64, machine: Registers) -> File {
-        let SnapshotPlan { last, membership } = plan;
+        let SnapshotPlan { last, membership, engine } = plan;
         let mut bytes = salt.to_le_bytes().to_vec();
         bytes.extend(machine.encode());
-        File { id: SnapshotId { last, salt }, writer, membership, machine, bytes: bytes.into() }
+        let (id, bytes) = (SnapshotId { last, salt }, bytes.into());
+        File { id, writer, membership, engine, machine, bytes }
     }
 
     /// The file as the pump knows it.
@@ -42,7 +44,8 @@ impl File {
 
     /// The file as a receiver's pump learns of it.
     pub(crate) fn received(&self) -> ReceivedSnapshot {
-        ReceivedSnapshot { taken: self.taken(), membership: Arc::clone(&self.membership) }
+        let (membership, engine) = (Arc::clone(&self.membership), self.engine.clone());
+        ReceivedSnapshot { taken: self.taken(), membership, engine }
     }
 }
 

@@ -323,10 +323,11 @@ impl World {
         self.inputs += events.len() as u64;
         let mut effects = Effects::default();
         let pump = member.pump.as_mut().expect("the member is running");
-        let before = Backlog::of(pump);
+        let (before, level) = (Backlog::of(pump), pump.feature_level());
         pump.turn(&mut events, &mut effects);
         pump.raft().check_laws();
         let after = Backlog::of(pump);
+        self.marks.hit_if(pump.feature_level() > level, Mark::FeatureLevelRaised);
         member.mailbox = events;
         self.check_backlog(at, before, after)?;
         self.check_turn(at)?;
@@ -403,7 +404,11 @@ impl World {
             self.refuse(at, packet.from);
             return Ok(());
         }
-        self.shake_hands(at, packet.from.get() as usize - 1);
+        let from = packet.from.get() as usize - 1;
+        if !self.programs_may_connect(at, from) {
+            return self.refuse_older_program(at, from);
+        }
+        self.shake_hands(at, from);
         let Some(pump) = &self.members[at].pump else { return Ok(()) };
         if let Content::Raft { message, .. } = &packet.envelope.content {
             self.marks.hit_if(message.term < pump.raft().term(), Mark::OldTermDelivered);

@@ -189,6 +189,16 @@ impl Version1<'_> {
     }
 }
 
+/// The payload of an entry that raises the feature level.
+pub fn encode_level(level: u32) -> Bytes {
+    Bytes::from(encode(VERSION, &level))
+}
+
+/// The feature level in the payload of an entry.
+pub fn decode_level(bytes: &[u8]) -> Result<u32, DecodeError> {
+    decode(bytes)
+}
+
 /// The bytes of a hard state.
 pub fn encode_hard_state(hard_state: HardState) -> Vec<u8> {
     encode(VERSION, &hard_state)
@@ -229,6 +239,9 @@ mod tests {
         let identity = Identity { cluster: ClusterId(7), node: node(3), store: StoreId(9) };
         assert_eq!(encode_identity(&identity), [1, 7, 3, 9]);
         assert_eq!(decode_identity(&[1, 7, 3, 9]), Ok(identity));
+
+        assert_eq!(encode_level(300), &[1, 0xac, 2][..]);
+        assert_eq!(decode_level(&[1, 0xac, 2]), Ok(300));
 
         let voters = [(node(1), Bytes::from_static(b"a")), (node(2), Bytes::new())];
         let membership = Membership::of_voters(voters).expect("sound");

@@ -13,12 +13,14 @@ pub enum EntryKind {
     Noop,
     /// A command of the application, opaque to the engine.
     Command,
-    /// A command inside a client session. Reserved: nothing writes one yet.
+    /// A command inside a client session.
     SessionCommand,
-    /// Opens, extends or closes a client session. Reserved: nothing writes one yet.
+    /// Opens or closes a client session.
     SessionControl,
     /// A membership of the cluster, in the encoding of [`crate::storage::record`].
     Membership,
+    /// Raises the feature level of the cluster, in the encoding of [`crate::storage::record`].
+    FeatureLevel,
 }
 
 impl EntryKind {
@@ -30,6 +32,7 @@ impl EntryKind {
             EntryKind::SessionCommand => 2,
             EntryKind::SessionControl => 3,
             EntryKind::Membership => 4,
+            EntryKind::FeatureLevel => 5,
         }
     }
 
@@ -41,6 +44,7 @@ impl EntryKind {
             2 => Some(EntryKind::SessionCommand),
             3 => Some(EntryKind::SessionControl),
             4 => Some(EntryKind::Membership),
+            5 => Some(EntryKind::FeatureLevel),
             _ => None,
         }
     }
@@ -77,10 +81,10 @@ mod tests {
 
     #[test]
     fn every_kind_keeps_its_number() {
-        for number in 0..=4 {
+        for number in 0..=5 {
             let kind = EntryKind::from_number(number).expect("a known kind");
             assert_eq!(kind.number(), number);
         }
-        assert_eq!(EntryKind::from_number(5), None);
+        assert_eq!(EntryKind::from_number(6), None);
     }
 }

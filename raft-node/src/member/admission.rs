@@ -25,12 +25,14 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt::Debug;
 use std::io;
 use std::mem::{Discriminant, discriminant};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use raft_core::types::{ClusterId, Identity, Membership, NodeId, StoreId};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tracing::{error, warn};
 
+use crate::features::version_of_level;
 use crate::transport::PeerRejected;
 
 /// The most logged refusals that are remembered; a full set is cleared.
@@ -67,6 +69,8 @@ pub(crate) struct Admission {
     own: Identity,
     record: Option<Arc<dyn PeerRecord>>,
     known: Mutex<Known>,
+    /// The lowest version of the wire format that a peer's program must speak.
+    lowest_version: AtomicU16,
 }
 
 #[derive(Default)]
@@ -94,7 +98,17 @@ impl Admission {
         let stores = record.as_ref().map(|record| record.load(own.cluster)).transpose()?;
         let known = Known { stores: stores.unwrap_or_default(), ..Known::default() };
         let known = Mutex::new(known);
-        Ok(Admission { own, record, known })
+        Ok(Admission { own, record, known, lowest_version: AtomicU16::new(1) })
+    }
+
+    /// The lowest version of the wire format that a peer's program must speak.
+    pub(crate) fn lowest_version(&self) -> u16 {
+        self.lowest_version.load(Ordering::Relaxed)
+    }
+
+    /// This is the feature level of the cluster now.
+    pub(crate) fn note_level(&self, level: u32) {
+        self.lowest_version.store(version_of_level(level), Ordering::Relaxed);
     }
 
     /// Whether a peer may talk to this member. Records nothing about the peer. A refusal is logged

@@ -232,6 +232,11 @@ impl Executor {
         }
     }
 
+    /// This is the feature level of the cluster now.
+    pub(crate) fn note_level(&self, level: u32) {
+        self.admission.note_level(level);
+    }
+
     /// Other memberships are in force now.
     fn note_memberships(&mut self) {
         self.admission.note_memberships(self.book.memberships());

@@ -214,6 +214,10 @@ impl Inbound for MemberInbound {
         self.0.admission.admit(peer)
     }
 
+    fn lowest_version(&self) -> u16 {
+        self.0.admission.lowest_version()
+    }
+
     fn confirm(&self, peer: Identity, version: u16) -> Result<(), PeerRejected> {
         if self.0.admission.confirm(peer, version)? {
             self.0.post(Event::Announced { node: peer.node, store: peer.store, version });

@@ -27,7 +27,7 @@ use crate::panics::caught;
 use crate::pump::{Event, SnapshotPlan, TakenSnapshot};
 use crate::requests::error::SnapshotError;
 use crate::restore::taken;
-use crate::snapshots::{FEATURE_LEVEL, SnapshotDir, SnapshotHead};
+use crate::snapshots::{SnapshotDir, SnapshotHead};
 
 /// A snapshot whose state is pinned.
 pub(crate) struct PinnedSnapshot {
@@ -125,7 +125,7 @@ impl WriteSnapshots {
             writer: self.writer,
             last: plan.last,
             membership: (*plan.membership).clone(),
-            feature_level: FEATURE_LEVEL,
+            feature_level: plan.engine.level,
             salt: random_number(),
         };
         let mut new = self.dir.create(head)?;

@@ -160,8 +160,8 @@ impl SnapshotFiles {
         let goes_on = || !self.is_over.load(Ordering::Relaxed);
         let kept = file.keep(self.cluster, goes_on);
         let stored = kept.map_err(|why: Unsound| format!("it is {why}"))?;
-        let taken = taken(&stored);
-        Ok(ReceivedSnapshot { taken, membership: Arc::new(stored.head.membership) })
+        let (taken, engine) = (taken(&stored), stored.engine());
+        Ok(ReceivedSnapshot { taken, membership: Arc::new(stored.head.membership), engine })
     }
 
     fn restore(&self, last: EntryId, lent: Lent) -> Event<Waiters> {

@@ -16,6 +16,8 @@ pub struct NodeStatus {
     pub raft: Status,
     /// The last entry that its machine has applied.
     pub applied: LogIndex,
+    /// The feature level of the cluster, as far as this member has applied the log.
+    pub feature_level: u32,
     /// The newest snapshot in its directory.
     pub snapshot: Option<TakenSnapshot>,
     /// How far the change of the membership has come that this leader makes.
@@ -46,6 +48,7 @@ impl NodeStatus {
             identity,
             raft: pump.status(),
             applied: pump.applied(),
+            feature_level: pump.feature_level(),
             snapshot: pump.newest_snapshot(),
             change: pump.change_progress(),
             store: store.clone(),

@@ -42,6 +42,8 @@ pub(crate) struct Turn {
     store_info: StoreInfo,
     /// Whether the pump refused every command at the end of the last round.
     refuses_proposals: bool,
+    /// The feature level that the executor was told.
+    feature_level: u32,
     stopped: Option<String>,
     damaged: bool,
     has_ended: bool,
@@ -67,6 +69,7 @@ impl Turn {
     ) -> Turn {
         Turn {
             identity,
+            feature_level: pump.feature_level(),
             pump,
             executor,
             store_info,
@@ -156,7 +159,14 @@ impl Turn {
         if let Some(reason) = self.effects.stop.take() {
             self.note_stop(&reason, publisher);
         }
-        if has_news || changes || self.pump.ticks() != ticks {
+        let level = self.pump.feature_level();
+        let is_raised = level != self.feature_level;
+        if is_raised {
+            info!(node = %self.identity.node, "the feature level of the cluster is {level}");
+            self.feature_level = level;
+            self.executor.note_level(level);
+        }
+        if has_news || changes || is_raised || self.pump.ticks() != ticks {
             self.publish(mailbox, quotas, publisher);
         }
     }

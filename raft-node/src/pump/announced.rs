@@ -19,6 +19,7 @@ use super::Pump;
 use super::change::ChangeError;
 use super::event::{Clients, Effects};
 use super::planted::planted;
+use crate::features::level_of_version;
 
 /// The version of the wire format whose programs read memberships with stores.
 const READS_STORES: u16 = 2;
@@ -52,6 +53,11 @@ impl Announced {
         self.peers.insert(node, announcement);
     }
 
+    /// The highest version of the wire format that a peer has announced.
+    pub(super) fn version(&self, node: NodeId) -> Option<u16> {
+        self.peers.get(&node).map(|peer| peer.version)
+    }
+
     fn check(&self, node: NodeId) -> Result<(), ChangeError> {
         match self.peers.get(&node) {
             Some(peer) if peer.version >= READS_STORES => Ok(()),
@@ -76,9 +82,33 @@ impl<C: Clients> Pump<C> {
         target: &Membership,
         effects: &mut Effects<C>,
     ) -> Result<(), ChangeError> {
+        self.check_level(target)?;
         let target = Arc::new(self.with_stores(target)?);
         self.step(Input::ChangeMembership { target }, effects);
         Ok(())
+    }
+
+    /// Whether the programs of new members, as far as they are known, support the feature level in
+    /// the log. Members of a level refuse to connect with a node that does not support it, so such
+    /// a node never gets the log, and never becomes a voter.
+    fn check_level(&self, target: &Membership) -> Result<(), ChangeError> {
+        let Some(now) = self.raft.membership().filter(|_| self.raft.is_leader()) else {
+            return Ok(());
+        };
+        if !self.knows_level() {
+            return Err(ChangeRefusal::TermNotCommitted.into());
+        }
+        let level = self.level_in_log();
+        let is_older = |node: &NodeId| {
+            let version = self.announced.version(*node);
+            version.is_some_and(|version| level_of_version(version) < level)
+        };
+        match target.members().filter(|node| !now.contains(*node)).find(is_older) {
+            Some(node) if !planted!(self, OldProgramsAdmitted) => {
+                Err(ChangeError::OlderProgram(node))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether the members' programs read the memberships that a change writes. Only a leader knows

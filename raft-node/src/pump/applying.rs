@@ -20,6 +20,9 @@ pub(super) struct Applying {
     claimed: LogIndex,
     /// The last entry that may be applied.
     applicable: LogIndex,
+    /// The last entry that the state machine had applied when the member started. Entries up to
+    /// here are not given to it again.
+    machine_has: LogIndex,
     /// Whether the next entries are being read from the store.
     fetching: bool,
     /// Whether the state machine is being restored from a snapshot.
@@ -32,6 +35,7 @@ impl Applying {
             applied,
             claimed: applied,
             applicable: applied,
+            machine_has: applied,
             fetching: false,
             is_restoring: false,
         }
@@ -45,6 +49,16 @@ impl Applying {
     /// The last entry for which the waiting clients were already looked up.
     pub(super) fn claimed(&self) -> LogIndex {
         self.claimed
+    }
+
+    /// The state machine has applied everything up to here already.
+    pub(super) fn resume(&mut self, machine_has: LogIndex) {
+        self.machine_has = machine_has;
+    }
+
+    /// The last entry that the state machine had applied when the member started.
+    pub(super) fn machine_has(&self) -> LogIndex {
+        self.machine_has
     }
 
     /// Everything up to `upto` may be applied.
@@ -111,13 +125,11 @@ impl<C: Clients> Pump<C> {
             return self.fetch(Purpose::Apply, first, last, max_bytes, effects);
         };
         let mut commands = Vec::with_capacity(upto.since(first) as usize + 1);
-        let mut pieces = self.tail.pieces(first, upto);
-        let added = pieces.try_for_each(|piece| add_commands(piece, &mut commands));
-        drop(pieces);
-        match added {
-            Ok(()) => self.apply(first, upto, commands, effects),
-            Err(reason) => self.stop(reason, effects),
+        let mut special = Vec::new();
+        for piece in self.tail.pieces(first, upto) {
+            add_commands(piece, &mut commands, &mut special);
         }
+        self.apply(first, upto, commands, special, effects);
     }
 
     /// Entries for the state machine came from the store.
@@ -133,10 +145,9 @@ impl<C: Clients> Pump<C> {
                 let first = entries[0].id.index;
                 let upto = last.id.index;
                 let mut commands = Vec::with_capacity(entries.len());
-                match add_commands(&entries, &mut commands) {
-                    Ok(()) => self.apply(first, upto, commands, effects),
-                    Err(reason) => self.stop(reason, effects),
-                }
+                let mut special = Vec::new();
+                add_commands(&entries, &mut commands, &mut special);
+                self.apply(first, upto, commands, special, effects);
             }
             Err(error) => self.stop(StopReason::Store(error), effects),
         }
@@ -147,10 +158,19 @@ impl<C: Clients> Pump<C> {
         &mut self,
         first: LogIndex,
         upto: LogIndex,
-        commands: Vec<Committed>,
+        mut commands: Vec<Committed>,
+        special: Vec<Entry>,
         effects: &mut Effects<C>,
     ) {
         assert_eq!(first, self.applying.applied.next(), "L8: entries are applied in order, once");
+        for entry in &special {
+            if let Err(reason) = self.apply_to_engine(entry) {
+                return self.stop(reason, effects);
+            }
+        }
+        if first <= self.applying.machine_has {
+            commands.retain(|command| command.id.index > self.applying.machine_has);
+        }
         let careless = planted!(self, LostAnsweredAsDone);
         let stands = |id: EntryId| careless || stands_among(&commands, id);
         let claims = self.proposals.claim(&commands, stands, upto, effects);
@@ -170,19 +190,15 @@ fn stands_among(commands: &[Committed], id: EntryId) -> bool {
     at.is_ok_and(|at| commands[at].id == id)
 }
 
-/// Adds the commands among entries. A kind that only a newer version applies is never skipped: the
-/// members' state machines would silently differ from then on.
-fn add_commands(entries: &[Entry], commands: &mut Vec<Committed>) -> Result<(), StopReason> {
+/// Adds the commands among entries, and those that are not for the state machine.
+fn add_commands(entries: &[Entry], commands: &mut Vec<Committed>, special: &mut Vec<Entry>) {
     use EntryKind::{Command, Membership, Noop};
-    let is_unknown = |entry: &&Entry| !matches!(entry.kind, Command | Noop | Membership);
-    if let Some(Entry { id, kind, .. }) = entries.iter().find(is_unknown) {
-        return Err(StopReason::UnknownEntry { id: *id, kind: *kind });
-    }
+    let is_special = |entry: &&Entry| !matches!(entry.kind, Command | Noop | Membership);
+    special.extend(entries.iter().filter(is_special).cloned());
     // Two passes: a single pass that also clones is slower than both, since it may stop at each
     // entry.
     let of_clients = entries.iter().filter(|entry| entry.kind == Command);
     commands.extend(of_clients.map(committed));
-    Ok(())
 }
 
 fn committed(entry: &Entry) -> Committed {

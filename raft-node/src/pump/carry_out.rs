@@ -147,7 +147,9 @@ impl<C: Clients> Pump<C> {
                 self.counters.proposed += commands.len() as u64;
                 let ids = ids_from(EntryId::new(span.last_id().term, span.first()));
                 let entry = |(id, command)| Entry::new(id, EntryKind::Command, command);
-                ids.zip(commands).map(entry).collect::<Vec<Entry>>().into()
+                let mut entries = ids.zip(commands).map(entry).collect::<Vec<Entry>>();
+                self.proposed.set_kinds(&mut entries);
+                entries.into()
             }
         }
     }
@@ -174,6 +176,9 @@ impl<C: Clients> Pump<C> {
                 return;
             }
         };
+        if message.term >= self.raft.term() && !self.supports_all(&entries, effects) {
+            return;
+        }
         self.payloads.append = entries;
         self.step(Input::Message { from, message, memberships }, effects);
         self.payloads.append = Entries::default();

@@ -192,6 +192,7 @@ impl<C: Clients> Pump<C> {
         match self.raft.check_may_change() {
             Err(why) if is_late && stage != ChangeStage::CatchingUp => return Err(why.into()),
             Err(_) => return Ok(Next::Wait),
+            Ok(()) if !self.knows_level() && !is_late => return Ok(Next::Wait),
             Ok(()) => {}
         }
         match stage {

@@ -10,7 +10,9 @@ use raft_core::types::{Entry, EntryId, EntryKind, LogIndex, Membership, NodeId, 
 use thiserror::Error;
 
 use super::change::{ChangeError, ChangeStage};
-use crate::{Committed, Envelope, Fatal, ProposeError, ReadError, SnapshotError, SnapshotId};
+use crate::{
+    Committed, EngineState, Envelope, Fatal, ProposeError, ReadError, SnapshotError, SnapshotId,
+};
 
 /// The types that identify waiting clients. The pump's driver chooses them; the pump stores them
 /// and returns them, and never looks inside.
@@ -213,6 +215,8 @@ pub struct SnapshotPlan {
     pub last: EntryId,
     /// The membership in force at that entry.
     pub membership: Arc<Membership>,
+    /// The engine's state at that entry.
+    pub engine: EngineState,
 }
 
 /// A snapshot that is durable here.
@@ -240,6 +244,8 @@ pub struct ReceivedSnapshot {
     pub taken: TakenSnapshot,
     /// The membership in force at its last entry.
     pub membership: Arc<Membership>,
+    /// The engine's state at its last entry.
+    pub engine: EngineState,
 }
 
 /// Work with the files of snapshots that are sent or received.
@@ -387,6 +393,20 @@ pub enum StopReason {
         /// Its kind.
         kind: EntryKind,
     },
+    /// An entry raises the feature level of the cluster beyond what this program supports: a newer
+    /// program wrote it. The member can be started again with such a program.
+    #[error(
+        "entry {id} raises the feature level of the cluster to {level}, and this program supports \
+         levels up to {supported}: start this member with a newer program"
+    )]
+    NewerLevel {
+        /// The entry.
+        id: EntryId,
+        /// The level that it raises the cluster to.
+        level: u32,
+        /// The newest level that this program supports.
+        supported: u32,
+    },
     /// A membership is in a version of its record that this program does not read: a newer one
     /// wrote it. The member has not stored it, and can be started again with that program.
     #[error("entry {id} holds a membership of version {version}, which this program cannot read")]
@@ -421,6 +441,7 @@ impl StopReason {
             StopReason::Store(error) => matches!(error.kind, LogErrorKind::Corrupt { .. }),
             StopReason::DataLost(_) => true,
             StopReason::UnknownEntry { .. }
+            | StopReason::NewerLevel { .. }
             | StopReason::NewerMembership { .. }
             | StopReason::Removed { .. }
             | StopReason::StateMachine(_)

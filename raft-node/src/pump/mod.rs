@@ -22,6 +22,7 @@
 //! | `snapshot_sending`, `snapshot_receiving` | snapshots for peers that no entries can help |
 //! | `changing`, `change` | a change of the membership, and what its client learns |
 //! | `announced` | what the programs of the peers can read |
+//! | `level` | the feature level of the cluster |
 //! | `removal` | how a member learns that it was removed, and stops |
 //! | `applying` | committed entries on their way to the state machine |
 
@@ -35,6 +36,7 @@ mod event;
 mod fetching;
 mod forwarding;
 mod group_commit;
+mod level;
 mod limits;
 mod planted;
 mod proposals;
@@ -66,6 +68,7 @@ pub use self::event::{
 use self::fetching::Fetching;
 use self::forwarding::Forwarding;
 use self::group_commit::{GroupCommit, Started};
+use self::level::Level;
 pub use self::limits::{Limits, LimitsError, MAX_ENVELOPE_BYTES, MAX_ENVELOPE_ENTRIES};
 #[cfg(feature = "mutants")]
 pub use self::planted::PumpBug;
@@ -79,7 +82,9 @@ use self::snapshot_sending::Sending;
 use self::snapshotting::Snapshotting;
 use self::tail_cache::TailCache;
 use self::turn_proposals::TurnProposals;
-use crate::{Content, Entries, Envelope, ForwardAnswer, ProposeError, ReadError, SnapshotError};
+use crate::{
+    Content, EngineState, Entries, Envelope, ForwardAnswer, ProposeError, ReadError, SnapshotError,
+};
 
 /// One member's protocol, and everything around it that needs no thread.
 #[derive(Debug)]
@@ -106,6 +111,9 @@ pub struct Pump<C: Clients> {
     /// The newest version of the record of a membership that this program reads.
     reads_memberships: u8,
     announced: Announced,
+    /// The engine's state after the entries that were given to the state machine.
+    engine: EngineState,
+    level: Level,
     changing: Option<Change<C>>,
     removal: Removal,
     ended: bool,
@@ -160,6 +168,8 @@ impl<C: Clients> Pump<C> {
             counters: Counters::default(),
             reads_memberships: NEWEST_MEMBERSHIP_VERSION,
             announced: Announced::default(),
+            engine: EngineState::default(),
+            level: Level::default(),
             changing: None,
             removal: Removal::default(),
             ended: false,
@@ -189,6 +199,19 @@ impl<C: Clients> Pump<C> {
     /// tests of clusters whose members run different programs.
     pub fn read_memberships_up_to(&mut self, version: u8) {
         self.reads_memberships = version;
+    }
+
+    /// Starts from this state of the engine, that after the last entry that was applied before, and
+    /// with a state machine that has applied everything up to `machine_has` already: of the entries
+    /// up to there, only those of the engine are applied.
+    pub fn resume(&mut self, engine: EngineState, machine_has: LogIndex) {
+        self.engine = engine;
+        self.applying.resume(machine_has);
+    }
+
+    /// The engine's state after the entries that were given to the state machine.
+    pub fn engine(&self) -> &EngineState {
+        &self.engine
     }
 
     /// Runs with a bug from now on.
@@ -311,6 +334,7 @@ impl<C: Clients> Pump<C> {
         self.retry_fetches(effects);
         self.tick_snapshots(effects);
         self.tick_removal(effects);
+        self.raise_level_if_due();
     }
 
     /// Takes the steps of snapshots that depend on time. Nothing is due for a member that takes

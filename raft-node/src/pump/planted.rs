@@ -54,12 +54,16 @@ pub enum PumpBug {
     ChangeForgotten,
     /// A new voter counts as caught up at once.
     CatchUpSkipped,
+    /// A leader raises the feature level although not all members support it.
+    LevelRaisedTooEarly,
+    /// A node joins whose program does not support the feature level.
+    OldProgramsAdmitted,
 }
 
 #[cfg(feature = "mutants")]
 impl PumpBug {
     /// All of them.
-    pub const ALL: [PumpBug; 23] = [
+    pub const ALL: [PumpBug; 25] = [
         PumpBug::ForwardTakenTwice,
         PumpBug::LostAnsweredAsDone,
         PumpBug::ReadServedBeforeApplied,
@@ -83,6 +87,8 @@ impl PumpBug {
         PumpBug::ChangeAnsweredEarly,
         PumpBug::ChangeForgotten,
         PumpBug::CatchUpSkipped,
+        PumpBug::LevelRaisedTooEarly,
+        PumpBug::OldProgramsAdmitted,
     ];
 }
 

@@ -359,7 +359,8 @@ impl<C: Clients> Pump<C> {
     pub(super) fn on_restored(&mut self, effects: &mut Effects<C>) {
         let state = std::mem::take(&mut self.receiving.state);
         let State::Restoring { from, received } = state else { return };
-        let ReceivedSnapshot { taken, membership } = received;
+        let ReceivedSnapshot { taken, membership, engine } = received;
+        self.engine = engine;
         self.applying.end_restore(taken.last.index);
         self.snapshots.note_restored();
         let lost = planted!(self, SkippedAnsweredAsLost);

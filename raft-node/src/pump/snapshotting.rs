@@ -183,7 +183,9 @@ impl<C: Clients> Pump<C> {
             let current = self.snapshots.waiting.drain(..).map(|client| (client, Ok(newest.last)));
             return effects.snapshot_answers.extend(current);
         }
-        if !self.snapshots.is_due(applied, self.now, &self.limits) {
+        // A durable state machine may be ahead of the entries that the engine has seen.
+        let is_ahead = self.applying.machine_has() > applied;
+        if is_ahead || !self.snapshots.is_due(applied, self.now, &self.limits) {
             return;
         }
         let term = self.raft.term_at(applied).expect("L9: what is applied is not purged");
@@ -197,7 +199,8 @@ impl<C: Clients> Pump<C> {
         let clients = std::mem::take(&mut self.snapshots.waiting);
         let taking = Taking { last, bytes: self.snapshots.bytes, clients };
         self.snapshots.state = State::Taking(taking);
-        effects.snapshot = Some(SnapshotPlan { last, membership });
+        let engine = self.engine.clone();
+        effects.snapshot = Some(SnapshotPlan { last, membership, engine });
     }
 
     /// The snapshot that was pinned is durable, or failed.

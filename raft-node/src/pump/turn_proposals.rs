@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use raft_core::consensus::{Body, Input, Message, Refusal, RoleName};
-use raft_core::types::{EntryId, LogSpan, NodeId};
+use raft_core::types::{Entry, EntryId, EntryKind, LogSpan, NodeId};
 
 use super::event::{Clients, Effects, Failed};
 use super::{Pump, TransferError};
@@ -33,6 +33,9 @@ pub(super) struct TurnProposals<C: Clients> {
     commands: Vec<Bytes>,
     /// Where the commands came from, in the same order.
     origins: Vec<Origin<C>>,
+    /// The kinds of those commands that are no commands of the application, by their positions,
+    /// which rise.
+    kinds: Vec<(usize, EntryKind)>,
     /// The payload bytes of the commands.
     bytes: u64,
     /// Own clients' commands that no turn has proposed yet, since the disk is behind or this leader
@@ -62,6 +65,8 @@ pub(super) enum Origin<C: Clients> {
     Own { group: C::Proposals, count: usize },
     /// A follower, which is sent this answer.
     Forwarded { from: NodeId, answer: ForwardAnswer, count: usize },
+    /// The engine itself, which waits for no entry by its id.
+    Engine { count: usize },
 }
 
 impl<C: Clients> TurnProposals<C> {
@@ -69,6 +74,7 @@ impl<C: Clients> TurnProposals<C> {
         TurnProposals {
             commands: Vec::new(),
             origins: Vec::new(),
+            kinds: Vec::new(),
             bytes: 0,
             held: VecDeque::new(),
             next_leader_until: 0,
@@ -85,6 +91,20 @@ impl<C: Clients> TurnProposals<C> {
             self.commands = commands;
         } else {
             self.commands.extend(commands);
+        }
+    }
+
+    /// Adds payloads of another kind than commands of the application.
+    pub(super) fn add_of_kind(&mut self, kind: EntryKind, origin: Origin<C>, payloads: Vec<Bytes>) {
+        let first = self.commands.len();
+        self.kinds.extend((first..first + payloads.len()).map(|position| (position, kind)));
+        self.add(origin, payloads);
+    }
+
+    /// Sets the kinds of the entries that the turn's commands became.
+    pub(super) fn set_kinds(&mut self, entries: &mut [Entry]) {
+        for (position, kind) in self.kinds.drain(..) {
+            entries[position].kind = kind;
         }
     }
 
@@ -113,6 +133,7 @@ impl<C: Clients> TurnProposals<C> {
             }
         }
         self.commands.clear();
+        self.kinds.clear();
         self.bytes = 0;
         failed.extend(self.held.drain(..).map(|held| held.fail(ProposeError::Closed)));
     }
@@ -269,6 +290,8 @@ impl<C: Clients> Pump<C> {
     fn put_turn_back(&mut self, effects: &mut Effects<C>) {
         let mut commands = std::mem::take(&mut self.proposed.commands).into_iter();
         self.proposed.bytes = 0;
+        self.proposed.kinds.clear();
+        self.forget_appended_level();
         let later = std::mem::take(&mut self.proposed.held);
         for origin in std::mem::take(&mut self.proposed.origins) {
             match origin {
@@ -279,6 +302,7 @@ impl<C: Clients> Pump<C> {
                     commands.by_ref().take(count).for_each(drop);
                     self.send(from, Content::ForwardAnswer(answer), effects);
                 }
+                Origin::Engine { count } => commands.by_ref().take(count).for_each(drop),
             }
         }
         self.proposed.held.extend(later);
@@ -303,6 +327,7 @@ impl<C: Clients> Pump<C> {
                     self.send(from, Content::ForwardAnswer(answer), effects);
                     index = index.plus(count as u64);
                 }
+                Origin::Engine { count } => index = index.plus(count as u64),
             }
         }
         self.proposed.origins = origins;
@@ -310,6 +335,8 @@ impl<C: Clients> Pump<C> {
 
     /// This member led when the turn's proposals came, and no longer does.
     pub(super) fn refuse_turn(&mut self, refusal: Refusal, effects: &mut Effects<C>) {
+        self.proposed.kinds.clear();
+        self.forget_appended_level();
         for origin in std::mem::take(&mut self.proposed.origins) {
             match origin {
                 Origin::Own { group, count } => {
@@ -319,6 +346,7 @@ impl<C: Clients> Pump<C> {
                 Origin::Forwarded { from, answer, .. } => {
                     self.send(from, Content::ForwardAnswer(answer), effects);
                 }
+                Origin::Engine { .. } => {}
             }
         }
     }

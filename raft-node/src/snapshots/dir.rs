@@ -19,6 +19,7 @@ use tracing::warn;
 use super::format::{SnapshotHead, Unsound};
 use super::reader::SnapshotReader;
 use super::writer::SnapshotWriter;
+use crate::engine_state::EngineState;
 
 /// A new file is synced each time this many bytes were written to it, so that no single sync holds
 /// up the log's syncs on the same disk for long.
@@ -41,6 +42,13 @@ pub struct StoredSnapshot {
     pub file_bytes: u64,
     /// Its file.
     pub path: PathBuf,
+}
+
+impl StoredSnapshot {
+    /// The engine's state at its last entry.
+    pub fn engine(&self) -> EngineState {
+        EngineState { level: self.head.feature_level }
+    }
 }
 
 /// A file with the name of a snapshot that cannot be used.

@@ -11,8 +11,7 @@ use raft_core::types::{EntryId, Identity, LogIndex, Membership, Term};
 use thiserror::Error;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-/// The newest feature level that this version knows.
-pub const FEATURE_LEVEL: u32 = 1;
+use crate::features::FEATURE_LEVEL;
 
 pub(super) const MAGIC: [u8; 8] = *b"KTKSNAPS";
 pub(super) const VERSION: u32 = 1;

@@ -20,7 +20,7 @@ mod spool;
 mod writer;
 
 pub use self::dir::{DamagedSnapshot, NewSnapshot, SnapshotDir, StoredSnapshot, UnusableSnapshot};
-pub use self::format::{FEATURE_LEVEL, SnapshotHead, Unsound};
+pub use self::format::{SnapshotHead, Unsound};
 pub use self::reader::SnapshotReader;
 pub use self::spool::{ReceivedFile, SentFile};
 pub use self::writer::SnapshotWriter;

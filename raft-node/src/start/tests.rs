@@ -70,7 +70,7 @@ async fn a_thread_that_cannot_be_started_leaves_none_behind() {
     let (config, identity) = (NodeConfig::default(), identity.expect("blank"));
     let recovered = store.recover().await.expect("recovered");
     let started = start_from(recovered, None, None).expect("sound");
-    let pump = new_pump(&config, identity, started).expect("sound");
+    let pump = new_pump(&config, identity, started, Default::default()).expect("sound");
     let admission = Admission::load(identity, None).expect("nothing to read");
     let transport = crate::InProcessNetwork::new().transport();
     let (store, machine, snapshots) = (Box::new(store), Box::new(Idle), None);

@@ -22,6 +22,13 @@ pub trait Inbound: Send + Sync {
     /// for a new one.
     fn admit(&self, peer: Identity) -> Result<(), PeerRejected>;
 
+    /// The lowest version of the wire format that a peer's program must speak. It rises with the
+    /// feature level of the cluster: an older program could not read what it would be sent. A
+    /// transport refuses such a peer before it asks [`admit`](Inbound::admit).
+    fn lowest_version(&self) -> u16 {
+        1
+    }
+
     /// Both sides have accepted each other. The member records the peer's store. `version` is the
     /// highest version of the wire format that the peer's program speaks
     /// ([`PROTOCOL_VERSION`](crate::PROTOCOL_VERSION) is this program's): it tells which entries

@@ -165,6 +165,7 @@ impl World {
                 Ok(())
             }
             StopReason::NewerMembership { id, .. } => self.check_unreadable(at, *id),
+            StopReason::NewerLevel { id, .. } => self.check_newer_level(at, *id),
             StopReason::Removed { by } => self.check_removed(at, *by),
             StopReason::DataLost(_) if self.lost_disks => {
                 self.members[at].has_lost_data = true;

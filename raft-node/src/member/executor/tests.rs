@@ -14,6 +14,7 @@ use raft_core::types::{ClusterId, EntryId, Identity, StoreId, Term};
 
 use super::*;
 use crate::application::{Committed, Fatal, Snapshot};
+use crate::engine_state::EngineState;
 use crate::member::clients::ReadResult;
 use crate::member::read::Read;
 use crate::member::snapshot::snapshots_in;
@@ -155,7 +156,8 @@ async fn a_snapshot_does_not_include_the_batch_that_follows_in_the_same_turn() {
     let membership = Membership::of_voters([(node, Bytes::new())]).expect("sound");
     let commands = vec![Committed { id: EntryId::ZERO, command: Bytes::new() }];
     let upto = LogIndex::new(2);
-    let plan = SnapshotPlan { last: EntryId::ZERO, membership: Arc::new(membership) };
+    let (last, engine) = (EntryId::ZERO, EngineState::default());
+    let plan = SnapshotPlan { last, membership: Arc::new(membership), engine };
     let mut effects = Effects {
         snapshot: Some(plan),
         apply: Some(ApplyBatch { commands, claims: Vec::new(), upto }),

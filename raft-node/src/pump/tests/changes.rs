@@ -42,7 +42,7 @@ impl Rig {
     }
 
     /// A leader of so many that has committed everything.
-    fn settled(members: u64) -> Rig {
+    pub(super) fn settled(members: u64) -> Rig {
         let mut rig = Rig::leading(members, Limits::default());
         rig.written();
         rig.acknowledge(8);
@@ -50,7 +50,7 @@ impl Rig {
     }
 
     /// Asks for a change, and returns why it is refused, if it is.
-    fn change(&mut self, target: &Arc<Membership>) -> Option<ChangeError> {
+    pub(super) fn change(&mut self, target: &Arc<Membership>) -> Option<ChangeError> {
         let target = Arc::clone(target);
         self.turn(Event::StepMembership { target }).refused_changes.pop()
     }

@@ -9,6 +9,7 @@ mod ends;
 mod forwards;
 mod hints;
 mod leaving;
+mod levels;
 mod malformed;
 mod reading;
 mod snapshot_sending;

@@ -7,7 +7,7 @@ use raft_core::types::{EntryId, LogIndex, Membership, NodeId, Term};
 
 use super::{Names, Rig, at, entry, id, node};
 use crate::pump::{Effects, Event, Limits, ReceivedSnapshot, TakenSnapshot, TransferWork};
-use crate::{Content, Envelope, ProposeError, SnapshotId, SnapshotMessage};
+use crate::{Content, EngineState, Envelope, ProposeError, SnapshotId, SnapshotMessage};
 
 /// The file of the snapshot that ends at an entry.
 pub(super) fn file(last: EntryId) -> SnapshotId {
@@ -67,7 +67,8 @@ impl Rig {
     fn kept(&mut self, last: EntryId) -> Effects<Names> {
         let voters = (1..=3).map(|number| (node(number), Bytes::new()));
         let membership = Arc::new(Membership::of_voters(voters).expect("sound"));
-        let received = ReceivedSnapshot { taken: taken(last, 4), membership };
+        let received =
+            ReceivedSnapshot { taken: taken(last, 4), membership, engine: EngineState::default() };
         self.turn(Event::Kept(Ok(received)))
     }
 
