@@ -51,6 +51,7 @@ impl Deletion {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Contents;
     use super::*;
 
     /// Keys `00` to `99`, each put twice, and some deleted already.
@@ -69,6 +70,18 @@ mod tests {
     fn seen(store: &Store, at: i64) -> Vec<Bytes> {
         let found = store.view().find(Span::From(b"0"), at).expect("readable");
         found.map(|found| found.key.clone()).collect()
+    }
+
+    /// Every version of every key.
+    fn versions(store: &Store) -> Vec<String> {
+        let (mut all, mut contents) = (Vec::new(), Contents::of(store));
+        while !contents.is_over() {
+            contents.step(store, 1000, |piece| {
+                all.push(format!("{piece:?}"));
+                true
+            });
+        }
+        all
     }
 
     #[test]
@@ -92,6 +105,7 @@ mod tests {
         assert_eq!(seen(&store, 0), seen(&at_once, 0));
         assert_eq!(seen(&store, revision - 1), before);
         assert_eq!(store.size(), at_once.size());
+        assert_eq!(versions(&store), versions(&at_once), "also in the order of its deletions");
         for store in [&mut store, &mut at_once] {
             store.compact(revision).expect("not yet compacted");
             store.sweep(1000);
