@@ -13,9 +13,9 @@ use log_memory::{MemoryDisk, MemoryLog, SyncMode};
 use raft_core::storage::{Durability, Store, StoreInfo, WriteBatch};
 use raft_core::types::EntryId;
 use raft_node::{
-    Application, Committed, Fatal, InProcessNetwork, Limits, Node, NodeConfig, NodeEvent,
-    NodeStatus, Replies, Snapshot, SnapshotDir, SnapshotError, StartError, StateMachine, TypedNode,
-    bootstrap,
+    Application, Committed, FEATURE_LEVEL, Fatal, InProcessNetwork, Limits, Node, NodeConfig,
+    NodeEvent, NodeStatus, Replies, Snapshot, SnapshotDir, SnapshotError, StartError, StateMachine,
+    TypedNode, bootstrap,
 };
 use serde::{Deserialize, Serialize};
 use support::{ChangedLog, Changes, membership_of, node_id};
@@ -224,6 +224,10 @@ async fn a_member_starts_from_its_newest_snapshot_and_applies_only_what_follows(
         let (place, behaviour) = (Place::new(), behaviour());
         let node = place.start(Limits::default(), Sum::new(is_cheap, &behaviour)).await;
         let node = node.expect("it starts");
+        // A new leader raises the feature level by an entry of its own.
+        let mut status = node.watch_status();
+        let is_raised = |now: &Arc<NodeStatus>| now.feature_level == FEATURE_LEVEL;
+        timeout(PATIENCE, status.wait_for(is_raised)).await.expect("soon").expect("it runs");
         propose(&node, 1..=100).await;
         let last = node.snapshot().await.expect("taken");
         assert_eq!(place.snapshots().list().expect("listed"), [last]);
