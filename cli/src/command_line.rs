@@ -6,6 +6,7 @@ use crate::arguments::{Completions, Del, Get, Man, Put, Snapshot, Status, Up};
 use crate::bench::Bench;
 use crate::log::arguments::Log;
 use crate::log_lines::Logging;
+use crate::member::arguments::MemberCommand;
 use crate::recover::Recover;
 use crate::serve::Serve;
 
@@ -40,6 +41,9 @@ pub enum Command {
     Status(Status),
     /// Let members take a snapshot of their state now; print its last entry, size and duration.
     Snapshot(Snapshot),
+    /// Show or change the members of a running cluster.
+    #[command(subcommand)]
+    Member(MemberCommand),
     /// Inspect, check or copy the log of a member that is not running.
     #[command(subcommand)]
     Log(Log),

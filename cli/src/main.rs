@@ -4,6 +4,7 @@
 //! - `serve` runs one member;
 //! - `put`, `get`, `del` and `status` are a small client, and `snapshot` lets members take
 //!   snapshots;
+//! - `member` shows and changes the members of a running cluster;
 //! - `log` inspects, checks and copies the logs of members that are not running;
 //! - `recover` makes a new cluster out of a member that survived the loss of a majority;
 //! - `bench` measures a log, a cluster, or a server;
@@ -21,6 +22,7 @@ mod failure;
 mod log;
 mod log_lines;
 mod manual;
+mod member;
 mod output;
 mod recover;
 mod serve;
@@ -66,6 +68,7 @@ fn run(command: Command, logging: Logging) -> Result<ExitCode, Failure> {
             Command::Del(del) => client::del(del).await,
             Command::Status(status) => status::run(status).await,
             Command::Snapshot(snapshot) => snapshot::run(snapshot).await,
+            Command::Member(member) => member::run(member).await,
             Command::Log(log) => log::run(log).await,
             Command::Recover(recover) => recover::run(&recover).await,
             Command::Completions(completions) => manual::completions(&completions),

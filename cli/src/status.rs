@@ -3,11 +3,12 @@
 use std::process::ExitCode;
 
 use kontiki_etcd::Client;
-use kontiki_etcd::api::kontiki::v1::AdminStatusResponse;
+use kontiki_etcd::api::kontiki::v1::{AdminCatchingUp, AdminChange, AdminStatusResponse};
 use serde::Serialize;
 
 use crate::arguments::Status;
 use crate::failure::Failure;
+use crate::member::{Listed, listed};
 use crate::output::{print, print_json};
 use crate::snapshot::NewestSnapshot;
 
@@ -32,9 +33,45 @@ pub struct MemberStatus {
     pub backend: Option<String>,
     /// Its process id.
     pub pid: Option<u32>,
+    /// The change of the membership that it makes, if it leads and makes one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub change: Option<Change>,
     /// Why it does not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+/// A change of the membership that is under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// waiting, adding-learners, catching-up or committing.
+    stage: String,
+    /// The members to come.
+    target: Vec<Listed>,
+    /// The new voters that are being brought up to date.
+    catching_up: Vec<CatchingUp>,
+}
+
+/// A new voter that is being brought up to date.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+struct CatchingUp {
+    id: u64,
+    /// The number of the round, from 1 to 10.
+    round: u32,
+    /// The last index that it stores, and the index at which the round ends.
+    matched: u64,
+    goal: u64,
+}
+
+impl From<AdminChange> for Change {
+    fn from(change: AdminChange) -> Change {
+        let catching_up = change.catching_up.iter().map(|one| {
+            let AdminCatchingUp { id, round, matched, goal } = *one;
+            CatchingUp { id, round, matched, goal }
+        });
+        let catching_up = catching_up.collect();
+        Change { stage: change.stage, target: listed(change.target), catching_up }
+    }
 }
 
 #[derive(Serialize)]
@@ -78,6 +115,7 @@ impl MemberStatus {
                 snapshot: reported.snapshot.map(NewestSnapshot::from),
                 backend: Some(reported.backend),
                 pid: Some(reported.pid),
+                change: reported.change.map(Change::from),
                 error: None,
             },
             Err(error) => MemberStatus {

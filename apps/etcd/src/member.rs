@@ -145,17 +145,17 @@ impl<E: Engine> Member<E> {
 }
 
 /// Measures how long a request has waited for a leader.
-struct Patience {
+pub(crate) struct Patience {
     ends: Instant,
 }
 
 impl Patience {
-    fn begin() -> Patience {
+    pub(crate) fn begin() -> Patience {
         Patience { ends: Instant::now() + LEADER_WAIT }
     }
 
     /// Waits a little, unless the request has waited long enough.
-    async fn wait(&self) -> Result<(), Refusal> {
+    pub(crate) async fn wait(&self) -> Result<(), Refusal> {
         if Instant::now() >= self.ends {
             return Err(Refusal::NoLeader);
         }

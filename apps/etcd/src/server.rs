@@ -22,7 +22,8 @@ use crate::front::{FrontLayer, Incoming, MAX_MESSAGE_BYTES, Watch};
 use crate::kv::KvService;
 use crate::limits::ServerLimits;
 use crate::maintenance::MaintenanceService;
-use crate::member::{Member, Profile};
+use crate::member::{Member, Profile, SharedMember};
+use crate::membership::promotion;
 use crate::shared::SharedStore;
 
 pub use crate::maintenance::ETCD_VERSION;
@@ -38,6 +39,7 @@ const MAX_HEADERS_BYTES: u32 = 64 * 1024;
 
 /// The etcd server of one member.
 pub struct Server<E: Engine> {
+    member: SharedMember<E>,
     kv: KvServer<KvService<E>>,
     /// All other services.
     others: Routes,
@@ -68,10 +70,10 @@ impl<E: Engine> Server<E> {
         let others = Routes::new(cluster)
             .add_service(maintenance)
             .add_service(AuthServer::new(AuthService))
-            .add_service(AdminServer::new(AdminService { member }));
+            .add_service(AdminServer::new(AdminService { member: member.clone() }));
         let watch = Watch::new(limits.answer_time);
         let kv = kv.max_decoding_message_size(MAX_MESSAGE_BYTES);
-        Server { kv, others, limits, watch, store, is_lenient: false }
+        Server { member, kv, others, limits, watch, store, is_lenient: false }
     }
 
     /// Accepts clients that name the server by a URL where HTTP/2 requires an authority, as some
@@ -96,6 +98,7 @@ impl<E: Engine> Server<E> {
         let _accepting = AbortOnDrop(tokio::spawn(incoming.run(accepted)));
         let front = FrontLayer::new(self.kv, &self.limits, self.watch.clone());
         let _watching = AbortOnDrop(tokio::spawn(self.watch.run()));
+        let _promoting = AbortOnDrop(tokio::spawn(promotion::run(self.member)));
         let _sweeping = AbortOnDrop(tokio::spawn(self.store.sweep()));
         let (ask_after, answer_within) = KEEP_ALIVE;
         tonic::transport::Server::builder()

@@ -88,6 +88,7 @@ pub fn announced(settings: &Settings) -> Result<MemberAddresses, Failure> {
         name: settings.name.clone().unwrap_or_default(),
         peer_url: address("the members", &settings.advertise_peer, &settings.listen_peer)?,
         client_url: address("clients", &settings.advertise_client, &settings.listen_client)?,
+        votes_soon: false,
     })
 }
 
@@ -245,6 +246,7 @@ impl Joined {
             name: self.name.clone(),
             peer_url: format!("http://{}", self.peer),
             client_url: format!("http://{}", self.client),
+            votes_soon: false,
         }
     }
 

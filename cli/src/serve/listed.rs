@@ -62,7 +62,8 @@ mod tests {
 
     fn at(peer: &str) -> MemberAddresses {
         let (name, client_url) = ("n".to_owned(), "http://c:1".to_owned());
-        MemberAddresses { name, peer_url: format!("http://{peer}"), client_url }
+        let peer_url = format!("http://{peer}");
+        MemberAddresses { name, peer_url, client_url, votes_soon: false }
     }
 
     /// What went wrong: an address was changed in the membership, and each member went on with the

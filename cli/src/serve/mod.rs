@@ -273,8 +273,10 @@ async fn end_of(node: &Node) -> Failure {
     let why =
         ended.as_ref().and_then(|now| now.stopped.as_deref()).unwrap_or("its handle was closed");
     let failure = Failure::new(format!("the member stopped: {why}"));
-    if ended.is_some_and(|now| now.damaged) {
+    if ended.as_ref().is_some_and(|now| now.damaged) {
         failure.damaged()
+    } else if why.contains("was removed from the cluster") {
+        failure.advise("its directory is of no use any more: a new node joins with an empty one")
     } else {
         failure.advise("start it again once the cause is repaired")
     }

@@ -185,6 +185,7 @@ impl MemberTable {
             name: self.name.clone().unwrap_or_else(|| format!("n{}", self.id)),
             peer_url: format!("http://{}", self.peer),
             client_url: format!("http://{}", self.client),
+            votes_soon: false,
         };
         Ok((node_id(self.id)?, addresses))
     }

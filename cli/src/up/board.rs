@@ -131,6 +131,7 @@ mod tests {
             applied: Some(17),
             backend: Some("file".to_owned()),
             pid: Some(99),
+            change: None,
             error: None,
         }
     }

@@ -1,5 +1,7 @@
 //! Members join, change and leave a running cluster of real processes.
 
+mod changes;
+mod etcdctl;
 mod joining;
 
 use serde_json::Value;
@@ -24,9 +26,7 @@ fn wait_for_role(endpoint: &str, role: &str) -> Value {
 
 /// Waits until the member at an endpoint has applied what all members of the cluster have.
 fn wait_until_caught_up(cluster: &Cluster, endpoint: &str) {
-    let newest = cluster.ask(&["status", "--json"]);
-    let newest: Value = serde_json::from_str(&newest).expect("JSON");
-    let newest = newest["members"].as_array().expect("a list").iter();
+    let newest = (1..=3).filter_map(|id| status(&cluster.client(id)));
     let goal = newest.filter_map(|member| member["commit"].as_u64()).max();
     eventually(&format!("{endpoint} has caught up"), || {
         status(endpoint).filter(|member| member["applied"].as_u64() >= goal)

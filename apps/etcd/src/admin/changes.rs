@@ -30,7 +30,7 @@ pub(super) async fn join<E: Engine>(
 ) -> Result<AdminJoinResponse, Status> {
     let AdminJoinRequest { name, peer_url, client_url } = request;
     edit::check_url(&client_url).map_err(|error| to_status(&error.into()))?;
-    let addresses = MemberAddresses { name, peer_url, client_url };
+    let addresses = MemberAddresses { name, peer_url, client_url, votes_soon: false };
     let edit = |now: &Membership| {
         let has_store = |node| engine.store_of(node).is_some();
         match edit::awaited(now, &addresses.peer_url, has_store) {
@@ -97,6 +97,7 @@ fn to_edit(edit: &AdminEdit) -> Result<Edit, Status> {
         name: edit.name.clone(),
         peer_url: edit.peer_url.clone(),
         client_url: edit.client_url.clone(),
+        votes_soon: false,
     };
     Ok(match edit.kind() {
         Kind::None => return Err(Status::invalid_argument("an edit of this kind is not known")),
@@ -146,7 +147,7 @@ fn to_members(membership: &Membership) -> Vec<AdminMember> {
 
 fn to_member(membership: &Membership, node: NodeId, learner: bool) -> AdminMember {
     let metadata = membership.metadata(node).map(|data| MemberAddresses::decode(data));
-    let MemberAddresses { name, peer_url, client_url } =
+    let MemberAddresses { name, peer_url, client_url, .. } =
         metadata.and_then(Result::ok).unwrap_or_default();
     AdminMember { id: node.get(), learner, name, peer_url, client_url }
 }

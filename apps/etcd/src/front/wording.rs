@@ -58,7 +58,7 @@ mod tests {
     fn unknown_services_and_methods_are_named() {
         let watch = unknown("/etcdserverpb.Watch/Watch");
         assert_eq!(watch.message(), "unknown service etcdserverpb.Watch");
-        let add = unknown("/etcdserverpb.Cluster/MemberAdd");
-        assert_eq!(add.message(), "unknown method MemberAdd for service etcdserverpb.Cluster");
+        let add = unknown("/etcdserverpb.Cluster/MemberSing");
+        assert_eq!(add.message(), "unknown method MemberSing for service etcdserverpb.Cluster");
     }
 }

@@ -3,6 +3,7 @@
 //! An edit says what is to hold afterwards, so it may be applied again: what holds already is left
 //! as it is. The services decide which of these cases are errors of their API.
 
+use bytes::Bytes;
 use kontiki::types::MembershipError;
 use kontiki::{Membership, NodeId};
 use thiserror::Error;
@@ -12,7 +13,7 @@ use crate::addresses::MemberAddresses;
 /// One edit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Edit {
-    /// A node becomes a learner under the next id. An empty name is replaced by `n` and the id.
+    /// A node becomes a learner under the next id.
     Add(MemberAddresses),
     /// A member leaves.
     Remove(NodeId),
@@ -76,11 +77,11 @@ pub(crate) fn apply(now: &Membership, edits: &[Edit]) -> Result<Edited, EditErro
         let metadata = parts.metadata.get(node).cloned().unwrap_or_default();
         match edit {
             Edit::Remove(_) => parts.remove(*node),
-            Edit::Promote(_) => parts.set_voter(*node, metadata),
-            Edit::Demote(_) => parts.set_learner(*node, metadata),
+            Edit::Promote(_) => parts.set_voter(*node, settled(metadata)),
+            Edit::Demote(_) => parts.set_learner(*node, settled(metadata)),
             Edit::SetAddresses(_, new) => {
                 let old = MemberAddresses::decode(&metadata).unwrap_or_default();
-                parts.metadata.insert(*node, updated(old, new)?.encode());
+                parts.metadata.insert(*node, named(updated(old, new)?, *node).encode());
             }
             Edit::Add(_) => {}
         }
@@ -122,9 +123,22 @@ fn same_address(one: &str, other: &str) -> bool {
     one.trim_end_matches('/') == other.trim_end_matches('/')
 }
 
+/// Gives a member a name once it is known where clients reach it. Before, it is not started, and
+/// has none, as in etcd.
 fn named(addresses: MemberAddresses, node: NodeId) -> MemberAddresses {
-    let name = if addresses.name.is_empty() { format!("n{node}") } else { addresses.name };
+    let is_nameless = addresses.name.is_empty() && !addresses.client_url.is_empty();
+    let name = if is_nameless { format!("n{node}") } else { addresses.name };
     MemberAddresses { name, ..addresses }
+}
+
+/// The metadata of a member that does not become a voter by itself any more.
+fn settled(metadata: Bytes) -> Bytes {
+    match MemberAddresses::decode(&metadata) {
+        Ok(addresses) if addresses.votes_soon => {
+            MemberAddresses { votes_soon: false, ..addresses }.encode()
+        }
+        _ => metadata,
+    }
 }
 
 fn updated(old: MemberAddresses, new: &MemberAddresses) -> Result<MemberAddresses, EditError> {
@@ -138,6 +152,7 @@ fn updated(old: MemberAddresses, new: &MemberAddresses) -> Result<MemberAddresse
         name: or(&new.name, old.name),
         peer_url: or(&new.peer_url, old.peer_url),
         client_url: or(&new.client_url, old.client_url),
+        votes_soon: old.votes_soon,
     })
 }
 
@@ -151,7 +166,8 @@ mod tests {
 
     fn at(peer: &str) -> MemberAddresses {
         let (name, client_url) = (String::new(), "http://c:1".to_owned());
-        MemberAddresses { name, peer_url: format!("http://{peer}"), client_url }
+        let peer_url = format!("http://{peer}");
+        MemberAddresses { name, peer_url, client_url, votes_soon: false }
     }
 
     /// Voters 1 to 3 at `p1:1` to `p3:1`; the id 7 was used.
@@ -212,6 +228,20 @@ mod tests {
         assert_eq!(awaited(&with, "http://a:1", |_| false), Some(node(8)));
         assert_eq!(awaited(&with, "http://a:1", |_| true), None);
         assert_eq!(awaited(&with, "http://p2:1", |_| false), None);
+    }
+
+    #[test]
+    fn a_learner_that_is_to_vote_is_a_plain_member_once_it_votes() {
+        let soon = MemberAddresses { votes_soon: true, ..at("a:1") };
+        let with = apply(&three(), &[Edit::Add(soon)]).expect("sound").target;
+        let addresses = |of: &Membership| {
+            MemberAddresses::decode(of.metadata(node(8)).expect("it has some")).expect("sound")
+        };
+        assert!(addresses(&with).votes_soon);
+        let moved = apply(&with, &[Edit::SetAddresses(node(8), at("b:1"))]).expect("sound").target;
+        assert!(addresses(&moved).votes_soon);
+        let votes = apply(&moved, &[Edit::Promote(node(8))]).expect("sound").target;
+        assert!(!addresses(&votes).votes_soon);
     }
 
     #[test]

@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kontiki::consensus::ChangeRefusal;
-use kontiki::{ChangeError, Membership};
+use kontiki::{ChangeError, Membership, NodeId};
 use thiserror::Error;
 use tokio::time::{Instant, sleep};
 
 use crate::engine::{Engine, Role};
 
 pub(crate) mod edit;
+pub(crate) mod promotion;
 
 use edit::{EditError, Edited};
 
@@ -62,6 +63,17 @@ pub(crate) async fn change<E: Engine, X: From<Failure>>(
             Err(error) => return Err(Failure::Change(error).into()),
         }
     }
+}
+
+/// Whether a learner has received the log, as far as this leader knows: etcd's measure, nine tenths
+/// of what the leader has.
+pub(crate) fn is_in_sync<E: Engine>(engine: &E, node: NodeId) -> bool {
+    let (peers, last) = (engine.membership().peers, engine.standing().last.get());
+    let peer = peers.iter().find(|peer| peer.id == node);
+    peer.is_some_and(|peer| {
+        let matched = peer.matched.get();
+        !peer.needs_snapshot && matched > 0 && matched >= last - last / 10
+    })
 }
 
 /// Whether nothing has happened, and the same change can be asked for in a moment.

@@ -160,6 +160,7 @@ impl Engine for SoloEngine {
                 name: format!("solo-{number}"),
                 peer_url: "http://127.0.0.1:1".to_owned(),
                 client_url: format!("http://{endpoint}"),
+                votes_soon: false,
             };
             let metadata = addresses.encode();
             ClusterMember { node: node(*number), learner: false, metadata }
