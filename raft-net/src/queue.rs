@@ -57,6 +57,9 @@ impl SendQueue {
 fn size(envelope: &Envelope) -> usize {
     let one = |bytes: usize| bytes + ENVELOPE_OVERHEAD_BYTES;
     let payloads: usize = match &envelope.content {
+        Content::SessionForward(requests) => {
+            requests.iter().map(|(_, payload)| one(payload.len())).sum()
+        }
         Content::Raft { entries, .. } => {
             entries.bytes() as usize + entries.len() * ENVELOPE_OVERHEAD_BYTES
         }

@@ -105,6 +105,11 @@ fn content() -> impl Strategy<Value = Content> {
                 commands
             })
         ),
+        vec((0_u8..6, payload()), 0..20).prop_map(|requests| {
+            let kind = |number| EntryKind::from_number(number).expect("a known kind");
+            let request = |(number, payload)| (kind(number), payload);
+            Content::SessionForward(requests.into_iter().map(request).collect())
+        }),
         (any::<u64>(), any::<u64>(), proptest::option::of(id())).prop_map(
             |(start, sequence, appended)| Content::ForwardAnswer(ForwardAnswer {
                 start,

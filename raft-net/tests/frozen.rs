@@ -204,3 +204,26 @@ fn transfer_of_a_snapshot_to_a_peer_of_version_2() {
     let refused = FrameReader::new(2).next(&mut BytesMut::from(&bytes[..]));
     assert_eq!(refused, Err(WireError::Malformed));
 }
+
+#[test]
+fn requests_of_sessions_of_version_4() {
+    check_keep_alive(4, "00000000d6089dac");
+    let requests = vec![
+        (EntryKind::SessionControl, Bytes::from_static(b"a")),
+        (EntryKind::SessionCommand, Bytes::from_static(b"bc")),
+    ];
+    let content = Content::SessionForward(requests);
+    check_version(4, content, "b73f4b362ba95077", "05 02 03 01 02 02", "616263");
+}
+
+/// A peer of version 3 is not sent any of it, and does not accept it.
+#[test]
+fn requests_of_sessions_to_a_peer_of_version_3() {
+    let mut chunks = Chunks::new();
+    let content = Content::SessionForward(Vec::new());
+    let refused = Unsendable::Version { what: "requests of sessions", needed: 4, agreed: 3 };
+    assert_eq!(encode(&Envelope { cluster: CLUSTER, content }, 3, &mut chunks), Err(refused));
+    let bytes = frozen(3, "0000000034a46252", "05 00", "");
+    let refused = FrameReader::new(3).next(&mut BytesMut::from(&bytes[..]));
+    assert_eq!(refused, Err(WireError::Malformed));
+}

@@ -6,7 +6,7 @@
 //!
 //! | module | |
 //! |---|---|
-//! | `node`, `typed_node` | the handle of a running member |
+//! | `node`, `session`, `typed_node` | the handles of a running member and of a session |
 //! | `start`, `restore`, `config` | starting one, from its log and its newest snapshot |
 //! | `member` | one running member on tokio |
 //! | [`pump`] | the protocol and everything around it that needs no thread; the simulator runs it |
@@ -14,13 +14,13 @@
 //! | `transport` | messages between members, and the trait of what carries them |
 //! | `application` | the state machine that an application implements |
 //! | `snapshots` | snapshot files |
+//! | `sessions` | the table of client sessions, and the bytes of their entries |
 //! | `features` | which kinds of entries a cluster may write |
 //! | `bootstrap`, `data_dir`, `peers_file` | the first write to a store, and a member's directory |
 //! | `recover` | a new cluster out of what a member holds whose cluster lost its majority |
 //!
 //! Dependencies point down only, and no two modules depend on each other.
 //!
-//! Not built yet: client sessions.
 
 mod application;
 mod bootstrap;
@@ -36,6 +36,8 @@ pub mod pump;
 mod recover;
 mod requests;
 mod restore;
+mod session;
+mod sessions;
 mod snapshots;
 mod start;
 mod sync;
@@ -63,6 +65,10 @@ pub use pump::{
 pub use recover::{RecoverError, Recovery, Survivor};
 pub use requests::error::{ProposeError, ReadError, SnapshotError};
 pub use restore::RestoreError;
+pub use session::{Request, Session};
+pub use sessions::{
+    SessionAnswer, SessionError, SessionId, SessionLimits, SessionRequest, SessionTable,
+};
 pub use snapshots::{
     DamagedSnapshot, NewSnapshot, SnapshotDir, SnapshotHead, SnapshotReader, SnapshotWriter,
     StoredSnapshot, Unsound, UnusableSnapshot,
@@ -72,4 +78,4 @@ pub use transport::{
     Content, Entries, Envelope, Forward, ForwardAnswer, InProcessNetwork, Inbound,
     PROTOCOL_VERSION, PeerRejected, SnapshotId, SnapshotMessage, Transport,
 };
-pub use typed_node::{TypedError, TypedNode};
+pub use typed_node::{TypedError, TypedNode, TypedRequest, TypedSession};

@@ -16,10 +16,11 @@ use crate::member::Member;
 use crate::member::clients::ReadAnswer;
 use crate::member::scheduler::drive;
 use crate::member::status::{NodeEvent, NodeStatus};
-use crate::pump::{ChangeError, Event, TransferError};
+use crate::pump::{ChangeError, Event, Limits, TransferError};
 use crate::requests::batcher::Next;
 use crate::requests::error::{ProposeError, ReadError, SnapshotError};
 use crate::requests::reply::OpenBatch;
+use crate::sessions::{SessionAnswer, SessionError, SessionRequest};
 use crate::start::{HasEnded, StartError, start};
 use crate::transport::Transport;
 
@@ -176,6 +177,32 @@ impl Node {
     fn check_size(&self, command: &Bytes) -> Result<u64, ProposeError> {
         let (size, limit) = (command.len() as u64, self.inner.member.limits.command_bytes);
         if size > limit { Err(ProposeError::TooLarge { size, limit }) } else { Ok(size) }
+    }
+
+    /// The limits of this member.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.inner.member.limits
+    }
+
+    /// The size of the command of a request of a session.
+    pub(crate) fn check_request_size(&self, command: &Bytes) -> Result<u64, SessionError> {
+        let (size, limit) = (command.len() as u64, self.limits().command_bytes);
+        if size > limit { Err(SessionError::TooLarge { size, limit }) } else { Ok(size) }
+    }
+
+    /// Makes a request of a session, with a command of so many bytes, and waits for the answer.
+    pub(crate) async fn make(
+        &self,
+        request: SessionRequest,
+        size: u64,
+    ) -> Result<SessionAnswer, SessionError> {
+        let member = &self.inner.member;
+        member.quotas.proposals.acquire(size).await;
+        let mut open = OpenBatch::new();
+        let reply = open.join(size as u32, None);
+        member.mailbox.push(Event::Session { request, client: open.seal() });
+        drive(member);
+        reply.await
     }
 
     /// Puts a command into the mailbox, and waits for the answer.

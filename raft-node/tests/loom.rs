@@ -23,6 +23,10 @@ mod pump {
     pub(crate) use raft_node::pump::{ChangeError, Clients, Event};
 }
 
+mod sessions {
+    pub(crate) use raft_node::{SessionAnswer, SessionError};
+}
+
 mod transport {
     pub(crate) use raft_node::Envelope;
 }

@@ -6,8 +6,8 @@ use std::io::{self, Read, Write};
 use bytes::Bytes;
 use raft_core::types::{ClusterId, EntryId, Identity, LogIndex, Membership, NodeId, StoreId, Term};
 use raft_node::{
-    DamagedSnapshot, FEATURE_LEVEL, SnapshotDir, SnapshotHead, SnapshotReader, SnapshotWriter,
-    Unsound,
+    DamagedSnapshot, FEATURE_LEVEL, SessionTable, SnapshotDir, SnapshotHead, SnapshotReader,
+    SnapshotWriter, Unsound,
 };
 use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_64_with_seed};
 
@@ -26,6 +26,7 @@ fn head(last: EntryId, salt: u64) -> SnapshotHead {
         last,
         membership: Membership::of_voters(members).expect("sound"),
         feature_level: 1,
+        sessions: Default::default(),
         salt,
     }
 }
@@ -83,6 +84,51 @@ fn the_format_is_the_frozen_one() {
     let (found, application) = read(&SAMPLE).expect("sound");
     assert_eq!(found, head(id(7, 3), 0x1122_3344_5566_7788));
     assert_eq!(application, b"state");
+}
+
+/// The table with one session, that of entry 3: its log time, and the session's token, limits, log
+/// time, acknowledged number, and two requests that ran, one of them with an answer.
+const TABLE: [u8; 16] = [1, 9, 1, 3, 4, 5, 100, 8, 20, 7, 6, 1, 2, 1, 1, 2];
+
+/// Version 2, frozen: a table and the state `state`, after entry 7@3, at feature level 2.
+#[test]
+fn the_format_of_version_2_is_the_frozen_one() {
+    let table = [&TABLE[..], &[0, 2, b'o', b'k']].concat();
+    let sessions = SessionTable::decode(&table).expect("sound");
+    assert_eq!(sessions.encode(), table);
+    let head = SnapshotHead { feature_level: 2, sessions, ..head(id(7, 3), 1) };
+    let written = file(head.clone(), b"state");
+    let (found, application) = read(&written).expect("sound");
+    assert_eq!((&found, &application[..]), (&head, &b"state"[..]));
+    let sections = sample_sections().len() + 16 + 8;
+    let chunk = 32 + sections;
+    assert_eq!(written[8..12], [2, 0, 0, 0]);
+    let last_section = [&b"sessions"[..], &[1, 0, 0, 0, 8, 0, 0, 0], &numbers(&[20])].concat();
+    assert_eq!(written[chunk - 24..chunk], last_section);
+    assert_eq!(written[chunk..chunk + 8], [25, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(written[chunk + 16..chunk + 41], [&table[..], b"state"].concat());
+    assert_eq!(xxh3_64(&written), 10_481_419_508_021_371_280, "any other byte");
+}
+
+/// A file whose table is damaged, cut short, or larger than its file is refused.
+#[test]
+fn a_table_that_is_not_sound_is_refused() {
+    let sessions = SessionTable::decode(&[&TABLE[..], &[0, 2, b'o', b'k']].concat());
+    let sessions = sessions.expect("sound");
+    let written = file(SnapshotHead { feature_level: 2, sessions, ..head(id(7, 3), 1) }, b"state");
+    for at in 0..written.len() {
+        let mut damaged = written.clone();
+        damaged[at] ^= 0x40;
+        assert!(read(&damaged).is_err(), "byte {at}");
+        assert!(read(&written[..at]).is_err(), "cut at {at}");
+    }
+    let refused = |bytes: &[u8]| SnapshotReader::new(bytes).expect_err("damaged").to_string();
+    let missing = refused(&head_of(2, sample_sections()));
+    let large = refused(&head_with(2, &[("sessions", 1, &numbers(&[u64::MAX]))]));
+    let early = refused(&head_with(1, &[("sessions", 1, &numbers(&[20]))]));
+    for text in [missing, large, early] {
+        assert!(text.starts_with("damaged"), "{text}");
+    }
 }
 
 fn numbers(numbers: &[u64]) -> Vec<u8> {
@@ -227,9 +273,9 @@ fn what_a_newer_version_wrote_is_refused_by_name() {
     let refused = |bytes: &[u8]| SnapshotReader::new(bytes).expect_err("newer").to_string();
     let says =
         |what: &str| format!("written by a newer version of Kontiki ({what}); use that version");
-    assert_eq!(refused(&head_with(2, &[])), says("version 2 of the format"));
-    let sessions = head_with(1, &[("sessions", 1, b"table")]);
-    assert_eq!(refused(&sessions), says("a section \"sessions\" with flags 1"));
+    assert_eq!(refused(&head_with(3, &[])), says("version 3 of the format"));
+    let leases = head_with(1, &[("leases", 1, b"table")]);
+    assert_eq!(refused(&leases), says("a section \"leases\" with flags 1"));
     let optional = head_with(1, &[("comment", 0, b"text")]);
     let reader = SnapshotReader::new(&optional[..]).expect("an optional section is ignored");
     assert_eq!(reader.head().last, id(7, 3));

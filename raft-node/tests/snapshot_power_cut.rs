@@ -26,6 +26,7 @@ fn head(last: EntryId) -> SnapshotHead {
         last,
         membership: Membership::of_voters([(node, Bytes::new())]).expect("sound"),
         feature_level: 1,
+        sessions: Default::default(),
         salt: last.index.get(),
     }
 }

@@ -18,6 +18,7 @@ fn add_snapshot(member: &Path, last: EntryId) -> PathBuf {
         last,
         membership: members,
         feature_level: 1,
+        sessions: Default::default(),
         salt: 1,
     };
     let mut new = dir.create(head).expect("created");

@@ -18,6 +18,8 @@ pub struct View {
     pub applied: LogIndex,
     /// The hash over all commands that its state machine has applied.
     pub machine: u64,
+    /// The hash over the engine's own state.
+    pub engine: u64,
     /// Whether a write is in flight.
     pub is_writing: bool,
     /// Whether a client waits for an answer from it.
@@ -56,6 +58,11 @@ pub fn why_not_at_rest(views: &[View]) -> Option<String> {
 
 /// Checks that the state machines of members that have applied the same log are equal.
 pub fn check_machines(views: &[View]) -> Result<(), Violation> {
+    if let Some(other) = views.iter().find(|view| view.engine != views[0].engine) {
+        let (one, other) = (views[0].status.id, other.status.id);
+        let what = format!("the sessions of {one} and {other} differ once the cluster is idle");
+        return Err(Violation::new(Check::ExactlyOnce, what));
+    }
     match views.iter().find(|view| view.machine != views[0].machine) {
         None => Ok(()),
         Some(other) => {
@@ -97,6 +104,7 @@ mod tests {
             status,
             applied: index,
             machine: 5,
+            engine: 5,
             is_writing: false,
             is_waited_for: false,
             holds_quota: false,
@@ -115,6 +123,8 @@ mod tests {
         views[1] = view(2, RoleName::Leader);
         assert!(why_not_at_rest(&views).is_some_and(|why| why.contains("leaders")));
         views[1].machine = 6;
+        assert!(check_machines(&views).is_err());
+        (views[1].machine, views[1].engine) = (5, 6);
         assert!(check_machines(&views).is_err());
     }
 }

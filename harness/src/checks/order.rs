@@ -120,6 +120,29 @@ impl Operations {
         Ok(())
     }
 
+    /// Whether a command was applied at some member.
+    pub fn is_applied(&self, number: u64) -> bool {
+        self.request(number).entry.is_some()
+    }
+
+    /// A request of a session was answered: it must have run, and each answer to it is that of its
+    /// one run.
+    pub fn check_answer(&self, number: u64, answer: u64) -> Result<(), Violation> {
+        let entry = self.request(number).entry;
+        hold(entry.is_some_and(|(_, first)| first == answer), Check::ExactlyOnce, || {
+            format!("command {number} of a session was answered {answer}, its entry is {entry:?}")
+        })
+    }
+
+    /// The first answer to a request of a session has come.
+    pub fn on_done_once(&mut self, number: u64, answer: u64) -> Result<(), Violation> {
+        self.check_answer(number, answer)?;
+        match self.request(number).entry {
+            Some((id, _)) => self.on_done(number, id, answer),
+            None => Ok(()),
+        }
+    }
+
     /// A client receives a value that was read from the state at `applied`.
     pub fn on_read(&mut self, number: u64, applied: LogIndex, value: u64) -> Result<(), Violation> {
         self.moment += 1;

@@ -34,6 +34,8 @@ pub enum Check {
     SameMachine,
     /// A command is in the log at most once, and not at all if its client was told that it failed.
     Outcome,
+    /// A request of a session runs at most once, and each answer to it is that of its one run.
+    ExactlyOnce,
     /// The answers to clients agree with the order of the committed log and with real time (L15).
     Order,
     /// Some order of the operations explains all answers to clients.

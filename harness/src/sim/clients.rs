@@ -51,6 +51,17 @@ impl Workload {
         Request { is_read, count }
     }
 
+    /// Draws whether a client calls a request of its session again that it has the answer to.
+    pub(crate) fn asks_again(&mut self) -> bool {
+        self.rng.below(8) == 0
+    }
+
+    /// Draws how long a client waits before it calls its requests again, unless it waits without
+    /// limit.
+    pub(crate) fn patience(&mut self) -> Option<Time> {
+        (self.plan.patience > 0).then(|| self.rng.heavy(self.plan.patience))
+    }
+
     /// Draws the register of the next operation.
     pub(crate) fn key(&mut self) -> u64 {
         self.rng.below(KEYS)

@@ -109,6 +109,18 @@ pub enum Mark {
     FeatureLevelRaised,
     /// A node could not connect, since its program does not support the feature level.
     OlderProgramRefused,
+    /// A request of a session had been applied when it was made again, and got the first answer.
+    RetryAnsweredFromTable,
+    /// A request was refused, since its session had expired.
+    SessionExpired,
+    /// A request was refused, since its answer had been acknowledged.
+    AcknowledgedNumberRefused,
+    /// A request had run, and its answer was not kept.
+    SessionAnswerDropped,
+    /// A member started from a snapshot with sessions.
+    SessionsRestored,
+    /// A member installed a snapshot with sessions.
+    SessionsInstalled,
     /// A change of the membership went the whole way.
     ChangeSucceeded,
     /// A change failed because a new voter did not catch up.
@@ -123,7 +135,7 @@ pub enum Mark {
 
 impl Mark {
     /// All marks.
-    pub const ALL: [Mark; 54] = [
+    pub const ALL: [Mark; 60] = [
         Mark::TruncatedTwoOrMore,
         Mark::CrashBeforeVoteDurable,
         Mark::CrashBeforeEntriesDurable,
@@ -173,6 +185,12 @@ impl Mark {
         Mark::MembershipUnreadable,
         Mark::FeatureLevelRaised,
         Mark::OlderProgramRefused,
+        Mark::RetryAnsweredFromTable,
+        Mark::SessionExpired,
+        Mark::AcknowledgedNumberRefused,
+        Mark::SessionAnswerDropped,
+        Mark::SessionsRestored,
+        Mark::SessionsInstalled,
         Mark::ChangeSucceeded,
         Mark::VoterNotCaughtUp,
         Mark::ChangeCancelled,

@@ -11,9 +11,10 @@ use raft_core::types::{
     ClusterId, Entry, EntryId, EntryKind, Identity, LogIndex, Membership, NodeId, StoreId, Term,
 };
 use raft_node::pump::{ApplyBatch, Clients, Event, Fetch, FetchId, Pump};
-use raft_node::{FIRST_LEVEL, version_of_level};
+use raft_node::{EngineState, FIRST_LEVEL, version_of_level};
 
 use crate::checks::convergence::View;
+use crate::digest::Digest;
 use crate::rng::Rng;
 use crate::sim::machine::Registers;
 use crate::sim::plan::{HostPlan, Plan};
@@ -31,6 +32,7 @@ impl Clients for Requests {
     type Reads = u64;
     type Snapshots = u64;
     type Changes = u64;
+    type Sessions = u64;
 }
 
 /// The version of the wire format that this program speaks, and that of an older program, which
@@ -61,6 +63,8 @@ pub(crate) struct Member {
     pub(crate) waiting: BTreeSet<u64>,
     /// The changes of the membership that this member was asked for and has not answered.
     pub(crate) changing: BTreeSet<u64>,
+    /// The calls of requests of sessions that this member has not answered.
+    pub(crate) calls: BTreeSet<u64>,
     /// The writes that hold a share of this member's quota of waiting proposals.
     pub(crate) holding: BTreeSet<u64>,
     /// Until when it is busy with its last turn, and until when it is paused.
@@ -125,6 +129,7 @@ impl Member {
             mailbox: Vec::new(),
             waiting: BTreeSet::new(),
             changing: BTreeSet::new(),
+            calls: BTreeSet::new(),
             holding: BTreeSet::new(),
             busy_until: 0,
             paused_until: 0,
@@ -385,6 +390,13 @@ impl Member {
         }
     }
 
+    /// The hash over the engine's state. A state machine that keeps its state may make a member
+    /// lose answers, so without them if there is one.
+    fn engine_digest(&self) -> u64 {
+        let pump = self.pump.as_ref();
+        pump.map_or(0, |pump| digest_of(pump.engine(), self.machine.durable))
+    }
+
     /// The state that the check for convergence reads; `None` if the member is down.
     pub(crate) fn view(&self) -> Option<View> {
         let pump = self.pump.as_ref()?;
@@ -393,7 +405,10 @@ impl Member {
             applied: pump.applied(),
             machine: self.machine.chain(),
             is_writing: self.host.in_flight().next().is_some(),
-            is_waited_for: !self.waiting.is_empty() || !self.changing.is_empty(),
+            is_waited_for: !(self.waiting.is_empty()
+                && self.changing.is_empty()
+                && self.calls.is_empty()),
+            engine: self.engine_digest(),
             holds_quota: !self.holding.is_empty(),
         })
     }
@@ -406,4 +421,12 @@ fn identity(node: NodeId) -> Identity {
 fn drifted(rng: &mut Rng, drift: u64) -> Time {
     let most = TICK * drift / 1_000_000;
     TICK - most / 2 + rng.between(0, most)
+}
+
+/// The hash over an engine's state, with the answers or without.
+pub(crate) fn digest_of(engine: &EngineState, without_answers: bool) -> u64 {
+    let sessions = &engine.sessions;
+    let bytes =
+        if without_answers { sessions.without_answers().encode() } else { sessions.encode() };
+    Digest::of((engine.level, bytes))
 }

@@ -37,6 +37,7 @@ mod operator;
 mod plan;
 mod planted;
 mod runs;
+mod sessions;
 mod snapshots;
 mod store_host;
 mod world;

@@ -35,6 +35,8 @@ pub struct Plan {
     pub clients: ClientPlan,
     /// What the operator of the cluster does.
     pub operator: OperatorPlan,
+    /// Whether every second client uses sessions.
+    pub uses_sessions: bool,
     /// How snapshots are taken.
     pub snapshots: SnapshotPlan,
     /// Whether a majority of the members lose their disks at the end.
@@ -208,6 +210,7 @@ impl Plan {
         let change_ticks = operator.change_ticks;
         let limits = Limits { change_ticks, ..draw_limits(&mut rng) };
         let (snapshots, limits) = draw_snapshots(seed, boring, limits);
+        let (uses_sessions, limits) = draw_sessions(seed, limits);
         Plan {
             seed,
             members,
@@ -220,6 +223,7 @@ impl Plan {
             clients: draw_clients(&mut rng, election),
             loses_disks: rng.below(4) == 0,
             operator,
+            uses_sessions,
             config,
         }
     }
@@ -362,6 +366,21 @@ fn draw_snapshots(seed: u64, boring: bool, limits: Limits) -> (SnapshotPlan, Lim
     };
     let failed = maybe(&mut rng, boring, 200_000);
     (SnapshotPlan { are_taken, failed }, limits)
+}
+
+/// Draws from a stream of its own, as for the operator. Limits are drawn so small that sessions
+/// expire, that a window is one request, and that answers are dropped.
+fn draw_sessions(seed: u64, limits: Limits) -> (bool, Limits) {
+    let mut rng = Rng::stream(seed, "session plan", 0);
+    let uses_sessions = rng.below(3) > 0;
+    let limits = Limits {
+        sessions: rng.one_of(&[1, 3, 1024]),
+        session_ticks: rng.one_of(&[20, 200, 60_000]),
+        session_window: rng.one_of(&[1, 3, 256]),
+        session_answer_bytes: rng.one_of(&[0, 8, 20, 64 << 10]),
+        ..limits
+    };
+    (uses_sessions, limits)
 }
 
 /// Draws a rate up to `most`; the rate is zero in half of the seeds and in boring ones.

@@ -47,6 +47,8 @@ pub enum StoreBug {
     SnapshotReportedBeforeSync,
     /// A snapshot of another member is restored, and the file is not kept.
     ReceivedFileNotKept,
+    /// A snapshot has no sessions.
+    SessionsLeftOutOfSnapshot,
 }
 
 /// Bugs of the core that only the golden traces find. A transfer that goes wrong in one of the
@@ -83,7 +85,7 @@ const ONLY_IN_TESTS_OF_THE_PUMP: [PumpBug; 4] = [
 
 impl StoreBug {
     /// All bugs of the driver.
-    pub const ALL: [StoreBug; 10] = [
+    pub const ALL: [StoreBug; 11] = [
         StoreBug::DurableReportedBeforeSync,
         StoreBug::FailureReportedAsDurable,
         StoreBug::VoteLeftOut,
@@ -94,6 +96,7 @@ impl StoreBug {
         StoreBug::SnapshotOneBatchBehind,
         StoreBug::SnapshotReportedBeforeSync,
         StoreBug::ReceivedFileNotKept,
+        StoreBug::SessionsLeftOutOfSnapshot,
     ];
 }
 

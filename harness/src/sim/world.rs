@@ -12,13 +12,14 @@ mod messages;
 mod operator;
 mod programs;
 mod removal;
+mod sessions;
 mod snapshots;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use raft_core::storage::{LogError, LogErrorKind};
-use raft_core::types::{NodeId, Term};
+use raft_core::types::{EntryId, NodeId, Term};
 use raft_node::pump::{Effects, Event, Fetch, FetchId, Pump};
 use raft_node::{Content, Envelope};
 
@@ -36,6 +37,7 @@ use crate::sim::nemesis::{Fault, Nemesis};
 use crate::sim::network::{Network, Origin, Packet};
 use crate::sim::operator::Operator;
 use crate::sim::planted::{Planted, StoreBug};
+use crate::sim::sessions::Sessions;
 use crate::sim::{DiskFactory, Plan, Time};
 
 /// The maximum number of events that may wait. A few hundred are usual; a number above this limit
@@ -47,6 +49,10 @@ const MOST_MEMBERSHIP_BYTES: u64 = 128;
 
 /// The bytes of a command without padding.
 const MOST_COMMAND_BYTES: u64 = 16;
+
+/// The bytes of a request of a session before its command; a request to open one is smaller than
+/// the smallest command with them.
+const SESSION_HEADER_BYTES: u64 = 33;
 
 /// The bytes that a member has not written yet.
 #[derive(Clone, Copy, Debug)]
@@ -79,6 +85,7 @@ pub(crate) struct World {
     sequence: u64,
     network: Network,
     workload: Workload,
+    sessions: Sessions,
     nemesis: Nemesis,
     operator: Operator,
     /// The members that campaigned because their leader told them to, by the term of the campaign.
@@ -97,6 +104,8 @@ pub(crate) struct World {
     cuts: u64,
     /// Each snapshot file that was ever written.
     files: Files,
+    /// The hash over the engine's state after each entry at which a snapshot was taken.
+    engines: BTreeMap<EntryId, u64>,
     planted: Option<Planted>,
     arrivals: Vec<(Time, Packet)>,
 }
@@ -124,6 +133,7 @@ enum WorldEvent {
     Restored { member: usize, process: u64 },
     SendRequest { client: u64 },
     GiveUp { client: u64, group: u64 },
+    RetrySession { client: u64 },
     TellRemoved { member: usize, process: u64, by: NodeId },
     NextFault,
     OperatorRequest,
@@ -155,6 +165,7 @@ impl World {
             event_queue: BinaryHeap::new(),
             sequence: 0,
             network: Network::new(plan.network.clone(), nodes, stream("network")),
+            sessions: Sessions::new(plan.clients.count),
             workload: Workload::new(plan.clients.clone(), stream("clients")),
             nemesis: Nemesis::new(plan.faults.clone(), nodes, stream("nemesis")),
             operator: Operator::new(plan.operator.clone(), nodes, stream("operator")),
@@ -165,6 +176,7 @@ impl World {
             lost_disks: false,
             cuts: 0,
             files: Files::default(),
+            engines: BTreeMap::new(),
             planted,
             arrivals: Vec::new(),
             plan,
@@ -251,6 +263,7 @@ impl World {
             WorldEvent::TellRemoved { member, process, by } if self.is_running(member, process) => {
                 self.tell_removed(member, by)
             }
+            WorldEvent::RetrySession { client } => self.retry_session(client),
             WorldEvent::NextFault => self.inject_next_fault(),
             WorldEvent::OperatorRequest => self.make_request_of_operator(),
             WorldEvent::InjectFault(fault) if !self.calm => self.inject(fault),
@@ -342,6 +355,9 @@ impl World {
         let leads_on = before.leads_in == after.leads_in && after.leads_in.is_some();
         let clients = &self.plan.clients;
         let request = clients.group * (MOST_COMMAND_BYTES + clients.padding);
+        let session = clients.group * (MOST_COMMAND_BYTES + clients.padding + SESSION_HEADER_BYTES);
+        // A member forwards the requests of several clients together.
+        let request = if self.plan.uses_sessions { clients.count * session } else { request };
         let most = self.plan.limits.unwritten_bytes.max(request).max(before.bytes);
         let most = most + MOST_MEMBERSHIP_BYTES;
         hold(!leads_on || after.bytes <= most, Check::BoundedMemory, || {

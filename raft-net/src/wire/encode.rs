@@ -27,15 +27,18 @@ pub fn keep_alive(cluster: ClusterId, version: u8, chunks: &mut Chunks) {
 
 /// The payloads, in the order in which the header lists them.
 fn payloads(content: &Content) -> impl Iterator<Item = &Bytes> + Clone {
-    let (entries, others) = match content {
-        Content::Raft { entries, .. } => (&entries[..], [].as_slice()),
-        Content::Forward(forward) => ([].as_slice(), forward.commands.as_slice()),
+    let none = [].as_slice();
+    let (entries, others, requests) = match content {
+        Content::Raft { entries, .. } => (&entries[..], none, [].as_slice()),
+        Content::Forward(forward) => ([].as_slice(), forward.commands.as_slice(), [].as_slice()),
+        Content::SessionForward(requests) => ([].as_slice(), none, requests.as_slice()),
         Content::Snapshot(SnapshotMessage::Chunk { bytes, .. }) => {
-            ([].as_slice(), std::slice::from_ref(bytes))
+            ([].as_slice(), std::slice::from_ref(bytes), [].as_slice())
         }
-        Content::ForwardAnswer(_) | Content::Snapshot(_) => ([].as_slice(), [].as_slice()),
+        Content::ForwardAnswer(_) | Content::Snapshot(_) => ([].as_slice(), none, [].as_slice()),
     };
-    entries.iter().map(|entry| &entry.payload).chain(others)
+    let requests = requests.iter().map(|(_, payload)| payload);
+    entries.iter().map(|entry| &entry.payload).chain(others).chain(requests)
 }
 
 fn push_frame<'a>(

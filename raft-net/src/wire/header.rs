@@ -21,6 +21,7 @@ pub enum Header {
     Forward { term: u64, start: u64, sequence: u64, lengths: Vec<u32> },
     ForwardAnswer { start: u64, sequence: u64, appended: Option<Id> },
     Snapshot { last: Id, salt: u64, step: Step },
+    SessionForward { requests: Vec<EntryLine> },
 }
 
 /// A step of the transfer of a snapshot file.
@@ -101,6 +102,19 @@ impl Header {
                 sequence: answer.sequence,
                 appended: answer.appended.map(Id::from),
             },
+            Content::SessionForward(requests) if version >= 4 => {
+                let lengths = lengths(requests.iter().map(|(_, payload)| payload))?;
+                let lines = requests.iter().zip(lengths);
+                let lines = lines.map(|((kind, _), length)| {
+                    let kind = kind.number();
+                    EntryLine { kind, length }
+                });
+                Header::SessionForward { requests: lines.collect() }
+            }
+            Content::SessionForward(_) => {
+                let what = "requests of sessions";
+                return Err(Unsendable::Version { what, needed: 4, agreed: version });
+            }
             Content::Snapshot(message) if version >= 3 => snapshot(message)?,
             Content::Snapshot(_) => {
                 let what = "a step of the transfer of a snapshot";
@@ -114,6 +128,7 @@ impl Header {
         match self {
             Header::Message { body, .. } => body.since(),
             Header::Snapshot { .. } => 3,
+            Header::SessionForward { .. } => 4,
             Header::KeepAlive | Header::Forward { .. } | Header::ForwardAnswer { .. } => 1,
         }
     }
@@ -142,6 +157,12 @@ impl Header {
             Header::Snapshot { last, salt, step } => {
                 let id = SnapshotId { last: last.try_into()?, salt };
                 Some(Content::Snapshot(step.into_message(id, &mut cutter)?))
+            }
+            Header::SessionForward { requests } => {
+                check_count(requests.len())?;
+                let request = |line: &EntryLine| Ok((line.kind()?, cutter.cut(line.length)?));
+                let requests: Result<_, WireError> = requests.iter().map(request).collect();
+                Some(Content::SessionForward(requests?))
             }
         };
         cutter.finish().map(|()| content)
@@ -228,6 +249,12 @@ impl HeaderBody {
     }
 }
 
+impl EntryLine {
+    fn kind(self) -> Result<EntryKind, WireError> {
+        EntryKind::from_number(self.kind).ok_or(WireError::Kind(self.kind))
+    }
+}
+
 impl Append {
     fn into_body(self, cutter: &mut Cutter) -> Result<(Body, Vec<Entry>), WireError> {
         check_count(self.entries.len())?;
@@ -240,8 +267,7 @@ impl Append {
         }
         let mut entries = Vec::with_capacity(self.entries.len());
         for (id, line) in ids(&span).zip(&self.entries) {
-            let kind = EntryKind::from_number(line.kind).ok_or(WireError::Kind(line.kind))?;
-            entries.push(Entry::new(id, kind, cutter.cut(line.length)?));
+            entries.push(Entry::new(id, line.kind()?, cutter.cut(line.length)?));
         }
         let (commit, round) = (index(self.commit)?, Round(self.round));
         Ok((Body::Append { span, commit, round }, entries))

@@ -181,7 +181,7 @@ pub fn sequence(envelope: &Envelope) -> u64 {
     match &envelope.content {
         Content::Forward(forward) => forward.sequence,
         Content::Raft { .. } => NO_SEQUENCE,
-        Content::Snapshot(_) => NO_SEQUENCE,
+        Content::Snapshot(_) | Content::SessionForward(_) => NO_SEQUENCE,
         Content::ForwardAnswer(other) => panic!("{other:?} was never sent"),
     }
 }

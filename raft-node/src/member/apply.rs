@@ -48,8 +48,8 @@ pub(crate) async fn run(
                 loop {
                     let machine = machine.as_mut();
                     match apply_batch(machine, &mut batch, &quotas, &mut replies, &mut wakers) {
-                        Ok(Progress::Done) => {
-                            reports.report(Event::Applied);
+                        Ok(Progress::Done(recorded)) => {
+                            reports.report(Event::Applied { recorded });
                             break Ok(());
                         }
                         Ok(Progress::Unfinished) => yield_now().await,
@@ -89,10 +89,18 @@ pub(crate) async fn run(
     }
 }
 
-/// Notes for which commands of a batch a client waits, before the batch is applied. `replies` is
-/// empty.
+/// Notes which answers are wanted, before the batch is applied: those that a client waits for, and
+/// those that are recorded. `replies` is empty.
 pub(crate) fn want_answers(batch: &ApplyBatch<Waiters>, replies: &mut Replies) {
-    replies.want(batch.claims.iter().map(|claim| range_of(claim.position, claim.count)));
+    let claimed = batch.claims.iter().map(|claim| range_of(claim.position, claim.count));
+    if batch.recorded.is_empty() {
+        return replies.want(claimed);
+    }
+    // No command is both claimed and recorded.
+    let recorded = batch.recorded.iter().map(|position| range_of(*position, 1));
+    let mut wanted: Vec<Range<usize>> = claimed.chain(recorded).collect();
+    wanted.sort_by_key(|range| range.start);
+    replies.want(wanted.into_iter());
 }
 
 fn range_of(position: usize, count: usize) -> Range<usize> {
@@ -100,9 +108,10 @@ fn range_of(position: usize, count: usize) -> Range<usize> {
 }
 
 /// Whether the state machine has applied a whole batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
-    Done,
+    /// The answers that are recorded, in order.
+    Done(Vec<Bytes>),
     /// The state machine must be called again with the same batch and the same replies.
     Unfinished,
 }
@@ -132,6 +141,7 @@ pub(crate) fn apply_batch(
         return Ok(Progress::Unfinished);
     }
     let answers = replies.answers_mut();
+    let recorded = batch.recorded.iter().map(|position| answers[*position].clone()).collect();
     for claim in batch.claims.drain(..) {
         let own = answers[range_of(claim.position, claim.count)].iter_mut();
         let own = own.map(|answer| Ok(std::mem::take(answer)));
@@ -139,7 +149,7 @@ pub(crate) fn apply_batch(
         quotas.proposals.release(claim.count as u64, bytes, wakers);
     }
     answers.clear();
-    Ok(Progress::Done)
+    Ok(Progress::Done(recorded))
 }
 
 /// Answers queries from the state machine.

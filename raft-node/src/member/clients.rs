@@ -9,6 +9,7 @@ use crate::pump::{ChangeError, Clients};
 use crate::requests::batcher::ProposeResult;
 use crate::requests::error::{ProposeError, ReadError, SnapshotError};
 use crate::requests::reply::{Answer, Answers};
+use crate::sessions::{SessionAnswer, SessionError};
 
 /// A node's clients.
 #[derive(Debug)]
@@ -19,6 +20,7 @@ impl Clients for Waiters {
     type Reads = Arc<ReadGroup>;
     type Snapshots = Answers<SnapshotResult>;
     type Changes = Answers<ChangeResult>;
+    type Sessions = Answers<SessionResult>;
 }
 
 /// The answer to a read.
@@ -29,6 +31,9 @@ pub(crate) type SnapshotResult = Result<EntryId, SnapshotError>;
 
 /// The answer to a request to change the membership: the membership that is committed then.
 pub(crate) type ChangeResult = Result<Arc<Membership>, ChangeError>;
+
+/// The answer to a request of a session.
+pub(crate) type SessionResult = Result<SessionAnswer, SessionError>;
 
 /// Reads that came in together.
 #[derive(Debug)]
@@ -62,6 +67,12 @@ impl Answer for ReadResult {
 impl Answer for SnapshotResult {
     fn abandoned() -> SnapshotResult {
         Err(SnapshotError::Closed)
+    }
+}
+
+impl Answer for SessionResult {
+    fn abandoned() -> SessionResult {
+        Err(SessionError::Closed)
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::address_book::AddressBook;
 use super::admission::Admission;
 use super::apply::{ApplyWork, Progress, apply_batch, serve_reads, want_answers};
-use super::clients::{ReadGroup, Waiters};
+use super::clients::{ReadGroup, SessionResult, Waiters};
 use super::persist::{EndWaiting, Persist};
 use super::read::Read;
 use super::snapshot::Snapshots;
@@ -28,6 +28,8 @@ use crate::pump::{
 };
 use crate::requests::error::{ProposeError, ReadError, SnapshotError};
 use crate::requests::quota::Quotas;
+use crate::requests::reply::Answers;
+use crate::sessions::SessionError;
 use crate::transport::{Content, Envelope, Transport};
 
 /// The parts through which a member writes, sends, reads and applies.
@@ -151,6 +153,9 @@ impl Executor {
             let bytes = group.bytes(offset, count);
             quotas.proposals.release(count as u64, bytes, &mut self.wakers);
         }
+        for (client, result) in effects.session_answers.drain(..) {
+            answer_session(&client, result, quotas, &mut self.wakers);
+        }
         for (group, error) in effects.failed_reads.drain(..) {
             fail_reads(&group, &error, quotas, &mut self.wakers);
         }
@@ -273,8 +278,8 @@ impl Executor {
         let Machine::Cheap(machine) = &mut self.machine else { return };
         let (replies, wakers) = (&mut self.replies, &mut self.wakers);
         match apply_batch(machine.as_mut(), &mut batch, quotas, replies, wakers) {
-            Ok(Progress::Done) => {
-                events.push(Event::Applied);
+            Ok(Progress::Done(recorded)) => {
+                events.push(Event::Applied { recorded });
                 for (group, index) in std::mem::take(&mut self.held_reads) {
                     self.serve(group, index, events, quotas);
                 }
@@ -357,7 +362,10 @@ pub(crate) fn forward_not_sent(to: NodeId, envelope: &Envelope) -> Option<Event<
 fn forward_id(envelope: &Envelope) -> Option<(u64, u64)> {
     match &envelope.content {
         Content::Forward(forward) => Some((forward.start, forward.sequence)),
-        Content::Raft { .. } | Content::ForwardAnswer(_) | Content::Snapshot(_) => None,
+        Content::Raft { .. }
+        | Content::ForwardAnswer(_)
+        | Content::SessionForward(_)
+        | Content::Snapshot(_) => None,
     }
 }
 
@@ -372,6 +380,9 @@ pub(crate) fn refuse(event: Event<Waiters>, quotas: &Quotas, wakers: &mut Vec<Wa
         Event::Propose { commands, group } => {
             let (count, error) = (commands.len(), ProposeError::Closed);
             fail(Failed { group, offset: 0, count, error }, quotas, wakers);
+        }
+        Event::Session { client, .. } => {
+            answer_session(&client, Err(SessionError::Closed), quotas, wakers);
         }
         Event::Read { group } => fail_reads(&group, &ReadError::Closed, quotas, wakers),
         Event::TakeSnapshot { client } => {
@@ -389,6 +400,16 @@ fn fail(failed: Failed<Waiters>, quotas: &Quotas, wakers: &mut Vec<Waker>) {
     let errors = std::iter::repeat_n(Err::<Bytes, ProposeError>(error), count);
     let bytes = group.answer(offset, errors, wakers);
     quotas.proposals.release(count as u64, bytes, wakers);
+}
+
+fn answer_session(
+    client: &Answers<SessionResult>,
+    result: SessionResult,
+    quotas: &Quotas,
+    wakers: &mut Vec<Waker>,
+) {
+    let bytes = client.answer(0, std::iter::once(result), wakers);
+    quotas.proposals.release(1, bytes, wakers);
 }
 
 fn fail_reads(group: &ReadGroup, error: &ReadError, quotas: &Quotas, wakers: &mut Vec<Waker>) {

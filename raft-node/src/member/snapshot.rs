@@ -126,6 +126,7 @@ impl WriteSnapshots {
             last: plan.last,
             membership: (*plan.membership).clone(),
             feature_level: plan.engine.level,
+            sessions: plan.engine.sessions,
             salt: random_number(),
         };
         let mut new = self.dir.create(head)?;

@@ -292,7 +292,7 @@ mod tests {
             std::future::poll_fn(|context| {
                 *self.gate.waiting.lock().expect("no panic") = Some(context.waker().clone());
                 if self.gate.open.load(Ordering::Relaxed) {
-                    Poll::Ready(Some(Event::Applied))
+                    Poll::Ready(Some(Event::Applied { recorded: Vec::new() }))
                 } else {
                     Poll::Pending
                 }

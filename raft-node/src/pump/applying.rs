@@ -3,6 +3,7 @@
 //! The state machine has one batch at a time, in the order of the log; entries that are committed
 //! while it works go into the next batch. While it is being restored from a snapshot it has none.
 
+use bytes::Bytes;
 use raft_core::types::{Entry, EntryId, EntryKind, LogIndex};
 
 use super::event::{ApplyBatch, Clients, Effects};
@@ -99,9 +100,11 @@ impl Applying {
 }
 
 impl<C: Clients> Pump<C> {
-    /// The state machine has applied its batch.
-    pub(super) fn on_applied(&mut self, effects: &mut Effects<C>) {
+    /// The state machine has applied its batch, and has given these answers to the commands of
+    /// sessions.
+    pub(super) fn on_applied(&mut self, recorded: &[Bytes], effects: &mut Effects<C>) {
         self.applying.applied = self.applying.claimed;
+        self.settle_session_batch(recorded, effects);
         self.apply_more(effects);
     }
 
@@ -163,13 +166,21 @@ impl<C: Clients> Pump<C> {
         effects: &mut Effects<C>,
     ) {
         assert_eq!(first, self.applying.applied.next(), "L8: entries are applied in order, once");
-        for entry in &special {
-            if let Err(reason) = self.apply_to_engine(entry) {
-                return self.stop(reason, effects);
-            }
-        }
         if first <= self.applying.machine_has {
             commands.retain(|command| command.id.index > self.applying.machine_has);
+        }
+        let mut recorded = Vec::new();
+        if !special.is_empty() {
+            let plain = commands.len();
+            for entry in &special {
+                if let Err(reason) = self.apply_to_engine(entry, &mut commands) {
+                    return self.stop(reason, effects);
+                }
+            }
+            if commands.len() > plain {
+                commands.sort_by_key(|command| command.id.index);
+                recorded = self.session_batch.positions_in(&commands);
+            }
         }
         let careless = planted!(self, LostAnsweredAsDone);
         let stands = |id: EntryId| careless || stands_among(&commands, id);
@@ -178,9 +189,9 @@ impl<C: Clients> Pump<C> {
         self.snapshots.note_batch(commands.iter().map(|one| one.command.len() as u64));
         self.applying.claimed = upto;
         if commands.is_empty() {
-            return self.on_applied(effects);
+            return self.on_applied(&[], effects);
         }
-        effects.apply = Some(ApplyBatch { commands, claims, upto });
+        effects.apply = Some(ApplyBatch { commands, claims, recorded, upto });
     }
 }
 

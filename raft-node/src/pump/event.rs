@@ -11,7 +11,8 @@ use thiserror::Error;
 
 use super::change::{ChangeError, ChangeStage};
 use crate::{
-    Committed, EngineState, Envelope, Fatal, ProposeError, ReadError, SnapshotError, SnapshotId,
+    Committed, EngineState, Envelope, Fatal, ProposeError, ReadError, SessionAnswer, SessionError,
+    SessionRequest, SnapshotError, SnapshotId,
 };
 
 /// The types that identify waiting clients. The pump's driver chooses them; the pump stores them
@@ -25,6 +26,8 @@ pub trait Clients: Debug {
     type Snapshots: Debug;
     /// A request to change the membership.
     type Changes: Debug;
+    /// A request of a session.
+    type Sessions: Debug;
 }
 
 /// One thing that happens to a member.
@@ -38,6 +41,13 @@ pub enum Event<C: Clients> {
         commands: Vec<Bytes>,
         /// The clients that wait for them.
         group: C::Proposals,
+    },
+    /// A client makes a request of a session, for the first time or again.
+    Session {
+        /// The request.
+        request: SessionRequest,
+        /// The client that waits.
+        client: C::Sessions,
     },
     /// Clients want to read.
     Read {
@@ -94,7 +104,10 @@ pub enum Event<C: Clients> {
         result: Result<Vec<Entry>, LogError>,
     },
     /// The state machine has applied the batch it was given.
-    Applied,
+    Applied {
+        /// The answers to the commands at the positions in [`ApplyBatch::recorded`], in order.
+        recorded: Vec<Bytes>,
+    },
     /// A client wants a snapshot that includes everything that is applied now.
     TakeSnapshot {
         /// The client that waits.
@@ -180,6 +193,8 @@ pub struct Effects<C: Clients> {
     pub overdue: Vec<Failed<C>>,
     /// Give back the share of the quota of proposals that were answered before.
     pub settled: Vec<Settled<C>>,
+    /// Answer clients that made requests of sessions, and give their share of the quota back.
+    pub session_answers: Vec<SessionOutcome<C>>,
     /// Serve these reads: everything that was committed when they came, up to the index, is
     /// applied.
     pub served: Vec<(C::Reads, LogIndex)>,
@@ -207,6 +222,9 @@ pub struct Effects<C: Clients> {
 
 /// A client that asked for a change of the membership, and what became of the change.
 pub type ChangeAnswer<C> = (<C as Clients>::Changes, Result<Arc<Membership>, ChangeError>);
+
+/// A client that made a request of a session, and the outcome.
+pub type SessionOutcome<C> = (<C as Clients>::Sessions, Result<SessionAnswer, SessionError>);
 
 /// A snapshot to be taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -329,6 +347,9 @@ pub struct ApplyBatch<C: Clients> {
     pub commands: Vec<Committed>,
     /// The clients that wait, in the order of the commands.
     pub claims: Vec<Claim<C>>,
+    /// The positions of the commands whose answers are to be reported, whether or not a client
+    /// waits: those of sessions. They rise.
+    pub recorded: Vec<usize>,
     /// The last entry of the batch, of whatever kind.
     pub upto: LogIndex,
 }
@@ -457,6 +478,7 @@ impl<C: Clients> Effects<C> {
         !(self.failed.is_empty()
             && self.overdue.is_empty()
             && self.settled.is_empty()
+            && self.session_answers.is_empty()
             && self.failed_reads.is_empty()
             && self.snapshot_answers.is_empty()
             && self.change_answers.is_empty())
@@ -477,6 +499,7 @@ impl<C: Clients> Default for Effects<C> {
             failed: Vec::new(),
             overdue: Vec::new(),
             settled: Vec::new(),
+            session_answers: Vec::new(),
             served: Vec::new(),
             failed_reads: Vec::new(),
             failed_transfers: Vec::new(),

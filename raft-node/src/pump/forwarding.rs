@@ -320,6 +320,7 @@ mod tests {
         type Reads = u64;
         type Snapshots = u64;
         type Changes = u64;
+        type Sessions = u64;
     }
 
     fn forward(term: u64, sequence: u64) -> Forward {

@@ -15,9 +15,11 @@ use raft_core::types::{Entry, EntryKind, Term};
 
 use super::event::{Clients, Effects};
 use super::planted::planted;
+use super::session_entries::is_of_session;
 use super::turn_proposals::Origin;
 use super::{Pump, StopReason};
-use crate::features::{FEATURE_LEVEL, level_of_version};
+use crate::Committed;
+use crate::features::{FEATURE_LEVEL, SESSIONS, level_of_version};
 
 /// The levels that a member knows, besides the one in force.
 #[derive(Debug)]
@@ -81,7 +83,11 @@ impl<C: Clients> Pump<C> {
         if level > self.level_in_log() {
             self.level.appended = (self.raft.term(), level);
             let kind = EntryKind::FeatureLevel;
-            self.proposed.add_of_kind(kind, Origin::Engine { count: 1 }, vec![encode_level(level)]);
+            self.proposed.add_of_kind(
+                kind,
+                Origin::Engine { from: None, count: 1 },
+                vec![encode_level(level)],
+            );
         }
     }
 
@@ -108,14 +114,23 @@ impl<C: Clients> Pump<C> {
                 Ok(level) => Some(StopReason::NewerLevel { id, level, supported }),
                 Err(_) => Some(StopReason::UnknownEntry { id, kind }),
             },
+            _ if is_of_session(kind) && supported >= SESSIONS => None,
             _ => Some(StopReason::UnknownEntry { id, kind }),
         }
     }
 
-    /// Applies an entry that belongs to the engine.
-    pub(super) fn apply_to_engine(&mut self, entry: &Entry) -> Result<(), StopReason> {
+    /// Applies an entry that belongs to the engine. A command that it has the state machine run is
+    /// added to `commands`.
+    pub(super) fn apply_to_engine(
+        &mut self,
+        entry: &Entry,
+        commands: &mut Vec<Committed>,
+    ) -> Result<(), StopReason> {
         if let Some(reason) = self.why_unsupported(entry) {
             return Err(reason);
+        }
+        if is_of_session(entry.kind) {
+            return self.apply_session_entry(entry, commands);
         }
         if let Ok(level) = decode_level(&entry.payload) {
             self.engine.level = self.engine.level.max(level);

@@ -10,6 +10,12 @@ pub const MAX_ENVELOPE_BYTES: u64 = 64 << 20;
 /// The most entries or commands in one envelope that a transport must be able to carry.
 pub const MAX_ENVELOPE_ENTRIES: usize = 1 << 16;
 
+/// The most requests of a session that may wait for their answers.
+pub const MAX_SESSION_WINDOW: u64 = 1 << 16;
+
+/// The most bytes of answers that a session may keep: 16 MiB.
+pub const MAX_SESSION_ANSWER_BYTES: u64 = 16 << 20;
+
 /// Limits of queues, batches and waits. Times are in ticks of 10 ms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -77,6 +83,17 @@ pub struct Limits {
     pub proposal_ticks: u64,
     /// After how many ticks a read is given up; by default 500 (5 s).
     pub read_ticks: u64,
+    /// How many sessions may be open in the cluster when a client of this member opens one; by
+    /// default 1,024.
+    pub sessions: u32,
+    /// After how many ticks without a request the sessions expire that clients of this member open,
+    /// in log time: ticks during which a member leads. By default 60,000 (10 minutes).
+    pub session_ticks: u64,
+    /// How many requests of such a session may wait for their answers; by default 256.
+    pub session_window: u32,
+    /// How many bytes of answers such a session keeps until they are acknowledged; by default 64
+    /// KiB.
+    pub session_answer_bytes: u32,
     /// For how many ticks a change of the membership waits without progress; by default 1,000 (10
     /// s).
     pub change_ticks: u64,
@@ -107,6 +124,10 @@ impl Default for Limits {
             inbound_bytes: 64 << 20,
             proposal_ticks: 500,
             read_ticks: 500,
+            sessions: 1024,
+            session_ticks: 60_000,
+            session_window: 256,
+            session_answer_bytes: 64 << 10,
             change_ticks: 1000,
         }
     }
@@ -155,6 +176,9 @@ impl Limits {
             ("proposal_ticks", self.proposal_ticks),
             ("read_ticks", self.read_ticks),
             ("change_ticks", self.change_ticks),
+            ("sessions", self.sessions.into()),
+            ("session_ticks", self.session_ticks),
+            ("session_window", self.session_window.into()),
         ];
         if let Some((name, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
             return Err(LimitsError::Zero(name));
@@ -165,6 +189,8 @@ impl Limits {
             ("batch_bytes", self.batch_bytes, MAX_BATCH_BYTES),
             ("snapshot_chunk_bytes", self.snapshot_chunk_bytes.into(), MAX_ENVELOPE_BYTES),
             ("forward_commands", self.forward_commands as u64, MAX_ENVELOPE_ENTRIES as u64),
+            ("session_window", self.session_window.into(), MAX_SESSION_WINDOW),
+            ("session_answer_bytes", self.session_answer_bytes.into(), MAX_SESSION_ANSWER_BYTES),
         ];
         match at_most.iter().find(|(_, value, most)| value > most) {
             Some(&(name, value, most)) => Err(LimitsError::TooLarge { name, value, most }),

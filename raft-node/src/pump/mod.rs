@@ -21,6 +21,7 @@
 //! | `snapshotting`, `purging` | when a snapshot is taken, and how far the log is purged then |
 //! | `snapshot_sending`, `snapshot_receiving` | snapshots for peers that no entries can help |
 //! | `changing`, `change` | a change of the membership, and what its client learns |
+//! | `session_requests`, `session_entries` | client sessions: requests, and entries |
 //! | `announced` | what the programs of the peers can read |
 //! | `level` | the feature level of the cluster |
 //! | `removal` | how a member learns that it was removed, and stops |
@@ -43,6 +44,8 @@ mod proposals;
 mod purging;
 mod reads;
 mod removal;
+mod session_entries;
+mod session_requests;
 mod snapshot_receiving;
 mod snapshot_sending;
 mod snapshotting;
@@ -77,13 +80,16 @@ use self::proposals::Proposals;
 use self::purging::LogSize;
 use self::reads::Reads;
 use self::removal::Removal;
+use self::session_entries::{LogClock, SessionBatch};
+use self::session_requests::SessionRequests;
 use self::snapshot_receiving::Receiving;
 use self::snapshot_sending::Sending;
 use self::snapshotting::Snapshotting;
 use self::tail_cache::TailCache;
 use self::turn_proposals::TurnProposals;
 use crate::{
-    Content, EngineState, Entries, Envelope, ForwardAnswer, ProposeError, ReadError, SnapshotError,
+    Content, EngineState, Entries, Envelope, ForwardAnswer, ProposeError, ReadError, SessionError,
+    SnapshotError,
 };
 
 /// One member's protocol, and everything around it that needs no thread.
@@ -114,6 +120,9 @@ pub struct Pump<C: Clients> {
     /// The engine's state after the entries that were given to the state machine.
     engine: EngineState,
     level: Level,
+    sessions: SessionRequests<C>,
+    session_batch: SessionBatch,
+    log_clock: LogClock,
     changing: Option<Change<C>>,
     removal: Removal,
     ended: bool,
@@ -170,6 +179,9 @@ impl<C: Clients> Pump<C> {
             announced: Announced::default(),
             engine: EngineState::default(),
             level: Level::default(),
+            sessions: SessionRequests::new(),
+            session_batch: SessionBatch::default(),
+            log_clock: LogClock::default(),
             changing: None,
             removal: Removal::default(),
             ended: false,
@@ -252,7 +264,8 @@ impl<C: Clients> Pump<C> {
 
     /// Whether no request waits here.
     pub fn is_idle(&self) -> bool {
-        self.proposals.is_empty() && self.reads.is_empty() && !self.holds_proposals()
+        let waits = !self.reads.is_empty() || self.holds_proposals() || !self.sessions.is_empty();
+        self.proposals.is_empty() && !waits
     }
 
     /// The number of the write during which proposals should gather: this member leads, and its
@@ -280,6 +293,9 @@ impl<C: Clients> Pump<C> {
         match event {
             Event::Tick => self.on_tick(effects),
             Event::Propose { commands, group } => self.on_propose(commands, group, effects),
+            Event::Session { request, client } => {
+                self.on_session_request(&request, client, effects);
+            }
             Event::Read { group } => self.reads.arrive(group, self.now + self.limits.read_ticks),
             Event::Transfer { to } => {
                 self.step(Input::Transfer { to }, effects);
@@ -301,7 +317,7 @@ impl<C: Clients> Pump<C> {
             }
             Event::Written(Err(error)) => self.stop(StopReason::Store(error), effects),
             Event::Fetched { fetch, result } => self.on_fetched(fetch, result, effects),
-            Event::Applied => self.on_applied(effects),
+            Event::Applied { recorded } => self.on_applied(&recorded, effects),
             Event::TakeSnapshot { client } => self.on_snapshot_wanted(client, effects),
             Event::Snapshotted(result) => self.on_snapshotted(result, effects),
             Event::ChunkRead { to, id, offset, result } => {
@@ -335,6 +351,7 @@ impl<C: Clients> Pump<C> {
         self.tick_snapshots(effects);
         self.tick_removal(effects);
         self.raise_level_if_due();
+        self.tick_sessions(effects);
     }
 
     /// Takes the steps of snapshots that depend on time. Nothing is due for a member that takes
@@ -359,6 +376,7 @@ impl<C: Clients> Pump<C> {
             Content::Raft { message, entries } => self.on_raft(from, message, entries, effects),
             Content::Forward(forward) => self.on_forward(from, forward, effects),
             Content::ForwardAnswer(answer) => self.on_forward_answer(from, &answer, effects),
+            Content::SessionForward(requests) => self.on_session_forward(from, requests),
             Content::Snapshot(message) => self.on_snapshot_message(from, message, effects),
         }
     }
@@ -368,6 +386,7 @@ impl<C: Clients> Pump<C> {
     fn settle(&mut self, effects: &mut Effects<C>) {
         self.advance_change(effects);
         self.take_held_proposals(effects);
+        self.submit_session_requests(effects);
         self.propose_turn(effects);
         #[cfg(feature = "mutants")]
         if planted!(self, ReadsJoinOpenQuestion) {
@@ -416,6 +435,7 @@ impl<C: Clients> Pump<C> {
             self.proposals.abandon(effects);
         }
         self.forwarding.abandon(&mut effects.failed);
+        self.sessions.abandon(effects);
         self.reads.abandon(&mut effects.failed_reads);
         self.abandon_snapshots(effects);
         self.abandon_change(effects);
@@ -430,6 +450,9 @@ fn refuse_after_end<C: Clients>(event: Event<C>, effects: &mut Effects<C>) {
             let count = commands.len();
             let error = ProposeError::Closed;
             effects.failed.push(Failed { group, offset, count, error });
+        }
+        Event::Session { client, .. } => {
+            effects.session_answers.push((client, Err(SessionError::Closed)));
         }
         Event::Read { group } => effects.failed_reads.push((group, ReadError::Closed)),
         Event::TakeSnapshot { client } => {

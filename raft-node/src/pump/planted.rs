@@ -58,12 +58,20 @@ pub enum PumpBug {
     LevelRaisedTooEarly,
     /// A node joins whose program does not support the feature level.
     OldProgramsAdmitted,
+    /// A request of a session acknowledges all lower numbers, whatever its client has acknowledged.
+    AnswersDroppedEarly,
+    /// Sessions expire by the ticks of the member that applies an entry.
+    ExpiryByLocalClock,
+    /// A request of a session that ran is run again.
+    RequestsRunAgain,
+    /// A request of a session that is not known is run.
+    UnknownSessionsRun,
 }
 
 #[cfg(feature = "mutants")]
 impl PumpBug {
     /// All of them.
-    pub const ALL: [PumpBug; 25] = [
+    pub const ALL: [PumpBug; 29] = [
         PumpBug::ForwardTakenTwice,
         PumpBug::LostAnsweredAsDone,
         PumpBug::ReadServedBeforeApplied,
@@ -89,6 +97,10 @@ impl PumpBug {
         PumpBug::CatchUpSkipped,
         PumpBug::LevelRaisedTooEarly,
         PumpBug::OldProgramsAdmitted,
+        PumpBug::AnswersDroppedEarly,
+        PumpBug::ExpiryByLocalClock,
+        PumpBug::RequestsRunAgain,
+        PumpBug::UnknownSessionsRun,
     ];
 }
 

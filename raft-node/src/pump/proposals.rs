@@ -231,6 +231,7 @@ mod tests {
         type Reads = u64;
         type Snapshots = u64;
         type Changes = u64;
+        type Sessions = u64;
     }
 
     fn id(index: u64, term: u64) -> EntryId {

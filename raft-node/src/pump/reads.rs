@@ -147,6 +147,7 @@ mod tests {
         type Reads = u64;
         type Snapshots = u64;
         type Changes = u64;
+        type Sessions = u64;
     }
 
     /// The names of the first reads of a start with this number.

@@ -361,6 +361,7 @@ impl<C: Clients> Pump<C> {
         let State::Restoring { from, received } = state else { return };
         let ReceivedSnapshot { taken, membership, engine } = received;
         self.engine = engine;
+        self.sessions.retry(self.now);
         self.applying.end_restore(taken.last.index);
         self.snapshots.note_restored();
         let lost = planted!(self, SkippedAnsweredAsLost);

@@ -65,8 +65,9 @@ pub(super) enum Origin<C: Clients> {
     Own { group: C::Proposals, count: usize },
     /// A follower, which is sent this answer.
     Forwarded { from: NodeId, answer: ForwardAnswer, count: usize },
-    /// The engine itself, which waits for no entry by its id.
-    Engine { count: usize },
+    /// The engine, for itself, or for requests of sessions, which another member may have
+    /// forwarded: no entry is waited for by its id.
+    Engine { from: Option<NodeId>, count: usize },
 }
 
 impl<C: Clients> TurnProposals<C> {
@@ -274,8 +275,10 @@ impl<C: Clients> Pump<C> {
         let count = self.proposed.commands.len() as u64;
         let mut origins = Vec::new();
         for origin in &self.proposed.origins {
-            if let Origin::Forwarded { from, .. } = origin {
-                origins.push(*from);
+            match origin {
+                Origin::Forwarded { from, .. } => origins.push(*from),
+                Origin::Engine { from, .. } => origins.extend(*from),
+                Origin::Own { .. } => {}
             }
         }
         self.payloads.proposals = std::mem::take(&mut self.proposed.commands);
@@ -292,6 +295,7 @@ impl<C: Clients> Pump<C> {
         self.proposed.bytes = 0;
         self.proposed.kinds.clear();
         self.forget_appended_level();
+        self.sessions.retry(self.now);
         let later = std::mem::take(&mut self.proposed.held);
         for origin in std::mem::take(&mut self.proposed.origins) {
             match origin {
@@ -302,7 +306,7 @@ impl<C: Clients> Pump<C> {
                     commands.by_ref().take(count).for_each(drop);
                     self.send(from, Content::ForwardAnswer(answer), effects);
                 }
-                Origin::Engine { count } => commands.by_ref().take(count).for_each(drop),
+                Origin::Engine { count, .. } => commands.by_ref().take(count).for_each(drop),
             }
         }
         self.proposed.held.extend(later);
@@ -327,7 +331,7 @@ impl<C: Clients> Pump<C> {
                     self.send(from, Content::ForwardAnswer(answer), effects);
                     index = index.plus(count as u64);
                 }
-                Origin::Engine { count } => index = index.plus(count as u64),
+                Origin::Engine { count, .. } => index = index.plus(count as u64),
             }
         }
         self.proposed.origins = origins;
@@ -337,6 +341,7 @@ impl<C: Clients> Pump<C> {
     pub(super) fn refuse_turn(&mut self, refusal: Refusal, effects: &mut Effects<C>) {
         self.proposed.kinds.clear();
         self.forget_appended_level();
+        self.sessions.retry(self.now);
         for origin in std::mem::take(&mut self.proposed.origins) {
             match origin {
                 Origin::Own { group, count } => {

@@ -40,7 +40,8 @@ fn inspection() -> Inspection {
 
 fn snapshot(last: EntryId) -> SnapshotHead {
     let writer = inspection().identity.expect("it has one");
-    SnapshotHead { writer, last, membership: voters(&[1, 2]), feature_level: 1, salt: 5 }
+    let (membership, sessions) = (voters(&[1, 2]), Default::default());
+    SnapshotHead { writer, last, membership, feature_level: 1, sessions, salt: 5 }
 }
 
 #[test]

@@ -88,7 +88,14 @@ impl Place {
     /// Adds a snapshot that a node took.
     fn add_snapshot(&self, node: u64, last: EntryId) {
         let (writer, membership) = (identity(node), membership_of(2));
-        let head = SnapshotHead { writer, last, membership, feature_level: 1, salt: 1 };
+        let head = SnapshotHead {
+            writer,
+            last,
+            membership,
+            feature_level: 1,
+            sessions: Default::default(),
+            salt: 1,
+        };
         let mut new = self.snapshots().create(head).expect("created");
         new.write_all(&[7; STATE_BYTES]).expect("written");
         new.keep().expect("kept");

@@ -47,7 +47,7 @@ pub struct StoredSnapshot {
 impl StoredSnapshot {
     /// The engine's state at its last entry.
     pub fn engine(&self) -> EngineState {
-        EngineState { level: self.head.feature_level }
+        EngineState { level: self.head.feature_level, sessions: self.head.sessions.clone() }
     }
 }
 

@@ -11,10 +11,15 @@ use raft_core::types::{EntryId, Identity, LogIndex, Membership, Term};
 use thiserror::Error;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-use crate::features::FEATURE_LEVEL;
+use crate::features::{FEATURE_LEVEL, FIRST_LEVEL};
+use crate::sessions::{MAX_TABLE_BYTES, SessionTable};
 
 pub(super) const MAGIC: [u8; 8] = *b"KTKSNAPS";
-pub(super) const VERSION: u32 = 1;
+/// The newest version, whose files begin with the table of the sessions.
+pub(super) const VERSION: u32 = 2;
+
+/// The version of files without one: those of a cluster at the first feature level.
+const VERSION_WITHOUT_SESSIONS: u32 = 1;
 
 /// The bytes before the sections.
 pub(super) const FIXED_BYTES: usize = 32;
@@ -39,6 +44,8 @@ pub struct SnapshotHead {
     pub membership: Membership,
     /// The feature level at that entry.
     pub feature_level: u32,
+    /// The client sessions at that entry; none at the first feature level.
+    pub sessions: SessionTable,
     /// A random number, so that no chunk of another file passes for one of this file.
     pub salt: u64,
 }
@@ -80,8 +87,8 @@ pub(super) struct Fixed {
 }
 
 impl SnapshotHead {
-    /// The bytes of the head.
-    pub(super) fn encode(&self) -> Vec<u8> {
+    /// The bytes of the head, if the table of the sessions has so many.
+    pub(super) fn encode(&self, table_bytes: u64) -> Vec<u8> {
         let mut last = self.last.term.get().to_le_bytes().to_vec();
         last.extend(self.last.index.get().to_le_bytes());
         let mut sections = Vec::new();
@@ -89,8 +96,14 @@ impl SnapshotHead {
         add_section(&mut sections, "last", &last);
         add_section(&mut sections, "members", &encode_membership(&self.membership));
         add_section(&mut sections, "level", &self.feature_level.to_le_bytes());
+        let version = if self.feature_level > FIRST_LEVEL {
+            add_section(&mut sections, "sessions", &table_bytes.to_le_bytes());
+            VERSION
+        } else {
+            VERSION_WITHOUT_SESSIONS
+        };
         let mut bytes = MAGIC.to_vec();
-        bytes.extend(VERSION.to_le_bytes());
+        bytes.extend(version.to_le_bytes());
         bytes.extend((sections.len() as u32).to_le_bytes());
         let checksum = head_checksum(&bytes, self.salt, &sections);
         bytes.extend(checksum.to_le_bytes());
@@ -106,12 +119,16 @@ impl SnapshotHead {
     }
 
     /// The head in these bytes: the fixed part, and as many bytes of sections as it names.
-    pub(super) fn decode(fixed: &[u8; FIXED_BYTES], sections: &[u8]) -> Result<Self, Unsound> {
+    /// Also returns how many bytes the table of the sessions has, which is not read here.
+    pub(super) fn decode(
+        fixed: &[u8; FIXED_BYTES],
+        sections: &[u8],
+    ) -> Result<(Self, u64), Unsound> {
         let Fixed { checksum, version, salt, .. } = Fixed::decode(fixed)?;
         if head_checksum(&fixed[..16], salt, sections) != checksum {
             return Err(Unsound::damaged(0, "the checksum of the head"));
         }
-        if version != VERSION {
+        if !(VERSION_WITHOUT_SESSIONS..=VERSION).contains(&version) {
             return Err(Unsound::Newer(format!("version {version} of the format")));
         }
         let found = Sections::split(sections)?;
@@ -119,13 +136,20 @@ impl SnapshotHead {
         if head.feature_level > FEATURE_LEVEL {
             return Err(Unsound::Newer(format!("feature level {}", head.feature_level)));
         }
-        Ok(head)
+        match found.sessions {
+            None if version == VERSION_WITHOUT_SESSIONS => Ok((head, 0)),
+            Some(bytes) if version == VERSION => {
+                let bytes = u64::from_le_bytes(bytes.try_into().map_err(|_| CONTENT)?);
+                if bytes > MAX_TABLE_BYTES { Err(CONTENT) } else { Ok((head, bytes)) }
+            }
+            None | Some(_) => Err(CONTENT),
+        }
     }
 
-    /// The seed of the checksum of what lies after this many of the application's bytes.
-    pub(super) fn seed(&self, application_bytes: u64) -> u64 {
+    /// The seed of the checksum of what lies after this many bytes of chunks.
+    pub(super) fn seed(&self, chunk_bytes: u64) -> u64 {
         let EntryId { term, index } = self.last;
-        let parts = [self.writer.cluster.0, term.get(), index.get(), self.salt, application_bytes];
+        let parts = [self.writer.cluster.0, term.get(), index.get(), self.salt, chunk_bytes];
         let mut bytes = [0; 40];
         for (to, part) in bytes.chunks_exact_mut(8).zip(parts) {
             to.copy_from_slice(&part.to_le_bytes());
@@ -173,6 +197,7 @@ struct Sections<'a> {
     last: Option<&'a [u8]>,
     members: Option<&'a [u8]>,
     level: Option<&'a [u8]>,
+    sessions: Option<&'a [u8]>,
 }
 
 impl<'a> Sections<'a> {
@@ -205,6 +230,7 @@ impl<'a> Sections<'a> {
             "last" => Some(&mut self.last),
             "members" => Some(&mut self.members),
             "level" => Some(&mut self.level),
+            "sessions" => Some(&mut self.sessions),
             _ => None,
         }
     }
@@ -221,12 +247,13 @@ impl<'a> Sections<'a> {
         }
         let last = EntryId::new(Term::new(term), LogIndex::new(index));
         let feature_level = u32::from_le_bytes(level);
-        Ok(SnapshotHead { writer, last, membership, feature_level, salt })
+        let sessions = SessionTable::default();
+        Ok(SnapshotHead { writer, last, membership, feature_level, sessions, salt })
     }
 }
 
 /// A section is missing, or its content is not what its name says.
-const CONTENT: Unsound =
+pub(super) const CONTENT: Unsound =
     Unsound::Damaged { at: FIXED_BYTES as u64, what: "the content of a section of the head" };
 
 fn given(section: Option<&[u8]>) -> Result<&[u8], Unsound> {

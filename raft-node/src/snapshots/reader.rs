@@ -3,9 +3,10 @@
 use std::io::{self, Read};
 
 use super::format::{
-    CHUNK_HEADER_BYTES, Digest, END_BYTES, FIXED_BYTES, Fixed, MAX_CHUNK_BYTES, SnapshotHead,
-    Unsound, sealed, u32_at, u64_at,
+    CHUNK_HEADER_BYTES, CONTENT, Digest, END_BYTES, FIXED_BYTES, Fixed, MAX_CHUNK_BYTES,
+    SnapshotHead, Unsound, sealed, u32_at, u64_at,
 };
+use crate::sessions::SessionTable;
 
 /// Reads a snapshot file: what is read from this value are the application's bytes, each of them
 /// checked. It holds one chunk in memory.
@@ -16,10 +17,12 @@ use super::format::{
 pub struct SnapshotReader<R> {
     input: R,
     head: SnapshotHead,
+    /// The bytes of the table of the sessions, which come first in the chunks.
+    table_bytes: u64,
     chunk: Vec<u8>,
     /// How many bytes of `chunk` were returned.
     taken: usize,
-    /// The application's bytes in the chunks before the next one.
+    /// The bytes in the chunks before the next one.
     read: u64,
     chunks: u64,
     /// The offset in the file of the next chunk.
@@ -48,13 +51,49 @@ impl<R: Read> SnapshotReader<R> {
         fill(&mut input, &mut fixed, 0)?;
         let mut sections = vec![0; Fixed::decode(&fixed)?.sections_bytes];
         fill(&mut input, &mut sections, FIXED_BYTES as u64)?;
-        let head = SnapshotHead::decode(&fixed, &sections)?;
+        let (head, table_bytes) = SnapshotHead::decode(&fixed, &sections)?;
         let mut digest = Digest::new();
         digest.add(&fixed);
         digest.add(&sections);
         let at = (FIXED_BYTES + sections.len()) as u64;
         let (chunk, state) = (Vec::new(), State::Chunks);
-        Ok(SnapshotReader { input, head, chunk, taken: 0, read: 0, chunks: 0, at, digest, state })
+        let mut reader = SnapshotReader {
+            input,
+            head,
+            table_bytes,
+            chunk,
+            taken: 0,
+            read: 0,
+            chunks: 0,
+            at,
+            digest,
+            state,
+        };
+        reader.read_table()?;
+        Ok(reader)
+    }
+
+    /// Reads the table of the sessions, which comes before the application's bytes. Its memory
+    /// grows with the chunks that are there, whatever the head says.
+    fn read_table(&mut self) -> Result<(), Unsound> {
+        if self.table_bytes == 0 {
+            return Ok(());
+        }
+        let mut table = Vec::new();
+        let most = self.table_bytes;
+        let read = (&mut *self).take(most).read_to_end(&mut table);
+        if let State::Failed(error) = &mut self.state
+            && let Some(error) = error.take()
+        {
+            return Err(error);
+        }
+        read?;
+        if table.len() as u64 != self.table_bytes {
+            return Err(CONTENT);
+        }
+        self.head.sessions = SessionTable::decode(&table)
+            .ok_or(Unsound::Damaged { at: self.at, what: "the table of the sessions" })?;
+        Ok(())
     }
 
     /// What the file says about its content.
@@ -85,7 +124,7 @@ impl<R: Read> SnapshotReader<R> {
         loop {
             match self.state {
                 State::Chunks => self.next_chunk(),
-                State::Ended => return Ok(self.read),
+                State::Ended => return Ok(self.read - self.table_bytes),
                 State::Failed(error) => {
                     let again = || Unsound::damaged(self.at, "reported before");
                     return Err(error.unwrap_or_else(again));

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use super::format::{CHUNK_HEADER_BYTES, Digest, SnapshotHead, sealed};
+use crate::features::FIRST_LEVEL;
 
 /// The application's bytes in each chunk that is written, except the last one.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -19,7 +20,7 @@ pub struct SnapshotWriter<W> {
     /// The next chunk, with space for its header. Invariant: shorter than a full chunk between two
     /// calls.
     chunk: Vec<u8>,
-    /// The application's bytes in the chunks that were written.
+    /// The bytes in the chunks that were written.
     written: u64,
     chunks: u64,
     /// Of everything that was written.
@@ -29,13 +30,14 @@ pub struct SnapshotWriter<W> {
 }
 
 impl<W: Write> SnapshotWriter<W> {
-    /// Writes the head.
+    /// Writes the head, and the table of the sessions.
     ///
     /// # Errors
     /// The output's error; `InvalidInput` if a reader would refuse the head, and then nothing was
     /// written.
     pub fn new(out: W, head: SnapshotHead) -> io::Result<SnapshotWriter<W>> {
-        let bytes = head.encode();
+        let table = if head.feature_level > FIRST_LEVEL { head.sessions.encode() } else { vec![] };
+        let bytes = head.encode(table.len() as u64);
         SnapshotHead::check(&bytes)
             .map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
         let mut chunk = Vec::with_capacity(CHUNK_HEADER_BYTES + CHUNK_BYTES);
@@ -44,6 +46,7 @@ impl<W: Write> SnapshotWriter<W> {
         let (written, chunks, failed) = (0, 0, false);
         let mut writer = SnapshotWriter { out, head, chunk, written, chunks, digest, failed };
         writer.put(&bytes)?;
+        writer.write_all(&table)?;
         Ok(writer)
     }
 

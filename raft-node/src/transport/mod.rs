@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use raft_core::consensus::Message;
-use raft_core::types::{ClusterId, EntryId, NodeId, Term};
+use raft_core::types::{ClusterId, EntryId, EntryKind, NodeId, Term};
 
 pub use self::entries::Entries;
 pub use self::in_process::InProcessNetwork;
@@ -44,6 +44,9 @@ pub enum Content {
     Forward(Forward),
     /// The leader's answer to a [`Forward`].
     ForwardAnswer(ForwardAnswer),
+    /// Requests of sessions of a follower's clients, on their way to the leader: the kind and the
+    /// payload of each. They are not answered, and may arrive any number of times.
+    SessionForward(Vec<(EntryKind, Bytes)>),
     /// A step of the transfer of a snapshot. A transport should send it on a connection of its own:
     /// heartbeats and entries must not wait behind megabytes.
     Snapshot(SnapshotMessage),
@@ -112,6 +115,9 @@ impl Envelope {
             Content::Raft { entries, .. } => entries.bytes() + entries.len() as u64 * FIXED,
             Content::Forward(forward) => {
                 forward.commands.iter().map(|command| command.len() as u64 + FIXED).sum()
+            }
+            Content::SessionForward(requests) => {
+                requests.iter().map(|(_, payload)| payload.len() as u64 + FIXED).sum()
             }
             Content::ForwardAnswer(_) => 0,
             Content::Snapshot(message) => message.bytes(),

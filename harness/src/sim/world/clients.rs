@@ -11,6 +11,14 @@ impl World {
         if self.calm {
             return Ok(());
         }
+        if self.plan.uses_sessions && client.is_multiple_of(2) {
+            return self.send_session_request(client);
+        }
+        self.send_plain_request(client)
+    }
+
+    /// A client sends its next request to a member, outside a session.
+    pub(super) fn send_plain_request(&mut self, client: u64) -> Result<(), Violation> {
         let up = |at: &usize| self.members[*at].is_up();
         let running: Vec<usize> = (0..self.members.len()).filter(up).collect();
         let leading: Vec<usize> =

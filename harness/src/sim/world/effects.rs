@@ -49,6 +49,9 @@ impl World {
         for settled in effects.settled {
             self.release_quota(at, settled.group, settled.offset, settled.count)?;
         }
+        for (call, outcome) in effects.session_answers {
+            self.answer_call(at, call, outcome)?;
+        }
         for why in effects.refused_changes {
             self.note_refused_step(at, &why);
         }
@@ -203,6 +206,13 @@ impl World {
                 changing.remove(client);
             }
         }
+        let mut calls = member.calls.clone();
+        for event in &member.mailbox {
+            if let Event::Session { client, .. } = event {
+                calls.remove(client);
+            }
+        }
+        waiting.append(&mut calls);
         waiting.append(&mut changing);
         hold(waiting.is_empty(), Check::Outcome, || {
             format!("{} has ended, and these operations are never answered: {waiting:?}", member.id)
@@ -294,7 +304,9 @@ impl World {
         if let Err(fatal) = member.machine.apply(&batch.commands, &mut replies) {
             return self.fail_apply(at, &batch, fatal);
         }
-        let id = member.id;
+        let (id, answers) = (member.id, replies.into_answers());
+        let recorded = batch.recorded.iter().map(|position| answers[*position].clone());
+        let applied = Event::Applied { recorded: recorded.collect() };
         let hashes = member.machine.take_new_hashes();
         self.journal.note(
             id.get(),
@@ -302,7 +314,7 @@ impl World {
             format_args!("applies {} commands, up to {}", batch.commands.len(), batch.upto),
         );
         if self.lost_disks {
-            return Ok(Event::Applied);
+            return Ok(applied);
         }
         self.laws.on_apply(id, hashes)?;
         for committed in &batch.commands {
@@ -313,8 +325,8 @@ impl World {
             let late = self.operations.on_applied(command.value, committed.id)?;
             self.marks.hit_if(late, Mark::UnknownYetCommitted);
         }
-        self.answer(at, &batch, &replies.into_answers())?;
-        Ok(Event::Applied)
+        self.answer(at, &batch, &answers)?;
+        Ok(applied)
     }
 
     /// The machine could not apply its batch: its clients learn no outcome, and the member must
@@ -336,7 +348,10 @@ impl World {
             }
         }
         Ok(match Planted::of_store(self.planted) {
-            Some(StoreBug::ApplyErrorSwallowed) => Event::Applied,
+            Some(StoreBug::ApplyErrorSwallowed) => {
+                let recorded = vec![Default::default(); batch.recorded.len()];
+                Event::Applied { recorded }
+            }
             _ => Event::Stop(StopReason::StateMachine(fatal)),
         })
     }
@@ -437,6 +452,6 @@ impl World {
     }
 }
 
-fn word(bytes: &[u8]) -> u64 {
+pub(super) fn word(bytes: &[u8]) -> u64 {
     bytes.try_into().map_or(u64::MAX, u64::from_le_bytes)
 }

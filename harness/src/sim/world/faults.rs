@@ -91,6 +91,7 @@ impl World {
             self.marks.hit_if(happened, Mark::UnknownYetCommitted);
             self.schedule_next_request(number);
         }
+        self.lose_calls(at)?;
         self.members[at].left_in_flight = in_flight;
         self.schedule(down, WorldEvent::Start { member: at });
         Ok(())

@@ -25,6 +25,7 @@ pub(super) fn content_digest(content: &Content) -> u64 {
         Content::ForwardAnswer(answer) => {
             Digest::of((answer.start, answer.sequence, answer.appended))
         }
+        Content::SessionForward(requests) => Digest::of(requests),
         Content::Snapshot(message) => Digest::of(message),
     }
 }
@@ -45,6 +46,7 @@ impl std::fmt::Display for Line<'_> {
                 Some(first) => write!(f, "forward {} appended at {first}", answer.sequence),
                 None => write!(f, "forward {} refused", answer.sequence),
             },
+            Content::SessionForward(requests) => write!(f, "{} requests", requests.len()),
             Content::Snapshot(message) => write!(f, "{message}"),
         }
     }

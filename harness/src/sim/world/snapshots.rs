@@ -11,7 +11,7 @@ use raft_node::{SnapshotError, SnapshotId};
 use super::{World, WorldEvent, store_failed};
 use crate::checks::{Check, Violation, hold};
 use crate::sim::marks::Mark;
-use crate::sim::member::Requests;
+use crate::sim::member::{Requests, digest_of};
 use crate::sim::planted::{Planted, StoreBug};
 use crate::sim::snapshots::File;
 
@@ -38,7 +38,11 @@ impl World {
     }
 
     /// Pins the state of a member's state machine, and begins to write it.
-    fn begin_snapshot(&mut self, at: usize, plan: SnapshotPlan) -> Result<(), Violation> {
+    fn begin_snapshot(&mut self, at: usize, mut plan: SnapshotPlan) -> Result<(), Violation> {
+        self.check_engine(at, &plan)?;
+        if Planted::of_store(self.planted) == Some(StoreBug::SessionsLeftOutOfSnapshot) {
+            plan.engine.sessions = Default::default();
+        }
         let salt = self.sequence;
         let member = &mut self.members[at];
         let machine = match Planted::of_store(self.planted) {
@@ -62,6 +66,19 @@ impl World {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The engine's state after an entry is the same on all members.
+    fn check_engine(&mut self, at: usize, plan: &SnapshotPlan) -> Result<(), Violation> {
+        let member = &self.members[at];
+        let digest = digest_of(&plan.engine, member.machine.durable);
+        let first = *self.engines.entry(plan.last).or_insert(digest);
+        hold(first == digest || self.lost_disks, Check::ExactlyOnce, || {
+            format!(
+                "the sessions of {} after {} differ from another member's",
+                member.id, plan.last
+            )
+        })
     }
 
     /// The snapshot that a member writes is durable, or has failed.
@@ -195,6 +212,7 @@ impl World {
         let file = member.to_restore.take().expect("a file was received");
         self.restore_machine(at, &file)?;
         self.marks.hit(Mark::SnapshotInstalled);
+        self.marks.hit_if(!file.engine.sessions.is_empty(), Mark::SessionsInstalled);
         let holds_last = self.members[at].term_at(file.id.last.index) == Some(file.id.last.term);
         self.marks.hit_if(holds_last, Mark::InstallKeptTheLog);
         self.enqueue(at, Event::Restored)
@@ -254,6 +272,7 @@ impl World {
         let Some(file) = member.shelf.durable().cloned() else { return Ok(recovered) };
         let last = file.id.last;
         let has = member.machine.applied_index();
+        self.marks.hit_if(!file.engine.sessions.is_empty(), Mark::SessionsRestored);
         if has < last.index {
             self.restore_machine(at, &file)?;
         }

@@ -81,7 +81,7 @@ fn apply_and_read(executor: &mut Executor, quotas: &Quotas) -> Reply<ReadResult>
     let upto = LogIndex::new(2);
     let commands = vec![Committed { id: EntryId::ZERO, command: Bytes::new() }];
     let mut effects = Effects {
-        apply: Some(ApplyBatch { commands, claims: Vec::new(), upto }),
+        apply: Some(ApplyBatch { commands, claims: Vec::new(), recorded: Vec::new(), upto }),
         served: vec![(Arc::new(group), LogIndex::new(1))],
         ..Effects::default()
     };
@@ -104,7 +104,7 @@ async fn no_query_sees_a_half_applied_command() {
     assert!(poll(&mut reply).is_pending(), "it is answered in the middle of a command");
     let mut events = Vec::new();
     executor.poll(&mut events, &quotas);
-    assert!(matches!(events[..], [Event::Applied]), "{events:?}");
+    assert!(matches!(events[..], [Event::Applied { .. }]), "{events:?}");
     let Poll::Ready(Ok(read)) = poll(&mut reply) else { panic!("it is not answered") };
     assert_eq!((read.index, &read.answer[..]), (LogIndex::new(1), &[2][..]));
     assert_eq!(quotas.reads.used(), (0, 0));
@@ -160,13 +160,13 @@ async fn a_snapshot_does_not_include_the_batch_that_follows_in_the_same_turn() {
     let plan = SnapshotPlan { last, membership: Arc::new(membership), engine };
     let mut effects = Effects {
         snapshot: Some(plan),
-        apply: Some(ApplyBatch { commands, claims: Vec::new(), upto }),
+        apply: Some(ApplyBatch { commands, claims: Vec::new(), recorded: Vec::new(), upto }),
         ..Effects::default()
     };
     let mut events = Vec::new();
     executor.run(&mut effects, &mut events, std::iter::empty(), &quotas);
     assert_eq!(*calls.lock().expect("no panic"), ["pins", "applies"]);
-    let is_failed = matches!(&events[..], [Event::Snapshotted(Err(_)), Event::Applied]);
+    let is_failed = matches!(&events[..], [Event::Snapshotted(Err(_)), Event::Applied { .. }]);
     assert!(is_failed, "{events:?}");
 }
 

@@ -13,7 +13,7 @@ use crate::{EngineState, PROTOCOL_VERSION};
 /// The last version of the wire format whose programs support the first level only.
 const OLDER: u16 = 3;
 
-fn raise(index: u64, term: u64, level: u32) -> Entry {
+pub(super) fn raise(index: u64, term: u64, level: u32) -> Entry {
     Entry::new(id(index, term), EntryKind::FeatureLevel, encode_level(level))
 }
 
@@ -32,7 +32,7 @@ impl Rig {
     }
 
     /// A leader at the newest level.
-    fn raised() -> Rig {
+    pub(super) fn raised() -> Rig {
         let mut rig = Rig::with_programs(&[1, 2]);
         rig.ticks(1);
         rig.written();
@@ -151,6 +151,6 @@ fn entries_that_the_state_machine_has_are_applied_to_the_engine_only() {
     let effects = rig.turn(Event::Fetched { fetch: fetch.id, result: Ok(entries) });
     let batch = effects.apply.expect("a batch");
     assert_eq!(batch.commands.iter().map(|one| one.id).collect::<Vec<_>>(), [id(9, 4)]);
-    let plan = rig.turn(Event::Applied).snapshot.expect("it is due");
+    let plan = rig.turn(Event::Applied { recorded: Vec::new() }).snapshot.expect("it is due");
     assert_eq!(plan.engine.level, 2);
 }

@@ -12,6 +12,7 @@ mod leaving;
 mod levels;
 mod malformed;
 mod reading;
+mod sessions;
 mod snapshot_sending;
 mod snapshot_transfer;
 mod snapshots;
@@ -39,6 +40,7 @@ impl Clients for Names {
     type Reads = u64;
     type Snapshots = u64;
     type Changes = u64;
+    type Sessions = u64;
 }
 
 const CLUSTER: ClusterId = ClusterId(7);

@@ -29,7 +29,7 @@ fn leading(held_back_bytes: u64) -> (Rig, Effects<Names>) {
         rig.written();
     }
     rig.answer();
-    while rig.turn(Event::Applied).apply.is_some() {}
+    while rig.turn(Event::Applied { recorded: Vec::new() }).apply.is_some() {}
     assert!(rig.turn(Event::TakeSnapshot { client: 1 }).snapshot.is_some());
     let effects = rig.turn(Event::Snapshotted(Ok(taken(id(14, 5), 1))));
     (rig, effects)
@@ -161,7 +161,7 @@ fn a_leader_keeps_what_follows_a_snapshot_that_a_peer_receives() {
         let last = rig.pump.raft().last();
         rig.append((1, 5), last, vec![entry(index, 5)], index);
         rig.written();
-        rig.turn(Event::Applied);
+        rig.turn(Event::Applied { recorded: Vec::new() });
     }
     rig.turn(Event::Snapshotted(Ok(taken(id(10, 5), 4))));
     rig.ticks(100);

@@ -31,7 +31,7 @@ impl Rig {
     }
 
     fn applied(&mut self) -> Effects<Names> {
-        self.turn(Event::Applied)
+        self.turn(Event::Applied { recorded: Vec::new() })
     }
 
     fn want(&mut self, client: u64) -> Effects<Names> {
