@@ -4,11 +4,13 @@ use clap::{Parser, Subcommand};
 
 use crate::arguments::{Completions, Del, Get, Man, Put, Snapshot, Status, Up};
 use crate::bench::Bench;
+use crate::events::Events;
 use crate::log::arguments::Log;
 use crate::log_lines::Logging;
 use crate::member::arguments::MemberCommand;
 use crate::recover::Recover;
 use crate::serve::Serve;
+use crate::transfer::Transfer;
 
 /// A replicated key-value store whose log you choose, with etcd's API.
 #[derive(Debug, Parser)]
@@ -37,8 +39,12 @@ pub enum Command {
     Get(Get),
     /// Remove a key, or all keys with a prefix.
     Del(Del),
-    /// Show each member: role, term, commit index, backend, process id.
+    /// Show each member (role, term, commit index, backend, process id), and what is wrong.
     Status(Status),
+    /// Let the leader hand its leadership over, and wait for the outcome.
+    Transfer(Transfer),
+    /// Show what happens to members, as it happens: elections, changes, snapshots.
+    Events(Events),
     /// Let members take a snapshot of their state now; print its last entry, size and duration.
     Snapshot(Snapshot),
     /// Show or change the members of a running cluster.

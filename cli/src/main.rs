@@ -4,6 +4,7 @@
 //! - `serve` runs one member;
 //! - `put`, `get`, `del` and `status` are a small client, and `snapshot` lets members take
 //!   snapshots;
+//! - `transfer` hands the leadership over, and `events` shows what happens to members;
 //! - `member` shows and changes the members of a running cluster;
 //! - `log` inspects, checks and copies the logs of members that are not running;
 //! - `recover` makes a new cluster out of a member that survived the loss of a majority;
@@ -18,6 +19,7 @@ mod arguments;
 mod bench;
 mod client;
 mod command_line;
+mod events;
 mod failure;
 mod log;
 mod log_lines;
@@ -28,6 +30,7 @@ mod recover;
 mod serve;
 mod snapshot;
 mod status;
+mod transfer;
 mod up;
 
 use std::process::ExitCode;
@@ -67,6 +70,8 @@ fn run(command: Command, logging: Logging) -> Result<ExitCode, Failure> {
             Command::Get(get) => client::get(get).await,
             Command::Del(del) => client::del(del).await,
             Command::Status(status) => status::run(status).await,
+            Command::Transfer(transfer) => transfer::run(transfer).await,
+            Command::Events(events) => events::run(events).await,
             Command::Snapshot(snapshot) => snapshot::run(snapshot).await,
             Command::Member(member) => member::run(member).await,
             Command::Log(log) => log::run(log).await,

@@ -47,7 +47,9 @@ mod tests {
     fn every_command_has_a_page() {
         let dir = tempfile::tempdir().expect("a directory");
         pages(&Man { dir: dir.path().join("man1") }).expect("it can be written");
-        for page in ["kontiki.1", "kontiki-serve.1", "kontiki-log-show.1"] {
+        for page in
+            ["kontiki.1", "kontiki-serve.1", "kontiki-log-show.1", "kontiki-member-replace.1"]
+        {
             let text = fs::read_to_string(dir.path().join("man1").join(page));
             assert!(text.is_ok_and(|text| text.contains(".TH")), "{page}");
         }

@@ -13,15 +13,15 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tonic::metadata::MetadataValue;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Response, Status};
+use tonic::{Code, Response, Status, Streaming};
 
 use crate::api::etcdserverpb::kv_client::KvClient;
 use crate::api::etcdserverpb::{DeleteRangeRequest, PutRequest, RangeRequest, RangeResponse};
 use crate::api::kontiki::v1::admin_client::AdminClient;
 use crate::api::kontiki::v1::{
-    AdminCancelChangeRequest, AdminChangeRequest, AdminChangeResponse, AdminJoinRequest,
-    AdminJoinResponse, AdminPlan, AdminSnapshotRequest, AdminSnapshotResponse, AdminStatusRequest,
-    AdminStatusResponse,
+    AdminCancelChangeRequest, AdminChangeRequest, AdminChangeResponse, AdminEvent,
+    AdminEventsRequest, AdminJoinRequest, AdminJoinResponse, AdminPlan, AdminSnapshotRequest,
+    AdminSnapshotResponse, AdminStatusRequest, AdminStatusResponse, AdminTransferRequest,
 };
 use crate::errors::Refusal;
 
@@ -218,6 +218,27 @@ impl Client {
         };
         let request = AdminCancelChangeRequest {};
         self.attempt_until_done(request, send, Effect::None).await.map(drop)
+    }
+
+    /// Hands the leadership over, to the voter that has stored the most if `to` is `None`; returns
+    /// the member that leads now.
+    pub async fn transfer(&mut self, to: Option<u64>) -> Result<u64, ClientError> {
+        let send =
+            |channel, request| async move { AdminClient::new(channel).transfer(request).await };
+        let request = AdminTransferRequest { to: to.unwrap_or(0) };
+        Ok(self.attempt_until_done(request, send, Effect::Change).await?.leader)
+    }
+
+    /// The events of the member at the first endpoint, from now on.
+    ///
+    /// # Errors
+    /// Why that member cannot be asked.
+    pub async fn events(&self) -> Result<Streaming<AdminEvent>, String> {
+        let (_, endpoint) = &self.endpoints[0];
+        let mut client = AdminClient::new(connect(endpoint).await?);
+        let events = timeout(self.timeout, client.events(AdminEventsRequest {})).await;
+        let events = events.map_err(|_| "no answer in time".to_owned())?;
+        events.map(Response::into_inner).map_err(|status| status.message().to_owned())
     }
 
     /// The status of the leader, if one is found and answers.

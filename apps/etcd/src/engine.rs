@@ -12,8 +12,10 @@ use kontiki::consensus::PeerStatus;
 use kontiki::types::{ClusterId, LogIndex, NodeId, StoreId, Term};
 
 pub use kontiki::{
-    ChangeError, ChangeProgress, Membership, ProposeError, ReadError, SnapshotError, TakenSnapshot,
+    ChangeError, ChangeProgress, Membership, NodeEvent, ProposeError, ReadError, SnapshotError,
+    TakenSnapshot, TransferError,
 };
+use tokio::sync::broadcast;
 
 /// A running member, as its services see it.
 pub trait Engine: Send + Sync + 'static {
@@ -37,6 +39,12 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Gives up the change that this member makes, if that is still possible.
     fn cancel_change(&self);
+
+    /// Hands the leadership of this member over to another voter, and waits until that one leads.
+    fn transfer(&self, to: NodeId) -> impl Future<Output = Result<(), TransferError>> + Send;
+
+    /// The member's events from now on; a receiver that lags behind misses the oldest.
+    fn events(&self) -> broadcast::Receiver<NodeEvent>;
 
     /// The newest membership in this member's log, and how far a change of it has come.
     fn membership(&self) -> MembershipStatus;

@@ -21,6 +21,7 @@ use crate::failure::Failure;
 use crate::output::{print, print_json};
 
 use arguments::{Add, How, List, MemberCommand, Replace, SetAddress, Several};
+pub use carry_out::progress;
 pub use plan::{Listed, listed};
 
 /// Carries out one of the commands.

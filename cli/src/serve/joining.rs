@@ -21,10 +21,11 @@ use std::time::Duration;
 use kontiki::storage::Store;
 use kontiki::types::{ClusterId, Identity};
 use kontiki::{BootstrapError, Node, NodeId};
-use kontiki_etcd::api::kontiki::v1::AdminJoinRequest;
+use kontiki_etcd::api::kontiki::v1::{AdminJoinRequest, AdminJoinResponse};
 use kontiki_etcd::client::ClientError;
 use kontiki_etcd::{Client, MemberAddresses};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use crate::failure::Failure;
 
@@ -38,6 +39,9 @@ const VERSION: u32 = 1;
 
 /// How long a joining node looks for a leader that lets it join.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How long one attempt takes at most.
+const ATTEMPT: Duration = Duration::from_secs(3);
 
 /// How long a member that has joined already asks the endpoints for their cluster.
 const CHECK_PATIENCE: Duration = Duration::from_secs(2);
@@ -98,13 +102,12 @@ pub fn announced(settings: &Settings) -> Result<MemberAddresses, Failure> {
 ///
 /// If no endpoint answers, or the cluster refuses.
 pub async fn join(endpoints: &[String], addresses: &MemberAddresses) -> Result<Joined, Failure> {
-    let client = Client::new(endpoints).map_err(|error| Failure::new(error.to_string()))?;
     let request = AdminJoinRequest {
         name: addresses.name.clone(),
         peer_url: addresses.peer_url.clone(),
         client_url: addresses.client_url.clone(),
     };
-    let answer = client.with_timeout(PATIENCE).join(request).await;
+    let answer = ask(endpoints, request).await;
     let answer = answer.map_err(|error| refused(endpoints, &error))?;
     Ok(Joined {
         version: VERSION,
@@ -115,6 +118,25 @@ pub async fn join(endpoints: &[String], addresses: &MemberAddresses) -> Result<J
         client: addresses.client_address().to_owned(),
         has_log: false,
     })
+}
+
+/// Asks again, each time from another endpoint on, so that one that accepts a connection and never
+/// answers does not use up the time. The request may be repeated: the answer is the same.
+async fn ask(
+    endpoints: &[String],
+    request: AdminJoinRequest,
+) -> Result<AdminJoinResponse, ClientError> {
+    let mut endpoints = endpoints.to_vec();
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let client = Client::new(&endpoints)?;
+        match client.with_timeout(ATTEMPT).join(request.clone()).await {
+            Err(ClientError::Unavailable { .. }) if Instant::now() < until => {
+                endpoints.rotate_left(1);
+            }
+            answer => return answer,
+        }
+    }
 }
 
 fn refused(endpoints: &[String], error: &ClientError) -> Failure {

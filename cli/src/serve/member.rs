@@ -8,9 +8,10 @@ use kontiki::types::{LogIndex, StoreId};
 use kontiki::{Membership, Node, NodeId, NodeStatus};
 use kontiki_etcd::Engine;
 use kontiki_etcd::engine::{
-    ChangeError, ClusterMember, MembershipStatus, ProposeError, ReadError, Role, SnapshotError,
-    Standing, TakenSnapshot,
+    ChangeError, ClusterMember, MembershipStatus, NodeEvent, ProposeError, ReadError, Role,
+    SnapshotError, Standing, TakenSnapshot, TransferError,
 };
+use tokio::sync::broadcast::Receiver;
 
 use super::listed::Listed;
 
@@ -65,6 +66,14 @@ impl Engine for Member {
 
     fn cancel_change(&self) {
         self.node.cancel_change();
+    }
+
+    async fn transfer(&self, to: NodeId) -> Result<(), TransferError> {
+        self.node.transfer(to).await
+    }
+
+    fn events(&self) -> Receiver<NodeEvent> {
+        self.node.events()
     }
 
     fn membership(&self) -> MembershipStatus {

@@ -16,12 +16,13 @@ mod peers;
 mod settings;
 
 use std::future::Future;
+use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use kontiki::{DataDir, Node, NodeConfig, NodeId, TcpOptions, TcpTransport};
 use kontiki_etcd::{Machine, MemberAddresses, Profile, Server};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket, lookup_host};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -35,6 +36,10 @@ use origin::Origin;
 use peers::PeerAddresses;
 
 pub use settings::{Serve, Settings};
+
+/// How many connections of clients may wait to be accepted, as in the standard library. With a long
+/// queue a client would wait for a member that cannot serve it, instead of trying another one.
+const BACKLOG: u32 = 128;
 
 /// How long pending requests may take once the member ends.
 const GRACE: Duration = Duration::from_secs(2);
@@ -66,6 +71,8 @@ pub async fn run(serve: Serve) -> Result<ExitCode, Failure> {
         peers: dir.as_ref().map(DataDir::peers),
     };
     let machine = Box::new(machine);
+    let clients = ports.clients.listen(BACKLOG);
+    let clients = clients.map_err(|e| port_failure("clients", &ports.client_address, &e))?;
     let node = match &joined {
         Some(_) => Node::join(config, log, transport, machine).await,
         None => Node::start(config, log, transport, machine).await,
@@ -83,7 +90,7 @@ pub async fn run(serve: Serve) -> Result<ExitCode, Failure> {
     let member = Member::new(node.clone(), listed);
     let server = Server::with_limits(member, store, Profile { name, backend }, limits);
     let server = if settings.let_urls_in { server.let_urls_in() } else { server };
-    serve_until(server, ports.clients, node, stop).await
+    serve_until(server, clients, node, stop).await
 }
 
 /// A member whose store has its identity, and whose ports are bound.
@@ -180,7 +187,9 @@ async fn remember_name(
 
 /// The bound ports of a member.
 struct Ports {
-    clients: TcpListener,
+    /// Bound, and listening only once the member can answer: a client that is refused tries another
+    /// member at once, and one that is accepted waits.
+    clients: TcpSocket,
     client_address: String,
     peers: TcpTransport,
     peer_address: String,
@@ -198,12 +207,26 @@ impl Ports {
         let client_address = address(&settings.listen_client, known, "--listen-client")?;
         let known = own.map(MemberAddresses::peer_address);
         let peer_address = address(&settings.listen_peer, known, "--listen-peer")?;
-        let clients = TcpListener::bind(&client_address).await;
+        let clients = reserve(&client_address).await;
         let clients = clients.map_err(|error| port_failure("clients", &client_address, &error))?;
         let peers = TcpTransport::bind(&peer_address, TcpOptions::default());
         let peers = peers.map_err(|error| port_failure("peers", &peer_address, &error))?;
         Ok(Ports { clients, client_address, peers, peer_address })
     }
+}
+
+/// Binds a socket to an address without listening.
+async fn reserve(address: &str) -> io::Result<TcpSocket> {
+    let mut failed = io::Error::new(io::ErrorKind::InvalidInput, "the host has no address");
+    for address in lookup_host(address).await? {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        match socket.bind(address) {
+            Ok(()) => return Ok(socket),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
 }
 
 /// Logs each change of leader once.

@@ -3,6 +3,8 @@
 mod changes;
 mod etcdctl;
 mod joining;
+mod leadership;
+mod under_load;
 
 use serde_json::Value;
 

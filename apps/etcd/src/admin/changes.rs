@@ -1,18 +1,19 @@
-//! What the Admin service does with the membership: joining, planning, changing.
+//! What the Admin service does with the membership: joining, planning, changing,
+//! and handing the leadership over.
 //!
 //! Only the leader does it; another member refuses by [`Refusal::NotLeader`], and the client goes
 //! to the leader that the status names.
 
-use kontiki::consensus::PeerStatus;
+use kontiki::consensus::{PeerStatus, TransferRefusal};
 use kontiki::storage::record;
-use kontiki::{ChangeError, ChangeProgress, ChangeStage, Membership, NodeId};
+use kontiki::{ChangeError, ChangeProgress, ChangeStage, Membership, NodeId, TransferError};
 use tonic::{Code, Status};
 
 use crate::addresses::MemberAddresses;
 use crate::api::kontiki::v1::admin_edit::Kind;
 use crate::api::kontiki::v1::{
     AdminCatchingUp, AdminChange, AdminChangeRequest, AdminChangeResponse, AdminEdit,
-    AdminJoinRequest, AdminJoinResponse, AdminMember, AdminPeer, AdminPlan,
+    AdminJoinRequest, AdminJoinResponse, AdminMember, AdminPeer, AdminPlan, AdminTransferResponse,
 };
 use crate::engine::Engine;
 use crate::errors::Refusal;
@@ -70,6 +71,32 @@ pub(super) async fn change<E: Engine>(
 ) -> Result<AdminChangeResponse, Status> {
     let (now, _) = membership::change(engine, |now| edited(now, request)).await?;
     Ok(AdminChangeResponse { members: to_members(&now) })
+}
+
+/// Hands the leadership over.
+pub(super) async fn transfer<E: Engine>(
+    engine: &E,
+    to: u64,
+) -> Result<AdminTransferResponse, Status> {
+    membership::base(engine)?;
+    let peers = engine.membership().peers;
+    let best = peers.iter().filter(|peer| peer.is_voter).max_by_key(|peer| peer.matched);
+    let to = NodeId::new(to).or(best.map(|peer| peer.id));
+    let none = || Status::failed_precondition("there is no other voter that could lead");
+    let to = to.ok_or_else(none)?;
+    match engine.transfer(to).await {
+        Ok(()) | Err(TransferError::Refused(TransferRefusal::ToItself)) => {
+            Ok(AdminTransferResponse { leader: to.get() })
+        }
+        Err(TransferError::Refused(TransferRefusal::NotLeader { .. })) => {
+            Err(Refusal::NotLeader.into())
+        }
+        Err(TransferError::Closed) => Err(Refusal::Stopped.into()),
+        Err(why) => {
+            let text = format!("the leadership was not handed to member {to}: {why}");
+            Err(Status::failed_precondition(text))
+        }
+    }
 }
 
 fn edited(now: &Membership, request: &AdminChangeRequest) -> Result<Edited, Status> {

@@ -1,7 +1,8 @@
 //! The Admin service: what Kontiki's own tools ask a member. [`changes`] has what concerns the
-//! membership.
+//! membership, and [`events`] the stream of events.
 
 mod changes;
+mod events;
 
 use std::time::Instant;
 
@@ -11,8 +12,9 @@ use crate::addresses::MemberAddresses;
 use crate::api::kontiki::v1::admin_server::Admin;
 use crate::api::kontiki::v1::{
     AdminCancelChangeRequest, AdminCancelChangeResponse, AdminChangeRequest, AdminChangeResponse,
-    AdminJoinRequest, AdminJoinResponse, AdminMember, AdminPlan, AdminSnapshot,
+    AdminEventsRequest, AdminJoinRequest, AdminJoinResponse, AdminMember, AdminPlan, AdminSnapshot,
     AdminSnapshotRequest, AdminSnapshotResponse, AdminStatusRequest, AdminStatusResponse,
+    AdminTransferRequest, AdminTransferResponse,
 };
 use crate::engine::{ClusterMember, Engine, SnapshotError, TakenSnapshot};
 use crate::member::SharedMember;
@@ -50,6 +52,22 @@ impl<E: Engine> Admin for AdminService<E> {
             change: membership.change.as_ref().map(changes::to_message),
             peers: membership.peers.iter().map(changes::peer).collect(),
         }))
+    }
+
+    async fn transfer(
+        &self,
+        request: Request<AdminTransferRequest>,
+    ) -> Result<Response<AdminTransferResponse>, Status> {
+        Ok(Response::new(changes::transfer(&self.member.engine, request.into_inner().to).await?))
+    }
+
+    type EventsStream = events::Events;
+
+    async fn events(
+        &self,
+        _request: Request<AdminEventsRequest>,
+    ) -> Result<Response<events::Events>, Status> {
+        Ok(Response::new(events::of(self.member.clone())))
     }
 
     async fn join(

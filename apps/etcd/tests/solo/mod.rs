@@ -8,11 +8,12 @@ use bytes::Bytes;
 use kontiki::types::{ClusterId, EntryId, LogIndex, NodeId, StoreId, Term};
 use kontiki::{Committed, Replies, StateMachine};
 use kontiki_etcd::engine::{
-    ChangeError, ClusterMember, Membership, MembershipStatus, ProposeError, ReadError, Role,
-    SnapshotError, Standing, TakenSnapshot,
+    ChangeError, ClusterMember, Membership, MembershipStatus, NodeEvent, ProposeError, ReadError,
+    Role, SnapshotError, Standing, TakenSnapshot, TransferError,
 };
 use kontiki_etcd::{Engine, Machine, MemberAddresses, Profile, Server, ServerLimits};
 use tokio::net::TcpListener;
+use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
 const TERM: Term = Term::new(2);
@@ -128,6 +129,14 @@ impl Engine for SoloEngine {
     }
 
     fn cancel_change(&self) {}
+
+    async fn transfer(&self, _to: NodeId) -> Result<(), TransferError> {
+        Err(TransferError::Closed)
+    }
+
+    fn events(&self) -> broadcast::Receiver<NodeEvent> {
+        broadcast::channel(1).1
+    }
 
     fn membership(&self) -> MembershipStatus {
         MembershipStatus::default()

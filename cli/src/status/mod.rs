@@ -1,4 +1,6 @@
-//! `kontiki status`: the status that each member reports.
+//! `kontiki status`: the status that each member reports, and what is wrong.
+
+mod problems;
 
 use std::process::ExitCode;
 
@@ -77,6 +79,8 @@ impl From<AdminChange> for Change {
 #[derive(Serialize)]
 struct Output {
     members: Vec<MemberStatus>,
+    /// A sentence for each problem, and one for a change of the members that is under way.
+    problems: Vec<String>,
 }
 
 /// Asks all endpoints. Fails if one of them does not answer, after it has shown the others.
@@ -87,16 +91,20 @@ pub async fn run(status: Status) -> Result<ExitCode, Failure> {
         let client = client.with_timeout(status.to.timeout());
         clients.push(tokio::spawn(async move { client.status().await }));
     }
-    let mut members = Vec::new();
+    let mut answers = Vec::new();
     for client in clients {
-        let answered = client.await.expect("asking does not panic");
-        members.extend(answered.into_iter().map(|one| MemberStatus::new(one.endpoint, one.status)));
+        answers.extend(client.await.expect("asking does not panic"));
     }
+    let known: Vec<_> = answers.iter().filter_map(|one| one.status.as_ref().ok()).collect();
+    let problems = problems::problems(&known);
+    let members = answers.into_iter().map(|one| MemberStatus::new(one.endpoint, one.status));
+    let members: Vec<MemberStatus> = members.collect();
     let all = members.iter().all(|member| member.error.is_none());
     if status.json {
-        print_json(&Output { members })?;
+        print_json(&Output { members, problems })?;
     } else {
         print(&table(&members))?;
+        print(&problems.iter().map(|problem| format!("{problem}\n")).collect::<String>())?;
     }
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -192,13 +200,14 @@ mod tests {
             MemberStatus::new("b:2".to_owned(), Err("connection refused".to_owned())),
         ];
         assert!(table(&members).ends_with("b:2 does not answer: connection refused\n"));
-        let json = serde_json::to_string(&Output { members }).expect("it is JSON");
+        let json = serde_json::to_string(&Output { members, problems: vec!["one".to_owned()] })
+            .expect("it is JSON");
         let expected = concat!(
             r#"{"members":[{"id":2,"endpoint":"a:1","role":"leader","term":3,"commit":10,"#,
             r#""applied":9,"snapshot":{"index":8,"term":3,"bytes":700},"backend":"file","#,
             r#""pid":77},{"id":null,"endpoint":"b:2","role":"unreachable","term":null,"#,
             r#""commit":null,"applied":null,"snapshot":null,"backend":null,"pid":null,"#,
-            r#""error":"connection refused"}]}"#
+            r#""error":"connection refused"}],"problems":["one"]}"#
         );
         assert_eq!(json, expected);
     }
