@@ -2,7 +2,8 @@
 //!
 //! etcd's requests change one member each. They are carried out by the leader; any other member
 //! passes a request on to the leader's client port, once, and answers what the leader answers. A
-//! request that finds no leader waits for one, as in etcd.
+//! request that finds no leader waits for one, as in etcd. One whose leader changes while it is
+//! carried out is carried out at the next leader; what the first attempt has done counts then.
 //!
 //! A member that is added as a voter becomes a learner first. The leader makes it a voter by itself
 //! when it has received the log ([`crate::membership::promotion`]).
@@ -33,8 +34,13 @@ use crate::member::{Patience, SharedMember};
 use crate::membership::edit::{self, Edit, EditError, Edited};
 use crate::membership::{self, Failure, is_in_sync};
 
-/// The metadata of a request that another member has passed on.
+/// The metadata of a request that another member has passed on; its value says whether an earlier
+/// attempt may have been carried out.
 const PASSED_ON: &str = "kontiki-passed-on";
+
+/// The values of that metadata.
+const FIRST: &str = "first";
+const AGAIN: &str = "again";
 
 /// How long the leader's port may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -62,11 +68,13 @@ impl<E: Engine> Cluster for ClusterService<E> {
         &self,
         request: Request<MemberAddRequest>,
     ) -> Result<Response<MemberAddResponse>, Status> {
-        let add = |request: MemberAddRequest| async move {
+        let add = |request: MemberAddRequest, again: bool| async move {
             let peer_url = only_url(&request.peer_urls)?;
             let edit = |now: &Membership| {
-                if edit::at_peer_url(now, &peer_url).is_some() {
-                    return Err(Refusal::PeerUrlExists.into());
+                match edit::at_peer_url(now, &peer_url) {
+                    Some(node) if again => return Ok(unchanged(now, node)),
+                    Some(_) => return Err(Refusal::PeerUrlExists.into()),
+                    None => {}
                 }
                 let votes_soon = !request.is_learner;
                 let (name, client_url) = (String::new(), String::new());
@@ -91,8 +99,12 @@ impl<E: Engine> Cluster for ClusterService<E> {
         &self,
         request: Request<MemberRemoveRequest>,
     ) -> Result<Response<MemberRemoveResponse>, Status> {
-        let remove = |request: MemberRemoveRequest| async move {
-            let members = self.change(request.id, |_, node| Ok(Edit::Remove(node))).await?;
+        let remove = |request: MemberRemoveRequest, again: bool| async move {
+            let edit = |now: &Membership, node| {
+                let was_removed = again && node <= now.highest();
+                if now.contains(node) || was_removed { Ok(Edit::Remove(node)) } else { missing() }
+            };
+            let members = self.change(request.id, edit).await?;
             Ok(MemberRemoveResponse { header: None, members })
         };
         let pass_on = |mut leader: ClusterClient<Channel>, request| async move {
@@ -106,9 +118,10 @@ impl<E: Engine> Cluster for ClusterService<E> {
         &self,
         request: Request<MemberUpdateRequest>,
     ) -> Result<Response<MemberUpdateResponse>, Status> {
-        let update = |request: MemberUpdateRequest| async move {
+        let update = |request: MemberUpdateRequest, _| async move {
             let peer_url = only_url(&request.peer_urls)?;
             let edit = |now: &Membership, node| match edit::at_peer_url(now, &peer_url) {
+                _ if !now.contains(node) => missing(),
                 Some(other) if other != node => Err(Refusal::PeerUrlExists.into()),
                 _ => {
                     let peer_url = peer_url.clone();
@@ -130,10 +143,14 @@ impl<E: Engine> Cluster for ClusterService<E> {
         &self,
         request: Request<MemberPromoteRequest>,
     ) -> Result<Response<MemberPromoteResponse>, Status> {
-        let promote = |request: MemberPromoteRequest| async move {
+        let promote = |request: MemberPromoteRequest, again: bool| async move {
             let edit = |now: &Membership, node| {
+                if !now.contains(node) {
+                    return missing();
+                }
                 if !now.is_learner(node) {
-                    return Err(Refusal::NotALearner.into());
+                    let refusal = Err(Refusal::NotALearner.into());
+                    return if again { Ok(Edit::Promote(node)) } else { refusal };
                 }
                 if !is_in_sync(&self.member.engine, node) {
                     return Err(Refusal::LearnerNotReady.into());
@@ -174,12 +191,7 @@ impl<E: Engine> ClusterService<E> {
         edit: impl Fn(&Membership, NodeId) -> Result<Edit, Error>,
     ) -> Result<Vec<Member>, Error> {
         let node = NodeId::new(id).ok_or(Refusal::MemberNotFound)?;
-        let edit = |now: &Membership| {
-            if !now.contains(node) {
-                return Err(Refusal::MemberNotFound.into());
-            }
-            edited(now, edit(now, node)?)
-        };
+        let edit = |now: &Membership| edited(now, edit(now, node)?);
         let (now, _) = membership::change(&self.member.engine, edit).await?;
         Ok(to_members(&now))
     }
@@ -188,7 +200,7 @@ impl<E: Engine> ClusterService<E> {
     async fn at_leader<Q: Clone, R, L, P>(
         &self,
         request: Request<Q>,
-        here: impl Fn(Q) -> L,
+        here: impl Fn(Q, bool) -> L,
         pass_on: impl Fn(ClusterClient<Channel>, Request<Q>) -> P,
     ) -> Result<R, Status>
     where
@@ -196,21 +208,29 @@ impl<E: Engine> ClusterService<E> {
         P: Future<Output = Result<R, Status>>,
     {
         self.member.admit(request.metadata())?;
-        let was_passed_on = request.metadata().contains_key(PASSED_ON);
+        let passed_on = request.metadata().get(PASSED_ON).cloned();
+        let mut again = passed_on.as_ref().is_some_and(|value| value == AGAIN);
         let request = request.into_inner();
         let patience = Patience::begin();
         loop {
-            match here(request.clone()).await {
-                Err(Error::Elsewhere) if was_passed_on => return Err(Refusal::NotLeader.into()),
+            match here(request.clone(), again).await {
+                Err(Error::Elsewhere) if passed_on.is_some() => {
+                    return Err(Refusal::NotLeader.into());
+                }
                 Err(Error::Elsewhere) => {}
+                Err(Error::Status(status)) if passed_on.is_none() && is(&status, CHANGED) => {
+                    again = true;
+                }
                 Err(Error::Status(status)) => return Err(status),
                 Ok(answer) => return Ok(answer),
             }
             if let Some(leader) = self.leader().await {
+                let attempt = MetadataValue::from_static(if again { AGAIN } else { FIRST });
                 let mut passed = Request::new(request.clone());
-                passed.metadata_mut().insert(PASSED_ON, MetadataValue::from_static("true"));
+                passed.metadata_mut().insert(PASSED_ON, attempt);
                 match pass_on(leader, passed).await {
-                    Err(status) if status.message() == Refusal::NotLeader.to_string() => {}
+                    Err(status) if is(&status, Refusal::NotLeader) => {}
+                    Err(status) if is(&status, CHANGED) => again = true,
                     Err(status) => return Err(answered(&status)),
                     Ok(answer) => {
                         // The list that the client asks this member for next has the change.
@@ -233,6 +253,23 @@ impl<E: Engine> ClusterService<E> {
         let endpoint = Endpoint::from_shared(url).ok()?.connect_timeout(CONNECT_TIMEOUT);
         Some(ClusterClient::new(endpoint.connect().await.ok()?))
     }
+}
+
+/// The refusal after which a request is carried out again, at the next leader.
+const CHANGED: Refusal = Refusal::LeaderChanged;
+
+fn is(status: &Status, refusal: Refusal) -> bool {
+    status.message() == refusal.to_string()
+}
+
+fn missing() -> Result<Edit, Error> {
+    Err(Refusal::MemberNotFound.into())
+}
+
+/// The target of a change that an earlier attempt has made.
+fn unchanged(now: &Membership, node: NodeId) -> Edited {
+    let target = Membership::new(now.target()).expect("a part of a sound membership is sound");
+    Edited { target, added: Some(node) }
 }
 
 /// The leader's answer, or etcd's text for a connection that broke: the outcome is unknown then.

@@ -4,8 +4,11 @@
 
 mod solo;
 
+use kontiki_etcd::api::etcdserverpb::cluster_client::ClusterClient;
 use kontiki_etcd::api::etcdserverpb::kv_client::KvClient;
-use kontiki_etcd::api::etcdserverpb::{PutRequest, RangeRequest, TxnRequest};
+use kontiki_etcd::api::etcdserverpb::{
+    MemberAddRequest, MemberRemoveRequest, PutRequest, RangeRequest, TxnRequest,
+};
 use kontiki_etcd::engine::ProposeError;
 
 use solo::{Setup, Solo};
@@ -59,4 +62,27 @@ async fn an_unknown_outcome_is_not_retried() {
     let put = PutRequest { key: "k".into(), value: "v".into(), ..PutRequest::default() };
     let refused = client.put(put).await.expect_err("it may have happened");
     assert_eq!(refused.message(), "etcdserver: request timed out");
+}
+
+/// What went wrong: the leader changed while it removed a member, and etcd's client was told that
+/// the leader had changed, or that there was no such member.
+#[tokio::test]
+async fn a_change_of_the_members_goes_on_when_the_leader_changes() {
+    for is_made in [true, false] {
+        let interrupted = [is_made, is_made].into();
+        let solo = Solo::start_with(Setup { interrupted, ..Setup::default() }).await;
+        let url = format!("http://{}", solo.endpoint());
+        let mut client = ClusterClient::connect(url).await.expect("it serves");
+        let peer_urls = vec!["http://127.0.0.1:9".to_owned()];
+        let add = MemberAddRequest { peer_urls, is_learner: true };
+        let added = client.member_add(add).await.expect("added").into_inner();
+        let added = added.member.expect("it is named");
+        assert_eq!((added.id, added.is_learner), (8, true));
+        let remove = MemberRemoveRequest { id: added.id };
+        // The second interruption was used up by the first request if nothing was made then.
+        let left = client.member_remove(remove).await.expect("removed").into_inner().members;
+        assert_eq!(left.iter().map(|member| member.id).collect::<Vec<_>>(), [7]);
+        let gone = client.member_remove(remove).await.expect_err("it is gone");
+        assert_eq!(gone.message(), "etcdserver: member not found");
+    }
 }

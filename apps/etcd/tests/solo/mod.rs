@@ -39,6 +39,9 @@ pub struct Setup {
     pub limits: ServerLimits,
     /// For each of the first barriers, whether it passes. Later ones pass.
     pub barriers: VecDeque<bool>,
+    /// The changes of the membership fail at first because the leader changes: for each of these,
+    /// whether it is made nevertheless.
+    pub interrupted: VecDeque<bool>,
 }
 
 impl Solo {
@@ -56,7 +59,11 @@ impl Solo {
         let machine = Machine::new();
         let store = machine.store();
         let (failures, barriers) = (setup.failures, setup.barriers);
-        let state = State { machine, last: LogIndex::new(1), failures, barriers };
+        let interrupted = setup.interrupted;
+        let voters = Membership::of_voters([(node(NODE), Bytes::new())]);
+        let membership = Arc::new(voters.expect("sound"));
+        let last = LogIndex::new(1);
+        let state = State { machine, last, failures, barriers, membership, interrupted };
         let engine = SoloEngine { members, state: Mutex::new(state) };
         let profile = Profile { name: "solo".to_owned(), backend: "none".to_owned() };
         let server = Server::with_limits(engine, store, profile, setup.limits).let_urls_in();
@@ -89,6 +96,8 @@ struct State {
     last: LogIndex,
     failures: VecDeque<ProposeError>,
     barriers: VecDeque<bool>,
+    membership: Arc<Membership>,
+    interrupted: VecDeque<bool>,
 }
 
 impl Engine for SoloEngine {
@@ -122,10 +131,23 @@ impl Engine for SoloEngine {
 
     async fn change(
         &self,
-        _from: Arc<Membership>,
-        _target: Membership,
+        from: Arc<Membership>,
+        target: Membership,
     ) -> Result<Arc<Membership>, ChangeError> {
-        Err(ChangeError::Closed)
+        let mut state = self.state.lock().expect("applying does not panic");
+        if from != state.membership {
+            return Err(ChangeError::OtherMembership);
+        }
+        let interrupted = state.interrupted.pop_front();
+        if interrupted != Some(false) {
+            let mut parts = target.parts().clone();
+            parts.highest = parts.highest.max(Some(from.highest()));
+            state.membership = Arc::new(Membership::new(parts).expect("sound"));
+        }
+        match interrupted {
+            Some(_) => Err(ChangeError::LeaderChanged { hint: None }),
+            None => Ok(Arc::clone(&state.membership)),
+        }
     }
 
     fn cancel_change(&self) {}
@@ -139,7 +161,9 @@ impl Engine for SoloEngine {
     }
 
     fn membership(&self) -> MembershipStatus {
-        MembershipStatus::default()
+        let state = self.state.lock().expect("applying does not panic");
+        let now = Some(Arc::clone(&state.membership));
+        MembershipStatus { now, ..MembershipStatus::default() }
     }
 
     fn store_of(&self, _node: NodeId) -> Option<StoreId> {
