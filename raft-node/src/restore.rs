@@ -50,7 +50,7 @@ pub enum RestoreError {
     #[error(transparent)]
     Unusable(#[from] UnusableSnapshot),
     /// The entries that a damaged snapshot includes were purged from the log, so a part of the
-    /// state is lost here. Other members have it.
+    /// state is lost here, at least of the engine's own. Other members have it.
     #[error(
         "{damaged}, the log begins after {boundary}, and no sound snapshot reaches it: a part of \
          the state is lost here, and only other members have it"
@@ -208,7 +208,8 @@ impl Found<'_> {
         let Some(damaged) = self.newest_damaged(damaged)? else { return Ok(newest) };
         let boundary = self.recovered.bounds.boundary;
         let sound = newest.as_ref().map_or(LogIndex::ZERO, |snapshot| snapshot.head.last.index);
-        if sound.max(self.has) < boundary.index {
+        // Even a state machine that keeps its state lacks the engine's own.
+        if sound < boundary.index {
             return Err(RestoreError::Lost { damaged: damaged.unusable, boundary });
         }
         Ok(newest)

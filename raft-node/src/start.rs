@@ -72,11 +72,9 @@ pub enum StartError {
         /// The log's boundary.
         boundary: EntryId,
     },
-    /// The log begins after entries that the state machine has not applied.
-    #[error(
-        "the log begins after {boundary}, and neither snapshot nor state machine has what was \
-         before"
-    )]
+    /// The log begins after entries that no snapshot includes. A state machine that keeps its state
+    /// may have applied them, but the engine's own state, that of sessions, is missing.
+    #[error("the log begins after {boundary}, and no snapshot has what was before")]
     MissingPrefix {
         /// The log's boundary.
         boundary: EntryId,
@@ -308,8 +306,11 @@ fn new_pump(
     config.limits.check()?;
     // A state machine that keeps its state may be ahead of the engine's own state, which is in
     // snapshots and in the log only.
-    let machine_has = start.applied;
-    let start = Start { applied: seen.max(start.boundary.index).min(machine_has), ..start };
+    let (machine_has, boundary) = (start.applied, start.boundary);
+    if seen < boundary.index {
+        return Err(StartError::MissingPrefix { boundary });
+    }
+    let start = Start { applied: seen.min(machine_has), ..start };
     let mut pump = Pump::new(identity, protocol, config.limits.clone(), start, random_number());
     pump.resume(engine, machine_has);
     Ok(pump)

@@ -73,7 +73,8 @@ pub fn each_kind(first: u64, term: u64) -> Vec<Entry> {
         of(EntryKind::SessionCommand, entry(first + 2, term)),
         of(EntryKind::SessionControl, entry(first + 3, term)),
         membership(first + 4, term, 3),
-        entry(first + 5, term),
+        of(EntryKind::FeatureLevel, entry(first + 5, term)),
+        entry(first + 6, term),
     ]
 }
 

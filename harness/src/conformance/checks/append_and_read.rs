@@ -102,7 +102,7 @@ pub async fn a_large_payload_comes_back(log: &mut Subject) -> Checked {
 /// Each kind of entry comes back, with and without a payload.
 pub async fn every_kind_comes_back(log: &mut Subject) -> Checked {
     log.append(each_kind(1, 1)).await?;
-    log.read(1, 7, u64::MAX).await.map(|_| ())
+    log.read(1, 8, u64::MAX).await.map(|_| ())
 }
 
 /// An entry that does not follow the last one is refused.
