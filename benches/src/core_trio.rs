@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kontiki::consensus::{Config, Input, Output, Raft, Start};
+use kontiki::consensus::{Config, Input, Output, Raft, Start, TICK_MICROS, Time};
 use kontiki::types::{LogIndex, Membership, NodeId, Term, TermRun};
 
 /// The number of cores.
@@ -41,7 +41,7 @@ impl CoreTrio {
             steps: 0,
         };
         trio.waiting.push_back((ids[0], Input::ElectionTimeout { after: 1 }));
-        trio.waiting.push_back((ids[0], Input::Tick));
+        trio.waiting.push_back((ids[0], Input::Tick { now: Time::from_micros(TICK_MICROS) }));
         trio.run();
         trio.steps = 0;
         trio

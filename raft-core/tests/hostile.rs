@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 use raft_core::consensus::{
     Body, Config, Contradiction, Input, MAX_NUMBER, Message, NotSent, Output, Raft, ReadId,
-    Rejection, Round, Start, Verdict,
+    Rejection, Round, Start, TICK_MICROS, Time, Verdict,
 };
 use raft_core::types::{
     EntryId, HardState, LogIndex, LogSpan, Membership, MembershipParts, NodeId, Term, TermRun,
@@ -88,7 +88,9 @@ fn body() -> impl Strategy<Value = Body> {
             .prop_map(|(span, commit, round)| Body::Append { span, commit, round }),
         4 => (verdict(), round())
             .prop_map(|(verdict, round)| Body::AppendResponse { verdict, round }),
-        1 => read().prop_map(|read| Body::ReadIndex { read }),
+        1 => (read(), any::<bool>())
+            .prop_map(|(read, by_lease)| Body::ReadIndex { read, by_lease }),
+        1 => (round(), any::<u64>()).prop_map(|(round, micros)| Body::Promise { round, micros }),
         1 => (read(), index()).prop_map(|(read, index)| Body::ReadIndexResponse { read, index }),
     ]
 }
@@ -129,6 +131,7 @@ fn event() -> impl Strategy<Value = Event> {
 struct Stage {
     raft: Raft,
     outputs: Vec<Output>,
+    now: Time,
 }
 
 impl Stage {
@@ -136,6 +139,7 @@ impl Stage {
     fn new(purged: u64, voters_ask_first: bool) -> Stage {
         let mut config = Config::new(node(1), 7);
         config.pre_vote = voters_ask_first;
+        config.lease_drift = purged.is_multiple_of(2).then_some(100);
         let term_at = |index: u64| Term::new(if index < 4 { index.min(1) } else { 2 });
         let boundary = EntryId::new(term_at(purged), LogIndex::new(purged));
         let mut term_runs: Vec<TermRun> = Vec::new();
@@ -154,13 +158,19 @@ impl Stage {
             memberships: Vec::new(),
             commit: LogIndex::new(purged.max(3)),
             applied: boundary.index,
+            now: Time::ZERO,
         };
-        Stage { raft: Raft::new(config, start), outputs: Vec::new() }
+        Stage { raft: Raft::new(config, start), outputs: Vec::new(), now: Time::ZERO }
     }
 
     fn step(&mut self, input: Input) {
         self.raft.step(input, &mut self.outputs);
         self.raft.check_laws();
+    }
+
+    fn tick(&mut self) {
+        self.now = self.now.plus(TICK_MICROS);
+        self.step(Input::Tick { now: self.now });
     }
 
     fn handle(&mut self, event: Event) {
@@ -171,13 +181,18 @@ impl Stage {
                 let _ = message.to_string();
                 self.step(Input::Message { from: node(from), message, memberships: Vec::new() });
             }
-            Event::Ticks(count) => (0..count).for_each(|_| self.step(Input::Tick)),
+            Event::Ticks(count) => (0..count).for_each(|_| self.tick()),
             Event::Campaign => {
                 self.step(Input::ElectionTimeout { after: 1 });
-                self.step(Input::Tick);
+                self.tick();
             }
             Event::Propose(count) => self.step(Input::Propose { count, origins: vec![node(2)] }),
-            Event::Read(read) => self.step(Input::ReadIndex { read: ReadId(read) }),
+            Event::Read(read) => {
+                self.step(Input::ReadIndex {
+                    read: ReadId(read),
+                    by_lease: read.is_multiple_of(2),
+                });
+            }
             Event::Transfer(to) => self.step(Input::Transfer { to: node(to) }),
             Event::Change(voters) => self.change(voters),
             Event::Durable => self.complete_writes(),

@@ -84,7 +84,10 @@ fn plain_body() -> impl Strategy<Value = Body> {
             verdict: Verdict::Conflict { refused, hint },
             round: Round(round)
         }),
-        any::<u64>().prop_map(|read| Body::ReadIndex { read: ReadId(read) }),
+        (any::<u64>(), any::<bool>())
+            .prop_map(|(read, by_lease)| Body::ReadIndex { read: ReadId(read), by_lease }),
+        (any::<u64>(), any::<u64>())
+            .prop_map(|(round, micros)| Body::Promise { round: Round(round), micros }),
         (any::<u64>(), index())
             .prop_map(|(read, index)| Body::ReadIndexResponse { read: ReadId(read), index }),
     ]

@@ -2,7 +2,8 @@
 //! from `docs/formats/wire.md`; a change of the code that breaks one needs a new version.
 //!
 //! Version 2 has the frames of version 1, with another version number in the prefix, and two more;
-//! version 3 has those of version 2, and the transfer of snapshots.
+//! version 3 has those of version 2, and the transfer of snapshots; version 5 adds what leases
+//! need.
 
 use bytes::{Buf, Bytes, BytesMut};
 use raft_core::consensus::{Body, Message, ReadId, Round, Verdict};
@@ -93,7 +94,8 @@ fn messages_of_version_1() {
     let verdict = Verdict::Conflict { refused: LogIndex::new(9), hint: id(2, 5) };
     let body = Body::AppendResponse { verdict, round: Round(4) };
     check(message(8, body), "0000000064597188", "01 08 06 09 02 05 04", "");
-    check(message(8, Body::ReadIndex { read: ReadId(6) }), "00000000c0d6364a", "01 08 07 06", "");
+    let body = Body::ReadIndex { read: ReadId(6), by_lease: false };
+    check(message(8, body), "00000000c0d6364a", "01 08 07 06", "");
     let body = Body::ReadIndexResponse { read: ReadId(6), index: LogIndex::new(9) };
     check(message(8, body), "00000000be099d8b", "01 08 08 06 09", "");
 }
@@ -226,4 +228,29 @@ fn requests_of_sessions_to_a_peer_of_version_3() {
     let bytes = frozen(3, "0000000034a46252", "05 00", "");
     let refused = FrameReader::new(3).next(&mut BytesMut::from(&bytes[..]));
     assert_eq!(refused, Err(WireError::Malformed));
+}
+
+#[test]
+fn leases_of_version_5() {
+    check_keep_alive(5, "0000000062e688f0");
+    let promise = Body::Promise { round: Round(300), micros: 300_000 };
+    check_version(5, message(8, promise), "000000008e869100", "01 08 0b ac02 e0a712", "");
+    let read = Body::ReadIndex { read: ReadId(6), by_lease: true };
+    check_version(5, message(8, read), "000000009593165b", "01 08 0c 06", "");
+}
+
+/// A peer of version 4 is sent no promise, and a question about a read without the mark.
+#[test]
+fn leases_with_a_peer_of_version_4() {
+    let mut chunks = Chunks::new();
+    let promise = message(8, Body::Promise { round: Round(300), micros: 300_000 });
+    let envelope = Envelope { cluster: CLUSTER, content: promise };
+    let refused = Unsendable::Version { what: "a promise for a lease", needed: 5, agreed: 4 };
+    assert_eq!(encode(&envelope, 4, &mut chunks), Err(refused));
+    assert_eq!(chunks.remaining(), 0);
+    let read = message(8, Body::ReadIndex { read: ReadId(6), by_lease: true });
+    encode(&Envelope { cluster: CLUSTER, content: read }, 4, &mut chunks)
+        .expect("within the limits");
+    let encoded = chunks.copy_to_bytes(chunks.remaining());
+    assert_eq!(hex(&encoded), hex(&frozen(4, "000000002933d1dc", "01 08 07 06", "")));
 }

@@ -42,6 +42,21 @@ pub struct Timing {
     pub election_ticks_max: u32,
     /// The time after which a disk that completes nothing counts as stalled; by default 100 (1 s).
     pub stall_ticks: u32,
+    /// The bound on the drift between the clocks of any two members, in parts per thousand, which
+    /// turns leases on at this member; by default `None`, for no leases.
+    ///
+    /// With leases, a leader answers reads of [`Consistency::Lease`](crate::Consistency) without
+    /// asking a majority, and such a read is linearizable **only if** no clock of a member runs
+    /// faster than another's by more than this bound. Clocks of healthy machines differ by less
+    /// than
+    /// 1 per thousand; 10 is a cautious bound. The clock must count while the machine is suspended
+    /// (on Linux it does), and a virtual machine must not be resumed from an older state.
+    ///
+    /// A leader has a lease only from voters that have leases turned on, so turn them on at all
+    /// members, one after another. A member that is restarted with leases votes only after
+    /// `election_ticks_min`. A member that was stopped with leases must not be started *without*
+    /// them before that time has passed: it would not keep what it had promised.
+    pub lease_drift: Option<u32>,
 }
 
 impl Default for Timing {
@@ -51,6 +66,7 @@ impl Default for Timing {
             election_ticks_min: 30,
             election_ticks_max: 60,
             stall_ticks: 100,
+            lease_drift: None,
         }
     }
 }

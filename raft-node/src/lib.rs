@@ -16,6 +16,7 @@
 //! | `snapshots` | snapshot files |
 //! | `sessions` | the table of client sessions, and the bytes of their entries |
 //! | `features` | which kinds of entries a cluster may write |
+//! | `clock` | what time it is |
 //! | `bootstrap`, `data_dir`, `peers_file` | the first write to a store, and a member's directory |
 //! | `recover` | a new cluster out of what a member holds whose cluster lost its majority |
 //!
@@ -24,6 +25,7 @@
 
 mod application;
 mod bootstrap;
+mod clock;
 mod config;
 mod data_dir;
 mod engine_state;
@@ -56,6 +58,7 @@ pub use data_dir::{DataDir, DataDirError};
 pub use engine_state::EngineState;
 pub use features::{FEATURE_LEVEL, FIRST_LEVEL, level_of_version, version_of_level};
 pub use member::admission::{PeerRecord, PeerStores};
+pub use member::clients::ReadAnswer;
 pub use member::status::{NodeEvent, NodeStatus};
 pub use node::Node;
 pub use peers_file::PeersFile;
@@ -63,6 +66,7 @@ pub use pump::{
     CatchingUp, ChangeError, ChangeProgress, ChangeStage, Limits, TakenSnapshot, TransferError,
 };
 pub use recover::{RecoverError, Recovery, Survivor};
+pub use requests::consistency::Consistency;
 pub use requests::error::{ProposeError, ReadError, SnapshotError};
 pub use restore::RestoreError;
 pub use session::{Request, Session};

@@ -18,6 +18,7 @@ use crate::member::scheduler::drive;
 use crate::member::status::{NodeEvent, NodeStatus};
 use crate::pump::{ChangeError, Event, Limits, TransferError};
 use crate::requests::batcher::Next;
+use crate::requests::consistency::Consistency;
 use crate::requests::error::{ProposeError, ReadError, SnapshotError};
 use crate::requests::reply::OpenBatch;
 use crate::sessions::{SessionAnswer, SessionError, SessionRequest};
@@ -232,20 +233,49 @@ impl Node {
     /// # Errors
     /// Nothing was changed; see [`ReadError`] for whether to try again.
     pub async fn read(&self, query: Bytes) -> Result<Bytes, ReadError> {
-        Ok(self.ask(Some(query)).await?.answer)
+        Ok(self.ask(Some(query), Consistency::Linearizable).await?.answer)
+    }
+
+    /// Queries the state machine for a state that is as new as `consistency` says. The answer comes
+    /// with an index, with which a later read at any member can ask for a state that is not older.
+    ///
+    /// ```no_run
+    /// # async fn example(one: raft_node::Node, other: raft_node::Node) -> Result<(),
+    /// raft_node::ReadError> { use raft_node::Consistency;
+    ///
+    /// let first = one.read_with("key".into(), Consistency::Lease).await?;
+    /// let at_least = Consistency::AtLeast { index: first.index };
+    /// let second = other.read_with("key".into(), at_least).await?;
+    /// assert!(second.index >= first.index);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Nothing was changed; see [`ReadError`] for whether to try again.
+    pub async fn read_with(
+        &self,
+        query: Bytes,
+        consistency: Consistency,
+    ) -> Result<ReadAnswer, ReadError> {
+        self.ask(Some(query), consistency).await
     }
 
     /// Waits until everything that was answered to any client of the cluster before the call has
     /// been applied here. A program that shares its state machine's state may then read it
-    /// directly. Returns the index that was committed.
+    /// directly. Returns an index that was committed when the call returned, and includes all that.
     ///
     /// # Errors
     /// As for [`Node::read`].
     pub async fn barrier(&self) -> Result<LogIndex, ReadError> {
-        Ok(self.ask(None).await?.index)
+        Ok(self.ask(None, Consistency::Linearizable).await?.index)
     }
 
-    async fn ask(&self, query: Option<Bytes>) -> Result<ReadAnswer, ReadError> {
+    async fn ask(
+        &self,
+        query: Option<Bytes>,
+        consistency: Consistency,
+    ) -> Result<ReadAnswer, ReadError> {
         let member = &self.inner.member;
         let size = query.as_ref().map_or(0, Bytes::len) as u64;
         if size > member.limits.read_bytes {
@@ -254,7 +284,7 @@ impl Node {
         if !member.quotas.reads.try_acquire(size) {
             return Err(ReadError::Busy);
         }
-        let (reply, next) = member.mailbox.read(query);
+        let (reply, next) = member.mailbox.read(query, consistency);
         self.follow(next);
         reply.await
     }

@@ -24,6 +24,7 @@ use tracing::{Instrument, debug, error, info_span};
 
 use crate::application::StateMachine;
 use crate::bootstrap::random_number;
+use crate::clock;
 use crate::config::NodeConfig;
 use crate::engine_state::EngineState;
 use crate::member::admission::Admission;
@@ -300,6 +301,7 @@ fn new_pump(
         election_ticks_min: timing.election_ticks_min,
         election_ticks_max: timing.election_ticks_max,
         stall_ticks: timing.stall_ticks,
+        lease_drift: timing.lease_drift,
         ..Config::new(identity.node, random_number())
     };
     protocol.check()?;
@@ -343,6 +345,7 @@ fn start_from(
         term_runs: recovered.term_runs,
         base: base.map(Arc::new),
         memberships: memberships.map(|(index, one)| (index, Arc::new(one))).collect(),
+        now: clock::now(),
     })
 }
 

@@ -3,11 +3,14 @@
 use std::marker::PhantomData;
 
 use raft_core::storage::Store;
+use raft_core::types::LogIndex;
 use thiserror::Error;
 
 use crate::application::{Application, TypedMachine, decode, decode_answer, encode};
 use crate::config::NodeConfig;
+use crate::member::clients::ReadAnswer;
 use crate::node::Node;
+use crate::requests::consistency::Consistency;
 use crate::requests::error::{ProposeError, ReadError};
 use crate::session::{Request, Session};
 use crate::sessions::SessionError;
@@ -101,6 +104,20 @@ impl<A: Application> TypedNode<A> {
     pub async fn read(&self, query: &A::Query) -> Result<A::Answer, TypedError> {
         let answer = self.node.read(encode(query)).await?;
         decode_answer(&answer).ok_or(TypedError::Types)
+    }
+
+    /// Asks a query about a state that is as new as `consistency` says, and returns the answer with
+    /// an index for later reads; see [`Node::read_with`].
+    ///
+    /// # Errors
+    /// Nothing was changed; [`TypedError::Read`] may be tried again.
+    pub async fn read_with(
+        &self,
+        query: &A::Query,
+        consistency: Consistency,
+    ) -> Result<(A::Answer, LogIndex), TypedError> {
+        let ReadAnswer { index, answer } = self.node.read_with(encode(query), consistency).await?;
+        Ok((decode_answer(&answer).ok_or(TypedError::Types)?, index))
     }
 
     /// The member itself.

@@ -19,6 +19,8 @@ mod models;
 #[path = "loom/sync.rs"]
 mod sync;
 
+pub(crate) use raft_node::Consistency;
+
 mod pump {
     pub(crate) use raft_node::pump::{ChangeError, Clients, Event};
 }

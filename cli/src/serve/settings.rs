@@ -254,6 +254,7 @@ impl Settings {
                 usual.election_ticks_max,
             )?,
             stall_ticks: ticks("stall_ms", self.stall_ms, usual.stall_ticks)?,
+            lease_drift: None,
         };
         let rise = timing.heartbeat_ticks < timing.election_ticks_min
             && timing.election_ticks_min < timing.election_ticks_max;

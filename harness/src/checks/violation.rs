@@ -40,6 +40,8 @@ pub enum Check {
     Order,
     /// Some order of the operations explains all answers to clients.
     Linearizable,
+    /// No member is elected while the lease of another one holds (K44).
+    Lease,
     /// Correct members never send a message that must be rejected as unsound.
     SoundMessages,
     /// A store returns what was written to it, and the engine never writes what it must refuse.

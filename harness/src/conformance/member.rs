@@ -297,7 +297,13 @@ fn timing(behavior: PeerBehavior) -> Timing {
         PeerBehavior::Agreeing => (10, 20),
         PeerBehavior::Leading => (NEVER, NEVER + 1),
     };
-    Timing { heartbeat_ticks: 1, election_ticks_min, election_ticks_max, stall_ticks: NEVER }
+    Timing {
+        heartbeat_ticks: 1,
+        election_ticks_min,
+        election_ticks_max,
+        stall_ticks: NEVER,
+        ..Timing::default()
+    }
 }
 
 /// Limits under which no request is given up because it takes too long.

@@ -4,15 +4,23 @@
 //! stop waiting and send another request to any member; the first answer may still arrive. A client
 //! whose member stops gets no answer, as over a broken connection.
 
+use std::time::Duration;
+
+use raft_core::types::LogIndex;
+use raft_node::Consistency;
+
 use crate::rng::Rng;
-use crate::sim::Time;
 use crate::sim::machine::KEYS;
-use crate::sim::plan::ClientPlan;
+use crate::sim::plan::{ClientPlan, LeasePlan, Plan};
+use crate::sim::{TICK, Time};
 
 #[derive(Debug)]
 pub(crate) struct Workload {
     plan: ClientPlan,
     rng: Rng,
+    leases: LeasePlan,
+    /// Draws what reads may show.
+    read_rng: Rng,
     /// The answers that each client waits for.
     waits: Vec<Wait>,
 }
@@ -34,9 +42,32 @@ pub(crate) struct Request {
 }
 
 impl Workload {
-    pub(crate) fn new(plan: ClientPlan, rng: Rng) -> Workload {
-        let waits = vec![Wait::default(); plan.count as usize];
-        Workload { plan, rng, waits }
+    pub(crate) fn new(plan: &Plan) -> Workload {
+        let stream = |part| Rng::stream(plan.seed, part, 0);
+        let waits = vec![Wait::default(); plan.clients.count as usize];
+        Workload {
+            plan: plan.clients.clone(),
+            rng: stream("clients"),
+            leases: plan.leases.clone(),
+            read_rng: stream("consistency"),
+            waits,
+        }
+    }
+
+    /// Draws what the next read of a client may show; the client has seen everything up to an
+    /// index.
+    pub(crate) fn consistency(&mut self, seen: LogIndex, election_ticks: u32) -> Consistency {
+        let rng = &mut self.read_rng;
+        if rng.happens(self.leases.by_lease) {
+            Consistency::Lease
+        } else if rng.happens(self.leases.at_least) {
+            Consistency::AtLeast { index: seen }
+        } else if rng.happens(self.leases.local) {
+            let ticks = rng.between(0, u64::from(2 * election_ticks));
+            Consistency::Local { max_age: Duration::from_micros(ticks * TICK) }
+        } else {
+            Consistency::Linearizable
+        }
     }
 
     /// The numbers of the clients.

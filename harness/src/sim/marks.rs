@@ -131,11 +131,25 @@ pub enum Mark {
     ChangeLost,
     /// A change was refused, or was not committed in time.
     ChangeRefused,
+    /// A leader answered a read by its lease.
+    LeaseRead,
+    /// A leader answered a read by its lease while another member had a later term.
+    LeaseReadBesideCandidate,
+    /// A leader's lease ran out.
+    LeaseExpired,
+    /// A leader gave its lease up because it asked another member to campaign.
+    LeaseDropped,
+    /// A read by lease was stale, where the clocks ran beyond the declared bound.
+    StaleBeyondBound,
+    /// A member served a read from what it knew itself.
+    LocalRead,
+    /// A local read failed because what the member knew was too old.
+    ReadTooOld,
 }
 
 impl Mark {
     /// All marks.
-    pub const ALL: [Mark; 60] = [
+    pub const ALL: [Mark; 67] = [
         Mark::TruncatedTwoOrMore,
         Mark::CrashBeforeVoteDurable,
         Mark::CrashBeforeEntriesDurable,
@@ -196,6 +210,13 @@ impl Mark {
         Mark::ChangeCancelled,
         Mark::ChangeLost,
         Mark::ChangeRefused,
+        Mark::LeaseRead,
+        Mark::LeaseReadBesideCandidate,
+        Mark::LeaseExpired,
+        Mark::LeaseDropped,
+        Mark::StaleBeyondBound,
+        Mark::LocalRead,
+        Mark::ReadTooOld,
     ];
 }
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use raft_core::consensus::{Config, Start};
+use raft_core::consensus::{self, Config, Start};
 use raft_core::storage::record::encode_membership;
 use raft_core::storage::{LogError, Recovered, WriteBatch};
 use raft_core::types::{
@@ -96,6 +96,8 @@ pub(crate) struct Member {
     /// Whether it stopped because it was removed.
     pub(crate) was_removed: bool,
     tick: Time,
+    /// A moment since which its clock has run at this speed, and what the clock showed then.
+    clock: (Time, Time),
     /// The rate of writes of snapshot files that fail, per million.
     failed_files: u64,
     /// Whether the calm phase has begun: its disk has no long delays and no failures.
@@ -143,6 +145,7 @@ impl Member {
             writes_finished: 0,
             left_in_flight: Vec::new(),
             tick: drifted(&mut clock_rng, plan.host.drift),
+            clock: (0, 0),
             led: false,
             has_lost_data: false,
             failed_files: plan.snapshots.failed,
@@ -209,7 +212,15 @@ impl Member {
     }
 
     /// Starts a process from the state that the store recovered.
-    pub(crate) fn start(&mut self, plan: &Plan, recovered: Recovered, planted: Option<Planted>) {
+    pub(crate) fn start(
+        &mut self,
+        now: Time,
+        plan: &Plan,
+        recovered: Recovered,
+        planted: Option<Planted>,
+    ) {
+        self.clock = (now, self.clock_at(now));
+        self.tick = drifted(&mut self.clock_rng, self.plan.drift);
         let boundary = recovered.bounds.boundary;
         let durable = self.shelf.durable();
         let snapshot = durable.map_or(LogIndex::ZERO, |file| file.id.last.index);
@@ -230,6 +241,7 @@ impl Member {
             memberships: recovered.memberships.into_iter().map(share).collect(),
             commit: recovered.commit_hint.max(machine_has).max(boundary.index),
             applied: snapshot.min(machine_has).max(boundary.index),
+            now: self.clock_shows(now),
         };
         let seed = self.clock_rng.draw();
         let config = Config {
@@ -255,7 +267,6 @@ impl Member {
         if let (Some(Planted::Pump(bug)), Some(pump)) = (planted, &mut self.pump) {
             pump.plant(bug);
         }
-        self.tick = drifted(&mut self.clock_rng, self.plan.drift);
     }
 
     /// Crashes. Returns the writes that were in flight and the operations that waited for an
@@ -284,6 +295,11 @@ impl Member {
         self.pump.as_ref().and_then(|pump| pump.raft().term_at(index))
     }
 
+    /// Its term, if it is running.
+    pub(crate) fn term(&self) -> Term {
+        self.pump.as_ref().map_or(Term::ZERO, |pump| pump.raft().term())
+    }
+
     /// Whether it is running, and its log begins after this entry.
     pub(crate) fn has_purged(&self, index: LogIndex) -> bool {
         self.pump.as_ref().is_some_and(|pump| index < pump.raft().boundary().index)
@@ -302,6 +318,17 @@ impl Member {
     /// When its next turn may start.
     pub(crate) fn ready_at(&self) -> Time {
         self.busy_until.max(self.paused_until)
+    }
+
+    /// What its clock shows at a moment, in microseconds.
+    fn clock_at(&self, now: Time) -> Time {
+        let (since, shown) = self.clock;
+        shown + (now - since) * TICK / self.tick
+    }
+
+    /// What its clock shows at a moment.
+    pub(crate) fn clock_shows(&self, now: Time) -> consensus::Time {
+        consensus::Time::from_micros(self.clock_at(now))
     }
 
     /// The length of a tick of its clock.
@@ -364,6 +391,7 @@ impl Member {
         self.plan.failed_reads = 0;
         self.plan.failed_applies = 0;
         self.plan.drift = 0;
+        self.clock = (now, self.clock_at(now));
         self.plan.write = self.plan.write.min(500);
         self.plan.read = self.plan.read.min(500);
         self.tick = TICK;

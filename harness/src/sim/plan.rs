@@ -39,6 +39,8 @@ pub struct Plan {
     pub uses_sessions: bool,
     /// How snapshots are taken.
     pub snapshots: SnapshotPlan,
+    /// Whether the members have leases, and which reads use them.
+    pub leases: LeasePlan,
     /// Whether a majority of the members lose their disks at the end.
     pub loses_disks: bool,
 }
@@ -193,6 +195,20 @@ pub struct SnapshotPlan {
     pub failed: u64,
 }
 
+/// Whether members have leases, and what reads may show. Rates are per million reads. The bound on
+/// clock drift is in the settings of the protocol.
+#[derive(Clone, Debug)]
+pub struct LeasePlan {
+    /// Whether the clocks run within the bound.
+    pub within_bound: bool,
+    /// The rate of reads that a lease may answer.
+    pub by_lease: u64,
+    /// The rate of the other reads that only an index binds.
+    pub at_least: u64,
+    /// The rate of the rest that are local.
+    pub local: u64,
+}
+
 impl Plan {
     /// The number of nodes: the members at the start, and those that may join.
     pub fn nodes(&self) -> u64 {
@@ -211,14 +227,18 @@ impl Plan {
         let limits = Limits { change_ticks, ..draw_limits(&mut rng) };
         let (snapshots, limits) = draw_snapshots(seed, boring, limits);
         let (uses_sessions, limits) = draw_sessions(seed, limits);
+        let network = draw_network(&mut rng, boring, election);
+        let mut host = draw_host(&mut rng, boring, election);
+        let (leases, config) = draw_leases(seed, &mut host, boring, config);
         Plan {
             seed,
             members,
             boring,
             limits,
             snapshots,
-            network: draw_network(&mut rng, boring, election),
-            host: draw_host(&mut rng, boring, election),
+            network,
+            host,
+            leases,
             faults: draw_faults(&mut rng, boring, election),
             clients: draw_clients(&mut rng, election),
             loses_disks: rng.below(4) == 0,
@@ -381,6 +401,33 @@ fn draw_sessions(seed: u64, limits: Limits) -> (bool, Limits) {
         ..limits
     };
     (uses_sessions, limits)
+}
+
+/// Draws from a stream of its own. Where the members have leases, the bound on clock drift is that
+/// of the clocks, or more; or the clocks differ far beyond the bound.
+fn draw_leases(
+    seed: u64,
+    host: &mut HostPlan,
+    boring: bool,
+    config: Config,
+) -> (LeasePlan, Config) {
+    let mut rng = Rng::stream(seed, "lease plan", 0);
+    let are_on = rng.below(3) > 0;
+    let by_lease = rng.one_of(&[0, 300_000, 700_000, 950_000]);
+    let (at_least, local) = (rng.one_of(&[0, 300_000]), rng.one_of(&[0, 300_000]));
+    // A clock's tick is longer or shorter than usual by half of the drift at most.
+    let within_bound = boring || !are_on || rng.below(4) > 0;
+    if !within_bound {
+        host.drift = 1_200_000;
+    }
+    let most = TICK * host.drift / 1_000_000;
+    let (slowest, fastest) = (TICK + most - most / 2, TICK - most / 2);
+    let differ = (slowest * 1000).div_ceil(fastest) - 1000;
+    let bound = if within_bound { differ + rng.one_of(&[0, 0, 50, 300]) } else { 1 };
+    let bound = bound.clamp(1, 1000) as u32;
+    let with_leases = Config { lease_drift: Some(bound), ..config.clone() };
+    let config = if are_on && with_leases.check().is_ok() { with_leases } else { config };
+    (LeasePlan { within_bound, by_lease, at_least, local }, config)
 }
 
 /// Draws a rate up to `most`; the rate is zero in half of the seeds and in boring ones.

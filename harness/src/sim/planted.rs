@@ -55,11 +55,12 @@ pub enum StoreBug {
 /// first three ways delays clients, but breaks no law; a voter that trusts a transfer does harm
 /// only if the request to campaign comes so late that its receiver lacks committed entries; and a
 /// learner that campaigns needs the votes of a majority of the voters, like any other member. The
-/// last three make a change of the membership fail or leave outcomes unknown where it need not, and
+/// next three make a change of the membership fail or leave outcomes unknown where it need not, and
 /// break no law either: members that are not told of their removal learn it when they connect
-/// again, and voters that do not answer come back.
+/// again, and voters that do not answer come back. The bugs of leases do harm only if another
+/// leader is elected, commits and answers a client in the few ticks by which a lease is too long.
 #[cfg(feature = "mutants")]
-const ONLY_IN_TRACES: [Mutant; 8] = [
+const ONLY_IN_TRACES: [Mutant; 12] = [
     Mutant::TransferBeforeCaughtUp,
     Mutant::ProposalDuringTransfer,
     Mutant::TransferNeverAbandoned,
@@ -68,6 +69,10 @@ const ONLY_IN_TRACES: [Mutant; 8] = [
     Mutant::LeavingLeaderAccepts,
     Mutant::RemovedMembersNotTold,
     Mutant::ChangeToSilentVoters,
+    Mutant::LeaseFromAcknowledgement,
+    Mutant::PauseNotSeen,
+    Mutant::PromiseEndsWithTerm,
+    Mutant::BoundMemberCampaigns,
 ];
 
 /// Bugs of the pump that only its own tests find reliably. A chunk of another file must arrive

@@ -11,6 +11,7 @@ mod lost_disks;
 mod messages;
 mod operator;
 mod programs;
+mod reads;
 mod removal;
 mod sessions;
 mod snapshots;
@@ -19,9 +20,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use raft_core::storage::{LogError, LogErrorKind};
-use raft_core::types::{EntryId, NodeId, Term};
+use raft_core::types::{EntryId, LogIndex, NodeId, Term};
 use raft_node::pump::{Effects, Event, Fetch, FetchId, Pump};
-use raft_node::{Content, Envelope};
+use raft_node::{Consistency, Content, Envelope};
 
 use self::messages::{Line, content_digest, may_be_caused_by_correct_members};
 use self::snapshots::Files;
@@ -106,6 +107,10 @@ pub(crate) struct World {
     files: Files,
     /// The hash over the engine's state after each entry at which a snapshot was taken.
     engines: BTreeMap<EntryId, u64>,
+    /// What reads may show that need not be linearizable or may use a lease.
+    consistencies: BTreeMap<u64, Consistency>,
+    /// The newest state that each client has read.
+    seen: BTreeMap<u64, LogIndex>,
     planted: Option<Planted>,
     arrivals: Vec<(Time, Packet)>,
 }
@@ -166,7 +171,7 @@ impl World {
             sequence: 0,
             network: Network::new(plan.network.clone(), nodes, stream("network")),
             sessions: Sessions::new(plan.clients.count),
-            workload: Workload::new(plan.clients.clone(), stream("clients")),
+            workload: Workload::new(&plan),
             nemesis: Nemesis::new(plan.faults.clone(), nodes, stream("nemesis")),
             operator: Operator::new(plan.operator.clone(), nodes, stream("operator")),
             campaigns_in_transfer: BTreeMap::new(),
@@ -177,6 +182,8 @@ impl World {
             cuts: 0,
             files: Files::default(),
             engines: BTreeMap::new(),
+            consistencies: BTreeMap::new(),
+            seen: BTreeMap::new(),
             planted,
             arrivals: Vec::new(),
             plan,
@@ -329,21 +336,24 @@ impl World {
 
     /// Runs one turn of a member's pump with all events in its mailbox, then checks the laws.
     fn turn(&mut self, at: usize) -> Result<(), Violation> {
+        let lease = self.lease_view(at);
         let member = &mut self.members[at];
         member.in_turn = true;
         member.busy_until = self.journal.now + self.plan.host.turn;
         let mut events = std::mem::take(&mut member.mailbox);
         self.inputs += events.len() as u64;
         let mut effects = Effects::default();
+        let now = member.clock_shows(self.journal.now);
         let pump = member.pump.as_mut().expect("the member is running");
         let (before, level) = (Backlog::of(pump), pump.feature_level());
-        pump.turn(&mut events, &mut effects);
+        pump.turn(now, &mut events, &mut effects);
         pump.raft().check_laws();
         let after = Backlog::of(pump);
         self.marks.hit_if(pump.feature_level() > level, Mark::FeatureLevelRaised);
         member.mailbox = events;
         self.check_backlog(at, before, after)?;
         self.check_turn(at)?;
+        self.mark_leases(at, lease);
         self.carry_out(at, effects)?;
         self.members[at].in_turn = false;
         Ok(())

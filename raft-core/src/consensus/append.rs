@@ -48,6 +48,7 @@ impl Raft {
             let wrote = self.append_missing(&span, memberships);
             self.verify(self.known_after(&span));
             self.note_leader_commit(commit);
+            self.heard_commit = Some((self.now, commit));
             self.follow_commit(commit, out);
             self.answer_append(wrote, out);
         }
@@ -60,9 +61,10 @@ impl Raft {
             self.become_follower(self.term(), Some(from), out);
         }
         self.reset_election_timer();
-        self.leader_heard = Some(0);
+        self.leader_heard = Some(self.now);
         let follower = self.follower();
         follower.round = follower.round.max(round);
+        self.promise(from, out);
     }
 
     /// Refuses an append because this log lacks the entry before the span. The answer reports where

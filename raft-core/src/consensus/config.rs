@@ -1,13 +1,15 @@
 //! Every limit of the protocol, with its number.
 //!
 //! Time is counted in ticks; the node steps one [`Input::Tick`](super::Input::Tick) every 10 ms.
-//! Safety never depends on any of these numbers (thesis, section 3.9), but progress does: a message
-//! round must take far less than an election timeout.
+//! Safety never depends on any of these numbers (thesis, section 3.9), except for `lease_drift`,
+//! which is off by default. But progress does: a message round must take far less than an election
+//! timeout.
 
 use thiserror::Error;
 
 #[cfg(feature = "mutants")]
 use super::planted::Mutant;
+use super::time::TICK_MICROS;
 use crate::types::NodeId;
 
 /// The settings of one member's protocol. Checked by [`Config::check`].
@@ -37,6 +39,11 @@ pub struct Config {
     /// Whether a leader steps down when it hears no majority for an election timeout (thesis,
     /// section 6.2).
     pub check_quorum: bool,
+    /// The bound on the drift of clocks, in parts per thousand, if this member takes part in
+    /// leases: while the clock of one member advances by a second, that of another never advances
+    /// by more than a second and this many milliseconds. If the clocks differ more, a read by lease
+    /// may miss what was committed. `None`, the default, for no leases.
+    pub lease_drift: Option<u32>,
     /// A planted bug to run with, which a test must find.
     #[cfg(feature = "mutants")]
     pub mutant: Option<Mutant>,
@@ -52,6 +59,12 @@ pub enum ConfigError {
     /// can be drawn at random.
     #[error("timeouts must rise: heartbeat < election min < election max")]
     TimeoutsDoNotRise,
+    /// No two clocks run exactly alike, and clocks that differ by more are broken.
+    #[error("the bound on clock drift must be from 1 to 1000 per thousand, not {0}")]
+    DriftOutOfRange(u32),
+    /// A lease would end before the next heartbeat could renew it.
+    #[error("a lease must last longer than two heartbeat intervals: raise the election timeouts")]
+    LeaseTooShort,
 }
 
 impl Config {
@@ -69,6 +82,7 @@ impl Config {
             max_inflight_bytes: 16 << 20,
             pre_vote: true,
             check_quorum: true,
+            lease_drift: None,
             #[cfg(feature = "mutants")]
             mutant: None,
         }
@@ -88,6 +102,36 @@ impl Config {
         }
         let rise = self.heartbeat_ticks < self.election_ticks_min
             && self.election_ticks_min < self.election_ticks_max;
-        if rise { Ok(()) } else { Err(ConfigError::TimeoutsDoNotRise) }
+        if !rise {
+            return Err(ConfigError::TimeoutsDoNotRise);
+        }
+        self.check_lease()
+    }
+
+    fn check_lease(&self) -> Result<(), ConfigError> {
+        let Some(drift) = self.lease_drift else { return Ok(()) };
+        if !(1..=1000).contains(&drift) {
+            return Err(ConfigError::DriftOutOfRange(drift));
+        }
+        let renewed = 2 * u64::from(self.heartbeat_ticks) * TICK_MICROS;
+        let lease = self.lease_micros(self.promise_micros());
+        if lease.is_some_and(|lease| lease > renewed) {
+            Ok(())
+        } else {
+            Err(ConfigError::LeaseTooShort)
+        }
+    }
+
+    /// How long a promise of this member lasts, in microseconds: the shortest election timeout.
+    pub(super) fn promise_micros(&self) -> u64 {
+        u64::from(self.election_ticks_min) * TICK_MICROS
+    }
+
+    /// How long the lease lasts that a promise of this many microseconds gives; `None` without
+    /// leases.
+    pub(super) fn lease_micros(&self, promise: u64) -> Option<u64> {
+        let drift = u64::from(self.lease_drift?);
+        // Readings of the clocks are rounded down to a microsecond.
+        Some((promise / (1000 + drift) * 1000).saturating_sub(2))
     }
 }

@@ -27,7 +27,8 @@ impl Raft {
     /// One tick of a member that does not lead.
     pub(super) fn tick_election(&mut self, out: &mut Vec<Output>) {
         self.election_elapsed = self.election_elapsed.saturating_add(1);
-        if self.election_elapsed < self.election_timeout {
+        let is_bound = self.is_bound() && !planted!(self, BoundMemberCampaigns);
+        if self.election_elapsed < self.election_timeout || is_bound {
             return;
         }
         self.reset_election_timer();
@@ -215,11 +216,12 @@ impl Raft {
 
     /// Whether a leader was heard within the shortest election timeout. While this is true, a vote
     /// request gets no answer and does not raise the term (thesis, section 4.2.3; K24), unless that
-    /// leader itself asked for the election. A leader that checks for its majority counts as heard.
+    /// leader itself asked for the election. A leader that checks for its majority counts as heard
+    /// if a majority has answered in that time.
     pub(super) fn leader_is_alive(&self) -> bool {
         match &self.role {
-            Role::Leader(_) => self.config.check_quorum,
-            _ => self.leader_heard.is_some_and(|ticks| ticks < self.config.election_ticks_min),
+            Role::Leader(_) => self.config.check_quorum && self.has_recent_majority(),
+            _ => self.leader_heard.is_some_and(|heard| self.is_recent(heard)),
         }
     }
 

@@ -8,13 +8,25 @@ use alloc::vec::Vec;
 
 use super::message::{Message, ReadId};
 use super::output::{SendId, WriteSeq};
+use super::time::Time;
 use crate::types::{EntryId, LogIndex, Membership, NodeId};
 
 /// One thing that happens to a member.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Input {
-    /// One tick of time has passed.
-    Tick,
+    /// A tick: what is done at intervals may be due. Ticks are [`TICK_MICROS`](super::TICK_MICROS)
+    /// apart, but a member that was paused gets one tick, not all those that it missed.
+    Tick {
+        /// What the member's clock shows.
+        now: Time,
+    },
+    /// The clock was read, without a tick. A member's driver reads the clock after it has taken
+    /// what arrived, and before it steps any of that: so whatever is stepped next happened before
+    /// `now`.
+    Clock {
+        /// What the member's clock shows.
+        now: Time,
+    },
     /// The election timer is to fire after this many more ticks, instead of at random; for traces
     /// and exhaustive searches, which choose each timeout.
     ElectionTimeout {
@@ -43,6 +55,8 @@ pub enum Input {
     ReadIndex {
         /// The name that the answer carries.
         read: ReadId,
+        /// Whether the leader may answer by its lease, if it has one.
+        by_lease: bool,
     },
     /// This member is asked to hand its leadership over to another one. Answered by a refusal; or,
     /// if the transfer does not succeed in time, by [`Output::TransferAbandoned`]. It has succeeded

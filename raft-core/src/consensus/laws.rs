@@ -76,7 +76,7 @@ mod tests {
     use bytes::Bytes;
 
     use crate::consensus::log_view::LogView;
-    use crate::consensus::{Config, Input, Raft, Start, WriteSeq};
+    use crate::consensus::{Config, Input, Raft, Start, TICK_MICROS, Time, WriteSeq};
     use crate::types::{EntryId, LogIndex, Membership, NodeId, Term, TermRun};
 
     /// What went wrong: a leader whose log was purged beyond the first entry of its term was
@@ -95,7 +95,7 @@ mod tests {
         let mut raft = Raft::new(Config::new(own, 1), start);
         let mut out = vec![];
         raft.step(Input::ElectionTimeout { after: 1 }, &mut out);
-        raft.step(Input::Tick, &mut out);
+        raft.step(Input::Tick { now: Time::from_micros(TICK_MICROS) }, &mut out);
         for seq in 1..=2 {
             raft.step(Input::Durable { seq: WriteSeq(seq) }, &mut out);
         }

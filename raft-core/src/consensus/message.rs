@@ -73,6 +73,8 @@ pub enum Body {
     ReadIndex {
         /// The asker's name for the read.
         read: ReadId,
+        /// Whether the leader may answer by its lease, if it has one.
+        by_lease: bool,
     },
     /// The answer to a [`Body::ReadIndex`].
     ReadIndexResponse {
@@ -83,6 +85,14 @@ pub enum Body {
     },
     /// The leader asks the receiver to campaign at once (thesis, section 3.10).
     TimeoutNow,
+    /// The sender, which has heard the receiver as its leader in this round, votes for no other
+    /// member for this long (thesis, section 6.4.1).
+    Promise {
+        /// The newest round that the sender has heard.
+        round: Round,
+        /// For how long, in microseconds on the sender's clock, since it heard the round.
+        micros: u64,
+    },
 }
 
 /// Whether a follower accepted an append, and up to where.
@@ -153,7 +163,10 @@ impl Body {
                 EntryId::new(hint.term, hint.index.max(*refused))
             }
             Body::ReadIndexResponse { index, .. } => at(*index),
-            Body::VoteResponse { .. } | Body::ReadIndex { .. } | Body::TimeoutNow => EntryId::ZERO,
+            Body::VoteResponse { .. }
+            | Body::ReadIndex { .. }
+            | Body::TimeoutNow
+            | Body::Promise { .. } => EntryId::ZERO,
         }
     }
 }
@@ -182,11 +195,17 @@ impl fmt::Display for Body {
                 write!(f, "append {span} commit {commit} round {}", round.0)
             }
             Body::AppendResponse { verdict, round } => write!(f, "{verdict} round {}", round.0),
-            Body::ReadIndex { read } => write!(f, "read-index? {}", read.0),
+            Body::ReadIndex { read, by_lease } => {
+                let how = if *by_lease { " by lease" } else { "" };
+                write!(f, "read-index? {}{how}", read.0)
+            }
             Body::ReadIndexResponse { read, index } => {
                 write!(f, "read-index {} at {index}", read.0)
             }
             Body::TimeoutNow => f.write_str("timeout-now"),
+            Body::Promise { round, micros } => {
+                write!(f, "promise for {} ms since round {}", micros / 1000, round.0)
+            }
         }
     }
 }

@@ -83,12 +83,28 @@ pub enum Mutant {
     RemovedMembersNotTold,
     /// A leader begins a change although the voters to come do not answer (breaks K43).
     ChangeToSilentVoters,
+    /// A lease is counted from the arrival of a promise, not from the round (breaks K44, so L15).
+    LeaseFromAcknowledgement,
+    /// A leader that has asked a member to campaign keeps its lease (breaks K44, so L15).
+    LeaseKeptOverTransfer,
+    /// A leader gives a read by lease an index before an entry of its own term is committed (breaks
+    /// L15).
+    LeaseBeforeOwnTermCommit,
+    /// A member that was paused believes that no time has passed (breaks K44, so L15).
+    PauseNotSeen,
+    /// A member that restarts votes at once, although it may have promised not to (breaks K45, so
+    /// L15).
+    RestartForgetsPromise,
+    /// A promise ends with the term in which it was made (breaks K45, so L15).
+    PromiseEndsWithTerm,
+    /// A member votes for itself although a promise binds it (breaks K45, so L15).
+    BoundMemberCampaigns,
 }
 
 #[cfg(feature = "mutants")]
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 36] = [
+    pub const ALL: [Mutant; 43] = [
         Mutant::VoteBeforeDurable,
         Mutant::CandidateAsksBeforeDurable,
         Mutant::LateCompletionConfirmsRewritten,
@@ -125,6 +141,13 @@ impl Mutant {
         Mutant::LeavingLeaderAccepts,
         Mutant::RemovedMembersNotTold,
         Mutant::ChangeToSilentVoters,
+        Mutant::LeaseFromAcknowledgement,
+        Mutant::LeaseKeptOverTransfer,
+        Mutant::LeaseBeforeOwnTermCommit,
+        Mutant::PauseNotSeen,
+        Mutant::RestartForgetsPromise,
+        Mutant::PromiseEndsWithTerm,
+        Mutant::BoundMemberCampaigns,
     ];
 }
 

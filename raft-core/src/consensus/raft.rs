@@ -21,6 +21,7 @@ use super::planted::planted;
 use super::progress::Pace;
 use super::refusal::Refusal;
 use super::role::{Follower, Role};
+use super::time::Time;
 use super::writes::Writes;
 use crate::types::{EntryId, HardState, LogIndex, LogSpan, Membership, NodeId, Term, TermRun};
 
@@ -42,8 +43,16 @@ pub struct Raft {
     /// Ticks since the election timer was last reset, and the tick at which it fires.
     pub(super) election_elapsed: u32,
     pub(super) election_timeout: u32,
-    /// Ticks since a leader of this term was last heard, if one was.
-    pub(super) leader_heard: Option<u32>,
+    /// What the clock showed when it was last read.
+    pub(super) now: Time,
+    /// When a leader of this term was last heard, if one was.
+    pub(super) leader_heard: Option<Time>,
+    /// When this member last heard its leader's commit index from a log that equals its own, and
+    /// that index.
+    pub(super) heard_commit: Option<(Time, LogIndex)>,
+    /// When a leader of any term was last heard, or when this member started, if it takes part in
+    /// leases.
+    pub(super) bound_since: Option<Time>,
     /// The state of the random number generator.
     pub(super) rng: u64,
     /// The name of the last send.
@@ -73,6 +82,8 @@ pub struct Start {
     pub commit: LogIndex,
     /// The last index that was applied before.
     pub applied: LogIndex,
+    /// What the member's clock shows.
+    pub now: Time,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -117,7 +128,10 @@ impl Raft {
             role: Role::Follower(Follower::default()),
             election_elapsed: 0,
             election_timeout: 0,
+            now: start.now,
             leader_heard: None,
+            heard_commit: None,
+            bound_since: None,
             rng,
             sends: 0,
             withheld: Vec::new(),
@@ -125,6 +139,10 @@ impl Raft {
             config,
         };
         raft.reset_election_timer();
+        // The member may have been bound by a promise before it restarted.
+        if raft.config.lease_drift.is_some() && !planted!(raft, RestartForgetsPromise) {
+            raft.bound_since = Some(start.now);
+        }
         raft
     }
 
@@ -229,6 +247,9 @@ impl Raft {
             self.reset_election_timer();
         }
         self.leader_heard = None;
+        if planted!(self, PromiseEndsWithTerm) {
+            self.bound_since = None;
+        }
         self.role = Role::Follower(Follower::of(leader));
         out.push(Output::Became(self.soft_state()));
     }

@@ -12,7 +12,8 @@
 //! slow. The follower asks again at each heartbeat interval, since a question or an answer may be
 //! lost.
 //!
-//! Absent: leases (they will be opt-in, with a declared bound on clock drift).
+//! A read that may be answered by a lease is answered at once if the leader has one; see
+//! [`lease`](super::lease).
 
 use alloc::vec::Vec;
 
@@ -23,22 +24,25 @@ use super::quorum;
 use super::raft::Raft;
 use super::refusal::{Refusal, Rejection};
 use super::role::{Follower, Role, WaitingRead};
+use super::time::Time;
 use crate::types::{EntryId, LogIndex, NodeId};
 
 impl Raft {
     /// Handles a read by a client of this member.
-    pub(super) fn on_read(&mut self, read: ReadId, out: &mut Vec<Output>) {
+    pub(super) fn on_read(&mut self, read: ReadId, by_lease: bool, out: &mut Vec<Output>) {
         match &mut self.role {
-            Role::Leader(_) => self.accept_read(read, None, out),
-            Role::Follower(Follower { leader: Some(leader), read: open, read_floor, .. }) => {
-                if open.is_some() {
-                    let refusal = Refusal::ReadIsOpen;
-                    return out.push(Output::ReadRefused { read, refusal });
-                }
-                *open = Some(read);
-                *read_floor = self.commit;
+            Role::Leader(_) => self.accept_read(read, None, by_lease, out),
+            Role::Follower(Follower { leader: Some(leader), read: open, .. }) if open.is_none() => {
                 let leader = *leader;
-                self.send_when_durable(leader, Body::ReadIndex { read }, out);
+                let commit = self.commit;
+                let follower = self.follower();
+                (follower.read, follower.by_lease) = (Some(read), by_lease);
+                follower.read_floor = commit;
+                self.send_when_durable(leader, Body::ReadIndex { read, by_lease }, out);
+            }
+            Role::Follower(Follower { leader: Some(_), .. }) => {
+                let refusal = Refusal::ReadIsOpen;
+                out.push(Output::ReadRefused { read, refusal });
             }
             _ => {
                 let refusal = Refusal::NotLeader { hint: self.leader() };
@@ -48,28 +52,44 @@ impl Raft {
     }
 
     /// Handles a follower's question on behalf of its client.
-    pub(super) fn on_read_index(&mut self, from: NodeId, read: ReadId, out: &mut Vec<Output>) {
+    pub(super) fn on_read_index(
+        &mut self,
+        from: NodeId,
+        read: ReadId,
+        by_lease: bool,
+        out: &mut Vec<Output>,
+    ) {
         if self.is_leader() {
-            self.accept_read(read, Some(from), out);
+            self.accept_read(read, Some(from), by_lease, out);
         } else {
             self.reject(from, Rejection::NotLeader, out);
         }
     }
 
-    fn accept_read(&mut self, read: ReadId, origin: Option<NodeId>, out: &mut Vec<Output>) {
+    fn accept_read(
+        &mut self,
+        read: ReadId,
+        origin: Option<NodeId>,
+        by_lease: bool,
+        out: &mut Vec<Output>,
+    ) {
+        let lease = self.lease_index().filter(|_| by_lease);
         let Role::Leader(leader) = &mut self.role else { return };
         if let Some(follower) = origin {
             let of_follower = |waiting: &WaitingRead| waiting.origin == Some(follower);
             if let Some(at) = leader.reads.iter().position(of_follower) {
-                if leader.reads[at].read == read {
+                if leader.reads[at].read == read && lease.is_none() {
                     // The follower repeats its question; the rounds that heartbeats carry will
                     // answer the first one.
                     return;
                 }
                 // The follower asks about one read at a time, so it no longer waits for the earlier
-                // one.
+                // one, or it gets its answer now.
                 leader.reads.remove(at);
             }
+        }
+        if let Some(index) = lease {
+            return self.answer_read(read, origin, index, out);
         }
         leader.reads.push_back(WaitingRead { read, origin, point: None });
         self.start_waiting_reads(out);
@@ -80,12 +100,13 @@ impl Raft {
     pub(super) fn start_waiting_reads(&mut self, out: &mut Vec<Output>) {
         let commit = self.commit;
         let early = planted!(self, ReadBeforeOwnTermCommit);
-        let Role::Leader(leader) = &mut self.role else { return };
+        let Role::Leader(leader) = &self.role else { return };
         let knows_commit = commit >= leader.first_of_term || early;
         if !knows_commit || leader.reads.back().is_none_or(|read| read.point.is_some()) {
             return;
         }
-        leader.round = Round(leader.round.0 + 1);
+        self.begin_round();
+        let Role::Leader(leader) = &mut self.role else { return };
         let point = Some((commit, leader.round));
         for waiting in leader.reads.iter_mut().rev().take_while(|read| read.point.is_none()) {
             waiting.point = point;
@@ -166,6 +187,30 @@ impl Raft {
         out.push(Output::ReadReady { read, index });
     }
 
+    /// The newest commit index that this member has from a leader, and when it got it. For a leader
+    /// that has committed an entry of its own term, the time is that at which a majority had last
+    /// answered it. What was committed later is not included, nor is the time that the message
+    /// took.
+    pub fn known_commit(&self) -> Option<(Time, LogIndex)> {
+        match (&self.role, self.membership()) {
+            (Role::Leader(leader), Some(membership)) if self.commit >= leader.first_of_term => {
+                let own = self.id();
+                let answered = |node: NodeId| match leader.peers.get(&node) {
+                    Some(peer) => peer.answered_at,
+                    None if node == own => self.now,
+                    None => Time::ZERO,
+                };
+                Some((quorum::reached_by_majority(membership, answered), self.commit))
+            }
+            _ => self.heard_commit,
+        }
+    }
+
+    /// What the member's clock showed when it was last read.
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
     /// Whether the leader that this member follows has not yet reported a commit index as great as
     /// this member's. A new leader reports one as soon as it has committed an entry of its own
     /// term; a leader that never does lacks a committed entry. The answer to a read shows which of
@@ -193,6 +238,7 @@ impl Raft {
     pub(super) fn tick_read(&mut self, out: &mut Vec<Output>) {
         let interval = self.config.heartbeat_ticks;
         let follower = self.follower();
+        let by_lease = follower.by_lease;
         let (Some(leader), Some(read)) = (follower.leader, follower.read) else {
             follower.read_waited = 0;
             return;
@@ -200,7 +246,7 @@ impl Raft {
         follower.read_waited += 1;
         if follower.read_waited >= interval {
             follower.read_waited = 0;
-            self.send_when_durable(leader, Body::ReadIndex { read }, out);
+            self.send_when_durable(leader, Body::ReadIndex { read, by_lease }, out);
         }
     }
 }

@@ -19,6 +19,8 @@ use super::quorum;
 use super::raft::Raft;
 use super::refusal::{Refusal, Rejection};
 use super::role::{Leader, Role};
+use super::round_times::RoundTimes;
+use super::time::Time;
 use crate::types::{EntryId, LogIndex, LogSpan, NodeId};
 
 impl Raft {
@@ -27,16 +29,18 @@ impl Raft {
     pub(super) fn become_leader(&mut self, out: &mut Vec<Output>) {
         let next = self.log.last().next();
         let others = self.receivers().into_iter();
-        let peers = others.map(|peer| (peer, Progress::new(next))).collect();
+        let peers = others.map(|peer| (peer, Progress::new(next, self.now))).collect();
         self.role = Role::Leader(Leader {
             peers,
             first_of_term: next,
             round: Round(0),
+            round_times: RoundTimes::default(),
             reads: VecDeque::new(),
             heartbeat_elapsed: 0,
             quorum_elapsed: 0,
             is_settled: false,
             transfer: None,
+            asked_to_campaign: false,
         });
         self.leader_heard = None;
         out.push(Output::Became(self.soft_state()));
@@ -202,7 +206,7 @@ impl Raft {
         let Some(peer) = leader.peers.get_mut(&from) else {
             return self.reject(from, Rejection::NotAMember, out);
         };
-        peer.on_answer();
+        peer.on_answer(self.now);
         let news = round > peer.round;
         peer.round = peer.round.max(round.min(leader.round));
         match verdict {
@@ -256,16 +260,31 @@ impl Raft {
             return self.become_follower(self.term(), None, out);
         }
         let Role::Leader(leader) = &mut self.role else { return };
-        for peer in leader.peers.values_mut() {
-            peer.silent = peer.silent.saturating_add(1);
-        }
         leader.heartbeat_elapsed += 1;
         let is_due = leader.heartbeat_elapsed >= self.config.heartbeat_ticks;
         if is_due {
             leader.heartbeat_elapsed = 0;
+            self.begin_heartbeat_round();
             self.broadcast_heartbeat(out);
         }
         self.tick_transfer(is_due, out);
+    }
+
+    /// Whether less than the shortest election timeout has passed since then.
+    pub(super) fn is_recent(&self, time: Time) -> bool {
+        self.now.since(time) < self.config.promise_micros()
+    }
+
+    /// Whether a majority has answered this leader within the shortest election timeout.
+    pub(super) fn has_recent_majority(&self) -> bool {
+        let (Role::Leader(leader), Some(membership)) = (&self.role, self.membership()) else {
+            return false;
+        };
+        let own = self.id();
+        quorum::has_majority(membership, |node| {
+            let peer = leader.peers.get(&node);
+            node == own || peer.is_some_and(|peer| self.is_recent(peer.answered_at))
+        })
     }
 
     /// Whether a whole election timeout passed without answers from a majority (thesis, section

@@ -8,6 +8,8 @@ use alloc::collections::{BTreeMap, VecDeque};
 use super::message::{ReadId, Round};
 use super::output::{RoleName, WriteSeq};
 use super::progress::Progress;
+use super::round_times::RoundTimes;
+use super::time::Time;
 use crate::types::{LogIndex, NodeId};
 
 /// A member's role and the state that belongs to it.
@@ -36,10 +38,15 @@ pub(super) struct Follower {
     /// The read that the leader was asked about and has not answered. One at a time: reads that
     /// come meanwhile share the next.
     pub(super) read: Option<ReadId>,
+    /// Whether the leader may answer it by its lease.
+    pub(super) by_lease: bool,
     /// The commit index when the read was asked about. The answer must not be below it.
     pub(super) read_floor: LogIndex,
     /// Ticks since the leader was last asked.
     pub(super) read_waited: u32,
+    /// The round for which this member has promised last, and when.
+    pub(super) promised_round: Round,
+    pub(super) promised_at: Option<Time>,
 }
 
 /// The state of a member that asks whether it would be elected, without raising its term.
@@ -69,6 +76,8 @@ pub(super) struct Leader {
     pub(super) first_of_term: LogIndex,
     /// The newest round.
     pub(super) round: Round,
+    /// When rounds began.
+    pub(super) round_times: RoundTimes,
     /// Reads that wait for a round, or for the first commit of the term, in order of arrival.
     /// Invariant: at most one of each follower.
     pub(super) reads: VecDeque<WaitingRead>,
@@ -81,6 +90,8 @@ pub(super) struct Leader {
     pub(super) is_settled: bool,
     /// The leadership transfer that is under way.
     pub(super) transfer: Option<Transfer>,
+    /// Whether this leader has asked any member to campaign.
+    pub(super) asked_to_campaign: bool,
 }
 
 /// A leadership transfer.

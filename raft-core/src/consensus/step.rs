@@ -14,19 +14,24 @@ use super::planted::planted;
 use super::raft::Raft;
 use super::refusal::Rejection;
 use super::role::Role;
+use super::time::{TICK_MICROS, Time};
 use crate::types::{EntryId, LogIndex, Membership, NodeId};
 
 impl Raft {
     /// Handles one input, and appends what is to be done to `out`, in order.
     pub fn step(&mut self, input: Input, out: &mut Vec<Output>) {
         match input {
-            Input::Tick => self.on_tick(out),
+            Input::Tick { now } => {
+                self.on_clock(now, true, out);
+                self.on_tick(out);
+            }
+            Input::Clock { now } => self.on_clock(now, false, out),
             Input::ElectionTimeout { after } => self.set_election_timeout(after),
             Input::Message { from, message, memberships } => {
                 self.on_message(from, message, memberships, out);
             }
             Input::Propose { count, origins } => self.on_propose(count, &origins, out),
-            Input::ReadIndex { read } => self.on_read(read, out),
+            Input::ReadIndex { read, by_lease } => self.on_read(read, by_lease, out),
             Input::Transfer { to } => self.on_transfer(to, out),
             Input::ChangeMembership { target } => self.on_change(&target, out),
             Input::Install { from, last, membership } => {
@@ -42,12 +47,41 @@ impl Raft {
         self.check_laws();
     }
 
+    /// The clock was read. If the member did not run for an election timeout or longer, what it has
+    /// heard before the pause says nothing about the present.
+    fn on_clock(&mut self, now: Time, is_tick: bool, out: &mut Vec<Output>) {
+        if planted!(self, PauseNotSeen) {
+            self.now = self.now.plus(if is_tick { TICK_MICROS } else { 0 });
+            return;
+        }
+        let passed = now.since(self.now);
+        self.now = self.now.max(now);
+        if passed >= self.config.promise_micros() {
+            self.on_pause(out);
+        }
+    }
+
+    fn on_pause(&mut self, out: &mut Vec<Output>) {
+        match &mut self.role {
+            // It asks the others at its next tick, and steps down if no majority answers within an
+            // election timeout. Until one has, it does not count as alive.
+            Role::Leader(leader) => {
+                leader.heartbeat_elapsed = self.config.heartbeat_ticks;
+                leader.quorum_elapsed = 0;
+                leader.peers.values_mut().for_each(|peer| peer.active = false);
+            }
+            // Another leader may have been elected since the others answered.
+            Role::PreCandidate(_) => self.become_follower(self.term(), None, out),
+            // A vote holds for the whole term.
+            Role::Candidate(_) | Role::Follower(_) => {}
+        }
+    }
+
     fn on_tick(&mut self, out: &mut Vec<Output>) {
         self.writes.tick();
         // A restarted member applies the entries that are known to be committed without waiting for
         // a leader.
         self.release_committed(out);
-        self.leader_heard = self.leader_heard.map(|ticks| ticks.saturating_add(1));
         match self.role {
             Role::Leader(_) => self.tick_leader(out),
             Role::Follower(_) => {
@@ -73,7 +107,7 @@ impl Raft {
         }
         let asks_for_vote =
             matches!(message.body, Body::PreVote { .. } | Body::Vote { in_transfer: false, .. });
-        if asks_for_vote && self.leader_is_alive() {
+        if asks_for_vote && (self.leader_is_alive() || self.is_bound()) {
             return self.on_untimely_vote(from, &message, out);
         }
         if message.term > self.term() {
@@ -115,11 +149,12 @@ impl Raft {
             Body::AppendResponse { verdict, round } => {
                 self.on_append_response(from, verdict, round, out);
             }
-            Body::ReadIndex { read } => self.on_read_index(from, read, out),
+            Body::ReadIndex { read, by_lease } => self.on_read_index(from, read, by_lease, out),
             Body::ReadIndexResponse { read, index } => {
                 self.on_read_index_response(from, read, index, out);
             }
             Body::TimeoutNow => self.on_timeout_now(from, out),
+            Body::Promise { round, micros } => self.on_promise(from, round, micros, out),
         }
     }
 

@@ -88,6 +88,7 @@ impl Raft {
         let has_all = leader.peers.get(&to).is_some_and(|peer| peer.matched == last);
         if has_all || early {
             transfer.is_asked = true;
+            leader.asked_to_campaign = true;
             self.send_now(to, Body::TimeoutNow, out);
         }
     }

@@ -11,7 +11,7 @@ use super::runner::{self, Outcome, Planted, Script};
 use super::{read, traces};
 
 /// Each bug, the law that must catch it, and the trace in which it does.
-const KILLERS: [(Mutant, &str, &str); 36] = [
+const KILLERS: [(Mutant, &str, &str); 43] = [
     (Mutant::VoteBeforeDurable, "L6", "election/one_vote_in_a_term_across_restarts"),
     (
         Mutant::CandidateAsksBeforeDurable,
@@ -88,6 +88,17 @@ const KILLERS: [(Mutant, &str, &str); 36] = [
         "membership/removed_member_gets_entries_until_its_removal_is_committed",
     ),
     (Mutant::ChangeToSilentVoters, "K43", "membership/voters_to_come_must_answer"),
+    (Mutant::LeaseFromAcknowledgement, "L15", "lease/lease_runs_from_the_start_of_its_round"),
+    (Mutant::LeaseKeptOverTransfer, "L15", "lease/leader_that_asks_for_an_election_has_no_lease"),
+    (
+        Mutant::LeaseBeforeOwnTermCommit,
+        "L15",
+        "lease/new_leader_has_a_lease_after_its_first_commit",
+    ),
+    (Mutant::PauseNotSeen, "L15", "lease/leader_that_was_paused_has_no_lease"),
+    (Mutant::RestartForgetsPromise, "L15", "lease/restarted_member_waits_before_it_votes"),
+    (Mutant::PromiseEndsWithTerm, "L15", "lease/promise_outlives_its_term"),
+    (Mutant::BoundMemberCampaigns, "L15", "lease/bound_member_does_not_vote_for_itself"),
 ];
 
 #[test]

@@ -46,6 +46,7 @@ fn fault(nodes: u64) -> impl Strategy<Value = String> {
         3 => one().prop_map(|n| format!("late to={n}")),
         4 => (one(), 1u64..40).prop_map(|(n, ticks)| format!("tick {n} {ticks}")),
         2 => (1u64..30).prop_map(|ticks| format!("tick all {ticks}")),
+        1 => (one(), 1u64..60).prop_map(|(n, ticks)| format!("pause {n} {ticks}")),
         4 => one().prop_map(|n| format!("campaign {n}")),
         4 => (one(), 1u64..4).prop_map(|(n, count)| format!("propose {n} {count}")),
         3 => (one(), any::<u64>()).prop_map(|(n, name)| format!("read {n} {name}")),
@@ -73,6 +74,8 @@ fn trace() -> impl Strategy<Value = String> {
         4 => Just(""),
         1 => Just(" prevote=off"),
         1 => Just(" quorum=off"),
+        1 => Just(" lease=100"),
+        1 => Just(" lease=1000 quorum=off"),
         2 => Just(" inflight=3 append=2"),
         1 => Just(" inflight_bytes=2 stall=20"),
     ];

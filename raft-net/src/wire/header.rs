@@ -49,6 +49,8 @@ pub enum HeaderBody {
     ReadIndexResponse { read: u64, index: u64 },
     TimeoutNow,
     VoteInTransfer { last: Id },
+    Promise { round: u64, micros: u64 },
+    ReadIndexByLease { read: u64 },
 }
 
 /// An append: the ids of its entries as a span, then kind and length of each.
@@ -214,8 +216,11 @@ fn snapshot(message: &SnapshotMessage) -> Result<Header, Unsendable> {
 
 impl HeaderBody {
     fn since(&self) -> u8 {
-        let is_new = matches!(self, HeaderBody::TimeoutNow | HeaderBody::VoteInTransfer { .. });
-        if is_new { 2 } else { 1 }
+        match self {
+            HeaderBody::Promise { .. } | HeaderBody::ReadIndexByLease { .. } => 5,
+            HeaderBody::TimeoutNow | HeaderBody::VoteInTransfer { .. } => 2,
+            _ => 1,
+        }
     }
 
     fn into_body(self, cutter: &mut Cutter) -> Result<(Body, Vec<Entry>), WireError> {
@@ -236,7 +241,13 @@ impl HeaderBody {
                     Verdict::Conflict { refused: index(refused)?, hint: hint.try_into()? };
                 Body::AppendResponse { verdict, round: Round(round) }
             }
-            HeaderBody::ReadIndex { read } => Body::ReadIndex { read: ReadId(read) },
+            HeaderBody::ReadIndex { read } => {
+                Body::ReadIndex { read: ReadId(read), by_lease: false }
+            }
+            HeaderBody::ReadIndexByLease { read } => {
+                Body::ReadIndex { read: ReadId(read), by_lease: true }
+            }
+            HeaderBody::Promise { round, micros } => Body::Promise { round: Round(round), micros },
             HeaderBody::ReadIndexResponse { read, index: at } => {
                 Body::ReadIndexResponse { read: ReadId(read), index: index(at)? }
             }
@@ -315,7 +326,11 @@ fn body(body: &Body, entries: &[Entry], version: u8) -> Result<HeaderBody, Unsen
         Body::AppendResponse { verdict: Verdict::Conflict { refused, hint }, round } => {
             HeaderBody::Conflict { refused: refused.get(), hint: (*hint).into(), round: round.0 }
         }
-        Body::ReadIndex { read } => HeaderBody::ReadIndex { read: read.0 },
+        Body::ReadIndex { read, by_lease: true } if version >= 5 => {
+            HeaderBody::ReadIndexByLease { read: read.0 }
+        }
+        // An older leader asks a majority, as it does for any read.
+        Body::ReadIndex { read, .. } => HeaderBody::ReadIndex { read: read.0 },
         Body::ReadIndexResponse { read, index } => {
             HeaderBody::ReadIndexResponse { read: read.0, index: index.get() }
         }
@@ -323,6 +338,13 @@ fn body(body: &Body, entries: &[Entry], version: u8) -> Result<HeaderBody, Unsen
         Body::TimeoutNow => {
             let what = "a request to campaign";
             return Err(Unsendable::Version { what, needed: 2, agreed: version });
+        }
+        Body::Promise { round, micros } if version >= 5 => {
+            HeaderBody::Promise { round: round.0, micros: *micros }
+        }
+        Body::Promise { .. } => {
+            let what = "a promise for a lease";
+            return Err(Unsendable::Version { what, needed: 5, agreed: version });
         }
     })
 }

@@ -27,8 +27,8 @@ pub use prefix::PREFIX_BYTES;
 pub const LOWEST_VERSION: u8 = 1;
 
 /// The highest version of frames that this code speaks. Version 2 adds leadership transfer,
-/// version 3 the transfer of snapshots, version 4 feature levels.
-pub const HIGHEST_VERSION: u8 = 4;
+/// version 3 the transfer of snapshots, version 4 feature levels, version 5 leases.
+pub const HIGHEST_VERSION: u8 = 5;
 
 /// The most bytes of a header. A header of [`MAX_ENTRIES`] entries in a few terms has about half of
 /// that.

@@ -44,12 +44,14 @@ pub(crate) struct ReadGroup {
 }
 
 /// The result of a read.
-#[derive(Debug)]
-pub(crate) struct ReadAnswer {
-    /// The index that was committed when the read came, and that has been applied.
-    pub(crate) index: LogIndex,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadAnswer {
+    /// The answer includes no entry after this one: a later read with
+    /// [`Consistency::AtLeast`](crate::Consistency) this index sees no older state. The index is
+    /// committed.
+    pub index: LogIndex,
     /// The state machine's answer; empty for a barrier.
-    pub(crate) answer: Bytes,
+    pub answer: Bytes,
 }
 
 impl Answer for ProposeResult {

@@ -384,7 +384,7 @@ pub(crate) fn refuse(event: Event<Waiters>, quotas: &Quotas, wakers: &mut Vec<Wa
         Event::Session { client, .. } => {
             answer_session(&client, Err(SessionError::Closed), quotas, wakers);
         }
-        Event::Read { group } => fail_reads(&group, &ReadError::Closed, quotas, wakers),
+        Event::Read { group, .. } => fail_reads(&group, &ReadError::Closed, quotas, wakers),
         Event::TakeSnapshot { client } => {
             client.answer(0, std::iter::once(Err(SnapshotError::Closed)), wakers);
         }

@@ -17,6 +17,7 @@ use raft_core::types::NodeId;
 use tokio::sync::Notify;
 
 use super::clients::{ReadGroup, ReadResult, Waiters};
+use crate::Consistency;
 use crate::pump::Event;
 use crate::requests::batcher::{Batcher, Next, ProposeResult};
 use crate::requests::reply::{OpenBatch, Reply};
@@ -39,6 +40,8 @@ struct Arrived {
     inbound_dropped: u64,
     proposals: Batcher,
     reads: Option<OpenReads>,
+    /// Reads that a lease may answer.
+    lease_reads: Option<OpenReads>,
     /// Whether an inline worker was woken, or a turn left work to do.
     is_turn_wanted: bool,
     /// Whether the driver has ended.
@@ -49,6 +52,24 @@ struct Arrived {
 struct OpenReads {
     queries: Vec<Option<Bytes>>,
     replies: OpenBatch<ReadResult>,
+}
+
+impl OpenReads {
+    fn new() -> OpenReads {
+        OpenReads { queries: Vec::new(), replies: OpenBatch::new() }
+    }
+
+    fn join(&mut self, query: Option<Bytes>) -> Reply<ReadResult> {
+        let size = query.as_ref().map_or(0, Bytes::len) as u32;
+        self.queries.push(query);
+        self.replies.join(size, None)
+    }
+
+    fn seal(self, consistency: Consistency) -> Event<Waiters> {
+        let OpenReads { queries, replies } = self;
+        let group = Arc::new(ReadGroup { answers: replies.seal(), queries });
+        Event::Read { consistency, group }
+    }
 }
 
 impl Mailbox {
@@ -87,8 +108,30 @@ impl Mailbox {
         self.lock().proposals.propose(command, waker)
     }
 
-    /// Adds a read to the next group of reads. Its first read wakes the driver.
-    pub(crate) fn read(&self, query: Option<Bytes>) -> (Reply<ReadResult>, Next) {
+    /// Adds a read. A linearizable one joins the next group of reads, whose first read wakes the
+    /// driver. The others ask no other member, in general, so the caller takes the turn.
+    pub(crate) fn read(
+        &self,
+        query: Option<Bytes>,
+        consistency: Consistency,
+    ) -> (Reply<ReadResult>, Next) {
+        match consistency {
+            Consistency::Linearizable => self.read_linearizable(query),
+            Consistency::Lease => {
+                let mut arrived = self.lock();
+                let open = arrived.lease_reads.get_or_insert_with(OpenReads::new);
+                (open.join(query), Next::TakeTurn)
+            }
+            alone => {
+                let mut one = OpenReads::new();
+                let reply = one.join(query);
+                self.lock().events.push(one.seal(alone));
+                (reply, Next::TakeTurn)
+            }
+        }
+    }
+
+    fn read_linearizable(&self, query: Option<Bytes>) -> (Reply<ReadResult>, Next) {
         let mut arrived = self.lock();
         let next = if arrived.has_ended {
             Next::TakeTurn
@@ -97,11 +140,8 @@ impl Mailbox {
         } else {
             Next::Nothing
         };
-        let new = || OpenReads { queries: Vec::new(), replies: OpenBatch::new() };
-        let open = arrived.reads.get_or_insert_with(new);
-        let size = query.as_ref().map_or(0, Bytes::len) as u32;
-        open.queries.push(query);
-        (open.replies.join(size, None), next)
+        let open = arrived.reads.get_or_insert_with(OpenReads::new);
+        (open.join(query), next)
     }
 
     /// Appends to `events` what the turn that starts now takes. `write` is the number of the
@@ -118,10 +158,8 @@ impl Mailbox {
         if let Some((commands, group)) = arrived.proposals.take(write) {
             events.push(Event::Propose { commands, group });
         }
-        if let Some(OpenReads { queries, replies }) = arrived.reads.take() {
-            let group = Arc::new(ReadGroup { answers: replies.seal(), queries });
-            events.push(Event::Read { group });
-        }
+        events.extend(arrived.reads.take().map(|open| open.seal(Consistency::Linearizable)));
+        events.extend(arrived.lease_reads.take().map(|open| open.seal(Consistency::Lease)));
         std::mem::take(&mut arrived.is_turn_wanted)
     }
 
@@ -132,6 +170,7 @@ impl Mailbox {
             && !arrived.is_turn_wanted
             && !arrived.proposals.is_due()
             && arrived.reads.is_none()
+            && arrived.lease_reads.is_none()
     }
 
     /// The driver has let other tasks run: the proposals that wait are due.

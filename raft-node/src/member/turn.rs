@@ -16,6 +16,7 @@
 
 use std::task::Waker;
 
+use raft_core::consensus::Time;
 use raft_core::storage::StoreInfo;
 use raft_core::types::Identity;
 use tracing::{debug, error, info, warn};
@@ -25,6 +26,7 @@ use super::executor::Executor;
 use super::mailbox::Mailbox;
 use super::publisher::Publisher;
 use super::status::{NodeEvent, NodeStatus};
+use crate::clock;
 use crate::pump::{Effects, Event, Pump, StopReason, TakenSnapshot};
 use crate::requests::error::SnapshotError;
 use crate::requests::quota::Quotas;
@@ -98,9 +100,12 @@ impl Turn {
         if mailbox.drain_into(&mut self.events, write) {
             self.executor.poll(&mut self.events, quotas);
         }
+        // After the events have arrived: what the pump concludes from the time holds for all of
+        // them.
+        let now = clock::now();
         let mut rounds = 0;
         while !self.events.is_empty() && rounds < MAX_ROUNDS {
-            self.round(mailbox, quotas, publisher);
+            self.round(now, mailbox, quotas, publisher);
             rounds += 1;
         }
         // The disk is free: the driver takes the proposals that were held, once the clients that
@@ -127,9 +132,9 @@ impl Turn {
         self.has_ended && self.executor.is_gone()
     }
 
-    fn round(&mut self, mailbox: &Mailbox, quotas: &Quotas, publisher: &Publisher) {
+    fn round(&mut self, now: Time, mailbox: &Mailbox, quotas: &Quotas, publisher: &Publisher) {
         let ticks = self.pump.ticks();
-        self.pump.turn(&mut self.events, &mut self.effects);
+        self.pump.turn(now, &mut self.events, &mut self.effects);
         let connected = self.pump.connected_memberships();
         self.executor.run(&mut self.effects, &mut self.events, connected, quotas);
         self.limit_proposals(quotas);

@@ -21,6 +21,8 @@ pub struct Counters {
     pub bytes_written: u64,
     /// Commands applied.
     pub applied: u64,
+    /// Groups of reads of its own clients that this member answered by its lease.
+    pub reads_by_lease: u64,
     /// Snapshots taken.
     pub snapshots_taken: u64,
     /// Snapshots that could not be taken.

@@ -11,8 +11,8 @@ use thiserror::Error;
 
 use super::change::{ChangeError, ChangeStage};
 use crate::{
-    Committed, EngineState, Envelope, Fatal, ProposeError, ReadError, SessionAnswer, SessionError,
-    SessionRequest, SnapshotError, SnapshotId,
+    Committed, Consistency, EngineState, Envelope, Fatal, ProposeError, ReadError, SessionAnswer,
+    SessionError, SessionRequest, SnapshotError, SnapshotId,
 };
 
 /// The types that identify waiting clients. The pump's driver chooses them; the pump stores them
@@ -51,6 +51,8 @@ pub enum Event<C: Clients> {
     },
     /// Clients want to read.
     Read {
+        /// What they may be shown.
+        consistency: Consistency,
         /// The clients that wait.
         group: C::Reads,
     },
@@ -195,8 +197,8 @@ pub struct Effects<C: Clients> {
     pub settled: Vec<Settled<C>>,
     /// Answer clients that made requests of sessions, and give their share of the quota back.
     pub session_answers: Vec<SessionOutcome<C>>,
-    /// Serve these reads: everything that was committed when they came, up to the index, is
-    /// applied.
+    /// Serve these reads: what they must see is applied. The state from which they are served
+    /// includes no entry after the index.
     pub served: Vec<(C::Reads, LogIndex)>,
     /// Answer clients that their reads cannot be served.
     pub failed_reads: Vec<(C::Reads, ReadError)>,

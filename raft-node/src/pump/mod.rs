@@ -55,7 +55,7 @@ mod tests;
 mod turn_proposals;
 
 use bytes::Bytes;
-use raft_core::consensus::{Config, Input, Output, Raft, Start, Status};
+use raft_core::consensus::{Config, Input, Output, Raft, Start, Status, Time};
 use raft_core::storage::record::NEWEST_MEMBERSHIP_VERSION;
 use raft_core::types::{EntryId, Identity, LogIndex, NodeId};
 
@@ -195,9 +195,13 @@ impl<C: Clients> Pump<C> {
         }
     }
 
-    /// Handles all events, and leaves the work to be done in `effects`.
-    pub fn turn(&mut self, events: &mut Vec<Event<C>>, effects: &mut Effects<C>) {
+    /// Handles all events, and leaves the work to be done in `effects`. `now` is what the clock
+    /// showed after the events had arrived: a read among them may be answered from what holds then.
+    pub fn turn(&mut self, now: Time, events: &mut Vec<Event<C>>, effects: &mut Effects<C>) {
         self.counters.turns += 1;
+        if !self.ended {
+            self.step(Input::Clock { now }, effects);
+        }
         for event in events.drain(..) {
             self.take(event, effects);
         }
@@ -296,7 +300,7 @@ impl<C: Clients> Pump<C> {
             Event::Session { request, client } => {
                 self.on_session_request(&request, client, effects);
             }
-            Event::Read { group } => self.reads.arrive(group, self.now + self.limits.read_ticks),
+            Event::Read { consistency, group } => self.on_read(consistency, group, effects),
             Event::Transfer { to } => {
                 self.step(Input::Transfer { to }, effects);
                 self.note_transfer();
@@ -338,7 +342,7 @@ impl<C: Clients> Pump<C> {
 
     fn on_tick(&mut self, effects: &mut Effects<C>) {
         self.now += 1;
-        self.step(Input::Tick, effects);
+        self.step(Input::Tick { now: self.raft.now() }, effects);
         let raft = &self.raft;
         let stands = |id: EntryId| raft.term_at(id.index) == Some(id.term);
         self.proposals.expire(self.now, stands, effects);
@@ -392,9 +396,7 @@ impl<C: Clients> Pump<C> {
         if planted!(self, ReadsJoinOpenQuestion) {
             self.reads.join_open_question();
         }
-        if let Some(read) = self.reads.ask(self.raft.doubts_leader()) {
-            self.step(Input::ReadIndex { read }, effects);
-        }
+        self.ask_about_reads(effects);
         self.apply_more(effects);
         let applied = if planted!(self, ReadServedBeforeApplied) {
             LogIndex::new(u64::MAX)
@@ -402,7 +404,7 @@ impl<C: Clients> Pump<C> {
             self.applying.applied()
         };
         if !self.applying.is_restoring() {
-            self.reads.serve(applied, &mut effects.served);
+            self.reads.serve(applied, self.applying.claimed(), &mut effects.served);
         }
         self.write_more(effects);
     }
@@ -454,7 +456,7 @@ fn refuse_after_end<C: Clients>(event: Event<C>, effects: &mut Effects<C>) {
         Event::Session { client, .. } => {
             effects.session_answers.push((client, Err(SessionError::Closed)));
         }
-        Event::Read { group } => effects.failed_reads.push((group, ReadError::Closed)),
+        Event::Read { group, .. } => effects.failed_reads.push((group, ReadError::Closed)),
         Event::TakeSnapshot { client } => {
             effects.snapshot_answers.push((client, Err(SnapshotError::Closed)));
         }

@@ -3,14 +3,58 @@
 //! One question is open at a time. Reads that arrive meanwhile share the next one, since the answer
 //! to a question covers only what arrived before it was asked (law L15). So the number of questions
 //! does not grow with the number of readers.
+//!
+//! Reads that a lease may answer wait for no question at a leader that has a lease. Reads that need
+//! not be linearizable ask nothing: they wait until their index is applied.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
-use raft_core::consensus::ReadId;
+use raft_core::consensus::{Input, ReadId};
 use raft_core::types::LogIndex;
 
-use super::event::Clients;
-use crate::ReadError;
+use super::Pump;
+use super::event::{Clients, Effects};
+use crate::{Consistency, ReadError};
+
+impl<C: Clients> Pump<C> {
+    /// Clients want to read.
+    pub(super) fn on_read(
+        &mut self,
+        consistency: Consistency,
+        group: C::Reads,
+        effects: &mut Effects<C>,
+    ) {
+        let waiting = Waiting { group, deadline: self.now + self.limits.read_ticks };
+        match consistency {
+            Consistency::Linearizable => self.reads.arrived.push(waiting),
+            Consistency::Lease => self.reads.by_lease.push(waiting),
+            Consistency::AtLeast { index } => self.reads.wait_for(index, vec![waiting]),
+            Consistency::Local { max_age } => {
+                let known = self.raft.known_commit();
+                let age = known.map(|(at, _)| Duration::from_micros(self.raft.now().since(at)));
+                match known.filter(|_| age.is_some_and(|age| age <= max_age)) {
+                    Some((_, index)) => self.reads.wait_for(index, vec![waiting]),
+                    None => effects.failed_reads.push((waiting.group, ReadError::TooOld { age })),
+                }
+            }
+        }
+    }
+
+    /// Gives reads an index by the lease, if this member has one, and asks about all others.
+    pub(super) fn ask_about_reads(&mut self, effects: &mut Effects<C>) {
+        if !self.reads.by_lease.is_empty()
+            && let Some(index) = self.raft.lease_index()
+        {
+            let groups = std::mem::take(&mut self.reads.by_lease);
+            self.counters.reads_by_lease += groups.len() as u64;
+            self.reads.wait_for(index, groups);
+        }
+        if let Some((read, by_lease)) = self.reads.ask(self.raft.doubts_leader()) {
+            self.step(Input::ReadIndex { read, by_lease }, effects);
+        }
+    }
+}
 
 /// Groups of reads, by the stage that they have reached.
 #[derive(Debug)]
@@ -18,6 +62,8 @@ pub(super) struct Reads<C: Clients> {
     last_id: u64,
     /// Reads that arrived since the open question was asked.
     arrived: Vec<Waiting<C>>,
+    /// Those among them that a lease may answer.
+    by_lease: Vec<Waiting<C>>,
     open: Option<Open<C>>,
     /// Sorted by index.
     confirmed: VecDeque<Confirmed<C>>,
@@ -47,25 +93,30 @@ impl<C: Clients> Reads<C> {
     /// `start` is random: an answer to a read of an earlier start of this member, still on its way,
     /// must not count as the answer to a read of this one (law L15).
     pub(super) fn new(start: u64) -> Reads<C> {
-        Reads { last_id: start, arrived: Vec::new(), open: None, confirmed: VecDeque::new() }
+        Reads {
+            last_id: start,
+            arrived: Vec::new(),
+            by_lease: Vec::new(),
+            open: None,
+            confirmed: VecDeque::new(),
+        }
     }
 
-    /// A group of reads arrives; it is given up at the deadline.
-    pub(super) fn arrive(&mut self, group: C::Reads, deadline: u64) {
-        self.arrived.push(Waiting { group, deadline });
-    }
-
-    /// The name of a question for all reads that have arrived; `None` if no read waits, or if a
-    /// question is open already. With `anyway`, a question is asked even if no read waits.
-    pub(super) fn ask(&mut self, anyway: bool) -> Option<ReadId> {
-        let is_needed = anyway || !self.arrived.is_empty();
+    /// The name of a question for all reads that have arrived, and whether a lease may answer it;
+    /// `None` if no read waits, or if a question is open already. With `anyway`, a question is
+    /// asked even if no read waits.
+    pub(super) fn ask(&mut self, anyway: bool) -> Option<(ReadId, bool)> {
+        let by_lease = self.arrived.is_empty() && !anyway;
+        let is_needed = !by_lease || !self.by_lease.is_empty();
         if !is_needed || self.open.is_some() {
             return None;
         }
         self.last_id = self.last_id.wrapping_add(1);
         let id = ReadId(self.last_id);
-        self.open = Some(Open { id, groups: std::mem::take(&mut self.arrived) });
-        Some(id)
+        let mut groups = std::mem::take(&mut self.arrived);
+        groups.append(&mut self.by_lease);
+        self.open = Some(Open { id, groups });
+        Some((id, by_lease))
     }
 
     /// Adds the reads that arrive to the question that is open already.
@@ -79,10 +130,15 @@ impl<C: Clients> Reads<C> {
     /// The reads may be served once `index` is applied.
     pub(super) fn confirm(&mut self, id: ReadId, index: LogIndex) {
         if let Some(Open { groups, .. }) = self.open.take_if(|open| open.id == id) {
-            let before = self.confirmed.partition_point(|other| other.index <= index);
-            if !groups.is_empty() {
-                self.confirmed.insert(before, Confirmed { index, groups });
-            }
+            self.wait_for(index, groups);
+        }
+    }
+
+    /// These reads may be served once `index` is applied.
+    fn wait_for(&mut self, index: LogIndex, groups: Vec<Waiting<C>>) {
+        let before = self.confirmed.partition_point(|other| other.index <= index);
+        if !groups.is_empty() {
+            self.confirmed.insert(before, Confirmed { index, groups });
         }
     }
 
@@ -93,13 +149,19 @@ impl<C: Clients> Reads<C> {
         groups.into_iter().map(|waiting| waiting.group).collect()
     }
 
-    /// Moves the reads whose index is applied now to `served`.
-    pub(super) fn serve(&mut self, applied: LogIndex, served: &mut Vec<(C::Reads, LogIndex)>) {
+    /// Moves the reads whose index is applied now to `served`. They see no entry after `claimed`,
+    /// the last one that the state machine was given.
+    pub(super) fn serve(
+        &mut self,
+        applied: LogIndex,
+        claimed: LogIndex,
+        served: &mut Vec<(C::Reads, LogIndex)>,
+    ) {
         while let Some(confirmed) = self.confirmed.front()
             && confirmed.index <= applied
         {
-            let Confirmed { index, groups } = self.confirmed.pop_front().expect("just seen");
-            served.extend(groups.into_iter().map(|waiting| (waiting.group, index)));
+            let Confirmed { groups, .. } = self.confirmed.pop_front().expect("just seen");
+            served.extend(groups.into_iter().map(|waiting| (waiting.group, claimed)));
         }
     }
 
@@ -121,7 +183,8 @@ impl<C: Clients> Reads<C> {
     ) {
         let open = self.open.iter_mut().map(|open| &mut open.groups);
         let confirmed = self.confirmed.iter_mut().map(|confirmed| &mut confirmed.groups);
-        for groups in std::iter::once(&mut self.arrived).chain(open).chain(confirmed) {
+        let arrived = [&mut self.arrived, &mut self.by_lease];
+        for groups in arrived.into_iter().chain(open).chain(confirmed) {
             let hopeless = groups.extract_if(.., |waiting| is_hopeless(waiting));
             failed.extend(hopeless.map(|waiting| (waiting.group, error.clone())));
         }
@@ -131,13 +194,24 @@ impl<C: Clients> Reads<C> {
     /// Whether no read waits.
     pub(super) fn is_empty(&self) -> bool {
         let is_open = self.open.as_ref().is_some_and(|open| !open.groups.is_empty());
-        !is_open && self.confirmed.is_empty() && self.arrived.is_empty()
+        let has_arrived = !self.arrived.is_empty() || !self.by_lease.is_empty();
+        !is_open && self.confirmed.is_empty() && !has_arrived
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Reads<Numbers> {
+        fn arrive(&mut self, group: u64, deadline: u64) {
+            self.arrived.push(Waiting { group, deadline });
+        }
+
+        fn asked(&mut self) -> Option<ReadId> {
+            self.ask(false).map(|(id, _)| id)
+        }
+    }
 
     #[derive(Debug)]
     struct Numbers;
@@ -155,7 +229,7 @@ mod tests {
         let mut reads = Reads::<Numbers>::new(start);
         let mut ask = |group| {
             reads.arrive(group, 100);
-            let id = reads.ask(false).expect("one has arrived");
+            let id = reads.asked().expect("one has arrived");
             reads.refuse(id);
             id
         };
@@ -175,17 +249,17 @@ mod tests {
     fn reads_that_arrive_while_a_question_is_open_share_the_next() {
         let mut reads = Reads::<Numbers>::new(0);
         reads.arrive(1, 100);
-        let first = reads.ask(false).expect("a question");
+        let first = reads.asked().expect("a question");
         reads.arrive(2, 100);
         reads.arrive(3, 100);
-        assert_eq!(reads.ask(false), None);
+        assert_eq!(reads.asked(), None);
         reads.confirm(first, LogIndex::new(5));
-        let second = reads.ask(false).expect("the next question");
+        let second = reads.asked().expect("the next question");
         let mut served = Vec::new();
-        reads.serve(LogIndex::new(5), &mut served);
+        reads.serve(LogIndex::new(5), LogIndex::new(5), &mut served);
         assert_eq!(served, [(1, LogIndex::new(5))], "the first answer covers no later read");
         reads.confirm(second, LogIndex::new(5));
-        reads.serve(LogIndex::new(5), &mut served);
+        reads.serve(LogIndex::new(5), LogIndex::new(5), &mut served);
         assert_eq!(served.len(), 3);
         assert!(reads.is_empty());
     }
@@ -194,14 +268,14 @@ mod tests {
     fn a_question_whose_readers_gave_up_stays_open() {
         let mut reads = Reads::<Numbers>::new(0);
         reads.arrive(1, 10);
-        let first = reads.ask(false).expect("a question");
+        let first = reads.asked().expect("a question");
         let mut failed = Vec::new();
         reads.expire(10, &mut failed);
         assert_eq!(failed, [(1, ReadError::Timeout)]);
         assert!(reads.is_empty());
         reads.arrive(2, 30);
-        assert_eq!(reads.ask(false), None, "the core still asks about the first");
+        assert_eq!(reads.asked(), None, "the core still asks about the first");
         reads.confirm(first, LogIndex::new(5));
-        assert!(reads.ask(false).is_some());
+        assert!(reads.asked().is_some());
     }
 }

@@ -1,6 +1,8 @@
 //! The errors of requests: each states whether the request may have been applied, and whether to
 //! retry.
 
+use std::time::Duration;
+
 use raft_core::types::NodeId;
 use thiserror::Error;
 
@@ -64,9 +66,17 @@ pub enum ReadError {
     /// The member was shut down, or has stopped by itself.
     #[error("this member is closed")]
     Closed,
-    /// The deadline passed before a majority confirmed what is current.
-    #[error("no majority answered in time")]
+    /// The deadline passed before a majority confirmed what is current, or before the index that
+    /// the read must include was applied here.
+    #[error("no majority answered in time, or what must be included was not applied in time")]
     Timeout,
+    /// What this member has heard from a leader is older than the read allows. Try again later, or
+    /// at another member, or without [`Consistency::Local`](crate::Consistency).
+    #[error("{}", too_old_text(.age))]
+    TooOld {
+        /// How long ago this member last heard its leader; `None` if it has not since it started.
+        age: Option<Duration>,
+    },
 }
 
 /// Why no snapshot was taken.
@@ -90,6 +100,13 @@ pub enum SnapshotError {
     /// The member was shut down, or has stopped by itself.
     #[error("this member is closed")]
     Closed,
+}
+
+fn too_old_text(age: &Option<Duration>) -> String {
+    match age {
+        Some(age) => format!("what this member knows is {} ms old", age.as_millis()),
+        None => "this member has not heard a leader since it started".to_owned(),
+    }
 }
 
 fn not_leader_text(hint: &Option<NodeId>) -> String {

@@ -7,6 +7,7 @@
 //! ```
 
 pub(crate) mod batcher;
+pub(crate) mod consistency;
 pub(crate) mod error;
 pub(crate) mod quota;
 pub(crate) mod reply;

@@ -19,7 +19,7 @@ pub use self::snapshot::{SnapshotId, SnapshotMessage};
 
 /// The highest version of the wire format (`docs/formats/wire.md`) that this program speaks. A
 /// program that speaks a version also reads every record that was new with it.
-pub const PROTOCOL_VERSION: u16 = 4;
+pub const PROTOCOL_VERSION: u16 = 5;
 
 /// One thing sent from member to member.
 #[derive(Clone, Debug, PartialEq, Eq)]

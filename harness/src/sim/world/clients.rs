@@ -1,5 +1,6 @@
 //! What clients send, and how they continue after an answer.
 
+use raft_node::Consistency;
 use raft_node::pump::Event;
 
 use super::{World, WorldEvent};
@@ -25,13 +26,28 @@ impl World {
             running.iter().copied().filter(|at| self.members[*at].leads()).collect();
         let request = self.workload.next_request();
         match self.workload.choose(&running, &leading) {
-            Some(at) => self.send_request_to(at, client, request.is_read, request.count),
+            Some(at) if request.is_read => {
+                let consistency = self.draw_consistency(client);
+                self.send_read_to(at, client, consistency)
+            }
+            Some(at) => self.send_request_to(at, client, false, request.count),
             None => {
                 let think = self.workload.think();
                 self.schedule(think, WorldEvent::SendRequest { client });
                 Ok(())
             }
         }
+    }
+
+    /// A client sends a read to a member.
+    fn send_read_to(
+        &mut self,
+        at: usize,
+        client: u64,
+        consistency: Consistency,
+    ) -> Result<(), Violation> {
+        self.consistencies.insert(self.operations.len() + 1, consistency);
+        self.send_request_to(at, client, true, 1)
     }
 
     /// A client sends `count` operations to a member in one request. They have consecutive numbers,
@@ -57,15 +73,22 @@ impl World {
                 self.members[at].holding.insert(value);
             }
         }
+        let consistency = self.consistencies.get(&group).copied().unwrap_or_default();
         let kind = if is_read { "read" } else { "write" };
         self.journal.note(
             self.members[at].id.get(),
-            (kind, group, count),
-            format_args!("client {client} requests {kind} {group}, {count} together"),
+            (kind, group, count, consistency),
+            format_args!(
+                "client {client} requests {kind} {group}, {count} together {consistency:?}"
+            ),
         );
         self.enqueue(
             at,
-            if is_read { Event::Read { group } } else { Event::Propose { commands, group } },
+            if is_read {
+                Event::Read { consistency, group }
+            } else {
+                Event::Propose { commands, group }
+            },
         )
     }
 

@@ -2,7 +2,7 @@
 
 use raft_core::consensus::{Body, RoleName, SoftState};
 use raft_core::storage::LogOp;
-use raft_core::types::{EntryId, NodeId};
+use raft_core::types::{EntryId, LogIndex, NodeId};
 use raft_node::pump::{ApplyBatch, Effects, Event, Failed, Fetch, StopReason};
 use raft_node::{Content, Envelope, Fatal, ProposeError, ReadError, Replies, StateMachine};
 
@@ -69,8 +69,8 @@ impl World {
         if let Some(batch) = effects.apply {
             self.begin_apply(at, batch)?;
         }
-        for (number, _) in effects.served {
-            self.serve(at, number)?;
+        for (number, index) in effects.served {
+            self.serve(at, number, index)?;
         }
         for (number, error) in effects.failed_reads {
             self.fail_read(at, number, &error);
@@ -194,7 +194,7 @@ impl World {
         for event in &member.mailbox {
             let (first, count) = match event {
                 Event::Propose { commands, group } => (*group, commands.len() as u64),
-                Event::Read { group } => (*group, 1),
+                Event::Read { group, .. } => (*group, 1),
                 _ => continue,
             };
             let later = first..first + count;
@@ -253,6 +253,7 @@ impl World {
         if soft_state.role != RoleName::Leader {
             return Ok(());
         }
+        self.check_no_lease(id)?;
         let others = self.members.iter().filter(|other| other.id != id);
         let other_leads = others.filter(|other| other.leads()).count() > 0;
         self.marks.hit_if(other_leads, Mark::TwoLeaders);
@@ -384,7 +385,7 @@ impl World {
 
     // ---- clients ----
 
-    fn serve(&mut self, at: usize, number: u64) -> Result<(), Violation> {
+    fn serve(&mut self, at: usize, number: u64, index: LogIndex) -> Result<(), Violation> {
         self.check_machine_is_here(at)?;
         let member = &self.members[at];
         let key = [self.operations.request(number).key as u8];
@@ -399,7 +400,12 @@ impl World {
             ("serves", number, word(&value)),
             format_args!("serves read {number}: {} at {applied}", word(&value)),
         );
-        self.operations.on_read(number, applied, word(&value))?;
+        let value = word(&value);
+        if self.check_read(number, applied, index)? {
+            self.operations.on_read(number, applied, value)?;
+        } else {
+            self.operations.on_unknown(number);
+        }
         self.resolve(at, number);
         Ok(())
     }
@@ -407,6 +413,7 @@ impl World {
     fn fail_read(&mut self, at: usize, number: u64, error: &ReadError) {
         let id = self.members[at].id.get();
         self.journal.note(id, ("unread", number), format_args!("read {number}: {error}"));
+        self.mark_failed_read(number, error);
         self.operations.on_unknown(number);
         self.resolve(at, number);
     }

@@ -138,7 +138,8 @@ impl World {
         hold(reached >= boundary, Check::SoundSnapshot, || {
             format!("the log of {id} begins after {boundary}, its state ends at {reached}")
         })?;
-        member.start(&self.plan, recovered, self.planted);
+        let now = self.journal.now;
+        member.start(now, &self.plan, recovered, self.planted);
         let process = member.process;
         let tick = member.tick();
         self.schedule(tick, WorldEvent::Tick { member: at, process });

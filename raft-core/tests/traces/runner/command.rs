@@ -12,10 +12,10 @@ use super::world::Envelope;
 pub const VERBS: &str = "\
 join N | change N voters=N,.. [learners=N,..] | membership N
 cluster nodes=N [base] [inflight=N] [inflight_bytes=N] [append=N] [bytes=N] [stall=N]
-        [lost_memory] [prevote=off] [quorum=off] [timers=default]
+        [lost_memory] [prevote=off] [quorum=off] [timers=default] [lease=DRIFT]
 node N [blank] [log=DIGITS] [term=T] [vote=N] [commit=I] [applied=I] [boundary=I@T] [learners=N,..]
-tick N|all [TICKS] | timeout N TICKS | campaign N | elect N
-propose N [COUNT] [for=N] | read N NAME | transfer N TO
+tick N|all [TICKS] | pause N|all TICKS | timeout N TICKS | campaign N | elect N
+propose N [COUNT] [for=N] | read N NAME [lease] | transfer N TO
 deliver | drop | keep | copy | late  [from=N] [to=N] [kind=KIND] [count=N]
 purge N INDEX|all | install N [INDEX@TERM] from=N
 durable N|all [upto=SEQ] | crash N [kept] | restart N [commit=I] [applied=I]
@@ -157,5 +157,6 @@ fn kind_of(message: &Message) -> &'static str {
         Body::ReadIndex { .. } => "read",
         Body::ReadIndexResponse { .. } => "read-answer",
         Body::TimeoutNow => "timeout-now",
+        Body::Promise { .. } => "promise",
     }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use raft_core::consensus::{
-    Appended, Config, Message, Raft, Removal, SendId, Source, Start, Write,
+    Appended, Config, Message, Raft, Removal, SendId, Source, Start, TICK_MICROS, Time, Write,
 };
 use raft_core::types::{EntryId, HardState, LogIndex, LogSpan, Membership, NodeId, Term, TermRun};
 
@@ -17,6 +17,8 @@ pub struct Member {
     pub config: Config,
     /// The core; none while the member is down.
     pub raft: Option<Raft>,
+    /// What its clock shows, in microseconds.
+    pub clock: u64,
     /// What is durable on the disk.
     pub disk: Image,
     /// What the disk will hold once everything it was asked to write is durable.
@@ -62,7 +64,7 @@ impl Member {
         let pending = VecDeque::new();
         let held = VecDeque::new();
         let issued = disk.clone();
-        Member { config, raft: None, disk, issued, pending, holds: false, held }
+        Member { config, raft: None, clock: 0, disk, issued, pending, holds: false, held }
     }
 
     /// Starts from what is durable on the disk. A snapshot ahead of the log replaces the log.
@@ -70,7 +72,9 @@ impl Member {
         self.holds = false;
         self.disk.install();
         self.issued = self.disk.clone();
-        self.raft = Some(Raft::new(self.config.clone(), self.disk.start(commit, applied)));
+        let now = Time::from_micros(self.clock);
+        let start = Start { now, ..self.disk.start(commit, applied) };
+        self.raft = Some(Raft::new(self.config.clone(), start));
     }
 
     /// Stops at once. What the disk was asked to write and is not durable is lost, unless `kept` is
@@ -83,6 +87,12 @@ impl Member {
         self.issued = self.disk.clone();
         (self.raft, self.holds) = (None, false);
         self.held.clear();
+    }
+
+    /// Lets some ticks pass on its clock, and returns what the clock shows then.
+    pub fn advance_clock(&mut self, ticks: u64) -> Time {
+        self.clock += ticks * TICK_MICROS;
+        Time::from_micros(self.clock)
     }
 
     /// Records a write that the core issued.
@@ -138,6 +148,7 @@ impl Image {
             memberships: self.memberships.clone(),
             commit: commit.max(included),
             applied: applied.max(included),
+            now: Time::ZERO,
         }
     }
 

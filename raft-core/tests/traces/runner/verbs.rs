@@ -34,6 +34,7 @@ fn dispatch(world: &mut World, command: &Command<'_>) -> Result<(), String> {
         "join" => join(world, command.node()?),
         "change" => change(world, command),
         "tick" => tick(world, command),
+        "pause" => pause(world, command),
         "timeout" => timeout(world, command),
         "campaign" => campaign(world, command.node()?),
         "elect" => elect(world, command.node()?),
@@ -93,6 +94,7 @@ fn config(world: &World, id: NodeId, command: &Command<'_>) -> Result<Config, St
     if let Some(stall) = command.text("stall") {
         config.stall_ticks = parse(stall)?;
     }
+    config.lease_drift = command.text("lease").map(parse).transpose()?;
     config.pre_vote = command.text("prevote") != Some("off");
     config.check_quorum = command.text("quorum") != Some("off");
     if command.text("timers") != Some("default") {
@@ -196,7 +198,17 @@ fn some_or_all(world: &World, command: &Command<'_>) -> Result<Vec<NodeId>, Stri
 fn tick(world: &mut World, command: &Command<'_>) -> Result<(), String> {
     let nodes = some_or_all(world, command)?;
     for _ in 0..command.number_at(1, 1)? {
-        nodes.iter().try_for_each(|id| world.step(*id, Input::Tick))?;
+        nodes.iter().try_for_each(|id| world.tick(*id))?;
+    }
+    Ok(())
+}
+
+/// Lets time pass without a tick: the members do not run, and then read their clocks.
+fn pause(world: &mut World, command: &Command<'_>) -> Result<(), String> {
+    let ticks = command.number_at(1, 1)?;
+    for id in some_or_all(world, command)? {
+        let now = world.member(id)?.advance_clock(ticks);
+        world.step(id, Input::Clock { now })?;
     }
     Ok(())
 }
@@ -208,15 +220,16 @@ fn timeout(world: &mut World, command: &Command<'_>) -> Result<(), String> {
 
 fn campaign(world: &mut World, id: NodeId) -> Result<(), String> {
     world.step(id, Input::ElectionTimeout { after: 1 })?;
-    world.step(id, Input::Tick)
+    world.tick(id)
 }
 
-/// Makes the other members forget the leader that they heard, and elects a member.
+/// Makes the other members forget the leader that they heard, and elects a member. If leases are
+/// on, that member must be bound by no promise.
 fn elect(world: &mut World, id: NodeId) -> Result<(), String> {
     for other in world.up() {
         let raft = world.members[&other].raft.as_ref();
         if other != id && raft.is_some_and(|raft| !raft.is_leader()) {
-            (0..30).try_for_each(|_| world.step(other, Input::Tick))?;
+            (0..30).try_for_each(|_| world.tick(other))?;
         }
     }
     campaign(world, id)?;
@@ -239,7 +252,8 @@ fn propose(world: &mut World, command: &Command<'_>) -> Result<(), String> {
 fn read(world: &mut World, command: &Command<'_>) -> Result<(), String> {
     let read = ReadId(parse(command.word(1)?)?);
     world.laws.note_read(command.node()?, read);
-    world.step(command.node()?, Input::ReadIndex { read })
+    let by_lease = command.has_word("lease");
+    world.step(command.node()?, Input::ReadIndex { read, by_lease })
 }
 
 fn transfer(world: &mut World, command: &Command<'_>) -> Result<(), String> {
@@ -383,7 +397,7 @@ fn converge(world: &mut World) -> Result<(), String> {
     world.cut.clear();
     world.refuses_removed = true;
     for _ in 0..TICKS {
-        world.up().into_iter().try_for_each(|id| world.step(id, Input::Tick))?;
+        world.up().into_iter().try_for_each(|id| world.tick(id))?;
         world.stabilize()?;
         world.send_needed_snapshots()?;
         if agreed(world) {

@@ -90,9 +90,15 @@ impl World {
         up.map(|(id, _)| *id).collect()
     }
 
+    /// Steps one tick into a member that is up.
+    pub fn tick(&mut self, id: NodeId) -> Result<(), String> {
+        let now = self.member(id)?.advance_clock(1);
+        self.step(id, Input::Tick { now })
+    }
+
     /// Steps one input into a member that is up, and carries out the resulting outputs.
     pub fn step(&mut self, id: NodeId, input: Input) -> Result<(), String> {
-        let ticks = input == Input::Tick;
+        let ticks = matches!(input, Input::Tick { .. });
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
             let memberships = match &input {

@@ -30,7 +30,7 @@ impl Rig {
             let content = Content::Raft { message, entries: Entries::default() };
             let envelope = Envelope { cluster: CLUSTER, content };
             let event = Event::Deliver { from: node(from), envelope };
-            self.pump.turn(&mut vec![event], &mut effects);
+            self.pump.turn(self.now, &mut vec![event], &mut effects);
         }
         effects
     }

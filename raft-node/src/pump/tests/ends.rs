@@ -6,7 +6,7 @@ use raft_core::types::{Entry, EntryKind, NodeId};
 
 use super::{Rig, at, entry, id, node};
 use crate::pump::{Effects, Event, Limits, StopReason};
-use crate::{Content, Envelope, ProposeError, ReadError};
+use crate::{Consistency, Content, Envelope, ProposeError, ReadError};
 
 fn rig() -> Rig {
     Rig::new(3, Limits::default())
@@ -37,7 +37,7 @@ fn a_leader_without_a_committed_entry_stops_the_member_and_its_reads() {
     let mut rig = rig();
     rig.append((1, 5), id(7, 4), vec![], 7);
     rig.written();
-    rig.turn(Event::Read { group: 3 });
+    rig.turn(Event::Read { consistency: Consistency::Linearizable, group: 3 });
     let effects = rig.append((2, 6), id(6, 4), vec![entry(7, 6)], 7);
     let Some(StopReason::DataLost(contradiction)) = &effects.stop else {
         panic!("{:?}", effects.stop);
@@ -49,7 +49,7 @@ fn a_leader_without_a_committed_entry_stops_the_member_and_its_reads() {
     assert!(effects.write.is_none() && effects.served.is_empty());
     // Either the change of leader refused the read already, or the end of the member does.
     assert_eq!(effects.failed_reads.len(), 1);
-    let effects = rig.turn(Event::Read { group: 4 });
+    let effects = rig.turn(Event::Read { consistency: Consistency::Linearizable, group: 4 });
     assert_eq!(effects.failed_reads[0].1, ReadError::Closed);
 }
 
@@ -61,7 +61,7 @@ fn a_leader_that_has_committed_less_than_this_member_stops_it_without_any_reader
     let effects = rig.append((1, 4), id(3, 4), vec![], 3);
     let question = |(to, envelope): &(NodeId, Envelope)| match &envelope.content {
         Content::Raft { message, .. } => match message.body {
-            Body::ReadIndex { read } => Some((*to, read)),
+            Body::ReadIndex { read, .. } => Some((*to, read)),
             _ => None,
         },
         _ => None,
@@ -93,8 +93,8 @@ fn every_client_that_waits_is_answered_when_the_member_ends() {
     let mut rig = Rig::leading(3, limits);
     rig.propose(1, 2);
     rig.propose(2, 1);
-    rig.turn(Event::Read { group: 3 });
-    rig.turn(Event::Read { group: 4 });
+    rig.turn(Event::Read { consistency: Consistency::Linearizable, group: 3 });
+    rig.turn(Event::Read { consistency: Consistency::Linearizable, group: 4 });
     let effects = rig.turn(Event::Close);
     let mut failed: Vec<_> = effects.failed.iter().map(|f| (f.group, f.error.clone())).collect();
     failed.sort_by_key(|(group, _)| *group);
@@ -108,7 +108,7 @@ fn what_is_proposed_in_the_turn_that_ends_the_member_did_not_happen() {
     let mut rig = Rig::leading(3, Limits::default());
     let mut effects = Effects::default();
     let propose = Event::Propose { commands: super::commands(2), group: 1 };
-    rig.pump.turn(&mut vec![propose, Event::Close], &mut effects);
+    rig.pump.turn(rig.now, &mut vec![propose, Event::Close], &mut effects);
     let failed: Vec<_> = effects.failed.iter().map(|f| (f.group, f.count, &f.error)).collect();
     assert_eq!(failed, [(1, 2, &ProposeError::Closed)]);
 }

@@ -38,7 +38,7 @@ fn forward_of(term: u64, sequence: u64, count: usize) -> Content {
 /// One turn with several events.
 fn turn(rig: &mut Rig, mut events: Vec<Event<Names>>) -> Effects<Names> {
     let mut effects = Effects::default();
-    rig.pump.turn(&mut events, &mut effects);
+    rig.pump.turn(rig.now, &mut events, &mut effects);
     effects
 }
 

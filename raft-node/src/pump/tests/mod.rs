@@ -22,7 +22,7 @@ mod whole_changes;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use raft_core::consensus::{Body, Config, Message, Round, Start};
+use raft_core::consensus::{Body, Config, Message, Round, Start, TICK_MICROS, Time};
 use raft_core::types::{
     ClusterId, Entry, EntryId, EntryKind, HardState, Identity, LogIndex, LogSpan, Membership,
     NodeId, StoreId, Term, TermRun,
@@ -85,6 +85,7 @@ fn forwards(effects: &Effects<Names>) -> Vec<Forward> {
 /// One member.
 struct Rig {
     pump: Pump<Names>,
+    now: Time,
 }
 
 impl Rig {
@@ -114,21 +115,29 @@ impl Rig {
     fn starting_from(start: Start, limits: Limits) -> Rig {
         let identity = Identity { cluster: CLUSTER, node: node(3), store: StoreId(3) };
         let config = Config { pre_vote: false, ..Config::new(node(3), 1) };
-        Rig { pump: Pump::new(identity, config, limits, start, 1) }
+        Rig { pump: Pump::new(identity, config, limits, start, 1), now: Time::ZERO }
     }
 
     /// One turn with one event.
     fn turn(&mut self, event: Event<Names>) -> Effects<Names> {
-        let mut effects = Effects::default();
-        self.pump.turn(&mut vec![event], &mut effects);
+        let effects = self.turn_of(&mut vec![event]);
         self.pump.raft().check_laws();
+        effects
+    }
+
+    /// One turn with several events.
+    fn turn_of(&mut self, events: &mut Vec<Event<Names>>) -> Effects<Names> {
+        let mut effects = Effects::default();
+        self.pump.turn(self.now, events, &mut effects);
         effects
     }
 
     fn ticks(&mut self, count: u64) -> Effects<Names> {
         let mut effects = Effects::default();
-        let mut events: Vec<Event<Names>> = (0..count).map(|_| Event::Tick).collect();
-        self.pump.turn(&mut events, &mut effects);
+        for _ in 0..count {
+            self.now = self.now.plus(TICK_MICROS);
+            self.pump.turn(self.now, &mut vec![Event::Tick], &mut effects);
+        }
         effects
     }
 

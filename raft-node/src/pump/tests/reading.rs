@@ -4,8 +4,8 @@ use raft_core::consensus::{Body, Round, Start, Verdict};
 use raft_core::storage::{LogError, LogErrorKind, LogOp};
 
 use super::{Names, Rig, at, entry, id};
-use crate::ReadError;
 use crate::pump::{Effects, Event, FetchId, Limits, StopReason};
+use crate::{Consistency, ReadError};
 
 /// A leader that keeps no written entry in memory.
 fn leader() -> Rig {
@@ -61,7 +61,7 @@ fn entries_that_the_store_no_longer_has_do_not_stop_the_member() {
 fn a_read_without_an_answer_is_given_up_at_its_deadline() {
     let mut rig = Rig::new(3, Limits { read_ticks: 5, ..Limits::default() });
     rig.append((1, 5), id(7, 4), vec![], 7);
-    rig.turn(Event::Read { group: 1 });
+    rig.turn(Event::Read { consistency: Consistency::Linearizable, group: 1 });
     assert!(rig.ticks(4).failed_reads.is_empty());
     assert_eq!(rig.ticks(1).failed_reads, [(1, ReadError::Timeout)]);
 }

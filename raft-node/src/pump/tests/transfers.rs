@@ -59,7 +59,7 @@ fn own_commands_wait_even_if_the_leader_is_deposed_in_the_same_turn() {
         Event::Propose { commands: commands(1), group: 2 },
     ];
     let mut effects = Effects::default();
-    rig.pump.turn(&mut events, &mut effects);
+    rig.pump.turn(rig.now, &mut events, &mut effects);
     assert!(effects.failed.is_empty() && !rig.pump.is_idle(), "both wait");
     rig.written();
     let effects = rig.append((1, 6), id(8, 5), vec![], 8);
@@ -75,7 +75,7 @@ fn own_commands_of_the_same_turn_are_held_and_proposed_after_an_abandoned_transf
         Event::Propose { commands: commands(1), group: 2 },
     ];
     let mut effects = Effects::default();
-    rig.pump.turn(&mut events, &mut effects);
+    rig.pump.turn(rig.now, &mut events, &mut effects);
     assert!(effects.failed.is_empty() && rig.last() == 8);
     let abandoned = rig.ticks(30);
     assert_eq!(abandoned.failed_transfers, [(node(1), TransferError::Abandoned)]);
