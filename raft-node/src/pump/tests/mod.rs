@@ -5,6 +5,7 @@
 
 mod backlog;
 mod changes;
+mod consistency;
 mod ends;
 mod forwards;
 mod hints;
