@@ -253,7 +253,7 @@ impl World {
         if soft_state.role != RoleName::Leader {
             return Ok(());
         }
-        self.check_no_lease(id)?;
+        self.check_no_lease(id, soft_state.term)?;
         let others = self.members.iter().filter(|other| other.id != id);
         let other_leads = others.filter(|other| other.leads()).count() > 0;
         self.marks.hit_if(other_leads, Mark::TwoLeaders);

@@ -4,12 +4,13 @@
 //! they do not, it may be stale, and is left out of the history. A weaker read is left out of it,
 //! too.
 
-use raft_core::types::{LogIndex, NodeId};
+use raft_core::types::{LogIndex, NodeId, Term};
 use raft_node::{Consistency, ReadError};
 
 use super::World;
 use crate::checks::{Check, Violation, hold};
 use crate::sim::marks::Mark;
+use crate::sim::member::Member;
 
 impl World {
     /// Draws what the next read of a client may show.
@@ -84,12 +85,15 @@ impl World {
         }
     }
 
-    /// No member is elected while another one's lease holds, if the clocks run within the bound.
-    pub(super) fn check_no_lease(&self, elected: NodeId) -> Result<(), Violation> {
+    /// No member is elected in a later term than that of a leader whose lease holds, if the clocks
+    /// run within the bound. In an earlier term one may be, by votes that were given long ago: it
+    /// commits nothing.
+    pub(super) fn check_no_lease(&self, elected: NodeId, term: Term) -> Result<(), Violation> {
         if !self.plan.leases.within_bound {
             return Ok(());
         }
-        for other in self.members.iter().filter(|other| other.id != elected) {
+        let is_earlier = |other: &&Member| other.id != elected && other.term() < term;
+        for other in self.members.iter().filter(is_earlier) {
             let until = other.pump.as_ref().and_then(|pump| pump.raft().lease_until());
             let shown = other.clock_shows(self.now());
             hold(until.is_none_or(|until| until <= shown), Check::Lease, || {
