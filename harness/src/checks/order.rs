@@ -80,11 +80,6 @@ impl Operations {
         self.requests.get_mut((number as usize).checked_sub(1)?)
     }
 
-    /// The newest state that any client had seen when the operation was requested.
-    pub fn floor(&self, number: u64) -> LogIndex {
-        self.request(number).floor
-    }
-
     /// A member applies a command. Returns true if it is the first member to apply it and the
     /// client was told that the outcome is unknown.
     pub fn on_applied(&mut self, number: u64, id: EntryId) -> Result<bool, Violation> {

@@ -139,8 +139,6 @@ pub enum Mark {
     LeaseExpired,
     /// A leader gave its lease up because it asked another member to campaign.
     LeaseDropped,
-    /// A read by lease was stale, where the clocks ran beyond the declared bound.
-    StaleBeyondBound,
     /// A member served a read from what it knew itself.
     LocalRead,
     /// A local read failed because what the member knew was too old.
@@ -149,7 +147,7 @@ pub enum Mark {
 
 impl Mark {
     /// All marks.
-    pub const ALL: [Mark; 67] = [
+    pub const ALL: [Mark; 66] = [
         Mark::TruncatedTwoOrMore,
         Mark::CrashBeforeVoteDurable,
         Mark::CrashBeforeEntriesDurable,
@@ -214,7 +212,6 @@ impl Mark {
         Mark::LeaseReadBesideCandidate,
         Mark::LeaseExpired,
         Mark::LeaseDropped,
-        Mark::StaleBeyondBound,
         Mark::LocalRead,
         Mark::ReadTooOld,
     ];

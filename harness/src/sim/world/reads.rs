@@ -44,11 +44,7 @@ impl World {
                 self.marks.hit(Mark::LocalRead);
                 Ok(false)
             }
-            Consistency::Lease if !self.plan.leases.within_bound => {
-                let is_stale = applied < self.operations.floor(number);
-                self.marks.hit_if(is_stale, Mark::StaleBeyondBound);
-                Ok(false)
-            }
+            Consistency::Lease if !self.plan.leases.within_bound => Ok(false),
             _ => Ok(true),
         }
     }
