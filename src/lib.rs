@@ -54,14 +54,15 @@ pub use raft_core::types::{Membership, NodeId};
 pub use raft_core::{consensus, storage, types};
 pub use raft_net::{TcpOptions, TcpTransport};
 pub use raft_node::{
-    Application, BootstrapError, CatchingUp, ChangeError, ChangeProgress, ChangeStage, Committed,
-    Consistency, Content, DamagedSnapshot, DataDir, DataDirError, Envelope, Fatal,
-    InProcessNetwork, Inbound, Limits, Node, NodeConfig, NodeEvent, NodeStatus, PeerRecord,
-    PeerRejected, PeerStores, PeersFile, ProposeError, ReadAnswer, ReadError, RecoverError,
-    Recovery, Replies, Request, RestoreError, Session, SessionError, SessionId, Snapshot,
-    SnapshotDir, SnapshotError, SnapshotHead, SnapshotState, StartError, StateMachine,
-    StoredSnapshot, Survivor, TakenSnapshot, Timing, TransferError, Transport, TypedError,
-    TypedNode, TypedRequest, TypedSession, Unsound, UnusableSnapshot, bootstrap, cluster_id, join,
+    Access, Application, BootstrapError, CatchingUp, ChangeError, ChangeProgress, ChangeStage,
+    Committed, Concurrent, ConcurrentMachine, ConcurrentOptions, Consistency, Content,
+    DamagedSnapshot, DataDir, DataDirError, Envelope, Fatal, InProcessNetwork, Inbound, KeyRange,
+    Limits, Node, NodeConfig, NodeEvent, NodeStatus, PeerRecord, PeerRejected, PeerStores,
+    PeersFile, ProposeError, ReadAnswer, ReadError, RecoverError, Recovery, Replies, Request,
+    RestoreError, Session, SessionError, SessionId, Snapshot, SnapshotDir, SnapshotError,
+    SnapshotHead, SnapshotState, StartError, StateMachine, StoredSnapshot, Survivor, TakenSnapshot,
+    Timing, TransferError, Transport, TypedError, TypedNode, TypedRequest, TypedSession, Unsound,
+    UnusableSnapshot, bootstrap, cluster_id, join,
 };
 
 /// The examples of the README are compiled and run.

@@ -50,7 +50,8 @@ mod transport;
 mod typed_node;
 
 pub use application::{
-    Application, Committed, Fatal, Replies, Snapshot, SnapshotState, StateMachine,
+    Access, Application, Committed, Concurrent, ConcurrentMachine, ConcurrentOptions, Fatal,
+    KeyRange, Replies, Snapshot, SnapshotState, StateMachine,
 };
 pub use bootstrap::{BootstrapError, bootstrap, cluster_id, join};
 pub use config::{NodeConfig, Timing};

@@ -160,7 +160,7 @@ const JOBS: &[Job] = &[
     job(
         "simulator, file",
         Always,
-        Cargo(concat!(simulator!(), "--store mixed --inputs 5000000 --marks"), &[]),
+        Cargo(concat!(simulator!(), "--store mixed --inputs 10000000 --marks"), &[]),
     ),
     job(
         "planted bugs, simulator",

@@ -365,10 +365,13 @@ impl World {
         let leads_on = before.leads_in == after.leads_in && after.leads_in.is_some();
         let clients = &self.plan.clients;
         let request = clients.group * (MOST_COMMAND_BYTES + clients.padding);
-        let session = clients.group * (MOST_COMMAND_BYTES + clients.padding + SESSION_HEADER_BYTES);
-        // A member forwards the requests of several clients together.
-        let request = if self.plan.uses_sessions { clients.count * session } else { request };
-        let most = self.plan.limits.unwritten_bytes.max(request).max(before.bytes);
+        let limits = &self.plan.limits;
+        let session = MOST_COMMAND_BYTES + clients.padding + SESSION_HEADER_BYTES;
+        // A member forwards requests of several clients together, also of those that have given up.
+        let forward =
+            (limits.forward_commands as u64 * session).min(limits.append_bytes.max(session));
+        let request = if self.plan.uses_sessions { request.max(forward) } else { request };
+        let most = limits.unwritten_bytes.max(request).max(before.bytes);
         let most = most + MOST_MEMBERSHIP_BYTES;
         hold(!leads_on || after.bytes <= most, Check::BoundedMemory, || {
             let id = self.members[at].id;
