@@ -45,6 +45,14 @@ const AGAIN: &str = "again";
 /// How long the leader's port may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How long the leader may take to answer, longer than a change may take there (7 seconds until it
+/// begins, then 10 for each of its stages).
+const PASS_ON_TIMEOUT: Duration = Duration::from_secs(50);
+
+/// How often a connection to the leader is tried while a request waits, and how long its answer may
+/// take: a host that has lost its power closes no connection.
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(3));
+
 /// How long this member may take to have in its own log what the leader has committed.
 const FOLLOW_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -228,7 +236,8 @@ impl<E: Engine> ClusterService<E> {
                 let attempt = MetadataValue::from_static(if again { AGAIN } else { FIRST });
                 let mut passed = Request::new(request.clone());
                 passed.metadata_mut().insert(PASSED_ON, attempt);
-                match pass_on(leader, passed).await {
+                let answer = timeout(PASS_ON_TIMEOUT, pass_on(leader, passed)).await;
+                match answer.unwrap_or_else(|_| Err(Refusal::TimedOut.into())) {
                     Err(status) if is(&status, Refusal::NotLeader) => {}
                     Err(status) if is(&status, CHANGED) => again = true,
                     Err(status) => return Err(answered(&status)),
@@ -250,7 +259,13 @@ impl<E: Engine> ClusterService<E> {
         let members = self.member.engine.members();
         let member = members.iter().find(|member| member.node == leader)?;
         let url = MemberAddresses::decode(&member.metadata).ok()?.client_url;
-        let endpoint = Endpoint::from_shared(url).ok()?.connect_timeout(CONNECT_TIMEOUT);
+        let (ask_after, answer_within) = KEEP_ALIVE;
+        let endpoint = Endpoint::from_shared(url)
+            .ok()?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .http2_keep_alive_interval(ask_after)
+            .keep_alive_timeout(answer_within)
+            .keep_alive_while_idle(true);
         Some(ClusterClient::new(endpoint.connect().await.ok()?))
     }
 }

@@ -11,6 +11,8 @@ use kontiki_etcd::api::etcdserverpb::{
 };
 use kontiki_etcd::engine::ProposeError;
 
+use tokio::net::TcpListener;
+
 use solo::{Setup, Solo};
 
 fn read(serializable: bool) -> RangeRequest {
@@ -61,6 +63,23 @@ async fn an_unknown_outcome_is_not_retried() {
     let mut client = KvClient::connect(url).await.expect("it serves");
     let put = PutRequest { key: "k".into(), value: "v".into(), ..PutRequest::default() };
     let refused = client.put(put).await.expect_err("it may have happened");
+    assert_eq!(refused.message(), "etcdserver: request timed out");
+}
+
+/// What went wrong: the leader's host lost its power after a request was passed on, and a client
+/// without a deadline waited for ever.
+#[tokio::test]
+async fn a_request_that_the_leader_never_answers_ends() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let leader = silent.local_addr().expect("it is bound").to_string();
+    let solo = Solo::start_with(Setup { leader: Some(leader), ..Setup::default() }).await;
+    let url = format!("http://{}", solo.endpoint());
+    let mut client = ClusterClient::connect(url).await.expect("it serves");
+    let peer_urls = vec!["http://127.0.0.1:9".to_owned()];
+    let add = MemberAddRequest { peer_urls, is_learner: true };
+    let (answer, connection) = tokio::join!(client.member_add(add), silent.accept());
+    connection.expect("the request was passed on");
+    let refused = answer.expect_err("the outcome is unknown");
     assert_eq!(refused.message(), "etcdserver: request timed out");
 }
 
