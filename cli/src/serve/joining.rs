@@ -10,8 +10,8 @@
 //! was cut short at any point is continued by the next one, with or without `--join`. If the
 //! answer itself was lost, the leader finds the node by its peer address, and answers the same.
 //!
-//! Once the log has arrived the file says so: a member that then comes with an empty log has lost
-//! it, and must not start.
+//! Once the log has arrived and is durable the file says so: a member that then comes with an empty
+//! log has lost it, and must not start.
 
 use std::fs;
 use std::io;
@@ -19,8 +19,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use kontiki::storage::Store;
-use kontiki::types::{ClusterId, Identity};
-use kontiki::{BootstrapError, Node, NodeId};
+use kontiki::types::{ClusterId, Identity, LogIndex};
+use kontiki::{BootstrapError, Node, NodeId, NodeStatus};
 use kontiki_etcd::api::kontiki::v1::{AdminJoinRequest, AdminJoinResponse};
 use kontiki_etcd::client::ClientError;
 use kontiki_etcd::{Client, MemberAddresses};
@@ -32,7 +32,7 @@ use crate::failure::Failure;
 use super::settings::{self, Settings};
 
 /// The file that keeps what a node was told when it joined.
-const FILE_NAME: &str = "joined.toml";
+pub const FILE_NAME: &str = "joined.toml";
 
 /// The version of that file.
 const VERSION: u32 = 1;
@@ -57,7 +57,7 @@ pub struct Joined {
     /// Its addresses at that time, as `host:port`.
     peer: String,
     client: String,
-    /// Whether the cluster's log has arrived.
+    /// Whether the cluster's log has arrived, and is durable.
     has_log: bool,
 }
 
@@ -277,19 +277,33 @@ impl Joined {
         !self.has_log
     }
 
-    /// Notes in the file that the log has arrived, once it has. A failure is logged; the next start
-    /// notes it.
+    /// Notes in the file that the log has arrived, once it is durable: the file must not be newer
+    /// than the log after a power cut.
     pub async fn note_log(self, dir: Option<std::path::PathBuf>, node: Node) {
         let mut status = node.watch_status();
-        let arrived = status.wait_for(|now| now.closed || now.raft.last.index.get() > 0).await;
+        let has_log = |now: &NodeStatus| store_has_log(now.raft.durable, now.raft.boundary.index);
+        let arrived = status.wait_for(|now| now.closed || has_log(now)).await;
         if arrived.is_ok_and(|now| now.closed) {
             return;
         }
-        tracing::info!(member = self.node, "the cluster's log arrives");
-        if let Err(failure) = (Joined { has_log: true, ..self }).save(dir.as_deref()) {
+        self.note_arrived(dir.as_deref());
+    }
+
+    /// Notes in the file that the store has shown a log. A failure is logged; the next start notes
+    /// it.
+    pub fn note_arrived(self, dir: Option<&Path>) {
+        tracing::info!(member = self.node, "the cluster's log has arrived");
+        if let Err(failure) = (Joined { has_log: true, ..self }).save(dir) {
             tracing::warn!("{failure}");
         }
     }
+}
+
+/// Whether the store itself would show a log after a power cut. The durable index includes a
+/// snapshot that was installed, and is greater than its end only once an entry after it is durable;
+/// so is the boundary then, since writes become durable in order.
+fn store_has_log(durable: LogIndex, boundary: LogIndex) -> bool {
+    durable > boundary
 }
 
 /// What to do about a member that has lost its log.
@@ -340,6 +354,19 @@ mod tests {
         let identity = joined().identify(log.as_mut()).await.expect("blank");
         assert_eq!((identity.node.get(), identity.cluster), (4, ClusterId(255)));
         assert_eq!(joined().identify(log.as_mut()).await.expect("the same"), identity);
+    }
+
+    /// What went wrong: the file said that the log has arrived once it was in memory, or once a
+    /// snapshot was installed. A power cut then left a blank store, which was refused for ever.
+    #[test]
+    fn the_log_has_arrived_once_the_store_shows_it_after_a_power_cut() {
+        let has_log = |durable: u64, boundary: u64| {
+            store_has_log(LogIndex::new(durable), LogIndex::new(boundary))
+        };
+        assert!(!has_log(0, 0), "entries are in memory only");
+        assert!(has_log(1, 0));
+        assert!(!has_log(20, 20), "only the snapshot is durable");
+        assert!(has_log(21, 20));
     }
 
     fn log_memory_store() -> Box<dyn Store> {

@@ -129,8 +129,10 @@ async fn prepare(
         }
         let ports = Ports::listen(settings, members.get(&own)).await?;
         remember_name(settings, Some(origin), path, log).await;
-        let joined = joined.filter(Joined::is_waiting);
-        return Ok(Prepared { own, name: name(&own), ports, joined });
+        if let Some(joined) = joined.filter(Joined::is_waiting) {
+            joined.note_arrived(path); // what the store shows at a start is durable
+        }
+        return Ok(Prepared { own, name: name(&own), ports, joined: None });
     }
     if let Some(joined) = joined {
         let own = joined.identify(log).await?.node;
