@@ -4,7 +4,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::output::SoftState;
-use super::progress::Pace;
+use super::progress::{Pace, Progress};
 use super::raft::Raft;
 use super::role::Role;
 use crate::types::{EntryId, LogIndex, Membership, NodeId};
@@ -54,6 +54,9 @@ pub struct PeerStatus {
     pub needs_snapshot: bool,
     /// Whether it votes. A learner may become a voter once it has caught up.
     pub is_voter: bool,
+    /// Whether it has answered within the shortest election timeout. `matched` stays when it falls
+    /// silent.
+    pub answers: bool,
 }
 
 impl Raft {
@@ -76,14 +79,30 @@ impl Raft {
         }
     }
 
+    /// Whether a peer has answered this leader within the shortest election timeout; false if this
+    /// member does not lead or does not send to that node.
+    pub fn answers(&self, node: NodeId) -> bool {
+        match &self.role {
+            Role::Leader(leader) => {
+                leader.peers.get(&node).is_some_and(|peer| self.answers_now(peer))
+            }
+            _ => false,
+        }
+    }
+
+    fn answers_now(&self, peer: &Progress) -> bool {
+        self.is_recent(peer.answered_at)
+    }
+
     fn peer_status(&self) -> Vec<PeerStatus> {
         let Role::Leader(leader) = &self.role else { return Vec::new() };
-        let status = |(id, peer): (&NodeId, &super::progress::Progress)| PeerStatus {
+        let status = |(id, peer): (&NodeId, &Progress)| PeerStatus {
             id: *id,
             matched: peer.matched,
             next: peer.next,
             needs_snapshot: peer.pace == Pace::Snapshot,
             is_voter: self.membership().is_some_and(|now| now.is_voter(*id)),
+            answers: self.answers_now(peer),
         };
         leader.peers.iter().map(status).collect()
     }

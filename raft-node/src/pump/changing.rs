@@ -15,7 +15,8 @@
 //! A new voter is caught up by the rule of the thesis (section 4.2.1): a round ends when the voter
 //! stores everything that was in the log when the round began, and it has caught up when a round
 //! took less than an election timeout. After [`MAX_ROUNDS`] longer ones the change fails. So does a
-//! voter that makes no progress: a wrong address must not keep a change open for ever.
+//! voter that makes no progress: a wrong address must not keep a change open for ever. And one that
+//! has caught up must still answer when the target is appended.
 //!
 //! Once the joint membership is in the log it is in force, and no leader takes it back. Up to then
 //! the change may be cancelled.
@@ -258,18 +259,26 @@ impl<C: Clients> Pump<C> {
     /// Looks how far the new voters have caught up; once all have, appends the target.
     fn take_rounds(&mut self, effects: &mut Effects<C>) -> Result<Next, ChangeError> {
         let Some(change) = &mut self.changing else { return Ok(Next::Wait) };
+        let mut are_ready = true;
         for (node, rounds) in &mut change.rounds {
             let matched = self.raft.matched(*node).unwrap_or_default();
-            if matched > rounds.matched || self.sending.is_receiving(*node) {
+            // What a voter has stored stays known after it fell silent.
+            let answers = self.raft.answers(*node);
+            let is_ready = rounds.has_caught_up && answers;
+            if matched > rounds.matched || self.sending.is_receiving(*node) || is_ready {
                 (rounds.matched, rounds.moved_at) = (matched, self.now);
             }
-            rounds.look(*node, self.raft.last().index, self.now, self.election_ticks)?;
+            if answers {
+                rounds.look(*node, self.raft.last().index, self.now, self.election_ticks)?;
+            }
+            let is_ready = rounds.has_caught_up && answers;
             let is_stuck = self.now - rounds.moved_at >= self.limits.change_ticks;
-            if is_stuck && !rounds.has_caught_up {
+            if is_stuck && !is_ready {
                 return Err(ChangeError::NoProgress(*node));
             }
+            are_ready &= is_ready;
         }
-        if change.rounds.values().any(|rounds| !rounds.has_caught_up) {
+        if !are_ready {
             return Ok(Next::Wait);
         }
         let target = Arc::clone(&change.target);

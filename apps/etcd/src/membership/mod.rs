@@ -8,7 +8,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kontiki::consensus::ChangeRefusal;
+use kontiki::consensus::{ChangeRefusal, PeerStatus};
+use kontiki::types::LogIndex;
 use kontiki::{ChangeError, Membership, NodeId};
 use thiserror::Error;
 use tokio::time::{Instant, sleep};
@@ -65,15 +66,16 @@ pub(crate) async fn change<E: Engine, X: From<Failure>>(
     }
 }
 
-/// Whether a learner has received the log, as far as this leader knows: etcd's measure, nine tenths
-/// of what the leader has.
+/// Whether a learner has received the log, as far as this leader knows, and still answers: etcd's
+/// measure, nine tenths of what the leader has.
 pub(crate) fn is_in_sync<E: Engine>(engine: &E, node: NodeId) -> bool {
-    let (peers, last) = (engine.membership().peers, engine.standing().last.get());
-    let peer = peers.iter().find(|peer| peer.id == node);
-    peer.is_some_and(|peer| {
-        let matched = peer.matched.get();
-        !peer.needs_snapshot && matched > 0 && matched >= last - last / 10
-    })
+    let (peers, last) = (engine.membership().peers, engine.standing().last);
+    peers.iter().any(|peer| peer.id == node && has_log(peer, last))
+}
+
+fn has_log(peer: &PeerStatus, last: LogIndex) -> bool {
+    let (matched, last) = (peer.matched.get(), last.get());
+    peer.answers && !peer.needs_snapshot && matched > 0 && matched >= last - last / 10
 }
 
 /// Whether nothing has happened, and the same change can be asked for in a moment.
@@ -87,4 +89,21 @@ fn must_wait(error: &ChangeError) -> bool {
                     | ChangeRefusal::TransferUnderWay { .. }
             )
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What went wrong: a dead learner counted as in sync, since what it has stored stays known.
+    #[test]
+    fn a_learner_that_fell_silent_is_not_in_sync() {
+        let id = NodeId::new(4).expect("not zero");
+        let (matched, next) = (LogIndex::new(90), LogIndex::new(91));
+        let (needs_snapshot, is_voter, answers) = (false, false, true);
+        let peer = PeerStatus { id, matched, next, needs_snapshot, is_voter, answers };
+        assert!(has_log(&peer, LogIndex::new(100)));
+        assert!(!has_log(&peer, LogIndex::new(110)));
+        assert!(!has_log(&PeerStatus { answers: false, ..peer }, LogIndex::new(90)));
+    }
 }

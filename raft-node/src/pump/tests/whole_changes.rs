@@ -187,6 +187,24 @@ fn a_voter_has_caught_up_once_a_round_is_short() {
     assert_eq!(rig.stage(), Some(ChangeStage::Committing));
 }
 
+/// What went wrong: a learner that had stored everything and was dead became a voter, since what it
+/// had stored stays known.
+#[test]
+fn a_learner_that_fell_silent_with_the_whole_log_becomes_no_voter() {
+    let mut rig = Rig::with_learner(Limits { change_ticks: 200, ..Limits::default() });
+    rig.turn(Event::CancelChange);
+    rig.acknowledge_from(4, 9);
+    rig.pass(60, 9);
+    let target = with_voter_4(&rig);
+    rig.want_change(&target, 2);
+    assert!(rig.pass(199, 9).is_empty());
+    assert_eq!(rig.stage(), Some(ChangeStage::CatchingUp), "it does not answer");
+    assert_eq!(rig.pass(1, 9), [(2, Err(ChangeError::NoProgress(node(4))))]);
+    rig.want_change(&target, 3);
+    rig.acknowledge_from(4, 9);
+    assert_eq!(rig.stage(), Some(ChangeStage::Committing), "it answers again");
+}
+
 /// A member whose address is wrong must not keep a change open for ever.
 #[test]
 fn a_voter_that_makes_no_progress_is_named() {
