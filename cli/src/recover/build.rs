@@ -14,10 +14,7 @@ use crate::failure::{Failure, chain};
 use crate::log::partial::Partial;
 use crate::log::place::open_failure;
 use crate::log::transfer::{Owner, transfer, unwritten};
-use crate::serve::origin::{record_name, recorded_name};
-
-/// The file that says how the directory was made (`docs/formats/member.md`).
-const RECORD: &str = "recovered.toml";
+use crate::serve::origin::{RECOVERED, record_name, recorded_name};
 
 /// The version of that file.
 const VERSION: u32 = 1;
@@ -139,7 +136,7 @@ fn record(survivors: &Survivors, recovery: &Recovery) -> Record {
 /// Writes the record, and keeps the cluster's name if the survivor's directory has it.
 fn keep_names(held: &Held, recovery: &Recovery, record: &Record, dir: &Path) -> io::Result<()> {
     let text = toml::to_string(record).expect("strings and numbers are TOML");
-    fs::write(dir.join(RECORD), text)?;
+    fs::write(dir.join(RECOVERED), text)?;
     match recorded_name(&held.named.dir, &held.survivor.identity) {
         Ok(Some(name)) => record_name(dir, &recovery.identity, &name),
         _ => Ok(()),

@@ -6,7 +6,8 @@
 //! snapshot holds the members. The name itself is kept beside the log,
 //! in `member.toml` (`docs/formats/member.md`), so that an error message can show it. A directory
 //! without that file is checked by the digest; the file is written by the first start that names
-//! the cluster.
+//! the cluster. A directory that was recovered, or that of a node that has joined, is not: its
+//! first entry may be that of the cluster from which its own was recovered.
 //!
 //! Which members the settings list, and their addresses, is not part of a member's identity: the
 //! membership decides, and the settings may be older.
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
 
+use super::joining;
 use super::settings::Settings;
 
 /// The file that keeps the cluster's name.
@@ -31,6 +33,10 @@ const FILE_NAME: &str = "member.toml";
 
 /// The version of that file.
 const VERSION: u32 = 1;
+
+/// The file that says how a directory was made out of another cluster's members
+/// (`docs/formats/member.md`).
+pub const RECOVERED: &str = "recovered.toml";
 
 /// The content of the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +59,8 @@ pub struct Origin {
     later_members: Option<Membership>,
     /// The cluster's name, if the file holds it.
     name: Option<String>,
+    /// Whether the first entry may be that of another cluster, from which this one was recovered.
+    may_be_recovered: bool,
     /// The member's directory, for messages and for the file.
     dir: Option<PathBuf>,
 }
@@ -80,8 +88,11 @@ impl Origin {
             Some(dir) => recorded_name(dir, &identity)?,
             None => None,
         };
+        let may_be_recovered = dir.is_some_and(may_be_recovered);
         let dir = dir.map(Path::to_owned);
-        Ok(Some(Origin { identity, initial_members, later_members, name, dir }))
+        let known =
+            Origin { identity, initial_members, later_members, name, may_be_recovered, dir };
+        Ok(Some(known))
     }
 
     /// Refuses settings that name another member or another cluster.
@@ -107,6 +118,7 @@ impl Origin {
                 let (ours, theirs) = (format!("{name:?}"), format!("{cluster:?}"));
                 Err(self.differs("belongs to cluster", &ours, &theirs))
             }
+            (None, Some(_)) if self.may_be_recovered => Ok(()),
             (None, Some(initial_members)) if !self.is_named(cluster, initial_members) => {
                 let ours =
                     format!("of another name, of members {}", ids(initial_members.members()));
@@ -217,6 +229,12 @@ async fn initial_members(log: &mut dyn Store) -> Result<Option<Membership>, LogE
     Ok(entry.and_then(|entry| record::decode_membership(&entry.payload).ok()))
 }
 
+/// Whether the log of this directory may begin with the initial members of another cluster: a
+/// cluster that was recovered keeps that entry, and sends it to the nodes that join.
+fn may_be_recovered(dir: &Path) -> bool {
+    [RECOVERED, joining::FILE_NAME].iter().any(|file| dir.join(file).exists())
+}
+
 /// The members in the newest snapshot whose head can be read. What a damaged one means is decided
 /// when the member starts from its snapshots.
 fn members_of_snapshot(dir: &Path) -> Option<Membership> {
@@ -311,6 +329,19 @@ mod tests {
         let message = refusal(&dir, log, &settings(2, "other", &moved)).await;
         assert!(message.ends_with("\"demo\", and the settings say \"other\""), "{message}");
         assert_eq!(refusal(&dir, log, &settings(2, "demo", &moved)).await, "");
+    }
+
+    /// What went wrong: a node had joined a recovered cluster, whose log begins with the members of
+    /// the old one, and did not start again with the cluster's name in its settings.
+    #[tokio::test]
+    async fn a_member_of_a_recovered_cluster_starts_with_the_name_in_its_settings() {
+        for file in [RECOVERED, joining::FILE_NAME] {
+            let (dir, mut log) = initialized().await;
+            let settings = Settings { cluster: Some("new".to_owned()), ..Settings::default() };
+            assert_ne!(refusal(&dir, log.as_mut(), &settings).await, "");
+            fs::write(dir.path().join(file), "").expect("it can be written");
+            assert_eq!(refusal(&dir, log.as_mut(), &settings).await, "", "{file}");
+        }
     }
 
     #[tokio::test]
