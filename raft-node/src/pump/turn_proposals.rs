@@ -293,8 +293,10 @@ impl<C: Clients> Pump<C> {
     fn put_turn_back(&mut self, effects: &mut Effects<C>) {
         let mut commands = std::mem::take(&mut self.proposed.commands).into_iter();
         self.proposed.bytes = 0;
-        self.proposed.kinds.clear();
-        self.forget_appended_level();
+        let kinds = std::mem::take(&mut self.proposed.kinds);
+        if kinds.iter().any(|(_, kind)| *kind == EntryKind::FeatureLevel) {
+            self.forget_appended_level();
+        }
         self.sessions.retry(self.now);
         let later = std::mem::take(&mut self.proposed.held);
         for origin in std::mem::take(&mut self.proposed.origins) {

@@ -98,6 +98,20 @@ fn a_node_does_not_join_if_its_program_does_not_support_the_level() {
     assert_eq!(rig.change(&target), None);
 }
 
+/// What went wrong: a leader that handed over in a turn with other proposals forgot the level in
+/// its log, and let a node with an older program join.
+#[test]
+fn a_level_that_is_in_the_log_is_not_forgotten_when_a_turn_is_put_back() {
+    let mut rig = Rig::with_programs(&[1, 2]);
+    assert_eq!(raised(&rig.ticks(1)).len(), 1);
+    rig.written();
+    rig.turn_of(&mut vec![
+        Event::Propose { commands: commands(1), group: 1 },
+        Event::Transfer { to: node(1) },
+    ]);
+    assert_eq!((rig.last(), rig.pump.level_in_log()), (9, FEATURE_LEVEL));
+}
+
 /// A leader that has not applied what earlier leaders appended does not know the level.
 #[test]
 fn a_leader_changes_nothing_before_it_knows_the_level() {
