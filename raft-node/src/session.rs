@@ -73,8 +73,9 @@ impl Node {
     ///
     /// # Errors
     /// [`SessionError::FeatureLevel`] as long as a member of the cluster runs a program without
-    /// sessions; [`SessionError::TooManySessions`]; or the outcome is not known, and a session that
-    /// was opened in vain expires.
+    /// sessions, or this member has not applied enough of the log;
+    /// [`SessionError::TooManySessions`]; or the outcome is not known, and a session that was
+    /// opened in vain expires.
     pub async fn session(&self) -> Result<Session, SessionError> {
         let limits = self.limits();
         let limits = SessionLimits {

@@ -169,6 +169,9 @@ impl<C: Clients> Pump<C> {
         if first <= self.applying.machine_has {
             commands.retain(|command| command.id.index > self.applying.machine_has);
         }
+        let plain = commands.iter().map(|one| one.command.len() as u64);
+        let others = special.iter().map(|entry| entry.payload.len() as u64);
+        self.snapshots.note_batch(plain.chain(others));
         let mut recorded = Vec::new();
         if !special.is_empty() {
             let plain = commands.len();
@@ -186,7 +189,6 @@ impl<C: Clients> Pump<C> {
         let stands = |id: EntryId| careless || stands_among(&commands, id);
         let claims = self.proposals.claim(&commands, stands, upto, effects);
         self.counters.applied += commands.len() as u64;
-        self.snapshots.note_batch(commands.iter().map(|one| one.command.len() as u64));
         self.applying.claimed = upto;
         if commands.is_empty() {
             return self.on_applied(&[], effects);

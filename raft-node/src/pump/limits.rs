@@ -3,12 +3,18 @@
 use raft_core::storage::MAX_BATCH_BYTES;
 use thiserror::Error;
 
+use crate::sessions::SESSION_HEADER_BYTES;
+
 /// The most payload bytes of one envelope that a transport must be able to carry: 64 MiB. An entry
 /// that does not fit could be committed here and never reach a peer.
 pub const MAX_ENVELOPE_BYTES: u64 = 64 << 20;
 
 /// The most entries or commands in one envelope that a transport must be able to carry.
 pub const MAX_ENVELOPE_ENTRIES: usize = 1 << 16;
+
+/// The most bytes that a command may have, so that its entry fits into an envelope with the header
+/// of a request of a session.
+const MAX_COMMAND_BYTES: u64 = MAX_ENVELOPE_BYTES - SESSION_HEADER_BYTES as u64;
 
 /// The most requests of a session that may wait for their answers.
 pub const MAX_SESSION_WINDOW: u64 = 1 << 16;
@@ -19,7 +25,8 @@ pub const MAX_SESSION_ANSWER_BYTES: u64 = 16 << 20;
 /// Limits of queues, batches and waits. Times are in ticks of 10 ms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The most bytes that one command may have; by default 8 MiB.
+    /// The most bytes that one command may have; by default 8 MiB, and at most 64 MiB less 33
+    /// bytes.
     pub command_bytes: u64,
     /// The most bytes of commands that wait at this member for their outcome; more proposers wait
     /// until earlier ones are answered, or until no leader is known. A command counts as long as
@@ -56,8 +63,8 @@ pub struct Limits {
     /// After how many applied entries a snapshot is taken. Where the last snapshot is larger than
     /// `snapshot_bytes`, only bytes count. By default 1,000,000.
     pub snapshot_entries: u64,
-    /// After how many bytes of applied commands a snapshot is taken; or after half the bytes of the
-    /// last snapshot, if that is more. By default 64 MiB.
+    /// After how many payload bytes of applied entries a snapshot is taken; or after half the bytes
+    /// of the last snapshot, if that is more. By default 64 MiB.
     pub snapshot_bytes: u64,
     /// How many entries before the end of the newest snapshot stay in the log, so that a peer that
     /// lags behind a little needs no snapshot; by default 10,000. With `u64::MAX` the log is never
@@ -184,7 +191,7 @@ impl Limits {
             return Err(LimitsError::Zero(name));
         }
         let at_most = [
-            ("command_bytes", self.command_bytes, MAX_ENVELOPE_BYTES),
+            ("command_bytes", self.command_bytes, MAX_COMMAND_BYTES),
             ("append_bytes", self.append_bytes, MAX_ENVELOPE_BYTES),
             ("batch_bytes", self.batch_bytes, MAX_BATCH_BYTES),
             ("snapshot_chunk_bytes", self.snapshot_chunk_bytes.into(), MAX_ENVELOPE_BYTES),
@@ -201,7 +208,11 @@ impl Limits {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use raft_core::types::LogIndex;
+
     use super::*;
+    use crate::sessions::{SessionId, SessionRequest, encode_request};
 
     #[test]
     fn the_defaults_can_work() {
@@ -212,12 +223,24 @@ mod tests {
     /// peer.
     #[test]
     fn limits_that_cannot_work_are_refused_by_name() {
-        let command_bytes = MAX_ENVELOPE_BYTES + 1;
+        let most = MAX_COMMAND_BYTES;
+        let command_bytes = most + 1;
         let limits = Limits { command_bytes, ..Limits::default() };
-        let most = MAX_ENVELOPE_BYTES;
         let too_large = LimitsError::TooLarge { name: "command_bytes", value: command_bytes, most };
         assert_eq!(limits.check(), Err(too_large));
         let limits = Limits { forward_commands: 0, ..Limits::default() };
         assert_eq!(limits.check(), Err(LimitsError::Zero("forward_commands")));
+    }
+
+    /// What went wrong: a command of the greatest size was committed, and its entry, which has the
+    /// header of a session, was larger than any envelope.
+    #[test]
+    fn the_largest_command_of_a_session_fits_into_an_envelope() {
+        let fits = |command_bytes| Limits { command_bytes, ..Limits::default() }.check().is_ok();
+        let largest = (0..100).map(|less| MAX_ENVELOPE_BYTES - less).find(|bytes| fits(*bytes));
+        let command = Bytes::from(vec![0; largest.expect("some size fits") as usize]);
+        let session = SessionId(LogIndex::new(1));
+        let request = SessionRequest::Run { session, number: 1, acknowledged_below: 1, command };
+        assert_eq!(encode_request(&request).len() as u64, MAX_ENVELOPE_BYTES);
     }
 }

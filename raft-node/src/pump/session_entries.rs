@@ -82,7 +82,7 @@ impl<C: Clients> Pump<C> {
     pub(super) fn log_time(&mut self) -> u64 {
         self.note_log_time();
         let LogClock { at, time, .. } = self.log_clock;
-        time + (self.now - at)
+        time.saturating_add(self.now - at)
     }
 
     /// Applies an entry of a session. A command that runs is added to `commands`.

@@ -16,7 +16,7 @@
 //! A leader that has no room, or hands over, drops what is forwarded, and tries its own clients'
 //! requests again at the next tick.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use raft_core::types::{EntryKind, NodeId, Term};
@@ -63,8 +63,9 @@ pub(super) struct SessionRequests<C: Clients> {
     waiting: BTreeMap<RequestKey, Waiting<C>>,
     /// The bytes of their payloads.
     bytes: u64,
-    /// Those that are to be proposed or forwarded as soon as a leader is known.
-    due: Vec<RequestKey>,
+    /// Those that are to be proposed or forwarded as soon as a leader is known. Invariant: the
+    /// waiting requests that are due.
+    due: BTreeSet<RequestKey>,
 }
 
 /// A request that has no answer.
@@ -85,12 +86,18 @@ struct Waiting<C: Clients> {
 
 impl<C: Clients> SessionRequests<C> {
     pub(super) fn new() -> SessionRequests<C> {
-        SessionRequests { waiting: BTreeMap::new(), bytes: 0, due: Vec::new() }
+        SessionRequests { waiting: BTreeMap::new(), bytes: 0, due: BTreeSet::new() }
     }
 
     /// Whether no client waits.
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
+    }
+
+    /// How many requests wait, and how many are noted as due.
+    #[cfg(test)]
+    pub(super) fn waiting_and_due(&self) -> (usize, usize) {
+        (self.waiting.len(), self.due.len())
     }
 
     /// Whether a client waits for this request.
@@ -114,6 +121,7 @@ impl<C: Clients> SessionRequests<C> {
     ) {
         if let Some(waiting) = self.waiting.remove(&key) {
             self.bytes -= waiting.payload.len() as u64;
+            self.due.remove(&key);
             let clients = waiting.clients.into_iter();
             effects.session_answers.extend(clients.map(|(client, _)| (client, result.clone())));
         }
@@ -121,7 +129,7 @@ impl<C: Clients> SessionRequests<C> {
 
     /// Gives up all: the member ends.
     pub(super) fn abandon(&mut self, effects: &mut Effects<C>) {
-        (self.bytes, self.due) = (0, Vec::new());
+        (self.bytes, self.due) = (0, BTreeSet::new());
         for (_, waiting) in std::mem::take(&mut self.waiting) {
             let clients = waiting.clients.into_iter();
             let closed = |(client, _)| (client, Err(SessionError::Closed));
@@ -140,10 +148,11 @@ impl<C: Clients> SessionRequests<C> {
             let is_new_term = waiting.sent_in != Some(term);
             if !waiting.is_due && (is_new_term || waiting.next_try <= now) {
                 waiting.is_due = true;
-                due.push(*key);
+                due.insert(*key);
             }
             if waiting.clients.is_empty() {
                 *bytes -= waiting.payload.len() as u64;
+                due.remove(key);
             }
             !waiting.clients.is_empty()
         });
@@ -161,7 +170,9 @@ impl<C: Clients> Waiting<C> {
 }
 
 impl<C: Clients> Pump<C> {
-    /// A client of this member makes a request of a session.
+    /// A client of this member makes a request of a session. Only a request to open one is refused
+    /// by this member's level, which is too low until it has applied its log: other requests have a
+    /// session already, so an earlier copy may have run, and the leader checks its own level.
     pub(super) fn on_session_request(
         &mut self,
         request: &SessionRequest,
@@ -169,7 +180,7 @@ impl<C: Clients> Pump<C> {
         effects: &mut Effects<C>,
     ) {
         let (level, needed) = (self.engine.level, SESSIONS);
-        if level < needed {
+        if level < needed && matches!(request, SessionRequest::Open { .. }) {
             let error = SessionError::FeatureLevel { level, needed };
             return effects.session_answers.push((client, Err(error)));
         }
@@ -199,7 +210,7 @@ impl<C: Clients> Pump<C> {
             attempts: 0,
         };
         self.sessions.waiting.insert(key, waiting);
-        self.sessions.due.push(key);
+        self.sessions.due.insert(key);
     }
 
     pub(super) fn tick_sessions(&mut self, effects: &mut Effects<C>) {
@@ -255,7 +266,7 @@ impl<C: Clients> Pump<C> {
     fn forward_session_requests(
         &mut self,
         leader: NodeId,
-        due: Vec<RequestKey>,
+        due: BTreeSet<RequestKey>,
         effects: &mut Effects<C>,
     ) {
         let (term, now) = (self.raft.term(), self.now);

@@ -1,14 +1,14 @@
 //! When a snapshot is taken, and the clients that asked for one.
 //!
-//! A snapshot is taken when enough entries, or enough bytes of commands, were applied since the
+//! A snapshot is taken when enough entries, or enough bytes of payloads, were applied since the
 //! last one, or when a client asks. It is pinned between two batches of the state machine, and
 //! written beside the traffic; one at a time. A snapshot that cannot be written is tried again
 //! later, with a pause that doubles; it never stops the member.
 //!
 //! The cost of a snapshot grows with the size of the state. So if the last snapshot is larger than
-//! `snapshot_bytes`, the next one is due only once commands of half its size were applied. While
+//! `snapshot_bytes`, the next one is due only once payloads of half its size were applied. While
 //! the size of the state stays the same, snapshots then write at most two bytes for each byte of
-//! commands.
+//! payloads. Entries of sessions count whether or not they run a command: the log holds them, too.
 //!
 //! Deliberately absent: the bytes of a snapshot, and the purge of the log that it includes.
 
@@ -34,8 +34,8 @@ pub(super) struct Snapshotting<C: Clients> {
     newest: Option<TakenSnapshot>,
     /// Whether a receiver found the newest snapshot damaged: then another one is taken at once.
     is_suspect: bool,
-    /// The bytes of the commands that were given to the state machine since the newest snapshot was
-    /// pinned.
+    /// The payload bytes of the commands, and of the engine's own entries, that were applied since
+    /// the newest snapshot was pinned.
     bytes: u64,
     /// Clients that wait for a snapshot that includes everything up to now. Empty while `Off`.
     waiting: Vec<C::Snapshots>,
@@ -113,7 +113,7 @@ impl<C: Clients> Snapshotting<C> {
         self.bytes = 0;
     }
 
-    /// Counts the commands of a batch that the state machine is given.
+    /// Counts the payloads of a batch, whether or not the state machine is given them.
     pub(super) fn note_batch(&mut self, bytes: impl Iterator<Item = u64>) {
         if !matches!(self.state, State::Off) {
             self.bytes += bytes.sum::<u64>();

@@ -16,6 +16,9 @@ const CLOSE: u8 = 1;
 /// The bytes of a request before its command.
 pub(crate) const SESSION_HEADER_BYTES: usize = 33;
 
+/// The numbers of requests are below this one, so that sums with them do not overflow.
+const NUMBERS_END: u64 = 1 << 62;
+
 /// The length of an entry that opens a session, and of one that closes one.
 const OPEN_BYTES: usize = 46;
 const CLOSE_BYTES: usize = 18;
@@ -40,9 +43,10 @@ pub enum SessionRequest {
     Run {
         /// The session.
         session: SessionId,
-        /// The number of the request in its session; at least 1.
+        /// The number of the request in its session; at least 1, and below 2^62.
         number: u64,
         /// The client has, or does not want, the answers of all requests with lower numbers.
+        /// Below 2^62.
         acknowledged_below: u64,
         /// The command.
         command: Bytes,
@@ -109,8 +113,8 @@ pub(crate) fn decode_request(kind: EntryKind, payload: &Bytes) -> Option<(Sessio
         }
         (EntryKind::SessionCommand, _, SESSION_HEADER_BYTES..) => SessionRequest::Run {
             session: session(9)?,
-            number: number(17)?,
-            acknowledged_below: number(25)?,
+            number: number(17).filter(|number| *number < NUMBERS_END)?,
+            acknowledged_below: number(25).filter(|number| *number < NUMBERS_END)?,
             command: payload.slice(SESSION_HEADER_BYTES..),
         },
         _ => return None,
@@ -182,6 +186,19 @@ mod tests {
                 assert!(!decodes([&bytes[..], &[0]].concat()), "{request:?}");
             }
         }
+    }
+
+    /// What went wrong: a peer's numbers near the greatest one overflowed sums.
+    #[test]
+    fn numbers_that_are_too_large_are_refused() {
+        let decodes = |number, acknowledged_below| {
+            let command = Bytes::new();
+            let request =
+                SessionRequest::Run { session: id(3), number, acknowledged_below, command };
+            decode_request(kind_of(&request), &encode_request(&request)).is_some()
+        };
+        assert!(decodes((1 << 62) - 1, (1 << 62) - 1));
+        assert!(!decodes(1 << 62, 1) && !decodes(1, 1 << 62) && !decodes(u64::MAX, u64::MAX));
     }
 
     #[test]

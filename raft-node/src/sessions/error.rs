@@ -10,11 +10,16 @@ use super::id::SessionId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum SessionError {
-    /// The cluster has no sessions yet: some member runs an older program, or no leader has raised
-    /// the feature level. Nothing happened. Try again once all members run this program.
-    #[error("the cluster is at feature level {level}; sessions need level {needed}")]
+    /// No session was opened: as far as this member has applied the log, the cluster has no
+    /// sessions yet. Some member runs an older program, no leader has raised the feature level, or
+    /// this member has just started. Nothing happened. Try again later, and once all members run
+    /// this program.
+    #[error(
+        "the cluster is at feature level {level}, as far as this member has applied the log; \
+         sessions need level {needed}"
+    )]
     FeatureLevel {
-        /// The level of the cluster.
+        /// The level of the cluster, as far as this member has applied the log.
         level: u32,
         /// The level that has sessions.
         needed: u32,

@@ -210,10 +210,10 @@ impl Session {
 
     /// Counts the answers of a session that was in a snapshot; `None` if it is not sound.
     pub(super) fn counted(mut self) -> Option<Session> {
-        let first = self.acknowledged_below;
-        let end = first.checked_add(self.limits.window.into())?;
+        let (first, window) = (self.acknowledged_below, u64::from(self.limits.window));
         let is_sound = |(number, kept): (&u64, &Kept)| {
-            (first..end).contains(number) && !matches!(kept, Kept::Running(_))
+            let is_in_window = number.checked_sub(first).is_some_and(|above| above < window);
+            is_in_window && !matches!(kept, Kept::Running(_))
         };
         self.kept_bytes = self.ran.values().map(Kept::bytes).sum();
         let fits = self.kept_bytes <= self.limits.answer_bytes.into();

@@ -369,3 +369,105 @@ fn what_waits_is_limited() {
     }
     assert_eq!(rig.make(run(1), 19).session_answers, failed(19, SessionError::Busy));
 }
+
+/// What went wrong: each time a client tried again while no leader was known, the request was noted
+/// once more, without a limit, and all of them were sent to the next leader.
+#[test]
+fn a_request_that_is_tried_again_without_a_leader_is_forwarded_once() {
+    let mut rig = Rig::new(3, Limits { proposal_ticks: 20, ..Limits::default() });
+    rig.pump.resume(EngineState { level: 2, sessions: SessionTable::default() }, at(7));
+    for client in 1..=5 {
+        rig.make(run(1), client);
+        assert_eq!(rig.ticks(20).session_answers, failed(client, SessionError::Unknown));
+    }
+    assert_eq!(rig.pump.sessions.waiting_and_due(), (0, 0));
+    rig.make(run(1), 6);
+    assert_eq!(rig.pump.sessions.waiting_and_due(), (1, 1));
+    assert_eq!(forwarded(&rig.append((1, 50), id(7, 4), vec![], 7)), [(node(1), 1)]);
+}
+
+/// What went wrong: a request that was answered while no leader was known stayed noted as due.
+#[test]
+fn a_request_that_is_answered_without_a_leader_is_no_longer_due() {
+    let mut rig = Rig::following_with_session();
+    rig.make(run(1), 2);
+    rig.append((1, 5), id(10, 5), vec![of(&run(1), 11, 5, 0)], 11);
+    assert_eq!(batch(&rig.written()), Some((vec![11], vec![0])));
+    rig.message(1, 6, Body::Vote { last: id(11, 5), in_transfer: true });
+    rig.ticks(1);
+    assert_eq!(rig.pump.sessions.waiting_and_due(), (1, 1), "no leader is known");
+    assert_eq!(rig.applied_with(&["first"]).session_answers, ran(2, "first"));
+    assert_eq!(rig.pump.sessions.waiting_and_due(), (0, 0));
+}
+
+/// What went wrong: only commands that ran counted, so entries of sessions that run nothing made
+/// no snapshot due, and the log was never purged.
+#[test]
+fn entries_of_sessions_that_run_nothing_make_a_snapshot_due() {
+    let mut rig = Rig::following_with_session();
+    rig.pump.limits.snapshot_bytes = 3 * 37;
+    let newest = TakenSnapshot { last: id(10, 5), salt: 1, bytes: 4 };
+    rig.pump.enable_snapshots(Some(newest));
+    let unknown = |index| {
+        let command = answer("four");
+        let number = 1;
+        let session = session(7);
+        of(&SessionRequest::Run { session, number, acknowledged_below: 1, command }, index, 5, 0)
+    };
+    let mut pins = Vec::new();
+    for index in 11..=16 {
+        let last = rig.pump.raft().last();
+        rig.append((1, 5), last, vec![unknown(index)], index);
+        let effects = rig.written();
+        assert_eq!(batch(&effects), None);
+        pins.extend(effects.snapshot.map(|plan| plan.last.index.get()));
+    }
+    assert_eq!(pins, [13], "three entries of 37 bytes");
+}
+
+/// What went wrong: a member that had just started again, and had not applied the log, answered a
+/// request that had run with an error that said that nothing had happened.
+#[test]
+fn a_member_that_has_not_applied_the_log_forwards_requests_of_sessions() {
+    let mut rig = Rig::new(3, Limits::default());
+    rig.append((1, 5), id(7, 4), vec![], 7);
+    assert_eq!(rig.pump.feature_level(), 1);
+    for request in [run(1), SessionRequest::Close { session: session(10) }] {
+        let effects = rig.make(request, 2);
+        assert_eq!(forwarded(&effects), [(node(1), 1)]);
+        assert_eq!(effects.session_answers, []);
+    }
+}
+
+/// What went wrong: a peer's number near the greatest one was applied, and no member could read
+/// its snapshots any more.
+#[test]
+fn numbers_that_are_too_large_are_not_appended() {
+    let mut rig = Rig::with_session();
+    for (number, acknowledged_below) in [(u64::MAX, 1), (u64::MAX, u64::MAX), (1, 1 << 62)] {
+        let (session, command) = (session(10), answer("four"));
+        let request = SessionRequest::Run { session, number, acknowledged_below, command };
+        let forward = vec![(kind_of(&request), encode_request(&request))];
+        rig.deliver(1, Content::SessionForward(forward));
+    }
+    assert_eq!((rig.last(), rig.pump.counters().malformed), (10, 3));
+}
+
+/// What went wrong: a leader that found the greatest time in its log overflowed.
+#[test]
+fn the_log_time_does_not_overflow() {
+    let mut rig = Rig::following_with_session();
+    rig.append((1, 5), id(10, 5), vec![of(&run(1), 11, 5, u64::MAX)], 11);
+    rig.written();
+    rig.applied_with(&["first"]);
+    let asks = |effects: &Effects<Names>| effects.write.is_some();
+    (0..200).map(|_| rig.ticks(1)).find(asks).expect("it votes for itself");
+    rig.written();
+    let term = rig.pump.raft().term().get();
+    rig.message(1, term, Body::VoteResponse { granted: true });
+    rig.written();
+    rig.acknowledge(12);
+    rig.ticks(3);
+    rig.make(run(2), 2);
+    assert_eq!(rig.last(), 13, "it is appended");
+}

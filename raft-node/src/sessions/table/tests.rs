@@ -184,6 +184,16 @@ fn a_table_is_the_same_after_it_was_in_a_snapshot() {
     assert_eq!(SessionTable::decode(&table.encode()), None, "a batch has not been applied");
 }
 
+/// What went wrong: a table whose session had acknowledged the greatest numbers could not be read.
+#[test]
+fn a_table_with_the_greatest_numbers_is_read() {
+    let mut table = table();
+    let number = u64::MAX;
+    assert_eq!(run(&mut table, number, number, 5), Decision::Run(Bytes::from_static(b"run")));
+    record(&mut table, number, b"one");
+    assert_eq!(SessionTable::decode(&table.encode()), Some(table));
+}
+
 #[test]
 fn a_pinned_table_does_not_change() {
     let mut table = table();
