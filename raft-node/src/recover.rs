@@ -47,16 +47,22 @@ pub enum RecoverError {
     /// Neither the log nor the snapshot has a membership.
     #[error("it holds no membership: it never received the log of its cluster")]
     NoMembership,
-    /// The snapshot reaches beyond the log: the member was stopped while it installed one.
+    /// The log lacks the last entry of the snapshot: the member was stopped while it installed one.
     #[error(
-        "its snapshot ends at entry {snapshot}, beyond its log, which ends at {last}: it was \
-         stopped while it installed that snapshot"
+        "its snapshot ends at entry {snapshot}, which its log, whose end is {last}, does not hold: \
+         it was stopped while it installed that snapshot"
     )]
     SnapshotAhead {
         /// The last entry of the snapshot.
         snapshot: EntryId,
         /// The last entry of the log.
         last: EntryId,
+    },
+    /// The log begins after an entry that no snapshot includes.
+    #[error("its log begins after entry {boundary}, and it has no sound snapshot up to there")]
+    MissingPrefix {
+        /// The entry after which the log begins.
+        boundary: EntryId,
     },
     /// Terms or indexes are used up.
     #[error("its log has reached the greatest index or term")]
@@ -116,12 +122,14 @@ impl Survivor {
         let (bounds, runs) = (found.bounds, found.term_runs.clone());
         let (last, terms) = (bounds.last, Terms { bounds, runs });
         let mut commit = found.commit_hint.min(last.index).max(bounds.boundary.index);
-        if let Some(snapshot) = snapshot {
-            if snapshot.last.index > last.index {
-                return Err(RecoverError::SnapshotAhead { snapshot: snapshot.last, last });
-            }
-            commit = commit.max(snapshot.last.index);
+        let included = snapshot.map_or(EntryId::ZERO, |snapshot| snapshot.last);
+        if included.index < bounds.boundary.index {
+            return Err(RecoverError::MissingPrefix { boundary: bounds.boundary });
         }
+        if included != EntryId::ZERO && terms.at(included.index) != Some(included.term) {
+            return Err(RecoverError::SnapshotAhead { snapshot: included, last });
+        }
+        commit = commit.max(included.index);
         let in_log = found.memberships.last().map(|(_, membership)| membership);
         let membership = in_log.or(snapshot.map(|snapshot| &snapshot.membership));
         let membership = membership.ok_or(RecoverError::NoMembership)?.clone();

@@ -183,10 +183,8 @@ impl Raft {
     /// them. Otherwise the joint membership, and all later entries, could not be committed, and the
     /// change could not be taken back.
     fn check_voters_answer(&self, leader: &Leader, next: &Membership) -> Result<(), ChangeRefusal> {
-        let answers = |node: &NodeId| {
-            let peer = leader.peers.get(node);
-            *node == self.id() || peer.is_some_and(|peer| self.is_recent(peer.answered_at))
-        };
+        let answers =
+            |node: &NodeId| *node == self.id() || self.has_answered_recently(leader, *node);
         let voters = &next.parts().voters;
         let answering = voters.iter().filter(|node| answers(node)).count();
         let is_enough = answering >= majority(voters.len());
@@ -230,12 +228,12 @@ impl Raft {
     /// Adds the members that are new, and removes those that have left.
     fn update_receivers(&mut self) {
         let receivers = self.receivers();
-        let (next, now) = (self.log.last(), self.now);
+        let next = self.log.last();
         let Role::Leader(leader) = &mut self.role else { return };
         leader.is_settled = false;
         leader.peers.retain(|node, _| receivers.contains(node));
         for node in receivers {
-            leader.peers.entry(node).or_insert_with(|| Progress::new(next, now));
+            leader.peers.entry(node).or_insert_with(|| Progress::new(next));
         }
     }
 

@@ -44,8 +44,8 @@ pub(super) struct Progress {
     pub(super) round: Round,
     /// Whether the peer has answered since the last check for a majority.
     pub(super) active: bool,
-    /// When the peer last answered, or when this record was made.
-    pub(super) answered_at: Time,
+    /// When the peer last answered this leader; `None` if it never did.
+    pub(super) answered_at: Option<Time>,
     /// Until when the peer's promise gives a lease.
     pub(super) lease_until: Time,
     /// The last index that a client of this peer waits to see committed.
@@ -68,7 +68,7 @@ pub(super) enum Pace {
 impl Progress {
     /// The record of a peer about which nothing is known yet: the leader assumes that its log is
     /// complete.
-    pub(super) fn new(next: LogIndex, now: Time) -> Progress {
+    pub(super) fn new(next: LogIndex) -> Progress {
         Progress {
             matched: LogIndex::ZERO,
             next,
@@ -78,7 +78,7 @@ impl Progress {
             sending: None,
             round: Round(0),
             active: true,
-            answered_at: now,
+            answered_at: None,
             lease_until: Time::ZERO,
             commit_wanted: LogIndex::ZERO,
             commit_sent: LogIndex::ZERO,
@@ -108,7 +108,7 @@ impl Progress {
     /// Records that the peer answered.
     pub(super) fn on_answer(&mut self, now: Time) {
         self.active = true;
-        self.answered_at = now;
+        self.answered_at = Some(now);
     }
 
     /// Records that entries up to `upto` were sent.
@@ -207,14 +207,14 @@ mod tests {
 
     /// A peer that has everything up to 5.
     fn pipelining() -> Progress {
-        let mut peer = Progress::new(at(6), Time::ZERO);
+        let mut peer = Progress::new(at(6));
         assert!(peer.on_accepted(at(5)));
         peer
     }
 
     #[test]
     fn only_one_append_is_in_flight_while_the_logs_are_not_known_to_meet() {
-        let mut peer = Progress::new(at(6), Time::ZERO);
+        let mut peer = Progress::new(at(6));
         assert!(peer.may_send(&config()));
         peer.on_sent(at(7), 1);
         assert!(!peer.may_send(&config()));
@@ -267,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_peer_in_need_of_a_snapshot_is_asked_about_the_boundary_and_leaves_by_accepting_it() {
-        let mut peer = Progress::new(at(30), Time::ZERO);
+        let mut peer = Progress::new(at(30));
         peer.on_compacted(at(20));
         assert_eq!(peer.next, at(21));
         assert!(!peer.may_send(&config()));
@@ -280,7 +280,7 @@ mod tests {
     /// flight, nothing was ever sent again.
     #[test]
     fn a_late_acknowledgement_does_not_end_the_need_of_a_snapshot() {
-        let mut peer = Progress::new(at(30), Time::ZERO);
+        let mut peer = Progress::new(at(30));
         peer.on_compacted(at(20));
         assert!(peer.on_accepted(at(5)));
         assert_eq!((peer.pace, peer.next), (Pace::Snapshot, at(21)));

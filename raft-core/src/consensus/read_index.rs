@@ -196,7 +196,7 @@ impl Raft {
             (Role::Leader(leader), Some(membership)) if self.commit >= leader.first_of_term => {
                 let own = self.id();
                 let answered = |node: NodeId| match leader.peers.get(&node) {
-                    Some(peer) => peer.answered_at,
+                    Some(peer) => peer.answered_at.unwrap_or(Time::ZERO),
                     None if node == own => self.now,
                     None => Time::ZERO,
                 };

@@ -29,10 +29,11 @@ impl Raft {
     pub(super) fn become_leader(&mut self, out: &mut Vec<Output>) {
         let next = self.log.last().next();
         let others = self.receivers().into_iter();
-        let peers = others.map(|peer| (peer, Progress::new(next, self.now))).collect();
+        let peers = others.map(|peer| (peer, Progress::new(next))).collect();
         self.role = Role::Leader(Leader {
             peers,
             first_of_term: next,
+            since: self.now,
             round: Round(0),
             round_times: RoundTimes::default(),
             reads: VecDeque::new(),
@@ -275,16 +276,23 @@ impl Raft {
         self.now.since(time) < self.config.promise_micros()
     }
 
-    /// Whether a majority has answered this leader within the shortest election timeout.
+    /// Whether a majority has answered this leader within the shortest election timeout. That it
+    /// was elected is such an answer.
     pub(super) fn has_recent_majority(&self) -> bool {
         let (Role::Leader(leader), Some(membership)) = (&self.role, self.membership()) else {
             return false;
         };
         let own = self.id();
-        quorum::has_majority(membership, |node| {
-            let peer = leader.peers.get(&node);
-            node == own || peer.is_some_and(|peer| self.is_recent(peer.answered_at))
-        })
+        self.is_recent(leader.since)
+            || quorum::has_majority(membership, |node| {
+                node == own || self.has_answered_recently(leader, node)
+            })
+    }
+
+    /// Whether a peer has answered this leader within the shortest election timeout.
+    pub(super) fn has_answered_recently(&self, leader: &Leader, node: NodeId) -> bool {
+        let answered_at = leader.peers.get(&node).and_then(|peer| peer.answered_at);
+        answered_at.is_some_and(|answered_at| self.is_recent(answered_at))
     }
 
     /// Whether a whole election timeout passed without answers from a majority (thesis, section

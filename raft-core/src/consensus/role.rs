@@ -74,6 +74,8 @@ pub(super) struct Leader {
     /// The entry that opened the term. Once it is committed, so is everything before it, and the
     /// leader knows the commit index.
     pub(super) first_of_term: LogIndex,
+    /// When this member was elected.
+    pub(super) since: Time,
     /// The newest round.
     pub(super) round: Round,
     /// When rounds began.

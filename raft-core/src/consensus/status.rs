@@ -91,7 +91,7 @@ impl Raft {
     }
 
     fn answers_now(&self, peer: &Progress) -> bool {
-        self.is_recent(peer.answered_at)
+        peer.answered_at.is_some_and(|answered_at| self.is_recent(answered_at))
     }
 
     fn peer_status(&self) -> Vec<PeerStatus> {

@@ -281,9 +281,15 @@ impl<C: Clients> Pump<C> {
         if !are_ready {
             return Ok(Next::Wait);
         }
-        let target = Arc::clone(&change.target);
+        let (target, since) = (Arc::clone(&change.target), change.since);
         self.check_programs(&target)?;
         match self.take_step(&target, effects) {
+            // A leader that was just elected has not heard all members yet.
+            Err(ChangeError::Refused(ChangeRefusal::VoterSilent(_)))
+                if self.now - since < self.election_ticks =>
+            {
+                Ok(Next::Wait)
+            }
             Ok(()) | Err(ChangeError::Refused(ChangeRefusal::Unchanged)) => {
                 Ok(Next::Enter(ChangeStage::Committing))
             }

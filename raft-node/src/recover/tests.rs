@@ -44,9 +44,15 @@ fn snapshot(last: EntryId) -> SnapshotHead {
     SnapshotHead { writer, last, membership, feature_level: 1, sessions, salt: 5 }
 }
 
+/// What an inspected store holds, with a snapshot up to the log's beginning.
+fn survivor(of: &Inspection) -> Survivor {
+    let snapshot = snapshot(of.recovered.bounds.boundary);
+    Survivor::of(of, Some(&snapshot)).expect("it can be used")
+}
+
 #[test]
 fn a_survivor_is_what_its_log_and_its_snapshot_show() {
-    let survivor = Survivor::of(&inspection(), None).expect("it can be used");
+    let survivor = survivor(&inspection());
     assert_eq!((survivor.last, survivor.commit), (id(20, 4), id(15, 3)));
     assert_eq!(survivor.membership, voters(&[1, 2, 3]));
     assert_eq!(survivor.undecided(), 5);
@@ -64,10 +70,29 @@ fn a_store_without_a_cluster_or_in_the_middle_of_an_install_is_refused() {
     assert_eq!(Survivor::of(&blank, None), Err(RecoverError::Blank));
     let mut empty = inspection();
     empty.recovered.memberships.clear();
+    empty.recovered.bounds.boundary = EntryId::ZERO;
     assert_eq!(Survivor::of(&empty, None), Err(RecoverError::NoMembership));
     let ahead = Survivor::of(&inspection(), Some(&snapshot(id(21, 4))));
     let (snapshot, last) = (id(21, 4), id(20, 4));
     assert_eq!(ahead, Err(RecoverError::SnapshotAhead { snapshot, last }));
+}
+
+/// What went wrong: only indexes were compared. A log that was to be replaced by the snapshot, and
+/// was longer, counted as one that holds everything.
+#[test]
+fn a_snapshot_of_another_log_is_one_that_was_not_installed() {
+    let (snapshot_id, last) = (id(18, 5), id(20, 4));
+    let refused = Survivor::of(&inspection(), Some(&snapshot(snapshot_id)));
+    assert_eq!(refused, Err(RecoverError::SnapshotAhead { snapshot: snapshot_id, last }));
+}
+
+/// What went wrong: such a directory was accepted, and the member that was built of it could not
+/// start.
+#[test]
+fn a_log_that_begins_after_the_snapshot_is_refused() {
+    let refused = Err(RecoverError::MissingPrefix { boundary: id(10, 3) });
+    assert_eq!(Survivor::of(&inspection(), None), refused);
+    assert_eq!(Survivor::of(&inspection(), Some(&snapshot(id(9, 3)))), refused);
 }
 
 #[test]
@@ -75,7 +100,7 @@ fn the_log_whose_last_term_is_later_is_newer() {
     let of = |last| {
         let mut other = inspection();
         other.recovered.bounds.last = last;
-        Survivor::of(&other, None).expect("it can be used")
+        survivor(&other)
     };
     let one = of(id(20, 4));
     assert!(of(id(19, 5)).is_newer_than(&one) && of(id(21, 4)).is_newer_than(&one));
@@ -91,7 +116,7 @@ fn a_newer_log_without_what_another_survivor_knows_to_be_committed_lacks_it() {
         let run = |(index, term)| TermRun { first: LogIndex::new(index), term: Term::new(term) };
         other.recovered.term_runs = runs.iter().copied().map(run).collect();
         (other.recovered.bounds.last, other.recovered.commit_hint) = (last, LogIndex::new(commit));
-        Survivor::of(&other, None).expect("it can be used")
+        survivor(&other)
     };
     let knows = with(&[(11, 3), (16, 4)], id(16, 4), 16);
     let newer = with(&[(11, 3), (16, 5)], id(16, 5), 15);
@@ -109,7 +134,7 @@ fn a_newer_log_without_what_another_survivor_knows_to_be_committed_lacks_it() {
 
 #[test]
 fn the_new_cluster_has_one_voter_another_id_and_a_later_term() {
-    let survivor = Survivor::of(&inspection(), None).expect("it can be used");
+    let survivor = survivor(&inspection());
     let recovery = Recovery::of(&survivor).expect("there are terms left");
     let (before, after) = (survivor.identity, recovery.identity);
     assert_eq!((before.node, before.store), (after.node, after.store));
@@ -127,6 +152,6 @@ fn the_new_cluster_has_one_voter_another_id_and_a_later_term() {
 fn a_log_at_the_greatest_term_is_not_continued() {
     let mut at_end = inspection();
     at_end.recovered.hard_state.term = Term::new(MAX_NUMBER);
-    let survivor = Survivor::of(&at_end, None).expect("it can be read");
+    let survivor = survivor(&at_end);
     assert_eq!(Recovery::of(&survivor), Err(RecoverError::Exhausted));
 }

@@ -242,26 +242,21 @@ impl<M: ConcurrentMachine> Shared<M> {
             let at = (number - state.schedule.prefix()) as usize;
             let (command, is_wanted) = state.commands[at].clone();
             drop(state);
-            let executed = caught(|| self.machine.execute(&command));
-            let executed = executed.unwrap_or_else(|panic| Err(Fatal::new(panic)));
+            let executed = caught(|| self.machine.execute(&command)).unwrap_or_else(panicked);
             state = self.lock();
-            match executed {
-                Ok(answer) => state = self.note_done(state, number, is_wanted.then_some(answer)),
-                Err(fatal) => {
-                    state.failed.get_or_insert(fatal);
-                    self.ready.notify_all();
-                }
+            let noted = executed.and_then(|answer| {
+                let answer = is_wanted.then_some(answer);
+                caught(|| self.note_done(&mut state, number, answer)).map_err(Fatal::new)
+            });
+            if let Err(fatal) = noted {
+                state.failed.get_or_insert(fatal);
+                self.ready.notify_all();
             }
             self.progress.notify_all();
         }
     }
 
-    fn note_done<'a>(
-        &self,
-        mut state: MutexGuard<'a, State>,
-        number: u64,
-        answer: Option<Bytes>,
-    ) -> MutexGuard<'a, State> {
+    fn note_done(&self, state: &mut State, number: u64, answer: Option<Bytes>) {
         state.answers.extend(answer.map(|answer| (number, answer)));
         let before = state.schedule.prefix();
         state.schedule.done(number);
@@ -272,7 +267,6 @@ impl<M: ConcurrentMachine> Shared<M> {
             self.machine.note_prefix(last.id);
         }
         self.ready.notify_all();
-        state
     }
 
     /// Waits until this holds.
@@ -296,4 +290,9 @@ impl<M: ConcurrentMachine> Shared<M> {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A panic in a command is its failure.
+fn panicked<T>(message: String) -> Result<T, Fatal> {
+    Err(Fatal::new(message))
 }

@@ -20,6 +20,7 @@ struct Machine {
     begins: Mutex<Sender<u64>>,
     fails_at: Option<u64>,
     is_early: bool,
+    bad_prefix: Option<u64>,
     prefixes: Mutex<Vec<u64>>,
 }
 
@@ -32,6 +33,7 @@ impl Machine {
             begins: Mutex::new(begins),
             fails_at: None,
             is_early: false,
+            bad_prefix: None,
             prefixes: Mutex::default(),
         };
         (machine, begun)
@@ -100,6 +102,7 @@ impl ConcurrentMachine for Machine {
     }
 
     fn note_prefix(&self, last: EntryId) {
+        assert!(self.bad_prefix != Some(last.index.get()), "the mark cannot be written");
         self.prefixes.lock().expect("no panic").push(last.index.get());
     }
 }
@@ -254,6 +257,19 @@ fn a_panic_in_a_command_is_its_failure() {
         let failed =
             apply(&mut machine, &committed(1, &[Command::Add(0, 1)])).expect_err("it panics");
         assert!(failed.to_string().contains("the test runs"), "{failed}");
+    });
+}
+
+/// What went wrong: the thread ended without a word, and `apply` waited for ever.
+#[test]
+fn a_panic_in_noting_the_prefix_is_a_failure() {
+    in_time(|| {
+        let (machine, _begun) = Machine::new();
+        let machine = Machine { bad_prefix: Some(1), ..machine };
+        let mut machine = Concurrent::new(machine, options(1, 8)).expect("it starts");
+        let commands = [Command::Add(0, 1), Command::Add(0, 1)];
+        let failed = apply(&mut machine, &committed(1, &commands)).expect_err("it panics");
+        assert!(failed.to_string().contains("the mark cannot be written"), "{failed}");
     });
 }
 
