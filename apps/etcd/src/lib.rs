@@ -6,7 +6,7 @@
 //! answered from the member's own key space, after a barrier unless the client asks for a
 //! serializable read.
 //!
-//! The key space is in memory. The engine takes [`snapshot`]s of it, and restores them.
+//! The key space is in memory. The engine takes snapshots of it, and restores them.
 //!
 //! Revisions, answers and error texts are those of etcd 3.4; `tests/against_etcd` compares them
 //! with a real server. Absent: watches, leases, authentication, and the maintenance of a database

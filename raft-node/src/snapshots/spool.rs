@@ -36,7 +36,7 @@ impl SnapshotDir {
         Ok(SentFile { file })
     }
 
-    /// Begins to receive a file. It is not in the directory before [`ReceivedFile::keep`].
+    /// Begins to receive a file. It is not in the directory before `ReceivedFile::keep`.
     ///
     /// # Errors
     /// The operating system's error; a full disk is one.
