@@ -291,8 +291,7 @@ impl Raft {
 
     /// Whether a peer has answered this leader within the shortest election timeout.
     pub(super) fn has_answered_recently(&self, leader: &Leader, node: NodeId) -> bool {
-        let answered_at = leader.peers.get(&node).and_then(|peer| peer.answered_at);
-        answered_at.is_some_and(|answered_at| self.is_recent(answered_at))
+        leader.peers.get(&node).is_some_and(|peer| self.answers_now(peer))
     }
 
     /// Whether a whole election timeout passed without answers from a majority (thesis, section

@@ -83,14 +83,12 @@ impl Raft {
     /// member does not lead or does not send to that node.
     pub fn answers(&self, node: NodeId) -> bool {
         match &self.role {
-            Role::Leader(leader) => {
-                leader.peers.get(&node).is_some_and(|peer| self.answers_now(peer))
-            }
+            Role::Leader(leader) => self.has_answered_recently(leader, node),
             _ => false,
         }
     }
 
-    fn answers_now(&self, peer: &Progress) -> bool {
+    pub(super) fn answers_now(&self, peer: &Progress) -> bool {
         peer.answered_at.is_some_and(|answered_at| self.is_recent(answered_at))
     }
 

@@ -17,7 +17,8 @@ use raft_core::types::{Membership, MembershipParts, NodeId, StoreId};
 
 use super::Pump;
 use super::change::ChangeError;
-use super::event::{Clients, Effects};
+use super::effects::Effects;
+use super::event::Clients;
 use super::planted::planted;
 use crate::features::level_of_version;
 

@@ -6,7 +6,8 @@
 use bytes::Bytes;
 use raft_core::types::{Entry, EntryId, EntryKind, LogIndex};
 
-use super::event::{ApplyBatch, Clients, Effects};
+use super::effects::{ApplyBatch, Effects};
+use super::event::Clients;
 use super::fetching::Purpose;
 use super::planted::planted;
 use super::{Pump, StopReason};

@@ -8,7 +8,8 @@ use raft_core::storage::WriteBatch;
 use raft_core::storage::record::{decode_membership, encode_membership};
 use raft_core::types::{Entry, EntryId, EntryKind, LogIndex, Membership, NodeId};
 
-use super::event::{Clients, Effects};
+use super::effects::Effects;
+use super::event::Clients;
 use super::planted::planted;
 use super::tail_cache::Reach;
 use super::turn_proposals::hint;

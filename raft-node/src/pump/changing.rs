@@ -29,7 +29,8 @@ use raft_core::types::{LogIndex, Membership, MembershipParts, NodeId, Term};
 
 use super::Pump;
 use super::change::{CatchingUp, ChangeError, ChangeProgress, ChangeStage};
-use super::event::{Clients, Effects};
+use super::effects::Effects;
+use super::event::Clients;
 use super::planted::planted;
 
 /// In how many rounds a new voter must catch up (thesis, section 4.2.1).

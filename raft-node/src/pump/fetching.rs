@@ -15,7 +15,8 @@ use raft_core::consensus::{Body, Input, Message, NotSent, SendId};
 use raft_core::storage::{LogError, LogErrorKind};
 use raft_core::types::{Entry, LogIndex, NodeId};
 
-use super::event::{Clients, Effects, Fetch, FetchId};
+use super::effects::{Effects, Fetch};
+use super::event::{Clients, FetchId};
 use super::planted::planted;
 use super::tail_cache::{begin_span, run_into_span};
 use super::{Pump, StopReason};

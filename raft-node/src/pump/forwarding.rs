@@ -15,7 +15,8 @@ use bytes::Bytes;
 use raft_core::types::{EntryId, NodeId, Term};
 
 use super::Pump;
-use super::event::{Clients, Effects, Failed};
+use super::effects::{Effects, Failed};
+use super::event::Clients;
 use super::planted::planted;
 use super::turn_proposals::Origin;
 use crate::{Content, Forward, ForwardAnswer, ProposeError};

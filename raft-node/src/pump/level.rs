@@ -13,7 +13,8 @@
 use raft_core::storage::record::{decode_level, encode_level};
 use raft_core::types::{Entry, EntryKind, Term};
 
-use super::event::{Clients, Effects};
+use super::effects::Effects;
+use super::event::Clients;
 use super::planted::planted;
 use super::session_entries::is_of_session;
 use super::turn_proposals::Origin;

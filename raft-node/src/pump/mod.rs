@@ -13,6 +13,7 @@
 //!
 //! | file | what is in it |
 //! |---|---|
+//! | `event`, `effects`, `stop` | what goes in, what comes out, and why a member stops |
 //! | `carry_out` | the core's outputs, one by one |
 //! | `turn_proposals` | the proposals of one turn, and their clients |
 //! | `proposals`, `forwarding`, `reads` | clients that wait |
@@ -33,6 +34,7 @@ mod carry_out;
 mod change;
 mod changing;
 mod counters;
+mod effects;
 mod event;
 mod fetching;
 mod forwarding;
@@ -49,6 +51,7 @@ mod session_requests;
 mod snapshot_receiving;
 mod snapshot_sending;
 mod snapshotting;
+mod stop;
 mod tail_cache;
 #[cfg(test)]
 mod tests;
@@ -64,10 +67,10 @@ use self::applying::Applying;
 pub use self::change::{CatchingUp, ChangeError, ChangeProgress, ChangeStage};
 use self::changing::Change;
 pub use self::counters::Counters;
-pub use self::event::{
-    ApplyBatch, Claim, Clients, Effects, Event, Failed, Fetch, FetchId, ReceivedSnapshot, Settled,
-    SnapshotPlan, StopReason, TakenSnapshot, TransferError, TransferWork,
+pub use self::effects::{
+    ApplyBatch, Claim, Effects, Failed, Fetch, Settled, SnapshotPlan, TransferWork,
 };
+pub use self::event::{Clients, Event, FetchId, ReceivedSnapshot, TakenSnapshot, TransferError};
 use self::fetching::Fetching;
 use self::forwarding::Forwarding;
 use self::group_commit::{GroupCommit, Started};
@@ -85,6 +88,7 @@ use self::session_requests::SessionRequests;
 use self::snapshot_receiving::Receiving;
 use self::snapshot_sending::Sending;
 use self::snapshotting::Snapshotting;
+pub use self::stop::StopReason;
 use self::tail_cache::TailCache;
 use self::turn_proposals::TurnProposals;
 use crate::{

@@ -14,7 +14,8 @@ use std::collections::VecDeque;
 
 use raft_core::types::{EntryId, LogIndex};
 
-use super::event::{Claim, Clients, Effects, Failed, Settled};
+use super::effects::{Claim, Effects, Failed, Settled};
+use super::event::Clients;
 use crate::{Committed, ProposeError};
 
 /// Groups that wait, sorted by their first index.

@@ -26,7 +26,8 @@ use raft_core::consensus::Input;
 use raft_core::types::LogIndex;
 
 use super::Pump;
-use super::event::{Clients, Effects};
+use super::effects::Effects;
+use super::event::Clients;
 use super::planted::planted;
 
 /// How many ticks pass between two looks at what may be purged: 1 s.

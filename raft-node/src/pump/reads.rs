@@ -14,7 +14,8 @@ use raft_core::consensus::{Input, ReadId};
 use raft_core::types::LogIndex;
 
 use super::Pump;
-use super::event::{Clients, Effects};
+use super::effects::Effects;
+use super::event::Clients;
 use crate::{Consistency, ReadError};
 
 impl<C: Clients> Pump<C> {

@@ -17,7 +17,8 @@ use std::sync::Arc;
 
 use raft_core::types::{Membership, NodeId};
 
-use super::event::{Clients, Effects};
+use super::effects::Effects;
+use super::event::Clients;
 use super::planted::planted;
 use super::{Pump, StopReason};
 

@@ -12,7 +12,8 @@
 use bytes::Bytes;
 use raft_core::types::{Entry, EntryKind, LogIndex, Term};
 
-use super::event::{Clients, Effects};
+use super::effects::Effects;
+use super::event::Clients;
 use super::planted::planted;
 use super::session_requests::RequestKey;
 use super::{Pump, StopReason};

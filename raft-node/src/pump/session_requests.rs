@@ -22,7 +22,8 @@ use bytes::Bytes;
 use raft_core::types::{EntryKind, NodeId, Term};
 
 use super::Pump;
-use super::event::{Clients, Effects};
+use super::effects::Effects;
+use super::event::Clients;
 use super::turn_proposals::Origin;
 use crate::features::SESSIONS;
 use crate::sessions::{

@@ -25,7 +25,8 @@ use raft_core::consensus::Input;
 use raft_core::types::{NodeId, Term};
 
 use super::Pump;
-use super::event::{Clients, Effects, ReceivedSnapshot, TransferWork};
+use super::effects::{Effects, TransferWork};
+use super::event::{Clients, ReceivedSnapshot};
 use super::planted::planted;
 use crate::{Content, ProposeError, SnapshotId, SnapshotMessage};
 

@@ -14,7 +14,8 @@ use bytes::Bytes;
 use raft_core::types::{LogIndex, NodeId};
 
 use super::Pump;
-use super::event::{Clients, Effects, TransferWork};
+use super::effects::{Effects, TransferWork};
+use super::event::Clients;
 use crate::{Content, SnapshotId, SnapshotMessage};
 
 /// Ticks in a second.

@@ -16,7 +16,8 @@ use std::sync::Arc;
 
 use raft_core::types::{EntryId, LogIndex};
 
-use super::event::{Clients, Effects, SnapshotPlan, TakenSnapshot};
+use super::effects::{Effects, SnapshotPlan};
+use super::event::{Clients, TakenSnapshot};
 use super::{Limits, Pump};
 use crate::{SnapshotError, SnapshotId};
 

@@ -20,7 +20,8 @@ use bytes::Bytes;
 use raft_core::consensus::{Body, Input, Message, Refusal, RoleName};
 use raft_core::types::{Entry, EntryId, EntryKind, LogSpan, NodeId};
 
-use super::event::{Clients, Effects, Failed};
+use super::effects::{Effects, Failed};
+use super::event::Clients;
 use super::{Pump, TransferError};
 use crate::{Content, ForwardAnswer, ProposeError};
 

@@ -242,7 +242,7 @@ impl<M: ConcurrentMachine> Shared<M> {
             let at = (number - state.schedule.prefix()) as usize;
             let (command, is_wanted) = state.commands[at].clone();
             drop(state);
-            let executed = caught(|| self.machine.execute(&command)).unwrap_or_else(panicked);
+            let executed = caught(|| self.machine.execute(&command)).unwrap_or_else(failed);
             state = self.lock();
             let noted = executed.and_then(|answer| {
                 let answer = is_wanted.then_some(answer);
@@ -293,6 +293,6 @@ impl<M: ConcurrentMachine> Shared<M> {
 }
 
 /// A panic in a command is its failure.
-fn panicked<T>(message: String) -> Result<T, Fatal> {
+fn failed<T>(message: String) -> Result<T, Fatal> {
     Err(Fatal::new(message))
 }
