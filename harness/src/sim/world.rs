@@ -1,7 +1,7 @@
 //! The world: a queue of events, and what each of them does.
 //!
 //! Members, network and clients are in separate files, and this module connects them. Each
-//! input of a member goes through [`World::turn`], where the laws are checked. The effects of a
+//! input of a member goes through `turns`, where the laws are checked. The effects of a
 //! turn are carried out in `effects`.
 
 mod clients;
@@ -11,20 +11,23 @@ mod lost_disks;
 mod messages;
 mod operator;
 mod programs;
+mod queue;
 mod reads;
 mod removal;
 mod sessions;
 mod snapshots;
+mod turns;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use raft_core::storage::{LogError, LogErrorKind};
 use raft_core::types::{EntryId, LogIndex, NodeId, Term};
-use raft_node::pump::{Effects, Event, Fetch, FetchId, Pump};
+use raft_node::pump::{Event, Fetch, FetchId};
 use raft_node::{Consistency, Content, Envelope};
 
-use self::messages::{Line, content_digest, may_be_caused_by_correct_members};
+use self::messages::{Line, content_digest};
+use self::queue::{Scheduled, WorldEvent};
 use self::snapshots::Files;
 use crate::checks::laws::Laws;
 use crate::checks::order::Operations;
@@ -34,7 +37,7 @@ use crate::sim::clients::Workload;
 use crate::sim::journal::Journal;
 use crate::sim::marks::{Mark, Marks};
 use crate::sim::member::Member;
-use crate::sim::nemesis::{Fault, Nemesis};
+use crate::sim::nemesis::Nemesis;
 use crate::sim::network::{Network, Origin, Packet};
 use crate::sim::operator::Operator;
 use crate::sim::planted::{Planted, StoreBug};
@@ -44,32 +47,6 @@ use crate::sim::{DiskFactory, Plan, Time};
 /// The maximum number of events that may wait. A few hundred are usual; a number above this limit
 /// means that messages multiply.
 const MAX_QUEUED_EVENTS: usize = 50_000;
-
-/// The most bytes of a membership, which a leader appends whatever waits for its disk.
-const MOST_MEMBERSHIP_BYTES: u64 = 128;
-
-/// The bytes of a command without padding.
-const MOST_COMMAND_BYTES: u64 = 16;
-
-/// The bytes of a request of a session before its command; a request to open one is smaller than
-/// the smallest command with them.
-const SESSION_HEADER_BYTES: u64 = 33;
-
-/// The bytes that a member has not written yet.
-#[derive(Clone, Copy, Debug)]
-struct Backlog {
-    bytes: u64,
-    /// The term in which it leads, if it does.
-    leads_in: Option<Term>,
-}
-
-impl Backlog {
-    fn of(pump: &Pump<crate::sim::member::Requests>) -> Backlog {
-        let raft = pump.raft();
-        let leads_in = raft.is_leader().then(|| raft.term());
-        Backlog { bytes: pump.unwritten_bytes(), leads_in }
-    }
-}
 
 /// A whole cluster and everything around it.
 pub(crate) struct World {
@@ -113,38 +90,6 @@ pub(crate) struct World {
     seen: BTreeMap<u64, LogIndex>,
     planted: Option<Planted>,
     arrivals: Vec<(Time, Packet)>,
-}
-
-/// An event in the queue, and when it is due.
-#[derive(Debug)]
-struct Scheduled {
-    at: Time,
-    sequence: u64,
-    event: WorldEvent,
-}
-
-/// An event. Members are named by their position in the list. An event of a process is dropped if
-/// the member runs another process when the event is due.
-#[derive(Debug)]
-enum WorldEvent {
-    Tick { member: usize, process: u64 },
-    Wake { member: usize, process: u64 },
-    Arrive(Box<Packet>),
-    Written { member: usize, process: u64, number: u64 },
-    Read { member: usize, process: u64, fetch: FetchId },
-    Applied { member: usize, process: u64 },
-    SnapshotWritten { member: usize, process: u64 },
-    FileWork { member: usize, process: u64, number: u64 },
-    Restored { member: usize, process: u64 },
-    SendRequest { client: u64 },
-    GiveUp { client: u64, group: u64 },
-    RetrySession { client: u64 },
-    TellRemoved { member: usize, process: u64, by: NodeId },
-    NextFault,
-    OperatorRequest,
-    InjectFault(Fault),
-    Heal { cut: u64 },
-    Start { member: usize },
 }
 
 impl World {
@@ -302,106 +247,6 @@ impl World {
         self.members[member].is_up() && self.members[member].process == process
     }
 
-    // ---- inputs ----
-
-    /// Adds an event to a member's mailbox. The member takes a turn at once, unless it is busy.
-    pub(super) fn enqueue(
-        &mut self,
-        member: usize,
-        event: Event<crate::sim::member::Requests>,
-    ) -> Result<(), Violation> {
-        self.members[member].mailbox.push(event);
-        self.run_turns(member)
-    }
-
-    /// Lets a member take turns until its mailbox is empty. If it is busy, a turn is scheduled for
-    /// the time when it no longer is.
-    fn run_turns(&mut self, member: usize) -> Result<(), Violation> {
-        while self.members[member].is_up()
-            && !self.members[member].mailbox.is_empty()
-            && !self.members[member].in_turn
-            && !self.members[member].turn_scheduled
-        {
-            let ready = self.members[member].ready_at();
-            if ready > self.now() {
-                let process = self.members[member].process;
-                self.members[member].turn_scheduled = true;
-                self.schedule(ready - self.now(), WorldEvent::Wake { member, process });
-            } else {
-                self.turn(member)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Runs one turn of a member's pump with all events in its mailbox, then checks the laws.
-    fn turn(&mut self, at: usize) -> Result<(), Violation> {
-        let lease = self.lease_view(at);
-        let member = &mut self.members[at];
-        member.in_turn = true;
-        member.busy_until = self.journal.now + self.plan.host.turn;
-        let mut events = std::mem::take(&mut member.mailbox);
-        self.inputs += events.len() as u64;
-        let mut effects = Effects::default();
-        let now = member.clock_shows(self.journal.now);
-        let pump = member.pump.as_mut().expect("the member is running");
-        let (before, level) = (Backlog::of(pump), pump.feature_level());
-        pump.turn(now, &mut events, &mut effects);
-        pump.raft().check_laws();
-        let after = Backlog::of(pump);
-        self.marks.hit_if(pump.feature_level() > level, Mark::FeatureLevelRaised);
-        member.mailbox = events;
-        self.check_backlog(at, before, after)?;
-        self.check_turn(at)?;
-        self.mark_leases(at, lease);
-        self.carry_out(at, effects)?;
-        self.members[at].in_turn = false;
-        Ok(())
-    }
-
-    /// Checks that a leader accepts no more commands than its disk can keep up with. If the disk is
-    /// idle, all commands of one request may be accepted together.
-    fn check_backlog(&self, at: usize, before: Backlog, after: Backlog) -> Result<(), Violation> {
-        let leads_on = before.leads_in == after.leads_in && after.leads_in.is_some();
-        let clients = &self.plan.clients;
-        let request = clients.group * (MOST_COMMAND_BYTES + clients.padding);
-        let limits = &self.plan.limits;
-        let session = MOST_COMMAND_BYTES + clients.padding + SESSION_HEADER_BYTES;
-        // A member forwards requests of several clients together, also of those that have given up.
-        let forward =
-            (limits.forward_commands as u64 * session).min(limits.append_bytes.max(session));
-        let request = if self.plan.uses_sessions { request.max(forward) } else { request };
-        let most = limits.unwritten_bytes.max(request).max(before.bytes);
-        let most = most + MOST_MEMBERSHIP_BYTES;
-        hold(!leads_on || after.bytes <= most, Check::BoundedMemory, || {
-            let id = self.members[at].id;
-            format!("{id} leads with {} unwritten bytes, before: {}", after.bytes, before.bytes)
-        })
-    }
-
-    fn check_turn(&mut self, at: usize) -> Result<(), Violation> {
-        if self.lost_disks {
-            return Ok(());
-        }
-        let member = &self.members[at];
-        let pump = member.pump.as_ref().expect("the member is running");
-        self.laws.on_state(member.id, pump.raft())?;
-        if pump.raft().is_leader() {
-            let ahead = pump.raft().commit() > self.laws.disk(member.id).last();
-            self.marks.hit_if(ahead, Mark::CommittedBeforeOwnSync);
-            self.laws.check_peers(member.id, pump.raft(), &pump.status().peers)?;
-        }
-        let counters = pump.counters();
-        let unsound = counters.rejected.keys().find(|why| !may_be_caused_by_correct_members(**why));
-        match (unsound, counters.malformed) {
-            (None, 0) => Ok(()),
-            (why, malformed) => {
-                let what = format!("{} rejected {why:?}, malformed: {malformed}", member.id);
-                Err(Violation::new(Check::SoundMessages, what))
-            }
-        }
-    }
-
     fn tick(&mut self, at: usize) -> Result<(), Violation> {
         let member = &self.members[at];
         let process = member.process;
@@ -519,24 +364,4 @@ fn says_absent(error: &LogError) -> bool {
 
 pub(super) fn store_failed(node: NodeId, error: &LogError) -> Violation {
     Violation::new(Check::StoreContract, format!("the store of {node} failed: {error:?}"))
-}
-
-impl PartialEq for Scheduled {
-    fn eq(&self, other: &Scheduled) -> bool {
-        self.sequence == other.sequence
-    }
-}
-
-impl Eq for Scheduled {}
-
-impl PartialOrd for Scheduled {
-    fn partial_cmp(&self, other: &Scheduled) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Scheduled {
-    fn cmp(&self, other: &Scheduled) -> std::cmp::Ordering {
-        (self.at, self.sequence).cmp(&(other.at, other.sequence))
-    }
 }
