@@ -10,39 +10,23 @@
 //! takes a sixth of the time of a write. A memory log keeps everything that is written, so every
 //! row starts a cluster of its own.
 
+#[path = "shared/mod.rs"]
+mod shared;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use kontiki::{
-    Committed, Fatal, InProcessNetwork, LogConfig, Membership, Node, NodeConfig, NodeId, Replies,
-    StateMachine,
-};
+use kontiki::{InProcessNetwork, LogConfig, Membership, Node, NodeConfig, NodeId};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
+use shared::{Nothing, find_leader};
+
 /// One of this many proposals is timed.
 const TIMED_EVERY: u64 = 16;
-
-/// A state machine that answers every command with nothing.
-struct Nothing;
-
-impl StateMachine for Nothing {
-    fn apply(&mut self, commands: &[Committed], replies: &mut Replies) -> Result<(), Fatal> {
-        commands.iter().for_each(|_| replies.push(Bytes::new()));
-        Ok(())
-    }
-
-    fn read(&self, _query: &[u8]) -> Bytes {
-        Bytes::new()
-    }
-
-    fn is_cheap(&self) -> bool {
-        true
-    }
-}
 
 /// The settings of the command line.
 struct Plan {
@@ -225,16 +209,4 @@ async fn start_members(plan: &Plan, files: &TempDir) -> Vec<Node> {
         nodes.push(node.expect("it starts"));
     }
     nodes
-}
-
-async fn find_leader(nodes: &[Node]) -> Node {
-    loop {
-        let leader = nodes[0].wait_for_leader().await.expect("the member runs");
-        let leading = nodes.iter().find(|node| node.status().identity.node == leader);
-        let leading = leading.expect("one of the members").clone();
-        if leading.propose(Bytes::new()).await.is_ok() {
-            return leading;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }

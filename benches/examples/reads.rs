@@ -8,32 +8,19 @@
 //! Each read waits for the one before it. The rows of a round are measured in turns, since other
 //! programs on the machine change the rates.
 
-use std::time::{Duration, Instant};
+#[path = "shared/mod.rs"]
+mod shared;
+
+use std::time::Instant;
 
 use bytes::Bytes;
 use kontiki::{
-    Committed, Consistency, Fatal, InProcessNetwork, LogConfig, Membership, Node, NodeConfig,
-    NodeId, Replies, StateMachine, TcpOptions, TcpTransport, Timing, Transport,
+    Consistency, InProcessNetwork, LogConfig, Membership, Node, NodeConfig, NodeId, TcpOptions,
+    TcpTransport, Timing, Transport,
 };
 use tokio::runtime::Builder;
 
-/// A state machine that answers everything with nothing.
-struct Nothing;
-
-impl StateMachine for Nothing {
-    fn apply(&mut self, commands: &[Committed], replies: &mut Replies) -> Result<(), Fatal> {
-        commands.iter().for_each(|_| replies.push(Bytes::new()));
-        Ok(())
-    }
-
-    fn read(&self, _query: &[u8]) -> Bytes {
-        Bytes::new()
-    }
-
-    fn is_cheap(&self) -> bool {
-        true
-    }
-}
+use shared::{Nothing, find_leader};
 
 fn main() {
     let (mut seconds, mut rounds) = (2.0, 3);
@@ -116,16 +103,4 @@ async fn start_members(over_tcp: bool) -> Vec<Node> {
         nodes.push(node.expect("it starts"));
     }
     nodes
-}
-
-async fn find_leader(nodes: &[Node]) -> Node {
-    loop {
-        let leader = nodes[0].wait_for_leader().await.expect("the member runs");
-        let leading = nodes.iter().find(|node| node.status().identity.node == leader);
-        let leading = leading.expect("one of the members").clone();
-        if leading.propose(Bytes::new()).await.is_ok() {
-            return leading;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }

@@ -1,4 +1,6 @@
 //! The member's record of its peers' stores, and its answer to a forward that was never sent.
+#[path = "support/lasting.rs"]
+mod lasting;
 mod support;
 
 use std::collections::BTreeSet;
@@ -7,29 +9,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use lasting::Lasting;
 use log_memory::{MemoryDisk, MemoryLog, SyncMode};
-use raft_core::storage::{Durability, StoreInfo};
 use raft_core::types::NodeId;
 use raft_node::{
     Application, Content, Envelope, InProcessNetwork, Inbound, Limits, Node, NodeConfig,
     PeerRecord, PeersFile, ProposeError, ReadError, Transport, TypedError, TypedNode, bootstrap,
 };
-use support::{ChangedLog, Changes, membership_of, node_id as id};
+use support::{ChangedLog, membership_of, node_id as id};
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
 /// The longest wait for one call; each takes far less.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A memory log that survives as long as its disk, and declares it.
-#[derive(Clone)]
-struct Lasting;
-
-impl Changes for Lasting {
-    fn declare(&self, info: StoreInfo) -> StoreInfo {
-        StoreInfo { durability: Durability::PowerLoss, ..info }
-    }
-}
 
 /// A query of some length.
 type Query = Vec<u8>;

@@ -1,5 +1,7 @@
 //! Client sessions on running members: requests that are made again run once.
 
+#[path = "support/lasting.rs"]
+mod lasting;
 #[path = "support/mod.rs"]
 mod support;
 
@@ -8,14 +10,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use log_memory::{MemoryDisk, MemoryLog, SyncMode};
 use raft_core::consensus::RoleName;
-use raft_core::storage::{Durability, StoreInfo};
 use raft_node::{
     Application, Committed, Fatal, InProcessNetwork, Limits, Node, NodeConfig, Replies,
     SessionError, StateMachine, Timing, TypedNode, bootstrap,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::support::{ChangedLog, Changes, membership_of, node_id};
+use crate::support::{ChangedLog, membership_of, node_id};
+use lasting::Lasting;
 
 /// Counts the commands that it has applied, and answers each with the count.
 #[derive(Default)]
@@ -161,16 +163,6 @@ async fn a_closed_session_and_too_many_are_refused() {
     assert_eq!(session.propose("late".into()).await, Err(unknown));
     assert_eq!(count(&nodes[0]).await, "0");
     nodes[0].session().await.expect("the other one is closed");
-}
-
-/// A memory log whose disk outlives it, as a durable log's.
-#[derive(Clone)]
-struct Lasting;
-
-impl Changes for Lasting {
-    fn declare(&self, info: StoreInfo) -> StoreInfo {
-        StoreInfo { durability: Durability::PowerLoss, ..info }
-    }
 }
 
 #[derive(Clone, Serialize, Deserialize)]

@@ -1,5 +1,7 @@
 //! Real members whose cluster changes while clients propose: nodes join, are replaced and leave.
 
+#[path = "../support/lasting.rs"]
+mod lasting;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -10,9 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use lasting::Lasting;
 use log_memory::{MemoryDisk, MemoryLog, SyncMode};
 use raft_core::consensus::RoleName;
-use raft_core::storage::{Durability, StoreInfo};
 use raft_core::types::{Membership, MembershipParts, NodeId};
 use raft_node::{
     ChangeError, Committed, Fatal, InProcessNetwork, Limits, Node, NodeConfig, NodeStatus, Replies,
@@ -23,16 +25,6 @@ use tokio::time::{sleep, timeout};
 
 /// The longest wait for one step; each takes far less.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A memory log that survives as long as its disk, and declares it.
-#[derive(Clone)]
-struct Lasting;
-
-impl Changes for Lasting {
-    fn declare(&self, info: StoreInfo) -> StoreInfo {
-        StoreInfo { durability: Durability::PowerLoss, ..info }
-    }
-}
 
 /// Counts commands, and answers each with the count so far.
 #[derive(Default)]

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
+use lasting::Lasting;
 use log_memory::{MemoryDisk, MemoryLog, SyncMode};
-use raft_core::storage::{Durability, Store, StoreInfo, WriteBatch};
+use raft_core::storage::{Store, WriteBatch};
 use raft_core::types::EntryId;
 use raft_node::{
     Application, Committed, FEATURE_LEVEL, Fatal, InProcessNetwork, Limits, Node, NodeConfig,
@@ -18,11 +18,13 @@ use raft_node::{
     TypedNode, bootstrap,
 };
 use serde::{Deserialize, Serialize};
-use support::{ChangedLog, Changes, membership_of, node_id};
+use support::{ChangedLog, membership_of, node_id};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+#[path = "../support/lasting.rs"]
+mod lasting;
 mod restart;
 #[path = "../support/mod.rs"]
 mod support;
@@ -30,17 +32,6 @@ mod transfer;
 
 /// The time limit for what takes milliseconds on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A memory log whose disk outlives it, as a durable log's.
-#[derive(Clone)]
-struct Lasting;
-
-#[async_trait]
-impl Changes for Lasting {
-    fn declare(&self, info: StoreInfo) -> StoreInfo {
-        StoreInfo { durability: Durability::PowerLoss, ..info }
-    }
-}
 
 /// How a state machine behaves.
 #[derive(Debug, Default)]
