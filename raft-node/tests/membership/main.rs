@@ -20,7 +20,7 @@ use raft_node::{
     ChangeError, Committed, Fatal, InProcessNetwork, Limits, Node, NodeConfig, NodeStatus, Replies,
     StateMachine, Timing, bootstrap, join,
 };
-use support::{ChangedLog, Changes, node_id};
+use support::{ChangedLog, node_id};
 use tokio::time::{sleep, timeout};
 
 /// The longest wait for one step; each takes far less.
