@@ -16,6 +16,7 @@
 //! standard error.
 
 mod arguments;
+mod ask;
 mod bench;
 mod client;
 mod command_line;

@@ -1,6 +1,6 @@
 //! The clock of a process, which each turn of a member reads once.
 //!
-//! It is monotonic, and no one sets it. On Linux it also counts the time in which the machine is
+//! It is monotonic, and nothing sets it. On Linux it also counts the time in which the machine is
 //! suspended (`CLOCK_BOOTTIME`): after a laptop was closed, a leader must see that its lease has
 //! run out. On other systems it is the clock of `std::time::Instant`, and whether that counts while
 //! the machine is suspended depends on the system.

@@ -5,7 +5,6 @@
 //! on where it was: what is done is not done again. It goes on only if the new plan has the same
 //! target, so that a change of another operator is never undone.
 
-use std::io::{self, BufRead, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 
+use crate::ask::ask;
 use crate::failure::Failure;
 use crate::output::{print, print_json, print_line};
 
@@ -84,19 +84,15 @@ fn confirm(how: &How, plan: &Plan) -> Result<(), Failure> {
     if how.yes {
         return Ok(());
     }
-    if how.json || !io::stdin().is_terminal() {
-        let text = format!("the change to {} was not confirmed", summary(&plan.target));
-        return Err(Failure::new(text).advise("repeat the command with --yes"));
+    let answer = if how.json { None } else { ask("make this change? [y/N]")? };
+    match answer.map(|answer| answer.to_ascii_lowercase()).as_deref() {
+        Some("y" | "yes") => Ok(()),
+        Some(_) => Err(Failure::new("nothing was changed")),
+        None => {
+            let text = format!("the change to {} was not confirmed", summary(&plan.target));
+            Err(Failure::new(text).advise("repeat the command with --yes"))
+        }
     }
-    eprint!("make this change? [y/N] ");
-    let _ = io::stderr().flush();
-    let mut answer = String::new();
-    let read = io::stdin().lock().read_line(&mut answer);
-    read.map_err(|error| Failure::of("the answer cannot be read", &error))?;
-    if answer.trim().eq_ignore_ascii_case("y") || answer.trim().eq_ignore_ascii_case("yes") {
-        return Ok(());
-    }
-    Err(Failure::new("nothing was changed"))
 }
 
 /// Asks the leader, and the next one if it changes, until the change is made or refused.

@@ -10,11 +10,11 @@
 mod build;
 mod survivors;
 
-use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Args;
 
+use crate::ask::ask;
 use crate::failure::Failure;
 use crate::output::{print, print_json};
 
@@ -81,14 +81,9 @@ fn confirm(warning: &str) -> Result<(), Failure> {
         let failure = Failure::new(format!("no cluster was made: {why}"));
         failure.advise(format!("{warning}. Give --yes if that is what you want"))
     };
-    if !io::stdin().is_terminal() {
-        return Err(refused("there is no terminal to ask on"));
-    }
-    eprint!("{warning}.\nType \"recover\" to go on: ");
-    let mut typed = String::new();
-    let read = io::stderr().flush().and_then(|()| io::stdin().read_line(&mut typed));
-    match read {
-        Ok(_) if typed.trim() == "recover" => Ok(()),
-        _ => Err(refused("it was not confirmed")),
+    match ask(&format!("{warning}.\nType \"recover\" to go on:"))?.as_deref() {
+        Some("recover") => Ok(()),
+        Some(_) => Err(refused("it was not confirmed")),
+        None => Err(refused("there is no terminal to ask on")),
     }
 }

@@ -59,9 +59,9 @@ pub enum StoreBug {
 /// break no law either: members that are not told of their removal learn it when they connect
 /// again, and voters that do not answer come back. The bugs of leases do harm only if another
 /// leader is elected, commits and answers a client in the few ticks by which a lease is too long.
-/// An install that keeps the log after the snapshot happens a few times in 20 million inputs. A
-/// change before the term's first commit is nearly always refused for another reason now: the new
-/// leader has not heard the voters.
+/// An install that keeps the log after the snapshot happened once in 20 million inputs. A change
+/// before the term's first commit is nearly always refused for another reason: the new leader has
+/// not heard the voters.
 #[cfg(feature = "mutants")]
 const ONLY_IN_TRACES: [Mutant; 15] = [
     Mutant::TransferBeforeCaughtUp,

@@ -99,15 +99,17 @@ impl<C: Clients> Pump<C> {
         let time = if planted!(self, ExpiryByLocalClock) { self.now } else { time };
         let request = self.with_planted_acknowledgement(request);
         let (key, run) = (RequestKey::of(&request), self.session_batch.runs.len());
-        let command = planted_command(&request);
+        let planted_run = self.planted_run(&request);
         let decision = self.engine.sessions.apply(id.index, request, time, run);
-        let again = planted!(self, RequestsRunAgain)
-            && matches!(decision, Decision::Repeats(_) | Decision::Answered(_));
-        let unknown = planted!(self, UnknownSessionsRun)
-            && matches!(decision, Decision::Refused(SessionError::UnknownSession(_)));
-        if again || unknown {
-            commands.push(Committed { id, command });
-        }
+        let runs_wrongly = match decision {
+            Decision::Repeats(_) | Decision::Answered(_) => planted!(self, RequestsRunAgain),
+            Decision::Refused(SessionError::UnknownSession(_)) => {
+                planted!(self, UnknownSessionsRun)
+            }
+            _ => false,
+        };
+        commands
+            .extend(planted_run.filter(|_| runs_wrongly).map(|command| Committed { id, command }));
         let outcome = match decision {
             Decision::Run(command) => {
                 let RequestKey::Run(session, number) = key else { return Ok(()) };
@@ -153,6 +155,16 @@ impl<C: Clients> Pump<C> {
         }
     }
 
+    /// With one of two planted bugs, the command of a request that may run although it must not.
+    fn planted_run(&self, request: &SessionRequest) -> Option<Bytes> {
+        let (again, unknown) =
+            (planted!(self, RequestsRunAgain), planted!(self, UnknownSessionsRun));
+        (again || unknown).then(|| match request {
+            SessionRequest::Run { command, .. } => command.clone(),
+            SessionRequest::Open { .. } | SessionRequest::Close { .. } => Bytes::new(),
+        })
+    }
+
     /// With a planted bug, each request acknowledges all before it.
     fn with_planted_acknowledgement(&self, mut request: SessionRequest) -> SessionRequest {
         if planted!(self, AnswersDroppedEarly)
@@ -161,14 +173,6 @@ impl<C: Clients> Pump<C> {
             *acknowledged_below = *number;
         }
         request
-    }
-}
-
-/// The command of a request, for planted bugs.
-fn planted_command(request: &SessionRequest) -> Bytes {
-    match request {
-        SessionRequest::Run { command, .. } => command.clone(),
-        SessionRequest::Open { .. } | SessionRequest::Close { .. } => Bytes::new(),
     }
 }
 

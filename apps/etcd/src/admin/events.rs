@@ -1,9 +1,9 @@
 //! The stream of a member's events, as sentences.
 //!
 //! A task reads the member's events and passes them on through a short queue. A reader that is too
-//! slow misses the oldest events, and is told how many. While nothing happens, the stream carries a
-//! sign of life from time to time: an answer that makes no progress for long counts as unread, and
-//! its connection is closed. The stream ends when the reader or the member does.
+//! slow misses the oldest events, and is told how many. While nothing happens, the stream carries
+//! an empty message from time to time: an answer that makes no progress for long counts as unread,
+//! and its connection is closed. The stream ends when the reader or the member does.
 
 use std::fmt::Display;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -29,7 +29,7 @@ const QUEUE: usize = 64;
 /// How often it is checked whether the member has ended.
 const CHECK: Duration = Duration::from_millis(500);
 
-/// After how many checks there is a sign of life.
+/// After how many checks an empty message is sent.
 const ALIVE: u32 = 10;
 
 /// The events of a member from now on.
